@@ -1,0 +1,399 @@
+//! What one profile may do that another may not: by meaning, not by lines.
+//!
+//! A directory covers what is below it, writing covers reading, executing covers reading, a higher or
+//! absent limit is more, `tcp` to a port covers what runs over it. Whether an entry is optional, its
+//! order, its place, and `name`, `description` and `run` make no difference. What cannot be compared
+//! without a host (`$HOME` and an absolute path, a program's name and a path) counts as different.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::model::{
+    Declared, Destination, Origin, Outbound, PathSpec, Profile, Program, SyscallBase, Syscalls,
+    Variable,
+};
+
+/// One thing that one profile may do and the other may not.
+#[derive(Clone, Debug, Serialize)]
+pub struct Item {
+    /// The key that grants it, as in `files.read` or `limits.memory`.
+    pub key: String,
+    /// What is granted, as written in a profile.
+    pub value: String,
+    /// What the other profile has in its place, where there is one such thing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<String>,
+    /// Where it was declared; an absent limit was declared nowhere.
+    #[serde(serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+// Equality is that of the grant: where it stands is no part of it.
+impl PartialEq for Item {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.key, &self.value, &self.instead_of) == (&other.key, &other.value, &other.instead_of)
+    }
+}
+impl Eq for Item {}
+
+fn as_text<S: serde::Serializer>(origin: &Option<Origin>, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(&origin.as_ref().map(ToString::to_string).unwrap_or_default())
+}
+
+/// The difference of two profiles, `a` and `b`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diff {
+    /// What `a` may do and `b` may not.
+    pub only_a: Vec<Item>,
+    /// What `b` may do and `a` may not.
+    pub only_b: Vec<Item>,
+}
+
+impl Diff {
+    /// Whether both may do the same.
+    pub fn is_empty(&self) -> bool {
+        self.only_a.is_empty() && self.only_b.is_empty()
+    }
+
+    /// For people, with the names of the two profiles.
+    pub fn render(&self, a: &str, b: &str) -> String {
+        if self.is_empty() {
+            return format!("{a} and {b} may do the same\n");
+        }
+        let mut out = String::new();
+        for (name, other, sign, items) in [(a, b, '-', &self.only_a), (b, a, '+', &self.only_b)] {
+            if items.is_empty() {
+                out.push_str(&format!("{name} may do nothing that {other} may not\n"));
+                continue;
+            }
+            out.push_str(&format!("only {name} may:\n"));
+            let width = items.iter().map(|item| item.key.len()).max().unwrap_or(0);
+            for item in items {
+                let instead = match &item.instead_of {
+                    Some(instead) => format!("  ({other}: {instead})"),
+                    None => String::new(),
+                };
+                out.push_str(&format!(
+                    "{sign} {:width$}  {}{instead}\n",
+                    item.key, item.value
+                ));
+            }
+        }
+        out
+    }
+}
+
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render("a", "b"))
+    }
+}
+
+/// Compares what two merged profiles may do.
+///
+/// ```
+/// # use aegis_profile::{diff, parse_str};
+/// let a = parse_str("aegis: 1\ncapabilities: {files.write: [$WORK]}", "a.yaml").unwrap();
+/// let b = parse_str("aegis: 1\ncapabilities: {files.read: [$WORK/out, /srv]}", "b.yaml").unwrap();
+/// let difference = diff(&a, &b);
+/// assert_eq!(difference.only_a[0].value, "$WORK");
+/// assert_eq!(difference.only_b.len(), 1, "reading $WORK/out is covered by writing $WORK");
+/// ```
+pub fn diff(a: &Profile, b: &Profile) -> Diff {
+    Diff {
+        only_a: beyond(a, b),
+        only_b: beyond(b, a),
+    }
+}
+
+/// What `more` may do that `less` may not.
+fn beyond(more: &Profile, less: &Profile) -> Vec<Item> {
+    let mut found = Found(Vec::new());
+    files(&mut found, more, less);
+    programs(&mut found, more, less);
+    network(&mut found, more, less);
+    let (mine, theirs) = (&more.capabilities, &less.capabilities);
+    found.absent(
+        "net.listen",
+        &mine.net_listen,
+        &theirs.net_listen,
+        ToString::to_string,
+    );
+    for (alias, secret) in &mine.secrets_use {
+        let shown = |s: &crate::model::SecretUse| {
+            let header = s
+                .header
+                .as_ref()
+                .map(|h| format!(", header `{h}`"))
+                .unwrap_or_default();
+            let env = s
+                .env
+                .as_ref()
+                .map(|e| format!(", env {e}"))
+                .unwrap_or_default();
+            format!("{alias} to {}{header}{env}", s.to)
+        };
+        let other = theirs.secrets_use.get(alias);
+        if other != Some(secret) {
+            let instead = other.map(|other| shown(&other.value));
+            found.add(
+                "secrets.use",
+                shown(&secret.value),
+                instead,
+                Some(&secret.origin),
+            );
+        }
+    }
+    found.absent(
+        "devices",
+        &mine.devices,
+        &theirs.devices,
+        ToString::to_string,
+    );
+    environment(&mut found, more, less);
+    for ((key, mine, shown), (_, theirs, _)) in
+        more.limits.entries().iter().zip(less.limits.entries())
+    {
+        let Some(theirs) = theirs else { continue };
+        let key = format!("limits.{key}");
+        let instead = Some(shown(theirs.value));
+        match mine {
+            None => found.add(&key, "not limited".to_owned(), instead, None),
+            Some(mine) if mine.value > theirs.value => {
+                found.add(&key, shown(mine.value), instead, Some(&mine.origin));
+            }
+            Some(_) => {}
+        }
+    }
+    syscalls(&mut found, &more.syscalls, &less.syscalls);
+    found.0
+}
+
+struct Found(Vec<Item>);
+
+impl Found {
+    fn add(
+        &mut self,
+        key: &str,
+        value: String,
+        instead_of: Option<String>,
+        origin: Option<&Origin>,
+    ) {
+        self.0.push(Item {
+            key: key.to_owned(),
+            value,
+            instead_of,
+            origin: origin.cloned(),
+        });
+    }
+
+    /// Adds what is in `mine` and not in `theirs`.
+    fn absent<T: PartialEq>(
+        &mut self,
+        key: &str,
+        mine: &[Declared<T>],
+        theirs: &[Declared<T>],
+        shown: impl Fn(&T) -> String,
+    ) {
+        self.uncovered(
+            key,
+            mine,
+            |item| theirs.iter().any(|t| t.value == *item),
+            T::eq,
+            shown,
+        );
+    }
+
+    /// Adds what of `mine` is not `covered` by the other profile, without what a wider or equal one of
+    /// `mine` says already.
+    fn uncovered<T>(
+        &mut self,
+        key: &str,
+        mine: &[Declared<T>],
+        covered: impl Fn(&T) -> bool,
+        wider: impl Fn(&T, &T) -> bool,
+        shown: impl Fn(&T) -> String,
+    ) {
+        for (i, item) in mine.iter().enumerate() {
+            let said = mine.iter().enumerate().any(|(j, other)| {
+                i != j
+                    && wider(&other.value, &item.value)
+                    && (j < i || !wider(&item.value, &other.value))
+            });
+            if !said && !covered(&item.value) {
+                self.add(key, shown(&item.value), None, Some(&item.origin));
+            }
+        }
+    }
+}
+
+/// Whether `wide` is `narrow`, or a directory above it.
+fn contains(wide: &PathSpec, narrow: &PathSpec) -> bool {
+    wide.base == narrow.base
+        && (wide.rest.is_empty()
+            || narrow
+                .rest
+                .strip_prefix(&wide.rest)
+                .is_some_and(|below| below.is_empty() || below.starts_with('/')))
+}
+
+fn among(list: &[Declared<PathSpec>], path: &PathSpec) -> bool {
+    list.iter().any(|item| contains(&item.value, path))
+}
+
+fn executes(profile: &Profile, path: &PathSpec) -> bool {
+    profile
+        .capabilities
+        .shell_exec
+        .iter()
+        .any(|item| match &item.value {
+            Program::Path(program) => contains(program, path),
+            Program::Name { .. } => false,
+        })
+}
+
+fn required(path: &PathSpec) -> String {
+    PathSpec {
+        optional: false,
+        ..path.clone()
+    }
+    .to_string()
+}
+
+fn files(found: &mut Found, more: &Profile, less: &Profile) {
+    let (mine, theirs) = (&more.capabilities, &less.capabilities);
+    // Every sandbox may write its private temporary directory.
+    let always = |path: &PathSpec| path.base == Some(Variable::Tmp);
+    let readable = |path: &PathSpec| {
+        always(path)
+            || among(&theirs.files_read, path)
+            || among(&theirs.files_write, path)
+            || executes(less, path)
+            // Said already, by the key that grants more.
+            || among(&mine.files_write, path)
+            || executes(more, path)
+    };
+    found.uncovered("files.read", &mine.files_read, readable, contains, required);
+    let writable = |path: &PathSpec| always(path) || among(&theirs.files_write, path);
+    found.uncovered(
+        "files.write",
+        &mine.files_write,
+        writable,
+        contains,
+        required,
+    );
+}
+
+fn programs(found: &mut Found, more: &Profile, less: &Profile) {
+    let wider = |wide: &Program, narrow: &Program| match (wide, narrow) {
+        (Program::Path(wide), Program::Path(narrow)) => contains(wide, narrow),
+        (Program::Name { name: wide, .. }, Program::Name { name: narrow, .. }) => wide == narrow,
+        _ => false,
+    };
+    let theirs = &less.capabilities.shell_exec;
+    let covered = |program: &Program| theirs.iter().any(|item| wider(&item.value, program));
+    let shown = |program: &Program| match program {
+        Program::Path(path) => required(path),
+        Program::Name { name, .. } => name.clone(),
+    };
+    found.uncovered(
+        "shell.exec",
+        &more.capabilities.shell_exec,
+        covered,
+        wider,
+        shown,
+    );
+}
+
+/// Whether `wide` reaches all that `narrow` does.
+fn reaches(wide: &Destination, narrow: &Destination) -> bool {
+    let scheme = wide.scheme == narrow.scheme
+        || (wide.scheme == "tcp" && matches!(narrow.scheme.as_str(), "http" | "https"));
+    let host = wide.host == narrow.host
+        || wide.host.strip_prefix('*').is_some_and(|suffix| {
+            // `*.example.org` is for names below example.org, of which `*.a.example.org` are some.
+            narrow.host.len() > suffix.len() && narrow.host.ends_with(suffix)
+        });
+    scheme && host && wide.port == narrow.port
+}
+
+fn network(found: &mut Found, more: &Profile, less: &Profile) {
+    let theirs = &less.capabilities.net_outbound;
+    match (&more.capabilities.net_outbound, theirs) {
+        (Outbound::None, _) | (_, Outbound::Host(_)) => {}
+        (Outbound::Host(origin), _) => {
+            found.add("net.outbound", "host".to_owned(), None, Some(origin));
+        }
+        (Outbound::Named(mine), theirs) => {
+            let covered = |destination: &Destination| match theirs {
+                Outbound::Named(theirs) => theirs.iter().any(|t| reaches(&t.value, destination)),
+                _ => false,
+            };
+            found.uncovered("net.outbound", mine, covered, reaches, ToString::to_string);
+        }
+    }
+}
+
+fn environment(found: &mut Found, more: &Profile, less: &Profile) {
+    let (mine, theirs) = (&more.environment, &less.environment);
+    let passes = |name: &String| {
+        // What is set is not passed.
+        mine.set.contains_key(name)
+            || (theirs.pass.iter().any(|p| p.value == *name) && !theirs.set.contains_key(name))
+    };
+    found.uncovered(
+        "environment.pass",
+        &mine.pass,
+        passes,
+        String::eq,
+        Clone::clone,
+    );
+    for (name, value) in &mine.set {
+        let other = theirs.set.get(name);
+        if other != Some(value) {
+            let shown = format!("{name}={}", value.value);
+            let instead = other.map(|other| format!("{name}={}", other.value));
+            found.add("environment.set", shown, instead, Some(&value.origin));
+        }
+    }
+}
+
+fn syscalls(found: &mut Found, more: &Syscalls, less: &Syscalls) {
+    let base = |s: &Syscalls| s.base.as_ref().map_or(SyscallBase::Default, |b| b.value);
+    let breadth = |base: SyscallBase| match base {
+        SyscallBase::Learned => 0,
+        SyscallBase::Minimal => 1,
+        SyscallBase::Default => 2,
+    };
+    if breadth(base(more)) > breadth(base(less)) {
+        let origin = more.base.as_ref().map(|b| &b.origin);
+        found.add(
+            "syscalls.base",
+            base(more).to_string(),
+            Some(base(less).to_string()),
+            origin,
+        );
+    }
+    let lists = |list: &[Declared<String>], name: &str| list.iter().any(|item| item.value == name);
+    for item in &more.allow {
+        let name = item.value.as_str();
+        let theirs = lists(&less.allow, name) && !lists(&less.deny, name);
+        if !lists(&more.deny, name) && !theirs {
+            found.add("syscalls.allow", name.to_owned(), None, Some(&item.origin));
+        }
+    }
+    for item in &less.deny {
+        let name = item.value.as_str();
+        // Only what the base may hold: what `allow` adds is listed above.
+        let possible = base(more) != SyscallBase::Learned && !lists(&more.allow, name);
+        if possible && !lists(&more.deny, name) {
+            found.add(
+                "syscalls.base",
+                name.to_owned(),
+                Some(format!("deny {name}")),
+                None,
+            );
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! What is wrong with a profile, told the way a compiler tells it: the place, the line, what was
+//! expected there, and what to write instead.
+//!
+//! There is one error type, [`Error`]: one or more [`Diagnostic`]s, because a person who fixes a file
+//! wants to see all of its mistakes at once. Whatever is quoted from the input is escaped first, so
+//! that a hostile profile cannot write to the terminal or reorder what is read there.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::ser::SerializeStruct;
+
+use crate::model::Origin;
+use crate::yaml::Span;
+
+/// Errors told of one file before the rest is only counted.
+pub(crate) const MAX_DIAGNOSTICS: usize = 20;
+
+/// Characters of a source line that are shown around the mistake.
+const MAX_SHOWN_LINE: usize = 160;
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Where. Line 0 means the file as a whole (it cannot be read, it is empty).
+    pub origin: Origin,
+    /// What is wrong.
+    pub message: String,
+    /// What was expected in this place: shown beside the carets.
+    pub expected: Option<String>,
+    /// How to put it right: the fix, or the nearest spelling.
+    pub help: Option<String>,
+    /// The text of the line, escaped, when there is one.
+    pub source_line: Option<String>,
+    /// How many characters of the line are meant.
+    pub span_len: u32,
+    /// The column within `source_line`, which may be a part of a very long line.
+    caret: u32,
+}
+
+impl Diagnostic {
+    /// A mistake that belongs to a whole file.
+    pub(crate) fn of_file(file: &str, message: impl Into<String>) -> Self {
+        Self {
+            origin: Origin {
+                file: file.into(),
+                line: 0,
+                column: 0,
+            },
+            message: message.into(),
+            expected: None,
+            help: None,
+            source_line: None,
+            span_len: 0,
+            caret: 0,
+        }
+    }
+
+    /// Adds the fix.
+    pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    fn render_into(&self, out: &mut String, paint: Paint) {
+        let (red, blue, bold, off) = paint.codes();
+        let _ = writeln!(out, "{red}error{off}{bold}: {}{off}", self.message);
+        let number = self.origin.line.to_string();
+        let gutter = " ".repeat(number.len());
+        if self.origin.line == 0 {
+            let _ = writeln!(out, "{blue}  -->{off} {}", escape(&self.origin.file));
+        } else {
+            let _ = writeln!(
+                out,
+                "{gutter}{blue} -->{off} {}:{}:{}",
+                escape(&self.origin.file),
+                self.origin.line,
+                self.origin.column
+            );
+        }
+        if let Some(line) = &self.source_line {
+            let pad = " ".repeat(self.caret.saturating_sub(1) as usize);
+            let carets = "^".repeat(self.span_len.max(1) as usize);
+            let _ = writeln!(out, " {gutter}{blue} |{off}");
+            let _ = writeln!(out, " {blue}{number} |{off} {line}");
+            let _ = write!(out, " {gutter}{blue} |{off} {pad}{red}{carets}");
+            if let Some(expected) = &self.expected {
+                let _ = write!(out, " {expected}");
+            }
+            let _ = writeln!(out, "{off}");
+        } else if let Some(expected) = &self.expected {
+            let _ = writeln!(
+                out,
+                " {gutter}{blue} ={off} {bold}expected{off}: {expected}"
+            );
+        }
+        if let Some(help) = &self.help {
+            let _ = writeln!(out, " {gutter}{blue} ={off} {bold}help{off}: {help}");
+        }
+    }
+}
+
+impl Serialize for Diagnostic {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let place = |n: u32| (n != 0).then_some(n);
+        let mut out = serializer.serialize_struct("Diagnostic", 6)?;
+        out.serialize_field("file", &*self.origin.file)?;
+        out.serialize_field("line", &place(self.origin.line))?;
+        out.serialize_field("column", &place(self.origin.column))?;
+        out.serialize_field("message", &self.message)?;
+        out.serialize_field("expected", &self.expected)?;
+        out.serialize_field("help", &self.help)?;
+        out.end()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Paint(bool);
+
+impl Paint {
+    fn codes(self) -> (&'static str, &'static str, &'static str, &'static str) {
+        if self.0 {
+            ("\x1b[1;31m", "\x1b[1;34m", "\x1b[1m", "\x1b[0m")
+        } else {
+            ("", "", "", "")
+        }
+    }
+}
+
+/// Why a profile was refused. Never empty.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct Error {
+    diagnostics: Vec<Diagnostic>,
+    /// Further mistakes that were found and not kept.
+    omitted: usize,
+}
+
+impl Error {
+    /// The mistakes, in the order of the file.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+
+    /// How many more there were than [`Error::diagnostics`] has.
+    pub fn omitted(&self) -> usize {
+        self.omitted
+    }
+
+    /// As [`Display`](fmt::Display), with colour for a terminal when wanted.
+    pub fn render(&self, colour: bool) -> String {
+        let mut out = String::new();
+        for (i, diagnostic) in self.diagnostics.iter().enumerate() {
+            if i > 0 {
+                out.push('\n');
+            }
+            diagnostic.render_into(&mut out, Paint(colour));
+        }
+        if self.omitted > 0 {
+            let _ = writeln!(out, "\n... and {} more", self.omitted);
+        }
+        out
+    }
+}
+
+impl From<Diagnostic> for Error {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self {
+            diagnostics: vec![diagnostic],
+            omitted: 0,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(false).trim_end())
+    }
+}
+
+// A test that fails on `unwrap` should show what a person would be shown.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\n{self}")
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Collects the mistakes of one text.
+pub(crate) struct Reporter<'t> {
+    pub(crate) file: Arc<str>,
+    text: &'t str,
+    diagnostics: Vec<Diagnostic>,
+    omitted: usize,
+}
+
+impl<'t> Reporter<'t> {
+    pub(crate) fn new(file: Arc<str>, text: &'t str) -> Self {
+        Self {
+            file,
+            text,
+            diagnostics: Vec::new(),
+            omitted: 0,
+        }
+    }
+
+    /// Where `span` is, as an item of the profile remembers it.
+    pub(crate) fn origin(&self, span: Span) -> Origin {
+        Origin {
+            file: self.file.clone(),
+            line: span.line,
+            column: span.column,
+        }
+    }
+
+    /// Records a mistake; the caller adds the expectation and the fix.
+    pub(crate) fn report(&mut self, span: Span, message: impl Into<String>) -> Note<'_> {
+        if self.diagnostics.len() >= MAX_DIAGNOSTICS {
+            self.omitted += 1;
+            return Note(None);
+        }
+        let (source_line, caret, span_len) = self.excerpt(span);
+        let origin = self.origin(span);
+        self.diagnostics.push(Diagnostic {
+            origin,
+            message: message.into(),
+            expected: None,
+            help: None,
+            source_line,
+            span_len,
+            caret,
+        });
+        Note(self.diagnostics.last_mut())
+    }
+
+    /// A mistake of the text as a whole.
+    pub(crate) fn report_file(&mut self, message: impl Into<String>) -> Note<'_> {
+        self.diagnostics
+            .push(Diagnostic::of_file(&self.file, message));
+        Note(self.diagnostics.last_mut())
+    }
+
+    pub(crate) fn is_clean(&self) -> bool {
+        self.diagnostics.is_empty()
+    }
+
+    /// The result of it all: `value` when nothing was reported.
+    pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, Error> {
+        match value {
+            Some(value) if self.diagnostics.is_empty() => Ok(value),
+            _ => {
+                if self.diagnostics.is_empty() {
+                    self.report_file("this profile cannot be read");
+                }
+                self.diagnostics
+                    .sort_by_key(|d| (d.origin.line, d.origin.column));
+                Err(Error {
+                    diagnostics: self.diagnostics,
+                    omitted: self.omitted,
+                })
+            }
+        }
+    }
+
+    /// The line of `span`, escaped and cut to what a person can read, with the place in it.
+    fn excerpt(&self, span: Span) -> (Option<String>, u32, u32) {
+        let index = span.line.saturating_sub(1) as usize;
+        let Some(line) = self.text.split('\n').nth(index) else {
+            return (None, 0, 0);
+        };
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let at = span.column.saturating_sub(1) as usize;
+        let from = if at > MAX_SHOWN_LINE - 40 { at - 40 } else { 0 };
+        let mut shown = String::new();
+        let (mut caret, mut len, mut width) = (0, 0, 0_u32);
+        for (i, c) in line.chars().enumerate().skip(from).take(MAX_SHOWN_LINE) {
+            let before = shown.len();
+            escape_char(c, &mut shown);
+            let step = shown[before..].chars().count() as u32;
+            if i < at {
+                caret += step;
+            } else if i < at + span.len.max(1) as usize {
+                len += step;
+            }
+            width += step;
+        }
+        let caret = caret.min(width);
+        (Some(shown), caret + 1, len.max(1))
+    }
+}
+
+/// The mistake just reported, to add to.
+pub(crate) struct Note<'d>(Option<&'d mut Diagnostic>);
+
+impl Note<'_> {
+    /// What was expected here.
+    pub(crate) fn expected(self, text: impl Into<String>) -> Self {
+        if let Note(Some(diagnostic)) = self {
+            diagnostic.expected = Some(text.into());
+            return Note(Some(diagnostic));
+        }
+        self
+    }
+
+    /// The fix.
+    pub(crate) fn help(self, text: impl Into<String>) -> Self {
+        if let Note(Some(diagnostic)) = self {
+            diagnostic.help = Some(text.into());
+            return Note(Some(diagnostic));
+        }
+        self
+    }
+
+    /// The fix, when there is one.
+    pub(crate) fn maybe_help(self, text: Option<String>) -> Self {
+        match text {
+            Some(text) => self.help(text),
+            None => self,
+        }
+    }
+}
+
+/// Whether a character may not stand in a profile, and would mislead the reader of a message:
+/// controls, and those that reorder, join or hide the text around them (Unicode TR 36, CVE-2021-42574).
+pub(crate) fn is_deceptive(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\t'))
+        || matches!(c,
+            '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}'
+            | '\u{E0000}'..='\u{E007F}')
+}
+
+fn escape_char(c: char, out: &mut String) {
+    match c {
+        '\t' => out.push(' '),
+        '\n' => out.push_str("\\n"),
+        c if is_deceptive(c) => {
+            let _ = write!(out, "\\u{{{:X}}}", u32::from(c));
+        }
+        c => out.push(c),
+    }
+}
+
+/// Text from outside, made safe to print.
+pub(crate) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    text.chars().for_each(|c| escape_char(c, &mut out));
+    out
+}
+
+/// Text from outside, to be quoted in a message: safe to print, and short.
+pub(crate) fn quote(text: &str) -> String {
+    const MAX: usize = 80;
+    let mut out = escape(&text.chars().take(MAX).collect::<String>());
+    if text.chars().nth(MAX).is_some() {
+        out.push_str("...");
+    }
+    out
+}
+
+/// The candidate that `text` was most likely meant to be.
+pub(crate) fn nearest<'c>(
+    text: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
+    // Longer words than these are no slip of the finger, and comparing them takes long.
+    if text.len() > 64 {
+        return None;
+    }
+    let folded = text.to_lowercase().replace(['_', ' '], "-");
+    candidates
+        .into_iter()
+        .map(|c| (strsim::damerau_levenshtein(&folded, &c.to_lowercase()), c))
+        .filter(|(distance, c)| *distance <= (c.len().max(folded.len()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, c)| c)
+}

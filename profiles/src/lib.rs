@@ -1,0 +1,37 @@
+//! The Aegis profile: what a command asks to be allowed, written in a strict subset of YAML.
+//!
+//! From text to meaning there is one way, and nothing on it touches the kernel:
+//!
+//! 1. `yaml`: text to a tree in which every node knows its line; what could mislead a reader is refused.
+//! 2. `parse`: the tree to typed values ([`Profile`]); what is not understood is an [`Error`] with its fix.
+//! 3. [`load`]: files and [built-in](builtin) profiles, merged with everything that they extend.
+//!
+//! Beside it: [`show`](show()) prints a profile back, [`diff`](diff()) lists what one may do that another may
+//! not, [`schema`] has the JSON Schema and the reference page, [`Profile::hash`] names a meaning.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod builtin;
+mod canonical;
+mod diff;
+mod error;
+mod load;
+mod merge;
+mod model;
+mod parse;
+pub mod schema;
+mod shape;
+mod show;
+mod source;
+mod yaml;
+
+pub use diff::{Diff, Item, diff};
+pub use error::{Diagnostic, Error};
+pub use load::{Loaded, load, load_with};
+pub use model::*;
+pub use parse::parse_str;
+pub use show::show;
+pub use source::{Files, ReadError, Source};
+#[doc(hidden)]
+pub use yaml::yaml_to_json;

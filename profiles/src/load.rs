@@ -1,0 +1,294 @@
+//! From a reference (a file, `-`, a built-in name) to one merged profile.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Diagnostic, Error, escape, nearest, quote};
+use crate::merge;
+use crate::model::{Declared, Origin, Profile};
+use crate::parse::{self, Layer};
+use crate::source::{ReadError, Source};
+use crate::{builtin, parse::file_error};
+
+/// How long a chain of `extends` may be.
+const MAX_DEPTH: usize = 8;
+
+/// How many profiles may take part in one.
+const MAX_FILES: usize = 32;
+
+/// A profile ready for use.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The profile, merged with everything that it extends.
+    pub profile: Profile,
+    /// What `$SKILL` stands for: the directory of the file that the user named. A built-in profile
+    /// and standard input have none.
+    pub skill_dir: Option<PathBuf>,
+    /// [`Profile::hash`] of `profile`.
+    pub hash: String,
+}
+
+/// Loads the profile that `reference` names, with everything that it extends.
+///
+/// A reference with a `/` in it, or ending in `.yaml` or `.yml`, is a file; `-` is standard input; all
+/// others are names of built-in profiles.
+///
+/// ```
+/// let base = aegis_profile::load("base", &aegis_profile::Files).unwrap();
+/// assert_eq!(base.profile.name, "base");
+/// assert!(base.skill_dir.is_none());
+/// ```
+pub fn load(reference: &str, source: &dyn Source) -> Result<Loaded, Error> {
+    load_with::<&str>(reference, &[], source)
+}
+
+/// As [`load`], and then each of `sets`, a `KEY=VALUE` as in `limits.memory=1G`, in order: lists add,
+/// single values replace.
+pub fn load_with<S: AsRef<str>>(
+    reference: &str,
+    sets: &[S],
+    source: &dyn Source,
+) -> Result<Loaded, Error> {
+    // The command line is looked at before any file, and all of it.
+    let overlays: Vec<_> = sets
+        .iter()
+        .map(|set| parse::overlay(set.as_ref()))
+        .collect::<Result<_, _>>()?;
+    let top = classify(reference, None, source).map_err(|refusal| refusal.at_top(reference))?;
+    let skill_dir = match &top {
+        Place::File(path) => {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            Some(source.absolute(dir.unwrap_or(Path::new("."))))
+        }
+        Place::Builtin(..) | Place::Stdin => None,
+    };
+    let mut loader = Loader {
+        source,
+        done: Vec::new(),
+        chain: Vec::new(),
+    };
+    let mut profile = loader.merged(&top, None)?.profile;
+    for parse::Overlay(layer) in &overlays {
+        merge::overlay(&mut profile, layer);
+    }
+    let hash = profile.hash();
+    Ok(Loaded {
+        profile,
+        skill_dir,
+        hash,
+    })
+}
+
+/// Where one profile is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    File(PathBuf),
+    Builtin(&'static str, &'static str),
+    Stdin,
+}
+
+impl Place {
+    /// As the user would name it.
+    fn name(&self) -> String {
+        match self {
+            Place::File(path) => path.to_string_lossy().into_owned(),
+            Place::Builtin(name, _) => format!("builtin:{name}"),
+            Place::Stdin => "-".to_owned(),
+        }
+    }
+}
+
+/// A reference that names nothing.
+struct Refusal {
+    message: String,
+    help: String,
+}
+
+impl Refusal {
+    fn at_top(self, reference: &str) -> Error {
+        file_error(reference, self.message, self.help)
+    }
+
+    fn at(self, entry: &Declared<String>) -> Error {
+        extends_error(entry, self.message, self.help)
+    }
+}
+
+fn classify(
+    reference: &str,
+    extending: Option<&Place>,
+    source: &dyn Source,
+) -> Result<Place, Refusal> {
+    if reference == "-" {
+        return Ok(Place::Stdin);
+    }
+    let is_file = |r: &str| r.contains('/') || r.ends_with(".yaml") || r.ends_with(".yml");
+    let directory = match extending {
+        Some(Place::File(path)) => path.parent(),
+        _ => None,
+    };
+    let resolved = directory.unwrap_or(Path::new("")).join(reference);
+    if is_file(reference) {
+        return match extending {
+            Some(Place::Builtin(..)) => Err(Refusal {
+                message: "a built-in profile extends built-in profiles only".to_owned(),
+                help: "name a built-in profile".to_owned(),
+            }),
+            _ => Ok(Place::File(resolved)),
+        };
+    }
+    if let Some(name) = builtin::names().find(|name| *name == reference)
+        && let Some(text) = builtin::text(name)
+    {
+        return Ok(Place::Builtin(name, text));
+    }
+    let known = builtin::names().collect::<Vec<_>>().join(", ");
+    let help = if !reference.is_empty() && source.exists(&resolved) {
+        format!(
+            "to use the file of that name, write `./{}`",
+            quote(reference)
+        )
+    } else {
+        match nearest(reference, builtin::names()) {
+            Some(near) => format!("did you mean `{near}`? The built-in profiles are {known}"),
+            None => format!("the built-in profiles are {known}; a file has a `/` or ends in .yaml"),
+        }
+    };
+    Err(Refusal {
+        message: format!("there is no built-in profile `{}`", quote(reference)),
+        help,
+    })
+}
+
+struct Loader<'s> {
+    source: &'s dyn Source,
+    /// What has been merged already: a profile extended from two sides is read once.
+    done: Vec<(Place, Layer)>,
+    /// The way from the top to the file at hand.
+    chain: Vec<Place>,
+}
+
+impl Loader<'_> {
+    /// The profile at `place`, merged. `named` is the line that extends it.
+    fn merged(&mut self, place: &Place, named: Option<&Declared<String>>) -> Result<Layer, Error> {
+        if let Some((_, layer)) = self.done.iter().find(|(done, _)| done == place) {
+            return Ok(layer.clone());
+        }
+        if let Some(entry) = named {
+            self.check_chain(place, entry)?;
+        }
+        self.chain.push(place.clone());
+        let own = self.read(place, named)?;
+        let result = self.with_extended(place, own)?;
+        self.chain.pop();
+        self.done.push((place.clone(), result.clone()));
+        Ok(result)
+    }
+
+    fn with_extended(&mut self, place: &Place, own: Layer) -> Result<Layer, Error> {
+        let mut extended = own.profile.extends.iter();
+        let Some(first) = extended.next() else {
+            return Ok(own);
+        };
+        let mut result = self.extended(place, first)?;
+        for entry in extended {
+            let next = self.extended(place, entry)?;
+            merge::merge(&mut result, &next);
+        }
+        merge::merge(&mut result, &own);
+        Ok(result)
+    }
+
+    fn extended(&mut self, by: &Place, entry: &Declared<String>) -> Result<Layer, Error> {
+        let place =
+            classify(&entry.value, Some(by), self.source).map_err(|refusal| refusal.at(entry))?;
+        self.merged(&place, Some(entry))
+    }
+
+    fn check_chain(&self, place: &Place, entry: &Declared<String>) -> Result<(), Error> {
+        if let Some(at) = self.chain.iter().position(|p| p == place) {
+            let round: Vec<String> = self.chain[at..]
+                .iter()
+                .chain([place])
+                .map(|p| escape(&p.name()))
+                .collect();
+            return Err(extends_error(
+                entry,
+                format!("profiles that extend each other: {}", round.join(" -> ")),
+                "remove one of these `extends`",
+            ));
+        }
+        if self.chain.len() >= MAX_DEPTH {
+            return Err(extends_error(
+                entry,
+                format!("a chain of `extends` longer than {MAX_DEPTH}"),
+                "merge some of these files into one",
+            ));
+        }
+        if self.done.len() + self.chain.len() >= MAX_FILES {
+            return Err(extends_error(
+                entry,
+                format!("more than {MAX_FILES} profiles in one"),
+                "merge some of these files into one",
+            ));
+        }
+        Ok(())
+    }
+
+    fn read(&self, place: &Place, named: Option<&Declared<String>>) -> Result<Layer, Error> {
+        let file: Arc<str> = place.name().into();
+        let bytes = match place {
+            Place::Builtin(_, text) => return parse::parse_layer(text, &file),
+            Place::File(path) => self.source.read(path),
+            Place::Stdin => self.source.read_stdin(),
+        };
+        match bytes {
+            Ok(bytes) => parse::parse_bytes(&bytes, &file),
+            Err(error) => {
+                let (message, help) = explain(&error, &file);
+                Err(match named {
+                    Some(entry) => extends_error(entry, message, help),
+                    None => file_error(&file, message, help),
+                })
+            }
+        }
+    }
+}
+
+fn explain(error: &ReadError, file: &str) -> (String, String) {
+    let shown = quote(file);
+    match error {
+        ReadError::NotFound => {
+            let name = file.rsplit('/').next().unwrap_or(file);
+            let stem = name.trim_end_matches(".yaml").trim_end_matches(".yml");
+            let help = match builtin::names().find(|known| *known == stem) {
+                Some(known) => format!("there is a built-in profile of that name: write `{known}`"),
+                None => "check the path; built-in profiles are named without a `/`".to_owned(),
+            };
+            (format!("there is no file `{shown}`"), help)
+        }
+        ReadError::NotAFile(what) => (
+            format!("`{shown}` is {what}, and a profile is a regular file"),
+            match *what {
+                "a directory" => "name the file in it, such as `skill.yaml`".to_owned(),
+                _ => "give it on standard input, as the profile `-`".to_owned(),
+            },
+        ),
+        ReadError::Io(e) => (
+            format!("cannot read `{shown}`: {e}"),
+            "check the file and its permissions".to_owned(),
+        ),
+    }
+}
+
+fn extends_error(
+    entry: &Declared<String>,
+    message: impl Into<String>,
+    help: impl Into<String>,
+) -> Error {
+    let Origin { file, .. } = &entry.origin;
+    let mut diagnostic = Diagnostic::of_file(file, message).with_help(help);
+    diagnostic.origin = entry.origin.clone();
+    diagnostic.expected = Some(format!("extended here: `{}`", quote(&entry.value)));
+    diagnostic.into()
+}

@@ -1,0 +1,401 @@
+//! The profile as typed values: what a skill asks for, after parsing and merging.
+//!
+//! Everything here is plain data. Absent means nothing is granted. Each granted item remembers the
+//! line it came from ([`Origin`]), so that a plan, a denial or a diff can point at it; origins are
+//! no part of what a profile means, and two profiles that differ only in them compare equal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// Where an item was declared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The file as the user named it, `builtin:NAME` for a built-in profile, `--set` for the
+    /// command line, `-` for standard input.
+    pub file: Arc<str>,
+    /// 1-based line.
+    pub line: u32,
+    /// 1-based column, in characters.
+    pub column: u32,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// A value and the place it was declared. Equality, order and serialisation are those of the value.
+#[derive(Clone, Debug)]
+pub struct Declared<T> {
+    /// What was declared.
+    pub value: T,
+    /// Where.
+    pub origin: Origin,
+}
+
+impl<T: PartialEq> PartialEq for Declared<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+impl<T: Eq> Eq for Declared<T> {}
+impl<T: Serialize> Serialize for Declared<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(serializer)
+    }
+}
+
+/// The variable that a path may begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Variable {
+    /// `$SKILL`: the directory of the profile file.
+    Skill,
+    /// `$WORK`: the directory that the run was started in.
+    Work,
+    /// `$HOME`: the user's home directory.
+    Home,
+    /// `$TMP`: the sandbox's private temporary directory.
+    Tmp,
+}
+
+/// A declared path: a variable or `/`, then plain components. `.` and `..`, empty components, NUL
+/// and glob characters are refused by the parser, so what exists here is valid.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathSpec {
+    /// The variable it starts from; `None`: an absolute path.
+    pub base: Option<Variable>,
+    /// What follows, without a leading slash; empty for the base itself (or `/`).
+    pub rest: String,
+    /// Written with a leading `-` (as in systemd): skipped when it does not exist on the host.
+    pub optional: bool,
+}
+
+/// A declared program: what `shell.exec` lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Program {
+    /// A bare name, looked up in the sandbox's `PATH`. `optional` as for [`PathSpec`].
+    Name {
+        /// The name: no slash, no glob characters.
+        name: String,
+        /// Skipped when no directory of `PATH` has it.
+        optional: bool,
+    },
+    /// A path: a file, or a directory below which everything may be executed.
+    Path(PathSpec),
+}
+
+/// `net.outbound`.
+#[derive(Clone, Debug, Default)]
+pub enum Outbound {
+    /// Absent, `none`, or an empty list: nothing can be reached.
+    #[default]
+    None,
+    /// The word `host`: the host's own network.
+    Host(Origin),
+    /// Named destinations (URLs): needs the egress broker.
+    Named(Vec<Declared<Destination>>),
+}
+
+// By hand: `Host` carries an origin, which is no part of the meaning.
+impl PartialEq for Outbound {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) | (Self::Host(_), Self::Host(_)) => true,
+            (Self::Named(a), Self::Named(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+impl Eq for Outbound {}
+
+/// One named destination, as `scheme://host[:port]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Destination {
+    /// `https`, `http`, `tcp` or `udp`.
+    pub scheme: String,
+    /// A lower-case host name (a leading `*.` is allowed below a label), or an IP address.
+    pub host: String,
+    /// Explicit, or the scheme's own (443, 80); `tcp` and `udp` must name one.
+    pub port: u16,
+}
+
+/// `secrets.use`: one secret by alias. The value is never here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SecretUse {
+    /// The host that it may be sent to.
+    pub to: String,
+    /// The header to send it in, with `{}` where the value goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The environment variable that holds the placeholder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+}
+
+/// A device beyond the ones that every sandbox has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Device {
+    /// `gpu`: the render nodes (`/dev/dri`, `/dev/nvidia*`, `/dev/kfd`).
+    Gpu,
+    /// `kvm`: `/dev/kvm`.
+    Kvm,
+    /// `pty`: a pseudo-terminal instance of the sandbox's own (`/dev/pts`, `/dev/ptmx`).
+    Pty,
+    /// A device node by its path below `/dev`.
+    Path(String),
+}
+
+/// What may be done beyond running the command itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `files.read`: files and directory trees that may be read.
+    pub files_read: Vec<Declared<PathSpec>>,
+    /// `files.write`: trees that may be written (and read).
+    pub files_write: Vec<Declared<PathSpec>>,
+    /// `shell.exec`: programs that may be executed (and so read).
+    pub shell_exec: Vec<Declared<Program>>,
+    /// `net.outbound`.
+    pub net_outbound: Outbound,
+    /// `net.listen`: TCP ports.
+    pub net_listen: Vec<Declared<u16>>,
+    /// `secrets.use`, by alias.
+    pub secrets_use: BTreeMap<String, Declared<SecretUse>>,
+    /// `devices`.
+    pub devices: Vec<Declared<Device>>,
+}
+
+/// `environment`: cleared but for what is named here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// Variables passed from the caller, when set there.
+    pub pass: Vec<Declared<String>>,
+    /// Variables set to a value; a value may contain `$SKILL`, `$WORK`, `$HOME`, `$TMP`.
+    pub set: BTreeMap<String, Declared<String>>,
+}
+
+/// `limits`. Sizes in bytes, rates in bytes per second, `None`: not limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Wall time, in milliseconds.
+    pub time: Option<Declared<u64>>,
+    /// Memory and swap of the whole sandbox.
+    pub memory: Option<Declared<u64>>,
+    /// Processor time, in thousandths of one processor.
+    pub cpu: Option<Declared<u64>>,
+    /// Processes and threads.
+    pub pids: Option<Declared<u64>>,
+    /// Open files per process.
+    pub files: Option<Declared<u64>>,
+    /// The size of any one file written.
+    pub file_size: Option<Declared<u64>>,
+    /// Bytes written to standard output and error together.
+    pub output: Option<Declared<u64>>,
+    /// Bytes of the private temporary file system.
+    pub tmp: Option<Declared<u64>>,
+    /// Block reads.
+    pub disk_read: Option<Declared<u64>>,
+    /// Block writes.
+    pub disk_write: Option<Declared<u64>>,
+    /// Network traffic.
+    pub net: Option<Declared<u64>>,
+}
+
+/// The set of system calls that a profile starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyscallBase {
+    /// What programs on Debian use, less what weakens the sandbox.
+    #[default]
+    Default,
+    /// What a small, single-purpose program needs.
+    Minimal,
+    /// Nothing but what `allow` lists: written by `aegis-learn`.
+    Learned,
+}
+
+/// `syscalls`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Syscalls {
+    /// Where to start; `None`: not said, which means `default` once everything is merged.
+    pub base: Option<Declared<SyscallBase>>,
+    /// Added to the base.
+    pub allow: Vec<Declared<String>>,
+    /// Taken away, last.
+    pub deny: Vec<Declared<String>>,
+}
+
+/// A whole profile, merged with everything that it extends.
+///
+/// Equality leaves out `sources`: like origins, they say where it came from, not what it means.
+#[derive(Clone, Debug, Default)]
+pub struct Profile {
+    /// `name`; for a file without one, the file's stem.
+    pub name: String,
+    /// `description`.
+    pub description: Option<String>,
+    /// `extends`, as written; already merged into the rest.
+    pub extends: Vec<Declared<String>>,
+    /// `run`: the command used when none is given.
+    pub run: Vec<String>,
+    /// `capabilities`.
+    pub capabilities: Capabilities,
+    /// `environment`.
+    pub environment: Environment,
+    /// `limits`.
+    pub limits: Limits,
+    /// `syscalls`.
+    pub syscalls: Syscalls,
+    /// Every file that took part (built-ins as `builtin:NAME`). A profile as parsed, not yet merged with
+    /// what it extends, has only its own.
+    pub sources: BTreeSet<Arc<str>>,
+}
+
+impl Profile {
+    /// Whether what it `extends` is part of it: true of what [`load`](crate::load) returns, false of a
+    /// profile from [`parse_str`](crate::parse_str) that extends something.
+    pub fn is_merged(&self) -> bool {
+        self.extends.is_empty() || self.sources.len() > 1
+    }
+}
+
+impl PartialEq for Profile {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            description,
+            extends,
+            run,
+            capabilities,
+            environment,
+            limits,
+            syscalls,
+            sources: _,
+        } = self;
+        *name == other.name
+            && *description == other.description
+            && *extends == other.extends
+            && *run == other.run
+            && *capabilities == other.capabilities
+            && *environment == other.environment
+            && *limits == other.limits
+            && *syscalls == other.syscalls
+    }
+}
+impl Eq for Profile {}
+
+impl Variable {
+    /// Every variable.
+    pub const ALL: [Variable; 4] = [
+        Variable::Skill,
+        Variable::Work,
+        Variable::Home,
+        Variable::Tmp,
+    ];
+
+    /// Its name, without the `$`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Variable::Skill => "SKILL",
+            Variable::Work => "WORK",
+            Variable::Home => "HOME",
+            Variable::Tmp => "TMP",
+        }
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "${}", self.name())
+    }
+}
+
+/// As written in a profile: `-/lib64`, `$WORK/out`, `/`.
+impl fmt::Display for PathSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.optional {
+            f.write_str("-")?;
+        }
+        match self.base {
+            Some(variable) if self.rest.is_empty() => write!(f, "{variable}"),
+            Some(variable) => write!(f, "{variable}/{}", self.rest),
+            None => write!(f, "/{}", self.rest),
+        }
+    }
+}
+
+/// As written in a profile: `git`, `-/usr/lib/git-core`.
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Program::Name { name, optional } => {
+                write!(f, "{}{name}", if *optional { "-" } else { "" })
+            }
+            Program::Path(path) => write!(f, "{path}"),
+        }
+    }
+}
+
+/// As written in a profile, always with its port.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Destination { scheme, host, port } = self;
+        if host.contains(':') {
+            write!(f, "{scheme}://[{host}]:{port}")
+        } else {
+            write!(f, "{scheme}://{host}:{port}")
+        }
+    }
+}
+
+/// As written in a profile.
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Device::Gpu => "gpu",
+            Device::Kvm => "kvm",
+            Device::Pty => "pty",
+            Device::Path(path) => path,
+        })
+    }
+}
+
+/// As written in a profile.
+impl fmt::Display for SyscallBase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SyscallBase::Default => "default",
+            SyscallBase::Minimal => "minimal",
+            SyscallBase::Learned => "learned",
+        })
+    }
+}
+
+impl Limits {
+    /// Every limit: its key, its value, and how the value is shown in a profile's units.
+    #[allow(
+        clippy::type_complexity,
+        reason = "a row of a table, used where it is made"
+    )]
+    pub fn entries(&self) -> [(&'static str, &Option<Declared<u64>>, fn(u64) -> String); 11] {
+        use crate::parse::{show_cpu, show_rate, show_size, show_time};
+        let count = |n: u64| n.to_string();
+        [
+            ("time", &self.time, show_time),
+            ("memory", &self.memory, show_size),
+            ("cpu", &self.cpu, show_cpu),
+            ("pids", &self.pids, count),
+            ("files", &self.files, count),
+            ("file-size", &self.file_size, show_size),
+            ("output", &self.output, show_size),
+            ("tmp", &self.tmp, show_size),
+            ("disk-read", &self.disk_read, show_rate),
+            ("disk-write", &self.disk_write, show_rate),
+            ("net", &self.net, show_rate),
+        ]
+    }
+}

@@ -1,0 +1,221 @@
+//! Paths and program names, as `files.read`, `files.write`, `shell.exec` and `devices` list them.
+//!
+//! A path means one place and everything below it. What would make it mean something else than it
+//! says (`..`, patterns, a relative path, an unknown variable) is refused here, so that whatever
+//! exists as a [`PathSpec`] is a variable or `/` and plain components.
+
+use super::units::Wrong;
+use crate::error::{nearest, quote};
+use crate::model::{Device, PathSpec, Program, Variable};
+
+/// Longest path that the kernel takes (`PATH_MAX`, with its NUL).
+const MAX_PATH: usize = 4095;
+
+/// Longest component (`NAME_MAX`).
+const MAX_NAME: usize = 255;
+
+/// What a path is declared for: the same path can be a sensible grant for one and not for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Read,
+    Write,
+    Execute,
+}
+
+fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong {
+        message: message.into(),
+        help: Some(help.into()),
+    })
+}
+
+/// A path of `files.read`, `files.write` or `shell.exec`.
+pub(crate) fn path(text: &str, used_for: Use) -> Result<PathSpec, Wrong> {
+    let (optional, text) = strip_optional(text);
+    plain_characters(text)?;
+    let (base, rest) = base_of(text)?;
+    let rest = components(rest)?;
+    let spec = PathSpec {
+        base,
+        rest,
+        optional,
+    };
+    if spec.base.is_none() {
+        refuse_special(&spec, used_for)?;
+    }
+    Ok(spec)
+}
+
+/// A program of `shell.exec`: a name, or a path.
+pub(crate) fn program(text: &str) -> Result<Program, Wrong> {
+    let (optional, name) = strip_optional(text);
+    if name.contains('/') || name.starts_with(['$', '~']) {
+        return path(text, Use::Execute).map(Program::Path);
+    }
+    // The one program whose name is a pattern character.
+    if name == "[" {
+        return Ok(Program::Name {
+            name: name.to_owned(),
+            optional,
+        });
+    }
+    plain_characters(name)?;
+    if matches!(name, "." | "..") {
+        return wrong(
+            format!("`{name}` is not a program"),
+            "name a program, or give its full path",
+        );
+    }
+    if name.starts_with('-') {
+        return wrong(
+            "a program's name cannot begin with `-` here",
+            "give its full path",
+        );
+    }
+    if name.contains(char::is_whitespace) {
+        return wrong(
+            "this looks like a command line",
+            format!(
+                "name the program only: `{}`",
+                quote(name.split_whitespace().next().unwrap_or(""))
+            ),
+        );
+    }
+    if name.len() > MAX_NAME {
+        return wrong(
+            "a name of more than 255 bytes",
+            "no file can have such a name",
+        );
+    }
+    Ok(Program::Name {
+        name: name.to_owned(),
+        optional,
+    })
+}
+
+/// An entry of `devices`.
+pub(crate) fn device(text: &str) -> Result<Device, Wrong> {
+    match text {
+        "gpu" => return Ok(Device::Gpu),
+        "kvm" => return Ok(Device::Kvm),
+        "pty" => return Ok(Device::Pty),
+        _ => {}
+    }
+    let fix = "write `gpu`, `kvm`, `pty`, or a path such as `/dev/ttyUSB0`";
+    if !text.starts_with('/') {
+        return match nearest(text, ["gpu", "kvm", "pty"]) {
+            Some(near) => wrong("unknown device", format!("did you mean `{near}`?")),
+            None => wrong("unknown device", fix),
+        };
+    }
+    plain_characters(text)?;
+    let clean = format!("/{}", components(&text[1..])?);
+    if !clean.starts_with("/dev/") {
+        return wrong("not a path below /dev", fix);
+    }
+    Ok(Device::Path(clean))
+}
+
+fn strip_optional(text: &str) -> (bool, &str) {
+    match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    }
+}
+
+fn plain_characters(text: &str) -> Result<(), Wrong> {
+    if text.is_empty() {
+        return wrong("empty", "remove it, or name what is needed");
+    }
+    if text.len() > MAX_PATH {
+        return wrong("longer than 4095 bytes", "no path can be as long as this");
+    }
+    if let Some(c) = text.chars().find(|c| "*?[]{}".contains(*c)) {
+        return wrong(
+            format!("patterns (`{c}`) are not allowed"),
+            "a directory grants everything below it: write the directory",
+        );
+    }
+    if text.contains(['\n', '\t']) {
+        return wrong("a line break or tab in a name", "write the plain name");
+    }
+    Ok(())
+}
+
+/// Splits off the variable or the leading slash.
+fn base_of(text: &str) -> Result<(Option<Variable>, &str), Wrong> {
+    if let Some(rest) = text.strip_prefix('/') {
+        return Ok((None, rest));
+    }
+    if text == "~" || text.starts_with("~/") {
+        return wrong(
+            "`~` is not expanded",
+            format!("write `$HOME{}`", quote(&text[1..])),
+        );
+    }
+    let Some(named) = text.strip_prefix('$') else {
+        let shown = quote(text.strip_prefix("./").unwrap_or(text));
+        return wrong(
+            "a relative path: it is not said to what",
+            format!(
+                "write `$SKILL/{shown}` (beside the profile) or `$WORK/{shown}` (where it is started)"
+            ),
+        );
+    };
+    let (name, rest) = named.split_once('/').unwrap_or((named, ""));
+    match Variable::ALL.into_iter().find(|v| v.name() == name) {
+        Some(variable) => Ok((Some(variable), rest)),
+        None => {
+            let names = Variable::ALL.map(Variable::name);
+            let plain = name.trim_start_matches('{').trim_end_matches('}');
+            let help = match nearest(plain, names) {
+                Some(near) => format!("did you mean `${near}`?"),
+                None => "the variables are $SKILL, $WORK, $HOME and $TMP".to_owned(),
+            };
+            wrong(format!("unknown variable `${}`", quote(name)), help)
+        }
+    }
+}
+
+/// Plain components, joined by single slashes.
+fn components(rest: &str) -> Result<String, Wrong> {
+    let mut clean = String::with_capacity(rest.len());
+    for component in rest.split('/').filter(|c| !c.is_empty()) {
+        if matches!(component, "." | "..") {
+            return wrong(
+                format!("`{component}` in a path"),
+                "write the path that is meant, without going up or staying",
+            );
+        }
+        if component.len() > MAX_NAME {
+            return wrong(
+                "a name of more than 255 bytes",
+                "no file can have such a name",
+            );
+        }
+        if !clean.is_empty() {
+            clean.push('/');
+        }
+        clean.push_str(component);
+    }
+    Ok(clean)
+}
+
+/// Absolute places that a profile may not grant, and why.
+fn refuse_special(spec: &PathSpec, used_for: Use) -> Result<(), Wrong> {
+    let top = spec.rest.split('/').next().unwrap_or("");
+    match (top, used_for) {
+        ("", Use::Read) => wrong("the whole file system", "name what needs to be read"),
+        ("", Use::Write) => wrong("the whole file system", "name what needs to be written"),
+        ("", Use::Execute) => wrong("the whole file system", "name the programs that are needed"),
+        ("proc" | "sys", _) => wrong(
+            format!("/{top} cannot be granted: it speaks of the whole host"),
+            "remove it: the sandbox has its own /proc; what it shows is enough for programs",
+        ),
+        ("dev", _) => wrong(
+            "/dev cannot be granted: the sandbox has its own",
+            "remove it; list a device node under `devices`",
+        ),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,333 @@
+//! Reading the node tree: a map of known keys, a list, text, a number; each with its own error.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::units::Wrong;
+use super::{Layer, sections};
+use crate::error::{Error, Reporter, nearest, quote};
+use crate::model::{Declared, Profile};
+use crate::shape;
+use crate::yaml::{self, Key, Kind, Node, Span, Value, kind_of};
+
+/// The sections of a file and their keys, to say where a misplaced key belongs.
+const SECTIONS: [(&str, &[&str]); 4] = [
+    ("capabilities", shape::Capabilities::KEYS),
+    ("environment", shape::Environment::KEYS),
+    ("limits", shape::Limits::KEYS),
+    ("syscalls", shape::Syscalls::KEYS),
+];
+
+/// Reads nodes and reports what is wrong with them.
+pub(super) struct Tree<'r, 't> {
+    pub(super) out: &'r mut Reporter<'t>,
+}
+
+impl<'r, 't> Tree<'r, 't> {
+    pub(super) fn new(out: &'r mut Reporter<'t>) -> Self {
+        Self { out }
+    }
+
+    /// The entries of a map whose key is one of `keys`; the others are reported.
+    pub(super) fn known<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+        keys: &[&str],
+    ) -> Vec<(&'n str, &'n Node)> {
+        let mut known = Vec::new();
+        for (key, value) in self.map(node, what) {
+            if keys.contains(&key.text.as_str()) {
+                known.push((key.text.as_str(), value));
+            } else {
+                self.unknown(key, keys);
+            }
+        }
+        known
+    }
+
+    /// The entries of a map with keys of the author's choice.
+    pub(super) fn map<'n>(&mut self, node: &'n Node, what: &str) -> &'n [(Key, Node)] {
+        match &node.value {
+            Value::Map(entries) => entries,
+            Value::Refused => &[],
+            _ => {
+                let found = node.describe();
+                self.out
+                    .report(node.span, format!("expected {what}, found {found}"))
+                    .expected("a map: `key: value` lines, indented")
+                    .help("remove the key if nothing belongs there");
+                &[]
+            }
+        }
+    }
+
+    fn unknown(&mut self, key: &Key, keys: &[&str]) {
+        let text = key.text.as_str();
+        let elsewhere = || SECTIONS.iter().find(|(_, known)| known.contains(&text));
+        let dotted = |prefix: &str| keys.iter().find(|k| k.starts_with(prefix)).copied();
+        let help = if let Some(full) = dotted(&format!("{text}.")) {
+            format!("a key is written with its dot, as in `{full}:`")
+        } else if let Some((section, _)) = elsewhere() {
+            format!("`{text}` belongs under `{section}:`")
+        } else if shape::File::KEYS.contains(&text) {
+            format!("`{text}` belongs at the top of the file, not indented")
+        } else if let Some(near) = nearest(text, keys.iter().copied()) {
+            format!("did you mean `{near}`?")
+        } else {
+            match SECTIONS
+                .iter()
+                .find_map(|(s, k)| Some((s, nearest(text, k.iter().copied())?)))
+            {
+                Some((section, near)) => format!("did you mean `{near}`, under `{section}:`?"),
+                None => format!("the keys here are {}", keys.join(", ")),
+            }
+        };
+        self.out
+            .report(key.span, format!("unknown key \"{}\"", quote(text)))
+            .expected("not a key of this place")
+            .help(help);
+    }
+
+    /// The items of a list.
+    pub(super) fn list<'n>(&mut self, node: &'n Node, key: &str) -> &'n [Node] {
+        match &node.value {
+            Value::List(items) => items,
+            Value::Refused => &[],
+            Value::Scalar { text, plain } if !plain || kind_of(text) != Kind::Null => {
+                let shown = quote(text);
+                self.out
+                    .report(node.span, format!("`{key}` is a list"))
+                    .expected("expected a list")
+                    .help(format!("write it as a list: `{key}: [{shown}]`"));
+                &[]
+            }
+            _ => {
+                let found = node.describe();
+                self.out
+                    .report(node.span, format!("`{key}` is a list, and this is {found}"))
+                    .expected("expected a list")
+                    .help(format!(
+                        "write `{key}: []` for an empty one, or remove the key"
+                    ));
+                &[]
+            }
+        }
+    }
+
+    /// Text. A scalar that YAML takes for something else must be quoted to be text.
+    pub(super) fn text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+        match &node.value {
+            Value::Refused => None,
+            Value::Scalar { text, plain } if !plain || kind_of(text) == Kind::Text => Some(text),
+            value => {
+                let found = node.describe();
+                let help = match value {
+                    Value::Scalar { text, .. } if !text.is_empty() => {
+                        format!("quote it if you mean the text: \"{}\"", quote(text))
+                    }
+                    Value::Scalar { .. } => "remove the key, or give it a value".to_owned(),
+                    _ => format!("write {what} in one line"),
+                };
+                self.out
+                    .report(node.span, format!("expected {what}, found {found}"))
+                    .help(help);
+                None
+            }
+        }
+    }
+
+    /// Any scalar but nothing, as its text.
+    pub(super) fn scalar<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+        match &node.value {
+            Value::Scalar { text, plain: true } if kind_of(text) != Kind::Null => Some(text),
+            _ => self.text(node, what),
+        }
+    }
+
+    /// The text of a number without quotes.
+    pub(super) fn number<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+        let help = match &node.value {
+            Value::Refused => return None,
+            Value::Scalar { text, plain } => match (kind_of(text), plain) {
+                (Kind::Int | Kind::Float, true) => return Some(text),
+                (Kind::Int | Kind::Float, false) => format!("write it without quotes: {text}"),
+                _ => format!("write {what}"),
+            },
+            _ => format!("write {what}"),
+        };
+        let found = node.describe();
+        self.out
+            .report(node.span, format!("expected {what}, found {found}"))
+            .help(help);
+        None
+    }
+
+    /// Reports what a value's own parser found wrong.
+    pub(super) fn accept<T>(
+        &mut self,
+        span: Span,
+        shown: &str,
+        result: Result<T, Wrong>,
+    ) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(Wrong { message, help }) => {
+                self.out
+                    .report(span, format!("{message}: `{}`", quote(shown)))
+                    .maybe_help(help);
+                None
+            }
+        }
+    }
+
+    /// A list of texts that `parse` understands, without duplicates.
+    pub(super) fn items<T: Clone + Eq + Hash>(
+        &mut self,
+        node: &Node,
+        key: &str,
+        what: &str,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Vec<Declared<T>> {
+        let mut seen = HashSet::new();
+        let mut items = Vec::new();
+        for item in self.list(node, key) {
+            let Some(text) = self.text(item, what) else {
+                continue;
+            };
+            let Some(value) = self.accept(item.span, text, parse(text)) else {
+                continue;
+            };
+            if seen.insert(value.clone()) {
+                items.push(self.declared(item.span, value));
+            }
+        }
+        items
+    }
+
+    pub(super) fn declared<T>(&self, span: Span, value: T) -> Declared<T> {
+        Declared {
+            value,
+            origin: self.out.origin(span),
+        }
+    }
+}
+
+/// A `--set KEY=VALUE`, as a layer that holds only that.
+pub(crate) struct Overlay(pub(crate) Layer);
+
+/// Parses `KEY=VALUE` of `--set`: a dotted key as in `limits.memory`, a value as in the file.
+pub(crate) fn overlay(text: &str) -> Result<Overlay, Error> {
+    let mut out = Reporter::new(Arc::from("--set"), text);
+    let layer = parse_overlay(text, &mut out);
+    out.finish(layer).map(Overlay)
+}
+
+fn parse_overlay(text: &str, out: &mut Reporter<'_>) -> Option<Layer> {
+    let whole = Span {
+        line: 1,
+        column: 1,
+        len: u32::try_from(text.chars().count()).unwrap_or(1),
+    };
+    let Some((path, value)) = text.split_once('=') else {
+        out.report(whole, "`--set` needs KEY=VALUE")
+            .help("such as `--set limits.memory=1G`");
+        return None;
+    };
+    let shift = u32::try_from(path.chars().count() + 1).unwrap_or(0);
+    let key_span = Span {
+        line: 1,
+        column: 1,
+        len: shift.saturating_sub(1),
+    };
+    let keys = key_path(path);
+    if matches!(keys[0], "aegis" | "extends") {
+        out.report(
+            key_span,
+            format!("`{}` cannot be set from the command line", keys[0]),
+        )
+        .help("write a profile file that says so");
+        return None;
+    }
+    let mut parsed = Reporter::new(out.file.clone(), value);
+    let node = yaml::parse(value, &mut parsed);
+    let mut node = match parsed.finish(node) {
+        Ok(node) => node,
+        Err(error) => {
+            for d in error.diagnostics() {
+                let span = Span {
+                    line: d.origin.line.max(1),
+                    column: d.origin.column.max(1) + shift,
+                    len: d.span_len,
+                };
+                out.report(span, d.message.clone())
+                    .maybe_help(d.help.clone());
+            }
+            return None;
+        }
+    };
+    shift_right(&mut node, shift);
+    for key in keys.iter().rev() {
+        let key = Key {
+            text: (*key).to_owned(),
+            span: key_span,
+        };
+        node = Node {
+            span: node.span,
+            value: Value::Map(vec![(key, node)]),
+        };
+    }
+    let mut layer = Layer {
+        profile: Profile::default(),
+        closes_outbound: false,
+    };
+    sections::body(&mut Tree::new(out), &node, &mut layer);
+    Some(layer)
+}
+
+/// Splits `capabilities.files.read` and `environment.set.TZ` where the file has levels: the dots of
+/// a key such as `files.read` are part of it.
+fn key_path(path: &str) -> Vec<&str> {
+    let Some((section, rest)) = path.split_once('.') else {
+        return vec![path];
+    };
+    let Some((_, known)) = SECTIONS.iter().find(|(name, _)| *name == section) else {
+        return vec![path];
+    };
+    let nested = known.iter().find_map(|key| {
+        let below = rest.strip_prefix(key)?.strip_prefix('.')?;
+        Some((&rest[..key.len()], below))
+    });
+    match nested {
+        Some(("secrets.use", below)) => match below.split_once('.') {
+            Some((alias, field)) => vec![section, "secrets.use", alias, field],
+            None => vec![section, "secrets.use", below],
+        },
+        Some((key, below)) => vec![section, key, below],
+        None => vec![section, rest],
+    }
+}
+
+/// Moves the columns of the first line: the value stands after its key.
+fn shift_right(node: &mut Node, by: u32) {
+    let mut open = vec![node];
+    while let Some(node) = open.pop() {
+        let shift = |span: &mut Span| {
+            if span.line == 1 {
+                span.column += by;
+            }
+        };
+        shift(&mut node.span);
+        match &mut node.value {
+            Value::List(items) => open.extend(items),
+            Value::Map(entries) => {
+                for (key, value) in entries {
+                    shift(&mut key.span);
+                    open.push(value);
+                }
+            }
+            Value::Scalar { .. } | Value::Refused => {}
+        }
+    }
+}

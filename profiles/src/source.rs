@@ -1,0 +1,127 @@
+//! Where profiles are read from: the one place of this crate that touches files.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::yaml::MAX_BYTES;
+
+/// Reads profiles. [`Files`] is the real one; a test brings a map.
+pub trait Source {
+    /// The bytes of a file. No more than a little over 1 MiB need to be read of any file: the rest of
+    /// a larger one is of no interest, it is refused for its size.
+    fn read(&self, path: &Path) -> Result<Vec<u8>, ReadError>;
+
+    /// The bytes of standard input, as bounded as those of a file.
+    fn read_stdin(&self) -> Result<Vec<u8>, ReadError>;
+
+    /// Whether there is something at `path`: for a hint in an error message.
+    fn exists(&self, path: &Path) -> bool;
+
+    /// `path`, made absolute.
+    fn absolute(&self, path: &Path) -> PathBuf;
+}
+
+/// Why a profile could not be read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// There is no such file.
+    NotFound,
+    /// It is something else than a regular file; the word says what.
+    NotAFile(&'static str),
+    /// The kernel said so.
+    Io(io::Error),
+}
+
+/// The file system of the process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Files;
+
+impl Source for Files {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
+        // Without O_NONBLOCK, opening a FIFO would wait for its writer; on a regular file it is
+        // without effect.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(path)
+            .map_err(|e| match e.kind() {
+                io::ErrorKind::NotFound => ReadError::NotFound,
+                _ => match fs::metadata(path) {
+                    Ok(metadata) => kind_of(&metadata).unwrap_or(ReadError::Io(e)),
+                    Err(_) => ReadError::Io(e),
+                },
+            })?;
+        let metadata = file.metadata().map_err(ReadError::Io)?;
+        match kind_of(&metadata) {
+            Some(other) => Err(other),
+            None => bounded(file, metadata.len()),
+        }
+    }
+
+    fn read_stdin(&self) -> Result<Vec<u8>, ReadError> {
+        bounded(io::stdin().lock(), 0)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok()
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+    }
+}
+
+/// What it is instead of a regular file.
+fn kind_of(metadata: &fs::Metadata) -> Option<ReadError> {
+    let kind = metadata.file_type();
+    let what = if kind.is_file() {
+        return None;
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    Some(ReadError::NotAFile(what))
+}
+
+/// Reads one byte more than is allowed, so that too much is told from just enough.
+fn bounded(from: impl Read, expected: u64) -> Result<Vec<u8>, ReadError> {
+    let limit = MAX_BYTES as u64 + 1;
+    let mut bytes = Vec::with_capacity(usize::try_from(expected.min(limit)).unwrap_or(0) + 1);
+    from.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(ReadError::Io)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endless_file_is_read_only_as_far_as_it_matters() {
+        let bytes = bounded(io::repeat(b'#'), u64::MAX).unwrap();
+        assert_eq!(bytes.len(), MAX_BYTES + 1);
+    }
+
+    #[test]
+    fn directories_pipes_and_devices_are_no_profiles() {
+        let what = |path: &str| match Files.read(Path::new(path)) {
+            Err(ReadError::NotAFile(what)) => what,
+            other => panic!("{path}: {other:?}"),
+        };
+        assert_eq!(what("/"), "a directory");
+        assert_eq!(what("/dev/zero"), "a device");
+        assert!(matches!(
+            Files.read(Path::new("/nonexistent")),
+            Err(ReadError::NotFound)
+        ));
+    }
+}

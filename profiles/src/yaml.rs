@@ -1,0 +1,473 @@
+//! The subset of YAML that a profile may be written in, as a tree in which every node knows its place.
+//!
+//! Maps with plain text keys, lists, and scalars: nothing that makes a file mean something else than
+//! what a reader sees. Anchors, aliases, tags, merge keys, duplicate keys, directives, more than one
+//! document, and characters that hide or reorder text are refused. The grammar itself is left to
+//! `saphyr-parser`'s event stream (YAML 1.2); nothing here recurses over the input.
+
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle};
+
+use crate::error::{Reporter, is_deceptive, quote};
+
+/// The largest file that is read.
+pub(crate) const MAX_BYTES: usize = 1 << 20;
+
+/// How deep lists and maps may be nested.
+const MAX_DEPTH: usize = 16;
+
+/// How many keys one map may have: keeps the search for duplicates short.
+const MAX_KEYS: usize = 1024;
+
+/// A place in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// 1-based.
+    pub(crate) line: u32,
+    /// 1-based, in characters.
+    pub(crate) column: u32,
+    /// In characters, on this line.
+    pub(crate) len: u32,
+}
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    pub(crate) span: Span,
+}
+
+/// A key of a map and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) text: String,
+    pub(crate) span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    /// Text as written; `plain` when it had no quotes, so that YAML would give it a type.
+    Scalar {
+        text: String,
+        plain: bool,
+    },
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+    /// Something refused already: no second error is to be made of it.
+    Refused,
+}
+
+/// What YAML 1.2's core schema makes of a scalar without quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Null,
+    Bool,
+    Int,
+    Float,
+    Text,
+}
+
+impl Node {
+    /// What a reader would call it, for "expected this, found that".
+    pub(crate) fn describe(&self) -> &'static str {
+        match &self.value {
+            Value::List(_) => "a list",
+            Value::Map(_) => "a map",
+            Value::Refused => "something refused",
+            Value::Scalar { plain: false, .. } => "text",
+            Value::Scalar { text, .. } => match kind_of(text) {
+                Kind::Null => "nothing",
+                Kind::Bool => "true or false",
+                Kind::Int | Kind::Float => "a number",
+                Kind::Text => "text",
+            },
+        }
+    }
+}
+
+/// The type that YAML 1.2 gives to a scalar without quotes.
+pub(crate) fn kind_of(text: &str) -> Kind {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,
+        "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => return Kind::Bool,
+        ".nan" | ".NaN" | ".NAN" => return Kind::Float,
+        _ => {}
+    }
+    let digits = |s: &str, ok: fn(&u8) -> bool| !s.is_empty() && s.bytes().all(|b| ok(&b));
+    if let Some(hex) = text.strip_prefix("0x") {
+        return if digits(hex, u8::is_ascii_hexdigit) {
+            Kind::Int
+        } else {
+            Kind::Text
+        };
+    }
+    if let Some(octal) = text.strip_prefix("0o") {
+        return if digits(octal, |b| (b'0'..=b'7').contains(b)) {
+            Kind::Int
+        } else {
+            Kind::Text
+        };
+    }
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits(unsigned, u8::is_ascii_digit) {
+        return Kind::Int;
+    }
+    if matches!(unsigned, ".inf" | ".Inf" | ".INF") {
+        return Kind::Float;
+    }
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((m, e)) => (m, Some(e.strip_prefix(['+', '-']).unwrap_or(e))),
+        None => (unsigned, None),
+    };
+    let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    let number = all(whole)
+        && all(part)
+        && !(whole.is_empty() && part.is_empty())
+        && exponent.is_none_or(|e| digits(e, u8::is_ascii_digit));
+    if number { Kind::Float } else { Kind::Text }
+}
+
+/// Decodes a file's bytes; refuses what is too large, empty or not text.
+pub(crate) fn decode<'b>(bytes: &'b [u8], out: &mut Reporter<'_>) -> Option<&'b str> {
+    if bytes.len() > MAX_BYTES {
+        out.report_file("larger than 1 MiB")
+            .help("a profile is a page or two of text");
+        return None;
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(e) => {
+            let line = 1 + bytes[..e.valid_up_to()]
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count();
+            out.report_file(format!("not UTF-8 text (line {line})"))
+                .help("save the file with the encoding UTF-8");
+            None
+        }
+    }
+}
+
+/// Parses `text`. What is wrong is reported; `None` when nothing of it can be used.
+pub(crate) fn parse(text: &str, out: &mut Reporter<'_>) -> Option<Node> {
+    if text.len() > MAX_BYTES {
+        out.report_file("larger than 1 MiB")
+            .help("a profile is a page or two of text");
+        return None;
+    }
+    // A byte order mark is what some editors begin a file with; it means nothing in UTF-8.
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    check_characters(text, out);
+    check_directives(text, out);
+    if !out.is_clean() {
+        return None;
+    }
+    Builder {
+        stack: Vec::new(),
+        root: None,
+        out,
+    }
+    .run(text)
+}
+
+fn check_characters(text: &str, out: &mut Reporter<'_>) {
+    if text
+        .bytes()
+        .all(|b| matches!(b, b'\n' | b'\t' | 0x20..=0x7E))
+    {
+        return;
+    }
+    for (number, line) in (1..).zip(text.split('\n')) {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        for (column, c) in (1..).zip(line.chars()) {
+            if is_deceptive(c) {
+                let what = if c == '\0' {
+                    "a NUL"
+                } else {
+                    "an invisible or control"
+                };
+                out.report(
+                    Span {
+                        line: number,
+                        column,
+                        len: 1,
+                    },
+                    format!("{what} character (U+{:04X}) is not allowed", u32::from(c)),
+                )
+                .help("remove it: what a profile grants must be what a reader sees");
+            }
+        }
+    }
+}
+
+fn check_directives(text: &str, out: &mut Reporter<'_>) {
+    for (number, line) in (1..).zip(text.lines()) {
+        let span = Span {
+            line: number,
+            column: 1,
+            len: line.chars().count() as u32,
+        };
+        match line.trim_start().chars().next() {
+            None | Some('#') => {}
+            Some('%') => {
+                out.report(span, "YAML directives are not allowed")
+                    .help("remove this line");
+            }
+            Some(_) => return,
+        }
+    }
+}
+
+/// An open list or map, and the key that waits for its value.
+struct Open {
+    node: Node,
+    key: Option<Key>,
+    /// The waiting key was refused, so its value is dropped.
+    drop_value: bool,
+}
+
+struct Builder<'r, 't> {
+    stack: Vec<Open>,
+    root: Option<Node>,
+    out: &'r mut Reporter<'t>,
+}
+
+impl Builder<'_, '_> {
+    fn run(mut self, text: &str) -> Option<Node> {
+        let mut documents = 0;
+        let mut parser = Parser::new_from_str(text);
+        while let Some(event) = parser.next_event() {
+            let (event, at) = match event {
+                Ok(event) => event,
+                Err(e) => {
+                    let m = e.marker();
+                    let span = Span {
+                        line: narrow(m.line()),
+                        column: narrow(m.col()) + 1,
+                        len: 1,
+                    };
+                    self.out
+                        .report(span, format!("not valid YAML: {}", quote(e.info())));
+                    return None;
+                }
+            };
+            let (start, end) = (at.start, at.end);
+            let one_line = start.line() == end.line();
+            let mut span = Span {
+                line: narrow(start.line()),
+                column: narrow(start.col()) + 1,
+                len: if one_line {
+                    narrow(end.col().saturating_sub(start.col()))
+                } else {
+                    1
+                },
+            };
+            match event {
+                Event::DocumentStart(_) => {
+                    documents += 1;
+                    if documents > 1 {
+                        self.out
+                            .report(span, "a second YAML document in one file")
+                            .help("a file holds one profile: remove the `---` and what follows it");
+                        return None;
+                    }
+                }
+                Event::Alias(_) => {
+                    self.out
+                        .report(span, "YAML aliases (`*name`) are not allowed")
+                        .help("write the value out");
+                    self.value(Node {
+                        value: Value::Refused,
+                        span,
+                    });
+                }
+                Event::Scalar(text, style, anchor, tag) => {
+                    let plain = style == ScalarStyle::Plain;
+                    if plain && !text.contains('\n') {
+                        // The scanner's end mark lies beyond trailing blanks.
+                        span.len = narrow(text.chars().count()).max(1);
+                    }
+                    let refused = self.refuse_extras(span, anchor, tag.is_some());
+                    if let Some(c) = text.chars().find(|c| is_deceptive(*c)) {
+                        self.out
+                            .report(span, format!("the character U+{:04X} is not allowed", u32::from(c)))
+                            .help("remove the escape: what a profile grants must be what a reader sees");
+                        self.value(Node {
+                            value: Value::Refused,
+                            span,
+                        });
+                    } else if refused {
+                        self.value(Node {
+                            value: Value::Refused,
+                            span,
+                        });
+                    } else {
+                        self.value(Node {
+                            value: Value::Scalar {
+                                text: text.into_owned(),
+                                plain,
+                            },
+                            span,
+                        });
+                    }
+                }
+                Event::SequenceStart(anchor, tag) => {
+                    self.refuse_extras(span, anchor, tag.is_some());
+                    self.open(Node {
+                        value: Value::List(Vec::new()),
+                        span,
+                    })?;
+                }
+                Event::MappingStart(anchor, tag) => {
+                    self.refuse_extras(span, anchor, tag.is_some());
+                    self.open(Node {
+                        value: Value::Map(Vec::new()),
+                        span,
+                    })?;
+                }
+                Event::SequenceEnd | Event::MappingEnd => {
+                    if let Some(open) = self.stack.pop() {
+                        self.value(open.node);
+                    }
+                }
+                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+            }
+        }
+        if self.root.is_none() {
+            self.out
+                .report_file("the file is empty")
+                .help("a profile begins with the line `aegis: 1`");
+        }
+        self.root
+    }
+
+    fn refuse_extras(&mut self, span: Span, anchor: usize, tag: bool) -> bool {
+        if anchor != 0 {
+            self.out
+                .report(span, "YAML anchors (`&name`) are not allowed")
+                .help("write the value out");
+        }
+        if tag {
+            self.out
+                .report(span, "YAML tags (`!name`) are not allowed")
+                .help("remove the tag; quote the value if it is to be text");
+        }
+        anchor != 0 || tag
+    }
+
+    fn open(&mut self, node: Node) -> Option<()> {
+        if self.stack.len() >= MAX_DEPTH {
+            self.out
+                .report(node.span, format!("nested more than {MAX_DEPTH} deep"));
+            return None;
+        }
+        self.stack.push(Open {
+            node,
+            key: None,
+            drop_value: false,
+        });
+        Some(())
+    }
+
+    /// Puts a finished node where it belongs: into the open list, as key or value of the open map.
+    fn value(&mut self, node: Node) {
+        let Some(open) = self.stack.last_mut() else {
+            self.root = Some(node);
+            return;
+        };
+        match &mut open.node.value {
+            Value::List(items) => items.push(node),
+            Value::Map(entries) => {
+                if let Some(key) = open.key.take() {
+                    entries.push((key, node));
+                } else if open.drop_value {
+                    open.drop_value = false;
+                } else {
+                    open.key = accept_key(node, entries, self.out);
+                    open.drop_value = open.key.is_none();
+                }
+            }
+            Value::Scalar { .. } | Value::Refused => {}
+        }
+    }
+}
+
+fn accept_key(node: Node, entries: &[(Key, Node)], out: &mut Reporter<'_>) -> Option<Key> {
+    let what = node.describe();
+    let Value::Scalar { text, plain } = node.value else {
+        if !matches!(node.value, Value::Refused) {
+            out.report(node.span, format!("a key must be text, and this is {what}"));
+        }
+        return None;
+    };
+    if plain && text == "<<" {
+        out.report(node.span, "YAML merge keys (`<<`) are not allowed")
+            .help("use `extends:` to build on another profile");
+        return None;
+    }
+    if plain && kind_of(&text) != Kind::Text {
+        out.report(node.span, format!("a key must be text, and this is {what}"))
+            .help(format!(
+                "quote it if you mean the text: \"{}\"",
+                quote(&text)
+            ));
+        return None;
+    }
+    if entries.len() >= MAX_KEYS {
+        out.report(node.span, format!("more than {MAX_KEYS} keys in one map"));
+        return None;
+    }
+    if let Some((first, _)) = entries.iter().find(|(key, _)| key.text == text) {
+        let line = first.span.line;
+        out.report(
+            node.span,
+            format!("the key `{}` is given twice", quote(&text)),
+        )
+        .expected(format!("first given in line {line}"))
+        .help("keep one of them");
+        return None;
+    }
+    Some(Key {
+        text,
+        span: node.span,
+    })
+}
+
+fn narrow(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// The text as JSON, as any YAML reader would understand it: what an editor checks against the schema.
+/// Refuses what a profile may not contain as YAML; knows nothing of the keys.
+#[doc(hidden)]
+pub fn yaml_to_json(text: &str, file_name: &str) -> Result<serde_json::Value, crate::Error> {
+    let mut out = Reporter::new(Arc::from(file_name), text);
+    let node = parse(text, &mut out);
+    out.finish(node).map(|node| to_json(&node))
+}
+
+fn to_json(node: &Node) -> serde_json::Value {
+    use serde_json::Value as Json;
+    match &node.value {
+        Value::Refused => Json::Null,
+        Value::List(items) => items.iter().map(to_json).collect(),
+        Value::Map(entries) => entries
+            .iter()
+            .map(|(k, v)| (k.text.clone(), to_json(v)))
+            .collect(),
+        Value::Scalar { text, plain: false } => Json::String(text.clone()),
+        Value::Scalar { text, plain: true } => match kind_of(text) {
+            Kind::Null => Json::Null,
+            Kind::Bool => Json::Bool(text.eq_ignore_ascii_case("true")),
+            Kind::Int => text
+                .parse::<i64>()
+                .map(Json::from)
+                .or_else(|_| text.parse::<f64>().map(Json::from))
+                .unwrap_or_else(|_| Json::String(text.clone())),
+            Kind::Float => text.parse::<f64>().map_or_else(|_| Json::Null, Json::from),
+            Kind::Text => Json::String(text.clone()),
+        },
+    }
+}

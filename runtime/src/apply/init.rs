@@ -1,0 +1,146 @@
+//! The sandbox's PID 1: sets everything up, starts the command, then waits and reaps.
+//!
+//! It holds no capability once the command runs, cannot be traced, blocks every signal, and is
+//! killed with the supervisor; the kernel then kills everything else in the pid namespace.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use super::root::Failure;
+use super::{Prepared, Step, command, message, root};
+use crate::kernel::process::{self, Change};
+use crate::kernel::{capabilities, descriptors, landlock, mount, namespaces, network, socket};
+use crate::plan::{Memfd, Namespace, Network, Plan};
+
+/// Exit status of a PID 1 that failed to start the command; the message says why.
+const FAILED: i32 = 125;
+
+pub(super) fn run(mut prepared: Prepared<'_>, socket: OwnedFd) -> ! {
+    let status = match set_up(&mut prepared, &socket).and_then(|()| launch(&prepared, &socket)) {
+        Ok(command) => wait(command, &socket),
+        Err(failure) => {
+            message::send_failure(
+                socket.as_fd(),
+                failure.step,
+                &failure.error,
+                failure.subject.as_deref(),
+            );
+            FAILED
+        }
+    };
+    process::exit_now(status)
+}
+
+fn set_up(prepared: &mut Prepared<'_>, socket: &OwnedFd) -> Result<(), Failure> {
+    let plan = prepared.plan;
+    // The handlers of the supervisor are not for this process, which waits for children only.
+    process::block_all_signals();
+    for tasks in &prepared.outside.tasks {
+        // One thread that moves itself needs no lock of the whole kernel, unlike cgroup.procs.
+        descriptors::write_all(tasks.as_fd(), b"0").map_err(Failure::of(Step::Group))?;
+    }
+    if plan.namespaces.contains(&Namespace::Cgroup) {
+        namespaces::unshare(libc::CLONE_NEWCGROUP).map_err(Failure::of(Step::Group))?;
+    }
+    if plan.network == Network::None {
+        network::loopback_up().map_err(Failure::of(Step::Network))?;
+    }
+    namespaces::set_hostname(plan.hostname.as_bytes()).map_err(Failure::of(Step::Hostname))?;
+    if plan.memfd == Memfd::Sysctl {
+        // Only the host's root may open this file; that is what this process still is.
+        descriptors::open(c"/proc/sys/vm/memfd_noexec", libc::O_WRONLY)
+            .and_then(|file| descriptors::write_all(file.as_fd(), b"2"))
+            .map_err(Failure::of(Step::Memfd))?;
+    }
+    let identity = &plan.identity;
+    if identity.switch {
+        let mut go = [0];
+        let (length, _) =
+            socket::receive(socket.as_fd(), &mut go).map_err(Failure::of(Step::Ids))?;
+        if length == 0 {
+            process::exit_now(FAILED); // The supervisor is gone.
+        }
+        process::become_user(identity.uid, identity.gid).map_err(Failure::of(Step::Ids))?;
+    } else {
+        namespaces::map_own_ids((identity.uid, identity.uid), (identity.gid, identity.gid))
+            .map_err(Failure::of(Step::Ids))?;
+    }
+    process::die_with_parent().map_err(Failure::of(Step::Ids))?;
+    if socket::peer_is_gone(socket.as_fd()) {
+        process::exit_now(FAILED); // It died before that took hold.
+    }
+    rustix::process::umask(rustix::fs::Mode::empty());
+    for index in &prepared.sources.unmapped {
+        message::send_unmapped(socket.as_fd(), &plan.mounts[*index].at)
+            .map_err(Failure::of(Step::Mount))?;
+    }
+    root::build(prepared)?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(plan.umask));
+    let directory = crate::kernel::cstring(&plan.directory).map_err(Failure::of(Step::Directory))?;
+    mount::change_directory(&directory).map_err(|error| Failure {
+        step: Step::Directory,
+        error,
+        subject: Some(plan.directory.clone()),
+    })?;
+    capabilities::drop_all(plan.last_capability).map_err(Failure::of(Step::Capabilities))?;
+    capabilities::no_new_privileges().map_err(Failure::of(Step::Capabilities))?;
+    confine(plan)?;
+    process::not_dumpable().map_err(Failure::of(Step::Capabilities))
+}
+
+fn confine(plan: &Plan) -> Result<(), Failure> {
+    let rules = &plan.landlock;
+    let ruleset = landlock::create_ruleset(
+        rules.abi,
+        rules.handled_fs,
+        rules.handled_net,
+        rules.scoped,
+    )
+    .map_err(Failure::of(Step::Landlock))?;
+    for rule in &rules.paths {
+        mount::locate(&rule.path)
+            .and_then(|location| landlock::allow_path(ruleset.as_fd(), location.as_fd(), rule.access))
+            .map_err(|error| Failure {
+                step: Step::Landlock,
+                error,
+                subject: Some(rule.path.clone()),
+            })?;
+    }
+    for port in &rules.bind {
+        landlock::allow_port(ruleset.as_fd(), *port, landlock::net::BIND_TCP)
+            .map_err(Failure::of(Step::Landlock))?;
+    }
+    landlock::restrict_self(ruleset.as_fd()).map_err(Failure::of(Step::Landlock))
+}
+
+fn launch(prepared: &Prepared<'_>, socket: &OwnedFd) -> Result<i32, Failure> {
+    let started = command::start(prepared)?;
+    let mut fds = vec![started.pidfd.as_raw_fd()];
+    fds.extend(started.listener.as_ref().map(AsRawFd::as_raw_fd));
+    message::send_running(socket.as_fd(), &fds).map_err(Failure::of(Step::Fork))?;
+    // From here on only the command holds these: the end of its output is the end of the file.
+    for fd in [0, 1, 2].iter().chain(&prepared.plan.keep_fds) {
+        descriptors::close(*fd);
+    }
+    Ok(started.pid)
+}
+
+/// Reaps whatever ends, and tells about the command, until it has ended.
+fn wait(command: i32, socket: &OwnedFd) -> i32 {
+    loop {
+        match process::wait(None) {
+            Ok((pid, change)) if pid == command => {
+                let told = message::send_change(socket.as_fd(), change);
+                if matches!(change, Change::Exited(_) | Change::Killed(_)) || told.is_err() {
+                    return 0;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let error = io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO));
+                message::send_failure(socket.as_fd(), Step::Fork, &error, None);
+                return FAILED;
+            }
+        }
+    }
+}

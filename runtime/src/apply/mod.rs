@@ -1,0 +1,149 @@
+//! Applying a plan to the kernel: the only code that changes a process. It computes nothing.
+//!
+//! [`start`] clones the sandbox's PID 1, which builds the new root ([`root`]), gives up every
+//! privilege, starts the command ([`command`]) and then only waits ([`init`]). What happened comes
+//! back over a socket as [`Message`]s.
+
+mod command;
+mod init;
+mod message;
+mod root;
+mod sources;
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::kernel::process::Signals;
+use crate::kernel::{namespaces, socket};
+use crate::plan::{Namespace, Plan};
+use crate::seccomp;
+
+pub use message::{Message, Step};
+pub(crate) use message::help;
+
+/// What [`start`] needs beside the plan.
+pub struct Outside<'a> {
+    /// The cgroup2 group to start in.
+    pub group: Option<BorrowedFd<'a>>,
+    /// `tasks` files of v1 groups, open for writing: PID 1 puts itself in by writing 0.
+    pub tasks: Vec<OwnedFd>,
+    /// What becomes the command's standard output and error, where the supervisor counts them.
+    pub output: [Option<BorrowedFd<'a>>; 2],
+    /// Signals that the supervisor has blocked.
+    pub signals: &'a Signals,
+    /// The caller's terminal: the command stays in its session, with a process group of its own,
+    /// which is put into the foreground when the caller's is there.
+    pub foreground: Option<(i32, bool)>,
+}
+
+/// A sandbox that was started.
+pub struct Started {
+    /// PID 1, by its pid here.
+    pub pid: i32,
+    /// PID 1.
+    pub pidfd: OwnedFd,
+    /// Where [`Message`]s come from. Closed when PID 1 has ended.
+    pub messages: OwnedFd,
+}
+
+/// Everything that PID 1 and the command need, made before there is a second process.
+struct Prepared<'a> {
+    plan: &'a Plan,
+    outside: &'a Outside<'a>,
+    sources: sources::Sources,
+    filter: seccomp::Program,
+    program: CString,
+    argv: Vec<CString>,
+    environment: Vec<CString>,
+}
+
+fn flags(plan: &Plan) -> u64 {
+    plan.namespaces
+        .iter()
+        .map(|namespace| match namespace {
+            Namespace::User => libc::CLONE_NEWUSER,
+            Namespace::Mount => libc::CLONE_NEWNS,
+            Namespace::Pid => libc::CLONE_NEWPID,
+            Namespace::Ipc => libc::CLONE_NEWIPC,
+            Namespace::Uts => libc::CLONE_NEWUTS,
+            Namespace::Net => libc::CLONE_NEWNET,
+            // Entered once PID 1 is in its groups, so that these are what it sees as the root.
+            Namespace::Cgroup => 0,
+        })
+        .fold(0, |all, flag| all | flag as u64)
+}
+
+fn strings<'a>(list: impl Iterator<Item = Vec<u8>> + 'a) -> Result<Vec<CString>, Error> {
+    list.map(CString::new)
+        .collect::<Result<_, _>>()
+        .map_err(|error| {
+            Error::outside(
+                "passing arguments and environment",
+                None,
+                io::Error::new(io::ErrorKind::InvalidInput, error),
+            )
+        })
+}
+
+/// Starts the command as the plan has it. What fails inside comes as a [`Message::Failed`].
+pub fn start(plan: &Plan, outside: &Outside<'_>) -> Result<Started, Error> {
+    let prepared = Prepared {
+        plan,
+        outside,
+        sources: sources::open(plan)?,
+        filter: plan
+            .seccomp
+            .compile()
+            .map_err(|error| Error::Syscalls(error.to_string()))?,
+        program: strings(std::iter::once(plan.program.as_os_str().as_bytes().to_vec()))?.remove(0),
+        argv: strings(plan.argv.iter().map(|word| word.as_bytes().to_vec()))?,
+        environment: strings(plan.environment.iter().map(|(name, value)| {
+            [name.as_bytes(), b"=", value.as_bytes()].concat()
+        }))?,
+    };
+    let (ours, theirs) =
+        socket::pair().map_err(|error| Error::outside("opening a socket pair", None, error))?;
+    let side = namespaces::clone(flags(plan), outside.group)
+        .map_err(|error| Error::outside(Step::Clone.describe(), None, error))?;
+    let (pid, pidfd) = match side {
+        namespaces::Side::Child => {
+            drop(ours);
+            init::run(prepared, theirs)
+        }
+        namespaces::Side::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop(theirs);
+    if plan.identity.switch {
+        let identity = &plan.identity;
+        namespaces::map_ids_of(pid, (identity.uid, identity.uid), (identity.gid, identity.gid))
+            .map_err(|error| Error::outside(Step::Ids.describe(), None, error))?;
+        socket::send(ours.as_fd(), b"g", &[])
+            .map_err(|error| Error::outside(Step::Ids.describe(), None, error))?;
+    }
+    Ok(Started {
+        pid,
+        pidfd,
+        messages: ours,
+    })
+}
+
+impl Started {
+    /// The next message; `None` once PID 1 is gone.
+    pub fn receive(&self) -> io::Result<Option<Message>> {
+        message::receive(self.messages.as_fd())
+    }
+
+    /// The descriptor to poll for [`Started::receive`].
+    pub fn raw(&self) -> i32 {
+        self.messages.as_raw_fd()
+    }
+}
+
+/// An [`Error`] for a step that failed inside.
+pub fn failed(step: Step, errno: i32, subject: Option<PathBuf>) -> Error {
+    Error::outside(step.describe(), subject, io::Error::from_raw_os_error(errno))
+}

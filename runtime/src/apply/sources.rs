@@ -1,0 +1,73 @@
+//! The host side of the mounts, for a sandbox started by root: PID 1 will be somebody else, who
+//! could not reach what root was granted, so the trees are taken here, as detached mounts.
+//!
+//! An ordinary user's PID 1 is the same user, and takes them itself.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use crate::error::Error;
+use crate::kernel::{mount, namespaces};
+use crate::plan::{Plan, Source};
+
+use super::Step;
+
+/// Detached mounts by their place in [`Plan::mounts`]; paths that could not be id-mapped.
+#[derive(Default)]
+pub(super) struct Sources {
+    pub trees: HashMap<usize, OwnedFd>,
+    pub unmapped: Vec<usize>,
+}
+
+pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
+    let mut sources = Sources::default();
+    if !plan.identity.switch {
+        return Ok(sources);
+    }
+    let identity = (plan.identity.uid, plan.identity.gid);
+    let mut maps: HashMap<(u32, u32), OwnedFd> = HashMap::new();
+    for (index, entry) in plan.mounts.iter().enumerate() {
+        let Source::Host { path, dev, ino, idmap } = &entry.source else {
+            continue;
+        };
+        let fail = |step: Step| {
+            move |error: io::Error| Error::outside(step.describe(), Some(path.clone()), error)
+        };
+        let tree = take(path, *dev, *ino).map_err(|(step, error)| fail(step)(error))?;
+        if let Some(owner) = idmap {
+            if !maps.contains_key(owner) {
+                let namespace = namespaces::for_idmap(*owner, identity).map_err(fail(Step::Ids))?;
+                maps.insert(*owner, namespace);
+            }
+            match mount::set_idmap(tree.as_fd(), maps[owner].as_fd()) {
+                Ok(()) => {}
+                // The file system does not support it, or is id-mapped already. Without it the
+                // command sees the files as somebody else's: less, never more.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) => {
+                    sources.unmapped.push(index);
+                }
+                Err(error) => return Err(fail(Step::Ids)(error)),
+            }
+        }
+        sources.trees.insert(index, tree);
+    }
+    Ok(sources)
+}
+
+/// A detached copy of the tree at `path`, which must still be the inode that was resolved.
+pub(super) fn take(path: &Path, dev: u64, ino: u64) -> Result<OwnedFd, (Step, io::Error)> {
+    let location = mount::locate(path).map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP | libc::ENOENT | libc::ENOTDIR) => (Step::Changed, error),
+        _ => (Step::Mount, error),
+    })?;
+    // Inode 0: a directory on the way to a protected file, which was not looked up itself.
+    if ino != 0 {
+        let found = mount::identity(location.as_fd()).map_err(|error| (Step::Mount, error))?;
+        if (found.dev, found.ino) != (dev, ino) {
+            return Err((Step::Changed, io::Error::from_raw_os_error(libc::ESTALE)));
+        }
+    }
+    mount::clone_tree(location.as_fd()).map_err(|error| (Step::Mount, error))
+}

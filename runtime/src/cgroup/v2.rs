@@ -1,0 +1,149 @@
+//! cgroup v2: one group, which the command is born into (`CLONE_INTO_CGROUP`).
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::{Hierarchy, PARENT, Usage, keyed, number, pids_with_init, write};
+use crate::plan::GroupLimits;
+
+/// As in `cpu.max`, in microseconds: the kernel's default.
+const PERIOD: u64 = 100_000;
+
+/// The v2 group of a run.
+pub struct V2 {
+    place: PathBuf,
+    parent: PathBuf,
+    dir: PathBuf,
+    limits: GroupLimits,
+}
+
+/// The controllers that a limit set needs.
+pub(super) fn controllers(limits: &GroupLimits) -> Vec<&'static str> {
+    let mut list = Vec::new();
+    if limits.memory.is_some() {
+        list.push("memory");
+    }
+    if limits.cpu.is_some() {
+        list.push("cpu");
+    }
+    if limits.pids.is_some() {
+        list.push("pids");
+    }
+    if limits.disk_read.is_some() || limits.disk_write.is_some() {
+        list.push("io");
+    }
+    list
+}
+
+/// The files and what goes into them, in order.
+pub(super) fn settings(limits: &GroupLimits) -> Vec<(&'static str, String)> {
+    let mut list = Vec::new();
+    if let Some(bytes) = limits.memory {
+        list.push(("memory.max", bytes.to_string()));
+        // v2 counts swap apart: none, so that the limit holds for both together.
+        list.push(("memory.swap.max", "0".to_string()));
+    }
+    if let Some(share) = limits.cpu {
+        list.push(("cpu.max", format!("{} {PERIOD}", (share * PERIOD / 1000).max(1000))));
+    }
+    if let Some(count) = limits.pids {
+        list.push(("pids.max", pids_with_init(count)));
+    }
+    for (major, minor) in &limits.disks {
+        let mut line = format!("{major}:{minor}");
+        if let Some(rate) = limits.disk_read {
+            line += &format!(" rbps={rate}");
+        }
+        if let Some(rate) = limits.disk_write {
+            line += &format!(" wbps={rate}");
+        }
+        list.push(("io.max", line));
+    }
+    list
+}
+
+impl V2 {
+    /// The group `place`/aegis/`id`, with the limits that are v2's to hold.
+    pub fn new(place: &Path, id: &str, limits: GroupLimits) -> Self {
+        let parent = place.join(PARENT);
+        Self {
+            place: place.to_path_buf(),
+            dir: parent.join(id),
+            parent,
+            limits,
+        }
+    }
+
+    /// Another run may remove the shared parent between our making it and making the leaf in it.
+    fn make_directories(&self) -> io::Result<()> {
+        for _ in 0..100 {
+            match std::fs::create_dir(&self.parent) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            let made = self.enable().and_then(|()| std::fs::create_dir(&self.dir));
+            match made {
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {}
+                result => return result,
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::EAGAIN))
+    }
+
+    fn enable(&self) -> io::Result<()> {
+        let wanted = controllers(&self.limits);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        for dir in [&self.place, &self.parent] {
+            let on = std::fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
+            for controller in &wanted {
+                if !on.split_whitespace().any(|name| name == *controller) {
+                    std::fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Hierarchy for V2 {
+    fn create(&self, _limits: &GroupLimits) -> io::Result<()> {
+        self.make_directories()?;
+        for (file, value) in settings(&self.limits) {
+            if file == "memory.swap.max" && !self.dir.join(file).exists() {
+                continue; // No swap in this kernel.
+            }
+            write(&self.dir, file, &value)?;
+        }
+        Ok(())
+    }
+
+    fn leaf(&self) -> io::Result<Option<OwnedFd>> {
+        let path = crate::kernel::cstring(&self.dir)?;
+        crate::kernel::descriptors::open(&path, libc::O_RDONLY | libc::O_DIRECTORY).map(Some)
+    }
+
+    fn tasks(&self) -> io::Result<Vec<OwnedFd>> {
+        Ok(Vec::new())
+    }
+
+    fn usage(&self) -> Usage {
+        if controllers(&self.limits).is_empty() {
+            return Usage::default();
+        }
+        Usage {
+            oom_kills: keyed(&self.dir, "memory.events", "oom_kill"),
+            memory_limit_hits: keyed(&self.dir, "memory.events", "max"),
+            memory_peak: number(&self.dir, "memory.peak"),
+            pids_refused: keyed(&self.dir, "pids.events", "max"),
+            cpu_throttled: keyed(&self.dir, "cpu.stat", "nr_throttled"),
+        }
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        vec![self.dir.clone(), self.parent.clone()]
+    }
+}

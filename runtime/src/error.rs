@@ -1,0 +1,114 @@
+//! The crate's one error type: what was being done, to what, why it failed, what to do about it.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use aegis_profile::Origin;
+
+use crate::facts::paths::Fault;
+
+/// Why nothing was started, or why a run could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Neither the command line nor the profile has a command.
+    #[error("no command: give one after --, or set `run` in the profile")]
+    NoCommand,
+    /// The command is not there.
+    #[error("{}: command not found: {hint}", .name.display())]
+    CommandNotFound {
+        /// As given.
+        name: OsString,
+        /// What to do.
+        hint: String,
+    },
+    /// The command is there but cannot be executed.
+    #[error("{}: cannot be executed: {reason}", .name.display())]
+    CommandNotExecutable {
+        /// As given.
+        name: OsString,
+        /// Why.
+        reason: String,
+    },
+    /// The current directory cannot be used.
+    #[error("the current directory cannot be used as $WORK: {0}")]
+    WorkingDirectory(io::Error),
+    /// The profile's directory cannot be used.
+    #[error("the profile's directory cannot be used as $SKILL: {0}")]
+    SkillDirectory(Fault),
+    /// A declared path cannot be granted.
+    #[error("{origin}: {what}: {reason}\n  help: {help}")]
+    Grant {
+        /// The line that declares it.
+        origin: Origin,
+        /// The declaration.
+        what: String,
+        /// Why it cannot.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
+    /// The profile asks for something that this build or host cannot enforce.
+    #[error("{origin}: {what} cannot be enforced: {reason}\n  help: {help}")]
+    Unenforceable {
+        /// The line that asks.
+        origin: String,
+        /// For what.
+        what: String,
+        /// Why not.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
+    /// The system calls of the profile make no filter.
+    #[error("{0}")]
+    Syscalls(String),
+    /// A step of applying the plan failed.
+    #[error("{step} failed: {cause}{}\n  help: {help}", .subject.as_ref().map(|subject| format!(" ({})", subject.display())).unwrap_or_default())]
+    Apply {
+        /// What was being done.
+        step: &'static str,
+        /// To what.
+        subject: Option<PathBuf>,
+        /// Why it failed.
+        cause: io::Error,
+        /// What to do.
+        help: String,
+    },
+    /// The report could not be written.
+    #[error("the report {} cannot be written: {cause}", .path.display())]
+    Report {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+impl Error {
+    /// The exit status that says so: 127 not found, 126 not executable, 125 all else.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::CommandNotFound { .. } => 127,
+            Self::CommandNotExecutable { .. } => 126,
+            Self::Apply { step, cause, .. } if *step == crate::apply::Step::Exec.describe() => {
+                match cause.raw_os_error() {
+                    Some(libc::ENOENT) => 127,
+                    _ => 126,
+                }
+            }
+            _ => 125,
+        }
+    }
+
+    /// An error of a system call made while setting up outside the sandbox.
+    pub(crate) fn outside(step: &'static str, subject: Option<PathBuf>, cause: io::Error) -> Self {
+        let help = crate::apply::help(step, &cause);
+        Self::Apply {
+            step,
+            subject,
+            cause,
+            help,
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! What is true of this host and this call, gathered once, as a value that tests can make up.
+//!
+//! [`gather`] is the only reader of the host before a plan is applied; compiling from a
+//! [`HostFacts`] is pure.
+
+pub mod cgroups;
+pub mod paths;
+mod program;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use aegis_profile::{PathSpec, Profile, Program, Variable};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::kernel;
+use crate::plan::bytes;
+
+pub use program::{Lookup, ProgramFacts, look_up};
+
+/// The `PATH` of a sandbox whose profile says nothing about it: Debian's, for root and users alike.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Directories that are links into `/usr` on a merged system and are looked up by programs.
+const ROOT_LINKS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+
+/// What in a writable tree the host's own programs act upon later: see `docs/security.md`,
+/// "Planting". Directories on the way are listed before what lies in them.
+pub const PLANTABLE: [&str; 26] = [
+    ".git/config",
+    ".git/config.worktree",
+    ".git/hooks",
+    ".git/info/attributes",
+    ".bashrc",
+    ".bash_profile",
+    ".bash_login",
+    ".profile",
+    ".zshrc",
+    ".zshenv",
+    ".zprofile",
+    ".npmrc",
+    ".yarnrc",
+    ".netrc",
+    ".pypirc",
+    ".envrc",
+    ".ssh",
+    ".vscode",
+    ".idea",
+    ".claude",
+    ".cursor",
+    ".mcp.json",
+    ".husky",
+    ".venv/bin/activate",
+    "venv/bin/activate",
+    ".cargo/config.toml",
+];
+
+/// What the person asked for, beside the profile.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The command; empty: the profile's `run`.
+    pub command: Vec<OsString>,
+    /// Descriptors to hand on beside 0, 1, 2.
+    pub keep_fds: Vec<i32>,
+}
+
+/// What the kernel offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KernelFacts {
+    /// Landlock's ABI; 0: none.
+    pub landlock_abi: u32,
+    /// The highest capability.
+    pub last_capability: u8,
+    /// Whether `vm.memfd_noexec` exists.
+    pub memfd_noexec: bool,
+    /// Processors that this process may use.
+    pub processors: usize,
+}
+
+/// The caller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Caller {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// Its name in `/etc/passwd`, if it has one.
+    pub name: Option<String>,
+    /// Names of its group and of root's, as `/etc/group` has them.
+    pub group: Option<String>,
+    /// `$HOME`, else what `/etc/passwd` says, else `/`.
+    #[serde(with = "bytes::path")]
+    pub home: PathBuf,
+}
+
+/// Everything that a plan depends on, beside profile and request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostFacts {
+    /// The caller.
+    pub caller: Caller,
+    /// `$WORK`: the directory that the run was started in.
+    #[serde(with = "bytes::path")]
+    pub work: PathBuf,
+    /// Owner and group of `$WORK`.
+    pub work_owner: (u32, u32),
+    /// `$SKILL`, when the profile came from a file.
+    #[serde(with = "bytes::optional_path")]
+    pub skill: Option<PathBuf>,
+    /// The kernel.
+    pub kernel: KernelFacts,
+    /// The file mode creation mask.
+    pub umask: u32,
+    /// Control groups.
+    pub cgroups: cgroups::Layout,
+    /// Those variables of the caller that the profile passes on.
+    #[serde(with = "bytes::map")]
+    pub environment: BTreeMap<OsString, OsString>,
+    /// Whether one of 0, 1, 2 is the caller's controlling terminal.
+    pub terminal: bool,
+    /// Every path that the profile names, by its expanded form.
+    #[serde(with = "bytes::path_map")]
+    pub paths: BTreeMap<PathBuf, Result<paths::Resolved, paths::Fault>>,
+    /// Every program that the profile names by a bare name: where `PATH` has it.
+    pub programs: BTreeMap<String, Lookup>,
+    /// The command.
+    pub command: ProgramFacts,
+    /// What exists of [`PLANTABLE`], by the writable tree that it lies in.
+    #[serde(with = "bytes::path_map")]
+    pub plantable: BTreeMap<PathBuf, Vec<paths::Resolved>>,
+    /// Device nodes present, of those that are declared.
+    #[serde(with = "bytes::path_map")]
+    pub devices: BTreeMap<PathBuf, Result<paths::Resolved, paths::Fault>>,
+}
+
+/// Expands a declared path to a host path. `None`: it is in the sandbox's private `$TMP`, or needs
+/// a `$SKILL` that there is not.
+pub fn expand(spec: &PathSpec, skill: Option<&Path>, work: &Path, home: &Path) -> Option<PathBuf> {
+    let base = match spec.base {
+        None => Path::new("/"),
+        Some(Variable::Skill) => skill?,
+        Some(Variable::Work) => work,
+        Some(Variable::Home) => home,
+        Some(Variable::Tmp) => return None,
+    };
+    Some(if spec.rest.is_empty() {
+        base.to_path_buf()
+    } else {
+        base.join(&spec.rest)
+    })
+}
+
+/// Reads the host.
+pub fn gather(profile: &Profile, skill: Option<&Path>, request: &Request) -> Result<HostFacts, Error> {
+    let uid = rustix::process::geteuid().as_raw();
+    let gid = rustix::process::getegid().as_raw();
+    let caller = caller(uid, gid);
+    let work = std::env::current_dir().map_err(Error::WorkingDirectory)?;
+    let here = paths::resolve(&work, &paths::Trust { uid, ..Default::default() })
+        .map_err(|fault| Error::WorkingDirectory(std::io::Error::other(fault.to_string())))?;
+    let work = here.real.clone();
+    let skill = match skill {
+        None => None,
+        Some(dir) => {
+            let trust = paths::Trust { uid, ..Default::default() };
+            let dir = work.join(dir);
+            Some(paths::resolve(&dir, &trust).map_err(Error::SkillDirectory)?.real)
+        }
+    };
+
+    let capabilities = &profile.capabilities;
+    let expanded = |spec: &PathSpec| expand(spec, skill.as_deref(), &work, &caller.home);
+    let mut zones: BTreeSet<PathBuf> = BTreeSet::from([work.clone()]);
+    zones.extend(skill.clone());
+    zones.extend(capabilities.files_write.iter().filter_map(|item| expanded(&item.value)));
+    zones.remove(Path::new("/"));
+    let mut trust = paths::Trust {
+        zones: zones.into_iter().collect(),
+        uid,
+        to_system_programs: false,
+    };
+
+    let mut found = BTreeMap::new();
+    let mut plantable = BTreeMap::new();
+    for item in &capabilities.files_read {
+        if let Some(path) = expanded(&item.value) {
+            found.entry(path).or_insert_with_key(|path| paths::resolve(path, &trust));
+        }
+    }
+    for item in &capabilities.files_write {
+        let Some(path) = expanded(&item.value) else { continue };
+        let result = found.entry(path).or_insert_with_key(|path| paths::resolve(path, &trust));
+        if let Ok(tree) = result
+            && tree.kind == paths::Kind::Directory
+        {
+            plantable.insert(tree.real.clone(), plantable_in(&tree.real));
+        }
+    }
+    trust.to_system_programs = true;
+    let environment = passed(profile);
+    let path_variable = search_path(profile, &environment);
+    let mut programs = BTreeMap::new();
+    for item in &capabilities.shell_exec {
+        match &item.value {
+            Program::Name { name, .. } => {
+                programs.insert(name.clone(), look_up(name, &path_variable, &trust));
+            }
+            Program::Path(spec) => {
+                if let Some(path) = expanded(spec) {
+                    // A path may be declared for reading too, under the stricter rule for links.
+                    found.entry(path).or_insert_with_key(|path| paths::resolve(path, &trust));
+                }
+            }
+        }
+    }
+    for link in ROOT_LINKS {
+        let path = PathBuf::from(link);
+        if let Ok(resolved) = paths::resolve(&path, &trust)
+            && !resolved.links.is_empty()
+        {
+            found.entry(path).or_insert(Ok(resolved));
+        }
+    }
+    found.insert(work.clone(), Ok(here.clone()));
+    for system in ["/usr", "/etc/resolv.conf"] {
+        found
+            .entry(PathBuf::from(system))
+            .or_insert_with_key(|path| paths::resolve(path, &trust));
+    }
+    let command = if request.command.is_empty() {
+        profile.run.iter().map(OsString::from).collect()
+    } else {
+        request.command.clone()
+    };
+    let command = program::command(&command, &work, &path_variable, &trust)?;
+    let mut devices = BTreeMap::new();
+    for path in crate::plan::devices::host_paths(profile) {
+        devices.insert(path.clone(), paths::resolve(&path, &trust));
+    }
+    Ok(HostFacts {
+        work_owner: (here.uid, here.gid),
+        kernel: kernel_facts(),
+        umask: umask(),
+        cgroups: cgroups::Layout::of_this_process(),
+        terminal: kernel::terminal::controlling().is_some(),
+        caller,
+        work,
+        skill,
+        environment,
+        paths: found,
+        programs,
+        command,
+        plantable,
+        devices,
+    })
+}
+
+/// The kernel's features, each asked of the kernel.
+pub fn kernel_facts() -> KernelFacts {
+    KernelFacts {
+        landlock_abi: kernel::landlock::abi(),
+        last_capability: kernel::capabilities::last(),
+        memfd_noexec: rustix::fs::access("/proc/sys/vm/memfd_noexec", rustix::fs::Access::EXISTS)
+            .is_ok(),
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+/// Reading the mask means setting it for a moment; there is one thread.
+fn umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(mask);
+    mask.as_raw_mode()
+}
+
+fn passed(profile: &Profile) -> BTreeMap<OsString, OsString> {
+    profile
+        .environment
+        .pass
+        .iter()
+        .filter_map(|name| std::env::var_os(&name.value).map(|value| ((&name.value).into(), value)))
+        .collect()
+}
+
+/// The `PATH` that programs will be looked up in: set, passed, or the default.
+pub fn search_path(profile: &Profile, passed: &BTreeMap<OsString, OsString>) -> OsString {
+    if let Some(set) = profile.environment.set.get("PATH") {
+        return OsString::from(&set.value);
+    }
+    passed
+        .get(std::ffi::OsStr::new("PATH"))
+        .cloned()
+        .unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
+fn plantable_in(tree: &Path) -> Vec<paths::Resolved> {
+    let Ok(dir) = kernel::mount::locate(tree) else {
+        return Vec::new();
+    };
+    PLANTABLE
+        .iter()
+        .filter(|name| {
+            use std::os::fd::AsFd;
+            kernel::mount::locate_beneath(dir.as_fd(), Path::new(name)).is_ok()
+        })
+        .filter_map(|name| paths::resolve(&tree.join(name), &paths::Trust::default()).ok())
+        .collect()
+}
+
+fn caller(uid: u32, gid: u32) -> Caller {
+    let field = |line: &[u8], index: usize| -> Option<Vec<u8>> {
+        line.split(|byte| *byte == b':').nth(index).map(<[u8]>::to_vec)
+    };
+    let entry = |file: &str, id: u32| -> Option<Vec<u8>> {
+        let text = std::fs::read(file).ok()?;
+        let id = id.to_string();
+        text.split(|byte| *byte == b'\n')
+            .find(|line| field(line, 2).is_some_and(|found| found == id.as_bytes()))
+            .map(<[u8]>::to_vec)
+    };
+    let user = entry("/etc/passwd", uid);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
+    let home = std::env::var_os("HOME")
+        .filter(|home| Path::new(home).is_absolute())
+        .or_else(|| user.as_deref().and_then(|line| field(line, 5)).map(OsString::from_vec))
+        .unwrap_or_else(|| "/".into());
+    Caller {
+        uid,
+        gid,
+        name: user.as_deref().and_then(|line| field(line, 0)).and_then(text),
+        group: entry("/etc/group", gid)
+            .and_then(|line| field(&line, 0))
+            .and_then(text),
+        home: PathBuf::from(home),
+    }
+}

@@ -1,0 +1,347 @@
+//! Resolving declared paths on the host, component by component and by descriptor, the way
+//! `path_resolution(7)` does it, but for symbolic links that somebody inside a sandbox could have
+//! planted: those may not lead out of the tree they lie in.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::kernel::mount;
+use crate::plan::bytes;
+
+/// Most links followed in one path, as the kernel's `MAXSYMLINKS`.
+const MAX_LINKS: usize = 40;
+
+/// What a path refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A Unix socket, a pipe or a device node.
+    Special,
+}
+
+/// A symbolic link met on the way: where it lies (itself resolved), and what it says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// Its own path, free of links.
+    #[serde(with = "bytes::path")]
+    pub at: PathBuf,
+    /// Its text.
+    #[serde(with = "bytes::path")]
+    pub target: PathBuf,
+}
+
+/// A path that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Resolved {
+    /// The path, free of symbolic links.
+    #[serde(with = "bytes::path")]
+    pub real: PathBuf,
+    /// The links followed to get there, in order.
+    pub links: Vec<Link>,
+    /// Device number of what was found.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Kind.
+    pub kind: Kind,
+    /// Type and permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// Why a path could not be resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+pub enum Fault {
+    /// Nothing is there.
+    #[error("{} does not exist", .0.display())]
+    Missing(#[serde(with = "bytes::path")] PathBuf),
+    /// A component on the way is no directory.
+    #[error("{} is not a directory", .0.display())]
+    NotADirectory(#[serde(with = "bytes::path")] PathBuf),
+    /// The caller may not search a directory on the way.
+    #[error("{} may not be searched by this user", .0.display())]
+    Denied(#[serde(with = "bytes::path")] PathBuf),
+    /// A link that the sandbox could have planted leads out of its tree.
+    #[error("the symbolic link {} leads out of {}, to {}", .at.display(), .zone.display(), .to.display())]
+    LinkLeaves {
+        /// The link.
+        #[serde(with = "bytes::path")]
+        at: PathBuf,
+        /// The tree that it lies in.
+        #[serde(with = "bytes::path")]
+        zone: PathBuf,
+        /// Where it leads.
+        #[serde(with = "bytes::path")]
+        to: PathBuf,
+    },
+    /// A link made by another user in a place that everybody may write.
+    #[error("the symbolic link {} belongs to another user (uid {owner})", .at.display())]
+    ForeignLink {
+        /// The link.
+        #[serde(with = "bytes::path")]
+        at: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// Too many links, most likely a loop.
+    #[error("too many symbolic links in {}", .0.display())]
+    Loop(#[serde(with = "bytes::path")] PathBuf),
+    /// Anything else, by its `errno`.
+    #[error("{}: {}", .path.display(), io::Error::from_raw_os_error(*.errno))]
+    Other {
+        /// Where.
+        #[serde(with = "bytes::path")]
+        path: PathBuf,
+        /// `errno`.
+        errno: i32,
+    },
+}
+
+impl Fault {
+    fn at(path: &Path, error: &io::Error) -> Self {
+        let path = path.to_path_buf();
+        match error.raw_os_error() {
+            Some(libc::ENOENT) => Self::Missing(path),
+            Some(libc::ENOTDIR) => Self::NotADirectory(path),
+            Some(libc::EACCES) => Self::Denied(path),
+            errno => Self::Other {
+                path,
+                errno: errno.unwrap_or(libc::EIO),
+            },
+        }
+    }
+}
+
+/// Which links are to be trusted.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Trees whose content something sandboxed may have written: a link in one must stay in it.
+    pub zones: Vec<PathBuf>,
+    /// The caller; links of others, but for root's, are not followed.
+    pub uid: u32,
+    /// Links in a zone may lead to the system's own programs (`/usr`, owned by root).
+    pub to_system_programs: bool,
+}
+
+/// Resolves an absolute path.
+pub fn resolve(path: &Path, trust: &Trust) -> Result<Resolved, Fault> {
+    // Most paths have no link in them: one call settles those.
+    match mount::locate(path) {
+        Ok(fd) => describe(normal(path), Vec::new(), &fd),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Walk::new(path)?.run(trust),
+        Err(error) => {
+            // A link further up may hide behind another error; the walk names the component.
+            let _ = error;
+            Walk::new(path)?.run(trust)
+        }
+    }
+}
+
+/// The path without repeated slashes and `.` components.
+fn normal(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+fn describe(real: PathBuf, links: Vec<Link>, fd: &OwnedFd) -> Result<Resolved, Fault> {
+    let found = mount::identity(fd.as_fd()).map_err(|error| Fault::at(&real, &error))?;
+    Ok(Resolved {
+        kind: match found.mode & libc::S_IFMT {
+            libc::S_IFDIR => Kind::Directory,
+            libc::S_IFREG => Kind::File,
+            _ => Kind::Special,
+        },
+        real,
+        links,
+        dev: found.dev,
+        ino: found.ino,
+        mode: found.mode,
+        uid: found.uid,
+        gid: found.gid,
+    })
+}
+
+struct Walk<'a> {
+    asked: &'a Path,
+    here: OwnedFd,
+    real: PathBuf,
+    ahead: VecDeque<Vec<u8>>,
+    links: Vec<Link>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(asked: &'a Path) -> Result<Self, Fault> {
+        let mut walk = Self {
+            asked,
+            here: mount::root().map_err(|error| Fault::at(Path::new("/"), &error))?,
+            real: PathBuf::from("/"),
+            ahead: VecDeque::new(),
+            links: Vec::new(),
+        };
+        walk.push(asked);
+        Ok(walk)
+    }
+
+    fn push(&mut self, path: &Path) {
+        for component in path.components().rev() {
+            match component {
+                Component::Normal(name) => self.ahead.push_front(name.as_bytes().to_vec()),
+                Component::ParentDir => self.ahead.push_front(b"..".to_vec()),
+                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+            }
+        }
+    }
+
+    fn run(mut self, trust: &Trust) -> Result<Resolved, Fault> {
+        // The tightest tree that a link met so far must not leave, and that link.
+        let mut confined: Vec<(PathBuf, PathBuf)> = Vec::new();
+        while let Some(name) = self.ahead.pop_front() {
+            let next = if name == b".." {
+                self.real.parent().unwrap_or(Path::new("/")).to_path_buf()
+            } else {
+                self.real.join(OsStr::from_bytes(&name))
+            };
+            let fd = rustix::fs::openat(
+                &self.here,
+                name.as_slice(),
+                rustix::fs::OFlags::PATH
+                    | rustix::fs::OFlags::NOFOLLOW
+                    | rustix::fs::OFlags::CLOEXEC,
+                rustix::fs::Mode::empty(),
+            )
+            .map_err(|error| Fault::at(&next, &error.into()))?;
+            let found = mount::identity(fd.as_fd()).map_err(|error| Fault::at(&next, &error))?;
+            if found.mode & libc::S_IFMT != libc::S_IFLNK {
+                self.here = fd;
+                self.real = next;
+                continue;
+            }
+            if self.links.len() >= MAX_LINKS {
+                return Err(Fault::Loop(self.asked.to_path_buf()));
+            }
+            if found.uid != 0 && found.uid != trust.uid && trust.uid != 0 {
+                return Err(Fault::ForeignLink {
+                    at: next,
+                    owner: found.uid,
+                });
+            }
+            let target = rustix::fs::readlinkat(&fd, c"", Vec::new())
+                .map_err(|error| Fault::at(&next, &error.into()))?;
+            let target = PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes()));
+            if let Some(zone) = innermost(&trust.zones, &next) {
+                confined.push((zone, next.clone()));
+            }
+            if target.is_absolute() {
+                self.here = mount::root().map_err(|error| Fault::at(Path::new("/"), &error))?;
+                self.real = PathBuf::from("/");
+            }
+            self.links.push(Link {
+                at: next,
+                target: target.clone(),
+            });
+            self.push(&target);
+        }
+        let found = describe(self.real, self.links, &self.here)?;
+        for (zone, at) in confined {
+            if found.real.starts_with(&zone) {
+                continue;
+            }
+            let system = found.real.starts_with("/usr") && found.uid == 0 && found.mode & 0o022 == 0;
+            if !(trust.to_system_programs && system) {
+                return Err(Fault::LinkLeaves {
+                    at,
+                    zone,
+                    to: found.real,
+                });
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The longest of `zones` that `path` lies below.
+fn innermost(zones: &[PathBuf], path: &Path) -> Option<PathBuf> {
+    zones
+        .iter()
+        .filter(|zone| path.starts_with(zone) && path != zone.as_path())
+        .max_by_key(|zone| zone.as_os_str().len())
+        .cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        (dir, path)
+    }
+
+    fn trust(zones: &[&Path]) -> Trust {
+        Trust {
+            zones: zones.iter().map(|zone| zone.to_path_buf()).collect(),
+            uid: rustix::process::getuid().as_raw(),
+            to_system_programs: false,
+        }
+    }
+
+    #[test]
+    fn links_are_recorded_where_they_lie() {
+        let (_keep, dir) = place();
+        std::fs::create_dir_all(dir.join("real/sub")).unwrap();
+        symlink("real", dir.join("link")).unwrap();
+        let found = resolve(&dir.join("link/sub"), &trust(&[])).unwrap();
+        assert_eq!(found.real, dir.join("real/sub"));
+        assert_eq!(found.links[0].at, dir.join("link"));
+        assert_eq!(found.links[0].target, Path::new("real"));
+    }
+
+    #[test]
+    fn a_link_may_not_leave_the_zone_it_lies_in() {
+        let (_keep, dir) = place();
+        std::fs::create_dir_all(dir.join("ws/inner")).unwrap();
+        std::fs::create_dir_all(dir.join("outside")).unwrap();
+        symlink("../outside", dir.join("ws/relative")).unwrap();
+        symlink(dir.join("outside"), dir.join("ws/absolute")).unwrap();
+        symlink("inner", dir.join("ws/fine")).unwrap();
+        let ws = dir.join("ws");
+        for name in ["relative", "absolute"] {
+            let fault = resolve(&ws.join(name), &trust(&[&ws])).unwrap_err();
+            assert!(matches!(fault, Fault::LinkLeaves { .. }), "{fault}");
+            resolve(&ws.join(name), &trust(&[])).unwrap();
+        }
+        assert_eq!(
+            resolve(&ws.join("fine"), &trust(&[&ws])).unwrap().real,
+            ws.join("inner")
+        );
+    }
+
+    #[test]
+    fn a_loop_and_a_missing_part_are_named() {
+        let (_keep, dir) = place();
+        symlink("b", dir.join("a")).unwrap();
+        symlink("a", dir.join("b")).unwrap();
+        assert!(matches!(
+            resolve(&dir.join("a"), &trust(&[])).unwrap_err(),
+            Fault::Loop(_)
+        ));
+        assert_eq!(
+            resolve(&dir.join("x/y"), &trust(&[])).unwrap_err(),
+            Fault::Missing(dir.join("x"))
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! Descriptors: reading, writing, and letting none slip into the command (`close_range(2)`).
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use super::check;
+
+/// Marks every descriptor from `first` on close-on-exec.
+pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+    // SAFETY: no pointers; marking a descriptor close-on-exec invalidates none.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first as libc::c_uint,
+            libc::c_uint::MAX,
+            CLOSE_RANGE_CLOEXEC,
+        )
+    })?;
+    Ok(())
+}
+
+/// Closes every descriptor of this process but one. For a process that shares its memory but not
+/// its descriptors: it sets no `errno`, since it cannot fail.
+pub fn close_all_but(keep: RawFd) {
+    let keep = keep as libc::c_uint;
+    // SAFETY: no pointers; the caller owns none of the descriptors in its own table.
+    unsafe {
+        if keep > 0 {
+            libc::syscall(libc::SYS_close_range, 0, keep - 1, 0);
+        }
+        libc::syscall(libc::SYS_close_range, keep + 1, libc::c_uint::MAX, 0);
+    }
+}
+
+/// Clears close-on-exec, so that `exec` keeps the descriptor.
+pub fn keep_on_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers; an fd that is not open gives EBADF.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }.into())?;
+    Ok(())
+}
+
+/// Closes a descriptor by number, one that no [`OwnedFd`] of this process owns.
+pub fn close(fd: RawFd) {
+    // SAFETY: the callers pass 0, 1, 2 and inherited numbers, which this process does not own as
+    // `OwnedFd`; an error changes nothing for them.
+    unsafe { libc::close(fd) };
+}
+
+/// Makes `to` refer to what `from` does (`dup2(2)`), without close-on-exec.
+pub fn duplicate_to(from: RawFd, to: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers; `to` is one of 0, 1, 2, which nothing owns.
+    check(unsafe { libc::dup2(from, to) }.into())?;
+    Ok(())
+}
+
+/// Whether a descriptor number is open.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: no pointers.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}
+
+/// One of the standard descriptors, if it is open.
+pub fn borrow(fd: RawFd) -> Option<BorrowedFd<'static>> {
+    // SAFETY: 0, 1 and 2 are never closed while the supervisor uses them, but at the end of PID 1,
+    // which does not come here.
+    ((0..=2).contains(&fd) && is_open(fd)).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Opens an existing file by path with plain `open(2)`.
+pub fn open(path: &CStr, flags: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the path is NUL-terminated and outlives the call.
+    let fd = check(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) }.into())?;
+    // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Writes all of `bytes`, going on after a short write or a signal.
+pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        // SAFETY: the buffer is as long as said and outlives the call.
+        let written =
+            unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+        match check(written as libc::c_long) {
+            Ok(written) => bytes = &bytes[written as usize..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// `read(2)`, once, going on after a signal.
+pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        // SAFETY: the buffer is as long as said and outlives the call.
+        let got = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        match check(got as libc::c_long) {
+            Ok(got) => return Ok(got as usize),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A pipe, both ends close-on-exec: (read, write).
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut fds = [0; 2];
+    // SAFETY: `fds` has room for the two descriptors.
+    check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }.into())?;
+    // SAFETY: the kernel just returned both descriptors, and nobody else owns them.
+    Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
+}

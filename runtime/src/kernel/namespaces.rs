@@ -1,0 +1,147 @@
+//! Namespaces and their id maps: `clone3(2)`, `namespaces(7)`, `user_namespaces(7)`.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use super::{check, descriptors};
+
+/// The two sides of [`clone`].
+pub enum Side {
+    /// In the new process, which has the pid 1 where a pid namespace was asked for.
+    Child,
+    /// In the caller.
+    Parent {
+        /// The child's pid, as the caller's pid namespace has it.
+        pid: i32,
+        /// A descriptor of the child.
+        pidfd: OwnedFd,
+    },
+}
+
+/// `clone3(2)` without sharing memory, in new namespaces (`CLONE_NEW*`), straight into a cgroup2
+/// group where one is given.
+///
+/// The caller must have one thread only: the child goes on with a copy of its memory.
+pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mut pidfd: RawFd = -1;
+    // SAFETY: `clone_args` is plain data for which all zeroes is a value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags | libc::CLONE_PIDFD as u64;
+    args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: `args` has the size said, and `pidfd` is written before the call returns. Without
+    // CLONE_VM the child has its own copy of this stack, so returning twice is as with fork.
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<libc::clone_args>()) })?;
+    if pid == 0 {
+        return Ok(Side::Child);
+    }
+    // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Side::Parent {
+        pid: pid as i32,
+        pidfd,
+    })
+}
+
+/// `unshare(2)`.
+pub fn unshare(flags: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::unshare(flags) }.into())?;
+    Ok(())
+}
+
+/// `sethostname(2)`.
+pub fn set_hostname(name: &[u8]) -> io::Result<()> {
+    // SAFETY: the name is as long as said and outlives the call.
+    check(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }.into())?;
+    Ok(())
+}
+
+/// Formats one line of an id map, `inside outside 1`, without allocating.
+fn map_line(buffer: &mut [u8; 32], inside: u32, outside: u32) -> &[u8] {
+    let mut cursor = io::Cursor::new(&mut buffer[..]);
+    // 32 bytes hold two numbers of ten digits, the count and two blanks: this cannot fail.
+    let _ = io::Write::write_fmt(&mut cursor, format_args!("{inside} {outside} 1"));
+    let length = cursor.position() as usize;
+    &buffer[..length]
+}
+
+fn write_file(path: &CStr, contents: &[u8]) -> io::Result<()> {
+    let file = descriptors::open(path, libc::O_WRONLY)?;
+    descriptors::write_all(file.as_fd(), contents)
+}
+
+/// Maps one user and one group id in the caller's own, new user namespace, from within.
+///
+/// Works for anybody whose effective ids are the outside ones; supplementary groups can no longer
+/// be changed afterwards (`user_namespaces(7)`, "setgroups").
+pub fn map_own_ids(uid: (u32, u32), gid: (u32, u32)) -> io::Result<()> {
+    let mut buffer = [0; 32];
+    write_file(c"/proc/self/setgroups", b"deny")?;
+    write_file(c"/proc/self/gid_map", map_line(&mut buffer, gid.0, gid.1))?;
+    write_file(c"/proc/self/uid_map", map_line(&mut buffer, uid.0, uid.1))
+}
+
+/// Maps one user and one group id in the user namespace of `pid`, a child, from outside. Needs
+/// `CAP_SETUID` and `CAP_SETGID` here.
+pub fn map_ids_of(pid: i32, uid: (u32, u32), gid: (u32, u32)) -> io::Result<()> {
+    let mut buffer = [0; 32];
+    for (file, (inside, outside)) in [("gid_map", gid), ("uid_map", uid)] {
+        let path = format!("/proc/{pid}/{file}\0");
+        let path = CStr::from_bytes_with_nul(path.as_bytes())
+            .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+        write_file(path, map_line(&mut buffer, inside, outside))?;
+    }
+    Ok(())
+}
+
+/// A user namespace in which the ids `on_disk` appear as `in_mount`, for an id-mapped mount.
+///
+/// It belongs to a child that shares our descriptors and is gone when this returns; the
+/// descriptor keeps the namespace. Needs `CAP_SETUID` and `CAP_SETGID`.
+pub fn for_idmap(on_disk: (u32, u32), in_mount: (u32, u32)) -> io::Result<OwnedFd> {
+    struct Job {
+        on_disk: (u32, u32),
+        in_mount: (u32, u32),
+        result: io::Result<OwnedFd>,
+    }
+    extern "C" fn child(job: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the parent passes a `Job` and waits (CLONE_VFORK) until this child is gone.
+        let job = unsafe { &mut *job.cast::<Job>() };
+        job.result = (|| {
+            let (uid, gid) = job.in_mount;
+            // The raw calls change this task alone; glibc's would tell other threads. The map of
+            // one's own id may be written by anybody, so become that id first.
+            // SAFETY: no pointers.
+            check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+            // SAFETY: no pointers.
+            check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })?;
+            // Changing ids made this task undumpable, and its /proc files root's.
+            // SAFETY: no pointers.
+            check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }.into())?;
+            unshare(libc::CLONE_NEWUSER)?;
+            map_own_ids((job.on_disk.0, uid), (job.on_disk.1, gid))?;
+            descriptors::open(c"/proc/self/ns/user", libc::O_RDONLY)
+        })();
+        0
+    }
+    let mut job = Job {
+        on_disk,
+        in_mount,
+        result: Err(io::Error::from_raw_os_error(libc::EIO)),
+    };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD;
+    // SAFETY: `child` gets a valid `Job`, touches nothing else of ours, and takes no lock; we are
+    // suspended until it has exited.
+    let pid = unsafe { super::process::clone_with_stack(child, flags, (&raw mut job).cast()) }?;
+    super::process::reap(pid)?;
+    job.result
+}

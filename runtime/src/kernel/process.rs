@@ -1,0 +1,361 @@
+//! Processes: `clone(2)` that shares memory until `exec`, waiting, signals, limits, `prctl(2)`.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use super::check;
+
+/// Runs `entry` in a new process that shares this one's memory, on a stack of its own.
+///
+/// # Safety
+/// `argument` must be what `entry` expects. With `CLONE_VFORK` this process is suspended until the
+/// child has called `exec` or `exit`, so the child may borrow from it, but must neither allocate
+/// nor take a lock; without it, the stack must not be freed while the child lives, so it is leaked.
+pub unsafe fn clone_with_stack(
+    entry: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+    flags: i32,
+    argument: *mut libc::c_void,
+) -> io::Result<i32> {
+    const SIZE: usize = 64 * 1024;
+    // SAFETY: a new anonymous mapping; it aliases nothing. MAP_STACK pages appear when touched.
+    let stack = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            SIZE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE,
+            -1,
+            0,
+        )
+    };
+    if stack == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: one past the end of the mapping, 16-byte aligned, is where a downward stack starts;
+    // the caller vouches for entry and argument.
+    let pid = unsafe { libc::clone(entry, stack.byte_add(SIZE), flags, argument) };
+    let result = check(pid.into()).map(|pid| pid as i32);
+    if flags & libc::CLONE_VFORK != 0 || result.is_err() {
+        // SAFETY: the child, if there is one, has left this stack.
+        unsafe { libc::munmap(stack, SIZE) };
+    }
+    result
+}
+
+/// How a process ended or changed, as `waitid(2)` tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It called `exit` with this status.
+    Exited(i32),
+    /// A signal ended it.
+    Killed(i32),
+    /// A signal stopped it.
+    Stopped(i32),
+    /// It goes on.
+    Continued,
+}
+
+/// Waits for any child, or for one: its pid and what happened. Reaps the ones that ended.
+pub fn wait(pid: Option<i32>) -> io::Result<(i32, Change)> {
+    let (which, id) = match pid {
+        Some(pid) => (libc::P_PID, pid as libc::id_t),
+        None => (libc::P_ALL, 0),
+    };
+    loop {
+        // SAFETY: `siginfo_t` is plain data for which all zeroes is a value.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `info` outlives the call.
+        let result = check(
+            unsafe {
+                libc::waitid(
+                    which,
+                    id,
+                    &mut info,
+                    libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED | libc::__WALL,
+                )
+            }
+            .into(),
+        );
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        // SAFETY: waitid filled in the SIGCHLD fields.
+        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+        let change = match info.si_code {
+            libc::CLD_EXITED => Change::Exited(status),
+            libc::CLD_KILLED | libc::CLD_DUMPED => Change::Killed(status),
+            libc::CLD_STOPPED | libc::CLD_TRAPPED => Change::Stopped(status),
+            _ => Change::Continued,
+        };
+        return Ok((pid, change));
+    }
+}
+
+/// Waits until a child has ended.
+pub fn reap(pid: i32) -> io::Result<Change> {
+    loop {
+        match wait(Some(pid))?.1 {
+            Change::Stopped(_) | Change::Continued => {}
+            ended => return Ok(ended),
+        }
+    }
+}
+
+/// Resources used by ended children: (user µs, system µs, largest resident set in KiB).
+pub fn children_usage() -> (u64, u64, u64) {
+    // SAFETY: `rusage` is plain data for which all zeroes is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` outlives the call, which cannot fail with these arguments.
+    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage) };
+    let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+    (
+        micros(usage.ru_utime),
+        micros(usage.ru_stime),
+        usage.ru_maxrss as u64,
+    )
+}
+
+/// `pidfd_open(2)`.
+pub fn open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// `pidfd_send_signal(2)`.
+pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: no signal information is passed.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<u8>(),
+            0,
+        )
+    })?;
+    Ok(())
+}
+
+/// `kill(2)`; a negative pid is a process group.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::kill(pid, signal) }.into())?;
+    Ok(())
+}
+
+/// Becomes a user and group, with no supplementary groups, in the current user namespace.
+pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: an empty list needs no pointer. The raw calls suffice: there is one thread.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()) })?;
+    // SAFETY: no pointers.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    // SAFETY: no pointers.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })?;
+    Ok(())
+}
+
+/// `PR_SET_PDEATHSIG`: `SIGKILL` for this process when the thread that started it ends. A change
+/// of ids clears it, so it comes after.
+pub fn die_with_parent() -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }.into())?;
+    Ok(())
+}
+
+/// `PR_SET_DUMPABLE` 0: nobody without privileges may trace this process or open its `/proc`.
+pub fn not_dumpable() -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }.into())?;
+    Ok(())
+}
+
+/// `prlimit(2)` on this process: soft and hard limit alike.
+pub fn set_limit(resource: u32, value: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 {
+        rlim_cur: value,
+        rlim_max: value,
+    };
+    // SAFETY: the new limit outlives the call; no old one is asked for.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            resource,
+            &limit,
+            std::ptr::null::<u8>(),
+        )
+    })?;
+    Ok(())
+}
+
+/// A hard limit of this process.
+pub fn hard_limit(resource: u32) -> u64 {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the limit outlives the call, which sets none.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            resource,
+            std::ptr::null::<u8>(),
+            &mut limit,
+        )
+    };
+    if result == 0 { limit.rlim_max } else { 0 }
+}
+
+/// Leaves the caller's session and process group: a session without a terminal.
+pub fn new_session() -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::setsid() }.into())?;
+    Ok(())
+}
+
+/// A process group of its own for the calling process; its number, in its own pid namespace.
+pub fn new_group() -> io::Result<i32> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::setpgid(0, 0) }.into())?;
+    // SAFETY: no pointers; cannot fail.
+    Ok(unsafe { libc::getpid() })
+}
+
+/// `execve(2)`; returns only when it failed.
+///
+/// # Safety
+/// `argv` and `envp` must point to NULL-terminated arrays of NUL-terminated strings.
+pub unsafe fn exec(
+    path: &CStr,
+    argv: *const *const libc::c_char,
+    envp: *const *const libc::c_char,
+) -> io::Error {
+    // SAFETY: the caller vouches for the arrays; the path is NUL-terminated.
+    unsafe { libc::execve(path.as_ptr(), argv, envp) };
+    io::Error::last_os_error()
+}
+
+/// Restricts this process to the first `count` of the processors that it may use.
+pub fn use_processors(count: usize) -> io::Result<()> {
+    // SAFETY: `cpu_set_t` is plain data for which all zeroes is the empty set.
+    let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let size = std::mem::size_of::<libc::cpu_set_t>();
+    // SAFETY: the set has the size said and outlives the call.
+    check(unsafe { libc::sched_getaffinity(0, size, &mut allowed) }.into())?;
+    // SAFETY: as above.
+    let mut chosen: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let mut left = count;
+    for cpu in 0..libc::CPU_SETSIZE as usize {
+        // SAFETY: `cpu` is below CPU_SETSIZE.
+        unsafe {
+            if left > 0 && libc::CPU_ISSET(cpu, &allowed) {
+                libc::CPU_SET(cpu, &mut chosen);
+                left -= 1;
+            }
+        }
+    }
+    // SAFETY: the set has the size said and outlives the call.
+    check(unsafe { libc::sched_setaffinity(0, size, &chosen) }.into())?;
+    Ok(())
+}
+
+/// A set of signals to be blocked and taken from a descriptor; the mask before it.
+pub struct Signals {
+    /// Readable when one of them is pending: `signalfd(2)`.
+    pub fd: OwnedFd,
+    before: libc::sigset_t,
+}
+
+impl Signals {
+    /// Blocks `signals` and opens a descriptor for them.
+    pub fn block(signals: &[i32]) -> io::Result<Self> {
+        // SAFETY: `sigset_t` is plain data; sigemptyset makes it a value.
+        let (mut set, mut before): (libc::sigset_t, libc::sigset_t) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        // SAFETY: the sets outlive the calls.
+        unsafe {
+            libc::sigemptyset(&mut set);
+            for signal in signals {
+                libc::sigaddset(&mut set, *signal);
+            }
+        }
+        // SAFETY: as above.
+        check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set, &mut before) }.into())?;
+        // SAFETY: as above.
+        let fd = check(
+            unsafe { libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }.into(),
+        )?;
+        // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+        Ok(Self { fd, before })
+    }
+
+    /// The next pending signal: its number and the pid that sent it.
+    pub fn next(&self) -> Option<(i32, u32)> {
+        // SAFETY: `signalfd_siginfo` is plain data for which all zeroes is a value.
+        let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
+        let size = std::mem::size_of::<libc::signalfd_siginfo>();
+        // SAFETY: the buffer has the size said and outlives the call.
+        let got = unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut info).cast(), size) };
+        (got == size as isize).then_some((info.ssi_signo as i32, info.ssi_pid))
+    }
+
+    /// Puts back the caller's mask, for what is about to be executed.
+    pub fn restore_mask(&self) {
+        // SAFETY: the set is one that the kernel gave us; no old one is asked for.
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
+    }
+}
+
+/// Blocks every signal: for PID 1, which only waits.
+pub fn block_all_signals() {
+    // SAFETY: `sigset_t` is plain data; sigfillset makes it a value; both outlive the calls.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::sigprocmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
+    }
+}
+
+/// Sets a signal to its default action.
+pub fn default_action(signal: i32) {
+    // SAFETY: SIG_DFL runs no code of ours.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Ends this process at once, running no destructors.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: never returns, touches nothing of ours.
+    unsafe { libc::_exit(status) }
+}
+
+/// A pollable descriptor and what was seen on it.
+pub use libc::pollfd as PollFd;
+
+/// `ppoll(2)`: the number of ready descriptors; 0 on time-out. `timeout` in nanoseconds.
+pub fn poll(fds: &mut [PollFd], timeout: Option<u64>) -> io::Result<usize> {
+    let time = timeout.map(|nanos| libc::timespec {
+        tv_sec: (nanos / 1_000_000_000) as libc::time_t,
+        tv_nsec: (nanos % 1_000_000_000) as libc::c_long,
+    });
+    let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the array is as long as said; it and the time outlive the call.
+    let ready = unsafe {
+        libc::ppoll(
+            fds.as_mut_ptr(),
+            fds.len() as libc::nfds_t,
+            time,
+            std::ptr::null(),
+        )
+    };
+    match check(ready.into()) {
+        Ok(ready) => Ok(ready as usize),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        Err(error) => Err(error),
+    }
+}

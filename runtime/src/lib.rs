@@ -1,0 +1,23 @@
+//! The Aegis runtime: a profile compiled to kernel terms ([`plan`]), applied ([`apply`]) and
+//! watched over ([`supervise`]).
+//!
+//! ```text
+//! Profile + Request + HostFacts --compile--> Plan --start--> PID 1 --> the command
+//!                                                    supervise --> Report
+//! ```
+//!
+//! [`facts`] reads the host once; [`plan::compile`] is pure; everything that changes a process is
+//! in [`apply`], [`cgroup`] and [`supervise`], by way of [`kernel`].
+#![deny(missing_docs)]
+
+pub mod apply;
+pub mod cgroup;
+pub mod doctor;
+pub mod error;
+pub mod facts;
+pub mod kernel;
+pub mod plan;
+pub mod seccomp;
+pub mod supervise;
+
+pub use error::Error;

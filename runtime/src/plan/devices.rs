@@ -1,0 +1,52 @@
+//! The sandbox's `/dev`: a few nodes that every program may use, and those that are declared.
+
+use std::path::PathBuf;
+
+use aegis_profile::{Device, Profile};
+
+/// The nodes that every sandbox has.
+pub const ALWAYS: [&str; 5] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+];
+
+/// Links that programs expect beside them.
+pub const LINKS: [(&str, &str); 4] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
+/// Host nodes that stand for `gpu`, whichever are there.
+const GPU: [&str; 6] = [
+    "/dev/dri",
+    "/dev/kfd",
+    "/dev/nvidia0",
+    "/dev/nvidiactl",
+    "/dev/nvidia-uvm",
+    "/dev/nvidia-modeset",
+];
+
+/// The host paths of one declared device; `pty` has none.
+pub fn nodes(device: &Device) -> Vec<PathBuf> {
+    match device {
+        Device::Gpu => GPU.iter().map(PathBuf::from).collect(),
+        Device::Kvm => vec!["/dev/kvm".into()],
+        Device::Pty => Vec::new(),
+        Device::Path(path) => vec![PathBuf::from(path)],
+    }
+}
+
+/// Every host path that the declared devices of a profile may mean.
+pub fn host_paths(profile: &Profile) -> Vec<PathBuf> {
+    profile
+        .capabilities
+        .devices
+        .iter()
+        .flat_map(|device| nodes(&device.value))
+        .collect()
+}

@@ -1,0 +1,198 @@
+//! The architectures, and the way between a system call's name and its number.
+
+use super::{table::X86_64, table_aarch64::AARCH64};
+
+/// No system call of Linux 6.18 has this number or a higher one, on any architecture here.
+pub const MAX_NUMBER: u32 = 512;
+
+/// Marks a number that has no name in [`NAMES_X86_64`] and its like.
+const NAMELESS: u16 = u16::MAX;
+
+/// An architecture whose system calls are known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Arch {
+    /// x86_64 with its 64-bit numbers; x32 shares its audit value and is told by bit 30.
+    X86_64,
+    /// 64-bit Arm, little endian.
+    Aarch64,
+}
+
+impl Arch {
+    /// Both, in the order of their names.
+    pub const ALL: [Self; 2] = [Self::Aarch64, Self::X86_64];
+
+    /// The architecture that this program was built for.
+    #[must_use]
+    pub const fn native() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        return Self::X86_64;
+        #[cfg(target_arch = "aarch64")]
+        return Self::Aarch64;
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        compile_error!("Aegis has no table of system calls for this architecture");
+    }
+
+    /// `AUDIT_ARCH_*`: what the kernel puts into `seccomp_data.arch` (`linux/audit.h`).
+    #[must_use]
+    pub const fn audit(self) -> u32 {
+        match self {
+            Self::X86_64 => 0xC000_003E,
+            Self::Aarch64 => 0xC000_00B7,
+        }
+    }
+
+    /// The kernel's name of the architecture (`uname -m`).
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// Every system call, sorted by name.
+    #[must_use]
+    pub const fn syscalls(self) -> &'static [(&'static str, u32)] {
+        match self {
+            Self::X86_64 => X86_64,
+            Self::Aarch64 => AARCH64,
+        }
+    }
+
+    /// The number of the system call with this name.
+    #[must_use]
+    pub fn number(self, name: &str) -> Option<u32> {
+        let calls = self.syscalls();
+        let found = calls
+            .binary_search_by_key(&name, |&(known, _)| known)
+            .ok()?;
+        Some(calls[found].1)
+    }
+
+    /// The name of the system call with this number.
+    #[must_use]
+    pub fn name(self, number: u32) -> Option<&'static str> {
+        let names = match self {
+            Self::X86_64 => &NAMES_X86_64,
+            Self::Aarch64 => &NAMES_AARCH64,
+        };
+        let index = *names.get(number as usize)?;
+        (index != NAMELESS).then(|| self.syscalls()[index as usize].0)
+    }
+
+    /// The known name most like this one, for an error that helps; none when nothing is like it.
+    #[must_use]
+    pub fn nearest(self, name: &str) -> Option<&'static str> {
+        let calls = self.syscalls().iter().map(|&(known, _)| known);
+        let scored = calls.map(|known| (strsim::damerau_levenshtein(name, known), known));
+        let (distance, known) = scored.min()?;
+        (distance <= 1 + name.len() / 3).then_some(known)
+    }
+}
+
+static NAMES_X86_64: [u16; MAX_NUMBER as usize] = by_number(X86_64);
+static NAMES_AARCH64: [u16; MAX_NUMBER as usize] = by_number(AARCH64);
+
+const fn by_number(calls: &[(&str, u32)]) -> [u16; MAX_NUMBER as usize] {
+    let mut names = [NAMELESS; MAX_NUMBER as usize];
+    let mut index = 0;
+    while index < calls.len() {
+        names[calls[index].1 as usize] = index as u16;
+        index += 1;
+    }
+    names
+}
+
+/// [`Arch::number`] for constants: bisection, since linear search would be slow to compile.
+pub(super) const fn number_in(calls: &[(&str, u32)], name: &str) -> Option<u32> {
+    let (mut low, mut high) = (0, calls.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match order(calls[middle].0.as_bytes(), name.as_bytes()) {
+            0 => return Some(calls[middle].1),
+            1 => high = middle,
+            _ => low = middle + 1,
+        }
+    }
+    None
+}
+
+/// Less is -1, equal 0, greater 1.
+const fn order(left: &[u8], right: &[u8]) -> i8 {
+    let mut at = 0;
+    while at < left.len() && at < right.len() {
+        if left[at] != right[at] {
+            return if left[at] < right[at] { -1 } else { 1 };
+        }
+        at += 1;
+    }
+    if left.len() == right.len() {
+        0
+    } else if left.len() < right.len() {
+        -1
+    } else {
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_sorted_and_every_number_is_used_once() {
+        for arch in Arch::ALL {
+            let calls = arch.syscalls();
+            assert!(
+                calls.is_sorted_by(|a, b| a.0 < b.0),
+                "{arch:?} is not sorted"
+            );
+            for &(name, number) in calls {
+                assert!(number < MAX_NUMBER);
+                assert_eq!(arch.number(name), Some(number));
+                assert_eq!(arch.name(number), Some(name), "{number} has two names");
+                assert_eq!(number_in(calls, name), Some(number));
+            }
+        }
+    }
+
+    #[test]
+    fn native_numbers_are_those_of_libc() {
+        let known = [
+            ("read", libc::SYS_read),
+            ("openat2", libc::SYS_openat2),
+            ("clone3", libc::SYS_clone3),
+            ("fchmodat2", libc::SYS_fchmodat2),
+            ("mseal", libc::SYS_mseal),
+            ("memfd_secret", libc::SYS_memfd_secret),
+            ("set_mempolicy_home_node", libc::SYS_set_mempolicy_home_node),
+        ];
+        for (name, number) in known {
+            assert_eq!(
+                Arch::native().number(name).map(i64::from),
+                Some(number),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_names_and_numbers_are_nothing() {
+        for arch in Arch::ALL {
+            assert_eq!(arch.number("no_such_call"), None);
+            assert_eq!(arch.name(470), None);
+            assert_eq!(arch.name(u32::MAX), None);
+        }
+        assert_eq!(Arch::Aarch64.number("open"), None);
+    }
+
+    #[test]
+    fn typos_find_their_name_and_nonsense_finds_none() {
+        assert_eq!(Arch::X86_64.nearest("opneat"), Some("openat"));
+        assert_eq!(
+            Arch::X86_64.nearest("clock_get_time"),
+            Some("clock_gettime")
+        );
+        assert_eq!(Arch::X86_64.nearest("frobnicate_the_thing"), None);
+    }
+}

@@ -1,0 +1,475 @@
+//! Compiles a filter to classic BPF.
+//!
+//! The kernel pays for every instruction when it loads a program (it checks, translates and JITs
+//! them), and runs the program once for each number to learn which calls are always allowed
+//! (`kernel/seccomp.c:seccomp_cache_prepare`). So programs are kept both short and shallow:
+//!
+//! * Neighbouring numbers with the same answer are one segment.
+//! * Segments are gathered into blocks that have one usual answer and at most [`EXCEPTIONS`] numbers
+//!   that differ, which cost one comparison each.
+//! * Blocks are found by bisection.
+//! * Equal answers are emitted once and shared, those with argument rules too.
+//!
+//! Instructions are made from the last to the first, so that every jump goes to what is there
+//! already. A conditional jump reaches 255 instructions; what lies farther is reached through a `JA`, or,
+//! when it is a return, repeated nearby.
+
+use libc::sock_filter;
+
+use super::{
+    Action, ArgRule, Condition, Filter, Op, SyscallRule, Width,
+    arch::Arch,
+    interpret::{AND, JUMP, JUMP_EQ, JUMP_GE, JUMP_GT, JUMP_SET, LOAD, RETURN},
+    policy::{SKIPPED, X32_BIT},
+};
+
+/// `BPF_MAXINSNS` (`linux/bpf_common.h`): the kernel takes no longer program.
+pub const MAX_INSTRUCTIONS: usize = 4096;
+
+/// How many numbers of a block may differ from its usual answer. Three comparisons in a row are as
+/// deep as bisecting the seven segments that they replace, and half as many.
+const EXCEPTIONS: usize = 3;
+
+/// How far a conditional jump reaches.
+const REACH: usize = u8::MAX as usize;
+
+/// Where `seccomp_data` has its fields (`linux/seccomp.h`).
+const NR: u32 = 0;
+const ARCH: u32 = 4;
+const ARGS: u32 = 16;
+
+/// A filter in the form that the kernel takes.
+#[derive(Debug, Clone)]
+pub struct Program(Vec<sock_filter>);
+
+/// Why a filter could not be compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// The kernel would not take it.
+    #[error(
+        "the filter takes {0} instructions and the kernel accepts {MAX_INSTRUCTIONS}: use fewer rules \
+         with arguments"
+    )]
+    TooLong(usize),
+}
+
+impl Filter {
+    /// The program that answers as [`Filter::evaluate`] does, for every input. The same filter gives
+    /// the same program.
+    ///
+    /// # Errors
+    /// When the program is longer than the kernel accepts.
+    pub fn compile(&self) -> Result<Program, CompileError> {
+        let segments = segments(self);
+        let blocks = blocks(&segments);
+        let mut emitter = Emitter {
+            reversed: Vec::with_capacity(256),
+            ..Emitter::default()
+        };
+        let found = emitter.find(&blocks);
+        let entry = emitter.before(LOAD, NR, found);
+        let kill = Target::Return(Action::KillProcess.to_return());
+        let checked = emitter.branch(JUMP_EQ, self.arch.audit(), entry, kill);
+        emitter.before(LOAD, ARCH, checked);
+        let mut instructions = emitter.reversed;
+        if instructions.len() > MAX_INSTRUCTIONS {
+            return Err(CompileError::TooLong(instructions.len()));
+        }
+        instructions.reverse();
+        Ok(Program(instructions))
+    }
+}
+
+impl Program {
+    /// The instructions, as [`super::install()`] takes them.
+    #[must_use]
+    pub fn as_slice(&self) -> &[sock_filter] {
+        &self.0
+    }
+
+    /// How many instructions the longest way through the program has.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let mut depths = vec![0; self.0.len()];
+        for (at, instruction) in self.0.iter().enumerate().rev() {
+            let after = |skipped: u32| depths.get(at + 1 + skipped as usize).copied().unwrap_or(0);
+            depths[at] = 1 + match instruction.code {
+                RETURN => 0,
+                LOAD | AND => after(0),
+                JUMP => after(instruction.k),
+                _ => after(instruction.jt.into()).max(after(instruction.jf.into())),
+            };
+        }
+        depths.first().copied().unwrap_or(0)
+    }
+}
+
+/// What a number gets: an action, or a rule over the arguments.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer<'f> {
+    Action(Action),
+    Args(&'f ArgRule),
+}
+
+/// Numbers from `start` up to the next segment's, all with one answer.
+#[derive(Clone, Copy)]
+struct Segment<'f> {
+    start: u32,
+    answer: Answer<'f>,
+}
+
+/// The whole range of numbers, from 0 to `u32::MAX`, as segments.
+fn segments(filter: &Filter) -> Vec<Segment<'_>> {
+    let mut segments: Vec<Segment<'_>> = Vec::with_capacity(128);
+    let mut push = |start, answer| {
+        if segments.last().is_none_or(|last| last.answer != answer) {
+            segments.push(Segment { start, answer });
+        }
+    };
+    let default = Answer::Action(filter.default);
+    let end = if filter.arch == Arch::X86_64 {
+        X32_BIT
+    } else {
+        SKIPPED
+    };
+    let mut next = 0;
+    for (number, rule) in filter.rules.iter().take_while(|(number, _)| *number < end) {
+        if number > next {
+            push(next, default);
+        }
+        push(
+            number,
+            match rule {
+                SyscallRule::Action(action) => Answer::Action(*action),
+                SyscallRule::Args(rule) => Answer::Args(rule),
+            },
+        );
+        next = number + 1;
+    }
+    if next < end {
+        push(next, default);
+    }
+    if end < SKIPPED {
+        push(end, Answer::Action(Action::KillProcess));
+    }
+    push(SKIPPED, Answer::Action(Action::Allow));
+    segments
+}
+
+/// Segments in a row, all with the usual answer but for a few numbers.
+struct Block<'s, 'f> {
+    segments: &'s [Segment<'f>],
+    usual: Answer<'f>,
+}
+
+/// Takes the segments from left to right, each time the longest block that they begin with. Its usual
+/// answer is that of its first segment, or of its second when the first is an exception.
+fn blocks<'s, 'f>(mut rest: &'s [Segment<'f>]) -> Vec<Block<'s, 'f>> {
+    let mut blocks = Vec::with_capacity(rest.len() / 4 + 1);
+    while let Some(first) = rest.first() {
+        let mut usual = first.answer;
+        let mut taken = block_length(rest, usual);
+        if let Some(second) = rest.get(1) {
+            let other = block_length(rest, second.answer);
+            if other > taken {
+                (usual, taken) = (second.answer, other);
+            }
+        }
+        let (segments, after) = rest.split_at(taken);
+        blocks.push(Block { segments, usual });
+        rest = after;
+    }
+    blocks
+}
+
+/// How many of the segments make the longest block with this usual answer that they begin with.
+fn block_length(segments: &[Segment<'_>], usual: Answer<'_>) -> usize {
+    let mut exceptions = 0;
+    for (at, segment) in segments.iter().enumerate() {
+        if segment.answer != usual {
+            let last = segments.get(at + 1).map_or(u32::MAX, |next| next.start - 1);
+            if segment.start != last || exceptions == EXCEPTIONS {
+                return at;
+            }
+            exceptions += 1;
+        }
+    }
+    segments.len()
+}
+
+/// Where a jump goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// To a return of this value, wherever one is.
+    Return(u32),
+    /// To the instruction at this place in [`Emitter::reversed`].
+    At(usize),
+}
+
+/// What the accumulator holds: a word of `seccomp_data`, and which of its bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Held {
+    offset: u32,
+    mask: u32,
+}
+
+/// What comes after a comparison. The load that it begins with is emitted when someone comes
+/// without the word at hand.
+#[derive(Clone, Copy)]
+struct Next {
+    /// Where to go with this in the accumulator; nothing for a return, which needs none.
+    ready: Target,
+    needs: Option<Held>,
+    /// Where to go otherwise, once emitted.
+    loading: Option<Target>,
+}
+
+impl Next {
+    const fn action(action: Action) -> Self {
+        Self {
+            ready: Target::Return(action.to_return()),
+            needs: None,
+            loading: None,
+        }
+    }
+}
+
+/// A comparison of one word.
+#[derive(Clone, Copy)]
+enum Test {
+    MaskedEq { mask: u32, value: u32 },
+    Gt(u32),
+    Ge(u32),
+}
+
+/// A program in the making, last instruction first.
+#[derive(Default)]
+struct Emitter<'f> {
+    reversed: Vec<sock_filter>,
+    /// The last emitted return of each value.
+    returns: Vec<(u32, usize)>,
+    /// Where the rules are that have been emitted.
+    rules: Vec<(&'f ArgRule, Target)>,
+}
+
+impl<'f> Emitter<'f> {
+    /// Finds the block of the number in the accumulator, and its answer.
+    fn find(&mut self, blocks: &[Block<'_, 'f>]) -> Target {
+        if let [block] = blocks {
+            let usual = self.answer(block.usual);
+            let exceptions = block
+                .segments
+                .iter()
+                .filter(|segment| segment.answer != block.usual);
+            return exceptions.rev().fold(usual, |other, exception| {
+                let answer = self.answer(exception.answer);
+                self.branch(JUMP_EQ, exception.start, answer, other)
+            });
+        }
+        let (low, high) = blocks.split_at(blocks.len() / 2);
+        let start = high[0].segments[0].start;
+        let high = self.find(high);
+        let low = self.find(low);
+        self.branch(JUMP_GE, start, high, low)
+    }
+
+    fn answer(&mut self, answer: Answer<'f>) -> Target {
+        let rule = match answer {
+            Answer::Action(action) => return Target::Return(action.to_return()),
+            Answer::Args(rule) => rule,
+        };
+        if let Some((_, target)) = self.rules.iter().find(|(known, _)| *known == rule) {
+            return *target;
+        }
+        let mut next = Next::action(rule.otherwise);
+        for arm in rule.arms.iter().rev() {
+            let mut holds = Next::action(arm.then);
+            for condition in arm.when.iter().rev() {
+                holds = self.condition(condition, &mut holds, &mut next);
+            }
+            next = holds;
+        }
+        let target = self.enter(&mut next, None);
+        self.rules.push((rule, target));
+        target
+    }
+
+    fn condition(&mut self, condition: &Condition, yes: &mut Next, no: &mut Next) -> Next {
+        match condition.op {
+            Op::Eq(value) => self.equal(condition, u64::MAX, value, yes, no),
+            Op::Ne(value) => self.equal(condition, u64::MAX, value, no, yes),
+            Op::MaskedEq { mask, value } => self.equal(condition, mask, value, yes, no),
+            Op::Gt(value) => self.above(condition, value, Test::Gt(low(value)), yes, no),
+            Op::Ge(value) => self.above(condition, value, Test::Ge(low(value)), yes, no),
+            Op::Le(value) => self.above(condition, value, Test::Gt(low(value)), no, yes),
+            Op::Lt(value) => self.above(condition, value, Test::Ge(low(value)), no, yes),
+        }
+    }
+
+    fn equal(
+        &mut self,
+        condition: &Condition,
+        mask: u64,
+        value: u64,
+        yes: &mut Next,
+        no: &mut Next,
+    ) -> Next {
+        let offset = ARGS + 8 * u32::from(condition.arg());
+        let test = Test::MaskedEq {
+            mask: low(mask),
+            value: low(value),
+        };
+        let mut lower = self.test(offset, test, yes, no);
+        match condition.width {
+            Width::Bits32 => lower,
+            Width::Bits64 => {
+                let test = Test::MaskedEq {
+                    mask: high(mask),
+                    value: high(value),
+                };
+                self.test(offset + 4, test, &mut lower, no)
+            }
+        }
+    }
+
+    /// Greater, or greater or equal: the halves differ only in the low one, for which `lower` stands.
+    fn above(
+        &mut self,
+        condition: &Condition,
+        value: u64,
+        lower: Test,
+        yes: &mut Next,
+        no: &mut Next,
+    ) -> Next {
+        let offset = ARGS + 8 * u32::from(condition.arg());
+        let mut lower = self.test(offset, lower, yes, no);
+        match condition.width {
+            Width::Bits32 => lower,
+            Width::Bits64 => {
+                let same = Test::MaskedEq {
+                    mask: u32::MAX,
+                    value: high(value),
+                };
+                let mut same = self.test(offset + 4, same, &mut lower, no);
+                self.test(offset + 4, Test::Gt(high(value)), yes, &mut same)
+            }
+        }
+    }
+
+    /// Compares the word at `offset`, unless the answer is plain without looking.
+    fn test(&mut self, offset: u32, test: Test, yes: &mut Next, no: &mut Next) -> Next {
+        let whole = Held {
+            offset,
+            mask: u32::MAX,
+        };
+        match test {
+            Test::MaskedEq { mask, value } if value & !mask != 0 => *no,
+            Test::MaskedEq { mask: 0, .. } | Test::Ge(0) => *yes,
+            Test::Gt(u32::MAX) => *no,
+            Test::MaskedEq {
+                mask: u32::MAX,
+                value,
+            } => self.jump(JUMP_EQ, value, whole, yes, no),
+            Test::MaskedEq { mask, value: 0 } => self.jump(JUMP_SET, mask, whole, no, yes),
+            Test::MaskedEq { mask, value } if mask == value && mask.is_power_of_two() => {
+                self.jump(JUMP_SET, mask, whole, yes, no)
+            }
+            Test::MaskedEq { mask, value } => {
+                self.jump(JUMP_EQ, value, Held { offset, mask }, yes, no)
+            }
+            Test::Gt(value) => self.jump(JUMP_GT, value, whole, yes, no),
+            Test::Ge(value) => self.jump(JUMP_GE, value, whole, yes, no),
+        }
+    }
+
+    fn jump(&mut self, code: u16, k: u32, held: Held, yes: &mut Next, no: &mut Next) -> Next {
+        let no = self.enter(no, Some(held));
+        let yes = self.enter(yes, Some(held));
+        let ready = self.branch(code, k, yes, no);
+        Next {
+            ready,
+            needs: Some(held),
+            loading: None,
+        }
+    }
+
+    /// Where to go for what is next, with this in the accumulator.
+    fn enter(&mut self, next: &mut Next, held: Option<Held>) -> Target {
+        let Some(needs) = next.needs.filter(|_| held != next.needs) else {
+            return next.ready;
+        };
+        *next.loading.get_or_insert_with(|| {
+            let masked = match needs.mask {
+                u32::MAX => next.ready,
+                mask => self.before(AND, mask, next.ready),
+            };
+            self.before(LOAD, needs.offset, masked)
+        })
+    }
+
+    /// Emits an instruction that goes on to `next`.
+    fn before(&mut self, code: u16, k: u32, next: Target) -> Target {
+        if next != Target::At(self.reversed.len().wrapping_sub(1)) {
+            self.detour(next);
+        }
+        Target::At(self.push(code, k, 0, 0))
+    }
+
+    fn branch(&mut self, code: u16, k: u32, yes: Target, no: Target) -> Target {
+        if yes == no {
+            return yes;
+        }
+        // Bringing the second within reach may take one instruction, which the first has to bear.
+        let yes = self.within_reach(yes, 1);
+        let no = self.within_reach(no, 0);
+        let here = self.reversed.len();
+        let distance = |to: usize| (here - to - 1) as u8;
+        Target::At(self.push(code, k, distance(yes), distance(no)))
+    }
+
+    /// A place that goes to the target and can be jumped to after `more` instructions.
+    fn within_reach(&mut self, target: Target, more: usize) -> usize {
+        let here = self.reversed.len();
+        let reaches = |place: &usize| here + more - place - 1 <= REACH;
+        let known = match target {
+            Target::At(place) => Some(place),
+            Target::Return(value) => self.returned(value).map(|(_, place)| *place),
+        };
+        known.filter(reaches).unwrap_or_else(|| self.detour(target))
+    }
+
+    fn returned(&mut self, value: u32) -> Option<&mut (u32, usize)> {
+        self.returns.iter_mut().find(|(known, _)| *known == value)
+    }
+
+    /// Emits what goes to the target from right here.
+    fn detour(&mut self, target: Target) -> usize {
+        match target {
+            Target::Return(value) => {
+                let place = self.push(RETURN, value, 0, 0);
+                match self.returned(value) {
+                    Some(known) => known.1 = place,
+                    None => self.returns.push((value, place)),
+                }
+                place
+            }
+            Target::At(place) => {
+                let skipped = self.reversed.len() - place - 1;
+                self.push(JUMP, skipped as u32, 0, 0)
+            }
+        }
+    }
+
+    fn push(&mut self, code: u16, k: u32, jt: u8, jf: u8) -> usize {
+        self.reversed.push(sock_filter { code, jt, jf, k });
+        self.reversed.len() - 1
+    }
+}
+
+const fn low(value: u64) -> u32 {
+    value as u32
+}
+
+const fn high(value: u64) -> u32 {
+    (value >> 32) as u32
+}

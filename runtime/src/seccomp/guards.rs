@@ -1,0 +1,261 @@
+//! What is narrowed by argument, wherever it is granted, and why.
+//!
+//! A guard stays on a call even when the profile names the call in `allow`: guards are part of the
+//! sandbox's boundary, not of a base set.
+//!
+//! Widths follow the kernel's own parameter types. Where it takes an `int` it drops the register's high
+//! half, so garbage there must change nothing; where it takes a `long`, all 64 bits count.
+
+use super::{
+    Action, ArgRule, Arm, Condition, Op, SyscallRule,
+    spec::{Network, SyscallSpec},
+};
+
+/// A way to narrow one call, or one family of calls whose arguments mean the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// No new namespaces.
+    Clone,
+    /// No new namespaces.
+    Unshare,
+    /// No input pushed into a terminal.
+    Ioctl,
+    /// No setuid or setgid bit in the mode that is argument `.0`.
+    Mode(u8),
+    /// The same for a call that makes files only with certain flags: flags are `.0`, mode follows.
+    Open(u8),
+    /// The same for a call that makes nodes, and no devices: the mode is argument `.0`.
+    Node(u8),
+    /// Only plain families, types and protocols.
+    Socket,
+    /// Only local pairs.
+    Socketpair,
+    /// Only settings that concern nobody else.
+    Prctl,
+    /// Only execution domains that weaken nothing.
+    Personality,
+    /// Filters, but no listener.
+    Seccomp,
+    /// What is printed as an error is shown to the supervisor, when it wants to see it.
+    Write,
+}
+
+/// The calls that are narrowed.
+pub(super) const GUARDS: &[(&str, Guard)] = &[
+    ("clone", Guard::Clone),
+    ("unshare", Guard::Unshare),
+    ("ioctl", Guard::Ioctl),
+    ("chmod", Guard::Mode(1)),
+    ("fchmod", Guard::Mode(1)),
+    ("creat", Guard::Mode(1)),
+    ("fchmodat", Guard::Mode(2)),
+    ("fchmodat2", Guard::Mode(2)),
+    ("open", Guard::Open(1)),
+    ("openat", Guard::Open(2)),
+    ("mknod", Guard::Node(1)),
+    ("mknodat", Guard::Node(2)),
+    ("socket", Guard::Socket),
+    ("socketpair", Guard::Socketpair),
+    ("prctl", Guard::Prctl),
+    ("personality", Guard::Personality),
+    ("seccomp", Guard::Seccomp),
+    ("write", Guard::Write),
+    ("writev", Guard::Write),
+    // mkdir and mkdirat need none: the kernel keeps only 01777 of their mode (fs/namei.c:vfs_mkdir).
+];
+
+/// `CLONE_NEW*` (`linux/sched.h`): namespaces of cgroup, uts, ipc, user, pid, net and mount.
+/// `CLONE_NEWTIME` lies in the bits where `clone` takes a signal.
+const CLONE_NEW: u64 = 0x7E02_0000;
+/// What `unshare` may unshare: `FS`, `FILES`, `SYSVSEM`, and what it implies for threads (`VM`,
+/// `SIGHAND`, `THREAD`). Anything else is, or may become, a namespace.
+const UNSHARE_PLAIN: u64 = 0x0005_0F00;
+
+/// `TIOCSTI`, `TIOCLINUX`: put input into the terminal, which the shell outside then reads
+/// (CVE-2017-5226). `TIOCSETD`: a line discipline is a driver, loaded on request.
+/// `TIOCCONS`: redirects the machine's console.
+const IOCTL_REFUSED: [u64; 4] = [0x5412, 0x541C, 0x5423, 0x541D];
+
+/// `S_ISUID | S_ISGID`.
+const SET_ID: u64 = 0o6000;
+/// `O_CREAT | __O_TMPFILE`: with neither, `open` ignores its mode (`fs/open.c:build_open_flags`).
+const MAKES_FILES: u64 = 0o100 | 0o20_000_000;
+/// `S_IFMT`, and the types that are no devices: unnamed (a file), file, fifo, socket.
+const TYPE_MASK: u64 = 0o170_000;
+const PLAIN_TYPES: [u64; 4] = [0, 0o100_000, 0o010_000, 0o140_000];
+
+const AF_UNIX: u64 = 1;
+const AF_INET: u64 = 2;
+const AF_INET6: u64 = 10;
+const AF_NETLINK: u64 = 16;
+/// `SOCK_TYPE_MASK` (`linux/net.h`): the rest of the argument is flags.
+const SOCK_TYPE: u64 = 0xF;
+const SOCK_STREAM: u64 = 1;
+const SOCK_DGRAM: u64 = 2;
+const NETLINK_ROUTE: u64 = 0;
+/// The protocol that the type implies: TCP or UDP.
+const IPPROTO_DEFAULT: u64 = 0;
+const IPPROTO_ICMP: u64 = 1;
+const IPPROTO_TCP: u64 = 6;
+const IPPROTO_UDP: u64 = 17;
+const IPPROTO_ICMPV6: u64 = 58;
+const IPPROTO_MPTCP: u64 = 262;
+
+/// `PR_SET_MM`: forges what `/proc` shows of the process. `PR_SCHED_CORE`: takes whole cores.
+const PRCTL_REFUSED: [u64; 2] = [35, 62];
+/// `PR_FUTEX_HASH`, the last option of Linux 6.18 that is numbered in sequence.
+const PRCTL_LAST: u64 = 78;
+/// `PR_SET_VMA` (names for memory, by malloc), `PR_SET_PTRACER` (Yama, by crash handlers), `PR_GET_AUXV`.
+const PRCTL_UNUSUAL: [u64; 3] = [0x5356_4D41, 0x5961_6D61, 0x4155_5856];
+
+/// `PER_LINUX` and `PER_LINUX32`, each plain and with `UNAME26`; `ADDR_NO_RANDOMIZE` (debuggers and
+/// sanitizers, and it weakens only the one who asks); all ones, which only reads. `READ_IMPLIES_EXEC`
+/// would make what is readable executable.
+const PERSONALITIES: [u64; 6] = [0, 0x0008, 0x2_0000, 0x2_0008, 0x4_0000, 0xFFFF_FFFF];
+
+/// `SECCOMP_SET_MODE_FILTER` and `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
+const SET_MODE_FILTER: u64 = 1;
+const NEW_LISTENER: u64 = 8;
+
+impl Guard {
+    /// The rule, for what this sandbox is to be.
+    pub fn rule(self, spec: &SyscallSpec) -> SyscallRule {
+        let refuse = |errno| spec.refusal(errno);
+        let eperm = refuse(libc::EPERM);
+        match self {
+            // The kernel takes the low half of the flags (kernel/fork.c:clone).
+            Self::Clone => only(none_of(0, CLONE_NEW), eperm),
+            // Here the flags are a long. What is not known to be plain is refused.
+            Self::Unshare => only(Condition::long(0, masked(!UNSHARE_PLAIN, 0)), eperm),
+            Self::Ioctl => equal(1, &IOCTL_REFUSED, eperm, Action::Allow),
+            Self::Mode(mode) => only(none_of(mode, SET_ID), eperm),
+            Self::Open(flags) => rule(
+                vec![
+                    arm(vec![none_of(flags, MAKES_FILES)], Action::Allow),
+                    arm(vec![none_of(flags + 1, SET_ID)], Action::Allow),
+                ],
+                eperm,
+            ),
+            Self::Node(mode) => {
+                let plain = |&kind| {
+                    let condition = Condition::int(mode, masked(TYPE_MASK | SET_ID, kind));
+                    arm(vec![condition], Action::Allow)
+                };
+                rule(PLAIN_TYPES.iter().map(plain).collect(), eperm)
+            }
+            Self::Socket => socket(spec.network, refuse(libc::EAFNOSUPPORT), eperm),
+            Self::Socketpair => only(is(0, AF_UNIX), refuse(libc::EAFNOSUPPORT)),
+            Self::Prctl => prctl(eperm),
+            Self::Personality => equal(0, &PERSONALITIES, Action::Allow, eperm),
+            Self::Seccomp => {
+                // A listener could answer "go on" to what an outer filter asks about. The kernel
+                // refuses a second one with EBUSY today; this keeps it so, whatever it does later.
+                let listens = Condition::int(1, masked(NEW_LISTENER, NEW_LISTENER));
+                let busy = Action::Errno(libc::EBUSY as u16);
+                rule(
+                    vec![arm(vec![is(0, SET_MODE_FILTER), listens], busy)],
+                    Action::Allow,
+                )
+            }
+            Self::Write if spec.notify && spec.watch_stderr => equal(
+                0,
+                &[libc::STDERR_FILENO as u64],
+                Action::Notify,
+                Action::Allow,
+            ),
+            Self::Write => SyscallRule::Action(Action::Allow),
+        }
+    }
+}
+
+/// Local sockets; TCP and UDP; route netlink (`getifaddrs`). Not: raw and packet sockets, other
+/// netlinks, VSOCK, ALG, XDP, Bluetooth and whatever else loads a module on request.
+///
+/// Protocols are listed because Landlock's port rules cover TCP only: MPTCP and SCTP are stream
+/// sockets that pass them by.
+fn socket(network: Network, family: Action, protocol: Action) -> SyscallRule {
+    let kind = |kind| Condition::int(1, masked(SOCK_TYPE, kind));
+    let inet = |number, wanted| arm(vec![is(2, number), kind(wanted)], Action::Allow);
+    let mut arms = vec![
+        arm(vec![is(0, AF_UNIX)], Action::Allow),
+        arm(vec![is(0, AF_NETLINK), is(2, NETLINK_ROUTE)], Action::Allow),
+        arm(vec![is_not(0, AF_INET), is_not(0, AF_INET6)], family),
+        inet(IPPROTO_TCP, SOCK_STREAM),
+        inet(IPPROTO_UDP, SOCK_DGRAM),
+    ];
+    if network == Network::Host {
+        // Pings without privilege; in a network of its own there is nothing to ping.
+        arms.extend([
+            inet(IPPROTO_ICMP, SOCK_DGRAM),
+            inet(IPPROTO_ICMPV6, SOCK_DGRAM),
+        ]);
+    }
+    // Go tries this for every listener and falls back on TCP: an answer, but no report.
+    let unsupported = Action::Errno(libc::EPROTONOSUPPORT as u16);
+    arms.extend([
+        arm(vec![is(2, IPPROTO_MPTCP)], unsupported),
+        arm(vec![is_not(2, IPPROTO_DEFAULT)], protocol),
+        arm(vec![kind(SOCK_STREAM)], Action::Allow),
+        arm(vec![kind(SOCK_DGRAM)], Action::Allow),
+    ]);
+    rule(arms, protocol)
+}
+
+/// Options up to the last known one, but for those refused. An unknown one gets the kernel's own
+/// answer to such: `EINVAL`.
+fn prctl(refused: Action) -> SyscallRule {
+    let mut arms: Vec<_> = PRCTL_REFUSED
+        .iter()
+        .map(|&option| arm(vec![is(0, option)], refused))
+        .collect();
+    arms.push(arm(
+        vec![Condition::int(0, Op::Le(PRCTL_LAST))],
+        Action::Allow,
+    ));
+    arms.extend(
+        PRCTL_UNUSUAL
+            .iter()
+            .map(|&option| arm(vec![is(0, option)], Action::Allow)),
+    );
+    rule(arms, Action::Errno(libc::EINVAL as u16))
+}
+
+const fn masked(mask: u64, value: u64) -> Op {
+    Op::MaskedEq { mask, value }
+}
+
+const fn none_of(arg: u8, mask: u64) -> Condition {
+    Condition::int(arg, masked(mask, 0))
+}
+
+const fn is(arg: u8, value: u64) -> Condition {
+    Condition::int(arg, Op::Eq(value))
+}
+
+const fn is_not(arg: u8, value: u64) -> Condition {
+    Condition::int(arg, Op::Ne(value))
+}
+
+const fn arm(when: Vec<Condition>, then: Action) -> Arm {
+    Arm { when, then }
+}
+
+fn rule(arms: Vec<Arm>, otherwise: Action) -> SyscallRule {
+    SyscallRule::Args(Box::new(ArgRule { arms, otherwise }))
+}
+
+/// Allowed when the condition holds.
+fn only(condition: Condition, otherwise: Action) -> SyscallRule {
+    rule(vec![arm(vec![condition], Action::Allow)], otherwise)
+}
+
+/// One action for these values of an `int`, another for the rest.
+fn equal(arg: u8, values: &[u64], then: Action, otherwise: Action) -> SyscallRule {
+    rule(
+        values
+            .iter()
+            .map(|&value| arm(vec![is(arg, value)], then))
+            .collect(),
+        otherwise,
+    )
+}

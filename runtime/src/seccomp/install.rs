@@ -1,0 +1,63 @@
+//! Hands a program to the kernel: the one system call of this folder.
+#![allow(unsafe_code)]
+
+use std::{io, os::fd::RawFd};
+
+use libc::sock_filter;
+
+/// Whether the filter gets a listener, to which the calls of [`super::Action::Notify`] go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// None. A call with `Notify` then fails with `ENOSYS`.
+    None,
+    /// A listener. A signal to the calling process takes its call back at any time.
+    Interruptible,
+    /// A listener; once it has received a call, only a fatal signal takes that call back
+    /// (`SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, Linux 5.19). Older kernels give `EINVAL`.
+    WaitKillable,
+}
+
+impl Listener {
+    /// The flags for `seccomp(2)`.
+    const fn flags(self) -> libc::c_ulong {
+        match self {
+            Self::None => 0,
+            Self::Interruptible => libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+            Self::WaitKillable => {
+                libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
+                    | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+            }
+        }
+    }
+}
+
+/// Puts the calling thread under the program, for good; what it executes and forks inherits it.
+///
+/// The caller has set `PR_SET_NO_NEW_PRIVS`. Allocates nothing and takes no lock, so that it may be
+/// called between `vfork` and `exec`. With a listener its descriptor is returned, close-on-exec.
+///
+/// # Errors
+/// As `seccomp(2)`: `EINVAL` for a program that the kernel does not accept or a flag it does not know,
+/// `EACCES` without no_new_privs, `EBUSY` for a second listener.
+pub fn install(program: &[sock_filter], listener: Listener) -> io::Result<Option<RawFd>> {
+    let too_long = |_| io::Error::from_raw_os_error(libc::EINVAL);
+    let program = libc::sock_fprog {
+        len: program.len().try_into().map_err(too_long)?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the third argument points to a sock_fprog that outlives the call, and that to
+    // `len` instructions. The kernel copies them and writes through neither pointer.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::c_ulong::from(libc::SECCOMP_SET_MODE_FILTER),
+            listener.flags(),
+            &raw const program,
+        )
+    };
+    match (result, listener) {
+        (..0, _) => Err(io::Error::last_os_error()),
+        (_, Listener::None) => Ok(None),
+        (descriptor, _) => Ok(Some(descriptor as RawFd)),
+    }
+}

@@ -1,0 +1,346 @@
+//! A filter as a value, and what it means.
+//!
+//! [`Filter::evaluate`] is the reference: whatever the compiler emits has to answer the same for
+//! every input. It is written to be read, not to be fast.
+
+use super::Arch;
+
+/// The bit that marks an x32 call among those of x86_64 (`__X32_SYSCALL_BIT`).
+pub(super) const X32_BIT: u32 = 0x4000_0000;
+
+/// The number -1. It is no call: a tracer writes it to make the kernel skip one, and the filter
+/// sees it afterwards. The kernel runs nothing for it, so it is let through.
+pub(super) const SKIPPED: u32 = u32::MAX;
+
+/// What the kernel does with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    /// `SECCOMP_RET_ALLOW`: the call is made.
+    Allow,
+    /// `SECCOMP_RET_ERRNO`: the call fails with this number, and nobody is told.
+    Errno(u16),
+    /// `SECCOMP_RET_USER_NOTIF`: the supervisor is asked, and answers.
+    Notify,
+    /// `SECCOMP_RET_KILL_PROCESS`: the whole process dies by `SIGSYS`.
+    KillProcess,
+}
+
+impl Action {
+    /// What a program returns to the kernel for this action (`linux/seccomp.h`).
+    #[must_use]
+    pub const fn to_return(self) -> u32 {
+        match self {
+            Self::Allow => libc::SECCOMP_RET_ALLOW,
+            Self::Errno(number) => libc::SECCOMP_RET_ERRNO | number as u32,
+            Self::Notify => libc::SECCOMP_RET_USER_NOTIF,
+            Self::KillProcess => libc::SECCOMP_RET_KILL_PROCESS,
+        }
+    }
+
+    /// The action that a returned value stands for; none when no action here returns it.
+    #[must_use]
+    pub const fn from_return(value: u32) -> Option<Self> {
+        let data = (value & libc::SECCOMP_RET_DATA) as u16;
+        match value & libc::SECCOMP_RET_ACTION_FULL {
+            libc::SECCOMP_RET_ERRNO => Some(Self::Errno(data)),
+            libc::SECCOMP_RET_ALLOW if data == 0 => Some(Self::Allow),
+            libc::SECCOMP_RET_USER_NOTIF if data == 0 => Some(Self::Notify),
+            libc::SECCOMP_RET_KILL_PROCESS if data == 0 => Some(Self::KillProcess),
+            _ => None,
+        }
+    }
+}
+
+/// How much of an argument counts: what the kernel's own parameter type keeps of the register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Width {
+    /// The low half, for `int`, `unsigned int` and smaller. The high half is garbage that the kernel
+    /// ignores, and so must be ignored here (CVE-2019-10063).
+    Bits32,
+    /// The whole register, for `long`, `size_t` and pointers.
+    Bits64,
+}
+
+/// A comparison, always unsigned. In [`Width::Bits32`] only the low half of each operand counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Op {
+    /// Equal to.
+    Eq(u64),
+    /// Not equal to.
+    Ne(u64),
+    /// Less than.
+    Lt(u64),
+    /// Less than or equal to.
+    Le(u64),
+    /// Greater than.
+    Gt(u64),
+    /// Greater than or equal to.
+    Ge(u64),
+    /// Equal to `value` in the bits of `mask`.
+    MaskedEq {
+        /// The bits that count.
+        mask: u64,
+        /// What they have to be.
+        value: u64,
+    },
+}
+
+/// One argument compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Condition {
+    /// Which argument, from 0. Only the low three bits count, and 6 and 7 stand for 5: a
+    /// condition cannot point outside `seccomp_data`.
+    arg: u8,
+    /// How much of it counts.
+    pub width: Width,
+    /// How it is compared, and with what.
+    pub op: Op,
+}
+
+impl Condition {
+    /// Compares the low half of argument `arg` (0 to 5; more is taken as 5).
+    #[must_use]
+    pub const fn int(arg: u8, op: Op) -> Self {
+        Self::new(arg, Width::Bits32, op)
+    }
+
+    /// Compares the whole of argument `arg` (0 to 5; more is taken as 5).
+    #[must_use]
+    pub const fn long(arg: u8, op: Op) -> Self {
+        Self::new(arg, Width::Bits64, op)
+    }
+
+    const fn new(arg: u8, width: Width, op: Op) -> Self {
+        let arg = if arg > 5 { 5 } else { arg };
+        Self { arg, width, op }
+    }
+
+    /// Which argument, from 0 to 5.
+    #[must_use]
+    pub const fn arg(&self) -> u8 {
+        self.arg
+    }
+
+    /// Whether these arguments meet the condition.
+    #[must_use]
+    pub const fn holds(&self, args: &[u64; 6]) -> bool {
+        let keep = match self.width {
+            Width::Bits32 => 0xFFFF_FFFF,
+            Width::Bits64 => u64::MAX,
+        };
+        let actual = args[self.arg as usize] & keep;
+        match self.op {
+            Op::Eq(value) => actual == value & keep,
+            Op::Ne(value) => actual != value & keep,
+            Op::Lt(value) => actual < value & keep,
+            Op::Le(value) => actual <= value & keep,
+            Op::Gt(value) => actual > value & keep,
+            Op::Ge(value) => actual >= value & keep,
+            Op::MaskedEq { mask, value } => actual & mask & keep == value & keep,
+        }
+    }
+}
+
+/// When all of the conditions hold, the action is taken. No conditions: always.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Arm {
+    /// The conditions.
+    pub when: Vec<Condition>,
+    /// The action.
+    pub then: Action,
+}
+
+/// Arms in order: the first that holds decides.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ArgRule {
+    /// The arms.
+    pub arms: Vec<Arm>,
+    /// The action when none of them holds.
+    pub otherwise: Action,
+}
+
+impl ArgRule {
+    /// What the rule says of these arguments.
+    #[must_use]
+    pub fn evaluate(&self, args: &[u64; 6]) -> Action {
+        let holds = |arm: &&Arm| arm.when.iter().all(|condition| condition.holds(args));
+        self.arms
+            .iter()
+            .find(holds)
+            .map_or(self.otherwise, |arm| arm.then)
+    }
+}
+
+/// What is done with one system call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SyscallRule {
+    /// Always this.
+    Action(Action),
+    /// It depends on the arguments.
+    Args(Box<ArgRule>),
+}
+
+/// Rules by number.
+///
+/// A sorted vector, not a `BTreeMap`: a sandbox makes its filter each time it starts, and a map's
+/// nodes took longer to build than everything else about the filter.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Rules(Vec<(u32, SyscallRule)>);
+
+impl Rules {
+    /// The rule for this number.
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<&SyscallRule> {
+        let found = self
+            .0
+            .binary_search_by_key(&number, |(known, _)| *known)
+            .ok()?;
+        Some(&self.0[found].1)
+    }
+
+    /// Sets the rule for this number, in place of the one it had.
+    pub fn insert(&mut self, number: u32, rule: SyscallRule) {
+        match self.0.binary_search_by_key(&number, |(known, _)| *known) {
+            Ok(found) => self.0[found].1 = rule,
+            Err(place) => self.0.insert(place, (number, rule)),
+        }
+    }
+
+    /// The rules in the order of their numbers.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (u32, &SyscallRule)> {
+        self.0.iter().map(|(number, rule)| (*number, rule))
+    }
+
+    /// From rules that come in the order of their numbers, of which there are about `expected`.
+    pub(super) fn from_sorted(
+        expected: usize,
+        rules: impl Iterator<Item = (u32, SyscallRule)>,
+    ) -> Self {
+        let mut sorted = Vec::with_capacity(expected);
+        sorted.extend(rules);
+        debug_assert!(sorted.is_sorted_by_key(|(number, _)| *number));
+        Self(sorted)
+    }
+}
+
+impl FromIterator<(u32, SyscallRule)> for Rules {
+    fn from_iter<I: IntoIterator<Item = (u32, SyscallRule)>>(rules: I) -> Self {
+        let mut sorted = Self::default();
+        rules
+            .into_iter()
+            .for_each(|(number, rule)| sorted.insert(number, rule));
+        sorted
+    }
+}
+
+impl<const N: usize> From<[(u32, SyscallRule); N]> for Rules {
+    fn from(rules: [(u32, SyscallRule); N]) -> Self {
+        rules.into_iter().collect()
+    }
+}
+
+/// What the kernel shows a program of one call (`struct seccomp_data`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SeccompData {
+    /// The number of the call.
+    pub nr: u32,
+    /// `AUDIT_ARCH_*` of the way by which it came.
+    pub arch: u32,
+    /// Where it was made.
+    pub instruction_pointer: u64,
+    /// Its arguments, as the registers hold them.
+    pub args: [u64; 6],
+}
+
+/// A rule for each system call of one architecture, and a default.
+///
+/// Calls of other architectures, and of x32, kill the process: no rule can say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Filter {
+    /// Whose numbers these are.
+    pub arch: Arch,
+    /// For numbers without a rule.
+    pub default: Action,
+    /// The rules by number. Those for numbers that [`Filter::evaluate`] settles beforehand (x32,
+    /// -1) have no effect.
+    pub rules: Rules,
+}
+
+impl Filter {
+    /// Has the supervisor asked about what would be let through of a call. What is refused stays
+    /// refused.
+    pub fn supervise(&mut self, number: u32) {
+        let ask = |action: &mut Action| {
+            if *action == Action::Allow {
+                *action = Action::Notify;
+            }
+        };
+        let found = self
+            .rules
+            .0
+            .binary_search_by_key(&number, |(known, _)| *known);
+        match found.map(|found| &mut self.rules.0[found].1) {
+            Ok(SyscallRule::Action(action)) => ask(action),
+            Ok(SyscallRule::Args(rule)) => {
+                rule.arms.iter_mut().for_each(|arm| ask(&mut arm.then));
+                ask(&mut rule.otherwise);
+            }
+            // A call without a rule gets the default, which refuses.
+            Err(_) => {}
+        }
+    }
+
+    /// What the filter says of a call.
+    #[must_use]
+    pub fn evaluate(&self, data: &SeccompData) -> Action {
+        if data.arch != self.arch.audit() {
+            return Action::KillProcess;
+        }
+        if data.nr == SKIPPED {
+            return Action::Allow;
+        }
+        if self.arch == Arch::X86_64 && data.nr >= X32_BIT {
+            return Action::KillProcess;
+        }
+        match self.rules.get(data.nr) {
+            None => self.default,
+            Some(SyscallRule::Action(action)) => *action,
+            Some(SyscallRule::Args(rule)) => rule.evaluate(&data.args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seccomp::{Base, filter_for, tests::spec};
+
+    #[test]
+    fn a_supervised_call_asks_where_it_was_let_through_and_stays_refused_elsewhere() {
+        let mut filter = filter_for(&spec(Base::Default)).expect("a valid spec");
+        let calls =
+            ["memfd_create", "clone", "mount"].map(|name| filter.arch.number(name).unwrap());
+        calls
+            .into_iter()
+            .chain([600])
+            .for_each(|nr| filter.supervise(nr));
+        let [memfd_create, clone, mount] = calls;
+        let ask = |nr, first| {
+            let arch = filter.arch.audit();
+            filter.evaluate(&SeccompData {
+                nr,
+                arch,
+                args: [first; 6],
+                ..Default::default()
+            })
+        };
+        assert_eq!(ask(memfd_create, 0), Action::Notify);
+        assert_eq!(ask(clone, 0), Action::Notify);
+        assert_eq!(
+            ask(clone, libc::CLONE_NEWUSER as u64),
+            Action::Errno(libc::EPERM as u16)
+        );
+        assert_eq!(ask(mount, 0), Action::Errno(libc::EPERM as u16));
+        assert_eq!(ask(600, 0), Action::Errno(libc::ENOSYS as u16));
+    }
+}

@@ -1,0 +1,165 @@
+//! A filter as it is printed in a plan: names instead of numbers, conditions as one would write them.
+//!
+//! The form is for reading and hashing and is not read back. It is the same for the same filter.
+//!
+//! ```json
+//! {"arch": "x86_64", "default": "errno ENOSYS", "rules": {
+//!    "read": "allow",
+//!    "clone": {"arms": [{"when": ["arg0:32 & 0x7e020000 == 0x0"], "then": "allow"}], "else": "errno EPERM"}}}
+//! ```
+
+use std::fmt;
+
+use serde::{
+    Serialize, Serializer,
+    ser::{SerializeMap, SerializeStruct},
+};
+
+use super::{Action, ArgRule, Arm, Condition, Filter, Op, SyscallRule, Width};
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allow => f.write_str("allow"),
+            Self::Notify => f.write_str("notify"),
+            Self::KillProcess => f.write_str("kill process"),
+            Self::Errno(number) => match errno_name(*number) {
+                Some(name) => write!(f, "errno {name}"),
+                None => write!(f, "errno {number}"),
+            },
+        }
+    }
+}
+
+/// The names of those numbers that the base sets use.
+const fn errno_name(number: u16) -> Option<&'static str> {
+    match number as i32 {
+        libc::EPERM => Some("EPERM"),
+        libc::EBUSY => Some("EBUSY"),
+        libc::EINVAL => Some("EINVAL"),
+        libc::ENOSYS => Some("ENOSYS"),
+        libc::EPROTONOSUPPORT => Some("EPROTONOSUPPORT"),
+        libc::EAFNOSUPPORT => Some("EAFNOSUPPORT"),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = match self.width {
+            Width::Bits32 => 32,
+            Width::Bits64 => 64,
+        };
+        write!(f, "arg{}:{bits} ", self.arg())?;
+        match self.op {
+            Op::Eq(value) => write!(f, "== {value:#x}"),
+            Op::Ne(value) => write!(f, "!= {value:#x}"),
+            Op::Lt(value) => write!(f, "< {value:#x}"),
+            Op::Le(value) => write!(f, "<= {value:#x}"),
+            Op::Gt(value) => write!(f, "> {value:#x}"),
+            Op::Ge(value) => write!(f, ">= {value:#x}"),
+            Op::MaskedEq { mask, value } => write!(f, "& {mask:#x} == {value:#x}"),
+        }
+    }
+}
+
+impl Serialize for Action {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Condition {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Arm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut arm = serializer.serialize_struct("Arm", 2)?;
+        arm.serialize_field("when", &self.when)?;
+        arm.serialize_field("then", &self.then)?;
+        arm.end()
+    }
+}
+
+impl Serialize for ArgRule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut rule = serializer.serialize_struct("ArgRule", 2)?;
+        rule.serialize_field("arms", &self.arms)?;
+        rule.serialize_field("else", &self.otherwise)?;
+        rule.end()
+    }
+}
+
+impl Serialize for SyscallRule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Action(action) => action.serialize(serializer),
+            Self::Args(rule) => rule.serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for Filter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut filter = serializer.serialize_struct("Filter", 3)?;
+        filter.serialize_field("arch", self.arch.as_str())?;
+        filter.serialize_field("default", &self.default)?;
+        filter.serialize_field("rules", &Named(self))?;
+        filter.end()
+    }
+}
+
+/// The rules by name, or by number where there is no name, in the order of their numbers.
+struct Named<'f>(&'f Filter);
+
+impl Serialize for Named<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(filter) = self;
+        let mut rules = serializer.serialize_map(Some(filter.rules.iter().len()))?;
+        for (number, rule) in filter.rules.iter() {
+            match filter.arch.name(number) {
+                Some(name) => rules.serialize_entry(name, rule)?,
+                None => rules.serialize_entry(&number.to_string(), rule)?,
+            }
+        }
+        rules.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seccomp::{Arch, Base, filter_for, tests::spec};
+
+    #[test]
+    fn a_printed_filter_reads_by_name() {
+        let filter = Filter {
+            arch: Arch::X86_64,
+            ..filter_for(&spec(Base::Default)).expect("valid")
+        };
+        let printed = serde_json::to_value(&filter).expect("a filter can be printed");
+        assert_eq!(printed["arch"], "x86_64");
+        assert_eq!(printed["default"], "errno ENOSYS");
+        assert_eq!(printed["rules"]["read"], "allow");
+        assert_eq!(printed["rules"]["mount"], "errno EPERM");
+        let clone = &printed["rules"]["clone"];
+        assert_eq!(clone["arms"][0]["when"][0], "arg0:32 & 0x7e020000 == 0x0");
+        assert_eq!(clone["else"], "errno EPERM");
+    }
+
+    #[test]
+    fn a_number_without_a_name_is_printed_as_it_is() {
+        let rules = [(999, SyscallRule::Action(Action::Errno(7)))].into();
+        let filter = Filter {
+            arch: Arch::Aarch64,
+            default: Action::KillProcess,
+            rules,
+        };
+        let printed = serde_json::to_string(&filter).expect("a filter can be printed");
+        let expected = r#"{"arch":"aarch64","default":"kill process","rules":{"999":"errno 7"}}"#;
+        assert_eq!(printed, expected);
+    }
+}

@@ -1,0 +1,393 @@
+//! From what a sandbox is to be, to its filter.
+
+use super::{
+    Action, Arch, Base, Filter, Rules, SyscallRule,
+    sets::{Entry, Standing, entries},
+};
+
+/// What network the sandbox has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// A namespace of its own. Sockets work, and reach only what listens in there.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// What a filter is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct SyscallSpec {
+    /// The set to start from.
+    pub base: Base,
+    /// Calls to grant besides. A call that is narrowed by argument stays narrowed.
+    pub allow: Vec<String>,
+    /// Calls to refuse after all.
+    pub deny: Vec<String>,
+    /// Whether a supervisor listens. Then refused calls go to it, to be recorded and answered as
+    /// [`SyscallSpec::unattended`] has it.
+    pub notify: bool,
+    /// The sandbox's network.
+    pub network: Network,
+    /// Whether the supervisor wants to see what is written to descriptor 2. Means nothing without
+    /// `notify`.
+    pub watch_stderr: bool,
+}
+
+impl SyscallSpec {
+    /// The same without a supervisor. What [`Filter::evaluate`] says of a call under *its* filter
+    /// is what the supervisor answers.
+    #[must_use]
+    pub fn unattended(&self) -> Self {
+        Self {
+            notify: false,
+            ..self.clone()
+        }
+    }
+
+    /// What a refused call gets.
+    pub(super) const fn refusal(&self, errno: i32) -> Action {
+        if self.notify {
+            Action::Notify
+        } else {
+            Action::Errno(errno as u16)
+        }
+    }
+
+    /// Whether the base grants calls of this standing.
+    const fn grants(&self, standing: Standing) -> bool {
+        match standing {
+            Standing::Start => true,
+            Standing::Minimal => !matches!(self.base, Base::Learned),
+            Standing::Default => matches!(self.base, Base::Default),
+            Standing::Connect => match self.base {
+                Base::Default => true,
+                Base::Minimal => matches!(self.network, Network::Host),
+                Base::Learned => false,
+            },
+            Standing::OnRequest
+            | Standing::OnRequestQuiet
+            | Standing::Never
+            | Standing::NeverQuiet => false,
+        }
+    }
+
+    /// The rule for a call that the profile says nothing of.
+    fn rule(&self, entry: &Entry) -> SyscallRule {
+        if self.grants(entry.standing) {
+            return self.granted(entry);
+        }
+        SyscallRule::Action(match entry.standing {
+            Standing::OnRequestQuiet | Standing::NeverQuiet => ENOSYS,
+            _ => self.refusal(libc::EPERM),
+        })
+    }
+
+    /// The rule for a call that is granted, by the base or by the profile.
+    fn granted(&self, entry: &Entry) -> SyscallRule {
+        entry
+            .guard
+            .map_or(SyscallRule::Action(Action::Allow), |guard| guard.rule(self))
+    }
+}
+
+/// As if the kernel were too old for the call. Never asks the supervisor.
+const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);
+
+/// The filter is in force when the launcher executes the command.
+const LAUNCH: &str = "execve";
+
+/// Why no filter could be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SyscallError {
+    /// No architecture has such a call.
+    #[error("there is no system call `{name}`{}", did_you_mean(*.nearest))]
+    Unknown {
+        /// As it was written.
+        name: String,
+        /// The name that it may have been meant to be.
+        nearest: Option<&'static str>,
+    },
+    /// The sandbox would not be one any more.
+    #[error("system call `{name}` cannot be allowed: {why}")]
+    Never {
+        /// Its name.
+        name: String,
+        /// What it would undo.
+        why: &'static str,
+    },
+    /// The command could not be started any more.
+    #[error(
+        "system call `{name}` cannot be denied: the command itself is started with it; to keep the \
+         command from executing others, leave `shell.exec` empty"
+    )]
+    NeededToLaunch {
+        /// Its name.
+        name: String,
+    },
+    /// Both allowed and denied.
+    #[error("system call `{name}` is both in `allow` and in `deny`: remove it from one of them")]
+    Contradiction {
+        /// Its name.
+        name: String,
+    },
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+}
+
+/// Whether a profile may name this call in `allow`: what suggests or learns a line asks before it
+/// writes it down. Not for unknown names, nor for calls that would undo the sandbox.
+#[must_use]
+pub fn may_be_allowed(name: &str) -> bool {
+    allowed(Arch::native(), name).is_ok()
+}
+
+/// The filter of the native architecture.
+///
+/// A name that only another architecture knows (`open` is not on aarch64) is accepted and changes
+/// nothing: a profile is meant to be carried from one machine to another.
+///
+/// # Errors
+/// When the profile names a call that does not exist, that would undo the sandbox, that the launch
+/// needs, or that it both allows and denies.
+pub fn filter_for(spec: &SyscallSpec) -> Result<Filter, SyscallError> {
+    filter_on(Arch::native(), spec)
+}
+
+/// [`filter_for`], for any architecture.
+pub(super) fn filter_on(arch: Arch, spec: &SyscallSpec) -> Result<Filter, SyscallError> {
+    let numbered = (0..).zip(entries(arch));
+    let mut rules = Rules::from_sorted(
+        arch.syscalls().len(),
+        numbered.filter_map(|(number, entry)| Some((number, spec.rule(entry.as_ref()?)))),
+    );
+    for name in &spec.allow {
+        if let Some((number, entry)) = allowed(arch, name)? {
+            rules.insert(number, spec.granted(entry));
+        }
+    }
+    for name in &spec.deny {
+        let name = name.as_str();
+        if name == LAUNCH {
+            return Err(SyscallError::NeededToLaunch {
+                name: name.to_owned(),
+            });
+        }
+        if spec.allow.iter().any(|allowed| allowed == name) {
+            return Err(SyscallError::Contradiction {
+                name: name.to_owned(),
+            });
+        }
+        if let Some((number, entry)) = known(arch, name)? {
+            let quiet = matches!(
+                entry.standing,
+                Standing::OnRequestQuiet | Standing::NeverQuiet
+            );
+            if !quiet {
+                rules.insert(number, SyscallRule::Action(spec.refusal(libc::EPERM)));
+            }
+        }
+    }
+    Ok(Filter {
+        arch,
+        default: ENOSYS,
+        rules,
+    })
+}
+
+/// The call by number, unless only another architecture has it.
+fn known(arch: Arch, name: &str) -> Result<Option<(u32, &'static Entry)>, SyscallError> {
+    if let Some(number) = arch.number(name) {
+        return Ok(entries(arch)[number as usize]
+            .as_ref()
+            .map(|entry| (number, entry)));
+    }
+    if Arch::ALL.iter().any(|other| other.number(name).is_some()) {
+        return Ok(None);
+    }
+    Err(SyscallError::Unknown {
+        name: name.to_owned(),
+        nearest: arch.nearest(name),
+    })
+}
+
+/// [`known`], for a call that the profile wants to grant.
+fn allowed(arch: Arch, name: &str) -> Result<Option<(u32, &'static Entry)>, SyscallError> {
+    let found = known(arch, name)?;
+    match found {
+        Some((_, entry)) if matches!(entry.standing, Standing::Never | Standing::NeverQuiet) => {
+            Err(SyscallError::Never {
+                name: name.to_owned(),
+                why: entry.why(),
+            })
+        }
+        _ => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seccomp::tests::spec;
+
+    fn action(spec: &SyscallSpec, name: &str) -> Action {
+        let nr = Arch::native().number(name).expect("a known name");
+        let arch = Arch::native().audit();
+        let data = crate::seccomp::SeccompData {
+            nr,
+            arch,
+            ..Default::default()
+        };
+        filter_for(spec).expect("a valid spec").evaluate(&data)
+    }
+
+    fn asking(allow: &[&str], deny: &[&str]) -> SyscallSpec {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        SyscallSpec {
+            allow: owned(allow),
+            deny: owned(deny),
+            ..spec(Base::Default)
+        }
+    }
+
+    #[test]
+    fn refused_calls_ask_the_supervisor_only_when_there_is_one() {
+        let quiet = spec(Base::Default);
+        let loud = SyscallSpec {
+            notify: true,
+            ..spec(Base::Default)
+        };
+        assert_eq!(action(&quiet, "mount"), Action::Errno(libc::EPERM as u16));
+        assert_eq!(action(&loud, "mount"), Action::Notify);
+        for silent in ["clone3", "openat2", "io_uring_setup", "file_setattr"] {
+            assert_eq!(action(&loud, silent), ENOSYS, "{silent}");
+        }
+    }
+
+    #[test]
+    fn the_supervisor_learns_its_answer_from_the_unattended_filter() {
+        let attended = SyscallSpec {
+            notify: true,
+            watch_stderr: true,
+            ..spec(Base::Default)
+        };
+        assert_eq!(action(&attended, "socket"), Action::Notify);
+        let answer = action(&attended.unattended(), "socket");
+        assert_eq!(answer, Action::Errno(libc::EAFNOSUPPORT as u16));
+    }
+
+    #[test]
+    fn base_sets_nest() {
+        let grants = |base, network| {
+            let filter = filter_for(&SyscallSpec {
+                network,
+                ..spec(base)
+            })
+            .expect("a valid spec");
+            let refused = SyscallRule::Action(Action::Errno(libc::EPERM as u16));
+            let quiet = SyscallRule::Action(ENOSYS);
+            let granted = filter
+                .rules
+                .iter()
+                .filter(|(_, rule)| **rule != refused && **rule != quiet);
+            granted
+                .map(|(number, _)| number)
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        for network in [Network::None, Network::Host] {
+            assert!(grants(Base::Learned, network).is_subset(&grants(Base::Minimal, network)));
+            assert!(grants(Base::Minimal, network).is_subset(&grants(Base::Default, network)));
+        }
+        assert!(
+            grants(Base::Minimal, Network::None).is_subset(&grants(Base::Minimal, Network::Host))
+        );
+    }
+
+    #[test]
+    fn a_typo_is_told_with_the_nearest_name() {
+        let error = filter_for(&asking(&["opneat"], &[])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "there is no system call `opneat`; did you mean `openat`?"
+        );
+        assert!(filter_for(&asking(&[], &["raed"])).is_err());
+    }
+
+    #[test]
+    fn what_would_undo_the_sandbox_cannot_be_asked_for() {
+        for name in [
+            "mount",
+            "setns",
+            "bpf",
+            "clone3",
+            "openat2",
+            "io_uring_setup",
+            "open_by_handle_at",
+        ] {
+            let error = filter_for(&asking(&[name], &[])).unwrap_err();
+            assert!(
+                matches!(error, SyscallError::Never { .. }),
+                "{name}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_allowed_call_is_granted_and_stays_narrowed() {
+        assert_eq!(action(&asking(&["keyctl"], &[]), "keyctl"), Action::Allow);
+        assert!(may_be_allowed("keyctl") && !may_be_allowed("opneat"));
+        let learned = SyscallSpec {
+            base: Base::Learned,
+            ..asking(&["clone", "ioctl"], &[])
+        };
+        let filter = filter_for(&learned).expect("a valid spec");
+        let number = Arch::native().number("clone").expect("a known name");
+        assert!(matches!(
+            filter.rules.get(number),
+            Some(SyscallRule::Args(_))
+        ));
+    }
+
+    #[test]
+    fn a_denied_call_is_refused() {
+        assert_eq!(
+            action(&asking(&[], &["ptrace"]), "ptrace"),
+            Action::Errno(libc::EPERM as u16)
+        );
+    }
+
+    #[test]
+    fn denying_what_is_silent_keeps_it_silent() {
+        let spec = SyscallSpec {
+            notify: true,
+            ..asking(&[], &["clone3"])
+        };
+        assert_eq!(action(&spec, "clone3"), ENOSYS);
+    }
+
+    #[test]
+    fn execve_cannot_be_denied_and_the_error_says_what_to_do() {
+        let error = filter_for(&asking(&[], &["execve"]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("cannot be denied") && error.contains("shell.exec"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_call_cannot_be_both_allowed_and_denied() {
+        let error = filter_for(&asking(&["ptrace"], &["ptrace"])).unwrap_err();
+        assert!(matches!(error, SyscallError::Contradiction { .. }));
+    }
+
+    #[test]
+    fn a_name_of_another_architecture_is_carried_along() {
+        let spec = asking(&["open"], &["chmod"]);
+        assert!(filter_on(Arch::Aarch64, &spec).is_ok());
+        assert!(filter_on(Arch::X86_64, &spec).is_ok());
+    }
+}

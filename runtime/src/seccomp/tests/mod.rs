@@ -1,0 +1,37 @@
+//! What concerns the whole way, from a spec to the kernel.
+
+mod boundary;
+mod kernel;
+mod law;
+
+use super::{Base, Network, SyscallSpec};
+
+/// A spec with this base and nothing else.
+pub(super) fn spec(base: Base) -> SyscallSpec {
+    SyscallSpec {
+        base,
+        allow: Vec::new(),
+        deny: Vec::new(),
+        notify: false,
+        network: Network::None,
+        watch_stderr: false,
+    }
+}
+
+/// Every spec that has no names of its own.
+pub(super) fn every_spec() -> Vec<SyscallSpec> {
+    let mut specs = Vec::new();
+    for base in [Base::Default, Base::Minimal, Base::Learned] {
+        for network in [Network::None, Network::Host] {
+            for (notify, watch_stderr) in [(false, false), (true, false), (true, true)] {
+                specs.push(SyscallSpec {
+                    notify,
+                    network,
+                    watch_stderr,
+                    ..spec(base)
+                });
+            }
+        }
+    }
+    specs
+}

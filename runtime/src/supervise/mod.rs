@@ -1,0 +1,337 @@
+//! Watching over a run from outside: limits of time and output, signals, the terminal, the calls
+//! that seccomp hands over; and saying afterwards what happened.
+
+pub mod denials;
+mod notify;
+mod output;
+pub mod report;
+mod terminal;
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::apply::{self, Message, Started};
+use crate::cgroup::Groups;
+use crate::error::Error;
+use crate::facts::HostFacts;
+use crate::kernel::process::{self, Change, PollFd, Signals};
+use crate::plan::{Degradation, Plan};
+
+use notify::Listener;
+use output::{Output, Pumped};
+use report::{Cause, Report, Resources};
+use terminal::Terminal;
+
+/// Signals that are passed on to the command.
+const FORWARDED: [i32; 8] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGWINCH,
+];
+
+/// Between asking the command to end at its time limit, and ending it.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Runs a plan to its end.
+pub fn run(plan: &Plan, facts: &HostFacts) -> Result<Report, Error> {
+    let id = run_id();
+    let mut groups = Groups::create(&facts.cgroups, &plan.limits, &id)?;
+    let in_groups = |error| Error::outside("entering the control groups", None, error);
+    let leaf = groups.leaf().map_err(in_groups)?;
+    let tasks = groups.tasks().map_err(in_groups)?;
+    let signals = block()?;
+    let mut output = match plan.limits.output {
+        Some(limit) => Some(
+            Output::open(limit).map_err(|error| Error::outside("opening a pipe", None, error))?,
+        ),
+        None => None,
+    };
+    let mut terminal = Terminal::of_caller(plan.terminal);
+    let started_us = report::now();
+    let started = apply::start(
+        plan,
+        &apply::Outside {
+            group: leaf.as_ref().map(AsFd::as_fd),
+            tasks,
+            output: output.as_ref().map_or([None, None], Output::ends),
+            signals: &signals,
+            foreground: terminal.as_ref().map(|terminal| (terminal.fd, terminal.in_foreground)),
+        },
+    )?;
+    drop(leaf);
+    if let Some(output) = &mut output {
+        output.started();
+    }
+    let mut watch = Watch {
+        plan,
+        started: &started,
+        signals: &signals,
+        output: output.as_mut(),
+        terminal: terminal.as_mut(),
+        command: None,
+        listener: None,
+        deadline: None,
+        began: Instant::now(),
+        cause: None,
+        ended: None,
+        failed: None,
+        degraded: plan.degraded.clone(),
+    };
+    let result = watch.until_the_end();
+    let Watch { failed, ended, mut cause, listener, degraded, began, .. } = watch;
+    // PID 1 is dead, and everything in its namespace with it, before it can be reaped.
+    let _ = process::signal(started.pidfd.as_fd(), libc::SIGKILL);
+    let _ = process::reap(started.pid);
+    let wall = began.elapsed();
+    if let Some(terminal) = &mut terminal {
+        terminal.take_back(!matches!(ended, Some(Change::Exited(_))));
+    }
+    let usage = groups.usage();
+    groups.remove();
+    result?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if let Some(output) = &mut output
+        && output.drain() == Pumped::Exceeded
+    {
+        cause.get_or_insert(Cause::OutputLimit);
+    }
+    let ended = ended.ok_or_else(|| {
+        Error::outside(
+            "running the command",
+            None,
+            std::io::Error::other("the sandbox's PID 1 was killed from outside"),
+        )
+    })?;
+    let cause = cause.unwrap_or_else(|| cause_of(ended, usage.oom_kills.unwrap_or(0) > 0, plan));
+    let (mut denials, tail) = listener.map(Listener::finish).unwrap_or_default();
+    let status = cause.exit_status();
+    if status != 0 && cause.limit().is_none() {
+        denials.extend(denials::attribute(&tail, plan, &|path: &Path| {
+            path.symlink_metadata().is_ok()
+        }));
+    }
+    let mut limits_met: Vec<&'static str> = cause.limit().into_iter().collect();
+    let mut met = |name: &'static str, hit: bool| {
+        if hit && !limits_met.contains(&name) {
+            limits_met.push(name);
+        }
+    };
+    let group = &plan.limits.group;
+    met("memory", group.memory.is_some() && usage.oom_kills.unwrap_or(0) > 0);
+    met("pids", group.pids.is_some() && usage.pids_refused.unwrap_or(0) > 0);
+    met("cpu", group.cpu.is_some() && usage.cpu_throttled.unwrap_or(0) > 0);
+    let (user_us, system_us, max_rss_kib) = process::children_usage();
+    Ok(Report {
+        version: 1,
+        run: id,
+        profile: plan.profile.clone(),
+        profile_hash: plan.profile_hash.clone(),
+        plan_hash: plan.hash(),
+        policy_hash: None,
+        command: plan.argv.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        identity: plan.identity.clone(),
+        layers: report::layers(plan),
+        degraded,
+        started_us,
+        ended_us: report::now(),
+        cause,
+        exit_status: status,
+        cause_unknown: status != 0 && denials.is_empty() && limits_met.is_empty(),
+        limits_met,
+        resources: Resources {
+            wall_us: wall.as_micros() as u64,
+            user_us,
+            system_us,
+            max_rss_kib,
+            group: usage,
+        },
+        denials,
+        lost_events: 0,
+    })
+}
+
+fn block() -> Result<Signals, Error> {
+    let mut blocked = FORWARDED.to_vec();
+    blocked.extend([libc::SIGTSTP, libc::SIGTTOU, libc::SIGTTIN, libc::SIGCONT]);
+    Signals::block(&blocked).map_err(|error| Error::outside("blocking signals", None, error))
+}
+
+/// Unique on this host: the pid, and the time it was started.
+fn run_id() -> String {
+    format!("{}-{:x}", std::process::id(), report::now())
+}
+
+fn cause_of(ended: Change, out_of_memory: bool, plan: &Plan) -> Cause {
+    match ended {
+        Change::Killed(libc::SIGKILL) if out_of_memory => Cause::MemoryLimit,
+        // A shell tells of a child that was killed by 128+9.
+        Change::Exited(137) if out_of_memory => Cause::MemoryLimit,
+        Change::Killed(libc::SIGXFSZ)
+            if plan
+                .limits
+                .resources
+                .iter()
+                .any(|(resource, _)| *resource == libc::RLIMIT_FSIZE as u32) =>
+        {
+            Cause::FileSizeLimit
+        }
+        Change::Exited(status) => Cause::Exited { status },
+        Change::Killed(signal) | Change::Stopped(signal) => Cause::Killed { signal },
+        Change::Continued => Cause::Exited { status: 0 },
+    }
+}
+
+struct Watch<'a, 'p> {
+    plan: &'p Plan,
+    started: &'a Started,
+    signals: &'a Signals,
+    output: Option<&'a mut Output>,
+    terminal: Option<&'a mut Terminal>,
+    command: Option<OwnedFd>,
+    listener: Option<Listener<'p>>,
+    deadline: Option<Instant>,
+    began: Instant,
+    cause: Option<Cause>,
+    ended: Option<Change>,
+    failed: Option<Error>,
+    degraded: Vec<Degradation>,
+}
+
+impl Watch<'_, '_> {
+    fn until_the_end(&mut self) -> Result<(), Error> {
+        let fail = |error| Error::outside("watching the command", None, error);
+        let poll_for = |fd: i32| PollFd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        loop {
+            let mut fds = vec![
+                poll_for(self.started.raw()),
+                poll_for(self.signals.fd.as_raw_fd()),
+                poll_for(self.listener.as_ref().map_or(-1, |listener| listener.raw())),
+            ];
+            fds.extend(self.output.iter().flat_map(|output| output.fds()).map(poll_for));
+            let timeout = self
+                .deadline
+                .map(|deadline| deadline.saturating_duration_since(Instant::now()).as_nanos() as u64);
+            if process::poll(&mut fds, timeout).map_err(fail)? == 0 {
+                self.time_out();
+                continue;
+            }
+            for fd in &fds[3..] {
+                if fd.revents != 0
+                    && let Some(output) = &mut self.output
+                    && output.pump(fd.fd) == Pumped::Exceeded
+                {
+                    self.cause.get_or_insert(Cause::OutputLimit);
+                    return Ok(self.ended = Some(Change::Killed(libc::SIGKILL)));
+                }
+            }
+            if fds[2].revents & libc::POLLIN != 0 {
+                if let Some(listener) = &mut self.listener {
+                    listener.answer().map_err(fail)?;
+                }
+            } else if fds[2].revents != 0 {
+                // Nothing is under the filter any more. What it recorded is still wanted.
+                if let Some(listener) = &mut self.listener {
+                    listener.close();
+                }
+            }
+            if fds[1].revents != 0 {
+                self.signal();
+            }
+            if fds[0].revents != 0 && self.message().map_err(fail)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// True when it was the last message.
+    fn message(&mut self) -> std::io::Result<bool> {
+        match self.started.receive()? {
+            None => return Ok(true),
+            Some(Message::Failed { step, errno, subject }) => {
+                self.failed = Some(apply::failed(step, errno, subject));
+                return Ok(true);
+            }
+            Some(Message::Degraded(layer, what)) => self.degraded.push(Degradation {
+                layer,
+                what,
+                mend: "make the grant belong to the sandbox's user, or use a file system with id-mapped mounts".into(),
+            }),
+            Some(Message::Running { pidfd, listener }) => {
+                self.began = Instant::now();
+                self.deadline = self
+                    .plan
+                    .limits
+                    .time
+                    .map(|limit| self.began + Duration::from_millis(limit));
+                self.listener = listener.map(|fd| Listener::new(fd, self.plan));
+                self.command = Some(pidfd);
+            }
+            Some(Message::Changed(Change::Stopped(_))) => {
+                if let (Some(terminal), Some(command)) = (&mut self.terminal, &self.command) {
+                    terminal.stop_with(command.as_fd());
+                }
+            }
+            Some(Message::Changed(Change::Continued)) => {}
+            Some(Message::Changed(ended)) => {
+                self.ended = Some(ended);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn signal(&mut self) {
+        let Some((signal, sender)) = self.signals.next() else {
+            return;
+        };
+        let Some(command) = &self.command else { return };
+        match signal {
+            libc::SIGCONT => {
+                if let Some(terminal) = &mut self.terminal {
+                    terminal.go_on(command.as_fd());
+                }
+            }
+            // Our own, when the whole job was stopped; or somebody wants it stopped.
+            libc::SIGTSTP => {
+                if sender != std::process::id() {
+                    let _ = process::signal(command.as_fd(), signal);
+                }
+            }
+            libc::SIGTTOU | libc::SIGTTIN => {}
+            // The terminal tells its foreground group of a new size itself.
+            libc::SIGWINCH if self.terminal.is_some() => {}
+            signal => {
+                let _ = process::signal(command.as_fd(), signal);
+            }
+        }
+    }
+
+    fn time_out(&mut self) {
+        if self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            return;
+        }
+        if self.cause.replace(Cause::TimeLimit).is_none() {
+            self.deadline = Some(Instant::now() + GRACE);
+            if let Some(command) = &self.command {
+                let _ = process::signal(command.as_fd(), libc::SIGTERM);
+                let _ = process::signal(command.as_fd(), libc::SIGCONT);
+            }
+        } else {
+            self.deadline = None;
+            self.ended = Some(Change::Killed(libc::SIGKILL));
+            let _ = process::signal(self.started.pidfd.as_fd(), libc::SIGKILL);
+        }
+    }
+}

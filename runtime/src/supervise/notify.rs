@@ -1,0 +1,191 @@
+//! Answering the calls that the seccomp filter hands over.
+//!
+//! Nothing is ever let through here that the plan does not grant: refused calls stay refused and are
+//! recorded; text for standard error is looked at and goes on; a memfd is made without the right to
+//! be executed.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use super::denials::{Denial, Evidence};
+use crate::kernel::notify::{self, Call};
+use crate::plan::{Memfd, Plan};
+use crate::seccomp::{self, Action, SeccompData};
+
+/// How much of the end of standard error is kept for finding out what was refused.
+const TAIL: usize = 8192;
+
+/// The listener's side of a run.
+pub struct Listener<'a> {
+    fd: Option<OwnedFd>,
+    plan: &'a Plan,
+    /// The same filter without a supervisor: it tells the error for a refused call.
+    refusals: Option<seccomp::Filter>,
+    refused: BTreeMap<i32, u64>,
+    order: Vec<i32>,
+    tail: Vec<u8>,
+}
+
+impl<'a> Listener<'a> {
+    /// Takes over the listener of a plan's filter.
+    pub fn new(fd: OwnedFd, plan: &'a Plan) -> Self {
+        Self {
+            fd: Some(fd),
+            plan,
+            refusals: None,
+            refused: BTreeMap::new(),
+            order: Vec::new(),
+            tail: Vec::new(),
+        }
+    }
+
+    /// To be polled.
+    pub fn raw(&self) -> i32 {
+        self.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Nothing is left that could ask.
+    pub fn close(&mut self) {
+        self.fd = None;
+    }
+
+    /// Answers one waiting call.
+    pub fn answer(&mut self) -> io::Result<()> {
+        let Some(fd) = self.fd.take() else {
+            return Ok(());
+        };
+        let result = self.answer_on(fd.as_fd());
+        self.fd = Some(fd);
+        result
+    }
+
+    fn answer_on(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let Some(call) = notify::receive(fd)? else {
+            return Ok(());
+        };
+        match i64::from(call.nr) {
+            libc::SYS_write | libc::SYS_writev if call.args[0] as u32 == 2 => {
+                self.look_at(&call);
+                notify::go_on(fd, &call)
+            }
+            libc::SYS_memfd_create if self.plan.memfd == Memfd::Supervised => memfd(fd, &call),
+            _ => self.refuse(fd, &call),
+        }
+    }
+
+    /// Keeps the end of what the command says on standard error. A hint, never a decision: the
+    /// text may change between this look and the write.
+    fn look_at(&mut self, call: &Call) {
+        let mut text = [0u8; 2048];
+        let (mut address, mut length) = (call.args[1], call.args[2]);
+        if i64::from(call.nr) == libc::SYS_writev {
+            // The first vectors suffice: messages are short.
+            let mut vectors = [0u8; 16 * 4];
+            let count = (length as usize).min(4);
+            let Ok(got) = notify::read_memory(call.pid, address, &mut vectors[..16 * count]) else {
+                return;
+            };
+            for vector in vectors[..got].chunks_exact(16) {
+                let word = |at: usize| {
+                    vector[at..at + 8].try_into().map_or(0, u64::from_ne_bytes)
+                };
+                self.keep(call.pid, word(0), word(8), &mut text);
+            }
+            return;
+        }
+        // Of a long text the end tells most.
+        if length > text.len() as u64 {
+            address = address.wrapping_add(length - text.len() as u64);
+            length = text.len() as u64;
+        }
+        self.keep(call.pid, address, length, &mut text);
+    }
+
+    fn keep(&mut self, pid: i32, address: u64, length: u64, buffer: &mut [u8]) {
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(buffer.len());
+        if let Ok(got) = notify::read_memory(pid, address, &mut buffer[..length]) {
+            self.tail.extend_from_slice(&buffer[..got]);
+            if self.tail.len() > 2 * TAIL {
+                self.tail.drain(..self.tail.len() - TAIL);
+            }
+        }
+    }
+
+    fn refuse(&mut self, fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
+        let refusals = self.refusals.get_or_insert_with(|| {
+            let spec = seccomp::SyscallSpec {
+                notify: false,
+                ..self.plan.syscalls.clone()
+            };
+            // The same was made with `notify`, so it can be made without.
+            seccomp::filter_for(&spec).unwrap_or_else(|_| self.plan.seccomp.clone())
+        });
+        let errno = match refusals.evaluate(&SeccompData {
+            nr: call.nr as u32,
+            arch: call.arch,
+            instruction_pointer: 0,
+            args: call.args,
+        }) {
+            Action::Errno(errno) => i32::from(errno),
+            _ => libc::EPERM,
+        };
+        let count = self.refused.entry(call.nr).or_insert_with(|| {
+            self.order.push(call.nr);
+            0
+        });
+        *count += 1;
+        notify::refuse(fd, call, errno)
+    }
+
+    /// What was refused, in the order of the first time; the end of standard error.
+    pub fn finish(self) -> (Vec<Denial>, Vec<u8>) {
+        let denials = self
+            .order
+            .iter()
+            .map(|nr| {
+                let name = self.plan.seccomp.arch.name(*nr as u32).unwrap_or("?");
+                let may = seccomp::may_be_allowed(name);
+                Denial {
+                    layer: "seccomp",
+                    what: format!("the system call {name}"),
+                    times: self.refused[nr],
+                    evidence: Evidence::Kernel,
+                    allow: may.then(|| format!("syscalls: {{allow: [{name}]}}")),
+                }
+            })
+            .collect();
+        (denials, self.tail)
+    }
+}
+
+/// Makes a memfd for the caller that can never be executed, nor made executable.
+fn memfd(fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
+    const MFD_CLOEXEC: u32 = 1;
+    const MFD_NOEXEC_SEAL: u32 = 8;
+    const MFD_EXEC: u32 = 16;
+    let flags = call.args[1] as u32;
+    if flags & MFD_EXEC != 0 {
+        // As the kernel answers with vm.memfd_noexec=2.
+        return notify::refuse(fd, call, libc::EACCES);
+    }
+    let mut name = [0u8; 250];
+    let got = notify::read_memory(call.pid, call.args[0], &mut name).unwrap_or(0);
+    let name: Vec<u8> = name[..got].iter().copied().take_while(|byte| *byte != 0).collect();
+    let name = CString::new(name).unwrap_or_default();
+    match notify::memfd(&name, flags | MFD_NOEXEC_SEAL | MFD_CLOEXEC) {
+        Ok(memfd) => notify::answer_with_descriptor(
+            fd,
+            call,
+            memfd.as_fd(),
+            flags & MFD_CLOEXEC != 0,
+        ),
+        Err(error) => notify::refuse(
+            fd,
+            call,
+            error.raw_os_error().unwrap_or(libc::EINVAL),
+        ),
+    }
+}
+

@@ -1,0 +1,185 @@
+//! The account of a run: what was in force, how it ended, what it used, what was refused.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::denials::Denial;
+use crate::cgroup::Usage;
+use crate::plan::{Degradation, Identity, Plan};
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "cause")]
+pub enum Cause {
+    /// The command exited.
+    Exited {
+        /// Its status.
+        status: i32,
+    },
+    /// A signal ended it.
+    Killed {
+        /// The signal.
+        signal: i32,
+    },
+    /// `limits.time`.
+    TimeLimit,
+    /// `limits.memory`.
+    MemoryLimit,
+    /// `limits.output`.
+    OutputLimit,
+    /// `limits.file-size` (`SIGXFSZ`).
+    FileSizeLimit,
+}
+
+impl Cause {
+    /// The exit status that tells it: 124 for the time limit, 128+n for a signal.
+    pub fn exit_status(self) -> u8 {
+        let status = match self {
+            Self::Exited { status } => status,
+            Self::Killed { signal } => 128 + signal,
+            Self::TimeLimit => 124,
+            Self::MemoryLimit | Self::OutputLimit => 128 + libc::SIGKILL,
+            Self::FileSizeLimit => 128 + libc::SIGXFSZ,
+        };
+        (status & 0xff) as u8
+    }
+
+    /// The limit that ended the run, by its key.
+    pub fn limit(self) -> Option<&'static str> {
+        match self {
+            Self::Exited { .. } | Self::Killed { .. } => None,
+            Self::TimeLimit => Some("time"),
+            Self::MemoryLimit => Some("memory"),
+            Self::OutputLimit => Some("output"),
+            Self::FileSizeLimit => Some("file-size"),
+        }
+    }
+}
+
+/// Resources used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Resources {
+    /// Wall time from the start of the command, in microseconds.
+    pub wall_us: u64,
+    /// Processor time in user mode, in microseconds.
+    pub user_us: u64,
+    /// Processor time in the kernel, in microseconds.
+    pub system_us: u64,
+    /// The largest resident set of any one process, in KiB.
+    pub max_rss_kib: u64,
+    /// What the control groups tell.
+    #[serde(flatten)]
+    pub group: Usage,
+}
+
+/// A layer and how it is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Layer {
+    /// The layer.
+    pub layer: &'static str,
+    /// How.
+    pub state: String,
+}
+
+/// The report of one run, as `--report` writes it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The format of this value.
+    pub version: u32,
+    /// The run's id.
+    pub run: String,
+    /// The profile's name.
+    pub profile: String,
+    /// SHA-256 of the merged profile.
+    pub profile_hash: String,
+    /// SHA-256 of the plan.
+    pub plan_hash: String,
+    /// SHA-256 of the policy; none is applied by this version.
+    pub policy_hash: Option<String>,
+    /// The command, as text.
+    pub command: Vec<String>,
+    /// Who it was.
+    pub identity: Identity,
+    /// What was in force.
+    pub layers: Vec<Layer>,
+    /// What this host lacked.
+    pub degraded: Vec<Degradation>,
+    /// Start, in microseconds since 1970.
+    pub started_us: u64,
+    /// End, in microseconds since 1970.
+    pub ended_us: u64,
+    /// Why it ended.
+    #[serde(flatten)]
+    pub cause: Cause,
+    /// The exit status of `aegis-run`.
+    pub exit_status: u8,
+    /// Limits that were met, whether or not they ended the run.
+    pub limits_met: Vec<&'static str>,
+    /// Resources used.
+    pub resources: Resources,
+    /// What was refused.
+    pub denials: Vec<Denial>,
+    /// The command failed and nothing that was refused explains it.
+    pub cause_unknown: bool,
+    /// Events that were lost; without observation there are none to lose.
+    pub lost_events: u64,
+}
+
+/// Microseconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |time| time.as_micros() as u64)
+}
+
+/// What is in force under a plan.
+pub fn layers(plan: &Plan) -> Vec<Layer> {
+    let mut list = vec![
+        Layer {
+            layer: "namespaces",
+            state: plan
+                .namespaces
+                .iter()
+                .map(|namespace| format!("{namespace:?}").to_lowercase())
+                .collect::<Vec<_>>()
+                .join(" "),
+        },
+        Layer {
+            layer: "root",
+            state: format!("tmpfs, {} mounts", plan.mounts.len()),
+        },
+        Layer {
+            layer: "landlock",
+            state: format!("ABI {}, {} rules", plan.landlock.abi, plan.landlock.paths.len()),
+        },
+        Layer {
+            layer: "seccomp",
+            state: format!("default-deny, {} system calls known", plan.seccomp.rules.iter().len()),
+        },
+        Layer {
+            layer: "capabilities",
+            state: "all sets empty, no_new_privs, securebits locked".into(),
+        },
+    ];
+    let group = &plan.limits.group;
+    let held: Vec<&str> = [
+        ("memory", group.memory),
+        ("cpu", group.cpu),
+        ("pids", group.pids),
+        ("disk-read", group.disk_read),
+        ("disk-write", group.disk_write),
+    ]
+    .into_iter()
+    .filter_map(|(name, limit)| limit.map(|_| name))
+    .collect();
+    list.push(Layer {
+        layer: "cgroup",
+        state: match (plan.limits.unified_group, held.is_empty()) {
+            (_, false) => format!("limits {}", held.join(" ")),
+            (true, true) => "a group of its own, nothing limited".into(),
+            (false, true) => "none".into(),
+        },
+    });
+    list
+}

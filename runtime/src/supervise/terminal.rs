@@ -1,0 +1,75 @@
+//! The caller's terminal: lent to the command's process group, and taken back when it stops or
+//! ends. See `credentials(7)`, "Sessions", and the job control of `sudo` and `su`.
+
+use std::os::fd::BorrowedFd;
+
+use crate::kernel::process;
+use crate::kernel::terminal::{self, Modes};
+
+/// The controlling terminal, one of 0, 1, 2.
+pub struct Terminal {
+    /// Its descriptor.
+    pub fd: i32,
+    /// Whether the caller's process group was in the foreground at the start.
+    pub in_foreground: bool,
+    modes: Option<Modes>,
+}
+
+fn own_group() -> i32 {
+    rustix::process::getpgrp().as_raw_nonzero().get()
+}
+
+/// The pid of a process by its pidfd, in our pid namespace.
+fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    use std::os::fd::AsRawFd;
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    pid.trim().parse().ok().filter(|pid| *pid > 0)
+}
+
+impl Terminal {
+    /// The caller's, when the plan says that there is one.
+    pub fn of_caller(planned: bool) -> Option<Self> {
+        let fd = planned.then(terminal::controlling).flatten()?;
+        Some(Self {
+            fd,
+            in_foreground: terminal::foreground(fd).is_ok_and(|group| group == own_group()),
+            modes: Modes::save(fd).ok(),
+        })
+    }
+
+    /// The command was stopped (Ctrl-Z): stop with it, as the job that the caller's shell sees.
+    pub fn stop_with(&mut self, command: BorrowedFd<'_>) {
+        let _ = terminal::set_foreground(self.fd, own_group());
+        // The others of our process group first; our own SIGTSTP is blocked, so stop for real.
+        let _ = process::kill(0, libc::SIGTSTP);
+        let _ = process::kill(std::process::id() as i32, libc::SIGSTOP);
+        // Here we have been continued.
+        self.go_on(command);
+    }
+
+    /// Continued by the caller's shell: in the foreground (`fg`) or not (`bg`).
+    pub fn go_on(&mut self, command: BorrowedFd<'_>) {
+        let Some(pid) = pid_of(command) else { return };
+        if terminal::foreground(self.fd).is_ok_and(|group| group == own_group()) {
+            let _ = terminal::set_foreground(self.fd, pid);
+        }
+        let _ = process::kill(-pid, libc::SIGCONT);
+    }
+
+    /// After the end: the foreground is ours again, and, where the command did not end by itself,
+    /// the terminal's modes are what they were.
+    pub fn take_back(&mut self, restore_modes: bool) {
+        // SIGTTOU is blocked, so this works from the background too. If the shell has given the
+        // terminal to another job meanwhile, that job keeps it.
+        let gone = terminal::foreground(self.fd).is_ok_and(|group| {
+            group != own_group() && process::kill(-group, 0).is_err()
+        });
+        if gone || self.in_foreground {
+            let _ = terminal::set_foreground(self.fd, own_group());
+        }
+        if let (true, Some(modes)) = (restore_modes, &self.modes) {
+            let _ = modes.restore(self.fd);
+        }
+    }
+}
