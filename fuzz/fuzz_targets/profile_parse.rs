@@ -11,7 +11,8 @@ fuzz_target!(|text: &str| {
         Ok(profile) => {
             for origins in [false, true] {
                 let shown = show(&profile, origins);
-                let again = parse_str(&shown, "fuzz.yaml").unwrap_or_else(|error| panic!("{shown}{error}"));
+                let again =
+                    parse_str(&shown, "fuzz.yaml").unwrap_or_else(|error| panic!("{shown}{error}"));
                 assert_eq!(again, profile, "{shown}");
                 assert_eq!(again.hash(), profile.hash());
                 assert!(diff(&again, &profile).is_empty());
@@ -19,7 +20,12 @@ fuzz_target!(|text: &str| {
         }
         Err(error) => {
             let told = error.render(true);
-            assert!(!told.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\x1b')), "{told:?}");
+            assert!(
+                !told
+                    .chars()
+                    .any(|c| c.is_control() && !matches!(c, '\n' | '\x1b')),
+                "{told:?}"
+            );
             assert!(!error.diagnostics().is_empty());
         }
     }

@@ -181,7 +181,7 @@ shape! {
         #[schemars(extend("x-form" = "list of built-in names, and of files (with a `/` or ending in .yaml or .yml) relative to this one", "x-default" = "nothing", "uniqueItems" = true), example = serde_json::json!(["base"]))]
         "extends" extends: Option<Vec<Reference>>,
         /// The command that is run when none is given after `--`.
-        #[schemars(extend("x-form" = "list: the program and its arguments", "x-default" = "the command line must give one", "prefixItems" = [{"minLength": 1}]), example = serde_json::json!(["python3", "main.py"]), length(min = 1))]
+        #[schemars(extend("x-form" = "list: the program and its arguments", "x-default" = "the command line must give one", "prefixItems" = [{"type": ["string", "number", "boolean"], "minLength": 1}]), example = serde_json::json!(["python3", "main.py"]), length(min = 1))]
         "run" run: Option<Vec<Scalar>>,
         /// What the command may do beyond running.
         #[schemars(extend("x-form" = "map"))]

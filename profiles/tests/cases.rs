@@ -78,6 +78,7 @@ const BAD: &[(&str, &str)] = &[
     ("extends: [base, base]", "extended twice"),
     ("extends: [\"\"]", "not a profile's name or file"),
     ("run: []", "`run` is empty"),
+    ("run: [[a], x]", "found a list"),
     ("run: [\"\", x]", "the command's name is empty"),
     ("run: ls -l", "write it as a list: `run: [ls -l]`"),
     ("run: [a, [b]]", "found a list"),

@@ -161,11 +161,14 @@ fn run(tree: &mut Tree<'_, '_>, node: &Node) -> Vec<String> {
                 .map(str::to_owned)
         })
         .collect();
-    if let (Some(first), Some(item)) = (words.first(), items.first())
-        && first.is_empty()
+    if let Some(Node {
+        value: Value::Scalar { text, plain: false },
+        span,
+    }) = items.first()
+        && text.is_empty()
     {
         tree.out
-            .report(item.span, "the command's name is empty")
+            .report(*span, "the command's name is empty")
             .help("name the program to run");
     }
     words

@@ -1,0 +1,185 @@
+//! What the tests of whole programs share: the built programs, the two users, a workspace.
+//!
+//! Tests run as root (they start the same thing as root and as an ordinary user), and fail, not
+//! skip, without it.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// The ids of the ordinary user; nothing on the host belongs to them.
+pub const ORDINARY: u32 = 20_000;
+
+/// Who starts `aegis-run`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// uid 0.
+    Root,
+    /// [`ORDINARY`], without supplementary groups and capabilities.
+    Ordinary,
+}
+
+/// Both, for tests that hold for either.
+pub const USERS: [User; 2] = [User::Root, User::Ordinary];
+
+/// A directory that every user may search, with the built programs in `bin`.
+fn stage() -> &'static Path {
+    static STAGE: OnceLock<PathBuf> = OnceLock::new();
+    STAGE.get_or_init(|| {
+        assert_eq!(
+            // SAFETY: no pointers; cannot fail.
+            unsafe { libc::geteuid() },
+            0,
+            "these tests start programs as root and as an ordinary user: run them as root"
+        );
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        // Up to date whatever was built before; cargo holds no lock while tests run.
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "aegis-cli", "--bins"])
+            .current_dir(&root)
+            .status()
+            .expect("cargo starts");
+        assert!(status.success(), "the programs do not build");
+        // target/<triple>/debug/deps/<test> -> target/<triple>/debug
+        let test = std::env::current_exe().expect("the test knows its path");
+        let built = test.ancestors().nth(2).expect("a target directory").to_path_buf();
+        let stage = std::env::temp_dir().join(format!("aegis-tests-{}", std::process::id()));
+        let bin = stage.join("bin");
+        std::fs::create_dir_all(&bin).expect("a stage for the programs");
+        for program in ["aegis-run", "aegis"] {
+            if built.join(program).exists() {
+                std::fs::copy(built.join(program), bin.join(program)).expect("the program is there");
+            }
+        }
+        for dir in [&stage, &bin] {
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        }
+        stage
+    })
+}
+
+/// The path of a built program that every user may execute.
+pub fn program(name: &str) -> PathBuf {
+    stage().join("bin").join(name)
+}
+
+/// A directory of the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// A fresh directory that belongs to `user`, with a home beside it.
+pub struct Workspace {
+    dir: tempfile::TempDir,
+    /// Whose it is.
+    pub user: User,
+}
+
+impl Workspace {
+    /// Makes one.
+    pub fn new(user: User) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("aegis-ws-")
+            .tempdir()
+            .expect("a temporary directory");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        let workspace = Self { dir, user };
+        for sub in ["work", "home"] {
+            std::fs::create_dir(workspace.dir.path().join(sub)).expect("mkdir");
+            workspace.own(&workspace.dir.path().join(sub));
+        }
+        workspace
+    }
+
+    /// Gives a path to the workspace's user.
+    pub fn own(&self, path: &Path) {
+        if self.user == User::Ordinary {
+            chown(path, Some(ORDINARY), Some(ORDINARY)).expect("chown");
+        }
+    }
+
+    /// `$WORK`.
+    pub fn work(&self) -> PathBuf {
+        self.dir.path().join("work")
+    }
+
+    /// `$HOME`.
+    pub fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    /// Outside of everything that a profile names with `$WORK` or `$HOME`, but the user's.
+    pub fn outside(&self) -> PathBuf {
+        let outside = self.dir.path().join("outside");
+        if !outside.exists() {
+            std::fs::create_dir(&outside).expect("mkdir");
+            self.own(&outside);
+        }
+        outside
+    }
+
+    /// Writes a file, by a path relative to the workspace (`work/a.txt`), that the user owns.
+    pub fn write(&self, path: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.dir.path().join(path);
+        if let Some(parent) = path.parent()
+            && !parent.exists()
+        {
+            std::fs::create_dir_all(parent).expect("mkdir");
+            let mut dir = parent;
+            while dir != self.dir.path() {
+                self.own(dir);
+                dir = dir.parent().expect("below the workspace");
+            }
+        }
+        std::fs::write(&path, contents).expect("write");
+        self.own(&path);
+        path
+    }
+
+    /// Writes `profile.yaml` beside `work`; its path.
+    pub fn profile(&self, text: &str) -> PathBuf {
+        self.write("profile.yaml", text)
+    }
+
+    /// A command as the workspace's user, in `$WORK`, with a small environment.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(self.work())
+            .env_clear()
+            .env("HOME", self.home())
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LANG", "C.UTF-8");
+        if self.user == User::Ordinary {
+            // Also drops the supplementary groups, as the standard library does it for root.
+            command.uid(ORDINARY).gid(ORDINARY);
+        }
+        command
+    }
+
+    /// `aegis-run --profile PROFILE -- COMMAND...`.
+    pub fn aegis(&self, profile: &Path, words: &[&str]) -> Command {
+        let mut command = self.command(program("aegis-run"));
+        command.arg("--profile").arg(profile).arg("--").args(words);
+        command
+    }
+
+    /// Runs [`Workspace::aegis`] under a profile given as text.
+    pub fn run(&self, profile: &str, words: &[&str]) -> Output {
+        let profile = self.profile(profile);
+        self.aegis(&profile, words).output().expect("aegis-run starts")
+    }
+}
+
+/// Standard output and error of a run, as text, for messages of failed assertions.
+pub fn text(output: &Output) -> String {
+    format!(
+        "{}\n--- stdout\n{}--- stderr\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
