@@ -74,6 +74,8 @@ pub(super) fn compile(
     let mut resource = |number: u32, value: u64| limits.resources.push((number, value));
     // A core dump would carry the sandbox's memory to a handler on the host.
     resource(libc::RLIMIT_CORE as u32, 0);
+    // An inherited right to real-time priority could starve the host.
+    resource(libc::RLIMIT_RTPRIO as u32, 0);
     if let Some(files) = value(&asked.files) {
         resource(libc::RLIMIT_NOFILE as u32, files);
     }

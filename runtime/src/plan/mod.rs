@@ -292,7 +292,7 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
             help: "use Linux 5.13 or later with landlock in the lsm= list; `aegis doctor` says more".into(),
         });
     }
-    let syscalls = syscalls(profile, network);
+    let syscalls = syscalls(profile, facts, network);
     let layout = files::lay_out(profile, facts, &identity, network)?;
     let limits = limits::compile(profile, facts, &mut degraded)?;
     let landlock = landlock_ruleset(profile, facts, network, layout.rules, &mut degraded);
@@ -479,7 +479,7 @@ fn landlock_ruleset(
     }
 }
 
-fn syscalls(profile: &Profile, network: Network) -> seccomp::SyscallSpec {
+fn syscalls(profile: &Profile, facts: &HostFacts, network: Network) -> seccomp::SyscallSpec {
     let asked = &profile.syscalls;
     let names = |list: &[aegis_profile::Declared<String>]| -> Vec<String> {
         list.iter().map(|name| name.value.clone()).collect()
@@ -498,6 +498,11 @@ fn syscalls(profile: &Profile, network: Network) -> seccomp::SyscallSpec {
             Network::Host => seccomp::Network::Host,
         },
         watch_stderr: true,
+        // A socket that is granted by name is there to be connected to.
+        unix_sockets: asked.allow.iter().any(|name| name.value == "socket")
+            || facts.paths.values().any(|found| {
+                found.as_ref().is_ok_and(|found| found.mode & libc::S_IFMT == libc::S_IFSOCK)
+            }),
     }
 }
 

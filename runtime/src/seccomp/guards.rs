@@ -92,6 +92,7 @@ const AF_NETLINK: u64 = 16;
 const SOCK_TYPE: u64 = 0xF;
 const SOCK_STREAM: u64 = 1;
 const SOCK_DGRAM: u64 = 2;
+const SOCK_SEQPACKET: u64 = 5;
 const NETLINK_ROUTE: u64 = 0;
 /// The protocol that the type implies: TCP or UDP.
 const IPPROTO_DEFAULT: u64 = 0;
@@ -143,8 +144,16 @@ impl Guard {
                 };
                 rule(PLAIN_TYPES.iter().map(plain).collect(), eperm)
             }
-            Self::Socket => socket(spec.network, refuse(libc::EAFNOSUPPORT), eperm),
-            Self::Socketpair => only(is(0, AF_UNIX), refuse(libc::EAFNOSUPPORT)),
+            Self::Socket => socket(spec, refuse(libc::EAFNOSUPPORT), eperm),
+            Self::Socketpair if spec.unix_sockets => only(is(0, AF_UNIX), refuse(libc::EAFNOSUPPORT)),
+            // A datagram pair can still send to any path.
+            Self::Socketpair => rule(
+                vec![
+                    arm(vec![is(0, AF_UNIX), kind(SOCK_STREAM)], Action::Allow),
+                    arm(vec![is(0, AF_UNIX), kind(SOCK_SEQPACKET)], Action::Allow),
+                ],
+                refuse(libc::EAFNOSUPPORT),
+            ),
             Self::Prctl => prctl(eperm),
             Self::Personality => equal(0, &PERSONALITIES, Action::Allow, eperm),
             Self::Seccomp => {
@@ -168,22 +177,35 @@ impl Guard {
     }
 }
 
+/// A socket type, whatever flags come with it.
+fn kind(kind: u64) -> Condition {
+    Condition::int(1, masked(SOCK_TYPE, kind))
+}
+
 /// Local sockets; TCP and UDP; route netlink (`getifaddrs`). Not: raw and packet sockets, other
 /// netlinks, VSOCK, ALG, XDP, Bluetooth and whatever else loads a module on request.
 ///
 /// Protocols are listed because Landlock's port rules cover TCP only: MPTCP and SCTP are stream
 /// sockets that pass them by.
-fn socket(network: Network, family: Action, protocol: Action) -> SyscallRule {
-    let kind = |kind| Condition::int(1, masked(SOCK_TYPE, kind));
+///
+/// A Unix socket reaches whatever listens on a path in a granted tree, read-only or not: no mount
+/// and no Landlock up to ABI 7 stands in between, so it has to be asked for. Its refusal is silent,
+/// since the C library tries nscd and syslog in many programs.
+fn socket(spec: &SyscallSpec, family: Action, protocol: Action) -> SyscallRule {
+    let unix = if spec.unix_sockets {
+        Action::Allow
+    } else {
+        Action::Errno(libc::EAFNOSUPPORT as u16)
+    };
     let inet = |number, wanted| arm(vec![is(2, number), kind(wanted)], Action::Allow);
     let mut arms = vec![
-        arm(vec![is(0, AF_UNIX)], Action::Allow),
+        arm(vec![is(0, AF_UNIX)], unix),
         arm(vec![is(0, AF_NETLINK), is(2, NETLINK_ROUTE)], Action::Allow),
         arm(vec![is_not(0, AF_INET), is_not(0, AF_INET6)], family),
         inet(IPPROTO_TCP, SOCK_STREAM),
         inet(IPPROTO_UDP, SOCK_DGRAM),
     ];
-    if network == Network::Host {
+    if spec.network == Network::Host {
         // Pings without privilege; in a network of its own there is nothing to ping.
         arms.extend([
             inet(IPPROTO_ICMP, SOCK_DGRAM),

@@ -32,6 +32,8 @@ pub struct SyscallSpec {
     /// Whether the supervisor wants to see what is written to descriptor 2. Means nothing without
     /// `notify`.
     pub watch_stderr: bool,
+    /// Whether Unix sockets may be made that can be connected by path; pairs always may.
+    pub unix_sockets: bool,
 }
 
 impl SyscallSpec {

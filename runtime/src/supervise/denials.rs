@@ -102,6 +102,15 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
             allow: Some("capabilities: {net.outbound: host}".into()),
         }];
     }
+    if !plan.syscalls.unix_sockets && says(&["address family not supported", "eafnosupport"]) {
+        return vec![Denial {
+            layer: "seccomp",
+            what: "a Unix socket that can be connected by path".into(),
+            times: 1,
+            evidence: Evidence::ErrorMessage,
+            allow: Some("syscalls: {allow: [socket]}".into()),
+        }];
+    }
     let refused = says(&["permission denied", "eacces", "operation not permitted", "eperm"]);
     let missing = says(&["no such file", "enoent", "not found", "cannot find", "cannot access", "does not exist"]);
     let read_only = says(&["read-only file system", "erofs"]);

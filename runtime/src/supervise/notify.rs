@@ -115,10 +115,7 @@ impl<'a> Listener<'a> {
 
     fn refuse(&mut self, fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
         let refusals = self.refusals.get_or_insert_with(|| {
-            let spec = seccomp::SyscallSpec {
-                notify: false,
-                ..self.plan.syscalls.clone()
-            };
+            let spec = self.plan.syscalls.unattended();
             // The same was made with `notify`, so it can be made without.
             seccomp::filter_for(&spec).unwrap_or_else(|_| self.plan.seccomp.clone())
         });

@@ -320,6 +320,7 @@ fn errors_that_are_printed_are_shown_when_someone_watches() {
     let watched = SyscallSpec {
         notify: true,
         watch_stderr: true,
+        unix_sockets: true,
         ..spec(Base::Minimal)
     };
     for name in ["write", "writev"] {

@@ -15,6 +15,7 @@ pub(super) fn spec(base: Base) -> SyscallSpec {
         notify: false,
         network: Network::None,
         watch_stderr: false,
+        unix_sockets: true,
     }
 }
 
@@ -28,6 +29,7 @@ pub(super) fn every_spec() -> Vec<SyscallSpec> {
                     notify,
                     network,
                     watch_stderr,
+                    unix_sockets: true,
                     ..spec(base)
                 });
             }
