@@ -24,8 +24,6 @@ pub struct Loaded {
     /// What `$SKILL` stands for: the directory of the file that the user named. A built-in profile
     /// and standard input have none.
     pub skill_dir: Option<PathBuf>,
-    /// [`Profile::hash`] of `profile`.
-    pub hash: String,
 }
 
 /// Loads the profile that `reference` names, with everything that it extends.
@@ -71,11 +69,9 @@ pub fn load_with<S: AsRef<str>>(
     for parse::Overlay(layer) in &overlays {
         merge::overlay(&mut profile, layer);
     }
-    let hash = profile.hash();
     Ok(Loaded {
         profile,
         skill_dir,
-        hash,
     })
 }
 

@@ -3,6 +3,10 @@
 //! Tests run as root (they start the same thing as root and as an ordinary user), and fail, not
 //! skip, without it.
 
+pub mod packages;
+pub mod terminal;
+pub mod workload;
+
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;

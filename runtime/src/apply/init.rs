@@ -42,10 +42,13 @@ fn set_up(prepared: &mut Prepared<'_>, socket: &OwnedFd) -> Result<(), Failure> 
     if plan.namespaces.contains(&Namespace::Cgroup) {
         namespaces::unshare(libc::CLONE_NEWCGROUP).map_err(Failure::of(Step::Group))?;
     }
-    if plan.network == Network::None {
+    let joined = prepared.joined;
+    if plan.network == Network::None && !joined.has(libc::CLONE_NEWNET) {
         network::loopback_up().map_err(Failure::of(Step::Network))?;
     }
-    namespaces::set_hostname(plan.hostname.as_bytes()).map_err(Failure::of(Step::Hostname))?;
+    if !joined.has(libc::CLONE_NEWUTS) {
+        namespaces::set_hostname(plan.hostname.as_bytes()).map_err(Failure::of(Step::Hostname))?;
+    }
     if plan.memfd == Memfd::Sysctl {
         // Only the host's root may open this file; that is what this process still is.
         descriptors::open(c"/proc/sys/vm/memfd_noexec", libc::O_WRONLY)
@@ -61,7 +64,7 @@ fn set_up(prepared: &mut Prepared<'_>, socket: &OwnedFd) -> Result<(), Failure> 
             process::exit_now(FAILED); // The supervisor is gone.
         }
         process::become_user(identity.uid, identity.gid).map_err(Failure::of(Step::Ids))?;
-    } else {
+    } else if !joined.has(libc::CLONE_NEWUSER) {
         namespaces::map_own_ids((identity.uid, identity.uid), (identity.gid, identity.gid))
             .map_err(Failure::of(Step::Ids))?;
     }

@@ -5,6 +5,7 @@
 //! back over a socket as [`Message`]s.
 
 mod command;
+mod early;
 mod init;
 mod message;
 mod root;
@@ -22,6 +23,7 @@ use crate::kernel::{namespaces, socket};
 use crate::plan::{Namespace, Plan};
 use crate::seccomp;
 
+pub use early::Early;
 pub use message::{Message, Step};
 pub(crate) use message::help;
 
@@ -53,6 +55,7 @@ pub struct Started {
 /// Everything that PID 1 and the command need, made before there is a second process.
 struct Prepared<'a> {
     plan: &'a Plan,
+    joined: early::Joined,
     outside: &'a Outside<'a>,
     sources: sources::Sources,
     filter: seccomp::Program,
@@ -90,9 +93,10 @@ fn strings<'a>(list: impl Iterator<Item = Vec<u8>> + 'a) -> Result<Vec<CString>,
 }
 
 /// Starts the command as the plan has it. What fails inside comes as a [`Message::Failed`].
-pub fn start(plan: &Plan, outside: &Outside<'_>) -> Result<Started, Error> {
-    let prepared = Prepared {
+pub fn start(plan: &Plan, outside: &Outside<'_>, early: Option<Early>) -> Result<Started, Error> {
+    let mut prepared = Prepared {
         plan,
+        joined: early::Joined::default(),
         outside,
         sources: sources::open(plan)?,
         filter: plan
@@ -107,7 +111,13 @@ pub fn start(plan: &Plan, outside: &Outside<'_>) -> Result<Started, Error> {
     };
     let (ours, theirs) =
         socket::pair().map_err(|error| Error::outside("opening a socket pair", None, error))?;
-    let side = namespaces::clone(flags(plan), outside.group)
+    if let Some(early) = early {
+        prepared.joined = early
+            .join(&plan.identity, plan.network)
+            .map_err(|error| Error::outside(Step::Clone.describe(), None, error))?;
+    }
+    let flags = flags(plan) & !prepared.joined.flags;
+    let side = namespaces::clone(flags, outside.group)
         .map_err(|error| Error::outside(Step::Clone.describe(), None, error))?;
     let (pid, pidfd) = match side {
         namespaces::Side::Child => {

@@ -264,7 +264,7 @@ pub fn kernel_facts() -> KernelFacts {
         last_capability: kernel::capabilities::last(),
         memfd_noexec: rustix::fs::access("/proc/sys/vm/memfd_noexec", rustix::fs::Access::EXISTS)
             .is_ok(),
-        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        processors: kernel::process::processors(),
     }
 }
 

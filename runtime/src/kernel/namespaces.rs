@@ -58,6 +58,13 @@ pub fn unshare(flags: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// `setns(2)` into namespaces of a process.
+pub fn join(pidfd: BorrowedFd<'_>, flags: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::setns(pidfd.as_raw_fd(), flags) }.into())?;
+    Ok(())
+}
+
 /// `sethostname(2)`.
 pub fn set_hostname(name: &[u8]) -> io::Result<()> {
     // SAFETY: the name is as long as said and outlives the call.

@@ -166,6 +166,13 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(())
 }
 
+/// `PR_SET_DUMPABLE` 1: this process's `/proc` files are its user's.
+pub fn dumpable() -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }.into())?;
+    Ok(())
+}
+
 /// `PR_SET_DUMPABLE` 0: nobody without privileges may trace this process or open its `/proc`.
 pub fn not_dumpable() -> io::Result<()> {
     // SAFETY: no pointers.
@@ -238,6 +245,19 @@ pub unsafe fn exec(
     // SAFETY: the caller vouches for the arrays; the path is NUL-terminated.
     unsafe { libc::execve(path.as_ptr(), argv, envp) };
     io::Error::last_os_error()
+}
+
+/// How many processors this process may run on: `sched_getaffinity(2)`.
+pub fn processors() -> usize {
+    // SAFETY: `cpu_set_t` is plain data for which all zeroes is the empty set.
+    let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set has the size said and outlives the calls.
+    unsafe {
+        if libc::sched_getaffinity(0, std::mem::size_of::<libc::cpu_set_t>(), &mut allowed) != 0 {
+            return 1;
+        }
+        libc::CPU_COUNT(&allowed).max(1) as usize
+    }
 }
 
 /// Restricts this process to the first `count` of the processors that it may use.

@@ -99,10 +99,10 @@ pub(super) fn compile(
             limits.group.pids = Some(count);
         } else {
             // RLIMIT_NPROC is counted per user namespace and user, so it bounds this sandbox alone
-            // (user_namespaces(7), "Limits"); PID 1 is in the count.
+            // (user_namespaces(7), "Limits"); PID 1 and the supervisor are in the count.
             limits
                 .resources
-                .push((libc::RLIMIT_NPROC as u32, count.saturating_add(1)));
+                .push((libc::RLIMIT_NPROC as u32, count.saturating_add(2)));
             degraded.push(Degradation {
                 layer: "cgroup",
                 what: "pids: no pids control group; held by RLIMIT_NPROC of the sandbox's user namespace".into(),

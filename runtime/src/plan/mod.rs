@@ -24,6 +24,9 @@ use crate::seccomp;
 pub use files::{Grant, GrantKind};
 pub use limits::{GroupLimits, Limits};
 
+/// The host name of every sandbox.
+pub const HOSTNAME: &str = "aegis";
+
 /// The user id of a sandbox started by root where `$WORK` is root's: high, and in no range that
 /// Debian, systemd or container tools allocate from.
 pub const SANDBOX_UID: u32 = 2_061_893_632;
@@ -197,8 +200,6 @@ pub struct Plan {
     pub version: u32,
     /// The profile's name.
     pub profile: String,
-    /// The hash of the profile, after merging.
-    pub profile_hash: String,
     /// Who the command is.
     pub identity: Identity,
     /// Namespaces.
@@ -322,9 +323,8 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
     Ok(Plan {
         version: 1,
         profile: profile.name.clone(),
-        profile_hash: profile.hash(),
         namespaces,
-        hostname: "aegis".into(),
+        hostname: HOSTNAME.into(),
         root: layout.root,
         mounts: layout.mounts,
         tmp_bytes: limits.tmp,

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::apply::{self, Message, Started};
+use crate::apply::{self, Early, Message, Started};
 use crate::cgroup::Groups;
 use crate::error::Error;
 use crate::facts::HostFacts;
@@ -39,7 +39,7 @@ const FORWARDED: [i32; 8] = [
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Runs a plan to its end.
-pub fn run(plan: &Plan, facts: &HostFacts) -> Result<Report, Error> {
+pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Report, Error> {
     let id = run_id();
     let mut groups = Groups::create(&facts.cgroups, &plan.limits, &id)?;
     let in_groups = |error| Error::outside("entering the control groups", None, error);
@@ -63,6 +63,7 @@ pub fn run(plan: &Plan, facts: &HostFacts) -> Result<Report, Error> {
             signals: &signals,
             foreground: terminal.as_ref().map(|terminal| (terminal.fd, terminal.in_foreground)),
         },
+        early,
     )?;
     drop(leaf);
     if let Some(output) = &mut output {
@@ -133,8 +134,8 @@ pub fn run(plan: &Plan, facts: &HostFacts) -> Result<Report, Error> {
         version: 1,
         run: id,
         profile: plan.profile.clone(),
-        profile_hash: plan.profile_hash.clone(),
-        plan_hash: plan.hash(),
+        profile_hash: None,
+        plan_hash: None,
         policy_hash: None,
         command: plan.argv.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         identity: plan.identity.clone(),

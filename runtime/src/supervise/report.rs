@@ -91,10 +91,10 @@ pub struct Report {
     pub run: String,
     /// The profile's name.
     pub profile: String,
-    /// SHA-256 of the merged profile.
-    pub profile_hash: String,
-    /// SHA-256 of the plan.
-    pub plan_hash: String,
+    /// SHA-256 of the merged profile; see [`Report::seal`].
+    pub profile_hash: Option<String>,
+    /// SHA-256 of the plan; see [`Report::seal`].
+    pub plan_hash: Option<String>,
     /// SHA-256 of the policy; none is applied by this version.
     pub policy_hash: Option<String>,
     /// The command, as text.
@@ -124,6 +124,14 @@ pub struct Report {
     pub cause_unknown: bool,
     /// Events that were lost; without observation there are none to lose.
     pub lost_events: u64,
+}
+
+impl Report {
+    /// Adds the hashes of what was run. Apart from the run, which does not pay for them.
+    pub fn seal(&mut self, profile: &aegis_profile::Profile, plan: &Plan) {
+        self.profile_hash = Some(profile.hash());
+        self.plan_hash = Some(plan.hash());
+    }
 }
 
 /// Microseconds since 1970.

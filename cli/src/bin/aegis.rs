@@ -1,0 +1,3 @@
+//! `aegis`: the host, profiles, completions, manual pages.
+
+fn main() {}

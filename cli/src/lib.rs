@@ -1,0 +1,10 @@
+//! The Aegis programs. `aegis-run` is [`run`], `aegis` is [`aegis`]; what both say about themselves
+//! is in [`options`], and how they say it on a terminal in [`terminal`].
+//!
+//! `aegis-run` must start at once: it reads its command line with `lexopt`, prints a help text that
+//! was made beforehand, and links none of clap. `aegis` uses clap throughout. That both know the
+//! same options of `aegis-run` is a test.
+#![deny(missing_docs)]
+
+pub mod run;
+pub mod terminal;

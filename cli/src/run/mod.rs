@@ -1,0 +1,168 @@
+//! `aegis-run`: reads the profile, compiles the plan, runs it, and says afterwards what was refused.
+//!
+//! Exit statuses: the command's own; 128+n when signal n ended it; 124 at the time limit; 125 when
+//! Aegis refused or failed before the command started; 126 and 127 as the shell has them.
+//!
+//! No thread is ever started here. Standard descriptors that are closed have been opened onto
+//! `/dev/null` by Rust's start-up code before `main` (`std::rt`), so that no file opened later can
+//! become one of them; the command finds `/dev/null` there too.
+
+pub mod args;
+mod account;
+mod why;
+
+use std::ffi::OsString;
+use std::io;
+
+use aegis_profile::{Files, Loaded, Profile};
+use aegis_runtime::plan::{self, Plan, explain};
+use aegis_runtime::{facts, supervise};
+
+use crate::terminal::{colour, complain, harmless, print};
+use account::Account;
+use args::{Args, Explain, Invocation};
+
+/// What `--help` prints; a test holds it against [`crate::options`].
+pub const HELP: &str = include_str!("help.txt");
+
+/// What a run may do when no profile is named, beside `base`.
+const DEFAULT_GRANT: &str = "capabilities.files.read=[$WORK]";
+
+/// Where [`DEFAULT_GRANT`] is said to come from.
+const DEFAULT_ORIGIN: &str = "default (no --profile)";
+
+/// Aegis itself failed.
+const FAILED: u8 = 125;
+
+/// Runs the program: `words` are its arguments without its own name. Gives the exit status.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
+    let result = match args::parse(words) {
+        Ok(Invocation::Run(args)) => run(&args),
+        Ok(Invocation::Help) => say(HELP.to_owned()),
+        Ok(Invocation::Version) => say(format!("aegis-run {}\n", env!("CARGO_PKG_VERSION"))),
+        Err(usage) => Err(Failure::Aegis(format!("{usage}\n  help: aegis-run --help"), FAILED)),
+    };
+    result.unwrap_or_else(|failure| failure.tell())
+}
+
+/// Why the command was not run, or its run not accounted for.
+enum Failure {
+    Profile(aegis_profile::Error),
+    Aegis(String, u8),
+}
+
+impl Failure {
+    fn tell(self) -> u8 {
+        match self {
+            Self::Profile(error) => {
+                let text = error.render(colour(&io::stderr()));
+                complain(&format!("aegis-run: error: the profile cannot be used\n{}\n", text.trim_end()));
+                FAILED
+            }
+            Self::Aegis(text, status) => {
+                complain(&format!("aegis-run: error: {}\n", harmless(&text)));
+                status
+            }
+        }
+    }
+}
+
+impl From<aegis_profile::Error> for Failure {
+    fn from(error: aegis_profile::Error) -> Self {
+        Self::Profile(error)
+    }
+}
+
+impl From<aegis_runtime::Error> for Failure {
+    fn from(error: aegis_runtime::Error) -> Self {
+        Self::Aegis(error.to_string(), error.exit_status())
+    }
+}
+
+fn say(text: String) -> Result<u8, Failure> {
+    print(text.as_bytes())
+        .map(|()| 0)
+        .map_err(|error| Failure::Aegis(format!("standard output cannot be written: {error}"), FAILED))
+}
+
+fn run(args: &Args) -> Result<u8, Failure> {
+    // Before anything is opened: a number given must be the caller's file, not one of ours.
+    for fd in &args.keep_fds {
+        if !is_open(*fd) {
+            let text = format!("--keep-fd {fd}: this descriptor is not open");
+            return Err(Failure::Aegis(text, FAILED));
+        }
+    }
+    // Takes as long as all that follows, on another processor.
+    let early = match args.explain {
+        None => aegis_runtime::apply::Early::begin(),
+        Some(_) => None,
+    };
+    let account = match &args.report {
+        None => None,
+        Some(place) => Some(Account::open(place).map_err(|error| {
+            Failure::Aegis(format!("the report {} cannot be written: {error}", place.display()), FAILED)
+        })?),
+    };
+    let loaded = load(args)?;
+    let request = facts::Request {
+        command: args.command.clone(),
+        keep_fds: args.keep_fds.clone(),
+    };
+    let facts = facts::gather(&loaded.profile, loaded.skill_dir.as_deref(), &request)?;
+    let plan = plan::compile(&loaded.profile, &request, &facts)?;
+    if let Some(format) = args.explain {
+        return say(explained(&plan, &loaded.profile, format));
+    }
+    let mut report = supervise::run(&plan, &facts, early)?;
+    if report.exit_status != 0 && !args.quiet {
+        complain(&why::explain(&report, &loaded.profile, args.profile.as_deref()));
+    }
+    let mut status = report.exit_status;
+    if account.is_some() {
+        report.seal(&loaded.profile, &plan);
+    }
+    if let (Some(account), Some(place)) = (account, &args.report)
+        && let Err(error) = account.write(&report)
+    {
+        let place = harmless(&place.to_string_lossy());
+        complain(&format!("aegis-run: error: the report {place} could not be written: {error}\n"));
+        // A command that failed has more to say than its report.
+        if status == 0 {
+            status = FAILED;
+        }
+    }
+    Ok(status)
+}
+
+fn load(args: &Args) -> Result<Loaded, aegis_profile::Error> {
+    if let Some(reference) = &args.profile {
+        return aegis_profile::load_with(reference, &args.set, &Files);
+    }
+    let mut sets = vec![DEFAULT_GRANT];
+    sets.extend(args.set.iter().map(String::as_str));
+    let mut loaded = aegis_profile::load_with("base", &sets, &Files)?;
+    // The first of what `--set` adds is ours, and not the user's doing.
+    let ours = loaded
+        .profile
+        .capabilities
+        .files_read
+        .iter_mut()
+        .find(|item| &*item.origin.file == "--set");
+    if let Some(item) = ours {
+        item.origin.file = DEFAULT_ORIGIN.into();
+    }
+    Ok(loaded)
+}
+
+fn explained(plan: &Plan, profile: &Profile, format: Explain) -> String {
+    match format {
+        Explain::Text => explain::with_origins(plan, profile, colour(&io::stdout())),
+        Explain::Json => format!("{{\"plan\":{},\"hash\":\"{}\"}}\n", plan.to_json(), plan.hash()),
+    }
+}
+
+fn is_open(fd: i32) -> bool {
+    // SAFETY: F_GETFD takes no pointer, and is defined for numbers that are not open.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+}

@@ -1,0 +1,147 @@
+//! What a person is told after a failed run: what was refused, and the line that would allow it.
+
+use std::fmt::Write as _;
+
+use aegis_profile::Profile;
+use aegis_runtime::supervise::denials::{Denial, Evidence};
+use aegis_runtime::supervise::report::Report;
+
+use crate::terminal::harmless;
+
+/// As many refusals are told; the report has all.
+const MOST: usize = 3;
+
+/// The last words of a failed run; empty when nothing of Aegis explains the failure. `reference` is
+/// the profile as it was named.
+pub(super) fn explain(report: &Report, profile: &Profile, reference: Option<&str>) -> String {
+    let mut out = String::new();
+    if let Some(key) = report.cause.limit() {
+        let _ = writeln!(out, "aegis-run: ended by {}", limit(key, profile));
+        return harmless(&out);
+    }
+    let ordered = by_likelihood(&report.denials);
+    let shown = &ordered[ordered.len().saturating_sub(MOST)..];
+    if shown.len() < ordered.len() {
+        let more = ordered.len() - shown.len();
+        let _ = writeln!(out, "aegis-run: {more} more refused; --report FILE lists all");
+    }
+    // A limit on processes makes a program fail, not end; one on processor time only makes it slow.
+    for key in report.limits_met.iter().filter(|key| **key != "cpu") {
+        let _ = writeln!(out, "aegis-run: held back by {}", limit(key, profile));
+    }
+    for denial in shown {
+        let _ = writeln!(out, "aegis-run: {}", sentence(denial, reference));
+    }
+    harmless(&out)
+}
+
+/// What most likely ended the command last. The command's own words tell more than what the kernel
+/// saw refused: many programs try a call and do without. Of those words, the last were found first.
+fn by_likelihood(denials: &[Denial]) -> Vec<&Denial> {
+    let seen = denials.iter().filter(|denial| denial.evidence == Evidence::Kernel);
+    let named = denials.iter().filter(|denial| denial.evidence == Evidence::ErrorMessage);
+    seen.chain(named.rev()).collect()
+}
+
+fn sentence(denial: &Denial, reference: Option<&str>) -> String {
+    let mut out = format!("refused by {}: {}", denial.layer, denial.what);
+    match (denial.evidence, denial.times) {
+        (Evidence::ErrorMessage, _) => out.push_str(" (the command's error message names it)"),
+        (Evidence::Kernel, 0 | 1) => {}
+        (Evidence::Kernel, times) => {
+            let _ = write!(out, " ({times} times)");
+        }
+    }
+    match &denial.allow {
+        None => out.push_str("; no profile can allow it"),
+        Some(line) => {
+            let _ = write!(out, "; to allow it add to {}: {line}", target(reference));
+        }
+    }
+    out
+}
+
+/// The file that a line has to be added to.
+fn target(reference: Option<&str>) -> String {
+    match reference {
+        None => "a profile that says `extends: [base]`".into(),
+        Some("-") => "the profile".into(),
+        Some(name) if aegis_profile::builtin::text(name).is_some() => {
+            format!("a profile that says `extends: [{name}]`")
+        }
+        Some(file) => file.into(),
+    }
+}
+
+/// `the time limit of 5m (skill.yaml:12:9: limits.time)`.
+fn limit(key: &str, profile: &Profile) -> String {
+    let entries = profile.limits.entries();
+    let declared = entries
+        .iter()
+        .find(|(name, ..)| *name == key)
+        .and_then(|(_, limit, show)| limit.as_ref().map(|limit| (limit, show)));
+    match declared {
+        Some((limit, show)) => {
+            format!("the {key} limit of {} ({}: limits.{key})", show(limit.value), limit.origin)
+        }
+        None => format!("the {key} limit"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denial(what: &str, evidence: Evidence, allow: Option<&str>) -> Denial {
+        Denial {
+            layer: "Landlock",
+            what: what.into(),
+            times: 1,
+            evidence,
+            allow: allow.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_refusal_inferred_from_the_commands_words_says_so() {
+        let denial = denial("reading /etc/shadow", Evidence::ErrorMessage, Some("capabilities: {files.read: [/etc/shadow]}"));
+        assert_eq!(
+            sentence(&denial, Some("skill.yaml")),
+            "refused by Landlock: reading /etc/shadow (the command's error message names it); \
+             to allow it add to skill.yaml: capabilities: {files.read: [/etc/shadow]}"
+        );
+    }
+
+    #[test]
+    fn a_refusal_that_the_kernel_told_of_is_certain() {
+        let mut seen = denial("the system call bpf", Evidence::Kernel, None);
+        seen.times = 3;
+        assert_eq!(
+            sentence(&seen, None),
+            "refused by Landlock: the system call bpf (3 times); no profile can allow it"
+        );
+    }
+
+    #[test]
+    fn what_most_likely_ended_the_command_is_told_last() {
+        let list = [
+            denial("a", Evidence::Kernel, None),
+            denial("last words", Evidence::ErrorMessage, None),
+            denial("earlier words", Evidence::ErrorMessage, None),
+        ];
+        let order: Vec<&str> = by_likelihood(&list).iter().map(|denial| &*denial.what).collect();
+        assert_eq!(order, ["a", "earlier words", "last words"]);
+    }
+
+    #[test]
+    fn a_limit_is_told_with_its_line() {
+        let profile = aegis_profile::parse_str("aegis: 1\nlimits: {time: 5m}\n", "skill.yaml").unwrap();
+        assert_eq!(limit("time", &profile), "the time limit of 5m (skill.yaml:2:16: limits.time)");
+    }
+
+    #[test]
+    fn the_line_to_add_names_a_file_that_can_be_edited() {
+        assert_eq!(target(Some("a/skill.yaml")), "a/skill.yaml");
+        assert_eq!(target(Some("python")), "a profile that says `extends: [python]`");
+    }
+}

@@ -1,0 +1,54 @@
+//! What may be written to a terminal, and whether in colour.
+
+use std::io::{self, IsTerminal, Write};
+
+/// Whether a stream gets colour: it is a terminal that can do it, and `NO_COLOR` does not object.
+pub fn colour(stream: &impl IsTerminal) -> bool {
+    let unset_or_empty = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    unset_or_empty
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        && stream.is_terminal()
+}
+
+/// `text` without anything that steers a terminal or reorders what is read there: file names and a
+/// command's own words may hold such characters. Line feeds stay.
+pub fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let steers = c.is_control() && c != '\n';
+        // The bidirectional controls of Unicode (UAX #9, section 2).
+        let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if steers || reorders {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Writes to standard error in one piece. There is nobody to tell when that fails.
+pub fn complain(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Writes to standard output. A reader that has had enough is no failure.
+pub fn print(text: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_escaped() {
+        assert_eq!(harmless("a\x1b[2Jb"), "a\\u{1b}[2Jb");
+        assert_eq!(harmless("x\u{202e}y\u{9b}z\r"), "x\\u{202e}y\\u{9b}z\\u{d}");
+        assert_eq!(harmless("zwei\nZeilen: größer"), "zwei\nZeilen: größer");
+    }
+}

@@ -1,0 +1,121 @@
+//! Packages from public registries, fetched with their ordinary clients, once for this machine.
+
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where they are kept between runs: root's, readable by every user.
+const CACHE: &str = "/var/cache/aegis-tests";
+
+/// How often a registry is asked.
+const TRIES: usize = 3;
+
+/// A virtual environment of the system's Python with a package written in Python and one with a
+/// compiled extension.
+pub fn python() -> PathBuf {
+    kept("python-pyyaml-6.0.2-rich-14.0.0", |dir| {
+        let venv = dir.join("venv");
+        run(Command::new("/usr/bin/python3").args(["-m", "venv", "--without-pip"]).arg(&venv))?;
+        fetch(|| {
+            let mut pip = Command::new("/usr/bin/python3");
+            pip.args(["-m", "pip", "--python"])
+                .arg(&venv)
+                .args(["install", "--quiet", "--only-binary=:all:", "--root-user-action=ignore"])
+                .args(["--disable-pip-version-check", "pyyaml==6.0.2", "rich==14.0.0"])
+                // Precompiled, so that the first run has nothing to write.
+                .args(["--compile"]);
+            pip
+        })
+    })
+    .join("venv")
+}
+
+/// A `node_modules` with two packages.
+pub fn node() -> PathBuf {
+    kept("node-semver-7.7.2-marked-15.0.12", |dir| {
+        fetch(|| {
+            let mut npm = npm(dir);
+            npm.args(["install", "--no-save", "--ignore-scripts", "--no-package-lock"])
+                .args(["semver@7.7.2", "marked@15.0.12"]);
+            npm
+        })
+    })
+    .join("node_modules")
+}
+
+/// The directory of a skill of the package `openclaw`, as published.
+pub fn skill(name: &str) -> PathBuf {
+    const VERSION: &str = "2026.5.28";
+    let skill = kept(&format!("openclaw-{VERSION}"), |dir| {
+        fetch(|| {
+            let mut npm = npm(dir);
+            npm.arg("pack").arg(format!("openclaw@{VERSION}"));
+            npm
+        })?;
+        let archive = dir.join(format!("openclaw-{VERSION}.tgz"));
+        run(Command::new("tar")
+            .arg("-xzf")
+            .arg(&archive)
+            .args(["--no-same-owner", "--strip-components=1"])
+            .args(["package/skills", "package/LICENSE"])
+            .current_dir(dir))?;
+        std::fs::remove_file(archive).map_err(|error| error.to_string())
+    })
+    .join("skills")
+    .join(name);
+    assert!(skill.is_dir(), "the package openclaw has no skill {name}");
+    skill
+}
+
+fn npm(dir: &Path) -> Command {
+    let mut npm = Command::new("npm");
+    npm.current_dir(dir)
+        .args(["--loglevel=error", "--no-audit", "--no-fund", "--no-update-notifier"]);
+    npm
+}
+
+/// A directory of the cache, filled by `make` when it is not there yet. Safe against other tests
+/// doing the same: the first one makes it, and it appears complete or not at all.
+fn kept(name: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> PathBuf {
+    let cache = Path::new(CACHE);
+    std::fs::create_dir_all(cache).expect("the cache can be made by root");
+    std::fs::set_permissions(cache, Permissions::from_mode(0o755)).expect("chmod");
+    let owner = cache.metadata().expect("the cache is there").uid();
+    assert_eq!(owner, 0, "{CACHE} belongs to somebody else");
+    let kept = cache.join(name);
+    let lock = File::create(cache.join(format!("{name}.lock"))).expect("a lock file");
+    lock.lock().expect("flock");
+    if !kept.is_dir() {
+        let new = tempfile::Builder::new()
+            .prefix(".new-")
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir_in(cache)
+            .expect("a new directory in the cache");
+        if let Err(reason) = make(new.path()) {
+            panic!("{name} could not be fetched, so this test cannot run: {reason}");
+        }
+        std::fs::rename(new.keep(), &kept).expect("the new directory gets its name");
+    }
+    kept
+}
+
+/// Runs a registry's client, again when it fails.
+fn fetch(client: impl Fn() -> Command) -> Result<(), String> {
+    let mut outcome = Ok(());
+    for _ in 0..TRIES {
+        outcome = run(&mut client());
+        if outcome.is_ok() {
+            return outcome;
+        }
+    }
+    outcome.map_err(|reason| format!("{reason}\n(tried {TRIES} times)"))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", crate::text(&output)))
+}

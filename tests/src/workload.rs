@@ -1,0 +1,272 @@
+//! Real workloads: the same command bare and under `aegis-run`, and whether the two can be told apart.
+//!
+//! Both runs happen at the same paths, one after the other, in a workspace that is made anew for
+//! each, so that nothing needs to be rewritten before their results are compared.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
+
+use crate::{USERS, Workspace, program, repository};
+
+/// Seconds after which a run is taken to hang.
+const PATIENCE: &str = "240";
+
+type Prepare = Box<dyn Fn(&Workspace)>;
+
+/// What to run, and where.
+pub struct Workload {
+    profile: String,
+    prepare: Prepare,
+    skill: Option<PathBuf>,
+    environment: Vec<(String, String)>,
+    settings: Vec<String>,
+    stdin: Vec<u8>,
+    ignored: fn(&Path) -> bool,
+}
+
+/// What a run came to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The exit status; `None`: a signal.
+    pub status: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    /// Everything below `$WORK`, by its path there.
+    pub files: BTreeMap<PathBuf, Found>,
+}
+
+/// One file below `$WORK`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Type and permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub owner: (u32, u32),
+    /// What a file contains, or where a link leads.
+    pub content: Vec<u8>,
+}
+
+impl Workload {
+    /// Under a committed profile: `tests/profiles/NAME.yaml`.
+    pub fn new(profile: &str) -> Self {
+        Self {
+            profile: profile.into(),
+            prepare: Box::new(|_| ()),
+            skill: None,
+            environment: Vec::new(),
+            settings: Vec::new(),
+            stdin: Vec::new(),
+            ignored: |_| false,
+        }
+    }
+
+    /// Fills `$WORK` and `$HOME` before each run.
+    pub fn prepare(mut self, prepare: impl Fn(&Workspace) + 'static) -> Self {
+        self.prepare = Box::new(prepare);
+        self
+    }
+
+    /// Puts a copy of this directory at `$SKILL`, beside the profile.
+    pub fn skill(mut self, directory: &Path) -> Self {
+        self.skill = Some(directory.into());
+        self
+    }
+
+    /// A variable of the caller's environment, for both runs; `{work}` and `{home}` are filled in.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// `--set KEY=VALUE`.
+    pub fn set(mut self, setting: &str) -> Self {
+        self.settings.push(setting.into());
+        self
+    }
+
+    /// What standard input holds.
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Results that differ between two bare runs as well (times, inode numbers), by path in `$WORK`.
+    pub fn ignoring(mut self, ignored: fn(&Path) -> bool) -> Self {
+        self.ignored = ignored;
+        self
+    }
+
+    /// Runs it bare and under Aegis, as root and as an ordinary user, and fails unless a run under
+    /// Aegis equals the bare one in everything. What `check` asserts is asserted of both.
+    pub fn runs_the_same(&self, words: &[&str], check: impl Fn(&Outcome)) {
+        for user in USERS {
+            let mut workspace = Workspace::new(user);
+            let profile = self.profile(&workspace);
+            self.fresh(&mut workspace);
+            let bare = self.outcome(&workspace, workspace.command("timeout"), words);
+            self.fresh(&mut workspace);
+            let mut command = workspace.command("timeout");
+            command.args(["--foreground", "-k", "5", PATIENCE]);
+            command.arg(program("aegis-run")).arg("--profile").arg(&profile);
+            for setting in &self.settings {
+                command.arg("--set").arg(setting);
+            }
+            let confined = self.spawn(&workspace, command.arg("--").args(words));
+            let confined = self.collect(&workspace, &confined);
+            let told = format!("{words:?} as {user:?} under {}.yaml", self.profile);
+            same(&bare, &confined, &told);
+            check(&confined);
+        }
+    }
+
+    fn outcome(&self, workspace: &Workspace, mut command: Command, words: &[&str]) -> Outcome {
+        command.args(["--foreground", "-k", "5", PATIENCE]).args(words);
+        self.collect(workspace, &self.spawn(workspace, &mut command))
+    }
+
+    fn spawn(&self, workspace: &Workspace, command: &mut Command) -> Output {
+        for (name, value) in &self.environment {
+            command.env(name, fill_in(value, workspace));
+        }
+        let input = workspace.write("input", &self.stdin);
+        command
+            .stdin(std::fs::File::open(input).expect("standard input opens"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .output()
+            .expect("the command starts")
+    }
+
+    fn collect(&self, workspace: &Workspace, output: &Output) -> Outcome {
+        let mut files = BTreeMap::new();
+        walk(&workspace.work(), Path::new(""), self.ignored, &mut files);
+        Outcome {
+            status: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into(),
+            stderr: String::from_utf8_lossy(&output.stderr).into(),
+            files,
+        }
+    }
+
+    /// Empties `$WORK` and `$HOME`, and fills them.
+    fn fresh(&self, workspace: &mut Workspace) {
+        for dir in [workspace.work(), workspace.home()] {
+            std::fs::remove_dir_all(&dir).expect("the last run's files can be removed");
+            std::fs::create_dir(&dir).expect("mkdir");
+            workspace.own(&dir);
+        }
+        (self.prepare)(workspace);
+    }
+
+    /// Puts the profile, and the skill, into the workspace, where either user can read them.
+    fn profile(&self, workspace: &Workspace) -> PathBuf {
+        let name = format!("tests/profiles/{}.yaml", self.profile);
+        let text = std::fs::read(repository(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let Some(skill) = &self.skill else {
+            return workspace.write("profile.yaml", text);
+        };
+        let at = workspace.write("skills/aegis.yaml", "").with_file_name("skill");
+        copy(workspace, skill, &at);
+        workspace.write("skills/skill/aegis.yaml", text)
+    }
+}
+
+/// Puts the workspace's paths into a text.
+fn fill_in(text: &str, workspace: &Workspace) -> String {
+    text.replace("{work}", &workspace.work().to_string_lossy())
+        .replace("{home}", &workspace.home().to_string_lossy())
+}
+
+/// Copies a tree with its times, so that it belongs to the workspace's user.
+pub fn copy(workspace: &Workspace, from: &Path, to: &Path) {
+    let copied = workspace
+        .command("cp")
+        .args(["-a", "--no-preserve=ownership"])
+        .arg(from)
+        .arg(to)
+        .status()
+        .expect("cp starts");
+    assert!(copied.success(), "cannot copy {} to {}", from.display(), to.display());
+}
+
+/// Gives every file below a path the same time of modification, for results that contain it.
+pub fn age(path: &Path) {
+    let mut files = BTreeMap::new();
+    walk(path, Path::new(""), |_| false, &mut files);
+    for name in files.keys() {
+        let file = std::fs::File::open(path.join(name)).expect("a file just made opens");
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        file.set_modified(then).expect("its time can be set");
+    }
+}
+
+fn walk(
+    top: &Path,
+    below: &Path,
+    ignored: fn(&Path) -> bool,
+    files: &mut BTreeMap<PathBuf, Found>,
+) {
+    let dir = top.join(below);
+    let entries = std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    for entry in entries {
+        let entry = entry.expect("a directory entry");
+        let name = below.join(entry.file_name());
+        if ignored(&name) {
+            continue;
+        }
+        let meta = entry.metadata().expect("its metadata");
+        let content = if meta.is_symlink() {
+            let target = std::fs::read_link(entry.path()).expect("where the link leads");
+            target.into_os_string().into_encoded_bytes()
+        } else if meta.is_file() {
+            std::fs::read(entry.path()).expect("root reads every file")
+        } else {
+            Vec::new()
+        };
+        files.insert(
+            name.clone(),
+            Found {
+                mode: meta.permissions().mode(),
+                owner: (meta.uid(), meta.gid()),
+                content,
+            },
+        );
+        if meta.is_dir() {
+            walk(top, &name, ignored, files);
+        }
+    }
+}
+
+/// Fails with what differs, not with two screens full of bytes.
+fn same(bare: &Outcome, confined: &Outcome, told: &str) {
+    let texts = (bare.status, &bare.stdout, &bare.stderr)
+        == (confined.status, &confined.stdout, &confined.stderr);
+    assert!(
+        texts,
+        "{told} differs\n=== bare: {:?}\n--- stdout\n{}--- stderr\n{}\n=== confined: {:?}\n--- stdout\n{}--- stderr\n{}",
+        bare.status, bare.stdout, bare.stderr, confined.status, confined.stdout, confined.stderr
+    );
+    let names = bare.files.keys().chain(confined.files.keys());
+    let differing: Vec<String> = names
+        .filter(|name| bare.files.get(*name) != confined.files.get(*name))
+        .map(|name| {
+            let show = |found: Option<&Found>| match found {
+                None => "missing".to_owned(),
+                Some(found) => format!(
+                    "mode {:o} owner {:?} {} bytes",
+                    found.mode,
+                    found.owner,
+                    found.content.len()
+                ),
+            };
+            let (bare, confined) = (bare.files.get(name), confined.files.get(name));
+            format!("{}: bare {}, confined {}", name.display(), show(bare), show(confined))
+        })
+        .collect();
+    assert!(differing.is_empty(), "{told} left other files:\n{}", differing.join("\n"));
+}
