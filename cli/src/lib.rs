@@ -6,5 +6,7 @@
 //! same options of `aegis-run` is a test.
 #![deny(missing_docs)]
 
+pub mod aegis;
+pub mod options;
 pub mod run;
 pub mod terminal;

@@ -32,6 +32,14 @@ pub fn complain(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
+/// A profile's error as `program` tells it, for standard error.
+pub fn profile_error(program: &str, error: &aegis_profile::Error) -> String {
+    format!(
+        "{program}: {}\n",
+        error.render(colour(&io::stderr())).trim_end()
+    )
+}
+
 /// Writes to standard output. A reader that has had enough is no failure.
 pub fn print(text: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();

@@ -69,10 +69,7 @@ pub fn load_with<S: AsRef<str>>(
     for parse::Overlay(layer) in &overlays {
         merge::overlay(&mut profile, layer);
     }
-    Ok(Loaded {
-        profile,
-        skill_dir,
-    })
+    Ok(Loaded { profile, skill_dir })
 }
 
 /// Where one profile is.

@@ -49,13 +49,18 @@ fn stage() -> &'static Path {
         assert!(status.success(), "the programs do not build");
         // target/<triple>/debug/deps/<test> -> target/<triple>/debug
         let test = std::env::current_exe().expect("the test knows its path");
-        let built = test.ancestors().nth(2).expect("a target directory").to_path_buf();
+        let built = test
+            .ancestors()
+            .nth(2)
+            .expect("a target directory")
+            .to_path_buf();
         let stage = std::env::temp_dir().join(format!("aegis-tests-{}", std::process::id()));
         let bin = stage.join("bin");
         std::fs::create_dir_all(&bin).expect("a stage for the programs");
         for program in ["aegis-run", "aegis"] {
             if built.join(program).exists() {
-                std::fs::copy(built.join(program), bin.join(program)).expect("the program is there");
+                std::fs::copy(built.join(program), bin.join(program))
+                    .expect("the program is there");
             }
         }
         for dir in [&stage, &bin] {
@@ -89,7 +94,8 @@ impl Workspace {
             .prefix("aegis-ws-")
             .tempdir()
             .expect("a temporary directory");
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
+            .expect("chmod");
         let workspace = Self { dir, user };
         for sub in ["work", "home"] {
             std::fs::create_dir(workspace.dir.path().join(sub)).expect("mkdir");
@@ -155,7 +161,10 @@ impl Workspace {
             .current_dir(self.work())
             .env_clear()
             .env("HOME", self.home())
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
             .env("LANG", "C.UTF-8");
         if self.user == User::Ordinary {
             // Also drops the supplementary groups, as the standard library does it for root.
@@ -174,7 +183,9 @@ impl Workspace {
     /// Runs [`Workspace::aegis`] under a profile given as text.
     pub fn run(&self, profile: &str, words: &[&str]) -> Output {
         let profile = self.profile(profile);
-        self.aegis(&profile, words).output().expect("aegis-run starts")
+        self.aegis(&profile, words)
+            .output()
+            .expect("aegis-run starts")
     }
 }
 

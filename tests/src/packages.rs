@@ -16,13 +16,24 @@ const TRIES: usize = 3;
 pub fn python() -> PathBuf {
     kept("python-pyyaml-6.0.2-rich-14.0.0", |dir| {
         let venv = dir.join("venv");
-        run(Command::new("/usr/bin/python3").args(["-m", "venv", "--without-pip"]).arg(&venv))?;
+        run(Command::new("/usr/bin/python3")
+            .args(["-m", "venv", "--without-pip"])
+            .arg(&venv))?;
         fetch(|| {
             let mut pip = Command::new("/usr/bin/python3");
             pip.args(["-m", "pip", "--python"])
                 .arg(&venv)
-                .args(["install", "--quiet", "--only-binary=:all:", "--root-user-action=ignore"])
-                .args(["--disable-pip-version-check", "pyyaml==6.0.2", "rich==14.0.0"])
+                .args([
+                    "install",
+                    "--quiet",
+                    "--only-binary=:all:",
+                    "--root-user-action=ignore",
+                ])
+                .args([
+                    "--disable-pip-version-check",
+                    "pyyaml==6.0.2",
+                    "rich==14.0.0",
+                ])
                 // Precompiled, so that the first run has nothing to write.
                 .args(["--compile"]);
             pip
@@ -36,8 +47,13 @@ pub fn node() -> PathBuf {
     kept("node-semver-7.7.2-marked-15.0.12", |dir| {
         fetch(|| {
             let mut npm = npm(dir);
-            npm.args(["install", "--no-save", "--ignore-scripts", "--no-package-lock"])
-                .args(["semver@7.7.2", "marked@15.0.12"]);
+            npm.args([
+                "install",
+                "--no-save",
+                "--ignore-scripts",
+                "--no-package-lock",
+            ])
+            .args(["semver@7.7.2", "marked@15.0.12"]);
             npm
         })
     })
@@ -70,8 +86,12 @@ pub fn skill(name: &str) -> PathBuf {
 
 fn npm(dir: &Path) -> Command {
     let mut npm = Command::new("npm");
-    npm.current_dir(dir)
-        .args(["--loglevel=error", "--no-audit", "--no-fund", "--no-update-notifier"]);
+    npm.current_dir(dir).args([
+        "--loglevel=error",
+        "--no-audit",
+        "--no-fund",
+        "--no-update-notifier",
+    ]);
     npm
 }
 
@@ -113,7 +133,9 @@ fn fetch(client: impl Fn() -> Command) -> Result<(), String> {
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
         return Ok(());
     }

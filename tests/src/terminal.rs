@@ -19,11 +19,23 @@ impl<'a> Terminal<'a> {
     /// Opens one, as the workspace's user in `$WORK`, that runs a shell command line. It stays open
     /// when that ends.
     pub fn open(workspace: &'a Workspace, command: &str) -> Self {
-        let socket = tempfile::Builder::new().prefix("aegis-tmux-").tempdir().expect("a directory");
+        let socket = tempfile::Builder::new()
+            .prefix("aegis-tmux-")
+            .tempdir()
+            .expect("a directory");
         workspace.own(socket.path());
         let terminal = Self { workspace, socket };
-        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", command]);
-        terminal.tmux(&["set-option", "-g", "history-limit", "5000"]);
+        terminal.tmux(&[
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            "100",
+            "-y",
+            "30",
+            command,
+        ]);
         terminal
     }
 
@@ -40,7 +52,11 @@ impl<'a> Terminal<'a> {
             .args(words)
             .output()
             .expect("tmux starts");
-        assert!(output.status.success(), "tmux {words:?}: {}", crate::text(&output));
+        assert!(
+            output.status.success(),
+            "tmux {words:?}: {}",
+            crate::text(&output)
+        );
         String::from_utf8_lossy(&output.stdout).into()
     }
 
@@ -57,12 +73,20 @@ impl<'a> Terminal<'a> {
 
     /// Changes the window's size.
     pub fn resize(&self, columns: u16, lines: u16) {
-        self.tmux(&["resize-window", "-x", &columns.to_string(), "-y", &lines.to_string()]);
+        self.tmux(&[
+            "resize-window",
+            "-x",
+            &columns.to_string(),
+            "-y",
+            &lines.to_string(),
+        ]);
     }
 
     /// Everything shown since the start, without trailing blanks.
     pub fn screen(&self) -> String {
-        self.tmux(&["capture-pane", "-p", "-J", "-S", "-"]).trim_end().to_owned()
+        self.tmux(&["capture-pane", "-p", "-J", "-S", "-"])
+            .trim_end()
+            .to_owned()
     }
 
     /// Waits until what is shown passes a test; what is shown then.
@@ -73,7 +97,10 @@ impl<'a> Terminal<'a> {
             if passes(&screen) {
                 return screen;
             }
-            assert!(Instant::now() < deadline, "no {what} after {PATIENCE:?} on the screen:\n{screen}");
+            assert!(
+                Instant::now() < deadline,
+                "no {what} after {PATIENCE:?} on the screen:\n{screen}"
+            );
             // The pace of asking, not what anything relies on.
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -82,7 +109,10 @@ impl<'a> Terminal<'a> {
     /// Waits for the last line to be this: a prompt, with nothing typed yet.
     pub fn prompt(&self, prompt: &str, count: usize) -> String {
         self.wait(&format!("{prompt:?}, for the {count}th time"), |screen| {
-            let prompts = screen.lines().filter(|line| line.starts_with(prompt)).count();
+            let prompts = screen
+                .lines()
+                .filter(|line| line.starts_with(prompt))
+                .count();
             prompts == count && screen.lines().next_back() == Some(prompt)
         })
     }

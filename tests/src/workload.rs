@@ -112,7 +112,10 @@ impl Workload {
             self.fresh(&mut workspace);
             let mut command = workspace.command("timeout");
             command.args(["--foreground", "-k", "5", PATIENCE]);
-            command.arg(program("aegis-run")).arg("--profile").arg(&profile);
+            command
+                .arg(program("aegis-run"))
+                .arg("--profile")
+                .arg(&profile);
             for setting in &self.settings {
                 command.arg("--set").arg(setting);
             }
@@ -125,7 +128,9 @@ impl Workload {
     }
 
     fn outcome(&self, workspace: &Workspace, mut command: Command, words: &[&str]) -> Outcome {
-        command.args(["--foreground", "-k", "5", PATIENCE]).args(words);
+        command
+            .args(["--foreground", "-k", "5", PATIENCE])
+            .args(words);
         self.collect(workspace, &self.spawn(workspace, &mut command))
     }
 
@@ -166,11 +171,14 @@ impl Workload {
     /// Puts the profile, and the skill, into the workspace, where either user can read them.
     fn profile(&self, workspace: &Workspace) -> PathBuf {
         let name = format!("tests/profiles/{}.yaml", self.profile);
-        let text = std::fs::read(repository(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let text =
+            std::fs::read(repository(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let Some(skill) = &self.skill else {
             return workspace.write("profile.yaml", text);
         };
-        let at = workspace.write("skills/aegis.yaml", "").with_file_name("skill");
+        let at = workspace
+            .write("skills/aegis.yaml", "")
+            .with_file_name("skill");
         copy(workspace, skill, &at);
         workspace.write("skills/skill/aegis.yaml", text)
     }
@@ -191,7 +199,12 @@ pub fn copy(workspace: &Workspace, from: &Path, to: &Path) {
         .arg(to)
         .status()
         .expect("cp starts");
-    assert!(copied.success(), "cannot copy {} to {}", from.display(), to.display());
+    assert!(
+        copied.success(),
+        "cannot copy {} to {}",
+        from.display(),
+        to.display()
+    );
 }
 
 /// Gives every file below a path the same time of modification, for results that contain it.
@@ -212,7 +225,8 @@ fn walk(
     files: &mut BTreeMap<PathBuf, Found>,
 ) {
     let dir = top.join(below);
-    let entries = std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let entries =
+        std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     for entry in entries {
         let entry = entry.expect("a directory entry");
         let name = below.join(entry.file_name());
@@ -265,8 +279,17 @@ fn same(bare: &Outcome, confined: &Outcome, told: &str) {
                 ),
             };
             let (bare, confined) = (bare.files.get(name), confined.files.get(name));
-            format!("{}: bare {}, confined {}", name.display(), show(bare), show(confined))
+            format!(
+                "{}: bare {}, confined {}",
+                name.display(),
+                show(bare),
+                show(confined)
+            )
         })
         .collect();
-    assert!(differing.is_empty(), "{told} left other files:\n{}", differing.join("\n"));
+    assert!(
+        differing.is_empty(),
+        "{told} left other files:\n{}",
+        differing.join("\n")
+    );
 }

@@ -34,7 +34,9 @@ impl Account {
             // Pipes and devices: there is nothing to replace.
             Ok(found) if !found.is_file() => {
                 let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
-                return Ok(Self::Stream(rustix::fs::open(place, flags, Mode::empty())?.into()));
+                return Ok(Self::Stream(
+                    rustix::fs::open(place, flags, Mode::empty())?.into(),
+                ));
             }
             _ => {}
         }

@@ -89,7 +89,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
             Arg::Long(name) => name.to_owned(),
             Arg::Short('h') => return Ok(Invocation::Help),
             Arg::Short('V') => return Ok(Invocation::Version),
-            Arg::Short(letter) => return Err(format!("there is no option -{letter}; --help lists all")),
+            Arg::Short(letter) => {
+                return Err(format!("there is no option -{letter}; --help lists all"));
+            }
             Arg::Value(first) => {
                 args.command.push(first);
                 args.command.extend(parser.raw_args().map_err(told)?);
@@ -125,7 +127,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
 /// lexopt's errors, in the words used here.
 fn told(error: lexopt::Error) -> String {
     match error {
-        lexopt::Error::MissingValue { option: Some(option) } => format!("{option} needs a value"),
+        lexopt::Error::MissingValue {
+            option: Some(option),
+        } => format!("{option} needs a value"),
         lexopt::Error::UnexpectedValue { option, .. } => format!("{option} takes no value"),
         error => error.to_string(),
     }
@@ -205,14 +209,28 @@ mod tests {
 
     #[test]
     fn a_double_dash_before_the_command_is_not_part_of_it() {
-        assert_eq!(read(&["--", "--odd", "--"]).unwrap().command, ["--odd", "--"]);
+        assert_eq!(
+            read(&["--", "--odd", "--"]).unwrap().command,
+            ["--odd", "--"]
+        );
         assert_eq!(read(&["--profile=a", "--", "x"]).unwrap().command, ["x"]);
         assert!(read(&["--"]).unwrap().command.is_empty());
     }
 
     #[test]
     fn values_are_taken_from_the_same_word_or_the_next() {
-        let args = read(&["--profile", "p.yaml", "--report=-", "--set", "a=b=c", "--set=d=", "--keep-fd", "7", "--keep-fd=8"]).unwrap();
+        let args = read(&[
+            "--profile",
+            "p.yaml",
+            "--report=-",
+            "--set",
+            "a=b=c",
+            "--set=d=",
+            "--keep-fd",
+            "7",
+            "--keep-fd=8",
+        ])
+        .unwrap();
         assert_eq!(args.profile.as_deref(), Some("p.yaml"));
         assert_eq!(args.report, Some("-".into()));
         assert_eq!(args.set, ["a=b=c", "d="]);
@@ -221,30 +239,60 @@ mod tests {
 
     #[test]
     fn the_format_of_explain_is_in_the_same_word() {
-        assert_eq!(read(&["--explain", "json"]).unwrap().explain, Some(Explain::Text));
+        assert_eq!(
+            read(&["--explain", "json"]).unwrap().explain,
+            Some(Explain::Text)
+        );
         assert_eq!(read(&["--explain", "json"]).unwrap().command, ["json"]);
-        assert_eq!(read(&["--explain=json"]).unwrap().explain, Some(Explain::Json));
+        assert_eq!(
+            read(&["--explain=json"]).unwrap().explain,
+            Some(Explain::Json)
+        );
     }
 
     #[test]
     fn arguments_need_not_be_utf8() {
         let odd = OsString::from_vec(vec![0xff]);
         let parsed = parse([OsString::from("echo"), odd.clone()]).unwrap();
-        assert_eq!(parsed, Invocation::Run(Box::new(Args { command: vec!["echo".into(), odd], ..Args::default() })));
+        assert_eq!(
+            parsed,
+            Invocation::Run(Box::new(Args {
+                command: vec!["echo".into(), odd],
+                ..Args::default()
+            }))
+        );
     }
 
     #[test]
     fn what_is_wrong_is_said() {
         for (words, says) in [
             (&["--profil", "x"][..], "did you mean --profile?"),
-            (&["--frobnicate"], "there is no option --frobnicate; --help lists all"),
+            (
+                &["--frobnicate"],
+                "there is no option --frobnicate; --help lists all",
+            ),
             (&["-x"], "there is no option -x"),
-            (&["--policy", "strict"], "applying a policy is not part of this version"),
-            (&["--policy=strict"], "applying a policy is not part of this version"),
-            (&["--audit=x"], "writing an audit log is not part of this version"),
-            (&["--observe"], "observing the command is not part of this version"),
+            (
+                &["--policy", "strict"],
+                "applying a policy is not part of this version",
+            ),
+            (
+                &["--policy=strict"],
+                "applying a policy is not part of this version",
+            ),
+            (
+                &["--audit=x"],
+                "writing an audit log is not part of this version",
+            ),
+            (
+                &["--observe"],
+                "observing the command is not part of this version",
+            ),
             (&["--profile"], "--profile needs a value"),
-            (&["--profile", "a", "--profile", "b"], "--profile is given twice"),
+            (
+                &["--profile", "a", "--profile", "b"],
+                "--profile is given twice",
+            ),
             (&["--quiet=yes", "ls"], "--quiet takes no value"),
             (&["--explain=xml"], "`text` and `json`"),
             (&["--keep-fd", "+3"], "is no descriptor number"),

@@ -7,8 +7,8 @@
 //! `/dev/null` by Rust's start-up code before `main` (`std::rt`), so that no file opened later can
 //! become one of them; the command finds `/dev/null` there too.
 
-pub mod args;
 mod account;
+pub mod args;
 mod why;
 
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use aegis_profile::{Files, Loaded, Profile};
 use aegis_runtime::plan::{self, Plan, explain};
 use aegis_runtime::{facts, supervise};
 
-use crate::terminal::{colour, complain, harmless, print};
+use crate::terminal::{colour, complain, harmless, print, profile_error};
 use account::Account;
 use args::{Args, Explain, Invocation};
 
@@ -40,7 +40,10 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(Invocation::Run(args)) => run(&args),
         Ok(Invocation::Help) => say(HELP.to_owned()),
         Ok(Invocation::Version) => say(format!("aegis-run {}\n", env!("CARGO_PKG_VERSION"))),
-        Err(usage) => Err(Failure::Aegis(format!("{usage}\n  help: aegis-run --help"), FAILED)),
+        Err(usage) => Err(Failure::Aegis(
+            format!("{usage}\n  help: aegis-run --help"),
+            FAILED,
+        )),
     };
     result.unwrap_or_else(|failure| failure.tell())
 }
@@ -55,8 +58,7 @@ impl Failure {
     fn tell(self) -> u8 {
         match self {
             Self::Profile(error) => {
-                let text = error.render(colour(&io::stderr()));
-                complain(&format!("aegis-run: error: the profile cannot be used\n{}\n", text.trim_end()));
+                complain(&profile_error("aegis-run", &error));
                 FAILED
             }
             Self::Aegis(text, status) => {
@@ -80,9 +82,12 @@ impl From<aegis_runtime::Error> for Failure {
 }
 
 fn say(text: String) -> Result<u8, Failure> {
-    print(text.as_bytes())
-        .map(|()| 0)
-        .map_err(|error| Failure::Aegis(format!("standard output cannot be written: {error}"), FAILED))
+    print(text.as_bytes()).map(|()| 0).map_err(|error| {
+        Failure::Aegis(
+            format!("standard output cannot be written: {error}"),
+            FAILED,
+        )
+    })
 }
 
 fn run(args: &Args) -> Result<u8, Failure> {
@@ -101,7 +106,10 @@ fn run(args: &Args) -> Result<u8, Failure> {
     let account = match &args.report {
         None => None,
         Some(place) => Some(Account::open(place).map_err(|error| {
-            Failure::Aegis(format!("the report {} cannot be written: {error}", place.display()), FAILED)
+            Failure::Aegis(
+                format!("the report {} cannot be written: {error}", place.display()),
+                FAILED,
+            )
         })?),
     };
     let loaded = load(args)?;
@@ -115,9 +123,6 @@ fn run(args: &Args) -> Result<u8, Failure> {
         return say(explained(&plan, &loaded.profile, format));
     }
     let mut report = supervise::run(&plan, &facts, early)?;
-    if report.exit_status != 0 && !args.quiet {
-        complain(&why::explain(&report, &loaded.profile, args.profile.as_deref()));
-    }
     let mut status = report.exit_status;
     if account.is_some() {
         report.seal(&loaded.profile, &plan);
@@ -126,11 +131,21 @@ fn run(args: &Args) -> Result<u8, Failure> {
         && let Err(error) = account.write(&report)
     {
         let place = harmless(&place.to_string_lossy());
-        complain(&format!("aegis-run: error: the report {place} could not be written: {error}\n"));
+        complain(&format!(
+            "aegis-run: error: the report {place} could not be written: {error}\n"
+        ));
         // A command that failed has more to say than its report.
         if status == 0 {
             status = FAILED;
         }
+    }
+    // Last, so that it is what a person sees.
+    if report.exit_status != 0 && !args.quiet {
+        complain(&why::explain(
+            &report,
+            &loaded.profile,
+            args.profile.as_deref(),
+        ));
     }
     Ok(status)
 }
@@ -158,7 +173,11 @@ fn load(args: &Args) -> Result<Loaded, aegis_profile::Error> {
 fn explained(plan: &Plan, profile: &Profile, format: Explain) -> String {
     match format {
         Explain::Text => explain::with_origins(plan, profile, colour(&io::stdout())),
-        Explain::Json => format!("{{\"plan\":{},\"hash\":\"{}\"}}\n", plan.to_json(), plan.hash()),
+        Explain::Json => format!(
+            "{{\"plan\":{},\"hash\":\"{}\"}}\n",
+            plan.to_json(),
+            plan.hash()
+        ),
     }
 }
 

@@ -23,7 +23,10 @@ pub(super) fn explain(report: &Report, profile: &Profile, reference: Option<&str
     let shown = &ordered[ordered.len().saturating_sub(MOST)..];
     if shown.len() < ordered.len() {
         let more = ordered.len() - shown.len();
-        let _ = writeln!(out, "aegis-run: {more} more refused; --report FILE lists all");
+        let _ = writeln!(
+            out,
+            "aegis-run: {more} more refused; --report FILE lists all"
+        );
     }
     // A limit on processes makes a program fail, not end; one on processor time only makes it slow.
     for key in report.limits_met.iter().filter(|key| **key != "cpu") {
@@ -38,8 +41,12 @@ pub(super) fn explain(report: &Report, profile: &Profile, reference: Option<&str
 /// What most likely ended the command last. The command's own words tell more than what the kernel
 /// saw refused: many programs try a call and do without. Of those words, the last were found first.
 fn by_likelihood(denials: &[Denial]) -> Vec<&Denial> {
-    let seen = denials.iter().filter(|denial| denial.evidence == Evidence::Kernel);
-    let named = denials.iter().filter(|denial| denial.evidence == Evidence::ErrorMessage);
+    let seen = denials
+        .iter()
+        .filter(|denial| denial.evidence == Evidence::Kernel);
+    let named = denials
+        .iter()
+        .filter(|denial| denial.evidence == Evidence::ErrorMessage);
     seen.chain(named.rev()).collect()
 }
 
@@ -82,7 +89,11 @@ fn limit(key: &str, profile: &Profile) -> String {
         .and_then(|(_, limit, show)| limit.as_ref().map(|limit| (limit, show)));
     match declared {
         Some((limit, show)) => {
-            format!("the {key} limit of {} ({}: limits.{key})", show(limit.value), limit.origin)
+            format!(
+                "the {key} limit of {} ({}: limits.{key})",
+                show(limit.value),
+                limit.origin
+            )
         }
         None => format!("the {key} limit"),
     }
@@ -104,7 +115,11 @@ mod tests {
 
     #[test]
     fn a_refusal_inferred_from_the_commands_words_says_so() {
-        let denial = denial("reading /etc/shadow", Evidence::ErrorMessage, Some("capabilities: {files.read: [/etc/shadow]}"));
+        let denial = denial(
+            "reading /etc/shadow",
+            Evidence::ErrorMessage,
+            Some("capabilities: {files.read: [/etc/shadow]}"),
+        );
         assert_eq!(
             sentence(&denial, Some("skill.yaml")),
             "refused by Landlock: reading /etc/shadow (the command's error message names it); \
@@ -129,19 +144,29 @@ mod tests {
             denial("last words", Evidence::ErrorMessage, None),
             denial("earlier words", Evidence::ErrorMessage, None),
         ];
-        let order: Vec<&str> = by_likelihood(&list).iter().map(|denial| &*denial.what).collect();
+        let order: Vec<&str> = by_likelihood(&list)
+            .iter()
+            .map(|denial| &*denial.what)
+            .collect();
         assert_eq!(order, ["a", "earlier words", "last words"]);
     }
 
     #[test]
     fn a_limit_is_told_with_its_line() {
-        let profile = aegis_profile::parse_str("aegis: 1\nlimits: {time: 5m}\n", "skill.yaml").unwrap();
-        assert_eq!(limit("time", &profile), "the time limit of 5m (skill.yaml:2:16: limits.time)");
+        let profile =
+            aegis_profile::parse_str("aegis: 1\nlimits: {time: 5m}\n", "skill.yaml").unwrap();
+        assert_eq!(
+            limit("time", &profile),
+            "the time limit of 5m (skill.yaml:2:16: limits.time)"
+        );
     }
 
     #[test]
     fn the_line_to_add_names_a_file_that_can_be_edited() {
         assert_eq!(target(Some("a/skill.yaml")), "a/skill.yaml");
-        assert_eq!(target(Some("python")), "a profile that says `extends: [python]`");
+        assert_eq!(
+            target(Some("python")),
+            "a profile that says `extends: [python]`"
+        );
     }
 }

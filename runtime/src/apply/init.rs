@@ -79,7 +79,8 @@ fn set_up(prepared: &mut Prepared<'_>, socket: &OwnedFd) -> Result<(), Failure> 
     }
     root::build(prepared)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(plan.umask));
-    let directory = crate::kernel::cstring(&plan.directory).map_err(Failure::of(Step::Directory))?;
+    let directory =
+        crate::kernel::cstring(&plan.directory).map_err(Failure::of(Step::Directory))?;
     mount::change_directory(&directory).map_err(|error| Failure {
         step: Step::Directory,
         error,
@@ -93,16 +94,14 @@ fn set_up(prepared: &mut Prepared<'_>, socket: &OwnedFd) -> Result<(), Failure> 
 
 fn confine(plan: &Plan) -> Result<(), Failure> {
     let rules = &plan.landlock;
-    let ruleset = landlock::create_ruleset(
-        rules.abi,
-        rules.handled_fs,
-        rules.handled_net,
-        rules.scoped,
-    )
-    .map_err(Failure::of(Step::Landlock))?;
+    let ruleset =
+        landlock::create_ruleset(rules.abi, rules.handled_fs, rules.handled_net, rules.scoped)
+            .map_err(Failure::of(Step::Landlock))?;
     for rule in &rules.paths {
         mount::locate(&rule.path)
-            .and_then(|location| landlock::allow_path(ruleset.as_fd(), location.as_fd(), rule.access))
+            .and_then(|location| {
+                landlock::allow_path(ruleset.as_fd(), location.as_fd(), rule.access)
+            })
             .map_err(|error| Failure {
                 step: Step::Landlock,
                 error,

@@ -131,7 +131,12 @@ pub enum Message {
     Changed(Change),
 }
 
-pub(super) fn send_failure(socket: BorrowedFd<'_>, step: Step, error: &io::Error, subject: Option<&Path>) {
+pub(super) fn send_failure(
+    socket: BorrowedFd<'_>,
+    step: Step,
+    error: &io::Error,
+    subject: Option<&Path>,
+) {
     let mut bytes = vec![b'F', step as u8];
     bytes.extend(error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes());
     if let Some(subject) = subject {
@@ -169,7 +174,10 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Message>> {
     let malformed = || io::Error::from_raw_os_error(libc::EBADMSG);
     let integer = |bytes: &[u8]| -> io::Result<i32> {
         Ok(i32::from_ne_bytes(
-            bytes.get(..4).and_then(|word| word.try_into().ok()).ok_or_else(malformed)?,
+            bytes
+                .get(..4)
+                .and_then(|word| word.try_into().ok())
+                .ok_or_else(malformed)?,
         ))
     };
     let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));

@@ -24,8 +24,8 @@ use crate::plan::{Namespace, Plan};
 use crate::seccomp;
 
 pub use early::Early;
-pub use message::{Message, Step};
 pub(crate) use message::help;
+pub use message::{Message, Step};
 
 /// What [`start`] needs beside the plan.
 pub struct Outside<'a> {
@@ -103,11 +103,16 @@ pub fn start(plan: &Plan, outside: &Outside<'_>, early: Option<Early>) -> Result
             .seccomp
             .compile()
             .map_err(|error| Error::Syscalls(error.to_string()))?,
-        program: strings(std::iter::once(plan.program.as_os_str().as_bytes().to_vec()))?.remove(0),
+        program: strings(std::iter::once(
+            plan.program.as_os_str().as_bytes().to_vec(),
+        ))?
+        .remove(0),
         argv: strings(plan.argv.iter().map(|word| word.as_bytes().to_vec()))?,
-        environment: strings(plan.environment.iter().map(|(name, value)| {
-            [name.as_bytes(), b"=", value.as_bytes()].concat()
-        }))?,
+        environment: strings(
+            plan.environment
+                .iter()
+                .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()),
+        )?,
     };
     let (ours, theirs) =
         socket::pair().map_err(|error| Error::outside("opening a socket pair", None, error))?;
@@ -129,8 +134,12 @@ pub fn start(plan: &Plan, outside: &Outside<'_>, early: Option<Early>) -> Result
     drop(theirs);
     if plan.identity.switch {
         let identity = &plan.identity;
-        namespaces::map_ids_of(pid, (identity.uid, identity.uid), (identity.gid, identity.gid))
-            .map_err(|error| Error::outside(Step::Ids.describe(), None, error))?;
+        namespaces::map_ids_of(
+            pid,
+            (identity.uid, identity.uid),
+            (identity.gid, identity.gid),
+        )
+        .map_err(|error| Error::outside(Step::Ids.describe(), None, error))?;
         socket::send(ours.as_fd(), b"g", &[])
             .map_err(|error| Error::outside(Step::Ids.describe(), None, error))?;
     }
@@ -155,5 +164,9 @@ impl Started {
 
 /// An [`Error`] for a step that failed inside.
 pub fn failed(step: Step, errno: i32, subject: Option<PathBuf>) -> Error {
-    Error::outside(step.describe(), subject, io::Error::from_raw_os_error(errno))
+    Error::outside(
+        step.describe(),
+        subject,
+        io::Error::from_raw_os_error(errno),
+    )
 }

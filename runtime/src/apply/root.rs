@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use crate::kernel::mount::{self, attr};
 use crate::kernel::cstring;
+use crate::kernel::mount::{self, attr};
 use crate::plan::files::{MASKED_DIRECTORY, MASKED_FILE};
 use crate::plan::{Entry, Mount, Source};
 
@@ -99,7 +99,9 @@ fn one(root: BorrowedFd<'_>, entry: &Mount, taken: Option<OwnedFd>) -> Result<()
     let target = match locate(&entry.at) {
         Ok(target) => target,
         // This kernel's /proc lacks what was to be masked.
-        Err(error) if entry.source == Source::Mask && error.raw_os_error() == Some(libc::ENOENT) => {
+        Err(error)
+            if entry.source == Source::Mask && error.raw_os_error() == Some(libc::ENOENT) =>
+        {
             return Ok(());
         }
         Err(error) => return Err(fail(Step::Mount)(error)),
@@ -158,7 +160,9 @@ fn one(root: BorrowedFd<'_>, entry: &Mount, taken: Option<OwnedFd>) -> Result<()
         let shown = mount::identity(tree.as_fd()).map_err(fail(Step::Mount))?;
         let on_own_tmpfs = mount::identity(root).map_err(fail(Step::Mount))?.dev == place.dev;
         if !on_own_tmpfs && (place.dev, place.ino) != (shown.dev, shown.ino) {
-            return Err(fail(Step::Changed)(io::Error::from_raw_os_error(libc::ESTALE)));
+            return Err(fail(Step::Changed)(io::Error::from_raw_os_error(
+                libc::ESTALE,
+            )));
         }
     }
     mount::attach(tree.as_fd(), target.as_fd()).map_err(fail(Step::Mount))

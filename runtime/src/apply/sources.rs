@@ -29,7 +29,13 @@ pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
     let identity = (plan.identity.uid, plan.identity.gid);
     let mut maps: HashMap<(u32, u32), OwnedFd> = HashMap::new();
     for (index, entry) in plan.mounts.iter().enumerate() {
-        let Source::Host { path, dev, ino, idmap } = &entry.source else {
+        let Source::Host {
+            path,
+            dev,
+            ino,
+            idmap,
+        } = &entry.source
+        else {
             continue;
         };
         let fail = |step: Step| {

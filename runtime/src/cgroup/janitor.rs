@@ -110,4 +110,3 @@ fn has_processes(file: &CString) -> bool {
     let mut byte = [0u8; 1];
     rustix::io::read(&file, &mut byte).is_ok_and(|length| length > 0)
 }
-

@@ -77,7 +77,9 @@ impl Groups {
     pub fn create(layout: &Layout, limits: &Limits, id: &str) -> Result<Self, Error> {
         let mut hierarchies: Vec<Box<dyn Hierarchy>> = Vec::new();
         let v1 = V1::new(layout, &limits.group, id);
-        let rest = v1.as_ref().map_or_else(|| limits.group.clone(), |v1| v1.leaves(&limits.group));
+        let rest = v1
+            .as_ref()
+            .map_or_else(|| limits.group.clone(), |v1| v1.leaves(&limits.group));
         hierarchies.extend(v1.map(|v1| Box::new(v1) as Box<dyn Hierarchy>));
         if let (true, Some(place)) = (limits.unified_group, &layout.unified) {
             hierarchies.push(Box::new(V2::new(&place.dir, id, rest)));
@@ -158,13 +160,16 @@ impl Drop for Groups {
 }
 
 fn write(dir: &Path, file: &str, value: &str) -> io::Result<()> {
-    std::fs::write(dir.join(file), value).map_err(|error| {
-        io::Error::new(error.kind(), format!("{file} = {value}: {error}"))
-    })
+    std::fs::write(dir.join(file), value)
+        .map_err(|error| io::Error::new(error.kind(), format!("{file} = {value}: {error}")))
 }
 
 fn number(dir: &Path, file: &str) -> Option<u64> {
-    std::fs::read_to_string(dir.join(file)).ok()?.trim().parse().ok()
+    std::fs::read_to_string(dir.join(file))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// The value of `key` in a file of `key value` lines.

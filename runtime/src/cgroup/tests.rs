@@ -29,7 +29,10 @@ fn v1_writes_each_limit_to_its_controller() {
             ("cpu.cfs_period_us", "100000".to_string()),
             ("cpu.cfs_quota_us", "150000".to_string()),
             ("pids.max", "65".to_string()),
-            ("blkio.throttle.read_bps_device", "254:0 52428800".to_string()),
+            (
+                "blkio.throttle.read_bps_device",
+                "254:0 52428800".to_string()
+            ),
         ]
     );
 }
@@ -64,7 +67,11 @@ fn v2_enables_controllers_from_the_top_and_reports_what_happened() {
         std::fs::read_to_string(place.join("cgroup.subtree_control")).unwrap(),
         "+pids"
     );
-    std::fs::write(dir.join("memory.events"), "low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\n").unwrap();
+    std::fs::write(
+        dir.join("memory.events"),
+        "low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\n",
+    )
+    .unwrap();
     std::fs::write(dir.join("pids.events"), "max 3\n").unwrap();
     std::fs::write(dir.join("memory.peak"), "1048576\n").unwrap();
     let usage = group.usage();

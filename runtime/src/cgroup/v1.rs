@@ -42,7 +42,10 @@ pub(super) fn settings(controller: &str, limits: &GroupLimits) -> Vec<(&'static 
             if let Some(share) = limits.cpu {
                 list.push(("cpu.cfs_period_us", PERIOD.to_string()));
                 // The kernel takes no quota below a millisecond.
-                list.push(("cpu.cfs_quota_us", (share * PERIOD / 1000).max(1000).to_string()));
+                list.push((
+                    "cpu.cfs_quota_us",
+                    (share * PERIOD / 1000).max(1000).to_string(),
+                ));
             }
         }
         "pids" => {
@@ -53,10 +56,16 @@ pub(super) fn settings(controller: &str, limits: &GroupLimits) -> Vec<(&'static 
         _ => {
             for (major, minor) in &limits.disks {
                 if let Some(rate) = limits.disk_read {
-                    list.push(("blkio.throttle.read_bps_device", format!("{major}:{minor} {rate}")));
+                    list.push((
+                        "blkio.throttle.read_bps_device",
+                        format!("{major}:{minor} {rate}"),
+                    ));
                 }
                 if let Some(rate) = limits.disk_write {
-                    list.push(("blkio.throttle.write_bps_device", format!("{major}:{minor} {rate}")));
+                    list.push((
+                        "blkio.throttle.write_bps_device",
+                        format!("{major}:{minor} {rate}"),
+                    ));
                 }
             }
         }
@@ -72,9 +81,12 @@ impl V1 {
             .filter(|controller| needs(limits, controller))
             .filter_map(|controller| {
                 let place = layout.v1.get(controller)?;
-                place
-                    .writable
-                    .then(|| (controller, place.dir.join(format!("{}-{id}", super::PARENT))))
+                place.writable.then(|| {
+                    (
+                        controller,
+                        place.dir.join(format!("{}-{id}", super::PARENT)),
+                    )
+                })
             })
             .collect();
         (!dirs.is_empty()).then_some(Self { dirs })
@@ -85,7 +97,10 @@ impl V1 {
     }
 
     fn dir(&self, controller: &str) -> Option<&PathBuf> {
-        self.dirs.iter().find(|(name, _)| *name == controller).map(|(_, dir)| dir)
+        self.dirs
+            .iter()
+            .find(|(name, _)| *name == controller)
+            .map(|(_, dir)| dir)
     }
 
     /// What of `limits` is left for another hierarchy.
@@ -145,8 +160,12 @@ impl Hierarchy for V1 {
             oom_kills: memory.and_then(|dir| keyed(dir, "memory.oom_control", "oom_kill")),
             memory_limit_hits: memory.and_then(|dir| number(dir, "memory.failcnt")),
             memory_peak: memory.and_then(|dir| number(dir, "memory.max_usage_in_bytes")),
-            pids_refused: self.dir("pids").and_then(|dir| keyed(dir, "pids.events", "max")),
-            cpu_throttled: self.dir("cpu").and_then(|dir| keyed(dir, "cpu.stat", "nr_throttled")),
+            pids_refused: self
+                .dir("pids")
+                .and_then(|dir| keyed(dir, "pids.events", "max")),
+            cpu_throttled: self
+                .dir("cpu")
+                .and_then(|dir| keyed(dir, "cpu.stat", "nr_throttled")),
         }
     }
 

@@ -45,7 +45,10 @@ pub(super) fn settings(limits: &GroupLimits) -> Vec<(&'static str, String)> {
         list.push(("memory.swap.max", "0".to_string()));
     }
     if let Some(share) = limits.cpu {
-        list.push(("cpu.max", format!("{} {PERIOD}", (share * PERIOD / 1000).max(1000))));
+        list.push((
+            "cpu.max",
+            format!("{} {PERIOD}", (share * PERIOD / 1000).max(1000)),
+        ));
     }
     if let Some(count) = limits.pids {
         list.push(("pids.max", pids_with_init(count)));
@@ -85,7 +88,8 @@ impl V2 {
             }
             let made = self.enable().and_then(|()| std::fs::create_dir(&self.dir));
             match made {
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {}
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
+                }
                 result => return result,
             }
         }
@@ -98,7 +102,8 @@ impl V2 {
             return Ok(());
         }
         for dir in [&self.place, &self.parent] {
-            let on = std::fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
+            let on =
+                std::fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
             for controller in &wanted {
                 if !on.split_whitespace().any(|name| name == *controller) {
                     std::fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"))?;

@@ -163,7 +163,11 @@ mod tests {
         group(mount, "1\n", "memory pids cpu io");
         group(&mount.join("user.slice/user-1000.slice"), "", "memory pids");
         group(&service, "", "memory pids");
-        group(&service.join("app.slice/shell.scope"), "77\n", "memory pids");
+        group(
+            &service.join("app.slice/shell.scope"),
+            "77\n",
+            "memory pids",
+        );
         group(&service.join("app.slice"), "", "memory pids");
         let probe = MadeUp {
             cgroup2: vec![mount.to_path_buf()],
@@ -187,7 +191,11 @@ mod tests {
         let tree = tempfile::tempdir().unwrap();
         let mount = tree.path();
         group(mount, "", "memory pids");
-        group(&mount.join("user.slice/session-3.scope"), "77\n", "memory pids");
+        group(
+            &mount.join("user.slice/session-3.scope"),
+            "77\n",
+            "memory pids",
+        );
         let probe = MadeUp {
             cgroup2: vec![mount.to_path_buf()],
             writable: vec![],

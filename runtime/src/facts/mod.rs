@@ -153,20 +153,37 @@ pub fn expand(spec: &PathSpec, skill: Option<&Path>, work: &Path, home: &Path) -
 }
 
 /// Reads the host.
-pub fn gather(profile: &Profile, skill: Option<&Path>, request: &Request) -> Result<HostFacts, Error> {
+pub fn gather(
+    profile: &Profile,
+    skill: Option<&Path>,
+    request: &Request,
+) -> Result<HostFacts, Error> {
     let uid = rustix::process::geteuid().as_raw();
     let gid = rustix::process::getegid().as_raw();
     let caller = caller(uid, gid);
     let work = std::env::current_dir().map_err(Error::WorkingDirectory)?;
-    let here = paths::resolve(&work, &paths::Trust { uid, ..Default::default() })
-        .map_err(|fault| Error::WorkingDirectory(std::io::Error::other(fault.to_string())))?;
+    let here = paths::resolve(
+        &work,
+        &paths::Trust {
+            uid,
+            ..Default::default()
+        },
+    )
+    .map_err(|fault| Error::WorkingDirectory(std::io::Error::other(fault.to_string())))?;
     let work = here.real.clone();
     let skill = match skill {
         None => None,
         Some(dir) => {
-            let trust = paths::Trust { uid, ..Default::default() };
+            let trust = paths::Trust {
+                uid,
+                ..Default::default()
+            };
             let dir = work.join(dir);
-            Some(paths::resolve(&dir, &trust).map_err(Error::SkillDirectory)?.real)
+            Some(
+                paths::resolve(&dir, &trust)
+                    .map_err(Error::SkillDirectory)?
+                    .real,
+            )
         }
     };
 
@@ -174,7 +191,12 @@ pub fn gather(profile: &Profile, skill: Option<&Path>, request: &Request) -> Res
     let expanded = |spec: &PathSpec| expand(spec, skill.as_deref(), &work, &caller.home);
     let mut zones: BTreeSet<PathBuf> = BTreeSet::from([work.clone()]);
     zones.extend(skill.clone());
-    zones.extend(capabilities.files_write.iter().filter_map(|item| expanded(&item.value)));
+    zones.extend(
+        capabilities
+            .files_write
+            .iter()
+            .filter_map(|item| expanded(&item.value)),
+    );
     zones.remove(Path::new("/"));
     let mut trust = paths::Trust {
         zones: zones.into_iter().collect(),
@@ -186,12 +208,18 @@ pub fn gather(profile: &Profile, skill: Option<&Path>, request: &Request) -> Res
     let mut plantable = BTreeMap::new();
     for item in &capabilities.files_read {
         if let Some(path) = expanded(&item.value) {
-            found.entry(path).or_insert_with_key(|path| paths::resolve(path, &trust));
+            found
+                .entry(path)
+                .or_insert_with_key(|path| paths::resolve(path, &trust));
         }
     }
     for item in &capabilities.files_write {
-        let Some(path) = expanded(&item.value) else { continue };
-        let result = found.entry(path).or_insert_with_key(|path| paths::resolve(path, &trust));
+        let Some(path) = expanded(&item.value) else {
+            continue;
+        };
+        let result = found
+            .entry(path)
+            .or_insert_with_key(|path| paths::resolve(path, &trust));
         if let Ok(tree) = result
             && tree.kind == paths::Kind::Directory
         {
@@ -210,7 +238,9 @@ pub fn gather(profile: &Profile, skill: Option<&Path>, request: &Request) -> Res
             Program::Path(spec) => {
                 if let Some(path) = expanded(spec) {
                     // A path may be declared for reading too, under the stricter rule for links.
-                    found.entry(path).or_insert_with_key(|path| paths::resolve(path, &trust));
+                    found
+                        .entry(path)
+                        .or_insert_with_key(|path| paths::resolve(path, &trust));
                 }
             }
         }
@@ -311,7 +341,9 @@ fn plantable_in(tree: &Path) -> Vec<paths::Resolved> {
 
 fn caller(uid: u32, gid: u32) -> Caller {
     let field = |line: &[u8], index: usize| -> Option<Vec<u8>> {
-        line.split(|byte| *byte == b':').nth(index).map(<[u8]>::to_vec)
+        line.split(|byte| *byte == b':')
+            .nth(index)
+            .map(<[u8]>::to_vec)
     };
     let entry = |file: &str, id: u32| -> Option<Vec<u8>> {
         let text = std::fs::read(file).ok()?;
@@ -324,12 +356,19 @@ fn caller(uid: u32, gid: u32) -> Caller {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
     let home = std::env::var_os("HOME")
         .filter(|home| Path::new(home).is_absolute())
-        .or_else(|| user.as_deref().and_then(|line| field(line, 5)).map(OsString::from_vec))
+        .or_else(|| {
+            user.as_deref()
+                .and_then(|line| field(line, 5))
+                .map(OsString::from_vec)
+        })
         .unwrap_or_else(|| "/".into());
     Caller {
         uid,
         gid,
-        name: user.as_deref().and_then(|line| field(line, 0)).and_then(text),
+        name: user
+            .as_deref()
+            .and_then(|line| field(line, 0))
+            .and_then(text),
         group: entry("/etc/group", gid)
             .and_then(|line| field(&line, 0))
             .and_then(text),

@@ -258,7 +258,8 @@ impl<'a> Walk<'a> {
             if found.real.starts_with(&zone) {
                 continue;
             }
-            let system = found.real.starts_with("/usr") && found.uid == 0 && found.mode & 0o022 == 0;
+            let system =
+                found.real.starts_with("/usr") && found.uid == 0 && found.mode & 0o022 == 0;
             if !(trust.to_system_programs && system) {
                 return Err(Fault::LinkLeaves {
                     at,

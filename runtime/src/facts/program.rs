@@ -109,8 +109,18 @@ pub fn command(
         let path = work.join(name);
         match paths::resolve(&path, trust) {
             Ok(resolved) => (path, resolved),
-            Err(Fault::Missing(at)) => return Err(Error::CommandNotFound { name: name.clone(), hint: format!("{} does not exist", at.display()) }),
-            Err(fault) => return Err(Error::CommandNotExecutable { name: name.clone(), reason: fault.to_string() }),
+            Err(Fault::Missing(at)) => {
+                return Err(Error::CommandNotFound {
+                    name: name.clone(),
+                    hint: format!("{} does not exist", at.display()),
+                });
+            }
+            Err(fault) => {
+                return Err(Error::CommandNotExecutable {
+                    name: name.clone(),
+                    reason: fault.to_string(),
+                });
+            }
         }
     } else {
         let text = name.to_str().ok_or_else(|| Error::CommandNotFound {
@@ -140,7 +150,10 @@ pub fn command(
     if !executable(&resolved) {
         return Err(Error::CommandNotExecutable {
             name: name.clone(),
-            reason: format!("{} has no execute permission (chmod +x it, or name its interpreter)", resolved.real.display()),
+            reason: format!(
+                "{} has no execute permission (chmod +x it, or name its interpreter)",
+                resolved.real.display()
+            ),
         });
     }
     let interpreters = interpreters(&resolved, search, trust, name)?;
@@ -159,7 +172,10 @@ fn absent(name: &str, search: &OsStr, trust: &Trust) -> Error {
             "your own PATH has it at {}: give that path, or pass PATH on with `environment: {{pass: [PATH]}}`",
             path.display()
         ),
-        _ => format!("it is in no directory of the sandbox's PATH, {}", search.display()),
+        _ => format!(
+            "it is in no directory of the sandbox's PATH, {}",
+            search.display()
+        ),
     };
     Error::CommandNotFound {
         name: name.into(),
@@ -186,7 +202,10 @@ fn interpreters(
         };
         let line = file.clone();
         let resolved = paths::resolve(&path, trust).map_err(|fault| {
-            fail(format!("its first line asks for {}, and {fault}", path.display()))
+            fail(format!(
+                "its first line asks for {}, and {fault}",
+                path.display()
+            ))
         })?;
         file = resolved.real.clone();
         let env = path.file_name() == Some(OsStr::new("env"));

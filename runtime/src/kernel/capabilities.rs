@@ -11,7 +11,18 @@ use super::check;
 pub fn drop_all(last_capability: u8) -> io::Result<()> {
     for capability in 0..=last_capability {
         // SAFETY: no pointers.
-        check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) }.into())?;
+        check(
+            unsafe {
+                libc::prctl(
+                    libc::PR_CAPBSET_DROP,
+                    libc::c_ulong::from(capability),
+                    0,
+                    0,
+                    0,
+                )
+            }
+            .into(),
+        )?;
     }
     // SECBIT_NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, each with its lock, and
     // SECBIT_KEEP_CAPS_LOCKED (linux/securebits.h).
@@ -60,7 +71,15 @@ pub fn last() -> u8 {
     let mut last: u8 = 40;
     // SAFETY: no pointers; an unknown number gives EINVAL.
     while last < 63
-        && unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(last + 1), 0, 0, 0) } >= 0
+        && unsafe {
+            libc::prctl(
+                libc::PR_CAPBSET_READ,
+                libc::c_ulong::from(last + 1),
+                0,
+                0,
+                0,
+            )
+        } >= 0
     {
         last += 1;
     }

@@ -80,8 +80,7 @@ pub fn open(path: &CStr, flags: i32) -> io::Result<OwnedFd> {
 pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         // SAFETY: the buffer is as long as said and outlives the call.
-        let written =
-            unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+        let written = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
         match check(written as libc::c_long) {
             Ok(written) => bytes = &bytes[written as usize..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -111,7 +111,11 @@ pub fn create_ruleset(abi: u32, fs: u64, net: u64, scoped: u64) -> io::Result<Ow
 }
 
 /// Allows `access` on the file or below the directory that `location` refers to.
-pub fn allow_path(ruleset: BorrowedFd<'_>, location: BorrowedFd<'_>, access: u64) -> io::Result<()> {
+pub fn allow_path(
+    ruleset: BorrowedFd<'_>,
+    location: BorrowedFd<'_>,
+    access: u64,
+) -> io::Result<()> {
     #[repr(C, packed)]
     struct PathBeneath {
         allowed_access: u64,

@@ -103,7 +103,8 @@ pub fn locate_beneath(dir: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
 pub fn clone_tree(location: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const OPEN_TREE_CLONE: libc::c_uint = 1;
     const AT_RECURSIVE: libc::c_uint = 0x8000;
-    let flags = OPEN_TREE_CLONE | AT_RECURSIVE | libc::O_CLOEXEC as u32 | libc::AT_EMPTY_PATH as u32;
+    let flags =
+        OPEN_TREE_CLONE | AT_RECURSIVE | libc::O_CLOEXEC as u32 | libc::AT_EMPTY_PATH as u32;
     // SAFETY: the empty path is a NUL-terminated literal; the descriptor is open for the call.
     let fd = check(unsafe {
         libc::syscall(

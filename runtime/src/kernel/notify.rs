@@ -95,7 +95,11 @@ pub fn answer_with_descriptor(
         flags: SECCOMP_ADDFD_FLAG_SEND,
         srcfd: fd.as_raw_fd() as u32,
         newfd: 0,
-        newfd_flags: if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 },
+        newfd_flags: if close_on_exec {
+            libc::O_CLOEXEC as u32
+        } else {
+            0
+        },
     };
     // SAFETY: `add` has the size that the request encodes, and outlives the call.
     match check(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_ADDFD as _, &add) }.into()) {

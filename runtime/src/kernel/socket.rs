@@ -80,9 +80,8 @@ pub fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, V
     message.msg_controllen = size_of::<Control>() as _;
     let length = loop {
         // SAFETY: everything that `message` points to is as long as said and outlives the call.
-        let got = unsafe {
-            libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC)
-        };
+        let got =
+            unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC) };
         match check(got as libc::c_long) {
             Ok(got) => break got as usize,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

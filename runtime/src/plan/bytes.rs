@@ -41,7 +41,6 @@ fn key(bytes: &OsStr) -> String {
     }
 }
 
-
 /// One path.
 pub mod path {
     use super::{Bytes, Path, Serialize, Serializer};
@@ -57,7 +56,10 @@ pub mod optional_path {
     use super::{Bytes, PathBuf, Serialize, Serializer};
 
     /// See the parent module.
-    pub fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        path: &Option<PathBuf>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         path.as_ref()
             .map(|path| Bytes(path.as_os_str()))
             .serialize(serializer)

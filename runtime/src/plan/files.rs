@@ -200,7 +200,9 @@ impl Builder<'_> {
         };
         let found = match facts.paths.get(&path) {
             Some(Ok(found)) => found,
-            Some(Err(Fault::Missing(_) | Fault::NotADirectory(_))) if spec.optional => return Ok(()),
+            Some(Err(Fault::Missing(_) | Fault::NotADirectory(_))) if spec.optional => {
+                return Ok(());
+            }
             // A user's built-in profile may name what only root may look at: that is as if absent.
             Some(Err(Fault::Denied(_))) if spec.optional => return Ok(()),
             Some(Err(fault @ Fault::Missing(_))) => {
@@ -215,8 +217,18 @@ impl Builder<'_> {
                     "a program in a sandbox could have made this link: declare the path that it leads to",
                 ));
             }
-            Some(Err(fault)) => return Err(fail(fault.to_string(), "name a path that this user can reach")),
-            None => return Err(fail("it was not looked up".into(), "report this as a bug of Aegis")),
+            Some(Err(fault)) => {
+                return Err(fail(
+                    fault.to_string(),
+                    "name a path that this user can reach",
+                ));
+            }
+            None => {
+                return Err(fail(
+                    "it was not looked up".into(),
+                    "report this as a bug of Aegis",
+                ));
+            }
         };
         if found.real == Path::new("/") || own_place(&found.real) {
             return Err(fail(
@@ -233,7 +245,9 @@ impl Builder<'_> {
             origin: origin.clone(),
             what: format!("shell.exec: {name}"),
             reason,
-            help: format!("install it, name its path, or write `-{name}` to skip it when it is not there"),
+            help: format!(
+                "install it, name its path, or write `-{name}` to skip it when it is not there"
+            ),
         };
         match self.facts.programs.get(name) {
             Some(Lookup::Found { path, resolved }) => {
@@ -246,7 +260,9 @@ impl Builder<'_> {
                 Some(fault) => fault.to_string(),
                 None => format!("{} is not an executable file", path.display()),
             })),
-            Some(Lookup::Absent) | None => Err(fail("no directory of the sandbox's PATH has it".into())),
+            Some(Lookup::Absent) | None => {
+                Err(fail("no directory of the sandbox's PATH has it".into()))
+            }
         }
     }
 
@@ -296,7 +312,9 @@ impl Builder<'_> {
     /// `/usr`, when it is the system's: a directory of root's that nobody else may write.
     fn usr(&self) -> Option<&Resolved> {
         match self.facts.paths.get(Path::new("/usr")) {
-            Some(Ok(found)) if found.links.is_empty() && found.uid == 0 && found.mode & 0o022 == 0 => {
+            Some(Ok(found))
+                if found.links.is_empty() && found.uid == 0 && found.mode & 0o022 == 0 =>
+            {
                 Some(found)
             }
             _ => None,
@@ -304,12 +322,15 @@ impl Builder<'_> {
     }
 
     fn bind(&mut self, found: &Resolved, write: bool, exec: bool) {
-        let bind = self.binds.entry(found.real.clone()).or_insert_with(|| Bind {
-            found: found.clone(),
-            write: false,
-            exec: false,
-            pin: false,
-        });
+        let bind = self
+            .binds
+            .entry(found.real.clone())
+            .or_insert_with(|| Bind {
+                found: found.clone(),
+                write: false,
+                exec: false,
+                pin: false,
+            });
         bind.write |= write;
         bind.exec |= exec;
     }
@@ -389,7 +410,8 @@ impl Builder<'_> {
         for path in ["/proc", "/run"] {
             self.directory(Path::new(path));
         }
-        self.root.insert(MASKED_DIRECTORY.into(), Entry::Directory { mode: 0 });
+        self.root
+            .insert(MASKED_DIRECTORY.into(), Entry::Directory { mode: 0 });
         self.root.insert(MASKED_FILE.into(), Entry::MountPoint);
         self.scratch(Path::new(TMP), 0o1777);
         self.scratch(Path::new("/dev/shm"), 0o1777);
@@ -451,7 +473,10 @@ impl Builder<'_> {
                 "127.0.0.1 localhost aegis\n::1 localhost aegis\n".into(),
             ));
         } else {
-            files.push(("hosts", "127.0.0.1 localhost aegis\n::1 localhost aegis\n".into()));
+            files.push((
+                "hosts",
+                "127.0.0.1 localhost aegis\n::1 localhost aegis\n".into(),
+            ));
         }
         files
     }
@@ -480,7 +505,12 @@ impl Builder<'_> {
             let wanted = devices::nodes(&item.value);
             let present: Vec<&Resolved> = wanted
                 .iter()
-                .filter_map(|path| self.facts.devices.get(path).and_then(|found| found.as_ref().ok()))
+                .filter_map(|path| {
+                    self.facts
+                        .devices
+                        .get(path)
+                        .and_then(|found| found.as_ref().ok())
+                })
                 .collect();
             if present.is_empty() {
                 return Err(Error::Grant {
@@ -499,13 +529,20 @@ impl Builder<'_> {
                         help: "name a device node".into(),
                     });
                 }
-                self.links.extend(found.links.iter().map(|link| (link.at.clone(), link.target.clone())));
+                self.links.extend(
+                    found
+                        .links
+                        .iter()
+                        .map(|link| (link.at.clone(), link.target.clone())),
+                );
                 if found.kind == Kind::Directory {
                     self.rules.insert(found.real.clone(), DEVICE | fs::READ_DIR);
                     self.directory(&found.real);
                     self.mounts.push(Mount {
                         at: found.real.clone(),
-                        source: Source::Device { path: found.real.clone() },
+                        source: Source::Device {
+                            path: found.real.clone(),
+                        },
                         write: true,
                         exec: false,
                     });
@@ -537,7 +574,8 @@ impl Builder<'_> {
             return;
         }
         self.directory(path);
-        self.root.insert(path.to_path_buf(), Entry::Directory { mode });
+        self.root
+            .insert(path.to_path_buf(), Entry::Directory { mode });
         self.rules.insert(path.to_path_buf(), WRITE_TREE);
         self.mounts.push(Mount {
             at: path.to_path_buf(),
@@ -567,7 +605,8 @@ impl Builder<'_> {
 
     fn file(&mut self, path: &Path, contents: String) {
         self.parents(path);
-        self.root.insert(path.to_path_buf(), Entry::File { contents });
+        self.root
+            .insert(path.to_path_buf(), Entry::File { contents });
     }
 
     fn mount_point(&mut self, path: &Path) {
@@ -591,7 +630,8 @@ impl Builder<'_> {
             if self.above(&path).is_none() {
                 if bind.found.kind == Kind::Directory {
                     self.parents(&path);
-                    self.root.insert(path.clone(), Entry::Directory { mode: 0o755 });
+                    self.root
+                        .insert(path.clone(), Entry::Directory { mode: 0o755 });
                 } else {
                     self.mount_point(&path);
                 }
@@ -647,7 +687,13 @@ impl Builder<'_> {
 
 /// Places that the sandbox makes itself.
 fn own_place(path: &Path) -> bool {
-    ["/proc", "/sys", "/dev", "/run/masked-file", "/run/masked-directory"]
-        .iter()
-        .any(|own| path.starts_with(own))
+    [
+        "/proc",
+        "/sys",
+        "/dev",
+        "/run/masked-file",
+        "/run/masked-directory",
+    ]
+    .iter()
+    .any(|own| path.starts_with(own))
 }

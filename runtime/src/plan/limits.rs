@@ -68,7 +68,11 @@ pub(super) fn compile(
         tmp: value(&asked.tmp)
             .or_else(|| value(&asked.memory))
             .unwrap_or(DEFAULT_TMP),
-        unified_group: facts.cgroups.unified.as_ref().is_some_and(|place| place.writable),
+        unified_group: facts
+            .cgroups
+            .unified
+            .as_ref()
+            .is_some_and(|place| place.writable),
         ..Limits::default()
     };
     let mut resource = |number: u32, value: u64| limits.resources.push((number, value));
@@ -118,12 +122,17 @@ pub(super) fn compile(
             limits.processors = Some(count.min(facts.kernel.processors).max(1));
             degraded.push(Degradation {
                 layer: "cgroup",
-                what: format!("cpu: no cpu control group; held to {count} whole processors by affinity"),
+                what: format!(
+                    "cpu: no cpu control group; held to {count} whole processors by affinity"
+                ),
                 mend: DELEGATE.into(),
             });
         }
     }
-    for (limit, name) in [(&asked.disk_read, "disk-read"), (&asked.disk_write, "disk-write")] {
+    for (limit, name) in [
+        (&asked.disk_read, "disk-read"),
+        (&asked.disk_write, "disk-write"),
+    ] {
         let Some(limit) = limit else { continue };
         if !available(&facts.cgroups, "blkio", "io") {
             return Err(Error::Unenforceable {

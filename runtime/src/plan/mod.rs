@@ -290,7 +290,9 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
             origin: "this host".into(),
             what: "which programs may be executed and files read".into(),
             reason: "the kernel has no Landlock, or it is switched off".into(),
-            help: "use Linux 5.13 or later with landlock in the lsm= list; `aegis doctor` says more".into(),
+            help:
+                "use Linux 5.13 or later with landlock in the lsm= list; `aegis doctor` says more"
+                    .into(),
         });
     }
     let syscalls = syscalls(profile, facts, network);
@@ -436,10 +438,16 @@ fn landlock_ruleset(
             });
         }
     };
-    lacks(2, "files cannot be moved between directories of a writable grant");
+    lacks(
+        2,
+        "files cannot be moved between directories of a writable grant",
+    );
     lacks(3, "truncation is bounded by the mounts alone");
     lacks(5, "device ioctls are bounded by seccomp alone");
-    lacks(6, "abstract sockets and signals are bounded by namespaces alone");
+    lacks(
+        6,
+        "abstract sockets and signals are bounded by namespaces alone",
+    );
     let handled_fs = landlock::handled_fs(abi);
     let listen = network == Network::Host;
     if listen {
@@ -501,7 +509,9 @@ fn syscalls(profile: &Profile, facts: &HostFacts, network: Network) -> seccomp::
         // A socket that is granted by name is there to be connected to.
         unix_sockets: asked.allow.iter().any(|name| name.value == "socket")
             || facts.paths.values().any(|found| {
-                found.as_ref().is_ok_and(|found| found.mode & libc::S_IFMT == libc::S_IFSOCK)
+                found
+                    .as_ref()
+                    .is_ok_and(|found| found.mode & libc::S_IFMT == libc::S_IFSOCK)
             }),
     }
 }
@@ -536,7 +546,12 @@ fn variables(facts: &HostFacts) -> Vec<(String, PathBuf)> {
         ("$WORK".to_owned(), facts.work.clone()),
         ("$HOME".to_owned(), facts.caller.home.clone()),
     ];
-    list.extend(facts.skill.clone().map(|skill| ("$SKILL".to_owned(), skill)));
+    list.extend(
+        facts
+            .skill
+            .clone()
+            .map(|skill| ("$SKILL".to_owned(), skill)),
+    );
     list.sort_by_key(|(_, path)| std::cmp::Reverse(path.as_os_str().len()));
     list
 }
@@ -590,3 +605,6 @@ fn expand_value(value: &str, facts: &HostFacts) -> OsString {
     out.push(rest);
     out
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

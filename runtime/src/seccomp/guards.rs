@@ -145,7 +145,9 @@ impl Guard {
                 rule(PLAIN_TYPES.iter().map(plain).collect(), eperm)
             }
             Self::Socket => socket(spec, refuse(libc::EAFNOSUPPORT), eperm),
-            Self::Socketpair if spec.unix_sockets => only(is(0, AF_UNIX), refuse(libc::EAFNOSUPPORT)),
+            Self::Socketpair if spec.unix_sockets => {
+                only(is(0, AF_UNIX), refuse(libc::EAFNOSUPPORT))
+            }
             // A datagram pair can still send to any path.
             Self::Socketpair => rule(
                 vec![

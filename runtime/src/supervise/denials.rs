@@ -111,33 +111,50 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
             allow: Some("syscalls: {allow: [socket]}".into()),
         }];
     }
-    let refused = says(&["permission denied", "eacces", "operation not permitted", "eperm"]);
-    let missing = says(&["no such file", "enoent", "not found", "cannot find", "cannot access", "does not exist"]);
+    let refused = says(&[
+        "permission denied",
+        "eacces",
+        "operation not permitted",
+        "eperm",
+    ]);
+    let missing = says(&[
+        "no such file",
+        "enoent",
+        "not found",
+        "cannot find",
+        "cannot access",
+        "does not exist",
+    ]);
     let read_only = says(&["read-only file system", "erofs"]);
     if !(refused || missing || read_only) {
         return Vec::new();
     }
     let writing = read_only
-        || says(&["cannot create", "can't create", "cannot open for writing", "could not create", "cannot touch", "cannot remove", "unable to write", "cannot write", "failed to create", "cannot mkdir"]);
-    let executing = says(&["not found", "exec", "cannot run", "spawn", "permission denied"]);
+        || says(&[
+            "cannot create",
+            "can't create",
+            "cannot open for writing",
+            "could not create",
+            "cannot touch",
+            "cannot remove",
+            "unable to write",
+            "cannot write",
+            "failed to create",
+            "cannot mkdir",
+        ]);
     let mut list = Vec::new();
-    for word in words(line) {
-        let (path, named) = if word.contains('/') {
-            (absolute(word, plan), false)
-        } else if executing && is_name(word) {
-            match in_path(word, plan, host) {
-                Some(path) => (path, true),
-                None => continue,
-            }
-        } else {
-            (absolute(word, plan), false)
+    for word in candidates(line) {
+        let path = absolute(word, plan);
+        let named = !word.contains('/') && !host(&path);
+        let path = match in_path(word, plan, host) {
+            Some(found) if named => found,
+            _ if named => continue,
+            _ => path,
         };
         let rights = rights(&path, plan);
-        let want = if writing {
-            Want::Write
-        } else if named || (refused && rights.read && !rights.exec && executable_file(&path)) || (refused && !rights.read && executable_file(&path)) {
+        let want = if named || (!writing && !rights.exec && executable_file(&path)) {
             Want::Exec
-        } else if refused && rights.read {
+        } else if writing || (refused && rights.read) {
             Want::Write
         } else {
             Want::Read
@@ -148,15 +165,32 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
             Want::Exec => rights.exec,
         };
         let there = host(&path) || (want == Want::Write && path.parent().is_some_and(host));
-        if granted || !there || path.parent().is_none() || own_place(&path) {
+        let top = path
+            .parent()
+            .is_none_or(|parent| parent.parent().is_none() && !host(&path));
+        if granted || !there || top || own_place(&path) {
             continue;
         }
-        list.push(denial(&path, want, rights, plan, named.then_some(word)));
+        list.push(denial(
+            &path,
+            want,
+            rights,
+            plan,
+            named.then_some(word),
+            host(&path),
+        ));
     }
     list
 }
 
-fn denial(path: &Path, want: Want, rights: Rights, plan: &Plan, name: Option<&str>) -> Denial {
+fn denial(
+    path: &Path,
+    want: Want,
+    rights: Rights,
+    plan: &Plan,
+    name: Option<&str>,
+    there: bool,
+) -> Denial {
     let (layer, key, verb) = match (want, rights.visible) {
         (Want::Read, false) => ("mount namespace", "files.read", "reading"),
         (Want::Read, true) => ("Landlock", "files.read", "reading"),
@@ -167,7 +201,7 @@ fn denial(path: &Path, want: Want, rights: Rights, plan: &Plan, name: Option<&st
     };
     // A file that is to be made needs its directory.
     let line = match want {
-        Want::Write if !path.exists() => path.parent().unwrap_or(path),
+        Want::Write if !there => path.parent().unwrap_or(path),
         _ => path,
     };
     let item = name.map_or_else(|| shorten(line, plan), str::to_owned);
@@ -181,7 +215,12 @@ fn denial(path: &Path, want: Want, rights: Rights, plan: &Plan, name: Option<&st
 }
 
 fn limit(says: &dyn Fn(&[&str]) -> bool, plan: &Plan) -> Option<Denial> {
-    let resource = |number: u32| plan.limits.resources.iter().find(|(found, _)| *found == number);
+    let resource = |number: u32| {
+        plan.limits
+            .resources
+            .iter()
+            .find(|(found, _)| *found == number)
+    };
     let hit = |layer: &'static str, name: &str, key: &str| Denial {
         layer,
         what: format!("more than the limit on {name}"),
@@ -193,15 +232,27 @@ fn limit(says: &dyn Fn(&[&str]) -> bool, plan: &Plan) -> Option<Denial> {
         return resource(libc::RLIMIT_NOFILE as u32).map(|_| hit("rlimit", "open files", "files"));
     }
     if says(&["file too large", "file size limit exceeded", "efbig"]) {
-        return resource(libc::RLIMIT_FSIZE as u32).map(|_| hit("rlimit", "the size of a file", "file-size"));
+        return resource(libc::RLIMIT_FSIZE as u32)
+            .map(|_| hit("rlimit", "the size of a file", "file-size"));
     }
-    if says(&["resource temporarily unavailable", "cannot fork", "can't start new thread", "fork: retry", "eagain"]) {
+    if says(&[
+        "resource temporarily unavailable",
+        "cannot fork",
+        "can't start new thread",
+        "fork: retry",
+        "eagain",
+    ]) {
         if plan.limits.group.pids.is_some() {
             return Some(hit("cgroup", "processes", "pids"));
         }
         return resource(libc::RLIMIT_NPROC as u32).map(|_| hit("rlimit", "processes", "pids"));
     }
-    if says(&["cannot allocate memory", "memoryerror", "out of memory", "enomem"]) {
+    if says(&[
+        "cannot allocate memory",
+        "memoryerror",
+        "out of memory",
+        "enomem",
+    ]) {
         if plan.limits.group.memory.is_some() {
             return Some(hit("cgroup", "memory", "memory"));
         }
@@ -213,16 +264,40 @@ fn limit(says: &dyn Fn(&[&str]) -> bool, plan: &Plan) -> Option<Denial> {
     None
 }
 
-/// The words of a message that may be paths or program names, quotes and punctuation removed.
-fn words(line: &str) -> impl Iterator<Item = &str> {
-    const QUOTES: [char; 8] = ['\'', '"', '`', '‘', '’', '“', '”', ' '];
-    line.split(|c: char| QUOTES.contains(&c) || c == '\t' || c == ',' || c == '=')
-        .map(|word| word.trim_matches(|c: char| matches!(c, ':' | ';' | '(' | ')' | '[' | ']' | '<' | '>' | '.') ))
-        .filter(|word| !word.is_empty() && word.len() < 4096)
-}
-
-fn is_name(word: &str) -> bool {
-    word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_+.".contains(&byte))
+/// What of a message may be a path or a program's name: quoted text, words with a slash, and the
+/// one word that stands alone before a colon and the error (`cat: notes.txt: Permission denied`).
+fn candidates(line: &str) -> Vec<&str> {
+    const QUOTES: [char; 7] = ['\'', '"', '`', '‘', '’', '“', '”'];
+    let bare = |word: &'_ str| -> bool { !word.is_empty() && word.len() < 4096 };
+    let mut list: Vec<&str> = line.split(QUOTES).skip(1).step_by(2).collect();
+    list.extend(
+        line.split(|c: char| QUOTES.contains(&c) || c.is_whitespace() || c == ',' || c == '=')
+            .map(|word| word.trim_matches([':', ';', '(', ')', '[', ']', '<', '>']))
+            .map(|word| word.trim_end_matches('.'))
+            .filter(|word| word.contains('/')),
+    );
+    let segments: Vec<&str> = line.split(": ").map(str::trim).collect();
+    list.extend(segments.windows(2).filter_map(|pair| {
+        let error = pair[1].to_lowercase();
+        let alone = !pair[0].contains(char::is_whitespace);
+        let ends = [
+            "permission denied",
+            "no such file",
+            "not found",
+            "command not found",
+            "read-only file",
+            "operation not permitted",
+        ];
+        (alone && ends.iter().any(|end| error.starts_with(end))).then_some(pair[0])
+    }));
+    let mut seen = Vec::new();
+    list.retain(|word| {
+        bare(word) && !seen.contains(word) && {
+            seen.push(word);
+            true
+        }
+    });
+    list
 }
 
 /// An absolute path without `.` and `..`, relative ones taken from the working directory.
@@ -304,4 +379,81 @@ fn shorten(path: &Path, plan: &Plan) -> String {
         }
     }
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::plan_of;
+
+    fn allowed_by(message: &str) -> Vec<Option<String>> {
+        let plan = plan_of("capabilities: {files.read: [$WORK], shell.exec: [/usr/bin/env]}");
+        let host = |path: &Path| {
+            [
+                "/etc/shadow",
+                "/srv/data",
+                "/srv",
+                "/usr/bin/sh",
+                "/skill/work",
+                "/skill/work/a.txt",
+                "/usr/bin/env",
+            ]
+            .iter()
+            .any(|there| path == Path::new(there))
+        };
+        attribute(message.as_bytes(), &plan, &host)
+            .into_iter()
+            .map(|denial| denial.allow)
+            .collect()
+    }
+
+    #[test]
+    fn the_line_that_would_allow_it_is_named() {
+        for (message, line) in [
+            (
+                "cat: /etc/shadow: No such file or directory",
+                "capabilities: {files.read: [/etc/shadow]}",
+            ),
+            (
+                "FileNotFoundError: [Errno 2] No such file or directory: '/srv/data'",
+                "capabilities: {files.read: [/srv/data]}",
+            ),
+            (
+                "Error: ENOENT: no such file or directory, open '/srv/data'",
+                "capabilities: {files.read: [/srv/data]}",
+            ),
+            (
+                "sh: 1: cannot create /skill/work/b.txt: Read-only file system",
+                "capabilities: {files.write: [$WORK]}",
+            ),
+            (
+                "touch: cannot touch 'a.txt': Read-only file system",
+                "capabilities: {files.write: [$WORK/a.txt]}",
+            ),
+            (
+                "bash: line 1: sh: Permission denied",
+                "capabilities: {shell.exec: [sh]}",
+            ),
+            (
+                "curl: (6) Could not resolve host: example.com",
+                "capabilities: {net.outbound: host}",
+            ),
+        ] {
+            let found = allowed_by(message);
+            assert_eq!(found, [Some(line.to_owned())], "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_granted_or_not_there_is_not_blamed() {
+        for message in [
+            "cat: /skill/work/a.txt: No such file or directory",
+            "cat: /nowhere/at/all: No such file or directory",
+            "grep: binary file matches",
+            "sh: 1: cannot create /x: Permission denied",
+            "",
+        ] {
+            assert_eq!(allowed_by(message), [], "{message}");
+        }
+    }
 }

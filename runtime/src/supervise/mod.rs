@@ -61,7 +61,9 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
             tasks,
             output: output.as_ref().map_or([None, None], Output::ends),
             signals: &signals,
-            foreground: terminal.as_ref().map(|terminal| (terminal.fd, terminal.in_foreground)),
+            foreground: terminal
+                .as_ref()
+                .map(|terminal| (terminal.fd, terminal.in_foreground)),
         },
         early,
     )?;
@@ -85,7 +87,15 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
         degraded: plan.degraded.clone(),
     };
     let result = watch.until_the_end();
-    let Watch { failed, ended, mut cause, listener, degraded, began, .. } = watch;
+    let Watch {
+        failed,
+        ended,
+        mut cause,
+        listener,
+        degraded,
+        began,
+        ..
+    } = watch;
     // PID 1 is dead, and everything in its namespace with it, before it can be reaped.
     let _ = process::signal(started.pidfd.as_fd(), libc::SIGKILL);
     let _ = process::reap(started.pid);
@@ -126,9 +136,18 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
         }
     };
     let group = &plan.limits.group;
-    met("memory", group.memory.is_some() && usage.oom_kills.unwrap_or(0) > 0);
-    met("pids", group.pids.is_some() && usage.pids_refused.unwrap_or(0) > 0);
-    met("cpu", group.cpu.is_some() && usage.cpu_throttled.unwrap_or(0) > 0);
+    met(
+        "memory",
+        group.memory.is_some() && usage.oom_kills.unwrap_or(0) > 0,
+    );
+    met(
+        "pids",
+        group.pids.is_some() && usage.pids_refused.unwrap_or(0) > 0,
+    );
+    met(
+        "cpu",
+        group.cpu.is_some() && usage.cpu_throttled.unwrap_or(0) > 0,
+    );
     let (user_us, system_us, max_rss_kib) = process::children_usage();
     Ok(Report {
         version: 1,
@@ -137,7 +156,11 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
         profile_hash: None,
         plan_hash: None,
         policy_hash: None,
-        command: plan.argv.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        command: plan
+            .argv
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect(),
         identity: plan.identity.clone(),
         layers: report::layers(plan),
         degraded,
@@ -220,10 +243,17 @@ impl Watch<'_, '_> {
                 poll_for(self.signals.fd.as_raw_fd()),
                 poll_for(self.listener.as_ref().map_or(-1, |listener| listener.raw())),
             ];
-            fds.extend(self.output.iter().flat_map(|output| output.fds()).map(poll_for));
-            let timeout = self
-                .deadline
-                .map(|deadline| deadline.saturating_duration_since(Instant::now()).as_nanos() as u64);
+            fds.extend(
+                self.output
+                    .iter()
+                    .flat_map(|output| output.fds())
+                    .map(poll_for),
+            );
+            let timeout = self.deadline.map(|deadline| {
+                deadline
+                    .saturating_duration_since(Instant::now())
+                    .as_nanos() as u64
+            });
             if process::poll(&mut fds, timeout).map_err(fail)? == 0 {
                 self.time_out();
                 continue;
@@ -320,7 +350,10 @@ impl Watch<'_, '_> {
     }
 
     fn time_out(&mut self) {
-        if self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        if self
+            .deadline
+            .is_none_or(|deadline| Instant::now() < deadline)
+        {
             return;
         }
         if self.cause.replace(Cause::TimeLimit).is_none() {

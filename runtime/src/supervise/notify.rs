@@ -88,9 +88,7 @@ impl<'a> Listener<'a> {
                 return;
             };
             for vector in vectors[..got].chunks_exact(16) {
-                let word = |at: usize| {
-                    vector[at..at + 8].try_into().map_or(0, u64::from_ne_bytes)
-                };
+                let word = |at: usize| vector[at..at + 8].try_into().map_or(0, u64::from_ne_bytes);
                 self.keep(call.pid, word(0), word(8), &mut text);
             }
             return;
@@ -104,7 +102,9 @@ impl<'a> Listener<'a> {
     }
 
     fn keep(&mut self, pid: i32, address: u64, length: u64, buffer: &mut [u8]) {
-        let length = usize::try_from(length).unwrap_or(usize::MAX).min(buffer.len());
+        let length = usize::try_from(length)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         if let Ok(got) = notify::read_memory(pid, address, &mut buffer[..length]) {
             self.tail.extend_from_slice(&buffer[..got]);
             if self.tail.len() > 2 * TAIL {
@@ -169,20 +169,16 @@ fn memfd(fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
     }
     let mut name = [0u8; 250];
     let got = notify::read_memory(call.pid, call.args[0], &mut name).unwrap_or(0);
-    let name: Vec<u8> = name[..got].iter().copied().take_while(|byte| *byte != 0).collect();
+    let name: Vec<u8> = name[..got]
+        .iter()
+        .copied()
+        .take_while(|byte| *byte != 0)
+        .collect();
     let name = CString::new(name).unwrap_or_default();
     match notify::memfd(&name, flags | MFD_NOEXEC_SEAL | MFD_CLOEXEC) {
-        Ok(memfd) => notify::answer_with_descriptor(
-            fd,
-            call,
-            memfd.as_fd(),
-            flags & MFD_CLOEXEC != 0,
-        ),
-        Err(error) => notify::refuse(
-            fd,
-            call,
-            error.raw_os_error().unwrap_or(libc::EINVAL),
-        ),
+        Ok(memfd) => {
+            notify::answer_with_descriptor(fd, call, memfd.as_fd(), flags & MFD_CLOEXEC != 0)
+        }
+        Err(error) => notify::refuse(fd, call, error.raw_os_error().unwrap_or(libc::EINVAL)),
     }
 }
-

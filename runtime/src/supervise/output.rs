@@ -36,7 +36,9 @@ impl Output {
         let place = |fd: RawFd| {
             // The descriptor is only borrowed for fstat; nothing here closes 1 or 2.
             let fd = descriptors::borrow(fd)?;
-            mount::identity(fd).ok().map(|found| (found.dev, found.ino, found.rdev))
+            mount::identity(fd)
+                .ok()
+                .map(|found| (found.dev, found.ino, found.rdev))
         };
         let same = place(1).is_some() && place(1) == place(2);
         let mut output = Self {
@@ -80,7 +82,11 @@ impl Output {
     /// Passes on what is there on the relay that reads from `fd`.
     pub fn pump(&mut self, fd: RawFd) -> Pumped {
         let mut buffer = [0u8; 65536];
-        let Some(index) = self.relays.iter().position(|relay| relay.from.as_raw_fd() == fd) else {
+        let Some(index) = self
+            .relays
+            .iter()
+            .position(|relay| relay.from.as_raw_fd() == fd)
+        else {
             return Pumped::Fine;
         };
         let relay = &self.relays[index];

@@ -159,11 +159,18 @@ pub fn layers(plan: &Plan) -> Vec<Layer> {
         },
         Layer {
             layer: "landlock",
-            state: format!("ABI {}, {} rules", plan.landlock.abi, plan.landlock.paths.len()),
+            state: format!(
+                "ABI {}, {} rules",
+                plan.landlock.abi,
+                plan.landlock.paths.len()
+            ),
         },
         Layer {
             layer: "seccomp",
-            state: format!("default-deny, {} system calls known", plan.seccomp.rules.iter().len()),
+            state: format!(
+                "default-deny, {} system calls known",
+                plan.seccomp.rules.iter().len()
+            ),
         },
         Layer {
             layer: "capabilities",

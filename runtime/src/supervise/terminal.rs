@@ -62,9 +62,8 @@ impl Terminal {
     pub fn take_back(&mut self, restore_modes: bool) {
         // SIGTTOU is blocked, so this works from the background too. If the shell has given the
         // terminal to another job meanwhile, that job keeps it.
-        let gone = terminal::foreground(self.fd).is_ok_and(|group| {
-            group != own_group() && process::kill(-group, 0).is_err()
-        });
+        let gone = terminal::foreground(self.fd)
+            .is_ok_and(|group| group != own_group() && process::kill(-group, 0).is_err());
         if gone || self.in_foreground {
             let _ = terminal::set_foreground(self.fd, own_group());
         }

@@ -1,0 +1,160 @@
+//! `aegis`: the host, profiles, completions, manual pages.
+//!
+//! Exit statuses: 0 yes or done; 1 no (wrong, differs, incomplete) or failed; 2 the command line was
+//! wrong.
+
+mod doctor;
+mod pages;
+mod profile;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use clap::{FromArgMatches, Parser, Subcommand};
+
+use crate::terminal::{complain, harmless, print};
+
+/// Keeps commands to what their profiles declare.
+#[derive(Debug, Parser)]
+#[command(
+    name = "aegis",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Says what this host can enforce, and how to mend what it cannot
+    #[command(after_help = "\
+Status 1 says that something is missing or only partly there.
+
+Examples:
+  aegis doctor
+  aegis doctor --json | jq '.checks[] | select(.status != \"ok\")'")]
+    Doctor {
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Checks, shows and compares profiles
+    #[command(
+        subcommand,
+        disable_help_subcommand = true,
+        arg_required_else_help = true,
+        after_help = "\
+A profile is a file (with a `/` in its name, or ending in .yaml), `-` for standard input, or the
+name of a built-in one: see `aegis profile list`.
+
+Examples:
+  aegis profile check *.yaml
+  aegis profile show python --origins
+  aegis profile diff old.yaml new.yaml"
+    )]
+    Profile(profile::Action),
+    /// Prints completions of aegis and aegis-run for a shell
+    #[command(after_help = "\
+Examples:
+  aegis completions bash > ~/.local/share/bash-completion/completions/aegis-run
+  ln -s aegis-run ~/.local/share/bash-completion/completions/aegis
+  aegis completions fish > ~/.config/fish/conf.d/aegis.fish")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual pages to a directory, or lists them
+    #[command(after_help = "\
+Examples:
+  aegis man                    the names of the pages
+  aegis man ~/.local/share/man/man1")]
+    Man {
+        /// Where to; made when it is not there
+        #[arg(value_hint = clap::ValueHint::DirPath)]
+        directory: Option<PathBuf>,
+    },
+}
+
+/// Why there is no answer.
+enum Failure {
+    /// The profile is wrong.
+    Profile(aegis_profile::Error),
+    /// Something else.
+    Other(String),
+}
+
+impl From<aegis_profile::Error> for Failure {
+    fn from(error: aegis_profile::Error) -> Self {
+        Self::Profile(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Other(format!("standard output cannot be written: {error}"))
+    }
+}
+
+/// Yes, no, or no answer.
+type Answer = Result<bool, Failure>;
+
+/// Runs the program: `words` are its arguments, its own name first. Gives the exit status.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
+    let parsed = crate::options::aegis()
+        .try_get_matches_from(words.into_iter().map(Into::<OsString>::into))
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let answer = match cli.action {
+        Action::Doctor { json } => doctor::doctor(json),
+        Action::Profile(action) => profile::profile(&action),
+        Action::Completions { shell } => pages::completions(shell),
+        Action::Man { directory } => pages::man(directory.as_deref()),
+    };
+    match answer {
+        Ok(true) => 0,
+        Ok(false) => 1,
+        Err(failure) => {
+            failure.tell();
+            1
+        }
+    }
+}
+
+/// Help that was asked for is an answer; what clap says of a wrong command line is not.
+fn usage(error: &clap::Error) -> u8 {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        complain(&text);
+        return 2;
+    }
+    match print(text.as_bytes()) {
+        Ok(()) => 0,
+        Err(error) => {
+            Failure::from(error).tell();
+            1
+        }
+    }
+}
+
+impl Failure {
+    fn tell(self) {
+        match self {
+            Self::Profile(error) => complain(&crate::terminal::profile_error("aegis", &error)),
+            Self::Other(text) => complain(&format!("aegis: error: {}\n", harmless(&text))),
+        }
+    }
+}
+
+/// Prints a value as JSON for people and programs alike.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(io::Error::from)?;
+    text.push(b'\n');
+    Ok(print(&text)?)
+}

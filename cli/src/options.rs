@@ -1,0 +1,121 @@
+//! What the programs say about their options: help, manual pages and completions come from here.
+//!
+//! [`aegis`] is what that program parses with. `aegis-run` parses with [`crate::run::args`] and
+//! prints `run/help.txt`, which is the rendered help of [`aegis_run`]; tests hold both against this.
+
+use clap::builder::{Styles, ValueHint};
+use clap::{Arg, ArgAction, Command, CommandFactory};
+
+const RUN_ABOUT: &str = "Runs a command with exactly the authority that its profile declares";
+
+const RUN_EXAMPLES: &str = "\
+Without --profile a command may read the current directory, $WORK, beside what the built-in
+profile `base` has: shared libraries, locale, certificates. The first word that is no option
+begins the command.
+
+Examples:
+  aegis-run ls -l                                    nothing but reading $WORK
+  aegis-run --profile skill.yaml                     the command that the profile names in `run`
+  aegis-run --profile skill.yaml -- ./skill.sh -v    another one, under the same profile
+  aegis-run --profile python --set limits.time=1m python3 main.py
+  aegis-run --profile skill.yaml --explain           what it could do, and which line says so
+  aegis-run --profile skill.yaml --report run.json ./skill.sh
+
+Exit status:
+  0-255   the command's own
+  128+N   signal N ended the command, or a limit did so with signal N
+  124     the command met its time limit
+  125     the command line or profile is wrong, or Aegis failed before the command started
+  126     the command cannot be executed
+  127     the command was not found";
+
+const AEGIS_EXAMPLES: &str = "\
+Examples:
+  aegis doctor                            what this host can enforce, and how to mend what it cannot
+  aegis profile check skill.yaml          is the profile right?
+  aegis profile show skill.yaml           the whole of it, with what it extends
+  aegis profile diff old.yaml new.yaml    what may the one do that the other may not?
+
+Exit status: 0 yes or done, 1 no (wrong, differs, incomplete, failed), 2 the command line is wrong.";
+
+/// The command line of `aegis`.
+#[must_use]
+pub fn aegis() -> Command {
+    crate::aegis::Cli::command()
+        .styles(Styles::plain())
+        .after_help(AEGIS_EXAMPLES)
+}
+
+/// The command line of `aegis-run`.
+#[must_use]
+pub fn aegis_run() -> Command {
+    let option = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
+    Command::new("aegis-run")
+        .about(RUN_ABOUT)
+        .version(env!("CARGO_PKG_VERSION"))
+        .styles(Styles::plain())
+        .override_usage("aegis-run [OPTIONS] [--] [COMMAND [ARG]...]")
+        .after_help(RUN_EXAMPLES)
+        .arg(
+            option(
+                "profile",
+                "What the command may do: a file, `-`, or a built-in profile's name",
+            )
+            .value_name("FILE|NAME")
+            .value_hint(ValueHint::FilePath),
+        )
+        .arg(
+            option(
+                "set",
+                "Adds to the profile, as in limits.memory=1G; may be repeated",
+            )
+            .value_name("KEY=VALUE")
+            .action(ArgAction::Append),
+        )
+        .arg(
+            option(
+                "explain",
+                "Shows the plan and the line behind each grant; starts nothing",
+            )
+            .value_name("FORMAT")
+            .value_parser(["text", "json"])
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("text"),
+        )
+        .arg(
+            option(
+                "report",
+                "Writes a report of the run, as JSON; `-` is standard output",
+            )
+            .value_name("FILE")
+            .value_hint(ValueHint::FilePath)
+            .conflicts_with("explain"),
+        )
+        .arg(
+            option(
+                "keep-fd",
+                "Hands on an open descriptor beside 0, 1, 2; may be repeated",
+            )
+            .value_name("N")
+            .value_parser(clap::value_parser!(i32).range(0..))
+            .action(ArgAction::Append),
+        )
+        .arg(
+            option(
+                "quiet",
+                "Does not tell what was refused when the command fails",
+            )
+            .action(ArgAction::SetTrue),
+        )
+        .arg(
+            Arg::new("command")
+                .value_name("COMMAND")
+                .help("The command and its arguments; without it, the profile's `run`")
+                .num_args(0..)
+                .trailing_var_arg(true)
+                .allow_hyphen_values(true)
+                .value_parser(clap::value_parser!(std::ffi::OsString))
+                .value_hint(ValueHint::CommandWithArguments),
+        )
+}

@@ -1,0 +1,326 @@
+//! Compiling, for made-up hosts: no test here reads this one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use aegis_profile::parse_str;
+
+use super::*;
+use crate::facts::cgroups::{Layout, Place};
+use crate::facts::paths::{Fault, Kind, Link, Resolved};
+use crate::facts::{Caller, KernelFacts, ProgramFacts};
+
+fn found(path: &str, kind: Kind, uid: u32) -> Resolved {
+    Resolved {
+        real: PathBuf::from(path),
+        links: Vec::new(),
+        dev: libc::makedev(254, 1),
+        ino: path.len() as u64 + 7,
+        kind,
+        mode: match kind {
+            Kind::Directory => libc::S_IFDIR | 0o755,
+            Kind::File => libc::S_IFREG | 0o755,
+            Kind::Special => libc::S_IFSOCK | 0o666,
+        },
+        uid,
+        gid: uid,
+    }
+}
+
+/// A host with `/skill/work` as `$WORK`, an ordinary user, and no control groups.
+pub(crate) fn facts() -> HostFacts {
+    let mut paths: BTreeMap<PathBuf, Result<Resolved, Fault>> = BTreeMap::new();
+    for (path, uid) in [("/usr", 0), ("/skill/work", 1000), ("/skill", 1000)] {
+        paths.insert(path.into(), Ok(found(path, Kind::Directory, uid)));
+    }
+    paths.insert(
+        "/usr/bin/env".into(),
+        Ok(found("/usr/bin/env", Kind::File, 0)),
+    );
+    HostFacts {
+        caller: Caller {
+            uid: 1000,
+            gid: 1000,
+            name: Some("ada".into()),
+            group: Some("ada".into()),
+            home: "/home/ada".into(),
+        },
+        work: "/skill/work".into(),
+        work_owner: (1000, 1000),
+        skill: Some("/skill".into()),
+        kernel: KernelFacts {
+            landlock_abi: 7,
+            last_capability: 40,
+            memfd_noexec: true,
+            processors: 4,
+        },
+        umask: 0o022,
+        cgroups: Layout::default(),
+        environment: BTreeMap::new(),
+        terminal: false,
+        paths,
+        programs: BTreeMap::new(),
+        command: ProgramFacts {
+            argv: vec!["true".into()],
+            path: "/usr/bin/true".into(),
+            resolved: found("/usr/bin/true", Kind::File, 0),
+            interpreters: Vec::new(),
+        },
+        plantable: BTreeMap::new(),
+        devices: BTreeMap::new(),
+    }
+}
+
+fn profile(text: &str) -> Profile {
+    parse_str(&format!("aegis: 1\n{text}\n"), "test.yaml").expect("a valid profile")
+}
+
+pub(crate) fn plan_of(text: &str) -> Plan {
+    compile(&profile(text), &Request::default(), &facts()).expect("a plan")
+}
+
+fn mount<'a>(plan: &'a Plan, at: &str) -> Option<&'a Mount> {
+    plan.mounts.iter().find(|mount| mount.at == Path::new(at))
+}
+
+fn access(plan: &Plan, path: &str) -> u64 {
+    plan.landlock
+        .paths
+        .iter()
+        .filter(|rule| rule.path == Path::new(path))
+        .fold(0, |all, rule| all | rule.access)
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let text = "capabilities: {files.read: [$WORK, $SKILL], shell.exec: [/usr/bin/env]}";
+    assert_eq!(plan_of(text).to_json(), plan_of(text).to_json());
+    assert_eq!(plan_of(text).hash().len(), 64);
+    assert_ne!(plan_of(text).hash(), plan_of("limits: {time: 5s}").hash());
+}
+
+#[test]
+fn nothing_declared_is_nothing_but_the_command_itself() {
+    let plan = plan_of("");
+    assert!(mount(&plan, "/skill/work").is_none());
+    assert_eq!(plan.directory, Path::new("/"));
+    assert_eq!(
+        access(&plan, "/usr/bin/true"),
+        landlock::fs::EXECUTE | landlock::fs::READ_FILE
+    );
+    assert_eq!(access(&plan, "/usr"), 0);
+    assert_eq!(access(&plan, "/usr/bin"), 0);
+    assert!(plan.namespaces.contains(&Namespace::Net));
+    assert_eq!(
+        plan.environment.get(std::ffi::OsStr::new("SSH_AUTH_SOCK")),
+        None
+    );
+}
+
+#[test]
+fn a_read_grant_is_read_only_and_nothing_in_it_can_be_executed() {
+    let plan = plan_of("capabilities: {files.read: [$WORK]}");
+    let work = mount(&plan, "/skill/work").unwrap();
+    assert!(!work.write && !work.exec);
+    assert_eq!(access(&plan, "/skill/work") & landlock::fs::WRITE_FILE, 0);
+    assert_eq!(access(&plan, "/skill/work") & landlock::fs::EXECUTE, 0);
+    assert_eq!(plan.directory, Path::new("/skill/work"));
+}
+
+#[test]
+fn a_write_grant_inside_a_read_grant_is_a_mount_of_its_own() {
+    let mut facts = facts();
+    let out = "/skill/work/out";
+    facts
+        .paths
+        .insert(out.into(), Ok(found(out, Kind::Directory, 1000)));
+    let profile = profile("capabilities: {files.read: [$WORK], files.write: [$WORK/out]}");
+    let plan = compile(&profile, &Request::default(), &facts).unwrap();
+    assert!(!mount(&plan, "/skill/work").unwrap().write);
+    assert!(mount(&plan, out).unwrap().write);
+    let order: Vec<_> = plan.mounts.iter().map(|mount| mount.at.clone()).collect();
+    assert!(
+        order.is_sorted(),
+        "a parent is mounted before what lies in it"
+    );
+}
+
+#[test]
+fn started_by_root_the_command_is_the_owner_of_work_or_an_unused_id() {
+    let mut facts = facts();
+    facts.caller.uid = 0;
+    let profile = profile("capabilities: {files.read: [$WORK]}");
+    let plan = compile(&profile, &Request::default(), &facts).unwrap();
+    assert_eq!((plan.identity.uid, plan.identity.switch), (1000, true));
+    let idmap = |plan: &Plan| match &mount(plan, "/skill/work").unwrap().source {
+        Source::Host { idmap, .. } => *idmap,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(idmap(&plan), None, "the files are the command's own");
+
+    facts.work_owner = (0, 0);
+    facts.paths.insert(
+        "/skill/work".into(),
+        Ok(found("/skill/work", Kind::Directory, 0)),
+    );
+    let plan = compile(&profile, &Request::default(), &facts).unwrap();
+    assert_eq!(plan.identity.uid, SANDBOX_UID);
+    assert_eq!(idmap(&plan), Some((0, 0)));
+}
+
+#[test]
+fn files_that_the_host_acts_upon_stay_read_only_in_a_writable_tree() {
+    let mut facts = facts();
+    let config = "/skill/work/.git/config";
+    facts
+        .plantable
+        .insert("/skill/work".into(), vec![found(config, Kind::File, 1000)]);
+    let text = "capabilities: {files.write: [$WORK]}";
+    let plan = compile(&profile(text), &Request::default(), &facts).unwrap();
+    assert!(!mount(&plan, config).unwrap().write);
+    assert!(
+        mount(&plan, "/skill/work/.git").unwrap().write,
+        "pinned against renaming"
+    );
+
+    facts
+        .paths
+        .insert(config.into(), Ok(found(config, Kind::File, 1000)));
+    let text = "capabilities: {files.write: [$WORK, $WORK/.git/config]}";
+    let plan = compile(&profile(text), &Request::default(), &facts).unwrap();
+    assert!(
+        mount(&plan, config).is_none_or(|mount| mount.write),
+        "declared by name"
+    );
+}
+
+#[test]
+fn links_are_made_again_where_they_lie() {
+    let mut facts = facts();
+    let mut tool = found("/usr/bin/env", Kind::File, 0);
+    tool.links.push(Link {
+        at: "/opt/tool".into(),
+        target: "/usr/bin/env".into(),
+    });
+    facts.paths.insert("/opt/tool".into(), Ok(tool));
+    let profile = profile("capabilities: {shell.exec: [/opt/tool]}");
+    let plan = compile(&profile, &Request::default(), &facts).unwrap();
+    assert_eq!(
+        plan.root.get(Path::new("/opt/tool")),
+        Some(&Entry::Symlink {
+            target: "/usr/bin/env".into()
+        })
+    );
+}
+
+#[test]
+fn what_waits_for_the_broker_is_refused_with_its_line() {
+    for (text, what) in [
+        (
+            "capabilities: {net.outbound: ['https://api.github.com']}",
+            "net.outbound by name",
+        ),
+        (
+            "capabilities: {secrets.use: {gh: {to: api.github.com, env: TOKEN}}}",
+            "the secret",
+        ),
+        ("capabilities: {net.listen: [8080]}", "net.listen"),
+    ] {
+        let error = compile(&profile(text), &Request::default(), &facts()).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains(what) && message.contains("test.yaml:2"),
+            "{message}"
+        );
+        assert_eq!(error.exit_status(), 125);
+    }
+}
+
+#[test]
+fn a_missing_path_is_an_error_unless_it_is_optional() {
+    let mut facts = facts();
+    facts
+        .paths
+        .insert("/srv/x".into(), Err(Fault::Missing("/srv".into())));
+    let required = profile("capabilities: {files.read: [/srv/x]}");
+    let error = compile(&required, &Request::default(), &facts).unwrap_err();
+    assert!(error.to_string().contains("/srv does not exist"), "{error}");
+    let optional = profile("capabilities: {files.read: [-/srv/x]}");
+    compile(&optional, &Request::default(), &facts).unwrap();
+}
+
+#[test]
+fn without_landlock_nothing_runs() {
+    let mut facts = facts();
+    facts.kernel.landlock_abi = 0;
+    let error = compile(&profile(""), &Request::default(), &facts).unwrap_err();
+    assert!(error.to_string().contains("Landlock"), "{error}");
+}
+
+#[test]
+fn an_older_landlock_is_used_as_far_as_it_goes_and_said_to_be_less() {
+    let mut facts = facts();
+    facts.kernel.landlock_abi = 2;
+    let plan = compile(
+        &profile("capabilities: {files.write: [$WORK]}"),
+        &Request::default(),
+        &facts,
+    )
+    .unwrap();
+    assert_eq!(plan.landlock.handled_fs, landlock::handled_fs(2));
+    assert_eq!(plan.landlock.scoped, 0);
+    assert!(
+        plan.landlock
+            .paths
+            .iter()
+            .all(|rule| rule.access & !plan.landlock.handled_fs == 0)
+    );
+    assert!(plan.degraded.iter().any(|less| less.layer == "landlock"));
+}
+
+#[test]
+fn limits_go_to_the_control_group_or_to_their_stated_stand_in() {
+    let text = "limits: {memory: 64M, pids: 5, cpu: 1.5, files: 9, file-size: 1M}";
+    let plan = plan_of(text);
+    assert_eq!(plan.limits.group, GroupLimits::default());
+    let resource = |number: u32| {
+        plan.limits
+            .resources
+            .iter()
+            .find(|(found, _)| *found == number)
+            .map(|(_, value)| *value)
+    };
+    assert_eq!(resource(libc::RLIMIT_DATA as u32), Some(64 << 20));
+    assert_eq!(resource(libc::RLIMIT_NPROC as u32), Some(7));
+    assert_eq!(resource(libc::RLIMIT_NOFILE as u32), Some(9));
+    assert_eq!(plan.limits.processors, Some(2));
+    assert_eq!(
+        plan.degraded
+            .iter()
+            .filter(|less| less.layer == "cgroup")
+            .count(),
+        4
+    );
+
+    let mut facts = facts();
+    for controller in ["memory", "cpu", "pids", "blkio"] {
+        facts.cgroups.v1.insert(
+            controller.into(),
+            Place {
+                dir: "/sys/fs/cgroup".into(),
+                writable: true,
+            },
+        );
+    }
+    let plan = compile(&profile(text), &Request::default(), &facts).unwrap();
+    assert_eq!(plan.limits.group.memory, Some(64 << 20));
+    assert_eq!(plan.limits.group.pids, Some(5));
+    assert_eq!(plan.limits.processors, None);
+}
+
+#[test]
+fn a_disk_limit_that_nothing_can_hold_is_refused() {
+    let text = "limits: {disk-read: 1M/s}";
+    let error = compile(&profile(text), &Request::default(), &facts()).unwrap_err();
+    assert!(error.to_string().contains("disk-read"), "{error}");
+}
