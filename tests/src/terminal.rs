@@ -62,8 +62,13 @@ impl<'a> Terminal<'a> {
 
     /// Types a line.
     pub fn line(&self, text: &str) {
-        self.tmux(&["send-keys", "-l", text]);
+        self.keys(text);
         self.key("Enter");
+    }
+
+    /// Types a text.
+    pub fn keys(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
     }
 
     /// Presses a key, by tmux's name for it: `C-c`.

@@ -57,10 +57,10 @@ fn git_clones_commits_and_makes_a_worktree_the_same() {
         git rm --quiet tool
         git add --all && git commit --message 'third, from inside'
         git worktree add ../side side
-        (cd ../side && echo more >> numbers && git commit --all --message 'on the side')
+        (cd ../side && echo more > more && git add more && git commit --message 'on the side')
         git worktree list
         git merge side --message merged
-        git stash list && git gc --quiet && git fsck --full
+        git gc --quiet && git fsck --full
         git log --graph --format='%H %an %cI %s' --all
         git status --short --branch
         git show --stat

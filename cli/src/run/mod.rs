@@ -26,7 +26,7 @@ use args::{Args, Explain, Invocation};
 pub const HELP: &str = include_str!("help.txt");
 
 /// What a run may do when no profile is named, beside `base`.
-const DEFAULT_GRANT: &str = "capabilities.files.read=[$WORK]";
+const DEFAULT_GRANT: &str = "capabilities.files.read=[-$WORK]";
 
 /// Where [`DEFAULT_GRANT`] is said to come from.
 const DEFAULT_ORIGIN: &str = "default (no --profile)";

@@ -82,9 +82,10 @@ pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<(), Failure> {
         .map_err(Failure::on(Step::Entry, path))?;
     }
 
+    let own_dev = mount::identity(root).map_err(Failure::of(Step::Root))?.dev;
     for (index, entry) in plan.mounts.iter().enumerate() {
         let taken = prepared.sources.trees.remove(&index);
-        one(root, entry, taken)?;
+        one(root, own_dev, entry, taken)?;
     }
     // Whatever is to be made is made: the root itself is read-only from here on.
     mount::set_attributes_of_one(root, attr::RDONLY | attr::NOEXEC | BASE)
@@ -93,7 +94,12 @@ pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<(), Failure> {
     mount::pivot_to_current_directory().map_err(Failure::of(Step::Pivot))
 }
 
-fn one(root: BorrowedFd<'_>, entry: &Mount, taken: Option<OwnedFd>) -> Result<(), Failure> {
+fn one(
+    root: BorrowedFd<'_>,
+    own_dev: u64,
+    entry: &Mount,
+    taken: Option<OwnedFd>,
+) -> Result<(), Failure> {
     let fail = |step: Step| Failure::on(step, &entry.at);
     let locate = |path: &Path| mount::locate_beneath(root, below(path));
     let target = match locate(&entry.at) {
@@ -157,12 +163,13 @@ fn one(root: BorrowedFd<'_>, entry: &Mount, taken: Option<OwnedFd>) -> Result<()
         // Below another mount of the host the target is found by name: it must be the same thing,
         // or somebody swapped it between the two.
         let place = mount::identity(target.as_fd()).map_err(fail(Step::Mount))?;
-        let shown = mount::identity(tree.as_fd()).map_err(fail(Step::Mount))?;
-        let on_own_tmpfs = mount::identity(root).map_err(fail(Step::Mount))?.dev == place.dev;
-        if !on_own_tmpfs && (place.dev, place.ino) != (shown.dev, shown.ino) {
-            return Err(fail(Step::Changed)(io::Error::from_raw_os_error(
-                libc::ESTALE,
-            )));
+        if place.dev != own_dev {
+            let shown = mount::identity(tree.as_fd()).map_err(fail(Step::Mount))?;
+            if (place.dev, place.ino) != (shown.dev, shown.ino) {
+                return Err(fail(Step::Changed)(io::Error::from_raw_os_error(
+                    libc::ESTALE,
+                )));
+            }
         }
     }
     mount::attach(tree.as_fd(), target.as_fd()).map_err(fail(Step::Mount))

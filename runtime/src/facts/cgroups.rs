@@ -89,7 +89,7 @@ impl Layout {
             } else if !pure {
                 for controller in controllers.split(',') {
                     let dir = below(&mount.join(controller));
-                    if V1_CONTROLLERS.contains(&controller) && dir.join("tasks").exists() {
+                    if V1_CONTROLLERS.contains(&controller) {
                         let writable = probe.writable(&dir);
                         layout
                             .v1

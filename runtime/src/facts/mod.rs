@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use aegis_profile::{PathSpec, Profile, Program, Variable};
+use aegis_profile::{Outbound, PathSpec, Profile, Program, Variable};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -123,6 +123,8 @@ pub struct HostFacts {
     /// Every path that the profile names, by its expanded form.
     #[serde(with = "bytes::path_map")]
     pub paths: BTreeMap<PathBuf, Result<paths::Resolved, paths::Fault>>,
+    /// Those of `/bin`, `/lib` and the like that are links, as on a merged system.
+    pub root_links: Vec<paths::Link>,
     /// Every program that the profile names by a bare name: where `PATH` has it.
     pub programs: BTreeMap<String, Lookup>,
     /// The command.
@@ -245,18 +247,14 @@ pub fn gather(
             }
         }
     }
-    for link in ROOT_LINKS {
-        let path = PathBuf::from(link);
-        if let Ok(resolved) = paths::resolve(&path, &trust)
-            && !resolved.links.is_empty()
-        {
-            found.entry(path).or_insert(Ok(resolved));
-        }
-    }
     found.insert(work.clone(), Ok(here.clone()));
-    for system in ["/usr", "/etc/resolv.conf"] {
+    let system: &[&str] = match capabilities.net_outbound {
+        Outbound::Host(_) => &["/usr", "/etc/resolv.conf"],
+        Outbound::None | Outbound::Named(_) => &["/usr"],
+    };
+    for path in system {
         found
-            .entry(PathBuf::from(system))
+            .entry(PathBuf::from(path))
             .or_insert_with_key(|path| paths::resolve(path, &trust));
     }
     let command = if request.command.is_empty() {
@@ -280,6 +278,7 @@ pub fn gather(
         skill,
         environment,
         paths: found,
+        root_links: root_links(),
         programs,
         command,
         plantable,
@@ -296,6 +295,19 @@ pub fn kernel_facts() -> KernelFacts {
             .is_ok(),
         processors: kernel::process::processors(),
     }
+}
+
+fn root_links() -> Vec<paths::Link> {
+    ROOT_LINKS
+        .into_iter()
+        .filter_map(|at| {
+            let target = rustix::fs::readlink(at, Vec::new()).ok()?;
+            Some(paths::Link {
+                at: at.into(),
+                target: OsString::from_vec(target.into_bytes()).into(),
+            })
+        })
+        .collect()
 }
 
 /// Reading the mask means setting it for a moment; there is one thread.

@@ -142,11 +142,12 @@ pub fn resolve(path: &Path, trust: &Trust) -> Result<Resolved, Fault> {
     match mount::locate(path) {
         Ok(fd) => describe(normal(path), Vec::new(), &fd),
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Walk::new(path)?.run(trust),
-        Err(error) => {
-            // A link further up may hide behind another error; the walk names the component.
-            let _ = error;
-            Walk::new(path)?.run(trust)
+        // No link was met on the way to where it ends.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+            Err(Fault::Missing(normal(path)))
         }
+        // The walk names the component.
+        Err(_) => Walk::new(path)?.run(trust),
     }
 }
 
@@ -342,7 +343,7 @@ mod tests {
         ));
         assert_eq!(
             resolve(&dir.join("x/y"), &trust(&[])).unwrap_err(),
-            Fault::Missing(dir.join("x"))
+            Fault::Missing(dir.join("x/y"))
         );
     }
 }

@@ -10,6 +10,7 @@ pub mod mount;
 pub mod namespaces;
 pub mod network;
 pub mod notify;
+pub mod probe;
 pub mod process;
 pub mod socket;
 pub mod terminal;

@@ -1,13 +1,605 @@
-//! The plan for a person.
+//! The plan for a person: what may be done, which line of which profile says so, which layer of the
+//! kernel holds it, and what this host lacks. The same plan gives the same text.
+//!
+//! On the left stands the line that grants, on the right what it grants. Lines of built-in profiles
+//! are taken together, since nobody looks for one of a hundred programs there; a profile's own are
+//! not. `Plan::to_json` has everything, ungrouped.
 
-use super::Plan;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
-/// The plan, as text.
-pub fn text(plan: &Plan, _colour: bool) -> String {
-    plan.to_json()
+use aegis_profile::{Outbound, Profile};
+
+use super::{Grant, GrantKind, Memfd, Network, Plan, Source, devices};
+use crate::seccomp::{self, Action, SyscallRule};
+use crate::supervise::report;
+
+/// Columns of the page.
+const WIDTH: usize = 96;
+
+/// Columns that the left side takes at most; what is longer has a line for itself.
+const GUTTER: usize = 30;
+
+/// Variables that every sandbox has.
+const OWN_VARIABLES: [&str; 5] = ["HOME", "LOGNAME", "PATH", "TMPDIR", "USER"];
+
+/// The plan as text.
+pub fn text(plan: &Plan, colour: bool) -> String {
+    page(plan, None, colour)
 }
 
-/// The plan, as text, with the lines of the profile.
-pub fn with_origins(plan: &Plan, _profile: &aegis_profile::Profile, colour: bool) -> String {
-    text(plan, colour)
+/// The plan as text, with the lines of `profile` for limits, variables, devices and system calls
+/// too, which the plan itself does not keep.
+pub fn with_origins(plan: &Plan, profile: &Profile, colour: bool) -> String {
+    page(plan, Some(profile), colour)
+}
+
+fn page(plan: &Plan, profile: Option<&Profile>, colour: bool) -> String {
+    let mut page = Page {
+        out: String::new(),
+        colour,
+    };
+    page.section("Command", "", &command(plan));
+    page.section(
+        "Read",
+        "read-only mounts; Landlock",
+        &granted(plan, GrantKind::Read),
+    );
+    page.section(
+        "Write",
+        "mounts, nosuid and nodev; Landlock",
+        &writable(plan),
+    );
+    page.section(
+        "Execute",
+        "mounts, noexec elsewhere; Landlock",
+        &executable(plan),
+    );
+    page.section(
+        "Network",
+        "namespace; seccomp; Landlock",
+        &network(plan, profile),
+    );
+    page.section(
+        "Devices",
+        "private /dev; Landlock",
+        &device_nodes(plan, profile),
+    );
+    page.section(
+        "Environment",
+        "all other variables removed",
+        &environment(plan, profile),
+    );
+    page.section("Limits", "", &limits(plan, profile));
+    page.section("System calls", "seccomp", &system_calls(plan, profile));
+    page.section("Identity", "user namespace", &identity(plan));
+    page.section("Layers", "", &layers(plan));
+    page.section(
+        "Missing on this host",
+        "see also `aegis doctor`",
+        &missing(plan),
+    );
+    page.out
+}
+
+/// A line of a section: where it comes from, and words between which it may be broken.
+struct Row {
+    from: String,
+    words: Vec<String>,
+}
+
+impl Row {
+    fn new(from: impl Into<String>, text: &str) -> Self {
+        Self {
+            from: from.into(),
+            words: text.split(' ').map(str::to_owned).collect(),
+        }
+    }
+
+    fn whole(from: impl Into<String>, text: String) -> Self {
+        Self {
+            from: from.into(),
+            words: vec![text],
+        }
+    }
+}
+
+struct Page {
+    out: String,
+    colour: bool,
+}
+
+impl Page {
+    fn paint(&self, code: &str, text: &str) -> String {
+        match self.colour && !text.is_empty() {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
+
+    fn section(&mut self, title: &str, held_by: &str, rows: &[Row]) {
+        if rows.is_empty() {
+            return;
+        }
+        if !self.out.is_empty() {
+            self.out.push('\n');
+        }
+        let title = self.paint("1", title);
+        let _ = match held_by {
+            "" => writeln!(self.out, "{title}"),
+            layer => writeln!(self.out, "{title}  [{layer}]"),
+        };
+        let left = rows
+            .iter()
+            .map(|row| row.from.chars().count())
+            .filter(|length| *length <= GUTTER)
+            .max()
+            .unwrap_or(0);
+        for row in rows {
+            self.row(row, left);
+        }
+    }
+
+    fn row(&mut self, row: &Row, left: usize) {
+        let length = row.from.chars().count();
+        let from = self.paint("36", &row.from);
+        let indent = if left == 0 { 2 } else { left + 4 };
+        let mut line = match length {
+            0 => " ".repeat(indent),
+            _ if length <= left => format!("  {from}{}", " ".repeat(indent - 2 - length)),
+            _ => {
+                let _ = writeln!(self.out, "  {from}");
+                " ".repeat(indent)
+            }
+        };
+        let mut column = indent;
+        for (index, word) in row.words.iter().enumerate() {
+            let wide = word.chars().count();
+            if index > 0 && column + 1 + wide > WIDTH {
+                let _ = writeln!(self.out, "{}", line.trim_end());
+                line = " ".repeat(indent);
+                column = indent;
+            } else if index > 0 {
+                line.push(' ');
+                column += 1;
+            }
+            line.push_str(word);
+            column += wide;
+        }
+        let _ = writeln!(self.out, "{}", line.trim_end());
+    }
+}
+
+/// A name as it can be shown: quoted when it has anything in it that a terminal would act upon.
+fn shown(name: &OsStr) -> String {
+    match name.to_str() {
+        Some(text) if !text.is_empty() && text.chars().all(plain) => text.to_owned(),
+        _ => format!("{name:?}"),
+    }
+}
+
+/// Neither white space, nor quotes, nor what `Debug` escapes: control characters, directions.
+fn plain(c: char) -> bool {
+    !c.is_whitespace() && c != '"' && c != '\\' && c.escape_debug().len() == 1 || c == '\''
+}
+
+fn path(path: &Path) -> String {
+    shown(path.as_os_str())
+}
+
+fn command(plan: &Plan) -> Vec<Row> {
+    let words = plan.argv.iter().map(|word| shown(word)).collect();
+    let mut rows = vec![
+        Row::whole("profile", plan.profile.clone()),
+        Row {
+            from: "command".into(),
+            words,
+        },
+        Row::whole("program", path(&plan.program)),
+        Row::whole("directory", path(&plan.directory)),
+        Row::whole("plan", plan.hash()),
+    ];
+    if !plan.keep_fds.is_empty() {
+        let list: Vec<String> = plan.keep_fds.iter().map(ToString::to_string).collect();
+        rows.push(Row::new(
+            "descriptors",
+            &format!("0 1 2 {}", list.join(" ")),
+        ));
+    }
+    rows
+}
+
+/// `skill.yaml:4:12` without the column; lines of a built-in profile together.
+fn place(from: &str) -> (String, Option<u32>) {
+    let mut parts = from.rsplitn(3, ':');
+    let (column, line, file) = (parts.next(), parts.next(), parts.next());
+    let number = |part: Option<&str>| part.and_then(|text| text.parse::<u32>().ok());
+    match (file, number(line), number(column)) {
+        (Some("--set"), ..) => ("--set".into(), None),
+        (Some(file), Some(line), Some(_)) if file.starts_with("builtin:") => {
+            (file.into(), Some(line))
+        }
+        // Said of the default grant, which is on no line.
+        (Some(file), Some(_), Some(_)) if file.contains(" (") => (file.into(), None),
+        (Some(file), Some(line), Some(_)) => (format!("{file}:{line}"), None),
+        _ => (from.into(), None),
+    }
+}
+
+/// Grants by the place that they come from, in the order in which those were first met.
+fn grouped<'a>(grants: impl Iterator<Item = &'a Grant>) -> Vec<Row> {
+    let mut groups: Vec<(String, BTreeSet<u32>, BTreeSet<&Path>)> = Vec::new();
+    for grant in grants {
+        let (from, line) = place(&grant.from);
+        let index = match groups.iter().position(|(known, ..)| *known == from) {
+            Some(index) => index,
+            None => {
+                groups.push((from, BTreeSet::new(), BTreeSet::new()));
+                groups.len() - 1
+            }
+        };
+        groups[index].1.extend(line);
+        groups[index].2.insert(&grant.path);
+    }
+    let mut rows = Vec::new();
+    for (from, lines, paths) in groups {
+        let mut from = match (lines.first(), lines.last()) {
+            (Some(first), Some(last)) if first == last => format!("{from}:{first}"),
+            (Some(first), Some(last)) => format!("{from}:{first}-{last}"),
+            _ => from,
+        };
+        for words in by_directory(&paths) {
+            rows.push(Row {
+                from: std::mem::take(&mut from),
+                words,
+            });
+        }
+    }
+    rows
+}
+
+/// Three or more files of one directory in one paragraph, each of the others alone.
+fn by_directory(paths: &BTreeSet<&Path>) -> Vec<Vec<String>> {
+    let mut directories: BTreeMap<PathBuf, Vec<&Path>> = BTreeMap::new();
+    for path in paths {
+        let parent = path.parent().unwrap_or(path).to_path_buf();
+        directories.entry(parent).or_default().push(path);
+    }
+    let mut lines = Vec::new();
+    for (directory, members) in directories {
+        if members.len() < 3 || directory.parent().is_none() {
+            lines.extend(members.into_iter().map(|member| vec![path(member)]));
+            continue;
+        }
+        let mut words = vec![format!("{}:", path(&directory))];
+        words.extend(
+            members
+                .iter()
+                .filter_map(|member| member.file_name())
+                .map(shown),
+        );
+        lines.push(words);
+    }
+    lines
+}
+
+fn granted(plan: &Plan, kind: GrantKind) -> Vec<Row> {
+    grouped(plan.grants.iter().filter(|grant| grant.kind == kind))
+}
+
+fn writable(plan: &Plan) -> Vec<Row> {
+    let mut rows = granted(plan, GrantKind::Write);
+    let host = |mount: &super::Mount| matches!(mount.source, Source::Host { .. });
+    let kept: BTreeSet<&Path> = plan
+        .mounts
+        .iter()
+        .filter(|mount| host(mount) && !mount.write)
+        .filter(|mount| {
+            plan.mounts.iter().any(|above| {
+                host(above)
+                    && above.write
+                    && above.at != mount.at
+                    && mount.at.starts_with(&above.at)
+            })
+        })
+        .map(|mount| mount.at.as_path())
+        .collect();
+    let mut from = "kept read-only in there";
+    for words in by_directory(&kept) {
+        rows.push(Row {
+            from: std::mem::take(&mut from).into(),
+            words,
+        });
+    }
+    let mut own: Vec<String> = plan
+        .mounts
+        .iter()
+        .filter(|mount| mount.source == Source::Scratch)
+        .map(|mount| path(&mount.at))
+        .collect();
+    own.push("(private, in memory, gone afterwards)".into());
+    rows.push(Row {
+        from: "every sandbox".into(),
+        words: own,
+    });
+    rows
+}
+
+fn executable(plan: &Plan) -> Vec<Row> {
+    let mut rows = granted(plan, GrantKind::Exec);
+    let memory = match plan.memfd {
+        Memfd::Sysctl => "kept from being executed by vm.memfd_noexec=2",
+        Memfd::Supervised => "kept from being executed: the supervisor seals each",
+        Memfd::Unprotected => "can be executed: this kernel cannot keep them from it",
+    };
+    rows.push(Row::new("memory files", memory));
+    rows
+}
+
+/// The left side for something that the profile may have declared.
+fn origin(origin: Option<&aegis_profile::Origin>) -> String {
+    origin.map_or_else(String::new, |origin| match place(&origin.to_string()) {
+        (file, Some(line)) => format!("{file}:{line}"),
+        (place, None) => place,
+    })
+}
+
+fn network(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
+    if plan.network == Network::None {
+        return vec![Row::new(
+            "every sandbox",
+            "none but a loopback device of its own",
+        )];
+    }
+    let from = match profile.map(|profile| &profile.capabilities.net_outbound) {
+        Some(Outbound::Host(from)) => origin(Some(from)),
+        _ => "net.outbound".into(),
+    };
+    let mut rows = vec![Row::new(
+        from,
+        "the host's network, whole: whatever this host reaches, its own services too",
+    )];
+    if plan.landlock.handled_net == 0 {
+        rows.push(Row::new("", "any TCP port may be listened on"));
+        return rows;
+    }
+    let declared = profile
+        .map(|profile| profile.capabilities.net_listen.as_slice())
+        .unwrap_or_default();
+    for port in &plan.landlock.bind {
+        let from = declared
+            .iter()
+            .find(|item| item.value == *port)
+            .map(|item| &item.origin);
+        rows.push(Row::whole(
+            origin(from),
+            format!("listen on TCP port {port}"),
+        ));
+    }
+    if plan.landlock.bind.is_empty() {
+        rows.push(Row::new("", "no TCP port may be listened on"));
+    }
+    rows
+}
+
+fn device_nodes(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
+    let mut own = Vec::new();
+    let mut rows = Vec::new();
+    let declared = profile
+        .map(|profile| profile.capabilities.devices.as_slice())
+        .unwrap_or_default();
+    for mount in &plan.mounts {
+        match mount.source {
+            Source::Device { .. } if is_own(&mount.at) => own.push(path(&mount.at)),
+            Source::Device { .. } | Source::Pseudoterminals => {
+                let from = declared.iter().find(|item| {
+                    let nodes = devices::nodes(&item.value);
+                    nodes.iter().any(|node| *node == mount.at)
+                        || (nodes.is_empty() && mount.source == Source::Pseudoterminals)
+                });
+                rows.push(Row::whole(
+                    origin(from.map(|item| &item.origin)),
+                    path(&mount.at),
+                ));
+            }
+            _ => {}
+        }
+    }
+    rows.push(Row {
+        from: "every sandbox".into(),
+        words: own,
+    });
+    rows
+}
+
+fn is_own(node: &Path) -> bool {
+    node == Path::new("/dev/tty") || devices::ALWAYS.iter().any(|own| node == Path::new(own))
+}
+
+/// Values that the caller has are not shown: some are secrets, and explanations get pasted.
+fn environment(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut passed: Vec<(String, String)> = Vec::new();
+    for (name, value) in &plan.environment {
+        let text = name.to_string_lossy();
+        let set = profile.and_then(|profile| profile.environment.set.get(&*text));
+        let pass = profile.and_then(|profile| {
+            profile
+                .environment
+                .pass
+                .iter()
+                .find(|item| item.value == text)
+        });
+        let assigned = || format!("{}={}", shown(name), shown(value));
+        match (set, pass) {
+            (Some(set), _) => rows.push(Row::whole(origin(Some(&set.origin)), assigned())),
+            (None, Some(pass)) => {
+                let (file, _) = place(&pass.origin.to_string());
+                passed.push((file, shown(name)));
+            }
+            (None, None) if OWN_VARIABLES.contains(&&*text) => {
+                rows.push(Row::whole("every sandbox", assigned()));
+            }
+            (None, None) => passed.push((String::new(), shown(name))),
+        }
+    }
+    rows.sort_by(|a, b| (a.from == "every sandbox").cmp(&(b.from == "every sandbox")));
+    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (file, name) in passed {
+        files.entry(file).or_default().push(name);
+    }
+    for (file, mut words) in files {
+        words.push("(as the caller has them)".into());
+        rows.push(Row { from: file, words });
+    }
+    rows
+}
+
+fn limits(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
+    let limits = &plan.limits;
+    let group = &limits.group;
+    let resource = |number: libc::__rlimit_resource_t| {
+        limits
+            .resources
+            .iter()
+            .find(|(found, _)| *found == number)
+            .map(|(_, value)| *value)
+    };
+    let either = |group: Option<u64>, fallback: Option<u64>, by: &'static str| match group {
+        Some(value) => Some((value, "control group")),
+        None => fallback.map(|value| (value, by)),
+    };
+    let by = |value: Option<u64>, by: &'static str| value.map(|value| (value, by));
+    let processors = limits.processors.map(|count| count as u64 * 1000);
+    let none = aegis_profile::Limits::default();
+    let declared = profile.map_or(&none, |profile| &profile.limits);
+    let mut rows = Vec::new();
+    for (key, asked, show) in declared.entries() {
+        let held = match key {
+            "time" => by(limits.time, "supervisor"),
+            "memory" => either(
+                group.memory,
+                resource(libc::RLIMIT_DATA),
+                "each process, RLIMIT_DATA",
+            ),
+            "cpu" => either(group.cpu, processors, "processor affinity"),
+            "pids" => either(group.pids, resource(libc::RLIMIT_NPROC), "RLIMIT_NPROC"),
+            "files" => by(resource(libc::RLIMIT_NOFILE), "each process, RLIMIT_NOFILE"),
+            "file-size" => by(resource(libc::RLIMIT_FSIZE), "each file, RLIMIT_FSIZE"),
+            "output" => by(limits.output, "supervisor"),
+            "tmp" => by(Some(limits.tmp), "size of the private tmpfs"),
+            "disk-read" => by(group.disk_read, "control group"),
+            "disk-write" => by(group.disk_write, "control group"),
+            _ => None,
+        };
+        let Some((value, holder)) = held else {
+            continue;
+        };
+        let value = asked.as_ref().map_or(value, |asked| asked.value);
+        let from = match asked {
+            None if key == "tmp" => "default".into(),
+            asked => origin(asked.as_ref().map(|asked| &asked.origin)),
+        };
+        rows.push(Row::whole(
+            from,
+            format!("{key:<10}  {:<8}  {holder}", show(value)),
+        ));
+    }
+    rows.push(Row::whole(
+        "every sandbox",
+        format!("{:<10}  {:<8}  RLIMIT_CORE", "core", "0"),
+    ));
+    rows
+}
+
+fn system_calls(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
+    let spec = plan.syscalls.unattended();
+    // The plan's own filter was made from this, so it can be made.
+    let filter = seccomp::filter_for(&spec).unwrap_or_else(|_| plan.seccomp.clone());
+    let (mut allowed, mut refused, mut narrowed) = (0, 0, Vec::new());
+    for (number, rule) in filter.rules.iter() {
+        match rule {
+            SyscallRule::Action(Action::Allow) => allowed += 1,
+            SyscallRule::Action(_) => refused += 1,
+            SyscallRule::Args(_) => narrowed.extend(filter.arch.name(number)),
+        }
+    }
+    narrowed.sort_unstable();
+    let asked = profile.map(|profile| &profile.syscalls);
+    let base = asked.and_then(|asked| asked.base.as_ref());
+    let name = match spec.base {
+        seccomp::Base::Default => "default",
+        seccomp::Base::Minimal => "minimal",
+        seccomp::Base::Learned => "learned",
+    };
+    let from = base.map_or_else(|| "default".into(), |base| origin(Some(&base.origin)));
+    let mut rows = vec![Row::new(
+        from,
+        &format!(
+            "base `{name}`: {allowed} let through, {} narrowed by argument, {refused} refused, unknown ones ENOSYS",
+            narrowed.len()
+        ),
+    )];
+    let mut named = |verb: &str, list: &[String], declared: &[aegis_profile::Declared<String>]| {
+        for name in list {
+            let from = declared
+                .iter()
+                .find(|item| item.value == *name)
+                .map(|item| &item.origin);
+            rows.push(Row::whole(origin(from), format!("{verb} {name}")));
+        }
+    };
+    named(
+        "allow",
+        &spec.allow,
+        asked
+            .map(|asked| asked.allow.as_slice())
+            .unwrap_or_default(),
+    );
+    named(
+        "deny",
+        &spec.deny,
+        asked.map(|asked| asked.deny.as_slice()).unwrap_or_default(),
+    );
+    rows.push(Row::new("narrowed", &narrowed.join(" ")));
+    rows
+}
+
+fn identity(plan: &Plan) -> Vec<Row> {
+    let identity = &plan.identity;
+    let why = if identity.switch {
+        "not the caller, who is root"
+    } else {
+        "the caller"
+    };
+    vec![
+        Row::whole(
+            "user, group",
+            format!("{} {}  ({why})", identity.uid, identity.gid),
+        ),
+        Row::new(
+            "capabilities",
+            "none, and none to be gained: all five sets empty, no_new_privs, securebits locked",
+        ),
+        Row::whole("host name", plan.hostname.clone()),
+        Row::whole("umask", format!("{:04o}", plan.umask)),
+    ]
+}
+
+fn layers(plan: &Plan) -> Vec<Row> {
+    report::layers(plan)
+        .iter()
+        .map(|layer| Row::new(layer.layer, &layer.state))
+        .collect()
+}
+
+fn missing(plan: &Plan) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for item in &plan.degraded {
+        rows.push(Row::new(item.layer, &item.what));
+        rows.push(Row::new("", &format!("mend: {}", item.mend)));
+    }
+    rows
 }

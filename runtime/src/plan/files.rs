@@ -154,10 +154,8 @@ pub(super) fn lay_out(
     }
     builder.command();
     builder.protect_what_the_host_acts_upon();
-    for link in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
-        if let Some(Ok(found)) = facts.paths.get(Path::new(link)) {
-            builder.links(found);
-        }
+    for link in &facts.root_links {
+        builder.links.insert(link.at.clone(), link.target.clone());
     }
     if network == Network::Host
         && let Some(Ok(found)) = facts.paths.get(Path::new("/etc/resolv.conf"))
@@ -230,6 +228,10 @@ impl Builder<'_> {
                 ));
             }
         };
+        if found.real == Path::new("/") && spec.optional {
+            // `-$WORK` of a run that was started in `/`.
+            return Ok(());
+        }
         if found.real == Path::new("/") || own_place(&found.real) {
             return Err(fail(
                 format!("it leads to {}", found.real.display()),
@@ -440,10 +442,12 @@ impl Builder<'_> {
         for (name, contents) in self.own_files(network) {
             let path = Path::new("/etc").join(name);
             if !self.binds.contains_key(&path) {
-                self.rules.insert(path.clone(), fs::READ_FILE);
                 self.file(&path, contents);
             }
         }
+        // Whatever is in these two directories of the sandbox's own was granted, or made here.
+        self.rules.insert("/etc".into(), fs::READ_FILE);
+        self.rules.insert("/dev".into(), DEVICE);
         self.link("/etc/mtab", "/proc/self/mounts");
     }
 
@@ -552,7 +556,6 @@ impl Builder<'_> {
             }
         }
         for path in nodes {
-            self.rules.insert(path.clone(), DEVICE);
             self.mount_point(&path);
             self.mounts.push(Mount {
                 at: path.clone(),
@@ -665,11 +668,7 @@ impl Builder<'_> {
         Layout {
             root: self.root,
             mounts: self.mounts,
-            rules: self
-                .rules
-                .into_iter()
-                .map(|(path, access)| PathRule { path, access })
-                .collect(),
+            rules: without_redundant(self.rules),
             grants: self.grants,
             directory,
         }
@@ -683,6 +682,24 @@ impl Builder<'_> {
         let mappable = matches!(found.kind, Kind::Directory | Kind::File);
         (self.identity.switch && !system && !own && mappable).then_some((found.uid, found.gid))
     }
+}
+
+/// The rules that add something to those above them: Landlock grants what any directory above does.
+fn without_redundant(rules: BTreeMap<PathBuf, u64>) -> Vec<PathRule> {
+    let above = |path: &Path| {
+        path.ancestors()
+            .skip(1)
+            .filter_map(|dir| rules.get(dir))
+            .fold(0, |all, access| all | access)
+    };
+    rules
+        .iter()
+        .filter(|(path, access)| **access & !above(path) != 0)
+        .map(|(path, access)| PathRule {
+            path: path.clone(),
+            access: *access,
+        })
+        .collect()
 }
 
 /// Places that the sandbox makes itself.

@@ -66,6 +66,7 @@ pub(crate) fn facts() -> HostFacts {
             resolved: found("/usr/bin/true", Kind::File, 0),
             interpreters: Vec::new(),
         },
+        root_links: Vec::new(),
         plantable: BTreeMap::new(),
         devices: BTreeMap::new(),
     }

@@ -243,29 +243,23 @@ impl Watch<'_, '_> {
                 poll_for(self.signals.fd.as_raw_fd()),
                 poll_for(self.listener.as_ref().map_or(-1, |listener| listener.raw())),
             ];
-            fds.extend(
-                self.output
-                    .iter()
-                    .flat_map(|output| output.fds())
-                    .map(poll_for),
-            );
+            if let Some(output) = &self.output {
+                fds.extend(output.waits_for());
+            }
             let timeout = self.deadline.map(|deadline| {
                 deadline
                     .saturating_duration_since(Instant::now())
                     .as_nanos() as u64
             });
-            if process::poll(&mut fds, timeout).map_err(fail)? == 0 {
-                self.time_out();
-                continue;
-            }
-            for fd in &fds[3..] {
-                if fd.revents != 0
-                    && let Some(output) = &mut self.output
-                    && output.pump(fd.fd) == Pumped::Exceeded
-                {
-                    self.cause.get_or_insert(Cause::OutputLimit);
-                    return Ok(self.ended = Some(Change::Killed(libc::SIGKILL)));
-                }
+            process::poll(&mut fds, timeout).map_err(fail)?;
+            // Whatever else there is to do: a command that keeps us busy gains no time by it.
+            self.time_out();
+            if let Some(output) = &mut self.output
+                && output.pump(&fds[3..]) == Pumped::Exceeded
+            {
+                self.cause.get_or_insert(Cause::OutputLimit);
+                self.ended = Some(Change::Killed(libc::SIGKILL));
+                return Ok(());
             }
             if fds[2].revents & libc::POLLIN != 0 {
                 if let Some(listener) = &mut self.listener {

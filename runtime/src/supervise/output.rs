@@ -5,11 +5,17 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use crate::kernel::process::PollFd;
 use crate::kernel::{descriptors, mount};
+
+/// A pipe that polls writable takes this much without blocking (`PIPE_BUF`, `pipe(7)`).
+const ATOMIC: usize = 4096;
 
 struct Relay {
     from: OwnedFd,
     to: RawFd,
+    /// Read, and not yet written.
+    held: Vec<u8>,
 }
 
 /// The relays of a run.
@@ -52,7 +58,11 @@ impl Output {
                 continue;
             }
             let (from, end) = descriptors::pipe()?;
-            output.relays.push(Relay { from, to });
+            output.relays.push(Relay {
+                from,
+                to,
+                held: Vec::new(),
+            });
             output.ends[index] = Some(end);
         }
         Ok(output)
@@ -74,54 +84,110 @@ impl Output {
         self.ends = [None, None];
     }
 
-    /// To be polled for reading.
-    pub fn fds(&self) -> impl Iterator<Item = RawFd> + '_ {
-        self.relays.iter().map(|relay| relay.from.as_raw_fd())
+    /// What to poll: the command's end, or, while something is held, the caller's.
+    pub fn waits_for(&self) -> impl Iterator<Item = PollFd> + '_ {
+        self.relays.iter().map(|relay| PollFd {
+            fd: if relay.held.is_empty() {
+                relay.from.as_raw_fd()
+            } else {
+                relay.to
+            },
+            events: if relay.held.is_empty() {
+                libc::POLLIN
+            } else {
+                libc::POLLOUT
+            },
+            revents: 0,
+        })
     }
 
-    /// Passes on what is there on the relay that reads from `fd`.
-    pub fn pump(&mut self, fd: RawFd) -> Pumped {
-        let mut buffer = [0u8; 65536];
-        let Some(index) = self
-            .relays
-            .iter()
-            .position(|relay| relay.from.as_raw_fd() == fd)
-        else {
-            return Pumped::Fine;
-        };
-        let relay = &self.relays[index];
-        let got = match descriptors::read(relay.from.as_fd(), &mut buffer) {
-            Ok(0) | Err(_) => {
+    /// Goes on with the relays that are ready, without ever blocking on a slow reader.
+    pub fn pump(&mut self, ready: &[PollFd]) -> Pumped {
+        let mut exceeded = false;
+        let mut index = 0;
+        for polled in ready {
+            let Some(relay) = self.relays.get_mut(index) else {
+                break;
+            };
+            let goes_on = polled.revents == 0
+                || if relay.held.is_empty() {
+                    match relay.fill(self.left) {
+                        Filled::Bytes(taken, more) => {
+                            self.left -= taken;
+                            exceeded |= more;
+                            true
+                        }
+                        Filled::End => false,
+                    }
+                } else {
+                    // Where nobody reads any more, the command shall meet the same end of its pipe.
+                    relay.empty(ATOMIC).is_ok()
+                };
+            if goes_on {
+                index += 1;
+            } else {
                 self.relays.remove(index);
-                return Pumped::Fine;
             }
-            Ok(got) => got,
-        };
-        let allowed = (got as u64).min(self.left) as usize;
-        self.left -= allowed as u64;
-        let to = relay.to;
-        let written = match descriptors::borrow(to) {
-            Some(to) => descriptors::write_all(to, &buffer[..allowed]),
-            None => Err(io::Error::from_raw_os_error(libc::EBADF)),
-        };
-        if written.is_err() {
-            // Nobody reads any more: the command shall meet the same end of its pipe.
-            self.relays.remove(index);
         }
-        if allowed < got {
+        if exceeded {
             Pumped::Exceeded
         } else {
             Pumped::Fine
         }
     }
 
-    /// Passes on what is left once everything inside is dead.
+    /// Passes on what is left once everything inside is dead. May wait for a slow reader.
     pub fn drain(&mut self) -> Pumped {
-        while let Some(fd) = self.relays.first().map(|relay| relay.from.as_raw_fd()) {
-            if self.pump(fd) == Pumped::Exceeded {
-                return Pumped::Exceeded;
+        let mut exceeded = false;
+        for relay in &mut self.relays {
+            loop {
+                if relay.empty(usize::MAX).is_err() {
+                    break;
+                }
+                match relay.fill(self.left) {
+                    Filled::Bytes(taken, more) => {
+                        self.left -= taken;
+                        exceeded |= more;
+                    }
+                    Filled::End => break,
+                }
             }
         }
-        Pumped::Fine
+        if exceeded {
+            Pumped::Exceeded
+        } else {
+            Pumped::Fine
+        }
+    }
+}
+
+enum Filled {
+    /// So many were taken; whether there were more than allowed.
+    Bytes(u64, bool),
+    /// The command's end is closed.
+    End,
+}
+
+impl Relay {
+    fn fill(&mut self, allowed: u64) -> Filled {
+        let mut buffer = [0u8; 65536];
+        match descriptors::read(self.from.as_fd(), &mut buffer) {
+            Ok(0) | Err(_) => Filled::End,
+            Ok(got) => {
+                let taken = (got as u64).min(allowed) as usize;
+                self.held.extend_from_slice(&buffer[..taken]);
+                Filled::Bytes(taken as u64, taken < got)
+            }
+        }
+    }
+
+    /// Writes at most `most` bytes of what is held.
+    fn empty(&mut self, most: usize) -> io::Result<()> {
+        let to = descriptors::borrow(self.to)
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+        let count = self.held.len().min(most);
+        descriptors::write_all(to, &self.held[..count])?;
+        self.held.drain(..count);
+        Ok(())
     }
 }

@@ -1,0 +1,153 @@
+//! Children to try things in: what a probe does to itself ends with it.
+//!
+//! [`apart`] is a plain copy of this process, [`inside`] one in new namespaces. Both give back what
+//! the probe found over a socket, and are gone when they return; a child that hangs is killed, and
+//! all that it started with it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::layer::{Finding, Layer, NO_RESULT, Outcome, errno, error};
+use crate::kernel::{namespaces, probe, process, socket};
+use crate::plan::SANDBOX_UID;
+
+/// How long one probe may take. They take milliseconds.
+const PATIENCE: u64 = 5_000_000_000;
+
+/// Runs a probe of `layers` in a child. A layer that it says nothing of has failed.
+pub(super) fn apart(layers: &[Layer], probe: impl FnOnce() -> Vec<Finding>) -> Vec<Finding> {
+    let mut found = try_apart(probe).unwrap_or_default();
+    for layer in layers {
+        if !found.iter().any(|found| found.layer == *layer) {
+            found.push(Finding::new(*layer, Outcome::Fails(NO_RESULT), "probing"));
+        }
+    }
+    found
+}
+
+fn try_apart(probe: impl FnOnce() -> Vec<Finding>) -> io::Result<Vec<Finding>> {
+    let (ours, theirs) = socket::pair()?;
+    let Some(pid) = probe::fork()? else {
+        drop(ours);
+        let _ = process::die_with_parent();
+        finish(&theirs, probe)
+    };
+    drop(theirs);
+    let mut fds = [process::PollFd {
+        fd: ours.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    }];
+    let result = match process::poll(&mut fds, Some(PATIENCE)) {
+        Ok(0) => Err(error(libc::ETIMEDOUT)),
+        Ok(_) => receive(&ours),
+        Err(error) => Err(error),
+    };
+    // It has told all it has to tell.
+    let _ = process::kill(pid, libc::SIGKILL);
+    process::reap(pid)?;
+    result
+}
+
+/// A child's way into its id maps.
+pub(super) struct Door {
+    socket: OwnedFd,
+}
+
+impl Door {
+    /// Becomes the sandbox's user: mapped by the parent where that is root, else by itself.
+    pub fn take_ids(&self) -> io::Result<()> {
+        let (uid, gid) = ids();
+        if uid == 0 {
+            let mut mapped = [0; 4];
+            socket::receive(self.socket.as_fd(), &mut mapped)?;
+            match i32::from_ne_bytes(mapped) {
+                0 => process::become_user(SANDBOX_UID, SANDBOX_UID)?,
+                number => return Err(error(number)),
+            }
+        } else {
+            namespaces::map_own_ids((uid, uid), (gid, gid))?;
+        }
+        process::die_with_parent()
+    }
+}
+
+fn ids() -> (u32, u32) {
+    (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    )
+}
+
+/// As [`apart`], in a new user namespace and those of `flags`, of which it is an owner.
+pub(super) fn inside(
+    layers: &[Layer],
+    flags: i32,
+    probe: impl FnOnce(&Door) -> Vec<Finding>,
+) -> Vec<Finding> {
+    // The child in between has one thread, as clone3 wants it.
+    apart(layers, || {
+        try_inside(flags, probe).unwrap_or_else(|error| {
+            let failed =
+                |layer: &Layer| Finding::new(*layer, Outcome::Fails(errno(&error)), "clone3");
+            layers.iter().map(failed).collect()
+        })
+    })
+}
+
+fn try_inside(flags: i32, probe: impl FnOnce(&Door) -> Vec<Finding>) -> io::Result<Vec<Finding>> {
+    let (ours, theirs) = socket::pair()?;
+    let flags = (flags | libc::CLONE_NEWUSER) as u64;
+    let pid = match namespaces::clone(flags, None)? {
+        namespaces::Side::Child => {
+            drop(ours);
+            let door = Door { socket: theirs };
+            finish(&door.socket, || probe(&door))
+        }
+        namespaces::Side::Parent { pid, .. } => pid,
+    };
+    drop(theirs);
+    if ids().0 == 0 {
+        let identity = (SANDBOX_UID, SANDBOX_UID);
+        let mapped = namespaces::map_ids_of(pid, identity, identity);
+        let number = mapped.map_or_else(|error| errno(&error), |()| 0);
+        socket::send(ours.as_fd(), &number.to_ne_bytes(), &[])?;
+    }
+    let result = receive(&ours);
+    // Killed by its parent, whatever it has become.
+    let _ = process::kill(pid, libc::SIGKILL);
+    process::reap(pid)?;
+    result
+}
+
+/// A fork without a message, for probes that need a second process: its pid.
+pub(super) fn second(act: impl FnOnce() -> bool) -> io::Result<i32> {
+    match probe::fork()? {
+        Some(pid) => Ok(pid),
+        None => {
+            let _ = process::die_with_parent();
+            let good = catch_unwind(AssertUnwindSafe(act)).unwrap_or(false);
+            process::exit_now(i32::from(!good))
+        }
+    }
+}
+
+/// Waits for ever: what a second process does that only has to be there.
+pub(super) fn idle() -> bool {
+    process::poll(&mut [], None).is_ok()
+}
+
+fn finish(socket: &OwnedFd, probe: impl FnOnce() -> Vec<Finding>) -> ! {
+    // Unwinding would go on in a copy of the caller.
+    let found = catch_unwind(AssertUnwindSafe(probe)).unwrap_or_default();
+    let bytes = serde_json::to_vec(&found).unwrap_or_default();
+    let _ = socket::send(socket.as_fd(), &bytes, &[]);
+    process::exit_now(0)
+}
+
+fn receive(socket: &OwnedFd) -> io::Result<Vec<Finding>> {
+    let mut buffer = vec![0; 1 << 16];
+    let (length, _) = socket::receive(socket.as_fd(), &mut buffer)?;
+    serde_json::from_slice(&buffer[..length]).map_err(io::Error::other)
+}

@@ -1,0 +1,337 @@
+//! From what failed, and what is known of the host, to why and what mends it. Pure.
+
+use super::host::{Host, Version};
+use super::layer::{Finding, Layer, NO_RESULT, NOT_HELD, Outcome};
+use super::mend;
+
+/// Why something does not work, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Diagnosis {
+    pub why: String,
+    pub mend: Option<String>,
+}
+
+impl Diagnosis {
+    fn new(why: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            mend: Some(mend.into()),
+        }
+    }
+}
+
+/// The diagnosis of a layer that does not work in full.
+pub(super) fn diagnose(found: &Finding, host: &Host) -> Diagnosis {
+    let errno = match found.outcome {
+        Outcome::Works => 0,
+        Outcome::Partly(errno) | Outcome::Fails(errno) => errno,
+        Outcome::Needs(other) => {
+            return Diagnosis {
+                why: format!("not tried: it needs `{}`", other.name()),
+                mend: None,
+            };
+        }
+    };
+    let mut diagnosis = explain(found, errno, host);
+    if let Outcome::Fails(_) = found.outcome
+        && !is_absence(found.layer, errno)
+    {
+        let error = match errno {
+            NOT_HELD => "accepted by the kernel, and then not held".into(),
+            NO_RESULT => "the probe ended without a result".into(),
+            _ => std::io::Error::from_raw_os_error(errno).to_string(),
+        };
+        let step = format!("{}: {error}", found.note);
+        diagnosis.why = if diagnosis.why.is_empty() {
+            step
+        } else {
+            format!("{} ({step})", diagnosis.why)
+        };
+    }
+    diagnosis
+}
+
+/// A control group that there is no place for was not tried: there is no error of the kernel's.
+fn is_absence(layer: Layer, errno: i32) -> bool {
+    matches!(
+        layer,
+        Layer::Group | Layer::Memory | Layer::Cpu | Layer::Pids | Layer::Io
+    ) && matches!(errno, libc::EACCES | libc::ENOENT)
+}
+
+fn explain(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
+    match found.layer {
+        Layer::Cores => Diagnosis::new(
+            format!(
+                "kernel.core_pattern is `{}`: the kernel gives a dump to that on the host, whatever the limit",
+                found.note
+            ),
+            mend::sysctl("kernel.core_pattern", "core"),
+        ),
+        Layer::Notify if matches!(found.outcome, Outcome::Partly(_)) => {
+            Diagnosis::new("the kernel has no WAIT_KILLABLE", mend::kernel((5, 19)))
+        }
+        Layer::Notify if errno == libc::EBUSY => Diagnosis::new(
+            "another sandbox listens to this process's system calls already",
+            "run Aegis outside of that sandbox",
+        ),
+        Layer::Memfd if errno == libc::ENOENT => {
+            Diagnosis::new("the kernel has no vm.memfd_noexec", mend::kernel((6, 3)))
+        }
+        Layer::Landlock => landlock(found, errno, host),
+        Layer::Idmap => idmap(found, errno, host),
+        Layer::Group | Layer::Memory | Layer::Cpu | Layer::Pids | Layer::Io => {
+            group(found, errno, host)
+        }
+        Layer::ProcessLimit if errno == libc::EAGAIN => Diagnosis::new(
+            "RLIMIT_NPROC counts the processes of this user on the whole host",
+            mend::kernel((5, 14)),
+        ),
+        _ => common(found, errno, host),
+    }
+}
+
+/// The kernel that brought what a layer needs.
+fn since(layer: Layer) -> (u32, u32) {
+    match layer {
+        Layer::Calls => (5, 11),              // close_range with CLOSE_RANGE_CLOEXEC
+        Layer::Pidfd | Layer::User => (5, 3), // clone3
+        Layer::MountCalls => (5, 12),         // mount_setattr
+        Layer::Notify => (5, 0),
+        _ => (4, 6), // the cgroup namespace, the youngest of the rest
+    }
+}
+
+fn common(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
+    let layer = found.layer;
+    let refused = matches!(errno, libc::EPERM | libc::EACCES);
+    match errno {
+        libc::ENOSYS if host.kernel < since(layer) => {
+            Diagnosis::new("the kernel is too old", mend::kernel(since(layer)))
+        }
+        libc::ENOSPC | libc::EUSERS if host.max_user_namespaces == Some(0) => Diagnosis::new(
+            "user.max_user_namespaces is 0",
+            mend::sysctl("user.max_user_namespaces", "15000"),
+        ),
+        libc::ENOSPC | libc::EUSERS => Diagnosis::new(
+            "the limit of namespaces is reached (user.max_*_namespaces), or they are nested 32 deep",
+            mend::sysctl("user.max_user_namespaces", "100000"),
+        ),
+        libc::EINVAL if matches!(layer, Layer::User | Layer::Pid | Layer::Net | Layer::Ipc) => {
+            Diagnosis::new(
+                "the kernel was built without this namespace",
+                format!("use a kernel with CONFIG_{}_NS=y", option(layer)),
+            )
+        }
+        libc::EPERM if layer == Layer::Proc && !host.masked_proc.is_empty() => masked(host),
+        libc::EPERM | libc::EACCES | libc::EINVAL
+            if layer == Layer::Ids && host.uid == 0 && !host.sandbox_id_mapped =>
+        {
+            mapped_root()
+        }
+        _ if refused && host.uid != 0 && host.userns_clone_off && layer == Layer::User => {
+            Diagnosis::new(
+                "kernel.unprivileged_userns_clone is 0",
+                mend::sysctl("kernel.unprivileged_userns_clone", "1"),
+            )
+        }
+        // On Ubuntu 24.04 the namespace is made, and what is done in it is refused.
+        _ if refused && host.uid != 0 && host.apparmor_restricts && layer.of_user_namespace() => {
+            Diagnosis::new(
+                "AppArmor restricts unprivileged user namespaces: kernel.apparmor_restrict_unprivileged_userns is 1",
+                mend::apparmor(host),
+            )
+        }
+        libc::ENOSYS | libc::EPERM | libc::EACCES | libc::EROFS => outer(host, errno),
+        libc::EAGAIN | libc::ENOMEM => Diagnosis::new(
+            "the host is out of processes or memory",
+            "end something, or raise the limit of processes (ulimit -u), and try again",
+        ),
+        NO_RESULT => Diagnosis::new(
+            "something killed the probe: a surrounding sandbox may kill for a system call",
+            "run Aegis outside of it",
+        ),
+        _ => Diagnosis {
+            why: String::new(),
+            mend: None,
+        },
+    }
+}
+
+fn option(layer: Layer) -> &'static str {
+    match layer {
+        Layer::Pid => "PID",
+        Layer::Net => "NET",
+        Layer::Ipc => "IPC",
+        _ => "USER",
+    }
+}
+
+fn mapped_root() -> Diagnosis {
+    Diagnosis::new(
+        "this root is one of a user namespace that lacks the sandbox's id",
+        "run Aegis as an ordinary user, or on the host",
+    )
+}
+
+fn masked(host: &Host) -> Diagnosis {
+    Diagnosis::new(
+        format!(
+            "parts of /proc are covered here ({}), and the kernel lets a user namespace see no more of it",
+            host.masked_proc.join(", ")
+        ),
+        mend::container(
+            host,
+            "--security-opt systempaths=unconfined",
+            "--security-opt unmask=ALL",
+            "procMount: Unmasked",
+        ),
+    )
+}
+
+/// Something around this process refuses.
+fn outer(host: &Host, errno: i32) -> Diagnosis {
+    let Some(name) = &host.container else {
+        return match (host.filtered, errno) {
+            (true, _) => Diagnosis::new(
+                "a seccomp filter is on this process already, and seems to refuse it",
+                "run Aegis outside of that sandbox; for a service of systemd: RestrictNamespaces=no and SystemCallFilter= (empty)",
+            ),
+            (false, libc::ENOSYS) => Diagnosis::new(
+                "the kernel was built without it",
+                "use a kernel of your distribution",
+            ),
+            (false, _) => Diagnosis::new(
+                "no sysctl and no seccomp filter does that: a chroot or a security module (SELinux, AppArmor) may",
+                "run Aegis outside of a chroot; this names a module that refused: sudo dmesg | grep -iE 'denied|avc'",
+            ),
+        };
+    };
+    let by = if host.filtered {
+        "the seccomp filter of "
+    } else {
+        ""
+    };
+    Diagnosis::new(
+        format!("{by}the container ({name}) seems to refuse it"),
+        mend::container(
+            host,
+            "--security-opt seccomp=unconfined --security-opt apparmor=unconfined",
+            "--security-opt seccomp=unconfined --security-opt label=disable",
+            "{seccompProfile: {type: Unconfined}, appArmorProfile: {type: Unconfined}}",
+        ),
+    )
+}
+
+fn landlock(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
+    match (found.outcome, errno) {
+        (Outcome::Partly(_), _) => {
+            // What each ABI brought: landlock(7).
+            let abi = host.landlock_abi;
+            let lacks: Vec<&str> = [
+                (2, "moving files between directories"),
+                (3, "truncation"),
+                (4, "TCP ports"),
+                (5, "device ioctls"),
+                (6, "abstract sockets and signals"),
+            ]
+            .iter()
+            .filter(|(since, _)| abi < *since)
+            .map(|(_, what)| *what)
+            .collect();
+            Diagnosis::new(
+                format!("the kernel has ABI {abi}, without {}", lacks.join(", ")),
+                mend::kernel((6, 12)),
+            )
+        }
+        (_, libc::EOPNOTSUPP) => Diagnosis::new(
+            "Landlock is in the kernel and not switched on",
+            format!(
+                "put this on the kernel's command line (GRUB_CMDLINE_LINUX in /etc/default/grub; sudo update-grub), and boot:\nlsm=landlock,{}",
+                host.lsm
+                    .as_deref()
+                    .unwrap_or("lockdown,yama,integrity,apparmor,bpf")
+            ),
+        ),
+        (_, libc::ENOSYS) if host.kernel < (5, 13) => {
+            Diagnosis::new("the kernel is too old", mend::kernel((5, 13)))
+        }
+        (_, libc::ENOSYS) if host.container.is_none() && !host.filtered => Diagnosis::new(
+            "the kernel was built without Landlock",
+            "use a kernel with CONFIG_SECURITY_LANDLOCK=y",
+        ),
+        _ => common(found, errno, host),
+    }
+}
+
+fn idmap(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
+    match errno {
+        libc::ENOSYS if host.kernel < (5, 12) => {
+            Diagnosis::new("the kernel is too old", mend::kernel((5, 12)))
+        }
+        _ if !host.sandbox_id_mapped => mapped_root(),
+        libc::EINVAL => Diagnosis::new(
+            format!(
+                "the file system of {} has no id-mapped mounts: what only root may read or write there is refused",
+                found.note
+            ),
+            "keep what is granted on ext4, xfs, btrfs (Linux 5.15) or tmpfs (6.3), or let it belong to an ordinary user",
+        ),
+        _ => common(found, errno, host),
+    }
+}
+
+fn group(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
+    let absent = errno == libc::ENOENT;
+    let ordinary = host.uid != 0;
+    match (errno, host.cgroups) {
+        (_, Version::None) => Diagnosis::new(
+            "no control groups are mounted at /sys/fs/cgroup",
+            mend::delegation(host, false),
+        ),
+        (libc::EACCES | libc::EPERM | libc::ENOENT, Version::V1) if ordinary => Diagnosis::new(
+            "the host has cgroup v1, which gives an ordinary user no group",
+            mend::delegation(host, false),
+        ),
+        (libc::ENOENT, Version::V1) if found.layer == Layer::Group => Diagnosis::new(
+            "no cgroup2 tree is mounted beside v1",
+            "sudo mkdir -p /sys/fs/cgroup/unified && sudo mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified",
+        ),
+        (libc::EACCES | libc::EPERM | libc::EROFS | libc::ENOENT, _)
+            if host.container.is_some() =>
+        {
+            Diagnosis::new(
+                "the container may not make control groups",
+                mend::delegation(host, absent),
+            )
+        }
+        (libc::ENOENT, _) if ordinary => Diagnosis::new(
+            "the controller is not delegated to this user",
+            mend::delegation(host, true),
+        ),
+        (libc::ENOENT, _) => Diagnosis::new(
+            "the kernel has no such controller, or it is off",
+            "remove cgroup_disable= from the kernel's command line; for memory on a Raspberry Pi add cgroup_enable=memory",
+        ),
+        (libc::EACCES | libc::EPERM, _) if ordinary => Diagnosis::new(
+            "no control group is delegated to this user",
+            mend::delegation(host, false),
+        ),
+        (libc::EACCES | libc::EPERM | libc::EROFS, _) => Diagnosis::new(
+            "the control groups cannot be written",
+            mend::delegation(host, false),
+        ),
+        (libc::EBUSY, _) => Diagnosis::new(
+            "the group that runs would be made in has processes of its own (cgroups(7), \"no internal processes\")",
+            "systemd-run --scope -p Delegate=yes -- aegis-run ...",
+        ),
+        (libc::ENODEV, _) => Diagnosis::new(
+            "the disk takes no limits",
+            "remove `disk-read` and `disk-write` from the profile's limits, or work on another disk",
+        ),
+        (libc::ENOSYS | libc::EINVAL, _) if host.kernel < (5, 7) => {
+            Diagnosis::new("the kernel has no CLONE_INTO_CGROUP", mend::kernel((5, 7)))
+        }
+        _ => common(found, errno, host),
+    }
+}

@@ -1,0 +1,216 @@
+//! Control groups: each limit set on a group of its own, in the place that a run would use; and the
+//! process limit that stands in for one.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::child;
+use super::host::{Host, Version};
+use super::layer::{Finding, Layer, NOT_HELD, Outcome, errno, error};
+use crate::cgroup::Groups;
+use crate::error::Error;
+use crate::facts::cgroups::Layout;
+use crate::kernel::process::Change;
+use crate::kernel::{namespaces, process};
+use crate::plan::{GroupLimits, Limits};
+
+pub(super) fn probe(host: &Host) -> Vec<Finding> {
+    let layout = &host.layout;
+    let mut all = child::apart(&[Layer::Group], || vec![leaf(layout)]);
+    let limits = [
+        (
+            Layer::Memory,
+            "memory",
+            "memory",
+            GroupLimits {
+                memory: Some(64 << 20),
+                ..Default::default()
+            },
+        ),
+        (
+            Layer::Cpu,
+            "cpu",
+            "cpu",
+            GroupLimits {
+                cpu: Some(500),
+                ..Default::default()
+            },
+        ),
+        (
+            Layer::Pids,
+            "pids",
+            "pids",
+            GroupLimits {
+                pids: Some(16),
+                ..Default::default()
+            },
+        ),
+        (
+            Layer::Io,
+            "blkio",
+            "io",
+            GroupLimits {
+                disk_read: Some(64 << 20),
+                disk_write: Some(64 << 20),
+                disks: disks(),
+                ..Default::default()
+            },
+        ),
+    ];
+    for (layer, v1, v2, limits) in limits {
+        all.extend(child::apart(&[layer], || {
+            vec![limit(layout, layer, v1, v2, limits)]
+        }));
+    }
+    all.extend(child::inside(&[Layer::ProcessLimit], 0, |door| {
+        let result = door.take_ids().and_then(|()| process_limit());
+        vec![Finding::of(
+            Layer::ProcessLimit,
+            "starting processes up to the limit",
+            result,
+        )]
+    }));
+    all
+}
+
+fn group(layout: &Layout, limits: &Limits) -> Result<Groups, Error> {
+    Groups::create(layout, limits, &format!("doctor-{}", std::process::id()))
+}
+
+fn of_error(layer: Layer, error: &Error) -> Finding {
+    match error {
+        Error::Apply {
+            step,
+            cause,
+            subject,
+            ..
+        } => {
+            let place = subject.as_deref().unwrap_or(Path::new("")).display();
+            Finding::new(
+                layer,
+                Outcome::Fails(errno(cause)),
+                format!("{step} {place}"),
+            )
+        }
+        other => Finding::new(layer, Outcome::Fails(libc::EIO), other.to_string()),
+    }
+}
+
+fn leaf(layout: &Layout) -> Finding {
+    let layer = Layer::Group;
+    if !layout.unified.as_ref().is_some_and(|place| place.writable) {
+        let number = layout
+            .unified
+            .as_ref()
+            .map_or(libc::ENOENT, |_| libc::EACCES);
+        return Finding::new(
+            layer,
+            Outcome::Fails(number),
+            "looking for a place on the cgroup2 tree",
+        );
+    }
+    let limits = Limits {
+        unified_group: true,
+        ..Limits::default()
+    };
+    let groups = match group(layout, &limits) {
+        Ok(groups) => groups,
+        Err(error) => return of_error(layer, &error),
+    };
+    let name = format!("/doctor-{}", std::process::id());
+    let born = || {
+        let leaf = groups.leaf()?.ok_or_else(|| error(libc::ENOENT))?;
+        match namespaces::clone(0, Some(leaf.as_fd()))? {
+            namespaces::Side::Child => {
+                let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+                let there = own
+                    .lines()
+                    .any(|line| line.starts_with("0::") && line.ends_with(&name));
+                process::exit_now(i32::from(!there))
+            }
+            namespaces::Side::Parent { pid, .. } => match process::reap(pid)? {
+                Change::Exited(0) => Ok(()),
+                _ => Err(error(NOT_HELD)),
+            },
+        }
+    };
+    Finding::of(layer, "clone3 into a group", born())
+}
+
+fn limit(layout: &Layout, layer: Layer, v1: &str, v2: &str, limits: GroupLimits) -> Finding {
+    let on_v1 = layout.v1.get(v1).is_some_and(|place| place.writable);
+    let unified = layout.unified.as_ref().is_some_and(|place| place.writable);
+    let doing = "looking for a group to make one in";
+    if !on_v1 && !unified {
+        return Finding::new(layer, Outcome::Fails(libc::EACCES), doing);
+    }
+    if !on_v1 && !layout.unified_controllers.contains(v2) {
+        let number = if layout.v1.contains_key(v1) {
+            libc::EACCES
+        } else {
+            libc::ENOENT
+        };
+        return Finding::new(
+            layer,
+            Outcome::Fails(number),
+            format!("looking for the {v2} controller"),
+        );
+    }
+    let tried = layer != Layer::Io || !limits.disks.is_empty();
+    let limits = Limits {
+        group: limits,
+        unified_group: !on_v1,
+        ..Limits::default()
+    };
+    let version = if on_v1 { Version::V1 } else { Version::V2 };
+    match group(layout, &limits) {
+        Ok(_) if tried => Finding::new(layer, Outcome::Works, version.name()),
+        Ok(_) => {
+            let note = format!("{}; not tried: no disk below here and /tmp", version.name());
+            Finding::new(layer, Outcome::Works, note)
+        }
+        Err(error) => of_error(layer, &error),
+    }
+}
+
+/// The disks that the current directory and /tmp lie on. The kernel limits whole disks only.
+fn disks() -> Vec<(u32, u32)> {
+    let mut list: Vec<(u32, u32)> = [".", "/tmp"]
+        .iter()
+        .filter_map(|path| rustix::fs::stat(*path).ok())
+        .map(|stat| (libc::major(stat.st_dev), libc::minor(stat.st_dev)))
+        .filter(|(major, _)| *major != 0)
+        .map(whole_disk)
+        .collect();
+    list.sort_unstable();
+    list.dedup();
+    list
+}
+
+/// The disk that a partition is on; any other device is itself.
+fn whole_disk(device: (u32, u32)) -> (u32, u32) {
+    let dir = format!("/sys/dev/block/{}:{}", device.0, device.1);
+    let disk = || -> Option<(u32, u32)> {
+        let dir = std::fs::canonicalize(dir).ok()?;
+        if !dir.join("partition").exists() {
+            return None;
+        }
+        let text = std::fs::read_to_string(dir.parent()?.join("dev")).ok()?;
+        let (major, minor) = text.trim().split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    disk().unwrap_or(device)
+}
+
+/// With a limit of two, this process and one more: the first start must succeed, whatever else this
+/// user runs on the host, and the second must not.
+fn process_limit() -> std::io::Result<()> {
+    process::set_limit(libc::RLIMIT_NPROC as u32, 2)?;
+    let first = child::second(child::idle)?;
+    let second = child::second(child::idle);
+    let result = super::layer::refused(second, libc::EAGAIN);
+    // Also where the second was started: it ends with this process.
+    process::kill(first, libc::SIGKILL)?;
+    process::reap(first)?;
+    result
+}

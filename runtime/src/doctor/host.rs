@@ -1,0 +1,212 @@
+//! What is known of the host, to tell why a probe failed. A plain value, so that tests can make up
+//! hosts that they do not run on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::facts;
+use crate::facts::cgroups::Layout;
+use crate::plan::SANDBOX_UID;
+
+/// The cgroup interface that the host's controllers are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// Nothing is mounted.
+    None,
+    /// v1, or v1 with a cgroup2 tree beside it.
+    V1,
+    V2,
+}
+
+impl Version {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
+/// The host, as far as a diagnosis needs it.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    /// `uname -r`.
+    pub release: String,
+    /// Its first two numbers.
+    pub kernel: (u32, u32),
+    pub uid: u32,
+    /// Whether the ids of a sandbox started by root exist here.
+    pub sandbox_id_mapped: bool,
+    /// `kernel.apparmor_restrict_unprivileged_userns`.
+    pub apparmor_restricts: bool,
+    /// `kernel.unprivileged_userns_clone` is 0 (Debian's and Arch's patch).
+    pub userns_clone_off: bool,
+    /// `user.max_user_namespaces`.
+    pub max_user_namespaces: Option<u64>,
+    /// The container that this seems to be.
+    pub container: Option<String>,
+    /// A seccomp filter is on this process already.
+    pub filtered: bool,
+    /// Mounts on top of parts of /proc.
+    pub masked_proc: Vec<String>,
+    /// The active security modules, where securityfs tells.
+    pub lsm: Option<String>,
+    pub landlock_abi: u32,
+    pub memfd_noexec: bool,
+    pub core_pattern: String,
+    /// PID 1 is systemd.
+    pub systemd: bool,
+    pub cgroups: Version,
+    pub layout: Layout,
+    /// Where the programs are, for a profile of AppArmor.
+    pub programs: PathBuf,
+}
+
+fn line(path: &str) -> Option<String> {
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_owned())
+}
+
+impl Host {
+    pub fn read() -> Self {
+        let release = rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned();
+        let facts = facts::kernel_facts();
+        let layout = Layout::of_this_process();
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let uid = rustix::process::geteuid().as_raw();
+        let maps = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        Self {
+            kernel: version(&release),
+            release,
+            uid,
+            sandbox_id_mapped: maps_id(&maps, SANDBOX_UID),
+            apparmor_restricts: line("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+                .is_some_and(|value| value != "0"),
+            userns_clone_off: line("/proc/sys/kernel/unprivileged_userns_clone")
+                .is_some_and(|value| value == "0"),
+            max_user_namespaces: line("/proc/sys/user/max_user_namespaces")
+                .and_then(|value| value.parse().ok()),
+            container: container(uid),
+            filtered: status
+                .lines()
+                .find_map(|line| line.strip_prefix("Seccomp:"))
+                .is_some_and(|mode| mode.trim() == "2"),
+            masked_proc: masks(&mounts),
+            lsm: line("/sys/kernel/security/lsm"),
+            landlock_abi: facts.landlock_abi,
+            memfd_noexec: facts.memfd_noexec,
+            core_pattern: line("/proc/sys/kernel/core_pattern").unwrap_or_default(),
+            systemd: Path::new("/run/systemd/system").exists(),
+            cgroups: if !layout.v1.is_empty() {
+                Version::V1
+            } else if layout.unified.is_some() {
+                Version::V2
+            } else {
+                Version::None
+            },
+            layout,
+            programs: std::env::current_exe()
+                .ok()
+                .and_then(|path| path.parent().map(Path::to_path_buf))
+                .unwrap_or_else(|| "/usr/bin".into()),
+        }
+    }
+}
+
+/// The first two numbers of a release.
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Whether a `uid_map` has an id among those inside.
+fn maps_id(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let mut fields = line
+            .split_whitespace()
+            .map(|field| field.parse::<u64>().unwrap_or(0));
+        let (inside, _, count) = (fields.next(), fields.next(), fields.next());
+        let start = inside.unwrap_or(0);
+        (start..start + count.unwrap_or(0)).contains(&u64::from(id))
+    })
+}
+
+/// Mount points below /proc, of a `mountinfo`. A file system of the kernel's own that systemd
+/// mounts there hides nothing.
+fn masks(mountinfo: &str) -> Vec<String> {
+    mountinfo
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .filter(|at| at.starts_with("/proc/") && *at != "/proc/sys/fs/binfmt_misc")
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The marks that container engines leave; they are hints, for a diagnosis only.
+fn container(uid: u32) -> Option<String> {
+    if Path::new("/.dockerenv").exists() {
+        return Some("Docker".into());
+    }
+    if Path::new("/run/.containerenv").exists() {
+        return Some("Podman".into());
+    }
+    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+        return Some("Kubernetes".into());
+    }
+    let named = line("/run/systemd/container")
+        .or_else(|| std::env::var("container").ok())
+        .filter(|name| !name.is_empty());
+    if named.is_some() {
+        return named;
+    }
+    // The host's root may read it; one without CAP_SYS_PTRACE, or of another user namespace, not.
+    let shut = uid == 0 && fs::read("/proc/1/environ").is_err();
+    shut.then(|| "a container".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_of_distributions_have_two_numbers_first() {
+        for (release, wanted) in [
+            ("6.18.44-fc-v595", (6, 18)),
+            ("5.14.0-427.el9.x86_64", (5, 14)),
+            ("6.8.0-31-generic", (6, 8)),
+            ("7.0-rc1", (7, 0)),
+            ("odd", (0, 0)),
+        ] {
+            assert_eq!(version(release), wanted, "{release}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_mapped_when_a_range_holds_it() {
+        assert!(maps_id("         0          0 4294967295\n", SANDBOX_UID));
+        assert!(!maps_id("0 1000 1\n1 100000 65536\n", SANDBOX_UID));
+        assert!(maps_id("0 1000 1\n1 100000 65536\n", 65536));
+        assert!(!maps_id("", 0));
+    }
+
+    #[test]
+    fn a_container_masks_parts_of_proc_and_a_plain_host_none() {
+        let docker = "\
+600 590 0:60 / /proc rw,nosuid - proc proc rw
+601 600 0:60 /sys /proc/sys ro,nosuid - proc proc rw
+602 600 0:61 / /proc/kcore rw - tmpfs tmpfs rw\n";
+        assert_eq!(masks(docker), ["/proc/sys", "/proc/kcore"]);
+        let host = "\
+22 1 0:21 / /proc rw - proc proc rw
+30 22 0:30 / /proc/sys/fs/binfmt_misc rw - autofs systemd-1 rw\n";
+        assert!(masks(host).is_empty());
+    }
+}

@@ -1,0 +1,186 @@
+//! The layers that are probed, and what a probe found.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::Status;
+
+/// The kernel accepted a restriction and did not hold to it.
+pub(super) const NOT_HELD: i32 = libc::EBADE;
+/// The probe ended without a result.
+pub(super) const NO_RESULT: i32 = libc::ECHILD;
+
+macro_rules! layers {
+    ($($layer:ident = $name:literal: $works:literal, else $lost:literal $(, or $stand_in:literal)?;)*) => {
+        /// A layer, in the order of the report.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub(super) enum Layer {
+            $($layer,)*
+        }
+
+        impl Layer {
+            #[cfg(test)]
+            pub const ALL: &[Self] = &[$(Self::$layer,)*];
+
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$layer => $name,)* }
+            }
+
+            /// What it does when it works.
+            pub fn works(self) -> &'static str {
+                match self { $(Self::$layer => $works,)* }
+            }
+
+            /// What is lost when it does not.
+            pub fn lost(self) -> &'static str {
+                match self { $(Self::$layer => $lost,)* }
+            }
+
+            /// What stands in for it.
+            pub fn stand_in(self) -> Option<&'static str> {
+                match self { $(Self::$layer => layers!(@option $($stand_in)?),)* }
+            }
+        }
+    };
+    (@option) => { None };
+    (@option $text:literal) => { Some($text) };
+}
+
+layers! {
+    Calls = "system calls": "openat2, close_range, pidfd_open", else "nothing can be started";
+    Pidfd = "pidfd": "a process is signalled and awaited by descriptor", else "nothing can be started";
+    User = "user namespace": "made by clone3", else "nothing can be started";
+    Ids = "id maps": "user and group mapped", else "nothing can be started";
+    Mount = "mount namespace": "own mounts", else "nothing can be started";
+    Pid = "pid namespace": "own processes", else "nothing can be started";
+    Ipc = "ipc namespace": "own System V and POSIX queues", else "nothing can be started";
+    Uts = "uts namespace": "own host name", else "nothing can be started";
+    Cgroup = "cgroup namespace": "own view of control groups", else "nothing can be started";
+    Net = "net namespace": "own network, loopback up", else "no run without the host's network";
+    MountCalls = "mount calls": "fsopen, open_tree, mount_setattr, move_mount", else "nothing can be started";
+    Root = "root": "pivot_root into a fresh tmpfs", else "nothing can be started";
+    Devices = "devices": "host nodes bound and opened", else "nothing can be started";
+    Proc = "proc": "mounted for the own pid namespace", else "nothing can be started";
+    Terminals = "terminals": "own devpts", else "nothing that declares `pty` can be started";
+    Idmap = "id-mapped mounts": "root's files appear as the sandbox's own",
+        else "grants that belong to root cannot be used", or "not on every file system";
+    Landlock = "landlock": "refuses what is not granted",
+        else "nothing can be started", or "an old ABI: some rights are held by other layers alone";
+    Filter = "seccomp": "filters system calls", else "nothing can be started";
+    Notify = "seccomp listener": "asks the supervisor, and waits for it",
+        else "nothing can be started", or "a signal can interrupt a call that the supervisor looks at";
+    Privileges = "privileges": "capabilities dropped, securebits locked, no_new_privs", else "nothing can be started";
+    Memfd = "memfd": "nothing is executed out of memory",
+        else "nothing can be started", or "a program can be executed out of memory";
+    Group = "cgroup of its own": "a run is born into its group on the cgroup2 tree",
+        else "no observing by eBPF", or "runs start in the caller's group: no observing by eBPF";
+    Memory = "limits: memory": "held for the whole run by its control group",
+        else "not held", or "each process apart is held by RLIMIT_DATA";
+    Cpu = "limits: cpu": "held by a control group",
+        else "not held", or "whole processors, by affinity";
+    Pids = "limits: pids": "held by a control group",
+        else "not held", or "RLIMIT_NPROC of the sandbox's user namespace";
+    Io = "limits: disk": "held by a control group", else "a profile with disk limits is refused";
+    ProcessLimit = "process limit": "RLIMIT_NPROC counts the sandbox alone",
+        else "not held", or "where it stands in for a control group, it counts this user's other processes too";
+    Cores = "core dumps": "none leaves the sandbox",
+        else "not held", or "a crash hands the memory of the program to a handler on the host";
+}
+
+impl Layer {
+    /// Whether it is tried inside a user namespace.
+    pub fn in_user_namespace(self) -> bool {
+        (Self::Ids..=Self::Terminals).contains(&self)
+            || matches!(self, Self::Privileges | Self::ProcessLimit)
+    }
+
+    /// Whether a restriction of user namespaces can be what refused it.
+    pub fn of_user_namespace(self) -> bool {
+        self == Self::User || self.in_user_namespace()
+    }
+
+    /// What an outcome means for this layer.
+    pub fn status(self, outcome: Outcome) -> Status {
+        // These have a stand-in even where they do not work at all.
+        let replaced = matches!(
+            self,
+            Self::Idmap | Self::Group | Self::Memory | Self::Cpu | Self::Pids | Self::ProcessLimit
+        );
+        match outcome {
+            Outcome::Works => Status::Ok,
+            Outcome::Partly(_) => Status::Degraded,
+            Outcome::Fails(_) if replaced => Status::Degraded,
+            Outcome::Fails(_) | Outcome::Needs(_) => Status::Missing,
+        }
+    }
+}
+
+/// How a probe ended. The numbers are `errno`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Outcome {
+    Works,
+    Partly(i32),
+    Fails(i32),
+    /// Could not be tried, for want of another layer.
+    Needs(Layer),
+}
+
+/// What a probe found of one layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Finding {
+    pub layer: Layer,
+    pub outcome: Outcome,
+    /// What was being done when it failed; or a detail of what works.
+    pub note: String,
+}
+
+impl Finding {
+    pub fn new(layer: Layer, outcome: Outcome, note: impl Into<String>) -> Self {
+        Self {
+            layer,
+            outcome,
+            note: note.into(),
+        }
+    }
+
+    pub fn works(layer: Layer) -> Self {
+        Self::new(layer, Outcome::Works, "")
+    }
+
+    pub fn needs(layer: Layer, other: Layer) -> Self {
+        Self::new(layer, Outcome::Needs(other), "")
+    }
+
+    /// `doing` something for the layer gave this result.
+    pub fn of(layer: Layer, doing: &str, result: io::Result<()>) -> Self {
+        match result {
+            Ok(()) => Self::works(layer),
+            Err(error) => Self::new(layer, Outcome::Fails(errno(&error)), doing),
+        }
+    }
+}
+
+/// The number of an error. Those that were made in this crate kept only their kind.
+pub(super) fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(match error.kind() {
+        io::ErrorKind::PermissionDenied => libc::EACCES,
+        io::ErrorKind::NotFound => libc::ENOENT,
+        io::ErrorKind::ReadOnlyFilesystem => libc::EROFS,
+        _ => libc::EIO,
+    })
+}
+
+/// An error by number.
+pub(super) fn error(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
+/// What must be refused with `wanted` was.
+pub(super) fn refused<T>(result: io::Result<T>, wanted: i32) -> io::Result<()> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(wanted) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(error(NOT_HELD)),
+    }
+}

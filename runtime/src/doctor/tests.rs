@@ -1,0 +1,292 @@
+//! Made-up hosts for the diagnosis, and this host for the probes.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::diagnose::diagnose;
+use super::host::{Host, Version};
+use super::layer::{Finding, Layer, NO_RESULT, NOT_HELD, Outcome};
+use super::{Check, Report, Status, confine, examine};
+use crate::facts::cgroups::Layout;
+use crate::kernel::{capabilities, descriptors, probe, process};
+
+/// An ordinary user of a systemd host with cgroup v2, where nothing is wrong.
+fn host() -> Host {
+    Host {
+        release: "6.12.0".into(),
+        kernel: (6, 12),
+        uid: 1000,
+        sandbox_id_mapped: true,
+        apparmor_restricts: false,
+        userns_clone_off: false,
+        max_user_namespaces: Some(60000),
+        container: None,
+        filtered: false,
+        masked_proc: Vec::new(),
+        lsm: Some("lockdown,capability,yama,apparmor".into()),
+        landlock_abi: 6,
+        memfd_noexec: true,
+        core_pattern: "core".into(),
+        systemd: true,
+        cgroups: Version::V2,
+        layout: Layout::default(),
+        programs: "/usr/local/bin".into(),
+    }
+}
+
+fn docker() -> Host {
+    Host {
+        container: Some("Docker".into()),
+        filtered: true,
+        masked_proc: vec!["/proc/kcore".into(), "/proc/sys".into()],
+        ..host()
+    }
+}
+
+#[test]
+fn every_known_cause_is_named_with_what_mends_it() {
+    let ubuntu = Host { apparmor_restricts: true, ..host() };
+    let debian = Host { userns_clone_off: true, ..host() };
+    let none = Host { max_user_namespaces: Some(0), ..host() };
+    let old = Host { kernel: (5, 4), ..host() };
+    let root = Host { uid: 0, ..host() };
+    let rootless = Host { uid: 0, sandbox_id_mapped: false, ..host() };
+    let podman = Host { container: Some("Podman".into()), ..docker() };
+    let kubernetes = Host { container: Some("Kubernetes".into()), ..docker() };
+    let hybrid = Host { cgroups: Version::V1, ..host() };
+    let bare = Host { systemd: false, ..host() };
+    let service = Host { filtered: true, ..host() };
+    let abi = |abi| Host { landlock_abi: abi, ..host() };
+    let fails = Outcome::Fails;
+    let partly = Outcome::Partly;
+    let table: &[(&Host, Layer, Outcome, &str, &str)] = &[
+        (&ubuntu, Layer::User, fails(libc::EACCES), "AppArmor", "profile aegis /usr/local/bin/aegis{,-run}"),
+        (&ubuntu, Layer::User, fails(libc::EPERM), "AppArmor", "kernel.apparmor_restrict_unprivileged_userns=0"),
+        (&ubuntu, Layer::Ids, fails(libc::EPERM), "AppArmor", "userns,"),
+        (&ubuntu, Layer::Root, fails(libc::EACCES), "AppArmor", "apparmor_parser -r"),
+        (&debian, Layer::User, fails(libc::EPERM), "unprivileged_userns_clone is 0", "kernel.unprivileged_userns_clone=1"),
+        (&none, Layer::User, fails(libc::ENOSPC), "max_user_namespaces is 0", "user.max_user_namespaces=15000"),
+        (&host(), Layer::User, fails(libc::ENOSPC), "limit of namespaces", "user.max_user_namespaces=100000"),
+        (&host(), Layer::User, fails(libc::EINVAL), "built without", "CONFIG_USER_NS=y"),
+        (&host(), Layer::User, fails(libc::EPERM), "chroot", "dmesg"),
+        (&service, Layer::User, fails(libc::EPERM), "seccomp filter is on this process", "RestrictNamespaces=no"),
+        (&docker(), Layer::User, fails(libc::EPERM), "seccomp filter of the container (Docker)", "docker run --security-opt seccomp=unconfined"),
+        (&docker(), Layer::User, fails(libc::ENOSYS), "seccomp filter of the container (Docker)", "seccomp=unconfined"),
+        (&podman, Layer::User, fails(libc::EPERM), "(Podman)", "podman run"),
+        (&old, Layer::Calls, fails(libc::ENOSYS), "too old", "Linux 5.11"),
+        (&old, Layer::MountCalls, fails(libc::ENOSYS), "too old", "Linux 5.12"),
+        (&docker(), Layer::Proc, fails(libc::EPERM), "/proc/kcore, /proc/sys", "systempaths=unconfined"),
+        (&podman, Layer::Proc, fails(libc::EPERM), "/proc/kcore", "unmask=ALL"),
+        (&kubernetes, Layer::Proc, fails(libc::EPERM), "/proc/kcore", "procMount: Unmasked"),
+        (&rootless, Layer::Ids, fails(libc::EPERM), "lacks the sandbox's id", "ordinary user"),
+        (&root, Layer::Idmap, fails(libc::EINVAL), "no id-mapped mounts", "ext4"),
+        (&host(), Layer::Landlock, fails(libc::EOPNOTSUPP), "not switched on", "lsm=landlock,lockdown,capability,yama,apparmor"),
+        (&old, Layer::Landlock, fails(libc::ENOSYS), "too old", "Linux 5.13"),
+        (&host(), Layer::Landlock, fails(libc::ENOSYS), "built without Landlock", "CONFIG_SECURITY_LANDLOCK"),
+        (&docker(), Layer::Landlock, fails(libc::ENOSYS), "(Docker)", "seccomp=unconfined"),
+        (&abi(2), Layer::Landlock, partly(libc::EINVAL), "ABI 2, without truncation, TCP ports", "Linux 6.12"),
+        (&host(), Layer::Notify, partly(libc::EINVAL), "WAIT_KILLABLE", "Linux 5.19"),
+        (&host(), Layer::Notify, fails(libc::EBUSY), "another sandbox", "outside"),
+        (&host(), Layer::Memfd, partly(libc::ENOENT), "memfd_noexec", "Linux 6.3"),
+        (&host(), Layer::Memory, fails(libc::EACCES), "no control group is delegated", "systemd-run --user --scope -p Delegate=yes"),
+        (&host(), Layer::Io, fails(libc::ENOENT), "controller is not delegated", "Delegate=cpu cpuset io memory pids"),
+        (&bare, Layer::Pids, fails(libc::EACCES), "no control group", "chown -R 1000"),
+        (&hybrid, Layer::Memory, fails(libc::EACCES), "cgroup v1", "sudo aegis-run"),
+        (&docker(), Layer::Memory, fails(libc::EROFS), "container may not", "--privileged"),
+        (&root, Layer::Memory, fails(libc::ENOENT), "no such controller", "cgroup_disable="),
+        (&root, Layer::Group, fails(libc::EBUSY), "no internal processes", "systemd-run --scope"),
+        (&Host { kernel: (5, 4), uid: 0, ..host() }, Layer::Group, fails(libc::EINVAL), "CLONE_INTO_CGROUP", "Linux 5.7"),
+        (&Host { cgroups: Version::None, ..host() }, Layer::Cpu, fails(libc::EACCES), "no control groups are mounted", "mount -t cgroup2"),
+        (&old, Layer::ProcessLimit, fails(libc::EAGAIN), "on the whole host", "Linux 5.14"),
+        (&host(), Layer::Filter, fails(NO_RESULT), "killed the probe", "outside"),
+    ];
+    for (host, layer, outcome, why, mend) in table {
+        let found = Finding::new(*layer, *outcome, "doing so");
+        let diagnosis = diagnose(&found, host);
+        let what = format!("{layer:?} {outcome:?}: {diagnosis:?}");
+        assert!(diagnosis.why.contains(why), "{what}\nlacks {why:?}");
+        let given = diagnosis.mend.as_deref().unwrap_or_default();
+        assert!(given.contains(mend), "{what}\nlacks {mend:?}");
+    }
+}
+
+#[test]
+fn root_is_not_told_of_what_restricts_ordinary_users() {
+    let host = Host { uid: 0, apparmor_restricts: true, userns_clone_off: true, ..host() };
+    let found = Finding::new(Layer::User, Outcome::Fails(libc::EPERM), "clone3");
+    let diagnosis = diagnose(&found, &host);
+    assert!(!diagnosis.why.contains("AppArmor restricts"), "{diagnosis:?}");
+    assert!(!diagnosis.why.contains("unprivileged_userns_clone"), "{diagnosis:?}");
+}
+
+#[test]
+fn whatever_fails_has_a_reason() {
+    for layer in Layer::ALL {
+        for number in (1..134).chain([NOT_HELD, NO_RESULT]) {
+            for host in [host(), docker(), Host { uid: 0, ..host() }] {
+                let found = Finding::new(*layer, Outcome::Fails(number), "doing so");
+                let diagnosis = diagnose(&found, &host);
+                assert!(diagnosis.why.len() > 10, "{layer:?} {number}: {diagnosis:?}");
+                assert!(diagnosis.mend != Some(String::new()), "{layer:?} {number}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_restriction_that_is_not_held_is_never_ok() {
+    for layer in Layer::ALL {
+        assert_ne!(layer.status(Outcome::Fails(NOT_HELD)), Status::Ok);
+        assert_eq!(layer.status(Outcome::Needs(Layer::User)), Status::Missing);
+        let partly = layer.status(Outcome::Fails(NOT_HELD)) == Status::Degraded;
+        assert!(!partly || layer.stand_in().is_some(), "{layer:?}");
+    }
+}
+
+#[test]
+fn a_piped_core_dump_ignores_a_limit_of_zero() {
+    for (pattern, limit, held) in [
+        ("core", 0, true),
+        ("core", 1, true),
+        ("/var/cores/%p", 1 << 20, false),
+        ("|/usr/lib/systemd/systemd-coredump %P", 0, false),
+        ("|/usr/lib/systemd/systemd-coredump %P", 1, true),
+        ("@/run/coredump.socket", 1, false),
+    ] {
+        let works = confine::cores(pattern, limit).outcome == Outcome::Works;
+        assert_eq!(works, held, "{pattern} {limit}");
+    }
+}
+
+#[test]
+fn neighbours_that_fail_for_one_reason_are_explained_once() {
+    let check = |name, status, why: Option<&str>| Check {
+        name,
+        status,
+        what: "what".into(),
+        why: why.map(str::to_owned),
+        mend: why.map(|_| "one\ntwo".into()),
+    };
+    let report = Report {
+        kernel: "6.12.0".into(),
+        user: 1000,
+        checks: vec![
+            check("landlock", Status::Ok, None),
+            check("memory", Status::Degraded, Some("because")),
+            check("disk", Status::Missing, Some("because")),
+        ],
+    };
+    assert!(!report.complete());
+    let wanted = "\
+Linux 6.12.0, user 1000
+  ✓ landlock  what
+  ~ memory    what
+  ✗ disk      what
+      why   because
+      mend  one
+            two
+aegis-run cannot enforce everything for this user: 1 missing, 1 degraded.
+";
+    assert_eq!(report.text(false), wanted);
+    assert!(report.text(true).contains("  \x1b[31m✗\x1b[0m disk "));
+}
+
+/// What a probe left: this process's children, mounts and control groups.
+fn traces() -> (BTreeSet<String>, String, BTreeSet<String>) {
+    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let layout = Layout::of_this_process();
+    let places = layout.v1.values().map(|place| place.dir.clone());
+    let places = places.chain(layout.unified.map(|place| place.dir.join("aegis")));
+    let groups = places
+        .filter_map(|dir| std::fs::read_dir(dir).ok())
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().display().to_string())
+        .filter(|path| path.contains("doctor"))
+        .collect();
+    let children = children.split_whitespace().map(str::to_owned).collect();
+    (children, mounts, groups)
+}
+
+/// Examines in a process of its own, which has one thread and may become another user. Gives the
+/// report's text, the summary of each check, and how long it took.
+fn examined(uid: u32) -> (String, Vec<(String, Status)>, Duration) {
+    let (reader, writer) = descriptors::pipe().unwrap();
+    let pid = match probe::fork().unwrap() {
+        Some(pid) => pid,
+        None => {
+            drop(reader);
+            let before = traces();
+            if uid != 0 {
+                process::become_user(uid, uid).unwrap();
+                // What `login` gives; changing ids took it away.
+                let _ = rustix::process::set_dumpable_behavior(
+                    rustix::process::DumpableBehavior::Dumpable,
+                );
+            }
+            let start = Instant::now();
+            let report = examine();
+            let took = start.elapsed().as_millis();
+            let clean = traces() == before;
+            let value = serde_json::json!([report.text(false), report, took, clean]);
+            let _ = descriptors::write_all(writer.as_fd(), value.to_string().as_bytes());
+            process::exit_now(0)
+        }
+    };
+    drop(writer);
+    let mut bytes = Vec::new();
+    let mut file = std::fs::File::from(reader);
+    std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
+    assert_eq!(process::reap(pid).unwrap(), process::Change::Exited(0));
+    let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(value[3], true, "something was left behind:\n{value:#}");
+    assert_eq!(value[1]["user"], uid);
+    let text = value[0].as_str().unwrap().to_owned();
+    let checks = value[1]["checks"].as_array().unwrap().iter().map(|check| {
+        let status = match check["status"].as_str().unwrap() {
+            "ok" => Status::Ok,
+            "degraded" => Status::Degraded,
+            _ => Status::Missing,
+        };
+        (check["name"].as_str().unwrap().to_owned(), status)
+    });
+    let took = Duration::from_millis(value[2].as_u64().unwrap());
+    println!("{took:?}\n{text}");
+    (text, checks.collect(), took)
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root() && capabilities::last() > 0
+}
+
+#[test]
+fn root_here_can_enforce_everything() {
+    if !is_root() {
+        return;
+    }
+    let (text, checks, took) = examined(0);
+    assert!(checks.iter().all(|(_, status)| *status == Status::Ok), "{text}");
+    assert!(checks.iter().any(|(name, _)| name == "id-mapped mounts"));
+    assert!(text.ends_with("can enforce everything for this user.\n"), "{text}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn an_ordinary_user_lacks_control_groups_alone() {
+    if !is_root() {
+        return;
+    }
+    let (text, checks, took) = examined(20000);
+    let lacking: Vec<&str> = checks
+        .iter()
+        .filter(|(_, status)| *status != Status::Ok)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let wanted = ["cgroup of its own", "limits: memory", "limits: cpu", "limits: pids", "limits: disk"];
+    assert_eq!(lacking, wanted, "{text}");
+    assert!(text.contains("cgroup v1, which gives an ordinary user no group"), "{text}");
+    assert!(!checks.iter().any(|(name, _)| name == "id-mapped mounts"));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}

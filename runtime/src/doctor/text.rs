@@ -1,0 +1,69 @@
+//! The report for people.
+
+use std::fmt::Write;
+
+use super::{Check, Report, Status};
+
+const RESET: &str = "\x1b[0m";
+
+fn mark(status: Status) -> (&'static str, &'static str) {
+    match status {
+        Status::Ok => ("✓", "\x1b[32m"),
+        Status::Degraded => ("~", "\x1b[33m"),
+        Status::Missing => ("✗", "\x1b[31m"),
+    }
+}
+
+pub(super) fn render(report: &Report, colour: bool) -> String {
+    let mut out = String::new();
+    let checks = &report.checks;
+    let width = checks
+        .iter()
+        .map(|check| check.name.len())
+        .max()
+        .unwrap_or(0);
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "Linux {}, user {}", report.kernel, report.user);
+    for (index, check) in checks.iter().enumerate() {
+        let (mark, paint) = mark(check.status);
+        let (paint, reset) = if colour { (paint, RESET) } else { ("", "") };
+        let name = check.name;
+        let _ = writeln!(out, "  {paint}{mark}{reset} {name:width$}  {}", check.what);
+        // Neighbours that fail for one reason are explained once, below the last.
+        if checks
+            .get(index + 1)
+            .is_some_and(|next| reason(next) == reason(check))
+        {
+            continue;
+        }
+        if let Some(why) = &check.why {
+            indented(&mut out, "why", why);
+        }
+        if let Some(mend) = &check.mend {
+            indented(&mut out, "mend", mend);
+        }
+    }
+    let _ = writeln!(out, "{}", summary(checks));
+    out
+}
+
+fn reason(check: &Check) -> (Option<&str>, Option<&str>) {
+    (check.why.as_deref(), check.mend.as_deref())
+}
+
+fn indented(out: &mut String, label: &str, text: &str) {
+    for (index, line) in text.lines().enumerate() {
+        let label = if index == 0 { label } else { "" };
+        let _ = writeln!(out, "      {label:4}  {line}");
+    }
+}
+
+fn summary(checks: &[Check]) -> String {
+    let count = |status: Status| checks.iter().filter(|check| check.status == status).count();
+    match (count(Status::Degraded), count(Status::Missing)) {
+        (0, 0) => "aegis-run can enforce everything for this user.".into(),
+        (degraded, missing) => format!(
+            "aegis-run cannot enforce everything for this user: {missing} missing, {degraded} degraded."
+        ),
+    }
+}

@@ -1,0 +1,224 @@
+//! An interactive shell in a real terminal: job control, the window's size, and who has the terminal
+//! afterwards.
+
+use aegis_tests::terminal::Terminal;
+use aegis_tests::{USERS, User, Workspace, program, repository};
+
+/// A shell in a terminal, as a person has one.
+const OUTER: &str = "PS1='outer> ' exec bash --norc --noprofile -i";
+
+/// What a person types to get the inner shell, without and with Aegis.
+fn inner_shell(workspace: &Workspace, confined: bool) -> String {
+    if confined {
+        under_aegis(workspace, "bash --norc --noprofile -i")
+    } else {
+        "PS1='inner> ' bash --norc --noprofile -i".into()
+    }
+}
+
+fn under_aegis(workspace: &Workspace, command: &str) -> String {
+    let profile =
+        std::fs::read_to_string(repository("tests/profiles/terminal.yaml")).expect("the profile");
+    let profile = workspace.profile(&profile);
+    // Short names, so that no line of the screen wraps.
+    let run = workspace.work().join("run");
+    if !run.exists() {
+        std::os::unix::fs::symlink(program("aegis-run"), &run).expect("a link");
+        std::os::unix::fs::symlink(profile, workspace.work().join("p.yaml")).expect("a link");
+    }
+    format!("./run --profile p.yaml -- {command}")
+}
+
+/// What a screen shows, from the inner shell's first prompt, without the numbers of processes.
+fn transcript(screen: &str) -> String {
+    let start = screen.find("inner>").unwrap_or(0);
+    screen[start..]
+        .lines()
+        .map(|line| match line.strip_prefix("[1] ") {
+            Some(rest) if rest.trim_end().bytes().all(|byte| byte.is_ascii_digit()) => "[1] PID",
+            _ => line.trim_end(),
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn in_both(session: impl Fn(&Terminal<'_>)) {
+    for user in USERS {
+        let [bare, confined] = [false, true].map(|confined| {
+            let workspace = Workspace::new(user);
+            let terminal = Terminal::open(&workspace, OUTER);
+            terminal.prompt("outer>", 1);
+            terminal.line(&inner_shell(&workspace, confined));
+            session(&terminal);
+            transcript(&terminal.screen())
+        });
+        assert_eq!(bare, confined, "bare and confined, as {user:?}");
+    }
+}
+
+#[test]
+fn job_control_of_an_interactive_shell_is_the_same() {
+    in_both(|terminal| {
+        terminal.prompt("inner>", 1);
+        terminal.line("sleep 1000 &");
+        terminal.prompt("inner>", 2);
+        terminal.line("jobs");
+        let screen = terminal.prompt("inner>", 3);
+        assert!(screen.contains("Running"), "{screen}");
+        terminal.line("fg");
+        terminal.wait("sleep in the foreground", |screen| {
+            screen.ends_with("\nsleep 1000")
+        });
+        terminal.key("C-z");
+        let screen = terminal.prompt("inner>", 4);
+        assert!(screen.contains("Stopped"), "{screen}");
+        terminal.line("bg; jobs");
+        terminal.prompt("inner>", 5);
+        terminal.line("fg");
+        terminal.wait("sleep in the foreground again", |screen| {
+            screen.matches("\nsleep 1000").count() == 2
+        });
+        terminal.key("C-c");
+        terminal.prompt("inner>", 6);
+        terminal.line("echo interrupted: $?");
+        let screen = terminal.prompt("inner>", 7);
+        assert!(screen.contains("\ninterrupted: 130\n"), "{screen}");
+        terminal.line("cat | cat");
+        terminal.wait("cat", |screen| screen.ends_with("cat | cat"));
+        terminal.line("through two");
+        terminal.wait("what was typed", |screen| {
+            screen.ends_with("\nthrough two\nthrough two")
+        });
+        terminal.key("C-d");
+        terminal.prompt("inner>", 8);
+        terminal.line("exit 7");
+        terminal.prompt("outer>", 2);
+        terminal.line("echo status $?");
+        let screen = terminal.prompt("outer>", 3);
+        assert!(screen.contains("\nstatus 7\n"), "{screen}");
+        // The outer shell has its terminal back: keys reach it, and it has job control.
+        terminal.line("cat");
+        terminal.wait("cat", |screen| screen.ends_with("outer> cat"));
+        terminal.key("C-z");
+        terminal.prompt("outer>", 4);
+        terminal.line("fg");
+        terminal.wait("cat again", |screen| screen.ends_with("\ncat"));
+        terminal.key("C-c");
+        terminal.prompt("outer>", 5);
+    });
+}
+
+#[test]
+fn ctrl_c_at_the_prompt_drops_the_line_and_not_the_shell() {
+    in_both(|terminal| {
+        terminal.prompt("inner>", 1);
+        terminal.keys("echo never");
+        terminal.wait("what was typed", |screen| {
+            screen.ends_with("inner> echo never")
+        });
+        terminal.key("C-c");
+        terminal.prompt("inner>", 2);
+        terminal.line("echo dropped: $?");
+        let screen = terminal.prompt("inner>", 3);
+        assert!(screen.contains("\ndropped: 130\n"), "{screen}");
+        terminal.key("C-d");
+        terminal.prompt("outer>", 2);
+    });
+}
+
+#[test]
+fn the_windows_size_and_its_changes_reach_the_command() {
+    in_both(|terminal| {
+        terminal.prompt("inner>", 1);
+        terminal.line("stty size");
+        let screen = terminal.prompt("inner>", 2);
+        assert!(screen.contains("\n30 100\n"), "{screen}");
+        // Told by the signal, while a program is in the foreground.
+        terminal.line(
+            "sh -c 'trap \"stty size; exit 3\" WINCH; echo ready; while :; do sleep 0.1; done'",
+        );
+        terminal.wait("a program that waits", |screen| screen.ends_with("\nready"));
+        terminal.resize(120, 40);
+        let screen = terminal.prompt("inner>", 3);
+        assert!(screen.contains("\n40 120\n"), "{screen}");
+        terminal.line("echo $? $COLUMNS x $LINES");
+        let screen = terminal.prompt("inner>", 4);
+        assert!(screen.contains("\n3 120 x 40\n"), "{screen}");
+        terminal.line("exit");
+        terminal.prompt("outer>", 2);
+    });
+}
+
+#[test]
+fn the_outer_shell_stops_and_continues_a_confined_command() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let terminal = Terminal::open(&workspace, OUTER);
+        terminal.prompt("outer>", 1);
+        terminal.line(&under_aegis(&workspace, "cat"));
+        terminal.line("before");
+        terminal.wait("an echo", |screen| screen.ends_with("\nbefore\nbefore"));
+        terminal.key("C-z");
+        let screen = terminal.prompt("outer>", 2);
+        assert!(screen.contains("Stopped"), "as {user:?}: {screen}");
+        terminal.line("fg");
+        terminal.line("after");
+        terminal.wait("an echo after continuing", |screen| {
+            screen.ends_with("\nafter\nafter")
+        });
+        terminal.key("C-d");
+        terminal.prompt("outer>", 3);
+        terminal.line("echo status $?");
+        let screen = terminal.prompt("outer>", 4);
+        assert!(screen.contains("\nstatus 0\n"), "as {user:?}: {screen}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_confined_command_and_the_terminal_is_the_shells_again() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let terminal = Terminal::open(&workspace, OUTER);
+        terminal.prompt("outer>", 1);
+        // A command that leaves the terminal without echo, as a password prompt does.
+        terminal.line(&under_aegis(
+            &workspace,
+            "sh -c 'stty -echo; echo hidden; exec sleep 1000'",
+        ));
+        terminal.wait("the command", |screen| screen.ends_with("\nhidden"));
+        terminal.key("C-c");
+        terminal.prompt("outer>", 2);
+        terminal.line("echo status $?; stty -a < /dev/tty | grep -o -- '[-]*echo '");
+        let screen = terminal.prompt("outer>", 3);
+        assert!(
+            screen.contains("\nstatus 130\necho\n"),
+            "as {user:?}: {screen}"
+        );
+    }
+}
+
+#[test]
+fn a_confined_job_in_the_background_leaves_the_terminal_alone() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let terminal = Terminal::open(&workspace, OUTER);
+        terminal.prompt("outer>", 1);
+        terminal.line(&format!("{} &", under_aegis(&workspace, "sleep 1000")));
+        terminal.prompt("outer>", 2);
+        terminal.line("echo the shell reads");
+        let screen = terminal.prompt("outer>", 3);
+        assert!(
+            screen.contains("\nthe shell reads\n"),
+            "as {user:?}: {screen}"
+        );
+        terminal.line("fg");
+        terminal.wait("the job in the foreground", |screen| {
+            screen
+                .lines()
+                .next_back()
+                .is_some_and(|line| line.starts_with("./run"))
+        });
+        terminal.key("C-c");
+        terminal.prompt("outer>", 4);
+    }
+}
