@@ -75,7 +75,7 @@ pub fn aegis_run() -> Command {
         .arg(
             option(
                 "explain",
-                "Shows the plan and the line behind each grant; starts nothing",
+                "Shows the plan, as `text` or `json`, and starts nothing",
             )
             .value_name("FORMAT")
             .value_parser(["text", "json"])
@@ -114,7 +114,6 @@ pub fn aegis_run() -> Command {
                 .help("The command and its arguments; without it, the profile's `run`")
                 .num_args(0..)
                 .trailing_var_arg(true)
-                .allow_hyphen_values(true)
                 .value_parser(clap::value_parser!(std::ffi::OsString))
                 .value_hint(ValueHint::CommandWithArguments),
         )

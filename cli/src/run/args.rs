@@ -103,7 +103,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
         };
         let value = match takes {
             Takes::Nothing => None,
-            Takes::Value => Some(parser.value().map_err(told)?),
+            Takes::Value => Some(value(&mut parser, &name)?),
             Takes::Perhaps => parser.optional_value(),
         };
         match (*name, value) {
@@ -122,6 +122,21 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
         return Err("--report tells of a run, and --explain starts none; give one of them".into());
     }
     Ok(Invocation::Run(Box::new(args)))
+}
+
+/// A value in the same word, or the next one. That one must not look like an option: what was left
+/// out would take the place of what comes after it.
+fn value(parser: &mut lexopt::Parser, name: &str) -> Result<OsString, String> {
+    if let Some(value) = parser.optional_value() {
+        return Ok(value);
+    }
+    let value = parser.value().map_err(told)?;
+    match value.as_encoded_bytes() {
+        [b'-', _, ..] => Err(format!(
+            "--{name} needs a value; one that begins with a dash is written --{name}=VALUE"
+        )),
+        _ => Ok(value),
+    }
 }
 
 /// lexopt's errors, in the words used here.
@@ -296,7 +311,7 @@ mod tests {
             (&["--quiet=yes", "ls"], "--quiet takes no value"),
             (&["--explain=xml"], "`text` and `json`"),
             (&["--keep-fd", "+3"], "is no descriptor number"),
-            (&["--keep-fd", "-1"], "is no descriptor number"),
+            (&["--keep-fd=-1"], "is no descriptor number"),
             (&["--keep-fd", "99999999999"], "is no descriptor number"),
             (&["--report="], "the name is empty"),
             (&["--explain", "--report", "x"], "give one of them"),

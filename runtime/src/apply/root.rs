@@ -67,7 +67,7 @@ pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<(), Failure> {
     mount::attach(tmpfs.as_fd(), host.as_fd()).map_err(Failure::of(Step::Root))?;
     let root = tmpfs.as_fd();
 
-    for (path, entry) in &plan.root {
+    for (path, entry) in plan.root.iter() {
         let path_name = name(path)?;
         match entry {
             Entry::Directory { mode } => mount::make_directory(root, &path_name, *mode),

@@ -4,11 +4,13 @@
 //! the probe found over a socket, and are gone when they return; a child that hangs is killed, and
 //! all that it started with it.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::layer::{Finding, Layer, NO_RESULT, Outcome, errno, error};
+use crate::kernel::process::Change;
 use crate::kernel::{namespaces, probe, process, socket};
 use crate::plan::SANDBOX_UID;
 
@@ -53,31 +55,36 @@ fn try_apart(probe: impl FnOnce() -> Vec<Finding>) -> io::Result<Vec<Finding>> {
 /// A child's way into its id maps.
 pub(super) struct Door {
     socket: OwnedFd,
+    /// Who started the probe. Inside, before it is mapped, it is nobody.
+    caller: (u32, u32),
+    mapped: Cell<bool>,
 }
 
 impl Door {
     /// Becomes the sandbox's user: mapped by the parent where that is root, else by itself.
     pub fn take_ids(&self) -> io::Result<()> {
-        let (uid, gid) = ids();
+        let (uid, gid) = self.caller;
         if uid == 0 {
-            let mut mapped = [0; 4];
-            socket::receive(self.socket.as_fd(), &mut mapped)?;
-            match i32::from_ne_bytes(mapped) {
-                0 => process::become_user(SANDBOX_UID, SANDBOX_UID)?,
-                number => return Err(error(number)),
-            }
+            self.wait()?;
+            process::become_user(SANDBOX_UID, SANDBOX_UID)?;
         } else {
             namespaces::map_own_ids((uid, uid), (gid, gid))?;
         }
         process::die_with_parent()
     }
-}
 
-fn ids() -> (u32, u32) {
-    (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    )
+    /// Waits for the parent to have written the maps. A socket that is closed with a message in it
+    /// would lose what was sent the other way.
+    fn wait(&self) -> io::Result<()> {
+        let mut number = [0; 4];
+        if self.caller.0 == 0 && !self.mapped.replace(true) {
+            socket::receive(self.socket.as_fd(), &mut number)?;
+        }
+        match i32::from_ne_bytes(number) {
+            0 => Ok(()),
+            number => Err(error(number)),
+        }
+    }
 }
 
 /// As [`apart`], in a new user namespace and those of `flags`, of which it is an owner.
@@ -99,16 +106,28 @@ pub(super) fn inside(
 fn try_inside(flags: i32, probe: impl FnOnce(&Door) -> Vec<Finding>) -> io::Result<Vec<Finding>> {
     let (ours, theirs) = socket::pair()?;
     let flags = (flags | libc::CLONE_NEWUSER) as u64;
+    let caller = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
     let pid = match namespaces::clone(flags, None)? {
         namespaces::Side::Child => {
             drop(ours);
-            let door = Door { socket: theirs };
-            finish(&door.socket, || probe(&door))
+            let door = Door {
+                socket: theirs,
+                caller,
+                mapped: Cell::new(false),
+            };
+            finish(&door.socket, || {
+                let found = probe(&door);
+                let _ = door.wait();
+                found
+            })
         }
         namespaces::Side::Parent { pid, .. } => pid,
     };
     drop(theirs);
-    if ids().0 == 0 {
+    if caller.0 == 0 {
         let identity = (SANDBOX_UID, SANDBOX_UID);
         let mapped = namespaces::map_ids_of(pid, identity, identity);
         let number = mapped.map_or_else(|error| errno(&error), |()| 0);
@@ -121,21 +140,35 @@ fn try_inside(flags: i32, probe: impl FnOnce(&Door) -> Vec<Finding>) -> io::Resu
     result
 }
 
-/// A fork without a message, for probes that need a second process: its pid.
-pub(super) fn second(act: impl FnOnce() -> bool) -> io::Result<i32> {
+/// A fork without a message, for probes that need a second process: its pid. [`ended`] gives the
+/// result.
+pub(super) fn second(act: impl FnOnce() -> io::Result<()>) -> io::Result<i32> {
     match probe::fork()? {
         Some(pid) => Ok(pid),
         None => {
             let _ = process::die_with_parent();
-            let good = catch_unwind(AssertUnwindSafe(act)).unwrap_or(false);
-            process::exit_now(i32::from(!good))
+            let result = catch_unwind(AssertUnwindSafe(act));
+            process::exit_now(match result {
+                Ok(Ok(())) => 0,
+                Ok(Err(error)) => errno(&error),
+                Err(_) => NO_RESULT,
+            })
         }
     }
 }
 
+/// What a second process gave.
+pub(super) fn ended(pid: i32) -> io::Result<()> {
+    match process::reap(pid)? {
+        Change::Exited(0) => Ok(()),
+        Change::Exited(number) => Err(error(number)),
+        _ => Err(error(NO_RESULT)),
+    }
+}
+
 /// Waits for ever: what a second process does that only has to be there.
-pub(super) fn idle() -> bool {
-    process::poll(&mut [], None).is_ok()
+pub(super) fn idle() -> io::Result<()> {
+    process::poll(&mut [], None).map(drop)
 }
 
 fn finish(socket: &OwnedFd, probe: impl FnOnce() -> Vec<Finding>) -> ! {

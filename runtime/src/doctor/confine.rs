@@ -7,7 +7,6 @@ use std::path::Path;
 use super::child;
 use super::host::Host;
 use super::layer::{Finding, Layer, NOT_HELD, Outcome, errno, error, refused};
-use crate::kernel::process::Change;
 use crate::kernel::{
     capabilities, descriptors, landlock, namespaces, notify, probe, process, socket,
 };
@@ -17,7 +16,7 @@ use crate::seccomp::{self, Action, Arch, Filter, Listener, Rules, SyscallRule};
 const LANDLOCK_WANTED: u32 = 6;
 
 /// What a run sets `RLIMIT_CORE` to (`plan/limits.rs`).
-const CORE_LIMIT: u64 = 0;
+const CORE_LIMIT: u64 = crate::plan::CORE_LIMIT;
 
 pub(super) fn probe(host: &Host) -> Vec<Finding> {
     let mut all = child::apart(&[Layer::Landlock], || vec![landlock_probe()]);
@@ -98,11 +97,12 @@ fn seccomp_probe() -> Vec<Finding> {
         return Vec::new();
     };
     let plain = child::second(|| {
-        capabilities::no_new_privileges().is_ok()
-            && seccomp::install(program.as_slice(), Listener::None).is_ok()
-            && rustix::process::getpgid(None).err() == Some(rustix::io::Errno::XDEV)
+        capabilities::no_new_privileges()?;
+        seccomp::install(program.as_slice(), Listener::None)?;
+        let called = rustix::process::getpgid(None).map_err(io::Error::from);
+        refused(called, REFUSED)
     });
-    let plain = plain.and_then(good);
+    let plain = plain.and_then(child::ended);
     let failed = plain.is_err();
     let mut all = vec![Finding::of(Layer::Filter, "installing a filter", plain)];
     if failed {
@@ -122,14 +122,6 @@ fn seccomp_probe() -> Vec<Finding> {
     all
 }
 
-/// Whether a second process ended as it should.
-fn good(pid: i32) -> io::Result<()> {
-    match process::reap(pid)? {
-        Change::Exited(0) => Ok(()),
-        _ => Err(error(NOT_HELD)),
-    }
-}
-
 fn listen(program: &[libc::sock_filter], kind: Listener) -> io::Result<()> {
     let (ours, theirs) = socket::pair()?;
     let caller = child::second(|| {
@@ -143,8 +135,8 @@ fn listen(program: &[libc::sock_filter], kind: Listener) -> io::Result<()> {
         if let Ok(Some(fd)) = installed {
             descriptors::close(fd);
         }
-        told.is_ok()
-            && process::new_session().is_err_and(|error| error.raw_os_error() == Some(ANSWERED))
+        told?;
+        refused(process::new_session(), ANSWERED)
     })?;
     drop(theirs);
     let answer = || -> io::Result<()> {
@@ -165,7 +157,7 @@ fn listen(program: &[libc::sock_filter], kind: Listener) -> io::Result<()> {
     if answered.is_err() {
         let _ = process::kill(caller, libc::SIGKILL);
     }
-    let ended = good(caller);
+    let ended = child::ended(caller);
     answered.and(ended)
 }
 

@@ -27,7 +27,7 @@ pub(super) fn diagnose(found: &Finding, host: &Host) -> Diagnosis {
         Outcome::Partly(errno) | Outcome::Fails(errno) => errno,
         Outcome::Needs(other) => {
             return Diagnosis {
-                why: format!("not tried: it needs `{}`", other.name()),
+                why: format!("needs the layer `{}`", other.name()),
                 mend: None,
             };
         }
@@ -47,6 +47,9 @@ pub(super) fn diagnose(found: &Finding, host: &Host) -> Diagnosis {
         } else {
             format!("{} ({step})", diagnosis.why)
         };
+    }
+    if host.uid == 0 {
+        diagnosis.mend = diagnosis.mend.map(|mend| mend.replace("sudo ", ""));
     }
     diagnosis
 }
@@ -123,6 +126,11 @@ fn common(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
                 format!("use a kernel with CONFIG_{}_NS=y", option(layer)),
             )
         }
+        // The root of the mount namespace that the kernel started with has no parent.
+        libc::EINVAL if layer == Layer::Root => Diagnosis::new(
+            "the root seems to be the initramfs, from which pivot_root cannot go",
+            "mount a root and go there first: switch_root(8)",
+        ),
         libc::EPERM if layer == Layer::Proc && !host.masked_proc.is_empty() => masked(host),
         libc::EPERM | libc::EACCES | libc::EINVAL
             if layer == Layer::Ids && host.uid == 0 && !host.sandbox_id_mapped =>
@@ -201,9 +209,13 @@ fn outer(host: &Host, errno: i32) -> Diagnosis {
                 "the kernel was built without it",
                 "use a kernel of your distribution",
             ),
+            (false, _) if host.chrooted => Diagnosis::new(
+                "this is a chroot, in which the kernel makes no user namespace",
+                "run Aegis outside of it, or enter it by pivot_root (systemd-nspawn does)",
+            ),
             (false, _) => Diagnosis::new(
-                "no sysctl and no seccomp filter does that: a chroot or a security module (SELinux, AppArmor) may",
-                "run Aegis outside of a chroot; this names a module that refused: sudo dmesg | grep -iE 'denied|avc'",
+                "no sysctl and no seccomp filter does that: a security module (SELinux, AppArmor) may, or a chroot",
+                "this names a module that refused: sudo dmesg | grep -iE 'denied|avc'",
             ),
         };
     };

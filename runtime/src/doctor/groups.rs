@@ -180,32 +180,17 @@ fn disks() -> Vec<(u32, u32)> {
         .filter_map(|path| rustix::fs::stat(*path).ok())
         .map(|stat| (libc::major(stat.st_dev), libc::minor(stat.st_dev)))
         .filter(|(major, _)| *major != 0)
-        .map(whole_disk)
+        .map(crate::facts::whole_disk)
         .collect();
     list.sort_unstable();
     list.dedup();
     list
 }
 
-/// The disk that a partition is on; any other device is itself.
-fn whole_disk(device: (u32, u32)) -> (u32, u32) {
-    let dir = format!("/sys/dev/block/{}:{}", device.0, device.1);
-    let disk = || -> Option<(u32, u32)> {
-        let dir = std::fs::canonicalize(dir).ok()?;
-        if !dir.join("partition").exists() {
-            return None;
-        }
-        let text = std::fs::read_to_string(dir.parent()?.join("dev")).ok()?;
-        let (major, minor) = text.trim().split_once(':')?;
-        Some((major.parse().ok()?, minor.parse().ok()?))
-    };
-    disk().unwrap_or(device)
-}
-
 /// With a limit of two, this process and one more: the first start must succeed, whatever else this
 /// user runs on the host, and the second must not.
 fn process_limit() -> std::io::Result<()> {
-    process::set_limit(libc::RLIMIT_NPROC as u32, 2)?;
+    process::set_limit(libc::RLIMIT_NPROC as _, 2)?;
     let first = child::second(child::idle)?;
     let second = child::second(child::idle);
     let result = super::layer::refused(second, libc::EAGAIN);

@@ -46,6 +46,8 @@ pub(super) struct Host {
     pub max_user_namespaces: Option<u64>,
     /// The container that this seems to be.
     pub container: Option<String>,
+    /// In a `chroot(2)`, where the kernel makes no user namespace.
+    pub chrooted: bool,
     /// A seccomp filter is on this process already.
     pub filtered: bool,
     /// Mounts on top of parts of /proc.
@@ -81,6 +83,13 @@ impl Host {
         let uid = rustix::process::geteuid().as_raw();
         let maps = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let masked_proc = masks(&mounts);
+        let filtered = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Seccomp:"))
+            .is_some_and(|mode| mode.trim() == "2");
+        // An image of a container that is booted as a machine has the marks, too.
+        let contained = filtered || !masked_proc.is_empty() || !in_first_pid_namespace();
         Self {
             kernel: version(&release),
             release,
@@ -92,12 +101,10 @@ impl Host {
                 .is_some_and(|value| value == "0"),
             max_user_namespaces: line("/proc/sys/user/max_user_namespaces")
                 .and_then(|value| value.parse().ok()),
-            container: container(uid),
-            filtered: status
-                .lines()
-                .find_map(|line| line.strip_prefix("Seccomp:"))
-                .is_some_and(|mode| mode.trim() == "2"),
-            masked_proc: masks(&mounts),
+            container: contained.then(|| container(uid)).flatten(),
+            chrooted: chrooted(&mounts),
+            filtered,
+            masked_proc,
             lsm: line("/sys/kernel/security/lsm"),
             landlock_abi: facts.landlock_abi,
             memfd_noexec: facts.memfd_noexec,
@@ -148,6 +155,26 @@ fn masks(mountinfo: &str) -> Vec<String> {
         .filter(|at| at.starts_with("/proc/") && *at != "/proc/sys/fs/binfmt_misc")
         .map(str::to_owned)
         .collect()
+}
+
+/// Whether this is the pid namespace that the kernel started with: its inode number is fixed
+/// (`PROC_PID_INIT_INO` of `linux/proc_ns.h`).
+fn in_first_pid_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|name| name == Path::new("pid:[4026531836]"))
+}
+
+/// Whether `/` is not the root of this mount namespace: no mount point, or not process 1's.
+fn chrooted(mountinfo: &str) -> bool {
+    let mounted = mountinfo
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some("/"));
+    let place = |path: &str| {
+        rustix::fs::stat(path)
+            .ok()
+            .map(|stat| (stat.st_dev, stat.st_ino))
+    };
+    let first = place("/proc/1/root/");
+    !mountinfo.is_empty() && (!mounted || (first.is_some() && first != place("/")))
 }
 
 /// The marks that container engines leave; they are hints, for a diagnosis only.
@@ -208,5 +235,6 @@ mod tests {
 22 1 0:21 / /proc rw - proc proc rw
 30 22 0:30 / /proc/sys/fs/binfmt_misc rw - autofs systemd-1 rw\n";
         assert!(masks(host).is_empty());
+        assert!(chrooted(host), "no mount is at /");
     }
 }

@@ -64,7 +64,7 @@ layers! {
     Proc = "proc": "mounted for the own pid namespace", else "nothing can be started";
     Terminals = "terminals": "own devpts", else "nothing that declares `pty` can be started";
     Idmap = "id-mapped mounts": "root's files appear as the sandbox's own",
-        else "grants that belong to root cannot be used", or "not on every file system";
+        else "grants that belong to root cannot be used", or "where they are missing, what only root may read or write cannot be granted";
     Landlock = "landlock": "refuses what is not granted",
         else "nothing can be started", or "an old ABI: some rights are held by other layers alone";
     Filter = "seccomp": "filters system calls", else "nothing can be started";
@@ -89,15 +89,21 @@ layers! {
 }
 
 impl Layer {
-    /// Whether it is tried inside a user namespace.
-    pub fn in_user_namespace(self) -> bool {
-        (Self::Ids..=Self::Terminals).contains(&self)
-            || matches!(self, Self::Privileges | Self::ProcessLimit)
-    }
-
     /// Whether a restriction of user namespaces can be what refused it.
     pub fn of_user_namespace(self) -> bool {
-        self == Self::User || self.in_user_namespace()
+        self == Self::User || self.depends_on(Self::User)
+    }
+
+    /// Whether it is tried by means of another layer, and so fails with it.
+    pub fn depends_on(self, other: Self) -> bool {
+        let mapped = (Self::MountCalls..=Self::Terminals).contains(&self)
+            || matches!(self, Self::Privileges | Self::ProcessLimit);
+        match other {
+            Self::Pidfd => self == Self::Group,
+            Self::User => mapped || (Self::Ids..=Self::Net).contains(&self),
+            Self::Ids => mapped,
+            _ => false,
+        }
     }
 
     /// What an outcome means for this layer.

@@ -85,20 +85,7 @@ pub fn examine() -> Report {
     findings.extend(mounts::probe(&host));
     findings.extend(confine::probe(&host));
     findings.extend(groups::probe(&host));
-    // Where no user namespace can be made, that is the one thing to mend.
-    let without_user = findings
-        .iter()
-        .any(|found| found.layer == Layer::User && matches!(found.outcome, Outcome::Fails(_)));
-    if without_user {
-        for found in &mut findings {
-            if found.layer != Layer::User
-                && found.outcome != Outcome::Works
-                && found.layer.in_user_namespace()
-            {
-                found.outcome = Outcome::Needs(Layer::User);
-            }
-        }
-    }
+    blame(&mut findings, host.uid == 0);
     findings.sort_by_key(|found| found.layer);
     Report {
         kernel: host.release.clone(),
@@ -107,17 +94,36 @@ pub fn examine() -> Report {
     }
 }
 
+/// Where one layer makes others fail, it is the one thing to mend.
+fn blame(findings: &mut [Finding], root: bool) {
+    for cause in [Layer::Pidfd, Layer::User, Layer::Ids] {
+        let fails = |found: &Finding| {
+            found.layer == cause && matches!(found.outcome, Outcome::Fails(_) | Outcome::Needs(_))
+        };
+        if !findings.iter().any(fails) {
+            continue;
+        }
+        for found in findings.iter_mut() {
+            // Root alone tries memfds in a namespace.
+            let depends = found.layer.depends_on(cause)
+                || (root && found.layer == Layer::Memfd && cause != Layer::Pidfd);
+            if depends && matches!(found.outcome, Outcome::Fails(_)) {
+                found.outcome = Outcome::Needs(cause);
+            }
+        }
+    }
+}
+
 fn check(found: &Finding, host: &Host) -> Check {
     let layer = found.layer;
     let status = layer.status(found.outcome);
-    let mut what = match (status, found.outcome) {
-        (Status::Ok, _) => layer.works().to_owned(),
+    let what = match (status, found.outcome) {
+        (Status::Ok, _) if found.note.is_empty() => layer.works().to_owned(),
+        (Status::Ok, _) => format!("{} ({})", layer.works(), found.note),
         (Status::Degraded, _) => layer.stand_in().unwrap_or("only in part").to_owned(),
+        (Status::Missing, Outcome::Needs(_)) => "not tried".to_owned(),
         (Status::Missing, _) => layer.lost().to_owned(),
     };
-    if status == Status::Ok && !found.note.is_empty() {
-        what = format!("{what} ({})", found.note);
-    }
     let diagnosis = (status != Status::Ok).then(|| diagnose::diagnose(found, host));
     let (why, mend) = diagnosis.map_or((None, None), |found| (Some(found.why), found.mend));
     Check {

@@ -60,7 +60,7 @@ fn pidfd() -> io::Result<()> {
     let (pid, pidfd) = match namespaces::clone(0, None)? {
         namespaces::Side::Child => {
             let _ = process::die_with_parent();
-            child::idle();
+            let _ = child::idle();
             process::exit_now(0)
         }
         namespaces::Side::Parent { pid, pidfd } => (pid, pidfd),

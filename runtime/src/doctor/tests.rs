@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::diagnose::diagnose;
@@ -22,6 +23,7 @@ fn host() -> Host {
         userns_clone_off: false,
         max_user_namespaces: Some(60000),
         container: None,
+        chrooted: false,
         filtered: false,
         masked_proc: Vec::new(),
         lsm: Some("lockdown,capability,yama,apparmor".into()),
@@ -46,20 +48,55 @@ fn docker() -> Host {
 
 #[test]
 fn every_known_cause_is_named_with_what_mends_it() {
-    let ubuntu = Host { apparmor_restricts: true, ..host() };
-    let debian = Host { userns_clone_off: true, ..host() };
-    let none = Host { max_user_namespaces: Some(0), ..host() };
-    let old = Host { kernel: (5, 4), ..host() };
+    let ubuntu = Host {
+        apparmor_restricts: true,
+        ..host()
+    };
+    let debian = Host {
+        userns_clone_off: true,
+        ..host()
+    };
+    let none = Host {
+        max_user_namespaces: Some(0),
+        ..host()
+    };
+    let old = Host {
+        kernel: (5, 4),
+        ..host()
+    };
     let root = Host { uid: 0, ..host() };
-    let rootless = Host { uid: 0, sandbox_id_mapped: false, ..host() };
-    let podman = Host { container: Some("Podman".into()), ..docker() };
-    let kubernetes = Host { container: Some("Kubernetes".into()), ..docker() };
-    let hybrid = Host { cgroups: Version::V1, ..host() };
-    let bare = Host { systemd: false, ..host() };
-    let service = Host { filtered: true, ..host() };
-    let abi = |abi| Host { landlock_abi: abi, ..host() };
+    let rootless = Host {
+        uid: 0,
+        sandbox_id_mapped: false,
+        ..host()
+    };
+    let podman = Host {
+        container: Some("Podman".into()),
+        ..docker()
+    };
+    let kubernetes = Host {
+        container: Some("Kubernetes".into()),
+        ..docker()
+    };
+    let hybrid = Host {
+        cgroups: Version::V1,
+        ..host()
+    };
+    let bare = Host {
+        systemd: false,
+        ..host()
+    };
+    let service = Host {
+        filtered: true,
+        ..host()
+    };
+    let abi = |abi| Host {
+        landlock_abi: abi,
+        ..host()
+    };
     let fails = Outcome::Fails;
     let partly = Outcome::Partly;
+    #[rustfmt::skip]
     let table: &[(&Host, Layer, Outcome, &str, &str)] = &[
         (&ubuntu, Layer::User, fails(libc::EACCES), "AppArmor", "profile aegis /usr/local/bin/aegis{,-run}"),
         (&ubuntu, Layer::User, fails(libc::EPERM), "AppArmor", "kernel.apparmor_restrict_unprivileged_userns=0"),
@@ -69,7 +106,9 @@ fn every_known_cause_is_named_with_what_mends_it() {
         (&none, Layer::User, fails(libc::ENOSPC), "max_user_namespaces is 0", "user.max_user_namespaces=15000"),
         (&host(), Layer::User, fails(libc::ENOSPC), "limit of namespaces", "user.max_user_namespaces=100000"),
         (&host(), Layer::User, fails(libc::EINVAL), "built without", "CONFIG_USER_NS=y"),
-        (&host(), Layer::User, fails(libc::EPERM), "chroot", "dmesg"),
+        (&host(), Layer::User, fails(libc::EPERM), "security module", "dmesg"),
+        (&Host { chrooted: true, ..host() }, Layer::User, fails(libc::EPERM), "chroot", "outside"),
+        (&root, Layer::Root, fails(libc::EINVAL), "initramfs", "switch_root"),
         (&service, Layer::User, fails(libc::EPERM), "seccomp filter is on this process", "RestrictNamespaces=no"),
         (&docker(), Layer::User, fails(libc::EPERM), "seccomp filter of the container (Docker)", "docker run --security-opt seccomp=unconfined"),
         (&docker(), Layer::User, fails(libc::ENOSYS), "seccomp filter of the container (Docker)", "seccomp=unconfined"),
@@ -113,11 +152,22 @@ fn every_known_cause_is_named_with_what_mends_it() {
 
 #[test]
 fn root_is_not_told_of_what_restricts_ordinary_users() {
-    let host = Host { uid: 0, apparmor_restricts: true, userns_clone_off: true, ..host() };
+    let host = Host {
+        uid: 0,
+        apparmor_restricts: true,
+        userns_clone_off: true,
+        ..host()
+    };
     let found = Finding::new(Layer::User, Outcome::Fails(libc::EPERM), "clone3");
     let diagnosis = diagnose(&found, &host);
-    assert!(!diagnosis.why.contains("AppArmor restricts"), "{diagnosis:?}");
-    assert!(!diagnosis.why.contains("unprivileged_userns_clone"), "{diagnosis:?}");
+    assert!(
+        !diagnosis.why.contains("AppArmor restricts"),
+        "{diagnosis:?}"
+    );
+    assert!(
+        !diagnosis.why.contains("unprivileged_userns_clone"),
+        "{diagnosis:?}"
+    );
 }
 
 #[test]
@@ -127,7 +177,10 @@ fn whatever_fails_has_a_reason() {
             for host in [host(), docker(), Host { uid: 0, ..host() }] {
                 let found = Finding::new(*layer, Outcome::Fails(number), "doing so");
                 let diagnosis = diagnose(&found, &host);
-                assert!(diagnosis.why.len() > 10, "{layer:?} {number}: {diagnosis:?}");
+                assert!(
+                    diagnosis.why.len() > 10,
+                    "{layer:?} {number}: {diagnosis:?}"
+                );
                 assert!(diagnosis.mend != Some(String::new()), "{layer:?} {number}");
             }
         }
@@ -210,9 +263,13 @@ fn traces() -> (BTreeSet<String>, String, BTreeSet<String>) {
     (children, mounts, groups)
 }
 
+/// The traces of one examination are not to be taken for those of another.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// Examines in a process of its own, which has one thread and may become another user. Gives the
 /// report's text, the summary of each check, and how long it took.
 fn examined(uid: u32) -> (String, Vec<(String, Status)>, Duration) {
+    let _alone = ONE_AT_A_TIME.lock();
     let (reader, writer) = descriptors::pipe().unwrap();
     let pid = match probe::fork().unwrap() {
         Some(pid) => pid,
@@ -267,9 +324,15 @@ fn root_here_can_enforce_everything() {
         return;
     }
     let (text, checks, took) = examined(0);
-    assert!(checks.iter().all(|(_, status)| *status == Status::Ok), "{text}");
+    assert!(
+        checks.iter().all(|(_, status)| *status == Status::Ok),
+        "{text}"
+    );
     assert!(checks.iter().any(|(name, _)| name == "id-mapped mounts"));
-    assert!(text.ends_with("can enforce everything for this user.\n"), "{text}");
+    assert!(
+        text.ends_with("can enforce everything for this user.\n"),
+        "{text}"
+    );
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
@@ -284,9 +347,18 @@ fn an_ordinary_user_lacks_control_groups_alone() {
         .filter(|(_, status)| *status != Status::Ok)
         .map(|(name, _)| name.as_str())
         .collect();
-    let wanted = ["cgroup of its own", "limits: memory", "limits: cpu", "limits: pids", "limits: disk"];
+    let wanted = [
+        "cgroup of its own",
+        "limits: memory",
+        "limits: cpu",
+        "limits: pids",
+        "limits: disk",
+    ];
     assert_eq!(lacking, wanted, "{text}");
-    assert!(text.contains("cgroup v1, which gives an ordinary user no group"), "{text}");
+    assert!(
+        text.contains("cgroup v1, which gives an ordinary user no group"),
+        "{text}"
+    );
     assert!(!checks.iter().any(|(name, _)| name == "id-mapped mounts"));
     assert!(took < Duration::from_secs(1), "{took:?}");
 }

@@ -24,6 +24,8 @@ pub use program::{Lookup, ProgramFacts, look_up};
 /// The `PATH` of a sandbox whose profile says nothing about it: Debian's, for root and users alike.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+const MEMFD_NOEXEC: &str = "/proc/sys/vm/memfd_noexec";
+
 /// Directories that are links into `/usr` on a merged system and are looked up by programs.
 const ROOT_LINKS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 
@@ -76,6 +78,8 @@ pub struct KernelFacts {
     pub last_capability: u8,
     /// Whether `vm.memfd_noexec` exists.
     pub memfd_noexec: bool,
+    /// Whether this caller may write it: the host's root, unless `/proc/sys` is read-only.
+    pub memfd_noexec_writable: bool,
     /// Processors that this process may use.
     pub processors: usize,
 }
@@ -87,6 +91,8 @@ pub struct Caller {
     pub uid: u32,
     /// Effective group id.
     pub gid: u32,
+    /// Root, and not only of a user namespace in which [`crate::plan::SANDBOX_UID`] is unmapped.
+    pub may_become_others: bool,
     /// Its name in `/etc/passwd`, if it has one.
     pub name: Option<String>,
     /// Names of its group and of root's, as `/etc/group` has them.
@@ -95,6 +101,9 @@ pub struct Caller {
     #[serde(with = "bytes::path")]
     pub home: PathBuf,
 }
+
+/// Paths by what was asked for.
+pub type ResolvedPaths = BTreeMap<PathBuf, Result<paths::Resolved, paths::Fault>>;
 
 /// Everything that a plan depends on, beside profile and request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -122,7 +131,10 @@ pub struct HostFacts {
     pub terminal: bool,
     /// Every path that the profile names, by its expanded form.
     #[serde(with = "bytes::path_map")]
-    pub paths: BTreeMap<PathBuf, Result<paths::Resolved, paths::Fault>>,
+    pub paths: ResolvedPaths,
+    /// Whole disks by the devices that the paths lie on, where block traffic is limited.
+    #[serde(skip)]
+    pub disks: BTreeMap<(u32, u32), (u32, u32)>,
     /// Those of `/bin`, `/lib` and the like that are links, as on a merged system.
     pub root_links: Vec<paths::Link>,
     /// Every program that the profile names by a bare name: where `PATH` has it.
@@ -277,6 +289,7 @@ pub fn gather(
         work,
         skill,
         environment,
+        disks: disks(profile, &found),
         paths: found,
         root_links: root_links(),
         programs,
@@ -290,11 +303,61 @@ pub fn gather(
 pub fn kernel_facts() -> KernelFacts {
     KernelFacts {
         landlock_abi: kernel::landlock::abi(),
+        memfd_noexec_writable: rustix::fs::accessat(
+            rustix::fs::CWD,
+            MEMFD_NOEXEC,
+            rustix::fs::Access::WRITE_OK,
+            rustix::fs::AtFlags::EACCESS,
+        )
+        .is_ok(),
         last_capability: kernel::capabilities::last(),
-        memfd_noexec: rustix::fs::access("/proc/sys/vm/memfd_noexec", rustix::fs::Access::EXISTS)
-            .is_ok(),
+        memfd_noexec: rustix::fs::access(MEMFD_NOEXEC, rustix::fs::Access::EXISTS).is_ok(),
         processors: kernel::process::processors(),
     }
+}
+
+/// Whether our user namespace has the id that root's sandboxes run as.
+fn maps_every_id() -> bool {
+    let text = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    text.lines().any(|line| {
+        let mut fields = line
+            .split_ascii_whitespace()
+            .map(|field| field.parse::<u64>().ok());
+        let (Some(Some(inside)), Some(_), Some(Some(count))) =
+            (fields.next(), fields.next(), fields.next())
+        else {
+            return false;
+        };
+        (inside..inside + count).contains(&u64::from(crate::plan::SANDBOX_UID))
+    })
+}
+
+/// The disks that partitions are on: limits on block traffic are set for whole disks.
+fn disks(profile: &Profile, found: &ResolvedPaths) -> BTreeMap<(u32, u32), (u32, u32)> {
+    if profile.limits.disk_read.is_none() && profile.limits.disk_write.is_none() {
+        return BTreeMap::new();
+    }
+    found
+        .values()
+        .flatten()
+        .map(|path| (libc::major(path.dev), libc::minor(path.dev)))
+        .map(|device| (device, whole_disk(device)))
+        .collect()
+}
+
+/// The disk that a partition is on; any other device is itself.
+pub(crate) fn whole_disk(device: (u32, u32)) -> (u32, u32) {
+    let dir = format!("/sys/dev/block/{}:{}", device.0, device.1);
+    let disk = || -> Option<(u32, u32)> {
+        let dir = std::fs::canonicalize(dir).ok()?;
+        if !dir.join("partition").exists() {
+            return None;
+        }
+        let text = std::fs::read_to_string(dir.parent()?.join("dev")).ok()?;
+        let (major, minor) = text.trim().split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    disk().unwrap_or(device)
 }
 
 fn root_links() -> Vec<paths::Link> {
@@ -377,6 +440,7 @@ fn caller(uid: u32, gid: u32) -> Caller {
     Caller {
         uid,
         gid,
+        may_become_others: uid == 0 && maps_every_id(),
         name: user
             .as_deref()
             .and_then(|line| field(line, 0))

@@ -5,22 +5,21 @@
 //! are taken together, since nobody looks for one of a hundred programs there; a profile's own are
 //! not. `Plan::to_json` has everything, ungrouped.
 
+mod grants;
+mod page;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aegis_profile::{Outbound, Profile};
 
 use super::{Grant, GrantKind, Memfd, Network, Plan, Source, devices};
 use crate::seccomp::{self, Action, SyscallRule};
 use crate::supervise::report;
-
-/// Columns of the page.
-const WIDTH: usize = 96;
-
-/// Columns that the left side takes at most; what is longer has a line for itself.
-const GUTTER: usize = 30;
+use grants::{by_directory, grouped, place};
+use page::{Page, Row, path, shown};
 
 /// Variables that every sandbox has.
 const OWN_VARIABLES: [&str; 5] = ["HOME", "LOGNAME", "PATH", "TMPDIR", "USER"];
@@ -84,111 +83,6 @@ fn page(plan: &Plan, profile: Option<&Profile>, colour: bool) -> String {
     page.out
 }
 
-/// A line of a section: where it comes from, and words between which it may be broken.
-struct Row {
-    from: String,
-    words: Vec<String>,
-}
-
-impl Row {
-    fn new(from: impl Into<String>, text: &str) -> Self {
-        Self {
-            from: from.into(),
-            words: text.split(' ').map(str::to_owned).collect(),
-        }
-    }
-
-    fn whole(from: impl Into<String>, text: String) -> Self {
-        Self {
-            from: from.into(),
-            words: vec![text],
-        }
-    }
-}
-
-struct Page {
-    out: String,
-    colour: bool,
-}
-
-impl Page {
-    fn paint(&self, code: &str, text: &str) -> String {
-        match self.colour && !text.is_empty() {
-            true => format!("\x1b[{code}m{text}\x1b[0m"),
-            false => text.to_owned(),
-        }
-    }
-
-    fn section(&mut self, title: &str, held_by: &str, rows: &[Row]) {
-        if rows.is_empty() {
-            return;
-        }
-        if !self.out.is_empty() {
-            self.out.push('\n');
-        }
-        let title = self.paint("1", title);
-        let _ = match held_by {
-            "" => writeln!(self.out, "{title}"),
-            layer => writeln!(self.out, "{title}  [{layer}]"),
-        };
-        let left = rows
-            .iter()
-            .map(|row| row.from.chars().count())
-            .filter(|length| *length <= GUTTER)
-            .max()
-            .unwrap_or(0);
-        for row in rows {
-            self.row(row, left);
-        }
-    }
-
-    fn row(&mut self, row: &Row, left: usize) {
-        let length = row.from.chars().count();
-        let from = self.paint("36", &row.from);
-        let indent = if left == 0 { 2 } else { left + 4 };
-        let mut line = match length {
-            0 => " ".repeat(indent),
-            _ if length <= left => format!("  {from}{}", " ".repeat(indent - 2 - length)),
-            _ => {
-                let _ = writeln!(self.out, "  {from}");
-                " ".repeat(indent)
-            }
-        };
-        let mut column = indent;
-        for (index, word) in row.words.iter().enumerate() {
-            let wide = word.chars().count();
-            if index > 0 && column + 1 + wide > WIDTH {
-                let _ = writeln!(self.out, "{}", line.trim_end());
-                line = " ".repeat(indent);
-                column = indent;
-            } else if index > 0 {
-                line.push(' ');
-                column += 1;
-            }
-            line.push_str(word);
-            column += wide;
-        }
-        let _ = writeln!(self.out, "{}", line.trim_end());
-    }
-}
-
-/// A name as it can be shown: quoted when it has anything in it that a terminal would act upon.
-fn shown(name: &OsStr) -> String {
-    match name.to_str() {
-        Some(text) if !text.is_empty() && text.chars().all(plain) => text.to_owned(),
-        _ => format!("{name:?}"),
-    }
-}
-
-/// Neither white space, nor quotes, nor what `Debug` escapes: control characters, directions.
-fn plain(c: char) -> bool {
-    !c.is_whitespace() && c != '"' && c != '\\' && c.escape_debug().len() == 1 || c == '\''
-}
-
-fn path(path: &Path) -> String {
-    shown(path.as_os_str())
-}
-
 fn command(plan: &Plan) -> Vec<Row> {
     let words = plan.argv.iter().map(|word| shown(word)).collect();
     let mut rows = vec![
@@ -209,80 +103,6 @@ fn command(plan: &Plan) -> Vec<Row> {
         ));
     }
     rows
-}
-
-/// `skill.yaml:4:12` without the column; lines of a built-in profile together.
-fn place(from: &str) -> (String, Option<u32>) {
-    let mut parts = from.rsplitn(3, ':');
-    let (column, line, file) = (parts.next(), parts.next(), parts.next());
-    let number = |part: Option<&str>| part.and_then(|text| text.parse::<u32>().ok());
-    match (file, number(line), number(column)) {
-        (Some("--set"), ..) => ("--set".into(), None),
-        (Some(file), Some(line), Some(_)) if file.starts_with("builtin:") => {
-            (file.into(), Some(line))
-        }
-        // Said of the default grant, which is on no line.
-        (Some(file), Some(_), Some(_)) if file.contains(" (") => (file.into(), None),
-        (Some(file), Some(line), Some(_)) => (format!("{file}:{line}"), None),
-        _ => (from.into(), None),
-    }
-}
-
-/// Grants by the place that they come from, in the order in which those were first met.
-fn grouped<'a>(grants: impl Iterator<Item = &'a Grant>) -> Vec<Row> {
-    let mut groups: Vec<(String, BTreeSet<u32>, BTreeSet<&Path>)> = Vec::new();
-    for grant in grants {
-        let (from, line) = place(&grant.from);
-        let index = match groups.iter().position(|(known, ..)| *known == from) {
-            Some(index) => index,
-            None => {
-                groups.push((from, BTreeSet::new(), BTreeSet::new()));
-                groups.len() - 1
-            }
-        };
-        groups[index].1.extend(line);
-        groups[index].2.insert(&grant.path);
-    }
-    let mut rows = Vec::new();
-    for (from, lines, paths) in groups {
-        let mut from = match (lines.first(), lines.last()) {
-            (Some(first), Some(last)) if first == last => format!("{from}:{first}"),
-            (Some(first), Some(last)) => format!("{from}:{first}-{last}"),
-            _ => from,
-        };
-        for words in by_directory(&paths) {
-            rows.push(Row {
-                from: std::mem::take(&mut from),
-                words,
-            });
-        }
-    }
-    rows
-}
-
-/// Three or more files of one directory in one paragraph, each of the others alone.
-fn by_directory(paths: &BTreeSet<&Path>) -> Vec<Vec<String>> {
-    let mut directories: BTreeMap<PathBuf, Vec<&Path>> = BTreeMap::new();
-    for path in paths {
-        let parent = path.parent().unwrap_or(path).to_path_buf();
-        directories.entry(parent).or_default().push(path);
-    }
-    let mut lines = Vec::new();
-    for (directory, members) in directories {
-        if members.len() < 3 || directory.parent().is_none() {
-            lines.extend(members.into_iter().map(|member| vec![path(member)]));
-            continue;
-        }
-        let mut words = vec![format!("{}:", path(&directory))];
-        words.extend(
-            members
-                .iter()
-                .filter_map(|member| member.file_name())
-                .map(shown),
-        );
-        lines.push(words);
-    }
-    lines
 }
 
 fn granted(plan: &Plan, kind: GrantKind) -> Vec<Row> {

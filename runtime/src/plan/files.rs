@@ -5,12 +5,12 @@
 //! host, and Landlock, not the mount, says which of its files may be read and executed. Every
 //! other grant is a mount of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use aegis_profile::{Device, Origin, PathSpec, Profile, Program, Variable};
 use serde::Serialize;
 
+use super::path_map::{PathMap, is_below, parents};
 use super::{Entry, Identity, Mount, Network, PathRule, Source, bytes, devices};
 use crate::error::Error;
 use crate::facts::paths::{Fault, Kind, Resolved};
@@ -80,7 +80,7 @@ pub struct Grant {
 
 /// See the module's documentation.
 pub(super) struct Layout {
-    pub root: BTreeMap<PathBuf, Entry>,
+    pub root: PathMap<Entry>,
     pub mounts: Vec<Mount>,
     pub rules: Vec<PathRule>,
     pub grants: Vec<Grant>,
@@ -100,11 +100,11 @@ struct Bind {
 struct Builder<'a> {
     facts: &'a HostFacts,
     identity: &'a Identity,
-    binds: BTreeMap<PathBuf, Bind>,
-    links: BTreeMap<PathBuf, PathBuf>,
-    rules: BTreeMap<PathBuf, u64>,
+    binds: PathMap<Bind>,
+    links: PathMap<PathBuf>,
+    rules: PathMap<u64>,
     grants: Vec<Grant>,
-    root: BTreeMap<PathBuf, Entry>,
+    root: PathMap<Entry>,
     mounts: Vec<Mount>,
 }
 
@@ -132,11 +132,11 @@ pub(super) fn lay_out(
     let mut builder = Builder {
         facts,
         identity,
-        binds: BTreeMap::new(),
-        links: BTreeMap::new(),
-        rules: BTreeMap::new(),
+        binds: PathMap::default(),
+        links: PathMap::default(),
+        rules: PathMap::default(),
         grants: Vec::new(),
-        root: BTreeMap::new(),
+        root: PathMap::default(),
         mounts: Vec::new(),
     };
     let capabilities = &profile.capabilities;
@@ -362,7 +362,7 @@ impl Builder<'_> {
                 );
                 let between = found.real.ancestors().skip(1).take_while(|dir| dir != tree);
                 for dir in between {
-                    if !self.binds.contains_key(dir) {
+                    if !self.binds.contains(dir) {
                         // Same file system object, found again by path when applied.
                         self.binds.insert(
                             dir.to_path_buf(),
@@ -387,24 +387,19 @@ impl Builder<'_> {
 
     /// Drops what a mount above shows already, with the same rights.
     fn prune(&mut self) {
-        let keep: BTreeSet<PathBuf> = self
-            .binds
-            .iter()
-            .filter(|(path, bind)| {
-                bind.pin
-                    || match self.above(path) {
-                        Some(above) => above.write != bind.write || above.exec != bind.exec,
-                        None => true,
-                    }
-            })
-            .map(|(path, _)| path.clone())
-            .collect();
-        self.binds.retain(|path, _| keep.contains(path));
-    }
-
-    /// The nearest host mount strictly above a path.
-    fn above(&self, path: &Path) -> Option<&Bind> {
-        path.ancestors().skip(1).find_map(|dir| self.binds.get(dir))
+        let redundant: Vec<PathBuf> =
+            self.binds
+                .iter()
+                .filter(|(path, bind)| {
+                    !bind.pin
+                        && self.binds.above(path).is_some_and(|above| {
+                            above.write == bind.write && above.exec == bind.exec
+                        })
+                })
+                .map(|(path, _)| path.to_path_buf())
+                .collect();
+        self.binds
+            .retain(|path, _| !redundant.iter().any(|other| other == path));
     }
 
     /// `/proc`, `/dev`, `/tmp`, the home directory, and the few files of `/etc` made here.
@@ -413,8 +408,8 @@ impl Builder<'_> {
             self.directory(Path::new(path));
         }
         self.root
-            .insert(MASKED_DIRECTORY.into(), Entry::Directory { mode: 0 });
-        self.root.insert(MASKED_FILE.into(), Entry::MountPoint);
+            .insert(MASKED_DIRECTORY, Entry::Directory { mode: 0 });
+        self.root.insert(MASKED_FILE, Entry::MountPoint);
         self.scratch(Path::new(TMP), 0o1777);
         self.scratch(Path::new("/dev/shm"), 0o1777);
         self.link("/var/tmp", TMP);
@@ -437,17 +432,17 @@ impl Builder<'_> {
                 exec: false,
             });
         }
-        self.rules.insert("/proc".into(), READ_TREE);
-        *self.rules.entry("/".into()).or_default() |= fs::READ_DIR;
+        self.rules.insert("/proc", READ_TREE);
+        *self.rules.entry("/").or_default() |= fs::READ_DIR;
         for (name, contents) in self.own_files(network) {
             let path = Path::new("/etc").join(name);
-            if !self.binds.contains_key(&path) {
+            if !self.binds.contains(&path) {
                 self.file(&path, contents);
             }
         }
         // Whatever is in these two directories of the sandbox's own was granted, or made here.
-        self.rules.insert("/etc".into(), fs::READ_FILE);
-        self.rules.insert("/dev".into(), DEVICE);
+        self.rules.insert("/etc", fs::READ_FILE);
+        self.rules.insert("/dev", DEVICE);
         self.link("/etc/mtab", "/proc/self/mounts");
     }
 
@@ -503,7 +498,7 @@ impl Builder<'_> {
                     write: true,
                     exec: false,
                 });
-                self.rules.insert("/dev/pts".into(), DEVICE | fs::READ_DIR);
+                self.rules.insert("/dev/pts", DEVICE | fs::READ_DIR);
                 continue;
             }
             let wanted = devices::nodes(&item.value);
@@ -533,12 +528,7 @@ impl Builder<'_> {
                         help: "name a device node".into(),
                     });
                 }
-                self.links.extend(
-                    found
-                        .links
-                        .iter()
-                        .map(|link| (link.at.clone(), link.target.clone())),
-                );
+                self.links(found);
                 if found.kind == Kind::Directory {
                     self.rules.insert(found.real.clone(), DEVICE | fs::READ_DIR);
                     self.directory(&found.real);
@@ -569,7 +559,7 @@ impl Builder<'_> {
 
     /// Whether a host mount shows this path.
     fn covered(&self, path: &Path) -> bool {
-        self.binds.contains_key(path) || self.above(path).is_some()
+        self.binds.contains(path) || self.binds.above(path).is_some()
     }
 
     fn scratch(&mut self, path: &Path, mode: u32) {
@@ -590,8 +580,8 @@ impl Builder<'_> {
 
     /// Makes a directory and those above it, where the root's own tmpfs shows.
     fn directory(&mut self, path: &Path) {
-        for dir in path.ancestors() {
-            if dir.parent().is_none() || self.covered(dir) {
+        for dir in std::iter::once(path).chain(parents(path)) {
+            if dir == Path::new("/") || self.root.contains(dir) || self.covered(dir) {
                 continue;
             }
             self.root
@@ -614,23 +604,23 @@ impl Builder<'_> {
 
     fn mount_point(&mut self, path: &Path) {
         self.parents(path);
-        if !self.covered(path) || self.binds.contains_key(path) && self.above(path).is_none() {
+        if !self.covered(path) || self.binds.contains(path) && self.binds.above(path).is_none() {
             self.root.insert(path.to_path_buf(), Entry::MountPoint);
         }
     }
 
     fn link(&mut self, path: &str, target: &str) {
         let path = Path::new(path);
-        if !self.covered(path) && !self.links.contains_key(path) {
+        if !self.covered(path) && !self.links.contains(path) {
             self.links.insert(path.to_path_buf(), target.into());
         }
     }
 
     fn finish(mut self) -> Layout {
-        let binds: Vec<Bind> = self.binds.values().cloned().collect();
+        let binds: Vec<Bind> = self.binds.iter().map(|(_, bind)| bind.clone()).collect();
         for bind in binds {
             let path = bind.found.real.clone();
-            if self.above(&path).is_none() {
+            if self.binds.above(&path).is_none() {
                 if bind.found.kind == Kind::Directory {
                     self.parents(&path);
                     self.root
@@ -651,15 +641,18 @@ impl Builder<'_> {
                 exec: bind.exec,
             });
         }
-        for (at, target) in std::mem::take(&mut self.links) {
+        let links = std::mem::take(&mut self.links);
+        for (at, target) in links.iter() {
             // Below a host mount the link is there already; where a directory of the sandbox's own
             // stands instead, that is what programs shall find.
-            if !self.covered(&at) && !self.root.contains_key(&at) {
-                self.parents(&at);
+            if !self.covered(at) && !self.root.contains(at) {
+                self.parents(at);
+                let target = target.clone();
                 self.root.insert(at, Entry::Symlink { target });
             }
         }
-        self.mounts.sort_by(|a, b| a.at.cmp(&b.at));
+        self.mounts
+            .sort_by(|a, b| a.at.as_os_str().cmp(b.at.as_os_str()));
         let directory = if self.covered(&self.facts.work) {
             self.facts.work.clone()
         } else {
@@ -668,7 +661,7 @@ impl Builder<'_> {
         Layout {
             root: self.root,
             mounts: self.mounts,
-            rules: without_redundant(self.rules),
+            rules: without_redundant(&self.rules),
             grants: self.grants,
             directory,
         }
@@ -685,10 +678,9 @@ impl Builder<'_> {
 }
 
 /// The rules that add something to those above them: Landlock grants what any directory above does.
-fn without_redundant(rules: BTreeMap<PathBuf, u64>) -> Vec<PathRule> {
+fn without_redundant(rules: &PathMap<u64>) -> Vec<PathRule> {
     let above = |path: &Path| {
-        path.ancestors()
-            .skip(1)
+        parents(path)
             .filter_map(|dir| rules.get(dir))
             .fold(0, |all, access| all | access)
     };
@@ -696,7 +688,7 @@ fn without_redundant(rules: BTreeMap<PathBuf, u64>) -> Vec<PathRule> {
         .iter()
         .filter(|(path, access)| **access & !above(path) != 0)
         .map(|(path, access)| PathRule {
-            path: path.clone(),
+            path: path.to_path_buf(),
             access: *access,
         })
         .collect()
@@ -712,5 +704,5 @@ fn own_place(path: &Path) -> bool {
         "/run/masked-directory",
     ]
     .iter()
-    .any(|own| path.starts_with(own))
+    .any(|own| is_below(path, Path::new(own)))
 }

@@ -11,6 +11,11 @@ use crate::facts::cgroups::Layout;
 /// Bytes of the private tmpfs when neither `tmp` nor `memory` is limited.
 const DEFAULT_TMP: u64 = 1 << 30;
 
+/// `RLIMIT_CORE`: a dump would carry the sandbox's memory to a handler on the host. A handler that
+/// is a program behind a pipe is stopped by 1, which the kernel takes for a handler that crashed
+/// itself (`fs/coredump.c`); 0 stops files only.
+pub const CORE_LIMIT: u64 = 1;
+
 /// Limits of a control group. Bytes, bytes per second, thousandths of a processor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct GroupLimits {
@@ -76,8 +81,7 @@ pub(super) fn compile(
         ..Limits::default()
     };
     let mut resource = |number: u32, value: u64| limits.resources.push((number, value));
-    // A core dump would carry the sandbox's memory to a handler on the host.
-    resource(libc::RLIMIT_CORE as u32, 0);
+    resource(libc::RLIMIT_CORE as u32, CORE_LIMIT);
     // An inherited right to real-time priority could starve the host.
     resource(libc::RLIMIT_RTPRIO as u32, 0);
     if let Some(files) = value(&asked.files) {
@@ -154,6 +158,7 @@ pub(super) fn compile(
             .values()
             .flatten()
             .map(|found| (libc::major(found.dev), libc::minor(found.dev)))
+            .map(|device| facts.disks.get(&device).copied().unwrap_or(device))
             // Major 0: no block device behind it (tmpfs, overlay, network).
             .filter(|(major, _)| *major != 0)
             .collect();

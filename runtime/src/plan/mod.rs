@@ -7,6 +7,7 @@ pub mod devices;
 pub mod explain;
 pub mod files;
 mod limits;
+pub mod path_map;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,7 +23,8 @@ use crate::kernel::landlock;
 use crate::seccomp;
 
 pub use files::{Grant, GrantKind};
-pub use limits::{GroupLimits, Limits};
+pub use limits::{CORE_LIMIT, GroupLimits, Limits};
+pub use path_map::PathMap;
 
 /// The host name of every sandbox.
 pub const HOSTNAME: &str = "aegis";
@@ -207,8 +209,7 @@ pub struct Plan {
     /// Host name.
     pub hostname: String,
     /// What is made in the new root before anything is mounted, by path.
-    #[serde(with = "bytes::path_map")]
-    pub root: BTreeMap<PathBuf, Entry>,
+    pub root: PathMap<Entry>,
     /// What is mounted, parents first.
     pub mounts: Vec<Mount>,
     /// Bytes that the root's tmpfs may hold.
@@ -299,7 +300,10 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
     let layout = files::lay_out(profile, facts, &identity, network)?;
     let limits = limits::compile(profile, facts, &mut degraded)?;
     let landlock = landlock_ruleset(profile, facts, network, layout.rules, &mut degraded);
-    let memfd = match (facts.kernel.memfd_noexec, identity.switch) {
+    let memfd = match (
+        facts.kernel.memfd_noexec,
+        facts.kernel.memfd_noexec_writable,
+    ) {
         (true, true) => Memfd::Sysctl,
         (true, false) => Memfd::Supervised,
         (false, _) => Memfd::Unprotected,
@@ -402,7 +406,8 @@ fn refuse_what_waits(profile: &Profile) -> Result<(), Error> {
 
 fn identity(facts: &HostFacts) -> Identity {
     let caller = &facts.caller;
-    if caller.uid != 0 {
+    // Root of a user namespace that lacks the id is as limited as an ordinary user.
+    if caller.uid != 0 || !caller.may_become_others {
         return Identity {
             uid: caller.uid,
             gid: caller.gid,

@@ -41,6 +41,7 @@ pub(crate) fn facts() -> HostFacts {
         caller: Caller {
             uid: 1000,
             gid: 1000,
+            may_become_others: false,
             name: Some("ada".into()),
             group: Some("ada".into()),
             home: "/home/ada".into(),
@@ -52,6 +53,7 @@ pub(crate) fn facts() -> HostFacts {
             landlock_abi: 7,
             last_capability: 40,
             memfd_noexec: true,
+            memfd_noexec_writable: false,
             processors: 4,
         },
         umask: 0o022,
@@ -66,6 +68,7 @@ pub(crate) fn facts() -> HostFacts {
             resolved: found("/usr/bin/true", Kind::File, 0),
             interpreters: Vec::new(),
         },
+        disks: BTreeMap::new(),
         root_links: Vec::new(),
         plantable: BTreeMap::new(),
         devices: BTreeMap::new(),
@@ -150,6 +153,7 @@ fn a_write_grant_inside_a_read_grant_is_a_mount_of_its_own() {
 fn started_by_root_the_command_is_the_owner_of_work_or_an_unused_id() {
     let mut facts = facts();
     facts.caller.uid = 0;
+    facts.caller.may_become_others = true;
     let profile = profile("capabilities: {files.read: [$WORK]}");
     let plan = compile(&profile, &Request::default(), &facts).unwrap();
     assert_eq!((plan.identity.uid, plan.identity.switch), (1000, true));

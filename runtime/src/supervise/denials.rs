@@ -350,8 +350,8 @@ fn rights(path: &Path, plan: &Plan) -> Rights {
         .fold(0, |all, rule| all | rule.access);
     let Some(mount) = mount else {
         return Rights {
-            visible: plan.root.contains_key(&real),
-            read: plan.root.contains_key(&real),
+            visible: plan.root.contains(&real),
+            read: plan.root.contains(&real),
             ..Rights::default()
         };
     };

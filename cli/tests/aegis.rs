@@ -1,0 +1,259 @@
+//! `aegis` as a program: its statuses, and what its subcommands print.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn aegis_in(dir: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_aegis"))
+        .args(words)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .output()
+        .expect("aegis starts")
+}
+
+fn aegis(words: &[&str]) -> Output {
+    aegis_in(Path::new("/"), words)
+}
+
+fn status(output: &Output) -> i32 {
+    output.status.code().expect("an exit status")
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("UTF-8")
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// A directory with a right profile, a wrong one, and a wider one.
+fn profiles() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (name, text) in [
+        (
+            "right.yaml",
+            "aegis: 1\nextends: [base]\nlimits: {time: 1m}\n",
+        ),
+        (
+            "wider.yaml",
+            "aegis: 1\nextends: [base]\nlimits: {time: 1m}\ncapabilities: {files.read: [/srv]}\n",
+        ),
+        ("wrong.yaml", "aegis: 1\nlimits: {tme: 1m}\n"),
+    ] {
+        fs::write(dir.path().join(name), text).expect("a file");
+    }
+    dir
+}
+
+#[test]
+fn a_wrong_command_line_is_2() {
+    for words in [
+        &[][..],
+        &["bogus"],
+        &["profile"],
+        &["profile", "show"],
+        &["profile", "check"],
+        &["doctor", "--bogus"],
+    ] {
+        let output = aegis(words);
+        assert_eq!(status(&output), 2, "{words:?}");
+        assert!(
+            output.stdout.is_empty() && !output.stderr.is_empty(),
+            "{words:?}"
+        );
+    }
+}
+
+#[test]
+fn every_command_has_help() {
+    let list = aegis(&["man"]);
+    for page in stdout(&list).lines() {
+        let words: Vec<&str> = page.trim_end_matches(".1").split('-').skip(1).collect();
+        if words == ["run"] {
+            continue; // A program of its own.
+        }
+        let output = aegis(&[&words[..], &["--help"]].concat());
+        assert_eq!(status(&output), 0, "{page}");
+        assert!(stdout(&output).contains("Usage: aegis"), "{page}");
+    }
+}
+
+#[test]
+fn check_tells_right_from_wrong() {
+    let dir = profiles();
+    let right = aegis_in(dir.path(), &["profile", "check", "right.yaml", "python"]);
+    assert_eq!(
+        (status(&right), stdout(&right)),
+        (0, "right.yaml: ok\npython: ok\n")
+    );
+    let wrong = aegis_in(
+        dir.path(),
+        &["profile", "check", "wrong.yaml", "right.yaml"],
+    );
+    assert_eq!((status(&wrong), stdout(&wrong)), (1, "right.yaml: ok\n"));
+    assert!(
+        stderr(&wrong).contains("wrong.yaml:2:10"),
+        "{}",
+        stderr(&wrong)
+    );
+    let told = json(&aegis_in(
+        dir.path(),
+        &["profile", "check", "--json", "wrong.yaml", "right.yaml"],
+    ));
+    assert_eq!(
+        (&told[0]["ok"], &told[1]["ok"]),
+        (&Value::Bool(false), &Value::Bool(true))
+    );
+    assert_eq!(told[0]["diagnostics"][0]["line"], 2);
+    assert_eq!(told[1]["hash"].as_str().map(str::len), Some(64));
+}
+
+#[test]
+fn standard_input_is_a_profile() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_aegis"))
+        .args(["profile", "check", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("aegis starts");
+    let text = b"aegis: 1\nextends: [base]\n";
+    child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(text)
+        .expect("a profile");
+    assert!(child.wait_with_output().expect("an end").status.success());
+}
+
+#[test]
+fn what_show_prints_is_the_same_profile() {
+    let dir = profiles();
+    let shown = aegis_in(
+        dir.path(),
+        &["profile", "show", "wider.yaml", "--set", "limits.pids=5"],
+    );
+    assert_eq!(status(&shown), 0);
+    assert!(stdout(&shown).contains("pids: 5"));
+    fs::write(dir.path().join("shown.yaml"), &shown.stdout).expect("a file");
+    let hash = |name: &str, sets: &[&str]| {
+        let words = [&["profile", "show", "--json", name], sets].concat();
+        json(&aegis_in(dir.path(), &words))["profile"].clone()
+    };
+    let (mut one, mut other) = (
+        hash("wider.yaml", &["--set", "limits.pids=5"]),
+        hash("shown.yaml", &[]),
+    );
+    // That it no longer extends anything is the one difference.
+    for profile in [&mut one, &mut other] {
+        profile
+            .as_object_mut()
+            .expect("an object")
+            .remove("extends");
+    }
+    assert_eq!(one, other);
+    let origins = aegis_in(dir.path(), &["profile", "show", "--origins", "wider.yaml"]);
+    assert!(stdout(&origins).contains("# from wider.yaml:4"));
+}
+
+#[test]
+fn diff_answers_whether_they_differ() {
+    let dir = profiles();
+    let same = aegis_in(
+        dir.path(),
+        &["profile", "diff", "right.yaml", "./right.yaml"],
+    );
+    assert_eq!(status(&same), 0);
+    let differ = aegis_in(dir.path(), &["profile", "diff", "right.yaml", "wider.yaml"]);
+    assert_eq!(status(&differ), 1);
+    assert!(
+        stdout(&differ).contains("+ files.read  /srv"),
+        "{}",
+        stdout(&differ)
+    );
+    let told = json(&aegis_in(
+        dir.path(),
+        &["profile", "diff", "--json", "right.yaml", "wider.yaml"],
+    ));
+    assert_eq!(told["only_b"][0]["value"], "/srv");
+}
+
+#[test]
+fn the_built_in_profiles_are_listed_and_right() {
+    let list = json(&aegis(&["profile", "list", "--json"]));
+    let names: Vec<&str> = list
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|row| row["name"].as_str())
+        .collect();
+    assert!(names.contains(&"base"));
+    assert_eq!(
+        status(&aegis(&[&["profile", "check"], &names[..]].concat())),
+        0
+    );
+    assert_eq!(
+        stdout(&aegis(&["profile", "list"])).lines().count(),
+        names.len()
+    );
+}
+
+#[test]
+fn the_schema_is_json() {
+    let schema = json(&aegis(&["profile", "schema"]));
+    assert!(
+        schema["$schema"]
+            .as_str()
+            .is_some_and(|version| version.contains("2020-12"))
+    );
+}
+
+#[test]
+fn completions_know_both_programs() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = aegis(&["completions", shell]);
+        assert_eq!(status(&output), 0, "{shell}");
+        assert!(
+            stdout(&output).contains("keep-fd") && stdout(&output).contains("doctor"),
+            "{shell}"
+        );
+        let one = aegis(&["completions", shell, "aegis-run"]);
+        assert!(!stdout(&one).contains("doctor"), "{shell}");
+    }
+    assert_eq!(status(&aegis(&["completions", "tcsh"])), 2);
+}
+
+#[test]
+fn manual_pages_are_written_for_every_command() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pages = dir.path().join("man1");
+    assert_eq!(status(&aegis(&["man", pages.to_str().expect("UTF-8")])), 0);
+    for name in stdout(&aegis(&["man"])).lines() {
+        let text = fs::read_to_string(pages.join(name)).expect("a page");
+        assert!(text.contains(".SH NAME"), "{name}");
+    }
+    let run = fs::read_to_string(pages.join("aegis-run.1")).expect("a page");
+    assert!(run.contains(".SH EXIT STATUS") && run.contains("\\-\\-explain"));
+}
+
+#[test]
+fn the_doctor_answers_in_both_ways_alike() {
+    let (text, told) = (aegis(&["doctor"]), aegis(&["doctor", "--json"]));
+    assert_eq!(status(&text), status(&told));
+    let report = json(&told);
+    assert_eq!(report["complete"], Value::Bool(status(&told) == 0));
+    for check in report["checks"].as_array().expect("a list") {
+        let name = check["name"].as_str().expect("a name");
+        assert!(stdout(&text).contains(name), "{name}");
+    }
+}

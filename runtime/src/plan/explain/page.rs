@@ -1,0 +1,117 @@
+//! A page of sections: on the left where something comes from, on the right what it is.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Columns of the page.
+pub(super) const WIDTH: usize = 96;
+
+/// Columns that the left side takes at most; what is longer has a line for itself.
+const GUTTER: usize = 30;
+
+/// A line of a section: where it comes from, and words between which it may be broken.
+pub(super) struct Row {
+    pub from: String,
+    pub words: Vec<String>,
+}
+
+impl Row {
+    pub fn new(from: impl Into<String>, text: &str) -> Self {
+        Self {
+            from: from.into(),
+            words: text.split(' ').map(str::to_owned).collect(),
+        }
+    }
+
+    pub fn whole(from: impl Into<String>, text: String) -> Self {
+        Self {
+            from: from.into(),
+            words: vec![text],
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Page {
+    pub out: String,
+    pub colour: bool,
+}
+
+impl Page {
+    fn paint(&self, code: &str, text: &str) -> String {
+        match self.colour && !text.is_empty() {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
+
+    pub fn section(&mut self, title: &str, held_by: &str, rows: &[Row]) {
+        if rows.is_empty() {
+            return;
+        }
+        if !self.out.is_empty() {
+            self.out.push('\n');
+        }
+        let title = self.paint("1", title);
+        let _ = match held_by {
+            "" => writeln!(self.out, "{title}"),
+            layer => writeln!(self.out, "{title}  [{layer}]"),
+        };
+        let left = rows
+            .iter()
+            .map(|row| row.from.chars().count())
+            .filter(|length| *length <= GUTTER)
+            .max()
+            .unwrap_or(0);
+        for row in rows {
+            self.row(row, left);
+        }
+    }
+
+    fn row(&mut self, row: &Row, left: usize) {
+        let length = row.from.chars().count();
+        let from = self.paint("36", &row.from);
+        let indent = if left == 0 { 2 } else { left + 4 };
+        let mut line = match length {
+            0 => " ".repeat(indent),
+            _ if length <= left => format!("  {from}{}", " ".repeat(indent - 2 - length)),
+            _ => {
+                let _ = writeln!(self.out, "  {from}");
+                " ".repeat(indent)
+            }
+        };
+        let mut column = indent;
+        for (index, word) in row.words.iter().enumerate() {
+            let wide = word.chars().count();
+            if index > 0 && column + 1 + wide > WIDTH {
+                let _ = writeln!(self.out, "{}", line.trim_end());
+                line = " ".repeat(indent);
+                column = indent;
+            } else if index > 0 {
+                line.push(' ');
+                column += 1;
+            }
+            line.push_str(word);
+            column += wide;
+        }
+        let _ = writeln!(self.out, "{}", line.trim_end());
+    }
+}
+
+/// A name as it can be shown: quoted when it has anything in it that a terminal would act upon.
+pub(super) fn shown(name: &OsStr) -> String {
+    match name.to_str() {
+        Some(text) if !text.is_empty() && text.chars().all(plain) => text.to_owned(),
+        _ => format!("{name:?}"),
+    }
+}
+
+/// Neither white space, nor quotes, nor what `Debug` escapes: control characters, directions.
+fn plain(c: char) -> bool {
+    !c.is_whitespace() && c != '"' && c != '\\' && c.escape_debug().len() == 1 || c == '\''
+}
+
+pub(super) fn path(path: &Path) -> String {
+    shown(path.as_os_str())
+}

@@ -1,0 +1,296 @@
+//! Attacks on set-up and the file system: items 1 to 9.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use super::{Attack, Control, PLAIN, Scene, Verdict};
+
+/// A secret of the user's beside the workspace, `{out}/secret`.
+fn secret(scene: &mut Scene) {
+    scene.workspace.outside();
+    scene.workspace.write("outside/secret", "top secret\n");
+}
+
+fn planted_link(scene: &mut Scene) {
+    secret(scene);
+    symlink("../outside", scene.workspace.work().join("link")).expect("symlink");
+}
+
+/// A grant that is named by way of a link, `{base}/alias`, with a planted link in it.
+fn planted_below_a_link(scene: &mut Scene) {
+    secret(scene);
+    scene.workspace.write("real/project/file", "");
+    let base = PathBuf::from(scene.value("base"));
+    symlink("real", base.join("alias")).expect("symlink");
+    symlink("../../outside", base.join("real/project/link")).expect("symlink");
+}
+
+fn read_only(scene: &mut Scene) {
+    scene.workspace.write("readonly/file", "theirs\n");
+}
+
+fn dynamic_program(scene: &mut Scene) {
+    scene.copy(Path::new("/usr/bin/true"), "{work}/dropped");
+}
+
+/// What Git, shells and package managers act upon.
+fn project(scene: &mut Scene) {
+    let status = scene
+        .workspace
+        .command("git")
+        .args(["init", "--quiet", "."])
+        .status()
+        .expect("git starts");
+    assert!(status.success(), "git init");
+    for file in [".bashrc", ".npmrc", ".envrc", ".venv/bin/activate", ".vscode/tasks.json"] {
+        scene.workspace.write(&format!("work/{file}"), "theirs\n");
+    }
+}
+
+fn linked_bashrc(scene: &mut Scene) {
+    scene.workspace.write("work/dotfiles/bashrc", "theirs\n");
+    symlink("dotfiles/bashrc", scene.workspace.work().join(".bashrc")).expect("symlink");
+}
+
+fn submodule(scene: &mut Scene) {
+    scene.workspace.write("work/.git", "gitdir: ../elsewhere\n");
+}
+
+fn project_in_home(scene: &mut Scene) {
+    scene.workspace.write("home/.gitconfig", "theirs\n");
+    scene.workspace.write("home/project/.git/config", "theirs\n");
+}
+
+fn owned(scene: &Scene, path: &str) -> Option<String> {
+    let path = scene.fill(path);
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    text.contains("owned").then(|| format!("{path} is theirs"))
+}
+
+fn setuid_program(scene: &mut Scene) {
+    let copy = scene.copy(Path::new("/usr/bin/true"), "{work}/setuid");
+    std::fs::set_permissions(copy, std::fs::Permissions::from_mode(0o4755)).expect("chmod");
+}
+
+/// Whether a file anywhere in the workspace has a set-user-id or set-group-id bit.
+fn set_id(scene: &Scene) -> Option<String> {
+    std::fs::read_dir(scene.workspace.work())
+        .expect("the workspace")
+        .flatten()
+        .find(|entry| entry.metadata().is_ok_and(|found| found.permissions().mode() & 0o6000 != 0))
+        .map(|entry| format!("{} has a set-id bit", entry.path().display()))
+}
+
+const READS_LINK: &str = "aegis: 1\ncapabilities: {files.read: [$WORK, $WORK/link/secret]}\n";
+const READS_ALIAS: &str = "aegis: 1\ncapabilities:\n  files.write: ['{base}/alias/project']\n  \
+                           files.read: ['{base}/alias/project/link/secret']\n";
+
+/// One file that may not be planted: its item, words and verdict.
+macro_rules! planting {
+    ($what:literal, $path:literal, $prepare:expr) => {
+        Attack {
+            item: 8,
+            what: $what,
+            words: &["{bin}/files", "plant", $path, "{work}"],
+            prepare: $prepare,
+            verdict: Verdict::Host(|scene| owned(scene, $path)),
+            ..PLAIN
+        }
+    };
+}
+
+pub(super) const LIST: &[Attack] = &[
+    Attack {
+        item: 1,
+        what: "a symbolic link planted in the workspace, on the way to a declared path",
+        words: &["{bin}/files", "read", "{work}/link/secret", "{out}/secret"],
+        profile: READS_LINK,
+        prepare: planted_link,
+        verdict: Verdict::SaysUnlessRefused,
+        ..PLAIN
+    },
+    Attack {
+        item: 1,
+        what: "the same below a writable grant that is itself named by way of a link",
+        words: &["{bin}/files", "read", "{out}/secret"],
+        profile: READS_ALIAS,
+        prepare: planted_below_a_link,
+        verdict: Verdict::SaysUnlessRefused,
+        ..PLAIN
+    },
+    Attack {
+        item: 3,
+        what: "a file outside, by every spelling of its path",
+        words: &["{bin}/files", "spellings", "{out}/secret"],
+        prepare: secret,
+        ..PLAIN
+    },
+    Attack {
+        item: 4,
+        what: "a directory that the caller left open as descriptor 7",
+        words: &["{bin}/files", "descriptors"],
+        before: &["bash", "-c", "exec 7</; exec \"$@\"", "bash"],
+        ..PLAIN
+    },
+    Attack {
+        item: 4,
+        what: "a directory of the host as standard input",
+        words: &["{bin}/files", "under", "0", "secret"],
+        before: &["bash", "-c", "exec <$0; exec \"$@\"", "{out}"],
+        prepare: secret,
+        verdict: Verdict::SaysUnlessRefused,
+        ..PLAIN
+    },
+    Attack {
+        item: 4,
+        what: "standard descriptors that the caller has closed",
+        words: &["{bin}/files", "descriptors"],
+        before: &["bash", "-c", "exec 7</ <&- 2>&-; exec \"$@\"", "bash"],
+        ..PLAIN
+    },
+    Attack {
+        item: 5,
+        what: "writing the kernel's settings in /proc and /sys",
+        words: &[
+            "{bin}/files", "write", "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern",
+            "/proc/sys/vm/drop_caches", "/proc/sys/kernel/modprobe", "/proc/irq/default_smp_affinity",
+            "/sys/kernel/mm/ksm/run", "/sys/kernel/profiling", "/sys/power/state",
+        ],
+        control: Control::SucceedsForRoot,
+        ..PLAIN
+    },
+    Attack {
+        item: 5,
+        what: "reading what /proc tells about the whole machine",
+        words: &[
+            "{bin}/files", "read", "/proc/kallsyms", "/proc/keys", "/proc/interrupts",
+            "/proc/bus/pci/devices", "/proc/kcore", "/sys/kernel/notes",
+        ],
+        ..PLAIN
+    },
+    Attack {
+        item: 7,
+        what: "writing a program to the workspace and executing it",
+        words: &["{bin}/files", "execute", "{work}"],
+        ..PLAIN
+    },
+    Attack {
+        item: 7,
+        what: "writing a program to /tmp and executing it",
+        words: &["{bin}/files", "execute", "/tmp"],
+        ..PLAIN
+    },
+    Attack {
+        item: 7,
+        what: "writing a program to /dev/shm and executing it",
+        words: &["{bin}/files", "execute", "/dev/shm"],
+        ..PLAIN
+    },
+    Attack {
+        item: 7,
+        what: "executing a program out of memory (memfd)",
+        words: &["{bin}/files", "memfd"],
+        ..PLAIN
+    },
+    Attack {
+        item: 7,
+        what: "mapping a file of the workspace executable",
+        words: &["{bin}/files", "map", "{work}"],
+        ..PLAIN
+    },
+    Attack {
+        item: 7,
+        what: "the dynamic loader given a program of the workspace",
+        words: &["/lib64/ld-linux-x86-64.so.2", "{work}/dropped"],
+        profile: "aegis: 1\nextends: [base]\ncapabilities: {files.write: [$WORK]}\n",
+        prepare: dynamic_program,
+        // The loader's own status when it fails is 127.
+        before: &["bash", "-c", "\"$@\" && echo got out: it ran || echo held: $?", "bash"],
+        ..PLAIN
+    },
+    Attack {
+        item: 7,
+        what: "the dynamic loader given a program that is not granted",
+        words: &["/lib64/ld-linux-x86-64.so.2", "/usr/bin/true"],
+        profile: "aegis: 1\nextends: [base]\n",
+        before: &["bash", "-c", "\"$@\" && echo got out: it ran || echo held: $?", "bash"],
+        ..PLAIN
+    },
+    planting!("planting .git/config", "{work}/.git/config", project),
+    planting!("planting a Git hook", "{work}/.git/hooks/pre-commit", project),
+    planting!("planting .bashrc", "{work}/.bashrc", project),
+    planting!("planting .npmrc", "{work}/.npmrc", project),
+    planting!("planting .envrc", "{work}/.envrc", project),
+    planting!("planting .venv/bin/activate", "{work}/.venv/bin/activate", project),
+    planting!("planting .vscode/tasks.json", "{work}/.vscode/tasks.json", project),
+    planting!("planting .bashrc where it is a symbolic link", "{work}/.bashrc", linked_bashrc),
+    planting!("redirecting a .git that is a file", "{work}/.git", submodule),
+    planting!("redirecting Git by .git/commondir", "{work}/.git/commondir", project),
+    Attack {
+        profile: "aegis: 1\ncapabilities: {files.write: [$WORK/.git]}\n",
+        ..planting!("planting a Git hook where .git alone is granted", "{work}/.git/hooks/pre-commit", project)
+    },
+    Attack {
+        item: 8,
+        what: "planting .gitconfig in a granted home",
+        words: &["{bin}/files", "plant", "{home}/.gitconfig", "{home}"],
+        before: &[],
+        profile: "aegis: 1\ncapabilities: {files.write: [$HOME]}\n",
+        prepare: project_in_home,
+        verdict: Verdict::Host(|scene| owned(scene, "{home}/.gitconfig")),
+        control: Control::Succeeds,
+    },
+    Attack {
+        item: 8,
+        what: "planting the workspace's .git/config where a directory above it is granted",
+        words: &["{bin}/files", "plant", "{home}/project/.git/config", "{home}"],
+        before: &["bash", "-c", "cd \"$0\" && exec \"$@\"", "{home}/project"],
+        profile: "aegis: 1\ncapabilities: {files.write: [$HOME]}\n",
+        prepare: project_in_home,
+        verdict: Verdict::Host(|scene| owned(scene, "{home}/project/.git/config")),
+        control: Control::Succeeds,
+    },
+    Attack {
+        item: 9,
+        what: "making a file with a set-user-id bit",
+        words: &["{bin}/files", "setid", "{work}"],
+        ..PLAIN
+    },
+    Attack {
+        item: 9,
+        what: "leaving a file with a set-user-id bit on the host",
+        words: &["{bin}/files", "setid", "{work}"],
+        verdict: Verdict::Host(set_id),
+        control: Control::None("it removes each file after looking at it"),
+        ..PLAIN
+    },
+    Attack {
+        item: 9,
+        what: "changing a set-user-id program and keeping the bit, by a shared mapping",
+        words: &["{bin}/files", "alter", "{work}/setuid"],
+        prepare: setuid_program,
+        ..PLAIN
+    },
+    Attack {
+        item: 9,
+        what: "making device nodes",
+        words: &["{bin}/files", "nodes", "{work}"],
+        control: Control::SucceedsForRoot,
+        ..PLAIN
+    },
+    Attack {
+        item: 9,
+        what: "file capabilities and other privileged attributes",
+        words: &["{bin}/files", "xattrs", "{work}"],
+        control: Control::SucceedsForRoot,
+        ..PLAIN
+    },
+    Attack {
+        item: 9,
+        what: "links, renames and changes out of a read-only grant",
+        words: &["{bin}/files", "across", "{base}/readonly/file", "{work}/taken"],
+        profile: "aegis: 1\ncapabilities: {files.write: [$WORK], files.read: ['{base}/readonly']}\n",
+        prepare: read_only,
+        ..PLAIN
+    },
+];

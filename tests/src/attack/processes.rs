@@ -1,0 +1,283 @@
+//! Attacks on processes and by way of the kernel: items 6 and 10 to 17.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::{Attack, Control, PLAIN, Scene, Verdict, Way};
+
+/// A process of the same user, `{victim}`; `{first}` is what stands in its place in a sandbox.
+fn victim(scene: &mut Scene) {
+    let pid = scene.start(&["sleep", "1000"]);
+    scene.name("victim", pid);
+    match scene.way {
+        Way::Bare => scene.name("first", pid),
+        Way::Bubblewrap | Way::Aegis => scene.name("first", 1),
+    }
+    let host = std::fs::read_link("/proc/self/ns/pid").expect("the pid namespace");
+    scene.name("host", host.display());
+}
+
+fn somebody_died(scene: &Scene) -> Option<String> {
+    let dead = scene.dead();
+    (!dead.is_empty()).then(|| format!("processes {dead:?} of the host were ended"))
+}
+
+/// Removes what the kernel keeps without an owner.
+struct Shared {
+    segment: i32,
+    name: std::ffi::CString,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: the name is NUL-terminated; removing by number and name touches no memory.
+        unsafe {
+            libc::shmctl(self.segment, libc::IPC_RMID, std::ptr::null_mut());
+            libc::shm_unlink(self.name.as_ptr());
+            libc::mq_unlink(self.name.as_ptr());
+        }
+    }
+}
+
+/// A segment, a queue and an object in shared memory that everybody may use.
+fn shared(scene: &mut Scene) {
+    let key = std::process::id() as i32 ^ scene.group() << 8 | 1;
+    let name = std::ffi::CString::new(format!("/aegis-{key}")).expect("no NUL");
+    // SAFETY: the segment is 4096 bytes long and only written to here; names are NUL-terminated.
+    unsafe {
+        let segment = libc::shmget(key, 4096, libc::IPC_CREAT | libc::IPC_EXCL | 0o666);
+        assert!(segment >= 0, "shmget: {}", std::io::Error::last_os_error());
+        let at = libc::shmat(segment, std::ptr::null(), 0);
+        std::ptr::copy_nonoverlapping(c"host".as_ptr(), at.cast(), 5);
+        libc::shmdt(at);
+        scene.keep(Shared {
+            segment,
+            name: name.clone(),
+        });
+        let mask = libc::umask(0);
+        let object = libc::shm_open(name.as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o666);
+        let mode: libc::mode_t = 0o666;
+        let none = std::ptr::null_mut::<libc::mq_attr>();
+        let queue = libc::mq_open(name.as_ptr(), libc::O_CREAT | libc::O_RDWR, mode, none);
+        libc::umask(mask);
+        assert!(object >= 0 && queue >= 0, "{}", std::io::Error::last_os_error());
+        libc::close(object);
+        libc::close(queue);
+    }
+    scene.name("key", key);
+    scene.name("queue", name.to_str().expect("ASCII"));
+}
+
+/// Listeners of the host in the workspace and under an abstract name.
+fn listeners(scene: &mut Scene) {
+    use std::os::linux::net::SocketAddrExt;
+    let work = scene.workspace.work();
+    let (stream, datagram) = (work.join("stream.sock"), work.join("datagram.sock"));
+    let name = format!("aegis-{}", scene.group());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
+    scene.keep((
+        UnixListener::bind(&stream).expect("bind"),
+        UnixDatagram::bind(&datagram).expect("bind"),
+        UnixListener::bind_addr(&address).expect("bind"),
+    ));
+    for path in [stream, datagram] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("chmod");
+    }
+    scene.name("abstract", name);
+}
+
+/// Root's set-user-id copy of the attack, and one with file capabilities.
+fn privileged_programs(scene: &mut Scene) {
+    let attack = super::attacks_directory().join("processes");
+    let work = scene.workspace.work();
+    for name in ["setuid", "capable"] {
+        let copy = work.join(name);
+        let status = Command::new("cp").arg(&attack).arg(&copy).status().expect("cp");
+        assert!(status.success(), "cp");
+    }
+    let mode = std::fs::Permissions::from_mode(0o4755);
+    std::fs::set_permissions(work.join("setuid"), mode).expect("chmod");
+    let status = Command::new("setcap")
+        .arg("cap_dac_override,cap_sys_admin+ep")
+        .arg(work.join("capable"))
+        .status()
+        .expect("setcap starts");
+    assert!(status.success(), "setcap");
+}
+
+fn marked(scene: &mut Scene) {
+    let mark = format!("aegis-mark-{}", scene.group());
+    scene.name("mark", mark);
+}
+
+/// Ends what a bare run left behind.
+struct Left(Vec<i32>);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            // SAFETY: no pointers; the pids carry the test's own mark.
+            unsafe { libc::kill(*pid, libc::SIGKILL) };
+        }
+    }
+}
+
+/// The processes that have `mark` in their command line.
+pub fn processes_marked(mark: &str) -> Vec<i32> {
+    std::fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| String::from_utf8_lossy(&line).contains(mark))
+        })
+        .collect()
+}
+
+fn left_behind(scene: &Scene) -> Option<String> {
+    let mark = scene.value("mark");
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let mut left = processes_marked(mark);
+    // bubblewrap does not wait for the end of its namespace.
+    while scene.way == Way::Bubblewrap && !left.is_empty() && Instant::now() < deadline {
+        std::thread::yield_now();
+        left = processes_marked(mark);
+    }
+    let left = Left(left);
+    (!left.0.is_empty()).then(|| format!("{} processes still run", left.0.len()))
+}
+
+const CALLS: &str = "system calls that have been ways into the kernel";
+
+pub(super) const LIST: &[Attack] = &[
+    Attack {
+        item: 6,
+        what: "the launcher's program, memory and descriptors through /proc/1",
+        words: &["{bin}/processes", "reach", "{first}"],
+        prepare: victim,
+        ..PLAIN
+    },
+    Attack {
+        item: 10,
+        what: "pushing input into the terminal (TIOCSTI, TIOCLINUX, high bits)",
+        words: &["{bin}/processes", "inject"],
+        before: &["{bin}/onpty"],
+        ..PLAIN
+    },
+    Attack {
+        item: 11,
+        what: "entering the kernel by int 0x80 and x32 numbers",
+        words: &["{bin}/processes", "entries", "mount"],
+        ..PLAIN
+    },
+    Attack {
+        item: 12,
+        what: "new namespaces by unshare, clone and clone3, with garbage in the flags",
+        words: &["{bin}/processes", "namespaces"],
+        ..PLAIN
+    },
+    Attack {
+        item: 12,
+        what: "setns to a descriptor",
+        words: &["{bin}/processes", "setns"],
+        control: Control::SucceedsForRoot,
+        ..PLAIN
+    },
+    Attack {
+        item: 13,
+        what: "ptrace, memory, descriptors and /proc of a process of the host",
+        words: &["{bin}/processes", "reach", "{victim}"],
+        prepare: victim,
+        ..PLAIN
+    },
+    Attack {
+        item: 13,
+        what: "signals to host processes, to the launcher's group, and to everybody",
+        words: &["{bin}/processes", "signals", "{host}", "{victim}", "{neighbour}"],
+        prepare: victim,
+        verdict: Verdict::Host(somebody_died),
+        ..PLAIN
+    },
+    Attack {
+        item: 14,
+        what: CALLS,
+        words: &[
+            "{bin}/processes", "call", "io_uring_setup", "keyctl", "add_key", "request_key",
+            "userfaultfd", "quotactl", "open_by_handle_at", "modify_ldt", "memfd_secret", "clone3",
+            "openat2", "adjtimex", "chroot", "personality READ_IMPLIES_EXEC", "seccomp with a listener",
+        ],
+        ..PLAIN
+    },
+    Attack {
+        item: 14,
+        what: "system calls that root alone may make",
+        words: &[
+            "{bin}/processes", "call", "mount", "umount2", "fsopen", "open_tree", "pivot_root", "bpf",
+            "perf_event_open", "swapon", "settimeofday", "syslog", "sethostname", "reboot", "acct",
+            "fanotify_init",
+        ],
+        control: Control::SucceedsForRoot,
+        ..PLAIN
+    },
+    Attack {
+        item: 14,
+        what: "loading code into the kernel, and its ports",
+        words: &[
+            "{bin}/processes", "call", "kexec_load", "kexec_file_load", "init_module",
+            "finit_module", "delete_module", "iopl", "ioperm",
+        ],
+        control: Control::None("the kernel that this was written on has none of them"),
+        ..PLAIN
+    },
+    Attack {
+        item: 15,
+        what: "the host's shared memory and message queues",
+        words: &["{bin}/processes", "ipc", "{key}", "{queue}"],
+        prepare: shared,
+        ..PLAIN
+    },
+    Attack {
+        item: 15,
+        what: "Unix sockets of the host, by path and by abstract name",
+        words: &[
+            "{bin}/processes", "unix", "{work}/stream.sock", "{work}/datagram.sock", "{abstract}",
+        ],
+        prepare: listeners,
+        ..PLAIN
+    },
+    Attack {
+        item: 15,
+        what: "the same with the host's network granted",
+        words: &[
+            "{bin}/processes", "unix", "{work}/stream.sock", "{work}/datagram.sock", "{abstract}",
+        ],
+        profile: "aegis: 1\ncapabilities: {files.write: [$WORK], net.outbound: host}\n",
+        prepare: listeners,
+        ..PLAIN
+    },
+    Attack {
+        item: 16,
+        what: "privileges of the process, of its threads, and such as it could add",
+        words: &["{bin}/processes", "privileges"],
+        ..PLAIN
+    },
+    Attack {
+        item: 16,
+        what: "a set-user-id program and one with file capabilities",
+        words: &["{bin}/processes", "gain", "{work}/setuid", "{work}/capable"],
+        profile: "aegis: 1\ncapabilities: {files.read: [$WORK], shell.exec: [$WORK/setuid, $WORK/capable]}\n",
+        prepare: privileged_programs,
+        ..PLAIN
+    },
+    Attack {
+        item: 17,
+        what: "processes left behind: double fork, setsid, SIGSTOP, signals ignored",
+        words: &["{bin}/processes", "orphan", "{mark}"],
+        prepare: marked,
+        verdict: Verdict::Host(left_behind),
+        ..PLAIN
+    },
+];

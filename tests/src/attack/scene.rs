@@ -1,0 +1,187 @@
+//! Where an attack takes place: a workspace, victims beside it, and names for its command line.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use super::Way;
+use crate::{User, Workspace, program, repository};
+
+static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+
+/// The directory with the attack programs, compiled once; removed when the process ends.
+pub fn attacks_directory() -> &'static Path {
+    DIRECTORY.get_or_init(|| {
+        // Not in /tmp, which bubblewrap's usual flags hide.
+        let directory = PathBuf::from(format!("/var/tmp/aegis-attacks-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory for the attacks");
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        extern "C" fn remove() {
+            if let Some(directory) = DIRECTORY.get() {
+                let _ = std::fs::remove_dir_all(directory);
+            }
+        }
+        // SAFETY: `remove` is a function that takes and returns nothing, as `atexit` wants it.
+        unsafe { libc::atexit(remove) };
+        let sources = repository("tests/attacks");
+        let compilers: Vec<Child> = ["files", "processes", "resources", "network", "onpty"]
+            .into_iter()
+            .map(|name| {
+                Command::new("gcc")
+                    .args(["-static", "-O1", "-o"])
+                    .arg(directory.join(name))
+                    .arg(sources.join(format!("{name}.c")))
+                    .args(["-lpthread", "-lrt", "-lutil"])
+                    .spawn()
+                    .expect("gcc starts")
+            })
+            .collect();
+        for mut compiler in compilers {
+            assert!(compiler.wait().expect("gcc ends").success(), "an attack does not compile");
+        }
+        directory
+    })
+}
+
+/// See the module's documentation. Everything it started is ended when it is dropped.
+pub struct Scene {
+    /// The workspace, below `/var/tmp`.
+    pub workspace: Workspace,
+    /// What is around the attack.
+    pub way: Way,
+    names: BTreeMap<String, String>,
+    children: Vec<Child>,
+    kept: Vec<Box<dyn std::any::Any>>,
+}
+
+impl Scene {
+    /// A scene for one attempt.
+    pub fn new(user: User, way: Way) -> Self {
+        let workspace = Workspace::below(user, Path::new("/var/tmp"));
+        let mut scene = Self {
+            workspace,
+            way,
+            names: BTreeMap::new(),
+            children: Vec::new(),
+            kept: Vec::new(),
+        };
+        let work = scene.workspace.work();
+        for (name, path) in [
+            ("work", work.clone()),
+            ("home", scene.workspace.home()),
+            ("out", scene.workspace.outside()),
+            ("base", work.parent().expect("a parent").to_path_buf()),
+            ("bin", attacks_directory().to_path_buf()),
+        ] {
+            scene.name(name, path.display());
+        }
+        let neighbour = scene.start(&["sleep", "1000"]);
+        scene.name("neighbour", neighbour);
+        scene
+    }
+
+    /// Gives a name in braces its value.
+    pub fn name(&mut self, name: &str, value: impl ToString) {
+        self.names.insert(name.into(), value.to_string());
+    }
+
+    /// The value of a name.
+    pub fn value(&self, name: &str) -> &str {
+        &self.names[name]
+    }
+
+    /// Replaces names in braces.
+    pub fn fill(&self, text: &str) -> String {
+        let replaced = |text: String, (name, value): (&String, &String)| {
+            text.replace(&format!("{{{name}}}"), value)
+        };
+        self.names.iter().fold(text.to_owned(), replaced)
+    }
+
+    /// What stands before the attack's own words: nothing, bwrap, or aegis-run.
+    pub fn launcher(&self, profile: &str) -> Vec<String> {
+        let words: &[&str] = match self.way {
+            Way::Bare => &[],
+            Way::Bubblewrap => &[
+                "bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev",
+                "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--bind", "{work}", "{work}",
+            ],
+            Way::Aegis => {
+                let profile = self.workspace.profile(&self.fill(profile));
+                let launcher = program("aegis-run");
+                return vec![
+                    launcher.display().to_string(),
+                    "--profile".into(),
+                    profile.display().to_string(),
+                    "--".into(),
+                ];
+            }
+        };
+        words.iter().map(|word| self.fill(word)).collect()
+    }
+
+    /// Starts a process of the user, outside of any sandbox, which leads its own group. Its pid.
+    pub fn start(&mut self, words: &[&str]) -> u32 {
+        let child = self
+            .workspace
+            .command(words[0])
+            .args(&words[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("a process starts");
+        let pid = child.id();
+        self.children.push(child);
+        pid
+    }
+
+    /// The process group of the neighbour, in which the attack's launcher runs as well.
+    pub fn group(&self) -> i32 {
+        self.children[0].id() as i32
+    }
+
+    /// Keeps something until the end: a listener, a lock.
+    pub fn keep(&mut self, thing: impl std::any::Any) {
+        self.kept.push(Box::new(thing));
+    }
+
+    /// What [`Scene::keep`] took of this type.
+    pub fn kept<T: 'static>(&self) -> Option<&T> {
+        self.kept.iter().find_map(|thing| thing.downcast_ref())
+    }
+
+    /// The pids of those that were started here and have been ended by somebody.
+    pub fn dead(&self) -> Vec<u32> {
+        self.children
+            .iter()
+            .map(Child::id)
+            .filter(|pid| {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                // A zombie is one that we have not waited for yet.
+                stat.rsplit(") ").next().is_none_or(|rest| rest.starts_with('Z') || rest.is_empty())
+            })
+            .collect()
+    }
+
+    /// Copies a program by a process of its own: one that is being written cannot be executed.
+    pub fn copy(&self, from: &Path, to: &str) -> PathBuf {
+        let to = PathBuf::from(self.fill(to));
+        let status = Command::new("cp").arg(from).arg(&to).status().expect("cp starts");
+        assert!(status.success(), "cp {} {}", from.display(), to.display());
+        self.workspace.own(&to);
+        to
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

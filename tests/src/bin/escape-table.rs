@@ -1,0 +1,52 @@
+//! Prints, as Markdown, what comes of every attack with nothing around it, in bubblewrap with its
+//! usual flags, and under Aegis: the table of `docs/escapes.md`. To be run as root.
+//!
+//! `escape-table [TEXT]`: only the attacks that have the text in what they try; with all details.
+
+use aegis_tests::attack::{self, Control, Outcome, Way};
+use aegis_tests::{USERS, User};
+
+fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::GotOut(_) => "**got out**",
+        Outcome::Held => "held",
+        Outcome::Broken(_) => "not tried",
+    }
+}
+
+/// One cell: the outcomes for root and for the ordinary user, as one where they agree.
+fn cell(outcomes: &[Outcome]) -> String {
+    let words: Vec<_> = outcomes.iter().map(word).collect();
+    if words.iter().all(|one| *one == words[0]) {
+        words[0].to_owned()
+    } else {
+        format!("{} / {}", words[0], words[1])
+    }
+}
+
+fn main() {
+    let filter = std::env::args().nth(1);
+    println!("| item | what is tried | nothing | bubblewrap | Aegis |");
+    println!("|---|---|---|---|---|");
+    let mut notes = Vec::new();
+    for attack in attack::all() {
+        if filter.as_ref().is_some_and(|text| !attack.what.contains(text.as_str())) {
+            continue;
+        }
+        let attempts = |way| -> Vec<Outcome> {
+            USERS.map(|user: User| attack.attempt(way, user)).to_vec()
+        };
+        let ways = [Way::Bare, Way::Bubblewrap, Way::Aegis].map(attempts);
+        let [bare, bubblewrap, aegis] = ways.each_ref().map(|outcomes| cell(outcomes));
+        println!("| {} | {} | {bare} | {bubblewrap} | {aegis} |", attack.item, attack.what);
+        if let Control::None(why) = attack.control {
+            notes.push(format!("- {}: no control, since {why}.", attack.what));
+        }
+        if filter.is_some() {
+            eprintln!("{ways:#?}");
+        }
+    }
+    if !notes.is_empty() {
+        println!("\n{}", notes.join("\n"));
+    }
+}

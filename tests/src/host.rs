@@ -1,0 +1,181 @@
+//! The host around a run: mounts of a test's own, and what a run could leave behind.
+
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long something may take to come about on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs `body` in a thread with a mount namespace of its own: what is mounted there, nobody else
+/// sees, and it is gone afterwards. Programs started there see it.
+pub fn in_private_mounts<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    // Built and put into place where everybody can see it.
+    let _ = crate::program("aegis-run");
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // SAFETY: no pointers. Only this thread is moved.
+            check(unsafe { libc::unshare(libc::CLONE_NEWNS) }, "unshare");
+            mount(None, Path::new("/"), None, libc::MS_REC | libc::MS_PRIVATE, "");
+            body()
+        });
+        match thread.join() {
+            Ok(value) => value,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Mounts a tmpfs. Only within [`in_private_mounts`].
+pub fn tmpfs(at: &Path, options: &str) {
+    mount(Some("tmpfs"), at, Some("tmpfs"), 0, options);
+}
+
+/// Makes what is mounted at a path read-only. Only within [`in_private_mounts`].
+pub fn read_only(at: &Path) {
+    let source = at.to_str().expect("a path in UTF-8");
+    mount(Some(source), at, None, libc::MS_BIND | libc::MS_REC, "");
+    let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
+    mount(None, at, None, flags, "");
+}
+
+fn mount(
+    source: Option<&str>,
+    at: &Path,
+    kind: Option<&str>,
+    flags: libc::c_ulong,
+    options: &str,
+) {
+    let text = |text: &[u8]| CString::new(text).expect("no NUL");
+    let source = source.map(|source| text(source.as_bytes()));
+    let kind = kind.map(|kind| text(kind.as_bytes()));
+    let target = text(at.as_os_str().as_bytes());
+    let options = text(options.as_bytes());
+    let pointer = |text: &Option<CString>| text.as_ref().map_or(std::ptr::null(), |t| t.as_ptr());
+    // SAFETY: every pointer is null or to a string that ends with NUL and outlives the call.
+    let result = unsafe {
+        libc::mount(
+            pointer(&source),
+            target.as_ptr(),
+            pointer(&kind),
+            flags,
+            options.as_ptr().cast(),
+        )
+    };
+    check(result, "mount");
+}
+
+fn check(result: libc::c_int, what: &str) {
+    assert_eq!(result, 0, "{what}: {}", io::Error::last_os_error());
+}
+
+/// The mounts that the calling thread sees, as the kernel tells them.
+pub fn mounts() -> String {
+    std::fs::read_to_string("/proc/thread-self/mountinfo").expect("the mounts can be read")
+}
+
+/// Waits for something to come about.
+pub fn eventually(what: &str, mut about: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !about() {
+        assert!(Instant::now() < deadline, "after {PATIENCE:?}: {what}");
+        // The pace of asking, not what anything relies on.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// By what the processes of a test are known: a variable in their environment. A profile hands it
+/// on to the command with `environment: {pass: [AEGIS_TESTS_MARK]}`.
+#[derive(Clone, Debug)]
+pub struct Mark(String);
+
+impl Mark {
+    /// The variable's name.
+    pub const NAME: &str = "AEGIS_TESTS_MARK";
+
+    /// A mark that no other test has.
+    pub fn new(test: &str) -> Self {
+        Self(format!("{test}-{}", std::process::id()))
+    }
+
+    /// Marks what a command will start.
+    pub fn put(&self, command: &mut Command) {
+        command.env(Self::NAME, &self.0);
+    }
+
+    /// The marked processes: pid and name.
+    pub fn processes(&self) -> Vec<String> {
+        let wanted = format!("{}={}", Self::NAME, self.0);
+        let entries = std::fs::read_dir("/proc").expect("/proc");
+        entries
+            .filter_map(|entry| {
+                let path = entry.expect("an entry of /proc").path();
+                let pid = path.file_name()?.to_str()?.parse::<u32>().ok()?;
+                // A process that ends meanwhile has nothing to read.
+                let environment = std::fs::read(path.join("environ")).ok()?;
+                environment
+                    .split(|byte| *byte == 0)
+                    .any(|variable| variable == wanted.as_bytes())
+                    .then(|| {
+                        let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+                        format!("{pid} {}", name.trim())
+                    })
+            })
+            .collect()
+    }
+}
+
+/// The control groups, in any hierarchy, of runs whose `aegis-run` had one of these pids.
+pub fn groups_of(pids: &[u32]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut ahead = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(dir) = ahead.pop() {
+        // Gone meanwhile: another run's.
+        let Ok(entries) = std::fs::read_dir(&dir) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let below = dir.file_name().is_some_and(|name| name == "aegis");
+            let id = match name.strip_prefix("aegis-") {
+                Some(id) => Some(id),
+                None => below.then_some(&*name),
+            };
+            let pid = id
+                .and_then(|id| id.split('-').next())
+                .and_then(|pid| pid.parse().ok());
+            if pid.is_some_and(|pid| pids.contains(&pid)) {
+                found.push(entry.path());
+            }
+            ahead.push(entry.path());
+        }
+    }
+    found
+}
+
+/// Every name below a directory that programs put temporary files into.
+pub fn temporary_files() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut ahead: Vec<PathBuf> = ["/tmp", "/var/tmp", "/dev/shm", "/run"]
+        .map(PathBuf::from)
+        .into();
+    while let Some(dir) = ahead.pop() {
+        let entries = std::fs::read_dir(&dir).expect("root reads every directory");
+        for entry in entries {
+            let entry = entry.expect("an entry of a directory");
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                ahead.push(entry.path());
+            }
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,101 @@
+//! What `aegis-run` came to: its status, what it told, and the report it wrote.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::{Workspace, program, text};
+
+/// One run with a report.
+#[derive(Debug)]
+pub struct Ran {
+    /// Status, standard output, standard error.
+    pub output: Output,
+    /// The report; null where there is none.
+    pub report: Value,
+}
+
+impl Ran {
+    /// Runs a command under a profile, with a report.
+    pub fn new(workspace: &Workspace, profile: &Path, words: &[&str]) -> Self {
+        let report = workspace.outside().join("report.json");
+        let _ = std::fs::remove_file(&report);
+        let output = workspace
+            .command(program("aegis-run"))
+            .arg("--profile")
+            .arg(profile)
+            .arg("--report")
+            .arg(&report)
+            .arg("--")
+            .args(words)
+            .output()
+            .expect("aegis-run starts");
+        let report = match std::fs::read(&report) {
+            Ok(bytes) => serde_json::from_slice(&bytes).expect("the report is JSON"),
+            Err(_) => Value::Null,
+        };
+        Self { output, report }
+    }
+
+    /// Asserts the exit status.
+    #[track_caller]
+    pub fn exits(&self, status: i32) -> &Self {
+        assert_eq!(self.output.status.code(), Some(status), "{}", self.told());
+        if !self.report.is_null() {
+            assert_eq!(self.report["exit_status"], status, "{}", self.told());
+        }
+        self
+    }
+
+    /// Asserts the report's `cause`.
+    #[track_caller]
+    pub fn because(&self, cause: &str) -> &Self {
+        assert_eq!(self.report["cause"], cause, "{}", self.told());
+        self
+    }
+
+    /// Asserts that the last line of standard error has all of these.
+    #[track_caller]
+    pub fn last_says(&self, parts: &[&str]) -> &Self {
+        let stderr = String::from_utf8_lossy(&self.output.stderr);
+        let last = stderr.lines().last().unwrap_or_default();
+        for part in parts {
+            assert!(last.contains(part), "no {part:?} in {}", self.told());
+        }
+        self
+    }
+
+    /// Standard output without white space around it.
+    pub fn printed(&self) -> String {
+        String::from_utf8_lossy(&self.output.stdout).trim().into()
+    }
+
+    /// For messages of failed assertions.
+    pub fn told(&self) -> String {
+        format!("{}\n{}", text(&self.output), self.report)
+    }
+}
+
+/// Runs `command`, which must be refused with this status: something that starts with a capital
+/// or small letter is said, by Aegis alone, and `touch $WORK/started` was not executed. What was said.
+#[track_caller]
+pub fn refused(workspace: &Workspace, command: &mut Command, status: i32) -> String {
+    let output = command.output().expect("aegis-run starts");
+    let told = text(&output);
+    assert_eq!(output.status.signal(), None, "{command:?}: {told}");
+    assert_eq!(output.status.code(), Some(status), "{command:?}: {told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.starts_with("aegis-run: error: "),
+        "{command:?}: {told}"
+    );
+    assert!(!stderr.contains("panicked"), "{command:?}: {told}");
+    assert!(output.stdout.is_empty(), "{command:?}: {told}");
+    assert!(
+        !workspace.work().join("started").exists(),
+        "{command:?} started its command: {told}"
+    );
+    stderr.into()
+}
