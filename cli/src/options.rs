@@ -106,7 +106,8 @@ pub fn aegis_run() -> Command {
                 "quiet",
                 "Does not tell what was refused when the command fails",
             )
-            .action(ArgAction::SetTrue),
+            .action(ArgAction::SetTrue)
+            .overrides_with("quiet"),
         )
         .arg(
             Arg::new("command")

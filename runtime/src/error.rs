@@ -30,6 +30,11 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A descriptor that would give more than was granted.
+    #[error(
+        "descriptor {0} is a directory or a location (O_PATH) of the host, which would be open to the command whatever the profile says\n  help: redirect it from a file, a pipe or /dev/null"
+    )]
+    Descriptor(i32),
     /// The current directory cannot be used.
     #[error("the current directory cannot be used as $WORK: {0}")]
     WorkingDirectory(io::Error),

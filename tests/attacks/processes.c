@@ -292,7 +292,9 @@ static int run_unix(char **arguments) {
             continue;
         }
         struct sockaddr none = {.sa_family = AF_UNSPEC};
-        bool sent = sendto(pair[0], "x", 1, MSG_NOSIGNAL, (void *)&dgram, sizeof dgram) == 1 && kinds[at] != SOCK_STREAM;
+        // Of these two an address given beside a message is ignored: it goes to the pair's other end.
+        bool ignored = kinds[at] == SOCK_STREAM || kinds[at] == SOCK_SEQPACKET;
+        bool sent = !ignored && sendto(pair[0], "x", 1, MSG_NOSIGNAL, (void *)&dgram, sizeof dgram) == 1;
         bool connected = connect(pair[0], (void *)&dgram, sizeof dgram) == 0;
         close(pair[1]);
         connect(pair[0], &none, sizeof none);
@@ -380,6 +382,23 @@ static int run_gain(char **programs) {
     return finish();
 }
 
+// crash: is a core dump for the host's handler? A handler behind a pipe is called whatever the limit,
+// but for the value 1; a program may lower it again.
+static int run_crash(char **arguments) {
+    (void)arguments;
+    struct rlimit limit, none = {0, 0};
+    getrlimit(RLIMIT_CORE, &limit);
+    errno = 0;
+    tried("the limit lets a handler be called", limit.rlim_cur != 1);
+    none.rlim_max = limit.rlim_max;
+    setrlimit(RLIMIT_CORE, &none);
+    syscall(SYS_setrlimit, RLIMIT_CORE, &none);
+    syscall(SYS_prlimit64, getpid(), 0x4100000000UL | RLIMIT_CORE, &none, NULL);
+    getrlimit(RLIMIT_CORE, &limit);
+    tried("the limit can be lowered so that it does", limit.rlim_cur != 1);
+    return finish();
+}
+
 // --- Orphans -----------------------------------------------------------------------------------
 
 // orphan MARK [stay]: leave processes behind that are hard to find and to end.
@@ -431,7 +450,7 @@ int main(int count, char **argv) {
         {"setns", run_setns},     {"call", run_call},             {"reach", run_reach},
         {"signals", run_signals}, {"ipc", run_ipc},               {"unix", run_unix},
         {"privileges", run_privileges}, {"gain", run_gain},       {"gained", run_gained},
-        {"orphan", run_orphan},   {"linger", run_linger},
+        {"crash", run_crash},     {"orphan", run_orphan},   {"linger", run_linger},
     };
     return choose(modes, sizeof modes / sizeof *modes, argv);
 }

@@ -169,6 +169,18 @@ static int run_last(char **arguments) {
     pthread_t thread;
     if (strcmp(how, "spin") == 0)
         while (true) continue;
+    if (strcmp(how, "starve") == 0) {
+        // Whoever has to end all this gets the least of the processors.
+        struct sched_param none = {0};
+        sched_setscheduler(1, SCHED_IDLE, &none);
+        setpriority(PRIO_PROCESS, 1, 19);
+        for (int at = 0; at < 16; at++)
+            if (fork() == 0) {
+                alarm(amount(arguments + 1));
+                while (true) continue;
+            }
+        while (true) continue;
+    }
     if (strcmp(how, "calls") == 0 || strcmp(how, "messages") == 0)
         for (int at = 0; at < 16; at++)
             pthread_create(&thread, NULL, how[0] == 'c' ? refused_calls : error_messages, NULL);

@@ -77,11 +77,19 @@ pub fn mounts() -> String {
     std::fs::read_to_string("/proc/thread-self/mountinfo").expect("the mounts can be read")
 }
 
-/// Waits for something to come about.
-pub fn eventually(what: &str, mut about: impl FnMut() -> bool) {
+/// Waits until nothing is in the way any more: `left` lists what still is.
+#[track_caller]
+pub fn eventually<T: std::fmt::Debug>(what: &str, mut left: impl FnMut() -> Vec<T>) {
     let deadline = Instant::now() + PATIENCE;
-    while !about() {
-        assert!(Instant::now() < deadline, "after {PATIENCE:?}: {what}");
+    loop {
+        let left = left();
+        if left.is_empty() {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{what}: after {PATIENCE:?} there is still {left:?}"
+        );
         // The pace of asking, not what anything relies on.
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -32,9 +32,19 @@ pub enum User {
 /// Both, for tests that hold for either.
 pub const USERS: [User; 2] = [User::Root, User::Ordinary];
 
+static STAGE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Removes the stage when the process that made it ends; not when a fork of it does.
+extern "C" fn unstage() {
+    if let Some(stage) = STAGE.get()
+        && stage.ends_with(format!("aegis-tests-{}", std::process::id()))
+    {
+        let _ = std::fs::remove_dir_all(stage);
+    }
+}
+
 /// A directory that every user may search, with the built programs in `bin`.
 fn stage() -> &'static Path {
-    static STAGE: OnceLock<PathBuf> = OnceLock::new();
     STAGE.get_or_init(|| {
         assert_eq!(
             // SAFETY: no pointers; cannot fail.
@@ -70,6 +80,8 @@ fn stage() -> &'static Path {
         for dir in [&stage, &bin] {
             std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
         }
+        // SAFETY: the function is there as long as the process, and does not unwind.
+        unsafe { libc::atexit(unstage) };
         stage
     })
 }

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use crate::{USERS, Workspace, program, repository};
@@ -52,7 +51,7 @@ pub struct Found {
 }
 
 impl Workload {
-    /// Under a committed profile: `tests/profiles/NAME.yaml`.
+    /// Under a committed profile, by its path in the repository.
     pub fn new(profile: &str) -> Self {
         Self {
             profile: profile.into(),
@@ -77,7 +76,7 @@ impl Workload {
         self
     }
 
-    /// A variable of the caller's environment, for both runs; `{work}` and `{home}` are filled in.
+    /// A variable of the caller's environment, for both runs, filled in likewise.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self
@@ -102,52 +101,40 @@ impl Workload {
     }
 
     /// Runs it bare and under Aegis, as root and as an ordinary user, and fails unless a run under
-    /// Aegis equals the bare one in everything. What `check` asserts is asserted of both.
+    /// Aegis equals the bare one in everything. What `check` asserts is asserted of both. In the
+    /// words, `{work}`, `{home}` and `{skill}` are filled in.
     pub fn runs_the_same(&self, words: &[&str], check: impl Fn(&Outcome)) {
         for user in USERS {
-            let mut workspace = Workspace::new(user);
+            let workspace = Workspace::new(user);
             let profile = self.profile(&workspace);
-            self.fresh(&mut workspace);
-            let bare = self.outcome(&workspace, workspace.command("timeout"), words);
-            self.fresh(&mut workspace);
-            let mut command = workspace.command("timeout");
-            command.args(["--foreground", "-k", "5", PATIENCE]);
-            command
-                .arg(program("aegis-run"))
-                .arg("--profile")
-                .arg(&profile);
+            let words: Vec<String> = words.iter().map(|word| fill_in(word, &workspace)).collect();
+            let bare = self.outcome(&workspace, &words);
+            let mut confined = vec![program("aegis-run").to_string_lossy().into_owned()];
+            confined.extend(["--profile".into(), profile.to_string_lossy().into_owned()]);
             for setting in &self.settings {
-                command.arg("--set").arg(setting);
+                confined.extend(["--set".into(), setting.clone()]);
             }
-            let confined = self.spawn(&workspace, command.arg("--").args(words));
-            let confined = self.collect(&workspace, &confined);
-            let told = format!("{words:?} as {user:?} under {}.yaml", self.profile);
+            confined.push("--".into());
+            confined.extend_from_slice(&words);
+            let confined = self.outcome(&workspace, &confined);
+            let told = format!("{words:?} as {user:?} under {}", self.profile);
             same(&bare, &confined, &told);
             check(&confined);
         }
     }
 
-    fn outcome(&self, workspace: &Workspace, mut command: Command, words: &[&str]) -> Outcome {
+    fn outcome(&self, workspace: &Workspace, words: &[String]) -> Outcome {
+        self.fresh(workspace);
+        let mut command = workspace.command("timeout");
         command
             .args(["--foreground", "-k", "5", PATIENCE])
             .args(words);
-        self.collect(workspace, &self.spawn(workspace, &mut command))
-    }
-
-    fn spawn(&self, workspace: &Workspace, command: &mut Command) -> Output {
         for (name, value) in &self.environment {
             command.env(name, fill_in(value, workspace));
         }
         let input = workspace.write("input", &self.stdin);
-        command
-            .stdin(std::fs::File::open(input).expect("standard input opens"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .output()
-            .expect("the command starts")
-    }
-
-    fn collect(&self, workspace: &Workspace, output: &Output) -> Outcome {
+        let input = std::fs::File::open(input).expect("standard input opens");
+        let output = command.stdin(input).output().expect("the command starts");
         let mut files = BTreeMap::new();
         walk(&workspace.work(), Path::new(""), self.ignored, &mut files);
         Outcome {
@@ -159,7 +146,7 @@ impl Workload {
     }
 
     /// Empties `$WORK` and `$HOME`, and fills them.
-    fn fresh(&self, workspace: &mut Workspace) {
+    fn fresh(&self, workspace: &Workspace) {
         for dir in [workspace.work(), workspace.home()] {
             std::fs::remove_dir_all(&dir).expect("the last run's files can be removed");
             std::fs::create_dir(&dir).expect("mkdir");
@@ -170,17 +157,18 @@ impl Workload {
 
     /// Puts the profile, and the skill, into the workspace, where either user can read them.
     fn profile(&self, workspace: &Workspace) -> PathBuf {
-        let name = format!("tests/profiles/{}.yaml", self.profile);
-        let text =
-            std::fs::read(repository(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let text = std::fs::read(repository(&self.profile));
+        let text = text.unwrap_or_else(|error| panic!("{}: {error}", self.profile));
         let Some(skill) = &self.skill else {
             return workspace.write("profile.yaml", text);
         };
-        let at = workspace
-            .write("skills/aegis.yaml", "")
-            .with_file_name("skill");
-        copy(workspace, skill, &at);
-        workspace.write("skills/skill/aegis.yaml", text)
+        let profile = workspace.write("skill/aegis.yaml", text);
+        copy(
+            workspace,
+            skill,
+            profile.parent().expect("it lies in a directory"),
+        );
+        profile
     }
 }
 
@@ -188,13 +176,17 @@ impl Workload {
 fn fill_in(text: &str, workspace: &Workspace) -> String {
     text.replace("{work}", &workspace.work().to_string_lossy())
         .replace("{home}", &workspace.home().to_string_lossy())
+        .replace(
+            "{skill}",
+            &workspace.work().with_file_name("skill").to_string_lossy(),
+        )
 }
 
 /// Copies a tree with its times, so that it belongs to the workspace's user.
 pub fn copy(workspace: &Workspace, from: &Path, to: &Path) {
     let copied = workspace
         .command("cp")
-        .args(["-a", "--no-preserve=ownership"])
+        .args(["-a", "--no-preserve=ownership", "-T"])
         .arg(from)
         .arg(to)
         .status()

@@ -18,7 +18,10 @@ fn sample(workspace: &Workspace) {
         "---\nname: sample\ndescription: Says what a sample says.\nmetadata: {openclaw: {emoji: x}}\n---\n# Sample\n",
     );
     workspace.write("work/sample/scripts/run.sh", "#!/bin/sh\necho sample\n");
-    workspace.write("work/sample/references/long.md", "All work and no play.\n".repeat(500));
+    workspace.write(
+        "work/sample/references/long.md",
+        "All work and no play.\n".repeat(500),
+    );
     workspace.write("work/sample/.git/config", "[core]\n");
     workspace.write(
         "work/broken/SKILL.md",
@@ -34,21 +37,29 @@ fn succeeds(outcome: &Outcome, says: &str) {
 
 #[test]
 fn skill_creator_validates_a_skill_the_same() {
-    under("skill-creator", "skill-creator").prepare(sample).runs_the_same(
-        &["python3", "{skill}/scripts/quick_validate.py", "sample"],
-        |outcome| succeeds(outcome, "Skill is valid!"),
-    );
+    under("skill-creator", "skill-creator")
+        .prepare(sample)
+        .runs_the_same(
+            &["python3", "{skill}/scripts/quick_validate.py", "sample"],
+            |outcome| succeeds(outcome, "Skill is valid!"),
+        );
 }
 
 #[test]
 fn skill_creator_refuses_a_broken_skill_the_same() {
-    under("skill-creator", "skill-creator").prepare(sample).runs_the_same(
-        &["python3", "{skill}/scripts/quick_validate.py", "broken"],
-        |outcome| {
-            assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
-            assert!(outcome.stdout.contains("should be hyphen-case"), "{}", outcome.stdout);
-        },
-    );
+    under("skill-creator", "skill-creator")
+        .prepare(sample)
+        .runs_the_same(
+            &["python3", "{skill}/scripts/quick_validate.py", "broken"],
+            |outcome| {
+                assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
+                assert!(
+                    outcome.stdout.contains("should be hyphen-case"),
+                    "{}",
+                    outcome.stdout
+                );
+            },
+        );
 }
 
 #[test]
@@ -61,29 +72,48 @@ fn the_profile_of_the_quick_start_validates_skills_the_same() {
             aegis_tests::workload::copy(workspace, &creator, &to);
         })
         .runs_the_same(
-            &["python3", "skill-creator/scripts/quick_validate.py", "sample"],
+            &[
+                "python3",
+                "skill-creator/scripts/quick_validate.py",
+                "sample",
+            ],
             |outcome| succeeds(outcome, "Skill is valid!"),
         );
 }
 
 #[test]
 fn skill_creator_packages_a_skill_the_same() {
-    under("skill-creator", "skill-creator").prepare(sample).runs_the_same(
-        &["python3", "{skill}/scripts/package_skill.py", "sample", "dist"],
-        |outcome| {
-            succeeds(outcome, "Added: sample/scripts/run.sh");
-            let archive = &outcome.files[Path::new("dist/sample.skill")].content;
-            assert!(archive.starts_with(b"PK") && !archive.windows(4).any(|part| part == b".git"));
-        },
-    );
+    under("skill-creator", "skill-creator")
+        .prepare(sample)
+        .runs_the_same(
+            &[
+                "python3",
+                "{skill}/scripts/package_skill.py",
+                "sample",
+                "dist",
+            ],
+            |outcome| {
+                succeeds(outcome, "Added: sample/scripts/run.sh");
+                let archive = &outcome.files[Path::new("dist/sample.skill")].content;
+                assert!(
+                    archive.starts_with(b"PK") && !archive.windows(4).any(|part| part == b".git")
+                );
+            },
+        );
 }
 
 #[test]
 fn skill_creator_begins_a_skill_the_same() {
     under("skill-creator", "skill-creator").runs_the_same(
         &[
-            "python3", "{skill}/scripts/init_skill.py", "My New Skill", "--path", "skills",
-            "--resources", "scripts,references,assets", "--examples",
+            "python3",
+            "{skill}/scripts/init_skill.py",
+            "My New Skill",
+            "--path",
+            "skills",
+            "--resources",
+            "scripts,references,assets",
+            "--examples",
         ],
         |outcome| {
             succeeds(outcome, "Normalized skill name");
@@ -100,7 +130,9 @@ fn the_skills_own_tests_pass_the_same() {
         ("skill-creator", "skill-creator", "test_quick_validate.py"),
         ("model-usage", "model-usage", "test_model_usage.py"),
     ] {
-        let command = format!("python3 '{{skill}}/scripts/{script}' 2>&1 | sed 's/ in [0-9.]*s$//'");
+        let command = format!(
+            "python3 '{{skill}}/scripts/{script}' 2>&1 > /dev/null | sed 's/ in [0-9.]*s$//'"
+        );
         under(profile, name)
             .set("capabilities.shell.exec=[sh, sed]")
             .runs_the_same(&["sh", "-c", &command], |outcome| {
@@ -120,14 +152,27 @@ fn model_usage_sums_up_costs_the_same() {
     let prepare = |workspace: &Workspace| {
         workspace.write("work/costs.json", COSTS);
     };
-    under("model-usage", "model-usage").prepare(prepare).runs_the_same(
-        &["python3", script, "--input", "costs.json", "--mode", "all", "--format", "json", "--pretty"],
-        |outcome| succeeds(outcome, "\"totalCostUSD\": 10.5"),
-    );
-    under("model-usage", "model-usage").stdin(COSTS).runs_the_same(
-        &["python3", script, "--input", "-"],
-        |outcome| succeeds(outcome, "Current model: small"),
-    );
+    under("model-usage", "model-usage")
+        .prepare(prepare)
+        .runs_the_same(
+            &[
+                "python3",
+                script,
+                "--input",
+                "costs.json",
+                "--mode",
+                "all",
+                "--format",
+                "json",
+                "--pretty",
+            ],
+            |outcome| succeeds(outcome, "\"totalCostUSD\": 10.5"),
+        );
+    under("model-usage", "model-usage")
+        .stdin(COSTS)
+        .runs_the_same(&["python3", script, "--input", "-"], |outcome| {
+            succeeds(outcome, "Current model: small")
+        });
 }
 
 #[test]
@@ -136,7 +181,11 @@ fn model_usage_misses_its_program_the_same() {
         &["python3", "{skill}/scripts/model_usage.py"],
         |outcome| {
             assert_eq!(outcome.status, Some(1));
-            assert!(outcome.stderr.contains("codexbar not found on PATH"), "{}", outcome.stderr);
+            assert!(
+                outcome.stderr.contains("codexbar not found on PATH"),
+                "{}",
+                outcome.stderr
+            );
         },
     );
 }
@@ -144,18 +193,38 @@ fn model_usage_misses_its_program_the_same() {
 #[test]
 fn meme_maker_suggests_and_draws_the_same() {
     let script = "{skill}/scripts/meme.mjs";
-    let suggest = ["node", script, "suggest", "a hard choice", "--limit", "3", "--json"];
-    under("meme-maker", "meme-maker")
-        .runs_the_same(&suggest, |outcome| succeeds(outcome, "\"id\": \"two-buttons\""));
+    let suggest = [
+        "node",
+        script,
+        "suggest",
+        "a hard choice",
+        "--limit",
+        "3",
+        "--json",
+    ];
+    under("meme-maker", "meme-maker").runs_the_same(&suggest, |outcome| {
+        succeeds(outcome, "\"id\": \"two-buttons\"")
+    });
     under("meme-maker", "meme-maker")
         .env("XDG_CACHE_HOME", "{work}/cache")
         .prepare(|workspace| {
-            workspace.write("work/cache/openclaw/meme-maker/drake-181913649.jpg", b"\xff\xd8 a picture");
+            workspace.write(
+                "work/cache/openclaw/meme-maker/drake-181913649.jpg",
+                b"\xff\xd8 a picture",
+            );
         })
         .runs_the_same(
             &[
-                "node", script, "render", "drake", "--text", "Any authority",
-                "--text", "What is declared & no more", "--out", "out/meme.svg",
+                "node",
+                script,
+                "render",
+                "drake",
+                "--text",
+                "Any authority",
+                "--text",
+                "What is declared & no more",
+                "--out",
+                "out/meme.svg",
             ],
             |outcome| {
                 succeeds(outcome, "out/meme.svg (");
@@ -186,8 +255,16 @@ fn tmux_starts_finds_and_waits_for_sessions_the_same() {
         .ignoring(|path| path.starts_with("sockets") && path != Path::new("sockets"))
         .runs_the_same(&["bash", "-c", script], |outcome| {
             succeeds(outcome, "Sessions on default socket:\n  - build");
-            assert!(outcome.stdout.contains("none there: 1\ntimed out: 1\n"), "{}", outcome.stdout);
-            assert!(outcome.stderr.contains("Timed out after 0s"), "{}", outcome.stderr);
+            assert!(
+                outcome.stdout.contains("none there: 1\ntimed out: 1\n"),
+                "{}",
+                outcome.stdout
+            );
+            assert!(
+                outcome.stderr.contains("Timed out after 0s"),
+                "{}",
+                outcome.stderr
+            );
         });
 }
 
@@ -219,8 +296,11 @@ fn openai_whisper_api_asks_for_its_key_the_same() {
         .prepare(|workspace| {
             workspace.write("work/talk.wav", b"RIFF....WAVE");
         })
-        .runs_the_same(&["bash", "{skill}/scripts/transcribe.sh", "talk.wav"], |outcome| {
-            assert_eq!(outcome.status, Some(1));
-            assert_eq!(outcome.stderr, "Missing OPENAI_API_KEY\n");
-        });
+        .runs_the_same(
+            &["bash", "{skill}/scripts/transcribe.sh", "talk.wav"],
+            |outcome| {
+                assert_eq!(outcome.status, Some(1));
+                assert_eq!(outcome.stderr, "Missing OPENAI_API_KEY\n");
+            },
+        );
 }

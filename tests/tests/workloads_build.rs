@@ -1,5 +1,7 @@
 //! Compilers and the programs that they make.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -41,7 +43,7 @@ fn c_project(workspace: &Workspace) {
 
 #[test]
 fn a_c_program_is_built_and_run_the_same() {
-    Workload::new("c-build")
+    Workload::new("tests/profiles/c-build.yaml")
         .prepare(c_project)
         .runs_the_same(&["make"], |outcome| {
             assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
@@ -60,7 +62,7 @@ fn a_c_program_is_built_and_run_the_same() {
 
 #[test]
 fn a_c_compilers_errors_are_the_same() {
-    Workload::new("c-build")
+    Workload::new("tests/profiles/c-build.yaml")
         .prepare(|workspace| {
             c_project(workspace);
             workspace.write(
@@ -74,7 +76,8 @@ fn a_c_compilers_errors_are_the_same() {
         });
 }
 
-/// The caller's Rust, put where rustup puts it in a home: linked, not copied, where that can be.
+/// The caller's Rust, put where rustup puts it in a home. The toolchain's files are linked where
+/// that can be, so nothing here may change them.
 fn rust(workspace: &Workspace) {
     let sysroot = Command::new("rustc")
         .args(["--print", "sysroot"])
@@ -82,59 +85,41 @@ fn rust(workspace: &Workspace) {
         .expect("rustc starts");
     let sysroot = PathBuf::from(String::from_utf8_lossy(&sysroot.stdout).trim());
     let sysroot = sysroot.canonicalize().expect("the toolchain is there");
-    let rustup = sysroot.join("../..").canonicalize().expect("rustup's home");
-    assert!(
-        rustup.join("settings.toml").exists(),
-        "{} is not of rustup",
-        sysroot.display()
-    );
-    let home = std::env::var_os("CARGO_HOME")
-        .map_or_else(|| rustup.with_file_name(".cargo"), PathBuf::from);
+    let rustup = sysroot.join("../..").canonicalize().expect("its home");
     let name = sysroot
         .file_name()
         .expect("a toolchain's name")
-        .to_string_lossy()
-        .into_owned();
-    let toolchain = workspace.home().join(".rustup/toolchains").join(&name);
-    let tools = workspace.home().join(".cargo/bin");
-    // Which rustup makes when they are missing, and does not need otherwise.
-    let kept = ["update-hashes", "downloads", "tmp"].map(|dir| workspace.home().join(".rustup").join(dir));
-    for dir in kept.iter().chain([&toolchain, &tools]) {
-        std::fs::create_dir_all(dir).expect("mkdir");
-    }
-    for part in ["bin", "lib"] {
-        link(&sysroot.join(part), &toolchain);
-    }
-    link(&home.join("bin/rustup"), &tools);
-    for tool in ["cargo", "rustc"] {
-        std::os::unix::fs::symlink("rustup", tools.join(tool)).expect("a link");
-    }
+        .to_string_lossy();
+    let made_by = "this test needs a Rust that was installed by rustup";
+    assert!(rustup.join("settings.toml").exists(), "{made_by}");
+
     workspace.write(
         "home/.rustup/settings.toml",
         format!("version = \"12\"\ndefault_toolchain = \"{name}\"\nprofile = \"minimal\"\n"),
     );
-    let status = Command::new("chown")
-        .args(["-h", "-R", "--reference"])
-        .arg(workspace.home())
-        .args([
-            workspace.home().join(".cargo"),
-            workspace.home().join(".rustup/settings.toml"),
-        ])
-        .status();
-    assert!(status.is_ok_and(|status| status.success()), "chown");
-}
-
-fn link(from: &Path, into: &Path) {
-    let copy = |how: &str| {
-        let status = Command::new("cp")
-            .arg(how)
-            .arg(from)
-            .arg(into)
-            .stderr(std::process::Stdio::null())
-            .status();
-        status.is_ok_and(|status| status.success())
-    };
-    assert!(copy("-al") || copy("-a"), "cannot copy {}", from.display());
+    // Which rustup makes when they are missing, and otherwise leaves alone.
+    for kept in ["update-hashes", "downloads", "tmp"] {
+        workspace.write(&format!("home/.rustup/{kept}/.keep"), "");
+    }
+    let toolchain = workspace.home().join(".rustup/toolchains").join(&*name);
+    std::fs::create_dir_all(&toolchain).expect("mkdir");
+    for part in ["bin", "lib"] {
+        let linked = |how: &str| {
+            let mut cp = Command::new("cp");
+            cp.arg(how).arg(sysroot.join(part)).arg(&toolchain);
+            cp.stderr(std::process::Stdio::null());
+            cp.status().is_ok_and(|status| status.success())
+        };
+        assert!(linked("-al") || linked("-a"), "{part} of the toolchain");
+    }
+    let cargo = std::env::var_os("CARGO_HOME")
+        .map_or_else(|| rustup.with_file_name(".cargo"), PathBuf::from);
+    let program = std::fs::read(cargo.join("bin/rustup")).expect(made_by);
+    let program = workspace.write("home/.cargo/bin/rustup", program);
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("chmod");
+    for tool in ["cargo", "rustc"] {
+        std::os::unix::fs::symlink("rustup", program.with_file_name(tool)).expect("a link");
+    }
 }
 
 fn crate_with_dependency(workspace: &Workspace) {
@@ -180,7 +165,7 @@ const BUILD_AND_RUN: &str = r"
 
 #[test]
 fn cargo_builds_a_crate_offline_and_runs_it_the_same() {
-    Workload::new("cargo-build")
+    Workload::new("tests/profiles/cargo-build.yaml")
         .prepare(crate_with_dependency)
         .env("PATH", "{home}/.cargo/bin:/usr/local/bin:/usr/bin:/bin")
         // Fingerprints and dependency files hold times; the program itself is compared.

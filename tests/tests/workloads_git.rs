@@ -38,12 +38,14 @@ const IDENTITY: [(&str, &str); 6] = [
 ];
 
 fn git() -> Workload {
-    let mut workload = Workload::new("git-local").prepare(origin);
+    let mut workload = Workload::new("tests/profiles/git-local.yaml").prepare(origin);
     for (name, value) in IDENTITY {
         workload = workload.env(name, value);
     }
     // An index holds inode numbers and times of change, the list of a cruft pack those of its objects.
-    workload.ignoring(|path| path.ends_with("index") || path.extension().is_some_and(|kind| kind == "mtimes"))
+    workload.ignoring(|path| {
+        path.ends_with("index") || path.extension().is_some_and(|kind| kind == "mtimes")
+    })
 }
 
 #[test]
@@ -69,7 +71,11 @@ fn git_clones_commits_and_makes_a_worktree_the_same() {
     git().runs_the_same(&["sh", "-c", script], |outcome| {
         assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
         assert!(outcome.stdout.contains("merged"), "{}", outcome.stdout);
-        assert!(outcome.stdout.ends_with("numbers:7\n"), "{}", outcome.stdout);
+        assert!(
+            outcome.stdout.ends_with("numbers:7\n"),
+            "{}",
+            outcome.stdout
+        );
         assert!(outcome.files.contains_key(Path::new("clones/side/more")));
     });
 }

@@ -6,7 +6,7 @@ use aegis_tests::workload::{Workload, copy};
 #[test]
 fn python_with_installed_packages_runs_the_same() {
     let venv = packages::python();
-    Workload::new("python-package")
+    Workload::new("tests/profiles/python-package.yaml")
         .prepare(move |workspace| {
             copy(workspace, &venv, &workspace.work().join("venv"));
             workspace.write(
@@ -56,7 +56,7 @@ sys.exit(3)
 #[test]
 fn a_python_traceback_is_the_same() {
     let venv = packages::python();
-    Workload::new("python-package")
+    Workload::new("tests/profiles/python-package.yaml")
         .prepare(move |workspace| {
             copy(workspace, &venv, &workspace.work().join("venv"));
             workspace.write("work/main.py", "import yaml\nyaml.safe_load('{a: [}')\n");
@@ -74,7 +74,7 @@ fn a_python_traceback_is_the_same() {
 #[test]
 fn node_with_installed_packages_runs_the_same() {
     let modules = packages::node();
-    Workload::new("node-package")
+    Workload::new("tests/profiles/node-package.yaml")
         .prepare(move |workspace| {
             copy(workspace, &modules, &workspace.work().join("node_modules"));
             std::fs::create_dir(workspace.work().join("out")).expect("mkdir");
@@ -118,7 +118,7 @@ process.exitCode = 4;
 #[test]
 fn npm_runs_a_packages_script_the_same() {
     let modules = packages::node();
-    Workload::new("node-package")
+    Workload::new("tests/profiles/node-package.yaml")
         .prepare(move |workspace| {
             copy(workspace, &modules, &workspace.work().join("node_modules"));
             std::fs::create_dir(workspace.work().join("out")).expect("mkdir");

@@ -247,7 +247,10 @@ fn ctrl_c_ends_a_loop_of_confined_commands() {
             let screen = terminal.wait("end of the loop or its next turn", |screen| {
                 screen.ends_with("outer>") || screen.contains("turn 2")
             });
-            assert!(!screen.contains("turn 2"), "as {user:?}, confined {confined}: {screen}");
+            assert!(
+                !screen.contains("turn 2"),
+                "as {user:?}, confined {confined}: {screen}"
+            );
         }
     }
 }

@@ -27,36 +27,40 @@ fn tree(workspace: &Workspace) {
 
 #[test]
 fn ripgrep_finds_the_same() {
-    Workload::new("ripgrep").prepare(tree).runs_the_same(
-        &[
-            "rg",
-            "--sort=path",
-            "--line-number",
-            r"line 1?7 of file \d*3\b",
-            "tree",
-        ],
-        |outcome| {
-            assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
-            assert!(
-                outcome
-                    .stdout
-                    .contains("tree/part 3/23.txt:18:line 17 of file 23")
-            );
-            assert_eq!(outcome.stdout.lines().count(), 8, "{}", outcome.stdout);
-        },
-    );
+    Workload::new("tests/profiles/ripgrep.yaml")
+        .prepare(tree)
+        .runs_the_same(
+            &[
+                "rg",
+                "--sort=path",
+                "--line-number",
+                r"line 1?7 of file \d*3\b",
+                "tree",
+            ],
+            |outcome| {
+                assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+                assert!(
+                    outcome
+                        .stdout
+                        .contains("tree/part 3/23.txt:18:line 17 of file 23")
+                );
+                assert_eq!(outcome.stdout.lines().count(), 8, "{}", outcome.stdout);
+            },
+        );
 }
 
 #[test]
 fn ripgrep_with_threads_counts_the_same_and_says_when_nothing_is_found() {
     // Its threads find files in any order; the sum of a search for nothing has none.
-    Workload::new("ripgrep").prepare(tree).runs_the_same(
-        &["rg", "--threads=4", "--hidden", "no such line", "tree"],
-        |outcome| {
-            assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
-            assert_eq!(outcome.stdout, "");
-        },
-    );
+    Workload::new("tests/profiles/ripgrep.yaml")
+        .prepare(tree)
+        .runs_the_same(
+            &["rg", "--threads=4", "--hidden", "no such line", "tree"],
+            |outcome| {
+                assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
+                assert_eq!(outcome.stdout, "");
+            },
+        );
 }
 
 #[test]
@@ -67,7 +71,7 @@ fn jq_transforms_the_same() {
             r#"{"rows": [{"n": 3, "t": ["a", "b"]}, {"n": 1.5e3, "t": []}]}"#,
         );
     };
-    Workload::new("jq").prepare(prepare).stdin("{\"extra\": \"\u{fc}\"}\n").runs_the_same(
+    Workload::new("tests/profiles/jq.yaml").prepare(prepare).stdin("{\"extra\": \"\u{fc}\"}\n").runs_the_same(
         &[
             "jq", "--sort-keys", "--slurpfile", "data", "data.json",
             ". + {rows: $data[0].rows | map(.n), tags: [$data[0].rows[].t[]] | join(\"+\"), n: (\"a1b22\" | [scan(\"[0-9]+\")])}",
@@ -82,7 +86,7 @@ fn jq_transforms_the_same() {
 
 #[test]
 fn jq_reports_bad_input_the_same() {
-    Workload::new("jq")
+    Workload::new("tests/profiles/jq.yaml")
         .stdin("{\"a\": }")
         .runs_the_same(&["jq", "."], |outcome| {
             // 2 or 4, by version.
@@ -108,7 +112,7 @@ fn sqlite_makes_and_asks_a_database_the_same() {
         PRAGMA integrity_check;
         SELECT nonsense;
     ";
-    Workload::new("sqlite")
+    Workload::new("tests/profiles/sqlite.yaml")
         .prepare(|workspace| directory(workspace, "db"))
         .stdin(statements)
         .runs_the_same(&["sqlite3", "-batch", "db/people.sqlite"], |outcome| {
@@ -141,7 +145,7 @@ fn tar_and_xz_pack_and_unpack_the_same() {
         cmp tree/bytes out/again/tree/bytes
         tar -xJf out/tree.tar.xz -C out/nowhere
     ";
-    Workload::new("archive")
+    Workload::new("tests/profiles/archive.yaml")
         .prepare(|workspace| {
             tree(workspace);
             std::os::unix::fs::symlink("part 1/1.txt", workspace.work().join("tree/link"))
@@ -195,7 +199,7 @@ fn imagemagick_draws_and_converts_the_same() {
         "info:-",
         "picture.png",
     ];
-    Workload::new("imagemagick").runs_the_same(&command, |outcome| {
+    Workload::new("tests/profiles/imagemagick.yaml").runs_the_same(&command, |outcome| {
         assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
         assert!(outcome.stdout.contains("60x40"), "{}", outcome.stdout);
         assert!(
@@ -213,7 +217,7 @@ fn imagemagick_draws_and_converts_the_same() {
 
 #[test]
 fn imagemagick_reports_a_broken_picture_the_same() {
-    Workload::new("imagemagick")
+    Workload::new("tests/profiles/imagemagick.yaml")
         .prepare(|workspace| {
             workspace.write("work/broken.png", b"\x89PNG\r\n\x1a\nnothing");
         })
@@ -249,7 +253,7 @@ EOF
         grep -c . tree/absent
         exec 5>&1; echo "to five" >&5; false | exit 9
     "#;
-    Workload::new("pipeline")
+    Workload::new("tests/profiles/pipeline.yaml")
         .prepare(|workspace| {
             tree(workspace);
             directory(workspace, "out");

@@ -109,7 +109,7 @@ type Answer = Result<bool, Failure>;
 /// Runs the program: `words` are its arguments, its own name first. Gives the exit status.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
     let parsed = crate::options::aegis()
-        .try_get_matches_from(words.into_iter().map(Into::<OsString>::into))
+        .try_get_matches_from(words)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::Command;
+use clap::builder::Resettable;
 use clap_complete::Shell;
 
 use super::{Answer, Failure};
@@ -60,7 +61,7 @@ pub(super) fn man(directory: Option<&Path>) -> Answer {
 fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
     // Told apart, since clap_mangen would fill examples and tables like prose.
     let after = command.get_after_help().map(ToString::to_string);
-    let page = clap_mangen::Man::new(command.clone().after_help("")).manual("Aegis");
+    let page = clap_mangen::Man::new(command.clone().after_help(Resettable::Reset)).manual("Aegis");
     let mut text = Vec::new();
     page.render(&mut text)
         .map_err(|error| Failure::Other(format!("a page cannot be made: {error}")))?;

@@ -103,7 +103,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
         };
         let value = match takes {
             Takes::Nothing => None,
-            Takes::Value => Some(value(&mut parser, &name)?),
+            Takes::Value => Some(value(&mut parser, name)?),
             Takes::Perhaps => parser.optional_value(),
         };
         match (*name, value) {

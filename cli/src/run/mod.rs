@@ -16,6 +16,7 @@ use std::io;
 
 use aegis_profile::{Files, Loaded, Profile};
 use aegis_runtime::plan::{self, Plan, explain};
+use aegis_runtime::supervise::report::Cause;
 use aegis_runtime::{facts, supervise};
 
 use crate::terminal::{colour, complain, harmless, print, profile_error};
@@ -123,6 +124,11 @@ fn run(args: &Args) -> Result<u8, Failure> {
         return say(explained(&plan, &loaded.profile, format));
     }
     let mut report = supervise::run(&plan, &facts, early)?;
+    for path in report.planted.iter().filter(|_| !args.quiet) {
+        complain(&harmless(&format!(
+            "aegis-run: warning: the run made {path}, which programs of the host act upon: look at it\n"
+        )));
+    }
     let mut status = report.exit_status;
     if account.is_some() {
         report.seal(&loaded.profile, &plan);
@@ -147,7 +153,26 @@ fn run(args: &Args) -> Result<u8, Failure> {
             args.profile.as_deref(),
         ));
     }
+    if let Cause::Killed { signal } = report.cause {
+        die_likewise(signal);
+    }
     Ok(status)
+}
+
+/// Ends by the signal that ended the command, where that is one by which a person or a shell ends
+/// programs: a shell that runs us in a loop goes on after an exit, whatever its status, and stops
+/// after a signal. `$?` is 128+n either way.
+fn die_likewise(signal: i32) {
+    let signals = [
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTERM,
+        libc::SIGHUP,
+        libc::SIGPIPE,
+    ];
+    if signals.contains(&signal) {
+        aegis_runtime::kernel::process::die_of(signal);
+    }
 }
 
 fn load(args: &Args) -> Result<Loaded, aegis_profile::Error> {

@@ -104,6 +104,9 @@ fn prepare(job: &mut Job<'_>) -> Result<(), (Step, io::Error)> {
         // In the caller's process group the command could signal its neighbours there.
         None => process::new_session().map_err(at(Step::Terminal))?,
     }
+    if let Some(input) = outside.input {
+        descriptors::duplicate_to(input.as_raw_fd(), 0).map_err(at(Step::Descriptors))?;
+    }
     for (fd, output) in outside.output.iter().enumerate() {
         if let Some(output) = output {
             descriptors::duplicate_to(output.as_raw_fd(), fd as RawFd + 1)
@@ -117,9 +120,11 @@ fn prepare(job: &mut Job<'_>) -> Result<(), (Step, io::Error)> {
     if let Some(count) = plan.limits.processors {
         process::use_processors(count).map_err(at(Step::Limits))?;
     }
+    process::set_soft_limit(libc::RLIMIT_NOFILE as u32, job.prepared.open_files)
+        .map_err(at(Step::Limits))?;
     for (resource, value) in &plan.limits.resources {
         // The caller's own hard limit stays where it is lower.
-        let value = (*value).min(process::hard_limit(*resource));
+        let value = (*value).min(process::limits(*resource).1);
         process::set_limit(*resource, value).map_err(at(Step::Limits))?;
     }
     // Rust's start-up code ignores SIGPIPE; a command expects the default.

@@ -132,6 +132,13 @@ fn wait(command: i32, socket: &OwnedFd) -> i32 {
     loop {
         match process::wait(None) {
             Ok((pid, change)) if pid == command => {
+                // The supervisor stops with the command, and would count and limit nothing more of
+                // what else runs here.
+                match change {
+                    Change::Stopped(_) => drop(process::kill(-1, libc::SIGSTOP)),
+                    Change::Continued => drop(process::kill(-1, libc::SIGCONT)),
+                    Change::Exited(_) | Change::Killed(_) => {}
+                }
                 let told = message::send_change(socket.as_fd(), change);
                 if matches!(change, Change::Exited(_) | Change::Killed(_)) || told.is_err() {
                     return 0;

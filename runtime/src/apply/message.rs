@@ -93,13 +93,16 @@ pub(crate) fn help(step: &str, error: &io::Error) -> String {
             "its ELF or script interpreter is missing in the sandbox: `file` names it; grant it with shell.exec, or extend `base`"
         }
         (step, Some(libc::EACCES)) if step == Step::Exec.describe() => {
-            "the file or its interpreter may not be executed by the sandbox's user: check its permission bits"
+            "its loader or script interpreter is not granted (extend `base`, or name it in shell.exec), or its permission bits keep the sandbox's user out"
         }
         (step, Some(libc::ENOEXEC)) if step == Step::Exec.describe() => {
             "it is neither an ELF file of this architecture nor a script with a #! line"
         }
         (step, Some(libc::E2BIG)) if step == Step::Exec.describe() => {
             "arguments and environment are longer than the kernel takes; pass data in a file"
+        }
+        (_, Some(libc::EMFILE)) => {
+            "too many grants for the limit on open files: raise it (ulimit -n), or grant fewer paths"
         }
         _ => "`aegis doctor` checks each layer on this host",
     };

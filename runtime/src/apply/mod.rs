@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::error::Error;
-use crate::kernel::process::Signals;
+use crate::kernel::process::{self, Signals};
 use crate::kernel::{namespaces, socket};
 use crate::plan::{Namespace, Plan};
 use crate::seccomp;
@@ -35,6 +35,8 @@ pub struct Outside<'a> {
     pub tasks: Vec<OwnedFd>,
     /// What becomes the command's standard output and error, where the supervisor counts them.
     pub output: [Option<BorrowedFd<'a>>; 2],
+    /// What becomes the command's standard input, where it is not the caller's.
+    pub input: Option<BorrowedFd<'a>>,
     /// Signals that the supervisor has blocked.
     pub signals: &'a Signals,
     /// The caller's terminal: the command stays in its session, with a process group of its own,
@@ -57,6 +59,8 @@ struct Prepared<'a> {
     plan: &'a Plan,
     joined: early::Joined,
     outside: &'a Outside<'a>,
+    /// The caller's soft limit on open files: ours is raised where there are many mounts.
+    open_files: u64,
     sources: sources::Sources,
     filter: seccomp::Program,
     program: CString,
@@ -94,8 +98,15 @@ fn strings<'a>(list: impl Iterator<Item = Vec<u8>> + 'a) -> Result<Vec<CString>,
 
 /// Starts the command as the plan has it. What fails inside comes as a [`Message::Failed`].
 pub fn start(plan: &Plan, outside: &Outside<'_>, early: Option<Early>) -> Result<Started, Error> {
+    let (open_files, most) = process::limits(libc::RLIMIT_NOFILE as u32);
+    let needed = plan.mounts.len() as u64 + 64;
+    if open_files < needed {
+        process::set_soft_limit(libc::RLIMIT_NOFILE as u32, needed.min(most))
+            .map_err(|error| Error::outside(Step::Limits.describe(), None, error))?;
+    }
     let mut prepared = Prepared {
         plan,
+        open_files,
         joined: early::Joined::default(),
         outside,
         sources: sources::open(plan)?,

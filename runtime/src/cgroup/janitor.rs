@@ -70,6 +70,8 @@ extern "C" fn entry(job: *mut libc::c_void) -> libc::c_int {
     // SAFETY: [`Janitor::start`] passes a `Job` that is never freed.
     let job = unsafe { &*job.cast::<Job>() };
     process::block_all_signals();
+    // Who kills the supervisor's whole process group shall not kill this one with it.
+    let _ = process::new_session();
     // Our own copies of what the supervisor has open: they would keep pipes from ending.
     descriptors::close_all_but(job.alive);
     // SAFETY: the descriptor is open, in a table that nobody else shares.

@@ -118,6 +118,7 @@ impl V1 {
         if self.has("blkio") {
             rest.disk_read = None;
             rest.disk_write = None;
+            rest.disks.clear();
         }
         rest
     }

@@ -5,6 +5,7 @@
 
 pub mod cgroups;
 pub mod paths;
+pub mod plantable;
 mod program;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,37 +29,6 @@ const MEMFD_NOEXEC: &str = "/proc/sys/vm/memfd_noexec";
 
 /// Directories that are links into `/usr` on a merged system and are looked up by programs.
 const ROOT_LINKS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
-
-/// What in a writable tree the host's own programs act upon later: see `docs/security.md`,
-/// "Planting". Directories on the way are listed before what lies in them.
-pub const PLANTABLE: [&str; 26] = [
-    ".git/config",
-    ".git/config.worktree",
-    ".git/hooks",
-    ".git/info/attributes",
-    ".bashrc",
-    ".bash_profile",
-    ".bash_login",
-    ".profile",
-    ".zshrc",
-    ".zshenv",
-    ".zprofile",
-    ".npmrc",
-    ".yarnrc",
-    ".netrc",
-    ".pypirc",
-    ".envrc",
-    ".ssh",
-    ".vscode",
-    ".idea",
-    ".claude",
-    ".cursor",
-    ".mcp.json",
-    ".husky",
-    ".venv/bin/activate",
-    "venv/bin/activate",
-    ".cargo/config.toml",
-];
 
 /// What the person asked for, beside the profile.
 #[derive(Clone, Debug, Default)]
@@ -141,9 +111,8 @@ pub struct HostFacts {
     pub programs: BTreeMap<String, Lookup>,
     /// The command.
     pub command: ProgramFacts,
-    /// What exists of [`PLANTABLE`], by the writable tree that it lies in.
-    #[serde(with = "bytes::path_map")]
-    pub plantable: BTreeMap<PathBuf, Vec<paths::Resolved>>,
+    /// What in the writable trees the host acts upon.
+    pub plantable: plantable::Plantable,
     /// Device nodes present, of those that are declared.
     #[serde(with = "bytes::path_map")]
     pub devices: BTreeMap<PathBuf, Result<paths::Resolved, paths::Fault>>,
@@ -172,6 +141,7 @@ pub fn gather(
     skill: Option<&Path>,
     request: &Request,
 ) -> Result<HostFacts, Error> {
+    refuse_directories(request)?;
     let uid = rustix::process::geteuid().as_raw();
     let gid = rustix::process::getegid().as_raw();
     let caller = caller(uid, gid);
@@ -205,12 +175,6 @@ pub fn gather(
     let expanded = |spec: &PathSpec| expand(spec, skill.as_deref(), &work, &caller.home);
     let mut zones: BTreeSet<PathBuf> = BTreeSet::from([work.clone()]);
     zones.extend(skill.clone());
-    zones.extend(
-        capabilities
-            .files_write
-            .iter()
-            .filter_map(|item| expanded(&item.value)),
-    );
     zones.remove(Path::new("/"));
     let mut trust = paths::Trust {
         zones: zones.into_iter().collect(),
@@ -218,15 +182,10 @@ pub fn gather(
         to_system_programs: false,
     };
 
+    // Writable trees first: a link in one of them is not to be trusted, by whatever name the tree
+    // was declared.
     let mut found = BTreeMap::new();
-    let mut plantable = BTreeMap::new();
-    for item in &capabilities.files_read {
-        if let Some(path) = expanded(&item.value) {
-            found
-                .entry(path)
-                .or_insert_with_key(|path| paths::resolve(path, &trust));
-        }
-    }
+    let mut writable = Vec::new();
     for item in &capabilities.files_write {
         let Some(path) = expanded(&item.value) else {
             continue;
@@ -237,9 +196,24 @@ pub fn gather(
         if let Ok(tree) = result
             && tree.kind == paths::Kind::Directory
         {
-            plantable.insert(tree.real.clone(), plantable_in(&tree.real));
+            writable.push(tree.real.clone());
         }
     }
+    trust.zones.extend(writable.iter().cloned());
+    for (path, result) in &mut found {
+        *result = paths::resolve(path, &trust);
+    }
+    for item in &capabilities.files_read {
+        if let Some(path) = expanded(&item.value) {
+            found
+                .entry(path)
+                .or_insert_with_key(|path| paths::resolve(path, &trust));
+        }
+    }
+    let projects: Vec<&Path> = std::iter::once(work.as_path())
+        .chain(skill.as_deref())
+        .collect();
+    let plantable = plantable::look(&writable, &projects);
     trust.to_system_programs = true;
     let environment = passed(profile);
     let path_variable = search_path(profile, &environment);
@@ -297,6 +271,19 @@ pub fn gather(
         plantable,
         devices,
     })
+}
+
+/// A directory handed on by descriptor would be a way round the mounts and Landlock.
+fn refuse_directories(request: &Request) -> Result<(), Error> {
+    for fd in [0, 1, 2]
+        .into_iter()
+        .chain(request.keep_fds.iter().copied())
+    {
+        if kernel::descriptors::is_location(fd) {
+            return Err(Error::Descriptor(fd));
+        }
+    }
+    Ok(())
 }
 
 /// The kernel's features, each asked of the kernel.
@@ -398,20 +385,6 @@ pub fn search_path(profile: &Profile, passed: &BTreeMap<OsString, OsString>) -> 
         .get(std::ffi::OsStr::new("PATH"))
         .cloned()
         .unwrap_or_else(|| DEFAULT_PATH.into())
-}
-
-fn plantable_in(tree: &Path) -> Vec<paths::Resolved> {
-    let Ok(dir) = kernel::mount::locate(tree) else {
-        return Vec::new();
-    };
-    PLANTABLE
-        .iter()
-        .filter(|name| {
-            use std::os::fd::AsFd;
-            kernel::mount::locate_beneath(dir.as_fd(), Path::new(name)).is_ok()
-        })
-        .filter_map(|name| paths::resolve(&tree.join(name), &paths::Trust::default()).ok())
-        .collect()
 }
 
 fn caller(uid: u32, gid: u32) -> Caller {

@@ -138,6 +138,10 @@ pub struct Trust {
 
 /// Resolves an absolute path.
 pub fn resolve(path: &Path, trust: &Trust) -> Result<Resolved, Fault> {
+    if path.components().any(|part| part == Component::ParentDir) {
+        // What `..` leads to is known once every link before it is followed.
+        return Walk::new(path)?.run(trust);
+    }
     // Most paths have no link in them: one call settles those.
     match mount::locate(path) {
         Ok(fd) => describe(normal(path), Vec::new(), &fd),
@@ -205,6 +209,13 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether the directory reached is one that everybody may write, and its owner another than
+    /// the link's: what `fs.protected_symlinks` is about.
+    fn in_shared_directory(&self, link_owner: u32) -> bool {
+        mount::identity(self.here.as_fd())
+            .is_ok_and(|dir| dir.mode & 0o1002 == 0o1002 && dir.uid != link_owner)
+    }
+
     fn run(mut self, trust: &Trust) -> Result<Resolved, Fault> {
         // The tightest tree that a link met so far must not leave, and that link.
         let mut confined: Vec<(PathBuf, PathBuf)> = Vec::new();
@@ -232,7 +243,8 @@ impl<'a> Walk<'a> {
             if self.links.len() >= MAX_LINKS {
                 return Err(Fault::Loop(self.asked.to_path_buf()));
             }
-            if found.uid != 0 && found.uid != trust.uid && trust.uid != 0 {
+            let foreign = found.uid != 0 && found.uid != trust.uid;
+            if foreign && (trust.uid != 0 || self.in_shared_directory(found.uid)) {
                 return Err(Fault::ForeignLink {
                     at: next,
                     owner: found.uid,

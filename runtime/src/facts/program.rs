@@ -105,6 +105,12 @@ pub fn command(
     trust: &Trust,
 ) -> Result<ProgramFacts, Error> {
     let name = argv.first().ok_or(Error::NoCommand)?;
+    if name.is_empty() {
+        return Err(Error::CommandNotFound {
+            name: "''".into(),
+            hint: "the name is empty".into(),
+        });
+    }
     let (path, resolved) = if name.as_bytes().contains(&b'/') {
         let path = work.join(name);
         match paths::resolve(&path, trust) {

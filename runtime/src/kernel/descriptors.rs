@@ -68,6 +68,23 @@ pub fn borrow(fd: RawFd) -> Option<BorrowedFd<'static>> {
     ((0..=2).contains(&fd) && is_open(fd)).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
+/// Whether a descriptor refers to a directory, or is an `O_PATH` one.
+pub fn is_location(fd: RawFd) -> bool {
+    // SAFETY: `stat` is plain data for which all zeroes is a value.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: no pointers but to `stat`, which outlives the call; a closed number gives EBADF.
+    let (result, flags) = unsafe { (libc::fstat(fd, &mut stat), libc::fcntl(fd, libc::F_GETFL)) };
+    result == 0
+        && (stat.st_mode & libc::S_IFMT == libc::S_IFDIR || flags >= 0 && flags & libc::O_PATH != 0)
+}
+
+/// Whether a descriptor can be written.
+pub fn is_writable(fd: RawFd) -> bool {
+    // SAFETY: no pointers.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    flags >= 0 && flags & libc::O_ACCMODE != libc::O_RDONLY
+}
+
 /// Opens an existing file by path with plain `open(2)`.
 pub fn open(path: &CStr, flags: i32) -> io::Result<OwnedFd> {
     // SAFETY: the path is NUL-terminated and outlives the call.

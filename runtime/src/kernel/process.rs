@@ -199,8 +199,8 @@ pub fn set_limit(resource: u32, value: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// A hard limit of this process.
-pub fn hard_limit(resource: u32) -> u64 {
+/// The soft and the hard limit of this process.
+pub fn limits(resource: u32) -> (u64, u64) {
     let mut limit = libc::rlimit64 {
         rlim_cur: 0,
         rlim_max: 0,
@@ -215,7 +215,30 @@ pub fn hard_limit(resource: u32) -> u64 {
             &mut limit,
         )
     };
-    if result == 0 { limit.rlim_max } else { 0 }
+    if result == 0 {
+        (limit.rlim_cur, limit.rlim_max)
+    } else {
+        (0, 0)
+    }
+}
+
+/// Sets the soft limit of this process, and leaves the hard one.
+pub fn set_soft_limit(resource: u32, value: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 {
+        rlim_cur: value,
+        rlim_max: limits(resource).1,
+    };
+    // SAFETY: the new limit outlives the call; no old one is asked for.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            resource,
+            &limit,
+            std::ptr::null::<u8>(),
+        )
+    })?;
+    Ok(())
 }
 
 /// Leaves the caller's session and process group: a session without a terminal.
@@ -346,6 +369,22 @@ pub fn block_all_signals() {
 pub fn default_action(signal: i32) {
     // SAFETY: SIG_DFL runs no code of ours.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Ends this process by a signal with its default action, leaving no core dump. Returns where the
+/// signal does not end processes.
+pub fn die_of(signal: i32) {
+    // SAFETY: `sigset_t` is plain data; sigemptyset makes it a value; all outlives the calls, and
+    // SIG_DFL runs no code of ours.
+    unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
+        libc::signal(signal, libc::SIG_DFL);
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, signal);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
+        libc::raise(signal);
+    }
 }
 
 /// Ends this process at once, running no destructors.

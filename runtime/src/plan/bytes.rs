@@ -123,3 +123,17 @@ pub mod path_map {
         out.end()
     }
 }
+
+/// A list of paths.
+pub mod paths {
+    use super::{Bytes, PathBuf, SerializeSeq, Serializer};
+
+    /// See the parent module.
+    pub fn serialize<S: Serializer>(list: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut sequence = serializer.serialize_seq(Some(list.len()))?;
+        for item in list {
+            sequence.serialize_element(&Bytes(item.as_os_str()))?;
+        }
+        sequence.end()
+    }
+}

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use aegis_profile::{Outbound, Profile};
 
-use super::{Grant, GrantKind, Memfd, Network, Plan, Source, devices};
+use super::{GrantKind, Memfd, Network, Plan, Source, devices};
 use crate::seccomp::{self, Action, SyscallRule};
 use crate::supervise::report;
 use grants::{by_directory, grouped, place};
@@ -216,7 +216,7 @@ fn device_nodes(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
             Source::Device { .. } | Source::Pseudoterminals => {
                 let from = declared.iter().find(|item| {
                     let nodes = devices::nodes(&item.value);
-                    nodes.iter().any(|node| *node == mount.at)
+                    nodes.contains(&mount.at)
                         || (nodes.is_empty() && mount.source == Source::Pseudoterminals)
                 });
                 rows.push(Row::whole(
@@ -265,7 +265,7 @@ fn environment(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
             (None, None) => passed.push((String::new(), shown(name))),
         }
     }
-    rows.sort_by(|a, b| (a.from == "every sandbox").cmp(&(b.from == "every sandbox")));
+    rows.sort_by_key(|row| row.from == "every sandbox");
     let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (file, name) in passed {
         files.entry(file).or_default().push(name);
@@ -280,7 +280,7 @@ fn environment(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
 fn limits(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
     let limits = &plan.limits;
     let group = &limits.group;
-    let resource = |number: libc::__rlimit_resource_t| {
+    let resource = |number: u32| {
         limits
             .resources
             .iter()

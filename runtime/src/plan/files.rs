@@ -346,43 +346,38 @@ impl Builder<'_> {
     /// Makes the files that the host's own programs act upon later read-only in writable trees, and
     /// pins the directories on the way, so that they cannot be renamed out of it.
     fn protect_what_the_host_acts_upon(&mut self) {
-        for (tree, list) in &self.facts.plantable {
-            for found in list {
-                if self.binds.get(&found.real).is_some_and(|bind| bind.write) {
-                    continue; // Declared by name: somebody wants it.
-                }
-                self.binds.insert(
-                    found.real.clone(),
-                    Bind {
-                        found: found.clone(),
-                        write: false,
-                        exec: false,
-                        pin: true,
-                    },
-                );
-                let between = found.real.ancestors().skip(1).take_while(|dir| dir != tree);
-                for dir in between {
-                    if !self.binds.contains(dir) {
-                        // Same file system object, found again by path when applied.
-                        self.binds.insert(
-                            dir.to_path_buf(),
-                            Bind {
-                                found: Resolved {
-                                    real: dir.to_path_buf(),
-                                    links: Vec::new(),
-                                    ino: 0,
-                                    kind: Kind::Directory,
-                                    ..found.clone()
-                                },
-                                write: true,
-                                exec: self.binds.get(tree).is_some_and(|bind| bind.exec),
-                                pin: true,
-                            },
-                        );
-                    }
+        for facts::plantable::Found { tree, target } in &self.facts.plantable.present {
+            if self.binds.get(&target.real).is_some_and(|bind| bind.write) {
+                continue; // Declared by name: somebody wants it.
+            }
+            let exec = self.binds.get(&target.real).is_some_and(|bind| bind.exec);
+            self.pin(target.clone(), false, exec);
+            for dir in parents(&target.real).take_while(|dir| *dir != tree.as_path()) {
+                if !self.binds.contains(dir) {
+                    // Found again by path when applied: only its descendant was looked up.
+                    let found = Resolved {
+                        real: dir.to_path_buf(),
+                        links: Vec::new(),
+                        ino: 0,
+                        kind: Kind::Directory,
+                        ..target.clone()
+                    };
+                    let exec = self.binds.get(tree).is_some_and(|bind| bind.exec);
+                    self.pin(found, true, exec);
                 }
             }
         }
+    }
+
+    fn pin(&mut self, found: Resolved, write: bool, exec: bool) {
+        let path = found.real.clone();
+        let bind = Bind {
+            found,
+            write,
+            exec,
+            pin: true,
+        };
+        self.binds.insert(path, bind);
     }
 
     /// Drops what a mount above shows already, with the same rights.
@@ -482,7 +477,8 @@ impl Builder<'_> {
 
     fn devices(&mut self, profile: &Profile) -> Result<(), Error> {
         let mut nodes: Vec<PathBuf> = devices::ALWAYS.iter().map(PathBuf::from).collect();
-        if self.facts.terminal {
+        // By way of it, what is written to the terminal could not be counted.
+        if self.facts.terminal && profile.limits.output.is_none() {
             nodes.push("/dev/tty".into());
         }
         for (path, target) in devices::LINKS {
@@ -653,7 +649,8 @@ impl Builder<'_> {
         }
         self.mounts
             .sort_by(|a, b| a.at.as_os_str().cmp(b.at.as_os_str()));
-        let directory = if self.covered(&self.facts.work) {
+        let work = &self.facts.work;
+        let directory = if self.covered(work) || self.root.contains(work) {
             self.facts.work.clone()
         } else {
             "/".into()

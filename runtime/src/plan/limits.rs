@@ -97,7 +97,7 @@ pub(super) fn compile(
             limits.resources.push((libc::RLIMIT_DATA as u32, bytes));
             degraded.push(Degradation {
                 layer: "cgroup",
-                what: "memory: no memory control group; each process is held to it by RLIMIT_DATA, the sandbox as a whole is not".into(),
+                what: "memory: no memory control group; the private memory of each process is held to it by RLIMIT_DATA; all processes together, memfds and shared memory are not".into(),
                 mend: DELEGATE.into(),
             });
         }

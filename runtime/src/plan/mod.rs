@@ -511,6 +511,7 @@ fn syscalls(profile: &Profile, facts: &HostFacts, network: Network) -> seccomp::
             Network::Host => seccomp::Network::Host,
         },
         watch_stderr: true,
+        listens: !profile.capabilities.net_listen.is_empty(),
         // A socket that is granted by name is there to be connected to.
         unix_sockets: asked.allow.iter().any(|name| name.value == "socket")
             || facts.paths.values().any(|found| {

@@ -70,7 +70,7 @@ pub(crate) fn facts() -> HostFacts {
         },
         disks: BTreeMap::new(),
         root_links: Vec::new(),
-        plantable: BTreeMap::new(),
+        plantable: Default::default(),
         devices: BTreeMap::new(),
     }
 }
@@ -179,7 +179,11 @@ fn files_that_the_host_acts_upon_stay_read_only_in_a_writable_tree() {
     let config = "/skill/work/.git/config";
     facts
         .plantable
-        .insert("/skill/work".into(), vec![found(config, Kind::File, 1000)]);
+        .present
+        .push(crate::facts::plantable::Found {
+            tree: "/skill/work".into(),
+            target: found(config, Kind::File, 1000),
+        });
     let text = "capabilities: {files.write: [$WORK]}";
     let plan = compile(&profile(text), &Request::default(), &facts).unwrap();
     assert!(!mount(&plan, config).unwrap().write);

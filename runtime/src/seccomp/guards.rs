@@ -36,6 +36,11 @@ pub(super) enum Guard {
     Personality,
     /// Filters, but no listener.
     Seccomp,
+    /// The limit on core dumps stays; the resource is argument `.0`, which must not be another
+    /// process's limit where `.1` names a process.
+    Limits(u8, Option<u8>),
+    /// No port is opened that was not bound, and so not checked.
+    Listen,
     /// What is printed as an error is shown to the supervisor, when it wants to see it.
     Write,
 }
@@ -59,6 +64,9 @@ pub(super) const GUARDS: &[(&str, Guard)] = &[
     ("prctl", Guard::Prctl),
     ("personality", Guard::Personality),
     ("seccomp", Guard::Seccomp),
+    ("setrlimit", Guard::Limits(0, None)),
+    ("prlimit64", Guard::Limits(1, Some(0))),
+    ("listen", Guard::Listen),
     ("write", Guard::Write),
     ("writev", Guard::Write),
     // mkdir and mkdirat need none: the kernel keeps only 01777 of their mode (fs/namei.c:vfs_mkdir).
@@ -168,6 +176,28 @@ impl Guard {
                     Action::Allow,
                 )
             }
+            Self::Limits(resource, process) => {
+                // A limit of 1 keeps a crash from the host's core handler, and 0 does not
+                // (`fs/coredump.c`): who sets it hears "done". PID 1 is ours.
+                let done = Action::Errno(0);
+                let core = is(resource, libc::RLIMIT_CORE as u64);
+                match process {
+                    None => rule(vec![arm(vec![core], done)], Action::Allow),
+                    Some(process) => rule(
+                        vec![
+                            arm(vec![is(process, 1)], eperm),
+                            // Without a new limit it only reads.
+                            arm(vec![core, Condition::long(2, Op::Ne(0))], done),
+                        ],
+                        Action::Allow,
+                    ),
+                }
+            }
+            // Landlock checks bind; listen alone takes any free port of the host.
+            Self::Listen if spec.network == Network::Host && !spec.listens => {
+                SyscallRule::Action(eperm)
+            }
+            Self::Listen => SyscallRule::Action(Action::Allow),
             Self::Write if spec.notify && spec.watch_stderr => equal(
                 0,
                 &[libc::STDERR_FILENO as u64],
@@ -177,6 +207,13 @@ impl Guard {
             Self::Write => SyscallRule::Action(Action::Allow),
         }
     }
+}
+
+/// Where no socket is granted: Unix ones are refused as quietly as where some are.
+pub(super) fn no_sockets(spec: &SyscallSpec) -> SyscallRule {
+    let quiet = Action::Errno(libc::EAFNOSUPPORT as u16);
+    let unix = arm(vec![is(0, AF_UNIX)], quiet);
+    rule(vec![unix], spec.refusal(libc::EPERM))
 }
 
 /// A socket type, whatever flags come with it.

@@ -2,6 +2,7 @@
 
 use super::{
     Action, Arch, Base, Filter, Rules, SyscallRule,
+    guards::{Guard, no_sockets},
     sets::{Entry, Standing, entries},
 };
 
@@ -34,6 +35,8 @@ pub struct SyscallSpec {
     pub watch_stderr: bool,
     /// Whether Unix sockets may be made that can be connected by path; pairs always may.
     pub unix_sockets: bool,
+    /// Whether ports of the host's network may be listened on; those of its own always may.
+    pub listens: bool,
 }
 
 impl SyscallSpec {
@@ -81,6 +84,7 @@ impl SyscallSpec {
         }
         SyscallRule::Action(match entry.standing {
             Standing::OnRequestQuiet | Standing::NeverQuiet => ENOSYS,
+            _ if entry.guard == Some(Guard::Socket) => return no_sockets(self),
             _ => self.refusal(libc::EPERM),
         })
     }

@@ -58,11 +58,16 @@ struct Rights {
 
 /// Finds what the plan refuses in the end of a failed command's standard error. `host` says
 /// whether a path exists on the host.
-pub fn attribute(text: &[u8], plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<Denial> {
+pub fn attribute(text: &[u8], plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Told {
     let text = String::from_utf8_lossy(text);
     let mut found: Vec<Denial> = Vec::new();
+    let mut limits = Vec::new();
     // The last message is most likely what ended the command.
     for line in text.lines().rev().take(40) {
+        if let Some(limit) = limit(&line.to_lowercase(), plan) {
+            limits.push(limit);
+            continue;
+        }
         for denial in line_denials(line, plan, host) {
             if !found.iter().any(|other| other.what == denial.what) {
                 found.push(denial);
@@ -72,15 +77,24 @@ pub fn attribute(text: &[u8], plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<
             break;
         }
     }
-    found
+    Told {
+        denials: found,
+        limits,
+    }
+}
+
+/// What standard error tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Refusals, the last one told first.
+    pub denials: Vec<Denial>,
+    /// Limits met, by their keys.
+    pub limits: Vec<&'static str>,
 }
 
 fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<Denial> {
     let lower = line.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    if let Some(limit) = limit(&says, plan) {
-        return vec![limit];
-    }
     if plan.network == Network::None
         && says(&[
             "network is unreachable",
@@ -125,7 +139,12 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
         "cannot access",
         "does not exist",
     ]);
-    let read_only = says(&["read-only file system", "erofs"]);
+    let read_only = says(&[
+        "read-only file system",
+        "erofs",
+        "device or resource busy",
+        "ebusy",
+    ]);
     if !(refused || missing || read_only) {
         return Vec::new();
     }
@@ -214,54 +233,70 @@ fn denial(
     }
 }
 
-fn limit(says: &dyn Fn(&[&str]) -> bool, plan: &Plan) -> Option<Denial> {
+/// The limit of the plan that a message is about, by its key.
+fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
+    let says = |words: &[&str]| words.iter().any(|word| line.contains(word));
     let resource = |number: u32| {
         plan.limits
             .resources
             .iter()
-            .find(|(found, _)| *found == number)
+            .any(|(found, _)| *found == number)
     };
-    let hit = |layer: &'static str, name: &str, key: &str| Denial {
-        layer,
-        what: format!("more than the limit on {name}"),
-        times: 1,
-        evidence: Evidence::ErrorMessage,
-        allow: Some(format!("limits: {{{key}: ...}} with a higher value")),
+    let group = &plan.limits.group;
+    let pids = group.pids.is_some() || resource(libc::RLIMIT_NPROC as u32);
+    let memory = group.memory.is_some() || resource(libc::RLIMIT_DATA as u32);
+    // A full disk of the host says the same.
+    let private = || {
+        candidates(line).iter().any(|word| {
+            let path = absolute(word, plan);
+            plan.mounts
+                .iter()
+                .filter(|mount| path.starts_with(&mount.at))
+                .max_by_key(|mount| mount.at.as_os_str().len())
+                .is_some_and(|mount| mount.source == Source::Scratch)
+        })
     };
-    if says(&["too many open files", "emfile"]) {
-        return resource(libc::RLIMIT_NOFILE as u32).map(|_| hit("rlimit", "open files", "files"));
-    }
-    if says(&["file too large", "file size limit exceeded", "efbig"]) {
-        return resource(libc::RLIMIT_FSIZE as u32)
-            .map(|_| hit("rlimit", "the size of a file", "file-size"));
-    }
-    if says(&[
-        "resource temporarily unavailable",
-        "cannot fork",
-        "can't start new thread",
-        "fork: retry",
-        "eagain",
-    ]) {
-        if plan.limits.group.pids.is_some() {
-            return Some(hit("cgroup", "processes", "pids"));
-        }
-        return resource(libc::RLIMIT_NPROC as u32).map(|_| hit("rlimit", "processes", "pids"));
-    }
-    if says(&[
-        "cannot allocate memory",
-        "memoryerror",
-        "out of memory",
-        "enomem",
-    ]) {
-        if plan.limits.group.memory.is_some() {
-            return Some(hit("cgroup", "memory", "memory"));
-        }
-        return resource(libc::RLIMIT_DATA as u32).map(|_| hit("rlimit", "memory", "memory"));
-    }
-    if says(&["no space left on device", "enospc"]) {
-        return Some(hit("tmpfs", "the private temporary file system", "tmp"));
-    }
-    None
+    [
+        (
+            "files",
+            resource(libc::RLIMIT_NOFILE as u32),
+            says(&["too many open files", "emfile"]),
+        ),
+        (
+            "file-size",
+            resource(libc::RLIMIT_FSIZE as u32),
+            says(&["file too large", "file size limit exceeded", "efbig"]),
+        ),
+        (
+            "pids",
+            pids,
+            says(&[
+                "resource temporarily unavailable",
+                "cannot fork",
+                "can't start new thread",
+                "fork: retry",
+                "eagain",
+            ]),
+        ),
+        (
+            "memory",
+            memory,
+            says(&[
+                "cannot allocate memory",
+                "memoryerror",
+                "out of memory",
+                "enomem",
+            ]),
+        ),
+        (
+            "tmp",
+            true,
+            says(&["no space left on device", "enospc"]) && private(),
+        ),
+    ]
+    .into_iter()
+    .find(|(_, limited, said)| *limited && *said)
+    .map(|(name, ..)| name)
 }
 
 /// What of a message may be a path or a program's name: quoted text, words with a slash, and the
@@ -402,6 +437,7 @@ mod tests {
             .any(|there| path == Path::new(there))
         };
         attribute(message.as_bytes(), &plan, &host)
+            .denials
             .into_iter()
             .map(|denial| denial.allow)
             .collect()

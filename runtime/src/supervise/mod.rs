@@ -52,6 +52,11 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
         ),
         None => None,
     };
+    let input = match plan.limits.output {
+        Some(_) => output::read_only_input()
+            .map_err(|error| Error::outside("reopening standard input", None, error))?,
+        None => None,
+    };
     let mut terminal = Terminal::of_caller(plan.terminal);
     let started_us = report::now();
     let started = apply::start(
@@ -60,6 +65,7 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
             group: leaf.as_ref().map(AsFd::as_fd),
             tasks,
             output: output.as_ref().map_or([None, None], Output::ends),
+            input: input.as_ref().map(AsFd::as_fd),
             signals: &signals,
             foreground: terminal
                 .as_ref()
@@ -114,27 +120,25 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
     {
         cause.get_or_insert(Cause::OutputLimit);
     }
-    let ended = ended.ok_or_else(|| {
-        Error::outside(
-            "running the command",
-            None,
-            std::io::Error::other("the sandbox's PID 1 was killed from outside"),
-        )
-    })?;
+    // PID 1 told nothing: it was killed, by the kernel when memory ran out or from inside.
+    let ended = ended.unwrap_or(Change::Killed(libc::SIGKILL));
     let cause = cause.unwrap_or_else(|| cause_of(ended, usage.oom_kills.unwrap_or(0) > 0, plan));
     let (mut denials, tail) = listener.map(Listener::finish).unwrap_or_default();
     let status = cause.exit_status();
-    if status != 0 && cause.limit().is_none() {
-        denials.extend(denials::attribute(&tail, plan, &|path: &Path| {
-            path.symlink_metadata().is_ok()
-        }));
-    }
     let mut limits_met: Vec<&'static str> = cause.limit().into_iter().collect();
     let mut met = |name: &'static str, hit: bool| {
         if hit && !limits_met.contains(&name) {
             limits_met.push(name);
         }
     };
+    if status != 0 && cause.limit().is_none() {
+        let host = |path: &Path| path.symlink_metadata().is_ok();
+        let told = denials::attribute(&tail, plan, &host);
+        denials.extend(told.denials);
+        for limit in told.limits {
+            met(limit, true);
+        }
+    }
     let group = &plan.limits.group;
     met(
         "memory",
@@ -178,6 +182,13 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
             group: usage,
         },
         denials,
+        planted: facts
+            .plantable
+            .absent
+            .iter()
+            .filter(|path| path.symlink_metadata().is_ok())
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect(),
         lost_events: 0,
     })
 }
@@ -294,7 +305,6 @@ impl Watch<'_, '_> {
                 mend: "make the grant belong to the sandbox's user, or use a file system with id-mapped mounts".into(),
             }),
             Some(Message::Running { pidfd, listener }) => {
-                self.began = Instant::now();
                 self.deadline = self
                     .plan
                     .limits

@@ -23,7 +23,7 @@ pub struct Listener<'a> {
     plan: &'a Plan,
     /// The same filter without a supervisor: it tells the error for a refused call.
     refusals: Option<seccomp::Filter>,
-    refused: BTreeMap<i32, u64>,
+    refused: BTreeMap<i32, (u64, Call)>,
     order: Vec<i32>,
     tail: Vec<u8>,
 }
@@ -67,7 +67,7 @@ impl<'a> Listener<'a> {
         };
         match i64::from(call.nr) {
             libc::SYS_write | libc::SYS_writev if call.args[0] as u32 == 2 => {
-                self.look_at(&call);
+                self.look_at(fd, &call);
                 notify::go_on(fd, &call)
             }
             libc::SYS_memfd_create if self.plan.memfd == Memfd::Supervised => memfd(fd, &call),
@@ -77,7 +77,19 @@ impl<'a> Listener<'a> {
 
     /// Keeps the end of what the command says on standard error. A hint, never a decision: the
     /// text may change between this look and the write.
-    fn look_at(&mut self, call: &Call) {
+    fn look_at(&mut self, fd: BorrowedFd<'_>, call: &Call) {
+        let before = self.tail.len();
+        self.read_text(call);
+        // The thread may be gone, and its pid somebody else's, whose memory that was.
+        if !notify::still_waits(fd, call) {
+            self.tail.truncate(before);
+        }
+        if self.tail.len() > 2 * TAIL {
+            self.tail.drain(..self.tail.len() - TAIL);
+        }
+    }
+
+    fn read_text(&mut self, call: &Call) {
         let mut text = [0u8; 2048];
         let (mut address, mut length) = (call.args[1], call.args[2]);
         if i64::from(call.nr) == libc::SYS_writev {
@@ -107,9 +119,6 @@ impl<'a> Listener<'a> {
             .min(buffer.len());
         if let Ok(got) = notify::read_memory(pid, address, &mut buffer[..length]) {
             self.tail.extend_from_slice(&buffer[..got]);
-            if self.tail.len() > 2 * TAIL {
-                self.tail.drain(..self.tail.len() - TAIL);
-            }
         }
     }
 
@@ -128,9 +137,9 @@ impl<'a> Listener<'a> {
             Action::Errno(errno) => i32::from(errno),
             _ => libc::EPERM,
         };
-        let count = self.refused.entry(call.nr).or_insert_with(|| {
+        let (count, _) = self.refused.entry(call.nr).or_insert_with(|| {
             self.order.push(call.nr);
-            0
+            (0, *call)
         });
         *count += 1;
         notify::refuse(fd, call, errno)
@@ -143,13 +152,14 @@ impl<'a> Listener<'a> {
             .iter()
             .map(|nr| {
                 let name = self.plan.seccomp.arch.name(*nr as u32).unwrap_or("?");
-                let may = seccomp::may_be_allowed(name);
+                let (times, call) = &self.refused[nr];
                 Denial {
                     layer: "seccomp",
                     what: format!("the system call {name}"),
-                    times: self.refused[nr],
+                    times: *times,
                     evidence: Evidence::Kernel,
-                    allow: may.then(|| format!("syscalls: {{allow: [{name}]}}")),
+                    allow: would_allow(&self.plan.syscalls, name, call)
+                        .then(|| format!("syscalls: {{allow: [{name}]}}")),
                 }
             })
             .collect();
@@ -169,6 +179,11 @@ fn memfd(fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
     }
     let mut name = [0u8; 250];
     let got = notify::read_memory(call.pid, call.args[0], &mut name).unwrap_or(0);
+    let got = if notify::still_waits(fd, call) {
+        got
+    } else {
+        0
+    };
     let name: Vec<u8> = name[..got]
         .iter()
         .copied()
@@ -181,4 +196,22 @@ fn memfd(fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
         }
         Err(error) => notify::refuse(fd, call, error.raw_os_error().unwrap_or(libc::EINVAL)),
     }
+}
+
+/// Whether naming the call in `syscalls.allow` would have let this very call through: some stay
+/// narrowed by argument.
+fn would_allow(spec: &seccomp::SyscallSpec, name: &str, call: &Call) -> bool {
+    let mut spec = spec.unattended();
+    spec.allow.push(name.to_owned());
+    spec.deny.retain(|denied| denied != name);
+    spec.unix_sockets |= name == "socket";
+    seccomp::filter_for(&spec).is_ok_and(|filter| {
+        let data = SeccompData {
+            nr: call.nr as u32,
+            arch: call.arch,
+            instruction_pointer: 0,
+            args: call.args,
+        };
+        filter.evaluate(&data) == Action::Allow
+    })
 }

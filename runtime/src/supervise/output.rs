@@ -161,6 +161,19 @@ impl Output {
     }
 }
 
+/// Standard input without the right to write, where it has that (a terminal mostly): what is
+/// written there could not be counted. `None`: it is fine as it is.
+pub fn read_only_input() -> io::Result<Option<OwnedFd>> {
+    if !descriptors::is_writable(0) {
+        return Ok(None);
+    }
+    let flags = libc::O_RDONLY | libc::O_NOCTTY;
+    // A socket cannot be opened again.
+    descriptors::open(c"/proc/self/fd/0", flags)
+        .or_else(|_| descriptors::open(c"/dev/null", flags))
+        .map(Some)
+}
+
 enum Filled {
     /// So many were taken; whether there were more than allowed.
     Bytes(u64, bool),

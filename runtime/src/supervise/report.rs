@@ -120,6 +120,8 @@ pub struct Report {
     pub resources: Resources,
     /// What was refused.
     pub denials: Vec<Denial>,
+    /// What the run made that programs of the host act upon: see [`crate::facts::plantable`].
+    pub planted: Vec<String>,
     /// The command failed and nothing that was refused explains it.
     pub cause_unknown: bool,
     /// Events that were lost; without observation there are none to lose.

@@ -42,7 +42,13 @@ fn project(scene: &mut Scene) {
         .status()
         .expect("git starts");
     assert!(status.success(), "git init");
-    for file in [".bashrc", ".npmrc", ".envrc", ".venv/bin/activate", ".vscode/tasks.json"] {
+    for file in [
+        ".bashrc",
+        ".npmrc",
+        ".envrc",
+        ".venv/bin/activate",
+        ".vscode/tasks.json",
+    ] {
         scene.workspace.write(&format!("work/{file}"), "theirs\n");
     }
 }
@@ -58,7 +64,9 @@ fn submodule(scene: &mut Scene) {
 
 fn project_in_home(scene: &mut Scene) {
     scene.workspace.write("home/.gitconfig", "theirs\n");
-    scene.workspace.write("home/project/.git/config", "theirs\n");
+    scene
+        .workspace
+        .write("home/project/.git/config", "theirs\n");
 }
 
 fn owned(scene: &Scene, path: &str) -> Option<String> {
@@ -77,7 +85,11 @@ fn set_id(scene: &Scene) -> Option<String> {
     std::fs::read_dir(scene.workspace.work())
         .expect("the workspace")
         .flatten()
-        .find(|entry| entry.metadata().is_ok_and(|found| found.permissions().mode() & 0o6000 != 0))
+        .find(|entry| {
+            entry
+                .metadata()
+                .is_ok_and(|found| found.permissions().mode() & 0o6000 != 0)
+        })
         .map(|entry| format!("{} has a set-id bit", entry.path().display()))
 }
 
@@ -152,9 +164,16 @@ pub(super) const LIST: &[Attack] = &[
         item: 5,
         what: "writing the kernel's settings in /proc and /sys",
         words: &[
-            "{bin}/files", "write", "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern",
-            "/proc/sys/vm/drop_caches", "/proc/sys/kernel/modprobe", "/proc/irq/default_smp_affinity",
-            "/sys/kernel/mm/ksm/run", "/sys/kernel/profiling", "/sys/power/state",
+            "{bin}/files",
+            "write",
+            "/proc/sysrq-trigger",
+            "/proc/sys/kernel/core_pattern",
+            "/proc/sys/vm/drop_caches",
+            "/proc/sys/kernel/modprobe",
+            "/proc/irq/default_smp_affinity",
+            "/sys/kernel/mm/ksm/run",
+            "/sys/kernel/profiling",
+            "/sys/power/state",
         ],
         control: Control::SucceedsForRoot,
         ..PLAIN
@@ -163,8 +182,14 @@ pub(super) const LIST: &[Attack] = &[
         item: 5,
         what: "reading what /proc tells about the whole machine",
         words: &[
-            "{bin}/files", "read", "/proc/kallsyms", "/proc/keys", "/proc/interrupts",
-            "/proc/bus/pci/devices", "/proc/kcore", "/sys/kernel/notes",
+            "{bin}/files",
+            "read",
+            "/proc/kallsyms",
+            "/proc/keys",
+            "/proc/interrupts",
+            "/proc/bus/pci/devices",
+            "/proc/kcore",
+            "/sys/kernel/notes",
         ],
         ..PLAIN
     },
@@ -205,7 +230,12 @@ pub(super) const LIST: &[Attack] = &[
         profile: "aegis: 1\nextends: [base]\ncapabilities: {files.write: [$WORK]}\n",
         prepare: dynamic_program,
         // The loader's own status when it fails is 127.
-        before: &["bash", "-c", "\"$@\" && echo got out: it ran || echo held: $?", "bash"],
+        before: &[
+            "bash",
+            "-c",
+            "\"$@\" && echo got out: it ran || echo held: $?",
+            "bash",
+        ],
         ..PLAIN
     },
     Attack {
@@ -213,42 +243,79 @@ pub(super) const LIST: &[Attack] = &[
         what: "the dynamic loader given a program that is not granted",
         words: &["/lib64/ld-linux-x86-64.so.2", "/usr/bin/true"],
         profile: "aegis: 1\nextends: [base]\n",
-        before: &["bash", "-c", "\"$@\" && echo got out: it ran || echo held: $?", "bash"],
+        before: &[
+            "bash",
+            "-c",
+            "\"$@\" && echo got out: it ran || echo held: $?",
+            "bash",
+        ],
         ..PLAIN
     },
     planting!("planting .git/config", "{work}/.git/config", project),
-    planting!("planting a Git hook", "{work}/.git/hooks/pre-commit", project),
+    planting!(
+        "planting a Git hook",
+        "{work}/.git/hooks/pre-commit",
+        project
+    ),
     planting!("planting .bashrc", "{work}/.bashrc", project),
     planting!("planting .npmrc", "{work}/.npmrc", project),
     planting!("planting .envrc", "{work}/.envrc", project),
-    planting!("planting .venv/bin/activate", "{work}/.venv/bin/activate", project),
-    planting!("planting .vscode/tasks.json", "{work}/.vscode/tasks.json", project),
-    planting!("planting .bashrc where it is a symbolic link", "{work}/.bashrc", linked_bashrc),
-    planting!("redirecting a .git that is a file", "{work}/.git", submodule),
-    planting!("redirecting Git by .git/commondir", "{work}/.git/commondir", project),
+    planting!(
+        "planting .venv/bin/activate",
+        "{work}/.venv/bin/activate",
+        project
+    ),
+    planting!(
+        "planting .vscode/tasks.json",
+        "{work}/.vscode/tasks.json",
+        project
+    ),
+    planting!(
+        "planting .bashrc where it is a symbolic link",
+        "{work}/.bashrc",
+        linked_bashrc
+    ),
+    planting!(
+        "redirecting a .git that is a file",
+        "{work}/.git",
+        submodule
+    ),
+    planting!(
+        "redirecting Git by .git/commondir",
+        "{work}/.git/commondir",
+        project
+    ),
     Attack {
         profile: "aegis: 1\ncapabilities: {files.write: [$WORK/.git]}\n",
-        ..planting!("planting a Git hook where .git alone is granted", "{work}/.git/hooks/pre-commit", project)
+        ..planting!(
+            "planting a Git hook where .git alone is granted",
+            "{work}/.git/hooks/pre-commit",
+            project
+        )
     },
     Attack {
         item: 8,
         what: "planting .gitconfig in a granted home",
         words: &["{bin}/files", "plant", "{home}/.gitconfig", "{home}"],
-        before: &[],
         profile: "aegis: 1\ncapabilities: {files.write: [$HOME]}\n",
         prepare: project_in_home,
         verdict: Verdict::Host(|scene| owned(scene, "{home}/.gitconfig")),
-        control: Control::Succeeds,
+        ..PLAIN
     },
     Attack {
         item: 8,
         what: "planting the workspace's .git/config where a directory above it is granted",
-        words: &["{bin}/files", "plant", "{home}/project/.git/config", "{home}"],
+        words: &[
+            "{bin}/files",
+            "plant",
+            "{home}/project/.git/config",
+            "{home}",
+        ],
         before: &["bash", "-c", "cd \"$0\" && exec \"$@\"", "{home}/project"],
         profile: "aegis: 1\ncapabilities: {files.write: [$HOME]}\n",
         prepare: project_in_home,
         verdict: Verdict::Host(|scene| owned(scene, "{home}/project/.git/config")),
-        control: Control::Succeeds,
+        ..PLAIN
     },
     Attack {
         item: 9,
@@ -269,6 +336,7 @@ pub(super) const LIST: &[Attack] = &[
         what: "changing a set-user-id program and keeping the bit, by a shared mapping",
         words: &["{bin}/files", "alter", "{work}/setuid"],
         prepare: setuid_program,
+        known: Some("the kernel clears the bit when such a file is written, not when it is mapped"),
         ..PLAIN
     },
     Attack {
@@ -288,7 +356,12 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 9,
         what: "links, renames and changes out of a read-only grant",
-        words: &["{bin}/files", "across", "{base}/readonly/file", "{work}/taken"],
+        words: &[
+            "{bin}/files",
+            "across",
+            "{base}/readonly/file",
+            "{work}/taken",
+        ],
         profile: "aegis: 1\ncapabilities: {files.write: [$WORK], files.read: ['{base}/readonly']}\n",
         prepare: read_only,
         ..PLAIN

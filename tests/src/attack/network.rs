@@ -22,7 +22,11 @@ fn receiver(scene: &mut Scene) {
 }
 
 fn received(scene: &Scene) -> Option<String> {
-    match scene.kept::<UdpSocket>().expect("a receiver").recv(&mut [0; 8]) {
+    match scene
+        .kept::<UdpSocket>()
+        .expect("a receiver")
+        .recv(&mut [0; 8])
+    {
         Ok(_) => Some("the datagram arrived".into()),
         Err(error) if error.kind() == ErrorKind::WouldBlock => None,
         Err(error) => panic!("recv: {error}"),

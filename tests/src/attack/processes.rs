@@ -9,7 +9,7 @@ use super::{Attack, Control, PLAIN, Scene, Verdict, Way};
 
 /// A process of the same user, `{victim}`; `{first}` is what stands in its place in a sandbox.
 fn victim(scene: &mut Scene) {
-    let pid = scene.start(&["sleep", "1000"]);
+    let pid = scene.start_victim();
     scene.name("victim", pid);
     match scene.way {
         Way::Bare => scene.name("first", pid),
@@ -62,7 +62,11 @@ fn shared(scene: &mut Scene) {
         let none = std::ptr::null_mut::<libc::mq_attr>();
         let queue = libc::mq_open(name.as_ptr(), libc::O_CREAT | libc::O_RDWR, mode, none);
         libc::umask(mask);
-        assert!(object >= 0 && queue >= 0, "{}", std::io::Error::last_os_error());
+        assert!(
+            object >= 0 && queue >= 0,
+            "{}",
+            std::io::Error::last_os_error()
+        );
         libc::close(object);
         libc::close(queue);
     }
@@ -94,7 +98,11 @@ fn privileged_programs(scene: &mut Scene) {
     let work = scene.workspace.work();
     for name in ["setuid", "capable"] {
         let copy = work.join(name);
-        let status = Command::new("cp").arg(&attack).arg(&copy).status().expect("cp");
+        let status = Command::new("cp")
+            .arg(&attack)
+            .arg(&copy)
+            .status()
+            .expect("cp");
         assert!(status.success(), "cp");
     }
     let mode = std::fs::Permissions::from_mode(0o4755);
@@ -196,7 +204,13 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 13,
         what: "signals to host processes, to the launcher's group, and to everybody",
-        words: &["{bin}/processes", "signals", "{host}", "{victim}", "{neighbour}"],
+        words: &[
+            "{bin}/processes",
+            "signals",
+            "{host}",
+            "{victim}",
+            "{neighbour}",
+        ],
         prepare: victim,
         verdict: Verdict::Host(somebody_died),
         ..PLAIN
@@ -205,9 +219,23 @@ pub(super) const LIST: &[Attack] = &[
         item: 14,
         what: CALLS,
         words: &[
-            "{bin}/processes", "call", "io_uring_setup", "keyctl", "add_key", "request_key",
-            "userfaultfd", "quotactl", "open_by_handle_at", "modify_ldt", "memfd_secret", "clone3",
-            "openat2", "adjtimex", "chroot", "personality READ_IMPLIES_EXEC", "seccomp with a listener",
+            "{bin}/processes",
+            "call",
+            "io_uring_setup",
+            "keyctl",
+            "add_key",
+            "request_key",
+            "userfaultfd",
+            "quotactl",
+            "open_by_handle_at",
+            "modify_ldt",
+            "memfd_secret",
+            "clone3",
+            "openat2",
+            "adjtimex",
+            "chroot",
+            "personality READ_IMPLIES_EXEC",
+            "seccomp with a listener",
         ],
         ..PLAIN
     },
@@ -215,8 +243,21 @@ pub(super) const LIST: &[Attack] = &[
         item: 14,
         what: "system calls that root alone may make",
         words: &[
-            "{bin}/processes", "call", "mount", "umount2", "fsopen", "open_tree", "pivot_root", "bpf",
-            "perf_event_open", "swapon", "settimeofday", "syslog", "sethostname", "reboot", "acct",
+            "{bin}/processes",
+            "call",
+            "mount",
+            "umount2",
+            "fsopen",
+            "open_tree",
+            "pivot_root",
+            "bpf",
+            "perf_event_open",
+            "swapon",
+            "settimeofday",
+            "syslog",
+            "sethostname",
+            "reboot",
+            "acct",
             "fanotify_init",
         ],
         control: Control::SucceedsForRoot,
@@ -226,8 +267,15 @@ pub(super) const LIST: &[Attack] = &[
         item: 14,
         what: "loading code into the kernel, and its ports",
         words: &[
-            "{bin}/processes", "call", "kexec_load", "kexec_file_load", "init_module",
-            "finit_module", "delete_module", "iopl", "ioperm",
+            "{bin}/processes",
+            "call",
+            "kexec_load",
+            "kexec_file_load",
+            "init_module",
+            "finit_module",
+            "delete_module",
+            "iopl",
+            "ioperm",
         ],
         control: Control::None("the kernel that this was written on has none of them"),
         ..PLAIN
@@ -243,7 +291,11 @@ pub(super) const LIST: &[Attack] = &[
         item: 15,
         what: "Unix sockets of the host, by path and by abstract name",
         words: &[
-            "{bin}/processes", "unix", "{work}/stream.sock", "{work}/datagram.sock", "{abstract}",
+            "{bin}/processes",
+            "unix",
+            "{work}/stream.sock",
+            "{work}/datagram.sock",
+            "{abstract}",
         ],
         prepare: listeners,
         ..PLAIN
@@ -252,7 +304,11 @@ pub(super) const LIST: &[Attack] = &[
         item: 15,
         what: "the same with the host's network granted",
         words: &[
-            "{bin}/processes", "unix", "{work}/stream.sock", "{work}/datagram.sock", "{abstract}",
+            "{bin}/processes",
+            "unix",
+            "{work}/stream.sock",
+            "{work}/datagram.sock",
+            "{abstract}",
         ],
         profile: "aegis: 1\ncapabilities: {files.write: [$WORK], net.outbound: host}\n",
         prepare: listeners,
@@ -278,6 +334,12 @@ pub(super) const LIST: &[Attack] = &[
         words: &["{bin}/processes", "orphan", "{mark}"],
         prepare: marked,
         verdict: Verdict::Host(left_behind),
+        ..PLAIN
+    },
+    Attack {
+        item: 23,
+        what: "having the host's handler of core dumps called, as root, by a crash",
+        words: &["{bin}/processes", "crash"],
         ..PLAIN
     },
 ];

@@ -18,30 +18,82 @@ macro_rules! more {
 }
 
 pub(super) const LIST: &[Attack] = &[
-    more!("64 processes at one time, where 16 are allowed", "pids: 16", ["forks", "64"]),
-    more!("64 threads, where 16 are allowed", "pids: 16", ["threads", "64"]),
-    more!("256 MiB of memory, where 64 are allowed", "memory: 64M", ["memory", "256"]),
-    more!("256 MiB in a memfd, where 64 are allowed", "memory: 64M", ["shared", "memfd", "256"]),
-    more!("256 MiB of System V shared memory, where 64 are allowed", "memory: 64M", ["shared", "shm", "256"]),
-    more!("256 MiB in /tmp, where 64 are allowed", "tmp: 64M", ["shared", "/tmp/fill", "256"]),
-    more!("256 MiB in /dev/shm, where 64 are allowed", "tmp: 64M", ["shared", "/dev/shm/fill", "256"]),
+    more!(
+        "64 processes at one time, where 16 are allowed",
+        "pids: 16",
+        ["forks", "64"]
+    ),
+    more!(
+        "64 threads, where 16 are allowed",
+        "pids: 16",
+        ["threads", "64"]
+    ),
+    more!(
+        "256 MiB of memory, where 64 are allowed",
+        "memory: 64M",
+        ["memory", "256"]
+    ),
+    more!(
+        "256 MiB in a memfd, where 64 are allowed",
+        "memory: 64M",
+        ["shared", "memfd", "256"]
+    ),
+    more!(
+        "256 MiB of System V shared memory, where 64 are allowed",
+        "memory: 64M",
+        ["shared", "shm", "256"]
+    ),
+    more!(
+        "256 MiB in /tmp, where 64 are allowed",
+        "tmp: 64M",
+        ["shared", "/tmp/fill", "256"]
+    ),
+    more!(
+        "256 MiB in /dev/shm, where 64 are allowed",
+        "tmp: 64M",
+        ["shared", "/dev/shm/fill", "256"]
+    ),
     Attack {
         verdict: Verdict::Says,
-        ..more!("a file of 256 MiB, where 64 are allowed", "file-size: 64M", ["file", "{work}/big", "256"])
+        ..more!(
+            "a file of 256 MiB, where 64 are allowed",
+            "file-size: 64M",
+            ["file", "{work}/big", "256"]
+        )
     },
-    more!("256 open files, where 64 are allowed", "files: 64", ["descriptors", "256"]),
-    more!("256 KiB of output, where 64 are allowed", "output: 64K", ["output", "256"]),
+    more!(
+        "256 open files, where 64 are allowed",
+        "files: 64",
+        ["descriptors", "256"]
+    ),
+    more!(
+        "256 KiB of output, where 64 are allowed",
+        "output: 64K",
+        ["output", "256"]
+    ),
     Attack {
         before: &["{bin}/onpty"],
-        ..more!("the same by way of /dev/tty", "output: 64K", ["output", "256", "/dev/tty"])
+        ..more!(
+            "the same by way of /dev/tty",
+            "output: 64K",
+            ["output", "256", "/dev/tty"]
+        )
     },
     Attack {
         before: &["{bin}/onpty"],
-        ..more!("the same by way of standard input, a terminal", "output: 64K", ["output", "256", "0"])
+        ..more!(
+            "the same by way of standard input, a terminal",
+            "output: 64K",
+            ["output", "256", "0"]
+        )
     },
     Attack {
         item: 19,
-        ..more!("256 MiB by four processes together, where 64 are allowed", "memory: 64M", ["memory", "256", "4"])
+        ..more!(
+            "256 MiB by four processes together, where 64 are allowed",
+            "memory: 64M",
+            ["memory", "256", "4"]
+        )
     },
     Attack {
         item: 19,

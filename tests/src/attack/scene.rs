@@ -1,6 +1,9 @@
 //! Where an attack takes place: a workspace, victims beside it, and names for its command line.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +21,8 @@ pub fn attacks_directory() -> &'static Path {
         // Not in /tmp, which bubblewrap's usual flags hide.
         let directory = PathBuf::from(format!("/var/tmp/aegis-attacks-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory for the attacks");
-        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755))
+            .expect("chmod");
         extern "C" fn remove() {
             if let Some(directory) = DIRECTORY.get() {
                 let _ = std::fs::remove_dir_all(directory);
@@ -40,10 +44,20 @@ pub fn attacks_directory() -> &'static Path {
             })
             .collect();
         for mut compiler in compilers {
-            assert!(compiler.wait().expect("gcc ends").success(), "an attack does not compile");
+            assert!(
+                compiler.wait().expect("gcc ends").success(),
+                "an attack does not compile"
+            );
         }
         directory
     })
+}
+
+/// A process that somebody might end, and its two ends of a conversation.
+struct Victim {
+    child: Child,
+    to: File,
+    from: File,
 }
 
 /// See the module's documentation. Everything it started is ended when it is dropped.
@@ -53,7 +67,7 @@ pub struct Scene {
     /// What is around the attack.
     pub way: Way,
     names: BTreeMap<String, String>,
-    children: Vec<Child>,
+    victims: Vec<Victim>,
     kept: Vec<Box<dyn std::any::Any>>,
 }
 
@@ -65,7 +79,7 @@ impl Scene {
             workspace,
             way,
             names: BTreeMap::new(),
-            children: Vec::new(),
+            victims: Vec::new(),
             kept: Vec::new(),
         };
         let work = scene.workspace.work();
@@ -78,7 +92,7 @@ impl Scene {
         ] {
             scene.name(name, path.display());
         }
-        let neighbour = scene.start(&["sleep", "1000"]);
+        let neighbour = scene.start_victim();
         scene.name("neighbour", neighbour);
         scene
     }
@@ -106,8 +120,21 @@ impl Scene {
         let words: &[&str] = match self.way {
             Way::Bare => &[],
             Way::Bubblewrap => &[
-                "bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev",
-                "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--bind", "{work}", "{work}",
+                "bwrap",
+                "--unshare-all",
+                "--die-with-parent",
+                "--ro-bind",
+                "/",
+                "/",
+                "--dev",
+                "/dev",
+                "--proc",
+                "/proc",
+                "--tmpfs",
+                "/tmp",
+                "--bind",
+                "{work}",
+                "{work}",
             ],
             Way::Aegis => {
                 let profile = self.workspace.profile(&self.fill(profile));
@@ -124,24 +151,29 @@ impl Scene {
     }
 
     /// Starts a process of the user, outside of any sandbox, which leads its own group. Its pid.
-    pub fn start(&mut self, words: &[&str]) -> u32 {
-        let child = self
+    pub fn start_victim(&mut self) -> u32 {
+        let mut child = self
             .workspace
-            .command(words[0])
-            .args(&words[1..])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .command("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .process_group(0)
             .spawn()
             .expect("a process starts");
+        let to = OwnedFd::from(child.stdin.take().expect("a pipe"));
+        let from = OwnedFd::from(child.stdout.take().expect("a pipe"));
         let pid = child.id();
-        self.children.push(child);
+        self.victims.push(Victim {
+            child,
+            to: to.into(),
+            from: from.into(),
+        });
         pid
     }
 
     /// The process group of the neighbour, in which the attack's launcher runs as well.
     pub fn group(&self) -> i32 {
-        self.children[0].id() as i32
+        self.victims[0].child.id() as i32
     }
 
     /// Keeps something until the end: a listener, a lock.
@@ -154,23 +186,29 @@ impl Scene {
         self.kept.iter().find_map(|thing| thing.downcast_ref())
     }
 
-    /// The pids of those that were started here and have been ended by somebody.
+    /// The pids of those that were started here and have been ended by somebody: who lives echoes.
     pub fn dead(&self) -> Vec<u32> {
-        self.children
+        let echoes = |victim: &&Victim| {
+            let (mut to, mut from) = (&victim.to, &victim.from);
+            to.write_all(b"?")
+                .and_then(|()| from.read_exact(&mut [0]))
+                .is_ok()
+        };
+        self.victims
             .iter()
-            .map(Child::id)
-            .filter(|pid| {
-                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-                // A zombie is one that we have not waited for yet.
-                stat.rsplit(") ").next().is_none_or(|rest| rest.starts_with('Z') || rest.is_empty())
-            })
+            .filter(|victim| !echoes(victim))
+            .map(|victim| victim.child.id())
             .collect()
     }
 
     /// Copies a program by a process of its own: one that is being written cannot be executed.
     pub fn copy(&self, from: &Path, to: &str) -> PathBuf {
         let to = PathBuf::from(self.fill(to));
-        let status = Command::new("cp").arg(from).arg(&to).status().expect("cp starts");
+        let status = Command::new("cp")
+            .arg(from)
+            .arg(&to)
+            .status()
+            .expect("cp starts");
         assert!(status.success(), "cp {} {}", from.display(), to.display());
         self.workspace.own(&to);
         to
@@ -179,9 +217,9 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        for child in &mut self.children {
-            let _ = child.kill();
-            let _ = child.wait();
+        for victim in &mut self.victims {
+            let _ = victim.child.kill();
+            let _ = victim.child.wait();
         }
     }
 }

@@ -30,15 +30,23 @@ fn main() {
     println!("|---|---|---|---|---|");
     let mut notes = Vec::new();
     for attack in attack::all() {
-        if filter.as_ref().is_some_and(|text| !attack.what.contains(text.as_str())) {
+        if filter
+            .as_ref()
+            .is_some_and(|text| !attack.what.contains(text.as_str()))
+        {
             continue;
         }
-        let attempts = |way| -> Vec<Outcome> {
-            USERS.map(|user: User| attack.attempt(way, user)).to_vec()
-        };
+        let attempts =
+            |way| -> Vec<Outcome> { USERS.map(|user: User| attack.attempt(way, user)).to_vec() };
         let ways = [Way::Bare, Way::Bubblewrap, Way::Aegis].map(attempts);
         let [bare, bubblewrap, aegis] = ways.each_ref().map(|outcomes| cell(outcomes));
-        println!("| {} | {} | {bare} | {bubblewrap} | {aegis} |", attack.item, attack.what);
+        println!(
+            "| {} | {} | {bare} | {bubblewrap} | {aegis} |",
+            attack.item, attack.what
+        );
+        if let Some(why) = attack.known {
+            notes.push(format!("- {}: known, {why}.", attack.what));
+        }
         if let Control::None(why) = attack.control {
             notes.push(format!("- {}: no control, since {why}.", attack.what));
         }

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use super::page::WIDTH;
 use super::*;
 use crate::plan::Degradation;
+use crate::plan::Grant;
 use crate::plan::tests::plan_of;
 
 fn lines_of<'a>(text: &'a str, title: &str) -> Vec<&'a str> {

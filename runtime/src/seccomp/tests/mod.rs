@@ -16,6 +16,7 @@ pub(super) fn spec(base: Base) -> SyscallSpec {
         network: Network::None,
         watch_stderr: false,
         unix_sockets: true,
+        listens: true,
     }
 }
 
@@ -30,6 +31,7 @@ pub(super) fn every_spec() -> Vec<SyscallSpec> {
                     network,
                     watch_stderr,
                     unix_sockets: true,
+                    listens: true,
                     ..spec(base)
                 });
             }

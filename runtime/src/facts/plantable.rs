@@ -1,0 +1,216 @@
+//! What in a writable tree the host's own programs act upon later: shell start-up files, Git's
+//! configuration and hooks, editors' and package managers' settings. A run that may write the tree
+//! could leave a command there for the person to execute; see `docs/security.md`, "Planting".
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::paths::{self, Kind, Resolved, Trust};
+use crate::kernel::mount;
+use crate::plan::bytes;
+use crate::plan::path_map::{is_below, parents};
+
+/// Their names, relative to a home or project directory.
+const NAMES: [&str; 58] = [
+    ".git",
+    ".git/commondir",
+    ".git/config",
+    ".git/config.worktree",
+    ".git/hooks",
+    ".git/info/attributes",
+    ".gitconfig",
+    ".config/git",
+    ".bashrc",
+    ".bash_aliases",
+    ".bash_login",
+    ".bash_logout",
+    ".bash_profile",
+    ".profile",
+    ".zlogin",
+    ".zlogout",
+    ".zprofile",
+    ".zshenv",
+    ".zshrc",
+    ".inputrc",
+    ".vimrc",
+    ".tmux.conf",
+    ".config/autostart",
+    ".config/environment.d",
+    ".config/fish",
+    ".config/nvim",
+    ".config/systemd",
+    ".local/bin",
+    ".ssh",
+    ".netrc",
+    ".npmrc",
+    ".pnpmfile.cjs",
+    ".yarnrc",
+    ".yarnrc.yml",
+    ".pypirc",
+    ".pdbrc",
+    ".gemrc",
+    ".envrc",
+    ".mise.toml",
+    "mise.toml",
+    ".cargo/config",
+    ".cargo/config.toml",
+    ".pre-commit-config.yaml",
+    ".devcontainer",
+    ".vscode",
+    ".idea",
+    ".claude",
+    ".cursor",
+    ".mcp.json",
+    ".husky",
+    ".venv/bin/activate",
+    ".venv/bin/python",
+    ".venv/pyvenv.cfg",
+    "venv/bin/activate",
+    "venv/bin/python",
+    "venv/pyvenv.cfg",
+    "env/bin/activate",
+    "node_modules/.bin",
+];
+
+/// What there is of them in the writable trees of a profile.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Plantable {
+    /// Present: what the name leads to, in the tree of that path.
+    pub present: Vec<Found>,
+    /// Not there before the run.
+    #[serde(with = "bytes::paths")]
+    pub absent: Vec<PathBuf>,
+}
+
+/// One that is present.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// The writable tree.
+    #[serde(with = "bytes::path")]
+    pub tree: PathBuf,
+    /// What the name leads to, in the tree.
+    pub target: Resolved,
+}
+
+/// Looks for them in `trees` (free of links), at their top, in `projects` that lie in them, and
+/// where a tree is itself part of such a name (`$WORK/.git`).
+pub fn look(trees: &[PathBuf], projects: &[&Path]) -> Plantable {
+    let mut plantable = Plantable::default();
+    for tree in trees {
+        let mut candidates = BTreeSet::new();
+        let tops = projects
+            .iter()
+            .copied()
+            .filter(|project| is_below(project, tree))
+            .chain([tree.as_path()])
+            .chain(parents(tree).take(2));
+        for top in tops {
+            candidates.extend(
+                NAMES
+                    .iter()
+                    .map(|name| top.join(name))
+                    .filter(|path| path != tree && is_below(path, tree)),
+            );
+        }
+        for path in candidates {
+            match found(tree, &path) {
+                Some(target) => plantable.present.push(Found {
+                    tree: tree.clone(),
+                    target,
+                }),
+                None if path.symlink_metadata().is_err() => plantable.absent.push(path),
+                None => {}
+            }
+        }
+    }
+    plantable
+}
+
+fn found(tree: &Path, path: &Path) -> Option<Resolved> {
+    let below = path.strip_prefix(tree).ok()?;
+    // The usual answer, that it is not there, takes one call.
+    let dir = mount::locate(tree).ok()?;
+    if let Err(error) = mount::locate_beneath(dir.as_fd(), below)
+        && error.raw_os_error() != Some(libc::ELOOP)
+    {
+        return None;
+    }
+    let target = paths::resolve(path, &Trust::default()).ok()?;
+    // A repository must be written; a file that says where the repository is must not.
+    let repository = path.ends_with(".git") && target.kind == Kind::Directory;
+    (!repository && is_below(&target.real, tree) && target.real != tree).then_some(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        for sub in [".git/hooks", "project/.git/hooks"] {
+            std::fs::create_dir_all(path.join(sub)).unwrap();
+        }
+        for file in [".git/config", "project/.git/config", "dotfiles-bashrc"] {
+            std::fs::write(path.join(file), "").unwrap();
+        }
+        std::os::unix::fs::symlink("dotfiles-bashrc", path.join(".bashrc")).unwrap();
+        (dir, path)
+    }
+
+    fn names(plantable: &Plantable, root: &Path) -> Vec<String> {
+        plantable
+            .present
+            .iter()
+            .map(|found| {
+                found
+                    .target
+                    .real
+                    .strip_prefix(root)
+                    .unwrap()
+                    .display()
+                    .to_string()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn they_are_found_at_the_top_in_projects_and_behind_links() {
+        let (_keep, root) = tree();
+        let project = root.join("project");
+        let plantable = look(std::slice::from_ref(&root), &[&project]);
+        assert_eq!(
+            names(&plantable, &root),
+            [
+                "dotfiles-bashrc",
+                ".git/config",
+                ".git/hooks",
+                "project/.git/config",
+                "project/.git/hooks"
+            ]
+        );
+        assert!(plantable.absent.contains(&root.join(".git/commondir")));
+    }
+
+    #[test]
+    fn a_tree_that_is_part_of_such_a_name_is_looked_at_too() {
+        let (_keep, root) = tree();
+        let git = root.join(".git");
+        assert_eq!(
+            names(&look(&[git], &[]), &root),
+            [".git/config", ".git/hooks"]
+        );
+    }
+
+    #[test]
+    fn a_file_that_says_where_the_repository_is_is_one_of_them() {
+        let (_keep, root) = tree();
+        let worktree = root.join("worktree");
+        std::fs::create_dir(&worktree).unwrap();
+        std::fs::write(worktree.join(".git"), "gitdir: ../.git").unwrap();
+        assert_eq!(names(&look(&[worktree], &[]), &root), ["worktree/.git"]);
+    }
+}

@@ -1,0 +1,274 @@
+//! Set-up and the file system: items 1 to 9 of `docs/escapes.md`.
+
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use aegis_tests::attack::all_held;
+use aegis_tests::{ORDINARY, USERS, User, Workspace, program, text};
+
+#[test]
+fn a_symbolic_link_planted_in_the_workspace_does_not_lead_set_up_astray() {
+    all_held(1);
+}
+
+#[test]
+fn detours_to_a_file_outside_lead_nowhere() {
+    all_held(3);
+}
+
+#[test]
+fn descriptors_of_the_caller_do_not_reach_the_command() {
+    all_held(4);
+}
+
+#[test]
+fn what_proc_and_sys_say_of_the_machine_is_masked_and_read_only() {
+    all_held(5);
+}
+
+#[test]
+fn what_the_command_wrote_cannot_be_executed() {
+    all_held(7);
+}
+
+#[test]
+fn what_the_host_will_act_upon_cannot_be_planted() {
+    all_held(8);
+}
+
+#[test]
+fn no_privileged_file_is_made_and_no_grant_leaks_into_another() {
+    all_held(9);
+}
+
+#[test]
+fn links_that_lead_nowhere_else_work() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write("work/inner/file", "mine\n");
+        symlink("inner", workspace.work().join("relative")).expect("symlink");
+        symlink(
+            workspace.work().join("inner"),
+            workspace.work().join("absolute"),
+        )
+        .expect("symlink");
+        for name in ["relative", "absolute"] {
+            let profile = format!(
+                "aegis: 1\nextends: [base]\ncapabilities: {{files.read: [$WORK/{name}/file]}}\n"
+            );
+            // /bin is a link of the system, as are /var/run and others of the profile's.
+            let file = workspace
+                .work()
+                .join(name)
+                .join("file")
+                .display()
+                .to_string();
+            let output = workspace.run(&profile, &["/bin/cat", &file]);
+            assert_eq!(
+                output.stdout,
+                b"mine\n",
+                "{user:?} {name}: {}",
+                text(&output)
+            );
+        }
+        let read =
+            "aegis: 1\nextends: [base]\ncapabilities: {files.read: [-/var/run/utmp, /lib]}\n";
+        let output = workspace.run(read, &["/bin/cat", "/dev/null"]);
+        assert!(output.status.success(), "{user:?}: {}", text(&output));
+    }
+}
+
+/// Swaps `work/granted`, a directory, for a link to `outside` and back, until told to end.
+fn swapping<T>(workspace: &Workspace, meanwhile: impl FnOnce() -> T) -> T {
+    workspace.write("work/granted/file", "mine\n");
+    workspace.write("outside/file", "top secret\n");
+    let [granted, link] = ["granted", "link"].map(|name| workspace.work().join(name));
+    symlink(workspace.outside(), &link).expect("symlink");
+    let [granted, link] = [granted, link].map(|path| {
+        std::ffi::CString::new(path.into_os_string().into_encoded_bytes()).expect("no NUL")
+    });
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for turn in 0u64.. {
+                if ended.load(Ordering::Relaxed) {
+                    break;
+                }
+                // For as long as it takes to come at any moment of a start, and at times not at all.
+                let until = Instant::now() + Duration::from_micros(turn * 37 % 101 * 200);
+                while Instant::now() < until {
+                    std::thread::yield_now();
+                }
+                // SAFETY: both paths are NUL-terminated and outlive the call.
+                unsafe {
+                    libc::renameat2(
+                        libc::AT_FDCWD,
+                        granted.as_ptr(),
+                        libc::AT_FDCWD,
+                        link.as_ptr(),
+                        libc::RENAME_EXCHANGE,
+                    );
+                }
+            }
+        });
+        let result = meanwhile();
+        ended.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+#[test]
+fn a_directory_swapped_for_a_link_during_the_start_never_shows_what_lies_behind_the_link() {
+    const STARTS: usize = 200;
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let profile = workspace
+            .profile("aegis: 1\nextends: [base]\ncapabilities: {files.write: [$WORK/granted]}\n");
+        let file = workspace.work().join("granted/file");
+        let (mut strayed, mut started) = (0, 0);
+        swapping(&workspace, || {
+            for _ in 0..STARTS {
+                let bare = std::fs::read(&file).unwrap_or_default();
+                strayed += usize::from(bare == b"top secret\n");
+                let output = workspace
+                    .aegis(&profile, &["/bin/cat", "granted/file"])
+                    .output()
+                    .expect("aegis-run starts");
+                let shown = String::from_utf8_lossy(&output.stdout);
+                assert!(!shown.contains("secret"), "{user:?}: {}", text(&output));
+                started += usize::from(shown == "mine\n");
+            }
+        });
+        assert!(
+            strayed > 0,
+            "the control: nobody saw the link in {STARTS} attempts"
+        );
+        assert!(
+            started > 0,
+            "{user:?}: none of {STARTS} starts found the directory in place"
+        );
+    }
+}
+
+#[test]
+fn a_directory_swapped_for_a_link_during_the_start_is_never_written_through_it() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let profile = workspace
+            .profile("aegis: 1\nextends: [base]\ncapabilities: {files.write: [$WORK/granted]}\n");
+        let touch =
+            |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+        let started = swapping(&workspace, || {
+            (0..100)
+                .filter(|_| {
+                    touch(workspace.command("touch").arg("granted/bare"));
+                    touch(&mut workspace.aegis(&profile, &["/usr/bin/touch", "granted/written"]))
+                })
+                .count()
+        });
+        assert!(
+            started > 0,
+            "{user:?}: no start found the directory in place"
+        );
+        let [bare, written] = ["bare", "written"].map(|name| workspace.outside().join(name));
+        assert!(bare.exists(), "the control: nobody wrote through the link");
+        assert!(!written.exists(), "{user:?} wrote to {}", written.display());
+    }
+}
+
+#[test]
+fn a_dev_null_that_is_a_symbolic_link_is_not_mounted() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let secret = workspace.write("outside/secret", "top secret\n");
+        let profile = workspace.profile("aegis: 1\nextends: [base]\n");
+        // In a mount namespace of its own, with a /dev made for the occasion.
+        let in_another_dev = |launcher: &[&str]| {
+            let script = "set -e; mount -t tmpfs none /mnt
+                for node in zero full random urandom; do touch /mnt/$node; mount --bind /dev/$node /mnt/$node; done
+                ln -s \"$1\" /mnt/null; mount --rbind /mnt /dev; shift; exec \"$@\"";
+            let id = if user == User::Root { 0 } else { ORDINARY }.to_string();
+            Command::new("unshare")
+                .args([
+                    "--mount",
+                    "--propagation",
+                    "private",
+                    "sh",
+                    "-c",
+                    script,
+                    "sh",
+                ])
+                .arg(&secret)
+                .args(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
+                .args(launcher)
+                .args(["/bin/cat", "/dev/null"])
+                .current_dir(workspace.work())
+                .env("HOME", workspace.home())
+                .output()
+                .expect("unshare starts")
+        };
+        let bare = in_another_dev(&[]);
+        assert_eq!(bare.stdout, b"top secret\n", "the control: {}", text(&bare));
+        let launcher = program("aegis-run").display().to_string();
+        let output =
+            in_another_dev(&[&launcher, "--profile", &profile.display().to_string(), "--"]);
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(!shown.contains("secret"), "{user:?}: {}", text(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(125),
+            "{user:?}: {}",
+            text(&output)
+        );
+    }
+}
+
+#[test]
+fn a_mount_made_on_the_host_afterwards_does_not_appear_inside() {
+    let workspace = Workspace::new(User::Root);
+    let place = workspace.work().join("place");
+    std::fs::create_dir(&place).expect("mkdir");
+    let profile =
+        workspace.profile("aegis: 1\nextends: [shell]\ncapabilities: {files.write: [$WORK]}\n");
+    // In a mount namespace of its own, where everything is shared, as systemd has it.
+    let script = "set -e; \"$@\" & read begun <work/begun
+        mount -t tmpfs none work/place; echo seen >work/place/file; echo >work/mounted; wait $!";
+    for name in ["begun", "mounted"] {
+        let status = Command::new("mkfifo")
+            .arg(workspace.work().join(name))
+            .status();
+        assert!(status.expect("mkfifo starts").success(), "mkfifo");
+        std::fs::set_permissions(workspace.work().join(name), Permissions::from_mode(0o666))
+            .expect("chmod");
+    }
+    let inside = "echo >begun; read mounted <mounted; ls place";
+    let launch = |launcher: &[&str]| {
+        Command::new("unshare")
+            .args([
+                "--mount",
+                "--propagation",
+                "shared",
+                "sh",
+                "-c",
+                script,
+                "sh",
+            ])
+            .args(["sh", "-c", "cd work && exec \"$@\"", "sh"])
+            .args(launcher)
+            .args(["sh", "-c", inside])
+            .current_dir(workspace.work().parent().expect("a parent"))
+            .output()
+            .expect("unshare starts")
+    };
+    let bare = launch(&["unshare", "--mount", "--propagation", "slave"]);
+    assert_eq!(bare.stdout, b"file\n", "the control: {}", text(&bare));
+    let launcher = program("aegis-run").display().to_string();
+    let output = launch(&[&launcher, "--profile", &profile.display().to_string(), "--"]);
+    assert_eq!(output.stdout, b"", "{}", text(&output));
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(!Path::new(&place).join("file").exists());
+}

@@ -1,0 +1,190 @@
+//! Processes and the surface of the kernel: items 6, 10 to 17, and core dumps of 23, of
+//! `docs/escapes.md`.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use aegis_tests::attack::{all_held, attacks_directory, processes_marked};
+use aegis_tests::{USERS, User, Workspace};
+
+#[test]
+fn the_launchers_program_and_memory_are_out_of_reach() {
+    all_held(6);
+}
+
+#[test]
+fn nothing_is_pushed_into_the_terminal() {
+    all_held(10);
+}
+
+#[test]
+fn other_doors_into_the_kernel_are_shut() {
+    all_held(11);
+}
+
+#[test]
+fn no_namespace_is_made_or_entered() {
+    all_held(12);
+}
+
+#[test]
+fn processes_of_the_host_are_neither_seen_nor_signalled() {
+    all_held(13);
+}
+
+#[test]
+fn dangerous_system_calls_are_refused() {
+    all_held(14);
+}
+
+#[test]
+fn nothing_is_shared_with_the_host_by_key_or_name() {
+    all_held(15);
+}
+
+#[test]
+fn privileges_are_neither_kept_nor_gained() {
+    all_held(16);
+}
+
+#[test]
+fn no_process_is_left_behind() {
+    all_held(17);
+}
+
+#[test]
+fn a_crash_inside_is_not_handed_to_the_hosts_core_handler() {
+    all_held(23);
+}
+
+/// How long the kernel and the janitor may take to clear away.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A run that leaves processes behind, and itself waits for ever.
+struct Run {
+    launcher: Child,
+    mark: String,
+    _workspace: Workspace,
+}
+
+impl Run {
+    fn start(user: User, profile: &str, test: &str) -> Self {
+        let workspace = Workspace::new(user);
+        let profile = workspace.profile(profile);
+        let mark = format!("aegis-{test}-{}-{user:?}", std::process::id());
+        let attack = attacks_directory().join("processes").display().to_string();
+        let mut launcher = workspace
+            .aegis(&profile, &[&attack, "orphan", &mark, "stay"])
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("aegis-run starts");
+        let mut line = String::new();
+        BufReader::new(launcher.stdout.take().expect("a pipe"))
+            .read_line(&mut line)
+            .expect("its output");
+        assert_eq!(line, "left behind\n");
+        assert!(
+            processes_marked(&mark).len() > 3,
+            "the control: processes of the run are seen"
+        );
+        Self {
+            launcher,
+            mark,
+            _workspace: workspace,
+        }
+    }
+
+    /// The control groups that carry the launcher's pid in their name.
+    fn groups(&self) -> BTreeSet<PathBuf> {
+        let pid = self.launcher.id().to_string();
+        let mut found = BTreeSet::new();
+        let mut ahead = vec![PathBuf::from("/sys/fs/cgroup")];
+        while let Some(dir) = ahead.pop() {
+            let name = dir
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let name = name.strip_prefix("aegis-").unwrap_or(&name);
+            if name.split_once('-').is_some_and(|(first, _)| first == pid) {
+                found.insert(dir.clone());
+            }
+            let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+            ahead.extend(
+                entries
+                    .map(|entry| entry.path())
+                    .filter(|path| is_directory(path)),
+            );
+        }
+        found
+    }
+
+    fn kill(&mut self, target: i32) {
+        // SAFETY: no pointers; the target is our own child, or the group that it leads.
+        unsafe { libc::kill(target, libc::SIGKILL) };
+        let _ = self.launcher.wait();
+    }
+
+    fn wait_for(&self, what: &str, nothing_left: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !nothing_left() {
+            assert!(
+                Instant::now() < deadline,
+                "{what} left: {:?}, {:?}",
+                processes_marked(&self.mark),
+                self.groups()
+            );
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        for pid in processes_marked(&self.mark) {
+            // SAFETY: no pointers; the mark is this run's own.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        let _ = self.launcher.wait();
+        for group in self.groups() {
+            let _ = std::fs::remove_dir(group);
+        }
+    }
+}
+
+fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_dir())
+}
+
+const LIMITED: &str = "aegis: 1\nlimits: {pids: 32, memory: 64M}\n";
+
+#[test]
+fn killing_the_launcher_ends_everything_inside_and_leaves_no_control_group() {
+    for user in USERS {
+        let mut run = Run::start(user, LIMITED, "killed");
+        if user == User::Root {
+            assert!(
+                !run.groups().is_empty(),
+                "the control: the run has control groups"
+            );
+        }
+        run.kill(run.launcher.id() as i32);
+        run.wait_for("processes", || processes_marked(&run.mark).is_empty());
+        run.wait_for("control groups", || run.groups().is_empty());
+    }
+}
+
+#[test]
+fn killing_the_launchers_group_leaves_no_control_group() {
+    for user in USERS {
+        let mut run = Run::start(user, LIMITED, "group-killed");
+        run.kill(-(run.launcher.id() as i32));
+        run.wait_for("processes", || processes_marked(&run.mark).is_empty());
+        run.wait_for("control groups", || run.groups().is_empty());
+    }
+}
