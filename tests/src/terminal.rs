@@ -9,6 +9,9 @@ use crate::Workspace;
 /// How long a screen may take to show what is expected.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The pace of asking, not what anything relies on.
+const PACE: Duration = Duration::from_millis(20);
+
 /// A terminal of 100 columns and 30 lines with one command in it.
 pub struct Terminal<'a> {
     workspace: &'a Workspace,
@@ -106,8 +109,26 @@ impl<'a> Terminal<'a> {
                 Instant::now() < deadline,
                 "no {what} after {PATIENCE:?} on the screen:\n{screen}"
             );
-            // The pace of asking, not what anything relies on.
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(PACE);
+        }
+    }
+
+    /// Waits until a program of this name has the terminal, that is, gets what the keys stand for. A
+    /// shell says that it continues a job before it hands the terminal over.
+    pub fn foreground(&self, name: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.tmux(&["display-message", "-p", "#{pane_current_command}"]);
+            if found.trim_end() == name {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{name} does not get the terminal, {} has it:\n{}",
+                found.trim_end(),
+                self.screen()
+            );
+            std::thread::sleep(PACE);
         }
     }
 

@@ -8,7 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aegis_runtime::supervise::report::Report;
@@ -53,9 +53,11 @@ impl Account {
         let account = Self::File { directory, name };
         if let Self::File { directory, name } = &account {
             // Whether a file can be made there is known when one has been made.
-            let temporary = temporary(name);
-            drop(create(directory, &temporary)?);
-            rustix::fs::unlinkat(directory, &temporary, AtFlags::empty())?;
+            if nameless(directory)?.is_none() {
+                let temporary = temporary(name);
+                drop(create(directory, &temporary)?);
+                rustix::fs::unlinkat(directory, &temporary, AtFlags::empty())?;
+            }
         }
         Ok(account)
     }
@@ -129,12 +131,48 @@ fn create(directory: &OwnedFd, name: &Path) -> io::Result<File> {
 }
 
 fn replace(directory: &OwnedFd, temporary: &Path, name: &OsStr, text: &[u8]) -> io::Result<()> {
-    let mut file = create(directory, temporary)?;
+    let nameless = nameless(directory)?;
+    let named = nameless.is_some();
+    let mut file = match nameless {
+        Some(file) => file,
+        None => create(directory, temporary)?,
+    };
     file.write_all(text)?;
     let placed = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
     if placed.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory) {
         return Err(io::ErrorKind::IsADirectory.into());
     }
+    if named {
+        match give_name(&file, directory, Path::new(name)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => return result,
+        }
+        let _ = rustix::fs::unlinkat(directory, temporary, AtFlags::empty());
+        give_name(&file, directory, temporary)?;
+    }
     rustix::fs::renameat(directory, temporary, directory, name)?;
     Ok(())
+}
+
+/// A file without a name (`O_TMPFILE`), of which nothing is left when we are killed. `None`: this
+/// file system has none.
+fn nameless(directory: &OwnedFd) -> io::Result<Option<File>> {
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    match rustix::fs::openat(directory, ".", flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => Ok(Some(file.into())),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn give_name(file: &File, directory: &OwnedFd, name: &Path) -> io::Result<()> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = AtFlags::SYMLINK_FOLLOW;
+    Ok(rustix::fs::linkat(
+        rustix::fs::CWD,
+        path,
+        directory,
+        name,
+        flags,
+    )?)
 }

@@ -120,7 +120,7 @@ fn prepare(job: &mut Job<'_>) -> Result<(), (Step, io::Error)> {
     if let Some(count) = plan.limits.processors {
         process::use_processors(count).map_err(at(Step::Limits))?;
     }
-    process::set_soft_limit(libc::RLIMIT_NOFILE as u32, job.prepared.open_files)
+    process::set_soft_limit(libc::RLIMIT_NOFILE, job.prepared.open_files)
         .map_err(at(Step::Limits))?;
     for (resource, value) in &plan.limits.resources {
         // The caller's own hard limit stays where it is lower.

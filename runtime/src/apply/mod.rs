@@ -98,10 +98,10 @@ fn strings<'a>(list: impl Iterator<Item = Vec<u8>> + 'a) -> Result<Vec<CString>,
 
 /// Starts the command as the plan has it. What fails inside comes as a [`Message::Failed`].
 pub fn start(plan: &Plan, outside: &Outside<'_>, early: Option<Early>) -> Result<Started, Error> {
-    let (open_files, most) = process::limits(libc::RLIMIT_NOFILE as u32);
+    let (open_files, most) = process::limits(libc::RLIMIT_NOFILE);
     let needed = plan.mounts.len() as u64 + 64;
     if open_files < needed {
-        process::set_soft_limit(libc::RLIMIT_NOFILE as u32, needed.min(most))
+        process::set_soft_limit(libc::RLIMIT_NOFILE, needed.min(most))
             .map_err(|error| Error::outside(Step::Limits.describe(), None, error))?;
     }
     let mut prepared = Prepared {

@@ -19,7 +19,14 @@ const ATTEMPTS: u32 = 10_000;
 
 struct Job {
     alive: RawFd,
-    directories: Vec<(CString, CString)>,
+    directories: Vec<Directory>,
+}
+
+struct Directory {
+    path: CString,
+    processes: CString,
+    /// Other runs' too: it goes with the last of them.
+    shared: bool,
 }
 
 /// A janitor at work.
@@ -36,7 +43,13 @@ impl Janitor {
             alive: theirs.as_raw_fd(),
             directories: directories
                 .iter()
-                .map(|dir| Ok((cstring(dir)?, cstring(&dir.join("cgroup.procs"))?)))
+                .map(|dir| {
+                    Ok(Directory {
+                        path: cstring(dir)?,
+                        processes: cstring(&dir.join("cgroup.procs"))?,
+                        shared: dir.ends_with(super::PARENT),
+                    })
+                })
                 .collect::<io::Result<_>>()?,
         });
         // SAFETY: `entry` expects a `Job`; it is leaked, as is the stack, so both live as long as
@@ -81,12 +94,12 @@ extern "C" fn entry(job: *mut libc::c_void) -> libc::c_int {
 
     for _ in 0..ATTEMPTS {
         let mut left = false;
-        for (dir, processes) in &job.directories {
-            match rustix::fs::unlinkat(CWD, dir.as_c_str(), AtFlags::REMOVEDIR) {
+        for dir in &job.directories {
+            match rustix::fs::unlinkat(CWD, dir.path.as_c_str(), AtFlags::REMOVEDIR) {
                 Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                // Occupied by the sandbox, which is being killed by its PID 1's death signal; or,
-                // for a shared parent, by other runs: those remove it themselves.
-                Err(_) => left |= has_processes(processes),
+                Err(_) if dir.shared => left |= has_processes(&dir.processes),
+                // Occupied by the sandbox, which is being killed by its PID 1's death signal.
+                Err(_) => left = true,
             }
         }
         if !left {

@@ -10,37 +10,14 @@ use super::check;
 /// The bounding set and the securebits need `CAP_SETPCAP`, so they go first.
 pub fn drop_all(last_capability: u8) -> io::Result<()> {
     for capability in 0..=last_capability {
-        // SAFETY: no pointers.
-        check(
-            unsafe {
-                libc::prctl(
-                    libc::PR_CAPBSET_DROP,
-                    libc::c_ulong::from(capability),
-                    0,
-                    0,
-                    0,
-                )
-            }
-            .into(),
-        )?;
+        prctl(libc::PR_CAPBSET_DROP, capability.into())?;
     }
     // SECBIT_NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, each with its lock, and
     // SECBIT_KEEP_CAPS_LOCKED (linux/securebits.h).
-    const SECUREBITS: libc::c_ulong = 0b1110_1111;
-    // SAFETY: no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECUREBITS, 0, 0, 0) }.into())?;
-    // SAFETY: no pointers.
-    check(
-        unsafe {
-            libc::prctl(
-                libc::PR_CAP_AMBIENT,
-                libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong,
-                0,
-                0,
-                0,
-            )
-        }
-        .into(),
+    prctl(libc::PR_SET_SECUREBITS, 0b1110_1111)?;
+    prctl(
+        libc::PR_CAP_AMBIENT,
+        libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong,
     )?;
     #[repr(C)]
     struct Header {
@@ -60,28 +37,22 @@ pub fn drop_all(last_capability: u8) -> io::Result<()> {
 
 /// `PR_SET_NO_NEW_PRIVS`: no `exec` from here on can gain privileges.
 pub fn no_new_privileges() -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())?;
-    Ok(())
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
 }
 
 /// The highest capability that this kernel knows.
 pub fn last() -> u8 {
     // CAP_CHECKPOINT_RESTORE; newer kernels are asked one by one.
     let mut last: u8 = 40;
-    // SAFETY: no pointers; an unknown number gives EINVAL.
-    while last < 63
-        && unsafe {
-            libc::prctl(
-                libc::PR_CAPBSET_READ,
-                libc::c_ulong::from(last + 1),
-                0,
-                0,
-                0,
-            )
-        } >= 0
-    {
+    while last < 63 && prctl(libc::PR_CAPBSET_READ, (last + 1).into()).is_ok() {
         last += 1;
     }
     last
+}
+
+/// `prctl(2)` with an option whose arguments are numbers.
+pub(super) fn prctl(option: libc::c_int, argument: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: the options used here take no pointers.
+    check(unsafe { libc::prctl(option, argument, 0, 0, 0) }.into())?;
+    Ok(())
 }

@@ -161,23 +161,17 @@ pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
 /// `PR_SET_PDEATHSIG`: `SIGKILL` for this process when the thread that started it ends. A change
 /// of ids clears it, so it comes after.
 pub fn die_with_parent() -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }.into())?;
-    Ok(())
+    super::capabilities::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)
 }
 
 /// `PR_SET_DUMPABLE` 1: this process's `/proc` files are its user's.
 pub fn dumpable() -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }.into())?;
-    Ok(())
+    super::capabilities::prctl(libc::PR_SET_DUMPABLE, 1)
 }
 
 /// `PR_SET_DUMPABLE` 0: nobody without privileges may trace this process or open its `/proc`.
 pub fn not_dumpable() -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }.into())?;
-    Ok(())
+    super::capabilities::prctl(libc::PR_SET_DUMPABLE, 0)
 }
 
 /// `prlimit(2)` on this process: soft and hard limit alike.

@@ -163,7 +163,7 @@ pub(super) fn lay_out(
         builder.grant(found, GrantKind::Read, "net.outbound: host".into());
     }
     builder.prune();
-    builder.own_places(network);
+    builder.own_places();
     builder.devices(profile)?;
     Ok(builder.finish())
 }
@@ -398,7 +398,7 @@ impl Builder<'_> {
     }
 
     /// `/proc`, `/dev`, `/tmp`, the home directory, and the few files of `/etc` made here.
-    fn own_places(&mut self, network: Network) {
+    fn own_places(&mut self) {
         for path in ["/proc", "/run"] {
             self.directory(Path::new(path));
         }
@@ -429,7 +429,7 @@ impl Builder<'_> {
         }
         self.rules.insert("/proc", READ_TREE);
         *self.rules.entry("/").or_default() |= fs::READ_DIR;
-        for (name, contents) in self.own_files(network) {
+        for (name, contents) in self.own_files() {
             let path = Path::new("/etc").join(name);
             if !self.binds.contains(&path) {
                 self.file(&path, contents);
@@ -441,7 +441,7 @@ impl Builder<'_> {
         self.link("/etc/mtab", "/proc/self/mounts");
     }
 
-    fn own_files(&self, network: Network) -> Vec<(&'static str, String)> {
+    fn own_files(&self) -> Vec<(&'static str, String)> {
         let user = user_name(self.facts, self.identity);
         let group = match &self.facts.caller.group {
             Some(name) if !self.identity.switch => name.clone(),
@@ -449,7 +449,7 @@ impl Builder<'_> {
         };
         let Identity { uid, gid, .. } = *self.identity;
         let home = self.facts.caller.home.display();
-        let mut files = vec![
+        vec![
             (
                 "passwd",
                 format!(
@@ -460,19 +460,11 @@ impl Builder<'_> {
                 "group",
                 format!("root:x:0:\n{group}:x:{gid}:\nnogroup:x:65534:\n"),
             ),
-        ];
-        if network == Network::None {
-            files.push((
+            (
                 "hosts",
                 "127.0.0.1 localhost aegis\n::1 localhost aegis\n".into(),
-            ));
-        } else {
-            files.push((
-                "hosts",
-                "127.0.0.1 localhost aegis\n::1 localhost aegis\n".into(),
-            ));
-        }
-        files
+            ),
+        ]
     }
 
     fn devices(&mut self, profile: &Profile) -> Result<(), Error> {

@@ -81,20 +81,20 @@ pub(super) fn compile(
         ..Limits::default()
     };
     let mut resource = |number: u32, value: u64| limits.resources.push((number, value));
-    resource(libc::RLIMIT_CORE as u32, CORE_LIMIT);
+    resource(libc::RLIMIT_CORE, CORE_LIMIT);
     // An inherited right to real-time priority could starve the host.
-    resource(libc::RLIMIT_RTPRIO as u32, 0);
+    resource(libc::RLIMIT_RTPRIO, 0);
     if let Some(files) = value(&asked.files) {
-        resource(libc::RLIMIT_NOFILE as u32, files);
+        resource(libc::RLIMIT_NOFILE, files);
     }
     if let Some(size) = value(&asked.file_size) {
-        resource(libc::RLIMIT_FSIZE as u32, size);
+        resource(libc::RLIMIT_FSIZE, size);
     }
     if let Some(bytes) = value(&asked.memory) {
         if available(&facts.cgroups, "memory", "memory") {
             limits.group.memory = Some(bytes);
         } else {
-            limits.resources.push((libc::RLIMIT_DATA as u32, bytes));
+            limits.resources.push((libc::RLIMIT_DATA, bytes));
             degraded.push(Degradation {
                 layer: "cgroup",
                 what: "memory: no memory control group; the private memory of each process is held to it by RLIMIT_DATA; all processes together, memfds and shared memory are not".into(),
@@ -110,7 +110,7 @@ pub(super) fn compile(
             // (user_namespaces(7), "Limits"); PID 1 and the supervisor are in the count.
             limits
                 .resources
-                .push((libc::RLIMIT_NPROC as u32, count.saturating_add(2)));
+                .push((libc::RLIMIT_NPROC, count.saturating_add(2)));
             degraded.push(Degradation {
                 layer: "cgroup",
                 what: "pids: no pids control group; held by RLIMIT_NPROC of the sandbox's user namespace".into(),

@@ -299,9 +299,9 @@ fn limits_go_to_the_control_group_or_to_their_stated_stand_in() {
             .find(|(found, _)| *found == number)
             .map(|(_, value)| *value)
     };
-    assert_eq!(resource(libc::RLIMIT_DATA as u32), Some(64 << 20));
-    assert_eq!(resource(libc::RLIMIT_NPROC as u32), Some(7));
-    assert_eq!(resource(libc::RLIMIT_NOFILE as u32), Some(9));
+    assert_eq!(resource(libc::RLIMIT_DATA), Some(64 << 20));
+    assert_eq!(resource(libc::RLIMIT_NPROC), Some(7));
+    assert_eq!(resource(libc::RLIMIT_NOFILE), Some(9));
     assert_eq!(plan.limits.processors, Some(2));
     assert_eq!(
         plan.degraded

@@ -243,8 +243,8 @@ fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
             .any(|(found, _)| *found == number)
     };
     let group = &plan.limits.group;
-    let pids = group.pids.is_some() || resource(libc::RLIMIT_NPROC as u32);
-    let memory = group.memory.is_some() || resource(libc::RLIMIT_DATA as u32);
+    let pids = group.pids.is_some() || resource(libc::RLIMIT_NPROC);
+    let memory = group.memory.is_some() || resource(libc::RLIMIT_DATA);
     // A full disk of the host says the same.
     let private = || {
         candidates(line).iter().any(|word| {
@@ -259,12 +259,12 @@ fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
     [
         (
             "files",
-            resource(libc::RLIMIT_NOFILE as u32),
+            resource(libc::RLIMIT_NOFILE),
             says(&["too many open files", "emfile"]),
         ),
         (
             "file-size",
-            resource(libc::RLIMIT_FSIZE as u32),
+            resource(libc::RLIMIT_FSIZE),
             says(&["file too large", "file size limit exceeded", "efbig"]),
         ),
         (

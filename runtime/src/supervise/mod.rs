@@ -91,6 +91,7 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
         ended: None,
         failed: None,
         degraded: plan.degraded.clone(),
+        early_signals: Vec::new(),
     };
     let result = watch.until_the_end();
     let Watch {
@@ -214,7 +215,7 @@ fn cause_of(ended: Change, out_of_memory: bool, plan: &Plan) -> Cause {
                 .limits
                 .resources
                 .iter()
-                .any(|(resource, _)| *resource == libc::RLIMIT_FSIZE as u32) =>
+                .any(|(resource, _)| *resource == libc::RLIMIT_FSIZE) =>
         {
             Cause::FileSizeLimit
         }
@@ -238,6 +239,8 @@ struct Watch<'a, 'p> {
     ended: Option<Change>,
     failed: Option<Error>,
     degraded: Vec<Degradation>,
+    /// Came before the command ran.
+    early_signals: Vec<i32>,
 }
 
 impl Watch<'_, '_> {
@@ -311,6 +314,11 @@ impl Watch<'_, '_> {
                     .time
                     .map(|limit| self.began + Duration::from_millis(limit));
                 self.listener = listener.map(|fd| Listener::new(fd, self.plan));
+                for signal in self.early_signals.drain(..) {
+                    if FORWARDED.contains(&signal) {
+                        let _ = process::signal(pidfd.as_fd(), signal);
+                    }
+                }
                 self.command = Some(pidfd);
             }
             Some(Message::Changed(Change::Stopped(_))) => {
@@ -331,7 +339,10 @@ impl Watch<'_, '_> {
         let Some((signal, sender)) = self.signals.next() else {
             return;
         };
-        let Some(command) = &self.command else { return };
+        let Some(command) = &self.command else {
+            self.early_signals.push(signal);
+            return;
+        };
         match signal {
             libc::SIGCONT => {
                 if let Some(terminal) = &mut self.terminal {

@@ -155,6 +155,30 @@ pub(super) const LIST: &[Attack] = &[
     },
     Attack {
         item: 4,
+        what: "a directory of the host as standard error",
+        words: &["{bin}/files", "under", "2", "secret"],
+        before: &["bash", "-c", "exec 2<$0; exec \"$@\"", "{out}"],
+        prepare: secret,
+        verdict: Verdict::SaysUnlessRefused,
+        ..PLAIN
+    },
+    Attack {
+        item: 4,
+        what: "a directory of the host as standard input, opened as a mere location (O_PATH)",
+        words: &["{bin}/files", "under", "0", "secret"],
+        before: &[
+            "/usr/bin/python3",
+            "-c",
+            "import os, sys\nos.dup2(os.open(sys.argv[1], os.O_PATH), 0)\n\
+             os.execv(sys.argv[2], sys.argv[2:])",
+            "{out}",
+        ],
+        prepare: secret,
+        verdict: Verdict::SaysUnlessRefused,
+        ..PLAIN
+    },
+    Attack {
+        item: 4,
         what: "standard descriptors that the caller has closed",
         words: &["{bin}/files", "descriptors"],
         before: &["bash", "-c", "exec 7</ <&- 2>&-; exec \"$@\"", "bash"],

@@ -1,0 +1,268 @@
+//! Surroundings that are not as usual: closed descriptors, no terminal, full disks, read-only
+//! directories, a working directory that is gone, thousands of mounts.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use aegis_tests::host::{in_private_mounts, read_only, tmpfs};
+use aegis_tests::outcome::refused;
+use aegis_tests::{USERS, User, Workspace, program, text};
+
+const PROFILE: &str = "aegis: 1\nname: surroundings\nextends: [shell]\n\
+                       capabilities: {files.write: [$WORK]}\n";
+
+/// A shell command line in which `$AEGIS` is `aegis-run --profile PROFILE --`.
+fn shell(workspace: &Workspace, line: &str) -> Command {
+    let profile = workspace.profile(PROFILE);
+    let mut command = workspace.command("sh");
+    let aegis = format!("{} --profile {}", program("aegis-run").display(), profile.display());
+    command.args(["-c", line]).env("AEGIS", aegis);
+    command
+}
+
+fn output(mut command: Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("it starts")
+}
+
+#[test]
+fn closed_standard_descriptors_are_null_and_nothing_else_becomes_them() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let inside = "cat; echo out; echo err >&2; for fd in 0 1 2; do readlink /proc/$$/fd/$fd; done > seen; exit 7";
+        for (closed, null) in [
+            ("<&-", &[0][..]),
+            (">&-", &[1]),
+            ("2>&-", &[2]),
+            ("<&- >&- 2>&-", &[0, 1, 2]),
+        ] {
+            // Also with a pipe in between, which counts what is written.
+            for limit in ["", "--set limits.output=1M"] {
+                let line = format!("$AEGIS {limit} -- sh -c '{inside}' {closed}");
+                let found = output(shell(&workspace, &line));
+                assert_eq!(found.status.code(), Some(7), "{line}: {}", text(&found));
+                let seen = std::fs::read_to_string(workspace.work().join("seen")).expect("written");
+                let seen: Vec<&str> = seen.lines().collect();
+                // `seen` itself is 1 of the loop; its shell's own are looked at.
+                for fd in null {
+                    if *fd != 1 {
+                        assert_eq!(seen[*fd], "/dev/null", "{line}: {seen:?}");
+                    }
+                }
+                let out: &[u8] = if null.contains(&1) { b"" } else { b"out\n" };
+                assert_eq!(found.stdout, out, "{line}: {}", text(&found));
+                let err: &[u8] = if null.contains(&2) { b"" } else { b"err\n" };
+                assert_eq!(found.stderr, err, "{line}: {}", text(&found));
+            }
+        }
+    }
+}
+
+#[test]
+fn statuses_are_the_same_when_there_is_nowhere_to_tell_why() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        for (words, status) in [
+            ("no-such-command", 127),
+            ("/etc", 126),
+            ("--frobnicate", 125),
+            ("--help", 0),
+            ("false", 1),
+        ] {
+            for closed in ["<&- >&- 2>&-", ">/dev/full 2>/dev/full"] {
+                // The one thing that is meant for standard output cannot get there.
+                let full = words == "--help" && closed.contains("full");
+                let status = if full { 125 } else { status };
+                let found = output(shell(&workspace, &format!("$AEGIS {words} {closed}")));
+                assert_eq!(found.status.code(), Some(status), "{words} {closed}: {}", text(&found));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_report_to_a_closed_or_full_place_is_told() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let line = "$AEGIS --report /dev/full touch started";
+        let found = output(shell(&workspace, line));
+        assert_eq!(found.status.code(), Some(125), "{}", text(&found));
+        let said = String::from_utf8_lossy(&found.stderr);
+        assert!(said.contains("/dev/full could not be written: No space left"), "{said}");
+        // Standard input is open for reading only: known before anything starts.
+        std::fs::remove_file(workspace.work().join("started")).expect("it was started");
+        let mut command = shell(&workspace, "exec $AEGIS --report /dev/fd/0 touch started < /dev/null");
+        refused(&workspace, &mut command, 125);
+    }
+}
+
+#[test]
+fn a_run_without_a_terminal_works_and_has_none() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let inside = "tty; : < /dev/tty; echo $?";
+        let found = output(shell(&workspace, &format!("setsid -w $AEGIS -- sh -c '{inside}'")));
+        assert!(found.status.success(), "{}", text(&found));
+        let out = String::from_utf8_lossy(&found.stdout).into_owned();
+        assert!(out.starts_with("not a tty\n"), "{out}");
+        assert!(!out.ends_with("\n0\n"), "{out}");
+    }
+}
+
+#[test]
+fn a_working_directory_that_is_gone_or_closed_is_refused() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let line = "mkdir gone; cd gone; rmdir ../gone; exec $AEGIS touch ../started";
+        let said = refused(&workspace, &mut shell(&workspace, line), 125);
+        assert!(said.contains("current directory"), "{said}");
+    }
+    let workspace = Workspace::new(User::Ordinary);
+    let line = "mkdir closed; cd closed; chmod 0 .; exec $AEGIS true";
+    let found = output(shell(&workspace, line));
+    // It can be named and granted, if not searched: an error or a run, but no crash.
+    assert!(matches!(found.status.code(), Some(0 | 125)), "{}", text(&found));
+    assert!(!text(&found).contains("panicked"), "{}", text(&found));
+}
+
+/// A workspace on a disk that is full but for `free` bytes.
+fn full(user: User, free: usize) -> Workspace {
+    let dir = Path::new("/mnt");
+    tmpfs(dir, "mode=755,size=64k");
+    let workspace = Workspace::below(user, dir);
+    workspace.outside();
+    workspace.profile(PROFILE);
+    let mut fill = std::fs::File::create(dir.join("fill")).expect("a file of ours");
+    while fill.write_all(&[0; 1024]).is_ok() {}
+    let length = fill.metadata().expect("its length").len();
+    fill.set_len(length - free as u64).expect("it can be cut");
+    workspace
+}
+
+/// `aegis-run` in a workspace whose profile is there already.
+fn aegis(workspace: &Workspace, words: &[&str]) -> Command {
+    let mut command = workspace.command(program("aegis-run"));
+    command.env("TMPDIR", "/mnt").arg("--profile").arg("../profile.yaml");
+    command.args(words);
+    command
+}
+
+#[test]
+fn a_full_disk_stops_nothing_that_needs_no_room_on_it() {
+    for user in USERS {
+        in_private_mounts(|| {
+            let workspace = full(user, 0);
+            let words = ["--", "sh", "-c", "head -c 100000 /dev/zero > /tmp/x; wc -c < /tmp/x"];
+            let found = output(aegis(&workspace, &words));
+            assert!(found.status.success(), "{}", text(&found));
+            assert_eq!(found.stdout, b"100000\n");
+            // The command sees it as anybody does.
+            let words = ["--", "sh", "-c", "head -c 5000 /dev/zero > x"];
+            let found = output(aegis(&workspace, &words));
+            assert!(!found.status.success(), "{}", text(&found));
+            assert!(text(&found).contains("No space left"), "{}", text(&found));
+        });
+    }
+}
+
+#[test]
+fn a_full_disk_is_not_told_as_the_private_one() {
+    for user in USERS {
+        in_private_mounts(|| {
+            let workspace = full(user, 0);
+            let words = ["--", "dd", "if=/dev/zero", "of=x", "bs=4k", "count=4"];
+            let found = output(aegis(&workspace, &words));
+            assert_eq!(found.status.code(), Some(1), "{}", text(&found));
+            let said = String::from_utf8_lossy(&found.stderr);
+            assert!(said.contains("No space left"), "{said}");
+            assert!(!said.contains("tmp:") && !said.contains("private"), "{said}");
+        });
+    }
+}
+
+#[test]
+fn a_report_on_a_full_disk_is_told_and_not_half_there() {
+    for user in USERS {
+        in_private_mounts(|| {
+            for (script, status) in [("true", 125), ("exit 3", 3)] {
+                let workspace = full(user, 1024);
+                let words = ["--report", "../outside/report", "--", "sh", "-c", script];
+                let found = output(aegis(&workspace, &words));
+                assert_eq!(found.status.code(), Some(status), "{}", text(&found));
+                let said = String::from_utf8_lossy(&found.stderr);
+                let told = "the report ../outside/report could not be written: No space left";
+                assert!(said.contains(told), "{said}");
+                let left = std::fs::read_dir(workspace.outside()).expect("a directory");
+                assert_eq!(left.count(), 0, "{}", text(&found));
+            }
+        });
+    }
+}
+
+#[test]
+fn a_read_only_tmp_is_no_obstacle() {
+    for user in USERS {
+        in_private_mounts(|| {
+            let workspace = Workspace::new(user);
+            workspace.profile(PROFILE);
+            read_only(Path::new("/tmp"));
+            let denied = std::fs::write("/tmp/aegis-tests-probe", "").expect_err("read-only");
+            assert_eq!(denied.raw_os_error(), Some(libc::EROFS));
+            let run = |words: &[&str]| {
+                let mut command = workspace.command(program("aegis-run"));
+                command.args(["--profile", "../profile.yaml"]).args(words);
+                command
+            };
+            let found = output(run(&["--", "sh", "-c", "echo hi > /tmp/x; cat /tmp/x"]));
+            assert!(found.status.success(), "{}", text(&found));
+            assert_eq!(found.stdout, b"hi\n");
+            // What lies on it stays read-only, also where it is granted for writing.
+            let found = output(run(&["--", "sh", "-c", "echo hi > started"]));
+            assert!(!found.status.success(), "{}", text(&found));
+            assert!(text(&found).contains("Read-only file system"), "{}", text(&found));
+            let mut command = run(&["--report", "/tmp/report", "true"]);
+            let said = refused(&workspace, &mut command, 125);
+            assert!(said.contains("Read-only file system"), "{said}");
+            // Where the workspace cannot be removed from this namespace, its owner's is outside.
+            remount(&workspace);
+        });
+    }
+}
+
+/// Makes `/tmp` writable again, so that the workspace can be removed.
+fn remount(workspace: &Workspace) {
+    let status = Command::new("umount").arg("/tmp").status().expect("umount starts");
+    assert!(status.success(), "{}", workspace.work().display());
+}
+
+#[test]
+fn a_host_with_two_thousand_mounts_is_no_obstacle() {
+    for user in USERS {
+        in_private_mounts(|| {
+            let dir = Path::new("/mnt");
+            tmpfs(dir, "mode=755");
+            let workspace = Workspace::below(user, dir);
+            workspace.profile(PROFILE);
+            for number in 0..2_000 {
+                let at = workspace.work().join(number.to_string());
+                std::fs::create_dir(&at).expect("mkdir");
+                tmpfs(&at, "mode=777,size=4k");
+            }
+            let began = Instant::now();
+            // Within the granted directory, they are granted with it.
+            let words = ["--", "sh", "-c", "echo hi > 1999/x && ls | wc -l && cat 1999/x"];
+            let found = output(aegis(&workspace, &words));
+            assert!(found.status.success(), "{}", text(&found));
+            assert_eq!(found.stdout, b"2000\nhi\n", "{}", text(&found));
+            assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+            unmount(&workspace);
+        });
+    }
+}
+
+/// Takes everything off `/mnt` again, with the workspace.
+fn unmount(workspace: &Workspace) {
+    let status = Command::new("umount").args(["-R", "/mnt"]).status();
+    assert!(status.expect("umount starts").success(), "{}", workspace.work().display());
+}
