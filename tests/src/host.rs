@@ -19,7 +19,13 @@ pub fn in_private_mounts<T: Send>(body: impl FnOnce() -> T + Send) -> T {
         let thread = scope.spawn(|| {
             // SAFETY: no pointers. Only this thread is moved.
             check(unsafe { libc::unshare(libc::CLONE_NEWNS) }, "unshare");
-            mount(None, Path::new("/"), None, libc::MS_REC | libc::MS_PRIVATE, "");
+            mount(
+                None,
+                Path::new("/"),
+                None,
+                libc::MS_REC | libc::MS_PRIVATE,
+                "",
+            );
             body()
         });
         match thread.join() {
@@ -34,21 +40,20 @@ pub fn tmpfs(at: &Path, options: &str) {
     mount(Some("tmpfs"), at, Some("tmpfs"), 0, options);
 }
 
-/// Makes what is mounted at a path read-only. Only within [`in_private_mounts`].
-pub fn read_only(at: &Path) {
-    let source = at.to_str().expect("a path in UTF-8");
+/// Shows a file or a directory in another place, too. Only within [`in_private_mounts`].
+pub fn bind(what: &Path, at: &Path) {
+    let source = what.to_str().expect("a path in UTF-8");
     mount(Some(source), at, None, libc::MS_BIND | libc::MS_REC, "");
+}
+
+/// Makes what lies at a path read-only. Only within [`in_private_mounts`].
+pub fn read_only(at: &Path) {
+    bind(at, at);
     let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
     mount(None, at, None, flags, "");
 }
 
-fn mount(
-    source: Option<&str>,
-    at: &Path,
-    kind: Option<&str>,
-    flags: libc::c_ulong,
-    options: &str,
-) {
+fn mount(source: Option<&str>, at: &Path, kind: Option<&str>, flags: libc::c_ulong, options: &str) {
     let text = |text: &[u8]| CString::new(text).expect("no NUL");
     let source = source.map(|source| text(source.as_bytes()));
     let kind = kind.map(|kind| text(kind.as_bytes()));
@@ -136,8 +141,8 @@ impl Mark {
     }
 }
 
-/// The control groups, in any hierarchy, of runs whose `aegis-run` had one of these pids.
-pub fn groups_of(pids: &[u32]) -> Vec<PathBuf> {
+/// The control groups of runs, in any hierarchy, with the pid that `aegis-run` had.
+pub fn groups() -> Vec<(u32, PathBuf)> {
     let mut found = Vec::new();
     let mut ahead = vec![PathBuf::from("/sys/fs/cgroup")];
     while let Some(dir) = ahead.pop() {
@@ -159,8 +164,8 @@ pub fn groups_of(pids: &[u32]) -> Vec<PathBuf> {
             let pid = id
                 .and_then(|id| id.split('-').next())
                 .and_then(|pid| pid.parse().ok());
-            if pid.is_some_and(|pid| pids.contains(&pid)) {
-                found.push(entry.path());
+            if let Some(pid) = pid {
+                found.push((pid, entry.path()));
             }
             ahead.push(entry.path());
         }

@@ -67,6 +67,36 @@ impl Ran {
         self
     }
 
+    /// Asserts that a limit ended the run, which the last line says, and where it is set.
+    #[track_caller]
+    pub fn ended_by(&self, status: i32, key: &str) {
+        self.exits(status).because(&format!("{key}-limit"));
+        self.last_says(&["ended by the", key, ".yaml:", &format!("limits.{key})")]);
+        assert_eq!(self.limits_met(), [key], "{}", self.told());
+    }
+
+    /// Asserts that the command failed by itself, having met a limit, which the last line says, and
+    /// where it is set.
+    #[track_caller]
+    pub fn held_back_by(&self, status: i32, key: &str) {
+        self.exits(status).because("exited");
+        self.last_says(&["held back by the", key, ".yaml:", &format!("limits.{key})")]);
+        assert_eq!(self.limits_met(), [key], "{}", self.told());
+    }
+
+    /// The report's `limits_met`.
+    pub fn limits_met(&self) -> Vec<&str> {
+        let list = self.report["limits_met"].as_array().expect("a list");
+        list.iter().filter_map(|key| key.as_str()).collect()
+    }
+
+    /// Whether the report has something, that begins like this, as weaker than it could be.
+    pub fn degraded(&self, what: &str) -> bool {
+        let list = self.report["degraded"].as_array().expect("a list");
+        let mut texts = list.iter().filter_map(|entry| entry["what"].as_str());
+        texts.any(|text| text.starts_with(what))
+    }
+
     /// Standard output without white space around it.
     pub fn printed(&self) -> String {
         String::from_utf8_lossy(&self.output.stdout).trim().into()
@@ -78,8 +108,8 @@ impl Ran {
     }
 }
 
-/// Runs `command`, which must be refused with this status: something that starts with a capital
-/// or small letter is said, by Aegis alone, and `touch $WORK/started` was not executed. What was said.
+/// Runs `command`, which must be refused with this status, with nothing said but why, and without
+/// having executed the `touch started` that it asks for. What was said.
 #[track_caller]
 pub fn refused(workspace: &Workspace, command: &mut Command, status: i32) -> String {
     let output = command.output().expect("aegis-run starts");

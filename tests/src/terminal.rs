@@ -113,19 +113,19 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// Waits until a program of this name has the terminal, that is, gets what the keys stand for. A
-    /// shell says that it continues a job before it hands the terminal over.
-    pub fn foreground(&self, name: &str) {
+    /// Waits until a program of one of these names has the terminal, that is, gets what the keys
+    /// stand for. A shell says that it continues a job before it hands the terminal over.
+    pub fn foreground(&self, names: &[&str]) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let found = self.tmux(&["display-message", "-p", "#{pane_current_command}"]);
-            if found.trim_end() == name {
+            let found = found.trim_end();
+            if names.contains(&found) {
                 return;
             }
             assert!(
                 Instant::now() < deadline,
-                "{name} does not get the terminal, {} has it:\n{}",
-                found.trim_end(),
+                "none of {names:?} gets the terminal, {found} has it:\n{}",
                 self.screen()
             );
             std::thread::sleep(PACE);

@@ -36,13 +36,18 @@ fn file(workspace: &Workspace, name: &str, contents: impl AsRef<[u8]>, mode: u32
 fn a_command_that_is_not_there_is_127() {
     for user in USERS {
         let workspace = Workspace::new(user);
-        file(&workspace, "touch-started", "#!/bin/sh\ntouch started\n", 0o755);
+        file(
+            &workspace,
+            "touch-started",
+            "#!/bin/sh\ntouch started\n",
+            0o755,
+        );
         for (name, says) in [
             ("no-such-command", "sandbox's PATH"),
             // Never looked for in the current directory.
             ("touch-started", "sandbox's PATH"),
             ("./missing", "missing does not exist"),
-            ("/no/such/command", "/no does not exist"),
+            ("/no/such/command", "does not exist"),
             ("", "command not found"),
         ] {
             let said = refused(&workspace, &mut aegis(&workspace, &[name]), 127);
@@ -61,14 +66,19 @@ fn a_command_that_is_no_program_is_126() {
         file(&workspace, "elf", "\x7fELF", 0o755);
         file(&workspace, "empty", "", 0o755);
         file(&workspace, "text", "touch started\n", 0o755);
-        file(&workspace, "lost", "#!/no/such/interpreter\ntouch started\n", 0o755);
+        file(
+            &workspace,
+            "lost",
+            "#!/no/such/interpreter\ntouch started\n",
+            0o755,
+        );
         file(&workspace, "env", "#!/usr/bin/env no-such-program\n", 0o755);
         symlink("/bin/true", workspace.work().join("to-a-program")).expect("a link");
         symlink("/etc", workspace.work().join("to-a-directory")).expect("a link");
         symlink("circle", workspace.work().join("circle")).expect("a link");
         for (name, says) in [
             ("/etc", "it is a directory"),
-            (".", "it is a directory"),
+            ("./", "it is a directory"),
             ("/etc/passwd", "no execute permission"),
             ("./plain", "no execute permission"),
             ("./plain/below", "is not a directory"),
@@ -100,9 +110,15 @@ fn a_command_that_this_user_may_not_execute_is_126() {
     }
     std::fs::set_permissions(&locked, Permissions::from_mode(0o700)).expect("chmod");
     // Root's: neither executable nor to be reached for the ordinary user.
-    for (name, says) in [("../outside/tool", "ermission"), ("../outside/locked/tool", "may not be searched")] {
+    for (name, says) in [
+        ("../outside/tool", "ermission"),
+        ("../outside/locked/tool", "may not be searched"),
+    ] {
         let said = refused(&workspace, &mut aegis(&workspace, &[name]), 126);
-        assert!(said.contains(says) && said.contains("tool"), "{name}: {said}");
+        assert!(
+            said.contains(says) && said.contains("tool"),
+            "{name}: {said}"
+        );
     }
     // Executable and not readable: a script cannot be read by its interpreter, so not by anybody.
     let blind = workspace.outside().join("blind");
@@ -113,26 +129,82 @@ fn a_command_that_this_user_may_not_execute_is_126() {
 }
 
 #[test]
+fn a_command_named_by_a_path_that_goes_up_runs() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let tool = workspace.outside().join("tool");
+        std::fs::copy("/bin/true", &tool).expect("a program");
+        workspace.own(&tool);
+        file(
+            &workspace,
+            "script",
+            "#!/usr/bin/../bin/sh\ntouch started\n",
+            0o755,
+        );
+        runs(&workspace, &["../outside/tool"]);
+        runs(&workspace, &["../work/./script"]);
+        assert!(workspace.work().join("started").exists());
+    }
+}
+
+#[test]
 fn options_that_are_wrong_are_125() {
     for user in USERS {
         let workspace = Workspace::new(user);
         for (words, says) in [
             (&[][..], "no command"),
             (&["--"], "no command"),
-            (&["--profil", "x", "touch", "started"], "did you mean --profile?"),
-            (&["--frobnicate", "touch", "started"], "no option --frobnicate"),
+            (
+                &["--profil", "x", "touch", "started"],
+                "did you mean --profile?",
+            ),
+            (
+                &["--frobnicate", "touch", "started"],
+                "no option --frobnicate",
+            ),
             (&["-x", "touch", "started"], "no option -x"),
-            (&["--policy", "strict", "touch", "started"], "policy is not part of this version"),
-            (&["--audit", "x", "touch", "started"], "audit log is not part of this version"),
-            (&["--observe", "touch", "started"], "not part of this version"),
+            (
+                &["--policy", "strict", "touch", "started"],
+                "policy is not part of this version",
+            ),
+            (
+                &["--audit", "x", "touch", "started"],
+                "audit log is not part of this version",
+            ),
+            (
+                &["--observe", "touch", "started"],
+                "not part of this version",
+            ),
             (&["--profile"], "needs a value"),
-            (&["--profile", "base", "--profile", "shell", "touch", "started"], "given twice"),
-            (&["--keep-fd", "77", "touch", "started"], "77: this descriptor is not open"),
-            (&["--keep-fd", "x", "touch", "started"], "no descriptor number"),
+            (
+                &[
+                    "--profile",
+                    "base",
+                    "--profile",
+                    "shell",
+                    "touch",
+                    "started",
+                ],
+                "given twice",
+            ),
+            (
+                &["--keep-fd", "77", "touch", "started"],
+                "77: this descriptor is not open",
+            ),
+            (
+                &["--keep-fd", "x", "touch", "started"],
+                "no descriptor number",
+            ),
             (&["--report", "", "touch", "started"], "the name is empty"),
-            (&["--report", "/no/where", "touch", "started"], "/no/where cannot be written"),
+            (
+                &["--report", "/no/where", "touch", "started"],
+                "/no/where cannot be written",
+            ),
             (&["--report", "/etc", "touch", "started"], "directory"),
-            (&["--report", "/dev/fd/77", "touch", "started"], "/dev/fd/77 cannot be written"),
+            (
+                &["--report", "/dev/fd/77", "touch", "started"],
+                "/dev/fd/77 cannot be written",
+            ),
             (&["--explain=xml", "touch", "started"], "`text` and `json`"),
         ] {
             let mut command = workspace.command(program("aegis-run"));
@@ -149,7 +221,10 @@ fn explaining_starts_nothing() {
         let workspace = Workspace::new(user);
         for how in ["--explain", "--explain=json"] {
             let mut command = workspace.command(program("aegis-run"));
-            let output = command.args([how, "touch", "started"]).output().expect("it starts");
+            let output = command
+                .args([how, "touch", "started"])
+                .output()
+                .expect("it starts");
             assert!(output.status.success(), "{}", text(&output));
             assert!(!output.stdout.is_empty());
             assert!(!workspace.work().join("started").exists());
@@ -162,7 +237,9 @@ fn arguments_of_a_megabyte_and_more_arrive() {
     for user in USERS {
         let workspace = Workspace::new(user);
         // One argument may have 128 KiB (MAX_ARG_STRLEN), with its end.
-        let mut words: Vec<String> = ["sh", "-c", "printf %s \"$@\" | wc -c", "sh"].map(String::from).into();
+        let mut words: Vec<String> = ["sh", "-c", "printf %s \"$@\" | wc -c", "sh"]
+            .map(String::from)
+            .into();
         words.extend(std::iter::repeat_n("x".repeat((128 << 10) - 1), 12));
         let output = runs(&workspace, &words);
         let length = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -172,7 +249,10 @@ fn arguments_of_a_megabyte_and_more_arrive() {
         assert_eq!(runs(&workspace, &words).stdout, b"150000\n");
         // So does a value of the environment.
         let mut command = aegis(&workspace, &["sh", "-c", "printf %s \"$ODD\" | wc -c"]);
-        let output = command.env("ODD", "x".repeat(100_000)).output().expect("it starts");
+        let output = command
+            .env("ODD", "x".repeat(100_000))
+            .output()
+            .expect("it starts");
         assert_eq!(output.stdout, b"100000\n", "{}", text(&output));
     }
 }
@@ -261,7 +341,9 @@ fn what_is_told_of_hostile_names_cannot_steer_a_terminal() {
     assert!(!said.contains(['\x1b', '\x07', '\u{202e}']), "{said:?}");
     let said = refused(
         &workspace,
-        workspace.command(program("aegis-run")).args(["--profile", name, "true"]),
+        workspace
+            .command(program("aegis-run"))
+            .args(["--profile", name, "true"]),
         125,
     );
     assert!(!said.contains(['\x1b', '\x07', '\u{202e}']), "{said:?}");

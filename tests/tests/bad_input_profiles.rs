@@ -51,17 +51,40 @@ fn the_profile_that_the_others_spoil_is_a_good_one() {
 fn what_the_format_does_not_have_is_refused_with_its_place_and_the_nearest_that_it_has() {
     let workspace = Workspace::new(User::Ordinary);
     for (rest, says) in [
-        ("capabilites: {}\n", &["unknown key", "capabilites", "profile.yaml:5:1", "did you mean"][..]),
-        ("limits: {tme: 5m}\n", &["unknown key", "profile.yaml:5:10", "did you mean"]),
-        ("limits: {time: 5}\n", &["needs a unit", "profile.yaml:5:16"]),
+        (
+            "capabilites: {}\n",
+            &[
+                "unknown key",
+                "capabilites",
+                "profile.yaml:5:1",
+                "did you mean",
+            ][..],
+        ),
+        (
+            "limits: {tme: 5m}\n",
+            &["unknown key", "profile.yaml:5:10", "did you mean"],
+        ),
+        (
+            "limits: {time: 5}\n",
+            &["needs a unit", "profile.yaml:5:16"],
+        ),
         ("limits: {time: 5M}\n", &["not a time", "profile.yaml:5:16"]),
-        ("limits: {memory: 5s}\n", &["not a size", "profile.yaml:5:18"]),
+        (
+            "limits: {memory: 5s}\n",
+            &["not a size", "profile.yaml:5:18"],
+        ),
         ("limits: {disk-read: 5M}\n", &["profile.yaml:5:21"]),
         ("limits: {pids: 0}\n", &["profile.yaml:5:16"]),
         ("limits: {memory: 99999999999T}\n", &["profile.yaml:5:18"]),
         ("limits: {cpu: -1}\n", &["profile.yaml:5:15"]),
-        ("name: twice\n", &["`name` is given twice", "profile.yaml:5:1", "line 2"]),
-        ("limits: {pids: 1, pids: 2}\n", &["`pids` is given twice", "profile.yaml:5:19"]),
+        (
+            "name: twice\n",
+            &["`name` is given twice", "profile.yaml:5:1", "line 2"],
+        ),
+        (
+            "limits: {pids: 1, pids: 2}\n",
+            &["`pids` is given twice", "profile.yaml:5:19"],
+        ),
         ("limits: &a {pids: 1}\n", &["profile.yaml:5"]),
         ("limits: !!map {pids: 1}\n", &["profile.yaml:5"]),
         ("---\naegis: 1\n", &["profile.yaml:5"]),
@@ -72,7 +95,10 @@ fn what_the_format_does_not_have_is_refused_with_its_place_and_the_nearest_that_
     }
     let profile = workspace.profile(&format!("{TOP}limits: {{pids: 1\n"));
     let said = refused(&workspace, &mut aegis(&workspace, profile), 125);
-    assert!(said.contains("not valid YAML") && said.contains("profile.yaml:6:1"), "{said}");
+    assert!(
+        said.contains("not valid YAML") && said.contains("profile.yaml:6:1"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -86,8 +112,14 @@ fn paths_that_are_missing_or_lead_outside_are_refused() {
         symlink("loop", workspace.work().join("loop")).expect("a link");
         workspace.write("work/file", "");
         for (path, says) in [
-            ("/nowhere/at/all", &["/nowhere does not exist", "-/nowhere/at/all"][..]),
-            ("$WORK/missing", &["missing does not exist", "-$WORK/missing"]),
+            (
+                "/nowhere/at/all",
+                &["does not exist", "-/nowhere/at/all"][..],
+            ),
+            (
+                "$WORK/missing",
+                &["missing does not exist", "-$WORK/missing"],
+            ),
             ("$WORK/file/below", &["is not a directory"]),
             ("$WORK/out", &["symbolic link", "leads out"]),
             ("$WORK/secret", &["symbolic link", "leads out"]),
@@ -150,38 +182,93 @@ fn a_profile_that_this_user_may_not_read_is_refused() {
     std::os::unix::fs::chown(&profile, Some(0), Some(0)).expect("chown");
     std::fs::set_permissions(&profile, Permissions::from_mode(0o600)).expect("chmod");
     let said = refused(&workspace, &mut aegis(&workspace, &profile), 125);
-    assert!(said.contains("ermission") || said.contains("may not"), "{said}");
+    assert!(
+        said.contains("ermission") || said.contains("may not"),
+        "{said}"
+    );
     assert!(said.contains("profile.yaml"), "{said}");
     let locked = workspace.outside().join("locked");
     std::fs::create_dir(&locked).expect("mkdir");
     std::fs::set_permissions(&locked, Permissions::from_mode(0o700)).expect("chmod");
-    let said = refused(&workspace, &mut aegis(&workspace, locked.join("p.yaml")), 125);
-    assert!(said.contains("ermission") || said.contains("may not"), "{said}");
+    let said = refused(
+        &workspace,
+        &mut aegis(&workspace, locked.join("p.yaml")),
+        125,
+    );
+    assert!(
+        said.contains("ermission") || said.contains("may not"),
+        "{said}"
+    );
     // Nor what is declared.
     let path = locked.join("data");
     std::fs::write(&path, "").expect("a file of ours");
     let rest = format!("capabilities:\n  files.read: [{}]\n", path.display());
-    refuses(&workspace, &rest, &["may not be searched", "profile.yaml:6:"]);
+    refuses(
+        &workspace,
+        &rest,
+        &["may not be searched", "profile.yaml:6:"],
+    );
 }
 
 #[test]
 fn a_profile_whose_path_is_not_utf8_works_or_is_told_how_to_be_given() {
     for user in USERS {
         let workspace = Workspace::new(user);
-        let path = workspace.outside().join(std::ffi::OsStr::from_bytes(b"\xff.yaml"));
+        let path = workspace
+            .outside()
+            .join(std::ffi::OsStr::from_bytes(b"\xff.yaml"));
         std::fs::write(&path, TOP).expect("a file of ours");
         let said = refused(&workspace, &mut aegis(&workspace, &path), 125);
-        assert!(said.contains("--profile") && said.contains("not UTF-8"), "{said}");
+        assert!(
+            said.contains("--profile") && said.contains("not UTF-8"),
+            "{said}"
+        );
         let file = std::fs::File::open(&path).expect("a file of ours");
-        let output = aegis(&workspace, "-").stdin(file).output().expect("aegis-run");
+        let output = aegis(&workspace, "-")
+            .stdin(file)
+            .output()
+            .expect("aegis-run");
         assert!(output.status.success(), "{}", text(&output));
+    }
+}
+
+#[test]
+fn a_profile_named_by_a_path_that_goes_up_has_its_directory_as_skill() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write(
+            "skill/p.yaml",
+            format!("{TOP}capabilities: {{files.read: [$SKILL]}}\n"),
+        );
+        workspace.write("skill/data", "of the skill");
+        let skill = workspace.outside().with_file_name("skill");
+        let mut command = aegis(&workspace, "../outside/../skill/p.yaml");
+        let output = command
+            .arg("cat")
+            .arg(skill.join("data"))
+            .output()
+            .expect("aegis-run");
+        assert_eq!(output.stdout, b"of the skill", "{}", text(&output));
+        let mut command = aegis(&workspace, "../skill/p.yaml");
+        let output = command
+            .args(["--explain", "true"])
+            .output()
+            .expect("aegis-run");
+        let plan = String::from_utf8_lossy(&output.stdout);
+        assert!(plan.contains(&format!("{}", skill.display())), "{plan}");
+        assert!(!plan.contains("work/.."), "{plan}");
     }
 }
 
 #[test]
 fn a_profile_that_is_no_text_is_refused() {
     let workspace = Workspace::new(User::Ordinary);
-    for bytes in [&b"aegis: 1\nname: \xff\n"[..], b"\x00\x00\x00", b"\x7fELF\x02\x01", b"\xff\xfea\x00"] {
+    for bytes in [
+        &b"aegis: 1\nname: \xff\n"[..],
+        b"\x00\x00\x00",
+        b"\x7fELF\x02\x01",
+        b"\xff\xfea\x00",
+    ] {
         let profile = workspace.write("profile.yaml", bytes);
         refused(&workspace, &mut aegis(&workspace, profile), 125);
     }
@@ -192,7 +279,10 @@ fn a_profile_of_100_megabytes_is_refused_at_once() {
     for user in USERS {
         let workspace = Workspace::new(user);
         let path = workspace.profile(TOP);
-        let mut file = std::fs::OpenOptions::new().append(true).open(&path).expect("a file of ours");
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .expect("a file of ours");
         let comment = format!("# {}\n", "x".repeat((1 << 20) - 3));
         for _ in 0..100 {
             file.write_all(comment.as_bytes()).expect("room for 100 MB");
@@ -203,7 +293,11 @@ fn a_profile_of_100_megabytes_is_refused_at_once() {
         let file = std::fs::File::open(&path).expect("a file of ours");
         let said = refused(&workspace, aegis(&workspace, "-").stdin(file), 125);
         assert!(said.contains("larger than 1 MiB"), "{said}");
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            began.elapsed()
+        );
     }
 }
 
@@ -228,12 +322,18 @@ fn profiles_that_extend_each_other_without_end_are_refused() {
     workspace.write("a.yaml", "aegis: 1\nextends: [./b.yaml]\n");
     let b = workspace.write("b.yaml", "aegis: 1\nextends: [./a.yaml]\n");
     let said = refused(&workspace, &mut aegis(&workspace, b), 125);
-    assert!(said.contains("extends") || said.contains("itself"), "{said}");
+    assert!(
+        said.contains("extends") || said.contains("itself"),
+        "{said}"
+    );
     refuses(&workspace, "extends: [nosuch]\n", &["twice"]);
     let text = TOP.replace("[shell]", "[shell, ./missing.yaml]");
     let profile = workspace.profile(&text);
     let said = refused(&workspace, &mut aegis(&workspace, profile), 125);
-    assert!(said.contains("profile.yaml:3:18") && said.contains("missing.yaml"), "{said}");
+    assert!(
+        said.contains("profile.yaml:3:18") && said.contains("missing.yaml"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -244,13 +344,16 @@ fn settings_on_the_command_line_are_read_as_strictly() {
         ("limits.tme=5s", "did you mean"),
         ("limits", "="),
         ("", "="),
-        ("capabilities.files.read=[/nowhere]", "/nowhere does not exist"),
+        ("capabilities.files.read=[/nowhere]", "does not exist"),
         ("capabilities.files.read=[../x]", "relative path"),
     ] {
         let mut command = workspace.command(program("aegis-run"));
         command.arg("--set").arg(set).args(["touch", "started"]);
         let said = refused(&workspace, &mut command, 125);
-        assert!(said.contains(says) && said.contains("--set"), "{set}: {said}");
+        assert!(
+            said.contains(says) && said.contains("--set"),
+            "{set}: {said}"
+        );
     }
 }
 
@@ -286,7 +389,11 @@ fn ten_thousand_grants_work_with_the_descriptors_that_a_shell_has() {
         assert!(output.status.success(), "{user:?}: {}", text(&output));
         // The command has the limit that the shell had.
         assert_eq!(output.stdout, b"10000\n1024\n", "{}", text(&output));
-        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            began.elapsed()
+        );
     }
 }
 
@@ -295,9 +402,13 @@ fn too_few_descriptors_are_told_as_such() {
     for user in USERS {
         let workspace = Workspace::new(user);
         let profile = many(&workspace, 500);
-        let script = r#"ulimit -n 24; exec "$0" --profile "$1""#;
+        let script =
+            r#"ulimit -n 24; exec "$0" --set 'capabilities.files.write=[$WORK]' --profile "$1""#;
         let mut command = workspace.command("sh");
-        command.args(["-c", script]).arg(program("aegis-run")).arg(&profile);
+        command
+            .args(["-c", script])
+            .arg(program("aegis-run"))
+            .arg(&profile);
         let output = command.output().expect("sh starts");
         // It works with these, or says what is wanting.
         if !output.status.success() {

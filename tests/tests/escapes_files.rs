@@ -272,3 +272,42 @@ fn a_mount_made_on_the_host_afterwards_does_not_appear_inside() {
     assert!(output.status.success(), "{}", text(&output));
     assert!(!Path::new(&place).join("file").exists());
 }
+
+#[test]
+fn what_was_planted_where_nothing_was_is_told_after_the_run() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write("work/.git/HEAD", "ref: refs/heads/main\n");
+        workspace.write("work/dotfiles/bashrc", "theirs\n");
+        symlink("dotfiles/bashrc", workspace.work().join(".bashrc")).expect("symlink");
+        workspace.outside();
+        let profile =
+            workspace.profile("aegis: 1\nextends: [shell]\ncapabilities: {files.write: [$WORK]}\n");
+        let report = workspace.outside().join("report.json");
+        let script = "echo ../evil >.git/commondir; mkdir .git/hooks; echo evil >.envrc; rm .bashrc; echo evil >.bashrc; :";
+        let output = workspace
+            .command(program("aegis-run"))
+            .arg("--profile")
+            .arg(&profile)
+            .arg("--report")
+            .arg(&report)
+            .args(["--", "sh", "-c", script])
+            .output()
+            .expect("aegis-run starts");
+        assert!(output.status.success(), "{user:?}: {}", text(&output));
+        let report: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&report).expect("a report")).expect("JSON");
+        let told = report["planted"].to_string();
+        let mut names = vec![".git/commondir", ".git/hooks", ".envrc"];
+        // Held, or told: a link may be replaced where the kernel cannot mount over it.
+        let bashrc = std::fs::read(workspace.work().join(".bashrc")).unwrap_or_default();
+        if bashrc == b"evil\n" {
+            names.push(".bashrc");
+        }
+        for name in names {
+            assert!(told.contains(name), "{user:?}: {name} is not told: {told}");
+            let warned = String::from_utf8_lossy(&output.stderr).contains(name);
+            assert!(warned, "{user:?}: no warning of {name}: {}", text(&output));
+        }
+    }
+}

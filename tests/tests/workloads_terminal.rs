@@ -66,21 +66,21 @@ fn job_control_of_an_interactive_shell_is_the_same() {
         let screen = terminal.prompt("inner>", 3);
         assert!(screen.contains("Running"), "{screen}");
         terminal.line("fg");
-        terminal.foreground("sleep");
+        terminal.foreground(&["sleep"]);
         terminal.key("C-z");
         let screen = terminal.prompt("inner>", 4);
         assert!(screen.contains("Stopped"), "{screen}");
         terminal.line("bg; jobs");
         terminal.prompt("inner>", 5);
         terminal.line("fg");
-        terminal.foreground("sleep");
+        terminal.foreground(&["sleep"]);
         terminal.key("C-c");
         terminal.prompt("inner>", 6);
         terminal.line("echo interrupted: $?");
         let screen = terminal.prompt("inner>", 7);
         assert!(screen.contains("\ninterrupted: 130\n"), "{screen}");
         terminal.line("cat | cat");
-        terminal.foreground("cat");
+        terminal.foreground(&["cat"]);
         terminal.line("through two");
         terminal.wait("what was typed", |screen| {
             screen.ends_with("\nthrough two\nthrough two")
@@ -94,11 +94,11 @@ fn job_control_of_an_interactive_shell_is_the_same() {
         assert!(screen.contains("\nstatus 7\n"), "{screen}");
         // The outer shell has its terminal back: keys reach it, and it has job control.
         terminal.line("cat");
-        terminal.foreground("cat");
+        terminal.foreground(&["cat"]);
         terminal.key("C-z");
         terminal.prompt("outer>", 4);
         terminal.line("fg");
-        terminal.foreground("cat");
+        terminal.foreground(&["cat"]);
         terminal.key("C-c");
         terminal.prompt("outer>", 5);
     });
@@ -152,14 +152,14 @@ fn the_outer_shell_stops_and_continues_a_confined_command() {
         let terminal = Terminal::open(&workspace, OUTER);
         terminal.prompt("outer>", 1);
         terminal.line(&under_aegis(&workspace, "cat"));
-        terminal.foreground("cat");
+        terminal.foreground(&["cat"]);
         terminal.line("before");
         terminal.wait("an echo", |screen| screen.ends_with("\nbefore\nbefore"));
         terminal.key("C-z");
         let screen = terminal.prompt("outer>", 2);
         assert!(screen.contains("Stopped"), "as {user:?}: {screen}");
         terminal.line("fg");
-        terminal.foreground("cat");
+        terminal.foreground(&["cat"]);
         terminal.line("after");
         terminal.wait("an echo after continuing", |screen| {
             screen.ends_with("\nafter\nafter")
@@ -198,8 +198,7 @@ fn ctrl_c_ends_a_confined_command_and_the_terminal_is_the_shells_again() {
 #[test]
 fn a_confined_job_in_the_background_leaves_the_terminal_alone() {
     // It waits, while in the background, and reads from the terminal once it has got it.
-    let command =
-        "sh -c 'until [ -e go ]; do sleep 0.1; done; read line; echo got $line; exec sleep 1000'";
+    let command = "sh -c ': > started; until [ -e go ]; do sleep 0.1; done; read line; echo got $line; exec sleep 1000'";
     for user in USERS {
         for confined in [false, true] {
             let workspace = Workspace::new(user);
@@ -215,12 +214,16 @@ fn a_confined_job_in_the_background_leaves_the_terminal_alone() {
             terminal.line("echo the shell reads");
             let screen = terminal.prompt("outer>", 3);
             assert!(screen.contains("\nthe shell reads\n"), "{told}: {screen}");
+            terminal.wait("start of the command", |_| {
+                workspace.work().join("started").exists()
+            });
             terminal.line("fg");
-            terminal.foreground(if confined { "run" } else { "sh" });
+            // Started in the background, so `aegis-run` may have it in its place.
+            terminal.foreground(if confined { &["./run", "sh"] } else { &["sh"] });
             workspace.write("work/go", "");
             terminal.line("a line");
             terminal.wait("what was read", |screen| screen.ends_with("\ngot a line"));
-            terminal.foreground("sleep");
+            terminal.foreground(&["sleep"]);
             terminal.key("C-c");
             terminal.prompt("outer>", 4);
             terminal.line("echo status $?");
@@ -254,6 +257,38 @@ fn ctrl_c_ends_a_loop_of_confined_commands() {
                 !screen.contains("turn 2"),
                 "as {user:?}, confined {confined}: {screen}"
             );
+        }
+    }
+}
+
+#[test]
+fn a_confined_job_that_reads_in_the_background_is_stopped_until_it_may() {
+    for user in USERS {
+        for confined in [false, true] {
+            let workspace = Workspace::new(user);
+            let terminal = Terminal::open(&workspace, OUTER);
+            let told = format!("as {user:?}, confined {confined}");
+            terminal.prompt("outer>", 1);
+            let command = match confined {
+                true => under_aegis(&workspace, "cat"),
+                false => "cat".into(),
+            };
+            terminal.line(&format!("{command} &"));
+            terminal.prompt("outer>", 2);
+            terminal.line("until jobs | grep -q Stopped; do sleep 0.1; done; echo it stopped");
+            let screen = terminal.prompt("outer>", 3);
+            assert!(screen.contains("\nit stopped\n"), "{told}: {screen}");
+            terminal.line("fg");
+            terminal.foreground(&["cat"]);
+            terminal.line("a line");
+            terminal.wait("the line again", |screen| {
+                screen.ends_with("\na line\na line")
+            });
+            terminal.key("C-d");
+            terminal.prompt("outer>", 4);
+            terminal.line("echo status $?");
+            let screen = terminal.prompt("outer>", 5);
+            assert!(screen.contains("\nstatus 0\n"), "{told}: {screen}");
         }
     }
 }

@@ -127,7 +127,7 @@ pub fn start(plan: &Plan, outside: &Outside<'_>, early: Option<Early>) -> Result
     };
     let (ours, theirs) =
         socket::pair().map_err(|error| Error::outside("opening a socket pair", None, error))?;
-    if let Some(early) = early {
+    if let Some(early) = &early {
         prepared.joined = early
             .join(&plan.identity, plan.network)
             .map_err(|error| Error::outside(Step::Clone.describe(), None, error))?;
@@ -143,6 +143,8 @@ pub fn start(plan: &Plan, outside: &Outside<'_>, early: Option<Early>) -> Result
         namespaces::Side::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop(theirs);
+    // Its maker has done its work; by now there is somebody else to wait for.
+    let unneeded = early;
     if plan.identity.switch {
         let identity = &plan.identity;
         namespaces::map_ids_of(
@@ -154,6 +156,7 @@ pub fn start(plan: &Plan, outside: &Outside<'_>, early: Option<Early>) -> Result
         socket::send(ours.as_fd(), b"g", &[])
             .map_err(|error| Error::outside(Step::Ids.describe(), None, error))?;
     }
+    drop(unneeded);
     Ok(Started {
         pid,
         pidfd,

@@ -179,6 +179,7 @@ pub fn gather(
     let mut trust = paths::Trust {
         zones: zones.into_iter().collect(),
         uid,
+        root_links: root_links(),
         to_system_programs: false,
     };
 
@@ -265,7 +266,7 @@ pub fn gather(
         environment,
         disks: disks(profile, &found),
         paths: found,
-        root_links: root_links(),
+        root_links: trust.root_links,
         programs,
         command,
         plantable,
@@ -400,10 +401,15 @@ fn caller(uid: u32, gid: u32) -> Caller {
             .find(|line| field(line, 2).is_some_and(|found| found == id.as_bytes()))
             .map(<[u8]>::to_vec)
     };
-    let user = entry("/etc/passwd", uid);
+    let may_become_others = uid == 0 && maps_every_id();
+    let home = std::env::var_os("HOME").filter(|home| Path::new(home).is_absolute());
+    // Root's sandboxes run under a name of their own.
+    let named = !may_become_others;
+    let user = (named || home.is_none())
+        .then(|| entry("/etc/passwd", uid))
+        .flatten();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
-    let home = std::env::var_os("HOME")
-        .filter(|home| Path::new(home).is_absolute())
+    let home = home
         .or_else(|| {
             user.as_deref()
                 .and_then(|line| field(line, 5))
@@ -413,14 +419,32 @@ fn caller(uid: u32, gid: u32) -> Caller {
     Caller {
         uid,
         gid,
-        may_become_others: uid == 0 && maps_every_id(),
+        may_become_others,
         name: user
             .as_deref()
             .and_then(|line| field(line, 0))
             .and_then(text),
-        group: entry("/etc/group", gid)
+        group: named
+            .then(|| entry("/etc/group", gid))
+            .flatten()
             .and_then(|line| field(&line, 0))
             .and_then(text),
-        home: PathBuf::from(home),
+        home: without_dots(PathBuf::from(home), uid),
     }
+}
+
+/// A path that everything may compare as text.
+fn without_dots(path: PathBuf, uid: u32) -> PathBuf {
+    let plain: PathBuf = path.components().collect();
+    if plain
+        .components()
+        .all(|part| part != std::path::Component::ParentDir)
+    {
+        return plain;
+    }
+    let trust = paths::Trust {
+        uid,
+        ..Default::default()
+    };
+    paths::resolve(&plain, &trust).map_or_else(|_| "/".into(), |found| found.real)
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::kernel::mount;
 use crate::plan::bytes;
+use crate::plan::path_map::is_below;
 
 /// Most links followed in one path, as the kernel's `MAXSYMLINKS`.
 const MAX_LINKS: usize = 40;
@@ -132,6 +133,8 @@ pub struct Trust {
     pub zones: Vec<PathBuf>,
     /// The caller; links of others, but for root's, are not followed.
     pub uid: u32,
+    /// Links in `/`, which is root's: `/lib` and the like on a merged system.
+    pub root_links: Vec<Link>,
     /// Links in a zone may lead to the system's own programs (`/usr`, owned by root).
     pub to_system_programs: bool,
 }
@@ -142,40 +145,124 @@ pub fn resolve(path: &Path, trust: &Trust) -> Result<Resolved, Fault> {
         // What `..` leads to is known once every link before it is followed.
         return Walk::new(path)?.run(trust);
     }
-    // Most paths have no link in them: one call settles those.
-    match mount::locate(path) {
-        Ok(fd) => describe(normal(path), Vec::new(), &fd),
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Walk::new(path)?.run(trust),
-        // No link was met on the way to where it ends.
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-            Err(Fault::Missing(normal(path)))
+    match hop(normal(path), trust) {
+        Some(result) => result,
+        None => Walk::new(path)?.run(trust),
+    }
+}
+
+/// Most paths have no link in them but at their end, or one of [`Trust::root_links`] at their
+/// beginning: one call for each hop settles those. `None`: this one needs a walk.
+fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
+    let mut links = Vec::new();
+    let mut confined = Confined::default();
+    for _ in 0..MAX_LINKS {
+        if let Some((link, rest)) = trust.root_link(&path) {
+            path = Path::new("/").join(&link.target).join(rest);
+            links.push(link.clone());
+            continue;
         }
-        // The walk names the component.
-        Err(_) => Walk::new(path)?.run(trust),
+        let fd = match mount::locate_itself(&path) {
+            Ok(fd) => fd,
+            // No link was met on the way to where it ends.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                return Some(Err(Fault::Missing(path)));
+            }
+            Err(_) => return None,
+        };
+        let found = mount::identity(fd.as_fd()).ok()?;
+        if found.mode & libc::S_IFMT != libc::S_IFLNK {
+            let result = Resolved::new(path, links, found);
+            return Some(confined.check(result, trust));
+        }
+        if found.uid != 0 && found.uid != trust.uid {
+            return None; // Whether it is to be trusted depends on its directory.
+        }
+        let target = read_link(&fd, &path).ok()?;
+        if target.components().any(|part| part == Component::ParentDir) {
+            return None;
+        }
+        confined.note(&path, trust);
+        let next = normal(&path.parent()?.join(&target));
+        links.push(Link { at: path, target });
+        path = next;
+    }
+    None
+}
+
+fn read_link(fd: &OwnedFd, path: &Path) -> Result<PathBuf, Fault> {
+    let target = rustix::fs::readlinkat(fd, c"", Vec::new())
+        .map_err(|error| Fault::at(path, &error.into()))?;
+    Ok(std::ffi::OsString::from_vec(target.into_bytes()).into())
+}
+
+/// Links met so far that may not be left, with the tree that each lies in.
+#[derive(Default)]
+struct Confined(Vec<(PathBuf, PathBuf)>);
+
+impl Confined {
+    fn note(&mut self, at: &Path, trust: &Trust) {
+        if let Some(zone) = innermost(&trust.zones, at) {
+            self.0.push((zone, at.to_path_buf()));
+        }
+    }
+
+    fn check(self, found: Resolved, trust: &Trust) -> Result<Resolved, Fault> {
+        for (zone, at) in self.0 {
+            if is_below(&found.real, &zone) {
+                continue;
+            }
+            let system = is_below(&found.real, Path::new("/usr"))
+                && found.uid == 0
+                && found.mode & 0o022 == 0;
+            if !(trust.to_system_programs && system) {
+                return Err(Fault::LinkLeaves {
+                    at,
+                    zone,
+                    to: found.real,
+                });
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Trust {
+    /// The link that a path begins with, and what follows it.
+    fn root_link<'p>(&self, path: &'p Path) -> Option<(&Link, &'p Path)> {
+        self.root_links.iter().find_map(|link| {
+            let plain = link
+                .target
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)));
+            let rest = path.strip_prefix(&link.at).ok()?;
+            plain.then_some((link, rest))
+        })
+    }
+}
+
+impl Resolved {
+    fn new(real: PathBuf, links: Vec<Link>, found: mount::Identity) -> Self {
+        Self {
+            kind: match found.mode & libc::S_IFMT {
+                libc::S_IFDIR => Kind::Directory,
+                libc::S_IFREG => Kind::File,
+                _ => Kind::Special,
+            },
+            real,
+            links,
+            dev: found.dev,
+            ino: found.ino,
+            mode: found.mode,
+            uid: found.uid,
+            gid: found.gid,
+        }
     }
 }
 
 /// The path without repeated slashes and `.` components.
 fn normal(path: &Path) -> PathBuf {
     path.components().collect()
-}
-
-fn describe(real: PathBuf, links: Vec<Link>, fd: &OwnedFd) -> Result<Resolved, Fault> {
-    let found = mount::identity(fd.as_fd()).map_err(|error| Fault::at(&real, &error))?;
-    Ok(Resolved {
-        kind: match found.mode & libc::S_IFMT {
-            libc::S_IFDIR => Kind::Directory,
-            libc::S_IFREG => Kind::File,
-            _ => Kind::Special,
-        },
-        real,
-        links,
-        dev: found.dev,
-        ino: found.ino,
-        mode: found.mode,
-        uid: found.uid,
-        gid: found.gid,
-    })
 }
 
 struct Walk<'a> {
@@ -217,8 +304,9 @@ impl<'a> Walk<'a> {
     }
 
     fn run(mut self, trust: &Trust) -> Result<Resolved, Fault> {
-        // The tightest tree that a link met so far must not leave, and that link.
-        let mut confined: Vec<(PathBuf, PathBuf)> = Vec::new();
+        let mut confined = Confined::default();
+        let mut last = mount::identity(self.here.as_fd())
+            .map_err(|error| Fault::at(Path::new("/"), &error))?;
         while let Some(name) = self.ahead.pop_front() {
             let next = if name == b".." {
                 self.real.parent().unwrap_or(Path::new("/")).to_path_buf()
@@ -238,6 +326,7 @@ impl<'a> Walk<'a> {
             if found.mode & libc::S_IFMT != libc::S_IFLNK {
                 self.here = fd;
                 self.real = next;
+                last = found;
                 continue;
             }
             if self.links.len() >= MAX_LINKS {
@@ -250,15 +339,13 @@ impl<'a> Walk<'a> {
                     owner: found.uid,
                 });
             }
-            let target = rustix::fs::readlinkat(&fd, c"", Vec::new())
-                .map_err(|error| Fault::at(&next, &error.into()))?;
-            let target = PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes()));
-            if let Some(zone) = innermost(&trust.zones, &next) {
-                confined.push((zone, next.clone()));
-            }
+            let target = read_link(&fd, &next)?;
+            confined.note(&next, trust);
             if target.is_absolute() {
                 self.here = mount::root().map_err(|error| Fault::at(Path::new("/"), &error))?;
                 self.real = PathBuf::from("/");
+                last = mount::identity(self.here.as_fd())
+                    .map_err(|error| Fault::at(Path::new("/"), &error))?;
             }
             self.links.push(Link {
                 at: next,
@@ -266,22 +353,8 @@ impl<'a> Walk<'a> {
             });
             self.push(&target);
         }
-        let found = describe(self.real, self.links, &self.here)?;
-        for (zone, at) in confined {
-            if found.real.starts_with(&zone) {
-                continue;
-            }
-            let system =
-                found.real.starts_with("/usr") && found.uid == 0 && found.mode & 0o022 == 0;
-            if !(trust.to_system_programs && system) {
-                return Err(Fault::LinkLeaves {
-                    at,
-                    zone,
-                    to: found.real,
-                });
-            }
-        }
-        Ok(found)
+        let found = Resolved::new(self.real, self.links, last);
+        confined.check(found, trust)
     }
 }
 
@@ -289,7 +362,7 @@ impl<'a> Walk<'a> {
 fn innermost(zones: &[PathBuf], path: &Path) -> Option<PathBuf> {
     zones
         .iter()
-        .filter(|zone| path.starts_with(zone) && path != zone.as_path())
+        .filter(|zone| is_below(path, zone) && path != zone.as_path())
         .max_by_key(|zone| zone.as_os_str().len())
         .cloned()
 }
@@ -309,7 +382,7 @@ mod tests {
         Trust {
             zones: zones.iter().map(|zone| zone.to_path_buf()).collect(),
             uid: rustix::process::getuid().as_raw(),
-            to_system_programs: false,
+            ..Trust::default()
         }
     }
 

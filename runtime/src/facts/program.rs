@@ -162,6 +162,15 @@ pub fn command(
             ),
         });
     }
+    // Inside, a directory that `..` climbs out of need not exist.
+    let path = if path
+        .components()
+        .any(|part| part == std::path::Component::ParentDir)
+    {
+        resolved.real.clone()
+    } else {
+        path
+    };
     let interpreters = interpreters(&resolved, search, trust, name)?;
     Ok(ProgramFacts {
         argv: argv.to_vec(),

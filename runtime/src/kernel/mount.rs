@@ -89,6 +89,16 @@ pub fn locate(path: &Path) -> io::Result<OwnedFd> {
     )
 }
 
+/// As [`locate`], but a link at the very end is opened itself.
+pub fn locate_itself(path: &Path) -> io::Result<OwnedFd> {
+    openat2(
+        libc::AT_FDCWD,
+        &cstring(path)?,
+        libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC,
+        RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+    )
+}
+
 /// As [`locate`], for a path relative to `dir` that must stay below it.
 pub fn locate_beneath(dir: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     openat2(

@@ -25,21 +25,17 @@ pub const MASKED_FILE: &str = "/run/masked-file";
 /// See [`MASKED_FILE`].
 pub const MASKED_DIRECTORY: &str = "/run/masked-directory";
 
-/// What of `/proc` tells about, or acts upon, the whole host.
-const MASKED: [&str; 14] = [
+/// What of `/proc` tells about the whole host and is open to everybody. The rest of it is root's, or
+/// read-only with the mount.
+const MASKED: [&str; 9] = [
     "/proc/acpi",
     "/proc/asound",
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/scsi",
     "/proc/interrupts",
-    "/proc/kallsyms",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
     "/proc/sched_debug",
-    "/proc/sysrq-trigger",
+    "/proc/scsi",
     "/proc/timer_list",
 ];
 

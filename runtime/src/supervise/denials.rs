@@ -50,6 +50,8 @@ enum Want {
 /// What of a path is granted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Rights {
+    /// A private directory of the sandbox's own.
+    own: bool,
     visible: bool,
     read: bool,
     write: bool,
@@ -187,7 +189,12 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
         let top = path
             .parent()
             .is_none_or(|parent| parent.parent().is_none() && !host(&path));
-        if granted || !there || top || own_place(&path) {
+        if granted
+            || !there
+            || top
+            || own_place(&path)
+            || (rights.own && want != Want::Exec && !missing)
+        {
             continue;
         }
         list.push(denial(
@@ -392,9 +399,13 @@ fn rights(path: &Path, plan: &Plan) -> Rights {
     };
     // What the sandbox has of its own in this place is not what the host has there.
     if mount.source == Source::Scratch {
-        return Rights::default();
+        return Rights {
+            own: true,
+            ..Rights::default()
+        };
     }
     Rights {
+        own: false,
         visible: true,
         read: access & fs::READ_FILE != 0,
         write: mount.write && access & fs::WRITE_FILE != 0,

@@ -158,8 +158,11 @@ impl<'a> Listener<'a> {
                     what: format!("the system call {name}"),
                     times: *times,
                     evidence: Evidence::Kernel,
-                    allow: would_allow(&self.plan.syscalls, name, call)
-                        .then(|| format!("syscalls: {{allow: [{name}]}}")),
+                    allow: match name {
+                        "listen" => Some("capabilities: {net.listen: [PORT]}".into()),
+                        _ => would_allow(&self.plan.syscalls, name, call)
+                            .then(|| format!("syscalls: {{allow: [{name}]}}")),
+                    },
                 }
             })
             .collect();

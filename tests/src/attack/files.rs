@@ -3,6 +3,8 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use crate::USERS;
+
 use super::{Attack, Control, PLAIN, Scene, Verdict};
 
 /// A secret of the user's beside the workspace, `{out}/secret`.
@@ -99,10 +101,11 @@ const READS_ALIAS: &str = "aegis: 1\ncapabilities:\n  files.write: ['{base}/alia
 
 /// One file that may not be planted: its item, words and verdict.
 macro_rules! planting {
-    ($what:literal, $path:literal, $prepare:expr) => {
+    ($what:literal, $by:literal, $path:literal, $prepare:expr) => {
         Attack {
             item: 8,
             what: $what,
+            held_by: $by,
             words: &["{bin}/files", "plant", $path, "{work}"],
             prepare: $prepare,
             verdict: Verdict::Host(|scene| owned(scene, $path)),
@@ -115,6 +118,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 1,
         what: "a symbolic link planted in the workspace, on the way to a declared path",
+        held_by: "path resolution: links in a zone may not leave it",
         words: &["{bin}/files", "read", "{work}/link/secret", "{out}/secret"],
         profile: READS_LINK,
         prepare: planted_link,
@@ -123,7 +127,8 @@ pub(super) const LIST: &[Attack] = &[
     },
     Attack {
         item: 1,
-        what: "the same below a writable grant that is itself named by way of a link",
+        what: "a planted link below a writable grant that is itself named by way of a link",
+        held_by: "path resolution: links in a zone may not leave it",
         words: &["{bin}/files", "read", "{out}/secret"],
         profile: READS_ALIAS,
         prepare: planted_below_a_link,
@@ -133,6 +138,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 3,
         what: "a file outside, by every spelling of its path",
+        held_by: "mount namespace; Landlock",
         words: &["{bin}/files", "spellings", "{out}/secret"],
         prepare: secret,
         ..PLAIN
@@ -140,6 +146,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 4,
         what: "a directory that the caller left open as descriptor 7",
+        held_by: "close-on-exec from 3 on",
         words: &["{bin}/files", "descriptors"],
         before: &["bash", "-c", "exec 7</; exec \"$@\"", "bash"],
         ..PLAIN
@@ -147,6 +154,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 4,
         what: "a directory of the host as standard input",
+        held_by: "refused before the start (125)",
         words: &["{bin}/files", "under", "0", "secret"],
         before: &["bash", "-c", "exec <$0; exec \"$@\"", "{out}"],
         prepare: secret,
@@ -156,6 +164,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 4,
         what: "a directory of the host as standard error",
+        held_by: "refused before the start (125)",
         words: &["{bin}/files", "under", "2", "secret"],
         before: &["bash", "-c", "exec 2<$0; exec \"$@\"", "{out}"],
         prepare: secret,
@@ -165,12 +174,13 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 4,
         what: "a directory of the host as standard input, opened as a mere location (O_PATH)",
+        held_by: "refused before the start (125)",
         words: &["{bin}/files", "under", "0", "secret"],
         before: &[
             "/usr/bin/python3",
             "-c",
             "import os, sys\nos.dup2(os.open(sys.argv[1], os.O_PATH), 0)\n\
-             os.execv(sys.argv[2], sys.argv[2:])",
+             os.execvp(sys.argv[2], sys.argv[2:])",
             "{out}",
         ],
         prepare: secret,
@@ -180,6 +190,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 4,
         what: "standard descriptors that the caller has closed",
+        held_by: "close-on-exec from 3 on",
         words: &["{bin}/files", "descriptors"],
         before: &["bash", "-c", "exec 7</ <&- 2>&-; exec \"$@\"", "bash"],
         ..PLAIN
@@ -187,6 +198,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 5,
         what: "writing the kernel's settings in /proc and /sys",
+        held_by: "read-only /proc, no /sys",
         words: &[
             "{bin}/files",
             "write",
@@ -205,6 +217,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 5,
         what: "reading what /proc tells about the whole machine",
+        held_by: "masks; no /sys",
         words: &[
             "{bin}/files",
             "read",
@@ -220,36 +233,42 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 7,
         what: "writing a program to the workspace and executing it",
+        held_by: "noexec mounts; Landlock",
         words: &["{bin}/files", "execute", "{work}"],
         ..PLAIN
     },
     Attack {
         item: 7,
         what: "writing a program to /tmp and executing it",
+        held_by: "noexec mounts; Landlock",
         words: &["{bin}/files", "execute", "/tmp"],
         ..PLAIN
     },
     Attack {
         item: 7,
         what: "writing a program to /dev/shm and executing it",
+        held_by: "noexec mounts; Landlock",
         words: &["{bin}/files", "execute", "/dev/shm"],
         ..PLAIN
     },
     Attack {
         item: 7,
         what: "executing a program out of memory (memfd)",
+        held_by: "`vm.memfd_noexec`; sealed memfds for a user",
         words: &["{bin}/files", "memfd"],
         ..PLAIN
     },
     Attack {
         item: 7,
         what: "mapping a file of the workspace executable",
+        held_by: "noexec mount; seccomp (personality)",
         words: &["{bin}/files", "map", "{work}"],
         ..PLAIN
     },
     Attack {
         item: 7,
         what: "the dynamic loader given a program of the workspace",
+        held_by: "noexec mount",
         words: &["/lib64/ld-linux-x86-64.so.2", "{work}/dropped"],
         profile: "aegis: 1\nextends: [base]\ncapabilities: {files.write: [$WORK]}\n",
         prepare: dynamic_program,
@@ -265,6 +284,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 7,
         what: "the dynamic loader given a program that is not granted",
+        held_by: "Landlock: not readable",
         words: &["/lib64/ld-linux-x86-64.so.2", "/usr/bin/true"],
         profile: "aegis: 1\nextends: [base]\n",
         before: &[
@@ -275,44 +295,77 @@ pub(super) const LIST: &[Attack] = &[
         ],
         ..PLAIN
     },
-    planting!("planting .git/config", "{work}/.git/config", project),
+    planting!(
+        "planting .git/config",
+        "read-only mounts that pin the directories above",
+        "{work}/.git/config",
+        project
+    ),
     planting!(
         "planting a Git hook",
+        "read-only mounts that pin the directories above",
         "{work}/.git/hooks/pre-commit",
         project
     ),
-    planting!("planting .bashrc", "{work}/.bashrc", project),
-    planting!("planting .npmrc", "{work}/.npmrc", project),
-    planting!("planting .envrc", "{work}/.envrc", project),
+    planting!(
+        "planting .bashrc",
+        "read-only mounts that pin the directories above",
+        "{work}/.bashrc",
+        project
+    ),
+    planting!(
+        "planting .npmrc",
+        "read-only mounts that pin the directories above",
+        "{work}/.npmrc",
+        project
+    ),
+    planting!(
+        "planting .envrc",
+        "read-only mounts that pin the directories above",
+        "{work}/.envrc",
+        project
+    ),
     planting!(
         "planting .venv/bin/activate",
+        "read-only mounts that pin the directories above",
         "{work}/.venv/bin/activate",
         project
     ),
     planting!(
         "planting .vscode/tasks.json",
+        "read-only mounts that pin the directories above",
         "{work}/.vscode/tasks.json",
         project
     ),
     planting!(
         "planting .bashrc where it is a symbolic link",
+        "read-only mounts that pin the directories above",
         "{work}/.bashrc",
         linked_bashrc
     ),
     planting!(
         "redirecting a .git that is a file",
+        "read-only mounts that pin the directories above",
         "{work}/.git",
         submodule
     ),
-    planting!(
-        "redirecting Git by .git/commondir",
-        "{work}/.git/commondir",
-        project
-    ),
+    Attack {
+        known: (
+            &USERS,
+            "what is not there yet is told after the run, as `planted`",
+        ),
+        ..planting!(
+            "redirecting Git by .git/commondir",
+            "told after the run",
+            "{work}/.git/commondir",
+            project
+        )
+    },
     Attack {
         profile: "aegis: 1\ncapabilities: {files.write: [$WORK/.git]}\n",
         ..planting!(
             "planting a Git hook where .git alone is granted",
+            "read-only mounts that pin the directories above",
             "{work}/.git/hooks/pre-commit",
             project
         )
@@ -320,6 +373,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 8,
         what: "planting .gitconfig in a granted home",
+        held_by: "read-only mounts that pin the directories above",
         words: &["{bin}/files", "plant", "{home}/.gitconfig", "{home}"],
         profile: "aegis: 1\ncapabilities: {files.write: [$HOME]}\n",
         prepare: project_in_home,
@@ -329,6 +383,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 8,
         what: "planting the workspace's .git/config where a directory above it is granted",
+        held_by: "read-only mounts that pin the directories above",
         words: &[
             "{bin}/files",
             "plant",
@@ -344,12 +399,14 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 9,
         what: "making a file with a set-user-id bit",
+        held_by: "seccomp: modes",
         words: &["{bin}/files", "setid", "{work}"],
         ..PLAIN
     },
     Attack {
         item: 9,
         what: "leaving a file with a set-user-id bit on the host",
+        held_by: "seccomp: modes",
         words: &["{bin}/files", "setid", "{work}"],
         verdict: Verdict::Host(set_id),
         control: Control::None("it removes each file after looking at it"),
@@ -358,14 +415,19 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 9,
         what: "changing a set-user-id program and keeping the bit, by a shared mapping",
+        held_by: "nothing",
         words: &["{bin}/files", "alter", "{work}/setuid"],
         prepare: setuid_program,
-        known: Some("the kernel clears the bit when such a file is written, not when it is mapped"),
+        known: (
+            &USERS,
+            "the kernel clears the bit when such a file is written, not when it is mapped",
+        ),
         ..PLAIN
     },
     Attack {
         item: 9,
         what: "making device nodes",
+        held_by: "seccomp: node types; Landlock; nodev",
         words: &["{bin}/files", "nodes", "{work}"],
         control: Control::SucceedsForRoot,
         ..PLAIN
@@ -373,6 +435,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 9,
         what: "file capabilities and other privileged attributes",
+        held_by: "no capabilities",
         words: &["{bin}/files", "xattrs", "{work}"],
         control: Control::SucceedsForRoot,
         ..PLAIN
@@ -380,6 +443,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 9,
         what: "links, renames and changes out of a read-only grant",
+        held_by: "one mount for each grant, read-only; Landlock",
         words: &[
             "{bin}/files",
             "across",

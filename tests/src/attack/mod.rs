@@ -71,6 +71,8 @@ pub struct Attack {
     pub item: u8,
     /// What it tries, in words; tells the attacks apart.
     pub what: &'static str,
+    /// What of Aegis stops it.
+    pub held_by: &'static str,
     /// The program and its arguments, with names in braces that [`Scene`] fills in.
     pub words: &'static [&'static str],
     /// What is put before the whole command line, launcher included.
@@ -83,8 +85,8 @@ pub struct Attack {
     pub verdict: Verdict,
     /// What to expect without a sandbox.
     pub control: Control,
-    /// It gets out of Aegis too, and the documentation says so; why.
-    pub known: Option<&'static str>,
+    /// It gets out of Aegis too, for these users, and the documentation says so; why.
+    pub known: (&'static [User], &'static str),
 }
 
 /// The workspace may be written; nothing else is granted.
@@ -94,13 +96,14 @@ pub const WRITES_WORK: &str = "aegis: 1\ncapabilities: {files.write: [$WORK]}\n"
 pub const PLAIN: Attack = Attack {
     item: 0,
     what: "",
+    held_by: "",
     words: &[],
     before: &[],
     profile: WRITES_WORK,
     prepare: |_| (),
     verdict: Verdict::Says,
     control: Control::Succeeds,
-    known: None,
+    known: (&[], ""),
 };
 
 /// Every attack that can be tried in all ways, in the order of the items.
@@ -136,12 +139,13 @@ impl Attack {
                 "the control of {what:?} as {user:?} proves nothing: {bare:?}"
             ));
         }
+        let known = self.known.0.contains(&user);
         match self.attempt(Way::Aegis, user) {
-            Outcome::Held if self.known.is_some() => Some(format!(
+            Outcome::Held if known => Some(format!(
                 "{what:?} is held by now for {user:?}: say so in the documentation"
             )),
             Outcome::Held => None,
-            Outcome::GotOut(_) if self.known.is_some() => None,
+            Outcome::GotOut(_) if known => None,
             Outcome::GotOut(ways) => Some(format!(
                 "{what:?} got out of aegis-run started by {user:?}: {ways:?}"
             )),

@@ -40,13 +40,15 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 20,
         what: "TCP to a listener on the host's loopback, IPv4 and IPv6, MPTCP, fast open",
+        held_by: "net namespace",
         words: &["{bin}/network", "connect", "{port}", "{port6}"],
         prepare: listeners,
         ..PLAIN
     },
     Attack {
         item: 20,
-        what: "the same with an empty list of destinations",
+        what: "TCP to the host's loopback, with an empty list of destinations",
+        held_by: "net namespace",
         words: &["{bin}/network", "connect", "{port}", "{port6}"],
         profile: EMPTY_LIST,
         prepare: listeners,
@@ -55,6 +57,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 20,
         what: "UDP to a receiver on the host's loopback",
+        held_by: "net namespace",
         words: &["{bin}/network", "datagrams", "{port}"],
         prepare: receiver,
         verdict: Verdict::Host(received),
@@ -63,19 +66,22 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 20,
         what: "a way out: routes and network devices",
+        held_by: "net namespace",
         words: &["{bin}/network", "outwards"],
         ..PLAIN
     },
     Attack {
         item: 20,
         what: "raw and packet sockets",
+        held_by: "seccomp: families, types, protocols",
         words: &["{bin}/network", "sockets"],
         control: Control::SucceedsForRoot,
         ..PLAIN
     },
     Attack {
         item: 20,
-        what: "the same with the host's network granted: raw and packet sockets",
+        what: "raw and packet sockets, with the host's network granted",
+        held_by: "seccomp: families, types, protocols",
         words: &["{bin}/network", "sockets"],
         profile: HOST,
         control: Control::SucceedsForRoot,
@@ -84,12 +90,14 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 20,
         what: "vsock and netlink sockets other than routes",
+        held_by: "seccomp: families, types, protocols",
         words: &["{bin}/network", "families"],
         ..PLAIN
     },
     Attack {
         item: 20,
-        what: "the same with the host's network granted: vsock and netlink",
+        what: "vsock and netlink sockets, with the host's network granted",
+        held_by: "seccomp: families, types, protocols",
         words: &["{bin}/network", "families"],
         profile: HOST,
         ..PLAIN
@@ -97,6 +105,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 20,
         what: "listening on a port of the host's network that is not granted",
+        held_by: "Landlock: bind; seccomp: listen",
         words: &["{bin}/network", "listen"],
         profile: HOST,
         ..PLAIN

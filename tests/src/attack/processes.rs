@@ -164,6 +164,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 6,
         what: "the launcher's program, memory and descriptors through /proc/1",
+        held_by: "PID 1 is not dumpable",
         words: &["{bin}/processes", "reach", "{first}"],
         prepare: victim,
         ..PLAIN
@@ -171,6 +172,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 10,
         what: "pushing input into the terminal (TIOCSTI, TIOCLINUX, high bits)",
+        held_by: "seccomp: ioctl, low half",
         words: &["{bin}/processes", "inject"],
         before: &["{bin}/onpty"],
         ..PLAIN
@@ -178,18 +180,21 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 11,
         what: "entering the kernel by int 0x80 and x32 numbers",
+        held_by: "seccomp: architecture and number, killed",
         words: &["{bin}/processes", "entries", "mount"],
         ..PLAIN
     },
     Attack {
         item: 12,
         what: "new namespaces by unshare, clone and clone3, with garbage in the flags",
+        held_by: "seccomp: flags; no `clone3`",
         words: &["{bin}/processes", "namespaces"],
         ..PLAIN
     },
     Attack {
         item: 12,
         what: "setns to a descriptor",
+        held_by: "seccomp",
         words: &["{bin}/processes", "setns"],
         control: Control::SucceedsForRoot,
         ..PLAIN
@@ -197,6 +202,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 13,
         what: "ptrace, memory, descriptors and /proc of a process of the host",
+        held_by: "pid namespace",
         words: &["{bin}/processes", "reach", "{victim}"],
         prepare: victim,
         ..PLAIN
@@ -204,6 +210,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 13,
         what: "signals to host processes, to the launcher's group, and to everybody",
+        held_by: "pid namespace; own session; Landlock scope",
         words: &[
             "{bin}/processes",
             "signals",
@@ -218,6 +225,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 14,
         what: CALLS,
+        held_by: "seccomp; no capabilities",
         words: &[
             "{bin}/processes",
             "call",
@@ -242,6 +250,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 14,
         what: "system calls that root alone may make",
+        held_by: "seccomp; no capabilities",
         words: &[
             "{bin}/processes",
             "call",
@@ -266,6 +275,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 14,
         what: "loading code into the kernel, and its ports",
+        held_by: "seccomp; no capabilities",
         words: &[
             "{bin}/processes",
             "call",
@@ -283,6 +293,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 15,
         what: "the host's shared memory and message queues",
+        held_by: "ipc namespace; own /dev/shm",
         words: &["{bin}/processes", "ipc", "{key}", "{queue}"],
         prepare: shared,
         ..PLAIN
@@ -290,6 +301,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 15,
         what: "Unix sockets of the host, by path and by abstract name",
+        held_by: "seccomp: family; net namespace, Landlock scope",
         words: &[
             "{bin}/processes",
             "unix",
@@ -302,7 +314,8 @@ pub(super) const LIST: &[Attack] = &[
     },
     Attack {
         item: 15,
-        what: "the same with the host's network granted",
+        what: "Unix sockets of the host, with the host's network granted",
+        held_by: "seccomp: family; net namespace, Landlock scope",
         words: &[
             "{bin}/processes",
             "unix",
@@ -317,12 +330,14 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 16,
         what: "privileges of the process, of its threads, and such as it could add",
+        held_by: "five empty sets, securebits, `no_new_privs`",
         words: &["{bin}/processes", "privileges"],
         ..PLAIN
     },
     Attack {
         item: 16,
         what: "a set-user-id program and one with file capabilities",
+        held_by: "`no_new_privs`; nosuid mounts",
         words: &["{bin}/processes", "gain", "{work}/setuid", "{work}/capable"],
         profile: "aegis: 1\ncapabilities: {files.read: [$WORK], shell.exec: [$WORK/setuid, $WORK/capable]}\n",
         prepare: privileged_programs,
@@ -331,6 +346,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 17,
         what: "processes left behind: double fork, setsid, SIGSTOP, signals ignored",
+        held_by: "pid namespace, which ends with PID 1",
         words: &["{bin}/processes", "orphan", "{mark}"],
         prepare: marked,
         verdict: Verdict::Host(left_behind),
@@ -339,6 +355,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 23,
         what: "having the host's handler of core dumps called, as root, by a crash",
+        held_by: "`RLIMIT_CORE` 1, kept so by seccomp",
         words: &["{bin}/processes", "crash"],
         ..PLAIN
     },

@@ -1,14 +1,23 @@
 //! Attacks on what there is only so much of: items 18 and 19. bubblewrap limits nothing but the size
 //! of a tmpfs.
 
+use crate::User;
+
 use super::{Attack, Control, PLAIN, Verdict};
+
+/// `RLIMIT_DATA`, which stands in for a memory control group, counts private memory only.
+const UNBOUNDED: (&[User], &str) = (
+    &[User::Ordinary],
+    "an ordinary user without a delegated control group has no limit for it",
+);
 
 /// More than the attack asks for is not granted: the limits of these profiles are all lower.
 macro_rules! more {
-    ($what:literal, $limits:literal, [$($word:literal),*]) => {
+    ($what:literal, $by:literal, $limits:literal, [$($word:literal),*]) => {
         Attack {
             item: 18,
             what: $what,
+            held_by: $by,
             words: &["{bin}/resources", $($word),*],
             profile: concat!("aegis: 1\ncapabilities: {files.write: [$WORK]}\nlimits: {", $limits, "}\n"),
             verdict: Verdict::ExitsWithZero,
@@ -20,36 +29,49 @@ macro_rules! more {
 pub(super) const LIST: &[Attack] = &[
     more!(
         "64 processes at one time, where 16 are allowed",
+        "pids group; `RLIMIT_NPROC` of the user namespace",
         "pids: 16",
         ["forks", "64"]
     ),
     more!(
         "64 threads, where 16 are allowed",
+        "pids group; `RLIMIT_NPROC` of the user namespace",
         "pids: 16",
         ["threads", "64"]
     ),
     more!(
         "256 MiB of memory, where 64 are allowed",
+        "memory group; `RLIMIT_DATA` and `RLIMIT_NPROC`",
         "memory: 64M",
         ["memory", "256"]
     ),
-    more!(
-        "256 MiB in a memfd, where 64 are allowed",
-        "memory: 64M",
-        ["shared", "memfd", "256"]
-    ),
-    more!(
-        "256 MiB of System V shared memory, where 64 are allowed",
-        "memory: 64M",
-        ["shared", "shm", "256"]
-    ),
+    Attack {
+        known: UNBOUNDED,
+        ..more!(
+            "256 MiB in a memfd, where 64 are allowed",
+            "memory group",
+            "memory: 64M",
+            ["shared", "memfd", "256"]
+        )
+    },
+    Attack {
+        known: UNBOUNDED,
+        ..more!(
+            "256 MiB of System V shared memory, where 64 are allowed",
+            "memory group",
+            "memory: 64M",
+            ["shared", "shm", "256"]
+        )
+    },
     more!(
         "256 MiB in /tmp, where 64 are allowed",
+        "size of the tmpfs",
         "tmp: 64M",
         ["shared", "/tmp/fill", "256"]
     ),
     more!(
         "256 MiB in /dev/shm, where 64 are allowed",
+        "size of the tmpfs",
         "tmp: 64M",
         ["shared", "/dev/shm/fill", "256"]
     ),
@@ -57,24 +79,28 @@ pub(super) const LIST: &[Attack] = &[
         verdict: Verdict::Says,
         ..more!(
             "a file of 256 MiB, where 64 are allowed",
+            "`RLIMIT_FSIZE`",
             "file-size: 64M",
             ["file", "{work}/big", "256"]
         )
     },
     more!(
         "256 open files, where 64 are allowed",
+        "`RLIMIT_NOFILE`",
         "files: 64",
         ["descriptors", "256"]
     ),
     more!(
         "256 KiB of output, where 64 are allowed",
+        "supervisor counts",
         "output: 64K",
         ["output", "256"]
     ),
     Attack {
         before: &["{bin}/onpty"],
         ..more!(
-            "the same by way of /dev/tty",
+            "256 KiB of output to /dev/tty, where 64 are allowed",
+            "no /dev/tty with `limits.output`",
             "output: 64K",
             ["output", "256", "/dev/tty"]
         )
@@ -82,7 +108,8 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         before: &["{bin}/onpty"],
         ..more!(
-            "the same by way of standard input, a terminal",
+            "256 KiB of output to standard input, a terminal, where 64 are allowed",
+            "standard input opened again, read-only",
             "output: 64K",
             ["output", "256", "0"]
         )
@@ -91,6 +118,7 @@ pub(super) const LIST: &[Attack] = &[
         item: 19,
         ..more!(
             "256 MiB by four processes together, where 64 are allowed",
+            "memory group; `RLIMIT_DATA` and `RLIMIT_NPROC`",
             "memory: 64M",
             ["memory", "256", "4"]
         )
@@ -98,6 +126,7 @@ pub(super) const LIST: &[Attack] = &[
     Attack {
         item: 19,
         what: "leaving the control group, making one, raising a limit",
+        held_by: "no cgroup file system; hard limits",
         words: &["{bin}/resources", "limits"],
         profile: "aegis: 1\nlimits: {pids: 16, memory: 64M, files: 64, file-size: 64M}\n",
         control: Control::SucceedsForRoot,

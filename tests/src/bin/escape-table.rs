@@ -26,8 +26,8 @@ fn cell(outcomes: &[Outcome]) -> String {
 
 fn main() {
     let filter = std::env::args().nth(1);
-    println!("| item | what is tried | nothing | bubblewrap | Aegis |");
-    println!("|---|---|---|---|---|");
+    println!("| item | what is tried | nothing | bubblewrap | Aegis | by |");
+    println!("|---|---|---|---|---|---|");
     let mut notes = Vec::new();
     for attack in attack::all() {
         if filter
@@ -41,10 +41,10 @@ fn main() {
         let ways = [Way::Bare, Way::Bubblewrap, Way::Aegis].map(attempts);
         let [bare, bubblewrap, aegis] = ways.each_ref().map(|outcomes| cell(outcomes));
         println!(
-            "| {} | {} | {bare} | {bubblewrap} | {aegis} |",
-            attack.item, attack.what
+            "| {} | {} | {bare} | {bubblewrap} | {aegis} | {} |",
+            attack.item, attack.what, attack.held_by
         );
-        if let Some(why) = attack.known {
+        if let (true, why) = (!attack.known.0.is_empty(), attack.known.1) {
             notes.push(format!("- {}: known, {why}.", attack.what));
         }
         if let Control::None(why) = attack.control {
