@@ -88,6 +88,7 @@ fn npm(dir: &Path) -> Command {
     let mut npm = Command::new("npm");
     npm.current_dir(dir).args([
         "--loglevel=error",
+        "--fetch-retries=1",
         "--no-audit",
         "--no-fund",
         "--no-update-notifier",

@@ -66,7 +66,7 @@ impl Early {
     ///
     /// An ordinary user's supervisor thereby enters the sandbox's user namespace, of which it is
     /// the owner anyway: its ids, and so what it may do on the host, stay the same.
-    pub(super) fn join(&self, identity: &Identity, wanted: Network) -> io::Result<Joined> {
+    pub(super) fn join(&mut self, identity: &Identity, wanted: Network) -> io::Result<Joined> {
         let mut byte = [0];
         if descriptors::read(self.ready.as_fd(), &mut byte)? == 0 {
             return Ok(Joined::default()); // It failed; clone3 will say why.
@@ -79,6 +79,8 @@ impl Early {
             flags |= libc::CLONE_NEWUSER;
         }
         namespaces::join(self.pidfd.as_fd(), flags)?;
+        // The maker may go. Before there is another process that holds a copy of this end.
+        self.hold = None;
         if !identity.switch {
             // Gaining capabilities in the new namespace has made our own /proc files root's.
             process::dumpable()?;

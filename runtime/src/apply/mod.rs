@@ -97,7 +97,11 @@ fn strings<'a>(list: impl Iterator<Item = Vec<u8>> + 'a) -> Result<Vec<CString>,
 }
 
 /// Starts the command as the plan has it. What fails inside comes as a [`Message::Failed`].
-pub fn start(plan: &Plan, outside: &Outside<'_>, early: Option<Early>) -> Result<Started, Error> {
+pub fn start(
+    plan: &Plan,
+    outside: &Outside<'_>,
+    mut early: Option<Early>,
+) -> Result<Started, Error> {
     let (open_files, most) = process::limits(libc::RLIMIT_NOFILE);
     let needed = plan.mounts.len() as u64 + 64;
     if open_files < needed {
@@ -127,7 +131,7 @@ pub fn start(plan: &Plan, outside: &Outside<'_>, early: Option<Early>) -> Result
     };
     let (ours, theirs) =
         socket::pair().map_err(|error| Error::outside("opening a socket pair", None, error))?;
-    if let Some(early) = &early {
+    if let Some(early) = &mut early {
         prepared.joined = early
             .join(&plan.identity, plan.network)
             .map_err(|error| Error::outside(Step::Clone.describe(), None, error))?;
