@@ -42,7 +42,10 @@ impl Place {
 }
 
 fn status(output: &Output) -> i32 {
-    output.status.code().expect("an exit status")
+    use std::os::unix::process::ExitStatusExt;
+    // As a shell's `$?` has it.
+    let signal = output.status.signal().map(|signal| 128 + signal);
+    output.status.code().or(signal).expect("an end")
 }
 
 fn stderr(output: &Output) -> String {

@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use aegis_tests::attack::{all_held, attacks_directory};
-use aegis_tests::{USERS, User, Workspace, text};
+use aegis_tests::{USERS, User, Workspace, program, text};
 
 #[test]
 fn nothing_gets_more_than_its_limit() {
@@ -47,20 +47,12 @@ fn ends_within(child: &Child, patience: Duration) -> bool {
 }
 
 /// Runs `resources last HOW` under a time limit: how long it took, and what came of it.
-fn last(user: User, how: &str, profile: &str, terminal: bool) -> (Duration, std::process::Output) {
+fn last(user: User, how: &str, profile: &str) -> (Duration, std::process::Output) {
     let workspace = Workspace::new(user);
     let profile = workspace.profile(profile);
-    let directory = attacks_directory();
-    let attack = directory.join("resources").display().to_string();
+    let attack = attacks_directory().join("resources").display().to_string();
     let seconds = ALARM.as_secs().to_string();
-    let inner = workspace.aegis(&profile, &[&attack, "last", how, &seconds]);
-    let mut command = if terminal {
-        let mut command = workspace.command(directory.join("onpty"));
-        command.arg(inner.get_program()).args(inner.get_args());
-        command
-    } else {
-        inner
-    };
+    let mut command = workspace.aegis(&profile, &[&attack, "last", how, &seconds]);
     let began = Instant::now();
     let mut child = command
         .stdout(Stdio::piped())
@@ -79,7 +71,7 @@ fn last(user: User, how: &str, profile: &str, terminal: bool) -> (Duration, std:
 fn the_time_limit_ends_what_goes_on_for_ever() {
     for user in USERS {
         for how in ["sleep", "spin", "calls", "messages", "starve"] {
-            let (took, output) = last(user, how, ONE_SECOND, false);
+            let (took, output) = last(user, how, ONE_SECOND);
             assert!(
                 took < BOUND,
                 "{user:?} {how} took {took:?}: {}",
@@ -97,7 +89,7 @@ fn the_time_limit_ends_what_goes_on_for_ever() {
 
 #[test]
 fn without_a_time_limit_the_same_goes_on_until_its_own_alarm() {
-    let (took, output) = last(User::Root, "sleep", "aegis: 1\n", false);
+    let (took, output) = last(User::Root, "sleep", "aegis: 1\n");
     assert!(took >= ALARM, "{took:?}: {}", text(&output));
 }
 
@@ -105,23 +97,46 @@ fn without_a_time_limit_the_same_goes_on_until_its_own_alarm() {
 fn the_time_limit_holds_while_nobody_reads_the_output() {
     let profile = "aegis: 1\nlimits: {time: 1s, output: 100M}\n";
     for user in USERS {
-        let (took, output) = last(user, "output", profile, false);
+        let (took, output) = last(user, "output", profile);
         assert!(took < BOUND, "{user:?} took {took:?}: {}", output.status);
         assert_eq!(output.status.code(), Some(124), "{user:?}");
     }
 }
 
+/// For how long others went on, by their own account, when the command stopped itself under a terminal.
+fn went_on(user: User, how: &str, launcher: &[&str]) -> Duration {
+    let workspace = Workspace::new(user);
+    workspace.profile("aegis: 1\ncapabilities: {files.write: [$WORK]}\nlimits: {time: 1s}\n");
+    let directory = attacks_directory();
+    let file = workspace.work().join("beat");
+    let output = workspace
+        .command(directory.join("onpty"))
+        .args(launcher)
+        .arg(directory.join("resources"))
+        .args(["last", how, &ALARM.as_secs().to_string()])
+        .arg(&file)
+        .output()
+        .expect("onpty starts");
+    let said = std::fs::read_to_string(&file).unwrap_or_default();
+    let milliseconds = said.trim().parse();
+    Duration::from_millis(milliseconds.unwrap_or_else(|_| panic!("{}", text(&output))))
+}
+
 #[test]
-fn the_time_limit_holds_when_the_command_stops_itself_under_a_terminal() {
+fn nothing_goes_on_inside_while_the_launcher_is_stopped_with_its_command() {
+    let bound = BOUND - Duration::from_secs(1);
+    let launcher = program("aegis-run").display().to_string();
+    let launcher = [&launcher, "--profile", "../profile.yaml", "--"];
     for user in USERS {
-        let (took, output) = last(user, "stopped", ONE_SECOND, true);
-        assert!(took < BOUND, "{user:?} took {took:?}: {}", text(&output));
-        assert_eq!(
-            output.status.code(),
-            Some(124),
-            "{user:?}: {}",
-            text(&output)
+        let long = went_on(user, "stopped", &[]);
+        assert!(
+            long > bound,
+            "the control: others went on for {long:?} only"
         );
+        for how in ["stopped", "unstoppable"] {
+            let long = went_on(user, how, &launcher);
+            assert!(long < bound, "{user:?} {how}: went on for {long:?}");
+        }
     }
 }
 

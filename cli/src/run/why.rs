@@ -95,6 +95,10 @@ fn limit(key: &str, profile: &Profile) -> String {
                 limit.origin
             )
         }
+        // What is private lies in memory, and may be as large as that.
+        None if key == "tmp" && profile.limits.memory.is_some() => {
+            format!("{}, which bounds private files", limit("memory", profile))
+        }
         None => format!("the {key} limit"),
     }
 }

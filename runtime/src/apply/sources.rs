@@ -64,7 +64,8 @@ pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
 
 /// A detached copy of the tree at `path`, which must still be the inode that was resolved.
 pub(super) fn take(path: &Path, dev: u64, ino: u64) -> Result<OwnedFd, (Step, io::Error)> {
-    let location = mount::locate(path).map_err(|error| match error.raw_os_error() {
+    // A link may be held by a mount of itself; in place of anything else it is another inode.
+    let location = mount::locate_itself(path).map_err(|error| match error.raw_os_error() {
         Some(libc::ELOOP | libc::ENOENT | libc::ENOTDIR) => (Step::Changed, error),
         _ => (Step::Mount, error),
     })?;

@@ -190,6 +190,14 @@ fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
     None
 }
 
+/// What is at a path, when no link leads there; a link at its very end is described itself, as
+/// [`Kind::Special`].
+pub(super) fn itself(path: &Path) -> Option<Resolved> {
+    let fd = mount::locate_itself(path).ok()?;
+    let found = mount::identity(fd.as_fd()).ok()?;
+    Some(Resolved::new(path.to_path_buf(), Vec::new(), found))
+}
+
 fn read_link(fd: &OwnedFd, path: &Path) -> Result<PathBuf, Fault> {
     let target = rustix::fs::readlinkat(fd, c"", Vec::new())
         .map_err(|error| Fault::at(path, &error.into()))?;

@@ -116,14 +116,17 @@ pub fn look(trees: &[PathBuf], projects: &[&Path]) -> Plantable {
             );
         }
         for path in candidates {
-            match found(tree, &path) {
-                Some(target) => plantable.present.push(Found {
-                    tree: tree.clone(),
-                    target,
-                }),
-                None if path.symlink_metadata().is_err() => plantable.absent.push(path),
-                None => {}
+            let link = paths::itself(&path).filter(|found| found.kind == Kind::Special);
+            let target = found(tree, &path);
+            if link.is_none() && target.is_none() && path.symlink_metadata().is_err() {
+                plantable.absent.push(path);
             }
+            // A link is held too, so that no file can be put in its place.
+            let held = link.into_iter().chain(target);
+            plantable.present.extend(held.map(|target| Found {
+                tree: tree.clone(),
+                target,
+            }));
         }
     }
     plantable
@@ -185,6 +188,7 @@ mod tests {
         assert_eq!(
             names(&plantable, &root),
             [
+                ".bashrc",
                 "dotfiles-bashrc",
                 ".git/config",
                 ".git/hooks",

@@ -99,12 +99,12 @@ pub fn locate_itself(path: &Path) -> io::Result<OwnedFd> {
     )
 }
 
-/// As [`locate`], for a path relative to `dir` that must stay below it.
+/// As [`locate_itself`], for a path relative to `dir` that must stay below it.
 pub fn locate_beneath(dir: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     openat2(
         dir.as_raw_fd(),
         &cstring(path)?,
-        libc::O_PATH | libc::O_CLOEXEC,
+        libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC,
         RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH,
     )
 }

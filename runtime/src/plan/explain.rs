@@ -329,7 +329,11 @@ fn limits(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
     }
     rows.push(Row::whole(
         "every sandbox",
-        format!("{:<10}  {:<8}  RLIMIT_CORE", "core", "0"),
+        format!(
+            "{:<10}  {:<8}  RLIMIT_CORE",
+            "core",
+            crate::plan::CORE_LIMIT
+        ),
     ));
     rows
 }

@@ -25,17 +25,21 @@ pub const MASKED_FILE: &str = "/run/masked-file";
 /// See [`MASKED_FILE`].
 pub const MASKED_DIRECTORY: &str = "/run/masked-directory";
 
-/// What of `/proc` tells about the whole host and is open to everybody. The rest of it is root's, or
-/// read-only with the mount.
-const MASKED: [&str; 9] = [
+/// What of `/proc` tells about, or acts upon, the whole host.
+const MASKED: [&str; 14] = [
     "/proc/acpi",
     "/proc/asound",
+    "/proc/bus",
+    "/proc/fs",
     "/proc/interrupts",
+    "/proc/irq",
+    "/proc/kallsyms",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
     "/proc/sched_debug",
     "/proc/scsi",
+    "/proc/sysrq-trigger",
     "/proc/timer_list",
 ];
 

@@ -19,7 +19,7 @@ use crate::kernel::process::{self, Change, PollFd, Signals};
 use crate::plan::{Degradation, Plan};
 
 use notify::Listener;
-use output::{Output, Pumped};
+use output::{Drained, Output, Pumped};
 use report::{Cause, Report, Resources};
 use terminal::Terminal;
 
@@ -101,6 +101,7 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
         listener,
         degraded,
         began,
+        deadline,
         ..
     } = watch;
     // PID 1 is dead, and everything in its namespace with it, before it can be reaped.
@@ -116,10 +117,19 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
     if let Some(error) = failed {
         return Err(error);
     }
-    if let Some(output) = &mut output
-        && output.drain() == Pumped::Exceeded
-    {
-        cause.get_or_insert(Cause::OutputLimit);
+    if let Some(output) = &mut output {
+        // A run that was ended does not wait long for its reader.
+        let until = match cause {
+            Some(_) => Some(Instant::now() + GRACE),
+            None => deadline,
+        };
+        let more = match output.drain(&signals, until) {
+            Drained::Fine => None,
+            Drained::Exceeded => Some(Cause::OutputLimit),
+            Drained::TimedOut => Some(Cause::TimeLimit),
+            Drained::Ended(signal) => Some(Cause::Killed { signal }),
+        };
+        cause = cause.or(more);
     }
     // PID 1 told nothing: it was killed, by the kernel when memory ran out or from inside.
     let ended = ended.unwrap_or(Change::Killed(libc::SIGKILL));
@@ -321,9 +331,9 @@ impl Watch<'_, '_> {
                 }
                 self.command = Some(pidfd);
             }
-            Some(Message::Changed(Change::Stopped(_))) => {
+            Some(Message::Changed(Change::Stopped(signal))) => {
                 if let (Some(terminal), Some(command)) = (&mut self.terminal, &self.command) {
-                    terminal.stop_with(command.as_fd());
+                    terminal.stop_with(command.as_fd(), signal);
                 }
             }
             Some(Message::Changed(Change::Continued)) => {}

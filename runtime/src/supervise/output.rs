@@ -5,7 +5,9 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use crate::kernel::process::PollFd;
+use std::time::Instant;
+
+use crate::kernel::process::{self, PollFd, Signals};
 use crate::kernel::{descriptors, mount};
 
 /// A pipe that polls writable takes this much without blocking (`PIPE_BUF`, `pipe(7)`).
@@ -136,29 +138,56 @@ impl Output {
         }
     }
 
-    /// Passes on what is left once everything inside is dead. May wait for a slow reader.
-    pub fn drain(&mut self) -> Pumped {
+    /// Passes on what is left once everything inside is dead, as long as the time limit and the
+    /// signals that end programs let it wait for a slow reader.
+    pub fn drain(&mut self, signals: &Signals, until: Option<Instant>) -> Drained {
         let mut exceeded = false;
-        for relay in &mut self.relays {
-            loop {
-                if relay.empty(usize::MAX).is_err() {
-                    break;
+        while !self.relays.is_empty() {
+            let mut fds: Vec<PollFd> = self.waits_for().collect();
+            fds.push(PollFd {
+                fd: signals.fd.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            });
+            let left = until
+                .map(|until| until.saturating_duration_since(Instant::now()).as_nanos() as u64);
+            match process::poll(&mut fds, left) {
+                Ok(0) if until.is_some_and(|until| Instant::now() >= until) => {
+                    return Drained::TimedOut;
                 }
-                match relay.fill(self.left) {
-                    Filled::Bytes(taken, more) => {
-                        self.left -= taken;
-                        exceeded |= more;
-                    }
-                    Filled::End => break,
-                }
+                Ok(_) => {}
+                Err(_) => break,
             }
+            if fds.pop().is_some_and(|polled| polled.revents != 0)
+                && let Some((signal, _)) = signals.next()
+                && ENDING.contains(&signal)
+            {
+                return Drained::Ended(signal);
+            }
+            exceeded |= self.pump(&fds) == Pumped::Exceeded;
         }
         if exceeded {
-            Pumped::Exceeded
+            Drained::Exceeded
         } else {
-            Pumped::Fine
+            Drained::Fine
         }
     }
+}
+
+/// Signals by which a person ends a program.
+const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+
+/// What passing on the rest came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// All went on, or the other side is gone.
+    Fine,
+    /// There was more than the limit.
+    Exceeded,
+    /// The time was up first.
+    TimedOut,
+    /// A signal came first.
+    Ended(i32),
 }
 
 /// Standard input without the right to write, where it has that (a terminal mostly): what is

@@ -39,7 +39,13 @@ impl Terminal {
     }
 
     /// The command was stopped (Ctrl-Z): stop with it, as the job that the caller's shell sees.
-    pub fn stop_with(&mut self, command: BorrowedFd<'_>) {
+    pub fn stop_with(&mut self, command: BorrowedFd<'_>, signal: i32) {
+        // A shell that puts a running job into the foreground tells it nothing: the command finds
+        // out when it reads.
+        let wants_it = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
+        if wants_it && terminal::foreground(self.fd).is_ok_and(|group| group == own_group()) {
+            return self.go_on(command);
+        }
         let _ = terminal::set_foreground(self.fd, own_group());
         // The others of our process group first; our own SIGTSTP is blocked, so stop for real.
         let _ = process::kill(0, libc::SIGTSTP);

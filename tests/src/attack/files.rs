@@ -82,19 +82,6 @@ fn setuid_program(scene: &mut Scene) {
     std::fs::set_permissions(copy, std::fs::Permissions::from_mode(0o4755)).expect("chmod");
 }
 
-/// Whether a file anywhere in the workspace has a set-user-id or set-group-id bit.
-fn set_id(scene: &Scene) -> Option<String> {
-    std::fs::read_dir(scene.workspace.work())
-        .expect("the workspace")
-        .flatten()
-        .find(|entry| {
-            entry
-                .metadata()
-                .is_ok_and(|found| found.permissions().mode() & 0o6000 != 0)
-        })
-        .map(|entry| format!("{} has a set-id bit", entry.path().display()))
-}
-
 const READS_LINK: &str = "aegis: 1\ncapabilities: {files.read: [$WORK, $WORK/link/secret]}\n";
 const READS_ALIAS: &str = "aegis: 1\ncapabilities:\n  files.write: ['{base}/alias/project']\n  \
                            files.read: ['{base}/alias/project/link/secret']\n";
@@ -216,15 +203,22 @@ pub(super) const LIST: &[Attack] = &[
     },
     Attack {
         item: 5,
+        what: "the addresses of the kernel's code",
+        held_by: "no capabilities; the host's `kernel.kptr_restrict`",
+        words: &["{bin}/files", "addresses"],
+        control: Control::SucceedsForRoot,
+        ..PLAIN
+    },
+    Attack {
+        item: 5,
         what: "reading what /proc tells about the whole machine",
         held_by: "masks; no /sys",
         words: &[
             "{bin}/files",
             "read",
-            "/proc/kallsyms",
             "/proc/keys",
             "/proc/interrupts",
-            "/proc/bus/pci/devices",
+            "/proc/timer_list",
             "/proc/kcore",
             "/sys/kernel/notes",
         ],
@@ -401,15 +395,6 @@ pub(super) const LIST: &[Attack] = &[
         what: "making a file with a set-user-id bit",
         held_by: "seccomp: modes",
         words: &["{bin}/files", "setid", "{work}"],
-        ..PLAIN
-    },
-    Attack {
-        item: 9,
-        what: "leaving a file with a set-user-id bit on the host",
-        held_by: "seccomp: modes",
-        words: &["{bin}/files", "setid", "{work}"],
-        verdict: Verdict::Host(set_id),
-        control: Control::None("it removes each file after looking at it"),
         ..PLAIN
     },
     Attack {
