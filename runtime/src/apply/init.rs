@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use super::root::Failure;
 use super::{Prepared, Step, command, message, root};
@@ -12,12 +13,15 @@ use crate::kernel::process::{self, Change};
 use crate::kernel::{capabilities, descriptors, landlock, mount, namespaces, network, socket};
 use crate::plan::{Memfd, Namespace, Network, Plan};
 
+/// After the supervisor's own deadline and its grace.
+const LATER: Duration = Duration::from_secs(1);
+
 /// Exit status of a PID 1 that failed to start the command; the message says why.
 const FAILED: i32 = 125;
 
 pub(super) fn run(mut prepared: Prepared<'_>, socket: OwnedFd) -> ! {
     let status = match set_up(&mut prepared, &socket).and_then(|()| launch(&prepared, &socket)) {
-        Ok(command) => wait(command, &socket),
+        Ok(command) => wait(command, &socket, prepared.plan),
         Err(failure) => {
             message::send_failure(
                 socket.as_fd(),
@@ -128,9 +132,24 @@ fn launch(prepared: &Prepared<'_>, socket: &OwnedFd) -> Result<i32, Failure> {
 }
 
 /// Reaps whatever ends, and tells about the command, until it has ended.
-fn wait(command: i32, socket: &OwnedFd) -> i32 {
+///
+/// It also holds the time limit, a little later than the supervisor does, who may be stopped: by
+/// Ctrl-Z, or by a command that stops itself.
+fn wait(command: i32, socket: &OwnedFd, plan: &Plan) -> i32 {
+    let deadline = plan
+        .limits
+        .time
+        .map(|limit| Instant::now() + Duration::from_millis(limit) + LATER);
     loop {
-        match process::wait(None) {
+        let next = match deadline {
+            None => process::wait(None),
+            Some(deadline) => match process::wait_until(deadline) {
+                Ok(Some(next)) => Ok(next),
+                Ok(None) => return FAILED, // With us, everything inside ends.
+                Err(error) => Err(error),
+            },
+        };
+        match next {
             Ok((pid, change)) if pid == command => {
                 // The supervisor stops with the command, and would count and limit nothing more of
                 // what else runs here.

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 use super::check;
 
@@ -90,6 +91,39 @@ pub fn wait(pid: Option<i32>) -> io::Result<(i32, Change)> {
             _ => Change::Continued,
         };
         return Ok((pid, change));
+    }
+}
+
+/// As [`wait`] for any child, but at most until `deadline`; `None`: it has passed. `SIGCHLD` must
+/// be blocked.
+pub fn wait_until(deadline: Instant) -> io::Result<Option<(i32, Change)>> {
+    loop {
+        // SAFETY: `siginfo_t` is plain data for which all zeroes is a value.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let events = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED;
+        let look = events | libc::WNOWAIT | libc::WNOHANG | libc::__WALL;
+        // SAFETY: `info` outlives the call.
+        check(unsafe { libc::waitid(libc::P_ALL, 0, &mut info, look) }.into())?;
+        // SAFETY: waitid filled in the SIGCHLD fields, with 0 where there is nothing.
+        if unsafe { info.si_pid() } != 0 {
+            return wait(None).map(Some);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let time = libc::timespec {
+            tv_sec: left.as_secs() as libc::time_t,
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        // SAFETY: `sigset_t` is plain data; sigemptyset makes it a value; all outlives the call,
+        // whose end, by a child or by time, the loop tells apart.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, libc::SIGCHLD);
+            libc::sigtimedwait(&set, std::ptr::null_mut(), &time);
+        }
     }
 }
 

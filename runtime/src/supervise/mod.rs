@@ -119,9 +119,11 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
     }
     if let Some(output) = &mut output {
         // A run that was ended does not wait long for its reader.
-        let until = match cause {
-            Some(_) => Some(Instant::now() + GRACE),
-            None => deadline,
+        let was_ended = cause.is_some() || matches!(ended, Some(Change::Killed(_)));
+        let until = if was_ended {
+            Some(Instant::now() + GRACE)
+        } else {
+            deadline
         };
         let more = match output.drain(&signals, until) {
             Drained::Fine => None,
@@ -131,7 +133,11 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
         };
         cause = cause.or(more);
     }
-    // PID 1 told nothing: it was killed, by the kernel when memory ran out or from inside.
+    // PID 1 told nothing: it ended the run at its time limit, while we were stopped; or it was
+    // killed, by the kernel when memory ran out or from inside.
+    if ended.is_none() && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        cause = cause.or(Some(Cause::TimeLimit));
+    }
     let ended = ended.unwrap_or(Change::Killed(libc::SIGKILL));
     let cause = cause.unwrap_or_else(|| cause_of(ended, usage.oom_kills.unwrap_or(0) > 0, plan));
     let (mut denials, tail) = listener.map(Listener::finish).unwrap_or_default();
