@@ -274,10 +274,18 @@ fn a_confined_job_that_reads_in_the_background_is_stopped_until_it_may() {
                 false => "cat".into(),
             };
             terminal.line(&format!("{command} &"));
-            terminal.prompt("outer>", 2);
-            terminal.line("until jobs | grep -q Stopped; do sleep 0.1; done; echo it stopped");
+            let screen = terminal.prompt("outer>", 2);
+            let job = screen.lines().find_map(|line| line.strip_prefix("[1] "));
+            let job = job
+                .expect("the shell tells the job's number")
+                .trim()
+                .to_owned();
+            terminal.wait("stop of the job", |_| stopped(&job));
+            // The shell still has the terminal.
+            terminal.line("echo the shell reads");
             let screen = terminal.prompt("outer>", 3);
-            assert!(screen.contains("\nit stopped\n"), "{told}: {screen}");
+            assert!(screen.contains("\nthe shell reads\n"), "{told}: {screen}");
+            assert!(screen.contains("Stopped"), "{told}: {screen}");
             terminal.line("fg");
             terminal.foreground(&["cat"]);
             terminal.line("a line");
@@ -291,4 +299,10 @@ fn a_confined_job_that_reads_in_the_background_is_stopped_until_it_may() {
             assert!(screen.contains("\nstatus 0\n"), "{told}: {screen}");
         }
     }
+}
+
+/// Whether a process is stopped.
+fn stopped(pid: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+    status.is_ok_and(|status| status.contains("\nState:\tT"))
 }

@@ -128,6 +128,7 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
         let more = match output.drain(&signals, until) {
             Drained::Fine => None,
             Drained::Exceeded => Some(Cause::OutputLimit),
+            Drained::TimedOut if was_ended => None,
             Drained::TimedOut => Some(Cause::TimeLimit),
             Drained::Ended(signal) => Some(Cause::Killed { signal }),
         };

@@ -46,7 +46,11 @@ impl Terminal {
         if wants_it && terminal::foreground(self.fd).is_ok_and(|group| group == own_group()) {
             return self.go_on(command);
         }
-        let _ = terminal::set_foreground(self.fd, own_group());
+        // In the background, the terminal is somebody else's.
+        let theirs = pid_of(command);
+        if theirs.is_some() && terminal::foreground(self.fd).ok() == theirs {
+            let _ = terminal::set_foreground(self.fd, own_group());
+        }
         // The others of our process group first; our own SIGTSTP is blocked, so stop for real.
         let _ = process::kill(0, libc::SIGTSTP);
         let _ = process::kill(std::process::id() as i32, libc::SIGSTOP);
@@ -70,7 +74,7 @@ impl Terminal {
         // terminal to another job meanwhile, that job keeps it.
         let gone = terminal::foreground(self.fd)
             .is_ok_and(|group| group != own_group() && process::kill(-group, 0).is_err());
-        if gone || self.in_foreground {
+        if gone {
             let _ = terminal::set_foreground(self.fd, own_group());
         }
         if let (true, Some(modes)) = (restore_modes, &self.modes) {
