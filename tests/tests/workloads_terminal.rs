@@ -306,3 +306,73 @@ fn stopped(pid: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
     status.is_ok_and(|status| status.contains("\nState:\tT"))
 }
+
+#[test]
+fn a_confined_job_that_ends_in_the_background_leaves_the_terminal_to_the_shell() {
+    let command = "sh -c 'until [ -e go ]; do sleep 0.1; done'";
+    for user in USERS {
+        for confined in [false, true] {
+            let workspace = Workspace::new(user);
+            let terminal = Terminal::open(&workspace, OUTER);
+            let told = format!("as {user:?}, confined {confined}");
+            terminal.prompt("outer>", 1);
+            terminal.line(&match confined {
+                true => under_aegis(&workspace, command),
+                false => command.into(),
+            });
+            // Of the shell that waits, or of what it waits with.
+            terminal.foreground(&["sh", "sleep"]);
+            terminal.key("C-z");
+            terminal.prompt("outer>", 2);
+            terminal.line("bg; echo job $(jobs -p)");
+            let screen = terminal.prompt("outer>", 3);
+            let job = screen.lines().find_map(|line| line.strip_prefix("job "));
+            let job = job.expect("the job's number").trim().to_owned();
+            workspace.write("work/go", "");
+            terminal.wait("end of the job", |_| !running(&job));
+            terminal.line("echo the shell reads");
+            let screen = terminal.prompt("outer>", 4);
+            assert!(screen.contains("\nthe shell reads\n"), "{told}: {screen}");
+            assert!(screen.contains("Done"), "{told}: {screen}");
+        }
+    }
+}
+
+/// Whether a process is there and has not ended.
+fn running(pid: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+    status.is_ok_and(|status| !status.contains("\nState:\tZ"))
+}
+
+#[test]
+fn a_confined_job_that_is_killed_in_the_background_leaves_the_terminals_modes_alone() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let terminal = Terminal::open(&workspace, OUTER);
+        terminal.prompt("outer>", 1);
+        let command = "sh -c ': > started; exec sleep 1000'";
+        // It starts while the shell edits no line, and finds the modes that commands have.
+        terminal.line(&format!(
+            "{} & until [ -e started ]; do sleep 0.1; done",
+            under_aegis(&workspace, command)
+        ));
+        terminal.prompt("outer>", 2);
+        terminal.line("echo job $(jobs -p)");
+        let screen = terminal.prompt("outer>", 3);
+        let job = screen.lines().find_map(|line| line.strip_prefix("job "));
+        let job = job.expect("the job's number").trim().to_owned();
+        // Now it edits one, for which it has set the modes to its liking.
+        terminal.keys("echo begun");
+        terminal.wait("what was typed", |screen| screen.ends_with("echo begun"));
+        let pid = job.parse().expect("a number");
+        // SAFETY: no pointers; the process is the job, which cannot have ended.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+        terminal.wait("end of the job", |_| !running(&job));
+        terminal.line(" and ended");
+        let screen = terminal.prompt("outer>", 4);
+        assert!(
+            screen.contains("outer> echo begun and ended\nbegun and ended\n"),
+            "as {user:?}: {screen}"
+        );
+    }
+}

@@ -1,7 +1,7 @@
 //! Applying a plan to the kernel: the only code that changes a process. It computes nothing.
 //!
-//! [`start`] clones the sandbox's PID 1, which builds the new root ([`root`]), gives up every
-//! privilege, starts the command ([`command`]) and then only waits ([`init`]). What happened comes
+//! [`start`] clones the sandbox's PID 1, which builds the new root (`root`), gives up every
+//! privilege, starts the command (`command`) and then only waits (`init`). What happened comes
 //! back over a socket as [`Message`]s.
 
 mod command;

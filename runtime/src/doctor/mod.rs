@@ -1,9 +1,9 @@
 //! `aegis doctor`: whether this host lets `aegis-run` enforce everything for this user, and if not,
 //! why, and what mends it.
 //!
-//! Each layer is probed by using it, in a child of its own that ends with the probe ([`child`]);
+//! Each layer is probed by using it, in a child of its own that ends with the probe (`child`);
 //! a list of what the kernel was built or configured with is read only to tell *why* something
-//! failed ([`host`]), and that is a pure function ([`diagnose`]). Nothing is left behind, but that
+//! failed (`host`), and that is a pure function (`diagnose`). Nothing is left behind, but that
 //! on cgroup v2 controllers stay enabled for children of the group that runs are made in, as after
 //! any run.
 

@@ -17,8 +17,8 @@
 //!                               +---- evaluate == interpret (the law that the tests check)
 //! ```
 //!
-//! All but [`install()`] is pure. What each base set holds, and why, is in [`sets`]; what is narrowed
-//! by argument, and why, in [`guards`].
+//! All but [`install()`] is pure. What each base set holds, and why, is in `sets`; what is narrowed
+//! by argument, and why, in `guards`.
 //!
 //! There is no cache of compiled programs. Making and compiling the `default` filter takes 10
 //! microseconds, 30 in a process that has just started; looking up a program by the hash of its filter
