@@ -71,11 +71,15 @@ impl Terminal {
     /// the terminal's modes are what they were.
     pub fn take_back(&mut self, restore_modes: bool) {
         // SIGTTOU is blocked, so this works from the background too. If the shell has given the
-        // terminal to another job meanwhile, that job keeps it.
-        let gone = terminal::foreground(self.fd)
-            .is_ok_and(|group| group != own_group() && process::kill(-group, 0).is_err());
+        // terminal to another job meanwhile, or kept it, that job keeps it, and its modes.
+        let Ok(group) = terminal::foreground(self.fd) else {
+            return;
+        };
+        let gone = group != own_group() && process::kill(-group, 0).is_err();
         if gone {
             let _ = terminal::set_foreground(self.fd, own_group());
+        } else if group != own_group() {
+            return;
         }
         if let (true, Some(modes)) = (restore_modes, &self.modes) {
             let _ = modes.restore(self.fd);
