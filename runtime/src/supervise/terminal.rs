@@ -75,7 +75,9 @@ impl Terminal {
         let Ok(group) = terminal::foreground(self.fd) else {
             return;
         };
-        let gone = group != own_group() && process::kill(-group, 0).is_err();
+        let gone = group != own_group()
+            && process::kill(-group, 0)
+                .is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH));
         if gone {
             let _ = terminal::set_foreground(self.fd, own_group());
         } else if group != own_group() {
