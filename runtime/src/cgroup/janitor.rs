@@ -61,6 +61,9 @@ impl Janitor {
                 Box::into_raw(job).cast(),
             )
         }?;
+        // Who kills the supervisor's whole process group shall not kill this one with it. From
+        // here, so that it holds before the first directory is made.
+        process::set_group(pid)?;
         Ok(Self {
             pid,
             alive: Some(ours),
@@ -83,8 +86,6 @@ extern "C" fn entry(job: *mut libc::c_void) -> libc::c_int {
     // SAFETY: [`Janitor::start`] passes a `Job` that is never freed.
     let job = unsafe { &*job.cast::<Job>() };
     process::block_all_signals();
-    // Who kills the supervisor's whole process group shall not kill this one with it.
-    let _ = process::new_session();
     // Our own copies of what the supervisor has open: they would keep pipes from ending.
     descriptors::close_all_but(job.alive);
     // SAFETY: the descriptor is open, in a table that nobody else shares.

@@ -276,6 +276,13 @@ pub fn new_session() -> io::Result<()> {
     Ok(())
 }
 
+/// Puts a child, which has not executed anything yet, into a process group of its own.
+pub fn set_group(pid: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::setpgid(pid, pid) }.into())?;
+    Ok(())
+}
+
 /// A process group of its own for the calling process; its number, in its own pid namespace.
 pub fn new_group() -> io::Result<i32> {
     // SAFETY: no pointers.
