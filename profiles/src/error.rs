@@ -41,7 +41,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// A mistake that belongs to a whole file.
-    pub(crate) fn of_file(file: &str, message: impl Into<String>) -> Self {
+    pub fn of_file(file: &str, message: impl Into<String>) -> Self {
         Self {
             origin: Origin {
                 file: file.into(),
@@ -58,7 +58,7 @@ impl Diagnostic {
     }
 
     /// Adds the fix.
-    pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -187,18 +187,44 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
+/// What kind of file a text is, for messages that have to say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileKind {
+    /// As in "a profile".
+    pub name: &'static str,
+    /// What it begins with.
+    pub first_line: &'static str,
+}
+
+impl FileKind {
+    /// A profile.
+    pub const PROFILE: Self = Self {
+        name: "profile",
+        first_line: "aegis: 1",
+    };
+}
+
 /// Collects the mistakes of one text.
-pub(crate) struct Reporter<'t> {
-    pub(crate) file: Arc<str>,
+pub struct Reporter<'t> {
+    /// The file as the user named it.
+    pub file: Arc<str>,
+    kind: FileKind,
     text: &'t str,
     diagnostics: Vec<Diagnostic>,
     omitted: usize,
 }
 
 impl<'t> Reporter<'t> {
-    pub(crate) fn new(file: Arc<str>, text: &'t str) -> Self {
+    /// For a profile.
+    pub fn new(file: Arc<str>, text: &'t str) -> Self {
+        Self::for_kind(FileKind::PROFILE, file, text)
+    }
+
+    /// For any kind of file.
+    pub fn for_kind(kind: FileKind, file: Arc<str>, text: &'t str) -> Self {
         Self {
             file,
+            kind,
             text,
             diagnostics: Vec::new(),
             omitted: 0,
@@ -206,7 +232,7 @@ impl<'t> Reporter<'t> {
     }
 
     /// Where `span` is, as an item of the profile remembers it.
-    pub(crate) fn origin(&self, span: Span) -> Origin {
+    pub fn origin(&self, span: Span) -> Origin {
         Origin {
             file: self.file.clone(),
             line: span.line,
@@ -215,7 +241,7 @@ impl<'t> Reporter<'t> {
     }
 
     /// Records a mistake; the caller adds the expectation and the fix.
-    pub(crate) fn report(&mut self, span: Span, message: impl Into<String>) -> Note<'_> {
+    pub fn report(&mut self, span: Span, message: impl Into<String>) -> Note<'_> {
         if self.diagnostics.len() >= MAX_DIAGNOSTICS {
             self.omitted += 1;
             return Note(None);
@@ -235,23 +261,29 @@ impl<'t> Reporter<'t> {
     }
 
     /// A mistake of the text as a whole.
-    pub(crate) fn report_file(&mut self, message: impl Into<String>) -> Note<'_> {
+    pub fn report_file(&mut self, message: impl Into<String>) -> Note<'_> {
         self.diagnostics
             .push(Diagnostic::of_file(&self.file, message));
         Note(self.diagnostics.last_mut())
     }
 
-    pub(crate) fn is_clean(&self) -> bool {
+    /// What kind of file it is.
+    pub fn kind(&self) -> FileKind {
+        self.kind
+    }
+
+    /// Whether nothing has been reported.
+    pub fn is_clean(&self) -> bool {
         self.diagnostics.is_empty()
     }
 
     /// The result of it all: `value` when nothing was reported.
-    pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, Error> {
+    pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Error> {
         match value {
             Some(value) if self.diagnostics.is_empty() => Ok(value),
             _ => {
                 if self.diagnostics.is_empty() {
-                    self.report_file("this profile cannot be read");
+                    self.report_file(format!("this {} cannot be read", self.kind.name));
                 }
                 self.diagnostics
                     .sort_by_key(|d| (d.origin.line, d.origin.column));
@@ -291,11 +323,11 @@ impl<'t> Reporter<'t> {
 }
 
 /// The mistake just reported, to add to.
-pub(crate) struct Note<'d>(Option<&'d mut Diagnostic>);
+pub struct Note<'d>(Option<&'d mut Diagnostic>);
 
 impl Note<'_> {
     /// What was expected here.
-    pub(crate) fn expected(self, text: impl Into<String>) -> Self {
+    pub fn expected(self, text: impl Into<String>) -> Self {
         if let Note(Some(diagnostic)) = self {
             diagnostic.expected = Some(text.into());
             return Note(Some(diagnostic));
@@ -304,7 +336,7 @@ impl Note<'_> {
     }
 
     /// The fix.
-    pub(crate) fn help(self, text: impl Into<String>) -> Self {
+    pub fn help(self, text: impl Into<String>) -> Self {
         if let Note(Some(diagnostic)) = self {
             diagnostic.help = Some(text.into());
             return Note(Some(diagnostic));
@@ -313,7 +345,7 @@ impl Note<'_> {
     }
 
     /// The fix, when there is one.
-    pub(crate) fn maybe_help(self, text: Option<String>) -> Self {
+    pub fn maybe_help(self, text: Option<String>) -> Self {
         match text {
             Some(text) => self.help(text),
             None => self,
@@ -323,7 +355,7 @@ impl Note<'_> {
 
 /// Whether a character may not stand in a profile, and would mislead the reader of a message:
 /// controls, and those that reorder, join or hide the text around them (Unicode TR 36, CVE-2021-42574).
-pub(crate) fn is_deceptive(c: char) -> bool {
+pub fn is_deceptive(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\t'))
         || matches!(c,
             '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
@@ -343,14 +375,14 @@ fn escape_char(c: char, out: &mut String) {
 }
 
 /// Text from outside, made safe to print.
-pub(crate) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     text.chars().for_each(|c| escape_char(c, &mut out));
     out
 }
 
 /// Text from outside, to be quoted in a message: safe to print, and short.
-pub(crate) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     const MAX: usize = 80;
     let mut out = escape(&text.chars().take(MAX).collect::<String>());
     if text.chars().nth(MAX).is_some() {
@@ -360,10 +392,7 @@ pub(crate) fn quote(text: &str) -> String {
 }
 
 /// The candidate that `text` was most likely meant to be.
-pub(crate) fn nearest<'c>(
-    text: &str,
-    candidates: impl IntoIterator<Item = &'c str>,
-) -> Option<&'c str> {
+pub fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     // Longer words than these are no slip of the finger, and comparing them takes long.
     if text.len() > 64 {
         return None;

@@ -24,6 +24,7 @@ pub mod schema;
 mod shape;
 mod show;
 mod source;
+pub mod syntax;
 mod yaml;
 
 pub use diff::{Diff, Item, diff};

@@ -10,8 +10,9 @@ mod sections;
 mod tree;
 mod units;
 
+pub use net::host;
 pub(crate) use tree::{Overlay, overlay};
-pub(crate) use units::{show_cpu, show_rate, show_size, show_time};
+pub use units::{Wrong, cpu, rate, show_cpu, show_rate, show_size, show_time, size, time};
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 use crate::error::{Reporter, is_deceptive, quote};
 
 /// The largest file that is read.
-pub(crate) const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 1 << 20;
 
 /// How deep lists and maps may be nested.
 const MAX_DEPTH: usize = 16;
@@ -22,37 +22,46 @@ const MAX_KEYS: usize = 1024;
 
 /// A place in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
+pub struct Span {
     /// 1-based.
-    pub(crate) line: u32,
+    pub line: u32,
     /// 1-based, in characters.
-    pub(crate) column: u32,
+    pub column: u32,
     /// In characters, on this line.
-    pub(crate) len: u32,
+    pub len: u32,
 }
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub(crate) value: Value,
-    pub(crate) span: Span,
+pub struct Node {
+    /// The value.
+    pub value: Value,
+    /// Its place.
+    pub span: Span,
 }
 
 /// A key of a map and where it stands.
 #[derive(Clone, Debug)]
-pub(crate) struct Key {
-    pub(crate) text: String,
-    pub(crate) span: Span,
+pub struct Key {
+    /// The key, without quotes.
+    pub text: String,
+    /// Its place.
+    pub span: Span,
 }
 
+/// What a node is.
 #[derive(Clone, Debug)]
-pub(crate) enum Value {
-    /// Text as written; `plain` when it had no quotes, so that YAML would give it a type.
+pub enum Value {
+    /// A scalar.
     Scalar {
+        /// Its text, as written.
         text: String,
+        /// It had no quotes, so that YAML would give it a type.
         plain: bool,
     },
+    /// A list.
     List(Vec<Node>),
+    /// A map, in the order of the file, without duplicates.
     Map(Vec<(Key, Node)>),
     /// Something refused already: no second error is to be made of it.
     Refused,
@@ -60,17 +69,22 @@ pub(crate) enum Value {
 
 /// What YAML 1.2's core schema makes of a scalar without quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// Nothing, `~`, `null`.
     Null,
+    /// `true`, `false`.
     Bool,
+    /// A whole number: decimal, `0x`, `0o`.
     Int,
+    /// Any other number.
     Float,
+    /// All else.
     Text,
 }
 
 impl Node {
     /// What a reader would call it, for "expected this, found that".
-    pub(crate) fn describe(&self) -> &'static str {
+    pub fn describe(&self) -> &'static str {
         match &self.value {
             Value::List(_) => "a list",
             Value::Map(_) => "a map",
@@ -87,7 +101,7 @@ impl Node {
 }
 
 /// The type that YAML 1.2 gives to a scalar without quotes.
-pub(crate) fn kind_of(text: &str) -> Kind {
+pub fn kind_of(text: &str) -> Kind {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,
         "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => return Kind::Bool,
@@ -130,10 +144,11 @@ pub(crate) fn kind_of(text: &str) -> Kind {
 }
 
 /// Decodes a file's bytes; refuses what is too large, empty or not text.
-pub(crate) fn decode<'b>(bytes: &'b [u8], out: &mut Reporter<'_>) -> Option<&'b str> {
+pub fn decode<'b>(bytes: &'b [u8], out: &mut Reporter<'_>) -> Option<&'b str> {
     if bytes.len() > MAX_BYTES {
+        let kind = out.kind();
         out.report_file("larger than 1 MiB")
-            .help("a profile is a page or two of text");
+            .help(format!("a {} is a page or two of text", kind.name));
         return None;
     }
     match std::str::from_utf8(bytes) {
@@ -151,10 +166,11 @@ pub(crate) fn decode<'b>(bytes: &'b [u8], out: &mut Reporter<'_>) -> Option<&'b 
 }
 
 /// Parses `text`. What is wrong is reported; `None` when nothing of it can be used.
-pub(crate) fn parse(text: &str, out: &mut Reporter<'_>) -> Option<Node> {
+pub fn parse(text: &str, out: &mut Reporter<'_>) -> Option<Node> {
     if text.len() > MAX_BYTES {
+        let kind = out.kind();
         out.report_file("larger than 1 MiB")
-            .help("a profile is a page or two of text");
+            .help(format!("a {} is a page or two of text", kind.name));
         return None;
     }
     // A byte order mark is what some editors begin a file with; it means nothing in UTF-8.
@@ -196,7 +212,7 @@ fn check_characters(text: &str, out: &mut Reporter<'_>) {
                     },
                     format!("{what} character (U+{:04X}) is not allowed", u32::from(c)),
                 )
-                .help("remove it: what a profile grants must be what a reader sees");
+                .help("remove it: what a file grants must be what a reader sees");
             }
         }
     }
@@ -268,9 +284,13 @@ impl Builder<'_, '_> {
                 Event::DocumentStart(_) => {
                     documents += 1;
                     if documents > 1 {
+                        let kind = self.out.kind();
                         self.out
                             .report(span, "a second YAML document in one file")
-                            .help("a file holds one profile: remove the `---` and what follows it");
+                            .help(format!(
+                                "a file holds one {}: remove the `---` and what follows it",
+                                kind.name
+                            ));
                         return None;
                     }
                 }
@@ -292,8 +312,13 @@ impl Builder<'_, '_> {
                     let refused = self.refuse_extras(span, anchor, tag.is_some());
                     if let Some(c) = text.chars().find(|c| is_deceptive(*c)) {
                         self.out
-                            .report(span, format!("the character U+{:04X} is not allowed", u32::from(c)))
-                            .help("remove the escape: what a profile grants must be what a reader sees");
+                            .report(
+                                span,
+                                format!("the character U+{:04X} is not allowed", u32::from(c)),
+                            )
+                            .help(
+                                "remove the escape: what a file grants must be what a reader sees",
+                            );
                         self.value(Node {
                             value: Value::Refused,
                             span,
@@ -336,9 +361,11 @@ impl Builder<'_, '_> {
             }
         }
         if self.root.is_none() {
-            self.out
-                .report_file("the file is empty")
-                .help("a profile begins with the line `aegis: 1`");
+            let kind = self.out.kind();
+            self.out.report_file("the file is empty").help(format!(
+                "a {} begins with the line `{}`",
+                kind.name, kind.first_line
+            ));
         }
         self.root
     }
@@ -404,7 +431,7 @@ fn accept_key(node: Node, entries: &[(Key, Node)], out: &mut Reporter<'_>) -> Op
     };
     if plain && text == "<<" {
         out.report(node.span, "YAML merge keys (`<<`) are not allowed")
-            .help("use `extends:` to build on another profile");
+            .help("write the keys out");
         return None;
     }
     if plain && kind_of(&text) != Kind::Text {

@@ -25,7 +25,7 @@ fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wr
 }
 
 /// A destination of `net.outbound`.
-pub(crate) fn destination(text: &str) -> Result<Destination, Wrong> {
+pub fn destination(text: &str) -> Result<Destination, Wrong> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return match text {
             "none" | "host" => wrong(
@@ -79,7 +79,7 @@ pub(crate) fn destination(text: &str) -> Result<Destination, Wrong> {
 }
 
 /// A TCP or UDP port.
-pub(crate) fn port(text: &str) -> Result<u16, Wrong> {
+pub fn port(text: &str) -> Result<u16, Wrong> {
     let plain = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse::<u16>() {
         Ok(port) if plain => Ok(port),
@@ -91,7 +91,7 @@ pub(crate) fn port(text: &str) -> Result<u16, Wrong> {
 }
 
 /// A host name or address in its one spelling; a leading `*.` where `wildcard` says so.
-pub(crate) fn host(text: &str, wildcard: bool) -> Result<String, Wrong> {
+pub fn host(text: &str, wildcard: bool) -> Result<String, Wrong> {
     if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
         return match inner.parse::<Ipv6Addr>() {
             Ok(address) if address.to_string() == inner => Ok(inner.to_owned()),

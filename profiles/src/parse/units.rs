@@ -5,13 +5,15 @@
 
 /// What is wrong with a quantity, and what to write.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Wrong {
-    pub(crate) message: String,
-    pub(crate) help: Option<String>,
+pub struct Wrong {
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
 }
 
 /// What reads a quantity.
-pub(crate) type Quantity = fn(&str) -> Result<u64, Wrong>;
+pub type Quantity = fn(&str) -> Result<u64, Wrong>;
 
 fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
     Err(Wrong {
@@ -46,7 +48,7 @@ const SIZES: [(&str, u64); 9] = [
 const MAX: u64 = i64::MAX as u64;
 
 /// A wall time, in milliseconds.
-pub(crate) fn time(text: &str) -> Result<u64, Wrong> {
+pub fn time(text: &str) -> Result<u64, Wrong> {
     let (number, unit) = split(text);
     let fix = "write a whole number and one of ms, s, m, h, d, such as `30s` or `5m`";
     if unit.is_empty() && !number.is_empty() {
@@ -59,7 +61,7 @@ pub(crate) fn time(text: &str) -> Result<u64, Wrong> {
 }
 
 /// A size, in bytes.
-pub(crate) fn size(text: &str) -> Result<u64, Wrong> {
+pub fn size(text: &str) -> Result<u64, Wrong> {
     let (number, unit) = split(text);
     let fix = "write a whole number and one of B, K, M, G, T, such as `512M`";
     if unit.is_empty() && !number.is_empty() {
@@ -78,7 +80,7 @@ pub(crate) fn size(text: &str) -> Result<u64, Wrong> {
 }
 
 /// A rate, in bytes per second.
-pub(crate) fn rate(text: &str) -> Result<u64, Wrong> {
+pub fn rate(text: &str) -> Result<u64, Wrong> {
     match text.strip_suffix("/s") {
         Some(size_text) => size(size_text).map_err(|e| Wrong {
             message: e.message.replace("size", "rate"),
@@ -101,7 +103,7 @@ pub(crate) fn rate(text: &str) -> Result<u64, Wrong> {
 }
 
 /// Processor time, in thousandths of one processor: the text of a plain number.
-pub(crate) fn cpu(text: &str) -> Result<u64, Wrong> {
+pub fn cpu(text: &str) -> Result<u64, Wrong> {
     let fix = "write a number of processors from 0.01 to 10000, such as `1.5`";
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
     let decimal = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
@@ -128,7 +130,7 @@ pub(crate) fn cpu(text: &str) -> Result<u64, Wrong> {
 }
 
 /// A plain positive whole number, at most `max`.
-pub(crate) fn count(text: &str, max: u64) -> Result<u64, Wrong> {
+pub fn count(text: &str, max: u64) -> Result<u64, Wrong> {
     let fix = format!("write a whole number from 1 to {max}, without a unit");
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return wrong("this is not a whole number", fix);
@@ -144,22 +146,22 @@ pub(crate) fn count(text: &str, max: u64) -> Result<u64, Wrong> {
 }
 
 /// A time as [`time`] reads it, in the largest unit that divides it.
-pub(crate) fn show_time(ms: u64) -> String {
+pub fn show_time(ms: u64) -> String {
     shown(ms, TIMES.iter().rev())
 }
 
 /// A size as [`size`] reads it, in the largest unit that divides it.
-pub(crate) fn show_size(bytes: u64) -> String {
+pub fn show_size(bytes: u64) -> String {
     shown(bytes, SIZES[..5].iter().rev())
 }
 
 /// A rate as [`rate`] reads it.
-pub(crate) fn show_rate(bytes: u64) -> String {
+pub fn show_rate(bytes: u64) -> String {
     format!("{}/s", show_size(bytes))
 }
 
 /// Thousandths of a processor as [`cpu`] reads them.
-pub(crate) fn show_cpu(thousandths: u64) -> String {
+pub fn show_cpu(thousandths: u64) -> String {
     let (whole, part) = (thousandths / 1000, thousandths % 1000);
     if part == 0 {
         return whole.to_string();

@@ -1,0 +1,39 @@
+//! What a policy says.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hash::Hash;
+use crate::model::Verdict;
+
+/// An answer, with all that it takes to check it: the same policy and the same input give the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// [`crate::Request::hash`].
+    pub input: Hash,
+    /// Of a `tool.exec`: what was said of each of its grants, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Opinion>,
+    /// [`crate::Policy::hash`].
+    pub policy: Hash,
+    /// In words.
+    pub reason: Arc<str>,
+    /// The rules that spoke, in the order of their names; none where no rule did.
+    pub rules: Vec<Arc<str>>,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+/// A verdict and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opinion {
+    /// In words.
+    pub reason: Arc<str>,
+    /// The rules that spoke, in the order of their names.
+    pub rules: Vec<Arc<str>>,
+    /// The verdict.
+    pub verdict: Verdict,
+}

@@ -1,0 +1,29 @@
+//! What an operator permits, whatever a profile asks for; and the evidence of it.
+//!
+//! A **policy** is rules of three contracts (capabilities, network egress, secrets boundary) and ceilings
+//! ([`model`]). A **request** ([`request`]) says what is asked for, by whom, and every fact that matters.
+//! [`decide`](decide()) gives a **decision** for any request: a verdict, the rules that spoke, why, and the
+//! hashes of policy and request. It is pure; what is recorded with a decision is enough to make it again.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+#![deny(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::float_arithmetic
+)]
+
+pub mod decide;
+pub mod decision;
+pub mod event;
+pub mod hash;
+pub mod model;
+pub mod path;
+pub mod request;
+
+pub use decide::{Policy, decide};
+pub use decision::{Decision, Opinion};
+pub use hash::Hash;
+pub use model::{Document, Verdict};
+pub use path::HostPath;
+pub use request::{Context, Request, What};
