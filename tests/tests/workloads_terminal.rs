@@ -1,6 +1,8 @@
 //! An interactive shell in a real terminal: job control, the window's size, and who has the terminal
 //! afterwards.
 
+use std::fmt::Debug;
+
 use aegis_tests::terminal::Terminal;
 use aegis_tests::{USERS, Workspace, program, repository};
 
@@ -42,18 +44,53 @@ fn transcript(screen: &str) -> String {
         .join("\n")
 }
 
-fn in_both(session: impl Fn(&Terminal<'_>)) {
+/// A terminal with the outer shell at its first prompt.
+struct Session<'a> {
+    workspace: &'a Workspace,
+    terminal: Terminal<'a>,
+    confined: bool,
+    /// For messages.
+    told: String,
+}
+
+impl Session<'_> {
+    /// What a person types to get a command, bare or confined as the session is.
+    fn typed(&self, command: &str) -> String {
+        match self.confined {
+            true => under_aegis(self.workspace, command),
+            false => command.into(),
+        }
+    }
+}
+
+/// Has a session with commands that are bare, and one with confined ones, as either user, each in
+/// a workspace of its own. What the two come to is to be the same.
+fn bare_and_confined<T: PartialEq + Debug>(session: impl Fn(&Session<'_>) -> T) {
     for user in USERS {
         let [bare, confined] = [false, true].map(|confined| {
             let workspace = Workspace::new(user);
             let terminal = Terminal::open(&workspace, OUTER);
             terminal.prompt("outer>", 1);
-            terminal.line(&inner_shell(&workspace, confined));
-            session(&terminal);
-            transcript(&terminal.screen())
+            session(&Session {
+                workspace: &workspace,
+                terminal,
+                confined,
+                told: format!("as {user:?}, confined {confined}"),
+            })
         });
         assert_eq!(bare, confined, "bare and confined, as {user:?}");
     }
+}
+
+/// As [`bare_and_confined`], with an inner shell, whose screens are to be the same.
+fn in_both(session: impl Fn(&Terminal<'_>)) {
+    bare_and_confined(|outer| {
+        outer
+            .terminal
+            .line(&inner_shell(outer.workspace, outer.confined));
+        session(&outer.terminal);
+        transcript(&outer.terminal.screen())
+    });
 }
 
 #[test]
@@ -199,106 +236,86 @@ fn ctrl_c_ends_a_confined_command_and_the_terminal_is_the_shells_again() {
 fn a_confined_job_in_the_background_leaves_the_terminal_alone() {
     // It waits, while in the background, and reads from the terminal once it has got it.
     let command = "sh -c ': > started; until [ -e go ]; do sleep 0.1; done; read line; echo got $line; exec sleep 1000'";
-    for user in USERS {
-        for confined in [false, true] {
-            let workspace = Workspace::new(user);
-            let terminal = Terminal::open(&workspace, OUTER);
-            let told = format!("as {user:?}, confined {confined}");
-            terminal.prompt("outer>", 1);
-            let command = match confined {
-                true => under_aegis(&workspace, command),
-                false => command.into(),
-            };
-            terminal.line(&format!("{command} &"));
-            terminal.prompt("outer>", 2);
-            terminal.line("echo the shell reads");
-            let screen = terminal.prompt("outer>", 3);
-            assert!(screen.contains("\nthe shell reads\n"), "{told}: {screen}");
-            terminal.wait("start of the command", |_| {
-                workspace.work().join("started").exists()
-            });
-            terminal.line("fg");
-            // Started in the background, so `aegis-run` may have it in its place.
-            terminal.foreground(if confined { &["./run", "sh"] } else { &["sh"] });
-            workspace.write("work/go", "");
-            terminal.line("a line");
-            terminal.wait("what was read", |screen| screen.ends_with("\ngot a line"));
-            terminal.foreground(&["sleep"]);
-            terminal.key("C-c");
-            terminal.prompt("outer>", 4);
-            terminal.line("echo status $?");
-            let screen = terminal.prompt("outer>", 5);
-            assert!(screen.contains("\nstatus 130\n"), "{told}: {screen}");
-        }
-    }
+    bare_and_confined(|session| {
+        let Session {
+            workspace,
+            terminal,
+            confined,
+            told,
+            ..
+        } = session;
+        let command = session.typed(command);
+        terminal.line(&format!("{command} &"));
+        terminal.prompt("outer>", 2);
+        terminal.line("echo the shell reads");
+        let screen = terminal.prompt("outer>", 3);
+        assert!(screen.contains("\nthe shell reads\n"), "{told}: {screen}");
+        terminal.wait("start of the command", |_| {
+            workspace.work().join("started").exists()
+        });
+        terminal.line("fg");
+        // Started in the background, so `aegis-run` may have it in its place.
+        terminal.foreground(if *confined { &["./run", "sh"] } else { &["sh"] });
+        workspace.write("work/go", "");
+        terminal.line("a line");
+        terminal.wait("what was read", |screen| screen.ends_with("\ngot a line"));
+        terminal.foreground(&["sleep"]);
+        terminal.key("C-c");
+        terminal.prompt("outer>", 4);
+        terminal.line("echo status $?");
+        let screen = terminal.prompt("outer>", 5);
+        assert!(screen.contains("\nstatus 130\n"), "{told}: {screen}");
+    });
 }
 
 #[test]
 fn ctrl_c_ends_a_loop_of_confined_commands() {
     // A shell goes on after a command that handled the signal, and stops when the signal ended it:
     // that must not get lost on the way.
-    for user in USERS {
-        for confined in [false, true] {
-            let workspace = Workspace::new(user);
-            let terminal = Terminal::open(&workspace, OUTER);
-            terminal.prompt("outer>", 1);
-            let command = "sh -c \"echo turn $n; exec sleep 1000\"";
-            let command = match confined {
-                true => under_aegis(&workspace, command),
-                false => command.into(),
-            };
-            terminal.line(&format!("for n in 1 2; do {command}; done"));
-            terminal.wait("the loop", |screen| screen.ends_with("\nturn 1"));
-            terminal.key("C-c");
-            let screen = terminal.wait("end of the loop or its next turn", |screen| {
-                screen.ends_with("outer>") || screen.contains("turn 2")
-            });
-            assert!(
-                !screen.contains("turn 2"),
-                "as {user:?}, confined {confined}: {screen}"
-            );
-        }
-    }
+    bare_and_confined(|session| {
+        let Session { terminal, told, .. } = session;
+        let command = "sh -c \"echo turn $n; exec sleep 1000\"";
+        let command = session.typed(command);
+        terminal.line(&format!("for n in 1 2; do {command}; done"));
+        terminal.wait("the loop", |screen| screen.ends_with("\nturn 1"));
+        terminal.key("C-c");
+        let screen = terminal.wait("end of the loop or its next turn", |screen| {
+            screen.ends_with("outer>") || screen.contains("turn 2")
+        });
+        assert!(!screen.contains("turn 2"), "{told}: {screen}");
+    });
 }
 
 #[test]
 fn a_confined_job_that_reads_in_the_background_is_stopped_until_it_may() {
-    for user in USERS {
-        for confined in [false, true] {
-            let workspace = Workspace::new(user);
-            let terminal = Terminal::open(&workspace, OUTER);
-            let told = format!("as {user:?}, confined {confined}");
-            terminal.prompt("outer>", 1);
-            let command = match confined {
-                true => under_aegis(&workspace, "cat"),
-                false => "cat".into(),
-            };
-            terminal.line(&format!("{command} &"));
-            let screen = terminal.prompt("outer>", 2);
-            let job = screen.lines().find_map(|line| line.strip_prefix("[1] "));
-            let job = job
-                .expect("the shell tells the job's number")
-                .trim()
-                .to_owned();
-            terminal.wait("stop of the job", |_| stopped(&job));
-            // The shell still has the terminal.
-            terminal.line("echo the shell reads");
-            let screen = terminal.prompt("outer>", 3);
-            assert!(screen.contains("\nthe shell reads\n"), "{told}: {screen}");
-            assert!(screen.contains("Stopped"), "{told}: {screen}");
-            terminal.line("fg");
-            terminal.foreground(&["cat"]);
-            terminal.line("a line");
-            terminal.wait("the line again", |screen| {
-                screen.ends_with("\na line\na line")
-            });
-            terminal.key("C-d");
-            terminal.prompt("outer>", 4);
-            terminal.line("echo status $?");
-            let screen = terminal.prompt("outer>", 5);
-            assert!(screen.contains("\nstatus 0\n"), "{told}: {screen}");
-        }
-    }
+    bare_and_confined(|session| {
+        let Session { terminal, told, .. } = session;
+        let command = session.typed("cat");
+        terminal.line(&format!("{command} &"));
+        let screen = terminal.prompt("outer>", 2);
+        let job = screen.lines().find_map(|line| line.strip_prefix("[1] "));
+        let job = job
+            .expect("the shell tells the job's number")
+            .trim()
+            .to_owned();
+        terminal.wait("stop of the job", |_| stopped(&job));
+        // The shell still has the terminal.
+        terminal.line("echo the shell reads");
+        let screen = terminal.prompt("outer>", 3);
+        assert!(screen.contains("\nthe shell reads\n"), "{told}: {screen}");
+        assert!(screen.contains("Stopped"), "{told}: {screen}");
+        terminal.line("fg");
+        terminal.foreground(&["cat"]);
+        terminal.line("a line");
+        terminal.wait("the line again", |screen| {
+            screen.ends_with("\na line\na line")
+        });
+        terminal.key("C-d");
+        terminal.prompt("outer>", 4);
+        terminal.line("echo status $?");
+        let screen = terminal.prompt("outer>", 5);
+        assert!(screen.contains("\nstatus 0\n"), "{told}: {screen}");
+    });
 }
 
 /// Whether a process is stopped.
@@ -310,32 +327,29 @@ fn stopped(pid: &str) -> bool {
 #[test]
 fn a_confined_job_that_ends_in_the_background_leaves_the_terminal_to_the_shell() {
     let command = "sh -c 'until [ -e go ]; do sleep 0.1; done'";
-    for user in USERS {
-        for confined in [false, true] {
-            let workspace = Workspace::new(user);
-            let terminal = Terminal::open(&workspace, OUTER);
-            let told = format!("as {user:?}, confined {confined}");
-            terminal.prompt("outer>", 1);
-            terminal.line(&match confined {
-                true => under_aegis(&workspace, command),
-                false => command.into(),
-            });
-            // Of the shell that waits, or of what it waits with.
-            terminal.foreground(&["sh", "sleep"]);
-            terminal.key("C-z");
-            terminal.prompt("outer>", 2);
-            terminal.line("bg; echo job $(jobs -p)");
-            let screen = terminal.prompt("outer>", 3);
-            let job = screen.lines().find_map(|line| line.strip_prefix("job "));
-            let job = job.expect("the job's number").trim().to_owned();
-            workspace.write("work/go", "");
-            terminal.wait("end of the job", |_| !running(&job));
-            terminal.line("echo the shell reads");
-            let screen = terminal.prompt("outer>", 4);
-            assert!(screen.contains("\nthe shell reads\n"), "{told}: {screen}");
-            assert!(screen.contains("Done"), "{told}: {screen}");
-        }
-    }
+    bare_and_confined(|session| {
+        let Session {
+            workspace,
+            terminal,
+            told,
+            ..
+        } = session;
+        terminal.line(&session.typed(command));
+        // Of the shell that waits, or of what it waits with.
+        terminal.foreground(&["sh", "sleep"]);
+        terminal.key("C-z");
+        terminal.prompt("outer>", 2);
+        terminal.line("bg; echo job $(jobs -p)");
+        let screen = terminal.prompt("outer>", 3);
+        let job = screen.lines().find_map(|line| line.strip_prefix("job "));
+        let job = job.expect("the job's number").trim().to_owned();
+        workspace.write("work/go", "");
+        terminal.wait("end of the job", |_| !running(&job));
+        terminal.line("echo the shell reads");
+        let screen = terminal.prompt("outer>", 4);
+        assert!(screen.contains("\nthe shell reads\n"), "{told}: {screen}");
+        assert!(screen.contains("Done"), "{told}: {screen}");
+    });
 }
 
 /// Whether a process is there and has not ended.

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Hierarchy, Usage, keyed, number, pids_with_init, write};
 use crate::facts::cgroups::Layout;
+use crate::kernel::process;
 use crate::plan::GroupLimits;
 
 /// The length of a scheduling period, in microseconds: the kernel's default.
@@ -124,10 +125,25 @@ impl V1 {
     }
 }
 
+/// A new cpu group has no real-time bandwidth (`Documentation/scheduler/sched-rt-group.rst`), and
+/// without any the kernel lets no real-time task in: said here, where it would say `EINVAL` alone.
+fn refuse_real_time(dir: &Path) -> io::Result<()> {
+    // The file is there only in kernels with CONFIG_RT_GROUP_SCHED, and nothing is refused by others.
+    if number(dir, "cpu.rt_runtime_us") == Some(0) && process::children_are_real_time() {
+        return Err(io::Error::other(
+            "the kernel refuses real-time tasks in a group without real-time bandwidth: start aegis-run without real-time priority, or drop limits.cpu",
+        ));
+    }
+    Ok(())
+}
+
 impl Hierarchy for V1 {
     fn create(&self, limits: &GroupLimits) -> io::Result<()> {
         for (controller, dir) in &self.dirs {
             std::fs::create_dir(dir)?;
+            if *controller == "cpu" {
+                refuse_real_time(dir)?;
+            }
             for (file, value) in settings(controller, limits) {
                 // Swap is accounted only where the kernel was started with it.
                 if file == "memory.memsw.limit_in_bytes" && !dir.join(file).exists() {

@@ -208,65 +208,47 @@ pub fn not_dumpable() -> io::Result<()> {
     super::capabilities::prctl(libc::PR_SET_DUMPABLE, 0)
 }
 
-/// `prlimit(2)` on this process: soft and hard limit alike.
+/// `prlimit(2)` on this process: sets a limit, if there is a new one; the one before.
+fn limit(resource: u32, new: Option<libc::rlimit64>) -> io::Result<libc::rlimit64> {
+    let mut before = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    let new = new.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the new limit, if there is one, and the place for the old one outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, new, &mut before) })?;
+    Ok(before)
+}
+
+/// Sets the soft and the hard limit of this process alike.
 pub fn set_limit(resource: u32, value: u64) -> io::Result<()> {
-    let limit = libc::rlimit64 {
+    let both = libc::rlimit64 {
         rlim_cur: value,
         rlim_max: value,
     };
-    // SAFETY: the new limit outlives the call; no old one is asked for.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_prlimit64,
-            0,
-            resource,
-            &limit,
-            std::ptr::null::<u8>(),
-        )
-    })?;
-    Ok(())
+    limit(resource, Some(both)).map(drop)
 }
 
 /// The soft and the hard limit of this process.
 pub fn limits(resource: u32) -> (u64, u64) {
-    let mut limit = libc::rlimit64 {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the limit outlives the call, which sets none.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_prlimit64,
-            0,
-            resource,
-            std::ptr::null::<u8>(),
-            &mut limit,
-        )
-    };
-    if result == 0 {
-        (limit.rlim_cur, limit.rlim_max)
-    } else {
-        (0, 0)
-    }
+    limit(resource, None).map_or((0, 0), |now| (now.rlim_cur, now.rlim_max))
 }
 
 /// Sets the soft limit of this process, and leaves the hard one.
 pub fn set_soft_limit(resource: u32, value: u64) -> io::Result<()> {
-    let limit = libc::rlimit64 {
+    let soft = libc::rlimit64 {
         rlim_cur: value,
         rlim_max: limits(resource).1,
     };
-    // SAFETY: the new limit outlives the call; no old one is asked for.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_prlimit64,
-            0,
-            resource,
-            &limit,
-            std::ptr::null::<u8>(),
-        )
-    })?;
-    Ok(())
+    limit(resource, Some(soft)).map(drop)
+}
+
+/// Whether a process forked by this one runs at real-time priority: `sched(7)`.
+pub fn children_are_real_time() -> bool {
+    // SAFETY: no pointers; 0 is the calling thread. It cannot fail.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    // With SCHED_RESET_ON_FORK, a flag in this value, they do not.
+    matches!(policy, libc::SCHED_FIFO | libc::SCHED_RR)
 }
 
 /// Leaves the caller's session and process group: a session without a terminal.

@@ -1,29 +1,35 @@
 //! The plan: a profile compiled to kernel terms. Pure data, a pure function of profile, request
 //! and host facts ([`compile`]); it can be printed ([`explain`]), hashed and tested without a
 //! kernel. [`crate::apply`] carries it out and computes nothing.
+//!
+//! What a plan consists of is in `model`; each of the larger parts is compiled by a module of its
+//! own, and the rest here.
 
 pub mod bytes;
 pub mod devices;
+mod environment;
 pub mod explain;
 pub mod files;
+mod grants;
 mod limits;
+mod model;
+mod own_places;
 pub mod path_map;
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use aegis_profile::{Outbound, Profile};
-use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::facts::{self, HostFacts, Request};
+use crate::facts::{HostFacts, Request};
 use crate::kernel::landlock;
 use crate::seccomp;
 
-pub use files::{Grant, GrantKind};
 pub use limits::{CORE_LIMIT, GroupLimits, Limits};
+pub use model::{
+    Degradation, Entry, Grant, GrantKind, Identity, Landlock, Memfd, Mount, Namespace, Network,
+    PathRule, Plan, Source,
+};
 pub use path_map::PathMap;
 
 /// The host name of every sandbox.
@@ -32,249 +38,6 @@ pub const HOSTNAME: &str = "aegis";
 /// The user id of a sandbox started by root where `$WORK` is root's: high, and in no range that
 /// Debian, systemd or container tools allocate from.
 pub const SANDBOX_UID: u32 = 2_061_893_632;
-
-/// Who the command is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Identity {
-    /// User id, inside and outside alike.
-    pub uid: u32,
-    /// Group id, inside and outside alike.
-    pub gid: u32,
-    /// Whether the caller is another user (root), who writes the id maps from outside.
-    pub switch: bool,
-}
-
-/// A namespace of the sandbox's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Namespace {
-    /// Users and groups.
-    User,
-    /// Mounts.
-    Mount,
-    /// Processes.
-    Pid,
-    /// System V and POSIX message queues.
-    Ipc,
-    /// Host name.
-    Uts,
-    /// Control groups.
-    Cgroup,
-    /// Network.
-    Net,
-}
-
-/// One entry of the new root.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "is")]
-pub enum Entry {
-    /// A directory made in the root's tmpfs.
-    Directory {
-        /// Permission bits.
-        mode: u32,
-    },
-    /// A symbolic link made there.
-    Symlink {
-        /// Its text.
-        #[serde(with = "bytes::path")]
-        target: PathBuf,
-    },
-    /// A file made there.
-    File {
-        /// Its content.
-        contents: String,
-    },
-    /// An empty file made there, to mount on.
-    MountPoint,
-}
-
-/// Something mounted into the new root.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Mount {
-    /// Where.
-    #[serde(with = "bytes::path")]
-    pub at: PathBuf,
-    /// What.
-    pub source: Source,
-    /// May be written.
-    pub write: bool,
-    /// Files in it may be executed and mapped executable.
-    pub exec: bool,
-}
-
-/// What a [`Mount`] shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
-pub enum Source {
-    /// A host path, free of links; applying fails when it is no longer this inode.
-    Host {
-        /// The path.
-        #[serde(with = "bytes::path")]
-        path: PathBuf,
-        /// Device number.
-        dev: u64,
-        /// Inode number.
-        ino: u64,
-        /// On-disk ids that appear as the sandbox's own, through an id-mapped mount.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        idmap: Option<(u32, u32)>,
-    },
-    /// A device node of the host.
-    Device {
-        /// The node.
-        #[serde(with = "bytes::path")]
-        path: PathBuf,
-    },
-    /// A directory of the root's own tmpfs, writable: `/tmp`, `/dev/shm`, the home directory.
-    Scratch,
-    /// `proc(5)` of the sandbox's pid namespace.
-    Proc,
-    /// A `devpts` instance of the sandbox's own.
-    Pseudoterminals,
-    /// An empty, read-only directory or `/dev/null` over something in `/proc`.
-    Mask,
-}
-
-/// A Landlock rule for a path of the new root.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PathRule {
-    /// The path, free of links.
-    #[serde(with = "bytes::path")]
-    pub path: PathBuf,
-    /// `LANDLOCK_ACCESS_FS_*`.
-    pub access: u64,
-}
-
-/// The Landlock ruleset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Landlock {
-    /// The ABI it is made for.
-    pub abi: u32,
-    /// `LANDLOCK_ACCESS_FS_*` denied unless a rule allows.
-    pub handled_fs: u64,
-    /// `LANDLOCK_ACCESS_NET_*` denied unless a rule allows.
-    pub handled_net: u64,
-    /// `LANDLOCK_SCOPE_*`.
-    pub scoped: u64,
-    /// Rules for paths.
-    pub paths: Vec<PathRule>,
-    /// TCP ports that may be bound.
-    pub bind: Vec<u16>,
-}
-
-/// The network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Network {
-    /// A namespace with a loopback device of its own, and nothing else.
-    None,
-    /// The host's.
-    Host,
-}
-
-/// How programs are kept from being executed out of memory (`memfd_create(2)`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Memfd {
-    /// `vm.memfd_noexec=2` in the sandbox's pid namespace, which the host's root alone can write.
-    Sysctl,
-    /// The supervisor makes each memfd, sealed against execution (`MFD_NOEXEC_SEAL`).
-    Supervised,
-    /// Not at all: the kernel is older than 6.3.
-    Unprotected,
-}
-
-/// Something asked for, or a default, that this host gives less of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Degradation {
-    /// The layer.
-    pub layer: &'static str,
-    /// What is missing, and what stands in for it.
-    pub what: String,
-    /// How to mend it.
-    pub mend: String,
-}
-
-/// Everything that is done to the command.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Plan {
-    /// The format of this value.
-    pub version: u32,
-    /// The profile's name.
-    pub profile: String,
-    /// Who the command is.
-    pub identity: Identity,
-    /// Namespaces.
-    pub namespaces: Vec<Namespace>,
-    /// Host name.
-    pub hostname: String,
-    /// What is made in the new root before anything is mounted, by path.
-    pub root: PathMap<Entry>,
-    /// What is mounted, parents first.
-    pub mounts: Vec<Mount>,
-    /// Bytes that the root's tmpfs may hold.
-    pub tmp_bytes: u64,
-    /// Landlock.
-    pub landlock: Landlock,
-    /// seccomp.
-    pub seccomp: seccomp::Filter,
-    /// What that was made from: tells the error of a call that is refused by the supervisor.
-    #[serde(skip)]
-    pub syscalls: seccomp::SyscallSpec,
-    /// Network.
-    pub network: Network,
-    /// How the execution of memfds is kept out.
-    pub memfd: Memfd,
-    /// The caller's file mode creation mask.
-    pub umask: u32,
-    /// The highest capability to drop.
-    pub last_capability: u8,
-    /// Control group and other limits.
-    pub limits: Limits,
-    /// The command runs in its own process group of the caller's terminal session.
-    pub terminal: bool,
-    /// Environment.
-    #[serde(with = "bytes::map")]
-    pub environment: BTreeMap<OsString, OsString>,
-    /// The file executed.
-    #[serde(with = "bytes::path")]
-    pub program: PathBuf,
-    /// Arguments, the name first.
-    #[serde(with = "bytes::list")]
-    pub argv: Vec<OsString>,
-    /// Working directory.
-    #[serde(with = "bytes::path")]
-    pub directory: PathBuf,
-    /// Descriptors handed on beside 0, 1, 2.
-    pub keep_fds: Vec<i32>,
-    /// What the profile granted, and which line did.
-    pub grants: Vec<Grant>,
-    /// `$SKILL`, `$WORK` and `$HOME`, the longest first: for printing paths as one would declare them.
-    #[serde(skip)]
-    pub variables: Vec<(String, PathBuf)>,
-    /// What this host lacks.
-    pub degraded: Vec<Degradation>,
-}
-
-impl Plan {
-    /// The plan as canonical JSON: keys in declaration order or sorted, no white space.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|error| {
-            unreachable!("a plan has string keys and finite numbers only: {error}")
-        })
-    }
-
-    /// Whether the filter asks the supervisor about some calls.
-    pub fn seccomp_listener(&self) -> bool {
-        true
-    }
-
-    /// SHA-256 of [`Plan::to_json`], in hexadecimal.
-    pub fn hash(&self) -> String {
-        let digest = Sha256::digest(self.to_json().as_bytes());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
 
 /// Compiles a profile for a host. Pure: the same input gives the same plan.
 pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Result<Plan, Error> {
@@ -343,7 +106,7 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
         last_capability: facts.kernel.last_capability,
         limits,
         terminal: facts.terminal,
-        environment: environment(profile, facts, &identity),
+        environment: environment::environment(profile, facts, &identity),
         program: facts.command.path.clone(),
         argv: facts.command.argv.clone(),
         directory: layout.directory,
@@ -560,56 +323,6 @@ fn variables(facts: &HostFacts) -> Vec<(String, PathBuf)> {
     );
     list.sort_by_key(|(_, path)| std::cmp::Reverse(path.as_os_str().len()));
     list
-}
-
-fn environment(
-    profile: &Profile,
-    facts: &HostFacts,
-    identity: &Identity,
-) -> BTreeMap<OsString, OsString> {
-    let user = files::user_name(facts, identity);
-    let mut environment: BTreeMap<OsString, OsString> = BTreeMap::from([
-        ("PATH".into(), facts::DEFAULT_PATH.into()),
-        ("HOME".into(), facts.caller.home.clone().into()),
-        ("USER".into(), user.clone().into()),
-        ("LOGNAME".into(), user.into()),
-        ("TMPDIR".into(), files::TMP.into()),
-    ]);
-    environment.extend(facts.environment.clone());
-    for (name, value) in &profile.environment.set {
-        environment.insert(name.into(), expand_value(&value.value, facts));
-    }
-    environment
-}
-
-/// Puts the four variables into a value of `environment.set`.
-fn expand_value(value: &str, facts: &HostFacts) -> OsString {
-    let mut out = OsString::new();
-    let mut rest = value;
-    while let Some(at) = rest.find('$') {
-        out.push(&rest[..at]);
-        let tail = &rest[at + 1..];
-        let length = tail
-            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .unwrap_or(tail.len());
-        let replacement = match &tail[..length] {
-            "SKILL" => facts.skill.as_deref(),
-            "WORK" => Some(facts.work.as_path()),
-            "HOME" => Some(facts.caller.home.as_path()),
-            "TMP" => Some(std::path::Path::new(files::TMP)),
-            _ => None,
-        };
-        match replacement {
-            Some(path) => out.push(path),
-            None => {
-                out.push("$");
-                out.push(&tail[..length]);
-            }
-        }
-        rest = &tail[length..];
-    }
-    out.push(rest);
-    out
 }
 
 #[cfg(test)]

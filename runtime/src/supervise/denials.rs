@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
+use super::error_messages::{self, Complaint, candidates};
 use crate::kernel::landlock::fs;
 use crate::plan::{Network, Plan, Source};
 
@@ -95,21 +96,8 @@ pub struct Told {
 }
 
 fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<Denial> {
-    let lower = line.to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    if plan.network == Network::None
-        && says(&[
-            "network is unreachable",
-            "could not resolve",
-            "name resolution",
-            "name or service not known",
-            "nodename nor servname",
-            "getaddrinfo",
-            "enetunreach",
-            "eai_again",
-            "unable to resolve",
-        ])
-    {
+    let said = Complaint::of(line);
+    if plan.network == Network::None && said.network {
         return vec![Denial {
             layer: "network namespace",
             what: "the network".into(),
@@ -118,7 +106,7 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
             allow: Some("capabilities: {net.outbound: host}".into()),
         }];
     }
-    if !plan.syscalls.unix_sockets && says(&["address family not supported", "eafnosupport"]) {
+    if !plan.syscalls.unix_sockets && said.socket {
         return vec![Denial {
             layer: "seccomp",
             what: "a Unix socket that can be connected by path".into(),
@@ -127,42 +115,9 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
             allow: Some("syscalls: {allow: [socket]}".into()),
         }];
     }
-    let refused = says(&[
-        "permission denied",
-        "eacces",
-        "operation not permitted",
-        "eperm",
-    ]);
-    let missing = says(&[
-        "no such file",
-        "enoent",
-        "not found",
-        "cannot find",
-        "cannot access",
-        "does not exist",
-    ]);
-    let read_only = says(&[
-        "read-only file system",
-        "erofs",
-        "device or resource busy",
-        "ebusy",
-    ]);
-    if !(refused || missing || read_only) {
+    if !said.path {
         return Vec::new();
     }
-    let writing = read_only
-        || says(&[
-            "cannot create",
-            "can't create",
-            "cannot open for writing",
-            "could not create",
-            "cannot touch",
-            "cannot remove",
-            "unable to write",
-            "cannot write",
-            "failed to create",
-            "cannot mkdir",
-        ]);
     let mut list = Vec::new();
     for word in candidates(line) {
         let path = absolute(word, plan);
@@ -173,9 +128,9 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
             _ => path,
         };
         let rights = rights(&path, plan);
-        let want = if named || (!writing && !rights.exec && executable_file(&path)) {
+        let want = if named || (!said.writing && !rights.exec && executable_file(&path)) {
             Want::Exec
-        } else if writing || (refused && rights.read) {
+        } else if said.writing || (said.refused && rights.read) {
             Want::Write
         } else {
             Want::Read
@@ -193,7 +148,7 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
             || !there
             || top
             || own_place(&path)
-            || (rights.own && want != Want::Exec && !missing)
+            || (rights.own && want != Want::Exec && !said.missing)
         {
             continue;
         }
@@ -240,9 +195,8 @@ fn denial(
     }
 }
 
-/// The limit of the plan that a message is about, by its key.
+/// The limit of the plan that a message, in lower case, is about, by its key.
 fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
-    let says = |words: &[&str]| words.iter().any(|word| line.contains(word));
     let resource = |number: u32| {
         plan.limits
             .resources
@@ -250,96 +204,26 @@ fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
             .any(|(found, _)| *found == number)
     };
     let group = &plan.limits.group;
-    let pids = group.pids.is_some() || resource(libc::RLIMIT_NPROC);
-    let memory = group.memory.is_some() || resource(libc::RLIMIT_DATA);
-    // A full disk of the host says the same.
-    let private = || {
-        candidates(line).iter().any(|word| {
-            let path = absolute(word, plan);
-            plan.mounts
-                .iter()
-                .filter(|mount| path.starts_with(&mount.at))
-                .max_by_key(|mount| mount.at.as_os_str().len())
-                .is_some_and(|mount| mount.source == Source::Scratch)
-        })
-    };
-    [
-        (
-            "files",
-            resource(libc::RLIMIT_NOFILE),
-            says(&["too many open files", "emfile"]),
-        ),
-        (
-            "file-size",
-            resource(libc::RLIMIT_FSIZE),
-            says(&["file too large", "file size limit exceeded", "efbig"]),
-        ),
-        (
-            "pids",
-            pids,
-            says(&[
-                "resource temporarily unavailable",
-                "cannot fork",
-                "can't start new thread",
-                "fork: retry",
-                "eagain",
-            ]),
-        ),
-        (
-            "memory",
-            memory,
-            says(&[
-                "cannot allocate memory",
-                "memoryerror",
-                "out of memory",
-                "enomem",
-            ]),
-        ),
-        (
-            "tmp",
-            true,
-            says(&["no space left on device", "enospc"]) && private(),
-        ),
-    ]
-    .into_iter()
-    .find(|(_, limited, said)| *limited && *said)
-    .map(|(name, ..)| name)
+    error_messages::limits(line).find(|key| match *key {
+        "files" => resource(libc::RLIMIT_NOFILE),
+        "file-size" => resource(libc::RLIMIT_FSIZE),
+        "pids" => group.pids.is_some() || resource(libc::RLIMIT_NPROC),
+        "memory" => group.memory.is_some() || resource(libc::RLIMIT_DATA),
+        // A full disk of the host says the same.
+        "tmp" => candidates(line)
+            .iter()
+            .any(|word| is_private(&absolute(word, plan), plan)),
+        _ => false,
+    })
 }
 
-/// What of a message may be a path or a program's name: quoted text, words with a slash, and the
-/// one word that stands alone before a colon and the error (`cat: notes.txt: Permission denied`).
-fn candidates(line: &str) -> Vec<&str> {
-    const QUOTES: [char; 7] = ['\'', '"', '`', '‘', '’', '“', '”'];
-    let bare = |word: &'_ str| -> bool { !word.is_empty() && word.len() < 4096 };
-    let mut list: Vec<&str> = line.split(QUOTES).skip(1).step_by(2).collect();
-    list.extend(
-        line.split(|c: char| QUOTES.contains(&c) || c.is_whitespace() || c == ',' || c == '=')
-            .map(|word| word.trim_matches([':', ';', '(', ')', '[', ']', '<', '>']))
-            .map(|word| word.trim_end_matches('.'))
-            .filter(|word| word.contains('/')),
-    );
-    let segments: Vec<&str> = line.split(": ").map(str::trim).collect();
-    list.extend(segments.windows(2).filter_map(|pair| {
-        let error = pair[1].to_lowercase();
-        let alone = !pair[0].contains(char::is_whitespace);
-        let ends = [
-            "permission denied",
-            "no such file",
-            "not found",
-            "command not found",
-            "read-only file",
-            "operation not permitted",
-        ];
-        (alone && ends.iter().any(|end| error.starts_with(end))).then_some(pair[0])
-    }));
-    let mut seen = Vec::new();
-    list.retain(|word| {
-        bare(word) && !seen.contains(word) && {
-            seen.push(word);
-            true
-        }
-    });
-    list
+/// Whether a path lies in a private directory of the sandbox's own.
+fn is_private(path: &Path, plan: &Plan) -> bool {
+    plan.mounts
+        .iter()
+        .filter(|mount| path.starts_with(&mount.at))
+        .max_by_key(|mount| mount.at.as_os_str().len())
+        .is_some_and(|mount| mount.source == Source::Scratch)
 }
 
 /// An absolute path without `.` and `..`, relative ones taken from the working directory.

@@ -2,6 +2,7 @@
 //! that seccomp hands over; and saying afterwards what happened.
 
 pub mod denials;
+mod error_messages;
 mod notify;
 mod output;
 pub mod report;

@@ -1,0 +1,46 @@
+//! Limits: times, sizes, rates, numbers.
+
+/// See `super::Cases`.
+pub const CASES: super::Cases = super::Cases {
+    good: &[
+        "limits: {time: 500ms, memory: 512M, cpu: 1.5, pids: 64, files: 256, file-size: 100M, output: 1M, tmp: 2G}",
+        "limits: {disk-read: 50M/s, disk-write: 20KiB/s, net: 1T/s}",
+        "limits: {time: 1d, memory: 1B, cpu: 0.01, pids: 4194304}",
+        "limits: {time: \"5m\", cpu: 2, memory: 16GiB}",
+        "limits: {cpu: 10000}",
+        "limits: {}",
+    ],
+    bad: &[
+        ("limits: {time: 300}", "write `300s` for seconds"),
+        ("limits: {time: 5 m}", "this is not a time"),
+        ("limits: {time: 1m30s}", "this is not a time"),
+        ("limits: {time: 0s}", "zero is not a limit"),
+        ("limits: {time: -5s}", "this is not a time"),
+        ("limits: {time: 05s}", "may not begin with 0"),
+        ("limits: {memory: 512}", "write `512M`, or `512B` for bytes"),
+        ("limits: {memory: 512MB}", "write `512M` (powers of 1024)"),
+        ("limits: {memory: 512m}", "write `512M`"),
+        ("limits: {memory: 1.5G}", "this is not a size"),
+        ("limits: {memory: max}", "this is not a size"),
+        ("limits: {memroy: 1G}", "did you mean `memory`?"),
+        ("limits: {file_size: 1G}", "did you mean `file-size`?"),
+        ("limits: {disk-read: 50M}", "write `50M/s`"),
+        ("limits: {net: 50}", "write `50M/s`"),
+        ("limits: {cpu: 0}", "too little processor time"),
+        ("limits: {cpu: 0.001}", "too little processor time"),
+        ("limits: {cpu: -1}", "not a number of processors"),
+        ("limits: {cpu: 10001}", "too many processors"),
+        ("limits: {cpu: \"2\"}", "write it without quotes: 2"),
+        ("limits: {cpu: 50%}", "expected a number without a unit"),
+        ("limits: {pids: 0}", "zero is not a limit"),
+        ("limits: {pids: 64K}", "expected a number without a unit"),
+        ("limits: {pids: 4194305}", "more than 4194304"),
+        ("limits: {pids: 1.5}", "not a whole number"),
+        ("limits: {files: -1}", "not a whole number"),
+        (
+            "limits: {files: 99999999999999999999999999}",
+            "more than 1073741824",
+        ),
+        ("limits: 5m", "expected a map of limits"),
+    ],
+};

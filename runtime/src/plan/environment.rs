@@ -1,0 +1,63 @@
+//! The environment of the command: what every sandbox has, what the caller's passes on, and what
+//! the profile sets, each over the one before.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use aegis_profile::Profile;
+
+use super::Identity;
+use super::own_places::{TMP, user_name};
+use crate::facts::{self, HostFacts};
+
+/// See the module's documentation.
+pub(super) fn environment(
+    profile: &Profile,
+    facts: &HostFacts,
+    identity: &Identity,
+) -> BTreeMap<OsString, OsString> {
+    let user = user_name(facts, identity);
+    let mut environment: BTreeMap<OsString, OsString> = BTreeMap::from([
+        ("PATH".into(), facts::DEFAULT_PATH.into()),
+        ("HOME".into(), facts.caller.home.clone().into()),
+        ("USER".into(), user.clone().into()),
+        ("LOGNAME".into(), user.into()),
+        ("TMPDIR".into(), TMP.into()),
+    ]);
+    environment.extend(facts.environment.clone());
+    for (name, value) in &profile.environment.set {
+        environment.insert(name.into(), expand_value(&value.value, facts));
+    }
+    environment
+}
+
+/// Puts the four variables into a value of `environment.set`.
+fn expand_value(value: &str, facts: &HostFacts) -> OsString {
+    let mut out = OsString::new();
+    let mut rest = value;
+    while let Some(at) = rest.find('$') {
+        out.push(&rest[..at]);
+        let tail = &rest[at + 1..];
+        let length = tail
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(tail.len());
+        let replacement = match &tail[..length] {
+            "SKILL" => facts.skill.as_deref(),
+            "WORK" => Some(facts.work.as_path()),
+            "HOME" => Some(facts.caller.home.as_path()),
+            "TMP" => Some(Path::new(TMP)),
+            _ => None,
+        };
+        match replacement {
+            Some(path) => out.push(path),
+            None => {
+                out.push("$");
+                out.push(&tail[..length]);
+            }
+        }
+        rest = &tail[length..];
+    }
+    out.push(rest);
+    out
+}

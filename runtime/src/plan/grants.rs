@@ -1,0 +1,340 @@
+//! The grants: what the declared paths and programs, and the command itself, come to in host paths
+//! to mount, links to make again, and Landlock rules.
+//!
+//! `/usr` is mounted whole, read-only, once anything in it is granted: it is the same on every
+//! host, and Landlock, not the mount, says which of its files may be read and executed. Every
+//! other grant is a mount of its own.
+
+use std::path::{Path, PathBuf};
+
+use aegis_profile::{Origin, PathSpec, Profile, Program, Variable};
+
+use super::own_places::own_place;
+use super::path_map::{PathMap, parents};
+use super::{Grant, GrantKind, Network};
+use crate::error::Error;
+use crate::facts::paths::{Fault, Kind, Link, Resolved};
+use crate::facts::{self, HostFacts, Lookup};
+use crate::kernel::landlock::fs;
+
+/// What may be done in a directory that is granted for reading.
+pub(super) const READ_TREE: u64 = fs::READ_FILE | fs::READ_DIR;
+const WRITE_FILE: u64 = fs::READ_FILE | fs::WRITE_FILE | fs::TRUNCATE;
+/// What may be done in a directory that is granted for writing, or is the sandbox's own.
+pub(super) const WRITE_TREE: u64 = READ_TREE
+    | fs::WRITE_FILE
+    | fs::TRUNCATE
+    | fs::REMOVE_DIR
+    | fs::REMOVE_FILE
+    | fs::MAKE_DIR
+    | fs::MAKE_REG
+    | fs::MAKE_SOCK
+    | fs::MAKE_FIFO
+    | fs::MAKE_SYM
+    | fs::REFER;
+
+/// A host path to be mounted.
+#[derive(Clone, Debug)]
+pub(super) struct Bind {
+    pub found: Resolved,
+    pub write: bool,
+    pub exec: bool,
+    /// Kept even below a mount with the same rights: nothing can be renamed over a mount point.
+    pin: bool,
+}
+
+/// What is granted, in the order and detail that the root is made of.
+pub(super) struct Granted {
+    /// Host paths to mount, by where.
+    pub binds: PathMap<Bind>,
+    /// Links on the way to them, by where they lie, and their texts.
+    pub links: PathMap<PathBuf>,
+    /// `LANDLOCK_ACCESS_FS_*`, by path.
+    pub rules: PathMap<u64>,
+    /// Each grant with its origin.
+    pub grants: Vec<Grant>,
+}
+
+/// See the module's documentation.
+pub(super) fn compile(
+    profile: &Profile,
+    facts: &HostFacts,
+    network: Network,
+) -> Result<Granted, Error> {
+    let mut compiler = Compiler {
+        facts,
+        granted: Granted {
+            binds: PathMap::default(),
+            links: PathMap::default(),
+            rules: PathMap::default(),
+            grants: Vec::new(),
+        },
+    };
+    let capabilities = &profile.capabilities;
+    for item in &capabilities.files_read {
+        compiler.path(&item.value, &item.origin, GrantKind::Read)?;
+    }
+    for item in &capabilities.files_write {
+        compiler.path(&item.value, &item.origin, GrantKind::Write)?;
+    }
+    for item in &capabilities.shell_exec {
+        match &item.value {
+            Program::Path(spec) => compiler.path(spec, &item.origin, GrantKind::Exec)?,
+            Program::Name { name, optional } => compiler.program(name, *optional, &item.origin)?,
+        }
+    }
+    compiler.command();
+    compiler.protect_what_the_host_acts_upon();
+    for link in &facts.root_links {
+        compiler.granted.add_link(link);
+    }
+    if network == Network::Host
+        && let Some(Ok(found)) = facts.paths.get(Path::new("/etc/resolv.conf"))
+    {
+        compiler.grant(found, GrantKind::Read, "net.outbound: host".into());
+    }
+    compiler.granted.prune();
+    Ok(compiler.granted)
+}
+
+struct Compiler<'a> {
+    facts: &'a HostFacts,
+    granted: Granted,
+}
+
+impl<'a> Compiler<'a> {
+    fn path(&mut self, spec: &PathSpec, origin: &Origin, kind: GrantKind) -> Result<(), Error> {
+        if spec.base == Some(Variable::Tmp) {
+            // The private directory is there and writable, whatever is declared in it.
+            return Ok(());
+        }
+        let fail = |reason: String, help: &str| Error::Grant {
+            origin: origin.clone(),
+            what: format!("{}: {}", kind.key(), spec),
+            reason,
+            help: help.into(),
+        };
+        let facts = self.facts;
+        let home = &facts.caller.home;
+        let Some(path) = facts::expand(spec, facts.skill.as_deref(), &facts.work, home) else {
+            return Err(fail(
+                "there is no $SKILL: this profile is not a file".into(),
+                "use a profile file, or name the path",
+            ));
+        };
+        let found = match facts.paths.get(&path) {
+            Some(Ok(found)) => found,
+            Some(Err(Fault::Missing(_) | Fault::NotADirectory(_))) if spec.optional => {
+                return Ok(());
+            }
+            // A user's built-in profile may name what only root may look at: that is as if absent.
+            Some(Err(Fault::Denied(_))) if spec.optional => return Ok(()),
+            Some(Err(fault @ Fault::Missing(_))) => {
+                return Err(fail(
+                    fault.to_string(),
+                    &format!("make it first, or write `-{spec}` to skip it when it is not there"),
+                ));
+            }
+            Some(Err(fault @ (Fault::LinkLeaves { .. } | Fault::ForeignLink { .. }))) => {
+                return Err(fail(
+                    fault.to_string(),
+                    "a program in a sandbox could have made this link: declare the path that it leads to",
+                ));
+            }
+            Some(Err(fault)) => {
+                return Err(fail(
+                    fault.to_string(),
+                    "name a path that this user can reach",
+                ));
+            }
+            None => {
+                return Err(fail(
+                    "it was not looked up".into(),
+                    "report this as a bug of Aegis",
+                ));
+            }
+        };
+        if found.real == Path::new("/") && spec.optional {
+            // `-$WORK` of a run that was started in `/`.
+            return Ok(());
+        }
+        if found.real == Path::new("/") || own_place(&found.real) {
+            return Err(fail(
+                format!("it leads to {}", found.real.display()),
+                "the sandbox has its own there; name what you need below it",
+            ));
+        }
+        self.grant(found, kind, origin.to_string());
+        Ok(())
+    }
+
+    fn program(&mut self, name: &str, optional: bool, origin: &Origin) -> Result<(), Error> {
+        let fail = |reason: String| Error::Grant {
+            origin: origin.clone(),
+            what: format!("shell.exec: {name}"),
+            reason,
+            help: format!(
+                "install it, name its path, or write `-{name}` to skip it when it is not there"
+            ),
+        };
+        match self.facts.programs.get(name) {
+            Some(Lookup::Found { resolved, .. }) => {
+                self.grant(resolved, GrantKind::Exec, origin.to_string());
+                Ok(())
+            }
+            Some(Lookup::Unusable { .. } | Lookup::Absent) | None if optional => Ok(()),
+            Some(Lookup::Unusable { path, fault }) => Err(fail(match fault {
+                Some(fault) => fault.to_string(),
+                None => format!("{} is not an executable file", path.display()),
+            })),
+            Some(Lookup::Absent) | None => {
+                Err(fail("no directory of the sandbox's PATH has it".into()))
+            }
+        }
+    }
+
+    /// The command's own file, and the interpreters that its first line names: granted with it.
+    fn command(&mut self) {
+        let command = &self.facts.command;
+        self.grant(&command.resolved, GrantKind::Exec, "the command".into());
+        for interpreter in &command.interpreters {
+            let from = format!("the first line of {}", command.resolved.real.display());
+            self.grant(&interpreter.resolved, GrantKind::Exec, from);
+        }
+    }
+
+    fn grant(&mut self, found: &Resolved, kind: GrantKind, from: String) {
+        self.granted.add_links(found);
+        self.granted.grants.push(Grant {
+            kind,
+            path: found.real.clone(),
+            from,
+        });
+        let tree = found.kind == Kind::Directory;
+        let access = match (kind, tree) {
+            (GrantKind::Read, true) => READ_TREE,
+            (GrantKind::Read, false) => fs::READ_FILE,
+            (GrantKind::Write, true) => WRITE_TREE,
+            (GrantKind::Write, false) => WRITE_FILE,
+            (GrantKind::Exec, true) => READ_TREE | fs::EXECUTE,
+            (GrantKind::Exec, false) => fs::READ_FILE | fs::EXECUTE,
+        };
+        *self.granted.rules.entry(found.real.clone()).or_default() |= access;
+        let write = kind == GrantKind::Write;
+        let exec = kind == GrantKind::Exec;
+        if let (false, Some(usr)) = (write, self.usr())
+            && found.real.starts_with("/usr")
+        {
+            self.granted.bind(usr, false, true);
+            return;
+        }
+        self.granted.bind(found, write, exec);
+    }
+
+    /// `/usr`, when it is the system's: a directory of root's that nobody else may write.
+    fn usr(&self) -> Option<&'a Resolved> {
+        match self.facts.paths.get(Path::new("/usr")) {
+            Some(Ok(found))
+                if found.links.is_empty() && found.uid == 0 && found.mode & 0o022 == 0 =>
+            {
+                Some(found)
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes the files that the host's own programs act upon later read-only in writable trees, and
+    /// pins the directories on the way, so that they cannot be renamed out of it.
+    fn protect_what_the_host_acts_upon(&mut self) {
+        for facts::plantable::Found { tree, target } in &self.facts.plantable.present {
+            if self
+                .granted
+                .binds
+                .get(&target.real)
+                .is_some_and(|bind| bind.write)
+            {
+                continue; // Declared by name: somebody wants it.
+            }
+            let exec = self
+                .granted
+                .binds
+                .get(&target.real)
+                .is_some_and(|bind| bind.exec);
+            self.granted.pin(target.clone(), false, exec);
+            for dir in parents(&target.real).take_while(|dir| *dir != tree.as_path()) {
+                if !self.granted.binds.contains(dir) {
+                    // Found again by path when applied: only its descendant was looked up.
+                    let found = Resolved {
+                        real: dir.to_path_buf(),
+                        links: Vec::new(),
+                        ino: 0,
+                        kind: Kind::Directory,
+                        ..target.clone()
+                    };
+                    let exec = self.granted.binds.get(tree).is_some_and(|bind| bind.exec);
+                    self.granted.pin(found, true, exec);
+                }
+            }
+        }
+    }
+}
+
+impl Granted {
+    /// Whether a host mount shows this path.
+    pub fn covers(&self, path: &Path) -> bool {
+        self.binds.contains(path) || self.binds.above(path).is_some()
+    }
+
+    /// Makes the links again that were on the way to a path.
+    pub fn add_links(&mut self, found: &Resolved) {
+        for link in &found.links {
+            self.add_link(link);
+        }
+    }
+
+    fn add_link(&mut self, link: &Link) {
+        self.links.insert(link.at.clone(), link.target.clone());
+    }
+
+    fn bind(&mut self, found: &Resolved, write: bool, exec: bool) {
+        let bind = self
+            .binds
+            .entry(found.real.clone())
+            .or_insert_with(|| Bind {
+                found: found.clone(),
+                write: false,
+                exec: false,
+                pin: false,
+            });
+        bind.write |= write;
+        bind.exec |= exec;
+    }
+
+    fn pin(&mut self, found: Resolved, write: bool, exec: bool) {
+        let path = found.real.clone();
+        let bind = Bind {
+            found,
+            write,
+            exec,
+            pin: true,
+        };
+        self.binds.insert(path, bind);
+    }
+
+    /// Drops what a mount above shows already, with the same rights.
+    fn prune(&mut self) {
+        let redundant: Vec<PathBuf> =
+            self.binds
+                .iter()
+                .filter(|(path, bind)| {
+                    !bind.pin
+                        && self.binds.above(path).is_some_and(|above| {
+                            above.write == bind.write && above.exec == bind.exec
+                        })
+                })
+                .map(|(path, _)| path.to_path_buf())
+                .collect();
+        self.binds
+            .retain(|path, _| !redundant.iter().any(|other| other == path));
+    }
+}

@@ -1,0 +1,290 @@
+//! What a plan says: plain values, in the kernel's terms. How they come about is in the parent
+//! module and beside it; how they are carried out, in [`crate::apply`].
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{Limits, PathMap, bytes};
+use crate::seccomp;
+
+/// Who the command is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// User id, inside and outside alike.
+    pub uid: u32,
+    /// Group id, inside and outside alike.
+    pub gid: u32,
+    /// Whether the caller is another user (root), who writes the id maps from outside.
+    pub switch: bool,
+}
+
+/// A namespace of the sandbox's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Namespace {
+    /// Users and groups.
+    User,
+    /// Mounts.
+    Mount,
+    /// Processes.
+    Pid,
+    /// System V and POSIX message queues.
+    Ipc,
+    /// Host name.
+    Uts,
+    /// Control groups.
+    Cgroup,
+    /// Network.
+    Net,
+}
+
+/// One entry of the new root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum Entry {
+    /// A directory made in the root's tmpfs.
+    Directory {
+        /// Permission bits.
+        mode: u32,
+    },
+    /// A symbolic link made there.
+    Symlink {
+        /// Its text.
+        #[serde(with = "bytes::path")]
+        target: PathBuf,
+    },
+    /// A file made there.
+    File {
+        /// Its content.
+        contents: String,
+    },
+    /// An empty file made there, to mount on.
+    MountPoint,
+}
+
+/// Something mounted into the new root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mount {
+    /// Where.
+    #[serde(with = "bytes::path")]
+    pub at: PathBuf,
+    /// What.
+    pub source: Source,
+    /// May be written.
+    pub write: bool,
+    /// Files in it may be executed and mapped executable.
+    pub exec: bool,
+}
+
+/// What a [`Mount`] shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Source {
+    /// A host path, free of links; applying fails when it is no longer this inode.
+    Host {
+        /// The path.
+        #[serde(with = "bytes::path")]
+        path: PathBuf,
+        /// Device number.
+        dev: u64,
+        /// Inode number.
+        ino: u64,
+        /// On-disk ids that appear as the sandbox's own, through an id-mapped mount.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        idmap: Option<(u32, u32)>,
+    },
+    /// A device node of the host.
+    Device {
+        /// The node.
+        #[serde(with = "bytes::path")]
+        path: PathBuf,
+    },
+    /// A directory of the root's own tmpfs, writable: `/tmp`, `/dev/shm`, the home directory.
+    Scratch,
+    /// `proc(5)` of the sandbox's pid namespace.
+    Proc,
+    /// A `devpts` instance of the sandbox's own.
+    Pseudoterminals,
+    /// An empty, read-only directory or `/dev/null` over something in `/proc`.
+    Mask,
+}
+
+/// A Landlock rule for a path of the new root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PathRule {
+    /// The path, free of links.
+    #[serde(with = "bytes::path")]
+    pub path: PathBuf,
+    /// `LANDLOCK_ACCESS_FS_*`.
+    pub access: u64,
+}
+
+/// The Landlock ruleset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Landlock {
+    /// The ABI it is made for.
+    pub abi: u32,
+    /// `LANDLOCK_ACCESS_FS_*` denied unless a rule allows.
+    pub handled_fs: u64,
+    /// `LANDLOCK_ACCESS_NET_*` denied unless a rule allows.
+    pub handled_net: u64,
+    /// `LANDLOCK_SCOPE_*`.
+    pub scoped: u64,
+    /// Rules for paths.
+    pub paths: Vec<PathRule>,
+    /// TCP ports that may be bound.
+    pub bind: Vec<u16>,
+}
+
+/// The network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// A namespace with a loopback device of its own, and nothing else.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// How programs are kept from being executed out of memory (`memfd_create(2)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Memfd {
+    /// `vm.memfd_noexec=2` in the sandbox's pid namespace, which the host's root alone can write.
+    Sysctl,
+    /// The supervisor makes each memfd, sealed against execution (`MFD_NOEXEC_SEAL`).
+    Supervised,
+    /// Not at all: the kernel is older than 6.3.
+    Unprotected,
+}
+
+/// What is granted on a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GrantKind {
+    /// `files.read`.
+    Read,
+    /// `files.write`.
+    Write,
+    /// `shell.exec`, or the command itself.
+    Exec,
+}
+
+impl GrantKind {
+    /// The key of the profile that grants it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Read => "files.read",
+            Self::Write => "files.write",
+            Self::Exec => "shell.exec",
+        }
+    }
+}
+
+/// One grant, as it was compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Grant {
+    /// What.
+    pub kind: GrantKind,
+    /// On which path, free of links.
+    #[serde(with = "bytes::path")]
+    pub path: PathBuf,
+    /// `FILE:LINE:COLUMN`, or "the command" and the like.
+    pub from: String,
+}
+
+/// Something asked for, or a default, that this host gives less of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Degradation {
+    /// The layer.
+    pub layer: &'static str,
+    /// What is missing, and what stands in for it.
+    pub what: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+/// Everything that is done to the command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The format of this value.
+    pub version: u32,
+    /// The profile's name.
+    pub profile: String,
+    /// Who the command is.
+    pub identity: Identity,
+    /// Namespaces.
+    pub namespaces: Vec<Namespace>,
+    /// Host name.
+    pub hostname: String,
+    /// What is made in the new root before anything is mounted, by path.
+    pub root: PathMap<Entry>,
+    /// What is mounted, parents first.
+    pub mounts: Vec<Mount>,
+    /// Bytes that the root's tmpfs may hold.
+    pub tmp_bytes: u64,
+    /// Landlock.
+    pub landlock: Landlock,
+    /// seccomp.
+    pub seccomp: seccomp::Filter,
+    /// What that was made from: tells the error of a call that is refused by the supervisor.
+    #[serde(skip)]
+    pub syscalls: seccomp::SyscallSpec,
+    /// Network.
+    pub network: Network,
+    /// How the execution of memfds is kept out.
+    pub memfd: Memfd,
+    /// The caller's file mode creation mask.
+    pub umask: u32,
+    /// The highest capability to drop.
+    pub last_capability: u8,
+    /// Control group and other limits.
+    pub limits: Limits,
+    /// The command runs in its own process group of the caller's terminal session.
+    pub terminal: bool,
+    /// Environment.
+    #[serde(with = "bytes::map")]
+    pub environment: BTreeMap<OsString, OsString>,
+    /// The file executed.
+    #[serde(with = "bytes::path")]
+    pub program: PathBuf,
+    /// Arguments, the name first.
+    #[serde(with = "bytes::list")]
+    pub argv: Vec<OsString>,
+    /// Working directory.
+    #[serde(with = "bytes::path")]
+    pub directory: PathBuf,
+    /// Descriptors handed on beside 0, 1, 2.
+    pub keep_fds: Vec<i32>,
+    /// What the profile granted, and which line did.
+    pub grants: Vec<Grant>,
+    /// `$SKILL`, `$WORK` and `$HOME`, the longest first: for printing paths as one would declare them.
+    #[serde(skip)]
+    pub variables: Vec<(String, PathBuf)>,
+    /// What this host lacks.
+    pub degraded: Vec<Degradation>,
+}
+
+impl Plan {
+    /// The plan as canonical JSON: keys in declaration order or sorted, no white space.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| {
+            unreachable!("a plan has string keys and finite numbers only: {error}")
+        })
+    }
+
+    /// Whether the filter asks the supervisor about some calls.
+    pub fn seccomp_listener(&self) -> bool {
+        true
+    }
+
+    /// SHA-256 of [`Plan::to_json`], in hexadecimal.
+    pub fn hash(&self) -> String {
+        let digest = Sha256::digest(self.to_json().as_bytes());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

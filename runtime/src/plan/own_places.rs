@@ -1,0 +1,202 @@
+//! The sandbox's own places, which no profile has to ask for: `/proc` with its masks, `/dev`,
+//! `/tmp`, the home directory, and the few files of `/etc` that are made here.
+
+use std::path::{Path, PathBuf};
+
+use aegis_profile::{Declared, Device, Profile};
+
+use super::files::Root;
+use super::grants::{READ_TREE, WRITE_TREE};
+use super::path_map::is_below;
+use super::{Entry, Identity, Source, devices};
+use crate::error::Error;
+use crate::facts::HostFacts;
+use crate::facts::paths::{Kind, Resolved};
+use crate::kernel::landlock::fs;
+
+/// `$TMP`.
+pub const TMP: &str = "/tmp";
+
+/// The empty file and directory that [`Source::Mask`] shows.
+pub const MASKED_FILE: &str = "/run/masked-file";
+/// See [`MASKED_FILE`].
+pub const MASKED_DIRECTORY: &str = "/run/masked-directory";
+
+/// What of `/proc` tells about, or acts upon, the whole host.
+const MASKED: [&str; 14] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/interrupts",
+    "/proc/irq",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/sysrq-trigger",
+    "/proc/timer_list",
+];
+
+/// What may be done with device nodes.
+const DEVICE: u64 = fs::READ_FILE | fs::WRITE_FILE | fs::IOCTL_DEV;
+
+/// Adds all of them to a root whose grants are known.
+pub(super) fn add(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
+    add_directories(root);
+    add_devices(root, profile)
+}
+
+fn add_directories(root: &mut Root<'_>) {
+    for path in ["/proc", "/run"] {
+        root.directory(Path::new(path));
+    }
+    root.entries
+        .insert(MASKED_DIRECTORY, Entry::Directory { mode: 0 });
+    root.entries.insert(MASKED_FILE, Entry::MountPoint);
+    add_scratch(root, Path::new(TMP), 0o1777);
+    add_scratch(root, Path::new("/dev/shm"), 0o1777);
+    root.link("/var/tmp", TMP);
+    root.link("/var/run", "/run");
+    let home = &root.facts.caller.home;
+    if home.parent().is_some() && !root.granted.covers(home) && !own_place(home) {
+        add_scratch(root, home, 0o700);
+    }
+    root.mount("/proc", Source::Proc, false);
+    for path in MASKED {
+        root.mount(path, Source::Mask, false);
+    }
+    root.granted.rules.insert("/proc", READ_TREE);
+    *root.granted.rules.entry("/").or_default() |= fs::READ_DIR;
+    for (name, contents) in etc_files(root.facts, root.identity) {
+        let path = Path::new("/etc").join(name);
+        if !root.granted.binds.contains(&path) {
+            root.file(&path, contents);
+        }
+    }
+    // Whatever is in these two directories of the sandbox's own was granted, or made here.
+    root.granted.rules.insert("/etc", fs::READ_FILE);
+    root.granted.rules.insert("/dev", DEVICE);
+    root.link("/etc/mtab", "/proc/self/mounts");
+}
+
+/// A private directory that may be written, unless the host's is granted in its place.
+fn add_scratch(root: &mut Root<'_>, path: &Path, mode: u32) {
+    if root.granted.covers(path) {
+        return;
+    }
+    root.directory(path);
+    root.entries.insert(path, Entry::Directory { mode });
+    root.granted.rules.insert(path, WRITE_TREE);
+    root.mount(path, Source::Scratch, true);
+}
+
+/// The files of `/etc` that say who is who, unless the host's are granted.
+fn etc_files(facts: &HostFacts, identity: &Identity) -> Vec<(&'static str, String)> {
+    let user = user_name(facts, identity);
+    let group = match &facts.caller.group {
+        Some(name) if !identity.switch => name.clone(),
+        _ => "aegis".into(),
+    };
+    let Identity { uid, gid, .. } = *identity;
+    let home = facts.caller.home.display();
+    vec![
+        (
+            "passwd",
+            format!(
+                "root:x:0:0:root:/root:/bin/sh\n{user}:x:{uid}:{gid}::{home}:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+            ),
+        ),
+        (
+            "group",
+            format!("root:x:0:\n{group}:x:{gid}:\nnogroup:x:65534:\n"),
+        ),
+        (
+            "hosts",
+            "127.0.0.1 localhost aegis\n::1 localhost aegis\n".into(),
+        ),
+    ]
+}
+
+/// The name that the command's user has inside.
+pub(super) fn user_name(facts: &HostFacts, identity: &Identity) -> String {
+    match &facts.caller.name {
+        Some(name) if !identity.switch => name.clone(),
+        _ => "aegis".into(),
+    }
+}
+
+fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
+    let mut nodes: Vec<PathBuf> = devices::ALWAYS.iter().map(PathBuf::from).collect();
+    // By way of it, what is written to the terminal could not be counted.
+    if root.facts.terminal && profile.limits.output.is_none() {
+        nodes.push("/dev/tty".into());
+    }
+    for (path, target) in devices::LINKS {
+        root.link(path, target);
+    }
+    for item in &profile.capabilities.devices {
+        if item.value == Device::Pty {
+            root.directory(Path::new("/dev/pts"));
+            root.link("/dev/ptmx", "pts/ptmx");
+            root.mount("/dev/pts", Source::Pseudoterminals, true);
+            root.granted.rules.insert("/dev/pts", DEVICE | fs::READ_DIR);
+            continue;
+        }
+        for found in declared_nodes(item, root.facts)? {
+            root.granted.add_links(found);
+            if found.kind == Kind::Directory {
+                let path = &found.real;
+                root.granted.rules.insert(path, DEVICE | fs::READ_DIR);
+                root.directory(path);
+                root.mount(path, Source::Device { path: path.clone() }, true);
+            } else {
+                nodes.push(found.real.clone());
+            }
+        }
+    }
+    for path in nodes {
+        root.mount_point(&path);
+        root.mount(path.clone(), Source::Device { path }, true);
+    }
+    Ok(())
+}
+
+/// The nodes of one declared device that this host has: one at least, and all in `/dev`.
+fn declared_nodes<'a>(
+    item: &Declared<Device>,
+    facts: &'a HostFacts,
+) -> Result<Vec<&'a Resolved>, Error> {
+    let fail = |reason: String, help: &str| Error::Grant {
+        origin: item.origin.clone(),
+        what: format!("devices: {}", item.value),
+        reason,
+        help: help.into(),
+    };
+    let present: Vec<&Resolved> = devices::nodes(&item.value)
+        .iter()
+        .filter_map(|path| facts.devices.get(path)?.as_ref().ok())
+        .collect();
+    if present.is_empty() {
+        return Err(fail(
+            "this host has no such device".into(),
+            "remove it, or run where the device is",
+        ));
+    }
+    match present.iter().find(|found| !found.real.starts_with("/dev")) {
+        Some(found) => Err(fail(
+            format!("it leads to {}, out of /dev", found.real.display()),
+            "name a device node",
+        )),
+        None => Ok(present),
+    }
+}
+
+/// Whether a path is, or is in, a place that the sandbox makes itself, and so cannot be granted.
+pub(super) fn own_place(path: &Path) -> bool {
+    ["/proc", "/sys", "/dev", MASKED_FILE, MASKED_DIRECTORY]
+        .iter()
+        .any(|own| is_below(path, Path::new(own)))
+}

@@ -1,0 +1,176 @@
+//! Error messages: what the words of a line on standard error say, whoever says them. They are
+//! those of the C library, of shells, and of common interpreters; whether the plan has anything to
+//! do with it is judged in [`super::denials`].
+
+/// What a line says went wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Complaint {
+    /// There is no way to a network, or nobody to ask for a name.
+    pub network: bool,
+    /// A kind of socket is not to be had.
+    pub socket: bool,
+    /// `EACCES`, `EPERM`.
+    pub refused: bool,
+    /// `ENOENT`.
+    pub missing: bool,
+    /// It was about writing: a read-only file system, a mount point, a file that cannot be made.
+    pub writing: bool,
+    /// Any of the errors that a path may have been refused with.
+    pub path: bool,
+}
+
+impl Complaint {
+    /// Reads a line.
+    pub fn of(line: &str) -> Self {
+        let line = line.to_lowercase();
+        let says = |words: &[&str]| words.iter().any(|word| line.contains(word));
+        let refused = says(&[
+            "permission denied",
+            "eacces",
+            "operation not permitted",
+            "eperm",
+        ]);
+        let missing = says(&[
+            "no such file",
+            "enoent",
+            "not found",
+            "cannot find",
+            "cannot access",
+            "does not exist",
+        ]);
+        let read_only = says(&[
+            "read-only file system",
+            "erofs",
+            "device or resource busy",
+            "ebusy",
+        ]);
+        Self {
+            network: says(&[
+                "network is unreachable",
+                "could not resolve",
+                "name resolution",
+                "name or service not known",
+                "nodename nor servname",
+                "getaddrinfo",
+                "enetunreach",
+                "eai_again",
+                "unable to resolve",
+            ]),
+            socket: says(&["address family not supported", "eafnosupport"]),
+            refused,
+            missing,
+            writing: read_only
+                || says(&[
+                    "cannot create",
+                    "can't create",
+                    "cannot open for writing",
+                    "could not create",
+                    "cannot touch",
+                    "cannot remove",
+                    "unable to write",
+                    "cannot write",
+                    "failed to create",
+                    "cannot mkdir",
+                ]),
+            path: refused || missing || read_only,
+        }
+    }
+}
+
+/// The limits that a line, in lower case, may be about, by their keys.
+pub(super) fn limits(line: &str) -> impl Iterator<Item = &'static str> + '_ {
+    const WORDS: [(&str, &[&str]); 5] = [
+        ("files", &["too many open files", "emfile"]),
+        (
+            "file-size",
+            &["file too large", "file size limit exceeded", "efbig"],
+        ),
+        (
+            "pids",
+            &[
+                "resource temporarily unavailable",
+                "cannot fork",
+                "can't start new thread",
+                "fork: retry",
+                "eagain",
+            ],
+        ),
+        (
+            "memory",
+            &[
+                "cannot allocate memory",
+                "memoryerror",
+                "out of memory",
+                "enomem",
+            ],
+        ),
+        ("tmp", &["no space left on device", "enospc"]),
+    ];
+    WORDS
+        .into_iter()
+        .filter(move |(_, words)| words.iter().any(|word| line.contains(word)))
+        .map(|(key, _)| key)
+}
+
+/// What of a message may be a path or a program's name: quoted text, words with a slash, and the
+/// one word that stands alone before a colon and the error (`cat: notes.txt: Permission denied`).
+pub(super) fn candidates(line: &str) -> Vec<&str> {
+    const QUOTES: [char; 7] = ['\'', '"', '`', '‘', '’', '“', '”'];
+    let bare = |word: &'_ str| -> bool { !word.is_empty() && word.len() < 4096 };
+    let mut list: Vec<&str> = line.split(QUOTES).skip(1).step_by(2).collect();
+    list.extend(
+        line.split(|c: char| QUOTES.contains(&c) || c.is_whitespace() || c == ',' || c == '=')
+            .map(|word| word.trim_matches([':', ';', '(', ')', '[', ']', '<', '>']))
+            .map(|word| word.trim_end_matches('.'))
+            .filter(|word| word.contains('/')),
+    );
+    let segments: Vec<&str> = line.split(": ").map(str::trim).collect();
+    list.extend(segments.windows(2).filter_map(|pair| {
+        let error = pair[1].to_lowercase();
+        let alone = !pair[0].contains(char::is_whitespace);
+        let ends = [
+            "permission denied",
+            "no such file",
+            "not found",
+            "command not found",
+            "read-only file",
+            "operation not permitted",
+        ];
+        (alone && ends.iter().any(|end| error.starts_with(end))).then_some(pair[0])
+    }));
+    let mut seen = Vec::new();
+    list.retain(|word| {
+        bare(word) && !seen.contains(word) && {
+            seen.push(word);
+            true
+        }
+    });
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_names_are_found_in_the_messages_of_different_programs() {
+        for (line, found) in [
+            ("cat: a.txt: Permission denied", ["a.txt"]),
+            ("touch: cannot touch 'a b': Read-only file system", ["a b"]),
+            ("ls: /srv/x: No such file or directory", ["/srv/x"]),
+        ] {
+            assert_eq!(candidates(line), found, "{line}");
+        }
+        assert!(candidates("it is all well").is_empty());
+    }
+
+    #[test]
+    fn words_tell_what_went_wrong() {
+        let complaint = Complaint::of("sh: cannot create x: Permission denied");
+        assert!(complaint.refused && complaint.writing && complaint.path);
+        assert!(!complaint.missing && !complaint.network);
+        assert_eq!(Complaint::of("all is well"), Complaint::default());
+        let keys: Vec<_> = limits("oserror: [errno 24] too many open files").collect();
+        assert_eq!(keys, ["files"]);
+    }
+}
