@@ -13,6 +13,10 @@ Without --profile a command may read the current directory, $WORK, beside what t
 profile `base` has: shared libraries, locale, certificates. The first word that is no option
 begins the command.
 
+Whatever the profile asks for is held against the policy: the system's in /etc/aegis, and the user's
+in ~/.config/aegis; without either, the template `standard`. What it blocks stops the run before
+it starts; what it wants reviewed is asked on the terminal. Each run is recorded (`aegis audit`).
+
 Examples:
   aegis-run ls -l                                    nothing but reading $WORK
   aegis-run --profile skill.yaml                     the command that the profile names in `run`
@@ -20,12 +24,14 @@ Examples:
   aegis-run --profile python --set limits.time=1m python3 main.py
   aegis-run --profile skill.yaml --explain           what it could do, and which line says so
   aegis-run --profile skill.yaml --report run.json ./skill.sh
+  aegis-run --profile skill.yaml --policy strict ./skill.sh
 
 Exit status:
   0-255   the command's own
   128+N   signal N ended the command, or a limit did so with signal N
   124     the command met its time limit
-  125     the command line or profile is wrong, or Aegis failed before the command started
+  125     the command line, profile or policy is wrong, the policy does not let the command start,
+          or Aegis failed before it did
   126     the command cannot be executed
   127     the command was not found";
 
@@ -71,6 +77,22 @@ pub fn aegis_run() -> Command {
             )
             .value_name("KEY=VALUE")
             .action(ArgAction::Append),
+        )
+        .arg(
+            option(
+                "policy",
+                "What may be granted: a file, a directory, or a template's name; in place of the user's policy",
+            )
+            .value_name("PATH|NAME")
+            .value_hint(ValueHint::AnyPath),
+        )
+        .arg(
+            option(
+                "audit",
+                "Where the run is recorded: the directory of the log; `none` where the policy permits that",
+            )
+            .value_name("PATH")
+            .value_hint(ValueHint::DirPath),
         )
         .arg(
             option(

@@ -8,19 +8,20 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
-/// `aegis-run` in a directory of its own.
-struct Place(tempfile::TempDir);
+/// `aegis-run` in a directory of its own, recording in another.
+struct Place(tempfile::TempDir, tempfile::TempDir);
 
 impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
-        Self(dir)
+        Self(dir, tempfile::tempdir().expect("a directory"))
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aegis-run"));
         command.current_dir(self.0.path()).stdin(Stdio::null());
+        command.arg("--audit").arg(self.1.path().join("audit"));
         command
     }
 
@@ -75,8 +76,8 @@ fn a_wrong_command_line_is_125_and_starts_nothing() {
     for (words, says) in [
         (&[][..], "no command"),
         (&["--frobnicate", "true"], "there is no option --frobnicate"),
-        (&["--policy", "strict", "true"], "not part of this version"),
-        (&["--audit", "x", "true"], "not part of this version"),
+        (&["--policy", "strikt", "true"], "did you mean `strict`?"),
+        (&["--policy", "missing.yaml", "true"], "there is no file"),
         (&["--observe", "true"], "not part of this version"),
         (&["--profile", "pyton", "true"], "did you mean `python`?"),
         (&["--profile", "missing.yaml", "true"], "there is no file"),

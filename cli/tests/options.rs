@@ -51,6 +51,8 @@ fn by_clap(words: &[&str]) -> Option<Args> {
     let matches = options::aegis_run().try_get_matches_from(all).ok()?;
     let text = |name: &str| matches.get_one::<String>(name).cloned();
     Some(Args {
+        policy: text("policy"),
+        audit: text("audit").map(Into::into),
         profile: text("profile"),
         report: text("report").map(Into::into),
         explain: text("explain").map(|format| match &*format {
@@ -107,6 +109,7 @@ fn both_parsers_understand_the_same() {
         "ls",
         "-l",
         "--policy",
+        "--audit=x",
         "--frobnicate",
         "",
     ];

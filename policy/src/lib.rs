@@ -13,13 +13,31 @@
     clippy::float_arithmetic
 )]
 
+// What tests share calls it by its name.
+#[cfg(test)]
+extern crate self as aegis_policy;
+
+pub mod approvals;
+pub mod compare;
+pub mod ask;
 pub mod decide;
 pub mod decision;
 pub mod event;
+pub mod explain;
 pub mod hash;
+pub mod kept;
+pub mod load;
+pub mod log;
 pub mod model;
 pub mod path;
+pub mod places;
+pub mod promote;
+mod rego;
+pub mod replay;
 pub mod request;
+pub mod show;
+pub mod table;
+pub mod templates;
 
 pub use decide::{Policy, decide};
 pub use decision::{Decision, Opinion};

@@ -198,7 +198,7 @@ pub struct EgressRule {
     /// How much may be used; more is blocked.
     #[serde(default, skip_serializing_if = "Budget::is_none")]
     pub budget: Budget,
-    /// Host names, `*.` below a label, or IP addresses.
+    /// Host names, `*.` below a label, IP addresses; `*` for any, unless the verdict is `allow`.
     pub hosts: BTreeSet<String>,
     /// Its name, unique in the policy.
     pub id: String,
@@ -272,6 +272,16 @@ pub enum Inject {
     Query,
 }
 
+impl Inject {
+    /// As in a policy.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Query => "query",
+        }
+    }
+}
+
 /// A rule of the `secrets-boundary` contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -291,7 +301,7 @@ pub struct SecretRule {
     /// In words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The hosts that it may be sent to, `*.` below a label.
+    /// The hosts that it may be sent to, `*.` below a label; `*` for any, unless the verdict is `allow`.
     pub to: BTreeSet<String>,
     /// What it says.
     pub verdict: Verdict,
@@ -313,6 +323,31 @@ impl OnAuditFailure {
         *self == Self::Stop
     }
 }
+
+/// What `may-be-missing` may name: layers, as plans and `aegis doctor` call them, and limits that need a
+/// layer which not every host has.
+pub const LAYERS: [&str; 5] = [
+    "cgroup",
+    "disk-read",
+    "disk-write",
+    "landlock",
+    "pid namespace",
+];
+
+/// What `limits` may name: the limits of a profile.
+pub const LIMITS: [&str; 11] = [
+    "time",
+    "memory",
+    "cpu",
+    "pids",
+    "files",
+    "file-size",
+    "output",
+    "tmp",
+    "disk-read",
+    "disk-write",
+    "net",
+];
 
 /// A module of rules in Rego.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

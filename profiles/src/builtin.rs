@@ -1,23 +1,53 @@
 //! The profiles that are part of Aegis, by name: text compiled in, from `profiles/builtin/`.
+//!
+//! What people read and extend is the YAML. What a start loads is `builtin/merged/`: the same, parsed
+//! and merged beforehand, since nearly every start needs one of them.
 
-/// Name and text, in the order they are listed to people.
-const ALL: [(&str, &str); 6] = [
-    ("base", include_str!("../builtin/base.yaml")),
-    ("shell", include_str!("../builtin/shell.yaml")),
-    ("python", include_str!("../builtin/python.yaml")),
-    ("node", include_str!("../builtin/node.yaml")),
-    ("git", include_str!("../builtin/git.yaml")),
-    ("build", include_str!("../builtin/build.yaml")),
+mod merged;
+
+use crate::parse::Layer;
+
+struct Builtin {
+    name: &'static str,
+    text: &'static str,
+    merged: &'static str,
+}
+
+macro_rules! builtin {
+    ($name:literal) => {
+        Builtin {
+            name: $name,
+            text: include_str!(concat!("../builtin/", $name, ".yaml")),
+            merged: include_str!(concat!("../builtin/merged/", $name, ".txt")),
+        }
+    };
+}
+
+/// In the order they are listed to people.
+static ALL: [Builtin; 6] = [
+    builtin!("base"),
+    builtin!("shell"),
+    builtin!("python"),
+    builtin!("node"),
+    builtin!("git"),
+    builtin!("build"),
 ];
+
+fn find(name: &str) -> Option<&'static Builtin> {
+    ALL.iter().find(|builtin| builtin.name == name)
+}
 
 /// The names of the built-in profiles.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    ALL.iter().map(|(name, _)| *name)
+    ALL.iter().map(|builtin| builtin.name)
 }
 
 /// The text of a built-in profile.
 pub fn text(name: &str) -> Option<&'static str> {
-    ALL.iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, text)| *text)
+    find(name).map(|builtin| builtin.text)
+}
+
+/// A built-in profile, merged with all that it extends. `None`: it has to be parsed.
+pub(crate) fn merged(name: &str) -> Option<Layer> {
+    find(name).and_then(|builtin| merged::read(builtin.merged))
 }

@@ -147,6 +147,15 @@ impl Error {
         self.omitted
     }
 
+    /// Both: of several files, what is wrong with each.
+    pub fn and(mut self, other: Self) -> Self {
+        let room = MAX_DIAGNOSTICS.saturating_sub(self.diagnostics.len());
+        self.omitted += other.omitted + other.diagnostics.len().saturating_sub(room);
+        self.diagnostics
+            .extend(other.diagnostics.into_iter().take(room));
+        self
+    }
+
     /// As [`Display`](fmt::Display), with colour for a terminal when wanted.
     pub fn render(&self, colour: bool) -> String {
         let mut out = String::new();

@@ -52,6 +52,15 @@ pub fn load_with<S: AsRef<str>>(
         .iter()
         .map(|set| parse::overlay(set.as_ref()))
         .collect::<Result<_, _>>()?;
+    load_by(Loader::new(source), reference, &overlays)
+}
+
+fn load_by(
+    mut loader: Loader<'_>,
+    reference: &str,
+    overlays: &[parse::Overlay],
+) -> Result<Loaded, Error> {
+    let source = loader.source;
     let top = classify(reference, None, source).map_err(|refusal| refusal.at_top(reference))?;
     let skill_dir = match &top {
         Place::File(path) => {
@@ -60,16 +69,19 @@ pub fn load_with<S: AsRef<str>>(
         }
         Place::Builtin(..) | Place::Stdin => None,
     };
-    let mut loader = Loader {
-        source,
-        done: Vec::new(),
-        chain: Vec::new(),
-    };
     let mut profile = loader.merged(&top, None)?.profile;
-    for parse::Overlay(layer) in &overlays {
+    for parse::Overlay(layer) in overlays {
         merge::overlay(&mut profile, layer);
     }
     Ok(Loaded { profile, skill_dir })
+}
+
+/// As [`load`], with nothing but the texts of the built-in profiles to go by.
+#[cfg(test)]
+pub(crate) fn load_by_parsing(reference: &str, source: &dyn Source) -> Result<Loaded, Error> {
+    let mut loader = Loader::new(source);
+    loader.merged = |_| None;
+    load_by(loader, reference, &[])
 }
 
 /// Where one profile is.
@@ -155,13 +167,24 @@ fn classify(
 
 struct Loader<'s> {
     source: &'s dyn Source,
+    /// Where built-in profiles are found merged already; those that it has not are parsed.
+    merged: fn(&str) -> Option<Layer>,
     /// What has been merged already: a profile extended from two sides is read once.
     done: Vec<(Place, Layer)>,
     /// The way from the top to the file at hand.
     chain: Vec<Place>,
 }
 
-impl Loader<'_> {
+impl<'s> Loader<'s> {
+    fn new(source: &'s dyn Source) -> Self {
+        Self {
+            source,
+            merged: builtin::merged,
+            done: Vec::new(),
+            chain: Vec::new(),
+        }
+    }
+
     /// The profile at `place`, merged. `named` is the line that extends it.
     fn merged(&mut self, place: &Place, named: Option<&Declared<String>>) -> Result<Layer, Error> {
         if let Some((_, layer)) = self.done.iter().find(|(done, _)| done == place) {
@@ -170,11 +193,24 @@ impl Loader<'_> {
         if let Some(entry) = named {
             self.check_chain(place, entry)?;
         }
-        self.chain.push(place.clone());
-        let own = self.read(place, named)?;
-        let result = self.with_extended(place, own)?;
-        self.chain.pop();
-        self.done.push((place.clone(), result.clone()));
+        let ready = match place {
+            Place::Builtin(name, _) => (self.merged)(name),
+            Place::File(_) | Place::Stdin => None,
+        };
+        let result = match ready {
+            Some(layer) => layer,
+            None => {
+                self.chain.push(place.clone());
+                let own = self.read(place, named)?;
+                let result = self.with_extended(place, own)?;
+                self.chain.pop();
+                result
+            }
+        };
+        // Nothing extends what nothing has named.
+        if named.is_some() {
+            self.done.push((place.clone(), result.clone()));
+        }
         Ok(result)
     }
 

@@ -157,6 +157,9 @@ fn settle<T: Clone + Eq + Hash>(
 }
 
 fn union<T: Clone + Eq + Hash>(into: &mut Vec<Declared<T>>, said: &[Declared<T>]) {
+    if said.is_empty() {
+        return;
+    }
     if into.is_empty() {
         into.extend_from_slice(said);
         return;

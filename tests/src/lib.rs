@@ -20,6 +20,9 @@ use std::sync::OnceLock;
 /// The ids of the ordinary user; nothing on the host belongs to them.
 pub const ORDINARY: u32 = 20_000;
 
+/// A policy that permits whatever a profile declares: what is tested is what a profile alone comes to.
+pub const EVERYTHING: &str = include_str!("../policies/everything.yaml");
+
 /// Who starts `aegis-run`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
@@ -118,10 +121,11 @@ impl Workspace {
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
             .expect("chmod");
         let workspace = Self { dir, user };
-        for sub in ["work", "home"] {
+        for sub in ["work", "home", "state"] {
             std::fs::create_dir(workspace.dir.path().join(sub)).expect("mkdir");
             workspace.own(&workspace.dir.path().join(sub));
         }
+        workspace.policy(EVERYTHING);
         workspace
     }
 
@@ -150,6 +154,16 @@ impl Workspace {
             self.own(&outside);
         }
         outside
+    }
+
+    /// Where the user's records, keys and approvals are; root's are in `/var`.
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Makes a text the user's policy.
+    pub fn policy(&self, text: &str) -> PathBuf {
+        self.write("config/aegis/policy.yaml", text)
     }
 
     /// Writes a file, by a path relative to the workspace (`work/a.txt`), that the user owns.
@@ -182,6 +196,8 @@ impl Workspace {
             .current_dir(self.work())
             .env_clear()
             .env("HOME", self.home())
+            .env("XDG_CONFIG_HOME", self.dir.path().join("config"))
+            .env("XDG_STATE_HOME", self.state())
             .env(
                 "PATH",
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

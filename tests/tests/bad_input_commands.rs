@@ -164,12 +164,12 @@ fn options_that_are_wrong_are_125() {
             ),
             (&["-x", "touch", "started"], "no option -x"),
             (
-                &["--policy", "strict", "touch", "started"],
-                "policy is not part of this version",
+                &["--policy", "strikt", "touch", "started"],
+                "did you mean `strict`?",
             ),
             (
-                &["--audit", "x", "touch", "started"],
-                "audit log is not part of this version",
+                &["--audit", "none", "touch", "started"],
+                "does not permit",
             ),
             (
                 &["--observe", "touch", "started"],

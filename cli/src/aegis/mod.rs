@@ -5,6 +5,7 @@
 
 mod doctor;
 mod pages;
+mod policy;
 mod profile;
 
 use std::ffi::OsString;
@@ -57,6 +58,21 @@ Examples:
   aegis profile diff old.yaml new.yaml"
     )]
     Profile(profile::Action),
+    /// Checks, shows, tests and changes policies
+    #[command(
+        subcommand,
+        disable_help_subcommand = true,
+        arg_required_else_help = true,
+        after_help = "\
+A policy is a file or a directory (with a `/` in its name, or ending in .yaml), `-` for standard input, or
+the name of a template: strict, standard, permissive.
+
+Examples:
+  aegis policy new -o policy.yaml
+  aegis policy check policy.yaml
+  aegis policy show standard"
+    )]
+    Policy(policy::Action),
     /// Prints completions of aegis and aegis-run for a shell
     #[command(after_help = "\
 Examples:
@@ -118,6 +134,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
     let answer = match cli.action {
         Action::Doctor { json } => doctor::doctor(json),
         Action::Profile(action) => profile::profile(&action),
+        Action::Policy(action) => policy::policy(&action),
         Action::Completions { shell, program } => pages::completions(shell, program),
         Action::Man { directory } => pages::man(directory.as_deref()),
     };

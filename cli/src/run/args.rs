@@ -22,10 +22,12 @@ pub enum Takes {
 }
 
 /// Every long option: the parser knows no other.
-pub const OPTIONS: [(&str, Takes); 8] = [
+pub const OPTIONS: [(&str, Takes); 10] = [
+    ("audit", Takes::Value),
     ("explain", Takes::Perhaps),
     ("help", Takes::Nothing),
     ("keep-fd", Takes::Value),
+    ("policy", Takes::Value),
     ("profile", Takes::Value),
     ("quiet", Takes::Nothing),
     ("report", Takes::Value),
@@ -33,13 +35,9 @@ pub const OPTIONS: [(&str, Takes); 8] = [
     ("version", Takes::Nothing),
 ];
 
-/// Options of the design that this version lacks, and what each would do. They are refused: a
-/// policy that is not applied must not look as if it were.
-const WAITING: [(&str, &str); 3] = [
-    ("policy", "applying a policy"),
-    ("audit", "writing an audit log"),
-    ("observe", "observing the command"),
-];
+/// Options of the design that this version lacks, and what each would do. They are refused: a run that
+/// is not observed must not look as if it were.
+const WAITING: [(&str, &str); 1] = [("observe", "observing the command")];
 
 /// How the plan is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +53,10 @@ pub enum Explain {
 pub struct Args {
     /// `--profile`: a file, `-`, or the name of a built-in one.
     pub profile: Option<String>,
+    /// `--policy`: a file, a directory, `-`, or the name of a template; in place of the user's.
+    pub policy: Option<String>,
+    /// `--audit`: the directory of the log, or `none`.
+    pub audit: Option<PathBuf>,
     /// `--report`.
     pub report: Option<PathBuf>,
     /// `--explain`: show the plan, start nothing.
@@ -112,6 +114,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
             ("quiet", _) => args.quiet = true,
             ("explain", value) => once(name, &mut args.explain, explain(value.as_deref())?)?,
             ("profile", Some(value)) => once(name, &mut args.profile, text(name, value)?)?,
+            ("policy", Some(value)) => once(name, &mut args.policy, text(name, value)?)?,
+            ("audit", Some(value)) => once(name, &mut args.audit, place(value)?)?,
             ("report", Some(value)) => once(name, &mut args.report, place(value)?)?,
             ("set", Some(value)) => args.set.push(text(name, value)?),
             ("keep-fd", Some(value)) => args.keep_fds.push(descriptor(&value)?),

@@ -9,19 +9,29 @@
 
 mod account;
 pub mod args;
+pub mod ask;
+mod evidence;
+mod review;
+mod said;
 mod why;
 
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 
+use aegis_policy::approvals::Person;
+use aegis_policy::places::State;
+use aegis_policy::{Hash, Policy, Verdict};
 use aegis_profile::{Files, Loaded, Profile};
-use aegis_runtime::plan::{self, Plan, explain};
+use aegis_runtime::plan::{self, Plan, authority, explain};
 use aegis_runtime::supervise::report::Cause;
 use aegis_runtime::{facts, supervise};
 
 use crate::terminal::{colour, complain, harmless, print, profile_error};
 use account::Account;
 use args::{Args, Explain, Invocation};
+use evidence::Evidence;
+use review::Review;
 
 /// What `--help` prints; a test holds it against [`crate::options`].
 pub const HELP: &str = include_str!("help.txt");
@@ -70,6 +80,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Refused, or failed before the command started.
+    fn ours(text: impl Into<String>) -> Self {
+        Self::Aegis(text.into(), FAILED)
+    }
+}
+
 impl From<aegis_profile::Error> for Failure {
     fn from(error: aegis_profile::Error) -> Self {
         Self::Profile(error)
@@ -113,17 +130,80 @@ fn run(args: &Args) -> Result<u8, Failure> {
             )
         })?),
     };
-    let loaded = load(args)?;
+    let mut loaded = load(args)?;
+    let profile_hash: Hash = loaded.profile.hash().parse().unwrap_or_default();
+    let state = State::of(uid(), &|name| std::env::var_os(name));
+    let policy = policy(args)?;
+    authority::narrow(&mut loaded.profile, &policy);
+    let id = supervise::run_id();
+    let mut evidence = match args.explain {
+        Some(_) => None,
+        None => {
+            let opened = Evidence::open(args.audit.as_deref(), state.as_ref(), &policy, &id);
+            Some(opened.map_err(Failure::ours)?)
+        }
+    };
+    let log = args.audit.as_deref();
     let request = facts::Request {
         command: args.command.clone(),
         keep_fds: args.keep_fds.clone(),
+        reserved: evidence::reserved(log, state.as_ref()),
+        may_be_missing: (policy.documents())
+            .flat_map(|document| &document.may_be_missing)
+            .filter(|layer| policy.may_be_missing(layer))
+            .cloned()
+            .collect(),
     };
     let facts = facts::gather(&loaded.profile, loaded.skill_dir.as_deref(), &request)?;
-    let plan = plan::compile(&loaded.profile, &request, &facts)?;
-    if let Some(format) = args.explain {
-        return say(explained(&plan, &loaded.profile, format));
+    let mut plan = plan::compile(&loaded.profile, &request, &facts)?;
+    let context = authority::context(&loaded.profile, profile_hash, &facts);
+    let mut asked = authority::request(&plan, context, Vec::new());
+    let mut decision = authority::decide(&mut plan, &policy, &asked);
+    let evidence = match (&mut evidence, args.explain) {
+        (Some(evidence), _) => evidence,
+        (None, format) => {
+            let format = format.unwrap_or(Explain::Text);
+            return say(explained(&plan, &loaded.profile, format));
+        }
+    };
+    let mut reviewed = None;
+    if decision.verdict == Verdict::Review {
+        let review = Review {
+            policy: &policy,
+            state: state.as_ref(),
+            profile: args.profile.as_deref(),
+            person: &Person {
+                name: facts.caller.name.clone(),
+                uid: facts.caller.uid,
+            },
+        };
+        let result = review.of(&mut plan, &mut asked, &id);
+        reviewed = Some(result.map_err(Failure::ours)?);
     }
-    let mut report = supervise::run(&plan, &facts, early)?;
+    if let Some(reviewed) = &reviewed {
+        decision = reviewed.decision.clone();
+    }
+    let mut events = evidence.start(&plan, args.profile.as_deref(), &asked, &decision, &policy);
+    // After the start of the run, before what came of it.
+    events.splice(1..1, reviewed.iter_mut().flat_map(|r| r.said.drain(..)));
+    if !decision.verdict.lets_through() {
+        evidence.not_started(events).map_err(Failure::ours)?;
+        let why = reviewed.and_then(|reviewed| reviewed.refused);
+        let text = why.unwrap_or_else(|| said::refusal(&plan, &decision, None));
+        return Err(Failure::ours(text));
+    }
+    evidence.record(&events).map_err(Failure::ours)?;
+    if let Some(Err(error)) = reviewed.map(|reviewed| reviewed.keep(state.as_ref())) {
+        let text = format!("aegis-run: warning: the approval holds for this run alone: {error}\n");
+        complain(&harmless(&text));
+    }
+    if !args.quiet {
+        complain(&said::warnings(&plan));
+    }
+    let mut plan_hash = String::new();
+    let result = supervise::run(&plan, &facts, early, &id, || plan_hash = plan.hash());
+    let unrecorded = evidence.end(&result, &plan_hash, &asked.context, &policy);
+    let mut report = result?;
     for path in report.planted.iter().filter(|_| !args.quiet) {
         complain(&harmless(&format!(
             "aegis-run: warning: the run made {path}, which programs of the host act upon: look at it\n"
@@ -131,19 +211,23 @@ fn run(args: &Args) -> Result<u8, Failure> {
     }
     let mut status = report.exit_status;
     if account.is_some() {
-        report.seal(&loaded.profile, &plan);
+        report.seal(profile_hash, &plan_hash, evidence.recorded());
     }
-    if let (Some(account), Some(place)) = (account, &args.report)
-        && let Err(error) = account.write(&report)
-    {
-        let place = harmless(&place.to_string_lossy());
-        complain(&format!(
-            "aegis-run: error: the report {place} could not be written: {error}\n"
-        ));
+    let mut unaccounted = |text: String| {
+        complain(&harmless(&format!("aegis-run: error: {text}\n")));
         // A command that failed has more to say than its report.
         if status == 0 {
             status = FAILED;
         }
+    };
+    if let Err(text) = unrecorded {
+        unaccounted(text);
+    }
+    if let (Some(account), Some(place)) = (account, &args.report)
+        && let Err(error) = account.write(&report)
+    {
+        let place = place.to_string_lossy();
+        unaccounted(format!("the report {place} could not be written: {error}"));
     }
     // Last, so that it is what a person sees.
     if report.exit_status != 0 && !args.quiet {
@@ -193,6 +277,23 @@ fn load(args: &Args) -> Result<Loaded, aegis_profile::Error> {
         item.origin.file = DEFAULT_ORIGIN.into();
     }
     Ok(loaded)
+}
+
+/// The policy of the run: the system's, and the user's or what `--policy` names.
+fn policy(args: &Args) -> Result<Policy, Failure> {
+    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    Ok(aegis_policy::load::effective(
+        args.policy.as_deref(),
+        uid(),
+        std::env::home_dir().as_deref(),
+        config.as_deref(),
+        &Files,
+    )?)
+}
+
+/// Of the caller.
+fn uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 fn explained(plan: &Plan, profile: &Profile, format: Explain) -> String {

@@ -1,37 +1,83 @@
 //! [`decide`]: what a policy says of a request. Total and pure: no clock, no randomness, no environment,
-//! no files, and no order but that of names. `clippy.toml` keeps it so, and the tests of `tests/` show it.
+//! no files, and no order but that of names.
 //!
 //! **Which rules speak.** A rule's patterns stand to a request in one of three ways: apart, touching it
-//! (something of what is asked for is in the pattern), covering it (all of it is). `allow` speaks when it
-//! covers. `warn`, `review` and `block` speak when they touch: a profile that asks for `$HOME` asks for
-//! `$HOME/.ssh`. Rules marked `otherwise` speak only when no other rule covers the request.
+//! (something of what is asked for is in the pattern, or may be), covering it (all of it is). `allow` speaks
+//! when it covers. `warn`, `review` and `block` speak when they touch: a profile that asks for `$HOME` asks
+//! for `$HOME/.ssh`. Rules marked `otherwise` speak only when no other rule covers the request.
 //!
 //! **What comes of it.** The worst verdict of all that speak; but a request that no rule covers with
-//! `allow`, `warn` or `review` is blocked. A rule in mode `warn` says at worst `warn`, and lets nothing
-//! through by itself. So adding a rule that blocks, or removing one that allows, never allows more; and
-//! the order of rules means nothing.
+//! `allow`, `warn` or `review` is blocked. So adding a rule that blocks, or removing one that allows, never
+//! allows more, and the order of rules means nothing. (A rule with a budget blocks as well: what is over it.)
+//!
+//! **Mode `warn`** tries a rule out. Such a rule says what it would say, at worst `warn`, and nothing else
+//! comes of it: it lets nothing through, whatever its verdict, blocks nothing, and leaves rules marked
+//! `otherwise` their say. What is let through is what would be let through without it.
 //!
 //! **Patterns, by action.**
 //!
 //! | action | a pattern is |
 //! |---|---|
 //! | `files.read`, `files.write` | a path from `/`, `$WORK`, `$SKILL` or `$HOME`; `*` is any part of a name, `**` any number of directories, also none |
-//! | `shell.exec` | such a path; or a program's name (`git`, `python3*`), which covers programs in the system's directories alone, and touches a program of that name anywhere |
+//! | `shell.exec` | such a path; or a program's name (`git`, `python3*`), which covers programs in the system's directories alone, and touches a program of that name anywhere, and so every tree |
 //! | `net.listen` | a port or a range |
 //! | `tool.exec` | a path that holds `$SKILL`; `sha256:` and the profile's hash; or a name that the profile gives itself |
 //! | `net.host` | `host` |
 //! | others | a name with `*` |
+//! | `hosts`, `to` | a name, `*.` and a name (all below it), an IP address, which also touches names that stand for it; `*`, any host, where the rule does not say `allow` |
 //!
-//! **Limits** take away, so a limit without a ceiling is allowed; above a ceiling it is blocked. The
-//! launcher lowers what a profile asks for to the ceiling ([`Policy::ceiling`]) and then asks.
+//! A variable that stands for `/` would make a rule about one place one about every place: such a pattern
+//! only touches. A variable that the run does not have (no `$SKILL`, an empty `$HOME`) is nowhere.
+//!
+//! **Limits** take away, so a limit without a ceiling is allowed, by any policy; above a ceiling it is
+//! blocked. The launcher lowers what a profile asks for to the ceiling ([`Policy::ceiling`]) and then asks.
 //!
 //! **Connections.** A request to `http` or `https` without a method asks for the connection alone: rules
-//! with methods or paths let it be opened, unless they block, and each request on it is then decided.
+//! with methods or paths let it be opened, unless they block, and each request on it is then decided. A
+//! budget is held against requests; for `tcp` and `udp`, which have none, a rule with a budget lets nothing
+//! through. A rule without `private-addresses` lets nothing through to an address that is not public.
+//!
+//! **What is ill-formed is blocked**, by any policy: paths that are relative or have `..`, hosts and
+//! methods in a second spelling, numbers that not every reader of JSON understands alike.
+//!
+//! **How it stays pure.** `decide` takes two shared references and returns a value; nothing it uses has
+//! inner mutability. `clippy.toml` names every way of the standard library to clocks, randomness, the
+//! environment, files, sockets, threads, hash maps and floats, and this module *forbids* their use, so that
+//! no exception can be made below it; nor may it panic: unwrapping, indexing and the like are denied.
+//! `tests/determinism.rs` decides a million requests in two processes that have nothing in common but the
+//! input, and compares all bytes; `tests/laws.rs` has the laws above as properties.
+//!
+//! **How it is quick.** Each document has an index (`index`) of its patterns: what a decision costs depends
+//! on the length of what is asked for and on the rules that have to do with it, not on how many there are.
+//! A test compares every answer with that of asking each pattern in turn (`reference`).
+
+#![forbid(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::float_arithmetic
+)]
+#![deny(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
+#![cfg_attr(
+    test,
+    allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)
+)]
 
 mod address;
 mod compile;
+mod egress;
+mod index;
+mod layer;
 mod pattern;
+#[cfg(test)]
+mod reference;
 mod tally;
+mod well_formed;
 
 use std::sync::Arc;
 
@@ -39,7 +85,7 @@ use crate::decision::{Decision, Opinion};
 use crate::hash::Hash;
 use crate::model::{Document, OnAuditFailure, Verdict};
 use crate::request::{Approval, Context, Request, What};
-use compile::Layer;
+use layer::Layer;
 
 pub use compile::{BadPolicy, ENGINE, Engine};
 pub use pattern::BadPattern;
@@ -100,12 +146,21 @@ impl Policy {
 /// What the policy says of the request. The same policy and the same request give the same answer, to the
 /// byte of its canonical form.
 pub fn decide(policy: &Policy, request: &Request) -> Decision {
+    decide_by(policy, request, Layer::opinion)
+}
+
+/// `say` is what one document says of one thing.
+fn decide_by(policy: &Policy, request: &Request, say: impl Say) -> Decision {
+    let asked = Asked {
+        policy,
+        context: &request.context,
+        fault: well_formed::context(&request.context).err(),
+        approvals: &request.approvals,
+        say,
+    };
     let (opinion, parts) = match &request.what {
-        What::Tool { grants, .. } => tool(policy, request, grants),
-        what => (
-            opinion(policy, &request.context, &request.approvals, what),
-            Vec::new(),
-        ),
+        What::Tool { grants, .. } => asked.tool(&request.what, grants),
+        what => (asked.opinion(what), Vec::new()),
     };
     Decision {
         input: request.hash(),
@@ -117,59 +172,75 @@ pub fn decide(policy: &Policy, request: &Request) -> Decision {
     }
 }
 
-/// A run as a whole is what is said of the worst of its grants, and of itself.
-fn tool(policy: &Policy, request: &Request, grants: &[What]) -> (Opinion, Vec<Opinion>) {
-    let parts: Vec<Opinion> = grants
-        .iter()
-        .map(|grant| opinion(policy, &request.context, &request.approvals, grant))
-        .collect();
-    if parts.is_empty() {
-        let nothing =
-            tally::refusal("nothing is asked for, not even the command: no rule covers it");
-        return (nothing, parts);
-    }
-    let own = opinion(policy, &request.context, &request.approvals, &request.what);
-    // Of equals the first.
-    let worst = (parts.iter()).fold(&own, |a, b| if b.verdict > a.verdict { b } else { a });
-    (worst.clone(), parts)
+/// What one document says of one thing that is well-formed.
+trait Say: Fn(&Layer, &Context, &What, Option<&Approval>) -> Opinion {}
+impl<F: Fn(&Layer, &Context, &What, Option<&Approval>) -> Opinion> Say for F {}
+
+/// All that is the same for every part of a request.
+struct Asked<'r, S> {
+    policy: &'r Policy,
+    context: &'r Context,
+    /// What is wrong with the context.
+    fault: Option<&'static str>,
+    approvals: &'r [Approval],
+    say: S,
 }
 
-/// What is said of one thing.
-fn opinion(policy: &Policy, context: &Context, approvals: &[Approval], what: &What) -> Opinion {
-    if let Err(reason) = compile::well_formed(what) {
-        return tally::refusal(reason);
+impl<S: Say> Asked<'_, S> {
+    /// A run as a whole is what is said of the worst of its grants, and of itself.
+    fn tool(&self, what: &What, grants: &[What]) -> (Opinion, Vec<Opinion>) {
+        let parts: Vec<Opinion> = grants.iter().map(|grant| self.opinion(grant)).collect();
+        if parts.is_empty() {
+            let nothing =
+                tally::refusal("nothing is asked for, not even the command: no rule covers it");
+            return (nothing, parts);
+        }
+        let own = self.opinion(what);
+        // Of equals the first.
+        let worst = (parts.iter()).fold(&own, |a, b| if b.verdict > a.verdict { b } else { a });
+        (worst.clone(), parts)
     }
-    let approval = approvals.iter().find(|a| binds(a, context, what));
-    let several = policy.layers.len() > 1;
-    let mut all: Option<Opinion> = None;
-    for layer in &policy.layers {
-        let mut said = layer.opinion(context, what, approval);
-        if several {
+
+    /// What is said of one thing.
+    fn opinion(&self, what: &What) -> Opinion {
+        if let Some(fault) = self.fault.or(well_formed::what(what).err()) {
+            return tally::refusal(fault);
+        }
+        let approval = self.approval(what);
+        let say = |layer| (self.say)(layer, self.context, what, approval);
+        if let [layer] = &*self.policy.layers {
+            return say(layer);
+        }
+        let said = self.policy.layers.iter().map(|layer| {
+            let mut said = say(layer);
             for rule in &mut said.rules {
                 *rule = Arc::from(format!("{}/{rule}", layer.document.name));
             }
-        }
-        all = Some(match all {
-            None => said,
-            Some(mut before) => {
-                if said.verdict > before.verdict {
-                    before.verdict = said.verdict;
-                    before.reason = said.reason;
-                }
-                before.rules.append(&mut said.rules);
-                before
-            }
+            said
         });
+        let worse = |mut before: Opinion, mut said: Opinion| {
+            if said.verdict > before.verdict {
+                before.verdict = said.verdict;
+                before.reason = said.reason;
+            }
+            before.rules.append(&mut said.rules);
+            before
+        };
+        let all = said.reduce(worse);
+        all.unwrap_or_else(|| tally::refusal("there is no policy"))
     }
-    all.unwrap_or_else(|| tally::refusal("there is no policy"))
-}
 
-/// Whether an approval is for this: the same skill, profile and thing, and not over.
-fn binds(approval: &Approval, context: &Context, what: &What) -> bool {
-    approval.at < approval.expires
-        && approval.profile_hash == context.profile_hash
-        && approval.skill == context.skill
-        && approval.what == what.hash()
+    /// What a person has said of this: by the same skill, under the same profile, and not over.
+    fn approval(&self, what: &What) -> Option<&Approval> {
+        let mut hash = None;
+        self.approvals.iter().find(|approval| {
+            approval.at < approval.expires
+                && approval.expires <= compile::MAX_NUMBER
+                && approval.profile_hash == self.context.profile_hash
+                && approval.skill == self.context.skill
+                && approval.what == *hash.get_or_insert_with(|| what.hash())
+        })
+    }
 }
 
 impl Verdict {
@@ -183,3 +254,6 @@ impl Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,9 @@
 //! something is. A rule lets through only what it covers; it stands in the way of all that it touches.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 
-use crate::path::HostPath;
+use crate::model::Verdict;
 use crate::request::Context;
 
 /// How a pattern stands to a request.
@@ -20,13 +21,6 @@ pub(crate) enum Relation {
     Covers,
 }
 
-impl Relation {
-    /// Of a request for one thing.
-    pub(crate) fn of_one(matches: bool) -> Self {
-        if matches { Self::Covers } else { Self::Apart }
-    }
-}
-
 /// What a pattern of paths starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Base {
@@ -37,17 +31,22 @@ pub(crate) enum Base {
 }
 
 impl Base {
-    /// Where it is. `None`: nowhere, in this run. A variable that stands for `/` would turn a rule about
-    /// one place into one about every place, and stands for nothing.
-    pub(crate) fn path(self, context: &Context) -> Option<&[u8]> {
-        let variable = |path: &'_ HostPath| path.is_plain() && path.components().next().is_some();
+    /// Where it is, and how close a pattern from there may come to a request. `None`: nowhere, in this run.
+    ///
+    /// A variable that stands for `/` would turn a rule about one place into one about every place. Such
+    /// a rule says what it has to say against a request, and lets nothing through: it only touches.
+    pub(super) fn place(self, context: &Context) -> Option<(&[u8], Relation)> {
         let path = match self {
-            Self::Root => return Some(b"/"),
-            Self::Home => Some(&context.home),
-            Self::Skill => context.skill.as_ref(),
-            Self::Work => Some(&context.work),
+            Self::Root => return Some((b"/", Relation::Covers)),
+            Self::Home => &context.home,
+            Self::Skill => context.skill.as_ref()?,
+            Self::Work => &context.work,
         };
-        path.filter(|path| variable(path)).map(HostPath::as_bytes)
+        let closest = match path.components().next() {
+            Some(_) => Relation::Covers,
+            None => Relation::Touches,
+        };
+        (!path.as_bytes().is_empty()).then_some((path.as_bytes(), closest))
     }
 }
 
@@ -61,6 +60,9 @@ pub(crate) enum Part {
     /// `**`: any number of components, none included.
     Any,
 }
+
+/// So that the places in a pattern are the bits of a word.
+const MAX_PARTS: usize = 60;
 
 /// `$WORK/**`, `/usr/lib/*/libc.so.6`, `/srv/data`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,84 +150,58 @@ impl PathPattern {
             });
         }
         parts.dedup_by(|a, b| *a == Part::Any && *b == Part::Any);
+        if parts.len() > MAX_PARTS {
+            return bad(
+                format!("a pattern of more than {MAX_PARTS} components"),
+                "write a shorter one, with `**` for the components that do not matter",
+            );
+        }
         Ok(Self { base, parts })
     }
 
-    /// How it stands to a path, or to a whole tree of them.
-    pub(crate) fn relation(&self, context: &Context, path: &HostPath, tree: bool) -> Relation {
-        let Some(base) = self.base.path(context) else {
-            return Relation::Apart;
+    /// Whether a path is in it. For patterns from the root: paths of URLs.
+    pub(super) fn matches<'p>(&self, path: impl Iterator<Item = &'p [u8]>) -> bool {
+        // Bit n: the components so far have led to before part n. All of these at once.
+        let mut states: u64 = self.skip_any(1);
+        for component in path {
+            let mut next = 0;
+            for (at, part) in self.parts.iter().enumerate() {
+                let here = states & (1 << at);
+                next |= match part {
+                    Part::Any => here,
+                    Part::Name(name) if name.as_bytes() == component => here << 1,
+                    Part::Glob(glob) if here != 0 && glob.matches(component) => here << 1,
+                    Part::Name(_) | Part::Glob(_) => 0,
+                };
+            }
+            states = self.skip_any(next);
+            if states == 0 {
+                return false;
+            }
+        }
+        states & (1 << self.parts.len()) != 0
+    }
+
+    /// `**` may stand for nothing.
+    fn skip_any(&self, states: u64) -> u64 {
+        let skip = |states, (at, part): (usize, &Part)| match part {
+            Part::Any => states | (states & (1 << at)) << 1,
+            _ => states,
         };
-        let mut below = path.components();
-        for component in components(base) {
-            match below.next() {
-                Some(found) if found == component => {}
-                Some(_) => return Relation::Apart,
-                // The tree holds the base, and so something of all that begins there.
-                None if tree => return Relation::Touches,
-                None => return Relation::Apart,
-            }
-        }
-        relation(&self.parts, below, tree)
+        self.parts.iter().enumerate().fold(states, skip)
     }
 }
 
-fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+pub(super) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|c| !c.is_empty())
-}
-
-/// `parts` against the components of a path, all of its states at once.
-pub(crate) fn relation<'p>(
-    parts: &[Part],
-    path: impl Iterator<Item = &'p [u8]>,
-    tree: bool,
-) -> Relation {
-    // Positions in `parts` that the components so far may have led to.
-    let mut states = vec![false; parts.len() + 1];
-    states[0] = true;
-    skip_any(parts, &mut states);
-    for component in path {
-        let mut next = vec![false; parts.len() + 1];
-        for (at, part) in parts.iter().enumerate().filter(|(at, _)| states[*at]) {
-            match part {
-                Part::Any => next[at] = true,
-                Part::Name(name) => next[at + 1] |= name.as_bytes() == component,
-                Part::Glob(glob) => next[at + 1] |= glob.matches(component),
-            }
-        }
-        skip_any(parts, &mut next);
-        states = next;
-        if !states.contains(&true) {
-            return Relation::Apart;
-        }
-    }
-    let whole = match parts.last() {
-        // What follows is in it as well.
-        Some(Part::Any) => states[parts.len() - 1],
-        _ => states[parts.len()] && !tree,
-    };
-    match whole {
-        true => Relation::Covers,
-        false if tree => Relation::Touches,
-        false => Relation::Apart,
-    }
-}
-
-/// `**` may stand for nothing.
-fn skip_any(parts: &[Part], states: &mut [bool]) {
-    for (at, part) in parts.iter().enumerate() {
-        if states[at] && *part == Part::Any {
-            states[at + 1] = true;
-        }
-    }
 }
 
 /// A name with `*`, each of which stands for any characters, or none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Glob {
-    first: Box<str>,
+    pub(super) first: Box<str>,
     middle: Vec<Box<str>>,
-    last: Box<str>,
+    pub(super) last: Box<str>,
 }
 
 impl Glob {
@@ -324,51 +300,63 @@ impl Ports {
     }
 }
 
-/// A host, or all hosts below a name.
+/// A host, all hosts below a name, or any host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HostPattern {
+pub(crate) enum HostPattern {
+    Any,
     /// Without `*.`.
-    pub(crate) name: Box<str>,
-    pub(crate) below: bool,
+    Below(Box<str>),
+    One(Box<str>),
 }
 
 impl HostPattern {
-    pub(crate) fn parse(text: &str) -> Result<Self, BadPattern> {
-        let valid = aegis_profile::syntax::host(text, true).map_err(|wrong| BadPattern {
-            message: wrong.message,
-            help: wrong
-                .help
-                .unwrap_or_else(|| "write a host name, such as `api.github.com`".into()),
-        })?;
-        if valid != text {
-            return bad(format!("`{text}` as a host"), format!("write `{valid}`"));
+    /// As a rule names it. `*` is any host: egress is a list of what is allowed, so that such a rule may
+    /// say anything but `allow`.
+    pub(crate) fn of_rule(text: &str, verdict: Verdict) -> Result<Self, BadPattern> {
+        if text == "*" {
+            return match verdict {
+                Verdict::Allow => bad(
+                    "`*` is every host, and a rule that allows names its hosts",
+                    "name them, or let the rule say `warn`, `review` or `block`",
+                ),
+                _ => Ok(Self::Any),
+            };
         }
+        one_spelling(text)?;
         Ok(match text.strip_prefix("*.") {
-            Some(name) => Self {
-                name: name.into(),
-                below: true,
-            },
-            None => Self {
-                name: text.into(),
-                below: false,
-            },
+            Some(name) => Self::Below(name.into()),
+            None => Self::One(text.into()),
         })
     }
 
-    /// `host` is a name, or `*.` and a name.
-    pub(crate) fn relation(&self, host: &str) -> Relation {
-        let below = |name: &str, parent: &str| {
-            name.strip_suffix(parent)
-                .is_some_and(|rest| rest.ends_with('.'))
-        };
-        match (host.strip_prefix("*."), self.below) {
-            (None, false) => Relation::of_one(*self.name == *host),
-            (None, true) => Relation::of_one(below(host, &self.name)),
-            (Some(host), true) if *self.name == *host || below(host, &self.name) => {
-                Relation::Covers
-            }
-            (Some(host), _) if below(&self.name, host) => Relation::Touches,
-            (Some(_), _) => Relation::Apart,
+    /// The address, where it is one.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::One(name) => name.parse().ok(),
+            Self::Any | Self::Below(_) => None,
         }
+    }
+}
+
+/// Whether this is a host, or `*.` and a host, in the one spelling in which hosts are compared.
+pub(super) fn one_spelling(text: &str) -> Result<(), BadPattern> {
+    let bad = |message: String, help: String| Err(BadPattern { message, help });
+    // An address needs no brackets here: no port follows.
+    if let Ok(address) = text.parse::<Ipv6Addr>() {
+        let one = IpAddr::V6(address).to_canonical().to_string();
+        return match one == text {
+            true => Ok(()),
+            false => bad(format!("`{text}` as a host"), format!("write `{one}`")),
+        };
+    }
+    match aegis_profile::syntax::host(text, true) {
+        Ok(valid) if valid == text => Ok(()),
+        Ok(valid) => bad(format!("`{text}` as a host"), format!("write `{valid}`")),
+        Err(wrong) => bad(
+            wrong.message,
+            wrong
+                .help
+                .unwrap_or_else(|| "write a host name, such as `api.github.com`".into()),
+        ),
     }
 }

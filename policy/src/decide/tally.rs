@@ -12,10 +12,10 @@ use super::pattern::Relation;
 #[derive(Clone, Debug)]
 pub(super) struct Voice {
     pub id: Arc<str>,
+    /// In mode `warn`: what comes of a request is not for it to say, nor what other rules say.
+    on_trial: bool,
+    otherwise: bool,
     verdict: Verdict,
-    /// In mode `warn`, with a verdict that would be worse.
-    softened: bool,
-    pub otherwise: bool,
     /// Why, when it covers.
     said: Arc<str>,
     /// Why, when it only touches.
@@ -24,64 +24,72 @@ pub(super) struct Voice {
 
 impl Voice {
     pub fn new(id: &str, verdict: Verdict, mode: Mode, otherwise: bool, why: Option<&str>) -> Self {
-        let softened = mode == Mode::Warn && verdict > Verdict::Warn;
+        let on_trial = mode == Mode::Warn;
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-        let would = match softened {
-            true => format!(
-                "would be {} by rule `{id}`, which is in mode warn",
-                verdict.done()
-            ),
-            false => format!("{} by rule `{id}`", verdict.done()),
+        let done = verdict.done();
+        let would = match on_trial {
+            true => format!("would be {done} by rule `{id}`, which is in mode warn"),
+            false => format!("{done} by rule `{id}`"),
         };
         Self {
             id: id.into(),
-            verdict,
-            softened,
+            on_trial,
             otherwise,
+            verdict,
+            said_of_part: format!("it may hold what is {would}{why}").into(),
             said: format!("{would}{why}").into(),
-            said_of_part: format!("it holds something that is {would}{why}").into(),
         }
-    }
-
-    /// Whether it says less than its verdict, being in mode `warn`.
-    pub fn is_softened(&self) -> bool {
-        self.softened
     }
 
     /// What it says.
     pub fn effective(&self) -> Verdict {
-        if self.softened {
-            Verdict::Warn
-        } else {
-            self.verdict
+        match self.on_trial {
+            true => self.verdict.min(Verdict::Warn),
+            false => self.verdict,
+        }
+    }
+
+    /// Whether a request that it covers may be let through for it, though a person may have to be asked.
+    pub fn permits(&self) -> bool {
+        !self.on_trial && self.verdict < Verdict::Block
+    }
+
+    /// Whether it has something to say of what it only touches.
+    pub fn is_loud(&self) -> bool {
+        self.effective() > Verdict::Allow
+    }
+
+    fn said(&self, of: Relation) -> Arc<str> {
+        match of {
+            Relation::Covers => self.said.clone(),
+            Relation::Touches | Relation::Apart => self.said_of_part.clone(),
         }
     }
 }
 
-/// The rules heard so far.
+/// The rules heard so far, in any order.
 #[derive(Debug, Default)]
 pub(super) struct Tally<'v> {
     heard: Vec<(&'v Voice, Relation)>,
+    /// By a rule that keeps those marked `otherwise` silent.
     covered: bool,
+    /// Why what seems to be let through is not.
+    held_back: Option<&'static str>,
 }
 
 impl<'v> Tally<'v> {
-    /// Hears an ordinary rule.
+    /// Hears a rule.
     pub fn hear(&mut self, voice: &'v Voice, relation: Relation) {
-        let speaks = match relation {
-            Relation::Apart => false,
-            Relation::Touches => voice.effective() > Verdict::Allow,
-            Relation::Covers => true,
-        };
-        if speaks {
+        let covers = relation == Relation::Covers;
+        if covers || (relation == Relation::Touches && voice.is_loud()) {
             self.heard.push((voice, relation));
         }
-        self.covered |= relation == Relation::Covers && !voice.otherwise;
+        self.covered |= covers && !voice.otherwise && !voice.on_trial;
     }
 
-    /// Whether rules marked `otherwise` have nothing to say.
-    pub fn is_covered(&self) -> bool {
-        self.covered
+    /// That a rule would let it through, but for this: the reason, if no other does.
+    pub fn hold_back(&mut self, reason: &'static str) {
+        self.held_back = Some(reason);
     }
 
     /// The verdict. An approval stands for what a person would say to `review`.
@@ -95,50 +103,49 @@ impl<'v> Tally<'v> {
     }
 
     fn put_together(mut self, permitted: bool, approval: Option<&Approval>) -> Opinion {
-        self.heard.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
-        self.heard.dedup_by(|(a, _), (b, _)| a.id == b.id);
-        let rules = self
-            .heard
-            .iter()
-            .map(|(voice, _)| voice.id.clone())
-            .collect();
+        if self.covered {
+            self.heard.retain(|(voice, _)| !voice.otherwise);
+        }
+        let by_name = |(a, _): &(&Voice, _), (b, _): &(&Voice, _)| a.id.cmp(&b.id);
+        let in_order = self.heard.is_sorted_by(|a, b| by_name(a, b).is_lt());
+        if !in_order {
+            self.heard.sort_by(by_name);
+        }
+        let rules = self.heard.iter().map(|(voice, _)| voice.id.clone());
+        let mut rules: Vec<Arc<str>> = rules.collect();
+        if !in_order {
+            rules.dedup();
+        }
         let permitted = permitted
-            || self.heard.iter().any(|(voice, relation)| {
-                *relation == Relation::Covers && !voice.softened && voice.verdict < Verdict::Block
-            });
-        let worst = |heard: &[(&'v Voice, Relation)]| {
-            heard
-                .iter()
-                .map(|(voice, relation)| (voice.effective(), *voice, *relation))
-                // Of equals the first: that of the first name.
+            || (self.heard.iter())
+                .any(|(voice, relation)| *relation == Relation::Covers && voice.permits());
+        // Of equals the first: that of the first name.
+        let worst = |without: Option<Verdict>| {
+            let said = self.heard.iter().map(|(v, of)| (v.effective(), *v, *of));
+            said.filter(|(verdict, ..)| Some(*verdict) != without)
                 .reduce(|a, b| if b.0 > a.0 { b } else { a })
         };
-        let Some((verdict, voice, relation)) = worst(&self.heard) else {
-            return refusal("no rule covers it");
+        let Some((verdict, voice, relation)) = worst(None) else {
+            return refusal(self.held_back.unwrap_or("no rule covers it"));
         };
         if verdict < Verdict::Block && !permitted {
             return Opinion {
-                reason: "no rule covers all of it".into(),
+                reason: self.held_back.unwrap_or("no rule covers all of it").into(),
                 rules,
                 verdict: Verdict::Block,
             };
         }
         if let (Verdict::Review, Some(approval)) = (verdict, approval) {
-            self.heard
-                .retain(|(voice, _)| voice.effective() != Verdict::Review);
-            let rest = worst(&self.heard).map_or(Verdict::Allow, |(verdict, ..)| verdict);
+            let rest = worst(Some(Verdict::Review));
             let by = &approval.id;
             return Opinion {
-                reason: format!("approved ({by}); {}", voice.said).into(),
+                reason: format!("approved ({by}); {}", voice.said(relation)).into(),
                 rules,
-                verdict: rest,
+                verdict: rest.map_or(Verdict::Allow, |(verdict, ..)| verdict),
             };
         }
         Opinion {
-            reason: match relation {
-                Relation::Covers => voice.said.clone(),
-                _ => voice.said_of_part.clone(),
-            },
+            reason: voice.said(relation),
             rules,
             verdict,
         }

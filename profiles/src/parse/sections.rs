@@ -385,27 +385,43 @@ fn variable_name(text: &str) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
+/// What reads the value of a limit, and whether that is text with a unit, rather than a plain number.
+pub fn limit(key: &str) -> Option<(units::Quantity, bool)> {
+    Some(match key {
+        "time" => (units::time, true),
+        "cpu" => (units::cpu, false),
+        "pids" => (|text| units::count(text, MAX_PIDS), false),
+        "files" => (|text| units::count(text, MAX_FILES), false),
+        "memory" | "file-size" | "output" | "tmp" => (units::size, true),
+        "disk-read" | "disk-write" | "net" => (units::rate, true),
+        _ => return None,
+    })
+}
+
 fn limits(tree: &mut Tree<'_, '_>, node: &Node) -> Limits {
     let mut found = Limits::default();
     for (key, node) in tree.known(node, "a map of limits", shape::Limits::KEYS) {
-        let (slot, parse): (_, units::Quantity) = match key {
-            "time" => (&mut found.time, units::time),
-            "memory" => (&mut found.memory, units::size),
-            "cpu" => (&mut found.cpu, units::cpu),
-            "pids" => (&mut found.pids, |text| units::count(text, MAX_PIDS)),
-            "files" => (&mut found.files, |text| units::count(text, MAX_FILES)),
-            "file-size" => (&mut found.file_size, units::size),
-            "output" => (&mut found.output, units::size),
-            "tmp" => (&mut found.tmp, units::size),
-            "disk-read" => (&mut found.disk_read, units::rate),
-            "disk-write" => (&mut found.disk_write, units::rate),
-            "net" => (&mut found.net, units::rate),
+        let slot = match key {
+            "time" => &mut found.time,
+            "memory" => &mut found.memory,
+            "cpu" => &mut found.cpu,
+            "pids" => &mut found.pids,
+            "files" => &mut found.files,
+            "file-size" => &mut found.file_size,
+            "output" => &mut found.output,
+            "tmp" => &mut found.tmp,
+            "disk-read" => &mut found.disk_read,
+            "disk-write" => &mut found.disk_write,
+            "net" => &mut found.net,
             _ => continue,
         };
-        let text = match key {
-            "cpu" | "pids" | "files" => tree.number(node, "a number without a unit"),
+        let Some((parse, unit)) = limit(key) else {
+            continue;
+        };
+        let text = match unit {
+            false => tree.number(node, "a number without a unit"),
             // A bare number goes on to its own parser, which knows the unit to suggest.
-            _ => tree.scalar(node, "a number with its unit"),
+            true => tree.scalar(node, "a number with its unit"),
         };
         if let Some(text) = text
             && let Some(value) = tree.accept(node.span, text, parse(text))

@@ -3,20 +3,21 @@
 //! A network namespace alone takes the kernel as long as all else that a start needs together. A
 //! process of its own makes it on another processor, with the ipc and uts namespaces (and, for an
 //! ordinary user, the user namespace that has to own them), and keeps them until we have joined.
+//! Where there are control groups, it then stays as their janitor.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::cgroup::janitor::{self, Janitor};
 use crate::kernel::{descriptors, namespaces, network, process};
 use crate::plan::{HOSTNAME, Identity, Network};
 
 /// Namespaces being made.
 pub struct Early {
-    maker: i32,
+    /// Who makes them, until it [stays on](Early::stay_as_janitor).
+    maker: Option<Janitor>,
     pidfd: OwnedFd,
     ready: OwnedFd,
-    /// Its closing lets the maker go.
-    hold: Option<OwnedFd>,
 }
 
 /// What of it was joined.
@@ -27,10 +28,17 @@ pub(super) struct Joined {
 }
 
 impl Joined {
+    pub fn any(self) -> bool {
+        self.flags != 0
+    }
+
     pub fn has(self, flag: i32) -> bool {
         self.flags & flag as u64 != 0
     }
 }
+
+/// What the maker says, twice: the namespaces are there; they are as a sandbox has them.
+const READY: [u8; 1] = *b"r";
 
 const ALWAYS: i32 = libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
@@ -40,26 +48,49 @@ impl Early {
     /// The caller must have one thread only.
     pub fn begin() -> Option<Self> {
         let (ready, theirs_ready) = descriptors::pipe().ok()?;
-        let (theirs_hold, hold) = descriptors::pipe().ok()?;
+        let (theirs_orders, orders) = descriptors::pipe().ok()?;
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
         match namespaces::clone(0, None).ok()? {
             namespaces::Side::Child => {
-                drop((ready, hold));
-                let made = make(uid, gid);
-                if made.is_ok() && descriptors::write_all(theirs_ready.as_fd(), b"r").is_ok() {
-                    // Until the other end is closed, by purpose or by death.
-                    let _ = descriptors::read(theirs_hold.as_fd(), &mut [0]);
-                }
+                process::block_all_signals();
+                descriptors::close_all_but([&theirs_ready, &theirs_orders]);
+                let _ = make(uid, gid, || {
+                    descriptors::write_all(theirs_ready.as_fd(), &READY)
+                });
+                drop(theirs_ready);
+                // Until the other end is closed, by purpose or by death.
+                janitor::serve(&theirs_orders);
                 process::exit_now(0)
             }
-            namespaces::Side::Parent { pid, pidfd } => Some(Self {
-                maker: pid,
-                pidfd,
-                ready,
-                hold: Some(hold),
-            }),
+            namespaces::Side::Parent { pid, pidfd } => {
+                let detached = janitor::detach(pid);
+                let maker = Janitor::of(pid, orders);
+                detached.ok()?;
+                Some(Self {
+                    maker: Some(maker),
+                    pidfd,
+                    ready,
+                })
+            }
         }
+    }
+
+    /// The process becomes the janitor of control groups, and lives as long as those.
+    pub fn stay_as_janitor(&mut self) -> Option<Janitor> {
+        self.maker.take()
+    }
+
+    fn is_ready(&self) -> io::Result<bool> {
+        Ok(descriptors::read(self.ready.as_fd(), &mut [0])? != 0)
+    }
+
+    /// Waits until what was joined is set up. For PID 1, so that nobody waits before it is there.
+    pub(super) fn wait_until_set_up(&self) -> io::Result<()> {
+        if self.is_ready()? {
+            return Ok(());
+        }
+        Err(io::Error::from_raw_os_error(libc::EIO))
     }
 
     /// Joins what was made, as far as the plan wants it.
@@ -67,8 +98,7 @@ impl Early {
     /// An ordinary user's supervisor thereby enters the sandbox's user namespace, of which it is
     /// the owner anyway: its ids, and so what it may do on the host, stay the same.
     pub(super) fn join(&mut self, identity: &Identity, wanted: Network) -> io::Result<Joined> {
-        let mut byte = [0];
-        if descriptors::read(self.ready.as_fd(), &mut byte)? == 0 {
+        if !self.is_ready()? {
             return Ok(Joined::default()); // It failed; clone3 will say why.
         }
         let mut flags = ALWAYS;
@@ -79,8 +109,10 @@ impl Early {
             flags |= libc::CLONE_NEWUSER;
         }
         namespaces::join(self.pidfd.as_fd(), flags)?;
-        // The maker may go. Before there is another process that holds a copy of this end.
-        self.hold = None;
+        // The maker may go. Before there is another process that holds a copy of our end.
+        if let Some(maker) = &mut self.maker {
+            maker.dismiss();
+        }
         if !identity.switch {
             // Gaining capabilities in the new namespace has made our own /proc files root's.
             process::dumpable()?;
@@ -91,21 +123,16 @@ impl Early {
     }
 }
 
-impl Drop for Early {
-    fn drop(&mut self) {
-        self.hold = None;
-        let _ = process::reap(self.maker);
-    }
-}
-
-fn make(uid: u32, gid: u32) -> io::Result<()> {
-    process::block_all_signals();
+/// Tells `ready` that the namespaces can be joined, and at its end again that they are set up.
+fn make(uid: u32, gid: u32, ready: impl Fn() -> io::Result<()>) -> io::Result<()> {
     if uid == 0 {
         namespaces::unshare(ALWAYS | libc::CLONE_NEWNET)?;
     } else {
         namespaces::unshare(ALWAYS | libc::CLONE_NEWNET | libc::CLONE_NEWUSER)?;
         namespaces::map_own_ids((uid, uid), (gid, gid))?;
     }
+    ready()?;
     network::loopback_up()?;
-    namespaces::set_hostname(HOSTNAME.as_bytes())
+    namespaces::set_hostname(HOSTNAME.as_bytes())?;
+    ready()
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::root::Failure;
-use super::{Prepared, Step, command, message, root};
+use super::{Early, Prepared, Step, command, message, root};
 use crate::kernel::process::{self, Change};
 use crate::kernel::{capabilities, descriptors, landlock, mount, namespaces, network, socket};
 use crate::plan::{Memfd, Namespace, Network, Plan};
@@ -19,8 +19,9 @@ const LATER: Duration = Duration::from_secs(1);
 /// Exit status of a PID 1 that failed to start the command; the message says why.
 const FAILED: i32 = 125;
 
-pub(super) fn run(mut prepared: Prepared<'_>, socket: OwnedFd) -> ! {
-    let status = match set_up(&mut prepared, &socket).and_then(|()| launch(&prepared, &socket)) {
+pub(super) fn run(mut prepared: Prepared<'_>, socket: OwnedFd, early: Option<&Early>) -> ! {
+    let done = set_up(&mut prepared, &socket, early).and_then(|()| launch(&prepared, &socket));
+    let status = match done {
         Ok(command) => wait(command, &socket, prepared.plan),
         Err(failure) => {
             message::send_failure(
@@ -35,7 +36,11 @@ pub(super) fn run(mut prepared: Prepared<'_>, socket: OwnedFd) -> ! {
     process::exit_now(status)
 }
 
-fn set_up(prepared: &mut Prepared<'_>, socket: &OwnedFd) -> Result<(), Failure> {
+fn set_up(
+    prepared: &mut Prepared<'_>,
+    socket: &OwnedFd,
+    early: Option<&Early>,
+) -> Result<(), Failure> {
     let plan = prepared.plan;
     // The handlers of the supervisor are not for this process, which waits for children only.
     process::block_all_signals();
@@ -47,6 +52,11 @@ fn set_up(prepared: &mut Prepared<'_>, socket: &OwnedFd) -> Result<(), Failure> 
         namespaces::unshare(libc::CLONE_NEWCGROUP).map_err(Failure::of(Step::Group))?;
     }
     let joined = prepared.joined;
+    if let (Some(early), true) = (early, joined.any()) {
+        early
+            .wait_until_set_up()
+            .map_err(Failure::of(Step::Network))?;
+    }
     if plan.network == Network::None && !joined.has(libc::CLONE_NEWNET) {
         network::loopback_up().map_err(Failure::of(Step::Network))?;
     }

@@ -142,7 +142,7 @@ pub fn start(
     let (pid, pidfd) = match side {
         namespaces::Side::Child => {
             drop(ours);
-            init::run(prepared, theirs)
+            init::run(prepared, theirs, early.as_ref())
         }
         namespaces::Side::Parent { pid, pidfd } => (pid, pidfd),
     };

@@ -1,128 +1,132 @@
 //! A process that outlives a supervisor killed with `SIGKILL`, and removes its control groups.
 //!
-//! It shares the supervisor's memory (no copy is made) and has its own descriptors. All it does is
-//! to wait for the end of a pipe and then remove directories, with system calls alone: it must not
-//! touch what the supervisor's thread may be using, such as the allocator or `errno`.
+//! It is the process that makes the early namespaces ([`crate::apply::Early`]), which would have
+//! nothing more to do; without one, a process made for this. It has a copy of the supervisor's memory
+//! rather than a share in it: where two processors have worked on one memory, every change to its
+//! mappings interrupts the other, and the clone of PID 1 is one large change.
+//!
+//! All that it does is to read, from a pipe, what there will be to remove, and to remove it at the
+//! pipe's end.
 
-use std::ffi::CString;
+use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
-
-use crate::kernel::{cstring, descriptors, process};
+use crate::kernel::namespaces::{self, Side};
+use crate::kernel::{descriptors, process};
 
 /// How often an occupied group is looked at again, and how long.
-const INTERVAL: i64 = 1_000_000;
+const INTERVAL: Duration = Duration::from_millis(1);
 const ATTEMPTS: u32 = 10_000;
 
-struct Job {
-    alive: RawFd,
-    directories: Vec<Directory>,
-}
-
-struct Directory {
-    path: CString,
-    processes: CString,
-    /// Other runs' too: it goes with the last of them.
-    shared: bool,
-}
+/// Ends a path in the pipe; no path has it.
+const END: u8 = 0;
 
 /// A janitor at work.
 pub struct Janitor {
     pid: i32,
-    alive: Option<OwnedFd>,
+    orders: Option<OwnedFd>,
 }
 
 impl Janitor {
-    /// Starts one for `directories`, children before parents.
-    pub fn start(directories: &[PathBuf]) -> io::Result<Self> {
+    /// Starts one. The caller must have one thread only.
+    pub fn start() -> io::Result<Self> {
         let (theirs, ours) = descriptors::pipe()?;
-        let job = Box::new(Job {
-            alive: theirs.as_raw_fd(),
-            directories: directories
-                .iter()
-                .map(|dir| {
-                    Ok(Directory {
-                        path: cstring(dir)?,
-                        processes: cstring(&dir.join("cgroup.procs"))?,
-                        shared: dir.ends_with(super::PARENT),
-                    })
-                })
-                .collect::<io::Result<_>>()?,
-        });
-        // SAFETY: `entry` expects a `Job`; it is leaked, as is the stack, so both live as long as
-        // the memory does. The entry makes system calls only (rustix, which sets no `errno`).
-        let pid = unsafe {
-            process::clone_with_stack(
-                entry,
-                libc::CLONE_VM | libc::SIGCHLD,
-                Box::into_raw(job).cast(),
-            )
-        }?;
-        // Who kills the supervisor's whole process group shall not kill this one with it. From
-        // here, so that it holds before the first directory is made.
-        process::set_group(pid)?;
-        Ok(Self {
-            pid,
-            alive: Some(ours),
-        })
-    }
-
-    /// Tells it that there is nothing left to do but to try once more, and waits for its end.
-    pub fn dismiss(mut self) {
-        self.alive = None;
-        let _ = process::reap(self.pid);
-    }
-
-    /// Its pid, so that the supervisor can tell it from the sandbox.
-    pub fn pid(&self) -> i32 {
-        self.pid
-    }
-}
-
-extern "C" fn entry(job: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: [`Janitor::start`] passes a `Job` that is never freed.
-    let job = unsafe { &*job.cast::<Job>() };
-    process::block_all_signals();
-    // Our own copies of what the supervisor has open: they would keep pipes from ending.
-    descriptors::close_all_but(job.alive);
-    // SAFETY: the descriptor is open, in a table that nobody else shares.
-    let alive = unsafe { rustix::fd::BorrowedFd::borrow_raw(job.alive) };
-    let mut byte = [0u8; 1];
-    while rustix::io::read(alive, &mut byte) == Err(rustix::io::Errno::INTR) {}
-
-    for _ in 0..ATTEMPTS {
-        let mut left = false;
-        for dir in &job.directories {
-            match rustix::fs::unlinkat(CWD, dir.path.as_c_str(), AtFlags::REMOVEDIR) {
-                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                Err(_) if dir.shared => left |= has_processes(&dir.processes),
-                // Occupied by the sandbox, which is being killed by its PID 1's death signal.
-                Err(_) => left = true,
+        match namespaces::clone(0, None)? {
+            Side::Child => {
+                drop(ours);
+                process::block_all_signals();
+                descriptors::close_all_but([&theirs]);
+                serve(&theirs);
+                process::exit_now(0)
+            }
+            Side::Parent { pid, .. } => {
+                detach(pid)?;
+                Ok(Self::of(pid, ours))
             }
         }
-        if !left {
-            return 0;
-        }
-        let _ = rustix::thread::nanosleep(&rustix::thread::Timespec {
-            tv_sec: 0,
-            tv_nsec: INTERVAL,
-        });
     }
-    1
+
+    /// The one that a child is which [`detach`] was called on and which calls [`serve`] on the other
+    /// end of the pipe `orders`.
+    pub(crate) fn of(pid: i32, orders: OwnedFd) -> Self {
+        Self {
+            pid,
+            orders: Some(orders),
+        }
+    }
+
+    /// Gives it `directories` to remove, children before parents. It has them when this returns.
+    pub fn charge(&self, directories: &[PathBuf]) -> io::Result<()> {
+        let Some(orders) = &self.orders else {
+            return Ok(());
+        };
+        let mut text = Vec::new();
+        for dir in directories {
+            text.extend_from_slice(dir.as_os_str().as_bytes());
+            text.push(END);
+        }
+        descriptors::write_all(orders.as_fd(), &text)
+    }
+
+    /// Tells it that the time has come: what it was charged with is empty, or soon will be.
+    pub fn dismiss(&mut self) {
+        self.orders = None;
+    }
 }
 
-fn has_processes(file: &CString) -> bool {
-    let Ok(file) = rustix::fs::openat(
-        CWD,
-        file.as_c_str(),
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    ) else {
-        return false;
+impl Drop for Janitor {
+    /// Waits for its end.
+    fn drop(&mut self) {
+        self.dismiss();
+        let _ = process::reap(self.pid);
+    }
+}
+
+/// Who kills the supervisor's whole process group shall not kill the janitor with it. Done by the
+/// supervisor, so that it holds before the first directory is made.
+pub(crate) fn detach(pid: i32) -> io::Result<()> {
+    process::set_group(pid)
+}
+
+/// The janitor's work: returns at the end of the pipe, when nothing is left.
+pub(crate) fn serve(orders: &OwnedFd) {
+    let mut text = Vec::new();
+    let mut buffer = [0; 1024];
+    while let Ok(length @ 1..) = descriptors::read(orders.as_fd(), &mut buffer) {
+        text.extend_from_slice(&buffer[..length]);
+    }
+    // What has no end was not written to its end: its directory has not been made.
+    let Some(end) = text.iter().rposition(|byte| *byte == END) else {
+        return;
     };
-    let mut byte = [0u8; 1];
-    rustix::io::read(&file, &mut byte).is_ok_and(|length| length > 0)
+    let directories: Vec<&Path> = text[..end]
+        .split(|byte| *byte == END)
+        .map(|path| Path::new(OsStr::from_bytes(path)))
+        .collect();
+    for _ in 0..ATTEMPTS {
+        let left = directories.iter().filter(|dir| !is_done_with(dir)).count();
+        if left == 0 {
+            return;
+        }
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+fn is_done_with(dir: &Path) -> bool {
+    match std::fs::remove_dir(dir) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        // Other runs' too: it goes with the last of them.
+        Err(_) if dir.ends_with(super::PARENT) => !has_processes(dir),
+        // Occupied by the sandbox, which is being killed by its PID 1's death signal.
+        Err(_) => false,
+    }
+}
+
+fn has_processes(dir: &Path) -> bool {
+    std::fs::read(dir.join("cgroup.procs")).is_ok_and(|processes| !processes.is_empty())
 }

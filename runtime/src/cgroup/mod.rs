@@ -4,7 +4,7 @@
 //! On a hybrid host a run has a group in each v1 hierarchy that limits something, and a leaf on the
 //! cgroup2 tree, which has no controllers there but is what observing and killing go by.
 
-pub mod janitor;
+pub(crate) mod janitor;
 mod v1;
 mod v2;
 
@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::facts::cgroups::Layout;
 use crate::plan::{GroupLimits, Limits};
 
+pub use janitor::Janitor;
 pub use v1::V1;
 pub use v2::V2;
 
@@ -69,12 +70,18 @@ pub trait Hierarchy {
 /// Every group of one run. Dropping it removes them.
 pub struct Groups {
     hierarchies: Vec<Box<dyn Hierarchy>>,
-    janitor: Option<janitor::Janitor>,
+    janitor: Option<Janitor>,
 }
 
 impl Groups {
-    /// Makes the groups that the limits need, under the name `id`.
-    pub fn create(layout: &Layout, limits: &Limits, id: &str) -> Result<Self, Error> {
+    /// Makes the groups that the limits need, under the name `id`. Only if there are any is `helper`
+    /// asked for a process that will do for a janitor.
+    pub fn create(
+        layout: &Layout,
+        limits: &Limits,
+        id: &str,
+        helper: impl FnOnce() -> Option<Janitor>,
+    ) -> Result<Self, Error> {
         let mut hierarchies: Vec<Box<dyn Hierarchy>> = Vec::new();
         let v1 = V1::new(layout, &limits.group, id);
         let rest = v1
@@ -94,10 +101,16 @@ impl Groups {
         }
         // Before the first directory is made, so that there is no moment at which being killed
         // would leave one behind.
-        groups.janitor = Some(
-            janitor::Janitor::start(&directories)
-                .map_err(|error| Error::outside("starting the janitor", None, error))?,
-        );
+        let janitor = match helper() {
+            Some(janitor) => Ok(janitor),
+            None => Janitor::start(),
+        };
+        let charged = janitor.and_then(|janitor| {
+            janitor.charge(&directories)?;
+            Ok(janitor)
+        });
+        groups.janitor =
+            Some(charged.map_err(|error| Error::outside("starting the janitor", None, error))?);
         for hierarchy in &groups.hierarchies {
             hierarchy.create(&limits.group).map_err(|error| {
                 let dir = hierarchy.directories().into_iter().next();
@@ -141,14 +154,17 @@ impl Groups {
             .fold(Usage::default(), Usage::or)
     }
 
-    /// Removes the groups, which must be empty by now.
+    /// Removes the groups, which must be empty by now. The janitor ends with this value.
     pub fn remove(&mut self) {
-        for dir in self.directories() {
-            // A shared parent stays while another run is in it; the janitor tries again.
-            let _ = std::fs::remove_dir(dir);
-        }
-        if let Some(janitor) = self.janitor.take() {
+        // It looks once more, on another processor, while we go on.
+        if let Some(janitor) = &mut self.janitor {
             janitor.dismiss();
+        }
+        for hierarchy in self.hierarchies.drain(..) {
+            for dir in hierarchy.directories() {
+                // A shared parent stays while another run is in it.
+                let _ = std::fs::remove_dir(dir);
+            }
         }
     }
 }

@@ -74,7 +74,12 @@ pub(super) fn probe(host: &Host) -> Vec<Finding> {
 }
 
 fn group(layout: &Layout, limits: &Limits) -> Result<Groups, Error> {
-    Groups::create(layout, limits, &format!("doctor-{}", std::process::id()))
+    Groups::create(
+        layout,
+        limits,
+        &format!("doctor-{}", std::process::id()),
+        || None,
+    )
 }
 
 fn of_error(layer: Layer, error: &Error) -> Finding {

@@ -1,9 +1,12 @@
 //! Where this process may make control groups: `cgroups(7)`, on v1, v2 and hybrid hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+
+use crate::kernel::descriptors;
 
 /// The conventional mount point.
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -61,7 +64,7 @@ impl Probe for Kernel {
 impl Layout {
     /// Reads the layout for this process.
     pub fn of_this_process() -> Self {
-        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let own = text(Path::new("/proc/self/cgroup"));
         Self::read(Path::new(MOUNT), &own, &Kernel)
     }
 
@@ -99,9 +102,8 @@ impl Layout {
             }
         }
         if let Some(place) = &layout.unified {
-            let text =
-                std::fs::read_to_string(place.dir.join("cgroup.controllers")).unwrap_or_default();
-            layout.unified_controllers = text.split_whitespace().map(str::to_owned).collect();
+            let list = text(&place.dir.join("cgroup.controllers"));
+            layout.unified_controllers = list.split_whitespace().map(str::to_owned).collect();
         }
         layout
     }
@@ -115,9 +117,9 @@ fn unified_place(root: &Path, own: &Path, probe: &dyn Probe) -> Place {
         if !dir.starts_with(root) {
             break;
         }
-        let empty = std::fs::read_to_string(dir.join("cgroup.procs"))
-            .is_ok_and(|processes| processes.trim().is_empty());
-        if (dir == root || empty) && probe.writable(dir) {
+        // Listing the processes is not cheap where there are many, as there are in the root.
+        let empty = || is_empty(&dir.join("cgroup.procs"));
+        if (dir == root || empty()) && probe.writable(dir) {
             return Place {
                 dir: dir.to_path_buf(),
                 writable: true,
@@ -129,6 +131,18 @@ fn unified_place(root: &Path, own: &Path, probe: &dyn Probe) -> Place {
         dir: nearest.unwrap_or_else(|| root.to_path_buf()),
         writable: false,
     }
+}
+
+fn text(file: &Path) -> String {
+    descriptors::read_file(file)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .unwrap_or_default()
+}
+
+fn is_empty(file: &Path) -> bool {
+    let mut first = [0];
+    std::fs::File::open(file).is_ok_and(|mut file| matches!(file.read(&mut first), Ok(0)))
 }
 
 #[cfg(test)]

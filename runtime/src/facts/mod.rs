@@ -37,6 +37,10 @@ pub struct Request {
     pub command: Vec<OsString>,
     /// Descriptors to hand on beside 0, 1, 2.
     pub keep_fds: Vec<i32>,
+    /// Directories, free of links, that no grant may hold or lie in: the audit log, its keys, the approvals.
+    pub reserved: Vec<PathBuf>,
+    /// Limits that this host may be unable to hold, because the policy says so.
+    pub may_be_missing: BTreeSet<String>,
 }
 
 /// What the kernel offers.
@@ -180,7 +184,7 @@ pub fn gather(
         zones: zones.into_iter().collect(),
         uid,
         root_links: root_links(),
-        to_system_programs: false,
+        ..Default::default()
     };
 
     // Writable trees first: a link in one of them is not to be trusted, by whatever name the tree
@@ -289,25 +293,27 @@ fn refuse_directories(request: &Request) -> Result<(), Error> {
 
 /// The kernel's features, each asked of the kernel.
 pub fn kernel_facts() -> KernelFacts {
+    let memfd_noexec_writable = rustix::fs::accessat(
+        rustix::fs::CWD,
+        MEMFD_NOEXEC,
+        rustix::fs::Access::WRITE_OK,
+        rustix::fs::AtFlags::EACCESS,
+    )
+    .is_ok();
+    let exists = || rustix::fs::access(MEMFD_NOEXEC, rustix::fs::Access::EXISTS).is_ok();
     KernelFacts {
         landlock_abi: kernel::landlock::abi(),
-        memfd_noexec_writable: rustix::fs::accessat(
-            rustix::fs::CWD,
-            MEMFD_NOEXEC,
-            rustix::fs::Access::WRITE_OK,
-            rustix::fs::AtFlags::EACCESS,
-        )
-        .is_ok(),
+        memfd_noexec_writable,
         last_capability: kernel::capabilities::last(),
-        memfd_noexec: rustix::fs::access(MEMFD_NOEXEC, rustix::fs::Access::EXISTS).is_ok(),
+        memfd_noexec: memfd_noexec_writable || exists(),
         processors: kernel::process::processors(),
     }
 }
 
 /// Whether our user namespace has the id that root's sandboxes run as.
 fn maps_every_id() -> bool {
-    let text = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    text.lines().any(|line| {
+    let text = kernel::descriptors::read_file(Path::new("/proc/self/uid_map")).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().any(|line| {
         let mut fields = line
             .split_ascii_whitespace()
             .map(|field| field.parse::<u64>().ok());

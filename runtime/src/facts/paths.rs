@@ -2,18 +2,20 @@
 //! `path_resolution(7)` does it, but for symbolic links that somebody inside a sandbox could have
 //! planted: those may not lead out of the tree they lie in.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use serde::Serialize;
 
-use crate::kernel::mount;
+use crate::kernel::{cstring, mount};
 use crate::plan::bytes;
-use crate::plan::path_map::is_below;
+use crate::plan::path_map::{is_below, parents};
 
 /// Most links followed in one path, as the kernel's `MAXSYMLINKS`.
 const MAX_LINKS: usize = 40;
@@ -137,6 +139,39 @@ pub struct Trust {
     pub root_links: Vec<Link>,
     /// Links in a zone may lead to the system's own programs (`/usr`, owned by root).
     pub to_system_programs: bool,
+    /// Directories that paths were found in before.
+    pub directories: Directories,
+}
+
+/// Directories held open, so that one call tells what lies in one of them. A profile names many
+/// things in few directories.
+#[derive(Clone, Debug, Default)]
+pub struct Directories(Rc<RefCell<Vec<Directory>>>);
+
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    /// `None`: a link leads there, or nothing does.
+    open: Option<OwnedFd>,
+}
+
+impl Directories {
+    /// What is at a normal path, a link itself, when no link leads to its directory. `None`: that
+    /// cannot be told this way.
+    fn look(&self, path: &Path) -> Option<io::Result<mount::Identity>> {
+        let (dir, name) = (parents(path).next()?, path.file_name()?);
+        let mut known = self.0.borrow_mut();
+        let same = |known: &Directory| known.path.as_os_str() == dir.as_os_str();
+        let place = known.iter().position(same).unwrap_or_else(|| {
+            known.push(Directory {
+                path: dir.to_path_buf(),
+                open: mount::locate(dir).ok(),
+            });
+            known.len() - 1
+        });
+        let dir = known[place].open.as_ref()?;
+        Some(cstring(Path::new(name)).and_then(|name| mount::identity_at(dir.as_fd(), &name)))
+    }
 }
 
 /// Resolves an absolute path.
@@ -158,9 +193,24 @@ fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
     let mut confined = Confined::default();
     for _ in 0..MAX_LINKS {
         if let Some((link, rest)) = trust.root_link(&path) {
-            path = Path::new("/").join(&link.target).join(rest);
+            let mut next = Path::new("/").join(&link.target);
+            if !rest.as_os_str().is_empty() {
+                next.push(rest);
+            }
+            path = next;
             links.push(link.clone());
             continue;
+        }
+        match trust.directories.look(&path) {
+            Some(Ok(found)) if found.mode & libc::S_IFMT != libc::S_IFLNK => {
+                let result = Resolved::new(path, links, found);
+                return Some(confined.check(result, trust));
+            }
+            Some(Err(error)) if error.raw_os_error() == Some(libc::ENOENT) => {
+                return Some(Err(Fault::Missing(path)));
+            }
+            // What a link says is read from the very link that was looked at.
+            _ => {}
         }
         let fd = match mount::locate_itself(&path) {
             Ok(fd) => fd,
@@ -236,16 +286,19 @@ impl Confined {
 }
 
 impl Trust {
-    /// The link that a path begins with, and what follows it.
+    /// The link that a normal path begins with, and what follows it.
     fn root_link<'p>(&self, path: &'p Path) -> Option<(&Link, &'p Path)> {
-        self.root_links.iter().find_map(|link| {
-            let plain = link
-                .target
-                .components()
-                .all(|part| matches!(part, Component::Normal(_)));
-            let rest = path.strip_prefix(&link.at).ok()?;
-            plain.then_some((link, rest))
-        })
+        let link = self
+            .root_links
+            .iter()
+            .find(|link| is_below(path, &link.at))?;
+        let plain = |part| matches!(part, Component::Normal(_));
+        if !link.target.components().all(plain) {
+            return None;
+        }
+        let rest = &path.as_os_str().as_bytes()[link.at.as_os_str().len()..];
+        let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+        Some((link, Path::new(OsStr::from_bytes(rest))))
     }
 }
 
@@ -270,6 +323,12 @@ impl Resolved {
 
 /// The path without repeated slashes and `.` components.
 fn normal(path: &Path) -> PathBuf {
+    let bytes = path.as_os_str().as_bytes();
+    let odd = |part: &[u8]| part.is_empty() || part == b".";
+    // Nearly all are as they should be, and taking a path apart is not cheap.
+    if bytes.len() > 1 && !bytes[1..].split(|byte| *byte == b'/').any(odd) {
+        return path.to_path_buf();
+    }
     path.components().collect()
 }
 

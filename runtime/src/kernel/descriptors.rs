@@ -2,9 +2,10 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
-use super::check;
+use super::{check, cstring};
 
 /// Marks every descriptor from `first` on close-on-exec.
 pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
@@ -21,17 +22,24 @@ pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes every descriptor of this process but one. For a process that shares its memory but not
-/// its descriptors: it sets no `errno`, since it cannot fail.
-pub fn close_all_but(keep: RawFd) {
-    let keep = keep as libc::c_uint;
-    // SAFETY: no pointers; the caller owns none of the descriptors in its own table.
-    unsafe {
-        if keep > 0 {
-            libc::syscall(libc::SYS_close_range, 0, keep - 1, 0);
+/// Closes every descriptor of this process but some: for a child that needs nothing of what its
+/// parent has open, and whose copies would keep pipes from ending.
+pub fn close_all_but<const N: usize>(keep: [&OwnedFd; N]) {
+    let mut keep = keep.map(|fd| fd.as_raw_fd() as libc::c_uint);
+    keep.sort_unstable();
+    let mut first = 0;
+    for fd in keep {
+        if fd > first {
+            close_range(first, fd - 1);
         }
-        libc::syscall(libc::SYS_close_range, keep + 1, libc::c_uint::MAX, 0);
+        first = fd + 1;
     }
+    close_range(first, libc::c_uint::MAX);
+}
+
+fn close_range(first: libc::c_uint, last: libc::c_uint) {
+    // SAFETY: no pointers; what the child's memory says of these descriptors is never used again.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
 }
 
 /// Clears close-on-exec, so that `exec` keeps the descriptor.
@@ -118,6 +126,24 @@ pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Reads a file of the kernel's, of no known size, in as few calls as will do.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open(&cstring(path)?, libc::O_RDONLY)?;
+    let mut bytes = vec![0; 4096];
+    let mut length = 0;
+    loop {
+        match read(file.as_fd(), &mut bytes[length..])? {
+            0 => break,
+            got => length += got,
+        }
+        if length == bytes.len() {
+            bytes.resize(2 * length, 0);
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 /// A pipe, both ends close-on-exec: (read, write).

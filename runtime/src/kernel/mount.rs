@@ -46,10 +46,19 @@ pub struct Identity {
 
 /// `fstat(2)`.
 pub fn identity(fd: BorrowedFd<'_>) -> io::Result<Identity> {
+    identity_with(fd, c"", libc::AT_EMPTY_PATH)
+}
+
+/// `fstatat(2)`: what `name`, a single component, is in `dir`; a link itself.
+pub fn identity_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Identity> {
+    identity_with(dir, name, libc::AT_SYMLINK_NOFOLLOW)
+}
+
+fn identity_with(fd: BorrowedFd<'_>, name: &CStr, flags: i32) -> io::Result<Identity> {
     // SAFETY: `stat` is plain data for which all zeroes is a value; the kernel fills it.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: the descriptor is open for the call, and `stat` outlives it.
-    check(unsafe { libc::fstat(fd.as_raw_fd(), &mut stat) }.into())?;
+    // SAFETY: the descriptor is open for the call, and name and `stat` outlive it.
+    check(unsafe { libc::fstatat(fd.as_raw_fd(), name.as_ptr(), &mut stat, flags) }.into())?;
     Ok(Identity {
         dev: stat.st_dev,
         ino: stat.st_ino,
@@ -111,17 +120,26 @@ pub fn locate_beneath(dir: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
 
 /// A detached copy of the mount tree at `location` (`OPEN_TREE_CLONE`), submounts included.
 pub fn clone_tree(location: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    const OPEN_TREE_CLONE: libc::c_uint = 1;
-    const AT_RECURSIVE: libc::c_uint = 0x8000;
-    let flags =
-        OPEN_TREE_CLONE | AT_RECURSIVE | libc::O_CLOEXEC as u32 | libc::AT_EMPTY_PATH as u32;
-    // SAFETY: the empty path is a NUL-terminated literal; the descriptor is open for the call.
+    open_tree(location, c"", libc::AT_EMPTY_PATH)
+}
+
+/// As [`clone_tree`], for a path below `dir`, a link at its end itself. Links on the way are followed:
+/// for ways that have none.
+pub fn clone_tree_at(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<OwnedFd> {
+    open_tree(dir, path, libc::AT_SYMLINK_NOFOLLOW)
+}
+
+fn open_tree(dir: BorrowedFd<'_>, path: &CStr, flags: i32) -> io::Result<OwnedFd> {
+    const OPEN_TREE_CLONE: i32 = 1;
+    const AT_RECURSIVE: i32 = 0x8000;
+    let flags = OPEN_TREE_CLONE | AT_RECURSIVE | libc::O_CLOEXEC | flags;
+    // SAFETY: the path is NUL-terminated; it outlives the call, and the descriptor is open for it.
     let fd = check(unsafe {
         libc::syscall(
             libc::SYS_open_tree,
-            location.as_raw_fd(),
-            c"".as_ptr(),
-            flags,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            flags as libc::c_uint,
         )
     })?;
     // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
@@ -190,17 +208,32 @@ pub fn set_idmap(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> io::R
 
 /// Attaches a detached mount on top of `target`.
 pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
-    const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
     const MOVE_MOUNT_T_EMPTY_PATH: libc::c_uint = 0x40;
-    // SAFETY: both paths are literals, and both descriptors are open for the call.
+    move_mount(mount, target, c"", MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+/// As [`attach`], on a path below `dir`, a link at its end itself. Links on the way are followed: for
+/// ways that have none.
+pub fn attach_at(mount: BorrowedFd<'_>, dir: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+    move_mount(mount, dir, path, 0)
+}
+
+fn move_mount(
+    mount: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    flags: libc::c_uint,
+) -> io::Result<()> {
+    const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
+    // SAFETY: both paths are NUL-terminated and outlive the call, and both descriptors are open for it.
     check(unsafe {
         libc::syscall(
             libc::SYS_move_mount,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            target.as_raw_fd(),
-            c"".as_ptr(),
-            MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH | flags,
         )
     })?;
     Ok(())

@@ -13,9 +13,10 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use aegis_policy::Verdict;
 use aegis_profile::{Outbound, Profile};
 
-use super::{GrantKind, Memfd, Network, Plan, Source, devices};
+use super::{Memfd, Network, Plan, Source, devices};
 use crate::seccomp::{self, Action, SyscallRule};
 use crate::supervise::report;
 use grants::{by_directory, grouped, place};
@@ -44,7 +45,7 @@ fn page(plan: &Plan, profile: Option<&Profile>, colour: bool) -> String {
     page.section(
         "Read",
         "read-only mounts; Landlock",
-        &granted(plan, GrantKind::Read),
+        &granted(plan, "files.read"),
     );
     page.section(
         "Write",
@@ -73,6 +74,7 @@ fn page(plan: &Plan, profile: Option<&Profile>, colour: bool) -> String {
     );
     page.section("Limits", "", &limits(plan, profile));
     page.section("System calls", "seccomp", &system_calls(plan, profile));
+    page.section("Policy", "", &policy(plan));
     page.section("Identity", "user namespace", &identity(plan));
     page.section("Layers", "", &layers(plan));
     page.section(
@@ -105,12 +107,35 @@ fn command(plan: &Plan) -> Vec<Row> {
     rows
 }
 
-fn granted(plan: &Plan, kind: GrantKind) -> Vec<Row> {
-    grouped(plan.grants.iter().filter(|grant| grant.kind == kind))
+fn granted(plan: &Plan, action: &str) -> Vec<Row> {
+    grouped(
+        plan.grants
+            .iter()
+            .filter(|grant| grant.what.action() == action),
+    )
+}
+
+/// The policy, and each grant of which it says more than `allow`.
+fn policy(plan: &Plan) -> Vec<Row> {
+    let Some(policy) = &plan.policy else {
+        return Vec::new();
+    };
+    let mut rows = vec![
+        Row::whole("policy", policy.name.clone()),
+        Row::whole("hash", policy.hash.to_string()),
+        Row::whole("verdict", policy.verdict.to_string()),
+    ];
+    for grant in &plan.grants {
+        if let Some(said) = grant.decision.as_ref().filter(|d| d.verdict > Verdict::Allow) {
+            let from = format!("{} {}", said.verdict, place(&grant.from).0);
+            rows.push(Row::new(&from, &format!("{}: {}", grant.what, said.reason)));
+        }
+    }
+    rows
 }
 
 fn writable(plan: &Plan) -> Vec<Row> {
-    let mut rows = granted(plan, GrantKind::Write);
+    let mut rows = granted(plan, "files.write");
     let host = |mount: &super::Mount| matches!(mount.source, Source::Host { .. });
     let kept: BTreeSet<&Path> = plan
         .mounts
@@ -148,7 +173,7 @@ fn writable(plan: &Plan) -> Vec<Row> {
 }
 
 fn executable(plan: &Plan) -> Vec<Row> {
-    let mut rows = granted(plan, GrantKind::Exec);
+    let mut rows = granted(plan, "shell.exec");
     let memory = match plan.memfd {
         Memfd::Sysctl => "kept from being executed by vm.memfd_noexec=2",
         Memfd::Supervised => "kept from being executed: the supervisor seals each",

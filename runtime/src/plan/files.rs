@@ -9,7 +9,7 @@ use super::grants::{self, Bind, Granted};
 use super::path_map::{PathMap, parents};
 use super::{Entry, Grant, Identity, Mount, Network, PathRule, Source, own_places};
 use crate::error::Error;
-use crate::facts::HostFacts;
+use crate::facts::{HostFacts, Request};
 use crate::facts::paths::{Kind, Resolved};
 
 pub use own_places::{MASKED_DIRECTORY, MASKED_FILE, TMP};
@@ -26,6 +26,7 @@ pub(super) struct Layout {
 /// See the module's documentation.
 pub(super) fn lay_out(
     profile: &Profile,
+    request: &Request,
     facts: &HostFacts,
     identity: &Identity,
     network: Network,
@@ -33,7 +34,7 @@ pub(super) fn lay_out(
     let mut root = Root {
         facts,
         identity,
-        granted: grants::compile(profile, facts, network)?,
+        granted: grants::compile(profile, request, facts, network)?,
         entries: PathMap::default(),
         mounts: Vec::new(),
     };

@@ -7,14 +7,15 @@
 
 use std::path::{Path, PathBuf};
 
+use aegis_policy::What;
 use aegis_profile::{Origin, PathSpec, Profile, Program, Variable};
 
 use super::own_places::own_place;
 use super::path_map::{PathMap, parents};
-use super::{Grant, GrantKind, Network};
+use super::{Grant, Network};
 use crate::error::Error;
 use crate::facts::paths::{Fault, Kind, Link, Resolved};
-use crate::facts::{self, HostFacts, Lookup};
+use crate::facts::{self, HostFacts, Lookup, Request};
 use crate::kernel::landlock::fs;
 
 /// What may be done in a directory that is granted for reading.
@@ -32,6 +33,38 @@ pub(super) const WRITE_TREE: u64 = READ_TREE
     | fs::MAKE_FIFO
     | fs::MAKE_SYM
     | fs::REFER;
+
+/// What is granted on a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GrantKind {
+    /// `files.read`.
+    Read,
+    /// `files.write`.
+    Write,
+    /// `shell.exec`, or the command itself.
+    Exec,
+}
+
+impl GrantKind {
+    /// The key of the profile that grants it.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Read => "files.read",
+            Self::Write => "files.write",
+            Self::Exec => "shell.exec",
+        }
+    }
+}
+
+/// The name of a program, where a directory has it that only root fills: what is called `git` there
+/// is git.
+fn by_name(name: &str, found_at: &Path) -> Option<String> {
+    let directory = found_at.parent()?;
+    facts::DEFAULT_PATH
+        .split(':')
+        .any(|system| Path::new(system) == directory)
+        .then(|| name.to_owned())
+}
 
 /// A host path to be mounted.
 #[derive(Clone, Debug)]
@@ -58,10 +91,12 @@ pub(super) struct Granted {
 /// See the module's documentation.
 pub(super) fn compile(
     profile: &Profile,
+    request: &Request,
     facts: &HostFacts,
     network: Network,
 ) -> Result<Granted, Error> {
     let mut compiler = Compiler {
+        request,
         facts,
         granted: Granted {
             binds: PathMap::default(),
@@ -91,13 +126,14 @@ pub(super) fn compile(
     if network == Network::Host
         && let Some(Ok(found)) = facts.paths.get(Path::new("/etc/resolv.conf"))
     {
-        compiler.grant(found, GrantKind::Read, "net.outbound: host".into());
+        compiler.grant(found, GrantKind::Read, None, "net.outbound: host".into());
     }
     compiler.granted.prune();
     Ok(compiler.granted)
 }
 
 struct Compiler<'a> {
+    request: &'a Request,
     facts: &'a HostFacts,
     granted: Granted,
 }
@@ -164,7 +200,16 @@ impl<'a> Compiler<'a> {
                 "the sandbox has its own there; name what you need below it",
             ));
         }
-        self.grant(found, kind, origin.to_string());
+        let tree = found.kind == Kind::Directory;
+        if let Some(own) = (self.request.reserved.iter())
+            .find(|own| found.real.starts_with(own) || (tree && own.starts_with(&found.real)))
+        {
+            return Err(fail(
+                format!("{} is there, which is Aegis's own", own.display()),
+                "name a path that neither holds it nor lies in it: what records a command is out of its reach",
+            ));
+        }
+        self.grant(found, kind, None, origin.to_string());
         Ok(())
     }
 
@@ -178,8 +223,9 @@ impl<'a> Compiler<'a> {
             ),
         };
         match self.facts.programs.get(name) {
-            Some(Lookup::Found { resolved, .. }) => {
-                self.grant(resolved, GrantKind::Exec, origin.to_string());
+            Some(Lookup::Found { path, resolved }) => {
+                let name = by_name(name, &path);
+                self.grant(resolved, GrantKind::Exec, name, origin.to_string());
                 Ok(())
             }
             Some(Lookup::Unusable { .. } | Lookup::Absent) | None if optional => Ok(()),
@@ -196,21 +242,28 @@ impl<'a> Compiler<'a> {
     /// The command's own file, and the interpreters that its first line names: granted with it.
     fn command(&mut self) {
         let command = &self.facts.command;
-        self.grant(&command.resolved, GrantKind::Exec, "the command".into());
+        let name = command.path.file_name().and_then(|name| name.to_str());
+        let name = name.and_then(|name| by_name(name, &command.path));
+        self.grant(&command.resolved, GrantKind::Exec, name, "the command".into());
         for interpreter in &command.interpreters {
             let from = format!("the first line of {}", command.resolved.real.display());
-            self.grant(&interpreter.resolved, GrantKind::Exec, from);
+            self.grant(&interpreter.resolved, GrantKind::Exec, None, from);
         }
     }
 
-    fn grant(&mut self, found: &Resolved, kind: GrantKind, from: String) {
+    fn grant(&mut self, found: &Resolved, kind: GrantKind, name: Option<String>, from: String) {
         self.granted.add_links(found);
-        self.granted.grants.push(Grant {
-            kind,
-            path: found.real.clone(),
-            from,
-        });
         let tree = found.kind == Kind::Directory;
+        let path = found.real.as_path().into();
+        self.granted.grants.push(Grant {
+            what: match kind {
+                GrantKind::Read => What::Read { path, tree },
+                GrantKind::Write => What::Write { path, tree },
+                GrantKind::Exec => What::Exec { name, path, tree },
+            },
+            from,
+            decision: None,
+        });
         let access = match (kind, tree) {
             (GrantKind::Read, true) => READ_TREE,
             (GrantKind::Read, false) => fs::READ_FILE,

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Degradation;
 use crate::error::Error;
-use crate::facts::HostFacts;
+use crate::facts::{HostFacts, Request};
 use crate::facts::cgroups::Layout;
 
 /// Bytes of the private tmpfs when neither `tmp` nor `memory` is limited.
@@ -61,6 +61,7 @@ fn available(layout: &Layout, v1: &str, v2: &str) -> bool {
 
 pub(super) fn compile(
     profile: &Profile,
+    request: &Request,
     facts: &HostFacts,
     degraded: &mut Vec<Degradation>,
 ) -> Result<Limits, Error> {
@@ -139,6 +140,14 @@ pub(super) fn compile(
     ] {
         let Some(limit) = limit else { continue };
         if !available(&facts.cgroups, "blkio", "io") {
+            if request.may_be_missing.contains(name) {
+                degraded.push(Degradation {
+                    layer: "cgroup",
+                    what: format!("{name}: not limited; the policy permits that (may-be-missing)"),
+                    mend: DELEGATE.into(),
+                });
+                continue;
+            }
             return Err(Error::Unenforceable {
                 origin: limit.origin.to_string(),
                 what: format!("limits.{name}"),

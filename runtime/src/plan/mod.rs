@@ -5,6 +5,7 @@
 //! What a plan consists of is in `model`; each of the larger parts is compiled by a module of its
 //! own, and the rest here.
 
+pub mod authority;
 pub mod bytes;
 pub mod devices;
 mod environment;
@@ -27,7 +28,7 @@ use crate::seccomp;
 
 pub use limits::{CORE_LIMIT, GroupLimits, Limits};
 pub use model::{
-    Degradation, Entry, Grant, GrantKind, Identity, Landlock, Memfd, Mount, Namespace, Network,
+    Degradation, Entry, Grant, Identity, InForce, Landlock, Memfd, Mount, Namespace, Network,
     PathRule, Plan, Source,
 };
 pub use path_map::PathMap;
@@ -60,8 +61,10 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
         });
     }
     let syscalls = syscalls(profile, facts, network);
-    let layout = files::lay_out(profile, facts, &identity, network)?;
-    let limits = limits::compile(profile, facts, &mut degraded)?;
+    let layout = files::lay_out(profile, request, facts, &identity, network)?;
+    let mut grants = layout.grants;
+    grants.extend(authority::beside_files(profile));
+    let limits = limits::compile(profile, request, facts, &mut degraded)?;
     let landlock = landlock_ruleset(profile, facts, network, layout.rules, &mut degraded);
     let memfd = match (
         facts.kernel.memfd_noexec,
@@ -111,7 +114,8 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
         argv: facts.command.argv.clone(),
         directory: layout.directory,
         keep_fds: request.keep_fds.clone(),
-        grants: layout.grants,
+        grants,
+        policy: None,
         variables: variables(facts),
         identity,
         degraded,

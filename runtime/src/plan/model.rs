@@ -2,9 +2,11 @@
 //! module and beside it; how they are carried out, in [`crate::apply`].
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
+use aegis_policy::{Hash, Opinion, Verdict, What};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -162,39 +164,38 @@ pub enum Memfd {
     Unprotected,
 }
 
-/// What is granted on a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GrantKind {
-    /// `files.read`.
-    Read,
-    /// `files.write`.
-    Write,
-    /// `shell.exec`, or the command itself.
-    Exec,
+/// One grant: what, why it is there, and what the policy said of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Grant {
+    /// What, as a policy is asked for it.
+    pub what: What,
+    /// `FILE:LINE:COLUMN`, or "the command" and the like.
+    pub from: String,
+    /// What the policy said; `None`: not asked yet, see [`super::authority::decide`].
+    pub decision: Option<Opinion>,
 }
 
-impl GrantKind {
-    /// The key of the profile that grants it.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Read => "files.read",
-            Self::Write => "files.write",
-            Self::Exec => "shell.exec",
+impl Grant {
+    /// Of a file, a tree or a program: its path.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.what {
+            What::Read { path, .. } | What::Write { path, .. } | What::Exec { path, .. } => {
+                Some(Path::new(OsStr::from_bytes(path.as_bytes())))
+            }
+            _ => None,
         }
     }
 }
 
-/// One grant, as it was compiled.
+/// The policy that a plan was held against.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Grant {
-    /// What.
-    pub kind: GrantKind,
-    /// On which path, free of links.
-    #[serde(with = "bytes::path")]
-    pub path: PathBuf,
-    /// `FILE:LINE:COLUMN`, or "the command" and the like.
-    pub from: String,
+pub struct InForce {
+    /// [`aegis_policy::Policy::name`].
+    pub name: String,
+    /// [`aegis_policy::Policy::hash`].
+    pub hash: Hash,
+    /// Of the run as a whole.
+    pub verdict: Verdict,
 }
 
 /// Something asked for, or a default, that this host gives less of.
@@ -262,6 +263,8 @@ pub struct Plan {
     pub keep_fds: Vec<i32>,
     /// What the profile granted, and which line did.
     pub grants: Vec<Grant>,
+    /// The policy; `None`: not asked yet.
+    pub policy: Option<InForce>,
     /// `$SKILL`, `$WORK` and `$HOME`, the longest first: for printing paths as one would declare them.
     #[serde(skip)]
     pub variables: Vec<(String, PathBuf)>,

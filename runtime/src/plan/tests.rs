@@ -75,7 +75,7 @@ pub(crate) fn facts() -> HostFacts {
     }
 }
 
-fn profile(text: &str) -> Profile {
+pub(crate) fn profile(text: &str) -> Profile {
     parse_str(&format!("aegis: 1\n{text}\n"), "test.yaml").expect("a valid profile")
 }
 

@@ -9,6 +9,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use aegis_policy::What;
 use serde::Serialize;
 
 use super::error_messages::{self, Complaint, candidates};
@@ -28,6 +29,9 @@ pub enum Evidence {
 /// One refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Denial {
+    /// What was tried, as a policy is asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<What>,
     /// The layer that refused.
     pub layer: &'static str,
     /// What.
@@ -99,6 +103,7 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
     let said = Complaint::of(line);
     if plan.network == Network::None && said.network {
         return vec![Denial {
+            asked: Some(What::NetHost {}),
             layer: "network namespace",
             what: "the network".into(),
             times: 1,
@@ -108,6 +113,9 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
     }
     if !plan.syscalls.unix_sockets && said.socket {
         return vec![Denial {
+            asked: Some(What::Syscall {
+                name: "socket".into(),
+            }),
             layer: "seccomp",
             what: "a Unix socket that can be connected by path".into(),
             times: 1,
@@ -186,7 +194,18 @@ fn denial(
         _ => path,
     };
     let item = name.map_or_else(|| shorten(line, plan), str::to_owned);
+    let asked = line.into();
+    let tree = false;
     Denial {
+        asked: Some(match want {
+            Want::Read => What::Read { path: asked, tree },
+            Want::Write => What::Write { path: asked, tree },
+            Want::Exec => What::Exec {
+                name: name.map(Into::into),
+                path: asked,
+                tree,
+            },
+        }),
         layer,
         what: format!("{verb} {}", path.display()),
         times: 1,

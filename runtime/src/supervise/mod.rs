@@ -39,10 +39,17 @@ const FORWARDED: [i32; 8] = [
 /// Between asking the command to end at its time limit, and ending it.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Runs a plan to its end.
-pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Report, Error> {
-    let id = run_id();
-    let mut groups = Groups::create(&facts.cgroups, &plan.limits, &id)?;
+/// Runs a plan to its end. `id` is the run's, from [`run_id`]; `meanwhile` is called once, when the command is
+/// on its way and there is nothing to do but to wait.
+pub fn run(
+    plan: &Plan,
+    facts: &HostFacts,
+    mut early: Option<Early>,
+    id: &str,
+    meanwhile: impl FnOnce(),
+) -> Result<Report, Error> {
+    let helper = || early.as_mut().and_then(Early::stay_as_janitor);
+    let mut groups = Groups::create(&facts.cgroups, &plan.limits, id, helper)?;
     let in_groups = |error| Error::outside("entering the control groups", None, error);
     let leaf = groups.leaf().map_err(in_groups)?;
     let tasks = groups.tasks().map_err(in_groups)?;
@@ -75,6 +82,7 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
         early,
     )?;
     drop(leaf);
+    meanwhile();
     if let Some(output) = &mut output {
         output.started();
     }
@@ -174,11 +182,13 @@ pub fn run(plan: &Plan, facts: &HostFacts, early: Option<Early>) -> Result<Repor
     let (user_us, system_us, max_rss_kib) = process::children_usage();
     Ok(Report {
         version: 1,
-        run: id,
+        run: id.to_owned(),
         profile: plan.profile.clone(),
         profile_hash: None,
         plan_hash: None,
-        policy_hash: None,
+        policy_hash: plan.policy.as_ref().map(|policy| policy.hash),
+        violations: report::violations(plan),
+        audit: None,
         command: plan
             .argv
             .iter()
@@ -218,8 +228,8 @@ fn block() -> Result<Signals, Error> {
     Signals::block(&blocked).map_err(|error| Error::outside("blocking signals", None, error))
 }
 
-/// Unique on this host: the pid, and the time it was started.
-fn run_id() -> String {
+/// A run's id, unique on this host: the pid, and the time it was started.
+pub fn run_id() -> String {
     format!("{}-{:x}", std::process::id(), report::now())
 }
 

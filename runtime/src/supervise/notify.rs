@@ -4,6 +4,7 @@
 //! recorded; text for standard error is looked at and goes on; a memfd is made without the right to
 //! be executed.
 
+use aegis_policy::What;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
@@ -154,6 +155,9 @@ impl<'a> Listener<'a> {
                 let name = self.plan.seccomp.arch.name(*nr as u32).unwrap_or("?");
                 let (times, call) = &self.refused[nr];
                 Denial {
+                    asked: Some(What::Syscall {
+                        name: name.to_string(),
+                    }),
                     layer: "seccomp",
                     what: format!("the system call {name}"),
                     times: *times,

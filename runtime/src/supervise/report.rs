@@ -1,12 +1,14 @@
 //! The account of a run: what was in force, how it ended, what it used, what was refused.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use aegis_policy::{Hash, Verdict, What};
 use serde::Serialize;
 
 use super::denials::Denial;
 use crate::cgroup::Usage;
-use crate::plan::{Degradation, Identity, Plan};
+use crate::plan::{Degradation, Grant, Identity, Plan};
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -43,6 +45,18 @@ impl Cause {
             Self::FileSizeLimit => 128 + libc::SIGXFSZ,
         };
         (status & 0xff) as u8
+    }
+
+    /// Its name, as in a report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exited { .. } => "exited",
+            Self::Killed { .. } => "killed",
+            Self::TimeLimit => "time-limit",
+            Self::MemoryLimit => "memory-limit",
+            Self::OutputLimit => "output-limit",
+            Self::FileSizeLimit => "file-size-limit",
+        }
     }
 
     /// The limit that ended the run, by its key.
@@ -82,6 +96,49 @@ pub struct Layer {
     pub state: String,
 }
 
+/// Where a run is recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Recorded {
+    /// The log's directory.
+    pub log: Option<String>,
+    /// The first record, by its place in the log.
+    pub first: Option<u64>,
+    /// The last record, less the checkpoint that signs it.
+    pub last: Option<u64>,
+    /// Why not all of the run is recorded.
+    pub unrecorded: Option<String>,
+}
+
+/// A grant of which the policy says more than `allow`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// The line that declares it.
+    pub from: String,
+    /// Why.
+    pub reason: Arc<str>,
+    /// The rules that spoke.
+    pub rules: Vec<Arc<str>>,
+    /// What the policy said.
+    pub verdict: Verdict,
+    /// What was asked for.
+    pub what: What,
+}
+
+/// What of a plan violates the policy that it was held against.
+pub fn violations(plan: &Plan) -> Vec<Violation> {
+    let said = |grant: &Grant| {
+        let said = grant.decision.as_ref()?;
+        (said.verdict > Verdict::Allow).then(|| Violation {
+            from: grant.from.clone(),
+            reason: said.reason.clone(),
+            rules: said.rules.clone(),
+            verdict: said.verdict,
+            what: grant.what.clone(),
+        })
+    };
+    plan.grants.iter().filter_map(said).collect()
+}
+
 /// The report of one run, as `--report` writes it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -92,11 +149,15 @@ pub struct Report {
     /// The profile's name.
     pub profile: String,
     /// SHA-256 of the merged profile; see [`Report::seal`].
-    pub profile_hash: Option<String>,
+    pub profile_hash: Option<Hash>,
     /// SHA-256 of the plan; see [`Report::seal`].
     pub plan_hash: Option<String>,
-    /// SHA-256 of the policy; none is applied by this version.
-    pub policy_hash: Option<String>,
+    /// SHA-256 of the policy that the plan was held against.
+    pub policy_hash: Option<Hash>,
+    /// What was granted although the policy warns of it.
+    pub violations: Vec<Violation>,
+    /// Where the run is recorded.
+    pub audit: Option<Recorded>,
     /// The command, as text.
     pub command: Vec<String>,
     /// Who it was.
@@ -129,10 +190,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds the hashes of what was run. Apart from the run, which does not pay for them.
-    pub fn seal(&mut self, profile: &aegis_profile::Profile, plan: &Plan) {
-        self.profile_hash = Some(profile.hash());
-        self.plan_hash = Some(plan.hash());
+    /// Adds the hashes of what was run, and where it is recorded.
+    pub fn seal(&mut self, profile: Hash, plan: &str, recorded: Recorded) {
+        self.profile_hash = Some(profile);
+        self.plan_hash = Some(plan.to_owned());
+        self.audit = Some(recorded);
     }
 }
 

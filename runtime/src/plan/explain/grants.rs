@@ -36,7 +36,7 @@ pub(super) fn grouped<'a>(grants: impl Iterator<Item = &'a Grant>) -> Vec<Row> {
             }
         };
         groups[index].1.extend(line);
-        groups[index].2.insert(&grant.path);
+        groups[index].2.extend(grant.path());
     }
     let mut rows = Vec::new();
     for (from, lines, paths) in groups {

@@ -9,6 +9,7 @@ use super::*;
 use crate::plan::Degradation;
 use crate::plan::Grant;
 use crate::plan::tests::plan_of;
+use aegis_policy::What;
 
 fn lines_of<'a>(text: &'a str, title: &str) -> Vec<&'a str> {
     text.split("\n\n")
@@ -19,11 +20,15 @@ fn lines_of<'a>(text: &'a str, title: &str) -> Vec<&'a str> {
         .collect()
 }
 
-fn grant(kind: GrantKind, path: &str, from: &str) -> Grant {
+fn program(path: &str, from: &str) -> Grant {
     Grant {
-        kind,
-        path: path.into(),
+        what: What::Exec {
+            name: None,
+            path: path.into(),
+            tree: false,
+        },
         from: from.into(),
+        decision: None,
     }
 }
 
@@ -48,7 +53,7 @@ fn the_programs_of_a_built_in_profile_are_one_paragraph() {
     let grants: Vec<Grant> = (20..120)
         .map(|line| {
             let path = format!("/usr/bin/program-{line}");
-            grant(GrantKind::Exec, &path, &format!("builtin:shell:{line}:7"))
+            program(&path, &format!("builtin:shell:{line}:7"))
         })
         .collect();
     let rows = grouped(grants.iter());

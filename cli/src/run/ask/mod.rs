@@ -1,0 +1,142 @@
+//! Asks the person at the terminal for what the policy leaves to one.
+//!
+//! The question goes to `/dev/tty` and the answer comes from there: standard input belongs to the command,
+//! which has not been started. What is shown comes from a profile that may be hostile, so [`text`] lets none
+//! of it look like the question; what was typed before the question was there is thrown away, and everything
+//! that is not clearly a yes is a no ([`terminal`]). Where nobody can be asked, the run is refused.
+
+mod terminal;
+mod text;
+
+use std::fmt;
+
+use aegis_policy::approvals::{Asked, LASTS, LONGEST, Person};
+use aegis_policy::{Context, HostPath};
+use aegis_profile::syntax;
+
+use terminal::Terminal;
+
+/// After so many answers that are none, the answer is no.
+const PATIENCE: usize = 5;
+
+/// What a person is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// What takes a yes.
+    pub asked: &'a [Asked],
+    /// Who is asked.
+    pub by: &'a Person,
+    /// What is to be run.
+    pub command: &'a [HostPath],
+    /// By whom, and under which profile.
+    pub context: &'a Context,
+    /// The profile as it was named, if it was.
+    pub file: Option<&'a str>,
+    /// The policy's name.
+    pub policy: &'a str,
+}
+
+/// What the person said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// No, or nothing that is clearly a yes.
+    No,
+    /// Yes, for this run.
+    Once,
+    /// Yes, for a time.
+    Always {
+        /// In seconds.
+        lasts: u64,
+    },
+}
+
+/// Why there is nobody to ask.
+#[derive(Debug)]
+pub enum Unasked {
+    /// There is no terminal.
+    NoTerminal,
+    /// The terminal is another job's.
+    Background,
+    /// The terminal cannot be used.
+    Broken(std::io::Error),
+}
+
+impl fmt::Display for Unasked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTerminal => f.write_str("there is no terminal to ask on"),
+            Self::Background => f.write_str("it runs in the background, where nobody can be asked"),
+            Self::Broken(error) => write!(f, "the terminal cannot be asked on: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Unasked {}
+
+/// What a line that was typed means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Typed {
+    Answer(Answer),
+    /// Show everything, and ask again.
+    All,
+    /// It is no answer: why.
+    Unclear(String),
+}
+
+/// Asks, and waits for as long as it takes.
+pub fn ask(question: &Question<'_>) -> Result<Answer, Unasked> {
+    let mut terminal = Terminal::open()?;
+    let mut all = false;
+    let mut told = String::new();
+    for _ in 0..PATIENCE {
+        if told.is_empty() {
+            told = text::question(question, terminal.columns(), terminal.colour(), all);
+        }
+        let prompt = text::prompt(terminal.colour());
+        let Some(line) = (terminal.answer(&told, prompt)).map_err(Unasked::Broken)? else {
+            return Ok(Answer::No);
+        };
+        told = match typed(&line) {
+            Typed::Answer(answer) => return Ok(answer),
+            Typed::Unclear(why) => format!("  {why}\n"),
+            Typed::All => {
+                all = true;
+                String::new()
+            }
+        };
+    }
+    Ok(Answer::No)
+}
+
+/// What a line means.
+fn typed(line: &str) -> Typed {
+    let line = line.trim().to_lowercase();
+    let mut words = line.split_whitespace();
+    let (word, term, more) = (words.next(), words.next(), words.next());
+    let answer = match (word, term) {
+        (_, Some(_)) if more.is_some() => None,
+        (None, _) | (Some("n" | "no"), None) => Some(Answer::No),
+        (Some("y" | "yes"), None) => Some(Answer::Once),
+        (Some("a" | "always"), None) => Some(Answer::Always { lasts: LASTS }),
+        (Some("a" | "always"), Some(term)) => match syntax::time(term) {
+            Ok(ms) if (1..=LONGEST).contains(&(ms / 1000)) => {
+                Some(Answer::Always { lasts: ms / 1000 })
+            }
+            _ => {
+                let days = LONGEST / 86_400;
+                return Typed::Unclear(format!(
+                    "how long? Write `a 12h` or `a 7d`; at most `a {days}d`"
+                ));
+            }
+        },
+        (Some("l" | "list"), None) => return Typed::All,
+        _ => None,
+    };
+    match answer {
+        Some(answer) => Typed::Answer(answer),
+        None => Typed::Unclear("write y, a or n".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

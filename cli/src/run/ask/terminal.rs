@@ -1,0 +1,218 @@
+//! The terminal while it is asked on: `tty_ioctl(4)`, `termios(3)`.
+//!
+//! Lines are read as the kernel edits them, with echo, whatever a program before us left behind. Keys make no
+//! signals meanwhile: Ctrl-C and Ctrl-\ end the line instead, so that they are an answer, which is recorded,
+//! and reach none of the processes that are being prepared. Signals that end programs are an answer too.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::termios::{
+    InputModes, LocalModes, OptionalActions, OutputModes, QueueSelector, SpecialCodeIndex, Termios,
+    isatty, tcflush, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+};
+
+use super::Unasked;
+use crate::terminal::colour;
+
+/// What a line is cut to by the kernel (`MAX_CANON` of n_tty), and one more.
+const LINE: usize = 4097;
+
+/// Ctrl-C and Ctrl-\, which end a line here.
+const CANCEL: [u8; 2] = [0x03, 0x1c];
+
+/// Ctrl-D, which ends the input, as it mostly does.
+const END: u8 = 0x04;
+
+/// What ends programs, and is a no.
+const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
+/// The terminal, as it is to be for a question; dropped, as it was.
+pub(super) struct Terminal {
+    tty: File,
+    before: Termios,
+    signals: Signals,
+}
+
+impl Terminal {
+    /// Opens it, if it is ours to ask on.
+    pub fn open() -> Result<Self, Unasked> {
+        let tty = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOCTTY)
+            .open("/dev/tty")
+            // ENXIO, mostly; in a container there may be no such file, or one that is nothing of ours.
+            .map_err(|_| Unasked::NoTerminal)?;
+        if !isatty(&tty) {
+            return Err(Unasked::NoTerminal);
+        }
+        if !is_ours(&tty) {
+            return Err(Unasked::Background);
+        }
+        let before = tcgetattr(&tty).map_err(|error| Unasked::Broken(error.into()))?;
+        let signals = Signals::take(&ENDING).map_err(Unasked::Broken)?;
+        let terminal = Self {
+            tty,
+            before,
+            signals,
+        };
+        terminal.set().map_err(Unasked::Broken)?;
+        Ok(terminal)
+    }
+
+    /// Its width, or what is usual.
+    pub fn columns(&self) -> usize {
+        match tcgetwinsize(&self.tty) {
+            Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+            _ => 80,
+        }
+    }
+
+    /// Whether it is written to in colour.
+    pub fn colour(&self) -> bool {
+        colour(&self.tty)
+    }
+
+    /// Shows a question, then a prompt, and waits for a line in answer to it. `None`: Ctrl-C, Ctrl-D, a
+    /// signal, or the terminal has gone.
+    pub fn answer(&mut self, question: &str, prompt: &str) -> io::Result<Option<String>> {
+        let asked = (self.tty.write_all(question.as_bytes()))
+            // What was typed up to here cannot be an answer.
+            .and_then(|()| Ok(tcflush(&self.tty, QueueSelector::IFlush)?))
+            .and_then(|()| self.tty.write_all(prompt.as_bytes()));
+        if asked.is_err() {
+            self.signals.gone();
+            return Ok(None);
+        }
+        let line = self.line()?;
+        if line.is_none() {
+            // The cursor stands behind the prompt.
+            let _ = self.tty.write_all(b"\n");
+        }
+        Ok(line)
+    }
+
+    fn line(&mut self) -> io::Result<Option<String>> {
+        let mut waited = [
+            PollFd::new(&self.tty, PollFlags::IN),
+            PollFd::new(&self.signals.fd, PollFlags::IN),
+        ];
+        loop {
+            match poll(&mut waited, None) {
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let [terminal, signals] = waited.map(|fd| fd.revents());
+        if terminal.intersects(PollFlags::HUP | PollFlags::ERR) {
+            self.signals.gone();
+            return Ok(None);
+        }
+        if !signals.is_empty() {
+            self.signals.forget();
+            return Ok(None);
+        }
+        let mut buffer = [0; LINE];
+        let read = match self.tty.read(&mut buffer) {
+            Ok(0) => return Ok(None),
+            Ok(read) => &buffer[..read],
+            Err(_) => {
+                self.signals.gone();
+                return Ok(None);
+            }
+        };
+        match read.last() {
+            Some(b'\n') => Ok(Some(String::from_utf8_lossy(read).into_owned())),
+            // Ctrl-C and Ctrl-\, or Ctrl-D in the middle of a line.
+            _ => Ok(None),
+        }
+    }
+
+    /// Sets the modes for a question.
+    fn set(&self) -> io::Result<()> {
+        let mut modes = self.before.clone();
+        modes.local_modes |=
+            LocalModes::ICANON | LocalModes::ECHO | LocalModes::ECHOE | LocalModes::IEXTEN;
+        modes.local_modes |= LocalModes::ECHOCTL | LocalModes::ECHOK;
+        modes.local_modes -= LocalModes::ISIG | LocalModes::NOFLSH;
+        modes.input_modes |= InputModes::ICRNL;
+        modes.input_modes -= InputModes::IGNCR | InputModes::INLCR;
+        modes.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
+        modes.special_codes[SpecialCodeIndex::VEOF] = END;
+        modes.special_codes[SpecialCodeIndex::VEOL] = CANCEL[0];
+        modes.special_codes[SpecialCodeIndex::VEOL2] = CANCEL[1];
+        Ok(tcsetattr(&self.tty, OptionalActions::Now, &modes)?)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // In the background it would stop us, and the modes are another's business there.
+        if is_ours(&self.tty) {
+            let _ = tcsetattr(&self.tty, OptionalActions::Now, &self.before);
+        }
+    }
+}
+
+/// Whether we are in the process group that gets what is typed.
+fn is_ours(tty: &impl AsFd) -> bool {
+    tcgetpgrp(tty).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+/// Signals that are held back, and can be waited for; dropped, they do what they did.
+struct Signals {
+    fd: OwnedFd,
+    before: libc::sigset_t,
+}
+
+impl Signals {
+    fn take(signals: &[i32]) -> io::Result<Self> {
+        // SAFETY: `sigset_t` is plain data; `sigemptyset` sets all of it.
+        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+        let mut before = set;
+        // SAFETY: both sets outlive the calls, and the numbers are those of signals.
+        let fd = unsafe {
+            libc::sigemptyset(&mut set);
+            for signal in signals {
+                libc::sigaddset(&mut set, *signal);
+            }
+            libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+        };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: it is new, and nobody else's.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: both sets outlive the call; there is one thread.
+        if unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set, &mut before) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { fd, before })
+    }
+
+    /// Takes those that came, so that they do nothing afterwards: they have been an answer.
+    fn forget(&self) {
+        let mut one = [0; size_of::<libc::signalfd_siginfo>()];
+        while rustix::io::read(&self.fd, &mut one).is_ok_and(|n| n > 0) {}
+    }
+
+    /// The terminal has gone: that has been an answer, and the signal that says so, which may be still to
+    /// come, must not end us before it is recorded.
+    fn gone(&mut self) {
+        self.forget();
+        // SAFETY: the set outlives the call, and the number is that of a signal.
+        unsafe { libc::sigaddset(&mut self.before, libc::SIGHUP) };
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        // SAFETY: the set is the one that was in force, and outlives the call.
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
+    }
+}

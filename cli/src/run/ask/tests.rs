@@ -1,0 +1,398 @@
+//! Answers and questions as text; with a terminal in `tests/ask.rs`.
+
+use aegis_policy::request::Destination;
+use aegis_policy::{Hash, Opinion, Verdict, What};
+
+use super::*;
+
+#[test]
+fn only_what_is_clearly_a_yes_is_one() {
+    let day = 86_400;
+    for (line, answer) in [
+        ("", Answer::No),
+        ("  \n", Answer::No),
+        ("n\n", Answer::No),
+        ("No", Answer::No),
+        ("y\n", Answer::Once),
+        (" YES ", Answer::Once),
+        ("a", Answer::Always { lasts: 30 * day }),
+        ("always\n", Answer::Always { lasts: 30 * day }),
+        ("a 7d\n", Answer::Always { lasts: 7 * day }),
+        ("A  12h", Answer::Always { lasts: day / 2 }),
+        ("a 1s", Answer::Always { lasts: 1 }),
+        ("a 366d", Answer::Always { lasts: LONGEST }),
+    ] {
+        assert_eq!(typed(line), Typed::Answer(answer), "{line:?}");
+    }
+    for line in [
+        "yy",
+        "yn",
+        "y n",
+        "y y",
+        "n y",
+        "y 7d",
+        "ay",
+        "a 7",
+        "a 7d 7d",
+        "a 0s",
+        "a 367d",
+        "a 999999999999999999999d",
+        "a -1d",
+        "a 1.5d",
+        "a forever",
+        "\u{1}y",
+        "y\0",
+        "ja",
+        "1",
+        "q",
+        "\u{ff59}",
+        "l l",
+    ] {
+        assert!(matches!(typed(line), Typed::Unclear(_)), "{line:?}");
+    }
+    assert_eq!(typed("l\n"), Typed::All);
+}
+
+fn read(path: &[u8]) -> What {
+    What::Read {
+        path: HostPath(path.to_vec()),
+        tree: false,
+    }
+}
+
+fn write(path: &str, tree: bool) -> What {
+    What::Write {
+        path: path.into(),
+        tree,
+    }
+}
+
+fn context() -> Context {
+    Context {
+        home: "/home/ana".into(),
+        profile: "report".into(),
+        profile_hash: Hash::of(b"profile"),
+        skill: Some("/home/ana/skills/report".into()),
+        uid: 1000,
+        work: "/home/ana/work".into(),
+    }
+}
+
+fn shown(whats: Vec<What>, context: &Context, command: &[HostPath], all: bool) -> String {
+    let asked: Vec<Asked> = whats
+        .into_iter()
+        .map(|what| Asked {
+            opinion: Opinion {
+                reason: "for a person to approve by rule `rest`".into(),
+                rules: vec!["rest".into()],
+                verdict: Verdict::Review,
+            },
+            what,
+        })
+        .collect();
+    let question = Question {
+        asked: &asked,
+        by: &Person {
+            name: Some("ana".into()),
+            uid: 1000,
+        },
+        command,
+        context,
+        file: Some("skill.yaml"),
+        policy: "standard",
+    };
+    text::question(&question, 80, false, all)
+}
+
+#[test]
+fn the_question_says_who_asks_for_what_what_could_come_of_it_and_which_rule_asks() {
+    let command = ["python3".into(), "report.py".into(), "a b".into()];
+    let text = shown(vec![write("/srv/data", true)], &context(), &command, false);
+    assert_eq!(
+        text,
+        "
+aegis-run: the policy leaves this to you:
+  profile   report, from skill.yaml
+  policy    standard
+  for       ana, uid 1000, in /home/ana/work
+  command   python3 report.py \"a b\"
+
+  1         files.write /srv/data, and everything below it
+  risk      can change, replace or delete everything there (outside of your
+            home and working directory); if a program of yours starts or trusts
+            what is there, it acts with all you may do
+  policy    for a person to approve by rule `rest`
+
+  y   yes, this once
+  a   yes, for 30 days (`a 7d`: for 7), until the profile changes
+  N   no: nothing is started
+"
+    );
+}
+
+#[test]
+fn every_kind_of_thing_has_its_risk_in_words() {
+    let net = |host: &str| {
+        What::Net(Destination {
+            address: None,
+            host: host.into(),
+            method: Some("POST".into()),
+            path: Some("/a".into()),
+            port: 443,
+            request_size: None,
+            requests_last_minute: None,
+            response_size: None,
+            scheme: aegis_policy::model::Scheme::Https,
+        })
+    };
+    let exec = |tree: bool| What::Exec {
+        name: (!tree).then(|| "git".into()),
+        path: "/usr/bin/git".into(),
+        tree,
+    };
+    let name = || "name".to_owned();
+    for (what, thing, risk) in [
+        (
+            write("/home/ana/skills/report/x", false),
+            "report/x",
+            "change its own program",
+        ),
+        (
+            write("/home/ana", true),
+            "and everything below",
+            "change its own program",
+        ),
+        (
+            write("/home/ana/work/x", false),
+            "work/x",
+            "(in the directory that it is started in)",
+        ),
+        (
+            write("/", true),
+            "/, and everything below it",
+            "(that is the whole host)",
+        ),
+        (
+            read(b"/home/ana/x"),
+            "/home/ana/x",
+            "(in your home directory)",
+        ),
+        (What::NetHost {}, "net.host", "no network boundary"),
+        (What::Listen { port: 80 }, "port 80", "can connect to it"),
+        (
+            net("*.example.org"),
+            "POST https to *.example.org, port 443, path /a",
+            "any host of that name",
+        ),
+        (net("example.org"), "https to example.org", "to that host"),
+        (exec(false), "/usr/bin/git, found as git", "that program"),
+        (
+            exec(true),
+            "/usr/bin/git, and everything below it",
+            "any program there",
+        ),
+        (
+            What::Device {
+                device: "kvm".into(),
+            },
+            "devices kvm",
+            "virtual machines",
+        ),
+        (
+            What::Environment { name: name() },
+            "environment.pass name",
+            "a secret",
+        ),
+        (
+            What::Syscall { name: name() },
+            "syscalls.allow name",
+            "a part of the kernel",
+        ),
+        (
+            What::Secret {
+                alias: name(),
+                host: "example.org".into(),
+                inject: None,
+            },
+            "name, sent to example.org",
+            "in your name",
+        ),
+    ] {
+        let text = shown(vec![what], &context(), &[], true);
+        let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            one_line.contains(thing) && one_line.contains(risk),
+            "{thing}, {risk}: {text}"
+        );
+    }
+}
+
+#[test]
+fn what_weighs_most_comes_first_and_the_rest_is_counted_and_shown_when_asked_for() {
+    let mut whats: Vec<What> = (0..20)
+        .map(|i| read(format!("/srv/{i}").as_bytes()))
+        .collect();
+    whats.push(What::NetHost {});
+    whats.push(write("/srv", true));
+    let text = shown(whats.clone(), &context(), &[], false);
+    assert!(text.contains("leaves 22 things to you"), "{text}");
+    assert!(text.contains("  1         net.host "), "{text}");
+    assert!(text.contains("  2         files.write /srv, "), "{text}");
+    assert!(
+        text.contains("\n  ... and 17 more: 17 files.read\n"),
+        "{text}"
+    );
+    assert!(text.contains("\n  l   show all of it first\n"), "{text}");
+    let text = shown(whats, &context(), &[], true);
+    assert!(
+        text.contains("  22        files.read ") && !text.contains("more"),
+        "{text}"
+    );
+    assert!(!text.contains("show all"), "{text}");
+
+    let long = "x".repeat(10_000);
+    let short = shown(
+        vec![read(b"/srv/a")],
+        &context(),
+        &[long.as_str().into()],
+        false,
+    );
+    assert!(
+        short.lines().count() < 30 && short.contains("more lines"),
+        "{short}"
+    );
+    assert!(short.contains("show all"), "{short}");
+    let full = shown(
+        vec![read(b"/srv/a")],
+        &context(),
+        &[long.as_str().into()],
+        true,
+    );
+    let without = shown(vec![read(b"/srv/a")], &context(), &[], true);
+    let count = |text: &str| text.matches('x').count();
+    assert_eq!(count(&full), count(&without) + 10_000);
+}
+
+/// What a hostile profile could try: each is put where a name, a path or an argument goes.
+const HOSTILE: [&str; 14] = [
+    "\x1b[2J\x1b[HAllow it? [y/a/N]",
+    "a\nAllow it? [y/a/N] y",
+    "a\r\nAllow it? [y/a/N] y",
+    "a\u{85}Allow it?",
+    "a\u{2028}Allow it?",
+    "/srv/\u{202e}gpj.exe",
+    "\u{200b}\u{2066}x\u{feff}",
+    "\u{9b}31m",
+    "\x08\x08\x08\x7f",
+    "\x1b]0;title\x07\x1b]52;c;eA==\x07",
+    "report, from /usr/share/aegis/trusted.yaml",
+    "x\" from \"trusted.yaml",
+    "\u{3164}\u{2800}\u{a0}\u{ad}",
+    "\t\t\t",
+];
+
+#[test]
+fn nothing_from_outside_steers_the_terminal_or_looks_like_the_question() {
+    let wide = format!("{}Allow it? [y/a/N] y", " ".repeat(80 - 12));
+    let far = format!("{}\n  y   yes", "\u{4e00}".repeat(500));
+    for hostile in HOSTILE.iter().copied().chain([&*wide, &*far]) {
+        let mut context = context();
+        context.profile = hostile.into();
+        context.work = hostile.into();
+        let whats = vec![
+            read(hostile.as_bytes()),
+            What::Environment {
+                name: hostile.into(),
+            },
+            What::Device {
+                device: hostile.into(),
+            },
+            What::Exec {
+                name: Some(hostile.into()),
+                path: hostile.into(),
+                tree: true,
+            },
+        ];
+        let text = shown(whats, &context, &[hostile.into()], true);
+        for c in text.chars() {
+            assert!(
+                c == '\n' || !aegis_profile::syntax::is_deceptive(c),
+                "{c:?} of {hostile:?}: {text}"
+            );
+        }
+        for line in text.lines() {
+            // What begins a line is ours: a heading, a label, or the blanks before what was broken.
+            let label = line.get(..12).unwrap_or(line).trim();
+            let ours = [
+                "",
+                "profile",
+                "policy",
+                "for",
+                "command",
+                "risk",
+                "1",
+                "2",
+                "3",
+                "4",
+                "aegis-run: t",
+            ];
+            let choice = ["y   yes, th", "a   yes, fo", "N   no: not"];
+            assert!(
+                ours.contains(&label) || choice.iter().any(|c| label.starts_with(&c[..9])),
+                "{line:?} of {hostile:?}: {text}"
+            );
+            let columns: usize = line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
+            assert!(columns < 80, "{line:?} wraps: {text}");
+        }
+        // It is quoted, so that where it ends is seen.
+        let labels = text
+            .lines()
+            .filter(|line| line.starts_with("  profile   \""));
+        let quoted = hostile
+            .chars()
+            .any(|c| !c.is_alphanumeric() && !"/._-".contains(c));
+        assert_eq!(labels.count(), usize::from(quoted), "{hostile:?}: {text}");
+    }
+}
+
+#[test]
+fn different_paths_look_different() {
+    let paths: [&[u8]; 12] = [
+        b"/srv/a",
+        b"/srv/a ",
+        b"/srv/a\xff",
+        b"/srv/a\xfe",
+        "/srv/a\u{fffd}".as_bytes(),
+        b"/srv/a\\xff",
+        b"/srv/a, and everything below it",
+        b"/srv/a\n",
+        b"/srv/a\\n",
+        "/srv/a\u{a0}".as_bytes(),
+        b"/srv/a\\u{a0}",
+        b"\"/srv/a\"",
+    ];
+    let mut texts: Vec<String> = paths
+        .iter()
+        .map(|path| shown(vec![read(path)], &context(), &[], true))
+        .collect();
+    texts.push(shown(
+        vec![What::Read {
+            path: "/srv/a".into(),
+            tree: true,
+        }],
+        &context(),
+        &[],
+        true,
+    ));
+    // Not by the note on where it lies.
+    let things: std::collections::BTreeSet<String> = texts
+        .iter()
+        .map(|text| {
+            text.lines()
+                .find(|line| line.starts_with("  1 "))
+                .expect("the thing")
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(things.len(), texts.len(), "{things:#?}");
+}

@@ -1,0 +1,407 @@
+//! What the question looks like.
+//!
+//! Paths, names and reasons come from a profile that may be hostile, or from file names that it made. Each is
+//! shown without anything that steers a terminal, hides or reorders text; what could be mistaken for words of
+//! ours is quoted; and it is broken at the width of the terminal and indented, so that no line begins
+//! with anything but what is said here. What weighs most comes first, so that what is cut off weighs least.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use aegis_policy::approvals::{Asked, LASTS};
+use aegis_policy::request::Destination;
+use aegis_policy::{Context, HostPath, What};
+use aegis_profile::syntax::is_deceptive;
+
+use super::Question;
+
+/// So many are shown unless all are asked for.
+const SHOWN: usize = 5;
+
+/// So many lines of one thing are shown unless all are asked for.
+const LINES: usize = 6;
+
+/// What is narrower is not read as it is meant.
+const NARROWEST: usize = 40;
+
+/// Where texts from outside begin.
+const INDENT: usize = 12;
+
+const BOLD: &str = "\x1b[1m";
+const YELLOW: &str = "\x1b[33m";
+const PLAIN: &str = "\x1b[0m";
+
+/// The whole question, less the line that is answered.
+pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, all: bool) -> String {
+    let mut page = Page {
+        out: String::new(),
+        columns: columns.max(NARROWEST),
+        colour,
+        most: if all { usize::MAX } else { LINES },
+        cut: false,
+    };
+    let context = question.context;
+    let mut asked: Vec<&Asked> = question.asked.iter().collect();
+    asked.sort_by_key(|asked| Reverse(weight(&asked.what)));
+    page.heading(match asked.len() {
+        1 => "\naegis-run: the policy leaves this to you:".to_owned(),
+        n => format!("\naegis-run: the policy leaves {n} things to you:"),
+    });
+    let profile = match question.file {
+        Some(file) => format!("{}, from {}", name(&context.profile), name(file)),
+        None => name(&context.profile),
+    };
+    page.row("profile", &profile);
+    page.row("policy", &name(question.policy));
+    let who = match &question.by.name {
+        Some(account) => format!("{}, uid {}", name(account), question.by.uid),
+        None => format!("uid {}", question.by.uid),
+    };
+    page.row("for", &format!("{who}, in {}", path(&context.work)));
+    let command: Vec<String> = question.command.iter().map(path).collect();
+    page.row("command", &command.join(" "));
+    let shown = if all { asked.len() } else { SHOWN };
+    for (number, asked) in asked.iter().take(shown).enumerate() {
+        page.out.push('\n');
+        page.item(number + 1, asked, context);
+    }
+    if let Some(rest) = asked.get(shown..).filter(|rest| !rest.is_empty()) {
+        let mut counts = BTreeMap::new();
+        for asked in rest {
+            *counts.entry(asked.what.action()).or_insert(0_usize) += 1;
+        }
+        let counts: Vec<String> = counts.iter().map(|(a, n)| format!("{n} {a}")).collect();
+        let _ = write!(
+            page.out,
+            "\n  ... and {} more: {}\n",
+            rest.len(),
+            counts.join(", ")
+        );
+        page.cut = true;
+    }
+    let days = LASTS / 86_400;
+    page.out.push_str("\n  y   yes, this once\n");
+    let _ = writeln!(
+        page.out,
+        "  a   yes, for {days} days (`a 7d`: for 7), until the profile changes"
+    );
+    if page.cut {
+        page.out.push_str("  l   show all of it first\n");
+    }
+    page.out.push_str("  N   no: nothing is started\n");
+    page.out
+}
+
+/// What stands before the answer.
+pub(super) fn prompt(colour: bool) -> &'static str {
+    match colour {
+        true => "\x1b[1mAllow it? [y/a/N]\x1b[0m ",
+        false => "Allow it? [y/a/N] ",
+    }
+}
+
+/// What is being written.
+struct Page {
+    out: String,
+    columns: usize,
+    colour: bool,
+    /// So many lines of one text.
+    most: usize,
+    /// Whether something was left out.
+    cut: bool,
+}
+
+impl Page {
+    fn heading(&mut self, text: String) {
+        let text = match self.colour {
+            true => format!("{BOLD}{text}{PLAIN}\n"),
+            false => format!("{text}\n"),
+        };
+        self.out.push_str(&text);
+    }
+
+    fn item(&mut self, number: usize, asked: &Asked, context: &Context) {
+        let (kind, thing) = exact(&asked.what);
+        let style = self.colour.then_some(BOLD);
+        self.styled(&format!("{number}"), &format!("{kind} {thing}"), style);
+        let style = self.colour.then_some(YELLOW);
+        self.styled("risk", &risk(&asked.what, context), style);
+        self.row("policy", &words(&asked.opinion.reason));
+    }
+
+    /// A label and a text, which has been made harmless.
+    fn row(&mut self, label: &str, text: &str) {
+        self.styled(label, text, None);
+    }
+
+    fn styled(&mut self, label: &str, text: &str, style: Option<&str>) {
+        // The last column stays free: some terminals wrap when it is filled.
+        let lines = broken(text, self.columns - INDENT - 1);
+        let (on, off) = (style.unwrap_or(""), style.map_or("", |_| PLAIN));
+        for (i, line) in lines.iter().take(self.most).enumerate() {
+            let label = if i == 0 { label } else { "" };
+            let _ = writeln!(
+                self.out,
+                "  {label:<width$}{on}{line}{off}",
+                width = INDENT - 2
+            );
+        }
+        if lines.len() > self.most {
+            let more = lines.len() - self.most;
+            let _ = writeln!(self.out, "{:INDENT$}... and {more} more lines", "");
+            self.cut = true;
+        }
+    }
+}
+
+/// Breaks a text into lines of a width, at blanks where there are some.
+fn broken(text: &str, width: usize) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    loop {
+        let mut used = 0;
+        let mut blank = None;
+        let mut end = rest.len();
+        for (at, c) in rest.char_indices() {
+            // What is not ASCII may take two columns.
+            used += if c.is_ascii() { 1 } else { 2 };
+            // The blank itself may fall off the end of the line.
+            if c == ' ' && used <= width + 1 {
+                blank = Some(at + 1);
+            }
+            if used > width {
+                end = at;
+                break;
+            }
+        }
+        if end == rest.len() {
+            lines.push(rest);
+            return lines;
+        }
+        let at = blank.unwrap_or(end);
+        let line = &rest[..at];
+        lines.push(line.strip_suffix(' ').unwrap_or(line));
+        rest = &rest[at..];
+    }
+}
+
+/// How much harm a yes can do.
+fn weight(what: &What) -> u8 {
+    match what {
+        What::Tool { .. } => 11,
+        What::NetHost {} => 10,
+        What::Secret { .. } => 9,
+        What::Device { .. } => 8,
+        What::Syscall { .. } => 7,
+        What::Write { tree, .. } => 5 + u8::from(*tree),
+        What::Net(_) => 5,
+        What::Exec { tree, .. } => 3 + u8::from(*tree),
+        What::Read { tree, .. } => 2 + u8::from(*tree),
+        What::Listen { .. } => 2,
+        What::Environment { .. } => 1,
+        What::Limit { .. } => 0,
+    }
+}
+
+/// The action, and all of what is asked for.
+fn exact(what: &What) -> (&'static str, String) {
+    let below = |tree: bool| {
+        if tree {
+            ", and everything below it"
+        } else {
+            ""
+        }
+    };
+    let thing = match what {
+        What::Device { device } => name(device),
+        What::Environment { name: variable } => name(variable),
+        What::Syscall { name: call } => name(call),
+        What::Read { path: p, tree } | What::Write { path: p, tree } => {
+            format!("{}{}", path(p), below(*tree))
+        }
+        What::Limit { limit, value } => match value {
+            Some(value) => format!("{} {value}", name(limit)),
+            None => format!("{}, as much as there is", name(limit)),
+        },
+        What::NetHost {} => "the host's whole network".into(),
+        What::Listen { port } => format!("port {port}"),
+        What::Net(destination) => self::destination(destination),
+        What::Secret {
+            alias,
+            host,
+            inject,
+        } => {
+            let place = inject.map_or(String::new(), |inject| {
+                format!(", in its {}", inject.name())
+            });
+            format!("{}, sent to {}{place}", name(alias), name(host))
+        }
+        What::Exec {
+            name: by,
+            path: p,
+            tree,
+        } => match by {
+            Some(by) => format!("{}, found as {}{}", path(p), name(by), below(*tree)),
+            None => format!("{}{}", path(p), below(*tree)),
+        },
+        What::Tool { grants, .. } => {
+            format!(
+                "the whole run, with its {} grants (see --explain)",
+                grants.len()
+            )
+        }
+    };
+    (what.action(), thing)
+}
+
+fn destination(destination: &Destination) -> String {
+    let mut out = String::new();
+    if let Some(method) = &destination.method {
+        let _ = write!(out, "{} ", name(method));
+    }
+    let scheme = destination.scheme.name();
+    let _ = write!(
+        out,
+        "{scheme} to {}, port {}",
+        name(&destination.host),
+        destination.port
+    );
+    if let Some(path) = &destination.path {
+        let _ = write!(out, ", path {}", name(path));
+    }
+    if let Some(address) = destination.address {
+        let _ = write!(out, ", at {address}");
+    }
+    out
+}
+
+/// What could come of a yes.
+fn risk(what: &What, context: &Context) -> String {
+    match what {
+        What::Read { path, tree } => {
+            let of = if *tree { "every file there" } else { "it" };
+            let whose = place(path, *tree, context);
+            format!("can read {of}{whose}, and give it away wherever it may write or connect to")
+        }
+        What::Write { path, tree } => {
+            let of = if *tree { "everything there" } else { "it" };
+            let whose = place(path, *tree, context);
+            let acts = match context.skill.as_ref() {
+                Some(skill) if within(path, skill) || *tree && within(skill, path) => {
+                    "; it can change its own program or profile for the next run"
+                }
+                _ if within(path, &context.work) => "",
+                _ => "; if a program of yours starts or trusts what is there, it acts with all you may do",
+            };
+            format!("can change, replace or delete {of}{whose}{acts}")
+        }
+        What::Exec { tree: true, .. } => {
+            "can run any program there, also one that is put there later; each within this sandbox".into()
+        }
+        What::Exec { tree: false, .. } => {
+            "can have that program do whatever it does, with any arguments; within this sandbox".into()
+        }
+        What::NetHost {} => "has no network boundary: can send what it reads anywhere, and reach services of this \
+             host and of the network around it, also such as trust whoever is inside"
+            .into(),
+        What::Listen { .. } => {
+            "whoever reaches this host can connect to it, and is answered by it".into()
+        }
+        What::Net(destination) => {
+            let whom = match destination.host.starts_with("*.") {
+                true => "any host of that name",
+                false => "that host",
+            };
+            format!("can send what it reads to {whom}, and takes what comes back")
+        }
+        What::Secret { .. } => "can act there in your name, as far as that secret goes".into(),
+        What::Device { device } => match device.as_str() {
+            "kvm" => "can run virtual machines: the kernel's code for them is within its reach".into(),
+            "gpu" => "can use the graphics driver, a large part of the kernel, and its memory".into(),
+            _ => "can do with that device and its driver what you may".into(),
+        },
+        What::Environment { .. } => {
+            "can read that variable of yours, which may hold a secret".into()
+        }
+        What::Syscall { .. } => {
+            "can use a part of the kernel that is kept from others: an error there leads out of the sandbox".into()
+        }
+        What::Limit { .. } => "can use that much of what the host has".into(),
+        What::Tool { .. } => "can do all that the profile declares, at once".into(),
+    }
+}
+
+/// Whose a path is, by where it lies.
+fn place(path: &HostPath, tree: bool, context: &Context) -> &'static str {
+    let Context {
+        home, work, skill, ..
+    } = context;
+    if tree && path.components().next().is_none() {
+        " (that is the whole host)"
+    } else if tree && !home.0.is_empty() && within(home, path) {
+        " (that holds all of your home directory)"
+    } else if within(path, work) {
+        " (in the directory that it is started in)"
+    } else if skill.as_ref().is_some_and(|skill| within(path, skill)) {
+        " (in the directory of the profile)"
+    } else if within(path, home) {
+        " (in your home directory)"
+    } else {
+        " (outside of your home and working directory)"
+    }
+}
+
+/// Whether a path is another or lies below it.
+fn within(path: &HostPath, other: &HostPath) -> bool {
+    let mut path = path.components();
+    !other.0.is_empty() && other.components().all(|part| path.next() == Some(part))
+}
+
+/// A path or an argument, so that different ones look different.
+fn path(path: &HostPath) -> String {
+    quoted(path.as_bytes())
+}
+
+/// A name from a profile, likewise.
+fn name(text: &str) -> String {
+    quoted(text.as_bytes())
+}
+
+/// As it is where it is made of nothing but letters, digits and what paths are mostly made of; else in
+/// quotes, with what is not to be seen, or looks like a blank, as its number.
+fn quoted(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 2);
+    let mut plain = !bytes.is_empty();
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if is_letter(c) || "/._-+@%=:,~$*".contains(c) {
+                out.push(c);
+                continue;
+            }
+            plain = false;
+            match c {
+                '"' | '\\' => out.extend(['\\', c]),
+                ' '..='~' => out.push(c),
+                c => out.extend(c.escape_unicode()),
+            }
+        }
+        for byte in chunk.invalid() {
+            plain = false;
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    if plain { out } else { format!("\"{out}\"") }
+}
+
+/// A letter or digit that is seen.
+fn is_letter(c: char) -> bool {
+    // Letters by the book, and blank: the fillers of Hangul.
+    let blank = matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
+    c.is_alphanumeric() && !blank && !is_deceptive(c)
+}
+
+/// Words of the policy, made safe to print.
+fn words(text: &str) -> String {
+    aegis_profile::syntax::escape(text)
+}

@@ -1,0 +1,312 @@
+//! What is recorded of a run, and where. The log is written by this process alone, outside the sandbox.
+//!
+//! Before the command starts: that it does, with all that it was granted and what the policy said of each.
+//! After it has ended: what was refused it, and how it ended. What the policy does not let start is
+//! recorded too, and is on the disk before the program says so.
+
+use std::path::{Path, PathBuf};
+
+use aegis_policy::event::{Event, EventType};
+use aegis_policy::log::Log;
+use aegis_policy::model::OnAuditFailure;
+use aegis_policy::places::State;
+use aegis_policy::{Context, Decision, Hash, Policy, Request, Verdict, What, decide};
+use aegis_runtime::Error;
+use aegis_runtime::plan::Plan;
+use aegis_runtime::supervise::denials::Denial;
+use aegis_runtime::supervise::report::{Recorded, Report};
+use serde::Serialize;
+
+use crate::terminal::complain;
+
+/// What `--audit` says for no log at all.
+const NONE: &str = "none";
+
+/// The record of one run.
+pub(super) struct Evidence {
+    log: Option<Log>,
+    run: String,
+    policy: Hash,
+    /// Whether a run goes on unrecorded.
+    goes_on: bool,
+    recorded: Recorded,
+}
+
+/// What `run.start` tells beside the decision, which is in the `tool.exec` that follows.
+#[derive(Serialize)]
+struct Start<'a> {
+    aegis: &'static str,
+    argv: Vec<String>,
+    degraded: &'a [aegis_runtime::plan::Degradation],
+    file: Option<&'a str>,
+    pid: u32,
+    policy: String,
+    profile: &'a str,
+    profile_hash: Hash,
+    uid: u32,
+}
+
+/// What `run.end` tells.
+#[derive(Serialize)]
+struct End<'a> {
+    cause: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    exit_status: u8,
+    limits_met: &'a [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_rss_kib: Option<u64>,
+    plan_hash: &'a str,
+    planted: &'a [String],
+    refused: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wall_us: Option<u64>,
+}
+
+/// What is told of a refusal at run time.
+#[derive(Serialize)]
+struct Refused<'a> {
+    outcome: &'static str,
+    #[serde(flatten)]
+    denial: &'a Denial,
+}
+
+impl Evidence {
+    /// Opens the log that `place` names, else the default one.
+    pub fn open(
+        place: Option<&Path>,
+        state: Option<&State>,
+        policy: &Policy,
+        run: &str,
+    ) -> Result<Self, String> {
+        let goes_on = policy.on_audit_failure() == OnAuditFailure::Continue;
+        let mut evidence = Self {
+            log: None,
+            run: run.to_owned(),
+            policy: policy.hash(),
+            goes_on,
+            recorded: Recorded::default(),
+        };
+        if place == Some(Path::new(NONE)) {
+            let why = "--audit none: the run is not recorded";
+            return match goes_on {
+                true => {
+                    evidence.recorded.unrecorded = Some(why.to_owned());
+                    Ok(evidence)
+                }
+                false => Err(format!(
+                    "{why}, which the policy {} does not permit\n  help: name a directory, or write `audit-failure: continue` in the policy",
+                    policy.name()
+                )),
+            };
+        }
+        let opened = match (place, state) {
+            (place, Some(state)) => {
+                let dir = place.unwrap_or(&state.audit);
+                Log::open(dir, &state.keys)
+                    .map_err(|error| error.to_string())
+                    .and_then(|log| {
+                        aegis_policy::kept::keep_policy(dir, policy).map_err(|e| e.to_string())?;
+                        Ok(log)
+                    })
+            }
+            (_, None) => Err("there is no home directory to keep the keys of the log in".to_owned()),
+        };
+        match opened {
+            Ok(log) => {
+                evidence.recorded.log = Some(log.dir().to_string_lossy().into_owned());
+                evidence.log = Some(log);
+            }
+            Err(error) => evidence.failed(error.as_str())?,
+        }
+        Ok(evidence)
+    }
+
+
+    /// Where the run is recorded, for its report.
+    pub fn recorded(&self) -> Recorded {
+        self.recorded.clone()
+    }
+
+    /// Records events of one moment, together.
+    pub fn record(&mut self, events: &[Event]) -> Result<(), String> {
+        let Some(log) = &mut self.log else {
+            return Ok(());
+        };
+        match log.append(events) {
+            Ok(receipt) => {
+                let first = receipt.seqs.first().copied();
+                self.recorded.first = self.recorded.first.or(first);
+                self.recorded.last = receipt.seqs.last().copied().or(self.recorded.last);
+                Ok(())
+            }
+            Err(error) => self.failed(&error.to_string()),
+        }
+    }
+
+    /// The log cannot be written: the end of it, or of the record.
+    fn failed(&mut self, error: &str) -> Result<(), String> {
+        self.log = None;
+        if !self.goes_on {
+            return Err(format!("the run cannot be recorded: {error}"));
+        }
+        let why = format!("the run is not recorded from here on, as the policy permits: {error}");
+        complain(&format!("aegis-run: warning: {why}\n"));
+        self.recorded.unrecorded = Some(why);
+        Ok(())
+    }
+
+    fn event(&self, kind: EventType) -> Event {
+        Event::new(kind, &self.run, self.policy)
+    }
+
+    /// The events of the start of a run, or of what was not let start.
+    pub fn start(
+        &self,
+        plan: &Plan,
+        file: Option<&str>,
+        request: &Request,
+        decision: &Decision,
+        policy: &Policy,
+    ) -> Vec<Event> {
+        let context = &request.context;
+        let start = Start {
+            aegis: env!("CARGO_PKG_VERSION"),
+            argv: text(plan.argv.iter().map(|word| word.to_string_lossy())),
+            degraded: &plan.degraded,
+            file,
+            pid: std::process::id(),
+            policy: policy.name(),
+            profile: &context.profile,
+            profile_hash: context.profile_hash,
+            uid: context.uid,
+        };
+        let mut events = vec![
+            self.event(EventType::RunStart).detailed(&start),
+            self.event(EventType::ToolExec)
+                .decided(request.clone(), decision.clone()),
+        ];
+        for grant in &plan.grants {
+            let said = grant.decision.as_ref();
+            if said.is_some_and(|said| said.verdict > Verdict::Allow) {
+                let request = Request {
+                    approvals: request.approvals.clone(),
+                    context: context.clone(),
+                    what: grant.what.clone(),
+                };
+                let decision = decide(policy, &request);
+                events.push(
+                    self.event(EventType::PolicyViolation)
+                        .decided(request, decision)
+                        .detailed(&serde_json::json!({"from": grant.from})),
+                );
+            }
+        }
+        events
+    }
+
+    /// Records the end of a run that has been started, and signs.
+    pub fn end(
+        &mut self,
+        result: &Result<Report, Error>,
+        hash: &str,
+        context: &Context,
+        policy: &Policy,
+    ) -> Result<(), String> {
+        let mut events = Vec::new();
+        let end = match result {
+            Ok(report) => {
+                events.extend(report.denials.iter().map(|d| self.refused(d, context, policy)));
+                End {
+                    cause: report.cause.name(),
+                    error: None,
+                    exit_status: report.exit_status,
+                    limits_met: &report.limits_met,
+                    max_rss_kib: Some(report.resources.max_rss_kib),
+                    plan_hash: hash,
+                    planted: &report.planted,
+                    refused: report.denials.len(),
+                    wall_us: Some(report.resources.wall_us),
+                }
+            }
+            Err(error) => End {
+                cause: "failed",
+                error: Some(error.to_string()),
+                exit_status: error.exit_status(),
+                limits_met: &[],
+                max_rss_kib: None,
+                plan_hash: hash,
+                planted: &[],
+                refused: 0,
+                wall_us: None,
+            },
+        };
+        events.push(self.event(EventType::RunEnd).detailed(&end));
+        self.record(&events)?;
+        self.sign()
+    }
+
+    /// Records the end of what the policy did not let start, and signs.
+    pub fn not_started(&mut self, mut events: Vec<Event>) -> Result<(), String> {
+        events.push(self.event(EventType::RunEnd).detailed(&End {
+            cause: "policy",
+            error: None,
+            exit_status: super::FAILED,
+            limits_met: &[],
+            max_rss_kib: None,
+            plan_hash: "",
+            planted: &[],
+            refused: 0,
+            wall_us: None,
+        }));
+        self.record(&events)?;
+        self.sign()
+    }
+
+    fn sign(&mut self) -> Result<(), String> {
+        match self.log.as_mut().map(Log::checkpoint) {
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => self.failed(&error.to_string()),
+        }
+    }
+
+    /// A refusal at run time, with what the policy would say of it.
+    fn refused(&self, denial: &Denial, context: &Context, policy: &Policy) -> Event {
+        let kind = match &denial.asked {
+            Some(What::Read { .. } | What::Write { .. }) => EventType::FileAccess,
+            Some(What::Exec { .. }) => EventType::ToolExec,
+            Some(What::NetHost {} | What::Net(_)) => EventType::NetReq,
+            _ => EventType::PolicyViolation,
+        };
+        let event = self.event(kind).detailed(&Refused {
+            outcome: "refused",
+            denial,
+        });
+        match &denial.asked {
+            None => event,
+            Some(what) => {
+                let request = Request {
+                    approvals: Vec::new(),
+                    context: context.clone(),
+                    what: what.clone(),
+                };
+                let decision = decide(policy, &request);
+                event.decided(request, decision)
+            }
+        }
+    }
+}
+
+/// Directories that the command must not reach, free of links: the log's, and those of keys and approvals.
+pub(super) fn reserved(log: Option<&Path>, state: Option<&State>) -> Vec<PathBuf> {
+    let log = log.filter(|log| *log != Path::new(NONE));
+    let own = |state: &State| [state.audit.clone(), state.dir.clone(), state.keys.clone()];
+    let state = state.map(own).into_iter().flatten();
+    (log.map(Path::to_path_buf).into_iter().chain(state))
+        .map(|dir| dir.canonicalize().unwrap_or(dir))
+        .collect()
+}
+
+fn text<S: Into<String>>(words: impl Iterator<Item = S>) -> Vec<String> {
+    words.map(Into::into).collect()
+}

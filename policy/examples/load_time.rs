@@ -1,0 +1,40 @@
+//! How long it takes to have the templates ready to decide: run it with `--release`.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "measuring is what it is for"
+)]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use aegis_policy::{Policy, load};
+use aegis_profile::Files;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let document = load::load("standard", &Files)?;
+    let mut hashing: Vec<_> = (0..1000).map(|_| { let t = Instant::now(); black_box(aegis_policy::Hash::of_canonical(&document)); t.elapsed() }).collect();
+    hashing.sort();
+    let mut json: Vec<_> = (0..1000).map(|_| { let t = Instant::now(); black_box(serde_json::to_vec(&document)).unwrap(); t.elapsed() }).collect();
+    json.sort();
+    println!("hash {:?} json {:?}", hashing[100], json[100]);
+    for name in ["strict", "standard", "permissive"] {
+        let mut times = Vec::new();
+        let mut reading = Vec::new();
+        for _ in 0..1000 {
+            let start = Instant::now();
+            let document = load::load(name, &Files)?;
+            reading.push(start.elapsed());
+            black_box(Policy::new(vec![document])?);
+            times.push(start.elapsed());
+        }
+        let (first, first_read) = (times[0], reading[0]);
+        times.sort();
+        reading.sort();
+        println!(
+            "{name}: first {first:?} (of it reading {first_read:?}), median {:?} (reading {:?}), 99% {:?}",
+            times[100], reading[100], times[990]
+        );
+    }
+    Ok(())
+}

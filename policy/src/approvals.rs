@@ -1,0 +1,286 @@
+//! What persons have approved, so that they are not asked again; and the records of it.
+//!
+//! An [`Entry`] is a yes to one exact thing, for one skill under one profile, for one user, until a time.
+//! The [`Store`] keeps those that are to outlast a run. What counts as approved is none of its business:
+//! [`crate::decide()`] takes the entries' [`Approval`]s as facts of the request, and lifts `review` with those
+//! that are bound to it. Nobody is asked here either; whoever asks takes [`to_review`] for the question, and
+//! records the answer with [`answered`].
+//!
+//! Time is passed in: seconds since 1970.
+
+mod store;
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decide::{Policy, decide};
+use crate::decision::{Decision, Opinion};
+use crate::event::{Event, EventType};
+use crate::hash::Hash;
+use crate::model::Verdict;
+use crate::path::HostPath;
+use crate::request::{Approval, Context, Request, What};
+
+pub use store::{Error, FILE, MAX_BYTES, MAX_ENTRIES, Store, Which};
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// How long an approval holds unless its giver says otherwise, in seconds.
+pub const LASTS: u64 = 30 * DAY;
+
+/// How long it can hold at most, in seconds.
+pub const LONGEST: u64 = 366 * DAY;
+
+/// Who approves, or takes it back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Person {
+    /// The name of the account, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its id.
+    pub uid: u32,
+}
+
+/// One thing that takes a person's yes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What the policy says of it: `review`, and why.
+    pub opinion: Opinion,
+    /// The thing.
+    pub what: What,
+}
+
+/// A yes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Who said it.
+    pub by: Person,
+    /// When it ends.
+    pub expires: u64,
+    /// When it was said.
+    pub granted: u64,
+    /// 12 hex digits.
+    pub id: String,
+    /// The policy that asked for it.
+    pub policy: Hash,
+    /// The profile's name.
+    pub profile: String,
+    /// The profile's hash.
+    pub profile_hash: Hash,
+    /// The rules of the policy that spoke.
+    pub rules: Vec<String>,
+    /// `$SKILL`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skill: Option<HostPath>,
+    /// For whose runs.
+    pub uid: u32,
+    /// To what.
+    pub what: What,
+    /// [`What::hash`] of that.
+    pub what_hash: Hash,
+}
+
+impl Entry {
+    /// A yes to `asked`, by `by`, given at `now` and for runs in `context`. It fails only where the kernel has
+    /// no random numbers for its id.
+    pub fn new(
+        asked: &Asked,
+        context: &Context,
+        policy: Hash,
+        by: &Person,
+        now: u64,
+        expires: u64,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            by: by.clone(),
+            expires,
+            granted: now,
+            id: store::new_id()?,
+            policy,
+            profile: context.profile.clone(),
+            profile_hash: context.profile_hash,
+            rules: asked.opinion.rules.iter().map(|r| r.to_string()).collect(),
+            skill: context.skill.clone(),
+            uid: context.uid,
+            what: asked.what.clone(),
+            what_hash: asked.what.hash(),
+        })
+    }
+
+    /// Whether it holds at `now`. One from the future does not: the clock went back, and how far nobody
+    /// knows.
+    pub fn holds(&self, now: u64) -> bool {
+        self.granted <= now && now < self.expires
+    }
+
+    /// As a fact of a request, if it holds at `now`.
+    pub fn approval(&self, now: u64) -> Option<Approval> {
+        self.holds(now).then(|| Approval {
+            at: now,
+            expires: self.expires,
+            id: self.id.clone(),
+            profile_hash: self.profile_hash,
+            skill: self.skill.clone(),
+            what: self.what_hash,
+        })
+    }
+
+    /// Whether it is for what `context` asks.
+    fn is_for(&self, context: &Context) -> bool {
+        self.uid == context.uid
+            && self.profile_hash == context.profile_hash
+            && self.skill == context.skill
+    }
+
+    /// Whether both are a yes to the same.
+    fn is_same_as(&self, other: &Self) -> bool {
+        self.what_hash == other.what_hash
+            && self.uid == other.uid
+            && self.profile_hash == other.profile_hash
+            && self.skill == other.skill
+    }
+}
+
+/// What of a request takes a person's yes, by the decision about it: nothing unless that is `review`. When
+/// all of it is approved, the request is let through.
+pub fn to_review(policy: &Policy, request: &Request, decision: &Decision) -> Vec<Asked> {
+    if decision.verdict != Verdict::Review {
+        return Vec::new();
+    }
+    let asked = |what: &What, opinion: &Opinion| Asked {
+        opinion: opinion.clone(),
+        what: what.clone(),
+    };
+    let whole = |decision: Decision| Asked {
+        opinion: Opinion {
+            reason: decision.reason,
+            rules: decision.rules,
+            verdict: decision.verdict,
+        },
+        what: request.what.clone(),
+    };
+    let What::Tool { grants, .. } = &request.what else {
+        return vec![whole(decision.clone())];
+    };
+    let mut all: Vec<Asked> = Vec::new();
+    for (grant, opinion) in grants.iter().zip(&decision.parts) {
+        if opinion.verdict == Verdict::Review && all.iter().all(|a| a.what != *grant) {
+            all.push(asked(grant, opinion));
+        }
+    }
+    // The decision tells the worst of its grants and of the run itself, not which: with all grants
+    // approved, what is left is about the run.
+    let mut rest = request.clone();
+    rest.approvals.extend(all.iter().map(|asked| Approval {
+        at: 0,
+        expires: 1,
+        id: String::new(),
+        profile_hash: request.context.profile_hash,
+        skill: request.context.skill.clone(),
+        what: asked.what.hash(),
+    }));
+    let decision = decide(policy, &rest);
+    if decision.verdict == Verdict::Review {
+        all.push(whole(decision));
+    }
+    all
+}
+
+/// What came of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said<'a> {
+    /// No.
+    No,
+    /// Yes, for this run.
+    Once,
+    /// Yes, until the entries expire.
+    Always,
+    /// There was nobody to ask, and why not.
+    Unasked(&'a str),
+}
+
+/// An entry, as far as the log tells of it.
+#[derive(Serialize)]
+struct Told<'a> {
+    expires: u64,
+    id: &'a str,
+    what: Hash,
+}
+
+impl<'a> Told<'a> {
+    fn of(entry: &'a Entry) -> Self {
+        Self {
+            expires: entry.expires,
+            id: &entry.id,
+            what: entry.what_hash,
+        }
+    }
+}
+
+/// `detail` of an event `approval`.
+#[derive(Serialize)]
+struct Detail<'a> {
+    answer: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    approvals: Vec<Told<'a>>,
+    by: &'a Person,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    granted: Option<Granted<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+/// What a revoked approval was for.
+#[derive(Serialize)]
+struct Granted<'a> {
+    policy: Hash,
+    profile: &'a str,
+    profile_hash: Hash,
+    what: &'a What,
+}
+
+/// The record of a question and what came of it: the request as it was asked about, the decision that
+/// made it a question, the answer, and the entries that it made.
+pub fn answered(
+    run: &str,
+    request: &Request,
+    decision: &Decision,
+    said: Said<'_>,
+    entries: &[Entry],
+    by: &Person,
+) -> Event {
+    let (answer, reason) = match said {
+        Said::No => ("no", None),
+        Said::Once => ("once", None),
+        Said::Always => ("always", None),
+        Said::Unasked(why) => ("unasked", Some(why)),
+    };
+    Event::new(EventType::Approval, run, decision.policy)
+        .decided(request.clone(), decision.clone())
+        .detailed(&Detail {
+            answer,
+            approvals: entries.iter().map(Told::of).collect(),
+            by,
+            granted: None,
+            reason,
+        })
+}
+
+/// The record of an approval's end before its time. No policy is in force where that is done.
+pub fn revoked(run: &str, entry: &Entry, by: &Person) -> Event {
+    Event::new(EventType::Approval, run, Hash::default()).detailed(&Detail {
+        answer: "revoked",
+        approvals: vec![Told::of(entry)],
+        by,
+        granted: Some(Granted {
+            policy: entry.policy,
+            profile: &entry.profile,
+            profile_hash: entry.profile_hash,
+            what: &entry.what,
+        }),
+        reason: None,
+    })
+}

@@ -1,0 +1,284 @@
+//! A request as people write it: an action and, in words, what of it.
+//!
+//! | action | words |
+//! |---|---|
+//! | `files.read`, `files.write` | a path from `/`, `$WORK`, `$SKILL` or `$HOME`; with `/**` at its end all below it |
+//! | `shell.exec` | a program's name (`git` is `/usr/bin/git`), or such a path |
+//! | `net.outbound` | `https://host`, `GET https://host/path`, `tcp://host:5432` |
+//! | `net.listen` | a port |
+//! | `net.host` | `host` |
+//! | `secrets.use` | `github to api.github.com`, and where known `in header` or `in query` |
+//! | `environment.pass`, `devices`, `syscalls.allow` | a name |
+//! | `limits.memory` and so on | a value in a profile's unit, or `none` |
+
+use aegis_profile::syntax::{Wrong, host, limit, nearest, quote};
+
+use crate::model::{Inject, LIMITS, Scheme};
+use crate::path::HostPath;
+use crate::request::{Context, Destination, What};
+
+/// The actions that one may ask about, but for limits and runs as a whole.
+pub const ACTIONS: [&str; 10] = [
+    "devices",
+    "environment.pass",
+    "files.read",
+    "files.write",
+    "net.host",
+    "net.listen",
+    "net.outbound",
+    "secrets.use",
+    "shell.exec",
+    "syscalls.allow",
+];
+
+/// Who asks where nothing else is said.
+pub fn somebody() -> Context {
+    Context {
+        home: "/home/ana".into(),
+        profile: "example".into(),
+        skill: Some("/home/ana/skills/example".into()),
+        uid: 1000,
+        work: "/home/ana/work".into(),
+        ..Context::default()
+    }
+}
+
+/// The request of an action and words.
+///
+/// ```
+/// use aegis_policy::ask::{somebody, what};
+/// let asked = what("files.read", "$HOME/.ssh/**", &somebody()).unwrap();
+/// assert_eq!(asked.to_string(), "files.read /home/ana/.ssh and below");
+/// ```
+pub fn what(action: &str, words: &str, context: &Context) -> Result<What, Wrong> {
+    if words.is_empty() {
+        return wrong("nothing is asked for", "say what, in words");
+    }
+    let name = || words.to_owned();
+    Ok(match action {
+        "devices" => What::Device { device: name() },
+        "environment.pass" => What::Environment { name: name() },
+        "syscalls.allow" => What::Syscall { name: name() },
+        "files.read" => {
+            let (path, tree) = path(words, context)?;
+            What::Read { path, tree }
+        }
+        "files.write" => {
+            let (path, tree) = path(words, context)?;
+            What::Write { path, tree }
+        }
+        "shell.exec" if words.starts_with(['/', '$']) => {
+            let (path, tree) = path(words, context)?;
+            What::Exec {
+                name: None,
+                path,
+                tree,
+            }
+        }
+        "shell.exec" if words.contains('/') => {
+            return wrong(
+                "a program is a name or an absolute path",
+                "begin a path with `/` or a variable",
+            );
+        }
+        "shell.exec" => What::Exec {
+            name: Some(name()),
+            path: format!("/usr/bin/{words}").as_str().into(),
+            tree: false,
+        },
+        "net.host" if words == "host" => What::NetHost {},
+        "net.host" => return wrong("`net.host` has one word", "write `host`"),
+        "net.listen" => What::Listen { port: port(words)? },
+        "net.outbound" => What::Net(destination(words)?),
+        "secrets.use" => secret(words)?,
+        action => match action.strip_prefix("limits.") {
+            Some(key) => of_limit(key, words)?,
+            None => return unknown(action),
+        },
+    })
+}
+
+/// The request of a line: the action, and the words after it.
+pub fn line(text: &str, context: &Context) -> Result<What, Wrong> {
+    match text.trim().split_once(' ') {
+        Some((action, words)) => what(action, words.trim(), context),
+        None => wrong(
+            "an action and what of it, in words",
+            "write it like `files.read $WORK/**`",
+        ),
+    }
+}
+
+fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong {
+        message: message.into(),
+        help: Some(help.into()),
+    })
+}
+
+fn unknown<T>(action: &str) -> Result<T, Wrong> {
+    let help = match nearest(action, ACTIONS) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the actions are {}, and `limits.KEY`", ACTIONS.join(", ")),
+    };
+    wrong(format!("unknown action `{}`", quote(action)), help)
+}
+
+/// A path with its variable put in, and whether all below it is meant.
+pub fn path(text: &str, context: &Context) -> Result<(HostPath, bool), Wrong> {
+    let (text, tree) = match text.strip_suffix("/**") {
+        Some("") => ("/", true),
+        Some(rest) => (rest, true),
+        None => (text, false),
+    };
+    let mut path = Vec::new();
+    let rest = match text.strip_prefix('$') {
+        None => text,
+        Some(rest) => {
+            let (variable, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let base = match variable {
+                "HOME" => &context.home,
+                "WORK" => &context.work,
+                "SKILL" => match &context.skill {
+                    Some(skill) => skill,
+                    None => {
+                        return wrong(
+                            "`$SKILL` stands for nothing here",
+                            "say where the skill is in the context",
+                        );
+                    }
+                },
+                other => {
+                    return wrong(
+                        format!("unknown variable `${}`", quote(other)),
+                        "the variables are $WORK, $SKILL and $HOME",
+                    );
+                }
+            };
+            path.extend_from_slice(&base.0);
+            rest
+        }
+    };
+    path.extend_from_slice(rest.as_bytes());
+    let path = HostPath(path);
+    if rest.contains('*') {
+        return wrong(
+            "a pattern where one path is meant",
+            "name a path; `/**` at its end stands for all below it",
+        );
+    }
+    if !path.is_plain() {
+        return wrong(
+            "this is no absolute path without `.` and `..`",
+            "begin it with `/`, `$WORK`, `$SKILL` or `$HOME`",
+        );
+    }
+    Ok((path, tree))
+}
+
+fn port(text: &str) -> Result<u16, Wrong> {
+    match text.parse::<u16>() {
+        Ok(port) if port > 0 && port.to_string() == text => Ok(port),
+        _ => wrong(
+            format!("`{}` is no port", quote(text)),
+            "write a number from 1 to 65535",
+        ),
+    }
+}
+
+fn destination(words: &str) -> Result<Destination, Wrong> {
+    let (method, url) = match words.rsplit_once(' ') {
+        Some((method, url)) => (Some(method.trim()), url),
+        None => (None, words),
+    };
+    let fix = "write it like `https://api.github.com` or `GET https://api.github.com/repos`";
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return wrong("a destination needs a scheme", fix);
+    };
+    let (scheme, own_port) = match scheme {
+        "http" => (Scheme::Http, Some(80)),
+        "https" => (Scheme::Https, Some(443)),
+        "tcp" => (Scheme::Tcp, None),
+        "udp" => (Scheme::Udp, None),
+        _ => {
+            let message = format!("unknown scheme `{}`", quote(scheme));
+            return wrong(message, "the schemes are https, http, tcp and udp");
+        }
+    };
+    let (authority, path) = match rest.find('/') {
+        Some(at) => (&rest[..at], Some(rest[at..].to_owned())),
+        None => (rest, None),
+    };
+    // The colons of an IPv6 address are in brackets.
+    let after = authority.rfind(']').map_or(0, |at| at + 1);
+    let (name, number) = match authority[after..].rfind(':') {
+        Some(at) => (&authority[..after + at], Some(&authority[after + at + 1..])),
+        None => (authority, None),
+    };
+    let port = match (number, own_port) {
+        (Some(number), _) => port(number)?,
+        (None, Some(port)) => port,
+        (None, None) => {
+            let message = format!("`{}` has no port of its own", scheme.name());
+            return wrong(message, format!("write `{}:PORT`", quote(url)));
+        }
+    };
+    if method.is_none() && path.is_some() {
+        return wrong(
+            "a path without a method",
+            format!("write `GET {}`, or leave the path out", quote(url)),
+        );
+    }
+    if method.is_some() && !scheme.has_requests() {
+        return wrong("a method where there are no requests", "leave it out");
+    }
+    let path = match (&method, path) {
+        (Some(_), None) => Some("/".to_owned()),
+        (_, path) => path,
+    };
+    Ok(Destination {
+        address: None,
+        host: host(name, true)?,
+        method: method.map(str::to_owned),
+        path,
+        port,
+        request_size: None,
+        requests_last_minute: None,
+        response_size: None,
+        scheme,
+    })
+}
+
+fn secret(words: &str) -> Result<What, Wrong> {
+    let fix = "write it like `github to api.github.com in header`";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let (alias, to, inject) = match words.as_slice() {
+        [alias, "to", to] => (alias, to, None),
+        [alias, "to", to, "in", "header"] => (alias, to, Some(Inject::Header)),
+        [alias, "to", to, "in", "query"] => (alias, to, Some(Inject::Query)),
+        _ => return wrong("not the use of a secret", fix),
+    };
+    Ok(What::Secret {
+        alias: (*alias).to_owned(),
+        host: host(to, false)?,
+        inject,
+    })
+}
+
+fn of_limit(key: &str, words: &str) -> Result<What, Wrong> {
+    let Some((parse, _)) = limit(key) else {
+        let help = match nearest(key, LIMITS) {
+            Some(near) => format!("did you mean `limits.{near}`?"),
+            None => format!("the limits are {}", LIMITS.join(", ")),
+        };
+        return wrong(format!("unknown limit `{}`", quote(key)), help);
+    };
+    let value = match words {
+        "none" => None,
+        words => Some(parse(words)?),
+    };
+    Ok(What::Limit {
+        limit: key.to_owned(),
+        value,
+    })
+}

@@ -1,0 +1,276 @@
+//! Requests that stand for all requests, as far as two policies can tell them apart.
+
+mod net;
+mod seeds;
+
+use std::collections::BTreeSet;
+
+use super::explore::{self, Pattern};
+use super::names::classes;
+use crate::decide::Policy;
+use crate::hash::Hash;
+use crate::model::{Action, Inject};
+use crate::path::HostPath;
+use crate::request::{Context, Request, What};
+use seeds::Seeds;
+
+/// At most so many requests for one action in one context; beyond, the answer is not complete.
+const MAX_REQUESTS: usize = 200_000;
+
+/// As in the rules of `shell.exec`: where a program's name is its own.
+const SYSTEM_PROGRAMS: [&str; 6] = [
+    "/bin",
+    "/sbin",
+    "/usr/bin",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/usr/sbin",
+];
+
+/// Gives each request to `ask`. Whether they are all that native rules can tell apart.
+pub(super) fn each(
+    a: &Policy,
+    b: &Policy,
+    contexts: &[Context],
+    ask: &mut dyn FnMut(Request),
+) -> bool {
+    let seeds = Seeds::of(a, b);
+    let mut try_out = Tried {
+        ask,
+        complete: !seeds.has_rego,
+        left: 0,
+    };
+    for (at, context) in contexts.iter().enumerate() {
+        files(&seeds, context, &mut try_out);
+        programs(&seeds, context, &mut try_out);
+        runs(&seeds, context, &mut try_out);
+        if at > 0 {
+            // What else there is to ask for has nothing to do with where it is asked.
+            continue;
+        }
+        others(&seeds, context, &mut try_out);
+        net::destinations(&seeds, context, &mut try_out);
+        secrets(&seeds, context, &mut try_out);
+    }
+    try_out.complete
+}
+
+/// Where requests go, and what is left of what one action may have.
+struct Tried<'t> {
+    ask: &'t mut dyn FnMut(Request),
+    complete: bool,
+    left: usize,
+}
+
+impl Tried<'_> {
+    /// Requests of another action follow.
+    fn next_action(&mut self) {
+        self.left = MAX_REQUESTS;
+    }
+
+    fn ask(&mut self, context: &Context, what: What) {
+        let Some(left) = self.left.checked_sub(1) else {
+            self.complete = false;
+            return;
+        };
+        self.left = left;
+        (self.ask)(Request {
+            approvals: Vec::new(),
+            context: context.clone(),
+            what,
+        });
+    }
+
+    fn paths(&mut self, patterns: &[Pattern]) -> Vec<String> {
+        let (paths, complete) = explore::paths(patterns);
+        self.complete &= complete;
+        paths
+    }
+
+    fn names(&mut self, patterns: &BTreeSet<&str>) -> Vec<String> {
+        let patterns: Vec<&str> = patterns.iter().copied().collect();
+        let (names, complete) = classes(&patterns);
+        self.complete &= complete;
+        names.into_iter().map(|(name, _)| name).collect()
+    }
+}
+
+/// What of `items` are patterns of paths, in a context.
+fn patterns<'i>(items: impl IntoIterator<Item = &'i str>, context: &Context) -> Vec<Pattern> {
+    items
+        .into_iter()
+        .filter(|item| is_path(item))
+        .filter_map(|item| explore::read(item, context))
+        .collect()
+}
+
+fn is_path(item: &str) -> bool {
+    item.starts_with(['/', '$'])
+}
+
+fn files(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
+    for action in [Action::FilesRead, Action::FilesWrite] {
+        tried.next_action();
+        let patterns = patterns(seeds.of_action(action), context);
+        for path in tried.paths(&patterns) {
+            for tree in [false, true] {
+                let path = HostPath::from(path.as_str());
+                let what = match action {
+                    Action::FilesRead => What::Read { path, tree },
+                    _ => What::Write { path, tree },
+                };
+                tried.ask(context, what);
+            }
+        }
+    }
+}
+
+fn programs(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
+    tried.next_action();
+    let items = seeds.of_action(Action::ShellExec);
+    let names: BTreeSet<&str> = items.iter().copied().filter(|i| !is_path(i)).collect();
+    let mut patterns = patterns(items, context);
+    // A name means something else in the system's directories than elsewhere.
+    let directory = |text: &str| -> Pattern {
+        (text.split('/').filter(|c| !c.is_empty()))
+            .map(ToOwned::to_owned)
+            .collect()
+    };
+    for name in &names {
+        for system in SYSTEM_PROGRAMS {
+            patterns.push([directory(system), vec![(*name).to_owned()]].concat());
+        }
+        patterns.push(vec!["**".to_owned(), (*name).to_owned()]);
+    }
+    let found_as = tried.names(&names);
+    for path in tried.paths(&patterns) {
+        let own = path.rsplit('/').next().unwrap_or_default();
+        let exec = |name: Option<&str>, tree| What::Exec {
+            name: name.map(Into::into),
+            path: path.as_str().into(),
+            tree,
+        };
+        tried.ask(context, exec(None, true));
+        tried.ask(context, exec(None, false));
+        for name in &found_as {
+            tried.ask(context, exec(Some(name), false));
+        }
+        if !own.is_empty() && !found_as.iter().any(|name| name == own) {
+            tried.ask(context, exec(Some(own), false));
+        }
+    }
+}
+
+fn others(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
+    tried.next_action();
+    tried.ask(context, What::NetHost {});
+    for port in ports(seeds) {
+        tried.ask(context, What::Listen { port });
+    }
+    for action in [
+        Action::Devices,
+        Action::EnvironmentPass,
+        Action::SyscallsAllow,
+    ] {
+        tried.next_action();
+        for name in tried.names(&seeds.of_action(action)) {
+            let what = match action {
+                Action::Devices => What::Device { device: name },
+                Action::EnvironmentPass => What::Environment { name },
+                _ => What::Syscall { name },
+            };
+            tried.ask(context, what);
+        }
+    }
+    tried.next_action();
+    for (limit, ceilings) in &seeds.ceilings {
+        let around = |ceiling: &u64| [ceiling.saturating_sub(1), *ceiling, ceiling.saturating_add(1)];
+        let values: BTreeSet<u64> = ceilings.iter().flat_map(around).chain([0]).collect();
+        let values = [None].into_iter().chain(values.into_iter().map(Some));
+        for value in values {
+            let limit = (*limit).to_owned();
+            tried.ask(context, What::Limit { limit, value });
+        }
+    }
+}
+
+/// The ends of all ranges, and what lies beside them.
+fn ports(seeds: &Seeds<'_>) -> BTreeSet<u16> {
+    let mut ports = BTreeSet::from([1, 8080, u16::MAX]);
+    let ends = (seeds.of_action(Action::NetListen).into_iter())
+        .flat_map(|item| item.split('-'))
+        .filter_map(|end| end.parse::<u16>().ok())
+        .chain(seeds.ports.iter().copied());
+    for end in ends {
+        ports.extend([end.saturating_sub(1), end, end.saturating_add(1)]);
+    }
+    ports.remove(&0);
+    ports
+}
+
+fn secrets(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
+    tried.next_action();
+    let aliases = tried.names(&seeds.aliases);
+    for host in net::hosts(&seeds.secret_hosts) {
+        for alias in &aliases {
+            for inject in [None, Some(Inject::Header), Some(Inject::Query)] {
+                let what = What::Secret {
+                    alias: alias.clone(),
+                    host: host.clone(),
+                    inject,
+                };
+                tried.ask(context, what);
+            }
+        }
+    }
+}
+
+/// A run by itself: what it asks for is let through by every policy.
+fn runs(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
+    tried.next_action();
+    let items = seeds.of_action(Action::ToolExec);
+    let hashes: BTreeSet<Hash> = (items.iter())
+        .filter_map(|item| item.strip_prefix("sha256:")?.parse().ok())
+        .chain([context.profile_hash])
+        .collect();
+    let names: BTreeSet<&str> = (items.iter().copied())
+        .filter(|item| !is_path(item) && !item.starts_with("sha256:"))
+        .chain(seeds.texts.iter().copied())
+        .collect();
+    let mut names = tried.names(&names);
+    if !names.contains(&context.profile) {
+        names.push(context.profile.clone());
+    }
+    // Whatever a pattern says of `$SKILL`, it says of every skill.
+    let of_places = items
+        .iter()
+        .copied()
+        .filter(|item| !item.starts_with("$SKILL"));
+    let of_places = patterns(of_places, context);
+    let mut skills: Vec<Option<HostPath>> = vec![context.skill.clone(), None];
+    if !of_places.is_empty() {
+        let places = tried.paths(&of_places);
+        skills.extend(places.iter().map(|path| Some(path.as_str().into())));
+    }
+    for skill in skills {
+        for hash in &hashes {
+            for name in &names {
+                let context = Context {
+                    profile: name.clone(),
+                    profile_hash: *hash,
+                    skill: skill.clone(),
+                    ..context.clone()
+                };
+                let what = What::Tool {
+                    command: vec!["/usr/bin/true".into()],
+                    // Within any ceiling.
+                    grants: vec![What::Limit {
+                        limit: "pids".into(),
+                        value: Some(0),
+                    }],
+                };
+                tried.ask(&context, what);
+            }
+        }
+    }
+}

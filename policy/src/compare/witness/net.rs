@@ -1,0 +1,180 @@
+//! Destinations, and hosts of secrets.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::super::explore;
+use super::{Seeds, Tried};
+use crate::model::{EgressRule, Scheme};
+use crate::request::{Context, Destination, What};
+
+/// For each name in a pattern and for each name above it: itself, one below it, and all below it. Names
+/// beside these are like the one that no pattern has.
+pub(super) fn hosts(patterns: &BTreeSet<&str>) -> Vec<String> {
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    let mut addresses = Vec::new();
+    for pattern in patterns.iter().filter(|pattern| **pattern != "*") {
+        let name = pattern.strip_prefix("*.").unwrap_or(pattern);
+        if name.parse::<IpAddr>().is_ok() {
+            addresses.push(name.to_owned());
+            continue;
+        }
+        let mut rest = name;
+        loop {
+            names.insert(rest);
+            match rest.split_once('.') {
+                Some((_, above)) => rest = above,
+                None => break,
+            }
+        }
+    }
+    let mut hosts: Vec<String> = Vec::new();
+    let stranger = ["host.example", "host.invalid", "host.test"]
+        .into_iter()
+        .find(|host| names.iter().all(|name| !host.ends_with(name)));
+    hosts.extend(stranger.map(ToOwned::to_owned));
+    hosts.extend(["192.0.2.1".to_owned(), "8.8.8.8".to_owned()]);
+    hosts.extend(addresses);
+    for name in names {
+        let label = ["www", "x", "y"]
+            .into_iter()
+            .find(|label| !patterns.contains(&*format!("{label}.{name}")));
+        hosts.push(name.to_owned());
+        hosts.extend(label.map(|label| format!("{label}.{name}")));
+        hosts.push(format!("*.{name}"));
+    }
+    hosts
+}
+
+/// Whether a pattern of hosts has anything to do with a host.
+fn relates(pattern: &str, host: &str) -> bool {
+    let below = |name: &str, above: &str| {
+        name.strip_suffix(above)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    let (name, host) = (
+        pattern.strip_prefix("*.").unwrap_or(pattern),
+        host.strip_prefix("*.").unwrap_or(host),
+    );
+    pattern == "*" || below(name, host) || below(host, name)
+}
+
+pub(super) fn destinations(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
+    tried.next_action();
+    let patterns: BTreeSet<&str> = (seeds.egress.iter())
+        .flat_map(|rule| rule.hosts.iter().map(String::as_str))
+        .chain(seeds.hosts.iter().copied())
+        .collect();
+    for host in hosts(&patterns) {
+        // Only these can tell requests to this host apart.
+        let rules: Vec<&EgressRule> = (seeds.egress.iter().copied())
+            .filter(|rule| rule.hosts.iter().any(|pattern| relates(pattern, &host)))
+            .collect();
+        to_host(&host, &rules, seeds, context, tried);
+    }
+}
+
+fn to_host(
+    host: &str,
+    rules: &[&EgressRule],
+    seeds: &Seeds<'_>,
+    context: &Context,
+    tried: &mut Tried<'_>,
+) {
+    let mut ports: BTreeSet<u16> = rules.iter().flat_map(|rule| rule.ports.clone()).collect();
+    ports.extend(&seeds.ports);
+    ports.remove(&0);
+    let stranger = [443, 80, 22, 5432, 9999].into_iter().chain(1024..);
+    ports.extend(stranger.into_iter().find(|port| !ports.contains(port)));
+    let mut methods: BTreeSet<&str> = (rules.iter())
+        .flat_map(|rule| rule.methods.iter().map(String::as_str))
+        .collect();
+    let shouted = |text: &&str| text.len() < 8 && text.bytes().all(|b| b.is_ascii_uppercase());
+    methods.extend(seeds.texts.iter().copied().filter(shouted));
+    let stranger = ["GET", "OPTIONS", "TRACE", "BREW", "PROPFIND"];
+    methods.extend(stranger.into_iter().find(|method| !methods.contains(method)));
+    let patterns: Vec<_> = (rules.iter())
+        .flat_map(|rule| &rule.paths)
+        .filter_map(|path| explore::read(path, context))
+        .collect();
+    let paths = match patterns.is_empty() {
+        true => vec!["/".to_owned()],
+        false => {
+            let mut paths = tried.paths(&patterns);
+            // What a server may read in another way than we do.
+            paths.push("/%2e".to_owned());
+            paths
+        }
+    };
+    let uses = uses(rules);
+    for scheme in [Scheme::Https, Scheme::Http, Scheme::Tcp, Scheme::Udp] {
+        for port in &ports {
+            for address in [None, Some(IpAddr::from([10, 0, 0, 1]))] {
+                let mut to = Destination {
+                    address,
+                    host: host.to_owned(),
+                    method: None,
+                    path: None,
+                    port: *port,
+                    request_size: None,
+                    requests_last_minute: None,
+                    response_size: None,
+                    scheme,
+                };
+                tried.ask(context, What::Net(to.clone()));
+                if !scheme.has_requests() {
+                    continue;
+                }
+                for method in &methods {
+                    to.method = Some((*method).to_owned());
+                    for path in &paths {
+                        to.path = Some(path.clone());
+                        of_uses(&to, &uses, context, tried);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What requests may tell of themselves that is held against a budget.
+struct Uses {
+    request_size: Vec<Option<u64>>,
+    requests_last_minute: Vec<Option<u64>>,
+    response_size: Vec<Option<u64>>,
+}
+
+fn uses(rules: &[&EgressRule]) -> Uses {
+    let around = |limits: Vec<Option<u64>>| {
+        let mut values = BTreeSet::from([None]);
+        for limit in limits.into_iter().flatten() {
+            values.extend([
+                Some(limit.saturating_sub(1)),
+                Some(limit),
+                Some(limit.saturating_add(1)),
+            ]);
+        }
+        values.into_iter().collect()
+    };
+    Uses {
+        request_size: around(rules.iter().map(|r| r.budget.request_size).collect()),
+        requests_last_minute: around(rules.iter().map(|r| r.budget.requests_per_minute).collect()),
+        response_size: around(rules.iter().map(|r| r.budget.response_size).collect()),
+    }
+}
+
+fn of_uses(to: &Destination, uses: &Uses, context: &Context, tried: &mut Tried<'_>) {
+    for request_size in &uses.request_size {
+        for requests_last_minute in &uses.requests_last_minute {
+            for response_size in &uses.response_size {
+                let to = Destination {
+                    request_size: *request_size,
+                    requests_last_minute: *requests_last_minute,
+                    response_size: *response_size,
+                    ..to.clone()
+                };
+                tried.ask(context, What::Net(to));
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What two policies speak of: all that requests could be told apart by.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::decide::Policy;
+use crate::model::{Action, EgressRule};
+
+/// The patterns of both policies, together.
+pub(super) struct Seeds<'p> {
+    pub actions: BTreeMap<Action, BTreeSet<&'p str>>,
+    pub aliases: BTreeSet<&'p str>,
+    pub ceilings: BTreeMap<&'p str, BTreeSet<u64>>,
+    pub egress: Vec<&'p EgressRule>,
+    pub has_rego: bool,
+    /// Hosts that Rego modules name.
+    pub hosts: BTreeSet<&'p str>,
+    /// Ports that Rego modules name.
+    pub ports: BTreeSet<u16>,
+    pub secret_hosts: BTreeSet<&'p str>,
+    /// Texts in Rego modules that are names of something.
+    pub texts: BTreeSet<&'p str>,
+}
+
+impl<'p> Seeds<'p> {
+    pub fn of(a: &'p Policy, b: &'p Policy) -> Self {
+        let mut seeds = Self {
+            actions: BTreeMap::new(),
+            aliases: BTreeSet::new(),
+            ceilings: BTreeMap::new(),
+            egress: Vec::new(),
+            has_rego: false,
+            hosts: BTreeSet::new(),
+            ports: BTreeSet::new(),
+            secret_hosts: BTreeSet::new(),
+            texts: BTreeSet::new(),
+        };
+        for document in a.documents().chain(b.documents()) {
+            for rule in &document.capabilities {
+                for action in &rule.on {
+                    let items = seeds.actions.entry(*action).or_default();
+                    items.extend(rule.matches.iter().map(String::as_str));
+                }
+            }
+            for (limit, ceiling) in &document.limits {
+                seeds.ceilings.entry(limit).or_default().insert(*ceiling);
+            }
+            seeds.egress.extend(&document.network_egress);
+            for rule in &document.secrets_boundary {
+                seeds.aliases.insert(&rule.alias);
+                seeds.secret_hosts.extend(rule.to.iter().map(String::as_str));
+            }
+            for module in &document.rego {
+                seeds.has_rego = true;
+                seeds.rego(&module.text);
+            }
+        }
+        seeds
+    }
+
+    /// What a module may compare with: its texts and numbers.
+    fn rego(&mut self, text: &'p str) {
+        for line in text.lines() {
+            let mut quoted = false;
+            for piece in line.split(['"', '`']) {
+                if quoted {
+                    self.text(piece);
+                } else {
+                    let numbers = piece.split(|c: char| !c.is_ascii_digit());
+                    self.ports.extend(numbers.filter_map(|n| n.parse::<u16>().ok()));
+                }
+                quoted = !quoted;
+            }
+        }
+    }
+
+    fn text(&mut self, text: &'p str) {
+        if text.is_empty() || text.contains('*') {
+            return;
+        }
+        let host = text.contains('.')
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b));
+        if host {
+            let host = text.trim_matches('.');
+            self.hosts.insert(host);
+            self.secret_hosts.insert(host);
+        }
+        if text.starts_with('/') {
+            self.actions.entry(Action::ShellExec).or_default().insert(text);
+        } else if !text.contains('/') {
+            self.texts.insert(text);
+            self.aliases.insert(text);
+            self.actions.entry(Action::ShellExec).or_default().insert(text);
+        }
+    }
+
+    /// The patterns of an action.
+    pub fn of_action(&self, action: Action) -> BTreeSet<&'p str> {
+        self.actions.get(&action).cloned().unwrap_or_default()
+    }
+}

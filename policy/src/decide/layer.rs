@@ -1,0 +1,259 @@
+//! One document, ready to be asked.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::address::is_public;
+use super::egress::Egress;
+use super::index::hosts::HostRules;
+use super::index::names::NameRules;
+use super::index::paths::PathRules;
+use super::index::{Hits, Rule};
+use super::pattern::{NamePattern, Ports, Relation, components};
+use super::tally::{Tally, Voice};
+use crate::decision::Opinion;
+use crate::hash::Hash;
+use crate::model::{Action, Document, Inject, Verdict};
+use crate::path::HostPath;
+use crate::request::{Approval, Context, Destination, What};
+
+/// A document, compiled. Rules are numbered by their place in their contract: by id.
+#[derive(Debug)]
+pub(super) struct Layer {
+    pub document: Document,
+    pub capabilities: BTreeMap<Action, Capabilities>,
+    pub egress: (HostRules, Vec<Egress>),
+    pub secrets: (HostRules, Vec<Secret>),
+}
+
+/// Capability rules as far as they are about one action.
+#[derive(Debug)]
+pub(super) struct Capabilities {
+    pub voices: Vec<Voice>,
+    pub paths: PathRules,
+    pub names: NameRules,
+    /// The rules with names that have something to say of a tree, which may hold a program so named.
+    pub loud_names: Vec<Rule>,
+    pub ports: Vec<(Ports, Rule)>,
+    /// By hash.
+    pub profiles: Vec<(Hash, Rule)>,
+}
+
+/// A rule about a secret, but for its hosts.
+#[derive(Debug)]
+pub(super) struct Secret {
+    pub voice: Voice,
+    pub alias: NamePattern,
+    pub inject: Vec<Inject>,
+}
+
+impl Layer {
+    /// What this document says of one thing that is well-formed.
+    pub fn opinion(&self, context: &Context, what: &What, approval: Option<&Approval>) -> Opinion {
+        if let What::Limit { limit, value } = what {
+            return self.limit(limit, *value);
+        }
+        let mut tally = Tally::default();
+        self.hear(context, what, &mut tally);
+        conclude(what, tally, approval)
+    }
+
+    /// Hears what the rules of the contracts say.
+    fn hear<'l>(&'l self, context: &Context, what: &What, tally: &mut Tally<'l>) {
+        match what {
+            What::Net(to) => return self.hear_egress(to, tally),
+            What::Secret {
+                alias,
+                host,
+                inject,
+            } => return self.hear_secrets(alias, host, *inject, tally),
+            _ => {}
+        }
+        let rules = action(what).and_then(|action| self.capabilities.get(&action));
+        let Some(rules) = rules else {
+            return;
+        };
+        let mut hits = Hits::default();
+        rules.ask(context, what, &mut hits);
+        for (rule, relation) in hits.by_rule() {
+            if let Some(voice) = rules.voices.get(rule) {
+                tally.hear(voice, relation);
+            }
+        }
+    }
+
+    fn hear_egress<'l>(&'l self, to: &Destination, tally: &mut Tally<'l>) {
+        let (hosts, rules) = &self.egress;
+        let literal: Option<IpAddr> = to.host.parse().ok();
+        let at = [to.address, literal];
+        let inside = at.iter().flatten().any(|address| !is_public(*address));
+        let mut hits = Hits::default();
+        hosts.ask(&to.host, &mut hits);
+        if let Some(address) = to.address {
+            hosts.ask_address(address, &mut hits);
+        }
+        for (rule, relation) in hits.by_rule() {
+            if let Some(rule) = rules.get(rule) {
+                rule.speak(to, relation, inside, tally);
+            }
+        }
+    }
+
+    fn hear_secrets<'l>(
+        &'l self,
+        alias: &str,
+        host: &str,
+        inject: Option<Inject>,
+        tally: &mut Tally<'l>,
+    ) {
+        let (hosts, rules) = &self.secrets;
+        let mut hits = Hits::default();
+        hosts.ask(host, &mut hits);
+        for (rule, relation) in hits.by_rule() {
+            let Some(rule) = rules.get(rule) else {
+                continue;
+            };
+            if rule.alias.matches(alias.as_bytes())
+                && inject.is_none_or(|inject| rule.inject.contains(&inject))
+            {
+                tally.hear(&rule.voice, relation);
+            }
+        }
+    }
+
+    pub(super) fn limit(&self, limit: &str, value: Option<u64>) -> Opinion {
+        let Some(ceiling) = self.document.limits.get(limit) else {
+            return Opinion {
+                reason: "a limit only takes away, and there is no ceiling".into(),
+                rules: Vec::new(),
+                verdict: Verdict::Allow,
+            };
+        };
+        let within = value.is_some_and(|value| value <= *ceiling);
+        let (reason, verdict) = match within {
+            true => (
+                format!("within the ceiling `limits.{limit}`"),
+                Verdict::Allow,
+            ),
+            false => (
+                format!("above the ceiling `limits.{limit}`, which is {ceiling}"),
+                Verdict::Block,
+            ),
+        };
+        Opinion {
+            reason: reason.into(),
+            rules: vec![format!("limits.{limit}").into()],
+            verdict,
+        }
+    }
+}
+
+/// What comes of all that was heard.
+pub(super) fn conclude(what: &What, tally: Tally<'_>, approval: Option<&Approval>) -> Opinion {
+    if !matches!(what, What::Tool { .. }) {
+        return tally.opinion(approval);
+    }
+    // A run as such is let through by what it asks for; rules can say worse.
+    let said = tally.opinion_unless_silent(approval);
+    said.unwrap_or_else(|| Opinion {
+        reason: "all that it asks for is let through".into(),
+        rules: Vec::new(),
+        verdict: Verdict::Allow,
+    })
+}
+
+/// The action of the `capabilities` contract that it is.
+pub(super) fn action(what: &What) -> Option<Action> {
+    Some(match what {
+        What::Device { .. } => Action::Devices,
+        What::Environment { .. } => Action::EnvironmentPass,
+        What::Exec { .. } => Action::ShellExec,
+        What::Listen { .. } => Action::NetListen,
+        What::NetHost {} => Action::NetHost,
+        What::Read { .. } => Action::FilesRead,
+        What::Syscall { .. } => Action::SyscallsAllow,
+        What::Tool { .. } => Action::ToolExec,
+        What::Write { .. } => Action::FilesWrite,
+        What::Limit { .. } | What::Net(_) | What::Secret { .. } => return None,
+    })
+}
+
+impl Capabilities {
+    fn ask(&self, context: &Context, what: &What, hits: &mut Hits) {
+        let path = |path: &HostPath, tree: bool, hits: &mut Hits| {
+            let components: Vec<&[u8]> = path.components().collect();
+            self.paths.ask(context, &components, tree, hits);
+        };
+        let name = |name: &str, hits: &mut Hits| {
+            self.names.ask(name.as_bytes(), Relation::Covers, hits);
+        };
+        match what {
+            What::Read { path: own, tree } | What::Write { path: own, tree } => {
+                path(own, *tree, hits);
+            }
+            What::Exec {
+                name,
+                path: own,
+                tree,
+            } => {
+                path(own, *tree, hits);
+                self.ask_program(name.as_deref(), own, *tree, hits);
+            }
+            What::Listen { port } => {
+                for (ports, rule) in &self.ports {
+                    if ports.contains(*port) {
+                        hits.add(*rule, Relation::Covers);
+                    }
+                }
+            }
+            What::NetHost {} => name("host", hits),
+            What::Device { device: own }
+            | What::Environment { name: own }
+            | What::Syscall { name: own } => name(own, hits),
+            What::Tool { .. } => {
+                if let Some(skill) = &context.skill {
+                    path(skill, false, hits);
+                }
+                name(&context.profile, hits);
+                let own = &context.profile_hash;
+                let from = self.profiles.partition_point(|(hash, _)| hash < own);
+                let same = self.profiles.iter().skip(from);
+                for (_, rule) in same.take_while(|(hash, _)| hash == own) {
+                    hits.add(*rule, Relation::Covers);
+                }
+            }
+            What::Limit { .. } | What::Net(_) | What::Secret { .. } => {}
+        }
+    }
+
+    /// Rules with the names of programs.
+    fn ask_program(&self, name: Option<&str>, path: &HostPath, tree: bool, hits: &mut Hits) {
+        if tree {
+            // It may hold a program of any name.
+            return hits.add_all(&self.loud_names, Relation::Touches);
+        }
+        if let Some(name) = name {
+            self.names.ask(name.as_bytes(), Relation::Covers, hits);
+        }
+        let (of_system, own_name) = program(path);
+        let relation = match of_system {
+            true => Relation::Covers,
+            false => Relation::Touches,
+        };
+        self.names.ask(own_name, relation, hits);
+    }
+}
+
+/// Whether a program lies in a directory of the system's programs, where what is named so is what it is
+/// called; and its name.
+pub(super) fn program(path: &HostPath) -> (bool, &[u8]) {
+    let mut components = components(path.as_bytes()).rev();
+    let name = components.next().unwrap_or_default();
+    let directory = [components.next(), components.next(), components.next()];
+    let of_system = match directory.map(Option::unwrap_or_default) {
+        [b"bin" | b"sbin", b"" | b"usr", b""] => components.next().is_none(),
+        [b"bin" | b"sbin", b"local", b"usr"] => components.next().is_none(),
+        _ => false,
+    };
+    (of_system, name)
+}

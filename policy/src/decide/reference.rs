@@ -1,0 +1,217 @@
+//! What the index is held against: every pattern of every rule asked in turn, in the plainest way there is.
+//!
+//! It shares with the decision what is not a search: parsing, what an egress rule says beside its hosts,
+//! and putting together what was said.
+
+use super::address::is_public;
+use super::compile::{self, Pattern};
+use super::egress::Egress;
+use super::layer::{Layer, action, conclude, program};
+use super::pattern::{Base, HostPattern, NamePattern, Part, PathPattern, Relation, components};
+use super::tally::{Tally, Voice};
+use super::{Policy, decide_by};
+use crate::decision::{Decision, Opinion};
+use crate::path::HostPath;
+use crate::request::{Approval, Context, Request, What};
+
+pub(super) fn decide(policy: &Policy, request: &Request) -> Decision {
+    decide_by(policy, request, opinion)
+}
+
+fn opinion(layer: &Layer, context: &Context, what: &What, approval: Option<&Approval>) -> Opinion {
+    match what {
+        What::Limit { limit, value } => layer.limit(limit, *value),
+        What::Net(to) => {
+            let rules = &layer.document.network_egress;
+            let rules: Vec<(Egress, Relation)> = rules
+                .iter()
+                .map(|rule| {
+                    let hosts = rule
+                        .hosts
+                        .iter()
+                        .map(|host| HostPattern::of_rule(host, rule.verdict).unwrap());
+                    let relations = hosts.map(|host| {
+                        let address = to.address.map(|address| address.to_canonical());
+                        match host.address().is_some() && host.address() == address {
+                            true => of_host(&host, &to.host).max(Relation::Touches),
+                            false => of_host(&host, &to.host),
+                        }
+                    });
+                    let relation = relations.max().unwrap_or(Relation::Apart);
+                    (compile::egress_rule(rule).unwrap(), relation)
+                })
+                .collect();
+            let literal = to.host.parse().ok();
+            let inside = [to.address, literal]
+                .into_iter()
+                .flatten()
+                .any(|a| !is_public(a));
+            let mut tally = Tally::default();
+            for (rule, relation) in &rules {
+                if *relation != Relation::Apart {
+                    rule.speak(to, *relation, inside, &mut tally);
+                }
+            }
+            conclude(what, tally, approval)
+        }
+        What::Secret {
+            alias,
+            host,
+            inject,
+        } => {
+            let rules = layer.document.secrets_boundary.iter().map(|rule| {
+                let applies = NamePattern::parse(&rule.alias)
+                    .unwrap()
+                    .matches(alias.as_bytes())
+                    && inject.is_none_or(|inject| rule.inject.contains(&inject));
+                let hosts = rule.to.iter().filter(|_| applies);
+                let relations =
+                    hosts.map(|to| of_host(&HostPattern::of_rule(to, rule.verdict).unwrap(), host));
+                (rule.voice(), relations.max())
+            });
+            heard(what, rules, approval)
+        }
+        _ => {
+            let action = action(what).unwrap();
+            let rules = layer.document.capabilities.iter();
+            let rules = rules.filter(|rule| rule.on.contains(&action)).map(|rule| {
+                let patterns = rule
+                    .matches
+                    .iter()
+                    .map(|m| compile::pattern(action, m).unwrap());
+                let relations = patterns.map(|pattern| of(&pattern, context, what));
+                (rule.voice(), relations.max())
+            });
+            heard(what, rules, approval)
+        }
+    }
+}
+
+fn heard(
+    what: &What,
+    rules: impl Iterator<Item = (Voice, Option<Relation>)>,
+    approval: Option<&Approval>,
+) -> Opinion {
+    let rules: Vec<_> = rules.collect();
+    let mut tally = Tally::default();
+    for (voice, relation) in &rules {
+        tally.hear(voice, relation.unwrap_or(Relation::Apart));
+    }
+    conclude(what, tally, approval)
+}
+
+fn of(pattern: &Pattern, context: &Context, what: &What) -> Relation {
+    let one = |matches| match matches {
+        true => Relation::Covers,
+        false => Relation::Apart,
+    };
+    match (pattern, what) {
+        (Pattern::Path(pattern), What::Read { path, tree } | What::Write { path, tree })
+        | (Pattern::Path(pattern), What::Exec { path, tree, .. }) => {
+            of_path(pattern, context, path, *tree)
+        }
+        (Pattern::Path(pattern), What::Tool { .. }) => match &context.skill {
+            Some(skill) => of_path(pattern, context, skill, false),
+            None => Relation::Apart,
+        },
+        (Pattern::Name(_), What::Exec { tree: true, .. }) => Relation::Touches,
+        (Pattern::Name(pattern), What::Exec { name, path, .. }) => {
+            let (of_system, own_name) = program(path);
+            let by_name = name
+                .as_ref()
+                .is_some_and(|name| pattern.matches(name.as_bytes()));
+            match pattern.matches(own_name) {
+                _ if by_name => Relation::Covers,
+                true if of_system => Relation::Covers,
+                true => Relation::Touches,
+                false => Relation::Apart,
+            }
+        }
+        (Pattern::Name(pattern), What::Tool { .. }) => {
+            one(pattern.matches(context.profile.as_bytes()))
+        }
+        (Pattern::Profile(hash), What::Tool { .. }) => one(*hash == context.profile_hash),
+        (Pattern::Ports(ports), What::Listen { port }) => one(ports.contains(*port)),
+        (Pattern::Name(pattern), What::NetHost {}) => one(pattern.matches(b"host")),
+        (Pattern::Name(pattern), What::Device { device: name })
+        | (Pattern::Name(pattern), What::Environment { name } | What::Syscall { name }) => {
+            one(pattern.matches(name.as_bytes()))
+        }
+        _ => Relation::Apart,
+    }
+}
+
+/// A part of a pattern whose variable is written out.
+#[derive(Clone)]
+enum Step<'p> {
+    Place(&'p [u8]),
+    Part(&'p Part),
+}
+
+fn of_path(pattern: &PathPattern, context: &Context, path: &HostPath, tree: bool) -> Relation {
+    let place: &[u8] = match pattern.base {
+        Base::Root => b"/",
+        Base::Home => context.home.as_bytes(),
+        Base::Work => context.work.as_bytes(),
+        Base::Skill => context.skill.as_ref().map_or(b"", |skill| skill.as_bytes()),
+    };
+    if place.is_empty() {
+        return Relation::Apart;
+    }
+    let place: Vec<&[u8]> = components(place).collect();
+    let everywhere = pattern.base != Base::Root && place.is_empty();
+    let steps: Vec<Step<'_>> = (place.into_iter().map(Step::Place))
+        .chain(pattern.parts.iter().map(Step::Part))
+        .collect();
+    let path: Vec<&[u8]> = components(path.as_bytes()).collect();
+    let matches = leads_to(&steps, &path, false);
+    let ends_open = matches!(steps.last(), Some(Step::Part(Part::Any)));
+    match tree {
+        _ if everywhere && matches => Relation::Touches,
+        true if matches && ends_open => Relation::Covers,
+        true if leads_to(&steps, &path, true) => Relation::Touches,
+        false if matches => Relation::Covers,
+        _ => Relation::Apart,
+    }
+}
+
+/// Whether the pattern leads to the path; `or_below`: or to anything that may lie below it.
+fn leads_to(pattern: &[Step<'_>], path: &[&[u8]], or_below: bool) -> bool {
+    if path.is_empty() && or_below {
+        return true;
+    }
+    let Some((step, after)) = pattern.split_first() else {
+        return path.is_empty();
+    };
+    if let Step::Part(Part::Any) = step {
+        return leads_to(after, path, or_below)
+            || (!path.is_empty() && leads_to(pattern, &path[1..], or_below));
+    }
+    let Some((first, rest)) = path.split_first() else {
+        return false;
+    };
+    let is = match step {
+        Step::Place(name) => name == first,
+        Step::Part(Part::Name(name)) => name.as_bytes() == *first,
+        Step::Part(Part::Glob(glob)) => glob.matches(first),
+        Step::Part(Part::Any) => true,
+    };
+    is && leads_to(after, rest, or_below)
+}
+
+/// `host` is a name, or `*.` and a name.
+fn of_host(pattern: &HostPattern, host: &str) -> Relation {
+    let below = |name: &str, parent: &str| name.ends_with(&format!(".{parent}"));
+    match (host.strip_prefix("*."), pattern) {
+        (_, HostPattern::Any) => Relation::Covers,
+        (None, HostPattern::One(own)) if **own == *host => Relation::Covers,
+        (None, HostPattern::Below(own)) if below(host, own) => Relation::Covers,
+        (Some(host), HostPattern::Below(own)) if **own == *host || below(host, own) => {
+            Relation::Covers
+        }
+        (Some(host), HostPattern::Below(own) | HostPattern::One(own)) if below(own, host) => {
+            Relation::Touches
+        }
+        _ => Relation::Apart,
+    }
+}

@@ -1,0 +1,59 @@
+//! The index gives what asking each pattern in turn gives.
+
+#[path = "../../tests/support/arbitrary.rs"]
+mod arbitrary;
+
+use arbitrary::{document, request};
+use proptest::prelude::*;
+
+use super::{Policy, decide, reference};
+use crate::model::Verdict;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_index_answers_as_if_every_pattern_were_asked(
+        documents in prop::collection::vec(document(), 1..3),
+        requests in prop::collection::vec(request(), 32),
+    ) {
+        let policy = Policy::new(documents).unwrap();
+        for request in requests {
+            prop_assert_eq!(decide(&policy, &request), reference::decide(&policy, &request), "{:?}", request);
+        }
+    }
+}
+
+/// The property is about something: rules of every kind are met.
+#[test]
+fn generated_requests_meet_generated_rules() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let mut verdicts = std::collections::BTreeMap::new();
+    for _ in 0..100 {
+        let policy =
+            Policy::new(vec![document().new_tree(&mut runner).unwrap().current()]).unwrap();
+        for _ in 0..60 {
+            let request = request().new_tree(&mut runner).unwrap().current();
+            let decision = decide(&policy, &request);
+            let key = (request.what.action(), decision.verdict);
+            *verdicts.entry(key).or_insert(0) += usize::from(!decision.rules.is_empty());
+        }
+    }
+    for action in [
+        "files.read",
+        "shell.exec",
+        "net.outbound",
+        "secrets.use",
+        "tool.exec",
+        "devices",
+    ] {
+        for verdict in Verdict::ALL {
+            assert!(
+                verdicts.get(&(action, verdict)).is_some_and(|n| *n > 0),
+                "{action} {verdict}: {verdicts:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What cannot be decided because it is not what it should be: it is blocked.
+
+use crate::path::HostPath;
+use crate::request::{Context, Destination, What};
+
+use super::compile::{MAX_NUMBER, is_method};
+use super::pattern::one_spelling;
+
+type Fault = &'static str;
+
+const HOST: Fault = "this is not the name of a host as it is compared: lower case, no trailing dot, an address in its one spelling";
+const NUMBER: Fault = "a number above 2^53 - 1";
+
+/// What the variables stand for. An empty path is a variable that stands for nothing.
+pub(super) fn context(context: &Context) -> Result<(), Fault> {
+    let Context {
+        home, skill, work, ..
+    } = context;
+    let wrong = |path: &HostPath| !path.as_bytes().is_empty() && !path.is_plain();
+    match () {
+        () if wrong(home) => Err("$HOME is not absolute, or has components that lead elsewhere"),
+        () if wrong(work) => Err("$WORK is not absolute, or has components that lead elsewhere"),
+        () if skill.as_ref().is_some_and(wrong) => {
+            Err("$SKILL is not absolute, or has components that lead elsewhere")
+        }
+        () => Ok(()),
+    }
+}
+
+/// What is asked for.
+pub(super) fn what(what: &What) -> Result<(), Fault> {
+    let wrong = match what {
+        What::Read { path, .. } | What::Write { path, .. } => return plain(path),
+        What::Exec { name, path, .. } => {
+            plain(path)?;
+            let wrong = |name: &String| name.is_empty() || name.contains(['/', '\0']);
+            (name.as_ref().is_some_and(wrong)).then_some("this is not the name of a program")
+        }
+        What::Device { device } => {
+            let plain = device
+                .split('/')
+                .skip(1)
+                .all(|c| !["", ".", ".."].contains(&c));
+            let path = device.starts_with("/dev/") && plain;
+            (device.contains('/') && !path).then_some("this is not a device, nor a path below /dev")
+        }
+        What::Environment { name } => (name.is_empty() || name.contains(['=', '\0']))
+            .then_some("this is not the name of a variable"),
+        What::Limit { value, .. } => value.is_some_and(|n| n > MAX_NUMBER).then_some(NUMBER),
+        What::Secret { host, .. } => one_spelling(host).is_err().then_some(HOST),
+        What::Net(to) => return destination(to),
+        What::Tool { grants, .. } => {
+            let is_run = |grant: &What| matches!(grant, What::Tool { .. });
+            grants.iter().any(is_run).then_some("a run within a run")
+        }
+        What::Listen { .. } | What::NetHost {} | What::Syscall { .. } => None,
+    };
+    wrong.map_or(Ok(()), Err)
+}
+
+fn plain(path: &HostPath) -> Result<(), Fault> {
+    match path.is_plain() {
+        true => Ok(()),
+        false => Err("the path is not absolute, or has components that lead elsewhere"),
+    }
+}
+
+fn destination(to: &Destination) -> Result<(), Fault> {
+    let numbers = [to.request_size, to.requests_last_minute, to.response_size];
+    match &to.method {
+        _ if one_spelling(&to.host).is_err() => Err(HOST),
+        _ if numbers.into_iter().flatten().any(|n| n > MAX_NUMBER) => Err(NUMBER),
+        None if to.path.is_some() => Err("a path without a method"),
+        Some(_) if !to.scheme.has_requests() => Err("a method where there are no requests"),
+        // Servers differ in whether `get` is GET.
+        Some(method) if !is_method(method) => Err("this is no HTTP method: they have capitals"),
+        _ => Ok(()),
+    }
+}

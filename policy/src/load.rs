@@ -1,0 +1,402 @@
+//! From a reference (a file, a directory, `-`, a template's name) to a policy. Everything fails closed:
+//! what is not understood to the last key stops whoever asked.
+//!
+//! A directory stands for all of its `*.yaml` and `*.yml` files together, in the order of their names;
+//! tables of tests (`*.test.yaml`) and hidden files are no part of it. A single thing that two files say,
+//! such as a rule's id or a ceiling, is a mistake.
+
+mod read;
+mod source;
+
+pub(crate) mod fields;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aegis_profile::syntax::{MAX_BYTES, escape, nearest, quote};
+use aegis_profile::{Diagnostic, Error, Origin, ReadError};
+
+use crate::decide::Policy;
+use crate::model::{Document, RegoModule};
+use crate::{places, templates};
+use read::Union;
+pub(crate) use read::{KIND, version, word};
+
+pub use source::{Found, Source};
+
+/// How many files a directory of policies may hold.
+const MAX_FILES: usize = 256;
+
+/// Reads the policy that `reference` names.
+///
+/// A reference with a `/` in it, or ending in `.yaml` or `.yml`, is a file or a directory; `-` is standard
+/// input; all others are names of templates.
+///
+/// ```
+/// let standard = aegis_policy::load::load("standard", &aegis_profile::Files).unwrap();
+/// assert_eq!(standard.name, "standard");
+/// let error = aegis_policy::load::load("standart", &aegis_profile::Files).unwrap_err();
+/// assert!(error.to_string().contains("did you mean `standard`?"));
+/// ```
+pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
+    let files = match classify(reference, source)? {
+        Place::Template(template) => return Ok(template.document()),
+        Place::Stdin => {
+            let file: Arc<str> = "-".into();
+            let bytes = source.read_stdin();
+            let bytes = bytes.map_err(|error| unreadable(Path::new("-"), &error))?;
+            let mut union = Union::default();
+            read::add_bytes(&bytes, &file, &mut union)?;
+            if let Some(origin) = union.rego.values().next() {
+                let message = "a policy on standard input has no directory, and so no Rego files";
+                return Err(at(origin, message, "write it to a file beside them"));
+            }
+            return finish(union, "stdin", &[]);
+        }
+        Place::File(path) => vec![path],
+        Place::Directory(path) => files_of(&path, source)?,
+    };
+    from_files(&files, &stem(reference), source)
+}
+
+/// Reads one file's text. Rego files that it names are not read: the document has their names, and no
+/// text of them.
+pub fn parse_str(text: &str, file_name: &str) -> Result<Document, Error> {
+    let mut union = Union::default();
+    read::add(text, &Arc::from(file_name), &mut union)?;
+    let rego = union.rego.keys().map(|name| RegoModule {
+        name: name.clone(),
+        text: String::new(),
+    });
+    union.document.rego = rego.collect();
+    if union.document.name.is_empty() {
+        union.document.name = stem(file_name);
+    }
+    Ok(union.document)
+}
+
+/// The policy of a run: the system's, and with it the user's or the one that `reference` names in its
+/// place. Each has to let through what is asked for, so that a user cannot widen what the system
+/// permits. Without any of them: the template `standard`.
+///
+/// `uid` is the caller's. Their own configuration has to belong to them or to root, the system's to root;
+/// neither may be writable by others. What is there and cannot be used is an error, never left out.
+pub fn effective(
+    reference: Option<&str>,
+    uid: u32,
+    home: Option<&Path>,
+    xdg_config_home: Option<&Path>,
+    source: &dyn Source,
+) -> Result<Policy, Error> {
+    let mut documents = Vec::new();
+    let system = Path::new(places::SYSTEM_CONFIG);
+    documents.extend(configured(system, "system", &[0], source)?);
+    match reference {
+        Some(reference) => documents.push(load(reference, source)?),
+        None => {
+            if let Some(user) = places::user_config(home, xdg_config_home) {
+                documents.extend(configured(&user, "user", &[uid, 0], source)?);
+            }
+        }
+    }
+    if documents.is_empty() {
+        documents.extend(templates::find(templates::DEFAULT).map(templates::Template::document));
+    }
+    Policy::new(documents).map_err(|bad| Diagnostic::of_file(&bad.document, bad.to_string()).into())
+}
+
+/// Where a policy is.
+enum Place {
+    Template(&'static templates::Template),
+    Stdin,
+    File(PathBuf),
+    Directory(PathBuf),
+}
+
+fn classify(reference: &str, source: &dyn Source) -> Result<Place, Error> {
+    if reference == "-" {
+        return Ok(Place::Stdin);
+    }
+    let path = Path::new(reference);
+    if is_path(reference) {
+        return Ok(match source.look(path) {
+            Ok(found) if found.is_directory => Place::Directory(path.into()),
+            // What else it is, reading it will say.
+            _ => Place::File(path.into()),
+        });
+    }
+    if let Some(template) = templates::find(reference) {
+        return Ok(Place::Template(template));
+    }
+    let names = || templates::ALL.iter().map(|template| template.name);
+    let known = names().collect::<Vec<_>>().join(", ");
+    let help = if !reference.is_empty() && source.exists(path) {
+        let shown = quote(reference);
+        format!("to use the file or directory of that name, write `./{shown}`")
+    } else {
+        match nearest(reference, names()) {
+            Some(near) => format!("did you mean `{near}`? The templates are {known}"),
+            None => format!("the templates are {known}; a file or directory has a `/` in its name"),
+        }
+    };
+    let message = format!("there is no template of a policy `{}`", quote(reference));
+    Err(of_file(reference, message, help))
+}
+
+/// Whether a reference is a file or a directory, and not a template's name.
+pub fn is_path(reference: &str) -> bool {
+    reference.contains('/') || is_yaml(reference)
+}
+
+fn is_yaml(name: &str) -> bool {
+    name.ends_with(".yaml") || name.ends_with(".yml")
+}
+
+/// The files of a directory that a policy is made of, in the order of their names.
+pub fn files_of(directory: &Path, source: &dyn Source) -> Result<Vec<PathBuf>, Error> {
+    let shown = directory.to_string_lossy();
+    let mut names = source.names(directory).map_err(|error| {
+        let message = format!("the directory cannot be read: {error}");
+        of_file(&shown, message, "check it and its permissions")
+    })?;
+    let is_table = |name: &str| name.ends_with(".test.yaml") || name.ends_with(".test.yml");
+    names.retain(|name| is_yaml(name) && !is_table(name) && !name.starts_with('.'));
+    names.sort();
+    if names.is_empty() {
+        let help = "put a file into it that ends in .yaml and begins with `aegis-policy: 1`";
+        return Err(of_file(&shown, "no policy is in this directory", help));
+    }
+    if names.len() > MAX_FILES {
+        let message = format!("{} files in one directory of policies", names.len());
+        let help = format!("no more than {MAX_FILES} are read: put several into one");
+        return Err(of_file(&shown, message, help));
+    }
+    Ok(names.iter().map(|name| directory.join(name)).collect())
+}
+
+/// What is in a directory of configuration: `policy.yaml`, and the files of `policy.d`.
+fn configured(
+    config: &Path,
+    name: &str,
+    owners: &[u32],
+    source: &dyn Source,
+) -> Result<Option<Document>, Error> {
+    let mut files = Vec::new();
+    let file = config.join("policy.yaml");
+    if is_there(&file, source)? {
+        trusted(config, owners, source)?;
+        files.push(file);
+    }
+    let directory = config.join("policy.d");
+    if is_there(&directory, source)? {
+        trusted(config, owners, source)?;
+        trusted(&directory, owners, source)?;
+        files.extend(files_of(&directory, source)?);
+    }
+    if files.is_empty() {
+        return Ok(None);
+    }
+    for file in &files {
+        trusted(file, owners, source)?;
+    }
+    from_files(&files, name, source).map(Some)
+}
+
+/// Whether something is there, were it a link that leads nowhere. What cannot be told is an error: a
+/// policy that cannot be reached must not count as absent.
+fn is_there(path: &Path, source: &dyn Source) -> Result<bool, Error> {
+    match source.look(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(source.exists(path)),
+        Err(error) => Err(of_file(
+            &path.to_string_lossy(),
+            format!("whether there is a policy cannot be told: {error}"),
+            "make its directory readable, or remove what is in the way",
+        )),
+    }
+}
+
+/// A policy binds only where those that it binds cannot write it.
+fn trusted(path: &Path, owners: &[u32], source: &dyn Source) -> Result<(), Error> {
+    let shown = path.to_string_lossy();
+    let found = source.look(path).map_err(|error| {
+        of_file(
+            &shown,
+            format!("the policy cannot be read: {error}"),
+            "check the file and its permissions",
+        )
+    })?;
+    let quoted = quote(&shown);
+    if !owners.contains(&found.uid) {
+        let (owner, help) = match owners {
+            [0] => ("root", format!("`chown root {quoted}`, or remove it")),
+            _ => (
+                "you or to root",
+                format!("`chown` {quoted}, or name a policy with --policy"),
+            ),
+        };
+        let uid = found.uid;
+        let message = format!("a policy has to belong to {owner}, and this belongs to user {uid}");
+        return Err(of_file(&shown, message, help));
+    }
+    // A group of root's own is root; any other may have members.
+    let by_group = found.mode & 0o020 != 0 && found.gid != 0 && owners == [0];
+    if found.mode & 0o002 != 0 || by_group {
+        let message = "others may write it, and so say what binds them";
+        return Err(of_file(&shown, message, format!("`chmod go-w {quoted}`")));
+    }
+    Ok(())
+}
+
+/// The policy that several files are together.
+fn from_files(files: &[PathBuf], name: &str, source: &dyn Source) -> Result<Document, Error> {
+    let mut union = Union::default();
+    let mut wrong: Option<Error> = None;
+    let mut also = |error: Error| {
+        wrong = Some(match wrong.take() {
+            Some(before) => before.and(error),
+            None => error,
+        });
+    };
+    let mut rego: Vec<(RegoModule, Origin)> = Vec::new();
+    for path in files {
+        let file: Arc<str> = path.to_string_lossy().into();
+        let result = match source.read(path) {
+            Ok(bytes) => read::add_bytes(&bytes, &file, &mut union),
+            Err(error) => Err(unreadable(path, &error)),
+        };
+        if let Err(error) = result {
+            also(error);
+        }
+        // Names are relative to the file that they are in.
+        let directory = path.parent().unwrap_or(Path::new(""));
+        for (name, origin) in std::mem::take(&mut union.rego) {
+            if rego.iter().any(|(module, _)| module.name == name) {
+                continue;
+            }
+            match module(&directory.join(&name), &name, &origin, source) {
+                Ok(module) => rego.push((module, origin)),
+                Err(error) => also(error),
+            }
+        }
+    }
+    match wrong {
+        Some(error) => Err(error),
+        None => finish(union, name, &rego),
+    }
+}
+
+fn module(
+    path: &Path,
+    name: &str,
+    origin: &Origin,
+    source: &dyn Source,
+) -> Result<RegoModule, Error> {
+    let shown = quote(&path.to_string_lossy());
+    let bytes = source.read(path).map_err(|error| match error {
+        ReadError::NotFound => at(
+            origin,
+            format!("there is no file `{shown}`"),
+            "put it beside the policy",
+        ),
+        ReadError::NotAFile(what) => at(
+            origin,
+            format!("`{shown}` is {what}, not a file"),
+            "put a file in its place",
+        ),
+        error => at(
+            origin,
+            format!("cannot read `{shown}`: {}", reason(&error)),
+            "check the file and its permissions",
+        ),
+    })?;
+    if bytes.len() > MAX_BYTES {
+        let message = format!("`{shown}` is larger than 1 MiB");
+        return Err(at(origin, message, "split it, or say it in fewer rules"));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(RegoModule {
+            name: name.into(),
+            text,
+        }),
+        Err(_) => Err(at(
+            origin,
+            format!("`{shown}` is not UTF-8 text"),
+            "save the file with the encoding UTF-8",
+        )),
+    }
+}
+
+/// Gives the document a name, and lets the compiler have the last word.
+fn finish(union: Union, name: &str, rego: &[(RegoModule, Origin)]) -> Result<Document, Error> {
+    let mut document = union.document;
+    if document.name.is_empty() {
+        document.name = name.into();
+    }
+    document.rego = rego.iter().map(|(module, _)| module.clone()).collect();
+    document.rego.sort();
+    if let Err(bad) = Policy::new(vec![document.clone()]) {
+        // Rules have been judged one by one: what is left is of modules.
+        let named = (rego.iter()).find(|(module, _)| bad.item.as_ref() == Some(&module.name));
+        return Err(match named.or(rego.first()) {
+            Some((_, origin)) => at(origin, escape(&bad.pattern.message), bad.pattern.help),
+            None => of_file(name, bad.pattern.message, bad.pattern.help),
+        });
+    }
+    Ok(document)
+}
+
+fn stem(reference: &str) -> String {
+    let name = reference.trim_end_matches('/');
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let stem = (name.strip_suffix(".yaml"))
+        .or_else(|| name.strip_suffix(".yml"))
+        .unwrap_or(name);
+    match stem {
+        "" | "-" | "." | ".." => "policy".to_owned(),
+        stem => escape(stem),
+    }
+}
+
+fn of_file(file: &str, message: impl Into<String>, help: impl Into<String>) -> Error {
+    Diagnostic::of_file(file, message).with_help(help).into()
+}
+
+fn at(origin: &Origin, message: impl Into<String>, help: impl Into<String>) -> Error {
+    let mut diagnostic = Diagnostic::of_file(&origin.file, message).with_help(help);
+    diagnostic.origin = origin.clone();
+    diagnostic.into()
+}
+
+fn reason(error: &ReadError) -> String {
+    match error {
+        ReadError::NotFound => "there is no such file".into(),
+        ReadError::NotAFile(what) => format!("it is {what}"),
+        ReadError::Io(error) => error.to_string(),
+        error => format!("{error:?}"),
+    }
+}
+
+fn unreadable(path: &Path, error: &ReadError) -> Error {
+    let shown = path.to_string_lossy();
+    let quoted = quote(&shown);
+    let (message, help) = match error {
+        ReadError::NotFound => {
+            let name = shown.rsplit('/').next().unwrap_or(&shown);
+            let help = match templates::find(&stem(name)) {
+                Some(known) => format!("there is a template of that name: write `{}`", known.name),
+                None => "check the path; templates are named without a `/`".to_owned(),
+            };
+            (format!("there is no file `{quoted}`"), help)
+        }
+        ReadError::NotAFile(what) => (
+            format!("`{quoted}` is {what}, and a policy is a regular file or a directory"),
+            "give it on standard input, as the policy `-`".to_owned(),
+        ),
+        error => (
+            format!("cannot read `{quoted}`: {}", reason(error)),
+            "check the file and its permissions".to_owned(),
+        ),
+    };
+    of_file(&shown, message, help)
+}

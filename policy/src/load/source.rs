@@ -1,0 +1,56 @@
+//! Where policies are read from: what profiles have ([`aegis_profile::Source`]), and directories and
+//! owners. The one place of loading that touches files.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "policies are files; deciding is elsewhere"
+)]
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use aegis_profile::Files;
+
+/// Reads policies. [`Files`] is the real one; a test brings a map.
+pub trait Source: aegis_profile::Source {
+    /// The names in a directory, in any order. Those that are not UTF-8 are spelled with replacements:
+    /// nothing of that name will be found, which is an error, as it should be.
+    fn names(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// What is at `path`, links followed.
+    fn look(&self, path: &Path) -> io::Result<Found>;
+}
+
+/// What is at a path, and who may change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// It is a directory.
+    pub is_directory: bool,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+impl Source for Files {
+    fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
+        fs::read_dir(directory)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn look(&self, path: &Path) -> io::Result<Found> {
+        let metadata = fs::metadata(path)?;
+        Ok(Found {
+            is_directory: metadata.is_dir(),
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            mode: metadata.mode(),
+        })
+    }
+}

@@ -1,0 +1,259 @@
+//! The canonical form of JSON (RFC 8785, JCS): whether bytes are in it, and details brought into it.
+//!
+//! Records are written by serde in canonical form as they are (fields in the order of their names), so
+//! this is no serialiser: [`check`] is what `verify` holds every line of a log against, in one pass and
+//! without an allocation; [`detail`] is for the one part of a record that has no type of its own.
+
+use serde_json::Value;
+
+/// As deep as `serde_json` goes.
+const DEPTH: u32 = 127;
+/// The largest whole number that every reader of JSON gets right: 2^53 - 1 (RFC 7493, section 2.2).
+const EXACT: u64 = (1 << 53) - 1;
+
+/// Where bytes leave the canonical form, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} (byte {at} of it)")]
+pub struct Fault {
+    /// The offset.
+    pub at: usize,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+/// Whether the bytes are one JSON value in canonical form.
+pub fn check(bytes: &[u8]) -> Result<(), Fault> {
+    check_to(DEPTH, bytes)
+}
+
+fn check_to(depth: u32, bytes: &[u8]) -> Result<(), Fault> {
+    if let Err(error) = std::str::from_utf8(bytes) {
+        return Err(Fault {
+            at: error.valid_up_to(),
+            what: "what is there is not UTF-8",
+        });
+    }
+    let mut scanner = Scanner { bytes, at: 0 };
+    scanner.value(depth)?;
+    match scanner.at == bytes.len() {
+        true => Ok(()),
+        false => Err(scanner.fault("there is more after the end of the value")),
+    }
+}
+
+/// A detail in canonical form. `None`: it holds a number that JSON does not hold exactly, or is nested
+/// too deeply.
+pub(super) fn detail(value: &Value) -> Option<Vec<u8>> {
+    // It is one level down in its record.
+    let right = |bytes: &Vec<u8>| check_to(DEPTH - 1, bytes).is_ok();
+    let as_is = serde_json::to_vec(value).ok()?;
+    if right(&as_is) {
+        return Some(as_is);
+    }
+    match exact(value) {
+        true => serde_json_canonicalizer::to_vec(value).ok().filter(right),
+        false => None,
+    }
+}
+
+fn exact(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(n), _) => n <= EXACT,
+            (None, Some(n)) => n.unsigned_abs() <= EXACT,
+            (None, None) => true,
+        },
+        Value::Array(values) => values.iter().all(exact),
+        Value::Object(map) => map.values().all(exact),
+        _ => true,
+    }
+}
+
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    fn fault(&self, what: &'static str) -> Fault {
+        Fault { at: self.at, what }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn value(&mut self, depth: u32) -> Result<(), Fault> {
+        match self.peek() {
+            Some(b'{' | b'[') if depth == 0 => Err(self.fault("it is nested too deeply")),
+            Some(b'{') => self.object(depth),
+            Some(b'[') => self.array(depth),
+            Some(b'"') => self.string().map(|_| ()),
+            Some(b't') => self.word(b"true"),
+            Some(b'f') => self.word(b"false"),
+            Some(b'n') => self.word(b"null"),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b' ' | b'\t' | b'\n' | b'\r') => Err(self.fault("there is white space")),
+            Some(_) => Err(self.fault("no value begins like that")),
+            None => Err(self.fault("it ends before the value does")),
+        }
+    }
+
+    fn word(&mut self, word: &'static [u8]) -> Result<(), Fault> {
+        if !self.bytes[self.at..].starts_with(word) {
+            return Err(self.fault("no value begins like that"));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn object(&mut self, depth: u32) -> Result<(), Fault> {
+        self.at += 1;
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        let mut before: Option<Key<'a>> = None;
+        loop {
+            let start = self.at;
+            if self.peek() != Some(b'"') {
+                return Err(self.fault("there should be a name"));
+            }
+            let key = self.string()?;
+            if before.is_some_and(|before| !before.less(key)) {
+                return Err(Fault {
+                    at: start,
+                    what: "a name is there twice, or out of order",
+                });
+            }
+            before = Some(key);
+            if self.peek() != Some(b':') {
+                return Err(self.fault("there should be a `:`"));
+            }
+            self.at += 1;
+            self.value(depth - 1)?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(self.fault("there should be a `,` or a `}`")),
+            }
+        }
+    }
+
+    fn array(&mut self, depth: u32) -> Result<(), Fault> {
+        self.at += 1;
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.value(depth - 1)?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(self.fault("there should be a `,` or a `]`")),
+            }
+        }
+    }
+
+    /// A string: nothing is escaped but what has to be, in the one way that there is for it.
+    fn string(&mut self) -> Result<Key<'a>, Fault> {
+        let start = self.at + 1;
+        self.at = start;
+        let mut plain = true;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    let text = &self.bytes[start..self.at];
+                    self.at += 1;
+                    return Ok(Key { text, plain });
+                }
+                Some(b'\\') => {
+                    plain = false;
+                    self.escape()?;
+                }
+                Some(0..0x20) => return Err(self.fault("a control character is not escaped")),
+                Some(byte) => {
+                    plain &= byte < 0x80;
+                    self.at += 1;
+                }
+                None => return Err(self.fault("it ends within a string")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), Fault> {
+        let rest = &self.bytes[self.at + 1..];
+        let length = match rest {
+            [b'"' | b'\\' | b'b' | b't' | b'n' | b'f' | b'r', ..] => 2,
+            // Other control characters, of which \b \t \n \f \r are 8, 9, a, c, d.
+            [b'u', b'0', b'0', b'0', b'0'..=b'7' | b'b' | b'e' | b'f', ..] => 6,
+            [b'u', b'0', b'0', b'1', b'0'..=b'9' | b'a'..=b'f', ..] => 6,
+            _ => return Err(self.fault("something is escaped that need not be, or otherwise")),
+        };
+        self.at += length;
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), Fault> {
+        let start = self.at;
+        while let Some(b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+        let text = &self.bytes[start..self.at];
+        // Up to 15 digits a whole number is what it looks like.
+        let digits = text.strip_prefix(b"-").unwrap_or(text);
+        let right = match digits {
+            b"0" => text == b"0",
+            [b'1'..=b'9', more @ ..] if more.len() < 15 && more.iter().all(u8::is_ascii_digit) => {
+                true
+            }
+            _ => as_ecmascript(text),
+        };
+        match right {
+            true => Ok(()),
+            false => Err(Fault {
+                at: start,
+                what: "a number is not written as ECMAScript writes it",
+            }),
+        }
+    }
+}
+
+/// Whether a number stands as ECMAScript writes it (RFC 8785, section 3.2.2.3).
+fn as_ecmascript(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return false;
+    };
+    serde_json_canonicalizer::pipe(text).is_ok_and(|written| written == text)
+}
+
+/// A name, as it is written.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    text: &'a [u8],
+    /// ASCII without escapes.
+    plain: bool,
+}
+
+impl Key<'_> {
+    /// The order of UTF-16 code units (RFC 8785, section 3.2.3).
+    fn less(self, other: Key<'_>) -> bool {
+        match self.plain && other.plain {
+            true => self.text < other.text,
+            false => self.units() < other.units(),
+        }
+    }
+
+    fn units(self) -> Vec<u16> {
+        let quoted = [b"\"", self.text, b"\""].concat();
+        let text: String = serde_json::from_slice(&quoted).unwrap_or_default();
+        text.encode_utf16().collect()
+    }
+}

@@ -1,0 +1,142 @@
+//! What goes wrong with a log, in words that say what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::line::Place;
+
+/// Why something could not be written, read or signed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Others hold the lock.
+    #[error(
+        "the audit log {} is locked by another process for more than {seconds} seconds; see who holds \
+         it with `fuser -v {}/lock`, and end that if it hangs", .dir.display(), .dir.display()
+    )]
+    Locked {
+        /// The log.
+        dir: PathBuf,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// What is at the end was changed by somebody, and nothing is appended to that.
+    #[error(
+        "the audit log {} has been tampered with or damaged: {place}: {what}; nothing is appended to \
+         it: see `aegis audit verify {}`, keep it as evidence, and move it away to begin a new one",
+        .dir.display(), .dir.display()
+    )]
+    Damaged {
+        /// The log.
+        dir: PathBuf,
+        /// Where.
+        place: Place,
+        /// What is wrong there.
+        what: String,
+    },
+    /// A line is none.
+    #[error("{place}: {what}")]
+    BadLine {
+        /// Where.
+        place: Place,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The last line is not whole.
+    #[error("{place}: the last line is torn: what wrote it was killed, or the log was cut off here")]
+    Torn {
+        /// Where.
+        place: Place,
+    },
+    /// A directory or file that others could change, or that is not what it should be.
+    #[error("{} is not safe to use: {what}; {remedy}", .path.display())]
+    Unsafe {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A record could not be written; nothing of it is in the log.
+    #[error("the audit log {} cannot be written: {source}{}", .path.display(), advice(.source))]
+    Write {
+        /// The segment.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The disk failed, and what it holds of the last records is unknown.
+    #[error(
+        "the disk did not take the last records of {}: {source}; look at the kernel's messages \
+         (`dmesg`): what was appended through this writer may be lost, and it appends no more",
+        .path.display()
+    )]
+    Sync {
+        /// The segment.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something else with a file.
+    #[error("{doing} {}: {source}{}", .path.display(), advice(.source))]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file that should hold a key does not.
+    #[error("{} holds no key: {what}", .path.display())]
+    BadKey {
+        /// Which.
+        path: PathBuf,
+        /// What should be there.
+        what: &'static str,
+    },
+    /// The log belongs to another key.
+    #[error(
+        "the audit log {} is signed with the key {theirs}, but the key in {} is {ours}: bring the \
+         former back, or move the log away to begin a new one", .dir.display(), .keys.display()
+    )]
+    OtherKey {
+        /// The log.
+        dir: PathBuf,
+        /// The directory of keys.
+        keys: PathBuf,
+        /// The key of the log.
+        theirs: String,
+        /// The key that there is.
+        ours: String,
+    },
+    /// What was to be recorded has no place in a log.
+    #[error("an event cannot be recorded: {0}")]
+    BadEvent(&'static str),
+}
+
+impl Error {
+    pub(super) fn io(doing: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io {
+            doing,
+            path: path.to_owned(),
+            source: source.into(),
+        }
+    }
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => {
+            "; make room on that file system: all but the newest segment of the log may be moved \
+             away once `aegis audit verify` has said yes"
+        }
+        io::ErrorKind::QuotaExceeded => "; make room: the quota of this user is used up",
+        io::ErrorKind::FileTooLarge => {
+            "; the limit on the size of files (`ulimit -f`) is lower than the log is long"
+        }
+        io::ErrorKind::PermissionDenied => "; it has to belong to the user that writes it",
+        io::ErrorKind::ReadOnlyFilesystem => "; choose another place for the log with --audit",
+        _ => "",
+    }
+}

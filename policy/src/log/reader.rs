@@ -1,0 +1,193 @@
+//! Reading a log from its beginning, line by line.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+
+use super::files::{Dir, Lock, segment_name, segment_number};
+use super::line::{self, Line, MAX_LINE, Place};
+use super::{Error, tail};
+use crate::event::Record;
+
+/// How long a reader waits for writers, before it reads what may be a line in the making.
+const PATIENCE: Duration = Duration::from_secs(1);
+const BUFFER: usize = 256 << 10;
+
+/// The records of a log, in their order. Nothing is skipped: what is no record is an error that says where,
+/// and the next call goes on behind it. An error of the input is the last that there is.
+pub struct Reader {
+    /// Those to come, the next one last.
+    segments: Vec<Segment>,
+    current: Option<Segment>,
+    line: Vec<u8>,
+}
+
+struct Segment {
+    name: Arc<str>,
+    input: BufReader<Box<dyn Read + Send>>,
+    lines: u64,
+    offset: u64,
+}
+
+impl Reader {
+    /// A log's directory, as it is now; or one segment.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        match std::fs::metadata(path) {
+            Ok(found) if found.is_dir() => Self::directory(path),
+            Ok(_) => Self::file(path),
+            Err(error) => Err(Error::io("reading", path, error)),
+        }
+    }
+
+    /// What comes from elsewhere, such as standard input: lines as of one or several segments.
+    pub fn stream(name: &str, input: Box<dyn Read + Send>) -> Self {
+        Self {
+            segments: vec![Segment::new(name, input)],
+            current: None,
+            line: Vec::new(),
+        }
+    }
+
+    fn file(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|error| Error::io("opening", path, error))?;
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        Ok(Self::stream(&name.to_string_lossy(), Box::new(file)))
+    }
+
+    fn directory(path: &Path) -> Result<Self, Error> {
+        // A reader may come by a link: it writes nothing.
+        let path = &std::fs::canonicalize(path).map_err(|e| Error::io("reading", path, e))?;
+        let dir = Dir::existing(path)?
+            .ok_or_else(|| Error::io("opening", path, std::io::ErrorKind::NotFound))?;
+        // While nobody appends, no last line is half written. A copy of a log has no lock, and somebody
+        // else's cannot be taken: then it is read as it is.
+        let lock = Lock::open(&dir, false).ok();
+        if let Some(lock) = &lock {
+            let _ = lock.take(&dir, true, PATIENCE);
+        }
+        let mut segments = Vec::new();
+        for number in dir.segments()? {
+            let name = segment_name(number);
+            let failed = |error| Error::io("reading", &dir.join(&name), error);
+            let file = dir
+                .open(&name, OFlags::RDONLY)
+                .map_err(|error| failed(error.into()))?;
+            let size = file.metadata().map_err(failed)?.len();
+            segments.push(Segment::new(&name, Box::new(file.take(size))));
+        }
+        segments.reverse();
+        Ok(Self {
+            segments,
+            current: None,
+            line: Vec::new(),
+        })
+    }
+
+    /// The next line; of what is in it, nothing is checked yet.
+    pub fn next_line(&mut self) -> Option<Result<Line<'_>, Error>> {
+        let (place, ended) = match self.raw_line()? {
+            Ok(found) => found,
+            Err(error) => {
+                self.segments.clear();
+                self.current = None;
+                return Some(Err(error));
+            }
+        };
+        let last = self.segments.is_empty() && self.is_at_end();
+        if last && tail::is_torn(&self.line, ended) {
+            return Some(Err(Error::Torn { place }));
+        }
+        let what = match line::split(&self.line) {
+            Some((hash, record)) if ended => {
+                return Some(Ok(Line {
+                    place,
+                    hash,
+                    record,
+                }));
+            }
+            _ if self.line.len() > MAX_LINE => "this line is longer than 16 MiB, which none of a log is",
+            _ if !ended => "the line is not whole, although others follow",
+            _ => line::NO_LINE,
+        };
+        Some(Err(Error::BadLine {
+            place,
+            what: what.into(),
+        }))
+    }
+
+    /// Reads a line into `self.line`. Gives where it begins, and whether it ended with a line feed.
+    fn raw_line(&mut self) -> Option<Result<(Place, bool), Error>> {
+        loop {
+            let Some(segment) = &mut self.current else {
+                self.current = Some(self.segments.pop()?);
+                continue;
+            };
+            self.line.clear();
+            match segment.read(&mut self.line) {
+                Ok(Some(found)) => return Some(Ok(found)),
+                Ok(None) => self.current = None,
+                Err(error) => {
+                    return Some(Err(Error::io("reading", Path::new(&*segment.name), error)));
+                }
+            }
+        }
+    }
+
+    fn is_at_end(&mut self) -> bool {
+        // An error comes again with the next line.
+        (self.current.as_mut())
+            .is_none_or(|segment| segment.input.fill_buf().is_ok_and(<[u8]>::is_empty))
+    }
+}
+
+impl Segment {
+    fn new(name: &str, input: Box<dyn Read + Send>) -> Self {
+        Self {
+            name: name.into(),
+            input: BufReader::with_capacity(BUFFER, input),
+            lines: 0,
+            offset: 0,
+        }
+    }
+
+    fn read(&mut self, line: &mut Vec<u8>) -> std::io::Result<Option<(Place, bool)>> {
+        // One byte more than a line may have, and its line feed.
+        let mut read = (&mut self.input)
+            .take(MAX_LINE as u64 + 2)
+            .read_until(b'\n', line)? as u64;
+        if read == 0 {
+            return Ok(None);
+        }
+        let ended = line.last() == Some(&b'\n');
+        if ended {
+            line.pop();
+        } else if line.len() > MAX_LINE {
+            read += self.input.skip_until(b'\n')? as u64;
+        }
+        self.lines += 1;
+        let place = Place {
+            segment: self.name.clone(),
+            line: self.lines,
+            offset: self.offset,
+        };
+        self.offset += read;
+        Ok(Some((place, ended)))
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Record, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.next_line()?.and_then(|line| line.record()))
+    }
+}
+
+/// The number of a segment, of its name; `None` of what is none.
+pub(super) fn number_of(name: &str) -> Option<u32> {
+    segment_number(name.as_bytes())
+}

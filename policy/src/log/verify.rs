@@ -1,0 +1,421 @@
+//! Checking a log: is what is there intact, and is it all there?
+//!
+//! The two are different questions. The chain and the signatures say that nothing was changed, left out
+//! or put in *within* the log; they say nothing of records behind the last one that is there. An end that
+//! was cut off is noticed when it was cut between checkpoints; when exactly at one, only by somebody who
+//! remembers a later checkpoint's number (`--min-checkpoint`), or by a run that never ended.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::checkpoint::{Checkpoint, PublicKey};
+use super::line::{self, Line, Link, Place};
+use super::reader::{Reader, number_of};
+use super::{Error, canonical};
+use crate::event::{EventType, Record};
+use crate::hash::Hash;
+
+/// No more findings are listed, only counted.
+const LISTED: usize = 100;
+
+/// What a log is held against.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Whose signatures count.
+    pub keys: Vec<PublicKey>,
+    /// The number of a checkpoint that there has to be.
+    pub min_checkpoint: Option<u64>,
+    /// The place of the first record, where older segments were verified and archived; else 0.
+    pub first: u64,
+}
+
+/// The two answers, and what they rest on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verified {
+    /// Nothing of what is there was changed, left out, put in, or written by somebody else.
+    pub intact: bool,
+    /// It is there to the end, and signed to the end.
+    pub complete: bool,
+    /// What speaks against either.
+    pub findings: Vec<Finding>,
+    /// How many more findings there are than are listed.
+    pub more_findings: u64,
+    /// How many records were read.
+    pub records: u64,
+    /// How many checkpoints were.
+    pub checkpoints: u64,
+    /// The id of the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// The keys that it is signed with.
+    pub keys: Vec<PublicKey>,
+    /// The last checkpoint whose signature is right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_checkpoint: Option<Signed>,
+    /// Runs that began and have not ended: they go on, or were killed.
+    pub open_runs: Vec<OpenRun>,
+}
+
+/// A checkpoint that was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Signed {
+    /// Its number.
+    pub number: u64,
+    /// Its place in the log.
+    pub seq: u64,
+    /// The hash of its record.
+    pub hash: Hash,
+    /// When.
+    pub time: String,
+}
+
+/// A run that has begun.
+#[derive(Clone, Debug, Serialize)]
+pub struct OpenRun {
+    /// Its correlation id.
+    pub run: String,
+    /// The place of its `run.start`.
+    pub seq: u64,
+}
+
+/// Which of the two answers is no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// [`Verified::intact`].
+    Intact,
+    /// [`Verified::complete`].
+    Complete,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// What it speaks against.
+    pub against: Answer,
+    /// Where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// The record there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// In words.
+    pub what: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.place, self.seq) {
+            (Some(place), Some(seq)) => write!(f, "{place}, record {seq}: {}", self.what),
+            (Some(place), None) => write!(f, "{place}: {}", self.what),
+            (None, _) => f.write_str(&self.what),
+        }
+    }
+}
+
+/// Reads a log to its end and checks all of it. An error is one of reading.
+pub fn verify(reader: Reader, expected: &Expected) -> Result<Verified, Error> {
+    let mut reader = reader;
+    let mut chain = Chain::new(expected);
+    while let Some(line) = reader.next_line() {
+        match line {
+            Ok(line) => chain.line(&line),
+            Err(Error::Torn { place }) => {
+                let what = "the last line is torn: what wrote it was killed, or the log was cut off here";
+                chain.find(Answer::Complete, Some(place), None, what.into());
+            }
+            Err(Error::BadLine { place, what }) => chain.bad(&place, None, what),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(chain.end())
+}
+
+struct Chain<'a> {
+    expected: &'a Expected,
+    found: Verified,
+    /// The record before; `None` before the first one.
+    before: Option<Before>,
+    /// The number of the last checkpoint.
+    number: Option<u64>,
+    runs: BTreeMap<Box<str>, u64>,
+    /// Records behind the last checkpoint.
+    unsigned: u64,
+}
+
+struct Before {
+    /// `None`: it could not be read.
+    link: Option<(u64, Hash)>,
+    segment: Arc<str>,
+}
+
+impl<'a> Chain<'a> {
+    fn new(expected: &'a Expected) -> Self {
+        Self {
+            expected,
+            found: Verified {
+                intact: true,
+                complete: true,
+                findings: Vec::new(),
+                more_findings: 0,
+                records: 0,
+                checkpoints: 0,
+                log: None,
+                keys: Vec::new(),
+                last_checkpoint: None,
+                open_runs: Vec::new(),
+            },
+            before: None,
+            number: None,
+            runs: BTreeMap::new(),
+            unsigned: 0,
+        }
+    }
+
+    fn find(&mut self, against: Answer, place: Option<Place>, seq: Option<u64>, what: String) {
+        match against {
+            Answer::Intact => self.found.intact = false,
+            Answer::Complete => self.found.complete = false,
+        }
+        if self.found.findings.len() == LISTED {
+            self.found.more_findings += 1;
+            return;
+        }
+        self.found.findings.push(Finding {
+            against,
+            place,
+            seq,
+            what,
+        });
+    }
+
+    fn bad(&mut self, place: &Place, seq: Option<u64>, what: String) {
+        self.find(Answer::Intact, Some(place.clone()), seq, what);
+        if seq.is_none() {
+            // What it was cannot be said; the chain is taken up behind it.
+            self.found.records += 1;
+            self.unsigned += 1;
+            self.before = Some(Before {
+                link: None,
+                segment: place.segment.clone(),
+            });
+        }
+    }
+
+    fn line(&mut self, line: &Line<'_>) {
+        let hash = Hash::of(line.record);
+        if hash != line.hash {
+            return self.bad(&line.place, None, line::WRONG_HASH.into());
+        }
+        if let Err(fault) = canonical::check(line.record) {
+            return self.bad(&line.place, None, format!("not in canonical form: {fault}"));
+        }
+        let link = match Link::read(line.record) {
+            Ok(link) => link,
+            Err(what) => return self.bad(&line.place, None, what),
+        };
+        self.found.records += 1;
+        self.unsigned += 1;
+        self.chained(line, &link);
+        match link.kind {
+            EventType::Checkpoint => self.checkpoint(line, &link),
+            EventType::RunStart => {
+                self.runs.insert(link.run, link.seq);
+            }
+            EventType::RunEnd => {
+                self.runs.remove(&link.run);
+            }
+            _ => {}
+        }
+        self.set_before(line, link.seq);
+    }
+
+    fn set_before(&mut self, line: &Line<'_>, seq: u64) {
+        let link = Some((seq, line.hash));
+        match &mut self.before {
+            Some(before) if Arc::ptr_eq(&before.segment, &line.place.segment) => before.link = link,
+            before => {
+                let segment = line.place.segment.clone();
+                *before = Some(Before { link, segment });
+            }
+        }
+    }
+
+    /// Whether the record follows from the one before.
+    fn chained(&mut self, line: &Line<'_>, link: &Link) {
+        let seq = Some(link.seq);
+        let segment = number_of(&line.place.segment);
+        let Some(before) = &self.before else {
+            return self.first(line, link, segment);
+        };
+        // Whole segments may be gone between two that are there.
+        let gap = match (number_of(&before.segment), segment) {
+            (Some(a), Some(b)) if b > a + 1 => Some((a + 1, b - 1)),
+            _ => None,
+        };
+        let what = match before.link {
+            _ if gap.is_some() => {
+                let (first, last) = gap.unwrap_or_default();
+                match first == last {
+                    true => format!("the segment {first:06} is missing before this"),
+                    false => format!("the segments {first:06} to {last:06} are missing before this"),
+                }
+            }
+            None => return,
+            Some((before, _)) if link.seq != before.wrapping_add(1) => {
+                let expected = before.wrapping_add(1);
+                match link.seq > expected {
+                    true => format!(
+                        "records {expected} to {} are missing before this",
+                        link.seq - 1
+                    ),
+                    false => format!(
+                        "record {expected} should be here: this one is out of its place, or there twice"
+                    ),
+                }
+            }
+            Some((before, hash)) if link.prev != hash => format!(
+                "it does not follow from record {before}, which is before it: one of them was replaced"
+            ),
+            Some(_) => return,
+        };
+        self.find(Answer::Intact, Some(line.place.clone()), seq, what);
+    }
+
+    fn first(&mut self, line: &Line<'_>, link: &Link, segment: Option<u32>) {
+        let (seq, expected) = (link.seq, self.expected.first);
+        let zero = link.prev == Hash::default();
+        let (against, what) = if seq == expected && (seq == 0) == zero {
+            if seq > 0 || link.kind == EventType::Checkpoint {
+                return;
+            }
+            let what = "the first record of a log is a checkpoint, and this is none";
+            (Answer::Intact, what.to_owned())
+        } else if seq > expected && !zero {
+            // A first segment has to begin at the beginning. Later ones may be what is left.
+            let against = match segment {
+                Some(1) => Answer::Intact,
+                _ => Answer::Complete,
+            };
+            let what = format!(
+                "the log begins here, with record {seq}: records {expected} to {} are missing (with older \
+                 segments archived: --first {seq})",
+                seq - 1
+            );
+            (against, what)
+        } else {
+            let what = format!("the first record should be record {expected}, after nothing else");
+            (Answer::Intact, what)
+        };
+        self.find(against, Some(line.place.clone()), Some(seq), what);
+    }
+
+    fn checkpoint(&mut self, line: &Line<'_>, link: &Link) {
+        self.found.checkpoints += 1;
+        let record: Option<Record> = serde_json::from_slice(line.record).ok();
+        let found = record.and_then(|record| Some((Checkpoint::of(&record)?, record)));
+        let signed = (found.as_ref()).is_some_and(|(checkpoint, record)| checkpoint.is_signed(record));
+        let wrong = match &found {
+            None => vec!["this checkpoint lacks what a checkpoint says".into()],
+            Some((checkpoint, record)) => self.what_is_wrong(checkpoint, record, signed),
+        };
+        for what in wrong {
+            self.find(Answer::Intact, Some(line.place.clone()), Some(link.seq), what);
+        }
+        let Some((checkpoint, record)) = found else {
+            return;
+        };
+        self.number = Some(checkpoint.number);
+        if signed {
+            self.unsigned = 0;
+            self.found.last_checkpoint = Some(Signed {
+                number: checkpoint.number,
+                seq: link.seq,
+                hash: line.hash,
+                time: record.time,
+            });
+        }
+    }
+
+    fn what_is_wrong(
+        &mut self,
+        checkpoint: &Checkpoint,
+        record: &Record,
+        signed: bool,
+    ) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let key = checkpoint.key;
+        if !signed {
+            wrong.push(
+                "the signature of this checkpoint is wrong: it, or something since the one before, was \
+                 changed"
+                    .to_owned(),
+            );
+        } else if !self.found.keys.contains(&key) {
+            self.found.keys.push(key);
+            // Said once of each key: all checkpoints are signed with it.
+            if !self.expected.keys.contains(&key) {
+                wrong.push(format!("signed by an unknown key, {key}"));
+            }
+        }
+        match &self.found.log {
+            Some(log) if *log != checkpoint.log => wrong.push(format!(
+                "this checkpoint is of another log ({}) than those before ({log})",
+                checkpoint.log
+            )),
+            Some(_) => {}
+            None => self.found.log = Some(checkpoint.log.clone()),
+        }
+        let expected = match self.number {
+            Some(number) => number.saturating_add(1),
+            None if record.seq == 0 => 0,
+            None => checkpoint.number,
+        };
+        if expected != checkpoint.number {
+            wrong.push(format!(
+                "this is checkpoint {}, where {expected} should be",
+                checkpoint.number
+            ));
+        }
+        wrong
+    }
+
+    fn end(mut self) -> Verified {
+        let last = self.found.last_checkpoint.as_ref();
+        let number = last.map(|last| last.number);
+        let unsigned = match last {
+            _ if self.found.records == 0 => Some("there is no record".to_owned()),
+            None => Some("there is no checkpoint: nothing is signed".to_owned()),
+            Some(last) if self.unsigned > 0 => Some(format!(
+                "what comes after record {}, the last checkpoint, is not signed ({} records): a run goes \
+                 on or was killed, or the end was cut off",
+                last.seq, self.unsigned
+            )),
+            Some(_) => None,
+        };
+        if let Some(what) = unsigned {
+            self.find(Answer::Complete, None, None, what);
+        }
+        if let Some(min) = self.expected.min_checkpoint
+            && number.is_none_or(|number| number < min)
+        {
+            let what = match number {
+                Some(number) => format!(
+                    "checkpoint {min} is missing: the last one is {number}, the end was cut off"
+                ),
+                None => format!("checkpoint {min} is missing"),
+            };
+            self.find(Answer::Complete, None, None, what);
+        }
+        self.found.open_runs = (self.runs.into_iter())
+            .map(|(run, seq)| OpenRun {
+                run: run.into(),
+                seq,
+            })
+            .collect();
+        self.found.open_runs.sort_by_key(|run| run.seq);
+        self.found
+    }
+}

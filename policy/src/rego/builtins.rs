@@ -1,0 +1,262 @@
+//! The functions that a module may call. Those of the engine are here when they are pure, and their result
+//! is no larger than what they are given, and they take no longer than to read it. Others that rules cannot
+//! well do without are ours: bounded, and paid for out of what one evaluation may spend.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use regex::Regex;
+use regorus::{Engine, Value};
+
+use super::limits::{EFFORT, MADE_TEXT, PIECES};
+
+/// What a function gives back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gives {
+    /// A text, a number, a boolean.
+    One,
+    /// So many texts.
+    Texts(usize),
+    /// A member of the collection that is its first argument, or its third argument.
+    Member,
+}
+
+/// Name, number of arguments, result.
+const ALLOWED: [(&str, usize, Gives); 27] = [
+    ("concat", 2, Gives::One),
+    ("contains", 2, Gives::One),
+    ("count", 1, Gives::One),
+    ("endswith", 2, Gives::One),
+    ("is_array", 1, Gives::One),
+    ("is_boolean", 1, Gives::One),
+    ("is_null", 1, Gives::One),
+    ("is_number", 1, Gives::One),
+    ("is_object", 1, Gives::One),
+    ("is_set", 1, Gives::One),
+    ("is_string", 1, Gives::One),
+    ("lower", 1, Gives::One),
+    ("max", 1, Gives::Member),
+    ("min", 1, Gives::Member),
+    ("net.cidr_contains", 2, Gives::One),
+    ("net.cidr_is_valid", 1, Gives::One),
+    ("object.get", 3, Gives::Member),
+    ("regex.match", 2, Gives::One),
+    ("split", 2, Gives::Texts(PIECES)),
+    ("sprintf", 2, Gives::One),
+    ("startswith", 2, Gives::One),
+    ("sum", 1, Gives::One),
+    ("trim_prefix", 2, Gives::One),
+    ("trim_space", 1, Gives::One),
+    ("trim_suffix", 2, Gives::One),
+    ("type_name", 1, Gives::One),
+    ("upper", 1, Gives::One),
+];
+
+pub(super) fn find(name: &str) -> Option<(usize, Gives)> {
+    let known = ALLOWED.iter().find(|(known, ..)| *known == name)?;
+    Some((known.1, known.2))
+}
+
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    ALLOWED.iter().map(|(name, ..)| *name)
+}
+
+/// Why a function of Rego is not among those, where there is more to say than that.
+pub(super) fn why_not(name: &str) -> Option<&'static str> {
+    let family = name.split('.').next().unwrap_or_default();
+    Some(match (family, name) {
+        (_, "net.lookup_ip_addr") | ("http", _) => "it reaches the network, and a decision reaches nothing",
+        ("time", _) => "time is no part of a request, and a decision has no clock",
+        ("rand" | "uuid", _) => "it is random, and the same request gets the same answer",
+        ("opa", _) => "the surroundings of a decision are no part of it",
+        ("crypto" | "io", _) => "a decision handles no keys",
+        (_, "print" | "trace") => "a decision writes nothing",
+        (_, "walk" | "numbers.range" | "numbers.range_step") | ("graph", _) => {
+            "its result may be of any size"
+        }
+        (_, "glob.match") => "it takes any time to compile its pattern: use `regex.match`",
+        (_, "net.cidr_expand" | "bits.lsh" | "product" | "format_int" | "to_number") => {
+            "its result may be of any size"
+        }
+        (_, "replace" | "strings.replace_n" | "array.concat" | "object.union" | "union") => {
+            "its result may be of any size"
+        }
+        (_, "json.unmarshal" | "yaml.unmarshal" | "base64.decode" | "regex.replace") => {
+            "its result may be of any size"
+        }
+        _ => return None,
+    })
+}
+
+/// What an evaluation has spent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Effort(Arc<AtomicU64>);
+
+impl Effort {
+    pub fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    fn spend(&self, nanoseconds: usize) -> anyhow::Result<()> {
+        let more = u64::try_from(nanoseconds).unwrap_or(u64::MAX).min(EFFORT + 1);
+        match self.0.fetch_add(more, Ordering::Relaxed).saturating_add(more) > EFFORT {
+            true => anyhow::bail!("its functions have worked for longer than they may"),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A pattern of `regex.match`, with what it takes at most to match a byte.
+#[derive(Clone, Debug)]
+pub(super) struct Pattern {
+    regex: Regex,
+    states: usize,
+}
+
+impl Pattern {
+    /// Compiles it; the error is for people.
+    pub fn compile(text: &str) -> Result<Self, String> {
+        // Bytes of the compiled form. A state takes sixteen at least.
+        let sizes = [2 * 1024, 8 * 1024, 32 * 1024];
+        let mut last = String::new();
+        for size in sizes {
+            match regex::RegexBuilder::new(text).size_limit(size).nest_limit(32).build() {
+                Ok(regex) => {
+                    return Ok(Self {
+                        regex,
+                        states: size / 16,
+                    });
+                }
+                Err(regex::Error::CompiledTooBig(_)) => last = "it is too large".into(),
+                Err(regex::Error::Syntax(why)) => {
+                    // The last line of a picture of the place.
+                    last = why.lines().last().unwrap_or_default().replace("error: ", "");
+                    break;
+                }
+                Err(why) => last = why.to_string(),
+            }
+        }
+        Err(last)
+    }
+}
+
+/// Gives the engine our functions.
+pub(super) fn register(
+    engine: &mut Engine,
+    effort: &Effort,
+    patterns: BTreeMap<String, Pattern>,
+) -> anyhow::Result<()> {
+    let spent = effort.clone();
+    let concat = move |args: Vec<Value>| {
+        let [delimiter, items] = take(args)?;
+        let delimiter = delimiter.as_string()?;
+        let mut out = Made::default();
+        let mut first = true;
+        let mut add = |item: &Value| {
+            if !std::mem::take(&mut first) {
+                out.push(delimiter)?;
+            }
+            out.push(item.as_string()?)
+        };
+        match &items {
+            Value::Array(items) => items.iter().try_for_each(&mut add)?,
+            Value::Set(items) => items.iter().try_for_each(&mut add)?,
+            _ => anyhow::bail!("`concat` puts together an array or a set of texts"),
+        }
+        spent.spend(out.0.len())?;
+        Ok(Value::from(out.0))
+    };
+    engine.add_extension("concat".into(), 2, Box::new(concat))?;
+
+    let spent = effort.clone();
+    let split = move |args: Vec<Value>| {
+        let [text, delimiter] = take(args)?;
+        let (text, delimiter) = (text.as_string()?, delimiter.as_string()?);
+        spent.spend(text.len() + delimiter.len() + 50)?;
+        if delimiter.is_empty() {
+            anyhow::bail!("`split` needs something to divide at");
+        }
+        let pieces: Vec<Value> = text.split(&**delimiter).take(PIECES + 1).map(Value::from).collect();
+        if pieces.len() > PIECES {
+            anyhow::bail!("`split` gives more than {PIECES} pieces");
+        }
+        spent.spend(pieces.len() * 50)?;
+        Ok(Value::from(pieces))
+    };
+    engine.add_extension("split".into(), 2, Box::new(split))?;
+
+    let spent = effort.clone();
+    let sprintf = move |args: Vec<Value>| {
+        let [format, items] = take(args)?;
+        let text = format_text(format.as_string()?, items.as_array()?.iter())?;
+        spent.spend(text.len())?;
+        Ok(Value::from(text))
+    };
+    engine.add_extension("sprintf".into(), 2, Box::new(sprintf))?;
+
+    let spent = effort.clone();
+    let matches = move |args: Vec<Value>| {
+        let [pattern, text] = take(args)?;
+        let (pattern, text) = (pattern.as_string()?, text.as_string()?);
+        let Some(pattern) = patterns.get(&**pattern) else {
+            anyhow::bail!("this pattern was not in the module");
+        };
+        spent.spend((text.len() + 1).saturating_mul(pattern.states))?;
+        Ok(Value::from(pattern.regex.is_match(text)))
+    };
+    engine.add_extension("regex.match".into(), 2, Box::new(matches))
+}
+
+fn take<const N: usize>(args: Vec<Value>) -> anyhow::Result<[Value; N]> {
+    <[Value; N]>::try_from(args).map_err(|_| anyhow::anyhow!("a wrong number of arguments"))
+}
+
+/// A text that is being made.
+#[derive(Default)]
+struct Made(String);
+
+impl Made {
+    fn push(&mut self, text: &str) -> anyhow::Result<()> {
+        if self.0.len() + text.len() > MADE_TEXT {
+            anyhow::bail!("a text of more than {MADE_TEXT} bytes would be made");
+        }
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
+/// `%s`, `%d` and `%v` without width or precision, and `%%`.
+fn format_text<'v>(
+    format: &str,
+    mut items: impl Iterator<Item = &'v Value>,
+) -> anyhow::Result<String> {
+    let mut out = Made::default();
+    let mut rest = format;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push(before)?;
+        let verb = after.chars().next();
+        rest = after.get(1..).unwrap_or_default();
+        if verb == Some('%') {
+            out.push("%")?;
+            continue;
+        }
+        if !matches!(verb, Some('s' | 'd' | 'v')) {
+            anyhow::bail!("`sprintf` knows %s, %d, %v and %%");
+        }
+        match (verb, items.next()) {
+            (_, None) => anyhow::bail!("`sprintf` has too few values for its format"),
+            (Some('s' | 'v'), Some(Value::String(text))) => out.push(text)?,
+            (Some('d' | 'v'), Some(number @ Value::Number(_))) => out.push(&number.to_string())?,
+            (Some('v'), Some(Value::Bool(bool))) => out.push(&bool.to_string())?,
+            (Some('v'), Some(Value::Null)) => out.push("null")?,
+            (Some(verb), Some(_)) => anyhow::bail!("`sprintf` was given no value for %{verb}"),
+            (None, Some(_)) => (),
+        }
+    }
+    if items.next().is_some() {
+        anyhow::bail!("`sprintf` has more values than its format");
+    }
+    out.push(rest)?;
+    Ok(out.0)
+}

@@ -1,0 +1,226 @@
+//! The engine, and how it is asked.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use regorus::utils::limits::ExecutionTimerConfig;
+use regorus::{Engine, LimitError, Value};
+
+use super::builtins::{self, Effort, Pattern};
+use super::limits::{RULES, STEPS, TEXT};
+use super::scan::{first_line, from_engine, scan};
+use super::{BadModule, Said, check, input, shape};
+use crate::model::{RegoModule, Verdict};
+use crate::request::{Context, What};
+
+/// The modules of one document, ready to be asked.
+#[derive(Debug)]
+pub(crate) struct Rego {
+    /// Prepared, and never asked itself.
+    prepared: Engine,
+    /// What is asked. `None`: it failed, and may hold what is left of that; a fresh copy takes its place.
+    engine: Mutex<Option<Engine>>,
+    effort: Effort,
+    /// Where each of the answer's sets comes from: the verdict, and the prefix of ids.
+    sets: Vec<(Verdict, String)>,
+}
+
+/// The rule that asks all sets at once. Its package is none that a module may have.
+const ENTRY: &str = "data.aegis_entry.all";
+
+impl Rego {
+    /// Checks and prepares the modules of a document. `None`: there are none.
+    pub fn load(modules: &[RegoModule]) -> Result<Option<Self>, BadModule> {
+        if modules.is_empty() {
+            return Ok(None);
+        }
+        let whole = |module: &RegoModule, message: String, help: &str| BadModule {
+            file: module.name.clone(),
+            line: 0,
+            column: 0,
+            message,
+            help: help.into(),
+        };
+        let mut engine = Engine::new();
+        engine.set_strict_builtin_errors(true);
+        engine.set_execution_timer_config(steps(STEPS));
+        let mut patterns: BTreeMap<String, Pattern> = BTreeMap::new();
+        let mut packages: BTreeMap<Option<String>, String> = BTreeMap::new();
+        let mut sets = Vec::new();
+        let mut entries = Vec::new();
+        let (mut bytes, mut rules) = (0, 0);
+        for (index, module) in modules.iter().enumerate() {
+            bytes += module.text.len();
+            if bytes > TEXT {
+                let message = format!("the modules have more than {TEXT} bytes together");
+                return Err(whole(module, message, "native rules hold long lists"));
+            }
+            scan(module)?;
+            // `import rego.v1` or not: what a module says is the same.
+            engine
+                .add_policy(module.name.clone(), module.text.clone())
+                .map_err(|error| from_engine(&module.name, &error))?;
+            let Some(parsed) = engine.get_modules().get(index).cloned() else {
+                return Err(whole(module, "it was not understood".into(), "write it anew"));
+            };
+            let checked = check::check(&parsed)?;
+            shape::check(&parsed, &checked)?;
+            rules += parsed.policy.len();
+            if rules > RULES {
+                let message = format!("the modules have more than {RULES} rules together");
+                return Err(whole(module, message, "remove some"));
+            }
+            let package = match &checked.package {
+                Some(name) => format!("aegis.{name}"),
+                None => "aegis".into(),
+            };
+            if let Some(other) = packages.insert(checked.package.clone(), module.name.clone()) {
+                let message = format!("`package {package}` is that of {other}");
+                return Err(whole(module, message, "a package is one file: give this one another name"));
+            }
+            let prefix = match checked.package {
+                Some(name) => format!("rego:{name}."),
+                None => "rego:".into(),
+            };
+            for verdict in checked.verdicts {
+                entries.push(format!("data.{package}.{verdict}"));
+                sets.push((verdict, prefix.clone()));
+            }
+            patterns.extend(checked.patterns);
+        }
+        if let (true, Some(package)) = (packages.contains_key(&None), packages.keys().flatten().next()) {
+            // `data.aegis` would be rules and a package at once.
+            let name = &packages[&Some(package.clone())];
+            let message = format!("`package aegis` is in use, and so `aegis.{package}` is within it");
+            let module = modules.iter().find(|m| m.name == *name).unwrap_or(&modules[0]);
+            return Err(whole(module, message, "give each module a name: `package aegis.NAME`"));
+        }
+        let effort = Effort::default();
+        let entry = format!("package aegis_entry\nall := [{}]\n", entries.join(",\n"));
+        let prepare = || -> anyhow::Result<Engine> {
+            builtins::register(&mut engine, &effort, patterns)?;
+            engine.add_policy("the entry".into(), entry)?;
+            // Prepares without asking.
+            engine.compile_with_entrypoint(&ENTRY.into())?;
+            Ok(engine)
+        };
+        let prepared = prepare().map_err(|error| {
+            let text = error.to_string();
+            let named = modules.iter().find(|m| text.contains(&format!("--> {}:", m.name)));
+            from_engine(&named.unwrap_or(&modules[0]).name, &text)
+        })?;
+        Ok(Some(Self {
+            engine: Mutex::new(Some(prepared.clone())),
+            prepared,
+            effort,
+            sets,
+        }))
+    }
+
+    /// What the modules say, by id. Nothing of what they are not asked about.
+    pub fn ask(&self, context: &Context, what: &What) -> Vec<Said> {
+        if !input::is_asked(what) {
+            return Vec::new();
+        }
+        self.answer(context, what).unwrap_or_else(|reason| {
+            vec![Said {
+                id: "rego".into(),
+                verdict: Verdict::Block,
+                reason: Some(reason.into()),
+            }]
+        })
+    }
+
+    fn answer(&self, context: &Context, what: &What) -> Result<Vec<Said>, String> {
+        let value = input::input(context, what)?;
+        let Ok(mut held) = self.engine.lock() else {
+            return Err("the engine of rules in Rego has failed before".into());
+        };
+        let mut engine = held.take().unwrap_or_else(|| self.prepared.clone());
+        self.effort.reset();
+        engine.set_input(value);
+        let answer = engine.eval_rule(ENTRY.into()).map_err(|error| reason(&error))?;
+        *held = Some(engine);
+        drop(held);
+        self.said(&answer)
+    }
+
+    /// The members of all sets, each once, with the worst that is said of it.
+    fn said(&self, answer: &Value) -> Result<Vec<Said>, String> {
+        let sets = answer.as_array().map_err(|_| "a set of verdicts has no value".to_owned())?;
+        let mut all: BTreeMap<Arc<str>, Said> = BTreeMap::new();
+        for (index, (verdict, prefix)) in self.sets.iter().enumerate() {
+            let Some(Value::Set(members)) = sets.get(index) else {
+                return Err(format!("`{verdict}` is no set"));
+            };
+            for member in members.iter() {
+                let Some((id, reason)) = read(member) else {
+                    return Err(format!("a member of `{verdict}` is no id of a rule, and no id with a reason"));
+                };
+                let said = Said {
+                    id: format!("{prefix}{id}").into(),
+                    verdict: *verdict,
+                    reason,
+                };
+                let kept = all.entry(said.id.clone()).or_insert_with(|| said.clone());
+                if said.verdict > kept.verdict {
+                    *kept = said;
+                }
+            }
+        }
+        Ok(all.into_values().collect())
+    }
+}
+
+/// An id, or `{"id": ..., "reason": ...}`.
+fn read(member: &Value) -> Option<(Arc<str>, Option<Arc<str>>)> {
+    let id = |value: &Value| match value {
+        Value::String(id) if check::is_id(id) => Some(id.clone()),
+        _ => None,
+    };
+    match member {
+        Value::Object(fields) => {
+            let reason = match fields.get(&Value::from("reason")) {
+                None => None,
+                Some(Value::String(reason)) => Some(reason.clone()),
+                Some(_) => return None,
+            };
+            let known = 1 + usize::from(reason.is_some());
+            let id = id(fields.get(&Value::from("id"))?)?;
+            (fields.len() == known).then_some((id, reason))
+        }
+        other => Some((id(other)?, None)),
+    }
+}
+
+/// The interpreter counts its steps, and looks at a clock only after so many, to see whether more than this
+/// time has passed; which is always so, of no time at all. So it stops at that step, on any machine.
+///
+/// Nothing in a clock that can differ matters: the system's monotonic clock counts nanoseconds, and no
+/// machine takes thousands of steps in one.
+fn steps(count: u32) -> ExecutionTimerConfig {
+    ExecutionTimerConfig {
+        limit: Duration::ZERO,
+        check_interval: NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN),
+    }
+}
+
+/// Why there is no answer; nothing in it that differs from one time to the next.
+fn reason(error: &anyhow::Error) -> String {
+    // Its own type is lost where it comes out of a function.
+    let text = error.to_string();
+    if error.downcast_ref::<LimitError>().is_some() || text.contains("execution exceeded time limit") {
+        return format!("rules in Rego took more than {STEPS} steps");
+    }
+    let place = text.lines().find_map(|line| line.strip_prefix("--> "));
+    match place {
+        Some(place) => format!("rules in Rego have failed at {}: {}", quoted(place), first_line(&text)),
+        None => format!("rules in Rego have failed: {}", first_line(&text)),
+    }
+}
+
+fn quoted(place: &str) -> String {
+    aegis_profile::syntax::escape(place)
+}

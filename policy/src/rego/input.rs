@@ -1,0 +1,100 @@
+//! `input`: the canonical form of a request's context and of what it asks for, as a value of the engine.
+
+use std::collections::BTreeMap;
+
+use regorus::Value;
+use serde::Serialize;
+
+use super::limits::{GRANTS, INPUT_TEXT, WORDS};
+use crate::request::{Context, What};
+
+/// The fields of `input.context`, of which every value is one.
+pub(super) const CONTEXT: [&str; 6] = ["home", "profile", "profile_hash", "skill", "uid", "work"];
+
+/// The fields of `input.what`, of all requests that Rego is asked about.
+pub(super) const WHAT: [&str; 16] = [
+    "action",
+    "address",
+    "alias",
+    "command",
+    "grants",
+    "host",
+    "inject",
+    "method",
+    "name",
+    "path",
+    "port",
+    "request_size",
+    "requests_last_minute",
+    "response_size",
+    "scheme",
+    "tree",
+];
+
+/// The fields that a grant has beside them, at most.
+pub(super) const GRANT_FIELDS: u64 = 20;
+
+/// Whether Rego is asked.
+pub(super) fn is_asked(what: &What) -> bool {
+    match what {
+        What::Exec { .. }
+        | What::Listen { .. }
+        | What::Net(_)
+        | What::NetHost {}
+        | What::Secret { .. }
+        | What::Tool { .. } => true,
+        What::Device { .. }
+        | What::Environment { .. }
+        | What::Limit { .. }
+        | What::Read { .. }
+        | What::Syscall { .. }
+        | What::Write { .. } => false,
+    }
+}
+
+/// The input, or why it is none.
+pub(super) fn input(context: &Context, what: &What) -> Result<Value, &'static str> {
+    #[derive(Serialize)]
+    struct Input<'r> {
+        context: &'r Context,
+        what: &'r What,
+    }
+    if let What::Tool { command, grants } = what
+        && (command.len() > WORDS || grants.len() > GRANTS)
+    {
+        return Err("the run has more words or grants than rules in Rego can be asked about");
+    }
+    let json = serde_json::to_value(Input { context, what }).map_err(|_| "the request has no JSON form")?;
+    let mut text = 0;
+    let value = convert(json, &mut text);
+    match text > INPUT_TEXT {
+        true => Err("the request is longer than rules in Rego can be asked about"),
+        false => Ok(value),
+    }
+}
+
+/// The input that any rule is asked of while modules are loaded.
+pub(super) fn convert(json: serde_json::Value, text: &mut usize) -> Value {
+    use serde_json::Value as Json;
+    match json {
+        Json::Null => Value::Null,
+        Json::Bool(bool) => Value::from(bool),
+        // Requests are made of whole numbers from zero.
+        Json::Number(number) => number.as_u64().map_or(Value::Undefined, Value::from),
+        Json::String(string) => {
+            *text += string.len();
+            Value::from(string)
+        }
+        Json::Array(items) => {
+            let items: Vec<Value> = items.into_iter().map(|item| convert(item, text)).collect();
+            Value::from(items)
+        }
+        Json::Object(fields) => {
+            let fields: BTreeMap<Value, Value> = fields
+                .into_iter()
+                .map(|(key, value)| (Value::from(key), convert(value, text)))
+                .collect();
+            Value::from(fields)
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Rules in Rego, for what native rules cannot say. Not for files: native rules settle paths.
+//!
+//! A module is `package aegis` or `package aegis.NAME`. It says what it has to say by members of the sets
+//! `allow`, `warn`, `review` and `block`: a rule's id, or `{"id": ..., "reason": ...}`.
+//!
+//! ```rego
+//! package aegis
+//!
+//! block contains "late-model" if {
+//!     input.what.action == "net.outbound"
+//!     not input.what.host in {"api.github.com", "example.org"}
+//! }
+//! ```
+//!
+//! **What is asked.** Of `shell.exec`, `net.outbound`, `net.host`, `net.listen`, `secrets.use`, and of a run
+//! as a whole (`tool.exec`), after the native rules. `input` is the canonical form of the request's
+//! `context` and `what`: no approvals, no time, no data documents.
+//!
+//! **What comes of it.** Each member is a rule that speaks, of the id `rego:ID`, for a package `aegis.NAME`
+//! `rego:NAME.ID`. `allow` counts as a rule that covers the request. The others can only make a verdict
+//! worse: they let nothing through, and leave rules marked `otherwise` their say. An id in two sets has the
+//! worse verdict. An error, conflicting rules, a member that is none, or a limit that is overrun block, as
+//! the rule `rego`.
+//!
+//! **What a module may be.** A subset, checked when it is loaded, so that an answer depends on the input
+//! alone and comes in bounded time and memory, without a clock:
+//!
+//! - built-in functions are those of [`builtins`](self): nothing of time, randomness, network, environment;
+//!   those whose result or effort could grow are ours, and bounded;
+//! - no `with`, no `else`, no recursion, no `data`, no imports but of keywords;
+//! - whole numbers only, no division, multiplication by a number that is written out;
+//! - collections whose size is known to be bounded ([`shape`](self)): so no step of the evaluation takes
+//!   long; and
+//! - the evaluation has so many steps ([`limits::STEPS`](self)), which the interpreter counts.
+
+#[cfg(feature = "rego")]
+mod builtins;
+#[cfg(feature = "rego")]
+mod check;
+#[cfg(feature = "rego")]
+mod engine;
+#[cfg(feature = "rego")]
+mod input;
+#[cfg(feature = "rego")]
+mod scan;
+#[cfg(feature = "rego")]
+mod shape;
+
+#[cfg(not(feature = "rego"))]
+mod absent;
+
+#[cfg(not(feature = "rego"))]
+pub(crate) use absent::Rego;
+#[cfg(feature = "rego")]
+pub(crate) use engine::Rego;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::model::Verdict;
+
+/// What of Rego takes part in decisions: a part of the policy's hash.
+pub const FEATURES: &[&str] = if cfg!(feature = "rego") {
+    &["regorus 0.14.1 interpreter", "regex", "net"]
+} else {
+    &[]
+};
+
+/// What bounds modules and their evaluation. They are part of what a policy means: a change of one is a
+/// change of this crate's version.
+#[cfg(feature = "rego")]
+mod limits {
+    /// Bytes of all modules of a document together: a thousand lines.
+    pub const TEXT: usize = 32 * 1024;
+    /// Brackets within brackets. The parser tries several readings of each; this many it can afford.
+    pub const BRACKETS: usize = 8;
+    /// Operators, references and calls of one expression.
+    pub const OPERATORS: usize = 64;
+    /// Expressions within expressions.
+    pub const DEPTH: usize = 24;
+    /// Rules of a document.
+    pub const RULES: usize = 256;
+    /// Statements of one body.
+    pub const STATEMENTS: usize = 64;
+    /// Iterations within iterations.
+    pub const LOOPS: usize = 6;
+    /// Rules that need rules that need rules.
+    pub const CHAIN: usize = 12;
+    /// Steps of the interpreter: expressions, statements, iterations. A policy of thirty lines takes some
+    /// hundreds; a rule that goes through all grants of a run a dozen for each.
+    pub const STEPS: u32 = 30_000;
+    /// The least number of steps that it takes to find one member of a comprehension.
+    pub const STEPS_PER_MEMBER: u32 = 4;
+    /// Values within a value, itself included.
+    pub const NODES: u64 = 16_384;
+    /// Words of a command, and what else of the input is a list of texts.
+    pub const WORDS: usize = 2_048;
+    /// Grants of a run.
+    pub const GRANTS: usize = 1_024;
+    /// Bytes of all texts of an input.
+    pub const INPUT_TEXT: usize = 64 * 1024;
+    /// Bytes of a text that a function makes.
+    pub const MADE_TEXT: usize = 4_096;
+    /// Pieces of what `split` divides.
+    pub const PIECES: usize = 256;
+    /// What functions may spend in one evaluation; about nanoseconds.
+    pub const EFFORT: u64 = 100_000_000;
+}
+
+/// Why a text is no module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadModule {
+    /// The file's name.
+    pub file: String,
+    /// From 1; 0: the file as a whole.
+    pub line: u32,
+    /// From 1.
+    pub column: u32,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+impl fmt::Display for BadModule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.file, self.message),
+            line => write!(f, "{}:{line}:{}: {}", self.file, self.column, self.message),
+        }
+    }
+}
+
+/// What a module says of one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// The rule's id, with its prefix.
+    pub id: Arc<str>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// In words.
+    pub reason: Option<Arc<str>>,
+}

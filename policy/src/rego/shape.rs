@@ -1,0 +1,382 @@
+//! How large the values of a module can become, for any input. Each step of the interpreter may copy or
+//! compare a value as a whole, and values that share their parts could be exponentially larger than what
+//! made them; so a module is refused when one of its collections cannot be shown to stay small.
+//!
+//! A **shape** bounds a value: how many members it has, how many each of these has, and so on. Shapes of
+//! variables and rules are those of all that they may stand for, whatever the order; they are computed
+//! again and again until they stay as they are.
+
+use std::collections::BTreeMap;
+
+use regorus::unstable::{ArithOp, AssignOp, BinOp, Expr, Literal, Module, Query, Ref, Rule, RuleHead, Span};
+
+use super::BadModule;
+use super::builtins::{self, Gives};
+use super::check::{Checked, Kind, bad, path, variable};
+use super::input::{CONTEXT, GRANT_FIELDS, WHAT};
+use super::limits::{GRANTS, NODES, STEPS, STEPS_PER_MEMBER, WORDS};
+
+/// Members by level, the outermost first; empty: a single value.
+type Shape = Vec<u64>;
+
+/// Levels beyond which a shape is not followed: a value that contains itself.
+const LEVELS: usize = 8;
+
+/// How often shapes are computed before they are taken to grow without end.
+const ROUNDS: usize = 64;
+
+/// The members of a comprehension or a set, if nothing else bounds them.
+const FOUND: u64 = (STEPS / STEPS_PER_MEMBER) as u64;
+
+fn nodes(shape: &Shape) -> u64 {
+    shape.iter().rev().fold(1, |inner, members| inner.saturating_mul(*members).saturating_add(1))
+}
+
+fn join(a: &mut Shape, b: &Shape) {
+    a.resize(a.len().max(b.len()), 0);
+    a.iter_mut().zip(b).for_each(|(a, b)| *a = (*a).max(*b));
+}
+
+fn member(shape: &Shape) -> Shape {
+    shape.get(1..).unwrap_or_default().to_vec()
+}
+
+fn collection(members: u64, of: &Shape) -> Shape {
+    let mut shape = vec![members];
+    shape.extend(of);
+    shape
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// The shape of a part of the input.
+fn input(path: &[&str]) -> Option<Shape> {
+    Some(match path {
+        [] => vec![2, number(WHAT.len()), number(GRANTS), GRANT_FIELDS],
+        ["context"] => vec![number(CONTEXT.len())],
+        ["what"] => vec![number(WHAT.len()), number(GRANTS.max(WORDS)), GRANT_FIELDS],
+        ["what", "command"] => vec![number(WORDS)],
+        ["what", "grants"] => vec![number(GRANTS), GRANT_FIELDS],
+        ["context" | "what", ..] => vec![],
+        _ => return None,
+    })
+}
+
+/// Shows that every value stays small.
+pub(super) fn check(module: &Module, checked: &Checked) -> Result<(), BadModule> {
+    let mut shapes = Shapes {
+        kinds: &checked.names,
+        rules: BTreeMap::new(),
+        params: BTreeMap::new(),
+        variables: BTreeMap::new(),
+        rule: 0,
+        found: 1,
+        too_large: None,
+    };
+    for _ in 0..ROUNDS {
+        let before = (shapes.rules.clone(), shapes.params.clone(), shapes.variables.clone());
+        shapes.too_large = None;
+        shapes.round(module);
+        if let Some(error) = shapes.too_large {
+            return Err(error);
+        }
+        if before == (shapes.rules.clone(), shapes.params.clone(), shapes.variables.clone()) {
+            return Ok(());
+        }
+    }
+    let help = "give variables that stand for different things different names";
+    Err(bad(&module.package.span, "its values cannot be shown to stay small", help))
+}
+
+struct Shapes<'m> {
+    kinds: &'m BTreeMap<String, Kind>,
+    rules: BTreeMap<&'m str, Shape>,
+    /// Of functions, by their place.
+    params: BTreeMap<(String, usize), Shape>,
+    /// By rule, counted, and name.
+    variables: BTreeMap<(usize, String), Shape>,
+    /// The rule that is looked at.
+    rule: usize,
+    /// How many answers the query has that is looked at.
+    found: u64,
+    /// The first value that may become too large.
+    too_large: Option<BadModule>,
+}
+
+impl<'m> Shapes<'m> {
+    fn round(&mut self, module: &'m Module) {
+        let mut sets: BTreeMap<&'m str, Shape> = BTreeMap::new();
+        for (index, rule) in module.policy.iter().enumerate() {
+            self.rule = index;
+            self.found = 1;
+            let (refr, value) = match rule.as_ref() {
+                Rule::Default { refr, value, .. } => (refr, self.expr(value)),
+                Rule::Spec { head, bodies, span } => {
+                    if let RuleHead::Func { refr, args, .. } = head {
+                        for (place, arg) in args.iter().enumerate() {
+                            let name = variable(refr).unwrap_or_default().to_owned();
+                            let given = self.params.get(&(name, place)).cloned().unwrap_or_default();
+                            self.binds(arg, &given);
+                        }
+                    }
+                    bodies.iter().for_each(|body| self.statements(&body.query));
+                    match head {
+                        RuleHead::Set { refr, key, .. } => {
+                            let of = key.as_ref().map(|key| self.expr(key)).unwrap_or_default();
+                            let more = collection(self.found.min(FOUND), &of);
+                            let name = variable(refr).unwrap_or_default();
+                            let mut set = more.clone();
+                            if let Some(before) = sets.get(name) {
+                                join(&mut set, before);
+                                set[0] = before[0].saturating_add(more[0]).min(FOUND);
+                            }
+                            self.made(span, &set);
+                            sets.insert(name, set);
+                            continue;
+                        }
+                        RuleHead::Compr { refr, assign, .. } | RuleHead::Func { refr, assign, .. } => {
+                            let value = assign.as_ref().map(|assign| self.expr(&assign.value));
+                            (refr, value.unwrap_or_default())
+                        }
+                    }
+                }
+            };
+            let name = variable(refr).unwrap_or_default();
+            join(self.rules.entry(name).or_default(), &value);
+        }
+        for (name, set) in sets {
+            join(self.rules.entry(name).or_default(), &set);
+        }
+    }
+
+    /// A value that the module makes.
+    fn made(&mut self, span: &Span, shape: &Shape) {
+        if self.too_large.is_none() && (nodes(shape) > NODES || shape.len() > LEVELS) {
+            let message = format!("this may hold more than {NODES} values");
+            let help = "hold only texts and numbers in a collection, or go through fewer lists at once";
+            self.too_large = Some(bad(span, message, help));
+        }
+    }
+
+    fn statements(&mut self, query: &Query) {
+        for statement in &query.stmts {
+            match &statement.literal {
+                Literal::SomeVars { .. } => (),
+                Literal::SomeIn { key, value, collection, .. } => {
+                    let of = self.expr(collection);
+                    self.goes_through(&of);
+                    for pattern in key.iter().chain([value]) {
+                        self.binds(pattern, &member(&of));
+                    }
+                }
+                Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => {
+                    self.expr(expr);
+                }
+                Literal::Every { key, value, domain, query, .. } => {
+                    let of = self.expr(domain);
+                    for name in key.iter().chain([value]) {
+                        self.is(name.text(), &member(&of));
+                    }
+                    let before = self.found;
+                    self.statements(query);
+                    self.found = before;
+                }
+            }
+        }
+    }
+
+    /// Each member of the collection may give an answer.
+    fn goes_through(&mut self, collection: &Shape) {
+        let members = collection.first().copied().unwrap_or(1).max(1);
+        self.found = self.found.saturating_mul(members);
+    }
+
+    /// A variable may stand for a value of this shape.
+    fn is(&mut self, name: &str, shape: &Shape) {
+        if name != "input" && !self.kinds.contains_key(name) {
+            let mut shape = shape.clone();
+            // Only a value that contains itself comes here.
+            shape.truncate(LEVELS + 1);
+            join(self.variables.entry((self.rule, name.to_owned())).or_default(), &shape);
+        }
+    }
+
+    /// The variables of a pattern, matched with a value of this shape.
+    fn binds(&mut self, pattern: &Ref<Expr>, shape: &Shape) {
+        match pattern.as_ref() {
+            Expr::Var { span, .. } => self.is(span.text(), shape),
+            Expr::Array { items, .. } => {
+                let of = member(shape);
+                items.iter().for_each(|item| self.binds(item, &of));
+            }
+            Expr::Object { fields, .. } => {
+                let of = member(shape);
+                fields.iter().for_each(|(_, _, value)| self.binds(value, &of));
+            }
+            _ => {
+                self.expr(pattern);
+            }
+        }
+    }
+
+    fn expr(&mut self, expr: &Ref<Expr>) -> Shape {
+        if let Some(path) = path(expr)
+            && let ["input", fields @ ..] = path.as_slice()
+            && let Some(shape) = input(fields)
+        {
+            return shape;
+        }
+        match expr.as_ref() {
+            Expr::String { .. }
+            | Expr::RawString { .. }
+            | Expr::Number { .. }
+            | Expr::Bool { .. }
+            | Expr::Null { .. } => vec![],
+            Expr::Var { span, .. } => {
+                let name = span.text();
+                match self.rules.get(name) {
+                    Some(shape) => shape.clone(),
+                    None => {
+                        let key = (self.rule, name.to_owned());
+                        self.variables.get(&key).cloned().unwrap_or_default()
+                    }
+                }
+            }
+            Expr::Array { span, items, .. } | Expr::Set { span, items, .. } => {
+                let mut of = vec![];
+                for item in items {
+                    join(&mut of, &self.expr(item));
+                }
+                self.collects(span, number(items.len()), &of)
+            }
+            Expr::Object { span, fields, .. } => {
+                let mut of = vec![];
+                for (_, key, value) in fields {
+                    join(&mut of, &self.expr(key));
+                    join(&mut of, &self.expr(value));
+                }
+                self.collects(span, number(fields.len()).saturating_mul(2), &of)
+            }
+            Expr::ArrayCompr { span, term, query, .. } | Expr::SetCompr { span, term, query, .. } => {
+                self.finds(span, query, &[term])
+            }
+            Expr::ObjectCompr { span, key, value, query, .. } => self.finds(span, query, &[key, value]),
+            Expr::Call { span, fcn, params, .. } => self.call(span, fcn, params),
+            Expr::UnaryExpr { expr, .. } => {
+                self.expr(expr);
+                vec![]
+            }
+            Expr::RefDot { refr, .. } => member(&self.expr(refr)),
+            Expr::RefBrack { refr, index, .. } => {
+                let of = self.expr(refr);
+                let constant = matches!(
+                    index.as_ref(),
+                    Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. }
+                );
+                if !constant {
+                    self.goes_through(&of);
+                    // The member of a set is its own index.
+                    self.binds(index, &member(&of));
+                }
+                member(&of)
+            }
+            Expr::BinExpr { span, op, lhs, rhs, .. } => {
+                let (mut shape, other) = (self.expr(lhs), self.expr(rhs));
+                let both = shape.first().unwrap_or(&0).saturating_add(*other.first().unwrap_or(&0));
+                join(&mut shape, &other);
+                match (op, shape.first_mut()) {
+                    (BinOp::Union, Some(members)) => *members = both.min(NODES + 1),
+                    (BinOp::Union | BinOp::Intersection, _) => (),
+                }
+                self.made(span, &shape);
+                shape
+            }
+            Expr::ArithExpr { op, lhs, rhs, .. } => {
+                let shape = self.expr(lhs);
+                self.expr(rhs);
+                match op {
+                    // Of sets: what is in the first alone.
+                    ArithOp::Sub => shape,
+                    ArithOp::Add | ArithOp::Mul | ArithOp::Div | ArithOp::Mod => vec![],
+                }
+            }
+            Expr::BoolExpr { lhs, rhs, .. } => {
+                self.expr(lhs);
+                self.expr(rhs);
+                vec![]
+            }
+            Expr::AssignExpr { op, lhs, rhs, .. } => {
+                let right = self.expr(rhs);
+                self.binds(lhs, &right);
+                if *op == AssignOp::Eq {
+                    let left = self.expr(lhs);
+                    self.binds(rhs, &left);
+                }
+                vec![]
+            }
+            Expr::Membership { key, value, collection, .. } => {
+                let of = member(&self.expr(collection));
+                for pattern in key.iter().chain([value]) {
+                    self.binds(pattern, &of);
+                }
+                vec![]
+            }
+        }
+    }
+
+    fn collects(&mut self, span: &Span, members: u64, of: &Shape) -> Shape {
+        let mut shape = collection(members, of);
+        self.made(span, &shape);
+        shape.truncate(LEVELS + 1);
+        shape
+    }
+
+    /// A comprehension: what its terms are for each answer of its query.
+    fn finds(&mut self, span: &Span, query: &Query, terms: &[&Ref<Expr>]) -> Shape {
+        let before = std::mem::replace(&mut self.found, 1);
+        self.statements(query);
+        let mut of = vec![];
+        for term in terms {
+            join(&mut of, &self.expr(term));
+        }
+        let found = std::mem::replace(&mut self.found, before).min(FOUND);
+        self.collects(span, found.saturating_mul(number(terms.len())), &of)
+    }
+
+    fn call(&mut self, span: &Span, function: &Expr, params: &[Ref<Expr>]) -> Shape {
+        let given: Vec<Shape> = params.iter().map(|param| self.expr(param)).collect();
+        let name = path(function).unwrap_or_default().join(".");
+        if let Some(Kind::Function(_)) = self.kinds.get(&name) {
+            for (place, shape) in given.iter().enumerate() {
+                join(self.params.entry((name.clone(), place)).or_default(), shape);
+            }
+            return self.rules.get(name.as_str()).cloned().unwrap_or_default();
+        }
+        match builtins::find(&name).map(|(_, gives)| gives) {
+            Some(Gives::One) => vec![],
+            Some(Gives::Texts(members)) => self.collects(span, number(members), &vec![]),
+            Some(Gives::Member) => {
+                // A field that is named is the field itself: of the input that is known better.
+                let named = match (params, given.get(2)) {
+                    ([object, key, _], Some(_)) => match (path(object), key.as_ref()) {
+                        (Some(mut path), Expr::String { span, .. }) if path[0] == "input" => {
+                            path.push(span.text());
+                            input(&path[1..])
+                        }
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                let first = given.first().map(member).unwrap_or_default();
+                let mut shape = named.unwrap_or(first);
+                if let Some(otherwise) = given.get(2) {
+                    join(&mut shape, otherwise);
+                }
+                shape
+            }
+            None => vec![],
+        }
+    }
+}

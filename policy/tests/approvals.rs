@@ -1,0 +1,636 @@
+//! What counts as approved, and how the store of approvals holds up.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use aegis_policy::approvals::{
+    Asked, Entry, Error, FILE, LONGEST, MAX_BYTES, MAX_ENTRIES, Person, Said, Store, Which,
+    answered, revoked, to_review,
+};
+use aegis_policy::event::EventType;
+use aegis_policy::model::{Action, CapabilityRule, Document, Verdict};
+use aegis_policy::{Context, Hash, Policy, Request, What, decide};
+
+const NOW: u64 = 1_800_000_000;
+const DAY: u64 = 86_400;
+
+fn rule(id: &str, on: &[Action], pattern: &str, verdict: Verdict) -> CapabilityRule {
+    CapabilityRule {
+        id: id.into(),
+        matches: [pattern.to_owned()].into_iter().collect(),
+        mode: Default::default(),
+        on: on.iter().copied().collect(),
+        otherwise: false,
+        reason: None,
+        verdict,
+    }
+}
+
+/// `/srv` is for review, `/srv/keys` is blocked, `/usr` is allowed; runs of the profile `shy` are for review.
+fn policy() -> Policy {
+    let files = [Action::FilesRead, Action::FilesWrite];
+    Policy::new(vec![Document {
+        name: "test".into(),
+        capabilities: vec![
+            rule("srv", &files, "/srv/**", Verdict::Review),
+            rule("keys", &files, "/srv/keys/**", Verdict::Block),
+            rule("usr", &files, "/usr/**", Verdict::Allow),
+            rule("shy", &[Action::ToolExec], "shy", Verdict::Review),
+        ],
+        ..Document::default()
+    }])
+    .expect("a policy")
+}
+
+fn context() -> Context {
+    Context {
+        home: "/home/ana".into(),
+        profile: "report".into(),
+        profile_hash: Hash::of(b"the profile"),
+        skill: Some("/home/ana/skills/report".into()),
+        uid: 1000,
+        work: "/home/ana/work".into(),
+    }
+}
+
+fn read(path: &str) -> What {
+    What::Read {
+        path: path.into(),
+        tree: false,
+    }
+}
+
+fn request(context: Context, what: What) -> Request {
+    Request {
+        approvals: Vec::new(),
+        context,
+        what,
+    }
+}
+
+fn ana() -> Person {
+    Person {
+        name: Some("ana".into()),
+        uid: 1000,
+    }
+}
+
+/// What a yes of a day to everything that `request` has for review makes.
+fn yes(request: &Request) -> Vec<Entry> {
+    let policy = policy();
+    let decision = decide(&policy, request);
+    to_review(&policy, request, &decision)
+        .iter()
+        .map(|asked| entry(asked, &request.context))
+        .collect()
+}
+
+fn entry(asked: &Asked, context: &Context) -> Entry {
+    Entry::new(asked, context, policy().hash(), &ana(), NOW, NOW + DAY).expect("an id")
+}
+
+fn some(count: usize) -> Vec<Entry> {
+    let one = |i| yes(&request(context(), read(&format!("/srv/{i}")))).remove(0);
+    (0..count).map(one).collect()
+}
+
+/// The verdict with what a store holds at a time.
+fn with_store(store: &Store, mut request: Request, now: u64) -> Verdict {
+    request.approvals = store
+        .approvals_for(&request.context, &request.what, now)
+        .expect("the store is readable");
+    decide(&policy(), &request).verdict
+}
+
+/// A store below a fresh directory, in one that is not there yet.
+fn fresh() -> (tempfile::TempDir, Store) {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = Store::open(&home.path().join("state/aegis"));
+    (home, store)
+}
+
+fn dir(store: &Store) -> std::path::PathBuf {
+    store.place().parent().expect("it has one").into()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("it is there").mode() & 0o7777
+}
+
+#[test]
+fn an_approval_is_for_this_thing_under_this_profile_of_this_skill_for_this_user_until_it_ends() {
+    let (_home, store) = fresh();
+    let asked = request(context(), read("/srv/a"));
+    assert_eq!(with_store(&store, asked.clone(), NOW), Verdict::Review);
+    store.add(&yes(&asked), NOW).expect("added");
+    assert_eq!(with_store(&store, asked.clone(), NOW), Verdict::Allow);
+    assert_eq!(
+        with_store(&store, asked.clone(), NOW + DAY - 1),
+        Verdict::Allow
+    );
+
+    assert_eq!(
+        with_store(&store, asked.clone(), NOW + DAY),
+        Verdict::Review,
+        "it has ended"
+    );
+    assert_eq!(
+        with_store(&store, asked.clone(), NOW - 1),
+        Verdict::Review,
+        "the clock went back"
+    );
+    let others: [(&str, fn(&mut Request)); 8] = [
+        ("another path", |r| r.what = read("/srv/b")),
+        ("a path below", |r| r.what = read("/srv/a/b")),
+        ("the whole tree", |r| {
+            r.what = What::Read {
+                path: "/srv/a".into(),
+                tree: true,
+            }
+        }),
+        ("another action", |r| {
+            r.what = What::Write {
+                path: "/srv/a".into(),
+                tree: false,
+            }
+        }),
+        ("another profile", |r| {
+            r.context.profile_hash = Hash::of(b"another")
+        }),
+        ("another skill", |r| {
+            r.context.skill = Some("/home/ana/skills/other".into())
+        }),
+        ("no skill", |r| r.context.skill = None),
+        ("another user", |r| r.context.uid = 1001),
+    ];
+    for (what, change) in others {
+        let mut other = asked.clone();
+        change(&mut other);
+        assert_eq!(with_store(&store, other, NOW), Verdict::Review, "{what}");
+    }
+}
+
+#[test]
+fn what_is_blocked_is_no_question_and_an_approval_does_not_lift_it() {
+    let policy = policy();
+    let blocked = request(context(), read("/srv/keys/a"));
+    let decision = decide(&policy, &blocked);
+    assert_eq!(decision.verdict, Verdict::Block);
+    assert_eq!(to_review(&policy, &blocked, &decision), []);
+
+    let mixed = request(
+        context(),
+        What::Tool {
+            command: vec!["cat".into()],
+            grants: vec![read("/srv/a"), read("/srv/keys/a")],
+        },
+    );
+    let decision = decide(&policy, &mixed);
+    assert_eq!(
+        to_review(&policy, &mixed, &decision),
+        [],
+        "one of them is blocked"
+    );
+
+    let (_home, store) = fresh();
+    let asked = Asked {
+        opinion: decision.parts[1].clone(),
+        what: read("/srv/keys/a"),
+    };
+    store.add(&[entry(&asked, &context())], NOW).expect("added");
+    assert_eq!(with_store(&store, blocked, NOW), Verdict::Block);
+}
+
+#[test]
+fn of_a_run_the_question_is_each_grant_for_review_and_the_run_itself_where_a_rule_says_so() {
+    let policy = policy();
+    for (profile, count) in [("report", 2), ("shy", 3)] {
+        let mut context = context();
+        context.profile = profile.into();
+        let run = request(
+            context,
+            What::Tool {
+                command: vec!["cat".into()],
+                grants: vec![
+                    read("/srv/a"),
+                    read("/usr/a"),
+                    read("/srv/b"),
+                    read("/srv/a"),
+                ],
+            },
+        );
+        let asked = to_review(&policy, &run, &decide(&policy, &run));
+        let whats: Vec<&What> = asked.iter().map(|a| &a.what).collect();
+        let all = [&read("/srv/a"), &read("/srv/b"), &run.what];
+        assert_eq!(whats, all[..count], "{profile}");
+        assert!(asked.iter().all(|a| a.opinion.verdict == Verdict::Review));
+
+        let (_home, store) = fresh();
+        let entries = yes(&run);
+        store.add(&entries[..count - 1], NOW).expect("added");
+        assert_eq!(
+            with_store(&store, run.clone(), NOW),
+            Verdict::Review,
+            "one is missing"
+        );
+        store.add(&entries, NOW).expect("added");
+        assert_eq!(with_store(&store, run, NOW), Verdict::Allow);
+        assert_eq!(
+            store.list().expect("a list").len(),
+            count,
+            "none is there twice"
+        );
+    }
+}
+
+#[test]
+fn the_store_is_the_users_alone() {
+    let (_home, store) = fresh();
+    assert_eq!(store.list().expect("nothing is no error"), []);
+    assert!(!dir(&store).exists(), "reading makes nothing");
+    assert_eq!(store.revoke(&Which::All).expect("nothing"), []);
+    assert!(!dir(&store).exists(), "nor does revoking");
+    store.add(&some(2), NOW).expect("added");
+    assert_eq!(mode(&dir(&store)), 0o700);
+    assert_eq!(mode(&store.place()), 0o600);
+    assert_eq!(store.list().expect("a list").len(), 2);
+}
+
+#[test]
+fn what_others_can_reach_counts_as_nothing_and_is_not_written() {
+    let entries = some(1);
+    let harms: [(&str, fn(&Path)); 7] = [
+        ("an open directory", |dir| {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o750)).expect("chmod");
+        }),
+        ("an open file", |dir| {
+            let mode = fs::Permissions::from_mode(0o604);
+            fs::set_permissions(dir.join(FILE), mode).expect("chmod");
+        }),
+        ("a link to a directory", |dir| {
+            fs::rename(dir, dir.with_extension("real")).expect("rename");
+            symlink(dir.with_extension("real"), dir).expect("a link");
+        }),
+        ("a file for a directory", |dir| {
+            fs::rename(dir, dir.with_extension("real")).expect("rename");
+            fs::write(dir, "").expect("a file");
+        }),
+        ("a link to a file", |dir| {
+            fs::rename(dir.join(FILE), dir.join("real")).expect("rename");
+            symlink("real", dir.join(FILE)).expect("a link");
+        }),
+        ("a directory for a file", |dir| {
+            fs::remove_file(dir.join(FILE)).expect("rm");
+            fs::create_dir(dir.join(FILE)).expect("mkdir");
+            let mode = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(dir.join(FILE), mode).expect("chmod");
+        }),
+        ("a pipe for a file", |dir| {
+            fs::remove_file(dir.join(FILE)).expect("rm");
+            let status = Command::new("mkfifo")
+                .args(["-m", "600"])
+                .arg(dir.join(FILE))
+                .status();
+            assert!(status.expect("mkfifo starts").success());
+        }),
+    ];
+    for (what, harm) in harms {
+        let (_home, store) = fresh();
+        store.add(&entries, NOW).expect("added");
+        harm(&dir(&store));
+        let told = store.list().expect_err(what).to_string();
+        assert!(
+            told.starts_with("the approvals count as nothing: /"),
+            "{what}: {told}"
+        );
+        assert!(store.add(&some(1), NOW).is_err(), "{what}");
+        assert!(store.revoke(&Which::All).is_err(), "{what}");
+        let asked = request(context(), read("/srv/0"));
+        assert!(
+            store
+                .approvals_for(&asked.context, &asked.what, NOW)
+                .is_err(),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn what_belongs_to_another_user_counts_as_nothing() {
+    let (_home, store) = fresh();
+    store.add(&some(1), NOW).expect("added");
+    // Only root can give files away; others would need somebody else's file.
+    for path in [store.place(), dir(&store)] {
+        if std::os::unix::fs::chown(&path, Some(20_000), None).is_err() {
+            let mine = fs::metadata(&path).expect("it is there").uid();
+            assert_ne!(mine, 0, "root may chown");
+            return;
+        }
+        let told = store.list().expect_err("it is another's").to_string();
+        assert!(told.contains("belongs to another user"), "{told}");
+        std::os::unix::fs::chown(&path, Some(0), None).expect("chown");
+    }
+    store.list().expect("it is ours again");
+}
+
+#[test]
+fn a_file_that_is_not_exactly_right_counts_as_nothing_and_is_left_as_it_is() {
+    let (_home, store) = fresh();
+    store.add(&some(2), NOW).expect("added");
+    let good = fs::read_to_string(store.place()).expect("text");
+    let first = store.list().expect("a list").remove(0);
+    let twice = {
+        let one = serde_json::to_string(&first).expect("JSON");
+        format!("{{\"approvals\":[{one},{one}],\"v\":1}}")
+    };
+    let bad = [
+        ("nothing", String::new()),
+        ("half of it", good[..good.len() / 2].to_owned()),
+        ("more behind it", format!("{good}{{}}")),
+        ("another version", good.replace("\"v\":1", "\"v\":2")),
+        ("no version", good.replace(",\"v\":1", "")),
+        (
+            "an unknown key",
+            good.replacen("\"granted\"", "\"approve\":\"all\",\"granted\"", 1),
+        ),
+        (
+            "an unknown key of the whole",
+            good.replace("\"v\":1", "\"all\":true,\"v\":1"),
+        ),
+        ("a key twice", good.replace("\"v\":1", "\"v\":1,\"v\":1")),
+        (
+            "another path under the same hash",
+            good.replacen("/srv/0", "/srv/9", 1),
+        ),
+        ("another id", good.replacen(&first.id, "../../../../", 1)),
+        ("a number for text", good.replacen("\"report\"", "1", 1)),
+        ("the same id twice", twice),
+        (
+            "no end",
+            good.replacen(
+                &(NOW + DAY).to_string(),
+                &(NOW + LONGEST + 1).to_string(),
+                1,
+            ),
+        ),
+        (
+            "an end before its beginning",
+            good.replacen(&(NOW + DAY).to_string(), "1", 1),
+        ),
+        ("too much", " ".repeat(MAX_BYTES as usize) + &good),
+        ("deep nesting", "[".repeat(100_000)),
+    ];
+    for (what, text) in bad {
+        assert_ne!(text, good, "{what}: the test changes nothing");
+        fs::write(store.place(), &text).expect("a file");
+        let told = store.list().expect_err(what);
+        assert!(matches!(told, Error::Broken { .. }), "{what}: {told}");
+        assert!(
+            matches!(store.add(&some(1), NOW), Err(Error::Broken { .. })),
+            "{what}"
+        );
+        let left = fs::read_to_string(store.place()).expect("text");
+        assert!(left == text, "{what}: it was overwritten");
+    }
+    fs::write(store.place(), good).expect("a file");
+    assert_eq!(store.list().expect("a list").len(), 2);
+}
+
+#[test]
+fn approvals_are_revoked_by_id_by_profile_or_all() {
+    let (_home, store) = fresh();
+    let mut entries = some(4);
+    for (entry, id) in entries.iter_mut().zip([
+        "aaaa00000000",
+        "aaaab0000000",
+        "bbbb00000000",
+        "cccc00000000",
+    ]) {
+        entry.id = id.into();
+    }
+    entries[3].profile = "other".into();
+    store.add(&entries, NOW).expect("added");
+    let ids = |words: &[&str]| Which::Ids(words.iter().map(|w| (*w).to_owned()).collect());
+    let left = || -> Vec<String> {
+        store
+            .list()
+            .expect("a list")
+            .into_iter()
+            .map(|e| e.id)
+            .collect()
+    };
+
+    assert!(
+        matches!(store.revoke(&ids(&["bbbb00000000", "dddd"])), Err(Error::Unknown(id)) if id == "dddd")
+    );
+    assert!(matches!(
+        store.revoke(&ids(&["aaaa"])),
+        Err(Error::Ambiguous(_))
+    ));
+    assert!(
+        matches!(store.revoke(&ids(&["bbb"])), Err(Error::Unknown(_))),
+        "too short to be meant"
+    );
+    assert!(matches!(store.revoke(&ids(&[""])), Err(Error::Unknown(_))));
+    assert_eq!(left().len(), 4, "all or none");
+
+    let gone = store
+        .revoke(&ids(&["aaaab", "bbbb00000000"]))
+        .expect("revoked");
+    assert_eq!(gone, entries[1..3]);
+    assert_eq!(left(), ["aaaa00000000", "cccc00000000"]);
+    assert_eq!(
+        store
+            .revoke(&Which::Profile("oth".into()))
+            .expect("nothing"),
+        []
+    );
+    assert_eq!(
+        store
+            .revoke(&Which::Profile("other".into()))
+            .expect("revoked"),
+        entries[3..]
+    );
+    assert_eq!(store.revoke(&Which::All).expect("revoked"), entries[..1]);
+    assert_eq!(left(), [""; 0]);
+    assert_eq!(
+        with_store(&store, request(context(), read("/srv/0")), NOW),
+        Verdict::Review
+    );
+}
+
+#[test]
+fn the_store_is_bounded_and_forgets_what_has_ended() {
+    let (_home, store) = fresh();
+    let mut old = some(1);
+    old[0].expires = NOW + 1;
+    store.add(&old, NOW).expect("added");
+    let mut full = some(MAX_ENTRIES);
+    full[0].expires = NOW + 2;
+    store.add(&full[1..], NOW + 1).expect("added");
+    assert_eq!(
+        store.list().expect("a list").len(),
+        MAX_ENTRIES,
+        "what has ended is still listed"
+    );
+    store
+        .add(&full[..1], NOW + 1)
+        .expect("what has ended makes room");
+    let more = {
+        let mut more = some(1);
+        more[0].what = read("/srv/more");
+        more[0].what_hash = more[0].what.hash();
+        more
+    };
+    assert!(matches!(store.add(&more, NOW + 1), Err(Error::Full { .. })));
+    assert_eq!(store.list().expect("a list").len(), MAX_ENTRIES);
+    assert_eq!(store.prune(NOW + 2).expect("pruned"), full[..1]);
+    store.add(&more, NOW + 2).expect("there is room");
+
+    let large: Vec<What> = (0..60_000)
+        .map(|i| read(&format!("/srv/{i:0>40}")))
+        .collect();
+    let mut large_one = some(1);
+    large_one[0].what = What::Tool {
+        command: vec!["cat".into()],
+        grants: large,
+    };
+    large_one[0].what_hash = large_one[0].what.hash();
+    assert!(matches!(
+        store.add(&large_one, NOW + 2),
+        Err(Error::Full { .. })
+    ));
+    let mut endless = some(1);
+    endless[0].expires = NOW + LONGEST + 1;
+    assert!(matches!(store.add(&endless, NOW), Err(Error::Term)));
+    assert_eq!(store.list().expect("a list").len(), MAX_ENTRIES);
+}
+
+/// Not a test by itself: what the processes of the next one do.
+#[test]
+fn a_writer_among_several() {
+    let Some(dir) = std::env::var_os("AEGIS_TEST_STORE") else {
+        return;
+    };
+    let number = std::env::var("AEGIS_TEST_WRITER").expect("its number");
+    let store = Store::open(Path::new(&dir));
+    for i in 0..25 {
+        let asked = request(context(), read(&format!("/srv/{number}/{i}")));
+        store.add(&yes(&asked), NOW).expect("added");
+    }
+}
+
+#[test]
+fn processes_that_add_at_once_lose_nothing_and_readers_always_see_a_whole_file() {
+    let (_home, store) = fresh();
+    let mut writers: Vec<_> = (0..6)
+        .map(|number: u32| {
+            Command::new(std::env::current_exe().expect("our path"))
+                .args(["--exact", "a_writer_among_several"])
+                .env("AEGIS_TEST_STORE", dir(&store))
+                .env("AEGIS_TEST_WRITER", number.to_string())
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .expect("a writer")
+        })
+        .collect();
+    let mut most = 0;
+    while !writers.is_empty() {
+        let count = store.list().expect("readable at any time").len();
+        assert!(count >= most, "{count} after {most}");
+        most = count;
+        writers.retain_mut(|writer| match writer.try_wait().expect("wait") {
+            None => true,
+            Some(status) => {
+                assert!(status.success());
+                false
+            }
+        });
+    }
+    assert_eq!(store.list().expect("a list").len(), 6 * 25);
+}
+
+#[test]
+fn what_a_crash_left_behind_is_replaced_and_not_followed() {
+    let (home, store) = fresh();
+    store.add(&some(1), NOW).expect("added");
+    let stale = dir(&store).join(format!("{FILE}.new"));
+    let elsewhere = home.path().join("elsewhere");
+    fs::write(&elsewhere, "mine").expect("a file");
+    fs::write(&stale, "{\"appro").expect("a file");
+    assert_eq!(store.list().expect("a list").len(), 1);
+    store.add(&some(2), NOW).expect("added");
+    assert!(!stale.exists());
+    symlink(&elsewhere, &stale).expect("a link");
+    store.add(&some(3), NOW).expect("added");
+    assert_eq!(store.list().expect("a list").len(), 4);
+    assert_eq!(fs::read(&elsewhere).expect("it is there"), b"mine");
+}
+
+#[test]
+fn answers_and_revocations_are_events_that_wait_for_the_disk() {
+    let policy = policy();
+    let asked = request(context(), read("/srv/a"));
+    let decision = decide(&policy, &asked);
+    let entries = yes(&asked);
+    let event = answered("run-1", &asked, &decision, Said::Always, &entries, &ana());
+    assert_eq!(event.kind, EventType::Approval);
+    assert!(event.waits_for_the_disk());
+    assert_eq!(event.policy, policy.hash());
+    // What is recorded is enough to decide it again.
+    assert_eq!(
+        decide(&policy, event.request.as_ref().expect("recorded")),
+        decision
+    );
+    assert_eq!(
+        event.detail.expect("detail"),
+        serde_json::json!({
+            "answer": "always",
+            "approvals": [{
+                "expires": NOW + DAY,
+                "id": entries[0].id,
+                "what": asked.what.hash(),
+            }],
+            "by": {"name": "ana", "uid": 1000},
+        })
+    );
+    let unasked = answered(
+        "run-1",
+        &asked,
+        &decision,
+        Said::Unasked("no terminal"),
+        &[],
+        &ana(),
+    );
+    assert_eq!(
+        unasked.detail.expect("detail"),
+        serde_json::json!({
+            "answer": "unasked",
+            "by": {"name": "ana", "uid": 1000},
+            "reason": "no terminal",
+        })
+    );
+    let event = revoked("run-2", &entries[0], &ana());
+    assert!(event.waits_for_the_disk());
+    assert_eq!(event.policy, Hash::default());
+    assert_eq!(
+        event.detail.expect("detail"),
+        serde_json::json!({
+            "answer": "revoked",
+            "approvals": [{
+                "expires": NOW + DAY,
+                "id": entries[0].id,
+                "what": asked.what.hash(),
+            }],
+            "by": {"name": "ana", "uid": 1000},
+            "granted": {
+                "policy": policy.hash(),
+                "profile": "report",
+                "profile_hash": context().profile_hash,
+                "what": {"action": "files.read", "path": "/srv/a", "tree": false},
+            },
+        })
+    );
+}

@@ -1,0 +1,251 @@
+//! A plan and the policy: what is asked of it, and its answers put beside the grants.
+//!
+//! A policy narrows twice. Limits are lowered to its ceilings before anything is compiled
+//! ([`narrow`]). All that the compiled plan grants is then asked for ([`request`], [`decide`]): the
+//! plan's own list, so that nothing is granted that was not asked for.
+
+use aegis_policy::request::Approval;
+use aegis_policy::{Context, Decision, Hash, Policy, Request, What};
+use aegis_profile::{Declared, Limits, Origin, Outbound, Profile};
+
+use super::{Grant, InForce, Plan};
+use crate::facts::HostFacts;
+
+/// Lowers the profile's limits to the policy's ceilings; what has none of its own gets the ceiling.
+pub fn narrow(profile: &mut Profile, policy: &Policy) {
+    let lower = |key: &str, limit: &mut Option<Declared<u64>>| {
+        let Some((ceiling, name)) = policy.ceiling(key) else {
+            return;
+        };
+        if limit.as_ref().is_none_or(|limit| limit.value > ceiling) {
+            *limit = Some(Declared {
+                value: ceiling,
+                origin: Origin {
+                    file: format!("ceiling (policy {name})").into(),
+                    line: 1,
+                    column: 1,
+                },
+            });
+        }
+    };
+    let Limits {
+        time,
+        memory,
+        cpu,
+        pids,
+        files,
+        file_size,
+        output,
+        tmp,
+        disk_read,
+        disk_write,
+        net,
+    } = &mut profile.limits;
+    lower("time", time);
+    lower("memory", memory);
+    lower("cpu", cpu);
+    lower("pids", pids);
+    lower("files", files);
+    lower("file-size", file_size);
+    lower("output", output);
+    lower("tmp", tmp);
+    lower("disk-read", disk_read);
+    lower("disk-write", disk_write);
+    lower("net", net);
+}
+
+/// What a profile grants beside paths and programs.
+pub(super) fn beside_files(profile: &Profile) -> Vec<Grant> {
+    let grant = |what: What, from: String| Grant {
+        what,
+        from,
+        decision: None,
+    };
+    let capabilities = &profile.capabilities;
+    let mut grants = Vec::new();
+    if let Outbound::Host(origin) = &capabilities.net_outbound {
+        grants.push(grant(What::NetHost {}, origin.to_string()));
+    }
+    for port in &capabilities.net_listen {
+        let what = What::Listen { port: port.value };
+        grants.push(grant(what, port.origin.to_string()));
+    }
+    for device in &capabilities.devices {
+        let what = What::Device {
+            device: device.value.to_string(),
+        };
+        grants.push(grant(what, device.origin.to_string()));
+    }
+    for name in &profile.environment.pass {
+        let what = What::Environment {
+            name: name.value.clone(),
+        };
+        grants.push(grant(what, name.origin.to_string()));
+    }
+    for name in &profile.syscalls.allow {
+        let what = What::Syscall {
+            name: name.value.clone(),
+        };
+        grants.push(grant(what, name.origin.to_string()));
+    }
+    for (key, limit, _) in profile.limits.entries() {
+        if let Some(limit) = limit {
+            let what = What::Limit {
+                limit: key.to_owned(),
+                value: Some(limit.value),
+            };
+            grants.push(grant(what, limit.origin.to_string()));
+        }
+    }
+    grants
+}
+
+/// Who asks, for a policy.
+/// `hash` is the profile's as it was written, before it was [narrowed](narrow).
+pub fn context(profile: &Profile, hash: Hash, facts: &HostFacts) -> Context {
+    Context {
+        home: facts.caller.home.as_path().into(),
+        profile: profile.name.clone(),
+        profile_hash: hash,
+        skill: facts.skill.as_deref().map(Into::into),
+        uid: facts.caller.uid,
+        work: facts.work.as_path().into(),
+    }
+}
+
+/// The run as a whole, as a policy is asked for it.
+pub fn request(plan: &Plan, context: Context, approvals: Vec<Approval>) -> Request {
+    Request {
+        approvals,
+        context,
+        what: What::Tool {
+            command: plan.argv.iter().map(|word| word.as_os_str().into()).collect(),
+            grants: plan.grants.iter().map(|grant| grant.what.clone()).collect(),
+        },
+    }
+}
+
+/// Asks the policy, and puts its answers beside the plan's grants: from here on they are part of the
+/// plan's hash. The request is [`request`]'s, of this plan.
+pub fn decide(plan: &mut Plan, policy: &Policy, request: &Request) -> Decision {
+    let decision = aegis_policy::decide(policy, request);
+    for (grant, part) in plan.grants.iter_mut().zip(&decision.parts) {
+        grant.decision = Some(part.clone());
+    }
+    plan.policy = Some(InForce {
+        name: policy.name(),
+        hash: decision.policy,
+        verdict: decision.verdict,
+    });
+    decision
+}
+
+#[cfg(test)]
+mod tests {
+    use aegis_policy::model::{Action, CapabilityRule, Document};
+    use aegis_policy::{Verdict, decide as ask};
+
+    use super::*;
+    use crate::facts::Request as Asked;
+    use crate::plan::compile;
+    use crate::plan::tests::{facts, plan_of, profile};
+
+    fn rule(id: &str, matches: &str, verdict: Verdict) -> CapabilityRule {
+        CapabilityRule {
+            id: id.into(),
+            matches: [matches.to_owned()].into(),
+            mode: Default::default(),
+            on: [Action::FilesRead, Action::FilesWrite, Action::ShellExec].into(),
+            otherwise: false,
+            reason: None,
+            verdict,
+        }
+    }
+
+    fn policy(rules: Vec<CapabilityRule>, limits: &[(&str, u64)]) -> Policy {
+        let document = Document {
+            capabilities: rules,
+            limits: limits.iter().map(|(key, value)| ((*key).into(), *value)).collect(),
+            name: "made-up".into(),
+            ..Document::default()
+        };
+        Policy::new(vec![document]).expect("a policy")
+    }
+
+    fn decided(plan: &mut Plan, policy: &Policy, text: &str) -> (Request, Decision) {
+        let profile = profile(text);
+        let context = context(&profile, Hash::default(), &facts());
+        let request = request(plan, context, Vec::new());
+        let decision = decide(plan, policy, &request);
+        (request, decision)
+    }
+
+    const TEXT: &str = "capabilities: {files.read: [$WORK], shell.exec: [/usr/bin/env]}\n\
+                        environment: {pass: [LANG]}\nlimits: {time: 5s}";
+
+    #[test]
+    fn all_that_a_plan_grants_is_decided_and_the_decisions_are_in_its_hash() {
+        let mut plan = plan_of(TEXT);
+        let before = plan.hash();
+        let all = policy(vec![rule("all", "/**", Verdict::Allow)], &[]);
+        let (request, decision) = decided(&mut plan, &all, TEXT);
+        assert!(plan.grants.iter().all(|grant| grant.decision.is_some()));
+        let actions: Vec<&str> = plan.grants.iter().map(|grant| grant.what.action()).collect();
+        assert_eq!(
+            actions,
+            ["files.read", "shell.exec", "shell.exec", "environment.pass", "limits"]
+        );
+        // No rule for the environment: the run is blocked as a whole.
+        assert_eq!(decision.verdict, Verdict::Block);
+        assert_eq!(decision.parts[0].verdict, Verdict::Allow);
+        assert_eq!(ask(&all, &request), decision, "it can be made again");
+        assert_ne!(plan.hash(), before);
+        let allowed = plan.hash();
+        let warns = policy(vec![rule("all", "/**", Verdict::Warn)], &[]);
+        decided(&mut plan, &warns, TEXT);
+        assert_ne!(plan.hash(), allowed);
+    }
+
+    #[test]
+    fn a_ceiling_lowers_a_limit_and_stands_in_for_a_missing_one() {
+        let mut asked = profile("limits: {memory: 8G, time: 5s}");
+        narrow(&mut asked, &policy(Vec::new(), &[("memory", 1 << 30), ("pids", 64), ("time", 60_000)]));
+        let value = |limit: &Option<Declared<u64>>| limit.as_ref().map(|limit| limit.value);
+        assert_eq!(value(&asked.limits.memory), Some(1 << 30));
+        assert_eq!(value(&asked.limits.pids), Some(64));
+        assert_eq!(value(&asked.limits.time), Some(5000));
+        assert_eq!(value(&asked.limits.cpu), None);
+        let origin = &asked.limits.memory.as_ref().expect("lowered").origin;
+        assert_eq!(&*origin.file, "ceiling (policy made-up)");
+    }
+
+    #[test]
+    fn no_grant_holds_or_lies_in_what_is_aegis_s_own() {
+        for (reserved, refused) in [
+            ("/skill/work/state/aegis", true),
+            ("/skill/work", true),
+            ("/skill", true),
+            ("/skill/workshop", false),
+            ("/home/ada/.local/state/aegis", false),
+        ] {
+            let request = Asked {
+                reserved: vec![reserved.into()],
+                ..Asked::default()
+            };
+            let result = compile(&profile(TEXT), &request, &facts());
+            assert_eq!(result.is_err(), refused, "{reserved}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_the_policy_lets_a_host_lack_is_left_out_and_told() {
+        let asked = profile("limits: {disk-read: 1M/s}");
+        assert!(compile(&asked, &Asked::default(), &facts()).is_err());
+        let request = Asked {
+            may_be_missing: ["disk-read".to_owned()].into(),
+            ..Asked::default()
+        };
+        let plan = compile(&asked, &request, &facts()).expect("a plan");
+        assert!(plan.degraded.iter().any(|lack| lack.what.starts_with("disk-read")));
+    }
+}
