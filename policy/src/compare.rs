@@ -19,7 +19,7 @@ use crate::decide::{Policy, decide};
 use crate::hash::Hash;
 use crate::model::Verdict;
 use crate::path::HostPath;
-use crate::request::{Context, Request};
+use crate::request::{Context, Request, What};
 
 /// What two policies decide otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -112,7 +112,7 @@ pub fn diff(a: &Policy, b: &Policy, contexts: &[Context]) -> Diff {
         Vec<Arc<str>>,
         Vec<Arc<str>>,
     );
-    let mut found: BTreeMap<Key, (usize, Difference)> = BTreeMap::new();
+    let mut found: BTreeMap<Key, ((bool, usize), Difference)> = BTreeMap::new();
     let mut tried = 0_u64;
     let complete = witness::each(a, b, contexts, &mut |request| {
         tried += 1;
@@ -176,9 +176,13 @@ fn rank(a: Verdict, b: Verdict) -> (u8, Verdict, Verdict) {
     (class, b, a)
 }
 
-/// How much there is to read in a request.
-fn size(request: &Request) -> usize {
-    request.what.to_string().len()
+/// How much there is to grasp in a request: one file is less than a tree, which touches many things.
+fn size(request: &Request) -> (bool, usize) {
+    let tree = match &request.what {
+        What::Read { tree, .. } | What::Write { tree, .. } | What::Exec { tree, .. } => *tree,
+        _ => false,
+    };
+    (tree, request.what.to_string().len())
 }
 
 fn settings(a: &Policy, b: &Policy) -> Vec<Setting> {

@@ -9,7 +9,7 @@ mod remedy;
 
 use serde::Serialize;
 
-use crate::decide::{Policy, decide};
+use crate::decide::{Policy, decide, opinion};
 use crate::decision::{Decision, Opinion};
 use crate::model::{Document, Verdict};
 use crate::request::{Request, What};
@@ -100,23 +100,15 @@ impl Stands {
 pub fn explain(policy: &Policy, request: &Request) -> Explanation {
     let decision = decide(policy, request);
     let mut parts = Vec::new();
-    if let What::Tool { command, grants } = &request.what {
-        for (grant, opinion) in grants.iter().zip(&decision.parts) {
-            parts.push(part(policy, request, grant, opinion.clone()));
+    if let What::Tool { grants, .. } = &request.what {
+        for (grant, said) in grants.iter().zip(&decision.parts) {
+            parts.push(part(policy, request, grant, said.clone()));
         }
-        // With a grant that is always let through, what is said is said of the run alone.
-        let run = What::Tool {
-            command: command.clone(),
-            grants: vec![alone::harmless()],
-        };
-        let own = decide(policy, &asking(request, &run));
-        parts.push(part(policy, request, &run, whole(own)));
-        if let Some(last) = parts.last_mut() {
-            last.what = request.what.clone();
-        }
+        let own = opinion(policy, request);
+        parts.push(part(policy, request, &request.what, own));
     } else {
-        let opinion = whole(decision.clone());
-        parts.push(part(policy, request, &request.what, opinion));
+        let said = opinion(policy, request);
+        parts.push(part(policy, request, &request.what, said));
     }
     Explanation { decision, parts }
 }
@@ -136,7 +128,7 @@ fn part(policy: &Policy, request: &Request, what: &What, opinion: Opinion) -> Pa
 
 fn of_document(document: &Document, request: &Request) -> Option<OfDocument> {
     let alone = Policy::new(vec![document.clone()]).ok()?;
-    let opinion = whole(decide(&alone, request));
+    let opinion = opinion(&alone, request);
     let mut rules = alone::rules(document, request);
     tell(&mut rules);
     let needs = match opinion.verdict.lets_through() {
@@ -160,26 +152,25 @@ fn asking(request: &Request, what: &What) -> Request {
     }
 }
 
-fn whole(decision: Decision) -> Opinion {
-    Opinion {
-        reason: decision.reason,
-        rules: decision.rules,
-        verdict: decision.verdict,
-    }
-}
-
 /// Says of each rule how it takes part, now that all are known.
 fn tell(rules: &mut [alone::Heard]) {
     let covered = rules
         .iter()
-        .find(|rule| !rule.otherwise && rule.note.stands == Stands::Covers)
+        .find(|rule| !rule.otherwise && rule.note.stands == Stands::Covers && !rule.on_trial)
         .map(|rule| rule.note.id.clone());
     for rule in rules {
         let silenced = match &covered {
             Some(by) if rule.otherwise => Some(by),
             _ => None,
         };
-        let verdict = rule.note.verdict;
+        let verdict = match rule.on_trial {
+            true => rule.note.verdict.min(Verdict::Warn),
+            false => rule.note.verdict,
+        };
+        let mode = match rule.on_trial {
+            true => "; in mode warn, where it says at worst `warn` and lets nothing through by itself",
+            false => "",
+        };
         let (says, note) = match (rule.note.stands, silenced) {
             (Stands::Apart, _) => (None, rule.apart.clone()),
             (_, Some(by)) => (
@@ -187,28 +178,28 @@ fn tell(rules: &mut [alone::Heard]) {
                 format!("it speaks only where no other rule covers the request, and `{by}` does"),
             ),
             (_, None) if rule.over_budget => {
-                let says = if rule.softened { Verdict::Warn } else { Verdict::Block };
-                (Some(says), "its budget is used up, or the request does not say what it uses".into())
+                let says = if rule.on_trial { Verdict::Warn } else { Verdict::Block };
+                let why = "its budget is used up, or the request does not say what it uses";
+                (Some(says), format!("{why}{mode}"))
+            }
+            (Stands::Touches, None) if verdict == Verdict::Allow || rule.only_opens => {
+                let part = "only some of what is asked for is in it; what allows has to cover all of it";
+                (None, rule.held_back.clone().unwrap_or_else(|| part.into()))
             }
             (_, None) if rule.only_opens => (
                 Some(Verdict::Allow),
                 "it speaks of single requests: the connection may be opened, each request on it is decided for itself".into(),
             ),
-            (Stands::Touches, None) if verdict == Verdict::Allow => (
-                None,
-                "only some of what is asked for is in it; what allows has to cover all of it".into(),
-            ),
-            (stands, None) => {
-                let says = if rule.softened { Verdict::Warn } else { verdict };
-                let of = match stands {
-                    Stands::Touches => "some of what is asked for is in it",
-                    _ => "all of what is asked for is in it",
+            (Stands::Touches, None) => {
+                let part = match rule.note.patterns.is_empty() {
+                    true => "it speaks of it; a rule in Rego lets nothing through but by `allow`",
+                    false => "some of what is asked for is in it, or may be",
                 };
-                let mode = match rule.softened {
-                    true => "; being in mode warn it says `warn`, and lets nothing through by itself",
-                    false => "",
-                };
-                (Some(says), format!("{of}{mode}"))
+                let why = rule.held_back.clone().unwrap_or_else(|| part.into());
+                (Some(verdict), format!("{why}{mode}"))
+            }
+            (Stands::Covers, None) => {
+                (Some(verdict), format!("all of what is asked for is in it{mode}"))
             }
         };
         rule.note.says = says;

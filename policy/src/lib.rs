@@ -35,6 +35,8 @@ pub mod promote;
 mod rego;
 pub mod replay;
 pub mod request;
+pub mod schema;
+mod shape;
 pub mod show;
 pub mod table;
 pub mod templates;

@@ -13,11 +13,11 @@ pub(crate) mod fields;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aegis_profile::syntax::{MAX_BYTES, escape, nearest, quote};
+use aegis_profile::syntax::{MAX_BYTES, Wrong, escape, nearest, quote};
 use aegis_profile::{Diagnostic, Error, Origin, ReadError};
 
 use crate::decide::Policy;
-use crate::model::{Document, RegoModule};
+use crate::model::Document;
 use crate::{places, templates};
 use read::Union;
 pub(crate) use read::{KIND, version, word};
@@ -46,12 +46,14 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
             let bytes = source.read_stdin();
             let bytes = bytes.map_err(|error| unreadable(Path::new("-"), &error))?;
             let mut union = Union::default();
-            read::add_bytes(&bytes, &file, &mut union)?;
-            if let Some(origin) = union.rego.values().next() {
-                let message = "a policy on standard input has no directory, and so no Rego files";
-                return Err(at(origin, message, "write it to a file beside them"));
-            }
-            return finish(union, "stdin", &[]);
+            let nowhere = |_: &str| {
+                wrong(
+                    "a policy on standard input has no directory, and so no Rego files",
+                    "write it to a file beside them",
+                )
+            };
+            read::add_bytes(&bytes, &file, &nowhere, &mut union)?;
+            return finish(union, "stdin");
         }
         Place::File(path) => vec![path],
         Place::Directory(path) => files_of(&path, source)?,
@@ -63,12 +65,8 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
 /// text of them.
 pub fn parse_str(text: &str, file_name: &str) -> Result<Document, Error> {
     let mut union = Union::default();
-    read::add(text, &Arc::from(file_name), &mut union)?;
-    let rego = union.rego.keys().map(|name| RegoModule {
-        name: name.clone(),
-        text: String::new(),
-    });
-    union.document.rego = rego.collect();
+    let unread = |_: &str| Ok(String::new());
+    read::add(text, &Arc::from(file_name), &unread, &mut union)?;
     if union.document.name.is_empty() {
         union.document.name = stem(file_name);
     }
@@ -252,94 +250,70 @@ fn trusted(path: &Path, owners: &[u32], source: &dyn Source) -> Result<(), Error
 fn from_files(files: &[PathBuf], name: &str, source: &dyn Source) -> Result<Document, Error> {
     let mut union = Union::default();
     let mut wrong: Option<Error> = None;
-    let mut also = |error: Error| {
-        wrong = Some(match wrong.take() {
-            Some(before) => before.and(error),
-            None => error,
-        });
-    };
-    let mut rego: Vec<(RegoModule, Origin)> = Vec::new();
     for path in files {
         let file: Arc<str> = path.to_string_lossy().into();
+        // Names are relative to the file that they are in.
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let module = |name: &str| module(&directory.join(name), source);
         let result = match source.read(path) {
-            Ok(bytes) => read::add_bytes(&bytes, &file, &mut union),
+            Ok(bytes) => read::add_bytes(&bytes, &file, &module, &mut union),
             Err(error) => Err(unreadable(path, &error)),
         };
         if let Err(error) = result {
-            also(error);
-        }
-        // Names are relative to the file that they are in.
-        let directory = path.parent().unwrap_or(Path::new(""));
-        for (name, origin) in std::mem::take(&mut union.rego) {
-            if rego.iter().any(|(module, _)| module.name == name) {
-                continue;
-            }
-            match module(&directory.join(&name), &name, &origin, source) {
-                Ok(module) => rego.push((module, origin)),
-                Err(error) => also(error),
-            }
+            wrong = Some(match wrong {
+                Some(before) => before.and(error),
+                None => error,
+            });
         }
     }
     match wrong {
         Some(error) => Err(error),
-        None => finish(union, name, &rego),
+        None => finish(union, name),
     }
 }
 
-fn module(
-    path: &Path,
-    name: &str,
-    origin: &Origin,
-    source: &dyn Source,
-) -> Result<RegoModule, Error> {
+/// The text of a Rego file.
+fn module(path: &Path, source: &dyn Source) -> Result<String, Wrong> {
     let shown = quote(&path.to_string_lossy());
-    let bytes = source.read(path).map_err(|error| match error {
-        ReadError::NotFound => at(
-            origin,
-            format!("there is no file `{shown}`"),
-            "put it beside the policy",
-        ),
-        ReadError::NotAFile(what) => at(
-            origin,
-            format!("`{shown}` is {what}, not a file"),
-            "put a file in its place",
-        ),
-        error => at(
-            origin,
-            format!("cannot read `{shown}`: {}", reason(&error)),
-            "check the file and its permissions",
-        ),
-    })?;
+    let bytes = match source.read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let help = "put the file beside the policy, readable by whoever runs under it";
+            return wrong(format!("cannot read `{shown}`: {}", reason(&error)), help);
+        }
+    };
     if bytes.len() > MAX_BYTES {
-        let message = format!("`{shown}` is larger than 1 MiB");
-        return Err(at(origin, message, "split it, or say it in fewer rules"));
+        let help = "split it, or say it in fewer rules";
+        return wrong(format!("`{shown}` is larger than 1 MiB"), help);
     }
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(RegoModule {
-            name: name.into(),
-            text,
-        }),
-        Err(_) => Err(at(
-            origin,
+        Ok(text) => Ok(text),
+        Err(_) => wrong(
             format!("`{shown}` is not UTF-8 text"),
             "save the file with the encoding UTF-8",
-        )),
+        ),
     }
+}
+
+fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong {
+        message: message.into(),
+        help: Some(help.into()),
+    })
 }
 
 /// Gives the document a name, and lets the compiler have the last word.
-fn finish(union: Union, name: &str, rego: &[(RegoModule, Origin)]) -> Result<Document, Error> {
+fn finish(union: Union, name: &str) -> Result<Document, Error> {
     let mut document = union.document;
     if document.name.is_empty() {
         document.name = name.into();
     }
-    document.rego = rego.iter().map(|(module, _)| module.clone()).collect();
     document.rego.sort();
     if let Err(bad) = Policy::new(vec![document.clone()]) {
         // Rules have been judged one by one: what is left is of modules.
-        let named = (rego.iter()).find(|(module, _)| bad.item.as_ref() == Some(&module.name));
-        return Err(match named.or(rego.first()) {
-            Some((_, origin)) => at(origin, escape(&bad.pattern.message), bad.pattern.help),
+        let named = bad.item.as_ref().and_then(|item| union.rego.get(item));
+        return Err(match named.or(union.rego.values().next()) {
+            Some(origin) => at(origin, escape(&bad.pattern.message), bad.pattern.help),
             None => of_file(name, bad.pattern.message, bad.pattern.help),
         });
     }

@@ -54,7 +54,7 @@ pub fn set_mode(
     let lines = Lines::of(text);
     let edited = match (mode, place) {
         (Mode::Warn, None) => put_on(&lines, rule),
-        (Mode::Warn, Some((_, value))) => lines.replaced(value.span, "warn"),
+        (Mode::Warn, Some((_, value))) => lines.word(value.span).map(|at| lines.with(at, "warn")),
         (Mode::Enforce, Some((key, value))) => take_off(&lines, key, value),
         // It is enforced where nothing is said.
         (Mode::Enforce, None) => return Ok(None),
@@ -173,19 +173,22 @@ impl<'t> Lines<'t> {
         Some(line.start + mark + start..line.start + mark + end)
     }
 
+    /// The bytes of a value: the parser's end of what has quotes lies beyond the blanks after it.
+    fn word(&self, span: Span) -> Option<Range<usize>> {
+        let range = self.range(span)?;
+        let end = range.start + self.text[range.clone()].trim_end().len();
+        Some(range.start..end)
+    }
+
     fn with(&self, range: Range<usize>, new: &str) -> String {
         let (before, after) = (&self.text[..range.start], &self.text[range.end..]);
         [before, new, after].concat()
-    }
-
-    fn replaced(&self, span: Span, new: &str) -> Option<String> {
-        Some(self.with(self.range(span)?, new))
     }
 }
 
 /// `mode: warn` away; where that would take a comment along, or break the form, another word instead.
 fn take_off(lines: &Lines<'_>, key: &Key, value: &Node) -> Option<String> {
-    let (from, to) = (lines.range(key.span)?, lines.range(value.span)?);
+    let (from, to) = (lines.range(key.span)?, lines.word(value.span)?);
     let line = lines.line(key.span.line)?;
     let before = &lines.text[line.start..from.start];
     let after = &lines.text[to.end..line.end.max(to.end)];
@@ -210,7 +213,7 @@ fn take_off(lines: &Lines<'_>, key: &Key, value: &Node) -> Option<String> {
 /// `mode: warn` after the rule's id, in the form that the rule has.
 fn put_on(lines: &Lines<'_>, rule: &Node) -> Option<String> {
     let (key, value) = (entries(rule).iter()).find(|(key, _)| key.text == "id")?;
-    let end = lines.range(value.span)?.end;
+    let end = lines.word(value.span)?.end;
     let start = lines.range(rule.span)?.start;
     if lines.text[start..].starts_with('{') {
         return Some(lines.with(end..end, ", mode: warn"));

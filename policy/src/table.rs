@@ -283,7 +283,7 @@ fn things(
 /// A run as a whole: its command, and what its profile asks for.
 fn tool(
     wanted: &Node,
-    fields: &Fields<'_>,
+    fields: &Fields<'_, '_>,
     context: &Context,
     out: &mut Reporter<'_>,
 ) -> Vec<(String, What, Span)> {
@@ -318,7 +318,7 @@ fn tool(
 }
 
 /// What else is known of a connection.
-fn facts(fields: &Fields<'_>, what: &mut What, out: &mut Reporter<'_>) {
+fn facts(fields: &Fields<'_, '_>, what: &mut What, out: &mut Reporter<'_>) {
     let keys = ["address", "requests-last-minute", "request-size", "response-size"];
     let What::Net(destination) = what else {
         for key in keys {

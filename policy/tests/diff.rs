@@ -1,5 +1,7 @@
 //! Comparing policies finds what they decide otherwise, and nothing else.
 
+use std::sync::LazyLock;
+
 use aegis_policy::compare::{Diff, contexts, diff};
 use aegis_policy::model::{
     Action, Budget, CapabilityRule, Document, EgressRule, Inject, Mode, Scheme, SecretRule, Verdict,
@@ -368,6 +370,9 @@ fn every_request() -> Vec<Request> {
         for scheme in [Scheme::Https, Scheme::Http, Scheme::Tcp] {
             for port in 1..4 {
                 for private in [false, true] {
+                    if private && port > 1 {
+                        continue;
+                    }
                     let to = |method: Option<&str>, path: Option<&str>, size| {
                         What::Net(Destination {
                             address: private.then(|| [127, 0, 0, 1].into()),
@@ -418,16 +423,18 @@ fn every_request() -> Vec<Request> {
     requests
 }
 
+static EVERY_REQUEST: LazyLock<Vec<Request>> = LazyLock::new(every_request);
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn policies_of_which_any_small_request_shows_a_difference_differ((a, b) in pair()) {
         let (a, b) = (policy(a), policy(b));
         let found = diff(&a, &b, &[place()]);
         prop_assert!(found.complete);
-        for request in every_request() {
-            let (one, other) = (decide(&a, &request), decide(&b, &request));
+        for request in EVERY_REQUEST.iter() {
+            let (one, other) = (decide(&a, request), decide(&b, request));
             if one.verdict == other.verdict {
                 continue;
             }

@@ -38,13 +38,18 @@ pub fn json_text() -> String {
 fn documented() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<shape::File>().to_value();
-    each_object(&mut schema, &mut |object| {
+    tidy(&mut schema);
+    schema
+}
+
+/// What schemars makes of a type, as Aegis's files are read: no `null`, and texts in one line.
+pub fn tidy(schema: &mut Value) {
+    each_object(schema, &mut |object| {
         refuse_null(object);
         if let Some(Value::String(text)) = object.get_mut("description") {
             *text = unwrap_lines(text);
         }
     });
-    schema
 }
 
 /// An absent key is absent: `null` is no way to say it. For `Option`, schemars thinks otherwise.

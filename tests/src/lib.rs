@@ -102,6 +102,8 @@ pub fn repository(path: &str) -> PathBuf {
 /// A fresh directory that belongs to `user`, with a home beside it.
 pub struct Workspace {
     dir: tempfile::TempDir,
+    /// Apart, so that a test may fill or lose the file system of the other.
+    state: tempfile::TempDir,
     /// Whose it is.
     pub user: User,
 }
@@ -120,8 +122,11 @@ impl Workspace {
             .expect("a temporary directory");
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
             .expect("chmod");
-        let workspace = Self { dir, user };
-        for sub in ["work", "home", "state"] {
+        let state = tempfile::Builder::new().prefix("aegis-state-").tempdir();
+        let state = state.expect("a temporary directory");
+        let workspace = Self { dir, state, user };
+        workspace.own(workspace.state.path());
+        for sub in ["work", "home"] {
             std::fs::create_dir(workspace.dir.path().join(sub)).expect("mkdir");
             workspace.own(&workspace.dir.path().join(sub));
         }
@@ -158,7 +163,7 @@ impl Workspace {
 
     /// Where the user's records, keys and approvals are; root's are in `/var`.
     pub fn state(&self) -> PathBuf {
-        self.dir.path().join("state")
+        self.state.path().to_path_buf()
     }
 
     /// Makes a text the user's policy.

@@ -239,11 +239,14 @@ fn a_read_only_tmp_is_no_obstacle() {
         in_private_mounts(|| {
             let workspace = Workspace::new(user);
             workspace.profile(PROFILE);
+            // Records are kept elsewhere: a run that cannot be recorded is not started.
+            tmpfs(Path::new("/mnt"), "mode=1777");
             read_only(Path::new("/tmp"));
             let denied = std::fs::write("/tmp/aegis-tests-probe", "").expect_err("read-only");
             assert_eq!(denied.raw_os_error(), Some(libc::EROFS));
             let run = |words: &[&str]| {
                 let mut command = workspace.command(program("aegis-run"));
+                command.env("XDG_STATE_HOME", "/mnt");
                 command.args(["--profile", "../profile.yaml"]).args(words);
                 command
             };

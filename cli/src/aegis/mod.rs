@@ -3,6 +3,7 @@
 //! Exit statuses: 0 yes or done; 1 no (wrong, differs, incomplete) or failed; 2 the command line was
 //! wrong.
 
+mod approvals;
 mod doctor;
 mod pages;
 mod policy;
@@ -73,6 +74,17 @@ Examples:
   aegis policy show standard"
     )]
     Policy(policy::Action),
+    /// Lists what was approved on the terminal, and takes it back
+    #[command(
+        subcommand,
+        disable_help_subcommand = true,
+        arg_required_else_help = true,
+        after_help = "\
+Examples:
+  aegis approvals list
+  aegis approvals revoke --profile pr-review"
+    )]
+    Approvals(approvals::Action),
     /// Prints completions of aegis and aegis-run for a shell
     #[command(after_help = "\
 Examples:
@@ -135,6 +147,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
         Action::Doctor { json } => doctor::doctor(json),
         Action::Profile(action) => profile::profile(&action),
         Action::Policy(action) => policy::policy(&action),
+        Action::Approvals(action) => approvals::approvals(&action),
         Action::Completions { shell, program } => pages::completions(shell, program),
         Action::Man { directory } => pages::man(directory.as_deref()),
     };

@@ -4,7 +4,7 @@
 //! Aegis refused or failed before the command started; 126 and 127 as the shell has them.
 //!
 //! No thread is ever started here. Standard descriptors that are closed have been opened onto
-//! `/dev/null` by Rust's start-up code before `main` (`std::rt`), so that no file opened later can
+//! `/dev/null` before ([`aegis_runtime::kernel::process::begin`]), so that no file opened later can
 //! become one of them; the command finds `/dev/null` there too.
 
 mod account;

@@ -15,6 +15,7 @@ use super::pattern::{BadPattern, HostPattern, NamePattern, PathPattern, Ports, b
 use super::tally::Voice;
 use crate::hash::Hash;
 use crate::model::{Action, Budget, CapabilityRule, Document, EgressRule, SecretRule, Verdict};
+use crate::rego::Rego;
 
 /// What a decision was made by, beside the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -29,7 +30,7 @@ pub struct Engine {
 
 /// This one.
 pub const ENGINE: Engine = Engine {
-    features: &[],
+    features: crate::rego::FEATURES,
     name: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
 };
@@ -96,10 +97,10 @@ fn layer(document: Document) -> Result<Layer, BadPolicy> {
             ));
         }
     }
-    if !document.rego.is_empty() {
-        let wrong = bad_item("Rego modules are not part of this build", "remove `rego:`");
-        return Err(fail(None, None, wrong));
-    }
+    let rego = Rego::load(&document.rego).map_err(|wrong| {
+        let item = bad_item(&wrong.to_string(), &wrong.help);
+        fail(None, Some(&wrong.file), item)
+    })?;
     numbers(&document).map_err(|(rule, wrong)| fail(rule, None, wrong))?;
     let mut sketches: BTreeMap<Action, Sketch> = BTreeMap::new();
     for rule in &document.capabilities {
@@ -144,6 +145,7 @@ fn layer(document: Document) -> Result<Layer, BadPolicy> {
         capabilities: capabilities.collect(),
         egress: (host_rules(&egress.0), egress.1),
         secrets: (host_rules(&secrets.0), secrets.1),
+        rego,
         document,
     })
 }

@@ -15,6 +15,7 @@ use crate::decision::Opinion;
 use crate::hash::Hash;
 use crate::model::{Action, Document, Inject, Verdict};
 use crate::path::HostPath;
+use crate::rego::Rego;
 use crate::request::{Approval, Context, Destination, What};
 
 /// A document, compiled. Rules are numbered by their place in their contract: by id.
@@ -24,6 +25,7 @@ pub(super) struct Layer {
     pub capabilities: BTreeMap<Action, Capabilities>,
     pub egress: (HostRules, Vec<Egress>),
     pub secrets: (HostRules, Vec<Secret>),
+    pub rego: Option<Rego>,
 }
 
 /// Capability rules as far as they are about one action.
@@ -53,8 +55,11 @@ impl Layer {
         if let What::Limit { limit, value } = what {
             return self.limit(limit, *value);
         }
+        let said = self.rego.as_ref().map(|rego| rego.ask(context, what));
+        let said: Vec<(Voice, Relation)> = said.iter().flatten().map(Voice::of_rego).collect();
         let mut tally = Tally::default();
         self.hear(context, what, &mut tally);
+        hear_rego(what, &said, &mut tally);
         conclude(what, tally, approval)
     }
 
@@ -84,9 +89,7 @@ impl Layer {
 
     fn hear_egress<'l>(&'l self, to: &Destination, tally: &mut Tally<'l>) {
         let (hosts, rules) = &self.egress;
-        let literal: Option<IpAddr> = to.host.parse().ok();
-        let at = [to.address, literal];
-        let inside = at.iter().flatten().any(|address| !is_public(*address));
+        let inside = is_inside(to);
         let mut hits = Hits::default();
         hosts.ask(&to.host, &mut hits);
         if let Some(address) = to.address {
@@ -145,6 +148,26 @@ impl Layer {
             rules: vec![format!("limits.{limit}").into()],
             verdict,
         }
+    }
+}
+
+/// Whether a destination stands for an address that is not public.
+fn is_inside(to: &Destination) -> bool {
+    let literal: Option<IpAddr> = to.host.parse().ok();
+    let at = [to.address, literal];
+    at.iter().flatten().any(|address| !is_public(*address))
+}
+
+/// Hears what was said in Rego. It can let nothing through to an address that is not public: that is for a
+/// rule with `private-addresses` to say.
+fn hear_rego<'l>(what: &What, said: &'l [(Voice, Relation)], tally: &mut Tally<'l>) {
+    let inside = matches!(what, What::Net(to) if is_inside(to));
+    for (voice, relation) in said {
+        if inside && voice.permits() && *relation == Relation::Covers {
+            tally.hold_back("it stands for an address that is not public, and no native rule that covers it has `private-addresses`");
+            continue;
+        }
+        tally.hear(voice, *relation);
     }
 }
 

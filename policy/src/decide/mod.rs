@@ -149,6 +149,18 @@ pub fn decide(policy: &Policy, request: &Request) -> Decision {
     decide_by(policy, request, Layer::opinion)
 }
 
+/// What the policy says of the thing itself: of a run, without what it says of each grant.
+pub(crate) fn opinion(policy: &Policy, request: &Request) -> Opinion {
+    let asked = Asked {
+        policy,
+        context: &request.context,
+        fault: well_formed::context(&request.context).err(),
+        approvals: &request.approvals,
+        say: Layer::opinion,
+    };
+    asked.opinion(&request.what)
+}
+
 /// `say` is what one document says of one thing.
 fn decide_by(policy: &Policy, request: &Request, say: impl Say) -> Decision {
     let asked = Asked {

@@ -283,7 +283,7 @@ impl Ports {
     pub(crate) fn parse(text: &str) -> Result<Self, BadPattern> {
         let (from, to) = text.split_once('-').unwrap_or((text, text));
         let port = |text: &str| {
-            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            let digits = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
             text.parse::<u16>().ok().filter(|n| digits && *n > 0)
         };
         match (port(from), port(to)) {

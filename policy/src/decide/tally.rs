@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::decision::Opinion;
 use crate::model::{Mode, Verdict};
+use crate::rego::Said;
 use crate::request::Approval;
 
 use super::pattern::Relation;
@@ -39,6 +40,23 @@ impl Voice {
             said_of_part: format!("it may hold what is {would}{why}").into(),
             said: format!("{would}{why}").into(),
         }
+    }
+
+    /// A rule in Rego, and how it stands. Only `allow` covers: the others make a verdict worse, and let
+    /// nothing through.
+    pub fn of_rego(said: &Said) -> (Self, Relation) {
+        let why = said.reason.as_deref();
+        let voice = Self::new(&said.id, said.verdict, Mode::Enforce, false, why);
+        let relation = match said.verdict {
+            Verdict::Allow => Relation::Covers,
+            Verdict::Warn | Verdict::Review | Verdict::Block => Relation::Touches,
+        };
+        let said_of_part = voice.said.clone();
+        let voice = Self {
+            said_of_part,
+            ..voice
+        };
+        (voice, relation)
     }
 
     /// What it says.

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{PatternNote, RuleNote, Stands};
-use crate::decide::{Policy, decide};
+use crate::decide::{Policy, opinion};
 use crate::model::{
     Budget, CapabilityRule, Document, EgressRule, Inject, Mode, SecretRule, Verdict,
 };
+use crate::rego::{Rego, Said};
 use crate::request::{Destination, Request, What};
 
 /// What is found out about a rule.
@@ -15,19 +16,13 @@ pub(super) struct Heard {
     /// Why it is apart, if it is.
     pub apart: String,
     pub otherwise: bool,
-    /// In mode `warn`, with a verdict that would be worse.
-    pub softened: bool,
+    /// In mode `warn`.
+    pub on_trial: bool,
     pub over_budget: bool,
+    /// Why it lets nothing through though it covers, if so.
+    pub held_back: Option<String>,
     /// It lets a connection be opened and says no more than that.
     pub only_opens: bool,
-}
-
-/// A grant that every policy lets through, whatever its ceiling.
-pub(super) fn harmless() -> What {
-    What::Limit {
-        limit: "pids".into(),
-        value: Some(0),
-    }
 }
 
 /// Every rule of a document that is about what is asked for, by id.
@@ -52,8 +47,60 @@ pub(super) fn rules(document: &Document, request: &Request) -> Vec<Heard> {
             .map(|rule| capability(rule, request))
             .collect(),
     };
+    heard.extend(rego(document, request));
     heard.sort_by(|a, b| a.note.id.cmp(&b.note.id));
     heard
+}
+
+/// What modules in Rego say. Of those of their rules that say nothing, nothing is known.
+fn rego(document: &Document, request: &Request) -> Vec<Heard> {
+    let modules = Rego::load(&document.rego).ok().flatten();
+    let said = modules.map(|modules| modules.ask(&request.context, &request.what));
+    let heard = |said: &Said| {
+        let allows = said.verdict == Verdict::Allow;
+        let held_back = inside(request).filter(|_| allows);
+        let stands = match allows && held_back.is_none() {
+            true => Stands::Covers,
+            false => Stands::Touches,
+        };
+        Heard {
+            note: note(&said.id, said.verdict, stands, Vec::new()),
+            apart: String::new(),
+            otherwise: false,
+            on_trial: false,
+            over_budget: false,
+            held_back,
+            only_opens: false,
+        }
+    };
+    said.iter().flatten().map(heard).collect()
+}
+
+/// Why a rule for any host, without `private-addresses`, does not let it through, if it does not.
+fn inside(request: &Request) -> Option<String> {
+    let What::Net(_) = &request.what else {
+        return None;
+    };
+    let any = EgressRule {
+        budget: Budget::default(),
+        hosts: ["*".to_owned()].into(),
+        id: "any".into(),
+        methods: BTreeSet::new(),
+        mode: Mode::Enforce,
+        otherwise: false,
+        paths: BTreeSet::new(),
+        ports: BTreeSet::new(),
+        private_addresses: false,
+        reason: None,
+        schemes: BTreeSet::new(),
+        verdict: Verdict::Warn,
+    };
+    let document = Document {
+        network_egress: vec![any],
+        ..Document::default()
+    };
+    let said = opinion(&Policy::new(vec![document]).ok()?, request);
+    (!said.verdict.lets_through()).then(|| said.reason.to_string())
 }
 
 /// A rule that warns, alone: what it says tells how it stands. Where it covers, the request is let
@@ -62,10 +109,10 @@ fn stands(document: Document, request: &Request) -> Stands {
     let Ok(policy) = Policy::new(vec![document]) else {
         return Stands::Apart;
     };
-    let decision = decide(&policy, request);
-    match decision.verdict {
-        verdict if verdict.lets_through() && !decision.rules.is_empty() => Stands::Covers,
-        _ if !decision.rules.is_empty() => Stands::Touches,
+    let said = opinion(&policy, request);
+    match said.verdict {
+        verdict if verdict.lets_through() && !said.rules.is_empty() => Stands::Covers,
+        _ if !said.rules.is_empty() => Stands::Touches,
         _ => Stands::Apart,
     }
 }
@@ -90,10 +137,6 @@ fn patterns<'i>(
 
 fn closest(patterns: &[PatternNote]) -> Stands {
     patterns.first().map_or(Stands::Apart, |note| note.stands)
-}
-
-fn is_softened(mode: Mode, verdict: Verdict) -> bool {
-    mode == Mode::Warn && verdict > Verdict::Warn
 }
 
 fn note(id: &str, verdict: Verdict, stands: Stands, patterns: Vec<PatternNote>) -> RuleNote {
@@ -127,8 +170,9 @@ fn capability(rule: &CapabilityRule, request: &Request) -> Heard {
         note: note(&rule.id, rule.verdict, closest(&patterns), patterns),
         apart: "none of its patterns has anything of it".into(),
         otherwise: rule.otherwise,
-        softened: is_softened(rule.mode, rule.verdict),
+        on_trial: rule.mode == Mode::Warn,
         over_budget: false,
+        held_back: None,
         only_opens: false,
     }
 }
@@ -159,30 +203,53 @@ fn egress(rule: &EgressRule, request: &Request, to: &Destination) -> Heard {
         stands(of(of_hosts(&[host.to_owned()].into())), request)
     });
     let mut stood = stands(of(warns.clone()), request);
-    let narrow = !rule.methods.is_empty() || !rule.paths.is_empty();
-    let connection = narrow && to.method.is_none();
-    let softened = is_softened(rule.mode, rule.verdict);
+    let connection = to.method.is_none() && !(rule.methods.is_empty() && rule.paths.is_empty());
+    let on_trial = rule.mode == Mode::Warn;
+    let permits = !on_trial && rule.verdict < Verdict::Block;
     let mut apart = apart_by(rule, request, closest(&patterns), &of_hosts);
-    if connection && (softened || rule.verdict == Verdict::Block) {
+    if connection && !permits && stood != Stands::Apart {
         stood = Stands::Apart;
         apart = "it speaks of single requests, and this is a connection".into();
     }
-    let budgeted = EgressRule {
+    // As it would be but for its budget and its addresses, and as it is.
+    let budgeted = |verdict| EgressRule {
         budget: rule.budget.clone(),
-        ..warns
+        verdict,
+        ..warns.clone()
     };
     let over_budget = !connection
-        && stood != Stands::Apart
-        && Policy::new(vec![of(budgeted)]).is_ok_and(|policy| {
-            let decision = decide(&policy, request);
-            decision.verdict == Verdict::Block && stood == Stands::Covers
+        && to.method.is_some()
+        && Policy::new(vec![of(budgeted(match stood {
+            // What allows says nothing where it only touches; a budget that is used up speaks there too.
+            Stands::Touches => Verdict::Allow,
+            _ => Verdict::Warn,
+        }))])
+        .is_ok_and(|policy| {
+            let said = opinion(&policy, request);
+            stood != Stands::Apart && said.verdict == Verdict::Block && !said.rules.is_empty()
         });
+    let mut held_back = None;
+    if permits && !over_budget && stood == Stands::Covers {
+        let as_it_is = EgressRule {
+            private_addresses: rule.private_addresses,
+            ..budgeted(Verdict::Warn)
+        };
+        let said = Policy::new(vec![of(as_it_is)]).map(|policy| opinion(&policy, request));
+        held_back = said
+            .ok()
+            .filter(|said| !said.verdict.lets_through())
+            .map(|said| said.reason.to_string());
+        if held_back.is_some() {
+            stood = Stands::Touches;
+        }
+    }
     Heard {
         note: note(&rule.id, rule.verdict, stood, patterns),
         apart,
         otherwise: rule.otherwise,
-        softened: softened || (over_budget && rule.mode == Mode::Warn),
+        on_trial,
         over_budget,
+        held_back,
         only_opens: connection,
     }
 }
@@ -259,8 +326,9 @@ fn secret(rule: &SecretRule, request: &Request, alias: &str, inject: Option<Inje
         ),
         apart,
         otherwise: rule.otherwise,
-        softened: is_softened(rule.mode, rule.verdict),
+        on_trial: rule.mode == Mode::Warn,
         over_budget: false,
+        held_back: None,
         only_opens: false,
     }
 }

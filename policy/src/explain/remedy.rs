@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Stands;
 use super::alone::Heard;
-use crate::decide::{Policy, decide};
+use crate::decide::{self, Policy};
 use crate::decision::Opinion;
 use crate::model::{
     Action, CapabilityRule, Document, EgressRule, Inject, Mode, SecretRule, Verdict,
@@ -52,26 +52,33 @@ pub(super) fn needs(
     }
     let covered = rules.iter().any(|rule| {
         rule.note.stands == Stands::Covers
-            && !rule.softened
+            && !rule.on_trial
             && rule.note.says.is_some_and(|says| says < Verdict::Block)
     });
     let run = matches!(request.what, What::Tool { .. });
-    if let (false, Some(rule)) = (covered || run, rule(request)) {
+    let held_back: Vec<String> = rules
+        .iter()
+        .filter_map(|rule| Some(format!("`{}`: {}", rule.note.id, rule.held_back.as_ref()?)))
+        .collect();
+    if covered || run {
+        // Nothing has to be added.
+    } else if !held_back.is_empty() {
+        needs.push(format!("another {}", held_back.join("; or another ")));
+    } else if let Some(rule) = rule(request) {
         let mut need = format!("a rule that covers it: `{}: {}`", rule.section(), rule.yaml());
         for near in rules.iter().filter(|rule| {
-            rule.note.stands == Stands::Touches && rule.note.verdict < Verdict::Block
+            rule.note.stands == Stands::Touches
+                && !rule.note.patterns.is_empty()
+                && rule.note.verdict < Verdict::Block
         }) {
             let id = &near.note.id;
             need += &format!("; or ask for no more than what `{id}` covers");
         }
         needs.push(need);
     }
-    // What no rule was the reason for: addresses that are not public, requests that are not well formed.
-    if needs.is_empty() || is_private(document, request, opinion) {
-        needs.push(match is_private(document, request, opinion) {
-            true => "`private-addresses: true` in a rule that covers it".into(),
-            false => format!("a request of another form: {}", opinion.reason),
-        });
+    // What no rule was the reason for: a request that is not well-formed.
+    if needs.is_empty() {
+        needs.push(format!("a request of another form: {}", opinion.reason));
     }
     needs
 }
@@ -84,27 +91,13 @@ fn against(rule: &Heard) -> String {
     }
     let closest = rule.note.patterns.first();
     match (rule.note.stands, closest) {
+        (_, None) => format!("change the module in Rego that says `{id}`"),
         (Stands::Touches, Some(part)) => format!(
             "ask for less, without what is in `{}`; or change `{id}`, which blocks that",
             part.pattern
         ),
         _ => format!("change `{id}`, which blocks it: take it out, narrow it, or `mode: warn`"),
     }
-}
-
-/// Whether it is the address that stands in the way.
-fn is_private(document: &Document, request: &Request, opinion: &Opinion) -> bool {
-    if !matches!(request.what, What::Net(_)) || !opinion.rules.is_empty() {
-        return false;
-    }
-    let mut widened = document.clone();
-    for rule in &mut widened.network_egress {
-        rule.private_addresses = true;
-    }
-    Policy::new(vec![widened]).is_ok_and(|policy| {
-        let otherwise = decide(&policy, request);
-        otherwise.verdict != opinion.verdict || otherwise.rules.len() != opinion.rules.len()
-    })
 }
 
 /// A rule that lets this very thing through, where a rule can.
@@ -200,7 +193,7 @@ impl Rule {
             Self::Secret(rule) => document.secrets_boundary.push(rule.clone()),
         }
         Policy::new(vec![document])
-            .is_ok_and(|policy| decide(&policy, request).verdict == Verdict::Allow)
+            .is_ok_and(|policy| decide::opinion(&policy, request).verdict == Verdict::Allow)
     }
 
     /// The contract that it belongs to.

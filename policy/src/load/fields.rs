@@ -7,18 +7,19 @@ use aegis_profile::syntax::{Key, Kind, Node, Reporter, Span, Value, kind_of, nea
 use serde::de::DeserializeOwned;
 
 /// A map whose keys are known.
-pub(crate) struct Fields<'n> {
+pub(crate) struct Fields<'n, 'k> {
     entries: &'n [(Key, Node)],
     /// Where the map is.
-    pub(crate) span: Span,
+    span: Span,
+    known: &'k [&'k str],
 }
 
-impl<'n> Fields<'n> {
+impl<'n, 'k> Fields<'n, 'k> {
     /// The entries of `node`; keys that are not among `keys` are reported. `None`: it is no map.
     pub(crate) fn of(
         node: &'n Node,
         what: &str,
-        keys: &[&str],
+        keys: &'k [&'k str],
         out: &mut Reporter<'_>,
     ) -> Option<Self> {
         let entries = match &node.value {
@@ -39,6 +40,7 @@ impl<'n> Fields<'n> {
         Some(Self {
             entries,
             span: node.span,
+            known: keys,
         })
     }
 
@@ -52,7 +54,9 @@ impl<'n> Fields<'n> {
     /// The value of a key that must be there.
     pub(crate) fn need(&self, key: &str, help: &str, out: &mut Reporter<'_>) -> Option<&'n Node> {
         let found = self.get(key);
-        if found.is_none() {
+        // One that was misspelt has been told already.
+        let misspelt = |text: &str| nearest(text, [key]).is_some() && !self.known.contains(&text);
+        if found.is_none() && !self.entries.iter().any(|(key, _)| misspelt(&key.text)) {
             out.report(self.span, format!("the key `{key}` is missing"))
                 .help(help);
         }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::fields::{Fields, list, one_or_more, text, unknown};
 use crate::decide::Policy;
 use crate::model::{
-    Budget, CapabilityRule, Document, EgressRule, LAYERS, LIMITS, Mode, SecretRule, Verdict,
+    Budget, CapabilityRule, Document, EgressRule, LAYERS, LIMITS, Mode, RegoModule, SecretRule, Verdict,
 };
 
 /// A policy's file, for messages.
@@ -77,7 +77,7 @@ const BUDGET_KEYS: [&str; 3] = ["requests", "request-size", "response-size"];
 #[derive(Default)]
 pub(super) struct Union {
     pub document: Document,
-    /// Rego files that are to be read, and where they are named.
+    /// Where each of the document's Rego files is named.
     pub rego: BTreeMap<String, Origin>,
     said: BTreeMap<String, Origin>,
 }
@@ -101,25 +101,38 @@ impl Union {
     }
 }
 
+/// What reads the text of a Rego file that is named.
+pub(super) type Modules<'m> = &'m dyn Fn(&str) -> Result<String, Wrong>;
+
 /// Adds the file `bytes` to the policy.
-pub(super) fn add_bytes(bytes: &[u8], file: &Arc<str>, union: &mut Union) -> Result<(), Error> {
+pub(super) fn add_bytes(
+    bytes: &[u8],
+    file: &Arc<str>,
+    modules: Modules<'_>,
+    union: &mut Union,
+) -> Result<(), Error> {
     let mut out = Reporter::for_kind(KIND, file.clone(), "");
     match decode(bytes, &mut out) {
-        Some(text) => add(text, file, union),
+        Some(text) => add(text, file, modules, union),
         None => out.finish(None),
     }
 }
 
 /// Adds the file `text` to the policy.
-pub(super) fn add(text: &str, file: &Arc<str>, union: &mut Union) -> Result<(), Error> {
+pub(super) fn add(
+    text: &str,
+    file: &Arc<str>,
+    modules: Modules<'_>,
+    union: &mut Union,
+) -> Result<(), Error> {
     let mut out = Reporter::for_kind(KIND, file.clone(), text);
     if let Some(root) = parse(text, &mut out) {
-        sections(&root, union, &mut out);
+        sections(&root, modules, union, &mut out);
     }
     out.finish(Some(()))
 }
 
-fn sections(root: &Node, union: &mut Union, out: &mut Reporter<'_>) {
+fn sections(root: &Node, modules: Modules<'_>, union: &mut Union, out: &mut Reporter<'_>) {
     // Of a file of another kind, every key would be a mistake.
     if let Value::Map(entries) = &root.value
         && let Some((key, _)) = entries.iter().find(|(key, _)| key.text == "aegis")
@@ -181,15 +194,30 @@ fn sections(root: &Node, union: &mut Union, out: &mut Reporter<'_>) {
     }
     if let Some(node) = fields.get("rego") {
         for node in list(node, "rego", out) {
-            let Some(name) = text(node, "the name of a Rego file", false, out) else {
-                continue;
-            };
-            if is_rego_name(&name) {
-                union.rego.entry(name).or_insert(out.origin(node.span));
-            } else {
-                out.report(node.span, "not a Rego file beside the policy")
-                    .expected("a name that ends in .rego, relative to this file")
-                    .help("put the file into the policy's directory: `..` and `/` lead out of it");
+            if let Some(name) = text(node, "the name of a Rego file", false, out) {
+                rego(name, node.span, modules, union, out);
+            }
+        }
+    }
+}
+
+fn rego(
+    name: String,
+    span: Span,
+    modules: Modules<'_>,
+    union: &mut Union,
+    out: &mut Reporter<'_>,
+) {
+    if !is_rego_name(&name) {
+        out.report(span, "not a Rego file beside the policy")
+            .expected("a name that ends in .rego, relative to this file")
+            .help("put the file into the policy's directory: `..` and `/` lead out of it");
+    } else if !union.rego.contains_key(&name) {
+        union.rego.insert(name.clone(), out.origin(span));
+        match modules(&name) {
+            Ok(text) => union.document.rego.push(RegoModule { name, text }),
+            Err(Wrong { message, help }) => {
+                out.report(span, message).maybe_help(help);
             }
         }
     }
@@ -202,7 +230,7 @@ fn is_rego_name(name: &str) -> bool {
 }
 
 /// The version of the format, which every file states: `KEY: 1`.
-pub(crate) fn version(fields: &Fields<'_>, key: &str, out: &mut Reporter<'_>) {
+pub(crate) fn version(fields: &Fields<'_, '_>, key: &str, out: &mut Reporter<'_>) {
     let line = format!("write `{key}: 1`");
     let Some(node) = fields.need(key, &format!("make `{key}: 1` the first line"), out) else {
         return;
@@ -246,11 +274,11 @@ fn rule<R: IntoDocument>(
     keys: &[&str],
     union: &mut Union,
     out: &mut Reporter<'_>,
-    contract: impl Fn(&Fields<'_>, Common, &mut Reporter<'_>) -> R,
+    contract: impl Fn(&Fields<'_, '_>, Common, &mut Reporter<'_>) -> R,
 ) -> Option<R> {
     let fields = Fields::of(node, "a rule", keys, out)?;
     let id = fields.need("id", "give the rule a name: `id: work`", out);
-    let id = match id.and_then(|node| Some((text(node, "an id", true, out)?, node.span))) {
+    let id = match id.and_then(|node| Some((text(node, "an id", false, out)?, node.span))) {
         Some((id, span)) => {
             union.once(format!("rule {id}"), span, &format!("the id `{}`", quote(&id)), out);
             id
@@ -276,7 +304,7 @@ fn rule<R: IntoDocument>(
     Some(rule)
 }
 
-fn capability(fields: &Fields<'_>, common: Common, out: &mut Reporter<'_>) -> CapabilityRule {
+fn capability(fields: &Fields<'_, '_>, common: Common, out: &mut Reporter<'_>) -> CapabilityRule {
     let on = fields.need("on", "say what it is about: `on: files.read`", out);
     let matches = fields.need("match", "say what it matches: `match: [$WORK/**]`", out);
     CapabilityRule {
@@ -294,7 +322,7 @@ fn capability(fields: &Fields<'_>, common: Common, out: &mut Reporter<'_>) -> Ca
     }
 }
 
-fn egress(fields: &Fields<'_>, common: Common, out: &mut Reporter<'_>) -> EgressRule {
+fn egress(fields: &Fields<'_, '_>, common: Common, out: &mut Reporter<'_>) -> EgressRule {
     let hosts = fields.need("hosts", "say where to: `hosts: [api.github.com]`", out);
     let texts = |key: &str, what: &str, node: Option<&Node>, out: &mut Reporter<'_>| {
         node.map(|node| one_or_more(node, key, out, |n, out| text(n, what, false, out)))
@@ -325,7 +353,7 @@ fn egress(fields: &Fields<'_>, common: Common, out: &mut Reporter<'_>) -> Egress
     }
 }
 
-fn secret(fields: &Fields<'_>, common: Common, out: &mut Reporter<'_>) -> SecretRule {
+fn secret(fields: &Fields<'_, '_>, common: Common, out: &mut Reporter<'_>) -> SecretRule {
     let alias = fields.need("alias", "say which secret: `alias: github`", out);
     let to = fields.need("to", "say which host it may be sent to: `to: api.github.com`", out);
     let inject = fields.need("inject", "say where it is put: `inject: header`", out);

@@ -66,7 +66,9 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 pub(super) fn why_not(name: &str) -> Option<&'static str> {
     let family = name.split('.').next().unwrap_or_default();
     Some(match (family, name) {
-        (_, "net.lookup_ip_addr") | ("http", _) => "it reaches the network, and a decision reaches nothing",
+        (_, "net.lookup_ip_addr") | ("http", _) => {
+            "it reaches the network, and a decision reaches nothing"
+        }
         ("time", _) => "time is no part of a request, and a decision has no clock",
         ("rand" | "uuid", _) => "it is random, and the same request gets the same answer",
         ("opa", _) => "the surroundings of a decision are no part of it",
@@ -99,8 +101,15 @@ impl Effort {
     }
 
     fn spend(&self, nanoseconds: usize) -> anyhow::Result<()> {
-        let more = u64::try_from(nanoseconds).unwrap_or(u64::MAX).min(EFFORT + 1);
-        match self.0.fetch_add(more, Ordering::Relaxed).saturating_add(more) > EFFORT {
+        let more = u64::try_from(nanoseconds)
+            .unwrap_or(u64::MAX)
+            .min(EFFORT + 1);
+        match self
+            .0
+            .fetch_add(more, Ordering::Relaxed)
+            .saturating_add(more)
+            > EFFORT
+        {
             true => anyhow::bail!("its functions have worked for longer than they may"),
             false => Ok(()),
         }
@@ -121,7 +130,11 @@ impl Pattern {
         let sizes = [2 * 1024, 8 * 1024, 32 * 1024];
         let mut last = String::new();
         for size in sizes {
-            match regex::RegexBuilder::new(text).size_limit(size).nest_limit(32).build() {
+            match regex::RegexBuilder::new(text)
+                .size_limit(size)
+                .nest_limit(32)
+                .build()
+            {
                 Ok(regex) => {
                     return Ok(Self {
                         regex,
@@ -131,7 +144,11 @@ impl Pattern {
                 Err(regex::Error::CompiledTooBig(_)) => last = "it is too large".into(),
                 Err(regex::Error::Syntax(why)) => {
                     // The last line of a picture of the place.
-                    last = why.lines().last().unwrap_or_default().replace("error: ", "");
+                    last = why
+                        .lines()
+                        .last()
+                        .unwrap_or_default()
+                        .replace("error: ", "");
                     break;
                 }
                 Err(why) => last = why.to_string(),
@@ -177,7 +194,11 @@ pub(super) fn register(
         if delimiter.is_empty() {
             anyhow::bail!("`split` needs something to divide at");
         }
-        let pieces: Vec<Value> = text.split(&**delimiter).take(PIECES + 1).map(Value::from).collect();
+        let pieces: Vec<Value> = text
+            .split(&**delimiter)
+            .take(PIECES + 1)
+            .map(Value::from)
+            .collect();
         if pieces.len() > PIECES {
             anyhow::bail!("`split` gives more than {PIECES} pieces");
         }

@@ -79,11 +79,19 @@ pub(super) fn path(expr: &Expr) -> Option<Vec<&str>> {
 fn head(rule: &Rule) -> Result<(&str, Kind), BadModule> {
     let (refr, kind) = match rule {
         Rule::Spec { head, .. } => match head {
-            RuleHead::Set { refr, key: Some(_), .. } => (refr, Kind::Set),
-            RuleHead::Func { refr, args, .. } if !args.is_empty() => (refr, Kind::Function(args.len())),
+            RuleHead::Set {
+                refr, key: Some(_), ..
+            } => (refr, Kind::Set),
+            RuleHead::Func { refr, args, .. } if !args.is_empty() => {
+                (refr, Kind::Function(args.len()))
+            }
             RuleHead::Compr { refr, .. } => (refr, Kind::Value),
             RuleHead::Set { span, .. } | RuleHead::Func { span, .. } => {
-                return Err(bad(span, "a rule without a value", "write `name if { ... }`"));
+                return Err(bad(
+                    span,
+                    "a rule without a value",
+                    "write `name if { ... }`",
+                ));
             }
         },
         Rule::Default { refr, args, .. } if args.is_empty() => (refr, Kind::Value),
@@ -110,7 +118,11 @@ pub(super) fn check(module: &Module) -> Result<Checked, BadModule> {
         }
     }
     if let Some(rule) = module.policy.get(RULES) {
-        return Err(bad(rule.span(), format!("more than {RULES} rules"), "remove some"));
+        return Err(bad(
+            rule.span(),
+            format!("more than {RULES} rules"),
+            "remove some",
+        ));
     }
     let mut names: BTreeMap<String, Kind> = BTreeMap::new();
     for rule in &module.policy {
@@ -130,9 +142,10 @@ pub(super) fn check(module: &Module) -> Result<Checked, BadModule> {
             None => (),
             Some(Kind::Set) => verdicts.push(verdict),
             Some(_) => {
-                let rule = module.policy.iter().find(|rule| {
-                    head(rule).is_ok_and(|(name, _)| name == verdict.name())
-                });
+                let rule = module
+                    .policy
+                    .iter()
+                    .find(|rule| head(rule).is_ok_and(|(name, _)| name == verdict.name()));
                 let span = rule.map_or(&module.package.span, |rule| rule.span());
                 let message = format!("`{verdict}` is the set of the rules that say so");
                 let help = format!("write `{verdict} contains \"ID\" if {{ ... }}`");
@@ -171,14 +184,21 @@ pub(super) fn check(module: &Module) -> Result<Checked, BadModule> {
 fn package(module: &Module) -> Result<Option<String>, BadModule> {
     let path = path(&module.package.refr).unwrap_or_default();
     let plain = |name: &&str| {
-        name.len() <= 32 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        name.len() <= 32
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
     match path.as_slice() {
         ["aegis"] => Ok(None),
         ["aegis", name] if plain(name) => Ok(Some((*name).to_owned())),
         _ => {
             let help = "write `package aegis`, or `package aegis.NAME` of a-z, 0-9 and `_`";
-            Err(bad(&module.package.span, "this package is never asked", help))
+            Err(bad(
+                &module.package.span,
+                "this package is never asked",
+                help,
+            ))
         }
     }
 }
@@ -188,7 +208,10 @@ fn chains(needs: &BTreeMap<&str, (BTreeSet<String>, &Span)>) -> Result<(), BadMo
     // In each round, what needs only rules that are settled is settled itself.
     let mut settled: BTreeSet<&str> = BTreeSet::new();
     for round in 0.. {
-        let open: Vec<_> = needs.iter().filter(|(name, _)| !settled.contains(**name)).collect();
+        let open: Vec<_> = needs
+            .iter()
+            .filter(|(name, _)| !settled.contains(**name))
+            .collect();
         let Some((first, (_, span))) = open.first() else {
             return Ok(());
         };
@@ -257,14 +280,20 @@ impl Walk<'_> {
                 }
             }
         }
-        bodies.iter().try_for_each(|body| self.query(&body.query, loops, 0))
+        bodies
+            .iter()
+            .try_for_each(|body| self.query(&body.query, loops, 0))
     }
 
     /// `loops`: those of what is made of each answer.
     fn query(&mut self, query: &Query, mut loops: usize, depth: usize) -> Result<(), BadModule> {
         if let Some(statement) = query.stmts.get(STATEMENTS) {
             let message = format!("more than {STATEMENTS} statements in one body");
-            return Err(bad(&statement.span, message, "divide it among several rules"));
+            return Err(bad(
+                &statement.span,
+                message,
+                "divide it among several rules",
+            ));
         }
         for statement in &query.stmts {
             if let Some(with) = statement.with_mods.first() {
@@ -274,7 +303,12 @@ impl Walk<'_> {
                 Literal::SomeVars { vars, .. } => {
                     vars.iter().try_for_each(|var| self.is_free(var))?;
                 }
-                Literal::SomeIn { key, value, collection, .. } => {
+                Literal::SomeIn {
+                    key,
+                    value,
+                    collection,
+                    ..
+                } => {
                     loops += 1 + iterations(collection);
                     for pattern in key.iter().chain([value]) {
                         self.binds(pattern)?;
@@ -286,16 +320,28 @@ impl Walk<'_> {
                     loops += iterations(expr);
                     self.expr(expr, depth + 1)?;
                 }
-                Literal::Every { key, value, domain, query, .. } => {
+                Literal::Every {
+                    key,
+                    value,
+                    domain,
+                    query,
+                    ..
+                } => {
                     loops += iterations(domain);
-                    key.iter().chain([value]).try_for_each(|var| self.is_free(var))?;
+                    key.iter()
+                        .chain([value])
+                        .try_for_each(|var| self.is_free(var))?;
                     self.expr(domain, depth + 1)?;
                     self.query(query, 1, depth + 1)?;
                 }
             }
             if loops > LOOPS {
                 let message = format!("more than {LOOPS} iterations within each other");
-                return Err(bad(&statement.span, message, "divide it among several rules"));
+                return Err(bad(
+                    &statement.span,
+                    message,
+                    "divide it among several rules",
+                ));
             }
         }
         Ok(())
@@ -305,7 +351,11 @@ impl Walk<'_> {
         let depth = depth + 1;
         if depth > DEPTH {
             let message = format!("more than {DEPTH} expressions within each other");
-            return Err(bad(expr.span(), message, "give inner parts a rule of their own"));
+            return Err(bad(
+                expr.span(),
+                message,
+                "give inner parts a rule of their own",
+            ));
         }
         match expr.as_ref() {
             Expr::String { .. }
@@ -325,13 +375,19 @@ impl Walk<'_> {
                 self.expr(term, depth)?;
                 self.query(query, iterations(term), depth)
             }
-            Expr::ObjectCompr { key, value, query, .. } => {
+            Expr::ObjectCompr {
+                key, value, query, ..
+            } => {
                 self.expr(key, depth)?;
                 self.expr(value, depth)?;
                 self.query(query, iterations(key) + iterations(value), depth)
             }
-            Expr::Call { span, fcn, params, .. } => {
-                params.iter().try_for_each(|param| self.expr(param, depth))?;
+            Expr::Call {
+                span, fcn, params, ..
+            } => {
+                params
+                    .iter()
+                    .try_for_each(|param| self.expr(param, depth))?;
                 self.call(span, fcn, params)
             }
             Expr::UnaryExpr { expr, .. } => self.expr(expr, depth),
@@ -351,7 +407,9 @@ impl Walk<'_> {
                 self.expr(lhs, depth)?;
                 self.expr(rhs, depth)
             }
-            Expr::ArithExpr { span, op, lhs, rhs, .. } => {
+            Expr::ArithExpr {
+                span, op, lhs, rhs, ..
+            } => {
                 let number = |expr: &Expr| matches!(expr, Expr::Number { .. });
                 match op {
                     ArithOp::Add | ArithOp::Sub | ArithOp::Mod => (),
@@ -379,7 +437,12 @@ impl Walk<'_> {
                 self.expr(lhs, depth)?;
                 self.expr(rhs, depth)
             }
-            Expr::Membership { key, value, collection, .. } => {
+            Expr::Membership {
+                key,
+                value,
+                collection,
+                ..
+            } => {
                 key.iter().try_for_each(|key| self.expr(key, depth))?;
                 self.expr(value, depth)?;
                 self.expr(collection, depth)
@@ -390,7 +453,8 @@ impl Walk<'_> {
     fn name(&mut self, span: &Span) -> Result<(), BadModule> {
         match span.text() {
             "data" => {
-                let help = "nothing but the request is known to a rule: write what it needs as a rule";
+                let help =
+                    "nothing but the request is known to a rule: write what it needs as a rule";
                 Err(bad(span, "there are no data documents", help))
             }
             name => {
@@ -420,7 +484,11 @@ impl Walk<'_> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("it has {}", known.join(", ")),
         };
-        Err(bad(expr.span(), format!("no request has the field `{}`", quote(field)), help))
+        Err(bad(
+            expr.span(),
+            format!("no request has the field `{}`", quote(field)),
+            help,
+        ))
     }
 
     /// Variables that a pattern gives values to.
@@ -428,7 +496,9 @@ impl Walk<'_> {
         match pattern {
             Expr::Var { span, .. } => self.is_free(span),
             Expr::Array { items, .. } => items.iter().try_for_each(|item| self.binds(item)),
-            Expr::Object { fields, .. } => fields.iter().try_for_each(|(_, _, value)| self.binds(value)),
+            Expr::Object { fields, .. } => fields
+                .iter()
+                .try_for_each(|(_, _, value)| self.binds(value)),
             _ => Ok(()),
         }
     }
@@ -444,14 +514,25 @@ impl Walk<'_> {
         }
     }
 
-    fn call(&mut self, span: &Span, function: &Expr, params: &[Ref<Expr>]) -> Result<(), BadModule> {
+    fn call(
+        &mut self,
+        span: &Span,
+        function: &Expr,
+        params: &[Ref<Expr>],
+    ) -> Result<(), BadModule> {
         let Some(path) = path(function) else {
             return Err(bad(span, "this is no function", "call one by its name"));
         };
         let name = path.join(".");
         let own = match self.names.get(&name) {
             Some(Kind::Function(arity)) => Some(*arity),
-            Some(_) => return Err(bad(span, format!("`{name}` is no function"), "write its name alone")),
+            Some(_) => {
+                return Err(bad(
+                    span,
+                    format!("`{name}` is no function"),
+                    "write its name alone",
+                ));
+            }
             None => None,
         };
         let arity = match own.or_else(|| builtins::find(&name).map(|(arity, _)| arity)) {
@@ -459,15 +540,26 @@ impl Walk<'_> {
             None => {
                 let shown = quote(&name);
                 return Err(match builtins::why_not(&name) {
-                    Some(why) => bad(span, format!("`{shown}` cannot be called: {why}"), "remove it"),
+                    Some(why) => bad(
+                        span,
+                        format!("`{shown}` cannot be called: {why}"),
+                        "remove it",
+                    ),
                     None => {
                         let near = nearest(&name, builtins::names())
                             .or_else(|| nearest(&name, self.names.keys().map(String::as_str)));
                         let help = match near {
                             Some(near) => format!("did you mean `{near}`?"),
-                            None => format!("there are {}", builtins::names().collect::<Vec<_>>().join(", ")),
+                            None => format!(
+                                "there are {}",
+                                builtins::names().collect::<Vec<_>>().join(", ")
+                            ),
                         };
-                        bad(span, format!("`{shown}` is no function that rules have"), help)
+                        bad(
+                            span,
+                            format!("`{shown}` is no function that rules have"),
+                            help,
+                        )
                     }
                 });
             }
@@ -491,11 +583,19 @@ impl Walk<'_> {
             return Err(bad(expr.span(), "a pattern that is not known before", help));
         };
         let Ok(text) = value.as_string() else {
-            return Err(bad(span, "a pattern is a text", "write it between backquotes"));
+            return Err(bad(
+                span,
+                "a pattern is a text",
+                "write it between backquotes",
+            ));
         };
         if !self.patterns.contains_key(&**text) {
             let pattern = Pattern::compile(text).map_err(|why| {
-                bad(span, format!("this is no pattern: {}", quote(&why)), "see the syntax of the crate `regex`")
+                bad(
+                    span,
+                    format!("this is no pattern: {}", quote(&why)),
+                    "see the syntax of the crate `regex`",
+                )
             })?;
             self.patterns.insert(text.to_string(), pattern);
         }
@@ -567,16 +667,28 @@ fn iterations(expr: &Expr) -> usize {
             usize::from(!constant) + iterations(refr) + iterations(index)
         }
         Expr::RefDot { refr, .. } => iterations(refr),
-        Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().map(|i| iterations(i)).sum(),
-        Expr::Object { fields, .. } => fields.iter().map(|(_, k, v)| iterations(k) + iterations(v)).sum(),
+        Expr::Array { items, .. } | Expr::Set { items, .. } => {
+            items.iter().map(|i| iterations(i)).sum()
+        }
+        Expr::Object { fields, .. } => fields
+            .iter()
+            .map(|(_, k, v)| iterations(k) + iterations(v))
+            .sum(),
         Expr::Call { params, .. } => params.iter().map(|param| iterations(param)).sum(),
         Expr::UnaryExpr { expr, .. } => iterations(expr),
         Expr::BinExpr { lhs, rhs, .. }
         | Expr::BoolExpr { lhs, rhs, .. }
         | Expr::ArithExpr { lhs, rhs, .. }
         | Expr::AssignExpr { lhs, rhs, .. } => iterations(lhs) + iterations(rhs),
-        Expr::Membership { key, value, collection, .. } => {
-            key.as_ref().map_or(0, |key| iterations(key)) + iterations(value) + iterations(collection)
+        Expr::Membership {
+            key,
+            value,
+            collection,
+            ..
+        } => {
+            key.as_ref().map_or(0, |key| iterations(key))
+                + iterations(value)
+                + iterations(collection)
         }
         // Their iterations are their own.
         Expr::ArrayCompr { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. } => 0,

@@ -1,6 +1,7 @@
 //! The engine, and how it is asked.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +17,6 @@ use crate::model::{RegoModule, Verdict};
 use crate::request::{Context, What};
 
 /// The modules of one document, ready to be asked.
-#[derive(Debug)]
 pub(crate) struct Rego {
     /// Prepared, and never asked itself.
     prepared: Engine,
@@ -63,7 +63,11 @@ impl Rego {
                 .add_policy(module.name.clone(), module.text.clone())
                 .map_err(|error| from_engine(&module.name, &error))?;
             let Some(parsed) = engine.get_modules().get(index).cloned() else {
-                return Err(whole(module, "it was not understood".into(), "write it anew"));
+                return Err(whole(
+                    module,
+                    "it was not understood".into(),
+                    "write it anew",
+                ));
             };
             let checked = check::check(&parsed)?;
             shape::check(&parsed, &checked)?;
@@ -78,7 +82,11 @@ impl Rego {
             };
             if let Some(other) = packages.insert(checked.package.clone(), module.name.clone()) {
                 let message = format!("`package {package}` is that of {other}");
-                return Err(whole(module, message, "a package is one file: give this one another name"));
+                return Err(whole(
+                    module,
+                    message,
+                    "a package is one file: give this one another name",
+                ));
             }
             let prefix = match checked.package {
                 Some(name) => format!("rego:{name}."),
@@ -90,12 +98,23 @@ impl Rego {
             }
             patterns.extend(checked.patterns);
         }
-        if let (true, Some(package)) = (packages.contains_key(&None), packages.keys().flatten().next()) {
+        if let (true, Some(package)) = (
+            packages.contains_key(&None),
+            packages.keys().flatten().next(),
+        ) {
             // `data.aegis` would be rules and a package at once.
             let name = &packages[&Some(package.clone())];
-            let message = format!("`package aegis` is in use, and so `aegis.{package}` is within it");
-            let module = modules.iter().find(|m| m.name == *name).unwrap_or(&modules[0]);
-            return Err(whole(module, message, "give each module a name: `package aegis.NAME`"));
+            let message =
+                format!("`package aegis` is in use, and so `aegis.{package}` is within it");
+            let module = modules
+                .iter()
+                .find(|m| m.name == *name)
+                .unwrap_or(&modules[0]);
+            return Err(whole(
+                module,
+                message,
+                "give each module a name: `package aegis.NAME`",
+            ));
         }
         let effort = Effort::default();
         let entry = format!("package aegis_entry\nall := [{}]\n", entries.join(",\n"));
@@ -108,7 +127,9 @@ impl Rego {
         };
         let prepared = prepare().map_err(|error| {
             let text = error.to_string();
-            let named = modules.iter().find(|m| text.contains(&format!("--> {}:", m.name)));
+            let named = modules
+                .iter()
+                .find(|m| text.contains(&format!("--> {}:", m.name)));
             from_engine(&named.unwrap_or(&modules[0]).name, &text)
         })?;
         Ok(Some(Self {
@@ -141,7 +162,9 @@ impl Rego {
         let mut engine = held.take().unwrap_or_else(|| self.prepared.clone());
         self.effort.reset();
         engine.set_input(value);
-        let answer = engine.eval_rule(ENTRY.into()).map_err(|error| reason(&error))?;
+        let answer = engine
+            .eval_rule(ENTRY.into())
+            .map_err(|error| reason(&error))?;
         *held = Some(engine);
         drop(held);
         self.said(&answer)
@@ -149,7 +172,9 @@ impl Rego {
 
     /// The members of all sets, each once, with the worst that is said of it.
     fn said(&self, answer: &Value) -> Result<Vec<Said>, String> {
-        let sets = answer.as_array().map_err(|_| "a set of verdicts has no value".to_owned())?;
+        let sets = answer
+            .as_array()
+            .map_err(|_| "a set of verdicts has no value".to_owned())?;
         let mut all: BTreeMap<Arc<str>, Said> = BTreeMap::new();
         for (index, (verdict, prefix)) in self.sets.iter().enumerate() {
             let Some(Value::Set(members)) = sets.get(index) else {
@@ -157,7 +182,9 @@ impl Rego {
             };
             for member in members.iter() {
                 let Some((id, reason)) = read(member) else {
-                    return Err(format!("a member of `{verdict}` is no id of a rule, and no id with a reason"));
+                    return Err(format!(
+                        "a member of `{verdict}` is no id of a rule, and no id with a reason"
+                    ));
                 };
                 let said = Said {
                     id: format!("{prefix}{id}").into(),
@@ -171,6 +198,15 @@ impl Rego {
             }
         }
         Ok(all.into_values().collect())
+    }
+}
+
+/// The engine's own form is long, and tells nobody anything.
+impl fmt::Debug for Rego {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rego")
+            .field("sets", &self.sets)
+            .finish_non_exhaustive()
     }
 }
 
@@ -211,12 +247,18 @@ fn steps(count: u32) -> ExecutionTimerConfig {
 fn reason(error: &anyhow::Error) -> String {
     // Its own type is lost where it comes out of a function.
     let text = error.to_string();
-    if error.downcast_ref::<LimitError>().is_some() || text.contains("execution exceeded time limit") {
+    if error.downcast_ref::<LimitError>().is_some()
+        || text.contains("execution exceeded time limit")
+    {
         return format!("rules in Rego took more than {STEPS} steps");
     }
     let place = text.lines().find_map(|line| line.strip_prefix("--> "));
     match place {
-        Some(place) => format!("rules in Rego have failed at {}: {}", quoted(place), first_line(&text)),
+        Some(place) => format!(
+            "rules in Rego have failed at {}: {}",
+            quoted(place),
+            first_line(&text)
+        ),
         None => format!("rules in Rego have failed: {}", first_line(&text)),
     }
 }

@@ -31,8 +31,8 @@ pub(super) const WHAT: [&str; 16] = [
     "tree",
 ];
 
-/// The fields that a grant has beside them, at most.
-pub(super) const GRANT_FIELDS: u64 = 20;
+/// The fields that a grant has at most, with some to spare.
+pub(super) const GRANT_FIELDS: u64 = 12;
 
 /// Whether Rego is asked.
 pub(super) fn is_asked(what: &What) -> bool {
@@ -64,7 +64,8 @@ pub(super) fn input(context: &Context, what: &What) -> Result<Value, &'static st
     {
         return Err("the run has more words or grants than rules in Rego can be asked about");
     }
-    let json = serde_json::to_value(Input { context, what }).map_err(|_| "the request has no JSON form")?;
+    let json = serde_json::to_value(Input { context, what })
+        .map_err(|_| "the request has no JSON form")?;
     let mut text = 0;
     let value = convert(json, &mut text);
     match text > INPUT_TEXT {
@@ -73,8 +74,7 @@ pub(super) fn input(context: &Context, what: &What) -> Result<Value, &'static st
     }
 }
 
-/// The input that any rule is asked of while modules are loaded.
-pub(super) fn convert(json: serde_json::Value, text: &mut usize) -> Value {
+fn convert(json: serde_json::Value, text: &mut usize) -> Value {
     use serde_json::Value as Json;
     match json {
         Json::Null => Value::Null,

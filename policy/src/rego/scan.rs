@@ -6,7 +6,7 @@ use regorus::Source;
 use regorus::unstable::{Lexer, TokenKind};
 
 use super::BadModule;
-use super::limits::{BRACKETS, OPERATORS, TEXT};
+use super::limits::{BRACKETS, OPERATORS};
 use crate::model::RegoModule;
 
 /// 2^53: what canonical JSON can tell from its neighbours.
@@ -25,10 +25,6 @@ pub(super) fn scan(module: &RegoModule) -> Result<(), BadModule> {
         message,
         help: help.into(),
     };
-    if module.text.len() > TEXT {
-        let message = format!("{} bytes, at most {TEXT} may be", module.text.len());
-        return Err(bad(0, 0, message, "native rules hold long lists"));
-    }
     for (line, text) in (1..).zip(module.text.split('\n')) {
         if let Some((column, c)) = (1..).zip(text.chars()).find(|(_, c)| is_deceptive(*c)) {
             let code = u32::from(c);
@@ -51,16 +47,25 @@ pub(super) fn scan(module: &RegoModule) -> Result<(), BadModule> {
         let is_text = matches!(kind, TokenKind::String | TokenKind::RawString);
         let text = if is_text { "" } else { span.text() };
         let (line, column) = (span.line, span.col);
-        let joins = JOINING.contains(&text) || matches!(kind, TokenKind::Number) && text.starts_with('-');
+        let joins =
+            JOINING.contains(&text) || matches!(kind, TokenKind::Number) && text.starts_with('-');
         match kind {
             TokenKind::Eof => return Ok(()),
             TokenKind::Number => {
                 let digits = text.strip_prefix('-').unwrap_or(text);
                 let number = digits.bytes().all(|b| b.is_ascii_digit());
-                let number = digits.parse().ok().filter(|n: &u64| number && *n <= MAX_NUMBER);
+                let number = digits
+                    .parse()
+                    .ok()
+                    .filter(|n: &u64| number && *n <= MAX_NUMBER);
                 if number.is_none() {
                     let message = "this is no whole number up to 2^53".to_owned();
-                    return Err(bad(line, column, message, "write all digits of a smaller one"));
+                    return Err(bad(
+                        line,
+                        column,
+                        message,
+                        "write all digits of a smaller one",
+                    ));
                 }
             }
             TokenKind::Ident if !after_dot && matches!(text, "with" | "else" | "__target__") => {
@@ -69,7 +74,12 @@ pub(super) fn scan(module: &RegoModule) -> Result<(), BadModule> {
                     "else" => "write a second rule, which says `not` of the first one's condition",
                     _ => "remove it",
                 };
-                return Err(bad(line, column, format!("`{text}` has no place here"), help));
+                return Err(bad(
+                    line,
+                    column,
+                    format!("`{text}` has no place here"),
+                    help,
+                ));
             }
             _ => (),
         }
@@ -95,7 +105,12 @@ pub(super) fn scan(module: &RegoModule) -> Result<(), BadModule> {
                 operators.push(0);
                 if operators.len() > BRACKETS + 1 {
                     let message = format!("more than {BRACKETS} brackets within brackets");
-                    return Err(bad(line, column, message, "give inner parts a rule of their own"));
+                    return Err(bad(
+                        line,
+                        column,
+                        message,
+                        "give inner parts a rule of their own",
+                    ));
                 }
             }
             ")" | "]" | "}" if operators.len() > 1 => {

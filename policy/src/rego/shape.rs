@@ -8,7 +8,9 @@
 
 use std::collections::BTreeMap;
 
-use regorus::unstable::{ArithOp, AssignOp, BinOp, Expr, Literal, Module, Query, Ref, Rule, RuleHead, Span};
+use regorus::unstable::{
+    ArithOp, AssignOp, BinOp, Expr, Literal, Module, Query, Ref, Rule, RuleHead, Span,
+};
 
 use super::BadModule;
 use super::builtins::{self, Gives};
@@ -29,7 +31,9 @@ const ROUNDS: usize = 64;
 const FOUND: u64 = (STEPS / STEPS_PER_MEMBER) as u64;
 
 fn nodes(shape: &Shape) -> u64 {
-    shape.iter().rev().fold(1, |inner, members| inner.saturating_mul(*members).saturating_add(1))
+    shape.iter().rev().fold(1, |inner, members| {
+        inner.saturating_mul(*members).saturating_add(1)
+    })
 }
 
 fn join(a: &mut Shape, b: &Shape) {
@@ -76,18 +80,32 @@ pub(super) fn check(module: &Module, checked: &Checked) -> Result<(), BadModule>
         too_large: None,
     };
     for _ in 0..ROUNDS {
-        let before = (shapes.rules.clone(), shapes.params.clone(), shapes.variables.clone());
+        let before = (
+            shapes.rules.clone(),
+            shapes.params.clone(),
+            shapes.variables.clone(),
+        );
         shapes.too_large = None;
         shapes.round(module);
         if let Some(error) = shapes.too_large {
             return Err(error);
         }
-        if before == (shapes.rules.clone(), shapes.params.clone(), shapes.variables.clone()) {
+        if before
+            == (
+                shapes.rules.clone(),
+                shapes.params.clone(),
+                shapes.variables.clone(),
+            )
+        {
             return Ok(());
         }
     }
     let help = "give variables that stand for different things different names";
-    Err(bad(&module.package.span, "its values cannot be shown to stay small", help))
+    Err(bad(
+        &module.package.span,
+        "its values cannot be shown to stay small",
+        help,
+    ))
 }
 
 struct Shapes<'m> {
@@ -117,7 +135,8 @@ impl<'m> Shapes<'m> {
                     if let RuleHead::Func { refr, args, .. } = head {
                         for (place, arg) in args.iter().enumerate() {
                             let name = variable(refr).unwrap_or_default().to_owned();
-                            let given = self.params.get(&(name, place)).cloned().unwrap_or_default();
+                            let given =
+                                self.params.get(&(name, place)).cloned().unwrap_or_default();
                             self.binds(arg, &given);
                         }
                     }
@@ -136,7 +155,8 @@ impl<'m> Shapes<'m> {
                             sets.insert(name, set);
                             continue;
                         }
-                        RuleHead::Compr { refr, assign, .. } | RuleHead::Func { refr, assign, .. } => {
+                        RuleHead::Compr { refr, assign, .. }
+                        | RuleHead::Func { refr, assign, .. } => {
                             let value = assign.as_ref().map(|assign| self.expr(&assign.value));
                             (refr, value.unwrap_or_default())
                         }
@@ -155,7 +175,8 @@ impl<'m> Shapes<'m> {
     fn made(&mut self, span: &Span, shape: &Shape) {
         if self.too_large.is_none() && (nodes(shape) > NODES || shape.len() > LEVELS) {
             let message = format!("this may hold more than {NODES} values");
-            let help = "hold only texts and numbers in a collection, or go through fewer lists at once";
+            let help =
+                "hold only texts and numbers in a collection, or go through fewer lists at once";
             self.too_large = Some(bad(span, message, help));
         }
     }
@@ -164,7 +185,12 @@ impl<'m> Shapes<'m> {
         for statement in &query.stmts {
             match &statement.literal {
                 Literal::SomeVars { .. } => (),
-                Literal::SomeIn { key, value, collection, .. } => {
+                Literal::SomeIn {
+                    key,
+                    value,
+                    collection,
+                    ..
+                } => {
                     let of = self.expr(collection);
                     self.goes_through(&of);
                     for pattern in key.iter().chain([value]) {
@@ -174,7 +200,13 @@ impl<'m> Shapes<'m> {
                 Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => {
                     self.expr(expr);
                 }
-                Literal::Every { key, value, domain, query, .. } => {
+                Literal::Every {
+                    key,
+                    value,
+                    domain,
+                    query,
+                    ..
+                } => {
                     let of = self.expr(domain);
                     for name in key.iter().chain([value]) {
                         self.is(name.text(), &member(&of));
@@ -199,7 +231,12 @@ impl<'m> Shapes<'m> {
             let mut shape = shape.clone();
             // Only a value that contains itself comes here.
             shape.truncate(LEVELS + 1);
-            join(self.variables.entry((self.rule, name.to_owned())).or_default(), &shape);
+            join(
+                self.variables
+                    .entry((self.rule, name.to_owned()))
+                    .or_default(),
+                &shape,
+            );
         }
     }
 
@@ -213,7 +250,9 @@ impl<'m> Shapes<'m> {
             }
             Expr::Object { fields, .. } => {
                 let of = member(shape);
-                fields.iter().for_each(|(_, _, value)| self.binds(value, &of));
+                fields
+                    .iter()
+                    .for_each(|(_, _, value)| self.binds(value, &of));
             }
             _ => {
                 self.expr(pattern);
@@ -259,11 +298,22 @@ impl<'m> Shapes<'m> {
                 }
                 self.collects(span, number(fields.len()).saturating_mul(2), &of)
             }
-            Expr::ArrayCompr { span, term, query, .. } | Expr::SetCompr { span, term, query, .. } => {
-                self.finds(span, query, &[term])
+            Expr::ArrayCompr {
+                span, term, query, ..
             }
-            Expr::ObjectCompr { span, key, value, query, .. } => self.finds(span, query, &[key, value]),
-            Expr::Call { span, fcn, params, .. } => self.call(span, fcn, params),
+            | Expr::SetCompr {
+                span, term, query, ..
+            } => self.finds(span, query, &[term]),
+            Expr::ObjectCompr {
+                span,
+                key,
+                value,
+                query,
+                ..
+            } => self.finds(span, query, &[key, value]),
+            Expr::Call {
+                span, fcn, params, ..
+            } => self.call(span, fcn, params),
             Expr::UnaryExpr { expr, .. } => {
                 self.expr(expr);
                 vec![]
@@ -282,9 +332,14 @@ impl<'m> Shapes<'m> {
                 }
                 member(&of)
             }
-            Expr::BinExpr { span, op, lhs, rhs, .. } => {
+            Expr::BinExpr {
+                span, op, lhs, rhs, ..
+            } => {
                 let (mut shape, other) = (self.expr(lhs), self.expr(rhs));
-                let both = shape.first().unwrap_or(&0).saturating_add(*other.first().unwrap_or(&0));
+                let both = shape
+                    .first()
+                    .unwrap_or(&0)
+                    .saturating_add(*other.first().unwrap_or(&0));
                 join(&mut shape, &other);
                 match (op, shape.first_mut()) {
                     (BinOp::Union, Some(members)) => *members = both.min(NODES + 1),
@@ -316,7 +371,12 @@ impl<'m> Shapes<'m> {
                 }
                 vec![]
             }
-            Expr::Membership { key, value, collection, .. } => {
+            Expr::Membership {
+                key,
+                value,
+                collection,
+                ..
+            } => {
                 let of = member(&self.expr(collection));
                 for pattern in key.iter().chain([value]) {
                     self.binds(pattern, &of);

@@ -42,7 +42,7 @@ pub(super) fn start(prepared: &Prepared<'_>) -> Result<Running, Failure> {
     };
     // Sharing descriptors lets seccomp's listener, opened by the command, stay here after it has
     // executed: `exec` takes a copy of the table before it closes anything.
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD;
+    let flags = libc::CLONE_FILES | libc::SIGCHLD;
     // SAFETY: `entry` expects a `Job`, which outlives the child's use of it: with CLONE_VFORK we
     // go on when it has executed or exited. It allocates nothing.
     let pid = unsafe { process::clone_with_stack(entry, flags, (&raw mut job).cast()) }

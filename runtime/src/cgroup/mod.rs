@@ -154,24 +154,23 @@ impl Groups {
             .fold(Usage::default(), Usage::or)
     }
 
-    /// Removes the groups, which must be empty by now. The janitor ends with this value.
+    /// Has the groups removed, which must be empty by now: the janitor does it, on another processor,
+    /// while we go on. They are gone when this value is.
     pub fn remove(&mut self) {
-        // It looks once more, on another processor, while we go on.
         if let Some(janitor) = &mut self.janitor {
             janitor.dismiss();
-        }
-        for hierarchy in self.hierarchies.drain(..) {
-            for dir in hierarchy.directories() {
-                // A shared parent stays while another run is in it.
-                let _ = std::fs::remove_dir(dir);
-            }
         }
     }
 }
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        self.remove();
+        // Waits for its end.
+        self.janitor = None;
+        // Should it have been killed. A shared parent stays while another run is in it.
+        for dir in self.directories() {
+            let _ = std::fs::remove_dir(dir);
+        }
     }
 }
 

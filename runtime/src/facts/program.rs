@@ -61,6 +61,20 @@ pub struct Interpreter {
     pub resolved: Resolved,
 }
 
+/// The command is there and cannot be used; or could not be looked at, which is no fault of its own.
+fn unusable(name: &OsString, fault: &Fault) -> Error {
+    match fault {
+        Fault::Other { path, errno } if [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(errno) => {
+            let cause = std::io::Error::from_raw_os_error(*errno);
+            Error::outside("looking for the command", Some(path.clone()), cause)
+        }
+        fault => Error::CommandNotExecutable {
+            name: name.clone(),
+            reason: fault.to_string(),
+        },
+    }
+}
+
 fn executable(found: &Resolved) -> bool {
     found.kind == Kind::File && found.mode & 0o111 != 0
 }
@@ -121,12 +135,7 @@ pub fn command(
                     hint: format!("{} does not exist", at.display()),
                 });
             }
-            Err(fault) => {
-                return Err(Error::CommandNotExecutable {
-                    name: name.clone(),
-                    reason: fault.to_string(),
-                });
-            }
+            Err(fault) => return Err(unusable(name, &fault)),
         }
     } else {
         let text = name.to_str().ok_or_else(|| Error::CommandNotFound {
@@ -135,13 +144,13 @@ pub fn command(
         })?;
         match look_up(text, search, trust) {
             Lookup::Found { path, resolved } => (path, resolved),
-            Lookup::Unusable { path, fault } => {
+            Lookup::Unusable {
+                fault: Some(fault), ..
+            } => return Err(unusable(name, &fault)),
+            Lookup::Unusable { path, fault: None } => {
                 return Err(Error::CommandNotExecutable {
                     name: name.clone(),
-                    reason: fault.map_or_else(
-                        || format!("{} is not an executable file", path.display()),
-                        |fault| fault.to_string(),
-                    ),
+                    reason: format!("{} is not an executable file", path.display()),
                 });
             }
             Lookup::Absent => return Err(absent(text, search, trust)),

@@ -145,7 +145,7 @@ pub fn for_idmap(on_disk: (u32, u32), in_mount: (u32, u32)) -> io::Result<OwnedF
         in_mount,
         result: Err(io::Error::from_raw_os_error(libc::EIO)),
     };
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD;
+    let flags = libc::CLONE_FILES | libc::SIGCHLD;
     // SAFETY: `child` gets a valid `Job`, touches nothing else of ours, and takes no lock; we are
     // suspended until it has exited.
     let pid = unsafe { super::process::clone_with_stack(child, flags, (&raw mut job).cast()) }?;

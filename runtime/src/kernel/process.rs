@@ -7,12 +7,15 @@ use std::time::Instant;
 
 use super::check;
 
-/// Runs `entry` in a new process that shares this one's memory, on a stack of its own.
+/// Runs `entry` in a new process that shares this one's memory, on a stack of its own; this process
+/// is suspended until the child has called `exec` or `exit`.
+///
+/// The stack stays mapped, few of its pages ever having been used: to unmap it would interrupt the
+/// processor that the child ran on, at the very moment when it starts the command.
 ///
 /// # Safety
-/// `argument` must be what `entry` expects. With `CLONE_VFORK` this process is suspended until the
-/// child has called `exec` or `exit`, so the child may borrow from it, but must neither allocate
-/// nor take a lock; without it, the stack must not be freed while the child lives, so it is leaked.
+/// `argument` must be what `entry` expects. The child may borrow from this process, but must neither
+/// allocate nor take a lock.
 pub unsafe fn clone_with_stack(
     entry: extern "C" fn(*mut libc::c_void) -> libc::c_int,
     flags: i32,
@@ -33,15 +36,26 @@ pub unsafe fn clone_with_stack(
     if stack == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
+    let flags = flags | libc::CLONE_VM | libc::CLONE_VFORK;
     // SAFETY: one past the end of the mapping, 16-byte aligned, is where a downward stack starts;
     // the caller vouches for entry and argument.
     let pid = unsafe { libc::clone(entry, stack.byte_add(SIZE), flags, argument) };
-    let result = check(pid.into()).map(|pid| pid as i32);
-    if flags & libc::CLONE_VFORK != 0 || result.is_err() {
-        // SAFETY: the child, if there is one, has left this stack.
-        unsafe { libc::munmap(stack, SIZE) };
+    check(pid.into()).map(|pid| pid as i32)
+}
+
+/// What has to be true before anything else is done: 0, 1 and 2 are open, on `/dev/null` where the
+/// caller has closed them, so that no file opened later becomes one of them; and a write to a closed
+/// pipe is an error rather than the end.
+pub fn begin() {
+    for fd in 0..=2 {
+        if !super::descriptors::is_open(fd) {
+            // The lowest free number, which is this one. Where it fails, so will all that follows.
+            // SAFETY: the path is a NUL-terminated literal.
+            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        }
     }
-    result
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
 /// How a process ended or changed, as `waitid(2)` tells it.

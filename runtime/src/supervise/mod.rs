@@ -81,6 +81,7 @@ pub fn run(
         },
         early,
     )?;
+    let began = Instant::now();
     drop(leaf);
     meanwhile();
     if let Some(output) = &mut output {
@@ -95,7 +96,7 @@ pub fn run(
         command: None,
         listener: None,
         deadline: None,
-        began: Instant::now(),
+        began,
         cause: None,
         ended: None,
         failed: None,

@@ -2,7 +2,9 @@
 
 mod check;
 mod new;
+mod promote;
 mod show;
+mod test;
 
 use std::path::PathBuf;
 
@@ -71,6 +73,60 @@ Examples:
         #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         output: Option<PathBuf>,
     },
+    /// Asks a policy about a table of requests, and says where its verdicts are not as expected
+    #[command(after_help = "\
+The table of policy.yaml is policy.test.yaml beside it, those of a directory are its *.test.yaml:
+
+  aegis-policy-test: 1
+  context: {home: /home/ana, work: /home/ana/work}
+  cases:
+    - {files.read: [$HOME/.ssh/id_rsa, $HOME/**], expect: block, by: keys}
+    - {shell.exec: git, expect: allow}
+    - {net.outbound: \"POST https://api.github.com/repos\", expect: review}
+
+Status 1 says that a verdict is not as expected.
+
+Examples:
+  aegis policy test policy.yaml
+  aegis policy test standard
+  aegis policy test --json new.yaml old.test.yaml | jq '.tables[].cases[] | select(.ok | not)'")]
+    Test {
+        /// A file, a directory, `-`, or the name of a template
+        #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
+        reference: String,
+        /// The table; without it, what is beside the policy
+        #[arg(value_name = "TABLE", value_hint = ValueHint::FilePath)]
+        table: Option<String>,
+        /// Prints JSON: each request with its verdict
+        #[arg(long)]
+        json: bool,
+    },
+    /// Puts a rule that only warned into force: takes `mode: warn` off it
+    #[command(after_help = "\
+Only that place of the file is changed, in one step; comments stay.
+
+Examples:
+  aegis policy promote policy.yaml github
+  aegis policy promote --back /etc/aegis/policy.d/ github    it warns again")]
+    Promote {
+        /// A file or a directory
+        #[arg(value_name = "FILE", value_hint = ValueHint::AnyPath)]
+        reference: String,
+        /// The rule's id
+        #[arg(value_name = "RULE")]
+        rule: String,
+        /// Puts `mode: warn` on it instead
+        #[arg(long)]
+        back: bool,
+        /// Prints JSON: what was changed
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the JSON Schema of policies
+    #[command(after_help = "\
+Example, for editors that check YAML against a schema:
+  aegis policy schema > aegis-policy.schema.json")]
+    Schema,
 }
 
 pub(super) fn policy(action: &Action) -> Answer {
@@ -83,6 +139,18 @@ pub(super) fn policy(action: &Action) -> Answer {
         Action::Show { reference, json } => show::show(reference, *json),
         Action::Hash { reference } => show::hash(reference),
         Action::New { template, output } => new::new(template, output.as_deref()),
+        Action::Test {
+            reference,
+            table,
+            json,
+        } => test::test(reference, table.as_deref(), *json),
+        Action::Promote {
+            reference,
+            rule,
+            back,
+            json,
+        } => promote::promote(reference, rule, *back, *json),
+        Action::Schema => show::schema(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `aegis policy show` and `aegis policy hash`.
+//! `aegis policy show`, `aegis policy hash`, `aegis policy schema`.
 
 use serde_json::json;
 
@@ -20,5 +20,11 @@ pub(super) fn show(reference: &str, json: bool) -> Answer {
 pub(super) fn hash(reference: &str) -> Answer {
     let hash = hash_of(&document(reference)?)?;
     print(format!("{hash}\n").as_bytes())?;
+    Ok(true)
+}
+
+pub(super) fn schema() -> Answer {
+    let schema = aegis_policy::schema::bundled();
+    print(aegis_policy::schema::text(&schema).as_bytes())?;
     Ok(true)
 }

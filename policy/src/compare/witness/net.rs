@@ -65,17 +65,40 @@ pub(super) fn destinations(seeds: &Seeds<'_>, context: &Context, tried: &mut Tri
         .flat_map(|rule| rule.hosts.iter().map(String::as_str))
         .chain(seeds.hosts.iter().copied())
         .collect();
+    // A rule that names an address speaks of names that stand for it.
+    let mut addresses: BTreeSet<Option<IpAddr>> = (patterns.iter())
+        .filter_map(|pattern| pattern.parse().ok())
+        .map(Some)
+        .collect();
+    addresses.extend([None, Some(IpAddr::from([10, 0, 0, 1]))]);
     for host in hosts(&patterns) {
-        // Only these can tell requests to this host apart.
-        let rules: Vec<&EgressRule> = (seeds.egress.iter().copied())
-            .filter(|rule| rule.hosts.iter().any(|pattern| relates(pattern, &host)))
-            .collect();
-        to_host(&host, &rules, seeds, context, tried);
+        for address in &addresses {
+            // Only these can tell requests to this host apart.
+            let speaks = |pattern: &String| {
+                relates(pattern, &host) || (address.is_some() && *address == pattern.parse().ok())
+            };
+            let rules: Vec<&EgressRule> = (seeds.egress.iter().copied())
+                .filter(|rule| rule.hosts.iter().any(speaks))
+                .collect();
+            let to = Destination {
+                address: *address,
+                host: host.clone(),
+                method: None,
+                path: None,
+                port: 0,
+                request_size: None,
+                requests_last_minute: None,
+                response_size: None,
+                scheme: Scheme::Tcp,
+            };
+            to_host(&to, &rules, seeds, context, tried);
+        }
     }
 }
 
+/// Every request to a host, at an address, that these rules can tell apart.
 fn to_host(
-    host: &str,
+    to: &Destination,
     rules: &[&EgressRule],
     seeds: &Seeds<'_>,
     context: &Context,
@@ -109,28 +132,20 @@ fn to_host(
     let uses = uses(rules);
     for scheme in [Scheme::Https, Scheme::Http, Scheme::Tcp, Scheme::Udp] {
         for port in &ports {
-            for address in [None, Some(IpAddr::from([10, 0, 0, 1]))] {
-                let mut to = Destination {
-                    address,
-                    host: host.to_owned(),
-                    method: None,
-                    path: None,
-                    port: *port,
-                    request_size: None,
-                    requests_last_minute: None,
-                    response_size: None,
-                    scheme,
-                };
-                tried.ask(context, What::Net(to.clone()));
-                if !scheme.has_requests() {
-                    continue;
-                }
-                for method in &methods {
-                    to.method = Some((*method).to_owned());
-                    for path in &paths {
-                        to.path = Some(path.clone());
-                        of_uses(&to, &uses, context, tried);
-                    }
+            let mut to = Destination {
+                port: *port,
+                scheme,
+                ..to.clone()
+            };
+            tried.ask(context, What::Net(to.clone()));
+            if !scheme.has_requests() {
+                continue;
+            }
+            for method in &methods {
+                to.method = Some((*method).to_owned());
+                for path in &paths {
+                    to.path = Some(path.clone());
+                    of_uses(&to, &uses, context, tried);
                 }
             }
         }

@@ -1,0 +1,612 @@
+//! What rules in Rego come to, together with native ones.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use aegis_policy::model::{
+    Action, CapabilityRule, Document, EgressRule, Inject, RegoModule, Scheme, Verdict,
+};
+use aegis_policy::request::Destination;
+use aegis_policy::{Context, Decision, Hash, Policy, Request, What, decide};
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+fn module(text: &str) -> RegoModule {
+    RegoModule {
+        name: "extra.rego".into(),
+        text: text.into(),
+    }
+}
+
+fn document(modules: &[&str]) -> Document {
+    let named = |(index, text): (usize, &&str)| RegoModule {
+        name: format!("{index}.rego"),
+        text: (*text).to_owned(),
+    };
+    Document {
+        name: "test".into(),
+        rego: modules.iter().enumerate().map(named).collect(),
+        ..Document::default()
+    }
+}
+
+fn policy(document: Document) -> Policy {
+    Policy::new(vec![document]).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn context() -> Context {
+    Context {
+        home: "/home/ana".into(),
+        profile: "report".into(),
+        profile_hash: Hash::of(b"profile"),
+        skill: Some("/home/ana/skills/report".into()),
+        uid: 1000,
+        work: "/home/ana/work".into(),
+    }
+}
+
+fn ask(policy: &Policy, what: What) -> Decision {
+    let request = Request {
+        approvals: Vec::new(),
+        context: context(),
+        what,
+    };
+    decide(policy, &request)
+}
+
+fn says(text: &str, what: What) -> (Verdict, Vec<String>, String) {
+    let decision = ask(&policy(document(&[text])), what);
+    let rules = decision.rules.iter().map(|rule| rule.to_string()).collect();
+    (decision.verdict, rules, decision.reason.to_string())
+}
+
+fn https(host: &str) -> What {
+    What::Net(Destination {
+        address: None,
+        host: host.into(),
+        method: None,
+        path: None,
+        port: 443,
+        request_size: None,
+        requests_last_minute: None,
+        response_size: None,
+        scheme: Scheme::Https,
+    })
+}
+
+fn exec(path: &str) -> What {
+    What::Exec {
+        name: None,
+        path: path.into(),
+        tree: false,
+    }
+}
+
+fn native(
+    id: &str,
+    on: Action,
+    matches: &str,
+    verdict: Verdict,
+    otherwise: bool,
+) -> CapabilityRule {
+    CapabilityRule {
+        id: id.into(),
+        matches: [matches.to_owned()].into(),
+        mode: Default::default(),
+        on: [on].into(),
+        otherwise,
+        reason: None,
+        verdict,
+    }
+}
+
+#[test]
+fn members_of_the_four_sets_are_rules_and_the_worst_of_them_wins() {
+    let text = r#"
+        package aegis
+        import rego.v1
+        api if input.what.host == "api.example.org"
+        allow contains "api" if api
+        warn contains {"id": "plain", "reason": "not encrypted"} if input.what.scheme == "http"
+        review contains {"id": "other", "reason": sprintf("%s is new", [input.what.host])} if not api
+        block contains "evil" if endswith(input.what.host, ".evil.example")
+    "#;
+    assert_eq!(
+        says(text, https("api.example.org")),
+        (
+            Verdict::Allow,
+            vec!["rego:api".into()],
+            "allowed by rule `rego:api`".into()
+        )
+    );
+    // Said of a thing that nothing lets through, `review` does not let it through either.
+    assert_eq!(
+        says(text, https("b.example.org")),
+        (
+            Verdict::Block,
+            vec!["rego:other".into()],
+            "no rule covers all of it".into()
+        )
+    );
+    let (verdict, rules, reason) = says(text, https("a.evil.example"));
+    assert_eq!(verdict, Verdict::Block);
+    assert_eq!(rules, ["rego:evil", "rego:other"]);
+    assert_eq!(reason, "blocked by rule `rego:evil`");
+}
+
+#[test]
+fn a_reason_is_told() {
+    let text = r#"package aegis
+        allow contains "all"
+        review contains {"id": "other", "reason": sprintf("%s is new", [input.what.host])}"#;
+    let (verdict, rules, reason) = says(text, https("b.example.org"));
+    assert_eq!(verdict, Verdict::Review);
+    assert_eq!(rules, ["rego:all", "rego:other"]);
+    assert_eq!(
+        reason,
+        "for a person to approve by rule `rego:other`: b.example.org is new"
+    );
+}
+
+#[test]
+fn silence_is_no_answer() {
+    let text = "package aegis\nblock contains \"never\" if input.what.port == 80";
+    let (verdict, rules, reason) = says(text, https("example.org"));
+    assert_eq!((verdict, rules.len()), (Verdict::Block, 0));
+    assert_eq!(reason, "no rule covers it");
+}
+
+#[test]
+fn several_modules_speak_each_under_its_name() {
+    let net = "package aegis.net\nallow contains \"all\"";
+    let more = "package aegis.more\nreview contains \"all\"\nallow contains \"all\"";
+    let decision = ask(&policy(document(&[net, more])), https("example.org"));
+    assert_eq!(decision.verdict, Verdict::Review);
+    let rules: Vec<&str> = decision.rules.iter().map(|rule| &**rule).collect();
+    assert_eq!(
+        rules,
+        ["rego:more.all", "rego:net.all"],
+        "an id once, with the worst that it says"
+    );
+}
+
+#[test]
+fn rego_is_asked_of_programs_networks_secrets_and_runs_and_not_of_files() {
+    let text = "package aegis\nblock contains \"all\" if input.what.action";
+    let blocks = |what: What| {
+        let decision = ask(&policy(document(&[text])), what);
+        decision.rules.iter().any(|rule| &**rule == "rego:all")
+    };
+    assert!(blocks(https("example.org")));
+    assert!(blocks(exec("/usr/bin/git")));
+    assert!(blocks(What::NetHost {}));
+    assert!(blocks(What::Listen { port: 80 }));
+    assert!(blocks(What::Secret {
+        alias: "github".into(),
+        host: "api.github.com".into(),
+        inject: Some(Inject::Header),
+    }));
+    let tool = What::Tool {
+        command: vec!["git".into()],
+        grants: vec![exec("/usr/bin/git")],
+    };
+    assert!(blocks(tool));
+    for (path, tree) in [("/srv", true), ("/srv/a", false)] {
+        let path = || path.into();
+        assert!(!blocks(What::Read { path: path(), tree }));
+        assert!(!blocks(What::Write { path: path(), tree }));
+    }
+    assert!(!blocks(What::Device {
+        device: "gpu".into()
+    }));
+    assert!(!blocks(What::Environment {
+        name: "LANG".into()
+    }));
+    assert!(!blocks(What::Syscall { name: "bpf".into() }));
+    assert!(!blocks(What::Limit {
+        limit: "time".into(),
+        value: None
+    }));
+}
+
+#[test]
+fn the_input_is_the_request_without_approvals() {
+    let text = r#"
+        package aegis
+        context if {
+            input.context.home == "/home/ana"
+            input.context.profile == "report"
+            count(input.context.profile_hash) == 64
+            input.context.skill == "/home/ana/skills/report"
+            input.context.uid == 1000
+            input.context.work == "/home/ana/work"
+        }
+        allow contains "whole" if {
+            context
+            input.what == {
+                "action": "net.outbound", "address": "93.184.216.34", "host": "example.org",
+                "method": "POST", "path": "/upload", "port": 443, "request_size": 10,
+                "requests_last_minute": 2, "scheme": "https",
+            }
+            count(input) == 2
+        }
+        review contains "run" if {
+            context
+            input.what.command == ["git", {"base16": "ff"}]
+            some grant in input.what.grants
+            grant == {"action": "shell.exec", "name": "git", "path": "/usr/bin/git", "tree": false}
+        }
+    "#;
+    let what = What::Net(Destination {
+        address: Some(IpAddr::V4(Ipv4Addr::new(93, 184, 216, 34))),
+        host: "example.org".into(),
+        method: Some("POST".into()),
+        path: Some("/upload".into()),
+        port: 443,
+        request_size: Some(10),
+        requests_last_minute: Some(2),
+        response_size: None,
+        scheme: Scheme::Https,
+    });
+    let (verdict, _, reason) = says(text, what);
+    assert_eq!(verdict, Verdict::Allow, "{reason}");
+    let mut document = document(&[text]);
+    document.capabilities.push(native(
+        "git",
+        Action::ShellExec,
+        "git",
+        Verdict::Allow,
+        false,
+    ));
+    let git = What::Exec {
+        name: Some("git".into()),
+        path: "/usr/bin/git".into(),
+        tree: false,
+    };
+    let run = What::Tool {
+        command: vec!["git".into(), aegis_policy::HostPath(vec![0xff])],
+        grants: vec![git],
+    };
+    let decision = ask(&policy(document), run);
+    assert_eq!(decision.verdict, Verdict::Review);
+    assert_eq!(*decision.rules, ["rego:run".into()]);
+}
+
+#[test]
+fn a_run_is_asked_about_as_a_whole_and_grant_by_grant() {
+    let text = r#"
+        package aegis
+        allow contains "programs" if input.what.action == "shell.exec"
+        hosts contains grant.host if {
+            some grant in input.what.grants
+            grant.action == "net.outbound"
+        }
+        review contains "many-hosts" if count(hosts) > 1
+    "#;
+    let mut document = document(&[text]);
+    document.network_egress.push(EgressRule {
+        budget: Default::default(),
+        hosts: ["*.example.org".to_owned()].into(),
+        id: "example".into(),
+        methods: Default::default(),
+        mode: Default::default(),
+        otherwise: false,
+        paths: Default::default(),
+        ports: Default::default(),
+        private_addresses: false,
+        reason: None,
+        schemes: Default::default(),
+        verdict: Verdict::Allow,
+    });
+    let policy = policy(document);
+    let run = |hosts: &[&str]| {
+        let grants = hosts
+            .iter()
+            .map(|host| https(host))
+            .chain([exec("/usr/bin/git")]);
+        let command = vec!["git".into()];
+        ask(
+            &policy,
+            What::Tool {
+                command,
+                grants: grants.collect(),
+            },
+        )
+    };
+    let one = run(&["a.example.org"]);
+    assert_eq!(one.verdict, Verdict::Allow, "{}", one.reason);
+    let two = run(&["a.example.org", "b.example.org"]);
+    assert_eq!(two.verdict, Verdict::Review, "{}", two.reason);
+    assert_eq!(*two.rules, ["rego:many-hosts".into()]);
+}
+
+#[test]
+fn allow_in_rego_covers_and_so_rules_marked_otherwise_are_silent() {
+    let text = r#"package aegis
+        allow contains "git" if endswith(input.what.path, "/git")
+        warn contains "sh" if endswith(input.what.path, "/sh")"#;
+    let mut document = document(&[text]);
+    document.capabilities.push(native(
+        "rest",
+        Action::ShellExec,
+        "/**",
+        Verdict::Review,
+        true,
+    ));
+    let policy = policy(document);
+    let verdict = |path| ask(&policy, exec(path)).verdict;
+    assert_eq!(verdict("/usr/bin/git"), Verdict::Allow);
+    assert_eq!(verdict("/usr/bin/perl"), Verdict::Review);
+    assert_eq!(
+        verdict("/usr/bin/sh"),
+        Verdict::Review,
+        "a warning takes no review away"
+    );
+}
+
+#[test]
+fn a_native_block_stays_whatever_rego_allows() {
+    let mut document = document(&["package aegis\nallow contains \"all\""]);
+    document.capabilities.push(native(
+        "no",
+        Action::ShellExec,
+        "/usr/bin/**",
+        Verdict::Block,
+        false,
+    ));
+    let decision = ask(&policy(document), exec("/usr/bin/git"));
+    assert_eq!(decision.verdict, Verdict::Block);
+    assert_eq!(*decision.rules, ["no".into(), "rego:all".into()]);
+}
+
+#[test]
+fn rego_lets_nothing_through_to_an_address_that_is_not_public() {
+    let policy = policy(document(&["package aegis\nallow contains \"all\""]));
+    for (address, verdict) in [
+        ([93, 184, 216, 34], Verdict::Allow),
+        ([169, 254, 169, 254], Verdict::Block),
+    ] {
+        let what = match https("example.org") {
+            What::Net(to) => What::Net(Destination {
+                address: Some(IpAddr::from(address)),
+                ..to
+            }),
+            other => other,
+        };
+        let decision = ask(&policy, what);
+        assert_eq!(decision.verdict, verdict, "{}", decision.reason);
+    }
+    assert_eq!(ask(&policy, https("127.0.0.1")).verdict, Verdict::Block);
+}
+
+#[test]
+fn what_is_no_member_an_error_and_a_conflict_block() {
+    let blocked = |text: &str| {
+        let text = format!("package aegis\nimport rego.v1\nallow contains \"all\"\n{text}");
+        let (verdict, rules, reason) = says(&text, https("example.org"));
+        assert_eq!(verdict, Verdict::Block, "{text}");
+        assert_eq!(rules, ["rego"], "{text}");
+        reason
+    };
+    let no_member =
+        "blocked by rule `rego`: a member of `warn` is no id of a rule, and no id with a reason";
+    for member in [
+        "input.what.port",
+        "m if m := [input.what.host]",
+        "m if m := {1, 2}",
+        "{\"id\": input.what.port}",
+    ] {
+        assert_eq!(blocked(&format!("warn contains {member}")), no_member);
+    }
+    assert_eq!(
+        blocked("warn contains id if id := sprintf(\"%s!\", [\"a\"])"),
+        no_member
+    );
+    assert_eq!(
+        blocked("warn contains {\"id\": \"a\", \"reason\": 1}"),
+        no_member
+    );
+    let conflict =
+        blocked("x := 1\nx := 2 if input.what.port == 443\nwarn contains \"w\" if x == 1");
+    assert!(conflict.contains("conflicts with rule"), "{conflict}");
+    let functions = blocked("f(x) := 1\nf(x) := 2\nwarn contains \"w\" if f(3) == 1");
+    assert!(functions.contains("outputs"), "{functions}");
+    let error = blocked("warn contains \"w\" if not startswith(input.what.port, \"x\")");
+    assert!(error.contains("0.rego:4:"), "{error}");
+    blocked("warn contains \"w\" if input.what.host + 1 == 2");
+    blocked("warn contains \"w\" if 1 % 0 == 2");
+    blocked("warn contains \"w\" if sprintf(\"%d\", [\"text\"]) == \"\"");
+    blocked("warn contains \"w\" if {x: y | some x in [1, 1]; some y in [1, 2]} == 1");
+}
+
+#[test]
+fn an_error_leaves_nothing_behind() {
+    let text = r#"package aegis
+        helper if startswith(input.what.host, "a")
+        allow contains "a" if helper
+        block contains "bad" if { input.what.port == 80; [1][0] + input.what.host == 1 }"#;
+    let policy = policy(document(&[text]));
+    let plain = |port| match https("a.example.org") {
+        What::Net(to) => What::Net(Destination { port, ..to }),
+        other => other,
+    };
+    let good = ask(&policy, plain(443));
+    let bad = ask(&policy, plain(80));
+    assert_eq!(
+        (good.verdict, bad.verdict),
+        (Verdict::Allow, Verdict::Block)
+    );
+    for _ in 0..10 {
+        assert_eq!(ask(&policy, plain(80)), bad);
+        assert_eq!(ask(&policy, plain(443)), good);
+    }
+}
+
+#[test]
+fn the_text_of_a_module_is_part_of_the_policys_hash() {
+    let of = |text: &str| policy(document(&[text])).hash();
+    let text = "package aegis\nallow contains \"all\"";
+    assert_eq!(of(text), of(text));
+    assert_ne!(of(text), of("package aegis\nallow contains \"any\""));
+    assert_ne!(of(text), of(&format!("{text}\n")));
+}
+
+#[test]
+fn functions_that_rules_have_do_what_they_say() {
+    let holds = [
+        "concat(\", \", [\"a\", \"b\"]) == \"a, b\"",
+        "concat(\"\", {\"b\", \"a\"}) == \"ab\"",
+        "contains(\"abc\", \"b\")",
+        "count({1, 2}) == 2",
+        "endswith(\"abc\", \"c\")",
+        "is_array([])",
+        "is_boolean(true)",
+        "is_null(null)",
+        "is_number(1)",
+        "is_object({})",
+        "is_set({1})",
+        "is_string(\"\")",
+        "lower(\"AbC\") == \"abc\"",
+        "max([1, 3, 2]) == 3",
+        "min([1, 3, 2]) == 1",
+        "net.cidr_contains(\"10.0.0.0/8\", \"10.1.2.3\")",
+        "not net.cidr_contains(\"10.0.0.0/8\", \"11.1.2.3\")",
+        "net.cidr_is_valid(\"10.0.0.0/8\")",
+        "object.get({\"a\": 1}, \"a\", 2) == 1",
+        "object.get(input.what, \"method\", \"none\") == \"none\"",
+        "regex.match(`^[a-z]+\\.example\\.org$`, input.what.host)",
+        "not regex.match(`^x`, input.what.host)",
+        "split(\"a.b.c\", \".\") == [\"a\", \"b\", \"c\"]",
+        "sprintf(\"%s %d %v %v 100%%\", [\"a\", 1, true, \"b\"]) == \"a 1 true b 100%\"",
+        "startswith(\"abc\", \"a\")",
+        "sum([1, 2, 3]) == 6",
+        "trim_prefix(\"abc\", \"a\") == \"bc\"",
+        "trim_space(\" a \") == \"a\"",
+        "trim_suffix(\"abc\", \"c\") == \"ab\"",
+        "type_name(1) == \"number\"",
+        "upper(\"AbC\") == \"ABC\"",
+        "3 * input.what.port == 1329",
+        "input.what.port % 2 == 1",
+        "input.what.port - 1 == 442",
+        "{1, 2} & {2, 3} == {2}",
+        "{1} | {2} == {1, 2}",
+        "{1, 2} - {2} == {1}",
+        "every x in [1, 2] { x > 0 }",
+        "input.what.host in {\"a.example.org\"}",
+    ];
+    for condition in holds {
+        let text = format!("package aegis\nallow contains \"holds\" if {{ {condition} }}");
+        let (verdict, _, reason) = says(&text, https("a.example.org"));
+        assert_eq!(verdict, Verdict::Allow, "{condition}: {reason}");
+    }
+}
+
+#[test]
+fn members_come_in_the_order_of_their_values_however_the_policy_was_made() {
+    let text = r#"package aegis
+        names := {"b", "a", "d", "c"}
+        allow contains "all"
+        review contains {"id": "first", "reason": concat(" ", [n | some n in names])}
+        warn contains n if some n in names"#;
+    let first = says(text, https("example.org"));
+    assert_eq!(
+        first.2,
+        "for a person to approve by rule `rego:first`: a b c d"
+    );
+    assert_eq!(
+        first.1,
+        [
+            "rego:a",
+            "rego:all",
+            "rego:b",
+            "rego:c",
+            "rego:d",
+            "rego:first"
+        ]
+    );
+    for _ in 0..20 {
+        assert_eq!(says(text, https("example.org")), first);
+    }
+}
+
+#[test]
+fn several_policies_ask_their_own_modules() {
+    let one = document(&["package aegis\nallow contains \"all\""]);
+    let mut two = document(&["package aegis\nreview contains \"all\"\nallow contains \"x\""]);
+    two.name = "other".into();
+    let policy = Policy::new(vec![one, two]).unwrap();
+    let decision = ask(&policy, https("example.org"));
+    assert_eq!(decision.verdict, Verdict::Review);
+    let rules: Vec<&str> = decision.rules.iter().map(|rule| &**rule).collect();
+    assert_eq!(rules, ["test/rego:all", "other/rego:all", "other/rego:x"]);
+}
+
+const CONDITIONS: [&str; 6] = [
+    "true",
+    "input.what.action == \"shell.exec\"",
+    "input.what.action == \"net.outbound\"",
+    "endswith(input.what.host, \".example.org\")",
+    "input.what.port > 443",
+    "startswith(input.what.path, \"/usr/bin\")",
+];
+
+fn rules(verdicts: &'static [Verdict]) -> impl Strategy<Value = String> {
+    let rule = (select(verdicts), select(&CONDITIONS[..]), "[a-z]{1,3}");
+    proptest::collection::vec(rule, 1..6).prop_map(|rules| {
+        let rules = rules.iter().map(|(verdict, condition, id)| {
+            format!("{verdict} contains \"{id}\" if {condition}\n")
+        });
+        format!("package aegis\n{}", rules.collect::<String>())
+    })
+}
+
+fn natives() -> impl Strategy<Value = Vec<CapabilityRule>> {
+    let mut all = Vec::new();
+    for verdict in Verdict::ALL {
+        for otherwise in [false, true] {
+            for pattern in ["/usr/bin/git", "/usr/**", "git", "/**"] {
+                let id = format!("n{}", all.len());
+                all.push(native(&id, Action::ShellExec, pattern, verdict, otherwise));
+            }
+        }
+    }
+    subsequence(all, 0..5)
+}
+
+fn requests() -> impl Strategy<Value = What> {
+    const HOSTS: [&str; 2] = ["a.example.org", "example.com"];
+    const PATHS: [&str; 3] = ["/usr/bin/git", "/usr/bin/sh", "/opt/git"];
+    prop_oneof![
+        select(&HOSTS[..]).prop_map(https),
+        select(&PATHS[..]).prop_map(exec)
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_module_without_allow_never_allows_more(
+        text in rules(&[Verdict::Warn, Verdict::Review, Verdict::Block]),
+        capabilities in natives(),
+        what in requests(),
+    ) {
+        let without = Document { capabilities, ..document(&[]) };
+        let with = Document { rego: vec![module(&text)], ..without.clone() };
+        let before = ask(&policy(without), what.clone()).verdict;
+        let after = ask(&policy(with), what).verdict;
+        prop_assert!(after >= before, "{before} became {after}: {text}");
+    }
+
+    #[test]
+    fn no_module_takes_a_block_away(
+        text in rules(&Verdict::ALL),
+        mut capabilities in natives(),
+        what in requests(),
+    ) {
+        capabilities.retain(|rule| !rule.otherwise);
+        let without = Document { capabilities, ..document(&[]) };
+        let with = Document { rego: vec![module(&text)], ..without.clone() };
+        let before = ask(&policy(without), what.clone());
+        let blocked = before.verdict == Verdict::Block && before.reason.starts_with("blocked by rule");
+        let after = ask(&policy(with), what);
+        prop_assert!(!blocked || after.verdict == Verdict::Block, "{text}");
+    }
+}
