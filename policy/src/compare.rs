@@ -165,8 +165,9 @@ pub fn diff(a: &Policy, b: &Policy, contexts: &[Context]) -> Diff {
     }
 }
 
-/// What is let through that was not comes first, then what is otherwise milder, then what is stricter.
-fn rank(a: Verdict, b: Verdict) -> (u8, Verdict, Verdict) {
+/// The order in which changes are told: what is let through that was not, what is otherwise milder, what is
+/// no longer let through, what is otherwise stricter.
+pub fn rank(a: Verdict, b: Verdict) -> (u8, Verdict, Verdict) {
     let class = match (a.lets_through(), b.lets_through()) {
         (false, true) => 0,
         _ if b < a => 1,

@@ -29,6 +29,7 @@ pub mod kept;
 pub mod load;
 pub mod log;
 pub mod model;
+pub mod ocsf;
 pub mod path;
 pub mod places;
 pub mod promote;

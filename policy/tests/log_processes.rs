@@ -50,7 +50,7 @@ fn child_that_appends() {
     let mut log = Log::open_with(&root.join("audit"), &root.join("keys"), options()).expect("it opens");
     let mut random = random(u64::from(std::process::id()));
     for round in 0..rounds {
-        let size = [1, 1, 2, 5, 130][random(5) as usize];
+        let size = [1, 1, 1, 1, 2, 2, 5, 130][random(8) as usize];
         let mut events: Vec<Event> = (0..size).map(event).collect();
         if random(8) == 0 {
             events.push(refusal(round));
@@ -115,21 +115,21 @@ fn check(scene: &Scene, receipts: &BTreeMap<u64, String>) {
     for (seq, run) in receipts {
         assert_eq!(there.get(seq), Some(run), "record {seq} was lost");
     }
-    let verified = scene.verify();
-    assert!(verified.intact, "{:?}", verified.findings);
+    let gap = there.keys().enumerate().find(|(n, seq)| *n as u64 != **seq);
+    assert_eq!(gap, None, "the places have no gaps");
 }
 
 #[test]
 fn killed_at_any_moment_nothing_is_lost_and_the_log_still_opens() {
     let mut torn = 0;
     let mut random = random(1);
-    for log in 0..30 {
+    for log in 0..25 {
         let scene = Scene::new();
         let mut receipts = BTreeMap::new();
         for round in 0..10 {
             let name = format!("{log}.{round}");
             let (mut child, mut out) = start(scene.root.path(), &name, u64::MAX);
-            let mut left = random(12);
+            let mut left = random(6);
             let mut line = String::new();
             while left > 0 && out.read_line(&mut line).expect("read") > 0 {
                 left -= u64::from(note(&name, &line, &mut receipts));
@@ -146,14 +146,14 @@ fn killed_at_any_moment_nothing_is_lost_and_the_log_still_opens() {
             for line in out.lines() {
                 note(&name, &line.expect("read"), &mut receipts);
             }
-            if scene.dir().exists() && scene.keys().join("audit.pub").exists() {
+            if scene.segment(1).exists() {
                 check(&scene, &receipts);
             }
         }
         scene.open().checkpoint().expect("signed");
         check(&scene, &receipts);
         let verified = scene.verify();
-        assert!(verified.complete, "{:?}", verified.findings);
+        assert!(verified.intact && verified.complete, "{:?}", verified.findings);
         let reader = Reader::open(&scene.dir()).expect("the log");
         let recovered = |kind| kind == EventType::LogRecovered;
         torn += reader.filter(|r| r.as_ref().is_ok_and(|r| recovered(r.kind))).count();
@@ -177,7 +177,7 @@ fn several_processes_append_to_one_log_at_once() {
     }
     check(&scene, &receipts);
     let verified = scene.verify();
-    assert!(verified.complete, "{:?}", verified.findings);
+    assert!(verified.intact && verified.complete, "{:?}", verified.findings);
     // Everything that is there was told of, but for the checkpoints.
     assert_eq!(verified.records, receipts.len() as u64 + verified.checkpoints);
 }
@@ -189,9 +189,9 @@ fn one_of_two_that_is_killed_does_not_hold_up_the_other() {
         let mut random = random(100 + seed);
         let mut receipts = BTreeMap::new();
         let (mut victim, mut out) = start(scene.root.path(), "victim", u64::MAX);
-        let (mut other, others_out) = start(scene.root.path(), "other", 60);
+        let (mut other, others_out) = start(scene.root.path(), "other", 30);
         let mut line = String::new();
-        let mut left = random(30) + 1;
+        let mut left = random(15) + 1;
         while left > 0 && out.read_line(&mut line).expect("read") > 0 {
             left -= u64::from(note("victim", &line, &mut receipts));
             line.clear();
@@ -206,6 +206,7 @@ fn one_of_two_that_is_killed_does_not_hold_up_the_other() {
         }
         assert!(other.wait().expect("ended").success(), "the other goes on");
         check(&scene, &receipts);
+        assert!(scene.verify().intact);
     }
 }
 

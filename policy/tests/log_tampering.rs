@@ -72,22 +72,24 @@ fn what_nobody_touched_is_intact_and_complete() {
 #[test]
 fn every_bit_of_a_record_counts() {
     let lines = MADE.lines();
+    let signed = |at: usize| at.is_multiple_of(1000) || at == lines.len() - 1;
     // Plain records, a checkpoint on the way, and the last one.
-    for at in [1, 77, 3_000, 4_321, RECORDS as usize - 1] {
-        let from = at.saturating_sub(2);
-        let around = &lines[from..(at + 3).min(lines.len())];
+    for at in [2, 3_000, 4_321, RECORDS as usize - 1] {
+        let from = at - 1;
+        let around = &lines[from..(at + 2).min(lines.len())];
         let expected = Expected { first: from as u64, ..MADE.expected() };
         let bytes = around.concat();
         assert!(verify_bytes(&bytes, &expected).intact, "before: {at}");
         let start: usize = lines[from..at].iter().map(|line| line.len()).sum();
         let last_line_feed = at == lines.len() - 1;
         for byte in start..start + lines[at].len() {
-            for bit in 0..8 {
+            // Of a checkpoint one bit of each byte: signatures take their time without optimisation.
+            let bits = if signed(at) { byte % 8..byte % 8 + 1 } else { 0..8 };
+            for bit in bits {
                 let mut changed = bytes.clone();
                 changed[byte] ^= 1 << bit;
                 let verified = verify_bytes(&changed, &expected);
                 let torn = last_line_feed && (byte == bytes.len() - 1 || changed[byte] == 0);
-                // A change that makes a line feed makes two lines; one of a line feed, one of two.
                 let line = at - from + 1;
                 match torn {
                     true => found(&verified, Answer::Complete, line, "torn"),
@@ -101,7 +103,7 @@ fn every_bit_of_a_record_counts() {
 #[test]
 fn a_bit_anywhere_in_the_log_is_found_where_it_is() {
     let lines = MADE.lines();
-    for n in 0..40_u64 {
+    for n in 0..8_u64 {
         let random = Hash::of(&n.to_le_bytes()).0;
         let number = |at: usize| u32::from_le_bytes(random[at..at + 4].try_into().expect("four")) as usize;
         let at = number(0) % MADE.bytes.len();
@@ -199,10 +201,11 @@ fn an_end_cut_off_at_a_checkpoint_is_found_by_its_number() {
         let verified = verify_bytes(&cut.concat(), &expected);
         assert!(verified.intact && !verified.complete, "{checkpoint}");
         assert!(verified.findings[0].what.contains("checkpoint 10 is missing"), "{:?}", verified.findings);
-        // Runs whose end was cut off are open.
-        let open = cut.len() > 1;
-        assert_eq!(!verified.open_runs.is_empty(), open, "{checkpoint}: {:?}", verified.open_runs);
     }
+    // A run whose end was cut off is open.
+    let open = MADE.verify(&lines[..2_504]).open_runs;
+    let starts = lines[..2_504].iter().rposition(|line| line.windows(9).any(|w| w == b"run.start"));
+    assert_eq!(open.last().map(|run| run.seq), starts.map(|at| at as u64));
 }
 
 #[test]
@@ -272,6 +275,15 @@ fn hashes_that_were_computed_anew_do_not_help() {
         }
     });
     found(&verify_bytes(&changed, &MADE.expected()), Answer::Intact, RECORDS as usize, signature);
+    // The same checkpoint, written so that the same is read.
+    let text = String::from_utf8_lossy(lines[RECORDS as usize - 1]);
+    let (_, record) = text.split_once(",\"record\":").expect("a line");
+    let same = record.replacen('{', "{\"decision\":null,", 1);
+    let record = same.strip_suffix("}\n").expect("a line");
+    let line = format!("{{\"hash\":\"{}\",\"record\":{record}}}\n", Hash::of(record.as_bytes()));
+    let mut other = lines.clone();
+    other[RECORDS as usize - 1] = line.as_bytes();
+    found(&MADE.verify(&other), Answer::Intact, RECORDS as usize, "lacks what a checkpoint says");
     // Records after the last checkpoint, well chained.
     let mut more = lines.clone();
     more.pop();

@@ -1,93 +1,516 @@
-//! What rules come to, case by case.
+//! What rules come to, case by case: files, programs, names, limits, modes, layers, approvals, runs.
 
-use aegis_policy::model::{Action, CapabilityRule, Document, Verdict};
-use aegis_policy::{Context, Policy, Request, What, decide};
+#[path = "support/cases.rs"]
+mod cases;
 
-fn rule(id: &str, on: &[Action], matches: &[&str], verdict: Verdict) -> CapabilityRule {
-    CapabilityRule {
-        id: id.into(),
-        matches: matches.iter().map(|m| (*m).to_owned()).collect(),
-        mode: Default::default(),
-        on: on.iter().copied().collect(),
-        otherwise: false,
-        reason: None,
-        verdict,
+use aegis_policy::model::Verdict::{Allow, Block, Review, Warn};
+use aegis_policy::request::Approval;
+use aegis_policy::{Context, Hash, HostPath, Policy, Request, What, decide};
+use cases::{
+    approval, asked, context, document, exec, exec_named, exec_tree, limit, policy, read,
+    read_tree, request, run, table, write,
+};
+
+#[test]
+fn a_rule_lets_through_what_it_covers_and_stands_in_the_way_of_what_it_touches() {
+    let policy = policy(
+        "capabilities:
+          - {id: home, on: files.read, match: [$HOME/**], verdict: allow}
+          - {id: keys, on: files.read, match: [$HOME/.ssh/**], verdict: block}
+          - {id: pem, on: files.read, match: ['/**/*.pem'], verdict: review}",
+    );
+    table(
+        &policy,
+        [
+            (read("/home/ana/a.txt"), Allow, &["home"]),
+            (read("/home/ana"), Allow, &["home"]),
+            (read("/home/ann"), Block, &[]),
+            (read("/home/ana/.ssh/id_rsa"), Block, &["home", "keys"]),
+            (read("/home/ana/.ssh"), Block, &["home", "keys"]),
+            (read("/home/ana/.sshd"), Allow, &["home"]),
+            (read("/home/ana/a.pem"), Review, &["home", "pem"]),
+            // A tree is everything in it.
+            (read_tree("/home/ana/.ssh"), Block, &["home", "keys", "pem"]),
+            (read_tree("/home/ana"), Block, &["home", "keys", "pem"]),
+            (read_tree("/home/ana/work"), Review, &["home", "pem"]),
+            // What covers only a part of it lets nothing through.
+            (read_tree("/home"), Block, &["keys", "pem"]),
+            (read_tree("/"), Block, &["keys", "pem"]),
+            // Writing is another thing.
+            (write("/home/ana/a.txt"), Block, &[]),
+        ],
+    );
+    assert_eq!(&*asked(&policy, read("/srv/a")).reason, "no rule covers it");
+    assert_eq!(
+        &*asked(&policy, read("/a.pem")).reason,
+        "for a person to approve by rule `pem`"
+    );
+    assert_eq!(
+        &*asked(&policy, read_tree("/home/ana")).reason,
+        "it may hold what is blocked by rule `keys`"
+    );
+}
+
+#[test]
+fn stars_are_parts_of_names_and_two_stars_any_number_of_directories() {
+    let policy = policy(
+        "capabilities:
+          - {id: direct, on: files.read, match: [/a/*], verdict: allow}
+          - {id: far, on: files.read, match: [/b/**/lib*.so], verdict: allow}
+          - {id: all, on: files.read, match: [/c/**/tests/**], verdict: allow}
+          - {id: exact, on: files.read, match: [/d], verdict: allow}",
+    );
+    table(
+        &policy,
+        [
+            (read("/a/x"), Allow, &["direct"]),
+            (read("/a"), Block, &[]),
+            (read("/a/x/y"), Block, &[]),
+            (read_tree("/a/x"), Block, &[]),
+            (read("/b/libc.so"), Allow, &["far"]),
+            (read("/b/x/y/libc.so"), Allow, &["far"]),
+            (read("/b/libc.so/x"), Block, &[]),
+            (read("/b/lib.s"), Block, &[]),
+            (read_tree("/c/x/tests"), Allow, &["all"]),
+            (read_tree("/c/x/tests/y"), Allow, &["all"]),
+            (read_tree("/c/x"), Block, &[]),
+            (read("/d"), Allow, &["exact"]),
+            (read_tree("/d"), Block, &[]),
+            (read("/d/x"), Block, &[]),
+        ],
+    );
+}
+
+#[test]
+fn a_path_that_leads_elsewhere_than_it_says_is_blocked_by_any_policy() {
+    let policy =
+        policy("capabilities: [{id: all, on: files.read, match: ['/**'], verdict: allow}]");
+    for path in [
+        "/home/ana/work/../.ssh/id_rsa",
+        "/a/./b",
+        "",
+        "work",
+        "/a\0b",
+        "..",
+    ] {
+        assert_eq!(asked(&policy, read(path)).verdict, Block, "{path:?}");
     }
-}
-
-fn context() -> Context {
-    Context {
-        home: "/home/ana".into(),
-        profile: "report".into(),
-        skill: Some("/home/ana/skills/report".into()),
-        uid: 1000,
-        work: "/home/ana/work".into(),
-        ..Context::default()
+    // Slashes that mean nothing do mean nothing.
+    let blocks = "capabilities: [{id: b, on: [files.read, shell.exec], match: [/usr/bin/git], verdict: block}]";
+    for path in ["/usr/bin/git", "//usr//bin/git", "/usr/bin/git/"] {
+        assert_eq!(
+            asked(&cases::policy(blocks), read(path)).rules.len(),
+            1,
+            "{path}"
+        );
     }
+    let named = "capabilities: [{id: b, on: shell.exec, match: [git], verdict: block}]";
+    for path in [
+        "/usr/bin/git",
+        "/usr//bin/git",
+        "/usr/bin/git/",
+        "/opt/git/",
+    ] {
+        assert_eq!(
+            asked(&cases::policy(named), exec(path)).rules.len(),
+            1,
+            "{path}"
+        );
+    }
+    let latin1 = HostPath(b"/home/ana/.ssh/caf\xe9".to_vec());
+    let keys = cases::policy(
+        "capabilities: [{id: k, on: files.read, match: ['$HOME/.ssh/*'], verdict: block}]",
+    );
+    assert_eq!(
+        asked(
+            &keys,
+            What::Read {
+                path: latin1,
+                tree: false
+            }
+        )
+        .rules
+        .len(),
+        1
+    );
 }
 
-fn verdict(rules: &[CapabilityRule], what: What) -> (Verdict, Vec<String>) {
-    let document = Document {
-        capabilities: rules.to_vec(),
-        ..Document::default()
+/// `$SKILL` within `$WORK` within `$HOME`, and none of them.
+#[test]
+fn variables_are_where_the_run_has_them() {
+    let policy = policy(
+        "capabilities:
+          - {id: home, on: files.read, match: [$HOME/**], verdict: warn}
+          - {id: work, on: files.read, match: [$WORK/**], verdict: allow}
+          - {id: skill, on: files.read, match: [$SKILL/secret/**], verdict: block}
+          - {id: all, on: files.read, match: [/**], verdict: allow}",
+    );
+    let with = |home: &str, work: &str, skill: Option<&str>, path: &str| {
+        let context = Context {
+            home: home.into(),
+            work: work.into(),
+            skill: skill.map(Into::into),
+            ..context()
+        };
+        let mut request = request(read_tree(path));
+        request.context = context;
+        let said = decide(&policy, &request);
+        (said.verdict, said.rules.join(" "))
     };
-    let policy = Policy::new(vec![document]).unwrap();
-    let request = Request {
-        approvals: Vec::new(),
-        context: context(),
-        what,
-    };
-    let decision = decide(&policy, &request);
-    (
-        decision.verdict,
-        decision.rules.iter().map(|r| r.to_string()).collect(),
-    )
-}
-
-fn read(path: &str, tree: bool) -> What {
-    What::Read {
-        path: path.into(),
-        tree,
+    let is = |verdict, rules: &str| (verdict, rules.to_owned());
+    let nested = |path| with("/h", "/h/w", Some("/h/w/s"), path);
+    assert_eq!(nested("/h/w/s/secret/x"), is(Block, "all home skill work"));
+    assert_eq!(nested("/h/w/s"), is(Block, "all home skill work"));
+    assert_eq!(nested("/h/w/s/public"), is(Warn, "all home work"));
+    assert_eq!(nested("/h"), is(Block, "all home skill"));
+    assert_eq!(nested("/"), is(Block, "all home skill"));
+    assert_eq!(with("/h", "/w", None, "/w"), is(Allow, "all work"));
+    // A home that is `/` allows nothing, but what is said against places in it holds.
+    assert_eq!(with("/", "/w", None, "/w"), is(Warn, "all home work"));
+    assert_eq!(with("/h", "/", None, "/x"), is(Allow, "all"));
+    assert_eq!(
+        with("/h", "/w", Some("/"), "/secret/x"),
+        is(Block, "all skill")
+    );
+    // No home is nowhere.
+    assert_eq!(with("", "", None, "/x"), is(Allow, "all"));
+    // A home that cannot be compared with paths is a mistake, and not a way around a rule.
+    for wrong in ["home", "/h/../w", "/./h"] {
+        assert_eq!(with(wrong, "/w", None, "/w"), is(Block, ""), "{wrong}");
     }
 }
 
 #[test]
-fn a_rule_lets_through_what_it_covers_and_blocks_what_it_touches() {
-    let rules = [
-        rule(
-            "work",
-            &[Action::FilesRead],
-            &["$WORK/**", "$HOME/**"],
-            Verdict::Allow,
-        ),
-        rule(
-            "keys",
-            &[Action::FilesRead],
-            &["$HOME/.ssh/**"],
-            Verdict::Block,
-        ),
-        rule("pem", &[Action::FilesRead], &["/**/*.pem"], Verdict::Review),
+fn a_home_that_is_the_root_does_not_unlock_what_is_blocked_in_homes() {
+    let policy = policy(
+        "capabilities:
+          - {id: all, on: files.read, match: [/**], verdict: allow}
+          - {id: keys, on: files.read, match: [$HOME/.ssh/**], verdict: block}",
+    );
+    let mut request = request(read("/.ssh/id_rsa"));
+    request.context.home = "/".into();
+    assert_eq!(decide(&policy, &request).verdict, Block);
+}
+
+#[test]
+fn a_name_stands_for_the_systems_program_and_against_any_of_that_name() {
+    let allows = policy(
+        "capabilities: [{id: git, on: shell.exec, match: [git, 'python3*'], verdict: allow}]",
+    );
+    table(
+        &allows,
+        [
+            (exec_named("git", "/usr/bin/git"), Allow, &["git"]),
+            (exec("/usr/bin/git"), Allow, &["git"]),
+            (exec("/bin/git"), Allow, &["git"]),
+            (exec("/usr/local/sbin/git"), Allow, &["git"]),
+            (
+                exec_named("python3", "/usr/bin/python3.12"),
+                Allow,
+                &["git"],
+            ),
+            // Found as `git`, a link to elsewhere.
+            (exec_named("git", "/opt/git/bin/git-2"), Allow, &["git"]),
+            (exec("/home/ana/work/git"), Block, &[]),
+            (exec("/home/ana/work/usr/bin/git"), Block, &[]),
+            (exec("/usr/bin/x/git"), Block, &[]),
+            (exec("/usr/bin/gitk"), Block, &[]),
+            (exec_tree("/usr/bin"), Block, &[]),
+        ],
+    );
+    let blocks = policy(
+        "capabilities:
+          - {id: curl, on: shell.exec, match: [curl], verdict: block}
+          - {id: paths, on: shell.exec, match: [/**], verdict: allow}",
+    );
+    table(
+        &blocks,
+        [
+            (exec("/usr/bin/curl"), Block, &["curl", "paths"]),
+            (exec("/home/ana/work/curl"), Block, &["curl", "paths"]),
+            (
+                exec_named("wget", "/usr/bin/curl"),
+                Block,
+                &["curl", "paths"],
+            ),
+            (
+                exec_named("curl", "/usr/bin/curl.real"),
+                Block,
+                &["curl", "paths"],
+            ),
+            (exec("/usr/bin/wget"), Allow, &["paths"]),
+            // Else one would ask for the directory: any tree may hold a program of that name.
+            (exec_tree("/home/ana/work"), Block, &["curl", "paths"]),
+            (exec_tree("/usr/bin"), Block, &["curl", "paths"]),
+        ],
+    );
+    for name in ["", "bin/git", "git\0"] {
+        assert_eq!(
+            asked(&blocks, exec_named(name, "/usr/bin/wget")).verdict,
+            Block
+        );
+    }
+}
+
+#[test]
+fn names_ports_and_devices_are_asked_for_as_they_are() {
+    let policy = policy(
+        "capabilities:
+          - {id: host, on: net.host, match: [host], verdict: review}
+          - {id: ports, on: net.listen, match: ['8080', 9000-9999], verdict: allow}
+          - {id: variables, on: environment.pass, match: ['LC_*', LANG], verdict: allow}
+          - {id: gpu, on: devices, match: [gpu, '/dev/dri/*'], verdict: allow}
+          - {id: calls, on: syscalls.allow, match: ['io_uring_*'], verdict: block}",
+    );
+    let listen = |port| What::Listen { port };
+    let pass = |name: &str| What::Environment { name: name.into() };
+    let device = |device: &str| What::Device {
+        device: device.into(),
+    };
+    let call = |name: &str| What::Syscall { name: name.into() };
+    table(
+        &policy,
+        [
+            (What::NetHost {}, Review, &["host"]),
+            (listen(8080), Allow, &["ports"]),
+            (listen(9999), Allow, &["ports"]),
+            (listen(10000), Block, &[]),
+            (listen(0), Block, &[]),
+            (pass("LC_ALL"), Allow, &["variables"]),
+            (pass("LC_ALL=x"), Block, &[]),
+            (pass("LD_PRELOAD"), Block, &[]),
+            (device("gpu"), Allow, &["gpu"]),
+            (device("kvm"), Block, &[]),
+            (device("/dev/dri/card0"), Allow, &["gpu"]),
+            (device("/dev/dri/../mem"), Block, &[]),
+            (device("/dev/dri//mem"), Block, &[]),
+            (call("io_uring_setup"), Block, &["calls"]),
+            (call("ptrace"), Block, &[]),
+        ],
+    );
+}
+
+#[test]
+fn a_limit_is_held_against_its_ceiling_and_is_free_without_one() {
+    let policy = policy("limits: {memory: 1K}");
+    table(
+        &policy,
+        [
+            (limit("memory", Some(1024)), Allow, &["limits.memory"]),
+            (limit("memory", Some(1025)), Block, &["limits.memory"]),
+            (limit("memory", None), Block, &["limits.memory"]),
+            (limit("pids", Some(9)), Allow, &[]),
+            (limit("pids", None), Allow, &[]),
+            // No two readers of JSON agree on it.
+            (limit("pids", Some(1 << 53)), Block, &[]),
+        ],
+    );
+}
+
+#[test]
+fn otherwise_speaks_where_no_other_rule_covers() {
+    let policy = policy(
+        "capabilities:
+          - {id: rest, on: files.read, match: [/**], verdict: review, otherwise: true}
+          - {id: usr, on: files.read, match: [/usr/**], verdict: allow}
+          - {id: tried, on: files.read, match: [/srv/**], verdict: block, mode: warn}
+          - {id: keys, on: files.read, match: [/usr/**/keys/**], verdict: block}",
+    );
+    table(
+        &policy,
+        [
+            (read("/usr/a"), Allow, &["usr"]),
+            (read("/etc/passwd"), Review, &["rest"]),
+            (read_tree("/"), Block, &["keys", "rest", "tried"]),
+            (read_tree("/usr/lib"), Block, &["keys", "usr"]),
+            // A rule that is only being tried out takes nothing from it.
+            (read("/srv/a"), Review, &["rest", "tried"]),
+        ],
+    );
+}
+
+#[test]
+fn a_rule_in_mode_warn_says_what_it_would_say_and_nothing_comes_of_it() {
+    let policy = policy(
+        "capabilities:
+          - {id: all, on: files.read, match: [/a/**], verdict: allow}
+          - {id: ask, on: files.read, match: [/a/r/**], verdict: review}
+          - {id: tried-allow, on: files.read, match: [/a/x/**, /b/**], verdict: allow, mode: warn}
+          - {id: tried-block, on: files.read, match: [/a/y/**, /a/r/**, /c/**], verdict: block, mode: warn}",
+    );
+    table(
+        &policy,
+        [
+            (read("/a/y/1"), Warn, &["all", "tried-block"]),
+            (read_tree("/a/y"), Warn, &["all", "tried-block"]),
+            (read("/a/r/1"), Review, &["all", "ask", "tried-block"]),
+            (read("/a/x/1"), Allow, &["all", "tried-allow"]),
+            // Neither lets through by itself; the log has what it would have done.
+            (read("/b/1"), Block, &["tried-allow"]),
+            (read("/c/1"), Block, &["tried-block"]),
+        ],
+    );
+    assert_eq!(
+        &*asked(&policy, read("/a/y/1")).reason,
+        "would be blocked by rule `tried-block`, which is in mode warn"
+    );
+}
+
+#[test]
+fn several_policies_have_each_to_let_it_through() {
+    let system = document(
+        "system",
+        "capabilities: [{id: usr, on: files.read, match: [/usr/**, /srv/**], verdict: allow}]",
+    );
+    let own = document(
+        "own",
+        "capabilities:
+          - {id: usr, on: files.read, match: [/usr/**, /etc/**], verdict: warn}
+          - {id: srv, on: files.read, match: [/srv/**], verdict: review}",
+    );
+    let both = Policy::new(vec![system, own]).unwrap();
+    table(
+        &both,
+        [
+            (read("/usr/a"), Warn, &["system/usr", "own/usr"]),
+            (read("/srv/a"), Review, &["system/usr", "own/srv"]),
+            (read("/etc/a"), Block, &["own/usr"]),
+            (read("/home/ana"), Block, &[]),
+        ],
+    );
+    assert_eq!(
+        Policy::new(vec![]).map(|none| asked(&none, read("/usr/a")).verdict),
+        Ok(Block)
+    );
+}
+
+#[test]
+fn an_approval_answers_review_for_the_very_thing_only() {
+    let policy = policy(
+        "capabilities:
+          - {id: ask, on: files.read, match: [/srv/**], verdict: review}
+          - {id: tell, on: files.read, match: [/srv/w/**], verdict: warn}
+          - {id: never, on: files.read, match: [/srv/b/**], verdict: block}
+          - {id: part, on: files.read, match: [/srv/p/**], verdict: review}",
+    );
+    let with = |what: What, approvals: Vec<Approval>| {
+        let said = decide(
+            &policy,
+            &Request {
+                approvals,
+                ..request(what)
+            },
+        );
+        (said.verdict, said.reason.to_string())
+    };
+    let yes = |path| approval(&read(path));
+    assert_eq!(with(read("/srv/a"), vec![]).0, Review);
+    let (verdict, reason) = with(read("/srv/a"), vec![yes("/srv/b"), yes("/srv/a")]);
+    assert_eq!(verdict, Allow);
+    assert_eq!(
+        reason,
+        "approved (approval-1); for a person to approve by rule `ask`"
+    );
+    assert_eq!(with(read("/srv/w/1"), vec![yes("/srv/w/1")]).0, Warn);
+    assert_eq!(with(read("/srv/b/1"), vec![yes("/srv/b/1")]).0, Block);
+    assert_eq!(with(read("/srv/p/1"), vec![yes("/srv/p/1")]).0, Allow);
+
+    // Bound to other things.
+    type Change = fn(&mut Approval);
+    let changes: [(&str, Change); 7] = [
+        ("another path", |a| a.what = read("/srv/b").hash()),
+        ("the tree", |a| a.what = read_tree("/srv/a").hash()),
+        ("writing", |a| a.what = write("/srv/a").hash()),
+        ("another profile", |a| a.profile_hash = Hash::of(b"other")),
+        ("another skill", |a| {
+            a.skill = Some("/home/ana/skills/other".into())
+        }),
+        ("no skill", |a| a.skill = None),
+        ("yesterday", |a| a.expires = a.at),
     ];
-    let says = |what| verdict(&rules, what).0;
-    assert_eq!(says(read("/home/ana/work/a.txt", false)), Verdict::Allow);
-    assert_eq!(says(read("/home/ana/.ssh/id_rsa", false)), Verdict::Block);
-    assert_eq!(says(read("/home/ana/.ssh", true)), Verdict::Block);
-    assert_eq!(
-        says(read("/home/ana", true)),
-        Verdict::Block,
-        "the tree holds .ssh"
+    for (name, change) in changes {
+        let mut other = yes("/srv/a");
+        change(&mut other);
+        assert_eq!(with(read("/srv/a"), vec![other]).0, Review, "{name}");
+    }
+}
+
+#[test]
+fn a_run_is_what_is_said_of_the_worst_of_its_grants() {
+    let policy = policy(
+        "capabilities:
+          - {id: usr, on: files.read, match: [/usr/**], verdict: allow}
+          - {id: srv, on: files.read, match: [/srv/**], verdict: review}
+          - {id: git, on: shell.exec, match: [git], verdict: warn}",
     );
-    assert_eq!(
-        says(read("/home/ana/work", true)),
-        Verdict::Review,
-        "it may hold a key"
+    let git = || exec_named("git", "/usr/bin/git");
+    table(
+        &policy,
+        [
+            (run(vec![read("/usr/a"), read("/usr/b")]), Allow, &[]),
+            (run(vec![read("/usr/a"), git()]), Warn, &["git"]),
+            (
+                run(vec![git(), read("/srv/a"), read("/usr/a")]),
+                Review,
+                &["srv"],
+            ),
+            (run(vec![read("/srv/a"), read("/etc/a")]), Block, &[]),
+            (run(vec![]), Block, &[]),
+            (run(vec![read("/usr/a"), run(vec![])]), Block, &[]),
+        ],
     );
-    assert_eq!(says(read("/home/ana/work/a.pem", false)), Verdict::Review);
-    assert_eq!(says(read("/home/ana/workshop", false)), Verdict::Allow);
-    assert_eq!(says(read("/home/ann", false)), Verdict::Block);
-    assert_eq!(says(read("/home", true)), Verdict::Block);
-    assert_eq!(
-        says(read("/home/ana/work/../.ssh/id_rsa", false)),
-        Verdict::Block
-    );
+    let whole = run(vec![read("/usr/a"), read("/srv/a"), git()]);
+    let said = asked(&policy, whole.clone());
+    let parts: Vec<_> = said.parts.iter().map(|part| part.verdict).collect();
+    assert_eq!(parts, [Allow, Review, Warn]);
+    assert_eq!(said.parts[1].rules[..], said.rules[..]);
+    // That somebody approved of the run is not that they approved of what it asks for.
+    let approvals = vec![approval(&whole)];
+    let mut request = request(whole);
+    request.approvals = approvals;
+    assert_eq!(decide(&policy, &request).verdict, Review);
+    request.approvals = vec![approval(&read("/srv/a"))];
+    assert_eq!(decide(&policy, &request).verdict, Warn);
+}
+
+#[test]
+fn rules_about_runs_only_make_them_worse() {
+    let rules = |match_: &str, verdict: &str| {
+        policy(&format!(
+            "capabilities:
+              - {{id: usr, on: files.read, match: [/usr/**], verdict: allow}}
+              - {{id: run, on: tool.exec, match: ['{match_}'], verdict: {verdict}}}"
+        ))
+    };
+    let hash = format!("sha256:{}", context().profile_hash);
+    let other = format!("sha256:{}", Hash::of(b"other"));
+    for (pattern, verdict, expected) in [
+        ("report", "review", Review),
+        ("re*", "block", Block),
+        ("other", "block", Allow),
+        ("$HOME/skills/**", "warn", Warn),
+        ("/home/ana/skills/report", "block", Block),
+        ("/srv/skills/**", "block", Allow),
+        (&hash, "review", Review),
+        (&other, "block", Allow),
+        ("*", "allow", Allow),
+    ] {
+        let said = asked(&rules(pattern, verdict), run(vec![read("/usr/a")]));
+        assert_eq!(said.verdict, expected, "{pattern} {verdict}");
+    }
+    // What is blocked stays so.
+    let said = asked(&rules("*", "allow"), run(vec![read("/etc/a")]));
+    assert_eq!(said.verdict, Block);
+}
+
+#[test]
+fn a_rule_cannot_take_the_name_of_a_ceiling() {
+    let mut document = document("p", "limits: {memory: 1K}");
+    document.capabilities = cases::document(
+        "q",
+        "capabilities: [{id: fine, on: files.read, match: [/a], verdict: allow}]",
+    )
+    .capabilities;
+    document.capabilities[0].id = "limits.memory".into();
+    assert!(Policy::new(vec![document]).is_err());
 }

@@ -4,6 +4,7 @@
 //! skip, without it.
 
 pub mod attack;
+pub mod evidence;
 pub mod host;
 pub mod outcome;
 pub mod packages;

@@ -4,10 +4,12 @@
 //! wrong.
 
 mod approvals;
+mod audit;
 mod doctor;
 mod pages;
 mod policy;
 mod profile;
+mod replay;
 
 use std::ffi::OsString;
 use std::io;
@@ -85,6 +87,25 @@ Examples:
   aegis approvals revoke --profile pr-review"
     )]
     Approvals(approvals::Action),
+    /// Decides again what a log says was decided
+    #[command(after_help = replay::HELP)]
+    Replay(replay::Options),
+    /// Shows, follows, verifies and exports the audit log
+    #[command(
+        subcommand,
+        disable_help_subcommand = true,
+        arg_required_else_help = true,
+        after_help = "\
+The log is a directory, of root /var/log/aegis/audit, of others ~/.local/state/aegis/audit; `-` is standard
+input.
+
+Examples:
+  aegis audit show --since 1day --type policy.violation
+  aegis audit tail -f
+  aegis audit verify
+  aegis audit export --format ocsf"
+    )]
+    Audit(audit::Action),
     /// Prints completions of aegis and aegis-run for a shell
     #[command(after_help = "\
 Examples:
@@ -148,6 +169,8 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
         Action::Profile(action) => profile::profile(&action),
         Action::Policy(action) => policy::policy(&action),
         Action::Approvals(action) => approvals::approvals(&action),
+        Action::Replay(options) => replay::replay(&options),
+        Action::Audit(action) => audit::audit(&action),
         Action::Completions { shell, program } => pages::completions(shell, program),
         Action::Man { directory } => pages::man(directory.as_deref()),
     };

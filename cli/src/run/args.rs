@@ -291,18 +291,9 @@ mod tests {
                 "there is no option --frobnicate; --help lists all",
             ),
             (&["-x"], "there is no option -x"),
-            (
-                &["--policy", "strict"],
-                "applying a policy is not part of this version",
-            ),
-            (
-                &["--policy=strict"],
-                "applying a policy is not part of this version",
-            ),
-            (
-                &["--audit=x"],
-                "writing an audit log is not part of this version",
-            ),
+            (&["--policy"], "--policy needs a value"),
+            (&["--audit="], "the name is empty"),
+            (&["--policy", "a", "--policy=b"], "--policy is given twice"),
             (
                 &["--observe"],
                 "observing the command is not part of this version",

@@ -109,6 +109,7 @@ mod tests {
 
     fn denial(what: &str, evidence: Evidence, allow: Option<&str>) -> Denial {
         Denial {
+            asked: None,
             layer: "Landlock",
             what: what.into(),
             times: 1,

@@ -90,10 +90,12 @@ impl Checkpoint {
     /// Of a record that is one.
     pub fn of(record: &Record) -> Option<Self> {
         let detail = record.detail.as_ref()?;
-        match record.kind {
-            EventType::Checkpoint => Self::deserialize(detail).ok(),
-            _ => None,
+        if record.kind != EventType::Checkpoint {
+            return None;
         }
+        // Serde reads more forms than it writes, and one alone was signed.
+        let found = Self::deserialize(detail).ok()?;
+        (serde_json::to_value(&found).ok()? == *detail).then_some(found)
     }
 
     /// The event that has it signed at that place.

@@ -37,7 +37,7 @@ mod writer;
 pub use checkpoint::{Checkpoint, NotAKey, PublicKey};
 pub use error::Error;
 pub use line::{Line, MAX_LINE, Place};
-pub use reader::Reader;
+pub use reader::{Position, Reader};
 pub use recover::{Recovered, TornFile};
 pub use verify::{Answer, Expected, Finding, OpenRun, Signed, Verified, verify};
 pub use writer::{Log, Options, Receipt};

@@ -1,7 +1,7 @@
 //! Reading a log from its beginning, line by line.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,15 @@ pub struct Reader {
     segments: Vec<Segment>,
     current: Option<Segment>,
     line: Vec<u8>,
+    position: Position,
+}
+
+/// Between two lines of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    segment: u32,
+    lines: u64,
+    offset: u64,
 }
 
 struct Segment {
@@ -37,7 +46,7 @@ impl Reader {
     /// A log's directory, as it is now; or one segment.
     pub fn open(path: &Path) -> Result<Self, Error> {
         match std::fs::metadata(path) {
-            Ok(found) if found.is_dir() => Self::directory(path),
+            Ok(found) if found.is_dir() => Self::open_at(path, Position::default()),
             Ok(_) => Self::file(path),
             Err(error) => Err(Error::io("reading", path, error)),
         }
@@ -49,6 +58,7 @@ impl Reader {
             segments: vec![Segment::new(name, input)],
             current: None,
             line: Vec::new(),
+            position: Position::default(),
         }
     }
 
@@ -58,7 +68,8 @@ impl Reader {
         Ok(Self::stream(&name.to_string_lossy(), Box::new(file)))
     }
 
-    fn directory(path: &Path) -> Result<Self, Error> {
+    /// A log's directory, from a position on: what has been appended since.
+    pub fn open_at(path: &Path, position: Position) -> Result<Self, Error> {
         // A reader may come by a link: it writes nothing.
         let path = &std::fs::canonicalize(path).map_err(|e| Error::io("reading", path, e))?;
         let dir = Dir::existing(path)?
@@ -71,20 +82,37 @@ impl Reader {
         }
         let mut segments = Vec::new();
         for number in dir.segments()? {
+            if number < position.segment {
+                continue;
+            }
             let name = segment_name(number);
             let failed = |error| Error::io("reading", &dir.join(&name), error);
-            let file = dir
+            let mut file = dir
                 .open(&name, OFlags::RDONLY)
                 .map_err(|error| failed(error.into()))?;
-            let size = file.metadata().map_err(failed)?.len();
-            segments.push(Segment::new(&name, Box::new(file.take(size))));
+            let mut size = file.metadata().map_err(failed)?.len();
+            let mut behind = Position::default();
+            if number == position.segment {
+                behind = position;
+                file.seek(SeekFrom::Start(behind.offset)).map_err(failed)?;
+                size = size.saturating_sub(behind.offset);
+            }
+            let mut segment = Segment::new(&name, Box::new(file.take(size)));
+            (segment.lines, segment.offset) = (behind.lines, behind.offset);
+            segments.push(segment);
         }
         segments.reverse();
         Ok(Self {
             segments,
             current: None,
             line: Vec::new(),
+            position,
         })
+    }
+
+    /// Behind the last whole line that was read.
+    pub fn position(&self) -> Position {
+        self.position
     }
 
     /// The next line; of what is in it, nothing is checked yet.
@@ -98,7 +126,7 @@ impl Reader {
             }
         };
         let last = self.segments.is_empty() && self.is_at_end();
-        if last && tail::is_torn(&self.line, ended) {
+        if last && self.line.len() <= MAX_LINE && tail::is_torn(&self.line, ended) {
             return Some(Err(Error::Torn { place }));
         }
         let what = match line::split(&self.line) {
@@ -128,7 +156,16 @@ impl Reader {
             };
             self.line.clear();
             match segment.read(&mut self.line) {
-                Ok(Some(found)) => return Some(Ok(found)),
+                Ok(Some(found)) => {
+                    if found.1 {
+                        self.position = Position {
+                            segment: number_of(&segment.name).unwrap_or_default(),
+                            lines: segment.lines,
+                            offset: segment.offset,
+                        };
+                    }
+                    return Some(Ok(found));
+                }
                 Ok(None) => self.current = None,
                 Err(error) => {
                     return Some(Err(Error::io("reading", Path::new(&*segment.name), error)));

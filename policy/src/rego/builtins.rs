@@ -3,13 +3,16 @@
 //! well do without are ours: bounded, and paid for out of what one evaluation may spend.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use regex::Regex;
+use regex_automata::nfa::thompson;
+use regex_automata::nfa::thompson::pikevm::{Cache, PikeVM};
+use regex_automata::util::syntax;
 use regorus::{Engine, Value};
 
-use super::limits::{EFFORT, MADE_TEXT, PIECES};
+use super::limits::{EFFORT, MADE_TEXT, PATTERN_BYTES, PATTERN_DEPTH, PIECES};
 
 /// What a function gives back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,45 +119,52 @@ impl Effort {
     }
 }
 
-/// A pattern of `regex.match`, with what it takes at most to match a byte.
+/// A pattern of `regex.match`, by a matcher that takes the same steps however it was built: those that pick
+/// the fastest way differ in what they refuse, with the features that some other crate asks for.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
-    regex: Regex,
+    matcher: PikeVM,
+    cache: Cache,
+    /// What it takes at most to match a byte.
     states: usize,
 }
 
 impl Pattern {
     /// Compiles it; the error is for people.
     pub fn compile(text: &str) -> Result<Self, String> {
-        // Bytes of the compiled form. A state takes sixteen at least.
-        let sizes = [2 * 1024, 8 * 1024, 32 * 1024];
-        let mut last = String::new();
-        for size in sizes {
-            match regex::RegexBuilder::new(text)
-                .size_limit(size)
-                .nest_limit(32)
-                .build()
-            {
-                Ok(regex) => {
-                    return Ok(Self {
-                        regex,
-                        states: size / 16,
-                    });
-                }
-                Err(regex::Error::CompiledTooBig(_)) => last = "it is too large".into(),
-                Err(regex::Error::Syntax(why)) => {
-                    // The last line of a picture of the place.
-                    last = why
-                        .lines()
-                        .last()
-                        .unwrap_or_default()
-                        .replace("error: ", "");
-                    break;
-                }
-                Err(why) => last = why.to_string(),
-            }
+        // Which names there are differs with the features of the crate that reads patterns.
+        if text.contains("\\p") || text.contains("\\P") {
+            return Err("classes of Unicode by name are not known".into());
         }
-        Err(last)
+        let of_syntax = syntax::Config::new().nest_limit(PATTERN_DEPTH);
+        let of_states = thompson::Config::new()
+            .nfa_size_limit(Some(PATTERN_BYTES))
+            .which_captures(thompson::WhichCaptures::None);
+        let built = PikeVM::builder()
+            .syntax(of_syntax)
+            .thompson(of_states)
+            .build(text);
+        let matcher = built.map_err(|why| match (why.size_limit(), why.source()) {
+            (Some(_), _) => "it is too large".to_owned(),
+            // The last line of a picture of the place.
+            (None, Some(source)) => {
+                let text = source.to_string();
+                text.lines()
+                    .last()
+                    .unwrap_or_default()
+                    .replace("error: ", "")
+            }
+            (None, None) => why.to_string(),
+        })?;
+        Ok(Self {
+            cache: matcher.create_cache(),
+            states: matcher.get_nfa().states().len(),
+            matcher,
+        })
+    }
+
+    fn is_match(&mut self, text: &str) -> bool {
+        self.matcher.is_match(&mut self.cache, text)
     }
 }
 
@@ -162,7 +172,7 @@ impl Pattern {
 pub(super) fn register(
     engine: &mut Engine,
     effort: &Effort,
-    patterns: BTreeMap<String, Pattern>,
+    mut patterns: BTreeMap<String, Pattern>,
 ) -> anyhow::Result<()> {
     let spent = effort.clone();
     let concat = move |args: Vec<Value>| {
@@ -220,11 +230,11 @@ pub(super) fn register(
     let matches = move |args: Vec<Value>| {
         let [pattern, text] = take(args)?;
         let (pattern, text) = (pattern.as_string()?, text.as_string()?);
-        let Some(pattern) = patterns.get(&**pattern) else {
+        let Some(pattern) = patterns.get_mut(&**pattern) else {
             anyhow::bail!("this pattern was not in the module");
         };
         spent.spend((text.len() + 1).saturating_mul(pattern.states))?;
-        Ok(Value::from(pattern.regex.is_match(text)))
+        Ok(Value::from(pattern.is_match(text)))
     };
     engine.add_extension("regex.match".into(), 2, Box::new(matches))
 }

@@ -11,7 +11,7 @@ use regorus::unstable::{
 use super::BadModule;
 use super::builtins::{self, Pattern};
 use super::input::{CONTEXT, WHAT};
-use super::limits::{CHAIN, DEPTH, LOOPS, RULES, STATEMENTS};
+use super::limits::{CHAIN, DEPTH, LOOPS, PATTERNS, RULES, STATEMENTS};
 use crate::model::Verdict;
 
 /// What a name of a module stands for.
@@ -590,11 +590,15 @@ impl Walk<'_> {
             ));
         };
         if !self.patterns.contains_key(&**text) {
+            if self.patterns.len() == PATTERNS {
+                let message = format!("more than {PATTERNS} patterns");
+                return Err(bad(span, message, "put some of them together with `|`"));
+            }
             let pattern = Pattern::compile(text).map_err(|why| {
                 bad(
                     span,
                     format!("this is no pattern: {}", quote(&why)),
-                    "see the syntax of the crate `regex`",
+                    "see the syntax of the Rust crate `regex`",
                 )
             })?;
             self.patterns.insert(text.to_string(), pattern);

@@ -19,9 +19,9 @@ use crate::request::{Context, What};
 /// The modules of one document, ready to be asked.
 pub(crate) struct Rego {
     /// Prepared, and never asked itself.
-    prepared: Engine,
+    prepared: Box<Engine>,
     /// What is asked. `None`: it failed, and may hold what is left of that; a fresh copy takes its place.
-    engine: Mutex<Option<Engine>>,
+    engine: Mutex<Option<Box<Engine>>>,
     effort: Effort,
     /// Where each of the answer's sets comes from: the verdict, and the prefix of ids.
     sets: Vec<(Verdict, String)>,
@@ -43,7 +43,7 @@ impl Rego {
             message,
             help: help.into(),
         };
-        let mut engine = Engine::new();
+        let mut engine = Box::new(Engine::new());
         engine.set_strict_builtin_errors(true);
         engine.set_execution_timer_config(steps(STEPS));
         let mut patterns: BTreeMap<String, Pattern> = BTreeMap::new();
@@ -118,7 +118,7 @@ impl Rego {
         }
         let effort = Effort::default();
         let entry = format!("package aegis_entry\nall := [{}]\n", entries.join(",\n"));
-        let prepare = || -> anyhow::Result<Engine> {
+        let prepare = || -> anyhow::Result<Box<Engine>> {
             builtins::register(&mut engine, &effort, patterns)?;
             engine.add_policy("the entry".into(), entry)?;
             // Prepares without asking.

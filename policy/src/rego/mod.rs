@@ -61,7 +61,7 @@ use crate::model::Verdict;
 
 /// What of Rego takes part in decisions: a part of the policy's hash.
 pub const FEATURES: &[&str] = if cfg!(feature = "rego") {
-    &["regorus 0.14.1 interpreter", "regex", "net"]
+    &["regorus 0.14.1 interpreter: arc, net, std"]
 } else {
     &[]
 };
@@ -101,6 +101,12 @@ mod limits {
     pub const INPUT_TEXT: usize = 64 * 1024;
     /// Bytes of a text that a function makes.
     pub const MADE_TEXT: usize = 4_096;
+    /// Different patterns of a module.
+    pub const PATTERNS: usize = 32;
+    /// Bytes of a compiled pattern.
+    pub const PATTERN_BYTES: usize = 256 * 1024;
+    /// Groups within groups of a pattern.
+    pub const PATTERN_DEPTH: u32 = 32;
     /// Pieces of what `split` divides.
     pub const PIECES: usize = 256;
     /// What functions may spend in one evaluation; about nanoseconds.

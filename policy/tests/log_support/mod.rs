@@ -45,7 +45,7 @@ impl Scene {
         let mut log = self.open();
         let mut n = 1;
         while n < records - 1 {
-            let batch: Vec<Event> = (n..(n + 50).min(records)).map(event).collect();
+            let batch: Vec<Event> = (n..(n + 50).min(records - 1)).map(event).collect();
             let seqs = log.append(&batch).expect("appended").seqs;
             n = seqs.last().expect("a record") + 1;
         }

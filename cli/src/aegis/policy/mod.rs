@@ -1,6 +1,10 @@
 //! `aegis policy`: what the crate `aegis-policy` has to say, printed. One file for each group of commands.
 
+mod asked;
 mod check;
+mod diff;
+mod eval;
+pub(super) mod explain;
 mod new;
 mod promote;
 mod show;
@@ -122,6 +126,81 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Says what a policy decides of one request; status 1 when that is `review` or `block`
+    #[command(after_help = "\
+A request is a JSON file, `-`, or an action and words. Paths are taken as they are written: links
+are not followed, unlike in a run.
+
+Examples:
+  aegis policy eval standard 'files.read=$HOME/.ssh/id_rsa'
+  aegis policy eval policy.yaml 'files.write=$WORK/**' --work /srv/site
+  aegis policy eval policy.yaml shell.exec=git
+  aegis policy eval policy.yaml 'net.outbound=GET https://api.github.com/repos'
+  aegis policy eval --json policy.yaml request.json | jq -r .verdict")]
+    Eval {
+        /// A file, a directory, `-`, or the name of a template
+        #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
+        reference: String,
+        /// A file, `-`, or an action and words
+        #[arg(value_name = "REQUEST", value_hint = ValueHint::FilePath)]
+        request: String,
+        #[command(flatten)]
+        place: asked::Place,
+        /// Prints the decision in canonical JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Says why, rule by rule, and what would let it through
+    #[command(after_help = "\
+Of each rule about such requests: whether what is asked for is in it wholly (covers), partly
+(touches) or not (apart), what it says (`-`: nothing), and why.
+
+Examples:
+  aegis policy explain standard 'files.read=$HOME/**'
+  aegis policy explain policy.yaml 'net.outbound=POST https://api.github.com/user'
+  aegis policy explain --json policy.yaml request.json | jq '.parts[].documents[].needs'")]
+    Explain {
+        /// A file, a directory, `-`, or the name of a template
+        #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
+        reference: String,
+        /// A file, `-`, or an action and words, as of `eval`
+        #[arg(value_name = "REQUEST", value_hint = ValueHint::FilePath)]
+        request: String,
+        #[command(flatten)]
+        place: asked::Place,
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists what one policy decides otherwise than another; status 1 when they differ
+    #[command(after_help = "\
+Both are asked about requests made from their patterns, which stand for every way in which a request
+can stand to these; each difference is told with a request that shows it, what B lets through
+that A does not first. What is listed is so. What may be missed: differences between rules in
+Rego, and those that need variables to stand for unusual places. Without --work, --home or --skill
+several usual places are tried.
+
+Examples:
+  aegis policy diff old.yaml new.yaml
+  aegis policy diff standard policy.yaml --all
+  git show HEAD:policy.yaml | aegis policy diff - policy.yaml
+  aegis policy diff --json old.yaml new.yaml | jq '.differences[] | select(.b.verdict == \"allow\")'")]
+    Diff {
+        /// The one
+        #[arg(value_name = "A", value_hint = ValueHint::AnyPath)]
+        a: String,
+        /// The other
+        #[arg(value_name = "B", value_hint = ValueHint::AnyPath)]
+        b: String,
+        #[command(flatten)]
+        place: asked::Place,
+        /// Lists every difference, not a few of each change
+        #[arg(long, conflicts_with = "json")]
+        all: bool,
+        /// Prints JSON: each difference with an example request
+        #[arg(long)]
+        json: bool,
+    },
     /// Prints the JSON Schema of policies
     #[command(after_help = "\
 Example, for editors that check YAML against a schema:
@@ -150,17 +229,36 @@ pub(super) fn policy(action: &Action) -> Answer {
             back,
             json,
         } => promote::promote(reference, rule, *back, *json),
+        Action::Eval {
+            reference,
+            request,
+            place,
+            json,
+        } => eval::eval(reference, request, place, *json),
+        Action::Explain {
+            reference,
+            request,
+            place,
+            json,
+        } => explain::explain(reference, request, place, *json),
+        Action::Diff {
+            a,
+            b,
+            place,
+            all,
+            json,
+        } => diff::diff(a, b, place, *all, *json),
         Action::Schema => show::schema(),
     }
 }
 
 /// The document of a reference.
-fn document(reference: &str) -> Result<Document, Failure> {
+pub(super) fn document(reference: &str) -> Result<Document, Failure> {
     Ok(load::load(reference, &Files)?)
 }
 
 /// A document, compiled.
-fn compiled(document: Document) -> Result<Policy, Failure> {
+pub(super) fn compiled(document: Document) -> Result<Policy, Failure> {
     Policy::new(vec![document])
         .map_err(|bad| Error::from(Diagnostic::of_file(&bad.document, bad.to_string())).into())
 }
@@ -171,7 +269,7 @@ fn hash_of(document: &Document) -> Result<Hash, Failure> {
 }
 
 /// Standard input is read once.
-fn refuse_two_stdins(references: &[&str]) -> Result<(), Failure> {
+pub(super) fn refuse_two_stdins(references: &[&str]) -> Result<(), Failure> {
     match references.iter().filter(|r| **r == "-").count() {
         0 | 1 => Ok(()),
         _ => Err(Failure::Other("standard input can be read once only".into())),

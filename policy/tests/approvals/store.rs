@@ -1,114 +1,25 @@
-//! What counts as approved, and how the store of approvals holds up.
+//! The file of approvals: whose it is, what counts as broken, and what comes of changes at once.
+
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the store is a file, which several processes change at once"
+)]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use aegis_policy::approvals::{
-    Asked, Entry, Error, FILE, LONGEST, MAX_BYTES, MAX_ENTRIES, Person, Said, Store, Which,
-    answered, revoked, to_review,
-};
-use aegis_policy::event::EventType;
-use aegis_policy::model::{Action, CapabilityRule, Document, Verdict};
-use aegis_policy::{Context, Hash, Policy, Request, What, decide};
+use aegis_policy::What;
+use aegis_policy::approvals::{Entry, Error, FILE, LONGEST, MAX_BYTES, MAX_ENTRIES, Store, Which};
+use aegis_policy::model::Verdict;
 
-const NOW: u64 = 1_800_000_000;
-const DAY: u64 = 86_400;
-
-fn rule(id: &str, on: &[Action], pattern: &str, verdict: Verdict) -> CapabilityRule {
-    CapabilityRule {
-        id: id.into(),
-        matches: [pattern.to_owned()].into_iter().collect(),
-        mode: Default::default(),
-        on: on.iter().copied().collect(),
-        otherwise: false,
-        reason: None,
-        verdict,
-    }
-}
-
-/// `/srv` is for review, `/srv/keys` is blocked, `/usr` is allowed; runs of the profile `shy` are for review.
-fn policy() -> Policy {
-    let files = [Action::FilesRead, Action::FilesWrite];
-    Policy::new(vec![Document {
-        name: "test".into(),
-        capabilities: vec![
-            rule("srv", &files, "/srv/**", Verdict::Review),
-            rule("keys", &files, "/srv/keys/**", Verdict::Block),
-            rule("usr", &files, "/usr/**", Verdict::Allow),
-            rule("shy", &[Action::ToolExec], "shy", Verdict::Review),
-        ],
-        ..Document::default()
-    }])
-    .expect("a policy")
-}
-
-fn context() -> Context {
-    Context {
-        home: "/home/ana".into(),
-        profile: "report".into(),
-        profile_hash: Hash::of(b"the profile"),
-        skill: Some("/home/ana/skills/report".into()),
-        uid: 1000,
-        work: "/home/ana/work".into(),
-    }
-}
-
-fn read(path: &str) -> What {
-    What::Read {
-        path: path.into(),
-        tree: false,
-    }
-}
-
-fn request(context: Context, what: What) -> Request {
-    Request {
-        approvals: Vec::new(),
-        context,
-        what,
-    }
-}
-
-fn ana() -> Person {
-    Person {
-        name: Some("ana".into()),
-        uid: 1000,
-    }
-}
-
-/// What a yes of a day to everything that `request` has for review makes.
-fn yes(request: &Request) -> Vec<Entry> {
-    let policy = policy();
-    let decision = decide(&policy, request);
-    to_review(&policy, request, &decision)
-        .iter()
-        .map(|asked| entry(asked, &request.context))
-        .collect()
-}
-
-fn entry(asked: &Asked, context: &Context) -> Entry {
-    Entry::new(asked, context, policy().hash(), &ana(), NOW, NOW + DAY).expect("an id")
-}
+use super::{Case, DAY, NOW, context, fresh, read, request, with_store, yes};
 
 fn some(count: usize) -> Vec<Entry> {
     let one = |i| yes(&request(context(), read(&format!("/srv/{i}")))).remove(0);
     (0..count).map(one).collect()
-}
-
-/// The verdict with what a store holds at a time.
-fn with_store(store: &Store, mut request: Request, now: u64) -> Verdict {
-    request.approvals = store
-        .approvals_for(&request.context, &request.what, now)
-        .expect("the store is readable");
-    decide(&policy(), &request).verdict
-}
-
-/// A store below a fresh directory, in one that is not there yet.
-fn fresh() -> (tempfile::TempDir, Store) {
-    let home = tempfile::tempdir().expect("a directory");
-    let store = Store::open(&home.path().join("state/aegis"));
-    (home, store)
 }
 
 fn dir(store: &Store) -> std::path::PathBuf {
@@ -117,132 +28,6 @@ fn dir(store: &Store) -> std::path::PathBuf {
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("it is there").mode() & 0o7777
-}
-
-#[test]
-fn an_approval_is_for_this_thing_under_this_profile_of_this_skill_for_this_user_until_it_ends() {
-    let (_home, store) = fresh();
-    let asked = request(context(), read("/srv/a"));
-    assert_eq!(with_store(&store, asked.clone(), NOW), Verdict::Review);
-    store.add(&yes(&asked), NOW).expect("added");
-    assert_eq!(with_store(&store, asked.clone(), NOW), Verdict::Allow);
-    assert_eq!(
-        with_store(&store, asked.clone(), NOW + DAY - 1),
-        Verdict::Allow
-    );
-
-    assert_eq!(
-        with_store(&store, asked.clone(), NOW + DAY),
-        Verdict::Review,
-        "it has ended"
-    );
-    assert_eq!(
-        with_store(&store, asked.clone(), NOW - 1),
-        Verdict::Review,
-        "the clock went back"
-    );
-    let others: [(&str, fn(&mut Request)); 8] = [
-        ("another path", |r| r.what = read("/srv/b")),
-        ("a path below", |r| r.what = read("/srv/a/b")),
-        ("the whole tree", |r| {
-            r.what = What::Read {
-                path: "/srv/a".into(),
-                tree: true,
-            }
-        }),
-        ("another action", |r| {
-            r.what = What::Write {
-                path: "/srv/a".into(),
-                tree: false,
-            }
-        }),
-        ("another profile", |r| {
-            r.context.profile_hash = Hash::of(b"another")
-        }),
-        ("another skill", |r| {
-            r.context.skill = Some("/home/ana/skills/other".into())
-        }),
-        ("no skill", |r| r.context.skill = None),
-        ("another user", |r| r.context.uid = 1001),
-    ];
-    for (what, change) in others {
-        let mut other = asked.clone();
-        change(&mut other);
-        assert_eq!(with_store(&store, other, NOW), Verdict::Review, "{what}");
-    }
-}
-
-#[test]
-fn what_is_blocked_is_no_question_and_an_approval_does_not_lift_it() {
-    let policy = policy();
-    let blocked = request(context(), read("/srv/keys/a"));
-    let decision = decide(&policy, &blocked);
-    assert_eq!(decision.verdict, Verdict::Block);
-    assert_eq!(to_review(&policy, &blocked, &decision), []);
-
-    let mixed = request(
-        context(),
-        What::Tool {
-            command: vec!["cat".into()],
-            grants: vec![read("/srv/a"), read("/srv/keys/a")],
-        },
-    );
-    let decision = decide(&policy, &mixed);
-    assert_eq!(
-        to_review(&policy, &mixed, &decision),
-        [],
-        "one of them is blocked"
-    );
-
-    let (_home, store) = fresh();
-    let asked = Asked {
-        opinion: decision.parts[1].clone(),
-        what: read("/srv/keys/a"),
-    };
-    store.add(&[entry(&asked, &context())], NOW).expect("added");
-    assert_eq!(with_store(&store, blocked, NOW), Verdict::Block);
-}
-
-#[test]
-fn of_a_run_the_question_is_each_grant_for_review_and_the_run_itself_where_a_rule_says_so() {
-    let policy = policy();
-    for (profile, count) in [("report", 2), ("shy", 3)] {
-        let mut context = context();
-        context.profile = profile.into();
-        let run = request(
-            context,
-            What::Tool {
-                command: vec!["cat".into()],
-                grants: vec![
-                    read("/srv/a"),
-                    read("/usr/a"),
-                    read("/srv/b"),
-                    read("/srv/a"),
-                ],
-            },
-        );
-        let asked = to_review(&policy, &run, &decide(&policy, &run));
-        let whats: Vec<&What> = asked.iter().map(|a| &a.what).collect();
-        let all = [&read("/srv/a"), &read("/srv/b"), &run.what];
-        assert_eq!(whats, all[..count], "{profile}");
-        assert!(asked.iter().all(|a| a.opinion.verdict == Verdict::Review));
-
-        let (_home, store) = fresh();
-        let entries = yes(&run);
-        store.add(&entries[..count - 1], NOW).expect("added");
-        assert_eq!(
-            with_store(&store, run.clone(), NOW),
-            Verdict::Review,
-            "one is missing"
-        );
-        store.add(&entries, NOW).expect("added");
-        assert_eq!(with_store(&store, run, NOW), Verdict::Allow);
-        assert_eq!(
-            store.list().expect("a list").len(),
-            count,
-            "none is there twice"
-        );
-    }
 }
 
 #[test]
@@ -261,7 +46,7 @@ fn the_store_is_the_users_alone() {
 #[test]
 fn what_others_can_reach_counts_as_nothing_and_is_not_written() {
     let entries = some(1);
-    let harms: [(&str, fn(&Path)); 7] = [
+    let harms: [Case<fn(&Path)>; 7] = [
         ("an open directory", |dir| {
             fs::set_permissions(dir, fs::Permissions::from_mode(0o750)).expect("chmod");
         }),
@@ -528,7 +313,7 @@ fn processes_that_add_at_once_lose_nothing_and_readers_always_see_a_whole_file()
     let mut writers: Vec<_> = (0..6)
         .map(|number: u32| {
             Command::new(std::env::current_exe().expect("our path"))
-                .args(["--exact", "a_writer_among_several"])
+                .args(["--exact", "store::a_writer_among_several"])
                 .env("AEGIS_TEST_STORE", dir(&store))
                 .env("AEGIS_TEST_WRITER", number.to_string())
                 .stdout(std::process::Stdio::null())
@@ -567,70 +352,4 @@ fn what_a_crash_left_behind_is_replaced_and_not_followed() {
     store.add(&some(3), NOW).expect("added");
     assert_eq!(store.list().expect("a list").len(), 3);
     assert_eq!(fs::read(&elsewhere).expect("it is there"), b"mine");
-}
-
-#[test]
-fn answers_and_revocations_are_events_that_wait_for_the_disk() {
-    let policy = policy();
-    let asked = request(context(), read("/srv/a"));
-    let decision = decide(&policy, &asked);
-    let entries = yes(&asked);
-    let event = answered("run-1", &asked, &decision, Said::Always, &entries, &ana());
-    assert_eq!(event.kind, EventType::Approval);
-    assert!(event.waits_for_the_disk());
-    assert_eq!(event.policy, policy.hash());
-    // What is recorded is enough to decide it again.
-    assert_eq!(
-        decide(&policy, event.request.as_ref().expect("recorded")),
-        decision
-    );
-    assert_eq!(
-        event.detail.expect("detail"),
-        serde_json::json!({
-            "answer": "always",
-            "approvals": [{
-                "expires": NOW + DAY,
-                "id": entries[0].id,
-                "what": asked.what.hash(),
-            }],
-            "by": {"name": "ana", "uid": 1000},
-        })
-    );
-    let unasked = answered(
-        "run-1",
-        &asked,
-        &decision,
-        Said::Unasked("no terminal"),
-        &[],
-        &ana(),
-    );
-    assert_eq!(
-        unasked.detail.expect("detail"),
-        serde_json::json!({
-            "answer": "unasked",
-            "by": {"name": "ana", "uid": 1000},
-            "reason": "no terminal",
-        })
-    );
-    let event = revoked("run-2", &entries[0], &ana());
-    assert!(event.waits_for_the_disk());
-    assert_eq!(event.policy, Hash::default());
-    assert_eq!(
-        event.detail.expect("detail"),
-        serde_json::json!({
-            "answer": "revoked",
-            "approvals": [{
-                "expires": NOW + DAY,
-                "id": entries[0].id,
-                "what": asked.what.hash(),
-            }],
-            "by": {"name": "ana", "uid": 1000},
-            "granted": {
-                "policy": policy.hash(),
-                "profile": "report",
-                "profile_hash": context().profile_hash,
-                "what": {"action": "files.read", "path": "/srv/a", "tree": false},
-            },
-        })
-    );
 }

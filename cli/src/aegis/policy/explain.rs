@@ -1,0 +1,73 @@
+//! `aegis policy explain`: why, rule by rule, and what would have let it through.
+
+use aegis_policy::explain::{self, Explanation, OfDocument, Part, RuleNote, Stands};
+
+use super::super::{Answer, print_json};
+use super::asked::{self, Place};
+use super::{compiled, document};
+use crate::terminal::{harmless, print};
+
+pub(super) fn explain(reference: &str, request: &str, place: &Place, json: bool) -> Answer {
+    super::refuse_two_stdins(&[reference, request])?;
+    let policy = compiled(document(reference)?)?;
+    let request = asked::request(request, place)?;
+    let explanation = explain::explain(&policy, &request);
+    if json {
+        print_json(&explanation)?;
+    } else {
+        print(harmless(&text(&explanation)).as_bytes())?;
+    }
+    Ok(explanation.decision.verdict.lets_through())
+}
+
+/// An explanation for people.
+pub(in crate::aegis) fn text(explanation: &Explanation) -> String {
+    let parts: Vec<String> = explanation.parts.iter().map(of_part).collect();
+    parts.join("\n")
+}
+
+fn of_part(part: &Part) -> String {
+    let mut text = format!(
+        "{}: {}\n  {}\n",
+        part.what, part.opinion.verdict, part.opinion.reason
+    );
+    for document in &part.documents {
+        text += &of_document(document, part.documents.len() > 1);
+    }
+    text
+}
+
+fn of_document(document: &OfDocument, one_of_several: bool) -> String {
+    let mut text = String::new();
+    if one_of_several {
+        text += &format!("  policy {}: {}\n", document.name, document.opinion.verdict);
+    }
+    // What takes part first.
+    let mut rules: Vec<&RuleNote> = document.rules.iter().collect();
+    rules.sort_by_key(|rule| (rule.says.is_none(), rule.stands == Stands::Apart));
+    let width = rules.iter().map(|rule| rule.id.len()).max().unwrap_or(0);
+    for rule in rules {
+        let says = rule.says.map_or("-", |verdict| verdict.name());
+        let pattern = (rule.patterns.iter())
+            .find(|pattern| pattern.stands != Stands::Apart && rule.stands != Stands::Apart)
+            .map(|pattern| format!("{}: ", pattern.pattern))
+            .unwrap_or_default();
+        text += &format!(
+            "    {:width$}  {:7}  {says:6}  {pattern}{}\n",
+            rule.id,
+            rule.stands.name(),
+            rule.note
+        );
+    }
+    match &*document.needs {
+        [] => {}
+        [need] => text += &format!("  to let it through: {need}\n"),
+        needs => {
+            text += "  to let it through, all of these:\n";
+            for need in needs {
+                text += &format!("    {need}\n");
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,127 @@
+//! The same policies have to come to the same decisions.
+
+use std::collections::BTreeMap;
+
+use aegis_policy::replay::{Difference, Outcome, Replayer, Undecidable};
+use serde::Serialize;
+
+use super::super::{Answer, print_json};
+use super::{At, FEW, Known, Options, counted, records};
+use crate::terminal::{harmless, print};
+
+#[derive(Default, Serialize)]
+struct Report {
+    /// Records with a decision.
+    decisions: u64,
+    /// How many of them came out otherwise.
+    differing: u64,
+    differences: Vec<Differing>,
+    ok: bool,
+    records: u64,
+    /// Records that could not be decided again.
+    undecidable: u64,
+    undecidable_because: Vec<Because>,
+    /// Lines that are no records.
+    unreadable: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Differing {
+    #[serde(flatten)]
+    at: At,
+    differences: Vec<Difference>,
+}
+
+#[derive(Serialize)]
+struct Because {
+    count: u64,
+    first: At,
+    why: String,
+}
+
+pub(super) fn check(options: &Options, known: &mut Known) -> Answer {
+    let mut replayer = Replayer::new(|hash| known.find(hash));
+    if options.force {
+        replayer = replayer.forced();
+    }
+    let mut report = Report::default();
+    let mut undecidable: BTreeMap<Undecidable, (u64, At)> = BTreeMap::new();
+    let mut unreadable = Vec::new();
+    records(
+        options,
+        |record| {
+            report.records += 1;
+            match replayer.again(record) {
+                Outcome::NoDecision => return Ok(()),
+                Outcome::Same => {}
+                Outcome::Differs(differences) => {
+                    report.differing += 1;
+                    if options.all || report.differences.len() < FEW {
+                        let at = At::of(record);
+                        report.differences.push(Differing { at, differences });
+                    }
+                }
+                Outcome::Undecidable(why) => {
+                    report.undecidable += 1;
+                    let of = undecidable.entry(why).or_insert_with(|| (0, At::of(record)));
+                    of.0 += 1;
+                }
+            }
+            report.decisions += 1;
+            Ok(())
+        },
+        |line| unreadable.push(line),
+    )?;
+    report.unreadable = unreadable;
+    let because = |(why, (count, first)): (Undecidable, _)| Because {
+        count,
+        first,
+        why: why.to_string(),
+    };
+    report.undecidable_because = undecidable.into_iter().map(because).collect();
+    report.ok = report.differing == 0 && report.undecidable == 0 && report.unreadable.is_empty();
+    match options.json {
+        true => print_json(&report)?,
+        false => print(harmless(&text(&report)).as_bytes())?,
+    }
+    Ok(report.ok)
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    for line in &report.unreadable {
+        text += &format!("no record: {line}\n");
+    }
+    for because in &report.undecidable_because {
+        text += &format!(
+            "{} cannot be decided again: {}\n  the first: {}\n",
+            counted(because.count, "record"),
+            because.why,
+            because.first
+        );
+    }
+    for differing in &report.differences {
+        text += &format!("{}\n", differing.at);
+        for Difference { what, then, now } in &differing.differences {
+            text += &format!("  {what}\n    then  {then}\n    now   {now}\n");
+        }
+    }
+    let listed = report.differences.len() as u64;
+    if report.differing > listed {
+        let more = counted(report.differing - listed, "more difference");
+        text += &format!("and {more}: --all lists them\n");
+    }
+    let decisions = counted(report.decisions, "decision");
+    let records = counted(report.records, "record");
+    text += &match (report.differing, report.undecidable) {
+        (0, 0) => format!("{records}, {decisions}: decided again, all the same\n"),
+        (differing, undecidable) => {
+            let differing = match differing {
+                1 => "1 differs".to_owned(),
+                _ => format!("{differing} differ"),
+            };
+            format!("{records}, {decisions}: {differing}, {undecidable} cannot be decided again\n")
+        }
+    };
+    text
+}

@@ -1,0 +1,146 @@
+//! `aegis replay`: decides again what a log says was decided. One file for each way to ask.
+
+mod again;
+mod known;
+mod one;
+mod progress;
+mod under;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aegis_policy::log::{self, Line, Reader};
+use aegis_policy::replay::Recorded;
+use aegis_policy::{Hash, What};
+use clap::{Args, ValueHint};
+
+use super::{Answer, Failure};
+use known::Known;
+use progress::Progress;
+
+/// So many findings are listed, unless all are asked for.
+const FEW: usize = 20;
+
+/// The command line.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// A log's directory, one of its segments, or `-`
+    #[arg(value_name = "LOG", value_hint = ValueHint::AnyPath)]
+    log: PathBuf,
+    /// Lists what this policy, alone, would decide otherwise than was decided
+    #[arg(long, value_name = "PATH|NAME", value_hint = ValueHint::AnyPath, conflicts_with = "force")]
+    policy: Option<String>,
+    /// Explains a record (its number, or RUN/NUMBER) or what was decided for a run
+    #[arg(long, value_name = "ID", conflicts_with = "policy")]
+    id: Option<one::Id>,
+    /// Where copies of policies are; without it, in `policies` beside the log
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    policies: Option<PathBuf>,
+    /// Decides again what another version of Aegis decided, too
+    #[arg(long)]
+    force: bool,
+    /// Lists every finding, not the first of them
+    #[arg(long)]
+    all: bool,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) const HELP: &str = "\
+Each record that has a decision has the request with all facts, and names its policy by hash; copies of
+the policies are beside the log. The same policy has to come to the same decision: status 1 says that
+a decision differs, or that a record cannot be decided again. With --policy, status 1 says that
+something would change. Whether the log itself is intact says `aegis audit verify`.
+
+Examples:
+  aegis replay ~/.local/state/aegis/audit
+  aegis replay LOG --policy new.yaml          what would a change of the policy have changed?
+  aegis replay LOG --id 1234                  who asked for what, and why it was decided so
+  aegis replay LOG --id 4711-197c2f5          the same, for each decision of a run
+  aegis replay --json LOG | jq .differing";
+
+pub(super) fn replay(options: &Options) -> Answer {
+    let mut known = Known::new(options);
+    match (&options.id, &options.policy) {
+        (Some(id), _) => one::explain(options, id, &mut known),
+        (None, Some(reference)) => under::list(options, reference),
+        (None, None) => again::check(options, &mut known),
+    }
+}
+
+/// What there is to say of a record in a list.
+#[derive(serde::Serialize)]
+struct At {
+    run: String,
+    seq: u64,
+    what: String,
+}
+
+impl At {
+    fn of(record: &Recorded<'_>) -> Self {
+        let what = (record.request)
+            .and_then(|request| aegis_policy::replay::read_request(request).ok())
+            .map_or_else(|| "nothing that is readable".into(), |r| named(&r.what));
+        Self {
+            run: record.run.clone().into_owned(),
+            seq: record.seq,
+            what,
+        }
+    }
+}
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "record {} (run {}): {}", self.seq, self.run, self.what)
+    }
+}
+
+/// A run by its command; `tool.exec` alone would say too little, and its grants too much.
+fn named(what: &What) -> String {
+    what.to_string()
+}
+
+/// Gives each record of the log to `each`. Lines that are no records are told to `bad`.
+fn records(
+    options: &Options,
+    mut each: impl FnMut(&Recorded<'_>) -> Result<(), Failure>,
+    mut bad: impl FnMut(String),
+) -> Result<(), Failure> {
+    let mut reader = open(&options.log)?;
+    let mut progress = Progress::new();
+    while let Some(line) = reader.next_line() {
+        progress.step();
+        match line {
+            Ok(line) => match record(&line) {
+                Ok(record) => each(&record)?,
+                Err(why) => bad(format!("{}: {why}", line.place)),
+            },
+            Err(error) => bad(error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<Reader, Failure> {
+    if path == Path::new("-") {
+        return Ok(Reader::stream("standard input", Box::new(io::stdin())));
+    }
+    Reader::open(path).map_err(|error: log::Error| Failure::Other(error.to_string()))
+}
+
+/// A record whose line has not been changed since it was written, short of the whole chain.
+fn record<'l>(line: &Line<'l>) -> Result<Recorded<'l>, String> {
+    if Hash::of(line.record) != line.hash {
+        return Err("the hash is not that of the record: one of them was changed".into());
+    }
+    Recorded::parse(line.record).map_err(|error| format!("no record: {error}"))
+}
+
+/// `1 decision`, `2 decisions`.
+fn counted(count: u64, one: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        _ => format!("{count} {one}s"),
+    }
+}

@@ -1,0 +1,248 @@
+//! One record, or the decisions of one run, in words.
+
+use std::str::FromStr;
+
+use aegis_policy::event::EventType;
+use aegis_policy::explain::Explanation;
+use aegis_policy::replay::{
+    Difference, Found, Outcome, Recorded, Replayer, read_decision, read_request,
+};
+use aegis_policy::{Decision, Hash, Request, decide};
+use serde::Serialize;
+
+use super::super::{Answer, Failure, policy, print_json};
+use super::{Known, Options, named, records};
+use crate::terminal::{harmless, print};
+
+/// Which records are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Id {
+    /// That with this number.
+    Seq(u64),
+    /// Those of a run.
+    Run(String),
+    /// That with this number, if it is of this run.
+    RunSeq(String, u64),
+}
+
+impl FromStr for Id {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Runs are not named by a number alone.
+        if let Ok(seq) = text.parse() {
+            return Ok(Self::Seq(seq));
+        }
+        match text.rsplit_once('/') {
+            _ if text.is_empty() => Err("write a record's number, or a run".into()),
+            None => Ok(Self::Run(text.into())),
+            Some((run, seq)) => match seq.parse() {
+                Ok(seq) => Ok(Self::RunSeq(run.into(), seq)),
+                Err(_) => Err(format!("`{seq}` is no record's number")),
+            },
+        }
+    }
+}
+
+impl Id {
+    fn is(&self, record: &Recorded<'_>) -> bool {
+        match self {
+            Self::Seq(seq) => record.seq == *seq,
+            Self::Run(run) => record.run == *run,
+            Self::RunSeq(run, seq) => record.run == *run && record.seq == *seq,
+        }
+    }
+}
+
+/// One record, explained.
+#[derive(Serialize)]
+struct Account {
+    /// Whether deciding again comes to the same.
+    again: Again,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<Decision>,
+    /// By the policy that was in force, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Explanation>,
+    /// The verdict of the policy in force now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<Now>,
+    policy: Hash,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<Request>,
+    run: String,
+    seq: u64,
+    time: String,
+    r#type: EventType,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+enum Again {
+    None,
+    Same,
+    Differs { differences: Vec<Difference> },
+    Undecidable { why: String },
+}
+
+#[derive(Serialize)]
+struct Now {
+    decision: Decision,
+    policy_name: String,
+}
+
+pub(super) fn explain(options: &Options, id: &Id, known: &mut Known) -> Answer {
+    let mut accounts = Vec::new();
+    let in_force = known.in_force();
+    let mut replayer = Replayer::new(|hash| known.find(hash));
+    if options.force {
+        replayer = replayer.forced();
+    }
+    let mut unreadable = Vec::new();
+    records(
+        options,
+        |record| {
+            let wanted = match id {
+                Id::Run(_) => id.is(record) && record.decision.is_some(),
+                _ => id.is(record),
+            };
+            if wanted {
+                accounts.push(account(record, &mut replayer, in_force.as_deref())?);
+            }
+            Ok(())
+        },
+        |line| unreadable.push(line),
+    )?;
+    if accounts.is_empty() {
+        let what = match id {
+            Id::Seq(seq) => format!("there is no record {seq}"),
+            Id::Run(run) => format!("there is no decision of a run {run}"),
+            Id::RunSeq(run, seq) => format!("there is no record {seq} of a run {run}"),
+        };
+        let more = match unreadable.len() {
+            0 => String::new(),
+            lines => format!("; {lines} lines are no records"),
+        };
+        let log = options.log.display();
+        return Err(Failure::Other(format!("{what} in {log}{more}")));
+    }
+    if options.json {
+        print_json(&accounts)?;
+    } else {
+        let texts: Vec<String> = accounts.iter().map(text).collect();
+        print(harmless(&texts.join("\n")).as_bytes())?;
+    }
+    let holds = |account: &Account| matches!(account.again, Again::None | Again::Same);
+    Ok(accounts.iter().all(holds))
+}
+
+fn account<F: FnMut(Hash) -> Found>(
+    record: &Recorded<'_>,
+    replayer: &mut Replayer<F>,
+    in_force: Option<&aegis_policy::Policy>,
+) -> Result<Account, Failure> {
+    let again = match replayer.again(record) {
+        Outcome::NoDecision => Again::None,
+        Outcome::Same => Again::Same,
+        Outcome::Differs(differences) => Again::Differs { differences },
+        Outcome::Undecidable(why) => Again::Undecidable {
+            why: why.to_string(),
+        },
+    };
+    let request = record.request.map(|r| read_request(r).ok()).unwrap_or_default();
+    let decision = record.decision.map(|d| read_decision(d).ok()).unwrap_or_default();
+    let hash = decision.as_ref().map_or(record.policy, |d| d.policy);
+    let policy = match replayer.find(hash) {
+        Found::Same(policy) | Found::OtherEngine(policy, _) => Some(policy),
+        Found::No(_) => None,
+    };
+    let explained = policy.as_ref().zip(request.as_ref());
+    let now = in_force.zip(request.as_ref());
+    Ok(Account {
+        again,
+        explanation: explained.map(|(policy, request)| self::explained(policy, request)),
+        now: now.map(|(policy, request)| Now {
+            decision: decide(policy, request),
+            policy_name: policy.name(),
+        }),
+        decision,
+        policy: hash,
+        policy_name: policy.map(|policy| policy.name()),
+        request,
+        run: record.run.clone().into_owned(),
+        seq: record.seq,
+        time: record.time.clone().into_owned(),
+        r#type: record.kind,
+    })
+}
+
+fn explained(policy: &aegis_policy::Policy, request: &Request) -> Explanation {
+    aegis_policy::explain::explain(policy, request)
+}
+
+fn text(account: &Account) -> String {
+    let kind = serde_json::to_value(account.r#type).unwrap_or_default();
+    let mut text = format!(
+        "record {} of run {}, {}: {}\n",
+        account.seq,
+        account.run,
+        account.time,
+        kind.as_str().unwrap_or_default()
+    );
+    if let Some(request) = &account.request {
+        let context = &request.context;
+        let skill = match &context.skill {
+            Some(skill) => format!(", its directory {skill}"),
+            None => String::new(),
+        };
+        text += &format!(
+            "  who     user {} under the profile {} ({}){skill}, in {}\n  what    {}\n",
+            context.uid, context.profile, context.profile_hash, context.work, named(&request.what)
+        );
+        for approval in &request.approvals {
+            text += &format!("          with the approval {}\n", approval.id);
+        }
+    }
+    if let Some(decision) = &account.decision {
+        let rules = match &*decision.rules {
+            [] => "no rule".to_owned(),
+            rules => rules.join(", "),
+        };
+        text += &format!(
+            "  said    {}, by {rules}: {}\n",
+            decision.verdict, decision.reason
+        );
+    }
+    let name = account.policy_name.as_deref().unwrap_or("not known here");
+    text += &format!("  under   {} ({name})\n", account.policy);
+    text += &match &account.again {
+        Again::None => "  again   nothing was decided in this record\n".into(),
+        Again::Same => "  again   the same policy decides the same\n".into(),
+        Again::Undecidable { why } => format!("  again   it cannot be decided again: {why}\n"),
+        Again::Differs { differences } => {
+            let mut text = "  again   the same policy decides otherwise:\n".to_owned();
+            for Difference { what, then, now } in differences {
+                text += &format!("          {what}: then {then}, now {now}\n");
+            }
+            text
+        }
+    };
+    if let Some(Now { decision, policy_name }) = &account.now {
+        text += &format!(
+            "  today   the policy in force ({policy_name}) says {}: {}\n",
+            decision.verdict, decision.reason
+        );
+    }
+    if let Some(explanation) = &account.explanation {
+        text += "\n";
+        for line in policy::explain::text(explanation).lines() {
+            text += &match line {
+                "" => "\n".to_owned(),
+                line => format!("  {line}\n"),
+            };
+        }
+    }
+    text
+}

@@ -1,0 +1,133 @@
+//! What another policy would have decided otherwise.
+
+use std::collections::BTreeMap;
+
+use aegis_policy::replay::{Change, under};
+use aegis_policy::{Opinion, Verdict};
+use serde::Serialize;
+
+use super::super::policy;
+use super::super::{Answer, print_json};
+use super::{At, FEW, Options, counted, named, records};
+use crate::terminal::{harmless, print};
+
+#[derive(Default, Serialize)]
+struct Report {
+    changes: Vec<Group>,
+    /// Records with a decision.
+    decisions: u64,
+    records: u64,
+    unreadable: Vec<String>,
+}
+
+/// All that is one action and changes from the one verdict to the other.
+#[derive(Serialize)]
+struct Group {
+    action: &'static str,
+    count: u64,
+    examples: Vec<Example>,
+    now: Verdict,
+    then: Verdict,
+}
+
+#[derive(Serialize)]
+struct Example {
+    #[serde(flatten)]
+    at: At,
+    /// It is one grant of a run.
+    is_part: bool,
+    now: Opinion,
+    then: Opinion,
+}
+
+pub(super) fn list(options: &Options, reference: &str) -> Answer {
+    super::super::policy::refuse_two_stdins(&[reference, &options.log.to_string_lossy()])?;
+    let other = policy::compiled(policy::document(reference)?)?;
+    // An example is enough to see what is meant.
+    let shown = if options.all { usize::MAX } else { 1 };
+    let mut report = Report::default();
+    let mut groups: BTreeMap<((u8, Verdict, Verdict), &'static str), Group> = BTreeMap::new();
+    let mut unreadable = Vec::new();
+    let mut unread = Vec::new();
+    records(
+        options,
+        |record| {
+            report.records += 1;
+            let changes = match under(&other, record) {
+                Ok(Some(changes)) => changes,
+                Ok(None) => return Ok(()),
+                Err(why) => {
+                    unread.push(format!("{}: {why}", At::of(record)));
+                    return Ok(());
+                }
+            };
+            report.decisions += 1;
+            for change in changes {
+                let (then, now) = (change.then.verdict, change.now.verdict);
+                let action = change.what.action();
+                let key = (aegis_policy::compare::rank(then, now), action);
+                let group = groups.entry(key).or_insert_with(|| Group {
+                    action,
+                    count: 0,
+                    examples: Vec::new(),
+                    now,
+                    then,
+                });
+                group.count += 1;
+                if group.examples.len() < shown {
+                    group.examples.push(example(record, change));
+                }
+            }
+            Ok(())
+        },
+        |line| unreadable.push(line),
+    )?;
+    report.changes = groups.into_values().collect();
+    report.unreadable = unreadable;
+    report.unreadable.extend(unread);
+    match options.json {
+        true => print_json(&report)?,
+        false => print(harmless(&text(&report)).as_bytes())?,
+    }
+    Ok(report.changes.is_empty() && report.unreadable.is_empty())
+}
+
+fn example(record: &aegis_policy::replay::Recorded<'_>, change: Change) -> Example {
+    Example {
+        at: At {
+            run: record.run.clone().into_owned(),
+            seq: record.seq,
+            what: named(&change.what),
+        },
+        is_part: change.is_part,
+        now: change.now,
+        then: change.then,
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    for line in report.unreadable.iter().take(FEW) {
+        text += &format!("not decided: {line}\n");
+    }
+    for group in &report.changes {
+        let requests = counted(group.count, "request");
+        text += &format!("{} -> {}: {} of {}\n", group.then, group.now, requests, group.action);
+        for example in &group.examples {
+            let grant = if example.is_part { ", a grant of the run" } else { "" };
+            text += &format!(
+                "  {}{grant}\n    then  {}\n    now   {}\n",
+                example.at, example.then.reason, example.now.reason
+            );
+        }
+    }
+    let decisions = counted(report.decisions, "decision");
+    text += &match report.changes.is_empty() {
+        true => format!("{decisions}: none would change\n"),
+        false => {
+            let changes: u64 = report.changes.iter().map(|group| group.count).sum();
+            format!("{decisions}: {changes} would change\n")
+        }
+    };
+    text
+}

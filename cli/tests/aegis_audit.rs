@@ -1,0 +1,227 @@
+//! `aegis audit` as a program: its statuses, and what its subcommands print.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use aegis_policy::event::{Event, EventType};
+use aegis_policy::log::Log;
+use aegis_policy::{Context, Decision, Hash, Request, Verdict, What};
+use serde_json::{Value, json};
+
+/// A log with a run in it of which something was blocked.
+struct Scene {
+    root: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let root = tempfile::tempdir().expect("a directory");
+        let scene = Self { root };
+        let mut log = scene.log();
+        log.append(&[
+            Event::new(EventType::RunStart, "run-1", Hash::default()).detailed(&json!({"argv": ["ls\u{1b}[2J\n"]})),
+            scene.blocked("/root/.ssh/id"),
+            Event::new(EventType::RunEnd, "run-1", Hash::default()).detailed(&json!({"exit_status": 1})),
+            Event::new(EventType::RunStart, "run-2", Hash::default()),
+        ])
+        .expect("appended");
+        log.checkpoint().expect("signed");
+        scene
+    }
+
+    fn blocked(&self, path: &str) -> Event {
+        let what = What::Read { path: path.into(), tree: false };
+        let request = Request { approvals: Vec::new(), context: Context::default(), what };
+        let decision = Decision {
+            input: request.hash(),
+            parts: Vec::new(),
+            policy: Hash::default(),
+            reason: "keys stay out".into(),
+            rules: vec!["keys".into()],
+            verdict: Verdict::Block,
+        };
+        Event::new(EventType::PolicyViolation, "run-1", Hash::default()).decided(request, decision)
+    }
+
+    fn log(&self) -> Log {
+        let keys = self.root.path().join("keys");
+        Log::open(&self.dir(), &keys).expect("the log")
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.root.path().join("audit")
+    }
+
+    fn segment(&self) -> PathBuf {
+        self.dir().join("000001.jsonl")
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aegis"));
+        command.arg("audit").args(words).current_dir(self.root.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn aegis(&self, words: &[&str]) -> (i32, String, String) {
+        told(&self.command(words).output().expect("aegis starts"))
+    }
+
+    fn verify(&self, words: &[&str]) -> (i32, String, String) {
+        self.aegis(&[&["verify", "audit", "--key", "keys/audit.pub"], words].concat())
+    }
+}
+
+fn told(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    (output.status.code().expect("a status"), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn show_prints_a_line_for_each_record() {
+    let scene = Scene::new();
+    let (status, out, err) = scene.aegis(&["show", "audit"]);
+    assert_eq!((status, err.as_str()), (0, ""));
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 6, "{out}");
+    assert!(lines[0].contains("checkpoint") && lines[0].contains("number 0"), "{out}");
+    assert!(lines[2].contains("run-1  block   files.read /root/.ssh/id: keys stay out"), "{out}");
+    assert!(lines[1].contains("\\u{1b}[2J") && !out.contains('\x1b'), "nothing steers the terminal: {out}");
+}
+
+#[test]
+fn show_takes_what_was_asked_for() {
+    let scene = Scene::new();
+    for (words, lines) in [
+        (&["--run", "run-1"][..], 3),
+        (&["--run", "run-"], 4),
+        (&["--type", "run.start"], 2),
+        (&["--type", "run.start", "--type", "run.end"], 3),
+        (&["--type", "run.start", "--run", "run-2"], 1),
+        (&["--since", "1h"], 6),
+        (&["--since", "2000-01-01"], 6),
+        (&["--since", "2999-12-31T00:00:00Z"], 0),
+    ] {
+        let (status, out, _) = scene.aegis(&[&["show", "audit"], words].concat());
+        assert_eq!((status, out.lines().count()), (0, lines), "{words:?}: {out}");
+    }
+    let (_, out, _) = scene.aegis(&["show", "audit", "--json", "--type", "policy.violation"]);
+    let record: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(record["decision"]["verdict"], "block");
+    for words in [&["--type", "nonsense"][..], &["--since", "yesterday"]] {
+        assert_eq!(scene.aegis(&[&["show", "audit"], words].concat()).0, 2, "{words:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_of_and_the_rest_is_shown() {
+    let scene = Scene::new();
+    let text = fs::read_to_string(scene.segment()).expect("the segment");
+    fs::write(scene.segment(), text.replacen(".ssh", ".sSh", 1)).expect("written");
+    let (status, out, err) = scene.aegis(&["show", "audit"]);
+    assert_eq!((status, out.lines().count()), (1, 5));
+    assert!(err.contains("000001.jsonl, line 3"), "{err}");
+    let (status, _, err) = scene.aegis(&["show", "nowhere"]);
+    assert!(status == 1 && err.contains("there is no audit log at nowhere"), "{err}");
+}
+
+#[test]
+fn verify_answers_twice() {
+    let scene = Scene::new();
+    let (status, out, _) = scene.verify(&[]);
+    assert_eq!(status, 0, "{out}");
+    assert!(out.starts_with("intact: yes\ncomplete: yes\n"), "{out}");
+    assert!(out.contains("the last checkpoint is 1") && out.contains("not ended, or were killed: run-2"), "{out}");
+    let (status, out, _) = scene.verify(&["--min-checkpoint", "2"]);
+    assert_eq!(status, 1);
+    assert!(out.starts_with("intact: yes\ncomplete: no\n"), "{out}");
+    let text = fs::read_to_string(scene.segment()).expect("the segment");
+    fs::write(scene.segment(), text.replacen(".ssh", ".sSh", 1)).expect("written");
+    let (status, out, _) = scene.verify(&["--json"]);
+    let verified: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(status, 1);
+    assert_eq!((&verified["intact"], &verified["complete"]), (&json!(false), &json!(true)));
+    assert_eq!(verified["findings"][0]["place"]["line"], 3);
+}
+
+#[test]
+fn verify_wants_to_know_whose_signature_counts() {
+    let scene = Scene::new();
+    let verify = |key: &str| scene.aegis(&["verify", "audit", "--key", key]);
+    let key = fs::read_to_string(scene.root.path().join("keys/audit.pub")).expect("a key");
+    assert_eq!(verify(key.trim()).0, 0);
+    let (status, out, _) = verify(&"0".repeat(64));
+    assert!(status == 1 && out.contains(&format!("signed by an unknown key, {}", key.trim())), "{out}");
+    let (status, _, err) = verify("keys");
+    assert!(status == 1 && err.contains("keys"), "{err}");
+    // The default is the user's own, wherever the log is.
+    let state = scene.root.path().join("state/aegis");
+    fs::create_dir_all(&state).expect("a directory");
+    let own = |scene: &Scene| {
+        let mut command = scene.command(&["verify", "audit"]);
+        command.env("XDG_STATE_HOME", scene.root.path().join("state"));
+        told(&command.output().expect("aegis starts"))
+    };
+    if !rustix::process::geteuid().is_root() {
+        assert_eq!(own(&scene).0, 1);
+        fs::rename(scene.root.path().join("keys"), state.join("keys")).expect("moved");
+        assert_eq!(own(&scene).0, 0);
+    }
+}
+
+#[test]
+fn what_is_exported_as_jsonl_verifies() {
+    let scene = Scene::new();
+    let (status, out, _) = scene.aegis(&["export", "audit"]);
+    assert_eq!((status, out.as_bytes()), (0, &*fs::read(scene.segment()).expect("the segment")));
+    let mut child = scene
+        .command(&["verify", "-", "--key", "keys/audit.pub"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("aegis starts");
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(out.as_bytes()).expect("written");
+    drop(input);
+    let (status, out, _) = told(&child.wait_with_output().expect("ended"));
+    assert_eq!(status, 0, "{out}");
+}
+
+#[test]
+fn what_is_exported_as_ocsf_has_a_class_for_each_record() {
+    let scene = Scene::new();
+    let (status, out, _) = scene.aegis(&["export", "audit", "--format", "ocsf", "--host", "h7"]);
+    assert_eq!(status, 0);
+    let events: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let classes: Vec<u64> = events.iter().filter_map(|event| event["class_uid"].as_u64()).collect();
+    assert_eq!(classes, [1008, 1007, 2004, 1007, 1007, 1008]);
+    assert_eq!(events[1]["device"]["hostname"], "h7");
+}
+
+#[test]
+fn tail_shows_the_last_and_follows() {
+    let scene = Scene::new();
+    let (status, out, _) = scene.aegis(&["tail", "audit", "-n", "2"]);
+    assert_eq!((status, out.lines().count()), (0, 2));
+    let mut child = scene
+        .command(&["tail", "audit", "-n", "1", "-f", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("aegis starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut next = || -> Value {
+        let line = lines.next().expect("a line").expect("read");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    assert_eq!(next()["seq"], 5);
+    let mut log = scene.log();
+    for n in 6..9 {
+        log.append(&[scene.blocked(&format!("/{n}"))]).expect("appended");
+        assert_eq!(next()["request"]["what"]["path"], format!("/{n}"));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    let (status, _, err) = scene.aegis(&["tail", Path::new("audit/000001.jsonl").to_str().expect("UTF-8"), "-f"]);
+    assert!(status == 1 && err.contains("cannot be followed"), "{err}");
+}

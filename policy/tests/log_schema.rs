@@ -1,0 +1,179 @@
+//! `events.schema.json` and the types agree: what is written validates, and what is refused by the one is
+//! refused by the other.
+
+use aegis_policy::event::{Event, EventType, Record};
+use aegis_policy::log::{Checkpoint, Line, Reader, Recovered};
+use aegis_policy::model::{Inject, Scheme};
+use aegis_policy::request::{Approval, Destination};
+use aegis_policy::{Hash, HostPath, Opinion, Verdict, What};
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+mod log_support;
+use log_support::{Scene, decided, event};
+
+const SCHEMA: &str = include_str!("../schemas/events.schema.json");
+
+fn validator() -> Validator {
+    let schema: Value = serde_json::from_str(SCHEMA).expect("JSON");
+    assert!(jsonschema::draft202012::meta::is_valid(&schema), "the schema is one");
+    jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema")
+}
+
+/// Every kind of thing that can be asked for.
+fn whats() -> Vec<What> {
+    let path = || HostPath::from("/srv/ü");
+    let net = |address: Option<&str>, method: Option<&str>| {
+        What::Net(Destination {
+            address: address.map(|a| a.parse().expect("an address")),
+            host: "example.org".into(),
+            method: method.map(Into::into),
+            path: method.map(|_| "/a?b".into()),
+            port: 443,
+            request_size: Some((1 << 53) - 1),
+            requests_last_minute: None,
+            response_size: Some(0),
+            scheme: Scheme::Https,
+        })
+    };
+    let mut all = vec![
+        What::Device { device: "gpu".into() },
+        What::Environment { name: "LANG".into() },
+        What::Read { path: path(), tree: true },
+        What::Write { path: HostPath(b"/srv/\xff".to_vec()), tree: false },
+        What::Limit { limit: "memory".into(), value: Some(1) },
+        What::Limit { limit: "memory".into(), value: None },
+        What::NetHost {},
+        What::Listen { port: 65535 },
+        net(None, None),
+        net(Some("192.0.2.1"), Some("GET")),
+        net(Some("2001:db8::1"), None),
+        What::Secret { alias: "a".into(), host: "b".into(), inject: Some(Inject::Query) },
+        What::Secret { alias: "a".into(), host: "b".into(), inject: None },
+        What::Exec { name: Some("git".into()), path: path(), tree: false },
+        What::Exec { name: None, path: path(), tree: true },
+        What::Syscall { name: "ptrace".into() },
+    ];
+    let command = vec!["./a".into(), HostPath(b"\xff".to_vec())];
+    all.push(What::Tool { command, grants: all.clone() });
+    all
+}
+
+/// A log with a record of every type, of every action, and of every verdict.
+fn everything() -> Vec<Value> {
+    let scene = Scene::new();
+    let mut log = scene.open();
+    log.append(&(0..10).map(event).collect::<Vec<_>>()).expect("appended");
+    for (n, what) in whats().into_iter().enumerate() {
+        let (mut request, mut decision) = decided(what, Verdict::ALL[n % 4]);
+        request.context.skill = Some("/srv/skill".into());
+        request.approvals = vec![Approval {
+            at: 1,
+            expires: 2,
+            id: "a".into(),
+            profile_hash: Hash::of(b"p"),
+            skill: None,
+            what: request.what.hash(),
+        }];
+        decision.parts = vec![Opinion { reason: "r".into(), rules: vec![], verdict: Verdict::Block }];
+        let kinds = [EventType::Anomaly, EventType::Approval, EventType::FileAccess, EventType::NetReq, EventType::PolicyViolation, EventType::SecretUse, EventType::ToolExec];
+        let event = Event::new(kinds[n % kinds.len()], "run", decision.policy).decided(request, decision);
+        log.append(&[event.detailed(&json!({"more": [1, "x", null]}))]).expect("appended");
+    }
+    drop(log);
+    let segment = scene.segment(1);
+    let mut bytes = std::fs::read(&segment).expect("the segment");
+    bytes.extend(b"torn");
+    std::fs::write(&segment, bytes).expect("written");
+    scene.open().checkpoint().expect("signed");
+    let bytes = std::fs::read(&segment).expect("the segment");
+    log_support::lines(&bytes).iter().map(|line| serde_json::from_slice(line).expect("JSON")).collect()
+}
+
+#[test]
+fn everything_that_is_written_validates() {
+    let validator = validator();
+    let lines = everything();
+    let mut types: Vec<&str> = lines.iter().filter_map(|line| line["record"]["type"].as_str()).collect();
+    types.sort_unstable();
+    types.dedup();
+    assert_eq!(types.len(), 11, "every type is there: {types:?}");
+    for line in &lines {
+        let wrong: Vec<String> = validator.iter_errors(line).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert!(wrong.is_empty(), "{line:#}: {wrong:#?}");
+    }
+}
+
+/// What the types say of a line.
+fn accepted(line: &Value) -> bool {
+    let mut bytes = serde_json_canonicalizer::to_vec(line).expect("JSON");
+    bytes.push(b'\n');
+    let mut reader = Reader::stream("-", Box::new(std::io::Cursor::new(bytes)));
+    let line = reader.next_line();
+    let Some(Ok(Line { record, .. })) = line else {
+        return false;
+    };
+    let Ok(parsed) = serde_json::from_slice::<Record>(record) else {
+        return false;
+    };
+    // What serde reads, but would write otherwise, is in no log: arrays for objects, `null` for nothing.
+    let same = serde_json::to_vec(&parsed).is_ok_and(|written| written == record);
+    let detail = parsed.detail.clone().unwrap_or_default();
+    same && match parsed.kind {
+        EventType::Checkpoint => Checkpoint::of(&parsed).is_some(),
+        EventType::LogRecovered => serde_json::from_value::<Recovered>(detail.clone())
+            .is_ok_and(|note| serde_json::to_value(note).is_ok_and(|note| note == detail)),
+        _ => true,
+    }
+}
+
+/// Every way to leave a name out, to add one, and to put a value of another kind in a value's place.
+fn changes(value: &Value, at: &str, out: &mut Vec<String>) {
+    out.push(at.to_owned());
+    match value {
+        Value::Object(map) => map.iter().for_each(|(name, value)| changes(value, &format!("{at}/{name}"), out)),
+        Value::Array(values) => values.iter().enumerate().for_each(|(n, value)| changes(value, &format!("{at}/{n}"), out)),
+        _ => {}
+    }
+}
+
+#[test]
+fn what_the_types_refuse_does_not_validate_and_the_reverse() {
+    let validator = validator();
+    let mut refused = 0;
+    for line in everything() {
+        let mut places = Vec::new();
+        changes(&line, "", &mut places);
+        // A detail's form is nobody's business but of two types.
+        let free = !matches!(line["record"]["type"].as_str(), Some("checkpoint" | "log.recovered"));
+        places.retain(|at| !at.is_empty() && !(free && at.starts_with("/record/detail")));
+        for at in places {
+            let (parent, name) = at.rsplit_once('/').expect("a name");
+            let mut variants = Vec::new();
+            for other in [json!(-1), json!("\u{1f602}"), json!({"x": 1}), json!(true), json!([[]])] {
+                let mut changed = line.clone();
+                *changed.pointer_mut(&at).expect("it is there") = other;
+                variants.push(changed);
+            }
+            let mut without = line.clone();
+            if let Some(Value::Object(map)) = without.pointer_mut(parent) {
+                map.remove(name);
+                variants.push(without);
+                let mut more = line.clone();
+                more.pointer_mut(parent).expect("it is there")["unknown"] = json!(1);
+                variants.push(more);
+            }
+            for changed in variants {
+                // Beyond the types: what the log itself always writes in one form, and pairs.
+                let record = &changed["record"];
+                let only_schema = at == "/record/time" || at == "/record/v"
+                    || at == "/record/detail/log" || at == "/record/detail/signature"
+                    || record.get("decision").is_some() != record.get("request").is_some();
+                let (valid, read) = (validator.is_valid(&changed), accepted(&changed));
+                refused += u32::from(!read);
+                assert!(valid == read || (only_schema && !valid), "{at}: schema {valid}, types {read}: {changed:#}");
+            }
+        }
+    }
+    assert!(refused > 1000, "{refused}");
+}

@@ -1,0 +1,72 @@
+//! The audit log of a workspace, as `aegis` and as anybody who can read JSON sees it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::{Workspace, program, text};
+
+/// The directory of a log for a test's own runs: `--audit`.
+pub fn place(workspace: &Workspace) -> PathBuf {
+    workspace.state().join("log")
+}
+
+/// `aegis-run --audit PLACE --profile PROFILE WORDS...`.
+pub fn run(workspace: &Workspace, profile: &Path, words: &[&str]) -> Command {
+    let mut command = workspace.command(program("aegis-run"));
+    command
+        .arg("--audit")
+        .arg(place(workspace))
+        .arg("--profile")
+        .arg(profile)
+        .args(words);
+    command
+}
+
+/// Every record of a log, in its order.
+pub fn records(log: &Path) -> Vec<Value> {
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(log)
+        .map(|dir| dir.map(|entry| entry.expect("an entry").path()).collect())
+        .unwrap_or_default();
+    segments.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    segments.sort();
+    segments
+        .iter()
+        .flat_map(|path| {
+            let text = std::fs::read_to_string(path).expect("a segment");
+            let lines = text.lines().map(|line| {
+                let mut line: Value = serde_json::from_str(line).expect("a line is JSON");
+                line["record"].take()
+            });
+            lines.collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Those of one type.
+pub fn of_type(log: &Path, kind: &str) -> Vec<Value> {
+    let mut list = records(log);
+    list.retain(|record| record["type"] == kind);
+    list
+}
+
+/// Runs `aegis` with these words as the workspace's user.
+pub fn aegis(workspace: &Workspace, words: &[&str]) -> Output {
+    workspace
+        .command(program("aegis"))
+        .args(words)
+        .output()
+        .expect("aegis starts")
+}
+
+/// Asserts that `aegis audit verify` finds the log intact and complete, and that `aegis replay` decides
+/// every request in it again as it was decided.
+#[track_caller]
+pub fn holds_up(workspace: &Workspace, log: &Path) {
+    let log = log.to_str().expect("a path in UTF-8");
+    for words in [&["audit", "verify", log][..], &["replay", log]] {
+        let output = aegis(workspace, words);
+        assert!(output.status.success(), "{words:?}: {}", text(&output));
+    }
+}
