@@ -21,7 +21,7 @@ impl Scene {
         let scene = Self { root };
         let mut log = scene.log();
         log.append(&[
-            Event::new(EventType::RunStart, "run-1", Hash::default()).detailed(&json!({"argv": ["ls\u{1b}[2J\n"]})),
+            Event::new(EventType::RunStart, "run-1", Hash::default()).detailed(&json!({"name": "ls\u{1b}[2J\n"})),
             scene.blocked("/root/.ssh/id"),
             Event::new(EventType::RunEnd, "run-1", Hash::default()).detailed(&json!({"exit_status": 1})),
             Event::new(EventType::RunStart, "run-2", Hash::default()),

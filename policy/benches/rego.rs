@@ -5,7 +5,6 @@
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
-    missing_docs,
     reason = "measured is time"
 )]
 

@@ -33,7 +33,7 @@ pub mod ocsf;
 pub mod path;
 pub mod places;
 pub mod promote;
-mod rego;
+pub mod rego;
 pub mod replay;
 pub mod request;
 pub mod schema;

@@ -5,6 +5,7 @@
 //! tables of tests (`*.test.yaml`) and hidden files are no part of it. A single thing that two files say,
 //! such as a rule's id or a ceiling, is a mistake.
 
+mod judge;
 mod read;
 mod source;
 

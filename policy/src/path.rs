@@ -26,7 +26,8 @@ impl HostPath {
     pub fn is_plain(&self) -> bool {
         self.0.first() == Some(&b'/')
             && !self.0.contains(&0)
-            && self.components().all(|c| c != b"." && c != b"..")
+            // Most paths have no dot.
+            && (!self.0.contains(&b'.') || self.components().all(|c| c != b"." && c != b".."))
     }
 }
 

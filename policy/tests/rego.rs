@@ -1,4 +1,5 @@
 //! What rules in Rego come to, together with native ones.
+#![cfg(feature = "rego")]
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -475,6 +476,9 @@ fn functions_that_rules_have_do_what_they_say() {
         "object.get(input.what, \"method\", \"none\") == \"none\"",
         "regex.match(`^[a-z]+\\.example\\.org$`, input.what.host)",
         "not regex.match(`^x`, input.what.host)",
+        "regex.match(`(?i)^A\\.(EXAMPLE|sample)\\b`, input.what.host)",
+        "regex.match(`^\\w+.[^x]é$`, \"ab-yé\")",
+        "regex.match(`\\(?u`, \"u\")",
         "split(\"a.b.c\", \".\") == [\"a\", \"b\", \"c\"]",
         "sprintf(\"%s %d %v %v 100%%\", [\"a\", 1, true, \"b\"]) == \"a 1 true b 100%\"",
         "startswith(\"abc\", \"a\")",

@@ -1,5 +1,6 @@
 //! Modules in Rego that are up to no good: refused when they are loaded, or blocked when they are asked,
 //! soon, and always in the same way.
+#![cfg(feature = "rego")]
 #![expect(
     clippy::disallowed_methods,
     reason = "what hangs or overflows its stack does it in a thread of its own"
@@ -451,6 +452,10 @@ fn patterns_that_cost_are_refused_or_bounded() {
         &format!("x if regex.match(`{}`, input.what.host)", "(a".repeat(40)),
         "no pattern",
     );
+    for pattern in ["(?u)a", "a(?iu:b)", "\\pL", "\\p{Greek}", "[é]"] {
+        let rule = format!("x if regex.match(`{pattern}`, input.what.host)");
+        refused(&rule, "no pattern");
+    }
     let said = blocked(
         "warn contains \"x\" if { some c in input.what.command; some d in input.what.command; regex.match(`^(\\w+\\s?)*$`, d); c == \"\" }",
         tool(200, 0, 300),

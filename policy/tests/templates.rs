@@ -24,6 +24,8 @@ fn of(template: &Template) -> Document {
 fn the_committed_json_says_what_the_yaml_says() {
     for template in ALL {
         let mut json = serde_json::to_string(&of(template)).unwrap();
+        let canonical = serde_json_canonicalizer::to_string(&of(template)).unwrap();
+        assert_eq!(json, canonical, "fields are in the order of their names");
         json.push('\n');
         assert_committed(&format!("templates/{}.json", template.name), &json);
     }

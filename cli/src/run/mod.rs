@@ -17,6 +17,7 @@ mod why;
 
 use std::ffi::OsString;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
 use aegis_policy::approvals::Person;
@@ -130,10 +131,11 @@ fn run(args: &Args) -> Result<u8, Failure> {
             )
         })?),
     };
-    let mut loaded = load(args)?;
+    // What lives as long as the process is not given back piece by piece: it ends with the process.
+    let mut loaded = ManuallyDrop::new(load(args)?);
     let profile_hash: Hash = loaded.profile.hash().parse().unwrap_or_default();
     let state = State::of(uid(), &|name| std::env::var_os(name));
-    let policy = policy(args)?;
+    let policy = ManuallyDrop::new(policy(args)?);
     authority::narrow(&mut loaded.profile, &policy);
     let id = supervise::run_id();
     let mut evidence = match args.explain {
@@ -155,9 +157,10 @@ fn run(args: &Args) -> Result<u8, Failure> {
             .collect(),
     };
     let facts = facts::gather(&loaded.profile, loaded.skill_dir.as_deref(), &request)?;
-    let mut plan = plan::compile(&loaded.profile, &request, &facts)?;
+    let facts = ManuallyDrop::new(facts);
+    let mut plan = ManuallyDrop::new(plan::compile(&loaded.profile, &request, &facts)?);
     let context = authority::context(&loaded.profile, profile_hash, &facts);
-    let mut asked = authority::request(&plan, context, Vec::new());
+    let mut asked = ManuallyDrop::new(authority::request(&plan, context, Vec::new()));
     let mut decision = authority::decide(&mut plan, &policy, &asked);
     let evidence = match (&mut evidence, args.explain) {
         (Some(evidence), _) => evidence,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::names::classes;
+use super::names::{Class, State, classes, closed, settled, singly};
 use crate::request::Context;
 
 /// At most so many different beginnings of paths are looked at; beyond, the answer is not complete.
@@ -11,10 +11,11 @@ const MAX_STATES: usize = 50_000;
 /// A pattern of paths, as components: names, names with `*`, and `**`.
 pub(super) type Pattern = Vec<String>;
 
-/// A pattern as a policy has it, in a context. `None`: it begins nowhere there, or is no pattern.
-pub(super) fn read(text: &str, context: &Context) -> Option<Pattern> {
+/// A pattern as a policy has it, in a context; and whether its variable stands for `/` there, which makes of
+/// it one that covers nothing. `None`: it begins nowhere.
+pub(super) fn read(text: &str, context: &Context) -> Option<(Pattern, bool)> {
     let (base, rest) = match text.strip_prefix('$') {
-        None => ("", text),
+        None => (None, text),
         Some(rest) => {
             let end = rest.find('/').unwrap_or(rest.len());
             let place = match &rest[..end] {
@@ -23,61 +24,61 @@ pub(super) fn read(text: &str, context: &Context) -> Option<Pattern> {
                 "WORK" => &context.work,
                 _ => return None,
             };
-            (std::str::from_utf8(place.as_bytes()).ok()?, &rest[end..])
+            let place = std::str::from_utf8(place.as_bytes()).ok()?;
+            (Some(place).filter(|place| !place.is_empty()), &rest[end..])
         }
     };
-    let components = base.split('/').chain(rest.split('/'));
-    Some(
-        components
-            .filter(|component| !component.is_empty())
-            .map(ToOwned::to_owned)
-            .collect(),
-    )
+    if text.starts_with('$') && base.is_none() {
+        return None;
+    }
+    let components = |text: &str| -> Pattern {
+        let components = text.split('/').filter(|component| !component.is_empty());
+        components.map(ToOwned::to_owned).collect()
+    };
+    let base = base.map(components);
+    let everywhere = base.as_ref().is_some_and(Vec::is_empty);
+    Some(([base.unwrap_or_default(), components(rest)].concat(), everywhere))
 }
 
-/// Paths such that any path stands to each of `patterns` as one of them does, alone and with all below it.
+/// Paths such that any path stands to each of `groups` as one of them does, alone and with all below it.
 /// Whether that is so: the search may have been cut short.
 ///
 /// As in [`classes`], all patterns are read at once, here by components; at each place the names that lead
 /// on are those that the components which are possible there tell apart.
-pub(super) fn paths(patterns: &[Pattern]) -> (Vec<String>, bool) {
-    type State = Vec<(usize, usize)>;
-    let close = |state: &mut BTreeSet<(usize, usize)>| {
-        let mut new: Vec<_> = state.iter().copied().collect();
-        while let Some((pattern, at)) = new.pop() {
-            let any = patterns[pattern].get(at).is_some_and(|part| part == "**");
-            if any && state.insert((pattern, at + 1)) {
-                new.push((pattern, at + 1));
-            }
-        }
+pub(super) fn paths(patterns: &[Pattern], groups: &[Vec<usize>]) -> (Vec<String>, bool) {
+    let settle = |state: BTreeSet<(usize, usize)>, before: &State| {
+        let any = |pattern: usize, at: usize| patterns[pattern].get(at).is_some_and(|p| p == "**");
+        let state = closed(state, any);
+        // What ends in `**` is matched whatever follows.
+        let matched = |(pattern, at): (usize, usize)| at + 1 == patterns[pattern].len() && any(pattern, at);
+        settled(state, before, groups, matched)
     };
-    let mut start = BTreeSet::from_iter((0..patterns.len()).map(|pattern| (pattern, 0)));
-    close(&mut start);
-    let start: State = start.into_iter().collect();
+    let start = (0..patterns.len()).map(|pattern| (pattern, 0)).collect();
+    let start = settle(start, &State::default());
     // Where it starts is not seen yet, so that there is a longer path like `/` as well, if there is any.
     let mut seen = BTreeSet::new();
     let mut queue = VecDeque::from([(start, String::new())]);
     let mut found = Vec::new();
-    let mut known: BTreeMap<Vec<&str>, Vec<(String, Vec<usize>)>> = BTreeMap::new();
+    let mut known: BTreeMap<Vec<&str>, Vec<Class>> = BTreeMap::new();
     let mut complete = true;
     while let Some((state, path)) = queue.pop_front() {
         found.push(match path.is_empty() {
             true => "/".to_owned(),
             false => path.clone(),
         });
-        let parts: BTreeSet<&str> = (state.iter())
+        let parts: BTreeSet<&str> = (state.open.iter())
             .filter_map(|(pattern, at)| patterns[*pattern].get(*at))
             .map(String::as_str)
             .filter(|part| *part != "**")
             .collect();
         let parts: Vec<&str> = parts.into_iter().collect();
         let names = known.entry(parts.clone()).or_insert_with(|| {
-            let (names, whole) = classes(&parts);
+            let (names, whole) = classes(&parts, &singly(parts.len()));
             complete &= whole;
             names
         });
         for (name, matched) in names.iter() {
-            let mut next: BTreeSet<(usize, usize)> = (state.iter())
+            let next = (state.open.iter())
                 .filter_map(|&(pattern, at)| match patterns[pattern].get(at)?.as_str() {
                     "**" => Some((pattern, at)),
                     part => {
@@ -86,8 +87,7 @@ pub(super) fn paths(patterns: &[Pattern]) -> (Vec<String>, bool) {
                     }
                 })
                 .collect();
-            close(&mut next);
-            let next: State = next.into_iter().collect();
+            let next = settle(next, &state);
             if seen.insert(next.clone()) {
                 queue.push_back((next, format!("{path}/{name}")));
             }
@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn there_is_a_path_for_each_way_to_stand_to_the_patterns() {
-        let pattern = |text: &str| read(text, &Context::default()).expect("a pattern");
-        let (found, complete) = paths(&[pattern("/a/**"), pattern("/**/*.pem")]);
+        let pattern = |text: &str| read(text, &Context::default()).expect("a pattern").0;
+        let (found, complete) = paths(&[pattern("/a/**"), pattern("/**/*.pem")], &singly(2));
         assert!(complete);
         let has = |path: &str| found.iter().any(|f| f == path);
         for path in ["/", "/a", "/a/x", "/x", "/.pem", "/a/.pem"] {

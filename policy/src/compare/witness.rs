@@ -81,37 +81,83 @@ impl Tried<'_> {
         });
     }
 
-    fn paths(&mut self, patterns: &[Pattern]) -> Vec<String> {
-        let (paths, complete) = explore::paths(patterns);
+    fn paths(&mut self, patterns: &Patterns) -> Vec<String> {
+        let (paths, complete) = explore::paths(&patterns.all, &patterns.groups);
         self.complete &= complete;
         paths
     }
 
-    fn names(&mut self, patterns: &BTreeSet<&str>) -> Vec<String> {
-        let patterns: Vec<&str> = patterns.iter().copied().collect();
-        let (names, complete) = classes(&patterns);
+    /// Names that `rules`, each of some patterns, tell apart.
+    fn names(&mut self, rules: &[BTreeSet<&str>]) -> Vec<String> {
+        let all: BTreeSet<&str> = rules.iter().flatten().copied().collect();
+        let all: Vec<&str> = all.into_iter().collect();
+        let groups: Vec<Vec<usize>> = (rules.iter())
+            .map(|rule| rule.iter().filter_map(|p| all.binary_search(p).ok()).collect())
+            .collect();
+        let (names, complete) = classes(&all, &groups);
         self.complete &= complete;
         names.into_iter().map(|(name, _)| name).collect()
     }
 }
 
-/// What of `items` are patterns of paths, in a context.
-fn patterns<'i>(items: impl IntoIterator<Item = &'i str>, context: &Context) -> Vec<Pattern> {
-    items
-        .into_iter()
-        .filter(|item| is_path(item))
-        .filter_map(|item| explore::read(item, context))
-        .collect()
+/// Patterns of paths, and which of them belong together.
+#[derive(Default)]
+struct Patterns {
+    all: Vec<Pattern>,
+    groups: Vec<Vec<usize>>,
+}
+
+impl Patterns {
+    /// Each by itself.
+    fn singly(all: Vec<Pattern>) -> Self {
+        let groups = (0..all.len()).map(|at| vec![at]).collect();
+        Self { all, groups }
+    }
+
+    fn push(&mut self, pattern: Pattern) {
+        self.groups.push(vec![self.all.len()]);
+        self.all.push(pattern);
+    }
+
+    /// Those of rules, in a context.
+    fn of_rules(rules: &[BTreeSet<&str>], context: &Context) -> Self {
+        let mut patterns = Self::default();
+        for rule in rules {
+            let mut group = Vec::new();
+            for item in rule.iter().filter(|item| is_path(item)) {
+                let Some((pattern, everywhere)) = explore::read(item, context) else {
+                    continue;
+                };
+                match everywhere {
+                    true => patterns.push(pattern),
+                    false => {
+                        group.push(patterns.all.len());
+                        patterns.all.push(pattern);
+                    }
+                }
+            }
+            patterns.groups.push(group);
+        }
+        patterns
+    }
 }
 
 fn is_path(item: &str) -> bool {
     item.starts_with(['/', '$'])
 }
 
+/// What of each rule is no path and no hash.
+fn names_of<'p>(rules: &[BTreeSet<&'p str>]) -> Vec<BTreeSet<&'p str>> {
+    let is_name = |item: &&str| !is_path(item) && !item.starts_with("sha256:");
+    (rules.iter())
+        .map(|rule| rule.iter().copied().filter(is_name).collect())
+        .collect()
+}
+
 fn files(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     for action in [Action::FilesRead, Action::FilesWrite] {
         tried.next_action();
-        let patterns = patterns(seeds.of_action(action), context);
+        let patterns = Patterns::of_rules(seeds.of_action(action), context);
         for path in tried.paths(&patterns) {
             for tree in [false, true] {
                 let path = HostPath::from(path.as_str());
@@ -127,9 +173,10 @@ fn files(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
 
 fn programs(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     tried.next_action();
-    let items = seeds.of_action(Action::ShellExec);
-    let names: BTreeSet<&str> = items.iter().copied().filter(|i| !is_path(i)).collect();
-    let mut patterns = patterns(items, context);
+    let rules = seeds.of_action(Action::ShellExec);
+    let mut patterns = Patterns::of_rules(rules, context);
+    let rules = names_of(rules);
+    let names: BTreeSet<&str> = rules.iter().flatten().copied().collect();
     // A name means something else in the system's directories than elsewhere.
     let directory = |text: &str| -> Pattern {
         (text.split('/').filter(|c| !c.is_empty()))
@@ -142,7 +189,7 @@ fn programs(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
         }
         patterns.push(vec!["**".to_owned(), (*name).to_owned()]);
     }
-    let found_as = tried.names(&names);
+    let found_as = tried.names(&rules);
     for path in tried.paths(&patterns) {
         let own = path.rsplit('/').next().unwrap_or_default();
         let exec = |name: Option<&str>, tree| What::Exec {
@@ -173,7 +220,7 @@ fn others(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
         Action::SyscallsAllow,
     ] {
         tried.next_action();
-        for name in tried.names(&seeds.of_action(action)) {
+        for name in tried.names(seeds.of_action(action)) {
             let what = match action {
                 Action::Devices => What::Device { device: name },
                 Action::EnvironmentPass => What::Environment { name },
@@ -197,7 +244,7 @@ fn others(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
 /// The ends of all ranges, and what lies beside them.
 fn ports(seeds: &Seeds<'_>) -> BTreeSet<u16> {
     let mut ports = BTreeSet::from([1, 8080, u16::MAX]);
-    let ends = (seeds.of_action(Action::NetListen).into_iter())
+    let ends = (seeds.of_action(Action::NetListen).iter().flatten())
         .flat_map(|item| item.split('-'))
         .filter_map(|end| end.parse::<u16>().ok())
         .chain(seeds.ports.iter().copied());
@@ -210,7 +257,8 @@ fn ports(seeds: &Seeds<'_>) -> BTreeSet<u16> {
 
 fn secrets(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     tried.next_action();
-    let aliases = tried.names(&seeds.aliases);
+    let aliases: Vec<_> = seeds.aliases.iter().map(|alias| [*alias].into()).collect();
+    let aliases = tried.names(&aliases);
     for host in net::hosts(&seeds.secret_hosts) {
         for alias in &aliases {
             for inject in [None, Some(Inject::Header), Some(Inject::Query)] {
@@ -228,27 +276,25 @@ fn secrets(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
 /// A run by itself: what it asks for is let through by every policy.
 fn runs(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     tried.next_action();
-    let items = seeds.of_action(Action::ToolExec);
-    let hashes: BTreeSet<Hash> = (items.iter())
+    let rules = seeds.of_action(Action::ToolExec);
+    let items = rules.iter().flatten();
+    let hashes: BTreeSet<Hash> = items
         .filter_map(|item| item.strip_prefix("sha256:")?.parse().ok())
         .chain([context.profile_hash])
         .collect();
-    let names: BTreeSet<&str> = (items.iter().copied())
-        .filter(|item| !is_path(item) && !item.starts_with("sha256:"))
-        .chain(seeds.texts.iter().copied())
-        .collect();
+    let mut names = names_of(rules);
+    names.extend(seeds.texts.iter().map(|text| [*text].into()));
     let mut names = tried.names(&names);
     if !names.contains(&context.profile) {
         names.push(context.profile.clone());
     }
     // Whatever a pattern says of `$SKILL`, it says of every skill.
-    let of_places = items
-        .iter()
-        .copied()
-        .filter(|item| !item.starts_with("$SKILL"));
-    let of_places = patterns(of_places, context);
+    let places: Vec<BTreeSet<&str>> = (rules.iter())
+        .map(|rule| rule.iter().copied().filter(|item| !item.starts_with("$SKILL")).collect())
+        .collect();
+    let of_places = Patterns::of_rules(&places, context);
     let mut skills: Vec<Option<HostPath>> = vec![context.skill.clone(), None];
-    if !of_places.is_empty() {
+    if !of_places.all.is_empty() {
         let places = tried.paths(&of_places);
         skills.extend(places.iter().map(|path| Some(path.as_str().into())));
     }

@@ -70,7 +70,7 @@ impl Egress {
                 relation = Relation::Touches;
             }
         }
-        tally.hear(voice, relation);
+        tally.hear_next(voice, relation);
     }
 
     fn of_connection(&self, to: &Destination, host: Relation) -> (&Voice, Relation) {

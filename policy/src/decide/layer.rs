@@ -1,7 +1,8 @@
 //! One document, ready to be asked.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+
+use smallvec::SmallVec;
 
 use super::address::is_public;
 use super::egress::Egress;
@@ -9,7 +10,7 @@ use super::index::hosts::HostRules;
 use super::index::names::NameRules;
 use super::index::paths::PathRules;
 use super::index::{Hits, Rule};
-use super::pattern::{NamePattern, Ports, Relation, components};
+use super::pattern::{NamePattern, Ports, Relation, address, components};
 use super::tally::{Tally, Voice};
 use crate::decision::Opinion;
 use crate::hash::Hash;
@@ -78,11 +79,11 @@ impl Layer {
         let Some(rules) = rules else {
             return;
         };
-        let mut hits = Hits::default();
+        let mut hits = Hits::of(rules.voices.len());
         rules.ask(context, what, &mut hits);
         for (rule, relation) in hits.by_rule() {
             if let Some(voice) = rules.voices.get(rule) {
-                tally.hear(voice, relation);
+                tally.hear_next(voice, relation);
             }
         }
     }
@@ -90,7 +91,7 @@ impl Layer {
     fn hear_egress<'l>(&'l self, to: &Destination, tally: &mut Tally<'l>) {
         let (hosts, rules) = &self.egress;
         let inside = is_inside(to);
-        let mut hits = Hits::default();
+        let mut hits = Hits::of(rules.len());
         hosts.ask(&to.host, &mut hits);
         if let Some(address) = to.address {
             hosts.ask_address(address, &mut hits);
@@ -110,7 +111,7 @@ impl Layer {
         tally: &mut Tally<'l>,
     ) {
         let (hosts, rules) = &self.secrets;
-        let mut hits = Hits::default();
+        let mut hits = Hits::of(rules.len());
         hosts.ask(host, &mut hits);
         for (rule, relation) in hits.by_rule() {
             let Some(rule) = rules.get(rule) else {
@@ -119,7 +120,7 @@ impl Layer {
             if rule.alias.matches(alias.as_bytes())
                 && inject.is_none_or(|inject| rule.inject.contains(&inject))
             {
-                tally.hear(&rule.voice, relation);
+                tally.hear_next(&rule.voice, relation);
             }
         }
     }
@@ -153,8 +154,7 @@ impl Layer {
 
 /// Whether a destination stands for an address that is not public.
 fn is_inside(to: &Destination) -> bool {
-    let literal: Option<IpAddr> = to.host.parse().ok();
-    let at = [to.address, literal];
+    let at = [to.address, address(&to.host)];
     at.iter().flatten().any(|address| !is_public(*address))
 }
 
@@ -204,7 +204,7 @@ pub(super) fn action(what: &What) -> Option<Action> {
 impl Capabilities {
     fn ask(&self, context: &Context, what: &What, hits: &mut Hits) {
         let path = |path: &HostPath, tree: bool, hits: &mut Hits| {
-            let components: Vec<&[u8]> = path.components().collect();
+            let components: SmallVec<[&[u8]; 16]> = path.components().collect();
             self.paths.ask(context, &components, tree, hits);
         };
         let name = |name: &str, hits: &mut Hits| {

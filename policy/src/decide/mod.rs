@@ -29,6 +29,8 @@
 //! A variable that stands for `/` would make a rule about one place one about every place: such a pattern
 //! only touches. A variable that the run does not have (no `$SKILL`, an empty `$HOME`) is nowhere.
 //!
+//! **Rules in Rego** speak after those: see [`crate::rego`].
+//!
 //! **Limits** take away, so a limit without a ceiling is allowed, by any policy; above a ceiling it is
 //! blocked. The launcher lowers what a profile asks for to the ceiling ([`Policy::ceiling`]) and then asks.
 //!

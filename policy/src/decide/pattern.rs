@@ -5,7 +5,7 @@
 //! something is. A rule lets through only what it covers; it stands in the way of all that it touches.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::model::Verdict;
 use crate::request::Context;
@@ -196,6 +196,9 @@ pub(super) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> 
     path.split(|byte| *byte == b'/').filter(|c| !c.is_empty())
 }
 
+/// Longer than any name of a file (`NAME_MAX`), and short enough to look for anywhere.
+const MAX_GLOB: usize = 256;
+
 /// A name with `*`, each of which stands for any characters, or none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Glob {
@@ -211,6 +214,12 @@ impl Glob {
             return bad(
                 format!("`{character}` in a pattern"),
                 "patterns know `*`, any part of a name, and `**`, any number of directories",
+            );
+        }
+        if text.len() > MAX_GLOB && text.contains('*') {
+            return bad(
+                format!("a name with `*` of more than {MAX_GLOB} bytes"),
+                "write a shorter one",
             );
         }
         let mut pieces = text.split('*');
@@ -238,7 +247,7 @@ impl Glob {
         for piece in &self.middle {
             let piece = piece.as_bytes();
             match rest.windows(piece.len()).position(|at| at == piece) {
-                Some(at) => rest = &rest[at + piece.len()..],
+                Some(at) => rest = rest.get(at + piece.len()..).unwrap_or_default(),
                 None => return false,
             }
         }
@@ -332,17 +341,23 @@ impl HostPattern {
     /// The address, where it is one.
     pub(super) fn address(&self) -> Option<IpAddr> {
         match self {
-            Self::One(name) => name.parse().ok(),
+            Self::One(name) => address(name),
             Self::Any | Self::Below(_) => None,
         }
     }
+}
+
+/// The address that a host is, where it is one.
+pub(super) fn address(host: &str) -> Option<IpAddr> {
+    let may_be = host.contains(':') || host.bytes().all(|b| b == b'.' || b.is_ascii_digit());
+    may_be.then(|| host.parse().ok()).flatten()
 }
 
 /// Whether this is a host, or `*.` and a host, in the one spelling in which hosts are compared.
 pub(super) fn one_spelling(text: &str) -> Result<(), BadPattern> {
     let bad = |message: String, help: String| Err(BadPattern { message, help });
     // An address needs no brackets here: no port follows.
-    if let Ok(address) = text.parse::<Ipv6Addr>() {
+    if let Some(IpAddr::V6(address)) = address(text) {
         let one = IpAddr::V6(address).to_canonical().to_string();
         return match one == text {
             true => Ok(()),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::decision::Opinion;
 use crate::model::{Mode, Verdict};
 use crate::rego::Said;
@@ -88,7 +90,9 @@ impl Voice {
 /// The rules heard so far, in any order.
 #[derive(Debug, Default)]
 pub(super) struct Tally<'v> {
-    heard: Vec<(&'v Voice, Relation)>,
+    heard: SmallVec<[(&'v Voice, Relation); 8]>,
+    /// Not in the order of names, or the same name twice.
+    mixed: bool,
     /// By a rule that keeps those marked `otherwise` silent.
     covered: bool,
     /// Why what seems to be let through is not.
@@ -98,6 +102,12 @@ pub(super) struct Tally<'v> {
 impl<'v> Tally<'v> {
     /// Hears a rule.
     pub fn hear(&mut self, voice: &'v Voice, relation: Relation) {
+        self.mixed = true;
+        self.hear_next(voice, relation);
+    }
+
+    /// Hears the next rule of a contract, in the order of their names.
+    pub fn hear_next(&mut self, voice: &'v Voice, relation: Relation) {
         let covers = relation == Relation::Covers;
         if covers || (relation == Relation::Touches && voice.is_loud()) {
             self.heard.push((voice, relation));
@@ -125,13 +135,12 @@ impl<'v> Tally<'v> {
             self.heard.retain(|(voice, _)| !voice.otherwise);
         }
         let by_name = |(a, _): &(&Voice, _), (b, _): &(&Voice, _)| a.id.cmp(&b.id);
-        let in_order = self.heard.is_sorted_by(|a, b| by_name(a, b).is_lt());
-        if !in_order {
+        if self.mixed {
             self.heard.sort_by(by_name);
         }
         let rules = self.heard.iter().map(|(voice, _)| voice.id.clone());
         let mut rules: Vec<Arc<str>> = rules.collect();
-        if !in_order {
+        if self.mixed {
             rules.dedup();
         }
         let permitted = permitted

@@ -11,7 +11,7 @@ use aegis_profile::{Error, Origin};
 use serde::de::DeserializeOwned;
 
 use super::fields::{Fields, list, one_or_more, text, unknown};
-use crate::decide::Policy;
+use super::judge::{IntoDocument, judge};
 use crate::model::{
     Budget, CapabilityRule, Document, EgressRule, LAYERS, LIMITS, Mode, RegoModule, SecretRule, Verdict,
 };
@@ -474,94 +474,4 @@ fn limits(node: &Node, union: &mut Union, out: &mut Reporter<'_>) {
             union.document.limits.insert(key.into(), value);
         }
     }
-}
-
-/// Rules alone in a document.
-trait IntoDocument: Clone {
-    fn into_document(self) -> Document;
-}
-
-impl IntoDocument for CapabilityRule {
-    fn into_document(self) -> Document {
-        Document {
-            capabilities: vec![self],
-            ..Document::default()
-        }
-    }
-}
-
-impl IntoDocument for EgressRule {
-    fn into_document(self) -> Document {
-        Document {
-            network_egress: vec![self],
-            ..Document::default()
-        }
-    }
-}
-
-impl IntoDocument for SecretRule {
-    fn into_document(self) -> Document {
-        Document {
-            secrets_boundary: vec![self],
-            ..Document::default()
-        }
-    }
-}
-
-/// Reports what a compiler of policies finds wrong with a document of one rule. Each finding is about
-/// one item; that is taken out, and the rest judged again.
-fn judge(mut document: Document, node: &Node, out: &mut Reporter<'_>) {
-    const ENOUGH: usize = 20;
-    for _ in 0..ENOUGH {
-        let Err(bad) = Policy::new(vec![document.clone()]) else {
-            return;
-        };
-        let item = bad.item.unwrap_or_default();
-        let span = find(node, &item).unwrap_or(node.span);
-        out.report(span, bad.pattern.message).help(bad.pattern.help);
-        if !remove(&mut document, &item) {
-            return;
-        }
-    }
-}
-
-/// The place of an item in a rule.
-fn find(node: &Node, item: &str) -> Option<Span> {
-    match &node.value {
-        Value::Scalar { text, .. } => (text == item).then_some(node.span),
-        Value::List(items) => items.iter().find_map(|node| find(node, item)),
-        Value::Map(entries) => (entries.iter())
-            // What people say in their own words is no item.
-            .filter(|(key, _)| !matches!(key.text.as_str(), "reason" | "verdict" | "mode"))
-            .find_map(|(_, node)| find(node, item)),
-        Value::Refused => None,
-    }
-}
-
-/// Whether there was something to take out.
-fn remove(document: &mut Document, item: &str) -> bool {
-    let mut removed = false;
-    for rule in &mut document.capabilities {
-        removed |= replaced(&mut rule.id, item) || rule.matches.remove(item);
-    }
-    for rule in &mut document.network_egress {
-        removed |= replaced(&mut rule.id, item)
-            || rule.hosts.remove(item)
-            || rule.methods.remove(item)
-            || rule.paths.remove(item);
-    }
-    for rule in &mut document.secrets_boundary {
-        removed |= replaced(&mut rule.id, item)
-            || replaced(&mut rule.alias, item)
-            || rule.to.remove(item);
-    }
-    removed
-}
-
-fn replaced(name: &mut String, item: &str) -> bool {
-    let found = name == item;
-    if found {
-        *name = "right".into();
-    }
-    found
 }

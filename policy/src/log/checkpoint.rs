@@ -108,8 +108,8 @@ impl Checkpoint {
     }
 
     fn event(&self) -> Event {
-        // It is of no run; and the log's own id is none's.
-        Event::new(EventType::Checkpoint, &self.log, Hash::default()).detailed(self)
+        // It is of no run.
+        Event::new(EventType::Checkpoint, "log", Hash::default()).detailed(self)
     }
 
     /// Whether the record that it is the detail of is signed by its key.

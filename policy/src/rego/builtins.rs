@@ -132,12 +132,14 @@ pub(super) struct Pattern {
 impl Pattern {
     /// Compiles it; the error is for people.
     pub fn compile(text: &str) -> Result<Self, String> {
-        // Which names there are differs with the features of the crate that reads patterns.
-        if text.contains("\\p") || text.contains("\\P") {
-            return Err("classes of Unicode by name are not known".into());
+        // The tables of Unicode would take more time of every start than rules can give back.
+        if switches_unicode_on(text) {
+            return Err("patterns are about bytes, and know the classes of ASCII alone".into());
         }
-        let of_syntax = syntax::Config::new().nest_limit(PATTERN_DEPTH);
+        let of_syntax =
+            (syntax::Config::new().unicode(false).utf8(false)).nest_limit(PATTERN_DEPTH);
         let of_states = thompson::Config::new()
+            .utf8(false)
             .nfa_size_limit(Some(PATTERN_BYTES))
             .which_captures(thompson::WhichCaptures::None);
         let built = PikeVM::builder()
@@ -166,6 +168,25 @@ impl Pattern {
     fn is_match(&mut self, text: &str) -> bool {
         self.matcher.is_match(&mut self.cache, text)
     }
+}
+
+/// Whether a pattern has a flag `u`. Other crates may have built the tables of Unicode in, or may not have.
+fn switches_unicode_on(pattern: &str) -> bool {
+    let mut rest = pattern.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => drop(rest.next()),
+            '(' if rest.next_if_eq(&'?').is_some() => {
+                while let Some(flag) = rest.next_if(|c| c.is_ascii_alphabetic() || *c == '-') {
+                    if flag == 'u' {
+                        return true;
+                    }
+                }
+            }
+            _ => (),
+        }
+    }
+    false
 }
 
 /// Gives the engine our functions.

@@ -33,6 +33,10 @@ const ENTRY: &str = "data.aegis_entry.all";
 impl Rego {
     /// Checks and prepares the modules of a document. `None`: there are none.
     pub fn load(modules: &[RegoModule]) -> Result<Option<Self>, BadModule> {
+        Self::load_for(modules, STEPS)
+    }
+
+    fn load_for(modules: &[RegoModule], count: u32) -> Result<Option<Self>, BadModule> {
         if modules.is_empty() {
             return Ok(None);
         }
@@ -45,11 +49,11 @@ impl Rego {
         };
         let mut engine = Box::new(Engine::new());
         engine.set_strict_builtin_errors(true);
-        engine.set_execution_timer_config(steps(STEPS));
+        engine.set_execution_timer_config(steps(count));
         let mut patterns: BTreeMap<String, Pattern> = BTreeMap::new();
         let mut packages: BTreeMap<Option<String>, String> = BTreeMap::new();
         let mut sets = Vec::new();
-        let mut entries = Vec::new();
+        let (mut entries, mut other_sets) = (Vec::new(), Vec::new());
         let (mut bytes, mut rules) = (0, 0);
         for (index, module) in modules.iter().enumerate() {
             bytes += module.text.len();
@@ -92,6 +96,12 @@ impl Rego {
                 Some(name) => format!("rego:{name}."),
                 None => "rego:".into(),
             };
+            let names = checked.names.iter();
+            for (name, _) in names.filter(|(_, kind)| **kind == check::Kind::Set) {
+                if !Verdict::ALL.iter().any(|verdict| verdict.name() == name) {
+                    other_sets.push(format!("data.{package}.{name}"));
+                }
+            }
             for verdict in checked.verdicts {
                 entries.push(format!("data.{package}.{verdict}"));
                 sets.push((verdict, prefix.clone()));
@@ -117,6 +127,10 @@ impl Rego {
             ));
         }
         let effort = Effort::default();
+        // All sets have a value, if it is an empty one. The interpreter forgets an error, and so the end of
+        // the steps, where a rule of a set has no member: then that set has no value, unless it has one from
+        // other rules, which is the right one. Of all sets together there is no value, if one has none.
+        entries.append(&mut other_sets);
         let entry = format!("package aegis_entry\nall := [{}]\n", entries.join(",\n"));
         let prepare = || -> anyhow::Result<Box<Engine>> {
             builtins::register(&mut engine, &effort, patterns)?;
@@ -174,7 +188,7 @@ impl Rego {
     fn said(&self, answer: &Value) -> Result<Vec<Said>, String> {
         let sets = answer
             .as_array()
-            .map_err(|_| "a set of verdicts has no value".to_owned())?;
+            .map_err(|_| "rules in Rego have no answer".to_owned())?;
         let mut all: BTreeMap<Arc<str>, Said> = BTreeMap::new();
         for (index, (verdict, prefix)) in self.sets.iter().enumerate() {
             let Some(Value::Set(members)) = sets.get(index) else {
@@ -234,8 +248,8 @@ fn read(member: &Value) -> Option<(Arc<str>, Option<Arc<str>>)> {
 /// The interpreter counts its steps, and looks at a clock only after so many, to see whether more than this
 /// time has passed; which is always so, of no time at all. So it stops at that step, on any machine.
 ///
-/// Nothing in a clock that can differ matters: the system's monotonic clock counts nanoseconds, and no
-/// machine takes thousands of steps in one.
+/// What differs in clocks does not matter: the system's monotonic clock counts nanoseconds, and no machine
+/// takes thousands of steps in one.
 fn steps(count: u32) -> ExecutionTimerConfig {
     ExecutionTimerConfig {
         limit: Duration::ZERO,
@@ -265,4 +279,73 @@ fn reason(error: &anyhow::Error) -> String {
 
 fn quoted(place: &str) -> String {
     aegis_profile::syntax::escape(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::HostPath;
+
+    const MODULE: &str = r#"package aegis
+        import rego.v1
+        words contains word if some word in input.what.command
+        none contains word if { some word in words; word == "none" }
+        empty if count(none) == 0
+        default first := "?"
+        first := input.what.command[0] if not empty
+        twice(x) := [x, x]
+        allow contains "all"
+        review contains "empty" if { empty; count(twice(first)) == 2 }
+        block contains "never" if { not empty }
+        block contains "short" if every word in words { count(word) < 2 }
+    "#;
+
+    fn load(count: u32) -> Rego {
+        let module = RegoModule {
+            name: "test.rego".into(),
+            text: MODULE.into(),
+        };
+        Rego::load_for(&[module], count).unwrap().unwrap()
+    }
+
+    fn ask(rego: &Rego, words: &[&str]) -> Vec<(String, Verdict)> {
+        let what = What::Tool {
+            command: words.iter().map(|word| HostPath::from(*word)).collect(),
+            grants: Vec::new(),
+        };
+        let said = rego.ask(&Context::default(), &what);
+        let pairs = said.iter().map(|said| (said.id.to_string(), said.verdict));
+        pairs.collect()
+    }
+
+    #[test]
+    fn wherever_the_steps_end_the_answer_is_the_whole_one_or_a_block() {
+        let words = ["first", "second", "third"];
+        let whole = ask(&load(STEPS), &words);
+        let expected = [
+            ("rego:all", Verdict::Allow),
+            ("rego:empty", Verdict::Review),
+        ];
+        assert_eq!(
+            whole,
+            expected.map(|(id, verdict)| (id.to_owned(), verdict))
+        );
+        let blocked = vec![("rego".to_owned(), Verdict::Block)];
+        let mut enough = 0;
+        for count in 1..300 {
+            let rego = load(count);
+            let said = ask(&rego, &words);
+            assert_eq!(said, ask(&rego, &words), "{count} steps, asked again");
+            assert_eq!(
+                said,
+                ask(&load(count), &words),
+                "{count} steps, another engine"
+            );
+            if said != whole {
+                assert_eq!(said, blocked, "{count} steps");
+                enough = count + 1;
+            }
+        }
+        assert!((100..250).contains(&enough), "{enough} steps are enough");
+    }
 }

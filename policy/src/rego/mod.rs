@@ -25,13 +25,12 @@
 //! **What a module may be.** A subset, checked when it is loaded, so that an answer depends on the input
 //! alone and comes in bounded time and memory, without a clock:
 //!
-//! - built-in functions are those of [`builtins`](self): nothing of time, randomness, network, environment;
-//!   those whose result or effort could grow are ours, and bounded;
+//! - functions are those of a list: nothing of time, randomness, network, environment; those whose result or
+//!   effort could grow are ours, and bounded;
 //! - no `with`, no `else`, no recursion, no `data`, no imports but of keywords;
 //! - whole numbers only, no division, multiplication by a number that is written out;
-//! - collections whose size is known to be bounded ([`shape`](self)): so no step of the evaluation takes
-//!   long; and
-//! - the evaluation has so many steps ([`limits::STEPS`](self)), which the interpreter counts.
+//! - collections that can be shown to stay small, so that no step takes long; and
+//! - thirty thousand steps of an evaluation, which the interpreter counts.
 
 #[cfg(feature = "rego")]
 mod builtins;

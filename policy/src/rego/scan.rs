@@ -83,12 +83,11 @@ pub(super) fn scan(module: &RegoModule) -> Result<(), BadModule> {
             }
             _ => (),
         }
-        if previous.is_some_and(|(before, joined)| before != line && !joined && !joins)
-            || matches!(text, "," | ";")
+        let begins = previous.is_some_and(|(before, joined)| before != line && !joined && !joins);
+        if let Some(count) = operators.last_mut()
+            && (begins || matches!(text, "," | ";"))
         {
-            if let Some(count) = operators.last_mut() {
-                *count = 0;
-            }
+            *count = 0;
         }
         if joins || matches!(text, "(" | "[") {
             let too_many = operators.last_mut().is_some_and(|count| {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::super::explore;
-use super::{Seeds, Tried};
+use super::{Patterns, Seeds, Tried};
 use crate::model::{EgressRule, Scheme};
 use crate::request::{Context, Destination, What};
 
@@ -118,12 +118,12 @@ fn to_host(
     methods.extend(stranger.into_iter().find(|method| !methods.contains(method)));
     let patterns: Vec<_> = (rules.iter())
         .flat_map(|rule| &rule.paths)
-        .filter_map(|path| explore::read(path, context))
+        .filter_map(|path| Some(explore::read(path, context)?.0))
         .collect();
     let paths = match patterns.is_empty() {
         true => vec!["/".to_owned()],
         false => {
-            let mut paths = tried.paths(&patterns);
+            let mut paths = tried.paths(&Patterns::singly(patterns));
             // What a server may read in another way than we do.
             paths.push("/%2e".to_owned());
             paths

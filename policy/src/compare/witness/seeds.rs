@@ -7,7 +7,8 @@ use crate::model::{Action, EgressRule};
 
 /// The patterns of both policies, together.
 pub(super) struct Seeds<'p> {
-    pub actions: BTreeMap<Action, BTreeSet<&'p str>>,
+    /// Of each action the patterns of each rule.
+    pub actions: BTreeMap<Action, Vec<BTreeSet<&'p str>>>,
     pub aliases: BTreeSet<&'p str>,
     pub ceilings: BTreeMap<&'p str, BTreeSet<u64>>,
     pub egress: Vec<&'p EgressRule>,
@@ -37,8 +38,8 @@ impl<'p> Seeds<'p> {
         for document in a.documents().chain(b.documents()) {
             for rule in &document.capabilities {
                 for action in &rule.on {
-                    let items = seeds.actions.entry(*action).or_default();
-                    items.extend(rule.matches.iter().map(String::as_str));
+                    let items = rule.matches.iter().map(String::as_str).collect();
+                    seeds.actions.entry(*action).or_default().push(items);
                 }
             }
             for (limit, ceiling) in &document.limits {
@@ -84,17 +85,19 @@ impl<'p> Seeds<'p> {
             self.hosts.insert(host);
             self.secret_hosts.insert(host);
         }
-        if text.starts_with('/') {
-            self.actions.entry(Action::ShellExec).or_default().insert(text);
-        } else if !text.contains('/') {
+        let is_name = !text.contains('/');
+        if is_name {
             self.texts.insert(text);
             self.aliases.insert(text);
-            self.actions.entry(Action::ShellExec).or_default().insert(text);
+        }
+        if is_name || text.starts_with('/') {
+            let rules = self.actions.entry(Action::ShellExec).or_default();
+            rules.push([text].into());
         }
     }
 
-    /// The patterns of an action.
-    pub fn of_action(&self, action: Action) -> BTreeSet<&'p str> {
-        self.actions.get(&action).cloned().unwrap_or_default()
+    /// The patterns of each rule about an action.
+    pub fn of_action(&self, action: Action) -> &[BTreeSet<&'p str>] {
+        self.actions.get(&action).map_or(&[], Vec::as_slice)
     }
 }

@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use smallvec::SmallVec;
+
 use super::super::pattern::{HostPattern, Relation};
 use super::{Hits, Rule};
 
 /// Hosts and `*.` hosts, by name from its last label on: what is below a name lies behind it.
 #[derive(Debug)]
 pub(in super::super) struct HostRules {
-    names: Vec<(Vec<u8>, OfName)>,
+    names: Vec<(Key, OfName)>,
     addresses: Vec<(IpAddr, Vec<Rule>)>,
     any: Vec<Rule>,
 }
+
+/// A name from its last label on.
+type Key = SmallVec<[u8; 64]>;
 
 #[derive(Debug, Default)]
 struct OfName {
@@ -24,7 +29,7 @@ struct OfName {
 
 impl HostRules {
     pub fn new<'p>(patterns: impl IntoIterator<Item = (&'p HostPattern, Rule)>) -> Self {
-        let mut names: BTreeMap<Vec<u8>, OfName> = BTreeMap::new();
+        let mut names: BTreeMap<Key, OfName> = BTreeMap::new();
         let mut addresses: BTreeMap<IpAddr, Vec<Rule>> = BTreeMap::new();
         let mut any = Vec::new();
         for (pattern, rule) in patterns {
@@ -103,8 +108,8 @@ impl HostRules {
 
 /// `api.github.com` as `com.github.api.`: every label ends with a dot, so that no label is the beginning
 /// of another.
-fn from_the_last(name: &str) -> Vec<u8> {
-    let mut key = Vec::with_capacity(name.len() + 1);
+fn from_the_last(name: &str) -> Key {
+    let mut key = Key::with_capacity(name.len() + 1);
     for label in name.rsplit('.') {
         key.extend_from_slice(label.as_bytes());
         key.push(b'.');

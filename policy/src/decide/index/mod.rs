@@ -8,22 +8,38 @@ pub(super) mod hosts;
 pub(super) mod names;
 pub(super) mod paths;
 
+use smallvec::SmallVec;
+
 use super::pattern::Relation;
 
 /// The number of a rule: its place in its contract, by id.
 pub(super) type Rule = u32;
 
-/// The rules that were found, each with how it stands to the request.
-#[derive(Debug, Default)]
-pub(super) struct Hits(Vec<(Rule, Relation)>);
+/// The rules that were found, each with the closest of how its patterns stand to the request.
+#[derive(Debug)]
+pub(super) struct Hits {
+    /// Of 64 rules each, a bit for each that touches, and for each that covers.
+    words: SmallVec<[(u64, u64); 16]>,
+}
 
 impl Hits {
+    /// None of so many rules.
+    pub fn of(rules: usize) -> Self {
+        Self {
+            words: SmallVec::from_elem((0, 0), rules.div_ceil(64)),
+        }
+    }
+
     /// A rule of which one pattern stands so.
     pub fn add(&mut self, rule: Rule, relation: Relation) {
-        if self.0.is_empty() {
-            self.0.reserve(16);
+        let bit = 1 << (rule % 64);
+        if let Some((touch, cover)) = self.words.get_mut(rule as usize / 64) {
+            match relation {
+                Relation::Apart => {}
+                Relation::Touches => *touch |= bit,
+                Relation::Covers => *cover |= bit,
+            }
         }
-        self.0.push((rule, relation));
     }
 
     /// Some of them.
@@ -33,16 +49,20 @@ impl Hits {
         }
     }
 
-    /// Each rule once, by number, with the closest of what its patterns said.
-    pub fn by_rule(mut self) -> impl Iterator<Item = (usize, Relation)> {
-        self.0.sort_unstable();
-        let mut hits = self.0.into_iter().peekable();
-        std::iter::from_fn(move || {
-            let (rule, mut relation) = hits.next()?;
-            while let Some((_, closer)) = hits.next_if(|(next, _)| *next == rule) {
-                relation = closer;
-            }
-            Some((rule as usize, relation))
+    /// Each rule once, by number.
+    pub fn by_rule(&self) -> impl Iterator<Item = (usize, Relation)> {
+        let words = self.words.iter().enumerate();
+        words.flat_map(|(at, (touch, cover))| {
+            let mut left = touch | cover;
+            std::iter::from_fn(move || {
+                let bit = left & left.wrapping_neg();
+                left ^= bit;
+                let relation = match cover & bit {
+                    0 => Relation::Touches,
+                    _ => Relation::Covers,
+                };
+                (bit != 0).then(|| (at * 64 + bit.trailing_zeros() as usize, relation))
+            })
         })
     }
 }

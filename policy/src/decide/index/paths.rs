@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::super::pattern::{Base, Glob, Part, PathPattern, Relation, components};
 use super::names::Names;
 use super::{Hits, Rule};
@@ -112,10 +114,10 @@ fn below<'p, 'c>(place: &[u8], path: &'p [&'c [u8]]) -> Below<'p, 'c> {
 /// The nodes that a path has led to. Every node has one way to it, so it is in `here` once.
 #[derive(Default)]
 struct Walk {
-    here: Vec<usize>,
-    next: Vec<usize>,
+    here: SmallVec<[usize; 8]>,
+    next: SmallVec<[usize; 8]>,
     /// Nodes behind a `**`, by number. Once reached they stay.
-    anys: Vec<usize>,
+    anys: SmallVec<[usize; 8]>,
 }
 
 impl Tree {
@@ -162,7 +164,7 @@ impl Tree {
     }
 
     /// `**` may stand for nothing.
-    fn enter_anys(&self, here: &[usize], anys: &mut Vec<usize>) {
+    fn enter_anys(&self, here: &[usize], anys: &mut SmallVec<[usize; 8]>) {
         for any in self.nodes(here).filter_map(|node| node.any) {
             if let Err(at) = anys.binary_search(&any) {
                 anys.insert(at, any);

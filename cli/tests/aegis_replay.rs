@@ -1,0 +1,326 @@
+//! `aegis replay`, and `aegis policy eval`, `explain` and `diff`: statuses, and what they print.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use aegis_policy::event::{Event, EventType};
+use aegis_policy::kept::keep_policy;
+use aegis_policy::log::Log;
+use aegis_policy::{Context, Policy, Request, Verdict, What, ask, decide, load};
+use serde_json::Value;
+
+const POLICY: &str = "\
+aegis-policy: 1
+name: workshop
+capabilities:
+  - {id: work, on: files.read, match: [$WORK/**], verdict: allow}
+  - {id: keys, on: files.read, match: [/**/keys/**], verdict: block, reason: keys stay out}
+";
+
+/// A directory with a policy, another one, and a log of what the first one has decided.
+struct Scene {
+    root: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let root = tempfile::tempdir().expect("a directory");
+        let scene = Self { root };
+        scene.write("policy.yaml", POLICY);
+        scene.write("other.yaml", &POLICY.replace("/**/keys/**", "/**/drafts/**"));
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("a file");
+    }
+
+    fn policy(&self) -> Policy {
+        let document = load::parse_str(POLICY, "policy.yaml").expect("a policy");
+        Policy::new(vec![document]).expect("a policy")
+    }
+
+    /// Records what the policy says of these files; `falsify` changes what is recorded.
+    fn log(&self, files: &[&str], falsify: impl Fn(&mut Event)) {
+        let policy = self.policy();
+        let dir = self.path("audit");
+        let mut log = Log::open(&dir, &self.path("keys")).expect("a log");
+        keep_policy(&dir, &policy).expect("a copy");
+        let events: Vec<Event> = (files.iter())
+            .map(|file| {
+                let request = request(file);
+                let decision = decide(&policy, &request);
+                let event = Event::new(EventType::FileAccess, "77-abc", policy.hash());
+                let mut event = event.decided(request, decision);
+                falsify(&mut event);
+                event
+            })
+            .collect();
+        log.append(&events).expect("appended");
+    }
+
+    fn aegis(&self, words: &[&str]) -> Output {
+        self.aegis_with(words, "")
+    }
+
+    fn aegis_with(&self, words: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_aegis"))
+            .args(words)
+            .current_dir(self.root.path())
+            .env("HOME", "/home/ana")
+            .env_remove("XDG_CONFIG_HOME")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("aegis starts");
+        // A command that does not read it may have ended.
+        let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        child.wait_with_output().expect("an end")
+    }
+}
+
+fn request(file: &str) -> Request {
+    Request {
+        approvals: Vec::new(),
+        context: Context {
+            uid: 1000,
+            ..ask::somebody()
+        },
+        what: What::Read {
+            path: format!("/home/ana/work/{file}").as_str().into(),
+            tree: false,
+        },
+    }
+}
+
+fn status(output: &Output) -> i32 {
+    output.status.code().expect("an exit status")
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("UTF-8")
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn a_log_is_decided_again_from_itself_alone() {
+    let scene = Scene::new();
+    scene.log(&["a", "keys/b", "c"], |_| ());
+    // The policy's file is not needed, only the copy beside the log.
+    fs::remove_file(scene.path("policy.yaml")).expect("removed");
+    let directory = scene.aegis(&["replay", "audit"]);
+    assert_eq!(status(&directory), 0, "{directory:?}");
+    assert!(
+        stdout(&directory).contains("3 decisions: decided again, all the same"),
+        "{}",
+        stdout(&directory)
+    );
+    let segment = scene.aegis(&["replay", "audit/000001.jsonl", "--json"]);
+    assert_eq!(status(&segment), 0);
+    assert_eq!(json(&segment)["decisions"], 3);
+    assert_eq!(json(&segment)["ok"], true);
+    let lines = fs::read_to_string(scene.path("audit/000001.jsonl")).expect("a log");
+    let piped = scene.aegis_with(&["replay", "-", "--policies", "audit/policies"], &lines);
+    assert_eq!(status(&piped), 0, "{piped:?}");
+}
+
+#[test]
+fn a_decision_that_was_falsified_is_named() {
+    let scene = Scene::new();
+    scene.log(&["a", "keys/b"], |event| {
+        let decision = event.decision.as_mut().expect("a decision");
+        decision.verdict = Verdict::Allow;
+    });
+    let output = scene.aegis(&["replay", "audit"]);
+    assert_eq!(status(&output), 1);
+    let text = stdout(&output);
+    assert!(text.contains("(run 77-abc): files.read /home/ana/work/keys/b"), "{text}");
+    assert!(text.contains("then  allow") && text.contains("now   block"), "{text}");
+    assert!(text.contains("1 differs, 0 cannot be decided again"), "{text}");
+}
+
+#[test]
+fn a_policy_that_is_missing_or_changed_is_reported() {
+    let scene = Scene::new();
+    scene.log(&["a"], |_| ());
+    let copy = scene.path(&format!("audit/policies/{}.json", scene.policy().hash()));
+    let text = fs::read_to_string(&copy).expect("a copy");
+    fs::write(&copy, text.replace("keys stay out", "keys go out")).expect("changed");
+    let changed = scene.aegis(&["replay", "audit"]);
+    assert_eq!(status(&changed), 1);
+    assert!(stdout(&changed).contains("is not the policy that its name says"), "{changed:?}");
+    fs::remove_file(&copy).expect("removed");
+    let missing = scene.aegis(&["replay", "--json", "audit"]);
+    assert_eq!(status(&missing), 1);
+    assert_eq!(json(&missing)["undecidable"], 1);
+    let why = json(&missing)["undecidable_because"][0]["why"].to_string();
+    assert!(why.contains("there is no copy of it in audit/policies"), "{why}");
+}
+
+#[test]
+fn another_policy_is_reviewed_against_what_was_asked_for() {
+    let scene = Scene::new();
+    scene.log(&["a", "keys/b", "keys/c", "drafts/d"], |_| ());
+    let same = scene.aegis(&["replay", "audit", "--policy", "policy.yaml"]);
+    assert_eq!((status(&same), stdout(&same)), (0, "4 decisions: none would change\n"));
+    let other = scene.aegis(&["replay", "audit", "--policy", "other.yaml"]);
+    assert_eq!(status(&other), 1);
+    let text = stdout(&other);
+    let block = text.find("block -> allow: 2 requests of files.read");
+    let allow = text.find("allow -> block: 1 request of files.read");
+    assert!(block.is_some() && block < allow, "{text}");
+    assert!(text.contains("/home/ana/work/keys/b") && !text.contains("keys/c"), "{text}");
+    let all = scene.aegis(&["replay", "audit", "--policy", "other.yaml", "--all"]);
+    assert!(stdout(&all).contains("keys/c"), "{}", stdout(&all));
+}
+
+#[test]
+fn a_record_is_explained_in_words() {
+    let scene = Scene::new();
+    scene.log(&["a", "keys/b"], |_| ());
+    let listed = json(&scene.aegis(&["replay", "audit", "--id", "77-abc", "--json"]));
+    let seq = listed[1]["seq"].to_string();
+    for id in [seq.clone(), format!("77-abc/{seq}")] {
+        let output = scene.aegis(&["replay", "audit", "--id", &id]);
+        assert_eq!(status(&output), 0, "{output:?}");
+        let text = stdout(&output);
+        for part in [
+            "user 1000 under the profile example",
+            "files.read /home/ana/work/keys/b",
+            "block, by keys, work: blocked by rule `keys`: keys stay out",
+            "(workshop)",
+            "the same policy decides the same",
+            "today   the policy in force",
+            "change `keys`, which blocks it",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+    for id in ["9999", "nobody", "77-abc/0"] {
+        let output = scene.aegis(&["replay", "audit", "--id", id]);
+        assert_eq!(status(&output), 1, "{id}");
+        assert!(stderr(&output).contains("there is no"), "{id}");
+    }
+    assert_eq!(status(&scene.aegis(&["replay", "audit", "--id", "a/b"])), 2);
+    assert_eq!(status(&scene.aegis(&["replay"])), 2);
+}
+
+#[test]
+fn a_changed_line_is_no_record() {
+    let scene = Scene::new();
+    scene.log(&["a", "b"], |_| ());
+    let path = scene.path("audit/000001.jsonl");
+    let text = fs::read_to_string(&path).expect("a log");
+    fs::write(&path, text.replacen("/home/ana/work/a", "/home/ana/work/z", 1)).expect("changed");
+    let output = scene.aegis(&["replay", "audit"]);
+    assert_eq!(status(&output), 1);
+    assert!(stdout(&output).contains("one of them was changed"), "{output:?}");
+}
+
+#[test]
+fn eval_answers_with_its_status() {
+    let scene = Scene::new();
+    let eval = |words: &[&str]| scene.aegis(&[&["policy", "eval", "policy.yaml"], words].concat());
+    let allowed = eval(&["files.read=$WORK/a", "--work", "/srv/site"]);
+    assert_eq!(
+        (status(&allowed), stdout(&allowed)),
+        (0, "files.read /srv/site/a: allow\n  reason  allowed by rule `work`\n  rules   work\n")
+    );
+    let blocked = eval(&["files.read $WORK/**", "--work", "/srv/site"]);
+    assert_eq!(status(&blocked), 1);
+    assert!(stdout(&blocked).starts_with("files.read /srv/site and below: block\n"));
+    assert_eq!(status(&eval(&["net.outbound=GET https://api.github.com/x"])), 1);
+    assert_eq!(status(&eval(&["files.red=/x"])), 1);
+    assert_eq!(status(&eval(&[])), 2);
+}
+
+#[test]
+fn eval_reads_requests_and_prints_the_canonical_decision() {
+    let scene = Scene::new();
+    let request = request("a");
+    let text = serde_json::to_string_pretty(&request).expect("JSON");
+    scene.write("request.json", &text);
+    let decision = serde_json::to_string(&decide(&scene.policy(), &request)).expect("JSON");
+    for (reference, input) in [("request.json", ""), ("-", &*text)] {
+        let words = ["policy", "eval", "--json", "policy.yaml", reference];
+        let output = scene.aegis_with(&words, input);
+        assert_eq!((status(&output), stdout(&output)), (0, &*format!("{decision}\n")));
+    }
+    let both = ["policy", "eval", "policy.yaml", "request.json", "--work", "/x"];
+    assert!(stderr(&scene.aegis(&both)).contains("says itself who asks"));
+    let none = scene.aegis(&["policy", "eval", "policy.yaml", "no.json"]);
+    assert_eq!(status(&none), 1);
+    assert!(stderr(&none).contains("a request in words begins with an action"), "{none:?}");
+}
+
+#[test]
+fn explain_names_every_rule_and_what_would_help() {
+    let scene = Scene::new();
+    let words = ["policy", "explain", "policy.yaml", "files.read=$WORK/keys/k", "--work", "/srv"];
+    let output = scene.aegis(&words);
+    assert_eq!(status(&output), 1);
+    let text = stdout(&output);
+    assert!(text.contains("keys  covers   block   /**/keys/**: all of what"), "{text}");
+    assert!(text.contains("work  covers   allow   $WORK/**: all of what"), "{text}");
+    assert!(text.contains("to let it through: change `keys`"), "{text}");
+    let told = json(&scene.aegis(&[&words[..], &["--json"]].concat()));
+    assert_eq!(told["parts"][0]["documents"][0]["rules"][0]["stands"], "covers");
+}
+
+#[test]
+fn diff_lists_what_is_decided_otherwise_and_nothing_else() {
+    let scene = Scene::new();
+    let reworded = POLICY.replace("keys stay out", "other words").replace("workshop", "again");
+    scene.write("reworded.yaml", &reworded);
+    let same = scene.aegis(&["policy", "diff", "policy.yaml", "reworded.yaml"]);
+    assert_eq!(status(&same), 0, "{same:?}");
+    assert!(stdout(&same).contains("decide alike"));
+    let differ = scene.aegis(&["policy", "diff", "policy.yaml", "other.yaml"]);
+    assert_eq!(status(&differ), 1);
+    let text = stdout(&differ);
+    let wider = text.find("block -> allow: let through, and was not");
+    let narrower = text.find("allow -> block: no longer let through");
+    assert!(wider.is_some() && wider < narrower, "{text}");
+    assert!(text.contains("files.read $WORK/keys"), "{text}");
+    let told = json(&scene.aegis(&["policy", "diff", "--json", "policy.yaml", "other.yaml"]));
+    let example = told["differences"][0]["example"].to_string();
+    let shown = |policy: &str| {
+        let words = ["policy", "eval", "--json", policy, "-"];
+        json(&scene.aegis_with(&words, &example))["verdict"].clone()
+    };
+    assert_eq!(
+        (shown("policy.yaml"), shown("other.yaml")),
+        (Value::from("block"), Value::from("allow"))
+    );
+    assert_eq!(status(&scene.aegis(&["policy", "diff", "-", "-"])), 1);
+}
+
+#[test]
+fn the_templates_differ_from_each_other_and_not_from_themselves() {
+    let scene = Scene::new();
+    for template in ["strict", "standard", "permissive"] {
+        assert_eq!(status(&scene.aegis(&["policy", "diff", template, template])), 0);
+    }
+    let wider = scene.aegis(&["policy", "diff", "--json", "strict", "standard"]);
+    assert_eq!(status(&wider), 1);
+    assert_eq!(json(&wider)["complete"], true);
+    let secrets = json(&wider)["differences"].as_array().expect("a list").iter().any(|d| {
+        let path = d["example"]["what"]["path"].as_str().unwrap_or_default();
+        Path::new(path).starts_with("/home/user/.ssh") && d["b"]["verdict"] == "allow"
+    });
+    assert!(!secrets, "keys stay blocked");
+}
