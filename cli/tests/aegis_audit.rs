@@ -21,9 +21,11 @@ impl Scene {
         let scene = Self { root };
         let mut log = scene.log();
         log.append(&[
-            Event::new(EventType::RunStart, "run-1", Hash::default()).detailed(&json!({"name": "ls\u{1b}[2J\n"})),
+            Event::new(EventType::RunStart, "run-1", Hash::default())
+                .detailed(&json!({"name": "ls\u{1b}[2J\n"})),
             scene.blocked("/root/.ssh/id"),
-            Event::new(EventType::RunEnd, "run-1", Hash::default()).detailed(&json!({"exit_status": 1})),
+            Event::new(EventType::RunEnd, "run-1", Hash::default())
+                .detailed(&json!({"exit_status": 1})),
             Event::new(EventType::RunStart, "run-2", Hash::default()),
         ])
         .expect("appended");
@@ -32,8 +34,15 @@ impl Scene {
     }
 
     fn blocked(&self, path: &str) -> Event {
-        let what = What::Read { path: path.into(), tree: false };
-        let request = Request { approvals: Vec::new(), context: Context::default(), what };
+        let what = What::Read {
+            path: path.into(),
+            tree: false,
+        };
+        let request = Request {
+            approvals: Vec::new(),
+            context: Context::default(),
+            what,
+        };
         let decision = Decision {
             input: request.hash(),
             parts: Vec::new(),
@@ -60,7 +69,11 @@ impl Scene {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aegis"));
-        command.arg("audit").args(words).current_dir(self.root.path()).stdin(Stdio::null());
+        command
+            .arg("audit")
+            .args(words)
+            .current_dir(self.root.path())
+            .stdin(Stdio::null());
         command
     }
 
@@ -75,7 +88,11 @@ impl Scene {
 
 fn told(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
-    (output.status.code().expect("a status"), text(&output.stdout), text(&output.stderr))
+    (
+        output.status.code().expect("a status"),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 #[test]
@@ -85,9 +102,18 @@ fn show_prints_a_line_for_each_record() {
     assert_eq!((status, err.as_str()), (0, ""));
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines.len(), 6, "{out}");
-    assert!(lines[0].contains("checkpoint") && lines[0].contains("number 0"), "{out}");
-    assert!(lines[2].contains("run-1  block   files.read /root/.ssh/id: keys stay out"), "{out}");
-    assert!(lines[1].contains("\\u{1b}[2J") && !out.contains('\x1b'), "nothing steers the terminal: {out}");
+    assert!(
+        lines[0].contains("checkpoint") && lines[0].contains("number 0"),
+        "{out}"
+    );
+    assert!(
+        lines[2].contains("run-1  block   files.read /root/.ssh/id: keys stay out"),
+        "{out}"
+    );
+    assert!(
+        lines[1].contains("\\u{1b}[2J") && !out.contains('\x1b'),
+        "nothing steers the terminal: {out}"
+    );
 }
 
 #[test]
@@ -104,13 +130,21 @@ fn show_takes_what_was_asked_for() {
         (&["--since", "2999-12-31T00:00:00Z"], 0),
     ] {
         let (status, out, _) = scene.aegis(&[&["show", "audit"], words].concat());
-        assert_eq!((status, out.lines().count()), (0, lines), "{words:?}: {out}");
+        assert_eq!(
+            (status, out.lines().count()),
+            (0, lines),
+            "{words:?}: {out}"
+        );
     }
     let (_, out, _) = scene.aegis(&["show", "audit", "--json", "--type", "policy.violation"]);
     let record: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(record["decision"]["verdict"], "block");
     for words in [&["--type", "nonsense"][..], &["--since", "yesterday"]] {
-        assert_eq!(scene.aegis(&[&["show", "audit"], words].concat()).0, 2, "{words:?}");
+        assert_eq!(
+            scene.aegis(&[&["show", "audit"], words].concat()).0,
+            2,
+            "{words:?}"
+        );
     }
 }
 
@@ -123,7 +157,10 @@ fn what_cannot_be_read_is_told_of_and_the_rest_is_shown() {
     assert_eq!((status, out.lines().count()), (1, 5));
     assert!(err.contains("000001.jsonl, line 3"), "{err}");
     let (status, _, err) = scene.aegis(&["show", "nowhere"]);
-    assert!(status == 1 && err.contains("there is no audit log at nowhere"), "{err}");
+    assert!(
+        status == 1 && err.contains("there is no audit log at nowhere"),
+        "{err}"
+    );
 }
 
 #[test]
@@ -132,7 +169,11 @@ fn verify_answers_twice() {
     let (status, out, _) = scene.verify(&[]);
     assert_eq!(status, 0, "{out}");
     assert!(out.starts_with("intact: yes\ncomplete: yes\n"), "{out}");
-    assert!(out.contains("the last checkpoint is 1") && out.contains("not ended, or were killed: run-2"), "{out}");
+    assert!(
+        out.contains("the last checkpoint is 1")
+            && out.contains("not ended, or were killed: run-2"),
+        "{out}"
+    );
     let (status, out, _) = scene.verify(&["--min-checkpoint", "2"]);
     assert_eq!(status, 1);
     assert!(out.starts_with("intact: yes\ncomplete: no\n"), "{out}");
@@ -141,7 +182,10 @@ fn verify_answers_twice() {
     let (status, out, _) = scene.verify(&["--json"]);
     let verified: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(status, 1);
-    assert_eq!((&verified["intact"], &verified["complete"]), (&json!(false), &json!(true)));
+    assert_eq!(
+        (&verified["intact"], &verified["complete"]),
+        (&json!(false), &json!(true))
+    );
     assert_eq!(verified["findings"][0]["place"]["line"], 3);
 }
 
@@ -152,7 +196,10 @@ fn verify_wants_to_know_whose_signature_counts() {
     let key = fs::read_to_string(scene.root.path().join("keys/audit.pub")).expect("a key");
     assert_eq!(verify(key.trim()).0, 0);
     let (status, out, _) = verify(&"0".repeat(64));
-    assert!(status == 1 && out.contains(&format!("signed by an unknown key, {}", key.trim())), "{out}");
+    assert!(
+        status == 1 && out.contains(&format!("signed by an unknown key, {}", key.trim())),
+        "{out}"
+    );
     let (status, _, err) = verify("keys");
     assert!(status == 1 && err.contains("keys"), "{err}");
     // The default is the user's own, wherever the log is.
@@ -174,7 +221,10 @@ fn verify_wants_to_know_whose_signature_counts() {
 fn what_is_exported_as_jsonl_verifies() {
     let scene = Scene::new();
     let (status, out, _) = scene.aegis(&["export", "audit"]);
-    assert_eq!((status, out.as_bytes()), (0, &*fs::read(scene.segment()).expect("the segment")));
+    assert_eq!(
+        (status, out.as_bytes()),
+        (0, &*fs::read(scene.segment()).expect("the segment"))
+    );
     let mut child = scene
         .command(&["verify", "-", "--key", "keys/audit.pub"])
         .stdin(Stdio::piped())
@@ -193,8 +243,14 @@ fn what_is_exported_as_ocsf_has_a_class_for_each_record() {
     let scene = Scene::new();
     let (status, out, _) = scene.aegis(&["export", "audit", "--format", "ocsf", "--host", "h7"]);
     assert_eq!(status, 0);
-    let events: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let classes: Vec<u64> = events.iter().filter_map(|event| event["class_uid"].as_u64()).collect();
+    let events: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let classes: Vec<u64> = events
+        .iter()
+        .filter_map(|event| event["class_uid"].as_u64())
+        .collect();
     assert_eq!(classes, [1008, 1007, 2004, 1007, 1007, 1008]);
     assert_eq!(events[1]["device"]["hostname"], "h7");
 }
@@ -217,11 +273,16 @@ fn tail_shows_the_last_and_follows() {
     assert_eq!(next()["seq"], 5);
     let mut log = scene.log();
     for n in 6..9 {
-        log.append(&[scene.blocked(&format!("/{n}"))]).expect("appended");
+        log.append(&[scene.blocked(&format!("/{n}"))])
+            .expect("appended");
         assert_eq!(next()["request"]["what"]["path"], format!("/{n}"));
     }
     child.kill().expect("killed");
     child.wait().expect("ended");
-    let (status, _, err) = scene.aegis(&["tail", Path::new("audit/000001.jsonl").to_str().expect("UTF-8"), "-f"]);
+    let (status, _, err) = scene.aegis(&[
+        "tail",
+        Path::new("audit/000001.jsonl").to_str().expect("UTF-8"),
+        "-f",
+    ]);
     assert!(status == 1 && err.contains("cannot be followed"), "{err}");
 }

@@ -29,7 +29,10 @@ impl Scene {
         let root = tempfile::tempdir().expect("a directory");
         let scene = Self { root };
         scene.write("policy.yaml", POLICY);
-        scene.write("other.yaml", &POLICY.replace("/**/keys/**", "/**/drafts/**"));
+        scene.write(
+            "other.yaml",
+            &POLICY.replace("/**/keys/**", "/**/drafts/**"),
+        );
         scene
     }
 
@@ -81,7 +84,11 @@ impl Scene {
             .spawn()
             .expect("aegis starts");
         // A command that does not read it may have ended.
-        let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        let _ = child
+            .stdin
+            .take()
+            .expect("a pipe")
+            .write_all(input.as_bytes());
         child.wait_with_output().expect("an end")
     }
 }
@@ -148,9 +155,18 @@ fn a_decision_that_was_falsified_is_named() {
     let output = scene.aegis(&["replay", "audit"]);
     assert_eq!(status(&output), 1);
     let text = stdout(&output);
-    assert!(text.contains("(run 77-abc): files.read /home/ana/work/keys/b"), "{text}");
-    assert!(text.contains("then  allow") && text.contains("now   block"), "{text}");
-    assert!(text.contains("1 differs, 0 cannot be decided again"), "{text}");
+    assert!(
+        text.contains("(run 77-abc): files.read /home/ana/work/keys/b"),
+        "{text}"
+    );
+    assert!(
+        text.contains("then  allow") && text.contains("now   block"),
+        "{text}"
+    );
+    assert!(
+        text.contains("1 differs, 0 cannot be decided again"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -162,13 +178,19 @@ fn a_policy_that_is_missing_or_changed_is_reported() {
     fs::write(&copy, text.replace("keys stay out", "keys go out")).expect("changed");
     let changed = scene.aegis(&["replay", "audit"]);
     assert_eq!(status(&changed), 1);
-    assert!(stdout(&changed).contains("is not the policy that its name says"), "{changed:?}");
+    assert!(
+        stdout(&changed).contains("is not the policy that its name says"),
+        "{changed:?}"
+    );
     fs::remove_file(&copy).expect("removed");
     let missing = scene.aegis(&["replay", "--json", "audit"]);
     assert_eq!(status(&missing), 1);
     assert_eq!(json(&missing)["undecidable"], 1);
     let why = json(&missing)["undecidable_because"][0]["why"].to_string();
-    assert!(why.contains("there is no copy of it in audit/policies"), "{why}");
+    assert!(
+        why.contains("there is no copy of it in audit/policies"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -176,14 +198,20 @@ fn another_policy_is_reviewed_against_what_was_asked_for() {
     let scene = Scene::new();
     scene.log(&["a", "keys/b", "keys/c", "drafts/d"], |_| ());
     let same = scene.aegis(&["replay", "audit", "--policy", "policy.yaml"]);
-    assert_eq!((status(&same), stdout(&same)), (0, "4 decisions: none would change\n"));
+    assert_eq!(
+        (status(&same), stdout(&same)),
+        (0, "4 decisions: none would change\n")
+    );
     let other = scene.aegis(&["replay", "audit", "--policy", "other.yaml"]);
     assert_eq!(status(&other), 1);
     let text = stdout(&other);
     let block = text.find("block -> allow: 2 requests of files.read");
     let allow = text.find("allow -> block: 1 request of files.read");
     assert!(block.is_some() && block < allow, "{text}");
-    assert!(text.contains("/home/ana/work/keys/b") && !text.contains("keys/c"), "{text}");
+    assert!(
+        text.contains("/home/ana/work/keys/b") && !text.contains("keys/c"),
+        "{text}"
+    );
     let all = scene.aegis(&["replay", "audit", "--policy", "other.yaml", "--all"]);
     assert!(stdout(&all).contains("keys/c"), "{}", stdout(&all));
 }
@@ -225,10 +253,17 @@ fn a_changed_line_is_no_record() {
     scene.log(&["a", "b"], |_| ());
     let path = scene.path("audit/000001.jsonl");
     let text = fs::read_to_string(&path).expect("a log");
-    fs::write(&path, text.replacen("/home/ana/work/a", "/home/ana/work/z", 1)).expect("changed");
+    fs::write(
+        &path,
+        text.replacen("/home/ana/work/a", "/home/ana/work/z", 1),
+    )
+    .expect("changed");
     let output = scene.aegis(&["replay", "audit"]);
     assert_eq!(status(&output), 1);
-    assert!(stdout(&output).contains("one of them was changed"), "{output:?}");
+    assert!(
+        stdout(&output).contains("one of them was changed"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -238,12 +273,18 @@ fn eval_answers_with_its_status() {
     let allowed = eval(&["files.read=$WORK/a", "--work", "/srv/site"]);
     assert_eq!(
         (status(&allowed), stdout(&allowed)),
-        (0, "files.read /srv/site/a: allow\n  reason  allowed by rule `work`\n  rules   work\n")
+        (
+            0,
+            "files.read /srv/site/a: allow\n  reason  allowed by rule `work`\n  rules   work\n"
+        )
     );
     let blocked = eval(&["files.read $WORK/**", "--work", "/srv/site"]);
     assert_eq!(status(&blocked), 1);
     assert!(stdout(&blocked).starts_with("files.read /srv/site and below: block\n"));
-    assert_eq!(status(&eval(&["net.outbound=GET https://api.github.com/x"])), 1);
+    assert_eq!(
+        status(&eval(&["net.outbound=GET https://api.github.com/x"])),
+        1
+    );
     assert_eq!(status(&eval(&["files.red=/x"])), 1);
     assert_eq!(status(&eval(&[])), 2);
 }
@@ -258,33 +299,64 @@ fn eval_reads_requests_and_prints_the_canonical_decision() {
     for (reference, input) in [("request.json", ""), ("-", &*text)] {
         let words = ["policy", "eval", "--json", "policy.yaml", reference];
         let output = scene.aegis_with(&words, input);
-        assert_eq!((status(&output), stdout(&output)), (0, &*format!("{decision}\n")));
+        assert_eq!(
+            (status(&output), stdout(&output)),
+            (0, &*format!("{decision}\n"))
+        );
     }
-    let both = ["policy", "eval", "policy.yaml", "request.json", "--work", "/x"];
+    let both = [
+        "policy",
+        "eval",
+        "policy.yaml",
+        "request.json",
+        "--work",
+        "/x",
+    ];
     assert!(stderr(&scene.aegis(&both)).contains("says itself who asks"));
     let none = scene.aegis(&["policy", "eval", "policy.yaml", "no.json"]);
     assert_eq!(status(&none), 1);
-    assert!(stderr(&none).contains("a request in words begins with an action"), "{none:?}");
+    assert!(
+        stderr(&none).contains("a request in words begins with an action"),
+        "{none:?}"
+    );
 }
 
 #[test]
 fn explain_names_every_rule_and_what_would_help() {
     let scene = Scene::new();
-    let words = ["policy", "explain", "policy.yaml", "files.read=$WORK/keys/k", "--work", "/srv"];
+    let words = [
+        "policy",
+        "explain",
+        "policy.yaml",
+        "files.read=$WORK/keys/k",
+        "--work",
+        "/srv",
+    ];
     let output = scene.aegis(&words);
     assert_eq!(status(&output), 1);
     let text = stdout(&output);
-    assert!(text.contains("keys  covers   block   /**/keys/**: all of what"), "{text}");
-    assert!(text.contains("work  covers   allow   $WORK/**: all of what"), "{text}");
+    assert!(
+        text.contains("keys  covers   block   /**/keys/**: all of what"),
+        "{text}"
+    );
+    assert!(
+        text.contains("work  covers   allow   $WORK/**: all of what"),
+        "{text}"
+    );
     assert!(text.contains("to let it through: change `keys`"), "{text}");
     let told = json(&scene.aegis(&[&words[..], &["--json"]].concat()));
-    assert_eq!(told["parts"][0]["documents"][0]["rules"][0]["stands"], "covers");
+    assert_eq!(
+        told["parts"][0]["documents"][0]["rules"][0]["stands"],
+        "covers"
+    );
 }
 
 #[test]
 fn diff_lists_what_is_decided_otherwise_and_nothing_else() {
     let scene = Scene::new();
-    let reworded = POLICY.replace("keys stay out", "other words").replace("workshop", "again");
+    let reworded = POLICY
+        .replace("keys stay out", "other words")
+        .replace("workshop", "again");
     scene.write("reworded.yaml", &reworded);
     let same = scene.aegis(&["policy", "diff", "policy.yaml", "reworded.yaml"]);
     assert_eq!(status(&same), 0, "{same:?}");
@@ -313,14 +385,21 @@ fn diff_lists_what_is_decided_otherwise_and_nothing_else() {
 fn the_templates_differ_from_each_other_and_not_from_themselves() {
     let scene = Scene::new();
     for template in ["strict", "standard", "permissive"] {
-        assert_eq!(status(&scene.aegis(&["policy", "diff", template, template])), 0);
+        assert_eq!(
+            status(&scene.aegis(&["policy", "diff", template, template])),
+            0
+        );
     }
     let wider = scene.aegis(&["policy", "diff", "--json", "strict", "standard"]);
     assert_eq!(status(&wider), 1);
     assert_eq!(json(&wider)["complete"], true);
-    let secrets = json(&wider)["differences"].as_array().expect("a list").iter().any(|d| {
-        let path = d["example"]["what"]["path"].as_str().unwrap_or_default();
-        Path::new(path).starts_with("/home/user/.ssh") && d["b"]["verdict"] == "allow"
-    });
+    let secrets = json(&wider)["differences"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .any(|d| {
+            let path = d["example"]["what"]["path"].as_str().unwrap_or_default();
+            Path::new(path).starts_with("/home/user/.ssh") && d["b"]["verdict"] == "allow"
+        });
     assert!(!secrets, "keys stay blocked");
 }

@@ -55,16 +55,30 @@ fn check_says_yes_or_what_is_wrong_and_where() {
     let directory = directory();
     let at = directory.path();
     let said = aegis(at, &["policy", "check", "shop.yaml", "standard"]);
-    assert_eq!((said.status, said.out.as_str()), (0, "shop.yaml: ok\nstandard: ok\n"));
-    fs::write(at.join("bad.yaml"), POLICY.replace("verdict: allow", "verdict: alow")).unwrap();
+    assert_eq!(
+        (said.status, said.out.as_str()),
+        (0, "shop.yaml: ok\nstandard: ok\n")
+    );
+    fs::write(
+        at.join("bad.yaml"),
+        POLICY.replace("verdict: allow", "verdict: alow"),
+    )
+    .unwrap();
     let said = aegis(at, &["policy", "check", "bad.yaml"]);
     assert_eq!(said.status, 1);
-    assert!(said.err.contains("bad.yaml:4:58") && said.err.contains("did you mean `allow`?"), "{}", said.err);
+    assert!(
+        said.err.contains("bad.yaml:4:58") && said.err.contains("did you mean `allow`?"),
+        "{}",
+        said.err
+    );
     let said = aegis(at, &["policy", "check", "--json", "bad.yaml", "shop.yaml"]);
     let json: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(said.status, 1);
     assert_eq!(json[0]["diagnostics"][0]["line"], 4);
-    assert_eq!((&json[0]["ok"], &json[1]["ok"]), (&false.into(), &true.into()));
+    assert_eq!(
+        (&json[0]["ok"], &json[1]["ok"]),
+        (&false.into(), &true.into())
+    );
     assert_eq!(json[1]["hash"].as_str().unwrap().len(), 64);
     assert_eq!(aegis(at, &["policy", "check"]).status, 2);
 }
@@ -73,7 +87,11 @@ fn check_says_yes_or_what_is_wrong_and_where() {
 fn check_writes_annotations_for_a_pull_request() {
     let directory = directory();
     let at = directory.path();
-    fs::write(at.join("a,b.yaml"), POLICY.replace("verdict: allow", "verdict: alow")).unwrap();
+    fs::write(
+        at.join("a,b.yaml"),
+        POLICY.replace("verdict: allow", "verdict: alow"),
+    )
+    .unwrap();
     let said = aegis(at, &["policy", "check", "--format", "github", "a,b.yaml"]);
     assert_eq!(said.status, 1);
     assert_eq!(
@@ -90,8 +108,14 @@ fn show_prints_a_policy_of_the_same_hash() {
     assert_eq!(hash.len(), 65);
     let shown = aegis(at, &["policy", "show", "shop.yaml"]);
     fs::write(at.join("again.yaml"), &shown.out).unwrap();
-    assert_eq!(aegis(at, &["policy", "hash", "again.yaml"]).out, hash, "{}", shown.out);
-    let json: Value = serde_json::from_str(&aegis(at, &["policy", "show", "--json", "shop.yaml"]).out).unwrap();
+    assert_eq!(
+        aegis(at, &["policy", "hash", "again.yaml"]).out,
+        hash,
+        "{}",
+        shown.out
+    );
+    let json: Value =
+        serde_json::from_str(&aegis(at, &["policy", "show", "--json", "shop.yaml"]).out).unwrap();
     assert_eq!(json["hash"].as_str().unwrap(), hash.trim());
     assert_eq!(json["policy"]["capabilities"].as_array().unwrap().len(), 2);
 }
@@ -106,13 +130,20 @@ fn new_writes_a_file_that_is_right_and_replaces_none() {
         assert_eq!((said.status, said.err.as_str()), (0, ""));
         assert_eq!(aegis(at, &["policy", "check", &file]).status, 0);
         let text = fs::read_to_string(at.join(&file)).unwrap();
-        assert!(text.contains(&format!("\nname: my-{template}\n")) && text.contains("# "), "{text}");
+        assert!(
+            text.contains(&format!("\nname: my-{template}\n")) && text.contains("# "),
+            "{text}"
+        );
         let said = aegis(at, &["policy", "new", "-o", &file]);
         assert_eq!(said.status, 1);
         assert!(said.err.contains("exists"), "{}", said.err);
         assert_eq!(fs::read_to_string(at.join(&file)).unwrap(), text);
     }
-    assert!(aegis(at, &["policy", "new"]).out.contains("\nname: my-policy\n"));
+    assert!(
+        aegis(at, &["policy", "new"])
+            .out
+            .contains("\nname: my-policy\n")
+    );
     assert_eq!(aegis(at, &["policy", "new", "--template", "lax"]).status, 1);
 }
 
@@ -121,7 +152,10 @@ fn test_runs_the_table_beside_the_policy() {
     let directory = directory();
     let at = directory.path();
     let said = aegis(at, &["policy", "test", "shop.yaml"]);
-    assert_eq!((said.status, said.out.as_str()), (0, "shop: 3 requests decided as expected\n"));
+    assert_eq!(
+        (said.status, said.out.as_str()),
+        (0, "shop: 3 requests decided as expected\n")
+    );
     for template in ["strict", "standard", "permissive"] {
         assert_eq!(aegis(at, &["policy", "test", template]).status, 0);
     }
@@ -133,14 +167,27 @@ fn test_runs_the_table_beside_the_policy() {
         "{}",
         said.out
     );
-    assert!(said.out.ends_with("strict: 3 of 3 requests are not decided as expected\n"), "{}", said.out);
-    let said = aegis(at, &["policy", "test", "--json", "strict", "shop.test.yaml"]);
+    assert!(
+        said.out
+            .ends_with("strict: 3 of 3 requests are not decided as expected\n"),
+        "{}",
+        said.out
+    );
+    let said = aegis(
+        at,
+        &["policy", "test", "--json", "strict", "shop.test.yaml"],
+    );
     let json: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((said.status, &json["failed"]), (1, &3.into()));
     assert_eq!(json["tables"][0]["cases"][0]["verdict"], "review");
     // Of a directory, every table.
     let said = aegis(at, &["policy", "test", "./"]);
-    assert_eq!((said.status, said.out.contains("3 requests")), (0, true), "{}", said.err);
+    assert_eq!(
+        (said.status, said.out.contains("3 requests")),
+        (0, true),
+        "{}",
+        said.err
+    );
 }
 
 #[test]
@@ -150,13 +197,34 @@ fn a_table_that_is_wrong_or_missing_is_no_passed_test() {
     for (table, words) in [
         ("", "the file is empty"),
         ("aegis-policy-test: 1\ncases: []\n", "a table without cases"),
-        ("aegis-policy-test: 1\ncases:\n  - {files.raed: /a, expect: allow}\n", "did you mean `files.read`?"),
-        ("aegis-policy-test: 1\ncases:\n  - {files.read: /a}\n", "the key `expect` is missing"),
-        ("aegis-policy-test: 1\ncases:\n  - {files.read: /a, files.write: /b, expect: allow}\n", "a second thing"),
-        ("aegis-policy-test: 1\ncases:\n  - {files.read: [], expect: allow}\n", "nothing is asked for"),
-        ("aegis-policy-test: 1\ncases:\n  - {files.read: /a*, expect: allow}\n", "a pattern where one path is meant"),
-        ("aegis-policy-test: 1\ncases:\n  - {files.read: /a, expect: alow}\n", "did you mean `allow`?"),
-        ("aegis-policy-test: 1\ncases:\n  - {devices: gpu, expect: allow, address: 1.1.1.1}\n", "belongs to `net.outbound`"),
+        (
+            "aegis-policy-test: 1\ncases:\n  - {files.raed: /a, expect: allow}\n",
+            "did you mean `files.read`?",
+        ),
+        (
+            "aegis-policy-test: 1\ncases:\n  - {files.read: /a}\n",
+            "the key `expect` is missing",
+        ),
+        (
+            "aegis-policy-test: 1\ncases:\n  - {files.read: /a, files.write: /b, expect: allow}\n",
+            "a second thing",
+        ),
+        (
+            "aegis-policy-test: 1\ncases:\n  - {files.read: [], expect: allow}\n",
+            "nothing is asked for",
+        ),
+        (
+            "aegis-policy-test: 1\ncases:\n  - {files.read: /a*, expect: allow}\n",
+            "a pattern where one path is meant",
+        ),
+        (
+            "aegis-policy-test: 1\ncases:\n  - {files.read: /a, expect: alow}\n",
+            "did you mean `allow`?",
+        ),
+        (
+            "aegis-policy-test: 1\ncases:\n  - {devices: gpu, expect: allow, address: 1.1.1.1}\n",
+            "belongs to `net.outbound`",
+        ),
     ] {
         fs::write(at.join("t.yaml"), table).unwrap();
         let said = aegis(at, &["policy", "test", "shop.yaml", "t.yaml"]);
@@ -166,7 +234,12 @@ fn a_table_that_is_wrong_or_missing_is_no_passed_test() {
     fs::remove_file(at.join("shop.test.yaml")).unwrap();
     let said = aegis(at, &["policy", "test", "shop.yaml"]);
     assert_eq!(said.status, 1);
-    assert!(said.err.contains("there is no table of tests beside the policy"), "{}", said.err);
+    assert!(
+        said.err
+            .contains("there is no table of tests beside the policy"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]
@@ -177,16 +250,35 @@ fn promote_changes_one_place_of_the_file_and_back() {
     fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
     let said = aegis(at, &["policy", "promote", "shop.yaml", "keys"]);
     assert_eq!(said.status, 0, "{}", said.err);
-    assert_eq!(said.out, "shop.yaml:8: `keys` is enforced from now on\n-     mode: warn\n");
-    assert_eq!(fs::read_to_string(&file).unwrap(), POLICY.replace("    mode: warn\n", ""));
+    assert_eq!(
+        said.out,
+        "shop.yaml:8: `keys` is enforced from now on\n-     mode: warn\n"
+    );
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        POLICY.replace("    mode: warn\n", "")
+    );
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o640);
     let said = aegis(at, &["policy", "promote", "shop.yaml", "keys"]);
-    assert_eq!((said.status, said.out.as_str()), (0, "shop.yaml: `keys` is enforced already\n"));
-    let said = aegis(at, &["policy", "promote", "--back", "--json", "shop.yaml", "work"]);
+    assert_eq!(
+        (said.status, said.out.as_str()),
+        (0, "shop.yaml: `keys` is enforced already\n")
+    );
+    let said = aegis(
+        at,
+        &["policy", "promote", "--back", "--json", "shop.yaml", "work"],
+    );
     let json: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((&json["changed"], &json["line"]), (&true.into(), &4.into()));
-    assert!(fs::read_to_string(&file).unwrap().contains("{id: work, mode: warn, on: files.read"));
-    let names: Vec<_> = fs::read_dir(at).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(
+        fs::read_to_string(&file)
+            .unwrap()
+            .contains("{id: work, mode: warn, on: files.read")
+    );
+    let names: Vec<_> = fs::read_dir(at)
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
     assert_eq!(names.len(), 2, "nothing is left behind: {names:?}");
 }
 
@@ -197,8 +289,16 @@ fn promote_finds_the_file_of_a_directory_that_has_the_rule() {
     fs::create_dir(&at).unwrap();
     fs::write(at.join("1.yaml"), "aegis-policy: 1\n").unwrap();
     fs::write(at.join("2.yaml"), POLICY).unwrap();
-    let said = aegis(directory.path(), &["policy", "promote", "policy.d/", "keys"]);
-    assert!(said.out.starts_with("policy.d/2.yaml:8: "), "{}{}", said.out, said.err);
+    let said = aegis(
+        directory.path(),
+        &["policy", "promote", "policy.d/", "keys"],
+    );
+    assert!(
+        said.out.starts_with("policy.d/2.yaml:8: "),
+        "{}{}",
+        said.out,
+        said.err
+    );
 }
 
 #[test]
@@ -220,15 +320,27 @@ fn promote_refuses_templates_links_wrong_files_and_unknown_rules() {
         assert!(said.err.contains(why), "{words:?}: {}", said.err);
     }
     assert_eq!(fs::read_to_string(at.join("shop.yaml")).unwrap(), POLICY);
-    assert!(fs::symlink_metadata(at.join("link.yaml")).unwrap().is_symlink());
+    assert!(
+        fs::symlink_metadata(at.join("link.yaml"))
+            .unwrap()
+            .is_symlink()
+    );
 }
 
 #[test]
 fn schema_prints_one_document_that_needs_no_other() {
     let said = aegis(Path::new("/"), &["policy", "schema"]);
     let json: Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!(json["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(
+        json["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
     for contract in ["capabilities", "network-egress", "secrets-boundary"] {
-        assert!(json["$defs"][contract]["$id"].as_str().unwrap().contains(contract));
+        assert!(
+            json["$defs"][contract]["$id"]
+                .as_str()
+                .unwrap()
+                .contains(contract)
+        );
     }
 }

@@ -22,8 +22,14 @@ fn main() {
         return writer(Path::new(&root));
     }
     // Cargo adds `--bench`.
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let records = words.iter().find_map(|word| word.parse().ok()).unwrap_or(200_000);
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
+    let records = words
+        .iter()
+        .find_map(|word| word.parse().ok())
+        .unwrap_or(200_000);
     let place = words.iter().find(|word| word.contains('/'));
     let root = match place {
         Some(place) => tempfile::tempdir_in(place),
@@ -34,18 +40,32 @@ fn main() {
 
     let (dir, keys) = scene("single");
     let mut log = Log::open(&dir, &keys).expect("the log");
-    tell("append one, not waiting", records, per(records, 1, |events| append(&mut log, events)));
+    tell(
+        "append one, not waiting",
+        records,
+        per(records, 1, |events| append(&mut log, events)),
+    );
     log.checkpoint().expect("signed");
 
-    let expected = Expected { keys: vec![log.key()], ..Expected::default() };
+    let expected = Expected {
+        keys: vec![log.key()],
+        ..Expected::default()
+    };
     let start = Instant::now();
     let verified = verify(Reader::open(&dir).expect("the log"), &expected).expect("read");
     let took = start.elapsed();
-    assert!(verified.intact && verified.complete, "{:?}", verified.findings);
+    assert!(
+        verified.intact && verified.complete,
+        "{:?}",
+        verified.findings
+    );
     tell("verify", verified.records, took);
 
     let start = Instant::now();
-    let read = Reader::open(&dir).expect("the log").filter(Result::is_ok).count();
+    let read = Reader::open(&dir)
+        .expect("the log")
+        .filter(Result::is_ok)
+        .count();
     tell("read as records", read as u64, start.elapsed());
 
     let times = 1000;
@@ -61,7 +81,11 @@ fn main() {
         append(&mut log, &[event(false)]);
         log.checkpoint().expect("signed");
     }
-    tell("open, append 2, append 1, sign: as a run does", times, start.elapsed());
+    tell(
+        "open, append 2, append 1, sign: as a run does",
+        times,
+        start.elapsed(),
+    );
 
     for group in [1, 16, 128] {
         let (dir, keys) = scene(&format!("group{group}"));
@@ -70,7 +94,11 @@ fn main() {
         let took = per(groups * group, group, |events| {
             append(&mut log, &[events, &[event(true)]].concat());
         });
-        tell(&format!("append {} at once, on the disk", group + 1), groups * (group + 1), took);
+        tell(
+            &format!("append {} at once, on the disk", group + 1),
+            groups * (group + 1),
+            took,
+        );
     }
 
     for writers in [1, 2, 8] {
@@ -80,7 +108,11 @@ fn main() {
         let children: Vec<_> = (0..writers)
             .map(|_| {
                 let mut command = Command::new(std::env::current_exe().expect("this program"));
-                command.env(WRITER, &dir).stdin(Stdio::null()).spawn().expect("started")
+                command
+                    .env(WRITER, &dir)
+                    .stdin(Stdio::null())
+                    .spawn()
+                    .expect("started")
             })
             .collect();
         for mut child in children {
@@ -116,7 +148,9 @@ fn append(log: &mut Log, events: &[Event]) {
 fn tell(name: &str, records: u64, took: Duration) {
     let each = took.as_nanos() / u128::from(records.max(1));
     let rate = 1_000_000_000 / each.max(1);
-    println!("{{\"bench\":\"log\",\"name\":\"{name}\",\"records\":{records},\"ns\":{each},\"per_second\":{rate}}}");
+    println!(
+        "{{\"bench\":\"log\",\"name\":\"{name}\",\"records\":{records},\"ns\":{each},\"per_second\":{rate}}}"
+    );
 }
 
 fn event(refused: bool) -> Event {
@@ -142,7 +176,16 @@ fn event(refused: bool) -> Event {
         policy: Hash::default(),
         reason: "the rule `work` says so".into(),
         rules: vec!["work".into()],
-        verdict: if refused { Verdict::Block } else { Verdict::Allow },
+        verdict: if refused {
+            Verdict::Block
+        } else {
+            Verdict::Allow
+        },
     };
-    Event::new(EventType::FileAccess, "20260102T030405-17f3", Hash::default()).decided(request, decision)
+    Event::new(
+        EventType::FileAccess,
+        "20260102T030405-17f3",
+        Hash::default(),
+    )
+    .decided(request, decision)
 }

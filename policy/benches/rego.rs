@@ -80,7 +80,7 @@ const DEAR: [(&str, &str); 7] = [
     ),
     (
         "pattern",
-        "x if { some a in input.what.command; some b in input.what.command; regex.match(`^(\\w+\\s?)*!$`, input.what.command[0]) }",
+        "x if { some a in input.what.command; some b in input.what.command; regex.match(`^(\\w{1,50}\\s?){1,20}!$`, input.what.command[0]) }",
     ),
 ];
 

@@ -1,18 +1,22 @@
 //! How fast recorded decisions are decided again: `cargo bench -p aegis-policy --bench replay [RECORDS]`.
 //!
 //! One JSON line for each kind of record, and one for the mixture that runs leave behind. Measured is what
-//! `aegis replay` does with each line of a log: reading it, deciding, comparing.
+//! `aegis replay` does with each line of a log: finding it, holding its hash against it, reading it, deciding,
+//! comparing.
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
+    missing_docs,
     reason = "measured is time"
 )]
 
 use std::hint::black_box;
+use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Instant;
 
 use aegis_policy::event::{EventType, Record, VERSION};
+use aegis_policy::log::Reader;
 use aegis_policy::model::{Action, CapabilityRule, EgressRule, Scheme};
 use aegis_policy::replay::{Found, Outcome, Recorded, Replayer};
 use aegis_policy::request::Destination;
@@ -28,19 +32,32 @@ fn main() {
         ("shell.exec", vec![1]),
         ("net.outbound", vec![2]),
         ("tool.exec", vec![3]),
-        ("mixture", vec![0, 0, 0, 0, 1, 2, 2, 2, 0, 0, 0, 0, 1, 2, 2, 3]),
+        (
+            "mixture",
+            vec![0, 0, 0, 0, 1, 2, 2, 2, 0, 0, 0, 0, 1, 2, 2, 3],
+        ),
     ];
     for (kind, of) in kinds {
         let lines: Vec<Vec<u8>> = (0..4096)
             .map(|n| line(&policy, n, of[n % of.len()]))
             .collect();
         let bytes: usize = lines.iter().map(Vec::len).sum();
+        let text: Vec<u8> = lines.concat();
         let mut replayer = Replayer::new(|_| Found::Same(policy.clone()));
+        let mut done = 0;
         let start = Instant::now();
-        for n in 0..records {
-            let record = Recorded::parse(black_box(&lines[n % lines.len()])).expect("a record");
-            assert_eq!(replayer.again(&record), Outcome::Same);
+        while done < records {
+            let mut reader =
+                Reader::stream("bench", Box::new(Cursor::new(black_box(text.clone()))));
+            while let Some(line) = reader.next_line() {
+                let line = line.expect("a line");
+                assert_eq!(Hash::of(line.record), line.hash);
+                let record = Recorded::parse(line.record).expect("a record");
+                assert_eq!(replayer.again(&record), Outcome::Same);
+                done += 1;
+            }
         }
+        let records = done;
         let nanoseconds = start.elapsed().as_nanos() as u64;
         let per_second = records as u64 * 1_000_000_000 / nanoseconds.max(1);
         println!(
@@ -188,5 +205,7 @@ fn line(policy: &Policy, n: usize, kind: usize) -> Vec<u8> {
         kind: EventType::FileAccess,
         v: VERSION,
     };
-    serde_json::to_vec(&record).expect("a line")
+    let record = serde_json::to_string(&record).expect("a record");
+    let hash = Hash::of(record.as_bytes());
+    format!("{{\"hash\":\"{hash}\",\"record\":{record}}}\n").into_bytes()
 }

@@ -168,7 +168,9 @@ fn tell(rules: &mut [alone::Heard]) {
             false => rule.note.verdict,
         };
         let mode = match rule.on_trial {
-            true => "; in mode warn, where it says at worst `warn` and lets nothing through by itself",
+            true => {
+                "; in mode warn, where it says at worst `warn` and lets nothing through by itself"
+            }
             false => "",
         };
         let (says, note) = match (rule.note.stands, silenced) {

@@ -56,21 +56,35 @@ impl fmt::Debug for Hash {
 #[error("a hash is 64 hex digits in lower case")]
 pub struct NotAHash;
 
+/// Of each byte its value as a hex digit; of what is none, 255.
+const VALUES: [u8; 256] = {
+    let mut values = [255; 256];
+    let digits = b"0123456789abcdef";
+    let mut value = 0;
+    while value < digits.len() {
+        values[digits[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+
 impl FromStr for Hash {
     type Err = NotAHash;
 
     fn from_str(text: &str) -> Result<Self, NotAHash> {
-        let digit = |b: u8| match b {
-            b'0'..=b'9' => Ok(b - b'0'),
-            b'a'..=b'f' => Ok(b - b'a' + 10),
-            _ => Err(NotAHash),
-        };
+        let text = text.as_bytes();
         if text.len() != 64 {
             return Err(NotAHash);
         }
         let mut out = [0; 32];
-        for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        let mut all = 0;
+        for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
+            let (high, low) = (VALUES[usize::from(pair[0])], VALUES[usize::from(pair[1])]);
+            *byte = high << 4 | low & 15;
+            all |= high | low;
+        }
+        if all > 15 {
+            return Err(NotAHash);
         }
         Ok(Self(out))
     }

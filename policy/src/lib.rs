@@ -18,8 +18,8 @@
 extern crate self as aegis_policy;
 
 pub mod approvals;
-pub mod compare;
 pub mod ask;
+pub mod compare;
 pub mod decide;
 pub mod decision;
 pub mod event;

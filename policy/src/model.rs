@@ -11,7 +11,19 @@ use serde::{Deserialize, Serialize};
 
 /// What is said of a request; the later, the worse.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Verdict {
@@ -53,7 +65,9 @@ impl fmt::Display for Verdict {
 }
 
 /// What a rule of the `capabilities` contract is about: the keys of a profile, and a run as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[schemars(inline)]
 pub enum Action {
     /// `devices`: a device of the host.
@@ -123,7 +137,9 @@ impl fmt::Display for Action {
 }
 
 /// Whether a rule is in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Mode {
@@ -234,7 +250,9 @@ pub struct EgressRule {
 }
 
 /// How a destination is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Scheme {
@@ -267,7 +285,9 @@ impl Scheme {
 
 /// Where the broker, outside the sandbox, puts a secret on its way out. There is no form of this that
 /// gives the value to the command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Inject {
@@ -313,7 +333,9 @@ pub struct SecretRule {
 }
 
 /// What happens when the audit log cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum OnAuditFailure {
@@ -330,15 +352,9 @@ impl OnAuditFailure {
     }
 }
 
-/// What `may-be-missing` may name: layers, as plans and `aegis doctor` call them, and limits that need a
-/// layer which not every host has.
-pub const LAYERS: [&str; 5] = [
-    "cgroup",
-    "disk-read",
-    "disk-write",
-    "landlock",
-    "pid namespace",
-];
+/// What `may-be-missing` may name: limits that nothing stands in for where a host has no control group for
+/// them. What else a host may lack is either held by the next best thing, which the plan tells, or not let go.
+pub const LAYERS: [&str; 2] = ["disk-read", "disk-write"];
 
 /// What `limits` may name: the limits of a profile.
 pub const LIMITS: [&str; 11] = [

@@ -52,7 +52,9 @@ pub fn event(record: &Record, host: &str) -> Result<Value, BadTime> {
         time: record.time.clone(),
     };
     let time = humantime::parse_rfc3339(&record.time).map_err(|_| bad())?;
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).map_err(|_| bad())?;
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_err(|_| bad())?;
     let Mapped {
         class,
         activity,
@@ -216,7 +218,10 @@ fn actor(record: &Record) -> Value {
 }
 
 fn file(path: &str, tree: bool) -> Value {
-    let name = path.rsplit('/').find(|part| !part.is_empty()).unwrap_or("/");
+    let name = path
+        .rsplit('/')
+        .find(|part| !part.is_empty())
+        .unwrap_or("/");
     // 1 a regular file, 2 a folder.
     json!({"name": name, "path": path, "type_id": if tree { 2 } else { 1 }})
 }

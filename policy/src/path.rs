@@ -26,8 +26,8 @@ impl HostPath {
     pub fn is_plain(&self) -> bool {
         self.0.first() == Some(&b'/')
             && !self.0.contains(&0)
-            // Most paths have no dot.
-            && (!self.0.contains(&b'.') || self.components().all(|c| c != b"." && c != b".."))
+            // In most paths no component begins with a dot.
+            && (!self.0.windows(2).any(|two| two == b"/.") || self.components().all(|c| c != b"." && c != b".."))
     }
 }
 

@@ -81,11 +81,19 @@ mod tests {
             (7, &[home], Some("/home/a/.local/state/aegis/audit")),
             (7, &[home, ("XDG_STATE_HOME", "/s")], Some("/s/aegis/audit")),
             (7, &[("XDG_STATE_HOME", "/s")], Some("/s/aegis/audit")),
-            (7, &[home, ("XDG_STATE_HOME", "s")], Some("/home/a/.local/state/aegis/audit")),
+            (
+                7,
+                &[home, ("XDG_STATE_HOME", "s")],
+                Some("/home/a/.local/state/aegis/audit"),
+            ),
             (7, &[("HOME", "a")], None),
             (7, &[], None),
         ] {
-            assert_eq!(audit_of(uid, variables).as_deref(), expected, "{uid} {variables:?}");
+            assert_eq!(
+                audit_of(uid, variables).as_deref(),
+                expected,
+                "{uid} {variables:?}"
+            );
         }
     }
 }

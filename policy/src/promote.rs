@@ -7,8 +7,8 @@ use std::sync::Arc;
 use aegis_profile::Error;
 use aegis_profile::syntax::{Key, Node, Reporter, Span, Value, parse, quote};
 
-use crate::load::parse_str;
 use crate::load::KIND;
+use crate::load::parse_str;
 use crate::model::{Document, Mode};
 
 /// The text with one rule changed.
@@ -61,7 +61,8 @@ pub fn set_mode(
     };
     // The last word is the parser's: the same policy, but for this one mode.
     let right = edited.as_deref().filter(|edited| {
-        parse_str(edited, file_name).is_ok_and(|after| after == expected(document.clone(), id, mode))
+        parse_str(edited, file_name)
+            .is_ok_and(|after| after == expected(document.clone(), id, mode))
     });
     match right {
         Some(edited) => Ok(Some(changed(text, edited))),
@@ -76,7 +77,12 @@ pub fn set_mode(
 fn near(document: &Document, id: &str) -> Option<String> {
     let ids = (document.capabilities.iter().map(|rule| rule.id.as_str()))
         .chain(document.network_egress.iter().map(|rule| rule.id.as_str()))
-        .chain(document.secrets_boundary.iter().map(|rule| rule.id.as_str()));
+        .chain(
+            document
+                .secrets_boundary
+                .iter()
+                .map(|rule| rule.id.as_str()),
+        );
     let near = aegis_profile::syntax::nearest(id, ids)?;
     Some(format!("did you mean `{near}`?"))
 }

@@ -201,10 +201,7 @@ impl<F: FnMut(Hash) -> Found> Replayer<F> {
         }
     }
 
-    fn try_again(
-        &mut self,
-        record: &Recorded<'_>,
-    ) -> Result<Option<Vec<Difference>>, Undecidable> {
+    fn try_again(&mut self, record: &Recorded<'_>) -> Result<Option<Vec<Difference>>, Undecidable> {
         let Some((request, decision)) = halves(record)? else {
             return Ok(None);
         };
@@ -303,9 +300,7 @@ struct OneVerdict {
     verdict: Verdict,
 }
 
-fn halves<'l>(
-    record: &Recorded<'l>,
-) -> Result<Option<(&'l RawValue, &'l RawValue)>, Undecidable> {
+fn halves<'l>(record: &Recorded<'l>) -> Result<Option<(&'l RawValue, &'l RawValue)>, Undecidable> {
     match (record.request, record.decision) {
         (Some(request), Some(decision)) => Ok(Some((request, decision))),
         (None, None) => Ok(None),
@@ -353,11 +348,7 @@ fn compare(then: &Decision, now: &Decision, out: &mut Vec<Difference>) {
             out.push(Difference { now, then, what });
         }
     };
-    note(
-        "verdict",
-        then.verdict.to_string(),
-        now.verdict.to_string(),
-    );
+    note("verdict", then.verdict.to_string(), now.verdict.to_string());
     note("rules", then.rules.join(", "), now.rules.join(", "));
     note("reason", then.reason.to_string(), now.reason.to_string());
     note("input hash", then.input.to_string(), now.input.to_string());

@@ -184,13 +184,21 @@ fn patterns_by_action() -> Value {
         ]}))}},
     });
     json!([
-        form(&[Action::FilesRead, Action::FilesWrite], PathForm::PATTERN, false),
+        form(
+            &[Action::FilesRead, Action::FilesWrite],
+            PathForm::PATTERN,
+            false
+        ),
         form(&[Action::ShellExec], ProgramForm::PATTERN, true),
         ports,
         form(&[Action::NetHost], "^host$", false),
         form(&[Action::ToolExec], ToolForm::PATTERN, true),
         form(
-            &[Action::Devices, Action::EnvironmentPass, Action::SyscallsAllow],
+            &[
+                Action::Devices,
+                Action::EnvironmentPass,
+                Action::SyscallsAllow
+            ],
             NameForm::PATTERN,
             true,
         ),

@@ -16,18 +16,44 @@ pub fn show(document: &Document) -> String {
     heading(&mut out, "capabilities", capabilities.is_empty());
     for rule in capabilities {
         line(&mut out, "  - ", "id", &text(&rule.id));
-        line(&mut out, REST, "on", &list(rule.on.iter().map(|on| on.name())));
-        line(&mut out, REST, "match", &list(rule.matches.iter().map(String::as_str)));
-        tail(&mut out, rule.verdict.name(), rule.reason.as_deref(), rule.mode, rule.otherwise);
+        line(
+            &mut out,
+            REST,
+            "on",
+            &list(rule.on.iter().map(|on| on.name())),
+        );
+        line(
+            &mut out,
+            REST,
+            "match",
+            &list(rule.matches.iter().map(String::as_str)),
+        );
+        tail(
+            &mut out,
+            rule.verdict.name(),
+            rule.reason.as_deref(),
+            rule.mode,
+            rule.otherwise,
+        );
     }
     let mut egress: Vec<_> = document.network_egress.iter().collect();
     egress.sort_by(|a, b| a.id.cmp(&b.id));
     heading(&mut out, "network-egress", egress.is_empty());
     for rule in egress {
         line(&mut out, "  - ", "id", &text(&rule.id));
-        line(&mut out, REST, "hosts", &list(rule.hosts.iter().map(String::as_str)));
+        line(
+            &mut out,
+            REST,
+            "hosts",
+            &list(rule.hosts.iter().map(String::as_str)),
+        );
         if !rule.schemes.is_empty() {
-            line(&mut out, REST, "schemes", &list(rule.schemes.iter().map(|s| s.name())));
+            line(
+                &mut out,
+                REST,
+                "schemes",
+                &list(rule.schemes.iter().map(|s| s.name())),
+            );
         }
         if !rule.ports.is_empty() {
             let ports: Vec<_> = rule.ports.iter().map(u16::to_string).collect();
@@ -42,7 +68,13 @@ pub fn show(document: &Document) -> String {
         if rule.private_addresses {
             line(&mut out, REST, "private-addresses", "true");
         }
-        tail(&mut out, rule.verdict.name(), rule.reason.as_deref(), rule.mode, rule.otherwise);
+        tail(
+            &mut out,
+            rule.verdict.name(),
+            rule.reason.as_deref(),
+            rule.mode,
+            rule.otherwise,
+        );
     }
     let mut secrets: Vec<_> = document.secrets_boundary.iter().collect();
     secrets.sort_by(|a, b| a.id.cmp(&b.id));
@@ -50,9 +82,25 @@ pub fn show(document: &Document) -> String {
     for rule in secrets {
         line(&mut out, "  - ", "id", &text(&rule.id));
         line(&mut out, REST, "alias", &text(&rule.alias));
-        line(&mut out, REST, "to", &list(rule.to.iter().map(String::as_str)));
-        line(&mut out, REST, "inject", &list(rule.inject.iter().map(|i| i.name())));
-        tail(&mut out, rule.verdict.name(), rule.reason.as_deref(), rule.mode, rule.otherwise);
+        line(
+            &mut out,
+            REST,
+            "to",
+            &list(rule.to.iter().map(String::as_str)),
+        );
+        line(
+            &mut out,
+            REST,
+            "inject",
+            &list(rule.inject.iter().map(|i| i.name())),
+        );
+        tail(
+            &mut out,
+            rule.verdict.name(),
+            rule.reason.as_deref(),
+            rule.mode,
+            rule.otherwise,
+        );
     }
     if !document.limits.is_empty() {
         heading(&mut out, "limits", false);
@@ -104,7 +152,10 @@ fn tail(out: &mut String, verdict: &str, reason: Option<&str>, mode: Mode, other
 
 fn budget(out: &mut String, budget: &Budget) {
     let bounds = [
-        ("requests", budget.requests_per_minute.map(|n| format!("{n}/m"))),
+        (
+            "requests",
+            budget.requests_per_minute.map(|n| format!("{n}/m")),
+        ),
         ("request-size", budget.request_size.map(show_size)),
         ("response-size", budget.response_size.map(show_size)),
     ];

@@ -199,19 +199,37 @@ fn case(node: &Node, head: &Context, cases: &mut Vec<Case>, out: &mut Reporter<'
         return;
     };
     if let Some((second, _)) = asking.next() {
-        out.report(second.span, "a second thing is asked for, or an unknown key")
-            .expected(format!("`{}` is what this case asks for", quote(&action.text)))
-            .help(format!("write a case for each; what else a case may say: {}", CASE_KEYS.join(", ")));
+        out.report(
+            second.span,
+            "a second thing is asked for, or an unknown key",
+        )
+        .expected(format!(
+            "`{}` is what this case asks for",
+            quote(&action.text)
+        ))
+        .help(format!(
+            "write a case for each; what else a case may say: {}",
+            CASE_KEYS.join(", ")
+        ));
         return;
     }
-    let keys: Vec<&str> = CASE_KEYS.into_iter().chain([action.text.as_str()]).collect();
+    let keys: Vec<&str> = CASE_KEYS
+        .into_iter()
+        .chain([action.text.as_str()])
+        .collect();
     let Some(fields) = Fields::of(node, "a case", &keys, out) else {
         return;
     };
-    let expect = fields.need("expect", "say which verdict it has to get: `expect: block`", out);
+    let expect = fields.need(
+        "expect",
+        "say which verdict it has to get: `expect: block`",
+        out,
+    );
     let expect: Option<Verdict> = expect.and_then(|node| word(node, out));
     let by = fields.get("by").map(|node| {
-        one_or_more(node, "by", out, |node, out| text(node, "a rule's id", true, out))
+        one_or_more(node, "by", out, |node, out| {
+            text(node, "a rule's id", true, out)
+        })
     });
     let by: Vec<String> = by.into_iter().flatten().collect();
     let context = match fields.get("context") {
@@ -314,12 +332,21 @@ fn tool(
         command: command.iter().map(|word| word.as_str().into()).collect(),
         grants,
     };
-    vec![(format!("tool.exec {}", command.join(" ")), what, wanted.span)]
+    vec![(
+        format!("tool.exec {}", command.join(" ")),
+        what,
+        wanted.span,
+    )]
 }
 
 /// What else is known of a connection.
 fn facts(fields: &Fields<'_, '_>, what: &mut What, out: &mut Reporter<'_>) {
-    let keys = ["address", "requests-last-minute", "request-size", "response-size"];
+    let keys = [
+        "address",
+        "requests-last-minute",
+        "request-size",
+        "response-size",
+    ];
     let What::Net(destination) = what else {
         for key in keys {
             if let Some(node) = fields.get(key) {

@@ -48,15 +48,28 @@ fn what_the_other_lets_through_comes_first_each_with_a_request_that_shows_it() {
     ]);
     let b = of(vec![
         rule("work", &[Action::FilesRead], &["$WORK/**"], Verdict::Allow),
-        rule("data", &[Action::FilesRead], &["/srv/data/**"], Verdict::Allow),
+        rule(
+            "data",
+            &[Action::FilesRead],
+            &["/srv/data/**"],
+            Verdict::Allow,
+        ),
     ]);
     let found = diff(&a, &b, &contexts()[..1]);
     assert!(found.complete);
     assert_eq!(
         changes(&found),
         [
-            ("files.read /srv/data".to_owned(), Verdict::Block, Verdict::Allow),
-            ("files.read /opt/old".to_owned(), Verdict::Allow, Verdict::Block),
+            (
+                "files.read /srv/data".to_owned(),
+                Verdict::Block,
+                Verdict::Allow
+            ),
+            (
+                "files.read /opt/old".to_owned(),
+                Verdict::Allow,
+                Verdict::Block
+            ),
         ]
     );
     assert!(found.differences[0].widens() && !found.differences[1].widens());
@@ -75,7 +88,11 @@ fn rules_that_only_meet_in_one_place_are_found_there() {
             rule("keys", &[Action::FilesRead], &["/**/keys/*.pem"], verdict),
         ])
     };
-    let found = diff(&keys(Verdict::Block), &keys(Verdict::Review), &contexts()[..1]);
+    let found = diff(
+        &keys(Verdict::Block),
+        &keys(Verdict::Review),
+        &contexts()[..1],
+    );
     assert!(
         changes(&found).iter().any(|(what, ..)| {
             what.starts_with("files.read /home/user/") && what.contains("keys/")
@@ -89,11 +106,7 @@ fn wording_order_and_rules_that_change_nothing_are_no_difference() {
     let one = rule("a", &[Action::FilesRead], &["/srv/**"], Verdict::Allow);
     let mut other = rule("b", &[Action::FilesRead], &["/srv/data/**"], Verdict::Allow);
     other.reason = Some("said twice".into());
-    let found = diff(
-        &of(vec![one.clone()]),
-        &of(vec![other, one]),
-        &contexts(),
-    );
+    let found = diff(&of(vec![one.clone()]), &of(vec![other, one]), &contexts());
     assert!(found.is_empty(), "{:?}", found.differences);
     assert!(found.tried > 10);
 }
@@ -339,9 +352,19 @@ fn every_request() -> Vec<Request> {
     for path in &paths {
         for tree in [false, true] {
             let path = path.as_str();
-            whats.push(What::Read { path: path.into(), tree });
-            whats.push(What::Write { path: path.into(), tree });
-            whats.push(What::Exec { name: None, path: path.into(), tree });
+            whats.push(What::Read {
+                path: path.into(),
+                tree,
+            });
+            whats.push(What::Write {
+                path: path.into(),
+                tree,
+            });
+            whats.push(What::Exec {
+                name: None,
+                path: path.into(),
+                tree,
+            });
         }
         for name in names {
             whats.push(What::Exec {
@@ -352,19 +375,30 @@ fn every_request() -> Vec<Request> {
         }
     }
     for name in names {
-        whats.push(What::Device { device: name.into() });
+        whats.push(What::Device {
+            device: name.into(),
+        });
         whats.push(What::Environment { name: name.into() });
     }
     whats.extend((1..7).map(|port| What::Listen { port }));
     for limit in ["pids", "memory"] {
         for value in [None, Some(0), Some(1), Some(2), Some(3), Some(4)] {
-            whats.push(What::Limit { limit: limit.into(), value });
+            whats.push(What::Limit {
+                limit: limit.into(),
+                value,
+            });
         }
     }
-    for host in ["h.t", "t", "x.t", "u.t", "x.h.t", "*.t", "*.h.t", "*.x.t", "other.u", "10.0.0.1"] {
+    for host in [
+        "h.t", "t", "x.t", "u.t", "x.h.t", "*.t", "*.h.t", "*.x.t", "other.u", "10.0.0.1",
+    ] {
         for inject in [None, Some(Inject::Header), Some(Inject::Query)] {
             for alias in names {
-                whats.push(What::Secret { alias: alias.into(), host: host.into(), inject });
+                whats.push(What::Secret {
+                    alias: alias.into(),
+                    host: host.into(),
+                    inject,
+                });
             }
         }
         for scheme in [Scheme::Https, Scheme::Http, Scheme::Tcp] {
@@ -402,7 +436,11 @@ fn every_request() -> Vec<Request> {
         }
     }
     let mut requests: Vec<Request> = (whats.into_iter())
-        .map(|what| Request { approvals: Vec::new(), context: place(), what })
+        .map(|what| Request {
+            approvals: Vec::new(),
+            context: place(),
+            what,
+        })
         .collect();
     for name in names {
         for skill in ["/a/b", "/b", "/ab/a", "/c"] {
@@ -415,7 +453,10 @@ fn every_request() -> Vec<Request> {
                 },
                 what: What::Tool {
                     command: vec!["/a".into()],
-                    grants: vec![What::Limit { limit: "pids".into(), value: Some(0) }],
+                    grants: vec![What::Limit {
+                        limit: "pids".into(),
+                        value: Some(0),
+                    }],
                 },
             });
         }

@@ -54,7 +54,9 @@ fn each_rule_of_the_action_says_how_it_stands_and_whether_it_speaks() {
     let (_, _, explanation) = explained("files.read", "$HOME/**");
     let all = "all of what is asked for is in it";
     let some = "some of what is asked for is in it, or may be";
-    let softened = format!("{some}; in mode warn, where it says at worst `warn` and lets nothing through by itself");
+    let softened = format!(
+        "{some}; in mode warn, where it says at worst `warn` and lets nothing through by itself"
+    );
     assert_eq!(
         notes(&explanation),
         [
@@ -78,12 +80,36 @@ fn each_rule_of_the_action_says_how_it_stands_and_whether_it_speaks() {
 #[test]
 fn what_stands_in_the_way_is_named_with_what_would_help() {
     for (action, words, help) in [
-        ("files.read", "/srv/data", "a person approves it, as `rest` wants"),
-        ("files.write", "$WORK/**", "a rule that covers it: `capabilities: ["),
-        ("net.outbound", "PUT https://api.github.com/x", "a rule that covers it: `network-egress: ["),
-        ("net.outbound", "GET https://up.example/x", "keep within the budget of `small`"),
-        ("secrets.use", "github to evil.example in header", "a rule that covers it: `secrets-boundary: ["),
-        ("limits.memory", "2G", "ask for at most 1073741824, or raise `limits.memory`"),
+        (
+            "files.read",
+            "/srv/data",
+            "a person approves it, as `rest` wants",
+        ),
+        (
+            "files.write",
+            "$WORK/**",
+            "a rule that covers it: `capabilities: [",
+        ),
+        (
+            "net.outbound",
+            "PUT https://api.github.com/x",
+            "a rule that covers it: `network-egress: [",
+        ),
+        (
+            "net.outbound",
+            "GET https://up.example/x",
+            "keep within the budget of `small`",
+        ),
+        (
+            "secrets.use",
+            "github to evil.example in header",
+            "a rule that covers it: `secrets-boundary: [",
+        ),
+        (
+            "limits.memory",
+            "2G",
+            "ask for at most 1073741824, or raise `limits.memory`",
+        ),
     ] {
         let (_, _, explanation) = explained(action, words);
         let told = needs(&explanation);
@@ -97,9 +123,18 @@ fn what_keeps_a_destination_apart_from_a_rule_is_named() {
         let (_, _, explanation) = explained("net.outbound", words);
         notes(&explanation)[0].3.to_owned()
     };
-    assert_eq!(apart("GET https://example.org/"), "its hosts have nothing of it");
-    assert_eq!(apart("GET https://api.github.com:8443/"), "its ports have nothing of it");
-    assert_eq!(apart("PUT https://api.github.com/"), "its methods have nothing of it");
+    assert_eq!(
+        apart("GET https://example.org/"),
+        "its hosts have nothing of it"
+    );
+    assert_eq!(
+        apart("GET https://api.github.com:8443/"),
+        "its ports have nothing of it"
+    );
+    assert_eq!(
+        apart("PUT https://api.github.com/"),
+        "its methods have nothing of it"
+    );
     assert_eq!(
         apart("https://api.github.com"),
         "it speaks of single requests: the connection may be opened, each request on it is decided for itself"
@@ -124,10 +159,15 @@ fn of_a_run_each_grant_is_explained_and_the_run_itself() {
     let (policy, mut request, _) = explained("files.read", "$HOME/.ssh/id_rsa");
     request.what = What::Tool {
         command: vec!["/usr/bin/cat".into()],
-        grants: vec![request.what.clone(), what("files.read", "/etc/x", &somebody()).unwrap()],
+        grants: vec![
+            request.what.clone(),
+            what("files.read", "/etc/x", &somebody()).unwrap(),
+        ],
     };
     let explanation = explain(&policy, &request);
-    let verdicts: Vec<Verdict> = (explanation.parts.iter()).map(|p| p.opinion.verdict).collect();
+    let verdicts: Vec<Verdict> = (explanation.parts.iter())
+        .map(|p| p.opinion.verdict)
+        .collect();
     assert_eq!(verdicts, [Verdict::Block, Verdict::Review, Verdict::Allow]);
     assert_eq!(explanation.parts[2].what, request.what);
     assert_eq!(explanation.decision, decide(&policy, &request));
@@ -138,9 +178,17 @@ fn a_suggested_rule_is_yaml_that_can_be_pasted() {
     for (action, words, section) in [
         ("files.read", "/srv/data/**", "capabilities"),
         ("shell.exec", "jq", "capabilities"),
-        ("net.outbound", "POST https://example.org/x", "network-egress"),
+        (
+            "net.outbound",
+            "POST https://example.org/x",
+            "network-egress",
+        ),
         ("net.outbound", "tcp://10.0.0.1:22", "network-egress"),
-        ("secrets.use", "gh to example.org in query", "secrets-boundary"),
+        (
+            "secrets.use",
+            "gh to example.org in query",
+            "secrets-boundary",
+        ),
     ] {
         let (_, request, _) = explained(action, words);
         let rule = suggestion(&request).expect("a rule");

@@ -20,7 +20,9 @@ struct Tree {
 
 impl Tree {
     fn of(files: &[(&str, &str)]) -> Self {
-        let files = files.iter().map(|(path, text)| (path.into(), text.as_bytes().to_vec()));
+        let files = files
+            .iter()
+            .map(|(path, text)| (path.into(), text.as_bytes().to_vec()));
         Self {
             files: files.collect(),
             ..Self::default()
@@ -64,14 +66,25 @@ impl Source for Tree {
     fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
         let name = |file: &PathBuf| {
             let below = file.strip_prefix(directory).ok()?;
-            Some(below.components().next()?.as_os_str().to_string_lossy().into_owned())
+            Some(
+                below
+                    .components()
+                    .next()?
+                    .as_os_str()
+                    .to_string_lossy()
+                    .into_owned(),
+            )
         };
         // As a directory gives them: not in order.
         Ok(self.files.keys().filter_map(name).rev().collect())
     }
 
     fn look(&self, path: &Path) -> io::Result<Found> {
-        if self.closed.as_ref().is_some_and(|closed| path.starts_with(closed)) {
+        if self
+            .closed
+            .as_ref()
+            .is_some_and(|closed| path.starts_with(closed))
+        {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         if !aegis_profile::Source::exists(self, path) {
@@ -133,8 +146,15 @@ fn the_example_of_the_design_means_what_it_says() {
     assert_eq!(keys.reason.as_deref(), Some("keys stay out"));
     assert_eq!(document.network_egress[0].ports, [443].into());
     assert_eq!(document.secrets_boundary[0].verdict, Verdict::Allow);
-    let limits: Vec<_> = document.limits.iter().map(|(key, n)| (key.as_str(), *n)).collect();
-    assert_eq!(limits, [("memory", 2 << 30), ("pids", 512), ("time", 1_800_000)]);
+    let limits: Vec<_> = document
+        .limits
+        .iter()
+        .map(|(key, n)| (key.as_str(), *n))
+        .collect();
+    assert_eq!(
+        limits,
+        [("memory", 2 << 30), ("pids", 512), ("time", 1_800_000)]
+    );
     assert_eq!(document.rego[0].name, "extra.rego");
     assert_eq!(document.audit_failure, OnAuditFailure::Stop);
 }
@@ -149,7 +169,10 @@ fn one_thing_needs_no_list_and_ports_no_quotes() {
                 budget: {requests: 60/m, request-size: 1M, response-size: 10M}}\n";
     let document = parse_str(text, "p.yaml").unwrap();
     let web = &document.capabilities[0];
-    assert_eq!(web.matches, ["8080".to_owned(), "9000-9099".to_owned()].into());
+    assert_eq!(
+        web.matches,
+        ["8080".to_owned(), "9000-9099".to_owned()].into()
+    );
     assert!(document.capabilities[1].otherwise);
     let api = &document.network_egress[0];
     assert!(api.private_addresses);
@@ -166,32 +189,115 @@ fn one_thing_needs_no_list_and_ports_no_quotes() {
 #[test]
 fn every_mistake_is_told_with_its_place_and_fix() {
     for (line, column, words) in [
-        ("{id: a, on: files.read, match: $WORK/**}", 5, "the key `verdict` is missing"),
-        ("{on: files.read, match: $WORK/**, verdict: allow}", 5, "the key `id` is missing"),
-        ("{id: a, match: $WORK/**, verdict: allow}", 5, "the key `on` is missing"),
-        ("{id: a, on: files.read, verdict: allow}", 5, "the key `match` is missing"),
-        ("{id: a, on: files.raed, match: $WORK/**, verdict: allow}", 17, "did you mean `files.read`?"),
-        ("{id: a, on: files.read, match: $WORK/**, verdict: alow}", 55, "did you mean `allow`?"),
-        ("{id: a, on: files.read, match: [], verdict: allow}", 36, "`match` is an empty list"),
-        ("{id: a, on: [], match: $WORK/**, verdict: allow}", 17, "`on` is an empty list"),
-        ("{id: a, on: files.read, mach: $WORK/**, verdict: allow}", 29, "did you mean `match`?"),
-        ("{id: a, on: files.read, match: [/a, work/**], verdict: allow}", 41, "begins with `/` or a variable"),
-        ("{id: a, on: files.read, match: $WROK/**, verdict: allow}", 36, "unknown variable `$WROK`"),
-        ("{id: a, on: files.read, match: /a/../b, verdict: allow}", 36, "`..` in a pattern"),
-        ("{id: a, on: files.read, match: /a?, verdict: allow}", 36, "`?` in a pattern"),
-        ("{id: a, on: net.listen, match: [80, 70000], verdict: allow}", 41, "`70000` is no port"),
-        ("{id: a, on: net.host, match: all, verdict: allow}", 34, "write `match: [host]`"),
-        ("{id: a, on: devices, match: true, verdict: allow}", 33, "quote it if you mean the text"),
-        ("{id: A b, on: devices, match: gpu, verdict: allow}", 10, "this is no id"),
-        ("{id: a, on: devices, match: gpu, verdict: allow, otherwise: yes}", 65, "otherwise"),
-        ("{id: a, on: devices, match: gpu, verdict: allow, mode: wrn}", 60, "did you mean `warn`?"),
-        ("{id: a, id: b, on: devices, match: gpu, verdict: allow}", 13, "the key `id` is given twice"),
+        (
+            "{id: a, on: files.read, match: $WORK/**}",
+            5,
+            "the key `verdict` is missing",
+        ),
+        (
+            "{on: files.read, match: $WORK/**, verdict: allow}",
+            5,
+            "the key `id` is missing",
+        ),
+        (
+            "{id: a, match: $WORK/**, verdict: allow}",
+            5,
+            "the key `on` is missing",
+        ),
+        (
+            "{id: a, on: files.read, verdict: allow}",
+            5,
+            "the key `match` is missing",
+        ),
+        (
+            "{id: a, on: files.raed, match: $WORK/**, verdict: allow}",
+            17,
+            "did you mean `files.read`?",
+        ),
+        (
+            "{id: a, on: files.read, match: $WORK/**, verdict: alow}",
+            55,
+            "did you mean `allow`?",
+        ),
+        (
+            "{id: a, on: files.read, match: [], verdict: allow}",
+            36,
+            "`match` is an empty list",
+        ),
+        (
+            "{id: a, on: [], match: $WORK/**, verdict: allow}",
+            17,
+            "`on` is an empty list",
+        ),
+        (
+            "{id: a, on: files.read, mach: $WORK/**, verdict: allow}",
+            29,
+            "did you mean `match`?",
+        ),
+        (
+            "{id: a, on: files.read, match: [/a, work/**], verdict: allow}",
+            41,
+            "begins with `/` or a variable",
+        ),
+        (
+            "{id: a, on: files.read, match: $WROK/**, verdict: allow}",
+            36,
+            "unknown variable `$WROK`",
+        ),
+        (
+            "{id: a, on: files.read, match: /a/../b, verdict: allow}",
+            36,
+            "`..` in a pattern",
+        ),
+        (
+            "{id: a, on: files.read, match: /a?, verdict: allow}",
+            36,
+            "`?` in a pattern",
+        ),
+        (
+            "{id: a, on: net.listen, match: [80, 70000], verdict: allow}",
+            41,
+            "`70000` is no port",
+        ),
+        (
+            "{id: a, on: net.host, match: all, verdict: allow}",
+            34,
+            "write `match: [host]`",
+        ),
+        (
+            "{id: a, on: devices, match: true, verdict: allow}",
+            33,
+            "quote it if you mean the text",
+        ),
+        (
+            "{id: A b, on: devices, match: gpu, verdict: allow}",
+            10,
+            "this is no id",
+        ),
+        (
+            "{id: a, on: devices, match: gpu, verdict: allow, otherwise: yes}",
+            65,
+            "otherwise",
+        ),
+        (
+            "{id: a, on: devices, match: gpu, verdict: allow, mode: wrn}",
+            60,
+            "did you mean `warn`?",
+        ),
+        (
+            "{id: a, id: b, on: devices, match: gpu, verdict: allow}",
+            13,
+            "the key `id` is given twice",
+        ),
         ("[a]", 5, "expected a rule, found a list"),
     ] {
         let (at, column_found, text) = refused(&rule(line));
         assert!(text.contains(words), "{line}\n{text}");
         assert_eq!((at, column_found), (3, column), "{line}\n{text}");
-        assert!(text.contains(&format!("3 |   - {line}")), "the line is shown:\n{text}");
+        assert!(
+            text.contains(&format!("3 |   - {line}")),
+            "the line is shown:\n{text}"
+        );
         assert!(text.contains('^'), "{text}");
     }
 }
@@ -202,7 +308,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
                 - {id: a, on: [files.read, files.wirte], match: [work, /b?], verdict: yes}\n\
                 network-egress:\n  - {id: a, hosts: [\"*.com\", A.com], ports: [0], methods: [get], verdict: allow}\n\
                 secrets-boundary:\n  - {id: c, alias: \"\", to: [\"*\"], inject: body, verdict: allow}\n\
-                limits: {memory: 512, cpus: 1}\nmay-be-missing: [cgruop]\naudit-failure: go\nrego: [../x.rego]\n";
+                limits: {memory: 512, cpus: 1}\nmay-be-missing: [disk-raed]\naudit-failure: go\nrego: [../x.rego]\n";
     let (_, _, told) = refused(text);
     for words in [
         "unknown key \"nmae\"",
@@ -219,7 +325,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
         "unknown word \"body\"",
         "a size needs a unit",
         "did you mean `cpu`?",
-        "did you mean `cgroup`?",
+        "did you mean `disk-read`?",
         "unknown word \"go\"",
         "not a Rego file beside the policy",
     ] {
@@ -236,11 +342,26 @@ fn what_is_no_policy_is_none() {
         ("aegis-policy: 2\n", "version 2 of the format is not known"),
         ("aegis-policy: \"1\"\n", "not a version"),
         ("aegis: 1\nname: x\n", "this is a profile, not a policy"),
-        ("- aegis-policy: 1\n", "expected a policy: a map of keys, found a list"),
-        ("aegis-policy: 1\ncapabilities:\n", "`capabilities` is a list, and this is nothing"),
-        ("aegis-policy: 1\nlimits: {cpu: \"2\"}\n", "expected a number without a unit or quotes"),
-        ("aegis-policy: 1\nlimits: {pids: 0}\n", "zero is not a limit"),
-        ("aegis-policy: 1\n---\naegis-policy: 1\n", "a second YAML document"),
+        (
+            "- aegis-policy: 1\n",
+            "expected a policy: a map of keys, found a list",
+        ),
+        (
+            "aegis-policy: 1\ncapabilities:\n",
+            "`capabilities` is a list, and this is nothing",
+        ),
+        (
+            "aegis-policy: 1\nlimits: {cpu: \"2\"}\n",
+            "expected a number without a unit or quotes",
+        ),
+        (
+            "aegis-policy: 1\nlimits: {pids: 0}\n",
+            "zero is not a limit",
+        ),
+        (
+            "aegis-policy: 1\n---\naegis-policy: 1\n",
+            "a second YAML document",
+        ),
         ("aegis-policy: 1\nname: &x a\n", "anchors"),
     ] {
         let (_, _, told) = refused(text);
@@ -300,7 +421,10 @@ fn references_are_files_directories_templates_or_standard_input() {
 #[test]
 fn a_directory_is_its_files_together_in_the_order_of_their_names() {
     let tree = Tree::of(&[
-        ("d/20.yaml", "aegis-policy: 1\nname: shop\nlimits: {pids: 5}\n"),
+        (
+            "d/20.yaml",
+            "aegis-policy: 1\nname: shop\nlimits: {pids: 5}\n",
+        ),
         ("d/10.yml", &rule(WORK)),
         ("d/10.test.yaml", "not a policy"),
         ("d/.hidden.yaml", "not a policy"),
@@ -334,22 +458,42 @@ fn what_two_files_say_is_said_twice() {
 #[test]
 fn a_rego_file_has_to_be_there_and_beside_the_policy() {
     let policy = |rego: &str| format!("aegis-policy: 1\nrego: [{rego}]\n");
-    for rego in ["../x.rego", "/etc/x.rego", "a/../../x.rego", "./x.rego", "x.reg", "a//x.rego"] {
+    for rego in [
+        "../x.rego",
+        "/etc/x.rego",
+        "a/../../x.rego",
+        "./x.rego",
+        "x.reg",
+        "a//x.rego",
+    ] {
         let (line, column, told) = refused(&policy(rego));
-        assert!(told.contains("not a Rego file beside the policy"), "{rego}: {told}");
+        assert!(
+            told.contains("not a Rego file beside the policy"),
+            "{rego}: {told}"
+        );
         assert_eq!((line, column), (2, 8));
     }
     let missing = Tree::of(&[("d/p.yaml", &policy("x.rego"))]);
     let text = told(&load("d/p.yaml", &missing).unwrap_err());
-    assert!(text.contains("cannot read `d/x.rego`: there is no such file"), "{text}");
-    assert!(text.contains("d/p.yaml:2:8") && text.contains("^^^^^^"), "{text}");
+    assert!(
+        text.contains("cannot read `d/x.rego`: there is no such file"),
+        "{text}"
+    );
+    assert!(
+        text.contains("d/p.yaml:2:8") && text.contains("^^^^^^"),
+        "{text}"
+    );
     let stdin = Tree::of(&[("-", &policy("x.rego"))]);
     assert!(told(&load("-", &stdin).unwrap_err()).contains("has no directory"));
 }
 
 #[test]
 fn names_of_limits_are_those_of_profiles() {
-    let keys: Vec<_> = aegis_profile::Limits::default().entries().iter().map(|(key, ..)| *key).collect();
+    let keys: Vec<_> = aegis_profile::Limits::default()
+        .entries()
+        .iter()
+        .map(|(key, ..)| *key)
+        .collect();
     assert_eq!(keys, aegis_policy::model::LIMITS);
 }
 
@@ -359,7 +503,10 @@ fn effective_of(reference: Option<&str>, tree: &Tree) -> Result<Policy, Error> {
 }
 
 fn names(policy: &Policy) -> Vec<&str> {
-    policy.documents().map(|document| document.name.as_str()).collect()
+    policy
+        .documents()
+        .map(|document| document.name.as_str())
+        .collect()
 }
 
 const SYSTEM: &str = "/etc/aegis/policy.yaml";
@@ -369,7 +516,12 @@ const USER: &str = "/home/ana/.config/aegis/policy.yaml";
 fn without_any_policy_the_template_standard_is_in_force() {
     let policy = effective_of(None, &Tree::default()).unwrap();
     assert_eq!(names(&policy), ["standard"]);
-    assert_eq!(policy.hash(), Policy::new(vec![templates::find("standard").unwrap().document()]).unwrap().hash());
+    assert_eq!(
+        policy.hash(),
+        Policy::new(vec![templates::find("standard").unwrap().document()])
+            .unwrap()
+            .hash()
+    );
 }
 
 #[test]
@@ -378,7 +530,10 @@ fn the_systems_policy_applies_whatever_a_user_names() {
     let tree = Tree::of(&[(SYSTEM, &rule(WORK)), (USER, &all), ("./own.yaml", &all)])
         .owned(USER, 1000, 1000, 0o664)
         .owned("/home/ana/.config/aegis", 1000, 1000, 0o775);
-    assert_eq!(names(&effective_of(None, &tree).unwrap()), ["system", "user"]);
+    assert_eq!(
+        names(&effective_of(None, &tree).unwrap()),
+        ["system", "user"]
+    );
     for reference in ["./own.yaml", "permissive"] {
         let policy = effective_of(Some(reference), &tree).unwrap();
         assert_eq!(names(&policy)[0], "system");
@@ -389,14 +544,21 @@ fn the_systems_policy_applies_whatever_a_user_names() {
         };
         let says = |words: &str| aegis_policy::decide(&policy, &request(words)).verdict;
         assert_eq!(says("$WORK/a"), Verdict::Allow);
-        assert_eq!(says("/srv/a"), Verdict::Block, "{reference} does not widen the system's");
+        assert_eq!(
+            says("/srv/a"),
+            Verdict::Block,
+            "{reference} does not widen the system's"
+        );
     }
 }
 
 #[test]
 fn the_files_of_policy_d_are_part_of_the_systems_policy() {
     let more = rule("{id: more, on: devices, match: gpu, verdict: allow}");
-    let tree = Tree::of(&[(SYSTEM, &rule(WORK)), ("/etc/aegis/policy.d/10.yaml", &more)]);
+    let tree = Tree::of(&[
+        (SYSTEM, &rule(WORK)),
+        ("/etc/aegis/policy.d/10.yaml", &more),
+    ]);
     let policy = effective_of(None, &tree).unwrap();
     assert_eq!(names(&policy), ["system"]);
     assert_eq!(policy.documents().next().unwrap().capabilities.len(), 2);
@@ -417,14 +579,23 @@ fn a_wrong_policy_of_the_system_stops_everything() {
         ..Tree::default()
     };
     let told = told(&effective_of(Some("permissive"), &closed).unwrap_err());
-    assert!(told.contains("whether there is a policy cannot be told"), "{told}");
+    assert!(
+        told.contains("whether there is a policy cannot be told"),
+        "{told}"
+    );
 }
 
 #[test]
 fn a_policy_that_others_can_write_binds_nobody_and_is_refused() {
     let tree = || Tree::of(&[(SYSTEM, &rule(WORK))]);
     for (place, uid, gid, mode, words) in [
-        (SYSTEM, 1000, 0, 0o644, "has to belong to root, and this belongs to user 1000"),
+        (
+            SYSTEM,
+            1000,
+            0,
+            0o644,
+            "has to belong to root, and this belongs to user 1000",
+        ),
         (SYSTEM, 0, 0, 0o646, "others may write it"),
         (SYSTEM, 0, 1000, 0o664, "others may write it"),
         ("/etc/aegis", 1000, 0, 0o755, "has to belong to root"),
@@ -435,7 +606,10 @@ fn a_policy_that_others_can_write_binds_nobody_and_is_refused() {
     }
     effective_of(None, &tree().owned(SYSTEM, 0, 0, 0o664)).unwrap();
     let user = || Tree::of(&[(USER, &rule(WORK))]);
-    for (uid, mode, words) in [(1001, 0o644, "has to belong to you or to root"), (1000, 0o666, "others may write it")] {
+    for (uid, mode, words) in [
+        (1001, 0o644, "has to belong to you or to root"),
+        (1000, 0o666, "others may write it"),
+    ] {
         let told = told(&effective_of(None, &user().owned(USER, uid, uid, mode)).unwrap_err());
         assert!(told.contains(words), "{told}");
     }
@@ -450,20 +624,29 @@ fn the_users_configuration_is_where_the_environment_says() {
     };
     assert_eq!(of(Some("/home/ana"), Some("/cfg")), "user");
     assert_eq!(of(None, Some("/cfg")), "user");
-    assert_eq!(of(Some("/home/ana"), Some("cfg")), "standard", "a relative path counts as none");
+    assert_eq!(
+        of(Some("/home/ana"), Some("cfg")),
+        "standard",
+        "a relative path counts as none"
+    );
     assert_eq!(of(None, None), "standard");
 }
 
 #[test]
 fn what_is_shown_reads_as_the_same_policy() {
     let mut documents = vec![parse_str(WORKSHOP, "workshop.yaml").unwrap()];
-    documents.extend(templates::ALL.iter().map(|template| parse_str(template.yaml, "x.yaml").unwrap()));
+    documents.extend(
+        templates::ALL
+            .iter()
+            .map(|template| parse_str(template.yaml, "x.yaml").unwrap()),
+    );
     for mut document in documents {
         let shown = aegis_policy::show::show(&document);
         document.capabilities.sort_by(|a, b| a.id.cmp(&b.id));
         document.network_egress.sort_by(|a, b| a.id.cmp(&b.id));
         document.secrets_boundary.sort_by(|a, b| a.id.cmp(&b.id));
-        let again: Document = parse_str(&shown, "shown.yaml").unwrap_or_else(|e| panic!("{shown}\n{e}"));
+        let again: Document =
+            parse_str(&shown, "shown.yaml").unwrap_or_else(|e| panic!("{shown}\n{e}"));
         assert_eq!(again, document, "{shown}");
     }
 }

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
+use aegis_policy::Hash;
 use aegis_policy::event::{Event, EventType, Record};
 use aegis_policy::log::{Checkpoint, Error, Log, Options, Reader, Recovered};
-use aegis_policy::Hash;
 use serde_json::json;
 
 mod log_support;
@@ -32,7 +32,11 @@ fn a_new_log_begins_with_a_checkpoint_that_names_it_and_its_key() {
     assert_eq!((checkpoint.key, checkpoint.number), (log.key(), 0));
     assert_eq!(checkpoint.log.len(), 32);
     let verified = scene.verify();
-    assert!(verified.intact && verified.complete, "{:?}", verified.findings);
+    assert!(
+        verified.intact && verified.complete,
+        "{:?}",
+        verified.findings
+    );
 }
 
 #[test]
@@ -45,9 +49,19 @@ fn events_come_back_in_their_order_with_their_places() {
     assert_eq!(first.seqs, (1..11).collect::<Vec<_>>());
     assert_eq!(second.seqs, (11..31).collect::<Vec<_>>());
     for (record, event) in records(&scene)[1..].iter().zip(&events) {
-        assert_eq!((record.kind, &record.run, &record.detail), (event.kind, &event.run, &event.detail));
-        assert_eq!((&record.request, &record.decision), (&event.request, &event.decision));
-        assert!(humantime::parse_rfc3339(&record.time).is_ok(), "{}", record.time);
+        assert_eq!(
+            (record.kind, &record.run, &record.detail),
+            (event.kind, &event.run, &event.detail)
+        );
+        assert_eq!(
+            (&record.request, &record.decision),
+            (&event.request, &event.decision)
+        );
+        assert!(
+            humantime::parse_rfc3339(&record.time).is_ok(),
+            "{}",
+            record.time
+        );
     }
 }
 
@@ -81,30 +95,47 @@ fn the_log_writes_its_own_types_itself() {
 #[test]
 fn checkpoints_are_signed_on_the_way_and_on_request() {
     let scene = Scene::new();
-    let options = Options { checkpoint_every: 10, ..Options::default() };
+    let options = Options {
+        checkpoint_every: 10,
+        ..Options::default()
+    };
     let mut log = scene.open_with(options);
-    let receipt = log.append(&(0..25).map(event).collect::<Vec<_>>()).expect("appended");
+    let receipt = log
+        .append(&(0..25).map(event).collect::<Vec<_>>())
+        .expect("appended");
     assert!(!receipt.seqs.contains(&10) && !receipt.seqs.contains(&20));
     let last = log.checkpoint().expect("signed").seqs;
     assert_eq!(last, [28]);
     assert_eq!(log.checkpoint().expect("it is signed already").seqs, last);
-    let found: Vec<_> = records(&scene).iter().filter_map(Checkpoint::of).map(|c| c.number).collect();
+    let found: Vec<_> = records(&scene)
+        .iter()
+        .filter_map(Checkpoint::of)
+        .map(|c| c.number)
+        .collect();
     assert_eq!(found, [0, 1, 2, 3]);
     // Whoever comes later goes on counting, also from far away.
     drop(log);
     let mut log = scene.open();
-    log.append(&(0..500).map(event).collect::<Vec<_>>()).expect("appended");
+    log.append(&(0..500).map(event).collect::<Vec<_>>())
+        .expect("appended");
     drop(log);
     scene.open().checkpoint().expect("signed");
     let verified = scene.verify();
-    assert!(verified.intact && verified.complete, "{:?}", verified.findings);
+    assert!(
+        verified.intact && verified.complete,
+        "{:?}",
+        verified.findings
+    );
     assert_eq!(verified.last_checkpoint.expect("one").number, 4);
 }
 
 #[test]
 fn the_chain_goes_on_in_the_next_segment() {
     let scene = Scene::new();
-    let options = Options { segment_bytes: 4096, ..Options::default() };
+    let options = Options {
+        segment_bytes: 4096,
+        ..Options::default()
+    };
     let (mut one, mut other) = (scene.open_with(options), scene.open_with(options));
     for n in 0..100 {
         one.append(&[event(n)]).expect("appended");
@@ -112,45 +143,87 @@ fn the_chain_goes_on_in_the_next_segment() {
     }
     one.checkpoint().expect("signed");
     let verified = scene.verify();
-    assert!(verified.intact && verified.complete, "{:?}", verified.findings);
+    assert!(
+        verified.intact && verified.complete,
+        "{:?}",
+        verified.findings
+    );
     let segments = fs::read_dir(scene.dir()).expect("the log").count() - 1;
     assert!(segments > 10, "{segments}");
     for number in 1..segments as u32 {
         let bytes = fs::read(scene.segment(number)).expect("a segment");
         let last = String::from_utf8_lossy(lines(&bytes).last().expect("a line")).into_owned();
-        assert!(last.contains("\"type\":\"checkpoint\""), "segment {number} ends with {last}");
+        assert!(
+            last.contains("\"type\":\"checkpoint\""),
+            "segment {number} ends with {last}"
+        );
     }
     // What was archived may be missing, when that is said.
     fs::remove_file(scene.segment(1)).expect("removed");
     let verified = scene.verify();
-    assert!(verified.intact && !verified.complete, "{:?}", verified.findings);
-    let first = Reader::open(&scene.dir()).expect("the log").next().expect("one").expect("right").seq;
-    let expected = aegis_policy::log::Expected { first, ..scene.expected() };
+    assert!(
+        verified.intact && !verified.complete,
+        "{:?}",
+        verified.findings
+    );
+    let first = Reader::open(&scene.dir())
+        .expect("the log")
+        .next()
+        .expect("one")
+        .expect("right")
+        .seq;
+    let expected = aegis_policy::log::Expected {
+        first,
+        ..scene.expected()
+    };
     let verified = log_support::verify_at(&scene.dir(), &expected);
-    assert!(verified.intact && verified.complete, "{:?}", verified.findings);
+    assert!(
+        verified.intact && verified.complete,
+        "{:?}",
+        verified.findings
+    );
     // And one in the middle may not.
     fs::remove_file(scene.segment(5)).expect("removed");
     let verified = log_support::verify_at(&scene.dir(), &expected);
     assert!(!verified.intact);
-    assert!(verified.findings[0].what.contains("segment 000005 is missing"), "{}", verified.findings[0]);
+    assert!(
+        verified.findings[0]
+            .what
+            .contains("segment 000005 is missing"),
+        "{}",
+        verified.findings[0]
+    );
 }
 
 #[test]
 fn a_torn_line_is_set_aside_and_noted() {
     let scene = Scene::new();
-    scene.open().append(&[event(0), event(1)]).expect("appended");
+    scene
+        .open()
+        .append(&[event(0), event(1)])
+        .expect("appended");
     let whole = fs::read(scene.segment(1)).expect("the segment");
-    for torn in [&whole[..100], b"{", b"\0\0\0\0", b"x\0y\n", b"{\"hash\":\0\0\n\0\0\n\0"] {
+    for torn in [
+        &whole[..100],
+        b"{",
+        b"\0\0\0\0",
+        b"x\0y\n",
+        b"{\"hash\":\0\0\n\0\0\n\0",
+    ] {
         fs::write(scene.segment(1), [&whole, torn].concat()).expect("written");
         let mut log = scene.open();
         log.append(&[event(2)]).expect("appended");
         let records = records(&scene);
         assert_eq!(records.len(), 5);
         assert_eq!(records[3].kind, EventType::LogRecovered);
-        let note: Recovered = serde_json::from_value(records[3].detail.clone().expect("a detail")).expect("a note");
+        let note: Recovered =
+            serde_json::from_value(records[3].detail.clone().expect("a detail")).expect("a note");
         let file = note.files.last().expect("a file");
         let kept = fs::read(scene.dir().join(&file.name)).expect("what was set aside");
-        assert_eq!((kept.as_slice(), file.bytes, file.sha256), (torn, torn.len() as u64, Hash::of(torn)));
+        assert_eq!(
+            (kept.as_slice(), file.bytes, file.sha256),
+            (torn, torn.len() as u64, Hash::of(torn))
+        );
         assert!(scene.verify().intact);
         for file in note.files {
             fs::remove_file(scene.dir().join(file.name)).expect("removed");
@@ -170,7 +243,10 @@ fn a_recovery_that_was_killed_is_finished_by_the_next() {
     fs::write(scene.dir().join("torn-2.bin"), "torn").expect("written");
     drop(scene.open());
     assert_eq!(kinds(&scene)[2..], [EventType::LogRecovered]);
-    assert!(!scene.dir().join("torn-2.1.bin").exists(), "the same is not kept twice");
+    assert!(
+        !scene.dir().join("torn-2.1.bin").exists(),
+        "the same is not kept twice"
+    );
     // Killed after the segment was cut, before that was noted.
     fs::write(scene.segment(1), &whole).expect("written");
     drop(scene.open());
@@ -198,7 +274,11 @@ fn a_log_whose_first_line_was_never_finished_begins_anew() {
         log.append(&[event(1)]).expect("appended");
         log.checkpoint().expect("signed");
         let verified = scene.verify();
-        assert!(verified.intact && verified.complete, "{cut}: {:?}", verified.findings);
+        assert!(
+            verified.intact && verified.complete,
+            "{cut}: {:?}",
+            verified.findings
+        );
         assert_eq!(kinds(&scene).contains(&EventType::LogRecovered), cut > 0);
         fs::remove_dir_all(scene.dir()).expect("removed");
         drop(scene.open());
@@ -208,11 +288,17 @@ fn a_log_whose_first_line_was_never_finished_begins_anew() {
 #[test]
 fn nothing_is_appended_to_what_was_tampered_with() {
     let scene = Scene::new();
-    scene.open().append(&[event(0), event(1), event(2)]).expect("appended");
+    scene
+        .open()
+        .append(&[event(0), event(1), event(2)])
+        .expect("appended");
     let whole = fs::read(scene.segment(1)).expect("the segment");
     let all = lines(&whole);
     let changed = |n: usize, from: &str, to: &str| {
-        let mut lines: Vec<String> = all.iter().map(|l| String::from_utf8_lossy(l).into_owned()).collect();
+        let mut lines: Vec<String> = all
+            .iter()
+            .map(|l| String::from_utf8_lossy(l).into_owned())
+            .collect();
         assert!(lines[n].contains(from));
         lines[n] = lines[n].replacen(from, to, 1);
         lines.concat()
@@ -223,17 +309,30 @@ fn nothing_is_appended_to_what_was_tampered_with() {
         (changed(2, "srv", "etc"), 3, "changed"),
         (changed(3, "\n", " \n"), 4, "no line of a log"),
         ([all[0], all[1], all[3]].concat().text(), 3, "follow"),
-        ([all[0], all[1], all[2], all[3], all[3]].concat().text(), 5, "follow"),
+        (
+            [all[0], all[1], all[2], all[3], all[3]].concat().text(),
+            5,
+            "follow",
+        ),
     ] {
         fs::write(scene.segment(1), &bytes).expect("written");
-        let refused = Log::open(&scene.dir(), &scene.keys()).err().expect("it is refused");
+        let refused = Log::open(&scene.dir(), &scene.keys())
+            .err()
+            .expect("it is refused");
         let Error::Damaged { place, .. } = &refused else {
             panic!("{refused}");
         };
         assert_eq!(place.line, line, "{refused}");
         let told = refused.to_string();
-        assert!(told.contains(what) && told.contains("aegis audit verify"), "{told}");
-        assert_eq!(fs::read(scene.segment(1)).expect("the segment"), bytes.into_bytes(), "left as it is");
+        assert!(
+            told.contains(what) && told.contains("aegis audit verify"),
+            "{told}"
+        );
+        assert_eq!(
+            fs::read(scene.segment(1)).expect("the segment"),
+            bytes.into_bytes(),
+            "left as it is"
+        );
     }
 }
 
@@ -253,7 +352,10 @@ fn a_log_that_changes_under_a_writer_is_noticed() {
     let mut log = scene.open();
     log.append(&[event(0)]).expect("appended");
     // Torn by another one that was killed.
-    let mut file = OpenOptions::new().append(true).open(scene.segment(1)).expect("the segment");
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(scene.segment(1))
+        .expect("the segment");
     file.write_all(b"{\"hash").expect("written");
     log.append(&[event(1)]).expect("appended");
     assert_eq!(kinds(&scene)[2], EventType::LogRecovered);
@@ -274,18 +376,39 @@ fn a_log_that_changes_under_a_writer_is_noticed() {
 
 #[test]
 fn what_others_can_change_is_refused() {
-    let mode = |path: &std::path::Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
+    let mode = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode")
+    };
     let refused = |scene: &Scene, word: &str| {
-        let error = Log::open(&scene.dir(), &scene.keys()).err().expect("it is refused");
+        let error = Log::open(&scene.dir(), &scene.keys())
+            .err()
+            .expect("it is refused");
         assert!(error.to_string().contains(word), "{error}");
     };
     let scene = Scene::new();
     drop(scene.open());
-    let made = |path: &std::path::Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o7777;
+    let made = |path: &std::path::Path| {
+        fs::metadata(path)
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o7777
+    };
     assert_eq!((made(&scene.dir()), made(&scene.keys())), (0o700, 0o700));
-    assert_eq!((made(&scene.segment(1)), made(&scene.keys().join("audit.key"))), (0o600, 0o600));
+    assert_eq!(
+        (
+            made(&scene.segment(1)),
+            made(&scene.keys().join("audit.key"))
+        ),
+        (0o600, 0o600)
+    );
 
-    for path in [scene.dir(), scene.keys(), scene.segment(1), scene.dir().join("lock")] {
+    for path in [
+        scene.dir(),
+        scene.keys(),
+        scene.segment(1),
+        scene.dir().join("lock"),
+    ] {
         let before = made(&path);
         mode(&path, before | 0o020);
         refused(&scene, "chmod go-w");
@@ -297,12 +420,20 @@ fn what_others_can_change_is_refused() {
     drop(scene.open());
 
     // Links, wherever they point to.
-    for name in ["audit", "keys", "audit/000001.jsonl", "audit/lock", "keys/audit.key"] {
+    for name in [
+        "audit",
+        "keys",
+        "audit/000001.jsonl",
+        "audit/lock",
+        "keys/audit.key",
+    ] {
         let path = scene.root.path().join(name);
         let elsewhere = scene.root.path().join("elsewhere");
         fs::rename(&path, &elsewhere).expect("moved");
         symlink(&elsewhere, &path).expect("a link");
-        let error = Log::open(&scene.dir(), &scene.keys()).err().expect("it is refused");
+        let error = Log::open(&scene.dir(), &scene.keys())
+            .err()
+            .expect("it is refused");
         assert!(error.to_string().contains("link"), "{name}: {error}");
         fs::remove_file(&path).expect("removed");
         fs::rename(&elsewhere, &path).expect("moved back");
@@ -315,11 +446,22 @@ fn a_log_of_another_key_is_not_gone_on_with() {
     let scene = Scene::new();
     drop(scene.open());
     fs::remove_dir_all(scene.keys()).expect("removed");
-    let error = Log::open(&scene.dir(), &scene.keys()).err().expect("it is refused");
+    let error = Log::open(&scene.dir(), &scene.keys())
+        .err()
+        .expect("it is refused");
     assert!(matches!(error, Error::OtherKey { .. }), "{error}");
-    for broken in ["", "abc", "zz", &"g".repeat(64), &"a".repeat(65), "\u{fffd}"] {
+    for broken in [
+        "",
+        "abc",
+        "zz",
+        &"g".repeat(64),
+        &"a".repeat(65),
+        "\u{fffd}",
+    ] {
         fs::write(scene.keys().join("audit.key"), broken).expect("written");
-        let error = Log::open(&scene.dir(), &scene.keys()).err().expect("it is refused");
+        let error = Log::open(&scene.dir(), &scene.keys())
+            .err()
+            .expect("it is refused");
         assert!(matches!(error, Error::BadKey { .. }), "{broken}: {error}");
     }
 }
@@ -327,12 +469,18 @@ fn a_log_of_another_key_is_not_gone_on_with() {
 #[test]
 fn whoever_holds_the_lock_too_long_is_told_of() {
     let scene = Scene::new();
-    let options = Options { patience: Duration::from_millis(20), ..Options::default() };
+    let options = Options {
+        patience: Duration::from_millis(20),
+        ..Options::default()
+    };
     let mut log = scene.open_with(options);
     let lock = fs::File::open(scene.dir().join("lock")).expect("the lock");
     lock.lock().expect("locked");
     let error = log.append(&[event(0)]).expect_err("it waits no longer");
-    assert!(matches!(error, Error::Locked { .. }) && error.to_string().contains("fuser"), "{error}");
+    assert!(
+        matches!(error, Error::Locked { .. }) && error.to_string().contains("fuser"),
+        "{error}"
+    );
     lock.unlock().expect("free again");
     log.append(&[event(0)]).expect("appended");
 }

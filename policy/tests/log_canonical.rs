@@ -33,8 +33,15 @@ fn the_official_vectors_come_out_as_they_should() {
     for (name, input, output) in VECTORS {
         let written = written(&serde_json::from_str(input).expect("JSON"));
         assert_eq!(written, output.trim_end(), "{name}");
-        assert_eq!(canonical::check(output.trim_end().as_bytes()), Ok(()), "{name}");
-        assert!(canonical::check(input.trim_end().as_bytes()).is_err(), "{name}");
+        assert_eq!(
+            canonical::check(output.trim_end().as_bytes()),
+            Ok(()),
+            "{name}"
+        );
+        assert!(
+            canonical::check(input.trim_end().as_bytes()).is_err(),
+            "{name}"
+        );
     }
 }
 
@@ -61,8 +68,23 @@ fn numbers_are_written_as_the_rfc_says() {
         assert_eq!(written(&json!(f64::from_bits(bits))), text);
     }
     for wrong in [
-        "-0", "00", "01", "1.0", "1.50", "1e5", "1E+21", "+1", ".5", "5.", "1e21", "0.0000001",
-        "9007199254740993", "-", "1e999", "--1", "1-1",
+        "-0",
+        "00",
+        "01",
+        "1.0",
+        "1.50",
+        "1e5",
+        "1E+21",
+        "+1",
+        ".5",
+        "5.",
+        "1e21",
+        "0.0000001",
+        "9007199254740993",
+        "-",
+        "1e999",
+        "--1",
+        "1-1",
     ] {
         assert!(canonical::check(wrong.as_bytes()).is_err(), "{wrong}");
     }
@@ -112,7 +134,10 @@ fn written(value: &Value) -> String {
     let line = reader.next_line().expect("the record").expect("right");
     let record = std::str::from_utf8(line.record).expect("UTF-8");
     let rest = record.strip_prefix("{\"detail\":").expect("a detail");
-    rest.split_once(",\"policy\":").expect("a policy").0.to_owned()
+    rest.split_once(",\"policy\":")
+        .expect("a policy")
+        .0
+        .to_owned()
 }
 
 fn values() -> impl Strategy<Value = Value> {
@@ -120,7 +145,9 @@ fn values() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         (-(1_i64 << 53) + 1..1 << 53).prop_map(Value::from),
-        any::<f64>().prop_filter("JSON has no others", |n| n.is_finite()).prop_map(Value::from),
+        any::<f64>()
+            .prop_filter("JSON has no others", |n| n.is_finite())
+            .prop_map(Value::from),
         any::<String>().prop_map(Value::from),
         "[\\x00-\\x7f\u{e000}-\u{10ffff}]{0,4}".prop_map(Value::from),
     ];

@@ -46,14 +46,43 @@ fn has(event: &Value, pointer: &str) -> bool {
 
 #[test]
 fn every_type_has_its_class_with_what_that_requires() {
-    let read = || What::Read { path: "/srv/a b/c".into(), tree: false };
-    let exec = || What::Exec { name: None, path: "/usr/bin/git".into(), tree: false };
-    let tool = || What::Tool { command: vec!["./a".into(), "b".into()], grants: vec![read()] };
-    let secret = || What::Secret { alias: "github".into(), host: "api.github.com".into(), inject: Some(Inject::Header) };
-    let process = ["/actor/app_name", "/device/type_id", "/process/name", "/process/uid"];
-    let file = ["/actor/app_name", "/device/type_id", "/file/name", "/file/type_id"];
+    let read = || What::Read {
+        path: "/srv/a b/c".into(),
+        tree: false,
+    };
+    let exec = || What::Exec {
+        name: None,
+        path: "/usr/bin/git".into(),
+        tree: false,
+    };
+    let tool = || What::Tool {
+        command: vec!["./a".into(), "b".into()],
+        grants: vec![read()],
+    };
+    let secret = || What::Secret {
+        alias: "github".into(),
+        host: "api.github.com".into(),
+        inject: Some(Inject::Header),
+    };
+    let process = [
+        "/actor/app_name",
+        "/device/type_id",
+        "/process/name",
+        "/process/uid",
+    ];
+    let file = [
+        "/actor/app_name",
+        "/device/type_id",
+        "/file/name",
+        "/file/type_id",
+    ];
     let network = ["/src_endpoint/hostname", "/connection_info/direction_id"];
-    let log = ["/actor/app_name", "/device/type_id", "/log_name", "/activity_name"];
+    let log = [
+        "/actor/app_name",
+        "/device/type_id",
+        "/log_name",
+        "/activity_name",
+    ];
     let finding = ["/finding_info/uid", "/finding_info/title"];
     let entity = ["/entity/name", "/actor/app_name"];
     use EventType::*;
@@ -63,7 +92,16 @@ fn every_type_has_its_class_with_what_that_requires() {
         (ToolExec, Some(tool()), 1007, 1, &process),
         (ToolExec, Some(exec()), 1007, 1, &process),
         (FileAccess, Some(read()), 1001, 2, &file),
-        (FileAccess, Some(What::Write { path: "/".into(), tree: true }), 1001, 3, &file),
+        (
+            FileAccess,
+            Some(What::Write {
+                path: "/".into(),
+                tree: true,
+            }),
+            1001,
+            3,
+            &file,
+        ),
         (FileAccess, None, 1001, 0, &file),
         (NetReq, Some(net()), 4001, 1, &network),
         (NetReq, Some(What::Listen { port: 80 }), 4001, 99, &network),
@@ -79,7 +117,16 @@ fn every_type_has_its_class_with_what_that_requires() {
         let decided = what.is_some();
         let event = ocsf::event(&record(kind, what, Verdict::Allow), "host").expect("an event");
         // Of every event: <https://schema.ocsf.io/1.3.0/base_event>.
-        let base = ["/activity_id", "/category_uid", "/class_uid", "/metadata/product/vendor_name", "/metadata/version", "/severity_id", "/time", "/type_uid"];
+        let base = [
+            "/activity_id",
+            "/category_uid",
+            "/class_uid",
+            "/metadata/product/vendor_name",
+            "/metadata/version",
+            "/severity_id",
+            "/time",
+            "/type_uid",
+        ];
         for pointer in base.iter().chain(required) {
             assert!(has(&event, pointer), "{kind:?}: {pointer} in {event:#}");
         }
@@ -94,11 +141,24 @@ fn every_type_has_its_class_with_what_that_requires() {
 
 #[test]
 fn what_was_refused_is_denied() {
-    for (verdict, action, severity) in [(Verdict::Allow, 1, 1), (Verdict::Warn, 1, 2), (Verdict::Review, 2, 3), (Verdict::Block, 2, 4)] {
-        let event = ocsf::event(&record(EventType::NetReq, Some(net()), verdict), "host").expect("an event");
-        assert_eq!((&event["action_id"], &event["severity_id"]), (&json!(action), &json!(severity)), "{verdict}");
+    for (verdict, action, severity) in [
+        (Verdict::Allow, 1, 1),
+        (Verdict::Warn, 1, 2),
+        (Verdict::Review, 2, 3),
+        (Verdict::Block, 2, 4),
+    ] {
+        let event = ocsf::event(&record(EventType::NetReq, Some(net()), verdict), "host")
+            .expect("an event");
+        assert_eq!(
+            (&event["action_id"], &event["severity_id"]),
+            (&json!(action), &json!(severity)),
+            "{verdict}"
+        );
         assert_eq!(event["activity_id"], if action == 1 { 1 } else { 5 });
-        assert_eq!(event["dst_endpoint"], json!({"hostname": "api.example.org", "ip": "192.0.2.1", "port": 443}));
+        assert_eq!(
+            event["dst_endpoint"],
+            json!({"hostname": "api.example.org", "ip": "192.0.2.1", "port": 443})
+        );
     }
 }
 

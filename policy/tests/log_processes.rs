@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aegis_policy::Hash;
 use aegis_policy::event::{Event, EventType};
 use aegis_policy::log::{Error, Expected, Log, Options, Reader};
-use aegis_policy::Hash;
 
 mod log_support;
 use log_support::{Scene, event, refusal};
@@ -45,9 +45,13 @@ fn child_that_appends() {
         return;
     };
     let name = std::env::var(NAME).expect("a name");
-    let rounds: u64 = std::env::var(ROUNDS).expect("rounds").parse().expect("a number");
+    let rounds: u64 = std::env::var(ROUNDS)
+        .expect("rounds")
+        .parse()
+        .expect("a number");
     let root = Path::new(&root);
-    let mut log = Log::open_with(&root.join("audit"), &root.join("keys"), options()).expect("it opens");
+    let mut log =
+        Log::open_with(&root.join("audit"), &root.join("keys"), options()).expect("it opens");
     let mut random = random(u64::from(std::process::id()));
     for round in 0..rounds {
         let size = [1, 1, 1, 1, 2, 2, 5, 130][random(8) as usize];
@@ -64,7 +68,11 @@ fn child_that_appends() {
             told += &format!(" {seq}");
         }
         // One write: no receipt is half told.
-        told += if receipt.durable { " durable\n" } else { " written\n" };
+        told += if receipt.durable {
+            " durable\n"
+        } else {
+            " written\n"
+        };
         std::io::stdout().write_all(told.as_bytes()).expect("told");
     }
     log.checkpoint().expect("signed");
@@ -74,7 +82,13 @@ fn command(root: &Path, name: &str, rounds: u64) -> Command {
     // By this name also while it is being built anew.
     let mut command = Command::new("/proc/self/exe");
     command
-        .args(["--exact", "child_that_appends", "--ignored", "--nocapture", "--quiet"])
+        .args([
+            "--exact",
+            "child_that_appends",
+            "--ignored",
+            "--nocapture",
+            "--quiet",
+        ])
         .env(ROOT, root)
         .env(NAME, name)
         .env(ROUNDS, rounds.to_string())
@@ -153,10 +167,16 @@ fn killed_at_any_moment_nothing_is_lost_and_the_log_still_opens() {
         scene.open().checkpoint().expect("signed");
         check(&scene, &receipts);
         let verified = scene.verify();
-        assert!(verified.intact && verified.complete, "{:?}", verified.findings);
+        assert!(
+            verified.intact && verified.complete,
+            "{:?}",
+            verified.findings
+        );
         let reader = Reader::open(&scene.dir()).expect("the log");
         let recovered = |kind| kind == EventType::LogRecovered;
-        torn += reader.filter(|r| r.as_ref().is_ok_and(|r| recovered(r.kind))).count();
+        torn += reader
+            .filter(|r| r.as_ref().is_ok_and(|r| recovered(r.kind)))
+            .count();
         told += receipts.len();
     }
     assert!(told > 1000, "much was appended: {told}");
@@ -178,9 +198,16 @@ fn several_processes_append_to_one_log_at_once() {
     }
     check(&scene, &receipts);
     let verified = scene.verify();
-    assert!(verified.intact && verified.complete, "{:?}", verified.findings);
+    assert!(
+        verified.intact && verified.complete,
+        "{:?}",
+        verified.findings
+    );
     // Everything that is there was told of, but for the checkpoints.
-    assert_eq!(verified.records, receipts.len() as u64 + verified.checkpoints);
+    assert_eq!(
+        verified.records,
+        receipts.len() as u64 + verified.checkpoints
+    );
 }
 
 #[test]
@@ -245,13 +272,24 @@ fn child_that_fills_the_disk() {
     let length = fs::metadata(&segment).expect("the segment").len();
     let verify = || {
         let key = aegis_policy::log::PublicKey::in_directory(&keys).expect("a key");
-        let expected = Expected { keys: key.into_iter().collect(), ..Expected::default() };
+        let expected = Expected {
+            keys: key.into_iter().collect(),
+            ..Expected::default()
+        };
         log_support::verify_at(&dir, &expected)
     };
     let verified = verify();
     assert!(verified.intact, "{:?}", verified.findings);
-    assert!(verified.findings.iter().all(|f| !f.what.contains("torn")), "{:?}", verified.findings);
-    assert_eq!(verified.records, told + verified.checkpoints, "all of what was told of, and no more");
+    assert!(
+        verified.findings.iter().all(|f| !f.what.contains("torn")),
+        "{:?}",
+        verified.findings
+    );
+    assert_eq!(
+        verified.records,
+        told + verified.checkpoints,
+        "all of what was told of, and no more"
+    );
     // It fails again, alike, and leaves nothing.
     assert!(matches!(log.append(&batch), Err(Error::Write { .. })));
     assert_eq!(fs::metadata(&segment).expect("the segment").len(), length);
@@ -270,13 +308,22 @@ fn full(script: &str, name: &str, program: &str) {
     if program == "unshare" {
         // As root without a user namespace, as somebody else within one.
         let root = rustix::process::geteuid().is_root();
-        shell.args(if root { &["--mount"][..] } else { &["--mount", "--map-root-user"] });
+        shell.args(if root {
+            &["--mount"][..]
+        } else {
+            &["--mount", "--map-root-user"]
+        });
         shell.arg("sh");
     }
     let output = shell
         .args(["-c", script, "sh"])
         .arg(std::env::current_exe().expect("this program"))
-        .args(["--exact", "child_that_fills_the_disk", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "child_that_fills_the_disk",
+            "--ignored",
+            "--nocapture",
+        ])
         .env(ROOT, scene.root.path())
         .env(NAME, name)
         .output()
@@ -284,7 +331,10 @@ fn full(script: &str, name: &str, program: &str) {
     let told = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}{complained}");
-    assert!(told.contains("the disk was full after"), "{told}{complained}");
+    assert!(
+        told.contains("the disk was full after"),
+        "{told}{complained}"
+    );
 }
 
 #[test]

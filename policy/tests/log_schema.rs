@@ -16,8 +16,14 @@ const SCHEMA: &str = include_str!("../schemas/events.schema.json");
 
 fn validator() -> Validator {
     let schema: Value = serde_json::from_str(SCHEMA).expect("JSON");
-    assert!(jsonschema::draft202012::meta::is_valid(&schema), "the schema is one");
-    jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema")
+    assert!(
+        jsonschema::draft202012::meta::is_valid(&schema),
+        "the schema is one"
+    );
+    jsonschema::options()
+        .should_validate_formats(true)
+        .build(&schema)
+        .expect("a schema")
 }
 
 /// Every kind of thing that can be asked for.
@@ -37,25 +43,62 @@ fn whats() -> Vec<What> {
         })
     };
     let mut all = vec![
-        What::Device { device: "gpu".into() },
-        What::Environment { name: "LANG".into() },
-        What::Read { path: path(), tree: true },
-        What::Write { path: HostPath(b"/srv/\xff".to_vec()), tree: false },
-        What::Limit { limit: "memory".into(), value: Some(1) },
-        What::Limit { limit: "memory".into(), value: None },
+        What::Device {
+            device: "gpu".into(),
+        },
+        What::Environment {
+            name: "LANG".into(),
+        },
+        What::Read {
+            path: path(),
+            tree: true,
+        },
+        What::Write {
+            path: HostPath(b"/srv/\xff".to_vec()),
+            tree: false,
+        },
+        What::Limit {
+            limit: "memory".into(),
+            value: Some(1),
+        },
+        What::Limit {
+            limit: "memory".into(),
+            value: None,
+        },
         What::NetHost {},
         What::Listen { port: 65535 },
         net(None, None),
         net(Some("192.0.2.1"), Some("GET")),
         net(Some("2001:db8::1"), None),
-        What::Secret { alias: "a".into(), host: "b".into(), inject: Some(Inject::Query) },
-        What::Secret { alias: "a".into(), host: "b".into(), inject: None },
-        What::Exec { name: Some("git".into()), path: path(), tree: false },
-        What::Exec { name: None, path: path(), tree: true },
-        What::Syscall { name: "ptrace".into() },
+        What::Secret {
+            alias: "a".into(),
+            host: "b".into(),
+            inject: Some(Inject::Query),
+        },
+        What::Secret {
+            alias: "a".into(),
+            host: "b".into(),
+            inject: None,
+        },
+        What::Exec {
+            name: Some("git".into()),
+            path: path(),
+            tree: false,
+        },
+        What::Exec {
+            name: None,
+            path: path(),
+            tree: true,
+        },
+        What::Syscall {
+            name: "ptrace".into(),
+        },
     ];
     let command = vec!["./a".into(), HostPath(b"\xff".to_vec())];
-    all.push(What::Tool { command, grants: all.clone() });
+    all.push(What::Tool {
+        command,
+        grants: all.clone(),
+    });
     all
 }
 
@@ -63,7 +106,8 @@ fn whats() -> Vec<What> {
 fn everything() -> Vec<Value> {
     let scene = Scene::new();
     let mut log = scene.open();
-    log.append(&(0..10).map(event).collect::<Vec<_>>()).expect("appended");
+    log.append(&(0..10).map(event).collect::<Vec<_>>())
+        .expect("appended");
     for (n, what) in whats().into_iter().enumerate() {
         let (mut request, mut decision) = decided(what, Verdict::ALL[n % 4]);
         request.context.skill = Some("/srv/skill".into());
@@ -75,10 +119,24 @@ fn everything() -> Vec<Value> {
             skill: None,
             what: request.what.hash(),
         }];
-        decision.parts = vec![Opinion { reason: "r".into(), rules: vec![], verdict: Verdict::Block }];
-        let kinds = [EventType::Anomaly, EventType::Approval, EventType::FileAccess, EventType::NetReq, EventType::PolicyViolation, EventType::SecretUse, EventType::ToolExec];
-        let event = Event::new(kinds[n % kinds.len()], "run", decision.policy).decided(request, decision);
-        log.append(&[event.detailed(&json!({"more": [1, "x", null]}))]).expect("appended");
+        decision.parts = vec![Opinion {
+            reason: "r".into(),
+            rules: vec![],
+            verdict: Verdict::Block,
+        }];
+        let kinds = [
+            EventType::Anomaly,
+            EventType::Approval,
+            EventType::FileAccess,
+            EventType::NetReq,
+            EventType::PolicyViolation,
+            EventType::SecretUse,
+            EventType::ToolExec,
+        ];
+        let event =
+            Event::new(kinds[n % kinds.len()], "run", decision.policy).decided(request, decision);
+        log.append(&[event.detailed(&json!({"more": [1, "x", null]}))])
+            .expect("appended");
     }
     drop(log);
     let segment = scene.segment(1);
@@ -87,19 +145,28 @@ fn everything() -> Vec<Value> {
     std::fs::write(&segment, bytes).expect("written");
     scene.open().checkpoint().expect("signed");
     let bytes = std::fs::read(&segment).expect("the segment");
-    log_support::lines(&bytes).iter().map(|line| serde_json::from_slice(line).expect("JSON")).collect()
+    log_support::lines(&bytes)
+        .iter()
+        .map(|line| serde_json::from_slice(line).expect("JSON"))
+        .collect()
 }
 
 #[test]
 fn everything_that_is_written_validates() {
     let validator = validator();
     let lines = everything();
-    let mut types: Vec<&str> = lines.iter().filter_map(|line| line["record"]["type"].as_str()).collect();
+    let mut types: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line["record"]["type"].as_str())
+        .collect();
     types.sort_unstable();
     types.dedup();
     assert_eq!(types.len(), 11, "every type is there: {types:?}");
     for line in &lines {
-        let wrong: Vec<String> = validator.iter_errors(line).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        let wrong: Vec<String> = validator
+            .iter_errors(line)
+            .map(|e| format!("{}: {e}", e.instance_path()))
+            .collect();
         assert!(wrong.is_empty(), "{line:#}: {wrong:#?}");
     }
 }
@@ -131,8 +198,13 @@ fn accepted(line: &Value) -> bool {
 fn changes(value: &Value, at: &str, out: &mut Vec<String>) {
     out.push(at.to_owned());
     match value {
-        Value::Object(map) => map.iter().for_each(|(name, value)| changes(value, &format!("{at}/{name}"), out)),
-        Value::Array(values) => values.iter().enumerate().for_each(|(n, value)| changes(value, &format!("{at}/{n}"), out)),
+        Value::Object(map) => map
+            .iter()
+            .for_each(|(name, value)| changes(value, &format!("{at}/{name}"), out)),
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .for_each(|(n, value)| changes(value, &format!("{at}/{n}"), out)),
         _ => {}
     }
 }
@@ -145,12 +217,21 @@ fn what_the_types_refuse_does_not_validate_and_the_reverse() {
         let mut places = Vec::new();
         changes(&line, "", &mut places);
         // A detail's form is nobody's business but of two types.
-        let free = !matches!(line["record"]["type"].as_str(), Some("checkpoint" | "log.recovered"));
+        let free = !matches!(
+            line["record"]["type"].as_str(),
+            Some("checkpoint" | "log.recovered")
+        );
         places.retain(|at| !at.is_empty() && !(free && at.starts_with("/record/detail")));
         for at in places {
             let (parent, name) = at.rsplit_once('/').expect("a name");
             let mut variants = Vec::new();
-            for other in [json!(-1), json!("\u{1f602}"), json!({"x": 1}), json!(true), json!([[]])] {
+            for other in [
+                json!(-1),
+                json!("\u{1f602}"),
+                json!({"x": 1}),
+                json!(true),
+                json!([[]]),
+            ] {
                 let mut changed = line.clone();
                 *changed.pointer_mut(&at).expect("it is there") = other;
                 variants.push(changed);
@@ -166,12 +247,17 @@ fn what_the_types_refuse_does_not_validate_and_the_reverse() {
             for changed in variants {
                 // Beyond the types: what the log itself always writes in one form, and pairs.
                 let record = &changed["record"];
-                let only_schema = at == "/record/time" || at == "/record/v"
-                    || at == "/record/detail/log" || at == "/record/detail/signature"
+                let only_schema = at == "/record/time"
+                    || at == "/record/v"
+                    || at == "/record/detail/log"
+                    || at == "/record/detail/signature"
                     || record.get("decision").is_some() != record.get("request").is_some();
                 let (valid, read) = (validator.is_valid(&changed), accepted(&changed));
                 refused += u32::from(!read);
-                assert!(valid == read || (only_schema && !valid), "{at}: schema {valid}, types {read}: {changed:#}");
+                assert!(
+                    valid == read || (only_schema && !valid),
+                    "{at}: schema {valid}, types {read}: {changed:#}"
+                );
             }
         }
     }

@@ -7,9 +7,9 @@
 use std::fs;
 use std::sync::LazyLock;
 
+use aegis_policy::Hash;
 use aegis_policy::event::Record;
 use aegis_policy::log::{Answer, Expected, Finding, PublicKey, Verified};
-use aegis_policy::Hash;
 
 mod log_support;
 use log_support::{Scene, event, lines, verify_bytes};
@@ -43,7 +43,11 @@ impl Made {
 }
 
 fn against(verified: &Verified) -> Vec<Answer> {
-    verified.findings.iter().map(|finding| finding.against).collect()
+    verified
+        .findings
+        .iter()
+        .map(|finding| finding.against)
+        .collect()
 }
 
 #[track_caller]
@@ -54,7 +58,10 @@ fn found<'a>(verified: &'a Verified, answer: Answer, line: usize, words: &str) -
     };
     assert!(!yes, "{verified:?}");
     let is_it = |f: &&Finding| {
-        let here = f.place.as_ref().is_some_and(|place| place.line == line as u64);
+        let here = f
+            .place
+            .as_ref()
+            .is_some_and(|place| place.line == line as u64);
         f.against == answer && here && f.what.contains(words)
     };
     let found = verified.findings.iter().find(is_it);
@@ -64,9 +71,15 @@ fn found<'a>(verified: &'a Verified, answer: Answer, line: usize, words: &str) -
 #[test]
 fn what_nobody_touched_is_intact_and_complete() {
     let verified = MADE.verify(&MADE.lines());
-    assert!(verified.intact && verified.complete && verified.findings.is_empty(), "{verified:?}");
+    assert!(
+        verified.intact && verified.complete && verified.findings.is_empty(),
+        "{verified:?}"
+    );
     assert_eq!(verified.records, RECORDS);
-    assert_eq!(verified.last_checkpoint.map(|last| last.seq), Some(RECORDS - 1));
+    assert_eq!(
+        verified.last_checkpoint.map(|last| last.seq),
+        Some(RECORDS - 1)
+    );
 }
 
 #[test]
@@ -77,14 +90,21 @@ fn every_bit_of_a_record_counts() {
     for at in [2, 3_000, 4_321, RECORDS as usize - 1] {
         let from = at - 1;
         let around = &lines[from..(at + 2).min(lines.len())];
-        let expected = Expected { first: from as u64, ..MADE.expected() };
+        let expected = Expected {
+            first: from as u64,
+            ..MADE.expected()
+        };
         let bytes = around.concat();
         assert!(verify_bytes(&bytes, &expected).intact, "before: {at}");
         let start: usize = lines[from..at].iter().map(|line| line.len()).sum();
         let last_line_feed = at == lines.len() - 1;
         for byte in start..start + lines[at].len() {
             // Of a checkpoint one bit of each byte: signatures take their time without optimisation.
-            let bits = if signed(at) { byte % 8..byte % 8 + 1 } else { 0..8 };
+            let bits = if signed(at) {
+                byte % 8..byte % 8 + 1
+            } else {
+                0..8
+            };
             for bit in bits {
                 let mut changed = bytes.clone();
                 changed[byte] ^= 1 << bit;
@@ -105,29 +125,48 @@ fn a_bit_anywhere_in_the_log_is_found_where_it_is() {
     let lines = MADE.lines();
     for n in 0..8_u64 {
         let random = Hash::of(&n.to_le_bytes()).0;
-        let number = |at: usize| u32::from_le_bytes(random[at..at + 4].try_into().expect("four")) as usize;
+        let number =
+            |at: usize| u32::from_le_bytes(random[at..at + 4].try_into().expect("four")) as usize;
         let at = number(0) % MADE.bytes.len();
         let mut changed = MADE.bytes.clone();
         changed[at] ^= 1 << (number(4) % 8);
-        let line = MADE.bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = MADE.bytes[..at]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
         let verified = verify_bytes(&changed, &MADE.expected());
         let finding = found(&verified, Answer::Intact, line, "");
         let offset: usize = lines[..line - 1].iter().map(|line| line.len()).sum();
-        assert_eq!(finding.place.as_ref().map(|place| place.offset), Some(offset as u64));
+        assert_eq!(
+            finding.place.as_ref().map(|place| place.offset),
+            Some(offset as u64)
+        );
     }
 }
 
 #[test]
 fn records_left_out_are_named() {
     let lines = MADE.lines();
-    for (from, to) in [(1, 1), (5_000, 5_000), (5_000, 5_017), (999, 1_001), (8_998, 8_998)] {
+    for (from, to) in [
+        (1, 1),
+        (5_000, 5_000),
+        (5_000, 5_017),
+        (999, 1_001),
+        (8_998, 8_998),
+    ] {
         let mut left = lines.clone();
         left.drain(from..=to);
         let words = format!("records {from} to {to} are missing");
         found(&MADE.verify(&left), Answer::Intact, from + 1, &words);
     }
     // From the beginning of what is not said to be a first segment.
-    found(&MADE.verify(&lines[3..]), Answer::Complete, 1, "records 0 to 2 are missing");
+    found(
+        &MADE.verify(&lines[3..]),
+        Answer::Complete,
+        1,
+        "records 0 to 2 are missing",
+    );
     fs::create_dir(MADE.scene.root.path().join("cut")).expect("a directory");
     let cut = MADE.scene.root.path().join("cut/000001.jsonl");
     fs::write(&cut, lines[3..].concat()).expect("written");
@@ -159,7 +198,12 @@ fn records_that_are_there_twice_are_found() {
     // A stretch of records played back at the end.
     let mut twice = lines.clone();
     twice.extend(&lines[9_000..]);
-    found(&MADE.verify(&twice), Answer::Intact, RECORDS as usize + 1, "there twice");
+    found(
+        &MADE.verify(&twice),
+        Answer::Intact,
+        RECORDS as usize + 1,
+        "there twice",
+    );
 }
 
 #[test]
@@ -167,12 +211,18 @@ fn an_end_cut_off_anywhere_is_incomplete() {
     let lines = MADE.lines();
     // Three records: plain ones and the last checkpoint.
     let from = lines.len() - 3;
-    let expected = Expected { first: from as u64, ..MADE.expected() };
+    let expected = Expected {
+        first: from as u64,
+        ..MADE.expected()
+    };
     let bytes = lines[from..].concat();
     assert!(verify_bytes(&bytes, &expected).complete);
     for length in 0..bytes.len() {
         let verified = verify_bytes(&bytes[..length], &expected);
-        assert!(verified.intact && !verified.complete, "{length}: {verified:?}");
+        assert!(
+            verified.intact && !verified.complete,
+            "{length}: {verified:?}"
+        );
         let mid_line = length > 0 && bytes[length - 1] != b'\n';
         if mid_line {
             let line = bytes[..length].split(|byte| *byte == b'\n').count();
@@ -184,7 +234,11 @@ fn an_end_cut_off_anywhere_is_incomplete() {
         let verified = MADE.verify(&lines[..left]);
         assert!(verified.intact, "{left}: {verified:?}");
         // Exactly behind a checkpoint the rest is not missed, but by who remembers a later one.
-        assert_eq!(verified.complete, left == 1 || left == 2_001, "{left}: {verified:?}");
+        assert_eq!(
+            verified.complete,
+            left == 1 || left == 2_001,
+            "{left}: {verified:?}"
+        );
     }
 }
 
@@ -197,14 +251,25 @@ fn an_end_cut_off_at_a_checkpoint_is_found_by_its_number() {
         let cut = &lines[..checkpoint * 1000 + 1];
         let verified = MADE.verify(cut);
         assert!(verified.intact && verified.complete, "{checkpoint}");
-        let expected = Expected { min_checkpoint: Some(last), ..MADE.expected() };
+        let expected = Expected {
+            min_checkpoint: Some(last),
+            ..MADE.expected()
+        };
         let verified = verify_bytes(&cut.concat(), &expected);
         assert!(verified.intact && !verified.complete, "{checkpoint}");
-        assert!(verified.findings[0].what.contains("checkpoint 10 is missing"), "{:?}", verified.findings);
+        assert!(
+            verified.findings[0]
+                .what
+                .contains("checkpoint 10 is missing"),
+            "{:?}",
+            verified.findings
+        );
     }
     // A run whose end was cut off is open.
     let open = MADE.verify(&lines[..2_504]).open_runs;
-    let starts = lines[..2_504].iter().rposition(|line| line.windows(9).any(|w| w == b"run.start"));
+    let starts = lines[..2_504]
+        .iter()
+        .rposition(|line| line.windows(9).any(|w| w == b"run.start"));
     assert_eq!(open.last().map(|run| run.seq), starts.map(|at| at as u64));
 }
 
@@ -223,7 +288,12 @@ fn parts_of_another_log_are_found() {
         // One record; and everything from there on.
         let mut spliced = lines.clone();
         spliced[at] = foreign[at];
-        found(&MADE.verify(&spliced), Answer::Intact, at + 1, "does not follow");
+        found(
+            &MADE.verify(&spliced),
+            Answer::Intact,
+            at + 1,
+            "does not follow",
+        );
         let spliced = [&lines[..at], &foreign[at..]].concat();
         let verified = MADE.verify(&spliced);
         found(&verified, Answer::Intact, at + 1, "does not follow");
@@ -257,7 +327,11 @@ fn rechained(lines: &[&[u8]], change: impl Fn(&mut Record)) -> Vec<u8> {
 #[test]
 fn hashes_that_were_computed_anew_do_not_help() {
     let lines = MADE.lines();
-    assert_eq!(rechained(&lines, |_| ()), MADE.bytes, "without a change nothing changes");
+    assert_eq!(
+        rechained(&lines, |_| ()),
+        MADE.bytes,
+        "without a change nothing changes"
+    );
     let changed = rechained(&lines, |record| {
         if record.seq == 2_500 {
             record.run = "another".into();
@@ -266,24 +340,44 @@ fn hashes_that_were_computed_anew_do_not_help() {
     let verified = verify_bytes(&changed, &MADE.expected());
     let signature = "the signature of this checkpoint is wrong";
     assert!(!verified.intact);
-    assert_eq!(found(&verified, Answer::Intact, 3_001, signature).seq, Some(3_000));
-    assert_eq!(verified.last_checkpoint.map(|last| last.seq), Some(2_000), "what is before is signed");
+    assert_eq!(
+        found(&verified, Answer::Intact, 3_001, signature).seq,
+        Some(3_000)
+    );
+    assert_eq!(
+        verified.last_checkpoint.map(|last| last.seq),
+        Some(2_000),
+        "what is before is signed"
+    );
     // A checkpoint's own words are signed too, also of the last one.
     let changed = rechained(&lines, |record| {
         if record.seq == RECORDS - 1 {
             record.time = "2001-01-01T00:00:00.000000Z".into();
         }
     });
-    found(&verify_bytes(&changed, &MADE.expected()), Answer::Intact, RECORDS as usize, signature);
+    found(
+        &verify_bytes(&changed, &MADE.expected()),
+        Answer::Intact,
+        RECORDS as usize,
+        signature,
+    );
     // The same checkpoint, written so that the same is read.
     let text = String::from_utf8_lossy(lines[RECORDS as usize - 1]);
     let (_, record) = text.split_once(",\"record\":").expect("a line");
     let same = record.replacen('{', "{\"decision\":null,", 1);
     let record = same.strip_suffix("}\n").expect("a line");
-    let line = format!("{{\"hash\":\"{}\",\"record\":{record}}}\n", Hash::of(record.as_bytes()));
+    let line = format!(
+        "{{\"hash\":\"{}\",\"record\":{record}}}\n",
+        Hash::of(record.as_bytes())
+    );
     let mut other = lines.clone();
     other[RECORDS as usize - 1] = line.as_bytes();
-    found(&MADE.verify(&other), Answer::Intact, RECORDS as usize, "lacks what a checkpoint says");
+    found(
+        &MADE.verify(&other),
+        Answer::Intact,
+        RECORDS as usize,
+        "lacks what a checkpoint says",
+    );
     // Records after the last checkpoint, well chained.
     let mut more = lines.clone();
     more.pop();
@@ -294,7 +388,11 @@ fn hashes_that_were_computed_anew_do_not_help() {
     });
     let verified = verify_bytes(&changed, &MADE.expected());
     assert!(verified.intact && !verified.complete, "{verified:?}");
-    assert!(verified.findings[0].what.contains("is not signed"), "{:?}", verified.findings);
+    assert!(
+        verified.findings[0].what.contains("is not signed"),
+        "{:?}",
+        verified.findings
+    );
 }
 
 #[test]
@@ -313,12 +411,24 @@ fn a_log_signed_with_another_key_is_not_taken() {
     let key = forger.expected().keys[0];
     let lines = MADE.lines();
     let renamed = rechained(&lines, |record| {
-        if let Some(detail) = record.detail.as_mut().filter(|detail| detail["signature"].is_string()) {
+        if let Some(detail) = record
+            .detail
+            .as_mut()
+            .filter(|detail| detail["signature"].is_string())
+        {
             detail["key"] = key.to_string().into();
         }
     });
-    let both = Expected { keys: vec![key, MADE.expected().keys[0]], ..Expected::default() };
-    found(&verify_bytes(&renamed, &both), Answer::Intact, 1, "signature");
+    let both = Expected {
+        keys: vec![key, MADE.expected().keys[0]],
+        ..Expected::default()
+    };
+    found(
+        &verify_bytes(&renamed, &both),
+        Answer::Intact,
+        1,
+        "signature",
+    );
 }
 
 #[test]
@@ -343,5 +453,10 @@ fn nothing_is_no_log() {
     found(&verified, Answer::Intact, 1, "longer than 16 MiB");
     let mut events = MADE.lines().concat();
     events.extend(format!("{:?}\n", event(1)).bytes());
-    found(&verify_bytes(&events, &MADE.expected()), Answer::Intact, RECORDS as usize + 1, "no line of a log");
+    found(
+        &verify_bytes(&events, &MADE.expected()),
+        Answer::Intact,
+        RECORDS as usize + 1,
+        "no line of a log",
+    );
 }

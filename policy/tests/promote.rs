@@ -55,7 +55,10 @@ const TAIL: &str = "  - {id: b, on: devices, match: kvm, verdict: block, mode: w
 fn promoting_takes_the_mode_away_and_nothing_else() {
     for (before, after) in FORMS {
         let text = format!("{HEAD}{before}{TAIL}");
-        assert_eq!(set(&text, "a", Mode::Enforce), format!("{HEAD}{after}{TAIL}"));
+        assert_eq!(
+            set(&text, "a", Mode::Enforce),
+            format!("{HEAD}{after}{TAIL}")
+        );
     }
 }
 
@@ -66,15 +69,27 @@ fn going_back_puts_the_mode_on_in_the_form_of_the_rule() {
         let back = set(&text, "a", Mode::Warn);
         let document = parse_str(&back, "policy.yaml").unwrap();
         assert_eq!(document.capabilities[0].mode, Mode::Warn, "{back}");
-        assert_eq!(back.matches('#').count(), text.matches('#').count(), "{back}");
+        assert_eq!(
+            back.matches('#').count(),
+            text.matches('#').count(),
+            "{back}"
+        );
         assert_eq!(back.matches("\r\n").count() > 0, text.contains("\r\n"));
     }
     assert_eq!(
-        set("aegis-policy: 1\nsecrets-boundary:\n- id: s\n  alias: x\n  to: a.org\n  inject: header\n  verdict: review", "s", Mode::Warn),
+        set(
+            "aegis-policy: 1\nsecrets-boundary:\n- id: s\n  alias: x\n  to: a.org\n  inject: header\n  verdict: review",
+            "s",
+            Mode::Warn
+        ),
         "aegis-policy: 1\nsecrets-boundary:\n- id: s\n  mode: warn\n  alias: x\n  to: a.org\n  inject: header\n  verdict: review"
     );
     assert_eq!(
-        set("aegis-policy: 1\nnetwork-egress:\n- verdict: review\n  hosts: a.org\n  id: s", "s", Mode::Warn),
+        set(
+            "aegis-policy: 1\nnetwork-egress:\n- verdict: review\n  hosts: a.org\n  id: s",
+            "s",
+            Mode::Warn
+        ),
         "aegis-policy: 1\nnetwork-egress:\n- verdict: review\n  hosts: a.org\n  id: s\n  mode: warn"
     );
 }
@@ -82,11 +97,15 @@ fn going_back_puts_the_mode_on_in_the_form_of_the_rule() {
 #[test]
 fn what_was_changed_is_told() {
     let text = format!("{HEAD}{}{TAIL}", FORMS[4].0);
-    let changed = set_mode(&text, "p.yaml", "a", Mode::Enforce).unwrap().unwrap();
+    let changed = set_mode(&text, "p.yaml", "a", Mode::Enforce)
+        .unwrap()
+        .unwrap();
     assert_eq!(changed.line, 6);
     assert_eq!(changed.before.as_deref(), Some("    mode: warn"));
     assert_eq!(changed.after, None);
-    let changed = set_mode(&text, "p.yaml", "b", Mode::Enforce).unwrap().unwrap();
+    let changed = set_mode(&text, "p.yaml", "b", Mode::Enforce)
+        .unwrap()
+        .unwrap();
     assert_eq!(changed.before.as_deref(), Some(TAIL.trim_end()));
     assert!(changed.after.is_some());
 }
@@ -94,9 +113,19 @@ fn what_was_changed_is_told() {
 #[test]
 fn a_rule_that_is_there_already_is_left_and_one_that_is_not_is_told() {
     let text = format!("{HEAD}{}{TAIL}", FORMS[0].1);
-    assert!(set_mode(&text, "p.yaml", "a", Mode::Enforce).unwrap().is_none());
-    assert!(set_mode(&text, "p.yaml", "b", Mode::Warn).unwrap().is_none());
-    let error = set_mode(&text, "p.yaml", "c", Mode::Warn).unwrap_err().to_string();
+    assert!(
+        set_mode(&text, "p.yaml", "a", Mode::Enforce)
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        set_mode(&text, "p.yaml", "b", Mode::Warn)
+            .unwrap()
+            .is_none()
+    );
+    let error = set_mode(&text, "p.yaml", "c", Mode::Warn)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("there is no rule `c`"), "{error}");
     let error = set_mode("aegis-policy: 1\nx: 1\n", "p.yaml", "c", Mode::Warn).unwrap_err();
     assert!(error.to_string().contains("unknown key"), "{error}");

@@ -52,7 +52,11 @@ fn policy(blocked: &str) -> Policy {
 }
 
 fn request(n: u64) -> Request {
-    let at = if n.is_multiple_of(3) { "secret" } else { "open" };
+    let at = if n.is_multiple_of(3) {
+        "secret"
+    } else {
+        "open"
+    };
     Request {
         approvals: Vec::new(),
         context: Context {
@@ -70,8 +74,12 @@ fn request(n: u64) -> Request {
 fn event(policy: &Policy, n: u64) -> Event {
     let request = request(n);
     let decision = decide(policy, &request);
-    Event::new(EventType::FileAccess, &format!("run-{}", n / 1000), policy.hash())
-        .decided(request, decision)
+    Event::new(
+        EventType::FileAccess,
+        &format!("run-{}", n / 1000),
+        policy.hash(),
+    )
+    .decided(request, decision)
 }
 
 /// The policies whose copies are in a log's directory.
@@ -128,7 +136,9 @@ fn a_log_of_a_million_decisions_is_replayed_without_a_difference() {
     let mut settle = |path: &Path| {
         let outcomes = replay(path, &scene.dir());
         assert_eq!(differing(&outcomes), []);
-        same += (outcomes.iter()).filter(|(_, o)| *o == Outcome::Same).count() as u64;
+        same += (outcomes.iter())
+            .filter(|(_, o)| *o == Outcome::Same)
+            .count() as u64;
         // The whole log would be a gigabyte.
         fs::remove_file(path).expect("a segment");
     };
@@ -168,7 +178,10 @@ fn a_decision_that_the_holder_of_the_key_has_rewritten_is_found() {
         falsify(events[6].decision.as_mut().expect("a decision"));
         let seqs = log.append(&events).expect("appended").seqs;
         log.checkpoint().expect("signed");
-        let verified = verify(Reader::open(&scene.dir()).expect("a log"), &scene.expected());
+        let verified = verify(
+            Reader::open(&scene.dir()).expect("a log"),
+            &scene.expected(),
+        );
         assert!(verified.expect("an answer").intact, "the chain is right");
         let outcomes = replay(&scene.dir(), &scene.dir());
         let found = differing(&outcomes);
@@ -219,18 +232,27 @@ fn what_cannot_be_decided_again_is_told_from_what_differs() {
     half.request = None;
     assert!(matches!(
         again(&line(half), &known),
-        Outcome::Undecidable(Undecidable::Half { has: "decision", lacks: "request" })
+        Outcome::Undecidable(Undecidable::Half {
+            has: "decision",
+            lacks: "request"
+        })
     ));
     let unknown = whole.replace("\"files.read\"", "\"files.smell\"");
     assert!(matches!(
         again(&unknown, &known),
-        Outcome::Undecidable(Undecidable::Unreadable { what: "request", .. })
+        Outcome::Undecidable(Undecidable::Unreadable {
+            what: "request",
+            ..
+        })
     ));
     let nothing = Event::new(EventType::RunEnd, "run", policy.hash());
     assert_eq!(again(&line(nothing), &known), Outcome::NoDecision);
     let mut elsewhere = event(&policy, 1);
     elsewhere.policy = Hash::default();
-    assert!(matches!(again(&line(elsewhere), &known), Outcome::Differs(_)));
+    assert!(matches!(
+        again(&line(elsewhere), &known),
+        Outcome::Differs(_)
+    ));
 }
 
 #[test]
@@ -271,7 +293,9 @@ fn a_copy_of_a_policy_proves_itself() {
         assert_eq!(Hash::of(&canonical(policy)), policy.hash());
         keep_policy(log.path(), policy).expect("a copy");
         keep_policy(log.path(), policy).expect("it is there already");
-        let kept = kept_policy(&directory, policy.hash()).expect("a copy").expect("it is there");
+        let kept = kept_policy(&directory, policy.hash())
+            .expect("a copy")
+            .expect("it is there");
         assert!(kept.engine.is_this());
         assert_eq!(kept.compile().expect("a policy").hash(), policy.hash());
     }
@@ -284,7 +308,10 @@ fn a_copy_of_a_policy_proves_itself() {
     let path = directory.join(format!("{hash}.json"));
     let text = fs::read_to_string(&path).expect("a copy");
     fs::write(&path, text.replace("block", "allow")).expect("changed");
-    assert!(matches!(kept_policy(&directory, hash), Err(KeptError::Changed { .. })));
+    assert!(matches!(
+        kept_policy(&directory, hash),
+        Err(KeptError::Changed { .. })
+    ));
     fs::remove_file(&path).expect("removed");
     assert!(matches!(kept_policy(&directory, hash), Ok(None)));
 }
@@ -310,14 +337,31 @@ fn what_another_policy_changes_is_told_for_the_run_and_for_its_grants() {
     assert_eq!(
         told(changes),
         [
-            ("files.read /w/secret/0".into(), true, Verdict::Block, Verdict::Allow),
-            ("files.read /w/open/1".into(), true, Verdict::Allow, Verdict::Block),
-            ("files.read /w/open/2".into(), true, Verdict::Allow, Verdict::Block),
+            (
+                "files.read /w/secret/0".into(),
+                true,
+                Verdict::Block,
+                Verdict::Allow
+            ),
+            (
+                "files.read /w/open/1".into(),
+                true,
+                Verdict::Allow,
+                Verdict::Block
+            ),
+            (
+                "files.read /w/open/2".into(),
+                true,
+                Verdict::Allow,
+                Verdict::Block
+            ),
         ],
         "the run as a whole is blocked by either"
     );
     let none = Policy::new(vec![Document::default()]).expect("a policy");
-    let changes = under(&none, &record).expect("readable").expect("a decision");
+    let changes = under(&none, &record)
+        .expect("readable")
+        .expect("a decision");
     assert_eq!(changes.len(), 2);
     assert_eq!(under(&old, &record), Ok(Some(Vec::new())));
 }

@@ -87,7 +87,10 @@ fn asked(profile: &Profile, context: &Context) -> Vec<What> {
         path.optional = false;
         // A file or a directory: the profile does not say, but for these.
         whats.push(ask(action, &path.to_string()));
-        if !["config.toml", "env"].iter().any(|file| path.rest.ends_with(file)) {
+        if !["config.toml", "env"]
+            .iter()
+            .any(|file| path.rest.ends_with(file))
+        {
             whats.push(ask(action, &format!("{path}/**")));
         }
     };
@@ -179,10 +182,14 @@ fn the_hash_of_standard_is_pinned() {
     };
     let pinned = hash(standard.yaml);
     assert_committed("tests/golden/standard.sha256", &format!("{pinned}\n"));
-    let commented = standard.yaml.replace("\n  - id: rest\n", "\n  # The rest.\n  - id: rest\n");
+    let commented = standard
+        .yaml
+        .replace("\n  - id: rest\n", "\n  # The rest.\n  - id: rest\n");
     assert_ne!(commented, standard.yaml);
     assert_eq!(hash(&commented), pinned, "a comment changes nothing");
-    let stricter = standard.yaml.replace("match: 1024-65535", "match: 1025-65535");
+    let stricter = standard
+        .yaml
+        .replace("match: 1024-65535", "match: 1025-65535");
     assert_ne!(stricter, standard.yaml);
     assert_ne!(hash(&stricter), pinned, "a rule does");
     let mut turned = standard.document();

@@ -313,7 +313,7 @@ fn what_is_over_a_budget_or_does_not_tell_is_blocked() {
         "network-egress:
           - id: api
             hosts: [a.example.org]
-            budget: {requests-per-minute: 3, request-size: 1K, response-size: 1K}
+            budget: {requests: 3/m, request-size: 1K, response-size: 1K}
             verdict: allow
           - {id: tried, hosts: [b.example.org], budget: {request-size: 1K}, verdict: allow, mode: warn}
           - {id: b, hosts: [b.example.org], verdict: allow}",

@@ -13,7 +13,9 @@ mod units;
 pub use net::host;
 pub use sections::limit;
 pub(crate) use tree::{Overlay, overlay};
-pub use units::{Quantity, Wrong, count, cpu, rate, show_cpu, show_rate, show_size, show_time, size, time};
+pub use units::{
+    Quantity, Wrong, count, cpu, rate, show_cpu, show_rate, show_size, show_time, size, time,
+};
 
 use std::sync::Arc;
 

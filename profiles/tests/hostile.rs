@@ -75,11 +75,7 @@ fn many_distinct_keys_and_items_stay_quick() {
     let start = Instant::now();
     let profile = parse_str(&text, "x.yaml").unwrap();
     assert_eq!(profile.capabilities.files_read.len(), 60_000);
-    assert!(
-        start.elapsed() < GUARD,
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < GUARD, "{:?}", start.elapsed());
 }
 
 #[test]

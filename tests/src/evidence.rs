@@ -29,7 +29,10 @@ pub fn records(log: &Path) -> Vec<Value> {
     let mut segments: Vec<PathBuf> = std::fs::read_dir(log)
         .map(|dir| dir.map(|entry| entry.expect("an entry").path()).collect())
         .unwrap_or_default();
-    segments.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    segments.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "jsonl")
+    });
     segments.sort();
     segments
         .iter()

@@ -167,10 +167,7 @@ fn options_that_are_wrong_are_125() {
                 &["--policy", "strikt", "touch", "started"],
                 "did you mean `strict`?",
             ),
-            (
-                &["--audit", "none", "touch", "started"],
-                "does not permit",
-            ),
+            (&["--audit", "none", "touch", "started"], "does not permit"),
             (
                 &["--observe", "touch", "started"],
                 "not part of this version",

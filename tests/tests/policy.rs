@@ -44,16 +44,36 @@ fn what_the_policy_blocks_is_not_started_and_is_recorded_with_the_rule() {
         let workspace = with_a_key(user);
         workspace.policy(&keys_stay_out("block"));
         let profile = workspace.profile(PROFILE);
-        let said = refused(&workspace, &mut run(&workspace, &profile, &["touch", "started"]), 125);
-        for part in ["blocks this run", "files.read", ".ssh/id_ed25519", "profile.yaml:4", "`keys`", "keys stay out"] {
+        let said = refused(
+            &workspace,
+            &mut run(&workspace, &profile, &["touch", "started"]),
+            125,
+        );
+        for part in [
+            "blocks this run",
+            "files.read",
+            ".ssh/id_ed25519",
+            "profile.yaml:4",
+            "`keys`",
+            "keys stay out",
+        ] {
             assert!(said.contains(part), "no {part:?} in {said}");
         }
         let log = place(&workspace);
-        assert_eq!(types(&log), ["run.start", "tool.exec", "policy.violation", "run.end"]);
+        assert_eq!(
+            types(&log),
+            ["run.start", "tool.exec", "policy.violation", "run.end"]
+        );
         let violation = &of_type(&log, "policy.violation")[0];
         assert_eq!(violation["decision"]["verdict"], "block");
-        assert_eq!(violation["decision"]["rules"], serde_json::json!(["files", "keys"]));
-        assert_eq!(of_type(&log, "tool.exec")[0]["decision"]["verdict"], "block");
+        assert_eq!(
+            violation["decision"]["rules"],
+            serde_json::json!(["files", "keys"])
+        );
+        assert_eq!(
+            of_type(&log, "tool.exec")[0]["decision"]["verdict"],
+            "block"
+        );
         holds_up(&workspace, &log);
         // Without the rule the same profile reads the key.
         workspace.policy(EVERYTHING);
@@ -80,9 +100,18 @@ fn what_the_policy_wants_reviewed_is_blocked_where_nobody_can_be_asked() {
         let log = place(&workspace);
         assert_eq!(
             types(&log),
-            ["run.start", "approval", "tool.exec", "policy.violation", "run.end"]
+            [
+                "run.start",
+                "approval",
+                "tool.exec",
+                "policy.violation",
+                "run.end"
+            ]
         );
-        assert_eq!(of_type(&log, "policy.violation")[0]["decision"]["verdict"], "review");
+        assert_eq!(
+            of_type(&log, "policy.violation")[0]["decision"]["verdict"],
+            "review"
+        );
         holds_up(&workspace, &log);
     }
 }
@@ -128,15 +157,20 @@ fn a_ceiling_holds_for_a_profile_that_asks_for_more_or_for_nothing() {
         let workspace = Workspace::new(user);
         workspace.policy(&and("limits: {time: 300ms, files: 20}\n"));
         for asked in ["", "limits: {time: 1h}\n"] {
-            let profile = workspace.profile(&format!("aegis: 1\nname: job\nextends: [shell]\n{asked}"));
+            let profile =
+                workspace.profile(&format!("aegis: 1\nname: job\nextends: [shell]\n{asked}"));
             let ran = Ran::new(&workspace, &profile, &["sleep", "1000"]);
             ran.exits(124).because("time-limit");
             let ran = Ran::new(&workspace, &profile, &["sh", "-c", "ulimit -n"]);
             ran.exits(0);
             assert_eq!(ran.printed(), "20");
         }
-        let profile = workspace.profile("aegis: 1\nname: job\nextends: [shell]\nlimits: {files: 16}\n");
-        assert_eq!(Ran::new(&workspace, &profile, &["sh", "-c", "ulimit -n"]).printed(), "16");
+        let profile =
+            workspace.profile("aegis: 1\nname: job\nextends: [shell]\nlimits: {files: 16}\n");
+        assert_eq!(
+            Ran::new(&workspace, &profile, &["sh", "-c", "ulimit -n"]).printed(),
+            "16"
+        );
     }
 }
 
@@ -164,14 +198,24 @@ fn a_user_cannot_widen_the_system_s_policy() {
             // The user's narrows in turn.
             std::fs::write(etc.join("policy.yaml"), EVERYTHING).expect("a policy");
             workspace.policy(&keys_stay_out("block"));
-            refused(&workspace, &mut run(&workspace, &profile, &["touch", "started"]), 125);
+            refused(
+                &workspace,
+                &mut run(&workspace, &profile, &["touch", "started"]),
+                125,
+            );
             workspace.policy(EVERYTHING);
-            let output = run(&workspace, &profile, &["true"]).output().expect("it starts");
+            let output = run(&workspace, &profile, &["true"])
+                .output()
+                .expect("it starts");
             assert!(output.status.success(), "{}", text(&output));
             // A system policy that others may write is nobody's.
             let mode = std::fs::Permissions::from_mode(0o666);
             std::fs::set_permissions(etc.join("policy.yaml"), mode).expect("chmod");
-            let said = refused(&workspace, &mut run(&workspace, &profile, &["touch", "started"]), 125);
+            let said = refused(
+                &workspace,
+                &mut run(&workspace, &profile, &["touch", "started"]),
+                125,
+            );
             assert!(said.contains("/etc/aegis/policy.yaml"), "{said}");
             if made {
                 // The directory that was mounted on; of the host nobody else's.
@@ -191,16 +235,38 @@ fn a_policy_that_cannot_be_used_stops_everything() {
             ("", "empty"),
             ("aegis-policy: 2\nname: x\n", "version"),
             ("name: x\n", "aegis-policy"),
-            ("aegis-policy: 1\ncapabilites: []\n", "did you mean `capabilities`?"),
-            ("aegis-policy: 1\ncapabilities:\n  - {id: a, on: files.read, match: x, verdict: allow}\n", "policy.yaml:3"),
-            ("aegis-policy: 1\ncapabilities:\n  - {id: a, on: files.read, match: /x}\n", "verdict"),
-            ("aegis-policy: 1\ncapabilities:\n  - {id: a, on: files.raed, match: /x, verdict: allow}\n", "files.read"),
+            (
+                "aegis-policy: 1\ncapabilites: []\n",
+                "did you mean `capabilities`?",
+            ),
+            (
+                "aegis-policy: 1\ncapabilities:\n  - {id: a, on: files.read, match: x, verdict: allow}\n",
+                "policy.yaml:3",
+            ),
+            (
+                "aegis-policy: 1\ncapabilities:\n  - {id: a, on: files.read, match: /x}\n",
+                "verdict",
+            ),
+            (
+                "aegis-policy: 1\ncapabilities:\n  - {id: a, on: files.raed, match: /x, verdict: allow}\n",
+                "files.read",
+            ),
             ("aegis-policy: 1\nname: &a x\n", "anchor"),
-            (&format!("aegis-policy: 1\n# {}\n", "x".repeat(10 << 20)), "larger than"),
-            (&format!("aegis-policy: 1\nname: {}\n", "[".repeat(100_000)), "recursion limit"),
+            (
+                &format!("aegis-policy: 1\n# {}\n", "x".repeat(10 << 20)),
+                "larger than",
+            ),
+            (
+                &format!("aegis-policy: 1\nname: {}\n", "[".repeat(100_000)),
+                "recursion limit",
+            ),
         ] {
             workspace.policy(policy);
-            let said = refused(&workspace, &mut run(&workspace, &profile, &["touch", "started"]), 125);
+            let said = refused(
+                &workspace,
+                &mut run(&workspace, &profile, &["touch", "started"]),
+                125,
+            );
             let shown: String = policy.chars().take(80).collect();
             assert!(said.contains(says), "{shown}: {said}");
         }
@@ -208,8 +274,15 @@ fn a_policy_that_cannot_be_used_stops_everything() {
         let file = workspace.policy(EVERYTHING);
         std::fs::remove_file(&file).expect("rm");
         std::fs::create_dir(&file).expect("mkdir");
-        refused(&workspace, &mut run(&workspace, &profile, &["touch", "started"]), 125);
-        assert!(records(&place(&workspace)).is_empty(), "nothing was recorded of no run");
+        refused(
+            &workspace,
+            &mut run(&workspace, &profile, &["touch", "started"]),
+            125,
+        );
+        assert!(
+            records(&place(&workspace)).is_empty(),
+            "nothing was recorded of no run"
+        );
     }
 }
 
@@ -222,21 +295,36 @@ fn the_log_is_out_of_the_command_s_reach() {
             "aegis: 1\nname: job\nextends: [shell]\ncapabilities: {files.write: [$WORK]}\n",
         );
         let mut command = workspace.command(aegis_tests::program("aegis-run"));
-        command.arg("--audit").arg(&log).arg("--profile").arg(&profile).args(["touch", "started"]);
+        command
+            .arg("--audit")
+            .arg(&log)
+            .arg("--profile")
+            .arg(&profile)
+            .args(["touch", "started"]);
         let said = refused(&workspace, &mut command, 125);
-        assert!(said.contains("Aegis's own") && said.contains("/work/log"), "{said}");
+        assert!(
+            said.contains("Aegis's own") && said.contains("/work/log"),
+            "{said}"
+        );
         // By another name, and from inside it.
         std::os::unix::fs::symlink(&log, workspace.work().join("link")).expect("a link");
         for grant in ["$WORK/log", "$WORK/link", "$WORK/log/policies"] {
             let set = format!("capabilities.files.read=[{grant}]");
             let mut command = workspace.command(aegis_tests::program("aegis-run"));
-            command.arg("--audit").arg(&log).args(["--profile", "shell", "--set", &set]);
+            command
+                .arg("--audit")
+                .arg(&log)
+                .args(["--profile", "shell", "--set", &set]);
             let said = refused(&workspace, command.args(["touch", "started"]), 125);
             assert!(said.contains("Aegis's own"), "{grant}: {said}");
         }
         // No descriptor of it is left open in the command.
         let profile = workspace.profile(PROFILE);
-        let output = run(&workspace, &profile, &["sh", "-c", "ls /proc/self/fd | sort -n | tr '\\n' ' '"]);
+        let output = run(
+            &workspace,
+            &profile,
+            &["sh", "-c", "ls /proc/self/fd | sort -n | tr '\\n' ' '"],
+        );
         let output = { output }.output().expect("it starts");
         // 0, 1, 2, and the directory that ls reads.
         assert_eq!(output.stdout, b"0 1 2 3 ", "{}", text(&output));
@@ -252,18 +340,28 @@ fn each_refusal_at_run_time_is_an_event() {
         let profile = workspace.profile(PROFILE);
         let log = place(&workspace);
         for (line, kind, action) in [
-            (format!("cat {}", secret.display()), "file.access", "files.read"),
+            (
+                format!("cat {}", secret.display()),
+                "file.access",
+                "files.read",
+            ),
             ("touch made".into(), "file.access", "files.write"),
             ("git --version".into(), "tool.exec", "shell.exec"),
-            ("unshare -U true".into(), "policy.violation", "syscalls.allow"),
+            (
+                "unshare -U true".into(),
+                "policy.violation",
+                "syscalls.allow",
+            ),
         ] {
             let before = records(&log).len();
-            let output = run(&workspace, &profile, &["sh", "-c", &line]).output().expect("it starts");
+            let output = run(&workspace, &profile, &["sh", "-c", &line])
+                .output()
+                .expect("it starts");
             assert!(!output.status.success(), "{line}: {}", text(&output));
             let new = records(&log).split_off(before);
-            let found = new.iter().find(|record| {
-                record["type"] == kind && record["detail"]["outcome"] == "refused"
-            });
+            let found = new
+                .iter()
+                .find(|record| record["type"] == kind && record["detail"]["outcome"] == "refused");
             let found = found.unwrap_or_else(|| panic!("{line}: no {kind} in {new:#?}"));
             assert_eq!(found["request"]["what"]["action"], action, "{line}");
             let start = new.iter().find(|record| record["type"] == "run.start");
@@ -281,7 +379,11 @@ fn many_runs_write_one_log_and_a_killed_one_leaves_it_whole() {
         let log = place(&workspace);
         let start = |words: &[&str]| {
             let mut command = run(&workspace, &profile, words);
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts")
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("it starts")
         };
         let runs: Vec<_> = (0..24).map(|_| start(&["true"])).collect();
         for run in runs {
@@ -314,7 +416,10 @@ fn a_log_that_cannot_be_written_stops_the_run_unless_the_policy_says_otherwise()
             tmpfs(Path::new("/mnt"), "mode=1777,size=4k");
             let attempt = || {
                 let mut command = workspace.command(aegis_tests::program("aegis-run"));
-                command.args(["--audit", "/mnt/log"]).arg("--profile").arg(&profile);
+                command
+                    .args(["--audit", "/mnt/log"])
+                    .arg("--profile")
+                    .arg(&profile);
                 command
             };
             let mut command = attempt();

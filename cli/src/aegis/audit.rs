@@ -136,18 +136,24 @@ fn event_type(text: &str) -> Result<EventType, String> {
 
 fn since(text: &str) -> Result<SystemTime, String> {
     let midnight = format!("{text}T00:00:00Z");
-    let time = humantime::parse_rfc3339_weak(text).or_else(|_| humantime::parse_rfc3339_weak(&midnight));
+    let time =
+        humantime::parse_rfc3339_weak(text).or_else(|_| humantime::parse_rfc3339_weak(&midnight));
     if let Ok(time) = time {
         return Ok(time);
     }
     let ago = humantime::parse_duration(text).ok();
     ago.and_then(|ago| SystemTime::now().checked_sub(ago))
-        .ok_or_else(|| "expected a date (2026-01-31), a time (2026-01-31T12:00:00Z) or a duration (2h)".into())
+        .ok_or_else(|| {
+            "expected a date (2026-01-31), a time (2026-01-31T12:00:00Z) or a duration (2h)".into()
+        })
 }
 
 impl Filter {
     fn takes(&self, record: &Record) -> bool {
-        let run = self.run.as_ref().is_none_or(|run| record.run.starts_with(run));
+        let run = self
+            .run
+            .as_ref()
+            .is_none_or(|run| record.run.starts_with(run));
         let kind = self.types.is_empty() || self.types.contains(&record.kind);
         // What has no time that can be read is rather shown than not.
         let since = self.since.is_none_or(|since| {

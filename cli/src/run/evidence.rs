@@ -110,7 +110,9 @@ impl Evidence {
                         Ok(log)
                     })
             }
-            (_, None) => Err("there is no home directory to keep the keys of the log in".to_owned()),
+            (_, None) => {
+                Err("there is no home directory to keep the keys of the log in".to_owned())
+            }
         };
         match opened {
             Ok(log) => {
@@ -121,7 +123,6 @@ impl Evidence {
         }
         Ok(evidence)
     }
-
 
     /// Where the run is recorded, for its report.
     pub fn recorded(&self) -> Recorded {
@@ -216,7 +217,12 @@ impl Evidence {
         let mut events = Vec::new();
         let end = match result {
             Ok(report) => {
-                events.extend(report.denials.iter().map(|d| self.refused(d, context, policy)));
+                events.extend(
+                    report
+                        .denials
+                        .iter()
+                        .map(|d| self.refused(d, context, policy)),
+                );
                 End {
                     cause: report.cause.name(),
                     error: None,

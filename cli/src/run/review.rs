@@ -48,7 +48,12 @@ impl Reviewed {
 
 impl Review<'_> {
     /// Takes what was approved before, asks for the rest, and decides again.
-    pub fn of(&self, plan: &mut Plan, request: &mut Request, run: &str) -> Result<Reviewed, String> {
+    pub fn of(
+        &self,
+        plan: &mut Plan,
+        request: &mut Request,
+        run: &str,
+    ) -> Result<Reviewed, String> {
         if let Some(state) = self.state {
             request.approvals = Store::open(&state.dir)
                 .approvals_for(&request.context, &request.what, now())
@@ -104,7 +109,14 @@ impl Review<'_> {
             (Ok(Answer::No), _) => Said::No,
             (Err(_), why) => Said::Unasked(why.as_deref().unwrap_or_default()),
         };
-        let event = answered(run, request, &reviewed.decision, said, &entries, self.person);
+        let event = answered(
+            run,
+            request,
+            &reviewed.decision,
+            said,
+            &entries,
+            self.person,
+        );
         reviewed.said.push(event);
         reviewed.refused = why.map(|why| said::refusal(plan, &reviewed.decision, Some(&why)));
         let approvals = entries.iter().filter_map(|entry| entry.approval(now));

@@ -20,7 +20,10 @@ pub(super) fn of_verdict(plan: &Plan, verdict: Verdict) -> impl Iterator<Item = 
 
 /// Why the command was not started. `unanswered` says why nobody was asked to review.
 pub(super) fn refusal(plan: &Plan, decision: &Decision, unanswered: Option<&str>) -> String {
-    let name = plan.policy.as_ref().map_or("", |policy| policy.name.as_str());
+    let name = plan
+        .policy
+        .as_ref()
+        .map_or("", |policy| policy.name.as_str());
     let mut out = match decision.verdict {
         Verdict::Block => format!("the policy {name} blocks this run"),
         _ => format!("the policy {name} wants a person to review this run"),
@@ -50,7 +53,11 @@ pub(super) fn refusal(plan: &Plan, decision: &Decision, unanswered: Option<&str>
         }
     }
     if total > listed {
-        let _ = write!(out, "\n  ... and {} more: --explain lists all", total - listed);
+        let _ = write!(
+            out,
+            "\n  ... and {} more: --explain lists all",
+            total - listed
+        );
     }
     if total == 0 {
         let _ = write!(out, "\n  {}", decision.reason);

@@ -42,12 +42,12 @@ pub(super) fn classes(patterns: &[&str], groups: &[Vec<usize>]) -> (Vec<Class>, 
                 found.push((name.clone(), matched));
             }
         }
-        let mut letters: BTreeSet<char> = (state.open.iter())
+        let letters: BTreeSet<char> = (state.open.iter())
             .filter_map(|(pattern, at)| patterns[*pattern].get(*at).copied())
             .filter(|c| *c != '*')
             .collect();
-        letters.insert(other);
-        for letter in letters {
+        // A stranger first: it does not look like the beginning of something else.
+        for letter in [other].into_iter().chain(letters) {
             let next = (state.open.iter())
                 .filter_map(|&(pattern, at)| match patterns[pattern].get(at) {
                     Some('*') => Some((pattern, at)),
@@ -160,7 +160,15 @@ mod tests {
 
     #[test]
     fn of_the_patterns_of_one_group_any_is_as_good_as_another() {
-        let secrets = ["*TOKEN*", "*SECRET*", "*KEY*", "*AUTH*", "*PASSWORD*", "*CREDENTIAL*", "KEY"];
+        let secrets = [
+            "*TOKEN*",
+            "*SECRET*",
+            "*KEY*",
+            "*AUTH*",
+            "*PASSWORD*",
+            "*CREDENTIAL*",
+            "KEY",
+        ];
         let groups = [(0..6).collect(), vec![6]];
         let (found, complete) = classes(&secrets, &groups);
         assert!(complete);

@@ -92,7 +92,11 @@ impl Tried<'_> {
         let all: BTreeSet<&str> = rules.iter().flatten().copied().collect();
         let all: Vec<&str> = all.into_iter().collect();
         let groups: Vec<Vec<usize>> = (rules.iter())
-            .map(|rule| rule.iter().filter_map(|p| all.binary_search(p).ok()).collect())
+            .map(|rule| {
+                rule.iter()
+                    .filter_map(|p| all.binary_search(p).ok())
+                    .collect()
+            })
             .collect();
         let (names, complete) = classes(&all, &groups);
         self.complete &= complete;
@@ -231,7 +235,13 @@ fn others(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     }
     tried.next_action();
     for (limit, ceilings) in &seeds.ceilings {
-        let around = |ceiling: &u64| [ceiling.saturating_sub(1), *ceiling, ceiling.saturating_add(1)];
+        let around = |ceiling: &u64| {
+            [
+                ceiling.saturating_sub(1),
+                *ceiling,
+                ceiling.saturating_add(1),
+            ]
+        };
         let values: BTreeSet<u64> = ceilings.iter().flat_map(around).chain([0]).collect();
         let values = [None].into_iter().chain(values.into_iter().map(Some));
         for value in values {
@@ -290,7 +300,12 @@ fn runs(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     }
     // Whatever a pattern says of `$SKILL`, it says of every skill.
     let places: Vec<BTreeSet<&str>> = (rules.iter())
-        .map(|rule| rule.iter().copied().filter(|item| !item.starts_with("$SKILL")).collect())
+        .map(|rule| {
+            rule.iter()
+                .copied()
+                .filter(|item| !item.starts_with("$SKILL"))
+                .collect()
+        })
         .collect();
     let of_places = Patterns::of_rules(&places, context);
     let mut skills: Vec<Option<HostPath>> = vec![context.skill.clone(), None];

@@ -81,6 +81,7 @@ impl Layer {
         };
         let mut hits = Hits::of(rules.voices.len());
         rules.ask(context, what, &mut hits);
+        tally.expect(hits.count());
         for (rule, relation) in hits.by_rule() {
             if let Some(voice) = rules.voices.get(rule) {
                 tally.hear_next(voice, relation);
@@ -96,6 +97,7 @@ impl Layer {
         if let Some(address) = to.address {
             hosts.ask_address(address, &mut hits);
         }
+        tally.expect(hits.count());
         for (rule, relation) in hits.by_rule() {
             if let Some(rule) = rules.get(rule) {
                 rule.speak(to, relation, inside, tally);
@@ -113,6 +115,7 @@ impl Layer {
         let (hosts, rules) = &self.secrets;
         let mut hits = Hits::of(rules.len());
         hosts.ask(host, &mut hits);
+        tally.expect(hits.count());
         for (rule, relation) in hits.by_rule() {
             let Some(rule) = rules.get(rule) else {
                 continue;
@@ -150,6 +153,21 @@ impl Layer {
             verdict,
         }
     }
+}
+
+/// The components of a path.
+fn split(path: &[u8]) -> SmallVec<[&[u8]; 16]> {
+    let mut components = SmallVec::new();
+    let mut from = 0;
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    for at in slashes.map(|(at, _)| at).chain([path.len()]) {
+        match path.get(from..at) {
+            None | Some([]) => {}
+            Some(component) => components.push(component),
+        }
+        from = at + 1;
+    }
+    components
 }
 
 /// Whether a destination stands for an address that is not public.
@@ -204,7 +222,7 @@ pub(super) fn action(what: &What) -> Option<Action> {
 impl Capabilities {
     fn ask(&self, context: &Context, what: &What, hits: &mut Hits) {
         let path = |path: &HostPath, tree: bool, hits: &mut Hits| {
-            let components: SmallVec<[&[u8]; 16]> = path.components().collect();
+            let components = split(path.as_bytes());
             self.paths.ask(context, &components, tree, hits);
         };
         let name = |name: &str, hits: &mut Hits| {

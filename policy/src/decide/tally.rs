@@ -100,6 +100,11 @@ pub(super) struct Tally<'v> {
 }
 
 impl<'v> Tally<'v> {
+    /// That so many rules will be heard.
+    pub fn expect(&mut self, rules: usize) {
+        self.heard.reserve(rules);
+    }
+
     /// Hears a rule.
     pub fn hear(&mut self, voice: &'v Voice, relation: Relation) {
         self.mixed = true;

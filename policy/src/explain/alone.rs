@@ -318,12 +318,7 @@ fn secret(rule: &SecretRule, request: &Request, alias: &str, inject: Option<Inje
         _ => format!("it is not about `{alias}`"),
     };
     Heard {
-        note: note(
-            &rule.id,
-            rule.verdict,
-            of(rule.to.clone(), true),
-            patterns,
-        ),
+        note: note(&rule.id, rule.verdict, of(rule.to.clone(), true), patterns),
         apart,
         otherwise: rule.otherwise,
         on_trial: rule.mode == Mode::Warn,

@@ -36,7 +36,10 @@ pub(super) fn needs(
             .collect();
     }
     let mut needs = Vec::new();
-    for rule in rules.iter().filter(|rule| rule.note.says == Some(Verdict::Block)) {
+    for rule in rules
+        .iter()
+        .filter(|rule| rule.note.says == Some(Verdict::Block))
+    {
         needs.push(against(rule));
     }
     let reviewed: Vec<String> = rules
@@ -65,7 +68,11 @@ pub(super) fn needs(
     } else if !held_back.is_empty() {
         needs.push(format!("another {}", held_back.join("; or another ")));
     } else if let Some(rule) = rule(request) {
-        let mut need = format!("a rule that covers it: `{}: {}`", rule.section(), rule.yaml());
+        let mut need = format!(
+            "a rule that covers it: `{}: {}`",
+            rule.section(),
+            rule.yaml()
+        );
         for near in rules.iter().filter(|rule| {
             rule.note.stands == Stands::Touches
                 && !rule.note.patterns.is_empty()

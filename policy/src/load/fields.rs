@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use aegis_profile::syntax::{Key, Kind, Node, Reporter, Span, Value, kind_of, nearest, quote, read};
+use aegis_profile::syntax::{
+    Key, Kind, Node, Reporter, Span, Value, kind_of, nearest, quote, read,
+};
 use serde::de::DeserializeOwned;
 
 /// A map whose keys are known.
@@ -76,13 +78,7 @@ impl<'n, 'k> Fields<'n, 'k> {
 }
 
 /// Reports a word that is none of those that are known.
-pub(crate) fn unknown(
-    what: &str,
-    text: &str,
-    span: Span,
-    known: &[&str],
-    out: &mut Reporter<'_>,
-) {
+pub(crate) fn unknown(what: &str, text: &str, span: Span, known: &[&str], out: &mut Reporter<'_>) {
     let help = match nearest(text, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("what is known here: {}", known.join(", ")),
@@ -107,9 +103,7 @@ pub(crate) fn one_or_more<T: Ord>(
             .expected("at least one item")
             .help("a rule about nothing says nothing: write what it is about, or remove the key");
     }
-    (items.iter())
-        .filter_map(|node| item(node, out))
-        .collect()
+    (items.iter()).filter_map(|node| item(node, out)).collect()
 }
 
 /// The items of a list that may be empty.

@@ -82,9 +82,8 @@ fn remove(document: &mut Document, item: &str) -> bool {
             || rule.paths.remove(item);
     }
     for rule in &mut document.secrets_boundary {
-        removed |= replaced(&mut rule.id, item)
-            || replaced(&mut rule.alias, item)
-            || rule.to.remove(item);
+        removed |=
+            replaced(&mut rule.id, item) || replaced(&mut rule.alias, item) || rule.to.remove(item);
     }
     removed
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aegis_profile::syntax::{
-    FileKind, Kind, Node, Reporter, Span, Value, Wrong, count, decode, kind_of, limit, parse, quote,
-    read, size,
+    FileKind, Kind, Node, Reporter, Span, Value, Wrong, count, decode, kind_of, limit, parse,
+    quote, read, size,
 };
 use aegis_profile::{Error, Origin};
 use serde::de::DeserializeOwned;
@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 use super::fields::{Fields, list, one_or_more, text, unknown};
 use super::judge::{IntoDocument, judge};
 use crate::model::{
-    Budget, CapabilityRule, Document, EgressRule, LAYERS, LIMITS, Mode, RegoModule, SecretRule, Verdict,
+    Budget, CapabilityRule, Document, EgressRule, LAYERS, LIMITS, Mode, RegoModule, SecretRule,
+    Verdict,
 };
 
 /// A policy's file, for messages.
@@ -201,13 +202,7 @@ fn sections(root: &Node, modules: Modules<'_>, union: &mut Union, out: &mut Repo
     }
 }
 
-fn rego(
-    name: String,
-    span: Span,
-    modules: Modules<'_>,
-    union: &mut Union,
-    out: &mut Reporter<'_>,
-) {
+fn rego(name: String, span: Span, modules: Modules<'_>, union: &mut Union, out: &mut Reporter<'_>) {
     if !is_rego_name(&name) {
         out.report(span, "not a Rego file beside the policy")
             .expected("a name that ends in .rego, relative to this file")
@@ -280,7 +275,12 @@ fn rule<R: IntoDocument>(
     let id = fields.need("id", "give the rule a name: `id: work`", out);
     let id = match id.and_then(|node| Some((text(node, "an id", false, out)?, node.span))) {
         Some((id, span)) => {
-            union.once(format!("rule {id}"), span, &format!("the id `{}`", quote(&id)), out);
+            union.once(
+                format!("rule {id}"),
+                span,
+                &format!("the id `{}`", quote(&id)),
+                out,
+            );
             id
         }
         None => "rule".into(),
@@ -355,7 +355,11 @@ fn egress(fields: &Fields<'_, '_>, common: Common, out: &mut Reporter<'_>) -> Eg
 
 fn secret(fields: &Fields<'_, '_>, common: Common, out: &mut Reporter<'_>) -> SecretRule {
     let alias = fields.need("alias", "say which secret: `alias: github`", out);
-    let to = fields.need("to", "say which host it may be sent to: `to: api.github.com`", out);
+    let to = fields.need(
+        "to",
+        "say which host it may be sent to: `to: api.github.com`",
+        out,
+    );
     let inject = fields.need("inject", "say where it is put: `inject: header`", out);
     SecretRule {
         alias: alias
@@ -469,7 +473,12 @@ fn limits(node: &Node, union: &mut Union, out: &mut Reporter<'_>) {
             continue;
         };
         if let Some(value) = accept(node.span, text, parse(text), out)
-            && union.once(format!("limits.{key}"), node.span, &format!("`limits.{key}`"), out)
+            && union.once(
+                format!("limits.{key}"),
+                node.span,
+                &format!("`limits.{key}`"),
+                out,
+            )
         {
             union.document.limits.insert(key.into(), value);
         }

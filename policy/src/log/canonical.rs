@@ -27,18 +27,22 @@ pub fn check(bytes: &[u8]) -> Result<(), Fault> {
 }
 
 fn check_to(depth: u32, bytes: &[u8]) -> Result<(), Fault> {
-    if let Err(error) = std::str::from_utf8(bytes) {
-        return Err(Fault {
-            at: error.valid_up_to(),
-            what: "what is there is not UTF-8",
-        });
-    }
-    let mut scanner = Scanner { bytes, at: 0 };
+    let mut scanner = Scanner::new(bytes)?;
     scanner.value(depth)?;
-    match scanner.at == bytes.len() {
-        true => Ok(()),
-        false => Err(scanner.fault("there is more after the end of the value")),
+    scanner.end()
+}
+
+/// Checks an object, and gives its names (within their quotes) and values as they are written.
+pub(super) fn members<'a>(
+    bytes: &'a [u8],
+    mut found: impl FnMut(&'a [u8], &'a [u8]),
+) -> Result<(), Fault> {
+    let mut scanner = Scanner::new(bytes)?;
+    if scanner.peek() != Some(b'{') {
+        return Err(scanner.fault("there should be an object"));
     }
+    scanner.object(DEPTH, &mut found)?;
+    scanner.end()
 }
 
 /// A detail in canonical form. `None`: it holds a number that JSON does not hold exactly, or is nested
@@ -74,7 +78,35 @@ struct Scanner<'a> {
     at: usize,
 }
 
+/// What ends a run of ordinary bytes in a string: its end, escapes, control characters, what is not ASCII.
+const SPECIAL: [bool; 256] = {
+    let mut special = [true; 256];
+    let mut byte = 0x20;
+    while byte < 0x80 {
+        special[byte] = byte == b'"' as usize || byte == b'\\' as usize;
+        byte += 1;
+    }
+    special
+};
+
 impl<'a> Scanner<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, Fault> {
+        match std::str::from_utf8(bytes) {
+            Ok(_) => Ok(Self { bytes, at: 0 }),
+            Err(error) => Err(Fault {
+                at: error.valid_up_to(),
+                what: "what is there is not UTF-8",
+            }),
+        }
+    }
+
+    fn end(&self) -> Result<(), Fault> {
+        match self.at == self.bytes.len() {
+            true => Ok(()),
+            false => Err(self.fault("there is more after the end of the value")),
+        }
+    }
+
     fn fault(&self, what: &'static str) -> Fault {
         Fault { at: self.at, what }
     }
@@ -86,7 +118,7 @@ impl<'a> Scanner<'a> {
     fn value(&mut self, depth: u32) -> Result<(), Fault> {
         match self.peek() {
             Some(b'{' | b'[') if depth == 0 => Err(self.fault("it is nested too deeply")),
-            Some(b'{') => self.object(depth),
+            Some(b'{') => self.object(depth, &mut |_, _| ()),
             Some(b'[') => self.array(depth),
             Some(b'"') => self.string().map(|_| ()),
             Some(b't') => self.word(b"true"),
@@ -107,7 +139,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn object(&mut self, depth: u32) -> Result<(), Fault> {
+    fn object(
+        &mut self,
+        depth: u32,
+        found: &mut impl FnMut(&'a [u8], &'a [u8]),
+    ) -> Result<(), Fault> {
         self.at += 1;
         if self.peek() == Some(b'}') {
             self.at += 1;
@@ -131,7 +167,9 @@ impl<'a> Scanner<'a> {
                 return Err(self.fault("there should be a `:`"));
             }
             self.at += 1;
+            let value = self.at;
             self.value(depth - 1)?;
+            found(key.text, &self.bytes[value..self.at]);
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
@@ -168,6 +206,9 @@ impl<'a> Scanner<'a> {
         self.at = start;
         let mut plain = true;
         loop {
+            let rest = &self.bytes[self.at..];
+            let ordinary = rest.iter().position(|byte| SPECIAL[usize::from(*byte)]);
+            self.at += ordinary.unwrap_or(rest.len());
             match self.peek() {
                 Some(b'"') => {
                     let text = &self.bytes[start..self.at];
@@ -179,8 +220,8 @@ impl<'a> Scanner<'a> {
                     self.escape()?;
                 }
                 Some(0..0x20) => return Err(self.fault("a control character is not escaped")),
-                Some(byte) => {
-                    plain &= byte < 0x80;
+                Some(_) => {
+                    plain = false;
                     self.at += 1;
                 }
                 None => return Err(self.fault("it ends within a string")),

@@ -11,8 +11,8 @@ use std::str::FromStr;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-use super::line::{self, At};
 use super::Error;
+use super::line::{self, At};
 use crate::event::{Event, EventType, Record};
 use crate::hash::Hash;
 

@@ -42,7 +42,9 @@ pub enum Error {
         what: String,
     },
     /// The last line is not whole.
-    #[error("{place}: the last line is torn: what wrote it was killed, or the log was cut off here")]
+    #[error(
+        "{place}: the last line is torn: what wrote it was killed, or the log was cut off here"
+    )]
     Torn {
         /// Where.
         place: Place,

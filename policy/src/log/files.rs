@@ -175,7 +175,10 @@ fn check(path: &Path, file: &File, private: Private) -> Result<(), Error> {
             Private::ToWrite => format!("mend it with `chmod go-w {}`", path.display()),
             Private::ToRead => format!("mend it with `chmod go= {}`", path.display()),
         };
-        return bad(format!("{others_can} (mode {:o})", found.mode() & 0o7777), remedy);
+        return bad(
+            format!("{others_can} (mode {:o})", found.mode() & 0o7777),
+            remedy,
+        );
     }
     Ok(())
 }

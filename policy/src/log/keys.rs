@@ -9,9 +9,9 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
+use super::Error;
 use super::checkpoint::PublicKey;
 use super::files::{Dir, Private};
-use super::Error;
 use crate::hash::Hash;
 
 const SECRET: &str = "audit.key";
@@ -92,9 +92,8 @@ fn make(dir: &Dir) -> Result<[u8; 32], Error> {
     let mut seed = [0; 32];
     random(&mut seed);
     place(dir, SECRET, &format!("{}\n", Hash(seed)))?;
-    let seed = secret(dir)?.ok_or_else(|| {
-        Error::io("reading back", &dir.join(SECRET), io::ErrorKind::NotFound)
-    })?;
+    let seed = secret(dir)?
+        .ok_or_else(|| Error::io("reading back", &dir.join(SECRET), io::ErrorKind::NotFound))?;
     let public = PublicKey::from(&SigningKey::from_bytes(&seed));
     place(dir, PUBLIC, &format!("{public}\n"))?;
     dir.sync()?;

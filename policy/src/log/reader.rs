@@ -137,7 +137,9 @@ impl Reader {
                     record,
                 }));
             }
-            _ if self.line.len() > MAX_LINE => "this line is longer than 16 MiB, which none of a log is",
+            _ if self.line.len() > MAX_LINE => {
+                "this line is longer than 16 MiB, which none of a log is"
+            }
             _ if !ended => "the line is not whole, although others follow",
             _ => line::NO_LINE,
         };

@@ -14,9 +14,9 @@ use rustix::fs::{AtFlags, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Error;
 use super::files::{Dir, segment_name};
 use super::tail::Tail;
-use super::Error;
 use crate::hash::Hash;
 
 /// The detail of a `log.recovered` record.
@@ -55,7 +55,13 @@ pub(super) fn set_aside(dir: &Dir, tail: &mut Tail) -> Result<Option<Recovered>,
         if let Some(file) = keep(dir, tail, name, &files)? {
             files.push(file);
         }
-        let failed = |error| Error::io("cutting back", &dir.join(&segment_name(tail.segment)), error);
+        let failed = |error| {
+            Error::io(
+                "cutting back",
+                &dir.join(&segment_name(tail.segment)),
+                error,
+            )
+        };
         tail.file.set_len(tail.end).map_err(failed)?;
         tail.torn = 0;
     }

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::Error;
 use super::checkpoint::Checkpoint;
 use super::files::{Dir, Private, segment_name};
 use super::line::{self, Link, MAX_LINE, Place};
-use super::Error;
 use crate::event::EventType;
 use crate::hash::Hash;
 
@@ -84,7 +84,9 @@ impl<'a> Back<'a> {
         // What has been looked through is not looked through again.
         let mut unseen = within;
         loop {
-            let found = self.buffer[..unseen].iter().rposition(|byte| *byte == b'\n');
+            let found = self.buffer[..unseen]
+                .iter()
+                .rposition(|byte| *byte == b'\n');
             if let Some(at) = found {
                 return Ok(at + 1);
             }
@@ -196,7 +198,7 @@ fn chained(
     let before = back.line().map_err(|error| bad(at, error.to_string()))?;
     if let Some((at_before, bytes)) = before {
         let (hash, before) = parse(&bytes).map_err(|what| bad(at_before, what))?;
-        if link.prev != hash || Some(link.seq) != before.seq.checked_add(1) {
+        if !link.follows(&hash) || Some(link.seq) != before.seq.checked_add(1) {
             return Err(bad(at, "it does not follow from the line before".into()));
         }
     }
@@ -204,7 +206,7 @@ fn chained(
     Ok((next, hash, link.kind == EventType::Checkpoint))
 }
 
-fn parse(bytes: &[u8]) -> Result<(Hash, Link), String> {
+fn parse(bytes: &[u8]) -> Result<(Hash, Link<'_>), String> {
     let (hash, record) = line::split(bytes).ok_or(line::NO_LINE)?;
     if Hash::of(record) != hash {
         return Err(line::WRONG_HASH.into());

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Error;
 use super::checkpoint::{Checkpoint, PublicKey};
 use super::line::{self, Line, Link, Place};
 use super::reader::{Reader, number_of};
-use super::{Error, canonical};
 use crate::event::{EventType, Record};
 use crate::hash::Hash;
 
@@ -123,7 +123,8 @@ pub fn verify(reader: Reader, expected: &Expected) -> Result<Verified, Error> {
         match line {
             Ok(line) => chain.line(&line),
             Err(Error::Torn { place }) => {
-                let what = "the last line is torn: what wrote it was killed, or the log was cut off here";
+                let what =
+                    "the last line is torn: what wrote it was killed, or the log was cut off here";
                 chain.find(Answer::Complete, Some(place), None, what.into());
             }
             Err(Error::BadLine { place, what }) => chain.bad(&place, None, what),
@@ -140,7 +141,8 @@ struct Chain<'a> {
     before: Option<Before>,
     /// The number of the last checkpoint.
     number: Option<u64>,
-    runs: BTreeMap<Box<str>, u64>,
+    /// By its name as it is written.
+    runs: BTreeMap<Box<[u8]>, u64>,
     /// Records behind the last checkpoint.
     unsigned: u64,
 }
@@ -209,9 +211,6 @@ impl<'a> Chain<'a> {
         if hash != line.hash {
             return self.bad(&line.place, None, line::WRONG_HASH.into());
         }
-        if let Err(fault) = canonical::check(line.record) {
-            return self.bad(&line.place, None, format!("not in canonical form: {fault}"));
-        }
         let link = match Link::read(line.record) {
             Ok(link) => link,
             Err(what) => return self.bad(&line.place, None, what),
@@ -222,10 +221,10 @@ impl<'a> Chain<'a> {
         match link.kind {
             EventType::Checkpoint => self.checkpoint(line, &link),
             EventType::RunStart => {
-                self.runs.insert(link.run, link.seq);
+                self.runs.insert(link.run.into(), link.seq);
             }
             EventType::RunEnd => {
-                self.runs.remove(&link.run);
+                self.runs.remove(link.run);
             }
             _ => {}
         }
@@ -244,7 +243,7 @@ impl<'a> Chain<'a> {
     }
 
     /// Whether the record follows from the one before.
-    fn chained(&mut self, line: &Line<'_>, link: &Link) {
+    fn chained(&mut self, line: &Line<'_>, link: &Link<'_>) {
         let seq = Some(link.seq);
         let segment = number_of(&line.place.segment);
         let Some(before) = &self.before else {
@@ -260,7 +259,9 @@ impl<'a> Chain<'a> {
                 let (first, last) = gap.unwrap_or_default();
                 match first == last {
                     true => format!("the segment {first:06} is missing before this"),
-                    false => format!("the segments {first:06} to {last:06} are missing before this"),
+                    false => {
+                        format!("the segments {first:06} to {last:06} are missing before this")
+                    }
                 }
             }
             None => return,
@@ -276,7 +277,7 @@ impl<'a> Chain<'a> {
                     ),
                 }
             }
-            Some((before, hash)) if link.prev != hash => format!(
+            Some((before, hash)) if !link.follows(&hash) => format!(
                 "it does not follow from record {before}, which is before it: one of them was replaced"
             ),
             Some(_) => return,
@@ -284,9 +285,9 @@ impl<'a> Chain<'a> {
         self.find(Answer::Intact, Some(line.place.clone()), seq, what);
     }
 
-    fn first(&mut self, line: &Line<'_>, link: &Link, segment: Option<u32>) {
+    fn first(&mut self, line: &Line<'_>, link: &Link<'_>, segment: Option<u32>) {
         let (seq, expected) = (link.seq, self.expected.first);
-        let zero = link.prev == Hash::default();
+        let zero = link.follows(&Hash::default());
         let (against, what) = if seq == expected && (seq == 0) == zero {
             if seq > 0 || link.kind == EventType::Checkpoint {
                 return;
@@ -312,22 +313,28 @@ impl<'a> Chain<'a> {
         self.find(against, Some(line.place.clone()), Some(seq), what);
     }
 
-    fn checkpoint(&mut self, line: &Line<'_>, link: &Link) {
+    fn checkpoint(&mut self, line: &Line<'_>, link: &Link<'_>) {
         self.found.checkpoints += 1;
         // Serde reads more forms than it writes, and one alone was signed.
         let as_written = |record: &Record| {
             serde_json::to_vec(record).is_ok_and(|written| written == line.record)
         };
         let record: Option<Record> = serde_json::from_slice(line.record).ok();
-        let found = (record.filter(as_written))
-            .and_then(|record| Some((Checkpoint::of(&record)?, record)));
-        let signed = (found.as_ref()).is_some_and(|(checkpoint, record)| checkpoint.is_signed(record));
+        let found =
+            (record.filter(as_written)).and_then(|record| Some((Checkpoint::of(&record)?, record)));
+        let signed =
+            (found.as_ref()).is_some_and(|(checkpoint, record)| checkpoint.is_signed(record));
         let wrong = match &found {
             None => vec!["this checkpoint lacks what a checkpoint says".into()],
             Some((checkpoint, record)) => self.what_is_wrong(checkpoint, record, signed),
         };
         for what in wrong {
-            self.find(Answer::Intact, Some(line.place.clone()), Some(link.seq), what);
+            self.find(
+                Answer::Intact,
+                Some(line.place.clone()),
+                Some(link.seq),
+                what,
+            );
         }
         let Some((checkpoint, record)) = found else {
             return;
@@ -416,11 +423,17 @@ impl<'a> Chain<'a> {
         }
         self.found.open_runs = (self.runs.into_iter())
             .map(|(run, seq)| OpenRun {
-                run: run.into(),
+                run: unquoted(&run),
                 seq,
             })
             .collect();
         self.found.open_runs.sort_by_key(|run| run.seq);
         self.found
     }
+}
+
+/// A string that is written in JSON, without its quotes.
+fn unquoted(text: &[u8]) -> String {
+    let quoted = [b"\"", text, b"\""].concat();
+    serde_json::from_slice(&quoted).unwrap_or_default()
 }

@@ -108,9 +108,12 @@ impl Log {
     /// Appends events, all or none. When one of them waits for the disk, so does this, with the lock
     /// released: what others append meanwhile gets onto the disk together.
     pub fn append(&mut self, events: &[Event]) -> Result<Receipt, Error> {
-        let logs_own = |e: &Event| matches!(e.kind, EventType::Checkpoint | EventType::LogRecovered);
+        let logs_own =
+            |e: &Event| matches!(e.kind, EventType::Checkpoint | EventType::LogRecovered);
         if events.iter().any(logs_own) {
-            return Err(Error::BadEvent("its type is one that the log writes itself"));
+            return Err(Error::BadEvent(
+                "its type is one that the log writes itself",
+            ));
         }
         let mut seqs = Vec::with_capacity(events.len());
         if !events.is_empty() {

@@ -103,10 +103,8 @@ impl Effort {
         self.0.store(0, Ordering::Relaxed);
     }
 
-    fn spend(&self, nanoseconds: usize) -> anyhow::Result<()> {
-        let more = u64::try_from(nanoseconds)
-            .unwrap_or(u64::MAX)
-            .min(EFFORT + 1);
+    fn spend(&self, steps: usize) -> anyhow::Result<()> {
+        let more = u64::try_from(steps).unwrap_or(u64::MAX).min(EFFORT + 1);
         match self
             .0
             .fetch_add(more, Ordering::Relaxed)

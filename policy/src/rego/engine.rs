@@ -9,10 +9,11 @@ use std::time::Duration;
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, LimitError, Value};
 
-use super::builtins::{self, Effort, Pattern};
-use super::limits::{RULES, STEPS, TEXT};
-use super::scan::{first_line, from_engine, scan};
-use super::{BadModule, Said, check, input, shape};
+use super::builtins::{self, Effort};
+use super::limits::STEPS;
+use super::load::{Loaded, load};
+use super::scan::{first_line, from_engine};
+use super::{BadModule, Said, check, input};
 use crate::model::{RegoModule, Verdict};
 use crate::request::{Context, What};
 
@@ -27,7 +28,8 @@ pub(crate) struct Rego {
     sets: Vec<(Verdict, String)>,
 }
 
-/// The rule that asks all sets at once. Its package is none that a module may have.
+/// The package of the rule that asks all sets at once; none that a module may have.
+const ENTRY_PACKAGE: &str = "aegis_entry";
 const ENTRY: &str = "data.aegis_entry.all";
 
 impl Rego {
@@ -40,115 +42,34 @@ impl Rego {
         if modules.is_empty() {
             return Ok(None);
         }
-        let whole = |module: &RegoModule, message: String, help: &str| BadModule {
-            file: module.name.clone(),
-            line: 0,
-            column: 0,
-            message,
-            help: help.into(),
-        };
         let mut engine = Box::new(Engine::new());
         engine.set_strict_builtin_errors(true);
         engine.set_execution_timer_config(steps(count));
-        let mut patterns: BTreeMap<String, Pattern> = BTreeMap::new();
-        let mut packages: BTreeMap<Option<String>, String> = BTreeMap::new();
-        let mut sets = Vec::new();
-        let (mut entries, mut other_sets) = (Vec::new(), Vec::new());
-        let (mut bytes, mut rules) = (0, 0);
-        for (index, module) in modules.iter().enumerate() {
-            bytes += module.text.len();
-            if bytes > TEXT {
-                let message = format!("the modules have more than {TEXT} bytes together");
-                return Err(whole(module, message, "native rules hold long lists"));
-            }
-            scan(module)?;
-            // `import rego.v1` or not: what a module says is the same.
-            engine
-                .add_policy(module.name.clone(), module.text.clone())
-                .map_err(|error| from_engine(&module.name, &error))?;
-            let Some(parsed) = engine.get_modules().get(index).cloned() else {
-                return Err(whole(
-                    module,
-                    "it was not understood".into(),
-                    "write it anew",
-                ));
-            };
-            let checked = check::check(&parsed)?;
-            shape::check(&parsed, &checked)?;
-            rules += parsed.policy.len();
-            if rules > RULES {
-                let message = format!("the modules have more than {RULES} rules together");
-                return Err(whole(module, message, "remove some"));
-            }
-            let package = match &checked.package {
-                Some(name) => format!("aegis.{name}"),
-                None => "aegis".into(),
-            };
-            if let Some(other) = packages.insert(checked.package.clone(), module.name.clone()) {
-                let message = format!("`package {package}` is that of {other}");
-                return Err(whole(
-                    module,
-                    message,
-                    "a package is one file: give this one another name",
-                ));
-            }
-            let prefix = match checked.package {
-                Some(name) => format!("rego:{name}."),
-                None => "rego:".into(),
-            };
-            let names = checked.names.iter();
-            for (name, _) in names.filter(|(_, kind)| **kind == check::Kind::Set) {
-                if !Verdict::ALL.iter().any(|verdict| verdict.name() == name) {
-                    other_sets.push(format!("data.{package}.{name}"));
-                }
-            }
-            for verdict in checked.verdicts {
-                entries.push(format!("data.{package}.{verdict}"));
-                sets.push((verdict, prefix.clone()));
-            }
-            patterns.extend(checked.patterns);
-        }
-        if let (true, Some(package)) = (
-            packages.contains_key(&None),
-            packages.keys().flatten().next(),
-        ) {
-            // `data.aegis` would be rules and a package at once.
-            let name = &packages[&Some(package.clone())];
-            let message =
-                format!("`package aegis` is in use, and so `aegis.{package}` is within it");
-            let module = modules
-                .iter()
-                .find(|m| m.name == *name)
-                .unwrap_or(&modules[0]);
-            return Err(whole(
-                module,
-                message,
-                "give each module a name: `package aegis.NAME`",
-            ));
-        }
+        let Loaded {
+            patterns,
+            sets,
+            entries,
+        } = load(modules, &mut engine)?;
         let effort = Effort::default();
-        // All sets have a value, if it is an empty one. The interpreter forgets an error, and so the end of
-        // the steps, where a rule of a set has no member: then that set has no value, unless it has one from
-        // other rules, which is the right one. Of all sets together there is no value, if one has none.
-        entries.append(&mut other_sets);
-        let entry = format!("package aegis_entry\nall := [{}]\n", entries.join(",\n"));
-        let prepare = || -> anyhow::Result<Box<Engine>> {
+        let entry = format!(
+            "package {ENTRY_PACKAGE}\nall := [{}]\n",
+            entries.join(",\n")
+        );
+        let prepare = || -> anyhow::Result<()> {
             builtins::register(&mut engine, &effort, patterns)?;
             engine.add_policy("the entry".into(), entry)?;
             // Prepares without asking.
-            engine.compile_with_entrypoint(&ENTRY.into())?;
-            Ok(engine)
+            engine.compile_with_entrypoint(&ENTRY.into()).map(drop)
         };
-        let prepared = prepare().map_err(|error| {
+        prepare().map_err(|error| {
             let text = error.to_string();
-            let named = modules
-                .iter()
-                .find(|m| text.contains(&format!("--> {}:", m.name)));
-            from_engine(&named.unwrap_or(&modules[0]).name, &text)
+            let is_named = |m: &&RegoModule| text.contains(&format!("--> {}:", m.name));
+            let named = modules.iter().find(is_named).or(modules.first());
+            from_engine(named.map_or("", |module| &module.name), &text)
         })?;
         Ok(Some(Self {
-            engine: Mutex::new(Some(prepared.clone())),
-            prepared,
+            engine: Mutex::new(Some(engine.clone())),
+            prepared: engine,
             effort,
             sets,
         }))

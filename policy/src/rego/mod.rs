@@ -41,9 +41,13 @@ mod engine;
 #[cfg(feature = "rego")]
 mod input;
 #[cfg(feature = "rego")]
+mod load;
+#[cfg(feature = "rego")]
 mod scan;
 #[cfg(feature = "rego")]
 mod shape;
+#[cfg(feature = "rego")]
+mod walk;
 
 #[cfg(not(feature = "rego"))]
 mod absent;
@@ -108,8 +112,9 @@ mod limits {
     pub const PATTERN_DEPTH: u32 = 32;
     /// Pieces of what `split` divides.
     pub const PIECES: usize = 256;
-    /// What functions may spend in one evaluation; about nanoseconds.
-    pub const EFFORT: u64 = 100_000_000;
+    /// What functions may spend in one evaluation: bytes of text, and of those that are matched with a pattern
+    /// each as often as the pattern has states.
+    pub const EFFORT: u64 = 20_000_000;
 }
 
 /// Why a text is no module.

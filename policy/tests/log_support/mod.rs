@@ -87,9 +87,8 @@ pub fn event(n: u64) -> Event {
     let end_of_run = n % 10 == 9;
     match n % 10 {
         0 => Event::new(EventType::RunStart, &run, policy).detailed(&json!({"argv": ["a", "ü"]})),
-        _ if end_of_run => {
-            Event::new(EventType::RunEnd, &run, policy).detailed(&json!({"status": 0, "cause": "exit"}))
-        }
+        _ if end_of_run => Event::new(EventType::RunEnd, &run, policy)
+            .detailed(&json!({"status": 0, "cause": "exit"})),
         1..5 => {
             let path = HostPath::from(&*format!("/srv/data/{n}"));
             let (request, decision) = decided(What::Read { path, tree: false }, Verdict::Allow);
@@ -98,7 +97,11 @@ pub fn event(n: u64) -> Event {
         _ => {
             let path = HostPath::from("/usr/bin/git");
             let name = Some("git".into());
-            let what = What::Exec { name, path, tree: false };
+            let what = What::Exec {
+                name,
+                path,
+                tree: false,
+            };
             let (request, decision) = decided(what, Verdict::Warn);
             Event::new(EventType::ToolExec, &run, policy).decided(request, decision)
         }

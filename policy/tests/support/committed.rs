@@ -1,4 +1,5 @@
 //! A committed file that a test keeps up to date.
+#![expect(clippy::disallowed_methods, reason = "a test of files reads them")]
 
 use std::path::Path;
 

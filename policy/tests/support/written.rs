@@ -12,7 +12,9 @@ fn pattern() -> impl Strategy<Value = String> {
         1 => select(vec!["..", ".", "a?", "{a}", "[", "", "a**", "***"]).prop_map(str::to_owned),
     ];
     let path = (
-        select(vec!["/", "/", "$WORK/", "$HOME/", "$SKILL/", "$WORK", "$X/", ""]),
+        select(vec![
+            "/", "/", "$WORK/", "$HOME/", "$SKILL/", "$WORK", "$X/", "",
+        ]),
         prop::collection::vec(part, 0..4),
     )
         .prop_map(|(base, parts)| format!("{base}{}", parts.join("/")));
@@ -56,7 +58,15 @@ fn action() -> impl Strategy<Value = String> {
 fn common() -> impl Strategy<Value = Vec<String>> {
     let verdict = select(vec!["allow", "warn", "review", "block", "block", "alow"]);
     let more = select(vec![
-        "", "", "", "mode: warn", "mode: off", "otherwise: true", "reason: because", "reason: \"\"", "x: 1",
+        "",
+        "",
+        "",
+        "mode: warn",
+        "mode: off",
+        "otherwise: true",
+        "reason: because",
+        "reason: \"\"",
+        "x: 1",
     ]);
     (verdict, more, prop::bool::weighted(0.05)).prop_map(|(verdict, more, missing)| {
         let mut keys = vec![more.to_owned()];
@@ -91,7 +101,12 @@ fn egress() -> impl Strategy<Value = Vec<String>> {
     let methods = one_or_more(select(vec!["GET", "POST", "get"]).prop_map(str::to_owned));
     let ports = one_or_more(select(vec!["443", "80", "0", "\"443\""]).prop_map(str::to_owned));
     let paths = one_or_more(pattern().prop_map(|text| quoted(&text)));
-    let budget = select(vec!["{requests: 6/m}", "{request-size: 1M}", "{}", "{requests: 6}"]);
+    let budget = select(vec![
+        "{requests: 6/m}",
+        "{request-size: 1M}",
+        "{}",
+        "{requests: 6}",
+    ]);
     (
         one_or_more(host()),
         prop::option::weighted(0.3, methods),
@@ -111,7 +126,8 @@ fn egress() -> impl Strategy<Value = Vec<String>> {
 }
 
 fn secret() -> impl Strategy<Value = Vec<String>> {
-    let inject = one_or_more(select(vec!["header", "query", "header", "env"]).prop_map(str::to_owned));
+    let inject =
+        one_or_more(select(vec!["header", "query", "header", "env"]).prop_map(str::to_owned));
     let alias = select(vec!["github", "\"g*\"", "\"\"", "a.b"]);
     (alias, one_or_more(host()), inject, common()).prop_map(|(alias, to, inject, mut keys)| {
         keys.extend([
@@ -134,7 +150,11 @@ fn section(
             text.push_str(" []");
         }
         for (n, keys) in rules.iter().enumerate() {
-            text.push_str(&format!("\n  - {{id: {}{n}, {}}}", &name[..1], keys.join(", ")));
+            text.push_str(&format!(
+                "\n  - {{id: {}{n}, {}}}",
+                &name[..1],
+                keys.join(", ")
+            ));
         }
         text
     })

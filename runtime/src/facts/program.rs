@@ -64,7 +64,9 @@ pub struct Interpreter {
 /// The command is there and cannot be used; or could not be looked at, which is no fault of its own.
 fn unusable(name: &OsString, fault: &Fault) -> Error {
     match fault {
-        Fault::Other { path, errno } if [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(errno) => {
+        Fault::Other { path, errno }
+            if [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(errno) =>
+        {
             let cause = std::io::Error::from_raw_os_error(*errno);
             Error::outside("looking for the command", Some(path.clone()), cause)
         }

@@ -119,7 +119,11 @@ pub fn request(plan: &Plan, context: Context, approvals: Vec<Approval>) -> Reque
         approvals,
         context,
         what: What::Tool {
-            command: plan.argv.iter().map(|word| word.as_os_str().into()).collect(),
+            command: plan
+                .argv
+                .iter()
+                .map(|word| word.as_os_str().into())
+                .collect(),
             grants: plan.grants.iter().map(|grant| grant.what.clone()).collect(),
         },
     }
@@ -165,7 +169,10 @@ mod tests {
     fn policy(rules: Vec<CapabilityRule>, limits: &[(&str, u64)]) -> Policy {
         let document = Document {
             capabilities: rules,
-            limits: limits.iter().map(|(key, value)| ((*key).into(), *value)).collect(),
+            limits: limits
+                .iter()
+                .map(|(key, value)| ((*key).into(), *value))
+                .collect(),
             name: "made-up".into(),
             ..Document::default()
         };
@@ -190,10 +197,20 @@ mod tests {
         let all = policy(vec![rule("all", "/**", Verdict::Allow)], &[]);
         let (request, decision) = decided(&mut plan, &all, TEXT);
         assert!(plan.grants.iter().all(|grant| grant.decision.is_some()));
-        let actions: Vec<&str> = plan.grants.iter().map(|grant| grant.what.action()).collect();
+        let actions: Vec<&str> = plan
+            .grants
+            .iter()
+            .map(|grant| grant.what.action())
+            .collect();
         assert_eq!(
             actions,
-            ["files.read", "shell.exec", "shell.exec", "environment.pass", "limits"]
+            [
+                "files.read",
+                "shell.exec",
+                "shell.exec",
+                "environment.pass",
+                "limits"
+            ]
         );
         // No rule for the environment: the run is blocked as a whole.
         assert_eq!(decision.verdict, Verdict::Block);
@@ -209,7 +226,13 @@ mod tests {
     #[test]
     fn a_ceiling_lowers_a_limit_and_stands_in_for_a_missing_one() {
         let mut asked = profile("limits: {memory: 8G, time: 5s}");
-        narrow(&mut asked, &policy(Vec::new(), &[("memory", 1 << 30), ("pids", 64), ("time", 60_000)]));
+        narrow(
+            &mut asked,
+            &policy(
+                Vec::new(),
+                &[("memory", 1 << 30), ("pids", 64), ("time", 60_000)],
+            ),
+        );
         let value = |limit: &Option<Declared<u64>>| limit.as_ref().map(|limit| limit.value);
         assert_eq!(value(&asked.limits.memory), Some(1 << 30));
         assert_eq!(value(&asked.limits.pids), Some(64));
@@ -246,6 +269,10 @@ mod tests {
             ..Asked::default()
         };
         let plan = compile(&asked, &request, &facts()).expect("a plan");
-        assert!(plan.degraded.iter().any(|lack| lack.what.starts_with("disk-read")));
+        assert!(
+            plan.degraded
+                .iter()
+                .any(|lack| lack.what.starts_with("disk-read"))
+        );
     }
 }

@@ -126,7 +126,11 @@ fn policy(plan: &Plan) -> Vec<Row> {
         Row::whole("verdict", policy.verdict.to_string()),
     ];
     for grant in &plan.grants {
-        if let Some(said) = grant.decision.as_ref().filter(|d| d.verdict > Verdict::Allow) {
+        if let Some(said) = grant
+            .decision
+            .as_ref()
+            .filter(|d| d.verdict > Verdict::Allow)
+        {
             let from = format!("{} {}", said.verdict, place(&grant.from).0);
             rows.push(Row::new(&from, &format!("{}: {}", grant.what, said.reason)));
         }

@@ -9,8 +9,8 @@ use super::grants::{self, Bind, Granted};
 use super::path_map::{PathMap, parents};
 use super::{Entry, Grant, Identity, Mount, Network, PathRule, Source, own_places};
 use crate::error::Error;
-use crate::facts::{HostFacts, Request};
 use crate::facts::paths::{Kind, Resolved};
+use crate::facts::{HostFacts, Request};
 
 pub use own_places::{MASKED_DIRECTORY, MASKED_FILE, TMP};
 

@@ -244,7 +244,12 @@ impl<'a> Compiler<'a> {
         let command = &self.facts.command;
         let name = command.path.file_name().and_then(|name| name.to_str());
         let name = name.and_then(|name| by_name(name, &command.path));
-        self.grant(&command.resolved, GrantKind::Exec, name, "the command".into());
+        self.grant(
+            &command.resolved,
+            GrantKind::Exec,
+            name,
+            "the command".into(),
+        );
         for interpreter in &command.interpreters {
             let from = format!("the first line of {}", command.resolved.real.display());
             self.grant(&interpreter.resolved, GrantKind::Exec, None, from);

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::Degradation;
 use crate::error::Error;
-use crate::facts::{HostFacts, Request};
 use crate::facts::cgroups::Layout;
+use crate::facts::{HostFacts, Request};
 
 /// Bytes of the private tmpfs when neither `tmp` nor `memory` is limited.
 const DEFAULT_TMP: u64 = 1 << 30;

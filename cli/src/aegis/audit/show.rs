@@ -63,10 +63,17 @@ impl Style {
 
 fn text(record: &Record, colour: bool) -> String {
     // To the second, and without what is the same in each.
-    let time = record.time.get(..19).unwrap_or(&record.time).replace('T', " ");
+    let time = record
+        .time
+        .get(..19)
+        .unwrap_or(&record.time)
+        .replace('T', " ");
     let kind = serde_json::to_value(record.kind).unwrap_or_default();
     let kind = kind.as_str().unwrap_or_default();
-    let head = one_line(&format!("{time} {:>6} {kind:16} {}", record.seq, record.run));
+    let head = one_line(&format!(
+        "{time} {:>6} {kind:16} {}",
+        record.seq, record.run
+    ));
     let verdict = (record.decision.as_ref()).map_or_else(String::new, |decision| {
         format!("  {}", painted(decision.verdict, colour))
     });
@@ -95,7 +102,10 @@ fn painted(verdict: Verdict, colour: bool) -> String {
 fn what(record: &Record) -> String {
     if let Some(checkpoint) = Checkpoint::of(record) {
         let key = checkpoint.key.to_string();
-        return format!("number {} of log {}, key {key}", checkpoint.number, checkpoint.log);
+        return format!(
+            "number {} of log {}, key {key}",
+            checkpoint.number, checkpoint.log
+        );
     }
     let mut parts = Vec::new();
     if let Some(request) = &record.request {

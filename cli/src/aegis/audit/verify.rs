@@ -17,7 +17,10 @@ pub(super) fn verify(
 ) -> Answer {
     let keys = match keys.is_empty() {
         true => own_key()?,
-        false => keys.iter().map(|key| named(key)).collect::<Result<_, _>>()?,
+        false => keys
+            .iter()
+            .map(|key| named(key))
+            .collect::<Result<_, _>>()?,
     };
     let expected = Expected {
         keys,
@@ -69,7 +72,10 @@ fn text(verified: &Verified, expected: &Expected) -> String {
     if expected.keys.is_empty() {
         text += "no key is known whose signature would count: name one with --key\n";
     }
-    text += &format!("{} records, {} checkpoints", verified.records, verified.checkpoints);
+    text += &format!(
+        "{} records, {} checkpoints",
+        verified.records, verified.checkpoints
+    );
     if let Some(log) = &verified.log {
         text += &format!(" of log {log}");
     }
@@ -84,8 +90,15 @@ fn text(verified: &Verified, expected: &Expected) -> String {
         );
     }
     if !verified.open_runs.is_empty() {
-        let runs: Vec<&str> = verified.open_runs.iter().map(|run| run.run.as_str()).collect();
-        text += &format!("runs that have not ended, or were killed: {}\n", runs.join(", "));
+        let runs: Vec<&str> = verified
+            .open_runs
+            .iter()
+            .map(|run| run.run.as_str())
+            .collect();
+        text += &format!(
+            "runs that have not ended, or were killed: {}\n",
+            runs.join(", ")
+        );
     }
     text
 }

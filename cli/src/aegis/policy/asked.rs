@@ -46,9 +46,7 @@ impl Place {
         let path = |path: &Path| {
             std::path::absolute(path)
                 .map(|path| HostPath::from(path.as_path()))
-                .map_err(|error| {
-                    Failure::Other(format!("{} is no path: {error}", path.display()))
-                })
+                .map_err(|error| Failure::Other(format!("{} is no path: {error}", path.display())))
         };
         let work = match &self.work {
             Some(work) => path(work)?,

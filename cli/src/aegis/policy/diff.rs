@@ -89,7 +89,8 @@ fn of_difference(a: &str, b: &str, difference: &Difference, usual: Option<&Conte
 fn shown(request: &Request, usual: Option<&Context>) -> String {
     let context = &request.context;
     let mut what = request.what.clone();
-    if let What::Read { path, .. } | What::Write { path, .. } | What::Exec { path, .. } = &mut what {
+    if let What::Read { path, .. } | What::Write { path, .. } | What::Exec { path, .. } = &mut what
+    {
         *path = with_variable(path, context);
     }
     let mut text = match &what {
@@ -111,7 +112,10 @@ fn shown(request: &Request, usual: Option<&Context>) -> String {
     if let What::Secret { inject, .. } = &what {
         facts.extend(inject.map(|inject| format!("in the {}", inject.name())));
     }
-    let is_path = matches!(what, What::Read { .. } | What::Write { .. } | What::Exec { .. });
+    let is_path = matches!(
+        what,
+        What::Read { .. } | What::Write { .. } | What::Exec { .. }
+    );
     if is_path && usual.is_none_or(|usual| usual != context) {
         let skill = match &context.skill {
             Some(skill) => format!("$SKILL is {skill}"),

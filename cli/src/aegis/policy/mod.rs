@@ -272,6 +272,8 @@ fn hash_of(document: &Document) -> Result<Hash, Failure> {
 pub(super) fn refuse_two_stdins(references: &[&str]) -> Result<(), Failure> {
     match references.iter().filter(|r| **r == "-").count() {
         0 | 1 => Ok(()),
-        _ => Err(Failure::Other("standard input can be read once only".into())),
+        _ => Err(Failure::Other(
+            "standard input can be read once only".into(),
+        )),
     }
 }

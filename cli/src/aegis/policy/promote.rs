@@ -22,7 +22,9 @@ pub(super) fn promote(reference: &str, rule: &str, back: bool, json: bool) -> An
         )));
     }
     if reference == "-" {
-        return Err(other("standard input cannot be changed: name the file".into()));
+        return Err(other(
+            "standard input cannot be changed: name the file".into(),
+        ));
     }
     // The policy as a whole has to be right before and after.
     super::document(reference)?;
@@ -42,7 +44,9 @@ pub(super) fn promote(reference: &str, rule: &str, back: bool, json: bool) -> An
         return Ok(true);
     };
     write(&file, &changed.text).map_err(|error| {
-        other(format!("{shown} cannot be changed, and is as it was: {error}"))
+        other(format!(
+            "{shown} cannot be changed, and is as it was: {error}"
+        ))
     })?;
     if json {
         print_json(&json!({
@@ -56,8 +60,14 @@ pub(super) fn promote(reference: &str, rule: &str, back: bool, json: bool) -> An
         return Ok(true);
     }
     let mut told = match mode {
-        Mode::Warn => format!("{shown}:{}: `{rule}` only warns from now on\n", changed.line),
-        Mode::Enforce => format!("{shown}:{}: `{rule}` is enforced from now on\n", changed.line),
+        Mode::Warn => format!(
+            "{shown}:{}: `{rule}` only warns from now on\n",
+            changed.line
+        ),
+        Mode::Enforce => format!(
+            "{shown}:{}: `{rule}` is enforced from now on\n",
+            changed.line
+        ),
     };
     if let Some(before) = &changed.before {
         told.push_str(&format!("- {before}\n"));
@@ -85,7 +95,9 @@ fn file_of(reference: &str, rule: &str) -> Result<PathBuf, Failure> {
             return Ok(file.clone());
         }
     }
-    Err(Failure::Other(format!("no file of {reference} has a rule `{rule}`")))
+    Err(Failure::Other(format!(
+        "no file of {reference} has a rule `{rule}`"
+    )))
 }
 
 fn read(file: &Path) -> Result<String, Failure> {

@@ -63,7 +63,9 @@ pub(super) fn check(options: &Options, known: &mut Known) -> Answer {
                 }
                 Outcome::Undecidable(why) => {
                     report.undecidable += 1;
-                    let of = undecidable.entry(why).or_insert_with(|| (0, At::of(record)));
+                    let of = undecidable
+                        .entry(why)
+                        .or_insert_with(|| (0, At::of(record)));
                     of.0 += 1;
                 }
             }

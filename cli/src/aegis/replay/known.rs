@@ -86,9 +86,9 @@ fn of_copy(copy: kept::Kept, hash: Hash) -> Found {
     match copy.compile() {
         Ok(policy) if policy.hash() == hash => Found::Same(Arc::new(policy)),
         Ok(policy) => Found::OtherEngine(Arc::new(policy), engine.to_string()),
-        Err(_) if !engine.is_this() => {
-            Found::No(format!("its copy is of {engine}, and no policy to this version"))
-        }
+        Err(_) if !engine.is_this() => Found::No(format!(
+            "its copy is of {engine}, and no policy to this version"
+        )),
         Err(error) => Found::No(format!("its copy is no policy: {error}")),
     }
 }

@@ -151,8 +151,14 @@ fn account<F: FnMut(Hash) -> Found>(
             why: why.to_string(),
         },
     };
-    let request = record.request.map(|r| read_request(r).ok()).unwrap_or_default();
-    let decision = record.decision.map(|d| read_decision(d).ok()).unwrap_or_default();
+    let request = record
+        .request
+        .map(|r| read_request(r).ok())
+        .unwrap_or_default();
+    let decision = record
+        .decision
+        .map(|d| read_decision(d).ok())
+        .unwrap_or_default();
     let hash = decision.as_ref().map_or(record.policy, |d| d.policy);
     let policy = match replayer.find(hash) {
         Found::Same(policy) | Found::OtherEngine(policy, _) => Some(policy),
@@ -199,7 +205,11 @@ fn text(account: &Account) -> String {
         };
         text += &format!(
             "  who     user {} under the profile {} ({}){skill}, in {}\n  what    {}\n",
-            context.uid, context.profile, context.profile_hash, context.work, named(&request.what)
+            context.uid,
+            context.profile,
+            context.profile_hash,
+            context.work,
+            named(&request.what)
         );
         for approval in &request.approvals {
             text += &format!("          with the approval {}\n", approval.id);
@@ -229,7 +239,11 @@ fn text(account: &Account) -> String {
             text
         }
     };
-    if let Some(Now { decision, policy_name }) = &account.now {
+    if let Some(Now {
+        decision,
+        policy_name,
+    }) = &account.now
+    {
         text += &format!(
             "  today   the policy in force ({policy_name}) says {}: {}\n",
             decision.verdict, decision.reason

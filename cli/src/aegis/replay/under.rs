@@ -112,9 +112,16 @@ fn text(report: &Report) -> String {
     }
     for group in &report.changes {
         let requests = counted(group.count, "request");
-        text += &format!("{} -> {}: {} of {}\n", group.then, group.now, requests, group.action);
+        text += &format!(
+            "{} -> {}: {} of {}\n",
+            group.then, group.now, requests, group.action
+        );
         for example in &group.examples {
-            let grant = if example.is_part { ", a grant of the run" } else { "" };
+            let grant = if example.is_part {
+                ", a grant of the run"
+            } else {
+                ""
+            };
             text += &format!(
                 "  {}{grant}\n    then  {}\n    now   {}\n",
                 example.at, example.then.reason, example.now.reason

@@ -115,7 +115,11 @@ fn to_host(
     let shouted = |text: &&str| text.len() < 8 && text.bytes().all(|b| b.is_ascii_uppercase());
     methods.extend(seeds.texts.iter().copied().filter(shouted));
     let stranger = ["GET", "OPTIONS", "TRACE", "BREW", "PROPFIND"];
-    methods.extend(stranger.into_iter().find(|method| !methods.contains(method)));
+    methods.extend(
+        stranger
+            .into_iter()
+            .find(|method| !methods.contains(method)),
+    );
     let patterns: Vec<_> = (rules.iter())
         .flat_map(|rule| &rule.paths)
         .filter_map(|path| Some(explore::read(path, context)?.0))

@@ -48,7 +48,9 @@ impl<'p> Seeds<'p> {
             seeds.egress.extend(&document.network_egress);
             for rule in &document.secrets_boundary {
                 seeds.aliases.insert(&rule.alias);
-                seeds.secret_hosts.extend(rule.to.iter().map(String::as_str));
+                seeds
+                    .secret_hosts
+                    .extend(rule.to.iter().map(String::as_str));
             }
             for module in &document.rego {
                 seeds.has_rego = true;
@@ -67,7 +69,8 @@ impl<'p> Seeds<'p> {
                     self.text(piece);
                 } else {
                     let numbers = piece.split(|c: char| !c.is_ascii_digit());
-                    self.ports.extend(numbers.filter_map(|n| n.parse::<u16>().ok()));
+                    self.ports
+                        .extend(numbers.filter_map(|n| n.parse::<u16>().ok()));
                 }
                 quoted = !quoted;
             }
@@ -79,7 +82,9 @@ impl<'p> Seeds<'p> {
             return;
         }
         let host = text.contains('.')
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b));
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b));
         if host {
             let host = text.trim_matches('.');
             self.hosts.insert(host);

@@ -3,21 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use smallvec::SmallVec;
-
 use super::super::pattern::{HostPattern, Relation};
+use super::table::Table;
 use super::{Hits, Rule};
 
-/// Hosts and `*.` hosts, by name from its last label on: what is below a name lies behind it.
+/// Hosts, `*.` hosts, and addresses.
 #[derive(Debug)]
 pub(in super::super) struct HostRules {
-    names: Vec<(Key, OfName)>,
+    names: Table<OfName>,
+    /// From the last label on: what is below a name lies behind it.
+    reversed: Vec<(Vec<u8>, Box<str>)>,
     addresses: Vec<(IpAddr, Vec<Rule>)>,
     any: Vec<Rule>,
 }
-
-/// A name from its last label on.
-type Key = SmallVec<[u8; 64]>;
 
 #[derive(Debug, Default)]
 struct OfName {
@@ -29,29 +27,29 @@ struct OfName {
 
 impl HostRules {
     pub fn new<'p>(patterns: impl IntoIterator<Item = (&'p HostPattern, Rule)>) -> Self {
-        let mut names: BTreeMap<Key, OfName> = BTreeMap::new();
+        let mut names: BTreeMap<Box<str>, OfName> = BTreeMap::new();
         let mut addresses: BTreeMap<IpAddr, Vec<Rule>> = BTreeMap::new();
         let mut any = Vec::new();
         for (pattern, rule) in patterns {
-            let (name, below) = match pattern {
-                HostPattern::Any => {
-                    any.push(rule);
-                    continue;
+            match pattern {
+                HostPattern::Any => any.push(rule),
+                HostPattern::Below(name) => {
+                    names.entry(name.clone()).or_default().below.push(rule);
                 }
-                HostPattern::Below(name) => (name, true),
-                HostPattern::One(name) => (name, false),
-            };
-            let of = names.entry(from_the_last(name)).or_default();
-            match below {
-                true => of.below.push(rule),
-                false => of.itself.push(rule),
+                HostPattern::One(name) => {
+                    names.entry(name.clone()).or_default().itself.push(rule);
+                }
             }
             if let Some(address) = pattern.address() {
                 addresses.entry(address).or_default().push(rule);
             }
         }
+        let reversed = names.keys().map(|name| (from_the_last(name), name.clone()));
+        let mut reversed: Vec<_> = reversed.collect();
+        reversed.sort_unstable();
         Self {
-            names: names.into_iter().collect(),
+            names: Table::new(names),
+            reversed,
             addresses: addresses.into_iter().collect(),
             any,
         }
@@ -60,33 +58,33 @@ impl HostRules {
     /// How the rules stand to a host, or with `*.` to all hosts below a name.
     pub fn ask(&self, host: &str, hits: &mut Hits) {
         hits.add_all(&self.any, Relation::Covers);
-        if self.names.is_empty() {
-            return;
-        }
         let (name, many) = match host.strip_prefix("*.") {
             Some(name) => (name, true),
             None => (host, false),
         };
-        let key = from_the_last(name);
-        for (at, _) in key.iter().enumerate().filter(|(_, byte)| **byte == b'.') {
-            let parent = key.get(..=at).unwrap_or_default();
-            let Ok(found) = self.names.binary_search_by(|(own, _)| (**own).cmp(parent)) else {
-                continue;
-            };
-            let Some((_, of)) = self.names.get(found) else {
-                continue;
-            };
-            let is_itself = parent.len() == key.len();
-            if many || !is_itself {
+        if let Some(of) = self.names.get(name.as_bytes()) {
+            let rules = if many { &of.below } else { &of.itself };
+            hits.add_all(rules, Relation::Covers);
+        }
+        let mut left = name.as_bytes();
+        while let Some(dot) = left.iter().position(|byte| *byte == b'.') {
+            left = left.get(dot + 1..).unwrap_or_default();
+            if let Some(of) = self.names.get(left) {
                 hits.add_all(&of.below, Relation::Covers);
-            } else {
-                hits.add_all(&of.itself, Relation::Covers);
             }
         }
         if many {
-            let from = self.names.partition_point(|(own, _)| *own <= key);
-            let behind = self.names.iter().skip(from);
-            for (_, of) in behind.take_while(|(own, _)| own.starts_with(&key)) {
+            self.ask_below(name, hits);
+        }
+    }
+
+    /// The rules about hosts that are below a name.
+    fn ask_below(&self, name: &str, hits: &mut Hits) {
+        let key = from_the_last(name);
+        let from = self.reversed.partition_point(|(own, _)| *own <= key);
+        let behind = self.reversed.iter().skip(from);
+        for (_, name) in behind.take_while(|(own, _)| own.starts_with(&key)) {
+            if let Some(of) = self.names.get(name.as_bytes()) {
                 hits.add_all(&of.itself, Relation::Touches);
                 hits.add_all(&of.below, Relation::Touches);
             }
@@ -108,8 +106,8 @@ impl HostRules {
 
 /// `api.github.com` as `com.github.api.`: every label ends with a dot, so that no label is the beginning
 /// of another.
-fn from_the_last(name: &str) -> Key {
-    let mut key = Key::with_capacity(name.len() + 1);
+fn from_the_last(name: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(name.len() + 1);
     for label in name.rsplit('.') {
         key.extend_from_slice(label.as_bytes());
         key.push(b'.');

@@ -2,11 +2,12 @@
 //!
 //! An index gives what asking each pattern in turn would give (`reference` does so, and a property test
 //! compares the two); it says nothing of verdicts. Everything in it is sorted and searched: nothing
-//! depends on the order in which rules were written, nor on a hash.
+//! depends on the order in which rules were written, nor on a hash that is different elsewhere.
 
 pub(super) mod hosts;
 pub(super) mod names;
 pub(super) mod paths;
+mod table;
 
 use smallvec::SmallVec;
 
@@ -47,6 +48,14 @@ impl Hits {
         for rule in rules {
             self.add(*rule, relation);
         }
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        let words = self.words.iter();
+        words
+            .map(|(touch, cover)| (touch | cover).count_ones() as usize)
+            .sum()
     }
 
     /// Each rule once, by number.

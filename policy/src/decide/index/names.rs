@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::pattern::{Glob, NamePattern, Relation};
+use super::table::Table;
 use super::{Hits, Rule};
-
-/// Sorted by name.
-type Table<V> = Vec<(Box<str>, V)>;
 
 type Globs<T> = Vec<(Glob, T)>;
 
@@ -85,12 +83,12 @@ impl<T> Names<T> {
             by.into_iter()
                 .map(|(length, globs)| Affixes {
                     length,
-                    globs: globs.into_iter().collect(),
+                    globs: Table::new(globs),
                 })
                 .collect()
         };
         Self {
-            exact: names.into_iter().collect(),
+            exact: Table::new(names),
             exact_firsts,
             ends: affixes(ends),
             ends_lasts,
@@ -104,7 +102,7 @@ impl<T> Names<T> {
     pub fn find(&self, name: &[u8], mut found: impl FnMut(&T)) {
         let (first, last) = (name.first(), name.last());
         if self.exact_firsts.has(first)
-            && let Some(value) = look_up(&self.exact, name)
+            && let Some(value) = self.exact.get(name)
         {
             found(value);
         }
@@ -121,26 +119,20 @@ impl<T> Names<T> {
                     .len()
                     .checked_sub(*length)
                     .and_then(|at| name.get(at..));
-                if let Some(globs) = end.and_then(|end| look_up(globs, end)) {
+                if let Some(globs) = end.and_then(|end| globs.get(end)) {
                     try_all(globs);
                 }
             }
         }
         if self.begins_firsts.has(first) {
             for Affixes { length, globs } in &self.begins {
-                if let Some(globs) = name.get(..*length).and_then(|begin| look_up(globs, begin)) {
+                if let Some(globs) = name.get(..*length).and_then(|begin| globs.get(begin)) {
                     try_all(globs);
                 }
             }
         }
         try_all(&self.other);
     }
-}
-
-/// In what is sorted by name.
-fn look_up<'t, V>(table: &'t [(Box<str>, V)], name: &[u8]) -> Option<&'t V> {
-    let at = table.binary_search_by(|(own, _)| own.as_bytes().cmp(name));
-    at.ok().and_then(|at| table.get(at)).map(|(_, value)| value)
 }
 
 /// The patterns of names of many rules.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::super::pattern::{Base, Glob, Part, PathPattern, Relation, components};
+use super::super::pattern::{Base, Glob, Part, PathPattern, Relation};
 use super::names::Names;
 use super::{Hits, Rule};
 use crate::request::Context;
@@ -100,15 +100,22 @@ enum Below<'p, 'c> {
 }
 
 fn below<'p, 'c>(place: &[u8], path: &'p [&'c [u8]]) -> Below<'p, 'c> {
-    let mut rest = path;
-    for component in components(place) {
-        match rest.split_first() {
-            Some((first, after)) if *first == component => rest = after,
-            Some(_) => return Below::Beside,
-            None => return Below::Above,
+    let (mut place, mut rest) = (place, path);
+    loop {
+        while let Some((b'/', after)) = place.split_first() {
+            place = after;
+        }
+        if place.is_empty() {
+            return Below::Rest(rest);
+        }
+        let Some((first, after)) = rest.split_first() else {
+            return Below::Above;
+        };
+        match place.strip_prefix(*first) {
+            Some(left @ ([] | [b'/', ..])) => (place, rest) = (left, after),
+            _ => return Below::Beside,
         }
     }
-    Below::Rest(rest)
 }
 
 /// The nodes that a path has led to. Every node has one way to it, so it is in `here` once.

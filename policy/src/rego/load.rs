@@ -1,0 +1,102 @@
+//! All modules of a document, checked one by one and together, and given to the engine.
+
+use std::collections::BTreeMap;
+
+use regorus::Engine;
+
+use super::builtins::Pattern;
+use super::check::{self, Kind};
+use super::limits::{RULES, TEXT};
+use super::scan::{from_engine, scan};
+use super::{BadModule, shape};
+use crate::model::{RegoModule, Verdict};
+
+/// What the modules have that is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    /// Those of `regex.match`.
+    pub patterns: BTreeMap<String, Pattern>,
+    /// Where each of the first entries comes from: the verdict, and the prefix of ids.
+    pub sets: Vec<(Verdict, String)>,
+    /// All sets, by their paths, those of verdicts first.
+    ///
+    /// All sets have a value, if it is an empty one. The interpreter forgets an error, and so the end of the
+    /// steps, where a rule of a set has no member: then that set has no value, unless it has one from other
+    /// rules, which is the right one. Of all sets together there is no value, if one has none.
+    pub entries: Vec<String>,
+}
+
+/// An error of a file as a whole.
+fn whole(module: &RegoModule, message: String, help: &str) -> BadModule {
+    BadModule {
+        file: module.name.clone(),
+        line: 0,
+        column: 0,
+        message,
+        help: help.into(),
+    }
+}
+
+pub(super) fn load(modules: &[RegoModule], engine: &mut Engine) -> Result<Loaded, BadModule> {
+    let mut loaded = Loaded::default();
+    let mut others = Vec::new();
+    let mut packages: BTreeMap<Option<String>, &RegoModule> = BTreeMap::new();
+    let (mut bytes, mut rules) = (0, 0);
+    for (index, module) in modules.iter().enumerate() {
+        bytes += module.text.len();
+        if bytes > TEXT {
+            let message = format!("the modules have more than {TEXT} bytes together");
+            return Err(whole(module, message, "native rules hold long lists"));
+        }
+        scan(module)?;
+        engine
+            .add_policy(module.name.clone(), module.text.clone())
+            .map_err(|error| from_engine(&module.name, &error))?;
+        let Some(parsed) = engine.get_modules().get(index).cloned() else {
+            return Err(whole(
+                module,
+                "it was not understood".into(),
+                "write it anew",
+            ));
+        };
+        let checked = check::check(&parsed)?;
+        shape::check(&parsed, &checked)?;
+        rules += parsed.policy.len();
+        if rules > RULES {
+            let message = format!("the modules have more than {RULES} rules together");
+            return Err(whole(module, message, "remove some"));
+        }
+        let (package, prefix) = match &checked.package {
+            Some(name) => (format!("aegis.{name}"), format!("rego:{name}.")),
+            None => ("aegis".into(), "rego:".into()),
+        };
+        if let Some(other) = packages.insert(checked.package, module) {
+            let message = format!("`package {package}` is that of {}", other.name);
+            let help = "a package is one file: give this one another name";
+            return Err(whole(module, message, help));
+        }
+        for (name, _) in checked.names.iter().filter(|(_, kind)| **kind == Kind::Set) {
+            if !Verdict::ALL.iter().any(|verdict| verdict.name() == name) {
+                others.push(format!("data.{package}.{name}"));
+            }
+        }
+        for verdict in checked.verdicts {
+            loaded.entries.push(format!("data.{package}.{verdict}"));
+            loaded.sets.push((verdict, prefix.clone()));
+        }
+        loaded.patterns.extend(checked.patterns);
+    }
+    loaded.entries.append(&mut others);
+    match (
+        packages.get(&None),
+        packages.iter().find(|(name, _)| name.is_some()),
+    ) {
+        // `data.aegis` would be rules and a package at once.
+        (Some(_), Some((Some(name), module))) => {
+            let message = format!("`package aegis` is in use, and so `aegis.{name}` is within it");
+            let help = "give each module a name: `package aegis.NAME`";
+            Err(whole(module, message, help))
+        }
+        _ => Ok(loaded),
+    }
+}
