@@ -1,4 +1,9 @@
 //! Comparing policies finds what they decide otherwise, and nothing else.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the rules are for what decides, not for what tries it"
+)]
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,9 @@
 //! An explanation says what the decision says, and what it says would help does help.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the rules are for what decides, not for what tries it"
+)]
 
 use aegis_policy::ask::{somebody, what};
 use aegis_policy::explain::{Explanation, Stands, explain, suggestion};

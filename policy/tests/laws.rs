@@ -1,4 +1,9 @@
 //! The laws of decisions, for random policies and requests.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the rules are for what decides, not for what tries it"
+)]
 
 #[path = "support/arbitrary.rs"]
 mod arbitrary;

@@ -1,4 +1,9 @@
 //! The canonical form: the vectors of RFC 8785, and that everything that is written is in it.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the rules are for what decides, not for what tries it"
+)]
 
 use aegis_policy::event::{Event, EventType};
 use aegis_policy::log::{Reader, canonical};

@@ -1,4 +1,9 @@
 //! The export to OCSF: every type has its class, with the attributes that the class requires.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the rules are for what decides, not for what tries it"
+)]
 
 use aegis_policy::event::{EventType, Record};
 use aegis_policy::model::{Inject, Scheme};

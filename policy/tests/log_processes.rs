@@ -1,5 +1,10 @@
 //! Several processes and one log; processes that are killed at any moment; disks that are full. The other
 //! processes are this test's own program, started once more.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the rules are for what decides, not for what tries it"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,10 @@
 //! `events.schema.json` and the types agree: what is written validates, and what is refused by the one is
 //! refused by the other.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the rules are for what decides, not for what tries it"
+)]
 
 use aegis_policy::event::{Event, EventType, Record};
 use aegis_policy::log::{Checkpoint, Line, Reader, Recovered};
@@ -221,7 +226,7 @@ fn what_the_types_refuse_does_not_validate_and_the_reverse() {
             line["record"]["type"].as_str(),
             Some("checkpoint" | "log.recovered")
         );
-        places.retain(|at| !at.is_empty() && !(free && at.starts_with("/record/detail")));
+        places.retain(|at| !(at.is_empty() || free && at.starts_with("/record/detail")));
         for at in places {
             let (parent, name) = at.rsplit_once('/').expect("a name");
             let mut variants = Vec::new();

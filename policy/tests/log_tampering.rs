@@ -3,6 +3,11 @@
 //!
 //! What changes single bits looks at the records around the change alone, as archived logs are verified
 //! (`first`): the rest of the log is as before and verified once, and so every bit has its turn.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the rules are for what decides, not for what tries it"
+)]
 
 use std::fs;
 use std::sync::LazyLock;
@@ -10,6 +15,8 @@ use std::sync::LazyLock;
 use aegis_policy::Hash;
 use aegis_policy::event::Record;
 use aegis_policy::log::{Answer, Expected, Finding, PublicKey, Verified};
+
+use serde_json::json;
 
 mod log_support;
 use log_support::{Scene, event, lines, verify_bytes};
@@ -361,23 +368,40 @@ fn hashes_that_were_computed_anew_do_not_help() {
         RECORDS as usize,
         signature,
     );
-    // The same checkpoint, written so that the same is read.
+    // The same checkpoint, written so that serde reads the same.
     let text = String::from_utf8_lossy(lines[RECORDS as usize - 1]);
     let (_, record) = text.split_once(",\"record\":").expect("a line");
-    let same = record.replacen('{', "{\"decision\":null,", 1);
-    let record = same.strip_suffix("}\n").expect("a line");
-    let line = format!(
-        "{{\"hash\":\"{}\",\"record\":{record}}}\n",
-        Hash::of(record.as_bytes())
-    );
-    let mut other = lines.clone();
-    other[RECORDS as usize - 1] = line.as_bytes();
-    found(
-        &MADE.verify(&other),
-        Answer::Intact,
-        RECORDS as usize,
-        "lacks what a checkpoint says",
-    );
+    let record = record.strip_suffix("}\n").expect("a line");
+    let parsed: Record = serde_json::from_str(record).expect("a record");
+    let detail = parsed.detail.expect("a detail");
+    let array = json!([
+        detail["key"],
+        detail["log"],
+        detail["number"],
+        detail["signature"]
+    ]);
+    for (same, words) in [
+        (
+            record.replacen('{', "{\"decision\":null,", 1),
+            "no record has `decision`",
+        ),
+        (
+            record.replacen(&detail.to_string(), &array.to_string(), 1),
+            "lacks what a checkpoint",
+        ),
+    ] {
+        assert_ne!(same, record);
+        let hash = Hash::of(same.as_bytes());
+        let line = format!("{{\"hash\":\"{hash}\",\"record\":{same}}}\n");
+        let mut other = lines.clone();
+        other[RECORDS as usize - 1] = line.as_bytes();
+        found(
+            &MADE.verify(&other),
+            Answer::Intact,
+            RECORDS as usize,
+            words,
+        );
+    }
     // Records after the last checkpoint, well chained.
     let mut more = lines.clone();
     more.pop();

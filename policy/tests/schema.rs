@@ -1,4 +1,9 @@
 //! The schemas: committed, and of one mind with what reads policies.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the rules are for what decides, not for what tries it"
+)]
 
 #[path = "support/committed.rs"]
 mod committed;

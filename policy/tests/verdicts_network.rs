@@ -1,4 +1,9 @@
 //! What rules come to, case by case: destinations, requests, addresses, budgets, secrets.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the rules are for what decides, not for what tries it"
+)]
 
 #[path = "support/cases.rs"]
 mod cases;

@@ -110,10 +110,8 @@ impl<'a> Link<'a> {
         })
         .map_err(|fault| format!("the record is not in canonical form: {fault}"))?;
         if let Some(name) = wrong {
-            return Err(format!(
-                "no record has this {}",
-                String::from_utf8_lossy(name)
-            ));
+            let name = String::from_utf8_lossy(name);
+            return Err(format!("no record has `{name}` in this form"));
         }
         match version {
             Some(v) if v == u64::from(VERSION) => {}

@@ -224,7 +224,7 @@ impl<'a> Compiler<'a> {
         };
         match self.facts.programs.get(name) {
             Some(Lookup::Found { path, resolved }) => {
-                let name = by_name(name, &path);
+                let name = by_name(name, path);
                 self.grant(resolved, GrantKind::Exec, name, origin.to_string());
                 Ok(())
             }
