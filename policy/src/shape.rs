@@ -113,7 +113,7 @@ macro_rules! host {
 
 text_form! {
     /// The name of a rule.
-    Id = "^[a-z0-9][a-z0-9_.\\-]{0,63}$";
+    Id = r"^(?!limits\.)[a-z0-9][a-z0-9_.\-]{0,63}$";
     /// Text of one line.
     Line = r"^[^\n\t]+$";
     /// Paths.

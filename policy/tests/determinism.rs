@@ -8,11 +8,30 @@
 
 use std::process::{Command, Stdio};
 
-use aegis_policy::model::{Document, Scheme, Verdict};
+use aegis_policy::model::{Document, RegoModule, Scheme, Verdict};
 use aegis_policy::request::{Approval, Destination};
 use aegis_policy::{Context, Hash, Policy, Request, What, decide, templates};
 
 const REQUESTS: u64 = 1_000_000;
+const REGO: &str = r#"
+package aegis
+
+allow contains "port" if {
+	input.what.action == "net.listen"
+	input.what.port > 6000
+}
+
+review contains {"id": "org", "reason": "it is an organisation"} if {
+	input.what.action == "net.outbound"
+	endswith(input.what.host, ".org")
+}
+
+block contains "run" if {
+	input.what.action == "tool.exec"
+	some grant in input.what.grants
+	grant.action == "secrets.use"
+}
+"#;
 /// In the environment of a process that only decides: the order in which.
 const ORDER: &str = "AEGIS_TEST_ORDER";
 const NAME: &str = "a_million_decisions_are_the_same_in_every_process";
@@ -61,7 +80,7 @@ fn digest(step: u64) -> Hash {
     let policies = policies();
     let mut hashes = vec![0; usize::try_from(REQUESTS).unwrap() * 32];
     in_order(step, |number| {
-        let (policy, request) = (&policies[(number % 3) as usize], request(number));
+        let (policy, request) = (of(&policies, number), request(number));
         let decision = serde_json::to_vec(&decide(policy, &request)).unwrap();
         let at = usize::try_from(number).unwrap() * 32;
         hashes[at..at + 32].copy_from_slice(&Hash::of(&decision).0);
@@ -75,7 +94,7 @@ fn seen(step: u64) -> [u64; 4] {
     let mut seen = [0; 4];
     in_order(step, |number| {
         if number % 64 == 0 {
-            let decision = decide(&policies[(number % 3) as usize], &request(number));
+            let decision = decide(of(&policies, number), &request(number));
             let verdict = Verdict::ALL.iter().position(|v| *v == decision.verdict);
             seen[verdict.unwrap()] += 1;
         }
@@ -94,7 +113,15 @@ fn in_order(step: u64, mut of: impl FnMut(u64)) {
     }
 }
 
-fn policies() -> [Policy; 3] {
+/// Rego takes a hundred times as long as the rest.
+fn of(policies: &[Policy; 4], number: u64) -> &Policy {
+    match number % 601 {
+        0 => &policies[3],
+        _ => &policies[(number % 3) as usize],
+    }
+}
+
+fn policies() -> [Policy; 4] {
     let of = |name: &str| templates::find(name).unwrap().document();
     let own: Document = serde_json::from_value(serde_json::json!({
         "name": "own",
@@ -118,12 +145,16 @@ fn policies() -> [Policy; 3] {
         ]
     }))
     .unwrap();
-    [
-        vec![own.clone()],
-        vec![of("standard")],
-        vec![of("strict"), own],
-    ]
-    .map(|documents| Policy::new(documents).unwrap())
+    let mut rego = own.clone();
+    if cfg!(feature = "rego") {
+        rego.rego.push(RegoModule {
+            name: "extra.rego".into(),
+            text: REGO.into(),
+        });
+    }
+    let strict = vec![of("strict"), own.clone()];
+    [vec![own], vec![of("standard")], strict, vec![rego]]
+        .map(|documents| Policy::new(documents).unwrap())
 }
 
 /// A generator of numbers (splitmix64): the request is a function of its own number alone.

