@@ -187,7 +187,8 @@ pub(super) struct At<'a> {
 /// The canonical bytes of a record, at the end of `out`.
 pub(super) fn write_record(out: &mut Vec<u8>, event: &Event, at: At<'_>) -> Result<(), Error> {
     const INEXACT: &str = "its detail holds a number above 2^53, which JSON does not hold exactly, or is nested too deeply";
-    let detail = match &event.detail {
+    // Nothing to say is not said: a reader would take `null` for an absent detail.
+    let detail = match event.detail.as_ref().filter(|detail| !detail.is_null()) {
         Some(detail) => {
             let bytes = canonical::detail(detail).ok_or(Error::BadEvent(INEXACT))?;
             let raw = serde_json::from_slice::<Box<serde_json::value::RawValue>>(&bytes);
