@@ -23,53 +23,37 @@ fn decided(documents: &[&Document], request: &Request) -> Decision {
     decide(&Policy::new(documents).unwrap(), request)
 }
 
-/// A document with one rule more, of whichever contract; and that rule's verdict and mode given.
-fn with_a_rule(
+/// The rules without the other, and with it: with the verdict and in the mode that are given.
+fn with_the_other(
+    aimed: &arbitrary::Aimed,
     verdict: Option<Verdict>,
     mode: Mode,
-) -> impl Strategy<Value = (Document, Document)> {
-    let rule = prop_oneof![
-        arbitrary::capability().prop_map(|rule| Document {
-            capabilities: vec![rule],
-            ..Document::default()
-        }),
-        arbitrary::egress().prop_map(|rule| Document {
-            network_egress: vec![rule],
-            ..Document::default()
-        }),
-        arbitrary::secret().prop_map(|rule| Document {
-            secrets_boundary: vec![rule],
-            ..Document::default()
-        }),
-    ];
-    (arbitrary::document(), rule).prop_map(move |(without, rule)| {
-        let mut with = without.clone();
-        for mut rule in rule.capabilities {
-            rule.id = "new".into();
-            rule.mode = mode;
-            rule.verdict = verdict.unwrap_or(rule.verdict);
-            with.capabilities.push(rule);
+) -> (Policy, Policy) {
+    let mut with = aimed.rules.clone();
+    for mut rule in aimed.other.capabilities.clone() {
+        rule.id = "new".into();
+        (rule.mode, rule.verdict) = (mode, verdict.unwrap_or(rule.verdict));
+        with.capabilities.push(rule);
+    }
+    for mut rule in aimed.other.network_egress.clone() {
+        rule.id = "new".into();
+        (rule.mode, rule.verdict) = (mode, verdict.unwrap_or(rule.verdict));
+        if verdict == Some(Verdict::Allow) {
+            // What has a budget blocks as well: what is over it.
+            rule.budget = Budget::default();
         }
-        for mut rule in rule.network_egress {
-            rule.id = "new".into();
-            rule.mode = mode;
-            rule.verdict = verdict.unwrap_or(rule.verdict);
-            if verdict == Some(Verdict::Allow) {
-                // What has a budget blocks as well: what is over it.
-                rule.budget = Budget::default();
-                rule.hosts.remove("*");
-                rule.hosts.insert("x.org".into());
-            }
-            with.network_egress.push(rule);
-        }
-        for mut rule in rule.secrets_boundary {
-            rule.id = "new".into();
-            rule.mode = mode;
-            rule.verdict = verdict.unwrap_or(rule.verdict);
-            with.secrets_boundary.push(rule);
-        }
-        (without, with)
-    })
+        with.network_egress.push(rule);
+    }
+    for mut rule in aimed.other.secrets_boundary.clone() {
+        rule.id = "new".into();
+        (rule.mode, rule.verdict) = (mode, verdict.unwrap_or(rule.verdict));
+        with.secrets_boundary.push(rule);
+    }
+    let without = vec![aimed.rules.clone()];
+    (
+        Policy::new(without).unwrap(),
+        Policy::new(vec![with]).unwrap(),
+    )
 }
 
 /// Several requests for each policy: compiling is what takes long.
@@ -84,38 +68,32 @@ fn assert_canonical<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debu
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn adding_a_rule_that_blocks_never_allows_more(
-        (without, with) in with_a_rule(Some(Verdict::Block), Mode::Enforce),
-        requests in requests(),
-    ) {
-        for request in requests {
-            let (before, after) = (decided(&[&without], &request), decided(&[&with], &request));
+    fn adding_a_rule_that_blocks_never_allows_more(aimed in arbitrary::aimed()) {
+        let (without, with) = with_the_other(&aimed, Some(Verdict::Block), Mode::Enforce);
+        for request in &aimed.requests {
+            let (before, after) = (decide(&without, request), decide(&with, request));
             prop_assert!(after.verdict >= before.verdict, "{request:?}\n{before:?}\n{after:?}");
         }
     }
 
     #[test]
-    fn removing_a_rule_that_allows_never_allows_more(
-        (without, with) in with_a_rule(Some(Verdict::Allow), Mode::Enforce),
-        requests in requests(),
-    ) {
-        for request in requests {
-            let (before, after) = (decided(&[&with], &request), decided(&[&without], &request));
+    fn removing_a_rule_that_allows_never_allows_more(aimed in arbitrary::aimed()) {
+        let (without, with) = with_the_other(&aimed, Some(Verdict::Allow), Mode::Enforce);
+        for request in &aimed.requests {
+            let (before, after) = (decide(&with, request), decide(&without, request));
             prop_assert!(after.verdict >= before.verdict, "{request:?}\n{before:?}\n{after:?}");
         }
     }
 
     /// But `warn` where it was `allow`.
     #[test]
-    fn a_rule_in_mode_warn_changes_nothing_of_what_is_let_through(
-        (without, with) in with_a_rule(None, Mode::Warn),
-        requests in requests(),
-    ) {
-        for request in requests {
-            let (before, after) = (decided(&[&without], &request), decided(&[&with], &request));
+    fn a_rule_in_mode_warn_changes_nothing_of_what_is_let_through(aimed in arbitrary::aimed()) {
+        let (without, with) = with_the_other(&aimed, None, Mode::Warn);
+        for request in &aimed.requests {
+            let (before, after) = (decide(&without, request), decide(&with, request));
             let warned = before.verdict == Verdict::Allow && after.verdict == Verdict::Warn;
             prop_assert!(warned || after.verdict == before.verdict, "{request:?}\n{before:?}\n{after:?}");
         }
@@ -159,7 +137,7 @@ proptest! {
     /// Else one would ask for a tree instead of what is blocked in it.
     #[test]
     fn a_tree_is_let_through_only_with_all_that_is_in_it(
-        document in arbitrary::document(),
+        document in prop_oneof![arbitrary::document(), arbitrary::aimed().prop_map(|aimed| aimed.rules)],
         context in arbitrary::context(),
         tree in arbitrary::path(),
         below in vec(arbitrary::path(), 12),
@@ -185,7 +163,7 @@ proptest! {
 
     #[test]
     fn hosts_below_a_name_are_let_through_only_with_each_of_them(
-        document in arbitrary::document(),
+        document in arbitrary::aimed().prop_map(|aimed| aimed.rules),
         to in arbitrary::destination(),
         label in proptest::sample::select(&["a", "b", "b.a", "c"][..]),
     ) {
@@ -204,8 +182,10 @@ proptest! {
 
     #[test]
     fn an_approval_answers_review_and_nothing_else(
-        document in arbitrary::document(),
-        requests in requests(),
+        (document, requests) in prop_oneof![
+            (arbitrary::document(), requests()),
+            arbitrary::aimed().prop_map(|aimed| (aimed.rules, aimed.requests)),
+        ],
     ) {
         let policy = Policy::new(vec![document]).unwrap();
         for request in requests {

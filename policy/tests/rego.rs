@@ -6,103 +6,20 @@
 )]
 #![cfg(feature = "rego")]
 
+#[path = "support/rego.rs"]
+mod support;
+
 use std::net::{IpAddr, Ipv4Addr};
 
-use aegis_policy::model::{
-    Action, CapabilityRule, Document, EgressRule, Inject, RegoModule, Scheme, Verdict,
-};
+use aegis_policy::model::{Action, EgressRule, Inject, Scheme, Verdict};
 use aegis_policy::request::Destination;
-use aegis_policy::{Context, Decision, Hash, Policy, Request, What, decide};
-use proptest::prelude::*;
-use proptest::sample::{select, subsequence};
-
-fn module(text: &str) -> RegoModule {
-    RegoModule {
-        name: "extra.rego".into(),
-        text: text.into(),
-    }
-}
-
-fn document(modules: &[&str]) -> Document {
-    let named = |(index, text): (usize, &&str)| RegoModule {
-        name: format!("{index}.rego"),
-        text: (*text).to_owned(),
-    };
-    Document {
-        name: "test".into(),
-        rego: modules.iter().enumerate().map(named).collect(),
-        ..Document::default()
-    }
-}
-
-fn policy(document: Document) -> Policy {
-    Policy::new(vec![document]).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn context() -> Context {
-    Context {
-        home: "/home/ana".into(),
-        profile: "report".into(),
-        profile_hash: Hash::of(b"profile"),
-        skill: Some("/home/ana/skills/report".into()),
-        uid: 1000,
-        work: "/home/ana/work".into(),
-    }
-}
-
-fn ask(policy: &Policy, what: What) -> Decision {
-    let request = Request {
-        approvals: Vec::new(),
-        context: context(),
-        what,
-    };
-    decide(policy, &request)
-}
+use aegis_policy::{Policy, What};
+use support::{ask, document, exec, https, native, policy};
 
 fn says(text: &str, what: What) -> (Verdict, Vec<String>, String) {
     let decision = ask(&policy(document(&[text])), what);
     let rules = decision.rules.iter().map(|rule| rule.to_string()).collect();
     (decision.verdict, rules, decision.reason.to_string())
-}
-
-fn https(host: &str) -> What {
-    What::Net(Destination {
-        address: None,
-        host: host.into(),
-        method: None,
-        path: None,
-        port: 443,
-        request_size: None,
-        requests_last_minute: None,
-        response_size: None,
-        scheme: Scheme::Https,
-    })
-}
-
-fn exec(path: &str) -> What {
-    What::Exec {
-        name: None,
-        path: path.into(),
-        tree: false,
-    }
-}
-
-fn native(
-    id: &str,
-    on: Action,
-    matches: &str,
-    verdict: Verdict,
-    otherwise: bool,
-) -> CapabilityRule {
-    CapabilityRule {
-        id: id.into(),
-        matches: [matches.to_owned()].into(),
-        mode: Default::default(),
-        on: [on].into(),
-        otherwise,
-        reason: None,
-        verdict,
-    }
 }
 
 #[test]
@@ -547,75 +464,4 @@ fn several_policies_ask_their_own_modules() {
     assert_eq!(decision.verdict, Verdict::Review);
     let rules: Vec<&str> = decision.rules.iter().map(|rule| &**rule).collect();
     assert_eq!(rules, ["test/rego:all", "other/rego:all", "other/rego:x"]);
-}
-
-const CONDITIONS: [&str; 6] = [
-    "true",
-    "input.what.action == \"shell.exec\"",
-    "input.what.action == \"net.outbound\"",
-    "endswith(input.what.host, \".example.org\")",
-    "input.what.port > 443",
-    "startswith(input.what.path, \"/usr/bin\")",
-];
-
-fn rules(verdicts: &'static [Verdict]) -> impl Strategy<Value = String> {
-    let rule = (select(verdicts), select(&CONDITIONS[..]), "[a-z]{1,3}");
-    proptest::collection::vec(rule, 1..6).prop_map(|rules| {
-        let rules = rules.iter().map(|(verdict, condition, id)| {
-            format!("{verdict} contains \"{id}\" if {condition}\n")
-        });
-        format!("package aegis\n{}", rules.collect::<String>())
-    })
-}
-
-fn natives() -> impl Strategy<Value = Vec<CapabilityRule>> {
-    let mut all = Vec::new();
-    for verdict in Verdict::ALL {
-        for otherwise in [false, true] {
-            for pattern in ["/usr/bin/git", "/usr/**", "git", "/**"] {
-                let id = format!("n{}", all.len());
-                all.push(native(&id, Action::ShellExec, pattern, verdict, otherwise));
-            }
-        }
-    }
-    subsequence(all, 0..5)
-}
-
-fn requests() -> impl Strategy<Value = What> {
-    const HOSTS: [&str; 2] = ["a.example.org", "example.com"];
-    const PATHS: [&str; 3] = ["/usr/bin/git", "/usr/bin/sh", "/opt/git"];
-    prop_oneof![
-        select(&HOSTS[..]).prop_map(https),
-        select(&PATHS[..]).prop_map(exec)
-    ]
-}
-
-proptest! {
-    #[test]
-    fn a_module_without_allow_never_allows_more(
-        text in rules(&[Verdict::Warn, Verdict::Review, Verdict::Block]),
-        capabilities in natives(),
-        what in requests(),
-    ) {
-        let without = Document { capabilities, ..document(&[]) };
-        let with = Document { rego: vec![module(&text)], ..without.clone() };
-        let before = ask(&policy(without), what.clone()).verdict;
-        let after = ask(&policy(with), what).verdict;
-        prop_assert!(after >= before, "{before} became {after}: {text}");
-    }
-
-    #[test]
-    fn no_module_takes_a_block_away(
-        text in rules(&Verdict::ALL),
-        mut capabilities in natives(),
-        what in requests(),
-    ) {
-        capabilities.retain(|rule| !rule.otherwise);
-        let without = Document { capabilities, ..document(&[]) };
-        let with = Document { rego: vec![module(&text)], ..without.clone() };
-        let before = ask(&policy(without), what.clone());
-        let blocked = before.verdict == Verdict::Block && before.reason.starts_with("blocked by rule");
-        let after = ask(&policy(with), what);
-        prop_assert!(!blocked || after.verdict == Verdict::Block, "{text}");
-    }
 }

@@ -24,6 +24,16 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn the_index_answers_so_where_many_rules_speak(aimed in arbitrary::aimed()) {
+        let policy = Policy::new(vec![aimed.rules]).unwrap();
+        for request in aimed.requests {
+            prop_assert_eq!(decide(&policy, &request), reference::decide(&policy, &request), "{:?}", request);
+        }
+    }
+}
+
 /// The property is about something: rules of every kind are met.
 #[test]
 fn generated_requests_meet_generated_rules() {

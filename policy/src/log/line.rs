@@ -98,7 +98,7 @@ impl<'a> Link<'a> {
         let mut wrong = None;
         canonical::members(record, |name, value| match name {
             b"decision" | b"request" if value.starts_with(b"{") => {}
-            b"detail" => {}
+            b"detail" if value != b"null" => {}
             b"policy" => policy = digits(value),
             b"prev" => prev = digits(value),
             b"run" => run = text(value),

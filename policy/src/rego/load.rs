@@ -8,7 +8,7 @@ use super::builtins::Pattern;
 use super::check::{self, Kind};
 use super::limits::{RULES, TEXT};
 use super::scan::{from_engine, scan};
-use super::{BadModule, shape};
+use super::{BadModule, bound, shape};
 use crate::model::{RegoModule, Verdict};
 
 /// What the modules have that is asked for.
@@ -60,6 +60,7 @@ pub(super) fn load(modules: &[RegoModule], engine: &mut Engine) -> Result<Loaded
             ));
         };
         let checked = check::check(&parsed)?;
+        bound::check(&parsed, &checked.names)?;
         shape::check(&parsed, &checked)?;
         rules += parsed.policy.len();
         if rules > RULES {

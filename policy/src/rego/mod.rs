@@ -28,10 +28,13 @@
 //! - functions are those of a list: nothing of time, randomness, network, environment; those whose result or
 //!   effort could grow are ours, and bounded;
 //! - no `with`, no `else`, no recursion, no `data`, no imports but of keywords;
+//! - statements in an order in which each variable has a value when it is used, no iteration within `not`;
 //! - whole numbers only, no division, multiplication by a number that is written out;
 //! - collections that can be shown to stay small, so that no step takes long; and
 //! - thirty thousand steps of an evaluation, which the interpreter counts.
 
+#[cfg(feature = "rego")]
+mod bound;
 #[cfg(feature = "rego")]
 mod builtins;
 #[cfg(feature = "rego")]

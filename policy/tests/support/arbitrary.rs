@@ -13,6 +13,12 @@ use aegis_policy::request::{Approval, Context, Destination, Request, What};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+#[path = "aimed.rs"]
+mod aimed;
+
+#[allow(unused_imports, reason = "each test takes what it needs")]
+pub use aimed::{Aimed, aimed};
+
 /// Few names, so that rules and requests meet.
 const NAMES: [&str; 9] = ["a", "b", "ab", "ba", "bin", "usr", "local", "x.pem", "git"];
 const HOSTS: [&str; 9] = [

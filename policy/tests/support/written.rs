@@ -30,8 +30,12 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn one_or_more(item: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
-    prop::collection::vec(item, 0..4).prop_map(|items| match items.as_slice() {
+fn one_or_more(item: impl Strategy<Value = String> + 'static) -> impl Strategy<Value = String> {
+    let items = prop_oneof![
+        30 => prop::collection::vec(item, 1..4).boxed(),
+        1 => Just(Vec::new()).boxed(),
+    ];
+    items.prop_map(|items| match items.as_slice() {
         [only] => only.clone(),
         items => format!("[{}]", items.join(", ")),
     })
@@ -56,19 +60,16 @@ fn action() -> impl Strategy<Value = String> {
 
 /// The keys that rules of every contract have; often enough one is missing or wrong.
 fn common() -> impl Strategy<Value = Vec<String>> {
-    let verdict = select(vec!["allow", "warn", "review", "block", "block", "alow"]);
-    let more = select(vec![
-        "",
-        "",
-        "",
-        "mode: warn",
-        "mode: off",
-        "otherwise: true",
-        "reason: because",
-        "reason: \"\"",
-        "x: 1",
-    ]);
-    (verdict, more, prop::bool::weighted(0.05)).prop_map(|(verdict, more, missing)| {
+    let verdict = prop_oneof![
+        20 => select(vec!["allow", "warn", "review", "block"]),
+        1 => Just("alow"),
+    ];
+    let more = prop_oneof![
+        8 => Just(""),
+        6 => select(vec!["mode: warn", "otherwise: true", "reason: because"]),
+        1 => select(vec!["mode: off", "reason: \"\"", "x: 1"]),
+    ];
+    (verdict, more, prop::bool::weighted(0.03)).prop_map(|(verdict, more, missing)| {
         let mut keys = vec![more.to_owned()];
         if !missing {
             keys.push(format!("verdict: {verdict}"));
@@ -78,12 +79,36 @@ fn common() -> impl Strategy<Value = Vec<String>> {
     })
 }
 
+/// Actions, and patterns of the kind that they have.
+fn fitting() -> impl Strategy<Value = (String, String)> {
+    let of = |actions: &[&'static str], patterns: &'static str| {
+        let actions = select(actions.to_vec()).prop_map(str::to_owned);
+        let pattern = patterns.prop_map(|text| quoted(&text));
+        (one_or_more(actions), one_or_more(pattern))
+    };
+    prop_oneof![
+        of(
+            &["files.read", "files.write", "shell.exec"],
+            "(/|\\$WORK/|\\$HOME/)[a-z]{1,3}\\*?(/\\*\\*)?"
+        ),
+        of(
+            &["shell.exec", "devices", "environment.pass"],
+            "[a-z_]{1,5}\\*?"
+        ),
+        of(&["net.listen"], "[1-9][0-9]{0,3}(-9999)?"),
+    ]
+}
+
 fn capability() -> impl Strategy<Value = Vec<String>> {
     let patterns = one_or_more(pattern().prop_map(|text| match text.parse::<u32>() {
         Ok(_) => text,
         Err(_) => quoted(&text),
     }));
-    (one_or_more(action()), patterns, common()).prop_map(|(on, patterns, mut keys)| {
+    let about = prop_oneof![
+        6 => fitting(),
+        1 => (one_or_more(action()), patterns),
+    ];
+    (about, common()).prop_map(|((on, patterns), mut keys)| {
         keys.extend([format!("on: {on}"), format!("match: {patterns}")]);
         keys
     })
@@ -91,16 +116,22 @@ fn capability() -> impl Strategy<Value = Vec<String>> {
 
 fn host() -> impl Strategy<Value = String> {
     prop_oneof![
-        6 => "(\\*\\.)?[a-z0-9]{1,3}(\\.[a-z0-9-]{1,3}){0,2}",
+        20 => "(\\*\\.)?[a-z0-9]{1,3}\\.[a-z]{1,3}",
+        2 => "(\\*\\.)?[a-z0-9]{1,3}(\\.[a-z0-9-]{1,3}){0,2}",
         1 => select(vec!["*", "10.0.0.1", "::1", "A.org", "a.org.", "*.127.0.0.1", "127.1"]).prop_map(str::to_owned),
     ]
     .prop_map(|host| quoted(&host))
 }
 
 fn egress() -> impl Strategy<Value = Vec<String>> {
-    let methods = one_or_more(select(vec!["GET", "POST", "get"]).prop_map(str::to_owned));
-    let ports = one_or_more(select(vec!["443", "80", "0", "\"443\""]).prop_map(str::to_owned));
-    let paths = one_or_more(pattern().prop_map(|text| quoted(&text)));
+    let methods = one_or_more(
+        select(vec!["GET", "POST", "PUT", "M-SEARCH", "HEAD", "get"]).prop_map(str::to_owned),
+    );
+    let ports = one_or_more(
+        select(vec!["443", "80", "1", "65535", "8080", "0", "\"443\""]).prop_map(str::to_owned),
+    );
+    let path = prop_oneof![4 => "/[a-z]{0,3}(/\\*\\*)?", 1 => pattern()];
+    let paths = one_or_more(path.prop_map(|text| quoted(&text)));
     let budget = select(vec![
         "{requests: 6/m}",
         "{request-size: 1M}",
@@ -126,9 +157,13 @@ fn egress() -> impl Strategy<Value = Vec<String>> {
 }
 
 fn secret() -> impl Strategy<Value = Vec<String>> {
-    let inject =
-        one_or_more(select(vec!["header", "query", "header", "env"]).prop_map(str::to_owned));
-    let alias = select(vec!["github", "\"g*\"", "\"\"", "a.b"]);
+    let inject = one_or_more(
+        select(vec![
+            "header", "query", "header", "query", "header", "query", "env",
+        ])
+        .prop_map(str::to_owned),
+    );
+    let alias = select(vec!["github", "\"g*\"", "a.b", "x", "y", "z", "\"\""]);
     (alias, one_or_more(host()), inject, common()).prop_map(|(alias, to, inject, mut keys)| {
         keys.extend([
             format!("alias: {alias}"),

@@ -1,5 +1,7 @@
 //! `aegis policy explain`: why, rule by rule, and what would have let it through.
 
+use std::collections::BTreeMap;
+
 use aegis_policy::explain::{self, Explanation, OfDocument, Part, RuleNote, Stands};
 
 use super::super::{Answer, print_json};
@@ -42,14 +44,17 @@ fn of_document(document: &OfDocument, one_of_several: bool) -> String {
     if one_of_several {
         text += &format!("  policy {}: {}\n", document.name, document.opinion.verdict);
     }
-    // What takes part first.
-    let mut rules: Vec<&RuleNote> = document.rules.iter().collect();
-    rules.sort_by_key(|rule| (rule.says.is_none(), rule.stands == Stands::Apart));
+    let (apart, close): (Vec<&RuleNote>, Vec<&RuleNote>) =
+        (document.rules.iter()).partition(|rule| rule.stands == Stands::Apart);
+    // What speaks first.
+    let (speak, silent): (Vec<&RuleNote>, Vec<&RuleNote>) =
+        close.into_iter().partition(|rule| rule.says.is_some());
+    let rules: Vec<&RuleNote> = speak.into_iter().chain(silent).collect();
     let width = rules.iter().map(|rule| rule.id.len()).max().unwrap_or(0);
     for rule in rules {
         let says = rule.says.map_or("-", |verdict| verdict.name());
         let pattern = (rule.patterns.iter())
-            .find(|pattern| pattern.stands != Stands::Apart && rule.stands != Stands::Apart)
+            .find(|pattern| pattern.stands != Stands::Apart)
             .map(|pattern| format!("{}: ", pattern.pattern))
             .unwrap_or_default();
         text += &format!(
@@ -58,6 +63,14 @@ fn of_document(document: &OfDocument, one_of_several: bool) -> String {
             rule.stands.name(),
             rule.note
         );
+    }
+    // Mostly these are many, for the same reason.
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for rule in apart {
+        reasons.entry(&rule.note).or_default().push(&rule.id);
+    }
+    for (note, ids) in reasons {
+        text += &format!("    apart, {note}: {}\n", ids.join(", "));
     }
     match &*document.needs {
         [] => {}

@@ -133,7 +133,10 @@ fn text(report: &Report) -> String {
         true => format!("{decisions}: none would change\n"),
         false => {
             let changes: u64 = report.changes.iter().map(|group| group.count).sum();
-            format!("{decisions}: {changes} would change\n")
+            let changes = counted(changes, "answer");
+            format!(
+                "{decisions}: {changes} would change, those about the grants of runs included\n"
+            )
         }
     };
     text
