@@ -1,6 +1,6 @@
 //! Comparing policies by what they decide, not by their text.
 //!
-//! [`diff`] makes requests from the patterns of both policies ([`witness`]), asks both, and reports where they
+//! [`diff`] makes requests from the patterns of both policies (`witness`), asks both, and reports where they
 //! differ. What it reports is so: each difference has a request that shows it. What it may miss: for native
 //! rules nothing, short of bounds that are told ([`Diff::complete`]), as the requests stand for every way in
 //! which a request can stand to the patterns; but variables of paths stand for the places of [`contexts`],

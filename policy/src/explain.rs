@@ -47,7 +47,7 @@ pub struct OfDocument {
     pub rules: Vec<RuleNote>,
 }
 
-/// How a rule or a pattern stands to a request; see [`crate::decide`].
+/// How a rule or a pattern stands to a request; see [`crate::decide()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stands {

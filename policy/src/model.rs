@@ -171,7 +171,7 @@ fn is_false(flag: &bool) -> bool {
 pub struct CapabilityRule {
     /// Its name, unique in the policy.
     pub id: String,
-    /// Patterns, of the kind that its actions have; see [`crate::decide`].
+    /// Patterns, of the kind that its actions have; see [`crate::decide()`].
     #[serde(rename = "match")]
     pub matches: BTreeSet<String>,
     /// Whether it is in force.

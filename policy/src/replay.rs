@@ -2,7 +2,7 @@
 //!
 //! A record that has a decision has the request as well, with every fact that the decision depends on. So
 //! [`Replayer::again`] is a pure function of the record and of the policy whose hash the decision names: it
-//! must come to the same decision, to the byte. [`Replayer::under`] asks another policy instead, and says
+//! must come to the same decision, to the byte. [`under`] asks another policy instead, and says
 //! what that one would change; so a change of policy is reviewed against what has really been asked for.
 //!
 //! Not for the log itself: whether it is intact and complete is the answer of [`crate::log`]. A decision that

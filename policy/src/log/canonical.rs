@@ -2,7 +2,7 @@
 //!
 //! Records are written by serde in canonical form as they are (fields in the order of their names), so
 //! this is no serialiser: [`check`] is what `verify` holds every line of a log against, in one pass and
-//! without an allocation; [`detail`] is for the one part of a record that has no type of its own.
+//! without an allocation; `detail` is for the one part of a record that has no type of its own.
 
 use serde_json::Value;
 

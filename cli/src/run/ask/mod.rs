@@ -1,9 +1,9 @@
 //! Asks the person at the terminal for what the policy leaves to one.
 //!
 //! The question goes to `/dev/tty` and the answer comes from there: standard input belongs to the command,
-//! which has not been started. What is shown comes from a profile that may be hostile, so [`text`] lets none
+//! which has not been started. What is shown comes from a profile that may be hostile, so `text` lets none
 //! of it look like the question; what was typed before the question was there is thrown away, and everything
-//! that is not clearly a yes is a no ([`terminal`]). Where nobody can be asked, the run is refused.
+//! that is not clearly a yes is a no (`terminal`). Where nobody can be asked, the run is refused.
 
 mod terminal;
 mod text;
