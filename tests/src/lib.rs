@@ -115,16 +115,23 @@ impl Workspace {
         Self::below(user, &std::env::temp_dir())
     }
 
-    /// Makes one in a directory that everybody may search.
+    /// Makes one in a directory that everybody may search; what is recorded goes elsewhere.
     pub fn below(user: User, directory: &Path) -> Self {
+        Self::with_records(user, directory, &std::env::temp_dir())
+    }
+
+    /// Makes one in a directory that everybody may search, with its records in another.
+    pub fn with_records(user: User, directory: &Path, records: &Path) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("aegis-ws-")
             .tempdir_in(directory)
             .expect("a temporary directory");
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
             .expect("chmod");
-        let state = tempfile::Builder::new().prefix("aegis-state-").tempdir();
-        let state = state.expect("a temporary directory");
+        let state = tempfile::Builder::new()
+            .prefix("aegis-state-")
+            .tempdir_in(records)
+            .expect("a temporary directory");
         let workspace = Self { dir, state, user };
         workspace.own(workspace.state.path());
         for sub in ["work", "home"] {

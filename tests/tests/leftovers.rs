@@ -45,7 +45,8 @@ impl Host {
         for shared in ["/tmp", "/var/tmp", "/dev/shm", "/run"] {
             host::tmpfs(Path::new(shared), "mode=1777");
         }
-        let workspace = Workspace::below(user, dir);
+        // What is recorded stays, and is not among the temporary files.
+        let workspace = Workspace::with_records(user, dir, dir);
         workspace.outside();
         Self {
             workspace,
@@ -380,7 +381,8 @@ fn no_half_made_report_is_left_when_aegis_run_is_killed_while_it_makes_one() {
 fn five_hundred_sandboxes_run_at_once_and_nothing_is_left_of_them() {
     host::in_private_mounts(|| {
         let root = Host::new(User::Root, "crowd");
-        let ordinary = Workspace::below(User::Ordinary, Path::new("/mnt"));
+        let ordinary =
+            Workspace::with_records(User::Ordinary, Path::new("/mnt"), Path::new("/mnt"));
         let (input, release) = std::io::pipe().expect("a pipe");
         let (out, end) = std::io::pipe().expect("a pipe");
         let errors = root.workspace.write("errors", "");

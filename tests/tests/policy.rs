@@ -337,7 +337,8 @@ fn each_refusal_at_run_time_is_an_event() {
         let workspace = Workspace::new(user);
         let secret = workspace.outside().join("secret");
         std::fs::write(&secret, "x").expect("a file");
-        let profile = workspace.profile(PROFILE);
+        let profile =
+            workspace.profile(&PROFILE.replace("{files", "{shell.exec: [unshare], files"));
         let log = place(&workspace);
         for (line, kind, action) in [
             (

@@ -71,7 +71,7 @@ pub fn attribute(text: &[u8], plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Told
     let mut limits = Vec::new();
     // The last message is most likely what ended the command.
     for line in text.lines().rev().take(40) {
-        if let Some(limit) = limit(&line.to_lowercase(), plan) {
+        if let Some(limit) = limit(line, plan) {
             limits.push(limit);
             continue;
         }
@@ -129,7 +129,8 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
     let mut list = Vec::new();
     for word in candidates(line) {
         let path = absolute(word, plan);
-        let named = !word.contains('/') && !host(&path);
+        // What is to be made is not there yet; nothing is made by a program's name.
+        let named = !word.contains('/') && !said.writing && !host(&path);
         let path = match in_path(word, plan, host) {
             Some(found) if named => found,
             _ if named => continue,
@@ -214,7 +215,7 @@ fn denial(
     }
 }
 
-/// The limit of the plan that a message, in lower case, is about, by its key.
+/// The limit of the plan that a message is about, by its key.
 fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
     let resource = |number: u32| {
         plan.limits
@@ -223,7 +224,7 @@ fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
             .any(|(found, _)| *found == number)
     };
     let group = &plan.limits.group;
-    error_messages::limits(line).find(|key| match *key {
+    error_messages::limits(&line.to_lowercase()).find(|key| match *key {
         "files" => resource(libc::RLIMIT_NOFILE),
         "file-size" => resource(libc::RLIMIT_FSIZE),
         "pids" => group.pids.is_some() || resource(libc::RLIMIT_NPROC),
@@ -381,6 +382,10 @@ mod tests {
                 "capabilities: {files.write: [$WORK/a.txt]}",
             ),
             (
+                "touch: cannot touch 'made': Read-only file system",
+                "capabilities: {files.write: [$WORK]}",
+            ),
+            (
                 "bash: line 1: sh: Permission denied",
                 "capabilities: {shell.exec: [sh]}",
             ),
@@ -401,6 +406,7 @@ mod tests {
             "cat: /nowhere/at/all: No such file or directory",
             "grep: binary file matches",
             "sh: 1: cannot create /x: Permission denied",
+            "tar: cannot open 'nothing': Permission denied",
             "",
         ] {
             assert_eq!(allowed_by(message), [], "{message}");
