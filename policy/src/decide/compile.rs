@@ -1,15 +1,14 @@
 //! From a document to what is quickly asked: every pattern parsed, every rule in an index.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
+use smallvec::SmallVec;
 
 use super::Policy;
 use super::egress::Egress;
-use super::index::Rule;
 use super::index::hosts::HostRules;
 use super::index::names::NameRules;
 use super::index::paths::PathRules;
+use super::index::{Actions, Claim, Rule};
 use super::layer::{Capabilities, Layer, Secret};
 use super::pattern::{BadPattern, HostPattern, NamePattern, PathPattern, Ports, bad};
 use super::tally::Voice;
@@ -102,21 +101,8 @@ fn layer(document: Document) -> Result<Layer, BadPolicy> {
         fail(None, Some(&wrong.file), item)
     })?;
     numbers(&document).map_err(|(rule, wrong)| fail(rule, None, wrong))?;
-    let mut sketches: BTreeMap<Action, Sketch> = BTreeMap::new();
-    for rule in &document.capabilities {
-        for action in &rule.on {
-            let sketch = sketches.entry(*action).or_default();
-            for item in &rule.matches {
-                let pattern =
-                    pattern(*action, item).map_err(|e| fail(Some(&rule.id), Some(item), e))?;
-                sketch.patterns.push((pattern, sketch.voices.len()));
-            }
-            sketch.voices.push(rule.voice());
-        }
-    }
-    let capabilities = sketches
-        .into_iter()
-        .map(|(action, of)| (action, of.index()));
+    let capabilities = capabilities(&document.capabilities)
+        .map_err(|(rule, item, e)| fail(Some(rule), Some(item), e))?;
     let hosts = |id: &str, verdict: Verdict, items: &std::collections::BTreeSet<String>| {
         (items.iter())
             .map(|item| {
@@ -142,7 +128,7 @@ fn layer(document: Document) -> Result<Layer, BadPolicy> {
         });
     }
     Ok(Layer {
-        capabilities: capabilities.collect(),
+        capabilities,
         egress: (host_rules(&egress.0), egress.1),
         secrets: (host_rules(&secrets.0), secrets.1),
         rego,
@@ -150,11 +136,52 @@ fn layer(document: Document) -> Result<Layer, BadPolicy> {
     })
 }
 
-/// The rules of one action, while they are read.
-#[derive(Default)]
-struct Sketch {
-    voices: Vec<Voice>,
-    patterns: Vec<(Pattern, usize)>,
+/// A pattern that is none, with its rule and as it is written.
+type Wrong<'r> = (&'r str, &'r str, BadPattern);
+
+fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, Wrong<'_>> {
+    let voices: Vec<Voice> = rules.iter().map(CapabilityRule::voice).collect();
+    let is_loud = |rule: Rule| voices.get(rule as usize).is_some_and(Voice::is_loud);
+    let (mut paths, mut names) = (Vec::new(), Vec::new());
+    let (mut ports, mut profiles) = (Vec::new(), Vec::new());
+    for (number, rule) in (0..).zip(rules) {
+        for item in &rule.matches {
+            let fail = |wrong| (&*rule.id, &**item, wrong);
+            for (kind, on) in kinds(rule, item).map_err(fail)? {
+                let claim = Claim { rule: number, on };
+                match kind.parse(item).map_err(fail)? {
+                    Pattern::Path(pattern) => paths.push((pattern, claim)),
+                    Pattern::Name(pattern) => names.push((pattern, claim)),
+                    Pattern::Ports(pattern) => ports.push((pattern, claim)),
+                    Pattern::Profile(hash) => profiles.push((hash, claim)),
+                }
+            }
+        }
+    }
+    let loud_names = names.iter().map(|(_, claim): &(_, Claim)| *claim);
+    let loud_names = loud_names.filter(|claim| is_loud(claim.rule)).collect();
+    profiles.sort_unstable_by_key(|(hash, _)| *hash);
+    Ok(Capabilities {
+        paths: PathRules::new(paths, is_loud),
+        names: NameRules::new(names),
+        loud_names,
+        ports,
+        profiles,
+        voices,
+    })
+}
+
+/// What kinds of pattern an item of a rule is, and for which of its actions.
+fn kinds(rule: &CapabilityRule, item: &str) -> Result<SmallVec<[(Kind, Actions); 2]>, BadPattern> {
+    let mut kinds: SmallVec<[(Kind, Actions); 2]> = SmallVec::new();
+    for action in &rule.on {
+        let (kind, on) = (Kind::of(*action, item)?, Actions::of(*action));
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, known)) => *known = known.and(on),
+            None => kinds.push((kind, on)),
+        }
+    }
+    Ok(kinds)
 }
 
 /// What a capability rule is about.
@@ -164,37 +191,6 @@ pub(super) enum Pattern {
     Name(NamePattern),
     Ports(Ports),
     Profile(Hash),
-}
-
-impl Sketch {
-    fn index(self) -> Capabilities {
-        let mut paths = Vec::new();
-        let mut names = Vec::new();
-        let mut ports = Vec::new();
-        let mut profiles = Vec::new();
-        let is_loud = |rule: Rule| self.voices.get(rule as usize).is_some_and(Voice::is_loud);
-        for (pattern, rule) in &self.patterns {
-            let rule = number(*rule);
-            match pattern {
-                Pattern::Path(pattern) => paths.push((pattern, rule)),
-                Pattern::Name(pattern) => names.push((pattern, rule)),
-                Pattern::Ports(pattern) => ports.push((*pattern, rule)),
-                Pattern::Profile(hash) => profiles.push((*hash, rule)),
-            }
-        }
-        let mut loud_names: Vec<Rule> = names.iter().map(|(_, rule)| *rule).collect();
-        loud_names.retain(|rule| is_loud(*rule));
-        loud_names.dedup();
-        profiles.sort_unstable();
-        Capabilities {
-            paths: PathRules::new(paths, is_loud),
-            names: NameRules::new(names),
-            loud_names,
-            ports,
-            profiles,
-            voices: self.voices,
-        }
-    }
 }
 
 /// Rules are counted in 32 bits; a document has no more, being bounded in bytes.
@@ -264,27 +260,59 @@ pub(super) fn is_method(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
 }
 
+/// What kind of pattern a text is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Path,
+    Name,
+    Ports,
+    Profile,
+}
+
+impl Kind {
+    /// In a rule about this action.
+    fn of(action: Action, text: &str) -> Result<Self, BadPattern> {
+        let is_path = text.starts_with(['/', '$']);
+        Ok(match action {
+            Action::FilesRead | Action::FilesWrite => Self::Path,
+            Action::ShellExec | Action::ToolExec if is_path => Self::Path,
+            Action::ToolExec if text.starts_with(PROFILE) => Self::Profile,
+            Action::NetListen => Self::Ports,
+            Action::NetHost if text != "host" => {
+                return bad("`net.host` has one pattern", "write `match: [host]`");
+            }
+            Action::ShellExec if text.contains('/') => {
+                return bad(
+                    "a program is a name or an absolute path",
+                    "begin a path with `/` or a variable",
+                );
+            }
+            _ => Self::Name,
+        })
+    }
+
+    fn parse(self, text: &str) -> Result<Pattern, BadPattern> {
+        Ok(match self {
+            Self::Path => Pattern::Path(PathPattern::parse(text)?),
+            Self::Name => Pattern::Name(NamePattern::parse(text)?),
+            Self::Ports => Pattern::Ports(Ports::parse(text)?),
+            Self::Profile => match text.strip_prefix(PROFILE).unwrap_or_default().parse() {
+                Ok(hash) => Pattern::Profile(hash),
+                Err(error) => {
+                    return bad(error.to_string(), "`aegis profile check --json` prints it");
+                }
+            },
+        })
+    }
+}
+
+/// Before the hash of a profile.
+const PROFILE: &str = "sha256:";
+
+/// A pattern of a rule about this action.
+#[cfg(test)]
 pub(super) fn pattern(action: Action, text: &str) -> Result<Pattern, BadPattern> {
-    let is_path = text.starts_with(['/', '$']);
-    Ok(match action {
-        Action::FilesRead | Action::FilesWrite => Pattern::Path(PathPattern::parse(text)?),
-        Action::ShellExec | Action::ToolExec if is_path => Pattern::Path(PathPattern::parse(text)?),
-        Action::ToolExec if text.starts_with("sha256:") => match text["sha256:".len()..].parse() {
-            Ok(hash) => Pattern::Profile(hash),
-            Err(error) => return bad(error.to_string(), "`aegis profile check --json` prints it"),
-        },
-        Action::NetListen => Pattern::Ports(Ports::parse(text)?),
-        Action::NetHost if text != "host" => {
-            return bad("`net.host` has one pattern", "write `match: [host]`");
-        }
-        Action::ShellExec if text.contains('/') => {
-            return bad(
-                "a program is a name or an absolute path",
-                "begin a path with `/` or a variable",
-            );
-        }
-        _ => Pattern::Name(NamePattern::parse(text)?),
-    })
+    Kind::of(action, text)?.parse(text)
 }
 
 /// A pattern of paths of URLs: no variables there.

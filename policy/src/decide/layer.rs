@@ -1,7 +1,5 @@
 //! One document, ready to be asked.
 
-use std::collections::BTreeMap;
-
 use smallvec::SmallVec;
 
 use super::address::is_public;
@@ -9,7 +7,7 @@ use super::egress::Egress;
 use super::index::hosts::HostRules;
 use super::index::names::NameRules;
 use super::index::paths::PathRules;
-use super::index::{Hits, Rule};
+use super::index::{Actions, Claim, Hits};
 use super::pattern::{NamePattern, Ports, Relation, address, components};
 use super::tally::{Tally, Voice};
 use crate::decision::Opinion;
@@ -23,23 +21,23 @@ use crate::request::{Approval, Context, Destination, What};
 #[derive(Debug)]
 pub(super) struct Layer {
     pub document: Document,
-    pub capabilities: BTreeMap<Action, Capabilities>,
+    pub capabilities: Capabilities,
     pub egress: (HostRules, Vec<Egress>),
     pub secrets: (HostRules, Vec<Secret>),
     pub rego: Option<Rego>,
 }
 
-/// Capability rules as far as they are about one action.
+/// The capability rules, of all actions: what is found is looked at for the one that is asked about.
 #[derive(Debug)]
 pub(super) struct Capabilities {
     pub voices: Vec<Voice>,
     pub paths: PathRules,
     pub names: NameRules,
     /// The rules with names that have something to say of a tree, which may hold a program so named.
-    pub loud_names: Vec<Rule>,
-    pub ports: Vec<(Ports, Rule)>,
+    pub loud_names: Vec<Claim>,
+    pub ports: Vec<(Ports, Claim)>,
     /// By hash.
-    pub profiles: Vec<(Hash, Rule)>,
+    pub profiles: Vec<(Hash, Claim)>,
 }
 
 /// A rule about a secret, but for its hosts.
@@ -75,11 +73,11 @@ impl Layer {
             } => return self.hear_secrets(alias, host, *inject, tally),
             _ => {}
         }
-        let rules = action(what).and_then(|action| self.capabilities.get(&action));
-        let Some(rules) = rules else {
+        let Some(action) = action(what) else {
             return;
         };
-        let mut hits = Hits::of(rules.voices.len());
+        let rules = &self.capabilities;
+        let mut hits = Hits::of(rules.voices.len(), Actions::of(action));
         rules.ask(context, what, &mut hits);
         tally.expect(hits.count());
         for (rule, relation) in hits.by_rule() {
@@ -92,7 +90,7 @@ impl Layer {
     fn hear_egress<'l>(&'l self, to: &Destination, tally: &mut Tally<'l>) {
         let (hosts, rules) = &self.egress;
         let inside = is_inside(to);
-        let mut hits = Hits::of(rules.len());
+        let mut hits = Hits::of(rules.len(), Actions::ALL);
         hosts.ask(&to.host, &mut hits);
         if let Some(address) = to.address {
             hosts.ask_address(address, &mut hits);
@@ -113,7 +111,7 @@ impl Layer {
         tally: &mut Tally<'l>,
     ) {
         let (hosts, rules) = &self.secrets;
-        let mut hits = Hits::of(rules.len());
+        let mut hits = Hits::of(rules.len(), Actions::ALL);
         hosts.ask(host, &mut hits);
         tally.expect(hits.count());
         for (rule, relation) in hits.by_rule() {

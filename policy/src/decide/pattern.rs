@@ -65,7 +65,7 @@ pub(crate) enum Part {
 const MAX_PARTS: usize = 60;
 
 /// `$WORK/**`, `/usr/lib/*/libc.so.6`, `/srv/data`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PathPattern {
     pub(crate) base: Base,
     pub(crate) parts: Vec<Part>,
@@ -210,9 +210,10 @@ pub(crate) struct Glob {
 impl Glob {
     /// `Err` has the text back when there is no `*` in it.
     pub(crate) fn parse(text: &str) -> Result<Result<Self, &str>, BadPattern> {
-        if let Some(character) = text.chars().find(|c| "?[]{}\\".contains(*c)) {
+        let no = |byte: &u8| matches!(byte, b'?' | b'[' | b']' | b'{' | b'}' | b'\\');
+        if let Some(byte) = text.bytes().find(|byte| no(byte)) {
             return bad(
-                format!("`{character}` in a pattern"),
+                format!("`{}` in a pattern", char::from(byte)),
                 "patterns know `*`, any part of a name, and `**`, any number of directories",
             );
         }
@@ -256,7 +257,7 @@ impl Glob {
 }
 
 /// A plain name, or one with `*`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum NamePattern {
     Name(Box<str>),
     Glob(Glob),

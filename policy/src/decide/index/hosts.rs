@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::super::pattern::{HostPattern, Relation};
 use super::table::Table;
-use super::{Hits, Rule};
+use super::{Actions, Claim, Hits, Rule};
 
 /// Hosts, `*.` hosts, and addresses.
 #[derive(Debug)]
@@ -13,42 +13,46 @@ pub(in super::super) struct HostRules {
     names: Table<OfName>,
     /// From the last label on: what is below a name lies behind it.
     reversed: Vec<(Vec<u8>, Box<str>)>,
-    addresses: Vec<(IpAddr, Vec<Rule>)>,
-    any: Vec<Rule>,
+    addresses: Vec<(IpAddr, Vec<Claim>)>,
+    any: Vec<Claim>,
 }
 
 #[derive(Debug, Default)]
 struct OfName {
     /// Rules about this host.
-    itself: Vec<Rule>,
+    itself: Vec<Claim>,
     /// Rules about those below it.
-    below: Vec<Rule>,
+    below: Vec<Claim>,
 }
 
 impl HostRules {
     pub fn new<'p>(patterns: impl IntoIterator<Item = (&'p HostPattern, Rule)>) -> Self {
         let mut names: BTreeMap<Box<str>, OfName> = BTreeMap::new();
-        let mut addresses: BTreeMap<IpAddr, Vec<Rule>> = BTreeMap::new();
+        let mut addresses: BTreeMap<IpAddr, Vec<Claim>> = BTreeMap::new();
         let mut any = Vec::new();
         for (pattern, rule) in patterns {
+            let claim = Claim {
+                rule,
+                on: Actions::ALL,
+            };
             match pattern {
-                HostPattern::Any => any.push(rule),
+                HostPattern::Any => any.push(claim),
                 HostPattern::Below(name) => {
-                    names.entry(name.clone()).or_default().below.push(rule);
+                    names.entry(name.clone()).or_default().below.push(claim);
                 }
                 HostPattern::One(name) => {
-                    names.entry(name.clone()).or_default().itself.push(rule);
+                    names.entry(name.clone()).or_default().itself.push(claim);
                 }
             }
             if let Some(address) = pattern.address() {
-                addresses.entry(address).or_default().push(rule);
+                addresses.entry(address).or_default().push(claim);
             }
         }
         let reversed = names.keys().map(|name| (from_the_last(name), name.clone()));
         let mut reversed: Vec<_> = reversed.collect();
         reversed.sort_unstable();
         Self {
-            names: Table::new(names),
+            names: Table::new(names.into_iter().collect()),
             reversed,
             addresses: addresses.into_iter().collect(),
             any,

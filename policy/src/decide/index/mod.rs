@@ -12,29 +12,66 @@ mod table;
 use smallvec::SmallVec;
 
 use super::pattern::Relation;
+use crate::model::Action;
 
 /// The number of a rule: its place in its contract, by id.
 pub(super) type Rule = u32;
+
+/// Some of the actions of the `capabilities` contract; or all that there is to ask of another contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Actions(u16);
+
+impl Actions {
+    pub const ALL: Self = Self(u16::MAX);
+
+    pub fn of(action: Action) -> Self {
+        Self(1 << action as u16)
+    }
+
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// What a pattern stands for: its rule, as far as that is about some actions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub rule: Rule,
+    pub on: Actions,
+}
+
+/// Most patterns are those of one rule.
+type Claims = SmallVec<[Claim; 2]>;
 
 /// The rules that were found, each with the closest of how its patterns stand to the request.
 #[derive(Debug)]
 pub(super) struct Hits {
     /// Of 64 rules each, a bit for each that touches, and for each that covers.
     words: SmallVec<[(u64, u64); 16]>,
+    /// What is asked about.
+    about: Actions,
 }
 
 impl Hits {
     /// None of so many rules.
-    pub fn of(rules: usize) -> Self {
+    pub fn of(rules: usize, about: Actions) -> Self {
         Self {
             words: SmallVec::from_elem((0, 0), rules.div_ceil(64)),
+            about,
         }
     }
 
-    /// A rule of which one pattern stands so.
-    pub fn add(&mut self, rule: Rule, relation: Relation) {
-        let bit = 1 << (rule % 64);
-        if let Some((touch, cover)) = self.words.get_mut(rule as usize / 64) {
+    /// A rule of which one pattern stands so, if it is about what is asked.
+    pub fn add(&mut self, claim: Claim, relation: Relation) {
+        if !claim.on.meets(self.about) {
+            return;
+        }
+        let bit = 1 << (claim.rule % 64);
+        if let Some((touch, cover)) = self.words.get_mut(claim.rule as usize / 64) {
             match relation {
                 Relation::Apart => {}
                 Relation::Touches => *touch |= bit,
@@ -44,9 +81,9 @@ impl Hits {
     }
 
     /// Some of them.
-    pub fn add_all(&mut self, rules: &[Rule], relation: Relation) {
-        for rule in rules {
-            self.add(*rule, relation);
+    pub fn add_all(&mut self, claims: &[Claim], relation: Relation) {
+        for claim in claims {
+            self.add(*claim, relation);
         }
     }
 

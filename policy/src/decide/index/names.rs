@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::super::pattern::{Glob, NamePattern, Relation};
 use super::table::Table;
-use super::{Hits, Rule};
+use super::{Claim, Claims, Hits};
 
 type Globs<T> = Vec<(Glob, T)>;
 
 /// A table from names and globs to values, asked with a name.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in super::super) struct Names<T> {
     /// By name.
     exact: Table<T>,
@@ -52,13 +52,14 @@ struct Affixes<T> {
 }
 
 impl<T> Names<T> {
-    pub fn new(names: BTreeMap<Box<str>, T>, globs: BTreeMap<Glob, T>) -> Self {
+    /// In the order of the names, each once; and any globs.
+    pub fn new(names: Vec<(Box<str>, T)>, globs: Globs<T>) -> Self {
         let mut ends = BTreeMap::new();
         let mut begins = BTreeMap::new();
         let mut other = Vec::new();
         let [mut exact_firsts, mut ends_lasts, mut begins_firsts] =
             [Bytes::default(), Bytes::default(), Bytes::default()];
-        for name in names.keys() {
+        for (name, _) in &names {
             exact_firsts.add(name.as_bytes().first());
         }
         for (glob, value) in globs {
@@ -83,7 +84,7 @@ impl<T> Names<T> {
             by.into_iter()
                 .map(|(length, globs)| Affixes {
                     length,
-                    globs: Table::new(globs),
+                    globs: Table::new(globs.into_iter().collect()),
                 })
                 .collect()
         };
@@ -137,16 +138,18 @@ impl<T> Names<T> {
 
 /// The patterns of names of many rules.
 #[derive(Debug)]
-pub(in super::super) struct NameRules(Names<Vec<Rule>>);
+pub(in super::super) struct NameRules(Names<Claims>);
 
 impl NameRules {
-    pub fn new<'p>(patterns: impl IntoIterator<Item = (&'p NamePattern, Rule)>) -> Self {
-        let mut names: BTreeMap<Box<str>, Vec<Rule>> = BTreeMap::new();
-        let mut globs: BTreeMap<Glob, Vec<Rule>> = BTreeMap::new();
-        for (pattern, rule) in patterns {
-            match pattern {
-                NamePattern::Name(name) => names.entry(name.clone()).or_default().push(rule),
-                NamePattern::Glob(glob) => globs.entry(glob.clone()).or_default().push(rule),
+    pub fn new(mut patterns: Vec<(NamePattern, Claim)>) -> Self {
+        patterns.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let (mut names, mut globs) = (Vec::new(), Vec::new());
+        for same in patterns.chunk_by(|(a, _), (b, _)| a == b) {
+            let claims = same.iter().map(|(_, claim)| *claim).collect();
+            match same {
+                [(NamePattern::Name(name), _), ..] => names.push((name.clone(), claims)),
+                [(NamePattern::Glob(glob), _), ..] => globs.push((glob.clone(), claims)),
+                [] => {}
             }
         }
         Self(Names::new(names, globs))
@@ -154,6 +157,6 @@ impl NameRules {
 
     /// The rules that have the name.
     pub fn ask(&self, name: &[u8], relation: Relation, hits: &mut Hits) {
-        self.0.find(name, |rules| hits.add_all(rules, relation));
+        self.0.find(name, |claims| hits.add_all(claims, relation));
     }
 }

@@ -1,13 +1,12 @@
 //! The patterns of paths of many rules, as a tree of components for each place that they begin at.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::super::pattern::{Base, Glob, Part, PathPattern, Relation};
+use super::super::pattern::{Base, Part, PathPattern, Relation};
 use super::names::Names;
-use super::{Hits, Rule};
+use super::{Claim, Claims, Hits, Rule};
 use crate::request::Context;
 
 /// All patterns.
@@ -15,59 +14,36 @@ use crate::request::Context;
 pub(in super::super) struct PathRules(Vec<(Base, Tree)>);
 
 /// The patterns that begin at one place.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Tree {
     nodes: Vec<Node>,
     /// The rules that end at each node and below it, node by node; but those that say nothing of what
     /// they only touch.
-    loud: Vec<Rule>,
+    loud: Vec<Claim>,
 }
 
 /// What patterns begin with the same parts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Node {
     /// By the next part.
     next: Names<usize>,
     /// Where the next part is `**`. Nothing but such a node leads to itself, and it has no other such.
     any: Option<usize>,
     /// Those that end here.
-    ends: Vec<Rule>,
+    ends: Claims,
     /// Of [`Tree::loud`].
     below: Range<usize>,
 }
 
 impl PathRules {
     /// `is_loud`: whether a rule has something to say of what it only touches.
-    pub fn new<'p>(
-        patterns: impl IntoIterator<Item = (&'p PathPattern, Rule)>,
-        is_loud: impl Fn(Rule) -> bool,
-    ) -> Self {
-        let mut bases: BTreeMap<Base, Vec<Sketch>> = BTreeMap::new();
-        for (pattern, rule) in patterns {
-            let nodes = bases
-                .entry(pattern.base)
-                .or_insert_with(|| vec![Sketch::default()]);
-            let mut at = 0;
-            for part in &pattern.parts {
-                at = sketch(nodes, at, part);
-            }
-            if let Some(node) = nodes.get_mut(at) {
-                node.ends.push(rule);
-            }
-        }
-        let trees = bases.into_iter().map(|(base, nodes)| {
-            let mut loud = Vec::new();
-            let mut below = vec![0..0; nodes.len()];
-            lay_out(&nodes, 0, &is_loud, &mut loud, &mut below);
-            let nodes = nodes.into_iter().zip(below);
-            let nodes = nodes.map(|(node, below)| Node {
-                next: Names::new(node.names, node.globs),
-                any: node.any,
-                ends: node.ends,
-                below,
-            });
-            let nodes = nodes.collect();
-            (base, Tree { nodes, loud })
+    pub fn new(mut patterns: Vec<(PathPattern, Claim)>, is_loud: impl Fn(Rule) -> bool) -> Self {
+        patterns.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let bases = patterns.chunk_by(|(a, _), (b, _)| a.base == b.base);
+        let trees = bases.filter_map(|of_base| {
+            let mut tree = Tree::default();
+            tree.grow(of_base, 0, &is_loud);
+            of_base.first().map(|(pattern, _)| (pattern.base, tree))
         });
         Self(trees.collect())
     }
@@ -128,6 +104,44 @@ struct Walk {
 }
 
 impl Tree {
+    /// Adds the node that sorted patterns lead to by as many parts, which they have in common, and all
+    /// nodes below it; as deep as a pattern has parts. Its number.
+    fn grow(
+        &mut self,
+        patterns: &[(PathPattern, Claim)],
+        parts: usize,
+        is_loud: &impl Fn(Rule) -> bool,
+    ) -> usize {
+        let number = self.nodes.len();
+        self.nodes.push(Node::default());
+        let from = self.loud.len();
+        // What is shorter comes first.
+        let end = patterns.partition_point(|(pattern, _)| pattern.parts.len() == parts);
+        let (end, longer) = patterns.split_at(end);
+        let ends: Claims = end.iter().map(|(_, claim)| *claim).collect();
+        self.loud
+            .extend(ends.iter().filter(|claim| is_loud(claim.rule)));
+        let (mut names, mut globs, mut any) = (Vec::new(), Vec::new(), None);
+        for same in longer.chunk_by(|(a, _), (b, _)| a.parts.get(parts) == b.parts.get(parts)) {
+            let child = self.grow(same, parts + 1, is_loud);
+            match same.first().and_then(|(first, _)| first.parts.get(parts)) {
+                Some(Part::Name(name)) => names.push((name.clone(), child)),
+                Some(Part::Glob(glob)) => globs.push((glob.clone(), child)),
+                Some(Part::Any) => any = Some(child),
+                None => {}
+            }
+        }
+        if let Some(node) = self.nodes.get_mut(number) {
+            *node = Node {
+                next: Names::new(names, globs),
+                any,
+                ends,
+                below: from..self.loud.len(),
+            };
+        }
+        number
+    }
+
     fn ask(
         &self,
         path: &[&[u8]],
@@ -177,53 +191,5 @@ impl Tree {
                 anys.insert(at, any);
             }
         }
-    }
-}
-
-/// A node while patterns are still added.
-#[derive(Default)]
-struct Sketch {
-    names: BTreeMap<Box<str>, usize>,
-    globs: BTreeMap<Glob, usize>,
-    any: Option<usize>,
-    ends: Vec<Rule>,
-}
-
-/// The node after a part.
-fn sketch(nodes: &mut Vec<Sketch>, at: usize, part: &Part) -> usize {
-    let fresh = nodes.len();
-    let Some(node) = nodes.get_mut(at) else {
-        return at;
-    };
-    let next = match part {
-        Part::Name(name) => *node.names.entry(name.clone()).or_insert(fresh),
-        Part::Glob(glob) => *node.globs.entry(glob.clone()).or_insert(fresh),
-        Part::Any => *node.any.get_or_insert(fresh),
-    };
-    if next == fresh {
-        nodes.push(Sketch::default());
-    }
-    next
-}
-
-/// Writes down the loud rules of a node and of all below it. As deep as a pattern has parts.
-fn lay_out(
-    nodes: &[Sketch],
-    at: usize,
-    is_loud: &impl Fn(Rule) -> bool,
-    loud: &mut Vec<Rule>,
-    below: &mut [Range<usize>],
-) {
-    let Some(node) = nodes.get(at) else {
-        return;
-    };
-    let start = loud.len();
-    loud.extend(node.ends.iter().copied().filter(|rule| is_loud(*rule)));
-    let children = node.names.values().chain(node.globs.values());
-    for child in children.chain(&node.any) {
-        lay_out(nodes, *child, is_loud, loud, below);
-    }
-    if let Some(below) = below.get_mut(at) {
-        *below = start..loud.len();
     }
 }

@@ -1,18 +1,18 @@
 //! What is looked up by name, among many.
 
-use std::collections::BTreeMap;
-
 /// A map that is asked often and never changed: sorted by a number made of the name, then by name.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Table<V> {
     numbers: Vec<u64>,
     entries: Vec<(Box<str>, V)>,
 }
 
 impl<V> Table<V> {
-    pub fn new(values: BTreeMap<Box<str>, V>) -> Self {
-        let mut entries: Vec<(Box<str>, V)> = values.into_iter().collect();
-        entries.sort_by_cached_key(|(name, _)| number(name.as_bytes()));
+    /// Of values by names of which none is given twice, in the order of the names.
+    pub fn new(mut entries: Vec<(Box<str>, V)>) -> Self {
+        if entries.len() > 1 {
+            entries.sort_by_cached_key(|(name, _)| number(name.as_bytes()));
+        }
         let numbers = entries.iter().map(|(name, _)| number(name.as_bytes()));
         Self {
             numbers: numbers.collect(),
