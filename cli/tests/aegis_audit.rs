@@ -117,6 +117,41 @@ fn show_prints_a_line_for_each_record() {
 }
 
 #[test]
+fn show_counts_what_the_host_lacked_and_json_has_it_whole() {
+    let scene = Scene::new();
+    let less =
+        |layer: &str| json!({"layer": layer, "mend": "a newer kernel", "what": "no such file"});
+    let start = |degraded: Value| {
+        Event::new(EventType::RunStart, "run-3", Hash::default())
+            .detailed(&json!({"degraded": degraded, "profile": "build"}))
+    };
+    scene
+        .log()
+        .append(&[
+            start(json!([less("cpu"), less("memory")])),
+            start(json!([less("cpu")])),
+            start(json!([])),
+        ])
+        .expect("appended");
+    let (status, out, _) = scene.aegis(&["show", "audit", "--run", "run-3"]);
+    assert_eq!(status, 0);
+    let said: Vec<&str> = (out.lines())
+        .map(|line| line.rsplit_once("  ").expect("columns").1)
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "degraded=2 layers profile=build",
+            "degraded=1 layer profile=build",
+            "degraded=none profile=build"
+        ]
+    );
+    let (_, out, _) = scene.aegis(&["show", "audit", "--run", "run-3", "--json"]);
+    let first: Value = serde_json::from_str(out.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(first["detail"]["degraded"][1], less("memory"));
+}
+
+#[test]
 fn show_takes_what_was_asked_for() {
     let scene = Scene::new();
     for (words, lines) in [

@@ -212,8 +212,45 @@ fn another_policy_is_reviewed_against_what_was_asked_for() {
         text.contains("/home/ana/work/keys/b") && !text.contains("keys/c"),
         "{text}"
     );
+    assert!(text.ends_with("4 decisions: 3 would change\n"), "{text}");
     let all = scene.aegis(&["replay", "audit", "--policy", "other.yaml", "--all"]);
     assert!(stdout(&all).contains("keys/c"), "{}", stdout(&all));
+}
+
+#[test]
+fn a_run_whose_grants_would_change_is_one_decision_that_would() {
+    let scene = Scene::new();
+    let policy = scene.policy();
+    let grants = |files: &[&str]| files.iter().map(|file| request(file).what).collect();
+    let run = |files: &[&str]| {
+        let what = What::Tool {
+            command: vec!["cat".into()],
+            grants: grants(files),
+        };
+        let request = Request {
+            what,
+            ..request("")
+        };
+        let decision = decide(&policy, &request);
+        Event::new(EventType::ToolExec, "77-abc", policy.hash()).decided(request, decision)
+    };
+    let mut log = Log::open(&scene.path("audit"), &scene.path("keys")).expect("a log");
+    log.append(&[run(&["a", "keys/b", "keys/c"]), run(&["a"])])
+        .expect("appended");
+    let other = ["replay", "audit", "--policy", "other.yaml"];
+    let said = scene.aegis(&other);
+    let text = stdout(&said);
+    assert!(
+        text.ends_with(
+            "2 decisions: 1 would change (3 answers, those about the grants of runs included)\n"
+        ),
+        "{text}"
+    );
+    let told = json(&scene.aegis(&[&other[..], &["--json"]].concat()));
+    assert_eq!(
+        (&told["decisions"], &told["changing"]),
+        (&Value::from(2), &Value::from(1))
+    );
 }
 
 #[test]
@@ -385,9 +422,14 @@ fn diff_lists_what_is_decided_otherwise_and_nothing_else() {
 fn the_templates_differ_from_each_other_and_not_from_themselves() {
     let scene = Scene::new();
     for template in ["strict", "standard", "permissive"] {
+        let same = scene.aegis(&["policy", "diff", template, template]);
         assert_eq!(
-            status(&scene.aegis(&["policy", "diff", template, template])),
-            0
+            (status(&same), stdout(&same)),
+            (
+                0,
+                &*format!("{template} and {template} are the same policy, by their hash\n")
+            ),
+            "no word of what may not have been found"
         );
     }
     let wider = scene.aegis(&["policy", "diff", "--json", "strict", "standard"]);

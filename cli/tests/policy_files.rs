@@ -154,7 +154,7 @@ fn test_runs_the_table_beside_the_policy() {
     let said = aegis(at, &["policy", "test", "shop.yaml"]);
     assert_eq!(
         (said.status, said.out.as_str()),
-        (0, "shop: 3 requests decided as expected\n")
+        (0, "shop.yaml: 3 requests decided as expected\n")
     );
     for template in ["strict", "standard", "permissive"] {
         assert_eq!(aegis(at, &["policy", "test", template]).status, 0);

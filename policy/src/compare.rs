@@ -28,6 +28,8 @@ pub struct Diff {
     pub complete: bool,
     /// By how much the second lets through that the first does not: the widest first.
     pub differences: Vec<Difference>,
+    /// Whether they have the same hash, and so are one policy: there is nothing to try.
+    pub same: bool,
     /// What has no requests: layers that may be missing, and what happens when the log cannot be written.
     pub settings: Vec<Setting>,
     /// Requests that were tried.
@@ -112,6 +114,15 @@ pub fn diff(a: &Policy, b: &Policy, contexts: &[Context]) -> Diff {
         Vec<Arc<str>>,
         Vec<Arc<str>>,
     );
+    if a.hash() == b.hash() {
+        return Diff {
+            complete: true,
+            differences: Vec::new(),
+            same: true,
+            settings: Vec::new(),
+            tried: 0,
+        };
+    }
     let mut found: BTreeMap<Key, ((bool, usize), Difference)> = BTreeMap::new();
     let mut tried = 0_u64;
     let complete = witness::each(a, b, contexts, &mut |request| {
@@ -160,6 +171,7 @@ pub fn diff(a: &Policy, b: &Policy, contexts: &[Context]) -> Diff {
     Diff {
         complete,
         differences,
+        same: false,
         settings: settings(a, b),
         tried,
     }

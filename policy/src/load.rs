@@ -25,6 +25,10 @@ pub(crate) use read::{KIND, version, word};
 
 pub use source::{Found, Source};
 
+/// What a policy is called that gives itself no name, wherever it was read from. The name is part of its
+/// hash, and a copy elsewhere is the same policy.
+pub const UNNAMED: &str = "unnamed";
+
 /// How many files a directory of policies may hold.
 const MAX_FILES: usize = 256;
 
@@ -54,12 +58,12 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
                 )
             };
             read::add_bytes(&bytes, &file, &nowhere, &mut union)?;
-            return finish(union, "stdin");
+            return finish(union, "-");
         }
         Place::File(path) => vec![path],
         Place::Directory(path) => files_of(&path, source)?,
     };
-    from_files(&files, &stem(reference), source)
+    from_files(&files, reference, source)
 }
 
 /// Reads one file's text. Rego files that it names are not read: the document has their names, and no
@@ -69,7 +73,7 @@ pub fn parse_str(text: &str, file_name: &str) -> Result<Document, Error> {
     let unread = |_: &str| Ok(String::new());
     read::add(text, &Arc::from(file_name), &unread, &mut union)?;
     if union.document.name.is_empty() {
-        union.document.name = stem(file_name);
+        union.document.name = UNNAMED.into();
     }
     Ok(union.document)
 }
@@ -89,12 +93,12 @@ pub fn effective(
 ) -> Result<Policy, Error> {
     let mut documents = Vec::new();
     let system = Path::new(places::SYSTEM_CONFIG);
-    documents.extend(configured(system, "system", &[0], source)?);
+    documents.extend(configured(system, &[0], source)?);
     match reference {
         Some(reference) => documents.push(load(reference, source)?),
         None => {
             if let Some(user) = places::user_config(home, xdg_config_home) {
-                documents.extend(configured(&user, "user", &[uid, 0], source)?);
+                documents.extend(configured(&user, &[uid, 0], source)?);
             }
         }
     }
@@ -176,7 +180,6 @@ pub fn files_of(directory: &Path, source: &dyn Source) -> Result<Vec<PathBuf>, E
 /// What is in a directory of configuration: `policy.yaml`, and the files of `policy.d`.
 fn configured(
     config: &Path,
-    name: &str,
     owners: &[u32],
     source: &dyn Source,
 ) -> Result<Option<Document>, Error> {
@@ -198,7 +201,7 @@ fn configured(
     for file in &files {
         trusted(file, owners, source)?;
     }
-    from_files(&files, name, source).map(Some)
+    from_files(&files, &config.to_string_lossy(), source).map(Some)
 }
 
 /// Whether something is there, were it a link that leads nowhere. What cannot be told is an error: a
@@ -247,8 +250,8 @@ fn trusted(path: &Path, owners: &[u32], source: &dyn Source) -> Result<(), Error
     Ok(())
 }
 
-/// The policy that several files are together.
-fn from_files(files: &[PathBuf], name: &str, source: &dyn Source) -> Result<Document, Error> {
+/// The policy that several files are together; `place` is where they are, for messages.
+fn from_files(files: &[PathBuf], place: &str, source: &dyn Source) -> Result<Document, Error> {
     let mut union = Union::default();
     let mut wrong: Option<Error> = None;
     for path in files {
@@ -269,7 +272,7 @@ fn from_files(files: &[PathBuf], name: &str, source: &dyn Source) -> Result<Docu
     }
     match wrong {
         Some(error) => Err(error),
-        None => finish(union, name),
+        None => finish(union, place),
     }
 }
 
@@ -304,10 +307,10 @@ fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wr
 }
 
 /// Gives the document a name, and lets the compiler have the last word.
-fn finish(union: Union, name: &str) -> Result<Document, Error> {
+fn finish(union: Union, place: &str) -> Result<Document, Error> {
     let mut document = union.document;
     if document.name.is_empty() {
-        document.name = name.into();
+        document.name = UNNAMED.into();
     }
     document.rego.sort();
     if let Err(bad) = Policy::new(vec![document.clone()]) {
@@ -315,22 +318,10 @@ fn finish(union: Union, name: &str) -> Result<Document, Error> {
         let named = bad.item.as_ref().and_then(|item| union.rego.get(item));
         return Err(match named.or(union.rego.values().next()) {
             Some(origin) => at(origin, escape(&bad.pattern.message), bad.pattern.help),
-            None => of_file(name, bad.pattern.message, bad.pattern.help),
+            None => of_file(place, bad.pattern.message, bad.pattern.help),
         });
     }
     Ok(document)
-}
-
-fn stem(reference: &str) -> String {
-    let name = reference.trim_end_matches('/');
-    let name = name.rsplit('/').next().unwrap_or(name);
-    let stem = (name.strip_suffix(".yaml"))
-        .or_else(|| name.strip_suffix(".yml"))
-        .unwrap_or(name);
-    match stem {
-        "" | "-" | "." | ".." => "policy".to_owned(),
-        stem => escape(stem),
-    }
 }
 
 fn of_file(file: &str, message: impl Into<String>, help: impl Into<String>) -> Error {
@@ -358,7 +349,8 @@ fn unreadable(path: &Path, error: &ReadError) -> Error {
     let (message, help) = match error {
         ReadError::NotFound => {
             let name = shown.rsplit('/').next().unwrap_or(&shown);
-            let help = match templates::find(&stem(name)) {
+            let stem = name.strip_suffix(".yaml").or(name.strip_suffix(".yml"));
+            let help = match templates::find(stem.unwrap_or(name)) {
                 Some(known) => format!("there is a template of that name: write `{}`", known.name),
                 None => "check the path; templates are named without a `/`".to_owned(),
             };

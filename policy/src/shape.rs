@@ -382,8 +382,7 @@ pub(crate) struct File {
     /// The version of this format: always 1.
     #[schemars(extend("const" = 1))]
     aegis_policy: u32,
-    /// What the policy is called in decisions and in the audit log. Absent: the file's name without its
-    /// ending.
+    /// What the policy is called in decisions and in the audit log. Absent: `unnamed`.
     name: Option<Line>,
     /// Rules about files, programs, devices, variables, ports, system calls, and runs as a whole.
     capabilities: Option<CapabilityContract>,

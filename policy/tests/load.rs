@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aegis_policy::load::{Found, Source, effective, load, parse_str};
+use aegis_policy::load::{Found, Source, UNNAMED, effective, load, parse_str};
 use aegis_policy::model::{Action, Budget, Document, OnAuditFailure, Verdict};
 use aegis_policy::{Policy, ask, templates};
 use aegis_profile::{Error, ReadError};
@@ -188,7 +188,7 @@ fn one_thing_needs_no_list_and_ports_no_quotes() {
     };
     assert_eq!(api.budget, budget);
     assert_eq!(document.audit_failure, OnAuditFailure::Continue);
-    assert_eq!(document.name, "p", "the file's name, where it gives none");
+    assert_eq!(document.name, UNNAMED, "where it gives none");
 }
 
 #[test]
@@ -414,9 +414,10 @@ fn references_are_files_directories_templates_or_standard_input() {
         ("-", &rule(WORK)),
         ("standrad", "x"),
     ]);
-    assert_eq!(load("./a.yaml", &tree).unwrap().name, "a");
-    assert_eq!(load("dir/", &tree).unwrap().name, "dir");
-    assert_eq!(load("-", &tree).unwrap().name, "stdin");
+    for reference in ["./a.yaml", "dir/", "-"] {
+        let document = load(reference, &tree).unwrap();
+        assert_eq!(document.capabilities.len(), 1, "{reference}");
+    }
     assert_eq!(load("strict", &tree).unwrap().name, "strict");
     for (reference, words) in [
         ("strct", "did you mean `strict`?"),
@@ -538,18 +539,35 @@ fn without_any_policy_the_template_standard_is_in_force() {
 }
 
 #[test]
+fn a_policy_without_a_name_has_one_hash_wherever_it_is_read_from() {
+    let text = rule(WORK);
+    let hash_of = |document: Document| Policy::new(vec![document]).unwrap().hash();
+    let tree = Tree::of(&[("./draft.yaml", &text), ("d/10.yaml", &text), ("-", &text)]);
+    let hash = hash_of(parse_str(&text, "other.yaml").unwrap());
+    for reference in ["./draft.yaml", "d/", "-"] {
+        let document = load(reference, &tree).unwrap();
+        assert_eq!(hash_of(document), hash, "{reference}");
+    }
+    for place in [SYSTEM, USER, "/etc/aegis/policy.d/10.yaml"] {
+        let in_force = effective_of(None, &Tree::of(&[(place, &text)])).unwrap();
+        assert_eq!(in_force.hash(), hash, "in force as {place}");
+    }
+}
+
+#[test]
 fn the_systems_policy_applies_whatever_a_user_names() {
-    let all = rule("{id: all, on: files.read, match: /**, verdict: allow}");
-    let tree = Tree::of(&[(SYSTEM, &rule(WORK)), (USER, &all), ("./own.yaml", &all)])
+    let all = rule("{id: all, on: files.read, match: /**, verdict: allow}") + "\nname: own\n";
+    let site = rule(WORK) + "\nname: site\n";
+    let tree = Tree::of(&[(SYSTEM, &site), (USER, &all), ("./own.yaml", &all)])
         .owned(USER, 1000, 1000, 0o664)
         .owned("/home/ana/.config/aegis", 1000, 1000, 0o775);
     assert_eq!(
         names(&effective_of(None, &tree).unwrap()),
-        ["system", "user"]
+        ["site", "own"]
     );
     for reference in ["./own.yaml", "permissive"] {
         let policy = effective_of(Some(reference), &tree).unwrap();
-        assert_eq!(names(&policy)[0], "system");
+        assert_eq!(names(&policy)[0], "site");
         let request = |words: &str| aegis_policy::Request {
             approvals: Vec::new(),
             context: ask::somebody(),
@@ -573,7 +591,7 @@ fn the_files_of_policy_d_are_part_of_the_systems_policy() {
         ("/etc/aegis/policy.d/10.yaml", &more),
     ]);
     let policy = effective_of(None, &tree).unwrap();
-    assert_eq!(names(&policy), ["system"]);
+    assert_eq!(names(&policy), [UNNAMED]);
     assert_eq!(policy.documents().next().unwrap().capabilities.len(), 2);
     let empty = Tree::of(&[("/etc/aegis/policy.d/README", "x")]);
     let told = told(&effective_of(None, &empty).unwrap_err());
@@ -635,8 +653,8 @@ fn the_users_configuration_is_where_the_environment_says() {
         let policy = effective(None, 1000, home.map(Path::new), xdg.map(Path::new), &tree).unwrap();
         policy.name()
     };
-    assert_eq!(of(Some("/home/ana"), Some("/cfg")), "user");
-    assert_eq!(of(None, Some("/cfg")), "user");
+    assert_eq!(of(Some("/home/ana"), Some("/cfg")), UNNAMED);
+    assert_eq!(of(None, Some("/cfg")), UNNAMED);
     assert_eq!(
         of(Some("/home/ana"), Some("cfg")),
         "standard",

@@ -75,6 +75,31 @@ fn functions_that_see_the_time_the_network_or_chance_are_refused() {
 }
 
 #[test]
+fn a_mistake_is_shown_where_what_it_is_about_begins() {
+    for (rule, place) in [
+        (
+            "block contains \"a\" if time.now_ns() > 0",
+            "2:23: `time.now_ns`",
+        ),
+        ("\tx := time.now_ns()", "2:7: `time.now_ns`"),
+        ("# ü\nx if 1 == time.\n  now_ns()", "3:11: `time.now_ns`"),
+        (
+            "x := \"ü\" if data.secrets.key",
+            "2:13: there are no data",
+        ),
+        ("x if not input.what.hots", "2:10: no request has"),
+        ("f(y) := z if z := y * y", "2:19: a product"),
+        ("x := [strings.reverse(\"a\")]", "2:7: `strings.reverse`"),
+    ] {
+        let error = load(&format!(
+            "package aegis\n{rule}\nblock contains \"all\""
+        ))
+        .unwrap_err();
+        assert!(error.starts_with(&format!("0.rego:{place}")), "{error}");
+    }
+}
+
+#[test]
 fn what_goes_around_the_request_is_refused() {
     refused("x if input.what.port == 1 with input as {}", "`with`");
     refused("x if count([]) == 1 with count as 3", "`with`");

@@ -6,11 +6,10 @@ use smallvec::SmallVec;
 use super::Policy;
 use super::egress::Egress;
 use super::index::hosts::HostRules;
-use super::index::names::NameRules;
-use super::index::paths::PathRules;
+use super::index::paths::{Forest, Patterns};
 use super::index::{Actions, Claim, Rule};
 use super::layer::{Capabilities, Layer, Secret};
-use super::pattern::{BadPattern, HostPattern, NamePattern, PathPattern, Ports, bad};
+use super::pattern::{self, BadPattern, HostPattern, Part, Ports, bad};
 use super::tally::Voice;
 use crate::hash::Hash;
 use crate::model::{Action, Budget, CapabilityRule, Document, EgressRule, SecretRule, Verdict};
@@ -122,8 +121,10 @@ fn layer(document: Document) -> Result<Layer, BadPolicy> {
         secrets.0.push(hosts(&rule.id, rule.verdict, &rule.to)?);
         secrets.1.push(Secret {
             voice: rule.voice(),
-            alias: NamePattern::parse(&rule.alias)
-                .map_err(|e| fail(Some(&rule.id), Some(&rule.alias), e))?,
+            alias: match Part::of_names(&rule.alias) {
+                Ok(alias) => alias.text().to_owned(),
+                Err(wrong) => return Err(fail(Some(&rule.id), Some(&rule.alias), wrong)),
+            },
             inject: rule.inject.iter().copied().collect(),
         });
     }
@@ -142,29 +143,29 @@ type Wrong<'r> = (&'r str, &'r str, BadPattern);
 fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, Wrong<'_>> {
     let voices: Vec<Voice> = rules.iter().map(CapabilityRule::voice).collect();
     let is_loud = |rule: Rule| voices.get(rule as usize).is_some_and(Voice::is_loud);
-    let (mut paths, mut names) = (Vec::new(), Vec::new());
+    let mut patterns = Patterns::default();
     let (mut ports, mut profiles) = (Vec::new(), Vec::new());
     for (number, rule) in (0..).zip(rules) {
         for item in &rule.matches {
             let fail = |wrong| (&*rule.id, &**item, wrong);
             for (kind, on) in kinds(rule, item).map_err(fail)? {
                 let claim = Claim { rule: number, on };
-                match kind.parse(item).map_err(fail)? {
-                    Pattern::Path(pattern) => paths.push((pattern, claim)),
-                    Pattern::Name(pattern) => names.push((pattern, claim)),
-                    Pattern::Ports(pattern) => ports.push((pattern, claim)),
-                    Pattern::Profile(hash) => profiles.push((hash, claim)),
+                match kind {
+                    Kind::Path => {
+                        let from = patterns.parts.len();
+                        let base = pattern::path(item, &mut patterns.parts).map_err(fail)?;
+                        patterns.path(base, from, claim);
+                    }
+                    Kind::Name => patterns.name(Part::of_names(item).map_err(fail)?, claim),
+                    Kind::Ports => ports.push((Ports::parse(item).map_err(fail)?, claim)),
+                    Kind::Profile => profiles.push((profile(item).map_err(fail)?, claim)),
                 }
             }
         }
     }
-    let loud_names = names.iter().map(|(_, claim): &(_, Claim)| *claim);
-    let loud_names = loud_names.filter(|claim| is_loud(claim.rule)).collect();
     profiles.sort_unstable_by_key(|(hash, _)| *hash);
     Ok(Capabilities {
-        paths: PathRules::new(paths, is_loud),
-        names: NameRules::new(names),
-        loud_names,
+        patterns: Forest::new(patterns, is_loud),
         ports,
         profiles,
         voices,
@@ -182,15 +183,6 @@ fn kinds(rule: &CapabilityRule, item: &str) -> Result<SmallVec<[(Kind, Actions);
         }
     }
     Ok(kinds)
-}
-
-/// What a capability rule is about.
-#[derive(Debug)]
-pub(super) enum Pattern {
-    Path(PathPattern),
-    Name(NamePattern),
-    Ports(Ports),
-    Profile(Hash),
 }
 
 /// Rules are counted in 32 bits; a document has no more, being bounded in bytes.
@@ -228,9 +220,11 @@ fn numbers(document: &Document) -> Result<(), (Option<&str>, BadPattern)> {
 }
 
 pub(super) fn egress_rule(rule: &EgressRule) -> Result<Egress, (&str, BadPattern)> {
-    let paths = (rule.paths.iter())
-        .map(|item| url_pattern(item).map_err(|wrong| (&**item, wrong)))
-        .collect::<Result<_, _>>()?;
+    let mut patterns = Patterns::default();
+    for item in &rule.paths {
+        url_pattern(item, &mut patterns).map_err(|wrong| (&**item, wrong))?;
+    }
+    let paths = (!rule.paths.is_empty()).then(|| Forest::new(patterns, |_| false));
     if let Some(item) = rule.methods.iter().find(|method| !is_method(method)) {
         let help = "write it in capitals, such as `GET`";
         return Err((item, bad_item("this is no HTTP method", help)));
@@ -262,7 +256,7 @@ pub(super) fn is_method(text: &str) -> bool {
 
 /// What kind of pattern a text is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Path,
     Name,
     Ports,
@@ -271,7 +265,7 @@ enum Kind {
 
 impl Kind {
     /// In a rule about this action.
-    fn of(action: Action, text: &str) -> Result<Self, BadPattern> {
+    pub(super) fn of(action: Action, text: &str) -> Result<Self, BadPattern> {
         let is_path = text.starts_with(['/', '$']);
         Ok(match action {
             Action::FilesRead | Action::FilesWrite => Self::Path,
@@ -290,33 +284,23 @@ impl Kind {
             _ => Self::Name,
         })
     }
-
-    fn parse(self, text: &str) -> Result<Pattern, BadPattern> {
-        Ok(match self {
-            Self::Path => Pattern::Path(PathPattern::parse(text)?),
-            Self::Name => Pattern::Name(NamePattern::parse(text)?),
-            Self::Ports => Pattern::Ports(Ports::parse(text)?),
-            Self::Profile => match text.strip_prefix(PROFILE).unwrap_or_default().parse() {
-                Ok(hash) => Pattern::Profile(hash),
-                Err(error) => {
-                    return bad(error.to_string(), "`aegis profile check --json` prints it");
-                }
-            },
-        })
-    }
 }
 
 /// Before the hash of a profile.
 const PROFILE: &str = "sha256:";
 
-/// A pattern of a rule about this action.
-#[cfg(test)]
-pub(super) fn pattern(action: Action, text: &str) -> Result<Pattern, BadPattern> {
-    Kind::of(action, text)?.parse(text)
+pub(super) fn profile(text: &str) -> Result<Hash, BadPattern> {
+    match text.strip_prefix(PROFILE).unwrap_or_default().parse() {
+        Ok(hash) => Ok(hash),
+        Err(error) => {
+            let error: crate::hash::NotAHash = error;
+            bad(error.to_string(), "`aegis profile check --json` prints it")
+        }
+    }
 }
 
 /// A pattern of paths of URLs: no variables there.
-fn url_pattern(text: &str) -> Result<PathPattern, BadPattern> {
+fn url_pattern<'t>(text: &'t str, patterns: &mut Patterns<'t>) -> Result<(), BadPattern> {
     if !text.starts_with('/') {
         return bad(
             "the path of a URL begins with `/`",
@@ -329,7 +313,14 @@ fn url_pattern(text: &str) -> Result<PathPattern, BadPattern> {
             "servers differ in how they read it: no pattern has it, and no path with it is in a pattern; write `*`",
         );
     }
-    PathPattern::parse(text)
+    let claim = Claim {
+        rule: 0,
+        on: Actions::ALL,
+    };
+    let from = patterns.parts.len();
+    let base = pattern::path(text, &mut patterns.parts)?;
+    patterns.path(base, from, claim);
+    Ok(())
 }
 
 /// Whether all servers read it as itself in the path of a URL.

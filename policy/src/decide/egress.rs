@@ -4,7 +4,10 @@ use crate::model::{Budget, EgressRule, Scheme, Verdict};
 use crate::request::Destination;
 
 use super::compile::is_plain_in_urls;
-use super::pattern::{PathPattern, Relation, components};
+use super::index::paths::Forest;
+use super::index::{Actions, Hits};
+use super::layer::split;
+use super::pattern::Relation;
 use super::tally::{Tally, Voice};
 
 /// A rule, compiled.
@@ -19,13 +22,14 @@ pub(super) struct Egress {
     schemes: Vec<Scheme>,
     ports: Vec<u16>,
     methods: Vec<String>,
-    paths: Vec<PathPattern>,
+    /// `None`: all.
+    paths: Option<Forest>,
     private_addresses: bool,
     budget: Budget,
 }
 
 impl Egress {
-    pub fn new(rule: &EgressRule, paths: Vec<PathPattern>) -> Self {
+    pub fn new(rule: &EgressRule, paths: Option<Forest>) -> Self {
         let voice = |verdict, why| Voice::new(&rule.id, verdict, rule.mode, rule.otherwise, why);
         let own = voice(rule.verdict, rule.reason.as_deref());
         let why = "each request on the connection is decided for itself";
@@ -75,7 +79,7 @@ impl Egress {
 
     fn of_connection(&self, to: &Destination, host: Relation) -> (&Voice, Relation) {
         // It speaks of single requests only: each on the connection will be asked about.
-        let narrow = !self.methods.is_empty() || !self.paths.is_empty();
+        let narrow = !self.methods.is_empty() || self.paths.is_some();
         match &self.opens {
             _ if !narrow => (&self.voice, host),
             Some(opens) if to.scheme.has_requests() => (opens, host),
@@ -97,9 +101,9 @@ impl Egress {
     /// A path that is not told, or that a server may read in another way than we do, is in no pattern for
     /// sure.
     fn of_url(&self, path: Option<&str>) -> Relation {
-        if self.paths.is_empty() {
+        let Some(paths) = &self.paths else {
             return Relation::Covers;
-        }
+        };
         let path = path.unwrap_or_default();
         let path = path.split_once('?').map_or(path, |(path, _)| path);
         let plain = path.starts_with('/')
@@ -109,10 +113,11 @@ impl Egress {
         if !plain {
             return Relation::Touches;
         }
-        let mut patterns = self.paths.iter();
-        match patterns.any(|pattern| pattern.matches(components(path.as_bytes()))) {
-            true => Relation::Covers,
-            false => Relation::Apart,
+        let mut hits = Hits::of(1, Actions::ALL);
+        paths.ask_url(&split(path.as_bytes()), &mut hits);
+        match hits.count() {
+            0 => Relation::Apart,
+            _ => Relation::Covers,
         }
     }
 

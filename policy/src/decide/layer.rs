@@ -5,10 +5,9 @@ use smallvec::SmallVec;
 use super::address::is_public;
 use super::egress::Egress;
 use super::index::hosts::HostRules;
-use super::index::names::NameRules;
-use super::index::paths::PathRules;
+use super::index::paths::Forest;
 use super::index::{Actions, Claim, Hits};
-use super::pattern::{NamePattern, Ports, Relation, address, components};
+use super::pattern::{Ports, Relation, address, components, glob_matches};
 use super::tally::{Tally, Voice};
 use crate::decision::Opinion;
 use crate::hash::Hash;
@@ -31,10 +30,8 @@ pub(super) struct Layer {
 #[derive(Debug)]
 pub(super) struct Capabilities {
     pub voices: Vec<Voice>,
-    pub paths: PathRules,
-    pub names: NameRules,
-    /// The rules with names that have something to say of a tree, which may hold a program so named.
-    pub loud_names: Vec<Claim>,
+    /// Paths and names.
+    pub patterns: Forest,
     pub ports: Vec<(Ports, Claim)>,
     /// By hash.
     pub profiles: Vec<(Hash, Claim)>,
@@ -44,7 +41,8 @@ pub(super) struct Capabilities {
 #[derive(Debug)]
 pub(super) struct Secret {
     pub voice: Voice,
-    pub alias: NamePattern,
+    /// A pattern of names.
+    pub alias: String,
     pub inject: Vec<Inject>,
 }
 
@@ -118,7 +116,7 @@ impl Layer {
             let Some(rule) = rules.get(rule) else {
                 continue;
             };
-            if rule.alias.matches(alias.as_bytes())
+            if glob_matches(&rule.alias, alias.as_bytes())
                 && inject.is_none_or(|inject| rule.inject.contains(&inject))
             {
                 tally.hear_next(&rule.voice, relation);
@@ -154,7 +152,7 @@ impl Layer {
 }
 
 /// The components of a path.
-fn split(path: &[u8]) -> SmallVec<[&[u8]; 16]> {
+pub(super) fn split(path: &[u8]) -> SmallVec<[&[u8]; 16]> {
     let mut components = SmallVec::new();
     let mut from = 0;
     let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
@@ -221,10 +219,11 @@ impl Capabilities {
     fn ask(&self, context: &Context, what: &What, hits: &mut Hits) {
         let path = |path: &HostPath, tree: bool, hits: &mut Hits| {
             let components = split(path.as_bytes());
-            self.paths.ask(context, &components, tree, hits);
+            self.patterns.ask(context, &components, tree, hits);
         };
         let name = |name: &str, hits: &mut Hits| {
-            self.names.ask(name.as_bytes(), Relation::Covers, hits);
+            self.patterns
+                .ask_name(name.as_bytes(), Relation::Covers, hits);
         };
         match what {
             What::Read { path: own, tree } | What::Write { path: own, tree } => {
@@ -269,17 +268,18 @@ impl Capabilities {
     fn ask_program(&self, name: Option<&str>, path: &HostPath, tree: bool, hits: &mut Hits) {
         if tree {
             // It may hold a program of any name.
-            return hits.add_all(&self.loud_names, Relation::Touches);
+            return self.patterns.touch_names(hits);
         }
         if let Some(name) = name {
-            self.names.ask(name.as_bytes(), Relation::Covers, hits);
+            self.patterns
+                .ask_name(name.as_bytes(), Relation::Covers, hits);
         }
         let (of_system, own_name) = program(path);
         let relation = match of_system {
             true => Relation::Covers,
             false => Relation::Touches,
         };
-        self.names.ask(own_name, relation, hits);
+        self.patterns.ask_name(own_name, relation, hits);
     }
 }
 

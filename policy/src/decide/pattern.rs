@@ -51,25 +51,18 @@ impl Base {
 }
 
 /// One component of a pattern.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part<'t> {
     /// This very name.
-    Name(Box<str>),
-    /// A name with `*` in it.
-    Glob(Glob),
+    Name(&'t str),
+    /// A name with `*` in it, each of which stands for any characters, or none.
+    Glob(&'t str),
     /// `**`: any number of components, none included.
     Any,
 }
 
-/// So that the places in a pattern are the bits of a word.
+/// More than anybody writes; what a path is held against stays small.
 const MAX_PARTS: usize = 60;
-
-/// `$WORK/**`, `/usr/lib/*/libc.so.6`, `/srv/data`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PathPattern {
-    pub(crate) base: Base,
-    pub(crate) parts: Vec<Part>,
-}
 
 /// Why a pattern is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,105 +86,71 @@ pub(crate) fn bad<T>(message: impl Into<String>, help: impl Into<String>) -> Res
     })
 }
 
-impl PathPattern {
-    pub(crate) fn parse(text: &str) -> Result<Self, BadPattern> {
-        let (base, rest) = match text.strip_prefix('$') {
-            None if text.starts_with('/') => (Base::Root, text),
-            None => {
-                return bad(
-                    "a pattern of paths begins with `/` or a variable",
-                    "begin it with `/`, `$WORK`, `$SKILL` or `$HOME`",
-                );
-            }
-            Some(rest) => {
-                let end = rest.find('/').unwrap_or(rest.len());
-                let base = match &rest[..end] {
-                    "HOME" => Base::Home,
-                    "SKILL" => Base::Skill,
-                    "WORK" => Base::Work,
-                    "TMP" => {
-                        return bad(
-                            "`$TMP` is the sandbox's own, and needs no rule",
-                            "remove it",
-                        );
-                    }
-                    other => {
-                        return bad(
-                            format!("unknown variable `${other}`"),
-                            "the variables are $WORK, $SKILL and $HOME",
-                        );
-                    }
-                };
-                (base, &rest[end..])
-            }
-        };
-        let mut parts = Vec::new();
-        for component in rest.split('/').skip(1) {
-            parts.push(match component {
-                "" if rest == "/" && base == Base::Root => break,
-                "" => return bad("an empty component", "write one slash, and none at the end"),
-                "." | ".." => {
-                    return bad(
-                        format!("`{component}` in a pattern"),
-                        "write the path that it leads to",
-                    );
-                }
-                "**" => Part::Any,
-                name if name.contains("**") => {
-                    return bad(
-                        format!("`**` beside other characters in `{name}`"),
-                        "`**` is a component of its own, any number of directories; `*` is any part of a name",
-                    );
-                }
-                name => match Glob::parse(name)? {
-                    Ok(glob) => Part::Glob(glob),
-                    Err(name) => Part::Name(name.into()),
-                },
-            });
-        }
-        parts.dedup_by(|a, b| *a == Part::Any && *b == Part::Any);
-        if parts.len() > MAX_PARTS {
+/// Reads a pattern of paths, `$WORK/**`, `/usr/lib/*/libc.so.6`: adds its parts, and returns what they start from.
+pub(super) fn path<'t>(text: &'t str, parts: &mut Vec<Part<'t>>) -> Result<Base, BadPattern> {
+    let (base, rest) = match text.strip_prefix('$') {
+        None if text.starts_with('/') => (Base::Root, text),
+        None => {
             return bad(
-                format!("a pattern of more than {MAX_PARTS} components"),
-                "write a shorter one, with `**` for the components that do not matter",
+                "a pattern of paths begins with `/` or a variable",
+                "begin it with `/`, `$WORK`, `$SKILL` or `$HOME`",
             );
         }
-        Ok(Self { base, parts })
-    }
-
-    /// Whether a path is in it. For patterns from the root: paths of URLs.
-    pub(super) fn matches<'p>(&self, path: impl Iterator<Item = &'p [u8]>) -> bool {
-        // Bit n: the components so far have led to before part n. All of these at once.
-        let mut states: u64 = self.skip_any(1);
-        for component in path {
-            let mut next = 0;
-            for (at, part) in self.parts.iter().enumerate() {
-                let here = states & (1 << at);
-                next |= match part {
-                    Part::Any => here,
-                    Part::Name(name) if name.as_bytes() == component => here << 1,
-                    Part::Glob(glob) if here != 0 && glob.matches(component) => here << 1,
-                    Part::Name(_) | Part::Glob(_) => 0,
-                };
-            }
-            states = self.skip_any(next);
-            if states == 0 {
-                return false;
-            }
+        Some(rest) => {
+            let end = rest.find('/').unwrap_or(rest.len());
+            let base = match &rest[..end] {
+                "HOME" => Base::Home,
+                "SKILL" => Base::Skill,
+                "WORK" => Base::Work,
+                "TMP" => {
+                    return bad(
+                        "`$TMP` is the sandbox's own, and needs no rule",
+                        "remove it",
+                    );
+                }
+                other => {
+                    return bad(
+                        format!("unknown variable `${other}`"),
+                        "the variables are $WORK, $SKILL and $HOME",
+                    );
+                }
+            };
+            (base, &rest[end..])
         }
-        states & (1 << self.parts.len()) != 0
-    }
-
-    /// `**` may stand for nothing.
-    fn skip_any(&self, states: u64) -> u64 {
-        let skip = |states, (at, part): (usize, &Part)| match part {
-            Part::Any => states | (states & (1 << at)) << 1,
-            _ => states,
+    };
+    let from = parts.len();
+    for component in rest.split('/').skip(1) {
+        let part = match component {
+            "" if rest == "/" && base == Base::Root => break,
+            "" => return bad("an empty component", "write one slash, and none at the end"),
+            "." | ".." => {
+                return bad(
+                    format!("`{component}` in a pattern"),
+                    "write the path that it leads to",
+                );
+            }
+            "**" => Part::Any,
+            name => Part::of(name)?,
         };
-        self.parts.iter().enumerate().fold(states, skip)
+        match (part, component.as_bytes()) {
+            (Part::Any, _) if parts.len() > from && parts.last() == Some(&Part::Any) => {}
+            (Part::Glob(name), bytes) if bytes.windows(2).any(|two| two == b"**") => {
+                return bad(
+                    format!("`**` beside other characters in `{name}`"),
+                    "`**` is a component of its own, any number of directories; `*` is any part of a name",
+                );
+            }
+            _ => parts.push(part),
+        }
     }
+    if parts.len() - from > MAX_PARTS {
+        return bad(
+            format!("a pattern of more than {MAX_PARTS} components"),
+            "write a shorter one, with `**` for the components that do not matter",
+        );
+    }
+    Ok(base)
 }
-
 pub(super) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|c| !c.is_empty())
 }
@@ -199,87 +158,77 @@ pub(super) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> 
 /// Longer than any name of a file (`NAME_MAX`), and short enough to look for anywhere.
 const MAX_GLOB: usize = 256;
 
-/// A name with `*`, each of which stands for any characters, or none.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Glob {
-    pub(super) first: Box<str>,
-    middle: Vec<Box<str>>,
-    pub(super) last: Box<str>,
-}
-
-impl Glob {
-    /// `Err` has the text back when there is no `*` in it.
-    pub(crate) fn parse(text: &str) -> Result<Result<Self, &str>, BadPattern> {
-        let no = |byte: &u8| matches!(byte, b'?' | b'[' | b']' | b'{' | b'}' | b'\\');
-        if let Some(byte) = text.bytes().find(|byte| no(byte)) {
-            return bad(
-                format!("`{}` in a pattern", char::from(byte)),
-                "patterns know `*`, any part of a name, and `**`, any number of directories",
-            );
+impl<'t> Part<'t> {
+    /// A name, or one with `*`.
+    pub(super) fn of(text: &'t str) -> Result<Self, BadPattern> {
+        let mut has_star = false;
+        for byte in text.bytes() {
+            match byte {
+                b'*' => has_star = true,
+                b'?' | b'[' | b']' | b'{' | b'}' | b'\\' => {
+                    return bad(
+                        format!("`{}` in a pattern", char::from(byte)),
+                        "patterns know `*`, any part of a name, and `**`, any number of directories",
+                    );
+                }
+                _ => {}
+            }
         }
-        if text.len() > MAX_GLOB && text.contains('*') {
+        if text.len() > MAX_GLOB && has_star {
             return bad(
                 format!("a name with `*` of more than {MAX_GLOB} bytes"),
                 "write a shorter one",
             );
         }
-        let mut pieces = text.split('*');
-        let first = pieces.next().unwrap_or_default();
-        let mut middle: Vec<Box<str>> = pieces.map(Into::into).collect();
-        let Some(last) = middle.pop() else {
-            return Ok(Err(text));
-        };
-        middle.retain(|piece| !piece.is_empty());
-        Ok(Ok(Self {
-            first: first.into(),
-            middle,
-            last,
-        }))
-    }
-
-    pub(crate) fn matches(&self, name: &[u8]) -> bool {
-        let Some(rest) = name.strip_prefix(self.first.as_bytes()) else {
-            return false;
-        };
-        let Some(mut rest) = rest.strip_suffix(self.last.as_bytes()) else {
-            return false;
-        };
-        // The leftmost place for each is never worse than a later one.
-        for piece in &self.middle {
-            let piece = piece.as_bytes();
-            match rest.windows(piece.len()).position(|at| at == piece) {
-                Some(at) => rest = rest.get(at + piece.len()..).unwrap_or_default(),
-                None => return false,
-            }
-        }
-        true
-    }
-}
-
-/// A plain name, or one with `*`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum NamePattern {
-    Name(Box<str>),
-    Glob(Glob),
-}
-
-impl NamePattern {
-    pub(crate) fn parse(text: &str) -> Result<Self, BadPattern> {
-        if text.is_empty() {
-            return bad("an empty pattern", "write a name, or `*` for all");
-        }
-        Ok(match Glob::parse(text)? {
-            Ok(glob) => Self::Glob(glob),
-            Err(name) => Self::Name(name.into()),
+        Ok(match has_star {
+            true => Self::Glob(text),
+            false => Self::Name(text),
         })
     }
 
-    pub(crate) fn matches(&self, name: &[u8]) -> bool {
-        match self {
-            Self::Name(own) => own.as_bytes() == name,
-            Self::Glob(glob) => glob.matches(name),
+    /// A pattern of names.
+    pub(super) fn of_names(text: &'t str) -> Result<Self, BadPattern> {
+        match text {
+            "" => bad("an empty pattern", "write a name, or `*` for all"),
+            text => Self::of(text),
         }
     }
+
+    pub(super) fn text(self) -> &'t str {
+        match self {
+            Self::Name(text) | Self::Glob(text) => text,
+            Self::Any => "**",
+        }
+    }
+}
+
+/// Whether a name is in a pattern of names.
+pub(super) fn glob_matches(glob: &str, name: &[u8]) -> bool {
+    let glob = glob.as_bytes();
+    let star = |text: &[u8]| text.iter().position(|byte| *byte == b'*');
+    let Some(first) = star(glob) else {
+        return glob == name;
+    };
+    let (begin, mut glob) = glob.split_at(first);
+    let Some(mut name) = name.strip_prefix(begin) else {
+        return false;
+    };
+    // Behind a star: to the next one, the leftmost place is never worse than a later one.
+    while let Some((_, rest)) = glob.split_first() {
+        let Some(next) = star(rest) else {
+            return name.ends_with(rest);
+        };
+        let (piece, after) = rest.split_at(next);
+        let found = match piece {
+            [] => Some(0),
+            piece => name.windows(piece.len()).position(|at| at == piece),
+        };
+        let Some(left) = found.and_then(|at| name.get(at + piece.len()..)) else {
+            return false;
+        };
+        (name, glob) = (left, after);
+    }
+    true
 }
 
 /// `8080` or `8000-8999`.

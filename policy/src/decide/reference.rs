@@ -4,15 +4,39 @@
 //! and putting together what was said.
 
 use super::address::is_public;
-use super::compile::{self, Pattern};
+use super::compile::{self, Kind};
 use super::egress::Egress;
 use super::layer::{Layer, action, conclude, program};
-use super::pattern::{Base, HostPattern, NamePattern, Part, PathPattern, Relation, components};
+use super::pattern::{self, Base, HostPattern, Part, Ports, Relation, components, glob_matches};
 use super::tally::{Tally, Voice};
 use super::{Policy, decide_by};
 use crate::decision::{Decision, Opinion};
+use crate::hash::Hash;
+use crate::model::Action;
 use crate::path::HostPath;
 use crate::request::{Approval, Context, Request, What};
+
+/// What a capability rule is about.
+enum Pattern<'t> {
+    Path(Base, Vec<Part<'t>>),
+    Name(&'t str),
+    Ports(Ports),
+    Profile(Hash),
+}
+
+impl<'t> Pattern<'t> {
+    fn parse(action: Action, text: &'t str) -> Self {
+        match Kind::of(action, text).unwrap() {
+            Kind::Path => {
+                let mut parts = Vec::new();
+                Self::Path(pattern::path(text, &mut parts).unwrap(), parts)
+            }
+            Kind::Name => Self::Name(text),
+            Kind::Ports => Self::Ports(Ports::parse(text).unwrap()),
+            Kind::Profile => Self::Profile(compile::profile(text).unwrap()),
+        }
+    }
+}
 
 pub(super) fn decide(policy: &Policy, request: &Request) -> Decision {
     decide_by(policy, request, opinion)
@@ -60,9 +84,7 @@ fn opinion(layer: &Layer, context: &Context, what: &What, approval: Option<&Appr
             inject,
         } => {
             let rules = layer.document.secrets_boundary.iter().map(|rule| {
-                let applies = NamePattern::parse(&rule.alias)
-                    .unwrap()
-                    .matches(alias.as_bytes())
+                let applies = glob_matches(&rule.alias, alias.as_bytes())
                     && inject.is_none_or(|inject| rule.inject.contains(&inject));
                 let hosts = rule.to.iter().filter(|_| applies);
                 let relations =
@@ -75,10 +97,7 @@ fn opinion(layer: &Layer, context: &Context, what: &What, approval: Option<&Appr
             let action = action(what).unwrap();
             let rules = layer.document.capabilities.iter();
             let rules = rules.filter(|rule| rule.on.contains(&action)).map(|rule| {
-                let patterns = rule
-                    .matches
-                    .iter()
-                    .map(|m| compile::pattern(action, m).unwrap());
+                let patterns = rule.matches.iter().map(|m| Pattern::parse(action, m));
                 let relations = patterns.map(|pattern| of(&pattern, context, what));
                 (rule.voice(), relations.max())
             });
@@ -100,18 +119,18 @@ fn heard(
     conclude(what, tally, approval)
 }
 
-fn of(pattern: &Pattern, context: &Context, what: &What) -> Relation {
+fn of(pattern: &Pattern<'_>, context: &Context, what: &What) -> Relation {
     let one = |matches| match matches {
         true => Relation::Covers,
         false => Relation::Apart,
     };
     match (pattern, what) {
-        (Pattern::Path(pattern), What::Read { path, tree } | What::Write { path, tree })
-        | (Pattern::Path(pattern), What::Exec { path, tree, .. }) => {
-            of_path(pattern, context, path, *tree)
+        (Pattern::Path(base, parts), What::Read { path, tree } | What::Write { path, tree })
+        | (Pattern::Path(base, parts), What::Exec { path, tree, .. }) => {
+            of_path(*base, parts, context, path, *tree)
         }
-        (Pattern::Path(pattern), What::Tool { .. }) => match &context.skill {
-            Some(skill) => of_path(pattern, context, skill, false),
+        (Pattern::Path(base, parts), What::Tool { .. }) => match &context.skill {
+            Some(skill) => of_path(*base, parts, context, skill, false),
             None => Relation::Apart,
         },
         (Pattern::Name(_), What::Exec { tree: true, .. }) => Relation::Touches,
@@ -119,8 +138,8 @@ fn of(pattern: &Pattern, context: &Context, what: &What) -> Relation {
             let (of_system, own_name) = program(path);
             let by_name = name
                 .as_ref()
-                .is_some_and(|name| pattern.matches(name.as_bytes()));
-            match pattern.matches(own_name) {
+                .is_some_and(|name| glob_matches(pattern, name.as_bytes()));
+            match glob_matches(pattern, own_name) {
                 _ if by_name => Relation::Covers,
                 true if of_system => Relation::Covers,
                 true => Relation::Touches,
@@ -128,14 +147,14 @@ fn of(pattern: &Pattern, context: &Context, what: &What) -> Relation {
             }
         }
         (Pattern::Name(pattern), What::Tool { .. }) => {
-            one(pattern.matches(context.profile.as_bytes()))
+            one(glob_matches(pattern, context.profile.as_bytes()))
         }
         (Pattern::Profile(hash), What::Tool { .. }) => one(*hash == context.profile_hash),
         (Pattern::Ports(ports), What::Listen { port }) => one(ports.contains(*port)),
-        (Pattern::Name(pattern), What::NetHost {}) => one(pattern.matches(b"host")),
+        (Pattern::Name(pattern), What::NetHost {}) => one(glob_matches(pattern, b"host")),
         (Pattern::Name(pattern), What::Device { device: name })
         | (Pattern::Name(pattern), What::Environment { name } | What::Syscall { name }) => {
-            one(pattern.matches(name.as_bytes()))
+            one(glob_matches(pattern, name.as_bytes()))
         }
         _ => Relation::Apart,
     }
@@ -145,11 +164,17 @@ fn of(pattern: &Pattern, context: &Context, what: &What) -> Relation {
 #[derive(Clone)]
 enum Step<'p> {
     Place(&'p [u8]),
-    Part(&'p Part),
+    Part(&'p Part<'p>),
 }
 
-fn of_path(pattern: &PathPattern, context: &Context, path: &HostPath, tree: bool) -> Relation {
-    let place: &[u8] = match pattern.base {
+fn of_path(
+    base: Base,
+    parts: &[Part<'_>],
+    context: &Context,
+    path: &HostPath,
+    tree: bool,
+) -> Relation {
+    let place: &[u8] = match base {
         Base::Root => b"/",
         Base::Home => context.home.as_bytes(),
         Base::Work => context.work.as_bytes(),
@@ -159,9 +184,9 @@ fn of_path(pattern: &PathPattern, context: &Context, path: &HostPath, tree: bool
         return Relation::Apart;
     }
     let place: Vec<&[u8]> = components(place).collect();
-    let everywhere = pattern.base != Base::Root && place.is_empty();
+    let everywhere = base != Base::Root && place.is_empty();
     let steps: Vec<Step<'_>> = (place.into_iter().map(Step::Place))
-        .chain(pattern.parts.iter().map(Step::Part))
+        .chain(parts.iter().map(Step::Part))
         .collect();
     let path: Vec<&[u8]> = components(path.as_bytes()).collect();
     let matches = leads_to(&steps, &path, false);
@@ -193,7 +218,7 @@ fn leads_to(pattern: &[Step<'_>], path: &[&[u8]], or_below: bool) -> bool {
     let is = match step {
         Step::Place(name) => name == first,
         Step::Part(Part::Name(name)) => name.as_bytes() == *first,
-        Step::Part(Part::Glob(glob)) => glob.matches(first),
+        Step::Part(Part::Glob(glob)) => glob_matches(glob, first),
         Step::Part(Part::Any) => true,
     };
     is && leads_to(after, rest, or_below)

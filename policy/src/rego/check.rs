@@ -35,13 +35,30 @@ pub(super) struct Checked {
 }
 
 pub(super) fn bad(span: &Span, message: impl Into<String>, help: impl Into<String>) -> BadModule {
+    let (line, column) = place(span);
     BadModule {
         file: span.source.file().clone(),
-        line: span.line,
-        column: span.col,
+        line,
+        column,
         message: message.into(),
         help: help.into(),
     }
+}
+
+/// Line and column of the first character. The parser's own are those of an expression's operator or
+/// bracket, behind the name that the mistake is about, and count a tab as four characters.
+fn place(span: &Span) -> (u32, u32) {
+    let start = usize::try_from(span.start).ok();
+    let before = start.and_then(|start| span.source.contents().get(..start));
+    let Some(before) = before else {
+        return (span.line, span.col);
+    };
+    let left = before.rsplit('\n').next().unwrap_or(before);
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    (
+        number(before.matches('\n').count() + 1),
+        number(left.chars().count() + 1),
+    )
 }
 
 /// A name as the whole of an expression.

@@ -131,6 +131,12 @@ fn brief(detail: &Value) -> String {
         .iter()
         .map(|(name, value)| match value {
             Value::String(text) => format!("{name}={text}"),
+            // Each says in sentences what stands in for it and how to mend it: `--json` has them.
+            Value::Array(missing) if name == "degraded" => match missing.len() {
+                0 => format!("{name}=none"),
+                1 => format!("{name}=1 layer"),
+                n => format!("{name}={n} layers"),
+            },
             value => format!("{name}={value}"),
         })
         .collect();

@@ -29,6 +29,9 @@ pub(super) fn diff(a: &str, b: &str, place: &Place, all: bool, json: bool) -> An
 }
 
 fn text(a: &str, b: &str, diff: &Diff, usual: Option<&Context>, all: bool) -> String {
+    if diff.same {
+        return format!("{a} and {b} are the same policy, by their hash\n");
+    }
     let mut text = String::new();
     for setting in &diff.settings {
         let value = |value: &str| if value.is_empty() { "none" } else { value }.to_owned();

@@ -45,11 +45,10 @@ pub(super) fn test(reference: &str, table: Option<&str>, json: bool) -> Answer {
         }
     }
     let total = outcomes().count();
-    let name = policy.name();
     text.push_str(&match failed {
-        0 => format!("{name}: {total} requests decided as expected\n"),
-        1 => format!("{name}: 1 of {total} requests is not decided as expected\n"),
-        _ => format!("{name}: {failed} of {total} requests are not decided as expected\n"),
+        0 => format!("{reference}: {total} requests decided as expected\n"),
+        1 => format!("{reference}: 1 of {total} requests is not decided as expected\n"),
+        _ => format!("{reference}: {failed} of {total} requests are not decided as expected\n"),
     });
     print(harmless(&text).as_bytes())?;
     Ok(failed == 0)

@@ -14,6 +14,8 @@ use crate::terminal::{harmless, print};
 #[derive(Default, Serialize)]
 struct Report {
     changes: Vec<Group>,
+    /// Of the decisions those that would change, in themselves or in what they say of a grant.
+    changing: u64,
     /// Records with a decision.
     decisions: u64,
     records: u64,
@@ -62,6 +64,7 @@ pub(super) fn list(options: &Options, reference: &str) -> Answer {
                 }
             };
             report.decisions += 1;
+            report.changing += u64::from(!changes.is_empty());
             for change in changes {
                 let (then, now) = (change.then.verdict, change.now.verdict);
                 let action = change.what.action();
@@ -132,11 +135,17 @@ fn text(report: &Report) -> String {
     text += &match report.changes.is_empty() {
         true => format!("{decisions}: none would change\n"),
         false => {
-            let changes: u64 = report.changes.iter().map(|group| group.count).sum();
-            let changes = counted(changes, "answer");
-            format!(
-                "{decisions}: {changes} would change, those about the grants of runs included\n"
-            )
+            let changing = report.changing;
+            let answers: u64 = report.changes.iter().map(|group| group.count).sum();
+            // A run is decided with an answer for each of its grants.
+            let more = match answers > changing {
+                true => format!(
+                    " ({}, those about the grants of runs included)",
+                    counted(answers, "answer")
+                ),
+                false => String::new(),
+            };
+            format!("{decisions}: {changing} would change{more}\n")
         }
     };
     text

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::super::pattern::{HostPattern, Relation};
-use super::table::Table;
+use super::super::pattern::{HostPattern, Part, Relation};
+use super::names::{Pool, Table};
 use super::{Actions, Claim, Hits, Rule};
 
 /// Hosts, `*.` hosts, and addresses.
 #[derive(Debug)]
 pub(in super::super) struct HostRules {
-    names: Table<OfName>,
+    pool: Pool,
+    names: Table,
+    of: Vec<OfName>,
     /// From the last label on: what is below a name lies behind it.
     reversed: Vec<(Vec<u8>, Box<str>)>,
     addresses: Vec<(IpAddr, Vec<Claim>)>,
@@ -51,12 +53,22 @@ impl HostRules {
         let reversed = names.keys().map(|name| (from_the_last(name), name.clone()));
         let mut reversed: Vec<_> = reversed.collect();
         reversed.sort_unstable();
+        let parts = names.keys().map(|name| Part::Name(name)).zip(0..);
+        let mut pool = Pool::default();
         Self {
-            names: Table::new(names.into_iter().collect()),
+            names: pool.table(&parts.collect::<Vec<_>>()),
+            pool,
+            of: names.into_values().collect(),
             reversed,
             addresses: addresses.into_iter().collect(),
             any,
         }
+    }
+
+    fn of(&self, name: &[u8]) -> Option<&OfName> {
+        let mut found = None;
+        (self.pool).find(&self.names, name, |at| found = self.of.get(at as usize));
+        found
     }
 
     /// How the rules stand to a host, or with `*.` to all hosts below a name.
@@ -66,14 +78,14 @@ impl HostRules {
             Some(name) => (name, true),
             None => (host, false),
         };
-        if let Some(of) = self.names.get(name.as_bytes()) {
+        if let Some(of) = self.of(name.as_bytes()) {
             let rules = if many { &of.below } else { &of.itself };
             hits.add_all(rules, Relation::Covers);
         }
         let mut left = name.as_bytes();
         while let Some(dot) = left.iter().position(|byte| *byte == b'.') {
             left = left.get(dot + 1..).unwrap_or_default();
-            if let Some(of) = self.names.get(left) {
+            if let Some(of) = self.of(left) {
                 hits.add_all(&of.below, Relation::Covers);
             }
         }
@@ -88,7 +100,7 @@ impl HostRules {
         let from = self.reversed.partition_point(|(own, _)| *own <= key);
         let behind = self.reversed.iter().skip(from);
         for (_, name) in behind.take_while(|(own, _)| own.starts_with(&key)) {
-            if let Some(of) = self.names.get(name.as_bytes()) {
+            if let Some(of) = self.of(name.as_bytes()) {
                 hits.add_all(&of.itself, Relation::Touches);
                 hits.add_all(&of.below, Relation::Touches);
             }

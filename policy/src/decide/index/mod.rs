@@ -5,9 +5,8 @@
 //! depends on the order in which rules were written, nor on a hash that is different elsewhere.
 
 pub(super) mod hosts;
-pub(super) mod names;
+mod names;
 pub(super) mod paths;
-mod table;
 
 use smallvec::SmallVec;
 
@@ -44,8 +43,31 @@ pub(super) struct Claim {
     pub on: Actions,
 }
 
-/// Most patterns are those of one rule.
-type Claims = SmallVec<[Claim; 2]>;
+/// Some of a list of what goes on for as long as there are rules: counted in 32 bits, as rules are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    from: u32,
+    to: u32,
+}
+
+fn span(from: usize, to: usize) -> Span {
+    let number = |at| u32::try_from(at).unwrap_or(u32::MAX);
+    Span {
+        from: number(from),
+        to: number(to),
+    }
+}
+
+impl Span {
+    fn of<T>(self, list: &[T]) -> &[T] {
+        list.get(self.from as usize..self.to as usize)
+            .unwrap_or_default()
+    }
+
+    fn is_empty(self) -> bool {
+        self.from == self.to
+    }
+}
 
 /// The rules that were found, each with the closest of how its patterns stand to the request.
 #[derive(Debug)]

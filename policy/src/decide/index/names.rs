@@ -1,162 +1,335 @@
-//! Names and globs, and what each stands for.
+//! Tables of names and globs, asked with a name.
 
-use std::collections::BTreeMap;
+use smallvec::SmallVec;
 
-use super::super::pattern::{Glob, NamePattern, Relation};
-use super::table::Table;
-use super::{Claim, Claims, Hits};
+use super::super::pattern::{Part, glob_matches};
+use super::{Span, span};
 
-type Globs<T> = Vec<(Glob, T)>;
-
-/// A table from names and globs to values, asked with a name.
+/// What all tables have their entries in: numbers and text, one behind the other.
 #[derive(Debug, Default)]
-pub(in super::super) struct Names<T> {
-    /// By name.
-    exact: Table<T>,
-    exact_firsts: Bytes,
-    /// Globs by how they end: those whose end says more than their beginning.
-    ends: Vec<Affixes<T>>,
-    ends_lasts: Bytes,
-    /// Globs by how they begin.
-    begins: Vec<Affixes<T>>,
-    begins_firsts: Bytes,
-    /// Globs that begin and end with `*`.
-    other: Globs<T>,
+pub(super) struct Pool {
+    text: String,
+    entries: Vec<Entry>,
+    lengths: Vec<Length>,
 }
 
-/// A set of bytes: most names are not in most tables, which their first or last byte tells.
+/// A name or a glob.
+#[derive(Debug)]
+struct Entry {
+    /// Of the name, or of what the glob begins or ends with.
+    number: u64,
+    text: Span,
+    value: u32,
+}
+
+/// Globs whose beginnings, or ends, have one length; by the number of that beginning or end.
+#[derive(Debug)]
+struct Length {
+    length: u32,
+    entries: Span,
+}
+
+/// One table. Names are by number.
 #[derive(Debug, Default)]
-struct Bytes([u64; 4]);
+pub(super) struct Table {
+    exact: Span,
+    exact_firsts: Bytes,
+    /// Globs by how they end: those whose end says more than their beginning.
+    ends: Span,
+    ends_lasts: Bytes,
+    /// Globs by how they begin.
+    begins: Span,
+    begins_firsts: Bytes,
+    /// Globs that begin and end with `*`.
+    other: Span,
+}
+
+/// A set of bytes, which may seem to have more: most names are not in most tables, which their first or
+/// last byte tells.
+#[derive(Debug, Default)]
+struct Bytes(u64);
 
 impl Bytes {
     fn add(&mut self, byte: Option<&u8>) {
-        let byte = byte.copied().unwrap_or_default();
-        if let Some(word) = self.0.get_mut(usize::from(byte / 64)) {
-            *word |= 1 << (byte % 64);
-        }
+        self.0 |= 1 << (byte.copied().unwrap_or_default() % 64);
     }
 
-    fn has(&self, byte: Option<&u8>) -> bool {
-        let byte = byte.copied().unwrap_or_default();
-        let word = self.0.get(usize::from(byte / 64)).copied();
-        word.unwrap_or_default() & (1 << (byte % 64)) != 0
+    fn may_have(&self, byte: Option<&u8>) -> bool {
+        self.0 & (1 << (byte.copied().unwrap_or_default() % 64)) != 0
     }
 }
 
-/// Globs whose beginnings, or ends, have one length.
-#[derive(Debug)]
-struct Affixes<T> {
-    length: usize,
-    /// By that beginning or end.
-    globs: Table<Globs<T>>,
+/// By what a glob is looked up.
+#[derive(Clone, Copy)]
+enum Affix<'t> {
+    Begin(&'t str),
+    End(&'t str),
+    Neither,
 }
 
-impl<T> Names<T> {
-    /// In the order of the names, each once; and any globs.
-    pub fn new(names: Vec<(Box<str>, T)>, globs: Globs<T>) -> Self {
-        let mut ends = BTreeMap::new();
-        let mut begins = BTreeMap::new();
-        let mut other = Vec::new();
-        let [mut exact_firsts, mut ends_lasts, mut begins_firsts] =
-            [Bytes::default(), Bytes::default(), Bytes::default()];
-        for (name, _) in &names {
-            exact_firsts.add(name.as_bytes().first());
+impl<'t> Affix<'t> {
+    fn of(glob: &'t str) -> Self {
+        let begin = glob.split('*').next().unwrap_or_default();
+        let end = glob.rsplit('*').next().unwrap_or_default();
+        match begin.len() > end.len() {
+            true => Self::Begin(begin),
+            false if end.is_empty() => Self::Neither,
+            false => Self::End(end),
         }
-        for (glob, value) in globs {
-            let (by, affix) = match (&glob.first, &glob.last) {
-                (first, last) if first.is_empty() && last.is_empty() => {
-                    other.push((glob, value));
+    }
+
+    /// Those of one kind and length are found in one search.
+    fn kind(self) -> (u8, usize) {
+        match self {
+            Self::Begin(text) => (0, text.len()),
+            Self::End(text) => (1, text.len()),
+            Self::Neither => (2, 0),
+        }
+    }
+
+    fn text(self) -> &'t str {
+        match self {
+            Self::Begin(text) | Self::End(text) => text,
+            Self::Neither => "",
+        }
+    }
+}
+
+impl Pool {
+    /// A table of parts that are not `**`, each given once, with what they stand for. Names come first.
+    pub fn table<'t>(&mut self, parts: &[(Part<'t>, u32)]) -> Table {
+        let names = parts.partition_point(|(part, _)| matches!(part, Part::Name(_)));
+        let (names, globs) = parts.split_at(names);
+        let mut table = Table::default();
+        let from = self.entries.len();
+        for (part, value) in names {
+            let name = part.text();
+            table.exact_firsts.add(name.as_bytes().first());
+            self.add(number(name.as_bytes()), name, *value);
+        }
+        table.exact = span(from, self.entries.len());
+        self.sort(from);
+        if globs.is_empty() {
+            return table;
+        }
+        let globs = globs
+            .iter()
+            .map(|(part, value)| (Affix::of(part.text()), part.text(), *value));
+        let mut globs: SmallVec<[(Affix<'t>, &'t str, u32); 8]> = globs.collect();
+        globs.sort_by_key(|(affix, ..)| affix.kind());
+        for same in globs.chunk_by(|(a, ..), (b, ..)| a.kind() == b.kind()) {
+            let from = self.entries.len();
+            let mut bytes = Bytes::default();
+            for (affix, glob, value) in same {
+                match affix {
+                    Affix::Begin(text) => bytes.add(text.as_bytes().first()),
+                    Affix::End(text) => bytes.add(text.as_bytes().last()),
+                    Affix::Neither => {}
+                }
+                self.add(number(affix.text().as_bytes()), glob, *value);
+            }
+            self.sort(from);
+            let entries = span(from, self.entries.len());
+            let (by, of) = match same.first() {
+                Some((Affix::Begin(text), ..)) => {
+                    table.begins_firsts.0 |= bytes.0;
+                    (&mut table.begins, text)
+                }
+                Some((Affix::End(text), ..)) => {
+                    table.ends_lasts.0 |= bytes.0;
+                    (&mut table.ends, text)
+                }
+                _ => {
+                    table.other = entries;
                     continue;
                 }
-                (first, last) if last.len() >= first.len() => {
-                    ends_lasts.add(last.as_bytes().last());
-                    (&mut ends, last.clone())
-                }
-                (first, _) => {
-                    begins_firsts.add(first.as_bytes().first());
-                    (&mut begins, first.clone())
-                }
             };
-            let same_length: &mut BTreeMap<_, Globs<T>> = by.entry(affix.len()).or_default();
-            same_length.entry(affix).or_default().push((glob, value));
+            let number = self.lengths.len();
+            if by.is_empty() {
+                *by = span(number, number);
+            }
+            by.to = span(0, number + 1).to;
+            self.lengths.push(Length {
+                length: span(0, of.len()).to,
+                entries,
+            });
         }
-        let affixes = |by: BTreeMap<usize, BTreeMap<Box<str>, Globs<T>>>| {
-            by.into_iter()
-                .map(|(length, globs)| Affixes {
-                    length,
-                    globs: Table::new(globs.into_iter().collect()),
-                })
-                .collect()
-        };
-        Self {
-            exact: Table::new(names),
-            exact_firsts,
-            ends: affixes(ends),
-            ends_lasts,
-            begins: affixes(begins),
-            begins_firsts,
-            other,
+        table
+    }
+
+    fn add(&mut self, number: u64, text: &str, value: u32) {
+        let from = self.text.len();
+        self.text.push_str(text);
+        self.entries.push(Entry {
+            number,
+            text: span(from, self.text.len()),
+            value,
+        });
+    }
+
+    fn sort(&mut self, from: usize) {
+        if let Some(entries) = self.entries.get_mut(from..) {
+            entries.sort_unstable_by_key(|entry| entry.number);
         }
     }
 
     /// The values of all that the name is in.
-    pub fn find(&self, name: &[u8], mut found: impl FnMut(&T)) {
+    pub fn find<'n>(&self, table: &Table, name: &'n [u8], mut found: impl FnMut(u32)) {
         let (first, last) = (name.first(), name.last());
-        if self.exact_firsts.has(first)
-            && let Some(value) = self.exact.get(name)
-        {
-            found(value);
+        if table.exact_firsts.may_have(first) {
+            for entry in self.numbered(table.exact, name) {
+                if self.text(entry).as_bytes() == name {
+                    found(entry.value);
+                }
+            }
         }
-        let mut try_all = |globs: &[(Glob, T)]| {
-            for (glob, value) in globs {
-                if glob.matches(name) {
-                    found(value);
+        let mut by = |lengths: Span, affix: &dyn Fn(usize) -> Option<&'n [u8]>| {
+            for Length { length, entries } in lengths.of(&self.lengths) {
+                let Some(affix) = affix(*length as usize) else {
+                    continue;
+                };
+                for entry in self.numbered(*entries, affix) {
+                    if glob_matches(self.text(entry), name) {
+                        found(entry.value);
+                    }
                 }
             }
         };
-        if self.ends_lasts.has(last) {
-            for Affixes { length, globs } in &self.ends {
-                let end = name
-                    .len()
-                    .checked_sub(*length)
-                    .and_then(|at| name.get(at..));
-                if let Some(globs) = end.and_then(|end| globs.get(end)) {
-                    try_all(globs);
-                }
+        if table.ends_lasts.may_have(last) {
+            by(table.ends, &|length| {
+                name.len().checked_sub(length).and_then(|at| name.get(at..))
+            });
+        }
+        if table.begins_firsts.may_have(first) {
+            by(table.begins, &|length| name.get(..length));
+        }
+        for entry in table.other.of(&self.entries) {
+            if glob_matches(self.text(entry), name) {
+                found(entry.value);
             }
         }
-        if self.begins_firsts.has(first) {
-            for Affixes { length, globs } in &self.begins {
-                if let Some(globs) = name.get(..*length).and_then(|begin| globs.get(begin)) {
-                    try_all(globs);
-                }
-            }
-        }
-        try_all(&self.other);
+    }
+
+    /// The entries with the number of a name; those of another name are few.
+    fn numbered(&self, entries: Span, name: &[u8]) -> impl Iterator<Item = &Entry> {
+        let number = number(name);
+        let entries = entries.of(&self.entries);
+        let from = entries.partition_point(|entry| entry.number < number);
+        let same = entries.iter().skip(from);
+        same.take_while(move |entry| entry.number == number)
+    }
+
+    fn text(&self, entry: &Entry) -> &str {
+        let Span { from, to } = entry.text;
+        self.text
+            .get(from as usize..to as usize)
+            .unwrap_or_default()
     }
 }
 
-/// The patterns of names of many rules.
-#[derive(Debug)]
-pub(in super::super) struct NameRules(Names<Claims>);
+/// The same for the same name, always and everywhere, and seldom for another; what is found by it is
+/// compared. Eight bytes at a time, as in FxHash.
+fn number(name: &[u8]) -> u64 {
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mix = |number: u64, word: u64| {
+        let product = (number ^ word).wrapping_mul(ODD);
+        product ^ (product >> 32)
+    };
+    let (words, rest) = name.as_chunks::<8>();
+    let number = (words.iter()).fold(name.len() as u64, |number, word| {
+        mix(number, u64::from_le_bytes(*word))
+    });
+    let rest = rest
+        .iter()
+        .rev()
+        .fold(0, |word, byte| word << 8 | u64::from(*byte));
+    mix(number, rest)
+}
 
-impl NameRules {
-    pub fn new(mut patterns: Vec<(NamePattern, Claim)>) -> Self {
-        patterns.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let (mut names, mut globs) = (Vec::new(), Vec::new());
-        for same in patterns.chunk_by(|(a, _), (b, _)| a == b) {
-            let claims = same.iter().map(|(_, claim)| *claim).collect();
-            match same {
-                [(NamePattern::Name(name), _), ..] => names.push((name.clone(), claims)),
-                [(NamePattern::Glob(glob), _), ..] => globs.push((glob.clone(), claims)),
-                [] => {}
-            }
-        }
-        Self(Names::new(names, globs))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(pool: &Pool, table: &Table, name: &str) -> Vec<u32> {
+        let mut found = Vec::new();
+        pool.find(table, name.as_bytes(), |value| found.push(value));
+        found.sort_unstable();
+        found
     }
 
-    /// The rules that have the name.
-    pub fn ask(&self, name: &[u8], relation: Relation, hits: &mut Hits) {
-        self.0.find(name, |claims| hits.add_all(claims, relation));
+    #[test]
+    fn names_are_found_and_others_not() {
+        let names = [
+            "",
+            "a",
+            "aa",
+            "abcdefgh",
+            "abcdefghabcdefgh",
+            "abcdefghi",
+            "abcdefgi",
+            "b",
+        ];
+        let parts: Vec<_> = (0..)
+            .zip(names)
+            .map(|(n, name)| (Part::Name(name), n))
+            .collect();
+        let mut pool = Pool::default();
+        // Not at the beginning of the pool, nor at its end.
+        pool.table(&[(Part::Name("c"), 99)]);
+        let table = pool.table(&parts);
+        pool.table(&[(Part::Name("ab"), 99)]);
+        for (value, name) in (0..).zip(names) {
+            assert_eq!(found(&pool, &table, name), [value]);
+        }
+        for name in ["c", "ab", "a\0", "abcdefg", "abcdefgh\0", "abcdefghj"] {
+            assert_eq!(found(&pool, &table, name), [0; 0], "{name:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_one_number_are_told_apart() {
+        let mut pool = Pool::default();
+        let table = pool.table(&[
+            (Part::Name("x"), 0),
+            (Part::Name("y"), 1),
+            (Part::Name("z"), 2),
+        ]);
+        for entry in &mut pool.entries {
+            entry.number = number(b"y");
+        }
+        assert_eq!(found(&pool, &table, "y"), [1]);
+    }
+
+    #[test]
+    fn globs_are_found_by_either_end() {
+        let globs = [
+            "*",
+            "*.pem",
+            "*a*",
+            ".env*",
+            ".env*.bak",
+            "LC_*",
+            "a*a",
+            "x*.key",
+        ];
+        let parts: Vec<_> = (0..)
+            .zip(globs)
+            .map(|(n, glob)| (Part::Glob(glob), n))
+            .collect();
+        let mut pool = Pool::default();
+        let table = pool.table(&parts);
+        for (name, values) in [
+            ("", &[0][..]),
+            ("b.pem", &[0, 1]),
+            (".env", &[0, 3]),
+            (".env.bak", &[0, 2, 3, 4]),
+            ("LC_ALL", &[0, 5]),
+            ("a", &[0, 2]),
+            ("aa", &[0, 2, 6]),
+            ("x.key", &[0, 7]),
+            (".pem", &[0, 1]),
+        ] {
+            assert_eq!(found(&pool, &table, name), values, "{name}");
+        }
     }
 }

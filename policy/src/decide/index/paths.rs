@@ -1,65 +1,266 @@
-//! The patterns of paths of many rules, as a tree of components for each place that they begin at.
+//! The patterns of many rules, as trees of components: one for each place that patterns of paths begin at, and
+//! one for names, which have a component and no place.
 
 use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::super::pattern::{Base, Part, PathPattern, Relation};
-use super::names::Names;
-use super::{Claim, Claims, Hits, Rule};
+use super::super::pattern::{Base, Part, Relation};
+use super::names::{Pool, Table};
+use super::{Claim, Hits, Rule, Span, span};
 use crate::request::Context;
 
-/// All patterns.
-#[derive(Debug)]
-pub(in super::super) struct PathRules(Vec<(Base, Tree)>);
-
-/// The patterns that begin at one place.
+/// Patterns while they are read: what is to be laid out.
 #[derive(Debug, Default)]
-struct Tree {
+pub(in super::super) struct Patterns<'t> {
+    /// Of all, one behind the other.
+    pub parts: Vec<Part<'t>>,
+    paths: Vec<(Base, Draft)>,
+    names: Vec<Draft>,
+}
+
+#[derive(Debug)]
+struct Draft {
+    parts: Range<usize>,
+    claim: Claim,
+}
+
+impl<'t> Patterns<'t> {
+    /// A pattern of paths: the parts from there to the end.
+    pub fn path(&mut self, base: Base, from: usize, claim: Claim) {
+        let parts = from..self.parts.len();
+        self.paths.push((base, Draft { parts, claim }));
+    }
+
+    /// A pattern of names.
+    pub fn name(&mut self, part: Part<'t>, claim: Claim) {
+        let from = self.parts.len();
+        self.parts.push(part);
+        let parts = from..self.parts.len();
+        self.names.push(Draft { parts, claim });
+    }
+}
+
+/// All patterns.
+#[derive(Debug, Default)]
+pub(in super::super) struct Forest {
+    pool: Pool,
+    tables: Vec<Table>,
     nodes: Vec<Node>,
-    /// The rules that end at each node and below it, node by node; but those that say nothing of what
-    /// they only touch.
+    /// The rules of all patterns, in the order of the patterns: those of a node and of all below it are
+    /// one behind the other.
+    claims: Vec<Claim>,
+    /// The same, without those that say nothing of what they only touch.
     loud: Vec<Claim>,
+    /// The roots, by place.
+    places: Vec<(Base, u32)>,
+    /// The root of the names.
+    names: u32,
 }
 
 /// What patterns begin with the same parts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Node {
-    /// By the next part.
-    next: Names<usize>,
-    /// Where the next part is `**`. Nothing but such a node leads to itself, and it has no other such.
-    any: Option<usize>,
-    /// Those that end here.
-    ends: Claims,
-    /// Of [`Tree::loud`].
-    below: Range<usize>,
+    /// Of [`Forest::tables`], by the next part; or [`NONE`].
+    next: u32,
+    /// The node where the next part is `**`, or [`NONE`]. Nothing but such a node leads to itself, and it has
+    /// no other such.
+    any: u32,
+    /// Of [`Forest::claims`]: of the patterns that end here.
+    ends: Span,
+    /// Of [`Forest::loud`]: of those that end here and below.
+    below: Span,
 }
 
-impl PathRules {
+const NONE: u32 = u32::MAX;
+
+impl Forest {
     /// `is_loud`: whether a rule has something to say of what it only touches.
-    pub fn new(mut patterns: Vec<(PathPattern, Claim)>, is_loud: impl Fn(Rule) -> bool) -> Self {
-        patterns.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let bases = patterns.chunk_by(|(a, _), (b, _)| a.base == b.base);
-        let trees = bases.filter_map(|of_base| {
-            let mut tree = Tree::default();
-            tree.grow(of_base, 0, &is_loud);
-            of_base.first().map(|(pattern, _)| (pattern.base, tree))
-        });
-        Self(trees.collect())
+    pub fn new(patterns: Patterns<'_>, is_loud: impl Fn(Rule) -> bool) -> Self {
+        let Patterns {
+            parts,
+            mut paths,
+            mut names,
+        } = patterns;
+        let of = |draft: &Draft| parts.get(draft.parts.clone()).unwrap_or_default();
+        paths.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| of(x).cmp(of(y))));
+        names.sort_by(|x, y| of(x).cmp(of(y)));
+        let mut forest = Self::default();
+        let mut sorted = Vec::with_capacity(paths.len());
+        for of_base in paths.chunk_by(|(a, _), (b, _)| a == b) {
+            sorted.clear();
+            sorted.extend(of_base.iter().map(|(_, draft)| (of(draft), draft.claim)));
+            let root = forest.grow(&sorted, &is_loud);
+            forest
+                .places
+                .extend(of_base.first().map(|(base, _)| (*base, root)));
+        }
+        sorted.clear();
+        sorted.extend(names.iter().map(|draft| (of(draft), draft.claim)));
+        forest.names = forest.grow(&sorted, &is_loud);
+        forest
+    }
+
+    /// Adds a tree, level by level. The number of its root.
+    fn grow(&mut self, patterns: &[(&[Part<'_>], Claim)], is_loud: &impl Fn(Rule) -> bool) -> u32 {
+        let (root, claims) = (self.nodes.len(), self.claims.len());
+        // How many before each are loud.
+        let mut loud = Vec::with_capacity(patterns.len() + 1);
+        for (_, claim) in patterns {
+            loud.push(self.loud.len());
+            self.claims.push(*claim);
+            self.loud.extend(is_loud(claim.rule).then_some(*claim));
+        }
+        loud.push(self.loud.len());
+        // Of each node: the patterns that lead to it, and by how many parts.
+        let mut levels = vec![(0..patterns.len(), 0)];
+        let mut next = Vec::new();
+        let mut at = 0;
+        while let Some((range, parts)) = levels.get(at).cloned() {
+            at += 1;
+            let here = patterns.get(range.clone()).unwrap_or_default();
+            // What is shorter comes first.
+            let end = here.partition_point(|(pattern, _)| pattern.len() == parts);
+            let mut from = range.start + end;
+            let ends = span(claims + range.start, claims + from);
+            let mut any = NONE;
+            next.clear();
+            let longer = here.get(end..).unwrap_or_default();
+            for same in longer.chunk_by(|(a, _), (b, _)| a.get(parts) == b.get(parts)) {
+                let child = span(0, root + levels.len()).to;
+                match same.first().and_then(|(first, _)| first.get(parts)) {
+                    Some(Part::Any) => any = child,
+                    Some(part) => next.push((*part, child)),
+                    None => {}
+                }
+                levels.push((from..from + same.len(), parts + 1));
+                from += same.len();
+            }
+            let loud = |at: usize| loud.get(at).copied().unwrap_or_default();
+            let below = span(loud(range.start), loud(range.end));
+            let next = match &*next {
+                [] => NONE,
+                next => {
+                    let table = self.pool.table(next);
+                    self.tables.push(table);
+                    span(0, self.tables.len() - 1).to
+                }
+            };
+            self.nodes.push(Node {
+                next,
+                any,
+                ends,
+                below,
+            });
+        }
+        span(0, root).to
     }
 
     /// How the rules stand to a path, or to all of a tree.
     pub fn ask(&self, context: &Context, path: &[&[u8]], whole_tree: bool, hits: &mut Hits) {
         let mut walk = Walk::default();
-        for (base, tree) in &self.0 {
+        for (base, root) in &self.places {
             let Some((place, closest)) = base.place(context) else {
                 continue;
             };
             match below(place, path) {
-                Below::Rest(rest) => tree.ask(rest, whole_tree, closest, &mut walk, hits),
+                Below::Rest(rest) => {
+                    self.ask_tree(*root, rest, whole_tree, closest, &mut walk, hits);
+                }
                 // All that begins there is in the tree that is asked for.
-                Below::Above if whole_tree => hits.add_all(&tree.loud, Relation::Touches),
+                Below::Above if whole_tree => self.touch_below(*root, hits),
                 Below::Above | Below::Beside => {}
+            }
+        }
+    }
+
+    /// The same for paths that have no place but the root: of URLs.
+    pub fn ask_url(&self, path: &[&[u8]], hits: &mut Hits) {
+        for (_, root) in &self.places {
+            let mut walk = Walk::default();
+            self.ask_tree(*root, path, false, Relation::Covers, &mut walk, hits);
+        }
+    }
+
+    /// The rules that have the name.
+    pub fn ask_name(&self, name: &[u8], relation: Relation, hits: &mut Hits) {
+        for root in self.nodes(&[self.names]) {
+            self.next(root, name, |node| {
+                for node in self.nodes(&[node]) {
+                    hits.add_all(node.ends.of(&self.claims), relation);
+                }
+            });
+        }
+    }
+
+    /// All rules with names, in so far as they speak of what they touch.
+    pub fn touch_names(&self, hits: &mut Hits) {
+        self.touch_below(self.names, hits);
+    }
+
+    fn touch_below(&self, node: u32, hits: &mut Hits) {
+        for node in self.nodes(&[node]) {
+            hits.add_all(node.below.of(&self.loud), Relation::Touches);
+        }
+    }
+
+    fn ask_tree(
+        &self,
+        root: u32,
+        path: &[&[u8]],
+        whole_tree: bool,
+        closest: Relation,
+        walk: &mut Walk,
+        hits: &mut Hits,
+    ) {
+        let Walk { here, next, anys } = walk;
+        here.clear();
+        anys.clear();
+        here.push(root);
+        self.enter_anys(here, anys);
+        for component in path {
+            next.clear();
+            for node in self.nodes(here).chain(self.nodes(anys)) {
+                self.next(node, component, |child| next.push(child));
+            }
+            std::mem::swap(here, next);
+            self.enter_anys(here, anys);
+            if here.is_empty() && anys.is_empty() {
+                return;
+            }
+        }
+        for node in self.nodes(anys) {
+            hits.add_all(node.ends.of(&self.claims), closest);
+        }
+        if whole_tree {
+            for node in here.iter().chain(&*anys) {
+                self.touch_below(*node, hits);
+            }
+            return;
+        }
+        for node in self.nodes(here) {
+            hits.add_all(node.ends.of(&self.claims), closest);
+        }
+    }
+
+    fn next(&self, node: &Node, component: &[u8], found: impl FnMut(u32)) {
+        if let Some(table) = self.tables.get(node.next as usize) {
+            self.pool.find(table, component, found);
+        }
+    }
+
+    fn nodes(&self, numbers: &[u32]) -> impl Iterator<Item = &Node> {
+        numbers
+            .iter()
+            .filter_map(|number| self.nodes.get(*number as usize))
+    }
+
+    /// `**` may stand for nothing.
+    fn enter_anys(&self, here: &[u32], anys: &mut SmallVec<[u32; 8]>) {
+        let found = self.nodes(here).map(|node| node.any);
+        for any in found.filter(|any| *any != NONE) {
+            if let Err(at) = anys.binary_search(&any) {
+                anys.insert(at, any);
             }
         }
     }
@@ -97,99 +298,8 @@ fn below<'p, 'c>(place: &[u8], path: &'p [&'c [u8]]) -> Below<'p, 'c> {
 /// The nodes that a path has led to. Every node has one way to it, so it is in `here` once.
 #[derive(Default)]
 struct Walk {
-    here: SmallVec<[usize; 8]>,
-    next: SmallVec<[usize; 8]>,
+    here: SmallVec<[u32; 8]>,
+    next: SmallVec<[u32; 8]>,
     /// Nodes behind a `**`, by number. Once reached they stay.
-    anys: SmallVec<[usize; 8]>,
-}
-
-impl Tree {
-    /// Adds the node that sorted patterns lead to by as many parts, which they have in common, and all
-    /// nodes below it; as deep as a pattern has parts. Its number.
-    fn grow(
-        &mut self,
-        patterns: &[(PathPattern, Claim)],
-        parts: usize,
-        is_loud: &impl Fn(Rule) -> bool,
-    ) -> usize {
-        let number = self.nodes.len();
-        self.nodes.push(Node::default());
-        let from = self.loud.len();
-        // What is shorter comes first.
-        let end = patterns.partition_point(|(pattern, _)| pattern.parts.len() == parts);
-        let (end, longer) = patterns.split_at(end);
-        let ends: Claims = end.iter().map(|(_, claim)| *claim).collect();
-        self.loud
-            .extend(ends.iter().filter(|claim| is_loud(claim.rule)));
-        let (mut names, mut globs, mut any) = (Vec::new(), Vec::new(), None);
-        for same in longer.chunk_by(|(a, _), (b, _)| a.parts.get(parts) == b.parts.get(parts)) {
-            let child = self.grow(same, parts + 1, is_loud);
-            match same.first().and_then(|(first, _)| first.parts.get(parts)) {
-                Some(Part::Name(name)) => names.push((name.clone(), child)),
-                Some(Part::Glob(glob)) => globs.push((glob.clone(), child)),
-                Some(Part::Any) => any = Some(child),
-                None => {}
-            }
-        }
-        if let Some(node) = self.nodes.get_mut(number) {
-            *node = Node {
-                next: Names::new(names, globs),
-                any,
-                ends,
-                below: from..self.loud.len(),
-            };
-        }
-        number
-    }
-
-    fn ask(
-        &self,
-        path: &[&[u8]],
-        whole_tree: bool,
-        closest: Relation,
-        walk: &mut Walk,
-        hits: &mut Hits,
-    ) {
-        let Walk { here, next, anys } = walk;
-        here.clear();
-        anys.clear();
-        here.push(0);
-        self.enter_anys(here, anys);
-        for component in path {
-            next.clear();
-            for node in self.nodes(here).chain(self.nodes(anys)) {
-                node.next.find(component, |child| next.push(*child));
-            }
-            std::mem::swap(here, next);
-            self.enter_anys(here, anys);
-            if here.is_empty() && anys.is_empty() {
-                return;
-            }
-        }
-        for node in self.nodes(anys) {
-            hits.add_all(&node.ends, closest);
-        }
-        for node in self.nodes(here).filter(|_| !whole_tree) {
-            hits.add_all(&node.ends, closest);
-        }
-        if whole_tree {
-            for node in self.nodes(here).chain(self.nodes(anys)) {
-                let below = self.loud.get(node.below.clone()).unwrap_or_default();
-                hits.add_all(below, Relation::Touches);
-            }
-        }
-    }
-
-    fn nodes(&self, numbers: &[usize]) -> impl Iterator<Item = &Node> {
-        numbers.iter().filter_map(|number| self.nodes.get(*number))
-    }
-
-    /// `**` may stand for nothing.
-    fn enter_anys(&self, here: &[usize], anys: &mut SmallVec<[usize; 8]>) {
-        for any in self.nodes(here).filter_map(|node| node.any) {
-            if let Err(at) = anys.binary_search(&any) {
-                anys.insert(at, any);
-            }
-        }
-    }
+    anys: SmallVec<[u32; 8]>,
 }
