@@ -21,7 +21,7 @@ impl Place {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aegis-run"));
         command.current_dir(self.0.path()).stdin(Stdio::null());
-        command.arg("--audit").arg(self.1.path().join("audit"));
+        command.arg("--audit").arg(self.log());
         command
     }
 
@@ -34,6 +34,21 @@ impl Place {
 
     fn write(&self, name: &str, text: &str) {
         fs::write(self.0.path().join(name), text).expect("a file");
+    }
+
+    fn log(&self) -> std::path::PathBuf {
+        self.1.path().join("audit")
+    }
+
+    /// What is in the log.
+    fn records(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.log().join("000001.jsonl")).unwrap_or_default();
+        (text.lines())
+            .map(|line| {
+                let mut line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                line["record"].take()
+            })
+            .collect()
     }
 
     fn report(&self, name: &str) -> serde_json::Value {
@@ -112,6 +127,109 @@ fn help_and_version_are_answers() {
     assert_eq!(
         version.stdout,
         format!("aegis-run {}\n", env!("CARGO_PKG_VERSION")).into_bytes()
+    );
+}
+
+#[test]
+fn a_profile_that_cannot_be_enforced_leaves_a_record() {
+    let place = Place::new();
+    place.write(
+        "named.yaml",
+        "aegis: 1\nname: job\ncapabilities: {net.outbound: [\"https://api.github.com\"]}\n",
+    );
+    place.write(
+        "own.yaml",
+        &format!(
+            "aegis: 1\nname: job\ncapabilities: {{files.read: [{}]}}\n",
+            place.log().parent().expect("a directory").display()
+        ),
+    );
+    for (profile, why) in [
+        ("named.yaml", "net.outbound by name cannot be enforced"),
+        ("own.yaml", "which is Aegis's own"),
+    ] {
+        let _ = fs::remove_dir_all(place.log());
+        let output = place.run(&["--profile", profile, "--", "touch", "started"]);
+        assert_eq!(status(&output), 125, "{}", stderr(&output));
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+        let records = place.records();
+        let types: Vec<&str> = (records.iter())
+            .filter_map(|record| record["type"].as_str())
+            .collect();
+        assert_eq!(
+            types,
+            ["checkpoint", "policy.violation", "run.end", "checkpoint"]
+        );
+        let (refused, end) = (&records[1]["detail"], &records[2]["detail"]);
+        assert_eq!(refused["file"], profile);
+        assert_eq!(refused["context"]["profile"], "job");
+        for error in [&refused["error"], &end["error"]] {
+            assert!(error.as_str().is_some_and(|e| e.contains(why)), "{error}");
+        }
+        assert_eq!(
+            (&end["cause"], &end["exit_status"]),
+            (&"refused".into(), &125.into())
+        );
+        assert_eq!(records[1]["run"], records[2]["run"]);
+    }
+    // A word that is misspelt is no refusal, and a plan that is only looked at is no run.
+    let _ = fs::remove_dir_all(place.log());
+    assert_eq!(status(&place.run(&["--", "no-such-command"])), 127);
+    assert_eq!(
+        status(&place.run(&["--explain", "--profile", "named.yaml", "--", "true"])),
+        125
+    );
+    let records = place.records();
+    assert!(records.iter().all(|record| record["type"] == "checkpoint"));
+}
+
+#[test]
+fn what_is_recorded_is_as_the_schema_of_events_says() {
+    let place = Place::new();
+    let rules = include_str!("../../tests/policies/everything.yaml");
+    let asks = "  - {id: asks, on: files.read, match: /etc/hostname, verdict: review}\n";
+    place.write("asks.yaml", &format!("{rules}{asks}"));
+    place.write(
+        "named.yaml",
+        "aegis: 1\ncapabilities: {net.outbound: [\"https://a.example\"]}\n",
+    );
+    let write = "echo x > out; echo y > /usr/out";
+    let reads = "capabilities.files.read=[/etc/hostname]";
+    for words in [
+        &["true"][..],
+        &["sh", "-c", write],
+        &["--policy", "asks.yaml", "--set", reads, "--", "true"],
+        &["--profile", "named.yaml", "--", "true"],
+    ] {
+        place.run(words);
+    }
+    let schema = include_str!("../../policy/schemas/events.schema.json");
+    let schema = serde_json::from_str(schema).expect("JSON");
+    let schema = jsonschema::draft202012::new(&schema).expect("a schema");
+    let mut forms = Vec::new();
+    for record in place.records() {
+        let line = serde_json::json!({"hash": record["prev"], "record": record});
+        if let Err(wrong) = schema.validate(&line) {
+            panic!("{}: {wrong}: {record:#}", wrong.instance_path());
+        }
+        let of = |name: &str| record["detail"].get(name).is_some();
+        let form = ["answer", "from", "context", "layer", "argv", "cause"]
+            .into_iter()
+            .find(|name| of(name));
+        forms.extend(form.map(|form| format!("{} with {form}", record["type"])));
+    }
+    forms.sort_unstable();
+    forms.dedup();
+    assert_eq!(
+        forms,
+        [
+            "\"approval\" with answer",
+            "\"file.access\" with layer",
+            "\"policy.violation\" with context",
+            "\"policy.violation\" with from",
+            "\"run.end\" with cause",
+            "\"run.start\" with argv",
+        ]
     );
 }
 

@@ -1,7 +1,7 @@
 //! `aegis policy check|show|hash|new|test|promote|schema`, as a person and a script use them.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -325,6 +325,53 @@ fn promote_refuses_templates_links_wrong_files_and_unknown_rules() {
             .unwrap()
             .is_symlink()
     );
+}
+
+#[test]
+fn promote_says_what_it_may_not_do_and_who_may() {
+    let directory = directory();
+    let at = directory.path();
+    let root = rustix::process::geteuid().is_root();
+    // Root with the powers of nobody else.
+    let promote = || {
+        let aegis = env!("CARGO_BIN_EXE_aegis");
+        let mut command = match root {
+            true => Command::new("setpriv"),
+            false => Command::new(aegis),
+        };
+        if root {
+            command.args(["--bounding-set", "-chown,-dac_override", aegis]);
+        }
+        command.args(["policy", "promote", "shop.yaml", "keys"]);
+        let output = command.current_dir(at).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    fs::set_permissions(at, Permissions::from_mode(0o555)).unwrap();
+    let (status, said) = promote();
+    fs::set_permissions(at, Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(status, Some(1));
+    assert!(
+        said.contains(
+            "shop.yaml cannot be changed, and is as it was: no file can be made beside it: "
+        ) && said.ends_with("\n  help: run this as root or as somebody who may write in .\n"),
+        "{said}"
+    );
+    // Only root can bring about what the other half is about.
+    if root {
+        chown(at.join("shop.yaml"), Some(65534), Some(65534)).unwrap();
+        let (status, said) = promote();
+        assert_eq!(status, Some(1));
+        assert!(
+            said.contains(
+                "shop.yaml cannot be changed, and is as it was: it belongs to user 65534"
+            ) && said.ends_with("\n  help: run this as root or as user 65534\n"),
+            "{said}"
+        );
+    }
+    assert_eq!(fs::read_to_string(at.join("shop.yaml")).unwrap(), POLICY);
 }
 
 #[test]

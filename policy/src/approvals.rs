@@ -1,6 +1,7 @@
 //! What persons have approved, so that they are not asked again; and the records of it.
 //!
-//! An [`Entry`] is a yes to one exact thing, for one skill under one profile, for one user, until a time.
+//! An [`Entry`] is a yes to one exact thing, for one command of one skill under one profile, as one policy
+//! asked for it, for one user, until a time.
 //! The [`Store`] keeps those that are to outlast a run. What counts as approved is none of its business:
 //! [`crate::decide()`] takes the entries' [`Approval`]s as facts of the request, and lifts `review` with those
 //! that are bound to it. Nobody is asked here either; whoever asks takes [`to_review`] for the question, and
@@ -10,6 +11,7 @@
 
 mod store;
 
+use std::collections::BTreeSet;
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,7 @@ use crate::event::{Event, EventType};
 use crate::hash::Hash;
 use crate::model::Verdict;
 use crate::path::HostPath;
-use crate::request::{Approval, Context, Request, What};
+use crate::request::{Approval, Request, What};
 
 pub use store::{Error, FILE, MAX_BYTES, MAX_ENTRIES, Store, Which};
 
@@ -31,6 +33,9 @@ pub const LASTS: u64 = 30 * DAY;
 
 /// How long it can hold at most, in seconds.
 pub const LONGEST: u64 = 366 * DAY;
+
+/// So many characters of a command are kept for a list.
+const SHOWN: usize = 200;
 
 /// Who approves, or takes it back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +63,10 @@ pub struct Asked {
 pub struct Entry {
     /// Who said it.
     pub by: Person,
+    /// Of which command, as far as a list shows it: what counts is the hash.
+    pub command: String,
+    /// [`What::command_hash`] of that run.
+    pub command_hash: Hash,
     /// When it ends.
     pub expires: u64,
     /// When it was said.
@@ -84,18 +93,21 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A yes to `asked`, by `by`, given at `now` and for runs in `context`. It fails only where the kernel has
-    /// no random numbers for its id.
+    /// A yes to `asked`, by `by`, given at `now` and for runs like `request`, of which `policy` asks it. It
+    /// fails only where the kernel has no random numbers for its id.
     pub fn new(
         asked: &Asked,
-        context: &Context,
+        request: &Request,
         policy: Hash,
         by: &Person,
         now: u64,
         expires: u64,
     ) -> io::Result<Self> {
+        let context = &request.context;
         Ok(Self {
             by: by.clone(),
+            command: shown(request.what.command()),
+            command_hash: request.what.command_hash(),
             expires,
             granted: now,
             id: store::new_id()?,
@@ -116,21 +128,27 @@ impl Entry {
         self.granted <= now && now < self.expires
     }
 
-    /// As a fact of a request, if it holds at `now`.
-    pub fn approval(&self, now: u64) -> Option<Approval> {
+    /// As a fact of a request of the run whose [`What::command_hash`] is `command`, if it holds at `now`.
+    pub fn approval(&self, command: Hash, now: u64) -> Option<Approval> {
         self.holds(now).then(|| Approval {
             at: now,
+            command: self.command_hash,
             expires: self.expires,
+            held_for: command,
             id: self.id.clone(),
+            policy: self.policy,
             profile_hash: self.profile_hash,
             skill: self.skill.clone(),
             what: self.what_hash,
         })
     }
 
-    /// Whether it is for what `context` asks.
-    fn is_for(&self, context: &Context) -> bool {
+    /// Whether it is for a run like this, whatever of it, under the policy with this hash.
+    fn is_for(&self, request: &Request, command: Hash, policy: Hash) -> bool {
+        let context = &request.context;
         self.uid == context.uid
+            && self.policy == policy
+            && self.command_hash == command
             && self.profile_hash == context.profile_hash
             && self.skill == context.skill
     }
@@ -139,8 +157,28 @@ impl Entry {
     fn is_same_as(&self, other: &Self) -> bool {
         self.what_hash == other.what_hash
             && self.uid == other.uid
+            && self.policy == other.policy
+            && self.command_hash == other.command_hash
             && self.profile_hash == other.profile_hash
             && self.skill == other.skill
+    }
+}
+
+/// The beginning of a command.
+fn shown(command: &[HostPath]) -> String {
+    let mut text = String::new();
+    for word in command {
+        if text.len() > SHOWN * 4 {
+            break;
+        }
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.extend(String::from_utf8_lossy(word.as_bytes()).chars().take(SHOWN));
+    }
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 
@@ -166,22 +204,29 @@ pub fn to_review(policy: &Policy, request: &Request, decision: &Decision) -> Vec
         return vec![whole(decision.clone())];
     };
     let mut all: Vec<Asked> = Vec::new();
+    // There may be thousands.
+    let mut known = BTreeSet::new();
     for (grant, opinion) in grants.iter().zip(&decision.parts) {
-        if opinion.verdict == Verdict::Review && all.iter().all(|a| a.what != *grant) {
+        if opinion.verdict == Verdict::Review && known.insert(grant.hash()) {
             all.push(asked(grant, opinion));
         }
     }
     // The decision tells the worst of its grants and of the run itself, not which: with all grants
     // approved, what is left is about the run.
     let mut rest = request.clone();
-    rest.approvals.extend(all.iter().map(|asked| Approval {
-        at: 0,
-        expires: 1,
-        id: String::new(),
-        profile_hash: request.context.profile_hash,
-        skill: request.context.skill.clone(),
-        what: asked.what.hash(),
-    }));
+    let command = request.what.command_hash();
+    rest.approvals
+        .extend(known.into_iter().map(|what| Approval {
+            at: 0,
+            command,
+            expires: 1,
+            held_for: command,
+            id: String::new(),
+            policy: policy.hash(),
+            profile_hash: request.context.profile_hash,
+            skill: request.context.skill.clone(),
+            what,
+        }));
     let decision = decide(policy, &rest);
     if decision.verdict == Verdict::Review {
         all.push(whole(decision));

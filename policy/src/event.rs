@@ -34,7 +34,7 @@ pub enum EventType {
     /// A destination was asked for.
     #[serde(rename = "net.req")]
     NetReq,
-    /// What the policy warns of, wants reviewed or blocks was asked for.
+    /// What the policy warns of, wants reviewed or blocks was asked for, or what cannot be granted at all.
     #[serde(rename = "policy.violation")]
     PolicyViolation,
     /// A run has ended.

@@ -117,7 +117,7 @@ fn part(policy: &Policy, request: &Request, what: &What, opinion: Opinion) -> Pa
     let request = asking(request, what);
     let documents = policy
         .documents()
-        .filter_map(|document| of_document(document, &request))
+        .filter_map(|document| of_document(policy, document, &request))
         .collect();
     Part {
         documents,
@@ -126,9 +126,9 @@ fn part(policy: &Policy, request: &Request, what: &What, opinion: Opinion) -> Pa
     }
 }
 
-fn of_document(document: &Document, request: &Request) -> Option<OfDocument> {
+fn of_document(policy: &Policy, document: &Document, request: &Request) -> Option<OfDocument> {
     let alone = Policy::new(vec![document.clone()]).ok()?;
-    let opinion = opinion(&alone, request);
+    let opinion = opinion(&alone, &approved_alike(request, policy, &alone));
     let mut rules = alone::rules(document, request);
     tell(&mut rules);
     let needs = match opinion.verdict.lets_through() {
@@ -142,6 +142,17 @@ fn of_document(document: &Document, request: &Request) -> Option<OfDocument> {
         opinion,
         rules,
     })
+}
+
+/// The same, where what was approved to all documents was approved to one of them.
+fn approved_alike(request: &Request, policy: &Policy, alone: &Policy) -> Request {
+    let mut request = request.clone();
+    for approval in &mut request.approvals {
+        if approval.policy == policy.hash() {
+            approval.policy = alone.hash();
+        }
+    }
+    request
 }
 
 /// The same, of another thing.

@@ -8,6 +8,7 @@
 mod judge;
 mod read;
 mod source;
+mod trust;
 
 pub(crate) mod fields;
 
@@ -22,6 +23,7 @@ use crate::model::Document;
 use crate::{places, templates};
 use read::Union;
 pub(crate) use read::{KIND, version, word};
+use trust::Trust;
 
 pub use source::{Found, Source};
 
@@ -63,7 +65,7 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
         Place::File(path) => vec![path],
         Place::Directory(path) => files_of(&path, source)?,
     };
-    from_files(&files, reference, source)
+    from_files(&files, reference, source, None)
 }
 
 /// Reads one file's text. Rego files that it names are not read: the document has their names, and no
@@ -183,25 +185,26 @@ fn configured(
     owners: &[u32],
     source: &dyn Source,
 ) -> Result<Option<Document>, Error> {
+    let trust = Trust { config, owners };
     let mut files = Vec::new();
     let file = config.join("policy.yaml");
     if is_there(&file, source)? {
-        trusted(config, owners, source)?;
+        trust.check(config, source)?;
         files.push(file);
     }
     let directory = config.join("policy.d");
     if is_there(&directory, source)? {
-        trusted(config, owners, source)?;
-        trusted(&directory, owners, source)?;
+        trust.check(config, source)?;
+        trust.check(&directory, source)?;
         files.extend(files_of(&directory, source)?);
     }
     if files.is_empty() {
         return Ok(None);
     }
     for file in &files {
-        trusted(file, owners, source)?;
+        trust.check_way(file, source)?;
     }
-    from_files(&files, &config.to_string_lossy(), source).map(Some)
+    from_files(&files, &config.to_string_lossy(), source, Some(trust)).map(Some)
 }
 
 /// Whether something is there, were it a link that leads nowhere. What cannot be told is an error: a
@@ -218,47 +221,21 @@ fn is_there(path: &Path, source: &dyn Source) -> Result<bool, Error> {
     }
 }
 
-/// A policy binds only where those that it binds cannot write it.
-fn trusted(path: &Path, owners: &[u32], source: &dyn Source) -> Result<(), Error> {
-    let shown = path.to_string_lossy();
-    let found = source.look(path).map_err(|error| {
-        of_file(
-            &shown,
-            format!("the policy cannot be read: {error}"),
-            "check the file and its permissions",
-        )
-    })?;
-    let quoted = quote(&shown);
-    if !owners.contains(&found.uid) {
-        let (owner, help) = match owners {
-            [0] => ("root", format!("`chown root {quoted}`, or remove it")),
-            _ => (
-                "you or to root",
-                format!("`chown` {quoted}, or name a policy with --policy"),
-            ),
-        };
-        let uid = found.uid;
-        let message = format!("a policy has to belong to {owner}, and this belongs to user {uid}");
-        return Err(of_file(&shown, message, help));
-    }
-    // A group of root's own is root; any other may have members.
-    let by_group = found.mode & 0o020 != 0 && found.gid != 0 && owners == [0];
-    if found.mode & 0o002 != 0 || by_group {
-        let message = "others may write it, and so say what binds them";
-        return Err(of_file(&shown, message, format!("`chmod go-w {quoted}`")));
-    }
-    Ok(())
-}
-
-/// The policy that several files are together; `place` is where they are, for messages.
-fn from_files(files: &[PathBuf], place: &str, source: &dyn Source) -> Result<Document, Error> {
+/// The policy that several files are together; `place` is where they are, for messages. With `trust`, whose
+/// the Rego files that they name have to be: these say as much as the files that name them.
+fn from_files(
+    files: &[PathBuf],
+    place: &str,
+    source: &dyn Source,
+    trust: Option<Trust<'_>>,
+) -> Result<Document, Error> {
     let mut union = Union::default();
     let mut wrong: Option<Error> = None;
     for path in files {
         let file: Arc<str> = path.to_string_lossy().into();
         // Names are relative to the file that they are in.
         let directory = path.parent().unwrap_or(Path::new(""));
-        let module = |name: &str| module(&directory.join(name), source);
+        let module = |name: &str| module(&directory.join(name), source, trust);
         let result = match source.read(path) {
             Ok(bytes) => read::add_bytes(&bytes, &file, &module, &mut union),
             Err(error) => Err(unreadable(path, &error)),
@@ -277,8 +254,13 @@ fn from_files(files: &[PathBuf], place: &str, source: &dyn Source) -> Result<Doc
 }
 
 /// The text of a Rego file.
-fn module(path: &Path, source: &dyn Source) -> Result<String, Wrong> {
+fn module(path: &Path, source: &dyn Source, trust: Option<Trust<'_>>) -> Result<String, Wrong> {
     let shown = quote(&path.to_string_lossy());
+    let trusted = trust.map_or(Ok(()), |trust| trust.check_way(path, source));
+    if let Err(untrusted) = trusted {
+        let message = format!("`{}`: {}", untrusted.place(), untrusted.message);
+        return wrong(message, untrusted.help);
+    }
     let bytes = match source.read(path) {
         Ok(bytes) => bytes,
         Err(error) => {

@@ -48,16 +48,24 @@ pub struct Context {
     pub work: HostPath,
 }
 
-/// That a person said yes. Bound to the skill, its profile, the exact thing, and a time.
+/// That a person said yes. Bound to the command, the skill, its profile, the policy whose rules asked, the
+/// exact thing, and a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approval {
     /// When it was held against the clock: seconds since 1970.
     pub at: u64,
+    /// [`What::command_hash`] of the run that it was given for.
+    pub command: Hash,
     /// When it ends: seconds since 1970.
     pub expires: u64,
+    /// [`What::command_hash`] of the run that it is held against. A request for one thing of a run does not
+    /// name the command itself; a request for a run does, and it has to be that one.
+    pub held_for: Hash,
     /// Which one it is, in the store and in the log.
     pub id: String,
+    /// The hash of the policy whose rules asked for it.
+    pub policy: Hash,
     /// The profile's hash.
     pub profile_hash: Hash,
     /// `$SKILL`.
@@ -218,6 +226,19 @@ impl What {
     /// SHA-256 of the canonical form: what an approval is bound to.
     pub fn hash(&self) -> Hash {
         Hash::of(&canonical::what(self))
+    }
+
+    /// The words of the command that is to be run; none, where no run is asked for.
+    pub fn command(&self) -> &[HostPath] {
+        match self {
+            Self::Tool { command, .. } => command,
+            _ => &[],
+        }
+    }
+
+    /// SHA-256 of the canonical form of [`What::command`]: an approval is bound to that, too.
+    pub fn command_hash(&self) -> Hash {
+        Hash::of_canonical(&self.command())
     }
 }
 

@@ -80,8 +80,8 @@ fn digest(step: u64) -> Hash {
     let policies = policies();
     let mut hashes = vec![0; usize::try_from(REQUESTS).unwrap() * 32];
     in_order(step, |number| {
-        let (policy, request) = (of(&policies, number), request(number));
-        let decision = serde_json::to_vec(&decide(policy, &request)).unwrap();
+        let policy = of(&policies, number);
+        let decision = serde_json::to_vec(&decide(policy, &request(number, policy))).unwrap();
         let at = usize::try_from(number).unwrap() * 32;
         hashes[at..at + 32].copy_from_slice(&Hash::of(&decision).0);
     });
@@ -94,7 +94,8 @@ fn seen(step: u64) -> [u64; 4] {
     let mut seen = [0; 4];
     in_order(step, |number| {
         if number % 64 == 0 {
-            let decision = decide(of(&policies, number), &request(number));
+            let policy = of(&policies, number);
+            let decision = decide(policy, &request(number, policy));
             let verdict = Verdict::ALL.iter().position(|v| *v == decision.verdict);
             seen[verdict.unwrap()] += 1;
         }
@@ -198,7 +199,7 @@ impl Dice {
     }
 }
 
-fn request(number: u64) -> Request {
+fn request(number: u64, policy: &Policy) -> Request {
     let mut dice = Dice(number);
     let what = thing(&mut dice);
     let what = match dice.roll(32) {
@@ -221,8 +222,11 @@ fn request(number: u64) -> Request {
     };
     let approval = (dice.roll(8) == 0).then(|| Approval {
         at: number,
+        command: what.command_hash(),
         expires: number + dice.roll(3),
+        held_for: what.command_hash(),
         id: "approval".into(),
+        policy: policy.hash(),
         profile_hash: context.profile_hash,
         skill: context.skill.clone(),
         what: what.hash(),

@@ -211,6 +211,7 @@ proptest! {
         request in arbitrary::request(),
     ) {
         let policy = Policy::new(vec![document]).unwrap();
+        let request = arbitrary::approved_by(&policy, &request);
         let explanation = explain(&policy, &request);
         prop_assert_eq!(&explanation.decision, &decide(&policy, &request));
         for part in &explanation.parts {

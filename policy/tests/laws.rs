@@ -12,11 +12,16 @@ use aegis_policy::hash::Hash;
 use aegis_policy::model::{Budget, Document, Mode, Verdict};
 use aegis_policy::path::HostPath;
 use aegis_policy::request::{Approval, Destination};
-use aegis_policy::{Context, Decision, Policy, Request, What, decide};
+use aegis_policy::{Context, Decision, Policy, Request, What};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+/// What was approved of the request holds under each policy that it is put to.
+fn decide(policy: &Policy, request: &Request) -> Decision {
+    aegis_policy::decide(policy, &arbitrary::approved_by(policy, request))
+}
 
 fn decided(documents: &[&Document], request: &Request) -> Decision {
     let documents = documents.iter().map(|d| (*d).clone()).collect();
@@ -200,7 +205,8 @@ proptest! {
 
     #[test]
     fn every_request_has_an_answer(request in anything(), document in arbitrary::document()) {
-        let decision = decided(&[&document], &request);
+        let policy = Policy::new(vec![document]).unwrap();
+        let decision = aegis_policy::decide(&policy, &request);
         let path = match &request.what {
             What::Read { path, .. } | What::Write { path, .. } | What::Exec { path, .. } => Some(path),
             _ => None,
@@ -221,6 +227,9 @@ proptest! {
         assert_canonical(&request);
         prop_assert_eq!(request.hash(), Hash::of_canonical(&request));
         prop_assert_eq!(request.what.hash(), Hash::of_canonical(&request.what));
+        let command = serde_json::to_value(&request.what).unwrap()["command"].take();
+        let command = command.as_array().cloned().unwrap_or_default();
+        prop_assert_eq!(request.what.command_hash(), Hash::of_canonical(&command));
         assert_canonical(&decided(&[&document], &request));
         assert_canonical(&document);
     }
@@ -327,8 +336,11 @@ fn anything() -> impl Strategy<Value = Request> {
     )
         .prop_map(|(at, expires, id, profile_hash, what)| Approval {
             at,
+            command: Hash::of(&what.0),
             expires,
+            held_for: Hash::of(&profile_hash.0),
             id,
+            policy: Hash::of(b"policy"),
             profile_hash,
             skill: None,
             what,

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use aegis_policy::load::{Found, Source, UNNAMED, effective, load, parse_str};
 use aegis_policy::model::{Action, Budget, Document, OnAuditFailure, Verdict};
@@ -20,6 +20,8 @@ struct Tree {
     files: BTreeMap<PathBuf, Vec<u8>>,
     /// Of what is not root's own with the mode 0644 (0755).
     owned: BTreeMap<PathBuf, (u32, u32, u32)>,
+    /// Symbolic links, where they lead, and whose they are.
+    links: BTreeMap<PathBuf, (PathBuf, u32)>,
     closed: Option<PathBuf>,
 }
 
@@ -39,6 +41,27 @@ impl Tree {
         self
     }
 
+    fn linked(mut self, path: &str, to: &str, uid: u32) -> Self {
+        self.links.insert(path.into(), (to.into(), uid));
+        self
+    }
+
+    /// What a path leads to, links and `..` resolved.
+    fn real(&self, path: &Path) -> PathBuf {
+        let mut real = PathBuf::new();
+        for part in path.components() {
+            match part {
+                Component::ParentDir => drop(real.pop()),
+                part => real.push(part),
+            }
+            if let Some((to, _)) = self.links.get(&real) {
+                let to = real.parent().unwrap_or(&real).join(to);
+                real = self.real(&to);
+            }
+        }
+        real
+    }
+
     fn is_directory(&self, path: &Path) -> bool {
         let below = |file: &PathBuf| file.starts_with(path) && file != path;
         self.files.keys().any(below)
@@ -47,6 +70,7 @@ impl Tree {
 
 impl aegis_profile::Source for Tree {
     fn read(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
+        let path = &self.real(path);
         match self.files.get(path) {
             Some(bytes) => Ok(bytes.clone()),
             None if self.is_directory(path) => Err(ReadError::NotAFile("a directory")),
@@ -59,6 +83,7 @@ impl aegis_profile::Source for Tree {
     }
 
     fn exists(&self, path: &Path) -> bool {
+        let path = &self.real(path);
         self.files.contains_key(path) || self.is_directory(path)
     }
 
@@ -69,6 +94,7 @@ impl aegis_profile::Source for Tree {
 
 impl Source for Tree {
     fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let directory = &self.real(directory);
         let name = |file: &PathBuf| {
             let below = file.strip_prefix(directory).ok()?;
             Some(
@@ -95,6 +121,7 @@ impl Source for Tree {
         if !aegis_profile::Source::exists(self, path) {
             return Err(io::ErrorKind::NotFound.into());
         }
+        let path = &self.real(path);
         let (uid, gid, mode) = self.owned.get(path).copied().unwrap_or((0, 0, 0o644));
         Ok(Found {
             is_directory: self.is_directory(path),
@@ -102,6 +129,13 @@ impl Source for Tree {
             gid,
             mode,
         })
+    }
+
+    fn link(&self, path: &Path) -> io::Result<Option<(PathBuf, u32)>> {
+        self.look(path)?;
+        let parent = self.real(path.parent().unwrap_or(path));
+        let name = path.file_name();
+        Ok(name.and_then(|name| self.links.get(&parent.join(name)).cloned()))
     }
 }
 
@@ -561,10 +595,7 @@ fn the_systems_policy_applies_whatever_a_user_names() {
     let tree = Tree::of(&[(SYSTEM, &site), (USER, &all), ("./own.yaml", &all)])
         .owned(USER, 1000, 1000, 0o664)
         .owned("/home/ana/.config/aegis", 1000, 1000, 0o775);
-    assert_eq!(
-        names(&effective_of(None, &tree).unwrap()),
-        ["site", "own"]
-    );
+    assert_eq!(names(&effective_of(None, &tree).unwrap()), ["site", "own"]);
     for reference in ["./own.yaml", "permissive"] {
         let policy = effective_of(Some(reference), &tree).unwrap();
         assert_eq!(names(&policy)[0], "site");
@@ -644,6 +675,127 @@ fn a_policy_that_others_can_write_binds_nobody_and_is_refused() {
         let told = told(&effective_of(None, &user().owned(USER, uid, uid, mode)).unwrap_err());
         assert!(told.contains(words), "{told}");
     }
+}
+
+/// A policy of the system's whose module is in a directory below.
+fn with_a_module() -> Tree {
+    Tree::of(&[
+        (SYSTEM, "aegis-policy: 1\nrego: [lib/extra.rego]\n"),
+        (MODULE, EXTRA),
+        ("/etc/aegis/lib/README", "x"),
+        ("/srv/by/README", "x"),
+    ])
+}
+
+const MODULE: &str = "/etc/aegis/lib/extra.rego";
+const EXTRA: &str = "package aegis\nblock contains \"extra\" if input.what.port == 80";
+
+#[test]
+fn a_rego_file_of_the_systems_policy_is_roots_as_all_of_the_policy_is() {
+    effective_of(None, &with_a_module()).unwrap();
+    for (place, uid, gid, mode, words) in [
+        (MODULE, 1000, 0, 0o644, "this belongs to user 1000"),
+        (MODULE, 0, 0, 0o646, "others may write it"),
+        (MODULE, 0, 1000, 0o664, "others may write it"),
+        (MODULE, 0, 0, 0o1646, "others may write it"),
+        (
+            "/etc/aegis/lib",
+            1000,
+            0,
+            0o755,
+            "this belongs to user 1000",
+        ),
+        ("/etc/aegis/lib", 0, 0, 0o777, "others may write it"),
+    ] {
+        let tree = with_a_module().owned(place, uid, gid, mode);
+        let told = told(&effective_of(None, &tree).unwrap_err());
+        assert!(
+            told.contains(words) && told.contains(place),
+            "{place}: {told}"
+        );
+        assert!(told.contains("policy.yaml:2:8"), "{told}");
+    }
+    // One's own are one's own.
+    let tree = Tree::of(&[
+        (USER, "aegis-policy: 1\nrego: [a.rego]\n"),
+        ("/home/ana/.config/aegis/a.rego", EXTRA),
+    ]);
+    let module = "/home/ana/.config/aegis/a.rego";
+    effective_of(None, &tree.owned(module, 1000, 1000, 0o664)).unwrap();
+}
+
+#[test]
+fn a_link_in_the_systems_policy_leads_through_what_is_roots_alone() {
+    let tree = |link: &str, to: &str, real: &str| {
+        let mut tree = with_a_module();
+        let text = tree.files.remove(Path::new(link)).unwrap();
+        tree.files.insert(real.into(), text);
+        tree.linked(link, to, 0)
+    };
+    let refused = |tree: Tree, place: &str, words: &str| {
+        let told = told(&effective_of(None, &tree).unwrap_err());
+        assert!(told.contains(words) && told.contains(place), "{told}");
+    };
+    for link in [MODULE, SYSTEM] {
+        let elsewhere = || tree(link, "/srv/site/x", "/srv/site/x");
+        effective_of(None, &elsewhere()).unwrap();
+        // A file of root's in a directory of somebody else's can be another one tomorrow.
+        for place in ["/srv/site/x", "/srv/site", "/srv"] {
+            refused(elsewhere().owned(place, 1000, 0, 0o755), place, "user 1000");
+            refused(
+                elsewhere().owned(place, 0, 0, 0o757),
+                place,
+                "others may write it",
+            );
+        }
+        // Where nobody else can rename it, it stays what it is.
+        effective_of(None, &elsewhere().owned("/srv/site", 0, 0, 0o1777)).unwrap();
+        // By way of somebody else's link to what is root's.
+        let by_way =
+            elsewhere()
+                .linked(link, "/srv/by/way", 0)
+                .linked("/srv/by/way", "../site/x", 1000);
+        refused(
+            by_way.owned("/srv/by", 0, 0, 0o1777),
+            "/srv/by/way",
+            "user 1000",
+        );
+    }
+    let up = || tree(MODULE, "../../site/x", "/etc/site/x");
+    effective_of(None, &up()).unwrap();
+    refused(
+        up().owned("/etc/site", 1000, 0, 0o755),
+        "/etc/aegis/lib/../../site",
+        "user 1000",
+    );
+}
+
+#[test]
+fn links_of_real_files_are_followed_one_by_one() {
+    let root = tempfile::tempdir().unwrap();
+    let config = root.path().join("aegis");
+    std::fs::create_dir_all(config.join("lib")).unwrap();
+    std::fs::create_dir_all(root.path().join("site")).unwrap();
+    std::fs::write(
+        config.join("policy.yaml"),
+        "aegis-policy: 1\nrego: [lib/a.rego]\n",
+    )
+    .unwrap();
+    std::fs::write(root.path().join("site/a.rego"), EXTRA).unwrap();
+    std::os::unix::fs::symlink("../../site/a.rego", config.join("lib/a.rego")).unwrap();
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&config).unwrap());
+    let of = || effective(None, uid, None, Some(root.path()), &aegis_profile::Files);
+    of().unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(root.path().join("site"), open).unwrap();
+    let told = told(&of().unwrap_err());
+    assert!(
+        told.contains("lib/../../site`: others may write it"),
+        "{told}"
+    );
+    std::fs::remove_file(config.join("lib/a.rego")).unwrap();
+    std::os::unix::fs::symlink("a.rego", config.join("lib/a.rego")).unwrap();
+    of().unwrap_err();
 }
 
 #[test]

@@ -6,6 +6,7 @@
     reason = "the rules are for what decides, not for what tries it"
 )]
 
+use aegis_policy::approvals::{Asked, Entry, Person, Said, answered, revoked};
 use aegis_policy::event::{Event, EventType, Record};
 use aegis_policy::log::{Checkpoint, Line, Reader, Recovered};
 use aegis_policy::model::{Inject, Scheme};
@@ -107,19 +108,101 @@ fn whats() -> Vec<What> {
     all
 }
 
+/// Details in every form that there is, by the types that have them.
+fn details() -> Vec<(&'static [EventType], Value)> {
+    let hash = Hash::of(b"x");
+    let by = Person {
+        name: Some("ana".into()),
+        uid: 1000,
+    };
+    let (request, decision) = decided(whats().remove(0), Verdict::Review);
+    let asked = Asked {
+        opinion: Opinion {
+            reason: "r".into(),
+            rules: vec![],
+            verdict: Verdict::Review,
+        },
+        what: request.what.clone(),
+    };
+    let entry = Entry::new(&asked, &request, hash, &by, 1, 2).expect("an entry");
+    let answer = |said, entries: &[Entry]| {
+        let event = answered("run", &request, &decision, said, entries, &by);
+        event.detail.expect("it has one")
+    };
+    let entries = [entry];
+    let mut all: Vec<(&[EventType], Value)> = [
+        answer(Said::No, &[]),
+        answer(Said::Once, &entries),
+        answer(Said::Always, &entries),
+        answer(Said::Unasked("no terminal"), &[]),
+        (revoked("run", &entries[0], &by).detail).expect("it has one"),
+    ]
+    .into_iter()
+    .map(|detail| (&[EventType::Approval][..], detail))
+    .collect();
+    let ended = json!({
+        "cause": "exited", "exit_status": 0, "limits_met": ["time"], "max_rss_kib": 1,
+        "plan_hash": hash, "planted": ["a/Makefile"], "refused": 0, "wall_us": 1,
+    });
+    let not_started = json!({
+        "cause": "refused", "error": "e", "exit_status": 125, "limits_met": [],
+        "plan_hash": "", "planted": [], "refused": 0,
+    });
+    let started = json!({
+        "aegis": "0.1.0", "argv": ["a"], "degraded": [{"layer": "l", "mend": "m", "what": "w"}],
+        "file": null, "pid": 1, "policy": "p", "profile": "p", "profile_hash": hash, "uid": 0,
+    });
+    let refused = json!({
+        "allow": null, "asked": request.what, "evidence": "kernel", "layer": "landlock",
+        "outcome": "refused", "times": 1, "what": "w",
+    });
+    let no_plan = json!({
+        "context": request.context, "error": "e", "file": "skill.yaml", "outcome": "refused",
+    });
+    all.push((&[EventType::RunEnd], ended));
+    all.push((&[EventType::RunEnd], not_started));
+    all.push((&[EventType::RunStart], started));
+    let at_run_time = &[
+        EventType::FileAccess,
+        EventType::NetReq,
+        EventType::PolicyViolation,
+        EventType::ToolExec,
+    ];
+    all.push((at_run_time, refused));
+    let violation = &[EventType::PolicyViolation];
+    all.push((violation, json!({"from": "skill.yaml:1:2"})));
+    all.push((violation, no_plan));
+    all
+}
+
+/// The form of detail that comes first of a type.
+fn detail(kind: EventType) -> Value {
+    let mut all = details().into_iter();
+    let found = all.find(|(kinds, _)| kinds.contains(&kind));
+    found.map_or(json!({"more": [1, "x", null]}), |(_, detail)| detail)
+}
+
 /// A log with a record of every type, of every action, and of every verdict.
 fn everything() -> Vec<Value> {
     let scene = Scene::new();
     let mut log = scene.open();
-    log.append(&(0..10).map(event).collect::<Vec<_>>())
-        .expect("appended");
+    let mut events: Vec<Event> = (0..10).map(event).collect();
+    for event in &mut events {
+        if event.detail.is_some() {
+            event.detail = Some(detail(event.kind));
+        }
+    }
+    log.append(&events).expect("appended");
     for (n, what) in whats().into_iter().enumerate() {
         let (mut request, mut decision) = decided(what, Verdict::ALL[n % 4]);
         request.context.skill = Some("/srv/skill".into());
         request.approvals = vec![Approval {
             at: 1,
+            command: request.what.command_hash(),
             expires: 2,
+            held_for: request.what.command_hash(),
             id: "a".into(),
+            policy: decision.policy,
             profile_hash: Hash::of(b"p"),
             skill: None,
             what: request.what.hash(),
@@ -140,8 +223,8 @@ fn everything() -> Vec<Value> {
         ];
         let event =
             Event::new(kinds[n % kinds.len()], "run", decision.policy).decided(request, decision);
-        log.append(&[event.detailed(&json!({"more": [1, "x", null]}))])
-            .expect("appended");
+        let detail = detail(event.kind);
+        log.append(&[event.detailed(&detail)]).expect("appended");
     }
     drop(log);
     let segment = scene.segment(1);
@@ -173,6 +256,64 @@ fn everything_that_is_written_validates() {
             .map(|e| format!("{}: {e}", e.instance_path()))
             .collect();
         assert!(wrong.is_empty(), "{line:#}: {wrong:#?}");
+    }
+}
+
+#[test]
+fn a_detail_has_the_form_of_its_type_and_no_other() {
+    let validator = validator();
+    let line = |kind: EventType, detail: Option<&Value>| {
+        let zeros = Hash::default();
+        let mut record = json!({
+            "policy": zeros, "prev": zeros, "run": "r", "seq": 1,
+            "time": "2026-01-01T00:00:00.000000Z", "type": kind, "v": 1,
+        });
+        if let Some(detail) = detail {
+            record["detail"] = detail.clone();
+        }
+        json!({"hash": zeros, "record": record})
+    };
+    let kinds: Vec<EventType> = details()
+        .iter()
+        .flat_map(|(kinds, _)| kinds.to_vec())
+        .collect();
+    for (own, detail) in details() {
+        for kind in &kinds {
+            assert_eq!(
+                validator.is_valid(&line(*kind, Some(&detail))),
+                own.contains(kind),
+                "{kind:?} with {detail:#}"
+            );
+        }
+        // There are no other names, and no values of another kind.
+        let mut places = Vec::new();
+        changes(&detail, "", &mut places);
+        for at in places {
+            let inner = detail.pointer(&at).expect("it is there");
+            if let Value::Object(map) = inner {
+                for name in map.keys() {
+                    let mut other = detail.clone();
+                    let inside = other.pointer_mut(&at).expect("it is there");
+                    inside[format!("{name}-more")] = json!("x");
+                    assert!(
+                        !validator.is_valid(&line(own[0], Some(&other))),
+                        "{other:#}"
+                    );
+                }
+            }
+            let mut other = detail.clone();
+            *other.pointer_mut(&at).expect("it is there") = json!({"x": 1.5});
+            assert!(
+                !validator.is_valid(&line(own[0], Some(&other))),
+                "{other:#}"
+            );
+        }
+    }
+    for kind in [EventType::Approval, EventType::RunEnd, EventType::RunStart] {
+        assert!(
+            !validator.is_valid(&line(kind, None)),
+            "{kind:?} without one"
+        );
     }
 }
 
@@ -221,7 +362,7 @@ fn what_the_types_refuse_does_not_validate_and_the_reverse() {
     for line in everything() {
         let mut places = Vec::new();
         changes(&line, "", &mut places);
-        // A detail's form is nobody's business but of two types.
+        // The reader of a log takes any detail, but of two types.
         let free = !matches!(
             line["record"]["type"].as_str(),
             Some("checkpoint" | "log.recovered")

@@ -411,6 +411,7 @@ proptest! {
         request in arbitrary::request(),
     ) {
         let policy = Arc::new(Policy::new(vec![document]).unwrap());
+        let request = arbitrary::approved_by(&policy, &request);
         let decision = decide(&policy, &request);
         let event = Event::new(EventType::ToolExec, "run", policy.hash()).decided(request, decision);
         prop_assert_eq!(again(&line(event), &Found::Same(policy)), Outcome::Same);

@@ -408,7 +408,7 @@ fn an_approval_answers_review_for_the_very_thing_only() {
         );
         (said.verdict, said.reason.to_string())
     };
-    let yes = |path| approval(&read(path));
+    let yes = |path| approval(&policy, &read(path), &read(path));
     assert_eq!(with(read("/srv/a"), vec![]).0, Review);
     let (verdict, reason) = with(read("/srv/a"), vec![yes("/srv/b"), yes("/srv/a")]);
     assert_eq!(verdict, Allow);
@@ -422,7 +422,7 @@ fn an_approval_answers_review_for_the_very_thing_only() {
 
     // Bound to other things.
     type Change = fn(&mut Approval);
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 10] = [
         ("another path", |a| a.what = read("/srv/b").hash()),
         ("the tree", |a| a.what = read_tree("/srv/a").hash()),
         ("writing", |a| a.what = write("/srv/a").hash()),
@@ -432,6 +432,13 @@ fn an_approval_answers_review_for_the_very_thing_only() {
         }),
         ("no skill", |a| a.skill = None),
         ("yesterday", |a| a.expires = a.at),
+        ("another policy", |a| a.policy = Hash::of(b"other")),
+        ("another command", |a| {
+            a.command = run(vec![]).command_hash()
+        }),
+        ("held against another command", |a| {
+            a.held_for = run(vec![]).command_hash()
+        }),
     ];
     for (name, change) in changes {
         let mut other = yes("/srv/a");
@@ -473,12 +480,26 @@ fn a_run_is_what_is_said_of_the_worst_of_its_grants() {
     assert_eq!(parts, [Allow, Review, Warn]);
     assert_eq!(said.parts[1].rules[..], said.rules[..]);
     // That somebody approved of the run is not that they approved of what it asks for.
-    let approvals = vec![approval(&whole)];
-    let mut request = request(whole);
+    let approvals = vec![approval(&policy, &whole, &whole)];
+    let mut request = request(whole.clone());
     request.approvals = approvals;
     assert_eq!(decide(&policy, &request).verdict, Review);
-    request.approvals = vec![approval(&read("/srv/a"))];
+    request.approvals = vec![approval(&policy, &whole, &read("/srv/a"))];
     assert_eq!(decide(&policy, &request).verdict, Warn);
+    // Nor that they approved of it for another command, whatever it is said to be held against.
+    let other = What::Tool {
+        command: vec!["report".into(), "--all".into()],
+        grants: vec![],
+    };
+    request.approvals = vec![approval(&policy, &other, &read("/srv/a"))];
+    assert_eq!(decide(&policy, &request).verdict, Review);
+    // One of its grants alone is approved in the same run.
+    let alone = Request {
+        approvals: vec![approval(&policy, &whole, &read("/srv/a"))],
+        what: read("/srv/a"),
+        ..request
+    };
+    assert_eq!(decide(&policy, &alone).verdict, Allow);
 }
 
 #[test]

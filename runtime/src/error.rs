@@ -65,9 +65,24 @@ pub enum Error {
         /// What to do.
         help: String,
     },
+    /// The profile asks for too much to be decided and recorded.
+    #[error(
+        "the profile {profile} asks for {grants} things, and at most {most} are decided and recorded\n  help: declare directories rather than each file in them, and only variables that are needed"
+    )]
+    TooMuch {
+        /// Its name.
+        profile: String,
+        /// How many it asks for.
+        grants: usize,
+        /// How many it may.
+        most: usize,
+    },
     /// The system calls of the profile make no filter.
     #[error("{0}")]
     Syscalls(String),
+    /// The caller of the supervisor did not let it start.
+    #[error("{0}")]
+    NotPermitted(String),
     /// A step of applying the plan failed.
     #[error("{step} failed: {cause}{}\n  help: {help}", .subject.as_ref().map(|subject| format!(" ({})", subject.display())).unwrap_or_default())]
     Apply {

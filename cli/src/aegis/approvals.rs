@@ -19,8 +19,8 @@ use crate::terminal::print;
 pub(super) enum Action {
     /// Lists the approvals that hold now
     #[command(after_help = "\
-An approval is for one exact thing, under one profile as it was, of one skill. It is given on the
-terminal, when aegis-run asks.
+An approval is for one exact thing, of one command of one skill, under one profile and one policy as
+they were. It is given on the terminal, when aegis-run asks.
 
 Examples:
   aegis approvals list
@@ -154,23 +154,30 @@ fn tell(entries: &[Entry], now: u64, json: bool) -> Result<(), Failure> {
             .collect();
         return print_json(&told);
     }
-    let rows: Vec<[String; 5]> = entries.iter().map(|entry| row(entry, now)).collect();
+    let rows: Vec<[String; 6]> = entries.iter().map(|entry| row(entry, now)).collect();
     Ok(print(table(&rows).as_bytes())?)
 }
 
-fn row(entry: &Entry, now: u64) -> [String; 5] {
+fn row(entry: &Entry, now: u64) -> [String; 6] {
+    const MOST: usize = 40;
+    let mut command = escape(&entry.command);
+    if let Some((end, _)) = command.char_indices().nth(MOST) {
+        command.truncate(end);
+        command.push_str("...");
+    }
     [
         entry.id.clone(),
         escape(&entry.profile),
         ending(entry, now),
         escape(&entry.rules.join(", ")),
+        command,
         escape(&entry.what.to_string()),
     ]
 }
 
 /// What holds no approval is empty.
-fn table(rows: &[[String; 5]]) -> String {
-    const HEAD: [&str; 5] = ["ID", "PROFILE", "EXPIRES", "RULE", "WHAT"];
+fn table(rows: &[[String; 6]]) -> String {
+    const HEAD: [&str; 6] = ["ID", "PROFILE", "EXPIRES", "RULE", "COMMAND", "WHAT"];
     if rows.is_empty() {
         return String::new();
     }
@@ -178,8 +185,8 @@ fn table(rows: &[[String; 5]]) -> String {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([HEAD[column].len()]).max().unwrap_or(0)
     };
-    let widths = [0, 1, 2, 3, 4].map(width);
-    let line = |cells: [&str; 5]| {
+    let widths = [0, 1, 2, 3, 4, 5].map(width);
+    let line = |cells: [&str; 6]| {
         let mut line = String::new();
         for (cell, width) in cells.iter().zip(widths) {
             line.push_str(&format!("{cell:width$}  "));
@@ -256,6 +263,8 @@ mod tests {
         };
         Entry {
             by: Person { name: None, uid: 7 },
+            command: "tar c".into(),
+            command_hash: Default::default(),
             expires,
             granted: 1000,
             id: "3f9a01c2d4e5".into(),
@@ -294,9 +303,9 @@ mod tests {
         assert_eq!(
             table(&rows),
             "\
-ID            PROFILE  EXPIRES      RULE      WHAT
-3f9a01c2d4e5  report   in 2 hours   one, two  environment.pass A\\nB\\u{1B}
-3f9a01c2d4e5  report   has expired  one, two  environment.pass A\\nB\\u{1B}
+ID            PROFILE  EXPIRES      RULE      COMMAND  WHAT
+3f9a01c2d4e5  report   in 2 hours   one, two  tar c    environment.pass A\\nB\\u{1B}
+3f9a01c2d4e5  report   has expired  one, two  tar c    environment.pass A\\nB\\u{1B}
 "
         );
         assert_eq!(table(&[]), "");

@@ -2,12 +2,13 @@
 //!
 //! Before the command starts: that it does, with all that it was granted and what the policy said of each.
 //! After it has ended: what was refused it, and how it ended. What the policy does not let start is
-//! recorded too, and is on the disk before the program says so.
+//! recorded too, and is on the disk before the program says so; so is a profile that asks for what cannot be
+//! granted at all, by its end alone.
 
 use std::path::{Path, PathBuf};
 
 use aegis_policy::event::{Event, EventType};
-use aegis_policy::log::Log;
+use aegis_policy::log::{Log, Receipt};
 use aegis_policy::model::OnAuditFailure;
 use aegis_policy::places::State;
 use aegis_policy::{Context, Decision, Hash, Policy, Request, Verdict, What, decide};
@@ -22,14 +23,22 @@ use crate::terminal::complain;
 /// What `--audit` says for no log at all.
 const NONE: &str = "none";
 
-/// The record of one run.
-pub(super) struct Evidence {
-    log: Option<Log>,
+/// The record of one run. Nothing is opened before there is something to record: the sandbox's PID 1, which
+/// is cloned before, has neither the log nor the key in its memory.
+pub(super) struct Evidence<'p> {
+    place: Place,
     run: String,
-    policy: Hash,
+    policy: &'p Policy,
     /// Whether a run goes on unrecorded.
     goes_on: bool,
     recorded: Recorded,
+}
+
+/// Where to record.
+enum Place {
+    Nowhere,
+    At { dir: PathBuf, keys: PathBuf },
+    Open(Log),
 }
 
 /// What `run.start` tells beside the decision, which is in the `tool.exec` that follows.
@@ -71,25 +80,34 @@ struct Refused<'a> {
     denial: &'a Denial,
 }
 
-impl Evidence {
-    /// Opens the log that `place` names, else the default one.
-    pub fn open(
+/// What is told of a profile that asks for what cannot be granted, whatever the policy says: there is no
+/// plan that a policy could be asked about.
+#[derive(Serialize)]
+struct NoPlan<'a> {
+    context: &'a Context,
+    error: &'a str,
+    file: Option<&'a str>,
+    outcome: &'static str,
+}
+
+impl<'p> Evidence<'p> {
+    /// In the log that `place` names, else the default one.
+    pub fn of(
         place: Option<&Path>,
         state: Option<&State>,
-        policy: &Policy,
+        policy: &'p Policy,
         run: &str,
     ) -> Result<Self, String> {
-        let goes_on = policy.on_audit_failure() == OnAuditFailure::Continue;
         let mut evidence = Self {
-            log: None,
+            place: Place::Nowhere,
             run: run.to_owned(),
-            policy: policy.hash(),
-            goes_on,
+            policy,
+            goes_on: policy.on_audit_failure() == OnAuditFailure::Continue,
             recorded: Recorded::default(),
         };
         if place == Some(Path::new(NONE)) {
             let why = "--audit none: the run is not recorded";
-            return match goes_on {
+            return match evidence.goes_on {
                 true => {
                     evidence.recorded.unrecorded = Some(why.to_owned());
                     Ok(evidence)
@@ -100,28 +118,36 @@ impl Evidence {
                 )),
             };
         }
-        let opened = match (place, state) {
-            (place, Some(state)) => {
-                let dir = place.unwrap_or(&state.audit);
-                Log::open(dir, &state.keys)
-                    .map_err(|error| error.to_string())
-                    .and_then(|log| {
-                        aegis_policy::kept::keep_policy(dir, policy).map_err(|e| e.to_string())?;
-                        Ok(log)
-                    })
+        match state {
+            Some(state) => {
+                evidence.place = Place::At {
+                    dir: place.unwrap_or(&state.audit).to_owned(),
+                    keys: state.keys.clone(),
+                };
             }
-            (_, None) => {
-                Err("there is no home directory to keep the keys of the log in".to_owned())
-            }
-        };
-        match opened {
-            Ok(log) => {
-                evidence.recorded.log = Some(log.dir().to_string_lossy().into_owned());
-                evidence.log = Some(log);
-            }
-            Err(error) => evidence.failed(error.as_str())?,
+            None => evidence.failed("there is no home directory to keep the keys of the log in")?,
         }
         Ok(evidence)
+    }
+
+    /// Opens the log, unless that has been done; with a copy of the policy beside it.
+    fn open(&mut self) -> Result<(), String> {
+        let Place::At { dir, keys } = &self.place else {
+            return Ok(());
+        };
+        let opened = Log::open(dir, keys).map_err(|error| error.to_string());
+        let opened = opened.and_then(|log| {
+            aegis_policy::kept::keep_policy(dir, self.policy).map_err(|error| error.to_string())?;
+            Ok(log)
+        });
+        match opened {
+            Ok(log) => {
+                self.recorded.log = Some(log.dir().to_string_lossy().into_owned());
+                self.place = Place::Open(log);
+                Ok(())
+            }
+            Err(error) => self.failed(&error),
+        }
     }
 
     /// Where the run is recorded, for its report.
@@ -131,15 +157,32 @@ impl Evidence {
 
     /// Records events of one moment, together.
     pub fn record(&mut self, events: &[Event]) -> Result<(), String> {
-        let Some(log) = &mut self.log else {
+        self.write(|log| log.append(events))
+    }
+
+    /// The same for the last events of a run, signed.
+    fn record_and_sign(&mut self, events: &[Event]) -> Result<(), String> {
+        self.write(|log| log.append_and_sign(events))
+    }
+
+    fn write(
+        &mut self,
+        write: impl FnOnce(&mut Log) -> Result<Receipt, aegis_policy::log::Error>,
+    ) -> Result<(), String> {
+        self.open()?;
+        let Place::Open(log) = &mut self.place else {
             return Ok(());
         };
-        match log.append(events) {
+        match write(log) {
             Ok(receipt) => {
                 let first = receipt.seqs.first().copied();
                 self.recorded.first = self.recorded.first.or(first);
                 self.recorded.last = receipt.seqs.last().copied().or(self.recorded.last);
                 Ok(())
+            }
+            // That it is too long is no failure of the disk, and the profile's doing: it is never excused.
+            Err(error @ aegis_policy::log::Error::BadEvent(_)) => {
+                Err(format!("the run cannot be recorded: {error}"))
             }
             Err(error) => self.failed(&error.to_string()),
         }
@@ -147,7 +190,7 @@ impl Evidence {
 
     /// The log cannot be written: the end of it, or of the record.
     fn failed(&mut self, error: &str) -> Result<(), String> {
-        self.log = None;
+        self.place = Place::Nowhere;
         if !self.goes_on {
             return Err(format!("the run cannot be recorded: {error}"));
         }
@@ -158,7 +201,7 @@ impl Evidence {
     }
 
     fn event(&self, kind: EventType) -> Event {
-        Event::new(kind, &self.run, self.policy)
+        Event::new(kind, &self.run, self.policy.hash())
     }
 
     /// The events of the start of a run, or of what was not let start.
@@ -168,7 +211,6 @@ impl Evidence {
         file: Option<&str>,
         request: &Request,
         decision: &Decision,
-        policy: &Policy,
     ) -> Vec<Event> {
         let context = &request.context;
         let start = Start {
@@ -177,7 +219,7 @@ impl Evidence {
             degraded: &plan.degraded,
             file,
             pid: std::process::id(),
-            policy: policy.name(),
+            policy: self.policy.name(),
             profile: &context.profile,
             profile_hash: context.profile_hash,
             uid: context.uid,
@@ -190,12 +232,14 @@ impl Evidence {
         for grant in &plan.grants {
             let said = grant.decision.as_ref();
             if said.is_some_and(|said| said.verdict > Verdict::Allow) {
+                let hash = grant.what.hash();
+                let approvals = request.approvals.iter();
                 let request = Request {
-                    approvals: request.approvals.clone(),
+                    approvals: approvals.filter(|a| a.what == hash).cloned().collect(),
                     context: context.clone(),
                     what: grant.what.clone(),
                 };
-                let decision = decide(policy, &request);
+                let decision = decide(self.policy, &request);
                 events.push(
                     self.event(EventType::PolicyViolation)
                         .decided(request, decision)
@@ -212,17 +256,11 @@ impl Evidence {
         result: &Result<Report, Error>,
         hash: &str,
         context: &Context,
-        policy: &Policy,
     ) -> Result<(), String> {
         let mut events = Vec::new();
         let end = match result {
             Ok(report) => {
-                events.extend(
-                    report
-                        .denials
-                        .iter()
-                        .map(|d| self.refused(d, context, policy)),
-                );
+                events.extend(report.denials.iter().map(|d| self.refused(d, context)));
                 End {
                     cause: report.cause.name(),
                     error: None,
@@ -248,15 +286,55 @@ impl Evidence {
             },
         };
         events.push(self.event(EventType::RunEnd).detailed(&end));
-        self.record(&events)?;
-        self.sign()
+        self.record_and_sign(&events)
     }
 
     /// Records the end of what the policy did not let start, and signs.
-    pub fn not_started(&mut self, mut events: Vec<Event>) -> Result<(), String> {
+    pub fn not_started(&mut self, events: Vec<Event>) -> Result<(), String> {
+        self.ends_early(events, "policy", None)
+    }
+
+    /// Records that the profile asked for what cannot be granted or enforced, and signs. Other errors, such
+    /// as a command that is not there, are no refusals.
+    pub fn no_plan(
+        &mut self,
+        error: &Error,
+        file: Option<&str>,
+        context: &Context,
+    ) -> Result<(), String> {
+        if !matches!(
+            error,
+            Error::Descriptor(_) | Error::Grant { .. } | Error::Unenforceable { .. }
+        ) {
+            return Ok(());
+        }
+        let error = error.to_string();
+        let event = self.event(EventType::PolicyViolation).detailed(&NoPlan {
+            context,
+            error: &error,
+            file,
+            outcome: "refused",
+        });
+        self.ends_early(vec![event], "refused", Some(error))?;
+        let Place::Open(log) = &mut self.place else {
+            return Ok(());
+        };
+        match log.sync() {
+            Ok(()) => Ok(()),
+            Err(error) => self.failed(&error.to_string()),
+        }
+    }
+
+    /// Records the end of what was not started, and signs.
+    fn ends_early(
+        &mut self,
+        mut events: Vec<Event>,
+        cause: &str,
+        error: Option<String>,
+    ) -> Result<(), String> {
         events.push(self.event(EventType::RunEnd).detailed(&End {
-            cause: "policy",
-            error: None,
+            cause,
+            error,
             exit_status: super::FAILED,
             limits_met: &[],
             max_rss_kib: None,
@@ -265,19 +343,11 @@ impl Evidence {
             refused: 0,
             wall_us: None,
         }));
-        self.record(&events)?;
-        self.sign()
-    }
-
-    fn sign(&mut self) -> Result<(), String> {
-        match self.log.as_mut().map(Log::checkpoint) {
-            None | Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => self.failed(&error.to_string()),
-        }
+        self.record_and_sign(&events)
     }
 
     /// A refusal at run time, with what the policy would say of it.
-    fn refused(&self, denial: &Denial, context: &Context, policy: &Policy) -> Event {
+    fn refused(&self, denial: &Denial, context: &Context) -> Event {
         let kind = match &denial.asked {
             Some(What::Read { .. } | What::Write { .. }) => EventType::FileAccess,
             Some(What::Exec { .. }) => EventType::ToolExec,
@@ -296,7 +366,7 @@ impl Evidence {
                     context: context.clone(),
                     what: what.clone(),
                 };
-                let decision = decide(policy, &request);
+                let decision = decide(self.policy, &request);
                 event.decided(request, decision)
             }
         }
@@ -309,7 +379,7 @@ pub(super) fn reserved(log: Option<&Path>, state: Option<&State>) -> Vec<PathBuf
     let own = |state: &State| [state.audit.clone(), state.dir.clone(), state.keys.clone()];
     let state = state.map(own).into_iter().flatten();
     (log.map(Path::to_path_buf).into_iter().chain(state))
-        .map(|dir| dir.canonicalize().unwrap_or(dir))
+        .map(|dir| super::real(&dir))
         .collect()
 }
 

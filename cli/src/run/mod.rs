@@ -18,15 +18,15 @@ mod why;
 use std::ffi::OsString;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aegis_policy::approvals::Person;
-use aegis_policy::places::State;
+use aegis_policy::places::{self, State};
 use aegis_policy::{Hash, Policy, Verdict};
 use aegis_profile::{Files, Loaded, Profile};
 use aegis_runtime::plan::{self, Plan, authority, explain};
 use aegis_runtime::supervise::report::Cause;
-use aegis_runtime::{facts, supervise};
+use aegis_runtime::{facts, kernel, supervise};
 
 use crate::terminal::{colour, complain, harmless, print, profile_error};
 use account::Account;
@@ -42,6 +42,9 @@ const DEFAULT_GRANT: &str = "capabilities.files.read=[-$WORK]";
 
 /// Where [`DEFAULT_GRANT`] is said to come from.
 const DEFAULT_ORIGIN: &str = "default (no --profile)";
+
+/// About what a start takes, in bytes.
+const HEAP: usize = 320 << 10;
 
 /// Aegis itself failed.
 const FAILED: u8 = 125;
@@ -110,6 +113,10 @@ fn say(text: String) -> Result<u8, Failure> {
 }
 
 fn run(args: &Args) -> Result<u8, Failure> {
+    if kernel::process::has_others_authority() {
+        let text = "aegis-run has the set-user-id or set-group-id bit, or capabilities of its own: whoever runs it would write files as another\n  help: remove the bit (chmod ug-s), and run it as the user whose authority it is to pass on";
+        return Err(Failure::ours(text));
+    }
     // Before anything is opened: a number given must be the caller's file, not one of ours.
     for fd in &args.keep_fds {
         if !is_open(*fd) {
@@ -122,6 +129,7 @@ fn run(args: &Args) -> Result<u8, Failure> {
         None => aegis_runtime::apply::Early::begin(),
         Some(_) => None,
     };
+    kernel::process::expect_heap(HEAP);
     let account = match &args.report {
         None => None,
         Some(place) => Some(Account::open(place).map_err(|error| {
@@ -141,15 +149,29 @@ fn run(args: &Args) -> Result<u8, Failure> {
     let mut evidence = match args.explain {
         Some(_) => None,
         None => {
-            let opened = Evidence::open(args.audit.as_deref(), state.as_ref(), &policy, &id);
-            Some(opened.map_err(Failure::ours)?)
+            let evidence = Evidence::of(args.audit.as_deref(), state.as_ref(), &policy, &id);
+            Some(evidence.map_err(Failure::ours)?)
         }
     };
     let log = args.audit.as_deref();
+    let reserved = evidence::reserved(log, state.as_ref());
+    if let Some(place) = args.report.as_deref().map(real)
+        && let Some(own) = reserved.iter().find(|own| place.starts_with(own))
+    {
+        return Err(Failure::ours(format!(
+            "--report {}: {} is Aegis's own\n  help: name a file elsewhere",
+            place.display(),
+            own.display()
+        )));
+    }
     let request = facts::Request {
         command: args.command.clone(),
         keep_fds: args.keep_fds.clone(),
-        reserved: evidence::reserved(log, state.as_ref()),
+        reserved,
+        unwritable: match loaded.profile.capabilities.files_write.is_empty() {
+            true => Vec::new(),
+            false => policies(args),
+        },
         may_be_missing: (policy.documents())
             .flat_map(|document| &document.may_be_missing)
             .filter(|layer| policy.may_be_missing(layer))
@@ -158,8 +180,13 @@ fn run(args: &Args) -> Result<u8, Failure> {
     };
     let facts = facts::gather(&loaded.profile, loaded.skill_dir.as_deref(), &request)?;
     let facts = ManuallyDrop::new(facts);
-    let mut plan = ManuallyDrop::new(plan::compile(&loaded.profile, &request, &facts)?);
     let context = authority::context(&loaded.profile, profile_hash, &facts);
+    let plan = plan::compile(&loaded.profile, &request, &facts);
+    if let (Err(error), Some(evidence)) = (&plan, &mut evidence) {
+        let recorded = evidence.no_plan(error, args.profile.as_deref(), &context);
+        recorded.map_err(Failure::ours)?;
+    }
+    let mut plan = ManuallyDrop::new(plan?);
     let mut asked = ManuallyDrop::new(authority::request(&plan, context, Vec::new()));
     let mut decision = authority::decide(&mut plan, &policy, &asked);
     let evidence = match (&mut evidence, args.explain) {
@@ -180,13 +207,12 @@ fn run(args: &Args) -> Result<u8, Failure> {
                 uid: facts.caller.uid,
             },
         };
-        let result = review.of(&mut plan, &mut asked, &id);
-        reviewed = Some(result.map_err(Failure::ours)?);
+        reviewed = Some(review.of(&mut plan, &mut asked, &id));
     }
     if let Some(reviewed) = &reviewed {
         decision = reviewed.decision.clone();
     }
-    let mut events = evidence.start(&plan, args.profile.as_deref(), &asked, &decision, &policy);
+    let mut events = evidence.start(&plan, args.profile.as_deref(), &asked, &decision);
     // After the start of the run, before what came of it.
     events.splice(1..1, reviewed.iter_mut().flat_map(|r| r.said.drain(..)));
     if !decision.verdict.lets_through() {
@@ -195,17 +221,30 @@ fn run(args: &Args) -> Result<u8, Failure> {
         let text = why.unwrap_or_else(|| said::refusal(&plan, &decision, None));
         return Err(Failure::ours(text));
     }
-    evidence.record(&events).map_err(Failure::ours)?;
-    if let Some(Err(error)) = reviewed.map(|reviewed| reviewed.keep(state.as_ref())) {
-        let text = format!("aegis-run: warning: the approval holds for this run alone: {error}\n");
-        complain(&harmless(&text));
-    }
     if !args.quiet {
         complain(&said::warnings(&plan));
     }
     let mut plan_hash = String::new();
-    let result = supervise::run(&plan, &facts, early, &id, || plan_hash = plan.hash());
-    let unrecorded = evidence.end(&result, &plan_hash, &asked.context, &policy);
+    let mut started = false;
+    let result = supervise::run(&plan, &facts, early, &id, || {
+        evidence.record(&events)?;
+        if let Some(Err(error)) = reviewed.map(|reviewed| reviewed.keep(state.as_ref())) {
+            let text =
+                format!("aegis-run: warning: the approval holds for this run alone: {error}\n");
+            complain(&harmless(&text));
+        }
+        started = true;
+        plan_hash = plan.hash();
+        Ok(())
+    });
+    let end = |evidence: &mut Evidence<'_>| evidence.end(&result, &plan_hash, &asked.context);
+    let unrecorded = match &result {
+        _ if started => end(evidence),
+        // That it could not be recorded.
+        Err(aegis_runtime::Error::NotPermitted(_)) => Ok(()),
+        // It did not come so far that it could have been started.
+        _ => evidence.record(&events).and_then(|()| end(evidence)),
+    };
     let mut report = result?;
     for path in report.planted.iter().filter(|_| !args.quiet) {
         complain(&harmless(&format!(
@@ -292,6 +331,31 @@ fn policy(args: &Args) -> Result<Policy, Failure> {
         config.as_deref(),
         &Files,
     )?)
+}
+
+/// Where what decides over runs is kept, free of links.
+fn policies(args: &Args) -> Vec<PathBuf> {
+    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    let user = places::user_config(std::env::home_dir().as_deref(), config.as_deref());
+    let named = args.policy.as_deref().map(Path::new);
+    let named = named.filter(|named| named.components().count() > 1 || named.exists());
+    (user.as_deref().into_iter())
+        .chain([Path::new(places::SYSTEM_CONFIG)])
+        .chain(named)
+        .map(real)
+        .collect()
+}
+
+/// Where something is, or will be when it is made.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let above = path.ancestors();
+    let mut there = above.filter_map(|above| Some((above, above.canonicalize().ok()?)));
+    match there.next() {
+        Some((above, real)) if above == path => real,
+        Some((above, real)) => real.join(path.strip_prefix(above).unwrap_or(&path)),
+        None => path,
+    }
 }
 
 /// Of the caller.

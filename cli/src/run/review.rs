@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use aegis_policy::approvals::{Entry, Person, Said, Store, answered, to_review};
 use aegis_policy::event::Event;
 use aegis_policy::places::State;
-use aegis_policy::{Decision, Policy, Request, Verdict, What};
+use aegis_policy::{Decision, Policy, Request, Verdict};
 use aegis_runtime::plan::{Plan, authority};
 
 use super::ask::{Answer, Question, ask};
@@ -47,17 +47,16 @@ impl Reviewed {
 }
 
 impl Review<'_> {
-    /// Takes what was approved before, asks for the rest, and decides again.
-    pub fn of(
-        &self,
-        plan: &mut Plan,
-        request: &mut Request,
-        run: &str,
-    ) -> Result<Reviewed, String> {
+    /// Takes what was approved before, asks for the rest, and decides again. Where what was approved before
+    /// cannot be read, nobody is asked: an answer could not be kept, and who damaged it is not known.
+    pub fn of(&self, plan: &mut Plan, request: &mut Request, run: &str) -> Reviewed {
+        let mut unreadable = None;
         if let Some(state) = self.state {
-            request.approvals = Store::open(&state.dir)
-                .approvals_for(&request.context, &request.what, now())
-                .map_err(|error| error.to_string())?;
+            let policy = self.policy.hash();
+            match Store::open(&state.dir).approvals_for(request, policy, now()) {
+                Ok(approvals) => request.approvals = approvals,
+                Err(error) => unreadable = Some(error.to_string()),
+            }
         }
         let mut reviewed = Reviewed {
             decision: authority::decide(plan, self.policy, request),
@@ -67,47 +66,48 @@ impl Review<'_> {
             now: 0,
         };
         if reviewed.decision.verdict != Verdict::Review {
-            return Ok(reviewed);
+            return reviewed;
         }
         let asked = to_review(self.policy, request, &reviewed.decision);
-        let command = match &request.what {
-            What::Tool { command, .. } => command.as_slice(),
-            _ => &[],
+        let answer = match unreadable {
+            Some(why) => Err(why),
+            None => ask(&Question {
+                asked: &asked,
+                by: self.person,
+                command: request.what.command(),
+                context: &request.context,
+                file: self.profile,
+                policy: &self.policy.name(),
+            })
+            .map_err(|why| why.to_string()),
         };
-        let answer = ask(&Question {
-            asked: &asked,
-            by: self.person,
-            command,
-            context: &request.context,
-            file: self.profile,
-            policy: &self.policy.name(),
-        });
         // The clock is read after the answer: a person takes time.
         let now = now();
         reviewed.now = now;
-        let (lasts, why) = match &answer {
-            Ok(Answer::Once) => (1, None),
-            Ok(Answer::Always { lasts }) => (*lasts, None),
-            Ok(Answer::No) => (0, Some("the answer was no".to_owned())),
-            Err(why) => (0, Some(why.to_string())),
+        let lasts = match &answer {
+            Ok(Answer::Once) => Some(1),
+            Ok(Answer::Always { lasts }) => Some(*lasts),
+            Ok(Answer::No) | Err(_) => None,
         };
-        let entries: Vec<Entry> = match &why {
-            Some(_) => Vec::new(),
-            None => asked
-                .iter()
-                .map(|asked| {
-                    let until = now.saturating_add(lasts);
-                    let (context, policy) = (&request.context, reviewed.decision.policy);
-                    Entry::new(asked, context, policy, self.person, now, until)
-                })
-                .collect::<Result<_, _>>()
-                .map_err(|error| format!("the approval cannot be made: {error}"))?,
+        let entries: Result<Vec<Entry>, _> = (asked.iter())
+            .filter_map(|asked| {
+                let until = now.saturating_add(lasts?);
+                let policy = reviewed.decision.policy;
+                Some(Entry::new(asked, request, policy, self.person, now, until))
+            })
+            .collect();
+        let (answer, entries) = match entries {
+            Ok(entries) => (answer, entries),
+            Err(error) => {
+                let why = format!("the approval cannot be made: {error}");
+                (Err(why), Vec::new())
+            }
         };
-        let said = match (&answer, &why) {
-            (Ok(Answer::Once), _) => Said::Once,
-            (Ok(Answer::Always { .. }), _) => Said::Always,
-            (Ok(Answer::No), _) => Said::No,
-            (Err(_), why) => Said::Unasked(why.as_deref().unwrap_or_default()),
+        let (said, why) = match &answer {
+            Ok(Answer::Once) => (Said::Once, None),
+            Ok(Answer::Always { .. }) => (Said::Always, None),
+            Ok(Answer::No) => (Said::No, Some("the answer was no")),
+            Err(why) => (Said::Unasked(why), Some(why.as_str())),
         };
         let event = answered(
             run,
@@ -118,14 +118,15 @@ impl Review<'_> {
             self.person,
         );
         reviewed.said.push(event);
-        reviewed.refused = why.map(|why| said::refusal(plan, &reviewed.decision, Some(&why)));
-        let approvals = entries.iter().filter_map(|entry| entry.approval(now));
+        reviewed.refused = why.map(|why| said::refusal(plan, &reviewed.decision, Some(why)));
+        let command = request.what.command_hash();
+        let approvals = (entries.iter()).filter_map(|entry| entry.approval(command, now));
         request.approvals.extend(approvals);
         reviewed.decision = authority::decide(plan, self.policy, request);
         if matches!(answer, Ok(Answer::Always { .. })) {
             reviewed.approved = entries;
         }
-        Ok(reviewed)
+        reviewed
     }
 }
 

@@ -19,7 +19,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::request::{Approval, Context, What};
+use crate::hash::Hash;
+use crate::request::{Approval, Request, What};
 
 use super::{DAY, Entry, LONGEST};
 
@@ -33,7 +34,7 @@ const NEW: &str = "approvals.json.new";
 const LOCK: &str = "approvals.lock";
 
 /// The version of its form: `v`.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How large it can be.
 pub const MAX_BYTES: u64 = 4 << 20;
@@ -144,15 +145,19 @@ impl Store {
         }
     }
 
-    /// What holds at `now` of what somebody asks for; of a run, also for each of its grants.
+    /// What holds at `now` of what somebody asks for, under the policy with this hash; of a run, also for
+    /// each of its grants.
     pub fn approvals_for(
         &self,
-        context: &Context,
-        what: &What,
+        request: &Request,
+        policy: Hash,
         now: u64,
     ) -> Result<Vec<Approval>, Error> {
         let entries = self.list()?;
-        let mut own = entries.iter().filter(|e| e.is_for(context)).peekable();
+        let what = &request.what;
+        let command = what.command_hash();
+        let is_for = |entry: &&Entry| entry.is_for(request, command, policy);
+        let mut own = entries.iter().filter(is_for).peekable();
         if own.peek().is_none() {
             return Ok(Vec::new());
         }
@@ -165,7 +170,7 @@ impl Store {
         hashes.sort_unstable();
         Ok(own
             .filter(|entry| hashes.binary_search(&entry.what_hash).is_ok())
-            .filter_map(|entry| entry.approval(now))
+            .filter_map(|entry| entry.approval(command, now))
             .collect())
     }
 

@@ -158,7 +158,7 @@ pub(crate) fn opinion(policy: &Policy, request: &Request) -> Opinion {
         policy,
         context: &request.context,
         fault: well_formed::context(&request.context).err(),
-        approvals: &request.approvals,
+        approvals: bound(policy, request),
         say: Layer::opinion,
     };
     asked.opinion(&request.what)
@@ -170,7 +170,7 @@ fn decide_by(policy: &Policy, request: &Request, say: impl Say) -> Decision {
         policy,
         context: &request.context,
         fault: well_formed::context(&request.context).err(),
-        approvals: &request.approvals,
+        approvals: bound(policy, request),
         say,
     };
     let (opinion, parts) = match &request.what {
@@ -197,7 +197,8 @@ struct Asked<'r, S> {
     context: &'r Context,
     /// What is wrong with the context.
     fault: Option<&'static str>,
-    approvals: &'r [Approval],
+    /// What is [`bound`] to it.
+    approvals: Vec<&'r Approval>,
     say: S,
 }
 
@@ -246,17 +247,44 @@ impl<S: Say> Asked<'_, S> {
         all.unwrap_or_else(|| tally::refusal("there is no policy"))
     }
 
-    /// What a person has said of this: by the same skill, under the same profile, and not over.
+    /// What a person has said of this.
     fn approval(&self, what: &What) -> Option<&Approval> {
-        let mut hash = None;
-        self.approvals.iter().find(|approval| {
-            approval.at < approval.expires
-                && approval.expires <= compile::MAX_NUMBER
-                && approval.profile_hash == self.context.profile_hash
-                && approval.skill == self.context.skill
-                && approval.what == *hash.get_or_insert_with(|| what.hash())
-        })
+        if self.approvals.is_empty() {
+            return None;
+        }
+        let hash = what.hash();
+        let first = (self.approvals).partition_point(|approval| approval.what < hash);
+        let approval = self.approvals.get(first).copied();
+        approval.filter(|approval| approval.what == hash)
     }
+}
+
+/// What persons have said of this very request: to the rules of this policy, of the same command of the same
+/// skill under the same profile, and not over. Sorted by what they said it of: a run may ask for thousands
+/// of things.
+fn bound<'r>(policy: &Policy, request: &'r Request) -> Vec<&'r Approval> {
+    if request.approvals.is_empty() {
+        return Vec::new();
+    }
+    let context = &request.context;
+    let command = match &request.what {
+        what @ What::Tool { .. } => Some(what.command_hash()),
+        // The command is that of the run, which is not what is asked for.
+        _ => None,
+    };
+    let holds = |approval: &&Approval| {
+        approval.at < approval.expires
+            && approval.expires <= compile::MAX_NUMBER
+            && approval.policy == policy.hash
+            && approval.command == approval.held_for
+            && command.is_none_or(|command| command == approval.command)
+            && approval.profile_hash == context.profile_hash
+            && approval.skill == context.skill
+    };
+    let mut bound: Vec<&Approval> = request.approvals.iter().filter(holds).collect();
+    // Of several to the same, the first stays the first.
+    bound.sort_by_key(|approval| approval.what);
+    bound
 }
 
 impl Verdict {

@@ -9,7 +9,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aegis_profile::Files;
 
@@ -21,6 +21,9 @@ pub trait Source: aegis_profile::Source {
 
     /// What is at `path`, links followed.
     fn look(&self, path: &Path) -> io::Result<Found>;
+
+    /// Where the symbolic link at `path` leads, as it is written there, and whose it is. `None`: it is none.
+    fn link(&self, path: &Path) -> io::Result<Option<(PathBuf, u32)>>;
 }
 
 /// What is at a path, and who may change it.
@@ -51,5 +54,13 @@ impl Source for Files {
             gid: metadata.gid(),
             mode: metadata.mode(),
         })
+    }
+
+    fn link(&self, path: &Path) -> io::Result<Option<(PathBuf, u32)>> {
+        let metadata = fs::symlink_metadata(path)?;
+        match metadata.is_symlink() {
+            true => Ok(Some((fs::read_link(path)?, metadata.uid()))),
+            false => Ok(None),
+        }
     }
 }

@@ -108,6 +108,15 @@ impl Log {
     /// Appends events, all or none. When one of them waits for the disk, so does this, with the lock
     /// released: what others append meanwhile gets onto the disk together.
     pub fn append(&mut self, events: &[Event]) -> Result<Receipt, Error> {
+        self.append_and(events, false)
+    }
+
+    /// The same, with a checkpoint behind them: [`Log::append`] and [`Log::checkpoint`] in one.
+    pub fn append_and_sign(&mut self, events: &[Event]) -> Result<Receipt, Error> {
+        self.append_and(events, true)
+    }
+
+    fn append_and(&mut self, events: &[Event], sign: bool) -> Result<Receipt, Error> {
         let logs_own =
             |e: &Event| matches!(e.kind, EventType::Checkpoint | EventType::LogRecovered);
         if events.iter().any(logs_own) {
@@ -122,6 +131,9 @@ impl Log {
                 for event in events {
                     log.sign_where_due(tail, &mut batch)?;
                     seqs.push(batch.push(event)?);
+                }
+                if sign {
+                    log.sign(tail, &mut batch)?;
                 }
                 log.put(tail, batch)
             })?;

@@ -126,18 +126,27 @@ impl Out {
     fn approval(&mut self, approval: &Approval) {
         let Approval {
             at,
+            command,
             expires,
+            held_for,
             id,
+            policy,
             profile_hash,
             skill,
             what,
         } = approval;
         self.raw(r#"{"at":"#);
         self.number(*at);
+        self.raw(r#","command":"#);
+        self.hash(command);
         self.raw(r#","expires":"#);
         self.number(*expires);
+        self.raw(r#","held_for":"#);
+        self.hash(held_for);
         self.raw(r#","id":"#);
         self.text(id);
+        self.raw(r#","policy":"#);
+        self.hash(policy);
         self.raw(r#","profile_hash":"#);
         self.hash(profile_hash);
         if let Some(skill) = skill {

@@ -10,6 +10,7 @@ mod store;
 use aegis_policy::approvals::{Asked, Entry, Person, Said, Store, answered, revoked, to_review};
 use aegis_policy::event::EventType;
 use aegis_policy::model::{Action, CapabilityRule, Document, Verdict};
+use aegis_policy::request::Approval;
 use aegis_policy::{Context, Hash, Policy, Request, What, decide};
 
 /// What is done, in words and in deed.
@@ -85,20 +86,32 @@ fn yes(request: &Request) -> Vec<Entry> {
     let decision = decide(&policy, request);
     to_review(&policy, request, &decision)
         .iter()
-        .map(|asked| entry(asked, &request.context))
+        .map(|asked| entry(asked, request))
         .collect()
 }
 
-fn entry(asked: &Asked, context: &Context) -> Entry {
-    Entry::new(asked, context, policy().hash(), &ana(), NOW, NOW + DAY).expect("an id")
+fn entry(asked: &Asked, request: &Request) -> Entry {
+    Entry::new(asked, request, policy().hash(), &ana(), NOW, NOW + DAY).expect("an id")
 }
 
 /// The verdict with what a store holds at a time.
-fn with_store(store: &Store, mut request: Request, now: u64) -> Verdict {
+fn with_store(store: &Store, request: Request, now: u64) -> Verdict {
+    under(&policy(), store, request, now)
+}
+
+/// The same, of another policy.
+fn under(policy: &Policy, store: &Store, mut request: Request, now: u64) -> Verdict {
     request.approvals = store
-        .approvals_for(&request.context, &request.what, now)
+        .approvals_for(&request, policy.hash(), now)
         .expect("the store is readable");
-    decide(&policy(), &request).verdict
+    decide(policy, &request).verdict
+}
+
+/// A run of a command that asks for one thing.
+fn run(command: &[&str], grant: What) -> Request {
+    let command = command.iter().copied().map(Into::into).collect();
+    let grants = vec![grant];
+    request(context(), What::Tool { command, grants })
 }
 
 /// A store below a fresh directory, in one that is not there yet.
@@ -162,6 +175,94 @@ fn an_approval_is_for_this_thing_under_this_profile_of_this_skill_for_this_user_
 }
 
 #[test]
+fn an_approval_is_for_this_command_alone() {
+    let (_home, store) = fresh();
+    let asked = run(&["tar", "c", "a"], read("/srv/a"));
+    let entries = yes(&asked);
+    assert_eq!(entries[0].command, "tar c a");
+    store.add(&entries, NOW).expect("added");
+    assert_eq!(with_store(&store, asked.clone(), NOW), Verdict::Allow);
+    let facts = store.approvals_for(&asked, policy().hash(), NOW);
+    let facts = facts.expect("the store is readable");
+    let others: [&[&str]; 6] = [
+        &[],
+        &["tar"],
+        &["tar", "c", "b"],
+        &["tar", "c a"],
+        &["tar", "c", "a", ""],
+        &["curl", "-T", "/srv/a", "https://example.org"],
+    ];
+    for words in others {
+        let mut other = run(words, read("/srv/a"));
+        assert_eq!(
+            with_store(&store, other.clone(), NOW),
+            Verdict::Review,
+            "{words:?}"
+        );
+        // Nor does whoever hands them on decide it: `decide` looks for itself.
+        for held_for in [asked.what.command_hash(), other.what.command_hash()] {
+            other.approvals = facts.clone();
+            other.approvals[0].held_for = held_for;
+            assert_eq!(decide(&policy(), &other).verdict, Verdict::Review);
+        }
+    }
+}
+
+#[test]
+fn an_approval_answers_the_rules_that_asked_and_no_others() {
+    let (_home, store) = fresh();
+    let asked = run(&["cat"], read("/srv/a"));
+    store.add(&yes(&asked), NOW).expect("added");
+    let facts = store.approvals_for(&asked, policy().hash(), NOW);
+    let mut document = policy().documents().next().expect("it has one").clone();
+    document.capabilities[0].reason = Some("the salaries are there since June".into());
+    let changed = Policy::new(vec![document]).expect("a policy");
+    assert_eq!(
+        under(&changed, &store, asked.clone(), NOW),
+        Verdict::Review,
+        "another reason to ask"
+    );
+    let mut held = asked.clone();
+    held.approvals = facts.expect("the store is readable");
+    assert_eq!(decide(&changed, &held).verdict, Verdict::Review);
+    assert_eq!(decide(&policy(), &held).verdict, Verdict::Allow);
+    assert_eq!(with_store(&store, asked, NOW), Verdict::Allow);
+}
+
+#[test]
+fn thousands_of_grants_with_as_many_approvals_are_decided_quickly() {
+    const MANY: u64 = 10_000;
+    let grants = |count| (0..count).map(|i| read(&format!("/srv/{i}"))).collect();
+    let policy = policy();
+    let mut run = run(&["cat"], read("/srv/a"));
+    if let What::Tool { grants: of, .. } = &mut run.what {
+        *of = grants(MANY);
+    }
+    let started = std::time::Instant::now();
+    let asked = to_review(&policy, &run, &decide(&policy, &run));
+    assert_eq!(asked.len(), MANY as usize);
+    let command = run.what.command_hash();
+    let id = entry(&asked[0], &run).id;
+    run.approvals = (asked.iter())
+        .map(|asked| Approval {
+            at: NOW,
+            command,
+            expires: NOW + DAY,
+            held_for: command,
+            id: id.clone(),
+            policy: policy.hash(),
+            profile_hash: run.context.profile_hash,
+            skill: run.context.skill.clone(),
+            what: asked.what.hash(),
+        })
+        .collect();
+    assert_eq!(decide(&policy, &run).verdict, Verdict::Allow);
+    let took = started.elapsed();
+    eprintln!("{took:?}");
+    assert!(took.as_millis() < 3_000, "{took:?}");
+}
+
+#[test]
 fn what_is_blocked_is_no_question_and_an_approval_does_not_lift_it() {
     let policy = policy();
     let blocked = request(context(), read("/srv/keys/a"));
@@ -188,7 +289,7 @@ fn what_is_blocked_is_no_question_and_an_approval_does_not_lift_it() {
         opinion: decision.parts[1].clone(),
         what: read("/srv/keys/a"),
     };
-    store.add(&[entry(&asked, &context())], NOW).expect("added");
+    store.add(&[entry(&asked, &blocked)], NOW).expect("added");
     assert_eq!(with_store(&store, blocked, NOW), Verdict::Block);
 }
 

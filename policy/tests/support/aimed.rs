@@ -31,8 +31,12 @@ fn requests_for(what: BoxedStrategy<What>) -> impl Strategy<Value = Vec<Request>
     let one = (context(), what, approved).prop_map(|(context, what, approved)| {
         let approval = Approval {
             at: 1,
+            command: what.command_hash(),
             expires: 2,
+            held_for: what.command_hash(),
             id: "yes".into(),
+            // Of the policy that it is for: see `approved_by`.
+            policy: Hash::default(),
             profile_hash: context.profile_hash,
             skill: context.skill.clone(),
             what: what.hash(),

@@ -4,6 +4,7 @@
     reason = "used by tests of the crate and beside it, each its part"
 )]
 
+use aegis_policy::Policy;
 use aegis_policy::hash::Hash;
 use aegis_policy::model::{
     Action, Budget, CapabilityRule, Document, EgressRule, Inject, Mode, Scheme, SecretRule, Verdict,
@@ -307,6 +308,16 @@ pub fn thing() -> impl Strategy<Value = What> {
     ]
 }
 
+/// The request, with what was approved of it approved under this policy: a request that is made up knows
+/// none.
+pub fn approved_by(policy: &Policy, request: &Request) -> Request {
+    let mut request = request.clone();
+    for approval in &mut request.approvals {
+        approval.policy = policy.hash();
+    }
+    request
+}
+
 prop_compose! {
     pub fn request()(
         context in context(),
@@ -326,8 +337,12 @@ prop_compose! {
         };
         let approvals = of.map(|of| Approval {
             at: 1,
+            command: what.command_hash(),
             expires: 2,
+            held_for: what.command_hash(),
             id: "yes".into(),
+            // Of the policy that it is for: see `approved_by`.
+            policy: Hash::default(),
             profile_hash: context.profile_hash,
             skill: context.skill.clone(),
             what: of.hash(),

@@ -161,12 +161,16 @@ pub fn secret(alias: &str, host: &str, inject: Option<Inject>) -> What {
     }
 }
 
-/// What Ana said yes to, on the first of January 2026, for a day.
-pub fn approval(what: &What) -> Approval {
+/// What Ana said yes to, on the first of January 2026, for a day: to the rules of this policy, in a run of
+/// this command.
+pub fn approval(policy: &Policy, run: &What, what: &What) -> Approval {
     Approval {
         at: 1_767_225_600,
+        command: run.command_hash(),
         expires: 1_767_312_000,
+        held_for: run.command_hash(),
         id: "approval-1".into(),
+        policy: policy.hash(),
         profile_hash: context().profile_hash,
         skill: context().skill,
         what: what.hash(),

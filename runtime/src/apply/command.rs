@@ -127,8 +127,9 @@ fn prepare(job: &mut Job<'_>) -> Result<(), (Step, io::Error)> {
         let value = (*value).min(process::limits(*resource).1);
         process::set_limit(*resource, value).map_err(at(Step::Limits))?;
     }
-    // Rust's start-up code ignores SIGPIPE; a command expects the default.
-    process::default_action(libc::SIGPIPE);
+    for signal in process::IGNORED {
+        process::default_action(signal);
+    }
     outside.signals.restore_mask();
     let listener = if plan.seccomp_listener() {
         seccomp::Listener::WaitKillable

@@ -71,12 +71,7 @@ fn set_up(
     }
     let identity = &plan.identity;
     if identity.switch {
-        let mut go = [0];
-        let (length, _) =
-            socket::receive(socket.as_fd(), &mut go).map_err(Failure::of(Step::Ids))?;
-        if length == 0 {
-            process::exit_now(FAILED); // The supervisor is gone.
-        }
+        wait_for_go(socket).map_err(Failure::of(Step::Ids))?;
         process::become_user(identity.uid, identity.gid).map_err(Failure::of(Step::Ids))?;
     } else if !joined.has(libc::CLONE_NEWUSER) {
         namespaces::map_own_ids((identity.uid, identity.uid), (identity.gid, identity.gid))
@@ -129,7 +124,17 @@ fn confine(plan: &Plan) -> Result<(), Failure> {
     landlock::restrict_self(ruleset.as_fd()).map_err(Failure::of(Step::Landlock))
 }
 
+/// Until the supervisor says that it goes on.
+fn wait_for_go(socket: &OwnedFd) -> io::Result<()> {
+    let (length, _) = socket::receive(socket.as_fd(), &mut [0])?;
+    if length == 0 {
+        process::exit_now(FAILED); // The supervisor is gone.
+    }
+    Ok(())
+}
+
 fn launch(prepared: &Prepared<'_>, socket: &OwnedFd) -> Result<i32, Failure> {
+    wait_for_go(socket).map_err(Failure::of(Step::Fork))?;
     let started = command::start(prepared)?;
     let mut fds = vec![started.pidfd.as_raw_fd()];
     fds.extend(started.listener.as_ref().map(AsRawFd::as_raw_fd));

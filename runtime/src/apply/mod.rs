@@ -157,7 +157,7 @@ pub fn start(
             (identity.gid, identity.gid),
         )
         .map_err(|error| Error::outside(Step::Ids.describe(), None, error))?;
-        socket::send(ours.as_fd(), b"g", &[])
+        socket::send(ours.as_fd(), GO, &[])
             .map_err(|error| Error::outside(Step::Ids.describe(), None, error))?;
     }
     drop(unneeded);
@@ -168,7 +168,24 @@ pub fn start(
     })
 }
 
+/// What PID 1 waits for: that its ids are mapped, and that the command may start.
+const GO: &[u8] = b"g";
+
 impl Started {
+    /// Lets the command start. Of a PID 1 that has failed meanwhile there is a message to read.
+    ///
+    /// # Errors
+    ///
+    /// PID 1 cannot be told, though it is there.
+    pub fn go(&self) -> Result<(), Error> {
+        match socket::send(self.messages.as_fd(), GO, &[]) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Error::outside(Step::Fork.describe(), None, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The next message; `None` once PID 1 is gone.
     pub fn receive(&self) -> io::Result<Option<Message>> {
         message::receive(self.messages.as_fd())

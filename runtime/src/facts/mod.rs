@@ -39,6 +39,8 @@ pub struct Request {
     pub keep_fds: Vec<i32>,
     /// Directories, free of links, that no grant may hold or lie in: the audit log, its keys, the approvals.
     pub reserved: Vec<PathBuf>,
+    /// Files and directories, free of links, that no grant may let be written or made: the policies in force.
+    pub unwritable: Vec<PathBuf>,
     /// Limits that this host may be unable to hold, because the policy says so.
     pub may_be_missing: BTreeSet<String>,
 }
@@ -74,6 +76,8 @@ pub struct Caller {
     /// `$HOME`, else what `/etc/passwd` says, else `/`.
     #[serde(with = "bytes::path")]
     pub home: PathBuf,
+    /// What `/etc/passwd` says, for a user who has an account there: `$HOME` is what anybody sets it to.
+    pub account_home: Option<PathBuf>,
 }
 
 /// Paths by what was asked for.
@@ -415,13 +419,14 @@ fn caller(uid: u32, gid: u32) -> Caller {
         .then(|| entry("/etc/passwd", uid))
         .flatten();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
+    let account_home = user
+        .as_deref()
+        .and_then(|line| field(line, 5))
+        .map(OsString::from_vec);
     let home = home
-        .or_else(|| {
-            user.as_deref()
-                .and_then(|line| field(line, 5))
-                .map(OsString::from_vec)
-        })
+        .or_else(|| account_home.clone())
         .unwrap_or_else(|| "/".into());
+    let account_home = account_home.filter(|home| uid != 0 && Path::new(home).is_absolute());
     Caller {
         uid,
         gid,
@@ -436,6 +441,7 @@ fn caller(uid: u32, gid: u32) -> Caller {
             .and_then(|line| field(&line, 0))
             .and_then(text),
         home: without_dots(PathBuf::from(home), uid),
+        account_home: account_home.map(|home| without_dots(PathBuf::from(home), uid)),
     }
 }
 

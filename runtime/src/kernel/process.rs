@@ -45,7 +45,7 @@ pub unsafe fn clone_with_stack(
 
 /// What has to be true before anything else is done: 0, 1 and 2 are open, on `/dev/null` where the
 /// caller has closed them, so that no file opened later becomes one of them; and a write to a closed
-/// pipe is an error rather than the end.
+/// pipe, or beyond the caller's limit of file sizes, is an error rather than the end.
 pub fn begin() {
     for fd in 0..=2 {
         if !super::descriptors::is_open(fd) {
@@ -54,9 +54,41 @@ pub fn begin() {
             unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
         }
     }
-    // SAFETY: SIG_IGN runs no code of ours.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    for signal in IGNORED {
+        // SAFETY: SIG_IGN runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 }
+
+/// What [`begin`] has ignored, and a command expects to have its default action.
+pub const IGNORED: [i32; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
+
+/// Whether the file that was executed has given this process more than its caller has: `AT_SECURE` of
+/// `getauxval(3)`.
+pub fn has_others_authority() -> bool {
+    // SAFETY: it takes a number, and returns one.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Has the kernel give the heap so much more at once, rather than page by page as it is first touched: what
+/// a short program spends its time on. Where it cannot, nothing is lost.
+pub fn expect_heap(bytes: usize) {
+    let ahead = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    // SAFETY: M_TOP_PAD is a number: by how much more than is needed the heap grows.
+    unsafe { libc::mallopt(libc::M_TOP_PAD, ahead) };
+    // The end of the heap: what comes next is given from there.
+    let last = Vec::<u8>::with_capacity(PAGE);
+    let from = last
+        .as_ptr()
+        .wrapping_add(PAGE)
+        .map_addr(|at| at & !(PAGE - 1));
+    drop(last);
+    // SAFETY: it changes the contents of no page; of an address that is not ours it is an error.
+    unsafe { libc::madvise(from.cast_mut().cast(), bytes, libc::MADV_POPULATE_WRITE) };
+}
+
+/// As far as the heap's is concerned; larger ones are multiples of it.
+const PAGE: usize = 4096;
 
 /// How a process ended or changed, as `waitid(2)` tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

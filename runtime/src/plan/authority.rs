@@ -54,8 +54,9 @@ pub fn narrow(profile: &mut Profile, policy: &Policy) {
     lower("net", net);
 }
 
-/// What a profile grants beside paths and programs.
-pub(super) fn beside_files(profile: &Profile) -> Vec<Grant> {
+/// What a profile grants beside paths and programs. `socket`: the declaration of a socket of the host, with
+/// which the system call comes by which every other that is visible can be connected to.
+pub(super) fn beside_files(profile: &Profile, socket: Option<&Origin>) -> Vec<Grant> {
     let grant = |what: What, from: String| Grant {
         what,
         from,
@@ -88,6 +89,12 @@ pub(super) fn beside_files(profile: &Profile) -> Vec<Grant> {
         };
         grants.push(grant(what, name.origin.to_string()));
     }
+    if let Some(origin) = socket {
+        let what = What::Syscall {
+            name: "socket".into(),
+        };
+        grants.push(grant(what, origin.to_string()));
+    }
     for (key, limit, _) in profile.limits.entries() {
         if let Some(limit) = limit {
             let what = What::Limit {
@@ -101,10 +108,13 @@ pub(super) fn beside_files(profile: &Profile) -> Vec<Grant> {
 }
 
 /// Who asks, for a policy.
-/// `hash` is the profile's as it was written, before it was [narrowed](narrow).
+/// `hash` is the profile's as it was written, before it was [narrowed](narrow). `$HOME` of a policy is the
+/// home of the caller's account, where there is one: a user could widen the system's policy otherwise.
 pub fn context(profile: &Profile, hash: Hash, facts: &HostFacts) -> Context {
     Context {
-        home: facts.caller.home.as_path().into(),
+        home: (facts.caller.account_home.as_deref())
+            .unwrap_or(&facts.caller.home)
+            .into(),
         profile: profile.name.clone(),
         profile_hash: hash,
         skill: facts.skill.as_deref().map(Into::into),

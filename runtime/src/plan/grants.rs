@@ -118,7 +118,7 @@ pub(super) fn compile(
             Program::Name { name, optional } => compiler.program(name, *optional, &item.origin)?,
         }
     }
-    compiler.command();
+    compiler.command()?;
     compiler.protect_what_the_host_acts_upon();
     for link in &facts.root_links {
         compiler.granted.add_link(link);
@@ -130,6 +130,14 @@ pub(super) fn compile(
     }
     compiler.granted.prune();
     Ok(compiler.granted)
+}
+
+/// The one of these that a path leads to or lies in, or that it holds.
+fn among<'p>(own: &'p [PathBuf], found: &Resolved) -> Option<&'p Path> {
+    let tree = found.kind == Kind::Directory;
+    let leads =
+        |own: &&PathBuf| found.real.starts_with(own) || (tree && own.starts_with(&found.real));
+    own.iter().find(leads).map(PathBuf::as_path)
 }
 
 struct Compiler<'a> {
@@ -200,10 +208,13 @@ impl<'a> Compiler<'a> {
                 "the sandbox has its own there; name what you need below it",
             ));
         }
-        let tree = found.kind == Kind::Directory;
-        if let Some(own) = (self.request.reserved.iter())
-            .find(|own| found.real.starts_with(own) || (tree && own.starts_with(&found.real)))
-        {
+        if let (GrantKind::Write, Some(own)) = (kind, among(&self.request.unwritable, found)) {
+            return Err(fail(
+                format!("{} is there: what decides over the next run", own.display()),
+                "name a path that neither holds it nor lies in it, or keep the policy elsewhere",
+            ));
+        }
+        if let Some(own) = among(&self.request.reserved, found) {
             return Err(fail(
                 format!("{} is there, which is Aegis's own", own.display()),
                 "name a path that neither holds it nor lies in it: what records a command is out of its reach",
@@ -240,8 +251,17 @@ impl<'a> Compiler<'a> {
     }
 
     /// The command's own file, and the interpreters that its first line names: granted with it.
-    fn command(&mut self) {
+    fn command(&mut self) -> Result<(), Error> {
         let command = &self.facts.command;
+        let interpreters = command.interpreters.iter().map(|found| &found.resolved);
+        for found in std::iter::once(&command.resolved).chain(interpreters) {
+            if let Some(own) = among(&self.request.reserved, found) {
+                return Err(Error::CommandNotExecutable {
+                    name: command.path.clone().into(),
+                    reason: format!("{} is there, which is Aegis's own", own.display()),
+                });
+            }
+        }
         let name = command.path.file_name().and_then(|name| name.to_str());
         let name = name.and_then(|name| by_name(name, &command.path));
         self.grant(
@@ -254,6 +274,7 @@ impl<'a> Compiler<'a> {
             let from = format!("the first line of {}", command.resolved.real.display());
             self.grant(&interpreter.resolved, GrantKind::Exec, None, from);
         }
+        Ok(())
     }
 
     fn grant(&mut self, found: &Resolved, kind: GrantKind, name: Option<String>, from: String) {

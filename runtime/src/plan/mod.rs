@@ -60,10 +60,18 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
                     .into(),
         });
     }
-    let syscalls = syscalls(profile, facts, network);
+    let socket = socket(profile, facts);
+    let syscalls = syscalls(profile, network, socket.is_some());
     let layout = files::lay_out(profile, request, facts, &identity, network)?;
     let mut grants = layout.grants;
-    grants.extend(authority::beside_files(profile));
+    grants.extend(authority::beside_files(profile, socket));
+    if grants.len() > MAX_GRANTS {
+        return Err(Error::TooMuch {
+            profile: profile.name.clone(),
+            grants: grants.len(),
+            most: MAX_GRANTS,
+        });
+    }
     let limits = limits::compile(profile, request, facts, &mut degraded)?;
     let landlock = landlock_ruleset(profile, facts, network, layout.rules, &mut degraded);
     let memfd = match (
@@ -259,7 +267,24 @@ fn landlock_ruleset(
     }
 }
 
-fn syscalls(profile: &Profile, facts: &HostFacts, network: Network) -> seccomp::SyscallSpec {
+/// Each is asked of the policy, and recorded: a profile cannot have the record of its run grow without end.
+const MAX_GRANTS: usize = 16_384;
+
+/// Where a socket of the host is declared, if one is: it is there to be connected to.
+fn socket<'p>(profile: &'p Profile, facts: &HostFacts) -> Option<&'p aegis_profile::Origin> {
+    let capabilities = &profile.capabilities;
+    let mut declared = (capabilities.files_write.iter()).chain(&capabilities.files_read);
+    let home = &facts.caller.home;
+    let is_socket = |spec: &aegis_profile::PathSpec| {
+        let path = crate::facts::expand(spec, facts.skill.as_deref(), &facts.work, home);
+        let found = path.and_then(|path| facts.paths.get(&path)?.as_ref().ok());
+        found.is_some_and(|found| found.mode & libc::S_IFMT == libc::S_IFSOCK)
+    };
+    let socket = declared.find(|item| is_socket(&item.value))?;
+    Some(&socket.origin)
+}
+
+fn syscalls(profile: &Profile, network: Network, socket: bool) -> seccomp::SyscallSpec {
     let asked = &profile.syscalls;
     let names = |list: &[aegis_profile::Declared<String>]| -> Vec<String> {
         list.iter().map(|name| name.value.clone()).collect()
@@ -279,13 +304,7 @@ fn syscalls(profile: &Profile, facts: &HostFacts, network: Network) -> seccomp::
         },
         watch_stderr: true,
         listens: !profile.capabilities.net_listen.is_empty(),
-        // A socket that is granted by name is there to be connected to.
-        unix_sockets: asked.allow.iter().any(|name| name.value == "socket")
-            || facts.paths.values().any(|found| {
-                found
-                    .as_ref()
-                    .is_ok_and(|found| found.mode & libc::S_IFMT == libc::S_IFSOCK)
-            }),
+        unix_sockets: socket || asked.allow.iter().any(|name| name.value == "socket"),
     }
 }
 

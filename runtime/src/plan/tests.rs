@@ -45,6 +45,7 @@ pub(crate) fn facts() -> HostFacts {
             name: Some("ada".into()),
             group: Some("ada".into()),
             home: "/home/ada".into(),
+            account_home: None,
         },
         work: "/skill/work".into(),
         work_owner: (1000, 1000),

@@ -39,14 +39,14 @@ const FORWARDED: [i32; 8] = [
 /// Between asking the command to end at its time limit, and ending it.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Runs a plan to its end. `id` is the run's, from [`run_id`]; `meanwhile` is called once, when the command is
-/// on its way and there is nothing to do but to wait.
+/// Runs a plan to its end. `id` is the run's, from [`run_id`]. `permit` is asked once, while the sandbox is
+/// being built: the command starts when it has said yes.
 pub fn run(
     plan: &Plan,
     facts: &HostFacts,
     mut early: Option<Early>,
     id: &str,
-    meanwhile: impl FnOnce(),
+    permit: impl FnOnce() -> Result<(), String>,
 ) -> Result<Report, Error> {
     let helper = || early.as_mut().and_then(Early::stay_as_janitor);
     let mut groups = Groups::create(&facts.cgroups, &plan.limits, id, helper)?;
@@ -81,9 +81,10 @@ pub fn run(
         },
         early,
     )?;
-    let began = Instant::now();
     drop(leaf);
-    meanwhile();
+    let permitted = permit().map_err(Error::NotPermitted);
+    let began = Instant::now();
+    let permitted = permitted.and_then(|()| started.go());
     if let Some(output) = &mut output {
         output.started();
     }
@@ -103,7 +104,7 @@ pub fn run(
         degraded: plan.degraded.clone(),
         early_signals: Vec::new(),
     };
-    let result = watch.until_the_end();
+    let result = permitted.and_then(|()| watch.until_the_end());
     let Watch {
         failed,
         ended,

@@ -199,7 +199,11 @@ fn memfd(fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
     let name = CString::new(name).unwrap_or_default();
     match notify::memfd(&name, flags | MFD_NOEXEC_SEAL | MFD_CLOEXEC) {
         Ok(memfd) => {
-            notify::answer_with_descriptor(fd, call, memfd.as_fd(), flags & MFD_CLOEXEC != 0)
+            let close = flags & MFD_CLOEXEC != 0;
+            // It has no room for one more, as its limits have it: the call says so, and the run goes on.
+            notify::answer_with_descriptor(fd, call, memfd.as_fd(), close).or_else(|error| {
+                notify::refuse(fd, call, error.raw_os_error().unwrap_or(libc::EINVAL))
+            })
         }
         Err(error) => notify::refuse(fd, call, error.raw_os_error().unwrap_or(libc::EINVAL)),
     }

@@ -43,9 +43,9 @@ pub(super) fn promote(reference: &str, rule: &str, back: bool, json: bool) -> An
         }
         return Ok(true);
     };
-    write(&file, &changed.text).map_err(|error| {
+    write(&file, &changed.text).map_err(|why| {
         other(format!(
-            "{shown} cannot be changed, and is as it was: {error}"
+            "{shown} cannot be changed, and is as it was: {why}"
         ))
     })?;
     if json {
@@ -112,28 +112,49 @@ fn read(file: &Path) -> Result<String, Failure> {
 
 /// In one step: whoever reads the policy at the same time has the old one or the new one. Mode and owner
 /// stay. A link is not replaced by a file, and what it leads to not changed behind its back.
-fn write(file: &Path, text: &str) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(file)?;
+fn write(file: &Path, text: &str) -> Result<(), String> {
+    let metadata = fs::symlink_metadata(file).map_err(|error| error.to_string())?;
     if metadata.is_symlink() {
-        let target = fs::read_link(file)?;
-        return Err(io::Error::other(format!(
-            "it is a link to {}: name that",
-            target.display()
-        )));
+        let target = fs::read_link(file).map_err(|error| error.to_string())?;
+        return Err(format!("it is a link to {}: name that", target.display()));
     }
     let directory = match file.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),
     };
-    let mut new = NamedTempFile::with_prefix_in(".aegis-policy-", directory)?;
-    new.write_all(text.as_bytes())?;
-    let own = new.as_file().metadata()?;
-    if (own.uid(), own.gid()) != (metadata.uid(), metadata.gid()) {
-        fchown(new.as_file(), Some(metadata.uid()), Some(metadata.gid()))?;
+    let (uid, gid) = (metadata.uid(), metadata.gid());
+    let who_may_write = format!("somebody who may write in {}", directory.display());
+    // The error names the path.
+    let mut new = NamedTempFile::with_prefix_in(".aegis-policy-", directory)
+        .map_err(|error| failed("no file can be made beside it", &error, &who_may_write))?;
+    let unwritten = |error| failed("the new text cannot be written", &error, &who_may_write);
+    new.write_all(text.as_bytes()).map_err(unwritten)?;
+    let own = new.as_file().metadata().map_err(unwritten)?;
+    if (own.uid(), own.gid()) != (uid, gid) {
+        fchown(new.as_file(), Some(uid), Some(gid)).map_err(|error| {
+            let what = format!(
+                "it belongs to user {uid} and group {gid}, to whom the file that takes its place cannot be given"
+            );
+            failed(&what, &error, &format!("user {uid}"))
+        })?;
     }
     let mode = Permissions::from_mode(metadata.mode() & 0o7777);
-    new.as_file().set_permissions(mode)?;
-    new.as_file().sync_all()?;
-    new.persist(file).map_err(|error| error.error)?;
-    fs::File::open(directory)?.sync_all()
+    new.as_file().set_permissions(mode).map_err(unwritten)?;
+    new.as_file().sync_all().map_err(unwritten)?;
+    new.persist(file).map_err(|error| {
+        let what = "the new file cannot take its place";
+        failed(what, &error.error, &format!("user {uid}"))
+    })?;
+    // The new text is there; without this a crash may bring back the old one, and nothing worse.
+    let _ = fs::File::open(directory).and_then(|directory| directory.sync_all());
+    Ok(())
+}
+
+/// What could not be done, why, and who could do it.
+fn failed(what: &str, error: &io::Error, who: &str) -> String {
+    let help = match error.kind() {
+        io::ErrorKind::PermissionDenied => format!("\n  help: run this as root or as {who}"),
+        _ => String::new(),
+    };
+    format!("{what}: {error}{help}")
 }

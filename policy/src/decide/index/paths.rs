@@ -113,7 +113,8 @@ impl Forest {
         }
         loud.push(self.loud.len());
         // Of each node: the patterns that lead to it, and by how many parts.
-        let mut levels = vec![(0..patterns.len(), 0)];
+        let mut levels = Vec::with_capacity(patterns.len() * 2);
+        levels.push((0..patterns.len(), 0));
         let mut next = Vec::new();
         let mut at = 0;
         while let Some((range, parts)) = levels.get(at).cloned() {

@@ -1,0 +1,226 @@
+//! Ways around a policy and its record that were found by trying: each works where what it tries is let through.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+
+use aegis_tests::evidence::{of_type, place, records, run};
+use aegis_tests::host::{bind, in_private_mounts};
+use aegis_tests::outcome::refused;
+use aegis_tests::{EVERYTHING, ORDINARY, USERS, User, Workspace, program, text};
+
+const TOUCH: [&str; 2] = ["touch", "started"];
+
+fn rules(rules: &str) -> String {
+    format!("{EVERYTHING}{rules}")
+}
+
+#[test]
+fn a_socket_of_one_s_own_making_does_not_bring_the_system_call_past_the_policy() {
+    let blocks = rules("  - {id: no-sockets, on: syscalls.allow, match: socket, verdict: block}\n");
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let listener = std::os::unix::net::UnixListener::bind(workspace.work().join("mk.sock"));
+        let _listener = listener.expect("a socket");
+        workspace.own(&workspace.work().join("mk.sock"));
+        let profile = workspace.profile(
+            "aegis: 1\nname: job\nextends: [shell]\n\
+             capabilities: {files.read: [$WORK, $WORK/mk.sock]}\n",
+        );
+        let output = run(&workspace, &profile, &["true"]).output();
+        let output = output.expect("it starts");
+        assert!(output.status.success(), "{}", text(&output));
+        // What it is granted by it is on record.
+        let granted = &of_type(&place(&workspace), "tool.exec")[0]["request"]["what"]["grants"];
+        let socket = serde_json::json!({"action": "syscalls.allow", "name": "socket"});
+        let granted = granted.as_array().expect("a list");
+        assert!(granted.contains(&socket), "{granted:?}");
+        workspace.policy(&blocks);
+        let said = refused(&workspace, &mut run(&workspace, &profile, &TOUCH), 125);
+        assert!(said.contains("no-sockets"), "{said}");
+        assert!(said.contains("profile.yaml:4"), "{said}");
+    }
+}
+
+#[test]
+fn a_command_cannot_lose_the_record_of_its_refusals() {
+    const TRIES: &str = "import ctypes, os, resource\n\
+        libc = ctypes.CDLL(None, use_errno=True)\n\
+        assert libc.mount(b'none', b'/', b'tmpfs', 0, None) == -1\n\
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))\n\
+        try:\n    os.memfd_create('x')\n\
+        except OSError as error:\n    os._exit(error.errno)\n\
+        os._exit(99)\n";
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let profile = workspace.profile("aegis: 1\nname: job\nextends: [python]\n");
+        let output = run(&workspace, &profile, &["python3", "-c", TRIES]).output();
+        let output = output.expect("it starts");
+        // EMFILE, as without us; and not an end of ours.
+        assert_eq!(output.status.code(), Some(24), "{}", text(&output));
+        let refused = of_type(&place(&workspace), "policy.violation");
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert_eq!(refused[0]["request"]["what"]["name"], "mount");
+        assert_eq!(
+            of_type(&place(&workspace), "run.end")[0]["detail"]["refused"],
+            1
+        );
+    }
+}
+
+#[test]
+fn home_of_a_policy_is_that_of_the_account_whatever_the_environment_says() {
+    in_private_mounts(|| {
+        let workspace = Workspace::new(User::Ordinary);
+        let key = workspace.write("home/.ssh/id", "a key\n");
+        let account = format!(
+            "root:x:0:0:root:/root:/bin/sh\nana:x:{ORDINARY}:{ORDINARY}::{}:/bin/sh\n",
+            workspace.home().display()
+        );
+        bind(&workspace.write("passwd", account), "/etc/passwd".as_ref());
+        workspace.policy(&rules(
+            "  - {id: keys, on: files.read, match: $HOME/.ssh/**, verdict: block}\n",
+        ));
+        let profile = workspace.profile(&format!(
+            "aegis: 1\nname: job\nextends: [shell]\ncapabilities: {{files.read: [{}]}}\n",
+            key.display()
+        ));
+        for home in [workspace.home(), "/nonexistent".into(), workspace.work()] {
+            let mut command = run(&workspace, &profile, &TOUCH);
+            let said = refused(&workspace, command.env("HOME", &home), 125);
+            assert!(said.contains("`keys`"), "{}: {said}", home.display());
+        }
+    });
+}
+
+#[test]
+fn a_profile_that_asks_for_more_than_can_be_recorded_is_refused_and_not_run_unrecorded() {
+    let mut names = String::new();
+    for number in 0..20_000 {
+        names.push_str(&format!("V{number}, "));
+    }
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace
+            .policy(&EVERYTHING.replace("capabilities:", "audit-failure: continue\ncapabilities:"));
+        let profile = workspace.profile(&format!(
+            "aegis: 1\nname: job\nextends: [shell]\nenvironment: {{pass: [{names}]}}\n"
+        ));
+        let said = refused(&workspace, &mut run(&workspace, &profile, &TOUCH), 125);
+        assert!(said.contains("at most 16384"), "{said}");
+    }
+}
+
+#[test]
+fn a_command_cannot_write_the_policy_of_its_next_run() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let own = workspace.write("work/own.yaml", EVERYTHING);
+        let profile = workspace.profile(
+            "aegis: 1\nname: job\nextends: [shell]\ncapabilities: {files.write: [$WORK]}\n",
+        );
+        let mut command = run(&workspace, &profile, &TOUCH);
+        let said = refused(
+            &workspace,
+            command.arg("--").env("XDG_CONFIG_HOME", workspace.work()),
+            125,
+        );
+        assert!(said.contains("decides over the next run"), "{said}");
+        let mut command = workspace.command(program("aegis-run"));
+        command
+            .arg("--policy")
+            .arg(&own)
+            .arg("--profile")
+            .arg(&profile)
+            .args(TOUCH);
+        let said = refused(&workspace, &mut command, 125);
+        assert!(said.contains("own.yaml is there"), "{said}");
+        // To read it is no harm.
+        let profile = workspace.profile(
+            "aegis: 1\nname: job\nextends: [shell]\ncapabilities: {files.read: [$WORK]}\n",
+        );
+        let mut command = workspace.command(program("aegis-run"));
+        command
+            .arg("--policy")
+            .arg(&own)
+            .arg("--profile")
+            .arg(&profile)
+            .arg("true");
+        let output = command.output().expect("it starts");
+        assert!(output.status.success(), "{}", text(&output));
+    }
+}
+
+#[test]
+fn neither_the_command_nor_its_report_comes_from_where_the_record_is() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let profile = workspace.profile("aegis: 1\nname: job\nextends: [shell]\n");
+        let output = run(&workspace, &profile, &["true"]).output();
+        assert!(output.expect("it starts").status.success());
+        let program = place(&workspace).join("program");
+        std::fs::copy("/bin/true", &program).expect("a copy");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        workspace.own(&program);
+        let program = program.to_str().expect("UTF-8");
+        let said = refused(&workspace, &mut run(&workspace, &profile, &[program]), 126);
+        assert!(said.contains("Aegis's own"), "{said}");
+        let before = records(&place(&workspace)).len();
+        let mut command = workspace.command(aegis_tests::program("aegis-run"));
+        command
+            .arg("--audit")
+            .arg(place(&workspace))
+            .arg("--report");
+        command.arg(place(&workspace).join("000001.jsonl"));
+        let said = refused(
+            &workspace,
+            command.arg("--profile").arg(&profile).args(TOUCH),
+            125,
+        );
+        assert!(said.contains("Aegis's own"), "{said}");
+        assert_eq!(records(&place(&workspace)).len(), before);
+    }
+}
+
+#[test]
+fn a_limit_on_file_sizes_tears_no_record() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let profile = workspace.profile("aegis: 1\nname: job\nextends: [shell]\n");
+        let output = run(&workspace, &profile, &["true"]).output();
+        assert!(output.expect("it starts").status.success());
+        let before = records(&place(&workspace)).len();
+        let mut command = run(&workspace, &profile, &TOUCH);
+        // SAFETY: setrlimit is async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                let limit = libc::rlimit {
+                    rlim_cur: 100,
+                    rlim_max: 100,
+                };
+                match libc::setrlimit(libc::RLIMIT_FSIZE, &limit) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            })
+        };
+        let said = refused(&workspace, &mut command, 125);
+        assert!(said.contains("cannot be recorded"), "{said}");
+        assert_eq!(records(&place(&workspace)).len(), before);
+    }
+}
+
+#[test]
+fn a_copy_with_the_set_user_id_bit_does_nothing() {
+    let workspace = Workspace::new(User::Ordinary);
+    let copy = workspace.outside().join("aegis-run");
+    std::fs::copy(program("aegis-run"), &copy).expect("a copy");
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o4755)).expect("chmod");
+    let output = workspace
+        .command(&copy)
+        .args(TOUCH)
+        .output()
+        .expect("it starts");
+    assert_eq!(output.status.code(), Some(125), "{}", text(&output));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("set-user-id"), "{said}");
+}
