@@ -21,6 +21,9 @@ const ENDING: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQU
 /// What ends the question.
 const PROMPT: &str = "Allow it? [y/a/N] ";
 
+/// What ends one that is not shown as a whole.
+const CUT: &str = "Show all of it? [l/N] ";
+
 /// Not a test by itself: the side that asks. It writes what came of it into a file.
 #[test]
 fn the_side_that_asks() {
@@ -154,7 +157,11 @@ impl Pty {
 
     /// Waits until so many prompts have been shown, and what stands there ends with one.
     fn prompts(&mut self, count: usize) {
-        self.wait(|shown| shown.matches(PROMPT).count() >= count && shown.ends_with(PROMPT));
+        self.prompted(PROMPT, count);
+    }
+
+    fn prompted(&mut self, prompt: &str, count: usize) {
+        self.wait(|shown| shown.matches(prompt).count() >= count && shown.ends_with(prompt));
     }
 
     fn wait(&mut self, passes: impl Fn(&str) -> bool) {
@@ -294,11 +301,16 @@ fn what_is_no_answer_is_asked_again_and_at_last_a_no() {
 }
 
 #[test]
-fn a_long_list_is_cut_and_shown_on_demand() {
+fn a_long_list_is_cut_and_approved_only_when_all_of_it_was_shown() {
     let mut asking = Asking::after(Pty::open(), |command| {
         command.env("AEGIS_TEST_COUNT", "30");
     });
-    asking.pty.prompts(1);
+    asking.pty.prompted(CUT, 1);
+    for (count, yes) in [(2, "y\r"), (3, "a 7d\r")] {
+        asking.pty.types(yes);
+        asking.pty.prompted(CUT, count);
+    }
+    assert!(asking.pty.shown.contains("not all of it has been shown"));
     assert!(
         !asking.pty.shown.contains("/srv/29"),
         "{}",
@@ -310,7 +322,7 @@ fn a_long_list_is_cut_and_shown_on_demand() {
         asking.pty.shown
     );
     asking.pty.types("l\r");
-    asking.pty.prompts(2);
+    asking.pty.prompts(1);
     assert!(asking.pty.shown.contains("/srv/29"), "{}", asking.pty.shown);
     asking.pty.types("y\r");
     assert_eq!(asking.answer(), "Once");

@@ -9,15 +9,17 @@
     reason = "copies are files; no decision reads one"
 )]
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{BadPolicy, ENGINE, Engine, Policy};
 use crate::hash::Hash;
+use crate::log::files::Dir;
 use crate::model::Document;
 
 /// Where copies are, below the directory of a log.
@@ -113,6 +115,12 @@ impl std::fmt::Display for KeptEngine {
 
 /// The bytes that a policy's hash is made of.
 pub fn canonical(policy: &Policy) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_canonical(policy, &mut bytes);
+    bytes
+}
+
+fn write_canonical(policy: &Policy, to: impl Write) {
     #[derive(Serialize)]
     struct Hashed<'p> {
         documents: Vec<&'p Document>,
@@ -122,21 +130,79 @@ pub fn canonical(policy: &Policy) -> Vec<u8> {
         documents: policy.documents().collect(),
         engine: ENGINE,
     };
-    serde_json::to_vec(&hashed).unwrap_or_default()
+    // Neither of the two that are written to fails, and a policy has a JSON form. Were it otherwise, the hash
+    // would tell.
+    let _ = serde_json::to_writer(to, &hashed);
 }
 
-/// Keeps a copy of a policy in `log`, the directory of a log, unless it is there already: then this is one
-/// system call. What is there under the copy's name is complete, after a crash as well.
-pub fn keep_policy(log: &Path, policy: &Policy) -> Result<(), KeptError> {
-    let directory = log.join(DIRECTORY);
-    let path = directory.join(format!("{}.json", policy.hash()));
-    if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
-        return Ok(());
+/// Counts bytes.
+struct Length(u64);
+
+impl Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
     }
-    write(&directory, &path, policy).map_err(|error| KeptError::Write { path, error })
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
-fn write(directory: &Path, path: &Path, policy: &Policy) -> io::Result<()> {
+/// Keeps a copy of a policy in `log`, the directory of a log that is there, unless it is there already. What
+/// is there under the copy's name is complete, after a crash as well.
+pub fn keep_policy(log: &Path, policy: &Policy) -> Result<(), KeptError> {
+    let failed = |error: io::Error| KeptError::Write {
+        path: path_of(log, policy),
+        error,
+    };
+    match Dir::existing(log) {
+        Ok(Some(dir)) => keep_in(&dir, policy),
+        Ok(None) => Err(failed(io::ErrorKind::NotFound.into())),
+        Err(error) => Err(failed(io::Error::other(error))),
+    }
+}
+
+/// The same in a directory that is open. Where the copy is there already, this is two system calls.
+pub(crate) fn keep_in(log: &Dir, policy: &Policy) -> Result<(), KeptError> {
+    match is_kept(log, policy) {
+        true => Ok(()),
+        false => write(log, policy).map_err(|error| KeptError::Write {
+            path: path_of(log.path(), policy),
+            error,
+        }),
+    }
+}
+
+fn name_of(policy: &Policy) -> String {
+    format!("{}.json", policy.hash())
+}
+
+fn path_of(log: &Path, policy: &Policy) -> PathBuf {
+    log.join(DIRECTORY).join(name_of(policy))
+}
+
+/// Whether the copy is there, as far as its length tells: to read it at each start would take longer than all
+/// else here. Nobody but the user can write it, and who reads it compares the hash.
+fn is_kept(log: &Dir, policy: &Policy) -> bool {
+    let is = |name: &str, kind: FileType| {
+        let stat = log.stat(name).ok().flatten();
+        stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == kind)
+    };
+    // A link in place of the directory could lead anywhere.
+    if is(DIRECTORY, FileType::Directory).is_none() {
+        return false;
+    }
+    let name = format!("{DIRECTORY}/{}", name_of(policy));
+    let Some(found) = is(&name, FileType::RegularFile) else {
+        return false;
+    };
+    let mut length = Length(0);
+    write_canonical(policy, &mut length);
+    u64::try_from(found.st_size) == Ok(length.0)
+}
+
+fn write(log: &Dir, policy: &Policy) -> io::Result<()> {
     let bytes = canonical(policy);
     if Hash::of(&bytes) != policy.hash() {
         return Err(io::Error::other(
@@ -144,19 +210,20 @@ fn write(directory: &Path, path: &Path, policy: &Policy) -> io::Result<()> {
         ));
     }
     // As private as the log is: a policy names what is worth protecting.
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
+    let directory = log.below(DIRECTORY).map_err(|error| match error {
+        Errno::LOOP | Errno::NOTDIR => {
+            let dir = log.join(DIRECTORY);
+            io::Error::other(format!(
+                "{} is a symbolic link or no directory: remove it",
+                dir.display()
+            ))
+        }
+        error => error.into(),
+    })?;
+    directory.check_ours().map_err(io::Error::other)?;
     // Several programs may be at it: each has a file of its own, and the last one to rename it replaces
     // the same bytes by the same bytes.
-    let mut file = tempfile::Builder::new()
-        .prefix(".policy-")
-        .tempfile_in(directory)?;
-    file.write_all(&bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|failed| failed.error)?;
-    File::open(directory)?.sync_all()
+    directory.replace(&name_of(policy), &bytes)
 }
 
 /// The copy of a policy in the directory of copies, checked against its hash. `None`: there is none.

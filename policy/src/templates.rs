@@ -17,7 +17,7 @@ pub struct Template {
     /// Its table of requests and verdicts.
     pub table: &'static str,
     /// The document of [`Template::yaml`], as canonical JSON.
-    json: &'static str,
+    pub(crate) json: &'static str,
 }
 
 /// The policy that is in force when none is named.

@@ -447,6 +447,90 @@ fn what_others_can_change_is_refused() {
 }
 
 #[test]
+fn a_file_with_a_second_name_is_refused() {
+    let scene = Scene::new();
+    drop(scene.open());
+    let second = scene.root.path().join("second");
+    for path in [
+        scene.segment(1),
+        scene.dir().join("lock"),
+        scene.keys().join("audit.key"),
+    ] {
+        fs::hard_link(&path, &second).expect("a second name");
+        let error = Log::open(&scene.dir(), &scene.keys())
+            .err()
+            .expect("it is refused");
+        let told = error.to_string();
+        assert!(
+            told.contains("2 names") && told.contains("-samefile"),
+            "{told}"
+        );
+        fs::remove_file(&second).expect("removed");
+    }
+    drop(scene.open());
+}
+
+#[test]
+fn a_directory_above_that_everybody_may_write_is_refused() {
+    let scene = Scene::new();
+    let above = scene.root.path().join("above");
+    let dir = above.join("state/audit");
+    fs::create_dir_all(&above).expect("a directory");
+    for (mode, is_refused) in [
+        (0o777, true),
+        (0o1777, false),
+        (0o773, true),
+        (0o775, false),
+        (0o755, false),
+    ] {
+        fs::set_permissions(&above, Permissions::from_mode(mode)).expect("a mode");
+        let opened = Log::open(&dir, &scene.keys());
+        match (opened, is_refused) {
+            (Ok(_), false) => {}
+            (Err(error), true) => {
+                let told = error.to_string();
+                let names = format!("chmod o-w {}", above.display());
+                assert!(told.contains(&names), "{told}");
+            }
+            (opened, _) => panic!("{mode:o}: {:?}", opened.err()),
+        }
+    }
+    // Where it really lies counts, and not the way there.
+    fs::set_permissions(&above, Permissions::from_mode(0o777)).expect("a mode");
+    let link = scene.root.path().join("link");
+    symlink(above.join("state"), &link).expect("a link");
+    Log::open(&link.join("audit"), &scene.keys())
+        .err()
+        .expect("it is refused");
+}
+
+#[test]
+fn who_made_the_key_is_told_and_nobody_after() {
+    let scene = Scene::new();
+    assert_eq!(scene.open().new_key(), Some(&*scene.keys()));
+    assert_eq!(scene.open().new_key(), None);
+    let left: Vec<_> = fs::read_dir(scene.keys())
+        .expect("the keys")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    // Several that come at once, with a log each.
+    fs::remove_dir_all(scene.keys()).expect("removed");
+    let begin = std::sync::Barrier::new(8);
+    let made = &|n: usize| {
+        begin.wait();
+        let log = Log::open(&scene.root.path().join(n.to_string()), &scene.keys());
+        log.expect("it opens").new_key().is_some()
+    };
+    let made: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|n| scope.spawn(move || made(n))).collect();
+        let made = |thread: std::thread::ScopedJoinHandle<'_, bool>| thread.join().expect("ended");
+        threads.into_iter().map(made).filter(|made| *made).count()
+    });
+    assert_eq!(made, 1, "one of them has made it");
+}
+
+#[test]
 fn a_log_of_another_key_is_not_gone_on_with() {
     let scene = Scene::new();
     drop(scene.open());

@@ -258,7 +258,7 @@ fn an_end_cut_off_at_a_checkpoint_is_found_by_its_number() {
         let verified = MADE.verify(cut);
         assert!(verified.intact && verified.complete, "{checkpoint}");
         let expected = Expected {
-            min_checkpoint: Some(last),
+            min_checkpoint: Some(last.to_string().parse().expect("a number")),
             ..MADE.expected()
         };
         let verified = verify_bytes(&cut.concat(), &expected);

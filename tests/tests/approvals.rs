@@ -17,6 +17,9 @@ const OUTER: &str = "PS1='outer> ' exec bash --norc --noprofile -i";
 /// What stands before the answer.
 const PROMPT: &str = "Allow it? [y/a/N]";
 
+/// What stands there where not all has been shown.
+const CUT: &str = "Show all of it? [l/N]";
+
 /// A home with something to ask for, and something that is never granted.
 struct Home {
     workspace: Workspace,
@@ -56,6 +59,11 @@ impl Home {
 
     /// The answers that the audit log has, with the requests they are about, the oldest first.
     fn answers(&self) -> Vec<Value> {
+        self.recorded("approval")
+    }
+
+    /// The records of a type, the oldest first.
+    fn recorded(&self, kind: &str) -> Vec<Value> {
         let Ok(dir) = fs::read_dir(self.place("audit")) else {
             return Vec::new();
         };
@@ -66,7 +74,7 @@ impl Home {
         for segment in segments {
             for line in fs::read_to_string(segment).expect("a segment").lines() {
                 let mut line: Value = serde_json::from_str(line).expect("JSON");
-                if line["record"]["type"] == "approval" {
+                if line["record"]["type"] == kind {
                     answers.push(line["record"].take());
                 }
             }
@@ -212,6 +220,81 @@ fn what_is_always_approved_is_asked_no_more_until_it_is_revoked_or_the_profile_c
 }
 
 #[test]
+fn what_is_approved_for_one_command_under_one_policy_is_asked_for_another_again() {
+    let home = Home::new();
+    let asks = home.workspace.work().join("asks.yaml");
+    let text = fs::read_to_string(&asks).expect("the policy");
+    fs::remove_file(&asks).expect("a link");
+    home.workspace.write("work/asks.yaml", &text);
+    let terminal = home.terminal();
+    terminal.line(&typed("a", "asked/a"));
+    question(&terminal, 1);
+    terminal.line("a");
+    terminal.prompt("outer>", 2);
+    // The same profile, which names no command: what it may read is given to another one.
+    terminal.line(&typed("a", "asked/a").replace("-- cat", "-- head -c 9"));
+    question(&terminal, 2);
+    terminal.line("n");
+    let screen = terminal.prompt("outer>", 3);
+    assert!(screen.ends_with("status 125\nouter>"), "{screen}");
+    // The same words, and another reason to ask.
+    fs::write(
+        &asks,
+        text.clone() + "# seen by ben\nlimits: {pids: 4000}\n",
+    )
+    .expect("the policy");
+    terminal.line(&typed("a", "asked/a"));
+    question(&terminal, 3);
+    terminal.line("n");
+    terminal.prompt("outer>", 4);
+    fs::write(&asks, text).expect("the policy");
+    terminal.line(&typed("a", "asked/a"));
+    let screen = terminal.prompt("outer>", 5);
+    assert!(
+        screen.ends_with("the text of asked/a\nstatus 0\nouter>"),
+        "{screen}"
+    );
+    assert_eq!(home.said(), ["always", "no", "no"]);
+}
+
+#[test]
+fn what_is_not_shown_is_not_approved() {
+    let home = Home::new();
+    let names: Vec<String> = (0..7).map(|i| format!("$HOME/asked/{i}")).collect();
+    for i in 0..7 {
+        home.workspace.write(&format!("home/asked/{i}"), "many\n");
+    }
+    home.workspace.write(
+        "work/many.yaml",
+        format!(
+            "aegis: 1\nname: reader\nextends: [base]\ncapabilities: {{files.read: [{}]}}\n",
+            names.join(", ")
+        ),
+    );
+    let terminal = home.terminal();
+    terminal.line(&format!("clear; {}", typed("many", "asked/6")));
+    let cut = |count| {
+        terminal.wait("what is cut", |screen| {
+            screen.matches(CUT).count() == count && screen.ends_with(CUT)
+        })
+    };
+    let screen = cut(1);
+    assert!(
+        screen.contains("... and 2 more: 2 files.read") && !screen.contains("asked/6 "),
+        "{screen}"
+    );
+    terminal.line("y");
+    let screen = cut(2);
+    assert!(screen.contains("not all of it has been shown"), "{screen}");
+    terminal.line("l");
+    question(&terminal, 1);
+    terminal.line("y");
+    let screen = terminal.wait("the status", |screen| screen.contains("status "));
+    assert!(screen.contains("many\nstatus 0"), "{screen}");
+    assert_eq!(home.said(), ["once"]);
+}
+
+#[test]
 fn an_approval_is_for_one_thing_of_one_skill() {
     let home = Home::new();
     let terminal = home.terminal();
@@ -332,7 +415,7 @@ fn where_nobody_can_be_asked_it_is_blocked_and_says_why() {
 }
 
 #[test]
-fn a_store_that_others_could_write_counts_as_nothing() {
+fn a_store_that_others_could_write_lets_nothing_start_which_is_recorded() {
     use std::os::unix::fs::PermissionsExt;
     let home = Home::new();
     let terminal = home.terminal();
@@ -349,6 +432,13 @@ fn a_store_that_others_could_write_counts_as_nothing() {
     let screen = terminal.prompt("outer>", 3);
     assert!(screen.contains("open to other users"), "{screen}");
     assert!(screen.ends_with("status 125\nouter>"), "{screen}");
+    assert_eq!(home.said(), ["always", "unasked"]);
+    let why = home.answers()[1]["detail"]["reason"].take();
+    let why = why.as_str().expect("a reason");
+    assert!(why.contains("open to other users"), "{why}");
+    let end = home.recorded("run.end").pop().expect("the run's end");
+    assert_eq!(end["detail"]["cause"], "policy");
+    assert_eq!(end["run"], home.answers()[1]["run"]);
     set(0o600);
     terminal.line(&typed("a", "asked/a"));
     let screen = terminal.prompt("outer>", 4);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use aegis_policy::event::{EventType, Record};
-use aegis_policy::log::{Error, Reader};
+use aegis_policy::log::{Error, Reader, Remembered};
 use aegis_policy::places::State;
 use clap::{Args, Subcommand, ValueHint};
 
@@ -60,12 +60,15 @@ Examples:
 Intact: nothing of what is there was changed, left out, put in, or signed by somebody else. Complete: it
 is there to its end and signed to its end. Status 0 says that it is both.
 
-An end that was cut off exactly at a checkpoint is noticed by somebody who remembers the number of a
-later one: keep the one that this prints, elsewhere, and name it the next time.
+An end that was cut off exactly at a checkpoint is noticed by somebody who remembers a later one: keep the
+one that this prints, NUMBER:HASH, elsewhere, and name it the next time. With the number alone it is not
+noticed any more once the log has grown again to a checkpoint of that number.
+
+What was set aside as torn is listed: a crash leaves it, and so does who writes zeros over the end.
 
 Examples:
   aegis audit verify
-  aegis audit verify --min-checkpoint 1042
+  aegis audit verify --min-checkpoint 1042:84ec16272ae3c410b8ef9842e022ceb9a96d8dc64a24d6985c8f8499ca88d962
   aegis audit verify /mnt/host7/audit --key host7.pub --json
   cat archive/*.jsonl audit/*.jsonl | aegis audit verify -
   aegis audit verify --first 250000         what is left, with all before archived")]
@@ -76,9 +79,9 @@ Examples:
         /// it, the key that this user's logs are signed with
         #[arg(long = "key", value_name = "FILE|HEX", value_hint = ValueHint::FilePath)]
         keys: Vec<String>,
-        /// The number of a checkpoint that has to be there
-        #[arg(long, value_name = "N")]
-        min_checkpoint: Option<u64>,
+        /// A checkpoint that has to be there; without its hash, it or a later one
+        #[arg(long, value_name = "N[:HASH]")]
+        min_checkpoint: Option<Remembered>,
         /// The first record, where all before were verified and archived
         #[arg(long, value_name = "SEQ", default_value_t = 0)]
         first: u64,

@@ -18,7 +18,7 @@ use aegis_runtime::supervise::denials::Denial;
 use aegis_runtime::supervise::report::{Recorded, Report};
 use serde::Serialize;
 
-use crate::terminal::complain;
+use crate::terminal::{complain, harmless};
 
 /// What `--audit` says for no log at all.
 const NONE: &str = "none";
@@ -38,7 +38,7 @@ pub(super) struct Evidence<'p> {
 enum Place {
     Nowhere,
     At { dir: PathBuf, keys: PathBuf },
-    Open(Log),
+    Open(Box<Log>),
 }
 
 /// What `run.start` tells beside the decision, which is in the `tool.exec` that follows.
@@ -137,13 +137,18 @@ impl<'p> Evidence<'p> {
         };
         let opened = Log::open(dir, keys).map_err(|error| error.to_string());
         let opened = opened.and_then(|log| {
-            aegis_policy::kept::keep_policy(dir, self.policy).map_err(|error| error.to_string())?;
+            if let Some(keys) = log.new_key() {
+                let keys = keys.display();
+                let note = format!("aegis-run: note: a new signing key was made in {keys}\n");
+                complain(&harmless(&note));
+            }
+            (log.keep_policy(self.policy)).map_err(|error| error.to_string())?;
             Ok(log)
         });
         match opened {
             Ok(log) => {
                 self.recorded.log = Some(log.dir().to_string_lossy().into_owned());
-                self.place = Place::Open(log);
+                self.place = Place::Open(Box::new(log));
                 Ok(())
             }
             Err(error) => self.failed(&error),

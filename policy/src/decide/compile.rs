@@ -66,11 +66,21 @@ pub(super) fn policy(mut documents: Vec<Document>) -> Result<Policy, BadPolicy> 
         documents: &documents,
         engine: ENGINE,
     });
-    let layers = documents.into_iter().map(layer).collect::<Result<_, _>>()?;
+    let layers = (documents.into_iter())
+        .map(|document| layer(document, None))
+        .collect::<Result<_, _>>()?;
     Ok(Policy { layers, hash })
 }
 
-fn layer(document: Document) -> Result<Layer, BadPolicy> {
+/// The policy of one document whose canonical JSON and index are known.
+pub(super) fn of_known(document: Document, json: &str, index: Forest) -> Result<Policy, BadPolicy> {
+    let engine = serde_json::to_string(&ENGINE).unwrap_or_default();
+    let hash = Hash::of(format!(r#"{{"documents":[{json}],"engine":{engine}}}"#).as_bytes());
+    let layers = vec![layer(document, Some(index))?];
+    Ok(Policy { layers, hash })
+}
+
+fn layer(document: Document, index: Option<Forest>) -> Result<Layer, BadPolicy> {
     let fail = |rule: Option<&str>, item: Option<&str>, pattern: BadPattern| BadPolicy {
         document: document.name.clone(),
         rule: rule.map(Into::into),
@@ -100,7 +110,7 @@ fn layer(document: Document) -> Result<Layer, BadPolicy> {
         fail(None, Some(&wrong.file), item)
     })?;
     numbers(&document).map_err(|(rule, wrong)| fail(rule, None, wrong))?;
-    let capabilities = capabilities(&document.capabilities)
+    let capabilities = capabilities(&document.capabilities, index)
         .map_err(|(rule, item, e)| fail(Some(rule), Some(item), e))?;
     let hosts = |id: &str, verdict: Verdict, items: &std::collections::BTreeSet<String>| {
         (items.iter())
@@ -140,7 +150,11 @@ fn layer(document: Document) -> Result<Layer, BadPolicy> {
 /// A pattern that is none, with its rule and as it is written.
 type Wrong<'r> = (&'r str, &'r str, BadPattern);
 
-fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, Wrong<'_>> {
+/// `index`: of the paths and names, where it is known.
+fn capabilities(
+    rules: &[CapabilityRule],
+    index: Option<Forest>,
+) -> Result<Capabilities, Wrong<'_>> {
     let voices: Vec<Voice> = rules.iter().map(CapabilityRule::voice).collect();
     let is_loud = |rule: Rule| voices.get(rule as usize).is_some_and(Voice::is_loud);
     let mut patterns = Patterns::default();
@@ -151,6 +165,7 @@ fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, Wrong<'_>> {
             for (kind, on) in kinds(rule, item).map_err(fail)? {
                 let claim = Claim { rule: number, on };
                 match kind {
+                    Kind::Path | Kind::Name if index.is_some() => {}
                     Kind::Path => {
                         let from = patterns.parts.len();
                         let base = pattern::path(item, &mut patterns.parts).map_err(fail)?;
@@ -165,7 +180,7 @@ fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, Wrong<'_>> {
     }
     profiles.sort_unstable_by_key(|(hash, _)| *hash);
     Ok(Capabilities {
-        patterns: Forest::new(patterns, is_loud),
+        patterns: index.unwrap_or_else(|| Forest::new(patterns, is_loud)),
         ports,
         profiles,
         voices,

@@ -88,6 +88,7 @@ use crate::decision::{Decision, Opinion};
 use crate::hash::Hash;
 use crate::model::{Document, OnAuditFailure, Verdict};
 use crate::request::{Approval, Context, Request, What};
+use crate::templates::{self, Template};
 use layer::Layer;
 
 pub use compile::{BadPolicy, ENGINE, Engine};
@@ -105,6 +106,18 @@ impl Policy {
     /// is left out.
     pub fn new(documents: Vec<Document>) -> Result<Self, BadPolicy> {
         compile::policy(documents)
+    }
+
+    /// The policy of a template alone. That of `standard`, which is in force where no other is named, needs
+    /// no compiling.
+    pub fn of_template(template: &Template) -> Result<Self, BadPolicy> {
+        match template.name {
+            templates::DEFAULT => {
+                let index = index::standard::index();
+                compile::of_known(template.document(), template.json.trim_end(), index)
+            }
+            _ => Self::new(vec![template.document()]),
+        }
     }
 
     /// SHA-256 over the canonical form of all documents, of the engine's name and version, and of what it

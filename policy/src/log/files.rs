@@ -4,6 +4,7 @@
 //! link: whoever could put something else in its place could choose what is written where.
 
 use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::Error;
+use super::keys::random;
 
 /// Holds nothing; whoever appends has it locked.
 pub(super) const LOCK: &str = "lock";
@@ -32,7 +34,7 @@ pub(super) fn segment_number(name: &[u8]) -> Option<u32> {
 
 /// What others must not be able to do with a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Private {
+pub(crate) enum Private {
     /// To write it.
     ToWrite,
     /// To read or write it.
@@ -40,7 +42,7 @@ pub(super) enum Private {
 }
 
 /// A directory that is open.
-pub(super) struct Dir {
+pub(crate) struct Dir {
     file: File,
     path: PathBuf,
 }
@@ -84,6 +86,42 @@ impl Dir {
         Ok(dir)
     }
 
+    /// Whether nobody can put another directory in its place: those above may be everybody's to write only
+    /// with the sticky bit, which keeps others from renaming what is in them. A group's are let pass, as
+    /// `/var/log` is one's on many systems.
+    pub fn check_above(&self) -> Result<(), Error> {
+        let mut before = (0, 0);
+        let mut above = String::new();
+        // A path can be no deeper, and the root is its own parent.
+        while above.len() < 4096 {
+            above += if above.is_empty() { ".." } else { "/.." };
+            let stat = rustix::fs::statat(&self.file, &above, AtFlags::empty())
+                .map_err(|error| Error::io("looking at", &self.join(&above), error))?;
+            if (stat.st_dev, stat.st_ino) == before {
+                break;
+            }
+            before = (stat.st_dev, stat.st_ino);
+            if stat.st_mode & 0o1002 == 0o002 {
+                let path = self.join(&above);
+                let path = path.canonicalize().unwrap_or(path);
+                return Err(Error::Unsafe {
+                    what: format!(
+                        "everybody can write it (mode {:o}), and so put another log in the place of the one \
+                         below",
+                        stat.st_mode & 0o7777
+                    ),
+                    remedy: format!(
+                        "mend it with `chmod o-w {}`, or with `chmod +t`; or name another place for the log \
+                         with --audit",
+                        path.display()
+                    ),
+                    path,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Whether it is the caller's alone to write.
     pub fn check_ours(&self) -> Result<(), Error> {
         check(&self.path, &self.file, Private::ToWrite)
@@ -123,6 +161,49 @@ impl Dir {
         }
     }
 
+    /// A directory in it, made where there is none; not by a symbolic link.
+    pub fn below(&self, name: &str) -> Result<Self, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(&self.file, name, flags, Mode::empty());
+        let fd = match open() {
+            Err(Errno::NOENT) => {
+                match rustix::fs::mkdirat(&self.file, name, Mode::RWXU) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error),
+                }
+                open()?
+            }
+            opened => opened?,
+        };
+        Ok(Self {
+            file: fd.into(),
+            path: self.join(name),
+        })
+    }
+
+    /// Puts a whole file under its name, in the place of what is there. It is on the disk then.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut suffix = [0; 8];
+        random(&mut suffix);
+        let temporary = format!(".new-{:016x}", u64::from_ne_bytes(suffix));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let mut file = self.open(&temporary, flags)?;
+        let put = file
+            .write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| {
+                Ok(rustix::fs::renameat(
+                    &self.file, &temporary, &self.file, name,
+                )?)
+            });
+        if put.is_err() {
+            // What cannot be removed does no harm but to order.
+            let _ = rustix::fs::unlinkat(&self.file, &temporary, AtFlags::empty());
+        }
+        put?;
+        self.file.sync_all()
+    }
+
     /// Has its entries written to the disk.
     pub fn sync(&self) -> Result<(), Error> {
         (self.file.sync_all()).map_err(|error| Error::io("writing", &self.path, error))
@@ -159,6 +240,15 @@ fn check(path: &Path, file: &File, private: Private) -> Result<(), Error> {
     let user = rustix::process::geteuid().as_raw();
     if !found.is_dir() && !found.is_file() {
         return bad("it is no regular file".into(), "remove it".into());
+    }
+    if found.is_file() && found.nlink() > 1 {
+        return bad(
+            format!("it has {} names (hard links)", found.nlink()),
+            format!(
+                "see which with `find / -xdev -samefile {}`, and remove the others",
+                path.display()
+            ),
+        );
     }
     if found.uid() != user {
         return bad(

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use ed25519_dalek::SigningKey;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
@@ -17,13 +17,13 @@ use crate::hash::Hash;
 const SECRET: &str = "audit.key";
 const PUBLIC: &str = "audit.pub";
 
-/// The signing key in the directory; a new one where there is none yet.
-pub(super) fn signing(dir: &Dir) -> Result<SigningKey, Error> {
-    let seed = match secret(dir)? {
-        Some(seed) => seed,
+/// The signing key in the directory, and whether it is a new one: it is made where there is none.
+pub(super) fn signing(dir: &Dir) -> Result<(SigningKey, bool), Error> {
+    let (seed, made) = match secret(dir)? {
+        Some(seed) => (seed, false),
         None => make(dir)?,
     };
-    Ok(SigningKey::from_bytes(&seed))
+    Ok((SigningKey::from_bytes(&seed), made))
 }
 
 impl PublicKey {
@@ -87,21 +87,21 @@ fn digits(path: &Path, file: std::fs::File) -> Result<[u8; 32], Error> {
 
 const EXPECTED: &str = "there should be 64 hex digits in lower case; bring the file back from a copy, or move it and the log away to begin anew";
 
-/// Makes a key. Of several programs that do so at once, the first one's counts.
-fn make(dir: &Dir) -> Result<[u8; 32], Error> {
+/// Makes a key. Of several programs that do so at once, the first one's counts, and is new to that alone.
+fn make(dir: &Dir) -> Result<([u8; 32], bool), Error> {
     let mut seed = [0; 32];
     random(&mut seed);
-    place(dir, SECRET, &format!("{}\n", Hash(seed)))?;
+    let made = place(dir, SECRET, &format!("{}\n", Hash(seed)))?;
     let seed = secret(dir)?
         .ok_or_else(|| Error::io("reading back", &dir.join(SECRET), io::ErrorKind::NotFound))?;
     let public = PublicKey::from(&SigningKey::from_bytes(&seed));
     place(dir, PUBLIC, &format!("{public}\n"))?;
     dir.sync()?;
-    Ok(seed)
+    Ok((seed, made))
 }
 
-/// Puts a whole file under its name, unless there is one.
-fn place(dir: &Dir, name: &str, text: &str) -> Result<(), Error> {
+/// Puts a whole file under its name, unless there is one. Whether it did.
+fn place(dir: &Dir, name: &str, text: &str) -> Result<bool, Error> {
     let mut suffix = [0; 8];
     random(&mut suffix);
     let temporary = format!(".{name}.{:016x}", u64::from_ne_bytes(suffix));
@@ -113,15 +113,28 @@ fn place(dir: &Dir, name: &str, text: &str) -> Result<(), Error> {
         .write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(|error| Error::io("writing", &path, error));
-    let linked = written.and_then(|()| {
-        match rustix::fs::linkat(dir.fd(), &temporary, dir.fd(), name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(error) => Err(Error::io("creating", &dir.join(name), error)),
+    // Not by a second name, as long as that can be helped: while there are two, none of them is taken.
+    let put = || match rustix::fs::renameat_with(
+        dir.fd(),
+        &temporary,
+        dir.fd(),
+        name,
+        RenameFlags::NOREPLACE,
+    ) {
+        // Some network file systems do not know how.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            rustix::fs::linkat(dir.fd(), &temporary, dir.fd(), name, AtFlags::empty())
         }
+        renamed => renamed,
+    };
+    let put = written.and_then(|()| match put() {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(error) => Err(Error::io("creating", &dir.join(name), error)),
     });
-    // What cannot be removed does no harm but to order.
+    // It is gone, where all went well. What cannot be removed does no harm but to order.
     let _ = rustix::fs::unlinkat(dir.fd(), &temporary, AtFlags::empty());
-    linked
+    put
 }
 
 /// Fills with randomness of the kernel's.

@@ -14,8 +14,9 @@
 //! be moved away; the rest is verified from its own first record, or all of it from standard input.
 //!
 //! The log proves what was recorded to somebody who trusts the key. It does not protect against somebody
-//! with the key, which is the user who writes it, and root; only a copy elsewhere does, or the number of
-//! a checkpoint that somebody else remembers.
+//! with the key, which is the user who writes it, and root; only a copy elsewhere does, or a
+//! checkpoint that somebody else remembers. And what lies behind the newest checkpoint is chained, not signed:
+//! until the next one, whoever can write the file can change it without the key.
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -25,7 +26,7 @@
 pub mod canonical;
 mod checkpoint;
 mod error;
-mod files;
+pub(crate) mod files;
 mod keys;
 mod line;
 mod reader;
@@ -39,5 +40,8 @@ pub use error::Error;
 pub use line::{Line, MAX_LINE, Place};
 pub use reader::{Position, Reader};
 pub use recover::{Recovered, TornFile};
-pub use verify::{Answer, Expected, Finding, OpenRun, Signed, Verified, verify};
+pub use verify::{
+    Answer, Expected, Finding, NotACheckpoint, OpenRun, Remembered, SetAside, Signed, Verified,
+    verify,
+};
 pub use writer::{Log, Options, Receipt};

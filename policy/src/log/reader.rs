@@ -20,6 +20,8 @@ const BUFFER: usize = 256 << 10;
 /// The records of a log, in their order. Nothing is skipped: what is no record is an error that says where,
 /// and the next call goes on behind it. An error of the input is the last that there is.
 pub struct Reader {
+    /// Where what was set aside is; of one segment, or of what comes from elsewhere, nobody knows.
+    dir: Option<Dir>,
     /// Those to come, the next one last.
     segments: Vec<Segment>,
     current: Option<Segment>,
@@ -55,6 +57,7 @@ impl Reader {
     /// What comes from elsewhere, such as standard input: lines as of one or several segments.
     pub fn stream(name: &str, input: Box<dyn Read + Send>) -> Self {
         Self {
+            dir: None,
             segments: vec![Segment::new(name, input)],
             current: None,
             line: Vec::new(),
@@ -103,11 +106,17 @@ impl Reader {
         }
         segments.reverse();
         Ok(Self {
+            dir: Some(dir),
             segments,
             current: None,
             line: Vec::new(),
             position,
         })
+    }
+
+    /// The directory of the log, where the log is a directory.
+    pub(super) fn take_dir(&mut self) -> Option<Dir> {
+        self.dir.take()
     }
 
     /// Behind the last whole line that was read.

@@ -11,6 +11,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{AtFlags, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -91,6 +92,17 @@ fn free_name(place: u64, files: &[TornFile]) -> String {
     name
 }
 
+/// The place that a file was set aside at, of its name.
+fn place_of(name: &str) -> Option<u64> {
+    let parts = name.strip_prefix("torn-")?.strip_suffix(".bin")?;
+    parts.split('.').next()?.parse().ok()
+}
+
+/// Whether a file may be one that a log has set aside; then it is in the log's directory.
+pub(super) fn is_torn_name(name: &str) -> bool {
+    place_of(name).is_some() && !name.contains('/')
+}
+
 /// The files that are there for these places.
 fn kept(dir: &Dir, places: &[u64]) -> Result<Vec<TornFile>, Error> {
     let mut files = Vec::new();
@@ -98,31 +110,38 @@ fn kept(dir: &Dir, places: &[u64]) -> Result<Vec<TornFile>, Error> {
         let Ok(name) = String::from_utf8(name) else {
             continue;
         };
-        let place = (name.strip_prefix("torn-"))
-            .and_then(|rest| rest.strip_suffix(".bin"))
-            .and_then(|rest| rest.split('.').next()?.parse().ok());
-        if place.is_none_or(|place: u64| !places.contains(&place)) {
+        if place_of(&name).is_none_or(|place| !places.contains(&place)) {
             continue;
         }
         let failed = |error| Error::io("reading", &dir.join(&name), error);
-        let file = (dir.open(&name, OFlags::RDONLY)).map_err(|error| failed(error.into()))?;
-        let mut hash = Sha256::new();
-        let mut bytes = 0;
-        copy(file, |chunk| {
-            hash.update(chunk);
-            bytes += chunk.len() as u64;
-            Ok(())
-        })
-        .map_err(failed)?;
-        let sha256 = Hash(hash.finalize().into());
-        files.push(TornFile {
-            bytes,
-            name,
-            sha256,
-        });
+        files.extend(look(dir, &name, u64::MAX).map_err(failed)?);
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
+}
+
+/// What is in a file that was set aside, as far as one byte more than `bytes`. `None`: there is none.
+pub(super) fn look(dir: &Dir, name: &str, bytes: u64) -> std::io::Result<Option<TornFile>> {
+    let file = match dir.open(name, OFlags::RDONLY) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    let mut hash = Sha256::new();
+    let mut found = 0;
+    copy(file.take(bytes.saturating_add(1)), |chunk| {
+        hash.update(chunk);
+        found += chunk.len() as u64;
+        Ok(())
+    })?;
+    Ok(Some(TornFile {
+        bytes: found,
+        name: name.to_owned(),
+        sha256: Hash(hash.finalize().into()),
+    }))
 }
 
 /// Copies the torn bytes to a file of that name, unless one that holds them is there.

@@ -3,7 +3,11 @@
 //! The two are different questions. The chain and the signatures say that nothing was changed, left out
 //! or put in *within* the log; they say nothing of records behind the last one that is there. An end that
 //! was cut off is noticed when it was cut between checkpoints; when exactly at one, only by somebody who
-//! remembers a later checkpoint's number (`--min-checkpoint`), or by a run that never ended.
+//! remembers a later checkpoint ([`Remembered`]), or by a run that never ended. Once the log has grown again,
+//! the number of that checkpoint is there anew, and only its hash tells.
+
+mod aside;
+mod remembered;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,12 +16,16 @@ use serde::Serialize;
 
 use super::Error;
 use super::checkpoint::{Checkpoint, PublicKey};
+use super::files::Dir;
 use super::line::{self, Line, Link, Place};
 use super::reader::{Reader, number_of};
 use crate::event::{EventType, Record};
 use crate::hash::Hash;
 
-/// No more findings are listed, only counted.
+pub use aside::SetAside;
+pub use remembered::{NotACheckpoint, Remembered};
+
+/// No more findings are listed, only counted; nor more of what was set aside.
 const LISTED: usize = 100;
 
 /// What a log is held against.
@@ -25,8 +33,8 @@ const LISTED: usize = 100;
 pub struct Expected {
     /// Whose signatures count.
     pub keys: Vec<PublicKey>,
-    /// The number of a checkpoint that there has to be.
-    pub min_checkpoint: Option<u64>,
+    /// A checkpoint that there has to be, or by its number alone: one of that number or a later one.
+    pub min_checkpoint: Option<Remembered>,
     /// The place of the first record, where older segments were verified and archived; else 0.
     pub first: u64,
 }
@@ -54,6 +62,10 @@ pub struct Verified {
     /// The last checkpoint whose signature is right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_checkpoint: Option<Signed>,
+    /// What was set aside as torn, which is what a crash leaves, and not only a crash.
+    pub set_aside: Vec<SetAside>,
+    /// How often more than is listed something was.
+    pub more_set_aside: u64,
     /// Runs that began and have not ended: they go on, or were killed.
     pub open_runs: Vec<OpenRun>,
 }
@@ -69,6 +81,16 @@ pub struct Signed {
     pub hash: Hash,
     /// When.
     pub time: String,
+}
+
+impl Signed {
+    /// What to remember of it elsewhere.
+    pub fn remembered(&self) -> Remembered {
+        Remembered {
+            number: self.number,
+            hash: Some(self.hash),
+        }
+    }
 }
 
 /// A run that has begun.
@@ -118,7 +140,7 @@ impl std::fmt::Display for Finding {
 /// Reads a log to its end and checks all of it. An error is one of reading.
 pub fn verify(reader: Reader, expected: &Expected) -> Result<Verified, Error> {
     let mut reader = reader;
-    let mut chain = Chain::new(expected);
+    let mut chain = Chain::new(expected, reader.take_dir());
     while let Some(line) = reader.next_line() {
         match line {
             Ok(line) => chain.line(&line),
@@ -136,7 +158,11 @@ pub fn verify(reader: Reader, expected: &Expected) -> Result<Verified, Error> {
 
 struct Chain<'a> {
     expected: &'a Expected,
+    /// Where what was set aside is.
+    dir: Option<Dir>,
     found: Verified,
+    /// Whether the remembered checkpoint was met, be it the same or another one.
+    met: bool,
     /// The record before; `None` before the first one.
     before: Option<Before>,
     /// The number of the last checkpoint.
@@ -154,9 +180,11 @@ struct Before {
 }
 
 impl<'a> Chain<'a> {
-    fn new(expected: &'a Expected) -> Self {
+    fn new(expected: &'a Expected, dir: Option<Dir>) -> Self {
         Self {
             expected,
+            dir,
+            met: false,
             found: Verified {
                 intact: true,
                 complete: true,
@@ -167,6 +195,8 @@ impl<'a> Chain<'a> {
                 log: None,
                 keys: Vec::new(),
                 last_checkpoint: None,
+                set_aside: Vec::new(),
+                more_set_aside: 0,
                 open_runs: Vec::new(),
             },
             before: None,
@@ -220,6 +250,7 @@ impl<'a> Chain<'a> {
         self.chained(line, &link);
         match link.kind {
             EventType::Checkpoint => self.checkpoint(line, &link),
+            EventType::LogRecovered => self.recovered(line, &link),
             EventType::RunStart => {
                 self.runs.insert(link.run.into(), link.seq);
             }
@@ -313,6 +344,27 @@ impl<'a> Chain<'a> {
         self.find(against, Some(line.place.clone()), Some(seq), what);
     }
 
+    fn recovered(&mut self, line: &Line<'_>, link: &Link<'_>) {
+        let incomplete = |chain: &mut Self, what| {
+            let place = Some(line.place.clone());
+            chain.find(Answer::Complete, place, Some(link.seq), what);
+        };
+        let Some(said) = aside::read(line.record, &line.place, link.seq) else {
+            let what = "what was set aside here is not said in a form that is known";
+            return incomplete(self, what.into());
+        };
+        for file in &said.files {
+            let wrong = (self.dir.as_ref()).and_then(|dir| aside::what_is_wrong(dir, file));
+            if let Some(what) = wrong {
+                incomplete(self, what);
+            }
+        }
+        match self.found.set_aside.len() == LISTED {
+            true => self.found.more_set_aside += 1,
+            false => self.found.set_aside.push(said),
+        }
+    }
+
     fn checkpoint(&mut self, line: &Line<'_>, link: &Link<'_>) {
         self.found.checkpoints += 1;
         // Serde reads more forms than it writes, and one alone was signed.
@@ -340,6 +392,17 @@ impl<'a> Chain<'a> {
             return;
         };
         self.number = Some(checkpoint.number);
+        if let Some(remembered) = self.expected.min_checkpoint
+            && remembered.number == checkpoint.number
+        {
+            self.met = true;
+            if remembered.hash.is_some_and(|hash| hash != line.hash) {
+                let what = "this is another checkpoint than the remembered one of its number: the log was cut \
+                            back, and has grown again";
+                let place = Some(line.place.clone());
+                self.find(Answer::Intact, place, Some(link.seq), what.into());
+            }
+        }
         if signed {
             self.unsigned = 0;
             self.found.last_checkpoint = Some(Signed {
@@ -410,16 +473,21 @@ impl<'a> Chain<'a> {
         if let Some(what) = unsigned {
             self.find(Answer::Complete, None, None, what);
         }
-        if let Some(min) = self.expected.min_checkpoint
-            && number.is_none_or(|number| number < min)
-        {
+        if let Some(Remembered { number: min, hash }) = self.expected.min_checkpoint {
             let what = match number {
-                Some(number) => format!(
+                Some(number) if number < min => Some(format!(
                     "checkpoint {min} is missing: the last one is {number}, the end was cut off"
-                ),
-                None => format!("checkpoint {min} is missing"),
+                )),
+                Some(_) if hash.is_some() && !self.met => Some(format!(
+                    "whether checkpoint {min} is the remembered one cannot be told: it is not in what was read, \
+                     which an archived segment may hold"
+                )),
+                Some(_) => None,
+                None => Some(format!("checkpoint {min} is missing")),
             };
-            self.find(Answer::Complete, None, None, what);
+            if let Some(what) = what {
+                self.find(Answer::Complete, None, None, what);
+            }
         }
         self.found.open_runs = (self.runs.into_iter())
             .map(|(run, seq)| OpenRun {

@@ -13,8 +13,10 @@ use super::files::{Dir, Lock, segment_name};
 use super::line::{self, At};
 use super::tail::{self, Tail};
 use super::{Error, keys, recover};
+use crate::Policy;
 use crate::event::{Event, EventType};
 use crate::hash::Hash;
+use crate::kept::{self, KeptError};
 
 /// How a log is written. Several writers of one log should agree, but nothing breaks when they do not.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +52,7 @@ pub struct Receipt {
 pub struct Log {
     dir: Dir,
     keys: PathBuf,
+    key_is_new: bool,
     key: SigningKey,
     public: PublicKey,
     lock: Lock,
@@ -69,13 +72,15 @@ impl Log {
 
     /// [`Log::open`], with other options.
     pub fn open_with(dir: &Path, keys: &Path, options: Options) -> Result<Self, Error> {
-        let key = keys::signing(&Dir::own(keys)?)?;
+        let (key, is_new) = keys::signing(&Dir::own(keys)?)?;
         let dir = Dir::own(dir)?;
+        dir.check_above()?;
         let lock = Lock::open(&dir, true)?;
         let mut log = Self {
             public: PublicKey::from(&key),
             key,
             keys: keys.to_owned(),
+            key_is_new: is_new,
             dir,
             lock,
             options,
@@ -98,6 +103,17 @@ impl Log {
     /// The log's directory.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Where the key was made when this was opened, if it was: somebody should know, as a key and a log that
+    /// were moved away leave nothing behind that asks for them.
+    pub fn new_key(&self) -> Option<&Path> {
+        self.key_is_new.then_some(&self.keys)
+    }
+
+    /// Keeps a copy of a policy beside the log ([`crate::kept`]), unless it is there already.
+    pub fn keep_policy(&self, policy: &Policy) -> Result<(), KeptError> {
+        kept::keep_in(&self.dir, policy)
     }
 
     /// The key that this signs with.

@@ -231,7 +231,7 @@ fn an_approval_answers_the_rules_that_asked_and_no_others() {
 
 #[test]
 fn thousands_of_grants_with_as_many_approvals_are_decided_quickly() {
-    const MANY: u64 = 10_000;
+    const MANY: u64 = 40_000;
     let grants = |count| (0..count).map(|i| read(&format!("/srv/{i}"))).collect();
     let policy = policy();
     let mut run = run(&["cat"], read("/srv/a"));
@@ -257,9 +257,9 @@ fn thousands_of_grants_with_as_many_approvals_are_decided_quickly() {
         })
         .collect();
     assert_eq!(decide(&policy, &run).verdict, Verdict::Allow);
+    // Less than one second; a minute, if each were looked for among all.
     let took = started.elapsed();
-    eprintln!("{took:?}");
-    assert!(took.as_millis() < 3_000, "{took:?}");
+    assert!(took.as_secs() < 10, "{took:?}");
 }
 
 #[test]

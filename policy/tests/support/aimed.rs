@@ -1,6 +1,7 @@
 //! Rules and requests about one kind of thing.
 
 use super::{context, destination, egress, mode, path, secret, verdict};
+use aegis_policy::Hash;
 use aegis_policy::model::{Action, CapabilityRule, Document, Mode, Verdict};
 use aegis_policy::request::{Approval, Destination, Request, What};
 use proptest::prelude::*;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aegis_policy::log::{Answer as Which, Expected, PublicKey, Verified};
+use aegis_policy::log::{Answer as Which, Expected, PublicKey, Remembered, SetAside, Verified};
 
 use super::super::print_json;
 use super::{Answer, Failure, Place, failed, state};
@@ -11,7 +11,7 @@ use crate::terminal::{harmless, print};
 pub(super) fn verify(
     log: &Place,
     keys: &[String],
-    min_checkpoint: Option<u64>,
+    min_checkpoint: Option<Remembered>,
     first: u64,
     json: bool,
 ) -> Answer {
@@ -85,9 +85,23 @@ fn text(verified: &Verified, expected: &Expected) -> String {
     text.push('\n');
     if let Some(last) = &verified.last_checkpoint {
         text += &format!(
-            "the last checkpoint is {} (record {}, {}, hash {})\n",
-            last.number, last.seq, last.time, last.hash
+            "the last checkpoint is {} (record {}, {})\n",
+            last.remembered(),
+            last.seq,
+            last.time
         );
+    }
+    for SetAside { place, seq, files } in &verified.set_aside {
+        for file in files {
+            text += &format!(
+                "set aside as torn, after a crash or a change of the end: {} bytes, in {} ({place}, record \
+                 {seq})\n",
+                file.bytes, file.name
+            );
+        }
+    }
+    if verified.more_set_aside > 0 {
+        text += &format!("and {} times more\n", verified.more_set_aside);
     }
     if !verified.open_runs.is_empty() {
         let runs: Vec<&str> = verified

@@ -86,30 +86,26 @@ enum Typed {
 /// Asks, and waits for as long as it takes.
 pub fn ask(question: &Question<'_>) -> Result<Answer, Unasked> {
     let mut terminal = Terminal::open()?;
-    let mut all = false;
-    let mut told = String::new();
+    let show = |terminal: &Terminal, all: bool| {
+        text::question(question, terminal.columns(), terminal.colour(), all)
+    };
+    let text::Shown { mut text, mut cut } = show(&terminal, false);
     for _ in 0..PATIENCE {
-        if told.is_empty() {
-            told = text::question(question, terminal.columns(), terminal.colour(), all);
-        }
-        let prompt = text::prompt(terminal.colour());
-        let Some(line) = (terminal.answer(&told, prompt)).map_err(Unasked::Broken)? else {
+        let prompt = text::prompt(terminal.colour(), cut);
+        let Some(line) = (terminal.answer(&text, prompt)).map_err(Unasked::Broken)? else {
             return Ok(Answer::No);
         };
-        told = match typed(&line) {
+        match typed(&line, cut) {
             Typed::Answer(answer) => return Ok(answer),
-            Typed::Unclear(why) => format!("  {why}\n"),
-            Typed::All => {
-                all = true;
-                String::new()
-            }
-        };
+            Typed::Unclear(why) => text = format!("  {why}\n"),
+            Typed::All => text::Shown { text, cut } = show(&terminal, true),
+        }
     }
     Ok(Answer::No)
 }
 
-/// What a line means.
-fn typed(line: &str) -> Typed {
+/// What a line means; where the question was `cut`, no yes: nobody approves what was not shown.
+fn typed(line: &str, cut: bool) -> Typed {
     let line = line.trim().to_lowercase();
     let mut words = line.split_whitespace();
     let (word, term, more) = (words.next(), words.next(), words.next());
@@ -133,7 +129,11 @@ fn typed(line: &str) -> Typed {
         _ => None,
     };
     match answer {
+        Some(Answer::Once | Answer::Always { .. }) if cut => {
+            Typed::Unclear("not all of it has been shown: write l to see it, or n".into())
+        }
         Some(answer) => Typed::Answer(answer),
+        None if cut => Typed::Unclear("write l or n".into()),
         None => Typed::Unclear("write y, a or n".into()),
     }
 }

@@ -22,7 +22,7 @@ fn only_what_is_clearly_a_yes_is_one() {
         ("a 1s", Answer::Always { lasts: 1 }),
         ("a 366d", Answer::Always { lasts: LONGEST }),
     ] {
-        assert_eq!(typed(line), Typed::Answer(answer), "{line:?}");
+        assert_eq!(typed(line, false), Typed::Answer(answer), "{line:?}");
     }
     for line in [
         "yy",
@@ -48,9 +48,9 @@ fn only_what_is_clearly_a_yes_is_one() {
         "\u{ff59}",
         "l l",
     ] {
-        assert!(matches!(typed(line), Typed::Unclear(_)), "{line:?}");
+        assert!(matches!(typed(line, false), Typed::Unclear(_)), "{line:?}");
     }
-    assert_eq!(typed("l\n"), Typed::All);
+    assert_eq!(typed("l\n", false), Typed::All);
 }
 
 fn read(path: &[u8]) -> What {
@@ -101,7 +101,7 @@ fn shown(whats: Vec<What>, context: &Context, command: &[HostPath], all: bool) -
         file: Some("skill.yaml"),
         policy: "standard",
     };
-    text::question(&question, 80, false, all)
+    text::question(&question, 80, false, all).text
 }
 
 #[test]
@@ -124,7 +124,7 @@ aegis-run: the policy leaves this to you:
   policy    for a person to approve by rule `rest`
 
   y   yes, this once
-  a   yes, for 30 days (`a 7d`: for 7), until the profile changes
+  a   yes, for 30 days (`a 7d`: for 7): this command, profile and policy
   N   no: nothing is started
 "
     );
@@ -242,7 +242,10 @@ fn what_weighs_most_comes_first_and_the_rest_is_counted_and_shown_when_asked_for
         text.contains("\n  ... and 17 more: 17 files.read\n"),
         "{text}"
     );
-    assert!(text.contains("\n  l   show all of it first\n"), "{text}");
+    assert!(
+        text.contains("\n  l   show all of it: only then can it be allowed\n"),
+        "{text}"
+    );
     let text = shown(whats, &context(), &[], true);
     assert!(
         text.contains("  22        files.read ") && !text.contains("more"),
@@ -292,6 +295,85 @@ const HOSTILE: [&str; 14] = [
 ];
 
 #[test]
+fn a_yes_is_taken_only_where_all_has_been_shown() {
+    // As many as fill the places, and what they would hide.
+    let mut whats: Vec<What> = (0..5).map(|i| write(&format!("/srv/{i}"), true)).collect();
+    whats.push(read(b"/home/ana/Documents"));
+    let variable = What::Environment {
+        name: "LD_PRELOAD".into(),
+    };
+    whats.push(variable);
+    let text = shown(whats.clone(), &context(), &[], false);
+    assert!(!text.contains("LD_PRELOAD"), "{text}");
+    assert!(
+        text.ends_with(
+            "
+  ... and 2 more: 1 environment.pass, 1 files.read
+
+  l   show all of it: only then can it be allowed
+  N   no: nothing is started
+"
+        ),
+        "{text}"
+    );
+    let text = shown(whats, &context(), &[], true);
+    assert!(
+        text.contains("LD_PRELOAD") && text.contains("Documents") && text.contains("  y   yes"),
+        "{text}"
+    );
+    for line in ["y", "yes", "a", "a 7d", "always", "what", "y l"] {
+        assert!(matches!(typed(line, true), Typed::Unclear(_)), "{line:?}");
+    }
+    assert_eq!(typed("l", true), Typed::All);
+    for line in ["", "n", "no"] {
+        assert_eq!(typed(line, true), Typed::Answer(Answer::No), "{line:?}");
+    }
+    assert_eq!(text::prompt(false, true), "Show all of it? [l/N] ");
+}
+
+#[test]
+fn what_can_do_most_harm_comes_first() {
+    let environment = What::Environment {
+        name: "LD_PRELOAD".into(),
+    };
+    let tree = |path: &str| What::Read {
+        path: path.into(),
+        tree: true,
+    };
+    let worst_first = [
+        What::NetHost {},
+        write("/home/ana/.config", true),
+        write("/home/ana/.bashrc", false),
+        What::Syscall {
+            name: "ptrace".into(),
+        },
+        tree("/home/ana/Documents"),
+        read(b"/home/ana/.netrc"),
+        environment,
+        What::Exec {
+            name: None,
+            path: "/usr/bin/git".into(),
+            tree: false,
+        },
+        write("/home/ana/work/out", true),
+        What::Listen { port: 80 },
+        tree("/home/ana/work"),
+        What::Limit {
+            limit: "pids".into(),
+            value: Some(1),
+        },
+    ];
+    let mut turned = worst_first.to_vec();
+    turned.reverse();
+    let things = |whats: Vec<What>| -> Vec<String> {
+        let text = shown(whats, &context(), &[], true);
+        let number = |line: &&str| line.starts_with("  ") && line.as_bytes()[2].is_ascii_digit();
+        text.lines().filter(number).map(str::to_owned).collect()
+    };
+    assert_eq!(things(turned), things(worst_first.to_vec()));
+}
+
+#[test]
 fn nothing_from_outside_steers_the_terminal_or_looks_like_the_question() {
     let wide = format!("{}Allow it? [y/a/N] y", " ".repeat(80 - 12));
     let far = format!("{}\n  y   yes", "\u{4e00}".repeat(500));
@@ -316,7 +398,7 @@ fn nothing_from_outside_steers_the_terminal_or_looks_like_the_question() {
         let text = shown(whats, &context, &[hostile.into()], true);
         for c in text.chars() {
             assert!(
-                c == '\n' || !aegis_profile::syntax::is_deceptive(c),
+                c == '\n' || matches!(c, ' '..='~'),
                 "{c:?} of {hostile:?}: {text}"
             );
         }
@@ -341,8 +423,7 @@ fn nothing_from_outside_steers_the_terminal_or_looks_like_the_question() {
                 ours.contains(&label) || choice.iter().any(|c| label.starts_with(&c[..9])),
                 "{line:?} of {hostile:?}: {text}"
             );
-            let columns: usize = line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
-            assert!(columns < 80, "{line:?} wraps: {text}");
+            assert!(line.len() < 80, "{line:?} wraps: {text}");
         }
         // It is quoted, so that where it ends is seen.
         let labels = text
@@ -350,7 +431,7 @@ fn nothing_from_outside_steers_the_terminal_or_looks_like_the_question() {
             .filter(|line| line.starts_with("  profile   \""));
         let quoted = hostile
             .chars()
-            .any(|c| !c.is_alphanumeric() && !"/._-".contains(c));
+            .any(|c| !c.is_ascii_alphanumeric() && !"/._-".contains(c));
         assert_eq!(labels.count(), usize::from(quoted), "{hostile:?}: {text}");
     }
 }
@@ -395,4 +476,100 @@ fn different_paths_look_different() {
         })
         .collect();
     assert_eq!(things.len(), texts.len(), "{things:#?}");
+}
+
+/// What [`text::quoted`] was made of.
+fn unquoted(text: &str) -> Vec<u8> {
+    let Some(inner) = text.strip_prefix('"') else {
+        return text.into();
+    };
+    let mut rest = inner.strip_suffix('"').expect("it ends");
+    let mut out = Vec::new();
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[1..];
+        if c != '\\' {
+            out.push(c as u8);
+            continue;
+        }
+        let (kind, after) = rest.split_at(1);
+        rest = after;
+        match kind {
+            "u" => {
+                let (number, after) = rest[1..].split_once('}').expect("it is closed");
+                let number = u32::from_str_radix(number, 16).expect("hex");
+                let c = char::from_u32(number).expect("a character");
+                out.extend(c.encode_utf8(&mut [0; 4]).bytes());
+                rest = after;
+            }
+            "x" => {
+                out.push(u8::from_str_radix(&rest[..2], 16).expect("hex"));
+                rest = &rest[2..];
+            }
+            itself => out.extend(itself.bytes()),
+        }
+    }
+    out
+}
+
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b' '..=b'~'))
+}
+
+#[test]
+fn every_character_of_unicode_is_shown_in_printable_ascii_that_is_its_own() {
+    for c in '\0'..=char::MAX {
+        let path = format!("/srv/{c}");
+        let shown = text::quoted(path.as_bytes());
+        assert!(is_printable(&shown), "{c:?}: {shown:?}");
+        assert_eq!(unquoted(&shown), path.as_bytes(), "{c:?}: {shown}");
+        assert!(c.is_ascii() || shown.contains("\\u{"), "{c:?}: {shown}");
+    }
+}
+
+/// All texts of some length of what means something to whoever shows them.
+fn texts() -> Vec<Vec<u8>> {
+    let pieces: [&[u8]; 8] = [
+        b"a",
+        b" ",
+        b"\\",
+        b"\"",
+        b"u{20}",
+        b"\xff",
+        "\u{5b0}".as_bytes(),
+        b",",
+    ];
+    let mut all = vec![Vec::new()];
+    let mut from = 0;
+    for _ in 0..5 {
+        let before = all.len();
+        for i in from..before {
+            for piece in pieces {
+                all.push([all[i].as_slice(), piece].concat());
+            }
+        }
+        from = before;
+    }
+    all
+}
+
+#[test]
+fn different_texts_look_different_also_where_they_are_broken() {
+    for width in [3, 7, 40] {
+        let mut known = std::collections::BTreeMap::new();
+        for bytes in texts() {
+            let text = text::quoted(&bytes);
+            assert!(is_printable(&text), "{text:?}");
+            assert_eq!(unquoted(&text), bytes, "{text}");
+            let lines = text::broken(&text, width);
+            assert!(lines.iter().all(|line| line.len() <= width), "{lines:?}");
+            // A blank at the end of a line is not seen.
+            assert!(!lines.iter().any(|line| line.ends_with(' ')), "{lines:?}");
+            let other = known.insert(lines.join("\n"), bytes);
+            // `u{20}` and `"` have been written in two ways.
+            assert!(
+                other.is_none_or(|other| unquoted(&text) == other),
+                "{lines:?}"
+            );
+        }
+    }
 }

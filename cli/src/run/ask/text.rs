@@ -1,10 +1,14 @@
 //! What the question looks like.
 //!
 //! Paths, names and reasons come from a profile that may be hostile, or from file names that it made. Each is
-//! shown without anything that steers a terminal, hides or reorders text; what could be mistaken for words of
-//! ours is quoted; and it is broken at the width of the terminal and indented, so that no line begins
-//! with anything but what is said here. What weighs most comes first, so that what is cut off weighs least.
+//! shown in printable ASCII alone: whatever else there is in Unicode steers a terminal, hides or reorders
+//! text, or looks like something else, and is shown as its number. What could be mistaken for words of ours is
+//! quoted; and it is broken at the width of the terminal and indented, so that no line begins with anything
+//! but what is said here. Different texts look different, also where they are broken.
+//!
+//! What weighs most comes first. A yes is taken only where everything has been shown: see [`Shown::cut`].
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +16,6 @@ use std::fmt::Write as _;
 use aegis_policy::approvals::{Asked, LASTS};
 use aegis_policy::request::Destination;
 use aegis_policy::{Context, HostPath, What};
-use aegis_profile::syntax::is_deceptive;
 
 use super::Question;
 
@@ -32,8 +35,16 @@ const BOLD: &str = "\x1b[1m";
 const YELLOW: &str = "\x1b[33m";
 const PLAIN: &str = "\x1b[0m";
 
-/// The whole question, less the line that is answered.
-pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, all: bool) -> String {
+/// A question as it is shown.
+pub(super) struct Shown {
+    /// Less the line that is answered.
+    pub text: String,
+    /// Whether something was left out: then there is nothing yet that a yes could be about.
+    pub cut: bool,
+}
+
+/// The question.
+pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, all: bool) -> Shown {
     let mut page = Page {
         out: String::new(),
         columns: columns.max(NARROWEST),
@@ -43,7 +54,7 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
     };
     let context = question.context;
     let mut asked: Vec<&Asked> = question.asked.iter().collect();
-    asked.sort_by_key(|asked| Reverse(weight(&asked.what)));
+    asked.sort_by_key(|asked| Reverse(weight(&asked.what, context)));
     page.heading(match asked.len() {
         1 => "\naegis-run: the policy leaves this to you:".to_owned(),
         n => format!("\naegis-run: the policy leaves {n} things to you:"),
@@ -80,24 +91,32 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
         );
         page.cut = true;
     }
-    let days = LASTS / 86_400;
-    page.out.push_str("\n  y   yes, this once\n");
-    let _ = writeln!(
-        page.out,
-        "  a   yes, for {days} days (`a 7d`: for 7), until the profile changes"
-    );
+    page.out.push('\n');
     if page.cut {
-        page.out.push_str("  l   show all of it first\n");
+        page.out
+            .push_str("  l   show all of it: only then can it be allowed\n");
+    } else {
+        let days = LASTS / 86_400;
+        page.out.push_str("  y   yes, this once\n");
+        let _ = writeln!(
+            page.out,
+            "  a   yes, for {days} days (`a 7d`: for 7): this command, profile and policy"
+        );
     }
     page.out.push_str("  N   no: nothing is started\n");
-    page.out
+    Shown {
+        text: page.out,
+        cut: page.cut,
+    }
 }
 
-/// What stands before the answer.
-pub(super) fn prompt(colour: bool) -> &'static str {
-    match colour {
-        true => "\x1b[1mAllow it? [y/a/N]\x1b[0m ",
-        false => "Allow it? [y/a/N] ",
+/// What stands before the answer; `cut` as of what was shown.
+pub(super) fn prompt(colour: bool, cut: bool) -> &'static str {
+    match (colour, cut) {
+        (true, false) => "\x1b[1mAllow it? [y/a/N]\x1b[0m ",
+        (false, false) => "Allow it? [y/a/N] ",
+        (true, true) => "\x1b[1mShow all of it? [l/N]\x1b[0m ",
+        (false, true) => "Show all of it? [l/N] ",
     }
 }
 
@@ -155,51 +174,61 @@ impl Page {
     }
 }
 
-/// Breaks a text into lines of a width, at blanks where there are some.
-fn broken(text: &str, width: usize) -> Vec<&str> {
+/// Breaks a text, which is ASCII, into lines of a width: at blanks, which are left out there, and else behind
+/// a `\`. One that belongs to the text is never the last of an odd number at a line's end, and no blank follows
+/// another, so that it is seen which of the two it was.
+pub(super) fn broken(text: &str, width: usize) -> Vec<Cow<'_, str>> {
     let mut lines = Vec::new();
     let mut rest = text;
-    loop {
-        let mut used = 0;
-        let mut blank = None;
-        let mut end = rest.len();
-        for (at, c) in rest.char_indices() {
-            // What is not ASCII may take two columns.
-            used += if c.is_ascii() { 1 } else { 2 };
-            // The blank itself may fall off the end of the line.
-            if c == ' ' && used <= width + 1 {
-                blank = Some(at + 1);
-            }
-            if used > width {
-                end = at;
-                break;
-            }
+    while rest.len() > width {
+        // The blank itself may fall off the end of the line.
+        let blank = rest
+            .as_bytes()
+            .iter()
+            .take(width + 1)
+            .rposition(|b| *b == b' ');
+        if let Some(blank) = blank {
+            lines.push(Cow::Borrowed(&rest[..blank]));
+            rest = &rest[blank + 1..];
+            continue;
         }
-        if end == rest.len() {
-            lines.push(rest);
-            return lines;
+        let mut end = width - 1;
+        let odd = (rest[..end]
+            .bytes()
+            .rev()
+            .take_while(|b| *b == b'\\')
+            .count())
+            % 2
+            == 1;
+        if odd && end > 1 {
+            end -= 1;
         }
-        let at = blank.unwrap_or(end);
-        let line = &rest[..at];
-        lines.push(line.strip_suffix(' ').unwrap_or(line));
-        rest = &rest[at..];
+        lines.push(Cow::Owned(format!("{}\\", &rest[..end])));
+        rest = &rest[end..];
     }
+    lines.push(Cow::Borrowed(rest));
+    lines
 }
 
-/// How much harm a yes can do.
-fn weight(what: &What) -> u8 {
+/// How much harm a yes can do: by what it is, and for files by where they lie.
+fn weight(what: &What, context: &Context) -> u8 {
+    let here = |path: &HostPath| within(path, &context.work);
     match what {
-        What::Tool { .. } => 11,
-        What::NetHost {} => 10,
-        What::Secret { .. } => 9,
-        What::Device { .. } => 8,
-        What::Syscall { .. } => 7,
+        What::Tool { .. } => 20,
+        What::NetHost {} => 19,
+        What::Secret { .. } => 18,
+        What::Write { path, tree } if !here(path) => 16 + u8::from(*tree),
+        What::Device { .. } => 15,
+        What::Syscall { .. } => 14,
+        What::Read { path, tree: true } if !here(path) => 13,
+        What::Net(_) => 12,
+        What::Read { path, .. } if !here(path) => 11,
+        // A variable may hold a secret.
+        What::Environment { .. } => 10,
+        What::Exec { tree, .. } => 7 + u8::from(*tree),
         What::Write { tree, .. } => 5 + u8::from(*tree),
-        What::Net(_) => 5,
-        What::Exec { tree, .. } => 3 + u8::from(*tree),
+        What::Listen { .. } => 4,
         What::Read { tree, .. } => 2 + u8::from(*tree),
-        What::Listen { .. } => 2,
-        What::Environment { .. } => 1,
         What::Limit { .. } => 0,
     }
 }
@@ -368,40 +397,45 @@ fn name(text: &str) -> String {
     quoted(text.as_bytes())
 }
 
-/// As it is where it is made of nothing but letters, digits and what paths are mostly made of; else in
-/// quotes, with what is not to be seen, or looks like a blank, as its number.
-fn quoted(bytes: &[u8]) -> String {
+/// As it is where it is made of nothing but the letters, digits and marks of ASCII that paths are mostly made
+/// of; else in quotes, with what is not printable ASCII as its number.
+pub(super) fn quoted(bytes: &[u8]) -> String {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"/._-+@%=:,~$*".contains(b);
     let mut out = String::with_capacity(bytes.len() + 2);
-    let mut plain = !bytes.is_empty();
+    if !bytes.is_empty() && bytes.iter().all(plain) {
+        escape(bytes, false, &mut out);
+    } else {
+        out.push('"');
+        escape(bytes, true, &mut out);
+        out.push('"');
+    }
+    out
+}
+
+/// In printable ASCII. A blank behind another is shown as its number, too: how many there are is not seen.
+fn escape(bytes: &[u8], quote: bool, out: &mut String) {
+    let mut blank = false;
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            if is_letter(c) || "/._-+@%=:,~$*".contains(c) {
-                out.push(c);
-                continue;
-            }
-            plain = false;
             match c {
-                '"' | '\\' => out.extend(['\\', c]),
+                '\\' => out.push_str("\\\\"),
+                '"' if quote => out.push_str("\\\""),
+                ' ' if blank => out.extend(c.escape_unicode()),
                 ' '..='~' => out.push(c),
                 c => out.extend(c.escape_unicode()),
             }
+            blank = c == ' ' && !blank;
         }
         for byte in chunk.invalid() {
-            plain = false;
+            blank = false;
             let _ = write!(out, "\\x{byte:02x}");
         }
     }
-    if plain { out } else { format!("\"{out}\"") }
 }
 
-/// A letter or digit that is seen.
-fn is_letter(c: char) -> bool {
-    // Letters by the book, and blank: the fillers of Hangul.
-    let blank = matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
-    c.is_alphanumeric() && !blank && !is_deceptive(c)
-}
-
-/// Words of the policy, made safe to print.
+/// Words of the policy, which may repeat what comes from outside.
 fn words(text: &str) -> String {
-    aegis_profile::syntax::escape(text)
+    let mut out = String::with_capacity(text.len());
+    escape(text.as_bytes(), false, &mut out);
+    out
 }

@@ -5,6 +5,10 @@
 //! depends on the order in which rules were written, nor on a hash that is different elsewhere.
 
 pub(super) mod hosts;
+#[cfg(test)]
+pub(super) mod source;
+#[rustfmt::skip]
+pub(super) mod standard;
 mod names;
 pub(super) mod paths;
 
@@ -18,7 +22,7 @@ pub(super) type Rule = u32;
 
 /// Some of the actions of the `capabilities` contract; or all that there is to ask of another contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Actions(u16);
+pub(super) struct Actions(pub u16);
 
 impl Actions {
     pub const ALL: Self = Self(u16::MAX);

@@ -1,5 +1,7 @@
 //! Tables of names and globs, asked with a name.
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 
 use super::super::pattern::{Part, glob_matches};
@@ -8,46 +10,46 @@ use super::{Span, span};
 /// What all tables have their entries in: numbers and text, one behind the other.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    text: String,
-    entries: Vec<Entry>,
-    lengths: Vec<Length>,
+    pub text: Cow<'static, str>,
+    pub entries: Cow<'static, [Entry]>,
+    pub lengths: Cow<'static, [Length]>,
 }
 
 /// A name or a glob.
-#[derive(Debug)]
-struct Entry {
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
     /// Of the name, or of what the glob begins or ends with.
-    number: u64,
-    text: Span,
-    value: u32,
+    pub number: u64,
+    pub text: Span,
+    pub value: u32,
 }
 
 /// Globs whose beginnings, or ends, have one length; by the number of that beginning or end.
-#[derive(Debug)]
-struct Length {
-    length: u32,
-    entries: Span,
+#[derive(Clone, Debug)]
+pub(super) struct Length {
+    pub length: u32,
+    pub entries: Span,
 }
 
 /// One table. Names are by number.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Table {
-    exact: Span,
-    exact_firsts: Bytes,
+    pub exact: Span,
+    pub exact_firsts: Bytes,
     /// Globs by how they end: those whose end says more than their beginning.
-    ends: Span,
-    ends_lasts: Bytes,
+    pub ends: Span,
+    pub ends_lasts: Bytes,
     /// Globs by how they begin.
-    begins: Span,
-    begins_firsts: Bytes,
+    pub begins: Span,
+    pub begins_firsts: Bytes,
     /// Globs that begin and end with `*`.
-    other: Span,
+    pub other: Span,
 }
 
 /// A set of bytes, which may seem to have more: most names are not in most tables, which their first or
 /// last byte tells.
-#[derive(Debug, Default)]
-struct Bytes(u64);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bytes(pub u64);
 
 impl Bytes {
     fn add(&mut self, byte: Option<&u8>) {
@@ -149,7 +151,7 @@ impl Pool {
                 *by = span(number, number);
             }
             by.to = span(0, number + 1).to;
-            self.lengths.push(Length {
+            self.lengths.to_mut().push(Length {
                 length: span(0, of.len()).to,
                 entries,
             });
@@ -159,8 +161,8 @@ impl Pool {
 
     fn add(&mut self, number: u64, text: &str, value: u32) {
         let from = self.text.len();
-        self.text.push_str(text);
-        self.entries.push(Entry {
+        self.text.to_mut().push_str(text);
+        self.entries.to_mut().push(Entry {
             number,
             text: span(from, self.text.len()),
             value,
@@ -168,7 +170,7 @@ impl Pool {
     }
 
     fn sort(&mut self, from: usize) {
-        if let Some(entries) = self.entries.get_mut(from..) {
+        if let Some(entries) = self.entries.to_mut().get_mut(from..) {
             entries.sort_unstable_by_key(|entry| entry.number);
         }
     }
@@ -294,7 +296,7 @@ mod tests {
             (Part::Name("y"), 1),
             (Part::Name("z"), 2),
         ]);
-        for entry in &mut pool.entries {
+        for entry in pool.entries.to_mut() {
             entry.number = number(b"y");
         }
         assert_eq!(found(&pool, &table, "y"), [1]);

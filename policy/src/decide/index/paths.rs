@@ -1,6 +1,7 @@
 //! The patterns of many rules, as trees of components: one for each place that patterns of paths begin at, and
 //! one for names, which have a component and no place.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -44,32 +45,32 @@ impl<'t> Patterns<'t> {
 /// All patterns.
 #[derive(Debug, Default)]
 pub(in super::super) struct Forest {
-    pool: Pool,
-    tables: Vec<Table>,
-    nodes: Vec<Node>,
+    pub(super) pool: Pool,
+    pub(super) tables: Cow<'static, [Table]>,
+    pub(super) nodes: Cow<'static, [Node]>,
     /// The rules of all patterns, in the order of the patterns: those of a node and of all below it are
     /// one behind the other.
-    claims: Vec<Claim>,
+    pub(super) claims: Cow<'static, [Claim]>,
     /// The same, without those that say nothing of what they only touch.
-    loud: Vec<Claim>,
+    pub(super) loud: Cow<'static, [Claim]>,
     /// The roots, by place.
-    places: Vec<(Base, u32)>,
+    pub(super) places: Cow<'static, [(Base, u32)]>,
     /// The root of the names.
-    names: u32,
+    pub(super) names: u32,
 }
 
 /// What patterns begin with the same parts.
-#[derive(Debug)]
-struct Node {
+#[derive(Clone, Debug)]
+pub(super) struct Node {
     /// Of [`Forest::tables`], by the next part; or [`NONE`].
-    next: u32,
+    pub next: u32,
     /// The node where the next part is `**`, or [`NONE`]. Nothing but such a node leads to itself, and it has
     /// no other such.
-    any: u32,
+    pub any: u32,
     /// Of [`Forest::claims`]: of the patterns that end here.
-    ends: Span,
+    pub ends: Span,
     /// Of [`Forest::loud`]: of those that end here and below.
-    below: Span,
+    pub below: Span,
 }
 
 const NONE: u32 = u32::MAX;
@@ -93,6 +94,7 @@ impl Forest {
             let root = forest.grow(&sorted, &is_loud);
             forest
                 .places
+                .to_mut()
                 .extend(of_base.first().map(|(base, _)| (*base, root)));
         }
         sorted.clear();
@@ -108,8 +110,10 @@ impl Forest {
         let mut loud = Vec::with_capacity(patterns.len() + 1);
         for (_, claim) in patterns {
             loud.push(self.loud.len());
-            self.claims.push(*claim);
-            self.loud.extend(is_loud(claim.rule).then_some(*claim));
+            self.claims.to_mut().push(*claim);
+            self.loud
+                .to_mut()
+                .extend(is_loud(claim.rule).then_some(*claim));
         }
         loud.push(self.loud.len());
         // Of each node: the patterns that lead to it, and by how many parts.
@@ -143,11 +147,11 @@ impl Forest {
                 [] => NONE,
                 next => {
                     let table = self.pool.table(next);
-                    self.tables.push(table);
+                    self.tables.to_mut().push(table);
                     span(0, self.tables.len() - 1).to
                 }
             };
-            self.nodes.push(Node {
+            self.nodes.to_mut().push(Node {
                 next,
                 any,
                 ends,
@@ -160,7 +164,7 @@ impl Forest {
     /// How the rules stand to a path, or to all of a tree.
     pub fn ask(&self, context: &Context, path: &[&[u8]], whole_tree: bool, hits: &mut Hits) {
         let mut walk = Walk::default();
-        for (base, root) in &self.places {
+        for (base, root) in &*self.places {
             let Some((place, closest)) = base.place(context) else {
                 continue;
             };
@@ -177,7 +181,7 @@ impl Forest {
 
     /// The same for paths that have no place but the root: of URLs.
     pub fn ask_url(&self, path: &[&[u8]], hits: &mut Hits) {
-        for (_, root) in &self.places {
+        for (_, root) in &*self.places {
             let mut walk = Walk::default();
             self.ask_tree(*root, path, false, Relation::Covers, &mut walk, hits);
         }
