@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -222,6 +223,108 @@ fn verify_answers_twice() {
         (&json!(false), &json!(true))
     );
     assert_eq!(verified["findings"][0]["place"]["line"], 3);
+}
+
+#[test]
+fn what_verify_prints_of_a_checkpoint_is_what_it_takes() {
+    let scene = Scene::new();
+    let newest = |scene: &Scene| {
+        let (_, out, _) = scene.verify(&[]);
+        let line = (out.lines()).find_map(|line| line.strip_prefix("the last checkpoint is "));
+        let (checkpoint, _) = line.and_then(|line| line.split_once(' ')).expect("one");
+        checkpoint.to_owned()
+    };
+    let early = fs::read(scene.segment()).expect("the segment");
+    let grow = |path: &str| {
+        let mut log = scene.log();
+        log.append(&[scene.blocked(path)]).expect("appended");
+        log.checkpoint().expect("signed");
+    };
+    grow("/a");
+    let remembered = newest(&scene);
+    assert!(
+        remembered.starts_with("2:") && remembered.len() == 66,
+        "{remembered}"
+    );
+    assert_eq!(scene.verify(&["--min-checkpoint", &remembered]).0, 0);
+    fs::write(scene.segment(), early).expect("cut back");
+    grow("/b");
+    assert_eq!(scene.verify(&["--min-checkpoint", "2"]).0, 0);
+    let (status, out, _) = scene.verify(&["--min-checkpoint", &remembered]);
+    assert_eq!(status, 1);
+    assert!(
+        out.starts_with("intact: no\n  000001.jsonl, line 8"),
+        "{out}"
+    );
+    assert!(out.contains("cut back, and has grown again"), "{out}");
+    for nonsense in ["x", "2:", "2:abc", "-1"] {
+        let option = format!("--min-checkpoint={nonsense}");
+        let (status, _, err) = scene.verify(&[&option]);
+        assert!(status == 2 && err.contains("NUMBER:HASH"), "{err}");
+    }
+}
+
+#[test]
+fn verify_lists_what_was_set_aside() {
+    let scene = Scene::new();
+    let whole = fs::read(scene.segment()).expect("the segment");
+    let mut zeroed = whole.clone();
+    zeroed[whole.len() - 600..].fill(0);
+    fs::write(scene.segment(), zeroed).expect("written");
+    scene.log().checkpoint().expect("signed");
+    let (status, out, _) = scene.verify(&[]);
+    assert_eq!(status, 0, "{out}");
+    let line = out
+        .lines()
+        .find(|line| line.starts_with("set aside as torn"));
+    assert!(line.is_some_and(|line| line.contains("in torn-")), "{out}");
+    let (_, out, _) = scene.verify(&["--json"]);
+    let verified: Value = serde_json::from_str(&out).expect("JSON");
+    let aside = &verified["set_aside"][0];
+    let name = aside["files"][0]["name"].as_str().expect("a name");
+    assert_eq!(aside["place"]["segment"], "000001.jsonl");
+    let kept = fs::metadata(scene.dir().join(name)).expect("what was set aside");
+    assert_eq!(aside["files"][0]["bytes"], kept.len());
+    fs::remove_file(scene.dir().join(name)).expect("removed");
+    let (status, out, _) = scene.verify(&[]);
+    assert_eq!(status, 1);
+    assert!(out.starts_with("intact: yes\ncomplete: no\n"), "{out}");
+    assert!(out.contains(&format!("{name} is missing")), "{out}");
+}
+
+#[test]
+fn the_run_that_makes_a_key_says_so() {
+    let root = tempfile::tempdir().expect("a directory");
+    let user = rustix::process::geteuid().as_raw();
+    // Root's own place is not for tests.
+    let user = if user == 0 { 1000 } else { user };
+    let work = root.path().join("work");
+    fs::create_dir(&work).expect("a directory");
+    for path in [root.path(), &work] {
+        std::os::unix::fs::chown(path, Some(user), None).expect("given away");
+    }
+    let run = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aegis-run"));
+        command
+            .args(["--policy", "standard", "true"])
+            .uid(user)
+            .current_dir(&work)
+            .env("HOME", root.path().join("home"))
+            .env("XDG_STATE_HOME", root.path().join("state"))
+            .env_remove("XDG_CONFIG_HOME")
+            .stdin(Stdio::null());
+        told(&command.output().expect("aegis-run starts"))
+    };
+    let keys = root.path().join("state/aegis/keys");
+    let note = format!(
+        "aegis-run: note: a new signing key was made in {}\n",
+        keys.display()
+    );
+    assert_eq!(run(), (0, String::new(), note.clone()));
+    assert_eq!(run(), (0, String::new(), String::new()), "once");
+    // A state that was moved away is not passed over in silence.
+    fs::rename(root.path().join("state"), root.path().join("away")).expect("moved");
+    assert_eq!(run(), (0, String::new(), note));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
+use std::sync::Once;
 
 /// `aegis-run` in a directory of its own, recording in another.
 struct Place(tempfile::TempDir, tempfile::TempDir);
@@ -15,7 +16,17 @@ impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
-        Self(dir, tempfile::tempdir().expect("a directory"))
+        let place = Self(dir, tempfile::tempdir().expect("a directory"));
+        // On a new machine the first run makes the key of its user's logs, and says so.
+        static KEY: Once = Once::new();
+        KEY.call_once(|| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_aegis-run"));
+            command.current_dir(place.0.path()).stdin(Stdio::null());
+            command.arg("--audit").arg(place.1.path().join("first"));
+            let output = command.arg("true").output().expect("aegis-run starts");
+            assert_eq!(status(&output), 0, "{}", stderr(&output));
+        });
+        place
     }
 
     fn command(&self) -> Command {

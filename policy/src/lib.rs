@@ -19,6 +19,9 @@ extern crate self as aegis_policy;
 
 pub mod approvals;
 pub mod ask;
+#[cfg(test)]
+#[path = "../tests/support/committed.rs"]
+mod committed;
 pub mod compare;
 pub mod decide;
 pub mod decision;

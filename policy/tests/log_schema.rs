@@ -150,7 +150,7 @@ fn details() -> Vec<(&'static [EventType], Value)> {
     });
     let started = json!({
         "aegis": "0.1.0", "argv": ["a"], "degraded": [{"layer": "l", "mend": "m", "what": "w"}],
-        "file": null, "pid": 1, "policy": "p", "profile": "p", "profile_hash": hash, "uid": 0,
+        "file": null, "keep_fds": [3], "pid": 1, "policy": "p", "profile": "p", "profile_hash": hash, "uid": 0,
     });
     let refused = json!({
         "allow": null, "asked": request.what, "evidence": "kernel", "layer": "landlock",

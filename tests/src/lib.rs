@@ -16,7 +16,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 /// The ids of the ordinary user; nothing on the host belongs to them.
 pub const ORDINARY: u32 = 20_000;
@@ -138,8 +138,43 @@ impl Workspace {
             std::fs::create_dir(workspace.dir.path().join(sub)).expect("mkdir");
             workspace.own(&workspace.dir.path().join(sub));
         }
+        workspace.key();
         workspace.policy(EVERYTHING);
         workspace
+    }
+
+    /// Has the key that records are signed with there: the run that makes one says so on standard error.
+    fn key(&self) {
+        // The first of the test vectors of RFC 8032.
+        const SECRET: &str = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60\n";
+        const PUBLIC: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\n";
+        static OF_ROOT: Once = Once::new();
+        match self.user {
+            User::Ordinary => {
+                let keys = self.state.path().join("aegis/keys");
+                std::fs::create_dir_all(&keys).expect("mkdir");
+                let (secret, public) = (keys.join("audit.key"), keys.join("audit.pub"));
+                std::fs::write(&secret, SECRET).expect("write");
+                std::fs::write(&public, PUBLIC).expect("write");
+                for (path, mode) in [
+                    (&self.state.path().join("aegis"), 0o700),
+                    (&keys, 0o700),
+                    (&secret, 0o600),
+                    (&public, 0o600),
+                ] {
+                    let mode = std::fs::Permissions::from_mode(mode);
+                    std::fs::set_permissions(path, mode).expect("chmod");
+                    self.own(path);
+                }
+            }
+            // Root's is the machine's, and made once.
+            User::Root => OF_ROOT.call_once(|| {
+                let mut command = self.command(program("aegis-run"));
+                command.args(["--policy", "standard", "--audit"]);
+                command.arg(self.state.path().join("first"));
+                command.arg("true").output().expect("aegis-run starts");
+            }),
+        }
     }
 
     /// Gives a path to the workspace's user.

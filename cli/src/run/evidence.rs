@@ -48,6 +48,8 @@ struct Start<'a> {
     argv: Vec<String>,
     degraded: &'a [aegis_runtime::plan::Degradation],
     file: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[i32]>::is_empty")]
+    keep_fds: &'a [i32],
     pid: u32,
     policy: String,
     profile: &'a str,
@@ -84,7 +86,9 @@ struct Refused<'a> {
 /// plan that a policy could be asked about.
 #[derive(Serialize)]
 struct NoPlan<'a> {
-    context: &'a Context,
+    /// `None`: it was refused before that was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<&'a Context>,
     error: &'a str,
     file: Option<&'a str>,
     outcome: &'static str,
@@ -223,6 +227,7 @@ impl<'p> Evidence<'p> {
             argv: text(plan.argv.iter().map(|word| word.to_string_lossy())),
             degraded: &plan.degraded,
             file,
+            keep_fds: &plan.keep_fds,
             pid: std::process::id(),
             policy: self.policy.name(),
             profile: &context.profile,
@@ -305,7 +310,7 @@ impl<'p> Evidence<'p> {
         &mut self,
         error: &Error,
         file: Option<&str>,
-        context: &Context,
+        context: Option<&Context>,
     ) -> Result<(), String> {
         if !matches!(
             error,

@@ -178,12 +178,16 @@ fn run(args: &Args) -> Result<u8, Failure> {
             .cloned()
             .collect(),
     };
-    let facts = facts::gather(&loaded.profile, loaded.skill_dir.as_deref(), &request)?;
-    let facts = ManuallyDrop::new(facts);
+    let facts = facts::gather(&loaded.profile, loaded.skill_dir.as_deref(), &request);
+    if let (Err(error), Some(evidence)) = (&facts, &mut evidence) {
+        let recorded = evidence.no_plan(error, args.profile.as_deref(), None);
+        recorded.map_err(Failure::ours)?;
+    }
+    let facts = ManuallyDrop::new(facts?);
     let context = authority::context(&loaded.profile, profile_hash, &facts);
     let plan = plan::compile(&loaded.profile, &request, &facts);
     if let (Err(error), Some(evidence)) = (&plan, &mut evidence) {
-        let recorded = evidence.no_plan(error, args.profile.as_deref(), &context);
+        let recorded = evidence.no_plan(error, args.profile.as_deref(), Some(&context));
         recorded.map_err(Failure::ours)?;
     }
     let mut plan = ManuallyDrop::new(plan?);

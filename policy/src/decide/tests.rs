@@ -2,8 +2,6 @@
 
 #[path = "../../tests/support/arbitrary.rs"]
 mod arbitrary;
-#[path = "../../tests/support/committed.rs"]
-mod committed;
 
 use arbitrary::{approved_by, document, request};
 use proptest::prelude::*;
@@ -78,7 +76,7 @@ fn the_index_of_standard_is_that_of_its_rules() {
     let standard = crate::templates::find(crate::templates::DEFAULT).unwrap();
     let compiled = Policy::new(vec![standard.document()]).unwrap();
     let index = super::index::source::of(&compiled.layers[0].capabilities.patterns);
-    committed::assert_committed("src/decide/index/standard.rs", &index);
+    crate::committed::assert_committed("src/decide/index/standard.rs", &index);
     let known = Policy::of_template(standard).unwrap();
     assert_eq!(known.hash(), compiled.hash());
     assert_eq!(format!("{known:?}"), format!("{compiled:?}"));
