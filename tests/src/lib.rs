@@ -172,7 +172,8 @@ impl Workspace {
                 let mut command = self.command(program("aegis-run"));
                 command.args(["--policy", "standard", "--audit"]);
                 command.arg(self.state.path().join("first"));
-                command.arg("true").output().expect("aegis-run starts");
+                let made = command.arg("true").output();
+                made.unwrap_or_else(|error| panic!("{command:?}: {error}"));
             }),
         }
     }

@@ -36,6 +36,8 @@ struct Host {
 impl Host {
     /// Makes one. Only within [`host::in_private_mounts`].
     fn new(user: User, test: &str) -> Self {
+        // The programs are staged below /tmp, and the machine's key is made by one of them.
+        drop(Workspace::new(User::Root));
         let dir = Path::new("/mnt");
         host::tmpfs(dir, "mode=755");
         // Not a copy: a file just written may be "busy", by the descriptor of another test's fork.
