@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use aegis_policy::event::{Event, EventType};
-use aegis_policy::kept::keep_policy;
 use aegis_policy::log::Log;
 use aegis_policy::{Context, Policy, Request, Verdict, What, ask, decide, load};
 use serde_json::Value;
@@ -54,7 +53,7 @@ impl Scene {
         let policy = self.policy();
         let dir = self.path("audit");
         let mut log = Log::open(&dir, &self.path("keys")).expect("a log");
-        keep_policy(&dir, &policy).expect("a copy");
+        log.keep_policy(&policy).expect("a copy");
         let events: Vec<Event> = (files.iter())
             .map(|file| {
                 let request = request(file);

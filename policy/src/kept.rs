@@ -149,21 +149,9 @@ impl Write for Length {
     }
 }
 
-/// Keeps a copy of a policy in `log`, the directory of a log that is there, unless it is there already. What
-/// is there under the copy's name is complete, after a crash as well.
-pub fn keep_policy(log: &Path, policy: &Policy) -> Result<(), KeptError> {
-    let failed = |error: io::Error| KeptError::Write {
-        path: path_of(log, policy),
-        error,
-    };
-    match Dir::existing(log) {
-        Ok(Some(dir)) => keep_in(&dir, policy),
-        Ok(None) => Err(failed(io::ErrorKind::NotFound.into())),
-        Err(error) => Err(failed(io::Error::other(error))),
-    }
-}
-
-/// The same in a directory that is open. Where the copy is there already, this is two system calls.
+/// Keeps a copy of a policy in `log`, unless it is there already: see [`crate::log::Log::keep_policy`]. What
+/// is there under the copy's name is complete, after a crash as well. Where the copy is there already, this is two
+/// system calls.
 pub(crate) fn keep_in(log: &Dir, policy: &Policy) -> Result<(), KeptError> {
     match is_kept(log, policy) {
         true => Ok(()),

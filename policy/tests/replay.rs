@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aegis_policy::event::{Event, EventType};
-use aegis_policy::kept::{DIRECTORY, KeptError, canonical, keep_policy, kept_policy};
+use aegis_policy::kept::{DIRECTORY, KeptError, canonical, kept_policy};
 use aegis_policy::log::{Log, Options, Reader, verify};
 use aegis_policy::model::{Action, CapabilityRule, Mode};
 use aegis_policy::replay::{
@@ -131,7 +131,7 @@ fn a_log_of_a_million_decisions_is_replayed_without_a_difference() {
     // The policy changes half way, as it does in the life of a log.
     let policies = [policy("$WORK/secret/**"), policy("/**/secret/**")];
     for policy in &policies {
-        keep_policy(&scene.dir(), policy).expect("a copy");
+        log.keep_policy(policy).expect("a copy");
     }
     let (mut segment, mut same) = (1, 0);
     let mut settle = |path: &Path| {
@@ -174,7 +174,7 @@ fn a_decision_that_the_holder_of_the_key_has_rewritten_is_found() {
     for (n, falsify) in falsify.into_iter().enumerate() {
         let scene = Scene::new();
         let mut log = scene.open();
-        keep_policy(&scene.dir(), &policy).expect("a copy");
+        log.keep_policy(&policy).expect("a copy");
         let mut events: Vec<Event> = (0..20).map(|n| event(&policy, n)).collect();
         falsify(events[6].decision.as_mut().expect("a decision"));
         let seqs = log.append(&events).expect("appended").seqs;
@@ -282,8 +282,9 @@ fn what_another_engine_decided_is_decided_again_only_by_force() {
 
 #[test]
 fn a_copy_of_a_policy_proves_itself() {
-    let log = tempfile::tempdir().expect("a directory");
-    let directory = log.path().join(DIRECTORY);
+    let scene = Scene::new();
+    let log = scene.open();
+    let directory = scene.dir().join(DIRECTORY);
     let mut policies = vec![policy("/a"), policy("/b")];
     for template in templates::ALL {
         policies.push(Policy::new(vec![template.document()]).expect("a policy"));
@@ -292,8 +293,8 @@ fn a_copy_of_a_policy_proves_itself() {
     policies.push(Policy::new(both.to_vec()).expect("a policy"));
     for policy in &policies {
         assert_eq!(Hash::of(&canonical(policy)), policy.hash());
-        keep_policy(log.path(), policy).expect("a copy");
-        keep_policy(log.path(), policy).expect("it is there already");
+        log.keep_policy(policy).expect("a copy");
+        log.keep_policy(policy).expect("it is there already");
         let kept = kept_policy(&directory, policy.hash())
             .expect("a copy")
             .expect("it is there");
@@ -423,7 +424,7 @@ fn a_log_that_is_opened_again_keeps_its_copies() {
     let scene = Scene::new();
     let policy = policy("$WORK/secret/**");
     let mut log: Log = scene.open();
-    keep_policy(&scene.dir(), &policy).expect("a copy");
+    log.keep_policy(&policy).expect("a copy");
     log.append(&[event(&policy, 0)]).expect("appended");
     drop(log);
     scene.open().append(&[event(&policy, 1)]).expect("appended");

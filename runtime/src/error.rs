@@ -30,6 +30,16 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The command, or what its first line names, lies where the command must not reach.
+    #[error(
+        "{}: cannot be executed: {} is there, which is Aegis's own\n  help: keep programs elsewhere", .name.display(), .own.display()
+    )]
+    OwnPlace {
+        /// As it was found.
+        name: PathBuf,
+        /// The directory of Aegis's own.
+        own: PathBuf,
+    },
     /// A descriptor that would give more than was granted.
     #[error(
         "descriptor {0} is a directory or a location (O_PATH) of the host, which would be open to the command whatever the profile says\n  help: redirect it from a file, a pipe or /dev/null"
@@ -110,7 +120,7 @@ impl Error {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::CommandNotFound { .. } => 127,
-            Self::CommandNotExecutable { .. } => 126,
+            Self::CommandNotExecutable { .. } | Self::OwnPlace { .. } => 126,
             Self::Apply { step, cause, .. } if *step == crate::apply::Step::Exec.describe() => {
                 match cause.raw_os_error() {
                     Some(libc::ENOENT) => 127,

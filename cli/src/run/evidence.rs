@@ -301,7 +301,7 @@ impl<'p> Evidence<'p> {
 
     /// Records the end of what the policy did not let start, and signs.
     pub fn not_started(&mut self, events: Vec<Event>) -> Result<(), String> {
-        self.ends_early(events, "policy", None)
+        self.ends_early(events, "policy", None, super::FAILED)
     }
 
     /// Records that the profile asked for what cannot be granted or enforced, and signs. Other errors, such
@@ -314,18 +314,22 @@ impl<'p> Evidence<'p> {
     ) -> Result<(), String> {
         if !matches!(
             error,
-            Error::Descriptor(_) | Error::Grant { .. } | Error::Unenforceable { .. }
+            Error::Descriptor(_)
+                | Error::Grant { .. }
+                | Error::OwnPlace { .. }
+                | Error::TooMuch { .. }
+                | Error::Unenforceable { .. }
         ) {
             return Ok(());
         }
-        let error = error.to_string();
+        let (error, status) = (error.to_string(), error.exit_status());
         let event = self.event(EventType::PolicyViolation).detailed(&NoPlan {
             context,
             error: &error,
             file,
             outcome: "refused",
         });
-        self.ends_early(vec![event], "refused", Some(error))?;
+        self.ends_early(vec![event], "refused", Some(error), status)?;
         let Place::Open(log) = &mut self.place else {
             return Ok(());
         };
@@ -341,11 +345,12 @@ impl<'p> Evidence<'p> {
         mut events: Vec<Event>,
         cause: &str,
         error: Option<String>,
+        exit_status: u8,
     ) -> Result<(), String> {
         events.push(self.event(EventType::RunEnd).detailed(&End {
             cause,
             error,
-            exit_status: super::FAILED,
+            exit_status,
             limits_met: &[],
             max_rss_kib: None,
             plan_hash: "",

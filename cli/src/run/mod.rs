@@ -21,11 +21,12 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use aegis_policy::approvals::Person;
+use aegis_policy::load::is_path;
 use aegis_policy::places::{self, State};
 use aegis_policy::{Hash, Policy, Verdict};
 use aegis_profile::{Files, Loaded, Profile};
 use aegis_runtime::plan::{self, Plan, authority, explain};
-use aegis_runtime::supervise::report::Cause;
+use aegis_runtime::supervise::report::{Cause, Report};
 use aegis_runtime::{facts, kernel, supervise};
 
 use crate::terminal::{colour, complain, harmless, print, profile_error};
@@ -153,31 +154,7 @@ fn run(args: &Args) -> Result<u8, Failure> {
             Some(evidence.map_err(Failure::ours)?)
         }
     };
-    let log = args.audit.as_deref();
-    let reserved = evidence::reserved(log, state.as_ref());
-    if let Some(place) = args.report.as_deref().map(real)
-        && let Some(own) = reserved.iter().find(|own| place.starts_with(own))
-    {
-        return Err(Failure::ours(format!(
-            "--report {}: {} is Aegis's own\n  help: name a file elsewhere",
-            place.display(),
-            own.display()
-        )));
-    }
-    let request = facts::Request {
-        command: args.command.clone(),
-        keep_fds: args.keep_fds.clone(),
-        reserved,
-        unwritable: match loaded.profile.capabilities.files_write.is_empty() {
-            true => Vec::new(),
-            false => policies(args),
-        },
-        may_be_missing: (policy.documents())
-            .flat_map(|document| &document.may_be_missing)
-            .filter(|layer| policy.may_be_missing(layer))
-            .cloned()
-            .collect(),
-    };
+    let request = request(args, &loaded.profile, &policy, state.as_ref())?;
     let facts = facts::gather(&loaded.profile, loaded.skill_dir.as_deref(), &request);
     if let (Err(error), Some(evidence)) = (&facts, &mut evidence) {
         let recorded = evidence.no_plan(error, args.profile.as_deref(), None);
@@ -250,15 +227,64 @@ fn run(args: &Args) -> Result<u8, Failure> {
         _ => evidence.record(&events).and_then(|()| end(evidence)),
     };
     let mut report = result?;
+    if account.is_some() {
+        report.seal(profile_hash, &plan_hash, evidence.recorded());
+    }
+    let status = tell(args, &loaded.profile, &report, unrecorded, account);
+    if let Cause::Killed { signal } = report.cause {
+        die_likewise(signal);
+    }
+    Ok(status)
+}
+
+/// What is asked for beside the profile, and what of the host is nobody's to be granted.
+fn request(
+    args: &Args,
+    profile: &Profile,
+    policy: &Policy,
+    state: Option<&State>,
+) -> Result<facts::Request, Failure> {
+    let reserved = evidence::reserved(args.audit.as_deref(), state);
+    if let Some(place) = args.report.as_deref().map(real)
+        && let Some(own) = reserved.iter().find(|own| place.starts_with(own))
+    {
+        return Err(Failure::ours(format!(
+            "--report {}: {} is Aegis's own\n  help: name a file elsewhere",
+            place.display(),
+            own.display()
+        )));
+    }
+    Ok(facts::Request {
+        command: args.command.clone(),
+        keep_fds: args.keep_fds.clone(),
+        reserved,
+        unwritable: match profile.capabilities.files_write.is_empty() {
+            true => Vec::new(),
+            false => policies(args),
+        },
+        may_be_missing: (policy.documents())
+            .flat_map(|document| &document.may_be_missing)
+            .filter(|layer| policy.may_be_missing(layer))
+            .cloned()
+            .collect(),
+    })
+}
+
+/// Tells of a run that has ended, on standard error and in its report. The exit status: the command's, or ours
+/// where the run could not be accounted for.
+fn tell(
+    args: &Args,
+    profile: &Profile,
+    report: &Report,
+    unrecorded: Result<(), String>,
+    account: Option<Account>,
+) -> u8 {
     for path in report.planted.iter().filter(|_| !args.quiet) {
         complain(&harmless(&format!(
             "aegis-run: warning: the run made {path}, which programs of the host act upon: look at it\n"
         )));
     }
     let mut status = report.exit_status;
-    if account.is_some() {
-        report.seal(profile_hash, &plan_hash, evidence.recorded());
-    }
     let mut unaccounted = |text: String| {
         complain(&harmless(&format!("aegis-run: error: {text}\n")));
         // A command that failed has more to say than its report.
@@ -270,23 +296,16 @@ fn run(args: &Args) -> Result<u8, Failure> {
         unaccounted(text);
     }
     if let (Some(account), Some(place)) = (account, &args.report)
-        && let Err(error) = account.write(&report)
+        && let Err(error) = account.write(report)
     {
         let place = place.to_string_lossy();
         unaccounted(format!("the report {place} could not be written: {error}"));
     }
     // Last, so that it is what a person sees.
     if report.exit_status != 0 && !args.quiet {
-        complain(&why::explain(
-            &report,
-            &loaded.profile,
-            args.profile.as_deref(),
-        ));
+        complain(&why::explain(report, profile, args.profile.as_deref()));
     }
-    if let Cause::Killed { signal } = report.cause {
-        die_likewise(signal);
-    }
-    Ok(status)
+    status
 }
 
 /// Ends by the signal that ended the command, where that is one by which a person or a shell ends
@@ -341,11 +360,10 @@ fn policy(args: &Args) -> Result<Policy, Failure> {
 fn policies(args: &Args) -> Vec<PathBuf> {
     let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
     let user = places::user_config(std::env::home_dir().as_deref(), config.as_deref());
-    let named = args.policy.as_deref().map(Path::new);
-    let named = named.filter(|named| named.components().count() > 1 || named.exists());
+    let named = args.policy.as_deref().filter(|named| is_path(named));
     (user.as_deref().into_iter())
         .chain([Path::new(places::SYSTEM_CONFIG)])
-        .chain(named)
+        .chain(named.map(Path::new))
         .map(real)
         .collect()
 }

@@ -63,11 +63,19 @@ pub fn begin() {
 /// What [`begin`] has ignored, and a command expects to have its default action.
 pub const IGNORED: [i32; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
 
-/// Whether the file that was executed has given this process more than its caller has: `AT_SECURE` of
-/// `getauxval(3)`.
+/// Whether the file that was executed has given this process more than its caller has: ids by a
+/// set-user-id or set-group-id bit, or capabilities of its own. `AT_SECURE` of `getauxval(3)` alone says
+/// less: a security module sets it at transitions of its own too.
 pub fn has_others_authority() -> bool {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    if getuid() != geteuid() || getgid() != getegid() {
+        return true;
+    }
     // SAFETY: it takes a number, and returns one.
-    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+    let secure = unsafe { libc::getauxval(libc::AT_SECURE) != 0 };
+    secure
+        && !getuid().is_root()
+        && rustix::thread::capabilities(None).map_or(true, |sets| !sets.permitted.is_empty())
 }
 
 /// Has the kernel give the heap so much more at once, rather than page by page as it is first touched: what

@@ -256,9 +256,9 @@ impl<'a> Compiler<'a> {
         let interpreters = command.interpreters.iter().map(|found| &found.resolved);
         for found in std::iter::once(&command.resolved).chain(interpreters) {
             if let Some(own) = among(&self.request.reserved, found) {
-                return Err(Error::CommandNotExecutable {
-                    name: command.path.clone().into(),
-                    reason: format!("{} is there, which is Aegis's own", own.display()),
+                return Err(Error::OwnPlace {
+                    name: found.real.clone(),
+                    own: own.to_owned(),
                 });
             }
         }
