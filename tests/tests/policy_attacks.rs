@@ -1,7 +1,10 @@
 //! Ways around a policy and its record that were found by trying: each works where what it tries is let through.
 
-use std::os::unix::fs::PermissionsExt;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use aegis_tests::evidence::{of_type, place, records, run};
 use aegis_tests::host::{bind, in_private_mounts};
@@ -9,6 +12,31 @@ use aegis_tests::outcome::refused;
 use aegis_tests::{EVERYTHING, ORDINARY, USERS, User, Workspace, program, text};
 
 const TOUCH: [&str; 2] = ["touch", "started"];
+
+/// A profile for the shell; and a first run, so that there is a log.
+fn shell(workspace: &Workspace) -> PathBuf {
+    let profile = workspace.profile("aegis: 1\nname: job\nextends: [shell]\n");
+    let output = run(workspace, &profile, &["true"])
+        .output()
+        .expect("it starts");
+    assert!(output.status.success(), "{}", text(&output));
+    profile
+}
+
+/// Has a command begin under a limit of its own.
+fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, most: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: most,
+    };
+    // SAFETY: setrlimit is async-signal-safe, and the limit is a copy of the closure's own.
+    unsafe {
+        command.pre_exec(move || match libc::setrlimit(resource, &limit) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        })
+    };
+}
 
 fn rules(rules: &str) -> String {
     format!("{EVERYTHING}{rules}")
@@ -154,9 +182,7 @@ fn a_command_cannot_write_the_policy_of_its_next_run() {
 fn neither_the_command_nor_its_report_comes_from_where_the_record_is() {
     for user in USERS {
         let workspace = Workspace::new(user);
-        let profile = workspace.profile("aegis: 1\nname: job\nextends: [shell]\n");
-        let output = run(&workspace, &profile, &["true"]).output();
-        assert!(output.expect("it starts").status.success());
+        let profile = shell(&workspace);
         let program = place(&workspace).join("program");
         std::fs::copy("/bin/true", &program).expect("a copy");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("chmod");
@@ -164,6 +190,8 @@ fn neither_the_command_nor_its_report_comes_from_where_the_record_is() {
         let program = program.to_str().expect("UTF-8");
         let said = refused(&workspace, &mut run(&workspace, &profile, &[program]), 126);
         assert!(said.contains("Aegis's own"), "{said}");
+        let told = of_type(&place(&workspace), "policy.violation");
+        assert_eq!(told.len(), 1, "{told:?}");
         let before = records(&place(&workspace)).len();
         let mut command = workspace.command(aegis_tests::program("aegis-run"));
         command
@@ -182,27 +210,126 @@ fn neither_the_command_nor_its_report_comes_from_where_the_record_is() {
 }
 
 #[test]
+fn the_command_waits_until_its_start_is_recorded() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let profile = shell(&workspace);
+        let lock = std::fs::File::open(place(&workspace).join("lock")).expect("the log's lock");
+        lock.lock().expect("nobody else appends");
+        // It takes as long as aegis-run is patient; a sandbox is built in a hundredth of that.
+        let said = refused(&workspace, &mut run(&workspace, &profile, &TOUCH), 125);
+        assert!(said.contains("is locked by another process"), "{said}");
+    }
+}
+
+#[test]
+fn the_sandbox_s_pid_1_has_neither_the_log_nor_its_key() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let profile = shell(&workspace);
+        let keys = match user {
+            User::Root => Path::new("/var/lib/aegis/keys").to_owned(),
+            User::Ordinary => workspace.state().join("aegis/keys"),
+        };
+        let key = std::fs::read_to_string(keys.join("audit.key")).expect("the key");
+        let key: Vec<u8> = (key.trim().as_bytes().chunks(2))
+            .map(|pair| std::str::from_utf8(pair).expect("hex digits"))
+            .map(|pair| u8::from_str_radix(pair, 16).expect("hex digits"))
+            .collect();
+        let mut command = run(&workspace, &profile, &["sh", "-c", "echo up; read line"]);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut outside = command.spawn().expect("it starts");
+        let mut up = String::new();
+        BufReader::new(outside.stdout.as_mut().expect("a pipe"))
+            .read_line(&mut up)
+            .expect("it says that it is up");
+        assert_eq!(up, "up\n");
+        // As root sees them: what is looked for is there in the one, and nowhere in the other.
+        let mut insides: Vec<u32> = children(outside.id());
+        insides.retain(|pid| namespace_pid(*pid) == Some(1));
+        let [inside] = *insides else {
+            panic!("one child is PID 1 of a namespace: {insides:?}");
+        };
+        for (pid, has) in [(outside.id(), true), (inside, false)] {
+            assert_eq!(opens_below(pid, &place(&workspace)), has, "{pid}: the log");
+            assert_eq!(holds(pid, &key), has, "{pid}: the key");
+        }
+        drop(outside.stdin.take());
+        outside.wait().expect("it ends");
+    }
+}
+
+/// The pids of a process's children.
+fn children(pid: u32) -> Vec<u32> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let list = list.expect("its children");
+    list.split_whitespace()
+        .map(|pid| pid.parse().expect("a pid"))
+        .collect()
+}
+
+/// The pid in the innermost namespace that it is in.
+fn namespace_pid(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("NSpid:"))?;
+    let mut pids = line.split_whitespace().skip(1);
+    // Of the host's own namespace there is one.
+    pids.nth(1)?;
+    line.split_whitespace().last()?.parse().ok()
+}
+
+/// Whether a process has anything below a directory open.
+fn opens_below(pid: u32, dir: &Path) -> bool {
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors");
+    fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
+        .any(|leads| leads.starts_with(dir))
+}
+
+/// Whether these bytes are anywhere in a process's writable memory.
+fn holds(pid: u32, bytes: &[u8]) -> bool {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("its mappings");
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).expect("its memory");
+    maps.lines()
+        .filter(|line| line.contains(" rw"))
+        .any(|line| {
+            let (from, to) = line
+                .split(' ')
+                .next()
+                .and_then(|range| range.split_once('-'))
+                .expect("a range");
+            let [from, to] = [from, to].map(|at| u64::from_str_radix(at, 16).expect("an address"));
+            let mut content = vec![0; usize::try_from(to - from).expect("it was mapped")];
+            memory.read_exact_at(&mut content, from).is_ok()
+                && content.windows(bytes.len()).any(|at| at == bytes)
+        })
+}
+
+#[test]
+fn a_record_that_is_too_long_is_never_excused() {
+    // Each byte takes six in JSON.
+    let long = "\u{1}".repeat(120 << 10);
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace
+            .policy(&EVERYTHING.replace("capabilities:", "audit-failure: continue\ncapabilities:"));
+        let profile = workspace.profile("aegis: 1\nname: job\nextends: [shell]\n");
+        let mut command = run(&workspace, &profile, &TOUCH);
+        command.args(std::iter::repeat_n(&long, 40));
+        // A quarter of it may be arguments, up to 6 MiB: execve(2).
+        limit(&mut command, libc::RLIMIT_STACK, 64 << 20);
+        let said = refused(&workspace, &mut command, 125);
+        assert!(said.contains("longer than 16 MiB"), "{said}");
+    }
+}
+
+#[test]
 fn a_limit_on_file_sizes_tears_no_record() {
     for user in USERS {
         let workspace = Workspace::new(user);
-        let profile = workspace.profile("aegis: 1\nname: job\nextends: [shell]\n");
-        let output = run(&workspace, &profile, &["true"]).output();
-        assert!(output.expect("it starts").status.success());
+        let profile = shell(&workspace);
         let before = records(&place(&workspace)).len();
         let mut command = run(&workspace, &profile, &TOUCH);
-        // SAFETY: setrlimit is async-signal-safe.
-        unsafe {
-            command.pre_exec(|| {
-                let limit = libc::rlimit {
-                    rlim_cur: 100,
-                    rlim_max: 100,
-                };
-                match libc::setrlimit(libc::RLIMIT_FSIZE, &limit) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                }
-            })
-        };
+        limit(&mut command, libc::RLIMIT_FSIZE, 100);
         let said = refused(&workspace, &mut command, 125);
         assert!(said.contains("cannot be recorded"), "{said}");
         assert_eq!(records(&place(&workspace)).len(), before);
