@@ -13,9 +13,13 @@ use aegis_tests::{EVERYTHING, ORDINARY, USERS, User, Workspace, program, text};
 
 const TOUCH: [&str; 2] = ["touch", "started"];
 
+/// Under which [`TOUCH`] leaves a file, if it is started.
+const WRITES: &str =
+    "aegis: 1\nname: job\nextends: [shell]\ncapabilities: {files.write: [$WORK]}\n";
+
 /// A profile for the shell; and a first run, so that there is a log.
 fn shell(workspace: &Workspace) -> PathBuf {
-    let profile = workspace.profile("aegis: 1\nname: job\nextends: [shell]\n");
+    let profile = workspace.profile(WRITES);
     let output = run(workspace, &profile, &["true"])
         .output()
         .expect("it starts");
@@ -52,7 +56,7 @@ fn a_socket_of_one_s_own_making_does_not_bring_the_system_call_past_the_policy()
         workspace.own(&workspace.work().join("mk.sock"));
         let profile = workspace.profile(
             "aegis: 1\nname: job\nextends: [shell]\n\
-             capabilities: {files.read: [$WORK, $WORK/mk.sock]}\n",
+             capabilities: {files.read: [$WORK/mk.sock], files.write: [$WORK]}\n",
         );
         let output = run(&workspace, &profile, &["true"]).output();
         let output = output.expect("it starts");
@@ -109,7 +113,8 @@ fn home_of_a_policy_is_that_of_the_account_whatever_the_environment_says() {
             "  - {id: keys, on: files.read, match: $HOME/.ssh/**, verdict: block}\n",
         ));
         let profile = workspace.profile(&format!(
-            "aegis: 1\nname: job\nextends: [shell]\ncapabilities: {{files.read: [{}]}}\n",
+            "aegis: 1\nname: job\nextends: [shell]\n\
+             capabilities: {{files.read: [{}], files.write: [$WORK]}}\n",
             key.display()
         ));
         for home in [workspace.home(), "/nonexistent".into(), workspace.work()] {
@@ -130,9 +135,7 @@ fn a_profile_that_asks_for_more_than_can_be_recorded_is_refused_and_not_run_unre
         let workspace = Workspace::new(user);
         workspace
             .policy(&EVERYTHING.replace("capabilities:", "audit-failure: continue\ncapabilities:"));
-        let profile = workspace.profile(&format!(
-            "aegis: 1\nname: job\nextends: [shell]\nenvironment: {{pass: [{names}]}}\n"
-        ));
+        let profile = workspace.profile(&format!("{WRITES}environment: {{pass: [{names}]}}\n"));
         let said = refused(&workspace, &mut run(&workspace, &profile, &TOUCH), 125);
         assert!(said.contains("at most 16384"), "{said}");
     }
@@ -312,7 +315,7 @@ fn a_record_that_is_too_long_is_never_excused() {
         let workspace = Workspace::new(user);
         workspace
             .policy(&EVERYTHING.replace("capabilities:", "audit-failure: continue\ncapabilities:"));
-        let profile = workspace.profile("aegis: 1\nname: job\nextends: [shell]\n");
+        let profile = workspace.profile(WRITES);
         let mut command = run(&workspace, &profile, &TOUCH);
         command.args(std::iter::repeat_n(&long, 40));
         // A quarter of it may be arguments, up to 6 MiB: execve(2).
