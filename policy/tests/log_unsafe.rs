@@ -6,8 +6,10 @@
 )]
 
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use aegis_policy::log::{Error, Log, Options};
 
@@ -207,4 +209,58 @@ fn whoever_holds_the_lock_too_long_is_told_of() {
     );
     lock.unlock().expect("free again");
     log.append(&[event(0)]).expect("appended");
+}
+
+#[test]
+fn others_that_append_are_waited_for_longer_but_not_for_ever() {
+    // The lines of a log; then the same log with the first of them alone.
+    let scene = Scene::new();
+    let mut log = scene.open();
+    for number in 0..2000 {
+        log.append(&[event(number)]).expect("appended");
+    }
+    drop(log);
+    let text = fs::read(scene.segment(1)).expect("a segment");
+    let lines: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let segment = fs::OpenOptions::new().write(true).open(scene.segment(1));
+    let segment = segment.expect("a segment");
+    segment.set_len(lines[0].len() as u64).expect("cut");
+    let mut next = 1;
+
+    // Somebody has it locked for a time, or until told, and appends a line now and then.
+    let mut wait = |patience: Duration, held: Option<Duration>| {
+        let options = Options {
+            patience,
+            ..Options::default()
+        };
+        let mut log = scene.open_with(options);
+        let lock = fs::File::open(scene.dir().join("lock")).expect("the lock");
+        lock.lock().expect("locked");
+        let (tell, told) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let next = &mut next;
+            let (lines, scene) = (&lines, &scene);
+            scope.spawn(move || {
+                let segment = fs::OpenOptions::new().append(true).open(scene.segment(1));
+                let mut segment = segment.expect("a segment");
+                let since = Instant::now();
+                let pace = Duration::from_millis(5);
+                while held.is_none_or(|held| since.elapsed() < held)
+                    && told.recv_timeout(pace) == Err(mpsc::RecvTimeoutError::Timeout)
+                {
+                    segment.write_all(lines[*next]).expect("written");
+                    *next += 1;
+                }
+                lock.unlock().expect("free again");
+            });
+            let appended = log.append(&[event(0)]);
+            drop(tell);
+            appended
+        })
+    };
+    let patience = Duration::from_secs(1);
+    let appended = wait(patience, Some(patience * 5 / 2));
+    assert!(appended.is_ok(), "{appended:?}");
+    let error = wait(Duration::from_millis(20), None).expect_err("it waits no longer");
+    assert!(matches!(error, Error::Locked { .. }), "{error}");
 }

@@ -10,8 +10,8 @@ use super::line::Place;
 pub enum Error {
     /// Others hold the lock.
     #[error(
-        "the audit log {} is locked by another process for more than {seconds} seconds; see who holds \
-         it with `fuser -v {}/lock`, and end that if it hangs", .dir.display(), .dir.display()
+        "the audit log {} has been locked by others for {seconds} seconds; see who holds it with \
+         `fuser -v {}/lock`, and end that if it hangs", .dir.display(), .dir.display()
     )]
     Locked {
         /// The log.

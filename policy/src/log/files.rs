@@ -226,6 +226,13 @@ impl Dir {
         numbers.sort_unstable();
         Ok(numbers)
     }
+
+    /// The newest segment and its length, if that can be told.
+    fn end(&self) -> Option<(u32, u64)> {
+        let newest = *self.segments().ok()?.last()?;
+        let stat = self.stat(&segment_name(newest)).ok()??;
+        Some((newest, stat.st_size as u64))
+    }
 }
 
 fn check(path: &Path, file: &File, private: Private) -> Result<(), Error> {
@@ -273,6 +280,43 @@ fn check(path: &Path, file: &File, private: Private) -> Result<(), Error> {
     Ok(())
 }
 
+/// For how many times its patience an appender waits at most, while others append.
+const PATIENCES: u32 = 12;
+
+/// How long is waited between two looks at the lock: an eighth of what was waited already, within these.
+const SHORTEST: Duration = Duration::from_micros(20);
+const LONGEST: Duration = Duration::from_millis(32);
+
+/// The lock is waited for.
+struct Wait {
+    since: Instant,
+    /// How many times the patience ended while the log grew.
+    ended: u32,
+    end: Option<(u32, u64)>,
+}
+
+impl Wait {
+    fn new(dir: &Dir) -> Self {
+        Self {
+            since: Instant::now(),
+            ended: 0,
+            end: dir.end(),
+        }
+    }
+
+    /// How long is waited before one looks again whether to go on.
+    fn until(&self, patience: Duration) -> Duration {
+        patience * (self.ended + 1)
+    }
+
+    /// Whether somebody has appended since this was asked, and not too often.
+    fn goes_on(&mut self, dir: &Dir) -> bool {
+        self.ended += 1;
+        let before = std::mem::replace(&mut self.end, dir.end());
+        self.end.is_some() && self.end != before && self.ended < PATIENCES
+    }
+}
+
 /// The lock of a log: while one has taken it, nobody else appends. Closing it releases it.
 pub(super) struct Lock {
     file: File,
@@ -304,10 +348,11 @@ impl Lock {
         Ok(stat.is_some_and(|stat| (stat.st_dev, stat.st_ino) == self.inode))
     }
 
-    /// Waits until it is free, but not for longer than `patience`.
+    /// Waits until it is free, to read or to append. A reader waits for `patience` at most; whoever
+    /// appends goes on waiting while the log grows, since many may append at once, up to
+    /// [`PATIENCES`] of them.
     pub fn take(&self, dir: &Dir, shared: bool, patience: Duration) -> Result<(), Error> {
-        let mut pause = Duration::from_micros(20);
-        let mut since = None;
+        let mut wait: Option<Wait> = None;
         loop {
             let tried = match shared {
                 true => self.file.try_lock_shared(),
@@ -321,14 +366,16 @@ impl Lock {
                 }
             }
             // The clock is read only when there is something to wait for.
-            if since.get_or_insert_with(Instant::now).elapsed() >= patience {
+            let wait = wait.get_or_insert_with(|| Wait::new(dir));
+            let waited = wait.since.elapsed();
+            if waited >= wait.until(patience) && (shared || !wait.goes_on(dir)) {
                 return Err(Error::Locked {
                     dir: dir.path().to_owned(),
-                    seconds: patience.as_secs(),
+                    seconds: waited.as_secs(),
                 });
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(2));
+            // Hundreds that wait must not take the processor from the one that they wait for.
+            std::thread::sleep((waited / 8).clamp(SHORTEST, LONGEST));
         }
     }
 

@@ -25,7 +25,8 @@ pub struct Options {
     pub checkpoint_every: u64,
     /// A segment that is as long or longer is continued by the next one.
     pub segment_bytes: u64,
-    /// How long to wait for others that append.
+    /// How long to wait for somebody who has the log locked and appends nothing; for others that do
+    /// append, up to twelve times as long.
     pub patience: Duration,
 }
 
