@@ -20,49 +20,78 @@ const CALLS: u32 = 200;
 const SAMPLES: usize = 501;
 
 fn main() {
-    let policy = Policy::new(vec![thousand()]).expect("the rules are well-formed");
+    let thousand = Policy::new(vec![thousand()]).expect("the rules are well-formed");
     let rules = |d: &Document| d.capabilities.len() + d.network_egress.len();
-    assert_eq!(policy.documents().map(rules).sum::<usize>(), 1000);
-    for (name, expected, what) in requests() {
-        measure(name, &policy, expected, what);
-    }
+    assert_eq!(thousand.documents().map(rules).sum::<usize>(), 1000);
     let standard = templates::find("standard").expect("it is built in");
-    let policy = Policy::new(vec![standard.document()]).expect("it is well-formed");
-    measure("tool.exec, 150 grants", &policy, Verdict::Allow, run());
+    let standard = Policy::new(vec![standard.document()]).expect("it is well-formed");
+
+    let mut cases: Vec<_> = requests()
+        .into_iter()
+        .map(|(name, expected, what)| Case::new(name, &thousand, expected, what))
+        .collect();
+    let run = Case::new("tool.exec, 150 grants", &standard, Verdict::Allow, run());
+    cases.push(run);
+    // In turns: what the host does meanwhile is the same for all.
+    for _ in 0..SAMPLES {
+        cases.iter_mut().for_each(Case::sample);
+    }
+    cases.into_iter().for_each(Case::tell);
 }
 
-fn measure(name: &str, policy: &Policy, expected: Verdict, what: What) {
-    let request = Request {
-        approvals: Vec::new(),
-        context: Context {
-            home: "/home/ana".into(),
-            profile: "sales-report".into(),
-            profile_hash: Hash::of(b"profile"),
-            skill: Some("/home/ana/skills/sales-report".into()),
-            uid: 1000,
-            work: "/home/ana/work/2026".into(),
-        },
-        what,
-    };
-    let decision = decide(policy, &request);
-    assert_eq!(decision.verdict, expected, "{name}: {}", decision.reason);
-    let mut samples: Vec<u128> = (0..SAMPLES)
-        .map(|_| {
-            let start = Instant::now();
-            for _ in 0..CALLS {
-                black_box(decide(black_box(policy), black_box(&request)));
-            }
-            start.elapsed().as_nanos() / u128::from(CALLS)
-        })
-        .collect();
-    samples.sort_unstable();
-    let line = serde_json::json!({
-        "name": format!("decide: {name}"),
-        "ns_median": u64::try_from(samples[SAMPLES / 2]).unwrap_or(u64::MAX),
-        "ns_p99": u64::try_from(samples[SAMPLES * 99 / 100]).unwrap_or(u64::MAX),
-        "rules_that_spoke": decision.rules.len(),
-    });
-    println!("{line}");
+/// A request, and what its decisions took.
+struct Case<'a> {
+    name: &'a str,
+    policy: &'a Policy,
+    request: Request,
+    rules_that_spoke: usize,
+    samples: Vec<u128>,
+}
+
+impl<'a> Case<'a> {
+    fn new(name: &'a str, policy: &'a Policy, expected: Verdict, what: What) -> Self {
+        let request = Request {
+            approvals: Vec::new(),
+            context: Context {
+                home: "/home/ana".into(),
+                profile: "sales-report".into(),
+                profile_hash: Hash::of(b"profile"),
+                skill: Some("/home/ana/skills/sales-report".into()),
+                uid: 1000,
+                work: "/home/ana/work/2026".into(),
+            },
+            what,
+        };
+        let decision = decide(policy, &request);
+        assert_eq!(decision.verdict, expected, "{name}: {}", decision.reason);
+        Self {
+            name,
+            policy,
+            request,
+            rules_that_spoke: decision.rules.len(),
+            samples: Vec::with_capacity(SAMPLES),
+        }
+    }
+
+    fn sample(&mut self) {
+        let start = Instant::now();
+        for _ in 0..CALLS {
+            black_box(decide(black_box(self.policy), black_box(&self.request)));
+        }
+        let each = start.elapsed().as_nanos() / u128::from(CALLS);
+        self.samples.push(each);
+    }
+
+    fn tell(mut self) {
+        self.samples.sort_unstable();
+        let line = serde_json::json!({
+            "name": format!("decide: {}", self.name),
+            "ns_median": u64::try_from(self.samples[SAMPLES / 2]).unwrap_or(u64::MAX),
+            "ns_p99": u64::try_from(self.samples[SAMPLES * 99 / 100]).unwrap_or(u64::MAX),
+            "rules_that_spoke": self.rules_that_spoke,
+        });
+        println!("{line}");
+    }
 }
 
 /// Directories, globs, endings, names of programs, hosts. Of a tree speak all rules about endings, which may
