@@ -182,6 +182,71 @@ fn a_command_cannot_write_the_policy_of_its_next_run() {
 }
 
 #[test]
+fn a_command_cannot_write_what_leads_to_the_policy_or_the_log_of_its_next_run() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let profile = workspace.profile(
+            "aegis: 1\nname: job\nextends: [shell]\n\
+             capabilities: {files.write: [$WORK/data]}\n",
+        );
+        let named = EVERYTHING.replace("capabilities:", "rego: [rules.rego]\ncapabilities:");
+        let outside = workspace.write("outside/own.yaml", EVERYTHING);
+        let with_rego = workspace.write("outside/rego.yaml", named);
+        let in_data = workspace.write("work/data/own.yaml", EVERYTHING);
+        let rego = workspace.write(
+            "work/data/rules.rego",
+            "package aegis\nblock contains \"nobody\" if input.context.uid == 4294967294\n",
+        );
+        let state = workspace.work().join("../other-state");
+        std::fs::create_dir(&state).expect("mkdir");
+        workspace.own(&state);
+        let link = |to: &Path, path: &str| {
+            let path = workspace.work().join(path);
+            if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
+                std::fs::create_dir_all(parent).expect("mkdir");
+                workspace.own(parent);
+            }
+            std::os::unix::fs::symlink(to, &path).expect("a link");
+            path
+        };
+        let to_outside = link(&outside, "data/linked.yaml");
+        link(&rego, "../outside/rules.rego");
+        link(&in_data, "../config-of-links/aegis/policy.yaml");
+        let state = link(&state, "data/state");
+        let config = workspace.work().join("../config-of-links");
+
+        let start = |policy: Option<&Path>| {
+            let mut command = workspace.command(program("aegis-run"));
+            command.args(
+                policy
+                    .iter()
+                    .flat_map(|policy| [Path::new("--policy"), policy]),
+            );
+            command.arg("--profile").arg(&profile).arg("true");
+            command
+        };
+        let mut configured = start(None);
+        configured.env("XDG_CONFIG_HOME", &config);
+        let mut logged = workspace.command(program("aegis-run"));
+        logged.arg("--audit").arg(state.join("log"));
+        logged.arg("--profile").arg(&profile).arg("true");
+        let attempts = [
+            (start(Some(&to_outside)), "data/linked.yaml is there"),
+            (start(Some(&with_rego)), "data/rules.rego is there"),
+            (configured, "data/own.yaml is there"),
+            (logged, "data/state is there"),
+        ];
+        for (mut command, words) in attempts {
+            let said = refused(&workspace, &mut command, 125);
+            assert!(said.contains(words), "{words} as {user:?}: {said}");
+        }
+        // Nothing else stands in the way.
+        let output = start(Some(&outside)).output().expect("it starts");
+        assert!(output.status.success(), "{}", text(&output));
+    }
+}
+
+#[test]
 fn neither_the_command_nor_its_report_comes_from_where_the_record_is() {
     for user in USERS {
         let workspace = Workspace::new(user);
@@ -221,7 +286,7 @@ fn the_command_waits_until_its_start_is_recorded() {
         lock.lock().expect("nobody else appends");
         // It takes as long as aegis-run is patient; a sandbox is built in a hundredth of that.
         let said = refused(&workspace, &mut run(&workspace, &profile, &TOUCH), 125);
-        assert!(said.contains("is locked by another process"), "{said}");
+        assert!(said.contains("locked by others"), "{said}");
     }
 }
 

@@ -388,13 +388,14 @@ impl<'p> Evidence<'p> {
     }
 }
 
-/// Directories that the command must not reach, free of links: the log's, and those of keys and approvals.
-pub(super) fn reserved(log: Option<&Path>, state: Option<&State>) -> Vec<PathBuf> {
+/// Directories that the command must not reach: the log's, and those of keys and approvals.
+pub(super) fn places(log: Option<&Path>, state: Option<&State>) -> Vec<PathBuf> {
     let log = log.filter(|log| *log != Path::new(NONE));
     let own = |state: &State| [state.audit.clone(), state.dir.clone(), state.keys.clone()];
     let state = state.map(own).into_iter().flatten();
-    (log.map(Path::to_path_buf).into_iter().chain(state))
-        .map(|dir| super::real(&dir))
+    log.map(Path::to_path_buf)
+        .into_iter()
+        .chain(state)
         .collect()
 }
 

@@ -11,6 +11,7 @@ mod account;
 pub mod args;
 pub mod ask;
 mod evidence;
+mod policies;
 mod review;
 mod said;
 mod why;
@@ -18,11 +19,10 @@ mod why;
 use std::ffi::OsString;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aegis_policy::approvals::Person;
-use aegis_policy::load::is_path;
-use aegis_policy::places::{self, State};
+use aegis_policy::places::State;
 use aegis_policy::{Hash, Policy, Verdict};
 use aegis_profile::{Files, Loaded, Profile};
 use aegis_runtime::plan::{self, Plan, authority, explain};
@@ -33,6 +33,7 @@ use crate::terminal::{colour, complain, harmless, print, profile_error};
 use account::Account;
 use args::{Args, Explain, Invocation};
 use evidence::Evidence;
+use policies::Way;
 use review::Review;
 
 /// What `--help` prints; a test holds it against [`crate::options`].
@@ -144,7 +145,8 @@ fn run(args: &Args) -> Result<u8, Failure> {
     let mut loaded = ManuallyDrop::new(load(args)?);
     let profile_hash: Hash = loaded.profile.hash().parse().unwrap_or_default();
     let state = State::of(uid(), &|name| std::env::var_os(name));
-    let policy = ManuallyDrop::new(policy(args)?);
+    let (policy, deciding) = policies::in_force(args)?;
+    let policy = ManuallyDrop::new(policy);
     authority::narrow(&mut loaded.profile, &policy);
     let id = supervise::run_id();
     let mut evidence = match args.explain {
@@ -154,7 +156,7 @@ fn run(args: &Args) -> Result<u8, Failure> {
             Some(evidence.map_err(Failure::ours)?)
         }
     };
-    let request = request(args, &loaded.profile, &policy, state.as_ref())?;
+    let request = request(args, &loaded.profile, &policy, &deciding, state.as_ref())?;
     let facts = facts::gather(&loaded.profile, loaded.skill_dir.as_deref(), &request);
     if let (Err(error), Some(evidence)) = (&facts, &mut evidence) {
         let recorded = evidence.no_plan(error, args.profile.as_deref(), None);
@@ -242,10 +244,13 @@ fn request(
     args: &Args,
     profile: &Profile,
     policy: &Policy,
+    deciding: &[PathBuf],
     state: Option<&State>,
 ) -> Result<facts::Request, Failure> {
-    let reserved = evidence::reserved(args.audit.as_deref(), state);
-    if let Some(place) = args.report.as_deref().map(real)
+    let own = evidence::places(args.audit.as_deref(), state);
+    let own: Vec<Way> = own.iter().map(|place| Way::of(place)).collect();
+    let reserved: Vec<PathBuf> = own.iter().map(|way| way.end.clone()).collect();
+    if let Some(place) = args.report.as_deref().map(|place| Way::of(place).end)
         && let Some(own) = reserved.iter().find(|own| place.starts_with(own))
     {
         return Err(Failure::ours(format!(
@@ -260,7 +265,13 @@ fn request(
         reserved,
         unwritable: match profile.capabilities.files_write.is_empty() {
             true => Vec::new(),
-            false => policies(args),
+            false => {
+                // A link that leads to what is Aegis's own could be made to lead elsewhere.
+                let to_own = own.into_iter().flat_map(|way| way.links);
+                let deciding = deciding.iter().map(|place| Way::of(place));
+                let deciding = deciding.flat_map(|way| way.links.into_iter().chain([way.end]));
+                to_own.chain(deciding).collect()
+            }
         },
         may_be_missing: (policy.documents())
             .flat_map(|document| &document.may_be_missing)
@@ -342,42 +353,6 @@ fn load(args: &Args) -> Result<Loaded, aegis_profile::Error> {
         item.origin.file = DEFAULT_ORIGIN.into();
     }
     Ok(loaded)
-}
-
-/// The policy of the run: the system's, and the user's or what `--policy` names.
-fn policy(args: &Args) -> Result<Policy, Failure> {
-    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
-    Ok(aegis_policy::load::effective(
-        args.policy.as_deref(),
-        uid(),
-        std::env::home_dir().as_deref(),
-        config.as_deref(),
-        &Files,
-    )?)
-}
-
-/// Where what decides over runs is kept, free of links.
-fn policies(args: &Args) -> Vec<PathBuf> {
-    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
-    let user = places::user_config(std::env::home_dir().as_deref(), config.as_deref());
-    let named = args.policy.as_deref().filter(|named| is_path(named));
-    (user.as_deref().into_iter())
-        .chain([Path::new(places::SYSTEM_CONFIG)])
-        .chain(named.map(Path::new))
-        .map(real)
-        .collect()
-}
-
-/// Where something is, or will be when it is made.
-fn real(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let above = path.ancestors();
-    let mut there = above.filter_map(|above| Some((above, above.canonicalize().ok()?)));
-    match there.next() {
-        Some((above, real)) if above == path => real,
-        Some((above, real)) => real.join(path.strip_prefix(above).unwrap_or(&path)),
-        None => path,
-    }
 }
 
 /// Of the caller.

@@ -1,0 +1,146 @@
+//! The policies in force, and from where they were read: whoever writes there decides over the next run.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use aegis_policy::Policy;
+use aegis_policy::load::{self, Found};
+use aegis_policy::places;
+use aegis_profile::{Files, ReadError};
+
+use super::args::Args;
+use super::uid;
+
+/// As many links as the kernel follows.
+const MAX_LINKS: usize = 40;
+
+/// The policy of a run: the system's, and the user's or what `--policy` names. With it the places of what
+/// decides: directories of configuration, what is named, and each file that was read, Rego too.
+pub(super) fn in_force(args: &Args) -> Result<(Policy, Vec<PathBuf>), aegis_profile::Error> {
+    let (home, config) = (std::env::home_dir(), std::env::var_os("XDG_CONFIG_HOME"));
+    let (home, config) = (home.as_deref(), config.as_deref().map(Path::new));
+    let named = args.policy.as_deref();
+    let files = Noted::default();
+    let policy = load::effective(named, uid(), home, config, &files)?;
+    let mut places = files.read.into_inner();
+    places.push(places::SYSTEM_CONFIG.into());
+    places.extend(places::user_config(home, config));
+    places.extend(
+        named
+            .filter(|named| load::is_path(named))
+            .map(PathBuf::from),
+    );
+    Ok((policy, places))
+}
+
+/// [`Files`], and which of them were read.
+#[derive(Default)]
+struct Noted {
+    read: RefCell<Vec<PathBuf>>,
+}
+
+impl aegis_profile::Source for Noted {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
+        self.read.borrow_mut().push(path.to_owned());
+        Files.read(path)
+    }
+
+    fn read_stdin(&self) -> Result<Vec<u8>, ReadError> {
+        Files.read_stdin()
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        Files.exists(path)
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        Files.absolute(path)
+    }
+}
+
+impl load::Source for Noted {
+    fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
+        Files.names(directory)
+    }
+
+    fn look(&self, path: &Path) -> io::Result<Found> {
+        Files.look(path)
+    }
+
+    fn link(&self, path: &Path) -> io::Result<Option<(PathBuf, u32)>> {
+        Files.link(path)
+    }
+}
+
+/// What a path leads to.
+pub(super) struct Way {
+    /// The links that are followed, each where it really is: whoever changes one leads elsewhere.
+    pub links: Vec<PathBuf>,
+    /// Where it ends, free of links, or would if that were made.
+    pub end: PathBuf,
+}
+
+impl Way {
+    /// Follows a path.
+    pub fn of(path: &Path) -> Self {
+        let parts = |path: &Path| -> Vec<PathBuf> {
+            let parts = path.components().rev();
+            parts.map(|part| Path::new(&part).to_owned()).collect()
+        };
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let mut to_come = parts(&path);
+        let mut links = Vec::new();
+        let mut end = PathBuf::from("/");
+        while let Some(part) = to_come.pop() {
+            if part.components().next() == Some(Component::ParentDir) {
+                end.pop();
+                continue;
+            }
+            // The root takes the place of all before it.
+            let next = end.join(part);
+            match std::fs::read_link(&next) {
+                Ok(target) if links.len() < MAX_LINKS => {
+                    links.push(next);
+                    to_come.extend(parts(&target));
+                }
+                _ => end = next,
+            }
+        }
+        Self { links, end }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_way_has_every_link_and_ends_where_the_kernel_says() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().canonicalize().unwrap();
+        fs::create_dir_all(dir.join("dotfiles/aegis")).unwrap();
+        fs::create_dir_all(dir.join("home/.config")).unwrap();
+        fs::write(dir.join("dotfiles/policy.yaml"), "").unwrap();
+        symlink("../../dotfiles/aegis", dir.join("home/.config/aegis")).unwrap();
+        symlink("../policy.yaml", dir.join("dotfiles/aegis/policy.yaml")).unwrap();
+        symlink(dir.join("home"), dir.join("me")).unwrap();
+
+        let path = dir.join("me/.config/aegis/policy.yaml");
+        let way = Way::of(&path);
+        assert_eq!(way.end, path.canonicalize().unwrap());
+        let links = ["me", "home/.config/aegis", "dotfiles/aegis/policy.yaml"];
+        assert_eq!(way.links, links.map(|link| dir.join(link)));
+
+        let absent = Way::of(&dir.join("me/.config/aegis/policy.d/10.yaml"));
+        assert_eq!(absent.end, dir.join("dotfiles/aegis/policy.d/10.yaml"));
+        assert_eq!(absent.links.len(), 2);
+
+        symlink("round", dir.join("round")).unwrap();
+        let round = Way::of(&dir.join("round/x"));
+        assert_eq!((round.links.len(), round.end), (40, dir.join("round/x")));
+    }
+}
