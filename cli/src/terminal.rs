@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use aegis_policy::log::Log;
+
 /// Whether a stream gets colour: it is a terminal that can do it, and `NO_COLOR` does not object.
 pub fn colour(stream: &impl IsTerminal) -> bool {
     let unset_or_empty = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -38,6 +40,15 @@ pub fn profile_error(program: &str, error: &aegis_profile::Error) -> String {
         "{program}: {}\n",
         error.render(colour(&io::stderr())).trim_end()
     )
+}
+
+/// Says on standard error that a key was made, if it was when this log was opened.
+pub fn tell_of_new_key(program: &str, log: &Log) {
+    if let Some(keys) = log.new_key() {
+        let keys = keys.display();
+        let note = format!("{program}: note: a new signing key was made in {keys}\n");
+        complain(&harmless(&note));
+    }
 }
 
 /// Writes to standard output. A reader that has had enough is no failure.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -290,41 +289,6 @@ fn verify_lists_what_was_set_aside() {
     assert_eq!(status, 1);
     assert!(out.starts_with("intact: yes\ncomplete: no\n"), "{out}");
     assert!(out.contains(&format!("{name} is missing")), "{out}");
-}
-
-#[test]
-fn the_run_that_makes_a_key_says_so() {
-    let root = tempfile::tempdir().expect("a directory");
-    let user = rustix::process::geteuid().as_raw();
-    // Root's own place is not for tests.
-    let user = if user == 0 { 1000 } else { user };
-    let work = root.path().join("work");
-    fs::create_dir(&work).expect("a directory");
-    for path in [root.path(), &work] {
-        std::os::unix::fs::chown(path, Some(user), None).expect("given away");
-    }
-    let run = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_aegis-run"));
-        command
-            .args(["--policy", "standard", "true"])
-            .uid(user)
-            .current_dir(&work)
-            .env("HOME", root.path().join("home"))
-            .env("XDG_STATE_HOME", root.path().join("state"))
-            .env_remove("XDG_CONFIG_HOME")
-            .stdin(Stdio::null());
-        told(&command.output().expect("aegis-run starts"))
-    };
-    let keys = root.path().join("state/aegis/keys");
-    let note = format!(
-        "aegis-run: note: a new signing key was made in {}\n",
-        keys.display()
-    );
-    assert_eq!(run(), (0, String::new(), note.clone()));
-    assert_eq!(run(), (0, String::new(), String::new()), "once");
-    // A state that was moved away is not passed over in silence.
-    fs::rename(root.path().join("state"), root.path().join("away")).expect("moved");
-    assert_eq!(run(), (0, String::new(), note));
 }
 
 #[test]

@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 
 use aegis_tests::outcome::refused;
 use aegis_tests::terminal::Terminal;
-use aegis_tests::{User, Workspace, program, repository};
+use aegis_tests::{User, Workspace, program};
 use serde_json::Value;
 
 /// A shell in a terminal, as a person has one.
 const OUTER: &str = "PS1='outer> ' exec bash --norc --noprofile -i";
+
+/// The policy, which asks.
+const POLICY: &str = include_str!("../policies/asks.yaml");
 
 /// What stands before the answer.
 const PROMPT: &str = "Allow it? [y/a/N]";
@@ -43,7 +46,7 @@ impl Home {
         // Short names, so that no line of the screen wraps.
         symlink(program("aegis-run"), workspace.work().join("run")).expect("a link");
         symlink(program("aegis"), workspace.work().join("aegis")).expect("a link");
-        symlink(policy(), workspace.work().join("asks.yaml")).expect("a link");
+        workspace.write("work/asks.yaml", POLICY);
         Self { workspace }
     }
 
@@ -90,12 +93,6 @@ impl Home {
             .map(|word| word.expect("an answer").to_owned())
             .collect()
     }
-}
-
-fn policy() -> PathBuf {
-    repository("tests/policies/asks.yaml")
-        .canonicalize()
-        .expect("the policy")
 }
 
 /// What a person types to have a file shown, and then the status.
@@ -178,7 +175,8 @@ fn what_is_always_approved_is_asked_no_more_until_it_is_revoked_or_the_profile_c
             .output()
             .expect("aegis starts");
         let text = String::from_utf8(output.stdout).expect("text");
-        (output.status.code(), text)
+        let errors = String::from_utf8(output.stderr).expect("text");
+        (output.status.code(), text + &errors)
     };
     let (status, text) = list(&["list"]);
     assert_eq!(status, Some(0));
@@ -209,23 +207,30 @@ fn what_is_always_approved_is_asked_no_more_until_it_is_revoked_or_the_profile_c
     assert_eq!(list(&["revoke", "000000000000"]).0, Some(1));
     assert_eq!(list(&["revoke", "--profile", "another"]).0, Some(1));
     assert_eq!(list(&["revoke"]).0, Some(2));
-    assert_eq!(list(&["revoke", &id[..6]]).0, Some(0));
+    // Whoever makes a key says so: the log and its key were moved away.
+    assert_eq!(home.said(), ["always", "no"]);
+    for own in ["audit", "keys"] {
+        fs::remove_dir_all(home.place(own)).expect("removed");
+    }
+    let (status, text) = list(&["revoke", &id[..6]]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(
+        text.contains("aegis: note: a new signing key was made in "),
+        "{text}"
+    );
     assert_eq!(list(&["revoke", "--all"]).0, Some(1), "none is left");
     terminal.line(&typed("a", "asked/a"));
     question(&terminal, 3);
     terminal.key("C-c");
     let screen = terminal.prompt("outer>", 5);
     assert!(screen.ends_with("status 125\nouter>"), "{screen}");
-    assert_eq!(home.said(), ["always", "no", "revoked", "no"]);
+    assert_eq!(home.said(), ["revoked", "no"]);
 }
 
 #[test]
 fn what_is_approved_for_one_command_under_one_policy_is_asked_for_another_again() {
     let home = Home::new();
     let asks = home.workspace.work().join("asks.yaml");
-    let text = fs::read_to_string(&asks).expect("the policy");
-    fs::remove_file(&asks).expect("a link");
-    home.workspace.write("work/asks.yaml", &text);
     let terminal = home.terminal();
     terminal.line(&typed("a", "asked/a"));
     question(&terminal, 1);
@@ -240,14 +245,14 @@ fn what_is_approved_for_one_command_under_one_policy_is_asked_for_another_again(
     // The same words, and another reason to ask.
     fs::write(
         &asks,
-        text.clone() + "# seen by ben\nlimits: {pids: 4000}\n",
+        POLICY.to_owned() + "# seen by ben\nlimits: {pids: 4000}\n",
     )
     .expect("the policy");
     terminal.line(&typed("a", "asked/a"));
     question(&terminal, 3);
     terminal.line("n");
     terminal.prompt("outer>", 4);
-    fs::write(&asks, text).expect("the policy");
+    fs::write(&asks, POLICY).expect("the policy");
     terminal.line(&typed("a", "asked/a"));
     let screen = terminal.prompt("outer>", 5);
     assert!(
@@ -391,7 +396,7 @@ fn where_nobody_can_be_asked_it_is_blocked_and_says_why() {
         .arg("--wait")
         .arg(program("aegis-run"))
         .arg("--policy")
-        .arg(policy())
+        .arg("./asks.yaml")
         .args(["--profile", "./a.yaml", "--", "touch", "started"]);
     let told = refused(&home.workspace, &mut command, 125);
     for part in [

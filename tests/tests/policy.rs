@@ -8,7 +8,7 @@ use std::process::Stdio;
 use aegis_tests::evidence::{holds_up, of_type, place, records, run};
 use aegis_tests::host::{bind, in_private_mounts, tmpfs};
 use aegis_tests::outcome::{Ran, refused};
-use aegis_tests::{EVERYTHING, USERS, Workspace, text};
+use aegis_tests::{EVERYTHING, USERS, User, Workspace, program, text};
 
 const PROFILE: &str = "aegis: 1\nname: job\nextends: [shell]\n\
                        capabilities: {files.read: [$WORK, -$HOME/.ssh/id_ed25519]}\n";
@@ -441,4 +441,26 @@ fn a_log_that_cannot_be_written_stops_the_run_unless_the_policy_says_otherwise()
             assert!(why.contains("No space left on device"), "{why}");
         });
     }
+}
+
+#[test]
+fn the_run_that_makes_a_key_says_so() {
+    // Root's is the machine's.
+    let workspace = Workspace::new(User::Ordinary);
+    let own = workspace.state().join("aegis");
+    let run = || {
+        let mut command = workspace.command(program("aegis-run"));
+        let output = command.arg("true").output().expect("it starts");
+        assert!(output.status.success(), "{}", text(&output));
+        String::from_utf8(output.stderr).expect("text")
+    };
+    assert_eq!(run(), "", "a key is there");
+    let note = format!(
+        "aegis-run: note: a new signing key was made in {}\n",
+        own.join("keys").display()
+    );
+    // A state that was moved away is not passed over in silence.
+    std::fs::remove_dir_all(&own).expect("removed");
+    assert_eq!(run(), note);
+    assert_eq!(run(), "", "once");
 }

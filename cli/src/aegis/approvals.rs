@@ -12,7 +12,7 @@ use clap::{Args, Subcommand, ValueHint};
 use serde::Serialize;
 
 use super::{Answer, Failure, print_json};
-use crate::terminal::print;
+use crate::terminal::{print, tell_of_new_key};
 
 /// Subcommands of `aegis approvals`.
 #[derive(Debug, Subcommand)]
@@ -132,7 +132,10 @@ fn revoke(
     let events: Vec<Event> = gone.iter().map(|entry| revoked(&run, entry, &by)).collect();
     let dir = audit.unwrap_or(&state.audit);
     Log::open(dir, &state.keys)
-        .and_then(|mut log| log.append(&events))
+        .and_then(|mut log| {
+            tell_of_new_key("aegis", &log);
+            log.append(&events)
+        })
         .map_err(|error| {
             let count = gone.len();
             Failure::Other(format!(

@@ -18,7 +18,7 @@ use aegis_runtime::supervise::denials::Denial;
 use aegis_runtime::supervise::report::{Recorded, Report};
 use serde::Serialize;
 
-use crate::terminal::{complain, harmless};
+use crate::terminal::{complain, tell_of_new_key};
 
 /// What `--audit` says for no log at all.
 const NONE: &str = "none";
@@ -141,11 +141,7 @@ impl<'p> Evidence<'p> {
         };
         let opened = Log::open(dir, keys).map_err(|error| error.to_string());
         let opened = opened.and_then(|log| {
-            if let Some(keys) = log.new_key() {
-                let keys = keys.display();
-                let note = format!("aegis-run: note: a new signing key was made in {keys}\n");
-                complain(&harmless(&note));
-            }
+            tell_of_new_key("aegis-run", &log);
             (log.keep_policy(self.policy)).map_err(|error| error.to_string())?;
             Ok(log)
         });
