@@ -93,9 +93,14 @@ impl Way {
         let mut links = Vec::new();
         let mut end = PathBuf::from("/");
         while let Some(part) = to_come.pop() {
-            if part.components().next() == Some(Component::ParentDir) {
-                end.pop();
-                continue;
+            match part.components().next() {
+                Some(Component::CurDir) => continue,
+                // No link is left in what it leads out of.
+                Some(Component::ParentDir) => {
+                    end.pop();
+                    continue;
+                }
+                _ => {}
             }
             // The root takes the place of all before it.
             let next = end.join(part);
@@ -126,12 +131,13 @@ mod tests {
         fs::create_dir_all(dir.join("home/.config")).unwrap();
         fs::write(dir.join("dotfiles/policy.yaml"), "").unwrap();
         symlink("../../dotfiles/aegis", dir.join("home/.config/aegis")).unwrap();
-        symlink("../policy.yaml", dir.join("dotfiles/aegis/policy.yaml")).unwrap();
+        symlink("./../policy.yaml", dir.join("dotfiles/aegis/policy.yaml")).unwrap();
         symlink(dir.join("home"), dir.join("me")).unwrap();
 
         let path = dir.join("me/.config/aegis/policy.yaml");
         let way = Way::of(&path);
-        assert_eq!(way.end, path.canonicalize().unwrap());
+        let end = path.canonicalize().unwrap();
+        assert_eq!(way.end.as_os_str(), end.as_os_str());
         let links = ["me", "home/.config/aegis", "dotfiles/aegis/policy.yaml"];
         assert_eq!(way.links, links.map(|link| dir.join(link)));
 
