@@ -1,8 +1,9 @@
 //! What may be written to a terminal, and whether in colour.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
-use aegis_policy::log::Log;
+use aegis_policy::log::{self, Log};
 
 /// Whether a stream gets colour: it is a terminal that can do it, and `NO_COLOR` does not object.
 pub fn colour(stream: &impl IsTerminal) -> bool {
@@ -42,13 +43,26 @@ pub fn profile_error(program: &str, error: &aegis_profile::Error) -> String {
     )
 }
 
-/// Says on standard error that a key was made, if it was when this log was opened.
-pub fn tell_of_new_key(program: &str, log: &Log) {
+/// Opens an audit log to write it. Standard error tells when others have it locked for long, and of a key
+/// that was made.
+pub fn open_log(program: &str, dir: &Path, keys: &Path) -> Result<Log, log::Error> {
+    let waiting = |dir: &Path| {
+        let dir = dir.display();
+        let note =
+            format!("aegis: note: waiting for the audit log {dir}, which others have locked\n");
+        complain(&harmless(&note));
+    };
+    let options = log::Options {
+        waiting,
+        ..log::Options::default()
+    };
+    let log = Log::open_with(dir, keys, options)?;
     if let Some(keys) = log.new_key() {
         let keys = keys.display();
         let note = format!("{program}: note: a new signing key was made in {keys}\n");
         complain(&harmless(&note));
     }
+    Ok(log)
 }
 
 /// Writes to standard output. A reader that has had enough is no failure.

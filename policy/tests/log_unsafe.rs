@@ -8,6 +8,7 @@
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -227,10 +228,12 @@ fn others_that_append_are_waited_for_longer_but_not_for_ever() {
     segment.set_len(lines[0].len() as u64).expect("cut");
     let mut next = 1;
 
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
     // Somebody has it locked for a time, or until told, and appends a line now and then.
     let mut wait = |patience: Duration, held: Option<Duration>| {
         let options = Options {
             patience,
+            waiting: |_| _ = TOLD.fetch_add(1, Ordering::Relaxed),
             ..Options::default()
         };
         let mut log = scene.open_with(options);
@@ -261,6 +264,8 @@ fn others_that_append_are_waited_for_longer_but_not_for_ever() {
     let patience = Duration::from_secs(1);
     let appended = wait(patience, Some(patience * 5 / 2));
     assert!(appended.is_ok(), "{appended:?}");
+    assert_eq!(TOLD.load(Ordering::Relaxed), 1, "once, after a second");
     let error = wait(Duration::from_millis(20), None).expect_err("it waits no longer");
     assert!(matches!(error, Error::Locked { .. }), "{error}");
+    assert_eq!(TOLD.load(Ordering::Relaxed), 1, "that was soon over");
 }

@@ -285,8 +285,19 @@ fn the_command_waits_until_its_start_is_recorded() {
         let lock = std::fs::File::open(place(&workspace).join("lock")).expect("the log's lock");
         lock.lock().expect("nobody else appends");
         // It takes as long as aegis-run is patient; a sandbox is built in a hundredth of that.
-        let said = refused(&workspace, &mut run(&workspace, &profile, &TOUCH), 125);
+        let output = run(&workspace, &profile, &TOUCH).output();
+        let output = output.expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{said}");
+        let mut lines = said.lines();
+        let begins = |line: Option<&str>, words: &str| line.is_some_and(|l| l.starts_with(words));
+        assert!(
+            begins(lines.next(), "aegis: note: waiting for the audit log /"),
+            "{said}"
+        );
+        assert!(begins(lines.next(), "aegis-run: error: "), "{said}");
         assert!(said.contains("locked by others"), "{said}");
+        assert!(!workspace.work().join("started").exists(), "{said}");
     }
 }
 

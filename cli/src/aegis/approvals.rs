@@ -5,14 +5,13 @@ use std::time::SystemTime;
 
 use aegis_policy::approvals::{Entry, Person, Store, Which, revoked};
 use aegis_policy::event::Event;
-use aegis_policy::log::Log;
 use aegis_policy::places::State;
 use aegis_profile::syntax::escape;
 use clap::{Args, Subcommand, ValueHint};
 use serde::Serialize;
 
 use super::{Answer, Failure, print_json};
-use crate::terminal::{print, tell_of_new_key};
+use crate::terminal::{open_log, print};
 
 /// Subcommands of `aegis approvals`.
 #[derive(Debug, Subcommand)]
@@ -131,11 +130,8 @@ fn revoke(
     let (run, by) = (aegis_runtime::supervise::run_id(), caller());
     let events: Vec<Event> = gone.iter().map(|entry| revoked(&run, entry, &by)).collect();
     let dir = audit.unwrap_or(&state.audit);
-    Log::open(dir, &state.keys)
-        .and_then(|mut log| {
-            tell_of_new_key("aegis", &log);
-            log.append(&events)
-        })
+    open_log("aegis", dir, &state.keys)
+        .and_then(|mut log| log.append(&events))
         .map_err(|error| {
             let count = gone.len();
             Failure::Other(format!(

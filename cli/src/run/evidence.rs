@@ -18,7 +18,7 @@ use aegis_runtime::supervise::denials::Denial;
 use aegis_runtime::supervise::report::{Recorded, Report};
 use serde::Serialize;
 
-use crate::terminal::{complain, tell_of_new_key};
+use crate::terminal::{complain, open_log};
 
 /// What `--audit` says for no log at all.
 const NONE: &str = "none";
@@ -139,9 +139,8 @@ impl<'p> Evidence<'p> {
         let Place::At { dir, keys } = &self.place else {
             return Ok(());
         };
-        let opened = Log::open(dir, keys).map_err(|error| error.to_string());
+        let opened = open_log("aegis-run", dir, keys).map_err(|error| error.to_string());
         let opened = opened.and_then(|log| {
-            tell_of_new_key("aegis-run", &log);
             (log.keep_policy(self.policy)).map_err(|error| error.to_string())?;
             Ok(log)
         });

@@ -348,17 +348,38 @@ impl Lock {
         Ok(stat.is_some_and(|stat| (stat.st_dev, stat.st_ino) == self.inode))
     }
 
-    /// Waits until it is free, to read or to append. A reader waits for `patience` at most; whoever
-    /// appends goes on waiting while the log grows, since many may append at once, up to
-    /// [`PATIENCES`] of them.
-    pub fn take(&self, dir: &Dir, shared: bool, patience: Duration) -> Result<(), Error> {
+    /// Waits to append until it is free: for `patience`, and while the log grows for up to
+    /// [`PATIENCES`] of them, since many may append at once. When it takes longer than a second, `waiting`
+    /// is called, once.
+    pub fn take(
+        &self,
+        dir: &Dir,
+        patience: Duration,
+        waiting: impl Fn(&Path),
+    ) -> Result<(), Error> {
+        let mut told = false;
+        self.poll(dir, File::try_lock, |wait, waited| {
+            if waited >= Duration::from_secs(1) && !std::mem::replace(&mut told, true) {
+                waiting(dir.path());
+            }
+            waited < wait.until(patience) || wait.goes_on(dir)
+        })
+    }
+
+    /// Waits to read until nobody appends, for `patience` at most.
+    pub fn take_shared(&self, dir: &Dir, patience: Duration) -> Result<(), Error> {
+        self.poll(dir, File::try_lock_shared, |_, waited| waited < patience)
+    }
+
+    fn poll(
+        &self,
+        dir: &Dir,
+        attempt: fn(&File) -> Result<(), TryLockError>,
+        mut goes_on: impl FnMut(&mut Wait, Duration) -> bool,
+    ) -> Result<(), Error> {
         let mut wait: Option<Wait> = None;
         loop {
-            let tried = match shared {
-                true => self.file.try_lock_shared(),
-                false => self.file.try_lock(),
-            };
-            match tried {
+            match attempt(&self.file) {
                 Ok(()) => return Ok(()),
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => {
@@ -368,7 +389,7 @@ impl Lock {
             // The clock is read only when there is something to wait for.
             let wait = wait.get_or_insert_with(|| Wait::new(dir));
             let waited = wait.since.elapsed();
-            if waited >= wait.until(patience) && (shared || !wait.goes_on(dir)) {
+            if !goes_on(wait, waited) {
                 return Err(Error::Locked {
                     dir: dir.path().to_owned(),
                     seconds: waited.as_secs(),

@@ -81,7 +81,7 @@ impl Reader {
         // else's cannot be taken: then it is read as it is.
         let lock = Lock::open(&dir, false).ok();
         if let Some(lock) = &lock {
-            let _ = lock.take(&dir, true, PATIENCE);
+            let _ = lock.take_shared(&dir, PATIENCE);
         }
         let mut segments = Vec::new();
         for number in dir.segments()? {

@@ -28,6 +28,8 @@ pub struct Options {
     /// How long to wait for somebody who has the log locked and appends nothing; for others that do
     /// append, up to twelve times as long.
     pub patience: Duration,
+    /// Called with the log's directory when that takes longer than a second, for somebody to be told.
+    pub waiting: fn(&Path),
 }
 
 impl Default for Options {
@@ -36,6 +38,7 @@ impl Default for Options {
             checkpoint_every: 1000,
             segment_bytes: 64 << 20,
             patience: Duration::from_secs(5),
+            waiting: |_| (),
         }
     }
 }
@@ -207,7 +210,8 @@ impl Log {
             return Err(Error::Sync { path, source });
         }
         loop {
-            self.lock.take(&self.dir, false, self.options.patience)?;
+            let (patience, waiting) = (self.options.patience, self.options.waiting);
+            self.lock.take(&self.dir, patience, waiting)?;
             // Somebody may have moved all files away.
             if self.lock.is_current(&self.dir)? {
                 break;
