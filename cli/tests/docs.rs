@@ -1,4 +1,4 @@
-//! The examples of docs/policy.md, as a reader would follow them from top to bottom: a block below
+//! docs/policy.md: the tests that it names are there, and its examples are followed from top to bottom: a block below
 //! `<!-- file: NAME -->` is written to that file, and each `$ aegis policy ...` is run beside it and has to say
 //! what the page says. A line `...` stands for any lines.
 
@@ -118,4 +118,28 @@ fn the_example_of_a_policy_passes_its_table() {
     assert!(said.contains("\"name\": \"workshop\""), "{said}");
     let said = run(&examples, "aegis policy test workshop.yaml; echo status $?");
     assert!(said.ends_with("decided as expected\nstatus 0\n"), "{said}");
+}
+
+#[test]
+fn the_tests_that_the_page_names_are_in_the_files_that_it_names() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut named = 0;
+    for line in PAGE.lines() {
+        let mut file: Option<String> = None;
+        // Every second piece is between backquotes.
+        for word in line.split('`').skip(1).step_by(2) {
+            let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            if word.ends_with(".rs") {
+                let text = fs::read_to_string(repository.join(word));
+                file = Some(text.unwrap_or_else(|error| panic!("{word}: {error}")));
+            } else if let Some(text) = &file
+                && word.matches('_').count() > 2
+                && word.chars().all(is_name)
+            {
+                assert!(text.contains(&format!("fn {word}(")), "{word}");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 30, "{named} were found");
 }

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use aegis_tests::evidence::of_type;
 use aegis_tests::outcome::refused;
 use aegis_tests::terminal::Terminal;
 use aegis_tests::{User, Workspace, program};
@@ -67,22 +68,7 @@ impl Home {
 
     /// The records of a type, the oldest first.
     fn recorded(&self, kind: &str) -> Vec<Value> {
-        let Ok(dir) = fs::read_dir(self.place("audit")) else {
-            return Vec::new();
-        };
-        let mut segments: Vec<PathBuf> = dir.map(|e| e.expect("a name").path()).collect();
-        segments.retain(|path| path.extension().is_some_and(|e| e == "jsonl"));
-        segments.sort();
-        let mut answers = Vec::new();
-        for segment in segments {
-            for line in fs::read_to_string(segment).expect("a segment").lines() {
-                let mut line: Value = serde_json::from_str(line).expect("JSON");
-                if line["record"]["type"] == kind {
-                    answers.push(line["record"].take());
-                }
-            }
-        }
-        answers
+        of_type(&self.place("audit"), kind)
     }
 
     /// The words of the answers.

@@ -1,0 +1,77 @@
+//! Where `aegis-run` is started by a test, and where it records.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output, Stdio};
+use std::sync::Once;
+
+/// `aegis-run` in a directory of its own, recording in another.
+pub struct Place(pub tempfile::TempDir, tempfile::TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        let place = Self(dir, tempfile::tempdir().expect("a directory"));
+        // On a new machine the first run makes the key of its user's logs, and says so.
+        static KEY: Once = Once::new();
+        KEY.call_once(|| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_aegis-run"));
+            command.current_dir(place.0.path()).stdin(Stdio::null());
+            command.arg("--audit").arg(place.1.path().join("first"));
+            let output = command.arg("true").output().expect("aegis-run starts");
+            assert_eq!(status(&output), 0, "{}", stderr(&output));
+        });
+        place
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aegis-run"));
+        command.current_dir(self.0.path()).stdin(Stdio::null());
+        command.arg("--audit").arg(self.log());
+        command
+    }
+
+    pub fn run(&self, words: &[&str]) -> Output {
+        self.command()
+            .args(words)
+            .output()
+            .expect("aegis-run starts")
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.path().join(name), text).expect("a file");
+    }
+
+    pub fn log(&self) -> std::path::PathBuf {
+        self.1.path().join("audit")
+    }
+
+    /// What is in the log.
+    pub fn records(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.log().join("000001.jsonl")).unwrap_or_default();
+        (text.lines())
+            .map(|line| {
+                let mut line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                line["record"].take()
+            })
+            .collect()
+    }
+
+    pub fn report(&self, name: &str) -> serde_json::Value {
+        let text = fs::read(self.0.path().join(name)).expect("a report");
+        serde_json::from_slice(&text).expect("the report is JSON")
+    }
+}
+
+pub fn status(output: &Output) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    // As a shell's `$?` has it.
+    let signal = output.status.signal().map(|signal| 128 + signal);
+    output.status.code().or(signal).expect("an end")
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}

@@ -1,0 +1,116 @@
+//! Which symbolic links are followed, and where they may lead.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use super::{Fault, Link, Resolved};
+use crate::kernel::{cstring, mount};
+use crate::plan::path_map::{is_below, parents};
+
+/// Which links are to be trusted.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Trees whose content something sandboxed may have written: a link in one must stay in it.
+    pub zones: Vec<PathBuf>,
+    /// The caller; links of others, but for root's, are not followed.
+    pub uid: u32,
+    /// Links in `/`, which is root's: `/lib` and the like on a merged system.
+    pub root_links: Vec<Link>,
+    /// Links in a zone may lead to the system's own programs (`/usr`, owned by root).
+    pub to_system_programs: bool,
+    /// Directories that paths were found in before.
+    pub directories: Directories,
+}
+
+/// Directories held open, so that one call tells what lies in one of them. A profile names many
+/// things in few directories.
+#[derive(Clone, Debug, Default)]
+pub struct Directories(Rc<RefCell<Vec<Directory>>>);
+
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    /// `None`: a link leads there, or nothing does.
+    open: Option<OwnedFd>,
+}
+
+impl Directories {
+    /// What is at a normal path, a link itself, when no link leads to its directory. `None`: that
+    /// cannot be told this way.
+    pub(super) fn look(&self, path: &Path) -> Option<io::Result<mount::Identity>> {
+        let (dir, name) = (parents(path).next()?, path.file_name()?);
+        let mut known = self.0.borrow_mut();
+        let same = |known: &Directory| known.path.as_os_str() == dir.as_os_str();
+        let place = known.iter().position(same).unwrap_or_else(|| {
+            known.push(Directory {
+                path: dir.to_path_buf(),
+                open: mount::locate(dir).ok(),
+            });
+            known.len() - 1
+        });
+        let dir = known[place].open.as_ref()?;
+        Some(cstring(Path::new(name)).and_then(|name| mount::identity_at(dir.as_fd(), &name)))
+    }
+}
+
+/// Links met so far that may not be left, with the tree that each lies in.
+#[derive(Default)]
+pub(super) struct Confined(Vec<(PathBuf, PathBuf)>);
+
+impl Confined {
+    pub fn note(&mut self, at: &Path, trust: &Trust) {
+        if let Some(zone) = innermost(&trust.zones, at) {
+            self.0.push((zone, at.to_path_buf()));
+        }
+    }
+
+    pub fn check(self, found: Resolved, trust: &Trust) -> Result<Resolved, Fault> {
+        for (zone, at) in self.0 {
+            if is_below(&found.real, &zone) {
+                continue;
+            }
+            let system = is_below(&found.real, Path::new("/usr"))
+                && found.uid == 0
+                && found.mode & 0o022 == 0;
+            if !(trust.to_system_programs && system) {
+                return Err(Fault::LinkLeaves {
+                    at,
+                    zone,
+                    to: found.real,
+                });
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Trust {
+    /// The link that a normal path begins with, and what follows it.
+    pub(super) fn root_link<'p>(&self, path: &'p Path) -> Option<(&Link, &'p Path)> {
+        let link = self
+            .root_links
+            .iter()
+            .find(|link| is_below(path, &link.at))?;
+        let plain = |part| matches!(part, Component::Normal(_));
+        if !link.target.components().all(plain) {
+            return None;
+        }
+        let rest = &path.as_os_str().as_bytes()[link.at.as_os_str().len()..];
+        let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+        Some((link, Path::new(OsStr::from_bytes(rest))))
+    }
+}
+
+/// The longest of `zones` that `path` lies below.
+fn innermost(zones: &[PathBuf], path: &Path) -> Option<PathBuf> {
+    zones
+        .iter()
+        .filter(|zone| is_below(path, zone) && path != zone.as_path())
+        .max_by_key(|zone| zone.as_os_str().len())
+        .cloned()
+}
