@@ -73,7 +73,8 @@ impl load::Source for Noted {
     }
 }
 
-/// What a path leads to.
+/// What a path leads to. Unlike [`aegis_runtime::facts::paths::resolve`], which looks for what is granted, it
+/// refuses nothing, and what is not there has a way too: somebody could make it.
 pub(super) struct Way {
     /// The links that are followed, each where it really is: whoever changes one leads elsewhere.
     pub links: Vec<PathBuf>,
