@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use aegis_policy::log::{self, Log};
+use aegis_audit::log::{self, Log};
 
 /// Whether a stream gets colour: it is a terminal that can do it, and `NO_COLOR` does not object.
 pub fn colour(stream: &impl IsTerminal) -> bool {

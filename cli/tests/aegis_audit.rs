@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use aegis_policy::event::{Event, EventType};
-use aegis_policy::log::Log;
+use aegis_audit::event::{Event, EventType};
+use aegis_audit::log::Log;
 use aegis_policy::{Context, Decision, Hash, Request, Verdict, What};
 use serde_json::{Value, json};
 

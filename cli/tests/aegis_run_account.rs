@@ -80,7 +80,7 @@ fn what_is_recorded_is_as_the_schema_of_events_says() {
     ] {
         place.run(words);
     }
-    let schema = include_str!("../../policy/schemas/events.schema.json");
+    let schema = include_str!("../../audit/schemas/events.schema.json");
     let schema = serde_json::from_str(schema).expect("JSON");
     let schema = jsonschema::draft202012::new(&schema).expect("a schema");
     let mut forms = Vec::new();

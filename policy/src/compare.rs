@@ -16,10 +16,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::decide::{Policy, decide};
-use crate::hash::Hash;
 use crate::model::Verdict;
 use crate::path::HostPath;
 use crate::request::{Context, Request, What};
+use aegis_profile::hash::Hash;
 
 /// What two policies decide otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hash::Hash;
 use crate::model::Verdict;
+use aegis_profile::hash::Hash;
 
 /// An answer, with all that it takes to check it: the same policy and the same input give the same one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

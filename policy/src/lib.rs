@@ -17,7 +17,6 @@
 #[cfg(test)]
 extern crate self as aegis_policy;
 
-pub mod approvals;
 pub mod ask;
 #[cfg(test)]
 #[path = "../tests/support/committed.rs"]
@@ -25,19 +24,13 @@ mod committed;
 pub mod compare;
 pub mod decide;
 pub mod decision;
-pub mod event;
 pub mod explain;
-pub mod hash;
-pub mod kept;
 pub mod load;
-pub mod log;
 pub mod model;
-pub mod ocsf;
 pub mod path;
 pub mod places;
 pub mod promote;
 pub mod rego;
-pub mod replay;
 pub mod request;
 pub mod schema;
 mod shape;
@@ -45,9 +38,9 @@ pub mod show;
 pub mod table;
 pub mod templates;
 
+pub use aegis_profile::Hash;
 pub use decide::{Policy, decide};
 pub use decision::{Decision, Opinion};
-pub use hash::Hash;
 pub use model::{Document, Verdict};
 pub use path::HostPath;
 pub use request::{Context, Request, What};

@@ -12,9 +12,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hash::Hash;
 use crate::model::{Inject, Scheme};
 use crate::path::HostPath;
+use aegis_profile::hash::Hash;
 
 /// A question to a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

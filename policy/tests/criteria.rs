@@ -8,13 +8,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use aegis_policy::event::{Event, EventType};
 use aegis_policy::load::parse_str;
-use aegis_policy::log::{Log, Reader};
 use aegis_policy::model::{Inject, Scheme, Verdict};
 use aegis_policy::request::Destination;
 use aegis_policy::{Policy, Request, What, ask, decide, schema, templates};
-use serde_json::{Value, json};
+use serde_json::json;
 
 fn policy(text: &str) -> Policy {
     Policy::new(vec![parse_str(text, "policy.yaml").unwrap()]).unwrap()
@@ -211,43 +209,4 @@ fn no_contract_can_say_that_the_command_is_given_a_secret() {
     let what =
         json!({"action": "secrets.use", "alias": "gh", "host": "a.example", "value": "hunter2"});
     assert!(serde_json::from_value::<What>(what).is_err());
-}
-
-#[test]
-fn every_event_has_the_policys_hash_the_versions_and_the_run() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("log");
-    let policy = Policy::new(vec![templates::ALL[1].document()]).unwrap();
-    let mut log = Log::open(&path, &directory.path().join("keys")).unwrap();
-    let kinds = [
-        EventType::RunStart,
-        EventType::ToolExec,
-        EventType::NetReq,
-        EventType::SecretUse,
-        EventType::FileAccess,
-        EventType::PolicyViolation,
-        EventType::Anomaly,
-        EventType::Approval,
-        EventType::RunEnd,
-    ];
-    let events: Vec<Event> = kinds
-        .iter()
-        .map(|kind| Event::new(*kind, "run-7", policy.hash()))
-        .collect();
-    log.append(&events).unwrap();
-    let written: Vec<Value> = Reader::open(&path)
-        .unwrap()
-        .map(|record| serde_json::to_value(record.unwrap()).unwrap())
-        .filter(|record| record["type"] != "checkpoint")
-        .collect();
-    assert_eq!(written.len(), kinds.len());
-    for record in written {
-        assert_eq!(record["policy"], policy.hash().to_string(), "{record}");
-        assert_eq!(record["run"], "run-7", "{record}");
-        assert_eq!(record["v"], 1, "{record}");
-    }
-    // The hash stands for the version of the policy.
-    let mut changed = templates::ALL[1].document();
-    changed.name.push('2');
-    assert_ne!(Policy::new(vec![changed]).unwrap().hash(), policy.hash());
 }

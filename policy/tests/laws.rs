@@ -8,7 +8,7 @@
 #[path = "support/arbitrary.rs"]
 mod arbitrary;
 
-use aegis_policy::hash::Hash;
+use aegis_policy::Hash;
 use aegis_policy::model::{Budget, Document, Mode, Verdict};
 use aegis_policy::path::HostPath;
 use aegis_policy::request::{Approval, Destination};

@@ -16,6 +16,7 @@ pub mod builtin;
 mod canonical;
 mod diff;
 mod error;
+pub mod hash;
 mod load;
 mod merge;
 mod model;
@@ -29,6 +30,7 @@ mod yaml;
 
 pub use diff::{Diff, Item, diff};
 pub use error::{Diagnostic, Error};
+pub use hash::Hash;
 pub use load::{Loaded, load, load_with};
 pub use model::*;
 pub use parse::parse_str;

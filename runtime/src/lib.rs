@@ -15,7 +15,6 @@ pub mod cgroup;
 pub mod doctor;
 pub mod error;
 pub mod facts;
-pub mod kernel;
 pub mod plan;
 pub mod seccomp;
 pub mod supervise;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use aegis_policy::approvals::{Entry, Person, Store, Which, revoked};
-use aegis_policy::event::Event;
-use aegis_policy::places::State;
+use aegis_audit::approvals::{Entry, Person, Store, Which, revoked};
+use aegis_audit::event::Event;
+use aegis_audit::places::State;
 use aegis_profile::syntax::escape;
 use clap::{Args, Subcommand, ValueHint};
 use serde::Serialize;

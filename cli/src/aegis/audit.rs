@@ -9,9 +9,9 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use aegis_policy::event::{EventType, Record};
-use aegis_policy::log::{Error, Reader, Remembered};
-use aegis_policy::places::State;
+use aegis_audit::event::{EventType, Record};
+use aegis_audit::log::{Error, Reader, Remembered};
+use aegis_audit::places::State;
 use clap::{Args, Subcommand, ValueHint};
 
 use super::{Answer, Failure};

@@ -7,6 +7,6 @@
 #[cfg(not(test))]
 #[unsafe(export_name = "main")]
 extern "C" fn start(_count: i32, _words: *const *const u8) -> i32 {
-    aegis_runtime::kernel::process::begin();
+    aegis_sys::process::begin();
     std::process::exit(aegis_cli::run::main(std::env::args_os().skip(1)).into())
 }

@@ -7,10 +7,10 @@
 
 use std::path::{Path, PathBuf};
 
-use aegis_policy::event::{Event, EventType};
-use aegis_policy::log::{Log, Receipt};
+use aegis_audit::event::{Event, EventType};
+use aegis_audit::log::{Log, Receipt};
+use aegis_audit::places::State;
 use aegis_policy::model::OnAuditFailure;
-use aegis_policy::places::State;
 use aegis_policy::{Context, Decision, Hash, Policy, Request, Verdict, What, decide};
 use aegis_runtime::Error;
 use aegis_runtime::plan::Plan;
@@ -171,7 +171,7 @@ impl<'p> Evidence<'p> {
 
     fn write(
         &mut self,
-        write: impl FnOnce(&mut Log) -> Result<Receipt, aegis_policy::log::Error>,
+        write: impl FnOnce(&mut Log) -> Result<Receipt, aegis_audit::log::Error>,
     ) -> Result<(), String> {
         self.open()?;
         let Place::Open(log) = &mut self.place else {
@@ -185,7 +185,7 @@ impl<'p> Evidence<'p> {
                 Ok(())
             }
             // That it is too long is no failure of the disk, and the profile's doing: it is never excused.
-            Err(error @ aegis_policy::log::Error::BadEvent(_)) => {
+            Err(error @ aegis_audit::log::Error::BadEvent(_)) => {
                 Err(format!("the run cannot be recorded: {error}"))
             }
             Err(error) => self.failed(&error.to_string()),

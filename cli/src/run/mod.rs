@@ -4,7 +4,7 @@
 //! Aegis refused or failed before the command started; 126 and 127 as the shell has them.
 //!
 //! No thread is ever started here. Standard descriptors that are closed have been opened onto
-//! `/dev/null` before ([`aegis_runtime::kernel::process::begin`]), so that no file opened later can
+//! `/dev/null` before ([`aegis_sys::process::begin`]), so that no file opened later can
 //! become one of them; the command finds `/dev/null` there too.
 
 mod account;
@@ -21,13 +21,13 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
-use aegis_policy::approvals::Person;
-use aegis_policy::places::State;
+use aegis_audit::approvals::Person;
+use aegis_audit::places::State;
 use aegis_policy::{Hash, Policy, Verdict};
 use aegis_profile::{Files, Loaded, Profile};
 use aegis_runtime::plan::{self, Plan, authority, explain};
 use aegis_runtime::supervise::report::{Cause, Report};
-use aegis_runtime::{facts, kernel, supervise};
+use aegis_runtime::{facts, supervise};
 
 use crate::terminal::{colour, complain, harmless, print, profile_error};
 use account::Account;
@@ -115,7 +115,7 @@ fn say(text: String) -> Result<u8, Failure> {
 }
 
 fn run(args: &Args) -> Result<u8, Failure> {
-    if kernel::process::has_others_authority() {
+    if aegis_sys::process::has_others_authority() {
         let text = "aegis-run has the set-user-id or set-group-id bit, or capabilities of its own: whoever runs it would write files as another\n  help: remove the bit (chmod ug-s), and run it as the user whose authority it is to pass on";
         return Err(Failure::ours(text));
     }
@@ -131,7 +131,7 @@ fn run(args: &Args) -> Result<u8, Failure> {
         None => aegis_runtime::apply::Early::begin(),
         Some(_) => None,
     };
-    kernel::process::expect_heap(HEAP);
+    aegis_sys::process::expect_heap(HEAP);
     let account = match &args.report {
         None => None,
         Some(place) => Some(Account::open(place).map_err(|error| {
@@ -331,7 +331,7 @@ fn die_likewise(signal: i32) {
         libc::SIGPIPE,
     ];
     if signals.contains(&signal) {
-        aegis_runtime::kernel::process::die_of(signal);
+        aegis_sys::process::die_of(signal);
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use aegis_policy::approvals::{Entry, Person, Said, Store, answered, to_review};
-use aegis_policy::event::Event;
-use aegis_policy::places::State;
+use aegis_audit::approvals::{Entry, Person, Said, Store, answered, to_review};
+use aegis_audit::event::Event;
+use aegis_audit::places::State;
 use aegis_policy::{Decision, Policy, Request, Verdict};
 use aegis_runtime::plan::{Plan, authority};
 

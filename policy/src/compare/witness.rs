@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use super::explore::{self, Pattern};
 use super::names::classes;
 use crate::decide::Policy;
-use crate::hash::Hash;
 use crate::model::{Action, Inject};
 use crate::path::HostPath;
 use crate::request::{Context, Request, What};
+use aegis_profile::hash::Hash;
 use seeds::Seeds;
 
 /// At most so many requests for one action in one context; beyond, the answer is not complete.

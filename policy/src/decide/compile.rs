@@ -11,9 +11,9 @@ use super::index::{Actions, Claim, Rule};
 use super::layer::{Capabilities, Layer, Secret};
 use super::pattern::{self, BadPattern, HostPattern, Part, Ports, bad};
 use super::tally::Voice;
-use crate::hash::Hash;
 use crate::model::{Action, Budget, CapabilityRule, Document, EgressRule, SecretRule, Verdict};
 use crate::rego::Rego;
+use aegis_profile::hash::Hash;
 
 /// What a decision was made by, beside the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -308,7 +308,7 @@ pub(super) fn profile(text: &str) -> Result<Hash, BadPattern> {
     match text.strip_prefix(PROFILE).unwrap_or_default().parse() {
         Ok(hash) => Ok(hash),
         Err(error) => {
-            let error: crate::hash::NotAHash = error;
+            let error: aegis_profile::hash::NotAHash = error;
             bad(error.to_string(), "`aegis profile check --json` prints it")
         }
     }

@@ -10,11 +10,11 @@ use super::index::{Actions, Claim, Hits};
 use super::pattern::{Ports, Relation, address, components, glob_matches};
 use super::tally::{Tally, Voice};
 use crate::decision::Opinion;
-use crate::hash::Hash;
 use crate::model::{Action, Document, Inject, Verdict};
 use crate::path::HostPath;
 use crate::rego::Rego;
 use crate::request::{Approval, Context, Destination, What};
+use aegis_profile::hash::Hash;
 
 /// A document, compiled. Rules are numbered by their place in their contract: by id.
 #[derive(Debug)]

@@ -85,10 +85,10 @@ mod well_formed;
 use std::sync::Arc;
 
 use crate::decision::{Decision, Opinion};
-use crate::hash::Hash;
 use crate::model::{Document, OnAuditFailure, Verdict};
 use crate::request::{Approval, Context, Request, What};
 use crate::templates::{self, Template};
+use aegis_profile::hash::Hash;
 use layer::Layer;
 
 pub use compile::{BadPolicy, ENGINE, Engine};

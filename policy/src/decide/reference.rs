@@ -11,10 +11,10 @@ use super::pattern::{self, Base, HostPattern, Part, Ports, Relation, components,
 use super::tally::{Tally, Voice};
 use super::{Policy, decide_by};
 use crate::decision::{Decision, Opinion};
-use crate::hash::Hash;
 use crate::model::Action;
 use crate::path::HostPath;
 use crate::request::{Approval, Context, Request, What};
+use aegis_profile::hash::Hash;
 
 /// What a capability rule is about.
 enum Pattern<'t> {

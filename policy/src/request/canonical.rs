@@ -5,8 +5,8 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::{Approval, Context, Destination, Request, What};
-use crate::hash::Hash;
 use crate::path::HostPath;
+use aegis_profile::hash::Hash;
 
 /// What `serde_json` writes.
 pub(super) fn request(request: &Request) -> Vec<u8> {

@@ -4,8 +4,8 @@
     reason = "used by tests of the crate and beside it, each its part"
 )]
 
+use aegis_policy::Hash;
 use aegis_policy::Policy;
-use aegis_policy::hash::Hash;
 use aegis_policy::model::{
     Action, Budget, CapabilityRule, Document, EgressRule, Inject, Mode, Scheme, SecretRule, Verdict,
 };

@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use super::root::Failure;
 use super::{Prepared, Step};
-use crate::kernel::{descriptors, process, terminal};
 use crate::seccomp;
+use aegis_sys::{descriptors, process, terminal};
 
 /// The command, executed.
 pub(super) struct Running {

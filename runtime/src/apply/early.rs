@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::cgroup::janitor::{self, Janitor};
-use crate::kernel::{descriptors, namespaces, network, process};
 use crate::plan::{HOSTNAME, Identity, Network};
+use aegis_sys::{descriptors, namespaces, network, process};
 
 /// Namespaces being made.
 pub struct Early {

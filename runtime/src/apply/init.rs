@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::root::Failure;
 use super::{Early, Prepared, Step, command, message, root};
-use crate::kernel::process::{self, Change};
-use crate::kernel::{capabilities, descriptors, landlock, mount, namespaces, network, socket};
 use crate::plan::{Memfd, Namespace, Network, Plan};
+use aegis_sys::process::{self, Change};
+use aegis_sys::{capabilities, descriptors, landlock, mount, namespaces, network, socket};
 
 /// After the supervisor's own deadline and its grace.
 const LATER: Duration = Duration::from_secs(1);
@@ -88,8 +88,7 @@ fn set_up(
     }
     root::build(prepared)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(plan.umask));
-    let directory =
-        crate::kernel::cstring(&plan.directory).map_err(Failure::of(Step::Directory))?;
+    let directory = aegis_sys::cstring(&plan.directory).map_err(Failure::of(Step::Directory))?;
     mount::change_directory(&directory).map_err(|error| Failure {
         step: Step::Directory,
         error,

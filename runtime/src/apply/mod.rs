@@ -18,10 +18,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::error::Error;
-use crate::kernel::process::{self, Signals};
-use crate::kernel::{namespaces, socket};
 use crate::plan::{Namespace, Plan};
 use crate::seccomp;
+use aegis_sys::process::{self, Signals};
+use aegis_sys::{namespaces, socket};
 
 pub use early::Early;
 pub(crate) use message::help;

@@ -6,11 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::kernel::cstring;
-use crate::kernel::mount::{self, attr};
 use crate::plan::files::{MASKED_DIRECTORY, MASKED_FILE};
 use crate::plan::path_map::{is_below, parents};
 use crate::plan::{Entry, Mount, Plan, Source};
+use aegis_sys::cstring;
+use aegis_sys::mount::{self, attr};
 
 use super::{Prepared, Step, sources};
 

@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use crate::error::Error;
-use crate::kernel::{mount, namespaces};
 use crate::plan::{Plan, Source};
+use aegis_sys::{mount, namespaces};
 
 use super::Step;
 

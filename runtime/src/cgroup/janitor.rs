@@ -15,8 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::kernel::namespaces::{self, Side};
-use crate::kernel::{descriptors, process};
+use aegis_sys::namespaces::{self, Side};
+use aegis_sys::{descriptors, process};
 
 /// How often an occupied group is looked at again, and how long.
 const INTERVAL: Duration = Duration::from_millis(1);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Hierarchy, Usage, keyed, number, pids_with_init, write};
 use crate::facts::cgroups::Layout;
-use crate::kernel::process;
 use crate::plan::GroupLimits;
+use aegis_sys::process;
 
 /// The length of a scheduling period, in microseconds: the kernel's default.
 const PERIOD: u64 = 100_000;

@@ -127,8 +127,8 @@ impl Hierarchy for V2 {
     }
 
     fn leaf(&self) -> io::Result<Option<OwnedFd>> {
-        let path = crate::kernel::cstring(&self.dir)?;
-        crate::kernel::descriptors::open(&path, libc::O_RDONLY | libc::O_DIRECTORY).map(Some)
+        let path = aegis_sys::cstring(&self.dir)?;
+        aegis_sys::descriptors::open(&path, libc::O_RDONLY | libc::O_DIRECTORY).map(Some)
     }
 
     fn tasks(&self) -> io::Result<Vec<OwnedFd>> {

@@ -10,9 +10,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::layer::{Finding, Layer, NO_RESULT, Outcome, errno, error};
-use crate::kernel::process::Change;
-use crate::kernel::{namespaces, probe, process, socket};
 use crate::plan::SANDBOX_UID;
+use aegis_sys::process::Change;
+use aegis_sys::{namespaces, probe, process, socket};
 
 /// How long one probe may take. They take milliseconds.
 const PATIENCE: u64 = 5_000_000_000;

@@ -7,10 +7,8 @@ use std::path::Path;
 use super::child;
 use super::host::Host;
 use super::layer::{Finding, Layer, NOT_HELD, Outcome, errno, error, refused};
-use crate::kernel::{
-    capabilities, descriptors, landlock, namespaces, notify, probe, process, socket,
-};
 use crate::seccomp::{self, Action, Arch, Filter, Listener, Rules, SyscallRule};
+use aegis_sys::{capabilities, descriptors, landlock, namespaces, notify, probe, process, socket};
 
 /// The ABI of the newest right that a plan asks for: scopes (Linux 6.12).
 const LANDLOCK_WANTED: u32 = 6;
@@ -47,7 +45,7 @@ fn landlock_probe() -> Finding {
             0
         };
         let ruleset = landlock::create_ruleset(abi, landlock::handled_fs(abi), 0, scoped)?;
-        let allowed = crate::kernel::mount::locate(Path::new("/proc"))?;
+        let allowed = aegis_sys::mount::locate(Path::new("/proc"))?;
         landlock::allow_path(ruleset.as_fd(), allowed.as_fd(), landlock::fs::READ_FILE)?;
         capabilities::no_new_privileges()?;
         landlock::restrict_self(ruleset.as_fd())?;

@@ -10,9 +10,9 @@ use super::layer::{Finding, Layer, NOT_HELD, Outcome, errno, error};
 use crate::cgroup::Groups;
 use crate::error::Error;
 use crate::facts::cgroups::Layout;
-use crate::kernel::process::Change;
-use crate::kernel::{namespaces, process};
 use crate::plan::{GroupLimits, Limits};
+use aegis_sys::process::Change;
+use aegis_sys::{namespaces, process};
 
 pub(super) fn probe(host: &Host) -> Vec<Finding> {
     let layout = &host.layout;

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use super::child::{self, Door};
 use super::host::Host;
 use super::layer::{Finding, Layer, NOT_HELD, Outcome, errno, error};
-use crate::kernel::mount::{self, attr};
-use crate::kernel::{cstring, descriptors, namespaces};
 use crate::plan::SANDBOX_UID;
+use aegis_sys::mount::{self, attr};
+use aegis_sys::{cstring, descriptors, namespaces};
 
 const BASE: u64 = attr::NOSUID | attr::NODEV;
 const BUILT: [Layer; 5] = [

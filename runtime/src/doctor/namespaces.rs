@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use super::child::{self, Door};
 use super::host::Host;
 use super::layer::{Finding, Layer, NOT_HELD, Outcome, error};
-use crate::kernel::process::Change;
-use crate::kernel::{descriptors, mount, namespaces, network, process};
+use aegis_sys::process::Change;
+use aegis_sys::{descriptors, mount, namespaces, network, process};
 
 pub(super) fn probe(_host: &Host) -> Vec<Finding> {
     let mut all = child::apart(&[Layer::Calls], || vec![calls()]);

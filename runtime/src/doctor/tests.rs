@@ -10,7 +10,7 @@ use super::host::{Host, Version};
 use super::layer::{Finding, Layer, NO_RESULT, NOT_HELD, Outcome};
 use super::{Check, Report, Status, confine, examine};
 use crate::facts::cgroups::Layout;
-use crate::kernel::{capabilities, descriptors, probe, process};
+use aegis_sys::{capabilities, descriptors, probe, process};
 
 /// An ordinary user of a systemd host with cgroup v2, where nothing is wrong.
 fn host() -> Host {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::kernel::descriptors;
+use aegis_sys::descriptors;
 
 /// The conventional mount point.
 const MOUNT: &str = "/sys/fs/cgroup";

@@ -17,7 +17,7 @@ use aegis_profile::{Outbound, PathSpec, Profile, Program, Variable};
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::kernel;
+
 use crate::plan::bytes;
 
 pub use program::{Lookup, ProgramFacts, look_up};
@@ -267,7 +267,7 @@ pub fn gather(
         kernel: kernel_facts(),
         umask: umask(),
         cgroups: cgroups::Layout::of_this_process(),
-        terminal: kernel::terminal::controlling().is_some(),
+        terminal: aegis_sys::terminal::controlling().is_some(),
         caller,
         work,
         skill,
@@ -288,7 +288,7 @@ fn refuse_directories(request: &Request) -> Result<(), Error> {
         .into_iter()
         .chain(request.keep_fds.iter().copied())
     {
-        if kernel::descriptors::is_location(fd) {
+        if aegis_sys::descriptors::is_location(fd) {
             return Err(Error::Descriptor(fd));
         }
     }
@@ -306,17 +306,18 @@ pub fn kernel_facts() -> KernelFacts {
     .is_ok();
     let exists = || rustix::fs::access(MEMFD_NOEXEC, rustix::fs::Access::EXISTS).is_ok();
     KernelFacts {
-        landlock_abi: kernel::landlock::abi(),
+        landlock_abi: aegis_sys::landlock::abi(),
         memfd_noexec_writable,
-        last_capability: kernel::capabilities::last(),
+        last_capability: aegis_sys::capabilities::last(),
         memfd_noexec: memfd_noexec_writable || exists(),
-        processors: kernel::process::processors(),
+        processors: aegis_sys::process::processors(),
     }
 }
 
 /// Whether our user namespace has the id that root's sandboxes run as.
 fn maps_every_id() -> bool {
-    let text = kernel::descriptors::read_file(Path::new("/proc/self/uid_map")).unwrap_or_default();
+    let text =
+        aegis_sys::descriptors::read_file(Path::new("/proc/self/uid_map")).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().any(|line| {
         let mut fields = line
             .split_ascii_whitespace()

@@ -13,8 +13,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::kernel::mount;
 use crate::plan::bytes;
+use aegis_sys::mount;
 use trust::Confined;
 pub use trust::{Directories, Trust};
 

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::paths::{self, Kind, Resolved, Trust};
-use crate::kernel::mount;
 use crate::plan::bytes;
 use crate::plan::path_map::{is_below, parents};
+use aegis_sys::mount;
 
 /// Their names, relative to a home or project directory.
 const NAMES: [&str; 58] = [

@@ -16,7 +16,7 @@ use super::{Grant, Network};
 use crate::error::Error;
 use crate::facts::paths::{Fault, Kind, Link, Resolved};
 use crate::facts::{self, HostFacts, Lookup, Request};
-use crate::kernel::landlock::fs;
+use aegis_sys::landlock::fs;
 
 /// What may be done in a directory that is granted for reading.
 pub(super) const READ_TREE: u64 = fs::READ_FILE | fs::READ_DIR;

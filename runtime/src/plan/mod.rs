@@ -23,8 +23,8 @@ use aegis_profile::{Outbound, Profile};
 
 use crate::error::Error;
 use crate::facts::{HostFacts, Request};
-use crate::kernel::landlock;
 use crate::seccomp;
+use aegis_sys::landlock;
 
 pub use limits::{CORE_LIMIT, GroupLimits, Limits};
 pub use model::{

@@ -12,7 +12,7 @@ use super::{Entry, Identity, Source, devices};
 use crate::error::Error;
 use crate::facts::HostFacts;
 use crate::facts::paths::{Kind, Resolved};
-use crate::kernel::landlock::fs;
+use aegis_sys::landlock::fs;
 
 /// `$TMP`.
 pub const TMP: &str = "/tmp";

@@ -13,8 +13,8 @@ use aegis_policy::What;
 use serde::Serialize;
 
 use super::error_messages::{self, Complaint, candidates};
-use crate::kernel::landlock::fs;
 use crate::plan::{Network, Plan, Source};
+use aegis_sys::landlock::fs;
 
 /// How a denial is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

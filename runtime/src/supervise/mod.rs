@@ -16,8 +16,8 @@ use crate::apply::{self, Early, Message, Started};
 use crate::cgroup::Groups;
 use crate::error::Error;
 use crate::facts::HostFacts;
-use crate::kernel::process::{self, Change, PollFd, Signals};
 use crate::plan::{Degradation, Plan};
+use aegis_sys::process::{self, Change, PollFd, Signals};
 
 use notify::Listener;
 use output::{Drained, Output, Pumped};

@@ -11,9 +11,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::denials::{Denial, Evidence};
-use crate::kernel::notify::{self, Call};
 use crate::plan::{Memfd, Plan};
 use crate::seccomp::{self, Action, SeccompData};
+use aegis_sys::notify::{self, Call};
 
 /// How much of the end of standard error is kept for finding out what was refused.
 const TAIL: usize = 8192;

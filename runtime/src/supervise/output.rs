@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use std::time::Instant;
 
-use crate::kernel::process::{self, PollFd, Signals};
-use crate::kernel::{descriptors, mount};
+use aegis_sys::process::{self, PollFd, Signals};
+use aegis_sys::{descriptors, mount};
 
 /// A pipe that polls writable takes this much without blocking (`PIPE_BUF`, `pipe(7)`).
 const ATOMIC: usize = 4096;

@@ -3,8 +3,8 @@
 
 use std::os::fd::BorrowedFd;
 
-use crate::kernel::process;
-use crate::kernel::terminal::{self, Modes};
+use aegis_sys::process;
+use aegis_sys::terminal::{self, Modes};
 
 /// The controlling terminal, one of 0, 1, 2.
 pub struct Terminal {

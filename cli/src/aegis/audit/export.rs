@@ -1,7 +1,7 @@
 //! `aegis audit export`: the log for other programs.
 
-use aegis_policy::log::{Error, Line};
-use aegis_policy::ocsf;
+use aegis_audit::log::{Error, Line};
+use aegis_audit::ocsf;
 use clap::ValueEnum;
 
 use super::{Answer, Failure, Filter, Out, Place, tell};

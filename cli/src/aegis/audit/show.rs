@@ -2,9 +2,9 @@
 
 use std::io;
 
+use aegis_audit::event::{EventType, Record};
+use aegis_audit::log::Checkpoint;
 use aegis_policy::Verdict;
-use aegis_policy::event::{EventType, Record};
-use aegis_policy::log::Checkpoint;
 use serde_json::Value;
 
 use super::{Answer, Filter, Out, Place, tell};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::path::Path;
 
-use aegis_policy::log::{Error, Position, Reader};
+use aegis_audit::log::{Error, Position, Reader};
 use rustix::fs::inotify;
 
 use super::show::Style;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aegis_policy::log::{Answer as Which, Expected, PublicKey, Remembered, SetAside, Verified};
+use aegis_audit::log::{Answer as Which, Expected, PublicKey, Remembered, SetAside, Verified};
 
 use super::super::print_json;
 use super::{Answer, Failure, Place, failed, state};
@@ -28,7 +28,7 @@ pub(super) fn verify(
         first,
     };
     let path = log.resolve()?;
-    let verified = aegis_policy::log::verify(log.reader()?, &expected)
+    let verified = aegis_audit::log::verify(log.reader()?, &expected)
         .map_err(|error| failed(&path, &error))?;
     match json {
         true => print_json(&verified)?,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aegis_policy::replay::{Difference, Outcome, Replayer, Undecidable};
+use aegis_audit::replay::{Difference, Outcome, Replayer, Undecidable};
 use serde::Serialize;
 
 use super::super::{Answer, print_json};

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aegis_policy::kept::{self, kept_policy};
-use aegis_policy::replay::Found;
+use aegis_audit::kept::{self, kept_policy};
+use aegis_audit::replay::Found;
 use aegis_policy::{Hash, Policy, load, templates};
 use aegis_profile::Files;
 

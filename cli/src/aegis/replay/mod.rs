@@ -9,8 +9,8 @@ mod under;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aegis_policy::log::{self, Line, Reader};
-use aegis_policy::replay::Recorded;
+use aegis_audit::log::{self, Line, Reader};
+use aegis_audit::replay::Recorded;
 use aegis_policy::{Hash, What};
 use clap::{Args, ValueHint};
 
@@ -80,7 +80,7 @@ struct At {
 impl At {
     fn of(record: &Recorded<'_>) -> Self {
         let what = (record.request)
-            .and_then(|request| aegis_policy::replay::read_request(request).ok())
+            .and_then(|request| aegis_audit::replay::read_request(request).ok())
             .map_or_else(|| "nothing that is readable".into(), |r| named(&r.what));
         Self {
             run: record.run.clone().into_owned(),

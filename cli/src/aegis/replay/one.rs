@@ -2,11 +2,11 @@
 
 use std::str::FromStr;
 
-use aegis_policy::event::EventType;
-use aegis_policy::explain::Explanation;
-use aegis_policy::replay::{
+use aegis_audit::event::EventType;
+use aegis_audit::replay::{
     Difference, Found, Outcome, Recorded, Replayer, read_decision, read_request,
 };
+use aegis_policy::explain::Explanation;
 use aegis_policy::{Decision, Hash, Request, decide};
 use serde::Serialize;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aegis_policy::replay::{Change, under};
+use aegis_audit::replay::{Change, under};
 use aegis_policy::{Opinion, Verdict};
 use serde::Serialize;
 
@@ -95,7 +95,7 @@ pub(super) fn list(options: &Options, reference: &str) -> Answer {
     Ok(report.changes.is_empty() && report.unreadable.is_empty())
 }
 
-fn example(record: &aegis_policy::replay::Recorded<'_>, change: Change) -> Example {
+fn example(record: &aegis_audit::replay::Recorded<'_>, change: Change) -> Example {
     Example {
         at: At {
             run: record.run.clone().into_owned(),

@@ -10,7 +10,7 @@ mod text;
 
 use std::fmt;
 
-use aegis_policy::approvals::{Asked, LASTS, LONGEST, Person};
+use aegis_audit::approvals::{Asked, LASTS, LONGEST, Person};
 use aegis_policy::{Context, HostPath};
 use aegis_profile::syntax;
 

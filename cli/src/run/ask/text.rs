@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use aegis_policy::approvals::{Asked, LASTS};
+use aegis_audit::approvals::{Asked, LASTS};
 use aegis_policy::request::Destination;
 use aegis_policy::{Context, HostPath, What};
 

@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use super::{Fault, Link, Resolved};
-use crate::kernel::{cstring, mount};
 use crate::plan::path_map::{is_below, parents};
+use aegis_sys::{cstring, mount};
 
 /// Which links are to be trusted.
 #[derive(Clone, Debug, Default)]

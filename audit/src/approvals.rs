@@ -1,0 +1,331 @@
+//! What persons have approved, so that they are not asked again; and the records of it.
+//!
+//! An [`Entry`] is a yes to one exact thing, for one command of one skill under one profile, as one policy
+//! asked for it, for one user, until a time.
+//! The [`Store`] keeps those that are to outlast a run. What counts as approved is none of its business:
+//! [`aegis_policy::decide()`] takes the entries' [`Approval`]s as facts of the request, and lifts `review` with those
+//! that are bound to it. Nobody is asked here either; whoever asks takes [`to_review`] for the question, and
+//! records the answer with [`answered`].
+//!
+//! Time is passed in: seconds since 1970.
+
+mod store;
+
+use std::collections::BTreeSet;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, EventType};
+use aegis_policy::decide::{Policy, decide};
+use aegis_policy::decision::{Decision, Opinion};
+use aegis_policy::model::Verdict;
+use aegis_policy::path::HostPath;
+use aegis_policy::request::{Approval, Request, What};
+use aegis_profile::hash::Hash;
+
+pub use store::{Error, FILE, MAX_BYTES, MAX_ENTRIES, Store, Which};
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// How long an approval holds unless its giver says otherwise, in seconds.
+pub const LASTS: u64 = 30 * DAY;
+
+/// How long it can hold at most, in seconds.
+pub const LONGEST: u64 = 366 * DAY;
+
+/// So many characters of a command are kept for a list.
+const SHOWN: usize = 200;
+
+/// Who approves, or takes it back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Person {
+    /// The name of the account, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its id.
+    pub uid: u32,
+}
+
+/// One thing that takes a person's yes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What the policy says of it: `review`, and why.
+    pub opinion: Opinion,
+    /// The thing.
+    pub what: What,
+}
+
+/// A yes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Who said it.
+    pub by: Person,
+    /// Of which command, as far as a list shows it: what counts is the hash.
+    pub command: String,
+    /// [`What::command_hash`] of that run.
+    pub command_hash: Hash,
+    /// When it ends.
+    pub expires: u64,
+    /// When it was said.
+    pub granted: u64,
+    /// 12 hex digits.
+    pub id: String,
+    /// The policy that asked for it.
+    pub policy: Hash,
+    /// The profile's name.
+    pub profile: String,
+    /// The profile's hash.
+    pub profile_hash: Hash,
+    /// The rules of the policy that spoke.
+    pub rules: Vec<String>,
+    /// `$SKILL`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skill: Option<HostPath>,
+    /// For whose runs.
+    pub uid: u32,
+    /// To what.
+    pub what: What,
+    /// [`What::hash`] of that.
+    pub what_hash: Hash,
+}
+
+impl Entry {
+    /// A yes to `asked`, by `by`, given at `now` and for runs like `request`, of which `policy` asks it. It
+    /// fails only where the kernel has no random numbers for its id.
+    pub fn new(
+        asked: &Asked,
+        request: &Request,
+        policy: Hash,
+        by: &Person,
+        now: u64,
+        expires: u64,
+    ) -> io::Result<Self> {
+        let context = &request.context;
+        Ok(Self {
+            by: by.clone(),
+            command: shown(request.what.command()),
+            command_hash: request.what.command_hash(),
+            expires,
+            granted: now,
+            id: store::new_id()?,
+            policy,
+            profile: context.profile.clone(),
+            profile_hash: context.profile_hash,
+            rules: asked.opinion.rules.iter().map(|r| r.to_string()).collect(),
+            skill: context.skill.clone(),
+            uid: context.uid,
+            what: asked.what.clone(),
+            what_hash: asked.what.hash(),
+        })
+    }
+
+    /// Whether it holds at `now`. One from the future does not: the clock went back, and how far nobody
+    /// knows.
+    pub fn holds(&self, now: u64) -> bool {
+        self.granted <= now && now < self.expires
+    }
+
+    /// As a fact of a request of the run whose [`What::command_hash`] is `command`, if it holds at `now`.
+    pub fn approval(&self, command: Hash, now: u64) -> Option<Approval> {
+        self.holds(now).then(|| Approval {
+            at: now,
+            command: self.command_hash,
+            expires: self.expires,
+            held_for: command,
+            id: self.id.clone(),
+            policy: self.policy,
+            profile_hash: self.profile_hash,
+            skill: self.skill.clone(),
+            what: self.what_hash,
+        })
+    }
+
+    /// Whether it is for a run like this, whatever of it, under the policy with this hash.
+    fn is_for(&self, request: &Request, command: Hash, policy: Hash) -> bool {
+        let context = &request.context;
+        self.uid == context.uid
+            && self.policy == policy
+            && self.command_hash == command
+            && self.profile_hash == context.profile_hash
+            && self.skill == context.skill
+    }
+
+    /// Whether both are a yes to the same.
+    fn is_same_as(&self, other: &Self) -> bool {
+        self.what_hash == other.what_hash
+            && self.uid == other.uid
+            && self.policy == other.policy
+            && self.command_hash == other.command_hash
+            && self.profile_hash == other.profile_hash
+            && self.skill == other.skill
+    }
+}
+
+/// The beginning of a command.
+fn shown(command: &[HostPath]) -> String {
+    let mut text = String::new();
+    for word in command {
+        if text.len() > SHOWN * 4 {
+            break;
+        }
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.extend(String::from_utf8_lossy(word.as_bytes()).chars().take(SHOWN));
+    }
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+/// What of a request takes a person's yes, by the decision about it: nothing unless that is `review`. When
+/// all of it is approved, the request is let through.
+pub fn to_review(policy: &Policy, request: &Request, decision: &Decision) -> Vec<Asked> {
+    if decision.verdict != Verdict::Review {
+        return Vec::new();
+    }
+    let asked = |what: &What, opinion: &Opinion| Asked {
+        opinion: opinion.clone(),
+        what: what.clone(),
+    };
+    let whole = |decision: Decision| Asked {
+        opinion: Opinion {
+            reason: decision.reason,
+            rules: decision.rules,
+            verdict: decision.verdict,
+        },
+        what: request.what.clone(),
+    };
+    let What::Tool { grants, .. } = &request.what else {
+        return vec![whole(decision.clone())];
+    };
+    let mut all: Vec<Asked> = Vec::new();
+    // There may be thousands.
+    let mut known = BTreeSet::new();
+    for (grant, opinion) in grants.iter().zip(&decision.parts) {
+        if opinion.verdict == Verdict::Review && known.insert(grant.hash()) {
+            all.push(asked(grant, opinion));
+        }
+    }
+    // The decision tells the worst of its grants and of the run itself, not which: with all grants
+    // approved, what is left is about the run.
+    let mut rest = request.clone();
+    let command = request.what.command_hash();
+    rest.approvals
+        .extend(known.into_iter().map(|what| Approval {
+            at: 0,
+            command,
+            expires: 1,
+            held_for: command,
+            id: String::new(),
+            policy: policy.hash(),
+            profile_hash: request.context.profile_hash,
+            skill: request.context.skill.clone(),
+            what,
+        }));
+    let decision = decide(policy, &rest);
+    if decision.verdict == Verdict::Review {
+        all.push(whole(decision));
+    }
+    all
+}
+
+/// What came of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said<'a> {
+    /// No.
+    No,
+    /// Yes, for this run.
+    Once,
+    /// Yes, until the entries expire.
+    Always,
+    /// There was nobody to ask, and why not.
+    Unasked(&'a str),
+}
+
+/// An entry, as far as the log tells of it.
+#[derive(Serialize)]
+struct Told<'a> {
+    expires: u64,
+    id: &'a str,
+    what: Hash,
+}
+
+impl<'a> Told<'a> {
+    fn of(entry: &'a Entry) -> Self {
+        Self {
+            expires: entry.expires,
+            id: &entry.id,
+            what: entry.what_hash,
+        }
+    }
+}
+
+/// `detail` of an event `approval`.
+#[derive(Serialize)]
+struct Detail<'a> {
+    answer: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    approvals: Vec<Told<'a>>,
+    by: &'a Person,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    granted: Option<Granted<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+/// What a revoked approval was for.
+#[derive(Serialize)]
+struct Granted<'a> {
+    policy: Hash,
+    profile: &'a str,
+    profile_hash: Hash,
+    what: &'a What,
+}
+
+/// The record of a question and what came of it: the request as it was asked about, the decision that
+/// made it a question, the answer, and the entries that it made.
+pub fn answered(
+    run: &str,
+    request: &Request,
+    decision: &Decision,
+    said: Said<'_>,
+    entries: &[Entry],
+    by: &Person,
+) -> Event {
+    let (answer, reason) = match said {
+        Said::No => ("no", None),
+        Said::Once => ("once", None),
+        Said::Always => ("always", None),
+        Said::Unasked(why) => ("unasked", Some(why)),
+    };
+    Event::new(EventType::Approval, run, decision.policy)
+        .decided(request.clone(), decision.clone())
+        .detailed(&Detail {
+            answer,
+            approvals: entries.iter().map(Told::of).collect(),
+            by,
+            granted: None,
+            reason,
+        })
+}
+
+/// The record of an approval's end before its time. No policy is in force where that is done.
+pub fn revoked(run: &str, entry: &Entry, by: &Person) -> Event {
+    Event::new(EventType::Approval, run, Hash::default()).detailed(&Detail {
+        answer: "revoked",
+        approvals: vec![Told::of(entry)],
+        by,
+        granted: Some(Granted {
+            policy: entry.policy,
+            profile: &entry.profile,
+            profile_hash: entry.profile_hash,
+            what: &entry.what,
+        }),
+        reason: None,
+    })
+}

@@ -1,0 +1,235 @@
+//! A line of a log: `{"hash":"...","record":{...}}`, where the hash is of the record's bytes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Error, canonical};
+use crate::event::{Event, EventType, Record, VERSION};
+use aegis_policy::decision::Decision;
+use aegis_policy::request::Request;
+use aegis_profile::hash::Hash;
+
+const HEAD: &[u8] = b"{\"hash\":\"";
+const MIDDLE: &[u8] = b"\",\"record\":";
+const DIGITS: usize = 64;
+/// Of a line without its record.
+const FRAME: usize = HEAD.len() + DIGITS + MIDDLE.len() + 1;
+/// The longest line, without its line feed; the rest of a longer one is not even read.
+pub const MAX_LINE: usize = 16 << 20;
+
+/// Where in a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The file's name.
+    pub segment: Arc<str>,
+    /// The line in it, from 1.
+    pub line: u64,
+    /// The byte in it that the line begins with, from 0.
+    pub offset: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            segment,
+            line,
+            offset,
+        } = self;
+        write!(f, "{segment}, line {line} (from byte {offset})")
+    }
+}
+
+/// A line whose outer form is right. What it holds is as yet unchecked.
+#[derive(Clone, Debug)]
+pub struct Line<'a> {
+    /// Where it is.
+    pub place: Place,
+    /// What it says is the record's hash.
+    pub hash: Hash,
+    /// The record's canonical bytes.
+    pub record: &'a [u8],
+}
+
+impl Line<'_> {
+    /// The record, when its hash is what the line says.
+    pub fn record(&self) -> Result<Record, Error> {
+        let bad = |what: String| Error::BadLine {
+            place: self.place.clone(),
+            what,
+        };
+        if Hash::of(self.record) != self.hash {
+            return Err(bad(WRONG_HASH.into()));
+        }
+        serde_json::from_slice(self.record).map_err(|error| bad(format!("no record: {error}")))
+    }
+}
+
+pub(super) const WRONG_HASH: &str = "the hash is not that of the record: one of them was changed";
+pub(super) const NO_LINE: &str =
+    "this is no line of a log: {\"hash\":\"64 hex digits\",\"record\":{...}}";
+
+/// Takes a line, without its line feed, apart.
+pub(super) fn split(line: &[u8]) -> Option<(Hash, &[u8])> {
+    let rest = line.strip_prefix(HEAD)?;
+    let (digits, rest) = rest.split_at_checked(DIGITS)?;
+    let record = rest.strip_prefix(MIDDLE)?.strip_suffix(b"}")?;
+    let hash = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some((hash, record))
+}
+
+/// What of a record the chain is made of. The rest is checked for its form and passed over, which is
+/// several times as fast as reading it.
+pub(super) struct Link<'a> {
+    /// 64 hex digits.
+    pub prev: &'a [u8],
+    /// As it is written.
+    pub run: &'a [u8],
+    pub seq: u64,
+    pub kind: EventType,
+}
+
+impl<'a> Link<'a> {
+    /// Of a record in canonical form. An error says in words why it is none.
+    pub fn read(record: &'a [u8]) -> Result<Self, String> {
+        let (mut prev, mut policy, mut run, mut time) = (None, None, None, None);
+        let (mut seq, mut kind, mut version) = (None, None, None);
+        let mut wrong = None;
+        canonical::members(record, |name, value| match name {
+            b"decision" | b"request" if value.starts_with(b"{") => {}
+            b"detail" if value != b"null" => {}
+            b"policy" => policy = digits(value),
+            b"prev" => prev = digits(value),
+            b"run" => run = text(value),
+            b"seq" => seq = number(value),
+            b"time" => time = text(value),
+            b"type" => kind = serde_json::from_slice(value).ok(),
+            b"v" => version = number(value),
+            _ => wrong = Some(name),
+        })
+        .map_err(|fault| format!("the record is not in canonical form: {fault}"))?;
+        if let Some(name) = wrong {
+            let name = String::from_utf8_lossy(name);
+            return Err(format!("no record has `{name}` in this form"));
+        }
+        match version {
+            Some(v) if v == u64::from(VERSION) => {}
+            Some(v) => {
+                return Err(format!(
+                    "its version is {v}, and this program knows version {VERSION} only"
+                ));
+            }
+            None => return Err("it has no version".into()),
+        }
+        match (policy, prev, run, seq, time, kind) {
+            (Some(_), Some(prev), Some(run), Some(seq), Some(_), Some(kind)) => Ok(Self {
+                prev,
+                run,
+                seq,
+                kind,
+            }),
+            _ => Err("it lacks something that every record has".into()),
+        }
+    }
+
+    /// Whether it is the record after the one with that hash.
+    pub fn follows(&self, hash: &Hash) -> bool {
+        self.prev == hash.hex()
+    }
+}
+
+/// What is in a string's quotes.
+fn text(value: &[u8]) -> Option<&[u8]> {
+    value.strip_prefix(b"\"")?.strip_suffix(b"\"")
+}
+
+fn digits(value: &[u8]) -> Option<&[u8]> {
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    text(value).filter(|text| text.len() == DIGITS && text.iter().all(is_digit))
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    // Canonical: digits alone, no sign, no leading zero.
+    value.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// A [`Record`] that owns nothing: what is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<&'a Decision>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a serde_json::value::RawValue>,
+    policy: Hash,
+    prev: Hash,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<&'a Request>,
+    run: &'a str,
+    seq: u64,
+    time: &'a str,
+    #[serde(rename = "type")]
+    kind: EventType,
+    v: u32,
+}
+
+/// The place that a record gets.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    pub seq: u64,
+    pub prev: Hash,
+    pub time: &'a str,
+}
+
+/// The canonical bytes of a record, at the end of `out`.
+pub(super) fn write_record(out: &mut Vec<u8>, event: &Event, at: At<'_>) -> Result<(), Error> {
+    const INEXACT: &str = "its detail holds a number above 2^53, which JSON does not hold exactly, or is nested too deeply";
+    // Nothing to say is not said: a reader would take `null` for an absent detail.
+    let detail = match event.detail.as_ref().filter(|detail| !detail.is_null()) {
+        Some(detail) => {
+            let bytes = canonical::detail(detail).ok_or(Error::BadEvent(INEXACT))?;
+            let raw = serde_json::from_slice::<Box<serde_json::value::RawValue>>(&bytes);
+            Some(raw.map_err(|_| Error::BadEvent(INEXACT))?)
+        }
+        None => None,
+    };
+    let record = Written {
+        decision: event.decision.as_ref(),
+        detail: detail.as_deref(),
+        policy: event.policy,
+        prev: at.prev,
+        request: event.request.as_ref(),
+        run: &event.run,
+        seq: at.seq,
+        time: at.time,
+        kind: event.kind,
+        v: VERSION,
+    };
+    serde_json::to_writer(out, &record).map_err(|_| Error::BadEvent("it has no JSON form"))
+}
+
+/// A whole line at the end of `out`. Gives the record's hash; after an error `out` is as before.
+pub(super) fn write_line(out: &mut Vec<u8>, event: &Event, at: At<'_>) -> Result<Hash, Error> {
+    let start = out.len();
+    out.extend_from_slice(HEAD);
+    out.extend_from_slice(&[b'0'; DIGITS]);
+    out.extend_from_slice(MIDDLE);
+    let record = out.len();
+    let written = write_record(out, event, at);
+    if let Err(error) = written {
+        out.truncate(start);
+        return Err(error);
+    }
+    if out.len() - record + FRAME > MAX_LINE {
+        out.truncate(start);
+        return Err(Error::BadEvent("it is longer than 16 MiB"));
+    }
+    let hash = Hash::of(&out[record..]);
+    let digits = start + HEAD.len();
+    out[digits..digits + DIGITS].copy_from_slice(&hash.hex());
+    out.extend_from_slice(b"}\n");
+    Ok(hash)
+}

@@ -1,0 +1,398 @@
+//! Checking a log: is what is there intact, and is it all there?
+//!
+//! The two are different questions. The chain and the signatures say that nothing was changed, left out
+//! or put in *within* the log; they say nothing of records behind the last one that is there. An end that
+//! was cut off is noticed when it was cut between checkpoints; when exactly at one, only by somebody who
+//! remembers a later checkpoint ([`Remembered`]), or by a run that never ended. Once the log has grown again,
+//! the number of that checkpoint is there anew, and only its hash tells.
+
+mod aside;
+mod found;
+mod remembered;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Error;
+use super::checkpoint::Checkpoint;
+use super::files::Dir;
+use super::line::{self, Line, Link, Place};
+use super::reader::{Reader, number_of};
+use crate::event::{EventType, Record};
+use aegis_profile::hash::Hash;
+
+pub use aside::SetAside;
+pub use found::{Answer, Expected, Finding, OpenRun, Signed, Verified};
+pub use remembered::{NotACheckpoint, Remembered};
+
+/// No more findings are listed, only counted; nor more of what was set aside.
+const LISTED: usize = 100;
+
+/// Reads a log to its end and checks all of it. An error is one of reading.
+pub fn verify(reader: Reader, expected: &Expected) -> Result<Verified, Error> {
+    let mut reader = reader;
+    let mut chain = Chain::new(expected, reader.take_dir());
+    while let Some(line) = reader.next_line() {
+        match line {
+            Ok(line) => chain.line(&line),
+            Err(Error::Torn { place }) => {
+                let what =
+                    "the last line is torn: what wrote it was killed, or the log was cut off here";
+                chain.find(Answer::Complete, Some(place), None, what.into());
+            }
+            Err(Error::BadLine { place, what }) => chain.bad(&place, None, what),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(chain.end())
+}
+
+struct Chain<'a> {
+    expected: &'a Expected,
+    /// Where what was set aside is.
+    dir: Option<Dir>,
+    found: Verified,
+    /// Whether the remembered checkpoint was met, be it the same or another one.
+    met: bool,
+    /// The record before; `None` before the first one.
+    before: Option<Before>,
+    /// The number of the last checkpoint.
+    number: Option<u64>,
+    /// By its name as it is written.
+    runs: BTreeMap<Box<[u8]>, u64>,
+    /// Records behind the last checkpoint.
+    unsigned: u64,
+}
+
+struct Before {
+    /// `None`: it could not be read.
+    link: Option<(u64, Hash)>,
+    segment: Arc<str>,
+}
+
+impl<'a> Chain<'a> {
+    fn new(expected: &'a Expected, dir: Option<Dir>) -> Self {
+        Self {
+            expected,
+            dir,
+            met: false,
+            found: Verified {
+                intact: true,
+                complete: true,
+                findings: Vec::new(),
+                more_findings: 0,
+                records: 0,
+                checkpoints: 0,
+                log: None,
+                keys: Vec::new(),
+                last_checkpoint: None,
+                set_aside: Vec::new(),
+                more_set_aside: 0,
+                open_runs: Vec::new(),
+            },
+            before: None,
+            number: None,
+            runs: BTreeMap::new(),
+            unsigned: 0,
+        }
+    }
+
+    fn find(&mut self, against: Answer, place: Option<Place>, seq: Option<u64>, what: String) {
+        match against {
+            Answer::Intact => self.found.intact = false,
+            Answer::Complete => self.found.complete = false,
+        }
+        if self.found.findings.len() == LISTED {
+            self.found.more_findings += 1;
+            return;
+        }
+        self.found.findings.push(Finding {
+            against,
+            place,
+            seq,
+            what,
+        });
+    }
+
+    fn bad(&mut self, place: &Place, seq: Option<u64>, what: String) {
+        self.find(Answer::Intact, Some(place.clone()), seq, what);
+        if seq.is_none() {
+            // What it was cannot be said; the chain is taken up behind it.
+            self.found.records += 1;
+            self.unsigned += 1;
+            self.before = Some(Before {
+                link: None,
+                segment: place.segment.clone(),
+            });
+        }
+    }
+
+    fn line(&mut self, line: &Line<'_>) {
+        let hash = Hash::of(line.record);
+        if hash != line.hash {
+            return self.bad(&line.place, None, line::WRONG_HASH.into());
+        }
+        let link = match Link::read(line.record) {
+            Ok(link) => link,
+            Err(what) => return self.bad(&line.place, None, what),
+        };
+        self.found.records += 1;
+        self.unsigned += 1;
+        self.chained(line, &link);
+        match link.kind {
+            EventType::Checkpoint => self.checkpoint(line, &link),
+            EventType::LogRecovered => self.recovered(line, &link),
+            EventType::RunStart => {
+                self.runs.insert(link.run.into(), link.seq);
+            }
+            EventType::RunEnd => {
+                self.runs.remove(link.run);
+            }
+            _ => {}
+        }
+        self.set_before(line, link.seq);
+    }
+
+    fn set_before(&mut self, line: &Line<'_>, seq: u64) {
+        let link = Some((seq, line.hash));
+        match &mut self.before {
+            Some(before) if Arc::ptr_eq(&before.segment, &line.place.segment) => before.link = link,
+            before => {
+                let segment = line.place.segment.clone();
+                *before = Some(Before { link, segment });
+            }
+        }
+    }
+
+    /// Whether the record follows from the one before.
+    fn chained(&mut self, line: &Line<'_>, link: &Link<'_>) {
+        let seq = Some(link.seq);
+        let segment = number_of(&line.place.segment);
+        let Some(before) = &self.before else {
+            return self.first(line, link, segment);
+        };
+        // Whole segments may be gone between two that are there.
+        let gap = match (number_of(&before.segment), segment) {
+            (Some(a), Some(b)) if b > a + 1 => Some((a + 1, b - 1)),
+            _ => None,
+        };
+        let what = match before.link {
+            _ if gap.is_some() => {
+                let (first, last) = gap.unwrap_or_default();
+                match first == last {
+                    true => format!("the segment {first:06} is missing before this"),
+                    false => {
+                        format!("the segments {first:06} to {last:06} are missing before this")
+                    }
+                }
+            }
+            None => return,
+            Some((before, _)) if link.seq != before.wrapping_add(1) => {
+                let expected = before.wrapping_add(1);
+                match link.seq > expected {
+                    true => format!(
+                        "records {expected} to {} are missing before this",
+                        link.seq - 1
+                    ),
+                    false => format!(
+                        "record {expected} should be here: this one is out of its place, or there twice"
+                    ),
+                }
+            }
+            Some((before, hash)) if !link.follows(&hash) => format!(
+                "it does not follow from record {before}, which is before it: one of them was replaced"
+            ),
+            Some(_) => return,
+        };
+        self.find(Answer::Intact, Some(line.place.clone()), seq, what);
+    }
+
+    fn first(&mut self, line: &Line<'_>, link: &Link<'_>, segment: Option<u32>) {
+        let (seq, expected) = (link.seq, self.expected.first);
+        let zero = link.follows(&Hash::default());
+        let (against, what) = if seq == expected && (seq == 0) == zero {
+            if seq > 0 || link.kind == EventType::Checkpoint {
+                return;
+            }
+            let what = "the first record of a log is a checkpoint, and this is none";
+            (Answer::Intact, what.to_owned())
+        } else if seq > expected && !zero {
+            // A first segment has to begin at the beginning. Later ones may be what is left.
+            let against = match segment {
+                Some(1) => Answer::Intact,
+                _ => Answer::Complete,
+            };
+            let what = format!(
+                "the log begins here, with record {seq}: records {expected} to {} are missing (with older \
+                 segments archived: --first {seq})",
+                seq - 1
+            );
+            (against, what)
+        } else {
+            let what = format!("the first record should be record {expected}, after nothing else");
+            (Answer::Intact, what)
+        };
+        self.find(against, Some(line.place.clone()), Some(seq), what);
+    }
+
+    fn recovered(&mut self, line: &Line<'_>, link: &Link<'_>) {
+        let incomplete = |chain: &mut Self, what| {
+            let place = Some(line.place.clone());
+            chain.find(Answer::Complete, place, Some(link.seq), what);
+        };
+        let Some(said) = aside::read(line.record, &line.place, link.seq) else {
+            let what = "what was set aside here is not said in a form that is known";
+            return incomplete(self, what.into());
+        };
+        for file in &said.files {
+            let wrong = (self.dir.as_ref()).and_then(|dir| aside::what_is_wrong(dir, file));
+            if let Some(what) = wrong {
+                incomplete(self, what);
+            }
+        }
+        match self.found.set_aside.len() == LISTED {
+            true => self.found.more_set_aside += 1,
+            false => self.found.set_aside.push(said),
+        }
+    }
+
+    fn checkpoint(&mut self, line: &Line<'_>, link: &Link<'_>) {
+        self.found.checkpoints += 1;
+        // Serde reads more forms than it writes, and one alone was signed.
+        let as_written = |record: &Record| {
+            serde_json::to_vec(record).is_ok_and(|written| written == line.record)
+        };
+        let record: Option<Record> = serde_json::from_slice(line.record).ok();
+        let found =
+            (record.filter(as_written)).and_then(|record| Some((Checkpoint::of(&record)?, record)));
+        let signed =
+            (found.as_ref()).is_some_and(|(checkpoint, record)| checkpoint.is_signed(record));
+        let wrong = match &found {
+            None => vec!["this checkpoint lacks what a checkpoint says".into()],
+            Some((checkpoint, record)) => self.what_is_wrong(checkpoint, record, signed),
+        };
+        for what in wrong {
+            self.find(
+                Answer::Intact,
+                Some(line.place.clone()),
+                Some(link.seq),
+                what,
+            );
+        }
+        let Some((checkpoint, record)) = found else {
+            return;
+        };
+        self.number = Some(checkpoint.number);
+        if let Some(remembered) = self.expected.min_checkpoint
+            && remembered.number == checkpoint.number
+        {
+            self.met = true;
+            if remembered.hash.is_some_and(|hash| hash != line.hash) {
+                let what = "this is another checkpoint than the remembered one of its number: the log was cut \
+                            back, and has grown again";
+                let place = Some(line.place.clone());
+                self.find(Answer::Intact, place, Some(link.seq), what.into());
+            }
+        }
+        if signed {
+            self.unsigned = 0;
+            self.found.last_checkpoint = Some(Signed {
+                number: checkpoint.number,
+                seq: link.seq,
+                hash: line.hash,
+                time: record.time,
+            });
+        }
+    }
+
+    fn what_is_wrong(
+        &mut self,
+        checkpoint: &Checkpoint,
+        record: &Record,
+        signed: bool,
+    ) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let key = checkpoint.key;
+        if !signed {
+            wrong.push(
+                "the signature of this checkpoint is wrong: it, or something since the one before, was \
+                 changed"
+                    .to_owned(),
+            );
+        } else if !self.found.keys.contains(&key) {
+            self.found.keys.push(key);
+            // Said once of each key: all checkpoints are signed with it.
+            if !self.expected.keys.contains(&key) {
+                wrong.push(format!("signed by an unknown key, {key}"));
+            }
+        }
+        match &self.found.log {
+            Some(log) if *log != checkpoint.log => wrong.push(format!(
+                "this checkpoint is of another log ({}) than those before ({log})",
+                checkpoint.log
+            )),
+            Some(_) => {}
+            None => self.found.log = Some(checkpoint.log.clone()),
+        }
+        let expected = match self.number {
+            Some(number) => number.saturating_add(1),
+            None if record.seq == 0 => 0,
+            None => checkpoint.number,
+        };
+        if expected != checkpoint.number {
+            wrong.push(format!(
+                "this is checkpoint {}, where {expected} should be",
+                checkpoint.number
+            ));
+        }
+        wrong
+    }
+
+    fn end(mut self) -> Verified {
+        let last = self.found.last_checkpoint.as_ref();
+        let number = last.map(|last| last.number);
+        let unsigned = match last {
+            _ if self.found.records == 0 => Some("there is no record".to_owned()),
+            None => Some("there is no checkpoint: nothing is signed".to_owned()),
+            Some(last) if self.unsigned > 0 => Some(format!(
+                "what comes after record {}, the last checkpoint, is not signed ({} records): a run goes \
+                 on or was killed, or the end was cut off",
+                last.seq, self.unsigned
+            )),
+            Some(_) => None,
+        };
+        if let Some(what) = unsigned {
+            self.find(Answer::Complete, None, None, what);
+        }
+        if let Some(Remembered { number: min, hash }) = self.expected.min_checkpoint {
+            let what = match number {
+                Some(number) if number < min => Some(format!(
+                    "checkpoint {min} is missing: the last one is {number}, the end was cut off"
+                )),
+                Some(_) if hash.is_some() && !self.met => Some(format!(
+                    "whether checkpoint {min} is the remembered one cannot be told: it is not in what was read, \
+                     which an archived segment may hold"
+                )),
+                Some(_) => None,
+                None => Some(format!("checkpoint {min} is missing")),
+            };
+            if let Some(what) = what {
+                self.find(Answer::Complete, None, None, what);
+            }
+        }
+        self.found.open_runs = (self.runs.into_iter())
+            .map(|(run, seq)| OpenRun {
+                run: unquoted(&run),
+                seq,
+            })
+            .collect();
+        self.found.open_runs.sort_by_key(|run| run.seq);
+        self.found
+    }
+}
+
+/// A string that is written in JSON, without its quotes.
+fn unquoted(text: &[u8]) -> String {
+    let quoted = [b"\"", text, b"\""].concat();
+    serde_json::from_slice(&quoted).unwrap_or_default()
+}

@@ -1,0 +1,412 @@
+//! Appending to a log.
+
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use ed25519_dalek::SigningKey;
+use rustix::fs::OFlags;
+
+use super::checkpoint::{Checkpoint, PublicKey};
+use super::files::{Dir, Lock, segment_name};
+use super::line::{self, At};
+use super::tail::{self, Tail};
+use super::{Error, keys, recover};
+use crate::event::{Event, EventType};
+use crate::kept::{self, KeptError};
+use aegis_policy::Policy;
+use aegis_profile::hash::Hash;
+
+/// How a log is written. Several writers of one log should agree, but nothing breaks when they do not.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// At every multiple of this many records there is a checkpoint.
+    pub checkpoint_every: u64,
+    /// A segment that is as long or longer is continued by the next one.
+    pub segment_bytes: u64,
+    /// How long to wait for somebody who has the log locked and appends nothing; for others that do
+    /// append, up to twelve times as long.
+    pub patience: Duration,
+    /// Called with the log's directory when that takes longer than a second, for somebody to be told.
+    pub waiting: fn(&Path),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            checkpoint_every: 1000,
+            segment_bytes: 64 << 20,
+            patience: Duration::from_secs(5),
+            waiting: |_| (),
+        }
+    }
+}
+
+/// Where events went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The place of each, in their order.
+    pub seqs: Vec<u64>,
+    /// Whether they, and all before them, are on the disk.
+    pub durable: bool,
+}
+
+/// A log that is open for appending. Others, in other processes too, may append to it at the same time.
+pub struct Log {
+    dir: Dir,
+    keys: PathBuf,
+    key_is_new: bool,
+    key: SigningKey,
+    public: PublicKey,
+    lock: Lock,
+    options: Options,
+    /// `None`: it has to be looked for, as after an error.
+    tail: Option<Tail>,
+    /// The disk has failed once.
+    failed: bool,
+}
+
+impl Log {
+    /// Opens a log, and makes it where there is none; likewise the directory of keys. A torn last line
+    /// is set aside. Of the log its end alone is read.
+    pub fn open(dir: &Path, keys: &Path) -> Result<Self, Error> {
+        Self::open_with(dir, keys, Options::default())
+    }
+
+    /// [`Log::open`], with other options.
+    pub fn open_with(dir: &Path, keys: &Path, options: Options) -> Result<Self, Error> {
+        let (key, is_new) = keys::signing(&Dir::own(keys)?)?;
+        let dir = Dir::own(dir)?;
+        dir.check_above()?;
+        let lock = Lock::open(&dir, true)?;
+        let mut log = Self {
+            public: PublicKey::from(&key),
+            key,
+            keys: keys.to_owned(),
+            key_is_new: is_new,
+            dir,
+            lock,
+            options,
+            tail: None,
+            failed: false,
+        };
+        log.locked(|log, tail, time| {
+            if tail.next == 0 {
+                let mut batch = log.batch(tail, time)?;
+                log.sign(tail, &mut batch)?;
+                return log.put(tail, batch);
+            }
+            // Another key is better known now than at the end of a run. Further away it is not worth it.
+            tail.newest = tail::newest_checkpoint(&log.dir, tail, 64 << 10)?;
+            log.check_key(tail.newest.as_ref())
+        })?;
+        Ok(log)
+    }
+
+    /// The log's directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where the key was made when this was opened, if it was: somebody should know, as a key and a log that
+    /// were moved away leave nothing behind that asks for them.
+    pub fn new_key(&self) -> Option<&Path> {
+        self.key_is_new.then_some(&self.keys)
+    }
+
+    /// Keeps a copy of a policy beside the log ([`crate::kept`]), unless it is there already.
+    pub fn keep_policy(&self, policy: &Policy) -> Result<(), KeptError> {
+        kept::keep_in(&self.dir, policy)
+    }
+
+    /// The key that this signs with.
+    pub fn key(&self) -> PublicKey {
+        self.public
+    }
+
+    /// Appends events, all or none. When one of them waits for the disk, so does this, with the lock
+    /// released: what others append meanwhile gets onto the disk together.
+    pub fn append(&mut self, events: &[Event]) -> Result<Receipt, Error> {
+        self.append_and(events, false)
+    }
+
+    /// The same, with a checkpoint behind them: [`Log::append`] and [`Log::checkpoint`] in one.
+    pub fn append_and_sign(&mut self, events: &[Event]) -> Result<Receipt, Error> {
+        self.append_and(events, true)
+    }
+
+    fn append_and(&mut self, events: &[Event], sign: bool) -> Result<Receipt, Error> {
+        let logs_own =
+            |e: &Event| matches!(e.kind, EventType::Checkpoint | EventType::LogRecovered);
+        if events.iter().any(logs_own) {
+            return Err(Error::BadEvent(
+                "its type is one that the log writes itself",
+            ));
+        }
+        let mut seqs = Vec::with_capacity(events.len());
+        if !events.is_empty() {
+            self.locked(|log, tail, time| {
+                let mut batch = log.batch(tail, time)?;
+                for event in events {
+                    log.sign_where_due(tail, &mut batch)?;
+                    seqs.push(batch.push(event)?);
+                }
+                if sign {
+                    log.sign(tail, &mut batch)?;
+                }
+                log.put(tail, batch)
+            })?;
+        }
+        let durable = events.iter().any(Event::waits_for_the_disk);
+        if durable {
+            self.sync()?;
+        }
+        Ok(Receipt { seqs, durable })
+    }
+
+    /// Signs the log up to here. It does not wait for the disk.
+    pub fn checkpoint(&mut self) -> Result<Receipt, Error> {
+        let mut seqs = Vec::new();
+        self.locked(|log, tail, time| {
+            let mut batch = log.batch(tail, time)?;
+            if !batch.signed {
+                log.sign(tail, &mut batch)?;
+            }
+            seqs.push(batch.next - 1);
+            log.put(tail, batch)
+        })?;
+        let durable = false;
+        Ok(Receipt { seqs, durable })
+    }
+
+    /// Waits until all that was appended through this is on the disk.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let Some(tail) = &self.tail else {
+            return Ok(());
+        };
+        // Older segments were on the disk before newer ones were made.
+        let synced = tail.file.sync_data();
+        let path = self.dir.join(&segment_name(tail.segment));
+        self.synced(path, synced)
+    }
+
+    /// The kernel tells of a failure once and calls the pages clean: to try again would prove nothing.
+    fn synced(&mut self, path: PathBuf, result: io::Result<()>) -> Result<(), Error> {
+        result.map_err(|source| {
+            self.failed = true;
+            Error::Sync { path, source }
+        })
+    }
+
+    /// Does something at the end of the log while nobody else appends.
+    fn locked(
+        &mut self,
+        action: impl FnOnce(&mut Self, &mut Tail, &str) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if self.failed {
+            let source = io::Error::other("it has failed before");
+            let path = self.dir.path().to_owned();
+            return Err(Error::Sync { path, source });
+        }
+        loop {
+            let (patience, waiting) = (self.options.patience, self.options.waiting);
+            self.lock.take(&self.dir, patience, waiting)?;
+            // Somebody may have moved all files away.
+            if self.lock.is_current(&self.dir)? {
+                break;
+            }
+            self.lock = Lock::open(&self.dir, true)?;
+        }
+        let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+        let result = self.find_tail(&time).and_then(|mut tail| {
+            action(self, &mut tail, &time)?;
+            self.tail = Some(tail);
+            Ok(())
+        });
+        self.lock.release();
+        result
+    }
+
+    /// The end of the log: where this left it, or wherever it is now.
+    fn find_tail(&mut self, time: &str) -> Result<Tail, Error> {
+        if let Some(tail) = self.tail.take()
+            && self.is_current(&tail)?
+        {
+            return Ok(tail);
+        }
+        let mut tail = match tail::read(&self.dir)? {
+            Some(tail) => tail,
+            None => self.segment(1, 0, Hash::default())?,
+        };
+        if let Some(note) = recover::set_aside(&self.dir, &mut tail)? {
+            let mut batch = self.batch(&mut tail, time)?;
+            self.sign_where_due(&tail, &mut batch)?;
+            let event = Event::new(EventType::LogRecovered, "log", Hash::default());
+            batch.push(&event.detailed(&note))?;
+            self.put(&mut tail, batch)?;
+        }
+        Ok(tail)
+    }
+
+    fn is_current(&self, tail: &Tail) -> Result<bool, Error> {
+        let name = segment_name(tail.segment);
+        let Some(now) = self.dir.stat(&name)? else {
+            return Ok(false);
+        };
+        let known = (tail.file.metadata())
+            .map_err(|error| Error::io("looking at", &self.dir.join(&name), error))?;
+        Ok((now.st_dev, now.st_ino) == (known.dev(), known.ino())
+            && known.len() == tail.end
+            && self.dir.stat(&segment_name(tail.segment + 1))?.is_none())
+    }
+
+    /// A new segment, after the record with that hash.
+    fn segment(&self, number: u32, next: u64, head: Hash) -> Result<Tail, Error> {
+        let name = segment_name(number);
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
+        let file = (self.dir.open(&name, flags)).map_err(|error| Error::Write {
+            path: self.dir.join(&name),
+            source: error.into(),
+        })?;
+        self.dir.sync()?;
+        Ok(Tail {
+            segment: number,
+            file,
+            end: 0,
+            torn: 0,
+            next,
+            head,
+            signed: next > 0,
+            newest: None,
+        })
+    }
+
+    /// Lines to be, in a new segment where the newest is long enough.
+    fn batch<'a>(&mut self, tail: &mut Tail, time: &'a str) -> Result<Batch<'a>, Error> {
+        if tail.end >= self.options.segment_bytes && tail.end > 0 {
+            self.turn_over(tail, time)?;
+        }
+        Ok(Batch::new(tail, time))
+    }
+
+    /// Ends a segment with a checkpoint and begins the next one. Killed in between, the next one to append
+    /// goes on from there.
+    fn turn_over(&mut self, tail: &mut Tail, time: &str) -> Result<(), Error> {
+        if !tail.signed {
+            let mut batch = Batch::new(tail, time);
+            self.sign(tail, &mut batch)?;
+            self.put(tail, batch)?;
+        }
+        let path = self.dir.join(&segment_name(tail.segment));
+        self.synced(path, tail.file.sync_data())?;
+        let newest = tail.newest.take();
+        *tail = self.segment(tail.segment + 1, tail.next, tail.head)?;
+        tail.newest = newest;
+        Ok(())
+    }
+
+    fn sign_where_due(&mut self, tail: &Tail, batch: &mut Batch<'_>) -> Result<(), Error> {
+        match batch.next.is_multiple_of(self.options.checkpoint_every) {
+            true => self.sign(tail, batch),
+            false => Ok(()),
+        }
+    }
+
+    /// A checkpoint, after what there is in the log and in the batch.
+    fn sign(&mut self, tail: &Tail, batch: &mut Batch<'_>) -> Result<(), Error> {
+        let before = match (&batch.newest, batch.next) {
+            (None, 0) => None,
+            (Some(known), _) => Some(known.clone()),
+            (None, _) => {
+                let found = tail::newest_checkpoint(&self.dir, tail, u64::MAX)?;
+                Some(found.ok_or_else(|| tail::no_checkpoint(&self.dir, tail))?)
+            }
+        };
+        self.check_key(before.as_ref())?;
+        let (log, number) = match before {
+            Some(before) => (before.log, before.number + 1),
+            None => (log_id(), 0),
+        };
+        let checkpoint = Checkpoint::new(self.public, log, number);
+        let event = checkpoint.clone().signed(&self.key, batch.at())?;
+        batch.push(&event)?;
+        batch.newest = Some(checkpoint);
+        Ok(())
+    }
+
+    fn check_key(&self, newest: Option<&Checkpoint>) -> Result<(), Error> {
+        match newest {
+            Some(newest) if newest.key != self.public => Err(Error::OtherKey {
+                dir: self.dir.path().to_owned(),
+                keys: self.keys.clone(),
+                theirs: newest.key.to_string(),
+                ours: self.public.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a batch's lines in one go. What could not be written whole is taken back.
+    fn put(&mut self, tail: &mut Tail, batch: Batch<'_>) -> Result<(), Error> {
+        if let Err(source) = (&tail.file).write_all(&batch.bytes) {
+            // If this fails too, whoever appends next sets it aside.
+            let _ = tail.file.set_len(tail.end);
+            return Err(Error::Write {
+                path: self.dir.join(&segment_name(tail.segment)),
+                source,
+            });
+        }
+        tail.end += batch.bytes.len() as u64;
+        tail.next = batch.next;
+        tail.head = batch.head;
+        tail.signed = batch.signed;
+        tail.newest = batch.newest;
+        Ok(())
+    }
+}
+
+fn log_id() -> String {
+    let mut bytes = [0; 16];
+    keys::random(&mut bytes);
+    format!("{:032x}", u128::from_ne_bytes(bytes))
+}
+
+/// Lines on their way to a segment.
+struct Batch<'a> {
+    bytes: Vec<u8>,
+    next: u64,
+    head: Hash,
+    signed: bool,
+    newest: Option<Checkpoint>,
+    time: &'a str,
+}
+
+impl<'a> Batch<'a> {
+    fn new(tail: &mut Tail, time: &'a str) -> Self {
+        Self {
+            bytes: Vec::with_capacity(1024),
+            next: tail.next,
+            head: tail.head,
+            signed: tail.signed,
+            newest: tail.newest.clone(),
+            time,
+        }
+    }
+
+    fn at(&self) -> At<'a> {
+        At {
+            seq: self.next,
+            prev: self.head,
+            time: self.time,
+        }
+    }
+
+    fn push(&mut self, event: &Event) -> Result<u64, Error> {
+        let at = self.at();
+        self.head = line::write_line(&mut self.bytes, event, at)?;
+        self.signed = event.kind == EventType::Checkpoint;
+        self.next += 1;
+        Ok(at.seq)
+    }
+}

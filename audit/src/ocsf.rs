@@ -1,0 +1,285 @@
+//! Records as events of the Open Cybersecurity Schema Framework (OCSF 1.3), for the systems that collect
+//! such: a pure function of the record and the name of the host.
+//!
+//! | type | class |
+//! |---|---|
+//! | `run.start`, `run.end`, `tool.exec` | Process Activity (1007) |
+//! | `file.access` | File System Activity (1001) |
+//! | `net.req` | Network Activity (4001) |
+//! | `secret.use`, `approval` | Entity Management (3004) |
+//! | `policy.violation`, `anomaly` | Detection Finding (2004) |
+//! | `checkpoint`, `log.recovered` | Event Log Activity (1008) |
+//!
+//! The verdict is the profile `security_control`. What has no attribute is in `unmapped`.
+#![expect(
+    clippy::disallowed_types,
+    reason = "a time that was written down is read; none is taken"
+)]
+
+use std::time::SystemTime;
+
+use serde_json::{Map, Value, json};
+
+use crate::event::{EventType, Record};
+use aegis_policy::model::{Scheme, Verdict};
+use aegis_policy::request::What;
+
+/// The version of the schema.
+pub const VERSION: &str = "1.3.0";
+
+/// A record's time is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("record {seq} has no time that can be exported: {time:?}")]
+pub struct BadTime {
+    seq: u64,
+    time: String,
+}
+
+/// `activity_id` of a class that has none for it.
+const OTHER: u32 = 99;
+
+/// A class, an activity of it, and the attributes that belong to the class.
+struct Mapped {
+    class: u32,
+    activity: u32,
+    attributes: Value,
+}
+
+/// The event of a record, from a host of that name.
+pub fn event(record: &Record, host: &str) -> Result<Value, BadTime> {
+    let bad = || BadTime {
+        seq: record.seq,
+        time: record.time.clone(),
+    };
+    let time = humantime::parse_rfc3339(&record.time).map_err(|_| bad())?;
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_err(|_| bad())?;
+    let Mapped {
+        class,
+        activity,
+        attributes,
+    } = mapped(record, host);
+    let kind = kind(record);
+    let mut event = json!({
+        "activity_id": activity,
+        "category_uid": class / 1000,
+        "class_uid": class,
+        "message": message(record),
+        "metadata": {
+            "correlation_uid": record.run,
+            "log_name": "aegis",
+            "original_time": record.time,
+            "product": {"name": "Aegis", "vendor_name": "Aegis", "version": env!("CARGO_PKG_VERSION")},
+            "sequence": record.seq,
+            "uid": format!("{}/{}", record.run, record.seq),
+            "version": VERSION,
+        },
+        "severity_id": severity(record),
+        "time": u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        "type_uid": class * 100 + activity,
+        "unmapped": {
+            "decision": record.decision,
+            "detail": record.detail,
+            "policy": record.policy,
+            "prev": record.prev,
+            "type": kind,
+        },
+    });
+    if activity == OTHER {
+        event["activity_name"] = kind;
+    }
+    if let Some(decision) = &record.decision {
+        // A `review` that nobody answered is refused; one that was answered is an approval of its own.
+        let through = decision.verdict.lets_through();
+        event["metadata"]["profiles"] = json!(["security_control"]);
+        event["action_id"] = json!(if through { 1 } else { 2 });
+        event["disposition_id"] = json!(if through { 1 } else { 2 });
+        event["status_id"] = json!(if through { 1 } else { 2 });
+        event["status_detail"] = json!(decision.reason);
+    }
+    if let (Value::Object(event), Value::Object(more)) = (&mut event, attributes) {
+        event.extend(more);
+    }
+    Ok(event)
+}
+
+/// The type's name.
+fn kind(record: &Record) -> Value {
+    serde_json::to_value(record.kind).unwrap_or_default()
+}
+
+fn message(record: &Record) -> String {
+    let kind = kind(record);
+    let kind = kind.as_str().unwrap_or_default();
+    match (&record.request, &record.decision) {
+        (Some(request), Some(decision)) => format!(
+            "{kind}: {}: {}: {}",
+            request.what, decision.verdict, decision.reason
+        ),
+        (Some(request), None) => format!("{kind}: {}", request.what),
+        _ => kind.to_owned(),
+    }
+}
+
+/// 1 informational, 2 low, 3 medium, 4 high.
+fn severity(record: &Record) -> u32 {
+    match (record.decision.as_ref().map(|d| d.verdict), record.kind) {
+        (Some(Verdict::Block), _) | (_, EventType::Anomaly) => 4,
+        (Some(Verdict::Review), _) | (_, EventType::PolicyViolation | EventType::LogRecovered) => 3,
+        (Some(Verdict::Warn), _) => 2,
+        _ => 1,
+    }
+}
+
+fn mapped(record: &Record, host: &str) -> Mapped {
+    let actor = actor(record);
+    let device = json!({"hostname": host, "type_id": 0});
+    let what = record.request.as_ref().map(|request| &request.what);
+    let detail = |name: &str| record.detail.as_ref().and_then(|detail| detail.get(name));
+    match record.kind {
+        EventType::RunStart | EventType::RunEnd | EventType::ToolExec => {
+            let ends = record.kind == EventType::RunEnd;
+            let mut attributes =
+                json!({"actor": actor, "device": device, "process": process(record, what)});
+            if let (true, Some(status)) = (ends, detail("exit_status").and_then(Value::as_u64)) {
+                attributes["exit_code"] = json!(status);
+            }
+            Mapped {
+                class: 1007,
+                activity: if ends { 2 } else { 1 },
+                attributes,
+            }
+        }
+        EventType::FileAccess => {
+            let (activity, file) = match what {
+                Some(What::Read { path, tree }) => (2, file(&path.to_string(), *tree)),
+                Some(What::Write { path, tree }) => (3, file(&path.to_string(), *tree)),
+                _ => (0, json!({"name": "unknown", "type_id": 0})),
+            };
+            Mapped {
+                class: 1001,
+                activity,
+                attributes: json!({"actor": actor, "device": device, "file": file}),
+            }
+        }
+        EventType::NetReq => network(record, what, host),
+        EventType::SecretUse => {
+            let entity = match what {
+                Some(What::Secret { alias, host, .. }) => {
+                    json!({"data": {"host": host}, "name": alias, "type": "secret"})
+                }
+                _ => json!({"name": "unknown", "type": "secret"}),
+            };
+            Mapped {
+                class: 3004,
+                activity: 2,
+                attributes: json!({"actor": actor, "entity": entity}),
+            }
+        }
+        EventType::Approval => {
+            let answer = detail("answer").and_then(Value::as_str).unwrap_or_default();
+            let name = what.map_or_else(|| "approval".to_owned(), ToString::to_string);
+            let entity = json!({"name": name, "type": "approval"});
+            Mapped {
+                class: 3004,
+                activity: if answer == "revoked" { 4 } else { 1 },
+                attributes: json!({"actor": actor, "comment": answer, "entity": entity}),
+            }
+        }
+        EventType::PolicyViolation | EventType::Anomaly => {
+            let title = what.map_or_else(|| message(record), ToString::to_string);
+            let finding = json!({
+                "desc": message(record),
+                "title": title,
+                "types": [kind(record)],
+                "uid": format!("{}/{}", record.run, record.seq),
+            });
+            Mapped {
+                class: 2004,
+                activity: 1,
+                attributes: json!({"finding_info": finding, "is_alert": true}),
+            }
+        }
+        EventType::Checkpoint | EventType::LogRecovered => Mapped {
+            class: 1008,
+            activity: OTHER,
+            attributes: json!({"actor": actor, "device": device, "log_name": "aegis"}),
+        },
+    }
+}
+
+fn actor(record: &Record) -> Value {
+    let mut actor = json!({"app_name": "aegis-run", "session": {"uid": record.run}});
+    if let Some(request) = &record.request {
+        actor["user"] = json!({"uid": request.context.uid.to_string()});
+    }
+    actor
+}
+
+fn file(path: &str, tree: bool) -> Value {
+    let name = path
+        .rsplit('/')
+        .find(|part| !part.is_empty())
+        .unwrap_or("/");
+    // 1 a regular file, 2 a folder.
+    json!({"name": name, "path": path, "type_id": if tree { 2 } else { 1 }})
+}
+
+fn process(record: &Record, what: Option<&What>) -> Value {
+    let mut process = Map::new();
+    process.insert("uid".into(), json!(record.run));
+    match what {
+        Some(What::Exec { path, tree, .. }) => {
+            let file = file(&path.to_string(), *tree);
+            process.insert("name".into(), file["name"].clone());
+            process.insert("file".into(), file);
+        }
+        Some(What::Tool { command, .. }) => {
+            let words: Vec<String> = command.iter().map(ToString::to_string).collect();
+            let program = words.first().map_or("", String::as_str);
+            process.insert("name".into(), file(program, false)["name"].clone());
+            process.insert("cmd_line".into(), json!(words.join(" ")));
+        }
+        _ => {
+            process.insert("name".into(), json!("aegis-run"));
+        }
+    }
+    Value::Object(process)
+}
+
+fn network(record: &Record, what: Option<&What>, host: &str) -> Mapped {
+    let through = (record.decision.as_ref()).is_none_or(|decision| decision.verdict.lets_through());
+    // 1 opened, 5 refused. A direction of 1 is inbound, of 2 outbound, of 0 unknown.
+    let activity = if through { 1 } else { 5 };
+    let (activity, name, direction) = match what {
+        Some(What::Net(to)) => {
+            let udp = to.scheme == Scheme::Udp;
+            (activity, if udp { "udp" } else { "tcp" }, 2)
+        }
+        Some(What::Listen { .. }) => (OTHER, "tcp", 1),
+        _ => (activity, "unknown", 0),
+    };
+    let mut attributes = json!({
+        "actor": actor(record),
+        "connection_info": {"direction_id": direction, "protocol_name": name},
+        "src_endpoint": {"hostname": host},
+    });
+    match what {
+        Some(What::Net(to)) => {
+            attributes["dst_endpoint"] = json!({"hostname": to.host, "port": to.port});
+            if let Some(address) = to.address {
+                attributes["dst_endpoint"]["ip"] = json!(address);
+            }
+        }
+        Some(What::Listen { port }) => {
+            attributes["dst_endpoint"] = json!({"hostname": host, "port": port});
+        }
+        _ => {}
+    }
+    Mapped {
+        class: 4001,
+        activity,
+        attributes,
+    }
+}

@@ -1,0 +1,87 @@
+//! Where Aegis keeps what it writes.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The directory of what Aegis keeps for a user: of root `/var/lib/aegis`, of others `$XDG_STATE_HOME/aegis`,
+/// else `~/.local/state/aegis`. It belongs to the user alone (0700), and never is in a sandbox's reach.
+pub fn state(root: bool, home: &Path, xdg_state_home: Option<&Path>) -> PathBuf {
+    if root {
+        return "/var/lib/aegis".into();
+    }
+    match xdg_state_home.filter(|path| path.is_absolute()) {
+        Some(path) => path.join("aegis"),
+        None => home.join(".local/state/aegis"),
+    }
+}
+
+/// The places of what Aegis keeps for one user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The audit log's directory: of root `/var/log/aegis/audit`, of others `audit` in [`state`].
+    pub audit: PathBuf,
+    /// [`state`].
+    pub dir: PathBuf,
+    /// The directory of the keys that audit logs are signed with: `keys` in [`state`], beside a user's log
+    /// and not in it, so that a log can be copied without them.
+    pub keys: PathBuf,
+}
+
+impl State {
+    /// Of a user, with what looks a variable of the environment up. `None`: there is no home directory, and
+    /// no other place is named.
+    pub fn of(uid: u32, variable: &dyn Fn(&str) -> Option<OsString>) -> Option<Self> {
+        let path = |name| Some(PathBuf::from(variable(name)?)).filter(|path| path.is_absolute());
+        let (root, xdg) = (uid == 0, path("XDG_STATE_HOME"));
+        // Root's places are named without a home; with $XDG_STATE_HOME so are a user's.
+        let home = match root || xdg.is_some() {
+            true => PathBuf::new(),
+            false => path("HOME")?,
+        };
+        let dir = state(root, &home, xdg.as_deref());
+        let audit = match root {
+            true => "/var/log/aegis/audit".into(),
+            false => dir.join("audit"),
+        };
+        let keys = dir.join("keys");
+        Some(Self { audit, dir, keys })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audit_of(uid: u32, variables: &[(&str, &str)]) -> Option<String> {
+        let lookup = |name: &str| {
+            let found = variables.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        State::of(uid, &lookup).map(|state| state.audit.to_string_lossy().into_owned())
+    }
+
+    #[test]
+    fn the_log_is_where_the_user_keeps_state() {
+        let home = ("HOME", "/home/a");
+        for (uid, variables, expected) in [
+            (0, &[home][..], Some("/var/log/aegis/audit")),
+            (0, &[], Some("/var/log/aegis/audit")),
+            (7, &[home], Some("/home/a/.local/state/aegis/audit")),
+            (7, &[home, ("XDG_STATE_HOME", "/s")], Some("/s/aegis/audit")),
+            (7, &[("XDG_STATE_HOME", "/s")], Some("/s/aegis/audit")),
+            (
+                7,
+                &[home, ("XDG_STATE_HOME", "s")],
+                Some("/home/a/.local/state/aegis/audit"),
+            ),
+            (7, &[("HOME", "a")], None),
+            (7, &[], None),
+        ] {
+            assert_eq!(
+                audit_of(uid, variables).as_deref(),
+                expected,
+                "{uid} {variables:?}"
+            );
+        }
+    }
+}
