@@ -171,7 +171,7 @@ fn every_test_that_an_acceptance_criterion_names_is_there() {
         "cli/tests",
         "cli/src",
         "runtime/src",
-        "tests/tests",
+        "tests/features",
     ] {
         sources(&root.join(directory), &mut files);
     }

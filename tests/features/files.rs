@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use aegis_tests::attack::all_held;
+use aegis_tests::attacks::all_held;
 use aegis_tests::{ORDINARY, USERS, User, Workspace, program, text};
 
 #[test]

@@ -4,7 +4,7 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use aegis_tests::attack::{all_held, attacks_directory};
+use aegis_tests::attacks::{all_held, attacks_directory};
 use aegis_tests::{USERS, User, Workspace, program, text};
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use aegis_tests::attack::{all_held, attacks_directory, processes_marked};
+use aegis_tests::attacks::{all_held, attacks_directory, processes_marked};
 use aegis_tests::{USERS, User, Workspace};
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! `escape-table [TEXT]`: only the attacks that have the text in what they try; with all details.
 
-use aegis_tests::attack::{self, Control, Outcome, Way};
+use aegis_tests::attacks::{self, Control, Outcome, Way};
 use aegis_tests::{USERS, User};
 
 fn word(outcome: &Outcome) -> &'static str {
@@ -29,7 +29,7 @@ fn main() {
     println!("| item | what is tried | nothing | bubblewrap | Aegis | by |");
     println!("|---|---|---|---|---|---|");
     let mut notes = Vec::new();
-    for attack in attack::all() {
+    for attack in attacks::all() {
         if filter
             .as_ref()
             .is_some_and(|text| !attack.what.contains(text.as_str()))

@@ -3,7 +3,6 @@
 //! Tests run as root (they start the same thing as root and as an ordinary user), and fail, not
 //! skip, without it.
 
-pub mod attack;
 pub mod evidence;
 pub mod host;
 pub mod outcome;

@@ -1,0 +1,22 @@
+//! Whole programs under `aegis-run`, started as root and as an ordinary user: one file for each feature.
+//!
+//! `cargo nextest run -p aegis-tests limits` runs those of one file. Needs root.
+
+mod approvals;
+mod bad_input_commands;
+mod bad_input_profiles;
+mod bad_input_surroundings;
+mod files;
+mod leftovers;
+mod limits;
+mod network;
+mod policy;
+mod policy_attacks;
+mod processes;
+mod resources;
+mod skills;
+mod terminal;
+mod workloads_build;
+mod workloads_git;
+mod workloads_languages;
+mod workloads_tools;
