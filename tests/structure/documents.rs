@@ -1,0 +1,71 @@
+//! What the documents for contributors name is there.
+
+use crate::{read, repository};
+
+/// The words in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// Whether a word in backticks is a path of the repository.
+fn is_path(word: &str) -> bool {
+    const FOLDERS: [&str; 12] = [
+        "audit/",
+        "cli/",
+        "docs/",
+        "fuzz/",
+        "launch/",
+        "policy/",
+        "profiles/",
+        "runtime/",
+        "scripts/",
+        "sys/",
+        "tests/",
+        "examples/",
+    ];
+    FOLDERS.iter().any(|folder| word.starts_with(folder)) && !word.contains([' ', '*', '{', '<'])
+}
+
+#[test]
+fn every_path_that_a_document_for_contributors_names_is_there() {
+    for document in ["CONTRIBUTING.md", "docs/architecture.md"] {
+        let text = read(document);
+        for path in quoted(&text).filter(|word| is_path(word)) {
+            assert!(repository(path).exists(), "{document} names {path}");
+        }
+    }
+}
+
+/// Each row of the table "Where to begin" names files, and in parentheses what to look for in them.
+#[test]
+fn what_a_newcomer_is_sent_to_is_there() {
+    let page = read("CONTRIBUTING.md");
+    let (_, table) = page
+        .split_once("| to add | go to |\n|---|---|\n")
+        .expect("the table");
+    let mut rows = 0;
+    for row in table.lines().take_while(|line| line.starts_with('|')) {
+        let mut file: Option<(&str, String)> = None;
+        let mut items = 0;
+        for word in quoted(row) {
+            if is_path(word) {
+                let path = repository(word);
+                let text = if path.is_dir() {
+                    String::new()
+                } else {
+                    read(word)
+                };
+                file = Some((word, text));
+            } else if let Some((path, text)) = &file {
+                assert!(text.contains(word), "{path} has no {word}: {row}");
+                items += 1;
+            }
+        }
+        assert!(
+            file.is_some() && items > 0,
+            "names no file with an item: {row}"
+        );
+        rows += 1;
+    }
+    assert!(rows >= 6, "{rows} rows");
+}

@@ -1,0 +1,175 @@
+//! Dependencies between crates and between the modules of a crate are as `docs/architecture.md` draws them.
+//!
+//! The page has a block that begins with "```text dependencies". A line of it is a crate's folder, in
+//! parentheses the crates that it uses, and after a colon its modules: each uses only those before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use crate::source::Crate;
+use crate::{read, repository};
+
+/// Module, and what it uses though that comes later or not at all in the block: still to be mended.
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    ("profiles", "error", "model"),
+    ("profiles", "error", "yaml"),
+    ("profiles", "load", "builtin"),
+    ("profiles", "merge", "parse"),
+    ("profiles", "model", "parse"),
+    ("profiles", "source", "yaml"),
+    ("profiles", "syntax", "error"),
+    ("profiles", "syntax", "parse"),
+    ("profiles", "syntax", "yaml"),
+    ("policy", "decide", "templates"),
+    ("policy", "load", "decide"),
+    ("policy", "load", "templates"),
+    ("audit", "kept", "log"),
+    ("runtime", "error", "apply"),
+    ("runtime", "error", "facts"),
+    ("runtime", "facts", "plan"),
+    ("runtime", "plan", "supervise"),
+    ("cli", "options", "aegis"),
+];
+
+/// A line of the block.
+struct Line {
+    folder: String,
+    uses: BTreeSet<String>,
+    modules: Vec<String>,
+}
+
+fn drawn() -> Vec<Line> {
+    let page = read("docs/architecture.md");
+    let (_, rest) = page
+        .split_once("```text dependencies\n")
+        .expect("the block of dependencies");
+    let (block, _) = rest.split_once("```").expect("its end");
+    let words = |text: &str| -> Vec<String> {
+        let words = text.split([' ', ',', '\n']);
+        words
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    // What is indented goes on with the line before.
+    let block = block.replace("\n ", " ");
+    let line = |line: &str| {
+        let (head, modules) = line
+            .split_once(':')
+            .unwrap_or_else(|| panic!("no colon: {line}"));
+        let (folder, uses) = head.split_once('(').unwrap_or((head, ""));
+        Line {
+            folder: folder.trim().into(),
+            uses: words(uses.trim_end().trim_end_matches(')'))
+                .into_iter()
+                .collect(),
+            modules: words(modules),
+        }
+    };
+    block.lines().map(line).collect()
+}
+
+/// For each crate of the workspace, by its folder, those of the workspace that it is built with.
+fn crates() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
+        .current_dir(repository("."))
+        .output()
+        .expect("cargo starts");
+    assert!(output.status.success(), "{}", aegis_tests::text(&output));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let root = metadata["workspace_root"].as_str().expect("a path");
+    let packages = metadata["packages"].as_array().expect("a list");
+    let folder = |path: &serde_json::Value| -> Option<String> {
+        let path = path.as_str()?.strip_prefix(root)?;
+        Some(
+            path.trim_matches('/')
+                .trim_end_matches("/Cargo.toml")
+                .into(),
+        )
+    };
+    let uses = |package: &serde_json::Value| {
+        let all = package["dependencies"].as_array().expect("a list");
+        all.iter()
+            .filter(|dependency| dependency["kind"].is_null())
+            .filter_map(|dependency| folder(&dependency["path"]))
+            .collect()
+    };
+    packages
+        .iter()
+        .map(|package| {
+            (
+                folder(&package["manifest_path"]).expect("in the workspace"),
+                uses(package),
+            )
+        })
+        .filter(|(folder, _)| folder != "tests")
+        .collect()
+}
+
+#[test]
+fn crates_depend_on_each_other_as_drawn() {
+    let drawn = drawn();
+    let mut crates = crates();
+    let mut above = BTreeSet::new();
+    for line in drawn {
+        let uses = crates.remove(&line.folder);
+        assert_eq!(
+            uses,
+            Some(line.uses.clone()),
+            "what {} uses, and what is drawn",
+            line.folder
+        );
+        assert!(
+            line.uses.is_subset(&above),
+            "{} uses what comes after it",
+            line.folder
+        );
+        above.insert(line.folder);
+    }
+    assert!(crates.is_empty(), "not drawn: {crates:?}");
+}
+
+#[test]
+fn modules_use_only_those_drawn_before_them() {
+    let mut wrong = Vec::new();
+    let mut excused = BTreeSet::new();
+    for line in drawn() {
+        let found = Crate::read(&repository(&line.folder).join("src"));
+        for module in &line.modules {
+            if !found.uses.contains_key(module) {
+                wrong.push(format!("{} has no module {module}", line.folder));
+            }
+        }
+        for (module, uses) in &found.uses {
+            let place = |module| line.modules.iter().position(|drawn| drawn == module);
+            let Some(own) = place(module) else {
+                wrong.push(format!("{}: {module} is not drawn", line.folder));
+                continue;
+            };
+            for (used, file) in uses {
+                if place(used).is_some_and(|place| place < own) {
+                    continue;
+                }
+                let exception = (&*line.folder, &**module, &**used);
+                if let Some(exception) = EXCEPTIONS.iter().find(|known| **known == exception) {
+                    excused.insert(*exception);
+                } else {
+                    let folder = &line.folder;
+                    wrong.push(format!(
+                        "{folder}: {module} uses {used}: {}",
+                        file.display()
+                    ));
+                }
+            }
+        }
+    }
+    for exception in EXCEPTIONS {
+        if !excused.contains(exception) {
+            wrong.push(format!(
+                "{exception:?} is no exception any more: take it out"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
