@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Answer, print_json};
 use crate::terminal::{colour, print};
+use crate::text;
 
 pub(super) fn doctor(as_json: bool) -> Answer {
     let report = aegis_runtime::doctor::examine();
@@ -17,7 +18,7 @@ pub(super) fn doctor(as_json: bool) -> Answer {
             "checks": report.checks,
         }))?;
     } else {
-        print(report.text(colour(&io::stdout())).as_bytes())?;
+        print(text::doctor::text(&report, colour(&io::stdout())).as_bytes())?;
     }
     Ok(report.complete())
 }

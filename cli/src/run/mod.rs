@@ -13,8 +13,6 @@ pub mod ask;
 mod evidence;
 mod policies;
 mod review;
-mod said;
-mod why;
 
 use std::ffi::OsString;
 use std::io;
@@ -25,11 +23,12 @@ use aegis_audit::approvals::Person;
 use aegis_audit::places::State;
 use aegis_policy::{Hash, Policy, Verdict};
 use aegis_profile::{Files, Loaded, Profile};
-use aegis_runtime::plan::{self, Plan, authority, explain};
+use aegis_runtime::plan::{self, Plan, authority};
 use aegis_runtime::supervise::report::{Cause, Report};
 use aegis_runtime::{facts, supervise};
 
 use crate::terminal::{colour, complain, harmless, print, profile_error};
+use crate::text::{self, said, why};
 use account::Account;
 use args::{Args, Explain, Invocation};
 use evidence::Evidence;
@@ -362,7 +361,7 @@ fn uid() -> u32 {
 
 fn explained(plan: &Plan, profile: &Profile, format: Explain) -> String {
     match format {
-        Explain::Text => explain::with_origins(plan, profile, colour(&io::stdout())),
+        Explain::Text => text::plan::text(plan, profile, colour(&io::stdout())),
         Explain::Json => format!(
             "{{\"plan\":{},\"hash\":\"{}\"}}\n",
             plan.to_json(),

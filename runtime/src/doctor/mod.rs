@@ -18,7 +18,6 @@ mod mounts;
 mod namespaces;
 #[cfg(test)]
 mod tests;
-mod text;
 
 use serde::Serialize;
 
@@ -70,11 +69,6 @@ impl Report {
     /// stand-in holds is not enforced as it was asked for.
     pub fn complete(&self) -> bool {
         self.checks.iter().all(|check| check.status == Status::Ok)
-    }
-
-    /// The report for people: a line for each layer, what is wrong and how to mend it below.
-    pub fn text(&self, colour: bool) -> String {
-        text::render(self, colour)
     }
 }
 

@@ -1,5 +1,5 @@
 //! The plan: a profile compiled to kernel terms. Pure data, a pure function of profile, request
-//! and host facts ([`compile`]); it can be printed ([`explain`]), hashed and tested without a
+//! and host facts ([`compile`]); it can be printed, hashed and tested without a
 //! kernel. [`crate::apply`] carries it out and computes nothing.
 //!
 //! What a plan consists of is in `model`; each of the larger parts is compiled by a module of its
@@ -9,7 +9,6 @@ pub mod authority;
 pub mod bytes;
 pub mod devices;
 mod environment;
-pub mod explain;
 pub mod files;
 mod grants;
 mod limits;

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::page::{Row, path, shown};
-use crate::plan::Grant;
+use aegis_runtime::plan::Grant;
+
+use crate::text::page::{Row, path, shown};
 
 /// `skill.yaml:4:12` without the column; lines of a built-in profile together.
 pub(super) fn place(from: &str) -> (String, Option<u32>) {

@@ -6,7 +6,6 @@
 //! not. `Plan::to_json` has everything, ungrouped.
 
 mod grants;
-mod page;
 #[cfg(test)]
 mod tests;
 
@@ -16,27 +15,19 @@ use std::path::Path;
 use aegis_policy::Verdict;
 use aegis_profile::{Outbound, Profile};
 
-use super::{Memfd, Network, Plan, Source, devices};
-use crate::seccomp::{self, Action, SyscallRule};
-use crate::supervise::report;
+use aegis_runtime::plan::{CORE_LIMIT, Memfd, Mount, Network, Plan, Source, devices};
+use aegis_runtime::seccomp::{self, Action, SyscallRule};
+use aegis_runtime::supervise::report;
+
+use super::page::{Page, Row, path, shown};
 use grants::{by_directory, grouped, place};
-use page::{Page, Row, path, shown};
 
 /// Variables that every sandbox has.
 const OWN_VARIABLES: [&str; 5] = ["HOME", "LOGNAME", "PATH", "TMPDIR", "USER"];
 
-/// The plan as text.
-pub fn text(plan: &Plan, colour: bool) -> String {
-    page(plan, None, colour)
-}
-
-/// The plan as text, with the lines of `profile` for limits, variables, devices and system calls
-/// too, which the plan itself does not keep.
-pub fn with_origins(plan: &Plan, profile: &Profile, colour: bool) -> String {
-    page(plan, Some(profile), colour)
-}
-
-fn page(plan: &Plan, profile: Option<&Profile>, colour: bool) -> String {
+/// The plan as text. `profile` gives the lines for limits, variables, devices and system calls, which
+/// the plan itself does not keep.
+pub(crate) fn text(plan: &Plan, profile: &Profile, colour: bool) -> String {
     let mut page = Page {
         out: String::new(),
         colour,
@@ -95,7 +86,7 @@ fn command(plan: &Plan) -> Vec<Row> {
         },
         Row::whole("program", path(&plan.program)),
         Row::whole("directory", path(&plan.directory)),
-        Row::whole("plan", plan.hash()),
+        Row::whole("plan", plan.hash().to_string()),
     ];
     if !plan.keep_fds.is_empty() {
         let list: Vec<String> = plan.keep_fds.iter().map(ToString::to_string).collect();
@@ -140,7 +131,7 @@ fn policy(plan: &Plan) -> Vec<Row> {
 
 fn writable(plan: &Plan) -> Vec<Row> {
     let mut rows = granted(plan, "files.write");
-    let host = |mount: &super::Mount| matches!(mount.source, Source::Host { .. });
+    let host = |mount: &Mount| matches!(mount.source, Source::Host { .. });
     let kept: BTreeSet<&Path> = plan
         .mounts
         .iter()
@@ -195,15 +186,15 @@ fn origin(origin: Option<&aegis_profile::Origin>) -> String {
     })
 }
 
-fn network(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
+fn network(plan: &Plan, profile: &Profile) -> Vec<Row> {
     if plan.network == Network::None {
         return vec![Row::new(
             "every sandbox",
             "none but a loopback device of its own",
         )];
     }
-    let from = match profile.map(|profile| &profile.capabilities.net_outbound) {
-        Some(Outbound::Host(from)) => origin(Some(from)),
+    let from = match &profile.capabilities.net_outbound {
+        Outbound::Host(from) => origin(Some(from)),
         _ => "net.outbound".into(),
     };
     let mut rows = vec![Row::new(
@@ -214,9 +205,7 @@ fn network(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
         rows.push(Row::new("", "any TCP port may be listened on"));
         return rows;
     }
-    let declared = profile
-        .map(|profile| profile.capabilities.net_listen.as_slice())
-        .unwrap_or_default();
+    let declared = &profile.capabilities.net_listen;
     for port in &plan.landlock.bind {
         let from = declared
             .iter()
@@ -233,12 +222,10 @@ fn network(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
     rows
 }
 
-fn device_nodes(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
+fn device_nodes(plan: &Plan, profile: &Profile) -> Vec<Row> {
     let mut own = Vec::new();
     let mut rows = Vec::new();
-    let declared = profile
-        .map(|profile| profile.capabilities.devices.as_slice())
-        .unwrap_or_default();
+    let declared = &profile.capabilities.devices;
     for mount in &plan.mounts {
         match mount.source {
             Source::Device { .. } if is_own(&mount.at) => own.push(path(&mount.at)),
@@ -268,19 +255,13 @@ fn is_own(node: &Path) -> bool {
 }
 
 /// Values that the caller has are not shown: some are secrets, and explanations get pasted.
-fn environment(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
+fn environment(plan: &Plan, profile: &Profile) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut passed: Vec<(String, String)> = Vec::new();
     for (name, value) in &plan.environment {
         let text = name.to_string_lossy();
-        let set = profile.and_then(|profile| profile.environment.set.get(&*text));
-        let pass = profile.and_then(|profile| {
-            profile
-                .environment
-                .pass
-                .iter()
-                .find(|item| item.value == text)
-        });
+        let set = profile.environment.set.get(&*text);
+        let pass = (profile.environment.pass.iter()).find(|item| item.value == text);
         let assigned = || format!("{}={}", shown(name), shown(value));
         match (set, pass) {
             (Some(set), _) => rows.push(Row::whole(origin(Some(&set.origin)), assigned())),
@@ -306,7 +287,7 @@ fn environment(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
     rows
 }
 
-fn limits(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
+fn limits(plan: &Plan, profile: &Profile) -> Vec<Row> {
     let limits = &plan.limits;
     let group = &limits.group;
     let resource = |number: u32| {
@@ -322,10 +303,8 @@ fn limits(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
     };
     let by = |value: Option<u64>, by: &'static str| value.map(|value| (value, by));
     let processors = limits.processors.map(|count| count as u64 * 1000);
-    let none = aegis_profile::Limits::default();
-    let declared = profile.map_or(&none, |profile| &profile.limits);
     let mut rows = Vec::new();
-    for (key, asked, show) in declared.entries() {
+    for (key, asked, show) in profile.limits.entries() {
         let held = match key {
             "time" => by(limits.time, "supervisor"),
             "memory" => either(
@@ -358,16 +337,12 @@ fn limits(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
     }
     rows.push(Row::whole(
         "every sandbox",
-        format!(
-            "{:<10}  {:<8}  RLIMIT_CORE",
-            "core",
-            crate::plan::CORE_LIMIT
-        ),
+        format!("{:<10}  {:<8}  RLIMIT_CORE", "core", CORE_LIMIT),
     ));
     rows
 }
 
-fn system_calls(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
+fn system_calls(plan: &Plan, profile: &Profile) -> Vec<Row> {
     let spec = plan.syscalls.unattended();
     // The plan's own filter was made from this, so it can be made.
     let filter = seccomp::filter_for(&spec).unwrap_or_else(|_| plan.seccomp.clone());
@@ -380,8 +355,8 @@ fn system_calls(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
         }
     }
     narrowed.sort_unstable();
-    let asked = profile.map(|profile| &profile.syscalls);
-    let base = asked.and_then(|asked| asked.base.as_ref());
+    let asked = &profile.syscalls;
+    let base = asked.base.as_ref();
     let name = match spec.base {
         seccomp::Base::Default => "default",
         seccomp::Base::Minimal => "minimal",
@@ -404,18 +379,8 @@ fn system_calls(plan: &Plan, profile: Option<&Profile>) -> Vec<Row> {
             rows.push(Row::whole(origin(from), format!("{verb} {name}")));
         }
     };
-    named(
-        "allow",
-        &spec.allow,
-        asked
-            .map(|asked| asked.allow.as_slice())
-            .unwrap_or_default(),
-    );
-    named(
-        "deny",
-        &spec.deny,
-        asked.map(|asked| asked.deny.as_slice()).unwrap_or_default(),
-    );
+    named("allow", &spec.allow, &asked.allow);
+    named("deny", &spec.deny, &asked.deny);
     rows.push(Row::new("narrowed", &narrowed.join(" ")));
     rows
 }

@@ -13,7 +13,7 @@ const MOST: usize = 3;
 
 /// The last words of a failed run; empty when nothing of Aegis explains the failure. `reference` is
 /// the profile as it was named.
-pub(super) fn explain(report: &Report, profile: &Profile, reference: Option<&str>) -> String {
+pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str>) -> String {
     let mut out = String::new();
     if let Some(key) = report.cause.limit() {
         let _ = writeln!(out, "aegis-run: ended by {}", limit(key, profile));

@@ -115,3 +115,54 @@ fn plain(c: char) -> bool {
 pub(super) fn path(path: &Path) -> String {
     shown(path.as_os_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_wrapped_below_what_they_continue() {
+        let words = (0..60).map(|n| format!("word{n}")).collect();
+        let mut page = Page::default();
+        page.section(
+            "Title",
+            "",
+            &[Row {
+                from: "left".into(),
+                words,
+            }],
+        );
+        assert!(page.out.lines().all(|line| line.len() <= WIDTH));
+        assert!(
+            page.out
+                .lines()
+                .skip(2)
+                .all(|line| line.starts_with("        word"))
+        );
+    }
+
+    #[test]
+    fn a_place_longer_than_the_left_side_has_its_own_line() {
+        let from = "a/rather/long/way/to/a/profile.yaml:3";
+        let mut page = Page::default();
+        page.section(
+            "Title",
+            "",
+            &[Row::new(from, "one"), Row::new("short", "two")],
+        );
+        assert_eq!(
+            page.out,
+            format!("Title\n  {from}\n         one\n  short  two\n")
+        );
+    }
+
+    #[test]
+    fn names_that_steer_a_terminal_are_quoted() {
+        assert_eq!(path(Path::new("/a\x1b[2J")), "\"/a\\u{1b}[2J\"");
+        assert_eq!(path(Path::new(OsStr::from_bytes(b"/a\xff"))), "\"/a\\xFF\"");
+        assert_eq!(path(Path::new("/größe/it's")), "/größe/it's");
+        assert_eq!(path(Path::new("/a b")), "\"/a b\"");
+    }
+}

@@ -11,7 +11,7 @@ use crate::terminal::harmless;
 const MOST: usize = 12;
 
 /// The grants of which the policy says just this.
-pub(super) fn of_verdict(plan: &Plan, verdict: Verdict) -> impl Iterator<Item = &Grant> {
+pub(crate) fn of_verdict(plan: &Plan, verdict: Verdict) -> impl Iterator<Item = &Grant> {
     plan.grants.iter().filter(move |grant| {
         let said = grant.decision.as_ref();
         said.is_some_and(|said| said.verdict == verdict)
@@ -19,7 +19,7 @@ pub(super) fn of_verdict(plan: &Plan, verdict: Verdict) -> impl Iterator<Item = 
 }
 
 /// Why the command was not started. `unanswered` says why nobody was asked to review.
-pub(super) fn refusal(plan: &Plan, decision: &Decision, unanswered: Option<&str>) -> String {
+pub(crate) fn refusal(plan: &Plan, decision: &Decision, unanswered: Option<&str>) -> String {
     let name = plan
         .policy
         .as_ref()
@@ -73,7 +73,7 @@ pub(super) fn refusal(plan: &Plan, decision: &Decision, unanswered: Option<&str>
 }
 
 /// What is let through with a warning: a line each.
-pub(super) fn warnings(plan: &Plan) -> String {
+pub(crate) fn warnings(plan: &Plan) -> String {
     let mut out = String::new();
     for grant in of_verdict(plan, Verdict::Warn) {
         let reason = grant.decision.as_ref().map_or("", |said| &said.reason);

@@ -1,8 +1,8 @@
-//! The report for people.
+//! `aegis doctor`: a line for each layer, what is wrong and how to fix it below.
 
 use std::fmt::Write;
 
-use super::{Check, Report, Status};
+use aegis_runtime::doctor::{Check, Report, Status};
 
 const RESET: &str = "\x1b[0m";
 
@@ -14,7 +14,7 @@ fn mark(status: Status) -> (&'static str, &'static str) {
     }
 }
 
-pub(super) fn render(report: &Report, colour: bool) -> String {
+pub(crate) fn text(report: &Report, colour: bool) -> String {
     let mut out = String::new();
     let checks = &report.checks;
     let width = checks
@@ -65,5 +65,43 @@ fn summary(checks: &[Check]) -> String {
         (degraded, missing) => format!(
             "aegis-run cannot enforce everything for this user: {missing} missing, {degraded} degraded."
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_that_fail_for_one_reason_are_explained_once() {
+        let check = |name, status, why: Option<&str>| Check {
+            name,
+            status,
+            what: "what".into(),
+            why: why.map(str::to_owned),
+            mend: why.map(|_| "one\ntwo".into()),
+        };
+        let report = Report {
+            kernel: "6.12.0".into(),
+            user: 1000,
+            checks: vec![
+                check("landlock", Status::Ok, None),
+                check("memory", Status::Degraded, Some("because")),
+                check("disk", Status::Missing, Some("because")),
+            ],
+        };
+        assert!(!report.complete());
+        let wanted = "\
+Linux 6.12.0, user 1000
+  ✓ landlock  what
+  ~ memory    what
+  ✗ disk      what
+      why   because
+      mend  one
+            two
+aegis-run cannot enforce everything for this user: 1 missing, 1 degraded.
+";
+        assert_eq!(text(&report, false), wanted);
+        assert!(text(&report, true).contains("  \x1b[31m✗\x1b[0m disk "));
     }
 }
