@@ -11,9 +11,10 @@
 //! | `environment.pass`, `devices`, `syscalls.allow` | a name |
 //! | `limits.memory` and so on | a value in a profile's unit, or `none` |
 
-use aegis_profile::syntax::{Wrong, host, limit, nearest, quote};
+use aegis_profile::LimitKey;
+use aegis_profile::syntax::{Wrong, host, nearest, quote};
 
-use crate::model::{Inject, LIMITS, Scheme};
+use crate::model::{Inject, Scheme};
 use crate::path::HostPath;
 use crate::request::{Context, Destination, What};
 
@@ -266,16 +267,16 @@ fn secret(words: &str) -> Result<What, Wrong> {
 }
 
 fn of_limit(key: &str, words: &str) -> Result<What, Wrong> {
-    let Some((parse, _)) = limit(key) else {
-        let help = match nearest(key, LIMITS) {
+    let Some(limit) = LimitKey::named(key) else {
+        let help = match nearest(key, LimitKey::NAMES.iter().copied()) {
             Some(near) => format!("did you mean `limits.{near}`?"),
-            None => format!("the limits are {}", LIMITS.join(", ")),
+            None => format!("the limits are {}", LimitKey::NAMES.join(", ")),
         };
         return wrong(format!("unknown limit `{}`", quote(key)), help);
     };
     let value = match words {
         "none" => None,
-        words => Some(parse(words)?),
+        words => Some(limit.parse(words)?),
     };
     Ok(What::Limit {
         limit: key.to_owned(),

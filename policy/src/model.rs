@@ -356,21 +356,6 @@ impl OnAuditFailure {
 /// them. What else a host may lack is either held by the next best thing, which the plan tells, or not let go.
 pub const LAYERS: [&str; 2] = ["disk-read", "disk-write"];
 
-/// What `limits` may name: the limits of a profile.
-pub const LIMITS: [&str; 11] = [
-    "time",
-    "memory",
-    "cpu",
-    "pids",
-    "files",
-    "file-size",
-    "output",
-    "tmp",
-    "disk-read",
-    "disk-write",
-    "net",
-];
-
 /// A module of rules in Rego.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use aegis_profile::Limits;
+use aegis_profile::LimitKey;
 use aegis_profile::syntax::{Kind, kind_of, show_size};
 
 use crate::model::{Budget, Document, Mode, OnAuditFailure};
@@ -104,9 +104,9 @@ pub fn show(document: &Document) -> String {
     }
     if !document.limits.is_empty() {
         heading(&mut out, "limits", false);
-        for (key, _, shown) in Limits::default().entries() {
-            if let Some(value) = document.limits.get(key) {
-                line(&mut out, "  ", key, &shown(*value));
+        for key in LimitKey::ALL {
+            if let Some(value) = document.limits.get(key.name()) {
+                line(&mut out, "  ", key.name(), &key.show(*value));
             }
         }
     }

@@ -323,16 +323,6 @@ fn a_budget_has_bounds_in_peoples_units() {
 }
 
 #[test]
-fn names_of_limits_are_those_of_profiles() {
-    let keys: Vec<_> = aegis_profile::Limits::default()
-        .entries()
-        .iter()
-        .map(|(key, ..)| *key)
-        .collect();
-    assert_eq!(keys, aegis_policy::model::LIMITS);
-}
-
-#[test]
 fn what_is_shown_reads_as_the_same_policy() {
     let mut documents = vec![parse_str(WORKSHOP, "workshop.yaml").unwrap()];
     documents.extend(

@@ -1,9 +1,9 @@
 //! The one form of a profile that is hashed: what it means, without where it came from.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use sha2::{Digest, Sha256};
 
-use crate::model::{Capabilities, Environment, Limits, Outbound, Profile, Syscalls};
+use crate::limits::Limits;
+use crate::model::{Capabilities, Environment, Outbound, Profile, Syscalls};
 
 impl Profile {
     /// The profile as JSON, the same bytes for the same meaning. Keys are those of the file, in the
@@ -13,19 +13,6 @@ impl Profile {
     pub fn canonical_json(&self) -> String {
         // Writing plain data to memory cannot fail; an empty text would be no valid profile either.
         serde_json::to_string(&Canonical(self)).unwrap_or_default()
-    }
-
-    /// SHA-256 of [`Profile::canonical_json`], as 64 hex digits.
-    pub fn hash(&self) -> String {
-        Sha256::digest(self.canonical_json()).iter().fold(
-            String::with_capacity(64),
-            |mut hex, b| {
-                for digit in [b >> 4, b & 15] {
-                    hex.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-                }
-                hex
-            },
-        )
     }
 }
 
@@ -71,7 +58,7 @@ impl Serialize for Canonical<'_, Profile> {
             out.text("environment", &Canonical(&p.environment))?;
         }
         if p.limits != Limits::default() {
-            out.text("limits", &Canonical(&p.limits))?;
+            out.text("limits", &p.limits)?;
         }
         if p.syscalls != Syscalls::default() {
             out.text("syscalls", &Canonical(&p.syscalls))?;
@@ -109,18 +96,6 @@ impl Serialize for Canonical<'_, Environment> {
         out.list("pass", &self.0.pass, |i| i.value.clone())?;
         if !self.0.set.is_empty() {
             out.text("set", &self.0.set)?;
-        }
-        out.0.end()
-    }
-}
-
-impl Serialize for Canonical<'_, Limits> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = Entries(serializer.serialize_map(None)?);
-        for (key, limit, _) in self.0.entries() {
-            if let Some(limit) = limit {
-                out.text(key, &limit.value)?;
-            }
         }
         out.0.end()
     }

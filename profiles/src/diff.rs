@@ -152,16 +152,13 @@ fn beyond(more: &Profile, less: &Profile) -> Vec<Item> {
         ToString::to_string,
     );
     environment(&mut found, more, less);
-    for ((key, mine, shown), (_, theirs, _)) in
-        more.limits.entries().iter().zip(less.limits.entries())
-    {
-        let Some(theirs) = theirs else { continue };
-        let key = format!("limits.{key}");
-        let instead = Some(shown(theirs.value));
-        match mine {
-            None => found.add(&key, "not limited".to_owned(), instead, None),
+    for (key, theirs) in less.limits.iter() {
+        let name = format!("limits.{key}");
+        let instead = Some(key.show(theirs.value));
+        match more.limits.get(key) {
+            None => found.add(&name, "not limited".to_owned(), instead, None),
             Some(mine) if mine.value > theirs.value => {
-                found.add(&key, shown(mine.value), instead, Some(&mine.origin));
+                found.add(&name, key.show(mine.value), instead, Some(&mine.origin));
             }
             Some(_) => {}
         }

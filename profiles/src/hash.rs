@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
+use crate::Profile;
+
 /// A SHA-256 value; written as 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Hash(pub [u8; 32]);
@@ -36,6 +38,13 @@ impl Hash {
             pair[1] = DIGITS[usize::from(byte & 15)];
         }
         out
+    }
+}
+
+impl Profile {
+    /// Of [`Profile::canonical_json`].
+    pub fn hash(&self) -> Hash {
+        Hash::of(self.canonical_json().as_bytes())
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use crate::model::{Capabilities, Declared, Limits, Outbound, PathSpec, Profile, Program};
+use crate::model::{Capabilities, Declared, Outbound, PathSpec, Profile, Program};
 use crate::parse::Layer;
 
 /// Adds `layer` to `base`: what an extended profile says first, what the extending one says after.
@@ -55,7 +55,9 @@ fn authority(into: &mut Profile, layer: &Layer) {
     settle_optional(mine);
     union(&mut into.environment.pass, &said.environment.pass);
     into.environment.set.extend(said.environment.set.clone());
-    limits(&mut into.limits, &said.limits);
+    for (key, limit) in said.limits.iter() {
+        into.limits.set(key, limit.clone());
+    }
     if said.syscalls.base.is_some() {
         into.syscalls.base.clone_from(&said.syscalls.base);
     }
@@ -70,39 +72,6 @@ fn outbound(into: &mut Outbound, said: &Outbound, closes: bool) {
         (_, Outbound::None) => {}
         (Outbound::Named(mine), Outbound::Named(theirs)) => union(mine, theirs),
         (_, said) => *into = said.clone(),
-    }
-}
-
-fn limits(into: &mut Limits, said: &Limits) {
-    let Limits {
-        time,
-        memory,
-        cpu,
-        pids,
-        files,
-        file_size,
-        output,
-        tmp,
-        disk_read,
-        disk_write,
-        net,
-    } = said;
-    for (mine, theirs) in [
-        (&mut into.time, time),
-        (&mut into.memory, memory),
-        (&mut into.cpu, cpu),
-        (&mut into.pids, pids),
-        (&mut into.files, files),
-        (&mut into.file_size, file_size),
-        (&mut into.output, output),
-        (&mut into.tmp, tmp),
-        (&mut into.disk_read, disk_read),
-        (&mut into.disk_write, disk_write),
-        (&mut into.net, net),
-    ] {
-        if theirs.is_some() {
-            mine.clone_from(theirs);
-        }
     }
 }
 

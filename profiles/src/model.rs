@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::limits::Limits;
+
 /// Where an item was declared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
@@ -176,33 +178,6 @@ pub struct Environment {
     pub pass: Vec<Declared<String>>,
     /// Variables set to a value; a value may contain `$SKILL`, `$WORK`, `$HOME`, `$TMP`.
     pub set: BTreeMap<String, Declared<String>>,
-}
-
-/// `limits`. Sizes in bytes, rates in bytes per second, `None`: not limited.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Wall time, in milliseconds.
-    pub time: Option<Declared<u64>>,
-    /// Memory and swap of the whole sandbox.
-    pub memory: Option<Declared<u64>>,
-    /// Processor time, in thousandths of one processor.
-    pub cpu: Option<Declared<u64>>,
-    /// Processes and threads.
-    pub pids: Option<Declared<u64>>,
-    /// Open files per process.
-    pub files: Option<Declared<u64>>,
-    /// The size of any one file written.
-    pub file_size: Option<Declared<u64>>,
-    /// Bytes written to standard output and error together.
-    pub output: Option<Declared<u64>>,
-    /// Bytes of the private temporary file system.
-    pub tmp: Option<Declared<u64>>,
-    /// Block reads.
-    pub disk_read: Option<Declared<u64>>,
-    /// Block writes.
-    pub disk_write: Option<Declared<u64>>,
-    /// Network traffic.
-    pub net: Option<Declared<u64>>,
 }
 
 /// The set of system calls that a profile starts from.
@@ -372,30 +347,5 @@ impl fmt::Display for SyscallBase {
             SyscallBase::Minimal => "minimal",
             SyscallBase::Learned => "learned",
         })
-    }
-}
-
-impl Limits {
-    /// Every limit: its key, its value, and how the value is shown in a profile's units.
-    #[allow(
-        clippy::type_complexity,
-        reason = "a row of a table, used where it is made"
-    )]
-    pub fn entries(&self) -> [(&'static str, &Option<Declared<u64>>, fn(u64) -> String); 11] {
-        use crate::parse::{show_cpu, show_rate, show_size, show_time};
-        let count = |n: u64| n.to_string();
-        [
-            ("time", &self.time, show_time),
-            ("memory", &self.memory, show_size),
-            ("cpu", &self.cpu, show_cpu),
-            ("pids", &self.pids, count),
-            ("files", &self.files, count),
-            ("file-size", &self.file_size, show_size),
-            ("output", &self.output, show_size),
-            ("tmp", &self.tmp, show_size),
-            ("disk-read", &self.disk_read, show_rate),
-            ("disk-write", &self.disk_write, show_rate),
-            ("net", &self.net, show_rate),
-        ]
     }
 }

@@ -8,14 +8,9 @@ mod net;
 mod paths;
 mod sections;
 mod tree;
-mod units;
 
 pub use net::host;
-pub use sections::limit;
 pub(crate) use tree::{Overlay, overlay};
-pub use units::{
-    Quantity, Wrong, count, cpu, rate, show_cpu, show_rate, show_size, show_time, size, time,
-};
 
 use std::sync::Arc;
 
@@ -40,7 +35,7 @@ pub(crate) struct Layer {
 /// ```
 /// let profile = aegis_profile::parse_str("aegis: 1\nlimits: {time: 5m}\n", "skill.yaml").unwrap();
 /// assert_eq!(profile.name, "skill");
-/// assert_eq!(profile.limits.time.unwrap().value, 300_000);
+/// assert_eq!(profile.limits.value(aegis_profile::LimitKey::Time), Some(300_000));
 ///
 /// let error = aegis_profile::parse_str("aegis: 1\nlimits: {time: 300}\n", "skill.yaml").unwrap_err();
 /// assert_eq!(error.diagnostics()[0].help.as_deref(), Some("write `300s` for seconds"));

@@ -50,14 +50,9 @@ pub fn show(profile: &Profile, origins: bool) -> String {
     capabilities(&mut page, profile);
     environment(&mut page, profile);
     page.begin("limits");
-    for (key, limit, shown) in profile.limits.entries() {
-        if let Some(limit) = limit {
-            page.line(
-                1,
-                &format!("{key}: {}", shown(limit.value)),
-                Some(&limit.origin),
-            );
-        }
+    for (key, limit) in profile.limits.iter() {
+        let line = format!("{key}: {}", key.show(limit.value));
+        page.line(1, &line, Some(&limit.origin));
     }
     page.begin("syscalls");
     let syscalls = &profile.syscalls;

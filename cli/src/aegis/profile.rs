@@ -1,6 +1,6 @@
 //! `aegis profile`: what the crate `aegis-profile` has to say, printed.
 
-use aegis_profile::{Files, Loaded, Profile, builtin, schema};
+use aegis_profile::{Files, Hash, Loaded, Profile, builtin, schema};
 use clap::{Args, Subcommand, ValueHint};
 use serde::Serialize;
 use serde_json::json;
@@ -122,7 +122,7 @@ struct Checked<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hash: Option<String>,
+    hash: Option<Hash>,
     #[serde(flatten)]
     error: Option<aegis_profile::Error>,
 }

@@ -142,7 +142,7 @@ fn run(args: &Args) -> Result<u8, Failure> {
     };
     // What lives as long as the process is not given back piece by piece: it ends with the process.
     let mut loaded = ManuallyDrop::new(load(args)?);
-    let profile_hash: Hash = loaded.profile.hash().parse().unwrap_or_default();
+    let profile_hash = loaded.profile.hash();
     let state = State::of(uid(), &|name| std::env::var_os(name));
     let (policy, deciding) = policies::in_force(args)?;
     let policy = ManuallyDrop::new(policy);

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use aegis_policy::Verdict;
-use aegis_profile::{Outbound, Profile};
+use aegis_profile::{LimitKey, Outbound, Profile};
 
 use aegis_runtime::plan::{CORE_LIMIT, Memfd, Mount, Network, Plan, Source, devices};
 use aegis_runtime::seccomp::{self, Action, SyscallRule};
@@ -304,35 +304,36 @@ fn limits(plan: &Plan, profile: &Profile) -> Vec<Row> {
     let by = |value: Option<u64>, by: &'static str| value.map(|value| (value, by));
     let processors = limits.processors.map(|count| count as u64 * 1000);
     let mut rows = Vec::new();
-    for (key, asked, show) in profile.limits.entries() {
+    for &key in LimitKey::ALL {
         let held = match key {
-            "time" => by(limits.time, "supervisor"),
-            "memory" => either(
+            LimitKey::Time => by(limits.time, "supervisor"),
+            LimitKey::Memory => either(
                 group.memory,
                 resource(libc::RLIMIT_DATA),
                 "each process, RLIMIT_DATA",
             ),
-            "cpu" => either(group.cpu, processors, "processor affinity"),
-            "pids" => either(group.pids, resource(libc::RLIMIT_NPROC), "RLIMIT_NPROC"),
-            "files" => by(resource(libc::RLIMIT_NOFILE), "each process, RLIMIT_NOFILE"),
-            "file-size" => by(resource(libc::RLIMIT_FSIZE), "each file, RLIMIT_FSIZE"),
-            "output" => by(limits.output, "supervisor"),
-            "tmp" => by(Some(limits.tmp), "size of the private tmpfs"),
-            "disk-read" => by(group.disk_read, "control group"),
-            "disk-write" => by(group.disk_write, "control group"),
-            _ => None,
+            LimitKey::Cpu => either(group.cpu, processors, "processor affinity"),
+            LimitKey::Pids => either(group.pids, resource(libc::RLIMIT_NPROC), "RLIMIT_NPROC"),
+            LimitKey::Files => by(resource(libc::RLIMIT_NOFILE), "each process, RLIMIT_NOFILE"),
+            LimitKey::FileSize => by(resource(libc::RLIMIT_FSIZE), "each file, RLIMIT_FSIZE"),
+            LimitKey::Output => by(limits.output, "supervisor"),
+            LimitKey::Tmp => by(Some(limits.tmp), "size of the private tmpfs"),
+            LimitKey::DiskRead => by(group.disk_read, "control group"),
+            LimitKey::DiskWrite => by(group.disk_write, "control group"),
+            LimitKey::Net => None,
         };
         let Some((value, holder)) = held else {
             continue;
         };
-        let value = asked.as_ref().map_or(value, |asked| asked.value);
+        let asked = profile.limits.get(key);
+        let value = asked.map_or(value, |asked| asked.value);
         let from = match asked {
-            None if key == "tmp" => "default".into(),
-            asked => origin(asked.as_ref().map(|asked| &asked.origin)),
+            None if key == LimitKey::Tmp => "default".into(),
+            asked => origin(asked.map(|asked| &asked.origin)),
         };
         rows.push(Row::whole(
             from,
-            format!("{key:<10}  {:<8}  {holder}", show(value)),
+            format!("{:<10}  {:<8}  {holder}", key.name(), key.show(value)),
         ));
     }
     rows.push(Row::whole(

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use aegis_profile::Profile;
+use aegis_profile::{LimitKey, Profile};
 use aegis_runtime::supervise::denials::{Denial, Evidence};
 use aegis_runtime::supervise::report::Report;
 
@@ -82,21 +82,16 @@ fn target(reference: Option<&str>) -> String {
 
 /// `the time limit of 5m (skill.yaml:12:9: limits.time)`.
 fn limit(key: &str, profile: &Profile) -> String {
-    let entries = profile.limits.entries();
-    let declared = entries
-        .iter()
-        .find(|(name, ..)| *name == key)
-        .and_then(|(_, limit, show)| limit.as_ref().map(|limit| (limit, show)));
+    let limits = &profile.limits;
+    let declared = LimitKey::named(key).and_then(|key| Some((key, limits.get(key)?)));
     match declared {
-        Some((limit, show)) => {
-            format!(
-                "the {key} limit of {} ({}: limits.{key})",
-                show(limit.value),
-                limit.origin
-            )
-        }
+        Some((key, limit)) => format!(
+            "the {key} limit of {} ({}: limits.{key})",
+            key.show(limit.value),
+            limit.origin
+        ),
         // What is private lies in memory, and may be as large as that.
-        None if key == "tmp" && profile.limits.memory.is_some() => {
+        None if key == "tmp" && limits.get(LimitKey::Memory).is_some() => {
             format!("{}, which bounds private files", limit("memory", profile))
         }
         None => format!("the {key} limit"),

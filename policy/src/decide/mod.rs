@@ -88,6 +88,7 @@ use crate::decision::{Decision, Opinion};
 use crate::model::{Document, OnAuditFailure, Verdict};
 use crate::request::{Approval, Context, Request, What};
 use crate::templates::{self, Template};
+use aegis_profile::LimitKey;
 use aegis_profile::hash::Hash;
 use layer::Layer;
 
@@ -138,9 +139,9 @@ impl Policy {
     }
 
     /// The lowest ceiling on a limit, with the name of the policy that sets it.
-    pub fn ceiling(&self, limit: &str) -> Option<(u64, &str)> {
+    pub fn ceiling(&self, limit: LimitKey) -> Option<(u64, &str)> {
         self.documents()
-            .filter_map(|d| Some((*d.limits.get(limit)?, d.name.as_str())))
+            .filter_map(|d| Some((*d.limits.get(limit.name())?, d.name.as_str())))
             .min()
     }
 

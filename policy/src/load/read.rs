@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aegis_profile::syntax::{
-    FileKind, Kind, Node, Reporter, Span, Value, Wrong, count, decode, kind_of, limit, parse,
-    quote, read, size,
+    FileKind, Kind, Node, Reporter, Span, Value, Wrong, count, decode, kind_of, parse, quote, read,
+    size,
 };
-use aegis_profile::{Error, Origin};
+use aegis_profile::{Error, LimitKey, Origin};
 use serde::de::DeserializeOwned;
 
 use super::fields::{Fields, list, one_or_more, text, unknown};
 use super::judge::{IntoDocument, judge};
 use crate::model::{
-    Budget, CapabilityRule, Document, EgressRule, LAYERS, LIMITS, Mode, RegoModule, SecretRule,
-    Verdict,
+    Budget, CapabilityRule, Document, EgressRule, LAYERS, Mode, RegoModule, SecretRule, Verdict,
 };
 
 /// A policy's file, for messages.
@@ -445,18 +444,19 @@ fn accept(
 }
 
 fn limits(node: &Node, union: &mut Union, out: &mut Reporter<'_>) {
-    let Some(fields) = Fields::of(node, "a map of limits", &LIMITS, out) else {
+    let Some(fields) = Fields::of(node, "a map of limits", LimitKey::NAMES, out) else {
         return;
     };
-    for key in LIMITS {
-        let (Some(node), Some((parse, unit))) = (fields.get(key), limit(key)) else {
+    for key in LimitKey::ALL {
+        let Some(node) = fields.get(key.name()) else {
             continue;
         };
+        let is_number = key.unit().is_number();
         let value = match &node.value {
             Value::Scalar { text, plain } => {
                 let kind = if *plain { kind_of(text) } else { Kind::Text };
-                match (kind, unit) {
-                    (Kind::Null | Kind::Bool, _) | (Kind::Text, false) => None,
+                match (kind, is_number) {
+                    (Kind::Null | Kind::Bool, _) | (Kind::Text, true) => None,
                     _ => Some(text),
                 }
             }
@@ -464,15 +464,15 @@ fn limits(node: &Node, union: &mut Union, out: &mut Reporter<'_>) {
             _ => None,
         };
         let Some(text) = value else {
-            let what = match unit {
-                true => "a number with its unit",
-                false => "a number without a unit or quotes",
+            let what = match is_number {
+                true => "a number without a unit or quotes",
+                false => "a number with its unit",
             };
             let found = node.describe();
             out.report(node.span, format!("expected {what}, found {found}"));
             continue;
         };
-        if let Some(value) = accept(node.span, text, parse(text), out)
+        if let Some(value) = accept(node.span, text, key.parse(text), out)
             && union.once(
                 format!("limits.{key}"),
                 node.span,
@@ -480,7 +480,7 @@ fn limits(node: &Node, union: &mut Union, out: &mut Reporter<'_>) {
                 out,
             )
         {
-            let limits = [(key.to_owned(), value)];
+            let limits = [(key.to_string(), value)];
             judge(
                 Document {
                     limits: limits.clone().into(),

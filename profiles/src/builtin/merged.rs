@@ -137,8 +137,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::limits::Limits;
     use crate::load::{Loaded, load_by_parsing};
-    use crate::model::{Capabilities, Environment, Limits, Outbound, Syscalls};
+    use crate::model::{Capabilities, Environment, Outbound, Syscalls};
     use crate::source::Files;
     use crate::{builtin, load};
 

@@ -5,9 +5,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::units::Wrong;
 use crate::error::{nearest, quote};
 use crate::model::Destination;
+use crate::units::Wrong;
 
 /// The schemes and their own ports.
 pub(crate) const SCHEMES: [(&str, Option<u16>); 4] = [

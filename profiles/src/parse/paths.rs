@@ -4,9 +4,9 @@
 //! says (`..`, patterns, a relative path, an unknown variable) is refused here, so that whatever
 //! exists as a [`PathSpec`] is a variable or `/` and plain components.
 
-use super::units::Wrong;
 use crate::error::{nearest, quote};
 use crate::model::{Device, PathSpec, Program, Variable};
+use crate::units::Wrong;
 
 /// Longest path that the kernel takes (`PATH_MAX`, with its NUL).
 const MAX_PATH: usize = 4095;

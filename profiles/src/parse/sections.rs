@@ -3,21 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::tree::Tree;
-use super::units::{self, Wrong};
 use super::{Layer, net, paths};
 use crate::error::{nearest, quote};
+use crate::limits::{LimitKey, Limits};
 use crate::model::{
-    Capabilities, Declared, Environment, Limits, Outbound, Profile, SecretUse, SyscallBase,
-    Syscalls,
+    Capabilities, Declared, Environment, Outbound, Profile, SecretUse, SyscallBase, Syscalls,
 };
 use crate::shape;
+use crate::units::Wrong;
 use crate::yaml::{Kind, Node, Value, kind_of};
-
-/// `PID_MAX_LIMIT` of `include/linux/threads.h`: the kernel takes no larger `pids.max`.
-const MAX_PIDS: u64 = 4_194_304;
-
-/// Far above any `fs.nr_open`.
-const MAX_FILES: u64 = 1 << 30;
 
 /// A whole file: begins with `aegis: 1`.
 pub(super) fn file(tree: &mut Tree<'_, '_>, root: &Node) -> Option<Layer> {
@@ -385,48 +379,21 @@ fn variable_name(text: &str) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-/// What reads the value of a limit, and whether that is text with a unit, rather than a plain number.
-pub fn limit(key: &str) -> Option<(units::Quantity, bool)> {
-    Some(match key {
-        "time" => (units::time, true),
-        "cpu" => (units::cpu, false),
-        "pids" => (|text| units::count(text, MAX_PIDS), false),
-        "files" => (|text| units::count(text, MAX_FILES), false),
-        "memory" | "file-size" | "output" | "tmp" => (units::size, true),
-        "disk-read" | "disk-write" | "net" => (units::rate, true),
-        _ => return None,
-    })
-}
-
 fn limits(tree: &mut Tree<'_, '_>, node: &Node) -> Limits {
     let mut found = Limits::default();
-    for (key, node) in tree.known(node, "a map of limits", shape::Limits::KEYS) {
-        let slot = match key {
-            "time" => &mut found.time,
-            "memory" => &mut found.memory,
-            "cpu" => &mut found.cpu,
-            "pids" => &mut found.pids,
-            "files" => &mut found.files,
-            "file-size" => &mut found.file_size,
-            "output" => &mut found.output,
-            "tmp" => &mut found.tmp,
-            "disk-read" => &mut found.disk_read,
-            "disk-write" => &mut found.disk_write,
-            "net" => &mut found.net,
-            _ => continue,
-        };
-        let Some((parse, unit)) = limit(key) else {
+    for (key, node) in tree.known(node, "a map of limits", LimitKey::NAMES) {
+        let Some(key) = LimitKey::named(key) else {
             continue;
         };
-        let text = match unit {
-            false => tree.number(node, "a number without a unit"),
+        let text = match key.unit().is_number() {
+            true => tree.number(node, "a number without a unit"),
             // A bare number goes on to its own parser, which knows the unit to suggest.
-            true => tree.scalar(node, "a number with its unit"),
+            false => tree.scalar(node, "a number with its unit"),
         };
         if let Some(text) = text
-            && let Some(value) = tree.accept(node.span, text, parse(text))
+            && let Some(value) = tree.accept(node.span, text, key.parse(text))
         {
-            *slot = Some(tree.declared(node.span, value));
+            found.set(key, tree.declared(node.span, value));
         }
     }
     found

@@ -4,18 +4,19 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use super::units::Wrong;
 use super::{Layer, sections};
 use crate::error::{Error, Reporter, nearest, quote};
+use crate::limits::LimitKey;
 use crate::model::{Declared, Profile};
 use crate::shape;
+use crate::units::Wrong;
 use crate::yaml::{self, Key, Kind, Node, Span, Value, kind_of};
 
 /// The sections of a file and their keys, to say where a misplaced key belongs.
 const SECTIONS: [(&str, &[&str]); 4] = [
     ("capabilities", shape::Capabilities::KEYS),
     ("environment", shape::Environment::KEYS),
-    ("limits", shape::Limits::KEYS),
+    ("limits", LimitKey::NAMES),
     ("syscalls", shape::Syscalls::KEYS),
 ];
 

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use aegis_profile::{Outbound, PathSpec, Profile, Program, Variable};
+use aegis_profile::{LimitKey, Outbound, PathSpec, Profile, Program, Variable};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -333,7 +333,8 @@ fn maps_every_id() -> bool {
 
 /// The disks that partitions are on: limits on block traffic are set for whole disks.
 fn disks(profile: &Profile, found: &ResolvedPaths) -> BTreeMap<(u32, u32), (u32, u32)> {
-    if profile.limits.disk_read.is_none() && profile.limits.disk_write.is_none() {
+    let mut of_disks = [LimitKey::DiskRead, LimitKey::DiskWrite].into_iter();
+    if of_disks.all(|key| profile.limits.get(key).is_none()) {
         return BTreeMap::new();
     }
     found

@@ -6,52 +6,28 @@
 
 use aegis_policy::request::Approval;
 use aegis_policy::{Context, Decision, Hash, Policy, Request, What};
-use aegis_profile::{Declared, Limits, Origin, Outbound, Profile};
+use aegis_profile::{Declared, LimitKey, Origin, Outbound, Profile};
 
 use super::{Grant, InForce, Plan};
 use crate::facts::HostFacts;
 
 /// Lowers the profile's limits to the policy's ceilings; what has none of its own gets the ceiling.
 pub fn narrow(profile: &mut Profile, policy: &Policy) {
-    let lower = |key: &str, limit: &mut Option<Declared<u64>>| {
+    for &key in LimitKey::ALL {
         let Some((ceiling, name)) = policy.ceiling(key) else {
-            return;
+            continue;
         };
-        if limit.as_ref().is_none_or(|limit| limit.value > ceiling) {
-            *limit = Some(Declared {
-                value: ceiling,
-                origin: Origin {
-                    file: format!("ceiling (policy {name})").into(),
-                    line: 1,
-                    column: 1,
-                },
-            });
+        let asked = profile.limits.value(key);
+        if asked.is_none_or(|asked| asked > ceiling) {
+            let origin = Origin {
+                file: format!("ceiling (policy {name})").into(),
+                line: 1,
+                column: 1,
+            };
+            let value = ceiling;
+            profile.limits.set(key, Declared { value, origin });
         }
-    };
-    let Limits {
-        time,
-        memory,
-        cpu,
-        pids,
-        files,
-        file_size,
-        output,
-        tmp,
-        disk_read,
-        disk_write,
-        net,
-    } = &mut profile.limits;
-    lower("time", time);
-    lower("memory", memory);
-    lower("cpu", cpu);
-    lower("pids", pids);
-    lower("files", files);
-    lower("file-size", file_size);
-    lower("output", output);
-    lower("tmp", tmp);
-    lower("disk-read", disk_read);
-    lower("disk-write", disk_write);
-    lower("net", net);
+    }
 }
 
 /// What a profile grants beside paths and programs. `socket`: the declaration of a socket of the host, with
@@ -95,14 +71,12 @@ pub(super) fn beside_files(profile: &Profile, socket: Option<&Origin>) -> Vec<Gr
         };
         grants.push(grant(what, origin.to_string()));
     }
-    for (key, limit, _) in profile.limits.entries() {
-        if let Some(limit) = limit {
-            let what = What::Limit {
-                limit: key.to_owned(),
-                value: Some(limit.value),
-            };
-            grants.push(grant(what, limit.origin.to_string()));
-        }
+    for (key, limit) in profile.limits.iter() {
+        let what = What::Limit {
+            limit: key.to_string(),
+            value: Some(limit.value),
+        };
+        grants.push(grant(what, limit.origin.to_string()));
     }
     grants
 }
@@ -243,12 +217,12 @@ mod tests {
                 &[("memory", 1 << 30), ("pids", 64), ("time", 60_000)],
             ),
         );
-        let value = |limit: &Option<Declared<u64>>| limit.as_ref().map(|limit| limit.value);
-        assert_eq!(value(&asked.limits.memory), Some(1 << 30));
-        assert_eq!(value(&asked.limits.pids), Some(64));
-        assert_eq!(value(&asked.limits.time), Some(5000));
-        assert_eq!(value(&asked.limits.cpu), None);
-        let origin = &asked.limits.memory.as_ref().expect("lowered").origin;
+        let limits = &asked.limits;
+        assert_eq!(limits.value(LimitKey::Memory), Some(1 << 30));
+        assert_eq!(limits.value(LimitKey::Pids), Some(64));
+        assert_eq!(limits.value(LimitKey::Time), Some(5000));
+        assert_eq!(limits.value(LimitKey::Cpu), None);
+        let origin = &limits.get(LimitKey::Memory).expect("lowered").origin;
         assert_eq!(&*origin.file, "ceiling (policy made-up)");
     }
 

@@ -1,6 +1,6 @@
 //! Limits: which kernel mechanism holds each, and what stands in where a host lacks one.
 
-use aegis_profile::{Declared, Profile};
+use aegis_profile::{LimitKey, Profile};
 use serde::Serialize;
 
 use super::Degradation;
@@ -67,12 +67,11 @@ pub(super) fn compile(
 ) -> Result<Limits, Error> {
     const DELEGATE: &str = "run below a delegated cgroup: systemd-run --user --scope -p Delegate=yes -- aegis-run ..., or as root";
     let asked = &profile.limits;
-    let value = |limit: &Option<Declared<u64>>| limit.as_ref().map(|limit| limit.value);
     let mut limits = Limits {
-        time: value(&asked.time),
-        output: value(&asked.output),
-        tmp: value(&asked.tmp)
-            .or_else(|| value(&asked.memory))
+        time: asked.value(LimitKey::Time),
+        output: asked.value(LimitKey::Output),
+        tmp: (asked.value(LimitKey::Tmp))
+            .or(asked.value(LimitKey::Memory))
             .unwrap_or(DEFAULT_TMP),
         unified_group: facts
             .cgroups
@@ -85,13 +84,13 @@ pub(super) fn compile(
     resource(libc::RLIMIT_CORE, CORE_LIMIT);
     // An inherited right to real-time priority could starve the host.
     resource(libc::RLIMIT_RTPRIO, 0);
-    if let Some(files) = value(&asked.files) {
+    if let Some(files) = asked.value(LimitKey::Files) {
         resource(libc::RLIMIT_NOFILE, files);
     }
-    if let Some(size) = value(&asked.file_size) {
+    if let Some(size) = asked.value(LimitKey::FileSize) {
         resource(libc::RLIMIT_FSIZE, size);
     }
-    if let Some(bytes) = value(&asked.memory) {
+    if let Some(bytes) = asked.value(LimitKey::Memory) {
         if available(&facts.cgroups, "memory", "memory") {
             limits.group.memory = Some(bytes);
         } else {
@@ -103,7 +102,7 @@ pub(super) fn compile(
             });
         }
     }
-    if let Some(count) = value(&asked.pids) {
+    if let Some(count) = asked.value(LimitKey::Pids) {
         if available(&facts.cgroups, "pids", "pids") {
             limits.group.pids = Some(count);
         } else {
@@ -119,7 +118,7 @@ pub(super) fn compile(
             });
         }
     }
-    if let Some(share) = value(&asked.cpu) {
+    if let Some(share) = asked.value(LimitKey::Cpu) {
         if available(&facts.cgroups, "cpu", "cpu") {
             limits.group.cpu = Some(share);
         } else {
@@ -134,11 +133,10 @@ pub(super) fn compile(
             });
         }
     }
-    for (limit, name) in [
-        (&asked.disk_read, "disk-read"),
-        (&asked.disk_write, "disk-write"),
-    ] {
-        let Some(limit) = limit else { continue };
+    for key in [LimitKey::DiskRead, LimitKey::DiskWrite] {
+        let (Some(limit), name) = (asked.get(key), key.name()) else {
+            continue;
+        };
         if !available(&facts.cgroups, "blkio", "io") {
             if request.may_be_missing.contains(name) {
                 degraded.push(Degradation {
@@ -155,7 +153,7 @@ pub(super) fn compile(
                 help: DELEGATE.into(),
             });
         }
-        if name == "disk-read" {
+        if key == LimitKey::DiskRead {
             limits.group.disk_read = Some(limit.value);
         } else {
             limits.group.disk_write = Some(limit.value);

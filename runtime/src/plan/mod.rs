@@ -18,7 +18,7 @@ pub mod path_map;
 
 use std::path::PathBuf;
 
-use aegis_profile::{Outbound, Profile};
+use aegis_profile::{LimitKey, Outbound, Profile};
 
 use crate::error::Error;
 use crate::facts::{HostFacts, Request};
@@ -167,7 +167,7 @@ fn refuse_what_waits(profile: &Profile) -> Result<(), Error> {
             "add `net.outbound: host`, or remove `net.listen`: programs inside may always listen for each other",
         );
     }
-    if let (Some(rate), true) = (&profile.limits.net, host) {
+    if let (Some(rate), true) = (profile.limits.get(LimitKey::Net), host) {
         return refuse(
             rate.origin.to_string(),
             "limits.net",

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aegis_profile::{Declared, Device, Profile};
+use aegis_profile::{Declared, Device, LimitKey, Profile};
 
 use super::files::Root;
 use super::grants::{READ_TREE, WRITE_TREE};
@@ -131,7 +131,7 @@ pub(super) fn user_name(facts: &HostFacts, identity: &Identity) -> String {
 fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
     let mut nodes: Vec<PathBuf> = devices::ALWAYS.iter().map(PathBuf::from).collect();
     // By way of it, what is written to the terminal could not be counted.
-    if root.facts.terminal && profile.limits.output.is_none() {
+    if root.facts.terminal && profile.limits.get(LimitKey::Output).is_none() {
         nodes.push("/dev/tty".into());
     }
     for (path, target) in devices::LINKS {

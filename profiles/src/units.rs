@@ -12,9 +12,6 @@ pub struct Wrong {
     pub help: Option<String>,
 }
 
-/// What reads a quantity.
-pub type Quantity = fn(&str) -> Result<u64, Wrong>;
-
 fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
     Err(Wrong {
         message: message.into(),

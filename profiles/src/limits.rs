@@ -1,0 +1,176 @@
+//! The limits: one table of their keys, and what a profile sets.
+//!
+//! Adding a limit takes a line in the table, and the place that enforces it.
+
+use serde::{Serialize, Serializer};
+
+use crate::model::Declared;
+use crate::units::{self, Wrong};
+
+/// What the value of a limit is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Milliseconds, written as `5m`.
+    Time,
+    /// Bytes, written as `512M`.
+    Size,
+    /// Bytes per second, written as `20M/s`.
+    Rate,
+    /// Thousandths of a processor, written as `1.5`.
+    Processors,
+    /// A plain number, at most this.
+    Count(u64),
+}
+
+impl Unit {
+    /// Whether a value is a plain number, without a unit.
+    pub fn is_number(self) -> bool {
+        matches!(self, Self::Processors | Self::Count(_))
+    }
+
+    /// Reads a value as it is written in a profile.
+    pub fn parse(self, text: &str) -> Result<u64, Wrong> {
+        match self {
+            Self::Time => units::time(text),
+            Self::Size => units::size(text),
+            Self::Rate => units::rate(text),
+            Self::Processors => units::cpu(text),
+            Self::Count(max) => units::count(text, max),
+        }
+    }
+
+    /// A value as it is written in a profile.
+    pub fn show(self, value: u64) -> String {
+        match self {
+            Self::Time => units::show_time(value),
+            Self::Size => units::show_size(value),
+            Self::Rate => units::show_rate(value),
+            Self::Processors => units::show_cpu(value),
+            Self::Count(_) => value.to_string(),
+        }
+    }
+}
+
+/// `PID_MAX_LIMIT` of `include/linux/threads.h`: the kernel takes no larger `pids.max`.
+const MAX_PIDS: u64 = 4_194_304;
+
+/// Far above any `fs.nr_open`.
+const MAX_FILES: u64 = 1 << 30;
+
+/// Of each limit: its doc, name in the enum, key and unit.
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident = $key:literal, $unit:expr;)*) => {
+        /// The key of a limit.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum LimitKey {
+            $($(#[doc = $doc])+ $name,)*
+        }
+
+        impl LimitKey {
+            /// Every key, in the order of the reference.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+            /// Their names, in the same order.
+            pub const NAMES: &'static [&'static str] = &[$($key),*];
+
+            /// What its value is counted in.
+            pub const fn unit(self) -> Unit {
+                match self {
+                    $(Self::$name => $unit,)*
+                }
+            }
+        }
+    };
+}
+
+limits! {
+    /// Wall time of the whole run.
+    Time = "time", Unit::Time;
+    /// Memory and swap of all processes together.
+    Memory = "memory", Unit::Size;
+    /// Processor time per wall time, in processors.
+    Cpu = "cpu", Unit::Processors;
+    /// Processes and threads at one time.
+    Pids = "pids", Unit::Count(MAX_PIDS);
+    /// Open files of one process.
+    Files = "files", Unit::Count(MAX_FILES);
+    /// Size of any one file that is written.
+    FileSize = "file-size", Unit::Size;
+    /// Bytes of standard output and standard error together.
+    Output = "output", Unit::Size;
+    /// Size of the private temporary file system.
+    Tmp = "tmp", Unit::Size;
+    /// Reads from disks.
+    DiskRead = "disk-read", Unit::Rate;
+    /// Writes to disks.
+    DiskWrite = "disk-write", Unit::Rate;
+    /// Network traffic, both ways.
+    Net = "net", Unit::Rate;
+}
+
+impl LimitKey {
+    /// The key as it is written below `limits`.
+    pub const fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    /// The key of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|key| key.name() == name)
+    }
+
+    /// Reads a value as it is written in a profile.
+    pub fn parse(self, text: &str) -> Result<u64, Wrong> {
+        self.unit().parse(text)
+    }
+
+    /// A value as it is written in a profile.
+    pub fn show(self, value: u64) -> String {
+        self.unit().show(value)
+    }
+}
+
+impl std::fmt::Display for LimitKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for LimitKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// `limits`: what is not in here is not limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits([Option<Declared<u64>>; LimitKey::ALL.len()]);
+
+impl Limits {
+    /// The limit, and where it was declared.
+    pub fn get(&self, key: LimitKey) -> Option<&Declared<u64>> {
+        self.0[key as usize].as_ref()
+    }
+
+    /// The limit, in the base of its unit.
+    pub fn value(&self, key: LimitKey) -> Option<u64> {
+        self.get(key).map(|limit| limit.value)
+    }
+
+    /// Sets a limit, or replaces it.
+    pub fn set(&mut self, key: LimitKey, limit: Declared<u64>) {
+        self.0[key as usize] = Some(limit);
+    }
+
+    /// All that are set, in the order of [`LimitKey::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = (LimitKey, &Declared<u64>)> {
+        let set = |&key| Some((key, self.get(key)?));
+        LimitKey::ALL.iter().filter_map(set)
+    }
+}
+
+/// A map from keys to values.
+impl Serialize for Limits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
