@@ -7,6 +7,6 @@ pub use crate::error::{
     Diagnostic, Error, FileKind, Note, Reporter, escape, is_deceptive, nearest, quote,
 };
 pub use crate::parse::host;
-pub use crate::units::{Wrong, count, show_size, size};
+pub use crate::units::{Wrong, count, show_size, size, time};
 pub use crate::yaml::{Key, Kind, MAX_BYTES, Node, Span, Value, decode, kind_of, parse};
 pub use typed::read;

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use aegis_audit::approvals::Person;
 use aegis_audit::places::State;
-use aegis_policy::{Hash, Policy, Verdict};
+use aegis_policy::{Policy, Verdict};
 use aegis_profile::{Files, Loaded, Profile};
 use aegis_runtime::plan::{self, Plan, authority};
 use aegis_runtime::supervise::report::{Cause, Report};
