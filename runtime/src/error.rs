@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use aegis_profile::Origin;
 
-use crate::facts::paths::Fault;
+use crate::types::{Fault, Step};
 
 /// Why nothing was started, or why a run could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -94,16 +94,14 @@ pub enum Error {
     #[error("{0}")]
     NotPermitted(String),
     /// A step of applying the plan failed.
-    #[error("{step} failed: {cause}{}\n  help: {help}", .subject.as_ref().map(|subject| format!(" ({})", subject.display())).unwrap_or_default())]
+    #[error("{step} failed: {cause}{}\n  help: {}", .subject.as_ref().map(|subject| format!(" ({})", subject.display())).unwrap_or_default(), .step.help(.cause))]
     Apply {
         /// What was being done.
-        step: &'static str,
+        step: Step,
         /// To what.
         subject: Option<PathBuf>,
         /// Why it failed.
         cause: io::Error,
-        /// What to do.
-        help: String,
     },
     /// The report could not be written.
     #[error("the report {} cannot be written: {cause}", .path.display())]
@@ -121,24 +119,24 @@ impl Error {
         match self {
             Self::CommandNotFound { .. } => 127,
             Self::CommandNotExecutable { .. } | Self::OwnPlace { .. } => 126,
-            Self::Apply { step, cause, .. } if *step == crate::apply::Step::Exec.describe() => {
-                match cause.raw_os_error() {
-                    Some(libc::ENOENT) => 127,
-                    _ => 126,
-                }
-            }
+            Self::Apply {
+                step: Step::Exec,
+                cause,
+                ..
+            } => match cause.raw_os_error() {
+                Some(libc::ENOENT) => 127,
+                _ => 126,
+            },
             _ => 125,
         }
     }
 
-    /// An error of a system call made while setting up outside the sandbox.
-    pub(crate) fn outside(step: &'static str, subject: Option<PathBuf>, cause: io::Error) -> Self {
-        let help = crate::apply::help(step, &cause);
+    /// A step that failed, and on what.
+    pub(crate) fn outside(step: Step, subject: Option<PathBuf>, cause: io::Error) -> Self {
         Self::Apply {
             step,
             subject,
             cause,
-            help,
         }
     }
 }

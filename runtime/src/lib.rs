@@ -18,5 +18,6 @@ pub mod facts;
 pub mod plan;
 pub mod seccomp;
 pub mod supervise;
+pub mod types;
 
 pub use error::Error;

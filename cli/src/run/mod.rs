@@ -206,7 +206,7 @@ fn run(args: &Args) -> Result<u8, Failure> {
     if !args.quiet {
         complain(&said::warnings(&plan));
     }
-    let mut plan_hash = String::new();
+    let mut plan_hash = None;
     let mut started = false;
     let result = supervise::run(&plan, &facts, early, &id, || {
         evidence.record(&events)?;
@@ -216,10 +216,13 @@ fn run(args: &Args) -> Result<u8, Failure> {
             complain(&harmless(&text));
         }
         started = true;
-        plan_hash = plan.hash();
+        plan_hash = Some(plan.hash());
         Ok(())
     });
-    let end = |evidence: &mut Evidence<'_>| evidence.end(&result, &plan_hash, &asked.context);
+    let end = |evidence: &mut Evidence<'_>| {
+        let hash = plan_hash.map_or_else(String::new, |hash| hash.to_string());
+        evidence.end(&result, &hash, &asked.context)
+    };
     let unrecorded = match &result {
         _ if started => end(evidence),
         // That it could not be recorded.
@@ -228,8 +231,8 @@ fn run(args: &Args) -> Result<u8, Failure> {
         _ => evidence.record(&events).and_then(|()| end(evidence)),
     };
     let mut report = result?;
-    if account.is_some() {
-        report.seal(profile_hash, &plan_hash, evidence.recorded());
+    if let (Some(plan_hash), true) = (plan_hash, account.is_some()) {
+        report.seal(profile_hash, plan_hash, evidence.recorded());
     }
     let status = tell(args, &loaded.profile, &report, unrecorded, account);
     if let Cause::Killed { signal } = report.cause {

@@ -15,9 +15,11 @@ use std::path::Path;
 use aegis_policy::Verdict;
 use aegis_profile::{LimitKey, Outbound, Profile};
 
-use aegis_runtime::plan::{CORE_LIMIT, Memfd, Mount, Network, Plan, Source, devices};
+use aegis_runtime::facts::devices;
+use aegis_runtime::plan::{CORE_LIMIT, Memfd, Mount, Plan, Source};
 use aegis_runtime::seccomp::{self, Action, SyscallRule};
 use aegis_runtime::supervise::report;
+use aegis_runtime::types::Network;
 
 use super::page::{Page, Row, path, shown};
 use grants::{by_directory, grouped, place};
@@ -122,7 +124,7 @@ fn policy(plan: &Plan) -> Vec<Row> {
             .as_ref()
             .filter(|d| d.verdict > Verdict::Allow)
         {
-            let from = format!("{} {}", said.verdict, place(&grant.from).0);
+            let from = format!("{} {}", said.verdict, place(&grant.from.to_string()).0);
             rows.push(Row::new(&from, &format!("{}: {}", grant.what, said.reason)));
         }
     }

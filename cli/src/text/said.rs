@@ -48,7 +48,7 @@ pub(crate) fn refusal(plan: &Plan, decision: &Decision, unanswered: Option<&str>
                 out,
                 "\n  {verdict:<6}  {}  ({})\n          {reason}",
                 harmless(&grant.what.to_string()),
-                harmless(&grant.from),
+                harmless(&grant.from.to_string()),
             );
         }
     }
@@ -81,7 +81,7 @@ pub(crate) fn warnings(plan: &Plan) -> String {
             out,
             "aegis-run: warning: policy: {} ({}): {reason}",
             harmless(&grant.what.to_string()),
-            harmless(&grant.from)
+            harmless(&grant.from.to_string())
         );
     }
     out

@@ -4,9 +4,10 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use super::Prepared;
 use super::root::Failure;
-use super::{Prepared, Step};
 use crate::seccomp;
+use crate::types::Step;
 use aegis_sys::{descriptors, process, terminal};
 
 /// The command, executed.
@@ -131,18 +132,11 @@ fn prepare(job: &mut Job<'_>) -> Result<(), (Step, io::Error)> {
         process::default_action(signal);
     }
     outside.signals.restore_mask();
-    let listener = if plan.seccomp_listener() {
-        seccomp::Listener::WaitKillable
-    } else {
-        seccomp::Listener::None
-    };
-    job.listener = match seccomp::install(job.prepared.filter.as_slice(), listener) {
+    let filter = job.prepared.filter.as_slice();
+    job.listener = match seccomp::install(filter, seccomp::Listener::WaitKillable) {
         // Linux before 5.19.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && plan.seccomp_listener() => {
-            seccomp::install(
-                job.prepared.filter.as_slice(),
-                seccomp::Listener::Interruptible,
-            )
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            seccomp::install(filter, seccomp::Listener::Interruptible)
         }
         result => result,
     }

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::cgroup::janitor::{self, Janitor};
-use crate::plan::{HOSTNAME, Identity, Network};
+use crate::types::{HOSTNAME, Identity, Network};
 use aegis_sys::{descriptors, namespaces, network, process};
 
 /// Namespaces being made.
@@ -102,7 +102,7 @@ impl Early {
             return Ok(Joined::default()); // It failed; clone3 will say why.
         }
         let mut flags = ALWAYS;
-        if wanted == Network::None {
+        if wanted.is_private() {
             flags |= libc::CLONE_NEWNET;
         }
         if !identity.switch {

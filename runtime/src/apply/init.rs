@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::root::Failure;
-use super::{Early, Prepared, Step, command, message, root};
-use crate::plan::{Memfd, Namespace, Network, Plan};
+use super::{Early, Prepared, command, message, root};
+use crate::plan::{Memfd, Namespace, Plan};
+use crate::types::Step;
 use aegis_sys::process::{self, Change};
 use aegis_sys::{capabilities, descriptors, landlock, mount, namespaces, network, socket};
 
@@ -57,7 +58,7 @@ fn set_up(
             .wait_until_set_up()
             .map_err(Failure::of(Step::Network))?;
     }
-    if plan.network == Network::None && !joined.has(libc::CLONE_NEWNET) {
+    if plan.network.is_private() && !joined.has(libc::CLONE_NEWNET) {
         network::loopback_up().map_err(Failure::of(Step::Network))?;
     }
     if !joined.has(libc::CLONE_NEWUTS) {

@@ -15,17 +15,16 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::plan::{Namespace, Plan};
 use crate::seccomp;
+use crate::types::Step;
 use aegis_sys::process::{self, Signals};
 use aegis_sys::{namespaces, socket};
 
 pub use early::Early;
-pub(crate) use message::help;
-pub use message::{Message, Step};
+pub use message::Message;
 
 /// What [`start`] needs beside the plan.
 pub struct Outside<'a> {
@@ -89,7 +88,7 @@ fn strings<'a>(list: impl Iterator<Item = Vec<u8>> + 'a) -> Result<Vec<CString>,
         .collect::<Result<_, _>>()
         .map_err(|error| {
             Error::outside(
-                "passing arguments and environment",
+                Step::Strings,
                 None,
                 io::Error::new(io::ErrorKind::InvalidInput, error),
             )
@@ -106,7 +105,7 @@ pub fn start(
     let needed = plan.mounts.len() as u64 + 64;
     if open_files < needed {
         process::set_soft_limit(libc::RLIMIT_NOFILE, needed.min(most))
-            .map_err(|error| Error::outside(Step::Limits.describe(), None, error))?;
+            .map_err(|error| Error::outside(Step::Limits, None, error))?;
     }
     let mut prepared = Prepared {
         plan,
@@ -130,15 +129,15 @@ pub fn start(
         )?,
     };
     let (ours, theirs) =
-        socket::pair().map_err(|error| Error::outside("opening a socket pair", None, error))?;
+        socket::pair().map_err(|error| Error::outside(Step::Socket, None, error))?;
     if let Some(early) = &mut early {
         prepared.joined = early
             .join(&plan.identity, plan.network)
-            .map_err(|error| Error::outside(Step::Clone.describe(), None, error))?;
+            .map_err(|error| Error::outside(Step::Clone, None, error))?;
     }
     let flags = flags(plan) & !prepared.joined.flags;
     let side = namespaces::clone(flags, outside.group)
-        .map_err(|error| Error::outside(Step::Clone.describe(), None, error))?;
+        .map_err(|error| Error::outside(Step::Clone, None, error))?;
     let (pid, pidfd) = match side {
         namespaces::Side::Child => {
             drop(ours);
@@ -156,9 +155,9 @@ pub fn start(
             (identity.uid, identity.uid),
             (identity.gid, identity.gid),
         )
-        .map_err(|error| Error::outside(Step::Ids.describe(), None, error))?;
+        .map_err(|error| Error::outside(Step::Ids, None, error))?;
         socket::send(ours.as_fd(), GO, &[])
-            .map_err(|error| Error::outside(Step::Ids.describe(), None, error))?;
+            .map_err(|error| Error::outside(Step::Ids, None, error))?;
     }
     drop(unneeded);
     Ok(Started {
@@ -180,7 +179,7 @@ impl Started {
     pub fn go(&self) -> Result<(), Error> {
         match socket::send(self.messages.as_fd(), GO, &[]) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Error::outside(Step::Fork.describe(), None, error))
+                Err(Error::outside(Step::Fork, None, error))
             }
             _ => Ok(()),
         }
@@ -195,13 +194,4 @@ impl Started {
     pub fn raw(&self) -> i32 {
         self.messages.as_raw_fd()
     }
-}
-
-/// An [`Error`] for a step that failed inside.
-pub fn failed(step: Step, errno: i32, subject: Option<PathBuf>) -> Error {
-    Error::outside(
-        step.describe(),
-        subject,
-        io::Error::from_raw_os_error(errno),
-    )
 }

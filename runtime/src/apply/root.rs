@@ -7,12 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::plan::files::{MASKED_DIRECTORY, MASKED_FILE};
-use crate::plan::path_map::{is_below, parents};
 use crate::plan::{Entry, Mount, Plan, Source};
 use aegis_sys::cstring;
 use aegis_sys::mount::{self, attr};
 
-use super::{Prepared, Step, sources};
+use super::{Prepared, sources};
+use crate::types::Step;
+use crate::types::paths::{is_below, parents};
 
 /// A step that failed, and on what.
 pub(super) struct Failure {

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::plan::{Plan, Source};
 use aegis_sys::{mount, namespaces};
 
-use super::Step;
+use crate::types::Step;
 
 /// Detached mounts by their place in [`Plan::mounts`]; paths that could not be id-mapped.
 #[derive(Default)]
@@ -38,9 +38,8 @@ pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
         else {
             continue;
         };
-        let fail = |step: Step| {
-            move |error: io::Error| Error::outside(step.describe(), Some(path.clone()), error)
-        };
+        let fail =
+            |step: Step| move |error: io::Error| Error::outside(step, Some(path.clone()), error);
         let tree = take(path, *dev, *ino).map_err(|(step, error)| fail(step)(error))?;
         if let Some(owner) = idmap {
             if !maps.contains_key(owner) {

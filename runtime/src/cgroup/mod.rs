@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::facts::cgroups::Layout;
 use crate::plan::{GroupLimits, Limits};
+use crate::types::Step;
 
 pub use janitor::Janitor;
 pub use v1::V1;
@@ -109,12 +110,11 @@ impl Groups {
             janitor.charge(&directories)?;
             Ok(janitor)
         });
-        groups.janitor =
-            Some(charged.map_err(|error| Error::outside("starting the janitor", None, error))?);
+        groups.janitor = Some(charged.map_err(|error| Error::outside(Step::Janitor, None, error))?);
         for hierarchy in &groups.hierarchies {
             hierarchy.create(&limits.group).map_err(|error| {
                 let dir = hierarchy.directories().into_iter().next();
-                Error::outside("making a control group", dir, error)
+                Error::outside(Step::MakeGroup, dir, error)
             })?;
         }
         Ok(groups)

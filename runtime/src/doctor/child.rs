@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::layer::{Finding, Layer, NO_RESULT, Outcome, errno, error};
-use crate::plan::SANDBOX_UID;
+use crate::types::SANDBOX_UID;
 use aegis_sys::process::Change;
 use aegis_sys::{namespaces, probe, process, socket};
 

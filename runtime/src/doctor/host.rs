@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::facts;
 use crate::facts::cgroups::Layout;
-use crate::plan::SANDBOX_UID;
+use crate::types::SANDBOX_UID;
 
 /// The cgroup interface that the host's controllers are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::child::{self, Door};
 use super::host::Host;
 use super::layer::{Finding, Layer, NOT_HELD, Outcome, errno, error};
-use crate::plan::SANDBOX_UID;
+use crate::types::SANDBOX_UID;
 use aegis_sys::mount::{self, attr};
 use aegis_sys::{cstring, descriptors, namespaces};
 

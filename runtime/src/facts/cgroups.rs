@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use aegis_sys::descriptors;
 
 /// The conventional mount point.
@@ -15,7 +13,7 @@ const MOUNT: &str = "/sys/fs/cgroup";
 pub const V1_CONTROLLERS: [&str; 4] = ["memory", "cpu", "pids", "blkio"];
 
 /// A directory below which groups can be made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The directory.
     pub dir: PathBuf,
@@ -24,7 +22,7 @@ pub struct Place {
 }
 
 /// The host's control groups, as this process can use them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     /// The cgroup2 tree: the whole host's (v2) or the one beside v1 (hybrid).
     pub unified: Option<Place>,

@@ -4,6 +4,7 @@
 //! [`HostFacts`] is pure.
 
 pub mod cgroups;
+pub mod devices;
 pub mod paths;
 pub mod plantable;
 mod program;
@@ -13,12 +14,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use aegis_profile::{LimitKey, Outbound, PathSpec, Profile, Program, Variable};
-use serde::Serialize;
-
 use crate::error::Error;
-
-use crate::plan::bytes;
+use crate::types::{Fault, SANDBOX_UID};
+use aegis_profile::{LimitKey, Outbound, PathSpec, Profile, Program, Variable};
 
 pub use program::{Lookup, ProgramFacts, look_up};
 
@@ -46,7 +44,7 @@ pub struct Request {
 }
 
 /// What the kernel offers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelFacts {
     /// Landlock's ABI; 0: none.
     pub landlock_abi: u32,
@@ -61,40 +59,37 @@ pub struct KernelFacts {
 }
 
 /// The caller.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// Effective user id.
     pub uid: u32,
     /// Effective group id.
     pub gid: u32,
-    /// Root, and not only of a user namespace in which [`crate::plan::SANDBOX_UID`] is unmapped.
+    /// Root, and not only of a user namespace in which [`SANDBOX_UID`] is unmapped.
     pub may_become_others: bool,
     /// Its name in `/etc/passwd`, if it has one.
     pub name: Option<String>,
     /// Names of its group and of root's, as `/etc/group` has them.
     pub group: Option<String>,
     /// `$HOME`, else what `/etc/passwd` says, else `/`.
-    #[serde(with = "bytes::path")]
     pub home: PathBuf,
     /// What `/etc/passwd` says, for a user who has an account there: `$HOME` is what anybody sets it to.
     pub account_home: Option<PathBuf>,
 }
 
 /// Paths by what was asked for.
-pub type ResolvedPaths = BTreeMap<PathBuf, Result<paths::Resolved, paths::Fault>>;
+pub type ResolvedPaths = BTreeMap<PathBuf, Result<paths::Resolved, Fault>>;
 
 /// Everything that a plan depends on, beside profile and request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostFacts {
     /// The caller.
     pub caller: Caller,
     /// `$WORK`: the directory that the run was started in.
-    #[serde(with = "bytes::path")]
     pub work: PathBuf,
     /// Owner and group of `$WORK`.
     pub work_owner: (u32, u32),
     /// `$SKILL`, when the profile came from a file.
-    #[serde(with = "bytes::optional_path")]
     pub skill: Option<PathBuf>,
     /// The kernel.
     pub kernel: KernelFacts,
@@ -103,15 +98,12 @@ pub struct HostFacts {
     /// Control groups.
     pub cgroups: cgroups::Layout,
     /// Those variables of the caller that the profile passes on.
-    #[serde(with = "bytes::map")]
     pub environment: BTreeMap<OsString, OsString>,
     /// Whether one of 0, 1, 2 is the caller's controlling terminal.
     pub terminal: bool,
     /// Every path that the profile names, by its expanded form.
-    #[serde(with = "bytes::path_map")]
     pub paths: ResolvedPaths,
     /// Whole disks by the devices that the paths lie on, where block traffic is limited.
-    #[serde(skip)]
     pub disks: BTreeMap<(u32, u32), (u32, u32)>,
     /// Those of `/bin`, `/lib` and the like that are links, as on a merged system.
     pub root_links: Vec<paths::Link>,
@@ -122,8 +114,7 @@ pub struct HostFacts {
     /// What in the writable trees the host acts upon.
     pub plantable: plantable::Plantable,
     /// Device nodes present, of those that are declared.
-    #[serde(with = "bytes::path_map")]
-    pub devices: BTreeMap<PathBuf, Result<paths::Resolved, paths::Fault>>,
+    pub devices: ResolvedPaths,
 }
 
 /// Expands a declared path to a host path. `None`: it is in the sandbox's private `$TMP`, or needs
@@ -259,7 +250,7 @@ pub fn gather(
     };
     let command = program::command(&command, &work, &path_variable, &trust)?;
     let mut devices = BTreeMap::new();
-    for path in crate::plan::devices::host_paths(profile) {
+    for path in devices::host_paths(profile) {
         devices.insert(path.clone(), paths::resolve(&path, &trust));
     }
     Ok(HostFacts {
@@ -327,7 +318,7 @@ fn maps_every_id() -> bool {
         else {
             return false;
         };
-        (inside..inside + count).contains(&u64::from(crate::plan::SANDBOX_UID))
+        (inside..inside + count).contains(&u64::from(SANDBOX_UID))
     })
 }
 

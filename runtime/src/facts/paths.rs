@@ -6,24 +6,21 @@ mod trust;
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use serde::Serialize;
-
-use crate::plan::bytes;
 use aegis_sys::mount;
 use trust::Confined;
 pub use trust::{Directories, Trust};
+
+use crate::types::Fault;
 
 /// Most links followed in one path, as the kernel's `MAXSYMLINKS`.
 const MAX_LINKS: usize = 40;
 
 /// What a path refers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A directory.
     Directory,
@@ -34,21 +31,18 @@ pub enum Kind {
 }
 
 /// A symbolic link met on the way: where it lies (itself resolved), and what it says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Its own path, free of links.
-    #[serde(with = "bytes::path")]
     pub at: PathBuf,
     /// Its text.
-    #[serde(with = "bytes::path")]
     pub target: PathBuf,
 }
 
 /// A path that was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// The path, free of symbolic links.
-    #[serde(with = "bytes::path")]
     pub real: PathBuf,
     /// The links followed to get there, in order.
     pub links: Vec<Link>,
@@ -64,69 +58,6 @@ pub struct Resolved {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-}
-
-/// Why a path could not be resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-pub enum Fault {
-    /// Nothing is there.
-    #[error("{} does not exist", .0.display())]
-    Missing(#[serde(with = "bytes::path")] PathBuf),
-    /// A component on the way is no directory.
-    #[error("{} is not a directory", .0.display())]
-    NotADirectory(#[serde(with = "bytes::path")] PathBuf),
-    /// The caller may not search a directory on the way.
-    #[error("{} may not be searched by this user", .0.display())]
-    Denied(#[serde(with = "bytes::path")] PathBuf),
-    /// A link that the sandbox could have planted leads out of its tree.
-    #[error("the symbolic link {} leads out of {}, to {}", .at.display(), .zone.display(), .to.display())]
-    LinkLeaves {
-        /// The link.
-        #[serde(with = "bytes::path")]
-        at: PathBuf,
-        /// The tree that it lies in.
-        #[serde(with = "bytes::path")]
-        zone: PathBuf,
-        /// Where it leads.
-        #[serde(with = "bytes::path")]
-        to: PathBuf,
-    },
-    /// A link made by another user in a place that everybody may write.
-    #[error("the symbolic link {} belongs to another user (uid {owner})", .at.display())]
-    ForeignLink {
-        /// The link.
-        #[serde(with = "bytes::path")]
-        at: PathBuf,
-        /// Its owner.
-        owner: u32,
-    },
-    /// Too many links, most likely a loop.
-    #[error("too many symbolic links in {}", .0.display())]
-    Loop(#[serde(with = "bytes::path")] PathBuf),
-    /// Anything else, by its `errno`.
-    #[error("{}: {}", .path.display(), io::Error::from_raw_os_error(*.errno))]
-    Other {
-        /// Where.
-        #[serde(with = "bytes::path")]
-        path: PathBuf,
-        /// `errno`.
-        errno: i32,
-    },
-}
-
-impl Fault {
-    fn at(path: &Path, error: &io::Error) -> Self {
-        let path = path.to_path_buf();
-        match error.raw_os_error() {
-            Some(libc::ENOENT) => Self::Missing(path),
-            Some(libc::ENOTDIR) => Self::NotADirectory(path),
-            Some(libc::EACCES) => Self::Denied(path),
-            errno => Self::Other {
-                path,
-                errno: errno.unwrap_or(libc::EIO),
-            },
-        }
-    }
 }
 
 /// Resolves an absolute path.

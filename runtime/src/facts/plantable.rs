@@ -6,11 +6,8 @@ use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::paths::{self, Kind, Resolved, Trust};
-use crate::plan::bytes;
-use crate::plan::path_map::{is_below, parents};
+use crate::types::paths::{is_below, parents};
 use aegis_sys::mount;
 
 /// Their names, relative to a home or project directory.
@@ -76,20 +73,18 @@ const NAMES: [&str; 58] = [
 ];
 
 /// What there is of them in the writable trees of a profile.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plantable {
     /// Present: what the name leads to, in the tree of that path.
     pub present: Vec<Found>,
     /// Not there before the run.
-    #[serde(with = "bytes::paths")]
     pub absent: Vec<PathBuf>,
 }
 
 /// One that is present.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The writable tree.
-    #[serde(with = "bytes::path")]
     pub tree: PathBuf,
     /// What the name leads to, in the tree.
     pub target: Resolved,

@@ -6,20 +6,16 @@ use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
-use super::paths::{self, Fault, Kind, Resolved, Trust};
+use super::paths::{self, Kind, Resolved, Trust};
 use crate::error::Error;
-use crate::plan::bytes;
+use crate::types::{Fault, Step};
 
 /// The result of looking a name up in `PATH`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// Found at this path (links not followed), which leads here.
     Found {
         /// As `PATH` has it.
-        #[serde(with = "bytes::path")]
         path: PathBuf,
         /// Where it leads.
         resolved: Resolved,
@@ -27,7 +23,6 @@ pub enum Lookup {
     /// A file of that name is there but cannot be used.
     Unusable {
         /// As `PATH` has it.
-        #[serde(with = "bytes::path")]
         path: PathBuf,
         /// Why.
         fault: Option<Fault>,
@@ -37,13 +32,11 @@ pub enum Lookup {
 }
 
 /// The command, found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramFacts {
     /// The arguments, the name first, as they will be passed.
-    #[serde(with = "bytes::list")]
     pub argv: Vec<OsString>,
     /// The file to execute, links not followed.
-    #[serde(with = "bytes::path")]
     pub path: PathBuf,
     /// Where that leads.
     pub resolved: Resolved,
@@ -52,10 +45,9 @@ pub struct ProgramFacts {
 }
 
 /// An interpreter named by `#!`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interpreter {
     /// As written (or as `PATH` has it, for `env NAME`).
-    #[serde(with = "bytes::path")]
     pub path: PathBuf,
     /// Where it leads.
     pub resolved: Resolved,
@@ -68,7 +60,7 @@ fn unusable(name: &OsString, fault: &Fault) -> Error {
             if [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(errno) =>
         {
             let cause = std::io::Error::from_raw_os_error(*errno);
-            Error::outside("looking for the command", Some(path.clone()), cause)
+            Error::outside(Step::Command, Some(path.clone()), cause)
         }
         fault => Error::CommandNotExecutable {
             name: name.clone(),

@@ -33,50 +33,50 @@ pub fn narrow(profile: &mut Profile, policy: &Policy) {
 /// What a profile grants beside paths and programs. `socket`: the declaration of a socket of the host, with
 /// which the system call comes by which every other that is visible can be connected to.
 pub(super) fn beside_files(profile: &Profile, socket: Option<&Origin>) -> Vec<Grant> {
-    let grant = |what: What, from: String| Grant {
+    let grant = |what: What, from: &Origin| Grant {
         what,
-        from,
+        from: from.into(),
         decision: None,
     };
     let capabilities = &profile.capabilities;
     let mut grants = Vec::new();
     if let Outbound::Host(origin) = &capabilities.net_outbound {
-        grants.push(grant(What::NetHost {}, origin.to_string()));
+        grants.push(grant(What::NetHost {}, origin));
     }
     for port in &capabilities.net_listen {
         let what = What::Listen { port: port.value };
-        grants.push(grant(what, port.origin.to_string()));
+        grants.push(grant(what, &port.origin));
     }
     for device in &capabilities.devices {
         let what = What::Device {
             device: device.value.to_string(),
         };
-        grants.push(grant(what, device.origin.to_string()));
+        grants.push(grant(what, &device.origin));
     }
     for name in &profile.environment.pass {
         let what = What::Environment {
             name: name.value.clone(),
         };
-        grants.push(grant(what, name.origin.to_string()));
+        grants.push(grant(what, &name.origin));
     }
     for name in &profile.syscalls.allow {
         let what = What::Syscall {
             name: name.value.clone(),
         };
-        grants.push(grant(what, name.origin.to_string()));
+        grants.push(grant(what, &name.origin));
     }
     if let Some(origin) = socket {
         let what = What::Syscall {
             name: "socket".into(),
         };
-        grants.push(grant(what, origin.to_string()));
+        grants.push(grant(what, origin));
     }
     for (key, limit) in profile.limits.iter() {
         let what = What::Limit {
             limit: key.to_string(),
             value: Some(limit.value),
         };
-        grants.push(grant(what, limit.origin.to_string()));
+        grants.push(grant(what, &limit.origin));
     }
     grants
 }

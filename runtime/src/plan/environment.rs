@@ -7,9 +7,9 @@ use std::path::Path;
 
 use aegis_profile::Profile;
 
-use super::Identity;
 use super::own_places::{TMP, user_name};
 use crate::facts::{self, HostFacts};
+use crate::types::Identity;
 
 /// See the module's documentation.
 pub(super) fn environment(

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use aegis_profile::Profile;
 
 use super::grants::{self, Bind, Granted};
-use super::path_map::{PathMap, parents};
-use super::{Entry, Grant, Identity, Mount, Network, PathRule, Source, own_places};
+use super::{Entry, Grant, Mount, PathRule, Source, own_places};
 use crate::error::Error;
 use crate::facts::paths::{Kind, Resolved};
 use crate::facts::{HostFacts, Request};
+use crate::types::paths::parents;
+use crate::types::{Identity, Network, PathMap};
 
 pub use own_places::{MASKED_DIRECTORY, MASKED_FILE, TMP};
 

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use aegis_policy::What;
 use aegis_profile::{Origin, PathSpec, Profile, Program, Variable};
 
+use super::Grant;
 use super::own_places::own_place;
-use super::path_map::{PathMap, parents};
-use super::{Grant, Network};
 use crate::error::Error;
-use crate::facts::paths::{Fault, Kind, Link, Resolved};
+use crate::facts::paths::{Kind, Link, Resolved};
 use crate::facts::{self, HostFacts, Lookup, Request};
+use crate::types::paths::parents;
+use crate::types::{Fault, GrantOrigin, Network, PathMap};
 use aegis_sys::landlock::fs;
 
 /// What may be done in a directory that is granted for reading.
@@ -126,7 +127,7 @@ pub(super) fn compile(
     if network == Network::Host
         && let Some(Ok(found)) = facts.paths.get(Path::new("/etc/resolv.conf"))
     {
-        compiler.grant(found, GrantKind::Read, None, "net.outbound: host".into());
+        compiler.grant(found, GrantKind::Read, None, GrantOrigin::HostNetwork);
     }
     compiler.granted.prune();
     Ok(compiler.granted)
@@ -220,7 +221,7 @@ impl<'a> Compiler<'a> {
                 "name a path that neither holds it nor lies in it: what records a command is out of its reach",
             ));
         }
-        self.grant(found, kind, None, origin.to_string());
+        self.grant(found, kind, None, origin.into());
         Ok(())
     }
 
@@ -236,7 +237,7 @@ impl<'a> Compiler<'a> {
         match self.facts.programs.get(name) {
             Some(Lookup::Found { path, resolved }) => {
                 let name = by_name(name, path);
-                self.grant(resolved, GrantKind::Exec, name, origin.to_string());
+                self.grant(resolved, GrantKind::Exec, name, origin.into());
                 Ok(())
             }
             Some(Lookup::Unusable { .. } | Lookup::Absent) | None if optional => Ok(()),
@@ -268,16 +269,22 @@ impl<'a> Compiler<'a> {
             &command.resolved,
             GrantKind::Exec,
             name,
-            "the command".into(),
+            GrantOrigin::Command,
         );
         for interpreter in &command.interpreters {
-            let from = format!("the first line of {}", command.resolved.real.display());
+            let from = GrantOrigin::FirstLine(command.resolved.real.clone());
             self.grant(&interpreter.resolved, GrantKind::Exec, None, from);
         }
         Ok(())
     }
 
-    fn grant(&mut self, found: &Resolved, kind: GrantKind, name: Option<String>, from: String) {
+    fn grant(
+        &mut self,
+        found: &Resolved,
+        kind: GrantKind,
+        name: Option<String>,
+        from: GrantOrigin,
+    ) {
         self.granted.add_links(found);
         let tree = found.kind == Kind::Directory;
         let path = found.real.as_path().into();

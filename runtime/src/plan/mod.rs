@@ -6,15 +6,12 @@
 //! own, and the rest here.
 
 pub mod authority;
-pub mod bytes;
-pub mod devices;
 mod environment;
 pub mod files;
 mod grants;
 mod limits;
 mod model;
 mod own_places;
-pub mod path_map;
 
 use std::path::PathBuf;
 
@@ -23,21 +20,13 @@ use aegis_profile::{LimitKey, Outbound, Profile};
 use crate::error::Error;
 use crate::facts::{HostFacts, Request};
 use crate::seccomp;
+use crate::types::{HOSTNAME, Identity, Network, SANDBOX_UID};
 use aegis_sys::landlock;
 
 pub use limits::{CORE_LIMIT, GroupLimits, Limits};
 pub use model::{
-    Degradation, Entry, Grant, Identity, InForce, Landlock, Memfd, Mount, Namespace, Network,
-    PathRule, Plan, Source,
+    Degradation, Entry, Grant, InForce, Landlock, Memfd, Mount, Namespace, PathRule, Plan, Source,
 };
-pub use path_map::PathMap;
-
-/// The host name of every sandbox.
-pub const HOSTNAME: &str = "aegis";
-
-/// The user id of a sandbox started by root where `$WORK` is root's: high, and in no range that
-/// Debian, systemd or container tools allocate from.
-pub const SANDBOX_UID: u32 = 2_061_893_632;
 
 /// Compiles a profile for a host. Pure: the same input gives the same plan.
 pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Result<Plan, Error> {
@@ -48,8 +37,7 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
         Outbound::Host(_) => Network::Host,
         Outbound::None | Outbound::Named(_) => Network::None,
     };
-    let landlock_needed = facts.kernel.landlock_abi == 0;
-    if landlock_needed {
+    if facts.kernel.landlock_abi == 0 {
         return Err(Error::Unenforceable {
             origin: "this host".into(),
             what: "which programs may be executed and files read".into(),
@@ -96,7 +84,7 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
         Namespace::Uts,
         Namespace::Cgroup,
     ];
-    if network == Network::None {
+    if network.is_private() {
         namespaces.push(Namespace::Net);
     }
     Ok(Plan {
@@ -297,10 +285,7 @@ fn syscalls(profile: &Profile, network: Network, socket: bool) -> seccomp::Sysca
         allow: names(&asked.allow),
         deny: names(&asked.deny),
         notify: true,
-        network: match network {
-            Network::None => seccomp::Network::None,
-            Network::Host => seccomp::Network::Host,
-        },
+        network,
         watch_stderr: true,
         listens: !profile.capabilities.net_listen.is_empty(),
         unix_sockets: socket || asked.allow.iter().any(|name| name.value == "socket"),
@@ -325,9 +310,8 @@ fn filter(
         Error::Syscalls(format!("{origin}{text}"))
     })?;
     if memfd == Memfd::Supervised {
-        let number = libc::SYS_memfd_create as u32;
-        let supervised = seccomp::SyscallRule::Action(seccomp::Action::Notify);
-        filter.rules.insert(number, supervised);
+        // What the profile refuses stays refused.
+        filter.supervise(libc::SYS_memfd_create as u32);
     }
     Ok(filter)
 }

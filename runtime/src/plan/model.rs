@@ -8,21 +8,10 @@ use std::path::{Path, PathBuf};
 
 use aegis_policy::{Hash, Opinion, Verdict, What};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::{Limits, PathMap, bytes};
+use super::Limits;
 use crate::seccomp;
-
-/// Who the command is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Identity {
-    /// User id, inside and outside alike.
-    pub uid: u32,
-    /// Group id, inside and outside alike.
-    pub gid: u32,
-    /// Whether the caller is another user (root), who writes the id maps from outside.
-    pub switch: bool,
-}
+use crate::types::{GrantOrigin, Identity, Network, PathMap, bytes};
 
 /// A namespace of the sandbox's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -56,7 +45,7 @@ pub enum Entry {
     /// A symbolic link made there.
     Symlink {
         /// Its text.
-        #[serde(with = "bytes::path")]
+        #[serde(serialize_with = "bytes::one")]
         target: PathBuf,
     },
     /// A file made there.
@@ -72,7 +61,7 @@ pub enum Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mount {
     /// Where.
-    #[serde(with = "bytes::path")]
+    #[serde(serialize_with = "bytes::one")]
     pub at: PathBuf,
     /// What.
     pub source: Source,
@@ -89,7 +78,7 @@ pub enum Source {
     /// A host path, free of links; applying fails when it is no longer this inode.
     Host {
         /// The path.
-        #[serde(with = "bytes::path")]
+        #[serde(serialize_with = "bytes::one")]
         path: PathBuf,
         /// Device number.
         dev: u64,
@@ -102,7 +91,7 @@ pub enum Source {
     /// A device node of the host.
     Device {
         /// The node.
-        #[serde(with = "bytes::path")]
+        #[serde(serialize_with = "bytes::one")]
         path: PathBuf,
     },
     /// A directory of the root's own tmpfs, writable: `/tmp`, `/dev/shm`, the home directory.
@@ -119,7 +108,7 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PathRule {
     /// The path, free of links.
-    #[serde(with = "bytes::path")]
+    #[serde(serialize_with = "bytes::one")]
     pub path: PathBuf,
     /// `LANDLOCK_ACCESS_FS_*`.
     pub access: u64,
@@ -142,16 +131,6 @@ pub struct Landlock {
     pub bind: Vec<u16>,
 }
 
-/// The network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Network {
-    /// A namespace with a loopback device of its own, and nothing else.
-    None,
-    /// The host's.
-    Host,
-}
-
 /// How programs are kept from being executed out of memory (`memfd_create(2)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -169,8 +148,8 @@ pub enum Memfd {
 pub struct Grant {
     /// What, as a policy is asked for it.
     pub what: What,
-    /// `FILE:LINE:COLUMN`, or "the command" and the like.
-    pub from: String,
+    /// Why it is there.
+    pub from: GrantOrigin,
     /// What the policy said; `None`: not asked yet, see [`super::authority::decide`].
     pub decision: Option<Opinion>,
 }
@@ -248,16 +227,16 @@ pub struct Plan {
     /// The command runs in its own process group of the caller's terminal session.
     pub terminal: bool,
     /// Environment.
-    #[serde(with = "bytes::map")]
+    #[serde(serialize_with = "bytes::map")]
     pub environment: BTreeMap<OsString, OsString>,
     /// The file executed.
-    #[serde(with = "bytes::path")]
+    #[serde(serialize_with = "bytes::one")]
     pub program: PathBuf,
     /// Arguments, the name first.
-    #[serde(with = "bytes::list")]
+    #[serde(serialize_with = "bytes::list")]
     pub argv: Vec<OsString>,
     /// Working directory.
-    #[serde(with = "bytes::path")]
+    #[serde(serialize_with = "bytes::one")]
     pub directory: PathBuf,
     /// Descriptors handed on beside 0, 1, 2.
     pub keep_fds: Vec<i32>,
@@ -280,14 +259,8 @@ impl Plan {
         })
     }
 
-    /// Whether the filter asks the supervisor about some calls.
-    pub fn seccomp_listener(&self) -> bool {
-        true
-    }
-
-    /// SHA-256 of [`Plan::to_json`], in hexadecimal.
-    pub fn hash(&self) -> String {
-        let digest = Sha256::digest(self.to_json().as_bytes());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    /// SHA-256 of [`Plan::to_json`].
+    pub fn hash(&self) -> Hash {
+        Hash::of(self.to_json().as_bytes())
     }
 }

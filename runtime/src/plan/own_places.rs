@@ -7,11 +7,12 @@ use aegis_profile::{Declared, Device, LimitKey, Profile};
 
 use super::files::Root;
 use super::grants::{READ_TREE, WRITE_TREE};
-use super::path_map::is_below;
-use super::{Entry, Identity, Source, devices};
+use super::{Entry, Source};
 use crate::error::Error;
-use crate::facts::HostFacts;
 use crate::facts::paths::{Kind, Resolved};
+use crate::facts::{HostFacts, devices};
+use crate::types::Identity;
+use crate::types::paths::is_below;
 use aegis_sys::landlock::fs;
 
 /// `$TMP`.

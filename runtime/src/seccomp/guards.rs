@@ -6,10 +6,8 @@
 //! Widths follow the kernel's own parameter types. Where it takes an `int` it drops the register's high
 //! half, so garbage there must change nothing; where it takes a `long`, all 64 bits count.
 
-use super::{
-    Action, ArgRule, Arm, Condition, Op, SyscallRule,
-    spec::{Network, SyscallSpec},
-};
+use super::{Action, ArgRule, Arm, Condition, Op, SyscallRule, spec::SyscallSpec};
+use crate::types::Network;
 
 /// A way to narrow one call, or one family of calls whose arguments mean the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

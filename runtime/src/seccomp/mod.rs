@@ -50,4 +50,4 @@ pub use policy::{
     Action, ArgRule, Arm, Condition, Filter, Op, Rules, SeccompData, SyscallRule, Width,
 };
 pub use sets::Base;
-pub use spec::{Network, SyscallError, SyscallSpec, filter_for, may_be_allowed};
+pub use spec::{SyscallError, SyscallSpec, filter_for, may_be_allowed};

@@ -1,20 +1,12 @@
 //! From what a sandbox is to be, to its filter.
 
+use crate::types::Network;
+
 use super::{
     Action, Arch, Base, Filter, Rules, SyscallRule,
     guards::{Guard, no_sockets},
     sets::{Entry, Standing, entries},
 };
-
-/// What network the sandbox has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Network {
-    /// A namespace of its own. Sockets work, and reach only what listens in there.
-    None,
-    /// The host's.
-    Host,
-}
 
 /// What a filter is made from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]

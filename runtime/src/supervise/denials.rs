@@ -13,7 +13,8 @@ use aegis_policy::What;
 use serde::Serialize;
 
 use super::error_messages::{self, Complaint, candidates};
-use crate::plan::{Network, Plan, Source};
+use crate::plan::{Plan, Source};
+use crate::types::Network;
 use aegis_sys::landlock::fs;
 
 /// How a denial is known.

@@ -1,6 +1,8 @@
 //! Watching over a run from outside: limits of time and output, signals, the terminal, the calls
 //! that seccomp hands over; and saying afterwards what happened.
 
+pub use crate::types::run_id;
+
 pub mod denials;
 mod error_messages;
 mod notify;
@@ -17,6 +19,7 @@ use crate::cgroup::Groups;
 use crate::error::Error;
 use crate::facts::HostFacts;
 use crate::plan::{Degradation, Plan};
+use crate::types::Step;
 use aegis_sys::process::{self, Change, PollFd, Signals};
 
 use notify::Listener;
@@ -50,19 +53,20 @@ pub fn run(
 ) -> Result<Report, Error> {
     let helper = || early.as_mut().and_then(Early::stay_as_janitor);
     let mut groups = Groups::create(&facts.cgroups, &plan.limits, id, helper)?;
-    let in_groups = |error| Error::outside("entering the control groups", None, error);
+    let in_groups = |error| Error::outside(Step::Group, None, error);
     let leaf = groups.leaf().map_err(in_groups)?;
     let tasks = groups.tasks().map_err(in_groups)?;
     let signals = block()?;
     let mut output = match plan.limits.output {
-        Some(limit) => Some(
-            Output::open(limit).map_err(|error| Error::outside("opening a pipe", None, error))?,
-        ),
+        Some(limit) => {
+            Some(Output::open(limit).map_err(|error| Error::outside(Step::Pipe, None, error))?)
+        }
         None => None,
     };
     let input = match plan.limits.output {
-        Some(_) => output::read_only_input()
-            .map_err(|error| Error::outside("reopening standard input", None, error))?,
+        Some(_) => {
+            output::read_only_input().map_err(|error| Error::outside(Step::Input, None, error))?
+        }
         None => None,
     };
     let mut terminal = Terminal::of_caller(plan.terminal);
@@ -227,12 +231,7 @@ pub fn run(
 fn block() -> Result<Signals, Error> {
     let mut blocked = FORWARDED.to_vec();
     blocked.extend([libc::SIGTSTP, libc::SIGTTOU, libc::SIGTTIN, libc::SIGCONT]);
-    Signals::block(&blocked).map_err(|error| Error::outside("blocking signals", None, error))
-}
-
-/// A run's id, unique on this host: the pid, and the time it was started.
-pub fn run_id() -> String {
-    format!("{}-{:x}", std::process::id(), report::now())
+    Signals::block(&blocked).map_err(|error| Error::outside(Step::Signals, None, error))
 }
 
 fn cause_of(ended: Change, out_of_memory: bool, plan: &Plan) -> Cause {
@@ -275,7 +274,7 @@ struct Watch<'a, 'p> {
 
 impl Watch<'_, '_> {
     fn until_the_end(&mut self) -> Result<(), Error> {
-        let fail = |error| Error::outside("watching the command", None, error);
+        let fail = |error| Error::outside(Step::Watch, None, error);
         let poll_for = |fd: i32| PollFd {
             fd,
             events: libc::POLLIN,
@@ -329,7 +328,8 @@ impl Watch<'_, '_> {
         match self.started.receive()? {
             None => return Ok(true),
             Some(Message::Failed { step, errno, subject }) => {
-                self.failed = Some(apply::failed(step, errno, subject));
+                let cause = std::io::Error::from_raw_os_error(errno);
+                self.failed = Some(Error::outside(step, subject, cause));
                 return Ok(true);
             }
             Some(Message::Degraded(layer, what)) => self.degraded.push(Degradation {

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::denials::Denial;
 use crate::cgroup::Usage;
-use crate::plan::{Degradation, Grant, Identity, Plan};
+use crate::plan::{Degradation, Grant, Plan};
+use crate::types::{GrantOrigin, Identity};
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -113,7 +114,7 @@ pub struct Recorded {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
     /// The line that declares it.
-    pub from: String,
+    pub from: GrantOrigin,
     /// Why.
     pub reason: Arc<str>,
     /// The rules that spoke.
@@ -151,7 +152,7 @@ pub struct Report {
     /// SHA-256 of the merged profile; see [`Report::seal`].
     pub profile_hash: Option<Hash>,
     /// SHA-256 of the plan; see [`Report::seal`].
-    pub plan_hash: Option<String>,
+    pub plan_hash: Option<Hash>,
     /// SHA-256 of the policy that the plan was held against.
     pub policy_hash: Option<Hash>,
     /// What was granted although the policy warns of it.
@@ -191,9 +192,9 @@ pub struct Report {
 
 impl Report {
     /// Adds the hashes of what was run, and where it is recorded.
-    pub fn seal(&mut self, profile: Hash, plan: &str, recorded: Recorded) {
+    pub fn seal(&mut self, profile: Hash, plan: Hash, recorded: Recorded) {
         self.profile_hash = Some(profile);
-        self.plan_hash = Some(plan.to_owned());
+        self.plan_hash = Some(plan);
         self.audit = Some(recorded);
     }
 }

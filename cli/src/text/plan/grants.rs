@@ -28,7 +28,7 @@ pub(super) fn place(from: &str) -> (String, Option<u32>) {
 pub(super) fn grouped<'a>(grants: impl Iterator<Item = &'a Grant>) -> Vec<Row> {
     let mut groups: Vec<(String, BTreeSet<u32>, BTreeSet<&Path>)> = Vec::new();
     for grant in grants {
-        let (from, line) = place(&grant.from);
+        let (from, line) = place(&grant.from.to_string());
         let index = match groups.iter().position(|(known, ..)| *known == from) {
             Some(index) => index,
             None => {

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use aegis_policy::What;
+use aegis_profile::Origin;
 use aegis_runtime::facts::{self, Request};
 use aegis_runtime::plan::{self, Degradation, Grant};
+use aegis_runtime::types::GrantOrigin;
 
 use super::*;
 
@@ -34,14 +36,18 @@ fn lines_of<'a>(text: &'a str, title: &str) -> Vec<&'a str> {
         .collect()
 }
 
-fn program(path: &str, from: &str) -> Grant {
+fn program(path: &str, line: u32) -> Grant {
     Grant {
         what: What::Exec {
             name: None,
             path: path.into(),
             tree: false,
         },
-        from: from.into(),
+        from: GrantOrigin::Declared(Origin {
+            file: "builtin:shell".into(),
+            line,
+            column: 7,
+        }),
         decision: None,
     }
 }
@@ -74,7 +80,7 @@ fn the_programs_of_a_built_in_profile_are_one_paragraph() {
     let grants: Vec<Grant> = (20..120)
         .map(|line| {
             let path = format!("/usr/bin/program-{line}");
-            program(&path, &format!("builtin:shell:{line}:7"))
+            program(&path, line)
         })
         .collect();
     let rows = grouped(grants.iter());

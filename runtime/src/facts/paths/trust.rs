@@ -8,8 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
-use super::{Fault, Link, Resolved};
-use crate::plan::path_map::{is_below, parents};
+use super::{Link, Resolved};
+use crate::types::Fault;
+use crate::types::paths::{is_below, parents};
 use aegis_sys::{cstring, mount};
 
 /// Which links are to be trusted.

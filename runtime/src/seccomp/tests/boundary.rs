@@ -2,6 +2,7 @@
 
 use super::{super::*, spec};
 use crate::seccomp::spec::filter_on;
+use crate::types::Network;
 
 const EPERM: Action = Action::Errno(libc::EPERM as u16);
 const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);

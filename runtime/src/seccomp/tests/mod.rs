@@ -4,7 +4,8 @@ mod boundary;
 mod kernel;
 mod law;
 
-use super::{Base, Network, SyscallSpec};
+use super::{Base, SyscallSpec};
+use crate::types::Network;
 
 /// A spec with this base and nothing else.
 pub(super) fn spec(base: Base) -> SyscallSpec {

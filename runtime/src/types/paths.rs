@@ -71,12 +71,11 @@ impl<V> FromIterator<(PathBuf, V)> for PathMap<V> {
 
 impl<V: Serialize> Serialize for PathMap<V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap;
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (path, value) in &self.0 {
-            map.serialize_entry(&super::bytes::key(path), value)?;
-        }
-        map.end()
+        serializer.collect_map(
+            self.0
+                .iter()
+                .map(|(path, value)| (super::bytes::key(path), value)),
+        )
     }
 }
 

@@ -1,0 +1,30 @@
+//! Who the command is, and how a run and its sandbox are called.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+/// The host name of every sandbox.
+pub const HOSTNAME: &str = "aegis";
+
+/// The user id of a sandbox started by root where `$WORK` is root's: high, and in no range that
+/// Debian, systemd or container tools allocate from.
+pub const SANDBOX_UID: u32 = 2_061_893_632;
+
+/// Who the command is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// User id, inside and outside alike.
+    pub uid: u32,
+    /// Group id, inside and outside alike.
+    pub gid: u32,
+    /// Whether the caller is another user (root), who writes the id maps from outside.
+    pub switch: bool,
+}
+
+/// A run's id, unique on this host: the pid, and the time it was started.
+pub fn run_id() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_or(0, |time| time.as_micros());
+    format!("{}-{now:x}", std::process::id())
+}

@@ -1,0 +1,17 @@
+//! The values that every other module speaks in: paths, ids, the network, steps that can fail, and why a
+//! path cannot be used. Nothing here reads the host or changes anything.
+
+pub mod bytes;
+mod fault;
+mod ids;
+mod network;
+mod origin;
+pub mod paths;
+mod step;
+
+pub use fault::Fault;
+pub use ids::{HOSTNAME, Identity, SANDBOX_UID, run_id};
+pub use network::{Listener, Network, Protocol};
+pub use origin::GrantOrigin;
+pub use paths::PathMap;
+pub use step::Step;

@@ -1,0 +1,44 @@
+//! The network of a sandbox.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+/// What network a sandbox has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// A namespace of its own with a loopback device, and nothing else. Sockets work, and reach only what
+    /// listens in there.
+    None,
+    /// The host's.
+    Host,
+    /// As [`Network::None`]; a broker outside serves the [`Listener`]s that are opened in there.
+    Brokered,
+}
+
+impl Network {
+    /// Whether the sandbox has a network namespace of its own.
+    pub fn is_private(self) -> bool {
+        self != Self::Host
+    }
+}
+
+/// A socket that PID 1 opens in the sandbox's network namespace and hands out before the command runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listener {
+    /// TCP sockets listen; UDP sockets are bound.
+    pub protocol: Protocol,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+/// The protocol of a [`Listener`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// A stream socket.
+    Tcp,
+    /// A datagram socket.
+    Udp,
+}
