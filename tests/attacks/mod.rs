@@ -14,7 +14,7 @@ use std::process::{Command, Output, Stdio};
 use crate::{USERS, User};
 
 pub use processes::processes_marked;
-pub use scene::{Scene, attacks_directory};
+pub use scene::Scene;
 
 /// What is around an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -94,7 +94,7 @@ fn listeners(scene: &mut Scene) {
 
 /// Root's set-user-id copy of the attack, and one with file capabilities.
 fn privileged_programs(scene: &mut Scene) {
-    let attack = super::attacks_directory().join("processes");
+    let attack = crate::attacks_directory().join("processes");
     let work = scene.workspace.work();
     for name in ["setuid", "capable"] {
         let copy = work.join(name);

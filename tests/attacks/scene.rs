@@ -4,54 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 
 use super::Way;
-use crate::{User, Workspace, program, repository};
-
-static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-
-/// The directory with the attack programs, compiled once; removed when the process ends.
-pub fn attacks_directory() -> &'static Path {
-    DIRECTORY.get_or_init(|| {
-        // Not in /tmp, which bubblewrap's usual flags hide.
-        let directory = PathBuf::from(format!("/var/tmp/aegis-attacks-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory for the attacks");
-        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755))
-            .expect("chmod");
-        extern "C" fn remove() {
-            if let Some(directory) = DIRECTORY.get() {
-                let _ = std::fs::remove_dir_all(directory);
-            }
-        }
-        // SAFETY: `remove` is a function that takes and returns nothing, as `atexit` wants it.
-        unsafe { libc::atexit(remove) };
-        let sources = repository("tests/attacks");
-        let compilers: Vec<Child> = ["files", "processes", "resources", "network", "onpty"]
-            .into_iter()
-            .map(|name| {
-                Command::new("gcc")
-                    .args(["-static", "-O1", "-o"])
-                    .arg(directory.join(name))
-                    .arg(sources.join(format!("{name}.c")))
-                    .args(["-lpthread", "-lrt", "-lutil"])
-                    .spawn()
-                    .expect("gcc starts")
-            })
-            .collect();
-        for mut compiler in compilers {
-            assert!(
-                compiler.wait().expect("gcc ends").success(),
-                "an attack does not compile"
-            );
-        }
-        directory
-    })
-}
+use crate::{User, Workspace, attacks_directory, program};
 
 /// A process that somebody might end, and its two ends of a conversation.
 struct Victim {

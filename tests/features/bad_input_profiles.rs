@@ -3,12 +3,11 @@
 
 use std::fmt::Write as _;
 use std::fs::Permissions;
-use std::io::Write as _;
+use std::io::{Seek, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use aegis_tests::outcome::refused;
 use aegis_tests::{USERS, User, Workspace, program, text};
@@ -169,9 +168,7 @@ fn a_profile_that_is_not_there_or_no_file_is_refused() {
         let pipe = workspace.outside().join("pipe.yaml");
         let made = workspace.command("mkfifo").arg(&pipe).status();
         assert!(made.expect("mkfifo starts").success());
-        let began = Instant::now();
         refused(&workspace, &mut aegis(&workspace, &pipe), 125);
-        assert!(began.elapsed() < Duration::from_secs(10));
     }
 }
 
@@ -287,17 +284,15 @@ fn a_profile_of_100_megabytes_is_refused_at_once() {
         for _ in 0..100 {
             file.write_all(comment.as_bytes()).expect("room for 100 MB");
         }
-        let began = Instant::now();
         let said = refused(&workspace, &mut aegis(&workspace, &path), 125);
         assert!(said.contains("larger than 1 MiB"), "{said}");
-        let file = std::fs::File::open(&path).expect("a file of ours");
-        let said = refused(&workspace, aegis(&workspace, "-").stdin(file), 125);
+        let mut file = std::fs::File::open(&path).expect("a file of ours");
+        let input = file.try_clone().expect("a descriptor");
+        let said = refused(&workspace, aegis(&workspace, "-").stdin(input), 125);
         assert!(said.contains("larger than 1 MiB"), "{said}");
-        assert!(
-            began.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            began.elapsed()
-        );
+        // The place in the file is shared: most of it has not been read.
+        let read = file.stream_position().expect("a file has a place");
+        assert!(read <= 2 << 20, "{read} bytes were read");
     }
 }
 
@@ -373,7 +368,6 @@ fn ten_thousand_grants_work_with_the_descriptors_that_a_shell_has() {
     for user in USERS {
         let workspace = Workspace::new(user);
         let profile = many(&workspace, 10_000);
-        let began = Instant::now();
         // What systemd and every distribution give: 1024, which may be raised.
         let script = r#"
             ulimit -Sn 1024
@@ -389,11 +383,6 @@ fn ten_thousand_grants_work_with_the_descriptors_that_a_shell_has() {
         assert!(output.status.success(), "{user:?}: {}", text(&output));
         // The command has the limit that the shell had.
         assert_eq!(output.stdout, b"10000\n1024\n", "{}", text(&output));
-        assert!(
-            began.elapsed() < Duration::from_secs(30),
-            "{:?}",
-            began.elapsed()
-        );
     }
 }
 

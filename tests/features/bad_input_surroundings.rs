@@ -4,7 +4,6 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use aegis_tests::host::{in_private_mounts, read_only, tmpfs};
 use aegis_tests::outcome::refused;
@@ -291,7 +290,6 @@ fn a_host_with_two_thousand_mounts_is_no_obstacle() {
                 std::fs::create_dir(&at).expect("mkdir");
                 tmpfs(&at, "mode=777,size=4k");
             }
-            let began = Instant::now();
             // Within the granted directory, they are granted with it.
             let words = [
                 "--",
@@ -302,11 +300,6 @@ fn a_host_with_two_thousand_mounts_is_no_obstacle() {
             let found = output(aegis(&workspace, &words));
             assert!(found.status.success(), "{}", text(&found));
             assert_eq!(found.stdout, b"2000\nhi\n", "{}", text(&found));
-            assert!(
-                began.elapsed() < Duration::from_secs(10),
-                "{:?}",
-                began.elapsed()
-            );
             unmount(&workspace);
         });
     }

@@ -131,9 +131,8 @@ fn what_is_looked_for_is_there_while_a_run_lasts() {
             names.sort();
             if names == there { vec![] } else { names }
         });
-        // Those of memory, pids and cpu, and the one on the cgroup2 tree.
-        let groups = host.groups(&pids).len();
-        assert_eq!(groups, if user == User::Root { 4 } else { 0 });
+        // How many depends on the hierarchies of the host.
+        assert_eq!(!host.groups(&pids).is_empty(), user == User::Root);
         child.kill().expect("a child of ours");
         child.wait().expect("a child of ours");
         eventually("killed", || host.left(&pids));
@@ -272,7 +271,8 @@ fn a_signal_is_never_too_early() {
         for round in 0..60 {
             // In steps through all of a start.
             let after = start * round / 60;
-            let mut command = host.command("time: 2s");
+            // So that the test ends where the signal is lost.
+            let mut command = host.command("time: 1m");
             let mut child = command
                 .args(["--quiet", "--", "sleep", "600"])
                 .spawn()

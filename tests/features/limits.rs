@@ -4,9 +4,8 @@
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use aegis_tests::host::eventually;
+use aegis_tests::host::{ends, eventually};
 use aegis_tests::outcome::{Ran, refused};
 use aegis_tests::{USERS, User, Workspace};
 
@@ -65,10 +64,8 @@ fn the_time_limit_asks_first_and_then_kills_the_command_and_all_that_it_started(
         let workspace = Workspace::new(user);
         // Standard output ends only when the last of them is gone.
         let script = "trap 'echo asked' TERM; setsid sleep 600 & (setsid sleep 600 &); sleep 600 & while :; do wait; done";
-        let began = Instant::now();
         let ran = limited(&workspace, "time: 200ms", &["sh", "-c", script]);
         ran.ended_by(124, "time");
-        assert!(began.elapsed() < Duration::from_secs(30));
         assert_eq!(ran.printed(), "asked", "{}", ran.told());
     }
 }
@@ -97,17 +94,13 @@ fn unread(workspace: &Workspace, limits: &str) -> std::process::Child {
 
 /// Waits for the end, and tells it as a shell would; kills what does not end.
 fn end_of(child: &mut std::process::Child) -> Option<i32> {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait().expect("a child of ours") {
-            return status.code().or(status.signal().map(|signal| 128 + signal));
-        }
-        // The pace of asking.
-        std::thread::sleep(Duration::from_millis(5));
+    let ended = ends(child);
+    if !ended {
+        child.kill().expect("a child of ours");
     }
-    child.kill().expect("a child of ours");
-    child.wait().expect("a child of ours");
-    None
+    let status = child.wait().expect("a child of ours");
+    let status = status.code().or(status.signal().map(|signal| 128 + signal));
+    status.filter(|_| ended)
 }
 
 #[test]
@@ -290,14 +283,8 @@ fn a_fork_bomb_ends_with_its_time() {
 fn the_cpu_limit_of_root_makes_a_command_slower() {
     let workspace = Workspace::new(User::Root);
     let busy = "import time\nwhile time.process_time() < 0.5: pass";
-    let began = Instant::now();
     let ran = limited(&workspace, "cpu: 0.5", &["python3", "-c", busy]);
     ran.exits(0).because("exited");
-    assert!(
-        began.elapsed() > Duration::from_millis(700),
-        "{}",
-        ran.told()
-    );
     let throttled = ran.report["resources"]["cpu_throttled"].as_u64();
     assert!(throttled > Some(0), "{}", ran.told());
     assert_eq!(ran.limits_met(), ["cpu"], "{}", ran.told());
@@ -408,19 +395,18 @@ fn the_disk_limits_of_root_make_direct_transfers_slower() {
         "oflag=direct",
     ];
     for (limit, words) in [("disk-read", &read[..]), ("disk-write", &write[..])] {
-        let began = Instant::now();
-        limited(&workspace, "", words).exits(0);
-        let free = began.elapsed();
-        let began = Instant::now();
+        // A rate shows in nothing but time: three megabytes take two seconds and more, on any machine.
         let ran = limited(&workspace, &format!("{limit}: 1M/s"), words);
         ran.exits(0);
-        let taken = began.elapsed();
+        let taken = ran.report["resources"]["wall_us"].as_u64();
+        assert!(taken >= Some(2_000_000), "{limit}: {}", ran.told());
+        let free = limited(&workspace, "", words);
+        free.exits(0);
+        let free = free.report["resources"]["wall_us"].as_u64();
         assert!(
-            taken >= Duration::from_secs(2),
-            "{limit}: {taken:?} {}",
-            ran.told()
+            free < taken,
+            "{limit}: {free:?} without it, {taken:?} with it"
         );
-        assert!(free < taken, "{limit}: {free:?} without it");
     }
 }
 

@@ -1,15 +1,14 @@
 //! Processes and the surface of the kernel: items 6, 10 to 17, and core dumps of 23, of
 //! `docs/escapes.md`.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
-use aegis_tests::attacks::{all_held, attacks_directory, processes_marked};
-use aegis_tests::{USERS, User, Workspace};
+use aegis_tests::attacks::{all_held, processes_marked};
+use aegis_tests::host::{self, eventually};
+use aegis_tests::{USERS, User, Workspace, attacks_directory};
 
 #[test]
 fn the_launchers_program_and_memory_are_out_of_reach() {
@@ -61,9 +60,6 @@ fn a_crash_inside_is_not_handed_to_the_hosts_core_handler() {
     all_held(23);
 }
 
-/// How long the kernel and the janitor may take to clear away.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// A run that leaves processes behind, and itself waits for ever.
 struct Run {
     launcher: Child,
@@ -100,28 +96,10 @@ impl Run {
     }
 
     /// The control groups that carry the launcher's pid in their name.
-    fn groups(&self) -> BTreeSet<PathBuf> {
-        let pid = self.launcher.id().to_string();
-        let mut found = BTreeSet::new();
-        let mut ahead = vec![PathBuf::from("/sys/fs/cgroup")];
-        while let Some(dir) = ahead.pop() {
-            let name = dir
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let name = name.strip_prefix("aegis-").unwrap_or(&name);
-            if name.split_once('-').is_some_and(|(first, _)| first == pid) {
-                found.insert(dir.clone());
-            }
-            let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
-            ahead.extend(
-                entries
-                    .map(|entry| entry.path())
-                    .filter(|path| is_directory(path)),
-            );
-        }
-        found
+    fn groups(&self) -> Vec<PathBuf> {
+        let mut groups = host::groups();
+        groups.retain(|(pid, _)| *pid == self.launcher.id());
+        groups.into_iter().map(|(_, directory)| directory).collect()
     }
 
     fn kill(&mut self, target: i32) {
@@ -130,17 +108,10 @@ impl Run {
         let _ = self.launcher.wait();
     }
 
-    fn wait_for(&self, what: &str, nothing_left: impl Fn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !nothing_left() {
-            assert!(
-                Instant::now() < deadline,
-                "{what} left: {:?}, {:?}",
-                processes_marked(&self.mark),
-                self.groups()
-            );
-            std::thread::yield_now();
-        }
+    /// Waits until nothing is left of it.
+    fn gone(&self) {
+        eventually("killed", || processes_marked(&self.mark));
+        eventually("killed", || self.groups());
     }
 }
 
@@ -157,10 +128,6 @@ impl Drop for Run {
     }
 }
 
-fn is_directory(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|found| found.is_dir())
-}
-
 const LIMITED: &str = "aegis: 1\nlimits: {pids: 32, memory: 64M}\n";
 
 #[test]
@@ -174,8 +141,7 @@ fn killing_the_launcher_ends_everything_inside_and_leaves_no_control_group() {
             );
         }
         run.kill(run.launcher.id() as i32);
-        run.wait_for("processes", || processes_marked(&run.mark).is_empty());
-        run.wait_for("control groups", || run.groups().is_empty());
+        run.gone();
     }
 }
 
@@ -184,7 +150,6 @@ fn killing_the_launchers_group_leaves_no_control_group() {
     for user in USERS {
         let mut run = Run::start(user, LIMITED, "group-killed");
         run.kill(-(run.launcher.id() as i32));
-        run.wait_for("processes", || processes_marked(&run.mark).is_empty());
-        run.wait_for("control groups", || run.groups().is_empty());
+        run.gone();
     }
 }

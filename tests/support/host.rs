@@ -4,11 +4,11 @@ use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// How long something may take to come about on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs `body` in a thread with a mount namespace of its own: what is mounted there, nobody else
 /// sees, and it is gone afterwards. Programs started there see it.
@@ -100,6 +100,24 @@ pub fn eventually<T: std::fmt::Debug>(what: &str, mut left: impl FnMut() -> Vec<
     }
 }
 
+/// Whether a child ends before the test's patience does. It is not reaped.
+pub fn ends(child: &Child) -> bool {
+    // SAFETY: no pointers.
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) } as i32;
+    check(pidfd.min(0), "pidfd_open");
+    let mut fd = libc::pollfd {
+        fd: pidfd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one descriptor is given, which outlives the call; it is closed once, and is ours.
+    unsafe {
+        let ready = libc::poll(&mut fd, 1, PATIENCE.as_millis() as i32);
+        libc::close(pidfd);
+        ready == 1
+    }
+}
+
 /// By what the processes of a test are known: a variable in their environment. A profile hands it
 /// on to the command with `environment: {pass: [AEGIS_TESTS_MARK]}`.
 #[derive(Clone, Debug)]
@@ -144,7 +162,14 @@ impl Mark {
 /// The control groups of runs, in any hierarchy, with the pid that `aegis-run` had.
 pub fn groups() -> Vec<(u32, PathBuf)> {
     let mut found = Vec::new();
-    let mut ahead = vec![PathBuf::from("/sys/fs/cgroup")];
+    // Where control groups are mounted: the fifth field; the type comes after the dash.
+    let mounts = mounts();
+    let of_groups = |line: &&str| line.contains(" - cgroup ") || line.contains(" - cgroup2 ");
+    let mounted = mounts.lines().filter(of_groups);
+    let mut ahead: Vec<PathBuf> = mounted
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(PathBuf::from)
+        .collect();
     while let Some(dir) = ahead.pop() {
         // Gone meanwhile: another run's.
         let Ok(entries) = std::fs::read_dir(&dir) else {

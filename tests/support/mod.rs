@@ -7,6 +7,7 @@ pub mod evidence;
 pub mod host;
 pub mod outcome;
 pub mod packages;
+mod stage;
 pub mod terminal;
 pub mod workload;
 
@@ -15,7 +16,9 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Once, OnceLock};
+use std::sync::Once;
+
+pub use stage::{attacks_directory, program};
 
 /// The ids of the ordinary user; nothing on the host belongs to them.
 pub const ORDINARY: u32 = 20_000;
@@ -34,65 +37,6 @@ pub enum User {
 
 /// Both, for tests that hold for either.
 pub const USERS: [User; 2] = [User::Root, User::Ordinary];
-
-static STAGE: OnceLock<PathBuf> = OnceLock::new();
-
-/// Removes the stage when the process that made it ends; not when a fork of it does.
-extern "C" fn unstage() {
-    if let Some(stage) = STAGE.get()
-        && stage.ends_with(format!("aegis-tests-{}", std::process::id()))
-    {
-        let _ = std::fs::remove_dir_all(stage);
-    }
-}
-
-/// A directory that every user may search, with the built programs in `bin`.
-fn stage() -> &'static Path {
-    STAGE.get_or_init(|| {
-        assert_eq!(
-            // SAFETY: no pointers; cannot fail.
-            unsafe { libc::geteuid() },
-            0,
-            "these tests start programs as root and as an ordinary user: run them as root"
-        );
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        // Up to date whatever was built before; cargo holds no lock while tests run.
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "aegis-cli", "--bins"])
-            .current_dir(&root)
-            .status()
-            .expect("cargo starts");
-        assert!(status.success(), "the programs do not build");
-        // target/<triple>/debug/deps/<test>, or .../debug/<program> -> target/<triple>/debug
-        let test = std::env::current_exe().expect("the test knows its path");
-        let built = test
-            .ancestors()
-            .skip(1)
-            .find(|directory| !directory.ends_with("deps"))
-            .expect("a target directory")
-            .to_path_buf();
-        let stage = std::env::temp_dir().join(format!("aegis-tests-{}", std::process::id()));
-        let bin = stage.join("bin");
-        std::fs::create_dir_all(&bin).expect("a stage for the programs");
-        for program in ["aegis-run", "aegis"] {
-            if built.join(program).exists() {
-                std::fs::copy(built.join(program), bin.join(program))
-                    .expect("the program is there");
-            }
-        }
-        for dir in [&stage, &bin] {
-            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
-        }
-        // SAFETY: the function is there as long as the process, and does not unwind.
-        unsafe { libc::atexit(unstage) };
-        stage
-    })
-}
-
-/// The path of a built program that every user may execute.
-pub fn program(name: &str) -> PathBuf {
-    stage().join("bin").join(name)
-}
 
 /// A directory of the repository.
 pub fn repository(path: &str) -> PathBuf {
