@@ -34,19 +34,28 @@ block contains "run" if {
 "#;
 /// In the environment of a process that only decides: the order in which.
 const ORDER: &str = "AEGIS_TEST_ORDER";
-const NAME: &str = "a_million_decisions_are_the_same_in_every_process";
+
+/// Not a test: what the next one starts.
+#[test]
+#[ignore = "started by others"]
+fn child_that_decides() {
+    let order = std::env::var(ORDER).expect("started by another test");
+    // Odd, so that it meets every number below the power of two.
+    let step: u64 = order.parse().unwrap();
+    println!("digest={} {:?}", digest(step), seen(step));
+}
 
 #[test]
 fn a_million_decisions_are_the_same_in_every_process() {
-    if let Ok(order) = std::env::var(ORDER) {
-        // Odd, so that it meets every number below the power of two.
-        let step: u64 = order.parse().unwrap();
-        println!("digest={} {:?}", digest(step), seen(step));
-        return;
-    }
     let start = |order: &str, surroundings: &[(&str, &str)], directory: &str| {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", NAME, "--nocapture", "--test-threads=1"])
+            .args([
+                "--exact",
+                "child_that_decides",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env_clear()
             .envs(surroundings.iter().copied())
             .env(ORDER, order)

@@ -1,21 +1,13 @@
 //! Files made to hurt: they are refused, quickly, and say nothing to the terminal but what they are.
-
-use std::time::{Duration, Instant};
+//! What takes minutes has gone wrong, and is ended by the runner.
 
 use aegis_profile::{Files, load, parse_str};
 
-/// What takes longer has gone wrong; on a machine however busy, nothing here takes a hundredth of it.
-const GUARD: Duration = Duration::from_secs(60);
-
-/// Parses, and fails when it does not come to an end.
 fn refused_quickly(what: &str, text: &str) -> String {
-    let start = Instant::now();
     let error = match parse_str(text, "x.yaml") {
         Ok(_) => panic!("{what}: accepted"),
         Err(error) => error.to_string(),
     };
-    let took = start.elapsed();
-    assert!(took < GUARD, "{what} took {took:?}");
     assert!(
         error.len() < 50_000,
         "{what}: an error of {} bytes",
@@ -53,13 +45,7 @@ fn a_megabyte_of_anything_is_refused_quickly() {
     ] {
         let text = megabyte(piece);
         assert!(text.len() <= 1 << 20);
-        let start = Instant::now();
         let _ = parse_str(&text, "x.yaml");
-        assert!(
-            start.elapsed() < GUARD,
-            "{piece:?} took {:?}",
-            start.elapsed()
-        );
     }
 }
 
@@ -72,10 +58,8 @@ fn many_distinct_keys_and_items_stay_quick() {
         "aegis: 1\ncapabilities: {{files.read: [{}]}}",
         items.join(", ")
     );
-    let start = Instant::now();
     let profile = parse_str(&text, "x.yaml").unwrap();
     assert_eq!(profile.capabilities.files_read.len(), 60_000);
-    assert!(start.elapsed() < GUARD, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -86,12 +70,10 @@ fn a_hundred_megabytes_are_refused_without_being_read() {
         .unwrap()
         .set_len(100 << 20)
         .unwrap();
-    let start = Instant::now();
     let error = load(path.to_str().unwrap(), &Files)
         .unwrap_err()
         .to_string();
     assert!(error.contains("larger than 1 MiB"), "{error}");
-    assert!(start.elapsed() < GUARD);
 }
 
 #[test]

@@ -15,7 +15,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("profiles", "error", "yaml"),
     ("profiles", "load", "builtin"),
     ("profiles", "merge", "parse"),
-    ("profiles", "model", "parse"),
     ("profiles", "source", "yaml"),
     ("profiles", "syntax", "error"),
     ("profiles", "syntax", "parse"),
@@ -24,9 +23,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("policy", "load", "decide"),
     ("policy", "load", "templates"),
     ("audit", "kept", "log"),
-    ("runtime", "error", "apply"),
-    ("runtime", "error", "facts"),
-    ("runtime", "facts", "plan"),
     ("runtime", "plan", "supervise"),
     ("cli", "options", "aegis"),
 ];

@@ -231,14 +231,14 @@ fn an_approval_answers_the_rules_that_asked_and_no_others() {
 
 #[test]
 fn thousands_of_grants_with_as_many_approvals_are_decided_quickly() {
-    const MANY: u64 = 40_000;
+    // Two seconds; more than ten minutes, if each were looked for among all: then the runner ends this.
+    const MANY: u64 = 130_000;
     let grants = |count| (0..count).map(|i| read(&format!("/srv/{i}"))).collect();
     let policy = policy();
     let mut run = run(&["cat"], read("/srv/a"));
     if let What::Tool { grants: of, .. } = &mut run.what {
         *of = grants(MANY);
     }
-    let started = std::time::Instant::now();
     let asked = to_review(&policy, &run, &decide(&policy, &run));
     assert_eq!(asked.len(), MANY as usize);
     let command = run.what.command_hash();
@@ -257,9 +257,6 @@ fn thousands_of_grants_with_as_many_approvals_are_decided_quickly() {
         })
         .collect();
     assert_eq!(decide(&policy, &run).verdict, Verdict::Allow);
-    // Less than one second; a minute, if each were looked for among all.
-    let took = started.elapsed();
-    assert!(took.as_secs() < 10, "{took:?}");
 }
 
 #[test]
