@@ -16,13 +16,13 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, EventType};
+use crate::event::{Answer, Answered, ApprovalRef, Event, Person, Revoked};
 use aegis_policy::decide::{Policy, decide};
 use aegis_policy::decision::{Decision, Opinion};
 use aegis_policy::model::Verdict;
 use aegis_policy::path::HostPath;
 use aegis_policy::request::{Approval, Request, What};
-use aegis_profile::hash::Hash;
+use aegis_profile::Hash;
 
 pub use store::{Error, FILE, MAX_BYTES, MAX_ENTRIES, Store, Which};
 
@@ -36,17 +36,6 @@ pub const LONGEST: u64 = 366 * DAY;
 
 /// So many characters of a command are kept for a list.
 const SHOWN: usize = 200;
-
-/// Who approves, or takes it back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Person {
-    /// The name of the account, if it has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Its id.
-    pub uid: u32,
-}
 
 /// One thing that takes a person's yes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +132,15 @@ impl Entry {
         })
     }
 
+    /// As far as the log tells of it.
+    fn told(&self) -> ApprovalRef {
+        ApprovalRef {
+            expires: self.expires,
+            id: self.id.clone(),
+            what: self.what_hash,
+        }
+    }
+
     /// Whether it is for a run like this, whatever of it, under the policy with this hash.
     fn is_for(&self, request: &Request, command: Hash, policy: Hash) -> bool {
         let context = &request.context;
@@ -234,98 +232,40 @@ pub fn to_review(policy: &Policy, request: &Request, decision: &Decision) -> Vec
     all
 }
 
-/// What came of a question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said<'a> {
-    /// No.
-    No,
-    /// Yes, for this run.
-    Once,
-    /// Yes, until the entries expire.
-    Always,
-    /// There was nobody to ask, and why not.
-    Unasked(&'a str),
-}
-
-/// An entry, as far as the log tells of it.
-#[derive(Serialize)]
-struct Told<'a> {
-    expires: u64,
-    id: &'a str,
-    what: Hash,
-}
-
-impl<'a> Told<'a> {
-    fn of(entry: &'a Entry) -> Self {
-        Self {
-            expires: entry.expires,
-            id: &entry.id,
-            what: entry.what_hash,
-        }
-    }
-}
-
-/// `detail` of an event `approval`.
-#[derive(Serialize)]
-struct Detail<'a> {
-    answer: &'static str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    approvals: Vec<Told<'a>>,
-    by: &'a Person,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    granted: Option<Granted<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-}
-
-/// What a revoked approval was for.
-#[derive(Serialize)]
-struct Granted<'a> {
-    policy: Hash,
-    profile: &'a str,
-    profile_hash: Hash,
-    what: &'a What,
-}
-
-/// The record of a question and what came of it: the request as it was asked about, the decision that
-/// made it a question, the answer, and the entries that it made.
+/// The event of a question and its answer: the request as it was asked about, the decision that made it a
+/// question, the answer, the reason where nobody was asked, and the entries that the answer made.
 pub fn answered(
     run: &str,
     request: &Request,
     decision: &Decision,
-    said: Said<'_>,
+    answer: Answer,
+    reason: Option<&str>,
     entries: &[Entry],
     by: &Person,
 ) -> Event {
-    let (answer, reason) = match said {
-        Said::No => ("no", None),
-        Said::Once => ("once", None),
-        Said::Always => ("always", None),
-        Said::Unasked(why) => ("unasked", Some(why)),
+    let answered = Answered {
+        answer,
+        approvals: entries.iter().map(Entry::told).collect(),
+        by: by.clone(),
+        revoked: None,
+        reason: reason.map(str::to_owned),
     };
-    Event::new(EventType::Approval, run, decision.policy)
-        .decided(request.clone(), decision.clone())
-        .detailed(&Detail {
-            answer,
-            approvals: entries.iter().map(Told::of).collect(),
-            by,
-            granted: None,
-            reason,
-        })
+    Event::approval(run, decision.policy, answered).decided(request.clone(), decision.clone())
 }
 
-/// The record of an approval's end before its time. No policy is in force where that is done.
+/// The event of an approval's end before its time. No policy is in force where that is done.
 pub fn revoked(run: &str, entry: &Entry, by: &Person) -> Event {
-    Event::new(EventType::Approval, run, Hash::default()).detailed(&Detail {
-        answer: "revoked",
-        approvals: vec![Told::of(entry)],
-        by,
-        granted: Some(Granted {
+    let answered = Answered {
+        answer: Answer::Revoked,
+        approvals: vec![entry.told()],
+        by: by.clone(),
+        revoked: Some(Revoked {
             policy: entry.policy,
-            profile: &entry.profile,
+            profile: entry.profile.clone(),
             profile_hash: entry.profile_hash,
-            what: &entry.what,
+            what: entry.what.clone(),
         }),
         reason: None,
-    })
+    };
+    Event::approval(run, Hash::default(), answered)
 }

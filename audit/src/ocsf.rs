@@ -20,7 +20,7 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use crate::event::{EventType, Record};
+use crate::event::{Answer, Detail, EventType, Record};
 use aegis_policy::model::{Scheme, Verdict};
 use aegis_policy::request::What;
 
@@ -136,14 +136,14 @@ fn mapped(record: &Record, host: &str) -> Mapped {
     let actor = actor(record);
     let device = json!({"hostname": host, "type_id": 0});
     let what = record.request.as_ref().map(|request| &request.what);
-    let detail = |name: &str| record.detail.as_ref().and_then(|detail| detail.get(name));
+    let detail = record.detail();
     match record.kind {
         EventType::RunStart | EventType::RunEnd | EventType::ToolExec => {
             let ends = record.kind == EventType::RunEnd;
             let mut attributes =
                 json!({"actor": actor, "device": device, "process": process(record, what)});
-            if let (true, Some(status)) = (ends, detail("exit_status").and_then(Value::as_u64)) {
-                attributes["exit_code"] = json!(status);
+            if let Some(Detail::RunEnd(end)) = detail {
+                attributes["exit_code"] = json!(end.exit_status);
             }
             Mapped {
                 class: 1007,
@@ -178,12 +178,19 @@ fn mapped(record: &Record, host: &str) -> Mapped {
             }
         }
         EventType::Approval => {
-            let answer = detail("answer").and_then(Value::as_str).unwrap_or_default();
+            let answer = match detail {
+                Some(Detail::Answered(answered)) => Some(answered.answer),
+                _ => None,
+            };
             let name = what.map_or_else(|| "approval".to_owned(), ToString::to_string);
             let entity = json!({"name": name, "type": "approval"});
             Mapped {
                 class: 3004,
-                activity: if answer == "revoked" { 4 } else { 1 },
+                activity: if answer == Some(Answer::Revoked) {
+                    4
+                } else {
+                    1
+                },
                 attributes: json!({"actor": actor, "comment": answer, "entity": entity}),
             }
         }

@@ -5,7 +5,7 @@
     reason = "the rules are for what decides, not for what tries it"
 )]
 
-use aegis_audit::event::{EventType, Record};
+use aegis_audit::event::{Cause, EventType, Record, RunEnd};
 use aegis_audit::ocsf;
 use aegis_policy::model::{Inject, Scheme};
 use aegis_policy::request::Destination;
@@ -18,9 +18,17 @@ use log_support::decided;
 fn record(kind: EventType, what: Option<What>, verdict: Verdict) -> Record {
     let decided = what.map(|what| decided(what, verdict));
     let (request, decision) = decided.unzip();
+    let detail = match kind {
+        EventType::Approval => Some(json!({"answer": "revoked", "by": {"uid": 0}})),
+        EventType::RunEnd => {
+            let end = RunEnd::not_started(Cause::Exited, None, 3);
+            Some(serde_json::to_value(end).expect("JSON"))
+        }
+        _ => None,
+    };
     Record {
         decision,
-        detail: Some(json!({"exit_status": 3, "answer": "revoked"})),
+        detail,
         policy: Hash::of(b"policy"),
         prev: Hash::default(),
         request,
@@ -142,6 +150,9 @@ fn every_type_has_its_class_with_what_that_requires() {
         assert_eq!(event["type_uid"], class * 100 + activity);
         assert_eq!(event["time"], 1_767_323_045_678_u64);
         assert_eq!(has(&event, "/disposition_id"), decided);
+        if kind == EventType::RunEnd {
+            assert_eq!(event["exit_code"], 3);
+        }
     }
 }
 

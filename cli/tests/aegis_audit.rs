@@ -5,10 +5,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use aegis_audit::event::{Event, EventType};
+use aegis_audit::event::{Cause, Degraded, Event, EventType, RunEnd, RunStart};
 use aegis_audit::log::Log;
 use aegis_policy::{Context, Decision, Hash, Request, Verdict, What};
 use serde_json::{Value, json};
+
+fn start(run: &str, start: RunStart) -> Event {
+    Event::run_start(run, Hash::default(), start)
+}
 
 /// A log with a run in it of which something was blocked.
 struct Scene {
@@ -21,11 +25,19 @@ impl Scene {
         let scene = Self { root };
         let mut log = scene.log();
         log.append(&[
-            Event::new(EventType::RunStart, "run-1", Hash::default())
-                .detailed(&json!({"name": "ls\u{1b}[2J\n"})),
+            start(
+                "run-1",
+                RunStart {
+                    profile: "ls\u{1b}[2J\n".into(),
+                    ..RunStart::default()
+                },
+            ),
             scene.blocked("/root/.ssh/id"),
-            Event::new(EventType::RunEnd, "run-1", Hash::default())
-                .detailed(&json!({"exit_status": 1})),
+            Event::run_end(
+                "run-1",
+                Hash::default(),
+                RunEnd::not_started(Cause::Exited, None, 1),
+            ),
             Event::new(EventType::RunStart, "run-2", Hash::default()),
         ])
         .expect("appended");
@@ -119,36 +131,43 @@ fn show_prints_a_line_for_each_record() {
 #[test]
 fn show_counts_what_the_host_lacked_and_json_has_it_whole() {
     let scene = Scene::new();
-    let less =
-        |layer: &str| json!({"layer": layer, "mend": "a newer kernel", "what": "no such file"});
-    let start = |degraded: Value| {
-        Event::new(EventType::RunStart, "run-3", Hash::default())
-            .detailed(&json!({"degraded": degraded, "profile": "build"}))
+    let less = |layer: &str| Degraded {
+        layer: layer.into(),
+        fix: "a newer kernel".into(),
+        what: "no such file".into(),
+    };
+    let start = |degraded: Vec<Degraded>| {
+        start(
+            "run-3",
+            RunStart {
+                degraded,
+                profile: "build".into(),
+                ..RunStart::default()
+            },
+        )
     };
     scene
         .log()
         .append(&[
-            start(json!([less("cpu"), less("memory")])),
-            start(json!([less("cpu")])),
-            start(json!([])),
+            start(vec![less("cpu"), less("memory")]),
+            start(vec![less("cpu")]),
+            start(vec![]),
         ])
         .expect("appended");
     let (status, out, _) = scene.aegis(&["show", "audit", "--run", "run-3"]);
     assert_eq!(status, 0);
-    let said: Vec<&str> = (out.lines())
-        .map(|line| line.rsplit_once("  ").expect("columns").1)
-        .collect();
-    assert_eq!(
-        said,
-        [
-            "degraded=2 layers profile=build",
-            "degraded=1 layer profile=build",
-            "degraded=none profile=build"
-        ]
-    );
+    let lines: Vec<&str> = out.lines().collect();
+    for (line, told) in lines.iter().zip(["2 layers", "1 layer", "none"]) {
+        assert!(line.contains(&format!(" degraded={told} ")), "{line}");
+        assert!(line.contains(" profile=build "), "{line}");
+    }
+    assert_eq!(lines.len(), 3);
     let (_, out, _) = scene.aegis(&["show", "audit", "--run", "run-3", "--json"]);
     let first: Value = serde_json::from_str(out.lines().next().expect("a line")).expect("JSON");
-    assert_eq!(first["detail"]["degraded"][1], less("memory"));
+    assert_eq!(
+        first["detail"]["degraded"][1],
+        json!({"layer": "memory", "mend": "a newer kernel", "what": "no such file"})
+    );
 }
 
 #[test]

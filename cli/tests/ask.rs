@@ -7,7 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use aegis_audit::approvals::{Asked, Person};
+use aegis_audit::approvals::Asked;
+use aegis_audit::event::Person;
 use aegis_cli::run::ask::{Question, ask};
 use aegis_policy::{Context, HostPath, Opinion, Verdict, What};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -1,15 +1,10 @@
-//! The canonical form of JSON (RFC 8785, JCS): whether bytes are in it, and details brought into it.
+//! Whether bytes are in the canonical form of JSON (RFC 8785, JCS).
 //!
-//! Records are written by serde in canonical form as they are (fields in the order of their names), so
-//! this is no serialiser: [`check`] is what `verify` holds every line of a log against, in one pass and
-//! without an allocation; `detail` is for the one part of a record that has no type of its own.
-
-use serde_json::Value;
+//! Serde writes records in canonical form as they are, since their fields are declared in the order of their
+//! names. [`check`] is what `verify` holds every line of a log against, in one pass and without an allocation.
 
 /// As deep as `serde_json` goes.
 const DEPTH: u32 = 127;
-/// The largest whole number that every reader of JSON gets right: 2^53 - 1 (RFC 7493, section 2.2).
-const EXACT: u64 = (1 << 53) - 1;
 
 /// Where bytes leave the canonical form, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,12 +18,8 @@ pub struct Fault {
 
 /// Whether the bytes are one JSON value in canonical form.
 pub fn check(bytes: &[u8]) -> Result<(), Fault> {
-    check_to(DEPTH, bytes)
-}
-
-fn check_to(depth: u32, bytes: &[u8]) -> Result<(), Fault> {
     let mut scanner = Scanner::new(bytes)?;
-    scanner.value(depth)?;
+    scanner.value(DEPTH)?;
     scanner.end()
 }
 
@@ -43,34 +34,6 @@ pub(super) fn members<'a>(
     }
     scanner.object(DEPTH, &mut found)?;
     scanner.end()
-}
-
-/// A detail in canonical form. `None`: it holds a number that JSON does not hold exactly, or is nested
-/// too deeply.
-pub(super) fn detail(value: &Value) -> Option<Vec<u8>> {
-    // It is one level down in its record.
-    let right = |bytes: &Vec<u8>| check_to(DEPTH - 1, bytes).is_ok();
-    let as_is = serde_json::to_vec(value).ok()?;
-    if right(&as_is) {
-        return Some(as_is);
-    }
-    match exact(value) {
-        true => serde_json_canonicalizer::to_vec(value).ok().filter(right),
-        false => None,
-    }
-}
-
-fn exact(value: &Value) -> bool {
-    match value {
-        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
-            (Some(n), _) => n <= EXACT,
-            (None, Some(n)) => n.unsigned_abs() <= EXACT,
-            (None, None) => true,
-        },
-        Value::Array(values) => values.iter().all(exact),
-        Value::Object(map) => map.values().all(exact),
-        _ => true,
-    }
 }
 
 struct Scanner<'a> {

@@ -10,9 +10,9 @@ use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
 use super::Error;
-use super::checkpoint::PublicKey;
 use super::files::{Dir, Private};
-use aegis_profile::hash::Hash;
+use crate::event::PublicKey;
+use aegis_profile::Hash;
 
 const SECRET: &str = "audit.key";
 const PUBLIC: &str = "audit.pub";
@@ -38,7 +38,7 @@ impl PublicKey {
             Err(error) => Err(Error::io("opening", &dir.join(PUBLIC), error)),
             Ok(file) => {
                 dir.check_file(PUBLIC, &file, Private::ToWrite)?;
-                Ok(Some(Self(digits(&dir.join(PUBLIC), file)?)))
+                Ok(Some(Self(Hash(digits(&dir.join(PUBLIC), file)?))))
             }
         }
     }
@@ -47,13 +47,13 @@ impl PublicKey {
     pub fn in_file(path: &Path) -> Result<Self, Error> {
         let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| Error::io("opening", path, error))?;
-        digits(path, file.into()).map(Self)
+        digits(path, file.into()).map(|key| Self(Hash(key)))
     }
 }
 
 impl From<&SigningKey> for PublicKey {
     fn from(key: &SigningKey) -> Self {
-        Self(key.verifying_key().to_bytes())
+        Self(Hash(key.verifying_key().to_bytes()))
     }
 }
 

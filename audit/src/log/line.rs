@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Error, canonical};
-use crate::event::{Event, EventType, Record, VERSION};
+use crate::event::{Detail, Event, EventType, Record, VERSION};
 use aegis_policy::decision::Decision;
 use aegis_policy::request::Request;
 use aegis_profile::hash::Hash;
@@ -163,7 +163,7 @@ struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<&'a Decision>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a serde_json::value::RawValue>,
+    detail: Option<&'a Detail>,
     policy: Hash,
     prev: Hash,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -186,19 +186,9 @@ pub(super) struct At<'a> {
 
 /// The canonical bytes of a record, at the end of `out`.
 pub(super) fn write_record(out: &mut Vec<u8>, event: &Event, at: At<'_>) -> Result<(), Error> {
-    const INEXACT: &str = "its detail holds a number above 2^53, which JSON does not hold exactly, or is nested too deeply";
-    // Nothing to say is not said: a reader would take `null` for an absent detail.
-    let detail = match event.detail.as_ref().filter(|detail| !detail.is_null()) {
-        Some(detail) => {
-            let bytes = canonical::detail(detail).ok_or(Error::BadEvent(INEXACT))?;
-            let raw = serde_json::from_slice::<Box<serde_json::value::RawValue>>(&bytes);
-            Some(raw.map_err(|_| Error::BadEvent(INEXACT))?)
-        }
-        None => None,
-    };
     let record = Written {
         decision: event.decision.as_ref(),
-        detail: detail.as_deref(),
+        detail: event.detail.as_ref(),
         policy: event.policy,
         prev: at.prev,
         request: event.request.as_ref(),

@@ -35,11 +35,10 @@ mod tail;
 mod verify;
 mod writer;
 
-pub use checkpoint::{Checkpoint, NotAKey, PublicKey};
+pub use crate::event::{Checkpoint, NotAKey, PublicKey, Recovered, TornFile};
 pub use error::Error;
 pub use line::{Line, MAX_LINE, Place};
 pub use reader::{Position, Reader};
-pub use recover::{Recovered, TornFile};
 pub use verify::{
     Answer, Expected, Finding, NotACheckpoint, OpenRun, Remembered, SetAside, Signed, Verified,
     verify,

@@ -12,33 +12,13 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::files::{Dir, segment_name};
 use super::tail::Tail;
-use aegis_profile::hash::Hash;
-
-/// The detail of a `log.recovered` record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Recovered {
-    /// What was set aside.
-    pub files: Vec<TornFile>,
-}
-
-/// The torn end of a log, in a file beside it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TornFile {
-    /// Its size.
-    pub bytes: u64,
-    /// Its name.
-    pub name: String,
-    /// The hash of its contents.
-    pub sha256: Hash,
-}
+use crate::event::{Recovered, TornFile};
+use aegis_profile::Hash;
 
 /// Sets aside what is torn. Gives what is to be noted, if anything is.
 pub(super) fn set_aside(dir: &Dir, tail: &mut Tail) -> Result<Option<Recovered>, Error> {

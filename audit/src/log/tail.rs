@@ -15,10 +15,9 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::Error;
-use super::checkpoint::Checkpoint;
 use super::files::{Dir, Private, segment_name};
 use super::line::{self, Link, MAX_LINE, Place};
-use crate::event::EventType;
+use crate::event::{Checkpoint, EventType};
 use aegis_profile::hash::Hash;
 
 /// Whether a last line, without its line feed, is torn.

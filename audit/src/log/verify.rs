@@ -14,11 +14,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Error;
-use super::checkpoint::Checkpoint;
 use super::files::Dir;
 use super::line::{self, Line, Link, Place};
 use super::reader::{Reader, number_of};
-use crate::event::{EventType, Record};
+use crate::event::{Checkpoint, EventType, Record};
 use aegis_profile::hash::Hash;
 
 pub use aside::SetAside;

@@ -8,12 +8,11 @@ use std::time::{Duration, SystemTime};
 use ed25519_dalek::SigningKey;
 use rustix::fs::OFlags;
 
-use super::checkpoint::{Checkpoint, PublicKey};
 use super::files::{Dir, Lock, segment_name};
 use super::line::{self, At};
 use super::tail::{self, Tail};
 use super::{Error, keys, recover};
-use crate::event::{Event, EventType};
+use crate::event::{Checkpoint, Event, EventType, PublicKey};
 use crate::kept::{self, KeptError};
 use aegis_policy::Policy;
 use aegis_profile::hash::Hash;
@@ -242,8 +241,7 @@ impl Log {
         if let Some(note) = recover::set_aside(&self.dir, &mut tail)? {
             let mut batch = self.batch(&mut tail, time)?;
             self.sign_where_due(&tail, &mut batch)?;
-            let event = Event::new(EventType::LogRecovered, "log", Hash::default());
-            batch.push(&event.detailed(&note))?;
+            batch.push(&Event::recovered(note))?;
             self.put(&mut tail, batch)?;
         }
         Ok(tail)

@@ -7,8 +7,8 @@
 
 mod store;
 
-use aegis_audit::approvals::{Asked, Entry, Person, Said, Store, answered, revoked, to_review};
-use aegis_audit::event::EventType;
+use aegis_audit::approvals::{Asked, Entry, Store, answered, revoked, to_review};
+use aegis_audit::event::{Answer, Event, EventType, Person};
 use aegis_policy::model::{Action, CapabilityRule, Document, Verdict};
 use aegis_policy::request::Approval;
 use aegis_policy::{Context, Hash, Policy, Request, What, decide};
@@ -332,13 +332,25 @@ fn of_a_run_the_question_is_each_grant_for_review_and_the_run_itself_where_a_rul
     }
 }
 
+fn json(event: &Event) -> serde_json::Value {
+    serde_json::to_value(event.detail.as_ref().expect("detail")).expect("JSON")
+}
+
 #[test]
 fn answers_and_revocations_are_events_that_wait_for_the_disk() {
     let policy = policy();
     let asked = request(context(), read("/srv/a"));
     let decision = decide(&policy, &asked);
     let entries = yes(&asked);
-    let event = answered("run-1", &asked, &decision, Said::Always, &entries, &ana());
+    let event = answered(
+        "run-1",
+        &asked,
+        &decision,
+        Answer::Always,
+        None,
+        &entries,
+        &ana(),
+    );
     assert_eq!(event.kind, EventType::Approval);
     assert!(event.waits_for_the_disk());
     assert_eq!(event.policy, policy.hash());
@@ -348,7 +360,7 @@ fn answers_and_revocations_are_events_that_wait_for_the_disk() {
         decision
     );
     assert_eq!(
-        event.detail.expect("detail"),
+        json(&event),
         serde_json::json!({
             "answer": "always",
             "approvals": [{
@@ -363,12 +375,13 @@ fn answers_and_revocations_are_events_that_wait_for_the_disk() {
         "run-1",
         &asked,
         &decision,
-        Said::Unasked("no terminal"),
+        Answer::Unasked,
+        Some("no terminal"),
         &[],
         &ana(),
     );
     assert_eq!(
-        unasked.detail.expect("detail"),
+        json(&unasked),
         serde_json::json!({
             "answer": "unasked",
             "by": {"name": "ana", "uid": 1000},
@@ -379,7 +392,7 @@ fn answers_and_revocations_are_events_that_wait_for_the_disk() {
     assert!(event.waits_for_the_disk());
     assert_eq!(event.policy, Hash::default());
     assert_eq!(
-        event.detail.expect("detail"),
+        json(&event),
         serde_json::json!({
             "answer": "revoked",
             "approvals": [{

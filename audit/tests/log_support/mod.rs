@@ -4,10 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aegis_audit::event::{Event, EventType};
+use aegis_audit::event::{Cause, Event, EventType, RunEnd, RunStart};
 use aegis_audit::log::{Expected, Log, Options, PublicKey, Reader, Verified, verify};
 use aegis_policy::{Context, Decision, Hash, HostPath, Request, Verdict, What};
-use serde_json::json;
 
 /// A directory with a log and keys, both still to be made.
 pub struct Scene {
@@ -86,9 +85,17 @@ pub fn event(n: u64) -> Event {
     let policy = Hash::of(b"policy");
     let end_of_run = n % 10 == 9;
     match n % 10 {
-        0 => Event::new(EventType::RunStart, &run, policy).detailed(&json!({"argv": ["a", "ü"]})),
-        _ if end_of_run => Event::new(EventType::RunEnd, &run, policy)
-            .detailed(&json!({"status": 0, "cause": "exit"})),
+        0 => Event::run_start(
+            &run,
+            policy,
+            RunStart {
+                argv: vec!["a".into(), "ü".into()],
+                ..RunStart::default()
+            },
+        ),
+        _ if end_of_run => {
+            Event::run_end(&run, policy, RunEnd::not_started(Cause::Exited, None, 0))
+        }
         1..5 => {
             let path = HostPath::from(&*format!("/srv/data/{n}"));
             let (request, decision) = decided(What::Read { path, tree: false }, Verdict::Allow);

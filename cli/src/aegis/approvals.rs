@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use aegis_audit::approvals::{Entry, Person, Store, Which, revoked};
-use aegis_audit::event::Event;
+use aegis_audit::approvals::{Entry, Store, Which, revoked};
+use aegis_audit::event::{Event, Person};
 use aegis_audit::places::State;
 use aegis_profile::syntax::escape;
 use clap::{Args, Subcommand, ValueHint};

@@ -7,16 +7,17 @@
 
 use std::path::{Path, PathBuf};
 
-use aegis_audit::event::{Event, EventType};
+use aegis_audit::event::{
+    self, Cause, Degraded, Denial, Event, Grant, NoPlan, Refused, RunEnd, RunStart,
+};
 use aegis_audit::log::{Log, Receipt};
 use aegis_audit::places::State;
 use aegis_policy::model::OnAuditFailure;
-use aegis_policy::{Context, Decision, Hash, Policy, Request, Verdict, What, decide};
+use aegis_policy::{Context, Decision, Hash, Policy, Request, Verdict, decide};
 use aegis_runtime::Error;
 use aegis_runtime::plan::Plan;
-use aegis_runtime::supervise::denials::Denial;
-use aegis_runtime::supervise::report::{Recorded, Report};
-use serde::Serialize;
+use aegis_runtime::supervise::denials;
+use aegis_runtime::supervise::report::{self, Recorded, Report};
 
 use crate::terminal::{complain, open_log};
 
@@ -39,59 +40,6 @@ enum Place {
     Nowhere,
     At { dir: PathBuf, keys: PathBuf },
     Open(Box<Log>),
-}
-
-/// What `run.start` tells beside the decision, which is in the `tool.exec` that follows.
-#[derive(Serialize)]
-struct Start<'a> {
-    aegis: &'static str,
-    argv: Vec<String>,
-    degraded: &'a [aegis_runtime::plan::Degradation],
-    file: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[i32]>::is_empty")]
-    keep_fds: &'a [i32],
-    pid: u32,
-    policy: String,
-    profile: &'a str,
-    profile_hash: Hash,
-    uid: u32,
-}
-
-/// What `run.end` tells.
-#[derive(Serialize)]
-struct End<'a> {
-    cause: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    exit_status: u8,
-    limits_met: &'a [&'static str],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_rss_kib: Option<u64>,
-    plan_hash: &'a str,
-    planted: &'a [String],
-    refused: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    wall_us: Option<u64>,
-}
-
-/// What is told of a refusal at run time.
-#[derive(Serialize)]
-struct Refused<'a> {
-    outcome: &'static str,
-    #[serde(flatten)]
-    denial: &'a Denial,
-}
-
-/// What is told of a profile that asks for what cannot be granted, whatever the policy says: there is no
-/// plan that a policy could be asked about.
-#[derive(Serialize)]
-struct NoPlan<'a> {
-    /// `None`: it was refused before that was known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<&'a Context>,
-    error: &'a str,
-    file: Option<&'a str>,
-    outcome: &'static str,
 }
 
 impl<'p> Evidence<'p> {
@@ -204,10 +152,6 @@ impl<'p> Evidence<'p> {
         Ok(())
     }
 
-    fn event(&self, kind: EventType) -> Event {
-        Event::new(kind, &self.run, self.policy.hash())
-    }
-
     /// The events of the start of a run, or of what was not let start.
     pub fn start(
         &self,
@@ -217,22 +161,26 @@ impl<'p> Evidence<'p> {
         decision: &Decision,
     ) -> Vec<Event> {
         let context = &request.context;
-        let start = Start {
-            aegis: env!("CARGO_PKG_VERSION"),
+        let degraded = plan.degraded.iter().map(|less| Degraded {
+            layer: less.layer.into(),
+            fix: less.mend.clone(),
+            what: less.what.clone(),
+        });
+        let start = RunStart {
+            aegis: env!("CARGO_PKG_VERSION").into(),
             argv: text(plan.argv.iter().map(|word| word.to_string_lossy())),
-            degraded: &plan.degraded,
-            file,
-            keep_fds: &plan.keep_fds,
+            degraded: degraded.collect(),
+            file: file.map(str::to_owned),
+            keep_fds: plan.keep_fds.clone(),
             pid: std::process::id(),
             policy: self.policy.name(),
-            profile: &context.profile,
+            profile: context.profile.clone(),
             profile_hash: context.profile_hash,
             uid: context.uid,
         };
         let mut events = vec![
-            self.event(EventType::RunStart).detailed(&start),
-            self.event(EventType::ToolExec)
-                .decided(request.clone(), decision.clone()),
+            Event::run_start(&self.run, self.policy.hash(), start),
+            Event::tool_exec(&self.run, request.clone(), decision.clone()),
         ];
         for grant in &plan.grants {
             let said = grant.decision.as_ref();
@@ -245,11 +193,10 @@ impl<'p> Evidence<'p> {
                     what: grant.what.clone(),
                 };
                 let decision = decide(self.policy, &request);
-                events.push(
-                    self.event(EventType::PolicyViolation)
-                        .decided(request, decision)
-                        .detailed(&serde_json::json!({"from": grant.from})),
-                );
+                let from = Grant {
+                    from: grant.from.to_string(),
+                };
+                events.push(Event::violation(&self.run, request, decision, from));
             }
         }
         events
@@ -259,44 +206,37 @@ impl<'p> Evidence<'p> {
     pub fn end(
         &mut self,
         result: &Result<Report, Error>,
-        hash: &str,
+        plan_hash: Option<Hash>,
         context: &Context,
     ) -> Result<(), String> {
         let mut events = Vec::new();
         let end = match result {
             Ok(report) => {
-                events.extend(report.denials.iter().map(|d| self.refused(d, context)));
-                End {
-                    cause: report.cause.name(),
+                events.extend(report.denials.iter().map(|d| self.denied(d, context)));
+                RunEnd {
+                    cause: cause(report.cause),
                     error: None,
                     exit_status: report.exit_status,
-                    limits_met: &report.limits_met,
+                    limits_met: text(report.limits_met.iter().copied()),
                     max_rss_kib: Some(report.resources.max_rss_kib),
-                    plan_hash: hash,
-                    planted: &report.planted,
-                    refused: report.denials.len(),
+                    plan_hash,
+                    planted: report.planted.clone(),
+                    denials: report.denials.len() as u64,
                     wall_us: Some(report.resources.wall_us),
                 }
             }
-            Err(error) => End {
-                cause: "failed",
-                error: Some(error.to_string()),
-                exit_status: error.exit_status(),
-                limits_met: &[],
-                max_rss_kib: None,
-                plan_hash: hash,
-                planted: &[],
-                refused: 0,
-                wall_us: None,
+            Err(error) => RunEnd {
+                plan_hash,
+                ..RunEnd::not_started(Cause::Failed, Some(error.to_string()), error.exit_status())
             },
         };
-        events.push(self.event(EventType::RunEnd).detailed(&end));
+        events.push(Event::run_end(&self.run, self.policy.hash(), end));
         self.record_and_sign(&events)
     }
 
     /// Records the end of what the policy did not let start, and signs.
     pub fn not_started(&mut self, events: Vec<Event>) -> Result<(), String> {
-        self.ends_early(events, "policy", None, super::FAILED)
+        self.ends_early(events, Cause::Policy, None, super::FAILED)
     }
 
     /// Records that the profile asked for what cannot be granted or enforced, and signs. Other errors, such
@@ -318,13 +258,14 @@ impl<'p> Evidence<'p> {
             return Ok(());
         }
         let (error, status) = (error.to_string(), error.exit_status());
-        let event = self.event(EventType::PolicyViolation).detailed(&NoPlan {
-            context,
-            error: &error,
-            file,
-            outcome: "refused",
-        });
-        self.ends_early(vec![event], "refused", Some(error), status)?;
+        let no_plan = NoPlan {
+            context: context.cloned(),
+            error: error.clone(),
+            file: file.map(str::to_owned),
+            outcome: Refused::Refused,
+        };
+        let event = Event::no_plan(&self.run, self.policy.hash(), no_plan);
+        self.ends_early(vec![event], Cause::Refused, Some(error), status)?;
         let Place::Open(log) = &mut self.place else {
             return Ok(());
         };
@@ -338,48 +279,41 @@ impl<'p> Evidence<'p> {
     fn ends_early(
         &mut self,
         mut events: Vec<Event>,
-        cause: &str,
+        cause: Cause,
         error: Option<String>,
         exit_status: u8,
     ) -> Result<(), String> {
-        events.push(self.event(EventType::RunEnd).detailed(&End {
-            cause,
-            error,
-            exit_status,
-            limits_met: &[],
-            max_rss_kib: None,
-            plan_hash: "",
-            planted: &[],
-            refused: 0,
-            wall_us: None,
-        }));
+        let end = RunEnd::not_started(cause, error, exit_status);
+        events.push(Event::run_end(&self.run, self.policy.hash(), end));
         self.record_and_sign(&events)
     }
 
-    /// A refusal at run time, with what the policy would say of it.
-    fn refused(&self, denial: &Denial, context: &Context) -> Event {
-        let kind = match &denial.asked {
-            Some(What::Read { .. } | What::Write { .. }) => EventType::FileAccess,
-            Some(What::Exec { .. }) => EventType::ToolExec,
-            Some(What::NetHost {} | What::Net(_)) => EventType::NetReq,
-            _ => EventType::PolicyViolation,
+    /// A denial at run time, with what the policy would say of it.
+    fn denied(&self, denial: &denials::Denial, context: &Context) -> Event {
+        let denial = Denial {
+            allow: denial.allow.clone(),
+            asked: denial.asked.clone(),
+            evidence: match denial.evidence {
+                denials::Evidence::Kernel => event::Evidence::Kernel,
+                denials::Evidence::ErrorMessage => event::Evidence::ErrorMessage,
+            },
+            layer: denial.layer.into(),
+            outcome: Refused::Refused,
+            times: denial.times,
+            what: denial.what.clone(),
         };
-        let event = self.event(kind).detailed(&Refused {
-            outcome: "refused",
-            denial,
-        });
-        match &denial.asked {
-            None => event,
-            Some(what) => {
-                let request = Request {
-                    approvals: Vec::new(),
-                    context: context.clone(),
-                    what: what.clone(),
-                };
-                let decision = decide(self.policy, &request);
-                event.decided(request, decision)
-            }
-        }
+        Event::denied(&self.run, self.policy, context, denial)
+    }
+}
+
+fn cause(cause: report::Cause) -> Cause {
+    match cause {
+        report::Cause::Exited { .. } => Cause::Exited,
+        report::Cause::Killed { .. } => Cause::Killed,
+        report::Cause::TimeLimit => Cause::TimeLimit,
+        report::Cause::MemoryLimit => Cause::MemoryLimit,
+        report::Cause::OutputLimit => Cause::OutputLimit,
+        report::Cause::FileSizeLimit => Cause::FileSizeLimit,
     }
 }
 

@@ -19,7 +19,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
-use aegis_audit::approvals::Person;
+use aegis_audit::event::Person;
 use aegis_audit::places::State;
 use aegis_policy::{Policy, Verdict};
 use aegis_profile::{Files, Loaded, Profile};
@@ -219,10 +219,7 @@ fn run(args: &Args) -> Result<u8, Failure> {
         plan_hash = Some(plan.hash());
         Ok(())
     });
-    let end = |evidence: &mut Evidence<'_>| {
-        let hash = plan_hash.map_or_else(String::new, |hash| hash.to_string());
-        evidence.end(&result, &hash, &asked.context)
-    };
+    let end = |evidence: &mut Evidence<'_>| evidence.end(&result, plan_hash, &asked.context);
     let unrecorded = match &result {
         _ if started => end(evidence),
         // That it could not be recorded.

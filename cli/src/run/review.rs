@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use aegis_audit::approvals::{Entry, Person, Said, Store, answered, to_review};
-use aegis_audit::event::Event;
+use aegis_audit::approvals::{Entry, Store, answered, to_review};
+use aegis_audit::event::{self, Event, Person};
 use aegis_audit::places::State;
 use aegis_policy::{Decision, Policy, Request, Verdict};
 use aegis_runtime::plan::{Plan, authority};
@@ -104,16 +104,17 @@ impl Review<'_> {
             }
         };
         let (said, why) = match &answer {
-            Ok(Answer::Once) => (Said::Once, None),
-            Ok(Answer::Always { .. }) => (Said::Always, None),
-            Ok(Answer::No) => (Said::No, Some("the answer was no")),
-            Err(why) => (Said::Unasked(why), Some(why.as_str())),
+            Ok(Answer::Once) => (event::Answer::Once, None),
+            Ok(Answer::Always { .. }) => (event::Answer::Always, None),
+            Ok(Answer::No) => (event::Answer::No, Some("the answer was no")),
+            Err(why) => (event::Answer::Unasked, Some(why.as_str())),
         };
         let event = answered(
             run,
             request,
             &reviewed.decision,
             said,
+            answer.as_ref().err().map(String::as_str),
             &entries,
             self.person,
         );

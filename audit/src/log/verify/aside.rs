@@ -3,12 +3,12 @@
 //! A crash leaves a torn end; so does somebody who writes zero bytes over whole lines, signed ones too. The log
 //! goes on behind either, intact: what was set aside is the evidence of which it was, and so has to be seen.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::super::files::Dir;
 use super::super::line::Place;
-use super::super::recover::{self, Recovered, TornFile};
-use crate::event::Record;
+use super::super::recover;
+use crate::event::{Detail, Record, TornFile};
 
 /// A `log.recovered` record that was met.
 #[derive(Clone, Debug, Serialize)]
@@ -24,12 +24,14 @@ pub struct SetAside {
 /// What a record says, when it says that something was set aside.
 pub(super) fn read(record: &[u8], place: &Place, seq: u64) -> Option<SetAside> {
     let record: Record = serde_json::from_slice(record).ok()?;
-    let note = Recovered::deserialize(record.detail?).ok()?;
-    Some(SetAside {
-        place: place.clone(),
-        seq,
-        files: note.files,
-    })
+    match record.detail()? {
+        Detail::Recovered(note) => Some(SetAside {
+            place: place.clone(),
+            seq,
+            files: note.files,
+        }),
+        _ => None,
+    }
 }
 
 /// What is wrong with one of the files, in words.

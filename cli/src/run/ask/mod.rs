@@ -10,7 +10,8 @@ mod text;
 
 use std::fmt;
 
-use aegis_audit::approvals::{Asked, LASTS, LONGEST, Person};
+use aegis_audit::approvals::{Asked, LASTS, LONGEST};
+use aegis_audit::event::Person;
 use aegis_policy::{Context, HostPath};
 use aegis_profile::syntax;
 

@@ -1,0 +1,77 @@
+//! What is told of a question to a person, and of an approval that was taken back.
+
+use aegis_policy::request::What;
+use aegis_profile::Hash;
+use serde::{Deserialize, Serialize};
+
+/// The detail of `approval`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answered {
+    /// The answer.
+    pub answer: Answer,
+    /// The approvals that were made, or taken back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovalRef>,
+    /// Who answered, or would have been asked.
+    pub by: Person,
+    /// What an approval that was taken back was for.
+    #[serde(default, rename = "granted", skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revoked>,
+    /// Why nobody was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A person's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// Yes, until the approvals expire.
+    Always,
+    /// No.
+    No,
+    /// Yes, for this run.
+    Once,
+    /// An approval was taken back.
+    Revoked,
+    /// Nobody could be asked.
+    Unasked,
+}
+
+/// An approval, as far as the log tells of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalRef {
+    /// When it ends, in seconds since 1970.
+    pub expires: u64,
+    /// Its id.
+    pub id: String,
+    /// The hash of what it is for.
+    pub what: Hash,
+}
+
+/// Who approves, or takes it back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Person {
+    /// The name of the account, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its id.
+    pub uid: u32,
+}
+
+/// What an approval that was taken back was for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoked {
+    /// The policy that asked for it.
+    pub policy: Hash,
+    /// The profile's name.
+    pub profile: String,
+    /// The profile's hash.
+    pub profile_hash: Hash,
+    /// The thing.
+    pub what: What,
+}

@@ -1,0 +1,72 @@
+//! What the log tells of itself: its checkpoints, and what it has quarantined.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aegis_profile::Hash;
+use serde::{Deserialize, Serialize};
+
+/// A public key (ed25519), written like a hash: it says whose a log is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PublicKey(pub(crate) aegis_profile::Hash);
+
+/// A text is not a public key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a public key is 64 hex digits in lower case")]
+pub struct NotAKey;
+
+impl FromStr for PublicKey {
+    type Err = NotAKey;
+
+    fn from_str(text: &str) -> Result<Self, NotAKey> {
+        text.parse().map(Self).map_err(|_| NotAKey)
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The detail of `checkpoint`: see [`crate::log`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// The key that it is signed with.
+    pub key: PublicKey,
+    /// The log: a random id of 32 hex digits.
+    pub log: String,
+    /// Which checkpoint of this log it is, from 0.
+    pub number: u64,
+    /// 128 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signature: Option<String>,
+}
+
+/// The detail of `log.recovered`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovered {
+    /// What was quarantined.
+    pub files: Vec<TornFile>,
+}
+
+/// The torn end of a log, in a file beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TornFile {
+    /// Its size.
+    pub bytes: u64,
+    /// Its name.
+    pub name: String,
+    /// The hash of its contents.
+    pub sha256: Hash,
+}

@@ -1,0 +1,268 @@
+//! What is recorded: events of a run, each with the decision about it.
+//!
+//! An [`Event`] is what a front end has recorded; a [`Record`] is the same as a line of the audit log
+//! ([`crate::log`]) holds it. Time and place in the log are not part of the request, and so never part of what
+//! is hashed for a decision.
+//!
+//! **To add an event**: (1) a variant of [`EventType`], in the order of names; (2) the struct that says what it
+//! tells beside request and decision, here in `event/`, its fields in the order of their names in JSON, and a
+//! variant of [`Detail`] with its line in [`Detail::read`]; (3) a constructor of [`Event`] that takes it;
+//! (4) the type and its detail in `schemas/events.schema.json`; (5) its class in [`crate::ocsf`]. The tests in
+//! `tests/log_schema.rs` hold all of these against each other.
+
+mod approval;
+mod denial;
+mod log;
+mod run;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use aegis_policy::decision::Decision;
+use aegis_policy::model::Verdict;
+use aegis_policy::request::{Context, Request, What};
+use aegis_policy::{Policy, decide};
+use aegis_profile::Hash;
+
+pub use approval::{Answer, Answered, ApprovalRef, Person, Revoked};
+pub use denial::{Denial, Evidence, Grant, NoPlan, Refused};
+pub use log::{Checkpoint, NotAKey, PublicKey, Recovered, TornFile};
+pub use run::{Cause, Degraded, RunEnd, RunStart};
+
+/// The version of the format of records: `v`.
+pub const VERSION: u32 = 1;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EventType {
+    /// Something that the learnt or declared behaviour does not have.
+    #[serde(rename = "anomaly")]
+    Anomaly,
+    /// A person's answer to `review`, or the end of one.
+    #[serde(rename = "approval")]
+    Approval,
+    /// The log up to here, signed.
+    #[serde(rename = "checkpoint")]
+    Checkpoint,
+    /// A file was opened, or its opening refused.
+    #[serde(rename = "file.access")]
+    FileAccess,
+    /// A torn line was found at the end of the log, and quarantined.
+    #[serde(rename = "log.recovered")]
+    LogRecovered,
+    /// A destination was asked for.
+    #[serde(rename = "net.req")]
+    NetReq,
+    /// What the policy warns of, wants reviewed or blocks was asked for, or what cannot be granted at all.
+    #[serde(rename = "policy.violation")]
+    PolicyViolation,
+    /// A run has ended.
+    #[serde(rename = "run.end")]
+    RunEnd,
+    /// A run begins.
+    #[serde(rename = "run.start")]
+    RunStart,
+    /// A secret was put into what left, or that was refused.
+    #[serde(rename = "secret.use")]
+    SecretUse,
+    /// A command under a profile, with all that it asks for; or a program that it tried to execute.
+    #[serde(rename = "tool.exec")]
+    ToolExec,
+}
+
+/// What an event tells beside its request and decision. Each form belongs to one type of event, but
+/// [`Denial`], which several have.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "each is described where it is declared")]
+pub enum Detail {
+    Answered(Box<Answered>),
+    Checkpoint(Checkpoint),
+    Denial(Denial),
+    Grant(Grant),
+    NoPlan(NoPlan),
+    Recovered(Recovered),
+    RunEnd(RunEnd),
+    RunStart(Box<RunStart>),
+}
+
+impl Detail {
+    /// Reads the detail of an event of that type. `None`: this version does not know its form.
+    fn read(kind: EventType, value: &Value) -> Option<Self> {
+        use EventType as T;
+        match kind {
+            T::Approval => exact(value).map(Self::Answered),
+            T::Checkpoint => exact(value).map(Self::Checkpoint),
+            T::FileAccess | T::NetReq | T::ToolExec => exact(value).map(Self::Denial),
+            T::LogRecovered => exact(value).map(Self::Recovered),
+            T::PolicyViolation => None
+                .or_else(|| exact(value).map(Self::Denial))
+                .or_else(|| exact(value).map(Self::Grant))
+                .or_else(|| exact(value).map(Self::NoPlan)),
+            T::RunEnd => exact(value).map(Self::RunEnd),
+            T::RunStart => exact(value).map(Self::RunStart),
+            T::Anomaly | T::SecretUse => None,
+        }
+    }
+}
+
+/// Reads a value of which nothing is lost. Serde reads more forms than it writes, and only one was signed.
+fn exact<T: DeserializeOwned + Serialize>(value: &Value) -> Option<T> {
+    let read = T::deserialize(value).ok()?;
+    (serde_json::to_value(&read).ok()? == *value).then_some(read)
+}
+
+/// One line of the log, without its own hash.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The policy's decision on `request`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// What else there is to tell, as it was written: see [`Record::detail`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Value>,
+    /// The hash of the policy in force; of none, zeros.
+    pub policy: Hash,
+    /// The hash of the record before; of the first, zeros.
+    pub prev: Hash,
+    /// What was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
+    /// The correlation id: of the run, or of the command that wrote it.
+    pub run: String,
+    /// The place in the log, from 0, without gaps.
+    pub seq: u64,
+    /// RFC 3339, UTC, with microseconds.
+    pub time: String,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    /// [`VERSION`].
+    pub v: u32,
+}
+
+impl Record {
+    /// The detail. `None`: there is none, or this version does not know its form.
+    pub fn detail(&self) -> Option<Detail> {
+        Detail::read(self.kind, self.detail.as_ref()?)
+    }
+}
+
+/// What is to be recorded: a [`Record`] before it has its place and time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventType,
+    /// The correlation id: of the run, or of the command that writes it.
+    pub run: String,
+    /// The hash of the policy in force.
+    pub policy: Hash,
+    /// What was asked for.
+    pub request: Option<Request>,
+    /// The policy's decision on that.
+    pub decision: Option<Decision>,
+    /// What else there is to tell.
+    pub detail: Option<Detail>,
+}
+
+impl Event {
+    /// An event without decision and detail.
+    pub fn new(kind: EventType, run: &str, policy: Hash) -> Self {
+        Self {
+            kind,
+            run: run.to_owned(),
+            policy,
+            request: None,
+            decision: None,
+            detail: None,
+        }
+    }
+
+    /// Adds what was asked for and the decision on it.
+    pub fn decided(mut self, request: Request, decision: Decision) -> Self {
+        self.request = Some(request);
+        self.decision = Some(decision);
+        self
+    }
+
+    fn detailed(mut self, detail: Detail) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    /// A run begins.
+    pub fn run_start(run: &str, policy: Hash, start: RunStart) -> Self {
+        Self::new(EventType::RunStart, run, policy).detailed(Detail::RunStart(Box::new(start)))
+    }
+
+    /// A run has ended, or was not let start.
+    pub fn run_end(run: &str, policy: Hash, end: RunEnd) -> Self {
+        Self::new(EventType::RunEnd, run, policy).detailed(Detail::RunEnd(end))
+    }
+
+    /// A command under a profile was asked for.
+    pub fn tool_exec(run: &str, request: Request, decision: Decision) -> Self {
+        Self::new(EventType::ToolExec, run, decision.policy).decided(request, decision)
+    }
+
+    /// A grant that the policy warns of, wants reviewed or blocks was asked for.
+    pub fn violation(run: &str, request: Request, decision: Decision, grant: Grant) -> Self {
+        Self::new(EventType::PolicyViolation, run, decision.policy)
+            .decided(request, decision)
+            .detailed(Detail::Grant(grant))
+    }
+
+    /// A profile asks for what cannot be granted or enforced.
+    pub fn no_plan(run: &str, policy: Hash, no_plan: NoPlan) -> Self {
+        Self::new(EventType::PolicyViolation, run, policy).detailed(Detail::NoPlan(no_plan))
+    }
+
+    /// The sandbox denied something at run time; with what the policy would have decided on it.
+    pub fn denied(run: &str, policy: &Policy, context: &Context, denial: Denial) -> Self {
+        let kind = match &denial.asked {
+            Some(What::Read { .. } | What::Write { .. }) => EventType::FileAccess,
+            Some(What::Exec { .. }) => EventType::ToolExec,
+            Some(What::NetHost {} | What::Net(_)) => EventType::NetReq,
+            _ => EventType::PolicyViolation,
+        };
+        let event = Self::new(kind, run, policy.hash());
+        let event = match denial.asked.clone() {
+            None => event,
+            Some(what) => {
+                let request = Request {
+                    approvals: Vec::new(),
+                    context: context.clone(),
+                    what,
+                };
+                let decision = decide(policy, &request);
+                event.decided(request, decision)
+            }
+        };
+        event.detailed(Detail::Denial(denial))
+    }
+
+    /// A person has answered, or taken an approval back.
+    pub fn approval(run: &str, policy: Hash, answered: Answered) -> Self {
+        Self::new(EventType::Approval, run, policy).detailed(Detail::Answered(Box::new(answered)))
+    }
+
+    /// The log is signed up to here. It belongs to no run.
+    pub(crate) fn checkpoint(checkpoint: Checkpoint) -> Self {
+        Self::new(EventType::Checkpoint, "log", Hash::default())
+            .detailed(Detail::Checkpoint(checkpoint))
+    }
+
+    /// A torn end was quarantined. It belongs to no run.
+    pub(crate) fn recovered(recovered: Recovered) -> Self {
+        Self::new(EventType::LogRecovered, "log", Hash::default())
+            .detailed(Detail::Recovered(recovered))
+    }
+
+    /// Whether the run waits until it is on the disk: approvals, secrets, and all that is not let through.
+    pub fn waits_for_the_disk(&self) -> bool {
+        let refused = (self.decision.as_ref()).is_some_and(|d| d.verdict >= Verdict::Review);
+        refused || matches!(self.kind, EventType::Approval | EventType::SecretUse)
+    }
+}
