@@ -9,7 +9,7 @@ mod v1;
 mod v2;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -68,19 +68,22 @@ pub trait Hierarchy {
     fn directories(&self) -> Vec<PathBuf>;
 }
 
-/// Every group of one run. Dropping it removes them.
+/// Every group of one run. Dropping it removes them, but for a leaf that was given.
 pub struct Groups {
     hierarchies: Vec<Box<dyn Hierarchy>>,
+    leaf: Option<OwnedFd>,
     janitor: Option<Janitor>,
 }
 
 impl Groups {
-    /// Makes the groups that the limits need, under the name `id`. Only if there are any is `helper`
-    /// asked for a process that will do for a janitor.
+    /// Makes the groups that the limits need, under the name `id`. `given` is a leaf on the cgroup2 tree that
+    /// somebody else made and will remove: it takes the place of one of our own, and gets the limits that
+    /// cgroup2 holds. Only if groups are to be made is `helper` asked for a process that will do for a janitor.
     pub fn create(
         layout: &Layout,
         limits: &Limits,
         id: &str,
+        given: Option<OwnedFd>,
         helper: impl FnOnce() -> Option<Janitor>,
     ) -> Result<Self, Error> {
         let mut hierarchies: Vec<Box<dyn Hierarchy>> = Vec::new();
@@ -89,16 +92,19 @@ impl Groups {
             .as_ref()
             .map_or_else(|| limits.group.clone(), |v1| v1.leaves(&limits.group));
         hierarchies.extend(v1.map(|v1| Box::new(v1) as Box<dyn Hierarchy>));
-        if let (true, Some(place)) = (limits.unified_group, &layout.unified) {
+        if let Some(leaf) = &given {
+            hierarchies.push(Box::new(V2::given(leaf.as_fd(), rest)));
+        } else if let (true, Some(place)) = (limits.unified_group, &layout.unified) {
             hierarchies.push(Box::new(V2::new(&place.dir, id, rest)));
         }
         let mut groups = Self {
             hierarchies,
+            leaf: given,
             janitor: None,
         };
         let directories = groups.directories();
         if directories.is_empty() {
-            return Ok(groups);
+            return groups.set_limits(limits);
         }
         // Before the first directory is made, so that there is no moment at which being killed
         // would leave one behind.
@@ -111,13 +117,25 @@ impl Groups {
             Ok(janitor)
         });
         groups.janitor = Some(charged.map_err(|error| Error::outside(Step::Janitor, None, error))?);
-        for hierarchy in &groups.hierarchies {
-            hierarchy.create(&limits.group).map_err(|error| {
+        groups.set_limits(limits)
+    }
+
+    /// Makes each group with its limits, and opens the leaf.
+    fn set_limits(mut self, limits: &Limits) -> Result<Self, Error> {
+        for hierarchy in &self.hierarchies {
+            let opened = hierarchy
+                .create(&limits.group)
+                .and_then(|()| match &self.leaf {
+                    Some(_) => Ok(None),
+                    None => hierarchy.leaf(),
+                });
+            let leaf = opened.map_err(|error| {
                 let dir = hierarchy.directories().into_iter().next();
                 Error::outside(Step::MakeGroup, dir, error)
             })?;
+            self.leaf = self.leaf.take().or(leaf);
         }
-        Ok(groups)
+        Ok(self)
     }
 
     fn directories(&self) -> Vec<PathBuf> {
@@ -127,14 +145,9 @@ impl Groups {
             .collect()
     }
 
-    /// See [`Hierarchy::leaf`].
-    pub fn leaf(&self) -> io::Result<Option<OwnedFd>> {
-        for hierarchy in &self.hierarchies {
-            if let Some(fd) = hierarchy.leaf()? {
-                return Ok(Some(fd));
-            }
-        }
-        Ok(None)
+    /// The run's leaf on the cgroup2 tree, where it has one: what observing and killing go by.
+    pub fn leaf(&self) -> Option<BorrowedFd<'_>> {
+        self.leaf.as_ref().map(AsFd::as_fd)
     }
 
     /// See [`Hierarchy::tasks`].

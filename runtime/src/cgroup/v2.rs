@@ -1,7 +1,7 @@
 //! cgroup v2: one group, which the command is born into (`CLONE_INTO_CGROUP`).
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::{Hierarchy, PARENT, Usage, keyed, number, pids_with_init, write};
@@ -12,9 +12,9 @@ const PERIOD: u64 = 100_000;
 
 /// The v2 group of a run.
 pub struct V2 {
-    place: PathBuf,
-    parent: PathBuf,
     dir: PathBuf,
+    /// The group of the caller, and the shared parent that is made below it; `None`: the leaf was given.
+    above: Option<(PathBuf, PathBuf)>,
     limits: GroupLimits,
 }
 
@@ -71,22 +71,34 @@ impl V2 {
     pub fn new(place: &Path, id: &str, limits: GroupLimits) -> Self {
         let parent = place.join(PARENT);
         Self {
-            place: place.to_path_buf(),
             dir: parent.join(id),
-            parent,
+            above: Some((place.to_path_buf(), parent)),
+            limits,
+        }
+    }
+
+    /// A leaf that somebody else made, open as long as this value is used.
+    pub fn given(leaf: BorrowedFd<'_>, limits: GroupLimits) -> Self {
+        Self {
+            dir: format!("/proc/self/fd/{}", leaf.as_raw_fd()).into(),
+            above: None,
             limits,
         }
     }
 
     /// Another run may remove the shared parent between our making it and making the leaf in it.
     fn make_directories(&self) -> io::Result<()> {
+        let Some((place, parent)) = &self.above else {
+            return Ok(());
+        };
         for _ in 0..100 {
-            match std::fs::create_dir(&self.parent) {
+            match std::fs::create_dir(parent) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
-            let made = self.enable().and_then(|()| std::fs::create_dir(&self.dir));
+            let enabled = self.enable([place, parent]);
+            let made = enabled.and_then(|()| std::fs::create_dir(&self.dir));
             match made {
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
                 }
@@ -96,12 +108,12 @@ impl V2 {
         Err(io::Error::from_raw_os_error(libc::EAGAIN))
     }
 
-    fn enable(&self) -> io::Result<()> {
+    fn enable(&self, dirs: [&Path; 2]) -> io::Result<()> {
         let wanted = controllers(&self.limits);
         if wanted.is_empty() {
             return Ok(());
         }
-        for dir in [&self.place, &self.parent] {
+        for dir in dirs {
             let on =
                 std::fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
             for controller in &wanted {
@@ -149,6 +161,9 @@ impl Hierarchy for V2 {
     }
 
     fn directories(&self) -> Vec<PathBuf> {
-        vec![self.dir.clone(), self.parent.clone()]
+        match &self.above {
+            Some((_, parent)) => vec![self.dir.clone(), parent.clone()],
+            None => Vec::new(),
+        }
     }
 }

@@ -78,6 +78,7 @@ fn group(layout: &Layout, limits: &Limits) -> Result<Groups, Error> {
         layout,
         limits,
         &format!("doctor-{}", std::process::id()),
+        None,
         || None,
     )
 }
@@ -124,7 +125,7 @@ fn leaf(layout: &Layout) -> Finding {
     };
     let name = format!("/doctor-{}", std::process::id());
     let born = || {
-        let leaf = groups.leaf()?.ok_or_else(|| error(libc::ENOENT))?;
+        let leaf = groups.leaf().ok_or_else(|| error(libc::ENOENT))?;
         match namespaces::clone(0, Some(leaf.as_fd()))? {
             namespaces::Side::Child => {
                 let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();

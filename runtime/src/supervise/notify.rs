@@ -19,26 +19,22 @@ use aegis_sys::notify::{self, Call};
 const TAIL: usize = 8192;
 
 /// The listener's side of a run.
-pub struct Listener<'a> {
+#[derive(Default)]
+pub(super) struct Listener {
     fd: Option<OwnedFd>,
-    plan: &'a Plan,
-    /// The same filter without a supervisor: it tells the error for a refused call.
-    refusals: Option<seccomp::Filter>,
-    refused: BTreeMap<i32, (u64, Call)>,
+    /// The same filter without a supervisor: what it says of a call holds, whoever answers.
+    verdicts: Option<seccomp::Filter>,
+    denied: BTreeMap<i32, (u64, Call)>,
     order: Vec<i32>,
     tail: Vec<u8>,
 }
 
-impl<'a> Listener<'a> {
+impl Listener {
     /// Takes over the listener of a plan's filter.
-    pub fn new(fd: OwnedFd, plan: &'a Plan) -> Self {
+    pub fn new(fd: OwnedFd) -> Self {
         Self {
             fd: Some(fd),
-            plan,
-            refusals: None,
-            refused: BTreeMap::new(),
-            order: Vec::new(),
-            tail: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -52,27 +48,49 @@ impl<'a> Listener<'a> {
         self.fd = None;
     }
 
-    /// Answers one waiting call.
-    pub fn answer(&mut self) -> io::Result<()> {
+    /// Answers one waiting call. What is denied for the first time comes back.
+    pub fn answer(&mut self, plan: &Plan) -> io::Result<Option<Denial>> {
         let Some(fd) = self.fd.take() else {
-            return Ok(());
+            return Ok(None);
         };
-        let result = self.answer_on(fd.as_fd());
+        let result = self.answer_on(fd.as_fd(), plan);
         self.fd = Some(fd);
         result
     }
 
-    fn answer_on(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+    fn answer_on(&mut self, fd: BorrowedFd<'_>, plan: &Plan) -> io::Result<Option<Denial>> {
         let Some(call) = notify::receive(fd)? else {
-            return Ok(());
+            return Ok(None);
         };
+        // First, whoever else would answer: what the profile denies stays denied.
+        if let Some(errno) = self.denial_of(&call, plan) {
+            return self.deny(fd, &call, errno, plan);
+        }
         match i64::from(call.nr) {
             libc::SYS_write | libc::SYS_writev if call.args[0] as u32 == 2 => {
                 self.look_at(fd, &call);
-                notify::go_on(fd, &call)
+                notify::go_on(fd, &call)?;
+                Ok(None)
             }
-            libc::SYS_memfd_create if self.plan.memfd == Memfd::Supervised => memfd(fd, &call),
-            _ => self.refuse(fd, &call),
+            libc::SYS_memfd_create if plan.memfd == Memfd::Supervised => {
+                memfd(fd, &call)?;
+                Ok(None)
+            }
+            _ => self.deny(fd, &call, libc::EPERM, plan),
+        }
+    }
+
+    /// The error that the plan's filter has for a call; `None`: it lets it through.
+    fn denial_of(&mut self, call: &Call, plan: &Plan) -> Option<i32> {
+        let verdicts = self.verdicts.get_or_insert_with(|| {
+            // The same was made with `notify`, so it can be made without.
+            seccomp::filter_for(&plan.syscalls.unattended())
+                .unwrap_or_else(|_| plan.seccomp.clone())
+        });
+        match verdicts.evaluate(&data(call)) {
+            Action::Errno(errno) => Some(i32::from(errno)),
+            Action::Allow => None,
+            _ => Some(libc::EPERM),
         }
     }
 
@@ -123,54 +141,57 @@ impl<'a> Listener<'a> {
         }
     }
 
-    fn refuse(&mut self, fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
-        let refusals = self.refusals.get_or_insert_with(|| {
-            let spec = self.plan.syscalls.unattended();
-            // The same was made with `notify`, so it can be made without.
-            seccomp::filter_for(&spec).unwrap_or_else(|_| self.plan.seccomp.clone())
-        });
-        let errno = match refusals.evaluate(&SeccompData {
-            nr: call.nr as u32,
-            arch: call.arch,
-            instruction_pointer: 0,
-            args: call.args,
-        }) {
-            Action::Errno(errno) => i32::from(errno),
-            _ => libc::EPERM,
-        };
-        let (count, _) = self.refused.entry(call.nr).or_insert_with(|| {
+    fn deny(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        call: &Call,
+        errno: i32,
+        plan: &Plan,
+    ) -> io::Result<Option<Denial>> {
+        let (times, _) = self.denied.entry(call.nr).or_insert_with(|| {
             self.order.push(call.nr);
             (0, *call)
         });
-        *count += 1;
-        notify::refuse(fd, call, errno)
+        *times += 1;
+        let first = *times == 1;
+        notify::refuse(fd, call, errno)?;
+        Ok(first.then(|| denial(call, 1, plan)))
     }
 
-    /// What was refused, in the order of the first time; the end of standard error.
-    pub fn finish(self) -> (Vec<Denial>, Vec<u8>) {
-        let denials = self
-            .order
-            .iter()
-            .map(|nr| {
-                let name = self.plan.seccomp.arch.name(*nr as u32).unwrap_or("?");
-                let (times, call) = &self.refused[nr];
-                Denial {
-                    asked: Some(What::Syscall {
-                        name: name.to_string(),
-                    }),
-                    layer: "seccomp",
-                    what: format!("the system call {name}"),
-                    times: *times,
-                    evidence: Evidence::Kernel,
-                    allow: match name {
-                        "listen" => Some("capabilities: {net.listen: [PORT]}".into()),
-                        _ => would_allow(&self.plan.syscalls, name, call)
-                            .then(|| format!("syscalls: {{allow: [{name}]}}")),
-                    },
-                }
-            })
-            .collect();
-        (denials, self.tail)
+    /// What was denied, in the order of the first time; the end of standard error.
+    pub fn finish(self, plan: &Plan) -> (Vec<Denial>, Vec<u8>) {
+        let denials = self.order.iter().map(|nr| {
+            let (times, call) = &self.denied[nr];
+            denial(call, *times, plan)
+        });
+        (denials.collect(), self.tail)
+    }
+}
+
+fn denial(call: &Call, times: u64, plan: &Plan) -> Denial {
+    let name = plan.seccomp.arch.name(call.nr as u32).unwrap_or("?");
+    Denial {
+        asked: Some(What::Syscall {
+            name: name.to_string(),
+        }),
+        layer: "seccomp",
+        what: format!("the system call {name}"),
+        times,
+        evidence: Evidence::Kernel,
+        allow: match name {
+            "listen" => Some("capabilities: {net.listen: [PORT]}".into()),
+            _ => would_allow(&plan.syscalls, name, call)
+                .then(|| format!("syscalls: {{allow: [{name}]}}")),
+        },
+    }
+}
+
+fn data(call: &Call) -> SeccompData {
+    SeccompData {
+        nr: call.nr as u32,
+        arch: call.arch,
+        instruction_pointer: 0,
+        args: call.args,
     }
 }
 
@@ -216,13 +237,5 @@ fn would_allow(spec: &seccomp::SyscallSpec, name: &str, call: &Call) -> bool {
     spec.allow.push(name.to_owned());
     spec.deny.retain(|denied| denied != name);
     spec.unix_sockets |= name == "socket";
-    seccomp::filter_for(&spec).is_ok_and(|filter| {
-        let data = SeccompData {
-            nr: call.nr as u32,
-            arch: call.arch,
-            instruction_pointer: 0,
-            args: call.args,
-        };
-        filter.evaluate(&data) == Action::Allow
-    })
+    seccomp::filter_for(&spec).is_ok_and(|filter| filter.evaluate(&data(call)) == Action::Allow)
 }

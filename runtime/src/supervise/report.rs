@@ -125,21 +125,6 @@ pub struct Violation {
     pub what: What,
 }
 
-/// What of a plan violates the policy that it was held against.
-pub fn violations(plan: &Plan) -> Vec<Violation> {
-    let said = |grant: &Grant| {
-        let said = grant.decision.as_ref()?;
-        (said.verdict > Verdict::Allow).then(|| Violation {
-            from: grant.from.clone(),
-            reason: said.reason.clone(),
-            rules: said.rules.clone(),
-            verdict: said.verdict,
-            what: grant.what.clone(),
-        })
-    };
-    plan.grants.iter().filter_map(said).collect()
-}
-
 /// The report of one run, as `--report` writes it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -191,6 +176,36 @@ pub struct Report {
 }
 
 impl Report {
+    /// What can be said before the run: what was asked for, and what is in force.
+    pub(super) fn of(plan: &Plan) -> Self {
+        Self {
+            version: 1,
+            run: String::new(),
+            profile: plan.profile.clone(),
+            profile_hash: None,
+            plan_hash: None,
+            policy_hash: plan.policy.as_ref().map(|policy| policy.hash),
+            violations: violations(plan),
+            audit: None,
+            command: (plan.argv.iter())
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
+            identity: plan.identity.clone(),
+            layers: layers(plan),
+            degraded: Vec::new(),
+            started_us: 0,
+            ended_us: 0,
+            cause: Cause::Exited { status: 0 },
+            exit_status: 0,
+            limits_met: Vec::new(),
+            resources: Resources::default(),
+            denials: Vec::new(),
+            planted: Vec::new(),
+            cause_unknown: false,
+            lost_events: 0,
+        }
+    }
+
     /// Adds the hashes of what was run, and where it is recorded.
     pub fn seal(&mut self, profile: Hash, plan: Hash, recorded: Recorded) {
         self.profile_hash = Some(profile);
@@ -204,6 +219,21 @@ pub(super) fn now() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |time| time.as_micros() as u64)
+}
+
+/// What of a plan violates the policy that it was held against.
+fn violations(plan: &Plan) -> Vec<Violation> {
+    let said = |grant: &Grant| {
+        let said = grant.decision.as_ref()?;
+        (said.verdict > Verdict::Allow).then(|| Violation {
+            from: grant.from.clone(),
+            reason: said.reason.clone(),
+            rules: said.rules.clone(),
+            verdict: said.verdict,
+            what: grant.what.clone(),
+        })
+    };
+    plan.grants.iter().filter_map(said).collect()
 }
 
 /// What is in force under a plan.

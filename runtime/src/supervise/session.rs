@@ -1,0 +1,553 @@
+//! One run, from a sandbox that is being built to its report.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use aegis_sys::process::{self, Change, PollFd, Signals};
+
+use super::notify::Listener;
+use super::output::{self, Drained, Output, Pumped};
+use super::report::{self, Cause, Report, Resources};
+use super::terminal::Terminal;
+use super::{Event, Options, Progress, Watched, denials};
+use crate::apply::{self, Early, Message, Started};
+use crate::cgroup::{Groups, Usage};
+use crate::error::Error;
+use crate::facts::HostFacts;
+use crate::plan::{Degradation, Plan};
+use crate::types::Step;
+
+/// Signals that are passed on to the command.
+const FORWARDED: [i32; 8] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGWINCH,
+];
+
+/// Between asking the command to end at its time limit, and ending it.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A sandbox in which nothing runs yet: its PID 1 builds it, and waits for [`Built::go`]. Dropping it
+/// ends it.
+pub struct Built(Session);
+
+/// A run that is watched: to be polled until it has ended. Dropping it kills everything inside.
+pub struct Session {
+    plan: Plan,
+    id: String,
+    /// Files that the host acts upon and that were not there: see [`crate::facts::plantable`].
+    absent: Vec<std::path::PathBuf>,
+    started_us: u64,
+    started: Started,
+    /// Whether PID 1 has been reaped.
+    reaped: bool,
+    groups: Groups,
+    signals: Signals,
+    output: Option<Output>,
+    terminal: Option<Terminal>,
+    command: Option<OwnedFd>,
+    listener: Option<Listener>,
+    deadline: Option<Instant>,
+    began: Instant,
+    cause: Option<Cause>,
+    /// How the command ended; `None`: PID 1 has not told.
+    ended: Option<Change>,
+    over: bool,
+    failed: Option<Error>,
+    degraded: Vec<Degradation>,
+    /// Came before the command ran.
+    early_signals: Vec<i32>,
+    events: Vec<Event>,
+}
+
+impl Built {
+    /// Starts to build a sandbox. It is being built when this returns, by a process of its own.
+    ///
+    /// # Errors
+    ///
+    /// A step outside the sandbox failed; what fails inside is [`Session::finish`]'s error.
+    pub fn new(plan: Plan, facts: &HostFacts, options: Options<'_>) -> Result<Self, Error> {
+        let mut early = options.early;
+        let helper = || early.as_mut().and_then(Early::stay_as_janitor);
+        let groups = Groups::create(
+            &facts.cgroups,
+            &plan.limits,
+            options.id,
+            options.leaf,
+            helper,
+        )?;
+        let in_groups = |error| Error::outside(Step::Group, None, error);
+        let tasks = groups.tasks().map_err(in_groups)?;
+        let signals = block(options.signals)?;
+        let output = match plan.limits.output {
+            Some(limit) => {
+                Some(Output::open(limit).map_err(|error| Error::outside(Step::Pipe, None, error))?)
+            }
+            None => None,
+        };
+        let input = match plan.limits.output {
+            Some(_) => output::read_only_input()
+                .map_err(|error| Error::outside(Step::Input, None, error))?,
+            None => None,
+        };
+        let terminal = Terminal::of_caller(plan.terminal && options.signals);
+        let started_us = report::now();
+        let started = apply::start(
+            &plan,
+            &apply::Outside {
+                group: groups.leaf(),
+                tasks,
+                output: output.as_ref().map_or([None, None], Output::ends),
+                input: input.as_ref().map(AsFd::as_fd),
+                signals: &signals,
+                foreground: terminal
+                    .as_ref()
+                    .map(|terminal| (terminal.fd, terminal.in_foreground)),
+            },
+            early,
+        )?;
+        Ok(Self(Session {
+            id: options.id.to_owned(),
+            absent: facts.plantable.absent.clone(),
+            started_us,
+            started,
+            reaped: false,
+            groups,
+            signals,
+            output,
+            terminal,
+            command: None,
+            listener: None,
+            deadline: None,
+            began: Instant::now(),
+            cause: None,
+            ended: None,
+            over: false,
+            failed: None,
+            degraded: plan.degraded.clone(),
+            early_signals: Vec::new(),
+            events: Vec::new(),
+            plan,
+        }))
+    }
+
+    /// The plan that is carried out.
+    pub fn plan(&self) -> &Plan {
+        &self.0.plan
+    }
+
+    /// The pid of the sandbox's PID 1, as this process sees it.
+    pub fn init_pid(&self) -> i32 {
+        self.0.started.pid
+    }
+
+    /// The sandbox's PID 1: by it a namespace of the sandbox can be entered (`setns(2)`).
+    pub fn init(&self) -> BorrowedFd<'_> {
+        self.0.started.pidfd.as_fd()
+    }
+
+    /// The run's leaf on the cgroup2 tree, where it has one.
+    pub fn leaf(&self) -> Option<BorrowedFd<'_>> {
+        self.0.groups.leaf()
+    }
+
+    /// Lets the command start, as soon as everything is built.
+    ///
+    /// # Errors
+    ///
+    /// PID 1 cannot be told, though it is there.
+    pub fn go(mut self) -> Result<Session, Error> {
+        self.0.began = Instant::now();
+        self.0.started.go()?;
+        if let Some(output) = &mut self.0.output {
+            output.started();
+        }
+        Ok(self.0)
+    }
+}
+
+fn block(forwarded: bool) -> Result<Signals, Error> {
+    let mut blocked = Vec::new();
+    if forwarded {
+        blocked.extend(FORWARDED);
+        blocked.extend([libc::SIGTSTP, libc::SIGTTOU, libc::SIGTTIN, libc::SIGCONT]);
+    }
+    Signals::block(&blocked).map_err(|error| Error::outside(Step::Signals, None, error))
+}
+
+fn poll_for(fd: i32) -> PollFd {
+    PollFd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    }
+}
+
+impl Session {
+    /// The plan that is carried out.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The pid of the sandbox's PID 1, as this process sees it.
+    pub fn init_pid(&self) -> i32 {
+        self.started.pid
+    }
+
+    /// The run's leaf on the cgroup2 tree, where it has one.
+    pub fn leaf(&self) -> Option<BorrowedFd<'_>> {
+        self.groups.leaf()
+    }
+
+    /// The command, once it was executed.
+    pub fn command(&self) -> Option<BorrowedFd<'_>> {
+        self.command.as_ref().map(AsFd::as_fd)
+    }
+
+    /// What has happened since the last call, in order.
+    pub fn events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Sends the command a signal; before it was executed, it gets it when it is.
+    pub fn signal(&mut self, signal: i32) {
+        match &self.command {
+            Some(command) => drop(process::signal(command.as_fd(), signal)),
+            None => self.early_signals.push(signal),
+        }
+    }
+
+    /// Waits until something happens, for `timeout` at most, and deals with it. `watched` are waited for too;
+    /// with what they have to say, the caller deals.
+    ///
+    /// # Errors
+    ///
+    /// A system call of the supervisor failed: nothing is known of the run any more.
+    pub fn poll(
+        &mut self,
+        watched: &mut [Watched<'_>],
+        timeout: Option<Duration>,
+    ) -> Result<Progress, Error> {
+        if self.over {
+            return Ok(Progress::Ended);
+        }
+        let fail = |error| Error::outside(Step::Watch, None, error);
+        let mut fds = vec![
+            poll_for(self.started.raw()),
+            poll_for(self.signals.fd.as_raw_fd()),
+            poll_for(self.listener.as_ref().map_or(-1, Listener::raw)),
+        ];
+        let own = fds.len();
+        fds.extend(
+            watched
+                .iter()
+                .map(|watched| poll_for(watched.fd.as_raw_fd())),
+        );
+        let relays = fds.len();
+        if let Some(output) = &self.output {
+            fds.extend(output.waits_for());
+        }
+        let left =
+            (self.deadline).map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.into_iter().chain(timeout).min();
+        process::poll(&mut fds, timeout.map(|timeout| timeout.as_nanos() as u64)).map_err(fail)?;
+        // Whatever else there is to do: a command that keeps us busy gains no time by it.
+        self.time_out();
+        for (watched, polled) in watched.iter_mut().zip(&fds[own..relays]) {
+            watched.ready = polled.revents != 0;
+        }
+        if let Some(output) = &mut self.output
+            && output.pump(&fds[relays..]) == Pumped::Exceeded
+        {
+            self.limit(Cause::OutputLimit);
+            self.ended = Some(Change::Killed(libc::SIGKILL));
+            return Ok(self.end());
+        }
+        if let Some(listener) = &mut self.listener {
+            if fds[2].revents & libc::POLLIN != 0 {
+                let denied = listener.answer(&self.plan).map_err(fail)?;
+                self.events.extend(denied.map(Event::Denied));
+            } else if fds[2].revents != 0 {
+                // Nothing is under the filter any more. What it recorded is still wanted.
+                listener.close();
+            }
+        }
+        if fds[1].revents != 0 {
+            self.pass_signal_on();
+        }
+        if fds[0].revents != 0 && self.message().map_err(fail)? {
+            return Ok(self.end());
+        }
+        Ok(Progress::Running)
+    }
+
+    fn end(&mut self) -> Progress {
+        self.over = true;
+        Progress::Ended
+    }
+
+    /// True when it was the last message.
+    fn message(&mut self) -> std::io::Result<bool> {
+        match self.started.receive()? {
+            None => return Ok(true),
+            Some(Message::Failed {
+                step,
+                errno,
+                subject,
+            }) => {
+                let cause = std::io::Error::from_raw_os_error(errno);
+                self.failed = Some(Error::outside(step, subject, cause));
+                return Ok(true);
+            }
+            Some(Message::Degraded(layer, what)) => {
+                let lack = Degradation {
+                    layer,
+                    what,
+                    mend: "make the grant belong to the sandbox's user, or use a file system with id-mapped mounts".into(),
+                };
+                self.events.push(Event::Degraded(lack.clone()));
+                self.degraded.push(lack);
+            }
+            Some(Message::Running { pidfd, listener }) => {
+                let limit = self.plan.limits.time;
+                self.deadline = limit.map(|limit| self.began + Duration::from_millis(limit));
+                self.listener = listener.map(Listener::new);
+                for signal in self.early_signals.drain(..) {
+                    if FORWARDED.contains(&signal) {
+                        let _ = process::signal(pidfd.as_fd(), signal);
+                    }
+                }
+                self.command = Some(pidfd);
+                self.events.push(Event::Started);
+            }
+            Some(Message::Changed(Change::Stopped(signal))) => {
+                self.events.push(Event::Stopped(signal));
+                if let (Some(terminal), Some(command)) = (&mut self.terminal, &self.command) {
+                    terminal.stop_with(command.as_fd(), signal);
+                }
+            }
+            Some(Message::Changed(Change::Continued)) => self.events.push(Event::Continued),
+            Some(Message::Changed(ended)) => {
+                self.ended = Some(ended);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn pass_signal_on(&mut self) {
+        let Some((signal, sender)) = self.signals.next() else {
+            return;
+        };
+        let Some(command) = &self.command else {
+            self.early_signals.push(signal);
+            return;
+        };
+        match signal {
+            libc::SIGCONT => {
+                if let Some(terminal) = &mut self.terminal {
+                    terminal.go_on(command.as_fd());
+                }
+            }
+            // Our own, when the whole job was stopped; or somebody wants it stopped.
+            libc::SIGTSTP => {
+                if sender != std::process::id() {
+                    let _ = process::signal(command.as_fd(), signal);
+                }
+            }
+            libc::SIGTTOU | libc::SIGTTIN => {}
+            // The terminal tells its foreground group of a new size itself.
+            libc::SIGWINCH if self.terminal.is_some() => {}
+            signal => {
+                let _ = process::signal(command.as_fd(), signal);
+            }
+        }
+    }
+
+    fn time_out(&mut self) {
+        if self
+            .deadline
+            .is_none_or(|deadline| Instant::now() < deadline)
+        {
+            return;
+        }
+        if self.cause.is_none() {
+            self.limit(Cause::TimeLimit);
+            self.deadline = Some(Instant::now() + GRACE);
+            if let Some(command) = &self.command {
+                let _ = process::signal(command.as_fd(), libc::SIGTERM);
+                let _ = process::signal(command.as_fd(), libc::SIGCONT);
+            }
+        } else {
+            self.deadline = None;
+            self.kill();
+        }
+    }
+
+    fn limit(&mut self, cause: Cause) {
+        if self.cause.is_none() {
+            self.cause = Some(cause);
+            self.events.extend(cause.limit().map(Event::Limit));
+        }
+    }
+
+    /// Kills everything inside. The run is over when it has been polled to its end.
+    pub fn kill(&mut self) {
+        self.ended = Some(Change::Killed(libc::SIGKILL));
+        let _ = process::signal(self.started.pidfd.as_fd(), libc::SIGKILL);
+    }
+
+    /// Ends what is left inside, and takes the run down. What it says of a run that was not polled to its
+    /// end is that it was killed.
+    fn take_down(&mut self) -> Usage {
+        if !self.over {
+            self.ended.get_or_insert(Change::Killed(libc::SIGKILL));
+            self.over = true;
+        }
+        // PID 1 is dead, and everything in its namespace with it, before it can be reaped.
+        let _ = process::signal(self.started.pidfd.as_fd(), libc::SIGKILL);
+        let _ = process::reap(self.started.pid);
+        self.reaped = true;
+        if let Some(terminal) = &mut self.terminal {
+            terminal.take_back(!matches!(self.ended, Some(Change::Exited(_))));
+        }
+        let usage = self.groups.usage();
+        self.groups.remove();
+        usage
+    }
+
+    /// Ends the run, where it has not ended, and says how it went. The plan comes back with the report.
+    ///
+    /// # Errors
+    ///
+    /// The command never started: why.
+    pub fn finish(mut self) -> Result<(Report, Vec<Event>), Error> {
+        let usage = self.take_down();
+        let wall = self.began.elapsed();
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        self.drain();
+        // PID 1 told nothing: it ended the run at its time limit, while we were stopped; or it was
+        // killed, by the kernel when memory ran out or from inside.
+        let late = |deadline| Instant::now() >= deadline;
+        if self.ended.is_none() && self.deadline.is_some_and(late) {
+            self.limit(Cause::TimeLimit);
+        }
+        let out_of_memory = usage.oom_kills.unwrap_or(0) > 0;
+        let ended = self.ended.unwrap_or(Change::Killed(libc::SIGKILL));
+        let cause = (self.cause).unwrap_or_else(|| cause_of(ended, out_of_memory, &self.plan));
+        let (mut denials, tail) =
+            (self.listener.take()).map_or_else(Default::default, |l| l.finish(&self.plan));
+        let mut limits_met: Vec<&'static str> = cause.limit().into_iter().collect();
+        if cause.exit_status() != 0 && cause.limit().is_none() {
+            let host = |path: &Path| path.symlink_metadata().is_ok();
+            let told = denials::attribute(&tail, &self.plan, &host);
+            self.events
+                .extend(told.denials.iter().cloned().map(Event::Denied));
+            denials.extend(told.denials);
+            limits_met.extend(told.limits);
+        }
+        let group = &self.plan.limits.group;
+        let met = |limited: bool, hits: Option<u64>| limited && hits.unwrap_or(0) > 0;
+        for (key, hit) in [
+            ("memory", met(group.memory.is_some(), usage.oom_kills)),
+            ("pids", met(group.pids.is_some(), usage.pids_refused)),
+            ("cpu", met(group.cpu.is_some(), usage.cpu_throttled)),
+        ] {
+            if hit {
+                limits_met.push(key);
+            }
+        }
+        let mut seen = Vec::new();
+        limits_met.retain(|key| {
+            !seen.contains(key) && {
+                seen.push(*key);
+                true
+            }
+        });
+        let (user_us, system_us, max_rss_kib) = process::children_usage();
+        let resources = Resources {
+            wall_us: wall.as_micros() as u64,
+            user_us,
+            system_us,
+            max_rss_kib,
+            group: usage,
+        };
+        let planted = self
+            .absent
+            .iter()
+            .filter(|path| path.symlink_metadata().is_ok());
+        let planted = planted
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect();
+        let report = Report {
+            run: std::mem::take(&mut self.id),
+            degraded: std::mem::take(&mut self.degraded),
+            started_us: self.started_us,
+            ended_us: report::now(),
+            cause,
+            exit_status: cause.exit_status(),
+            cause_unknown: cause.exit_status() != 0 && denials.is_empty() && limits_met.is_empty(),
+            limits_met,
+            resources,
+            denials,
+            planted,
+            ..Report::of(&self.plan)
+        };
+        Ok((report, self.events()))
+    }
+
+    /// Passes on what is left of the output once everything inside is dead.
+    fn drain(&mut self) {
+        let Some(output) = &mut self.output else {
+            return;
+        };
+        // A run that was ended does not wait long for its reader.
+        let was_ended = self.cause.is_some() || matches!(self.ended, Some(Change::Killed(_)));
+        let until = if was_ended {
+            Some(Instant::now() + GRACE)
+        } else {
+            self.deadline
+        };
+        let more = match output.drain(&self.signals, until) {
+            Drained::Fine => return,
+            Drained::TimedOut if was_ended => return,
+            Drained::Exceeded => Cause::OutputLimit,
+            Drained::TimedOut => Cause::TimeLimit,
+            Drained::Ended(signal) => Cause::Killed { signal },
+        };
+        self.limit(more);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.reaped {
+            self.take_down();
+        }
+    }
+}
+
+fn cause_of(ended: Change, out_of_memory: bool, plan: &Plan) -> Cause {
+    let file_size = libc::RLIMIT_FSIZE;
+    match ended {
+        Change::Killed(libc::SIGKILL) if out_of_memory => Cause::MemoryLimit,
+        // A shell tells of a child that was killed by 128+9.
+        Change::Exited(137) if out_of_memory => Cause::MemoryLimit,
+        Change::Killed(libc::SIGXFSZ)
+            if (plan.limits.resources.iter()).any(|(resource, _)| *resource == file_size) =>
+        {
+            Cause::FileSizeLimit
+        }
+        Change::Exited(status) => Cause::Exited { status },
+        Change::Killed(signal) | Change::Stopped(signal) => Cause::Killed { signal },
+        Change::Continued => Cause::Exited { status: 0 },
+    }
+}
