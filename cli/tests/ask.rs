@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use aegis_audit::approvals::Asked;
 use aegis_audit::event::Person;
-use aegis_cli::run::ask::{Question, ask};
+use aegis_cli::run::ask::ask;
+use aegis_launch::Question;
 use aegis_policy::{Context, HostPath, Opinion, Verdict, What};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};

@@ -1,1 +1,50 @@
-//! x
+//! From what a command asks for and what a policy permits to a finished, recorded run, for any front end.
+//!
+//! ```text
+//! Launch --prepare--> Prepared --decide--> Permitted --start--> Session --finish--> Outcome
+//! ```
+//!
+//! A [`Launch`] says what is to be run. [`Launch::prepare`] reads profile, policy and host and gives what would
+//! happen: the plan, and what the policy says of it. [`Prepared::decide`] asks a person where the policy wants
+//! one. Only a [`Permitted`] run can be started, and starting it records it before the command executes: there
+//! is no other way to a [`Session`].
+//!
+//! A front end implements [`FrontEnd`]: it is asked, and told of every [`Event`] while the run goes on. `()` is
+//! one that has nobody to ask.
+//!
+//! ```no_run
+//! use aegis_launch::{Launch, Options};
+//!
+//! let mut front_end = ();
+//! let launch = Launch::profile("skill.yaml").command(["python3", "main.py"]);
+//! let mut session = launch.prepare(&mut front_end)?.decide()?.start(Options::default())?;
+//! while session.poll(&mut [], None).is_running() {}
+//! let outcome = session.finish()?;
+//! println!("{}", outcome.exit_status);
+//! # Ok::<(), aegis_launch::Error>(())
+//! ```
+//!
+//! **The process.** Processes are cloned without `exec`, so the caller must have one thread only; with more,
+//! [`Launch::prepare`] fails. It may launch one run after another. No async runtime is needed; one can be used
+//! around [`Session::poll`], in a process of its own.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod ask;
+mod error;
+mod launch;
+mod policies;
+mod prepared;
+mod record;
+pub mod registry;
+mod report_file;
+mod review;
+mod session;
+
+pub use aegis_runtime::supervise::{Built, Progress, Watched};
+pub use ask::{Answer, Event, FrontEnd, Question};
+pub use error::{Error, Refusal};
+pub use launch::{Explained, Launch};
+pub use prepared::{Permitted, Prepared};
+pub use session::{Options, Outcome, Session};

@@ -76,6 +76,14 @@ pub fn borrow(fd: RawFd) -> Option<BorrowedFd<'static>> {
     ((0..=2).contains(&fd) && is_open(fd)).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
+/// Another descriptor for the same open file, from 3 on, closed on `exec`.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointer, and is defined for numbers that are not open.
+    let copy = super::check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) }.into())?;
+    // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy as RawFd) })
+}
+
 /// Whether a descriptor refers to a directory, or is an `O_PATH` one.
 pub fn is_location(fd: RawFd) -> bool {
     // SAFETY: `stat` is plain data for which all zeroes is a value.

@@ -63,6 +63,13 @@ pub fn begin() {
 /// What [`begin`] has ignored, and a command expects to have its default action.
 pub const IGNORED: [i32; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
 
+/// Whether this process has more threads than one. Then nothing may be allocated after a `clone` without
+/// `exec`, and user namespaces cannot be joined.
+pub fn has_threads() -> bool {
+    // A directory for each thread, beside `.` and the parent's link.
+    rustix::fs::stat("/proc/self/task").is_ok_and(|tasks| tasks.st_nlink > 3)
+}
+
 /// Whether the file that was executed has given this process more than its caller has: ids by a
 /// set-user-id or set-group-id bit, or capabilities of its own. `AT_SECURE` of `getauxval(3)` alone says
 /// less: a security module sets it at transitions of its own too.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use aegis_policy::{Decision, Verdict};
+use aegis_launch::Refusal;
+use aegis_policy::Verdict;
 use aegis_runtime::plan::{Grant, Plan};
 
 use crate::terminal::harmless;
@@ -18,8 +19,13 @@ pub(crate) fn of_verdict(plan: &Plan, verdict: Verdict) -> impl Iterator<Item = 
     })
 }
 
-/// Why the command was not started. `unanswered` says why nobody was asked to review.
-pub(crate) fn refusal(plan: &Plan, decision: &Decision, unanswered: Option<&str>) -> String {
+/// Why the command was not started.
+pub(crate) fn refusal(refusal: &Refusal) -> String {
+    let Refusal {
+        plan,
+        decision,
+        unanswered,
+    } = refusal;
     let name = plan
         .policy
         .as_ref()

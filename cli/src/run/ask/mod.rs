@@ -10,46 +10,14 @@ mod text;
 
 use std::fmt;
 
-use aegis_audit::approvals::{Asked, LASTS, LONGEST};
-use aegis_audit::event::Person;
-use aegis_policy::{Context, HostPath};
+use aegis_audit::approvals::{LASTS, LONGEST};
+use aegis_launch::{Answer, Question};
 use aegis_profile::syntax;
 
 use terminal::Terminal;
 
 /// After so many answers that are none, the answer is no.
 const PATIENCE: usize = 5;
-
-/// What a person is asked.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
-    /// What takes a yes.
-    pub asked: &'a [Asked],
-    /// Who is asked.
-    pub by: &'a Person,
-    /// What is to be run.
-    pub command: &'a [HostPath],
-    /// By whom, and under which profile.
-    pub context: &'a Context,
-    /// The profile as it was named, if it was.
-    pub file: Option<&'a str>,
-    /// The policy's name.
-    pub policy: &'a str,
-}
-
-/// What the person said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// No, or nothing that is clearly a yes.
-    No,
-    /// Yes, for this run.
-    Once,
-    /// Yes, for a time.
-    Always {
-        /// In seconds.
-        lasts: u64,
-    },
-}
 
 /// Why there is nobody to ask.
 #[derive(Debug)]

@@ -3,6 +3,10 @@
 use aegis_policy::request::Destination;
 use aegis_policy::{Hash, Opinion, Verdict, What};
 
+use aegis_audit::approvals::Asked;
+use aegis_audit::event::Person;
+use aegis_policy::{Context, HostPath};
+
 use super::*;
 
 mod characters;

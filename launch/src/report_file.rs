@@ -8,7 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aegis_runtime::supervise::report::Report;
@@ -16,16 +16,16 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 /// The place of one report.
 #[derive(Debug)]
-pub(super) enum Account {
+pub(crate) enum ReportFile {
     /// A file to be made or replaced in this directory.
     File { directory: OwnedFd, name: OsString },
     /// What was open already, or is no regular file.
     Stream(File),
 }
 
-impl Account {
+impl ReportFile {
     /// Checks that a report can be written to `place`: `-`, `/dev/fd/N`, or a path.
-    pub(super) fn open(place: &Path) -> io::Result<Self> {
+    pub(crate) fn open(place: &Path) -> io::Result<Self> {
         if let Some(fd) = descriptor(place) {
             return Ok(Self::Stream(duplicate(fd)?.into()));
         }
@@ -50,8 +50,8 @@ impl Account {
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(parent, flags, Mode::empty())?;
-        let account = Self::File { directory, name };
-        if let Self::File { directory, name } = &account {
+        let report = Self::File { directory, name };
+        if let Self::File { directory, name } = &report {
             // Whether a file can be made there is known when one has been made.
             if nameless(directory)?.is_none() {
                 let temporary = temporary(name);
@@ -59,11 +59,11 @@ impl Account {
                 rustix::fs::unlinkat(directory, &temporary, AtFlags::empty())?;
             }
         }
-        Ok(account)
+        Ok(report)
     }
 
     /// Writes the report, as JSON for people.
-    pub(super) fn write(self, report: &Report) -> io::Result<()> {
+    pub(crate) fn write(self, report: &Report) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(report)?;
         text.push(b'\n');
         match self {
@@ -94,9 +94,7 @@ fn descriptor(place: &Path) -> Option<i32> {
 }
 
 fn duplicate(fd: i32) -> io::Result<OwnedFd> {
-    // SAFETY: borrowed for this call only, by which the kernel tells whether it is open.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3)?;
+    let copy = aegis_sys::descriptors::duplicate(fd)?;
     let flags = rustix::fs::fcntl_getfl(&copy)?;
     if flags & OFlags::RWMODE == OFlags::RDONLY {
         return Err(io::Error::other("this descriptor is open for reading only"));

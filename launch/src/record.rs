@@ -1,38 +1,40 @@
 //! What is recorded of a run, and where. The log is written by this process alone, outside the sandbox.
 //!
 //! Before the command starts: that it does, with all that it was granted and what the policy said of each.
-//! After it has ended: what was refused it, and how it ended. What the policy does not let start is
-//! recorded too, and is on the disk before the program says so; so is a profile that asks for what cannot be
-//! granted at all, by its end alone.
+//! After it has ended: what was denied to it, and how it ended. What the policy does not let start is recorded
+//! too, and is on the disk before the caller is told; so is a profile that asks for what cannot be granted at
+//! all, by its end alone.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use aegis_audit::event::{
     self, Cause, Degraded, Denial, Event, Grant, NoPlan, Refused, RunEnd, RunStart,
 };
-use aegis_audit::log::{Log, Receipt};
+use aegis_audit::log::{self, Log, Receipt};
 use aegis_audit::places::State;
 use aegis_policy::model::OnAuditFailure;
-use aegis_policy::{Context, Decision, Hash, Policy, Request, Verdict, decide};
-use aegis_runtime::Error;
-use aegis_runtime::plan::Plan;
+use aegis_policy::{Context, Hash, Policy, Request, Verdict, decide};
 use aegis_runtime::supervise::denials;
 use aegis_runtime::supervise::report::{self, Recorded, Report};
 
-use crate::terminal::{complain, open_log};
+use crate::launch::Run;
+use crate::review::Reviewed;
+use crate::{Error, FrontEnd, Launch};
 
-/// What `--audit` says for no log at all.
+/// What a [`Launch`] has as its log to be recorded nowhere.
 const NONE: &str = "none";
 
 /// The record of one run. Nothing is opened before there is something to record: the sandbox's PID 1, which
 /// is cloned before, has neither the log nor the key in its memory.
-pub(super) struct Evidence<'p> {
+pub(crate) struct Recorder {
     place: Place,
     run: String,
-    policy: &'p Policy,
+    policy: Rc<Policy>,
     /// Whether a run goes on unrecorded.
     goes_on: bool,
     recorded: Recorded,
+    log_is_locked: fn(&Path),
 }
 
 /// Where to record.
@@ -42,54 +44,67 @@ enum Place {
     Open(Box<Log>),
 }
 
-impl<'p> Evidence<'p> {
-    /// In the log that `place` names, else the default one.
-    pub fn of(
-        place: Option<&Path>,
+impl Recorder {
+    /// Of a run, in the log that the launch names, else the default one.
+    pub fn new(
+        launch: &Launch,
         state: Option<&State>,
-        policy: &'p Policy,
+        policy: &Rc<Policy>,
         run: &str,
-    ) -> Result<Self, String> {
-        let mut evidence = Self {
+        front_end: &mut dyn FrontEnd,
+    ) -> Result<Self, Error> {
+        let place = launch.audit.as_deref();
+        let mut recorder = Self {
             place: Place::Nowhere,
             run: run.to_owned(),
-            policy,
+            policy: policy.clone(),
             goes_on: policy.on_audit_failure() == OnAuditFailure::Continue,
             recorded: Recorded::default(),
+            log_is_locked: launch.log_is_locked.unwrap_or(|_| ()),
         };
         if place == Some(Path::new(NONE)) {
             let why = "--audit none: the run is not recorded";
-            return match evidence.goes_on {
+            return match recorder.goes_on {
                 true => {
-                    evidence.recorded.unrecorded = Some(why.to_owned());
-                    Ok(evidence)
+                    recorder.recorded.unrecorded = Some(why.to_owned());
+                    Ok(recorder)
                 }
-                false => Err(format!(
+                false => Err(Error::Unrecorded(format!(
                     "{why}, which the policy {} does not permit\n  help: name a directory, or write `audit-failure: continue` in the policy",
                     policy.name()
-                )),
+                ))),
             };
         }
         match state {
             Some(state) => {
-                evidence.place = Place::At {
+                recorder.place = Place::At {
                     dir: place.unwrap_or(&state.audit).to_owned(),
                     keys: state.keys.clone(),
                 };
             }
-            None => evidence.failed("there is no home directory to keep the keys of the log in")?,
+            None => recorder.failed(
+                "there is no home directory to keep the keys of the log in",
+                front_end,
+            )?,
         }
-        Ok(evidence)
+        Ok(recorder)
     }
 
     /// Opens the log, unless that has been done; with a copy of the policy beside it.
-    fn open(&mut self) -> Result<(), String> {
+    fn open(&mut self, front_end: &mut dyn FrontEnd) -> Result<(), Error> {
         let Place::At { dir, keys } = &self.place else {
             return Ok(());
         };
-        let opened = open_log("aegis-run", dir, keys).map_err(|error| error.to_string());
+        let options = log::Options {
+            waiting: self.log_is_locked,
+            ..log::Options::default()
+        };
+        let opened = Log::open_with(dir, keys, options).map_err(|error| error.to_string());
         let opened = opened.and_then(|log| {
-            (log.keep_policy(self.policy)).map_err(|error| error.to_string())?;
+            if let Some(keys) = log.new_key() {
+                front_end.event(&crate::Event::NewKey(keys.to_owned()));
+            }
+            (log.keep_policy(&self.policy)).map_err(|error| error.to_string())?;
             Ok(log)
         });
         match opened {
@@ -98,7 +113,7 @@ impl<'p> Evidence<'p> {
                 self.place = Place::Open(Box::new(log));
                 Ok(())
             }
-            Err(error) => self.failed(&error),
+            Err(error) => self.failed(&error, front_end),
         }
     }
 
@@ -108,20 +123,25 @@ impl<'p> Evidence<'p> {
     }
 
     /// Records events of one moment, together.
-    pub fn record(&mut self, events: &[Event]) -> Result<(), String> {
-        self.write(|log| log.append(events))
+    pub fn record(&mut self, events: &[Event], front_end: &mut dyn FrontEnd) -> Result<(), Error> {
+        self.write(front_end, |log| log.append(events))
     }
 
     /// The same for the last events of a run, signed.
-    fn record_and_sign(&mut self, events: &[Event]) -> Result<(), String> {
-        self.write(|log| log.append_and_sign(events))
+    fn record_and_sign(
+        &mut self,
+        events: &[Event],
+        front_end: &mut dyn FrontEnd,
+    ) -> Result<(), Error> {
+        self.write(front_end, |log| log.append_and_sign(events))
     }
 
     fn write(
         &mut self,
-        write: impl FnOnce(&mut Log) -> Result<Receipt, aegis_audit::log::Error>,
-    ) -> Result<(), String> {
-        self.open()?;
+        front_end: &mut dyn FrontEnd,
+        write: impl FnOnce(&mut Log) -> Result<Receipt, log::Error>,
+    ) -> Result<(), Error> {
+        self.open(front_end)?;
         let Place::Open(log) = &mut self.place else {
             return Ok(());
         };
@@ -133,33 +153,30 @@ impl<'p> Evidence<'p> {
                 Ok(())
             }
             // That it is too long is no failure of the disk, and the profile's doing: it is never excused.
-            Err(error @ aegis_audit::log::Error::BadEvent(_)) => {
-                Err(format!("the run cannot be recorded: {error}"))
-            }
-            Err(error) => self.failed(&error.to_string()),
+            Err(error @ log::Error::BadEvent(_)) => Err(Error::Unrecorded(format!(
+                "the run cannot be recorded: {error}"
+            ))),
+            Err(error) => self.failed(&error.to_string(), front_end),
         }
     }
 
-    /// The log cannot be written: the end of it, or of the record.
-    fn failed(&mut self, error: &str) -> Result<(), String> {
+    /// The log cannot be written: the end of the run, or of its record.
+    fn failed(&mut self, error: &str, front_end: &mut dyn FrontEnd) -> Result<(), Error> {
         self.place = Place::Nowhere;
         if !self.goes_on {
-            return Err(format!("the run cannot be recorded: {error}"));
+            return Err(Error::Unrecorded(format!(
+                "the run cannot be recorded: {error}"
+            )));
         }
         let why = format!("the run is not recorded from here on, as the policy permits: {error}");
-        complain(&format!("aegis-run: warning: {why}\n"));
+        front_end.event(&crate::Event::Unrecorded(why.clone()));
         self.recorded.unrecorded = Some(why);
         Ok(())
     }
 
     /// The events of the start of a run, or of what was not let start.
-    pub fn start(
-        &self,
-        plan: &Plan,
-        file: Option<&str>,
-        request: &Request,
-        decision: &Decision,
-    ) -> Vec<Event> {
+    pub fn start(&self, run: &Run, reviewed: Option<&Reviewed>) -> Vec<Event> {
+        let (plan, request) = (&run.plan, &run.request);
         let context = &request.context;
         let degraded = plan.degraded.iter().map(|less| Degraded {
             layer: less.layer.into(),
@@ -170,7 +187,7 @@ impl<'p> Evidence<'p> {
             aegis: env!("CARGO_PKG_VERSION").into(),
             argv: text(plan.argv.iter().map(|word| word.to_string_lossy())),
             degraded: degraded.collect(),
-            file: file.map(str::to_owned),
+            file: run.launch.profile.clone(),
             keep_fds: plan.keep_fds.clone(),
             pid: std::process::id(),
             policy: self.policy.name(),
@@ -178,10 +195,14 @@ impl<'p> Evidence<'p> {
             profile_hash: context.profile_hash,
             uid: context.uid,
         };
-        let mut events = vec![
-            Event::run_start(&self.run, self.policy.hash(), start),
-            Event::tool_exec(&self.run, request.clone(), decision.clone()),
-        ];
+        let mut events = vec![Event::run_start(&self.run, self.policy.hash(), start)];
+        // After the start of the run, before what came of it.
+        events.extend(reviewed.and_then(|reviewed| reviewed.said.clone()));
+        events.push(Event::tool_exec(
+            &self.run,
+            request.clone(),
+            run.decision.clone(),
+        ));
         for grant in &plan.grants {
             let said = grant.decision.as_ref();
             if said.is_some_and(|said| said.verdict > Verdict::Allow) {
@@ -192,7 +213,7 @@ impl<'p> Evidence<'p> {
                     context: context.clone(),
                     what: grant.what.clone(),
                 };
-                let decision = decide(self.policy, &request);
+                let decision = decide(&self.policy, &request);
                 let from = Grant {
                     from: grant.from.to_string(),
                 };
@@ -205,10 +226,11 @@ impl<'p> Evidence<'p> {
     /// Records the end of a run that has been started, and signs.
     pub fn end(
         &mut self,
-        result: &Result<Report, Error>,
+        result: &Result<&Report, &aegis_runtime::Error>,
         plan_hash: Option<Hash>,
         context: &Context,
-    ) -> Result<(), String> {
+        front_end: &mut dyn FrontEnd,
+    ) -> Result<(), Error> {
         let mut events = Vec::new();
         let end = match result {
             Ok(report) => {
@@ -231,29 +253,35 @@ impl<'p> Evidence<'p> {
             },
         };
         events.push(Event::run_end(&self.run, self.policy.hash(), end));
-        self.record_and_sign(&events)
+        self.record_and_sign(&events, front_end)
     }
 
-    /// Records the end of what the policy did not let start, and signs.
-    pub fn not_started(&mut self, events: Vec<Event>) -> Result<(), String> {
-        self.ends_early(events, Cause::Policy, None, super::FAILED)
+    /// Records the end of what was not permitted, and signs.
+    pub fn not_started(
+        &mut self,
+        events: Vec<Event>,
+        front_end: &mut dyn FrontEnd,
+    ) -> Result<(), Error> {
+        self.ends_early(events, Cause::Policy, None, 125, front_end)
     }
 
     /// Records that the profile asked for what cannot be granted or enforced, and signs. Other errors, such
-    /// as a command that is not there, are no refusals.
+    /// as a command that is not there, are no denials.
     pub fn no_plan(
         &mut self,
-        error: &Error,
+        error: &aegis_runtime::Error,
         file: Option<&str>,
         context: Option<&Context>,
-    ) -> Result<(), String> {
+        front_end: &mut dyn FrontEnd,
+    ) -> Result<(), Error> {
+        use aegis_runtime::Error as E;
         if !matches!(
             error,
-            Error::Descriptor(_)
-                | Error::Grant { .. }
-                | Error::OwnPlace { .. }
-                | Error::TooMuch { .. }
-                | Error::Unenforceable { .. }
+            E::Descriptor(_)
+                | E::Grant { .. }
+                | E::OwnPlace { .. }
+                | E::TooMuch { .. }
+                | E::Unenforceable { .. }
         ) {
             return Ok(());
         }
@@ -265,13 +293,13 @@ impl<'p> Evidence<'p> {
             outcome: Refused::Refused,
         };
         let event = Event::no_plan(&self.run, self.policy.hash(), no_plan);
-        self.ends_early(vec![event], Cause::Refused, Some(error), status)?;
+        self.ends_early(vec![event], Cause::Refused, Some(error), status, front_end)?;
         let Place::Open(log) = &mut self.place else {
             return Ok(());
         };
         match log.sync() {
             Ok(()) => Ok(()),
-            Err(error) => self.failed(&error.to_string()),
+            Err(error) => self.failed(&error.to_string(), front_end),
         }
     }
 
@@ -282,10 +310,11 @@ impl<'p> Evidence<'p> {
         cause: Cause,
         error: Option<String>,
         exit_status: u8,
-    ) -> Result<(), String> {
+        front_end: &mut dyn FrontEnd,
+    ) -> Result<(), Error> {
         let end = RunEnd::not_started(cause, error, exit_status);
         events.push(Event::run_end(&self.run, self.policy.hash(), end));
-        self.record_and_sign(&events)
+        self.record_and_sign(&events, front_end)
     }
 
     /// A denial at run time, with what the policy would say of it.
@@ -302,7 +331,7 @@ impl<'p> Evidence<'p> {
             times: denial.times,
             what: denial.what.clone(),
         };
-        Event::denied(&self.run, self.policy, context, denial)
+        Event::denied(&self.run, &self.policy, context, denial)
     }
 }
 
@@ -318,7 +347,7 @@ fn cause(cause: report::Cause) -> Cause {
 }
 
 /// Directories that the command must not reach: the log's, and those of keys and approvals.
-pub(super) fn places(log: Option<&Path>, state: Option<&State>) -> Vec<PathBuf> {
+pub(crate) fn places(log: Option<&Path>, state: Option<&State>) -> Vec<PathBuf> {
     let log = log.filter(|log| *log != Path::new(NONE));
     let own = |state: &State| [state.audit.clone(), state.dir.clone(), state.keys.clone()];
     let state = state.map(own).into_iter().flatten();

@@ -8,11 +8,10 @@ use aegis_audit::places::State;
 use aegis_policy::{Decision, Policy, Request, Verdict};
 use aegis_runtime::plan::{Plan, authority};
 
-use super::ask::{Answer, Question, ask};
-use super::said;
+use crate::ask::{Answer, FrontEnd, Question};
 
 /// What an answer is about, beside the plan.
-pub(super) struct Review<'a> {
+pub(crate) struct Review<'a> {
     pub policy: &'a Policy,
     pub state: Option<&'a State>,
     /// The profile, as it was named.
@@ -22,13 +21,13 @@ pub(super) struct Review<'a> {
 }
 
 /// What came of it.
-pub(super) struct Reviewed {
+pub(crate) struct Reviewed {
     /// The decision that counts: with what was approved before, and with what the person says now.
     pub decision: Decision,
     /// What a person said, to be recorded before the command starts.
-    pub said: Vec<Event>,
-    /// Why it is not to be started.
-    pub refused: Option<String>,
+    pub said: Option<Event>,
+    /// Why it is not to be started, and the decision that was asked about.
+    pub refused: Option<(String, Decision)>,
     /// What is to be kept for later runs, once it is recorded.
     approved: Vec<Entry>,
     now: u64,
@@ -49,7 +48,13 @@ impl Reviewed {
 impl Review<'_> {
     /// Takes what was approved before, asks for the rest, and decides again. Where what was approved before
     /// cannot be read, nobody is asked: an answer could not be kept, and who damaged it is not known.
-    pub fn of(&self, plan: &mut Plan, request: &mut Request, run: &str) -> Reviewed {
+    pub fn of(
+        &self,
+        plan: &mut Plan,
+        request: &mut Request,
+        run: &str,
+        front_end: &mut dyn FrontEnd,
+    ) -> Reviewed {
         let mut unreadable = None;
         if let Some(state) = self.state {
             let policy = self.policy.hash();
@@ -60,7 +65,7 @@ impl Review<'_> {
         }
         let mut reviewed = Reviewed {
             decision: authority::decide(plan, self.policy, request),
-            said: Vec::new(),
+            said: None,
             refused: None,
             approved: Vec::new(),
             now: 0,
@@ -71,15 +76,14 @@ impl Review<'_> {
         let asked = to_review(self.policy, request, &reviewed.decision);
         let answer = match unreadable {
             Some(why) => Err(why),
-            None => ask(&Question {
+            None => front_end.ask(&Question {
                 asked: &asked,
                 by: self.person,
                 command: request.what.command(),
                 context: &request.context,
                 file: self.profile,
                 policy: &self.policy.name(),
-            })
-            .map_err(|why| why.to_string()),
+            }),
         };
         // The clock is read after the answer: a person takes time.
         let now = now();
@@ -118,8 +122,8 @@ impl Review<'_> {
             &entries,
             self.person,
         );
-        reviewed.said.push(event);
-        reviewed.refused = why.map(|why| said::refusal(plan, &reviewed.decision, Some(why)));
+        reviewed.said = Some(event);
+        reviewed.refused = why.map(|why| (why.to_owned(), reviewed.decision.clone()));
         let command = request.what.command_hash();
         let approvals = (entries.iter()).filter_map(|entry| entry.approval(command, now));
         request.approvals.extend(approvals);

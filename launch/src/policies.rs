@@ -9,20 +9,19 @@ use aegis_policy::load::{self, Found};
 use aegis_policy::places;
 use aegis_profile::{Files, ReadError};
 
-use super::args::Args;
-use super::uid;
-
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
 
 /// The policy of a run: the system's, and the user's or what `--policy` names. With it the places of what
 /// decides: directories of configuration, what is named, and each file that was read, Rego too.
-pub(super) fn in_force(args: &Args) -> Result<(Policy, Vec<PathBuf>), aegis_profile::Error> {
+pub(crate) fn in_force(
+    named: Option<&str>,
+) -> Result<(Policy, Vec<PathBuf>), aegis_profile::Error> {
     let (home, config) = (std::env::home_dir(), std::env::var_os("XDG_CONFIG_HOME"));
     let (home, config) = (home.as_deref(), config.as_deref().map(Path::new));
-    let named = args.policy.as_deref();
+    let uid = rustix::process::geteuid().as_raw();
     let files = Noted::default();
-    let policy = load::effective(named, uid(), home, config, &files)?;
+    let policy = load::effective(named, uid, home, config, &files)?;
     let mut places = files.read.into_inner();
     places.push(places::SYSTEM_CONFIG.into());
     places.extend(places::user_config(home, config));
@@ -75,14 +74,14 @@ impl load::Source for Noted {
 
 /// What a path leads to. Unlike [`aegis_runtime::facts::paths::resolve`], which looks for what is granted, it
 /// refuses nothing, and what is not there has a way too: somebody could make it.
-pub(super) struct Way {
+pub(crate) struct Route {
     /// The links that are followed, each where it really is: whoever changes one leads elsewhere.
     pub links: Vec<PathBuf>,
     /// Where it ends, free of links, or would if that were made.
     pub end: PathBuf,
 }
 
-impl Way {
+impl Route {
     /// Follows a path.
     pub fn of(path: &Path) -> Self {
         let parts = |path: &Path| -> Vec<PathBuf> {
@@ -136,18 +135,18 @@ mod tests {
         symlink(dir.join("home"), dir.join("me")).unwrap();
 
         let path = dir.join("me/.config/aegis/policy.yaml");
-        let way = Way::of(&path);
+        let route = Route::of(&path);
         let end = path.canonicalize().unwrap();
-        assert_eq!(way.end.as_os_str(), end.as_os_str());
+        assert_eq!(route.end.as_os_str(), end.as_os_str());
         let links = ["me", "home/.config/aegis", "dotfiles/aegis/policy.yaml"];
-        assert_eq!(way.links, links.map(|link| dir.join(link)));
+        assert_eq!(route.links, links.map(|link| dir.join(link)));
 
-        let absent = Way::of(&dir.join("me/.config/aegis/policy.d/10.yaml"));
+        let absent = Route::of(&dir.join("me/.config/aegis/policy.d/10.yaml"));
         assert_eq!(absent.end, dir.join("dotfiles/aegis/policy.d/10.yaml"));
         assert_eq!(absent.links.len(), 2);
 
         symlink("round", dir.join("round")).unwrap();
-        let round = Way::of(&dir.join("round/x"));
+        let round = Route::of(&dir.join("round/x"));
         assert_eq!((round.links.len(), round.end), (40, dir.join("round/x")));
     }
 }

@@ -1,0 +1,54 @@
+//! Why a command was not run, or its run not accounted for.
+
+use aegis_policy::Decision;
+use aegis_runtime::plan::Plan;
+
+/// See the module's documentation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The profile or the policy is wrong.
+    #[error(transparent)]
+    Profile(#[from] aegis_profile::Error),
+    /// The host cannot do what is asked, or a step failed.
+    #[error(transparent)]
+    Runtime(#[from] aegis_runtime::Error),
+    /// The policy, or the person that it wants to be asked, does not permit the run. It is recorded.
+    #[error("the policy {} does not permit this run", .0.plan.policy.as_ref().map_or("", |policy| &policy.name))]
+    Refused(Box<Refusal>),
+    /// The run cannot be recorded, and so was not started.
+    #[error("{0}")]
+    Unrecorded(String),
+    /// The report cannot be written where it should be.
+    #[error("the report {place} cannot be written: {cause}")]
+    Report {
+        /// Where.
+        place: String,
+        /// Why.
+        cause: String,
+    },
+    /// The caller asks for what no front end may give.
+    #[error("{0}")]
+    Caller(String),
+}
+
+/// A run that was not permitted.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The plan, with the decision about each grant.
+    pub plan: Plan,
+    /// The decision about the run.
+    pub decision: Decision,
+    /// Why no person has permitted it: the answer, or why nobody could be asked. `None`: it was not theirs to
+    /// permit.
+    pub unanswered: Option<String>,
+}
+
+impl Error {
+    /// The exit status that tells it: 127 not found, 126 not executable, 125 all else.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Runtime(error) => error.exit_status(),
+            _ => 125,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The running sandboxes of a user: a directory with one small file a run, put there before the command
+//! starts and gone with it, out of every sandbox's reach.
+//!
+//! The supervisor holds a lock on its file (`flock(2)`) as long as it lives. A file that nobody has locked is
+//! stale: its run has ended without having removed it.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use aegis_audit::places::State;
+use aegis_policy::Hash;
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+/// One sandbox, as its file has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// The run's id: that of its records in the audit log.
+    pub id: String,
+    /// The supervisor's pid.
+    pub pid: u32,
+    /// The pid of the sandbox's PID 1, outside it.
+    pub init_pid: i32,
+    /// The user who started it.
+    pub uid: u32,
+    /// The profile's name.
+    pub profile: String,
+    /// SHA-256 of the profile.
+    pub profile_hash: Hash,
+    /// SHA-256 of the plan.
+    pub plan_hash: Hash,
+    /// The policy's name.
+    pub policy: Option<String>,
+    /// The command.
+    pub command: Vec<String>,
+    /// The run's own group on the cgroup2 tree.
+    pub group: Option<String>,
+    /// When it was started, in microseconds since 1970.
+    pub started_us: u64,
+    /// Whether it has ended without having been removed. Never in the file.
+    #[serde(skip_deserializing)]
+    pub stale: bool,
+}
+
+/// A run that is in the registry, until this value is dropped.
+pub(crate) struct Registered {
+    dir: OwnedFd,
+    name: String,
+    _locked: File,
+}
+
+/// Longer files are no registry's.
+const MAX_BYTES: u64 = 256 << 10;
+
+/// As many words of a command are kept, and as many bytes of each.
+const SHOWN: (usize, usize) = (64, 1024);
+
+/// This user's registry: for root `/run/aegis`, for others `$XDG_RUNTIME_DIR/aegis`, else `run` beside the
+/// user's approvals. `None`: there is no home directory either.
+pub fn directory() -> Option<PathBuf> {
+    let uid = rustix::process::geteuid().as_raw();
+    if uid == 0 {
+        return Some("/run/aegis".into());
+    }
+    let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    if let Some(runtime) = named.filter(|path| path.is_absolute()) {
+        return Some(runtime.join("aegis"));
+    }
+    let state = State::of(uid, &|name| std::env::var_os(name))?;
+    Some(state.dir.join("run"))
+}
+
+/// The registries of all users that this host has in the usual places, for root to list.
+pub fn directories() -> Vec<PathBuf> {
+    let users = std::fs::read_dir("/run/user")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let users = users.map(|user| user.path().join("aegis"));
+    std::iter::once("/run/aegis".into())
+        .chain(users.filter(|dir| dir.symlink_metadata().is_ok()))
+        .collect()
+}
+
+/// What a registry has, the oldest run first. Files of runs that have ended are told as stale, and removed.
+/// A registry that is not there is empty.
+///
+/// # Errors
+///
+/// The directory cannot be read.
+pub fn list(directory: &Path) -> io::Result<Vec<Running>> {
+    let dir = match open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        result => result?,
+    };
+    let mut all = Vec::new();
+    for entry in rustix::fs::Dir::read_from(&dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_bytes().ends_with(b".json")
+            && let Some(running) = read(&dir, name)?
+        {
+            all.push(running);
+        }
+    }
+    all.sort_by(|a: &Running, b| (a.started_us, &a.id).cmp(&(b.started_us, &b.id)));
+    Ok(all)
+}
+
+/// One file; `None`: it is gone, or not a registry's.
+fn read(dir: &OwnedFd, name: &CStr) -> io::Result<Option<Running>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() > MAX_BYTES {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    (&file).take(MAX_BYTES).read_to_end(&mut text)?;
+    let Ok(mut running) = serde_json::from_slice::<Running>(&text) else {
+        return Ok(None);
+    };
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        running.stale = true;
+        // Of another user's registry, root is told as well, and leaves it alone.
+        if found.uid() == rustix::process::geteuid().as_raw() {
+            let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
+        }
+    }
+    Ok(Some(running))
+}
+
+fn open(directory: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(directory, flags, Mode::empty())?)
+}
+
+/// Opens a registry to write to it: it is made where it is missing, and has to be the user's alone.
+fn own(directory: &Path) -> io::Result<OwnedFd> {
+    let dir = match open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)?;
+            open(directory)
+        }
+        result => result,
+    }?;
+    let found = rustix::fs::fstat(&dir)?;
+    if found.st_uid != rustix::process::geteuid().as_raw() || found.st_mode & 0o077 != 0 {
+        return Err(io::Error::other(format!(
+            "{} is not this user's alone (0700)",
+            directory.display()
+        )));
+    }
+    Ok(dir)
+}
+
+impl Running {
+    /// Puts the run into this user's registry, locked by this process.
+    pub(crate) fn register(mut self) -> io::Result<Registered> {
+        let directory = directory()
+            .ok_or_else(|| io::Error::other("there is no home directory to keep it in"))?;
+        let dir = own(&directory)?;
+        self.command.truncate(SHOWN.0);
+        for word in &mut self.command {
+            word.truncate(word.floor_char_boundary(SHOWN.1));
+        }
+        let name = format!("{}.json", self.id);
+        // It appears locked and whole, or not at all.
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&dir, ".", flags, Mode::RUSR | Mode::WUSR)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let mut file = File::from(file);
+        file.write_all(&serde_json::to_vec(&self)?)?;
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        rustix::fs::linkat(CWD, path, &dir, &name, AtFlags::SYMLINK_FOLLOW)?;
+        Ok(Registered {
+            dir,
+            name,
+            _locked: file,
+        })
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let _ = rustix::fs::unlinkat(&self.dir, &self.name, AtFlags::empty());
+    }
+}

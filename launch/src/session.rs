@@ -1,0 +1,270 @@
+//! A run that has been recorded, from its start to its outcome.
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use aegis_policy::Hash;
+use aegis_profile::Profile;
+use aegis_runtime::plan::Plan;
+use aegis_runtime::supervise::report::Report;
+use aegis_runtime::supervise::{self, Built, Progress, Watched};
+
+use crate::launch::Run;
+use crate::record::Recorder;
+use crate::registry::{Registered, Running};
+use crate::review::Reviewed;
+use crate::{Error, Event, FrontEnd};
+
+/// What is done once a sandbox is built, before its command executes.
+pub type Hook<'h> = &'h mut dyn FnMut(&mut Built) -> Result<(), String>;
+
+/// How a run is started.
+#[derive(Default)]
+pub struct Options<'h> {
+    /// A leaf on the cgroup2 tree to run in, in place of one of the run's own. It is not removed.
+    pub leaf: Option<OwnedFd>,
+    /// Called when everything is built and recorded, and before the command executes: to enter the sandbox's
+    /// namespaces, to look at its leaf, to take its listeners. An error ends the run before the command
+    /// started.
+    pub before_command: Option<Hook<'h>>,
+}
+
+/// A run that goes on: to be polled until it has ended. Dropping it kills everything inside.
+pub struct Session<'a> {
+    session: Option<supervise::Session>,
+    /// The supervisor failed: nothing is known of the run any more.
+    failed: Option<aegis_runtime::Error>,
+    rest: Rest,
+    front_end: &'a mut dyn FrontEnd,
+}
+
+/// What is kept of a run until its outcome.
+struct Rest {
+    run: RunLeft,
+    recorder: Recorder,
+    registered: Option<Registered>,
+}
+
+/// What is left of a run when its plan is being carried out.
+struct RunLeft {
+    profile: Profile,
+    profile_hash: Hash,
+    plan_hash: Hash,
+    report: Option<crate::report_file::ReportFile>,
+    report_place: String,
+    request: aegis_policy::Request,
+    /// Not given back piece by piece where the process ends with the run.
+    _facts: aegis_runtime::facts::HostFacts,
+    _policy: std::rc::Rc<aegis_policy::Policy>,
+}
+
+/// How a run went.
+pub struct Outcome {
+    /// The report, as it was written.
+    pub report: Report,
+    /// The profile, its limits lowered to the policy's ceilings.
+    pub profile: Profile,
+    /// The command's exit status, or 125 where it was 0 and the run could not be accounted for.
+    pub exit_status: u8,
+    /// What could not be recorded or written of the run.
+    pub unaccounted: Vec<String>,
+    _rest: (Recorder, aegis_policy::Request),
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn start(
+        run: Run,
+        mut recorder: Recorder,
+        reviewed: Option<Reviewed>,
+        options: Options<'_>,
+        front_end: &'a mut dyn FrontEnd,
+    ) -> Result<Self, Error> {
+        let events = recorder.start(&run, reviewed.as_ref());
+        let started_us = aegis_runtime::supervise::report::now();
+        let built = Built::new(
+            run.plan,
+            &run.facts,
+            supervise::Options {
+                id: &run.id,
+                early: run.early,
+                leaf: options.leaf,
+                signals: run.launch.own_process,
+            },
+        );
+        let context = &run.request.context;
+        let mut built = match built {
+            Ok(built) => built,
+            Err(error) => {
+                recorder.record(&events, front_end)?;
+                recorder.end(&Err(&error), None, context, front_end)?;
+                return Err(error.into());
+            }
+        };
+        // While the sandbox is being built, by another process.
+        recorder.record(&events, front_end)?;
+        if let Some(Err(error)) = reviewed.map(|reviewed| reviewed.keep(run.state.as_ref())) {
+            front_end.event(&Event::ApprovalNotKept(error));
+        }
+        let plan_hash = built.plan().hash();
+        let registered = Running {
+            id: run.id,
+            pid: std::process::id(),
+            init_pid: built.init_pid(),
+            uid: context.uid,
+            profile: context.profile.clone(),
+            profile_hash: run.profile_hash,
+            plan_hash,
+            policy: built
+                .plan()
+                .policy
+                .as_ref()
+                .map(|policy| policy.name.clone()),
+            command: (built.plan().argv.iter())
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
+            group: built.leaf().and_then(path_of),
+            started_us,
+            stale: false,
+        }
+        .register();
+        let registered = match registered {
+            Ok(registered) => Some(registered),
+            Err(error) => {
+                front_end.event(&Event::Unregistered(error.to_string()));
+                None
+            }
+        };
+        let ready = match options.before_command {
+            None => Ok(()),
+            Some(hook) => built
+                .wait()
+                .and_then(|()| hook(&mut built).map_err(aegis_runtime::Error::NotPermitted)),
+        };
+        let (session, failed) = match ready.and_then(|()| built.go()) {
+            Ok(session) => (Some(session), None),
+            Err(error) => (None, Some(error)),
+        };
+        Ok(Self {
+            session,
+            failed,
+            rest: Rest {
+                run: RunLeft {
+                    profile: run.loaded.profile,
+                    profile_hash: run.profile_hash,
+                    plan_hash,
+                    report: run.report,
+                    report_place: (run.launch.report.as_deref())
+                        .map_or_else(String::new, |place| place.display().to_string()),
+                    request: run.request,
+                    _facts: run.facts,
+                    _policy: run.policy,
+                },
+                recorder,
+                registered,
+            },
+            front_end,
+        })
+    }
+
+    /// Waits until something happens, for `timeout` at most, deals with it, and tells the front end. `watched`
+    /// are waited for too; with what they have to say, the caller deals.
+    pub fn poll(&mut self, watched: &mut [Watched<'_>], timeout: Option<Duration>) -> Progress {
+        let Some(session) = &mut self.session else {
+            return Progress::Ended;
+        };
+        let progress = session.poll(watched, timeout);
+        for event in session.events() {
+            self.front_end.event(&Event::Run(event));
+        }
+        progress.unwrap_or_else(|error| {
+            self.failed = Some(error);
+            self.session = None; // Which kills everything inside.
+            Progress::Ended
+        })
+    }
+
+    /// Sends the command a signal; before it was executed, it gets it when it is.
+    pub fn signal(&mut self, signal: i32) {
+        if let Some(session) = &mut self.session {
+            session.signal(signal);
+        }
+    }
+
+    /// Kills everything inside.
+    pub fn kill(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.kill();
+        }
+    }
+
+    /// The plan that is carried out, while it is.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.session.as_ref().map(supervise::Session::plan)
+    }
+
+    /// The run's leaf on the cgroup2 tree, where it has one.
+    pub fn leaf(&self) -> Option<BorrowedFd<'_>> {
+        self.session.as_ref()?.leaf()
+    }
+
+    /// Ends the run, where it has not ended; records its end and writes its report.
+    ///
+    /// # Errors
+    ///
+    /// The command never started, or the supervisor failed. It is recorded.
+    pub fn finish(mut self) -> Result<Outcome, Error> {
+        let Rest {
+            mut run,
+            mut recorder,
+            registered,
+        } = self.rest;
+        let result = match (self.session.take(), self.failed.take()) {
+            (Some(session), None) => session.finish(),
+            (_, Some(error)) => Err(error),
+            (None, None) => unreachable!("a session is there, or an error why not"),
+        };
+        let result = result.map(|(report, events)| {
+            for event in events {
+                self.front_end.event(&Event::Run(event));
+            }
+            report
+        });
+        drop(registered);
+        let recorded = recorder.end(
+            &result.as_ref(),
+            Some(run.plan_hash),
+            &run.request.context,
+            self.front_end,
+        );
+        let mut report = result?;
+        let mut unaccounted = Vec::new();
+        if let Err(error) = recorded {
+            unaccounted.push(error.to_string());
+        }
+        if let Some(file) = run.report.take() {
+            report.seal(run.profile_hash, run.plan_hash, recorder.recorded());
+            if let Err(error) = file.write(&report) {
+                let place = &run.report_place;
+                unaccounted.push(format!("the report {place} could not be written: {error}"));
+            }
+        }
+        // A command that failed has more to say than its report.
+        let exit_status = match report.exit_status {
+            0 if !unaccounted.is_empty() => 125,
+            status => status,
+        };
+        Ok(Outcome {
+            report,
+            profile: run.profile,
+            exit_status,
+            unaccounted,
+            _rest: (recorder, run.request),
+        })
+    }
+}
+
+/// Where a directory is that is open.
+fn path_of(dir: BorrowedFd<'_>) -> Option<String> {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd())).ok()?;
+    Some(path.to_string_lossy().into_owned())
+}
