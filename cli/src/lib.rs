@@ -1,5 +1,5 @@
-//! The Aegis programs. `aegis-run` is [`run`], `aegis` is [`aegis`]; what both say about themselves
-//! is in [`options`], how they say it on a terminal in [`terminal`], and what people read in `text`.
+//! The Aegis programs. `aegis-run` is [`run`], described to clap in [`options`]; `aegis` is [`aegis`].
+//! How both write to a terminal is in [`terminal`], what people read in `text`.
 //!
 //! `aegis-run` must start at once: it reads its command line with `lexopt`, prints a help text that
 //! was made beforehand, and links none of clap. `aegis` uses clap throughout. That both know the

@@ -1,10 +1,10 @@
-//! What the programs say about their options: help, manual pages and completions come from here.
+//! What `aegis-run` says about its options: help, manual page and completions come from here.
 //!
-//! [`aegis`] is what that program parses with. `aegis-run` parses with [`crate::run::args`] and
-//! prints `run/help.txt`, which is the rendered help of [`aegis_run`]; tests hold both against this.
+//! It parses with [`crate::run::args`] and prints `run/help.txt`, which is the rendered help of
+//! [`aegis_run`]; tests hold both against this.
 
 use clap::builder::{Styles, ValueHint};
-use clap::{Arg, ArgAction, Command, CommandFactory};
+use clap::{Arg, ArgAction, Command};
 
 const RUN_ABOUT: &str = "Runs a command with exactly the authority that its profile declares";
 
@@ -34,23 +34,6 @@ Exit status:
           or Aegis failed before it did
   126     the command cannot be executed
   127     the command was not found";
-
-const AEGIS_EXAMPLES: &str = "\
-Examples:
-  aegis doctor                            what this host can enforce, and how to mend what it cannot
-  aegis profile check skill.yaml          is the profile right?
-  aegis profile show skill.yaml           the whole of it, with what it extends
-  aegis profile diff old.yaml new.yaml    what may the one do that the other may not?
-
-Exit status: 0 yes or done, 1 no (wrong, differs, incomplete, failed), 2 the command line is wrong.";
-
-/// The command line of `aegis`.
-#[must_use]
-pub fn aegis() -> Command {
-    crate::aegis::Cli::command()
-        .styles(Styles::plain())
-        .after_help(AEGIS_EXAMPLES)
-}
 
 /// The command line of `aegis-run`.
 #[must_use]

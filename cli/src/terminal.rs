@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use aegis_audit::log::{self, Log};
+use aegis_profile::syntax::escape;
 
 /// Whether a stream gets colour: it is a terminal that can do it, and `NO_COLOR` does not object.
 pub fn colour(stream: &impl IsTerminal) -> bool {
@@ -16,18 +17,8 @@ pub fn colour(stream: &impl IsTerminal) -> bool {
 /// `text` without anything that steers a terminal or reorders what is read there: file names and a
 /// command's own words may hold such characters. Line feeds stay.
 pub fn harmless(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let steers = c.is_control() && c != '\n';
-        // The bidirectional controls of Unicode (UAX #9, section 2).
-        let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if steers || reorders {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    let lines: Vec<String> = text.split('\n').map(escape).collect();
+    lines.join("\n")
 }
 
 /// Writes to standard error in one piece. There is nobody to tell when that fails.
@@ -80,8 +71,8 @@ mod tests {
 
     #[test]
     fn what_steers_a_terminal_is_escaped() {
-        assert_eq!(harmless("a\x1b[2Jb"), "a\\u{1b}[2Jb");
-        assert_eq!(harmless("x\u{202e}y\u{9b}z\r"), "x\\u{202e}y\\u{9b}z\\u{d}");
+        assert_eq!(harmless("a\x1b[2Jb"), "a\\u{1B}[2Jb");
+        assert_eq!(harmless("x\u{202e}y\u{9b}z\r"), "x\\u{202E}y\\u{9B}z\\u{D}");
         assert_eq!(harmless("zwei\nZeilen: größer"), "zwei\nZeilen: größer");
     }
 }

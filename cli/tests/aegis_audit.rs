@@ -123,7 +123,7 @@ fn show_prints_a_line_for_each_record() {
         "{out}"
     );
     assert!(
-        lines[1].contains("\\u{1b}[2J") && !out.contains('\x1b'),
+        lines[1].contains("\\u{1B}[2J") && !out.contains('\x1b'),
         "nothing steers the terminal: {out}"
     );
 }

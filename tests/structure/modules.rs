@@ -18,7 +18,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("policy", "load", "decide"),
     ("policy", "load", "templates"),
     ("audit", "kept", "log"),
-    ("cli", "options", "aegis"),
 ];
 
 /// A line of the block.

@@ -6,12 +6,13 @@ use std::time::SystemTime;
 use aegis_audit::approvals::{Entry, Store, Which, revoked};
 use aegis_audit::event::{Event, Person};
 use aegis_audit::places::State;
-use aegis_profile::syntax::escape;
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueHint};
 use serde::Serialize;
 
-use super::{Answer, Failure, print_json};
-use crate::terminal::{open_log, print};
+use super::Answer;
+use crate::terminal::open_log;
+use crate::text::page::{shortened, table};
 
 /// Subcommands of `aegis approvals`.
 #[derive(Debug, Subcommand)]
@@ -67,137 +68,92 @@ pub(super) struct Named {
     profile: Option<String>,
 }
 
-impl Named {
-    fn which(&self) -> Which {
-        match &self.profile {
-            Some(name) => Which::Profile(name.clone()),
-            None if self.all => Which::All,
-            None => Which::Ids(self.ids.clone()),
+impl From<Named> for Which {
+    fn from(named: Named) -> Self {
+        match named.profile {
+            Some(name) => Self::Profile(name),
+            None if named.all => Self::All,
+            None => Self::Ids(named.ids),
         }
     }
 }
 
-pub(super) fn approvals(action: &Action) -> Answer {
-    let Some(state) = State::of(uid(), &|name| std::env::var_os(name)) else {
-        let text = "there is no home directory to look for approvals in: set HOME";
-        return Err(Failure::Other(text.into()));
-    };
-    let store = Store::open(&state.dir);
-    match action {
-        Action::List { all, json } => list(&store, *all, *json),
-        Action::Revoke { which, audit, json } => {
-            revoke(&store, &state, &which.which(), audit.as_ref(), *json)
+impl Action {
+    pub(super) fn run(self) -> Answer {
+        let state = State::of(uid(), &|name| std::env::var_os(name))
+            .context("there is no home directory to look for approvals in: set HOME")?;
+        let store = Store::open(&state.dir);
+        match self {
+            Self::List { all, json } => {
+                let now = now();
+                let mut entries = store.list()?;
+                entries.retain(|entry| all || entry.holds(now));
+                tell(&entries, now, json)?;
+                Ok(true)
+            }
+            Self::Revoke { which, audit, json } => {
+                let gone = revoke(&store, &which.into(), json)?;
+                // First revoked, then recorded: a log that cannot be written must not keep an approval alive.
+                let (run, by) = (aegis_runtime::supervise::run_id(), caller());
+                let events: Vec<Event> =
+                    gone.iter().map(|entry| revoked(&run, entry, &by)).collect();
+                open_log("aegis", &audit.unwrap_or(state.audit), &state.keys)
+                    .and_then(|mut log| log.append(&events))
+                    .map_err(|error| {
+                        let count = gone.len();
+                        anyhow::anyhow!(
+                            "revoked ({count}), but that is not recorded in the audit log: {error}"
+                        )
+                    })?;
+                Ok(true)
+            }
         }
     }
 }
 
-/// An approval, as it is told.
-#[derive(Serialize)]
-struct Told<'a> {
-    #[serde(flatten)]
-    entry: &'a Entry,
-    holds: bool,
-}
-
-fn list(store: &Store, all: bool, json: bool) -> Answer {
-    let now = now();
-    let mut entries = store.list().map_err(other)?;
-    if !all {
-        entries.retain(|entry| entry.holds(now));
-    }
-    tell(&entries, now, json)?;
-    Ok(true)
-}
-
-fn revoke(
-    store: &Store,
-    state: &State,
-    which: &Which,
-    audit: Option<&PathBuf>,
-    json: bool,
-) -> Answer {
-    let gone = store.revoke(which).map_err(other)?;
+/// Revokes, and prints what is gone.
+fn revoke(store: &Store, which: &Which, json: bool) -> anyhow::Result<Vec<Entry>> {
+    let gone = store.revoke(which)?;
     tell(&gone, now(), json)?;
-    if gone.is_empty() {
-        return match which {
-            Which::Profile(name) => Err(Failure::Other(format!(
-                "there is no approval for a profile `{name}`: see `aegis approvals list --all`"
-            ))),
-            _ => Err(Failure::Other("there are no approvals".into())),
-        };
+    match which {
+        _ if !gone.is_empty() => Ok(gone),
+        Which::Profile(name) => {
+            bail!("there is no approval for a profile `{name}`: see `aegis approvals list --all`")
+        }
+        _ => bail!("there are no approvals"),
     }
-    // First revoked, then recorded: a log that cannot be written must not keep an approval alive.
-    let (run, by) = (aegis_runtime::supervise::run_id(), caller());
-    let events: Vec<Event> = gone.iter().map(|entry| revoked(&run, entry, &by)).collect();
-    let dir = audit.unwrap_or(&state.audit);
-    open_log("aegis", dir, &state.keys)
-        .and_then(|mut log| log.append(&events))
-        .map_err(|error| {
-            let count = gone.len();
-            Failure::Other(format!(
-                "revoked ({count}), but that is not recorded in the audit log: {error}"
-            ))
-        })?;
-    Ok(true)
 }
 
 /// Prints approvals.
-fn tell(entries: &[Entry], now: u64, json: bool) -> Result<(), Failure> {
-    if json {
-        let told: Vec<Told<'_>> = entries
-            .iter()
-            .map(|entry| Told {
-                entry,
-                holds: entry.holds(now),
-            })
-            .collect();
-        return print_json(&told);
+fn tell(entries: &[Entry], now: u64, json: bool) -> anyhow::Result<()> {
+    /// An approval, as it is told.
+    #[derive(Serialize)]
+    struct Told<'a> {
+        #[serde(flatten)]
+        entry: &'a Entry,
+        holds: bool,
     }
-    let rows: Vec<[String; 6]> = entries.iter().map(|entry| row(entry, now)).collect();
-    Ok(print(table(&rows).as_bytes())?)
+    let told = |entry| Told {
+        entry,
+        holds: entry.holds(now),
+    };
+    let told: Vec<Told<'_>> = entries.iter().map(told).collect();
+    super::answer(json, &told, || text(entries, now))
 }
 
-fn row(entry: &Entry, now: u64) -> [String; 6] {
-    const MOST: usize = 40;
-    let mut command = escape(&entry.command);
-    if let Some((end, _)) = command.char_indices().nth(MOST) {
-        command.truncate(end);
-        command.push_str("...");
-    }
-    [
-        entry.id.clone(),
-        escape(&entry.profile),
-        ending(entry, now),
-        escape(&entry.rules.join(", ")),
-        command,
-        escape(&entry.what.to_string()),
-    ]
-}
-
-/// What holds no approval is empty.
-fn table(rows: &[[String; 6]]) -> String {
-    const HEAD: [&str; 6] = ["ID", "PROFILE", "EXPIRES", "RULE", "COMMAND", "WHAT"];
-    if rows.is_empty() {
-        return String::new();
-    }
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([HEAD[column].len()]).max().unwrap_or(0)
+fn text(entries: &[Entry], now: u64) -> String {
+    let head = ["ID", "PROFILE", "EXPIRES", "RULE", "COMMAND", "WHAT"];
+    let row = |entry: &Entry| {
+        [
+            entry.id.clone(),
+            entry.profile.clone(),
+            ending(entry, now),
+            entry.rules.join(", "),
+            shortened(&entry.command, 40),
+            entry.what.to_string(),
+        ]
     };
-    let widths = [0, 1, 2, 3, 4, 5].map(width);
-    let line = |cells: [&str; 6]| {
-        let mut line = String::new();
-        for (cell, width) in cells.iter().zip(widths) {
-            line.push_str(&format!("{cell:width$}  "));
-        }
-        line.truncate(line.trim_end().len());
-        line + "\n"
-    };
-    let mut out = line(HEAD);
-    for row in rows {
-        out.push_str(&line(row.each_ref().map(String::as_str)));
-    }
-    out
+    table(Some(head), entries.iter().map(row))
 }
 
 /// When it ends, in words.
@@ -248,10 +204,6 @@ fn now() -> u64 {
         .map_or(0, |time| time.as_secs())
 }
 
-fn other(error: impl std::fmt::Display) -> Failure {
-    Failure::Other(error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,15 +250,14 @@ mod tests {
 
     #[test]
     fn the_list_is_a_line_for_each_whatever_is_in_it() {
-        let rows = [row(&entry(2000 + 7_200), 2000), row(&entry(1500), 2000)];
         assert_eq!(
-            table(&rows),
+            text(&[entry(2000 + 7_200), entry(1500)], 2000),
             "\
 ID            PROFILE  EXPIRES      RULE      COMMAND  WHAT
 3f9a01c2d4e5  report   in 2 hours   one, two  tar c    environment.pass A\\nB\\u{1B}
 3f9a01c2d4e5  report   has expired  one, two  tar c    environment.pass A\\nB\\u{1B}
 "
         );
-        assert_eq!(table(&[]), "");
+        assert_eq!(text(&[], 2000), "");
     }
 }

@@ -1,7 +1,7 @@
 //! `aegis audit`: the audit log, shown, followed, verified, exported.
 
 mod export;
-mod show;
+pub(super) mod show;
 mod tail;
 mod verify;
 
@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use aegis_audit::event::{EventType, Record};
-use aegis_audit::log::{Error, Reader, Remembered};
+use aegis_audit::log::{Error, Reader};
 use aegis_audit::places::State;
+use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueHint};
 
-use super::{Answer, Failure};
+use super::Answer;
 use crate::terminal::{complain, harmless};
+use show::Style;
 
 /// Subcommands of `aegis audit`.
 #[derive(Debug, Subcommand)]
@@ -72,23 +74,7 @@ Examples:
   aegis audit verify /mnt/host7/audit --key host7.pub --json
   cat archive/*.jsonl audit/*.jsonl | aegis audit verify -
   aegis audit verify --first 250000         what is left, with all before archived")]
-    Verify {
-        #[command(flatten)]
-        log: Place,
-        /// Whose signature counts: a file such as audit.pub, or 64 hex digits; may be repeated; without
-        /// it, the key that this user's logs are signed with
-        #[arg(long = "key", value_name = "FILE|HEX", value_hint = ValueHint::FilePath)]
-        keys: Vec<String>,
-        /// A checkpoint that has to be there; without its hash, it or a later one
-        #[arg(long, value_name = "N[:HASH]")]
-        min_checkpoint: Option<Remembered>,
-        /// The first record, where all before were verified and archived
-        #[arg(long, value_name = "SEQ", default_value_t = 0)]
-        first: u64,
-        /// Prints JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Verify(verify::Options),
     /// Prints the log for other programs
     #[command(after_help = "\
 jsonl: the lines as they are, hashes and all, which `aegis audit verify -` can check.
@@ -153,15 +139,11 @@ fn since(text: &str) -> Result<SystemTime, String> {
 
 impl Filter {
     fn takes(&self, record: &Record) -> bool {
-        let run = self
-            .run
-            .as_ref()
-            .is_none_or(|run| record.run.starts_with(run));
+        let run = (self.run.as_ref()).is_none_or(|run| record.run.starts_with(run));
         let kind = self.types.is_empty() || self.types.contains(&record.kind);
         // What has no time that can be read is rather shown than not.
         let since = self.since.is_none_or(|since| {
-            humantime::parse_rfc3339(&record.time).is_ok_and(|time| time >= since)
-                || humantime::parse_rfc3339(&record.time).is_err()
+            humantime::parse_rfc3339(&record.time).map_or(true, |time| time >= since)
         });
         run && kind && since
     }
@@ -169,102 +151,112 @@ impl Filter {
 
 impl Place {
     /// The path, or where this user's log is.
-    fn resolve(&self) -> Result<PathBuf, Failure> {
+    fn resolve(&self) -> anyhow::Result<PathBuf> {
         match &self.path {
             Some(path) => Ok(path.clone()),
             None => Ok(state()?.audit),
         }
     }
 
-    fn reader(&self) -> Result<Reader, Failure> {
-        let path = self.resolve()?;
-        match path == Path::new("-") {
-            true => Ok(Reader::stream("standard input", Box::new(io::stdin()))),
-            false => Reader::open(&path).map_err(|error| failed(&path, &error)),
-        }
+    fn reader(&self) -> anyhow::Result<Reader> {
+        open(&self.resolve()?)
+    }
+}
+
+/// Opens a log to read it; `-` is standard input.
+pub(super) fn open(path: &Path) -> anyhow::Result<Reader> {
+    match path == Path::new("-") {
+        true => Ok(Reader::stream("standard input", Box::new(io::stdin()))),
+        false => Reader::open(path).map_err(|error| failed(path, &error)),
     }
 }
 
 /// The places of whoever runs this.
-fn state() -> Result<State, Failure> {
+fn state() -> anyhow::Result<State> {
     let uid = rustix::process::geteuid().as_raw();
-    let lookup = |name: &str| std::env::var_os(name);
-    State::of(uid, &lookup).ok_or_else(|| {
-        Failure::Other("there is no $HOME to look for the audit log in: name its directory".into())
-    })
+    State::of(uid, &|name| std::env::var_os(name))
+        .context("there is no $HOME to look for the audit log in: name its directory")
 }
 
-fn failed(path: &Path, error: &Error) -> Failure {
-    let hint = match error {
-        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            "; aegis-run makes it with the first run that is recorded"
-        }
-        _ => "",
-    };
-    Failure::Other(match hint {
-        "" => error.to_string(),
-        _ => format!("there is no audit log at {}{hint}", path.display()),
-    })
-}
-
-/// Tells of a line that cannot be read.
-fn tell(error: &Error) {
-    complain(&format!("aegis: {}\n", harmless(&error.to_string())));
+fn failed(path: &Path, error: &Error) -> anyhow::Error {
+    match error {
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => anyhow!(
+            "there is no audit log at {}; aegis-run makes it with the first run that is recorded",
+            path.display()
+        ),
+        _ => anyhow!("{error}"),
+    }
 }
 
 /// Standard output, in large pieces. A reader that has had enough ends it without an error.
-struct Out {
-    inner: BufWriter<StdoutLock<'static>>,
-}
+struct Out(BufWriter<StdoutLock<'static>>);
 
-/// Whether anybody is still reading.
-type Going = Result<bool, Failure>;
+/// How printing went.
+struct Printed {
+    /// Nothing was wrong with what was to be printed.
+    right: bool,
+    /// Somebody still reads.
+    going: bool,
+}
 
 impl Out {
     fn new() -> Self {
-        Self {
-            inner: BufWriter::with_capacity(1 << 16, io::stdout().lock()),
+        Self(BufWriter::with_capacity(1 << 16, io::stdout().lock()))
+    }
+
+    /// Writes lines, and to standard error what is wrong with others, each in its place.
+    fn lines(
+        &mut self,
+        lines: impl Iterator<Item = Result<String, String>>,
+    ) -> anyhow::Result<Printed> {
+        let mut right = true;
+        let all = || -> io::Result<()> {
+            for line in lines {
+                match line {
+                    Ok(line) => self.0.write_all(line.as_bytes())?,
+                    Err(error) => {
+                        self.0.flush()?;
+                        complain(&format!("aegis: {}\n", harmless(&error)));
+                        right = false;
+                    }
+                }
+            }
+            self.0.flush()
+        };
+        let going = match all() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
+            result => result.map(|()| true).map_err(super::unwritten)?,
+        };
+        Ok(Printed { right, going })
+    }
+}
+
+impl Action {
+    pub(super) fn run(self) -> Answer {
+        match self {
+            Self::Show { log, filter, json } => {
+                let style = Style::of_output(json);
+                let taken = |record: &Result<Record, _>| match record {
+                    Ok(record) => filter.takes(record),
+                    Err(_) => true,
+                };
+                let records = log.reader()?.filter(taken);
+                let lines = records.map(|record| style.line(record));
+                Ok(Out::new().lines(lines)?.right)
+            }
+            Self::Tail {
+                log,
+                lines,
+                follow,
+                json,
+            } => tail::tail(&log, lines, follow, json),
+            Self::Verify(options) => options.run(),
+            Self::Export {
+                log,
+                filter,
+                format,
+                host,
+            } => export::export(&log, &filter, format, host),
         }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Going {
-        going(self.inner.write_all(bytes))
-    }
-
-    fn flush(&mut self) -> Going {
-        going(self.inner.flush())
-    }
-}
-
-fn going(result: io::Result<()>) -> Going {
-    match result {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-pub(super) fn audit(action: &Action) -> Answer {
-    match action {
-        Action::Show { log, filter, json } => show::show(log, filter, *json),
-        Action::Tail {
-            log,
-            lines,
-            follow,
-            json,
-        } => tail::tail(log, *lines, *follow, *json),
-        Action::Verify {
-            log,
-            keys,
-            min_checkpoint,
-            first,
-            json,
-        } => verify::verify(log, keys, *min_checkpoint, *first, *json),
-        Action::Export {
-            log,
-            filter,
-            format,
-            host,
-        } => export::export(log, filter, *format, host.as_deref()),
     }
 }

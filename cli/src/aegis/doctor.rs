@@ -4,8 +4,8 @@ use std::io;
 
 use serde_json::json;
 
-use super::{Answer, print_json};
-use crate::terminal::{colour, print};
+use super::{Answer, print_bytes, print_json};
+use crate::terminal::colour;
 use crate::text;
 
 pub(super) fn doctor(as_json: bool) -> Answer {
@@ -18,7 +18,7 @@ pub(super) fn doctor(as_json: bool) -> Answer {
             "checks": report.checks,
         }))?;
     } else {
-        print(text::doctor::text(&report, colour(&io::stdout())).as_bytes())?;
+        print_bytes(text::doctor::text(&report, colour(&io::stdout())).as_bytes())?;
     }
     Ok(report.complete())
 }

@@ -5,6 +5,7 @@
 
 mod approvals;
 mod audit;
+mod check;
 mod doctor;
 mod pages;
 mod policy;
@@ -15,9 +16,12 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
-use clap::{FromArgMatches, Parser, Subcommand};
+use anyhow::Context as _;
+use clap::builder::Styles;
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde::Serialize;
 
-use crate::terminal::{complain, harmless, print};
+use crate::terminal::{self, complain, harmless};
 
 /// Keeps commands to what their profiles declare.
 #[derive(Debug, Parser)]
@@ -25,16 +29,25 @@ use crate::terminal::{complain, harmless, print};
     name = "aegis",
     version,
     disable_help_subcommand = true,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    styles = Styles::plain(),
+    after_help = "\
+Examples:
+  aegis doctor                            what this host can enforce, and how to fix what it cannot
+  aegis profile check skill.yaml          is the profile right?
+  aegis profile show skill.yaml           the whole of it, with what it extends
+  aegis profile diff old.yaml new.yaml    what may the one do that the other may not?
+
+Exit status: 0 yes or done, 1 no (wrong, differs, incomplete, failed), 2 the command line is wrong."
 )]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     action: Action,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Says what this host can enforce, and how to mend what it cannot
+    /// Says what this host can enforce, and how to fix what it cannot
     #[command(after_help = "\
 Status 1 says that something is missing or only partly there.
 
@@ -132,86 +145,88 @@ Examples:
     },
 }
 
-/// Why there is no answer.
-enum Failure {
-    /// The profile is wrong.
-    Profile(aegis_profile::Error),
-    /// Something else.
-    Other(String),
-}
+/// Yes or no; an error where there is no answer.
+type Answer = anyhow::Result<bool>;
 
-impl From<aegis_profile::Error> for Failure {
-    fn from(error: aegis_profile::Error) -> Self {
-        Self::Profile(error)
-    }
+/// The command line of `aegis`.
+#[must_use]
+pub fn command() -> Command {
+    Cli::command()
 }
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Other(format!("standard output cannot be written: {error}"))
-    }
-}
-
-/// Yes, no, or no answer.
-type Answer = Result<bool, Failure>;
 
 /// Runs the program: `words` are its arguments, its own name first. Gives the exit status.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
-    let parsed = crate::options::aegis()
+    let parsed = command()
         .try_get_matches_from(words)
         .and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
-        Ok(cli) => cli,
-        Err(error) => return usage(&error),
-    };
-    let answer = match cli.action {
-        Action::Doctor { json } => doctor::doctor(json),
-        Action::Profile(action) => profile::profile(&action),
-        Action::Policy(action) => policy::policy(&action),
-        Action::Approvals(action) => approvals::approvals(&action),
-        Action::Replay(options) => replay::replay(&options),
-        Action::Audit(action) => audit::audit(&action),
-        Action::Completions { shell, program } => pages::completions(shell, program),
-        Action::Man { directory } => pages::man(directory.as_deref()),
+    let answer = match parsed {
+        Ok(cli) => cli.action.run(),
+        // Help that was asked for is an answer.
+        Err(error) if !error.use_stderr() => print(&error.render().to_string()).map(|()| true),
+        Err(error) => {
+            complain(&error.render().to_string());
+            return 2;
+        }
     };
     match answer {
-        Ok(true) => 0,
-        Ok(false) => 1,
-        Err(failure) => {
-            failure.tell();
-            1
-        }
-    }
-}
-
-/// Help that was asked for is an answer; what clap says of a wrong command line is not.
-fn usage(error: &clap::Error) -> u8 {
-    let text = error.render().to_string();
-    if error.use_stderr() {
-        complain(&text);
-        return 2;
-    }
-    match print(text.as_bytes()) {
-        Ok(()) => 0,
+        Ok(yes) => u8::from(!yes),
         Err(error) => {
-            Failure::from(error).tell();
+            complain(&match error.downcast_ref() {
+                Some(error) => terminal::profile_error("aegis", error),
+                None => format!("aegis: error: {}\n", harmless(&error.to_string())),
+            });
             1
         }
     }
 }
 
-impl Failure {
-    fn tell(self) {
+impl Action {
+    fn run(self) -> Answer {
         match self {
-            Self::Profile(error) => complain(&crate::terminal::profile_error("aegis", &error)),
-            Self::Other(text) => complain(&format!("aegis: error: {}\n", harmless(&text))),
+            Self::Doctor { json } => doctor::doctor(json),
+            Self::Profile(action) => action.run(),
+            Self::Policy(action) => action.run(),
+            Self::Approvals(action) => action.run(),
+            Self::Replay(options) => options.run(),
+            Self::Audit(action) => action.run(),
+            Self::Completions { shell, program } => pages::completions(shell, program),
+            Self::Man { directory } => pages::man(directory.as_deref()),
         }
+    }
+}
+
+/// Prints a value as JSON, or else what people read of it.
+fn answer(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    match json {
+        true => print_json(value),
+        false => print(&text()),
     }
 }
 
 /// Prints a value as JSON for people and programs alike.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(io::Error::from)?;
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec_pretty(value).context("there is no JSON form")?;
     text.push(b'\n');
-    Ok(print(&text)?)
+    print_bytes(&text)
+}
+
+/// Prints what people read; nothing in it steers a terminal.
+fn print(text: &str) -> anyhow::Result<()> {
+    print_bytes(harmless(text).as_bytes())
+}
+
+/// Prints what programs read, as it is.
+fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    terminal::print(bytes).map_err(unwritten)
+}
+
+fn unwritten(error: io::Error) -> anyhow::Error {
+    anyhow::anyhow!("standard output cannot be written: {error}")
+}
+
+/// Of several references at most one may be standard input, which is read once.
+fn one_stdin<'r>(references: impl IntoIterator<Item = &'r str>) -> anyhow::Result<()> {
+    let stdins = references.into_iter().filter(|reference| *reference == "-");
+    anyhow::ensure!(stdins.count() < 2, "standard input can be read once only");
+    Ok(())
 }

@@ -1,15 +1,15 @@
-//! Completions and manual pages, made from [`crate::options`].
+//! Completions and manual pages, made from the command lines of the programs.
 
 use std::fs;
 use std::path::Path;
 
+use anyhow::Context as _;
 use clap::Command;
 use clap::builder::Resettable;
 use clap_complete::Shell;
 
-use super::{Answer, Failure};
-use crate::options;
-use crate::terminal::print;
+use super::{Answer, command, print, print_bytes};
+use crate::options::aegis_run;
 
 /// Whose completions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -24,30 +24,30 @@ pub(super) enum Program {
 pub(super) fn completions(shell: Shell, program: Option<Program>) -> Answer {
     let mut out = Vec::new();
     if program != Some(Program::AegisRun) {
-        clap_complete::generate(shell, &mut options::aegis(), "aegis", &mut out);
+        clap_complete::generate(shell, &mut command(), "aegis", &mut out);
     }
     if program != Some(Program::Aegis) {
-        clap_complete::generate(shell, &mut options::aegis_run(), "aegis-run", &mut out);
+        clap_complete::generate(shell, &mut aegis_run(), "aegis-run", &mut out);
     }
-    print(&out)?;
+    print_bytes(&out)?;
     Ok(true)
 }
 
 /// Writes every page to a directory, or lists their names.
 pub(super) fn man(directory: Option<&Path>) -> Answer {
     let mut pages = Vec::new();
-    for mut command in [options::aegis(), options::aegis_run()] {
+    for mut command in [command(), aegis_run()] {
         // Gives each subcommand its full name.
         command.build();
         collect(&command, &mut pages)?;
     }
     let Some(directory) = directory else {
         let names: String = pages.iter().map(|(name, _)| format!("{name}\n")).collect();
-        print(names.as_bytes())?;
+        print(&names)?;
         return Ok(true);
     };
     let fail = |what: &Path, error: std::io::Error| {
-        Failure::Other(format!("{} cannot be written: {error}", what.display()))
+        anyhow::anyhow!("{} cannot be written: {error}", what.display())
     };
     fs::create_dir_all(directory).map_err(|error| fail(directory, error))?;
     for (name, text) in pages {
@@ -58,13 +58,12 @@ pub(super) fn man(directory: Option<&Path>) -> Answer {
 }
 
 /// The page of a command, and those of its subcommands: `aegis-profile-check.1`.
-fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
+fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> anyhow::Result<()> {
     // Told apart, since clap_mangen would fill examples and tables like prose.
     let after = command.get_after_help().map(ToString::to_string);
     let page = clap_mangen::Man::new(command.clone().after_help(Resettable::Reset)).manual("Aegis");
     let mut text = Vec::new();
-    page.render(&mut text)
-        .map_err(|error| Failure::Other(format!("a page cannot be made: {error}")))?;
+    page.render(&mut text).context("a page cannot be made")?;
     text.extend(sections(&after.unwrap_or_default()).into_bytes());
     pages.push((page.get_filename(), text));
     for subcommand in command.get_subcommands() {

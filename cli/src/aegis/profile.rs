@@ -1,17 +1,18 @@
 //! `aegis profile`: what the crate `aegis-profile` has to say, printed.
 
-use aegis_profile::{Files, Hash, Loaded, Profile, builtin, schema};
+use aegis_profile::{Files, Profile, builtin, schema};
 use clap::{Args, Subcommand, ValueHint};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Answer, Failure, print_json};
-use crate::terminal::{self, complain, print};
+use super::check::{self, Format};
+use super::{Answer, answer, one_stdin, print_bytes, print_json};
+use crate::text::page::table;
 
 /// Subcommands of `aegis profile`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// Says whether profiles are right, and how to mend them
+    /// Says whether profiles are right, and how to fix them
     #[command(after_help = "\
 Examples:
   aegis profile check skill.yaml
@@ -88,134 +89,73 @@ pub(super) struct Sets {
 }
 
 impl Sets {
-    fn load(&self, reference: &str) -> Result<Loaded, aegis_profile::Error> {
-        aegis_profile::load_with(reference, &self.sets, &Files)
+    fn load(&self, reference: &str) -> Result<Profile, aegis_profile::Error> {
+        Ok(aegis_profile::load_with(reference, &self.sets, &Files)?.profile)
     }
 }
 
-pub(super) fn profile(action: &Action) -> Answer {
-    match action {
-        Action::Check {
-            references,
-            sets,
-            json,
-        } => check(references, sets, *json),
-        Action::Show {
-            reference,
-            sets,
-            origins,
-            json,
-        } => show(&sets.load(reference)?.profile, *origins, *json),
-        Action::Diff { a, b, sets, json } => diff(a, b, sets, *json),
-        Action::List { json } => list(*json),
-        Action::Schema => {
-            print(schema::json_text().as_bytes())?;
-            Ok(true)
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Checked<'a> {
-    profile: &'a str,
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hash: Option<Hash>,
-    #[serde(flatten)]
-    error: Option<aegis_profile::Error>,
-}
-
-fn check(references: &[String], sets: &Sets, json: bool) -> Answer {
-    if references
-        .iter()
-        .filter(|reference| *reference == "-")
-        .count()
-        > 1
-    {
-        return Err(Failure::Other(
-            "standard input can be read once only".into(),
-        ));
-    }
-    let mut results = Vec::new();
-    for reference in references {
-        let result = sets.load(reference);
-        if !json {
-            match &result {
-                Ok(_) => print(format!("{}: ok\n", terminal::harmless(reference)).as_bytes())?,
-                Err(error) => complain(&terminal::profile_error("aegis", error)),
+impl Action {
+    pub(super) fn run(self) -> Answer {
+        match self {
+            Self::Check {
+                references,
+                sets,
+                json,
+            } => {
+                let format = (!json).then_some(Format::Text);
+                check::check("profile", &references, format, |reference| {
+                    let profile = sets.load(reference)?;
+                    Ok((profile.name.clone(), profile.hash()))
+                })
+            }
+            Self::Show {
+                reference,
+                sets,
+                origins,
+                json,
+            } => show(&sets.load(&reference)?, origins, json),
+            Self::Diff { a, b, sets, json } => {
+                one_stdin([&*a, &*b])?;
+                let difference = aegis_profile::diff(&sets.load(&a)?, &sets.load(&b)?);
+                answer(json, &difference, || difference.render(&a, &b))?;
+                Ok(difference.is_empty())
+            }
+            Self::List { json } => list(json),
+            Self::Schema => {
+                print_bytes(schema::json_text().as_bytes())?;
+                Ok(true)
             }
         }
-        let (name, hash, error) = match result {
-            Ok(loaded) => (
-                Some(loaded.profile.name.clone()),
-                Some(loaded.profile.hash()),
-                None,
-            ),
-            Err(error) => (None, None, Some(error)),
-        };
-        results.push(Checked {
-            profile: reference,
-            ok: error.is_none(),
-            name,
-            hash,
-            error,
-        });
     }
-    if json {
-        print_json(&results)?;
-    }
-    Ok(results.iter().all(|result| result.ok))
 }
 
 fn show(profile: &Profile, origins: bool, json: bool) -> Answer {
     if json {
         // The canonical form is what the hash is made of.
-        let canonical: serde_json::Value = serde_json::from_str(&profile.canonical_json())
-            .map_err(|error| Failure::Other(format!("the profile has no JSON form: {error}")))?;
+        let canonical: serde_json::Value = serde_json::from_str(&profile.canonical_json())?;
         print_json(&json!({"profile": canonical, "hash": profile.hash()}))?;
     } else {
-        print(aegis_profile::show(profile, origins).as_bytes())?;
+        print_bytes(aegis_profile::show(profile, origins).as_bytes())?;
     }
     Ok(true)
 }
 
-fn diff(a: &str, b: &str, sets: &Sets, json: bool) -> Answer {
-    if a == "-" && b == "-" {
-        return Err(Failure::Other(
-            "standard input can be read once only".into(),
-        ));
-    }
-    let (one, other) = (sets.load(a)?.profile, sets.load(b)?.profile);
-    let difference = aegis_profile::diff(&one, &other);
-    if json {
-        print_json(&difference)?;
-    } else {
-        print(terminal::harmless(&difference.render(a, b)).as_bytes())?;
-    }
-    Ok(difference.is_empty())
-}
-
 fn list(json: bool) -> Answer {
+    #[derive(Serialize)]
+    struct Row {
+        name: &'static str,
+        description: String,
+    }
     let mut rows = Vec::new();
     for name in builtin::names() {
         let profile = aegis_profile::load(name, &Files)?.profile;
-        rows.push((name, profile.description.unwrap_or_default()));
+        let description = profile.description.unwrap_or_default();
+        rows.push(Row { name, description });
     }
-    if json {
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|(name, description)| json!({"name": name, "description": description}))
-            .collect();
-        print_json(&rows)?;
-    } else {
-        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        let text: String = rows
-            .iter()
-            .map(|(name, description)| format!("{name:width$}  {description}\n"))
-            .collect();
-        print(text.as_bytes())?;
-    }
+    let cells = || {
+        rows.iter()
+            .map(|row| [row.name.into(), row.description.clone()])
+    };
+    answer(json, &rows, || table(None, cells()))?;
     Ok(true)
 }

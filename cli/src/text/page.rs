@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use aegis_profile::syntax::escape;
+
 /// Columns of the page.
 pub(super) const WIDTH: usize = 96;
 
@@ -96,6 +98,42 @@ impl Page {
             column += wide;
         }
         let _ = writeln!(self.out, "{}", line.trim_end());
+    }
+}
+
+/// Rows in columns, below their heads if they have any. Without rows, nothing.
+pub(crate) fn table<const N: usize>(
+    head: Option<[&str; N]>,
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut rows: Vec<[String; N]> = rows
+        .into_iter()
+        .map(|row| row.map(|cell| escape(&cell)))
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    if let Some(head) = head {
+        rows.insert(0, head.map(str::to_owned));
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let mut out = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(widths);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:width$}  "))
+            .collect();
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    out
+}
+
+/// A text cut to a number of characters.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

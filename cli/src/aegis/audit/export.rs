@@ -1,10 +1,10 @@
 //! `aegis audit export`: the log for other programs.
 
-use aegis_audit::log::{Error, Line};
+use aegis_audit::log::Line;
 use aegis_audit::ocsf;
 use clap::ValueEnum;
 
-use super::{Answer, Failure, Filter, Out, Place, tell};
+use super::{Answer, Filter, Out, Place};
 
 /// A form to export in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -15,32 +15,17 @@ pub(in crate::aegis) enum Format {
     Ocsf,
 }
 
-pub(super) fn export(log: &Place, filter: &Filter, format: Format, host: Option<&str>) -> Answer {
-    let named = host.map(str::to_owned).unwrap_or_else(|| {
+pub(super) fn export(log: &Place, filter: &Filter, format: Format, host: Option<String>) -> Answer {
+    let host = host.unwrap_or_else(|| {
         let system = rustix::system::uname();
         system.nodename().to_string_lossy().into_owned()
     });
-    let mut out = Out::new();
     let mut reader = log.reader()?;
-    let mut right = true;
-    while let Some(line) = reader.next_line() {
-        match line.and_then(|line| exported(&line, filter, format, &named)) {
-            Ok(None) => {}
-            Ok(Some(Err(what))) => return Err(Failure::Other(what)),
-            Ok(Some(Ok(bytes))) => {
-                if !out.write(&bytes)? {
-                    return Ok(right);
-                }
-            }
-            Err(error) => {
-                out.flush()?;
-                tell(&error);
-                right = false;
-            }
-        }
-    }
-    out.flush()?;
-    Ok(right)
+    let all = std::iter::from_fn(|| {
+        let line = reader.next_line()?.map_err(|error| error.to_string());
+        Some(line.and_then(|line| exported(&line, filter, format, &host)))
+    });
+    Ok(Out::new().lines(all.filter_map(Result::transpose))?.right)
 }
 
 /// A line in that form; `None` of one that was not asked for.
@@ -49,21 +34,20 @@ fn exported(
     filter: &Filter,
     format: Format,
     host: &str,
-) -> Result<Option<Result<Vec<u8>, String>>, Error> {
-    let record = line.record()?;
+) -> Result<Option<String>, String> {
+    let record = line.record().map_err(|error| error.to_string())?;
     if !filter.takes(&record) {
         return Ok(None);
     }
-    let mut bytes = match format {
+    let text = match format {
         Format::Jsonl => {
-            let head = format!("{{\"hash\":\"{}\",\"record\":", line.hash);
-            [head.as_bytes(), line.record, b"}"].concat()
+            let text = std::str::from_utf8(line.record).map_err(|error| error.to_string())?;
+            format!("{{\"hash\":\"{}\",\"record\":{text}}}\n", line.hash)
         }
         Format::Ocsf => match ocsf::event(&record, host) {
-            Ok(event) => event.to_string().into_bytes(),
-            Err(error) => return Ok(Some(Err(error.to_string()))),
+            Ok(event) => format!("{event}\n"),
+            Err(error) => return Err(error.to_string()),
         },
     };
-    bytes.push(b'\n');
-    Ok(Some(Ok(bytes)))
+    Ok(Some(text))
 }

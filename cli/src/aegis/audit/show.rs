@@ -3,36 +3,12 @@
 use std::io;
 
 use aegis_audit::event::{EventType, Record};
-use aegis_audit::log::Checkpoint;
+use aegis_audit::log::{Checkpoint, Error};
 use aegis_policy::Verdict;
+use aegis_profile::syntax::escape;
 use serde_json::Value;
 
-use super::{Answer, Filter, Out, Place, tell};
-use crate::terminal::{colour, harmless};
-
-pub(super) fn show(log: &Place, filter: &Filter, json: bool) -> Answer {
-    let mut out = Out::new();
-    let style = Style::of_output(json);
-    let mut right = true;
-    for record in log.reader()? {
-        match record {
-            Ok(record) if filter.takes(&record) => {
-                if !out.write(style.line(&record).as_bytes())? {
-                    return Ok(right);
-                }
-            }
-            Ok(_) => {}
-            Err(error) => {
-                // In its place among the others.
-                out.flush()?;
-                tell(&error);
-                right = false;
-            }
-        }
-    }
-    out.flush()?;
-    Ok(right)
-}
+use crate::terminal::colour;
 
 /// How records are printed.
 #[derive(Clone, Copy)]
@@ -51,38 +27,44 @@ impl Style {
         }
     }
 
-    /// A record as a line.
-    pub fn line(self, record: &Record) -> String {
+    /// A record as a line; or why it cannot be read.
+    pub fn line(self, record: Result<Record, Error>) -> Result<String, String> {
+        let record = record.map_err(|error| error.to_string())?;
         match self {
             // As it stands in the log.
-            Self::Json => serde_json::to_string(record).unwrap_or_default() + "\n",
-            Self::Text { colour } => text(record, colour),
+            Self::Json => match serde_json::to_string(&record) {
+                Ok(text) => Ok(text + "\n"),
+                Err(error) => Err(error.to_string()),
+            },
+            Self::Text { colour } => Ok(text(&record, colour)),
         }
     }
 }
 
+/// One line, whatever the record holds.
 fn text(record: &Record, colour: bool) -> String {
     // To the second, and without what is the same in each.
-    let time = record
-        .time
-        .get(..19)
-        .unwrap_or(&record.time)
-        .replace('T', " ");
-    let kind = serde_json::to_value(record.kind).unwrap_or_default();
-    let kind = kind.as_str().unwrap_or_default();
-    let head = one_line(&format!(
-        "{time} {:>6} {kind:16} {}",
-        record.seq, record.run
-    ));
+    let time = record.time.get(..19).unwrap_or(&record.time);
+    let head = format!(
+        "{} {:>6} {:16} {}",
+        time.replace('T', " "),
+        record.seq,
+        name_of(record.kind),
+        record.run
+    );
     let verdict = (record.decision.as_ref()).map_or_else(String::new, |decision| {
         format!("  {}", painted(decision.verdict, colour))
     });
-    format!("{head}{verdict}  {}\n", one_line(&what(record)))
+    format!("{}{verdict}  {}\n", escape(&head), escape(&what(record)))
 }
 
-/// Records may hold line feeds, but one record is one line.
-fn one_line(text: &str) -> String {
-    harmless(text).replace('\n', "\\n")
+/// The name of a type, as in a record.
+pub(in crate::aegis) fn name_of(kind: EventType) -> String {
+    let name = serde_json::to_value(kind);
+    name.map_or_else(
+        |error| error.to_string(),
+        |name| name.as_str().unwrap_or("?").to_owned(),
+    )
 }
 
 fn painted(verdict: Verdict, colour: bool) -> String {
@@ -101,11 +83,10 @@ fn painted(verdict: Verdict, colour: bool) -> String {
 
 fn what(record: &Record) -> String {
     if let Some(checkpoint) = Checkpoint::of(record) {
-        let key = checkpoint.key.to_string();
-        return format!(
-            "number {} of log {}, key {key}",
-            checkpoint.number, checkpoint.log
-        );
+        let Checkpoint {
+            number, log, key, ..
+        } = checkpoint;
+        return format!("number {number} of log {log}, key {key}");
     }
     let mut parts = Vec::new();
     if let Some(request) = &record.request {
@@ -131,7 +112,7 @@ fn brief(detail: &Value) -> String {
         .iter()
         .map(|(name, value)| match value {
             Value::String(text) => format!("{name}={text}"),
-            // Each says in sentences what stands in for it and how to mend it: `--json` has them.
+            // Each says in sentences what stands in for it and how to fix it: `--json` has them.
             Value::Array(missing) if name == "degraded" => match missing.len() {
                 0 => format!("{name}=none"),
                 1 => format!("{name}=1 layer"),

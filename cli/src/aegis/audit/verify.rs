@@ -3,54 +3,66 @@
 use std::path::Path;
 
 use aegis_audit::log::{Answer as Which, Expected, PublicKey, Remembered, SetAside, Verified};
+use clap::{Args, ValueHint};
 
-use super::super::print_json;
-use super::{Answer, Failure, Place, failed, state};
-use crate::terminal::{harmless, print};
+use super::{Answer, Place, failed, state};
+use crate::aegis::answer;
 
-pub(super) fn verify(
-    log: &Place,
-    keys: &[String],
+/// The command line.
+#[derive(Debug, Args)]
+pub(in crate::aegis) struct Options {
+    #[command(flatten)]
+    log: Place,
+    /// Whose signature counts: a file such as audit.pub, or 64 hex digits; may be repeated; without
+    /// it, the key that this user's logs are signed with
+    #[arg(long = "key", value_name = "FILE|HEX", value_hint = ValueHint::FilePath)]
+    keys: Vec<String>,
+    /// A checkpoint that has to be there; without its hash, it or a later one
+    #[arg(long, value_name = "N[:HASH]")]
     min_checkpoint: Option<Remembered>,
+    /// The first record, where all before were verified and archived
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
     first: u64,
+    /// Prints JSON
+    #[arg(long)]
     json: bool,
-) -> Answer {
-    let keys = match keys.is_empty() {
-        true => own_key()?,
-        false => keys
-            .iter()
-            .map(|key| named(key))
-            .collect::<Result<_, _>>()?,
-    };
-    let expected = Expected {
-        keys,
-        min_checkpoint,
-        first,
-    };
-    let path = log.resolve()?;
-    let verified = aegis_audit::log::verify(log.reader()?, &expected)
-        .map_err(|error| failed(&path, &error))?;
-    match json {
-        true => print_json(&verified)?,
-        false => print(harmless(&text(&verified, &expected)).as_bytes())?,
+}
+
+impl Options {
+    pub fn run(self) -> Answer {
+        let keys = match self.keys.is_empty() {
+            true => own_key()?,
+            false => self
+                .keys
+                .iter()
+                .map(|key| named(key))
+                .collect::<Result<_, _>>()?,
+        };
+        let expected = Expected {
+            keys,
+            min_checkpoint: self.min_checkpoint,
+            first: self.first,
+        };
+        let path = self.log.resolve()?;
+        let verified = aegis_audit::log::verify(super::open(&path)?, &expected)
+            .map_err(|error| failed(&path, &error))?;
+        answer(self.json, &verified, || text(&verified, &expected))?;
+        Ok(verified.intact && verified.complete)
     }
-    Ok(verified.intact && verified.complete)
 }
 
 /// The key that whoever runs this signs with, where there is one.
-fn own_key() -> Result<Vec<PublicKey>, Failure> {
+fn own_key() -> anyhow::Result<Vec<PublicKey>> {
     let Ok(state) = state() else {
         return Ok(Vec::new());
     };
-    let key = PublicKey::in_directory(&state.keys);
-    let key = key.map_err(|error| Failure::Other(error.to_string()))?;
-    Ok(key.into_iter().collect())
+    Ok(PublicKey::in_directory(&state.keys)?.into_iter().collect())
 }
 
-fn named(key: &str) -> Result<PublicKey, Failure> {
+fn named(key: &str) -> anyhow::Result<PublicKey> {
     match key.parse() {
         Ok(key) => Ok(key),
-        Err(_) => PublicKey::in_file(Path::new(key)).map_err(|e| Failure::Other(e.to_string())),
+        Err(_) => Ok(PublicKey::in_file(Path::new(key))?),
     }
 }
 
@@ -104,15 +116,9 @@ fn text(verified: &Verified, expected: &Expected) -> String {
         text += &format!("and {} times more\n", verified.more_set_aside);
     }
     if !verified.open_runs.is_empty() {
-        let runs: Vec<&str> = verified
-            .open_runs
-            .iter()
-            .map(|run| run.run.as_str())
-            .collect();
-        text += &format!(
-            "runs that have not ended, or were killed: {}\n",
-            runs.join(", ")
-        );
+        let runs: Vec<&str> = verified.open_runs.iter().map(|run| &*run.run).collect();
+        let runs = runs.join(", ");
+        text += &format!("runs that have not ended, or were killed: {runs}\n");
     }
     text
 }

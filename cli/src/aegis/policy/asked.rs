@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use aegis_policy::{Context, HostPath, Request, ask};
+use aegis_policy::{Context, HostPath, Policy, Request, ask};
+use anyhow::{anyhow, ensure};
 use clap::{Args, ValueHint};
 
-use super::Failure;
+use super::{compiled, document};
+use crate::aegis::one_stdin;
 
 /// A request is some kilobytes.
 const MAX_BYTES: u64 = 16 << 20;
@@ -32,58 +34,61 @@ pub(in crate::aegis) struct Place {
 impl Place {
     /// Whether nothing is said.
     pub fn is_silent(&self) -> bool {
-        let Self {
-            work,
-            home,
-            skill,
-            profile,
-        } = self;
-        work.is_none() && home.is_none() && skill.is_none() && profile.is_none()
+        let places = [&self.work, &self.home, &self.skill];
+        places.iter().all(|place| place.is_none()) && self.profile.is_none()
     }
 
     /// Who asks.
-    pub fn context(&self) -> Result<Context, Failure> {
-        let path = |path: &Path| {
-            std::path::absolute(path)
-                .map(|path| HostPath::from(path.as_path()))
-                .map_err(|error| Failure::Other(format!("{} is no path: {error}", path.display())))
+    pub fn context(&self) -> anyhow::Result<Context> {
+        let path = |path: &PathBuf| match std::path::absolute(path) {
+            Ok(path) => Ok(HostPath::from(path.as_path())),
+            Err(error) => Err(anyhow!("{} is not a path: {error}", path.display())),
         };
-        let work = match &self.work {
-            Some(work) => path(work)?,
-            None => match std::env::current_dir() {
-                Ok(work) => HostPath::from(work.as_path()),
-                Err(error) => {
-                    return Err(Failure::Other(format!(
-                        "the current directory has no name: {error}; say what $WORK is by --work"
-                    )));
-                }
-            },
+        let here = || {
+            std::env::current_dir().map_err(|error| {
+                anyhow!("the current directory has no name: {error}; say what $WORK is by --work")
+            })
         };
-        let home = match &self.home {
-            Some(home) => path(home)?,
-            None => std::env::home_dir()
-                .map(|home| HostPath::from(home.as_path()))
-                .unwrap_or_default(),
-        };
+        let home = self.home.clone().or_else(std::env::home_dir);
         Ok(Context {
-            home,
+            home: home.as_ref().map(path).transpose()?.unwrap_or_default(),
             profile: self.profile.clone().unwrap_or_default(),
-            skill: self.skill.as_deref().map(path).transpose()?,
+            skill: self.skill.as_ref().map(path).transpose()?,
             uid: rustix::process::getuid().as_raw(),
-            work,
+            work: path(&self.work.clone().map_or_else(here, Ok)?)?,
             ..Context::default()
         })
     }
 }
 
+/// A policy, and a request about which it is asked.
+#[derive(Debug, Args)]
+pub(in crate::aegis) struct Asked {
+    /// A file, a directory, `-`, or the name of a template
+    #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
+    policy: String,
+    /// A file, `-`, or an action and words
+    #[arg(value_name = "REQUEST", value_hint = ValueHint::FilePath)]
+    request: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Asked {
+    pub fn read(&self) -> anyhow::Result<(Policy, Request)> {
+        one_stdin([&*self.policy, &*self.request])?;
+        let policy = compiled(document(&self.policy)?)?;
+        Ok((policy, request(&self.request, &self.place)?))
+    }
+}
+
 /// A request: JSON of a file or of standard input, or an action and words.
-pub(super) fn request(text: &str, place: &Place) -> Result<Request, Failure> {
+fn request(text: &str, place: &Place) -> anyhow::Result<Request> {
     if let Some((action, words)) = in_words(text) {
         let context = place.context()?;
         let what = ask::what(action, words, &context).map_err(|wrong| {
             let help = wrong.help.map(|help| format!("\n  help: {help}"));
-            let help = help.unwrap_or_default();
-            Failure::Other(format!("`{text}`: {}{help}", wrong.message))
+            anyhow!("`{text}`: {}{}", wrong.message, help.unwrap_or_default())
         })?;
         return Ok(Request {
             approvals: Vec::new(),
@@ -91,12 +96,10 @@ pub(super) fn request(text: &str, place: &Place) -> Result<Request, Failure> {
             what,
         });
     }
-    if !place.is_silent() {
-        return Err(Failure::Other(
-            "a request in JSON says itself who asks: leave --work, --home, --skill and --profile out"
-                .into(),
-        ));
-    }
+    ensure!(
+        place.is_silent(),
+        "a request in JSON says itself who asks: leave --work, --home, --skill and --profile out"
+    );
     let name = if text == "-" { "standard input" } else { text };
     let json = read(text).map_err(|error| {
         let help = match error.kind() {
@@ -105,10 +108,9 @@ pub(super) fn request(text: &str, place: &Place) -> Result<Request, Failure> {
             }
             _ => "",
         };
-        Failure::Other(format!("{name} cannot be read: {error}{help}"))
+        anyhow!("{name} cannot be read: {error}{help}")
     })?;
-    serde_json::from_slice(&json)
-        .map_err(|error| Failure::Other(format!("{name} is no request: {error}")))
+    serde_json::from_slice(&json).map_err(|error| anyhow!("{name} is not a request: {error}"))
 }
 
 /// `files.read=/etc/hosts`, or with a space.

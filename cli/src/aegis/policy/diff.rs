@@ -3,28 +3,22 @@
 use aegis_policy::compare::{self, Diff, Difference};
 use aegis_policy::{Context, HostPath, Request, Verdict, What};
 
-use super::super::{Answer, print_json};
 use super::asked::Place;
 use super::{compiled, document};
-use crate::terminal::{harmless, print};
+use crate::aegis::{Answer, answer, one_stdin};
 
 /// So many examples of each change, unless all are asked for.
 const FEW: usize = 5;
 
 pub(super) fn diff(a: &str, b: &str, place: &Place, all: bool, json: bool) -> Answer {
-    super::refuse_two_stdins(&[a, b])?;
+    one_stdin([a, b])?;
     let (one, other) = (compiled(document(a)?)?, compiled(document(b)?)?);
     let contexts = match place.is_silent() {
         true => compare::contexts(),
         false => vec![place.context()?],
     };
     let diff = compare::diff(&one, &other, &contexts);
-    if json {
-        print_json(&diff)?;
-    } else {
-        let usual = contexts.first();
-        print(harmless(&text(a, b, &diff, usual, all)).as_bytes())?;
-    }
+    answer(json, &diff, || text(a, b, &diff, contexts.first(), all))?;
     Ok(diff.is_empty())
 }
 

@@ -2,23 +2,17 @@
 
 use aegis_policy::{Opinion, What, decide};
 
-use super::super::{Answer, Failure};
-use super::asked::{self, Place};
-use super::{compiled, document};
-use crate::terminal::{harmless, print};
+use super::asked::Asked;
+use crate::aegis::{Answer, print, print_bytes};
 
-pub(super) fn eval(reference: &str, request: &str, place: &Place, json: bool) -> Answer {
-    super::refuse_two_stdins(&[reference, request])?;
-    let policy = compiled(document(reference)?)?;
-    let request = asked::request(request, place)?;
+pub(super) fn eval(asked: &Asked, json: bool) -> Answer {
+    let (policy, request) = asked.read()?;
     let decision = decide(&policy, &request);
     let answer = Ok(decision.verdict.lets_through());
     if json {
         // As it is recorded and compared.
-        let mut text = serde_json::to_vec(&decision)
-            .map_err(|error| Failure::Other(format!("the decision has no JSON form: {error}")))?;
-        text.push(b'\n');
-        print(&text)?;
+        let text = serde_json::to_string(&decision)? + "\n";
+        print_bytes(text.as_bytes())?;
         return answer;
     }
     let mut text = String::new();
@@ -33,7 +27,7 @@ pub(super) fn eval(reference: &str, request: &str, place: &Place, json: bool) ->
         verdict: decision.verdict,
     };
     text += &said(&request.what, &opinion);
-    print(harmless(&text).as_bytes())?;
+    print(&text)?;
     answer
 }
 

@@ -4,21 +4,13 @@ use std::collections::BTreeMap;
 
 use aegis_policy::explain::{self, Explanation, OfDocument, Part, RuleNote, Stands};
 
-use super::super::{Answer, print_json};
-use super::asked::{self, Place};
-use super::{compiled, document};
-use crate::terminal::{harmless, print};
+use super::asked::Asked;
+use crate::aegis::{Answer, answer};
 
-pub(super) fn explain(reference: &str, request: &str, place: &Place, json: bool) -> Answer {
-    super::refuse_two_stdins(&[reference, request])?;
-    let policy = compiled(document(reference)?)?;
-    let request = asked::request(request, place)?;
+pub(super) fn explain(asked: &Asked, json: bool) -> Answer {
+    let (policy, request) = asked.read()?;
     let explanation = explain::explain(&policy, &request);
-    if json {
-        print_json(&explanation)?;
-    } else {
-        print(harmless(&text(&explanation)).as_bytes())?;
-    }
+    answer(json, &explanation, || text(&explanation))?;
     Ok(explanation.decision.verdict.lets_through())
 }
 

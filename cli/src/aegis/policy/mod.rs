@@ -1,27 +1,28 @@
 //! `aegis policy`: what the crate `aegis-policy` has to say, printed. One file for each group of commands.
 
 mod asked;
-mod check;
 mod diff;
 mod eval;
 pub(super) mod explain;
 mod new;
 mod promote;
-mod show;
 mod test;
 
 use std::path::PathBuf;
 
-use aegis_policy::{Document, Hash, Policy, load};
-use aegis_profile::{Diagnostic, Error, Files};
+use aegis_policy::{Document, Policy, load, schema};
+use aegis_profile::{Diagnostic, Error, Files, ReadError};
 use clap::{Subcommand, ValueHint};
+use serde_json::json;
 
-use super::{Answer, Failure};
+use super::check::{self, Format};
+use super::{Answer, answer, print, print_bytes};
+use asked::{Asked, Place};
 
 /// Subcommands of `aegis policy`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// Says whether policies are right, and how to mend them
+    /// Says whether policies are right, and how to fix them
     #[command(after_help = "\
 Examples:
   aegis policy check policy.yaml
@@ -35,8 +36,8 @@ Examples:
         #[arg(long, conflicts_with = "format")]
         json: bool,
         /// How mistakes are told
-        #[arg(long, value_enum, default_value_t = check::Format::Text)]
-        format: check::Format,
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
     },
     /// Prints a policy as canonical YAML
     #[command(after_help = "\
@@ -138,14 +139,8 @@ Examples:
   aegis policy eval policy.yaml 'net.outbound=GET https://api.github.com/repos'
   aegis policy eval --json policy.yaml request.json | jq -r .verdict")]
     Eval {
-        /// A file, a directory, `-`, or the name of a template
-        #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
-        reference: String,
-        /// A file, `-`, or an action and words
-        #[arg(value_name = "REQUEST", value_hint = ValueHint::FilePath)]
-        request: String,
         #[command(flatten)]
-        place: asked::Place,
+        asked: Asked,
         /// Prints the decision in canonical JSON
         #[arg(long)]
         json: bool,
@@ -160,14 +155,8 @@ Examples:
   aegis policy explain policy.yaml 'net.outbound=POST https://api.github.com/user'
   aegis policy explain --json policy.yaml request.json | jq '.parts[].documents[].needs'")]
     Explain {
-        /// A file, a directory, `-`, or the name of a template
-        #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
-        reference: String,
-        /// A file, `-`, or an action and words, as of `eval`
-        #[arg(value_name = "REQUEST", value_hint = ValueHint::FilePath)]
-        request: String,
         #[command(flatten)]
-        place: asked::Place,
+        asked: Asked,
         /// Prints JSON
         #[arg(long)]
         json: bool,
@@ -193,7 +182,7 @@ Examples:
         #[arg(value_name = "B", value_hint = ValueHint::AnyPath)]
         b: String,
         #[command(flatten)]
-        place: asked::Place,
+        place: Place,
         /// Lists every difference, not a few of each change
         #[arg(long, conflicts_with = "json")]
         all: bool,
@@ -208,72 +197,84 @@ Example, for editors that check YAML against a schema:
     Schema,
 }
 
-pub(super) fn policy(action: &Action) -> Answer {
-    match action {
-        Action::Check {
-            references,
-            json,
-            format,
-        } => check::check(references, *json, *format),
-        Action::Show { reference, json } => show::show(reference, *json),
-        Action::Hash { reference } => show::hash(reference),
-        Action::New { template, output } => new::new(template, output.as_deref()),
-        Action::Test {
-            reference,
-            table,
-            json,
-        } => test::test(reference, table.as_deref(), *json),
-        Action::Promote {
-            reference,
-            rule,
-            back,
-            json,
-        } => promote::promote(reference, rule, *back, *json),
-        Action::Eval {
-            reference,
-            request,
-            place,
-            json,
-        } => eval::eval(reference, request, place, *json),
-        Action::Explain {
-            reference,
-            request,
-            place,
-            json,
-        } => explain::explain(reference, request, place, *json),
-        Action::Diff {
-            a,
-            b,
-            place,
-            all,
-            json,
-        } => diff::diff(a, b, place, *all, *json),
-        Action::Schema => show::schema(),
+impl Action {
+    pub(super) fn run(self) -> Answer {
+        match self {
+            Self::Check {
+                references,
+                json,
+                format,
+            } => check::check(
+                "policy",
+                &references,
+                (!json).then_some(format),
+                |reference| {
+                    let document = document(reference)?;
+                    Ok((
+                        document.name.clone(),
+                        compiled(document)?.hash().to_string(),
+                    ))
+                },
+            ),
+            Self::Show { reference, json } => {
+                let document = document(&reference)?;
+                let hash = compiled(document.clone())?.hash();
+                let value = json!({"hash": hash, "policy": document});
+                answer(json, &value, || aegis_policy::show::show(&document))?;
+                Ok(true)
+            }
+            Self::Hash { reference } => {
+                let hash = compiled(document(&reference)?)?.hash();
+                print(&format!("{hash}\n"))?;
+                Ok(true)
+            }
+            Self::New { template, output } => new::new(&template, output.as_deref()),
+            Self::Test {
+                reference,
+                table,
+                json,
+            } => test::test(&reference, table.as_deref(), json),
+            Self::Promote {
+                reference,
+                rule,
+                back,
+                json,
+            } => promote::promote(&reference, &rule, back, json),
+            Self::Eval { asked, json } => eval::eval(&asked, json),
+            Self::Explain { asked, json } => explain::explain(&asked, json),
+            Self::Diff {
+                a,
+                b,
+                place,
+                all,
+                json,
+            } => diff::diff(&a, &b, &place, all, json),
+            Self::Schema => {
+                print_bytes(schema::text(&schema::bundled()).as_bytes())?;
+                Ok(true)
+            }
+        }
     }
 }
 
 /// The document of a reference.
-pub(super) fn document(reference: &str) -> Result<Document, Failure> {
-    Ok(load::load(reference, &Files)?)
+pub(super) fn document(reference: &str) -> Result<Document, Error> {
+    load::load(reference, &Files)
 }
 
 /// A document, compiled.
-pub(super) fn compiled(document: Document) -> Result<Policy, Failure> {
+pub(super) fn compiled(document: Document) -> Result<Policy, Error> {
     Policy::new(vec![document])
-        .map_err(|bad| Error::from(Diagnostic::of_file(&bad.document, bad.to_string())).into())
+        .map_err(|bad| Diagnostic::of_file(&bad.document, bad.to_string()).into())
 }
 
-/// The hash of a document alone.
-fn hash_of(document: &Document) -> Result<Hash, Failure> {
-    Ok(compiled(document.clone())?.hash())
-}
-
-/// Standard input is read once.
-pub(super) fn refuse_two_stdins(references: &[&str]) -> Result<(), Failure> {
-    match references.iter().filter(|r| **r == "-").count() {
-        0 | 1 => Ok(()),
-        _ => Err(Failure::Other(
-            "standard input can be read once only".into(),
-        )),
+/// What was read, as text; or why there is none.
+fn as_text(bytes: Result<Vec<u8>, ReadError>) -> Result<String, String> {
+    match bytes.map(String::from_utf8) {
+        Ok(Ok(text)) => Ok(text),
+        Ok(Err(_)) => Err("it is not UTF-8 text".into()),
+        Err(ReadError::NotAFile(what)) => Err(format!("it is {what}")),
+        Err(ReadError::Io(error)) => Err(error.to_string()),
+        Err(_) => Err("there is no such file".into()),
     }
 }

@@ -6,17 +6,16 @@ use std::path::Path;
 
 use aegis_policy::templates;
 
-use super::super::{Answer, Failure};
-use crate::terminal::print;
+use anyhow::{Context as _, anyhow};
+
+use crate::aegis::{Answer, print_bytes};
 
 pub(super) fn new(name: &str, output: Option<&Path>) -> Answer {
-    let Some(template) = templates::find(name) else {
+    let template = templates::find(name).with_context(|| {
         let known: Vec<_> = templates::ALL.iter().map(|t| t.name).collect();
-        return Err(Failure::Other(format!(
-            "there is no template `{name}`: the templates are {}",
-            known.join(", ")
-        )));
-    };
+        let known = known.join(", ");
+        format!("there is no template `{name}`: the templates are {known}")
+    })?;
     // The copy is the operator's own policy, and known by their name for it.
     let own = output
         .and_then(|path| path.file_stem()?.to_str())
@@ -29,12 +28,10 @@ pub(super) fn new(name: &str, output: Option<&Path>) -> Answer {
         1,
     );
     let Some(path) = output else {
-        print(text.as_bytes())?;
+        print_bytes(text.as_bytes())?;
         return Ok(true);
     };
-    let fail = |error: std::io::Error| {
-        Failure::Other(format!("{} cannot be written: {error}", path.display()))
-    };
+    let fail = |error: std::io::Error| anyhow!("{} cannot be written: {error}", path.display());
     let mut file = (OpenOptions::new().write(true).create_new(true))
         .open(path)
         .map_err(fail)?;

@@ -7,107 +7,78 @@ use std::path::{Path, PathBuf};
 
 use aegis_policy::model::Mode;
 use aegis_policy::{load, promote, templates};
-use aegis_profile::{Files, ReadError, Source};
+use aegis_profile::{Files, Source};
+use anyhow::{anyhow, bail, ensure};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use super::super::{Answer, Failure, print_json};
-use crate::terminal::{harmless, print};
+use super::as_text;
+use crate::aegis::{Answer, answer};
 
 pub(super) fn promote(reference: &str, rule: &str, back: bool, json: bool) -> Answer {
-    let other = |text: String| Failure::Other(text);
     if templates::find(reference).is_some() {
-        return Err(other(format!(
+        bail!(
             "`{reference}` is part of Aegis and stays as it is: `aegis policy new --template {reference} -o policy.yaml` makes a policy of your own of it"
-        )));
+        );
     }
-    if reference == "-" {
-        return Err(other(
-            "standard input cannot be changed: name the file".into(),
-        ));
-    }
+    ensure!(
+        reference != "-",
+        "standard input cannot be changed: name the file"
+    );
     // The policy as a whole has to be right before and after.
     super::document(reference)?;
     let file = file_of(reference, rule)?;
     let shown = file.to_string_lossy();
-    let text = read(&file)?;
-    let mode = if back { Mode::Warn } else { Mode::Enforce };
-    let Some(changed) = promote::set_mode(&text, &shown, rule, mode)? else {
-        let state = match mode {
-            Mode::Warn => "is in mode warn already",
-            Mode::Enforce => "is enforced already",
-        };
-        match json {
-            true => print_json(&json!({"file": shown, "rule": rule, "changed": false}))?,
-            false => print(harmless(&format!("{shown}: `{rule}` {state}\n")).as_bytes())?,
+    let (mode, state) = match back {
+        true => (Mode::Warn, "is in mode warn already"),
+        false => (Mode::Enforce, "is enforced already"),
+    };
+    let Some(changed) = promote::set_mode(&read(&file)?, &shown, rule, mode)? else {
+        let value = json!({"file": shown, "rule": rule, "changed": false});
+        answer(json, &value, || format!("{shown}: `{rule}` {state}\n"))?;
+        return Ok(true);
+    };
+    write(&file, &changed.text)
+        .map_err(|why| anyhow!("{shown} cannot be changed, and is as it was: {why}"))?;
+    let value = json!({
+        "file": shown,
+        "rule": rule,
+        "changed": true,
+        "line": changed.line,
+        "before": changed.before,
+        "after": changed.after,
+    });
+    answer(json, &value, || {
+        let does = if back { "only warns" } else { "is enforced" };
+        let mut text = format!("{shown}:{}: `{rule}` {does} from now on\n", changed.line);
+        for (sign, line) in [("-", &changed.before), ("+", &changed.after)] {
+            text.extend(line.iter().map(|line| format!("{sign} {line}\n")));
         }
-        return Ok(true);
-    };
-    write(&file, &changed.text).map_err(|why| {
-        other(format!(
-            "{shown} cannot be changed, and is as it was: {why}"
-        ))
+        text
     })?;
-    if json {
-        print_json(&json!({
-            "file": shown,
-            "rule": rule,
-            "changed": true,
-            "line": changed.line,
-            "before": changed.before,
-            "after": changed.after,
-        }))?;
-        return Ok(true);
-    }
-    let mut told = match mode {
-        Mode::Warn => format!(
-            "{shown}:{}: `{rule}` only warns from now on\n",
-            changed.line
-        ),
-        Mode::Enforce => format!(
-            "{shown}:{}: `{rule}` is enforced from now on\n",
-            changed.line
-        ),
-    };
-    if let Some(before) = &changed.before {
-        told.push_str(&format!("- {before}\n"));
-    }
-    if let Some(after) = &changed.after {
-        told.push_str(&format!("+ {after}\n"));
-    }
-    print(harmless(&told).as_bytes())?;
     Ok(true)
 }
 
 /// The file that has the rule: the one that is named, or one of the directory that is.
-fn file_of(reference: &str, rule: &str) -> Result<PathBuf, Failure> {
+fn file_of(reference: &str, rule: &str) -> anyhow::Result<PathBuf> {
     let path = PathBuf::from(reference);
     if !load::Source::look(&Files, &path).is_ok_and(|found| found.is_directory) {
         return Ok(path);
     }
-    let files = load::files_of(&path, &Files)?;
-    for file in &files {
-        let document = load::parse_str(&read(file)?, &file.to_string_lossy())?;
+    for file in load::files_of(&path, &Files)? {
+        let document = load::parse_str(&read(&file)?, &file.to_string_lossy())?;
         let mut ids = (document.capabilities.iter().map(|r| &r.id))
             .chain(document.network_egress.iter().map(|r| &r.id))
             .chain(document.secrets_boundary.iter().map(|r| &r.id));
         if ids.any(|id| id == rule) {
-            return Ok(file.clone());
+            return Ok(file);
         }
     }
-    Err(Failure::Other(format!(
-        "no file of {reference} has a rule `{rule}`"
-    )))
+    bail!("no file of {reference} has a rule `{rule}`")
 }
 
-fn read(file: &Path) -> Result<String, Failure> {
-    let fail = |why: String| Failure::Other(format!("{} cannot be read: {why}", file.display()));
-    let bytes = Files.read(file).map_err(|error| match error {
-        ReadError::Io(error) => fail(error.to_string()),
-        ReadError::NotAFile(what) => fail(format!("it is {what}")),
-        _ => fail("there is no such file".into()),
-    })?;
-    String::from_utf8(bytes).map_err(|_| fail("it is not UTF-8 text".into()))
+fn read(file: &Path) -> anyhow::Result<String> {
+    as_text(Files.read(file)).map_err(|why| anyhow!("{} cannot be read: {why}", file.display()))
 }
 
 /// In one step: whoever reads the policy at the same time has the old one or the new one. Mode and owner

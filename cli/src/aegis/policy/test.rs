@@ -7,50 +7,42 @@ use aegis_policy::{load, templates};
 use aegis_profile::{Diagnostic, Error, Files, ReadError, Source};
 use serde_json::json;
 
-use super::super::{Answer, Failure, print_json};
-use super::{compiled, document};
-use crate::terminal::{harmless, print};
+use super::{as_text, compiled, document};
+use crate::aegis::{Answer, answer, one_stdin};
 
 /// A table's file and text.
 type Text = (String, String);
 
 pub(super) fn test(reference: &str, table: Option<&str>, json: bool) -> Answer {
-    if let Some(table) = table {
-        super::refuse_two_stdins(&[reference, table])?;
-    }
+    one_stdin([reference].into_iter().chain(table))?;
     let policy = compiled(document(reference)?)?;
     let mut tables = Vec::new();
     for (file, text) in texts(reference, table)? {
         let table = Table::parse(&text, &file)?;
         tables.push((file, table.run(&policy)));
     }
-    let outcomes = || tables.iter().flat_map(|(_, outcomes)| outcomes);
-    let failed = outcomes().filter(|outcome| !outcome.ok).count();
-    if json {
-        let tables: Vec<_> = (tables.iter())
+    let outcomes = tables.iter().flat_map(|(_, outcomes)| outcomes);
+    let (total, failed) = (outcomes.clone().count(), outcomes.filter(|o| !o.ok).count());
+    let value = json!({
+        "ok": failed == 0,
+        "policy": policy.hash(),
+        "failed": failed,
+        "tables": tables.iter()
             .map(|(file, outcomes)| json!({"table": file, "cases": outcomes}))
-            .collect();
-        print_json(&json!({
-            "ok": failed == 0,
-            "policy": policy.hash(),
-            "failed": failed,
-            "tables": tables,
-        }))?;
-        return Ok(failed == 0);
-    }
-    let mut text = String::new();
-    for (file, outcomes) in &tables {
-        for outcome in outcomes.iter().filter(|outcome| !outcome.ok) {
-            text.push_str(&mismatch(file, outcome));
-        }
-    }
-    let total = outcomes().count();
-    text.push_str(&match failed {
-        0 => format!("{reference}: {total} requests decided as expected\n"),
-        1 => format!("{reference}: 1 of {total} requests is not decided as expected\n"),
-        _ => format!("{reference}: {failed} of {total} requests are not decided as expected\n"),
+            .collect::<Vec<_>>(),
     });
-    print(harmless(&text).as_bytes())?;
+    answer(json, &value, || {
+        let mut text = String::new();
+        for (file, outcomes) in &tables {
+            let failed = outcomes.iter().filter(|outcome| !outcome.ok);
+            text.extend(failed.map(|outcome| mismatch(file, outcome)));
+        }
+        text + &match failed {
+            0 => format!("{reference}: {total} requests decided as expected\n"),
+            1 => format!("{reference}: 1 of {total} requests is not decided as expected\n"),
+            _ => format!("{reference}: {failed} of {total} requests are not decided as expected\n"),
+        }
+    })?;
     Ok(failed == 0)
 }
 
@@ -73,7 +65,7 @@ fn mismatch(file: &str, outcome: &Outcome) -> String {
 }
 
 /// The tables that belong to a policy: the one that is named, or those beside it.
-fn texts(reference: &str, table: Option<&str>) -> Result<Vec<Text>, Failure> {
+fn texts(reference: &str, table: Option<&str>) -> Result<Vec<Text>, Error> {
     if let Some(table) = table {
         let bytes = match table {
             "-" => Files.read_stdin(),
@@ -85,20 +77,12 @@ fn texts(reference: &str, table: Option<&str>) -> Result<Vec<Text>, Failure> {
         let file = format!("builtin:{reference}.test.yaml");
         return Ok(vec![(file, template.table.to_owned())]);
     }
-    let missing = |file: &str| {
-        let help = "write one that begins with `aegis-policy-test: 1`, or name one: `aegis policy test POLICY TABLE`";
-        Failure::Profile(
-            Diagnostic::of_file(file, "there is no table of tests beside the policy")
-                .with_help(help)
-                .into(),
-        )
-    };
     let path = Path::new(reference);
     let found = load::Source::look(&Files, path).is_ok_and(|found| found.is_directory);
     let files: Vec<PathBuf> = match found {
         true => {
             let mut names = load::Source::names(&Files, path)
-                .map_err(|error| Failure::Other(format!("{reference} cannot be read: {error}")))?;
+                .map_err(|error| wrong(reference, format!("cannot be read: {error}"), A_TABLE))?;
             names.retain(|name| name.ends_with(".test.yaml") && !name.starts_with('.'));
             names.sort();
             names.iter().map(|name| path.join(name)).collect()
@@ -106,34 +90,29 @@ fn texts(reference: &str, table: Option<&str>) -> Result<Vec<Text>, Failure> {
         false => vec![path.with_extension("test.yaml")],
     };
     if files.is_empty() {
-        return Err(missing(reference));
+        return Err(wrong(reference, MISSING, WRITE_ONE));
     }
     (files.iter())
         .map(|file| {
             let shown = file.to_string_lossy();
             match Files.read(file) {
-                Err(ReadError::NotFound) => Err(missing(&shown)),
+                Err(ReadError::NotFound) => Err(wrong(&shown, MISSING, WRITE_ONE)),
                 bytes => text(&shown, bytes),
             }
         })
         .collect()
 }
 
-fn text(file: &str, bytes: Result<Vec<u8>, ReadError>) -> Result<Text, Failure> {
-    let fail = |message: String| {
-        let error: Error = Diagnostic::of_file(file, message)
-            .with_help("a table is a YAML file that begins with `aegis-policy-test: 1`")
-            .into();
-        Failure::Profile(error)
-    };
-    let bytes = bytes.map_err(|error| match error {
-        ReadError::NotFound => fail("there is no such file".into()),
-        ReadError::NotAFile(what) => fail(format!("this is {what}")),
-        ReadError::Io(error) => fail(format!("the table cannot be read: {error}")),
-        _ => fail("the table cannot be read".into()),
-    })?;
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok((file.to_owned(), text)),
-        Err(_) => Err(fail("not UTF-8 text".into())),
-    }
+const MISSING: &str = "there is no table of tests beside the policy";
+const WRITE_ONE: &str = "write one that begins with `aegis-policy-test: 1`, or name one: `aegis policy test POLICY TABLE`";
+const A_TABLE: &str = "a table is a YAML file that begins with `aegis-policy-test: 1`";
+
+fn wrong(file: &str, message: impl Into<String>, help: &str) -> Error {
+    Diagnostic::of_file(file, message).with_help(help).into()
+}
+
+fn text(file: &str, bytes: Result<Vec<u8>, ReadError>) -> Result<Text, Error> {
+    let text = as_text(bytes);
+    let text = text.map_err(|why| wrong(file, format!("cannot be read: {why}"), A_TABLE))?;
+    Ok((file.to_owned(), text))
 }

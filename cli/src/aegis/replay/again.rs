@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use aegis_audit::replay::{Difference, Outcome, Replayer, Undecidable};
 use serde::Serialize;
 
-use super::super::{Answer, print_json};
 use super::{At, FEW, Known, Options, counted, records};
-use crate::terminal::{harmless, print};
+use crate::aegis::{Answer, answer};
 
 #[derive(Default, Serialize)]
 struct Report {
@@ -21,7 +20,7 @@ struct Report {
     /// Records that could not be decided again.
     undecidable: u64,
     undecidable_because: Vec<Because>,
-    /// Lines that are no records.
+    /// Lines that are not records.
     unreadable: Vec<String>,
 }
 
@@ -46,34 +45,27 @@ pub(super) fn check(options: &Options, known: &mut Known) -> Answer {
     }
     let mut report = Report::default();
     let mut undecidable: BTreeMap<Undecidable, (u64, At)> = BTreeMap::new();
-    let mut unreadable = Vec::new();
-    records(
-        options,
-        |record| {
-            report.records += 1;
-            match replayer.again(record) {
-                Outcome::NoDecision => return Ok(()),
-                Outcome::Same => {}
-                Outcome::Differs(differences) => {
-                    report.differing += 1;
-                    if options.all || report.differences.len() < FEW {
-                        let at = At::of(record);
-                        report.differences.push(Differing { at, differences });
-                    }
-                }
-                Outcome::Undecidable(why) => {
-                    report.undecidable += 1;
-                    let of = undecidable
-                        .entry(why)
-                        .or_insert_with(|| (0, At::of(record)));
-                    of.0 += 1;
+    let unreadable = records(options, |record| {
+        report.records += 1;
+        match replayer.again(record) {
+            Outcome::NoDecision => return Ok(()),
+            Outcome::Same => {}
+            Outcome::Differs(differences) => {
+                report.differing += 1;
+                if options.all || report.differences.len() < FEW {
+                    let at = At::of(record);
+                    report.differences.push(Differing { at, differences });
                 }
             }
-            report.decisions += 1;
-            Ok(())
-        },
-        |line| unreadable.push(line),
-    )?;
+            Outcome::Undecidable(why) => {
+                report.undecidable += 1;
+                let of = undecidable.entry(why);
+                of.or_insert_with(|| (0, At::of(record))).0 += 1;
+            }
+        }
+        report.decisions += 1;
+        Ok(())
+    })?;
     report.unreadable = unreadable;
     let because = |(why, (count, first)): (Undecidable, _)| Because {
         count,
@@ -82,17 +74,14 @@ pub(super) fn check(options: &Options, known: &mut Known) -> Answer {
     };
     report.undecidable_because = undecidable.into_iter().map(because).collect();
     report.ok = report.differing == 0 && report.undecidable == 0 && report.unreadable.is_empty();
-    match options.json {
-        true => print_json(&report)?,
-        false => print(harmless(&text(&report)).as_bytes())?,
-    }
+    answer(options.json, &report, || text(&report))?;
     Ok(report.ok)
 }
 
 fn text(report: &Report) -> String {
     let mut text = String::new();
     for line in &report.unreadable {
-        text += &format!("no record: {line}\n");
+        text += &format!("not a record: {line}\n");
     }
     for because in &report.undecidable_because {
         text += &format!(

@@ -6,15 +6,14 @@ mod one;
 mod progress;
 mod under;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use aegis_audit::log::{self, Line, Reader};
+use aegis_audit::log::Line;
 use aegis_audit::replay::Recorded;
-use aegis_policy::{Hash, What};
+use aegis_policy::Hash;
 use clap::{Args, ValueHint};
 
-use super::{Answer, Failure};
+use super::{Answer, audit};
 use known::Known;
 use progress::Progress;
 
@@ -60,12 +59,14 @@ Examples:
   aegis replay LOG --id 4711-197c2f5          the same, for each decision of a run
   aegis replay --json LOG | jq .differing";
 
-pub(super) fn replay(options: &Options) -> Answer {
-    let mut known = Known::new(options);
-    match (&options.id, &options.policy) {
-        (Some(id), _) => one::explain(options, id, &mut known),
-        (None, Some(reference)) => under::list(options, reference),
-        (None, None) => again::check(options, &mut known),
+impl Options {
+    pub(super) fn run(self) -> Answer {
+        let mut known = Known::new(&self);
+        match (&self.id, &self.policy) {
+            (Some(id), _) => one::tell(&self, id, &mut known),
+            (None, Some(reference)) => under::list(&self, reference),
+            (None, None) => again::check(&self, &mut known),
+        }
     }
 }
 
@@ -81,7 +82,7 @@ impl At {
     fn of(record: &Recorded<'_>) -> Self {
         let what = (record.request)
             .and_then(|request| aegis_audit::replay::read_request(request).ok())
-            .map_or_else(|| "nothing that is readable".into(), |r| named(&r.what));
+            .map_or_else(|| "nothing that is readable".into(), |r| r.what.to_string());
         Self {
             run: record.run.clone().into_owned(),
             seq: record.seq,
@@ -96,37 +97,24 @@ impl std::fmt::Display for At {
     }
 }
 
-/// A run by its command; `tool.exec` alone would say too little, and its grants too much.
-fn named(what: &What) -> String {
-    what.to_string()
-}
-
-/// Gives each record of the log to `each`. Lines that are no records are told to `bad`.
+/// Gives each record of the log to `each`, and returns what is wrong with lines that are not records or of
+/// which it says so.
 fn records(
     options: &Options,
-    mut each: impl FnMut(&Recorded<'_>) -> Result<(), Failure>,
-    mut bad: impl FnMut(String),
-) -> Result<(), Failure> {
-    let mut reader = open(&options.log)?;
+    mut each: impl FnMut(&Recorded<'_>) -> Result<(), String>,
+) -> anyhow::Result<Vec<String>> {
+    let mut reader = audit::open(&options.log)?;
     let mut progress = Progress::new();
+    let mut wrong = Vec::new();
     while let Some(line) = reader.next_line() {
         progress.step();
-        match line {
-            Ok(line) => match record(&line) {
-                Ok(record) => each(&record)?,
-                Err(why) => bad(format!("{}: {why}", line.place)),
-            },
-            Err(error) => bad(error.to_string()),
-        }
+        let read = line.map_err(|error| error.to_string()).and_then(|line| {
+            let record = record(&line).map_err(|why| format!("{}: {why}", line.place))?;
+            each(&record)
+        });
+        wrong.extend(read.err());
     }
-    Ok(())
-}
-
-fn open(path: &Path) -> Result<Reader, Failure> {
-    if path == Path::new("-") {
-        return Ok(Reader::stream("standard input", Box::new(io::stdin())));
-    }
-    Reader::open(path).map_err(|error: log::Error| Failure::Other(error.to_string()))
+    Ok(wrong)
 }
 
 /// A record whose line has not been changed since it was written, short of the whole chain.
@@ -134,7 +122,7 @@ fn record<'l>(line: &Line<'l>) -> Result<Recorded<'l>, String> {
     if Hash::of(line.record) != line.hash {
         return Err("the hash is not that of the record: one of them was changed".into());
     }
-    Recorded::parse(line.record).map_err(|error| format!("no record: {error}"))
+    Recorded::parse(line.record).map_err(|error| format!("not a record: {error}"))
 }
 
 /// `1 decision`, `2 decisions`.

@@ -6,13 +6,13 @@ use aegis_audit::event::EventType;
 use aegis_audit::replay::{
     Difference, Found, Outcome, Recorded, Replayer, read_decision, read_request,
 };
-use aegis_policy::explain::Explanation;
+use aegis_policy::explain::{self, Explanation};
 use aegis_policy::{Decision, Hash, Request, decide};
 use serde::Serialize;
 
-use super::super::{Answer, Failure, policy, print_json};
-use super::{Known, Options, named, records};
-use crate::terminal::{harmless, print};
+use super::{Known, Options, records};
+use crate::aegis::audit::show::name_of;
+use crate::aegis::{Answer, answer, policy};
 
 /// Which records are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,28 +93,23 @@ struct Now {
     policy_name: String,
 }
 
-pub(super) fn explain(options: &Options, id: &Id, known: &mut Known) -> Answer {
+pub(super) fn tell(options: &Options, id: &Id, known: &mut Known) -> Answer {
     let mut accounts = Vec::new();
     let in_force = known.in_force();
     let mut replayer = Replayer::new(|hash| known.find(hash));
     if options.force {
         replayer = replayer.forced();
     }
-    let mut unreadable = Vec::new();
-    records(
-        options,
-        |record| {
-            let wanted = match id {
-                Id::Run(_) => id.is(record) && record.decision.is_some(),
-                _ => id.is(record),
-            };
-            if wanted {
-                accounts.push(account(record, &mut replayer, in_force.as_deref())?);
-            }
-            Ok(())
-        },
-        |line| unreadable.push(line),
-    )?;
+    let unreadable = records(options, |record| {
+        let wanted = match id {
+            Id::Run(_) => id.is(record) && record.decision.is_some(),
+            _ => id.is(record),
+        };
+        if wanted {
+            accounts.push(account(record, &mut replayer, in_force.as_deref()));
+        }
+        Ok(())
+    })?;
     if accounts.is_empty() {
         let what = match id {
             Id::Seq(seq) => format!("there is no record {seq}"),
@@ -123,17 +118,14 @@ pub(super) fn explain(options: &Options, id: &Id, known: &mut Known) -> Answer {
         };
         let more = match unreadable.len() {
             0 => String::new(),
-            lines => format!("; {lines} lines are no records"),
+            lines => format!("; {lines} lines are not records"),
         };
-        let log = options.log.display();
-        return Err(Failure::Other(format!("{what} in {log}{more}")));
+        anyhow::bail!("{what} in {}{more}", options.log.display());
     }
-    if options.json {
-        print_json(&accounts)?;
-    } else {
+    answer(options.json, &accounts, || {
         let texts: Vec<String> = accounts.iter().map(text).collect();
-        print(harmless(&texts.join("\n")).as_bytes())?;
-    }
+        texts.join("\n")
+    })?;
     let holds = |account: &Account| matches!(account.again, Again::None | Again::Same);
     Ok(accounts.iter().all(holds))
 }
@@ -142,7 +134,7 @@ fn account<F: FnMut(Hash) -> Found>(
     record: &Recorded<'_>,
     replayer: &mut Replayer<F>,
     in_force: Option<&aegis_policy::Policy>,
-) -> Result<Account, Failure> {
+) -> Account {
     let again = match replayer.again(record) {
         Outcome::NoDecision => Again::None,
         Outcome::Same => Again::Same,
@@ -151,14 +143,8 @@ fn account<F: FnMut(Hash) -> Found>(
             why: why.to_string(),
         },
     };
-    let request = record
-        .request
-        .map(|r| read_request(r).ok())
-        .unwrap_or_default();
-    let decision = record
-        .decision
-        .map(|d| read_decision(d).ok())
-        .unwrap_or_default();
+    let request = record.request.and_then(|r| read_request(r).ok());
+    let decision = record.decision.and_then(|d| read_decision(d).ok());
     let hash = decision.as_ref().map_or(record.policy, |d| d.policy);
     let policy = match replayer.find(hash) {
         Found::Same(policy) | Found::OtherEngine(policy, _) => Some(policy),
@@ -166,9 +152,9 @@ fn account<F: FnMut(Hash) -> Found>(
     };
     let explained = policy.as_ref().zip(request.as_ref());
     let now = in_force.zip(request.as_ref());
-    Ok(Account {
+    Account {
         again,
-        explanation: explained.map(|(policy, request)| self::explained(policy, request)),
+        explanation: explained.map(|(policy, request)| explain::explain(policy, request)),
         now: now.map(|(policy, request)| Now {
             decision: decide(policy, request),
             policy_name: policy.name(),
@@ -181,21 +167,16 @@ fn account<F: FnMut(Hash) -> Found>(
         seq: record.seq,
         time: record.time.clone().into_owned(),
         r#type: record.kind,
-    })
-}
-
-fn explained(policy: &aegis_policy::Policy, request: &Request) -> Explanation {
-    aegis_policy::explain::explain(policy, request)
+    }
 }
 
 fn text(account: &Account) -> String {
-    let kind = serde_json::to_value(account.r#type).unwrap_or_default();
     let mut text = format!(
         "record {} of run {}, {}: {}\n",
         account.seq,
         account.run,
         account.time,
-        kind.as_str().unwrap_or_default()
+        name_of(account.r#type)
     );
     if let Some(request) = &account.request {
         let context = &request.context;
@@ -205,11 +186,7 @@ fn text(account: &Account) -> String {
         };
         text += &format!(
             "  who     user {} under the profile {} ({}){skill}, in {}\n  what    {}\n",
-            context.uid,
-            context.profile,
-            context.profile_hash,
-            context.work,
-            named(&request.what)
+            context.uid, context.profile, context.profile_hash, context.work, request.what
         );
         for approval in &request.approvals {
             text += &format!("          with the approval {}\n", approval.id);

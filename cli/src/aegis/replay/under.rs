@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use aegis_audit::replay::{Change, under};
+use aegis_audit::replay::under;
 use aegis_policy::{Opinion, Verdict};
 use serde::Serialize;
 
-use super::super::policy;
-use super::super::{Answer, print_json};
-use super::{At, FEW, Options, counted, named, records};
-use crate::terminal::{harmless, print};
+use super::{At, FEW, Options, counted, records};
+use crate::aegis::policy::{compiled, document};
+use crate::aegis::{Answer, answer, one_stdin};
 
 #[derive(Default, Serialize)]
 struct Report {
@@ -43,69 +42,56 @@ struct Example {
 }
 
 pub(super) fn list(options: &Options, reference: &str) -> Answer {
-    super::super::policy::refuse_two_stdins(&[reference, &options.log.to_string_lossy()])?;
-    let other = policy::compiled(policy::document(reference)?)?;
+    one_stdin([reference, &*options.log.to_string_lossy()])?;
+    let other = compiled(document(reference)?)?;
     // An example is enough to see what is meant.
     let shown = if options.all { usize::MAX } else { 1 };
     let mut report = Report::default();
     let mut groups: BTreeMap<((u8, Verdict, Verdict), &'static str), Group> = BTreeMap::new();
-    let mut unreadable = Vec::new();
     let mut unread = Vec::new();
-    records(
-        options,
-        |record| {
-            report.records += 1;
-            let changes = match under(&other, record) {
-                Ok(Some(changes)) => changes,
-                Ok(None) => return Ok(()),
-                Err(why) => {
-                    unread.push(format!("{}: {why}", At::of(record)));
-                    return Ok(());
-                }
-            };
-            report.decisions += 1;
-            report.changing += u64::from(!changes.is_empty());
-            for change in changes {
-                let (then, now) = (change.then.verdict, change.now.verdict);
-                let action = change.what.action();
-                let key = (aegis_policy::compare::rank(then, now), action);
-                let group = groups.entry(key).or_insert_with(|| Group {
-                    action,
-                    count: 0,
-                    examples: Vec::new(),
-                    now,
-                    then,
-                });
-                group.count += 1;
-                if group.examples.len() < shown {
-                    group.examples.push(example(record, change));
-                }
+    let unreadable = records(options, |record| {
+        report.records += 1;
+        let changes = match under(&other, record) {
+            Ok(Some(changes)) => changes,
+            Ok(None) => return Ok(()),
+            Err(why) => {
+                unread.push(format!("{}: {why}", At::of(record)));
+                return Ok(());
             }
-            Ok(())
-        },
-        |line| unreadable.push(line),
-    )?;
+        };
+        report.decisions += 1;
+        report.changing += u64::from(!changes.is_empty());
+        for change in changes {
+            let (then, now) = (change.then.verdict, change.now.verdict);
+            let action = change.what.action();
+            let key = (aegis_policy::compare::rank(then, now), action);
+            let group = groups.entry(key).or_insert_with(|| Group {
+                action,
+                count: 0,
+                examples: Vec::new(),
+                now,
+                then,
+            });
+            group.count += 1;
+            if group.examples.len() < shown {
+                group.examples.push(Example {
+                    at: At {
+                        run: record.run.clone().into_owned(),
+                        seq: record.seq,
+                        what: change.what.to_string(),
+                    },
+                    is_part: change.is_part,
+                    now: change.now,
+                    then: change.then,
+                });
+            }
+        }
+        Ok(())
+    })?;
     report.changes = groups.into_values().collect();
-    report.unreadable = unreadable;
-    report.unreadable.extend(unread);
-    match options.json {
-        true => print_json(&report)?,
-        false => print(harmless(&text(&report)).as_bytes())?,
-    }
+    report.unreadable = [unreadable, unread].concat();
+    answer(options.json, &report, || text(&report))?;
     Ok(report.changes.is_empty() && report.unreadable.is_empty())
-}
-
-fn example(record: &aegis_audit::replay::Recorded<'_>, change: Change) -> Example {
-    Example {
-        at: At {
-            run: record.run.clone().into_owned(),
-            seq: record.seq,
-            what: named(&change.what),
-        },
-        is_part: change.is_part,
-        now: change.now,
-        then: change.then,
-    }
 }
 
 fn text(report: &Report) -> String {

@@ -1,17 +1,17 @@
-//! `aegis policy check`.
+//! `aegis profile check` and `aegis policy check`.
 
-use aegis_policy::load;
-use aegis_profile::{Diagnostic, Error, Files};
+use std::collections::BTreeMap;
+
+use aegis_profile::{Diagnostic, Error, Hash};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::super::{Answer, Failure, print_json};
-use super::{hash_of, refuse_two_stdins};
-use crate::terminal::{self, complain, harmless, print};
+use super::{Answer, one_stdin, print, print_bytes, print_json};
+use crate::terminal::{self, complain};
 
 /// How mistakes are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::aegis) enum Format {
+pub(super) enum Format {
     /// For people, on standard error
     Text,
     /// As workflow commands of GitHub Actions, on standard output
@@ -20,59 +20,60 @@ pub(in crate::aegis) enum Format {
 
 #[derive(Serialize)]
 struct Checked<'r> {
-    policy: &'r str,
+    /// What it is, and its name on the command line.
+    #[serde(flatten)]
+    reference: BTreeMap<&'static str, &'r str>,
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hash: Option<String>,
+    hash: Option<Hash>,
     #[serde(flatten)]
     error: Option<Error>,
 }
 
-pub(super) fn check(references: &[String], json: bool, format: Format) -> Answer {
-    refuse_two_stdins(&references.iter().map(String::as_str).collect::<Vec<_>>())?;
+/// Checks files of a `kind`; `load` gives the name and the hash of one. Without a format, prints JSON.
+pub(super) fn check(
+    kind: &'static str,
+    references: &[String],
+    format: Option<Format>,
+    load: impl Fn(&str) -> Result<(String, Hash), Error>,
+) -> Answer {
+    one_stdin(references.iter().map(String::as_str))?;
     let mut results = Vec::new();
     for reference in references {
-        let (name, hash, error) = match load::load(reference, &Files) {
-            Ok(document) => {
-                let hash = hash_of(&document)?;
-                (Some(document.name), Some(hash.to_string()), None)
-            }
-            Err(error) => (None, None, Some(error)),
+        let (loaded, error) = match load(reference) {
+            Ok(loaded) => (Some(loaded), None),
+            Err(error) => (None, Some(error)),
         };
-        if !json {
-            tell(reference, error.as_ref(), format)?;
+        match (&error, format) {
+            (_, None) => {}
+            (None, _) => print(&format!("{reference}: ok\n"))?,
+            (Some(error), Some(Format::Text)) => complain(&terminal::profile_error("aegis", error)),
+            (Some(error), Some(Format::Github)) => {
+                let lines = error.diagnostics().iter();
+                let lines: String = lines.map(|mistake| annotation(kind, mistake)).collect();
+                print_bytes(lines.as_bytes())?;
+            }
         }
+        let (name, hash) = loaded.unzip();
         results.push(Checked {
-            policy: reference,
+            reference: BTreeMap::from([(kind, reference.as_str())]),
             ok: error.is_none(),
             name,
             hash,
             error,
         });
     }
-    if json {
+    if format.is_none() {
         print_json(&results)?;
     }
     Ok(results.iter().all(|result| result.ok))
 }
 
-fn tell(reference: &str, error: Option<&Error>, format: Format) -> Result<(), Failure> {
-    match (error, format) {
-        (None, _) => print(format!("{}: ok\n", harmless(reference)).as_bytes())?,
-        (Some(error), Format::Text) => complain(&terminal::profile_error("aegis", error)),
-        (Some(error), Format::Github) => {
-            let lines: String = error.diagnostics().iter().map(annotation).collect();
-            print(lines.as_bytes())?;
-        }
-    }
-    Ok(())
-}
-
 /// A mistake as GitHub shows it beside the line in a pull request. What has a meaning in such a line is
 /// escaped as the runner's own toolkit does it (`actions/toolkit`, `packages/core/src/command.ts`).
-fn annotation(diagnostic: &Diagnostic) -> String {
+fn annotation(kind: &str, diagnostic: &Diagnostic) -> String {
     let data = |text: &str| {
         text.replace('%', "%25")
             .replace('\r', "%0D")
@@ -97,7 +98,7 @@ fn annotation(diagnostic: &Diagnostic) -> String {
             text.push_str(&format!("\n{what}: {more}"));
         }
     }
-    format!("::error {place},title=aegis policy::{}\n", data(&text))
+    format!("::error {place},title=aegis {kind}::{}\n", data(&text))
 }
 
 #[cfg(test)]
@@ -108,7 +109,7 @@ mod tests {
     fn what_has_a_meaning_to_the_runner_is_escaped() {
         let diagnostic = Diagnostic::of_file("a,b:c%.yaml", "50%\nof").with_help("none, really");
         assert_eq!(
-            annotation(&diagnostic),
+            annotation("policy", &diagnostic),
             "::error file=a%2Cb%3Ac%25.yaml,title=aegis policy::50%25%0Aof%0Ahelp: none, really\n"
         );
     }
