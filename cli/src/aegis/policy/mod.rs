@@ -210,10 +210,7 @@ impl Action {
                 (!json).then_some(format),
                 |reference| {
                     let document = document(reference)?;
-                    Ok((
-                        document.name.clone(),
-                        compiled(document)?.hash().to_string(),
-                    ))
+                    Ok((document.name.clone(), compiled(document)?.hash()))
                 },
             ),
             Self::Show { reference, json } => {
