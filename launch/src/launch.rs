@@ -11,7 +11,7 @@ use aegis_profile::{Files, Loaded, Profile};
 use aegis_runtime::apply::Early;
 use aegis_runtime::facts::{self, HostFacts};
 use aegis_runtime::plan::{self, Plan, authority};
-use aegis_sys::{descriptors, process};
+use aegis_sys::{files, process};
 
 use crate::policies::{self, Route};
 use crate::record::{self, Recorder};
@@ -140,7 +140,7 @@ impl Launch {
             return Err(Error::Caller("this process has several threads, and a sandbox can only be started by a process that has one\n  help: start it from a process of its own".into()));
         }
         // Before anything is opened: a number given must be the caller's file, not one of ours.
-        match self.keep_fds.iter().find(|fd| !descriptors::is_open(**fd)) {
+        match self.keep_fds.iter().find(|fd| !files::is_open(**fd)) {
             Some(fd) => Err(Error::Caller(format!(
                 "--keep-fd {fd}: this descriptor is not open"
             ))),

@@ -94,7 +94,8 @@ fn descriptor(place: &Path) -> Option<i32> {
 }
 
 fn duplicate(fd: i32) -> io::Result<OwnedFd> {
-    let copy = aegis_sys::descriptors::duplicate(fd)?;
+    let fd = aegis_sys::files::inherited(fd).ok_or(rustix::io::Errno::BADF)?;
+    let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3)?;
     let flags = rustix::fs::fcntl_getfl(&copy)?;
     if flags & OFlags::RWMODE == OFlags::RDONLY {
         return Err(io::Error::other("this descriptor is open for reading only"));

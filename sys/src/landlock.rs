@@ -2,9 +2,9 @@
 
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use super::check;
+use super::{check, descriptor};
 
 /// `LANDLOCK_ACCESS_FS_*` of `linux/landlock.h`.
 pub mod fs {
@@ -84,30 +84,44 @@ pub fn abi() -> u32 {
     u32::try_from(version).unwrap_or(0)
 }
 
-#[repr(C)]
-struct RulesetAttr {
-    handled_access_fs: u64,
-    handled_access_net: u64,
-    scoped: u64,
-}
-
 /// A ruleset that denies what it handles but for the rules added.
 pub fn create_ruleset(abi: u32, fs: u64, net: u64, scoped: u64) -> io::Result<OwnedFd> {
-    let attr = RulesetAttr {
-        handled_access_fs: fs,
-        handled_access_net: net,
-        scoped,
+    // `struct landlock_ruleset_attr`. An older kernel refuses one longer than it knows.
+    let attr = [fs, net, scoped];
+    let fields = match abi {
+        0..=3 => 1,
+        4 | 5 => 2,
+        _ => 3,
     };
-    // An older kernel refuses a structure longer than the one it knows.
-    let size = match abi {
-        0..=3 => size_of::<u64>(),
-        4 | 5 => 2 * size_of::<u64>(),
-        _ => size_of::<RulesetAttr>(),
-    };
-    // SAFETY: `attr` has the kernel's layout and at least `size` bytes, and outlives the call.
-    let fd = check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &attr, size, 0) })?;
-    // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    let size = fields * size_of::<u64>();
+    // SAFETY: `attr` has the kernel's layout and at least `size` bytes, and outlives the call, which
+    // returns a new descriptor.
+    unsafe {
+        descriptor(libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            attr.as_ptr(),
+            size,
+            0,
+        ))
+    }
+}
+
+/// `landlock_add_rule(2)`.
+///
+/// # Safety
+/// `attr` must have the layout that the kernel has for this kind.
+unsafe fn add_rule<T>(ruleset: BorrowedFd<'_>, kind: i32, attr: &T) -> io::Result<()> {
+    // SAFETY: the layout is the kernel's, as the caller vouches, and `attr` outlives the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            ruleset.as_raw_fd(),
+            kind,
+            std::ptr::from_ref(attr),
+            0,
+        )
+    })?;
+    Ok(())
 }
 
 /// Allows `access` on the file or below the directory that `location` refers to.
@@ -126,42 +140,15 @@ pub fn allow_path(
         allowed_access: access,
         parent_fd: location.as_raw_fd(),
     };
-    // SAFETY: `attr` has the kernel's (packed) layout and outlives the call.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_landlock_add_rule,
-            ruleset.as_raw_fd(),
-            LANDLOCK_RULE_PATH_BENEATH,
-            &attr,
-            0,
-        )
-    })?;
-    Ok(())
+    // SAFETY: it has the layout of this kind, which is packed.
+    unsafe { add_rule(ruleset, LANDLOCK_RULE_PATH_BENEATH, &attr) }
 }
 
 /// Allows `access` on a TCP port.
 pub fn allow_port(ruleset: BorrowedFd<'_>, port: u16, access: u64) -> io::Result<()> {
-    #[repr(C)]
-    struct NetPort {
-        allowed_access: u64,
-        port: u64,
-    }
     const LANDLOCK_RULE_NET_PORT: i32 = 2;
-    let attr = NetPort {
-        allowed_access: access,
-        port: u64::from(port),
-    };
-    // SAFETY: `attr` has the kernel's layout and outlives the call.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_landlock_add_rule,
-            ruleset.as_raw_fd(),
-            LANDLOCK_RULE_NET_PORT,
-            &attr,
-            0,
-        )
-    })?;
-    Ok(())
+    // SAFETY: `struct landlock_net_port_attr` has two fields of this type.
+    unsafe { add_rule(ruleset, LANDLOCK_RULE_NET_PORT, &[access, port.into()]) }
 }
 
 /// Puts the calling thread, and all it will ever start, under the ruleset. Needs `no_new_privs`.

@@ -1,32 +1,46 @@
-//! The kernel, one primitive a file: thin, typed system calls, and nothing that decides.
+//! The kernel, one concept a file: thin, typed system calls, and nothing that decides.
 //!
-//! Everything `unsafe` in this crate lives below this folder (and in `seccomp/install.rs`). What is
-//! called between `fork` and `exec` allocates nothing and takes no lock.
+//! What `rustix` offers as it is wanted is called there, from any crate. Here is what it lacks, what takes several
+//! calls, and all `unsafe` code of the workspace but `runtime/src/seccomp/install.rs`. What is called between
+//! `fork` and `exec` allocates nothing and takes no lock.
 
+pub mod accounts;
 pub mod capabilities;
-pub mod descriptors;
+pub mod files;
 pub mod landlock;
 pub mod mount;
 pub mod namespaces;
-pub mod network;
 pub mod notify;
-pub mod probe;
 pub mod process;
+pub mod signal;
 pub mod socket;
 pub mod terminal;
+pub mod walk;
+
+// For callers that are being reworked.
+pub use files as descriptors;
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Turns a system call's return value into a result, reading `errno`.
-pub fn check(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
+fn check(result: impl Into<libc::c_long>) -> io::Result<libc::c_long> {
+    match result.into() {
+        ..0 => Err(io::Error::last_os_error()),
+        result => Ok(result),
     }
+}
+
+/// The descriptor that a system call returned.
+///
+/// # Safety
+/// `result` must come from a call that returns a new descriptor, which nobody else owns.
+unsafe fn descriptor(result: impl Into<libc::c_long>) -> io::Result<OwnedFd> {
+    // SAFETY: what is not an error is a new descriptor, as the caller vouches.
+    check(result).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// A path as the kernel takes it. Paths with NUL are refused long before; here they are `EINVAL`.

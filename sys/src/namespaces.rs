@@ -1,11 +1,16 @@
-//! Namespaces and their id maps: `clone3(2)`, `namespaces(7)`, `user_namespaces(7)`.
+//! Namespaces, their id maps, and the loopback of a network namespace: `clone3(2)`, `namespaces(7)`,
+//! `user_namespaces(7)`.
 
 use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
-use super::{check, descriptors};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+
+use super::{check, files, process};
 
 /// The two sides of [`clone`].
 pub enum Side {
@@ -53,22 +58,29 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
 
 /// `unshare(2)`.
 pub fn unshare(flags: i32) -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::unshare(flags) }.into())?;
+    // SAFETY: no pointers; no namespace changes what this process's memory says.
+    check(unsafe { libc::unshare(flags) })?;
     Ok(())
 }
 
 /// `setns(2)` into namespaces of a process.
 pub fn join(pidfd: BorrowedFd<'_>, flags: i32) -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::setns(pidfd.as_raw_fd(), flags) }.into())?;
-    Ok(())
+    let kinds = ThreadNameSpaceType::from_bits_retain(flags as u32);
+    Ok(move_into_thread_name_spaces(pidfd, kinds)?)
 }
 
-/// `sethostname(2)`.
-pub fn set_hostname(name: &[u8]) -> io::Result<()> {
-    // SAFETY: the name is as long as said and outlives the call.
-    check(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }.into())?;
+/// Brings `lo` up in the current network namespace: `netdevice(7)`.
+pub fn loopback_up() -> io::Result<()> {
+    let (kind, flags) = (SocketType::DGRAM, SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(AddressFamily::INET, kind, flags, None)?;
+    // SAFETY: `ifreq` is plain data for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the kernel reads `request`, which outlives the call.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &request) })?;
     Ok(())
 }
 
@@ -82,8 +94,8 @@ fn map_line(buffer: &mut [u8; 32], inside: u32, outside: u32) -> &[u8] {
 }
 
 fn write_file(path: &CStr, contents: &[u8]) -> io::Result<()> {
-    let file = descriptors::open(path, libc::O_WRONLY)?;
-    descriptors::write_all(file.as_fd(), contents)
+    let file = files::open(path, libc::O_WRONLY)?;
+    files::write_all(file.as_fd(), contents)
 }
 
 /// Maps one user and one group id in the caller's own, new user namespace, from within.
@@ -110,45 +122,53 @@ pub fn map_ids_of(pid: i32, uid: (u32, u32), gid: (u32, u32)) -> io::Result<()> 
     Ok(())
 }
 
+/// Whether this process's user namespace has a user id: `uid_map` of `user_namespaces(7)`.
+pub fn has_user(uid: u32) -> io::Result<bool> {
+    let map = files::read_file(Path::new("/proc/self/uid_map"))?;
+    Ok(maps(&String::from_utf8_lossy(&map), uid))
+}
+
+/// Whether an id map has an id among those inside.
+fn maps(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let fields = line.split_ascii_whitespace();
+        let fields: Option<Vec<u64>> = fields.map(|field| field.parse().ok()).collect();
+        matches!(fields.as_deref(), Some([start, _, count]) if (*start..start + count).contains(&id.into()))
+    })
+}
+
 /// A user namespace in which the ids `on_disk` appear as `in_mount`, for an id-mapped mount.
 ///
 /// It belongs to a child that shares our descriptors and is gone when this returns; the
 /// descriptor keeps the namespace. Needs `CAP_SETUID` and `CAP_SETGID`.
 pub fn for_idmap(on_disk: (u32, u32), in_mount: (u32, u32)) -> io::Result<OwnedFd> {
-    struct Job {
-        on_disk: (u32, u32),
-        in_mount: (u32, u32),
-        result: io::Result<OwnedFd>,
-    }
-    extern "C" fn child(job: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: the parent passes a `Job` and waits (CLONE_VFORK) until this child is gone.
-        let job = unsafe { &mut *job.cast::<Job>() };
-        job.result = (|| {
-            let (uid, gid) = job.in_mount;
-            // The raw calls change this task alone; glibc's would tell other threads. The map of
-            // one's own id may be written by anybody, so become that id first.
-            // SAFETY: no pointers.
-            check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
-            // SAFETY: no pointers.
-            check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })?;
+    let mut result = Err(io::Error::from_raw_os_error(libc::EIO));
+    let pid = process::vfork(libc::CLONE_FILES, || {
+        result = (|| {
+            let (uid, gid) = in_mount;
+            // The map of one's own id may be written by anybody, so become that id first.
+            process::become_ids(uid, gid)?;
             // Changing ids made this task undumpable, and its /proc files root's.
-            // SAFETY: no pointers.
-            check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }.into())?;
+            process::dumpable()?;
             unshare(libc::CLONE_NEWUSER)?;
-            map_own_ids((job.on_disk.0, uid), (job.on_disk.1, gid))?;
-            descriptors::open(c"/proc/self/ns/user", libc::O_RDONLY)
+            map_own_ids((on_disk.0, uid), (on_disk.1, gid))?;
+            files::open(c"/proc/self/ns/user", libc::O_RDONLY)
         })();
         0
+    })?;
+    process::reap(pid)?;
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_mapped_where_a_line_has_it_inside() {
+        assert!(maps("         0          0 4294967295\n", 65534));
+        assert!(!maps("0 1000 1\n1 100000 65536\n", 65537));
+        assert!(maps("0 1000 1\n1 100000 65536\n", 65536));
+        assert!(!maps("", 0));
     }
-    let mut job = Job {
-        on_disk,
-        in_mount,
-        result: Err(io::Error::from_raw_os_error(libc::EIO)),
-    };
-    let flags = libc::CLONE_FILES | libc::SIGCHLD;
-    // SAFETY: `child` gets a valid `Job`, touches nothing else of ours, and takes no lock; we are
-    // suspended until it has exited.
-    let pid = unsafe { super::process::clone_with_stack(child, flags, (&raw mut job).cast()) }?;
-    super::process::reap(pid)?;
-    job.result
 }

@@ -1,7 +1,7 @@
 //! seccomp user notification: `seccomp_unotify(2)`.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::check;
 
@@ -26,21 +26,37 @@ pub struct Call {
     pub args: [u64; 6],
 }
 
+/// `ioctl(2)` on a listener. `None`: the call is gone, its process having been killed meanwhile.
+///
+/// # Safety
+/// `argument` must be what `request` takes.
+unsafe fn ioctl<T>(
+    listener: BorrowedFd<'_>,
+    request: libc::c_ulong,
+    argument: &mut T,
+) -> io::Result<Option<()>> {
+    // SAFETY: the argument is what the request takes, as the caller vouches, and outlives the call.
+    match check(unsafe { libc::ioctl(listener.as_raw_fd(), request as _, argument) }) {
+        Ok(_) => Ok(Some(())),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Takes the next waiting call. `None`: it is gone already.
 pub fn receive(listener: BorrowedFd<'_>) -> io::Result<Option<Call>> {
     // SAFETY: `seccomp_notif` is plain data, and must be all zeroes going in.
     let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-    // SAFETY: `call` has the size that the request encodes, and outlives the call.
-    match check(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV as _, &mut call) }.into()) {
-        Ok(_) => Ok(Some(Call {
+    // SAFETY: `call` is what this request takes.
+    match unsafe { ioctl(listener, NOTIF_RECV, &mut call) } {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        received => Ok(received?.map(|()| Call {
             id: call.id,
             pid: call.pid as i32,
             nr: call.data.nr,
             arch: call.data.arch,
             args: call.data.args,
         })),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 
@@ -51,12 +67,8 @@ fn send(listener: BorrowedFd<'_>, id: u64, error: i32, flags: u32) -> io::Result
         error: -error,
         flags,
     };
-    // SAFETY: `answer` has the size that the request encodes, and outlives the call.
-    match check(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SEND as _, &mut answer) }.into()) {
-        // The caller was killed meanwhile.
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        other => other.map(|_| ()),
-    }
+    // SAFETY: `answer` is what this request takes.
+    unsafe { ioctl(listener, NOTIF_SEND, &mut answer) }.map(|_| ())
 }
 
 /// Fails the call with `errno`.
@@ -78,8 +90,12 @@ pub fn go_on(listener: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
 
 /// Whether the call still waits: what was read of its memory was then its own.
 pub fn still_waits(listener: BorrowedFd<'_>, call: &Call) -> bool {
-    // SAFETY: the id outlives the call.
-    unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_ID_VALID as _, &call.id) == 0 }
+    let mut id = call.id;
+    // SAFETY: the id is what this request takes.
+    matches!(
+        unsafe { ioctl(listener, NOTIF_ID_VALID, &mut id) },
+        Ok(Some(()))
+    )
 }
 
 /// Gives the caller a descriptor, which is what its call returns.
@@ -90,7 +106,7 @@ pub fn answer_with_descriptor(
     close_on_exec: bool,
 ) -> io::Result<()> {
     const SECCOMP_ADDFD_FLAG_SEND: u32 = 2;
-    let add = libc::seccomp_notif_addfd {
+    let mut add = libc::seccomp_notif_addfd {
         id: call.id,
         flags: SECCOMP_ADDFD_FLAG_SEND,
         srcfd: fd.as_raw_fd() as u32,
@@ -101,11 +117,8 @@ pub fn answer_with_descriptor(
             0
         },
     };
-    // SAFETY: `add` has the size that the request encodes, and outlives the call.
-    match check(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_ADDFD as _, &add) }.into()) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        other => other.map(|_| ()),
-    }
+    // SAFETY: `add` is what this request takes.
+    unsafe { ioctl(listener, NOTIF_ADDFD, &mut add) }.map(|_| ())
 }
 
 /// Reads another process's memory: `process_vm_readv(2)`. The number of bytes read.
@@ -122,20 +135,4 @@ pub fn read_memory(pid: i32, address: u64, buffer: &mut [u8]) -> io::Result<usiz
     // not ours, and a bad one gives EFAULT.
     let got = unsafe { libc::process_vm_readv(pid, &local, 1, &remote, 1, 0) };
     check(got as libc::c_long).map(|got| got as usize)
-}
-
-/// A copy of another process's descriptor: `pidfd_getfd(2)`.
-pub fn copy_descriptor(pidfd: BorrowedFd<'_>, fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers.
-    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })?;
-    // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
-
-/// A memfd that can never be executed: `memfd_create(2)`.
-pub fn memfd(name: &std::ffi::CStr, flags: u32) -> io::Result<OwnedFd> {
-    // SAFETY: the name is NUL-terminated and outlives the call.
-    let fd = check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into())?;
-    // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

@@ -1,26 +1,32 @@
-//! Processes: `clone(2)` that shares memory until `exec`, waiting, signals, limits, `prctl(2)`.
+//! Processes: `vfork(2)` and `execve(2)`, waiting, `kill(2)`, limits, ids, the start of a program.
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use super::check;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+use rustix::thread::CpuSet;
 
-/// Runs `entry` in a new process that shares this one's memory, on a stack of its own; this process
-/// is suspended until the child has called `exec` or `exit`.
+use super::{check, files, signal};
+
+/// Runs `act` in a new process that shares this one's memory (`vfork(2)`) and, with `CLONE_FILES` in `flags`,
+/// its descriptors, on a stack of its own. This process is suspended until the child has executed something,
+/// or ended: with what `act` returns as its status.
+///
+/// `act` may borrow from this process. It must neither allocate nor take a lock, and must do with 64 KiB of
+/// stack.
 ///
 /// The stack stays mapped, few of its pages ever having been used: to unmap it would interrupt the
 /// processor that the child ran on, at the very moment when it starts the command.
-///
-/// # Safety
-/// `argument` must be what `entry` expects. The child may borrow from this process, but must neither
-/// allocate nor take a lock.
-pub unsafe fn clone_with_stack(
-    entry: extern "C" fn(*mut libc::c_void) -> libc::c_int,
-    flags: i32,
-    argument: *mut libc::c_void,
-) -> io::Result<i32> {
+pub fn vfork<F: FnMut() -> i32>(flags: i32, mut act: F) -> io::Result<i32> {
+    extern "C" fn entry<F: FnMut() -> i32>(act: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: it is the `act` below, whose owner is suspended while we use it.
+        let act = unsafe { &mut *act.cast::<F>() };
+        act()
+    }
     const SIZE: usize = 64 * 1024;
     // SAFETY: a new anonymous mapping; it aliases nothing. MAP_STACK pages appear when touched.
     let stack = unsafe {
@@ -36,11 +42,76 @@ pub unsafe fn clone_with_stack(
     if stack == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    let flags = flags | libc::CLONE_VM | libc::CLONE_VFORK;
-    // SAFETY: one past the end of the mapping, 16-byte aligned, is where a downward stack starts;
-    // the caller vouches for entry and argument.
-    let pid = unsafe { libc::clone(entry, stack.byte_add(SIZE), flags, argument) };
-    check(pid.into()).map(|pid| pid as i32)
+    let flags = flags | libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: one past the end of the mapping, 16-byte aligned, is where a downward stack starts; `entry` is
+    // for this very type, and `act` outlives the child's use of it.
+    let pid = unsafe {
+        let top = stack.byte_add(SIZE);
+        libc::clone(entry::<F>, top, flags, (&raw mut act).cast())
+    };
+    check(pid).map(|pid| pid as i32)
+}
+
+/// What is to be executed, ready for a process that may not allocate: see [`vfork`].
+pub struct Program {
+    path: CString,
+    // What the pointers below point to.
+    _strings: Vec<CString>,
+    argv: Vec<*const libc::c_char>,
+    environment: Vec<*const libc::c_char>,
+}
+
+impl Program {
+    /// A file, its arguments (the first is its name) and its environment (`NAME=value`).
+    pub fn new(path: CString, argv: Vec<CString>, environment: Vec<CString>) -> Self {
+        let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+            let strings = list.iter().map(|text| text.as_ptr());
+            strings.chain([std::ptr::null()]).collect()
+        };
+        Self {
+            path,
+            argv: pointers(&argv),
+            environment: pointers(&environment),
+            _strings: argv.into_iter().chain(environment).collect(),
+        }
+    }
+
+    /// `execve(2)`; returns only when it failed.
+    pub fn execute(&self) -> io::Error {
+        let (argv, environment) = (self.argv.as_ptr(), self.environment.as_ptr());
+        // SAFETY: both arrays end with NULL, and point to strings that do not move while they are owned here.
+        unsafe { libc::execve(self.path.as_ptr(), argv, environment) };
+        io::Error::last_os_error()
+    }
+}
+
+/// Tries to execute what a descriptor refers to (`execveat(2)`); returns why that failed.
+pub fn execute_descriptor(fd: BorrowedFd<'_>) -> io::Error {
+    let argv = [c"program".as_ptr(), std::ptr::null()];
+    let environment = [std::ptr::null::<libc::c_char>()];
+    // SAFETY: both arrays end with NULL and hold NUL-terminated strings; they and the literal path
+    // outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
+}
+
+/// `fork(2)`: the child's pid, or `None` in the child.
+///
+/// This is glibc's, which leaves the allocator usable in the child whatever other threads did. The
+/// child must end by [`exit_now`].
+pub fn fork() -> io::Result<Option<i32>> {
+    // SAFETY: no pointers; the child goes on with a copy of this thread and of all memory.
+    let pid = check(unsafe { libc::fork() })?;
+    Ok((pid != 0).then_some(pid as i32))
 }
 
 /// What has to be true before anything else is done: 0, 1 and 2 are open, on `/dev/null` where the
@@ -48,20 +119,15 @@ pub unsafe fn clone_with_stack(
 /// pipe, or beyond the caller's limit of file sizes, is an error rather than the end.
 pub fn begin() {
     for fd in 0..=2 {
-        if !super::descriptors::is_open(fd) {
+        if !files::is_open(fd) {
             // The lowest free number, which is this one. Where it fails, so will all that follows.
-            // SAFETY: the path is a NUL-terminated literal.
-            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+            if let Ok(null) = rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty()) {
+                std::mem::forget(null);
+            }
         }
     }
-    for signal in IGNORED {
-        // SAFETY: SIG_IGN runs no code of ours.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
-    }
+    signal::IGNORED.into_iter().for_each(signal::ignore);
 }
-
-/// What [`begin`] has ignored, and a command expects to have its default action.
-pub const IGNORED: [i32; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
 
 /// Whether this process has more threads than one. Then nothing may be allocated after a `clone` without
 /// `exec`, and user namespaces cannot be joined.
@@ -105,7 +171,7 @@ pub fn expect_heap(bytes: usize) {
 /// As far as the heap's is concerned; larger ones are multiples of it.
 const PAGE: usize = 4096;
 
-/// How a process ended or changed, as `waitid(2)` tells it.
+/// How a process ended or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It called `exit` with this status.
@@ -118,58 +184,40 @@ pub enum Change {
     Continued,
 }
 
+impl From<WaitStatus> for Change {
+    fn from(status: WaitStatus) -> Self {
+        let exited = status.exit_status().map(Self::Exited);
+        exited
+            .or_else(|| status.terminating_signal().map(Self::Killed))
+            .or_else(|| status.stopping_signal().map(Self::Stopped))
+            .unwrap_or(Self::Continued)
+    }
+}
+
+/// `wait4(2)` for any child, or for one. `None`: with `NOHANG`, none has changed.
+fn wait_with(pid: Option<i32>, options: WaitOptions) -> io::Result<Option<(i32, Change)>> {
+    let all = WaitOptions::from_bits_retain(libc::__WALL as u32);
+    let options = options | WaitOptions::UNTRACED | WaitOptions::CONTINUED | all;
+    let changed = rustix::io::retry_on_intr(|| match pid.and_then(Pid::from_raw) {
+        Some(pid) => rustix::process::waitpid(Some(pid), options),
+        None => rustix::process::wait(options),
+    })?;
+    Ok(changed.map(|(pid, status)| (pid.as_raw_pid(), status.into())))
+}
+
 /// Waits for any child, or for one: its pid and what happened. Reaps the ones that ended.
 pub fn wait(pid: Option<i32>) -> io::Result<(i32, Change)> {
-    let (which, id) = match pid {
-        Some(pid) => (libc::P_PID, pid as libc::id_t),
-        None => (libc::P_ALL, 0),
-    };
-    loop {
-        // SAFETY: `siginfo_t` is plain data for which all zeroes is a value.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        // SAFETY: `info` outlives the call.
-        let result = check(
-            unsafe {
-                libc::waitid(
-                    which,
-                    id,
-                    &mut info,
-                    libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED | libc::__WALL,
-                )
-            }
-            .into(),
-        );
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            other => other?,
-        };
-        // SAFETY: waitid filled in the SIGCHLD fields.
-        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-        let change = match info.si_code {
-            libc::CLD_EXITED => Change::Exited(status),
-            libc::CLD_KILLED | libc::CLD_DUMPED => Change::Killed(status),
-            libc::CLD_STOPPED | libc::CLD_TRAPPED => Change::Stopped(status),
-            _ => Change::Continued,
-        };
-        return Ok((pid, change));
-    }
+    wait_with(pid, WaitOptions::empty())?.ok_or(Errno::CHILD.into())
 }
 
 /// As [`wait`] for any child, but at most until `deadline`; `None`: it has passed. `SIGCHLD` must
 /// be blocked.
 pub fn wait_until(deadline: Instant) -> io::Result<Option<(i32, Change)>> {
     loop {
-        // SAFETY: `siginfo_t` is plain data for which all zeroes is a value.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let events = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED;
-        let look = events | libc::WNOWAIT | libc::WNOHANG | libc::__WALL;
-        // SAFETY: `info` outlives the call.
-        check(unsafe { libc::waitid(libc::P_ALL, 0, &mut info, look) }.into())?;
-        // SAFETY: waitid filled in the SIGCHLD fields, with 0 where there is nothing.
-        if unsafe { info.si_pid() } != 0 {
-            return wait(None).map(Some);
-        }
         let left = deadline.saturating_duration_since(Instant::now());
+        if let Some(changed) = wait_with(None, WaitOptions::NOHANG)? {
+            return Ok(Some(changed));
+        }
         if left.is_zero() {
             return Ok(None);
         }
@@ -177,13 +225,9 @@ pub fn wait_until(deadline: Instant) -> io::Result<Option<(i32, Change)>> {
             tv_sec: left.as_secs() as libc::time_t,
             tv_nsec: left.subsec_nanos().into(),
         };
-        // SAFETY: `sigset_t` is plain data; sigemptyset makes it a value; all outlives the call,
-        // whose end, by a child or by time, the loop tells apart.
+        // SAFETY: set and time outlive the call, whose end, by a child or by time, the loop tells apart.
         unsafe {
-            let mut set: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&mut set);
-            libc::sigaddset(&mut set, libc::SIGCHLD);
-            libc::sigtimedwait(&set, std::ptr::null_mut(), &time);
+            libc::sigtimedwait(&signal::set(&[libc::SIGCHLD]), std::ptr::null_mut(), &time);
         }
     }
 }
@@ -214,62 +258,61 @@ pub fn children_usage() -> (u64, u64, u64) {
 
 /// `pidfd_open(2)`.
 pub fn open(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers.
-    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
-    // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// `pidfd_send_signal(2)`.
 pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    // SAFETY: no signal information is passed.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            std::ptr::null::<u8>(),
-            0,
-        )
-    })?;
-    Ok(())
+    let signal = Signal::from_named_raw(signal).ok_or(Errno::INVAL)?;
+    Ok(rustix::process::pidfd_send_signal(pidfd, signal)?)
 }
 
-/// `kill(2)`; a negative pid is a process group.
+/// `kill(2)`; a negative pid is a process group, -1 all that may be signalled.
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: no pointers.
-    check(unsafe { libc::kill(pid, signal) }.into())?;
+    check(unsafe { libc::kill(pid, signal) })?;
     Ok(())
 }
 
-/// Becomes a user and group, with no supplementary groups, in the current user namespace.
+/// Becomes a user and group, with no supplementary groups, in the current user namespace: the calling thread
+/// alone.
 pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
-    // SAFETY: an empty list needs no pointer. The raw calls suffice: there is one thread.
-    check(unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()) })?;
-    // SAFETY: no pointers.
-    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
-    // SAFETY: no pointers.
-    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })?;
-    Ok(())
+    rustix::thread::set_thread_groups(&[])?;
+    Ok(become_ids(uid, gid)?)
+}
+
+/// As [`become_user`], but for the supplementary groups.
+pub(crate) fn become_ids(uid: u32, gid: u32) -> Result<(), Errno> {
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(uid),
+        rustix::fs::Gid::from_raw(gid),
+    );
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
 }
 
 /// `PR_SET_PDEATHSIG`: `SIGKILL` for this process when the thread that started it ends. A change
 /// of ids clears it, so it comes after.
 pub fn die_with_parent() -> io::Result<()> {
-    super::capabilities::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)
+    let signal = Some(Signal::KILL);
+    Ok(rustix::process::set_parent_process_death_signal(signal)?)
 }
 
 /// `PR_SET_DUMPABLE` 1: this process's `/proc` files are its user's.
 pub fn dumpable() -> io::Result<()> {
-    super::capabilities::prctl(libc::PR_SET_DUMPABLE, 1)
+    let dumpable = DumpableBehavior::Dumpable;
+    Ok(rustix::process::set_dumpable_behavior(dumpable)?)
 }
 
 /// `PR_SET_DUMPABLE` 0: nobody without privileges may trace this process or open its `/proc`.
 pub fn not_dumpable() -> io::Result<()> {
-    super::capabilities::prctl(libc::PR_SET_DUMPABLE, 0)
+    let dumpable = DumpableBehavior::NotDumpable;
+    Ok(rustix::process::set_dumpable_behavior(dumpable)?)
 }
 
-/// `prlimit(2)` on this process: sets a limit, if there is a new one; the one before.
+/// `prlimit(2)` on this process: sets a limit, if there is a new one; the one before. By number, as plans
+/// name resources.
 fn limit(resource: u32, new: Option<libc::rlimit64>) -> io::Result<libc::rlimit64> {
     let mut before = libc::rlimit64 {
         rlim_cur: 0,
@@ -312,157 +355,26 @@ pub fn children_are_real_time() -> bool {
     matches!(policy, libc::SCHED_FIFO | libc::SCHED_RR)
 }
 
-/// Leaves the caller's session and process group: a session without a terminal.
-pub fn new_session() -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::setsid() }.into())?;
-    Ok(())
-}
-
-/// Puts a child, which has not executed anything yet, into a process group of its own.
-pub fn set_group(pid: i32) -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::setpgid(pid, pid) }.into())?;
-    Ok(())
-}
-
 /// A process group of its own for the calling process; its number, in its own pid namespace.
 pub fn new_group() -> io::Result<i32> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::setpgid(0, 0) }.into())?;
-    // SAFETY: no pointers; cannot fail.
-    Ok(unsafe { libc::getpid() })
-}
-
-/// `execve(2)`; returns only when it failed.
-///
-/// # Safety
-/// `argv` and `envp` must point to NULL-terminated arrays of NUL-terminated strings.
-pub unsafe fn exec(
-    path: &CStr,
-    argv: *const *const libc::c_char,
-    envp: *const *const libc::c_char,
-) -> io::Error {
-    // SAFETY: the caller vouches for the arrays; the path is NUL-terminated.
-    unsafe { libc::execve(path.as_ptr(), argv, envp) };
-    io::Error::last_os_error()
+    rustix::process::setpgid(None, None)?;
+    Ok(rustix::process::getpid().as_raw_pid())
 }
 
 /// How many processors this process may run on: `sched_getaffinity(2)`.
 pub fn processors() -> usize {
-    // SAFETY: `cpu_set_t` is plain data for which all zeroes is the empty set.
-    let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set has the size said and outlives the calls.
-    unsafe {
-        if libc::sched_getaffinity(0, std::mem::size_of::<libc::cpu_set_t>(), &mut allowed) != 0 {
-            return 1;
-        }
-        libc::CPU_COUNT(&allowed).max(1) as usize
-    }
+    rustix::thread::sched_getaffinity(None).map_or(1, |allowed| allowed.count().max(1) as usize)
 }
 
 /// Restricts this process to the first `count` of the processors that it may use.
 pub fn use_processors(count: usize) -> io::Result<()> {
-    // SAFETY: `cpu_set_t` is plain data for which all zeroes is the empty set.
-    let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    let size = std::mem::size_of::<libc::cpu_set_t>();
-    // SAFETY: the set has the size said and outlives the call.
-    check(unsafe { libc::sched_getaffinity(0, size, &mut allowed) }.into())?;
-    // SAFETY: as above.
-    let mut chosen: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    let mut left = count;
-    for cpu in 0..libc::CPU_SETSIZE as usize {
-        // SAFETY: `cpu` is below CPU_SETSIZE.
-        unsafe {
-            if left > 0 && libc::CPU_ISSET(cpu, &allowed) {
-                libc::CPU_SET(cpu, &mut chosen);
-                left -= 1;
-            }
-        }
-    }
-    // SAFETY: the set has the size said and outlives the call.
-    check(unsafe { libc::sched_setaffinity(0, size, &chosen) }.into())?;
-    Ok(())
-}
-
-/// A set of signals to be blocked and taken from a descriptor; the mask before it.
-pub struct Signals {
-    /// Readable when one of them is pending: `signalfd(2)`.
-    pub fd: OwnedFd,
-    before: libc::sigset_t,
-}
-
-impl Signals {
-    /// Blocks `signals` and opens a descriptor for them.
-    pub fn block(signals: &[i32]) -> io::Result<Self> {
-        // SAFETY: `sigset_t` is plain data; sigemptyset makes it a value.
-        let (mut set, mut before): (libc::sigset_t, libc::sigset_t) =
-            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        // SAFETY: the sets outlive the calls.
-        unsafe {
-            libc::sigemptyset(&mut set);
-            for signal in signals {
-                libc::sigaddset(&mut set, *signal);
-            }
-        }
-        // SAFETY: as above.
-        check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set, &mut before) }.into())?;
-        // SAFETY: as above.
-        let fd = check(
-            unsafe { libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }.into(),
-        )?;
-        // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-        Ok(Self { fd, before })
-    }
-
-    /// The next pending signal: its number and the pid that sent it.
-    pub fn next(&self) -> Option<(i32, u32)> {
-        // SAFETY: `signalfd_siginfo` is plain data for which all zeroes is a value.
-        let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
-        let size = std::mem::size_of::<libc::signalfd_siginfo>();
-        // SAFETY: the buffer has the size said and outlives the call.
-        let got = unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut info).cast(), size) };
-        (got == size as isize).then_some((info.ssi_signo as i32, info.ssi_pid))
-    }
-
-    /// Puts back the caller's mask, for what is about to be executed.
-    pub fn restore_mask(&self) {
-        // SAFETY: the set is one that the kernel gave us; no old one is asked for.
-        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
-    }
-}
-
-/// Blocks every signal: for PID 1, which only waits.
-pub fn block_all_signals() {
-    // SAFETY: `sigset_t` is plain data; sigfillset makes it a value; both outlive the calls.
-    unsafe {
-        let mut all: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&mut all);
-        libc::sigprocmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
-    }
-}
-
-/// Sets a signal to its default action.
-pub fn default_action(signal: i32) {
-    // SAFETY: SIG_DFL runs no code of ours.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
-}
-
-/// Ends this process by a signal with its default action, leaving no core dump. Returns where the
-/// signal does not end processes.
-pub fn die_of(signal: i32) {
-    // SAFETY: `sigset_t` is plain data; sigemptyset makes it a value; all outlives the calls, and
-    // SIG_DFL runs no code of ours.
-    unsafe {
-        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
-        libc::signal(signal, libc::SIG_DFL);
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut set);
-        libc::sigaddset(&mut set, signal);
-        libc::sigprocmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
-        libc::raise(signal);
-    }
+    let allowed = rustix::thread::sched_getaffinity(None)?;
+    let mut chosen = CpuSet::new();
+    (0..CpuSet::MAX_CPU)
+        .filter(|cpu| allowed.is_set(*cpu))
+        .take(count)
+        .for_each(|cpu| chosen.set(cpu));
+    Ok(rustix::thread::sched_setaffinity(None, &chosen)?)
 }
 
 /// Ends this process at once, running no destructors.
@@ -481,16 +393,10 @@ pub fn poll(fds: &mut [PollFd], timeout: Option<u64>) -> io::Result<usize> {
         tv_nsec: (nanos % 1_000_000_000) as libc::c_long,
     });
     let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let count = fds.len() as libc::nfds_t;
     // SAFETY: the array is as long as said; it and the time outlive the call.
-    let ready = unsafe {
-        libc::ppoll(
-            fds.as_mut_ptr(),
-            fds.len() as libc::nfds_t,
-            time,
-            std::ptr::null(),
-        )
-    };
-    match check(ready.into()) {
+    let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), count, time, std::ptr::null()) };
+    match check(ready) {
         Ok(ready) => Ok(ready as usize),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
         Err(error) => Err(error),

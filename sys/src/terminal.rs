@@ -3,50 +3,41 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use super::check;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use super::{check, files};
 
 /// The first of 0, 1, 2 that is the caller's controlling terminal, if any is.
 pub fn controlling() -> Option<RawFd> {
-    // SAFETY: no pointers; a descriptor that is not the controlling terminal gives an error.
-    (0..=2).find(|fd| unsafe { libc::tcgetpgrp(*fd) } >= 0)
+    (0..=2).find(|fd| foreground(*fd).is_ok())
 }
 
-/// Whether a descriptor is a terminal.
-pub fn is_terminal(fd: RawFd) -> bool {
-    // SAFETY: no pointers.
-    unsafe { libc::isatty(fd) == 1 }
-}
-
-/// The terminal's foreground process group.
+/// The terminal's foreground process group; 0: one of another pid namespace, where rustix gives an error.
 pub fn foreground(terminal: RawFd) -> io::Result<i32> {
     // SAFETY: no pointers.
-    check(unsafe { libc::tcgetpgrp(terminal) }.into()).map(|group| group as i32)
+    check(unsafe { libc::tcgetpgrp(terminal) }).map(|group| group as i32)
 }
 
 /// Makes `group` the terminal's foreground process group. `SIGTTOU` must be blocked.
 pub fn set_foreground(terminal: RawFd, group: i32) -> io::Result<()> {
     // SAFETY: no pointers.
-    check(unsafe { libc::tcsetpgrp(terminal, group) }.into())?;
+    check(unsafe { libc::tcsetpgrp(terminal, group) })?;
     Ok(())
 }
 
 /// The terminal's modes, to be put back by [`Modes::restore`].
-pub struct Modes(libc::termios);
+pub struct Modes(Termios);
 
 impl Modes {
     /// Reads them.
     pub fn save(terminal: RawFd) -> io::Result<Self> {
-        // SAFETY: `termios` is plain data for which all zeroes is a value.
-        let mut modes: libc::termios = unsafe { std::mem::zeroed() };
-        // SAFETY: `modes` outlives the call.
-        check(unsafe { libc::tcgetattr(terminal, &mut modes) }.into())?;
-        Ok(Self(modes))
+        let terminal = files::inherited(terminal).ok_or(rustix::io::Errno::BADF)?;
+        Ok(Self(tcgetattr(terminal)?))
     }
 
     /// Puts them back.
     pub fn restore(&self, terminal: RawFd) -> io::Result<()> {
-        // SAFETY: the modes outlive the call.
-        check(unsafe { libc::tcsetattr(terminal, libc::TCSADRAIN, &self.0) }.into())?;
-        Ok(())
+        let terminal = files::inherited(terminal).ok_or(rustix::io::Errno::BADF)?;
+        Ok(tcsetattr(terminal, OptionalActions::Drain, &self.0)?)
     }
 }

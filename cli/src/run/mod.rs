@@ -170,6 +170,6 @@ fn die_likewise(signal: i32) {
         libc::SIGPIPE,
     ];
     if signals.contains(&signal) {
-        aegis_sys::process::die_of(signal);
+        aegis_sys::signal::die_of(signal);
     }
 }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::cgroup::janitor::{self, Janitor};
 use crate::types::{HOSTNAME, Identity, Network};
-use aegis_sys::{descriptors, namespaces, network, process};
+use aegis_sys::{files, namespaces, process, signal};
 
 /// Namespaces being made.
 pub struct Early {
@@ -47,17 +47,15 @@ impl Early {
     ///
     /// The caller must have one thread only.
     pub fn begin() -> Option<Self> {
-        let (ready, theirs_ready) = descriptors::pipe().ok()?;
-        let (theirs_orders, orders) = descriptors::pipe().ok()?;
+        let (ready, theirs_ready) = files::pipe().ok()?;
+        let (theirs_orders, orders) = files::pipe().ok()?;
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
         match namespaces::clone(0, None).ok()? {
             namespaces::Side::Child => {
-                process::block_all_signals();
-                descriptors::close_all_but([&theirs_ready, &theirs_orders]);
-                let _ = make(uid, gid, || {
-                    descriptors::write_all(theirs_ready.as_fd(), &READY)
-                });
+                signal::block_all();
+                files::close_all_but([&theirs_ready, &theirs_orders]);
+                let _ = make(uid, gid, || files::write_all(theirs_ready.as_fd(), &READY));
                 drop(theirs_ready);
                 // Until the other end is closed, by purpose or by death.
                 janitor::serve(&theirs_orders);
@@ -82,7 +80,7 @@ impl Early {
     }
 
     fn is_ready(&self) -> io::Result<bool> {
-        Ok(descriptors::read(self.ready.as_fd(), &mut [0])? != 0)
+        Ok(files::read(self.ready.as_fd(), &mut [0])? != 0)
     }
 
     /// Waits until what was joined is set up. For PID 1, so that nobody waits before it is there.
@@ -132,7 +130,7 @@ fn make(uid: u32, gid: u32, ready: impl Fn() -> io::Result<()>) -> io::Result<()
         namespaces::map_own_ids((uid, uid), (gid, gid))?;
     }
     ready()?;
-    network::loopback_up()?;
-    namespaces::set_hostname(HOSTNAME.as_bytes())?;
+    namespaces::loopback_up()?;
+    rustix::system::sethostname(HOSTNAME.as_bytes())?;
     ready()
 }

@@ -4,7 +4,7 @@
 //! killed with the supervisor; the kernel then kills everything else in the pid namespace.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::root::Failure;
@@ -12,7 +12,7 @@ use super::{Early, Prepared, command, message, root};
 use crate::plan::{Memfd, Namespace, Plan};
 use crate::types::Step;
 use aegis_sys::process::{self, Change};
-use aegis_sys::{capabilities, descriptors, landlock, mount, namespaces, network, socket};
+use aegis_sys::{capabilities, files, landlock, mount, namespaces, signal, socket};
 
 /// After the supervisor's own deadline and its grace.
 const LATER: Duration = Duration::from_secs(1);
@@ -44,10 +44,10 @@ fn set_up(
 ) -> Result<(), Failure> {
     let plan = prepared.plan;
     // The handlers of the supervisor are not for this process, which waits for children only.
-    process::block_all_signals();
+    signal::block_all();
     for tasks in &prepared.outside.tasks {
         // One thread that moves itself needs no lock of the whole kernel, unlike cgroup.procs.
-        descriptors::write_all(tasks.as_fd(), b"0").map_err(Failure::of(Step::Group))?;
+        files::write_all(tasks.as_fd(), b"0").map_err(Failure::of(Step::Group))?;
     }
     if plan.namespaces.contains(&Namespace::Cgroup) {
         namespaces::unshare(libc::CLONE_NEWCGROUP).map_err(Failure::of(Step::Group))?;
@@ -59,15 +59,16 @@ fn set_up(
             .map_err(Failure::of(Step::Network))?;
     }
     if plan.network.is_private() && !joined.has(libc::CLONE_NEWNET) {
-        network::loopback_up().map_err(Failure::of(Step::Network))?;
+        namespaces::loopback_up().map_err(Failure::of(Step::Network))?;
     }
     if !joined.has(libc::CLONE_NEWUTS) {
-        namespaces::set_hostname(plan.hostname.as_bytes()).map_err(Failure::of(Step::Hostname))?;
+        rustix::system::sethostname(plan.hostname.as_bytes())
+            .map_err(|error| Failure::of(Step::Hostname)(error.into()))?;
     }
     if plan.memfd == Memfd::Sysctl {
         // Only the host's root may open this file; that is what this process still is.
-        descriptors::open(c"/proc/sys/vm/memfd_noexec", libc::O_WRONLY)
-            .and_then(|file| descriptors::write_all(file.as_fd(), b"2"))
+        files::open(c"/proc/sys/vm/memfd_noexec", libc::O_WRONLY)
+            .and_then(|file| files::write_all(file.as_fd(), b"2"))
             .map_err(Failure::of(Step::Memfd))?;
     }
     let identity = &plan.identity;
@@ -89,10 +90,9 @@ fn set_up(
     }
     root::build(prepared)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(plan.umask));
-    let directory = aegis_sys::cstring(&plan.directory).map_err(Failure::of(Step::Directory))?;
-    mount::change_directory(&directory).map_err(|error| Failure {
+    rustix::process::chdir(&plan.directory).map_err(|error| Failure {
         step: Step::Directory,
-        error,
+        error: error.into(),
         subject: Some(plan.directory.clone()),
     })?;
     capabilities::drop_all(plan.last_capability).map_err(Failure::of(Step::Capabilities))?;
@@ -136,12 +136,12 @@ fn wait_for_go(socket: &OwnedFd) -> io::Result<()> {
 fn launch(prepared: &Prepared<'_>, socket: &OwnedFd) -> Result<i32, Failure> {
     wait_for_go(socket).map_err(Failure::of(Step::Fork))?;
     let started = command::start(prepared)?;
-    let mut fds = vec![started.pidfd.as_raw_fd()];
-    fds.extend(started.listener.as_ref().map(AsRawFd::as_raw_fd));
+    let mut fds = vec![started.pidfd.as_fd()];
+    fds.extend(started.listener.as_ref().map(AsFd::as_fd));
     message::send_running(socket.as_fd(), &fds).map_err(Failure::of(Step::Fork))?;
     // From here on only the command holds these: the end of its output is the end of the file.
     for fd in [0, 1, 2].iter().chain(&prepared.plan.keep_fds) {
-        descriptors::close(*fd);
+        files::close(*fd);
     }
     Ok(started.pid)
 }

@@ -63,7 +63,7 @@ pub(super) fn send_change(socket: BorrowedFd<'_>, change: Change) -> io::Result<
     socket::send(socket, &bytes, &[])
 }
 
-pub(super) fn send_running(socket: BorrowedFd<'_>, fds: &[i32]) -> io::Result<()> {
+pub(super) fn send_running(socket: BorrowedFd<'_>, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     socket::send(socket, b"R", fds)
 }
 

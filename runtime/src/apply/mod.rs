@@ -11,7 +11,7 @@ mod message;
 mod root;
 mod sources;
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -20,7 +20,8 @@ use crate::error::Error;
 use crate::plan::{Namespace, Plan};
 use crate::seccomp;
 use crate::types::Step;
-use aegis_sys::process::{self, Signals};
+use aegis_sys::process::{self, Program};
+use aegis_sys::signal::Signals;
 use aegis_sys::{namespaces, socket};
 
 pub use early::Early;
@@ -62,9 +63,7 @@ struct Prepared<'a> {
     open_files: u64,
     sources: sources::Sources,
     filter: seccomp::Program,
-    program: CString,
-    argv: Vec<CString>,
-    environment: Vec<CString>,
+    program: Program,
 }
 
 fn flags(plan: &Plan) -> u64 {
@@ -83,16 +82,25 @@ fn flags(plan: &Plan) -> u64 {
         .fold(0, |all, flag| all | flag as u64)
 }
 
-fn strings<'a>(list: impl Iterator<Item = Vec<u8>> + 'a) -> Result<Vec<CString>, Error> {
-    list.map(CString::new)
-        .collect::<Result<_, _>>()
-        .map_err(|error| {
-            Error::outside(
-                Step::Strings,
-                None,
-                io::Error::new(io::ErrorKind::InvalidInput, error),
-            )
-        })
+fn program(plan: &Plan) -> Result<Program, Error> {
+    let variable = |(name, value): (&OsString, &OsString)| {
+        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
+    };
+    let program = || -> Result<Program, std::ffi::NulError> {
+        let argv = plan.argv.iter().map(|word| CString::new(word.as_bytes()));
+        Ok(Program::new(
+            CString::new(plan.program.as_os_str().as_bytes())?,
+            argv.collect::<Result<_, _>>()?,
+            plan.environment
+                .iter()
+                .map(variable)
+                .collect::<Result<_, _>>()?,
+        ))
+    };
+    program().map_err(|error| {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, error);
+        Error::outside(Step::Strings, None, error)
+    })
 }
 
 /// Starts the command as the plan has it. What fails inside comes as a [`Message::Failed`].
@@ -117,16 +125,7 @@ pub fn start(
             .seccomp
             .compile()
             .map_err(|error| Error::Syscalls(error.to_string()))?,
-        program: strings(std::iter::once(
-            plan.program.as_os_str().as_bytes().to_vec(),
-        ))?
-        .remove(0),
-        argv: strings(plan.argv.iter().map(|word| word.as_bytes().to_vec()))?,
-        environment: strings(
-            plan.environment
-                .iter()
-                .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()),
-        )?,
+        program: program(plan)?,
     };
     let (ours, theirs) =
         socket::pair().map_err(|error| Error::outside(Step::Socket, None, error))?;

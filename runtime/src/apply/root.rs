@@ -76,7 +76,7 @@ pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<(), Failure> {
         match entry {
             Entry::Directory { mode } => mount::make_directory(root, &path_name, *mode),
             Entry::Symlink { target } => {
-                cstring(target).and_then(|target| mount::make_symlink(root, &path_name, &target))
+                rustix::fs::symlinkat(target, root, &path_name).map_err(io::Error::from)
             }
             Entry::File { contents } => {
                 mount::make_file(root, &path_name, 0o444, contents.as_bytes())
@@ -101,7 +101,7 @@ pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<(), Failure> {
     // Whatever is to be made is made: the root itself is read-only from here on.
     mount::set_attributes_of_one(root, attr::RDONLY | attr::NOEXEC | BASE)
         .map_err(Failure::of(Step::Root))?;
-    mount::enter(root).map_err(Failure::of(Step::Pivot))?;
+    rustix::process::fchdir(root).map_err(|error| Failure::of(Step::Pivot)(error.into()))?;
     mount::pivot_to_current_directory().map_err(Failure::of(Step::Pivot))
 }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aegis_sys::namespaces::{self, Side};
-use aegis_sys::{descriptors, process};
+use aegis_sys::{files, process, signal};
 
 /// How often an occupied group is looked at again, and how long.
 const INTERVAL: Duration = Duration::from_millis(1);
@@ -34,12 +34,12 @@ pub struct Janitor {
 impl Janitor {
     /// Starts one. The caller must have one thread only.
     pub fn start() -> io::Result<Self> {
-        let (theirs, ours) = descriptors::pipe()?;
+        let (theirs, ours) = files::pipe()?;
         match namespaces::clone(0, None)? {
             Side::Child => {
                 drop(ours);
-                process::block_all_signals();
-                descriptors::close_all_but([&theirs]);
+                signal::block_all();
+                files::close_all_but([&theirs]);
                 serve(&theirs);
                 process::exit_now(0)
             }
@@ -69,7 +69,7 @@ impl Janitor {
             text.extend_from_slice(dir.as_os_str().as_bytes());
             text.push(END);
         }
-        descriptors::write_all(orders.as_fd(), &text)
+        files::write_all(orders.as_fd(), &text)
     }
 
     /// Tells it that the time has come: what it was charged with is empty, or soon will be.
@@ -89,14 +89,15 @@ impl Drop for Janitor {
 /// Who kills the supervisor's whole process group shall not kill the janitor with it. Done by the
 /// supervisor, so that it holds before the first directory is made.
 pub(crate) fn detach(pid: i32) -> io::Result<()> {
-    process::set_group(pid)
+    let pid = rustix::process::Pid::from_raw(pid);
+    Ok(rustix::process::setpgid(pid, pid)?)
 }
 
 /// The janitor's work: returns at the end of the pipe, when nothing is left.
 pub(crate) fn serve(orders: &OwnedFd) {
     let mut text = Vec::new();
     let mut buffer = [0; 1024];
-    while let Ok(length @ 1..) = descriptors::read(orders.as_fd(), &mut buffer) {
+    while let Ok(length @ 1..) = files::read(orders.as_fd(), &mut buffer) {
         text.extend_from_slice(&buffer[..length]);
     }
     // What has no end was not written to its end: its directory has not been made.

@@ -139,8 +139,7 @@ impl Hierarchy for V2 {
     }
 
     fn leaf(&self) -> io::Result<Option<OwnedFd>> {
-        let path = aegis_sys::cstring(&self.dir)?;
-        aegis_sys::descriptors::open(&path, libc::O_RDONLY | libc::O_DIRECTORY).map(Some)
+        aegis_sys::files::open(&self.dir, libc::O_RDONLY | libc::O_DIRECTORY).map(Some)
     }
 
     fn tasks(&self) -> io::Result<Vec<OwnedFd>> {

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::layer::{Finding, Layer, NO_RESULT, Outcome, errno, error};
 use crate::types::SANDBOX_UID;
 use aegis_sys::process::Change;
-use aegis_sys::{namespaces, probe, process, socket};
+use aegis_sys::{namespaces, process, socket};
 
 /// How long one probe may take. They take milliseconds.
 const PATIENCE: u64 = 5_000_000_000;
@@ -30,7 +30,7 @@ pub(super) fn apart(layers: &[Layer], probe: impl FnOnce() -> Vec<Finding>) -> V
 
 fn try_apart(probe: impl FnOnce() -> Vec<Finding>) -> io::Result<Vec<Finding>> {
     let (ours, theirs) = socket::pair()?;
-    let Some(pid) = probe::fork()? else {
+    let Some(pid) = process::fork()? else {
         drop(ours);
         let _ = process::die_with_parent();
         finish(&theirs, probe)
@@ -143,7 +143,7 @@ fn try_inside(flags: i32, probe: impl FnOnce(&Door) -> Vec<Finding>) -> io::Resu
 /// A fork without a message, for probes that need a second process: its pid. [`ended`] gives the
 /// result.
 pub(super) fn second(act: impl FnOnce() -> io::Result<()>) -> io::Result<i32> {
-    match probe::fork()? {
+    match process::fork()? {
         Some(pid) => Ok(pid),
         None => {
             let _ = process::die_with_parent();

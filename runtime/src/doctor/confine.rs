@@ -4,11 +4,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::MemfdFlags;
+
 use super::child;
 use super::host::Host;
 use super::layer::{Finding, Layer, NOT_HELD, Outcome, errno, error, refused};
 use crate::seccomp::{self, Action, Arch, Filter, Listener, Rules, SyscallRule};
-use aegis_sys::{capabilities, descriptors, landlock, namespaces, notify, probe, process, socket};
+use aegis_sys::{capabilities, files, landlock, namespaces, notify, process, socket};
 
 /// The ABI of the newest right that a plan asks for: scopes (Linux 6.12).
 const LANDLOCK_WANTED: u32 = 6;
@@ -49,9 +51,9 @@ fn landlock_probe() -> Finding {
         landlock::allow_path(ruleset.as_fd(), allowed.as_fd(), landlock::fs::READ_FILE)?;
         capabilities::no_new_privileges()?;
         landlock::restrict_self(ruleset.as_fd())?;
-        descriptors::open(c"/proc/self/status", libc::O_RDONLY)?;
+        files::open(c"/proc/self/status", libc::O_RDONLY)?;
         refused(
-            descriptors::open(c"/", libc::O_RDONLY | libc::O_DIRECTORY),
+            files::open(c"/", libc::O_RDONLY | libc::O_DIRECTORY),
             libc::EACCES,
         )?;
         if scoped != 0 {
@@ -126,15 +128,12 @@ fn listen(program: &[libc::sock_filter], kind: Listener) -> io::Result<()> {
         let installed =
             capabilities::no_new_privileges().and_then(|()| seccomp::install(program, kind));
         let (number, fds) = match &installed {
-            Ok(fd) => (0, fd.iter().copied().collect()),
+            Ok(fd) => (0, fd.iter().map(AsFd::as_fd).collect()),
             Err(error) => (errno(error), Vec::new()),
         };
-        let told = socket::send(theirs.as_fd(), &number.to_ne_bytes(), &fds);
-        if let Ok(Some(fd)) = installed {
-            descriptors::close(fd);
-        }
-        told?;
-        refused(process::new_session(), ANSWERED)
+        socket::send(theirs.as_fd(), &number.to_ne_bytes(), &fds)?;
+        drop(installed);
+        refused(rustix::process::setsid().map_err(io::Error::from), ANSWERED)
     })?;
     drop(theirs);
     let answer = || -> io::Result<()> {
@@ -176,8 +175,7 @@ fn memfd(host: &Host) -> Vec<Finding> {
     if host.uid != 0 {
         // The supervisor makes each memfd itself, sealed.
         return child::apart(&[layer], || {
-            const MFD_NOEXEC_SEAL: u32 = 8;
-            let result = notify::memfd(c"doctor", MFD_NOEXEC_SEAL).and_then(|memfd| {
+            let result = memfd_create(MemfdFlags::NOEXEC_SEAL).and_then(|memfd| {
                 let mode = rustix::fs::fchmod(&memfd, rustix::fs::Mode::RWXU);
                 refused(mode.map_err(io::Error::from), libc::EPERM)?;
                 not_executed(memfd)
@@ -187,23 +185,27 @@ fn memfd(host: &Host) -> Vec<Finding> {
     }
     child::inside(&[layer], libc::CLONE_NEWPID, |door| {
         // Only the host's root may open the file, which this process still is.
-        let forbidden = descriptors::open(c"/proc/sys/vm/memfd_noexec", libc::O_WRONLY)
-            .and_then(|file| descriptors::write_all(file.as_fd(), b"2"));
+        let forbidden = files::open(c"/proc/sys/vm/memfd_noexec", libc::O_WRONLY)
+            .and_then(|file| files::write_all(file.as_fd(), b"2"));
         if let Err(error) = forbidden {
             return vec![Finding::of(layer, "writing vm.memfd_noexec", Err(error))];
         }
         let result = door
             .take_ids()
-            .and_then(|()| notify::memfd(c"doctor", 0))
+            .and_then(|()| memfd_create(MemfdFlags::empty()))
             .and_then(not_executed);
         vec![Finding::of(layer, "executing a memfd", result)]
     })
 }
 
+fn memfd_create(flags: MemfdFlags) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create(c"doctor", flags)?)
+}
+
 /// What is in it is no program: were it not for its mode, the error would be another.
 fn not_executed(memfd: OwnedFd) -> io::Result<()> {
-    descriptors::write_all(memfd.as_fd(), b"no program")?;
-    let failed = probe::execute(memfd.as_fd());
+    files::write_all(memfd.as_fd(), b"no program")?;
+    let failed = process::execute_descriptor(memfd.as_fd());
     match errno(&failed) {
         libc::EACCES => Ok(()),
         libc::ENOEXEC => Err(error(NOT_HELD)),

@@ -10,7 +10,7 @@ use super::host::Host;
 use super::layer::{Finding, Layer, NOT_HELD, Outcome, errno, error};
 use crate::types::SANDBOX_UID;
 use aegis_sys::mount::{self, attr};
-use aegis_sys::{cstring, descriptors, namespaces};
+use aegis_sys::{cstring, files, namespaces};
 
 const BASE: u64 = attr::NOSUID | attr::NODEV;
 const BUILT: [Layer; 5] = [
@@ -69,8 +69,8 @@ fn build(door: &Door) -> Vec<Finding> {
         return all;
     }
     let write = || {
-        let null = descriptors::open(c"/dev/null", libc::O_WRONLY)?;
-        descriptors::write_all(null.as_fd(), b"aegis")
+        let null = files::open(c"/dev/null", libc::O_WRONLY)?;
+        files::write_all(null.as_fd(), b"aegis")
     };
     all.push(Finding::of(
         Layer::Devices,
@@ -87,7 +87,7 @@ fn build(door: &Door) -> Vec<Finding> {
         "mounting proc",
         own_proc.and_then(|()| first()),
     ));
-    let open = || descriptors::open(c"/dev/pts/ptmx", libc::O_RDWR | libc::O_NOCTTY).map(drop);
+    let open = || files::open(c"/dev/pts/ptmx", libc::O_RDWR | libc::O_NOCTTY).map(drop);
     all.push(Finding::of(
         Layer::Terminals,
         "mounting devpts",
@@ -150,10 +150,10 @@ fn terminals(root: BorrowedFd<'_>) -> io::Result<()> {
 
 fn pivot(root: BorrowedFd<'_>) -> io::Result<()> {
     mount::set_attributes_of_one(root, attr::RDONLY | attr::NOEXEC | BASE)?;
-    mount::enter(root)?;
+    rustix::process::fchdir(root)?;
     mount::pivot_to_current_directory()?;
     // The host's /sys is gone, and nothing can be made here.
-    super::layer::refused(descriptors::open(c"/sys", libc::O_RDONLY), libc::ENOENT)?;
+    super::layer::refused(files::open(c"/sys", libc::O_RDONLY), libc::ENOENT)?;
     let here = mount::root()?;
     super::layer::refused(
         mount::make_directory(here.as_fd(), c"new", 0o755),

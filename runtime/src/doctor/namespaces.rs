@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 
 use super::child::{self, Door};
 use super::host::Host;
 use super::layer::{Finding, Layer, NOT_HELD, Outcome, error};
 use aegis_sys::process::Change;
-use aegis_sys::{descriptors, mount, namespaces, network, process};
+use aegis_sys::{files, mount, namespaces, process};
 
 pub(super) fn probe(_host: &Host) -> Vec<Finding> {
     let mut all = child::apart(&[Layer::Calls], || vec![calls()]);
@@ -41,9 +42,9 @@ pub(super) fn probe(_host: &Host) -> Vec<Finding> {
 fn calls() -> Finding {
     type Call = fn() -> io::Result<()>;
     let list: [(&str, Call); 3] = [
-        ("openat2", || mount::root().map(drop)),
+        ("openat2", || mount::locate(Path::new("/")).map(drop)),
         // Nothing is executed after it.
-        ("close_range", || descriptors::close_on_exec_from(3)),
+        ("close_range", || files::close_on_exec_from(3)),
         ("pidfd_open", || {
             process::open(std::process::id() as i32).map(drop)
         }),
@@ -98,13 +99,13 @@ const SINGLE: &[(Layer, i32, &str, Act)] = &[
         Layer::Uts,
         libc::CLONE_NEWUTS,
         "setting the host name",
-        |_| namespaces::set_hostname(b"aegis"),
+        |_| Ok(rustix::system::sethostname(b"aegis")?),
     ),
     (Layer::Cgroup, 0, "unshare", |_| {
         namespaces::unshare(libc::CLONE_NEWCGROUP)
     }),
     (Layer::Net, libc::CLONE_NEWNET, "bringing up lo", |_| {
-        network::loopback_up()
+        namespaces::loopback_up()
     }),
 ];
 

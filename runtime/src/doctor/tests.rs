@@ -9,7 +9,7 @@ use super::host::{Host, Version};
 use super::layer::{Finding, Layer, NO_RESULT, NOT_HELD, Outcome};
 use super::{Status, confine, examine};
 use crate::facts::cgroups::Layout;
-use aegis_sys::{descriptors, probe, process};
+use aegis_sys::{files, process};
 use serde_json::Value;
 
 /// An ordinary user of a systemd host with cgroup v2, where nothing is wrong.
@@ -236,8 +236,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// The report of an examination, in a process of its own, which has one thread and may become another user.
 fn examined(uid: u32) -> Value {
     let _alone = ONE_AT_A_TIME.lock();
-    let (reader, writer) = descriptors::pipe().unwrap();
-    let pid = match probe::fork().unwrap() {
+    let (reader, writer) = files::pipe().unwrap();
+    let pid = match process::fork().unwrap() {
         Some(pid) => pid,
         None => {
             drop(reader);
@@ -252,7 +252,7 @@ fn examined(uid: u32) -> Value {
             let report = examine();
             let clean = traces() == before;
             let value = serde_json::json!([report, report.complete(), clean]);
-            let _ = descriptors::write_all(writer.as_fd(), value.to_string().as_bytes());
+            let _ = files::write_all(writer.as_fd(), value.to_string().as_bytes());
             process::exit_now(0)
         }
     };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use aegis_sys::descriptors;
+use aegis_sys::files;
 
 /// The conventional mount point.
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -132,7 +132,7 @@ fn unified_place(root: &Path, own: &Path, probe: &dyn Probe) -> Place {
 }
 
 fn text(file: &Path) -> String {
-    descriptors::read_file(file)
+    files::read_file(file)
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .unwrap_or_default()

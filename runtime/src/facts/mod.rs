@@ -279,7 +279,7 @@ fn refuse_directories(request: &Request) -> Result<(), Error> {
         .into_iter()
         .chain(request.keep_fds.iter().copied())
     {
-        if aegis_sys::descriptors::is_location(fd) {
+        if aegis_sys::files::is_location(fd) {
             return Err(Error::Descriptor(fd));
         }
     }
@@ -307,8 +307,7 @@ pub fn kernel_facts() -> KernelFacts {
 
 /// Whether our user namespace has the id that root's sandboxes run as.
 fn maps_every_id() -> bool {
-    let text =
-        aegis_sys::descriptors::read_file(Path::new("/proc/self/uid_map")).unwrap_or_default();
+    let text = aegis_sys::files::read_file(Path::new("/proc/self/uid_map")).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().any(|line| {
         let mut fields = line
             .split_ascii_whitespace()

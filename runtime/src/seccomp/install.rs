@@ -1,7 +1,8 @@
 //! Hands a program to the kernel: the one system call of this folder.
 #![allow(unsafe_code)]
 
-use std::{io, os::fd::RawFd};
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 use libc::sock_filter;
 
@@ -39,7 +40,7 @@ impl Listener {
 /// # Errors
 /// As `seccomp(2)`: `EINVAL` for a program that the kernel does not accept or a flag it does not know,
 /// `EACCES` without no_new_privs, `EBUSY` for a second listener.
-pub fn install(program: &[sock_filter], listener: Listener) -> io::Result<Option<RawFd>> {
+pub fn install(program: &[sock_filter], listener: Listener) -> io::Result<Option<OwnedFd>> {
     let too_long = |_| io::Error::from_raw_os_error(libc::EINVAL);
     let program = libc::sock_fprog {
         len: program.len().try_into().map_err(too_long)?,
@@ -58,6 +59,7 @@ pub fn install(program: &[sock_filter], listener: Listener) -> io::Result<Option
     match (result, listener) {
         (..0, _) => Err(io::Error::last_os_error()),
         (_, Listener::None) => Ok(None),
-        (descriptor, _) => Ok(Some(descriptor as RawFd)),
+        // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
+        (fd, _) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) })),
     }
 }

@@ -5,6 +5,7 @@
 //! be executed.
 
 use aegis_policy::What;
+use rustix::fs::MemfdFlags;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
@@ -218,7 +219,9 @@ fn memfd(fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
         .take_while(|byte| *byte != 0)
         .collect();
     let name = CString::new(name).unwrap_or_default();
-    match notify::memfd(&name, flags | MFD_NOEXEC_SEAL | MFD_CLOEXEC) {
+    let sealed = MemfdFlags::from_bits_retain(flags | MFD_NOEXEC_SEAL | MFD_CLOEXEC);
+    let memfd = rustix::fs::memfd_create(&name, sealed);
+    match memfd.map_err(io::Error::from) {
         Ok(memfd) => {
             let close = flags & MFD_CLOEXEC != 0;
             // It has no room for one more, as its limits have it: the call says so, and the run goes on.

@@ -7,8 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use std::time::Instant;
 
-use aegis_sys::process::{self, PollFd, Signals};
-use aegis_sys::{descriptors, mount};
+use aegis_sys::process::{self, PollFd};
+use aegis_sys::signal::Signals;
+use aegis_sys::{files, mount};
 
 /// A pipe that polls writable takes this much without blocking (`PIPE_BUF`, `pipe(7)`).
 const ATOMIC: usize = 4096;
@@ -43,7 +44,7 @@ impl Output {
     pub fn open(limit: u64) -> io::Result<Self> {
         let place = |fd: RawFd| {
             // The descriptor is only borrowed for fstat; nothing here closes 1 or 2.
-            let fd = descriptors::borrow(fd)?;
+            let fd = files::inherited(fd)?;
             mount::identity(fd)
                 .ok()
                 .map(|found| (found.dev, found.ino, found.rdev))
@@ -56,10 +57,10 @@ impl Output {
             left: limit,
         };
         for (index, to) in [(0, 1), (1, 2)] {
-            if !descriptors::is_open(to) || (same && index == 1) {
+            if !files::is_open(to) || (same && index == 1) {
                 continue;
             }
-            let (from, end) = descriptors::pipe()?;
+            let (from, end) = files::pipe()?;
             output.relays.push(Relay {
                 from,
                 to,
@@ -193,13 +194,13 @@ pub enum Drained {
 /// Standard input without the right to write, where it has that (a terminal mostly): what is
 /// written there could not be counted. `None`: it is fine as it is.
 pub fn read_only_input() -> io::Result<Option<OwnedFd>> {
-    if !descriptors::is_writable(0) {
+    if !files::is_writable(0) {
         return Ok(None);
     }
     let flags = libc::O_RDONLY | libc::O_NOCTTY;
     // A socket cannot be opened again.
-    descriptors::open(c"/proc/self/fd/0", flags)
-        .or_else(|_| descriptors::open(c"/dev/null", flags))
+    files::open(c"/proc/self/fd/0", flags)
+        .or_else(|_| files::open(c"/dev/null", flags))
         .map(Some)
 }
 
@@ -213,7 +214,7 @@ enum Filled {
 impl Relay {
     fn fill(&mut self, allowed: u64) -> Filled {
         let mut buffer = [0u8; 65536];
-        match descriptors::read(self.from.as_fd(), &mut buffer) {
+        match files::read(self.from.as_fd(), &mut buffer) {
             Ok(0) | Err(_) => Filled::End,
             Ok(got) => {
                 let taken = (got as u64).min(allowed) as usize;
@@ -225,10 +226,10 @@ impl Relay {
 
     /// Writes at most `most` bytes of what is held.
     fn empty(&mut self, most: usize) -> io::Result<()> {
-        let to = descriptors::borrow(self.to)
-            .ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+        let to =
+            files::inherited(self.to).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
         let count = self.held.len().min(most);
-        descriptors::write_all(to, &self.held[..count])?;
+        files::write_all(to, &self.held[..count])?;
         self.held.drain(..count);
         Ok(())
     }

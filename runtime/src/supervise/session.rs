@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aegis_sys::process::{self, Change, PollFd, Signals};
+use aegis_sys::process::{self, Change, PollFd};
+use aegis_sys::signal::Signals;
 
 use super::notify::Listener;
 use super::output::{self, Drained, Output, Pumped};

@@ -5,7 +5,12 @@
 //! only when the call would have gone through, or failed otherwise.
 #![allow(unsafe_code)]
 
-use std::{ffi::CStr, fs, os::unix::fs::PermissionsExt};
+use std::ffi::CStr;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+
+use aegis_sys::notify;
 
 use super::{super::*, every_spec, spec};
 
@@ -20,7 +25,11 @@ const NOT_INSTALLED: i32 = 200;
 
 /// Does `act` in a child under the program, or without one, and tells how it ended. What `act`
 /// returns becomes the status.
-fn child(program: Option<&Program>, listener: Listener, act: impl Fn(Option<i32>) -> i32) -> End {
+fn child(
+    program: Option<&Program>,
+    listener: Listener,
+    act: impl Fn(Option<OwnedFd>) -> i32,
+) -> End {
     // SAFETY: the child makes only async-signal-safe calls (prctl, seccomp, those of `act`, _exit)
     // and never returns from here.
     let pid = unsafe { libc::fork() };
@@ -210,8 +219,8 @@ fn a_listener_hears_of_refused_calls_and_answers_them() {
         .compile()
         .expect("short enough");
     for listener in [Listener::Interruptible, Listener::WaitKillable] {
-        let end = child(Some(&program), listener, |descriptor| {
-            let Some(descriptor) = descriptor else {
+        let end = child(Some(&program), listener, |listener| {
+            let Some(listener) = listener else {
                 return 1;
             };
             // SAFETY: the grandchild makes one call and ends.
@@ -221,7 +230,7 @@ fn a_listener_hears_of_refused_calls_and_answers_them() {
                 // SAFETY: ends this process, without running anything of its parents'.
                 unsafe { libc::_exit(error) }
             }
-            answer(descriptor, libc::SYS_mount as i32, libc::EXDEV);
+            answer(&listener, libc::SYS_mount as i32, libc::EXDEV);
             i32::from(reap(asking) != End::Status(libc::EXDEV))
         });
         assert_eq!(end, End::Status(0), "{listener:?}");
@@ -229,34 +238,14 @@ fn a_listener_hears_of_refused_calls_and_answers_them() {
 }
 
 /// Takes one notification and answers it with an error, when it is about the expected call.
-fn answer(descriptor: i32, expected: i32, errno: i32) {
-    // SAFETY: all zeroes is what the kernel wants in a structure that it fills.
-    let mut asked: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-    // SAFETY: the structure is as large as the kernel's.
-    unsafe {
-        libc::ioctl(
-            descriptor,
-            libc::SECCOMP_IOCTL_NOTIF_RECV as _,
-            &raw mut asked,
-        )
-    };
-    let error = if asked.data.nr == expected {
-        -errno
-    } else {
-        -libc::EIO
-    };
-    let mut response = libc::seccomp_notif_resp {
-        id: asked.id,
-        val: 0,
-        error,
-        flags: 0,
-    };
-    // SAFETY: the same.
-    unsafe {
-        libc::ioctl(
-            descriptor,
-            libc::SECCOMP_IOCTL_NOTIF_SEND as _,
-            &raw mut response,
-        )
-    };
+fn answer(listener: &OwnedFd, expected: i32, errno: i32) {
+    if let Ok(Some(call)) = notify::receive(listener.as_fd()) {
+        let error = if call.nr == expected {
+            errno
+        } else {
+            libc::EIO
+        };
+        // A caller that gets no answer fails the test.
+        let _ = notify::refuse(listener.as_fd(), &call, error);
+    }
 }

@@ -1,0 +1,137 @@
+//! Descriptors: reading, writing, and letting none slip into the command (`close_range(2)`).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::path::Arg;
+
+use super::check;
+
+/// `close_range(2)`, which rustix does not have.
+fn close_range(first: RawFd, last: libc::c_uint, flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: no pointers. Descriptors are marked close-on-exec, which invalidates none, or closed in a
+    // child that never uses again what its memory says of them.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })?;
+    Ok(())
+}
+
+/// Marks every descriptor from `first` on close-on-exec.
+pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+    close_range(first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes every descriptor of this process but some: for a child that needs nothing of what its
+/// parent has open, and whose copies would keep pipes from ending.
+pub fn close_all_but<const N: usize>(keep: [&OwnedFd; N]) {
+    let mut keep = keep.map(|fd| fd.as_raw_fd());
+    keep.sort_unstable();
+    let mut first = 0;
+    for fd in keep {
+        if fd > first {
+            let _ = close_range(first, fd as libc::c_uint - 1, 0);
+        }
+        first = fd + 1;
+    }
+    let _ = close_range(first, libc::c_uint::MAX, 0);
+}
+
+/// Clears close-on-exec, so that `exec` keeps the descriptor.
+pub fn keep_on_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers; an fd that is not open gives EBADF.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) })?;
+    Ok(())
+}
+
+/// Closes a descriptor by number, one that no [`OwnedFd`] of this process owns.
+pub fn close(fd: RawFd) {
+    // SAFETY: the callers pass 0, 1, 2 and inherited numbers, which this process does not own as
+    // `OwnedFd`; an error changes nothing for them.
+    unsafe { libc::close(fd) };
+}
+
+/// Makes `to` refer to what `from` does (`dup2(2)`), without close-on-exec.
+pub fn duplicate_to(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers; `to` is one of 0, 1, 2, which nothing owns.
+    check(unsafe { libc::dup2(from.as_raw_fd(), to) })?;
+    Ok(())
+}
+
+/// Whether a descriptor number is open.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: no pointers.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}
+
+/// An inherited descriptor, if it is open.
+pub fn inherited(fd: RawFd) -> Option<BorrowedFd<'static>> {
+    // SAFETY: what this process was started with (0, 1, 2, and what it was told to pass on) it never closes
+    // while it uses it, but at the end of PID 1, which does not come here.
+    is_open(fd).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Whether a descriptor refers to a directory, or is an `O_PATH` one.
+pub fn is_location(fd: RawFd) -> bool {
+    inherited(fd).is_some_and(|fd| {
+        rustix::fs::fstat(fd)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+            || rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags.contains(OFlags::PATH))
+    })
+}
+
+/// Whether a descriptor can be written.
+pub fn is_writable(fd: RawFd) -> bool {
+    inherited(fd)
+        .and_then(|fd| rustix::fs::fcntl_getfl(fd).ok())
+        .is_some_and(|flags| flags & OFlags::RWMODE != OFlags::RDONLY)
+}
+
+/// Opens an existing file, close-on-exec. Allocates nothing where the path is a `CStr`.
+pub fn open(path: impl Arg, flags: i32) -> io::Result<OwnedFd> {
+    let flags = OFlags::from_bits_retain(flags as u32) | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// Writes all of `bytes`, going on after a short write or a signal.
+pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(fd, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// `read(2)`, once, going on after a signal.
+pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::io::read(fd, &mut *buffer)
+    })?)
+}
+
+/// Reads a file of the kernel's, of no known size, in as few calls as will do.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open(path, libc::O_RDONLY)?;
+    let mut bytes = vec![0; 4096];
+    let mut length = 0;
+    loop {
+        match read(file.as_fd(), &mut bytes[length..])? {
+            0 => break,
+            got => length += got,
+        }
+        if length == bytes.len() {
+            bytes.resize(2 * length, 0);
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+/// A pipe, both ends close-on-exec: (read, write).
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
+}

@@ -1,0 +1,101 @@
+//! Signals: blocked and read from a descriptor (`signalfd(2)`), or with their default action.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::{check, descriptor};
+
+/// What [`super::process::begin`] ignores, and a command expects to have its default action.
+pub const IGNORED: [i32; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
+
+/// A set of signals.
+pub(crate) fn set(signals: &[i32]) -> libc::sigset_t {
+    // SAFETY: `sigset_t` is plain data, which sigemptyset makes a value; it outlives the calls.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in signals {
+            libc::sigaddset(&mut set, *signal);
+        }
+        set
+    }
+}
+
+/// `sigprocmask(2)`: the mask before.
+fn mask(how: i32, set: &libc::sigset_t) -> io::Result<libc::sigset_t> {
+    let mut before = self::set(&[]);
+    // SAFETY: both sets outlive the call.
+    check(unsafe { libc::sigprocmask(how, set, &mut before) })?;
+    Ok(before)
+}
+
+/// A set of signals to be blocked and taken from a descriptor; the mask before it.
+pub struct Signals {
+    /// Readable when one of them is pending: `signalfd(2)`.
+    pub fd: OwnedFd,
+    before: libc::sigset_t,
+}
+
+impl Signals {
+    /// Blocks `signals` and opens a descriptor for them.
+    pub fn block(signals: &[i32]) -> io::Result<Self> {
+        let set = set(signals);
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: the set outlives the call, which returns a new descriptor.
+        let fd = unsafe { descriptor(libc::signalfd(-1, &set, flags)) }?;
+        let before = mask(libc::SIG_BLOCK, &set)?;
+        Ok(Self { fd, before })
+    }
+
+    /// The next pending signal: its number and the pid that sent it.
+    pub fn next(&self) -> Option<(i32, u32)> {
+        // SAFETY: `signalfd_siginfo` is plain data for which all zeroes is a value.
+        let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
+        let size = size_of::<libc::signalfd_siginfo>();
+        // SAFETY: the buffer has the size said and outlives the call.
+        let got = unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut info).cast(), size) };
+        (got == size as isize).then_some((info.ssi_signo as i32, info.ssi_pid))
+    }
+
+    /// Lets [`Signals::restore_mask`] leave `signal` blocked.
+    pub fn keep_blocked(&mut self, signal: i32) {
+        // SAFETY: the set outlives the call.
+        unsafe { libc::sigaddset(&mut self.before, signal) };
+    }
+
+    /// Puts back the caller's mask, for what is about to be executed.
+    pub fn restore_mask(&self) {
+        let _ = mask(libc::SIG_SETMASK, &self.before);
+    }
+}
+
+/// Blocks every signal: for PID 1, which only waits.
+pub fn block_all() {
+    let mut all = set(&[]);
+    // SAFETY: the set outlives the call.
+    unsafe { libc::sigfillset(&mut all) };
+    let _ = mask(libc::SIG_SETMASK, &all);
+}
+
+/// Sets a signal to its default action.
+pub fn default_action(signal: i32) {
+    // SAFETY: SIG_DFL runs no code of ours.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Ignores a signal.
+pub fn ignore(signal: i32) {
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Ends this process by a signal with its default action, leaving no core dump. Returns where the
+/// signal does not end processes.
+pub fn die_of(signal: i32) {
+    let _ = super::process::not_dumpable();
+    default_action(signal);
+    let _ = mask(libc::SIG_UNBLOCK, &set(&[signal]));
+    // SAFETY: no pointers; the default action runs no code of ours.
+    unsafe { libc::raise(signal) };
+}
