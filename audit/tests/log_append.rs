@@ -12,7 +12,7 @@ use aegis_audit::event::{Detail, Event, EventType, Record, Recovered};
 use aegis_audit::log::{Checkpoint, Error, Log, Options, Reader};
 use aegis_policy::Hash;
 
-mod log_support;
+use crate::log_support;
 use log_support::{Scene, event, lines, refusal};
 
 fn note(record: &Record) -> Recovered {

@@ -11,7 +11,7 @@ use aegis_policy::{Hash, HostPath, Verdict, What};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-mod log_support;
+use crate::log_support;
 use log_support::{Scene, decided};
 
 macro_rules! vector {

@@ -13,7 +13,7 @@ use aegis_audit::kept::{DIRECTORY, canonical};
 use aegis_policy::Policy;
 use aegis_policy::templates;
 
-mod log_support;
+use crate::log_support;
 use log_support::Scene;
 
 fn policy() -> Policy {

@@ -12,7 +12,7 @@ use aegis_policy::request::Destination;
 use aegis_policy::{Hash, Verdict, What};
 use serde_json::{Value, json};
 
-mod log_support;
+use crate::log_support;
 use log_support::decided;
 
 fn record(kind: EventType, what: Option<What>, verdict: Verdict) -> Record {

@@ -17,7 +17,7 @@ use aegis_audit::event::{Event, EventType};
 use aegis_audit::log::{Error, Expected, Log, Options, Reader};
 use aegis_policy::Hash;
 
-mod log_support;
+use crate::log_support;
 use log_support::{Scene, event, refusal};
 
 const ROOT: &str = "AEGIS_TEST_LOG";
@@ -87,7 +87,7 @@ fn command(root: &Path, name: &str, rounds: u64) -> Command {
     command
         .args([
             "--exact",
-            "child_that_appends",
+            "log_processes::child_that_appends",
             "--ignored",
             "--nocapture",
             "--quiet",
@@ -321,7 +321,7 @@ fn full(script: &str, name: &str, program: &str) {
         .arg(std::env::current_exe().expect("this program"))
         .args([
             "--exact",
-            "child_that_fills_the_disk",
+            "log_processes::child_that_fills_the_disk",
             "--ignored",
             "--nocapture",
         ])

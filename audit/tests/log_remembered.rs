@@ -12,7 +12,7 @@ use aegis_audit::event::Record;
 use aegis_audit::log::{Answer, Expected, NotACheckpoint, Remembered, Verified};
 use aegis_policy::Hash;
 
-mod log_support;
+use crate::log_support;
 use log_support::{Scene, event, lines, verify_at, verify_bytes};
 
 /// Held against a checkpoint.

@@ -18,7 +18,7 @@ use aegis_policy::{Hash, HostPath, Opinion, Verdict, What};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-mod log_support;
+use crate::log_support;
 use log_support::{Scene, decided, event};
 
 const SCHEMA: &str = include_str!("../schemas/events.schema.json");

@@ -17,7 +17,7 @@ use aegis_audit::log::{Answer, Expected, Finding, PublicKey, Verified};
 use aegis_policy::Hash;
 use serde_json::json;
 
-mod log_support;
+use crate::log_support;
 use log_support::{Scene, event, lines, verify_bytes};
 
 const RECORDS: u64 = 10_000;

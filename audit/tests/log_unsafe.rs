@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use aegis_audit::log::{Error, Log, Options};
 
-mod log_support;
+use crate::log_support;
 use log_support::{Scene, event};
 
 #[test]

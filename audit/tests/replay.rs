@@ -24,8 +24,7 @@ use serde_json::value::RawValue;
 
 #[path = "../../policy/tests/support/arbitrary.rs"]
 mod arbitrary;
-#[path = "log_support/mod.rs"]
-mod log_support;
+use crate::log_support;
 
 use log_support::Scene;
 

@@ -6,8 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 
-#[path = "support/place.rs"]
-mod place;
+use crate::support::place;
 use place::{Place, status, stderr};
 
 #[test]

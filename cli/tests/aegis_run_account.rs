@@ -3,8 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-#[path = "support/place.rs"]
-mod place;
+use crate::support::place;
 use place::{Place, status, stderr};
 
 #[test]

@@ -82,7 +82,7 @@ fn the_side_that_asks() {
 fn asker(file: &std::path::Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("our path"));
     command
-        .args(["--exact", "the_side_that_asks", "--ignored"])
+        .args(["--exact", "ask::the_side_that_asks", "--ignored"])
         .env("AEGIS_TEST_ANSWER", file)
         .env_remove("AEGIS_TEST_BACKGROUND")
         .env("TERM", "dumb")

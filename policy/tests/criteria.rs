@@ -1,10 +1,5 @@
 //! What was asked of the policy layer, criterion by criterion, where no other test says it as such.
 //! docs/policy.md lists all of them with the tests that show each.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 
 use std::net::{IpAddr, Ipv4Addr};
 

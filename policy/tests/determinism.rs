@@ -1,10 +1,5 @@
 //! A million decisions, made in two processes that have nothing in common but policy and requests: other
 //! order, other environment, locale, time zone and directory. Every byte is the same.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 
 use std::process::{Command, Stdio};
 
@@ -51,7 +46,7 @@ fn a_million_decisions_are_the_same_in_every_process() {
         Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "child_that_decides",
+                "determinism::child_that_decides",
                 "--ignored",
                 "--nocapture",
                 "--test-threads=1",

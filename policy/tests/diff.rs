@@ -1,9 +1,4 @@
 //! Comparing policies finds what they decide otherwise, and nothing else.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 
 use aegis_policy::compare::{Diff, contexts, diff};
 use aegis_policy::model::{Action, Budget, CapabilityRule, Document, EgressRule, Mode, Verdict};

@@ -1,9 +1,4 @@
 //! Comparing policies finds whatever any small request shows, and nothing else.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 
 use std::sync::LazyLock;
 

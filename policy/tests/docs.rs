@@ -1,10 +1,5 @@
 //! The YAML of docs/policy.md: every policy on it is one, every table of templates is true, and every test
 //! that it names is there. (`cli/tests/docs.rs` runs its commands.)
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

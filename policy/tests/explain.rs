@@ -1,9 +1,4 @@
 //! An explanation says what the decision says, and what it says would help does help.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 
 use aegis_policy::ask::{somebody, what};
 use aegis_policy::explain::{Explanation, Stands, explain, suggestion};
@@ -11,8 +6,7 @@ use aegis_policy::load::parse_str;
 use aegis_policy::{Document, Policy, Request, Verdict, What, decide};
 use proptest::prelude::*;
 
-#[path = "support/arbitrary.rs"]
-mod arbitrary;
+use crate::support::arbitrary;
 
 const POLICY: &str = "
 aegis-policy: 1

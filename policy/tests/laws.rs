@@ -1,12 +1,6 @@
 //! The laws of decisions, for random policies and requests.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 
-#[path = "support/arbitrary.rs"]
-mod arbitrary;
+use crate::support::arbitrary;
 
 use aegis_policy::Hash;
 use aegis_policy::model::{Budget, Document, Mode, Verdict};

@@ -1,9 +1,4 @@
 //! From a text to a policy: what it means, what is refused, and with which words.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 
 use aegis_policy::load::{UNNAMED, parse_str};
 use aegis_policy::model::{Action, Budget, Document, OnAuditFailure, Verdict};

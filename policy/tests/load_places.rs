@@ -1,9 +1,4 @@
 //! Where policies are read from, which are in force, and whose they have to be.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 
 use std::path::Path;
 
@@ -12,8 +7,7 @@ use aegis_policy::model::{Document, Verdict};
 use aegis_policy::{Policy, ask, templates};
 use aegis_profile::Error;
 
-#[path = "support/tree.rs"]
-mod tree;
+use crate::support::tree;
 use tree::Tree;
 
 const WORK: &str = "{id: work, on: files.read, match: $WORK/**, verdict: allow}";

@@ -1,9 +1,4 @@
 //! A rule is rolled out, and back, by changing its one place in the file.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 
 use aegis_policy::load::parse_str;
 use aegis_policy::model::Mode;

@@ -1,13 +1,7 @@
 //! What rules in Rego come to, together with native ones.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 #![cfg(feature = "rego")]
 
-#[path = "support/rego.rs"]
-mod support;
+use crate::support::rego as support;
 
 use std::net::{IpAddr, Ipv4Addr};
 

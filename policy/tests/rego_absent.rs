@@ -1,9 +1,4 @@
 //! A build without Rego decides by native rules, and refuses a policy that has others.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 #![cfg(not(feature = "rego"))]
 
 use aegis_policy::model::{Document, RegoModule};

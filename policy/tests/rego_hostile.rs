@@ -1,13 +1,7 @@
 //! Modules in Rego that are up to no good, and are refused when they are loaded; always soon.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 #![cfg(feature = "rego")]
 
-#[path = "support/rego.rs"]
-mod support;
+use crate::support::rego as support;
 
 use support::{load, load_all};
 

@@ -1,13 +1,7 @@
 //! Rules in Rego make nothing worse that native rules have made safe.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 #![cfg(feature = "rego")]
 
-#[path = "support/rego.rs"]
-mod support;
+use crate::support::rego as support;
 
 use aegis_policy::What;
 use aegis_policy::model::{Action, CapabilityRule, Document, Verdict};

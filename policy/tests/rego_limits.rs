@@ -1,13 +1,7 @@
 //! Rules in Rego that would never end, or end late: blocked, soon, and always in the same way.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 #![cfg(feature = "rego")]
 
-#[path = "support/rego.rs"]
-mod support;
+use crate::support::rego as support;
 
 use aegis_policy::What;
 use aegis_policy::model::Verdict;

@@ -1,14 +1,7 @@
 //! The schemas: committed, and of one mind with what reads policies.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 
-#[path = "support/committed.rs"]
-mod committed;
-#[path = "support/written.rs"]
-mod written;
+use crate::support::committed;
+use crate::support::written;
 
 use std::sync::LazyLock;
 

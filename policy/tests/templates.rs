@@ -1,13 +1,7 @@
 //! The policies that are part of Aegis: committed in two forms that say the same, and true to what they
 //! promise.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 
-#[path = "support/committed.rs"]
-mod committed;
+use crate::support::committed;
 
 use aegis_policy::load::parse_str;
 use aegis_policy::model::Verdict;

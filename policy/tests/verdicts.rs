@@ -1,12 +1,6 @@
 //! What rules come to, case by case: files, programs, names, limits.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the rules are for what decides, not for what tries it"
-)]
 
-#[path = "support/cases.rs"]
-mod cases;
+use crate::support::cases;
 
 use aegis_policy::model::Verdict::{Allow, Block, Review, Warn};
 use aegis_policy::{Context, HostPath, What, decide};

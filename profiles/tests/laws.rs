@@ -1,6 +1,6 @@
 //! What holds of every profile.
 
-mod support;
+use crate::support;
 
 use std::path::{Path, PathBuf};
 

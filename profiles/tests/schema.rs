@@ -1,6 +1,6 @@
 //! The schema: committed, true to the parser, and the source of the reference page.
 
-mod support;
+use crate::support;
 
 use aegis_profile::schema;
 use support::assert_committed;

@@ -1,4 +1,4 @@
-//! What the documents for contributors name is there.
+//! What the documents for contributors name is there, and every file of tests is run.
 
 use crate::{read, repository};
 
@@ -68,4 +68,27 @@ fn what_a_newcomer_is_sent_to_is_there() {
         rows += 1;
     }
     assert!(rows >= 6, "{rows} rows");
+}
+
+/// A crate has one program of tests, since each is linked by itself: a file that it leaves out is not run.
+#[test]
+fn every_file_of_tests_belongs_to_the_program_of_its_crate() {
+    for folder in [
+        "audit", "cli", "launch", "policy", "profiles", "runtime", "sys",
+    ] {
+        let tests = repository(folder).join("tests");
+        let Ok(entries) = std::fs::read_dir(&tests) else {
+            continue;
+        };
+        let main = read(&format!("{folder}/tests/main.rs"));
+        for entry in entries {
+            let name = entry.expect("an entry").file_name();
+            let name = name.to_str().expect("a name in UTF-8");
+            let Some(module) = name.strip_suffix(".rs").filter(|module| *module != "main") else {
+                continue;
+            };
+            let line = format!("\nmod {module};\n");
+            assert!(main.contains(&line), "{folder}/tests/{name} is not run");
+        }
+    }
 }

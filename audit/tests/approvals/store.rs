@@ -308,7 +308,11 @@ fn processes_that_add_at_once_lose_nothing_and_readers_always_see_a_whole_file()
     let mut writers: Vec<_> = (0..6)
         .map(|number: u32| {
             Command::new(std::env::current_exe().expect("our path"))
-                .args(["--exact", "store::a_writer_among_several", "--ignored"])
+                .args([
+                    "--exact",
+                    "approvals::store::a_writer_among_several",
+                    "--ignored",
+                ])
                 .env("AEGIS_TEST_STORE", dir(&store))
                 .env("AEGIS_TEST_WRITER", number.to_string())
                 .stdout(std::process::Stdio::null())

@@ -5,9 +5,9 @@ mod files;
 mod limits;
 mod network;
 mod sections;
-#[path = "../support/mod.rs"]
-mod support;
 mod whole;
+
+use crate::support;
 
 use aegis_profile::parse_str;
 

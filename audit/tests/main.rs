@@ -1,0 +1,15 @@
+//! The tests of the crate's public face: one program, a file for each subject.
+
+mod approvals;
+mod log_append;
+mod log_canonical;
+mod log_kept;
+mod log_ocsf;
+mod log_processes;
+mod log_remembered;
+mod log_schema;
+mod log_support;
+mod log_tampering;
+mod log_unsafe;
+mod records;
+mod replay;

@@ -1,0 +1,12 @@
+//! The programs, started as a person or a script does: one test program, a file for each subject.
+
+mod aegis;
+mod aegis_audit;
+mod aegis_replay;
+mod aegis_run;
+mod aegis_run_account;
+mod ask;
+mod docs;
+mod options;
+mod policy_files;
+mod support;

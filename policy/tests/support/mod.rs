@@ -1,0 +1,9 @@
+//! What several tests need.
+
+pub mod arbitrary;
+pub mod cases;
+pub mod committed;
+#[cfg(feature = "rego")]
+pub mod rego;
+pub mod tree;
+pub mod written;
