@@ -75,10 +75,67 @@ fn contract<R: JsonSchema>(name: &str, title: &str) -> Value {
 fn titled<T: JsonSchema>(name: &str, title: &str) -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<T>().to_value();
-    aegis_profile::schema::tidy(&mut schema);
+    tidy(&mut schema);
     if let Value::Object(root) = &mut schema {
         root.insert("$id".into(), format!("{BASE}{name}.schema.json").into());
         root.insert("title".into(), title.into());
     }
     schema
+}
+
+/// What schemars makes of a type, as Aegis's files are read: no `null`, and texts in one line.
+fn tidy(schema: &mut Value) {
+    each_object(schema, &mut |object| {
+        refuse_null(object);
+        if let Some(Value::String(text)) = object.get_mut("description") {
+            *text = unwrap_lines(text);
+        }
+    });
+}
+
+/// An absent key is absent: `null` is no way to say it. For `Option`, schemars thinks otherwise.
+fn refuse_null(object: &mut Map<String, Value>) {
+    if let Some(Value::Array(types)) = object.get_mut("type") {
+        types.retain(|t| t != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            object.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
+        choices.retain(|choice| choice.get("type").is_none_or(|t| t != "null"));
+        if let [Value::Object(only)] = choices.as_slice() {
+            let only = only.clone();
+            object.remove("anyOf");
+            for (key, value) in only {
+                object.entry(key).or_insert(value);
+            }
+        }
+    }
+    if let Some(Value::Array(values)) = object.get_mut("enum") {
+        values.retain(|value| !value.is_null());
+    }
+}
+
+/// Doc comments are broken into lines for the reader of the source; a page breaks its own.
+fn unwrap_lines(text: &str) -> String {
+    text.split("\n\n")
+        .map(|p| p.replace('\n', " "))
+        .collect::<Vec<_>>()
+        .join("\n\n")
+}
+
+fn each_object(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
+    match value {
+        Value::Object(object) => {
+            change(object);
+            object
+                .values_mut()
+                .for_each(|value| each_object(value, change));
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|value| each_object(value, change)),
+        _ => {}
+    }
 }

@@ -5,7 +5,7 @@
 
 mod merged;
 
-use crate::parse::Layer;
+use crate::format::Profile;
 
 struct Builtin {
     name: &'static str,
@@ -48,6 +48,6 @@ pub fn text(name: &str) -> Option<&'static str> {
 }
 
 /// A built-in profile, merged with all that it extends. `None`: it has to be parsed.
-pub(crate) fn merged(name: &str) -> Option<Layer> {
+pub(crate) fn merged(name: &str) -> Option<Profile> {
     find(name).and_then(|builtin| merged::read(builtin.merged))
 }

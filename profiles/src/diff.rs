@@ -9,9 +9,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::format::{Profile, SecretUse, Syscalls};
 use crate::model::{
-    Declared, Destination, Origin, Outbound, PathSpec, Profile, Program, SyscallBase, Syscalls,
-    Variable,
+    Declared, Destination, Origin, Outbound, PathSpec, Program, SyscallBase, Variable,
 };
 
 /// One thing that one profile may do and the other may not.
@@ -121,7 +121,7 @@ fn beyond(more: &Profile, less: &Profile) -> Vec<Item> {
         ToString::to_string,
     );
     for (alias, secret) in &mine.secrets_use {
-        let shown = |s: &crate::model::SecretUse| {
+        let shown = |s: &SecretUse| {
             let header = s
                 .header
                 .as_ref()
@@ -318,7 +318,7 @@ fn reaches(wide: &Destination, narrow: &Destination) -> bool {
 fn network(found: &mut Found, more: &Profile, less: &Profile) {
     let theirs = &less.capabilities.net_outbound;
     match (&more.capabilities.net_outbound, theirs) {
-        (Outbound::None, _) | (_, Outbound::Host(_)) => {}
+        (Outbound::None(_), _) | (_, Outbound::Host(_)) => {}
         (Outbound::Host(origin), _) => {
             found.add("net.outbound", "host".to_owned(), None, Some(origin));
         }

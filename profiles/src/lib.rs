@@ -13,17 +13,15 @@
 #![deny(missing_docs)]
 
 pub mod builtin;
-mod canonical;
 mod diff;
 mod error;
+mod format;
 pub mod hash;
 mod limits;
 mod load;
-mod merge;
 mod model;
 mod parse;
 pub mod schema;
-mod shape;
 mod show;
 mod source;
 pub mod syntax;
@@ -32,6 +30,7 @@ mod yaml;
 
 pub use diff::{Diff, Item, diff};
 pub use error::{Diagnostic, Error};
+pub use format::{Capabilities, Environment, Profile, SecretUse, Syscalls};
 pub use hash::Hash;
 pub use limits::{LimitKey, Limits, Unit};
 pub use load::{Loaded, load, load_with};

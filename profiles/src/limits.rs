@@ -3,9 +3,14 @@
 //! Adding a limit takes a line in the table, and the place that enforces it.
 
 use serde::{Serialize, Serializer};
+use serde_json::{Value as Json, json};
 
+use crate::format::{Key, Keyed, Section};
 use crate::model::Declared;
+use crate::parse::tree::Tree;
+use crate::show::Page;
 use crate::units::{self, Wrong};
+use crate::yaml::Node;
 
 /// What the value of a limit is counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,21 @@ impl Unit {
     /// Whether a value is a plain number, without a unit.
     pub fn is_number(self) -> bool {
         matches!(self, Self::Processors | Self::Count(_))
+    }
+
+    fn schema(self) -> Json {
+        let text = |pattern: &str| json!({"type": "string", "pattern": pattern});
+        match self {
+            Self::Time => text(r"^[1-9][0-9]*(ms|s|m|h|d)$"),
+            Self::Size => text(r"^[1-9][0-9]*(B|[KMGT](iB)?)$"),
+            Self::Rate => text(r"^[1-9][0-9]*(B|[KMGT](iB)?)/s$"),
+            Self::Processors => {
+                json!({"type": "number", "format": "double", "minimum": 0.01, "maximum": 10000.0})
+            }
+            Self::Count(max) => {
+                json!({"type": "integer", "format": "uint64", "minimum": 1, "maximum": max})
+            }
+        }
     }
 
     /// Reads a value as it is written in a profile.
@@ -57,9 +77,10 @@ const MAX_PIDS: u64 = 4_194_304;
 /// Far above any `fs.nr_open`.
 const MAX_FILES: u64 = 1 << 30;
 
-/// Of each limit: its doc, name in the enum, key and unit.
+/// Of each limit its documentation, name, key and unit, and for the reference page the form of its values,
+/// the default and an example.
 macro_rules! limits {
-    ($($(#[doc = $doc:literal])+ $name:ident = $key:literal, $unit:expr;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $key:literal, $unit:expr, $words:literal, $default:literal, $example:literal;)*) => {
         /// The key of a limit.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum LimitKey {
@@ -79,32 +100,42 @@ macro_rules! limits {
                 }
             }
         }
+
+        const KEYS: &[Key] = &[$(Key {
+            name: $key,
+            about: concat!($($doc),+),
+            form: $words,
+            default: $default,
+            example: $example,
+            schema: || $unit.schema(),
+            section: || None,
+        }),*];
     };
 }
 
 limits! {
     /// Wall time of the whole run.
-    Time = "time", Unit::Time;
+    Time = "time", Unit::Time, "time: ms, s, m, h, d", "not limited", "5m";
     /// Memory and swap of all processes together.
-    Memory = "memory", Unit::Size;
+    Memory = "memory", Unit::Size, "size: B, K, M, G, T (powers of 1024)", "not limited", "512M";
     /// Processor time per wall time, in processors.
-    Cpu = "cpu", Unit::Processors;
+    Cpu = "cpu", Unit::Processors, "number from 0.01 to 10000 with up to three decimals", "not limited", "1.5";
     /// Processes and threads at one time.
-    Pids = "pids", Unit::Count(MAX_PIDS);
+    Pids = "pids", Unit::Count(MAX_PIDS), "whole number", "not limited", "64";
     /// Open files of one process.
-    Files = "files", Unit::Count(MAX_FILES);
+    Files = "files", Unit::Count(MAX_FILES), "whole number", "as for the caller", "256";
     /// Size of any one file that is written.
-    FileSize = "file-size", Unit::Size;
+    FileSize = "file-size", Unit::Size, "size", "not limited", "100M";
     /// Bytes of standard output and standard error together.
-    Output = "output", Unit::Size;
+    Output = "output", Unit::Size, "size", "not limited", "1M";
     /// Size of the private temporary file system.
-    Tmp = "tmp", Unit::Size;
+    Tmp = "tmp", Unit::Size, "size", "the runtime's own", "64M";
     /// Reads from disks.
-    DiskRead = "disk-read", Unit::Rate;
+    DiskRead = "disk-read", Unit::Rate, "size per second", "not limited", "50M/s";
     /// Writes to disks.
-    DiskWrite = "disk-write", Unit::Rate;
+    DiskWrite = "disk-write", Unit::Rate, "size per second", "not limited", "20M/s";
     /// Network traffic, both ways.
-    Net = "net", Unit::Rate;
+    Net = "net", Unit::Rate, "size per second", "not limited", "10M/s";
 }
 
 impl LimitKey {
@@ -172,5 +203,46 @@ impl Limits {
 impl Serialize for Limits {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.iter())
+    }
+}
+
+impl Keyed for Limits {
+    const SECTION: &'static Section = &Section {
+        name: "Limits",
+        about: "How much the command may use. A limit that is not given is not set.",
+        what: "a map of limits",
+        keys: KEYS,
+    };
+
+    fn read(tree: &mut Tree<'_, '_>, node: &Node) -> Self {
+        let mut found = Self::default();
+        for (name, node) in tree.known(node, Self::SECTION) {
+            let Some(key) = LimitKey::named(name) else {
+                continue;
+            };
+            let text = match key.unit().is_number() {
+                true => tree.number(node, "a number without a unit"),
+                // A bare number goes on to its own parser, which knows the unit to suggest.
+                false => tree.scalar(node, "a number with its unit"),
+            };
+            if let Some(text) = text
+                && let Some(value) = tree.accept(node.span, text, key.parse(text))
+            {
+                found.set(key, tree.declared(node.span, value));
+            }
+        }
+        found
+    }
+
+    fn merge(&mut self, later: &Self) {
+        for (key, limit) in later.iter() {
+            self.set(key, limit.clone());
+        }
+    }
+
+    fn show(&self, page: &mut Page) {
+        for (key, limit) in self.iter() {
+            page.entry(key.name(), &key.show(limit.value), Some(&limit.origin));
+        }
     }
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Diagnostic, Error, escape, nearest, quote};
-use crate::merge;
-use crate::model::{Declared, Origin, Profile};
-use crate::parse::{self, Layer};
+use crate::format::Profile;
+use crate::model::{Declared, Origin};
+use crate::parse;
 use crate::source::{ReadError, Source};
 use crate::{builtin, parse::file_error};
 
@@ -55,11 +55,7 @@ pub fn load_with<S: AsRef<str>>(
     load_by(Loader::new(source), reference, &overlays)
 }
 
-fn load_by(
-    mut loader: Loader<'_>,
-    reference: &str,
-    overlays: &[parse::Overlay],
-) -> Result<Loaded, Error> {
+fn load_by(mut loader: Loader<'_>, reference: &str, overlays: &[Profile]) -> Result<Loaded, Error> {
     let source = loader.source;
     let top = classify(reference, None, source).map_err(|refusal| refusal.at_top(reference))?;
     let skill_dir = match &top {
@@ -69,9 +65,9 @@ fn load_by(
         }
         Place::Builtin(..) | Place::Stdin => None,
     };
-    let mut profile = loader.merged(&top, None)?.profile;
-    for parse::Overlay(layer) in overlays {
-        merge::overlay(&mut profile, layer);
+    let mut profile = loader.merged(&top, None)?;
+    for overlay in overlays {
+        profile.overlay_with(overlay);
     }
     Ok(Loaded { profile, skill_dir })
 }
@@ -168,9 +164,9 @@ fn classify(
 struct Loader<'s> {
     source: &'s dyn Source,
     /// Where built-in profiles are found merged already; those that it has not are parsed.
-    merged: fn(&str) -> Option<Layer>,
+    merged: fn(&str) -> Option<Profile>,
     /// What has been merged already: a profile extended from two sides is read once.
-    done: Vec<(Place, Layer)>,
+    done: Vec<(Place, Profile)>,
     /// The way from the top to the file at hand.
     chain: Vec<Place>,
 }
@@ -186,9 +182,13 @@ impl<'s> Loader<'s> {
     }
 
     /// The profile at `place`, merged. `named` is the line that extends it.
-    fn merged(&mut self, place: &Place, named: Option<&Declared<String>>) -> Result<Layer, Error> {
-        if let Some((_, layer)) = self.done.iter().find(|(done, _)| done == place) {
-            return Ok(layer.clone());
+    fn merged(
+        &mut self,
+        place: &Place,
+        named: Option<&Declared<String>>,
+    ) -> Result<Profile, Error> {
+        if let Some((_, profile)) = self.done.iter().find(|(done, _)| done == place) {
+            return Ok(profile.clone());
         }
         if let Some(entry) = named {
             self.check_chain(place, entry)?;
@@ -198,7 +198,7 @@ impl<'s> Loader<'s> {
             Place::File(_) | Place::Stdin => None,
         };
         let result = match ready {
-            Some(layer) => layer,
+            Some(profile) => profile,
             None => {
                 self.chain.push(place.clone());
                 let own = self.read(place, named)?;
@@ -214,21 +214,21 @@ impl<'s> Loader<'s> {
         Ok(result)
     }
 
-    fn with_extended(&mut self, place: &Place, own: Layer) -> Result<Layer, Error> {
-        let mut extended = own.profile.extends.iter();
+    fn with_extended(&mut self, place: &Place, own: Profile) -> Result<Profile, Error> {
+        let mut extended = own.extends.iter();
         let Some(first) = extended.next() else {
             return Ok(own);
         };
         let mut result = self.extended(place, first)?;
         for entry in extended {
             let next = self.extended(place, entry)?;
-            merge::merge(&mut result, &next);
+            result.extend_with(&next);
         }
-        merge::merge(&mut result, &own);
+        result.extend_with(&own);
         Ok(result)
     }
 
-    fn extended(&mut self, by: &Place, entry: &Declared<String>) -> Result<Layer, Error> {
+    fn extended(&mut self, by: &Place, entry: &Declared<String>) -> Result<Profile, Error> {
         let place =
             classify(&entry.value, Some(by), self.source).map_err(|refusal| refusal.at(entry))?;
         self.merged(&place, Some(entry))
@@ -264,10 +264,10 @@ impl<'s> Loader<'s> {
         Ok(())
     }
 
-    fn read(&self, place: &Place, named: Option<&Declared<String>>) -> Result<Layer, Error> {
+    fn read(&self, place: &Place, named: Option<&Declared<String>>) -> Result<Profile, Error> {
         let file: Arc<str> = place.name().into();
         let bytes = match place {
-            Place::Builtin(_, text) => return parse::parse_layer(text, &file),
+            Place::Builtin(_, text) => return parse::parse_text(text, &file),
             Place::File(path) => self.source.read(path),
             Place::Stdin => self.source.read_stdin(),
         };

@@ -4,13 +4,10 @@
 //! line it came from ([`Origin`]), so that a plan, a denial or a diff can point at it; origins are
 //! no part of what a profile means, and two profiles that differ only in them compare equal.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
-
-use crate::limits::Limits;
 
 /// Where an item was declared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,9 +48,18 @@ impl<T: Serialize> Serialize for Declared<T> {
     }
 }
 
+/// The version of the format: 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Version;
+
+impl Serialize for Version {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(1)
+    }
+}
+
 /// The variable that a path may begin with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Variable {
     /// `$SKILL`: the directory of the profile file.
     Skill,
@@ -92,22 +98,28 @@ pub enum Program {
 }
 
 /// `net.outbound`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub enum Outbound {
-    /// Absent, `none`, or an empty list: nothing can be reached.
-    #[default]
-    None,
+    /// Nothing can be reached. The word `none`, at this place, closes what an extended profile opened;
+    /// an absent key or an empty list does not.
+    None(Option<Origin>),
     /// The word `host`: the host's own network.
     Host(Origin),
     /// Named destinations (URLs): needs the egress broker.
     Named(Vec<Declared<Destination>>),
 }
 
-// By hand: `Host` carries an origin, which is no part of the meaning.
+impl Default for Outbound {
+    fn default() -> Self {
+        Self::None(None)
+    }
+}
+
+// By hand: origins are no part of the meaning.
 impl PartialEq for Outbound {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::None, Self::None) | (Self::Host(_), Self::Host(_)) => true,
+            (Self::None(_), Self::None(_)) | (Self::Host(_), Self::Host(_)) => true,
             (Self::Named(a), Self::Named(b)) => a == b,
             _ => false,
         }
@@ -115,8 +127,19 @@ impl PartialEq for Outbound {
 }
 impl Eq for Outbound {}
 
+/// The word, or a list.
+impl Serialize for Outbound {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::None(_) => serializer.serialize_str("none"),
+            Self::Host(_) => serializer.serialize_str("host"),
+            Self::Named(named) => named.serialize(serializer),
+        }
+    }
+}
+
 /// One named destination, as `scheme://host[:port]`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
     /// `https`, `http`, `tcp` or `udp`.
     pub scheme: String,
@@ -124,19 +147,6 @@ pub struct Destination {
     pub host: String,
     /// Explicit, or the scheme's own (443, 80); `tcp` and `udp` must name one.
     pub port: u16,
-}
-
-/// `secrets.use`: one secret by alias. The value is never here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SecretUse {
-    /// The host that it may be sent to.
-    pub to: String,
-    /// The header to send it in, with `{}` where the value goes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub header: Option<String>,
-    /// The environment variable that holds the placeholder.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub env: Option<String>,
 }
 
 /// A device beyond the ones that every sandbox has.
@@ -152,37 +162,8 @@ pub enum Device {
     Path(String),
 }
 
-/// What may be done beyond running the command itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Capabilities {
-    /// `files.read`: files and directory trees that may be read.
-    pub files_read: Vec<Declared<PathSpec>>,
-    /// `files.write`: trees that may be written (and read).
-    pub files_write: Vec<Declared<PathSpec>>,
-    /// `shell.exec`: programs that may be executed (and so read).
-    pub shell_exec: Vec<Declared<Program>>,
-    /// `net.outbound`.
-    pub net_outbound: Outbound,
-    /// `net.listen`: TCP ports.
-    pub net_listen: Vec<Declared<u16>>,
-    /// `secrets.use`, by alias.
-    pub secrets_use: BTreeMap<String, Declared<SecretUse>>,
-    /// `devices`.
-    pub devices: Vec<Declared<Device>>,
-}
-
-/// `environment`: cleared but for what is named here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment {
-    /// Variables passed from the caller, when set there.
-    pub pass: Vec<Declared<String>>,
-    /// Variables set to a value; a value may contain `$SKILL`, `$WORK`, `$HOME`, `$TMP`.
-    pub set: BTreeMap<String, Declared<String>>,
-}
-
 /// The set of system calls that a profile starts from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SyscallBase {
     /// What programs on Debian use, less what weakens the sandbox.
     #[default]
@@ -192,76 +173,6 @@ pub enum SyscallBase {
     /// Nothing but what `allow` lists: written by `aegis-learn`.
     Learned,
 }
-
-/// `syscalls`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Syscalls {
-    /// Where to start; `None`: not said, which means `default` once everything is merged.
-    pub base: Option<Declared<SyscallBase>>,
-    /// Added to the base.
-    pub allow: Vec<Declared<String>>,
-    /// Taken away, last.
-    pub deny: Vec<Declared<String>>,
-}
-
-/// A whole profile, merged with everything that it extends.
-///
-/// Equality leaves out `sources`: like origins, they say where it came from, not what it means.
-#[derive(Clone, Debug, Default)]
-pub struct Profile {
-    /// `name`; for a file without one, the file's stem.
-    pub name: String,
-    /// `description`.
-    pub description: Option<String>,
-    /// `extends`, as written; already merged into the rest.
-    pub extends: Vec<Declared<String>>,
-    /// `run`: the command used when none is given.
-    pub run: Vec<String>,
-    /// `capabilities`.
-    pub capabilities: Capabilities,
-    /// `environment`.
-    pub environment: Environment,
-    /// `limits`.
-    pub limits: Limits,
-    /// `syscalls`.
-    pub syscalls: Syscalls,
-    /// Every file that took part (built-ins as `builtin:NAME`). A profile as parsed, not yet merged with
-    /// what it extends, has only its own.
-    pub sources: BTreeSet<Arc<str>>,
-}
-
-impl Profile {
-    /// Whether what it `extends` is part of it: true of what [`load`](crate::load) returns, false of a
-    /// profile from [`parse_str`](crate::parse_str) that extends something.
-    pub fn is_merged(&self) -> bool {
-        self.extends.is_empty() || self.sources.len() > 1
-    }
-}
-
-impl PartialEq for Profile {
-    fn eq(&self, other: &Self) -> bool {
-        let Self {
-            name,
-            description,
-            extends,
-            run,
-            capabilities,
-            environment,
-            limits,
-            syscalls,
-            sources: _,
-        } = self;
-        *name == other.name
-            && *description == other.description
-            && *extends == other.extends
-            && *run == other.run
-            && *capabilities == other.capabilities
-            && *environment == other.environment
-            && *limits == other.limits
-            && *syscalls == other.syscalls
-    }
-}
-impl Eq for Profile {}
 
 impl Variable {
     /// Every variable.
@@ -349,3 +260,15 @@ impl fmt::Display for SyscallBase {
         })
     }
 }
+
+macro_rules! serialize_as_written {
+    ($($name:ident),*) => {$(
+        /// As written in a profile.
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )*};
+}
+serialize_as_written!(PathSpec, Program, Destination, Device, SyscallBase);

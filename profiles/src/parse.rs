@@ -4,28 +4,20 @@
 //! is left out and the rest goes on. Only the text is looked at here: whether a path exists or a
 //! system call is known is for the runtime to say.
 
-mod net;
-mod paths;
-mod sections;
-mod tree;
+pub(crate) mod names;
+pub(crate) mod net;
+pub(crate) mod paths;
+pub(crate) mod tree;
 
 pub use net::host;
-pub(crate) use tree::{Overlay, overlay};
+pub(crate) use tree::overlay;
 
 use std::sync::Arc;
 
 use crate::error::{Diagnostic, Error, Reporter};
-use crate::model::Profile;
-use crate::yaml;
-
-/// One file, parsed and not yet merged with what it extends.
-#[derive(Clone, Debug)]
-pub(crate) struct Layer {
-    pub(crate) profile: Profile,
-    /// `net.outbound: none` was written, which closes what an extended profile opened. An absent key
-    /// looks the same in [`Profile`] and closes nothing.
-    pub(crate) closes_outbound: bool,
-}
+use crate::format::{Keyed, Profile};
+use crate::yaml::{self, Node, Value};
+use tree::Tree;
 
 /// Parses one file's text, pure: what it `extends` is kept as written and not looked up.
 ///
@@ -41,27 +33,49 @@ pub(crate) struct Layer {
 /// assert_eq!(error.diagnostics()[0].help.as_deref(), Some("write `300s` for seconds"));
 /// ```
 pub fn parse_str(text: &str, file_name: &str) -> Result<Profile, Error> {
-    parse_layer(text, &Arc::from(file_name)).map(|layer| layer.profile)
+    parse_text(text, &Arc::from(file_name))
 }
 
-pub(crate) fn parse_layer(text: &str, file: &Arc<str>) -> Result<Layer, Error> {
+pub(crate) fn parse_text(text: &str, file: &Arc<str>) -> Result<Profile, Error> {
     let mut out = Reporter::new(file.clone(), text);
-    let layer = match yaml::parse(text, &mut out) {
-        Some(root) => {
-            let mut parser = tree::Tree::new(&mut out);
-            sections::file(&mut parser, &root)
-        }
-        None => None,
-    };
-    out.finish(layer)
+    let profile = yaml::parse(text, &mut out).map(|root| read(&root, &mut out));
+    out.finish(profile)
 }
 
-/// As [`parse_layer`], from bytes as they were read.
-pub(crate) fn parse_bytes(bytes: &[u8], file: &Arc<str>) -> Result<Layer, Error> {
+/// As [`parse_text`], from bytes as they were read.
+pub(crate) fn parse_bytes(bytes: &[u8], file: &Arc<str>) -> Result<Profile, Error> {
     let mut out = Reporter::new(file.clone(), "");
     match yaml::decode(bytes, &mut out) {
-        Some(text) => parse_layer(text, file),
+        Some(text) => parse_text(text, file),
         None => out.finish(None),
+    }
+}
+
+fn read(root: &Node, out: &mut Reporter<'_>) -> Profile {
+    if let Value::Map(entries) = &root.value
+        && entries.first().is_none_or(|(key, _)| key.text != "aegis")
+    {
+        out.report(root.span, "a profile begins with its version")
+            .help("make `aegis: 1` the first line");
+    }
+    let mut profile = Profile::read(&mut Tree { out }, root);
+    if profile.name.is_empty() {
+        profile.name = stem(&out.file);
+    }
+    profile.sources.insert(out.file.clone());
+    profile
+}
+
+/// The name of a profile that gives none.
+fn stem(file: &str) -> String {
+    let name = file.strip_prefix("builtin:").unwrap_or(file);
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let stem = (name.strip_suffix(".yaml"))
+        .or_else(|| name.strip_suffix(".yml"))
+        .unwrap_or(name);
+    match stem {
+        "" | "-" => "stdin".to_owned(),
+        stem => crate::error::escape(stem),
     }
 }
 

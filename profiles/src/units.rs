@@ -12,11 +12,14 @@ pub struct Wrong {
     pub help: Option<String>,
 }
 
-fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
-    Err(Wrong {
-        message: message.into(),
-        help: Some(help.into()),
-    })
+impl Wrong {
+    /// The error of a message and its fix.
+    pub(crate) fn new<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Self> {
+        Err(Self {
+            message: message.into(),
+            help: Some(help.into()),
+        })
+    }
 }
 
 /// Units of time, in milliseconds.
@@ -49,7 +52,7 @@ pub fn time(text: &str) -> Result<u64, Wrong> {
     let (number, unit) = split(text);
     let fix = "write a whole number and one of ms, s, m, h, d, such as `30s` or `5m`";
     if unit.is_empty() && !number.is_empty() {
-        return wrong(
+        return Wrong::new(
             "a time needs a unit",
             format!("write `{number}s` for seconds"),
         );
@@ -62,13 +65,13 @@ pub fn size(text: &str) -> Result<u64, Wrong> {
     let (number, unit) = split(text);
     let fix = "write a whole number and one of B, K, M, G, T, such as `512M`";
     if unit.is_empty() && !number.is_empty() {
-        return wrong(
+        return Wrong::new(
             "a size needs a unit",
             format!("write `{number}M`, or `{number}B` for bytes"),
         );
     }
     if let Some(known) = SIZES.iter().find(|(name, _)| meant(name, unit)) {
-        return wrong(
+        return Wrong::new(
             format!("`{unit}` is not a unit of size"),
             format!("write `{number}{}` (powers of 1024)", known.0),
         );
@@ -88,13 +91,13 @@ pub fn rate(text: &str) -> Result<u64, Wrong> {
         None => {
             let (number, unit) = split(text);
             if number.is_empty() {
-                return wrong(
+                return Wrong::new(
                     "this is not a rate",
                     "write a size per second, such as `50M/s`",
                 );
             }
             let unit = if unit.is_empty() { "M" } else { unit };
-            wrong("a rate is per second", format!("write `{number}{unit}/s`"))
+            Wrong::new("a rate is per second", format!("write `{number}{unit}/s`"))
         }
     }
 }
@@ -105,23 +108,23 @@ pub fn cpu(text: &str) -> Result<u64, Wrong> {
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
     let decimal = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
     if !decimal(whole) || !decimal(part) {
-        return wrong("this is not a number of processors", fix);
+        return Wrong::new("this is not a number of processors", fix);
     }
     let part = part.trim_end_matches('0');
     if part.len() > 3 {
-        return wrong(
+        return Wrong::new(
             "more than three decimals",
             "the smallest step is 0.001 of a processor",
         );
     }
     let Ok(whole) = whole.parse::<u64>() else {
-        return wrong("too many processors", fix);
+        return Wrong::new("too many processors", fix);
     };
     let part: u64 = format!("{part:0<3}").parse().unwrap_or(0);
     match whole.checked_mul(1000).and_then(|n| n.checked_add(part)) {
-        Some(n) if n > 10_000_000 => wrong("too many processors", fix),
-        None => wrong("too many processors", fix),
-        Some(n) if n < 10 => wrong("too little processor time to run anything", fix),
+        Some(n) if n > 10_000_000 => Wrong::new("too many processors", fix),
+        None => Wrong::new("too many processors", fix),
+        Some(n) if n < 10 => Wrong::new("too little processor time to run anything", fix),
         Some(n) => Ok(n),
     }
 }
@@ -130,15 +133,15 @@ pub fn cpu(text: &str) -> Result<u64, Wrong> {
 pub fn count(text: &str, max: u64) -> Result<u64, Wrong> {
     let fix = format!("write a whole number from 1 to {max}, without a unit");
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return wrong("this is not a whole number", fix);
+        return Wrong::new("this is not a whole number", fix);
     }
     if text.len() > 1 && text.starts_with('0') {
-        return wrong("a number may not begin with 0", fix);
+        return Wrong::new("a number may not begin with 0", fix);
     }
     match text.parse::<u64>() {
-        Ok(0) => wrong("zero is not a limit", "remove the key, or give at least 1"),
+        Ok(0) => Wrong::new("zero is not a limit", "remove the key, or give at least 1"),
         Ok(n) if n <= max => Ok(n),
-        _ => wrong(format!("more than {max}"), fix),
+        _ => Wrong::new(format!("more than {max}"), fix),
     }
 }
 
@@ -197,21 +200,21 @@ fn scaled(
     fix: &str,
 ) -> Result<u64, Wrong> {
     let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
-        return wrong(format!("this is not {what}"), fix);
+        return Wrong::new(format!("this is not {what}"), fix);
     };
     if number.is_empty() {
-        return wrong(format!("this is not {what}"), fix);
+        return Wrong::new(format!("this is not {what}"), fix);
     }
     if number.len() > 1 && number.starts_with('0') {
-        return wrong("a number may not begin with 0", fix);
+        return Wrong::new("a number may not begin with 0", fix);
     }
     match number
         .parse::<u64>()
         .ok()
         .and_then(|n| n.checked_mul(*factor))
     {
-        Some(0) => wrong("zero is not a limit", "remove the key, or give at least 1"),
+        Some(0) => Wrong::new("zero is not a limit", "remove the key, or give at least 1"),
         Some(n) if n <= MAX => Ok(n),
-        _ => wrong("this number is too large", "remove the key for no limit"),
+        _ => Wrong::new("this number is too large", "remove the key for no limit"),
     }
 }

@@ -144,7 +144,7 @@ fn outbound_none_written_out_closes_what_was_extended() {
             .net_outbound
     };
     let said = "aegis: 1\nextends: [./b.yaml]\ncapabilities: {net.outbound: none}";
-    assert_eq!(with(said), Outbound::None);
+    assert_eq!(with(said), Outbound::default());
     let silent = "aegis: 1\nextends: [./b.yaml]\n";
     assert!(matches!(with(silent), Outbound::Host(_)));
     let named = "aegis: 1\nextends: [./b.yaml]\ncapabilities: {net.outbound: [\"https://a.b\"]}";

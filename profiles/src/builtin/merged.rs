@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{Declared, Origin, PathSpec, Profile, Program, Variable};
-use crate::parse::Layer;
+use crate::format::Profile;
+use crate::model::{Declared, Origin, PathSpec, Program, Variable};
 
 /// What a file starts with.
 #[cfg(test)]
@@ -17,7 +17,7 @@ const PREFACE: &str = "\
 ";
 
 /// `None`: this is not such a text.
-pub(super) fn read(text: &str) -> Option<Layer> {
+pub(super) fn read(text: &str) -> Option<Profile> {
     let mut profile = Profile::default();
     let mut files = Files::default();
     for line in text.lines() {
@@ -54,10 +54,7 @@ pub(super) fn read(text: &str) -> Option<Layer> {
         }
     }
     profile.sources = files.0.into_iter().collect::<BTreeSet<_>>();
-    (!profile.name.is_empty()).then_some(Layer {
-        profile,
-        closes_outbound: false,
-    })
+    (!profile.name.is_empty()).then_some(profile)
 }
 
 /// The names of files that origins share.
@@ -137,9 +134,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::format::{Capabilities, Environment, Syscalls};
     use crate::limits::Limits;
     use crate::load::{Loaded, load_by_parsing};
-    use crate::model::{Capabilities, Environment, Outbound, Syscalls};
+    use crate::model::Outbound;
     use crate::source::Files;
     use crate::{builtin, load};
 
@@ -162,6 +160,7 @@ mod tests {
             limits,
             syscalls,
             sources,
+            aegis: _,
         } = profile;
         writeln!(out, "name\t{name}").unwrap();
         if let Some(description) = description {
@@ -195,7 +194,7 @@ mod tests {
         for (name, item) in set {
             show(&mut out, &format!("environment.set\t{name}"), item);
         }
-        let more = net_outbound != &Outbound::None
+        let more = net_outbound != &Outbound::default()
             || !net_listen.is_empty()
             || !secrets_use.is_empty()
             || !devices.is_empty()

@@ -17,22 +17,15 @@ pub(crate) const SCHEMES: [(&str, Option<u16>); 4] = [
     ("udp", None),
 ];
 
-fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
-    Err(Wrong {
-        message: message.into(),
-        help: Some(help.into()),
-    })
-}
-
 /// A destination of `net.outbound`.
 pub fn destination(text: &str) -> Result<Destination, Wrong> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return match text {
-            "none" | "host" => wrong(
+            "none" | "host" => Wrong::new(
                 "a word for the whole key",
                 format!("write `net.outbound: {text}`"),
             ),
-            _ => wrong(
+            _ => Wrong::new(
                 "a destination needs a scheme",
                 format!("write `https://{}`", quote(text)),
             ),
@@ -43,16 +36,16 @@ pub fn destination(text: &str) -> Result<Destination, Wrong> {
             Some(near) => format!("did you mean `{near}://`?"),
             None => "the schemes are https, http, tcp and udp".to_owned(),
         };
-        return wrong(format!("unknown scheme `{}`", quote(scheme)), help);
+        return Wrong::new(format!("unknown scheme `{}`", quote(scheme)), help);
     };
     if rest.contains('@') {
-        return wrong(
+        return Wrong::new(
             "a user name or password in a destination",
             "remove it: a secret is named under `secrets.use`",
         );
     }
     if let Some(end) = rest.find(['/', '?', '#']) {
-        return wrong(
+        return Wrong::new(
             "a destination is a host and a port, without a path",
             format!("write `{scheme}://{}`", quote(&rest[..end])),
         );
@@ -64,7 +57,7 @@ pub fn destination(text: &str) -> Result<Destination, Wrong> {
         None => match own_port {
             Some(port) => *port,
             None => {
-                return wrong(
+                return Wrong::new(
                     format!("`{scheme}` has no port of its own"),
                     format!("write `{}:PORT`", quote(text)),
                 );
@@ -83,7 +76,7 @@ pub fn port(text: &str) -> Result<u16, Wrong> {
     let plain = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse::<u16>() {
         Ok(port) if plain => Ok(port),
-        _ => wrong(
+        _ => Wrong::new(
             format!("`{}` is not a port", quote(text)),
             "a port is a number from 1 to 65535",
         ),
@@ -95,37 +88,37 @@ pub fn host(text: &str, wildcard: bool) -> Result<String, Wrong> {
     if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
         return match inner.parse::<Ipv6Addr>() {
             Ok(address) if address.to_string() == inner => Ok(inner.to_owned()),
-            Ok(address) => wrong(
+            Ok(address) => Wrong::new(
                 "an address in a second spelling",
                 format!("write `[{address}]`"),
             ),
-            Err(_) => wrong("not an IPv6 address", "write it as `[2001:db8::1]`"),
+            Err(_) => Wrong::new("not an IPv6 address", "write it as `[2001:db8::1]`"),
         };
     }
     if text.is_empty() {
-        return wrong(
+        return Wrong::new(
             "a host is missing",
             "write a host name, such as `api.github.com`",
         );
     }
     if text.contains(':') {
-        return wrong(
+        return Wrong::new(
             "not a host",
             "an IPv6 address stands in brackets: `[2001:db8::1]`",
         );
     }
     if let Some(plain) = text.strip_suffix('.') {
-        return wrong("a trailing dot", format!("write `{}`", quote(plain)));
+        return Wrong::new("a trailing dot", format!("write `{}`", quote(plain)));
     }
     if text.bytes().any(|b| b.is_ascii_uppercase()) {
-        return wrong(
+        return Wrong::new(
             "capital letters in a host",
             format!("write `{}`", quote(&text.to_lowercase())),
         );
     }
     let name = match text.strip_prefix("*.") {
         Some(name) if wildcard => name,
-        Some(_) => return wrong("a pattern where one host is meant", "name the host"),
+        Some(_) => return Wrong::new("a pattern where one host is meant", "name the host"),
         None => text,
     };
     host_name(name)?;
@@ -135,7 +128,7 @@ pub fn host(text: &str, wildcard: bool) -> Result<String, Wrong> {
     if last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x") {
         return match text.parse::<Ipv4Addr>() {
             Ok(_) => Ok(text.to_owned()),
-            Err(_) => wrong(
+            Err(_) => Wrong::new(
                 "not an IPv4 address in its one spelling",
                 "write four numbers from 0 to 255, such as `192.0.2.7`",
             ),
@@ -146,44 +139,44 @@ pub fn host(text: &str, wildcard: bool) -> Result<String, Wrong> {
 
 fn host_name(name: &str) -> Result<(), Wrong> {
     if name.len() > 253 {
-        return wrong(
+        return Wrong::new(
             "a host name of more than 253 characters",
             "no host can have such a name",
         );
     }
     for label in name.split('.') {
         if label.is_empty() {
-            return wrong(
+            return Wrong::new(
                 "an empty part in a host name",
                 "write a host name, such as `api.github.com`",
             );
         }
         if label.len() > 63 {
-            return wrong(
+            return Wrong::new(
                 "a part of more than 63 characters in a host name",
                 "DNS has no such name",
             );
         }
         if label.contains('*') {
-            return wrong(
+            return Wrong::new(
                 "a `*` in a host name",
                 "only a leading `*.` is allowed, for all names below one",
             );
         }
         if !label.is_ascii() {
-            return wrong("a host name beyond ASCII", "write it in its `xn--` form");
+            return Wrong::new("a host name beyond ASCII", "write it in its `xn--` form");
         }
         let edge = |b: Option<u8>| b == Some(b'-');
         let known =
             |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
         if !label.bytes().all(known) {
-            return wrong(
+            return Wrong::new(
                 format!("`{}` is not a host name", quote(name)),
                 "a host name has letters, digits, `-` and dots",
             );
         }
         if edge(label.bytes().next()) || edge(label.bytes().last()) {
-            return wrong(
+            return Wrong::new(
                 "a part that begins or ends with `-` in a host name",
                 "DNS has no such name",
             );

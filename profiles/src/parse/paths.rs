@@ -22,13 +22,6 @@ pub(crate) enum Use {
     Execute,
 }
 
-fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
-    Err(Wrong {
-        message: message.into(),
-        help: Some(help.into()),
-    })
-}
-
 /// A path of `files.read`, `files.write` or `shell.exec`.
 pub(crate) fn path(text: &str, used_for: Use) -> Result<PathSpec, Wrong> {
     let (optional, text) = strip_optional(text);
@@ -61,19 +54,19 @@ pub(crate) fn program(text: &str) -> Result<Program, Wrong> {
     }
     plain_characters(name)?;
     if matches!(name, "." | "..") {
-        return wrong(
+        return Wrong::new(
             format!("`{name}` is not a program"),
             "name a program, or give its full path",
         );
     }
     if name.starts_with('-') {
-        return wrong(
+        return Wrong::new(
             "a program's name cannot begin with `-` here",
             "give its full path",
         );
     }
     if name.contains(char::is_whitespace) {
-        return wrong(
+        return Wrong::new(
             "this looks like a command line",
             format!(
                 "name the program only: `{}`",
@@ -82,7 +75,7 @@ pub(crate) fn program(text: &str) -> Result<Program, Wrong> {
         );
     }
     if name.len() > MAX_NAME {
-        return wrong(
+        return Wrong::new(
             "a name of more than 255 bytes",
             "no file can have such a name",
         );
@@ -104,14 +97,14 @@ pub(crate) fn device(text: &str) -> Result<Device, Wrong> {
     let fix = "write `gpu`, `kvm`, `pty`, or a path such as `/dev/ttyUSB0`";
     if !text.starts_with('/') {
         return match nearest(text, ["gpu", "kvm", "pty"]) {
-            Some(near) => wrong("unknown device", format!("did you mean `{near}`?")),
-            None => wrong("unknown device", fix),
+            Some(near) => Wrong::new("unknown device", format!("did you mean `{near}`?")),
+            None => Wrong::new("unknown device", fix),
         };
     }
     plain_characters(text)?;
     let clean = format!("/{}", components(&text[1..])?);
     if !clean.starts_with("/dev/") {
-        return wrong("not a path below /dev", fix);
+        return Wrong::new("not a path below /dev", fix);
     }
     Ok(Device::Path(clean))
 }
@@ -125,19 +118,19 @@ fn strip_optional(text: &str) -> (bool, &str) {
 
 fn plain_characters(text: &str) -> Result<(), Wrong> {
     if text.is_empty() {
-        return wrong("empty", "remove it, or name what is needed");
+        return Wrong::new("empty", "remove it, or name what is needed");
     }
     if text.len() > MAX_PATH {
-        return wrong("longer than 4095 bytes", "no path can be as long as this");
+        return Wrong::new("longer than 4095 bytes", "no path can be as long as this");
     }
     if let Some(c) = text.chars().find(|c| "*?[]{}".contains(*c)) {
-        return wrong(
+        return Wrong::new(
             format!("patterns (`{c}`) are not allowed"),
             "a directory grants everything below it: write the directory",
         );
     }
     if text.contains(['\n', '\t']) {
-        return wrong("a line break or tab in a name", "write the plain name");
+        return Wrong::new("a line break or tab in a name", "write the plain name");
     }
     Ok(())
 }
@@ -148,14 +141,14 @@ fn base_of(text: &str) -> Result<(Option<Variable>, &str), Wrong> {
         return Ok((None, rest));
     }
     if text == "~" || text.starts_with("~/") {
-        return wrong(
+        return Wrong::new(
             "`~` is not expanded",
             format!("write `$HOME{}`", quote(&text[1..])),
         );
     }
     let Some(named) = text.strip_prefix('$') else {
         let shown = quote(text.strip_prefix("./").unwrap_or(text));
-        return wrong(
+        return Wrong::new(
             "a relative path: it is not said to what",
             format!(
                 "write `$SKILL/{shown}` (beside the profile) or `$WORK/{shown}` (where it is started)"
@@ -172,7 +165,7 @@ fn base_of(text: &str) -> Result<(Option<Variable>, &str), Wrong> {
                 Some(near) => format!("did you mean `${near}`?"),
                 None => "the variables are $SKILL, $WORK, $HOME and $TMP".to_owned(),
             };
-            wrong(format!("unknown variable `${}`", quote(name)), help)
+            Wrong::new(format!("unknown variable `${}`", quote(name)), help)
         }
     }
 }
@@ -182,13 +175,13 @@ fn components(rest: &str) -> Result<String, Wrong> {
     let mut clean = String::with_capacity(rest.len());
     for component in rest.split('/').filter(|c| !c.is_empty()) {
         if matches!(component, "." | "..") {
-            return wrong(
+            return Wrong::new(
                 format!("`{component}` in a path"),
                 "write the path that is meant, without going up or staying",
             );
         }
         if component.len() > MAX_NAME {
-            return wrong(
+            return Wrong::new(
                 "a name of more than 255 bytes",
                 "no file can have such a name",
             );
@@ -205,14 +198,16 @@ fn components(rest: &str) -> Result<String, Wrong> {
 fn refuse_special(spec: &PathSpec, used_for: Use) -> Result<(), Wrong> {
     let top = spec.rest.split('/').next().unwrap_or("");
     match (top, used_for) {
-        ("", Use::Read) => wrong("the whole file system", "name what needs to be read"),
-        ("", Use::Write) => wrong("the whole file system", "name what needs to be written"),
-        ("", Use::Execute) => wrong("the whole file system", "name the programs that are needed"),
-        ("proc" | "sys", _) => wrong(
+        ("", Use::Read) => Wrong::new("the whole file system", "name what needs to be read"),
+        ("", Use::Write) => Wrong::new("the whole file system", "name what needs to be written"),
+        ("", Use::Execute) => {
+            Wrong::new("the whole file system", "name the programs that are needed")
+        }
+        ("proc" | "sys", _) => Wrong::new(
             format!("/{top} cannot be granted: it speaks of the whole host"),
             "remove it: the sandbox has its own /proc; what it shows is enough for programs",
         ),
-        ("dev", _) => wrong(
+        ("dev", _) => Wrong::new(
             "/dev cannot be granted: the sandbox has its own",
             "remove it; list a device node under `devices`",
         ),

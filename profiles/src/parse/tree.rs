@@ -1,55 +1,38 @@
 //! Reading the node tree: a map of known keys, a list, text, a number; each with its own error.
 
-use std::collections::HashSet;
-use std::hash::Hash;
 use std::sync::Arc;
 
-use super::{Layer, sections};
 use crate::error::{Error, Reporter, nearest, quote};
-use crate::limits::LimitKey;
-use crate::model::{Declared, Profile};
-use crate::shape;
+use crate::format::{Keyed, Profile, Section};
+use crate::model::Declared;
 use crate::units::Wrong;
 use crate::yaml::{self, Key, Kind, Node, Span, Value, kind_of};
 
-/// The sections of a file and their keys, to say where a misplaced key belongs.
-const SECTIONS: [(&str, &[&str]); 4] = [
-    ("capabilities", shape::Capabilities::KEYS),
-    ("environment", shape::Environment::KEYS),
-    ("limits", LimitKey::NAMES),
-    ("syscalls", shape::Syscalls::KEYS),
-];
-
 /// Reads nodes and reports what is wrong with them.
-pub(super) struct Tree<'r, 't> {
-    pub(super) out: &'r mut Reporter<'t>,
+pub(crate) struct Tree<'r, 't> {
+    pub(crate) out: &'r mut Reporter<'t>,
 }
 
-impl<'r, 't> Tree<'r, 't> {
-    pub(super) fn new(out: &'r mut Reporter<'t>) -> Self {
-        Self { out }
-    }
-
-    /// The entries of a map whose key is one of `keys`; the others are reported.
-    pub(super) fn known<'n>(
+impl Tree<'_, '_> {
+    /// The entries of a map with the keys of a section; other keys are reported.
+    pub(crate) fn known<'n>(
         &mut self,
         node: &'n Node,
-        what: &str,
-        keys: &[&str],
+        section: &'static Section,
     ) -> Vec<(&'n str, &'n Node)> {
         let mut known = Vec::new();
-        for (key, value) in self.map(node, what) {
-            if keys.contains(&key.text.as_str()) {
+        for (key, value) in self.map(node, section.what) {
+            if section.has(&key.text) {
                 known.push((key.text.as_str(), value));
             } else {
-                self.unknown(key, keys);
+                self.unknown(key, section);
             }
         }
         known
     }
 
     /// The entries of a map with keys of the author's choice.
-    pub(super) fn map<'n>(&mut self, node: &'n Node, what: &str) -> &'n [(Key, Node)] {
+    pub(crate) fn map<'n>(&mut self, node: &'n Node, what: &str) -> &'n [(Key, Node)] {
         match &node.value {
             Value::Map(entries) => entries,
             Value::Refused => &[],
@@ -64,26 +47,24 @@ impl<'r, 't> Tree<'r, 't> {
         }
     }
 
-    fn unknown(&mut self, key: &Key, keys: &[&str]) {
+    fn unknown(&mut self, key: &Key, section: &'static Section) {
         let text = key.text.as_str();
-        let elsewhere = || SECTIONS.iter().find(|(_, known)| known.contains(&text));
-        let dotted = |prefix: &str| keys.iter().find(|k| k.starts_with(prefix)).copied();
-        let help = if let Some(full) = dotted(&format!("{text}.")) {
+        let prefix = format!("{text}.");
+        let help = if let Some(full) = section.names().find(|name| name.starts_with(&prefix)) {
             format!("a key is written with its dot, as in `{full}:`")
-        } else if let Some((section, _)) = elsewhere() {
-            format!("`{text}` belongs under `{section}:`")
-        } else if shape::File::KEYS.contains(&text) {
+        } else if let Some((name, _)) = sections().find(|(_, section)| section.has(text)) {
+            format!("`{text}` belongs under `{name}:`")
+        } else if Profile::SECTION.has(text) {
             format!("`{text}` belongs at the top of the file, not indented")
-        } else if let Some(near) = nearest(text, keys.iter().copied()) {
+        } else if let Some(near) = nearest(text, section.names()) {
             format!("did you mean `{near}`?")
+        } else if let Some((name, near)) =
+            sections().find_map(|(name, section)| Some((name, nearest(text, section.names())?)))
+        {
+            format!("did you mean `{near}`, under `{name}:`?")
         } else {
-            match SECTIONS
-                .iter()
-                .find_map(|(s, k)| Some((s, nearest(text, k.iter().copied())?)))
-            {
-                Some((section, near)) => format!("did you mean `{near}`, under `{section}:`?"),
-                None => format!("the keys here are {}", keys.join(", ")),
-            }
+            let names: Vec<&str> = section.names().collect();
+            format!("the keys here are {}", names.join(", "))
         };
         self.out
             .report(key.span, format!("unknown key \"{}\"", quote(text)))
@@ -92,7 +73,7 @@ impl<'r, 't> Tree<'r, 't> {
     }
 
     /// The items of a list.
-    pub(super) fn list<'n>(&mut self, node: &'n Node, key: &str) -> &'n [Node] {
+    pub(crate) fn list<'n>(&mut self, node: &'n Node, key: &str) -> &'n [Node] {
         match &node.value {
             Value::List(items) => items,
             Value::Refused => &[],
@@ -118,7 +99,7 @@ impl<'r, 't> Tree<'r, 't> {
     }
 
     /// Text. A scalar that YAML takes for something else must be quoted to be text.
-    pub(super) fn text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+    pub(crate) fn text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
         match &node.value {
             Value::Refused => None,
             Value::Scalar { text, plain } if !plain || kind_of(text) == Kind::Text => Some(text),
@@ -140,7 +121,7 @@ impl<'r, 't> Tree<'r, 't> {
     }
 
     /// Any scalar but nothing, as its text.
-    pub(super) fn scalar<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+    pub(crate) fn scalar<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
         match &node.value {
             Value::Scalar { text, plain: true } if kind_of(text) != Kind::Null => Some(text),
             _ => self.text(node, what),
@@ -148,7 +129,7 @@ impl<'r, 't> Tree<'r, 't> {
     }
 
     /// The text of a number without quotes.
-    pub(super) fn number<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+    pub(crate) fn number<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
         let help = match &node.value {
             Value::Refused => return None,
             Value::Scalar { text, plain } => match (kind_of(text), plain) {
@@ -166,7 +147,7 @@ impl<'r, 't> Tree<'r, 't> {
     }
 
     /// Reports what a value's own parser found wrong.
-    pub(super) fn accept<T>(
+    pub(crate) fn accept<T>(
         &mut self,
         span: Span,
         shown: &str,
@@ -183,31 +164,7 @@ impl<'r, 't> Tree<'r, 't> {
         }
     }
 
-    /// A list of texts that `parse` understands, without duplicates.
-    pub(super) fn items<T: Clone + Eq + Hash>(
-        &mut self,
-        node: &Node,
-        key: &str,
-        what: &str,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
-    ) -> Vec<Declared<T>> {
-        let mut seen = HashSet::new();
-        let mut items = Vec::new();
-        for item in self.list(node, key) {
-            let Some(text) = self.text(item, what) else {
-                continue;
-            };
-            let Some(value) = self.accept(item.span, text, parse(text)) else {
-                continue;
-            };
-            if seen.insert(value.clone()) {
-                items.push(self.declared(item.span, value));
-            }
-        }
-        items
-    }
-
-    pub(super) fn declared<T>(&self, span: Span, value: T) -> Declared<T> {
+    pub(crate) fn declared<T>(&self, span: Span, value: T) -> Declared<T> {
         Declared {
             value,
             origin: self.out.origin(span),
@@ -215,17 +172,19 @@ impl<'r, 't> Tree<'r, 't> {
     }
 }
 
-/// A `--set KEY=VALUE`, as a layer that holds only that.
-pub(crate) struct Overlay(pub(crate) Layer);
-
-/// Parses `KEY=VALUE` of `--set`: a dotted key as in `limits.memory`, a value as in the file.
-pub(crate) fn overlay(text: &str) -> Result<Overlay, Error> {
-    let mut out = Reporter::new(Arc::from("--set"), text);
-    let layer = parse_overlay(text, &mut out);
-    out.finish(layer).map(Overlay)
+/// The keys of the file that hold others: where a misplaced key may belong.
+fn sections() -> impl Iterator<Item = (&'static str, &'static Section)> {
+    (Profile::SECTION.keys.iter()).filter_map(|key| Some((key.name, (key.section)()?)))
 }
 
-fn parse_overlay(text: &str, out: &mut Reporter<'_>) -> Option<Layer> {
+/// Parses `KEY=VALUE` of `--set`: a dotted key as in `limits.memory`, a value as in the file.
+pub(crate) fn overlay(text: &str) -> Result<Profile, Error> {
+    let mut out = Reporter::new(Arc::from("--set"), text);
+    let profile = parse_overlay(text, &mut out);
+    out.finish(profile)
+}
+
+fn parse_overlay(text: &str, out: &mut Reporter<'_>) -> Option<Profile> {
     let whole = Span {
         line: 1,
         column: 1,
@@ -279,12 +238,9 @@ fn parse_overlay(text: &str, out: &mut Reporter<'_>) -> Option<Layer> {
             value: Value::Map(vec![(key, node)]),
         };
     }
-    let mut layer = Layer {
-        profile: Profile::default(),
-        closes_outbound: false,
-    };
-    sections::body(&mut Tree::new(out), &node, &mut layer);
-    Some(layer)
+    let mut profile = Profile::read(&mut Tree { out }, &node);
+    profile.sources.insert(out.file.clone());
+    Some(profile)
 }
 
 /// Splits `capabilities.files.read` and `environment.set.TZ` where the file has levels: the dots of
@@ -293,21 +249,25 @@ fn key_path(path: &str) -> Vec<&str> {
     let Some((section, rest)) = path.split_once('.') else {
         return vec![path];
     };
-    let Some((_, known)) = SECTIONS.iter().find(|(name, _)| *name == section) else {
+    let Some((_, known)) = sections().find(|(name, _)| *name == section) else {
         return vec![path];
     };
-    let nested = known.iter().find_map(|key| {
-        let below = rest.strip_prefix(key)?.strip_prefix('.')?;
-        Some((&rest[..key.len()], below))
-    });
-    match nested {
-        Some(("secrets.use", below)) => match below.split_once('.') {
-            Some((alias, field)) => vec![section, "secrets.use", alias, field],
-            None => vec![section, "secrets.use", below],
-        },
-        Some((key, below)) => vec![section, key, below],
-        None => vec![section, rest],
+    let below = |name: &str| rest.strip_prefix(name)?.strip_prefix('.');
+    let mut keys = vec![section];
+    match known
+        .keys
+        .iter()
+        .find_map(|key| Some((key, below(key.name)?)))
+    {
+        None => keys.push(rest),
+        Some((key, below)) => {
+            keys.push(key.name);
+            // The keys of a secret stand below its alias.
+            let levels = if (key.section)().is_some() { 2 } else { 1 };
+            keys.extend(below.splitn(levels, '.'));
+        }
     }
+    keys
 }
 
 /// Moves the columns of the first line: the value stands after its key.

@@ -236,7 +236,7 @@ pub fn gather(
     found.insert(work.clone(), Ok(here.clone()));
     let system: &[&str] = match capabilities.net_outbound {
         Outbound::Host(_) => &["/usr", "/etc/resolv.conf"],
-        Outbound::None | Outbound::Named(_) => &["/usr"],
+        Outbound::None(_) | Outbound::Named(_) => &["/usr"],
     };
     for path in system {
         found

@@ -35,7 +35,7 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
     let identity = identity(facts);
     let network = match profile.capabilities.net_outbound {
         Outbound::Host(_) => Network::Host,
-        Outbound::None | Outbound::Named(_) => Network::None,
+        Outbound::None(_) | Outbound::Named(_) => Network::None,
     };
     if facts.kernel.landlock_abi == 0 {
         return Err(Error::Unenforceable {

@@ -1,0 +1,304 @@
+//! The format: each key once, with its type, its documentation and its [`Form`].
+//!
+//! The structs of a profile, the parser, the printer, the merge, the canonical JSON, the JSON Schema and
+//! the reference page all come from this table. Adding a key takes one entry here, and a form where its
+//! values look like none of those in [`forms`].
+
+pub(crate) mod forms;
+mod texts;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value as Json;
+
+use crate::limits::Limits;
+use crate::model::{Declared, Device, Outbound, PathSpec, Program, SyscallBase, Version};
+use crate::parse::tree::Tree;
+use crate::show::Page;
+use crate::yaml::Node;
+use forms::{
+    Destinations, Extends, List, Maybe, Part, Run, Secrets, Single, TheVersion, Variables, Word,
+};
+
+/// What the values of a key look like, and what can be done with them.
+pub(crate) trait Form {
+    /// The type of the values. The default is an absent key.
+    type Value: Clone + Default + PartialEq;
+
+    /// The JSON Schema of the values.
+    fn schema(&self) -> Json;
+
+    /// The keys below, of a map.
+    fn section(&self) -> Option<&'static Section> {
+        None
+    }
+
+    /// Reads a value. What is wrong is reported and left out.
+    fn read(&self, tree: &mut Tree<'_, '_>, key: &str, node: &Node) -> Self::Value;
+
+    /// Adds what a later profile says: replaces the value, where it is given.
+    fn merge(&self, into: &mut Self::Value, later: &Self::Value) {
+        if *later != Self::Value::default() {
+            into.clone_from(later);
+        }
+    }
+
+    /// Prints the key and its value.
+    fn show(&self, page: &mut Page, key: &str, value: &Self::Value);
+
+    /// Whether the canonical form has this value.
+    fn is_canonical(&self, value: &Self::Value) -> bool {
+        *value != Self::Value::default()
+    }
+}
+
+/// A map of the format.
+pub(crate) struct Section {
+    /// Its name in the JSON Schema.
+    pub name: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// What an error calls it.
+    pub what: &'static str,
+    /// Its keys, in the order of the reference.
+    pub keys: &'static [Key],
+}
+
+impl Section {
+    /// The names of its keys.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().map(|key| key.name)
+    }
+
+    /// Whether there is a key of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.names().any(|known| known == name)
+    }
+}
+
+/// A key of a section.
+pub(crate) struct Key {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// The form of its values, for the reference page; empty for a section.
+    pub form: &'static str,
+    /// What an absent key means.
+    pub default: &'static str,
+    /// A value, as in a profile.
+    pub example: &'static str,
+    pub schema: fn() -> Json,
+    pub section: fn() -> Option<&'static Section>,
+}
+
+/// What is read from, and printed as, a [`Section`].
+pub(crate) trait Keyed: Clone + Default + PartialEq {
+    const SECTION: &'static Section;
+    fn read(tree: &mut Tree<'_, '_>, node: &Node) -> Self;
+    fn merge(&mut self, later: &Self);
+    fn show(&self, page: &mut Page);
+}
+
+/// A struct of the format: for each key its documentation, name, field, type and form, and for the
+/// reference page the form in words, the default and an example. After `beside`: fields that are no keys.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])+
+        $name:ident: $what:literal {
+            $($(#[doc = $doc:literal])+
+            $key:literal $field:ident: $kind:ty = $form:expr
+            $(, $words:literal, $default:literal $(, $example:literal)?)?;)*
+        }
+        $(beside {$($(#[doc = $beside_doc:literal])+ $beside:ident: $beside_kind:ty;)*})?
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, Default)]
+        pub struct $name {
+            $($(#[doc = $doc])+ pub $field: $kind,)*
+            $($($(#[doc = $beside_doc])+ pub $beside: $beside_kind,)*)?
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                $(self.$field == other.$field)&&*
+            }
+        }
+        impl Eq for $name {}
+
+        impl Keyed for $name {
+            const SECTION: &'static Section = &Section {
+                name: stringify!($name),
+                about: concat!($($about),+),
+                what: $what,
+                keys: &[$(Key {
+                    name: $key,
+                    about: concat!($($doc),+),
+                    form: concat!($($words)?),
+                    default: concat!($($default)?),
+                    example: concat!($($($example)?)?),
+                    schema: || $form.schema(),
+                    section: || $form.section(),
+                }),*],
+            };
+
+            fn read(tree: &mut Tree<'_, '_>, node: &Node) -> Self {
+                let mut found = Self::default();
+                for (key, node) in tree.known(node, Self::SECTION) {
+                    match key {
+                        $($key => found.$field = $form.read(tree, key, node),)*
+                        _ => {}
+                    }
+                }
+                found
+            }
+
+            fn merge(&mut self, later: &Self) {
+                $($form.merge(&mut self.$field, &later.$field);)*
+            }
+
+            fn show(&self, page: &mut Page) {
+                $($form.show(page, $key, &self.$field);)*
+            }
+        }
+
+        /// The canonical form: what is absent is left out.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(None)?;
+                $(if $form.is_canonical(&self.$field) {
+                    serde::ser::SerializeMap::serialize_entry(&mut map, $key, &self.$field)?;
+                })*
+                serde::ser::SerializeMap::end(map)
+            }
+        }
+    };
+}
+
+section! {
+    /// An Aegis profile: what a command may do. What is not named is not granted.
+    Profile: "a profile: a map of keys" {
+        /// The version of this format. Always the first key, always 1.
+        "aegis" aegis: Version = TheVersion, "the number 1", "required", "1";
+        /// What the profile is called in reports and in the audit log.
+        "name" name: String = Word(&texts::NAME), "text of one line", "the file's name without its ending", "pr-review";
+        /// What the profile is for, in a sentence.
+        "description" description: Option<String> = Maybe(&texts::DESCRIPTION), "text", "none", "\"Reviews pull requests\"";
+        /// Profiles that this one builds on, merged in this order, before the file itself. Lists add up;
+        /// a single value in this file replaces what an extended profile says.
+        "extends" extends: Vec<Declared<String>> = Extends,
+            "list of built-in names, and of files (with a `/` or ending in .yaml or .yml) relative to this one", "nothing", "[base]";
+        /// The command that is run when none is given after `--`.
+        "run" run: Vec<String> = Run,
+            "list: the program and its arguments", "the command line must give one", "[python3, main.py]";
+        /// What the command may do beyond running.
+        "capabilities" capabilities: Capabilities = Part::<Capabilities>::NEW;
+        /// The environment of the command: empty but for what is named here.
+        "environment" environment: Environment = Part::<Environment>::NEW;
+        /// How much the command may use.
+        "limits" limits: Limits = Part::<Limits>::NEW;
+        /// Which system calls the command may make.
+        "syscalls" syscalls: Syscalls = Part::<Syscalls>::NEW;
+    }
+    beside {
+        /// Every file that took part (built-ins as `builtin:NAME`). A profile as parsed, not yet merged with
+        /// what it extends, has only its own. Like origins, no part of what the profile means.
+        sources: BTreeSet<Arc<str>>;
+    }
+}
+
+section! {
+    /// What the command may do beyond running.
+    Capabilities: "a map of capabilities" {
+        /// Files and directories that may be read; a directory grants everything below it. A leading
+        /// `-` means: skip it where it does not exist.
+        "files.read" files_read: Vec<Declared<PathSpec>> = List(&texts::READ),
+            "list of paths that begin with `/`, `$SKILL`, `$WORK`, `$HOME` or `$TMP`", "nothing", "[$SKILL, -/usr/share/zoneinfo]";
+        /// Directories and files that may be written, and read.
+        "files.write" files_write: Vec<Declared<PathSpec>> = List(&texts::WRITE),
+            "list of paths, as for `files.read`", "nothing but the private `$TMP` and home", "[$WORK/out]";
+        /// Programs that may be executed, and so read. What may not be executed is not readable as a
+        /// program either. A directory grants every program below it.
+        "shell.exec" shell_exec: Vec<Declared<Program>> = List(&texts::PROGRAM),
+            "list of program names (looked up in `PATH`) and paths", "only the command itself", "[git, -$HOME/.cargo/bin]";
+        /// What may be reached over the network.
+        "net.outbound" net_outbound: Outbound = Destinations,
+            "`none`, `host` (the host's own network), or a list of `scheme://host[:port]` with https, http, tcp or udp", "none",
+            "[\"https://api.github.com\", \"tcp://db.internal:5432\"]";
+        /// TCP ports that may be listened on.
+        "net.listen" net_listen: Vec<Declared<u16>> = List(&texts::PORT), "list of numbers from 1 to 65535", "none", "[8080]";
+        /// Secrets that may be used, by alias. The command never holds the value: it is put in on the
+        /// way out, for the bound host only.
+        "secrets.use" secrets_use: BTreeMap<String, Declared<SecretUse>> = Secrets, "map of aliases", "none";
+        /// Devices beyond the few that every sandbox has.
+        "devices" devices: Vec<Declared<Device>> = List(&texts::DEVICE),
+            "list of `gpu`, `kvm`, `pty`, and paths below /dev", "none", "[gpu]";
+    }
+}
+
+section! {
+    /// Where one secret may go. At least one of `header` and `env` is needed.
+    SecretUse: "a map with `to`, `header` and `env`" {
+        /// The host that the secret may be sent to.
+        "to" to: String = Word(&texts::HOST), "host name", "required", "api.github.com";
+        /// The header to send it in, with `{}` where the value goes.
+        "header" header: Option<String> = Maybe(&texts::HEADER), "`Name: value` with one `{}`", "none", "\"Authorization: Bearer {}\"";
+        /// The environment variable that holds a placeholder for the secret.
+        "env" env: Option<String> = Maybe(&texts::VARIABLE), "name of a variable", "none", "GITHUB_TOKEN";
+    }
+}
+
+section! {
+    /// The environment of the command: empty but for what is named here.
+    Environment: "a map with `pass` and `set`" {
+        /// Variables taken over from the caller, where they are set.
+        "pass" pass: Vec<Declared<String>> = List(&texts::VARIABLE), "list of names", "none", "[LANG, TERM]";
+        /// Variables set to a value, which may contain `$SKILL`, `$WORK`, `$HOME` and `$TMP`. Wins over `pass`.
+        "set" set: BTreeMap<String, Declared<String>> = Variables, "map of names to text", "none", "{TZ: UTC}";
+    }
+}
+
+section! {
+    /// Which system calls the command may make.
+    Syscalls: "a map with `base`, `allow` and `deny`" {
+        /// The set to start from.
+        "base" base: Option<Declared<SyscallBase>> = Single(&texts::BASE),
+            "`default`, `minimal`, or `learned` (nothing but what `allow` lists)", "default", "minimal";
+        /// System calls added to it.
+        "allow" allow: Vec<Declared<String>> = List(&texts::SYSCALL), "list of names", "none", "[personality]";
+        /// System calls taken away, last.
+        "deny" deny: Vec<Declared<String>> = List(&texts::SYSCALL), "list of names", "none", "[socket]";
+    }
+}
+
+impl Profile {
+    /// Whether what it `extends` is part of it: true of what [`load`](crate::load()) returns, false of a
+    /// profile from [`parse_str`](crate::parse_str) that extends something.
+    pub fn is_merged(&self) -> bool {
+        self.extends.is_empty() || self.sources.len() > 1
+    }
+
+    /// The profile as JSON, the same bytes for the same meaning. Keys are those of the file, in the
+    /// order of the file format; quantities are numbers (bytes, milliseconds, thousandths of a
+    /// processor). What is absent is left out, and so is what says nothing of authority or identity:
+    /// origins, `sources`, and `extends`, which is merged in.
+    pub fn canonical_json(&self) -> String {
+        match serde_json::to_string(self) {
+            Ok(text) => text,
+            Err(error) => unreachable!("a map with string keys has a JSON form: {error}"),
+        }
+    }
+
+    /// Adds what the profile says that extends this one. `description` and `extends` are about one file.
+    pub(crate) fn extend_with(&mut self, later: &Self) {
+        self.description = None;
+        self.extends.clear();
+        self.overlay_with(later);
+    }
+
+    /// Adds what was said with `--set`.
+    pub(crate) fn overlay_with(&mut self, later: &Self) {
+        self.merge(later);
+        self.sources.extend(later.sources.iter().cloned());
+    }
+}

@@ -1,0 +1,108 @@
+//! Short names: of profiles, headers, variables and system calls.
+
+use crate::error::quote;
+use crate::model::SyscallBase;
+use crate::units::Wrong;
+
+fn is_line(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['\n', '\t'])
+}
+
+/// The name of a profile.
+pub(crate) fn name(text: &str) -> Result<String, Wrong> {
+    if !is_line(text) {
+        return Err(Wrong {
+            message: "a name is one line, and not empty".to_owned(),
+            help: None,
+        });
+    }
+    Ok(text.to_owned())
+}
+
+/// What `extends` may name.
+pub(crate) fn reference(text: &str) -> Result<String, Wrong> {
+    let help = if !is_line(text) {
+        "name a built-in profile, or a file"
+    } else if text == "-" || text.starts_with(['~', '$']) {
+        "write the file's path, relative to this one"
+    } else {
+        return Ok(text.to_owned());
+    };
+    Wrong::new("not a profile's name or file", help)
+}
+
+/// The alias of a secret.
+pub(crate) fn alias(text: &str) -> Result<String, Wrong> {
+    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    if !text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        || text.len() > 64
+        || !text.bytes().all(known)
+    {
+        return Wrong::new(
+            "this cannot be an alias",
+            "an alias has up to 64 letters, digits, `_`, `.` and `-`, and begins with a letter or digit",
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// A header with the place of the secret in it.
+pub(crate) fn header(text: &str) -> Result<String, Wrong> {
+    let fix = "write `Name: value` with one `{}`, such as `Authorization: Bearer {}`";
+    let Some((name, value)) = text.split_once(':') else {
+        return Wrong::new("not a header", fix);
+    };
+    // A token, as RFC 9110 section 5.6.2 has it.
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty() || !name.bytes().all(token) || !is_line(text) {
+        return Wrong::new("not a header", fix);
+    }
+    if value.matches(['{', '}']).count() != 2 || !value.contains("{}") {
+        return Wrong::new("the header needs one `{}`, where the secret goes", fix);
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of an environment variable.
+pub(crate) fn variable(text: &str) -> Result<String, Wrong> {
+    let known = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if text.contains('*') {
+        return Wrong::new("a pattern for variables", "name each variable");
+    }
+    if let Some((name, _)) = text.split_once('=') {
+        let help = format!("write `{}` under `set:`", quote(name));
+        return Wrong::new("a value in the list of names", help);
+    }
+    if text.is_empty() || text.as_bytes()[0].is_ascii_digit() || !text.bytes().all(known) {
+        return Wrong::new(
+            "not a variable's name",
+            "a name has letters, digits and `_`",
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of a set of system calls.
+pub(crate) fn syscall_base(text: &str) -> Result<SyscallBase, Wrong> {
+    match text {
+        "default" => Ok(SyscallBase::Default),
+        "minimal" => Ok(SyscallBase::Minimal),
+        "learned" => Ok(SyscallBase::Learned),
+        _ => Wrong::new(
+            "unknown set of system calls",
+            "write `default`, `minimal` or `learned`",
+        ),
+    }
+}
+
+/// The name of a system call. Whether the kernel has it is for the runtime to say.
+pub(crate) fn syscall(text: &str) -> Result<String, Wrong> {
+    let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    if text.is_empty() || !text.bytes().all(known) {
+        return Wrong::new(
+            "not a system call's name",
+            "write the kernel's name, such as `openat2`",
+        );
+    }
+    Ok(text.to_owned())
+}
