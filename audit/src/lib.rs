@@ -1,7 +1,7 @@
 //! What is recorded of runs, and what can be proved from it.
 //!
 //! An [`event`] is one thing that happened, with the request and the decision about it. The [`log`] appends
-//! events as a signed chain of records; [`approvals`] keeps what persons have approved; [`kept`] archives each
+//! events as a signed chain of records; [`approvals`] keeps what persons have approved; [`archive`] copies each
 //! policy beside the log that refers to it, so that [`replay`] can decide every recorded request again.
 //! [`ocsf`] exports.
 
@@ -9,8 +9,8 @@
 #![deny(missing_docs)]
 
 pub mod approvals;
+pub mod archive;
 pub mod event;
-pub mod kept;
 pub mod log;
 pub mod ocsf;
 pub mod places;

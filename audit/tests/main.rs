@@ -2,8 +2,8 @@
 
 mod approvals;
 mod log_append;
+mod log_archive;
 mod log_canonical;
-mod log_kept;
 mod log_ocsf;
 mod log_processes;
 mod log_remembered;

@@ -9,8 +9,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use aegis_audit::archive::{ArchiveError, DIRECTORY, archived_policy, canonical};
 use aegis_audit::event::{Event, EventType};
-use aegis_audit::kept::{DIRECTORY, KeptError, canonical, kept_policy};
 use aegis_audit::log::{Log, Options, Reader, verify};
 use aegis_audit::replay::{
     Change, Found, Outcome, Recorded, Replayer, Undecidable, read_request, under,
@@ -85,10 +85,10 @@ fn event(policy: &Policy, n: u64) -> Event {
 /// The policies whose copies are in a log's directory.
 fn copies(log: &Path) -> impl FnMut(Hash) -> Found + use<> {
     let directory = log.join(DIRECTORY);
-    move |hash| match kept_policy(&directory, hash) {
+    move |hash| match archived_policy(&directory, hash) {
         Ok(Some(kept)) => {
             let engine = kept.engine.clone();
-            let policy = Arc::new(kept.compile().expect("a policy"));
+            let policy = Arc::new(Policy::new(kept.documents).expect("a policy"));
             match policy.hash() == hash {
                 true => Found::Same(policy),
                 false => Found::OtherEngine(policy, engine.to_string()),
@@ -130,7 +130,7 @@ fn a_log_of_a_million_decisions_is_replayed_without_a_difference() {
     // The policy changes half way, as it does in the life of a log.
     let policies = [policy("$WORK/secret/**"), policy("/**/secret/**")];
     for policy in &policies {
-        log.keep_policy(policy).expect("a copy");
+        log.archive_policy(policy).expect("a copy");
     }
     let (mut segment, mut same) = (1, 0);
     let mut settle = |path: &Path| {
@@ -173,7 +173,7 @@ fn a_decision_that_the_holder_of_the_key_has_rewritten_is_found() {
     for (n, falsify) in falsify.into_iter().enumerate() {
         let scene = Scene::new();
         let mut log = scene.open();
-        log.keep_policy(&policy).expect("a copy");
+        log.archive_policy(&policy).expect("a copy");
         let mut events: Vec<Event> = (0..20).map(|n| event(&policy, n)).collect();
         falsify(events[6].decision.as_mut().expect("a decision"));
         let seqs = log.append(&events).expect("appended").seqs;
@@ -292,13 +292,16 @@ fn a_copy_of_a_policy_proves_itself() {
     policies.push(Policy::new(both.to_vec()).expect("a policy"));
     for policy in &policies {
         assert_eq!(Hash::of(&canonical(policy)), policy.hash());
-        log.keep_policy(policy).expect("a copy");
-        log.keep_policy(policy).expect("it is there already");
-        let kept = kept_policy(&directory, policy.hash())
+        log.archive_policy(policy).expect("a copy");
+        log.archive_policy(policy).expect("it is there already");
+        let kept = archived_policy(&directory, policy.hash())
             .expect("a copy")
             .expect("it is there");
         assert!(kept.engine.is_this());
-        assert_eq!(kept.compile().expect("a policy").hash(), policy.hash());
+        assert_eq!(
+            Policy::new(kept.documents).expect("a policy").hash(),
+            policy.hash()
+        );
     }
     assert_eq!(
         fs::read_dir(&directory).expect("the copies").count(),
@@ -310,11 +313,11 @@ fn a_copy_of_a_policy_proves_itself() {
     let text = fs::read_to_string(&path).expect("a copy");
     fs::write(&path, text.replace("block", "allow")).expect("changed");
     assert!(matches!(
-        kept_policy(&directory, hash),
-        Err(KeptError::Changed { .. })
+        archived_policy(&directory, hash),
+        Err(ArchiveError::Changed { .. })
     ));
     fs::remove_file(&path).expect("removed");
-    assert!(matches!(kept_policy(&directory, hash), Ok(None)));
+    assert!(matches!(archived_policy(&directory, hash), Ok(None)));
 }
 
 #[test]
@@ -423,7 +426,7 @@ fn a_log_that_is_opened_again_keeps_its_copies() {
     let scene = Scene::new();
     let policy = policy("$WORK/secret/**");
     let mut log: Log = scene.open();
-    log.keep_policy(&policy).expect("a copy");
+    log.archive_policy(&policy).expect("a copy");
     log.append(&[event(&policy, 0)]).expect("appended");
     drop(log);
     scene.open().append(&[event(&policy, 1)]).expect("appended");

@@ -53,7 +53,7 @@ impl Scene {
         let policy = self.policy();
         let dir = self.path("audit");
         let mut log = Log::open(&dir, &self.path("keys")).expect("a log");
-        log.keep_policy(&policy).expect("a copy");
+        log.archive_policy(&policy).expect("a copy");
         let events: Vec<Event> = (files.iter())
             .map(|file| {
                 let request = request(file);

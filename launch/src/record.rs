@@ -104,7 +104,7 @@ impl Recorder {
             if let Some(keys) = log.new_key() {
                 front_end.event(&crate::Event::NewKey(keys.to_owned()));
             }
-            (log.keep_policy(&self.policy)).map_err(|error| error.to_string())?;
+            (log.archive_policy(&self.policy)).map_err(|error| error.to_string())?;
             Ok(log)
         });
         match opened {

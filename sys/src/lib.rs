@@ -11,6 +11,7 @@ pub mod landlock;
 pub mod mount;
 pub mod namespaces;
 pub mod notify;
+pub mod private;
 pub mod process;
 pub mod signal;
 pub mod socket;

@@ -9,14 +9,11 @@
     reason = "keeps a file; decisions are made without it"
 )]
 
-use std::fs::{DirBuilder, File};
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
-use rustix::io::Errno;
+use aegis_sys::private::{self, Dir, Others};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use aegis_policy::request::{Approval, Request, What};
@@ -26,9 +23,6 @@ use super::{DAY, Entry, LONGEST};
 
 /// Its name.
 pub const FILE: &str = "approvals.json";
-
-/// What it becomes [`FILE`] from.
-const NEW: &str = "approvals.json.new";
 
 /// What writers lock: the file itself is another one after each change.
 const LOCK: &str = "approvals.lock";
@@ -52,29 +46,15 @@ const PREFIX_DIGITS: usize = 4;
 /// Why approvals cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel said no.
-    #[error("{doing} {}: {source}", place.display())]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To what.
-        place: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
-    /// Others could write or read it.
-    #[error("the approvals count as nothing: {} {why}; {fix}", place.display())]
-    Exposed {
-        /// The file or directory.
-        place: PathBuf,
-        /// What is wrong.
-        why: &'static str,
-        /// What to do.
-        fix: String,
-    },
+    /// The file cannot be used.
+    #[error("the approvals count as nothing: {0}")]
+    Unusable(#[from] private::Error),
+    /// The file cannot be locked.
+    #[error("the approvals cannot be locked: {0}")]
+    Locked(io::Error),
     /// It is not what Aegis wrote.
     #[error(
-        "the approvals count as nothing: {} cannot be read: {why}; mend it, or remove it to start anew", place.display()
+        "the approvals count as nothing: {} cannot be read: {why}; fix it, or remove it to start anew", place.display()
     )]
     Broken {
         /// The file.
@@ -139,10 +119,11 @@ impl Store {
 
     /// Every approval, also those that no longer hold; the oldest first.
     pub fn list(&self) -> Result<Vec<Entry>, Error> {
-        match self.directory(false)? {
-            Some(dir) => self.read(&dir),
-            None => Ok(Vec::new()),
-        }
+        let Some(dir) = Dir::open(&self.dir)? else {
+            return Ok(Vec::new());
+        };
+        dir.check(Others::MayNothing)?;
+        self.read(&dir)
     }
 
     /// What holds at `now` of what somebody asks for, under the policy with this hash; of a run, also for
@@ -243,159 +224,44 @@ impl Store {
         &self,
         change: impl FnOnce(&mut Vec<Entry>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let Some(dir) = self.directory(true)? else {
-            return Ok(());
-        };
-        let lock = self.create(&dir, LOCK, OFlags::empty())?;
-        lock.lock().map_err(self.io("locking", LOCK))?;
+        let dir = Dir::create(&self.dir)?;
+        dir.check(Others::MayNothing)?;
+        let lock = dir.file(LOCK, OFlags::RDWR | OFlags::CREATE, Others::MayNothing)?;
+        let lock = lock.ok_or(io::ErrorKind::NotFound.into());
+        let lock = lock.and_then(|lock| lock.lock().map(|()| lock));
+        let _lock = lock.map_err(Error::Locked)?;
         let before = self.read(&dir)?;
-        let mut entries = before.clone();
-        change(&mut entries)?;
-        if entries == before {
+        let mut approvals = before.clone();
+        change(&mut approvals)?;
+        if approvals == before {
             return Ok(());
         }
-        self.write(&dir, entries)
-    }
-
-    /// The directory, if it is there or is to be made; refused unless it is the user's alone.
-    fn directory(&self, make: bool) -> Result<Option<OwnedFd>, Error> {
-        if make {
-            let made = DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&self.dir);
-            made.map_err(|source| self.at_dir("making", source))?;
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = match rustix::fs::open(&self.dir, flags, Mode::empty()) {
-            Ok(dir) => dir,
-            Err(Errno::NOENT) if !make => return Ok(None),
-            // What the kernel says of a link here depends on its version.
-            Err(Errno::LOOP | Errno::NOTDIR) => {
-                return Err(Error::Exposed {
-                    place: self.dir.clone(),
-                    why: "is no directory, or a link to one",
-                    fix: "put a directory there, or set XDG_STATE_HOME".into(),
-                });
-            }
-            Err(error) => return Err(self.at_dir("opening", error.into())),
-        };
-        let stat = rustix::fs::fstat(&dir).map_err(|e| self.at_dir("looking at", e.into()))?;
-        only_ours(&self.dir, &stat, "700")?;
-        Ok(Some(dir))
-    }
-
-    fn read(&self, dir: &OwnedFd) -> Result<Vec<Entry>, Error> {
-        // A pipe must not keep us waiting.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(dir, FILE, flags, Mode::empty()) {
-            Ok(file) => file,
-            Err(Errno::NOENT) => return Ok(Vec::new()),
-            Err(Errno::LOOP) => return Err(self.no_file()),
-            Err(error) => return Err(self.io("opening", FILE)(error.into())),
-        };
-        let stat = rustix::fs::fstat(&file).map_err(|e| self.io("looking at", FILE)(e.into()))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(self.no_file());
-        }
-        only_ours(&self.place(), &stat, "600")?;
-        let mut text = Vec::new();
-        File::from(file)
-            .take(MAX_BYTES + 1)
-            .read_to_end(&mut text)
-            .map_err(self.io("reading", FILE))?;
-        parse(&text).map_err(|why| Error::Broken {
-            place: self.place(),
-            why,
-        })
-    }
-
-    fn write(&self, dir: &OwnedFd, approvals: Vec<Entry>) -> Result<(), Error> {
         let contents = Contents {
             approvals,
             v: VERSION,
         };
-        let mut text = serde_json::to_vec(&contents)
-            .map_err(|error| self.io("writing", NEW)(io::Error::from(error)))?;
+        let mut text = serde_json::to_vec(&contents).map_err(|error| self.broken(error))?;
         text.push(b'\n');
         if text.len() as u64 > MAX_BYTES {
             let place = self.place();
             return Err(Error::Full { place });
         }
-        // One that was left behind by a crash: we hold the lock, so nobody writes it.
-        match rustix::fs::unlinkat(dir, NEW, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(self.io("removing", NEW)(error.into())),
-        }
-        let mut file = self.create(dir, NEW, OFlags::EXCL)?;
-        file.write_all(&text)
-            .and_then(|()| file.sync_all())
-            .map_err(self.io("writing", NEW))?;
-        rustix::fs::renameat(dir, NEW, dir, FILE)
-            .and_then(|()| rustix::fs::fsync(dir))
-            .map_err(|error| self.io("replacing", FILE)(error.into()))
+        Ok(dir.replace(FILE, &text)?)
     }
 
-    fn create(&self, dir: &OwnedFd, name: &'static str, more: OFlags) -> Result<File, Error> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
-        let mode = Mode::RUSR | Mode::WUSR;
-        rustix::fs::openat(dir, name, flags, mode)
-            // Whatever the umask.
-            .and_then(|file| rustix::fs::fchmod(&file, mode).map(|()| file.into()))
-            .map_err(|error| self.io("making", name)(error.into()))
-    }
-
-    fn io(&self, doing: &'static str, name: &str) -> impl FnOnce(io::Error) -> Error + use<> {
-        let place = self.dir.join(name);
-        move |source| Error::Io {
-            doing,
-            place,
-            source,
+    fn read(&self, dir: &Dir) -> Result<Vec<Entry>, Error> {
+        match dir.read(FILE, MAX_BYTES + 1, Others::MayNothing)? {
+            Some(text) => parse(&text).map_err(|why| self.broken(why)),
+            None => Ok(Vec::new()),
         }
     }
 
-    fn at_dir(&self, doing: &'static str, source: io::Error) -> Error {
-        Error::Io {
-            doing,
-            place: self.dir.clone(),
-            source,
-        }
-    }
-
-    fn no_file(&self) -> Error {
-        Error::Exposed {
+    fn broken(&self, why: impl ToString) -> Error {
+        Error::Broken {
             place: self.place(),
-            why: "is no ordinary file",
-            fix: "remove it".into(),
+            why: why.to_string(),
         }
     }
-}
-
-/// Refuses what belongs to another, or what others may read or write.
-fn only_ours(place: &Path, stat: &Stat, mode: &str) -> Result<(), Error> {
-    let exposed = |why, fix| {
-        Err(Error::Exposed {
-            place: place.into(),
-            why,
-            fix,
-        })
-    };
-    if stat.st_uid != rustix::process::geteuid().as_raw() {
-        return exposed(
-            "belongs to another user",
-            "start Aegis as that user, or set XDG_STATE_HOME".into(),
-        );
-    }
-    if stat.st_mode & 0o077 != 0 {
-        return exposed(
-            "is open to other users",
-            format!(
-                "if nobody else wrote there: chmod {mode} {}",
-                place.display()
-            ),
-        );
-    }
-    Ok(())
 }
 
 fn parse(text: &[u8]) -> Result<Vec<Entry>, String> {
@@ -462,7 +328,6 @@ fn find(entries: &[Entry], text: &str) -> Result<String, Error> {
 /// A new one. Of 48 bits, so that two of the thousands that a user will ever see are hardly the same.
 pub(super) fn new_id() -> io::Result<String> {
     let mut bytes = [0_u8; ID_DIGITS / 2];
-    // The kernel gives this few at once, or none.
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    private::random(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aegis_sys::private;
+
 use super::line::Place;
 
 /// Why something could not be written, read or signed.
@@ -50,14 +52,14 @@ pub enum Error {
         place: Place,
     },
     /// A directory or file that others could change, or that is not what it should be.
-    #[error("{} is not safe to use: {what}; {remedy}", .path.display())]
+    #[error("{} is not safe to use: {what}; {fix}", .path.display())]
     Unsafe {
         /// Which.
         path: PathBuf,
         /// Why.
         what: String,
         /// What to do.
-        remedy: String,
+        fix: String,
     },
     /// A record could not be written; nothing of it is in the log.
     #[error("the audit log {} cannot be written: {source}{}", .path.display(), advice(.source))]
@@ -123,6 +125,23 @@ impl Error {
             doing,
             path: path.to_owned(),
             source: source.into(),
+        }
+    }
+}
+
+impl From<private::Error> for Error {
+    fn from(error: private::Error) -> Self {
+        match error {
+            private::Error::Io {
+                doing,
+                path,
+                source,
+            } => Self::Io {
+                doing,
+                path,
+                source,
+            },
+            private::Error::Unsafe { path, what, fix } => Self::Unsafe { path, what, fix },
         }
     }
 }

@@ -26,7 +26,7 @@
 pub mod canonical;
 mod checkpoint;
 mod error;
-pub(crate) mod files;
+mod files;
 mod keys;
 mod line;
 mod reader;

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_sys::private::Dir;
 use rustix::fs::OFlags;
 
-use super::files::{Dir, Lock, segment_name, segment_number};
+use super::files::{Lock, segment_name, segment_number, segments};
 use super::line::{self, Line, MAX_LINE, Place};
 use super::{Error, tail};
 use crate::event::Record;
@@ -75,7 +76,7 @@ impl Reader {
     pub fn open_at(path: &Path, position: Position) -> Result<Self, Error> {
         // A reader may come by a link: it writes nothing.
         let path = &std::fs::canonicalize(path).map_err(|e| Error::io("reading", path, e))?;
-        let dir = Dir::existing(path)?
+        let dir = Dir::open(path)?
             .ok_or_else(|| Error::io("opening", path, std::io::ErrorKind::NotFound))?;
         // While nobody appends, no last line is half written. A copy of a log has no lock, and somebody
         // else's cannot be taken: then it is read as it is.
@@ -83,15 +84,15 @@ impl Reader {
         if let Some(lock) = &lock {
             let _ = lock.take_shared(&dir, PATIENCE);
         }
-        let mut segments = Vec::new();
-        for number in dir.segments()? {
+        let mut opened = Vec::new();
+        for number in segments(&dir)? {
             if number < position.segment {
                 continue;
             }
             let name = segment_name(number);
             let failed = |error| Error::io("reading", &dir.join(&name), error);
             let mut file = dir
-                .open(&name, OFlags::RDONLY)
+                .open_at(&name, OFlags::RDONLY)
                 .map_err(|error| failed(error.into()))?;
             let mut size = file.metadata().map_err(failed)?.len();
             let mut behind = Position::default();
@@ -102,12 +103,12 @@ impl Reader {
             }
             let mut segment = Segment::new(&name, Box::new(file.take(size)));
             (segment.lines, segment.offset) = (behind.lines, behind.offset);
-            segments.push(segment);
+            opened.push(segment);
         }
-        segments.reverse();
+        opened.reverse();
         Ok(Self {
             dir: Some(dir),
-            segments,
+            segments: opened,
             current: None,
             line: Vec::new(),
             position,

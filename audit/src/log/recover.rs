@@ -10,12 +10,13 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 
+use aegis_sys::private::Dir;
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use super::files::{Dir, segment_name};
+use super::files::segment_name;
 use super::tail::Tail;
 use crate::event::{Recovered, TornFile};
 use aegis_profile::Hash;
@@ -102,7 +103,7 @@ fn kept(dir: &Dir, places: &[u64]) -> Result<Vec<TornFile>, Error> {
 
 /// What is in a file that was set aside, as far as one byte more than `bytes`. `None`: there is none.
 pub(super) fn look(dir: &Dir, name: &str, bytes: u64) -> std::io::Result<Option<TornFile>> {
-    let file = match dir.open(name, OFlags::RDONLY) {
+    let file = match dir.open_at(name, OFlags::RDONLY) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -134,7 +135,7 @@ fn keep(
     const PART: &str = "torn.part";
     let failed = |error| Error::io("setting torn records aside to", &dir.join(&name), error);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-    let mut part = (dir.open(PART, flags)).map_err(|error| failed(error.into()))?;
+    let mut part = (dir.open_at(PART, flags)).map_err(|error| failed(error.into()))?;
     let mut hash = Sha256::new();
     let torn = Torn {
         file: &tail.file,
@@ -148,10 +149,10 @@ fn keep(
     .map_err(failed)?;
     let sha256 = Hash(hash.finalize().into());
     if files.iter().any(|file| file.sha256 == sha256) {
-        let _ = rustix::fs::unlinkat(dir.fd(), PART, AtFlags::empty());
+        let _ = rustix::fs::unlinkat(dir, PART, AtFlags::empty());
         return Ok(None);
     }
-    rustix::fs::renameat(dir.fd(), PART, dir.fd(), &name).map_err(|error| failed(error.into()))?;
+    rustix::fs::renameat(dir, PART, dir, &name).map_err(|error| failed(error.into()))?;
     dir.sync()?;
     Ok(Some(TornFile {
         bytes: tail.torn,

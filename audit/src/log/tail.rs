@@ -11,11 +11,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use aegis_sys::private::{Dir, Others};
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 use super::Error;
-use super::files::{Dir, Private, segment_name};
+use super::files::{segment_name, segments};
 use super::line::{self, Link, MAX_LINE, Place};
 use crate::event::{Checkpoint, EventType};
 use aegis_profile::hash::Hash;
@@ -132,7 +132,7 @@ pub(super) struct Tail {
 
 /// Finds the end of a log. `None`: there is no segment.
 pub(super) fn read(dir: &Dir) -> Result<Option<Tail>, Error> {
-    let Some(segment) = dir.segments()?.last().copied() else {
+    let Some(segment) = segments(dir)?.last().copied() else {
         return Ok(None);
     };
     let name = segment_name(segment);
@@ -245,19 +245,8 @@ pub(super) fn open(dir: &Dir, segment: u32, write: bool) -> Result<File, Error> 
         true => OFlags::RDWR | OFlags::APPEND,
         false => OFlags::RDONLY,
     };
-    let file = match dir.open(&name, flags) {
-        Ok(file) => file,
-        Err(Errno::LOOP) => {
-            return Err(Error::Unsafe {
-                path: dir.join(&name),
-                what: "it is a symbolic link".into(),
-                remedy: "a log's segments are files; move the log away to begin a new one".into(),
-            });
-        }
-        Err(error) => return Err(Error::io("opening", &dir.join(&name), error)),
-    };
-    dir.check_file(&name, &file, Private::ToWrite)?;
-    Ok(file)
+    let missing = || Error::io("opening", &dir.join(&name), io::ErrorKind::NotFound);
+    dir.file(&name, flags, Others::MayRead)?.ok_or_else(missing)
 }
 
 /// The newest checkpoint before the end, as far as `within` bytes back. `None`: there is none, in the

@@ -13,8 +13,9 @@ mod remembered;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aegis_sys::private::Dir;
+
 use super::Error;
-use super::files::Dir;
 use super::line::{self, Line, Link, Place};
 use super::reader::{Reader, number_of};
 use crate::event::{Checkpoint, EventType, Record};

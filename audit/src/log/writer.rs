@@ -5,15 +5,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use aegis_sys::private::{Dir, Others, random};
 use ed25519_dalek::SigningKey;
 use rustix::fs::OFlags;
 
-use super::files::{Dir, Lock, segment_name};
+use super::files::{Lock, segment_name};
 use super::line::{self, At};
 use super::tail::{self, Tail};
 use super::{Error, keys, recover};
+use crate::archive::{self, ArchiveError};
 use crate::event::{Checkpoint, Event, EventType, PublicKey};
-use crate::kept::{self, KeptError};
+
 use aegis_policy::Policy;
 use aegis_profile::hash::Hash;
 
@@ -75,8 +77,13 @@ impl Log {
 
     /// [`Log::open`], with other options.
     pub fn open_with(dir: &Path, keys: &Path, options: Options) -> Result<Self, Error> {
-        let (key, is_new) = keys::signing(&Dir::own(keys)?)?;
-        let dir = Dir::own(dir)?;
+        let own = |path| -> Result<Dir, Error> {
+            let dir = Dir::create(path)?;
+            dir.check(Others::MayRead)?;
+            Ok(dir)
+        };
+        let (key, is_new) = keys::signing(&own(keys)?)?;
+        let dir = own(dir)?;
         dir.check_above()?;
         let lock = Lock::open(&dir, true)?;
         let mut log = Self {
@@ -114,9 +121,9 @@ impl Log {
         self.key_is_new.then_some(&self.keys)
     }
 
-    /// Keeps a copy of a policy beside the log ([`crate::kept`]), unless it is there already.
-    pub fn keep_policy(&self, policy: &Policy) -> Result<(), KeptError> {
-        kept::keep_in(&self.dir, policy)
+    /// Archives a policy beside the log ([`crate::archive`]), unless that is done.
+    pub fn archive_policy(&self, policy: &Policy) -> Result<(), ArchiveError> {
+        archive::archive(&self.dir, policy)
     }
 
     /// The key that this signs with.
@@ -263,7 +270,7 @@ impl Log {
     fn segment(&self, number: u32, next: u64, head: Hash) -> Result<Tail, Error> {
         let name = segment_name(number);
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
-        let file = (self.dir.open(&name, flags)).map_err(|error| Error::Write {
+        let file = (self.dir.open_at(&name, flags)).map_err(|error| Error::Write {
             path: self.dir.join(&name),
             source: error.into(),
         })?;
@@ -324,7 +331,13 @@ impl Log {
         self.check_key(before.as_ref())?;
         let (log, number) = match before {
             Some(before) => (before.log, before.number + 1),
-            None => (log_id(), 0),
+            None => {
+                let id = log_id();
+                (
+                    id.map_err(|e| Error::io("making an id for", self.dir.path(), e))?,
+                    0,
+                )
+            }
         };
         let checkpoint = Checkpoint::new(self.public, log, number);
         let event = checkpoint.clone().signed(&self.key, batch.at())?;
@@ -364,10 +377,10 @@ impl Log {
     }
 }
 
-fn log_id() -> String {
+fn log_id() -> io::Result<String> {
     let mut bytes = [0; 16];
-    keys::random(&mut bytes);
-    format!("{:032x}", u128::from_ne_bytes(bytes))
+    random(&mut bytes)?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
 /// Lines on their way to a segment.

@@ -110,7 +110,7 @@ fn what_belongs_to_another_user_counts_as_nothing() {
         let given = std::os::unix::fs::chown(&path, Some(20_000), None);
         given.expect("only root can give files away: run this as root");
         let told = store.list().expect_err("it is another's").to_string();
-        assert!(told.contains("belongs to another user"), "{told}");
+        assert!(told.contains("belongs to user 20000"), "{told}");
         std::os::unix::fs::chown(&path, Some(0), None).expect("chown");
     }
     store.list().expect("it is ours again");
@@ -337,18 +337,18 @@ fn processes_that_add_at_once_lose_nothing_and_readers_always_see_a_whole_file()
 }
 
 #[test]
-fn what_a_crash_left_behind_is_replaced_and_not_followed() {
+fn a_link_in_place_of_the_lock_is_not_followed_and_nothing_is_left_over() {
     let (home, store) = fresh();
     store.add(&some(1), NOW).expect("added");
-    let stale = dir(&store).join(format!("{FILE}.new"));
+    let lock = dir(&store).join("approvals.lock");
     let elsewhere = home.path().join("elsewhere");
     fs::write(&elsewhere, "mine").expect("a file");
-    fs::write(&stale, "{\"appro").expect("a file");
-    assert_eq!(store.list().expect("a list").len(), 1);
-    store.add(&some(2), NOW).expect("added");
-    assert!(!stale.exists());
-    symlink(&elsewhere, &stale).expect("a link");
-    store.add(&some(3), NOW).expect("added");
-    assert_eq!(store.list().expect("a list").len(), 3);
+    fs::remove_file(&lock).expect("the lock");
+    symlink(&elsewhere, &lock).expect("a link");
+    assert!(store.add(&some(2), NOW).is_err());
     assert_eq!(fs::read(&elsewhere).expect("it is there"), b"mine");
+    fs::remove_file(&lock).expect("the link");
+    store.add(&some(3), NOW).expect("added");
+    let names = fs::read_dir(dir(&store)).expect("a directory");
+    assert_eq!(names.count(), 2, "the file and its lock");
 }

@@ -3,9 +3,9 @@
 //! A crash leaves a torn end; so does somebody who writes zero bytes over whole lines, signed ones too. The log
 //! goes on behind either, intact: what was set aside is the evidence of which it was, and so has to be seen.
 
+use aegis_sys::private::Dir;
 use serde::Serialize;
 
-use super::super::files::Dir;
 use super::super::line::Place;
 use super::super::recover;
 use crate::event::{Detail, Record, TornFile};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aegis_audit::kept::{self, kept_policy};
+use aegis_audit::archive::{self, archived_policy};
 use aegis_audit::replay::Found;
 use aegis_policy::{Hash, Policy, load, templates};
 use aegis_profile::Files;
@@ -26,8 +26,8 @@ impl Known {
                 return None;
             }
             match log.is_dir() {
-                true => Some(log.join(kept::DIRECTORY)),
-                false => Some(log.parent()?.join(kept::DIRECTORY)),
+                true => Some(log.join(archive::DIRECTORY)),
+                false => Some(log.parent()?.join(archive::DIRECTORY)),
             }
         };
         Self {
@@ -40,7 +40,7 @@ impl Known {
     /// The policy with a hash.
     pub fn find(&mut self, hash: Hash) -> Found {
         let kept = match &self.copies {
-            Some(copies) => kept_policy(copies, hash),
+            Some(copies) => archived_policy(copies, hash),
             None => Ok(None),
         };
         match kept {
@@ -81,9 +81,9 @@ impl Known {
     }
 }
 
-fn of_copy(copy: kept::Kept, hash: Hash) -> Found {
+fn of_copy(copy: archive::Archived, hash: Hash) -> Found {
     let engine = copy.engine.clone();
-    match copy.compile() {
+    match Policy::new(copy.documents) {
         Ok(policy) if policy.hash() == hash => Found::Same(Arc::new(policy)),
         Ok(policy) => Found::OtherEngine(Arc::new(policy), engine.to_string()),
         Err(_) if !engine.is_this() => Found::No(format!(

@@ -9,7 +9,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
-use aegis_audit::kept::{DIRECTORY, canonical};
+use aegis_audit::archive::{DIRECTORY, canonical};
 use aegis_policy::Policy;
 use aegis_policy::templates;
 
@@ -22,7 +22,7 @@ fn policy() -> Policy {
 }
 
 fn keep(scene: &Scene) -> Result<(), String> {
-    (scene.open().keep_policy(&policy())).map_err(|error| error.to_string())
+    (scene.open().archive_policy(&policy())).map_err(|error| error.to_string())
 }
 
 fn copy(scene: &Scene) -> PathBuf {
@@ -71,8 +71,8 @@ fn what_is_no_file_is_not_taken_for_a_copy() {
     // Of the length that is expected, but a directory: it cannot be replaced, and is not passed over.
     fs::remove_file(copy(&scene)).expect("removed");
     fs::create_dir(copy(&scene)).expect("a directory");
-    let told = keep(&scene).expect_err("it cannot be kept");
-    assert!(told.contains("cannot be kept"), "{told}");
+    let told = keep(&scene).expect_err("it cannot be archived");
+    assert!(told.contains("cannot be archived"), "{told}");
 }
 
 #[test]

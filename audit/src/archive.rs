@@ -1,0 +1,182 @@
+//! Copies of policies beside a log, so that what was decided can be decided again from the log alone.
+//!
+//! `policies/HASH.json` below the log's directory is the canonical JSON of the documents of a policy and of
+//! the engine that decided by it: the very bytes whose SHA-256 is the policy's hash. So a copy proves itself
+//! and needs no signature: the name of a changed copy is no longer its hash.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "copies are files; no decision reads one"
+)]
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use aegis_sys::private::{self, Dir, Others};
+use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
+
+use aegis_policy::decide::{ENGINE, Engine, Policy};
+use aegis_policy::model::Document;
+use aegis_profile::Hash;
+
+/// Where copies are, below the directory of a log.
+pub const DIRECTORY: &str = "policies";
+
+/// No copy is larger. A policy is at most some megabytes.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Why a copy could not be written or is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// It cannot be written.
+    #[error("the policy cannot be archived: {0}")]
+    Write(#[from] private::Error),
+    /// It cannot be read.
+    #[error("the copy of the policy, {}, cannot be read: {error}", path.display())]
+    Read {
+        /// The copy.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// It has been changed, or is damaged.
+    #[error("{} is not the policy that its name says: its hash is {found}", path.display())]
+    Changed {
+        /// The copy.
+        path: PathBuf,
+        /// What it hashes to.
+        found: Hash,
+    },
+    /// It hashes to its name, but has no form that is known here.
+    #[error("{} is not read by this version: {error}", path.display())]
+    Unknown {
+        /// The copy.
+        path: PathBuf,
+        /// What is unknown in it.
+        error: serde_json::Error,
+    },
+}
+
+/// A policy as it was archived.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archived {
+    /// The documents.
+    pub documents: Vec<Document>,
+    /// What decided by them.
+    pub engine: ArchivedEngine,
+}
+
+/// [`Engine`], of whichever build.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchivedEngine {
+    /// What else took part in decisions.
+    pub features: Vec<String>,
+    /// The name.
+    pub name: String,
+    /// The version.
+    pub version: String,
+}
+
+impl ArchivedEngine {
+    /// Whether it is the one of this build.
+    pub fn is_this(&self) -> bool {
+        self.name == ENGINE.name
+            && self.version == ENGINE.version
+            && self.features.iter().eq(ENGINE.features.iter())
+    }
+}
+
+impl std::fmt::Display for ArchivedEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.name, self.version)?;
+        match self.features.is_empty() {
+            true => Ok(()),
+            false => write!(f, " with {}", self.features.join(", ")),
+        }
+    }
+}
+
+/// The bytes that a policy's hash is made of.
+pub fn canonical(policy: &Policy) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Hashed<'p> {
+        documents: Vec<&'p Document>,
+        engine: Engine,
+    }
+    let hashed = Hashed {
+        documents: policy.documents().collect(),
+        engine: ENGINE,
+    };
+    match serde_json::to_vec(&hashed) {
+        Ok(bytes) => bytes,
+        Err(error) => unreachable!("a policy has a JSON form: {error}"),
+    }
+}
+
+/// Archives a policy in the log's directory, unless that is done: see [`crate::log::Log::archive_policy`].
+/// What is there under the copy's name is complete, after a crash as well.
+pub(crate) fn archive(log: &Dir, policy: &Policy) -> Result<(), ArchiveError> {
+    let name = format!("{}.json", policy.hash());
+    let bytes = canonical(policy);
+    if is_archived(log, &name, bytes.len()) {
+        return Ok(());
+    }
+    if Hash::of(&bytes) != policy.hash() {
+        unreachable!("the canonical form of a policy has its hash");
+    }
+    // As private as the log is: a policy names what is worth protecting.
+    let directory = log.create_below(DIRECTORY)?;
+    directory.check(Others::MayRead)?;
+    // Several programs may do this at once: they put the same bytes there.
+    Ok(directory.replace(&name, &bytes)?)
+}
+
+/// Whether the copy is there, as far as its length tells: two system calls, where reading it at each start
+/// would take longer than all else here. Only the user can write it, and readers compare the hash.
+fn is_archived(log: &Dir, name: &str, length: usize) -> bool {
+    let is = |name: &str, kind: FileType| {
+        let stat = log.stat(name).ok().flatten();
+        stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == kind)
+    };
+    // A link in place of the directory could lead anywhere.
+    is(DIRECTORY, FileType::Directory).is_some()
+        && is(&format!("{DIRECTORY}/{name}"), FileType::RegularFile)
+            .is_some_and(|found| usize::try_from(found.st_size) == Ok(length))
+}
+
+/// The copy of a policy in the directory of copies, checked against its hash. `None`: there is none.
+pub fn archived_policy(directory: &Path, hash: Hash) -> Result<Option<Archived>, ArchiveError> {
+    let path = directory.join(format!("{hash}.json"));
+    let bytes = match read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ArchiveError::Read { path, error }),
+    };
+    let found = Hash::of(&bytes);
+    if found != hash {
+        return Err(ArchiveError::Changed { path, found });
+    }
+    match serde_json::from_slice(&bytes) {
+        Ok(archived) => Ok(Some(archived)),
+        Err(error) => Err(ArchiveError::Unknown { path, error }),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Looked at before it is opened: opening a FIFO would wait for ever.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other("it is far too large for a policy"));
+    }
+    Ok(bytes)
+}

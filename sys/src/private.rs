@@ -1,0 +1,455 @@
+//! Directories and files that belong to the user alone, and files that are replaced as a whole.
+//!
+//! Everything is opened by descriptor, relative to its directory, and without following a symbolic link:
+//! whoever could put something else in its place could choose what is written where.
+
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+
+/// Only the user reads and writes it.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Why a directory or file cannot be used.
+#[derive(Debug)]
+pub enum Error {
+    /// A system call failed.
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Others could change it, or it is not what it should be.
+    Unsafe {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        fix: String,
+    },
+}
+
+impl Error {
+    fn io(doing: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io {
+            doing,
+            path: path.to_owned(),
+            source: source.into(),
+        }
+    }
+
+    fn unsafe_(path: &Path, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::Unsafe {
+            path: path.to_owned(),
+            what: what.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io {
+                doing,
+                path,
+                source,
+            } => write!(f, "{doing} {}: {source}", path.display()),
+            Self::Unsafe { path, what, fix } => {
+                write!(f, "{} is not safe to use: {what}; {fix}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What other users may do with a file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// Read it, and not write it.
+    MayRead,
+    /// Neither read nor write it.
+    MayNothing,
+}
+
+/// A directory that is open.
+#[derive(Debug)]
+pub struct Dir {
+    file: File,
+    path: PathBuf,
+}
+
+impl Dir {
+    /// Opens a directory. `None`: there is none.
+    pub fn open(path: &Path) -> Result<Option<Self>, Error> {
+        match rustix::fs::open(path, DIRECTORY, Mode::empty()) {
+            Ok(fd) => Ok(Some(Self {
+                file: fd.into(),
+                path: path.to_owned(),
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(not_opened(path, error)),
+        }
+    }
+
+    /// Opens a directory; makes it, and those above it, where there is none.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        if let Some(dir) = Self::open(path)? {
+            return Ok(dir);
+        }
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| Error::io("creating", path, error))?;
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            // Best effort: the directory above may not be readable.
+            let _ = File::open(parent).and_then(|parent| parent.sync_all());
+        }
+        Self::open(path)?.ok_or_else(|| Error::io("opening", path, Errno::NOENT))
+    }
+
+    /// Opens a directory in this one, and makes it where there is none.
+    pub fn create_below(&self, name: &str) -> Result<Self, Error> {
+        let path = self.join(name);
+        match rustix::fs::mkdirat(&self.file, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(Error::io("creating", &path, error)),
+        }
+        match rustix::fs::openat(&self.file, name, DIRECTORY, Mode::empty()) {
+            Ok(fd) => Ok(Self {
+                file: fd.into(),
+                path,
+            }),
+            Err(error) => Err(not_opened(&path, error)),
+        }
+    }
+
+    /// Checks that the directory belongs to the user, and what others may do with it.
+    pub fn check(&self, others: Others) -> Result<(), Error> {
+        check(&self.path, &self.file, others)
+    }
+
+    /// Checks that nobody can put another directory in its place: one above that everybody may write has to
+    /// have the sticky bit, which keeps others from renaming what is in it. That a group may write it is let
+    /// pass, since `/var/log` belongs to one on many systems.
+    pub fn check_above(&self) -> Result<(), Error> {
+        let mut before = (0, 0);
+        let mut above = String::new();
+        // No path is deeper, and the root is its own parent.
+        while above.len() < 4096 {
+            above += if above.is_empty() { ".." } else { "/.." };
+            let stat = rustix::fs::statat(&self.file, &above, AtFlags::empty())
+                .map_err(|error| Error::io("looking at", &self.join(&above), error))?;
+            if (stat.st_dev, stat.st_ino) == before {
+                break;
+            }
+            before = (stat.st_dev, stat.st_ino);
+            if stat.st_mode & 0o1002 == 0o002 {
+                let path = self.join(&above);
+                let path = path.canonicalize().unwrap_or(path);
+                let what = format!(
+                    "everybody can write it (mode {:o}), and so replace what is below it",
+                    stat.st_mode & 0o7777
+                );
+                let fix = format!(
+                    "fix it with `chmod o-w {}`, or with `chmod +t`; or name another place (of a log, with --audit)",
+                    path.display()
+                );
+                return Err(Error::unsafe_(&path, what, fix));
+            }
+        }
+        Ok(())
+    }
+
+    /// Its path, as it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of a name in it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Opens a file in it. What is created is private.
+    pub fn open_at(&self, name: &str, flags: OFlags) -> Result<File, Errno> {
+        // NONBLOCK: opening a FIFO must not wait. It means nothing to regular files.
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        rustix::fs::openat(&self.file, name, flags, PRIVATE).map(File::from)
+    }
+
+    /// Opens a file in it that belongs to the user. `None`: there is none.
+    pub fn file(&self, name: &str, flags: OFlags, others: Others) -> Result<Option<File>, Error> {
+        let path = self.join(name);
+        let file = match self.open_at(name, flags) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => {
+                let fix = "put the file itself there, or remove the link";
+                return Err(Error::unsafe_(&path, "it is a symbolic link", fix));
+            }
+            Err(error) => return Err(Error::io("opening", &path, error)),
+        };
+        let found = (file.metadata()).map_err(|error| Error::io("looking at", &path, error))?;
+        if !found.is_file() {
+            return Err(Error::unsafe_(&path, "it is no regular file", "remove it"));
+        }
+        check(&path, &file, others)?;
+        Ok(Some(file))
+    }
+
+    /// Reads at most `limit` bytes of a file. `None`: there is none.
+    pub fn read(&self, name: &str, limit: u64, others: Others) -> Result<Option<Vec<u8>>, Error> {
+        let Some(file) = self.file(name, OFlags::RDONLY, others)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        (file.take(limit).read_to_end(&mut bytes))
+            .map_err(|error| Error::io("reading", &self.join(name), error))?;
+        Ok(Some(bytes))
+    }
+
+    /// What is there under a name. `None`: nothing.
+    pub fn stat(&self, name: &str) -> Result<Option<Stat>, Error> {
+        match rustix::fs::statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(Error::io("looking at", &self.join(name), error)),
+        }
+    }
+
+    /// Puts a whole file under its name, in the place of what is there. It is on the disk then.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        self.put_synced(name, bytes, Put::Replace).map(|_| ())
+    }
+
+    /// Puts a whole file under its name, unless there is one. Whether it did; it is on the disk then.
+    pub fn create_new(&self, name: &str, bytes: &[u8]) -> Result<bool, Error> {
+        self.put_synced(name, bytes, Put::New)
+    }
+
+    fn put_synced(&self, name: &str, bytes: &[u8], how: Put) -> Result<bool, Error> {
+        let put = put(&self.file, OsStr::new(name), bytes, how, true)
+            .map_err(|error| Error::io("writing", &self.join(name), error))?;
+        self.sync()?;
+        Ok(put)
+    }
+
+    /// Writes its entries to the disk.
+    pub fn sync(&self) -> Result<(), Error> {
+        (self.file.sync_all()).map_err(|error| Error::io("writing", &self.path, error))
+    }
+
+    /// The names in it.
+    pub fn names(&self) -> Result<Vec<Vec<u8>>, Error> {
+        let failed = |error| Error::io("listing", &self.path, error);
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.file).map_err(failed)? {
+            names.push(entry.map_err(failed)?.file_name().to_bytes().to_vec());
+        }
+        Ok(names)
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+fn not_opened(path: &Path, error: Errno) -> Error {
+    match error {
+        // What O_DIRECTORY and O_NOFOLLOW together say of a link depends on the kernel.
+        Errno::LOOP | Errno::NOTDIR => Error::unsafe_(
+            path,
+            "it is a symbolic link or no directory",
+            "put a directory there, or name another one",
+        ),
+        error => Error::io("opening", path, error),
+    }
+}
+
+/// Checks that it belongs to the user, has no second name, and what others may do with it.
+fn check(path: &Path, file: &File, others: Others) -> Result<(), Error> {
+    let found = (file.metadata()).map_err(|error| Error::io("looking at", path, error))?;
+    let user = rustix::process::geteuid().as_raw();
+    let (mask, can, fix) = match others {
+        Others::MayRead => (0o022, "write", "go-w"),
+        Others::MayNothing => (0o077, "read", "go="),
+    };
+    let (what, fix) = if found.is_file() && found.nlink() > 1 {
+        (
+            format!("it has {} names (hard links)", found.nlink()),
+            format!(
+                "see which with `find / -xdev -samefile {}`, and remove the others",
+                path.display()
+            ),
+        )
+    } else if found.uid() != user {
+        (
+            format!("it belongs to user {} and not to user {user}", found.uid()),
+            "name a place of your own, or run as its owner".to_owned(),
+        )
+    } else if found.mode() & mask != 0 {
+        (
+            format!("others can {can} it (mode {:o})", found.mode() & 0o7777),
+            format!(
+                "fix it with `chmod {fix} {}`, if nobody else wrote there",
+                path.display()
+            ),
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::unsafe_(path, what, fix))
+}
+
+/// How [`put`] treats what has the name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is replaced, unless it is a directory. A symbolic link is replaced and not followed.
+    Replace,
+    /// It stays.
+    New,
+}
+
+/// Puts a whole, private file under a name in a directory: readers see all of it or nothing. Whether it did.
+///
+/// The file has no name (`O_TMPFILE`) before it is whole, where the file system can do that: nothing is left
+/// when the writer is killed, and whoever else may write the directory cannot change it meanwhile.
+pub fn put(dir: impl AsFd, name: &OsStr, bytes: &[u8], how: Put, synced: bool) -> io::Result<bool> {
+    let dir = dir.as_fd();
+    let temporary = temporary_name()?;
+    let nameless = nameless(dir)?;
+    let has_name = nameless.is_none();
+    let placed = fill(dir, nameless, &temporary, bytes, synced).and_then(|file| {
+        if !has_name {
+            match give_name(&file, dir, name) {
+                Ok(()) => return Ok(true),
+                Err(Errno::EXIST) if how == Put::New => return Ok(false),
+                Err(Errno::EXIST) => give_name(&file, dir, OsStr::new(&temporary))?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        rename(dir, &temporary, name, how)
+    });
+    if has_name || placed.is_err() {
+        // It is gone if all went well. What cannot be removed is harmless clutter.
+        let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
+    }
+    placed
+}
+
+/// Checks that a file can be put into a directory, by making one that has no name or loses it at once.
+pub fn can_put(dir: impl AsFd) -> io::Result<()> {
+    let dir = dir.as_fd();
+    if nameless(dir)?.is_none() {
+        let temporary = temporary_name()?;
+        drop(fill(dir, None, &temporary, b"", false)?);
+        rustix::fs::unlinkat(dir, &temporary, AtFlags::empty())?;
+    }
+    Ok(())
+}
+
+fn fill(
+    dir: BorrowedFd<'_>,
+    nameless: Option<File>,
+    temporary: &str,
+    bytes: &[u8],
+    synced: bool,
+) -> io::Result<File> {
+    let mut file = match nameless {
+        Some(file) => file,
+        None => {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            rustix::fs::openat(dir, temporary, flags, PRIVATE)?.into()
+        }
+    };
+    // Whatever the umask.
+    rustix::fs::fchmod(&file, PRIVATE)?;
+    file.write_all(bytes)?;
+    if synced {
+        file.sync_all()?;
+    }
+    Ok(file)
+}
+
+/// A file without a name. `None`: this file system has none, or without `/proc` it could get no name.
+fn nameless(dir: BorrowedFd<'_>) -> io::Result<Option<File>> {
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    match rustix::fs::openat(dir, ".", flags, PRIVATE) {
+        Ok(file) => {
+            let file = File::from(file);
+            Ok(Some(file).filter(|file| Path::new(&own_path(file)).exists()))
+        }
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn own_path(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+fn give_name(file: &File, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    rustix::fs::linkat(CWD, own_path(file), dir, name, AtFlags::SYMLINK_FOLLOW)
+}
+
+fn rename(dir: BorrowedFd<'_>, from: &str, to: &OsStr, how: Put) -> io::Result<bool> {
+    let renamed = match how {
+        Put::Replace => {
+            let found = rustix::fs::statat(dir, to, AtFlags::SYMLINK_NOFOLLOW);
+            if found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_dir()) {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            rustix::fs::renameat(dir, from, dir, to)
+        }
+        // Not by a second name, as long as that can be helped: a file with two names is not taken.
+        Put::New => match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+            // Some network file systems do not know how.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())
+            }
+            renamed => renamed,
+        },
+    };
+    match renamed {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) if how == Put::New => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn temporary_name() -> io::Result<String> {
+    let mut bytes = [0; 8];
+    random(&mut bytes)?;
+    Ok(format!(".new-{:016x}.aegis", u64::from_ne_bytes(bytes)))
+}
+
+/// Fills with randomness of the kernel's.
+pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        match rustix::rand::getrandom(&mut bytes[filled..], flags) {
+            Ok(n) => filled += n,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
