@@ -18,9 +18,6 @@
 extern crate self as aegis_policy;
 
 pub mod ask;
-#[cfg(test)]
-#[path = "../tests/support/committed.rs"]
-mod committed;
 pub mod compare;
 pub mod decide;
 pub mod decision;

@@ -97,8 +97,6 @@ pub fn effective(
     let system = Path::new(places::SYSTEM_CONFIG);
     documents.extend(configured(system, &[0], source)?);
     match reference {
-        // A template may need no compiling.
-        Some(reference) if templates::find(reference).is_some() => {}
         Some(reference) => documents.push(load(reference, source)?),
         None => {
             if let Some(user) = places::user_config(home, xdg_config_home) {
@@ -106,18 +104,10 @@ pub fn effective(
             }
         }
     }
-    let named = match reference {
-        Some(reference) => templates::find(reference),
-        None => templates::find(templates::DEFAULT).filter(|_| documents.is_empty()),
-    };
-    let policy = match named {
-        Some(template) if documents.is_empty() => Policy::of_template(template),
-        Some(template) => {
-            documents.push(template.document());
-            Policy::new(documents)
-        }
-        None => Policy::new(documents),
-    };
+    if documents.is_empty() {
+        documents.extend(templates::find(templates::DEFAULT).map(templates::Template::document));
+    }
+    let policy = Policy::new(documents);
     policy.map_err(|bad| Diagnostic::of_file(&bad.document, bad.to_string()).into())
 }
 

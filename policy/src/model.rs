@@ -332,6 +332,65 @@ pub struct SecretRule {
     pub verdict: Verdict,
 }
 
+/// What rules of every contract have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'r> {
+    pub id: &'r str,
+    pub mode: Mode,
+    pub otherwise: bool,
+    pub reason: Option<&'r str>,
+    pub verdict: Verdict,
+}
+
+/// A rule of any contract.
+pub(crate) trait Rule: Clone + Serialize {
+    /// The contract's key in a policy.
+    const CONTRACT: &str;
+
+    fn head(&self) -> Head<'_>;
+
+    /// What it is about: its patterns, or its hosts.
+    fn patterns(&self) -> &BTreeSet<String>;
+
+    /// A document of this rule alone.
+    fn alone(self) -> Document;
+}
+
+macro_rules! rules {
+    ($($rule:ident: $patterns:ident in $contract:ident, $key:literal;)*) => {$(
+        impl Rule for $rule {
+            const CONTRACT: &str = $key;
+
+            fn head(&self) -> Head<'_> {
+                Head {
+                    id: &self.id,
+                    mode: self.mode,
+                    otherwise: self.otherwise,
+                    reason: self.reason.as_deref(),
+                    verdict: self.verdict,
+                }
+            }
+
+            fn patterns(&self) -> &BTreeSet<String> {
+                &self.$patterns
+            }
+
+            fn alone(self) -> Document {
+                Document {
+                    $contract: vec![self],
+                    ..Document::default()
+                }
+            }
+        }
+    )*};
+}
+
+rules! {
+    CapabilityRule: matches in capabilities, "capabilities";
+    EgressRule: hosts in network_egress, "network-egress";
+    SecretRule: to in secrets_boundary, "secrets-boundary";
+}
+
 /// What happens when the audit log cannot be written.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema,

@@ -1,7 +1,7 @@
 //! An explanation says what the decision says, and what it says would help does help.
 
 use aegis_policy::ask::{somebody, what};
-use aegis_policy::explain::{Explanation, Stands, explain, suggestion};
+use aegis_policy::explain::{Explanation, Relation, explain, suggestion};
 use aegis_policy::load::parse_str;
 use aegis_policy::{Document, Policy, Request, Verdict, What, decide};
 use proptest::prelude::*;
@@ -38,7 +38,7 @@ fn explained(action: &str, words: &str) -> (Policy, Request, Explanation) {
 }
 
 /// Of each rule: how it stands, what it says, the note.
-fn notes(explanation: &Explanation) -> Vec<(&str, Stands, Option<Verdict>, &str)> {
+fn notes(explanation: &Explanation) -> Vec<(&str, Relation, Option<Verdict>, &str)> {
     (explanation.parts[0].documents[0].rules.iter())
         .map(|rule| (rule.id.as_str(), rule.stands, rule.says, rule.note.as_str()))
         .collect()
@@ -59,12 +59,12 @@ fn each_rule_of_the_action_says_how_it_stands_and_whether_it_speaks() {
     assert_eq!(
         notes(&explanation),
         [
-            ("home", Stands::Covers, Some(Verdict::Allow), all),
-            ("keys", Stands::Touches, Some(Verdict::Block), some),
-            ("new", Stands::Touches, Some(Verdict::Warn), &softened),
+            ("home", Relation::Covers, Some(Verdict::Allow), all),
+            ("keys", Relation::Touches, Some(Verdict::Block), some),
+            ("new", Relation::Touches, Some(Verdict::Warn), &softened),
             (
                 "rest",
-                Stands::Covers,
+                Relation::Covers,
                 None,
                 "it speaks only where no other rule covers the request, and `home` does"
             ),

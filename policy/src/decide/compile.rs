@@ -1,5 +1,7 @@
 //! From a document to what is quickly asked: every pattern parsed, every rule in an index.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use smallvec::SmallVec;
 
@@ -7,11 +9,11 @@ use super::Policy;
 use super::egress::Egress;
 use super::index::hosts::HostRules;
 use super::index::paths::{Forest, Patterns};
-use super::index::{Actions, Claim, Rule};
+use super::index::{self, Actions, Claim};
 use super::layer::{Capabilities, Layer, Secret};
 use super::pattern::{self, BadPattern, HostPattern, Part, Ports, bad};
 use super::tally::Voice;
-use crate::model::{Action, Budget, CapabilityRule, Document, EgressRule, SecretRule, Verdict};
+use crate::model::{Action, Budget, CapabilityRule, Document, EgressRule, Rule, Verdict};
 use crate::rego::Rego;
 use aegis_profile::hash::Hash;
 
@@ -66,21 +68,12 @@ pub(super) fn policy(mut documents: Vec<Document>) -> Result<Policy, BadPolicy> 
         documents: &documents,
         engine: ENGINE,
     });
-    let layers = (documents.into_iter())
-        .map(|document| layer(document, None))
-        .collect::<Result<_, _>>()?;
+    let layers = documents.into_iter().map(layer);
+    let layers = layers.collect::<Result<_, _>>()?;
     Ok(Policy { layers, hash })
 }
 
-/// The policy of one document whose canonical JSON and index are known.
-pub(super) fn of_known(document: Document, json: &str, index: Forest) -> Result<Policy, BadPolicy> {
-    let engine = serde_json::to_string(&ENGINE).unwrap_or_default();
-    let hash = Hash::of(format!(r#"{{"documents":[{json}],"engine":{engine}}}"#).as_bytes());
-    let layers = vec![layer(document, Some(index))?];
-    Ok(Policy { layers, hash })
-}
-
-fn layer(document: Document, index: Option<Forest>) -> Result<Layer, BadPolicy> {
+fn layer(document: Document) -> Result<Layer, BadPolicy> {
     let fail = |rule: Option<&str>, item: Option<&str>, pattern: BadPattern| BadPolicy {
         document: document.name.clone(),
         rule: rule.map(Into::into),
@@ -90,9 +83,10 @@ fn layer(document: Document, index: Option<Forest>) -> Result<Layer, BadPolicy> 
     let ids = (document.capabilities.iter().map(|r| &r.id))
         .chain(document.network_egress.iter().map(|r| &r.id))
         .chain(document.secrets_boundary.iter().map(|r| &r.id));
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for id in ids {
-        if !is_id(id) {
+        // Decisions about ceilings have ids that begin with `limits.`.
+        if !is_id(id) || id.starts_with("limits.") {
             let help = "an id is made of a-z, 0-9, `-`, `_` and `.`, and begins with a letter or digit, not with `limits.`";
             return Err(fail(Some(id), Some(id), bad_item("this is no id", help)));
         }
@@ -110,9 +104,9 @@ fn layer(document: Document, index: Option<Forest>) -> Result<Layer, BadPolicy> 
         fail(None, Some(&wrong.file), item)
     })?;
     numbers(&document).map_err(|(rule, wrong)| fail(rule, None, wrong))?;
-    let capabilities = capabilities(&document.capabilities, index)
+    let capabilities = capabilities(&document.capabilities)
         .map_err(|(rule, item, e)| fail(Some(rule), Some(item), e))?;
-    let hosts = |id: &str, verdict: Verdict, items: &std::collections::BTreeSet<String>| {
+    let hosts = |id: &str, verdict: Verdict, items: &BTreeSet<String>| {
         (items.iter())
             .map(|item| {
                 HostPattern::of_rule(item, verdict).map_err(|e| fail(Some(id), Some(item), e))
@@ -130,7 +124,7 @@ fn layer(document: Document, index: Option<Forest>) -> Result<Layer, BadPolicy> 
     for rule in &document.secrets_boundary {
         secrets.0.push(hosts(&rule.id, rule.verdict, &rule.to)?);
         secrets.1.push(Secret {
-            voice: rule.voice(),
+            voice: Voice::new(rule.head()),
             alias: match Part::of_names(&rule.alias) {
                 Ok(alias) => alias.text().to_owned(),
                 Err(wrong) => return Err(fail(Some(&rule.id), Some(&rule.alias), wrong)),
@@ -150,22 +144,21 @@ fn layer(document: Document, index: Option<Forest>) -> Result<Layer, BadPolicy> 
 /// A pattern that is none, with its rule and as it is written.
 type Wrong<'r> = (&'r str, &'r str, BadPattern);
 
-/// `index`: of the paths and names, where it is known.
-fn capabilities(
-    rules: &[CapabilityRule],
-    index: Option<Forest>,
-) -> Result<Capabilities, Wrong<'_>> {
-    let voices: Vec<Voice> = rules.iter().map(CapabilityRule::voice).collect();
-    let is_loud = |rule: Rule| voices.get(rule as usize).is_some_and(Voice::is_loud);
+fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, Wrong<'_>> {
+    let voices: Vec<Voice> = rules.iter().map(|rule| Voice::new(rule.head())).collect();
+    let is_loud = |rule: index::Rule| voices.get(rule as usize).is_some_and(Voice::is_loud);
     let mut patterns = Patterns::default();
     let (mut ports, mut profiles) = (Vec::new(), Vec::new());
     for (number, rule) in (0..).zip(rules) {
-        for item in &rule.matches {
+        for (pattern, item) in numbered(&rule.matches) {
             let fail = |wrong| (&*rule.id, &**item, wrong);
             for (kind, on) in kinds(rule, item).map_err(fail)? {
-                let claim = Claim { rule: number, on };
+                let claim = Claim {
+                    rule: number,
+                    pattern,
+                    on,
+                };
                 match kind {
-                    Kind::Path | Kind::Name if index.is_some() => {}
                     Kind::Path => {
                         let from = patterns.parts.len();
                         let base = pattern::path(item, &mut patterns.parts).map_err(fail)?;
@@ -180,7 +173,7 @@ fn capabilities(
     }
     profiles.sort_unstable_by_key(|(hash, _)| *hash);
     Ok(Capabilities {
-        patterns: index.unwrap_or_else(|| Forest::new(patterns, is_loud)),
+        patterns: Forest::new(patterns, is_loud),
         ports,
         profiles,
         voices,
@@ -200,16 +193,25 @@ fn kinds(rule: &CapabilityRule, item: &str) -> Result<SmallVec<[(Kind, Actions);
     Ok(kinds)
 }
 
-/// Rules are counted in 32 bits; a document has no more, being bounded in bytes.
-fn number(rule: usize) -> Rule {
-    Rule::try_from(rule).unwrap_or(Rule::MAX)
+/// The patterns of a rule, numbered; of the last ones, where there are too many, the number is one.
+fn numbered(patterns: &BTreeSet<String>) -> impl Iterator<Item = (u16, &String)> {
+    (0..u16::MAX)
+        .chain(std::iter::repeat(u16::MAX))
+        .zip(patterns)
 }
 
 fn host_rules(rules: &[Vec<HostPattern>]) -> HostRules {
-    let numbered = rules.iter().enumerate();
-    HostRules::new(
-        numbered.flat_map(|(rule, hosts)| hosts.iter().map(move |host| (host, number(rule)))),
-    )
+    let claim = |rule, pattern| Claim {
+        rule,
+        pattern,
+        on: Actions::ALL,
+    };
+    // Rules are counted in 32 bits; a document has no more, being bounded in bytes.
+    let hosts = (0..).zip(rules).flat_map(|(rule, hosts)| {
+        let numbers = (0..u16::MAX).chain(std::iter::repeat(u16::MAX));
+        (numbers.zip(hosts)).map(move |(pattern, host)| (host, claim(rule, pattern)))
+    });
+    HostRules::new(hosts)
 }
 
 /// Numbers that would be read as others elsewhere.
@@ -254,11 +256,10 @@ fn bad_item(message: &str, help: &str) -> BadPattern {
     }
 }
 
-fn is_id(text: &str) -> bool {
+/// Whether a text may be the id of a rule, native or in Rego.
+pub(crate) fn is_id(text: &str) -> bool {
     let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     text.len() <= 64
-        // Named so in decisions about ceilings.
-        && !text.starts_with("limits.")
         && text.bytes().next().is_some_and(known)
         && text.bytes().all(|b| known(b) || b"-_.".contains(&b))
 }
@@ -330,6 +331,7 @@ fn url_pattern<'t>(text: &'t str, patterns: &mut Patterns<'t>) -> Result<(), Bad
     }
     let claim = Claim {
         rule: 0,
+        pattern: 0,
         on: Actions::ALL,
     };
     let from = patterns.parts.len();
@@ -341,28 +343,4 @@ fn url_pattern<'t>(text: &'t str, patterns: &mut Patterns<'t>) -> Result<(), Bad
 /// Whether all servers read it as itself in the path of a URL.
 pub(super) fn is_plain_in_urls(character: char) -> bool {
     character.is_ascii_graphic() && !"\\;%#".contains(character)
-}
-
-impl CapabilityRule {
-    pub(super) fn voice(&self) -> Voice {
-        Voice::new(
-            &self.id,
-            self.verdict,
-            self.mode,
-            self.otherwise,
-            self.reason.as_deref(),
-        )
-    }
-}
-
-impl SecretRule {
-    pub(super) fn voice(&self) -> Voice {
-        Voice::new(
-            &self.id,
-            self.verdict,
-            self.mode,
-            self.otherwise,
-            self.reason.as_deref(),
-        )
-    }
 }

@@ -1,6 +1,6 @@
 //! Rules about destinations: what there is to them beside their hosts.
 
-use crate::model::{Budget, EgressRule, Scheme, Verdict};
+use crate::model::{Budget, EgressRule, Head, Rule, Scheme, Verdict};
 use crate::request::Destination;
 
 use super::compile::is_plain_in_urls;
@@ -28,14 +28,30 @@ pub(super) struct Egress {
     budget: Budget,
 }
 
+/// How a rule stands to a destination, and what it says of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stance<'e> {
+    voice: &'e Voice,
+    pub relation: Relation,
+    /// Why it lets nothing through though it covers, if so.
+    pub held_back: Option<&'static str>,
+    pub over_budget: bool,
+}
+
 impl Egress {
     pub fn new(rule: &EgressRule, paths: Option<Forest>) -> Self {
-        let voice = |verdict, why| Voice::new(&rule.id, verdict, rule.mode, rule.otherwise, why);
-        let own = voice(rule.verdict, rule.reason.as_deref());
+        let own = Voice::new(rule.head());
+        let instead = |verdict, why| {
+            Voice::new(Head {
+                verdict,
+                reason: Some(why),
+                ..rule.head()
+            })
+        };
         let why = "each request on the connection is decided for itself";
         Self {
-            over_budget: voice(Verdict::Block, Some("its budget is used up")),
-            opens: (own.permits()).then(|| voice(Verdict::Allow, Some(why))),
+            over_budget: instead(Verdict::Block, "its budget is used up"),
+            opens: (own.permits()).then(|| instead(Verdict::Allow, why)),
             voice: own,
             schemes: rule.schemes.iter().copied().collect(),
             ports: rule.ports.iter().copied().collect(),
@@ -55,47 +71,89 @@ impl Egress {
         inside: bool,
         tally: &mut Tally<'e>,
     ) {
-        let scheme = self.schemes.is_empty() || self.schemes.contains(&to.scheme);
-        let port = self.ports.is_empty() || self.ports.contains(&to.port);
-        if !scheme || !port {
-            return;
+        let stance = self.stance(to, host, inside);
+        if let Some(reason) = stance.held_back {
+            tally.hold_back(reason);
         }
-        let (voice, mut relation) = match &to.method {
-            Some(method) => self.of_request(method, to, host),
-            None => self.of_connection(to, host),
+        tally.hear_next(stance.voice, stance.relation);
+    }
+
+    /// How the rule stands to a destination.
+    pub fn stance(&self, to: &Destination, host: Relation, inside: bool) -> Stance<'_> {
+        let stance = |voice, relation| Stance {
+            voice,
+            relation,
+            held_back: None,
+            over_budget: false,
         };
-        if relation == Relation::Covers && voice.permits() {
+        if !self.has_scheme(to) || !self.has_port(to) {
+            return stance(&self.voice, Relation::Apart);
+        }
+        let mut stance = match &to.method {
+            Some(_) if !self.has_method(to) => stance(&self.voice, Relation::Apart),
+            Some(_) => match self.of_url(to.path.as_deref()) {
+                Relation::Apart => stance(&self.voice, Relation::Apart),
+                path if self.within_budget(to) => stance(&self.voice, host.min(path)),
+                path => Stance {
+                    over_budget: true,
+                    ..stance(&self.over_budget, host.min(path))
+                },
+            },
+            None if !self.is_narrow() => stance(&self.voice, host),
+            None => match &self.opens {
+                Some(opens) if to.scheme.has_requests() => stance(opens, host),
+                _ => stance(&self.voice, Relation::Apart),
+            },
+        };
+        if stance.relation == Relation::Covers && stance.voice.permits() {
             if inside && !self.private_addresses {
-                tally.hold_back("it stands for an address that is not public, and no rule that covers it has `private-addresses`");
-                relation = Relation::Touches;
+                stance.held_back = Some(
+                    "it stands for an address that is not public, and no rule that covers it has `private-addresses`",
+                );
+                stance.relation = Relation::Touches;
             }
             if !to.scheme.has_requests() && self.budget != Budget::default() {
-                tally.hold_back("a budget is held against requests, and a rule with one lets through what has requests alone: `http`, `https`");
-                relation = Relation::Touches;
+                stance.held_back = Some(
+                    "a budget is held against requests, and a rule with one lets through what has requests alone: `http`, `https`",
+                );
+                stance.relation = Relation::Touches;
             }
         }
-        tally.hear_next(voice, relation);
+        stance
     }
 
-    fn of_connection(&self, to: &Destination, host: Relation) -> (&Voice, Relation) {
-        // It speaks of single requests only: each on the connection will be asked about.
-        let narrow = !self.methods.is_empty() || self.paths.is_some();
-        match &self.opens {
-            _ if !narrow => (&self.voice, host),
-            Some(opens) if to.scheme.has_requests() => (opens, host),
-            _ => (&self.voice, Relation::Apart),
-        }
+    /// Which of its keys keep it apart from a destination that its hosts have to do with.
+    pub fn apart(&self, to: &Destination) -> Vec<&'static str> {
+        let connection = to.method.is_none() && to.scheme.has_requests();
+        let keys = [
+            ("schemes", self.has_scheme(to)),
+            ("ports", self.has_port(to)),
+            ("methods", connection || self.has_method(to)),
+            (
+                "paths",
+                connection || self.of_url(to.path.as_deref()) != Relation::Apart,
+            ),
+        ];
+        let apart = keys.into_iter().filter(|(_, has)| !has);
+        apart.map(|(key, _)| key).collect()
     }
 
-    fn of_request(&self, method: &String, to: &Destination, host: Relation) -> (&Voice, Relation) {
-        if !self.methods.is_empty() && !self.methods.contains(method) {
-            return (&self.voice, Relation::Apart);
-        }
-        match self.of_url(to.path.as_deref()) {
-            Relation::Apart => (&self.voice, Relation::Apart),
-            path if self.within_budget(to) => (&self.voice, host.min(path)),
-            path => (&self.over_budget, host.min(path)),
-        }
+    /// Whether it speaks of single requests only: each on a connection will be asked about.
+    pub fn is_narrow(&self) -> bool {
+        !self.methods.is_empty() || self.paths.is_some()
+    }
+
+    fn has_scheme(&self, to: &Destination) -> bool {
+        self.schemes.is_empty() || self.schemes.contains(&to.scheme)
+    }
+
+    fn has_port(&self, to: &Destination) -> bool {
+        self.ports.is_empty() || self.ports.contains(&to.port)
+    }
+
+    fn has_method(&self, to: &Destination) -> bool {
+        let method = to.method.as_ref();
+        self.methods.is_empty() || method.is_some_and(|method| self.methods.contains(method))
     }
 
     /// A path that is not told, or that a server may read in another way than we do, is in no pattern for
@@ -113,7 +171,7 @@ impl Egress {
         if !plain {
             return Relation::Touches;
         }
-        let mut hits = Hits::of(1, Actions::ALL);
+        let mut hits = Hits::of(1, Actions::ALL, ());
         paths.ask_url(&split(path.as_bytes()), &mut hits);
         match hits.count() {
             0 => Relation::Apart,

@@ -6,7 +6,7 @@ use super::address::is_public;
 use super::egress::Egress;
 use super::index::hosts::HostRules;
 use super::index::paths::Forest;
-use super::index::{Actions, Claim, Hits};
+use super::index::{Actions, Claim, Collect, Hits};
 use super::pattern::{Ports, Relation, address, components, glob_matches};
 use super::tally::{Tally, Voice};
 use crate::decision::Opinion;
@@ -46,6 +46,16 @@ pub(super) struct Secret {
     pub inject: Vec<Inject>,
 }
 
+impl Secret {
+    pub fn is_about(&self, alias: &str) -> bool {
+        glob_matches(&self.alias, alias.as_bytes())
+    }
+
+    pub fn puts_into(&self, inject: Option<Inject>) -> bool {
+        inject.is_none_or(|inject| self.inject.contains(&inject))
+    }
+}
+
 impl Layer {
     /// What this document says of one thing that is well-formed.
     pub fn opinion(&self, context: &Context, what: &What, approval: Option<&Approval>) -> Opinion {
@@ -55,27 +65,33 @@ impl Layer {
         let said = self.rego.as_ref().map(|rego| rego.ask(context, what));
         let said: Vec<(Voice, Relation)> = said.iter().flatten().map(Voice::of_rego).collect();
         let mut tally = Tally::default();
-        self.hear(context, what, &mut tally);
+        self.hear(context, what, &mut tally, ());
         hear_rego(what, &said, &mut tally);
         conclude(what, tally, approval)
     }
 
     /// Hears what the rules of the contracts say.
-    fn hear<'l>(&'l self, context: &Context, what: &What, tally: &mut Tally<'l>) {
+    pub fn hear<'l>(
+        &'l self,
+        context: &Context,
+        what: &What,
+        tally: &mut Tally<'l>,
+        collect: impl Collect,
+    ) {
         match what {
-            What::Net(to) => return self.hear_egress(to, tally),
+            What::Net(to) => return self.hear_egress(to, tally, collect),
             What::Secret {
                 alias,
                 host,
                 inject,
-            } => return self.hear_secrets(alias, host, *inject, tally),
+            } => return self.hear_secrets(alias, host, *inject, tally, collect),
             _ => {}
         }
         let Some(action) = action(what) else {
             return;
         };
         let rules = &self.capabilities;
-        let mut hits = Hits::of(rules.voices.len(), Actions::of(action));
+        let mut hits = Hits::of(rules.voices.len(), Actions::of(action), collect);
         rules.ask(context, what, &mut hits);
         tally.expect(hits.count());
         for (rule, relation) in hits.by_rule() {
@@ -85,10 +101,10 @@ impl Layer {
         }
     }
 
-    fn hear_egress<'l>(&'l self, to: &Destination, tally: &mut Tally<'l>) {
+    fn hear_egress<'l>(&'l self, to: &Destination, tally: &mut Tally<'l>, collect: impl Collect) {
         let (hosts, rules) = &self.egress;
         let inside = is_inside(to);
-        let mut hits = Hits::of(rules.len(), Actions::ALL);
+        let mut hits = Hits::of(rules.len(), Actions::ALL, collect);
         hosts.ask(&to.host, &mut hits);
         if let Some(address) = to.address {
             hosts.ask_address(address, &mut hits);
@@ -107,18 +123,17 @@ impl Layer {
         host: &str,
         inject: Option<Inject>,
         tally: &mut Tally<'l>,
+        collect: impl Collect,
     ) {
         let (hosts, rules) = &self.secrets;
-        let mut hits = Hits::of(rules.len(), Actions::ALL);
+        let mut hits = Hits::of(rules.len(), Actions::ALL, collect);
         hosts.ask(host, &mut hits);
         tally.expect(hits.count());
         for (rule, relation) in hits.by_rule() {
             let Some(rule) = rules.get(rule) else {
                 continue;
             };
-            if glob_matches(&rule.alias, alias.as_bytes())
-                && inject.is_none_or(|inject| rule.inject.contains(&inject))
-            {
+            if rule.is_about(alias) && rule.puts_into(inject) {
                 tally.hear_next(&rule.voice, relation);
             }
         }
@@ -167,10 +182,13 @@ pub(super) fn split(path: &[u8]) -> SmallVec<[&[u8]; 16]> {
 }
 
 /// Whether a destination stands for an address that is not public.
-fn is_inside(to: &Destination) -> bool {
+pub(super) fn is_inside(to: &Destination) -> bool {
     let at = [to.address, address(&to.host)];
     at.iter().flatten().any(|address| !is_public(*address))
 }
+
+/// Why Rego does not let something through.
+pub(super) const NOT_PUBLIC: &str = "it stands for an address that is not public, and no native rule that covers it has `private-addresses`";
 
 /// Hears what was said in Rego. It can let nothing through to an address that is not public: that is for a
 /// rule with `private-addresses` to say.
@@ -178,7 +196,7 @@ fn hear_rego<'l>(what: &What, said: &'l [(Voice, Relation)], tally: &mut Tally<'
     let inside = matches!(what, What::Net(to) if is_inside(to));
     for (voice, relation) in said {
         if inside && voice.permits() && *relation == Relation::Covers {
-            tally.hold_back("it stands for an address that is not public, and no native rule that covers it has `private-addresses`");
+            tally.hold_back(NOT_PUBLIC);
             continue;
         }
         tally.hear(voice, *relation);
@@ -216,12 +234,12 @@ pub(super) fn action(what: &What) -> Option<Action> {
 }
 
 impl Capabilities {
-    fn ask(&self, context: &Context, what: &What, hits: &mut Hits) {
-        let path = |path: &HostPath, tree: bool, hits: &mut Hits| {
+    fn ask<C: Collect>(&self, context: &Context, what: &What, hits: &mut Hits<C>) {
+        let path = |path: &HostPath, tree: bool, hits: &mut Hits<C>| {
             let components = split(path.as_bytes());
             self.patterns.ask(context, &components, tree, hits);
         };
-        let name = |name: &str, hits: &mut Hits| {
+        let name = |name: &str, hits: &mut Hits<C>| {
             self.patterns
                 .ask_name(name.as_bytes(), Relation::Covers, hits);
         };
@@ -265,7 +283,13 @@ impl Capabilities {
     }
 
     /// Rules with the names of programs.
-    fn ask_program(&self, name: Option<&str>, path: &HostPath, tree: bool, hits: &mut Hits) {
+    fn ask_program(
+        &self,
+        name: Option<&str>,
+        path: &HostPath,
+        tree: bool,
+        hits: &mut Hits<impl Collect>,
+    ) {
         if tree {
             // It may hold a program of any name.
             return self.patterns.touch_names(hits);

@@ -52,7 +52,7 @@
 //!
 //! **How it is quick.** Each document has an index (`index`) of its patterns: what a decision costs depends
 //! on the length of what is asked for and on the rules that have to do with it, not on how many there are.
-//! A test compares every answer with that of asking each pattern in turn (`reference`).
+//! A test compares every answer with that of asking each pattern in turn (`tests/reference.rs`).
 
 #![forbid(
     clippy::disallowed_methods,
@@ -77,9 +77,8 @@ mod egress;
 mod index;
 mod layer;
 mod pattern;
-#[cfg(test)]
-mod reference;
 mod tally;
+mod trace;
 mod well_formed;
 
 use std::sync::Arc;
@@ -87,13 +86,15 @@ use std::sync::Arc;
 use crate::decision::{Decision, Opinion};
 use crate::model::{Document, OnAuditFailure, Verdict};
 use crate::request::{Approval, Context, Request, What};
-use crate::templates::{self, Template};
 use aegis_profile::LimitKey;
 use aegis_profile::hash::Hash;
 use layer::Layer;
 
+#[cfg(feature = "rego")]
+pub(crate) use compile::is_id;
 pub use compile::{BadPolicy, ENGINE, Engine};
-pub use pattern::BadPattern;
+pub use pattern::{BadPattern, Relation};
+pub(crate) use trace::{RuleTrace, Trace};
 
 /// A policy ready to decide: one document, or several of which each has to let a request through.
 #[derive(Debug)]
@@ -107,18 +108,6 @@ impl Policy {
     /// is left out.
     pub fn new(documents: Vec<Document>) -> Result<Self, BadPolicy> {
         compile::policy(documents)
-    }
-
-    /// The policy of a template alone. That of `standard`, which is in force where no other is named, needs
-    /// no compiling.
-    pub fn of_template(template: &Template) -> Result<Self, BadPolicy> {
-        match template.name {
-            templates::DEFAULT => {
-                let index = index::standard::index();
-                compile::of_known(template.document(), template.json.trim_end(), index)
-            }
-            _ => Self::new(vec![template.document()]),
-        }
     }
 
     /// SHA-256 over the canonical form of all documents, of the engine's name and version, and of what it
@@ -166,27 +155,37 @@ pub fn decide(policy: &Policy, request: &Request) -> Decision {
     decide_by(policy, request, Layer::opinion)
 }
 
-/// What the policy says of the thing itself: of a run, without what it says of each grant.
-pub(crate) fn opinion(policy: &Policy, request: &Request) -> Opinion {
-    let asked = Asked {
-        policy,
-        context: &request.context,
-        fault: well_formed::context(&request.context).err(),
-        approvals: bound(policy, request),
-        say: Layer::opinion,
+/// What is said of each thing that a request asks for, with a trace of each document: of a run its grants, and the
+/// run itself at the end.
+pub(crate) fn traced<'p, 'r>(policy: &'p Policy, request: &'r Request) -> Vec<Traced<'p, 'r>> {
+    let asked = Asked::new(policy, request, Layer::opinion);
+    let grants = match &request.what {
+        What::Tool { grants, .. } => grants.as_slice(),
+        _ => &[],
     };
-    asked.opinion(&request.what)
+    let traced = grants.iter().chain([&request.what]).map(|what| {
+        let fault = asked.fault(what);
+        let approval = asked.approval(what);
+        let trace = |layer| Trace::of(layer, fault, &request.context, what, approval);
+        Traced {
+            what,
+            opinion: asked.opinion(what),
+            documents: policy.layers.iter().map(trace).collect(),
+        }
+    });
+    traced.collect()
+}
+
+/// What was said of one thing.
+pub(crate) struct Traced<'p, 'r> {
+    pub what: &'r What,
+    pub opinion: Opinion,
+    pub documents: Vec<Trace<'p>>,
 }
 
 /// `say` is what one document says of one thing.
 fn decide_by(policy: &Policy, request: &Request, say: impl Say) -> Decision {
-    let asked = Asked {
-        policy,
-        context: &request.context,
-        fault: well_formed::context(&request.context).err(),
-        approvals: bound(policy, request),
-        say,
-    };
+    let asked = Asked::new(policy, request, say);
     let (opinion, parts) = match &request.what {
         What::Tool { grants, .. } => asked.tool(&request.what, grants),
         what => (asked.opinion(what), Vec::new()),
@@ -216,7 +215,22 @@ struct Asked<'r, S> {
     say: S,
 }
 
-impl<S: Say> Asked<'_, S> {
+impl<'r, S: Say> Asked<'r, S> {
+    fn new(policy: &'r Policy, request: &'r Request, say: S) -> Self {
+        Self {
+            policy,
+            context: &request.context,
+            fault: well_formed::context(&request.context).err(),
+            approvals: bound(policy, request),
+            say,
+        }
+    }
+
+    /// What is wrong with the request, if this is asked for.
+    fn fault(&self, what: &What) -> Option<&'static str> {
+        self.fault.or(well_formed::what(what).err())
+    }
+
     /// A run as a whole is what is said of the worst of its grants, and of itself.
     fn tool(&self, what: &What, grants: &[What]) -> (Opinion, Vec<Opinion>) {
         let parts: Vec<Opinion> = grants.iter().map(|grant| self.opinion(grant)).collect();
@@ -234,7 +248,7 @@ impl<S: Say> Asked<'_, S> {
 
     /// What is said of one thing.
     fn opinion(&self, what: &What) -> Opinion {
-        if let Some(fault) = self.fault.or(well_formed::what(what).err()) {
+        if let Some(fault) = self.fault(what) {
             return tally::refusal(fault);
         }
         let approval = self.approval(what);

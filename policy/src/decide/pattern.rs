@@ -7,18 +7,32 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::Serialize;
+
 use crate::model::Verdict;
 use crate::request::Context;
 
-/// How a pattern stands to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Relation {
+/// How a pattern or a rule stands to a request; see [`crate::decide()`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Relation {
     /// They have nothing in common.
     Apart,
     /// Some of what is asked for is in the pattern.
     Touches,
     /// All of it is.
     Covers,
+}
+
+impl Relation {
+    /// In a sentence, after the name of a rule.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Apart => "apart",
+            Self::Touches => "touches",
+            Self::Covers => "covers",
+        }
+    }
 }
 
 /// What a pattern of paths starts from.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::decision::Opinion;
-use crate::model::{Mode, Verdict};
+use crate::model::{Head, Mode, Verdict};
 use crate::rego::Said;
 use crate::request::Approval;
 
@@ -26,9 +26,13 @@ pub(super) struct Voice {
 }
 
 impl Voice {
-    pub fn new(id: &str, verdict: Verdict, mode: Mode, otherwise: bool, why: Option<&str>) -> Self {
-        let on_trial = mode == Mode::Warn;
-        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    pub fn new(head: Head<'_>) -> Self {
+        let Head { id, verdict, .. } = head;
+        let on_trial = head.mode == Mode::Warn;
+        let why = head
+            .reason
+            .map(|why| format!(": {why}"))
+            .unwrap_or_default();
         let done = verdict.done();
         let would = match on_trial {
             true => format!("would be {done} by rule `{id}`, which is in mode warn"),
@@ -37,7 +41,7 @@ impl Voice {
         Self {
             id: id.into(),
             on_trial,
-            otherwise,
+            otherwise: head.otherwise,
             verdict,
             said_of_part: format!("it may hold what is {would}{why}").into(),
             said: format!("{would}{why}").into(),
@@ -47,8 +51,7 @@ impl Voice {
     /// A rule in Rego, and how it stands. Only `allow` covers: the others make a verdict worse, and let
     /// nothing through.
     pub fn of_rego(said: &Said) -> (Self, Relation) {
-        let why = said.reason.as_deref();
-        let voice = Self::new(&said.id, said.verdict, Mode::Enforce, false, why);
+        let voice = Self::new(said.head());
         let relation = match said.verdict {
             Verdict::Allow => Relation::Covers,
             Verdict::Warn | Verdict::Review | Verdict::Block => Relation::Touches,

@@ -2,113 +2,84 @@
 
 use std::collections::BTreeSet;
 
-use super::Stands;
-use super::alone::Heard;
-use crate::decide::{self, Policy};
-use crate::decision::Opinion;
-use crate::model::{
-    Action, CapabilityRule, Document, EgressRule, Inject, Mode, SecretRule, Verdict,
-};
+use super::RuleNote;
+use crate::decide::{Policy, Relation, RuleTrace, Trace, decide};
+use crate::model::{Action, CapabilityRule, EgressRule, Inject, Mode, Rule, SecretRule, Verdict};
 use crate::path::HostPath;
 use crate::request::{Request, What};
 
-/// A rule that could be added.
-pub(super) enum Rule {
-    Capability(CapabilityRule),
-    Egress(EgressRule),
-    Secret(SecretRule),
-}
-
-/// All that is needed, each in a sentence.
-pub(super) fn needs(
-    document: &Document,
-    request: &Request,
-    opinion: &Opinion,
-    rules: &[Heard],
-) -> Vec<String> {
+/// All that is needed, each in a sentence. `notes`: of the rules of the trace.
+pub(super) fn needs(trace: &Trace<'_>, request: &Request, notes: &[RuleNote]) -> Vec<String> {
     if let What::Limit { limit, .. } = &request.what {
-        let ceiling = document.limits.get(limit);
-        return ceiling
-            .map(|ceiling| {
-                format!("ask for at most {ceiling}, or raise `limits.{limit}` of the policy")
-            })
-            .into_iter()
-            .collect();
+        let ceiling = trace.document.limits.get(limit).into_iter();
+        let need =
+            |ceiling| format!("ask for at most {ceiling}, or raise `limits.{limit}` of the policy");
+        return ceiling.map(need).collect();
     }
-    let mut needs = Vec::new();
-    for rule in rules
-        .iter()
-        .filter(|rule| rule.note.says == Some(Verdict::Block))
-    {
-        needs.push(against(rule));
-    }
-    let reviewed: Vec<String> = rules
-        .iter()
-        .filter(|rule| rule.note.says == Some(Verdict::Review))
-        .map(|rule| format!("`{}`", rule.note.id))
-        .collect();
+    let rules = || trace.rules.iter().zip(notes);
+    let say = |verdict| rules().filter(move |(_, note)| note.says == Some(verdict));
+    let mut needs: Vec<String> = say(Verdict::Block).map(|(rule, _)| against(rule)).collect();
+    let reviewed: Vec<String> =
+        (say(Verdict::Review).map(|(rule, _)| format!("`{}`", rule.id))).collect();
     if !reviewed.is_empty() {
         needs.push(format!(
             "a person approves it, as {} wants; `aegis-run` asks on the terminal",
             reviewed.join(" and ")
         ));
     }
-    let covered = rules.iter().any(|rule| {
-        rule.note.stands == Stands::Covers
+    let covered = rules().any(|(rule, note)| {
+        rule.relation == Relation::Covers
             && !rule.on_trial
-            && rule.note.says.is_some_and(|says| says < Verdict::Block)
+            && note.says.is_some_and(|says| says < Verdict::Block)
     });
     let run = matches!(request.what, What::Tool { .. });
-    let held_back: Vec<String> = rules
-        .iter()
-        .filter_map(|rule| Some(format!("`{}`: {}", rule.note.id, rule.held_back.as_ref()?)))
+    let held_back: Vec<String> = (trace.rules.iter())
+        .filter_map(|rule| Some(format!("`{}`: {}", rule.id, rule.held_back?)))
         .collect();
     if covered || run {
         // Nothing has to be added.
     } else if !held_back.is_empty() {
         needs.push(format!("another {}", held_back.join("; or another ")));
-    } else if let Some(rule) = rule(request) {
-        let mut need = format!(
-            "a rule that covers it: `{}: {}`",
-            rule.section(),
-            rule.yaml()
-        );
-        for near in rules.iter().filter(|rule| {
-            rule.note.stands == Stands::Touches
-                && !rule.note.patterns.is_empty()
-                && rule.note.verdict < Verdict::Block
+    } else if let Some((contract, yaml)) = rule(request) {
+        let mut need = format!("a rule that covers it: `{contract}: {yaml}`");
+        for near in trace.rules.iter().filter(|rule| {
+            rule.relation == Relation::Touches
+                && !rule.patterns.is_empty()
+                && rule.verdict < Verdict::Block
         }) {
-            let id = &near.note.id;
-            need += &format!("; or ask for no more than what `{id}` covers");
+            need += &format!("; or ask for no more than what `{}` covers", near.id);
         }
         needs.push(need);
     }
     // What no rule was the reason for: a request that is not well-formed.
     if needs.is_empty() {
-        needs.push(format!("a request of another form: {}", opinion.reason));
+        needs.push(format!(
+            "a request of another form: {}",
+            trace.opinion.reason
+        ));
     }
     needs
 }
 
 /// What to do about a rule that blocks.
-fn against(rule: &Heard) -> String {
-    let id = &rule.note.id;
-    if rule.over_budget {
-        return format!("keep within the budget of `{id}`");
-    }
-    let closest = rule.note.patterns.first();
-    match (rule.note.stands, closest) {
-        (_, None) => format!("change the module in Rego that says `{id}`"),
-        (Stands::Touches, Some(part)) => format!(
-            "ask for less, without what is in `{}`; or change `{id}`, which blocks that",
-            part.pattern
+fn against(rule: &RuleTrace<'_>) -> String {
+    let id = &rule.id;
+    let closest = rule
+        .patterns
+        .iter()
+        .find(|(_, relation)| *relation == Relation::Touches);
+    match (rule.relation, closest) {
+        _ if rule.over_budget => format!("keep within the budget of `{id}`"),
+        _ if rule.patterns.is_empty() => format!("change the module in Rego that says `{id}`"),
+        (Relation::Touches, Some((pattern, _))) => format!(
+            "ask for less, without what is in `{pattern}`; or change `{id}`, which blocks that"
         ),
         _ => format!("change `{id}`, which blocks it: take it out, narrow it, or `mode: warn`"),
     }
 }
 
-/// A rule that lets this very thing through, where a rule can.
-pub(super) fn rule(request: &Request) -> Option<Rule> {
+/// A rule that lets this very thing through, where a rule can: its contract, and it in YAML.
+pub(super) fn rule(request: &Request) -> Option<(&'static str, String)> {
     let path = |path: &HostPath, tree: bool| {
         // A pattern is text, and knows no way to write a `*` that is one.
         let text = std::str::from_utf8(path.as_bytes()).ok()?;
@@ -119,6 +90,7 @@ pub(super) fn rule(request: &Request) -> Option<Rule> {
             false => whole.to_owned(),
         })
     };
+    let (id, mode, verdict) = ("new".to_owned(), Mode::Enforce, Verdict::Allow);
     let (action, pattern) = match &request.what {
         What::Device { device } => (Action::Devices, device.clone()),
         What::Environment { name } => (Action::EnvironmentPass, name.clone()),
@@ -132,93 +104,66 @@ pub(super) fn rule(request: &Request) -> Option<Rule> {
         What::Exec { path: at, tree, .. } => (Action::ShellExec, path(at, *tree)?),
         What::Syscall { name } => (Action::SyscallsAllow, name.clone()),
         What::Net(to) => {
-            let rule = Rule::Egress(EgressRule {
+            let rule = EgressRule {
                 budget: Default::default(),
                 hosts: [to.host.clone()].into(),
-                id: "new".into(),
+                id,
                 methods: to.method.iter().cloned().collect(),
-                mode: Mode::Enforce,
+                mode,
                 otherwise: false,
                 paths: BTreeSet::new(),
                 ports: [to.port].into(),
                 private_addresses: false,
                 reason: None,
                 schemes: [to.scheme].into(),
-                verdict: Verdict::Allow,
+                verdict,
+            };
+            // For an address that is not public it has to say so.
+            return yaml(rule.clone(), request).or_else(|| {
+                let private_addresses = true;
+                yaml(
+                    EgressRule {
+                        private_addresses,
+                        ..rule
+                    },
+                    request,
+                )
             });
-            return rule.checked(request);
         }
         What::Secret {
             alias,
             host,
             inject,
         } => {
-            let rule = Rule::Secret(SecretRule {
+            let rule = SecretRule {
                 alias: alias.clone(),
-                id: "new".into(),
+                id,
                 inject: [inject.unwrap_or(Inject::Header)].into(),
-                mode: Mode::Enforce,
+                mode,
                 otherwise: false,
                 reason: None,
                 to: [host.clone()].into(),
-                verdict: Verdict::Allow,
-            });
-            return rule.checked(request);
+                verdict,
+            };
+            return yaml(rule, request);
         }
         What::Limit { .. } | What::Tool { .. } => return None,
     };
-    let rule = Rule::Capability(CapabilityRule {
-        id: "new".into(),
+    let rule = CapabilityRule {
+        id,
         matches: [pattern].into(),
-        mode: Mode::Enforce,
+        mode,
         on: [action].into(),
         otherwise: false,
         reason: None,
-        verdict: Verdict::Allow,
-    });
-    rule.checked(request)
+        verdict,
+    };
+    yaml(rule, request)
 }
 
-impl Rule {
-    /// Itself, if it does what it is there for; for an address that is not public it has to say so.
-    fn checked(mut self, request: &Request) -> Option<Self> {
-        if self.lets_through(request) {
-            return Some(self);
-        }
-        match &mut self {
-            Self::Egress(rule) => rule.private_addresses = true,
-            Self::Capability(_) | Self::Secret(_) => return None,
-        }
-        self.lets_through(request).then_some(self)
-    }
-
-    fn lets_through(&self, request: &Request) -> bool {
-        let mut document = Document::default();
-        match self {
-            Self::Capability(rule) => document.capabilities.push(rule.clone()),
-            Self::Egress(rule) => document.network_egress.push(rule.clone()),
-            Self::Secret(rule) => document.secrets_boundary.push(rule.clone()),
-        }
-        Policy::new(vec![document])
-            .is_ok_and(|policy| decide::opinion(&policy, request).verdict == Verdict::Allow)
-    }
-
-    /// The contract that it belongs to.
-    pub fn section(&self) -> &'static str {
-        match self {
-            Self::Capability(_) => "capabilities",
-            Self::Egress(_) => "network-egress",
-            Self::Secret(_) => "secrets-boundary",
-        }
-    }
-
-    /// As a list of one, in YAML's flow form, which JSON is.
-    pub fn yaml(&self) -> String {
-        let text = match self {
-            Self::Capability(rule) => serde_json::to_string(rule),
-            Self::Egress(rule) => serde_json::to_string(rule),
-            Self::Secret(rule) => serde_json::to_string(rule),
-        };
-        format!("[{}]", text.unwrap_or_default())
-    }
+/// A list of the rule, if it does what it is there for: in YAML's flow form, which JSON is.
+fn yaml<R: Rule>(rule: R, request: &Request) -> Option<(&'static str, String)> {
+    let text = serde_json::to_string(&[&rule]).ok()?;
+    let policy = Policy::new(vec![rule.alone()]).ok()?;
+    (decide(&policy, request).verdict == Verdict::Allow).then_some((R::CONTRACT, text))
 }

@@ -4,40 +4,7 @@
 use aegis_profile::syntax::{Node, Reporter, Span, Value};
 
 use crate::decide::Policy;
-use crate::model::{CapabilityRule, Document, EgressRule, SecretRule};
-
-/// Rules alone in a document.
-pub(super) trait IntoDocument: Clone {
-    /// The document.
-    fn into_document(self) -> Document;
-}
-
-impl IntoDocument for CapabilityRule {
-    fn into_document(self) -> Document {
-        Document {
-            capabilities: vec![self],
-            ..Document::default()
-        }
-    }
-}
-
-impl IntoDocument for EgressRule {
-    fn into_document(self) -> Document {
-        Document {
-            network_egress: vec![self],
-            ..Document::default()
-        }
-    }
-}
-
-impl IntoDocument for SecretRule {
-    fn into_document(self) -> Document {
-        Document {
-            secrets_boundary: vec![self],
-            ..Document::default()
-        }
-    }
-}
+use crate::model::Document;
 
 /// Reports what a compiler of policies finds wrong with a document of one rule. Each finding is about
 /// one item; that is taken out, and the rest judged again.

@@ -11,9 +11,10 @@ use aegis_profile::{Error, LimitKey, Origin};
 use serde::de::DeserializeOwned;
 
 use super::fields::{Fields, list, one_or_more, text, unknown};
-use super::judge::{IntoDocument, judge};
+use super::judge::judge;
 use crate::model::{
-    Budget, CapabilityRule, Document, EgressRule, LAYERS, Mode, RegoModule, SecretRule, Verdict,
+    Budget, CapabilityRule, Document, EgressRule, LAYERS, Mode, RegoModule, Rule, SecretRule,
+    Verdict,
 };
 
 /// A policy's file, for messages.
@@ -263,7 +264,7 @@ struct Common {
 
 /// A rule of any contract: read even where a part is wrong, so that all that is wrong is told. The
 /// values that stand in for what is missing are never used: a mistake has been reported.
-fn rule<R: IntoDocument>(
+fn rule<R: Rule>(
     node: &Node,
     keys: &[&str],
     union: &mut Union,
@@ -299,7 +300,7 @@ fn rule<R: IntoDocument>(
         otherwise: fields.or_default("otherwise", out),
     };
     let rule = contract(&fields, common, out);
-    judge(rule.clone().into_document(), node, out);
+    judge(rule.clone().alone(), node, out);
     Some(rule)
 }
 

@@ -10,6 +10,7 @@ use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Rule, RuleHead, 
 
 use super::BadModule;
 use super::check::{Kind, bad};
+use super::parts::{parts, query, variable, variables};
 
 pub(super) fn check(module: &Module, names: &BTreeMap<String, Kind>) -> Result<(), BadModule> {
     for rule in &module.policy {
@@ -111,23 +112,10 @@ impl Scope<'_> {
     fn expr(&mut self, expr: &Expr) -> Result<(), BadModule> {
         let mut indices = Vec::new();
         gather(expr, &mut indices);
-        for index in indices {
-            self.bind_index(index);
+        for variable in indices.into_iter().flat_map(variables) {
+            self.give(variable);
         }
         self.uses(expr)
-    }
-
-    fn bind_index(&mut self, index: &Expr) {
-        match index {
-            Expr::Var { span, .. } => self.give(span),
-            Expr::Array { items, .. } => items.iter().for_each(|item| self.bind_index(item)),
-            Expr::Object { fields, .. } => {
-                fields
-                    .iter()
-                    .for_each(|(_, _, value)| self.bind_index(value));
-            }
-            _ => (),
-        }
     }
 
     fn give(&mut self, var: &Span) {
@@ -180,46 +168,7 @@ impl Scope<'_> {
                     Err(bad(span, message, "give it one in a statement before"))
                 }
             },
-            Expr::String { .. }
-            | Expr::RawString { .. }
-            | Expr::Number { .. }
-            | Expr::Bool { .. }
-            | Expr::Null { .. } => Ok(()),
-            Expr::Array { items, .. } | Expr::Set { items, .. } => {
-                items.iter().try_for_each(|item| self.uses(item))
-            }
-            Expr::Object { fields, .. } => fields.iter().try_for_each(|(_, key, value)| {
-                self.uses(key)?;
-                self.uses(value)
-            }),
-            Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => self
-                .within(|scope| {
-                    scope.query(query)?;
-                    scope.expr(term)
-                }),
-            Expr::ObjectCompr {
-                key, value, query, ..
-            } => self.within(|scope| {
-                scope.query(query)?;
-                scope.expr(key)?;
-                scope.expr(value)
-            }),
-            Expr::Call { params, .. } => params.iter().try_for_each(|param| self.uses(param)),
-            Expr::UnaryExpr { expr, .. } => self.uses(expr),
-            Expr::RefDot { refr, .. } => self.uses(refr),
-            Expr::RefBrack { refr, index, .. } => {
-                self.uses(refr)?;
-                match index.as_ref() {
-                    Expr::Var { span, .. } if span.text() == "_" => Ok(()),
-                    index => self.uses(index),
-                }
-            }
-            Expr::BinExpr { lhs, rhs, .. }
-            | Expr::BoolExpr { lhs, rhs, .. }
-            | Expr::ArithExpr { lhs, rhs, .. } => {
-                self.uses(lhs)?;
-                self.uses(rhs)
-            }
+            Expr::RefBrack { refr, index, .. } if variable(index) == Some("_") => self.uses(refr),
             Expr::AssignExpr { op, lhs, rhs, .. } => {
                 let backwards =
                     *op == AssignOp::Eq && self.within(|scope| scope.uses(rhs)).is_err();
@@ -234,63 +183,26 @@ impl Scope<'_> {
                     }
                 }
             }
-            Expr::Membership {
-                key,
-                value,
-                collection,
-                ..
-            } => {
-                key.iter().try_for_each(|key| self.uses(key))?;
-                self.uses(value)?;
-                self.uses(collection)
-            }
+            _ => match query(expr) {
+                Some(query) => self.within(|scope| {
+                    scope.query(query)?;
+                    parts(expr).iter().try_for_each(|term| scope.expr(term))
+                }),
+                None => parts(expr).iter().try_for_each(|part| self.uses(part)),
+            },
         }
     }
 }
 
 /// The indices of an expression, but not of comprehensions within: they are asked for themselves.
 fn gather<'e>(expr: &'e Expr, indices: &mut Vec<&'e Expr>) {
-    match expr {
-        Expr::RefBrack { refr, index, .. } => {
-            gather(refr, indices);
-            gather(index, indices);
-            indices.push(index);
-        }
-        Expr::RefDot { refr, .. } => gather(refr, indices),
-        Expr::Array { items, .. } | Expr::Set { items, .. } => {
-            items.iter().for_each(|item| gather(item, indices));
-        }
-        Expr::Object { fields, .. } => fields.iter().for_each(|(_, key, value)| {
-            gather(key, indices);
-            gather(value, indices);
-        }),
-        Expr::Call { params, .. } => params.iter().for_each(|param| gather(param, indices)),
-        Expr::UnaryExpr { expr, .. } => gather(expr, indices),
-        Expr::BinExpr { lhs, rhs, .. }
-        | Expr::BoolExpr { lhs, rhs, .. }
-        | Expr::ArithExpr { lhs, rhs, .. }
-        | Expr::AssignExpr { lhs, rhs, .. } => {
-            gather(lhs, indices);
-            gather(rhs, indices);
-        }
-        Expr::Membership {
-            key,
-            value,
-            collection,
-            ..
-        } => {
-            key.iter().for_each(|key| gather(key, indices));
-            gather(value, indices);
-            gather(collection, indices);
-        }
-        Expr::ArrayCompr { .. }
-        | Expr::SetCompr { .. }
-        | Expr::ObjectCompr { .. }
-        | Expr::String { .. }
-        | Expr::RawString { .. }
-        | Expr::Number { .. }
-        | Expr::Bool { .. }
-        | Expr::Null { .. }
-        | Expr::Var { .. } => (),
+    if query(expr).is_some() {
+        return;
+    }
+    for part in parts(expr) {
+        gather(part, indices);
+    }
+    if let Expr::RefBrack { index, .. } = expr {
+        indices.push(index);
     }
 }

@@ -9,7 +9,9 @@ use regorus::unstable::{Expr, Module, Rule, RuleHead, Span};
 use super::BadModule;
 use super::builtins::{self, Pattern};
 use super::limits::{CHAIN, RULES};
+use super::parts::{path, variable};
 use super::walk::Walk;
+use crate::decide::is_id;
 use crate::model::Verdict;
 
 /// What a name of a module stands for.
@@ -59,35 +61,6 @@ fn place(span: &Span) -> (u32, u32) {
         number(before.matches('\n').count() + 1),
         number(left.chars().count() + 1),
     )
-}
-
-/// A name as the whole of an expression.
-pub(super) fn variable(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Var { span, .. } => Some(span.text()),
-        _ => None,
-    }
-}
-
-/// A name and the fields after it: `input.what.host`.
-pub(super) fn path(expr: &Expr) -> Option<Vec<&str>> {
-    match expr {
-        Expr::Var { span, .. } => Some(vec![span.text()]),
-        Expr::RefDot { refr, field, .. } => {
-            let mut path = path(refr)?;
-            path.push(field.0.text());
-            Some(path)
-        }
-        Expr::RefBrack { refr, index, .. } => match index.as_ref() {
-            Expr::String { span, .. } => {
-                let mut path = path(refr)?;
-                path.push(span.text());
-                Some(path)
-            }
-            _ => None,
-        },
-        _ => None,
-    }
 }
 
 /// The rule's name, where its head is nothing but a name.
@@ -291,12 +264,4 @@ pub(super) fn member(key: &Expr) -> Result<(), BadModule> {
         | Expr::ObjectCompr { span, .. } => Err(bad(span, "a member is the id of a rule", help)),
         other => id(other),
     }
-}
-
-/// As of native rules.
-pub(super) fn is_id(text: &str) -> bool {
-    let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    text.len() <= 64
-        && text.bytes().next().is_some_and(known)
-        && text.bytes().all(|b| known(b) || b"-_.".contains(&b))
 }

@@ -13,7 +13,8 @@ use super::builtins::{self, Effort};
 use super::limits::STEPS;
 use super::load::{Loaded, load};
 use super::scan::{first_line, from_engine};
-use super::{BadModule, Said, check, input};
+use super::{BadModule, Said, input};
+use crate::decide::is_id;
 use crate::model::{RegoModule, Verdict};
 use crate::request::{Context, What};
 
@@ -148,7 +149,7 @@ impl fmt::Debug for Rego {
 /// An id, or `{"id": ..., "reason": ...}`.
 fn read(member: &Value) -> Option<(Arc<str>, Option<Arc<str>>)> {
     let id = |value: &Value| match value {
-        Value::String(id) if check::is_id(id) => Some(id.clone()),
+        Value::String(id) if is_id(id) => Some(id.clone()),
         _ => None,
     };
     match member {

@@ -46,6 +46,8 @@ mod input;
 #[cfg(feature = "rego")]
 mod load;
 #[cfg(feature = "rego")]
+mod parts;
+#[cfg(feature = "rego")]
 mod scan;
 #[cfg(feature = "rego")]
 mod shape;
@@ -63,7 +65,7 @@ pub(crate) use engine::Rego;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::model::Verdict;
+use crate::model::{Head, Mode, Verdict};
 
 /// What of Rego takes part in decisions: a part of the policy's hash.
 pub const FEATURES: &[&str] = if cfg!(feature = "rego") {
@@ -153,4 +155,17 @@ pub(crate) struct Said {
     pub verdict: Verdict,
     /// In words.
     pub reason: Option<Arc<str>>,
+}
+
+impl Said {
+    /// As a rule that is in force.
+    pub fn head(&self) -> Head<'_> {
+        Head {
+            id: &self.id,
+            mode: Mode::Enforce,
+            otherwise: false,
+            reason: self.reason.as_deref(),
+            verdict: self.verdict,
+        }
+    }
 }

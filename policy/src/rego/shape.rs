@@ -14,9 +14,10 @@ use regorus::unstable::{
 
 use super::BadModule;
 use super::builtins::{self, Gives};
-use super::check::{Checked, Kind, bad, path, variable};
+use super::check::{Checked, Kind, bad};
 use super::input::{CONTEXT, GRANT_FIELDS, WHAT};
 use super::limits::{GRANTS, NODES, STEPS, STEPS_PER_MEMBER, WORDS};
+use super::parts::{open_index, parts, path, variable};
 
 /// Members by level, the outermost first; empty: a single value.
 type Shape = Vec<u64>;
@@ -268,11 +269,6 @@ impl<'m> Shapes<'m> {
             return shape;
         }
         match expr.as_ref() {
-            Expr::String { .. }
-            | Expr::RawString { .. }
-            | Expr::Number { .. }
-            | Expr::Bool { .. }
-            | Expr::Null { .. } => vec![],
             Expr::Var { span, .. } => {
                 let name = span.text();
                 match self.rules.get(name) {
@@ -298,34 +294,16 @@ impl<'m> Shapes<'m> {
                 }
                 self.collects(span, number(fields.len()).saturating_mul(2), &of)
             }
-            Expr::ArrayCompr {
-                span, term, query, ..
-            }
-            | Expr::SetCompr {
-                span, term, query, ..
-            } => self.finds(span, query, &[term]),
-            Expr::ObjectCompr {
-                span,
-                key,
-                value,
-                query,
-                ..
-            } => self.finds(span, query, &[key, value]),
+            Expr::ArrayCompr { span, query, .. }
+            | Expr::SetCompr { span, query, .. }
+            | Expr::ObjectCompr { span, query, .. } => self.finds(span, query, &parts(expr)),
             Expr::Call {
                 span, fcn, params, ..
             } => self.call(span, fcn, params),
-            Expr::UnaryExpr { expr, .. } => {
-                self.expr(expr);
-                vec![]
-            }
             Expr::RefDot { refr, .. } => member(&self.expr(refr)),
-            Expr::RefBrack { refr, index, .. } => {
+            Expr::RefBrack { refr, .. } => {
                 let of = self.expr(refr);
-                let constant = matches!(
-                    index.as_ref(),
-                    Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. }
-                );
-                if !constant {
+                if let Some(index) = open_index(expr) {
                     self.goes_through(&of);
                     // The member of a set is its own index.
                     self.binds(index, &member(&of));
@@ -348,19 +326,16 @@ impl<'m> Shapes<'m> {
                 self.made(span, &shape);
                 shape
             }
-            Expr::ArithExpr { op, lhs, rhs, .. } => {
+            // Of sets: what is in the first alone.
+            Expr::ArithExpr {
+                op: ArithOp::Sub,
+                lhs,
+                rhs,
+                ..
+            } => {
                 let shape = self.expr(lhs);
                 self.expr(rhs);
-                match op {
-                    // Of sets: what is in the first alone.
-                    ArithOp::Sub => shape,
-                    ArithOp::Add | ArithOp::Mul | ArithOp::Div | ArithOp::Mod => vec![],
-                }
-            }
-            Expr::BoolExpr { lhs, rhs, .. } => {
-                self.expr(lhs);
-                self.expr(rhs);
-                vec![]
+                shape
             }
             Expr::AssignExpr { op, lhs, rhs, .. } => {
                 let right = self.expr(rhs);
@@ -380,6 +355,13 @@ impl<'m> Shapes<'m> {
                 let of = member(&self.expr(collection));
                 for pattern in key.iter().chain([value]) {
                     self.binds(pattern, &of);
+                }
+                vec![]
+            }
+            // Whatever it is made of: a text, a number, a boolean.
+            _ => {
+                for part in parts(expr) {
+                    self.expr(part);
                 }
                 vec![]
             }

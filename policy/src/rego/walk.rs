@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_profile::syntax::{nearest, quote};
 use regorus::unstable::{
-    ArithOp, AssignOp, BinOp, Expr, Literal, Query, Ref, Rule, RuleBody, RuleHead, Span,
+    ArithOp, AssignOp, Expr, Literal, Query, Ref, Rule, RuleBody, RuleHead, Span,
 };
 
 use super::BadModule;
 use super::builtins::{self, Pattern};
-use super::check::{Kind, bad, member, path, variable};
+use super::check::{Kind, bad, member};
 use super::input::{CONTEXT, WHAT};
 use super::limits::{DEPTH, LOOPS, PATTERNS, STATEMENTS};
+use super::parts::{open_index, parts, path, query, variable, variables};
 use crate::model::Verdict;
 
 /// Goes through one rule.
@@ -30,36 +31,25 @@ impl Walk<'_> {
         if let Some(second) = bodies.get(1) {
             return Err(bad(&second.span, "a second body", "write a second rule"));
         }
+        let (refr, args, made): (_, &[_], _) = match head {
+            RuleHead::Set { refr, key, .. } => (refr, &[], key.as_ref()),
+            RuleHead::Compr { refr, assign, .. } => (refr, &[], assign.as_ref().map(|a| &a.value)),
+            RuleHead::Func {
+                refr, args, assign, ..
+            } => (refr, args, assign.as_ref().map(|a| &a.value)),
+        };
+        for arg in args {
+            self.binds(arg)?;
+            self.expr(arg, 0)?;
+        }
         let mut loops = 0;
-        match head {
-            RuleHead::Set { refr, key, .. } => {
-                if let Some(key) = key {
-                    let verdict = variable(refr).is_some_and(|name| {
-                        Verdict::ALL.iter().any(|verdict| verdict.name() == name)
-                    });
-                    if verdict {
-                        member(key)?;
-                    }
-                    loops += iterations(key);
-                    self.expr(key, 0)?;
-                }
+        if let Some(made) = made {
+            let says = |name| Verdict::ALL.iter().any(|verdict| verdict.name() == name);
+            if matches!(head, RuleHead::Set { .. }) && variable(refr).is_some_and(says) {
+                member(made)?;
             }
-            RuleHead::Compr { assign, .. } => {
-                if let Some(assign) = assign {
-                    loops += iterations(&assign.value);
-                    self.expr(&assign.value, 0)?;
-                }
-            }
-            RuleHead::Func { args, assign, .. } => {
-                for arg in args {
-                    self.binds(arg)?;
-                    self.expr(arg, 0)?;
-                }
-                if let Some(assign) = assign {
-                    loops += iterations(&assign.value);
-                    self.expr(&assign.value, 0)?;
-                }
-            }
+            loops += iterations(made);
+            self.expr(made, 0)?;
         }
         bodies
             .iter()
@@ -139,95 +129,29 @@ impl Walk<'_> {
             ));
         }
         match expr.as_ref() {
-            Expr::String { .. }
-            | Expr::RawString { .. }
-            | Expr::Number { .. }
-            | Expr::Bool { .. }
-            | Expr::Null { .. } => Ok(()),
-            Expr::Var { span, .. } => self.name(span),
-            Expr::Array { items, .. } | Expr::Set { items, .. } => {
-                items.iter().try_for_each(|item| self.expr(item, depth))
-            }
-            Expr::Object { fields, .. } => fields.iter().try_for_each(|(_, key, value)| {
-                self.expr(key, depth)?;
-                self.expr(value, depth)
-            }),
-            Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => {
-                self.expr(term, depth)?;
-                self.query(query, iterations(term), depth)
-            }
-            Expr::ObjectCompr {
-                key, value, query, ..
-            } => {
-                self.expr(key, depth)?;
-                self.expr(value, depth)?;
-                self.query(query, iterations(key) + iterations(value), depth)
-            }
-            Expr::Call {
-                span, fcn, params, ..
-            } => {
-                params
-                    .iter()
-                    .try_for_each(|param| self.expr(param, depth))?;
-                self.call(span, fcn, params)
-            }
-            Expr::UnaryExpr { expr, .. } => self.expr(expr, depth),
-            Expr::RefDot { refr, .. } => {
-                self.field(expr)?;
-                self.expr(refr, depth)
-            }
-            Expr::RefBrack { refr, index, .. } => {
-                self.field(expr)?;
-                self.expr(refr, depth)?;
-                self.expr(index, depth)
-            }
-            Expr::BinExpr { op, lhs, rhs, .. } => {
-                match op {
-                    BinOp::Intersection | BinOp::Union => (),
-                }
-                self.expr(lhs, depth)?;
-                self.expr(rhs, depth)
-            }
+            Expr::Var { span, .. } => return self.name(span),
+            Expr::RefDot { .. } | Expr::RefBrack { .. } => self.field(expr)?,
             Expr::ArithExpr {
                 span, op, lhs, rhs, ..
-            } => {
-                let number = |expr: &Expr| matches!(expr, Expr::Number { .. });
-                match op {
-                    ArithOp::Add | ArithOp::Sub | ArithOp::Mod => (),
-                    ArithOp::Mul if number(lhs) || number(rhs) => (),
-                    ArithOp::Mul => {
-                        let help = "multiply by a number that is written out";
-                        return Err(bad(span, "a product of any size", help));
-                    }
-                    ArithOp::Div => {
-                        let help = "multiply the other side instead: rules have whole numbers only";
-                        return Err(bad(span, "a quotient may be no whole number", help));
-                    }
-                }
-                self.expr(lhs, depth)?;
-                self.expr(rhs, depth)
-            }
-            Expr::AssignExpr { op, lhs, rhs, .. } => {
-                if *op == AssignOp::ColEq {
-                    self.binds(lhs)?;
-                }
-                self.expr(lhs, depth)?;
-                self.expr(rhs, depth)
-            }
-            Expr::BoolExpr { lhs, rhs, .. } => {
-                self.expr(lhs, depth)?;
-                self.expr(rhs, depth)
-            }
-            Expr::Membership {
-                key,
-                value,
-                collection,
+            } => is_bounded(span, op, lhs, rhs)?,
+            Expr::AssignExpr {
+                op: AssignOp::ColEq,
+                lhs,
                 ..
-            } => {
-                key.iter().try_for_each(|key| self.expr(key, depth))?;
-                self.expr(value, depth)?;
-                self.expr(collection, depth)
-            }
+            } => self.binds(lhs)?,
+            _ => {}
+        }
+        let parts = parts(expr);
+        parts.iter().try_for_each(|part| self.expr(part, depth))?;
+        if let Some(query) = query(expr) {
+            let loops = parts.iter().map(|term| iterations(term)).sum();
+            self.query(query, loops, depth)?;
+        }
+        match expr.as_ref() {
+            Expr::Call {
+                span, fcn, params, ..
+            } => self.call(span, fcn, params),
+            _ => Ok(()),
         }
     }
 
@@ -274,14 +198,8 @@ impl Walk<'_> {
 
     /// Variables that a pattern gives values to.
     fn binds(&self, pattern: &Expr) -> Result<(), BadModule> {
-        match pattern {
-            Expr::Var { span, .. } => self.is_free(span),
-            Expr::Array { items, .. } => items.iter().try_for_each(|item| self.binds(item)),
-            Expr::Object { fields, .. } => fields
-                .iter()
-                .try_for_each(|(_, _, value)| self.binds(value)),
-            _ => Ok(()),
-        }
+        let mut variables = variables(pattern).into_iter();
+        variables.try_for_each(|variable| self.is_free(variable))
     }
 
     fn is_free(&self, var: &Span) -> Result<(), BadModule> {
@@ -388,47 +306,30 @@ impl Walk<'_> {
     }
 }
 
-/// The iterations that an expression hides: references through variables.
+/// An operation whose result is a whole number, and no longer than its operands together.
+fn is_bounded(span: &Span, op: &ArithOp, lhs: &Expr, rhs: &Expr) -> Result<(), BadModule> {
+    let number = |expr: &Expr| matches!(expr, Expr::Number { .. });
+    match op {
+        ArithOp::Add | ArithOp::Sub | ArithOp::Mod => Ok(()),
+        ArithOp::Mul if number(lhs) || number(rhs) => Ok(()),
+        ArithOp::Mul => {
+            let help = "multiply by a number that is written out";
+            Err(bad(span, "a product of any size", help))
+        }
+        ArithOp::Div => {
+            let help = "multiply the other side instead: rules have whole numbers only";
+            Err(bad(span, "a quotient may be no whole number", help))
+        }
+    }
+}
+
+/// The iterations that an expression hides: references through variables. Those of a comprehension are its own.
 fn iterations(expr: &Expr) -> usize {
-    match expr {
-        Expr::RefBrack { refr, index, .. } => {
-            let constant = matches!(
-                index.as_ref(),
-                Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. }
-            );
-            usize::from(!constant) + iterations(refr) + iterations(index)
+    match query(expr) {
+        Some(_) => 0,
+        None => {
+            let within = parts(expr).into_iter().map(|part| iterations(part));
+            usize::from(open_index(expr).is_some()) + within.sum::<usize>()
         }
-        Expr::RefDot { refr, .. } => iterations(refr),
-        Expr::Array { items, .. } | Expr::Set { items, .. } => {
-            items.iter().map(|i| iterations(i)).sum()
-        }
-        Expr::Object { fields, .. } => fields
-            .iter()
-            .map(|(_, k, v)| iterations(k) + iterations(v))
-            .sum(),
-        Expr::Call { params, .. } => params.iter().map(|param| iterations(param)).sum(),
-        Expr::UnaryExpr { expr, .. } => iterations(expr),
-        Expr::BinExpr { lhs, rhs, .. }
-        | Expr::BoolExpr { lhs, rhs, .. }
-        | Expr::ArithExpr { lhs, rhs, .. }
-        | Expr::AssignExpr { lhs, rhs, .. } => iterations(lhs) + iterations(rhs),
-        Expr::Membership {
-            key,
-            value,
-            collection,
-            ..
-        } => {
-            key.as_ref().map_or(0, |key| iterations(key))
-                + iterations(value)
-                + iterations(collection)
-        }
-        // Their iterations are their own.
-        Expr::ArrayCompr { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. } => 0,
-        Expr::String { .. }
-        | Expr::RawString { .. }
-        | Expr::Number { .. }
-        | Expr::Bool { .. }
-        | Expr::Null { .. }
-        | Expr::Var { .. } => 0,
     }
 }

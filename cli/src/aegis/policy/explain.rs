@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aegis_policy::explain::{self, Explanation, OfDocument, Part, RuleNote, Stands};
+use aegis_policy::explain::{self, Explanation, OfDocument, Part, Relation, RuleNote};
 
 use super::asked::Asked;
 use crate::aegis::{Answer, answer};
@@ -37,7 +37,7 @@ fn of_document(document: &OfDocument, one_of_several: bool) -> String {
         text += &format!("  policy {}: {}\n", document.name, document.opinion.verdict);
     }
     let (apart, close): (Vec<&RuleNote>, Vec<&RuleNote>) =
-        (document.rules.iter()).partition(|rule| rule.stands == Stands::Apart);
+        (document.rules.iter()).partition(|rule| rule.stands == Relation::Apart);
     // What speaks first.
     let (speak, silent): (Vec<&RuleNote>, Vec<&RuleNote>) =
         close.into_iter().partition(|rule| rule.says.is_some());
@@ -46,7 +46,7 @@ fn of_document(document: &OfDocument, one_of_several: bool) -> String {
     for rule in rules {
         let says = rule.says.map_or("-", |verdict| verdict.name());
         let pattern = (rule.patterns.iter())
-            .find(|pattern| pattern.stands != Stands::Apart)
+            .find(|pattern| pattern.stands != Relation::Apart)
             .map(|pattern| format!("{}: ", pattern.pattern))
             .unwrap_or_default();
         text += &format!(

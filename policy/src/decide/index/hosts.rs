@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::super::pattern::{HostPattern, Part, Relation};
 use super::names::{Pool, Table};
-use super::{Actions, Claim, Hits, Rule};
+use super::{Claim, Collect, Hits};
 
 /// Hosts, `*.` hosts, and addresses.
 #[derive(Debug)]
@@ -28,15 +28,11 @@ struct OfName {
 }
 
 impl HostRules {
-    pub fn new<'p>(patterns: impl IntoIterator<Item = (&'p HostPattern, Rule)>) -> Self {
+    pub fn new<'p>(patterns: impl IntoIterator<Item = (&'p HostPattern, Claim)>) -> Self {
         let mut names: BTreeMap<Box<str>, OfName> = BTreeMap::new();
         let mut addresses: BTreeMap<IpAddr, Vec<Claim>> = BTreeMap::new();
         let mut any = Vec::new();
-        for (pattern, rule) in patterns {
-            let claim = Claim {
-                rule,
-                on: Actions::ALL,
-            };
+        for (pattern, claim) in patterns {
             match pattern {
                 HostPattern::Any => any.push(claim),
                 HostPattern::Below(name) => {
@@ -72,7 +68,7 @@ impl HostRules {
     }
 
     /// How the rules stand to a host, or with `*.` to all hosts below a name.
-    pub fn ask(&self, host: &str, hits: &mut Hits) {
+    pub fn ask(&self, host: &str, hits: &mut Hits<impl Collect>) {
         hits.add_all(&self.any, Relation::Covers);
         let (name, many) = match host.strip_prefix("*.") {
             Some(name) => (name, true),
@@ -95,7 +91,7 @@ impl HostRules {
     }
 
     /// The rules about hosts that are below a name.
-    fn ask_below(&self, name: &str, hits: &mut Hits) {
+    fn ask_below(&self, name: &str, hits: &mut Hits<impl Collect>) {
         let key = from_the_last(name);
         let from = self.reversed.partition_point(|(own, _)| *own <= key);
         let behind = self.reversed.iter().skip(from);
@@ -109,7 +105,7 @@ impl HostRules {
 
     /// The rules about an address that a name stands for: what is said against the address is said
     /// against the name, but a name is let through by its own rules.
-    pub fn ask_address(&self, address: IpAddr, hits: &mut Hits) {
+    pub fn ask_address(&self, address: IpAddr, hits: &mut Hits<impl Collect>) {
         let address = address.to_canonical();
         let found = self
             .addresses

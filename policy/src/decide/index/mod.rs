@@ -1,14 +1,10 @@
 //! Finding, among many rules, those whose patterns have anything to do with a request.
 //!
-//! An index gives what asking each pattern in turn would give (`reference` does so, and a property test
+//! An index gives what asking each pattern in turn would give (`tests/reference.rs` does so, and a property test
 //! compares the two); it says nothing of verdicts. Everything in it is sorted and searched: nothing
 //! depends on the order in which rules were written, nor on a hash that is different elsewhere.
 
 pub(super) mod hosts;
-#[cfg(test)]
-pub(super) mod source;
-#[rustfmt::skip]
-pub(super) mod standard;
 mod names;
 pub(super) mod paths;
 
@@ -44,7 +40,25 @@ impl Actions {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
     pub rule: Rule,
+    /// Which pattern of the rule it is, in their order; for traces only.
+    pub pattern: u16,
     pub on: Actions,
+}
+
+/// What an evaluation tells of itself while it goes on: `()`, which is told nothing and costs nothing, or the
+/// trace that `explain` asks for.
+pub(super) trait Collect {
+    /// Whether it is also told of what never affects the verdict: that a rule that allows overlaps a request.
+    const ALL: bool;
+
+    /// That a pattern stands so to the request.
+    fn pattern(&mut self, claim: Claim, relation: Relation);
+}
+
+impl Collect for () {
+    const ALL: bool = false;
+
+    fn pattern(&mut self, _: Claim, _: Relation) {}
 }
 
 /// Some of a list of what goes on for as long as there are rules: counted in 32 bits, as rules are.
@@ -75,19 +89,21 @@ impl Span {
 
 /// The rules that were found, each with the closest of how its patterns stand to the request.
 #[derive(Debug)]
-pub(super) struct Hits {
+pub(super) struct Hits<C = ()> {
     /// Of 64 rules each, a bit for each that touches, and for each that covers.
     words: SmallVec<[(u64, u64); 16]>,
     /// What is asked about.
     about: Actions,
+    collect: C,
 }
 
-impl Hits {
+impl<C: Collect> Hits<C> {
     /// None of so many rules.
-    pub fn of(rules: usize, about: Actions) -> Self {
+    pub fn of(rules: usize, about: Actions, collect: C) -> Self {
         Self {
             words: SmallVec::from_elem((0, 0), rules.div_ceil(64)),
             about,
+            collect,
         }
     }
 
@@ -96,6 +112,7 @@ impl Hits {
         if !claim.on.meets(self.about) {
             return;
         }
+        self.collect.pattern(claim, relation);
         let bit = 1 << (claim.rule % 64);
         if let Some((touch, cover)) = self.words.get_mut(claim.rule as usize / 64) {
             match relation {

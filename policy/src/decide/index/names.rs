@@ -1,7 +1,5 @@
 //! Tables of names and globs, asked with a name.
 
-use std::borrow::Cow;
-
 use smallvec::SmallVec;
 
 use super::super::pattern::{Part, glob_matches};
@@ -10,46 +8,46 @@ use super::{Span, span};
 /// What all tables have their entries in: numbers and text, one behind the other.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    pub text: Cow<'static, str>,
-    pub entries: Cow<'static, [Entry]>,
-    pub lengths: Cow<'static, [Length]>,
+    text: String,
+    entries: Vec<Entry>,
+    lengths: Vec<Length>,
 }
 
 /// A name or a glob.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
+#[derive(Debug)]
+struct Entry {
     /// Of the name, or of what the glob begins or ends with.
-    pub number: u64,
-    pub text: Span,
-    pub value: u32,
+    number: u64,
+    text: Span,
+    value: u32,
 }
 
 /// Globs whose beginnings, or ends, have one length; by the number of that beginning or end.
-#[derive(Clone, Debug)]
-pub(super) struct Length {
-    pub length: u32,
-    pub entries: Span,
+#[derive(Debug)]
+struct Length {
+    length: u32,
+    entries: Span,
 }
 
 /// One table. Names are by number.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Table {
-    pub exact: Span,
-    pub exact_firsts: Bytes,
+    exact: Span,
+    exact_firsts: Bytes,
     /// Globs by how they end: those whose end says more than their beginning.
-    pub ends: Span,
-    pub ends_lasts: Bytes,
+    ends: Span,
+    ends_lasts: Bytes,
     /// Globs by how they begin.
-    pub begins: Span,
-    pub begins_firsts: Bytes,
+    begins: Span,
+    begins_firsts: Bytes,
     /// Globs that begin and end with `*`.
-    pub other: Span,
+    other: Span,
 }
 
 /// A set of bytes, which may seem to have more: most names are not in most tables, which their first or
 /// last byte tells.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Bytes(pub u64);
+#[derive(Clone, Copy, Debug, Default)]
+struct Bytes(u64);
 
 impl Bytes {
     fn add(&mut self, byte: Option<&u8>) {
@@ -151,7 +149,7 @@ impl Pool {
                 *by = span(number, number);
             }
             by.to = span(0, number + 1).to;
-            self.lengths.to_mut().push(Length {
+            self.lengths.push(Length {
                 length: span(0, of.len()).to,
                 entries,
             });
@@ -161,8 +159,8 @@ impl Pool {
 
     fn add(&mut self, number: u64, text: &str, value: u32) {
         let from = self.text.len();
-        self.text.to_mut().push_str(text);
-        self.entries.to_mut().push(Entry {
+        self.text.push_str(text);
+        self.entries.push(Entry {
             number,
             text: span(from, self.text.len()),
             value,
@@ -170,7 +168,7 @@ impl Pool {
     }
 
     fn sort(&mut self, from: usize) {
-        if let Some(entries) = self.entries.to_mut().get_mut(from..) {
+        if let Some(entries) = self.entries.get_mut(from..) {
             entries.sort_unstable_by_key(|entry| entry.number);
         }
     }
@@ -296,7 +294,7 @@ mod tests {
             (Part::Name("y"), 1),
             (Part::Name("z"), 2),
         ]);
-        for entry in pool.entries.to_mut() {
+        for entry in &mut pool.entries {
             entry.number = number(b"y");
         }
         assert_eq!(found(&pool, &table, "y"), [1]);

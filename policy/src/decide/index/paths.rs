@@ -1,14 +1,13 @@
 //! The patterns of many rules, as trees of components: one for each place that patterns of paths begin at, and
 //! one for names, which have a component and no place.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use smallvec::SmallVec;
 
 use super::super::pattern::{Base, Part, Relation};
 use super::names::{Pool, Table};
-use super::{Claim, Hits, Rule, Span, span};
+use super::{Claim, Collect, Hits, Rule, Span, span};
 use crate::request::Context;
 
 /// Patterns while they are read: what is to be laid out.
@@ -45,32 +44,34 @@ impl<'t> Patterns<'t> {
 /// All patterns.
 #[derive(Debug, Default)]
 pub(in super::super) struct Forest {
-    pub(super) pool: Pool,
-    pub(super) tables: Cow<'static, [Table]>,
-    pub(super) nodes: Cow<'static, [Node]>,
+    pool: Pool,
+    tables: Vec<Table>,
+    nodes: Vec<Node>,
     /// The rules of all patterns, in the order of the patterns: those of a node and of all below it are
     /// one behind the other.
-    pub(super) claims: Cow<'static, [Claim]>,
+    claims: Vec<Claim>,
     /// The same, without those that say nothing of what they only touch.
-    pub(super) loud: Cow<'static, [Claim]>,
+    loud: Vec<Claim>,
     /// The roots, by place.
-    pub(super) places: Cow<'static, [(Base, u32)]>,
+    places: Vec<(Base, u32)>,
     /// The root of the names.
-    pub(super) names: u32,
+    names: u32,
 }
 
 /// What patterns begin with the same parts.
-#[derive(Clone, Debug)]
-pub(super) struct Node {
+#[derive(Debug)]
+struct Node {
     /// Of [`Forest::tables`], by the next part; or [`NONE`].
-    pub next: u32,
+    next: u32,
     /// The node where the next part is `**`, or [`NONE`]. Nothing but such a node leads to itself, and it has
     /// no other such.
-    pub any: u32,
+    any: u32,
     /// Of [`Forest::claims`]: of the patterns that end here.
-    pub ends: Span,
+    ends: Span,
     /// Of [`Forest::loud`]: of those that end here and below.
-    pub below: Span,
+    below: Span,
+    /// The same, of [`Forest::claims`].
+    all_below: Span,
 }
 
 const NONE: u32 = u32::MAX;
@@ -94,7 +95,6 @@ impl Forest {
             let root = forest.grow(&sorted, &is_loud);
             forest
                 .places
-                .to_mut()
                 .extend(of_base.first().map(|(base, _)| (*base, root)));
         }
         sorted.clear();
@@ -110,10 +110,8 @@ impl Forest {
         let mut loud = Vec::with_capacity(patterns.len() + 1);
         for (_, claim) in patterns {
             loud.push(self.loud.len());
-            self.claims.to_mut().push(*claim);
-            self.loud
-                .to_mut()
-                .extend(is_loud(claim.rule).then_some(*claim));
+            self.claims.push(*claim);
+            self.loud.extend(is_loud(claim.rule).then_some(*claim));
         }
         loud.push(self.loud.len());
         // Of each node: the patterns that lead to it, and by how many parts.
@@ -143,28 +141,36 @@ impl Forest {
             }
             let loud = |at: usize| loud.get(at).copied().unwrap_or_default();
             let below = span(loud(range.start), loud(range.end));
+            let all_below = span(claims + range.start, claims + range.end);
             let next = match &*next {
                 [] => NONE,
                 next => {
                     let table = self.pool.table(next);
-                    self.tables.to_mut().push(table);
+                    self.tables.push(table);
                     span(0, self.tables.len() - 1).to
                 }
             };
-            self.nodes.to_mut().push(Node {
+            self.nodes.push(Node {
                 next,
                 any,
                 ends,
                 below,
+                all_below,
             });
         }
         span(0, root).to
     }
 
     /// How the rules stand to a path, or to all of a tree.
-    pub fn ask(&self, context: &Context, path: &[&[u8]], whole_tree: bool, hits: &mut Hits) {
+    pub fn ask(
+        &self,
+        context: &Context,
+        path: &[&[u8]],
+        whole_tree: bool,
+        hits: &mut Hits<impl Collect>,
+    ) {
         let mut walk = Walk::default();
-        for (base, root) in &*self.places {
+        for (base, root) in &self.places {
             let Some((place, closest)) = base.place(context) else {
                 continue;
             };
@@ -180,15 +186,15 @@ impl Forest {
     }
 
     /// The same for paths that have no place but the root: of URLs.
-    pub fn ask_url(&self, path: &[&[u8]], hits: &mut Hits) {
-        for (_, root) in &*self.places {
+    pub fn ask_url(&self, path: &[&[u8]], hits: &mut Hits<impl Collect>) {
+        for (_, root) in &self.places {
             let mut walk = Walk::default();
             self.ask_tree(*root, path, false, Relation::Covers, &mut walk, hits);
         }
     }
 
     /// The rules that have the name.
-    pub fn ask_name(&self, name: &[u8], relation: Relation, hits: &mut Hits) {
+    pub fn ask_name(&self, name: &[u8], relation: Relation, hits: &mut Hits<impl Collect>) {
         for root in self.nodes(&[self.names]) {
             self.next(root, name, |node| {
                 for node in self.nodes(&[node]) {
@@ -199,13 +205,17 @@ impl Forest {
     }
 
     /// All rules with names, in so far as they speak of what they touch.
-    pub fn touch_names(&self, hits: &mut Hits) {
+    pub fn touch_names(&self, hits: &mut Hits<impl Collect>) {
         self.touch_below(self.names, hits);
     }
 
-    fn touch_below(&self, node: u32, hits: &mut Hits) {
+    fn touch_below<C: Collect>(&self, node: u32, hits: &mut Hits<C>) {
         for node in self.nodes(&[node]) {
-            hits.add_all(node.below.of(&self.loud), Relation::Touches);
+            let claims = match C::ALL {
+                true => node.all_below.of(&self.claims),
+                false => node.below.of(&self.loud),
+            };
+            hits.add_all(claims, Relation::Touches);
         }
     }
 
@@ -216,7 +226,7 @@ impl Forest {
         whole_tree: bool,
         closest: Relation,
         walk: &mut Walk,
-        hits: &mut Hits,
+        hits: &mut Hits<impl Collect>,
     ) {
         let Walk { here, next, anys } = walk;
         here.clear();

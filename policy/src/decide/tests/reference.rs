@@ -3,15 +3,17 @@
 //! It shares with the decision what is not a search: parsing, what an egress rule says beside its hosts,
 //! and putting together what was said.
 
-use super::address::is_public;
-use super::compile::{self, Kind};
-use super::egress::Egress;
-use super::layer::{Layer, action, conclude, program};
-use super::pattern::{self, Base, HostPattern, Part, Ports, Relation, components, glob_matches};
-use super::tally::{Tally, Voice};
-use super::{Policy, decide_by};
+use super::super::address::is_public;
+use super::super::compile::{self, Kind};
+use super::super::egress::Egress;
+use super::super::layer::{Layer, action, conclude, program};
+use super::super::pattern::{
+    self, Base, HostPattern, Part, Ports, Relation, components, glob_matches,
+};
+use super::super::tally::{Tally, Voice};
+use super::super::{Policy, decide_by};
 use crate::decision::{Decision, Opinion};
-use crate::model::Action;
+use crate::model::{Action, Rule};
 use crate::path::HostPath;
 use crate::request::{Approval, Context, Request, What};
 use aegis_profile::hash::Hash;
@@ -89,7 +91,7 @@ fn opinion(layer: &Layer, context: &Context, what: &What, approval: Option<&Appr
                 let hosts = rule.to.iter().filter(|_| applies);
                 let relations =
                     hosts.map(|to| of_host(&HostPattern::of_rule(to, rule.verdict).unwrap(), host));
-                (rule.voice(), relations.max())
+                (Voice::new(rule.head()), relations.max())
             });
             heard(what, rules, approval)
         }
@@ -99,7 +101,7 @@ fn opinion(layer: &Layer, context: &Context, what: &What, approval: Option<&Appr
             let rules = rules.filter(|rule| rule.on.contains(&action)).map(|rule| {
                 let patterns = rule.matches.iter().map(|m| Pattern::parse(action, m));
                 let relations = patterns.map(|pattern| of(&pattern, context, what));
-                (rule.voice(), relations.max())
+                (Voice::new(rule.head()), relations.max())
             });
             heard(what, rules, approval)
         }

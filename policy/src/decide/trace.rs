@@ -1,0 +1,185 @@
+//! How each rule took part in a decision: told by the evaluation itself, to whoever asks for more than the verdict.
+
+use super::egress::Egress;
+use super::index::{Claim, Collect};
+use super::layer::{Layer, NOT_PUBLIC, Secret, action, is_inside};
+use super::pattern::Relation;
+use super::tally::{Tally, Voice, refusal};
+use crate::decision::Opinion;
+use crate::model::{CapabilityRule, Document, Head, Inject, Mode, Rule, Verdict};
+use crate::request::{Approval, Context, Destination, What};
+
+/// What one document says of one thing, and how each of its rules stands to it.
+pub(crate) struct Trace<'p> {
+    pub document: &'p Document,
+    pub opinion: Opinion,
+    /// Each rule that is about such a thing at all, by id.
+    pub rules: Vec<RuleTrace<'p>>,
+}
+
+/// How one rule stands to one thing.
+pub(crate) struct RuleTrace<'p> {
+    pub id: String,
+    pub verdict: Verdict,
+    /// In mode `warn`.
+    pub on_trial: bool,
+    pub otherwise: bool,
+    /// Each of its patterns, as written.
+    pub patterns: Vec<(&'p str, Relation)>,
+    pub relation: Relation,
+    /// Why it is apart, if it is.
+    pub apart: String,
+    /// Why it lets nothing through though it covers, if so.
+    pub held_back: Option<&'static str>,
+    pub over_budget: bool,
+    /// It lets a connection be opened and says no more than that.
+    pub only_opens: bool,
+}
+
+/// How each pattern that was met stands.
+#[derive(Default)]
+struct Met(Vec<(Claim, Relation)>);
+
+impl Collect for &mut Met {
+    const ALL: bool = true;
+
+    fn pattern(&mut self, claim: Claim, relation: Relation) {
+        self.0.push((claim, relation));
+    }
+}
+
+impl<'p> Trace<'p> {
+    /// `fault`: what is wrong with the request, of which no rule is asked then.
+    pub(super) fn of(
+        layer: &'p Layer,
+        fault: Option<&'static str>,
+        context: &Context,
+        what: &What,
+        approval: Option<&Approval>,
+    ) -> Self {
+        let mut met = Met::default();
+        let opinion = match fault {
+            Some(fault) => refusal(fault),
+            None => {
+                layer.hear(context, what, &mut Tally::default(), &mut met);
+                layer.opinion(context, what, approval)
+            }
+        };
+        let document = &layer.document;
+        let mut rules = match what {
+            What::Net(to) => {
+                let mut rules = met.rules(document.network_egress.iter().enumerate());
+                for (rule, compiled) in rules.iter_mut().zip(&layer.egress.1) {
+                    rule.of_destination(compiled, to);
+                }
+                rules
+            }
+            What::Secret { alias, inject, .. } => {
+                let mut rules = met.rules(document.secrets_boundary.iter().enumerate());
+                for (rule, compiled) in rules.iter_mut().zip(&layer.secrets.1) {
+                    rule.of_secret(compiled, alias, *inject);
+                }
+                rules
+            }
+            // Ceilings are no rules: the opinion says what they are.
+            _ => {
+                let about =
+                    |rule: &CapabilityRule| action(what).is_some_and(|a| rule.on.contains(&a));
+                let rules = document.capabilities.iter().enumerate();
+                met.rules(rules.filter(|(_, rule)| about(rule)))
+            }
+        };
+        let rego = layer.rego.as_ref().filter(|_| fault.is_none());
+        let said = rego.map(|rego| rego.ask(context, what)).unwrap_or_default();
+        for said in &said {
+            let relation = Voice::of_rego(said).1;
+            let inside = matches!(what, What::Net(to) if is_inside(to));
+            let held_back = (inside && relation == Relation::Covers).then_some(NOT_PUBLIC);
+            let relation = held_back.map_or(relation, |_| Relation::Touches);
+            rules.push(RuleTrace {
+                relation,
+                held_back,
+                ..RuleTrace::new(said.head())
+            });
+        }
+        rules.sort_by(|a, b| a.id.cmp(&b.id));
+        Self {
+            document,
+            opinion,
+            rules,
+        }
+    }
+}
+
+impl Met {
+    /// How rules stand, given with their numbers.
+    fn rules<'p, R: Rule + 'p>(
+        &self,
+        rules: impl Iterator<Item = (usize, &'p R)>,
+    ) -> Vec<RuleTrace<'p>> {
+        let rules = rules.map(|(number, rule)| {
+            let mut trace = RuleTrace::new(rule.head());
+            let patterns = rule.patterns().iter();
+            trace.patterns = patterns.map(|text| (&**text, Relation::Apart)).collect();
+            let own = |claim: &Claim| claim.rule as usize == number;
+            for (claim, relation) in self.0.iter().filter(|(claim, _)| own(claim)) {
+                if let Some((_, known)) = trace.patterns.get_mut(usize::from(claim.pattern)) {
+                    *known = (*known).max(*relation);
+                    trace.relation = trace.relation.max(*relation);
+                }
+            }
+            trace
+        });
+        rules.collect()
+    }
+}
+
+impl RuleTrace<'_> {
+    /// What there is to a rule about destinations beside its hosts.
+    fn of_destination(&mut self, rule: &Egress, to: &Destination) {
+        let narrow = to.method.is_none() && rule.is_narrow();
+        let keys = rule.apart(to);
+        self.apart = match self.relation {
+            Relation::Apart => "its hosts have nothing of it".into(),
+            _ if keys.is_empty() && narrow => {
+                "it speaks of single requests, and this is a connection".into()
+            }
+            _ => format!("its {} have nothing of it", keys.join(" and ")),
+        };
+        let stance = rule.stance(to, self.relation, is_inside(to));
+        self.relation = stance.relation;
+        self.held_back = stance.held_back;
+        self.over_budget = stance.over_budget;
+        self.only_opens = narrow;
+    }
+
+    /// What there is to a rule about a secret beside its hosts.
+    fn of_secret(&mut self, rule: &Secret, alias: &str, inject: Option<Inject>) {
+        self.apart = match inject {
+            _ if self.relation == Relation::Apart => "its hosts have nothing of it".into(),
+            Some(inject) if !rule.puts_into(Some(inject)) => {
+                format!("it does not let secrets be put into the {}", inject.name())
+            }
+            _ => format!("it is not about `{alias}`"),
+        };
+        if !rule.is_about(alias) || !rule.puts_into(inject) {
+            self.relation = Relation::Apart;
+        }
+    }
+
+    /// A rule of which nothing is known yet.
+    fn new(head: Head<'_>) -> Self {
+        Self {
+            id: head.id.to_owned(),
+            verdict: head.verdict,
+            on_trial: head.mode == Mode::Warn,
+            otherwise: head.otherwise,
+            patterns: Vec::new(),
+            relation: Relation::Apart,
+            apart: "none of its patterns has anything of it".into(),
+            held_back: None,
+            over_budget: false,
+            only_opens: false,
+        }
+    }
+}

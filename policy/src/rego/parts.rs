@@ -1,0 +1,95 @@
+//! What an expression is made of. Every check that goes through a module stands on [`parts`]: it names every kind
+//! of expression, so that an engine with a new one does not compile before it is decided what that may be.
+
+use regorus::unstable::{Expr, Query, Ref, Span};
+
+/// The expressions directly within an expression, in the order of the text; of a comprehension its terms.
+pub(super) fn parts(expr: &Expr) -> Vec<&Ref<Expr>> {
+    match expr {
+        Expr::String { .. }
+        | Expr::RawString { .. }
+        | Expr::Number { .. }
+        | Expr::Bool { .. }
+        | Expr::Null { .. }
+        | Expr::Var { .. } => Vec::new(),
+        Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().collect(),
+        Expr::Object { fields, .. } => {
+            let fields = fields.iter();
+            fields.flat_map(|(_, key, value)| [key, value]).collect()
+        }
+        Expr::ArrayCompr { term, .. } | Expr::SetCompr { term, .. } => vec![term],
+        Expr::ObjectCompr { key, value, .. } => vec![key, value],
+        Expr::Call { params, .. } => params.iter().collect(),
+        Expr::UnaryExpr { expr, .. } => vec![expr],
+        Expr::RefDot { refr, .. } => vec![refr],
+        Expr::RefBrack { refr, index, .. } => vec![refr, index],
+        Expr::BinExpr { lhs, rhs, .. }
+        | Expr::BoolExpr { lhs, rhs, .. }
+        | Expr::ArithExpr { lhs, rhs, .. }
+        | Expr::AssignExpr { lhs, rhs, .. } => vec![lhs, rhs],
+        Expr::Membership {
+            key,
+            value,
+            collection,
+            ..
+        } => key.iter().chain([value, collection]).collect(),
+    }
+}
+
+/// The query of a comprehension.
+pub(super) fn query(expr: &Expr) -> Option<&Query> {
+    match expr {
+        Expr::ArrayCompr { query, .. }
+        | Expr::SetCompr { query, .. }
+        | Expr::ObjectCompr { query, .. } => Some(query),
+        _ => None,
+    }
+}
+
+/// The index of a reference that may be an iteration: one that is not written out.
+pub(super) fn open_index(expr: &Expr) -> Option<&Ref<Expr>> {
+    match expr {
+        Expr::RefBrack { index, .. } => match index.as_ref() {
+            Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. } => None,
+            _ => Some(index),
+        },
+        _ => None,
+    }
+}
+
+/// The variables of a pattern that is matched with a value.
+pub(super) fn variables(pattern: &Expr) -> Vec<&Span> {
+    match pattern {
+        Expr::Var { span, .. } => vec![span],
+        Expr::Array { items, .. } => items.iter().flat_map(|item| variables(item)).collect(),
+        Expr::Object { fields, .. } => {
+            let fields = fields.iter();
+            fields.flat_map(|(.., value)| variables(value)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A name as the whole of an expression.
+pub(super) fn variable(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Var { span, .. } => Some(span.text()),
+        _ => None,
+    }
+}
+
+/// A name and the fields after it: `input.what.host`.
+pub(super) fn path(expr: &Expr) -> Option<Vec<&str>> {
+    let (refr, field) = match expr {
+        Expr::Var { span, .. } => return Some(vec![span.text()]),
+        Expr::RefDot { refr, field, .. } => (refr, field.0.text()),
+        Expr::RefBrack { refr, index, .. } => match index.as_ref() {
+            Expr::String { span, .. } => (refr, span.text()),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let mut path = path(refr)?;
+    path.push(field);
+    Some(path)
+}
