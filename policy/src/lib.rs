@@ -30,7 +30,6 @@ pub mod promote;
 pub mod rego;
 pub mod request;
 pub mod schema;
-mod shape;
 pub mod show;
 pub mod table;
 pub mod templates;

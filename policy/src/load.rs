@@ -7,10 +7,9 @@
 
 mod judge;
 mod read;
+mod sections;
 mod source;
 mod trust;
-
-pub(crate) mod fields;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,8 +20,9 @@ use aegis_profile::{Diagnostic, Error, Origin, ReadError};
 use crate::decide::Policy;
 use crate::model::Document;
 use crate::{places, templates};
-use read::Union;
-pub(crate) use read::{KIND, version, word};
+pub(crate) use read::{KIND, version};
+pub(crate) use sections::SECTIONS;
+use sections::Union;
 use trust::Trust;
 
 pub use source::{Found, Source};
@@ -52,14 +52,14 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
             let file: Arc<str> = "-".into();
             let bytes = source.read_stdin();
             let bytes = bytes.map_err(|error| unreadable(Path::new("-"), &error))?;
-            let mut union = Union::default();
             let nowhere = |_: &str| {
                 wrong(
                     "a policy on standard input has no directory, and so no Rego files",
                     "write it to a file beside them",
                 )
             };
-            read::add_bytes(&bytes, &file, &nowhere, &mut union)?;
+            let mut union = Union::new(nowhere);
+            read::add_bytes(&bytes, &file, &mut union)?;
             return finish(union, "-");
         }
         Place::File(path) => vec![path],
@@ -71,9 +71,8 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
 /// Reads one file's text. Rego files that it names are not read: the document has their names, and no
 /// text of them.
 pub fn parse_str(text: &str, file_name: &str) -> Result<Document, Error> {
-    let mut union = Union::default();
-    let unread = |_: &str| Ok(String::new());
-    read::add(text, &Arc::from(file_name), &unread, &mut union)?;
+    let mut union = Union::new(|_| Ok(String::new()));
+    read::add(text, &Arc::from(file_name), &mut union)?;
     if union.document.name.is_empty() {
         union.document.name = UNNAMED.into();
     }
@@ -230,15 +229,15 @@ fn from_files(
     source: &dyn Source,
     trust: Option<Trust<'_>>,
 ) -> Result<Document, Error> {
-    let mut union = Union::default();
+    let mut union = Union::new(|_| Ok(String::new()));
     let mut wrong: Option<Error> = None;
     for path in files {
         let file: Arc<str> = path.to_string_lossy().into();
         // Names are relative to the file that they are in.
         let directory = path.parent().unwrap_or(Path::new(""));
-        let module = |name: &str| module(&directory.join(name), source, trust);
+        union.modules = Box::new(move |name| module(&directory.join(name), source, trust));
         let result = match source.read(path) {
-            Ok(bytes) => read::add_bytes(&bytes, &file, &module, &mut union),
+            Ok(bytes) => read::add_bytes(&bytes, &file, &mut union),
             Err(error) => Err(unreadable(path, &error)),
         };
         if let Err(error) = result {
@@ -290,7 +289,7 @@ fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wr
 }
 
 /// Gives the document a name, and lets the compiler have the last word.
-fn finish(union: Union, place: &str) -> Result<Document, Error> {
+fn finish(union: Union<'_>, place: &str) -> Result<Document, Error> {
     let mut document = union.document;
     if document.name.is_empty() {
         document.name = UNNAMED.into();

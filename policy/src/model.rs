@@ -3,11 +3,21 @@
 //! Fields are declared in the order of their names, so that what serde writes is the canonical form
 //! (RFC 8785) as it is. The same types are what the schemas in `schemas/` are generated from.
 
+pub(crate) mod fields;
+pub(crate) mod forms;
+pub(crate) mod keys;
+mod rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use keys::is_default;
+
+pub use rules::{Budget, CapabilityRule, EgressRule, SecretRule};
+pub(crate) use rules::{Head, Rule, is_id};
 
 /// What is said of a request; the later, the worse.
 #[derive(
@@ -151,104 +161,6 @@ pub enum Mode {
     Warn,
 }
 
-impl Mode {
-    fn is_enforce(&self) -> bool {
-        *self == Self::Enforce
-    }
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the form that serde calls"
-)]
-fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
-/// A rule of the `capabilities` contract.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CapabilityRule {
-    /// Its name, unique in the policy.
-    pub id: String,
-    /// Patterns, of the kind that its actions have; see [`crate::decide()`].
-    #[serde(rename = "match")]
-    pub matches: BTreeSet<String>,
-    /// Whether it is in force.
-    #[serde(default, skip_serializing_if = "Mode::is_enforce")]
-    pub mode: Mode,
-    /// What it is about.
-    pub on: BTreeSet<Action>,
-    /// It speaks only where no other rule covers the request.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub otherwise: bool,
-    /// In words, for whoever meets it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// What it says.
-    pub verdict: Verdict,
-}
-
-/// How much a destination may be used. What a request tells of itself is held against it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Budget {
-    /// Bytes of one request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_size: Option<u64>,
-    /// Requests within the last minute, this one not counted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requests_per_minute: Option<u64>,
-    /// Bytes of one response.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response_size: Option<u64>,
-}
-
-impl Budget {
-    fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// A rule of the `network-egress` contract.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct EgressRule {
-    /// How much may be used; more is blocked.
-    #[serde(default, skip_serializing_if = "Budget::is_none")]
-    pub budget: Budget,
-    /// Host names, `*.` below a label, IP addresses; `*` for any, unless the verdict is `allow`.
-    pub hosts: BTreeSet<String>,
-    /// Its name, unique in the policy.
-    pub id: String,
-    /// HTTP methods; empty: any.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub methods: BTreeSet<String>,
-    /// Whether it is in force.
-    #[serde(default, skip_serializing_if = "Mode::is_enforce")]
-    pub mode: Mode,
-    /// It speaks only where no other rule covers the request.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub otherwise: bool,
-    /// Paths of URLs, with `*` and `**` as for files; empty: any.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub paths: BTreeSet<String>,
-    /// Ports; empty: any.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub ports: BTreeSet<u16>,
-    /// It lets through where the name stands for an address that is not public.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub private_addresses: bool,
-    /// In words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// `https`, `http`, `tcp`, `udp`; empty: any.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub schemes: BTreeSet<Scheme>,
-    /// What it says.
-    pub verdict: Verdict,
-}
-
 /// How a destination is spoken to.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -307,90 +219,6 @@ impl Inject {
     }
 }
 
-/// A rule of the `secrets-boundary` contract.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SecretRule {
-    /// The secret's alias, or a pattern with `*`.
-    pub alias: String,
-    /// Its name, unique in the policy.
-    pub id: String,
-    /// Where it may be put.
-    pub inject: BTreeSet<Inject>,
-    /// Whether it is in force.
-    #[serde(default, skip_serializing_if = "Mode::is_enforce")]
-    pub mode: Mode,
-    /// It speaks only where no other rule covers the request.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub otherwise: bool,
-    /// In words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The hosts that it may be sent to, `*.` below a label; `*` for any, unless the verdict is `allow`.
-    pub to: BTreeSet<String>,
-    /// What it says.
-    pub verdict: Verdict,
-}
-
-/// What rules of every contract have.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Head<'r> {
-    pub id: &'r str,
-    pub mode: Mode,
-    pub otherwise: bool,
-    pub reason: Option<&'r str>,
-    pub verdict: Verdict,
-}
-
-/// A rule of any contract.
-pub(crate) trait Rule: Clone + Serialize {
-    /// The contract's key in a policy.
-    const CONTRACT: &str;
-
-    fn head(&self) -> Head<'_>;
-
-    /// What it is about: its patterns, or its hosts.
-    fn patterns(&self) -> &BTreeSet<String>;
-
-    /// A document of this rule alone.
-    fn alone(self) -> Document;
-}
-
-macro_rules! rules {
-    ($($rule:ident: $patterns:ident in $contract:ident, $key:literal;)*) => {$(
-        impl Rule for $rule {
-            const CONTRACT: &str = $key;
-
-            fn head(&self) -> Head<'_> {
-                Head {
-                    id: &self.id,
-                    mode: self.mode,
-                    otherwise: self.otherwise,
-                    reason: self.reason.as_deref(),
-                    verdict: self.verdict,
-                }
-            }
-
-            fn patterns(&self) -> &BTreeSet<String> {
-                &self.$patterns
-            }
-
-            fn alone(self) -> Document {
-                Document {
-                    $contract: vec![self],
-                    ..Document::default()
-                }
-            }
-        }
-    )*};
-}
-
-rules! {
-    CapabilityRule: matches in capabilities, "capabilities";
-    EgressRule: hosts in network_egress, "network-egress";
-    SecretRule: to in secrets_boundary, "secrets-boundary";
-}
-
 /// What happens when the audit log cannot be written.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema,
@@ -403,12 +231,6 @@ pub enum OnAuditFailure {
     Stop,
     /// The run goes on; that it is not recorded is said on standard error and in the report.
     Continue,
-}
-
-impl OnAuditFailure {
-    fn is_stop(&self) -> bool {
-        *self == Self::Stop
-    }
 }
 
 /// What `may-be-missing` may name: limits that nothing stands in for where a host has no control group for
@@ -430,7 +252,7 @@ pub struct RegoModule {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Document {
     /// What happens when the audit log cannot be written.
-    #[serde(skip_serializing_if = "OnAuditFailure::is_stop")]
+    #[serde(skip_serializing_if = "is_default")]
     pub audit_failure: OnAuditFailure,
     /// The `capabilities` contract, by id.
     pub capabilities: Vec<CapabilityRule>,

@@ -75,14 +75,7 @@ pub fn set_mode(
 }
 
 fn near(document: &Document, id: &str) -> Option<String> {
-    let ids = (document.capabilities.iter().map(|rule| rule.id.as_str()))
-        .chain(document.network_egress.iter().map(|rule| rule.id.as_str()))
-        .chain(
-            document
-                .secrets_boundary
-                .iter()
-                .map(|rule| rule.id.as_str()),
-        );
+    let ids = document.heads().map(|head| head.id);
     let near = aegis_profile::syntax::nearest(id, ids)?;
     Some(format!("did you mean `{near}`?"))
 }

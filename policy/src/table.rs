@@ -21,9 +21,10 @@ use serde::Serialize;
 
 use crate::ask;
 use crate::decide::{Policy, decide};
-use crate::load::fields::{Fields, list, one_or_more, text};
-use crate::load::{version, word};
+use crate::load::version;
 use crate::model::Verdict;
+use crate::model::fields::{Fields, list, one_or_more, text};
+use crate::model::forms::word;
 use crate::path::HostPath;
 use crate::request::{Context, Request, What};
 
@@ -301,7 +302,7 @@ fn things(
 /// A run as a whole: its command, and what its profile asks for.
 fn tool(
     wanted: &Node,
-    fields: &Fields<'_, '_>,
+    fields: &Fields<'_>,
     context: &Context,
     out: &mut Reporter<'_>,
 ) -> Vec<(String, What, Span)> {
@@ -340,7 +341,7 @@ fn tool(
 }
 
 /// What else is known of a connection.
-fn facts(fields: &Fields<'_, '_>, what: &mut What, out: &mut Reporter<'_>) {
+fn facts(fields: &Fields<'_>, what: &mut What, out: &mut Reporter<'_>) {
     let keys = [
         "address",
         "requests-last-minute",

@@ -13,7 +13,7 @@ use super::index::{self, Actions, Claim};
 use super::layer::{Capabilities, Layer, Secret};
 use super::pattern::{self, BadPattern, HostPattern, Part, Ports, bad};
 use super::tally::Voice;
-use crate::model::{Action, Budget, CapabilityRule, Document, EgressRule, Rule, Verdict};
+use crate::model::{Action, Budget, CapabilityRule, Document, EgressRule, Rule, Verdict, is_id};
 use crate::rego::Rego;
 use aegis_profile::hash::Hash;
 
@@ -80,9 +80,7 @@ fn layer(document: Document) -> Result<Layer, BadPolicy> {
         item: item.map(Into::into),
         pattern,
     };
-    let ids = (document.capabilities.iter().map(|r| &r.id))
-        .chain(document.network_egress.iter().map(|r| &r.id))
-        .chain(document.secrets_boundary.iter().map(|r| &r.id));
+    let ids = document.heads().map(|head| head.id);
     let mut seen = BTreeSet::new();
     for id in ids {
         // Decisions about ceilings have ids that begin with `limits.`.
@@ -254,14 +252,6 @@ fn bad_item(message: &str, help: &str) -> BadPattern {
         message: message.into(),
         help: help.into(),
     }
-}
-
-/// Whether a text may be the id of a rule, native or in Rego.
-pub(crate) fn is_id(text: &str) -> bool {
-    let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    text.len() <= 64
-        && text.bytes().next().is_some_and(known)
-        && text.bytes().all(|b| known(b) || b"-_.".contains(&b))
 }
 
 pub(super) fn is_method(text: &str) -> bool {

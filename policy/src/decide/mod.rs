@@ -90,8 +90,6 @@ use aegis_profile::LimitKey;
 use aegis_profile::hash::Hash;
 use layer::Layer;
 
-#[cfg(feature = "rego")]
-pub(crate) use compile::is_id;
 pub use compile::{BadPolicy, ENGINE, Engine};
 pub use pattern::{BadPattern, Relation};
 pub(crate) use trace::{RuleTrace, Trace};

@@ -14,9 +14,13 @@ pub(super) fn judge(mut document: Document, node: &Node, out: &mut Reporter<'_>)
         let Err(bad) = Policy::new(vec![document.clone()]) else {
             return;
         };
+        let missing = bad.item.clone();
         let item = bad.item.unwrap_or_default();
-        let span = find(node, &item).unwrap_or(node.span);
-        out.report(span, bad.pattern.message).help(bad.pattern.help);
+        // What is missing was told.
+        if missing.as_deref() != Some("") {
+            let span = find(node, &item).unwrap_or(node.span);
+            out.report(span, bad.pattern.message).help(bad.pattern.help);
+        }
         if !remove(&mut document, &item) {
             return;
         }

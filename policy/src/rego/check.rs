@@ -11,8 +11,7 @@ use super::builtins::{self, Pattern};
 use super::limits::{CHAIN, RULES};
 use super::parts::{path, variable};
 use super::walk::Walk;
-use crate::decide::is_id;
-use crate::model::Verdict;
+use crate::model::{Verdict, is_id};
 
 /// What a name of a module stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,8 +14,7 @@ use super::limits::STEPS;
 use super::load::{Loaded, load};
 use super::scan::{first_line, from_engine};
 use super::{BadModule, Said, input};
-use crate::decide::is_id;
-use crate::model::{RegoModule, Verdict};
+use crate::model::{RegoModule, Verdict, is_id};
 use crate::request::{Context, What};
 
 /// The modules of one document, ready to be asked.

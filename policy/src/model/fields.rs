@@ -3,25 +3,22 @@
 
 use std::collections::BTreeSet;
 
-use aegis_profile::syntax::{
-    Key, Kind, Node, Reporter, Span, Value, kind_of, nearest, quote, read,
-};
-use serde::de::DeserializeOwned;
+use aegis_profile::syntax::{Key, Kind, Node, Reporter, Span, Value, kind_of, nearest, quote};
 
 /// A map whose keys are known.
-pub(crate) struct Fields<'n, 'k> {
+pub(crate) struct Fields<'n> {
     entries: &'n [(Key, Node)],
     /// Where the map is.
     span: Span,
-    known: &'k [&'k str],
+    known: &'n [&'n str],
 }
 
-impl<'n, 'k> Fields<'n, 'k> {
+impl<'n, 'k> Fields<'n> {
     /// The entries of `node`; keys that are not among `keys` are reported. `None`: it is no map.
     pub(crate) fn of(
         node: &'n Node,
         what: &str,
-        keys: &'k [&'k str],
+        keys: &'n [&'n str],
         out: &mut Reporter<'_>,
     ) -> Option<Self> {
         let entries = match &node.value {
@@ -63,17 +60,6 @@ impl<'n, 'k> Fields<'n, 'k> {
                 .help(help);
         }
         found
-    }
-
-    /// What is written under a key that may be absent; the type's default when it is, or is wrong.
-    pub(crate) fn or_default<T: DeserializeOwned + Default>(
-        &self,
-        key: &str,
-        out: &mut Reporter<'_>,
-    ) -> T {
-        self.get(key)
-            .and_then(|node| read(node, out))
-            .unwrap_or_default()
     }
 }
 

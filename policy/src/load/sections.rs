@@ -1,0 +1,269 @@
+//! The keys of a policy's file, each declared once: how it is read, printed and described.
+
+use std::collections::BTreeMap;
+
+use aegis_profile::syntax::{Kind, Node, Reporter, Span, Value as Yaml, Wrong, kind_of, quote};
+use aegis_profile::{LimitKey, Origin};
+use serde_json::{Value, json};
+
+use super::judge::judge;
+use crate::model::fields::{Fields, list, text, unknown};
+use crate::model::forms::{self, POLICY_NAME, REGO_FILE, Word, quoted, word};
+use crate::model::keys::Form;
+use crate::model::{
+    CapabilityRule, Document, EgressRule, LAYERS, OnAuditFailure, RegoModule, Rule, SecretRule,
+};
+
+/// A key of a file.
+pub(crate) struct Section {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub read: fn(&Node, &mut Union<'_>, &mut Reporter<'_>),
+    /// What stands behind the name and its colon; `None`: it may be left out.
+    pub show: fn(&Document) -> Option<String>,
+    pub schema: fn() -> Value,
+}
+
+/// All of them, in the order in which people write them.
+pub(crate) const SECTIONS: [Section; 9] = [
+    Section {
+        name: VERSION,
+        about: "The version of this format: always 1.",
+        // Whether it is there is looked at first of all.
+        read: |_, _, _| {},
+        show: |_| Some(" 1".into()),
+        schema: || json!({"const": 1, "format": "uint32", "minimum": 0, "type": "integer"}),
+    },
+    Section {
+        name: "name",
+        about: "What the policy is called in decisions and in the audit log. Absent: `unnamed`.",
+        read: |node, union, out| {
+            if let Some(name) = POLICY_NAME.read(node, "name", out)
+                && union.once("name".into(), node.span, "the policy's name", out)
+            {
+                union.document.name = name;
+            }
+        },
+        show: |document| Some(format!(" {}", quoted(&document.name))),
+        schema: || POLICY_NAME.schema(),
+    },
+    contract::<CapabilityRule>(
+        "Rules about files, programs, devices, variables, ports, system calls, and runs as a whole.",
+    ),
+    contract::<EgressRule>("Rules about destinations."),
+    contract::<SecretRule>("Rules about secrets."),
+    Section {
+        name: "limits",
+        about: "Ceilings for every profile.",
+        read: limits,
+        show: |document| {
+            let shown = LimitKey::ALL.into_iter().filter_map(|key| {
+                let value = document.limits.get(key.name())?;
+                Some(format!("\n  {key}: {}", key.show(*value)))
+            });
+            (!document.limits.is_empty()).then(|| shown.collect())
+        },
+        schema: || json!({"$ref": "#/$defs/Limits"}),
+    },
+    Section {
+        name: "may-be-missing",
+        about: "Layers that a host may lack.",
+        read: |node, union, out| {
+            for node in list(node, "may-be-missing", out) {
+                let Some(name) = text(node, "a layer's name", false, out) else {
+                    continue;
+                };
+                if !LAYERS.contains(&name.as_str()) {
+                    unknown("layer", &name, node.span, &LAYERS, out);
+                }
+                union.document.may_be_missing.insert(name);
+            }
+        },
+        show: |document| texts(document.may_be_missing.iter()),
+        schema: || json!({"type": "array", "items": {"enum": LAYERS}}),
+    },
+    Section {
+        name: "audit-failure",
+        about: "What happens when the audit log cannot be written.",
+        read: |node, union, out| {
+            if let Some(answer) = word(node, out)
+                && union.once("audit-failure".into(), node.span, "`audit-failure`", out)
+            {
+                union.document.audit_failure = answer;
+            }
+        },
+        show: |document| {
+            (document.audit_failure == OnAuditFailure::Continue).then(|| " continue".into())
+        },
+        schema: || Form::<OnAuditFailure>::schema(&Word),
+    },
+    Section {
+        name: "rego",
+        about: "Modules of rules in Rego: files beside this one.",
+        read: |node, union, out| {
+            for node in list(node, "rego", out) {
+                if let Some(name) = REGO_FILE.read(node, "rego", out) {
+                    union.module(name, node.span, out);
+                }
+            }
+        },
+        show: |document| texts(document.rego.iter().map(|module| &module.name)),
+        schema: || json!({"type": "array", "items": REGO_FILE.schema()}),
+    },
+];
+
+/// The key that every file begins with.
+pub(super) const VERSION: &str = "aegis-policy";
+
+const fn contract<R: Rule>(about: &'static str) -> Section {
+    Section {
+        name: R::CONTRACT,
+        about,
+        read: |node, union, out| {
+            for node in list(node, R::CONTRACT, out) {
+                if let Some(rule) = rule::<R>(node, union, out) {
+                    R::of(&mut union.document).push(rule);
+                }
+            }
+        },
+        show: |document| {
+            let mut rules: Vec<&R> = R::all(document).iter().collect();
+            rules.sort_by_key(|rule| rule.head().id);
+            let keys = rules.iter().flat_map(|rule| {
+                let keys = rule.shown().into_iter().enumerate();
+                keys.map(|(at, (key, value))| match at {
+                    0 => format!("\n  - {key}: {value}"),
+                    _ => format!("\n    {key}: {value}"),
+                })
+            });
+            (!rules.is_empty()).then(|| keys.collect())
+        },
+        schema: || json!({"$ref": format!("{}.schema.json", R::CONTRACT)}),
+    }
+}
+
+fn texts<'t>(items: impl ExactSizeIterator<Item = &'t String>) -> Option<String> {
+    let any = items.len() > 0;
+    any.then(|| format!(" {}", forms::list(items.map(|item| quoted(item)))))
+}
+
+/// What reads the text of a Rego file that is named.
+type Modules<'m> = Box<dyn Fn(&str) -> Result<String, Wrong> + 'm>;
+
+/// What the files of one policy come to, and where each single thing of it was said first.
+pub(crate) struct Union<'m> {
+    pub(super) document: Document,
+    /// Where each of the document's Rego files is named.
+    pub(super) rego: BTreeMap<String, Origin>,
+    said: BTreeMap<String, Origin>,
+    pub(super) modules: Modules<'m>,
+}
+
+impl<'m> Union<'m> {
+    pub(super) fn new(modules: impl Fn(&str) -> Result<String, Wrong> + 'm) -> Self {
+        Self {
+            document: Document::default(),
+            rego: BTreeMap::new(),
+            said: BTreeMap::new(),
+            modules: Box::new(modules),
+        }
+    }
+
+    /// What can be said once only: says where it was, when it was.
+    fn once(&mut self, what: String, span: Span, shown: &str, out: &mut Reporter<'_>) -> bool {
+        let origin = out.origin(span);
+        if let Some(first) = self.said.get(&what) {
+            let place = match first.file == origin.file {
+                true => format!("first given in line {}", first.line),
+                false => format!("first given at {first}"),
+            };
+            out.report(span, format!("{shown} is given twice"))
+                .expected(place)
+                .help("keep one of them");
+            return false;
+        }
+        self.said.insert(what, origin);
+        true
+    }
+
+    fn module(&mut self, name: String, span: Span, out: &mut Reporter<'_>) {
+        if !is_rego_name(&name) {
+            out.report(span, "not a Rego file beside the policy")
+                .expected("a name that ends in .rego, relative to this file")
+                .help("put the file into the policy's directory: `..` and `/` lead out of it");
+        } else if !self.rego.contains_key(&name) {
+            self.rego.insert(name.clone(), out.origin(span));
+            match (self.modules)(&name) {
+                Ok(text) => self.document.rego.push(RegoModule { name, text }),
+                Err(Wrong { message, help }) => {
+                    out.report(span, message).maybe_help(help);
+                }
+            }
+        }
+    }
+}
+
+/// A path that stays in the policy's directory.
+fn is_rego_name(name: &str) -> bool {
+    let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+    name.ends_with(".rego") && !name.contains('\\') && name.split('/').all(plain)
+}
+
+/// A rule of any contract: read even where a part is wrong, so that all that is wrong is told. What is missing
+/// is empty then, and is never used: a mistake has been reported.
+fn rule<R: Rule>(node: &Node, union: &mut Union<'_>, out: &mut Reporter<'_>) -> Option<R> {
+    let fields = Fields::of(node, "a rule", R::WRITTEN, out)?;
+    let rule = R::read(&fields, out);
+    let id = rule.head().id;
+    if let Some(node) = fields.get("id").filter(|_| !id.is_empty()) {
+        let shown = format!("the id `{}`", quote(id));
+        union.once(format!("rule {id}"), node.span, &shown, out);
+    }
+    judge(rule.clone().alone(), node, out);
+    Some(rule)
+}
+
+fn limits(node: &Node, union: &mut Union<'_>, out: &mut Reporter<'_>) {
+    let Some(fields) = Fields::of(node, "a map of limits", LimitKey::NAMES, out) else {
+        return;
+    };
+    for key in LimitKey::ALL {
+        let Some(node) = fields.get(key.name()) else {
+            continue;
+        };
+        let is_number = key.unit().is_number();
+        let value = match &node.value {
+            Yaml::Scalar { text, plain } => {
+                let kind = if *plain { kind_of(text) } else { Kind::Text };
+                match (kind, is_number) {
+                    (Kind::Null | Kind::Bool, _) | (Kind::Text, true) => None,
+                    _ => Some(text),
+                }
+            }
+            Yaml::Refused => continue,
+            _ => None,
+        };
+        let Some(text) = value else {
+            let what = match is_number {
+                true => "a number without a unit or quotes",
+                false => "a number with its unit",
+            };
+            let found = node.describe();
+            out.report(node.span, format!("expected {what}, found {found}"));
+            continue;
+        };
+        let name = format!("limits.{key}");
+        let shown = format!("`{name}`");
+        if let Some(value) = forms::accept(node, text, key.parse(text), out)
+            && union.once(name, node.span, &shown, out)
+        {
+            let limits = BTreeMap::from([(key.to_string(), value)]);
+            let alone = Document {
+                limits: limits.clone(),
+                ..Document::default()
+            };
+            judge(alone, node, out);
+            union.document.limits.extend(limits);
+        }
+    }
+}
