@@ -196,15 +196,15 @@ fn destination(words: &str) -> Result<Destination, Wrong> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return wrong("a destination needs a scheme", fix);
     };
-    let (scheme, own_port) = match scheme {
-        "http" => (Scheme::Http, Some(80)),
-        "https" => (Scheme::Https, Some(443)),
-        "tcp" => (Scheme::Tcp, None),
-        "udp" => (Scheme::Udp, None),
-        _ => {
-            let message = format!("unknown scheme `{}`", quote(scheme));
-            return wrong(message, "the schemes are https, http, tcp and udp");
-        }
+    let known = |known: &Scheme| known.name() == scheme;
+    let Some(scheme) = Scheme::ALL.into_iter().find(known) else {
+        let message = format!("unknown scheme `{}`", quote(scheme));
+        return wrong(message, "the schemes are https, http, tcp and udp");
+    };
+    let own_port = match scheme {
+        Scheme::Http => Some(80),
+        Scheme::Https => Some(443),
+        Scheme::Tcp | Scheme::Udp => None,
     };
     let (authority, path) = match rest.find('/') {
         Some(at) => (&rest[..at], Some(rest[at..].to_owned())),

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::decide::{Policy, decide};
+use crate::decision::{Decision, Opinion};
 use crate::model::Verdict;
 use crate::path::HostPath;
 use crate::request::{Context, Request, What};
@@ -40,26 +41,15 @@ pub struct Diff {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// What the first says of the example.
-    pub a: Said,
+    pub a: Opinion,
     /// As in a policy.
     pub action: &'static str,
     /// What the second says of the example.
-    pub b: Said,
+    pub b: Opinion,
     /// How many of the requests that were tried.
     pub count: u64,
     /// The first of them.
     pub example: Request,
-}
-
-/// What a policy says of an example.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Said {
-    /// In words.
-    pub reason: Arc<str>,
-    /// The rules that spoke.
-    pub rules: Vec<Arc<str>>,
-    /// The verdict.
-    pub verdict: Verdict,
 }
 
 /// A setting that is not the same.
@@ -131,7 +121,7 @@ pub fn diff(a: &Policy, b: &Policy, contexts: &[Context]) -> Diff {
         if one.verdict == other.verdict {
             return;
         }
-        let said = |decision: crate::Decision| Said {
+        let said = |decision: Decision| Opinion {
             reason: decision.reason,
             rules: decision.rules,
             verdict: decision.verdict,
@@ -207,7 +197,7 @@ fn settings(a: &Policy, b: &Policy) -> Vec<Setting> {
             .collect();
         layers.into_iter().collect::<Vec<_>>().join(", ")
     };
-    let failure = |policy: &Policy| format!("{:?}", policy.on_audit_failure()).to_lowercase();
+    let failure = |policy: &Policy| policy.on_audit_failure().to_string();
     [
         ("may-be-missing", missing(a), missing(b)),
         ("audit-failure", failure(a), failure(b)),

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Inject, Scheme};
+use crate::model::{Action, Inject, Scheme};
 use crate::path::HostPath;
 use aegis_profile::hash::Hash;
 
@@ -205,21 +205,29 @@ impl Request {
 }
 
 impl What {
-    /// The key of the profile, or the action of the `capabilities` contract.
+    /// The action of the `capabilities` contract that it is, if that is about it.
+    pub fn capability(&self) -> Option<Action> {
+        Some(match self {
+            Self::Device { .. } => Action::Devices,
+            Self::Environment { .. } => Action::EnvironmentPass,
+            Self::Exec { .. } => Action::ShellExec,
+            Self::Listen { .. } => Action::NetListen,
+            Self::NetHost {} => Action::NetHost,
+            Self::Read { .. } => Action::FilesRead,
+            Self::Syscall { .. } => Action::SyscallsAllow,
+            Self::Tool { .. } => Action::ToolExec,
+            Self::Write { .. } => Action::FilesWrite,
+            Self::Limit { .. } | Self::Net(_) | Self::Secret { .. } => return None,
+        })
+    }
+
+    /// The same, or the key of the profile.
     pub fn action(&self) -> &'static str {
         match self {
-            Self::Device { .. } => "devices",
-            Self::Environment { .. } => "environment.pass",
-            Self::Read { .. } => "files.read",
-            Self::Write { .. } => "files.write",
             Self::Limit { .. } => "limits",
-            Self::NetHost {} => "net.host",
-            Self::Listen { .. } => "net.listen",
             Self::Net(_) => "net.outbound",
             Self::Secret { .. } => "secrets.use",
-            Self::Exec { .. } => "shell.exec",
-            Self::Syscall { .. } => "syscalls.allow",
-            Self::Tool { .. } => "tool.exec",
+            capability => capability.capability().map_or("", Action::name),
         }
     }
 

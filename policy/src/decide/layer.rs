@@ -10,7 +10,7 @@ use super::index::{Actions, Claim, Collect, Hits};
 use super::pattern::{Ports, Relation, address, components, glob_matches};
 use super::tally::{Tally, Voice};
 use crate::decision::Opinion;
-use crate::model::{Action, Document, Inject, Verdict};
+use crate::model::{Document, Inject, Verdict};
 use crate::path::HostPath;
 use crate::rego::Rego;
 use crate::request::{Approval, Context, Destination, What};
@@ -87,7 +87,7 @@ impl Layer {
             } => return self.hear_secrets(alias, host, *inject, tally, collect),
             _ => {}
         }
-        let Some(action) = action(what) else {
+        let Some(action) = what.capability() else {
             return;
         };
         let rules = &self.capabilities;
@@ -214,22 +214,6 @@ pub(super) fn conclude(what: &What, tally: Tally<'_>, approval: Option<&Approval
         reason: "all that it asks for is let through".into(),
         rules: Vec::new(),
         verdict: Verdict::Allow,
-    })
-}
-
-/// The action of the `capabilities` contract that it is.
-pub(super) fn action(what: &What) -> Option<Action> {
-    Some(match what {
-        What::Device { .. } => Action::Devices,
-        What::Environment { .. } => Action::EnvironmentPass,
-        What::Exec { .. } => Action::ShellExec,
-        What::Listen { .. } => Action::NetListen,
-        What::NetHost {} => Action::NetHost,
-        What::Read { .. } => Action::FilesRead,
-        What::Syscall { .. } => Action::SyscallsAllow,
-        What::Tool { .. } => Action::ToolExec,
-        What::Write { .. } => Action::FilesWrite,
-        What::Limit { .. } | What::Net(_) | What::Secret { .. } => return None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::egress::Egress;
 use super::index::{Claim, Collect};
-use super::layer::{Layer, NOT_PUBLIC, Secret, action, is_inside};
+use super::layer::{Layer, NOT_PUBLIC, Secret, is_inside};
 use super::pattern::Relation;
 use super::tally::{Tally, Voice, refusal};
 use crate::decision::Opinion;
@@ -84,7 +84,7 @@ impl<'p> Trace<'p> {
             // Ceilings are no rules: the opinion says what they are.
             _ => {
                 let about =
-                    |rule: &CapabilityRule| action(what).is_some_and(|a| rule.on.contains(&a));
+                    |rule: &CapabilityRule| what.capability().is_some_and(|a| rule.on.contains(&a));
                 let rules = document.capabilities.iter().enumerate();
                 met.rules(rules.filter(|(_, rule)| about(rule)))
             }

@@ -1,10 +1,8 @@
 //! What would have to be otherwise for a document to let something through.
 
-use std::collections::BTreeSet;
-
 use super::RuleNote;
 use crate::decide::{Policy, Relation, RuleTrace, Trace, decide};
-use crate::model::{Action, CapabilityRule, EgressRule, Inject, Mode, Rule, SecretRule, Verdict};
+use crate::model::{Action, CapabilityRule, EgressRule, Inject, Rule, SecretRule, Verdict};
 use crate::path::HostPath;
 use crate::request::{Request, What};
 
@@ -90,7 +88,7 @@ pub(super) fn rule(request: &Request) -> Option<(&'static str, String)> {
             false => whole.to_owned(),
         })
     };
-    let (id, mode, verdict) = ("new".to_owned(), Mode::Enforce, Verdict::Allow);
+    let (id, verdict) = ("new".to_owned(), Verdict::Allow);
     let (action, pattern) = match &request.what {
         What::Device { device } => (Action::Devices, device.clone()),
         What::Environment { name } => (Action::EnvironmentPass, name.clone()),
@@ -105,18 +103,13 @@ pub(super) fn rule(request: &Request) -> Option<(&'static str, String)> {
         What::Syscall { name } => (Action::SyscallsAllow, name.clone()),
         What::Net(to) => {
             let rule = EgressRule {
-                budget: Default::default(),
                 hosts: [to.host.clone()].into(),
                 id,
                 methods: to.method.iter().cloned().collect(),
-                mode,
-                otherwise: false,
-                paths: BTreeSet::new(),
                 ports: [to.port].into(),
-                private_addresses: false,
-                reason: None,
                 schemes: [to.scheme].into(),
                 verdict,
+                ..EgressRule::default()
             };
             // For an address that is not public it has to say so.
             return yaml(rule.clone(), request).or_else(|| {
@@ -139,11 +132,9 @@ pub(super) fn rule(request: &Request) -> Option<(&'static str, String)> {
                 alias: alias.clone(),
                 id,
                 inject: [inject.unwrap_or(Inject::Header)].into(),
-                mode,
-                otherwise: false,
-                reason: None,
                 to: [host.clone()].into(),
                 verdict,
+                ..SecretRule::default()
             };
             return yaml(rule, request);
         }
@@ -152,11 +143,9 @@ pub(super) fn rule(request: &Request) -> Option<(&'static str, String)> {
     let rule = CapabilityRule {
         id,
         matches: [pattern].into(),
-        mode,
         on: [action].into(),
-        otherwise: false,
-        reason: None,
         verdict,
+        ..CapabilityRule::default()
     };
     yaml(rule, request)
 }

@@ -5,296 +5,268 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::{Approval, Context, Destination, Request, What};
+use crate::model::{Inject, Scheme};
 use crate::path::HostPath;
 use aegis_profile::hash::Hash;
 
 /// What `serde_json` writes.
 pub(super) fn request(request: &Request) -> Vec<u8> {
-    let Request {
-        approvals,
-        context,
-        what,
-    } = request;
-    // Most fit, so that it is allocated once.
-    let mut out = Out(Vec::with_capacity(1024));
-    out.raw("{");
-    if !approvals.is_empty() {
-        out.raw(r#""approvals":["#);
-        out.list(approvals, Out::approval);
-        out.raw("],");
-    }
-    out.raw(r#""context":"#);
-    out.context(context);
-    out.raw(r#","what":"#);
-    out.what(what);
-    out.raw("}");
-    out.0
+    written(request)
 }
 
 /// What `serde_json` writes.
 pub(super) fn what(what: &What) -> Vec<u8> {
-    let mut out = Out(Vec::with_capacity(1024));
-    out.what(what);
-    out.0
+    written(what)
 }
 
-struct Out(Vec<u8>);
+fn written(value: &impl Canonical) -> Vec<u8> {
+    // Most fit, so that it is allocated once.
+    let mut out = Vec::with_capacity(1024);
+    value.write(&mut out);
+    out
+}
 
-impl Out {
-    fn raw(&mut self, text: &str) {
-        self.0.extend_from_slice(text.as_bytes());
-    }
+/// What has a canonical form.
+trait Canonical {
+    fn write(&self, out: &mut Vec<u8>);
 
-    fn text(&mut self, text: &str) {
-        let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
-        // All of them, so that several are looked at at once.
-        if text.bytes().fold(false, |any, byte| any | special(byte)) {
-            return self.by_serde(text);
+    /// As a member of an object; `key` with its quotes and its colon.
+    fn member(&self, key: &str, out: &mut Vec<u8>) {
+        if out.last() != Some(&b'{') {
+            out.push(b',');
         }
-        self.0.push(b'"');
-        self.raw(text);
-        self.0.push(b'"');
+        out.extend_from_slice(key.as_bytes());
+        self.write(out);
     }
+}
 
-    fn by_serde(&mut self, text: &str) {
-        match serde_json::to_writer(&mut self.0, text) {
-            Ok(()) => {}
-            Err(error) => unreachable!("text has a JSON form, and a vector room: {error}"),
-        }
-    }
+/// Members of an object, in the order of their names.
+macro_rules! members {
+    ($out:ident: $($field:ident),*) => {
+        $($field.member(concat!("\"", stringify!($field), "\":"), $out);)*
+    };
+}
 
-    fn path(&mut self, path: &HostPath) {
-        if let Ok(text) = std::str::from_utf8(&path.0) {
-            return self.text(text);
-        }
-        self.raw(r#"{"base16":""#);
-        for byte in &path.0 {
-            self.display(format_args!("{byte:02x}"));
-        }
-        self.raw(r#""}"#);
-    }
-
-    fn hash(&mut self, hash: &Hash) {
-        self.0.push(b'"');
-        self.0.extend_from_slice(&hash.hex());
-        self.0.push(b'"');
-    }
-
-    fn number(&mut self, number: u64) {
-        // From the last digit on; 2^64 has 20.
-        let mut digits = [0; 20];
-        let mut left = number;
-        for (at, digit) in digits.iter_mut().enumerate().rev() {
-            *digit = b'0' + (left % 10) as u8;
-            left /= 10;
-            if left == 0 {
-                return self
-                    .0
-                    .extend_from_slice(digits.get(at..).unwrap_or_default());
+/// What has the canonical form of an object, with all of its fields.
+macro_rules! objects {
+    ($($type:ident { $($field:ident),* })*) => {$(
+        impl Canonical for $type {
+            fn write(&self, out: &mut Vec<u8>) {
+                let Self { $($field),* } = self;
+                out.push(b'{');
+                members!(out: $($field),*);
+                out.push(b'}');
             }
         }
-    }
+    )*};
+}
 
-    fn display(&mut self, text: std::fmt::Arguments<'_>) {
-        match self.0.write_fmt(text) {
-            Ok(()) => {}
-            Err(error) => unreachable!("a vector has room: {error}"),
-        }
-    }
+objects! {
+    Approval { at, command, expires, held_for, id, policy, profile_hash, skill, what }
+    Context { home, profile, profile_hash, skill, uid, work }
+}
 
-    fn bool(&mut self, flag: bool) {
-        self.raw(if flag { "true" } else { "false" });
-    }
-
-    fn list<T>(&mut self, items: &[T], each: impl Fn(&mut Self, &T)) {
-        for (at, item) in items.iter().enumerate() {
-            if at > 0 {
-                self.raw(",");
-            }
-            each(self, item);
-        }
-    }
-
-    /// A number that may be left out; `name` with its comma and colon.
-    fn told(&mut self, name: &str, number: Option<u64>) {
-        if let Some(number) = number {
-            self.raw(name);
-            self.number(number);
-        }
-    }
-
-    fn approval(&mut self, approval: &Approval) {
-        let Approval {
-            at,
-            command,
-            expires,
-            held_for,
-            id,
-            policy,
-            profile_hash,
-            skill,
+impl Canonical for Request {
+    fn write(&self, out: &mut Vec<u8>) {
+        let Self {
+            approvals,
+            context,
             what,
-        } = approval;
-        self.raw(r#"{"at":"#);
-        self.number(*at);
-        self.raw(r#","command":"#);
-        self.hash(command);
-        self.raw(r#","expires":"#);
-        self.number(*expires);
-        self.raw(r#","held_for":"#);
-        self.hash(held_for);
-        self.raw(r#","id":"#);
-        self.text(id);
-        self.raw(r#","policy":"#);
-        self.hash(policy);
-        self.raw(r#","profile_hash":"#);
-        self.hash(profile_hash);
-        if let Some(skill) = skill {
-            self.raw(r#","skill":"#);
-            self.path(skill);
+        } = self;
+        out.push(b'{');
+        if !approvals.is_empty() {
+            members!(out: approvals);
         }
-        self.raw(r#","what":"#);
-        self.hash(what);
-        self.raw("}");
+        members!(out: context, what);
+        out.push(b'}');
     }
+}
 
-    fn context(&mut self, context: &Context) {
-        let Context {
-            home,
-            profile,
-            profile_hash,
-            skill,
-            uid,
-            work,
-        } = context;
-        self.raw(r#"{"home":"#);
-        self.path(home);
-        self.raw(r#","profile":"#);
-        self.text(profile);
-        self.raw(r#","profile_hash":"#);
-        self.hash(profile_hash);
-        if let Some(skill) = skill {
-            self.raw(r#","skill":"#);
-            self.path(skill);
-        }
-        self.raw(r#","uid":"#);
-        self.number(u64::from(*uid));
-        self.raw(r#","work":"#);
-        self.path(work);
-        self.raw("}");
-    }
-
-    fn what(&mut self, what: &What) {
-        self.raw(r#"{"action":""#);
-        self.raw(what.action());
-        self.raw(r#"""#);
-        match what {
-            What::Device { device } => {
-                self.raw(r#","device":"#);
-                self.text(device);
+impl Canonical for What {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"action":""#);
+        out.extend_from_slice(self.action().as_bytes());
+        out.push(b'"');
+        match self {
+            Self::Device { device } => {
+                members!(out: device);
             }
-            What::Environment { name } | What::Syscall { name } => {
-                self.raw(r#","name":"#);
-                self.text(name);
+            Self::Environment { name } | Self::Syscall { name } => {
+                members!(out: name);
             }
-            What::Read { path, tree } | What::Write { path, tree } => self.tree(path, *tree),
-            What::Limit { limit, value } => {
-                self.raw(r#","limit":"#);
-                self.text(limit);
-                self.told(r#","value":"#, *value);
+            Self::Read { path, tree } | Self::Write { path, tree } => {
+                members!(out: path, tree);
             }
-            What::NetHost {} => {}
-            What::Listen { port } => {
-                self.raw(r#","port":"#);
-                self.number(u64::from(*port));
+            Self::Limit { limit, value } => {
+                members!(out: limit, value);
             }
-            What::Net(destination) => self.destination(destination),
-            What::Secret {
+            Self::NetHost {} => {}
+            Self::Listen { port } => {
+                members!(out: port);
+            }
+            Self::Net(Destination {
+                address,
+                host,
+                method,
+                path,
+                port,
+                request_size,
+                requests_last_minute,
+                response_size,
+                scheme,
+            }) => {
+                members!(out: address, host, method, path, port);
+                members!(out: request_size, requests_last_minute, response_size, scheme);
+            }
+            Self::Secret {
                 alias,
                 host,
                 inject,
             } => {
-                self.raw(r#","alias":"#);
-                self.text(alias);
-                self.raw(r#","host":"#);
-                self.text(host);
-                if let Some(inject) = inject {
-                    self.raw(r#","inject":"#);
-                    self.text(inject.name());
-                }
+                members!(out: alias, host, inject);
             }
-            What::Exec { name, path, tree } => {
-                if let Some(name) = name {
-                    self.raw(r#","name":"#);
-                    self.text(name);
-                }
-                self.tree(path, *tree);
+            Self::Exec { name, path, tree } => {
+                members!(out: name, path, tree);
             }
-            What::Tool { command, grants } => {
-                self.raw(r#","command":["#);
-                self.list(command, Self::path);
-                self.raw(r#"],"grants":["#);
-                self.list(grants, Self::what);
-                self.raw("]");
+            Self::Tool { command, grants } => {
+                members!(out: command, grants);
             }
         }
-        self.raw("}");
+        out.push(b'}');
+    }
+}
+
+/// What is absent is left out.
+impl<T: Canonical> Canonical for Option<T> {
+    fn write(&self, out: &mut Vec<u8>) {
+        if let Some(value) = self {
+            value.write(out);
+        }
     }
 
-    fn tree(&mut self, path: &HostPath, tree: bool) {
-        self.raw(r#","path":"#);
-        self.path(path);
-        self.raw(r#","tree":"#);
-        self.bool(tree);
+    fn member(&self, key: &str, out: &mut Vec<u8>) {
+        if let Some(value) = self {
+            value.member(key, out);
+        }
     }
+}
 
-    fn destination(&mut self, destination: &Destination) {
-        let Destination {
-            address,
-            host,
-            method,
-            path,
-            port,
-            request_size,
-            requests_last_minute,
-            response_size,
-            scheme,
-        } = destination;
-        if let Some(address) = address {
-            self.raw(r#","address":""#);
-            self.address(*address);
-            self.raw(r#"""#);
+impl<T: Canonical> Canonical for Vec<T> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        for (at, item) in self.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            item.write(out);
         }
-        self.raw(r#","host":"#);
-        self.text(host);
-        if let Some(method) = method {
-            self.raw(r#","method":"#);
-            self.text(method);
-        }
-        if let Some(path) = path {
-            self.raw(r#","path":"#);
-            self.text(path);
-        }
-        self.raw(r#","port":"#);
-        self.number(u64::from(*port));
-        self.told(r#","request_size":"#, *request_size);
-        self.told(r#","requests_last_minute":"#, *requests_last_minute);
-        self.told(r#","response_size":"#, *response_size);
-        self.raw(r#","scheme":"#);
-        self.text(scheme.name());
+        out.push(b']');
     }
+}
 
-    fn address(&mut self, address: IpAddr) {
-        match address {
-            IpAddr::V4(address) => {
+impl Canonical for str {
+    fn write(&self, out: &mut Vec<u8>) {
+        let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+        // All of them, so that several are looked at at once.
+        if self.bytes().fold(false, |any, byte| any | special(byte)) {
+            match serde_json::to_writer(out, self) {
+                Ok(()) => return,
+                Err(error) => unreachable!("text has a JSON form, and a vector room: {error}"),
+            }
+        }
+        out.push(b'"');
+        out.extend_from_slice(self.as_bytes());
+        out.push(b'"');
+    }
+}
+
+impl Canonical for String {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.as_str().write(out);
+    }
+}
+
+impl Canonical for HostPath {
+    fn write(&self, out: &mut Vec<u8>) {
+        if let Ok(text) = std::str::from_utf8(&self.0) {
+            return text.write(out);
+        }
+        out.extend_from_slice(br#"{"base16":""#);
+        for byte in &self.0 {
+            display(format_args!("{byte:02x}"), out);
+        }
+        out.extend_from_slice(br#""}"#);
+    }
+}
+
+impl Canonical for Hash {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        out.extend_from_slice(&self.hex());
+        out.push(b'"');
+    }
+}
+
+impl Canonical for u64 {
+    fn write(&self, out: &mut Vec<u8>) {
+        // From the last digit on; 2^64 has 20.
+        let mut digits = [0; 20];
+        let mut left = *self;
+        for (at, digit) in digits.iter_mut().enumerate().rev() {
+            *digit = b'0' + (left % 10) as u8;
+            left /= 10;
+            if left == 0 {
+                return out.extend_from_slice(digits.get(at..).unwrap_or_default());
+            }
+        }
+    }
+}
+
+macro_rules! as_others {
+    ($($type:ty: |$value:ident| $other:expr;)*) => {$(
+        impl Canonical for $type {
+            fn write(&self, out: &mut Vec<u8>) {
+                let $value = self;
+                $other.write(out);
+            }
+        }
+    )*};
+}
+
+as_others! {
+    u32: |number| u64::from(*number);
+    u16: |number| u64::from(*number);
+    Inject: |inject| inject.name();
+    Scheme: |scheme| scheme.name();
+}
+
+impl Canonical for bool {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if *self { b"true" } else { b"false" });
+    }
+}
+
+impl Canonical for IpAddr {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        match self {
+            Self::V4(address) => {
                 for (at, octet) in address.octets().into_iter().enumerate() {
                     if at > 0 {
-                        self.raw(".");
+                        out.push(b'.');
                     }
-                    self.number(u64::from(octet));
+                    u64::from(octet).write(out);
                 }
             }
-            IpAddr::V6(address) => self.display(format_args!("{address}")),
+            Self::V6(address) => display(format_args!("{address}"), out),
         }
+        out.push(b'"');
+    }
+}
+
+fn display(text: std::fmt::Arguments<'_>, out: &mut Vec<u8>) {
+    match out.write_fmt(text) {
+        Ok(()) => {}
+        Err(error) => unreachable!("a vector has room: {error}"),
     }
 }

@@ -67,7 +67,7 @@ fn title(a: Verdict, b: Verdict) -> String {
 }
 
 fn of_difference(a: &str, b: &str, difference: &Difference, usual: Option<&Context>) -> String {
-    let said = |policy: &str, said: &compare::Said| {
+    let said = |policy: &str, said: &aegis_policy::Opinion| {
         let rules = match &*said.rules {
             [] => String::new(),
             rules => format!(" [{}]", rules.join(", ")),

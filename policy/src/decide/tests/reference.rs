@@ -6,7 +6,7 @@
 use super::super::address::is_public;
 use super::super::compile::{self, Kind};
 use super::super::egress::Egress;
-use super::super::layer::{Layer, action, conclude, program};
+use super::super::layer::{Layer, conclude, program};
 use super::super::pattern::{
     self, Base, HostPattern, Part, Ports, Relation, components, glob_matches,
 };
@@ -96,7 +96,7 @@ fn opinion(layer: &Layer, context: &Context, what: &What, approval: Option<&Appr
             heard(what, rules, approval)
         }
         _ => {
-            let action = action(what).unwrap();
+            let action = what.capability().unwrap();
             let rules = layer.document.capabilities.iter();
             let rules = rules.filter(|rule| rule.on.contains(&action)).map(|rule| {
                 let patterns = rule.matches.iter().map(|m| Pattern::parse(action, m));

@@ -1,0 +1,137 @@
+//! The words of a policy: each declared once, with what it is called in files and in records.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+macro_rules! words {
+    ($(
+        $(#[$about:meta])*
+        pub enum $name:ident {
+            $($(#[$what:meta])* $variant:ident = $word:literal,)+
+        }
+    )+) => {$(
+        $(#[$about])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+        )]
+        #[schemars(inline)]
+        pub enum $name {
+            $($(#[$what])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// All of them, in their order.
+            pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
+
+            /// As in a policy.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    )+};
+}
+
+words! {
+    /// What is said of a request; the later, the worse.
+    #[derive(Default)]
+    pub enum Verdict {
+        /// It is let through.
+        Allow = "allow",
+        /// It is let through, and recorded as a violation of the policy.
+        Warn = "warn",
+        /// A person has to say yes; blocked until then.
+        Review = "review",
+        /// It is refused.
+        #[default]
+        Block = "block",
+    }
+
+    /// What a rule of the `capabilities` contract is about: the keys of a profile, and a run as a whole.
+    pub enum Action {
+        /// `devices`: a device of the host.
+        Devices = "devices",
+        /// `environment.pass`: a variable of the caller.
+        EnvironmentPass = "environment.pass",
+        /// `files.read`: a file or a tree.
+        FilesRead = "files.read",
+        /// `files.write`: a file or a tree.
+        FilesWrite = "files.write",
+        /// `net.host`: the host's whole network, which a profile asks for with `net.outbound: host`.
+        NetHost = "net.host",
+        /// `net.listen`: a TCP port.
+        NetListen = "net.listen",
+        /// `shell.exec`: a program, or all programs of a tree.
+        ShellExec = "shell.exec",
+        /// `syscalls.allow`: a system call beyond the profile's base.
+        SyscallsAllow = "syscalls.allow",
+        /// `tool.exec`: a whole run of a command under a profile. Rules can only make its verdict worse
+        /// than that of what it asks for.
+        ToolExec = "tool.exec",
+    }
+
+    /// Whether a rule is in force.
+    #[derive(Default)]
+    pub enum Mode {
+        /// Its verdict counts.
+        #[default]
+        Enforce = "enforce",
+        /// Being rolled out: where its verdict would be worse than `warn`, it counts as `warn`. Such a rule
+        /// lets nothing through that no other rule lets through.
+        Warn = "warn",
+    }
+
+    /// How a destination is spoken to.
+    pub enum Scheme {
+        /// HTTP in the clear.
+        Http = "http",
+        /// HTTP within TLS.
+        Https = "https",
+        /// A stream of bytes.
+        Tcp = "tcp",
+        /// Datagrams.
+        Udp = "udp",
+    }
+
+    /// Where the broker, outside the sandbox, puts a secret on its way out. There is no form of this that
+    /// gives the value to the command.
+    pub enum Inject {
+        /// In a header of a request.
+        Header = "header",
+        /// In the query of a request's URL.
+        Query = "query",
+    }
+
+    /// What happens when the audit log cannot be written.
+    #[derive(Default)]
+    pub enum OnAuditFailure {
+        /// Nothing is started, and what runs is ended.
+        #[default]
+        Stop = "stop",
+        /// The run goes on; that it is not recorded is said on standard error and in the report.
+        Continue = "continue",
+    }
+}
+
+impl Verdict {
+    /// Whether what was asked for happens without anybody being asked.
+    pub fn lets_through(self) -> bool {
+        self <= Self::Warn
+    }
+}
+
+impl Scheme {
+    /// Whether single requests, with a method and a path, can be told apart.
+    pub fn has_requests(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+}
