@@ -372,18 +372,18 @@ fn explain_names_every_rule_and_what_would_help() {
     assert_eq!(status(&output), 1);
     let text = stdout(&output);
     assert!(
-        text.contains("keys  covers   block   /**/keys/**: all of what"),
+        text.contains("keys  contains  block   /**/keys/**: all of what"),
         "{text}"
     );
     assert!(
-        text.contains("work  covers   allow   $WORK/**: all of what"),
+        text.contains("work  contains  allow   $WORK/**: all of what"),
         "{text}"
     );
     assert!(text.contains("to let it through: change `keys`"), "{text}");
     let told = json(&scene.aegis(&[&words[..], &["--json"]].concat()));
     assert_eq!(
         told["parts"][0]["documents"][0]["rules"][0]["stands"],
-        "covers"
+        "contains"
     );
 }
 

@@ -170,7 +170,7 @@ pub fn path(text: &str, context: &Context) -> Result<(HostPath, bool), Wrong> {
     }
     if !path.is_plain() {
         return wrong(
-            "this is no absolute path without `.` and `..`",
+            "not an absolute path without `.` and `..`",
             "begin it with `/`, `$WORK`, `$SKILL` or `$HOME`",
         );
     }
@@ -181,7 +181,7 @@ fn port(text: &str) -> Result<u16, Wrong> {
     match text.parse::<u16>() {
         Ok(port) if port > 0 && port.to_string() == text => Ok(port),
         _ => wrong(
-            format!("`{}` is no port", quote(text)),
+            format!("`{}` is not a port", quote(text)),
             "write a number from 1 to 65535",
         ),
     }

@@ -179,7 +179,7 @@ pub fn rank(a: Verdict, b: Verdict) -> (u8, Verdict, Verdict) {
     (class, b, a)
 }
 
-/// How much there is to grasp in a request: one file is less than a tree, which touches many things.
+/// How much there is to grasp in a request: one file is less than a tree, which overlaps many rules.
 fn size(request: &Request) -> (bool, usize) {
     let tree = match &request.what {
         What::Read { tree, .. } | What::Write { tree, .. } | What::Exec { tree, .. } => *tree,

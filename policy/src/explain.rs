@@ -97,7 +97,7 @@ pub fn explain(policy: &Policy, request: &Request) -> Explanation {
 
 fn of_document(trace: &Trace<'_>, request: &Request) -> OfDocument {
     let covers = |rule: &&RuleTrace<'_>| {
-        !rule.otherwise && rule.relation == Relation::Covers && !rule.on_trial
+        !rule.otherwise && rule.relation == Relation::Contains && !rule.on_trial
     };
     let covered = trace.rules.iter().find(covers).map(|rule| &*rule.id);
     let rules: Vec<RuleNote> = (trace.rules.iter())
@@ -114,7 +114,7 @@ fn of_document(trace: &Trace<'_>, request: &Request) -> OfDocument {
     }
 }
 
-/// How a rule takes part. `silenced`: by the rule that covers the request.
+/// How a rule takes part. `silenced`: by the rule that contains the request.
 fn note(rule: &RuleTrace<'_>, silenced: Option<&str>) -> RuleNote {
     let (softest, mode) = match rule.on_trial {
         true => (
@@ -126,7 +126,7 @@ fn note(rule: &RuleTrace<'_>, silenced: Option<&str>) -> RuleNote {
     let verdict = rule.verdict.min(softest);
     let held_back = |otherwise: &str| rule.held_back.unwrap_or(otherwise).to_owned();
     let (says, note) = match (rule.relation, silenced) {
-        (Relation::Apart, _) => (None, rule.apart.clone()),
+        (Relation::Disjoint, _) => (None, rule.apart.clone()),
         (_, Some(by)) => (
             None,
             format!("it speaks only where no other rule covers the request, and `{by}` does"),
@@ -135,7 +135,7 @@ fn note(rule: &RuleTrace<'_>, silenced: Option<&str>) -> RuleNote {
             let why = "its budget is used up, or the request does not say what it uses";
             (Some(softest), format!("{why}{mode}"))
         }
-        (Relation::Touches, _) if verdict == Verdict::Allow || rule.only_opens => (
+        (Relation::Overlaps, _) if verdict == Verdict::Allow || rule.only_opens => (
             None,
             held_back("only some of what is asked for is in it; what allows has to cover all of it"),
         ),
@@ -143,14 +143,14 @@ fn note(rule: &RuleTrace<'_>, silenced: Option<&str>) -> RuleNote {
             Some(Verdict::Allow),
             "it speaks of single requests: the connection may be opened, each request on it is decided for itself".into(),
         ),
-        (Relation::Touches, _) => {
+        (Relation::Overlaps, _) => {
             let why = held_back(match rule.patterns.is_empty() {
                 true => "it speaks of it; a rule in Rego lets nothing through but by `allow`",
                 false => "some of what is asked for is in it, or may be",
             });
             (Some(verdict), format!("{why}{mode}"))
         }
-        (Relation::Covers, _) => {
+        (Relation::Contains, _) => {
             (Some(verdict), format!("all of what is asked for is in it{mode}"))
         }
     };

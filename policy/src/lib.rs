@@ -2,7 +2,7 @@
 //!
 //! A **policy** is rules of three contracts (capabilities, network egress, secrets boundary) and ceilings
 //! ([`model`]). A **request** ([`request`]) says what is asked for, by whom, and every fact that matters.
-//! [`decide`](decide()) gives a **decision** for any request: a verdict, the rules that spoke, why, and the
+//! [`decide`](decide()) gives a **decision** for any request: a verdict, the rules that applied, why, and the
 //! hashes of policy and request. It is pure; what is recorded with a decision is enough to make it again.
 
 #![forbid(unsafe_code)]

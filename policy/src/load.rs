@@ -202,7 +202,7 @@ fn configured(
         return Ok(None);
     }
     for file in &files {
-        trust.check_way(file, source)?;
+        trust.check_path(file, source)?;
     }
     from_files(&files, &config.to_string_lossy(), source, Some(trust)).map(Some)
 }
@@ -256,7 +256,7 @@ fn from_files(
 /// The text of a Rego file.
 fn module(path: &Path, source: &dyn Source, trust: Option<Trust<'_>>) -> Result<String, Wrong> {
     let shown = quote(&path.to_string_lossy());
-    let trusted = trust.map_or(Ok(()), |trust| trust.check_way(path, source));
+    let trusted = trust.map_or(Ok(()), |trust| trust.check_path(path, source));
     if let Err(untrusted) = trusted {
         let message = format!("`{}`: {}", untrusted.place(), untrusted.message);
         return wrong(message, untrusted.help);

@@ -156,7 +156,7 @@ fn context(node: &Node, mut context: Context, out: &mut Reporter<'_>) -> Context
         let text = text(node, "a path", false, out)?;
         let path = HostPath::from(text.as_str());
         if !path.is_plain() {
-            out.report(node.span, "this is no absolute path without `.` and `..`");
+            out.report(node.span, "not an absolute path without `.` and `..`");
         }
         Some(path)
     };

@@ -59,12 +59,12 @@ fn each_rule_of_the_action_says_how_it_stands_and_whether_it_speaks() {
     assert_eq!(
         notes(&explanation),
         [
-            ("home", Relation::Covers, Some(Verdict::Allow), all),
-            ("keys", Relation::Touches, Some(Verdict::Block), some),
-            ("new", Relation::Touches, Some(Verdict::Warn), &softened),
+            ("home", Relation::Contains, Some(Verdict::Allow), all),
+            ("keys", Relation::Overlaps, Some(Verdict::Block), some),
+            ("new", Relation::Overlaps, Some(Verdict::Warn), &softened),
             (
                 "rest",
-                Relation::Covers,
+                Relation::Contains,
                 None,
                 "it speaks only where no other rule covers the request, and `home` does"
             ),

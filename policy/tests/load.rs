@@ -155,7 +155,7 @@ fn every_mistake_is_told_with_its_place_and_fix() {
         (
             "{id: a, on: net.listen, match: [80, 70000], verdict: allow}",
             41,
-            "`70000` is no port",
+            "`70000` is not a port",
         ),
         (
             "{id: a, on: net.host, match: all, verdict: allow}",
@@ -170,7 +170,7 @@ fn every_mistake_is_told_with_its_place_and_fix() {
         (
             "{id: A b, on: devices, match: gpu, verdict: allow}",
             10,
-            "this is no id",
+            "invalid rule id",
         ),
         (
             "{id: a, on: devices, match: gpu, verdict: allow, otherwise: yes}",

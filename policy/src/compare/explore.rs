@@ -12,7 +12,7 @@ const MAX_STATES: usize = 50_000;
 pub(super) type Pattern = Vec<String>;
 
 /// A pattern as a policy has it, in a context; and whether its variable stands for `/` there, which makes of
-/// it one that covers nothing. `None`: it begins nowhere.
+/// it one that contains nothing. `None`: it begins nowhere.
 pub(super) fn read(text: &str, context: &Context) -> Option<(Pattern, bool)> {
     let (base, rest) = match text.strip_prefix('$') {
         None => (None, text),

@@ -6,13 +6,13 @@ use serde::Serialize;
 use smallvec::SmallVec;
 
 use super::Policy;
+use super::combine::RuleOutcome;
+use super::compiled::{Capabilities, Compiled, Secret};
 use super::egress::Egress;
 use super::index::hosts::HostRules;
 use super::index::paths::{Forest, Patterns};
 use super::index::{self, Actions, Claim};
-use super::layer::{Capabilities, Layer, Secret};
 use super::pattern::{self, BadPattern, HostPattern, Part, Ports, bad};
-use super::tally::Voice;
 use crate::model::{Action, Budget, CapabilityRule, Document, EgressRule, Rule, Verdict, is_id};
 use crate::rego::Rego;
 use aegis_profile::hash::Hash;
@@ -35,7 +35,7 @@ pub const ENGINE: Engine = Engine {
     version: env!("CARGO_PKG_VERSION"),
 };
 
-/// Why a document is no policy.
+/// Why a document is not a valid policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{pattern}", rule.as_ref().map(|rule| format!("rule `{rule}`: ")).unwrap_or_default())]
 pub struct BadPolicy {
@@ -73,7 +73,7 @@ pub(super) fn policy(mut documents: Vec<Document>) -> Result<Policy, BadPolicy> 
     Ok(Policy { layers, hash })
 }
 
-fn layer(document: Document) -> Result<Layer, BadPolicy> {
+fn layer(document: Document) -> Result<Compiled, BadPolicy> {
     let fail = |rule: Option<&str>, item: Option<&str>, pattern: BadPattern| BadPolicy {
         document: document.name.clone(),
         rule: rule.map(Into::into),
@@ -86,7 +86,7 @@ fn layer(document: Document) -> Result<Layer, BadPolicy> {
         // Decisions about ceilings have ids that begin with `limits.`.
         if !is_id(id) || id.starts_with("limits.") {
             let help = "an id is made of a-z, 0-9, `-`, `_` and `.`, and begins with a letter or digit, not with `limits.`";
-            return Err(fail(Some(id), Some(id), bad_item("this is no id", help)));
+            return Err(fail(Some(id), Some(id), bad_item("invalid rule id", help)));
         }
         if !seen.insert(id) {
             let help = "a rule is known by its id: give each another";
@@ -122,7 +122,7 @@ fn layer(document: Document) -> Result<Layer, BadPolicy> {
     for rule in &document.secrets_boundary {
         secrets.0.push(hosts(&rule.id, rule.verdict, &rule.to)?);
         secrets.1.push(Secret {
-            voice: Voice::new(rule.head()),
+            outcome: RuleOutcome::new(rule.head()),
             alias: match Part::of_names(&rule.alias) {
                 Ok(alias) => alias.text().to_owned(),
                 Err(wrong) => return Err(fail(Some(&rule.id), Some(&rule.alias), wrong)),
@@ -130,7 +130,7 @@ fn layer(document: Document) -> Result<Layer, BadPolicy> {
             inject: rule.inject.iter().copied().collect(),
         });
     }
-    Ok(Layer {
+    Ok(Compiled {
         capabilities,
         egress: (host_rules(&egress.0), egress.1),
         secrets: (host_rules(&secrets.0), secrets.1),
@@ -139,12 +139,19 @@ fn layer(document: Document) -> Result<Layer, BadPolicy> {
     })
 }
 
-/// A pattern that is none, with its rule and as it is written.
+/// An invalid pattern, with its rule and as it is written.
 type Wrong<'r> = (&'r str, &'r str, BadPattern);
 
 fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, Wrong<'_>> {
-    let voices: Vec<Voice> = rules.iter().map(|rule| Voice::new(rule.head())).collect();
-    let is_loud = |rule: index::Rule| voices.get(rule as usize).is_some_and(Voice::is_loud);
+    let outcomes: Vec<RuleOutcome> = rules
+        .iter()
+        .map(|rule| RuleOutcome::new(rule.head()))
+        .collect();
+    let is_loud = |rule: index::Rule| {
+        outcomes
+            .get(rule as usize)
+            .is_some_and(RuleOutcome::is_loud)
+    };
     let mut patterns = Patterns::default();
     let (mut ports, mut profiles) = (Vec::new(), Vec::new());
     for (number, rule) in (0..).zip(rules) {
@@ -174,7 +181,7 @@ fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, Wrong<'_>> {
         patterns: Forest::new(patterns, is_loud),
         ports,
         profiles,
-        voices,
+        outcomes,
     })
 }
 
@@ -242,7 +249,7 @@ pub(super) fn egress_rule(rule: &EgressRule) -> Result<Egress, (&str, BadPattern
     let paths = (!rule.paths.is_empty()).then(|| Forest::new(patterns, |_| false));
     if let Some(item) = rule.methods.iter().find(|method| !is_method(method)) {
         let help = "write it in capitals, such as `GET`";
-        return Err((item, bad_item("this is no HTTP method", help)));
+        return Err((item, bad_item("not an HTTP method", help)));
     }
     Ok(Egress::new(rule, paths))
 }

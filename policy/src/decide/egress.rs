@@ -3,21 +3,21 @@
 use crate::model::{Budget, EgressRule, Head, Rule, Scheme, Verdict};
 use crate::request::Destination;
 
+use super::combine::{Combiner, RuleOutcome};
 use super::compile::is_plain_in_urls;
+use super::compiled::split;
 use super::index::paths::Forest;
 use super::index::{Actions, Hits};
-use super::layer::split;
 use super::pattern::Relation;
-use super::tally::{Tally, Voice};
 
 /// A rule, compiled.
 #[derive(Debug)]
 pub(super) struct Egress {
-    voice: Voice,
+    outcome: RuleOutcome,
     /// Said instead when the budget is used up.
-    over_budget: Voice,
-    /// Said of a connection, where it speaks of single requests only; `None`: nothing.
-    opens: Option<Voice>,
+    over_budget: RuleOutcome,
+    /// For a connection, where the rule is about single requests only; `None`: it does not apply.
+    opens: Option<RuleOutcome>,
     /// Of [`EgressRule`]: what needs no compiling.
     schemes: Vec<Scheme>,
     ports: Vec<u16>,
@@ -31,18 +31,18 @@ pub(super) struct Egress {
 /// How a rule stands to a destination, and what it says of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stance<'e> {
-    voice: &'e Voice,
+    outcome: &'e RuleOutcome,
     pub relation: Relation,
-    /// Why it lets nothing through though it covers, if so.
+    /// Why it lets nothing through though it contains the request, if so.
     pub held_back: Option<&'static str>,
     pub over_budget: bool,
 }
 
 impl Egress {
     pub fn new(rule: &EgressRule, paths: Option<Forest>) -> Self {
-        let own = Voice::new(rule.head());
+        let own = RuleOutcome::new(rule.head());
         let instead = |verdict, why| {
-            Voice::new(Head {
+            RuleOutcome::new(Head {
                 verdict,
                 reason: Some(why),
                 ..rule.head()
@@ -52,7 +52,7 @@ impl Egress {
         Self {
             over_budget: instead(Verdict::Block, "its budget is used up"),
             opens: (own.permits()).then(|| instead(Verdict::Allow, why)),
-            voice: own,
+            outcome: own,
             schemes: rule.schemes.iter().copied().collect(),
             ports: rule.ports.iter().copied().collect(),
             methods: rule.methods.iter().cloned().collect(),
@@ -62,61 +62,61 @@ impl Egress {
         }
     }
 
-    /// Tells the tally what it says of a destination, to whose host it stands so. `inside`: it is at an
-    /// address that is not public.
+    /// Adds the rule's outcome for a destination; `host`: how the rule's hosts stand to it. `inside`: its address is
+    /// not public.
     pub fn speak<'e>(
         &'e self,
         to: &Destination,
         host: Relation,
         inside: bool,
-        tally: &mut Tally<'e>,
+        combiner: &mut Combiner<'e>,
     ) {
         let stance = self.stance(to, host, inside);
         if let Some(reason) = stance.held_back {
-            tally.hold_back(reason);
+            combiner.hold_back(reason);
         }
-        tally.hear_next(stance.voice, stance.relation);
+        combiner.add_next(stance.outcome, stance.relation);
     }
 
     /// How the rule stands to a destination.
     pub fn stance(&self, to: &Destination, host: Relation, inside: bool) -> Stance<'_> {
-        let stance = |voice, relation| Stance {
-            voice,
+        let stance = |outcome, relation| Stance {
+            outcome,
             relation,
             held_back: None,
             over_budget: false,
         };
         if !self.has_scheme(to) || !self.has_port(to) {
-            return stance(&self.voice, Relation::Apart);
+            return stance(&self.outcome, Relation::Disjoint);
         }
         let mut stance = match &to.method {
-            Some(_) if !self.has_method(to) => stance(&self.voice, Relation::Apart),
+            Some(_) if !self.has_method(to) => stance(&self.outcome, Relation::Disjoint),
             Some(_) => match self.of_url(to.path.as_deref()) {
-                Relation::Apart => stance(&self.voice, Relation::Apart),
-                path if self.within_budget(to) => stance(&self.voice, host.min(path)),
+                Relation::Disjoint => stance(&self.outcome, Relation::Disjoint),
+                path if self.within_budget(to) => stance(&self.outcome, host.min(path)),
                 path => Stance {
                     over_budget: true,
                     ..stance(&self.over_budget, host.min(path))
                 },
             },
-            None if !self.is_narrow() => stance(&self.voice, host),
+            None if !self.is_narrow() => stance(&self.outcome, host),
             None => match &self.opens {
                 Some(opens) if to.scheme.has_requests() => stance(opens, host),
-                _ => stance(&self.voice, Relation::Apart),
+                _ => stance(&self.outcome, Relation::Disjoint),
             },
         };
-        if stance.relation == Relation::Covers && stance.voice.permits() {
+        if stance.relation == Relation::Contains && stance.outcome.permits() {
             if inside && !self.private_addresses {
                 stance.held_back = Some(
                     "it stands for an address that is not public, and no rule that covers it has `private-addresses`",
                 );
-                stance.relation = Relation::Touches;
+                stance.relation = Relation::Overlaps;
             }
             if !to.scheme.has_requests() && self.budget != Budget::default() {
                 stance.held_back = Some(
                     "a budget is held against requests, and a rule with one lets through what has requests alone: `http`, `https`",
                 );
-                stance.relation = Relation::Touches;
+                stance.relation = Relation::Overlaps;
             }
         }
         stance
@@ -131,14 +131,14 @@ impl Egress {
             ("methods", connection || self.has_method(to)),
             (
                 "paths",
-                connection || self.of_url(to.path.as_deref()) != Relation::Apart,
+                connection || self.of_url(to.path.as_deref()) != Relation::Disjoint,
             ),
         ];
         let apart = keys.into_iter().filter(|(_, has)| !has);
         apart.map(|(key, _)| key).collect()
     }
 
-    /// Whether it speaks of single requests only: each on a connection will be asked about.
+    /// Whether it is about single requests only: each on a connection is decided for itself.
     pub fn is_narrow(&self) -> bool {
         !self.methods.is_empty() || self.paths.is_some()
     }
@@ -160,7 +160,7 @@ impl Egress {
     /// sure.
     fn of_url(&self, path: Option<&str>) -> Relation {
         let Some(paths) = &self.paths else {
-            return Relation::Covers;
+            return Relation::Contains;
         };
         let path = path.unwrap_or_default();
         let path = path.split_once('?').map_or(path, |(path, _)| path);
@@ -169,13 +169,13 @@ impl Egress {
             && path.chars().all(is_plain_in_urls)
             && path.split('/').all(|part| part != "." && part != "..");
         if !plain {
-            return Relation::Touches;
+            return Relation::Overlaps;
         }
         let mut hits = Hits::of(1, Actions::ALL, ());
         paths.ask_url(&split(path.as_bytes()), &mut hits);
         match hits.count() {
-            0 => Relation::Apart,
-            _ => Relation::Covers,
+            0 => Relation::Disjoint,
+            _ => Relation::Contains,
         }
     }
 

@@ -1,35 +1,35 @@
 //! [`decide`]: what a policy says of a request. Total and pure: no clock, no randomness, no environment,
 //! no files, and no order but that of names.
 //!
-//! **Which rules speak.** A rule's patterns stand to a request in one of three ways: apart, touching it
-//! (something of what is asked for is in the pattern, or may be), covering it (all of it is). `allow` speaks
-//! when it covers. `warn`, `review` and `block` speak when they touch: a profile that asks for `$HOME` asks
-//! for `$HOME/.ssh`. Rules marked `otherwise` speak only when no other rule covers the request.
+//! **Which rules apply.** A pattern stands to a request in one of three ways: it is disjoint from it, overlaps it
+//! (some of what is asked for is in the pattern, or may be), or contains it (all of it is). `allow` applies when it
+//! contains. `warn`, `review` and `block` apply when they overlap: a profile that asks for `$HOME` asks for
+//! `$HOME/.ssh`. Rules marked `otherwise` apply only when no other rule contains the request.
 //!
-//! **What comes of it.** The worst verdict of all that speak; but a request that no rule covers with
-//! `allow`, `warn` or `review` is blocked. So adding a rule that blocks, or removing one that allows, never
-//! allows more, and the order of rules means nothing. (A rule with a budget blocks as well: what is over it.)
+//! **The verdict** is the worst of all rules that apply; but a request that no rule contains with `allow`, `warn`
+//! or `review` is blocked. So adding a rule that blocks, or removing one that allows, never allows more, and the
+//! order of rules means nothing. (A rule with a budget also blocks what is over its budget.)
 //!
-//! **Mode `warn`** tries a rule out. Such a rule says what it would say, at worst `warn`, and nothing else
-//! comes of it: it lets nothing through, whatever its verdict, blocks nothing, and leaves rules marked
-//! `otherwise` their say. What is let through is what would be let through without it.
+//! **Mode `warn`** tries a rule out. Such a rule reports its verdict, at worst `warn`. It lets nothing through,
+//! blocks nothing, and does not silence rules marked `otherwise`: what is let through is what would be let through
+//! without it.
 //!
 //! **Patterns, by action.**
 //!
 //! | action | a pattern is |
 //! |---|---|
 //! | `files.read`, `files.write` | a path from `/`, `$WORK`, `$SKILL` or `$HOME`; `*` is any part of a name, `**` any number of directories, also none |
-//! | `shell.exec` | such a path; or a program's name (`git`, `python3*`), which covers programs in the system's directories alone, and touches a program of that name anywhere, and so every tree |
+//! | `shell.exec` | such a path; or a program's name (`git`, `python3*`), which contains programs in the system's directories alone, and overlaps a program of that name anywhere, and so every tree |
 //! | `net.listen` | a port or a range |
 //! | `tool.exec` | a path that holds `$SKILL`; `sha256:` and the profile's hash; or a name that the profile gives itself |
 //! | `net.host` | `host` |
 //! | others | a name with `*` |
-//! | `hosts`, `to` | a name, `*.` and a name (all below it), an IP address, which also touches names that stand for it; `*`, any host, where the rule does not say `allow` |
+//! | `hosts`, `to` | a name, `*.` and a name (all below it), an IP address, which also overlaps names that stand for it; `*`, any host, where the rule does not say `allow` |
 //!
 //! A variable that stands for `/` would make a rule about one place one about every place: such a pattern
-//! only touches. A variable that the run does not have (no `$SKILL`, an empty `$HOME`) is nowhere.
+//! only overlaps. A variable that the run does not have (no `$SKILL`, an empty `$HOME`) is nowhere.
 //!
-//! **Rules in Rego** speak after those: see [`crate::rego`].
+//! **Rules in Rego** come after those: see [`crate::rego`].
 //!
 //! **Limits** take away, so a limit without a ceiling is allowed, by any policy; above a ceiling it is
 //! blocked. The launcher lowers what a profile asks for to the ceiling ([`Policy::ceiling`]) and then asks.
@@ -72,12 +72,12 @@
 )]
 
 mod address;
+mod combine;
 mod compile;
+mod compiled;
 mod egress;
 mod index;
-mod layer;
 mod pattern;
-mod tally;
 mod trace;
 mod well_formed;
 
@@ -88,7 +88,7 @@ use crate::model::{Document, OnAuditFailure, Verdict};
 use crate::request::{Approval, Context, Request, What};
 use aegis_profile::LimitKey;
 use aegis_profile::hash::Hash;
-use layer::Layer;
+use compiled::Compiled;
 
 pub use compile::{BadPolicy, ENGINE, Engine};
 pub use pattern::{BadPattern, Relation};
@@ -97,7 +97,7 @@ pub(crate) use trace::{RuleTrace, Trace};
 /// A policy ready to decide: one document, or several of which each has to let a request through.
 #[derive(Debug)]
 pub struct Policy {
-    layers: Vec<Layer>,
+    layers: Vec<Compiled>,
     hash: Hash,
 }
 
@@ -150,13 +150,13 @@ impl Policy {
 /// What the policy says of the request. The same policy and the same request give the same answer, to the
 /// byte of its canonical form.
 pub fn decide(policy: &Policy, request: &Request) -> Decision {
-    decide_by(policy, request, Layer::opinion)
+    decide_by(policy, request, Compiled::opinion)
 }
 
 /// What is said of each thing that a request asks for, with a trace of each document: of a run its grants, and the
 /// run itself at the end.
 pub(crate) fn traced<'p, 'r>(policy: &'p Policy, request: &'r Request) -> Vec<Traced<'p, 'r>> {
-    let asked = Asked::new(policy, request, Layer::opinion);
+    let asked = Asked::new(policy, request, Compiled::opinion);
     let grants = match &request.what {
         What::Tool { grants, .. } => grants.as_slice(),
         _ => &[],
@@ -199,8 +199,8 @@ fn decide_by(policy: &Policy, request: &Request, say: impl Say) -> Decision {
 }
 
 /// What one document says of one thing that is well-formed.
-trait Say: Fn(&Layer, &Context, &What, Option<&Approval>) -> Opinion {}
-impl<F: Fn(&Layer, &Context, &What, Option<&Approval>) -> Opinion> Say for F {}
+trait Say: Fn(&Compiled, &Context, &What, Option<&Approval>) -> Opinion {}
+impl<F: Fn(&Compiled, &Context, &What, Option<&Approval>) -> Opinion> Say for F {}
 
 /// All that is the same for every part of a request.
 struct Asked<'r, S> {
@@ -235,7 +235,7 @@ impl<'r, S: Say> Asked<'r, S> {
         // Limits take away: a run that asks for nothing else has not even a command.
         if (grants.iter()).all(|grant| matches!(grant, What::Limit { .. })) {
             let nothing =
-                tally::refusal("nothing is asked for, not even the command: no rule covers it");
+                combine::blocked("nothing is asked for, not even the command: no rule covers it");
             return (nothing, parts);
         }
         let own = self.opinion(what);
@@ -247,7 +247,7 @@ impl<'r, S: Say> Asked<'r, S> {
     /// What is said of one thing.
     fn opinion(&self, what: &What) -> Opinion {
         if let Some(fault) = self.fault(what) {
-            return tally::refusal(fault);
+            return combine::blocked(fault);
         }
         let approval = self.approval(what);
         let say = |layer| (self.say)(layer, self.context, what, approval);
@@ -270,7 +270,7 @@ impl<'r, S: Say> Asked<'r, S> {
             before
         };
         let all = said.reduce(worse);
-        all.unwrap_or_else(|| tally::refusal("there is no policy"))
+        all.unwrap_or_else(|| combine::blocked("there is no policy"))
     }
 
     /// What a person has said of this.

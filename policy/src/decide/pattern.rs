@@ -1,8 +1,8 @@
 //! The patterns of rules, and how they stand to what is asked for.
 //!
 //! A request may be for one thing or for many: a tree of files, all hosts below a name. So a pattern does
-//! not simply match. It **covers** a request when everything asked for is in it, and **touches** it when
-//! something is. A rule lets through only what it covers; it stands in the way of all that it touches.
+//! not simply match. It **contains** a request when everything asked for is in it, and **overlaps** it when
+//! something is. A rule lets through only what it contains; it can block all that it overlaps.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,20 +17,20 @@ use crate::request::Context;
 #[serde(rename_all = "lowercase")]
 pub enum Relation {
     /// They have nothing in common.
-    Apart,
+    Disjoint,
     /// Some of what is asked for is in the pattern.
-    Touches,
+    Overlaps,
     /// All of it is.
-    Covers,
+    Contains,
 }
 
 impl Relation {
     /// In a sentence, after the name of a rule.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Apart => "apart",
-            Self::Touches => "touches",
-            Self::Covers => "covers",
+            Self::Disjoint => "disjoint",
+            Self::Overlaps => "overlaps",
+            Self::Contains => "contains",
         }
     }
 }
@@ -48,17 +48,17 @@ impl Base {
     /// Where it is, and how close a pattern from there may come to a request. `None`: nowhere, in this run.
     ///
     /// A variable that stands for `/` would turn a rule about one place into one about every place. Such
-    /// a rule says what it has to say against a request, and lets nothing through: it only touches.
+    /// a rule still blocks, and lets nothing through: it only overlaps.
     pub(super) fn place(self, context: &Context) -> Option<(&[u8], Relation)> {
         let path = match self {
-            Self::Root => return Some((b"/", Relation::Covers)),
+            Self::Root => return Some((b"/", Relation::Contains)),
             Self::Home => &context.home,
             Self::Skill => context.skill.as_ref()?,
             Self::Work => &context.work,
         };
         let closest = match path.components().next() {
-            Some(_) => Relation::Covers,
-            None => Relation::Touches,
+            Some(_) => Relation::Contains,
+            None => Relation::Overlaps,
         };
         (!path.as_bytes().is_empty()).then_some((path.as_bytes(), closest))
     }
@@ -78,7 +78,7 @@ pub(crate) enum Part<'t> {
 /// More than anybody writes; what a path is held against stays small.
 const MAX_PARTS: usize = 60;
 
-/// Why a pattern is none.
+/// Why a pattern is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadPattern {
     /// What is wrong.
@@ -262,7 +262,7 @@ impl Ports {
         match (port(from), port(to)) {
             (Some(from), Some(to)) if from <= to => Ok(Self { from, to }),
             _ => bad(
-                format!("`{text}` is no port"),
+                format!("`{text}` is not a port"),
                 "write a port from 1 to 65535, or a range such as `8000-8999`",
             ),
         }

@@ -1,10 +1,10 @@
 //! How each rule took part in a decision: told by the evaluation itself, to whoever asks for more than the verdict.
 
+use super::combine::{Combiner, RuleOutcome, blocked};
+use super::compiled::{Compiled, NOT_PUBLIC, Secret, is_inside};
 use super::egress::Egress;
 use super::index::{Claim, Collect};
-use super::layer::{Layer, NOT_PUBLIC, Secret, is_inside};
 use super::pattern::Relation;
-use super::tally::{Tally, Voice, refusal};
 use crate::decision::Opinion;
 use crate::model::{CapabilityRule, Document, Head, Inject, Mode, Rule, Verdict};
 use crate::request::{Approval, Context, Destination, What};
@@ -29,7 +29,7 @@ pub(crate) struct RuleTrace<'p> {
     pub relation: Relation,
     /// Why it is apart, if it is.
     pub apart: String,
-    /// Why it lets nothing through though it covers, if so.
+    /// Why it lets nothing through though it contains the request, if so.
     pub held_back: Option<&'static str>,
     pub over_budget: bool,
     /// It lets a connection be opened and says no more than that.
@@ -51,7 +51,7 @@ impl Collect for &mut Met {
 impl<'p> Trace<'p> {
     /// `fault`: what is wrong with the request, of which no rule is asked then.
     pub(super) fn of(
-        layer: &'p Layer,
+        layer: &'p Compiled,
         fault: Option<&'static str>,
         context: &Context,
         what: &What,
@@ -59,9 +59,9 @@ impl<'p> Trace<'p> {
     ) -> Self {
         let mut met = Met::default();
         let opinion = match fault {
-            Some(fault) => refusal(fault),
+            Some(fault) => blocked(fault),
             None => {
-                layer.hear(context, what, &mut Tally::default(), &mut met);
+                layer.evaluate(context, what, &mut Combiner::default(), &mut met);
                 layer.opinion(context, what, approval)
             }
         };
@@ -92,10 +92,10 @@ impl<'p> Trace<'p> {
         let rego = layer.rego.as_ref().filter(|_| fault.is_none());
         let said = rego.map(|rego| rego.ask(context, what)).unwrap_or_default();
         for said in &said {
-            let relation = Voice::of_rego(said).1;
+            let relation = RuleOutcome::of_rego(said).1;
             let inside = matches!(what, What::Net(to) if is_inside(to));
-            let held_back = (inside && relation == Relation::Covers).then_some(NOT_PUBLIC);
-            let relation = held_back.map_or(relation, |_| Relation::Touches);
+            let held_back = (inside && relation == Relation::Contains).then_some(NOT_PUBLIC);
+            let relation = held_back.map_or(relation, |_| Relation::Overlaps);
             rules.push(RuleTrace {
                 relation,
                 held_back,
@@ -120,7 +120,7 @@ impl Met {
         let rules = rules.map(|(number, rule)| {
             let mut trace = RuleTrace::new(rule.head());
             let patterns = rule.patterns().iter();
-            trace.patterns = patterns.map(|text| (&**text, Relation::Apart)).collect();
+            trace.patterns = patterns.map(|text| (&**text, Relation::Disjoint)).collect();
             let own = |claim: &Claim| claim.rule as usize == number;
             for (claim, relation) in self.0.iter().filter(|(claim, _)| own(claim)) {
                 if let Some((_, known)) = trace.patterns.get_mut(usize::from(claim.pattern)) {
@@ -140,7 +140,7 @@ impl RuleTrace<'_> {
         let narrow = to.method.is_none() && rule.is_narrow();
         let keys = rule.apart(to);
         self.apart = match self.relation {
-            Relation::Apart => "its hosts have nothing of it".into(),
+            Relation::Disjoint => "its hosts have nothing of it".into(),
             _ if keys.is_empty() && narrow => {
                 "it speaks of single requests, and this is a connection".into()
             }
@@ -156,14 +156,14 @@ impl RuleTrace<'_> {
     /// What there is to a rule about a secret beside its hosts.
     fn of_secret(&mut self, rule: &Secret, alias: &str, inject: Option<Inject>) {
         self.apart = match inject {
-            _ if self.relation == Relation::Apart => "its hosts have nothing of it".into(),
+            _ if self.relation == Relation::Disjoint => "its hosts have nothing of it".into(),
             Some(inject) if !rule.puts_into(Some(inject)) => {
                 format!("it does not let secrets be put into the {}", inject.name())
             }
             _ => format!("it is not about `{alias}`"),
         };
         if !rule.is_about(alias) || !rule.puts_into(inject) {
-            self.relation = Relation::Apart;
+            self.relation = Relation::Disjoint;
         }
     }
 
@@ -175,7 +175,7 @@ impl RuleTrace<'_> {
             on_trial: head.mode == Mode::Warn,
             otherwise: head.otherwise,
             patterns: Vec::new(),
-            relation: Relation::Apart,
+            relation: Relation::Disjoint,
             apart: "none of its patterns has anything of it".into(),
             held_back: None,
             over_budget: false,

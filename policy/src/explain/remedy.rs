@@ -26,7 +26,7 @@ pub(super) fn needs(trace: &Trace<'_>, request: &Request, notes: &[RuleNote]) ->
         ));
     }
     let covered = rules().any(|(rule, note)| {
-        rule.relation == Relation::Covers
+        rule.relation == Relation::Contains
             && !rule.on_trial
             && note.says.is_some_and(|says| says < Verdict::Block)
     });
@@ -41,7 +41,7 @@ pub(super) fn needs(trace: &Trace<'_>, request: &Request, notes: &[RuleNote]) ->
     } else if let Some((contract, yaml)) = rule(request) {
         let mut need = format!("a rule that covers it: `{contract}: {yaml}`");
         for near in trace.rules.iter().filter(|rule| {
-            rule.relation == Relation::Touches
+            rule.relation == Relation::Overlaps
                 && !rule.patterns.is_empty()
                 && rule.verdict < Verdict::Block
         }) {
@@ -65,11 +65,11 @@ fn against(rule: &RuleTrace<'_>) -> String {
     let closest = rule
         .patterns
         .iter()
-        .find(|(_, relation)| *relation == Relation::Touches);
+        .find(|(_, relation)| *relation == Relation::Overlaps);
     match (rule.relation, closest) {
         _ if rule.over_budget => format!("keep within the budget of `{id}`"),
         _ if rule.patterns.is_empty() => format!("change the module in Rego that says `{id}`"),
-        (Relation::Touches, Some((pattern, _))) => format!(
+        (Relation::Overlaps, Some((pattern, _))) => format!(
             "ask for less, without what is in `{pattern}`; or change `{id}`, which blocks that"
         ),
         _ => format!("change `{id}`, which blocks it: take it out, narrow it, or `mode: warn`"),

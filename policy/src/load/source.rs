@@ -22,7 +22,7 @@ pub trait Source: aegis_profile::Source {
     /// What is at `path`, links followed.
     fn look(&self, path: &Path) -> io::Result<Found>;
 
-    /// Where the symbolic link at `path` leads, as it is written there, and whose it is. `None`: it is none.
+    /// Where the symbolic link at `path` leads, as it is written there, and whose it is. `None`: it is not a link.
     fn link(&self, path: &Path) -> io::Result<Option<(PathBuf, u32)>>;
 }
 

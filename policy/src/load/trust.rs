@@ -61,9 +61,9 @@ impl Trust<'_> {
         self.found(path, false, source)
     }
 
-    /// The same of a file at or below the configuration, and of all that is passed on the way from there:
+    /// The same of a file at or below the configuration, and of all that is passed on its path from there:
     /// directories, links, and where links lead.
-    pub fn check_way(&self, file: &Path, source: &dyn Source) -> Result<(), Untrusted> {
+    pub fn check_path(&self, file: &Path, source: &dyn Source) -> Result<(), Untrusted> {
         let config = self.config;
         let from = config.parent().unwrap_or(config);
         let mut to_come = parts(file.strip_prefix(from).unwrap_or(file));
@@ -96,8 +96,8 @@ impl Trust<'_> {
         Ok(())
     }
 
-    /// `on_the_way`: only what is named in it counts, and where its mode is sticky nobody else changes that.
-    fn found(&self, path: &Path, on_the_way: bool, source: &dyn Source) -> Result<(), Untrusted> {
+    /// `is_directory`: only what is named in it counts, and where its mode is sticky nobody else changes that.
+    fn found(&self, path: &Path, is_directory: bool, source: &dyn Source) -> Result<(), Untrusted> {
         let found = source
             .look(path)
             .map_err(|error| Untrusted::unread(path, &error))?;
@@ -106,7 +106,7 @@ impl Trust<'_> {
         }
         // A group of root's own is root; any other may have members.
         let by_group = found.mode & 0o020 != 0 && found.gid != 0 && self.owners == [0];
-        let sticky = on_the_way && found.mode & STICKY != 0;
+        let sticky = is_directory && found.mode & STICKY != 0;
         if (found.mode & 0o002 != 0 || by_group) && !sticky {
             let message = "others may write it, and so say what binds them";
             let help = format!("`chmod go-w {}`", quote(&path.to_string_lossy()));

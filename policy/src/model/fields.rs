@@ -14,7 +14,7 @@ pub(crate) struct Fields<'n> {
 }
 
 impl<'n, 'k> Fields<'n> {
-    /// The entries of `node`; keys that are not among `keys` are reported. `None`: it is no map.
+    /// The entries of `node`; keys that are not among `keys` are reported. `None`: it is not a map.
     pub(crate) fn of(
         node: &'n Node,
         what: &str,

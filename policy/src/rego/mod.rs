@@ -122,7 +122,7 @@ mod limits {
     pub const EFFORT: u64 = 20_000_000;
 }
 
-/// Why a text is no module.
+/// Why a text is not a valid module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadModule {
     /// The file's name.

@@ -59,7 +59,7 @@ pub(super) fn scan(module: &RegoModule) -> Result<(), BadModule> {
                     .ok()
                     .filter(|n: &u64| number && *n <= MAX_NUMBER);
                 if number.is_none() {
-                    let message = "this is no whole number up to 2^53".to_owned();
+                    let message = "not a whole number up to 2^53".to_owned();
                     return Err(bad(
                         line,
                         column,

@@ -220,7 +220,7 @@ impl Walk<'_> {
         params: &[Ref<Expr>],
     ) -> Result<(), BadModule> {
         let Some(path) = path(function) else {
-            return Err(bad(span, "this is no function", "call one by its name"));
+            return Err(bad(span, "not a function", "call one by its name"));
         };
         let name = path.join(".");
         let own = match self.names.get(&name) {
@@ -228,7 +228,7 @@ impl Walk<'_> {
             Some(_) => {
                 return Err(bad(
                     span,
-                    format!("`{name}` is no function"),
+                    format!("`{name}` is not a function"),
                     "write its name alone",
                 ));
             }
@@ -256,7 +256,7 @@ impl Walk<'_> {
                         };
                         bad(
                             span,
-                            format!("`{shown}` is no function that rules have"),
+                            format!("`{shown}` is not a function that rules have"),
                             help,
                         )
                     }
@@ -296,7 +296,7 @@ impl Walk<'_> {
             let pattern = Pattern::compile(text).map_err(|why| {
                 bad(
                     span,
-                    format!("this is no pattern: {}", quote(&why)),
+                    format!("not a valid pattern: {}", quote(&why)),
                     "see the syntax of the Rust crate `regex`",
                 )
             })?;

@@ -36,8 +36,8 @@ fn of_document(document: &OfDocument, one_of_several: bool) -> String {
     if one_of_several {
         text += &format!("  policy {}: {}\n", document.name, document.opinion.verdict);
     }
-    let (apart, close): (Vec<&RuleNote>, Vec<&RuleNote>) =
-        (document.rules.iter()).partition(|rule| rule.stands == Relation::Apart);
+    let (disjoint, close): (Vec<&RuleNote>, Vec<&RuleNote>) =
+        (document.rules.iter()).partition(|rule| rule.stands == Relation::Disjoint);
     // What speaks first.
     let (speak, silent): (Vec<&RuleNote>, Vec<&RuleNote>) =
         close.into_iter().partition(|rule| rule.says.is_some());
@@ -46,11 +46,11 @@ fn of_document(document: &OfDocument, one_of_several: bool) -> String {
     for rule in rules {
         let says = rule.says.map_or("-", |verdict| verdict.name());
         let pattern = (rule.patterns.iter())
-            .find(|pattern| pattern.stands != Relation::Apart)
+            .find(|pattern| pattern.stands != Relation::Disjoint)
             .map(|pattern| format!("{}: ", pattern.pattern))
             .unwrap_or_default();
         text += &format!(
-            "    {:width$}  {:7}  {says:6}  {pattern}{}\n",
+            "    {:width$}  {:8}  {says:6}  {pattern}{}\n",
             rule.id,
             rule.stands.name(),
             rule.note
@@ -58,11 +58,11 @@ fn of_document(document: &OfDocument, one_of_several: bool) -> String {
     }
     // Mostly these are many, for the same reason.
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for rule in apart {
+    for rule in disjoint {
         reasons.entry(&rule.note).or_default().push(&rule.id);
     }
     for (note, ids) in reasons {
-        text += &format!("    apart, {note}: {}\n", ids.join(", "));
+        text += &format!("    disjoint, {note}: {}\n", ids.join(", "));
     }
     match &*document.needs {
         [] => {}

@@ -147,8 +147,8 @@ Examples:
     },
     /// Says why, rule by rule, and what would let it through
     #[command(after_help = "\
-Of each rule about such requests: whether what is asked for is in it wholly (covers), partly
-(touches) or not (apart), what it says (`-`: nothing), and why.
+Of each rule about such requests: whether what is asked for is in it wholly (contains), partly
+(overlaps) or not (disjoint), what it says (`-`: nothing), and why.
 
 Examples:
   aegis policy explain standard 'files.read=$HOME/**'

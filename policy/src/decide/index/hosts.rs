@@ -69,20 +69,20 @@ impl HostRules {
 
     /// How the rules stand to a host, or with `*.` to all hosts below a name.
     pub fn ask(&self, host: &str, hits: &mut Hits<impl Collect>) {
-        hits.add_all(&self.any, Relation::Covers);
+        hits.add_all(&self.any, Relation::Contains);
         let (name, many) = match host.strip_prefix("*.") {
             Some(name) => (name, true),
             None => (host, false),
         };
         if let Some(of) = self.of(name.as_bytes()) {
             let rules = if many { &of.below } else { &of.itself };
-            hits.add_all(rules, Relation::Covers);
+            hits.add_all(rules, Relation::Contains);
         }
         let mut left = name.as_bytes();
         while let Some(dot) = left.iter().position(|byte| *byte == b'.') {
             left = left.get(dot + 1..).unwrap_or_default();
             if let Some(of) = self.of(left) {
-                hits.add_all(&of.below, Relation::Covers);
+                hits.add_all(&of.below, Relation::Contains);
             }
         }
         if many {
@@ -97,8 +97,8 @@ impl HostRules {
         let behind = self.reversed.iter().skip(from);
         for (_, name) in behind.take_while(|(own, _)| own.starts_with(&key)) {
             if let Some(of) = self.of(name.as_bytes()) {
-                hits.add_all(&of.itself, Relation::Touches);
-                hits.add_all(&of.below, Relation::Touches);
+                hits.add_all(&of.itself, Relation::Overlaps);
+                hits.add_all(&of.below, Relation::Overlaps);
             }
         }
     }
@@ -111,7 +111,7 @@ impl HostRules {
             .addresses
             .binary_search_by(|(own, _)| own.cmp(&address));
         if let Some((_, rules)) = found.ok().and_then(|at| self.addresses.get(at)) {
-            hits.add_all(rules, Relation::Touches);
+            hits.add_all(rules, Relation::Overlaps);
         }
     }
 }

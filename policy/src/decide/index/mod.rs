@@ -90,7 +90,7 @@ impl Span {
 /// The rules that were found, each with the closest of how its patterns stand to the request.
 #[derive(Debug)]
 pub(super) struct Hits<C = ()> {
-    /// Of 64 rules each, a bit for each that touches, and for each that covers.
+    /// For 64 rules each, a bit for each that overlaps, and for each that contains.
     words: SmallVec<[(u64, u64); 16]>,
     /// What is asked about.
     about: Actions,
@@ -116,9 +116,9 @@ impl<C: Collect> Hits<C> {
         let bit = 1 << (claim.rule % 64);
         if let Some((touch, cover)) = self.words.get_mut(claim.rule as usize / 64) {
             match relation {
-                Relation::Apart => {}
-                Relation::Touches => *touch |= bit,
-                Relation::Covers => *cover |= bit,
+                Relation::Disjoint => {}
+                Relation::Overlaps => *touch |= bit,
+                Relation::Contains => *cover |= bit,
             }
         }
     }
@@ -147,8 +147,8 @@ impl<C: Collect> Hits<C> {
                 let bit = left & left.wrapping_neg();
                 left ^= bit;
                 let relation = match cover & bit {
-                    0 => Relation::Touches,
-                    _ => Relation::Covers,
+                    0 => Relation::Overlaps,
+                    _ => Relation::Contains,
                 };
                 (bit != 0).then(|| (at * 64 + bit.trailing_zeros() as usize, relation))
             })

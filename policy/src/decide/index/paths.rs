@@ -50,7 +50,7 @@ pub(in super::super) struct Forest {
     /// The rules of all patterns, in the order of the patterns: those of a node and of all below it are
     /// one behind the other.
     claims: Vec<Claim>,
-    /// The same, without those that say nothing of what they only touch.
+    /// The same, without those that do not apply where they only overlap.
     loud: Vec<Claim>,
     /// The roots, by place.
     places: Vec<(Base, u32)>,
@@ -77,7 +77,7 @@ struct Node {
 const NONE: u32 = u32::MAX;
 
 impl Forest {
-    /// `is_loud`: whether a rule has something to say of what it only touches.
+    /// `is_loud`: whether a rule applies where it only overlaps.
     pub fn new(patterns: Patterns<'_>, is_loud: impl Fn(Rule) -> bool) -> Self {
         let Patterns {
             parts,
@@ -179,7 +179,7 @@ impl Forest {
                     self.ask_tree(*root, rest, whole_tree, closest, &mut walk, hits);
                 }
                 // All that begins there is in the tree that is asked for.
-                Below::Above if whole_tree => self.touch_below(*root, hits),
+                Below::Above if whole_tree => self.overlap_below(*root, hits),
                 Below::Above | Below::Beside => {}
             }
         }
@@ -189,7 +189,7 @@ impl Forest {
     pub fn ask_url(&self, path: &[&[u8]], hits: &mut Hits<impl Collect>) {
         for (_, root) in &self.places {
             let mut walk = Walk::default();
-            self.ask_tree(*root, path, false, Relation::Covers, &mut walk, hits);
+            self.ask_tree(*root, path, false, Relation::Contains, &mut walk, hits);
         }
     }
 
@@ -204,18 +204,18 @@ impl Forest {
         }
     }
 
-    /// All rules with names, in so far as they speak of what they touch.
-    pub fn touch_names(&self, hits: &mut Hits<impl Collect>) {
-        self.touch_below(self.names, hits);
+    /// All rules with names that apply where they overlap.
+    pub fn overlap_names(&self, hits: &mut Hits<impl Collect>) {
+        self.overlap_below(self.names, hits);
     }
 
-    fn touch_below<C: Collect>(&self, node: u32, hits: &mut Hits<C>) {
+    fn overlap_below<C: Collect>(&self, node: u32, hits: &mut Hits<C>) {
         for node in self.nodes(&[node]) {
             let claims = match C::ALL {
                 true => node.all_below.of(&self.claims),
                 false => node.below.of(&self.loud),
             };
-            hits.add_all(claims, Relation::Touches);
+            hits.add_all(claims, Relation::Overlaps);
         }
     }
 
@@ -249,7 +249,7 @@ impl Forest {
         }
         if whole_tree {
             for node in here.iter().chain(&*anys) {
-                self.touch_below(*node, hits);
+                self.overlap_below(*node, hits);
             }
             return;
         }

@@ -4,13 +4,13 @@
 //! and putting together what was said.
 
 use super::super::address::is_public;
+use super::super::combine::{Combiner, RuleOutcome};
 use super::super::compile::{self, Kind};
+use super::super::compiled::{Compiled, conclude, program};
 use super::super::egress::Egress;
-use super::super::layer::{Layer, conclude, program};
 use super::super::pattern::{
     self, Base, HostPattern, Part, Ports, Relation, components, glob_matches,
 };
-use super::super::tally::{Tally, Voice};
 use super::super::{Policy, decide_by};
 use crate::decision::{Decision, Opinion};
 use crate::model::{Action, Rule};
@@ -44,7 +44,12 @@ pub(super) fn decide(policy: &Policy, request: &Request) -> Decision {
     decide_by(policy, request, opinion)
 }
 
-fn opinion(layer: &Layer, context: &Context, what: &What, approval: Option<&Approval>) -> Opinion {
+fn opinion(
+    layer: &Compiled,
+    context: &Context,
+    what: &What,
+    approval: Option<&Approval>,
+) -> Opinion {
     match what {
         What::Limit { limit, value } => layer.limit(limit, *value),
         What::Net(to) => {
@@ -59,11 +64,11 @@ fn opinion(layer: &Layer, context: &Context, what: &What, approval: Option<&Appr
                     let relations = hosts.map(|host| {
                         let address = to.address.map(|address| address.to_canonical());
                         match host.address().is_some() && host.address() == address {
-                            true => of_host(&host, &to.host).max(Relation::Touches),
+                            true => of_host(&host, &to.host).max(Relation::Overlaps),
                             false => of_host(&host, &to.host),
                         }
                     });
-                    let relation = relations.max().unwrap_or(Relation::Apart);
+                    let relation = relations.max().unwrap_or(Relation::Disjoint);
                     (compile::egress_rule(rule).unwrap(), relation)
                 })
                 .collect();
@@ -72,13 +77,13 @@ fn opinion(layer: &Layer, context: &Context, what: &What, approval: Option<&Appr
                 .into_iter()
                 .flatten()
                 .any(|a| !is_public(a));
-            let mut tally = Tally::default();
+            let mut combiner = Combiner::default();
             for (rule, relation) in &rules {
-                if *relation != Relation::Apart {
-                    rule.speak(to, *relation, inside, &mut tally);
+                if *relation != Relation::Disjoint {
+                    rule.speak(to, *relation, inside, &mut combiner);
                 }
             }
-            conclude(what, tally, approval)
+            conclude(what, combiner, approval)
         }
         What::Secret {
             alias,
@@ -91,7 +96,7 @@ fn opinion(layer: &Layer, context: &Context, what: &What, approval: Option<&Appr
                 let hosts = rule.to.iter().filter(|_| applies);
                 let relations =
                     hosts.map(|to| of_host(&HostPattern::of_rule(to, rule.verdict).unwrap(), host));
-                (Voice::new(rule.head()), relations.max())
+                (RuleOutcome::new(rule.head()), relations.max())
             });
             heard(what, rules, approval)
         }
@@ -101,7 +106,7 @@ fn opinion(layer: &Layer, context: &Context, what: &What, approval: Option<&Appr
             let rules = rules.filter(|rule| rule.on.contains(&action)).map(|rule| {
                 let patterns = rule.matches.iter().map(|m| Pattern::parse(action, m));
                 let relations = patterns.map(|pattern| of(&pattern, context, what));
-                (Voice::new(rule.head()), relations.max())
+                (RuleOutcome::new(rule.head()), relations.max())
             });
             heard(what, rules, approval)
         }
@@ -110,21 +115,21 @@ fn opinion(layer: &Layer, context: &Context, what: &What, approval: Option<&Appr
 
 fn heard(
     what: &What,
-    rules: impl Iterator<Item = (Voice, Option<Relation>)>,
+    rules: impl Iterator<Item = (RuleOutcome, Option<Relation>)>,
     approval: Option<&Approval>,
 ) -> Opinion {
     let rules: Vec<_> = rules.collect();
-    let mut tally = Tally::default();
-    for (voice, relation) in &rules {
-        tally.hear(voice, relation.unwrap_or(Relation::Apart));
+    let mut combiner = Combiner::default();
+    for (outcome, relation) in &rules {
+        combiner.add(outcome, relation.unwrap_or(Relation::Disjoint));
     }
-    conclude(what, tally, approval)
+    conclude(what, combiner, approval)
 }
 
 fn of(pattern: &Pattern<'_>, context: &Context, what: &What) -> Relation {
     let one = |matches| match matches {
-        true => Relation::Covers,
-        false => Relation::Apart,
+        true => Relation::Contains,
+        false => Relation::Disjoint,
     };
     match (pattern, what) {
         (Pattern::Path(base, parts), What::Read { path, tree } | What::Write { path, tree })
@@ -133,19 +138,19 @@ fn of(pattern: &Pattern<'_>, context: &Context, what: &What) -> Relation {
         }
         (Pattern::Path(base, parts), What::Tool { .. }) => match &context.skill {
             Some(skill) => of_path(*base, parts, context, skill, false),
-            None => Relation::Apart,
+            None => Relation::Disjoint,
         },
-        (Pattern::Name(_), What::Exec { tree: true, .. }) => Relation::Touches,
+        (Pattern::Name(_), What::Exec { tree: true, .. }) => Relation::Overlaps,
         (Pattern::Name(pattern), What::Exec { name, path, .. }) => {
             let (of_system, own_name) = program(path);
             let by_name = name
                 .as_ref()
                 .is_some_and(|name| glob_matches(pattern, name.as_bytes()));
             match glob_matches(pattern, own_name) {
-                _ if by_name => Relation::Covers,
-                true if of_system => Relation::Covers,
-                true => Relation::Touches,
-                false => Relation::Apart,
+                _ if by_name => Relation::Contains,
+                true if of_system => Relation::Contains,
+                true => Relation::Overlaps,
+                false => Relation::Disjoint,
             }
         }
         (Pattern::Name(pattern), What::Tool { .. }) => {
@@ -158,7 +163,7 @@ fn of(pattern: &Pattern<'_>, context: &Context, what: &What) -> Relation {
         | (Pattern::Name(pattern), What::Environment { name } | What::Syscall { name }) => {
             one(glob_matches(pattern, name.as_bytes()))
         }
-        _ => Relation::Apart,
+        _ => Relation::Disjoint,
     }
 }
 
@@ -183,7 +188,7 @@ fn of_path(
         Base::Skill => context.skill.as_ref().map_or(b"", |skill| skill.as_bytes()),
     };
     if place.is_empty() {
-        return Relation::Apart;
+        return Relation::Disjoint;
     }
     let place: Vec<&[u8]> = components(place).collect();
     let everywhere = base != Base::Root && place.is_empty();
@@ -194,11 +199,11 @@ fn of_path(
     let matches = leads_to(&steps, &path, false);
     let ends_open = matches!(steps.last(), Some(Step::Part(Part::Any)));
     match tree {
-        _ if everywhere && matches => Relation::Touches,
-        true if matches && ends_open => Relation::Covers,
-        true if leads_to(&steps, &path, true) => Relation::Touches,
-        false if matches => Relation::Covers,
-        _ => Relation::Apart,
+        _ if everywhere && matches => Relation::Overlaps,
+        true if matches && ends_open => Relation::Contains,
+        true if leads_to(&steps, &path, true) => Relation::Overlaps,
+        false if matches => Relation::Contains,
+        _ => Relation::Disjoint,
     }
 }
 
@@ -230,15 +235,15 @@ fn leads_to(pattern: &[Step<'_>], path: &[&[u8]], or_below: bool) -> bool {
 fn of_host(pattern: &HostPattern, host: &str) -> Relation {
     let below = |name: &str, parent: &str| name.ends_with(&format!(".{parent}"));
     match (host.strip_prefix("*."), pattern) {
-        (_, HostPattern::Any) => Relation::Covers,
-        (None, HostPattern::One(own)) if **own == *host => Relation::Covers,
-        (None, HostPattern::Below(own)) if below(host, own) => Relation::Covers,
+        (_, HostPattern::Any) => Relation::Contains,
+        (None, HostPattern::One(own)) if **own == *host => Relation::Contains,
+        (None, HostPattern::Below(own)) if below(host, own) => Relation::Contains,
         (Some(host), HostPattern::Below(own)) if **own == *host || below(host, own) => {
-            Relation::Covers
+            Relation::Contains
         }
         (Some(host), HostPattern::Below(own) | HostPattern::One(own)) if below(own, host) => {
-            Relation::Touches
+            Relation::Overlaps
         }
-        _ => Relation::Apart,
+        _ => Relation::Disjoint,
     }
 }

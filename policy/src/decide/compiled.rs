@@ -3,12 +3,12 @@
 use smallvec::SmallVec;
 
 use super::address::is_public;
+use super::combine::{Combiner, RuleOutcome};
 use super::egress::Egress;
 use super::index::hosts::HostRules;
 use super::index::paths::Forest;
 use super::index::{Actions, Claim, Collect, Hits};
 use super::pattern::{Ports, Relation, address, components, glob_matches};
-use super::tally::{Tally, Voice};
 use crate::decision::Opinion;
 use crate::model::{Document, Inject, Verdict};
 use crate::path::HostPath;
@@ -18,7 +18,7 @@ use aegis_profile::hash::Hash;
 
 /// A document, compiled. Rules are numbered by their place in their contract: by id.
 #[derive(Debug)]
-pub(super) struct Layer {
+pub(super) struct Compiled {
     pub document: Document,
     pub capabilities: Capabilities,
     pub egress: (HostRules, Vec<Egress>),
@@ -29,7 +29,7 @@ pub(super) struct Layer {
 /// The capability rules, of all actions: what is found is looked at for the one that is asked about.
 #[derive(Debug)]
 pub(super) struct Capabilities {
-    pub voices: Vec<Voice>,
+    pub outcomes: Vec<RuleOutcome>,
     /// Paths and names.
     pub patterns: Forest,
     pub ports: Vec<(Ports, Claim)>,
@@ -40,7 +40,7 @@ pub(super) struct Capabilities {
 /// A rule about a secret, but for its hosts.
 #[derive(Debug)]
 pub(super) struct Secret {
-    pub voice: Voice,
+    pub outcome: RuleOutcome,
     /// A pattern of names.
     pub alias: String,
     pub inject: Vec<Inject>,
@@ -56,52 +56,58 @@ impl Secret {
     }
 }
 
-impl Layer {
+impl Compiled {
     /// What this document says of one thing that is well-formed.
     pub fn opinion(&self, context: &Context, what: &What, approval: Option<&Approval>) -> Opinion {
         if let What::Limit { limit, value } = what {
             return self.limit(limit, *value);
         }
         let said = self.rego.as_ref().map(|rego| rego.ask(context, what));
-        let said: Vec<(Voice, Relation)> = said.iter().flatten().map(Voice::of_rego).collect();
-        let mut tally = Tally::default();
-        self.hear(context, what, &mut tally, ());
-        hear_rego(what, &said, &mut tally);
-        conclude(what, tally, approval)
+        let said: Vec<(RuleOutcome, Relation)> =
+            said.iter().flatten().map(RuleOutcome::of_rego).collect();
+        let mut combiner = Combiner::default();
+        self.evaluate(context, what, &mut combiner, ());
+        add_rego(what, &said, &mut combiner);
+        conclude(what, combiner, approval)
     }
 
-    /// Hears what the rules of the contracts say.
-    pub fn hear<'l>(
+    /// Adds the outcomes of the rules of the contracts.
+    pub fn evaluate<'l>(
         &'l self,
         context: &Context,
         what: &What,
-        tally: &mut Tally<'l>,
+        combiner: &mut Combiner<'l>,
         collect: impl Collect,
     ) {
         match what {
-            What::Net(to) => return self.hear_egress(to, tally, collect),
+            What::Net(to) => return self.evaluate_egress(to, combiner, collect),
             What::Secret {
                 alias,
                 host,
                 inject,
-            } => return self.hear_secrets(alias, host, *inject, tally, collect),
+            } => return self.evaluate_secrets(alias, host, *inject, combiner, collect),
             _ => {}
         }
         let Some(action) = what.capability() else {
             return;
         };
         let rules = &self.capabilities;
-        let mut hits = Hits::of(rules.voices.len(), Actions::of(action), collect);
+        let mut hits = Hits::of(rules.outcomes.len(), Actions::of(action), collect);
         rules.ask(context, what, &mut hits);
-        tally.expect(hits.count());
+        combiner.expect(hits.count());
         for (rule, relation) in hits.by_rule() {
-            if let Some(voice) = rules.voices.get(rule) {
-                tally.hear_next(voice, relation);
+            if let Some(outcome) = rules.outcomes.get(rule) {
+                combiner.add_next(outcome, relation);
             }
         }
     }
 
-    fn hear_egress<'l>(&'l self, to: &Destination, tally: &mut Tally<'l>, collect: impl Collect) {
+    fn evaluate_egress<'l>(
+        &'l self,
+        to: &Destination,
+        combiner: &mut Combiner<'l>,
+        collect: impl Collect,
+    ) {
         let (hosts, rules) = &self.egress;
         let inside = is_inside(to);
         let mut hits = Hits::of(rules.len(), Actions::ALL, collect);
@@ -109,32 +115,32 @@ impl Layer {
         if let Some(address) = to.address {
             hosts.ask_address(address, &mut hits);
         }
-        tally.expect(hits.count());
+        combiner.expect(hits.count());
         for (rule, relation) in hits.by_rule() {
             if let Some(rule) = rules.get(rule) {
-                rule.speak(to, relation, inside, tally);
+                rule.speak(to, relation, inside, combiner);
             }
         }
     }
 
-    fn hear_secrets<'l>(
+    fn evaluate_secrets<'l>(
         &'l self,
         alias: &str,
         host: &str,
         inject: Option<Inject>,
-        tally: &mut Tally<'l>,
+        combiner: &mut Combiner<'l>,
         collect: impl Collect,
     ) {
         let (hosts, rules) = &self.secrets;
         let mut hits = Hits::of(rules.len(), Actions::ALL, collect);
         hosts.ask(host, &mut hits);
-        tally.expect(hits.count());
+        combiner.expect(hits.count());
         for (rule, relation) in hits.by_rule() {
             let Some(rule) = rules.get(rule) else {
                 continue;
             };
             if rule.is_about(alias) && rule.puts_into(inject) {
-                tally.hear_next(&rule.voice, relation);
+                combiner.add_next(&rule.outcome, relation);
             }
         }
     }
@@ -190,26 +196,30 @@ pub(super) fn is_inside(to: &Destination) -> bool {
 /// Why Rego does not let something through.
 pub(super) const NOT_PUBLIC: &str = "it stands for an address that is not public, and no native rule that covers it has `private-addresses`";
 
-/// Hears what was said in Rego. It can let nothing through to an address that is not public: that is for a
-/// rule with `private-addresses` to say.
-fn hear_rego<'l>(what: &What, said: &'l [(Voice, Relation)], tally: &mut Tally<'l>) {
+/// Adds the outcomes of rules in Rego. They cannot let anything through to an address that is not public: only a
+/// rule with `private-addresses` can.
+fn add_rego<'l>(what: &What, said: &'l [(RuleOutcome, Relation)], combiner: &mut Combiner<'l>) {
     let inside = matches!(what, What::Net(to) if is_inside(to));
-    for (voice, relation) in said {
-        if inside && voice.permits() && *relation == Relation::Covers {
-            tally.hold_back(NOT_PUBLIC);
+    for (outcome, relation) in said {
+        if inside && outcome.permits() && *relation == Relation::Contains {
+            combiner.hold_back(NOT_PUBLIC);
             continue;
         }
-        tally.hear(voice, *relation);
+        combiner.add(outcome, *relation);
     }
 }
 
-/// What comes of all that was heard.
-pub(super) fn conclude(what: &What, tally: Tally<'_>, approval: Option<&Approval>) -> Opinion {
+/// The opinion of a document, from the outcomes of its rules.
+pub(super) fn conclude(
+    what: &What,
+    combiner: Combiner<'_>,
+    approval: Option<&Approval>,
+) -> Opinion {
     if !matches!(what, What::Tool { .. }) {
-        return tally.opinion(approval);
+        return combiner.opinion(approval);
     }
     // A run as such is let through by what it asks for; rules can say worse.
-    let said = tally.opinion_unless_silent(approval);
+    let said = combiner.opinion_unless_silent(approval);
     said.unwrap_or_else(|| Opinion {
         reason: "all that it asks for is let through".into(),
         rules: Vec::new(),
@@ -225,7 +235,7 @@ impl Capabilities {
         };
         let name = |name: &str, hits: &mut Hits<C>| {
             self.patterns
-                .ask_name(name.as_bytes(), Relation::Covers, hits);
+                .ask_name(name.as_bytes(), Relation::Contains, hits);
         };
         match what {
             What::Read { path: own, tree } | What::Write { path: own, tree } => {
@@ -242,7 +252,7 @@ impl Capabilities {
             What::Listen { port } => {
                 for (ports, rule) in &self.ports {
                     if ports.contains(*port) {
-                        hits.add(*rule, Relation::Covers);
+                        hits.add(*rule, Relation::Contains);
                     }
                 }
             }
@@ -259,7 +269,7 @@ impl Capabilities {
                 let from = self.profiles.partition_point(|(hash, _)| hash < own);
                 let same = self.profiles.iter().skip(from);
                 for (_, rule) in same.take_while(|(hash, _)| hash == own) {
-                    hits.add(*rule, Relation::Covers);
+                    hits.add(*rule, Relation::Contains);
                 }
             }
             What::Limit { .. } | What::Net(_) | What::Secret { .. } => {}
@@ -276,16 +286,16 @@ impl Capabilities {
     ) {
         if tree {
             // It may hold a program of any name.
-            return self.patterns.touch_names(hits);
+            return self.patterns.overlap_names(hits);
         }
         if let Some(name) = name {
             self.patterns
-                .ask_name(name.as_bytes(), Relation::Covers, hits);
+                .ask_name(name.as_bytes(), Relation::Contains, hits);
         }
         let (of_system, own_name) = program(path);
         let relation = match of_system {
-            true => Relation::Covers,
-            false => Relation::Touches,
+            true => Relation::Contains,
+            false => Relation::Overlaps,
         };
         self.patterns.ask_name(own_name, relation, hits);
     }

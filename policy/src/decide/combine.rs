@@ -1,4 +1,4 @@
-//! Putting together what the rules say.
+//! Combining the outcomes of rules into a verdict.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use crate::request::Approval;
 
 use super::pattern::Relation;
 
-/// What every rule has, of whatever contract.
+/// What a rule of any contract contributes to a verdict.
 #[derive(Clone, Debug)]
-pub(super) struct Voice {
+pub(super) struct RuleOutcome {
     pub id: Arc<str>,
-    /// In mode `warn`: what comes of a request is not for it to say, nor what other rules say.
+    /// In mode `warn`: never affects the verdict or other rules.
     on_trial: bool,
     otherwise: bool,
     verdict: Verdict,
-    /// Why, when it covers.
+    /// The reason, when it contains the request.
     said: Arc<str>,
-    /// Why, when it only touches.
+    /// The reason, when it only overlaps.
     said_of_part: Arc<str>,
 }
 
-impl Voice {
+impl RuleOutcome {
     pub fn new(head: Head<'_>) -> Self {
         let Head { id, verdict, .. } = head;
         let on_trial = head.mode == Mode::Warn;
@@ -48,20 +48,20 @@ impl Voice {
         }
     }
 
-    /// A rule in Rego, and how it stands. Only `allow` covers: the others make a verdict worse, and let
+    /// A rule in Rego, and how it stands. Only `allow` contains: the others make a verdict worse, and let
     /// nothing through.
     pub fn of_rego(said: &Said) -> (Self, Relation) {
-        let voice = Self::new(said.head());
+        let outcome = Self::new(said.head());
         let relation = match said.verdict {
-            Verdict::Allow => Relation::Covers,
-            Verdict::Warn | Verdict::Review | Verdict::Block => Relation::Touches,
+            Verdict::Allow => Relation::Contains,
+            Verdict::Warn | Verdict::Review | Verdict::Block => Relation::Overlaps,
         };
-        let said_of_part = voice.said.clone();
-        let voice = Self {
+        let said_of_part = outcome.said.clone();
+        let outcome = Self {
             said_of_part,
-            ..voice
+            ..outcome
         };
-        (voice, relation)
+        (outcome, relation)
     }
 
     /// What it says.
@@ -72,96 +72,96 @@ impl Voice {
         }
     }
 
-    /// Whether a request that it covers may be let through for it, though a person may have to be asked.
+    /// Whether it may let through a request that it contains, though a person may have to be asked.
     pub fn permits(&self) -> bool {
         !self.on_trial && self.verdict < Verdict::Block
     }
 
-    /// Whether it has something to say of what it only touches.
+    /// Whether it applies to a request that it only overlaps.
     pub fn is_loud(&self) -> bool {
         self.effective() > Verdict::Allow
     }
 
     fn said(&self, of: Relation) -> Arc<str> {
         match of {
-            Relation::Covers => self.said.clone(),
-            Relation::Touches | Relation::Apart => self.said_of_part.clone(),
+            Relation::Contains => self.said.clone(),
+            Relation::Overlaps | Relation::Disjoint => self.said_of_part.clone(),
         }
     }
 }
 
-/// The rules heard so far, in any order.
+/// Combines the outcomes of rules, given in any order, into one verdict.
 #[derive(Debug, Default)]
-pub(super) struct Tally<'v> {
-    heard: SmallVec<[(&'v Voice, Relation); 8]>,
+pub(super) struct Combiner<'v> {
+    outcomes: SmallVec<[(&'v RuleOutcome, Relation); 8]>,
     /// Not in the order of names, or the same name twice.
     mixed: bool,
-    /// By a rule that keeps those marked `otherwise` silent.
-    covered: bool,
+    /// Contained in a rule that silences those marked `otherwise`.
+    contained: bool,
     /// Why what seems to be let through is not.
     held_back: Option<&'static str>,
 }
 
-impl<'v> Tally<'v> {
-    /// That so many rules will be heard.
+impl<'v> Combiner<'v> {
+    /// How many rules will be added.
     pub fn expect(&mut self, rules: usize) {
-        self.heard.reserve(rules);
+        self.outcomes.reserve(rules);
     }
 
-    /// Hears a rule.
-    pub fn hear(&mut self, voice: &'v Voice, relation: Relation) {
+    /// Adds a rule.
+    pub fn add(&mut self, outcome: &'v RuleOutcome, relation: Relation) {
         self.mixed = true;
-        self.hear_next(voice, relation);
+        self.add_next(outcome, relation);
     }
 
-    /// Hears the next rule of a contract, in the order of their names.
-    pub fn hear_next(&mut self, voice: &'v Voice, relation: Relation) {
-        let covers = relation == Relation::Covers;
-        if covers || (relation == Relation::Touches && voice.is_loud()) {
-            self.heard.push((voice, relation));
+    /// Adds the next rule of a contract, in the order of their names.
+    pub fn add_next(&mut self, outcome: &'v RuleOutcome, relation: Relation) {
+        let contains = relation == Relation::Contains;
+        if contains || (relation == Relation::Overlaps && outcome.is_loud()) {
+            self.outcomes.push((outcome, relation));
         }
-        self.covered |= covers && !voice.otherwise && !voice.on_trial;
+        self.contained |= contains && !outcome.otherwise && !outcome.on_trial;
     }
 
-    /// That a rule would let it through, but for this: the reason, if no other does.
+    /// A rule would let it through, but for this: the reason where no other rule does.
     pub fn hold_back(&mut self, reason: &'static str) {
         self.held_back = Some(reason);
     }
 
     /// The verdict. An approval stands for what a person would say to `review`.
     pub fn opinion(self, approval: Option<&Approval>) -> Opinion {
-        self.put_together(false, approval)
+        self.combine(false, approval)
     }
 
     /// The verdict, where nothing has to be let through by a rule. `None`: no rule spoke.
     pub fn opinion_unless_silent(self, approval: Option<&Approval>) -> Option<Opinion> {
-        (!self.heard.is_empty()).then(|| self.put_together(true, approval))
+        (!self.outcomes.is_empty()).then(|| self.combine(true, approval))
     }
 
-    fn put_together(mut self, permitted: bool, approval: Option<&Approval>) -> Opinion {
-        if self.covered {
-            self.heard.retain(|(voice, _)| !voice.otherwise);
+    fn combine(mut self, permitted: bool, approval: Option<&Approval>) -> Opinion {
+        if self.contained {
+            self.outcomes.retain(|(outcome, _)| !outcome.otherwise);
         }
-        let by_name = |(a, _): &(&Voice, _), (b, _): &(&Voice, _)| a.id.cmp(&b.id);
+        let by_name = |(a, _): &(&RuleOutcome, _), (b, _): &(&RuleOutcome, _)| a.id.cmp(&b.id);
         if self.mixed {
-            self.heard.sort_by(by_name);
+            self.outcomes.sort_by(by_name);
         }
-        let rules = self.heard.iter().map(|(voice, _)| voice.id.clone());
+        let rules = self.outcomes.iter().map(|(outcome, _)| outcome.id.clone());
         let mut rules: Vec<Arc<str>> = rules.collect();
         if self.mixed {
             rules.dedup();
         }
         let permitted = permitted
-            || (self.heard.iter())
-                .any(|(voice, relation)| *relation == Relation::Covers && voice.permits());
+            || (self.outcomes.iter())
+                .any(|(outcome, relation)| *relation == Relation::Contains && outcome.permits());
         // Of equals the first: that of the first name.
         let worst = |without: Option<Verdict>| {
-            let said = self.heard.iter().map(|(v, of)| (v.effective(), *v, *of));
+            let said = self.outcomes.iter().map(|(v, of)| (v.effective(), *v, *of));
             said.filter(|(verdict, ..)| Some(*verdict) != without)
                 .reduce(|a, b| if b.0 > a.0 { b } else { a })
         };
-        let Some((verdict, voice, relation)) = worst(None) else {
-            return refusal(self.held_back.unwrap_or("no rule covers it"));
+        let Some((verdict, outcome, relation)) = worst(None) else {
+            return blocked(self.held_back.unwrap_or("no rule covers it"));
         };
         if verdict < Verdict::Block && !permitted {
             return Opinion {
@@ -174,13 +174,13 @@ impl<'v> Tally<'v> {
             let rest = worst(Some(Verdict::Review));
             let by = &approval.id;
             return Opinion {
-                reason: format!("approved ({by}); {}", voice.said(relation)).into(),
+                reason: format!("approved ({by}); {}", outcome.said(relation)).into(),
                 rules,
                 verdict: rest.map_or(Verdict::Allow, |(verdict, ..)| verdict),
             };
         }
         Opinion {
-            reason: voice.said(relation),
+            reason: outcome.said(relation),
             rules,
             verdict,
         }
@@ -188,7 +188,7 @@ impl<'v> Tally<'v> {
 }
 
 /// Blocked without a rule that says so.
-pub(super) fn refusal(reason: impl Into<Arc<str>>) -> Opinion {
+pub(super) fn blocked(reason: impl Into<Arc<str>>) -> Opinion {
     Opinion {
         reason: reason.into(),
         rules: Vec::new(),
