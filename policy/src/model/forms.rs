@@ -66,8 +66,19 @@ impl<T: DeserializeOwned + JsonSchema + Serialize> Form<T> for Word {
     }
     fn schema(&self) -> Value {
         let mut generator = SchemaSettings::draft2020_12().into_generator();
-        generator.subschema_for::<T>().to_value()
+        let mut schema = generator.subschema_for::<T>().to_value();
+        in_one_line(&mut schema);
+        schema
     }
+}
+
+/// Doc comments are broken into lines for readers of the source.
+fn in_one_line(schema: &mut Value) {
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = text.replace('\n', " ");
+    }
+    let words = schema.get_mut("oneOf").and_then(Value::as_array_mut);
+    words.into_iter().flatten().for_each(in_one_line);
 }
 
 /// A word of a list that serde knows. What was refused already makes no second mistake.
