@@ -190,7 +190,7 @@ fn options_that_are_wrong_are_125() {
             ),
             (
                 &["--keep-fd", "x", "touch", "started"],
-                "no descriptor number",
+                "is not a file descriptor",
             ),
             (&["--report", "", "touch", "started"], "the name is empty"),
             (

@@ -115,8 +115,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
             ("explain", value) => once(name, &mut args.explain, explain(value.as_deref())?)?,
             ("profile", Some(value)) => once(name, &mut args.profile, text(name, value)?)?,
             ("policy", Some(value)) => once(name, &mut args.policy, text(name, value)?)?,
-            ("audit", Some(value)) => once(name, &mut args.audit, place(value)?)?,
-            ("report", Some(value)) => once(name, &mut args.report, place(value)?)?,
+            ("audit", Some(value)) => once(name, &mut args.audit, place(name, value)?)?,
+            ("report", Some(value)) => once(name, &mut args.report, place(name, value)?)?,
             ("set", Some(value)) => args.set.push(text(name, value)?),
             ("keep-fd", Some(value)) => args.keep_fds.push(descriptor(&value)?),
             (name, _) => unreachable!("--{name} is listed and not read"),
@@ -190,9 +190,9 @@ fn text(name: &str, value: OsString) -> Result<String, String> {
         .map_err(|value| format!("--{name}: {} is not UTF-8", value.display()))
 }
 
-fn place(value: OsString) -> Result<PathBuf, String> {
+fn place(name: &str, value: OsString) -> Result<PathBuf, String> {
     if value.is_empty() {
-        return Err("--report: the name is empty".into());
+        return Err(format!("--{name}: the name is empty"));
     }
     Ok(value.into())
 }
@@ -203,7 +203,7 @@ fn descriptor(value: &OsStr) -> Result<RawFd, String> {
         .to_str()
         .filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|value| value.parse().ok())
-        .ok_or_else(|| format!("--keep-fd: {} is no descriptor number", value.display()))
+        .ok_or_else(|| format!("--keep-fd: {} is not a file descriptor", value.display()))
 }
 
 #[cfg(test)]
@@ -292,7 +292,7 @@ mod tests {
             ),
             (&["-x"], "there is no option -x"),
             (&["--policy"], "--policy needs a value"),
-            (&["--audit="], "the name is empty"),
+            (&["--audit="], "--audit: the name is empty"),
             (&["--policy", "a", "--policy=b"], "--policy is given twice"),
             (
                 &["--observe"],
@@ -305,10 +305,10 @@ mod tests {
             ),
             (&["--quiet=yes", "ls"], "--quiet takes no value"),
             (&["--explain=xml"], "`text` and `json`"),
-            (&["--keep-fd", "+3"], "is no descriptor number"),
-            (&["--keep-fd=-1"], "is no descriptor number"),
-            (&["--keep-fd", "99999999999"], "is no descriptor number"),
-            (&["--report="], "the name is empty"),
+            (&["--keep-fd", "+3"], "is not a file descriptor"),
+            (&["--keep-fd=-1"], "is not a file descriptor"),
+            (&["--keep-fd", "99999999999"], "is not a file descriptor"),
+            (&["--report="], "--report: the name is empty"),
             (&["--explain", "--report", "x"], "give one of them"),
         ] {
             let error = read(words).unwrap_err();
