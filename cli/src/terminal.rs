@@ -34,17 +34,18 @@ pub fn profile_error(program: &str, error: &aegis_profile::Error) -> String {
     )
 }
 
+/// Tells that others have had an audit log locked for long.
+pub fn log_is_locked(dir: &Path) {
+    let dir = dir.display();
+    let note = format!("aegis: note: waiting for the audit log {dir}, which others have locked\n");
+    complain(&harmless(&note));
+}
+
 /// Opens an audit log to write it. Standard error tells when others have it locked for long, and of a key
 /// that was made.
 pub fn open_log(program: &str, dir: &Path, keys: &Path) -> Result<Log, log::Error> {
-    let waiting = |dir: &Path| {
-        let dir = dir.display();
-        let note =
-            format!("aegis: note: waiting for the audit log {dir}, which others have locked\n");
-        complain(&harmless(&note));
-    };
     let options = log::Options {
-        waiting,
+        waiting: log_is_locked,
         ..log::Options::default()
     };
     let log = Log::open_with(dir, keys, options)?;

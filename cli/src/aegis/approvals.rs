@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Answer;
 use crate::terminal::open_log;
-use crate::text::page::{shortened, table};
+use crate::text::page::{shortened, span, table};
 
 /// Subcommands of `aegis approvals`.
 #[derive(Debug, Subcommand)]
@@ -164,21 +164,7 @@ fn ending(entry: &Entry, now: u64) -> String {
     let Some(left) = entry.expires.checked_sub(now).filter(|left| *left > 0) else {
         return "has expired".into();
     };
-    let units = [
-        (86_400, "day"),
-        (3_600, "hour"),
-        (60, "minute"),
-        (1, "second"),
-    ];
-    // Of two days and more in days, and so on: as exactly as it matters.
-    let (unit, name) = units
-        .into_iter()
-        .find(|(unit, _)| left >= 2 * unit)
-        .unwrap_or((1, "second"));
-    match (left + unit / 2) / unit {
-        1 => format!("in 1 {name}"),
-        n => format!("in {n} {name}s"),
-    }
+    format!("in {}", span(left))
 }
 
 /// Whose approvals they are, and who revokes them.

@@ -10,6 +10,7 @@ mod doctor;
 mod pages;
 mod policy;
 mod profile;
+mod ps;
 mod replay;
 
 use std::ffi::OsString;
@@ -34,6 +35,7 @@ use crate::terminal::{self, complain, harmless};
     after_help = "\
 Examples:
   aegis doctor                            what this host can enforce, and how to fix what it cannot
+  aegis ps                                what runs now?
   aegis profile check skill.yaml          is the profile right?
   aegis profile show skill.yaml           the whole of it, with what it extends
   aegis profile diff old.yaml new.yaml    what may the one do that the other may not?
@@ -59,6 +61,8 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Lists the sandboxes that run now
+    Ps(ps::Options),
     /// Checks, shows and compares profiles
     #[command(
         subcommand,
@@ -184,6 +188,7 @@ impl Action {
     fn run(self) -> Answer {
         match self {
             Self::Doctor { json } => doctor::doctor(json),
+            Self::Ps(options) => options.run(),
             Self::Profile(action) => action.run(),
             Self::Policy(action) => action.run(),
             Self::Approvals(action) => action.run(),

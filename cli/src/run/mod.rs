@@ -13,12 +13,11 @@ pub mod ask;
 use std::ffi::OsString;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::path::Path;
 
 use aegis_launch::{Answer, Error, Event, Explained, FrontEnd, Launch, Options, Outcome, Question};
 use aegis_runtime::supervise::report::Cause;
 
-use crate::terminal::{colour, complain, harmless, print, profile_error};
+use crate::terminal::{colour, complain, harmless, log_is_locked, print, profile_error};
 use crate::text::{self, said, why};
 use args::{Args, Explain, Invocation};
 
@@ -111,12 +110,6 @@ impl FrontEnd for Caller {
         };
         complain(&format!("aegis-run: {}\n", harmless(&text)));
     }
-}
-
-fn log_is_locked(dir: &Path) {
-    let dir = dir.display();
-    let note = format!("aegis: note: waiting for the audit log {dir}, which others have locked\n");
-    complain(&harmless(&note));
 }
 
 fn run(args: &Args) -> Result<u8, Error> {

@@ -129,6 +129,17 @@ pub(crate) fn table<const N: usize>(
     out
 }
 
+/// A time in words: of two days and more in days, and so on, as exactly as it matters.
+pub(crate) fn span(seconds: u64) -> String {
+    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
+    let unit = units.into_iter().find(|(unit, _)| seconds >= 2 * unit);
+    let (unit, name) = unit.unwrap_or((1, "second"));
+    match (seconds + unit / 2) / unit {
+        1 => format!("1 {name}"),
+        n => format!("{n} {name}s"),
+    }
+}
+
 /// A text cut to a number of characters.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {

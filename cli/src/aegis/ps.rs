@@ -1,0 +1,116 @@
+//! `aegis ps`: the sandboxes that run now.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aegis_launch::registry::{self, Running};
+use anyhow::{Context as _, ensure};
+use clap::Args;
+
+use super::{Answer, answer};
+use crate::terminal::{complain, harmless};
+use crate::text::page::{shortened, span, table};
+
+/// The command line.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A sandbox that has ended without having been taken off the list, as when aegis-run was killed, is
+listed once more, as gone.
+
+Examples:
+  aegis ps
+  sudo aegis ps --all
+  aegis ps --json | jq -r '.[] | select(.profile == \"pr-review\") | .pid'")]
+pub(super) struct Options {
+    /// Lists those of all users; for root only
+    #[arg(long)]
+    all: bool,
+    /// Prints JSON: also hashes, policy, user and control group
+    #[arg(long)]
+    json: bool,
+}
+
+impl Options {
+    pub(super) fn run(self) -> Answer {
+        let directories = match self.all {
+            true => {
+                let root = rustix::process::geteuid().is_root();
+                ensure!(root, "--all: only root can list the sandboxes of all users");
+                registry::directories()
+            }
+            false => vec![registry::directory().context(
+                "there is no $XDG_RUNTIME_DIR and no $HOME to look for running sandboxes in",
+            )?],
+        };
+        let mut complete = true;
+        let mut running = Vec::new();
+        for directory in directories {
+            match registry::list(&directory) {
+                Ok(found) => running.extend(found),
+                Err(error) => {
+                    complete = false;
+                    let text = format!("aegis: {} cannot be read: {error}\n", directory.display());
+                    complain(&harmless(&text));
+                }
+            }
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        answer(self.json, &running, || text(&running, now.as_micros()))?;
+        Ok(complete)
+    }
+}
+
+fn text(running: &[Running], now_us: u128) -> String {
+    let row = |run: &Running| {
+        let age = now_us.saturating_sub(run.started_us.into()) / 1_000_000;
+        [
+            run.id.clone(),
+            if run.stale {
+                "gone".into()
+            } else {
+                run.pid.to_string()
+            },
+            run.uid.to_string(),
+            run.profile.clone(),
+            format!("{} ago", span(age as u64)),
+            shortened(&run.command.join(" "), 60),
+        ]
+    };
+    let head = ["ID", "PID", "UID", "PROFILE", "STARTED", "COMMAND"];
+    table(Some(head), running.iter().map(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_a_line_for_each_whatever_is_in_it() {
+        let run = Running {
+            id: "20260102T030405-17f3".into(),
+            pid: 41,
+            init_pid: 42,
+            uid: 1000,
+            profile: "report".into(),
+            profile_hash: Default::default(),
+            plan_hash: Default::default(),
+            policy: None,
+            command: vec!["tar".into(), "a\nb\u{1b}".into()],
+            group: None,
+            started_us: 1_000_000,
+            stale: false,
+        };
+        let gone = Running {
+            stale: true,
+            ..run.clone()
+        };
+        assert_eq!(
+            text(&[run, gone], 7_201_000_000),
+            "\
+ID                    PID   UID   PROFILE  STARTED      COMMAND
+20260102T030405-17f3  41    1000  report   2 hours ago  tar a\\nb\\u{1B}
+20260102T030405-17f3  gone  1000  report   2 hours ago  tar a\\nb\\u{1B}
+"
+        );
+        assert_eq!(text(&[], 0), "");
+    }
+}

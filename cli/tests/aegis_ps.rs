@@ -1,0 +1,78 @@
+//! `aegis ps`: what runs is listed, and nothing else.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+#[path = "support/place.rs"]
+mod place;
+use place::Place;
+
+/// What is listed of the supervisor `pid`.
+fn listed(place: &Place, pid: u32) -> Option<Value> {
+    let output = Command::new(env!("CARGO_BIN_EXE_aegis"))
+        .args(["ps", "--json"])
+        .env("XDG_RUNTIME_DIR", place.0.path())
+        .output()
+        .expect("aegis starts");
+    assert!(output.status.success(), "{}", place::stderr(&output));
+    let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let all = all.as_array().expect("a list");
+    all.iter().find(|run| run["pid"] == pid).cloned()
+}
+
+#[test]
+fn a_sandbox_is_listed_as_long_as_it_runs() {
+    let place = Place::new();
+    let mut run = place
+        .command()
+        .args(["cat", "-"])
+        .env("XDG_RUNTIME_DIR", place.0.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("aegis-run starts");
+    let mut input = run.stdin.take().expect("standard input");
+    input.write_all(b"are you there?\n").expect("it reads");
+    let mut answer = String::new();
+    let mut output = BufReader::new(run.stdout.take().expect("standard output"));
+    output.read_line(&mut answer).expect("it answers");
+
+    let found = listed(&place, run.id()).expect("it is listed");
+    assert_eq!(found["command"], serde_json::json!(["cat", "-"]));
+    assert_eq!(found["stale"], false);
+    assert_eq!(found["profile_hash"].as_str().map(str::len), Some(64));
+
+    drop(input);
+    assert!(run.wait().expect("it ends").success());
+    assert_eq!(listed(&place, run.id()), None);
+    let records = place.records();
+    assert!(records.iter().any(|record| record["run"] == found["id"]));
+}
+
+#[test]
+fn a_sandbox_whose_supervisor_was_killed_is_told_as_gone_once() {
+    let place = Place::new();
+    let mut run = place
+        .command()
+        .args(["cat", "-"])
+        .env("XDG_RUNTIME_DIR", place.0.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("aegis-run starts");
+    let mut input = run.stdin.take().expect("standard input");
+    input.write_all(b"are you there?\n").expect("it reads");
+    let mut answer = String::new();
+    let mut output = BufReader::new(run.stdout.take().expect("standard output"));
+    output.read_line(&mut answer).expect("it answers");
+    run.kill().expect("it is killed");
+    run.wait().expect("it ends");
+    // Until all of the sandbox is gone, the lock may be held by a process on its way out.
+    output.read_line(&mut answer).expect("its end");
+
+    let found = listed(&place, run.id()).expect("it is listed");
+    assert_eq!(found["stale"], true);
+    assert_eq!(listed(&place, run.id()), None);
+}
