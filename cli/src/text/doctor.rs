@@ -4,31 +4,22 @@ use std::fmt::Write;
 
 use aegis_runtime::doctor::{Check, Report, Status};
 
-const RESET: &str = "\x1b[0m";
-
-fn mark(status: Status) -> (&'static str, &'static str) {
-    match status {
-        Status::Ok => ("✓", "\x1b[32m"),
-        Status::Degraded => ("~", "\x1b[33m"),
-        Status::Missing => ("✗", "\x1b[31m"),
-    }
-}
+use super::page::painted;
 
 pub(crate) fn text(report: &Report, colour: bool) -> String {
     let mut out = String::new();
     let checks = &report.checks;
-    let width = checks
-        .iter()
-        .map(|check| check.name.len())
-        .max()
-        .unwrap_or(0);
+    let width = checks.iter().map(|check| check.name.len()).max();
+    let width = width.unwrap_or(0);
     // Writing to a string cannot fail.
     let _ = writeln!(out, "Linux {}, user {}", report.kernel, report.user);
     for (index, check) in checks.iter().enumerate() {
-        let (mark, paint) = mark(check.status);
-        let (paint, reset) = if colour { (paint, RESET) } else { ("", "") };
-        let name = check.name;
-        let _ = writeln!(out, "  {paint}{mark}{reset} {name:width$}  {}", check.what);
+        let mark = match check.status {
+            Status::Ok => painted(colour, "32", "✓"),
+            Status::Degraded => painted(colour, "33", "~"),
+            Status::Missing => painted(colour, "31", "✗"),
+        };
+        let _ = writeln!(out, "  {mark} {:width$}  {}", check.name, check.what);
         // Neighbours that fail for one reason are explained once, below the last.
         if checks
             .get(index + 1)

@@ -7,7 +7,7 @@ use std::path::Path;
 use aegis_profile::syntax::escape;
 
 /// Columns of the page.
-pub(super) const WIDTH: usize = 96;
+const WIDTH: usize = 96;
 
 /// Columns that the left side takes at most; what is longer has a line for itself.
 const GUTTER: usize = 30;
@@ -20,32 +20,43 @@ pub(super) struct Row {
 
 impl Row {
     pub fn new(from: impl Into<String>, text: &str) -> Self {
-        Self {
-            from: from.into(),
-            words: text.split(' ').map(str::to_owned).collect(),
-        }
+        Self::words(from, text.split(' ').map(str::to_owned))
     }
 
-    pub fn whole(from: impl Into<String>, text: String) -> Self {
+    pub fn whole(from: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::words(from, [text.into()])
+    }
+
+    pub fn words(from: impl Into<String>, words: impl IntoIterator<Item = String>) -> Self {
         Self {
-            from: from.into(),
-            words: vec![text],
+            from: escape(&from.into()),
+            words: words.into_iter().map(|word| escape(&word)).collect(),
         }
+    }
+}
+
+/// A text in a colour, by its code (ECMA-48, "SGR").
+pub(crate) fn painted(colour: bool, code: &str, text: &str) -> String {
+    match colour && !text.is_empty() {
+        true => format!("\x1b[{code}m{text}\x1b[0m"),
+        false => text.to_owned(),
     }
 }
 
 #[derive(Default)]
 pub(super) struct Page {
     pub out: String,
-    pub colour: bool,
+    colour: bool,
 }
 
 impl Page {
+    pub fn new(colour: bool) -> Self {
+        let out = String::new();
+        Self { out, colour }
+    }
+
     fn paint(&self, code: &str, text: &str) -> String {
-        match self.colour && !text.is_empty() {
-            true => format!("\x1b[{code}m{text}\x1b[0m"),
-            false => text.to_owned(),
-        }
+        painted(self.colour, code, text)
     }
 
     pub fn section(&mut self, title: &str, held_by: &str, rows: &[Row]) {
@@ -173,16 +184,9 @@ mod tests {
 
     #[test]
     fn lines_are_wrapped_below_what_they_continue() {
-        let words = (0..60).map(|n| format!("word{n}")).collect();
+        let words = (0..60).map(|n| format!("word{n}"));
         let mut page = Page::default();
-        page.section(
-            "Title",
-            "",
-            &[Row {
-                from: "left".into(),
-                words,
-            }],
-        );
+        page.section("Title", "", &[Row::words("left", words)]);
         assert!(page.out.lines().all(|line| line.len() <= WIDTH));
         assert!(
             page.out

@@ -13,8 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use aegis_policy::Verdict;
-use aegis_profile::{LimitKey, Outbound, Profile};
-
+use aegis_profile::{Declared, LimitKey, Origin, Outbound, Profile};
 use aegis_runtime::facts::devices;
 use aegis_runtime::plan::{CORE_LIMIT, Memfd, Mount, Plan, Source};
 use aegis_runtime::seccomp::{self, Action, SyscallRule};
@@ -22,7 +21,7 @@ use aegis_runtime::supervise::report;
 use aegis_runtime::types::Network;
 
 use super::page::{Page, Row, path, shown};
-use grants::{by_directory, grouped, place};
+use grants::{by_directory, declared, grouped, place};
 
 /// Variables that every sandbox has.
 const OWN_VARIABLES: [&str; 5] = ["HOME", "LOGNAME", "PATH", "TMPDIR", "USER"];
@@ -30,82 +29,73 @@ const OWN_VARIABLES: [&str; 5] = ["HOME", "LOGNAME", "PATH", "TMPDIR", "USER"];
 /// The plan as text. `profile` gives the lines for limits, variables, devices and system calls, which
 /// the plan itself does not keep.
 pub(crate) fn text(plan: &Plan, profile: &Profile, colour: bool) -> String {
-    let mut page = Page {
-        out: String::new(),
-        colour,
-    };
-    page.section("Command", "", &command(plan));
-    page.section(
-        "Read",
-        "read-only mounts; Landlock",
-        &granted(plan, "files.read"),
-    );
-    page.section(
-        "Write",
-        "mounts, nosuid and nodev; Landlock",
-        &writable(plan),
-    );
-    page.section(
-        "Execute",
-        "mounts, noexec elsewhere; Landlock",
-        &executable(plan),
-    );
-    page.section(
-        "Network",
-        "namespace; seccomp; Landlock",
-        &network(plan, profile),
-    );
-    page.section(
-        "Devices",
-        "private /dev; Landlock",
-        &device_nodes(plan, profile),
-    );
-    page.section(
-        "Environment",
-        "all other variables removed",
-        &environment(plan, profile),
-    );
-    page.section("Limits", "", &limits(plan, profile));
-    page.section("System calls", "seccomp", &system_calls(plan, profile));
-    page.section("Policy", "", &policy(plan));
-    page.section("Identity", "user namespace", &identity(plan));
-    page.section("Layers", "", &layers(plan));
-    page.section(
-        "Missing on this host",
-        "see also `aegis doctor`",
-        &missing(plan),
-    );
+    let mut page = Page::new(colour);
+    for (title, held_by, rows) in [
+        ("Command", "", command(plan)),
+        (
+            "Read",
+            "read-only mounts; Landlock",
+            granted(plan, "files.read"),
+        ),
+        (
+            "Write",
+            "mounts, nosuid and nodev; Landlock",
+            writable(plan),
+        ),
+        (
+            "Execute",
+            "mounts, noexec elsewhere; Landlock",
+            executable(plan),
+        ),
+        (
+            "Network",
+            "namespace; seccomp; Landlock",
+            network(plan, profile),
+        ),
+        (
+            "Devices",
+            "private /dev; Landlock",
+            device_nodes(plan, profile),
+        ),
+        (
+            "Environment",
+            "all other variables removed",
+            environment(plan, profile),
+        ),
+        ("Limits", "", limits(plan, profile)),
+        ("System calls", "seccomp", system_calls(plan, profile)),
+        ("Policy", "", policy(plan)),
+        ("Identity", "user namespace", identity(plan)),
+        ("Layers", "", layers(plan)),
+        (
+            "Missing on this host",
+            "see also `aegis doctor`",
+            missing(plan),
+        ),
+    ] {
+        page.section(title, held_by, &rows);
+    }
     page.out
 }
 
 fn command(plan: &Plan) -> Vec<Row> {
-    let words = plan.argv.iter().map(|word| shown(word)).collect();
     let mut rows = vec![
-        Row::whole("profile", plan.profile.clone()),
-        Row {
-            from: "command".into(),
-            words,
-        },
+        Row::whole("profile", &plan.profile),
+        Row::words("command", plan.argv.iter().map(|word| shown(word))),
         Row::whole("program", path(&plan.program)),
         Row::whole("directory", path(&plan.directory)),
         Row::whole("plan", plan.hash().to_string()),
     ];
     if !plan.keep_fds.is_empty() {
-        let list: Vec<String> = plan.keep_fds.iter().map(ToString::to_string).collect();
-        rows.push(Row::new(
-            "descriptors",
-            &format!("0 1 2 {}", list.join(" ")),
-        ));
+        let all = [0, 1, 2].iter().chain(&plan.keep_fds);
+        rows.push(Row::words("descriptors", all.map(ToString::to_string)));
     }
     rows
 }
 
 fn granted(plan: &Plan, action: &str) -> Vec<Row> {
-    grouped(
-        plan.grants
-            .iter()
-            .filter(|grant| grant.what.action() == action),
-    )
+    let grants = plan.grants.iter();
+    grouped(grants.filter(|grant| grant.what.action() == action))
 }
 
 /// The policy, and each grant of which it says more than `allow`.
@@ -114,18 +104,15 @@ fn policy(plan: &Plan) -> Vec<Row> {
         return Vec::new();
     };
     let mut rows = vec![
-        Row::whole("policy", policy.name.clone()),
+        Row::whole("policy", &policy.name),
         Row::whole("hash", policy.hash.to_string()),
         Row::whole("verdict", policy.verdict.to_string()),
     ];
     for grant in &plan.grants {
-        if let Some(said) = grant
-            .decision
-            .as_ref()
-            .filter(|d| d.verdict > Verdict::Allow)
-        {
-            let from = format!("{} {}", said.verdict, place(&grant.from.to_string()).0);
-            rows.push(Row::new(&from, &format!("{}: {}", grant.what, said.reason)));
+        let said = grant.decision.as_ref();
+        if let Some(said) = said.filter(|said| said.verdict > Verdict::Allow) {
+            let from = format!("{} {}", said.verdict, place(&grant.from).0);
+            rows.push(Row::new(from, &format!("{}: {}", grant.what, said.reason)));
         }
     }
     rows
@@ -148,13 +135,7 @@ fn writable(plan: &Plan) -> Vec<Row> {
         })
         .map(|mount| mount.at.as_path())
         .collect();
-    let mut from = "kept read-only in there";
-    for words in by_directory(&kept) {
-        rows.push(Row {
-            from: std::mem::take(&mut from).into(),
-            words,
-        });
-    }
+    rows.extend(by_directory("kept read-only in there".into(), &kept));
     let mut own: Vec<String> = plan
         .mounts
         .iter()
@@ -162,10 +143,7 @@ fn writable(plan: &Plan) -> Vec<Row> {
         .map(|mount| path(&mount.at))
         .collect();
     own.push("(private, in memory, gone afterwards)".into());
-    rows.push(Row {
-        from: "every sandbox".into(),
-        words: own,
-    });
+    rows.push(Row::words("every sandbox", own));
     rows
 }
 
@@ -181,11 +159,18 @@ fn executable(plan: &Plan) -> Vec<Row> {
 }
 
 /// The left side for something that the profile may have declared.
-fn origin(origin: Option<&aegis_profile::Origin>) -> String {
-    origin.map_or_else(String::new, |origin| match place(&origin.to_string()) {
-        (file, Some(line)) => format!("{file}:{line}"),
-        (place, None) => place,
-    })
+fn origin(origin: Option<&Origin>) -> String {
+    match origin.map(declared) {
+        None => String::new(),
+        Some((file, Some(line))) => format!("{file}:{line}"),
+        Some((place, None)) => place,
+    }
+}
+
+/// The left side for `value`, if it is among what the profile has declared.
+fn origin_in<T: PartialEq>(declared: &[Declared<T>], value: &T) -> String {
+    let found = declared.iter().find(|item| item.value == *value);
+    origin(found.map(|item| &item.origin))
 }
 
 fn network(plan: &Plan, profile: &Profile) -> Vec<Row> {
@@ -207,16 +192,9 @@ fn network(plan: &Plan, profile: &Profile) -> Vec<Row> {
         rows.push(Row::new("", "any TCP port may be listened on"));
         return rows;
     }
-    let declared = &profile.capabilities.net_listen;
     for port in &plan.landlock.bind {
-        let from = declared
-            .iter()
-            .find(|item| item.value == *port)
-            .map(|item| &item.origin);
-        rows.push(Row::whole(
-            origin(from),
-            format!("listen on TCP port {port}"),
-        ));
+        let from = origin_in(&profile.capabilities.net_listen, port);
+        rows.push(Row::whole(from, format!("listen on TCP port {port}")));
     }
     if plan.landlock.bind.is_empty() {
         rows.push(Row::new("", "no TCP port may be listened on"));
@@ -245,10 +223,7 @@ fn device_nodes(plan: &Plan, profile: &Profile) -> Vec<Row> {
             _ => {}
         }
     }
-    rows.push(Row {
-        from: "every sandbox".into(),
-        words: own,
-    });
+    rows.push(Row::words("every sandbox", own));
     rows
 }
 
@@ -268,8 +243,7 @@ fn environment(plan: &Plan, profile: &Profile) -> Vec<Row> {
         match (set, pass) {
             (Some(set), _) => rows.push(Row::whole(origin(Some(&set.origin)), assigned())),
             (None, Some(pass)) => {
-                let (file, _) = place(&pass.origin.to_string());
-                passed.push((file, shown(name)));
+                passed.push((declared(&pass.origin).0, shown(name)));
             }
             (None, None) if OWN_VARIABLES.contains(&&*text) => {
                 rows.push(Row::whole("every sandbox", assigned()));
@@ -284,7 +258,7 @@ fn environment(plan: &Plan, profile: &Profile) -> Vec<Row> {
     }
     for (file, mut words) in files {
         words.push("(as the caller has them)".into());
-        rows.push(Row { from: file, words });
+        rows.push(Row::words(file, words));
     }
     rows
 }
@@ -293,10 +267,8 @@ fn limits(plan: &Plan, profile: &Profile) -> Vec<Row> {
     let limits = &plan.limits;
     let group = &limits.group;
     let resource = |number: u32| {
-        limits
-            .resources
-            .iter()
-            .find(|(found, _)| *found == number)
+        let mut all = limits.resources.iter();
+        all.find(|(found, _)| *found == number)
             .map(|(_, value)| *value)
     };
     let either = |group: Option<u64>, fallback: Option<u64>, by: &'static str| match group {
@@ -373,17 +345,13 @@ fn system_calls(plan: &Plan, profile: &Profile) -> Vec<Row> {
             narrowed.len()
         ),
     )];
-    let mut named = |verb: &str, list: &[String], declared: &[aegis_profile::Declared<String>]| {
-        for name in list {
-            let from = declared
-                .iter()
-                .find(|item| item.value == *name)
-                .map(|item| &item.origin);
-            rows.push(Row::whole(origin(from), format!("{verb} {name}")));
-        }
-    };
-    named("allow", &spec.allow, &asked.allow);
-    named("deny", &spec.deny, &asked.deny);
+    for (verb, list, declared) in [
+        ("allow", &spec.allow, &asked.allow),
+        ("deny", &spec.deny, &asked.deny),
+    ] {
+        let row = |name| Row::whole(origin_in(declared, name), format!("{verb} {name}"));
+        rows.extend(list.iter().map(row));
+    }
     rows.push(Row::new("narrowed", &narrowed.join(" ")));
     rows
 }
@@ -404,7 +372,7 @@ fn identity(plan: &Plan) -> Vec<Row> {
             "capabilities",
             "none, and none to be gained: all five sets empty, no_new_privs, securebits locked",
         ),
-        Row::whole("host name", plan.hostname.clone()),
+        Row::whole("host name", &plan.hostname),
         Row::whole("umask", format!("{:04o}", plan.umask)),
     ]
 }

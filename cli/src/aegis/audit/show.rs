@@ -9,6 +9,7 @@ use aegis_profile::syntax::escape;
 use serde_json::Value;
 
 use crate::terminal::colour;
+use crate::text::page::painted;
 
 /// How records are printed.
 #[derive(Clone, Copy)]
@@ -52,9 +53,17 @@ fn text(record: &Record, colour: bool) -> String {
         name_of(record.kind),
         record.run
     );
-    let verdict = (record.decision.as_ref()).map_or_else(String::new, |decision| {
-        format!("  {}", painted(decision.verdict, colour))
+    let verdict = record.decision.as_ref().map(|decision| {
+        let code = match decision.verdict {
+            Verdict::Allow => "32",
+            Verdict::Warn => "33",
+            Verdict::Review => "35",
+            Verdict::Block => "31",
+        };
+        let name = format!("{:6}", decision.verdict);
+        format!("  {}", painted(colour, code, &name))
     });
+    let verdict = verdict.unwrap_or_default();
     format!("{}{verdict}  {}\n", escape(&head), escape(&what(record)))
 }
 
@@ -65,20 +74,6 @@ pub(in crate::aegis) fn name_of(kind: EventType) -> String {
         |error| error.to_string(),
         |name| name.as_str().unwrap_or("?").to_owned(),
     )
-}
-
-fn painted(verdict: Verdict, colour: bool) -> String {
-    let name = format!("{verdict:6}");
-    let code = match verdict {
-        Verdict::Allow => "32",
-        Verdict::Warn => "33",
-        Verdict::Review => "35",
-        Verdict::Block => "31",
-    };
-    match colour {
-        true => format!("\x1b[{code}m{name}\x1b[m"),
-        false => name,
-    }
 }
 
 fn what(record: &Record) -> String {
