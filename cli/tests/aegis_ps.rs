@@ -1,13 +1,11 @@
 //! `aegis ps`: what runs is listed, and nothing else.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
-#[path = "support/place.rs"]
-mod place;
-use place::Place;
+use crate::support::place::{self, Place};
 
 /// What is listed of the supervisor `pid`.
 fn listed(place: &Place, pid: u32) -> Option<Value> {
@@ -22,9 +20,8 @@ fn listed(place: &Place, pid: u32) -> Option<Value> {
     all.iter().find(|run| run["pid"] == pid).cloned()
 }
 
-#[test]
-fn a_sandbox_is_listed_as_long_as_it_runs() {
-    let place = Place::new();
+/// A sandbox whose command runs until its input ends.
+fn started(place: &Place) -> (Child, ChildStdin, BufReader<ChildStdout>) {
     let mut run = place
         .command()
         .args(["cat", "-"])
@@ -34,17 +31,23 @@ fn a_sandbox_is_listed_as_long_as_it_runs() {
         .spawn()
         .expect("aegis-run starts");
     let mut input = run.stdin.take().expect("standard input");
-    input.write_all(b"are you there?\n").expect("it reads");
-    let mut answer = String::new();
     let mut output = BufReader::new(run.stdout.take().expect("standard output"));
-    output.read_line(&mut answer).expect("it answers");
+    input.write_all(b"are you there?\n").expect("it reads");
+    output.read_line(&mut String::new()).expect("it answers");
+    (run, input, output)
+}
+
+#[test]
+fn a_sandbox_is_listed_as_long_as_it_runs() {
+    let place = Place::new();
+    let (mut run, input, output) = started(&place);
 
     let found = listed(&place, run.id()).expect("it is listed");
     assert_eq!(found["command"], serde_json::json!(["cat", "-"]));
     assert_eq!(found["stale"], false);
     assert_eq!(found["profile_hash"].as_str().map(str::len), Some(64));
 
-    drop(input);
+    drop((input, output));
     assert!(run.wait().expect("it ends").success());
     assert_eq!(listed(&place, run.id()), None);
     let records = place.records();
@@ -54,23 +57,11 @@ fn a_sandbox_is_listed_as_long_as_it_runs() {
 #[test]
 fn a_sandbox_whose_supervisor_was_killed_is_told_as_gone_once() {
     let place = Place::new();
-    let mut run = place
-        .command()
-        .args(["cat", "-"])
-        .env("XDG_RUNTIME_DIR", place.0.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("aegis-run starts");
-    let mut input = run.stdin.take().expect("standard input");
-    input.write_all(b"are you there?\n").expect("it reads");
-    let mut answer = String::new();
-    let mut output = BufReader::new(run.stdout.take().expect("standard output"));
-    output.read_line(&mut answer).expect("it answers");
+    let (mut run, _input, mut output) = started(&place);
     run.kill().expect("it is killed");
     run.wait().expect("it ends");
     // Until all of the sandbox is gone, the lock may be held by a process on its way out.
-    output.read_line(&mut answer).expect("its end");
+    output.read_line(&mut String::new()).expect("its end");
 
     let found = listed(&place, run.id()).expect("it is listed");
     assert_eq!(found["stale"], true);
