@@ -40,11 +40,13 @@ mod record;
 pub mod registry;
 mod report_file;
 mod review;
+mod run;
 mod session;
 
 pub use aegis_runtime::supervise::{Built, Progress, Watched};
 pub use ask::{Answer, Event, FrontEnd, Question};
 pub use error::{Error, Refusal};
-pub use launch::{Explained, Launch};
+pub use launch::Explained;
 pub use prepared::{Permitted, Prepared};
+pub use run::Launch;
 pub use session::{Options, Outcome, Session};

@@ -6,9 +6,9 @@ use aegis_policy::{Decision, Policy, Verdict};
 use aegis_profile::Profile;
 use aegis_runtime::plan::Plan;
 
-use crate::launch::Run;
 use crate::record::Recorder;
 use crate::review::{Review, Reviewed};
+use crate::run::Run;
 use crate::{Error, FrontEnd, Options, Refusal, Session};
 
 /// What would happen: the plan, and what the policy says of it. Nothing has been started or asked.

@@ -18,8 +18,8 @@ use aegis_policy::{Context, Hash, Policy, Request, Verdict, decide};
 use aegis_runtime::supervise::denials;
 use aegis_runtime::supervise::report::{self, Recorded, Report};
 
-use crate::launch::Run;
 use crate::review::Reviewed;
+use crate::run::Run;
 use crate::{Error, FrontEnd, Launch};
 
 /// What a [`Launch`] has as its log to be recorded nowhere.

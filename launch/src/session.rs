@@ -9,10 +9,10 @@ use aegis_runtime::plan::Plan;
 use aegis_runtime::supervise::report::Report;
 use aegis_runtime::supervise::{self, Built, Progress, Watched};
 
-use crate::launch::Run;
 use crate::record::Recorder;
 use crate::registry::{Registered, Running};
 use crate::review::Reviewed;
+use crate::run::Run;
 use crate::{Error, Event, FrontEnd};
 
 /// What is done once a sandbox is built, before its command executes.
