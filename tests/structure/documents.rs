@@ -36,6 +36,15 @@ fn every_path_that_a_document_for_contributors_names_is_there() {
     }
 }
 
+#[test]
+fn every_source_that_the_page_on_security_names_is_there() {
+    let text = read("docs/security.md");
+    for path in quoted(&text).filter(|word| word.contains('/') && word.ends_with(".rs")) {
+        let in_runtime = repository("runtime/src").join(path);
+        assert!(in_runtime.exists() || repository(path).exists(), "{path}");
+    }
+}
+
 /// Each row of the table "Where to begin" names files, and in parentheses what to look for in them.
 #[test]
 fn what_a_newcomer_is_sent_to_is_there() {
