@@ -19,10 +19,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("profiles", "limits", "show"),
     ("profiles", "limits", "yaml"),
     ("profiles", "yaml", "error"),
-    ("policy", "decide", "templates"),
-    ("policy", "load", "decide"),
-    ("policy", "load", "templates"),
-    ("audit", "archive", "log"),
 ];
 
 /// A line of the block.
