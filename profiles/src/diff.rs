@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::format::forms::Item as Entry;
 use crate::format::{Profile, SecretUse, Syscalls};
 use crate::model::{
     Declared, Destination, Origin, Outbound, PathSpec, Program, SyscallBase, Variable,
@@ -114,43 +115,21 @@ fn beyond(more: &Profile, less: &Profile) -> Vec<Item> {
     programs(&mut found, more, less);
     network(&mut found, more, less);
     let (mine, theirs) = (&more.capabilities, &less.capabilities);
-    found.absent(
-        "net.listen",
-        &mine.net_listen,
-        &theirs.net_listen,
-        ToString::to_string,
-    );
+    found.absent("net.listen", &mine.net_listen, &theirs.net_listen);
     for (alias, secret) in &mine.secrets_use {
         let shown = |s: &SecretUse| {
-            let header = s
-                .header
-                .as_ref()
-                .map(|h| format!(", header `{h}`"))
-                .unwrap_or_default();
-            let env = s
-                .env
-                .as_ref()
-                .map(|e| format!(", env {e}"))
-                .unwrap_or_default();
-            format!("{alias} to {}{header}{env}", s.to)
+            let mut text = format!("{alias} to {}", s.to);
+            text.extend(s.header.iter().map(|header| format!(", header `{header}`")));
+            text.extend(s.env.iter().map(|env| format!(", env {env}")));
+            text
         };
         let other = theirs.secrets_use.get(alias);
         if other != Some(secret) {
-            let instead = other.map(|other| shown(&other.value));
-            found.add(
-                "secrets.use",
-                shown(&secret.value),
-                instead,
-                Some(&secret.origin),
-            );
+            let (value, instead) = (shown(&secret.value), other.map(|o| shown(&o.value)));
+            found.add("secrets.use", value, instead, Some(&secret.origin));
         }
     }
-    found.absent(
-        "devices",
-        &mine.devices,
-        &theirs.devices,
-        ToString::to_string,
-    );
+    found.absent("devices", &mine.devices, &theirs.devices);
     environment(&mut found, more, less);
     for (key, theirs) in less.limits.iter() {
         let name = format!("limits.{key}");
@@ -186,31 +165,18 @@ impl Found {
     }
 
     /// Adds what is in `mine` and not in `theirs`.
-    fn absent<T: PartialEq>(
-        &mut self,
-        key: &str,
-        mine: &[Declared<T>],
-        theirs: &[Declared<T>],
-        shown: impl Fn(&T) -> String,
-    ) {
-        self.uncovered(
-            key,
-            mine,
-            |item| theirs.iter().any(|t| t.value == *item),
-            T::eq,
-            shown,
-        );
+    fn absent<T: Entry>(&mut self, key: &str, mine: &[Declared<T>], theirs: &[Declared<T>]) {
+        self.uncovered(key, mine, |item| lists(theirs, item), T::eq);
     }
 
     /// Adds what of `mine` is not `covered` by the other profile, without what a wider or equal one of
     /// `mine` says already.
-    fn uncovered<T>(
+    fn uncovered<T: Entry>(
         &mut self,
         key: &str,
         mine: &[Declared<T>],
         covered: impl Fn(&T) -> bool,
         wider: impl Fn(&T, &T) -> bool,
-        shown: impl Fn(&T) -> String,
     ) {
         for (i, item) in mine.iter().enumerate() {
             let said = mine.iter().enumerate().any(|(j, other)| {
@@ -219,7 +185,8 @@ impl Found {
                     && (j < i || !wider(&item.value, &other.value))
             });
             if !said && !covered(&item.value) {
-                self.add(key, shown(&item.value), None, Some(&item.origin));
+                let value = item.value.required().to_string();
+                self.add(key, value, None, Some(&item.origin));
             }
         }
     }
@@ -235,27 +202,18 @@ fn contains(wide: &PathSpec, narrow: &PathSpec) -> bool {
                 .is_some_and(|below| below.is_empty() || below.starts_with('/')))
 }
 
+fn lists<T: PartialEq>(list: &[Declared<T>], value: &T) -> bool {
+    list.iter().any(|item| item.value == *value)
+}
+
 fn among(list: &[Declared<PathSpec>], path: &PathSpec) -> bool {
     list.iter().any(|item| contains(&item.value, path))
 }
 
 fn executes(profile: &Profile, path: &PathSpec) -> bool {
-    profile
-        .capabilities
-        .shell_exec
-        .iter()
-        .any(|item| match &item.value {
-            Program::Path(program) => contains(program, path),
-            Program::Name { .. } => false,
-        })
-}
-
-fn required(path: &PathSpec) -> String {
-    PathSpec {
-        optional: false,
-        ..path.clone()
-    }
-    .to_string()
+    let programs = &profile.capabilities.shell_exec;
+    (programs.iter())
+        .any(|item| matches!(&item.value, Program::Path(program) if contains(program, path)))
 }
 
 fn files(found: &mut Found, more: &Profile, less: &Profile) {
@@ -271,15 +229,9 @@ fn files(found: &mut Found, more: &Profile, less: &Profile) {
             || among(&mine.files_write, path)
             || executes(more, path)
     };
-    found.uncovered("files.read", &mine.files_read, readable, contains, required);
+    found.uncovered("files.read", &mine.files_read, readable, contains);
     let writable = |path: &PathSpec| always(path) || among(&theirs.files_write, path);
-    found.uncovered(
-        "files.write",
-        &mine.files_write,
-        writable,
-        contains,
-        required,
-    );
+    found.uncovered("files.write", &mine.files_write, writable, contains);
 }
 
 fn programs(found: &mut Found, more: &Profile, less: &Profile) {
@@ -290,17 +242,7 @@ fn programs(found: &mut Found, more: &Profile, less: &Profile) {
     };
     let theirs = &less.capabilities.shell_exec;
     let covered = |program: &Program| theirs.iter().any(|item| wider(&item.value, program));
-    let shown = |program: &Program| match program {
-        Program::Path(path) => required(path),
-        Program::Name { name, .. } => name.clone(),
-    };
-    found.uncovered(
-        "shell.exec",
-        &more.capabilities.shell_exec,
-        covered,
-        wider,
-        shown,
-    );
+    found.uncovered("shell.exec", &more.capabilities.shell_exec, covered, wider);
 }
 
 /// Whether `wide` reaches all that `narrow` does.
@@ -327,7 +269,7 @@ fn network(found: &mut Found, more: &Profile, less: &Profile) {
                 Outbound::Named(theirs) => theirs.iter().any(|t| reaches(&t.value, destination)),
                 _ => false,
             };
-            found.uncovered("net.outbound", mine, covered, reaches, ToString::to_string);
+            found.uncovered("net.outbound", mine, covered, reaches);
         }
     }
 }
@@ -336,16 +278,9 @@ fn environment(found: &mut Found, more: &Profile, less: &Profile) {
     let (mine, theirs) = (&more.environment, &less.environment);
     let passes = |name: &String| {
         // What is set is not passed.
-        mine.set.contains_key(name)
-            || (theirs.pass.iter().any(|p| p.value == *name) && !theirs.set.contains_key(name))
+        mine.set.contains_key(name) || (lists(&theirs.pass, name) && !theirs.set.contains_key(name))
     };
-    found.uncovered(
-        "environment.pass",
-        &mine.pass,
-        passes,
-        String::eq,
-        Clone::clone,
-    );
+    found.uncovered("environment.pass", &mine.pass, passes, String::eq);
     for (name, value) in &mine.set {
         let other = theirs.set.get(name);
         if other != Some(value) {
@@ -358,39 +293,28 @@ fn environment(found: &mut Found, more: &Profile, less: &Profile) {
 
 fn syscalls(found: &mut Found, more: &Syscalls, less: &Syscalls) {
     let base = |s: &Syscalls| s.base.as_ref().map_or(SyscallBase::Default, |b| b.value);
-    let breadth = |base: SyscallBase| match base {
-        SyscallBase::Learned => 0,
-        SyscallBase::Minimal => 1,
-        SyscallBase::Default => 2,
-    };
-    if breadth(base(more)) > breadth(base(less)) {
+    // Of the bases, the wider come first.
+    if base(more) < base(less) {
         let origin = more.base.as_ref().map(|b| &b.origin);
-        found.add(
-            "syscalls.base",
-            base(more).to_string(),
-            Some(base(less).to_string()),
-            origin,
-        );
+        let (value, instead) = (base(more).to_string(), Some(base(less).to_string()));
+        found.add("syscalls.base", value, instead, origin);
     }
-    let lists = |list: &[Declared<String>], name: &str| list.iter().any(|item| item.value == name);
-    for item in &more.allow {
-        let name = item.value.as_str();
+    for Declared {
+        value: name,
+        origin,
+    } in &more.allow
+    {
         let theirs = lists(&less.allow, name) && !lists(&less.deny, name);
         if !lists(&more.deny, name) && !theirs {
-            found.add("syscalls.allow", name.to_owned(), None, Some(&item.origin));
+            found.add("syscalls.allow", name.clone(), None, Some(origin));
         }
     }
-    for item in &less.deny {
-        let name = item.value.as_str();
+    for Declared { value: name, .. } in &less.deny {
         // Only what the base may hold: what `allow` adds is listed above.
         let possible = base(more) != SyscallBase::Learned && !lists(&more.allow, name);
         if possible && !lists(&more.deny, name) {
-            found.add(
-                "syscalls.base",
-                name.to_owned(),
-                Some(format!("deny {name}")),
-                None,
-            );
+            let instead = Some(format!("deny {name}"));
+            found.add("syscalls.base", name.clone(), instead, None);
         }
     }
 }

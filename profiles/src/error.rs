@@ -42,12 +42,15 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A mistake that belongs to a whole file.
     pub fn of_file(file: &str, message: impl Into<String>) -> Self {
+        let (line, column) = (0, 0);
+        let file = file.into();
+        Self::at(Origin { file, line, column }, message)
+    }
+
+    /// A mistake at a place of which no text is shown.
+    pub fn at(origin: Origin, message: impl Into<String>) -> Self {
         Self {
-            origin: Origin {
-                file: file.into(),
-                line: 0,
-                column: 0,
-            },
+            origin,
             message: message.into(),
             expected: None,
             help: None,
@@ -63,22 +66,17 @@ impl Diagnostic {
         self
     }
 
-    fn render_into(&self, out: &mut String, paint: Paint) {
-        let (red, blue, bold, off) = paint.codes();
+    fn render_into(&self, out: &mut String, colour: bool) {
+        let [red, blue, bold, off] = if colour { COLOURS } else { [""; 4] };
         let _ = writeln!(out, "{red}error{off}{bold}: {}{off}", self.message);
         let number = self.origin.line.to_string();
         let gutter = " ".repeat(number.len());
-        if self.origin.line == 0 {
-            let _ = writeln!(out, "{blue}  -->{off} {}", escape(&self.origin.file));
-        } else {
-            let _ = writeln!(
-                out,
-                "{gutter}{blue} -->{off} {}:{}:{}",
-                escape(&self.origin.file),
-                self.origin.line,
-                self.origin.column
-            );
-        }
+        let Origin { file, line, column } = &self.origin;
+        let file = escape(file);
+        let _ = match line {
+            0 => writeln!(out, "{blue}  -->{off} {file}"),
+            _ => writeln!(out, "{gutter}{blue} -->{off} {file}:{line}:{column}"),
+        };
         if let Some(line) = &self.source_line {
             let pad = " ".repeat(self.caret.saturating_sub(1) as usize);
             let carets = "^".repeat(self.span_len.max(1) as usize);
@@ -115,18 +113,8 @@ impl Serialize for Diagnostic {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Paint(bool);
-
-impl Paint {
-    fn codes(self) -> (&'static str, &'static str, &'static str, &'static str) {
-        if self.0 {
-            ("\x1b[1;31m", "\x1b[1;34m", "\x1b[1m", "\x1b[0m")
-        } else {
-            ("", "", "", "")
-        }
-    }
-}
+/// Red, blue, bold, and the end of each.
+const COLOURS: [&str; 4] = ["\x1b[1;31m", "\x1b[1;34m", "\x1b[1m", "\x1b[0m"];
 
 /// Why a profile was refused. Never empty.
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -163,7 +151,7 @@ impl Error {
             if i > 0 {
                 out.push('\n');
             }
-            diagnostic.render_into(&mut out, Paint(colour));
+            diagnostic.render_into(&mut out, colour);
         }
         if self.omitted > 0 {
             let _ = writeln!(out, "\n... and {} more", self.omitted);
@@ -256,15 +244,11 @@ impl<'t> Reporter<'t> {
             return Note(None);
         }
         let (source_line, caret, span_len) = self.excerpt(span);
-        let origin = self.origin(span);
         self.diagnostics.push(Diagnostic {
-            origin,
-            message: message.into(),
-            expected: None,
-            help: None,
             source_line,
             span_len,
             caret,
+            ..Diagnostic::at(self.origin(span), message)
         });
         Note(self.diagnostics.last_mut())
     }
@@ -335,22 +319,21 @@ impl<'t> Reporter<'t> {
 pub struct Note<'d>(Option<&'d mut Diagnostic>);
 
 impl Note<'_> {
-    /// What was expected here.
-    pub fn expected(self, text: impl Into<String>) -> Self {
-        if let Note(Some(diagnostic)) = self {
-            diagnostic.expected = Some(text.into());
-            return Note(Some(diagnostic));
+    fn change(mut self, change: impl FnOnce(&mut Diagnostic)) -> Self {
+        if let Some(diagnostic) = &mut self.0 {
+            change(diagnostic);
         }
         self
     }
 
+    /// What was expected here.
+    pub fn expected(self, text: impl Into<String>) -> Self {
+        self.change(|diagnostic| diagnostic.expected = Some(text.into()))
+    }
+
     /// The fix.
     pub fn help(self, text: impl Into<String>) -> Self {
-        if let Note(Some(diagnostic)) = self {
-            diagnostic.help = Some(text.into());
-            return Note(Some(diagnostic));
-        }
-        self
+        self.change(|diagnostic| diagnostic.help = Some(text.into()))
     }
 
     /// The fix, when there is one.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Diagnostic, Error, escape, nearest, quote};
 use crate::format::Profile;
-use crate::model::{Declared, Origin};
+use crate::model::Declared;
 use crate::parse;
 use crate::source::{ReadError, Source};
 use crate::{builtin, parse::file_error};
@@ -57,7 +57,7 @@ pub fn load_with<S: AsRef<str>>(
 
 fn load_by(mut loader: Loader<'_>, reference: &str, overlays: &[Profile]) -> Result<Loaded, Error> {
     let source = loader.source;
-    let top = classify(reference, None, source).map_err(|refusal| refusal.at_top(reference))?;
+    let top = classify(reference, None, source)?;
     let skill_dir = match &top {
         Place::File(path) => {
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
@@ -99,27 +99,28 @@ impl Place {
     }
 }
 
-/// A reference that names nothing.
-struct Refusal {
-    message: String,
-    help: String,
-}
-
-impl Refusal {
-    fn at_top(self, reference: &str) -> Error {
-        file_error(reference, self.message, self.help)
-    }
-
-    fn at(self, entry: &Declared<String>) -> Error {
-        extends_error(entry, self.message, self.help)
+/// The error of a reference: of the line that extends it, or of the file that the user named.
+fn reference_error(
+    reference: &str,
+    named: Option<&Declared<String>>,
+    message: impl Into<String>,
+    help: impl Into<String>,
+) -> Error {
+    match named {
+        Some(entry) => extends_error(entry, message, help),
+        None => file_error(reference, message, help),
     }
 }
 
 fn classify(
     reference: &str,
-    extending: Option<&Place>,
+    extending: Option<(&Place, &Declared<String>)>,
     source: &dyn Source,
-) -> Result<Place, Refusal> {
+) -> Result<Place, Error> {
+    let error = |message: &str, help| {
+        reference_error(reference, extending.map(|(_, entry)| entry), message, help)
+    };
+    let extending = extending.map(|(place, _)| place);
     if reference == "-" {
         return Ok(Place::Stdin);
     }
@@ -131,10 +132,10 @@ fn classify(
     let resolved = directory.unwrap_or(Path::new("")).join(reference);
     if is_file(reference) {
         return match extending {
-            Some(Place::Builtin(..)) => Err(Refusal {
-                message: "a built-in profile extends built-in profiles only".to_owned(),
-                help: "name a built-in profile".to_owned(),
-            }),
+            Some(Place::Builtin(..)) => Err(error(
+                "a built-in profile extends built-in profiles only",
+                "name a built-in profile".to_owned(),
+            )),
             _ => Ok(Place::File(resolved)),
         };
     }
@@ -155,10 +156,8 @@ fn classify(
             None => format!("the built-in profiles are {known}; a file has a `/` or ends in .yaml"),
         }
     };
-    Err(Refusal {
-        message: format!("there is no built-in profile `{}`", quote(reference)),
-        help,
-    })
+    let message = format!("there is no built-in profile `{}`", quote(reference));
+    Err(error(&message, help))
 }
 
 struct Loader<'s> {
@@ -229,8 +228,7 @@ impl<'s> Loader<'s> {
     }
 
     fn extended(&mut self, by: &Place, entry: &Declared<String>) -> Result<Profile, Error> {
-        let place =
-            classify(&entry.value, Some(by), self.source).map_err(|refusal| refusal.at(entry))?;
+        let place = classify(&entry.value, Some((by, entry)), self.source)?;
         self.merged(&place, Some(entry))
     }
 
@@ -275,10 +273,7 @@ impl<'s> Loader<'s> {
             Ok(bytes) => parse::parse_bytes(&bytes, &file),
             Err(error) => {
                 let (message, help) = explain(&error, &file);
-                Err(match named {
-                    Some(entry) => extends_error(entry, message, help),
-                    None => file_error(&file, message, help),
-                })
+                Err(reference_error(&file, named, message, help))
             }
         }
     }
@@ -315,9 +310,7 @@ fn extends_error(
     message: impl Into<String>,
     help: impl Into<String>,
 ) -> Error {
-    let Origin { file, .. } = &entry.origin;
-    let mut diagnostic = Diagnostic::of_file(file, message).with_help(help);
-    diagnostic.origin = entry.origin.clone();
+    let mut diagnostic = Diagnostic::at(entry.origin.clone(), message).with_help(help);
     diagnostic.expected = Some(format!("extended here: `{}`", quote(&entry.value)));
     diagnostic.into()
 }

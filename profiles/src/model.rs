@@ -192,6 +192,11 @@ impl Variable {
             Variable::Tmp => "TMP",
         }
     }
+
+    /// The variable of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
 }
 
 impl fmt::Display for Variable {

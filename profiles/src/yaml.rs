@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use crate::error::{Reporter, is_deceptive, quote};
+use crate::error::{FileKind, Reporter, is_deceptive, quote};
 
 /// The largest file that is read.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -29,6 +29,12 @@ pub struct Span {
     pub column: u32,
     /// In characters, on this line.
     pub len: u32,
+}
+
+impl Span {
+    fn new(line: u32, column: u32, len: u32) -> Self {
+        Self { line, column, len }
+    }
 }
 
 /// A value and where it stands.
@@ -109,22 +115,13 @@ pub fn kind_of(text: &str) -> Kind {
         _ => {}
     }
     let digits = |s: &str, ok: fn(&u8) -> bool| !s.is_empty() && s.bytes().all(|b| ok(&b));
-    if let Some(hex) = text.strip_prefix("0x") {
-        return if digits(hex, u8::is_ascii_hexdigit) {
-            Kind::Int
-        } else {
-            Kind::Text
-        };
-    }
-    if let Some(octal) = text.strip_prefix("0o") {
-        return if digits(octal, |b| (b'0'..=b'7').contains(b)) {
-            Kind::Int
-        } else {
-            Kind::Text
-        };
-    }
+    let hex = |s| digits(s, u8::is_ascii_hexdigit);
+    let octal = |s| digits(s, |b| (b'0'..=b'7').contains(b));
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if digits(unsigned, u8::is_ascii_digit) {
+    if text.strip_prefix("0x").is_some_and(hex)
+        || text.strip_prefix("0o").is_some_and(octal)
+        || digits(unsigned, u8::is_ascii_digit)
+    {
         return Kind::Int;
     }
     if matches!(unsigned, ".inf" | ".Inf" | ".INF") {
@@ -145,19 +142,12 @@ pub fn kind_of(text: &str) -> Kind {
 
 /// Decodes a file's bytes; refuses what is too large, empty or not text.
 pub fn decode<'b>(bytes: &'b [u8], out: &mut Reporter<'_>) -> Option<&'b str> {
-    if bytes.len() > MAX_BYTES {
-        let kind = out.kind();
-        out.report_file("larger than 1 MiB")
-            .help(format!("a {} is a page or two of text", kind.name));
-        return None;
-    }
+    check_size(bytes.len(), out)?;
     match std::str::from_utf8(bytes) {
         Ok(text) => Some(text),
         Err(e) => {
-            let line = 1 + bytes[..e.valid_up_to()]
-                .iter()
-                .filter(|b| **b == b'\n')
-                .count();
+            let before = &bytes[..e.valid_up_to()];
+            let line = 1 + before.iter().filter(|b| **b == b'\n').count();
             out.report_file(format!("not UTF-8 text (line {line})"))
                 .help("save the file with the encoding UTF-8");
             None
@@ -167,12 +157,7 @@ pub fn decode<'b>(bytes: &'b [u8], out: &mut Reporter<'_>) -> Option<&'b str> {
 
 /// Parses `text`. What is wrong is reported; `None` when nothing of it can be used.
 pub fn parse(text: &str, out: &mut Reporter<'_>) -> Option<Node> {
-    if text.len() > MAX_BYTES {
-        let kind = out.kind();
-        out.report_file("larger than 1 MiB")
-            .help(format!("a {} is a page or two of text", kind.name));
-        return None;
-    }
+    check_size(text.len(), out)?;
     // A byte order mark is what some editors begin a file with; it means nothing in UTF-8.
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     check_characters(text, out);
@@ -188,6 +173,15 @@ pub fn parse(text: &str, out: &mut Reporter<'_>) -> Option<Node> {
     .run(text)
 }
 
+fn check_size(bytes: usize, out: &mut Reporter<'_>) -> Option<()> {
+    if bytes > MAX_BYTES {
+        let help = format!("a {} is a page or two of text", out.kind().name);
+        out.report_file("larger than 1 MiB").help(help);
+        return None;
+    }
+    Some(())
+}
+
 fn check_characters(text: &str, out: &mut Reporter<'_>) {
     if text
         .bytes()
@@ -199,20 +193,13 @@ fn check_characters(text: &str, out: &mut Reporter<'_>) {
         let line = line.strip_suffix('\r').unwrap_or(line);
         for (column, c) in (1..).zip(line.chars()) {
             if is_deceptive(c) {
-                let what = if c == '\0' {
-                    "a NUL"
-                } else {
-                    "an invisible or control"
+                let what = match c {
+                    '\0' => "a NUL",
+                    _ => "an invisible or control",
                 };
-                out.report(
-                    Span {
-                        line: number,
-                        column,
-                        len: 1,
-                    },
-                    format!("{what} character (U+{:04X}) is not allowed", u32::from(c)),
-                )
-                .help("remove it: what a file grants must be what a reader sees");
+                let message = format!("{what} character (U+{:04X}) is not allowed", u32::from(c));
+                out.report(Span::new(number, column, 1), message)
+                    .help("remove it: what a file grants must be what a reader sees");
             }
         }
     }
@@ -220,11 +207,7 @@ fn check_characters(text: &str, out: &mut Reporter<'_>) {
 
 fn check_directives(text: &str, out: &mut Reporter<'_>) {
     for (number, line) in (1..).zip(text.lines()) {
-        let span = Span {
-            line: number,
-            column: 1,
-            len: line.chars().count() as u32,
-        };
+        let span = Span::new(number, 1, narrow(line.chars().count()));
         match line.trim_start().chars().next() {
             None | Some('#') => {}
             Some('%') => {
@@ -259,38 +242,27 @@ impl Builder<'_, '_> {
                 Ok(event) => event,
                 Err(e) => {
                     let m = e.marker();
-                    let span = Span {
-                        line: narrow(m.line()),
-                        column: narrow(m.col()) + 1,
-                        len: 1,
-                    };
+                    let span = Span::new(narrow(m.line()), narrow(m.col()) + 1, 1);
                     self.out
                         .report(span, format!("not valid YAML: {}", quote(e.info())));
                     return None;
                 }
             };
             let (start, end) = (at.start, at.end);
-            let one_line = start.line() == end.line();
-            let mut span = Span {
-                line: narrow(start.line()),
-                column: narrow(start.col()) + 1,
-                len: if one_line {
-                    narrow(end.col().saturating_sub(start.col()))
-                } else {
-                    1
-                },
+            let len = match start.line() == end.line() {
+                true => narrow(end.col().saturating_sub(start.col())),
+                false => 1,
             };
+            let mut span = Span::new(narrow(start.line()), narrow(start.col()) + 1, len);
             match event {
                 Event::DocumentStart(_) => {
                     documents += 1;
                     if documents > 1 {
-                        let kind = self.out.kind();
-                        self.out
-                            .report(span, "a second YAML document in one file")
-                            .help(format!(
-                                "a file holds one {}: remove the `---` and what follows it",
-                                kind.name
-                            ));
+                        let name = self.out.kind().name;
+                        let help = format!(
+                            "a file holds one {name}: remove the `---` and what follows it"
+                        );
+                        (self.out.report(span, "a second YAML document in one file")).help(help);
                         return None;
                     }
                 }
@@ -298,10 +270,7 @@ impl Builder<'_, '_> {
                     self.out
                         .report(span, "YAML aliases (`*name`) are not allowed")
                         .help("write the value out");
-                    self.value(Node {
-                        value: Value::Refused,
-                        span,
-                    });
+                    self.value(Value::Refused, span);
                 }
                 Event::Scalar(text, style, anchor, tag) => {
                     let plain = style == ScalarStyle::Plain;
@@ -309,63 +278,39 @@ impl Builder<'_, '_> {
                         // The scanner's end mark lies beyond trailing blanks.
                         span.len = narrow(text.chars().count()).max(1);
                     }
-                    let refused = self.refuse_extras(span, anchor, tag.is_some());
+                    let mut refused = self.refuse_extras(span, anchor, tag.is_some());
                     if let Some(c) = text.chars().find(|c| is_deceptive(*c)) {
-                        self.out
-                            .report(
-                                span,
-                                format!("the character U+{:04X} is not allowed", u32::from(c)),
-                            )
-                            .help(
-                                "remove the escape: what a file grants must be what a reader sees",
-                            );
-                        self.value(Node {
-                            value: Value::Refused,
-                            span,
-                        });
-                    } else if refused {
-                        self.value(Node {
-                            value: Value::Refused,
-                            span,
-                        });
-                    } else {
-                        self.value(Node {
-                            value: Value::Scalar {
-                                text: text.into_owned(),
-                                plain,
-                            },
-                            span,
-                        });
+                        let message =
+                            format!("the character U+{:04X} is not allowed", u32::from(c));
+                        self.out.report(span, message).help(
+                            "remove the escape: what a file grants must be what a reader sees",
+                        );
+                        refused = true;
                     }
+                    let text = text.into_owned();
+                    let scalar = Value::Scalar { text, plain };
+                    self.value(if refused { Value::Refused } else { scalar }, span);
                 }
                 Event::SequenceStart(anchor, tag) => {
                     self.refuse_extras(span, anchor, tag.is_some());
-                    self.open(Node {
-                        value: Value::List(Vec::new()),
-                        span,
-                    })?;
+                    self.open(Value::List(Vec::new()), span)?;
                 }
                 Event::MappingStart(anchor, tag) => {
                     self.refuse_extras(span, anchor, tag.is_some());
-                    self.open(Node {
-                        value: Value::Map(Vec::new()),
-                        span,
-                    })?;
+                    self.open(Value::Map(Vec::new()), span)?;
                 }
                 Event::SequenceEnd | Event::MappingEnd => {
                     if let Some(open) = self.stack.pop() {
-                        self.value(open.node);
+                        self.value(open.node.value, open.node.span);
                     }
                 }
                 Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
             }
         }
         if self.root.is_none() {
-            let kind = self.out.kind();
-            self.out.report_file("the file is empty").help(format!(
-                "a {} begins with the line `{}`",
-                kind.name, kind.first_line
-            ));
+            let FileKind { name, first_line } = self.out.kind();
+            let help = format!("a {name} begins with the line `{first_line}`");
+            self.out.report_file("the file is empty").help(help);
         }
         self.root
     }
@@ -384,14 +329,14 @@ impl Builder<'_, '_> {
         anchor != 0 || tag
     }
 
-    fn open(&mut self, node: Node) -> Option<()> {
+    fn open(&mut self, value: Value, span: Span) -> Option<()> {
         if self.stack.len() >= MAX_DEPTH {
             self.out
-                .report(node.span, format!("nested more than {MAX_DEPTH} deep"));
+                .report(span, format!("nested more than {MAX_DEPTH} deep"));
             return None;
         }
         self.stack.push(Open {
-            node,
+            node: Node { value, span },
             key: None,
             drop_value: false,
         });
@@ -399,7 +344,8 @@ impl Builder<'_, '_> {
     }
 
     /// Puts a finished node where it belongs: into the open list, as key or value of the open map.
-    fn value(&mut self, node: Node) {
+    fn value(&mut self, value: Value, span: Span) {
+        let node = Node { value, span };
         let Some(open) = self.stack.last_mut() else {
             self.root = Some(node);
             return;
@@ -435,11 +381,9 @@ fn accept_key(node: Node, entries: &[(Key, Node)], out: &mut Reporter<'_>) -> Op
         return None;
     }
     if plain && kind_of(&text) != Kind::Text {
+        let help = format!("quote it if you mean the text: \"{}\"", quote(&text));
         out.report(node.span, format!("a key must be text, and this is {what}"))
-            .help(format!(
-                "quote it if you mean the text: \"{}\"",
-                quote(&text)
-            ));
+            .help(help);
         return None;
     }
     if entries.len() >= MAX_KEYS {
@@ -447,13 +391,10 @@ fn accept_key(node: Node, entries: &[(Key, Node)], out: &mut Reporter<'_>) -> Op
         return None;
     }
     if let Some((first, _)) = entries.iter().find(|(key, _)| key.text == text) {
-        let line = first.span.line;
-        out.report(
-            node.span,
-            format!("the key `{}` is given twice", quote(&text)),
-        )
-        .expected(format!("first given in line {line}"))
-        .help("keep one of them");
+        let message = format!("the key `{}` is given twice", quote(&text));
+        out.report(node.span, message)
+            .expected(format!("first given in line {}", first.span.line))
+            .help("keep one of them");
         return None;
     }
     Some(Key {

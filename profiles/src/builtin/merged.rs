@@ -4,11 +4,11 @@
 //! are written by the test below, which also holds them against the parser. Reading them checks
 //! nothing that the parser has checked.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::format::Profile;
 use crate::model::{Declared, Origin, PathSpec, Program, Variable};
+use crate::parse::paths::strip_optional;
 
 /// What a file starts with.
 #[cfg(test)]
@@ -21,6 +21,7 @@ pub(super) fn read(text: &str) -> Option<Profile> {
     let mut profile = Profile::default();
     let mut files = Files::default();
     for line in text.lines() {
+        let (granted, variables) = (&mut profile.capabilities, &mut profile.environment);
         let (key, said) = line.split_once('\t').unwrap_or((line, ""));
         match key {
             "name" => profile.name = said.to_owned(),
@@ -28,32 +29,20 @@ pub(super) fn read(text: &str) -> Option<Profile> {
             "run" => profile.run.push(said.to_owned()),
             "source" => drop(files.named(said)),
             "extends" => profile.extends.push(files.declared(said, text_of)?),
-            "files.read" => {
-                let item = files.declared(said, path)?;
-                profile.capabilities.files_read.push(item);
-            }
-            "files.write" => {
-                let item = files.declared(said, path)?;
-                profile.capabilities.files_write.push(item);
-            }
-            "shell.exec" => {
-                let item = files.declared(said, program)?;
-                profile.capabilities.shell_exec.push(item);
-            }
-            "environment.pass" => {
-                let item = files.declared(said, text_of)?;
-                profile.environment.pass.push(item);
-            }
+            "files.read" => granted.files_read.push(files.declared(said, path)?),
+            "files.write" => granted.files_write.push(files.declared(said, path)?),
+            "shell.exec" => granted.shell_exec.push(files.declared(said, program)?),
+            "environment.pass" => variables.pass.push(files.declared(said, text_of)?),
             "environment.set" => {
                 let (name, said) = said.split_once('\t')?;
                 let item = files.declared(said, text_of)?;
-                profile.environment.set.insert(name.to_owned(), item);
+                variables.set.insert(name.to_owned(), item);
             }
             _ if key.is_empty() || key.starts_with('#') => {}
             _ => return None,
         }
     }
-    profile.sources = files.0.into_iter().collect::<BTreeSet<_>>();
+    profile.sources = files.0.into_iter().collect();
     (!profile.name.is_empty()).then_some(profile)
 }
 
@@ -92,17 +81,10 @@ fn text_of(said: &str) -> Option<String> {
 
 /// As [`PathSpec`] is shown.
 fn path(said: &str) -> Option<PathSpec> {
-    let (optional, said) = match said.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, said),
-    };
+    let (optional, said) = strip_optional(said);
     let (base, rest) = said.split_once('/').unwrap_or((said, ""));
     let base = match base.strip_prefix('$') {
-        Some(name) => Some(
-            Variable::ALL
-                .into_iter()
-                .find(|variable| variable.name() == name)?,
-        ),
+        Some(name) => Some(Variable::named(name)?),
         None if base.is_empty() => None,
         None => return None,
     };
@@ -118,10 +100,7 @@ fn program(said: &str) -> Option<Program> {
     if said.contains('/') || said.starts_with(['$']) || said.starts_with("-$") {
         return path(said).map(Program::Path);
     }
-    let (optional, name) = match said.strip_prefix('-') {
-        Some(name) => (true, name),
-        None => (false, said),
-    };
+    let (optional, name) = strip_optional(said);
     Some(Program::Name {
         name: name.to_owned(),
         optional,

@@ -139,10 +139,8 @@ pub fn host(text: &str, wildcard: bool) -> Result<String, Wrong> {
 
 fn host_name(name: &str) -> Result<(), Wrong> {
     if name.len() > 253 {
-        return Wrong::new(
-            "a host name of more than 253 characters",
-            "no host can have such a name",
-        );
+        let message = "a host name of more than 253 characters";
+        return Wrong::new(message, "no host can have such a name");
     }
     for label in name.split('.') {
         if label.is_empty() {

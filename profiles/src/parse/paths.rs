@@ -109,7 +109,7 @@ pub(crate) fn device(text: &str) -> Result<Device, Wrong> {
     Ok(Device::Path(clean))
 }
 
-fn strip_optional(text: &str) -> (bool, &str) {
+pub(crate) fn strip_optional(text: &str) -> (bool, &str) {
     match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -156,7 +156,7 @@ fn base_of(text: &str) -> Result<(Option<Variable>, &str), Wrong> {
         );
     };
     let (name, rest) = named.split_once('/').unwrap_or((named, ""));
-    match Variable::ALL.into_iter().find(|v| v.name() == name) {
+    match Variable::named(name) {
         Some(variable) => Ok((Some(variable), rest)),
         None => {
             let names = Variable::ALL.map(Variable::name);

@@ -5,9 +5,9 @@
 
 use std::fmt;
 
+use serde::de::value::StrDeserializer;
 use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
-    Unexpected, VariantAccess, Visitor,
+    self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
 use super::{Key, Kind, Node, Reporter, Span, Value, kind_of, nearest, quote};
@@ -30,7 +30,7 @@ pub fn read<T: DeserializeOwned>(node: &Node, out: &mut Reporter<'_>) -> Option<
 }
 
 /// A mistake on its way up: the innermost node that knows its place gives it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Mistake {
     message: String,
     help: Option<String>,
@@ -60,11 +60,8 @@ impl de::Error for Mistake {
             Some((message, help)) => (message.to_owned(), Some(help.to_owned())),
             None => (text, None),
         };
-        Self {
-            message,
-            help,
-            at: None,
-        }
+        let at = None;
+        Self { message, help, at }
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -133,11 +130,7 @@ impl<'de> de::Deserializer<'de> for Typed<'_> {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
         let span = self.0.span;
         match &self.0.value {
-            Value::Refused => Err(Mistake {
-                message: String::new(),
-                help: None,
-                at: None,
-            }),
+            Value::Refused => Err(Mistake::default()),
             Value::Scalar { text, plain } => Self::scalar(text, *plain, visitor),
             Value::List(items) => visitor.visit_seq(Items(items.iter())),
             Value::Map(entries) => visitor.visit_map(Entries {
@@ -172,7 +165,7 @@ impl<'de> de::Deserializer<'de> for Typed<'_> {
     ) -> Result<V::Value, Mistake> {
         let span = self.0.span;
         match &self.0.value {
-            Value::Scalar { text, .. } => visitor.visit_enum(Word(text)),
+            Value::Scalar { text, .. } => visitor.visit_enum(StrDeserializer::new(text)),
             _ => Err(de::Error::invalid_type(
                 Unexpected::Other(self.0.describe()),
                 &"a word",
@@ -221,9 +214,9 @@ impl<'de> MapAccess<'de> for Entries<'_> {
             return Ok(None);
         };
         self.value = Some(value);
-        seed.deserialize(Word(&key.text))
+        seed.deserialize(StrDeserializer::new(&key.text))
             .map(Some)
-            .map_err(|mistake| mistake.at(key.span))
+            .map_err(|mistake: Mistake| mistake.at(key.span))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Mistake> {
@@ -232,58 +225,5 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         };
         seed.deserialize(Typed(node))
             .map_err(|mistake| mistake.at(node.span))
-    }
-}
-
-/// Text that stands for itself: a key, or the name of a variant.
-struct Word<'n>(&'n str);
-
-impl<'de> de::Deserializer<'de> for Word<'_> {
-    type Error = Mistake;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
-        visitor.visit_str(self.0)
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 u8 u16 u32 u64 i128 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-impl<'de> EnumAccess<'de> for Word<'_> {
-    type Error = Mistake;
-    type Variant = Alone;
-
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Alone), Mistake> {
-        let value = seed.deserialize(self.0.into_deserializer())?;
-        Ok((value, Alone))
-    }
-}
-
-/// A variant without content: the only kind that the files have.
-struct Alone;
-
-impl<'de> VariantAccess<'de> for Alone {
-    type Error = Mistake;
-
-    fn unit_variant(self) -> Result<(), Mistake> {
-        Ok(())
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, _: T) -> Result<T::Value, Mistake> {
-        Err(de::Error::custom("this word takes no value"))
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Mistake> {
-        Err(de::Error::custom("this word takes no values"))
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Mistake> {
-        Err(de::Error::custom("this word takes no keys"))
     }
 }
