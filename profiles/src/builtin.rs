@@ -47,7 +47,7 @@ pub fn text(name: &str) -> Option<&'static str> {
     find(name).map(|builtin| builtin.text)
 }
 
-/// A built-in profile, merged with all that it extends. `None`: it has to be parsed.
+/// A built-in profile, merged with everything that it extends. `None`: it has to be parsed.
 pub(crate) fn merged(name: &str) -> Option<Profile> {
     find(name).and_then(|builtin| merged::read(builtin.merged))
 }

@@ -30,7 +30,7 @@ pub struct Item {
     pub origin: Option<Origin>,
 }
 
-// Equality is that of the grant: where it stands is no part of it.
+// Two items are equal when they grant the same, wherever they are declared.
 impl PartialEq for Item {
     fn eq(&self, other: &Self) -> bool {
         (&self.key, &self.value, &self.instead_of) == (&other.key, &other.value, &other.instead_of)
@@ -225,7 +225,7 @@ fn files(found: &mut Found, more: &Profile, less: &Profile) {
             || among(&theirs.files_read, path)
             || among(&theirs.files_write, path)
             || executes(less, path)
-            // Said already, by the key that grants more.
+            // Listed already, under the key that grants more.
             || among(&mine.files_write, path)
             || executes(more, path)
     };

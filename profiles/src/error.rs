@@ -1,4 +1,4 @@
-//! What is wrong with a profile, told the way a compiler tells it: the place, the line, what was
+//! Mistakes of a profile, reported as a compiler does: the place, the line, what was
 //! expected there, and what to write instead.
 //!
 //! There is one error type, [`Error`]: one or more [`Diagnostic`]s, because a person who fixes a file
@@ -14,7 +14,7 @@ use serde::ser::SerializeStruct;
 use crate::model::Origin;
 use crate::yaml::Span;
 
-/// Errors told of one file before the rest is only counted.
+/// How many errors of one file are kept; the rest is only counted.
 pub(crate) const MAX_DIAGNOSTICS: usize = 20;
 
 /// Characters of a source line that are shown around the mistake.
@@ -135,7 +135,7 @@ impl Error {
         self.omitted
     }
 
-    /// Both: of several files, what is wrong with each.
+    /// The mistakes of both, for several files.
     pub fn and(mut self, other: Self) -> Self {
         let room = MAX_DIAGNOSTICS.saturating_sub(self.diagnostics.len());
         self.omitted += other.omitted + other.diagnostics.len().saturating_sub(room);
@@ -385,7 +385,7 @@ pub fn quote(text: &str) -> String {
 
 /// The candidate that `text` was most likely meant to be.
 pub fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    // Longer words than these are no slip of the finger, and comparing them takes long.
+    // Comparing long words takes long, and they are not typing errors.
     if text.len() > 64 {
         return None;
     }

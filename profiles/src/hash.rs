@@ -60,12 +60,12 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// What was given as a hash is none.
+/// Not a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a hash is 64 hex digits in lower case")]
 pub struct NotAHash;
 
-/// Of each byte its value as a hex digit; of what is none, 255.
+/// The value of each byte as a hex digit; 255 for other bytes.
 const VALUES: [u8; 256] = {
     let mut values = [255; 256];
     let digits = b"0123456789abcdef";

@@ -1,9 +1,9 @@
 //! The Aegis profile: what a command asks to be allowed, written in a strict subset of YAML.
 //!
-//! From text to meaning there is one way, and nothing on it touches the kernel:
+//! A profile is read in three steps, none of which touches the kernel:
 //!
-//! 1. `yaml`: text to a tree in which every node knows its line; what could mislead a reader is refused.
-//! 2. `parse`: the tree to typed values ([`Profile`]); what is not understood is an [`Error`] with its fix.
+//! 1. `yaml`: text to a tree in which every node knows its line; text that could mislead a reader is refused.
+//! 2. `parse`: the tree to typed values ([`Profile`]); unknown keys and values are an [`Error`] with its fix.
 //! 3. [`load`]: files and [built-in](builtin) profiles, merged with everything that they extend.
 //!
 //! Beside it: [`show`](show()) prints a profile back, [`diff`](diff()) lists what one may do that another may

@@ -172,7 +172,7 @@ impl Serialize for LimitKey {
     }
 }
 
-/// `limits`: what is not in here is not limited.
+/// `limits`. An absent key is not limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits([Option<Declared<u64>>; LimitKey::ALL.len()]);
 

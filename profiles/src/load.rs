@@ -166,7 +166,7 @@ struct Loader<'s> {
     merged: fn(&str) -> Option<Profile>,
     /// What has been merged already: a profile extended from two sides is read once.
     done: Vec<(Place, Profile)>,
-    /// The way from the top to the file at hand.
+    /// The path from the top to the current file.
     chain: Vec<Place>,
 }
 
@@ -206,7 +206,7 @@ impl<'s> Loader<'s> {
                 result
             }
         };
-        // Nothing extends what nothing has named.
+        // Only what is extended can be extended again.
         if named.is_some() {
             self.done.push((place.clone(), result.clone()));
         }

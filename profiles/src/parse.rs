@@ -1,4 +1,4 @@
-//! From the node tree to typed values. Strict: what is not understood is an error with its fix.
+//! From the node tree to typed values. Strict: unknown keys and values are errors with their fix.
 //!
 //! Everything that is wrong in a file is reported, not only the first mistake; a value that is wrong
 //! is left out and the rest goes on. Only the text is looked at here: whether a path exists or a
@@ -66,7 +66,7 @@ fn read(root: &Node, out: &mut Reporter<'_>) -> Profile {
     profile
 }
 
-/// The name of a profile that gives none.
+/// The name of a profile without the key `name`: the stem of its file.
 fn stem(file: &str) -> String {
     let name = file.strip_prefix("builtin:").unwrap_or(file);
     let name = name.rsplit('/').next().unwrap_or(name);

@@ -75,23 +75,14 @@ impl Page {
     }
 }
 
-/// Text as a YAML scalar: plain where no reader of YAML 1.1 or 1.2 could take it for anything else.
-pub(crate) fn scalar(text: &str) -> String {
+/// Text as a scalar of YAML, in a block or a flow: without quotes where no reader of YAML 1.1 or 1.2 could
+/// take it for anything else.
+pub fn scalar(text: &str) -> String {
     if is_plain(text) {
         return text.to_owned();
     }
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
+    // JSON's strings are YAML's.
+    serde_json::Value::from(text).to_string()
 }
 
 fn is_plain(text: &str) -> bool {
@@ -105,7 +96,7 @@ fn is_plain(text: &str) -> bool {
     let follows = |i: usize| bytes.get(i + 1).is_some_and(|b| word(*b));
     let safe = bytes.iter().enumerate().all(|(i, b)| match b {
         b':' | b' ' => follows(i),
-        b'+' | b'=' | b'@' | b'~' | b'-' | b',' | b';' | b'(' | b')' => true,
+        b'+' | b'=' | b'@' | b'~' | b'-' | b';' | b'(' | b')' => true,
         b => word(*b),
     });
     // YAML 1.1 has more truth values, and numbers with underscores, colons and dashes.

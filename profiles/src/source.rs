@@ -29,9 +29,9 @@ pub trait Source {
 pub enum ReadError {
     /// There is no such file.
     NotFound,
-    /// It is something else than a regular file; the word says what.
+    /// Not a regular file, but this.
     NotAFile(&'static str),
-    /// The kernel said so.
+    /// Any other error.
     Io(io::Error),
 }
 

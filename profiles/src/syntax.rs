@@ -1,4 +1,4 @@
-//! The text forms that Aegis's files share: strict YAML with places, mistakes told with their fix,
+//! The text forms that Aegis's files share: strict YAML with positions, mistakes with their fix,
 //! quantities with units, host names. A profile is read with these, and so is a policy.
 
 mod typed;
@@ -7,6 +7,7 @@ pub use crate::error::{
     Diagnostic, Error, FileKind, Note, Reporter, escape, is_deceptive, nearest, quote,
 };
 pub use crate::parse::host;
+pub use crate::show::scalar;
 pub use crate::units::{Wrong, count, show_size, size, time};
 pub use crate::yaml::{Key, Kind, MAX_BYTES, Node, Span, Value, decode, kind_of, parse};
 pub use typed::read;

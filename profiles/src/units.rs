@@ -1,6 +1,6 @@
 //! Durations, sizes, rates and counts, written as people write them: `5m`, `512M`, `20M/s`, `1.5`.
 //!
-//! A number that needs a unit and has none is an error: `memory: 512` is 512 bytes to one reader and
+//! A number without the unit that it needs is an error: `memory: 512` is 512 bytes to one reader and
 //! 512 megabytes to another.
 
 /// What is wrong with a quantity, and what to write.

@@ -32,7 +32,7 @@ pub struct Span {
 }
 
 impl Span {
-    fn new(line: u32, column: u32, len: u32) -> Self {
+    pub(crate) fn new(line: u32, column: u32, len: u32) -> Self {
         Self { line, column, len }
     }
 }
@@ -155,7 +155,7 @@ pub fn decode<'b>(bytes: &'b [u8], out: &mut Reporter<'_>) -> Option<&'b str> {
     }
 }
 
-/// Parses `text`. What is wrong is reported; `None` when nothing of it can be used.
+/// Parses `text`. Mistakes are reported; `None` when nothing of it can be used.
 pub fn parse(text: &str, out: &mut Reporter<'_>) -> Option<Node> {
     check_size(text.len(), out)?;
     // A byte order mark is what some editors begin a file with; it means nothing in UTF-8.

@@ -1,8 +1,8 @@
 //! Built-in profiles as lines, parsed and merged beforehand: `builtin/merged/NAME.txt`.
 //!
-//! A line is a key, what it says, and for what has an origin that too, with tabs between; the files
-//! are written by the test below, which also holds them against the parser. Reading them checks
-//! nothing that the parser has checked.
+//! A line is a key, its value, and the origin where there is one, separated by tabs. The files are
+//! written by the test below, which also compares them with the parser. Reading them does not check
+//! again what the parser has checked.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ const PREFACE: &str = "\
 # Written by a test from the profiles in the directory above: AEGIS_BLESS=1 cargo test -p aegis-profile
 ";
 
-/// `None`: this is not such a text.
+/// `None`: not in this format.
 pub(super) fn read(text: &str) -> Option<Profile> {
     let mut profile = Profile::default();
     let mut files = Files::default();

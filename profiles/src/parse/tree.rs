@@ -185,22 +185,13 @@ pub(crate) fn overlay(text: &str) -> Result<Profile, Error> {
 }
 
 fn parse_overlay(text: &str, out: &mut Reporter<'_>) -> Option<Profile> {
-    let whole = Span {
-        line: 1,
-        column: 1,
-        len: u32::try_from(text.chars().count()).unwrap_or(1),
-    };
+    let whole = Span::new(1, 1, u32::try_from(text.chars().count()).unwrap_or(1));
     let Some((path, value)) = text.split_once('=') else {
         out.report(whole, "`--set` needs KEY=VALUE")
             .help("such as `--set limits.memory=1G`");
         return None;
     };
-    let shift = u32::try_from(path.chars().count() + 1).unwrap_or(0);
-    let key_span = Span {
-        line: 1,
-        column: 1,
-        len: shift.saturating_sub(1),
-    };
+    let key_span = Span::new(1, 1, u32::try_from(path.chars().count()).unwrap_or(1));
     let keys = key_path(path);
     if matches!(keys[0], "aegis" | "extends") {
         out.report(
@@ -210,24 +201,13 @@ fn parse_overlay(text: &str, out: &mut Reporter<'_>) -> Option<Profile> {
         .help("write a profile file that says so");
         return None;
     }
-    let mut parsed = Reporter::new(out.file.clone(), value);
-    let node = yaml::parse(value, &mut parsed);
-    let mut node = match parsed.finish(node) {
-        Ok(node) => node,
-        Err(error) => {
-            for d in error.diagnostics() {
-                let span = Span {
-                    line: d.origin.line.max(1),
-                    column: d.origin.column.max(1) + shift,
-                    len: d.span_len,
-                };
-                out.report(span, d.message.clone())
-                    .maybe_help(d.help.clone());
-            }
-            return None;
-        }
+    // Blanks in place of the key: a column of the value is one of the whole. Not where indentation counts.
+    let blanks = if value.contains('\n') {
+        0
+    } else {
+        path.chars().count() + 1
     };
-    shift_right(&mut node, shift);
+    let mut node = yaml::parse(&format!("{:blanks$}{value}", ""), out)?;
     for key in keys.iter().rev() {
         let key = Key {
             text: (*key).to_owned(),
@@ -268,27 +248,4 @@ fn key_path(path: &str) -> Vec<&str> {
         }
     }
     keys
-}
-
-/// Moves the columns of the first line: the value stands after its key.
-fn shift_right(node: &mut Node, by: u32) {
-    let mut open = vec![node];
-    while let Some(node) = open.pop() {
-        let shift = |span: &mut Span| {
-            if span.line == 1 {
-                span.column += by;
-            }
-        };
-        shift(&mut node.span);
-        match &mut node.value {
-            Value::List(items) => open.extend(items),
-            Value::Map(entries) => {
-                for (key, value) in entries {
-                    shift(&mut key.span);
-                    open.push(value);
-                }
-            }
-            Value::Scalar { .. } | Value::Refused => {}
-        }
-    }
 }

@@ -14,11 +14,11 @@ use super::{Key, Kind, Node, Reporter, Span, Value, kind_of, nearest, quote};
 
 /// Reads `node` as a `T`. A mistake is reported at its place, and gives `None`.
 ///
-/// Unknown keys are mistakes only where `T` says `deny_unknown_fields`.
+/// Unknown keys are mistakes only where `T` has `deny_unknown_fields`.
 pub fn read<T: DeserializeOwned>(node: &Node, out: &mut Reporter<'_>) -> Option<T> {
     match T::deserialize(Typed(node)) {
         Ok(value) => Some(value),
-        // Refused before, and told then.
+        // Reported before.
         Err(Mistake { message, .. }) if message.is_empty() => None,
         Err(mistake) => {
             let span = mistake.at.unwrap_or(node.span);
@@ -29,7 +29,7 @@ pub fn read<T: DeserializeOwned>(node: &Node, out: &mut Reporter<'_>) -> Option<
     }
 }
 
-/// A mistake on its way up: the innermost node that knows its place gives it.
+/// A mistake; the innermost node with a position gives it its place.
 #[derive(Debug, Default)]
 struct Mistake {
     message: String,
@@ -115,7 +115,7 @@ impl<'n> Typed<'n> {
                     quote(text)
                 ))),
             },
-            // Floats are nowhere part of a policy: a rounded number is no limit.
+            // No policy has floats: a rounded number cannot be a limit.
             Kind::Float => Err(de::Error::invalid_type(
                 Unexpected::Other("a fraction"),
                 &visitor,
@@ -142,7 +142,7 @@ impl<'de> de::Deserializer<'de> for Typed<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
-        // An absent key is absent; `null` is no way to say it.
+        // `null` does not mean an absent key.
         visitor.visit_some(self)
     }
 
