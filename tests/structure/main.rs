@@ -3,6 +3,7 @@
 mod documents;
 mod modules;
 mod source;
+mod unsafe_code;
 
 use std::path::PathBuf;
 

@@ -20,7 +20,8 @@ pub enum Token {
 use Token::{Colons, Literal, Mark, Word};
 
 impl Token {
-    fn is(&self, word: &str) -> bool {
+    /// Whether it is this word.
+    pub fn is(&self, word: &str) -> bool {
         matches!(self, Word(found) if found == word)
     }
 }
@@ -206,6 +207,13 @@ pub struct Crate {
     pub uses: BTreeMap<String, BTreeMap<String, PathBuf>>,
     /// What the root takes from which module.
     taken: BTreeMap<String, String>,
+    /// Its files, without tests.
+    files: BTreeMap<PathBuf, Vec<Token>>,
+}
+
+/// The files of a crate and what is in them, without tests, from the folder of its `lib.rs`.
+pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<Token>> {
+    Crate::read(folder).files
 }
 
 impl Crate {
@@ -215,6 +223,7 @@ impl Crate {
         let root = without_tests(&tokens(&text(&folder.join("lib.rs"))));
         found.root(&root, folder);
         found.walk(&root, &mut Vec::new(), folder, &folder.join("lib.rs"));
+        found.files.insert(folder.join("lib.rs"), root);
         found
     }
 
@@ -297,6 +306,7 @@ impl Crate {
                             };
                             let inner = without_tests(&super::source::tokens(&text(&file)));
                             self.walk(&inner, module, &folder.join(name), &file);
+                            self.files.insert(file, inner);
                             i += 3;
                         } else {
                             let end = after_group(tokens, i + 2);
