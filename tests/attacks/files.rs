@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::USERS;
 
-use super::{Attack, Control, PLAIN, Scene, Verdict};
+use super::{Attack, Control, PLAIN, Scene, Sign};
 
 /// A secret of the user's beside the workspace, `{out}/secret`.
 fn secret(scene: &mut Scene) {
@@ -95,7 +95,7 @@ macro_rules! planting {
             held_by: $by,
             words: &["{bin}/files", "plant", $path, "{work}"],
             prepare: $prepare,
-            verdict: Verdict::Host(|scene| owned(scene, $path)),
+            sign: Sign::Host(|scene| owned(scene, $path)),
             ..PLAIN
         }
     };
@@ -109,7 +109,7 @@ pub(super) const LIST: &[Attack] = &[
         words: &["{bin}/files", "read", "{work}/link/secret", "{out}/secret"],
         profile: READS_LINK,
         prepare: planted_link,
-        verdict: Verdict::SaysUnlessRefused,
+        sign: Sign::SaysUnlessRefused,
         ..PLAIN
     },
     Attack {
@@ -119,7 +119,7 @@ pub(super) const LIST: &[Attack] = &[
         words: &["{bin}/files", "read", "{out}/secret"],
         profile: READS_ALIAS,
         prepare: planted_below_a_link,
-        verdict: Verdict::SaysUnlessRefused,
+        sign: Sign::SaysUnlessRefused,
         ..PLAIN
     },
     Attack {
@@ -145,7 +145,7 @@ pub(super) const LIST: &[Attack] = &[
         words: &["{bin}/files", "under", "0", "secret"],
         before: &["bash", "-c", "exec <$0; exec \"$@\"", "{out}"],
         prepare: secret,
-        verdict: Verdict::SaysUnlessRefused,
+        sign: Sign::SaysUnlessRefused,
         ..PLAIN
     },
     Attack {
@@ -155,7 +155,7 @@ pub(super) const LIST: &[Attack] = &[
         words: &["{bin}/files", "under", "2", "secret"],
         before: &["bash", "-c", "exec 2<$0; exec \"$@\"", "{out}"],
         prepare: secret,
-        verdict: Verdict::SaysUnlessRefused,
+        sign: Sign::SaysUnlessRefused,
         ..PLAIN
     },
     Attack {
@@ -171,7 +171,7 @@ pub(super) const LIST: &[Attack] = &[
             "{out}",
         ],
         prepare: secret,
-        verdict: Verdict::SaysUnlessRefused,
+        sign: Sign::SaysUnlessRefused,
         ..PLAIN
     },
     Attack {
@@ -371,7 +371,7 @@ pub(super) const LIST: &[Attack] = &[
         words: &["{bin}/files", "plant", "{home}/.gitconfig", "{home}"],
         profile: "aegis: 1\ncapabilities: {files.write: [$HOME]}\n",
         prepare: project_in_home,
-        verdict: Verdict::Host(|scene| owned(scene, "{home}/.gitconfig")),
+        sign: Sign::Host(|scene| owned(scene, "{home}/.gitconfig")),
         ..PLAIN
     },
     Attack {
@@ -387,7 +387,7 @@ pub(super) const LIST: &[Attack] = &[
         before: &["bash", "-c", "cd \"$0\" && exec \"$@\"", "{home}/project"],
         profile: "aegis: 1\ncapabilities: {files.write: [$HOME]}\n",
         prepare: project_in_home,
-        verdict: Verdict::Host(|scene| owned(scene, "{home}/project/.git/config")),
+        sign: Sign::Host(|scene| owned(scene, "{home}/project/.git/config")),
         ..PLAIN
     },
     Attack {

@@ -18,7 +18,7 @@ pub use scene::Scene;
 
 /// What is around an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Around {
     /// Nothing.
     Bare,
     /// `bwrap --unshare-all --die-with-parent --ro-bind / / --dev /dev --proc /proc --tmpfs /tmp
@@ -41,7 +41,7 @@ pub enum Outcome {
 
 /// How success is told.
 #[derive(Clone, Copy)]
-pub enum Verdict {
+pub enum Sign {
     /// A line of its output begins with "got out:" or "injected:".
     Says,
     /// The same; where set-up is refused (125) that holds it too.
@@ -82,7 +82,7 @@ pub struct Attack {
     /// Makes what the attack needs on the host.
     pub prepare: fn(&mut Scene),
     /// How success is told.
-    pub verdict: Verdict,
+    pub sign: Sign,
     /// What to expect without a sandbox.
     pub control: Control,
     /// It gets out of Aegis too, for these users, and the documentation says so; why.
@@ -101,7 +101,7 @@ pub const PLAIN: Attack = Attack {
     before: &[],
     profile: WRITES_WORK,
     prepare: |_| (),
-    verdict: Verdict::Says,
+    sign: Sign::Says,
     control: Control::Succeeds,
     known: (&[], ""),
 };
@@ -118,8 +118,8 @@ pub fn all() -> Vec<&'static Attack> {
 
 impl Attack {
     /// Tries it, once, as `user`.
-    pub fn attempt(&self, way: Way, user: User) -> Outcome {
-        let mut scene = Scene::new(user, way);
+    pub fn attempt(&self, around: Around, user: User) -> Outcome {
+        let mut scene = Scene::new(user, around);
         (self.prepare)(&mut scene);
         let output = self.run(&mut scene);
         self.judge(&scene, &output)
@@ -133,14 +133,14 @@ impl Attack {
             Control::SucceedsForRoot => user == User::Root,
             Control::None(_) => false,
         };
-        let bare = self.attempt(Way::Bare, user);
+        let bare = self.attempt(Around::Bare, user);
         if expected && !matches!(bare, Outcome::GotOut(_)) {
             return Some(format!(
                 "the control of {what:?} as {user:?} proves nothing: {bare:?}"
             ));
         }
         let known = self.known.0.contains(&user);
-        match self.attempt(Way::Aegis, user) {
+        match self.attempt(Around::Aegis, user) {
             Outcome::Held if known => Some(format!(
                 "{what:?} is held by now for {user:?}: say so in the documentation"
             )),
@@ -188,10 +188,10 @@ impl Attack {
                     .or_else(|| line.starts_with("injected:").then(|| line.to_owned()))
             })
             .collect();
-        match self.verdict {
-            Verdict::Says | Verdict::SaysUnlessRefused if !said.is_empty() => Outcome::GotOut(said),
-            Verdict::SaysUnlessRefused if status == 125 => Outcome::Held,
-            Verdict::Says | Verdict::SaysUnlessRefused => {
+        match self.sign {
+            Sign::Says | Sign::SaysUnlessRefused if !said.is_empty() => Outcome::GotOut(said),
+            Sign::SaysUnlessRefused if status == 125 => Outcome::Held,
+            Sign::Says | Sign::SaysUnlessRefused => {
                 let killed = status == 128 + libc::SIGSYS;
                 if text.contains("held: ") || killed {
                     Outcome::Held
@@ -199,14 +199,14 @@ impl Attack {
                     broken()
                 }
             }
-            Verdict::ExitsWithZero if status == 0 => Outcome::GotOut(vec!["it got all".into()]),
-            Verdict::ExitsWithZero if not_started || status == 2 => broken(),
-            Verdict::ExitsWithZero => Outcome::Held,
-            Verdict::Prints(secret) if text.contains(secret) => {
+            Sign::ExitsWithZero if status == 0 => Outcome::GotOut(vec!["it got all".into()]),
+            Sign::ExitsWithZero if not_started || status == 2 => broken(),
+            Sign::ExitsWithZero => Outcome::Held,
+            Sign::Prints(secret) if text.contains(secret) => {
                 Outcome::GotOut(vec![format!("it printed {secret:?}")])
             }
-            Verdict::Prints(_) => Outcome::Held,
-            Verdict::Host(changed) => match changed(scene) {
+            Sign::Prints(_) => Outcome::Held,
+            Sign::Host(changed) => match changed(scene) {
                 Some(how) => Outcome::GotOut(vec![how]),
                 None if not_started => broken(),
                 None => Outcome::Held,

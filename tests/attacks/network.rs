@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{TcpListener, UdpSocket};
 
-use super::{Attack, Control, PLAIN, Scene, Verdict};
+use super::{Attack, Control, PLAIN, Scene, Sign};
 
 /// Somebody listens on the host's loopback: `{port}`, `{port6}`.
 fn listeners(scene: &mut Scene) {
@@ -60,7 +60,7 @@ pub(super) const LIST: &[Attack] = &[
         held_by: "net namespace",
         words: &["{bin}/network", "datagrams", "{port}"],
         prepare: receiver,
-        verdict: Verdict::Host(received),
+        sign: Sign::Host(received),
         ..PLAIN
     },
     Attack {

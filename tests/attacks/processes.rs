@@ -5,15 +5,15 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Attack, Control, PLAIN, Scene, Verdict, Way};
+use super::{Around, Attack, Control, PLAIN, Scene, Sign};
 
 /// A process of the same user, `{victim}`; `{first}` is what stands in its place in a sandbox.
 fn victim(scene: &mut Scene) {
     let pid = scene.start_victim();
     scene.name("victim", pid);
-    match scene.way {
-        Way::Bare => scene.name("first", pid),
-        Way::Bubblewrap | Way::Aegis => scene.name("first", 1),
+    match scene.around {
+        Around::Bare => scene.name("first", pid),
+        Around::Bubblewrap | Around::Aegis => scene.name("first", 1),
     }
     let host = std::fs::read_link("/proc/self/ns/pid").expect("the pid namespace");
     scene.name("host", host.display());
@@ -150,7 +150,7 @@ fn left_behind(scene: &Scene) -> Option<String> {
     let deadline = Instant::now() + Duration::from_secs(2);
     let mut left = processes_marked(mark);
     // bubblewrap does not wait for the end of its namespace.
-    while scene.way == Way::Bubblewrap && !left.is_empty() && Instant::now() < deadline {
+    while scene.around == Around::Bubblewrap && !left.is_empty() && Instant::now() < deadline {
         std::thread::yield_now();
         left = processes_marked(mark);
     }
@@ -219,7 +219,7 @@ pub(super) const LIST: &[Attack] = &[
             "{neighbour}",
         ],
         prepare: victim,
-        verdict: Verdict::Host(somebody_died),
+        sign: Sign::Host(somebody_died),
         ..PLAIN
     },
     Attack {
@@ -349,7 +349,7 @@ pub(super) const LIST: &[Attack] = &[
         held_by: "pid namespace, which ends with PID 1",
         words: &["{bin}/processes", "orphan", "{mark}"],
         prepare: marked,
-        verdict: Verdict::Host(left_behind),
+        sign: Sign::Host(left_behind),
         ..PLAIN
     },
     Attack {

@@ -3,7 +3,7 @@
 
 use crate::User;
 
-use super::{Attack, Control, PLAIN, Verdict};
+use super::{Attack, Control, PLAIN, Sign};
 
 /// `RLIMIT_DATA`, which stands in for a memory control group, counts private memory only.
 const UNBOUNDED: (&[User], &str) = (
@@ -20,7 +20,7 @@ macro_rules! more {
             held_by: $by,
             words: &["{bin}/resources", $($word),*],
             profile: concat!("aegis: 1\ncapabilities: {files.write: [$WORK]}\nlimits: {", $limits, "}\n"),
-            verdict: Verdict::ExitsWithZero,
+            sign: Sign::ExitsWithZero,
             ..PLAIN
         }
     };
@@ -76,7 +76,7 @@ pub(super) const LIST: &[Attack] = &[
         ["shared", "/dev/shm/fill", "256"]
     ),
     Attack {
-        verdict: Verdict::Says,
+        sign: Sign::Says,
         ..more!(
             "a file of 256 MiB, where 64 are allowed",
             "`RLIMIT_FSIZE`",

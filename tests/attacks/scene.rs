@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::Way;
+use super::Around;
 use crate::{User, Workspace, attacks_directory, program};
 
 /// A process that somebody might end, and its two ends of a conversation.
@@ -23,7 +23,7 @@ pub struct Scene {
     /// The workspace, below `/var/tmp`.
     pub workspace: Workspace,
     /// What is around the attack.
-    pub way: Way,
+    pub around: Around,
     names: BTreeMap<String, String>,
     victims: Vec<Victim>,
     kept: Vec<Box<dyn std::any::Any>>,
@@ -31,11 +31,11 @@ pub struct Scene {
 
 impl Scene {
     /// A scene for one attempt.
-    pub fn new(user: User, way: Way) -> Self {
+    pub fn new(user: User, around: Around) -> Self {
         let workspace = Workspace::below(user, Path::new("/var/tmp"));
         let mut scene = Self {
             workspace,
-            way,
+            around,
             names: BTreeMap::new(),
             victims: Vec::new(),
             kept: Vec::new(),
@@ -75,9 +75,9 @@ impl Scene {
 
     /// What stands before the attack's own words: nothing, bwrap, or aegis-run.
     pub fn launcher(&self, profile: &str) -> Vec<String> {
-        let words: &[&str] = match self.way {
-            Way::Bare => &[],
-            Way::Bubblewrap => &[
+        let words: &[&str] = match self.around {
+            Around::Bare => &[],
+            Around::Bubblewrap => &[
                 "bwrap",
                 "--unshare-all",
                 "--die-with-parent",
@@ -94,7 +94,7 @@ impl Scene {
                 "{work}",
                 "{work}",
             ],
-            Way::Aegis => {
+            Around::Aegis => {
                 let profile = self.workspace.profile(&self.fill(profile));
                 let launcher = program("aegis-run");
                 return vec![

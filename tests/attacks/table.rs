@@ -3,7 +3,7 @@
 //!
 //! `escape-table [TEXT]`: only the attacks that have the text in what they try; with all details.
 
-use aegis_tests::attacks::{self, Control, Outcome, Way};
+use aegis_tests::attacks::{self, Around, Control, Outcome};
 use aegis_tests::{USERS, User};
 
 fn word(outcome: &Outcome) -> &'static str {
@@ -36,9 +36,12 @@ fn main() {
         {
             continue;
         }
-        let attempts =
-            |way| -> Vec<Outcome> { USERS.map(|user: User| attack.attempt(way, user)).to_vec() };
-        let ways = [Way::Bare, Way::Bubblewrap, Way::Aegis].map(attempts);
+        let attempts = |around| -> Vec<Outcome> {
+            USERS
+                .map(|user: User| attack.attempt(around, user))
+                .to_vec()
+        };
+        let ways = [Around::Bare, Around::Bubblewrap, Around::Aegis].map(attempts);
         let [bare, bubblewrap, aegis] = ways.each_ref().map(|outcomes| cell(outcomes));
         println!(
             "| {} | {} | {bare} | {bubblewrap} | {aegis} | {} |",

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use aegis_tests::evidence::of_type;
+use aegis_tests::audit_log::of_type;
 use aegis_tests::outcome::refused;
 use aegis_tests::terminal::Terminal;
 use aegis_tests::{User, Workspace, program};

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
-use aegis_tests::evidence::{holds_up, of_type, place, records, run};
+use aegis_tests::audit_log::{holds_up, of_type, place, records, run};
 use aegis_tests::host::{bind, in_private_mounts, tmpfs};
 use aegis_tests::outcome::{Ran, refused};
 use aegis_tests::{EVERYTHING, USERS, User, Workspace, program, text};

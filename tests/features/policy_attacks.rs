@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use aegis_tests::evidence::{of_type, place, records, run};
+use aegis_tests::audit_log::{of_type, place, records, run};
 use aegis_tests::host::{bind, in_private_mounts};
 use aegis_tests::outcome::refused;
 use aegis_tests::{EVERYTHING, ORDINARY, USERS, User, Workspace, program, text};

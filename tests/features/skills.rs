@@ -5,7 +5,7 @@ use std::path::Path;
 
 use aegis_tests::Workspace;
 use aegis_tests::packages::skill;
-use aegis_tests::workload::{Outcome, Workload, age};
+use aegis_tests::workload::{Finished, Workload, age};
 
 fn under(profile: &str, name: &str) -> Workload {
     Workload::new(&format!("tests/profiles/skills/{profile}.yaml")).skill(&skill(name))
@@ -30,7 +30,7 @@ fn sample(workspace: &Workspace) {
     age(&workspace.work());
 }
 
-fn succeeds(outcome: &Outcome, says: &str) {
+fn succeeds(outcome: &Finished, says: &str) {
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
     assert!(outcome.stdout.contains(says), "{}", outcome.stdout);
 }

@@ -3,7 +3,7 @@
 //! Tests run as root (they start the same thing as root and as an ordinary user), and fail, not
 //! skip, without it.
 
-pub mod evidence;
+pub mod audit_log;
 pub mod host;
 pub mod outcome;
 pub mod packages;

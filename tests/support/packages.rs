@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where they are kept between runs: root's, readable by every user.
+/// The cache between runs: root's, readable by every user.
 const CACHE: &str = "/var/cache/aegis-tests";
 
 /// How often a registry is asked.
@@ -14,7 +14,7 @@ const TRIES: usize = 3;
 /// A virtual environment of the system's Python with a package written in Python and one with a
 /// compiled extension.
 pub fn python() -> PathBuf {
-    kept("python-pyyaml-6.0.2-rich-14.0.0", |dir| {
+    cached("python-pyyaml-6.0.2-rich-14.0.0", |dir| {
         let venv = dir.join("venv");
         run(Command::new("/usr/bin/python3")
             .args(["-m", "venv", "--without-pip"])
@@ -44,7 +44,7 @@ pub fn python() -> PathBuf {
 
 /// A `node_modules` with two packages.
 pub fn node() -> PathBuf {
-    kept("node-semver-7.7.2-marked-15.0.12", |dir| {
+    cached("node-semver-7.7.2-marked-15.0.12", |dir| {
         fetch(|| {
             let mut npm = npm(dir);
             npm.args([
@@ -63,7 +63,7 @@ pub fn node() -> PathBuf {
 /// The directory of a skill of the package `openclaw`, as published.
 pub fn skill(name: &str) -> PathBuf {
     const VERSION: &str = "2026.5.28";
-    let skill = kept(&format!("openclaw-{VERSION}"), |dir| {
+    let skill = cached(&format!("openclaw-{VERSION}"), |dir| {
         fetch(|| {
             let mut npm = npm(dir);
             npm.arg("pack").arg(format!("openclaw@{VERSION}"));
@@ -98,16 +98,16 @@ fn npm(dir: &Path) -> Command {
 
 /// A directory of the cache, filled by `make` when it is not there yet. Safe against other tests
 /// doing the same: the first one makes it, and it appears complete or not at all.
-fn kept(name: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> PathBuf {
+fn cached(name: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> PathBuf {
     let cache = Path::new(CACHE);
     std::fs::create_dir_all(cache).expect("the cache can be made by root");
     std::fs::set_permissions(cache, Permissions::from_mode(0o755)).expect("chmod");
     let owner = cache.metadata().expect("the cache is there").uid();
     assert_eq!(owner, 0, "{CACHE} belongs to somebody else");
-    let kept = cache.join(name);
+    let cached = cache.join(name);
     let lock = File::create(cache.join(format!("{name}.lock"))).expect("a lock file");
     lock.lock().expect("flock");
-    if !kept.is_dir() {
+    if !cached.is_dir() {
         let new = tempfile::Builder::new()
             .prefix(".new-")
             .permissions(Permissions::from_mode(0o755))
@@ -116,9 +116,9 @@ fn kept(name: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> PathBuf {
         if let Err(reason) = make(new.path()) {
             panic!("{name} could not be fetched, so this test cannot run: {reason}");
         }
-        std::fs::rename(new.keep(), &kept).expect("the new directory gets its name");
+        std::fs::rename(new.keep(), &cached).expect("the new directory gets its name");
     }
-    kept
+    cached
 }
 
 /// Runs a registry's client, again when it fails.

@@ -28,7 +28,7 @@ pub struct Workload {
 
 /// What a run came to.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Finished {
     /// The exit status; `None`: a signal.
     pub status: Option<i32>,
     /// Standard output.
@@ -36,12 +36,12 @@ pub struct Outcome {
     /// Standard error.
     pub stderr: String,
     /// Everything below `$WORK`, by its path there.
-    pub files: BTreeMap<PathBuf, Found>,
+    pub files: BTreeMap<PathBuf, Entry>,
 }
 
 /// One file below `$WORK`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct Entry {
     /// Type and permission bits.
     pub mode: u32,
     /// Owner.
@@ -103,7 +103,7 @@ impl Workload {
     /// Runs it bare and under Aegis, as root and as an ordinary user, and fails unless a run under
     /// Aegis equals the bare one in everything. What `check` asserts is asserted of both. In the
     /// words, `{work}`, `{home}` and `{skill}` are filled in.
-    pub fn runs_the_same(&self, words: &[&str], check: impl Fn(&Outcome)) {
+    pub fn runs_the_same(&self, words: &[&str], check: impl Fn(&Finished)) {
         for user in USERS {
             let workspace = Workspace::new(user);
             let profile = self.profile(&workspace);
@@ -123,7 +123,7 @@ impl Workload {
         }
     }
 
-    fn outcome(&self, workspace: &Workspace, words: &[String]) -> Outcome {
+    fn outcome(&self, workspace: &Workspace, words: &[String]) -> Finished {
         self.fresh(workspace);
         let mut command = workspace.command("timeout");
         command
@@ -137,7 +137,7 @@ impl Workload {
         let output = command.stdin(input).output().expect("the command starts");
         let mut files = BTreeMap::new();
         walk(&workspace.work(), Path::new(""), self.ignored, &mut files);
-        Outcome {
+        Finished {
             status: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into(),
             stderr: String::from_utf8_lossy(&output.stderr).into(),
@@ -214,7 +214,7 @@ fn walk(
     top: &Path,
     below: &Path,
     ignored: fn(&Path) -> bool,
-    files: &mut BTreeMap<PathBuf, Found>,
+    files: &mut BTreeMap<PathBuf, Entry>,
 ) {
     let dir = top.join(below);
     let entries =
@@ -236,7 +236,7 @@ fn walk(
         };
         files.insert(
             name.clone(),
-            Found {
+            Entry {
                 mode: meta.permissions().mode(),
                 owner: (meta.uid(), meta.gid()),
                 content,
@@ -249,7 +249,7 @@ fn walk(
 }
 
 /// Fails with what differs, not with two screens full of bytes.
-fn same(bare: &Outcome, confined: &Outcome, told: &str) {
+fn same(bare: &Finished, confined: &Finished, told: &str) {
     let texts = (bare.status, &bare.stdout, &bare.stderr)
         == (confined.status, &confined.stdout, &confined.stderr);
     assert!(
@@ -262,7 +262,7 @@ fn same(bare: &Outcome, confined: &Outcome, told: &str) {
         .into_iter()
         .filter(|name| bare.files.get(*name) != confined.files.get(*name))
         .map(|name| {
-            let show = |found: Option<&Found>| match found {
+            let show = |found: Option<&Entry>| match found {
                 None => "missing".to_owned(),
                 Some(found) => format!(
                     "mode {:o} owner {:?} {} bytes",
