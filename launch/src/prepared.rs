@@ -75,8 +75,8 @@ impl<'a> Prepared<'a> {
                 state: run.state.as_ref(),
                 profile: run.launch.profile.as_deref(),
                 person: &Person {
-                    name: run.facts.caller.name.clone(),
-                    uid: run.facts.caller.uid,
+                    name: run.facts.host.caller.name.clone(),
+                    uid: run.facts.host.caller.uid,
                 },
             };
             let done = review.of(&mut run.plan, &mut run.request, &run.id, self.front_end);

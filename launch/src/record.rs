@@ -180,7 +180,7 @@ impl Recorder {
         let context = &request.context;
         let degraded = plan.degraded.iter().map(|less| Degraded {
             layer: less.layer.into(),
-            fix: less.mend.clone(),
+            fix: less.fix.clone(),
             what: less.what.clone(),
         });
         let start = RunStart {

@@ -88,8 +88,18 @@ pub enum Error {
         most: usize,
     },
     /// The system calls of the profile make no filter.
+    #[error("{}{cause}", .origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default())]
+    Syscalls {
+        /// The line that names the call.
+        origin: Option<Origin>,
+        /// The call.
+        name: String,
+        /// Why it makes none.
+        cause: String,
+    },
+    /// The operations of a plan make no root.
     #[error("{0}")]
-    Syscalls(String),
+    Root(String),
     /// The caller of the supervisor did not let it start.
     #[error("{0}")]
     NotPermitted(String),

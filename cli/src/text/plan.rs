@@ -15,7 +15,7 @@ use std::path::Path;
 use aegis_policy::Verdict;
 use aegis_profile::{Declared, LimitKey, Origin, Outbound, Profile};
 use aegis_runtime::facts::devices;
-use aegis_runtime::plan::{CORE_LIMIT, Memfd, Mount, Plan, Source};
+use aegis_runtime::plan::{CORE_LIMIT, Memfd, Operation, Plan};
 use aegis_runtime::seccomp::{self, Action, SyscallRule};
 use aegis_runtime::supervise::report;
 use aegis_runtime::types::Network;
@@ -120,28 +120,19 @@ fn policy(plan: &Plan) -> Vec<Row> {
 
 fn writable(plan: &Plan) -> Vec<Row> {
     let mut rows = granted(plan, "files.write");
-    let host = |mount: &Mount| matches!(mount.source, Source::Host { .. });
-    let kept: BTreeSet<&Path> = plan
-        .mounts
-        .iter()
-        .filter(|mount| host(mount) && !mount.write)
-        .filter(|mount| {
-            plan.mounts.iter().any(|above| {
-                host(above)
-                    && above.write
-                    && above.at != mount.at
-                    && mount.at.starts_with(&above.at)
-            })
+    let binds = |wanted: bool| {
+        plan.root.mounts().filter_map(move |mount| match mount {
+            Operation::Bind { at, write, .. } if *write == wanted => Some(at.as_path()),
+            _ => None,
         })
-        .map(|mount| mount.at.as_path())
+    };
+    let kept: BTreeSet<&Path> = binds(false)
+        .filter(|at| binds(true).any(|above| at.starts_with(above)))
         .collect();
     rows.extend(by_directory("kept read-only in there".into(), &kept));
-    let mut own: Vec<String> = plan
-        .mounts
-        .iter()
-        .filter(|mount| mount.source == Source::Scratch)
-        .map(|mount| path(&mount.at))
-        .collect();
+    let private = |mount: &&Operation| matches!(mount, Operation::Private { .. });
+    let private = plan.root.mounts().filter(private);
+    let mut own: Vec<String> = private.map(|mount| path(mount.at())).collect();
     own.push("(private, in memory, gone afterwards)".into());
     rows.push(Row::words("every sandbox", own));
     rows
@@ -206,29 +197,22 @@ fn device_nodes(plan: &Plan, profile: &Profile) -> Vec<Row> {
     let mut own = Vec::new();
     let mut rows = Vec::new();
     let declared = &profile.capabilities.devices;
-    for mount in &plan.mounts {
-        match mount.source {
-            Source::Device { .. } if is_own(&mount.at) => own.push(path(&mount.at)),
-            Source::Device { .. } | Source::Pseudoterminals => {
-                let from = declared.iter().find(|item| {
-                    let nodes = devices::nodes(&item.value);
-                    nodes.contains(&mount.at)
-                        || (nodes.is_empty() && mount.source == Source::Pseudoterminals)
-                });
-                rows.push(Row::whole(
-                    origin(from.map(|item| &item.origin)),
-                    path(&mount.at),
-                ));
+    for mount in plan.root.mounts() {
+        let name = match mount {
+            Operation::Device { path: node, .. } if devices::is_always_there(node) => {
+                own.push(path(mount.at()));
+                continue;
             }
-            _ => {}
-        }
+            Operation::Device { name, .. } => name.as_deref(),
+            Operation::Pseudoterminals { .. } => Some("pty"),
+            _ => continue,
+        };
+        let from = (declared.iter()).find(|item| Some(&*item.value.to_string()) == name);
+        let from = origin(from.map(|item| &item.origin));
+        rows.push(Row::whole(from, path(mount.at())));
     }
     rows.push(Row::words("every sandbox", own));
     rows
-}
-
-fn is_own(node: &Path) -> bool {
-    node == Path::new("/dev/tty") || devices::ALWAYS.iter().any(|own| node == Path::new(own))
 }
 
 /// Values that the caller has are not shown: some are secrets, and explanations get pasted.
@@ -291,7 +275,7 @@ fn limits(plan: &Plan, profile: &Profile) -> Vec<Row> {
             LimitKey::Files => by(resource(libc::RLIMIT_NOFILE), "each process, RLIMIT_NOFILE"),
             LimitKey::FileSize => by(resource(libc::RLIMIT_FSIZE), "each file, RLIMIT_FSIZE"),
             LimitKey::Output => by(limits.output, "supervisor"),
-            LimitKey::Tmp => by(Some(limits.tmp), "size of the private tmpfs"),
+            LimitKey::Tmp => by(Some(plan.root.size()), "size of the private tmpfs"),
             LimitKey::DiskRead => by(group.disk_read, "control group"),
             LimitKey::DiskWrite => by(group.disk_write, "control group"),
             LimitKey::Net => None,
@@ -388,7 +372,7 @@ fn missing(plan: &Plan) -> Vec<Row> {
     let mut rows = Vec::new();
     for item in &plan.degraded {
         rows.push(Row::new(item.layer, &item.what));
-        rows.push(Row::new("", &format!("mend: {}", item.mend)));
+        rows.push(Row::new("", &format!("fix: {}", item.fix)));
     }
     rows
 }

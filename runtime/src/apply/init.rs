@@ -84,9 +84,8 @@ fn set_up(
         process::exit_now(FAILED); // It died before that took hold.
     }
     rustix::process::umask(rustix::fs::Mode::empty());
-    for index in &prepared.sources.unmapped {
-        message::send_unmapped(socket.as_fd(), &plan.mounts[*index].at)
-            .map_err(Failure::of(Step::Mount))?;
+    for path in &prepared.sources.unmapped {
+        message::send_unmapped(socket.as_fd(), path).map_err(Failure::of(Step::Mount))?;
     }
     root::build(prepared)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(plan.umask));

@@ -110,7 +110,7 @@ pub fn start(
     mut early: Option<Early>,
 ) -> Result<Started, Error> {
     let (open_files, most) = process::limits(libc::RLIMIT_NOFILE);
-    let needed = plan.mounts.len() as u64 + 64;
+    let needed = plan.root.mounts().count() as u64 + 64;
     if open_files < needed {
         process::set_soft_limit(libc::RLIMIT_NOFILE, needed.min(most))
             .map_err(|error| Error::outside(Step::Limits, None, error))?;
@@ -121,10 +121,10 @@ pub fn start(
         joined: early::Joined::default(),
         outside,
         sources: sources::open(plan)?,
-        filter: plan
-            .seccomp
-            .compile()
-            .map_err(|error| Error::Syscalls(error.to_string()))?,
+        filter: plan.seccomp.compile().map_err(|error| {
+            let cause = io::Error::new(io::ErrorKind::InvalidInput, error);
+            Error::outside(Step::Seccomp, None, cause)
+        })?,
         program: program(plan)?,
     };
     let (ours, theirs) =

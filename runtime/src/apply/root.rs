@@ -6,14 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::plan::files::{MASKED_DIRECTORY, MASKED_FILE};
-use crate::plan::{Entry, Mount, Plan, Source};
+use crate::plan::ops::{MASKED_DIRECTORY, MASKED_FILE};
+use crate::plan::{Operation, Plan};
 use aegis_sys::cstring;
 use aegis_sys::mount::{self, attr};
 
 use super::{Prepared, sources};
 use crate::types::Step;
-use crate::types::paths::{is_below, parents};
 
 /// A step that failed, and on what.
 pub(super) struct Failure {
@@ -48,171 +47,191 @@ fn below(path: &Path) -> &Path {
     Path::new(OsStr::from_bytes(bytes.strip_prefix(b"/").unwrap_or(bytes)))
 }
 
-fn name(path: &Path) -> Result<CString, Failure> {
-    cstring(below(path)).map_err(Failure::on(Step::Entry, path))
-}
-
 /// Makes the root and goes there. The host's tree is gone afterwards.
 pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<(), Failure> {
-    let plan = prepared.plan;
-    let size = CString::new(plan.tmp_bytes.to_string()).unwrap_or_default();
-    let tmpfs = mount::new_filesystem(
-        c"tmpfs",
-        &[
-            (c"mode", c"755"),
-            (c"size", &size),
-            (c"nr_inodes", c"1048576"),
-        ],
-        BASE,
-    )
-    .map_err(Failure::of(Step::Root))?;
+    let mut operations = prepared.plan.root.placed().enumerate();
+    let Some((_, (Operation::Tmpfs { size, mode, .. }, _))) = operations.next() else {
+        let error = io::Error::from_raw_os_error(libc::EINVAL);
+        return Err(Failure::of(Step::Root)(error));
+    };
+    let tmpfs = new_tmpfs(*size, *mode).map_err(Failure::of(Step::Root))?;
     let host = mount::root().map_err(Failure::of(Step::Root))?;
     // Mounted over `/`, where our own root does not see it: no directory of the host is needed.
     mount::attach(tmpfs.as_fd(), host.as_fd()).map_err(Failure::of(Step::Root))?;
     let root = tmpfs.as_fd();
-
-    for (path, entry) in plan.root.iter() {
-        let path_name = name(path)?;
-        match entry {
-            Entry::Directory { mode } => mount::make_directory(root, &path_name, *mode),
-            Entry::Symlink { target } => {
-                rustix::fs::symlinkat(target, root, &path_name).map_err(io::Error::from)
-            }
-            Entry::File { contents } => {
-                mount::make_file(root, &path_name, 0o444, contents.as_bytes())
-            }
-            Entry::MountPoint => mount::make_file(root, &path_name, 0, b""),
-        }
-        .map_err(Failure::on(Step::Entry, path))?;
-    }
-
-    let own_dev = mount::identity(root).map_err(Failure::of(Step::Root))?.dev;
     let mut builder = Builder {
         root,
-        own_dev,
-        plan,
+        plan: prepared.plan,
         masks: Masks::default(),
-        host: Vec::new(),
     };
-    for (index, entry) in plan.mounts.iter().enumerate() {
+    for (index, (operation, own)) in operations {
         let taken = prepared.sources.trees.remove(&index);
-        builder.mount(entry, taken)?;
+        builder.carry_out(operation, own, taken)?;
     }
-    // Whatever is to be made is made: the root itself is read-only from here on.
-    mount::set_attributes_of_one(root, attr::RDONLY | attr::NOEXEC | BASE)
-        .map_err(Failure::of(Step::Root))?;
     rustix::process::fchdir(root).map_err(|error| Failure::of(Step::Pivot)(error.into()))?;
     mount::pivot_to_current_directory().map_err(Failure::of(Step::Pivot))
 }
 
-/// What is mounted so far.
+/// A tmpfs of `size` bytes from which nothing is executed.
+fn new_tmpfs(size: u64, mode: u32) -> io::Result<OwnedFd> {
+    let size = CString::new(size.to_string()).unwrap_or_default();
+    let mode = CString::new(format!("{mode:o}")).unwrap_or_default();
+    mount::new_filesystem(
+        c"tmpfs",
+        &[
+            (c"mode", &mode),
+            (c"size", &size),
+            (c"nr_inodes", c"1048576"),
+        ],
+        BASE | attr::NOEXEC,
+    )
+}
+
+/// What is built so far.
 struct Builder<'a> {
     root: BorrowedFd<'a>,
-    own_dev: u64,
     plan: &'a Plan,
     masks: Masks,
-    /// Where the host shows.
-    host: Vec<&'a Path>,
 }
 
 /// Where something is to be mounted.
 enum Target {
-    /// In the root's own tmpfs, on a way of directories that we have made, that nobody else can have
+    /// In the root's own tmpfs, on a path of directories that we have made, that nobody else can have
     /// changed and that no mount of the host covers: its name below the root says it all.
     Own(CString),
-    /// Found, on a way without links.
+    /// Found, on a path without links.
     Found(OwnedFd),
 }
 
-impl<'a> Builder<'a> {
+impl Builder<'_> {
     fn locate(&self, path: &Path) -> io::Result<OwnedFd> {
-        mount::locate_beneath(self.root, below(path))
+        match below(path) {
+            // The mount itself, which is not beneath anything.
+            top if top.as_os_str().is_empty() => self.root.try_clone_to_owned(),
+            path => mount::locate_beneath(self.root, path),
+        }
     }
 
-    fn target(&self, path: &Path) -> io::Result<Target> {
-        let made = |entry: Option<&Entry>| matches!(entry, Some(Entry::Directory { .. }));
-        let top = Path::new("/");
-        let own = match self.plan.root.get(path) {
-            Some(Entry::Directory { .. } | Entry::MountPoint) => {
-                parents(path).all(|dir| dir == top || made(self.plan.root.get(dir)))
+    /// Carries out one operation. `own`: nothing of the host is on the path to it. `taken`: the tree that it
+    /// binds, where that was taken outside.
+    fn carry_out(
+        &mut self,
+        operation: &Operation,
+        own: bool,
+        taken: Option<OwnedFd>,
+    ) -> Result<(), Failure> {
+        let at = operation.at();
+        let on = |step: Step| Failure::on(step, at);
+        let name = cstring(below(at)).map_err(on(Step::Entry))?;
+        let base = BASE | attr::NOEXEC;
+        let tree = match operation {
+            Operation::Directory { mode, .. } => {
+                return mount::make_directory(self.root, &name, *mode).map_err(on(Step::Entry));
             }
-            _ => false,
-        };
-        if own && !self.host.iter().any(|tree| is_below(path, tree)) {
-            return cstring(below(path)).map(Target::Own);
-        }
-        self.locate(path).map(Target::Found)
-    }
-
-    fn mount(&mut self, entry: &'a Mount, taken: Option<OwnedFd>) -> Result<(), Failure> {
-        if entry.source == Source::Mask {
-            return self
-                .mask(entry)
-                .map_err(Failure::on(Step::Mount, &entry.at));
-        }
-        let fail = |step: Step| Failure::on(step, &entry.at);
-        let target = self.target(&entry.at).map_err(fail(Step::Mount))?;
-        let attributes = attributes(entry);
-        let tree = match &entry.source {
-            Source::Host { path, dev, ino, .. } => match taken {
-                Some(tree) => tree,
-                None => {
-                    sources::take(path, *dev, *ino).map_err(|(step, error)| fail(step)(error))?
+            Operation::Symlink { target, .. } => {
+                return rustix::fs::symlinkat(target, self.root, &name)
+                    .map_err(|error| on(Step::Entry)(error.into()));
+            }
+            Operation::File { text, mode, .. } => {
+                return mount::make_file(self.root, &name, *mode, text.as_bytes())
+                    .map_err(on(Step::Entry));
+            }
+            Operation::MountPoint { .. } => {
+                return mount::make_file(self.root, &name, 0, b"").map_err(on(Step::Entry));
+            }
+            Operation::Mask { .. } => return self.mask(at).map_err(on(Step::Mount)),
+            Operation::Remount {
+                read_only, noexec, ..
+            } => {
+                let mut attributes = 0;
+                if *read_only {
+                    attributes |= attr::RDONLY;
                 }
-            },
-            Source::Device { path } => mount::locate(path)
-                .and_then(|node| mount::clone_tree(node.as_fd()))
-                .map_err(fail(Step::Mount))?,
-            Source::Scratch => match &target {
-                Target::Own(name) => mount::clone_tree_at(self.root, name),
-                Target::Found(place) => mount::clone_tree(place.as_fd()),
+                if *noexec {
+                    attributes |= attr::NOEXEC;
+                }
+                return self
+                    .locate(at)
+                    .and_then(|top| mount::set_attributes_of_one(top.as_fd(), attributes))
+                    .map_err(on(Step::Mount));
             }
-            .map_err(fail(Step::Mount))?,
-            // Read-only already: nothing in there is to be written by anybody inside.
-            Source::Proc => {
-                mount::new_filesystem(c"proc", &[], attributes).map_err(fail(Step::Mount))?
+            Operation::Tmpfs { size, mode, .. } => new_tmpfs(*size, *mode),
+            Operation::Bind {
+                source,
+                write,
+                exec,
+                ..
+            } => {
+                let tree = match taken {
+                    Some(tree) => tree,
+                    None => sources::take(source).map_err(|(step, error)| on(step)(error))?,
+                };
+                let mut attributes = BASE;
+                if !write {
+                    attributes |= attr::RDONLY;
+                }
+                if !exec {
+                    attributes |= attr::NOEXEC;
+                }
+                mount::set_attributes(tree.as_fd(), attributes).map(|()| tree)
             }
-            Source::Pseudoterminals => mount::new_filesystem(
+            Operation::Device { path, .. } => mount::locate(path).and_then(|node| {
+                let tree = mount::clone_tree(node.as_fd())?;
+                mount::set_attributes(tree.as_fd(), attr::NOSUID | attr::NOEXEC)?;
+                Ok(tree)
+            }),
+            // Made in a tmpfs of our own, which is where it is found.
+            Operation::Private { .. } => mount::clone_tree_at(self.root, &name).and_then(|tree| {
+                mount::set_attributes(tree.as_fd(), base)?;
+                Ok(tree)
+            }),
+            // Read-only: nothing in there is to be written by anybody inside.
+            Operation::Proc { .. } => mount::new_filesystem(c"proc", &[], base | attr::RDONLY),
+            Operation::Pseudoterminals { .. } => mount::new_filesystem(
                 c"devpts",
                 &[(c"ptmxmode", c"0666"), (c"mode", c"0620")],
-                attributes,
-            )
-            .map_err(fail(Step::Mount))?,
-            Source::Mask => return Ok(()),
+                attr::NOSUID | attr::NOEXEC,
+            ),
+        }
+        .map_err(on(Step::Mount))?;
+        let target = if own {
+            Target::Own(name)
+        } else {
+            self.locate(at)
+                .map(Target::Found)
+                .map_err(on(Step::Mount))?
         };
-        if !matches!(entry.source, Source::Proc | Source::Pseudoterminals) {
-            mount::set_attributes(tree.as_fd(), attributes).map_err(fail(Step::Mount))?;
-        }
-        if let (Source::Host { .. }, Target::Found(target)) = (&entry.source, &target) {
-            // Below another mount of the host the target is found by name: it must be the same
-            // thing, or somebody swapped it between the two.
-            let place = mount::identity(target.as_fd()).map_err(fail(Step::Mount))?;
-            if place.dev != self.own_dev {
-                let shown = mount::identity(tree.as_fd()).map_err(fail(Step::Mount))?;
-                if (place.dev, place.ino) != (shown.dev, shown.ino) {
-                    return Err(fail(Step::Changed)(io::Error::from_raw_os_error(
-                        libc::ESTALE,
-                    )));
-                }
+        if let (Operation::Bind { source, .. }, Target::Found(target)) = (operation, &target)
+            && self
+                .plan
+                .root
+                .host_path(at)
+                .is_some_and(|shown| shown == source.path)
+        {
+            // What shows there by the bind above must be the same thing, or somebody swapped it between
+            // the two.
+            let identity = |fd: &OwnedFd| mount::identity(fd.as_fd()).map_err(on(Step::Mount));
+            let (place, shown) = (identity(target)?, identity(&tree)?);
+            if (place.dev, place.ino) != (shown.dev, shown.ino) {
+                return Err(on(Step::Changed)(io::Error::from_raw_os_error(
+                    libc::ESTALE,
+                )));
             }
-        }
-        if let Source::Host { .. } = &entry.source {
-            self.host.push(&entry.at);
         }
         match &target {
             Target::Own(name) => mount::attach_at(tree.as_fd(), self.root, name),
             Target::Found(place) => mount::attach(tree.as_fd(), place.as_fd()),
         }
-        .map_err(fail(Step::Mount))
+        .map_err(on(Step::Mount))
     }
 
     /// Covers something in `/proc`, if this kernel has it.
-    fn mask(&mut self, entry: &Mount) -> io::Result<()> {
-        let (Some(dir), Some(name)) = (entry.at.parent(), entry.at.file_name()) else {
+    fn mask(&mut self, at: &Path) -> io::Result<()> {
+        let (Some(dir), Some(name)) = (at.parent(), at.file_name()) else {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         };
         let within = match self.masks.within.take() {
-            Some((at, fd)) if at == dir => fd,
+            Some((known, fd)) if known == dir => fd,
             _ => self.locate(dir)?,
         };
         let within = &self.masks.within.insert((dir.to_path_buf(), within)).1;
@@ -232,7 +251,7 @@ impl<'a> Builder<'a> {
             None => {
                 let mask = mount::locate_beneath(self.root, below(Path::new(mask)))?;
                 let tree = mount::clone_tree(mask.as_fd())?;
-                mount::set_attributes(tree.as_fd(), attributes(entry))?;
+                mount::set_attributes(tree.as_fd(), BASE | attr::NOEXEC | attr::RDONLY)?;
                 tree
             }
         };
@@ -250,22 +269,4 @@ struct Masks {
     within: Option<(PathBuf, OwnedFd)>,
     directory: Option<OwnedFd>,
     file: Option<OwnedFd>,
-}
-
-/// `MOUNT_ATTR_*` of a mount.
-fn attributes(entry: &Mount) -> u64 {
-    if matches!(
-        entry.source,
-        Source::Device { .. } | Source::Pseudoterminals
-    ) {
-        return attr::NOSUID | attr::NOEXEC;
-    }
-    let mut attributes = BASE;
-    if !entry.write {
-        attributes |= attr::RDONLY;
-    }
-    if !entry.exec {
-        attributes |= attr::NOEXEC;
-    }
-    attributes
 }

@@ -6,19 +6,20 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::PathBuf;
 
 use crate::error::Error;
-use crate::plan::{Plan, Source};
+use crate::facts::paths::HostPath;
+use crate::plan::{Operation, Plan};
 use aegis_sys::{mount, namespaces};
 
 use crate::types::Step;
 
-/// Detached mounts by their place in [`Plan::mounts`]; paths that could not be id-mapped.
+/// Detached mounts by their index in [`Plan::root`]; paths that could not be id-mapped.
 #[derive(Default)]
 pub(super) struct Sources {
     pub trees: HashMap<usize, OwnedFd>,
-    pub unmapped: Vec<usize>,
+    pub unmapped: Vec<PathBuf>,
 }
 
 pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
@@ -28,20 +29,15 @@ pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
     }
     let identity = (plan.identity.uid, plan.identity.gid);
     let mut maps: HashMap<(u32, u32), OwnedFd> = HashMap::new();
-    for (index, entry) in plan.mounts.iter().enumerate() {
-        let Source::Host {
-            path,
-            dev,
-            ino,
-            idmap,
-        } = &entry.source
-        else {
+    for (index, operation) in plan.root.iter().enumerate() {
+        let Operation::Bind { source, .. } = operation else {
             continue;
         };
-        let fail =
-            |step: Step| move |error: io::Error| Error::outside(step, Some(path.clone()), error);
-        let tree = take(path, *dev, *ino).map_err(|(step, error)| fail(step)(error))?;
-        if let Some(owner) = idmap {
+        let fail = |step: Step| {
+            move |error: io::Error| Error::outside(step, Some(source.path.clone()), error)
+        };
+        let tree = take(source).map_err(|(step, error)| fail(step)(error))?;
+        if let Some(owner) = &source.idmap {
             if !maps.contains_key(owner) {
                 let namespace = namespaces::for_idmap(*owner, identity).map_err(fail(Step::Ids))?;
                 maps.insert(*owner, namespace);
@@ -51,7 +47,7 @@ pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
                 // The file system does not support it, or is id-mapped already. Without it the
                 // command sees the files as somebody else's: less, never more.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) => {
-                    sources.unmapped.push(index);
+                    sources.unmapped.push(operation.at().to_path_buf());
                 }
                 Err(error) => return Err(fail(Step::Ids)(error)),
             }
@@ -61,17 +57,17 @@ pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
     Ok(sources)
 }
 
-/// A detached copy of the tree at `path`, which must still be the inode that was resolved.
-pub(super) fn take(path: &Path, dev: u64, ino: u64) -> Result<OwnedFd, (Step, io::Error)> {
+/// A detached copy of a host tree, which must still be the inode that was resolved.
+pub(super) fn take(source: &HostPath) -> Result<OwnedFd, (Step, io::Error)> {
     // A link may be held by a mount of itself; in place of anything else it is another inode.
-    let location = mount::locate_itself(path).map_err(|error| match error.raw_os_error() {
-        Some(libc::ELOOP | libc::ENOENT | libc::ENOTDIR) => (Step::Changed, error),
-        _ => (Step::Mount, error),
-    })?;
-    // Inode 0: a directory on the way to a protected file, which was not looked up itself.
-    if ino != 0 {
+    let location =
+        mount::locate_itself(&source.path).map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP | libc::ENOENT | libc::ENOTDIR) => (Step::Changed, error),
+            _ => (Step::Mount, error),
+        })?;
+    if source.ino != 0 {
         let found = mount::identity(location.as_fd()).map_err(|error| (Step::Mount, error))?;
-        if (found.dev, found.ino) != (dev, ino) {
+        if (found.dev, found.ino) != (source.dev, source.ino) {
             return Err((Step::Changed, io::Error::from_raw_os_error(libc::ESTALE)));
         }
     }

@@ -1,6 +1,6 @@
 //! The sandbox's `/dev`: a few nodes that every program may use, and those that are declared.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aegis_profile::{Device, Profile};
 
@@ -12,6 +12,14 @@ pub const ALWAYS: [&str; 5] = [
     "/dev/random",
     "/dev/urandom",
 ];
+
+/// The caller's terminal, by whatever name.
+pub const TERMINAL: &str = "/dev/tty";
+
+/// Whether every sandbox may use it, so that no policy is asked.
+pub fn is_always_there(node: &Path) -> bool {
+    node == Path::new(TERMINAL) || ALWAYS.iter().any(|own| node == Path::new(own))
+}
 
 /// Links that programs expect beside them.
 pub const LINKS: [(&str, &str); 4] = [

@@ -80,27 +80,47 @@ pub struct Caller {
 /// Paths by what was asked for.
 pub type ResolvedPaths = BTreeMap<PathBuf, Result<paths::Resolved, Fault>>;
 
-/// Everything that a plan depends on, beside profile and request.
+/// What every front end needs to know of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostFacts {
+pub struct Host {
     /// The caller.
     pub caller: Caller,
+    /// The kernel.
+    pub kernel: KernelFacts,
+    /// Control groups.
+    pub cgroups: cgroups::Layout,
+    /// The file mode creation mask.
+    pub umask: u32,
+    /// Whether one of 0, 1, 2 is the caller's controlling terminal.
+    pub terminal: bool,
+}
+
+/// Reads what every front end needs.
+pub fn host() -> Host {
+    let uid = rustix::process::geteuid().as_raw();
+    let gid = rustix::process::getegid().as_raw();
+    Host {
+        caller: caller(uid, gid),
+        kernel: kernel_facts(),
+        cgroups: cgroups::Layout::of_this_process(),
+        umask: umask(),
+        terminal: aegis_sys::terminal::controlling().is_some(),
+    }
+}
+
+/// Everything that the plan of a profile depends on, beside profile and request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostFacts {
+    /// The host.
+    pub host: Host,
     /// `$WORK`: the directory that the run was started in.
     pub work: PathBuf,
     /// Owner and group of `$WORK`.
     pub work_owner: (u32, u32),
     /// `$SKILL`, when the profile came from a file.
     pub skill: Option<PathBuf>,
-    /// The kernel.
-    pub kernel: KernelFacts,
-    /// The file mode creation mask.
-    pub umask: u32,
-    /// Control groups.
-    pub cgroups: cgroups::Layout,
     /// Those variables of the caller that the profile passes on.
     pub environment: BTreeMap<OsString, OsString>,
-    /// Whether one of 0, 1, 2 is the caller's controlling terminal.
-    pub terminal: bool,
     /// Every path that the profile names, by its expanded form.
     pub paths: ResolvedPaths,
     /// Whole disks by the devices that the paths lie on, where block traffic is limited.
@@ -140,10 +160,10 @@ pub fn gather(
     skill: Option<&Path>,
     request: &Request,
 ) -> Result<HostFacts, Error> {
-    refuse_directories(request)?;
-    let uid = rustix::process::geteuid().as_raw();
-    let gid = rustix::process::getegid().as_raw();
-    let caller = caller(uid, gid);
+    refuse_locations(&request.keep_fds)?;
+    let host = host();
+    let Caller { uid, home, .. } = &host.caller;
+    let uid = *uid;
     let work = std::env::current_dir().map_err(Error::WorkingDirectory)?;
     let here = paths::resolve(
         &work,
@@ -171,7 +191,7 @@ pub fn gather(
     };
 
     let capabilities = &profile.capabilities;
-    let expanded = |spec: &PathSpec| expand(spec, skill.as_deref(), &work, &caller.home);
+    let expanded = |spec: &PathSpec| expand(spec, skill.as_deref(), &work, home);
     let mut zones: BTreeSet<PathBuf> = BTreeSet::from([work.clone()]);
     zones.extend(skill.clone());
     zones.remove(Path::new("/"));
@@ -255,11 +275,7 @@ pub fn gather(
     }
     Ok(HostFacts {
         work_owner: (here.uid, here.gid),
-        kernel: kernel_facts(),
-        umask: umask(),
-        cgroups: cgroups::Layout::of_this_process(),
-        terminal: aegis_sys::terminal::controlling().is_some(),
-        caller,
+        host,
         work,
         skill,
         environment,
@@ -273,17 +289,14 @@ pub fn gather(
     })
 }
 
-/// A directory handed on by descriptor would be a way round the mounts and Landlock.
-fn refuse_directories(request: &Request) -> Result<(), Error> {
-    for fd in [0, 1, 2]
-        .into_iter()
-        .chain(request.keep_fds.iter().copied())
-    {
-        if aegis_sys::files::is_location(fd) {
-            return Err(Error::Descriptor(fd));
-        }
+/// Refuses directories and locations (`O_PATH`) among 0, 1, 2 and `keep_fds`: handed on, one would be a way
+/// round the mounts and Landlock.
+pub fn refuse_locations(keep_fds: &[i32]) -> Result<(), Error> {
+    let mut all = [0, 1, 2].into_iter().chain(keep_fds.iter().copied());
+    match all.find(|fd| aegis_sys::files::is_location(*fd)) {
+        Some(fd) => Err(Error::Descriptor(fd)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The kernel's features, each asked of the kernel.

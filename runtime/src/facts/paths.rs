@@ -10,17 +10,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
+use serde::Serialize;
+
 use aegis_sys::mount;
 use trust::Confined;
 pub use trust::{Directories, Trust};
 
-use crate::types::Fault;
+use crate::types::paths::is_below;
+use crate::types::{Fault, Identity, bytes};
 
 /// Most links followed in one path, as the kernel's `MAXSYMLINKS`.
 const MAX_LINKS: usize = 40;
 
 /// What a path refers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A directory.
     Directory,
@@ -37,6 +41,23 @@ pub struct Link {
     pub at: PathBuf,
     /// Its text.
     pub target: PathBuf,
+}
+
+/// A host path, free of links; applying fails when it is no longer this inode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostPath {
+    /// The path.
+    #[serde(serialize_with = "bytes::one")]
+    pub path: PathBuf,
+    /// Device number.
+    pub dev: u64,
+    /// Inode number. 0: a directory on the way to a protected file, which was not looked up itself.
+    pub ino: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// On-disk ids that appear as the sandbox's own, through an id-mapped mount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idmap: Option<(u32, u32)>,
 }
 
 /// A path that was found.
@@ -58,6 +79,26 @@ pub struct Resolved {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+}
+
+impl Resolved {
+    /// To be bound into the root of a command that is `identity`. What belongs to neither is mounted so that it
+    /// appears as the command's own; the system's directories are open to everybody anyway.
+    pub fn host_path(&self, identity: &Identity) -> HostPath {
+        let system =
+            is_below(&self.real, Path::new("/usr")) || is_below(&self.real, Path::new("/etc"));
+        let mapped = identity.switch
+            && !system
+            && self.uid != identity.uid
+            && matches!(self.kind, Kind::Directory | Kind::File);
+        HostPath {
+            path: self.real.clone(),
+            dev: self.dev,
+            ino: self.ino,
+            kind: self.kind,
+            idmap: mapped.then_some((self.uid, self.gid)),
+        }
+    }
 }
 
 /// Resolves an absolute path.

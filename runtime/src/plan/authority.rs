@@ -86,13 +86,13 @@ pub(super) fn beside_files(profile: &Profile, socket: Option<&Origin>) -> Vec<Gr
 /// home of the caller's account, where there is one: a user could widen the system's policy otherwise.
 pub fn context(profile: &Profile, hash: Hash, facts: &HostFacts) -> Context {
     Context {
-        home: (facts.caller.account_home.as_deref())
-            .unwrap_or(&facts.caller.home)
+        home: (facts.host.caller.account_home.as_deref())
+            .unwrap_or(&facts.host.caller.home)
             .into(),
         profile: profile.name.clone(),
         profile_hash: hash,
         skill: facts.skill.as_deref().map(Into::into),
-        uid: facts.caller.uid,
+        uid: facts.host.caller.uid,
         work: facts.work.as_path().into(),
     }
 }

@@ -11,25 +11,28 @@ use super::own_places::{TMP, user_name};
 use crate::facts::{self, HostFacts};
 use crate::types::Identity;
 
-/// See the module's documentation.
+/// Strings by name.
+type Variables = BTreeMap<OsString, OsString>;
+
+/// What is passed on, and what is set over it: see the module's documentation.
 pub(super) fn environment(
     profile: &Profile,
     facts: &HostFacts,
     identity: &Identity,
-) -> BTreeMap<OsString, OsString> {
+) -> (Variables, Variables) {
     let user = user_name(facts, identity);
-    let mut environment: BTreeMap<OsString, OsString> = BTreeMap::from([
+    let mut set = BTreeMap::from([
         ("PATH".into(), facts::DEFAULT_PATH.into()),
-        ("HOME".into(), facts.caller.home.clone().into()),
+        ("HOME".into(), facts.host.caller.home.clone().into()),
         ("USER".into(), user.clone().into()),
         ("LOGNAME".into(), user.into()),
         ("TMPDIR".into(), TMP.into()),
     ]);
-    environment.extend(facts.environment.clone());
+    set.retain(|name, _| !facts.environment.contains_key(name));
     for (name, value) in &profile.environment.set {
-        environment.insert(name.into(), expand_value(&value.value, facts));
+        set.insert(name.into(), expand_value(&value.value, facts));
     }
-    environment
+    (facts.environment.clone(), set)
 }
 
 /// Puts the four variables into a value of `environment.set`.
@@ -45,7 +48,7 @@ fn expand_value(value: &str, facts: &HostFacts) -> OsString {
         let replacement = match &tail[..length] {
             "SKILL" => facts.skill.as_deref(),
             "WORK" => Some(facts.work.as_path()),
-            "HOME" => Some(facts.caller.home.as_path()),
+            "HOME" => Some(facts.host.caller.home.as_path()),
             "TMP" => Some(Path::new(TMP)),
             _ => None,
         };

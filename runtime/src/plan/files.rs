@@ -6,20 +6,17 @@ use std::path::{Path, PathBuf};
 use aegis_profile::Profile;
 
 use super::grants::{self, Bind, Granted};
-use super::{Entry, Grant, Mount, PathRule, Source, own_places};
+use super::{Grant, Operation, limits, own_places};
 use crate::error::Error;
-use crate::facts::paths::{Kind, Resolved};
+use crate::facts::paths::Kind;
 use crate::facts::{HostFacts, Request};
 use crate::types::paths::parents;
 use crate::types::{Identity, Network, PathMap};
 
-pub use own_places::{MASKED_DIRECTORY, MASKED_FILE, TMP};
-
 /// See the module's documentation.
 pub(super) struct Layout {
-    pub root: PathMap<Entry>,
-    pub mounts: Vec<Mount>,
-    pub rules: Vec<PathRule>,
+    pub operations: Vec<Operation>,
+    pub rules: PathMap<u64>,
     pub grants: Vec<Grant>,
     pub directory: PathBuf,
 }
@@ -40,7 +37,7 @@ pub(super) fn lay_out(
         mounts: Vec::new(),
     };
     own_places::add(&mut root, profile)?;
-    Ok(root.finish())
+    Ok(root.finish(limits::tmp(&profile.limits)))
 }
 
 /// The root while it is made. What is granted comes first: it stands in the place of the
@@ -49,8 +46,9 @@ pub(super) struct Root<'a> {
     pub facts: &'a HostFacts,
     pub identity: &'a Identity,
     pub granted: Granted,
-    pub entries: PathMap<Entry>,
-    mounts: Vec<Mount>,
+    /// What is made in the root's tmpfs, parents first.
+    pub entries: PathMap<Operation>,
+    pub mounts: Vec<Operation>,
 }
 
 impl Root<'_> {
@@ -62,7 +60,7 @@ impl Root<'_> {
             }
             self.entries
                 .entry(dir.to_path_buf())
-                .or_insert(Entry::Directory { mode: 0o755 });
+                .or_insert_with(|| make_directory(dir, 0o755));
         }
     }
 
@@ -73,9 +71,11 @@ impl Root<'_> {
     }
 
     /// Makes a file, and the directories above it.
-    pub fn file(&mut self, path: &Path, contents: String) {
+    pub fn file(&mut self, path: &Path, text: String) {
         self.parents(path);
-        self.entries.insert(path, Entry::File { contents });
+        let (at, mode) = (path.to_path_buf(), 0o444);
+        self.entries
+            .insert(path, Operation::File { at, text, mode });
     }
 
     /// Makes an empty file to mount on, unless a host mount above shows one.
@@ -84,7 +84,8 @@ impl Root<'_> {
         if !self.granted.covers(path)
             || self.granted.binds.contains(path) && self.granted.binds.above(path).is_none()
         {
-            self.entries.insert(path, Entry::MountPoint);
+            let at = path.to_path_buf();
+            self.entries.insert(path, Operation::MountPoint { at });
         }
     }
 
@@ -96,38 +97,26 @@ impl Root<'_> {
         }
     }
 
-    /// Mounts something of the sandbox's own, from which nothing is executed.
-    pub fn mount(&mut self, at: impl Into<PathBuf>, source: Source, write: bool) {
-        self.mounts.push(Mount {
-            at: at.into(),
-            source,
-            write,
-            exec: false,
-        });
-    }
-
-    fn finish(mut self) -> Layout {
-        let binds = self.granted.binds.iter().map(|(_, bind)| bind.clone());
-        let binds: Vec<Bind> = binds.collect();
+    fn finish(mut self, size: u64) -> Layout {
+        let binds: Vec<Bind> = self
+            .granted
+            .binds
+            .iter()
+            .map(|(_, bind)| bind.clone())
+            .collect();
         for bind in binds {
-            let path = bind.found.real.clone();
-            if self.granted.binds.above(&path).is_none() {
+            let path = &bind.found.real;
+            if self.granted.binds.above(path).is_none() {
                 if bind.found.kind == Kind::Directory {
-                    self.parents(&path);
-                    self.entries
-                        .insert(path.clone(), Entry::Directory { mode: 0o755 });
+                    self.parents(path);
+                    self.entries.insert(path, make_directory(path, 0o755));
                 } else {
-                    self.mount_point(&path);
+                    self.mount_point(path);
                 }
             }
-            self.mounts.push(Mount {
+            self.mounts.push(Operation::Bind {
                 at: path.clone(),
-                source: Source::Host {
-                    idmap: self.idmap(&bind.found),
-                    dev: bind.found.dev,
-                    ino: bind.found.ino,
-                    path,
-                },
+                source: bind.found.host_path(self.identity),
                 write: bind.write,
                 exec: bind.exec,
             });
@@ -138,50 +127,45 @@ impl Root<'_> {
             // stands instead, that is what programs shall find.
             if !self.granted.covers(at) && !self.entries.contains(at) {
                 self.parents(at);
-                let target = target.clone();
-                self.entries.insert(at, Entry::Symlink { target });
+                let (at, target) = (at.to_path_buf(), target.clone());
+                self.entries
+                    .insert(at.clone(), Operation::Symlink { at, target });
             }
         }
         self.mounts
-            .sort_by(|a, b| a.at.as_os_str().cmp(b.at.as_os_str()));
+            .sort_by(|a, b| a.at().as_os_str().cmp(b.at().as_os_str()));
         let work = &self.facts.work;
         let directory = if self.granted.covers(work) || self.entries.contains(work) {
             self.facts.work.clone()
         } else {
             "/".into()
         };
+        let top = Operation::Tmpfs {
+            at: "/".into(),
+            size,
+            mode: 0o755,
+        };
+        // Whatever is to be made is made: the root itself is read-only from here on.
+        let closed = Operation::Remount {
+            at: "/".into(),
+            read_only: true,
+            noexec: true,
+        };
+        let operations = std::iter::once(top)
+            .chain(self.entries.into_values())
+            .chain(self.mounts)
+            .chain([closed])
+            .collect();
         Layout {
-            root: self.entries,
-            mounts: self.mounts,
-            rules: without_redundant(&self.granted.rules),
+            operations,
+            rules: self.granted.rules,
             grants: self.granted.grants,
             directory,
         }
     }
-
-    /// Started by root, the command is somebody else: what belongs to another user is mounted so
-    /// that it appears as the command's own. The system's own places are open to everybody anyway.
-    fn idmap(&self, found: &Resolved) -> Option<(u32, u32)> {
-        let system = found.real.starts_with("/usr") || found.real.starts_with("/etc");
-        let own = found.uid == self.identity.uid;
-        let mappable = matches!(found.kind, Kind::Directory | Kind::File);
-        (self.identity.switch && !system && !own && mappable).then_some((found.uid, found.gid))
-    }
 }
 
-/// The rules that add something to those above them: Landlock grants what any directory above does.
-fn without_redundant(rules: &PathMap<u64>) -> Vec<PathRule> {
-    let above = |path: &Path| {
-        parents(path)
-            .filter_map(|dir| rules.get(dir))
-            .fold(0, |all, access| all | access)
-    };
-    rules
-        .iter()
-        .filter(|(path, access)| **access & !above(path) != 0)
-        .map(|(path, access)| PathRule {
-            path: path.to_path_buf(),
-            access: *access,
-        })
-        .collect()
+fn make_directory(at: &Path, mode: u32) -> Operation {
+    let at = at.to_path_buf();
+    Operation::Directory { at, mode }
 }

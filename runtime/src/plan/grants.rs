@@ -11,29 +11,13 @@ use aegis_policy::What;
 use aegis_profile::{Origin, PathSpec, Profile, Program, Variable};
 
 use super::Grant;
+use super::access::rights;
 use super::own_places::own_place;
 use crate::error::Error;
 use crate::facts::paths::{Kind, Link, Resolved};
 use crate::facts::{self, HostFacts, Lookup, Request};
 use crate::types::paths::parents;
 use crate::types::{Fault, GrantOrigin, Network, PathMap};
-use aegis_sys::landlock::fs;
-
-/// What may be done in a directory that is granted for reading.
-pub(super) const READ_TREE: u64 = fs::READ_FILE | fs::READ_DIR;
-const WRITE_FILE: u64 = fs::READ_FILE | fs::WRITE_FILE | fs::TRUNCATE;
-/// What may be done in a directory that is granted for writing, or is the sandbox's own.
-pub(super) const WRITE_TREE: u64 = READ_TREE
-    | fs::WRITE_FILE
-    | fs::TRUNCATE
-    | fs::REMOVE_DIR
-    | fs::REMOVE_FILE
-    | fs::MAKE_DIR
-    | fs::MAKE_REG
-    | fs::MAKE_SOCK
-    | fs::MAKE_FIFO
-    | fs::MAKE_SYM
-    | fs::REFER;
 
 /// What is granted on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +144,7 @@ impl<'a> Compiler<'a> {
             help: help.into(),
         };
         let facts = self.facts;
-        let home = &facts.caller.home;
+        let home = &facts.host.caller.home;
         let Some(path) = facts::expand(spec, facts.skill.as_deref(), &facts.work, home) else {
             return Err(fail(
                 "there is no $SKILL: this profile is not a file".into(),
@@ -297,17 +281,9 @@ impl<'a> Compiler<'a> {
             from,
             decision: None,
         });
-        let access = match (kind, tree) {
-            (GrantKind::Read, true) => READ_TREE,
-            (GrantKind::Read, false) => fs::READ_FILE,
-            (GrantKind::Write, true) => WRITE_TREE,
-            (GrantKind::Write, false) => WRITE_FILE,
-            (GrantKind::Exec, true) => READ_TREE | fs::EXECUTE,
-            (GrantKind::Exec, false) => fs::READ_FILE | fs::EXECUTE,
-        };
-        *self.granted.rules.entry(found.real.clone()).or_default() |= access;
         let write = kind == GrantKind::Write;
         let exec = kind == GrantKind::Exec;
+        *self.granted.rules.entry(found.real.clone()).or_default() |= rights(tree, write, exec);
         if let (false, Some(usr)) = (write, self.usr())
             && found.real.starts_with("/usr")
         {

@@ -1,12 +1,14 @@
 //! Limits: which kernel mechanism holds each, and what stands in where a host lacks one.
 
-use aegis_profile::{LimitKey, Profile};
+use std::collections::BTreeSet;
+
+use aegis_profile::LimitKey;
 use serde::Serialize;
 
-use super::Degradation;
+use super::Degraded;
 use crate::error::Error;
+use crate::facts::Host;
 use crate::facts::cgroups::Layout;
-use crate::facts::{HostFacts, Request};
 
 /// Bytes of the private tmpfs when neither `tmp` nor `memory` is limited.
 const DEFAULT_TMP: u64 = 1 << 30;
@@ -48,8 +50,6 @@ pub struct Limits {
     pub time: Option<u64>,
     /// Bytes on standard output and error, held by the supervisor.
     pub output: Option<u64>,
-    /// Bytes of the private tmpfs.
-    pub tmp: u64,
 }
 
 /// Whether groups with this controller can be made: its v1 name and its v2 name.
@@ -59,91 +59,80 @@ fn available(layout: &Layout, v1: &str, v2: &str) -> bool {
             && layout.unified_controllers.contains(v2))
 }
 
-pub(super) fn compile(
-    profile: &Profile,
-    request: &Request,
-    facts: &HostFacts,
-    degraded: &mut Vec<Degradation>,
+const DELEGATE: &str = "run below a delegated cgroup: systemd-run --user --scope -p Delegate=yes -- aegis-run ..., or as root";
+
+fn less(what: impl Into<String>) -> Degraded {
+    Degraded {
+        layer: "cgroup",
+        what: what.into(),
+        fix: DELEGATE.into(),
+    }
+}
+
+/// What holds each limit on this host. `may_be_missing`: limits that a policy lets a host be unable to hold.
+/// `disks`: whole disks (major, minor) that the limits on block traffic are for.
+///
+/// # Errors
+/// Nothing can hold a limit.
+pub fn compile(
+    asked: &aegis_profile::Limits,
+    may_be_missing: &BTreeSet<String>,
+    host: &Host,
+    disks: Vec<(u32, u32)>,
+    degraded: &mut Vec<Degraded>,
 ) -> Result<Limits, Error> {
-    const DELEGATE: &str = "run below a delegated cgroup: systemd-run --user --scope -p Delegate=yes -- aegis-run ..., or as root";
-    let asked = &profile.limits;
     let mut limits = Limits {
         time: asked.value(LimitKey::Time),
         output: asked.value(LimitKey::Output),
-        tmp: (asked.value(LimitKey::Tmp))
-            .or(asked.value(LimitKey::Memory))
-            .unwrap_or(DEFAULT_TMP),
-        unified_group: facts
-            .cgroups
-            .unified
-            .as_ref()
-            .is_some_and(|place| place.writable),
         ..Limits::default()
     };
-    let mut resource = |number: u32, value: u64| limits.resources.push((number, value));
-    resource(libc::RLIMIT_CORE, CORE_LIMIT);
-    // An inherited right to real-time priority could starve the host.
-    resource(libc::RLIMIT_RTPRIO, 0);
     if let Some(files) = asked.value(LimitKey::Files) {
-        resource(libc::RLIMIT_NOFILE, files);
+        limits.resources.push((libc::RLIMIT_NOFILE, files));
     }
     if let Some(size) = asked.value(LimitKey::FileSize) {
-        resource(libc::RLIMIT_FSIZE, size);
+        limits.resources.push((libc::RLIMIT_FSIZE, size));
     }
     if let Some(bytes) = asked.value(LimitKey::Memory) {
-        if available(&facts.cgroups, "memory", "memory") {
+        if available(&host.cgroups, "memory", "memory") {
             limits.group.memory = Some(bytes);
         } else {
             limits.resources.push((libc::RLIMIT_DATA, bytes));
-            degraded.push(Degradation {
-                layer: "cgroup",
-                what: "memory: no memory control group; the private memory of each process is held to it by RLIMIT_DATA; all processes together, memfds and shared memory are not".into(),
-                mend: DELEGATE.into(),
-            });
+            degraded.push(less("memory: no memory control group; the private memory of each process is held to it by RLIMIT_DATA; all processes together, memfds and shared memory are not"));
         }
     }
     if let Some(count) = asked.value(LimitKey::Pids) {
-        if available(&facts.cgroups, "pids", "pids") {
+        if available(&host.cgroups, "pids", "pids") {
             limits.group.pids = Some(count);
         } else {
             // RLIMIT_NPROC is counted per user namespace and user, so it bounds this sandbox alone
             // (user_namespaces(7), "Limits"); PID 1 and the supervisor are in the count.
-            limits
-                .resources
-                .push((libc::RLIMIT_NPROC, count.saturating_add(2)));
-            degraded.push(Degradation {
-                layer: "cgroup",
-                what: "pids: no pids control group; held by RLIMIT_NPROC of the sandbox's user namespace".into(),
-                mend: DELEGATE.into(),
-            });
+            let count = count.saturating_add(2);
+            limits.resources.push((libc::RLIMIT_NPROC, count));
+            degraded.push(less(
+                "pids: no pids control group; held by RLIMIT_NPROC of the sandbox's user namespace",
+            ));
         }
     }
     if let Some(share) = asked.value(LimitKey::Cpu) {
-        if available(&facts.cgroups, "cpu", "cpu") {
+        if available(&host.cgroups, "cpu", "cpu") {
             limits.group.cpu = Some(share);
         } else {
             let count = usize::try_from(share.div_ceil(1000)).unwrap_or(usize::MAX);
-            limits.processors = Some(count.min(facts.kernel.processors).max(1));
-            degraded.push(Degradation {
-                layer: "cgroup",
-                what: format!(
-                    "cpu: no cpu control group; held to {count} whole processors by affinity"
-                ),
-                mend: DELEGATE.into(),
-            });
+            limits.processors = Some(count.min(host.kernel.processors).max(1));
+            degraded.push(less(format!(
+                "cpu: no cpu control group; held to {count} whole processors by affinity"
+            )));
         }
     }
     for key in [LimitKey::DiskRead, LimitKey::DiskWrite] {
         let (Some(limit), name) = (asked.get(key), key.name()) else {
             continue;
         };
-        if !available(&facts.cgroups, "blkio", "io") {
-            if request.may_be_missing.contains(name) {
-                degraded.push(Degradation {
-                    layer: "cgroup",
-                    what: format!("{name}: not limited; the policy permits that (may-be-missing)"),
-                    mend: DELEGATE.into(),
-                });
+        if !available(&host.cgroups, "blkio", "io") {
+            if may_be_missing.contains(name) {
+                degraded.push(less(format!(
+                    "{name}: not limited; the policy permits that (may-be-missing)"
+                )));
                 continue;
             }
             return Err(Error::Unenforceable {
@@ -160,25 +149,35 @@ pub(super) fn compile(
         }
     }
     if limits.group.disk_read.is_some() || limits.group.disk_write.is_some() {
-        let mut disks: Vec<(u32, u32)> = facts
-            .paths
-            .values()
-            .flatten()
-            .map(|found| (libc::major(found.dev), libc::minor(found.dev)))
-            .map(|device| facts.disks.get(&device).copied().unwrap_or(device))
-            // Major 0: no block device behind it (tmpfs, overlay, network).
-            .filter(|(major, _)| *major != 0)
-            .collect();
-        disks.sort_unstable();
-        disks.dedup();
         limits.group.disks = disks;
     }
-    if !limits.unified_group {
-        degraded.push(Degradation {
-            layer: "cgroup",
-            what: "no group of its own on the cgroup2 tree: observing this run by eBPF is not possible".into(),
-            mend: DELEGATE.into(),
-        });
-    }
     Ok(limits)
+}
+
+/// Bytes that the private tmpfs may hold.
+pub fn tmp(asked: &aegis_profile::Limits) -> u64 {
+    (asked.value(LimitKey::Tmp))
+        .or(asked.value(LimitKey::Memory))
+        .unwrap_or(DEFAULT_TMP)
+}
+
+/// Adds what holds in every sandbox, whoever makes the plan.
+pub(super) fn held(mut limits: Limits, host: &Host, degraded: &mut Vec<Degraded>) -> Limits {
+    // An inherited right to real-time priority could starve the host.
+    let always = [(libc::RLIMIT_CORE, CORE_LIMIT), (libc::RLIMIT_RTPRIO, 0)];
+    limits
+        .resources
+        .retain(|(resource, _)| always.iter().all(|(known, _)| known != resource));
+    limits.resources.splice(0..0, always);
+    limits.unified_group = host
+        .cgroups
+        .unified
+        .as_ref()
+        .is_some_and(|place| place.writable);
+    if !limits.unified_group {
+        degraded.push(less(
+            "no group of its own on the cgroup2 tree: observing this run by eBPF is not possible",
+        ));
+    }
+    limits
 }

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use aegis_policy::{Hash, Opinion, Verdict, What};
 use serde::Serialize;
 
-use super::Limits;
+use super::{Limits, Operations};
 use crate::seccomp;
-use crate::types::{GrantOrigin, Identity, Network, PathMap, bytes};
+use crate::types::{GrantOrigin, Identity, Listener, Network, bytes};
 
 /// A namespace of the sandbox's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -31,77 +31,6 @@ pub enum Namespace {
     Cgroup,
     /// Network.
     Net,
-}
-
-/// One entry of the new root.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "is")]
-pub enum Entry {
-    /// A directory made in the root's tmpfs.
-    Directory {
-        /// Permission bits.
-        mode: u32,
-    },
-    /// A symbolic link made there.
-    Symlink {
-        /// Its text.
-        #[serde(serialize_with = "bytes::one")]
-        target: PathBuf,
-    },
-    /// A file made there.
-    File {
-        /// Its content.
-        contents: String,
-    },
-    /// An empty file made there, to mount on.
-    MountPoint,
-}
-
-/// Something mounted into the new root.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Mount {
-    /// Where.
-    #[serde(serialize_with = "bytes::one")]
-    pub at: PathBuf,
-    /// What.
-    pub source: Source,
-    /// May be written.
-    pub write: bool,
-    /// Files in it may be executed and mapped executable.
-    pub exec: bool,
-}
-
-/// What a [`Mount`] shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
-pub enum Source {
-    /// A host path, free of links; applying fails when it is no longer this inode.
-    Host {
-        /// The path.
-        #[serde(serialize_with = "bytes::one")]
-        path: PathBuf,
-        /// Device number.
-        dev: u64,
-        /// Inode number.
-        ino: u64,
-        /// On-disk ids that appear as the sandbox's own, through an id-mapped mount.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        idmap: Option<(u32, u32)>,
-    },
-    /// A device node of the host.
-    Device {
-        /// The node.
-        #[serde(serialize_with = "bytes::one")]
-        path: PathBuf,
-    },
-    /// A directory of the root's own tmpfs, writable: `/tmp`, `/dev/shm`, the home directory.
-    Scratch,
-    /// `proc(5)` of the sandbox's pid namespace.
-    Proc,
-    /// A `devpts` instance of the sandbox's own.
-    Pseudoterminals,
-    /// An empty, read-only directory or `/dev/null` over something in `/proc`.
-    Mask,
 }
 
 /// A Landlock rule for a path of the new root.
@@ -179,13 +108,13 @@ pub struct InForce {
 
 /// Something asked for, or a default, that this host gives less of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Degradation {
+pub struct Degraded {
     /// The layer.
     pub layer: &'static str,
     /// What is missing, and what stands in for it.
     pub what: String,
-    /// How to mend it.
-    pub mend: String,
+    /// How to fix it.
+    pub fix: String,
 }
 
 /// Everything that is done to the command.
@@ -201,12 +130,8 @@ pub struct Plan {
     pub namespaces: Vec<Namespace>,
     /// Host name.
     pub hostname: String,
-    /// What is made in the new root before anything is mounted, by path.
-    pub root: PathMap<Entry>,
-    /// What is mounted, parents first.
-    pub mounts: Vec<Mount>,
-    /// Bytes that the root's tmpfs may hold.
-    pub tmp_bytes: u64,
+    /// The new root.
+    pub root: Operations,
     /// Landlock.
     pub landlock: Landlock,
     /// seccomp.
@@ -216,6 +141,9 @@ pub struct Plan {
     pub syscalls: seccomp::SyscallSpec,
     /// Network.
     pub network: Network,
+    /// Sockets that PID 1 opens for the broker.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<Listener>,
     /// How the execution of memfds is kept out.
     pub memfd: Memfd,
     /// The caller's file mode creation mask.
@@ -247,8 +175,8 @@ pub struct Plan {
     /// `$SKILL`, `$WORK` and `$HOME`, the longest first: for printing paths as one would declare them.
     #[serde(skip)]
     pub variables: Vec<(String, PathBuf)>,
-    /// What this host lacks.
-    pub degraded: Vec<Degradation>,
+    /// What this host has less of.
+    pub degraded: Vec<Degraded>,
 }
 
 impl Plan {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use aegis_profile::{Declared, Device, LimitKey, Profile};
 
+use super::access::{DEVICE, READ_TREE, WRITE_TREE};
 use super::files::Root;
-use super::grants::{READ_TREE, WRITE_TREE};
-use super::{Entry, Source};
+use super::ops::{MASKED_DIRECTORY, MASKED_FILE, Operation};
 use crate::error::Error;
 use crate::facts::paths::{Kind, Resolved};
 use crate::facts::{HostFacts, devices};
@@ -17,11 +17,6 @@ use aegis_sys::landlock::fs;
 
 /// `$TMP`.
 pub const TMP: &str = "/tmp";
-
-/// The empty file and directory that [`Source::Mask`] shows.
-pub const MASKED_FILE: &str = "/run/masked-file";
-/// See [`MASKED_FILE`].
-pub const MASKED_DIRECTORY: &str = "/run/masked-directory";
 
 /// What of `/proc` tells about, or acts upon, the whole host.
 const MASKED: [&str; 14] = [
@@ -41,9 +36,6 @@ const MASKED: [&str; 14] = [
     "/proc/timer_list",
 ];
 
-/// What may be done with device nodes.
-const DEVICE: u64 = fs::READ_FILE | fs::WRITE_FILE | fs::IOCTL_DEV;
-
 /// Adds all of them to a root whose grants are known.
 pub(super) fn add(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
     add_directories(root);
@@ -54,21 +46,23 @@ fn add_directories(root: &mut Root<'_>) {
     for path in ["/proc", "/run"] {
         root.directory(Path::new(path));
     }
+    let (at, mode) = (MASKED_DIRECTORY.into(), 0);
     root.entries
-        .insert(MASKED_DIRECTORY, Entry::Directory { mode: 0 });
-    root.entries.insert(MASKED_FILE, Entry::MountPoint);
-    add_scratch(root, Path::new(TMP), 0o1777);
-    add_scratch(root, Path::new("/dev/shm"), 0o1777);
+        .insert(MASKED_DIRECTORY, Operation::Directory { at, mode });
+    let at = MASKED_FILE.into();
+    root.entries
+        .insert(MASKED_FILE, Operation::MountPoint { at });
+    add_private(root, Path::new(TMP), 0o1777);
+    add_private(root, Path::new("/dev/shm"), 0o1777);
     root.link("/var/tmp", TMP);
     root.link("/var/run", "/run");
-    let home = &root.facts.caller.home;
+    let home = &root.facts.host.caller.home;
     if home.parent().is_some() && !root.granted.covers(home) && !own_place(home) {
-        add_scratch(root, home, 0o700);
+        add_private(root, home, 0o700);
     }
-    root.mount("/proc", Source::Proc, false);
-    for path in MASKED {
-        root.mount(path, Source::Mask, false);
-    }
+    root.mounts.push(Operation::Proc { at: "/proc".into() });
+    let mask = |path: &str| Operation::Mask { at: path.into() };
+    root.mounts.extend(MASKED.into_iter().map(mask));
     root.granted.rules.insert("/proc", READ_TREE);
     *root.granted.rules.entry("/").or_default() |= fs::READ_DIR;
     for (name, contents) in etc_files(root.facts, root.identity) {
@@ -84,25 +78,26 @@ fn add_directories(root: &mut Root<'_>) {
 }
 
 /// A private directory that may be written, unless the host's is granted in its place.
-fn add_scratch(root: &mut Root<'_>, path: &Path, mode: u32) {
+fn add_private(root: &mut Root<'_>, path: &Path, mode: u32) {
     if root.granted.covers(path) {
         return;
     }
     root.directory(path);
-    root.entries.insert(path, Entry::Directory { mode });
+    let at = path.to_path_buf();
+    root.mounts.push(Operation::Private { at: at.clone() });
+    root.entries.insert(path, Operation::Directory { at, mode });
     root.granted.rules.insert(path, WRITE_TREE);
-    root.mount(path, Source::Scratch, true);
 }
 
 /// The files of `/etc` that say who is who, unless the host's are granted.
 fn etc_files(facts: &HostFacts, identity: &Identity) -> Vec<(&'static str, String)> {
     let user = user_name(facts, identity);
-    let group = match &facts.caller.group {
+    let group = match &facts.host.caller.group {
         Some(name) if !identity.switch => name.clone(),
         _ => "aegis".into(),
     };
     let Identity { uid, gid, .. } = *identity;
-    let home = facts.caller.home.display();
+    let home = facts.host.caller.home.display();
     vec![
         (
             "passwd",
@@ -123,17 +118,18 @@ fn etc_files(facts: &HostFacts, identity: &Identity) -> Vec<(&'static str, Strin
 
 /// The name that the command's user has inside.
 pub(super) fn user_name(facts: &HostFacts, identity: &Identity) -> String {
-    match &facts.caller.name {
+    match &facts.host.caller.name {
         Some(name) if !identity.switch => name.clone(),
         _ => "aegis".into(),
     }
 }
 
 fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
-    let mut nodes: Vec<PathBuf> = devices::ALWAYS.iter().map(PathBuf::from).collect();
+    let always = |path: &&str| (PathBuf::from(path), None);
+    let mut nodes: Vec<_> = devices::ALWAYS.iter().map(always).collect();
     // By way of it, what is written to the terminal could not be counted.
-    if root.facts.terminal && profile.limits.get(LimitKey::Output).is_none() {
-        nodes.push("/dev/tty".into());
+    if root.facts.host.terminal && profile.limits.get(LimitKey::Output).is_none() {
+        nodes.push((devices::TERMINAL.into(), None));
     }
     for (path, target) in devices::LINKS {
         root.link(path, target);
@@ -142,7 +138,8 @@ fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
         if item.value == Device::Pty {
             root.directory(Path::new("/dev/pts"));
             root.link("/dev/ptmx", "pts/ptmx");
-            root.mount("/dev/pts", Source::Pseudoterminals, true);
+            let at = "/dev/pts".into();
+            root.mounts.push(Operation::Pseudoterminals { at });
             root.granted.rules.insert("/dev/pts", DEVICE | fs::READ_DIR);
             continue;
         }
@@ -152,17 +149,23 @@ fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
                 let path = &found.real;
                 root.granted.rules.insert(path, DEVICE | fs::READ_DIR);
                 root.directory(path);
-                root.mount(path, Source::Device { path: path.clone() }, true);
+                let name = Some(item.value.to_string());
+                root.mounts.push(device(path.clone(), name));
             } else {
-                nodes.push(found.real.clone());
+                nodes.push((found.real.clone(), Some(item.value.to_string())));
             }
         }
     }
-    for path in nodes {
+    for (path, name) in nodes {
         root.mount_point(&path);
-        root.mount(path.clone(), Source::Device { path }, true);
+        root.mounts.push(device(path, name));
     }
     Ok(())
+}
+
+fn device(path: PathBuf, name: Option<String>) -> Operation {
+    let at = path.clone();
+    Operation::Device { at, path, name }
 }
 
 /// The nodes of one declared device that this host has: one at least, and all in `/dev`.

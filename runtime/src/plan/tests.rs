@@ -7,9 +7,13 @@ use aegis_profile::parse_str;
 
 use super::*;
 use crate::facts::cgroups::{Layout, Place};
-use crate::facts::paths::{Kind, Link, Resolved};
-use crate::facts::{Caller, KernelFacts, ProgramFacts};
-use crate::types::Fault;
+use crate::facts::paths::{HostPath, Kind, Link, Resolved};
+use crate::facts::{Caller, Host, HostFacts, KernelFacts, ProgramFacts, Request};
+use crate::seccomp;
+use crate::types::{Fault, GrantOrigin, Identity, Listener, Network, Protocol, SANDBOX_UID};
+use aegis_policy::What;
+use aegis_profile::Profile;
+use aegis_sys::landlock;
 
 fn found(path: &str, kind: Kind, uid: u32) -> Resolved {
     Resolved {
@@ -39,29 +43,31 @@ pub(crate) fn facts() -> HostFacts {
         Ok(found("/usr/bin/env", Kind::File, 0)),
     );
     HostFacts {
-        caller: Caller {
-            uid: 1000,
-            gid: 1000,
-            may_become_others: false,
-            name: Some("ada".into()),
-            group: Some("ada".into()),
-            home: "/home/ada".into(),
-            account_home: None,
+        host: Host {
+            caller: Caller {
+                uid: 1000,
+                gid: 1000,
+                may_become_others: false,
+                name: Some("ada".into()),
+                group: Some("ada".into()),
+                home: "/home/ada".into(),
+                account_home: None,
+            },
+            kernel: KernelFacts {
+                landlock_abi: 7,
+                last_capability: 40,
+                memfd_noexec: true,
+                memfd_noexec_writable: false,
+                processors: 4,
+            },
+            umask: 0o022,
+            cgroups: Layout::default(),
+            terminal: false,
         },
         work: "/skill/work".into(),
         work_owner: (1000, 1000),
         skill: Some("/skill".into()),
-        kernel: KernelFacts {
-            landlock_abi: 7,
-            last_capability: 40,
-            memfd_noexec: true,
-            memfd_noexec_writable: false,
-            processors: 4,
-        },
-        umask: 0o022,
-        cgroups: Layout::default(),
         environment: BTreeMap::new(),
-        terminal: false,
         paths,
         programs: BTreeMap::new(),
         command: ProgramFacts {
@@ -85,8 +91,17 @@ pub(crate) fn plan_of(text: &str) -> Plan {
     compile(&profile(text), &Request::default(), &facts()).expect("a plan")
 }
 
-fn mount<'a>(plan: &'a Plan, at: &str) -> Option<&'a Mount> {
-    plan.mounts.iter().find(|mount| mount.at == Path::new(at))
+/// The host path mounted at a path: what it is, and whether it may be written and executed.
+fn bind<'a>(plan: &'a Plan, at: &str) -> Option<(&'a HostPath, bool, bool)> {
+    plan.root.mounts().find_map(|mount| match mount {
+        Operation::Bind {
+            at: found,
+            source,
+            write,
+            exec,
+        } if found == Path::new(at) => Some((source, *write, *exec)),
+        _ => None,
+    })
 }
 
 fn access(plan: &Plan, path: &str) -> u64 {
@@ -107,7 +122,7 @@ fn the_same_input_gives_the_same_bytes() {
 #[test]
 fn nothing_declared_is_nothing_but_the_command_itself() {
     let plan = plan_of("");
-    assert!(mount(&plan, "/skill/work").is_none());
+    assert!(bind(&plan, "/skill/work").is_none());
     assert_eq!(plan.directory, Path::new("/"));
     assert_eq!(
         access(&plan, "/usr/bin/true"),
@@ -125,8 +140,8 @@ fn nothing_declared_is_nothing_but_the_command_itself() {
 #[test]
 fn a_read_grant_is_read_only_and_nothing_in_it_can_be_executed() {
     let plan = plan_of("capabilities: {files.read: [$WORK]}");
-    let work = mount(&plan, "/skill/work").unwrap();
-    assert!(!work.write && !work.exec);
+    let (_, write, exec) = bind(&plan, "/skill/work").unwrap();
+    assert!(!write && !exec);
     assert_eq!(access(&plan, "/skill/work") & landlock::fs::WRITE_FILE, 0);
     assert_eq!(access(&plan, "/skill/work") & landlock::fs::EXECUTE, 0);
     assert_eq!(plan.directory, Path::new("/skill/work"));
@@ -141,9 +156,9 @@ fn a_write_grant_inside_a_read_grant_is_a_mount_of_its_own() {
         .insert(out.into(), Ok(found(out, Kind::Directory, 1000)));
     let profile = profile("capabilities: {files.read: [$WORK], files.write: [$WORK/out]}");
     let plan = compile(&profile, &Request::default(), &facts).unwrap();
-    assert!(!mount(&plan, "/skill/work").unwrap().write);
-    assert!(mount(&plan, out).unwrap().write);
-    let order: Vec<_> = plan.mounts.iter().map(|mount| mount.at.clone()).collect();
+    assert!(!bind(&plan, "/skill/work").unwrap().1);
+    assert!(bind(&plan, out).unwrap().1);
+    let order: Vec<_> = plan.root.mounts().map(Operation::at).collect();
     assert!(
         order.is_sorted(),
         "a parent is mounted before what lies in it"
@@ -153,15 +168,12 @@ fn a_write_grant_inside_a_read_grant_is_a_mount_of_its_own() {
 #[test]
 fn started_by_root_the_command_is_the_owner_of_work_or_an_unused_id() {
     let mut facts = facts();
-    facts.caller.uid = 0;
-    facts.caller.may_become_others = true;
+    facts.host.caller.uid = 0;
+    facts.host.caller.may_become_others = true;
     let profile = profile("capabilities: {files.read: [$WORK]}");
     let plan = compile(&profile, &Request::default(), &facts).unwrap();
     assert_eq!((plan.identity.uid, plan.identity.switch), (1000, true));
-    let idmap = |plan: &Plan| match &mount(plan, "/skill/work").unwrap().source {
-        Source::Host { idmap, .. } => *idmap,
-        other => panic!("{other:?}"),
-    };
+    let idmap = |plan: &Plan| bind(plan, "/skill/work").unwrap().0.idmap;
     assert_eq!(idmap(&plan), None, "the files are the command's own");
 
     facts.work_owner = (0, 0);
@@ -187,9 +199,9 @@ fn files_that_the_host_acts_upon_stay_read_only_in_a_writable_tree() {
         });
     let text = "capabilities: {files.write: [$WORK]}";
     let plan = compile(&profile(text), &Request::default(), &facts).unwrap();
-    assert!(!mount(&plan, config).unwrap().write);
+    assert!(!bind(&plan, config).unwrap().1);
     assert!(
-        mount(&plan, "/skill/work/.git").unwrap().write,
+        bind(&plan, "/skill/work/.git").unwrap().1,
         "pinned against renaming"
     );
 
@@ -199,7 +211,7 @@ fn files_that_the_host_acts_upon_stay_read_only_in_a_writable_tree() {
     let text = "capabilities: {files.write: [$WORK, $WORK/.git/config]}";
     let plan = compile(&profile(text), &Request::default(), &facts).unwrap();
     assert!(
-        mount(&plan, config).is_none_or(|mount| mount.write),
+        bind(&plan, config).is_none_or(|(_, write, _)| write),
         "declared by name"
     );
 }
@@ -215,12 +227,9 @@ fn links_are_made_again_where_they_lie() {
     facts.paths.insert("/opt/tool".into(), Ok(tool));
     let profile = profile("capabilities: {shell.exec: [/opt/tool]}");
     let plan = compile(&profile, &Request::default(), &facts).unwrap();
-    assert_eq!(
-        plan.root.get(Path::new("/opt/tool")),
-        Some(&Entry::Symlink {
-            target: "/usr/bin/env".into()
-        })
-    );
+    let (at, target) = ("/opt/tool".into(), "/usr/bin/env".into());
+    let link = Operation::Symlink { at, target };
+    assert!(plan.root.iter().any(|operation| *operation == link));
 }
 
 #[test]
@@ -262,7 +271,7 @@ fn a_missing_path_is_an_error_unless_it_is_optional() {
 #[test]
 fn without_landlock_nothing_runs() {
     let mut facts = facts();
-    facts.kernel.landlock_abi = 0;
+    facts.host.kernel.landlock_abi = 0;
     let error = compile(&profile(""), &Request::default(), &facts).unwrap_err();
     assert!(error.to_string().contains("Landlock"), "{error}");
 }
@@ -270,7 +279,7 @@ fn without_landlock_nothing_runs() {
 #[test]
 fn an_older_landlock_is_used_as_far_as_it_goes_and_said_to_be_less() {
     let mut facts = facts();
-    facts.kernel.landlock_abi = 2;
+    facts.host.kernel.landlock_abi = 2;
     let plan = compile(
         &profile("capabilities: {files.write: [$WORK]}"),
         &Request::default(),
@@ -314,7 +323,7 @@ fn limits_go_to_the_control_group_or_to_their_stated_stand_in() {
 
     let mut facts = facts();
     for controller in ["memory", "cpu", "pids", "blkio"] {
-        facts.cgroups.v1.insert(
+        facts.host.cgroups.v1.insert(
             controller.into(),
             Place {
                 dir: "/sys/fs/cgroup".into(),
@@ -359,5 +368,157 @@ fn a_system_call_that_the_profile_refuses_stays_refused_where_the_supervisor_ans
     assert_eq!(
         what_is_said(learned, libc::SYS_memfd_create),
         (Notify, refused)
+    );
+}
+
+/// A front end that is not a profile: everything is mounted elsewhere than it is on the host.
+fn spec() -> Spec {
+    let identity = identity(&facts().host, (0, 0));
+    let at = |path: &str| PathBuf::from(path);
+    let directory = |path: &str| Operation::Directory {
+        at: at(path),
+        mode: 0o755,
+    };
+    let bind = |path: &str, source: &Resolved, write, exec| Operation::Bind {
+        at: at(path),
+        source: source.host_path(&identity),
+        write,
+        exec,
+    };
+    let data = found("/srv/data", Kind::Directory, 1000);
+    let tools = found("/usr/bin", Kind::Directory, 0);
+    let operations = vec![
+        Operation::Tmpfs {
+            at: at("/"),
+            size: 1 << 20,
+            mode: 0o755,
+        },
+        directory("/data"),
+        directory("/bin"),
+        directory("/dev"),
+        Operation::MountPoint { at: at("/dev/kvm") },
+        Operation::MountPoint {
+            at: at("/dev/null"),
+        },
+        bind("/data", &data, true, false),
+        bind("/bin", &tools, false, true),
+        Operation::Device {
+            at: at("/dev/kvm"),
+            path: at("/dev/kvm"),
+            name: None,
+        },
+        Operation::Device {
+            at: at("/dev/null"),
+            path: at("/dev/null"),
+            name: None,
+        },
+    ];
+    Spec {
+        operations,
+        passed: [("LANG".into(), "C".into())].into(),
+        ..Spec::new("made by hand", at("/bin/tool"), identity)
+    }
+}
+
+fn asked(plan: &Plan) -> Vec<String> {
+    let from_plan = |grant: &&Grant| grant.from == GrantOrigin::Plan;
+    let list = plan.grants.iter().filter(from_plan);
+    list.map(|grant| grant.what.to_string()).collect()
+}
+
+#[test]
+fn a_policy_is_asked_for_all_that_a_front_end_forgot() {
+    let plan = assemble(spec(), &facts().host).unwrap();
+    assert_eq!(
+        access(&plan, "/data"),
+        access::WRITE_TREE & !access::READ_TREE
+    );
+    let path = |path: &str| Path::new(path).into();
+    let mut rest: Vec<What> = plan.grants.iter().map(|grant| grant.what.clone()).collect();
+    for what in [
+        What::Write {
+            path: path("/srv/data"),
+            tree: true,
+        },
+        What::Exec {
+            name: None,
+            path: path("/usr/bin"),
+            tree: true,
+        },
+        What::Device {
+            device: "/dev/kvm".into(),
+        },
+        What::Environment {
+            name: "LANG".into(),
+        },
+    ] {
+        let found = rest.iter().position(|other| *other == what);
+        rest.remove(found.unwrap_or_else(|| panic!("{what} is asked for")));
+    }
+    assert_eq!(rest, []);
+
+    // What is given covers what lies in it.
+    let mut given = spec();
+    given.grants = vec![Grant {
+        what: What::Write {
+            path: path("/srv"),
+            tree: true,
+        },
+        from: GrantOrigin::Command,
+        decision: None,
+    }];
+    let plan = assemble(given, &facts().host).unwrap();
+    assert!(!asked(&plan).iter().any(|what| what.contains("/srv")));
+    assert_eq!(asked(&plan).len(), 3);
+
+    // A rule at the top opens what is bound below it.
+    let mut wide = spec();
+    wide.rules_of_mounts = false;
+    wide.rules.insert("/", landlock::fs::READ_FILE);
+    let plan = assemble(wide, &facts().host).unwrap();
+    let reads = plan
+        .grants
+        .iter()
+        .filter(|grant| grant.what.action() == "files.read");
+    assert_eq!(reads.count(), 2);
+}
+
+#[test]
+fn a_profile_s_grants_leave_nothing_to_be_added() {
+    let text =
+        "capabilities: {files.read: [$WORK], files.write: [$SKILL], shell.exec: [/usr/bin/env]}";
+    assert_eq!(asked(&plan_of(text)), [""; 0]);
+}
+
+#[test]
+fn a_front_end_cannot_make_a_plan_that_is_open() {
+    let host = facts().host;
+    let refused = |spec: Spec| assemble(spec, &host).unwrap_err().to_string();
+    let root = Identity {
+        uid: 0,
+        gid: 0,
+        switch: false,
+    };
+    let as_root = Spec {
+        identity: root,
+        ..spec()
+    };
+    assert!(refused(as_root).contains("running as this user"));
+    let mut no_root = spec();
+    no_root.operations.remove(0);
+    assert!(refused(no_root).contains("operation 1 of the root"));
+    let mut listeners = spec();
+    listeners.listeners = vec![Listener {
+        protocol: Protocol::Tcp,
+        address: ([127, 0, 0, 1], 53).into(),
+    }];
+    assert!(refused(listeners.clone()).contains("has no broker"));
+    listeners.network = Network::Brokered;
+    let plan = assemble(listeners, &host).unwrap();
+    assert!(plan.namespaces.contains(&Namespace::Net));
+    let core = (libc::RLIMIT_CORE, CORE_LIMIT);
+    assert!(
+        plan.limits.resources.contains(&core),
+        "whoever makes the plan"
     );
 }

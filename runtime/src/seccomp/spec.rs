@@ -32,6 +32,21 @@ pub struct SyscallSpec {
 }
 
 impl SyscallSpec {
+    /// A base with nothing named, for a network of the sandbox's own and without a supervisor.
+    #[must_use]
+    pub const fn new(base: Base) -> Self {
+        Self {
+            base,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            notify: false,
+            network: Network::None,
+            watch_stderr: false,
+            unix_sockets: false,
+            listens: false,
+        }
+    }
+
     /// The same without a supervisor. What [`Filter::evaluate`] says of a call under *its* filter
     /// is what the supervisor answers.
     #[must_use]
@@ -129,6 +144,19 @@ pub enum SyscallError {
         /// Its name.
         name: String,
     },
+}
+
+impl SyscallError {
+    /// The call that it is about.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Unknown { name, .. }
+            | Self::Never { name, .. }
+            | Self::NeededToLaunch { name }
+            | Self::Contradiction { name } => name,
+        }
+    }
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

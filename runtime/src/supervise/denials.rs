@@ -13,7 +13,7 @@ use aegis_policy::What;
 use serde::Serialize;
 
 use super::error_messages::{self, Complaint, candidates};
-use crate::plan::{Plan, Source};
+use crate::plan::{Operation, Plan};
 use crate::types::Network;
 use aegis_sys::landlock::fs;
 
@@ -240,11 +240,7 @@ fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
 
 /// Whether a path lies in a private directory of the sandbox's own.
 fn is_private(path: &Path, plan: &Plan) -> bool {
-    plan.mounts
-        .iter()
-        .filter(|mount| path.starts_with(&mount.at))
-        .max_by_key(|mount| mount.at.as_os_str().len())
-        .is_some_and(|mount| mount.source == Source::Scratch)
+    matches!(plan.root.mount_of(path), Some(Operation::Private { .. }))
 }
 
 /// An absolute path without `.` and `..`, relative ones taken from the working directory.
@@ -284,37 +280,38 @@ fn own_place(path: &Path) -> bool {
 fn rights(path: &Path, plan: &Plan) -> Rights {
     // Links that lead there count: /bin/ls is /usr/bin/ls.
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    let mount = plan
-        .mounts
-        .iter()
-        .filter(|mount| real.starts_with(&mount.at) && !matches!(mount.source, Source::Mask))
-        .max_by_key(|mount| mount.at.as_os_str().len());
     let access = plan
         .landlock
         .paths
         .iter()
         .filter(|rule| real.starts_with(&rule.path))
         .fold(0, |all, rule| all | rule.access);
-    let Some(mount) = mount else {
-        return Rights {
-            visible: plan.root.contains(&real),
-            read: plan.root.contains(&real),
-            ..Rights::default()
-        };
+    let (write, exec) = match plan.root.mount_of(&real) {
+        Some(Operation::Bind { write, exec, .. }) => (*write, *exec),
+        Some(Operation::Tmpfs { at, .. }) if at.parent().is_none() => {
+            let there = plan.root.contains(&real);
+            return Rights {
+                visible: there,
+                read: there,
+                ..Rights::default()
+            };
+        }
+        // What the sandbox has of its own in this place is not what the host has there.
+        Some(Operation::Private { .. } | Operation::Tmpfs { .. }) => {
+            return Rights {
+                own: true,
+                ..Rights::default()
+            };
+        }
+        Some(Operation::Device { .. } | Operation::Pseudoterminals { .. }) => (true, false),
+        _ => (false, false),
     };
-    // What the sandbox has of its own in this place is not what the host has there.
-    if mount.source == Source::Scratch {
-        return Rights {
-            own: true,
-            ..Rights::default()
-        };
-    }
     Rights {
         own: false,
         visible: true,
         read: access & fs::READ_FILE != 0,
-        write: mount.write && access & fs::WRITE_FILE != 0,
-        exec: mount.exec && access & fs::EXECUTE != 0,
+        write: write && access & fs::WRITE_FILE != 0,
+        exec: exec && access & fs::EXECUTE != 0,
     }
 }
 

@@ -16,7 +16,7 @@ mod terminal;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::apply::Early;
-use crate::plan::Degradation;
+use crate::plan::Degraded;
 
 pub use crate::types::run_id;
 pub use denials::Denial;
@@ -44,7 +44,7 @@ pub enum Event {
     /// Something was refused, for the first time.
     Denied(Denial),
     /// Something is not as planned, but permitted to be.
-    Degraded(Degradation),
+    Degraded(Degraded),
     /// A signal has stopped the command.
     Stopped(i32),
     /// The command goes on.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::denials::Denial;
 use crate::cgroup::Usage;
-use crate::plan::{Degradation, Grant, Plan};
+use crate::plan::{Degraded, Grant, Plan};
 use crate::types::{GrantOrigin, Identity};
 
 /// Why a run ended.
@@ -151,7 +151,7 @@ pub struct Report {
     /// What was in force.
     pub layers: Vec<Layer>,
     /// What this host lacked.
-    pub degraded: Vec<Degradation>,
+    pub degraded: Vec<Degraded>,
     /// Start, in microseconds since 1970.
     pub started_us: u64,
     /// End, in microseconds since 1970.
@@ -250,7 +250,7 @@ pub fn layers(plan: &Plan) -> Vec<Layer> {
         },
         Layer {
             layer: "root",
-            state: format!("tmpfs, {} mounts", plan.mounts.len()),
+            state: format!("tmpfs, {} mounts", plan.root.mounts().count()),
         },
         Layer {
             layer: "landlock",

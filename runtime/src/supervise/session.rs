@@ -16,7 +16,7 @@ use crate::apply::{self, Early, Message, Started};
 use crate::cgroup::{Groups, Usage};
 use crate::error::Error;
 use crate::facts::HostFacts;
-use crate::plan::{Degradation, Plan};
+use crate::plan::{Degraded, Plan};
 use crate::types::Step;
 
 /// Signals that are passed on to the command.
@@ -61,7 +61,7 @@ pub struct Session {
     ended: Option<Change>,
     over: bool,
     failed: Option<Error>,
-    degraded: Vec<Degradation>,
+    degraded: Vec<Degraded>,
     /// Came before the command ran.
     early_signals: Vec<i32>,
     events: Vec<Event>,
@@ -77,7 +77,7 @@ impl Built {
         let mut early = options.early;
         let helper = || early.as_mut().and_then(Early::stay_as_janitor);
         let groups = Groups::create(
-            &facts.cgroups,
+            &facts.host.cgroups,
             &plan.limits,
             options.id,
             options.leaf,
@@ -316,13 +316,13 @@ impl Session {
                 return Ok(true);
             }
             Some(Message::Degraded(layer, what)) => {
-                let lack = Degradation {
+                let less = Degraded {
                     layer,
                     what,
-                    mend: "make the grant belong to the sandbox's user, or use a file system with id-mapped mounts".into(),
+                    fix: "make the grant belong to the sandbox's user, or use a file system with id-mapped mounts".into(),
                 };
-                self.events.push(Event::Degraded(lack.clone()));
-                self.degraded.push(lack);
+                self.events.push(Event::Degraded(less.clone()));
+                self.degraded.push(less);
             }
             Some(Message::Running { pidfd, listener }) => {
                 let limit = self.plan.limits.time;

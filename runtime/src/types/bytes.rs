@@ -27,7 +27,7 @@ fn base16(bytes: &OsStr) -> String {
 }
 
 /// A map's key has to be text.
-pub(super) fn key(bytes: &OsStr) -> String {
+fn key(bytes: &OsStr) -> String {
     match bytes.to_str() {
         Some(text) => text.to_owned(),
         None => format!("base16:{}", base16(bytes)),

@@ -10,8 +10,6 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Serialize, Serializer};
-
 /// See the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathMap<V>(BTreeMap<OsString, V>);
@@ -53,6 +51,11 @@ impl<V> PathMap<V> {
         self.0.retain(|path, value| keep(Path::new(path), value));
     }
 
+    /// The values, in the order of their paths.
+    pub fn into_values(self) -> impl Iterator<Item = V> {
+        self.0.into_values()
+    }
+
     /// The value of the nearest directory strictly above a path that has one.
     pub fn above(&self, path: &Path) -> Option<&V> {
         parents(path).find_map(|dir| self.get(dir))
@@ -65,16 +68,6 @@ impl<V> FromIterator<(PathBuf, V)> for PathMap<V> {
             list.into_iter()
                 .map(|(path, value)| (path.into_os_string(), value))
                 .collect(),
-        )
-    }
-}
-
-impl<V: Serialize> Serialize for PathMap<V> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(
-            self.0
-                .iter()
-                .map(|(path, value)| (super::bytes::key(path), value)),
         )
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use aegis_policy::What;
 use aegis_profile::Origin;
 use aegis_runtime::facts::{self, Request};
-use aegis_runtime::plan::{self, Degradation, Grant};
+use aegis_runtime::plan::{self, Degraded, Grant};
 use aegis_runtime::types::GrantOrigin;
 
 use super::*;
@@ -92,19 +92,16 @@ fn the_programs_of_a_built_in_profile_are_one_paragraph() {
 #[test]
 fn what_the_host_lacks_is_told_with_how_to_mend_it() {
     let (mut plan, profile) = plan_of("");
-    plan.degraded = vec![Degradation {
+    plan.degraded = vec![Degraded {
         layer: "landlock",
         what: "ABI 3: less".into(),
-        mend: "a newer kernel".into(),
+        fix: "a newer kernel".into(),
     }];
     let text = text(&plan, &profile, false);
     let told = lines_of(&text, "Missing on this host");
     assert_eq!(
         told,
-        [
-            "  landlock  ABI 3: less",
-            "            mend: a newer kernel"
-        ]
+        ["  landlock  ABI 3: less", "            fix: a newer kernel"]
     );
     plan.degraded.clear();
     assert!(!super::text(&plan, &profile, false).contains("Missing on this host"));

@@ -10,14 +10,9 @@ use crate::types::Network;
 /// A spec with this base and nothing else.
 pub(super) fn spec(base: Base) -> SyscallSpec {
     SyscallSpec {
-        base,
-        allow: Vec::new(),
-        deny: Vec::new(),
-        notify: false,
-        network: Network::None,
-        watch_stderr: false,
         unix_sockets: true,
         listens: true,
+        ..SyscallSpec::new(base)
     }
 }
 

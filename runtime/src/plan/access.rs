@@ -1,0 +1,31 @@
+//! Which rights of Landlock stand for reading, writing and executing.
+
+use aegis_sys::landlock::fs;
+
+/// What may be done in a directory that is granted for reading.
+pub const READ_TREE: u64 = fs::READ_FILE | fs::READ_DIR;
+const WRITE_FILE: u64 = fs::READ_FILE | fs::WRITE_FILE | fs::TRUNCATE;
+/// What may be done in a directory that is granted for writing, or is the sandbox's own.
+pub const WRITE_TREE: u64 = READ_TREE
+    | WRITE_FILE
+    | fs::REMOVE_DIR
+    | fs::REMOVE_FILE
+    | fs::MAKE_DIR
+    | fs::MAKE_REG
+    | fs::MAKE_SOCK
+    | fs::MAKE_FIFO
+    | fs::MAKE_SYM
+    | fs::REFER;
+/// What may be done with device nodes.
+pub const DEVICE: u64 = fs::READ_FILE | fs::WRITE_FILE | fs::IOCTL_DEV;
+
+/// The rights to read a file or a tree, and to write and execute it.
+pub fn rights(tree: bool, write: bool, exec: bool) -> u64 {
+    let rights = match (tree, write) {
+        (true, false) => READ_TREE,
+        (false, false) => fs::READ_FILE,
+        (true, true) => WRITE_TREE,
+        (false, true) => WRITE_FILE,
+    };
+    rights | if exec { fs::EXECUTE } else { 0 }
+}

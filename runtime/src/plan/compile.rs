@@ -1,0 +1,181 @@
+//! From a profile to what it asks for in kernel terms.
+
+use std::path::PathBuf;
+
+use aegis_profile::{Declared, LimitKey, Origin, Outbound, PathSpec, Profile, SyscallBase};
+
+use super::assemble::{Spec, assemble, identity};
+use super::{Plan, authority, environment, files, limits};
+use crate::error::Error;
+use crate::facts::{self, HostFacts, Request};
+use crate::seccomp::{self, SyscallSpec};
+use crate::types::Network;
+
+/// Compiles a profile for a host. Pure: the same input gives the same plan.
+///
+/// # Errors
+/// The profile asks for what cannot be granted, or what this host or build cannot enforce.
+pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Result<Plan, Error> {
+    refuse_what_waits(profile)?;
+    let host = &facts.host;
+    let identity = identity(host, facts.work_owner);
+    let network = match profile.capabilities.net_outbound {
+        Outbound::Host(_) => Network::Host,
+        Outbound::None(_) | Outbound::Named(_) => Network::None,
+    };
+    let socket = socket(profile, facts);
+    let layout = files::lay_out(profile, request, facts, &identity, network)?;
+    let mut grants = layout.grants;
+    grants.extend(authority::beside_files(profile, socket));
+    let mut degraded = Vec::new();
+    let limits = limits::compile(
+        &profile.limits,
+        &request.may_be_missing,
+        host,
+        disks(profile, facts),
+        &mut degraded,
+    )?;
+    let (passed, set) = environment::environment(profile, facts, &identity);
+    let spec = Spec {
+        identity,
+        operations: layout.operations,
+        rules: layout.rules,
+        rules_of_mounts: false,
+        network,
+        listen: (profile.capabilities.net_listen.iter())
+            .map(|port| port.value)
+            .collect(),
+        listeners: Vec::new(),
+        syscalls: syscalls(profile, socket.is_some()),
+        limits,
+        passed,
+        set,
+        program: facts.command.path.clone(),
+        argv: facts.command.argv.clone(),
+        directory: layout.directory,
+        keep_fds: request.keep_fds.clone(),
+        grants,
+        degraded,
+        variables: variables(facts),
+        name: profile.name.clone(),
+    };
+    assemble(spec, host).map_err(|error| {
+        error.at(|name| {
+            let asked = &profile.syscalls;
+            let mut named = asked.allow.iter().chain(&asked.deny);
+            let item = named.find(|item| item.value == name)?;
+            Some(item.origin.clone())
+        })
+    })
+}
+
+/// The whole disks that the grants lie on, where block traffic is limited.
+fn disks(profile: &Profile, facts: &HostFacts) -> Vec<(u32, u32)> {
+    let limits = &profile.limits;
+    if (limits.get(LimitKey::DiskRead))
+        .or(limits.get(LimitKey::DiskWrite))
+        .is_none()
+    {
+        return Vec::new();
+    }
+    let mut disks: Vec<(u32, u32)> = (facts.paths.values().flatten())
+        .map(|found| (libc::major(found.dev), libc::minor(found.dev)))
+        .map(|device| facts.disks.get(&device).copied().unwrap_or(device))
+        // Major 0: no block device behind it (tmpfs, overlay, network).
+        .filter(|(major, _)| *major != 0)
+        .collect();
+    disks.sort_unstable();
+    disks.dedup();
+    disks
+}
+
+/// What the format has and this build does not enforce is refused, never half-run.
+fn refuse_what_waits(profile: &Profile) -> Result<(), Error> {
+    let refuse = |origin: String, what: &str, reason: &str, help: &str| {
+        Err(Error::Unenforceable {
+            origin,
+            what: what.into(),
+            reason: reason.into(),
+            help: help.into(),
+        })
+    };
+    let capabilities = &profile.capabilities;
+    if let Outbound::Named(list) = &capabilities.net_outbound
+        && let Some(first) = list.first()
+    {
+        return refuse(
+            first.origin.to_string(),
+            "net.outbound by name",
+            "the egress broker is not part of this version",
+            "use `net.outbound: none`, or `net.outbound: host` for the host's whole network",
+        );
+    }
+    if let Some((alias, secret)) = capabilities.secrets_use.iter().next() {
+        return refuse(
+            secret.origin.to_string(),
+            &format!("the secret {alias:?}"),
+            "secrets are put in by the egress broker, which is not part of this version",
+            "remove `secrets.use`",
+        );
+    }
+    let host = matches!(capabilities.net_outbound, Outbound::Host(_));
+    if let (Some(port), false) = (capabilities.net_listen.first(), host) {
+        return refuse(
+            port.origin.to_string(),
+            &format!("net.listen on port {}", port.value),
+            "a port of a private network is published by the egress broker, which is not part of this version",
+            "add `net.outbound: host`, or remove `net.listen`: programs inside may always listen for each other",
+        );
+    }
+    if let (Some(rate), true) = (profile.limits.get(LimitKey::Net), host) {
+        return refuse(
+            rate.origin.to_string(),
+            "limits.net",
+            "the host's network is shared, and its traffic not shaped by this version",
+            "remove `limits.net`, or use `net.outbound: none`",
+        );
+    }
+    Ok(())
+}
+
+/// Where a socket of the host is declared, if one is: it is there to be connected to.
+fn socket<'p>(profile: &'p Profile, facts: &HostFacts) -> Option<&'p Origin> {
+    let capabilities = &profile.capabilities;
+    let mut declared = (capabilities.files_write.iter()).chain(&capabilities.files_read);
+    let home = &facts.host.caller.home;
+    let is_socket = |spec: &PathSpec| {
+        let path = facts::expand(spec, facts.skill.as_deref(), &facts.work, home);
+        let found = path.and_then(|path| facts.paths.get(&path)?.as_ref().ok());
+        found.is_some_and(|found| found.mode & libc::S_IFMT == libc::S_IFSOCK)
+    };
+    let socket = declared.find(|item| is_socket(&item.value))?;
+    Some(&socket.origin)
+}
+
+fn syscalls(profile: &Profile, socket: bool) -> SyscallSpec {
+    let asked = &profile.syscalls;
+    let names = |list: &[Declared<String>]| -> Vec<String> {
+        list.iter().map(|name| name.value.clone()).collect()
+    };
+    let base = match asked.base.as_ref().map(|base| base.value) {
+        None | Some(SyscallBase::Default) => seccomp::Base::Default,
+        Some(SyscallBase::Minimal) => seccomp::Base::Minimal,
+        Some(SyscallBase::Learned) => seccomp::Base::Learned,
+    };
+    SyscallSpec {
+        allow: names(&asked.allow),
+        deny: names(&asked.deny),
+        unix_sockets: socket || asked.allow.iter().any(|name| name.value == "socket"),
+        ..SyscallSpec::new(base)
+    }
+}
+
+fn variables(facts: &HostFacts) -> Vec<(String, PathBuf)> {
+    let mut list = vec![
+        ("$WORK".to_owned(), facts.work.clone()),
+        ("$HOME".to_owned(), facts.host.caller.home.clone()),
+    ];
+    list.extend((facts.skill.clone()).map(|skill| ("$SKILL".to_owned(), skill)));
+    list.sort_by_key(|(_, path)| std::cmp::Reverse(path.as_os_str().len()));
+    list
+}

@@ -1,0 +1,624 @@
+//! The new root as an ordered list of operations. Any front end can make one; [`Operations::new`] is the one
+//! place that validates it, and `apply/root.rs` carries it out.
+//!
+//! The root's own tmpfs comes first. Directories, links, files and mount points are made in it, or in a later
+//! [`Operation::Tmpfs`]; mounts go onto what was made, or onto what a bind above them shows of the host.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+
+use crate::facts::paths::{HostPath, Kind};
+use crate::types::bytes;
+use crate::types::paths::{is_below, parents};
+
+/// The empty file and the empty directory that [`Operation::Mask`] shows.
+pub const MASKED_FILE: &str = "/run/masked-file";
+/// See [`MASKED_FILE`].
+pub const MASKED_DIRECTORY: &str = "/run/masked-directory";
+
+/// One operation. Paths are those of the new root, absolute and normal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "op")]
+pub enum Operation {
+    /// Mounts a new tmpfs, writable.
+    Tmpfs {
+        /// Where.
+        #[serde(serialize_with = "bytes::one")]
+        at: PathBuf,
+        /// Bytes that it may hold.
+        size: u64,
+        /// Permission bits of its top directory.
+        mode: u32,
+    },
+    /// Makes a directory.
+    Directory {
+        /// Where.
+        #[serde(serialize_with = "bytes::one")]
+        at: PathBuf,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Makes a symbolic link.
+    Symlink {
+        /// Where.
+        #[serde(serialize_with = "bytes::one")]
+        at: PathBuf,
+        /// Its text.
+        #[serde(serialize_with = "bytes::one")]
+        target: PathBuf,
+    },
+    /// Makes a file.
+    File {
+        /// Where.
+        #[serde(serialize_with = "bytes::one")]
+        at: PathBuf,
+        /// Its content.
+        text: String,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Makes an empty file, to mount on.
+    MountPoint {
+        /// Where.
+        #[serde(serialize_with = "bytes::one")]
+        at: PathBuf,
+    },
+    /// Mounts a file or a tree of the host.
+    Bind {
+        /// Where.
+        #[serde(serialize_with = "bytes::one")]
+        at: PathBuf,
+        /// What.
+        source: HostPath,
+        /// May be written.
+        write: bool,
+        /// Files in it may be executed and mapped executable.
+        exec: bool,
+    },
+    /// Makes a directory of the root's own tmpfs writable: `/tmp`, `/dev/shm`, the home directory.
+    Private {
+        /// Where.
+        #[serde(serialize_with = "bytes::one")]
+        at: PathBuf,
+    },
+    /// Mounts a device node of the host, or a directory of such.
+    Device {
+        /// Where.
+        #[serde(serialize_with = "bytes::one")]
+        at: PathBuf,
+        /// The node.
+        #[serde(serialize_with = "bytes::one")]
+        path: PathBuf,
+        /// What a policy is asked for, where that is not the path: `gpu`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// Mounts `proc(5)` of the sandbox's pid namespace, read-only.
+    Proc {
+        /// Where.
+        #[serde(serialize_with = "bytes::one")]
+        at: PathBuf,
+    },
+    /// Mounts a `devpts` of the sandbox's own.
+    Pseudoterminals {
+        /// Where.
+        #[serde(serialize_with = "bytes::one")]
+        at: PathBuf,
+    },
+    /// Covers a file or directory, if it is there, with [`MASKED_FILE`] or [`MASKED_DIRECTORY`].
+    Mask {
+        /// Where.
+        #[serde(serialize_with = "bytes::one")]
+        at: PathBuf,
+    },
+    /// Takes rights from the mount at a path, not from those below it.
+    Remount {
+        /// Where.
+        #[serde(serialize_with = "bytes::one")]
+        at: PathBuf,
+        /// Nothing may be written any more.
+        read_only: bool,
+        /// Nothing may be executed any more.
+        noexec: bool,
+    },
+}
+
+impl Operation {
+    /// Where in the new root.
+    pub fn at(&self) -> &Path {
+        match self {
+            Self::Tmpfs { at, .. }
+            | Self::Directory { at, .. }
+            | Self::Symlink { at, .. }
+            | Self::File { at, .. }
+            | Self::MountPoint { at }
+            | Self::Bind { at, .. }
+            | Self::Private { at }
+            | Self::Device { at, .. }
+            | Self::Proc { at }
+            | Self::Pseudoterminals { at }
+            | Self::Mask { at }
+            | Self::Remount { at, .. } => at,
+        }
+    }
+
+    /// Whether it mounts something.
+    pub fn is_mount(&self) -> bool {
+        !matches!(
+            self,
+            Self::Directory { .. }
+                | Self::Symlink { .. }
+                | Self::File { .. }
+                | Self::MountPoint { .. }
+                | Self::Remount { .. }
+        )
+    }
+}
+
+/// Why operations make no root.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("operation {number} of the root, on {}: {reason}", .at.display())]
+pub struct Invalid {
+    /// Which, from 1.
+    pub number: usize,
+    /// Its path.
+    pub at: PathBuf,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why an operation is invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// `..`, `.`, `//`, a slash at the end, or relative.
+    #[error("the path is not absolute and normal")]
+    NotNormal,
+    /// A path, a link's text or a host path.
+    #[error("a NUL byte is in it")]
+    Nul,
+    /// There is nothing to make anything in.
+    #[error("the first operation must be the tmpfs of the root, and no other may mount one there")]
+    NoRoot,
+    /// See the words.
+    #[error("the directory that it lies in was not made before")]
+    NoParent,
+    /// A symbolic link, a file or a mount point.
+    #[error("what it lies in is not a directory")]
+    ParentIsNoDirectory,
+    /// Nothing is made in what belongs to the host.
+    #[error("it lies in a mount, in which nothing can be made")]
+    InMount,
+    /// Made or mounted before.
+    #[error("it was made or mounted before")]
+    Twice,
+    /// No directory or mount point was made, and no mount above may show one.
+    #[error("there is nothing to mount on")]
+    NoMountPoint,
+    /// A directory on a file, or the reverse.
+    #[error("a directory is mounted on directories, all else on mount points")]
+    OtherKind,
+    /// The private directory is not in a tmpfs of the sandbox.
+    #[error("only a directory that was made can be private")]
+    NotMade,
+    /// Only what was mounted can be mounted again.
+    #[error("nothing is mounted there")]
+    NotMounted,
+    /// [`MASKED_FILE`] and [`MASKED_DIRECTORY`] were not made.
+    #[error("a mask needs {MASKED_FILE} and {MASKED_DIRECTORY} to be made before")]
+    NoMasks,
+    /// Only the type and permission bits without set-user-id and set-group-id.
+    #[error("the mode has bits that are not permissions")]
+    Mode,
+}
+
+/// Operations that make a root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Operations {
+    list: Vec<Operation>,
+    /// For each: nothing of the host is on the path to it.
+    own: Vec<bool>,
+}
+
+impl Serialize for Operations {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.list.serialize(serializer)
+    }
+}
+
+impl Operations {
+    /// Validates operations.
+    ///
+    /// # Errors
+    /// Which operation is invalid, and why.
+    pub fn new(list: Vec<Operation>) -> Result<Self, Invalid> {
+        let mut own = Vec::with_capacity(list.len());
+        let mut known = Known::default();
+        for (index, operation) in list.iter().enumerate() {
+            own.push(known.add(operation).map_err(|reason| Invalid {
+                number: index + 1,
+                at: operation.at().to_path_buf(),
+                reason,
+            })?);
+        }
+        if list.is_empty() {
+            return Err(Invalid {
+                number: 1,
+                at: "/".into(),
+                reason: Reason::NoRoot,
+            });
+        }
+        Ok(Self { list, own })
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Operation> {
+        self.list.iter()
+    }
+
+    /// All, each with whether nothing of the host is on the path to it: its name below the root then says
+    /// where it is, since nobody else can have changed that path.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (&Operation, bool)> {
+        self.list.iter().zip(self.own.iter().copied())
+    }
+
+    /// Those that mount something.
+    pub fn mounts(&self) -> impl Iterator<Item = &Operation> {
+        self.list.iter().filter(|operation| operation.is_mount())
+    }
+
+    /// What shows at a path: the mount that is nearest above it, masks left out.
+    pub fn mount_of(&self, path: &Path) -> Option<&Operation> {
+        self.mounts()
+            .filter(|mount| !matches!(mount, Operation::Mask { .. }))
+            .filter(|mount| is_below(path, mount.at()))
+            .max_by_key(|mount| mount.at().as_os_str().len())
+    }
+
+    /// The host path that shows at a path below a bind.
+    pub(crate) fn host_path(&self, path: &Path) -> Option<PathBuf> {
+        match self.mount_of(path.parent()?) {
+            Some(Operation::Bind { at, source, .. }) => {
+                Some(source.path.join(path.strip_prefix(at).ok()?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether something is made or mounted at just this path.
+    pub fn contains(&self, path: &Path) -> bool {
+        self.list.iter().any(|operation| operation.at() == path)
+    }
+
+    /// Bytes that the root's own tmpfs may hold.
+    pub fn size(&self) -> u64 {
+        match self.list.first() {
+            Some(Operation::Tmpfs { size, .. }) => *size,
+            _ => 0,
+        }
+    }
+}
+
+/// What stands at a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Node {
+    /// Made: a directory of a tmpfs of the sandbox's own, or the top of one.
+    Directory,
+    /// Made: a file or a symbolic link, which nothing is mounted on.
+    Leaf,
+    /// Made: an empty file.
+    MountPoint,
+    /// Mounted, and its own: masks, terminals.
+    Closed,
+    /// Mounted, showing directories that were not made here.
+    Foreign,
+}
+
+/// What was made so far, and whether it is a mount.
+#[derive(Default)]
+struct Known<'a>(BTreeMap<&'a [u8], (Node, bool)>);
+
+fn key(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+/// Absolute, without `.`, `..`, empty components and a slash at its end.
+fn is_normal(path: &[u8]) -> bool {
+    path == b"/"
+        || path.strip_prefix(b"/").is_some_and(|rest| {
+            (rest.split(|byte| *byte == b'/')).all(|part| !matches!(part, b"" | b"." | b".."))
+        })
+}
+
+impl<'a> Known<'a> {
+    fn get(&self, path: &Path) -> Option<(Node, bool)> {
+        self.0.get(key(path)).copied()
+    }
+
+    /// Notes an operation: whether nothing of the host is on the path to it.
+    fn add(&mut self, operation: &'a Operation) -> Result<bool, Reason> {
+        let at = operation.at();
+        if !is_normal(key(at)) {
+            return Err(Reason::NotNormal);
+        }
+        let other = match operation {
+            Operation::Symlink { target, .. } => target.as_os_str(),
+            Operation::Bind { source, .. } => source.path.as_os_str(),
+            Operation::Device { path, .. } => path.as_os_str(),
+            _ => OsStr::new(""),
+        };
+        if key(at).contains(&0) || other.as_bytes().contains(&0) {
+            return Err(Reason::Nul);
+        }
+        if let Operation::Bind { source, .. } = operation
+            && !is_normal(key(&source.path))
+        {
+            return Err(Reason::NotNormal);
+        }
+        if let Operation::Tmpfs { mode, .. }
+        | Operation::Directory { mode, .. }
+        | Operation::File { mode, .. } = operation
+            && mode & !0o1777 != 0
+        {
+            return Err(Reason::Mode);
+        }
+        let first = matches!(operation, Operation::Tmpfs { .. }) && at == Path::new("/");
+        if first != self.0.is_empty() {
+            return Err(Reason::NoRoot);
+        }
+        if first {
+            self.0.insert(key(at), (Node::Directory, true));
+            return Ok(true);
+        }
+        match operation {
+            Operation::Directory { .. } => self.make(at, Node::Directory),
+            Operation::Symlink { .. } | Operation::File { .. } => self.make(at, Node::Leaf),
+            Operation::MountPoint { .. } => self.make(at, Node::MountPoint),
+            Operation::Tmpfs { .. } => self.mount(at, Some(true), Node::Directory),
+            Operation::Private { .. } if self.get(at) != Some((Node::Directory, false)) => {
+                Err(Reason::NotMade)
+            }
+            Operation::Private { .. } => self.mount(at, Some(true), Node::Directory),
+            Operation::Bind { source, .. } => {
+                let directory = source.kind == Kind::Directory;
+                self.mount(at, Some(directory), Node::Foreign)
+            }
+            Operation::Device { .. } => self.mount(at, None, Node::Foreign),
+            Operation::Proc { .. } => self.mount(at, Some(true), Node::Foreign),
+            Operation::Pseudoterminals { .. } => self.mount(at, Some(true), Node::Closed),
+            Operation::Mask { .. } => {
+                let masks = [MASKED_FILE, MASKED_DIRECTORY].map(|mask| self.get(Path::new(mask)));
+                let made = [Node::MountPoint, Node::Directory].map(|node| Some((node, false)));
+                if masks != made {
+                    return Err(Reason::NoMasks);
+                }
+                self.mount(at, None, Node::Closed)
+            }
+            Operation::Remount { .. } => match self.get(at) {
+                Some((_, true)) => Ok(self.is_own(at)),
+                _ => Err(Reason::NotMounted),
+            },
+        }
+    }
+
+    /// Whether no directory above shows the host.
+    fn is_own(&self, at: &Path) -> bool {
+        parents(at).all(|dir| !matches!(self.get(dir), Some((Node::Foreign | Node::Closed, _))))
+    }
+
+    fn make(&mut self, at: &'a Path, node: Node) -> Result<bool, Reason> {
+        if self.get(at).is_some() {
+            return Err(Reason::Twice);
+        }
+        if !self.is_own(at) {
+            return Err(Reason::InMount);
+        }
+        match parents(at).next().and_then(|dir| self.get(dir)) {
+            Some((Node::Directory, _)) => {}
+            None => return Err(Reason::NoParent),
+            Some(_) => return Err(Reason::ParentIsNoDirectory),
+        }
+        self.0.insert(key(at), (node, false));
+        Ok(true)
+    }
+
+    /// `directory`: what is mounted is one, where that is known.
+    fn mount(&mut self, at: &'a Path, directory: Option<bool>, node: Node) -> Result<bool, Reason> {
+        let own = self.is_own(at);
+        match self.get(at) {
+            Some((_, true)) => return Err(Reason::Twice),
+            // Whatever the host has below a mount of its own is not known here.
+            _ if !own => {}
+            Some((Node::Directory, _)) if directory != Some(false) => {}
+            Some((Node::MountPoint, _)) if directory != Some(true) => {}
+            Some((Node::Directory | Node::MountPoint, _)) => return Err(Reason::OtherKind),
+            _ => return Err(Reason::NoMountPoint),
+        }
+        self.0.insert(key(at), (node, true));
+        Ok(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tmpfs(at: &str) -> Operation {
+        Operation::Tmpfs {
+            at: at.into(),
+            size: 1 << 20,
+            mode: 0o755,
+        }
+    }
+
+    fn directory(at: &str) -> Operation {
+        Operation::Directory {
+            at: at.into(),
+            mode: 0o755,
+        }
+    }
+
+    fn symlink(at: &str) -> Operation {
+        Operation::Symlink {
+            at: at.into(),
+            target: "/elsewhere".into(),
+        }
+    }
+
+    fn mount_point(at: &str) -> Operation {
+        Operation::MountPoint { at: at.into() }
+    }
+
+    fn bind(at: &str, kind: Kind) -> Operation {
+        Operation::Bind {
+            at: at.into(),
+            source: HostPath {
+                path: "/srv".into(),
+                dev: 1,
+                ino: 2,
+                kind,
+                idmap: None,
+            },
+            write: false,
+            exec: false,
+        }
+    }
+
+    fn private(at: &str) -> Operation {
+        Operation::Private { at: at.into() }
+    }
+
+    fn mask(at: &str) -> Operation {
+        Operation::Mask { at: at.into() }
+    }
+
+    fn remount(at: &str) -> Operation {
+        Operation::Remount {
+            at: at.into(),
+            read_only: true,
+            noexec: false,
+        }
+    }
+
+    /// With the root's tmpfs before them.
+    fn of(rest: impl IntoIterator<Item = Operation>) -> Result<Operations, Reason> {
+        let list = [tmpfs("/")].into_iter().chain(rest).collect();
+        Operations::new(list).map_err(|invalid| invalid.reason)
+    }
+
+    #[test]
+    fn a_root_of_every_kind_of_operation_is_valid() {
+        let root = of([
+            directory("/run"),
+            directory(MASKED_DIRECTORY),
+            mount_point(MASKED_FILE),
+            directory("/proc"),
+            Operation::Proc { at: "/proc".into() },
+            mask("/proc/kcore"),
+            directory("/a"),
+            mount_point("/a/file"),
+            bind("/a/file", Kind::File),
+            directory("/a/tree"),
+            bind("/a/tree", Kind::Directory),
+            bind("/a/tree/below", Kind::File),
+            directory("/tmp"),
+            private("/tmp"),
+            directory("/tmp/made"),
+            directory("/big"),
+            tmpfs("/big"),
+            directory("/big/sub"),
+            bind("/big/sub", Kind::Directory),
+            symlink("/link"),
+            remount("/big"),
+            remount("/"),
+        ])
+        .expect("it is valid");
+        let foreign = |at: &str| {
+            let placed = root.placed().find(|(op, _)| op.at() == Path::new(at));
+            placed.is_some_and(|(_, own)| !own)
+        };
+        assert!(foreign("/a/tree/below") && foreign("/proc/kcore"));
+        assert!(!foreign("/a/tree") && !foreign("/big/sub"));
+        assert!(matches!(
+            root.mount_of(Path::new("/a/tree/x")),
+            Some(Operation::Bind { .. })
+        ));
+    }
+
+    #[test]
+    fn what_makes_no_root_is_refused_with_its_reason() {
+        for (rest, reason) in [
+            (vec![directory("a")], Reason::NotNormal),
+            (vec![directory("/a/../b")], Reason::NotNormal),
+            (vec![directory("/a/")], Reason::NotNormal),
+            (vec![directory("//a")], Reason::NotNormal),
+            (vec![directory("/a\0b")], Reason::Nul),
+            (vec![tmpfs("/")], Reason::NoRoot),
+            (vec![directory("/a/b")], Reason::NoParent),
+            (vec![directory("/a"), directory("/a")], Reason::Twice),
+            (
+                vec![symlink("/a"), directory("/a/b")],
+                Reason::ParentIsNoDirectory,
+            ),
+            (
+                vec![mount_point("/a"), directory("/a/b")],
+                Reason::ParentIsNoDirectory,
+            ),
+            (
+                vec![symlink("/a"), bind("/a", Kind::File)],
+                Reason::NoMountPoint,
+            ),
+            (vec![bind("/a", Kind::Directory)], Reason::NoMountPoint),
+            (vec![bind("/a/b", Kind::Directory)], Reason::NoMountPoint),
+            (
+                vec![mount_point("/a"), bind("/a", Kind::Directory)],
+                Reason::OtherKind,
+            ),
+            (
+                vec![directory("/a"), bind("/a", Kind::File)],
+                Reason::OtherKind,
+            ),
+            (
+                vec![
+                    directory("/a"),
+                    bind("/a", Kind::Directory),
+                    directory("/a/b"),
+                ],
+                Reason::InMount,
+            ),
+            (
+                vec![
+                    directory("/a"),
+                    bind("/a", Kind::Directory),
+                    bind("/a", Kind::Directory),
+                ],
+                Reason::Twice,
+            ),
+            (vec![private("/a")], Reason::NotMade),
+            (
+                vec![directory("/a"), tmpfs("/a"), private("/a")],
+                Reason::NotMade,
+            ),
+            (vec![directory("/a"), remount("/a")], Reason::NotMounted),
+            (vec![directory("/a"), mask("/a")], Reason::NoMasks),
+            (
+                vec![Operation::Directory {
+                    at: "/a".into(),
+                    mode: 0o4755,
+                }],
+                Reason::Mode,
+            ),
+        ] {
+            assert_eq!(of(rest.clone()).err(), Some(reason), "{rest:?}");
+        }
+        let no_root = Operations::new(vec![directory("/a")]).unwrap_err();
+        assert_eq!(no_root.reason, Reason::NoRoot);
+        assert_eq!(
+            Operations::new(Vec::new()).unwrap_err().reason,
+            Reason::NoRoot
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! What a plan lets the command reach, for which a policy is asked whatever the front end forgot.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use aegis_policy::What;
+use aegis_sys::landlock::fs;
+
+use super::access::{WRITE_TREE, rights};
+use super::model::Grant;
+use super::ops::{Operation, Operations};
+use crate::facts::devices;
+use crate::facts::paths::{HostPath, Kind};
+use crate::seccomp::SyscallSpec;
+use crate::types::paths::{is_below, parents};
+use crate::types::{GrantOrigin, Network, PathMap};
+
+/// What is reachable by a plan.
+pub(super) struct Reachable<'a> {
+    pub root: &'a Operations,
+    /// Landlock's rules.
+    pub rules: &'a PathMap<u64>,
+    pub network: Network,
+    pub listen: &'a [u16],
+    pub passed: &'a BTreeMap<OsString, OsString>,
+    pub syscalls: &'a SyscallSpec,
+}
+
+impl Reachable<'_> {
+    /// Adds a grant for all that no grant covers.
+    pub fn add_missing(&self, grants: &mut Vec<Grant>) {
+        let mut wanted = self.paths(grants);
+        wanted.extend(self.beside_paths());
+        for what in wanted {
+            if grants.iter().all(|grant| grant.what != what) {
+                grants.push(Grant {
+                    what,
+                    from: GrantOrigin::Plan,
+                    decision: None,
+                });
+            }
+        }
+    }
+
+    fn beside_paths(&self) -> Vec<What> {
+        let mut wanted = Vec::new();
+        for operation in self.root.iter() {
+            let device = match operation {
+                Operation::Device { path, .. } if devices::is_always_there(path) => continue,
+                Operation::Device { path, name, .. } => {
+                    (name.clone()).unwrap_or_else(|| path.to_string_lossy().into_owned())
+                }
+                Operation::Pseudoterminals { .. } => "pty".into(),
+                _ => continue,
+            };
+            wanted.push(What::Device { device });
+        }
+        if self.network == Network::Host {
+            wanted.push(What::NetHost {});
+            wanted.extend(self.listen.iter().map(|port| What::Listen { port: *port }));
+        }
+        let name = |name: &OsString| name.to_string_lossy().into_owned();
+        let passed = self.passed.keys().map(name);
+        wanted.extend(passed.map(|name| What::Environment { name }));
+        let socket = self.syscalls.unix_sockets.then(|| "socket".to_owned());
+        let calls = self.syscalls.allow.iter().cloned().chain(socket);
+        wanted.extend(calls.map(|name| What::Syscall { name }));
+        wanted
+    }
+
+    /// Of the host's paths, by the rights that rules and mounts together leave, what no grant covers.
+    fn paths(&self, grants: &[Grant]) -> Vec<What> {
+        let granted = Granted::of(grants);
+        // By path, so that what lies in a directory follows it.
+        let mut places: Vec<(&Path, u64, Option<Bind<'_>>)> = Vec::new();
+        places.extend(
+            self.rules
+                .iter()
+                .map(|(path, access)| (path, *access, None)),
+        );
+        places.extend(
+            self.root
+                .iter()
+                .filter_map(Bind::of)
+                .map(|bind| (bind.at, 0, Some(bind))),
+        );
+        places.sort_by_key(|(path, ..)| path.as_os_str());
+        let mut above: Vec<(&Path, u64, Option<Bind<'_>>)> = Vec::new();
+        let mut wanted = Vec::new();
+        for (path, access, bind) in places {
+            while above.last().is_some_and(|(dir, ..)| !is_below(path, dir)) {
+                above.pop();
+            }
+            let (all, shown) = (above.last()).map_or((0, None), |(_, all, shown)| (*all, *shown));
+            let (access, bind) = (access | all, bind.or(shown));
+            above.push((path, access, bind));
+            if let Some(bind) = bind {
+                wanted.extend(bind.wanted(path, access, &granted));
+            }
+        }
+        wanted
+    }
+}
+
+/// A tree of the host in the root.
+#[derive(Clone, Copy)]
+struct Bind<'a> {
+    at: &'a Path,
+    source: &'a HostPath,
+    write: bool,
+    exec: bool,
+}
+
+impl<'a> Bind<'a> {
+    fn of(operation: &'a Operation) -> Option<Self> {
+        match operation {
+            Operation::Bind {
+                at,
+                source,
+                write,
+                exec,
+            } => Some(Self {
+                at,
+                source,
+                write: *write,
+                exec: *exec,
+            }),
+            _ => None,
+        }
+    }
+
+    /// What of the rights `access` on a path in it is not granted.
+    fn wanted(self, path: &Path, access: u64, granted: &Granted) -> Vec<What> {
+        let top = path == self.at;
+        let host = match path.strip_prefix(self.at) {
+            Ok(rest) if !top => self.source.path.join(rest),
+            _ => self.source.path.clone(),
+        };
+        // Names alone may be listed everywhere.
+        let may = |rights: u64, mounted: bool| mounted && access & rights & !fs::READ_DIR != 0;
+        let writing = WRITE_TREE & !fs::READ_FILE;
+        let (read, write, exec) = (
+            may(fs::READ_FILE, true),
+            may(writing, self.write),
+            may(fs::EXECUTE, self.exec),
+        );
+        if !(read || write || exec) {
+            return Vec::new();
+        }
+        let given = granted.on(&host);
+        let lacks = |rights: u64| given & rights == 0;
+        let tree = !top || self.source.kind == Kind::Directory;
+        let path = || host.as_path().into();
+        let mut wanted = Vec::new();
+        if write && lacks(fs::WRITE_FILE) {
+            wanted.push(What::Write { path: path(), tree });
+        }
+        if exec && lacks(fs::EXECUTE) {
+            let name = None;
+            wanted.push(What::Exec {
+                name,
+                path: path(),
+                tree,
+            });
+        }
+        if read && wanted.is_empty() && lacks(fs::READ_FILE) {
+            wanted.push(What::Read { path: path(), tree });
+        }
+        wanted
+    }
+}
+
+/// Rights by granted host path: on itself, and on what lies below it.
+struct Granted(PathMap<(u64, u64)>);
+
+impl Granted {
+    fn of(grants: &[Grant]) -> Self {
+        let mut map = PathMap::default();
+        for grant in grants {
+            let (tree, access) = match &grant.what {
+                What::Read { tree, .. } => (*tree, rights(false, false, false)),
+                What::Write { tree, .. } => (*tree, rights(false, true, false)),
+                What::Exec { tree, .. } => (*tree, rights(false, false, true)),
+                _ => continue,
+            };
+            let Some(path) = grant.path() else { continue };
+            let (own, below): &mut (u64, u64) = map.entry(path).or_default();
+            *own |= access;
+            *below |= if tree { access } else { 0 };
+        }
+        Self(map)
+    }
+
+    fn on(&self, path: &Path) -> u64 {
+        let own = self.0.get(path).map_or(0, |(own, _)| *own);
+        let above = parents(path).filter_map(|dir| self.0.get(dir));
+        above.fold(own, |all, (_, below)| all | below)
+    }
+}
