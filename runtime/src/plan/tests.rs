@@ -429,10 +429,7 @@ fn asked(plan: &Plan) -> Vec<String> {
 #[test]
 fn a_policy_is_asked_for_all_that_a_front_end_forgot() {
     let plan = assemble(spec(), &facts().host).unwrap();
-    assert_eq!(
-        access(&plan, "/data"),
-        access::WRITE_TREE & !access::READ_TREE
-    );
+    assert_eq!(access(&plan, "/data"), access::WRITE_TREE);
     let path = |path: &str| Path::new(path).into();
     let mut rest: Vec<What> = plan.grants.iter().map(|grant| grant.what.clone()).collect();
     for what in [
