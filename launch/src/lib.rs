@@ -43,7 +43,7 @@ mod review;
 mod run;
 mod session;
 
-pub use aegis_runtime::supervise::{Built, Progress, Watched};
+pub use aegis_runtime::supervise::{Built, Event as RunEvent, Progress, Watched};
 pub use ask::{Answer, Event, FrontEnd, Question};
 pub use error::{Error, Refusal};
 pub use launch::Explained;
