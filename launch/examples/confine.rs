@@ -15,7 +15,7 @@ impl FrontEnd for Tell {
 
 fn run(profile: String, command: Vec<String>) -> Result<u8, Error> {
     let mut tell = Tell;
-    let prepared = Launch::profile(profile).command(command).prepare(&mut tell)?;
+    let prepared = Launch::profile(profile, command).prepare(&mut tell)?;
     let mut session = prepared.decide()?.start(Options::default())?;
     while session.poll(&mut [], None).is_running() {}
     Ok(session.finish()?.exit_status)

@@ -1,20 +1,22 @@
-//! From names to a decided plan: all that happens before anybody is asked.
+//! From what is asked for to a decided plan: all that happens before anybody is asked.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use aegis_audit::places::State;
-use aegis_policy::{Context, Decision, Policy};
+use aegis_policy::{Context, Decision, Hash, Policy};
 use aegis_profile::{Files, Loaded, Profile};
 use aegis_runtime::apply::Early;
-use aegis_runtime::facts;
-use aegis_runtime::plan::{self, Plan, authority};
+use aegis_runtime::facts::{self, Host};
+use aegis_runtime::plan::{self, Operation, Plan, Spec, authority};
+use aegis_runtime::types::paths::is_below;
 use aegis_sys::{files, process};
 
 use crate::policies::{self, Route};
 use crate::record::{self, Recorder};
 use crate::report_file::ReportFile;
-use crate::run::{Launch, Run};
+use crate::run::{Asked, Launch, Run};
 use crate::{Error, FrontEnd, Prepared, registry};
 
 /// What a run may do when no profile is named, beside `base`.
@@ -43,7 +45,7 @@ impl Launch {
         self.check()?;
         let run = self.resolve(None, None, None)?;
         Ok(Explained {
-            profile: run.loaded.profile,
+            profile: run.profile,
             plan: run.plan,
             decision: run.decision,
         })
@@ -82,7 +84,11 @@ impl Launch {
             return Err(Error::Caller("this process has several threads, and a sandbox can only be started by a process that has one\n  help: start it from a process of its own".into()));
         }
         // Before anything is opened: a number given must be the caller's file, not one of ours.
-        match self.keep_fds.iter().find(|fd| !files::is_open(**fd)) {
+        let keep_fds = match &self.asked {
+            Asked::Profile { keep_fds, .. } => keep_fds,
+            Asked::Operations { spec, .. } => &spec.keep_fds,
+        };
+        match keep_fds.iter().find(|fd| !files::is_open(**fd)) {
             Some(fd) => Err(Error::Caller(format!(
                 "--keep-fd {fd}: this descriptor is not open"
             ))),
@@ -98,12 +104,12 @@ impl Launch {
         recording: Option<(&mut Option<Recorder>, &mut dyn FrontEnd)>,
     ) -> Result<Run, Error> {
         let mut loaded = self.load()?;
-        let profile_hash = loaded.profile.hash();
         let state = State::of(rustix::process::geteuid().as_raw(), &|name| {
             std::env::var_os(name)
         });
         let (policy, deciding) = policies::in_force(self.policy.as_deref())?;
         let policy = Rc::new(policy);
+        let written = loaded.profile.hash();
         authority::narrow(&mut loaded.profile, &policy);
         let id = aegis_runtime::supervise::run_id();
         let mut recording = match recording {
@@ -113,45 +119,141 @@ impl Launch {
                 Some((place.insert(recorder), front_end))
             }
         };
-        let mut refused = |error: aegis_runtime::Error, context: Option<&Context>| -> Error {
+        let own = self.own_places(state.as_ref(), &deciding)?;
+        let planned = self
+            .plan(&loaded, written, &own, may_be_missing(&policy))
+            .and_then(|planned| {
+                own.check(&planned.plan)?;
+                Ok(planned)
+            });
+        let mut planned = planned.map_err(|(error, context)| -> Error {
             let recorded = recording.as_mut().map(|(recorder, front_end)| {
-                recorder.no_plan(&error, self.profile.as_deref(), context, *front_end)
+                recorder.no_plan(&error, self.file(), context.as_ref(), *front_end)
             });
             match recorded {
                 Some(Err(unrecorded)) => unrecorded,
                 _ => error.into(),
             }
-        };
-        let asked = self.facts_request(&loaded.profile, &policy, &deciding, state.as_ref())?;
-        let facts = facts::gather(&loaded.profile, loaded.skill_dir.as_deref(), &asked)
-            .map_err(|error| refused(error, None))?;
-        let context = authority::context(&loaded.profile, profile_hash, &facts);
-        let mut plan = plan::compile(&loaded.profile, &asked, &facts)
-            .map_err(|error| refused(error, Some(&context)))?;
-        let request = authority::request(&plan, context, Vec::new());
-        let decision = authority::decide(&mut plan, &policy, &request);
+        })?;
+        let context = planned.context;
+        let profile_hash = context.profile_hash;
+        let request = authority::request(&planned.plan, context, Vec::new());
+        let decision = authority::decide(&mut planned.plan, &policy, &request);
         Ok(Run {
             launch: self,
             id,
             early,
             report,
-            loaded,
+            profile: loaded.profile,
             profile_hash,
             state,
             policy,
-            facts,
-            plan,
+            host: planned.host,
+            absent: planned.absent,
+            plan: planned.plan,
             request,
             decision,
         })
     }
 
+    /// From what is asked for to a plan that no policy has been asked about. What cannot be granted comes with
+    /// who asked, where that was known.
+    fn plan(
+        &self,
+        loaded: &Loaded,
+        written: Hash,
+        own: &OwnPlaces,
+        may_be_missing: BTreeSet<String>,
+    ) -> Result<Planned, (aegis_runtime::Error, Option<Context>)> {
+        let profile = &loaded.profile;
+        match &self.asked {
+            Asked::Profile {
+                command, keep_fds, ..
+            } => {
+                let request = facts::Request {
+                    command: command.clone(),
+                    keep_fds: keep_fds.clone(),
+                    reserved: own.reserved.clone(),
+                    unwritable: own.unwritable.clone(),
+                    may_be_missing,
+                };
+                let facts = facts::gather(profile, loaded.skill_dir.as_deref(), &request)
+                    .map_err(|error| (error, None))?;
+                let context = authority::context(profile, written, &facts);
+                let plan = match plan::compile(profile, &request, &facts) {
+                    Ok(plan) => plan,
+                    Err(error) => return Err((error, Some(context))),
+                };
+                let planned = Planned {
+                    host: facts.host.clone(),
+                    absent: facts.plantable.absent.clone(),
+                    plan,
+                    context,
+                };
+                if self.own_process {
+                    // It goes with the process, and not piece by piece.
+                    std::mem::forget(facts);
+                }
+                Ok(planned)
+            }
+            Asked::Operations { spec, .. } => {
+                let fail = |error| (error, None);
+                facts::refuse_locations(&spec.keep_fds).map_err(fail)?;
+                let host = facts::host();
+                let mut spec = Spec::clone(spec);
+                let disks = facts::disks(spec.operations.iter().filter_map(|made| match made {
+                    Operation::Bind { source, .. } => Some(source.dev),
+                    _ => None,
+                }));
+                spec.limits = plan::limits::compile(
+                    &profile.limits,
+                    &may_be_missing,
+                    &host,
+                    disks,
+                    &mut spec.degraded,
+                )
+                .map_err(fail)?;
+                spec.grants.extend(authority::limits(&profile.limits));
+                let work = std::env::current_dir()
+                    .map_err(|error| fail(aegis_runtime::Error::WorkingDirectory(error)))?;
+                let plan = plan::assemble(spec, &host).map_err(fail)?;
+                let context = authority::context_of(
+                    profile.name.clone(),
+                    plan.hash(),
+                    &host.caller,
+                    None,
+                    &work,
+                );
+                Ok(Planned {
+                    host,
+                    absent: Vec::new(),
+                    plan,
+                    context,
+                })
+            }
+        }
+    }
+
     fn load(&self) -> Result<Loaded, aegis_profile::Error> {
-        if let Some(reference) = &self.profile {
-            return aegis_profile::load_with(reference, &self.set, &Files);
+        let (reference, set) = match &self.asked {
+            Asked::Profile { reference, set, .. } => (reference, set),
+            Asked::Operations { spec, limits } => {
+                let profile = Profile {
+                    name: spec.name.clone(),
+                    limits: limits.clone(),
+                    ..Profile::default()
+                };
+                return Ok(Loaded {
+                    profile,
+                    skill_dir: None,
+                });
+            }
+        };
+        if let Some(reference) = reference {
+            return aegis_profile::load_with(reference, set, &Files);
         }
         let mut sets = vec![DEFAULT_GRANT];
-        sets.extend(self.set.iter().map(String::as_str));
+        sets.extend(set.iter().map(String::as_str));
         let mut loaded = aegis_profile::load_with("base", &sets, &Files)?;
         // The first of what `--set` adds is ours, and not the user's doing.
         let read = &mut loaded.profile.capabilities.files_read;
@@ -161,14 +263,8 @@ impl Launch {
         Ok(loaded)
     }
 
-    /// What is asked for beside the profile, and what of the host is nobody's to be granted.
-    fn facts_request(
-        &self,
-        profile: &Profile,
-        policy: &Policy,
-        deciding: &[PathBuf],
-        state: Option<&State>,
-    ) -> Result<facts::Request, Error> {
+    /// What of the host is nobody's to be granted.
+    fn own_places(&self, state: Option<&State>, deciding: &[PathBuf]) -> Result<OwnPlaces, Error> {
         let mut own = record::places(self.audit.as_deref(), state);
         own.extend(registry::directory());
         let own: Vec<Route> = own.iter().map(|place| Route::of(place)).collect();
@@ -182,25 +278,58 @@ impl Launch {
                 own.display()
             )));
         }
-        Ok(facts::Request {
-            command: self.command.clone(),
-            keep_fds: self.keep_fds.clone(),
+        // A link that leads to what is Aegis's own could be made to lead elsewhere.
+        let to_own = own.into_iter().flat_map(|route| route.links);
+        let deciding = deciding.iter().map(|place| Route::of(place));
+        let deciding = deciding.flat_map(|route| route.links.into_iter().chain([route.end]));
+        Ok(OwnPlaces {
             reserved,
-            unwritable: match profile.capabilities.files_write.is_empty() {
-                true => Vec::new(),
-                false => {
-                    // A link that leads to what is Aegis's own could be made to lead elsewhere.
-                    let to_own = own.into_iter().flat_map(|route| route.links);
-                    let deciding = deciding.iter().map(|place| Route::of(place));
-                    let deciding = deciding.flat_map(|way| way.links.into_iter().chain([way.end]));
-                    to_own.chain(deciding).collect()
-                }
-            },
-            may_be_missing: (policy.documents())
-                .flat_map(|document| &document.may_be_missing)
-                .filter(|layer| policy.may_be_missing(layer))
-                .cloned()
-                .collect(),
+            unwritable: to_own.chain(deciding).collect(),
         })
     }
+}
+
+/// A plan that no policy has been asked about, and what belongs to it.
+struct Planned {
+    host: Host,
+    absent: Vec<PathBuf>,
+    plan: Plan,
+    context: Context,
+}
+
+/// What of the host is nobody's to be granted, free of links.
+struct OwnPlaces {
+    /// The audit log, its keys, the approvals, the registry of running sandboxes.
+    reserved: Vec<PathBuf>,
+    /// Policies in force, and links that lead to those or to what is reserved: not to be written.
+    unwritable: Vec<PathBuf>,
+}
+
+impl OwnPlaces {
+    /// Refuses a plan that shows the command any of it, whatever the front end has checked.
+    fn check(&self, plan: &Plan) -> Result<(), (aegis_runtime::Error, Option<Context>)> {
+        for operation in plan.root.iter() {
+            let Operation::Bind { source, write, .. } = operation else {
+                continue;
+            };
+            let meets = |own: &&PathBuf| is_below(&source.path, own) || is_below(own, &source.path);
+            let unwritable = self.unwritable.iter().filter(|_| *write);
+            if let Some(own) = self.reserved.iter().chain(unwritable).find(meets) {
+                let error = aegis_runtime::Error::OwnPlace {
+                    name: source.path.clone(),
+                    own: own.clone(),
+                };
+                return Err((error, None));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn may_be_missing(policy: &Policy) -> BTreeSet<String> {
+    (policy.documents())
+        .flat_map(|document| &document.may_be_missing)
+        .filter(|layer| policy.may_be_missing(layer))
+        .cloned()
+        .collect()
 }

@@ -4,7 +4,8 @@
 //! Launch --prepare--> Prepared --decide--> Permitted --start--> Session --finish--> Outcome
 //! ```
 //!
-//! A [`Launch`] says what is to be run. [`Launch::prepare`] reads profile, policy and host and gives what would
+//! A [`Launch`] says what is to be run: a command under a profile, or what a front end has put together from
+//! [operations](aegis_runtime::plan::Operation). [`Launch::prepare`] reads profile, policy and host and gives what would
 //! happen: the plan, and what the policy says of it. [`Prepared::decide`] asks a person where the policy wants
 //! one. Only a [`Permitted`] run can be started, and starting it records it before the command executes: there
 //! is no other way to a [`Session`].
@@ -16,7 +17,7 @@
 //! use aegis_launch::{Launch, Options};
 //!
 //! let mut front_end = ();
-//! let launch = Launch::profile("skill.yaml").command(["python3", "main.py"]);
+//! let launch = Launch::profile("skill.yaml", ["python3", "main.py"]);
 //! let mut session = launch.prepare(&mut front_end)?.decide()?.start(Options::default())?;
 //! while session.poll(&mut [], None).is_running() {}
 //! let outcome = session.finish()?;
@@ -48,5 +49,5 @@ pub use ask::{Answer, Event, FrontEnd, Question};
 pub use error::{Error, Refusal};
 pub use launch::Explained;
 pub use prepared::{Permitted, Prepared};
-pub use run::Launch;
+pub use run::{Asked, Launch};
 pub use session::{Options, Outcome, Session};

@@ -42,7 +42,7 @@ impl<'a> Prepared<'a> {
 
     /// The profile, its limits lowered to the policy's ceilings.
     pub fn profile(&self) -> &Profile {
-        &self.run.loaded.profile
+        &self.run.profile
     }
 
     /// The policy in force.
@@ -73,10 +73,10 @@ impl<'a> Prepared<'a> {
             let review = Review {
                 policy: &run.policy,
                 state: run.state.as_ref(),
-                profile: run.launch.profile.as_deref(),
+                profile: run.launch.file(),
                 person: &Person {
-                    name: run.facts.host.caller.name.clone(),
-                    uid: run.facts.host.caller.uid,
+                    name: run.host.caller.name.clone(),
+                    uid: run.host.caller.uid,
                 },
             };
             let done = review.of(&mut run.plan, &mut run.request, &run.id, self.front_end);

@@ -187,7 +187,7 @@ impl Recorder {
             aegis: env!("CARGO_PKG_VERSION").into(),
             argv: text(plan.argv.iter().map(|word| word.to_string_lossy())),
             degraded: degraded.collect(),
-            file: run.launch.profile.clone(),
+            file: run.launch.file().map(str::to_owned),
             keep_fds: plan.keep_fds.clone(),
             pid: std::process::id(),
             policy: self.policy.name(),

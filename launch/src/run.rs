@@ -7,24 +7,41 @@ use std::rc::Rc;
 
 use aegis_audit::places::State;
 use aegis_policy::{Decision, Hash, Policy, Request};
-use aegis_profile::Loaded;
+use aegis_profile::{Limits, Profile};
 use aegis_runtime::apply::Early;
-use aegis_runtime::facts::HostFacts;
-use aegis_runtime::plan::Plan;
+use aegis_runtime::facts::Host;
+use aegis_runtime::plan::{Plan, Spec};
 
 use crate::report_file::ReportFile;
 
+/// What a command asks for.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// What a profile declares.
+    Profile {
+        /// A built-in name, a file, or `-`. `None`: `base`, and the working directory readable.
+        reference: Option<String>,
+        /// Keys to override, as `KEY=VALUE`.
+        set: Vec<String>,
+        /// The command; empty: the profile's `run`.
+        command: Vec<OsString>,
+        /// Open descriptors to hand on beside 0, 1, 2.
+        keep_fds: Vec<RawFd>,
+    },
+    /// What a front end of its own asks for, in kernel terms.
+    Operations {
+        /// Everything but limits.
+        spec: Box<Spec>,
+        /// Limits, which a policy's ceilings may lower.
+        limits: Limits,
+    },
+}
+
 /// What is to be run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Launch {
-    /// The profile: a built-in name, a file, or `-`. `None`: `base`, and the working directory readable.
-    pub profile: Option<String>,
-    /// Keys of the profile to override, as `KEY=VALUE`.
-    pub set: Vec<String>,
-    /// The command; empty: the profile's `run`.
-    pub command: Vec<OsString>,
-    /// Open descriptors to hand on beside 0, 1, 2.
-    pub keep_fds: Vec<RawFd>,
+    /// What is asked for.
+    pub asked: Asked,
     /// The policy: a template, a file or a directory. `None`: the configured one, or else `standard`.
     pub policy: Option<String>,
     /// The audit log's directory. `None`: the user's.
@@ -39,19 +56,45 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// A run under a profile.
-    pub fn profile(reference: impl Into<String>) -> Self {
+    /// A run under a profile; no words: the command that the profile has.
+    pub fn profile<W: Into<OsString>>(
+        reference: impl Into<String>,
+        command: impl IntoIterator<Item = W>,
+    ) -> Self {
+        Self::new(Asked::Profile {
+            reference: Some(reference.into()),
+            set: Vec::new(),
+            command: command.into_iter().map(Into::into).collect(),
+            keep_fds: Vec::new(),
+        })
+    }
+
+    /// A run of what a front end has put together itself.
+    pub fn operations(spec: Spec) -> Self {
+        Self::new(Asked::Operations {
+            spec: Box::new(spec),
+            limits: Limits::default(),
+        })
+    }
+
+    /// A run with the user's own policy and log.
+    pub fn new(asked: Asked) -> Self {
         Self {
-            profile: Some(reference.into()),
-            ..Self::default()
+            asked,
+            policy: None,
+            audit: None,
+            report: None,
+            log_is_locked: None,
+            own_process: false,
         }
     }
 
-    /// With this command.
-    #[must_use]
-    pub fn command<W: Into<OsString>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
-        self.command = words.into_iter().map(Into::into).collect();
-        self
+    /// The profile, as it was named.
+    pub(crate) fn file(&self) -> Option<&str> {
+        match &self.asked {
+            Asked::Profile { reference, .. } => reference.as_deref(),
+            Asked::Operations { .. } => None,
+        }
     }
 }
 
@@ -61,12 +104,15 @@ pub(crate) struct Run {
     pub id: String,
     pub early: Option<Early>,
     pub report: Option<ReportFile>,
-    pub loaded: Loaded,
-    /// Of the profile as it was written.
+    /// The profile; of other front ends, its name and limits alone.
+    pub profile: Profile,
+    /// Of the profile as it was written; of operations, of the plan before it was decided about.
     pub profile_hash: Hash,
     pub state: Option<State>,
     pub policy: Rc<Policy>,
-    pub facts: HostFacts,
+    pub host: Host,
+    /// Files that the host acts upon and that are not there.
+    pub absent: Vec<PathBuf>,
     pub plan: Plan,
     /// What the policy was asked.
     pub request: Request,

@@ -53,8 +53,6 @@ struct RunLeft {
     report: Option<crate::report_file::ReportFile>,
     report_place: String,
     request: aegis_policy::Request,
-    /// Not given back piece by piece where the process ends with the run.
-    _facts: aegis_runtime::facts::HostFacts,
     _policy: std::rc::Rc<aegis_policy::Policy>,
 }
 
@@ -83,9 +81,10 @@ impl<'a> Session<'a> {
         let started_us = aegis_runtime::supervise::report::now();
         let built = Built::new(
             run.plan,
-            &run.facts,
+            &run.host,
             supervise::Options {
                 id: &run.id,
+                absent: run.absent,
                 early: run.early,
                 leaf: options.leaf,
                 signals: run.launch.own_process,
@@ -149,14 +148,13 @@ impl<'a> Session<'a> {
             failed,
             rest: Rest {
                 run: RunLeft {
-                    profile: run.loaded.profile,
+                    profile: run.profile,
                     profile_hash: run.profile_hash,
                     plan_hash,
                     report: run.report,
                     report_place: (run.launch.report.as_deref())
                         .map_or_else(String::new, |place| place.display().to_string()),
                     request: run.request,
-                    _facts: run.facts,
                     _policy: run.policy,
                 },
                 recorder,

@@ -14,7 +14,9 @@ use std::ffi::OsString;
 use std::io;
 use std::mem::ManuallyDrop;
 
-use aegis_launch::{Answer, Error, Event, Explained, FrontEnd, Launch, Options, Outcome, Question};
+use aegis_launch::{
+    Answer, Asked, Error, Event, Explained, FrontEnd, Launch, Options, Outcome, Question,
+};
 use aegis_runtime::supervise::report::Cause;
 
 use crate::terminal::{colour, complain, harmless, log_is_locked, print, profile_error};
@@ -59,10 +61,12 @@ fn say(text: &str) -> Result<u8, Error> {
 
 fn launch(args: &Args) -> Launch {
     Launch {
-        profile: args.profile.clone(),
-        set: args.set.clone(),
-        command: args.command.clone(),
-        keep_fds: args.keep_fds.clone(),
+        asked: Asked::Profile {
+            reference: args.profile.clone(),
+            set: args.set.clone(),
+            command: args.command.clone(),
+            keep_fds: args.keep_fds.clone(),
+        },
         policy: args.policy.clone(),
         audit: args.audit.clone(),
         report: args.report.clone(),

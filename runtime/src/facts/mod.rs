@@ -123,8 +123,8 @@ pub struct HostFacts {
     pub environment: BTreeMap<OsString, OsString>,
     /// Every path that the profile names, by its expanded form.
     pub paths: ResolvedPaths,
-    /// Whole disks by the devices that the paths lie on, where block traffic is limited.
-    pub disks: BTreeMap<(u32, u32), (u32, u32)>,
+    /// The whole disks that the paths lie on, where block traffic is limited.
+    pub disks: Vec<(u32, u32)>,
     /// Those of `/bin`, `/lib` and the like that are links, as on a merged system.
     pub root_links: Vec<paths::Link>,
     /// Every program that the profile names by a bare name: where `PATH` has it.
@@ -279,7 +279,10 @@ pub fn gather(
         work,
         skill,
         environment,
-        disks: disks(profile, &found),
+        disks: match limits_disks(profile) {
+            true => disks(found.values().flatten().map(|path| path.dev)),
+            false => Vec::new(),
+        },
         paths: found,
         root_links: trust.root_links,
         programs,
@@ -334,18 +337,23 @@ fn maps_every_id() -> bool {
     })
 }
 
-/// The disks that partitions are on: limits on block traffic are set for whole disks.
-fn disks(profile: &Profile, found: &ResolvedPaths) -> BTreeMap<(u32, u32), (u32, u32)> {
+/// The whole disks (major, minor) that file systems are on, by their device numbers: what limits on block
+/// traffic are set for.
+pub fn disks(devices: impl Iterator<Item = u64>) -> Vec<(u32, u32)> {
+    let mut disks: Vec<(u32, u32)> = devices
+        .map(|device| whole_disk((libc::major(device), libc::minor(device))))
+        // Major 0: no block device behind it (tmpfs, overlay, network).
+        .filter(|(major, _)| *major != 0)
+        .collect();
+    disks.sort_unstable();
+    disks.dedup();
+    disks
+}
+
+/// Whether a profile limits block traffic.
+fn limits_disks(profile: &Profile) -> bool {
     let mut of_disks = [LimitKey::DiskRead, LimitKey::DiskWrite].into_iter();
-    if of_disks.all(|key| profile.limits.get(key).is_none()) {
-        return BTreeMap::new();
-    }
-    found
-        .values()
-        .flatten()
-        .map(|path| (libc::major(path.dev), libc::minor(path.dev)))
-        .map(|device| (device, whole_disk(device)))
-        .collect()
+    of_disks.any(|key| profile.limits.get(key).is_some())
 }
 
 /// The disk that a partition is on; any other device is itself.

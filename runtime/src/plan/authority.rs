@@ -4,12 +4,14 @@
 //! ([`narrow`]). All that the compiled plan grants is then asked for ([`request`], [`decide`]): the
 //! plan's own list, so that nothing is granted that was not asked for.
 
+use std::path::Path;
+
 use aegis_policy::request::Approval;
 use aegis_policy::{Context, Decision, Hash, Policy, Request, What};
-use aegis_profile::{Declared, LimitKey, Origin, Outbound, Profile};
+use aegis_profile::{Declared, LimitKey, Limits, Origin, Outbound, Profile};
 
 use super::{Grant, InForce, Plan};
-use crate::facts::HostFacts;
+use crate::facts::{Caller, HostFacts};
 
 /// Lowers the profile's limits to the policy's ceilings; what has none of its own gets the ceiling.
 pub fn narrow(profile: &mut Profile, policy: &Policy) {
@@ -71,29 +73,47 @@ pub(super) fn beside_files(profile: &Profile, socket: Option<&Origin>) -> Vec<Gr
         };
         grants.push(grant(what, origin));
     }
-    for (key, limit) in profile.limits.iter() {
-        let what = What::Limit {
+    grants.extend(limits(&profile.limits));
+    grants
+}
+
+/// What limits are asked for, as grants.
+pub fn limits(limits: &Limits) -> impl Iterator<Item = Grant> {
+    limits.iter().map(|(key, limit)| Grant {
+        what: What::Limit {
             limit: key.to_string(),
             value: Some(limit.value),
-        };
-        grants.push(grant(what, &limit.origin));
-    }
-    grants
+        },
+        from: (&limit.origin).into(),
+        decision: None,
+    })
 }
 
 /// Who asks, for a policy.
 /// `hash` is the profile's as it was written, before it was [narrowed](narrow). `$HOME` of a policy is the
 /// home of the caller's account, where there is one: a user could widen the system's policy otherwise.
 pub fn context(profile: &Profile, hash: Hash, facts: &HostFacts) -> Context {
+    let (caller, skill) = (&facts.host.caller, facts.skill.as_deref());
+    context_of(profile.name.clone(), hash, caller, skill, &facts.work)
+}
+
+/// The same for what has no profile. `hash` says exactly what is asked for.
+pub fn context_of(
+    name: String,
+    hash: Hash,
+    caller: &Caller,
+    skill: Option<&Path>,
+    work: &Path,
+) -> Context {
     Context {
-        home: (facts.host.caller.account_home.as_deref())
-            .unwrap_or(&facts.host.caller.home)
+        home: (caller.account_home.as_deref())
+            .unwrap_or(&caller.home)
             .into(),
-        profile: profile.name.clone(),
+        profile: name,
         profile_hash: hash,
-        skill: facts.skill.as_deref().map(Into::into),
-        uid: facts.host.caller.uid,
-        work: facts.work.as_path().into(),
+        skill: skill.map(Into::into),
+        uid: caller.uid,
+        work: work.into(),
     }
 }
 

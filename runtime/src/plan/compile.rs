@@ -32,7 +32,7 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
         &profile.limits,
         &request.may_be_missing,
         host,
-        disks(profile, facts),
+        facts.disks.clone(),
         &mut degraded,
     )?;
     let (passed, set) = environment::environment(profile, facts, &identity);
@@ -67,26 +67,6 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
             Some(item.origin.clone())
         })
     })
-}
-
-/// The whole disks that the grants lie on, where block traffic is limited.
-fn disks(profile: &Profile, facts: &HostFacts) -> Vec<(u32, u32)> {
-    let limits = &profile.limits;
-    if (limits.get(LimitKey::DiskRead))
-        .or(limits.get(LimitKey::DiskWrite))
-        .is_none()
-    {
-        return Vec::new();
-    }
-    let mut disks: Vec<(u32, u32)> = (facts.paths.values().flatten())
-        .map(|found| (libc::major(found.dev), libc::minor(found.dev)))
-        .map(|device| facts.disks.get(&device).copied().unwrap_or(device))
-        // Major 0: no block device behind it (tmpfs, overlay, network).
-        .filter(|(major, _)| *major != 0)
-        .collect();
-    disks.sort_unstable();
-    disks.dedup();
-    disks
 }
 
 /// What the format has and this build does not enforce is refused, never half-run.

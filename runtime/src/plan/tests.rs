@@ -76,7 +76,7 @@ pub(crate) fn facts() -> HostFacts {
             resolved: found("/usr/bin/true", Kind::File, 0),
             interpreters: Vec::new(),
         },
-        disks: BTreeMap::new(),
+        disks: Vec::new(),
         root_links: Vec::new(),
         plantable: Default::default(),
         devices: BTreeMap::new(),

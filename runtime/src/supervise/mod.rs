@@ -14,6 +14,7 @@ mod session;
 mod terminal;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use crate::apply::Early;
 use crate::plan::Degraded;
@@ -31,6 +32,9 @@ pub struct Options<'a> {
     pub early: Option<Early>,
     /// A leaf on the cgroup2 tree to run in, in place of one of the run's own. It is not removed.
     pub leaf: Option<OwnedFd>,
+    /// Files that the host acts upon and that are not there (see [`crate::facts::plantable`]): the report says
+    /// which of them the run has made.
+    pub absent: Vec<PathBuf>,
     /// Whether this process passes the signals that it gets on to the command, and takes part in the job
     /// control of its terminal. It then blocks these signals, and keeps them blocked.
     pub signals: bool,

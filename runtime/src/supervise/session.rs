@@ -15,7 +15,7 @@ use super::{Event, Options, Progress, Watched, denials};
 use crate::apply::{self, Early, Message, Started};
 use crate::cgroup::{Groups, Usage};
 use crate::error::Error;
-use crate::facts::HostFacts;
+use crate::facts::Host;
 use crate::plan::{Degraded, Plan};
 use crate::types::Step;
 
@@ -73,11 +73,11 @@ impl Built {
     /// # Errors
     ///
     /// A step outside the sandbox failed; what fails inside is [`Session::finish`]'s error.
-    pub fn new(plan: Plan, facts: &HostFacts, options: Options<'_>) -> Result<Self, Error> {
+    pub fn new(plan: Plan, host: &Host, options: Options<'_>) -> Result<Self, Error> {
         let mut early = options.early;
         let helper = || early.as_mut().and_then(Early::stay_as_janitor);
         let groups = Groups::create(
-            &facts.host.cgroups,
+            &host.cgroups,
             &plan.limits,
             options.id,
             options.leaf,
@@ -115,7 +115,7 @@ impl Built {
         )?;
         Ok(Self(Session {
             id: options.id.to_owned(),
-            absent: facts.plantable.absent.clone(),
+            absent: options.absent,
             started_us,
             started,
             reaped: false,

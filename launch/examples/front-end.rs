@@ -1,0 +1,109 @@
+//! A front end of its own: puts the root together from operations, and tells the command of a denial while
+//! it runs. `front-end WORK PROGRAM WORD...`: PROGRAM is executed with `/usr`, the directory WORK (writable, as
+//! `/work`), a small tmpfs (`/scratch`) and the descriptor `$DENIALS`, which has a line for each denial.
+
+use std::io::{PipeWriter, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use aegis_launch::{Event, FrontEnd, Launch, Options, RunEvent};
+use aegis_runtime::facts::{self, paths};
+use aegis_runtime::plan::{self, Operation, Spec};
+
+/// Passes denials on to the command.
+struct Tell(PipeWriter);
+
+impl FrontEnd for Tell {
+    fn event(&mut self, event: &Event) {
+        if let Event::Run(RunEvent::Denied(denial)) = event {
+            println!("denied by {}: {}", denial.layer, denial.what);
+            let _ = writeln!(self.0, "{}", denial.what);
+        }
+    }
+}
+
+fn run(work: &Path, program: PathBuf, words: Vec<String>) -> Result<u8, Box<dyn std::error::Error>> {
+    let host = facts::host();
+    let found = |path: &Path| {
+        let trust = paths::Trust {
+            uid: host.caller.uid,
+            ..Default::default()
+        };
+        paths::resolve(path, &trust).map_err(|fault| format!("{}: {fault}", path.display()))
+    };
+    let (usr, work) = (found(Path::new("/usr"))?, found(work)?);
+    let identity = plan::identity(&host, (work.uid, work.gid));
+    let directory = |at: &str| Operation::Directory {
+        at: at.into(),
+        mode: 0o755,
+    };
+    let symlink = |at: &str, target: &str| Operation::Symlink {
+        at: at.into(),
+        target: target.into(),
+    };
+    let (denials, tell) = std::io::pipe()?;
+    let mut spec = Spec::new("front-end", program, identity);
+    spec.operations = vec![
+        Operation::Tmpfs {
+            at: "/".into(),
+            size: 16 << 20,
+            mode: 0o755,
+        },
+        directory("/usr"),
+        directory("/proc"),
+        directory("/scratch"),
+        directory("/work"),
+        symlink("/bin", "usr/bin"),
+        symlink("/lib", "usr/lib"),
+        symlink("/lib64", "usr/lib64"),
+        Operation::File {
+            at: "/motd".into(),
+            text: "from operations\n".into(),
+            mode: 0o444,
+        },
+        Operation::Proc { at: "/proc".into() },
+        Operation::Tmpfs {
+            at: "/scratch".into(),
+            size: 1 << 20,
+            mode: 0o777,
+        },
+        Operation::Bind {
+            at: "/usr".into(),
+            source: usr.host_path(&spec.identity),
+            write: false,
+            exec: true,
+        },
+        Operation::Bind {
+            at: "/work".into(),
+            source: work.host_path(&spec.identity),
+            write: true,
+            exec: false,
+        },
+    ];
+    spec.argv.extend(words.into_iter().map(Into::into));
+    spec.directory = "/work".into();
+    spec.keep_fds = vec![denials.as_raw_fd()];
+    let number = denials.as_raw_fd().to_string();
+    spec.set = [("DENIALS".into(), number.into())].into();
+
+    let mut tell = Tell(tell);
+    let permitted = Launch::operations(spec).prepare(&mut tell)?.decide()?;
+    let mut session = permitted.start(Options::default())?;
+    while session.poll(&mut [], None).is_running() {}
+    Ok(session.finish()?.exit_status)
+}
+
+fn main() {
+    let mut words = std::env::args().skip(1);
+    let (Some(work), Some(program)) = (words.next(), words.next()) else {
+        eprintln!("front-end: usage: front-end WORK PROGRAM WORD...");
+        std::process::exit(2);
+    };
+    match run(Path::new(&work), program.into(), words.collect()) {
+        Ok(status) => std::process::exit(status.into()),
+        Err(error) => {
+            eprintln!("front-end: {error}");
+            std::process::exit(125);
+        }
+    }
+}

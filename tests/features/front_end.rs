@@ -1,0 +1,105 @@
+//! Front ends that are not `aegis-run`, by way of `aegis-launch`: its two examples.
+
+use std::process::{Command, Stdio};
+
+use aegis_tests::evidence::{holds_up, of_type, records};
+use aegis_tests::{EVERYTHING, USERS, User, Workspace, program, text};
+
+/// Where the user's own log is; root's is the machine's, so tests of it take an ordinary user.
+fn own_log(workspace: &Workspace) -> std::path::PathBuf {
+    workspace.state().join("aegis/audit")
+}
+
+/// Tries a system call that the filter denies, and waits until it is told of that.
+const WAITS: &str = "unshare --user true 2>/dev/null && exit 9\n\
+    read -r told <&$DENIALS\n\
+    echo \"told: $told\" > /work/told\n\
+    cat /motd; ls /";
+
+fn front_end(workspace: &Workspace, script: &str) -> Command {
+    let mut command = workspace.command(program("front-end"));
+    command
+        .arg(workspace.work())
+        .args(["/usr/bin/bash", "-c", script])
+        .stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn a_front_end_makes_a_plan_from_operations_and_gets_its_denials_while_it_runs() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let output = front_end(&workspace, WAITS).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let said = String::from_utf8_lossy(&output.stdout);
+        for part in ["denied by seccomp: the system call unshare", "from operations", "scratch"] {
+            assert!(said.contains(part), "no {part:?} in {said}");
+        }
+        let told = std::fs::read_to_string(workspace.work().join("told")).expect("it was told");
+        assert_eq!(told, "told: the system call unshare\n");
+    }
+}
+
+#[test]
+fn what_a_front_end_mounts_is_asked_of_the_policy_and_recorded() {
+    let workspace = Workspace::new(User::Ordinary);
+    let output = front_end(&workspace, "true").output().expect("it starts");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let log = own_log(&workspace);
+    let types: Vec<_> = records(&log).iter().map(|r| r["type"].clone()).collect();
+    for kind in ["run.start", "tool.exec", "run.end"] {
+        assert!(types.contains(&kind.into()), "no {kind} in {types:?}");
+    }
+    let grants = of_type(&log, "tool.exec")[0]["request"]["what"]["grants"].to_string();
+    let work = workspace.work();
+    let work = work.canonicalize().expect("the workspace").display().to_string();
+    for part in ["\"files.write\"", &work, "\"shell.exec\"", "\"/usr\""] {
+        assert!(grants.contains(part), "no {part} in {grants}");
+    }
+    holds_up(&workspace, &log);
+
+    let block = format!(
+        "{EVERYTHING}  - {{id: mine, on: files.write, match: '{work}/**', verdict: block}}\n"
+    );
+    workspace.policy(&block);
+    let output = front_end(&workspace, "touch /work/started").output().expect("it starts");
+    assert_eq!(output.status.code(), Some(125), "{}", text(&output));
+    assert!(!workspace.work().join("started").exists());
+    assert_eq!(of_type(&log, "policy.violation").len(), 1);
+}
+
+#[test]
+fn a_front_end_cannot_mount_what_is_aegis_s_own() {
+    let workspace = Workspace::new(User::Ordinary);
+    let state = workspace.state().join("aegis");
+    let mut command = workspace.command(program("front-end"));
+    command.arg(&state).args(["/usr/bin/bash", "-c", "true"]);
+    let output = command.output().expect("it starts");
+    assert_eq!(output.status.code(), Some(125), "{}", text(&output));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("Aegis's own"),
+        "{}",
+        text(&output)
+    );
+}
+
+#[test]
+fn the_example_of_the_library_confines_a_command() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write("home/secret", "secret\n");
+        let profile = workspace.profile("aegis: 1\nextends: [shell]\n");
+        let confine = |words: &[&str]| {
+            let mut command = workspace.command(program("confine"));
+            command.arg(&profile).args(words);
+            command.output().expect("it starts")
+        };
+        let output = confine(&["sh", "-c", "cat ~/secret; unshare --user true; exit 7"]);
+        assert_eq!(output.status.code(), Some(7), "{}", text(&output));
+        assert!(output.stdout.is_empty(), "{}", text(&output));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("denied by"), "{said}");
+        let bare = Command::new("cat").arg(workspace.home().join("secret")).output();
+        assert_eq!(bare.expect("cat").stdout, b"secret\n", "the control");
+    }
+}
