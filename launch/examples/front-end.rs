@@ -22,7 +22,11 @@ impl FrontEnd for Tell {
     }
 }
 
-fn run(work: &Path, program: PathBuf, words: Vec<String>) -> Result<u8, Box<dyn std::error::Error>> {
+fn run(
+    work: &Path,
+    program: PathBuf,
+    words: Vec<String>,
+) -> Result<u8, Box<dyn std::error::Error>> {
     let host = facts::host();
     let found = |path: &Path| {
         let trust = paths::Trust {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use aegis_policy::Hash;
+use aegis_policy::{Hash, Request};
 use aegis_profile::Profile;
 use aegis_runtime::plan::Plan;
 use aegis_runtime::supervise::report::Report;
@@ -11,9 +11,10 @@ use aegis_runtime::supervise::{self, Built, Progress, Watched};
 
 use crate::record::Recorder;
 use crate::registry::{Registered, Running};
+use crate::report_file::ReportFile;
 use crate::review::Reviewed;
 use crate::run::Run;
-use crate::{Error, Event, FrontEnd};
+use crate::{Error, Event, FrontEnd, Launch};
 
 /// What is done once a sandbox is built, before its command executes.
 pub type Hook<'h> = &'h mut dyn FnMut(&mut Built) -> Result<(), String>;
@@ -31,29 +32,18 @@ pub struct Options<'h> {
 
 /// A run that goes on: to be polled until it has ended. Dropping it kills everything inside.
 pub struct Session<'a> {
+    /// `None`: the supervisor failed, and nothing is known of the run any more.
     session: Option<supervise::Session>,
-    /// The supervisor failed: nothing is known of the run any more.
     failed: Option<aegis_runtime::Error>,
-    rest: Rest,
-    front_end: &'a mut dyn FrontEnd,
-}
-
-/// What is kept of a run until its outcome.
-struct Rest {
-    run: RunLeft,
-    recorder: Recorder,
-    registered: Option<Registered>,
-}
-
-/// What is left of a run when its plan is being carried out.
-struct RunLeft {
+    launch: Launch,
     profile: Profile,
     profile_hash: Hash,
     plan_hash: Hash,
-    report: Option<crate::report_file::ReportFile>,
-    report_place: String,
-    request: aegis_policy::Request,
-    _policy: std::rc::Rc<aegis_policy::Policy>,
+    report: Option<ReportFile>,
+    request: Request,
+    recorder: Recorder,
+    registered: Option<Registered>,
+    front_end: &'a mut dyn FrontEnd,
 }
 
 /// How a run went.
@@ -66,7 +56,8 @@ pub struct Outcome {
     pub exit_status: u8,
     /// What could not be recorded or written of the run.
     pub unaccounted: Vec<String>,
-    _rest: (Recorder, aegis_policy::Request),
+    /// Given back with the outcome: a process that ends with the run may forget both.
+    _rest: (Recorder, Request),
 }
 
 impl<'a> Session<'a> {
@@ -146,20 +137,14 @@ impl<'a> Session<'a> {
         Ok(Self {
             session,
             failed,
-            rest: Rest {
-                run: RunLeft {
-                    profile: run.profile,
-                    profile_hash: run.profile_hash,
-                    plan_hash,
-                    report: run.report,
-                    report_place: (run.launch.report.as_deref())
-                        .map_or_else(String::new, |place| place.display().to_string()),
-                    request: run.request,
-                    _policy: run.policy,
-                },
-                recorder,
-                registered,
-            },
+            launch: run.launch,
+            profile: run.profile,
+            profile_hash: run.profile_hash,
+            plan_hash,
+            report: run.report,
+            request: run.request,
+            recorder,
+            registered,
             front_end,
         })
     }
@@ -211,14 +196,9 @@ impl<'a> Session<'a> {
     ///
     /// The command never started, or the supervisor failed. It is recorded.
     pub fn finish(mut self) -> Result<Outcome, Error> {
-        let Rest {
-            mut run,
-            mut recorder,
-            registered,
-        } = self.rest;
         let result = match (self.session.take(), self.failed.take()) {
-            (Some(session), None) => session.finish(),
             (_, Some(error)) => Err(error),
+            (Some(session), None) => session.finish(),
             (None, None) => unreachable!("a session is there, or an error why not"),
         };
         let result = result.map(|(report, events)| {
@@ -227,11 +207,11 @@ impl<'a> Session<'a> {
             }
             report
         });
-        drop(registered);
-        let recorded = recorder.end(
+        self.registered = None;
+        let recorded = self.recorder.end(
             &result.as_ref(),
-            Some(run.plan_hash),
-            &run.request.context,
+            Some(self.plan_hash),
+            &self.request.context,
             self.front_end,
         );
         let mut report = result?;
@@ -239,10 +219,10 @@ impl<'a> Session<'a> {
         if let Err(error) = recorded {
             unaccounted.push(error.to_string());
         }
-        if let Some(file) = run.report.take() {
-            report.seal(run.profile_hash, run.plan_hash, recorder.recorded());
+        if let (Some(file), Some(place)) = (self.report, &self.launch.report) {
+            report.seal(self.profile_hash, self.plan_hash, self.recorder.recorded());
             if let Err(error) = file.write(&report) {
-                let place = &run.report_place;
+                let place = place.display();
                 unaccounted.push(format!("the report {place} could not be written: {error}"));
             }
         }
@@ -253,10 +233,10 @@ impl<'a> Session<'a> {
         };
         Ok(Outcome {
             report,
-            profile: run.profile,
+            profile: self.profile,
             exit_status,
             unaccounted,
-            _rest: (recorder, run.request),
+            _rest: (self.recorder, self.request),
         })
     }
 }

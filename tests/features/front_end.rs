@@ -32,7 +32,11 @@ fn a_front_end_makes_a_plan_from_operations_and_gets_its_denials_while_it_runs()
         let output = front_end(&workspace, WAITS).output().expect("it starts");
         assert_eq!(output.status.code(), Some(0), "{}", text(&output));
         let said = String::from_utf8_lossy(&output.stdout);
-        for part in ["denied by seccomp: the system call unshare", "from operations", "scratch"] {
+        for part in [
+            "denied by seccomp: the system call unshare",
+            "from operations",
+            "scratch",
+        ] {
             assert!(said.contains(part), "no {part:?} in {said}");
         }
         let told = std::fs::read_to_string(workspace.work().join("told")).expect("it was told");
@@ -52,7 +56,11 @@ fn what_a_front_end_mounts_is_asked_of_the_policy_and_recorded() {
     }
     let grants = of_type(&log, "tool.exec")[0]["request"]["what"]["grants"].to_string();
     let work = workspace.work();
-    let work = work.canonicalize().expect("the workspace").display().to_string();
+    let work = work
+        .canonicalize()
+        .expect("the workspace")
+        .display()
+        .to_string();
     for part in ["\"files.write\"", &work, "\"shell.exec\"", "\"/usr\""] {
         assert!(grants.contains(part), "no {part} in {grants}");
     }
@@ -62,7 +70,9 @@ fn what_a_front_end_mounts_is_asked_of_the_policy_and_recorded() {
         "{EVERYTHING}  - {{id: mine, on: files.write, match: '{work}/**', verdict: block}}\n"
     );
     workspace.policy(&block);
-    let output = front_end(&workspace, "touch /work/started").output().expect("it starts");
+    let output = front_end(&workspace, "touch /work/started")
+        .output()
+        .expect("it starts");
     assert_eq!(output.status.code(), Some(125), "{}", text(&output));
     assert!(!workspace.work().join("started").exists());
     assert_eq!(of_type(&log, "policy.violation").len(), 1);
@@ -99,7 +109,9 @@ fn the_example_of_the_library_confines_a_command() {
         assert!(output.stdout.is_empty(), "{}", text(&output));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("denied by"), "{said}");
-        let bare = Command::new("cat").arg(workspace.home().join("secret")).output();
+        let bare = Command::new("cat")
+            .arg(workspace.home().join("secret"))
+            .output();
         assert_eq!(bare.expect("cat").stdout, b"secret\n", "the control");
     }
 }
