@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use aegis_tests::evidence::{holds_up, of_type, records};
+use aegis_tests::audit_log::{holds_up, of_type, records};
 use aegis_tests::{EVERYTHING, USERS, User, Workspace, program, text};
 
 /// Where the user's own log is; root's is the machine's, so tests of it take an ordinary user.

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use aegis_tests::evidence::aegis;
+use aegis_tests::audit_log::aegis;
 use aegis_tests::{User, Workspace, text};
 use serde_json::Value;
 

@@ -26,7 +26,8 @@ pub fn program(name: &str) -> PathBuf {
         let built = built();
         once_a_run(&built, || {
             let status = Command::new(env!("CARGO"))
-                .args(["build", "--quiet", "--package", "aegis-cli", "--bins"])
+                .args(["build", "--quiet", "--bins", "--examples"])
+                .args(["--package", "aegis-cli", "--package", "aegis-launch"])
                 .current_dir(repository("."))
                 .status()
                 .expect("cargo starts");
@@ -36,7 +37,12 @@ pub fn program(name: &str) -> PathBuf {
             &std::env::temp_dir(),
             "programs",
             &built,
-            &["aegis-run", "aegis"],
+            &[
+                "aegis-run",
+                "aegis",
+                "examples/confine",
+                "examples/front-end",
+            ],
         )
     });
     programs.join(name)
@@ -119,7 +125,8 @@ fn stage(parent: &Path, what: &str, from: &Path, names: &[&str]) -> PathBuf {
     fs::create_dir_all(&stage).expect("a stage for the programs");
     fs::set_permissions(&stage, Permissions::from_mode(0o755)).expect("chmod");
     for name in names {
-        let (from, to) = (from.join(name), stage.join(name));
+        let from = from.join(name);
+        let to = stage.join(from.file_name().expect("a program"));
         // A link where it can be: they are large.
         if let Err(error) = fs::hard_link(&from, &to) {
             fs::copy(&from, &to).unwrap_or_else(|_| panic!("{}: {error}", from.display()));
