@@ -7,33 +7,10 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-fn aegis_in(dir: &Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_aegis"))
-        .args(words)
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .output()
-        .expect("aegis starts")
-}
+use crate::support::{aegis as aegis_in, json, status, stderr, stdout};
 
 fn aegis(words: &[&str]) -> Output {
     aegis_in(Path::new("/"), words)
-}
-
-fn status(output: &Output) -> i32 {
-    output.status.code().expect("an exit status")
-}
-
-fn stdout(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).expect("UTF-8")
-}
-
-fn stderr(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).expect("UTF-8")
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 /// A directory with a right profile, a wrong one, and a wider one.

@@ -10,6 +10,8 @@ use aegis_audit::log::Log;
 use aegis_policy::{Context, Decision, Hash, Request, Verdict, What};
 use serde_json::{Value, json};
 
+use crate::support::{status, stderr, stdout};
+
 fn start(run: &str, start: RunStart) -> Event {
     Event::run_start(run, Hash::default(), start)
 }
@@ -99,12 +101,7 @@ impl Scene {
 }
 
 fn told(output: &Output) -> (i32, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
-    (
-        output.status.code().expect("a status"),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
+    (status(output), stdout(output).into(), stderr(output).into())
 }
 
 #[test]

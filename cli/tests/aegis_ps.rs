@@ -5,7 +5,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::place::{self, Place};
+use crate::support::place::Place;
+use crate::support::stderr;
 
 /// What is listed of the supervisor `pid`.
 fn listed(place: &Place, pid: u32) -> Option<Value> {
@@ -14,7 +15,7 @@ fn listed(place: &Place, pid: u32) -> Option<Value> {
         .env("XDG_RUNTIME_DIR", place.0.path())
         .output()
         .expect("aegis starts");
-    assert!(output.status.success(), "{}", place::stderr(&output));
+    assert!(output.status.success(), "{}", stderr(&output));
     let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let all = all.as_array().expect("a list");
     all.iter().find(|run| run["pid"] == pid).cloned()

@@ -5,10 +5,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use serde_json::Value;
+
+use crate::support::{json, status, stderr, stdout};
 use aegis_audit::event::{Event, EventType};
 use aegis_audit::log::Log;
 use aegis_policy::{Context, Policy, Request, Verdict, What, ask, decide, load};
-use serde_json::Value;
 
 const POLICY: &str = "\
 aegis-policy: 1
@@ -104,22 +106,6 @@ fn request(file: &str) -> Request {
             tree: false,
         },
     }
-}
-
-fn status(output: &Output) -> i32 {
-    output.status.code().expect("an exit status")
-}
-
-fn stdout(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).expect("UTF-8")
-}
-
-fn stderr(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).expect("UTF-8")
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 #[test]

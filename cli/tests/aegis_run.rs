@@ -6,8 +6,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 
-use crate::support::place;
-use place::{Place, status, stderr};
+use crate::support::place::Place;
+use crate::support::{status, stderr};
 
 #[test]
 fn the_status_of_the_command_is_passed_on() {

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::place;
-use place::{Place, status, stderr};
+use crate::support::place::Place;
+use crate::support::{status, stderr};
 
 #[test]
 fn a_profile_that_cannot_be_enforced_leaves_a_record() {

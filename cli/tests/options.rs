@@ -1,7 +1,6 @@
 //! What `aegis-run` says of its options and what it does with them are the same.
 
 use std::ffi::OsString;
-use std::path::Path;
 
 use aegis_cli::options;
 use aegis_cli::run::args::{self, Args, Explain, Invocation, OPTIONS, Takes};
@@ -10,12 +9,7 @@ use aegis_cli::run::args::{self, Args, Explain, Invocation, OPTIONS, Takes};
 #[test]
 fn the_help_of_aegis_run_is_what_clap_makes_of_its_options() {
     let rendered = options::aegis_run().render_help().to_string();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/run/help.txt");
-    if std::env::var_os("AEGIS_BLESS").is_some() {
-        std::fs::write(&path, &rendered).expect("the help is written");
-    }
-    let stored = std::fs::read_to_string(&path).expect("there is a help text");
-    assert_eq!(stored, rendered, "run this test again with AEGIS_BLESS=1");
+    aegis_tests::assert_committed("src/run/help.txt", &rendered);
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support;
+
 struct Said {
     status: i32,
     out: String,
@@ -14,15 +16,11 @@ struct Said {
 }
 
 fn aegis(directory: &Path, words: &[&str]) -> Said {
-    let output = Command::new(env!("CARGO_BIN_EXE_aegis"))
-        .args(words)
-        .current_dir(directory)
-        .output()
-        .unwrap();
+    let output = support::aegis(directory, words);
     Said {
-        status: output.status.code().unwrap(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
+        status: support::status(&output),
+        out: support::stdout(&output).into(),
+        err: support::stderr(&output).into(),
     }
 }
 

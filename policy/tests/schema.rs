@@ -1,13 +1,12 @@
 //! The schemas: committed, and of one mind with what reads policies.
 
-use crate::support::committed;
 use crate::support::written;
 
 use std::sync::LazyLock;
 
 use aegis_policy::load::parse_str;
 use aegis_policy::{schema, templates};
-use committed::assert_committed;
+use aegis_tests::assert_committed;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;

@@ -1,15 +1,13 @@
 //! The policies that are part of Aegis: committed in two forms that say the same, and true to what they
 //! promise.
 
-use crate::support::committed;
-
 use aegis_policy::load::parse_str;
 use aegis_policy::model::Verdict;
 use aegis_policy::table::Table;
 use aegis_policy::templates::{ALL, Template, find};
 use aegis_policy::{Context, Document, Policy, Request, What, ask, decide};
 use aegis_profile::{Files, PathSpec, Profile, Program, builtin};
-use committed::assert_committed;
+use aegis_tests::assert_committed;
 
 fn of(template: &Template) -> Document {
     let file = format!("{}.yaml", template.name);
@@ -26,7 +24,7 @@ fn the_committed_json_says_what_the_yaml_says() {
         let canonical = serde_json_canonicalizer::to_string(&of(template)).unwrap();
         assert_eq!(json, canonical, "fields are in the order of their names");
         json.push('\n');
-        assert_committed(&format!("templates/{}.json", template.name), &json);
+        assert_committed(format!("templates/{}.json", template.name), &json);
     }
 }
 

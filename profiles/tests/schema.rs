@@ -3,7 +3,7 @@
 use crate::support;
 
 use aegis_profile::schema;
-use support::assert_committed;
+use aegis_tests::assert_committed;
 
 #[test]
 fn the_committed_schema_is_up_to_date() {

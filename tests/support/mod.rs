@@ -4,6 +4,7 @@
 //! skip, without it.
 
 pub mod audit_log;
+mod committed;
 pub mod host;
 pub mod outcome;
 pub mod packages;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Once;
 
+pub use committed::assert_committed;
 pub use stage::{attacks_directory, program};
 
 /// The ids of the ordinary user; nothing on the host belongs to them.

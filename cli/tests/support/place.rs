@@ -1,10 +1,11 @@
 //! Where `aegis-run` is started by a test, and where it records.
-#![allow(dead_code, reason = "each test uses its part")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 use std::sync::Once;
+
+use super::{status, stderr};
 
 /// `aegis-run` in a directory of its own, recording in another.
 pub struct Place(pub tempfile::TempDir, tempfile::TempDir);
@@ -50,28 +51,11 @@ impl Place {
 
     /// What is in the log.
     pub fn records(&self) -> Vec<serde_json::Value> {
-        let text = fs::read_to_string(self.log().join("000001.jsonl")).unwrap_or_default();
-        (text.lines())
-            .map(|line| {
-                let mut line: serde_json::Value = serde_json::from_str(line).expect("JSON");
-                line["record"].take()
-            })
-            .collect()
+        aegis_tests::audit_log::records(&self.log())
     }
 
     pub fn report(&self, name: &str) -> serde_json::Value {
         let text = fs::read(self.0.path().join(name)).expect("a report");
         serde_json::from_slice(&text).expect("the report is JSON")
     }
-}
-
-pub fn status(output: &Output) -> i32 {
-    use std::os::unix::process::ExitStatusExt;
-    // As a shell's `$?` has it.
-    let signal = output.status.signal().map(|signal| 128 + signal);
-    output.status.code().or(signal).expect("an end")
-}
-
-pub fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }

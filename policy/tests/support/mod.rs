@@ -2,7 +2,6 @@
 
 pub mod arbitrary;
 pub mod cases;
-pub mod committed;
 #[cfg(feature = "rego")]
 pub mod rego;
 pub mod tree;
