@@ -12,13 +12,29 @@ use serde::Serialize;
 use serde::ser::SerializeStruct;
 
 use crate::model::Origin;
-use crate::yaml::Span;
 
 /// How many errors of one file are kept; the rest is only counted.
 pub(crate) const MAX_DIAGNOSTICS: usize = 20;
 
 /// Characters of a source line that are shown around the mistake.
 const MAX_SHOWN_LINE: usize = 160;
+
+/// A place in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// 1-based.
+    pub line: u32,
+    /// 1-based, in characters.
+    pub column: u32,
+    /// In characters, on this line.
+    pub len: u32,
+}
+
+impl Span {
+    pub(crate) fn new(line: u32, column: u32, len: u32) -> Self {
+        Self { line, column, len }
+    }
+}
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]

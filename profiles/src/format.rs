@@ -11,94 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
-use serde_json::Value as Json;
 
+use crate::form::{Form, Key, Keyed, Page, Section, Tree};
 use crate::limits::Limits;
 use crate::model::{Declared, Device, Outbound, PathSpec, Program, SyscallBase, Version};
-use crate::parse::tree::Tree;
-use crate::show::Page;
 use crate::yaml::Node;
 use forms::{
     Destinations, Extends, List, Maybe, Part, Run, Secrets, Single, TheVersion, Variables, Word,
 };
-
-/// What the values of a key look like, and what can be done with them.
-pub(crate) trait Form {
-    /// The type of the values. The default is an absent key.
-    type Value: Clone + Default + PartialEq;
-
-    /// The JSON Schema of the values.
-    fn schema(&self) -> Json;
-
-    /// The keys below, of a map.
-    fn section(&self) -> Option<&'static Section> {
-        None
-    }
-
-    /// Reads a value. What is wrong is reported and left out.
-    fn read(&self, tree: &mut Tree<'_, '_>, key: &str, node: &Node) -> Self::Value;
-
-    /// Adds what a later profile says: replaces the value, where it is given.
-    fn merge(&self, into: &mut Self::Value, later: &Self::Value) {
-        if *later != Self::Value::default() {
-            into.clone_from(later);
-        }
-    }
-
-    /// Prints the key and its value.
-    fn show(&self, page: &mut Page, key: &str, value: &Self::Value);
-
-    /// Whether the canonical form has this value.
-    fn is_canonical(&self, value: &Self::Value) -> bool {
-        *value != Self::Value::default()
-    }
-}
-
-/// A map of the format.
-pub(crate) struct Section {
-    /// Its name in the JSON Schema.
-    pub name: &'static str,
-    /// What it is for.
-    pub about: &'static str,
-    /// What an error calls it.
-    pub what: &'static str,
-    /// Its keys, in the order of the reference.
-    pub keys: &'static [Key],
-}
-
-impl Section {
-    /// The names of its keys.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.keys.iter().map(|key| key.name)
-    }
-
-    /// Whether there is a key of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.names().any(|known| known == name)
-    }
-}
-
-/// A key of a section.
-pub(crate) struct Key {
-    pub name: &'static str,
-    pub about: &'static str,
-    /// The form of its values, for the reference page; empty for a section.
-    pub form: &'static str,
-    /// What an absent key means.
-    pub default: &'static str,
-    /// A value, as in a profile.
-    pub example: &'static str,
-    pub schema: fn() -> Json,
-    pub section: fn() -> Option<&'static Section>,
-}
-
-/// What is read from, and printed as, a [`Section`].
-pub(crate) trait Keyed: Clone + Default + PartialEq {
-    const SECTION: &'static Section;
-    fn read(tree: &mut Tree<'_, '_>, node: &Node) -> Self;
-    fn merge(&mut self, later: &Self);
-    fn show(&self, page: &mut Page);
-}
 
 /// A struct of the format: for each key its documentation, name, field, type and form, and for the
 /// reference page the form in words, the default and an example. After `beside`: fields that are no keys.

@@ -15,6 +15,7 @@
 pub mod builtin;
 mod diff;
 mod error;
+mod form;
 mod format;
 pub mod hash;
 mod limits;
@@ -26,6 +27,7 @@ mod show;
 mod source;
 pub mod syntax;
 mod units;
+mod values;
 mod yaml;
 
 pub use diff::{Diff, Item, diff};

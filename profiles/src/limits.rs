@@ -5,10 +5,8 @@
 use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
-use crate::format::{Key, Keyed, Section};
+use crate::form::{Key, Keyed, Page, Section, Tree};
 use crate::model::Declared;
-use crate::parse::tree::Tree;
-use crate::show::Page;
 use crate::units::{self, Wrong};
 use crate::yaml::Node;
 

@@ -4,20 +4,12 @@
 //! is left out and the rest goes on. Only the text is looked at here: whether a path exists or a
 //! system call is known is for the runtime to say.
 
-pub(crate) mod names;
-pub(crate) mod net;
-pub(crate) mod paths;
-pub(crate) mod tree;
-
-pub use net::host;
-pub(crate) use tree::overlay;
-
 use std::sync::Arc;
 
-use crate::error::{Diagnostic, Error, Reporter};
-use crate::format::{Keyed, Profile};
-use crate::yaml::{self, Node, Value};
-use tree::Tree;
+use crate::error::{Diagnostic, Error, Reporter, Span};
+use crate::form::{Keyed, Tree};
+use crate::format::Profile;
+use crate::yaml::{self, Key, Node, Value};
 
 /// Parses one file's text, pure: what it `extends` is kept as written and not looked up.
 ///
@@ -58,7 +50,7 @@ fn read(root: &Node, out: &mut Reporter<'_>) -> Profile {
         out.report(root.span, "a profile begins with its version")
             .help("make `aegis: 1` the first line");
     }
-    let mut profile = Profile::read(&mut Tree { out }, root);
+    let mut profile = Profile::read(&mut tree(out), root);
     if profile.name.is_empty() {
         profile.name = stem(&out.file);
     }
@@ -82,4 +74,85 @@ fn stem(file: &str) -> String {
 /// The error of a file that is no profile at all.
 pub(crate) fn file_error(file: &str, message: impl Into<String>, help: impl Into<String>) -> Error {
     Diagnostic::of_file(file, message).with_help(help).into()
+}
+
+fn tree<'r, 't>(out: &'r mut Reporter<'t>) -> Tree<'r, 't> {
+    let top = Profile::SECTION;
+    Tree { out, top }
+}
+
+/// Parses `KEY=VALUE` of `--set`: a dotted key as in `limits.memory`, a value as in the file.
+pub(crate) fn overlay(text: &str) -> Result<Profile, Error> {
+    let mut out = Reporter::new(Arc::from("--set"), text);
+    let profile = parse_overlay(text, &mut out);
+    out.finish(profile)
+}
+
+fn parse_overlay(text: &str, out: &mut Reporter<'_>) -> Option<Profile> {
+    let whole = Span::new(1, 1, u32::try_from(text.chars().count()).unwrap_or(1));
+    let Some((path, value)) = text.split_once('=') else {
+        out.report(whole, "`--set` needs KEY=VALUE")
+            .help("such as `--set limits.memory=1G`");
+        return None;
+    };
+    let key_span = Span::new(1, 1, u32::try_from(path.chars().count()).unwrap_or(1));
+    let keys = key_path(path);
+    if matches!(keys[0], "aegis" | "extends") {
+        out.report(
+            key_span,
+            format!("`{}` cannot be set from the command line", keys[0]),
+        )
+        .help("write a profile file that says so");
+        return None;
+    }
+    // Blanks in place of the key: a column of the value is one of the whole. Not where indentation counts.
+    let blanks = if value.contains('\n') {
+        0
+    } else {
+        path.chars().count() + 1
+    };
+    let mut node = yaml::parse(&format!("{:blanks$}{value}", ""), out)?;
+    for key in keys.iter().rev() {
+        let key = Key {
+            text: (*key).to_owned(),
+            span: key_span,
+        };
+        node = Node {
+            span: node.span,
+            value: Value::Map(vec![(key, node)]),
+        };
+    }
+    let mut profile = Profile::read(&mut tree(out), &node);
+    profile.sources.insert(out.file.clone());
+    Some(profile)
+}
+
+/// Splits `capabilities.files.read` and `environment.set.TZ` where the file has levels: the dots of
+/// a key such as `files.read` are part of it.
+fn key_path(path: &str) -> Vec<&str> {
+    let Some((section, rest)) = path.split_once('.') else {
+        return vec![path];
+    };
+    let Some((_, known)) = Profile::SECTION
+        .sections()
+        .find(|(name, _)| *name == section)
+    else {
+        return vec![path];
+    };
+    let below = |name: &str| rest.strip_prefix(name)?.strip_prefix('.');
+    let mut keys = vec![section];
+    match known
+        .keys
+        .iter()
+        .find_map(|key| Some((key, below(key.name)?)))
+    {
+        None => keys.push(rest),
+        Some((key, below)) => {
+            keys.push(key.name);
+            // The keys of a secret stand below its alias.
+            let levels = if (key.section)().is_some() { 2 } else { 1 };
+            keys.extend(below.splitn(levels, '.'));
+        }
+    }
+    keys
 }

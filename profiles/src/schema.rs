@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::format::{Key, Keyed, Profile, Section};
+use crate::form::{Key, Keyed, Section};
+use crate::format::Profile;
 use crate::yaml::yaml_to_json;
 
 /// The address that editors know the schema by.
@@ -94,7 +95,9 @@ pub fn reference_markdown() -> String {
     page.push_str("\n## Built-in profiles\n\n| name | what it is for | extends |\n|---|---|---|\n");
     for name in crate::builtin::names() {
         let file = format!("builtin:{name}");
-        if let Some(Ok(profile)) = crate::builtin::text(name).map(|t| crate::parse_str(t, &file)) {
+        if let Some(Ok(profile)) =
+            crate::builtin::text(name).map(|t| crate::parse::parse_str(t, &file))
+        {
             let extends: Vec<_> = profile
                 .extends
                 .iter()

@@ -6,8 +6,8 @@ mod typed;
 pub use crate::error::{
     Diagnostic, Error, FileKind, Note, Reporter, escape, is_deceptive, nearest, quote,
 };
-pub use crate::parse::host;
-pub use crate::show::scalar;
+pub use crate::form::scalar;
 pub use crate::units::{Wrong, count, show_size, size, time};
+pub use crate::values::host;
 pub use crate::yaml::{Key, Kind, MAX_BYTES, Node, Span, Value, decode, kind_of, parse};
 pub use typed::read;

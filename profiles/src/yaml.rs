@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use crate::error::{FileKind, Reporter, is_deceptive, quote};
+pub use crate::error::Span;
+use crate::error::{Error, FileKind, Reporter, is_deceptive, quote};
 
 /// The largest file that is read.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -19,23 +20,6 @@ const MAX_DEPTH: usize = 16;
 
 /// How many keys one map may have: keeps the search for duplicates short.
 const MAX_KEYS: usize = 1024;
-
-/// A place in the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// 1-based.
-    pub line: u32,
-    /// 1-based, in characters.
-    pub column: u32,
-    /// In characters, on this line.
-    pub len: u32,
-}
-
-impl Span {
-    pub(crate) fn new(line: u32, column: u32, len: u32) -> Self {
-        Self { line, column, len }
-    }
-}
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -410,7 +394,7 @@ fn narrow(n: usize) -> u32 {
 /// The text as JSON, as any YAML reader would understand it: what an editor checks against the schema.
 /// Refuses what a profile may not contain as YAML; knows nothing of the keys.
 #[doc(hidden)]
-pub fn yaml_to_json(text: &str, file_name: &str) -> Result<serde_json::Value, crate::Error> {
+pub fn yaml_to_json(text: &str, file_name: &str) -> Result<serde_json::Value, Error> {
     let mut out = Reporter::new(Arc::from(file_name), text);
     let node = parse(text, &mut out);
     out.finish(node).map(|node| to_json(&node))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::format::Profile;
 use crate::model::{Declared, Origin, PathSpec, Program, Variable};
-use crate::parse::paths::strip_optional;
+use crate::values::paths::strip_optional;
 
 /// What a file starts with.
 #[cfg(test)]

@@ -7,13 +7,12 @@ use std::marker::PhantomData;
 
 use serde_json::{Value as Json, json};
 
+use super::SecretUse;
 use super::texts::{self, Text};
-use super::{Form, Keyed, SecretUse, Section};
 use crate::error::{escape, nearest, quote};
+use crate::form::{Form, Keyed, Page, Section, Tree, scalar};
 use crate::model::{Declared, Destination, Device, Outbound, PathSpec, Program, Version};
-use crate::parse::names;
-use crate::parse::tree::Tree;
-use crate::show::{Page, scalar};
+use crate::values::names;
 use crate::yaml::{Kind, Node, Value, kind_of};
 
 /// A text that has to be there.

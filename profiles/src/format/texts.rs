@@ -5,12 +5,11 @@ use std::fmt::Display;
 
 use serde_json::{Value as Json, json};
 
+use crate::form::{Tree, scalar};
 use crate::model::{Destination, Device, PathSpec, Program, SyscallBase};
-use crate::parse::paths::{self, Use};
-use crate::parse::tree::Tree;
-use crate::parse::{names, net};
-use crate::show::scalar;
 use crate::units::Wrong;
+use crate::values::paths::{self, Use};
+use crate::values::{names, net};
 use crate::yaml::Node;
 
 /// A text that stands for a `T`.

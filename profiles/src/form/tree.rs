@@ -1,16 +1,16 @@
 //! Reading the node tree: a map of known keys, a list, text, a number; each with its own error.
 
-use std::sync::Arc;
-
-use crate::error::{Error, Reporter, nearest, quote};
-use crate::format::{Keyed, Profile, Section};
+use super::Section;
+use crate::error::{Reporter, Span, nearest, quote};
 use crate::model::Declared;
 use crate::units::Wrong;
-use crate::yaml::{self, Key, Kind, Node, Span, Value, kind_of};
+use crate::yaml::{Key, Kind, Node, Value, kind_of};
 
 /// Reads nodes and reports what is wrong with them.
 pub(crate) struct Tree<'r, 't> {
     pub(crate) out: &'r mut Reporter<'t>,
+    /// The top of the file, to say where a misplaced key belongs.
+    pub(crate) top: &'static Section,
 }
 
 impl Tree<'_, '_> {
@@ -52,14 +52,16 @@ impl Tree<'_, '_> {
         let prefix = format!("{text}.");
         let help = if let Some(full) = section.names().find(|name| name.starts_with(&prefix)) {
             format!("a key is written with its dot, as in `{full}:`")
-        } else if let Some((name, _)) = sections().find(|(_, section)| section.has(text)) {
+        } else if let Some((name, _)) = self.top.sections().find(|(_, section)| section.has(text)) {
             format!("`{text}` belongs under `{name}:`")
-        } else if Profile::SECTION.has(text) {
+        } else if self.top.has(text) {
             format!("`{text}` belongs at the top of the file, not indented")
         } else if let Some(near) = nearest(text, section.names()) {
             format!("did you mean `{near}`?")
-        } else if let Some((name, near)) =
-            sections().find_map(|(name, section)| Some((name, nearest(text, section.names())?)))
+        } else if let Some((name, near)) = self
+            .top
+            .sections()
+            .find_map(|(name, section)| Some((name, nearest(text, section.names())?)))
         {
             format!("did you mean `{near}`, under `{name}:`?")
         } else {
@@ -170,82 +172,4 @@ impl Tree<'_, '_> {
             origin: self.out.origin(span),
         }
     }
-}
-
-/// The keys of the file that hold others: where a misplaced key may belong.
-fn sections() -> impl Iterator<Item = (&'static str, &'static Section)> {
-    (Profile::SECTION.keys.iter()).filter_map(|key| Some((key.name, (key.section)()?)))
-}
-
-/// Parses `KEY=VALUE` of `--set`: a dotted key as in `limits.memory`, a value as in the file.
-pub(crate) fn overlay(text: &str) -> Result<Profile, Error> {
-    let mut out = Reporter::new(Arc::from("--set"), text);
-    let profile = parse_overlay(text, &mut out);
-    out.finish(profile)
-}
-
-fn parse_overlay(text: &str, out: &mut Reporter<'_>) -> Option<Profile> {
-    let whole = Span::new(1, 1, u32::try_from(text.chars().count()).unwrap_or(1));
-    let Some((path, value)) = text.split_once('=') else {
-        out.report(whole, "`--set` needs KEY=VALUE")
-            .help("such as `--set limits.memory=1G`");
-        return None;
-    };
-    let key_span = Span::new(1, 1, u32::try_from(path.chars().count()).unwrap_or(1));
-    let keys = key_path(path);
-    if matches!(keys[0], "aegis" | "extends") {
-        out.report(
-            key_span,
-            format!("`{}` cannot be set from the command line", keys[0]),
-        )
-        .help("write a profile file that says so");
-        return None;
-    }
-    // Blanks in place of the key: a column of the value is one of the whole. Not where indentation counts.
-    let blanks = if value.contains('\n') {
-        0
-    } else {
-        path.chars().count() + 1
-    };
-    let mut node = yaml::parse(&format!("{:blanks$}{value}", ""), out)?;
-    for key in keys.iter().rev() {
-        let key = Key {
-            text: (*key).to_owned(),
-            span: key_span,
-        };
-        node = Node {
-            span: node.span,
-            value: Value::Map(vec![(key, node)]),
-        };
-    }
-    let mut profile = Profile::read(&mut Tree { out }, &node);
-    profile.sources.insert(out.file.clone());
-    Some(profile)
-}
-
-/// Splits `capabilities.files.read` and `environment.set.TZ` where the file has levels: the dots of
-/// a key such as `files.read` are part of it.
-fn key_path(path: &str) -> Vec<&str> {
-    let Some((section, rest)) = path.split_once('.') else {
-        return vec![path];
-    };
-    let Some((_, known)) = sections().find(|(name, _)| *name == section) else {
-        return vec![path];
-    };
-    let below = |name: &str| rest.strip_prefix(name)?.strip_prefix('.');
-    let mut keys = vec![section];
-    match known
-        .keys
-        .iter()
-        .find_map(|key| Some((key, below(key.name)?)))
-    {
-        None => keys.push(rest),
-        Some((key, below)) => {
-            keys.push(key.name);
-            // The keys of a secret stand below its alias.
-            let levels = if (key.section)().is_some() { 2 } else { 1 };
-            keys.extend(below.splitn(levels, '.'));
-        }
-    }
-    keys
 }
