@@ -1,16 +1,15 @@
 //! The policies in force, and from where they were read: whoever writes there decides over the next run.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use aegis_policy::Policy;
 use aegis_policy::load::{self, Found};
 use aegis_policy::places;
 use aegis_profile::{Files, ReadError};
-
-/// As many links as the kernel follows.
-const MAX_LINKS: usize = 40;
+use aegis_sys::walk;
 
 /// The policy of a run: the system's, and the user's or what `--policy` names. With it the places of what
 /// decides: directories of configuration, what is named, and each file that was read, Rego too.
@@ -84,35 +83,32 @@ pub(crate) struct Route {
 impl Route {
     /// Follows a path.
     pub fn of(path: &Path) -> Self {
-        let parts = |path: &Path| -> Vec<PathBuf> {
-            let parts = path.components().rev();
-            parts.map(|part| Path::new(&part).to_owned()).collect()
-        };
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let mut to_come = parts(&path);
-        let mut links = Vec::new();
-        let mut end = PathBuf::from("/");
-        while let Some(part) = to_come.pop() {
-            match part.components().next() {
-                Some(Component::CurDir) => continue,
-                // No link is left in what it leads out of.
-                Some(Component::ParentDir) => {
-                    end.pop();
-                    continue;
-                }
-                _ => {}
-            }
-            // The root takes the place of all before it.
-            let next = end.join(part);
-            match std::fs::read_link(&next) {
-                Ok(target) if links.len() < MAX_LINKS => {
-                    links.push(next);
-                    to_come.extend(parts(&target));
-                }
-                _ => end = next,
-            }
+        let mut links = Links::default();
+        let Ok(end) = walk::walk(Path::new("/"), &path, &mut links);
+        Self {
+            links: links.0,
+            end,
         }
-        Self { links, end }
+    }
+}
+
+#[derive(Default)]
+struct Links(Vec<PathBuf>);
+
+impl walk::Visit for Links {
+    type Error = Infallible;
+
+    fn visit(&mut self, step: walk::Step<'_>) -> Result<Option<PathBuf>, Infallible> {
+        let target = std::fs::read_link(step.path).ok();
+        self.0
+            .extend(target.is_some().then(|| step.path.to_owned()));
+        Ok(target)
+    }
+
+    fn too_many_links(&mut self, _: &Path) -> Result<(), Infallible> {
+        self.0.pop();
+        Ok(())
     }
 }
 

@@ -327,7 +327,7 @@ fn a_link_in_the_systems_policy_leads_through_what_is_roots_alone() {
     effective_of(None, &up()).unwrap();
     refused(
         up().owned("/etc/site", 1000, 0, 0o755),
-        "/etc/aegis/lib/../../site",
+        "/etc/site",
         "user 1000",
     );
 }
@@ -351,10 +351,7 @@ fn links_of_real_files_are_followed_one_by_one() {
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(root.path().join("site"), open).unwrap();
     let told = told(&of().unwrap_err());
-    assert!(
-        told.contains("lib/../../site`: others may write it"),
-        "{told}"
-    );
+    assert!(told.contains("/site`: others may write it"), "{told}");
     std::fs::remove_file(config.join("lib/a.rego")).unwrap();
     std::os::unix::fs::symlink("a.rego", config.join("lib/a.rego")).unwrap();
     of().unwrap_err();

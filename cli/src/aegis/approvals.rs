@@ -170,12 +170,7 @@ fn ending(entry: &Entry, now: u64) -> String {
 /// Whose approvals they are, and who revokes them.
 fn caller() -> Person {
     let uid = uid();
-    let accounts = std::fs::read("/etc/passwd").unwrap_or_default();
-    let name = String::from_utf8_lossy(&accounts).lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, _, id) = (fields.next()?, fields.next()?, fields.next()?);
-        (id.parse() == Ok(uid)).then(|| name.to_owned())
-    });
+    let name = aegis_sys::accounts::user(uid).and_then(|user| user.name);
     Person { name, uid }
 }
 

@@ -1,17 +1,15 @@
 //! Who may change a configured policy: a policy binds only where those that it binds cannot write it, in any
 //! of its files, nor put another one in a file's place.
 
-use std::ffi::OsString;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use aegis_profile::Error;
 use aegis_profile::syntax::quote;
+use aegis_sys::walk;
 
 use super::{Source, of_file};
 
-/// As many links as the kernel follows.
-const MAX_LINKS: u32 = 40;
 const STICKY: u32 = 0o1000;
 
 /// What keeps a file from being part of a policy.
@@ -66,34 +64,12 @@ impl Trust<'_> {
     pub fn check_path(&self, file: &Path, source: &dyn Source) -> Result<(), Untrusted> {
         let config = self.config;
         let from = config.parent().unwrap_or(config);
-        let mut to_come = parts(file.strip_prefix(from).unwrap_or(file));
-        let mut here = from.to_path_buf();
-        let mut links = 0;
-        while let Some(part) = to_come.pop() {
-            // `..` is left to the kernel: it leads out of a directory, whatever that was called.
-            let next = here.join(&part);
-            let link = source
-                .link(&next)
-                .map_err(|error| Untrusted::unread(&next, &error))?;
-            match link {
-                None => {
-                    self.found(&next, !to_come.is_empty(), source)?;
-                    here = next;
-                }
-                Some((_, uid)) if !self.owners.contains(&uid) => {
-                    return Err(self.not_theirs(&next, uid));
-                }
-                Some(_) if links == MAX_LINKS => {
-                    let help = "put the file itself there";
-                    return Err(Untrusted::new(&next, "links that lead to links", help));
-                }
-                Some((target, _)) => {
-                    links += 1;
-                    to_come.extend(parts(&target));
-                }
-            }
-        }
-        Ok(())
+        let below = file.strip_prefix(from).unwrap_or(file);
+        let mut checked = Checked {
+            trust: self,
+            source,
+        };
+        walk::walk(from, below, &mut checked).map(drop)
     }
 
     /// `is_directory`: only what is named in it counts, and where its mode is sticky nobody else changes that.
@@ -129,8 +105,31 @@ impl Trust<'_> {
     }
 }
 
-/// The parts of a path, the first one last.
-fn parts(path: &Path) -> Vec<OsString> {
-    let part = |part: Component<'_>| part.as_os_str().to_owned();
-    path.components().rev().map(part).collect()
+/// Checks all that is passed on a walk.
+struct Checked<'a> {
+    trust: &'a Trust<'a>,
+    source: &'a dyn Source,
+}
+
+impl walk::Visit for Checked<'_> {
+    type Error = Untrusted;
+
+    fn visit(&mut self, step: walk::Step<'_>) -> Result<Option<PathBuf>, Untrusted> {
+        let link = self.source.link(step.path);
+        match link.map_err(|error| Untrusted::unread(step.path, &error))? {
+            None => {
+                self.trust.found(step.path, !step.last, self.source)?;
+                Ok(None)
+            }
+            Some((_, uid)) if !self.trust.owners.contains(&uid) => {
+                Err(self.trust.not_theirs(step.path, uid))
+            }
+            Some((target, _)) => Ok(Some(target)),
+        }
+    }
+
+    fn too_many_links(&mut self, link: &Path) -> Result<(), Untrusted> {
+        let help = "put the file itself there";
+        Err(Untrusted::new(link, "links that lead to links", help))
+    }
 }

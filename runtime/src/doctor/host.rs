@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::facts;
 use crate::facts::cgroups::Layout;
 use crate::types::SANDBOX_UID;
+use aegis_sys::namespaces;
 
 /// The cgroup interface that the host's controllers are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +82,6 @@ impl Host {
         let layout = Layout::of_this_process();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let uid = rustix::process::geteuid().as_raw();
-        let maps = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let masked_proc = masks(&mounts);
         let filtered = status
@@ -94,7 +94,7 @@ impl Host {
             kernel: version(&release),
             release,
             uid,
-            sandbox_id_mapped: maps_id(&maps, SANDBOX_UID),
+            sandbox_id_mapped: namespaces::has_user(SANDBOX_UID).unwrap_or(false),
             apparmor_restricts: line("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
                 .is_some_and(|value| value != "0"),
             userns_clone_off: line("/proc/sys/kernel/unprivileged_userns_clone")
@@ -132,18 +132,6 @@ fn version(release: &str) -> (u32, u32) {
         .split(|c: char| !c.is_ascii_digit())
         .map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
-/// Whether a `uid_map` has an id among those inside.
-fn maps_id(map: &str, id: u32) -> bool {
-    map.lines().any(|line| {
-        let mut fields = line
-            .split_whitespace()
-            .map(|field| field.parse::<u64>().unwrap_or(0));
-        let (inside, _, count) = (fields.next(), fields.next(), fields.next());
-        let start = inside.unwrap_or(0);
-        (start..start + count.unwrap_or(0)).contains(&u64::from(id))
-    })
 }
 
 /// Mount points below /proc, of a `mountinfo`. A file system of the kernel's own that systemd
@@ -214,14 +202,6 @@ mod tests {
         ] {
             assert_eq!(version(release), wanted, "{release}");
         }
-    }
-
-    #[test]
-    fn an_id_is_mapped_when_a_range_holds_it() {
-        assert!(maps_id("         0          0 4294967295\n", SANDBOX_UID));
-        assert!(!maps_id("0 1000 1\n1 100000 65536\n", SANDBOX_UID));
-        assert!(maps_id("0 1000 1\n1 100000 65536\n", 65536));
-        assert!(!maps_id("", 0));
     }
 
     #[test]

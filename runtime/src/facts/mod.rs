@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::types::{Fault, SANDBOX_UID};
 use aegis_profile::{LimitKey, Outbound, PathSpec, Profile, Program, Variable};
+use aegis_sys::{accounts, namespaces};
 
 pub use program::{Lookup, ProgramFacts, look_up};
 
@@ -321,22 +322,6 @@ pub fn kernel_facts() -> KernelFacts {
     }
 }
 
-/// Whether our user namespace has the id that root's sandboxes run as.
-fn maps_every_id() -> bool {
-    let text = aegis_sys::files::read_file(Path::new("/proc/self/uid_map")).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().any(|line| {
-        let mut fields = line
-            .split_ascii_whitespace()
-            .map(|field| field.parse::<u64>().ok());
-        let (Some(Some(inside)), Some(_), Some(Some(count))) =
-            (fields.next(), fields.next(), fields.next())
-        else {
-            return false;
-        };
-        (inside..inside + count).contains(&u64::from(SANDBOX_UID))
-    })
-}
-
 /// The whole disks (major, minor) that file systems are on, by their device numbers: what limits on block
 /// traffic are set for.
 pub fn disks(devices: impl Iterator<Item = u64>) -> Vec<(u32, u32)> {
@@ -412,49 +397,27 @@ pub fn search_path(profile: &Profile, passed: &BTreeMap<OsString, OsString>) -> 
 }
 
 fn caller(uid: u32, gid: u32) -> Caller {
-    let field = |line: &[u8], index: usize| -> Option<Vec<u8>> {
-        line.split(|byte| *byte == b':')
-            .nth(index)
-            .map(<[u8]>::to_vec)
-    };
-    let entry = |file: &str, id: u32| -> Option<Vec<u8>> {
-        let text = std::fs::read(file).ok()?;
-        let id = id.to_string();
-        text.split(|byte| *byte == b'\n')
-            .find(|line| field(line, 2).is_some_and(|found| found == id.as_bytes()))
-            .map(<[u8]>::to_vec)
-    };
-    let may_become_others = uid == 0 && maps_every_id();
-    let home = std::env::var_os("HOME").filter(|home| Path::new(home).is_absolute());
+    let may_become_others = uid == 0 && namespaces::has_user(SANDBOX_UID).unwrap_or(false);
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let home = home.filter(|home| home.is_absolute());
     // Root's sandboxes run under a name of their own.
     let named = !may_become_others;
     let user = (named || home.is_none())
-        .then(|| entry("/etc/passwd", uid))
+        .then(|| accounts::user(uid))
         .flatten();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
-    let account_home = user
-        .as_deref()
-        .and_then(|line| field(line, 5))
-        .map(OsString::from_vec);
+    let account_home = user.as_ref().and_then(|user| user.home.clone());
     let home = home
         .or_else(|| account_home.clone())
         .unwrap_or_else(|| "/".into());
-    let account_home = account_home.filter(|home| uid != 0 && Path::new(home).is_absolute());
+    let account_home = account_home.filter(|home| uid != 0 && home.is_absolute());
     Caller {
         uid,
         gid,
         may_become_others,
-        name: user
-            .as_deref()
-            .and_then(|line| field(line, 0))
-            .and_then(text),
-        group: named
-            .then(|| entry("/etc/group", gid))
-            .flatten()
-            .and_then(|line| field(&line, 0))
-            .and_then(text),
-        home: without_dots(PathBuf::from(home), uid),
-        account_home: account_home.map(|home| without_dots(PathBuf::from(home), uid)),
+        name: user.and_then(|user| user.name),
+        group: named.then(|| accounts::group(gid)).flatten(),
+        home: without_dots(home, uid),
+        account_home: account_home.map(|home| without_dots(home, uid)),
     }
 }
 

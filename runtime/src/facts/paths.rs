@@ -4,23 +4,19 @@
 
 mod trust;
 
-use std::collections::VecDeque;
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
-use aegis_sys::mount;
+use aegis_sys::{mount, walk};
+use rustix::fs::{Mode, OFlags};
 use trust::Confined;
 pub use trust::{Directories, Trust};
 
 use crate::types::paths::is_below;
 use crate::types::{Fault, Identity, bytes};
-
-/// Most links followed in one path, as the kernel's `MAXSYMLINKS`.
-const MAX_LINKS: usize = 40;
 
 /// What a path refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -105,11 +101,11 @@ impl Resolved {
 pub fn resolve(path: &Path, trust: &Trust) -> Result<Resolved, Fault> {
     if path.components().any(|part| part == Component::ParentDir) {
         // What `..` leads to is known once every link before it is followed.
-        return Walk::new(path)?.run(trust);
+        return follow(path, trust);
     }
     match hop(normal(path), trust) {
         Some(result) => result,
-        None => Walk::new(path)?.run(trust),
+        None => follow(path, trust),
     }
 }
 
@@ -118,7 +114,7 @@ pub fn resolve(path: &Path, trust: &Trust) -> Result<Resolved, Fault> {
 fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
     let mut links = Vec::new();
     let mut confined = Confined::default();
-    for _ in 0..MAX_LINKS {
+    for _ in 0..walk::MAX_LINKS {
         if let Some((link, rest)) = trust.root_link(&path) {
             let mut next = Path::new("/").join(&link.target);
             if !rest.as_os_str().is_empty() {
@@ -211,96 +207,79 @@ fn normal(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
-struct Walk<'a> {
+/// Goes a path by descriptor, as far as its links are trusted.
+struct Resolving<'a> {
     asked: &'a Path,
+    trust: &'a Trust,
     here: OwnedFd,
-    real: PathBuf,
-    ahead: VecDeque<Vec<u8>>,
+    found: mount::Identity,
     links: Vec<Link>,
+    confined: Confined,
 }
 
-impl<'a> Walk<'a> {
-    fn new(asked: &'a Path) -> Result<Self, Fault> {
-        let mut walk = Self {
-            asked,
-            here: mount::root().map_err(|error| Fault::at(Path::new("/"), &error))?,
-            real: PathBuf::from("/"),
-            ahead: VecDeque::new(),
-            links: Vec::new(),
-        };
-        walk.push(asked);
-        Ok(walk)
-    }
+/// Resolves a path with `..` in it, or with links anywhere.
+fn follow(path: &Path, trust: &Trust) -> Result<Resolved, Fault> {
+    let (here, found) = root()?;
+    let mut resolving = Resolving {
+        asked: path,
+        trust,
+        here,
+        found,
+        links: Vec::new(),
+        confined: Confined::default(),
+    };
+    let top = Path::new("/");
+    let below = path.strip_prefix(top).unwrap_or(path);
+    let real = walk::walk(top, below, &mut resolving)?;
+    let found = Resolved::new(real, resolving.links, resolving.found);
+    resolving.confined.check(found, trust)
+}
 
-    fn push(&mut self, path: &Path) {
-        for component in path.components().rev() {
-            match component {
-                Component::Normal(name) => self.ahead.push_front(name.as_bytes().to_vec()),
-                Component::ParentDir => self.ahead.push_front(b"..".to_vec()),
-                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-            }
+fn root() -> Result<(OwnedFd, mount::Identity), Fault> {
+    let fault = |error| Fault::at(Path::new("/"), &error);
+    let root = mount::root().map_err(fault)?;
+    let found = mount::identity(root.as_fd()).map_err(fault)?;
+    Ok((root, found))
+}
+
+impl walk::Visit for Resolving<'_> {
+    type Error = Fault;
+
+    fn visit(&mut self, step: walk::Step<'_>) -> Result<Option<PathBuf>, Fault> {
+        if step.name == "/" {
+            (self.here, self.found) = root()?;
+            return Ok(None);
         }
-    }
-
-    /// Whether the directory reached is one that everybody may write, and its owner another than
-    /// the link's: what `fs.protected_symlinks` is about.
-    fn in_shared_directory(&self, link_owner: u32) -> bool {
-        mount::identity(self.here.as_fd())
-            .is_ok_and(|dir| dir.mode & 0o1002 == 0o1002 && dir.uid != link_owner)
-    }
-
-    fn run(mut self, trust: &Trust) -> Result<Resolved, Fault> {
-        let mut confined = Confined::default();
-        let mut last = mount::identity(self.here.as_fd())
-            .map_err(|error| Fault::at(Path::new("/"), &error))?;
-        while let Some(name) = self.ahead.pop_front() {
-            let next = if name == b".." {
-                self.real.parent().unwrap_or(Path::new("/")).to_path_buf()
-            } else {
-                self.real.join(OsStr::from_bytes(&name))
-            };
-            let fd = rustix::fs::openat(
-                &self.here,
-                name.as_slice(),
-                rustix::fs::OFlags::PATH
-                    | rustix::fs::OFlags::NOFOLLOW
-                    | rustix::fs::OFlags::CLOEXEC,
-                rustix::fs::Mode::empty(),
-            )
-            .map_err(|error| Fault::at(&next, &error.into()))?;
-            let found = mount::identity(fd.as_fd()).map_err(|error| Fault::at(&next, &error))?;
-            if found.mode & libc::S_IFMT != libc::S_IFLNK {
-                self.here = fd;
-                self.real = next;
-                last = found;
-                continue;
-            }
-            if self.links.len() >= MAX_LINKS {
-                return Err(Fault::Loop(self.asked.to_path_buf()));
-            }
-            let foreign = found.uid != 0 && found.uid != trust.uid;
-            if foreign && (trust.uid != 0 || self.in_shared_directory(found.uid)) {
-                return Err(Fault::ForeignLink {
-                    at: next,
-                    owner: found.uid,
-                });
-            }
-            let target = read_link(&fd, &next)?;
-            confined.note(&next, trust);
-            if target.is_absolute() {
-                self.here = mount::root().map_err(|error| Fault::at(Path::new("/"), &error))?;
-                self.real = PathBuf::from("/");
-                last = mount::identity(self.here.as_fd())
-                    .map_err(|error| Fault::at(Path::new("/"), &error))?;
-            }
-            self.links.push(Link {
-                at: next,
-                target: target.clone(),
+        let fault = |error| Fault::at(step.path, &error);
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.here, step.name, flags, Mode::empty())
+            .map_err(|error| fault(error.into()))?;
+        let found = mount::identity(fd.as_fd()).map_err(fault)?;
+        if found.mode & libc::S_IFMT != libc::S_IFLNK {
+            (self.here, self.found) = (fd, found);
+            return Ok(None);
+        }
+        let foreign = found.uid != 0 && found.uid != self.trust.uid;
+        // What `fs.protected_symlinks` is about: a directory that everybody may write, and whose owner is
+        // another than the link's.
+        let shared = self.found.mode & 0o1002 == 0o1002 && self.found.uid != found.uid;
+        if foreign && (self.trust.uid != 0 || shared) {
+            return Err(Fault::ForeignLink {
+                at: step.path.to_path_buf(),
+                owner: found.uid,
             });
-            self.push(&target);
         }
-        let found = Resolved::new(self.real, self.links, last);
-        confined.check(found, trust)
+        let target = read_link(&fd, step.path)?;
+        self.confined.note(step.path, self.trust);
+        self.links.push(Link {
+            at: step.path.to_path_buf(),
+            target: target.clone(),
+        });
+        Ok(Some(target))
+    }
+
+    fn too_many_links(&mut self, _: &Path) -> Result<(), Fault> {
+        Err(Fault::Loop(self.asked.to_path_buf()))
     }
 }
 

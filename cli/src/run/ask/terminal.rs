@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -14,6 +14,8 @@ use rustix::termios::{
     InputModes, LocalModes, OptionalActions, OutputModes, QueueSelector, SpecialCodeIndex, Termios,
     isatty, tcflush, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
 };
+
+use aegis_sys::signal::Signals;
 
 use super::Unasked;
 use crate::terminal::colour;
@@ -54,7 +56,7 @@ impl Terminal {
             return Err(Unasked::Background);
         }
         let before = tcgetattr(&tty).map_err(|error| Unasked::Broken(error.into()))?;
-        let signals = Signals::take(&ENDING).map_err(Unasked::Broken)?;
+        let signals = Signals::block(&ENDING).map_err(Unasked::Broken)?;
         let terminal = Self {
             tty,
             before,
@@ -85,7 +87,7 @@ impl Terminal {
             .and_then(|()| Ok(tcflush(&self.tty, QueueSelector::IFlush)?))
             .and_then(|()| self.tty.write_all(prompt.as_bytes()));
         if asked.is_err() {
-            self.signals.gone();
+            self.gone();
             return Ok(None);
         }
         let line = self.line()?;
@@ -110,11 +112,11 @@ impl Terminal {
         }
         let [terminal, signals] = waited.map(|fd| fd.revents());
         if terminal.intersects(PollFlags::HUP | PollFlags::ERR) {
-            self.signals.gone();
+            self.gone();
             return Ok(None);
         }
         if !signals.is_empty() {
-            self.signals.forget();
+            self.forget();
             return Ok(None);
         }
         let mut buffer = [0; LINE];
@@ -122,7 +124,7 @@ impl Terminal {
             Ok(0) => return Ok(None),
             Ok(read) => &buffer[..read],
             Err(_) => {
-                self.signals.gone();
+                self.gone();
                 return Ok(None);
             }
         };
@@ -131,6 +133,18 @@ impl Terminal {
             // Ctrl-C and Ctrl-\, or Ctrl-D in the middle of a line.
             _ => Ok(None),
         }
+    }
+
+    /// Takes the signals that came, so that they do nothing afterwards: they have been an answer.
+    fn forget(&self) {
+        while self.signals.next().is_some() {}
+    }
+
+    /// The terminal has gone: that has been an answer, and the signal that says so, which may be still to
+    /// come, must not end us before it is recorded.
+    fn gone(&mut self) {
+        self.forget();
+        self.signals.keep_blocked(libc::SIGHUP);
     }
 
     /// Sets the modes for a question.
@@ -156,63 +170,11 @@ impl Drop for Terminal {
         if is_ours(&self.tty) {
             let _ = tcsetattr(&self.tty, OptionalActions::Now, &self.before);
         }
+        self.signals.restore_mask();
     }
 }
 
 /// Whether we are in the process group that gets what is typed.
 fn is_ours(tty: &impl AsFd) -> bool {
     tcgetpgrp(tty).is_ok_and(|group| group == rustix::process::getpgrp())
-}
-
-/// Signals that are held back, and can be waited for; dropped, they do what they did.
-struct Signals {
-    fd: OwnedFd,
-    before: libc::sigset_t,
-}
-
-impl Signals {
-    fn take(signals: &[i32]) -> io::Result<Self> {
-        // SAFETY: `sigset_t` is plain data; `sigemptyset` sets all of it.
-        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-        let mut before = set;
-        // SAFETY: both sets outlive the calls, and the numbers are those of signals.
-        let fd = unsafe {
-            libc::sigemptyset(&mut set);
-            for signal in signals {
-                libc::sigaddset(&mut set, *signal);
-            }
-            libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: it is new, and nobody else's.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: both sets outlive the call; there is one thread.
-        if unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set, &mut before) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { fd, before })
-    }
-
-    /// Takes those that came, so that they do nothing afterwards: they have been an answer.
-    fn forget(&self) {
-        let mut one = [0; size_of::<libc::signalfd_siginfo>()];
-        while rustix::io::read(&self.fd, &mut one).is_ok_and(|n| n > 0) {}
-    }
-
-    /// The terminal has gone: that has been an answer, and the signal that says so, which may be still to
-    /// come, must not end us before it is recorded.
-    fn gone(&mut self) {
-        self.forget();
-        // SAFETY: the set outlives the call, and the number is that of a signal.
-        unsafe { libc::sigaddset(&mut self.before, libc::SIGHUP) };
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        // SAFETY: the set is the one that was in force, and outlives the call.
-        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
-    }
 }
