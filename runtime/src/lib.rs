@@ -7,8 +7,8 @@
 //! ```
 //!
 //! [`facts`] reads the host once; [`plan::compile`] is pure; everything that changes a process is
-//! in [`apply`], [`cgroup`] and [`supervise`], by way of [`kernel`].
-#![deny(missing_docs)]
+//! in [`apply`], [`cgroup`] and [`supervise`], by way of [`aegis_sys`].
+#![deny(missing_docs, unsafe_code)]
 
 pub mod apply;
 pub mod cgroup;

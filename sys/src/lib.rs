@@ -18,9 +18,6 @@ pub mod socket;
 pub mod terminal;
 pub mod walk;
 
-// For callers that are being reworked.
-pub use files as descriptors;
-
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};

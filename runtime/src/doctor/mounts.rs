@@ -10,7 +10,7 @@ use super::host::Host;
 use super::layer::{Finding, Layer, NOT_HELD, Outcome, errno, error};
 use crate::types::SANDBOX_UID;
 use aegis_sys::mount::{self, attr};
-use aegis_sys::{cstring, files, namespaces};
+use aegis_sys::{files, namespaces};
 
 const BASE: u64 = attr::NOSUID | attr::NODEV;
 const BUILT: [Layer; 5] = [
@@ -185,7 +185,7 @@ fn idmap() -> Finding {
         let tree = mount::clone_tree(mount::locate(path)?.as_fd())?;
         mount::set_idmap(tree.as_fd(), namespace.as_fd())?;
         let shown = mount::identity(tree.as_fd())?;
-        let stored = rustix::fs::stat(cstring(path)?.as_c_str())?;
+        let stored = rustix::fs::stat(path)?;
         // `fstat` of the mount's root tells the mapped owner.
         if stored.st_uid == 0 && shown.uid != SANDBOX_UID {
             return Err(error(NOT_HELD));

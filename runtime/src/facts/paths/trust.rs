@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::{Link, Resolved};
 use crate::types::Fault;
 use crate::types::paths::{is_below, parents};
-use aegis_sys::{cstring, mount};
+use aegis_sys::mount;
 
 /// Which links are to be trusted.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +55,7 @@ impl Directories {
             known.len() - 1
         });
         let dir = known[place].open.as_ref()?;
-        Some(cstring(Path::new(name)).and_then(|name| mount::identity_at(dir.as_fd(), &name)))
+        Some(mount::identity_at(dir.as_fd(), name))
     }
 }
 
