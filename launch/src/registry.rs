@@ -8,11 +8,12 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aegis_audit::places::State;
 use aegis_policy::Hash;
+use aegis_sys::private::{Dir, Others};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -49,7 +50,7 @@ pub struct Running {
 
 /// A run that is in the registry, until this value is dropped.
 pub(crate) struct Registered {
-    dir: OwnedFd,
+    dir: Dir,
     name: String,
     _locked: File,
 }
@@ -144,34 +145,13 @@ fn open(directory: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(directory, flags, Mode::empty())?)
 }
 
-/// Opens a registry to write to it: it is made where it is missing, and has to be the user's alone.
-fn own(directory: &Path) -> io::Result<OwnedFd> {
-    let dir = match open(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)?;
-            open(directory)
-        }
-        result => result,
-    }?;
-    let found = rustix::fs::fstat(&dir)?;
-    if found.st_uid != rustix::process::geteuid().as_raw() || found.st_mode & 0o077 != 0 {
-        return Err(io::Error::other(format!(
-            "{} is not this user's alone (0700)",
-            directory.display()
-        )));
-    }
-    Ok(dir)
-}
-
 impl Running {
     /// Puts the run into this user's registry, locked by this process.
     pub(crate) fn register(mut self) -> io::Result<Registered> {
         let directory = directory()
             .ok_or_else(|| io::Error::other("there is no home directory to keep it in"))?;
-        let dir = own(&directory)?;
+        let dir = Dir::create(&directory).map_err(io::Error::other)?;
+        dir.check(Others::MayNothing).map_err(io::Error::other)?;
         self.command.truncate(SHOWN.0);
         for word in &mut self.command {
             word.truncate(word.floor_char_boundary(SHOWN.1));

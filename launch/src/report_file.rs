@@ -5,14 +5,15 @@
 //! file made only when the command and everything that it started are gone: a command that may
 //! write there can neither redirect nor alter what is recorded about it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use aegis_runtime::supervise::report::Report;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use aegis_sys::private::{self, Put};
+use rustix::fs::{Mode, OFlags};
 
 /// The place of one report.
 #[derive(Debug)]
@@ -50,16 +51,8 @@ impl ReportFile {
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(parent, flags, Mode::empty())?;
-        let report = Self::File { directory, name };
-        if let Self::File { directory, name } = &report {
-            // Whether a file can be made there is known when one has been made.
-            if nameless(directory)?.is_none() {
-                let temporary = temporary(name);
-                drop(create(directory, &temporary)?);
-                rustix::fs::unlinkat(directory, &temporary, AtFlags::empty())?;
-            }
-        }
-        Ok(report)
+        private::can_put(&directory)?;
+        Ok(Self::File { directory, name })
     }
 
     /// Writes the report, as JSON for people.
@@ -69,12 +62,7 @@ impl ReportFile {
         match self {
             Self::Stream(mut stream) => stream.write_all(&text),
             Self::File { directory, name } => {
-                let temporary = temporary(&name);
-                let result = replace(&directory, &temporary, &name, &text);
-                if result.is_err() {
-                    let _ = rustix::fs::unlinkat(&directory, &temporary, AtFlags::empty());
-                }
-                result
+                private::put(&directory, &name, &text, Put::Replace, false).map(|_| ())
             }
         }
     }
@@ -101,77 +89,4 @@ fn duplicate(fd: i32) -> io::Result<OwnedFd> {
         return Err(io::Error::other("this descriptor is open for reading only"));
     }
     Ok(copy)
-}
-
-/// A name that nothing else takes: of this process, and hidden.
-fn temporary(name: &OsStr) -> PathBuf {
-    // The whole must not be longer than a name may be, so the tail of a long one is left out.
-    let mut short = OsString::from(".");
-    match name.len() {
-        ..=200 => short.push(name),
-        _ => short.push("report"),
-    }
-    short.push(format!(".{}.aegis", std::process::id()));
-    short.into()
-}
-
-fn create(directory: &OwnedFd, name: &Path) -> io::Result<File> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR);
-    let file = match open() {
-        // Left behind by a process of the same number, or put there by the command.
-        Err(rustix::io::Errno::EXIST) => {
-            rustix::fs::unlinkat(directory, name, AtFlags::empty())?;
-            open()?
-        }
-        result => result?,
-    };
-    Ok(file.into())
-}
-
-fn replace(directory: &OwnedFd, temporary: &Path, name: &OsStr, text: &[u8]) -> io::Result<()> {
-    let nameless = nameless(directory)?;
-    let named = nameless.is_some();
-    let mut file = match nameless {
-        Some(file) => file,
-        None => create(directory, temporary)?,
-    };
-    file.write_all(text)?;
-    let placed = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
-    if placed.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory) {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    if named {
-        match give_name(&file, directory, Path::new(name)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            result => return result,
-        }
-        let _ = rustix::fs::unlinkat(directory, temporary, AtFlags::empty());
-        give_name(&file, directory, temporary)?;
-    }
-    rustix::fs::renameat(directory, temporary, directory, name)?;
-    Ok(())
-}
-
-/// A file without a name (`O_TMPFILE`), of which nothing is left when we are killed. `None`: this
-/// file system has none.
-fn nameless(directory: &OwnedFd) -> io::Result<Option<File>> {
-    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
-    match rustix::fs::openat(directory, ".", flags, Mode::RUSR | Mode::WUSR) {
-        Ok(file) => Ok(Some(file.into())),
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn give_name(file: &File, directory: &OwnedFd, name: &Path) -> io::Result<()> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let flags = AtFlags::SYMLINK_FOLLOW;
-    Ok(rustix::fs::linkat(
-        rustix::fs::CWD,
-        path,
-        directory,
-        name,
-        flags,
-    )?)
 }
