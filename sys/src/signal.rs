@@ -4,6 +4,8 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
 use super::{check, descriptor};
 
 /// What [`super::process::begin`] ignores, and a command expects to have its default action.
@@ -93,7 +95,7 @@ pub fn ignore(signal: i32) {
 /// Ends this process by a signal with its default action, leaving no core dump. Returns where the
 /// signal does not end processes.
 pub fn die_of(signal: i32) {
-    let _ = super::process::not_dumpable();
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     default_action(signal);
     let _ = mask(libc::SIG_UNBLOCK, &set(&[signal]));
     // SAFETY: no pointers; the default action runs no code of ours.
