@@ -56,6 +56,13 @@ pub fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, V
     Ok((length, fds))
 }
 
+/// Whether a message waits to be received, or the other side was closed.
+pub fn has_message(socket: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())).is_ok()
+        && !fds[0].revents().is_empty()
+}
+
 /// Whether the other side of the socket was closed.
 pub fn peer_is_gone(socket: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];

@@ -100,7 +100,8 @@ impl Early {
             return Ok(Joined::default()); // It failed; clone3 will say why.
         }
         let mut flags = ALWAYS;
-        if wanted.is_private() {
+        // Made by root, it is not the sandbox's own: its low ports are not PID 1's to listen on.
+        if wanted == Network::None || (wanted == Network::Brokered && !identity.switch) {
             flags |= libc::CLONE_NEWNET;
         }
         if !identity.switch {

@@ -4,13 +4,15 @@
 //! killed with the supervisor; the kernel then kills everything else in the pid namespace.
 
 use std::io;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use super::message::{Message, Order};
 use super::root::Failure;
-use super::{Early, Prepared, command, message, root};
+use super::{Early, Prepared, command, root};
 use crate::plan::{Memfd, Namespace, Plan};
-use crate::types::Step;
+use crate::types::{Listener, Protocol, Step};
 use aegis_sys::process::{self, Change};
 use aegis_sys::{capabilities, files, landlock, mount, namespaces, signal, socket};
 
@@ -21,16 +23,12 @@ const LATER: Duration = Duration::from_secs(1);
 const FAILED: i32 = 125;
 
 pub(super) fn run(mut prepared: Prepared<'_>, socket: OwnedFd, early: Option<&Early>) -> ! {
-    let done = set_up(&mut prepared, &socket, early).and_then(|()| launch(&prepared, &socket));
+    let done = set_up(&mut prepared, &socket, early)
+        .and_then(|listeners| launch(&prepared, &socket, listeners));
     let status = match done {
         Ok(command) => wait(command, &socket, prepared.plan),
         Err(failure) => {
-            message::send_failure(
-                socket.as_fd(),
-                failure.step,
-                &failure.error,
-                failure.subject.as_deref(),
-            );
+            tell_of_failure(&socket, failure);
             FAILED
         }
     };
@@ -41,7 +39,7 @@ fn set_up(
     prepared: &mut Prepared<'_>,
     socket: &OwnedFd,
     early: Option<&Early>,
-) -> Result<(), Failure> {
+) -> Result<Vec<OwnedFd>, Failure> {
     let plan = prepared.plan;
     // The handlers of the supervisor are not for this process, which waits for children only.
     signal::block_all();
@@ -61,6 +59,7 @@ fn set_up(
     if plan.network.is_private() && !joined.has(libc::CLONE_NEWNET) {
         namespaces::loopback_up().map_err(Failure::of(Step::Network))?;
     }
+    let listeners = listen(plan)?;
     if !joined.has(libc::CLONE_NEWUTS) {
         rustix::system::sethostname(plan.hostname.as_bytes())
             .map_err(|error| Failure::of(Step::Hostname)(error.into()))?;
@@ -73,7 +72,7 @@ fn set_up(
     }
     let identity = &plan.identity;
     if identity.switch {
-        wait_for_go(socket).map_err(Failure::of(Step::Ids))?;
+        wait_for(Order::Mapped, socket).map_err(Failure::of(Step::Ids))?;
         process::become_user(identity.uid, identity.gid).map_err(Failure::of(Step::Ids))?;
     } else if !joined.has(libc::CLONE_NEWUSER) {
         namespaces::map_own_ids((identity.uid, identity.uid), (identity.gid, identity.gid))
@@ -85,7 +84,9 @@ fn set_up(
     }
     rustix::process::umask(rustix::fs::Mode::empty());
     for path in &prepared.sources.unmapped {
-        message::send_unmapped(socket.as_fd(), path).map_err(Failure::of(Step::Mount))?;
+        Message::Unmapped(path.clone())
+            .send(socket.as_fd())
+            .map_err(Failure::of(Step::Mount))?;
     }
     root::build(prepared)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(plan.umask));
@@ -97,7 +98,8 @@ fn set_up(
     capabilities::drop_all(plan.last_capability).map_err(Failure::of(Step::Capabilities))?;
     capabilities::no_new_privileges().map_err(Failure::of(Step::Capabilities))?;
     confine(plan)?;
-    process::not_dumpable().map_err(Failure::of(Step::Capabilities))
+    process::not_dumpable().map_err(Failure::of(Step::Capabilities))?;
+    Ok(listeners)
 }
 
 fn confine(plan: &Plan) -> Result<(), Failure> {
@@ -123,26 +125,66 @@ fn confine(plan: &Plan) -> Result<(), Failure> {
     landlock::restrict_self(ruleset.as_fd()).map_err(Failure::of(Step::Landlock))
 }
 
-/// Until the supervisor says that it goes on.
-fn wait_for_go(socket: &OwnedFd) -> io::Result<()> {
-    let (length, _) = socket::receive(socket.as_fd(), &mut [0])?;
-    if length == 0 {
-        process::exit_now(FAILED); // The supervisor is gone.
+/// Until the supervisor says so.
+fn wait_for(order: Order, socket: &OwnedFd) -> io::Result<()> {
+    match Order::receive(socket.as_fd())? {
+        Some(received) if received == order => Ok(()),
+        Some(_) => Err(io::Error::from_raw_os_error(libc::EPROTO)),
+        None => process::exit_now(FAILED), // The supervisor is gone.
     }
-    Ok(())
 }
 
-fn launch(prepared: &Prepared<'_>, socket: &OwnedFd) -> Result<i32, Failure> {
-    wait_for_go(socket).map_err(Failure::of(Step::Fork))?;
-    let started = command::start(prepared)?;
-    let mut fds = vec![started.pidfd.as_fd()];
-    fds.extend(started.listener.as_ref().map(AsFd::as_fd));
-    message::send_running(socket.as_fd(), &fds).map_err(Failure::of(Step::Fork))?;
+fn tell_of_failure(socket: &OwnedFd, failure: Failure) {
+    let message = Message::Failed {
+        step: failure.step,
+        errno: failure.error.raw_os_error().unwrap_or(libc::EIO),
+        subject: failure.subject,
+    };
+    // The supervisor sees the end of the socket if this cannot be told.
+    let _ = message.send(socket.as_fd());
+}
+
+/// Opens the plan's listeners in this network namespace.
+fn listen(plan: &Plan) -> Result<Vec<OwnedFd>, Failure> {
+    let open = |listener: &Listener| -> io::Result<OwnedFd> {
+        Ok(match listener.protocol {
+            Protocol::Tcp => TcpListener::bind(listener.address)?.into(),
+            Protocol::Udp => UdpSocket::bind(listener.address)?.into(),
+        })
+    };
+    let listeners = plan.listeners.iter().map(open);
+    listeners
+        .collect::<io::Result<_>>()
+        .map_err(Failure::of(Step::Listen))
+}
+
+fn launch(
+    prepared: &Prepared<'_>,
+    socket: &OwnedFd,
+    listeners: Vec<OwnedFd>,
+) -> Result<i32, Failure> {
+    // Where the supervisor has said already that it goes on, nobody waits to hear of it.
+    if !listeners.is_empty() || !socket::has_message(socket.as_fd()) {
+        let ready = Message::Ready { listeners };
+        ready
+            .send(socket.as_fd())
+            .map_err(Failure::of(Step::Fork))?;
+    }
+    wait_for(Order::Go, socket).map_err(Failure::of(Step::Fork))?;
+    let command::Running {
+        pid,
+        pidfd,
+        listener,
+    } = command::start(prepared)?;
+    let running = Message::Running { pidfd, listener };
+    running
+        .send(socket.as_fd())
+        .map_err(Failure::of(Step::Fork))?;
     // From here on only the command holds these: the end of its output is the end of the file.
     for fd in [0, 1, 2].iter().chain(&prepared.plan.keep_fds) {
         files::close(*fd);
     }
-    Ok(started.pid)
+    Ok(pid)
 }
 
 /// Reaps whatever ends, and tells about the command, until it has ended.
@@ -172,7 +214,7 @@ fn wait(command: i32, socket: &OwnedFd, plan: &Plan) -> i32 {
                     Change::Continued => drop(process::kill(-1, libc::SIGCONT)),
                     Change::Exited(_) | Change::Killed(_) => {}
                 }
-                let told = message::send_change(socket.as_fd(), change);
+                let told = Message::Changed(change).send(socket.as_fd());
                 if matches!(change, Change::Exited(_) | Change::Killed(_)) || told.is_err() {
                     return 0;
                 }
@@ -180,7 +222,7 @@ fn wait(command: i32, socket: &OwnedFd, plan: &Plan) -> i32 {
             Ok(_) => {}
             Err(error) => {
                 let error = io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO));
-                message::send_failure(socket.as_fd(), Step::Fork, &error, None);
+                tell_of_failure(socket, Failure::of(Step::Fork)(error));
                 return FAILED;
             }
         }

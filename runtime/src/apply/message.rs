@@ -1,17 +1,18 @@
-//! What PID 1 tells the supervisor.
+//! What PID 1 and the supervisor say to each other: one enum for each direction.
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use aegis_sys::process::Change;
 use aegis_sys::socket;
 
+use crate::plan::Degraded;
 use crate::types::Step;
 
-/// What PID 1 tells.
+/// What PID 1 tells the supervisor.
 #[derive(Debug)]
 pub enum Message {
     /// A step failed; nothing was executed.
@@ -23,6 +24,14 @@ pub enum Message {
         /// On what.
         subject: Option<PathBuf>,
     },
+    /// The files of this grant could not be id-mapped; see [`unmapped`].
+    Unmapped(PathBuf),
+    /// Everything is built, and PID 1 waits for [`Order::Go`]. Not sent where that has come already and there
+    /// are no listeners.
+    Ready {
+        /// The sockets of the plan's listeners, in their order.
+        listeners: Vec<OwnedFd>,
+    },
     /// The command was executed.
     Running {
         /// The command.
@@ -30,95 +39,202 @@ pub enum Message {
         /// seccomp's listener.
         listener: Option<OwnedFd>,
     },
-    /// Something is not as planned, but permitted to be: (layer, what).
-    Degraded(&'static str, String),
     /// The command changed its state.
     Changed(Change),
 }
 
-pub(super) fn send_failure(
-    socket: BorrowedFd<'_>,
-    step: Step,
-    error: &io::Error,
-    subject: Option<&Path>,
-) {
-    let mut bytes = vec![b'F', step as u8];
-    bytes.extend(error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes());
-    if let Some(subject) = subject {
-        bytes.extend(subject.as_os_str().as_bytes());
+/// What the supervisor tells PID 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The ids are mapped.
+    Mapped,
+    /// The command may start.
+    Go,
+}
+
+/// What is less than planned where the files of a grant could not be id-mapped.
+pub fn unmapped(path: &Path) -> Degraded {
+    Degraded {
+        layer: "mount",
+        what: format!(
+            "the file system of {} has no id-mapped mounts: what root alone may read or write there is refused",
+            path.display()
+        ),
+        fix: "make the grant belong to the sandbox's user, or use a file system with id-mapped mounts".into(),
     }
-    // The supervisor sees the end of the socket if this cannot be told.
-    let _ = socket::send(socket, &bytes, &[]);
 }
 
-pub(super) fn send_change(socket: BorrowedFd<'_>, change: Change) -> io::Result<()> {
-    let (kind, value) = match change {
-        Change::Exited(status) => (b'x', status),
-        Change::Killed(signal) => (b'k', signal),
-        Change::Stopped(signal) => (b's', signal),
-        Change::Continued => (b'c', 0),
-    };
-    let mut bytes = vec![b'C', kind];
-    bytes.extend(value.to_ne_bytes());
-    socket::send(socket, &bytes, &[])
+fn malformed() -> io::Error {
+    io::Error::from_raw_os_error(libc::EBADMSG)
 }
 
-pub(super) fn send_running(socket: BorrowedFd<'_>, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    socket::send(socket, b"R", fds)
-}
+impl Message {
+    /// Sends it.
+    pub(super) fn send(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let (bytes, fds) = self.encode();
+        socket::send(socket, &bytes, &fds)
+    }
 
-pub(super) fn send_unmapped(socket: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    let mut bytes = vec![b'M'];
-    bytes.extend(path.as_os_str().as_bytes());
-    socket::send(socket, &bytes, &[])
-}
+    /// Receives one; `None`: the other side is gone.
+    pub(super) fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Self>> {
+        let mut buffer = [0; 8192];
+        let (length, fds) = socket::receive(socket, &mut buffer)?;
+        match &buffer[..length] {
+            [] => Ok(None),
+            bytes => Self::decode(bytes, fds).map(Some),
+        }
+    }
 
-pub(super) fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Message>> {
-    let mut buffer = [0; 8192];
-    let (length, mut fds) = socket::receive(socket, &mut buffer)?;
-    let malformed = || io::Error::from_raw_os_error(libc::EBADMSG);
-    let integer = |bytes: &[u8]| -> io::Result<i32> {
-        Ok(i32::from_ne_bytes(
-            bytes
-                .get(..4)
-                .and_then(|word| word.try_into().ok())
-                .ok_or_else(malformed)?,
-        ))
-    };
-    let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
-    match &buffer[..length] {
-        [] => Ok(None),
-        [b'F', step, rest @ ..] => Ok(Some(Message::Failed {
-            step: Step::from_number(*step).ok_or_else(malformed)?,
-            errno: integer(rest)?,
-            subject: rest.get(4..).filter(|rest| !rest.is_empty()).map(path),
-        })),
-        [b'R'] => {
-            if fds.is_empty() {
-                return Err(malformed());
+    fn encode(&self) -> (Vec<u8>, Vec<BorrowedFd<'_>>) {
+        let mut fds = Vec::new();
+        let bytes = match self {
+            Self::Failed {
+                step,
+                errno,
+                subject,
+            } => {
+                let subject = subject.as_deref().unwrap_or(Path::new(""));
+                let mut bytes = vec![b'F', *step as u8];
+                bytes.extend(errno.to_ne_bytes());
+                bytes.extend(subject.as_os_str().as_bytes());
+                bytes
             }
-            let pidfd = fds.remove(0);
-            Ok(Some(Message::Running {
-                pidfd,
-                listener: fds.pop(),
-            }))
+            Self::Unmapped(path) => [b"U", path.as_os_str().as_bytes()].concat(),
+            Self::Ready { listeners } => {
+                fds.extend(listeners.iter().map(AsFd::as_fd));
+                vec![b'B']
+            }
+            Self::Running { pidfd, listener } => {
+                fds.push(pidfd.as_fd());
+                fds.extend(listener.as_ref().map(AsFd::as_fd));
+                vec![b'R']
+            }
+            Self::Changed(change) => {
+                let (kind, value) = match change {
+                    Change::Exited(status) => (b'x', *status),
+                    Change::Killed(signal) => (b'k', *signal),
+                    Change::Stopped(signal) => (b's', *signal),
+                    Change::Continued => (b'c', 0),
+                };
+                let mut bytes = vec![b'C', kind];
+                bytes.extend(value.to_ne_bytes());
+                bytes
+            }
+        };
+        (bytes, fds)
+    }
+
+    fn decode(bytes: &[u8], fds: Vec<OwnedFd>) -> io::Result<Self> {
+        let integer = |bytes: &[u8]| -> io::Result<i32> {
+            let word = bytes.first_chunk().ok_or_else(malformed)?;
+            Ok(i32::from_ne_bytes(*word))
+        };
+        let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+        Ok(match bytes {
+            [b'F', step, rest @ ..] => Self::Failed {
+                step: Step::from_number(*step).ok_or_else(malformed)?,
+                errno: integer(rest)?,
+                subject: rest.get(4..).filter(|rest| !rest.is_empty()).map(path),
+            },
+            [b'U', rest @ ..] => Self::Unmapped(path(rest)),
+            [b'B'] => Self::Ready { listeners: fds },
+            [b'R'] => {
+                let mut fds = fds.into_iter();
+                Self::Running {
+                    pidfd: fds.next().ok_or_else(malformed)?,
+                    listener: fds.next(),
+                }
+            }
+            [b'C', kind, rest @ ..] => {
+                let value = integer(rest)?;
+                Self::Changed(match kind {
+                    b'x' => Change::Exited(value),
+                    b'k' => Change::Killed(value),
+                    b's' => Change::Stopped(value),
+                    b'c' => Change::Continued,
+                    _ => return Err(malformed()),
+                })
+            }
+            _ => return Err(malformed()),
+        })
+    }
+}
+
+impl Order {
+    /// Sends it.
+    pub fn send(self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let byte = match self {
+            Self::Mapped => b'm',
+            Self::Go => b'g',
+        };
+        socket::send(socket, &[byte], &[])
+    }
+
+    /// Waits for one; `None`: the other side is gone.
+    pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Self>> {
+        let mut byte = [0];
+        let (length, _) = socket::receive(socket, &mut byte)?;
+        match byte[..length] {
+            [] => Ok(None),
+            [b'm'] => Ok(Some(Self::Mapped)),
+            [b'g'] => Ok(Some(Self::Go)),
+            _ => Err(malformed()),
         }
-        [b'M', rest @ ..] => Ok(Some(Message::Degraded(
-            "mount",
-            format!(
-                "the file system of {} has no id-mapped mounts: what root alone may read or write there is refused",
-                path(rest).display()
-            ),
-        ))),
-        [b'C', kind, rest @ ..] => {
-            let value = integer(rest)?;
-            Ok(Some(Message::Changed(match kind {
-                b'x' => Change::Exited(value),
-                b'k' => Change::Killed(value),
-                b's' => Change::Stopped(value),
-                _ => Change::Continued,
-            })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pass(message: &Message) -> String {
+        let (ours, theirs) = socket::pair().expect("a pair");
+        message.send(theirs.as_fd()).expect("sent");
+        let received = Message::receive(ours.as_fd()).expect("received");
+        format!("{:?}", received.expect("there is one"))
+    }
+
+    #[test]
+    fn messages_arrive_as_they_were_sent() {
+        for message in [
+            Message::Failed {
+                step: Step::Watch,
+                errno: libc::ENOENT,
+                subject: None,
+            },
+            Message::Failed {
+                step: Step::Command,
+                errno: -1,
+                subject: Some("/a b".into()),
+            },
+            Message::Unmapped("/data".into()),
+            Message::Changed(Change::Exited(3)),
+            Message::Changed(Change::Stopped(libc::SIGTSTP)),
+            Message::Changed(Change::Continued),
+        ] {
+            assert_eq!(pass(&message), format!("{message:?}"));
         }
-        _ => Err(malformed()),
+        let (ours, theirs) = socket::pair().expect("a pair");
+        for order in [Order::Mapped, Order::Go] {
+            order.send(ours.as_fd()).expect("sent");
+            let received = Order::receive(theirs.as_fd()).expect("received");
+            assert_eq!(received, Some(order));
+        }
+        drop(theirs);
+        assert!(Message::receive(ours.as_fd()).expect("an end").is_none());
+    }
+
+    #[test]
+    fn as_many_descriptors_arrive_as_were_sent() {
+        let (ours, theirs) = socket::pair().expect("a pair");
+        let null = || std::fs::File::open("/dev/null").map(OwnedFd::from);
+        let listeners: Result<Vec<OwnedFd>, _> = (0..40).map(|_| null()).collect();
+        let listeners = listeners.expect("descriptors");
+        let ready = Message::Ready { listeners };
+        ready.send(theirs.as_fd()).expect("sent");
+        match Message::receive(ours.as_fd()).expect("received") {
+            Some(Message::Ready { listeners }) => assert_eq!(listeners.len(), 40),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -25,7 +25,8 @@ use aegis_sys::signal::Signals;
 use aegis_sys::{namespaces, socket};
 
 pub use early::Early;
-pub use message::Message;
+use message::Order;
+pub use message::{Message, unmapped};
 
 /// What [`start`] needs beside the plan.
 pub struct Outside<'a> {
@@ -155,7 +156,8 @@ pub fn start(
             (identity.gid, identity.gid),
         )
         .map_err(|error| Error::outside(Step::Ids, None, error))?;
-        socket::send(ours.as_fd(), GO, &[])
+        Order::Mapped
+            .send(ours.as_fd())
             .map_err(|error| Error::outside(Step::Ids, None, error))?;
     }
     drop(unneeded);
@@ -166,9 +168,6 @@ pub fn start(
     })
 }
 
-/// What PID 1 waits for: that its ids are mapped, and that the command may start.
-const GO: &[u8] = b"g";
-
 impl Started {
     /// Lets the command start. Of a PID 1 that has failed meanwhile there is a message to read.
     ///
@@ -176,7 +175,7 @@ impl Started {
     ///
     /// PID 1 cannot be told, though it is there.
     pub fn go(&self) -> Result<(), Error> {
-        match socket::send(self.messages.as_fd(), GO, &[]) {
+        match Order::Go.send(self.messages.as_fd()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(Error::outside(Step::Fork, None, error))
             }
@@ -186,7 +185,7 @@ impl Started {
 
     /// The next message; `None` once PID 1 is gone.
     pub fn receive(&self) -> io::Result<Option<Message>> {
-        message::receive(self.messages.as_fd())
+        Message::receive(self.messages.as_fd())
     }
 
     /// The descriptor to poll for [`Started::receive`].

@@ -1,5 +1,6 @@
 //! One run, from a sandbox that is being built to its report.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -52,6 +53,10 @@ pub struct Session {
     signals: Signals,
     output: Option<Output>,
     terminal: Option<Terminal>,
+    /// Everything is built.
+    ready: bool,
+    /// The broker's, until somebody takes them.
+    listeners: Vec<OwnedFd>,
     command: Option<OwnedFd>,
     listener: Option<Listener>,
     deadline: Option<Instant>,
@@ -123,6 +128,8 @@ impl Built {
             signals,
             output,
             terminal,
+            ready: false,
+            listeners: Vec::new(),
             command: None,
             listener: None,
             deadline: None,
@@ -164,7 +171,22 @@ impl Built {
     ///
     /// A step inside the sandbox failed.
     pub fn wait(&mut self) -> Result<(), Error> {
+        let session = &mut self.0;
+        while !session.ready {
+            let over = session.message();
+            if over.map_err(|error| Error::outside(Step::Watch, None, error))? {
+                let gone = || io::Error::from_raw_os_error(libc::ESRCH);
+                let failed = session.failed.take();
+                return Err(failed.unwrap_or_else(|| Error::outside(Step::Root, None, gone())));
+            }
+        }
         Ok(())
+    }
+
+    /// The sockets of the plan's [listeners](Plan::listeners), in their order, once [`Built::wait`] has
+    /// returned. They are handed out once.
+    pub fn listeners(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.0.listeners)
     }
 
     /// Lets the command start, as soon as everything is built.
@@ -315,14 +337,14 @@ impl Session {
                 self.failed = Some(Error::outside(step, subject, cause));
                 return Ok(true);
             }
-            Some(Message::Degraded(layer, what)) => {
-                let less = Degraded {
-                    layer,
-                    what,
-                    fix: "make the grant belong to the sandbox's user, or use a file system with id-mapped mounts".into(),
-                };
+            Some(Message::Unmapped(path)) => {
+                let less = apply::unmapped(&path);
                 self.events.push(Event::Degraded(less.clone()));
                 self.degraded.push(less);
+            }
+            Some(Message::Ready { listeners }) => {
+                self.ready = true;
+                self.listeners = listeners;
             }
             Some(Message::Running { pidfd, listener }) => {
                 let limit = self.plan.limits.time;

@@ -1,0 +1,219 @@
+//! Plans that are made of operations, carried out: as the user who runs the tests and, where that is root, as
+//! an ordinary user too.
+
+use std::fs::{File, Permissions};
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use aegis_runtime::facts::{self, paths};
+use aegis_runtime::plan::{self, Operation, Spec};
+use aegis_runtime::supervise::report::{Cause, Report};
+use aegis_runtime::supervise::{Built, Options, Watched, run_id};
+use aegis_runtime::types::{Identity, Listener, Network, Protocol};
+
+/// An ordinary user, who need not be in `/etc/passwd`.
+const USER: u32 = 20_000;
+
+fn directory(at: &str) -> Operation {
+    let (at, mode) = (at.into(), 0o755);
+    Operation::Directory { at, mode }
+}
+
+fn tmpfs(at: &str, size: u64, mode: u32) -> Operation {
+    let at = at.into();
+    Operation::Tmpfs { at, size, mode }
+}
+
+fn bind(at: &str, host: &Path, identity: &Identity) -> Operation {
+    let found = paths::resolve(host, &paths::Trust::default()).expect("it is there");
+    Operation::Bind {
+        at: at.into(),
+        source: found.host_path(identity),
+        write: false,
+        exec: true,
+    }
+}
+
+/// A root with the system's programs, in which bash runs a script.
+fn spec(script: &str, more: Vec<Operation>) -> (Spec, facts::Host) {
+    let host = facts::host();
+    let identity = plan::identity(&host, (0, 0));
+    let mut operations = vec![tmpfs("/", 1 << 20, 0o755), directory("/usr")];
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        let (at, target) = (Path::new("/").join(name), Path::new("usr").join(name));
+        operations.push(Operation::Symlink { at, target });
+    }
+    operations.push(bind("/usr", Path::new("/usr"), &identity));
+    operations.extend(more);
+    let program = PathBuf::from("/usr/bin/bash");
+    let spec = Spec {
+        operations,
+        argv: ["bash", "-c", script].map(Into::into).into(),
+        set: [("PATH".into(), facts::DEFAULT_PATH.into())].into(),
+        ..Spec::new("made by hand", program, identity)
+    };
+    (spec, host)
+}
+
+fn build(spec: Spec, host: &facts::Host) -> Built {
+    let plan = plan::assemble(spec, host).expect("a plan");
+    let options = Options {
+        id: &run_id(),
+        ..Options::default()
+    };
+    Built::new(plan, host, options).expect("a sandbox")
+}
+
+fn run(spec: Spec, host: &facts::Host) -> Report {
+    let mut session = build(spec, host).go().expect("it goes");
+    while session
+        .poll(&mut [], None)
+        .expect("it is watched")
+        .is_running()
+    {}
+    session.finish().expect("a report").0
+}
+
+/// Runs the test `name` as [`USER`], where this is root.
+fn as_ordinary_user(name: &str) {
+    if !rustix::process::geteuid().is_root() {
+        return; // The test itself has run as one.
+    }
+    let place = tempfile::tempdir().expect("a directory");
+    let public = || Permissions::from_mode(0o755);
+    std::fs::set_permissions(place.path(), public()).expect("public");
+    let copy = place.path().join("tests");
+    let program = std::env::current_exe().expect("this program");
+    std::fs::copy(program, &copy).expect("a copy");
+    std::fs::set_permissions(&copy, public()).expect("public");
+    let status = Command::new(&copy)
+        .args(["--exact", name, "--nocapture"])
+        .env("HOME", "/")
+        .current_dir("/")
+        .uid(USER)
+        .gid(USER)
+        .status()
+        .expect("it runs");
+    assert!(status.success(), "as an ordinary user: {status}");
+}
+
+#[test]
+fn a_tmpfs_has_its_own_size_and_mode_and_a_remount_takes_rights_away() {
+    let script = r#"
+        [ "$(stat -c %a /big)" = 1770 ] || exit 10
+        head -c 3000000 /dev/zero > /big/file || exit 11
+        head -c 2000000 /dev/zero > /big/more 2> /dev/null && exit 12
+        [ "$(cat /shut/note)" = "kept" ] || exit 13
+        echo x 2> /dev/null > /shut/more && exit 14
+        mkdir /made 2> /dev/null && exit 15
+        cp /usr/bin/true /big/run && /big/run 2> /dev/null && exit 16
+        exit 42"#;
+    let text = "kept".to_owned();
+    let more = vec![
+        directory("/big"),
+        tmpfs("/big", 4 << 20, 0o1770),
+        directory("/dev"),
+        Operation::MountPoint {
+            at: "/dev/zero".into(),
+        },
+        Operation::MountPoint {
+            at: "/dev/null".into(),
+        },
+        device("/dev/zero"),
+        device("/dev/null"),
+        directory("/shut"),
+        tmpfs("/shut", 1 << 20, 0o777),
+        Operation::File {
+            at: "/shut/note".into(),
+            text,
+            mode: 0o666,
+        },
+        Operation::Remount {
+            at: "/shut".into(),
+            read_only: true,
+            noexec: false,
+        },
+    ];
+    let (spec, host) = spec(script, more);
+    assert_eq!(run(spec, &host).cause, Cause::Exited { status: 42 });
+    as_ordinary_user("a_tmpfs_has_its_own_size_and_mode_and_a_remount_takes_rights_away");
+}
+
+fn device(path: &str) -> Operation {
+    Operation::Device {
+        at: path.into(),
+        path: path.into(),
+        name: None,
+    }
+}
+
+#[test]
+fn a_connection_made_inside_arrives_at_the_socket_that_was_handed_out() {
+    let (mut spec, host) = spec("echo hello > /dev/tcp/127.0.0.1/53", Vec::new());
+    let address = ([127, 0, 0, 1], 53).into();
+    spec.network = Network::Brokered;
+    spec.listeners = [Protocol::Tcp, Protocol::Udp]
+        .map(|protocol| Listener { protocol, address })
+        .into();
+    let mut built = build(spec, &host);
+    built.wait().expect("everything is built");
+    let mut listeners = built.listeners();
+    assert_eq!(listeners.len(), 2);
+    let listener = TcpListener::from(listeners.remove(0));
+    let mut session = built.go().expect("it goes");
+    let mut text = String::new();
+    loop {
+        let mut watched = [Watched {
+            fd: listener.as_fd(),
+            ready: false,
+        }];
+        let progress = session.poll(&mut watched, None).expect("it is watched");
+        if watched[0].ready && text.is_empty() {
+            let (mut connection, _) = listener.accept().expect("a connection");
+            connection.read_to_string(&mut text).expect("text");
+        }
+        if !progress.is_running() {
+            break;
+        }
+    }
+    let (report, _) = session.finish().expect("a report");
+    assert_eq!(text, "hello\n");
+    assert_eq!(report.cause, Cause::Exited { status: 0 });
+    as_ordinary_user("a_connection_made_inside_arrives_at_the_socket_that_was_handed_out");
+}
+
+#[test]
+fn what_fails_inside_is_told_while_it_is_built() {
+    let (mut spec, host) = spec("exit 0", Vec::new());
+    spec.directory = "/nowhere".into();
+    let mut built = build(spec, &host);
+    let error = built.wait().expect_err("it cannot be built").to_string();
+    assert!(error.contains("/nowhere"), "{error}");
+}
+
+#[test]
+fn a_file_that_was_swapped_since_it_was_resolved_is_not_bound() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().canonicalize().expect("a path").join("data");
+    File::create(&path).expect("a file");
+    let identity = plan::identity(&facts::host(), (0, 0));
+    let mount_point = Operation::MountPoint { at: "/data".into() };
+    let (spec, host) = spec("exit 0", vec![mount_point, bind("/data", &path, &identity)]);
+    std::fs::rename(&path, place.path().join("old")).expect("renamed");
+    File::create(&path).expect("another file");
+    let plan = plan::assemble(spec, &host).expect("a plan");
+    let options = Options {
+        id: &run_id(),
+        ..Options::default()
+    };
+    let error = match Built::new(plan, &host, options) {
+        Err(error) => error,
+        Ok(mut built) => built.wait().expect_err("it cannot be built"),
+    };
+    assert!(error.to_string().contains("swapped"), "{error}");
+}
