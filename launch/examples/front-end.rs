@@ -54,6 +54,10 @@ fn run(
             mode: 0o755,
         },
         directory("/usr"),
+        directory("/dev"),
+        Operation::MountPoint {
+            at: "/dev/null".into(),
+        },
         directory("/proc"),
         directory("/scratch"),
         directory("/work"),
@@ -64,6 +68,11 @@ fn run(
             at: "/motd".into(),
             text: "from operations\n".into(),
             mode: 0o444,
+        },
+        Operation::Device {
+            at: "/dev/null".into(),
+            path: "/dev/null".into(),
+            name: None,
         },
         Operation::Proc { at: "/proc".into() },
         Operation::Tmpfs {

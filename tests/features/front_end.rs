@@ -12,7 +12,7 @@ fn own_log(workspace: &Workspace) -> std::path::PathBuf {
 
 /// Tries a system call that the filter denies, and waits until it is told of that.
 const WAITS: &str = "unshare --user true 2>/dev/null && exit 9\n\
-    read -r told <&$DENIALS\n\
+    read -r -t 30 told <&$DENIALS\n\
     echo \"told: $told\" > /work/told\n\
     cat /motd; ls /";
 
