@@ -1,13 +1,14 @@
-//! The Aegis runtime: a profile compiled to kernel terms ([`plan`]), applied ([`apply`]) and
+//! The Aegis runtime: what a front end asks for in kernel terms ([`plan`]), applied ([`apply`]) and
 //! watched over ([`supervise`]).
 //!
 //! ```text
-//! Profile + Request + HostFacts --compile--> Plan --start--> PID 1 --> the command
-//!                                                    supervise --> Report
+//! Profile + Request + HostFacts --compile--> Spec --assemble--> Plan --start--> PID 1 --> the command
+//!                any other front end -------> Spec                    supervise --> Report
 //! ```
 //!
-//! [`facts`] reads the host once; [`plan::compile`] is pure; everything that changes a process is
-//! in [`apply`], [`cgroup`] and [`supervise`], by way of [`aegis_sys`].
+//! [`facts`] reads the host once; [`plan::compile`] and [`plan::assemble()`] are pure; everything that
+//! changes a process is in [`apply`], [`cgroup`] and [`supervise`], by way of [`aegis_sys`]. Each module
+//! uses only those before it: types, error, facts, seccomp, plan, cgroup, apply, supervise, doctor.
 #![deny(missing_docs, unsafe_code)]
 
 pub mod apply;

@@ -1,9 +1,9 @@
 //! Namespaces that no profile changes, made while the profile is still being read.
 //!
-//! A network namespace alone takes the kernel as long as all else that a start needs together. A
-//! process of its own makes it on another processor, with the ipc and uts namespaces (and, for an
-//! ordinary user, the user namespace that has to own them), and keeps them until we have joined.
-//! Where there are control groups, it then stays as their janitor.
+//! A network namespace alone takes the kernel as long as all else that a start needs together. The
+//! janitor, a process of its own, makes it on another processor, with the ipc and uts namespaces (and,
+//! for an ordinary user, the user namespace that has to own them), and keeps them until we have joined.
+//! Where there are control groups, it then stays to remove them: see [`crate::cgroup::janitor`].
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,8 +14,8 @@ use aegis_sys::{files, namespaces, process, signal};
 
 /// Namespaces being made.
 pub struct Early {
-    /// Who makes them, until it [stays on](Early::stay_as_janitor).
-    maker: Option<Janitor>,
+    /// The process that makes them, until it is [taken over](Early::take_janitor).
+    janitor: Option<Janitor>,
     pidfd: OwnedFd,
     ready: OwnedFd,
 }
@@ -37,13 +37,13 @@ impl Joined {
     }
 }
 
-/// What the maker says, twice: the namespaces are there; they are as a sandbox has them.
+/// Sent twice: the namespaces are made, then configured.
 const READY: [u8; 1] = *b"r";
 
 const ALWAYS: i32 = libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 impl Early {
-    /// Begins. `None`: it cannot be done; the same will then be tried, and the error told, later.
+    /// Begins. `None`: it cannot be done; the same will then be tried later, and the error told.
     ///
     /// The caller must have one thread only.
     pub fn begin() -> Option<Self> {
@@ -63,10 +63,10 @@ impl Early {
             }
             namespaces::Side::Parent { pid, pidfd } => {
                 let detached = janitor::detach(pid);
-                let maker = Janitor::of(pid, orders);
+                let janitor = Janitor::of(pid, orders);
                 detached.ok()?;
                 Some(Self {
-                    maker: Some(maker),
+                    janitor: Some(janitor),
                     pidfd,
                     ready,
                 })
@@ -74,9 +74,9 @@ impl Early {
         }
     }
 
-    /// The process becomes the janitor of control groups, and lives as long as those.
-    pub fn stay_as_janitor(&mut self) -> Option<Janitor> {
-        self.maker.take()
+    /// Takes the janitor over: it removes control groups, and lives as long as those.
+    pub fn take_janitor(&mut self) -> Option<Janitor> {
+        self.janitor.take()
     }
 
     fn is_ready(&self) -> io::Result<bool> {
@@ -108,9 +108,9 @@ impl Early {
             flags |= libc::CLONE_NEWUSER;
         }
         namespaces::join(self.pidfd.as_fd(), flags)?;
-        // The maker may go. Before there is another process that holds a copy of our end.
-        if let Some(maker) = &mut self.maker {
-            maker.dismiss();
+        // The janitor may go. Before there is another process that holds a copy of our end.
+        if let Some(janitor) = &mut self.janitor {
+            janitor.dismiss();
         }
         if !identity.switch {
             // Gaining capabilities in the new namespace has made our own /proc files root's.
@@ -122,7 +122,7 @@ impl Early {
     }
 }
 
-/// Tells `ready` that the namespaces can be joined, and at its end again that they are set up.
+/// Calls `ready` when the namespaces can be joined, and again when they are configured.
 fn make(uid: u32, gid: u32, ready: impl Fn() -> io::Result<()>) -> io::Result<()> {
     if uid == 0 {
         namespaces::unshare(ALWAYS | libc::CLONE_NEWNET)?;

@@ -26,7 +26,7 @@ pub enum Message {
     },
     /// The files of this grant could not be id-mapped; see [`unmapped`].
     Unmapped(PathBuf),
-    /// Everything is built, and PID 1 waits for [`Order::Go`]. Not sent where that has come already and there
+    /// Everything is built, and PID 1 waits for the order to go. Not sent where that has come already and there
     /// are no listeners.
     Ready {
         /// The sockets of the plan's listeners, in their order.

@@ -51,7 +51,7 @@ pub struct Started {
     pub pid: i32,
     /// PID 1.
     pub pidfd: OwnedFd,
-    /// Where [`Message`]s come from. Closed when PID 1 has ended.
+    /// Where [`Message`]s come from, and orders go to. Closed when PID 1 has ended.
     pub messages: OwnedFd,
 }
 
@@ -146,7 +146,7 @@ pub fn start(
         namespaces::Side::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop(theirs);
-    // Its maker has done its work; by now there is somebody else to wait for.
+    // The janitor that is not needed for control groups ends; by now there is somebody else to wait for.
     let unneeded = early;
     if plan.identity.switch {
         let identity = &plan.identity;

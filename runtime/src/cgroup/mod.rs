@@ -78,13 +78,13 @@ pub struct Groups {
 impl Groups {
     /// Makes the groups that the limits need, under the name `id`. `given` is a leaf on the cgroup2 tree that
     /// somebody else made and will remove: it takes the place of one of our own, and gets the limits that
-    /// cgroup2 holds. Only if groups are to be made is `helper` asked for a process that will do for a janitor.
+    /// cgroup2 holds. `janitor` is asked for one only if groups are to be made.
     pub fn create(
         layout: &Layout,
         limits: &Limits,
         id: &str,
         given: Option<OwnedFd>,
-        helper: impl FnOnce() -> Option<Janitor>,
+        janitor: impl FnOnce() -> Option<Janitor>,
     ) -> Result<Self, Error> {
         let mut hierarchies: Vec<Box<dyn Hierarchy>> = Vec::new();
         let v1 = V1::new(layout, &limits.group, id);
@@ -108,7 +108,7 @@ impl Groups {
         }
         // Before the first directory is made, so that there is no moment at which being killed
         // would leave one behind.
-        let janitor = match helper() {
+        let janitor = match janitor() {
             Some(janitor) => Ok(janitor),
             None => Janitor::start(),
         };

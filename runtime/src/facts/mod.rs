@@ -293,8 +293,8 @@ pub fn gather(
     })
 }
 
-/// Refuses directories and locations (`O_PATH`) among 0, 1, 2 and `keep_fds`: handed on, one would be a way
-/// round the mounts and Landlock.
+/// Refuses directories and locations (`O_PATH`) among 0, 1, 2 and `keep_fds`: handed on, one would lead
+/// around the mounts and Landlock.
 pub fn refuse_locations(keep_fds: &[i32]) -> Result<(), Error> {
     let mut all = [0, 1, 2].into_iter().chain(keep_fds.iter().copied());
     match all.find(|fd| aegis_sys::files::is_location(*fd)) {

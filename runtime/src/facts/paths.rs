@@ -30,7 +30,7 @@ pub enum Kind {
     Special,
 }
 
-/// A symbolic link met on the way: where it lies (itself resolved), and what it says.
+/// A symbolic link met on the path: where it lies (itself resolved), and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Its own path, free of links.
@@ -47,7 +47,7 @@ pub struct HostPath {
     pub path: PathBuf,
     /// Device number.
     pub dev: u64,
-    /// Inode number. 0: a directory on the way to a protected file, which was not looked up itself.
+    /// Inode number. 0: a directory on the path to a protected file, which was not looked up itself.
     pub ino: u64,
     /// What it is.
     pub kind: Kind,
@@ -137,7 +137,7 @@ fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
         }
         let fd = match mount::locate_itself(&path) {
             Ok(fd) => fd,
-            // No link was met on the way to where it ends.
+            // No link was met on the path to where it ends.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
                 return Some(Err(Fault::Missing(path)));
             }

@@ -65,7 +65,7 @@ pub(super) struct Bind {
 pub(super) struct Granted {
     /// Host paths to mount, by where.
     pub binds: PathMap<Bind>,
-    /// Links on the way to them, by where they lie, and their texts.
+    /// Links on the path to them, by where they lie, and their texts.
     pub links: PathMap<PathBuf>,
     /// `LANDLOCK_ACCESS_FS_*`, by path.
     pub rules: PathMap<u64>,
@@ -306,7 +306,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// Makes the files that the host's own programs act upon later read-only in writable trees, and
-    /// pins the directories on the way, so that they cannot be renamed out of it.
+    /// pins the directories on the path, so that they cannot be renamed out of it.
     fn protect_what_the_host_acts_upon(&mut self) {
         for facts::plantable::Found { tree, target } in &self.facts.plantable.present {
             if self
@@ -347,7 +347,7 @@ impl Granted {
         self.binds.contains(path) || self.binds.above(path).is_some()
     }
 
-    /// Makes the links again that were on the way to a path.
+    /// Makes the links again that were on the path to a path.
     pub fn add_links(&mut self, found: &Resolved) {
         for link in &found.links {
             self.add_link(link);

@@ -1,7 +1,7 @@
 //! The plan: all that is done to a command, in kernel terms. Pure data, which can be printed, hashed and tested
 //! without a kernel. [`crate::apply`] carries it out and computes nothing.
 //!
-//! [`assemble()`] is the one way to a plan, from a [`Spec`] that any front end can make; [`compile`] makes one
+//! [`assemble()`] is the only path to a plan, from a [`Spec`] that any front end can make; [`compile`] makes one
 //! from a profile. What a plan consists of is in `model`, the root in [`ops`].
 
 pub mod access;

@@ -127,7 +127,7 @@ pub(super) fn user_name(facts: &HostFacts, identity: &Identity) -> String {
 fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
     let always = |path: &&str| (PathBuf::from(path), None);
     let mut nodes: Vec<_> = devices::ALWAYS.iter().map(always).collect();
-    // By way of it, what is written to the terminal could not be counted.
+    // Through it, what is written to the terminal could not be counted.
     if root.facts.host.terminal && profile.limits.get(LimitKey::Output).is_none() {
         nodes.push((devices::TERMINAL.into(), None));
     }

@@ -80,13 +80,13 @@ impl Built {
     /// A step outside the sandbox failed; what fails inside is [`Session::finish`]'s error.
     pub fn new(plan: Plan, host: &Host, options: Options<'_>) -> Result<Self, Error> {
         let mut early = options.early;
-        let helper = || early.as_mut().and_then(Early::stay_as_janitor);
+        let janitor = || early.as_mut().and_then(Early::take_janitor);
         let groups = Groups::create(
             &host.cgroups,
             &plan.limits,
             options.id,
             options.leaf,
-            helper,
+            janitor,
         )?;
         let in_groups = |error| Error::outside(Step::Group, None, error);
         let tasks = groups.tasks().map_err(in_groups)?;

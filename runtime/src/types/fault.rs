@@ -9,10 +9,10 @@ pub enum Fault {
     /// Nothing is there.
     #[error("{} does not exist", .0.display())]
     Missing(PathBuf),
-    /// A component on the way is not a directory.
+    /// A component on the path is not a directory.
     #[error("{} is not a directory", .0.display())]
     NotADirectory(PathBuf),
-    /// The caller may not search a directory on the way.
+    /// The caller may not search a directory on the path.
     #[error("{} may not be searched by this user", .0.display())]
     Denied(PathBuf),
     /// A link that the sandbox could have planted leads out of its tree.
