@@ -28,6 +28,12 @@ pub struct State {
 }
 
 impl State {
+    /// Of whoever runs this, by the environment; see [`State::of`].
+    pub fn here() -> Option<Self> {
+        let uid = rustix::process::geteuid().as_raw();
+        Self::of(uid, &|name| std::env::var_os(name))
+    }
+
     /// Of a user, with what looks a variable of the environment up. `None`: there is no home directory, and
     /// no other place is named.
     pub fn of(uid: u32, variable: &dyn Fn(&str) -> Option<OsString>) -> Option<Self> {

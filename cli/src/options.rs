@@ -10,8 +10,8 @@ const RUN_ABOUT: &str = "Runs a command with exactly the authority that its prof
 
 const RUN_EXAMPLES: &str = "\
 Without --profile a command may read the current directory, $WORK, beside what the built-in
-profile `base` has: shared libraries, locale, certificates. The first word that is no option
-begins the command.
+profile `base` has: shared libraries, locale, certificates. The command begins at the
+first word that is not an option.
 
 Whatever the profile asks for is held against the policy: the system's in /etc/aegis, and the user's
 in ~/.config/aegis; without either, the template `standard`. What it blocks stops the run before

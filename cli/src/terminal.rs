@@ -57,7 +57,7 @@ pub fn open_log(program: &str, dir: &Path, keys: &Path) -> Result<Log, log::Erro
     Ok(log)
 }
 
-/// Writes to standard output. A reader that has had enough is no failure.
+/// Writes to standard output. A reader that stops reading is not a failure.
 pub fn print(text: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {

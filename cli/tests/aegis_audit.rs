@@ -291,7 +291,7 @@ fn verify_lists_what_was_set_aside() {
     assert_eq!(status, 0, "{out}");
     let line = out
         .lines()
-        .find(|line| line.starts_with("set aside as torn"));
+        .find(|line| line.starts_with("quarantined as torn"));
     assert!(line.is_some_and(|line| line.contains("in torn-")), "{out}");
     let (_, out, _) = scene.verify(&["--json"]);
     let verified: Value = serde_json::from_str(&out).expect("JSON");

@@ -56,7 +56,7 @@ fn a_sandbox_is_listed_as_long_as_it_runs() {
 }
 
 #[test]
-fn a_sandbox_whose_supervisor_was_killed_is_told_as_gone_once() {
+fn a_sandbox_whose_supervisor_was_killed_is_gone_and_told_so_once_at_most() {
     let place = Place::new();
     let (mut run, _input, mut output) = started(&place);
     run.kill().expect("it is killed");
@@ -64,7 +64,8 @@ fn a_sandbox_whose_supervisor_was_killed_is_told_as_gone_once() {
     // Until all of the sandbox is gone, the lock may be held by a process on its way out.
     output.read_line(&mut String::new()).expect("its end");
 
-    let found = listed(&place, run.id()).expect("it is listed");
-    assert_eq!(found["stale"], true);
+    // Whoever lists root's sandboxes first, as another test may, is told, and takes it off the list.
+    let found = listed(&place, run.id());
+    assert!(found.is_none_or(|run| run["stale"] == true));
     assert_eq!(listed(&place, run.id()), None);
 }

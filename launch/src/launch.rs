@@ -104,9 +104,7 @@ impl Launch {
         recording: Option<(&mut Option<Recorder>, &mut dyn FrontEnd)>,
     ) -> Result<Run, Error> {
         let mut loaded = self.load()?;
-        let state = State::of(rustix::process::geteuid().as_raw(), &|name| {
-            std::env::var_os(name)
-        });
+        let state = State::here();
         let (policy, deciding) = policies::in_force(self.policy.as_deref())?;
         let policy = Rc::new(policy);
         let written = loaded.profile.hash();

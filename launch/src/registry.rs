@@ -72,8 +72,7 @@ pub fn directory() -> Option<PathBuf> {
     if let Some(runtime) = named.filter(|path| path.is_absolute()) {
         return Some(runtime.join("aegis"));
     }
-    let state = State::of(uid, &|name| std::env::var_os(name))?;
-    Some(state.dir.join("run"))
+    Some(State::here()?.dir.join("run"))
 }
 
 /// The registries of all users that this host has in the usual places, for root to list.

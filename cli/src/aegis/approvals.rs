@@ -80,7 +80,7 @@ impl From<Named> for Which {
 
 impl Action {
     pub(super) fn run(self) -> Answer {
-        let state = State::of(uid(), &|name| std::env::var_os(name))
+        let state = State::here()
             .context("there is no home directory to look for approvals in: set HOME")?;
         let store = Store::open(&state.dir);
         match self {
@@ -169,13 +169,9 @@ fn ending(entry: &Entry, now: u64) -> String {
 
 /// Whose approvals they are, and who revokes them.
 fn caller() -> Person {
-    let uid = uid();
-    let name = aegis_sys::accounts::user(uid).and_then(|user| user.name);
+    let uid = rustix::process::geteuid().as_raw();
+    let name = aegis_sys::accounts::user(uid).and_then(|account| account.name);
     Person { name, uid }
-}
-
-fn uid() -> u32 {
-    rustix::process::geteuid().as_raw()
 }
 
 /// Seconds since 1970.

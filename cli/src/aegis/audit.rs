@@ -66,7 +66,7 @@ An end that was cut off exactly at a checkpoint is noticed by somebody who remem
 one that this prints, NUMBER:HASH, elsewhere, and name it the next time. With the number alone it is not
 noticed any more once the log has grown again to a checkpoint of that number.
 
-What was set aside as torn is listed: a crash leaves it, and so does who writes zeros over the end.
+What was quarantined as torn is listed: a crash leaves it behind, and so does whoever writes zeros over the end.
 
 Examples:
   aegis audit verify
@@ -173,9 +173,7 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Reader> {
 
 /// The places of whoever runs this.
 fn state() -> anyhow::Result<State> {
-    let uid = rustix::process::geteuid().as_raw();
-    State::of(uid, &|name| std::env::var_os(name))
-        .context("there is no $HOME to look for the audit log in: name its directory")
+    State::here().context("there is no $HOME to look for the audit log in: name its directory")
 }
 
 fn failed(path: &Path, error: &Error) -> anyhow::Error {

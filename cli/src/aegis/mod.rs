@@ -66,8 +66,6 @@ Examples:
     /// Checks, shows and compares profiles
     #[command(
         subcommand,
-        disable_help_subcommand = true,
-        arg_required_else_help = true,
         after_help = "\
 A profile is a file (with a `/` in its name, or ending in .yaml), `-` for standard input, or the
 name of a built-in one: see `aegis profile list`.
@@ -81,8 +79,6 @@ Examples:
     /// Checks, shows, tests and changes policies
     #[command(
         subcommand,
-        disable_help_subcommand = true,
-        arg_required_else_help = true,
         after_help = "\
 A policy is a file or a directory (with a `/` in its name, or ending in .yaml), `-` for standard input, or
 the name of a template: strict, standard, permissive.
@@ -96,8 +92,6 @@ Examples:
     /// Lists what was approved on the terminal, and takes it back
     #[command(
         subcommand,
-        disable_help_subcommand = true,
-        arg_required_else_help = true,
         after_help = "\
 Examples:
   aegis approvals list
@@ -110,8 +104,6 @@ Examples:
     /// Shows, follows, verifies and exports the audit log
     #[command(
         subcommand,
-        disable_help_subcommand = true,
-        arg_required_else_help = true,
         after_help = "\
 The log is a directory, of root /var/log/aegis/audit, of others ~/.local/state/aegis/audit; `-` is standard
 input.

@@ -1,4 +1,4 @@
-//! `aegis profile`: what the crate `aegis-profile` has to say, printed.
+//! `aegis profile`: prints what the crate `aegis-profile` finds.
 
 use aegis_profile::{Files, Profile, builtin, schema};
 use clap::{Args, Subcommand, ValueHint};
@@ -12,7 +12,7 @@ use crate::text::page::table;
 /// Subcommands of `aegis profile`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// Says whether profiles are right, and how to fix them
+    /// Checks profiles, and says how to fix them
     #[command(after_help = "\
 Examples:
   aegis profile check skill.yaml
@@ -55,10 +55,10 @@ Examples:
   aegis profile diff old.yaml new.yaml
   git show HEAD:skill.yaml | aegis profile diff - skill.yaml")]
     Diff {
-        /// The one
+        /// The first profile
         #[arg(value_name = "A", value_hint = ValueHint::FilePath)]
         a: String,
-        /// The other
+        /// The second profile
         #[arg(value_name = "B", value_hint = ValueHint::FilePath)]
         b: String,
         #[command(flatten)]

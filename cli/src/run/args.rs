@@ -1,8 +1,8 @@
 //! The command line of `aegis-run`, read without clap: every page that is touched before the
 //! command starts counts.
 //!
-//! The first word that is no option begins the command, as with `env` and `timeout`; `--` before it
-//! is for a command that begins with a dash.
+//! The command begins at the first word that is not an option, as with `env` and `timeout`; `--` before
+//! it is for a command that begins with a dash.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
@@ -123,7 +123,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
         }
     }
     if args.explain.is_some() && args.report.is_some() {
-        return Err("--report tells of a run, and --explain starts none; give one of them".into());
+        return Err("--report needs a run, and --explain starts none: give one of them".into());
     }
     Ok(Invocation::Run(Box::new(args)))
 }

@@ -30,8 +30,8 @@ pub(crate) fn text(report: &Report, colour: bool) -> String {
         if let Some(why) = &check.why {
             indented(&mut out, "why", why);
         }
-        if let Some(mend) = &check.mend {
-            indented(&mut out, "mend", mend);
+        if let Some(fix) = &check.fix {
+            indented(&mut out, "fix", fix);
         }
     }
     let _ = writeln!(out, "{}", summary(checks));
@@ -39,7 +39,7 @@ pub(crate) fn text(report: &Report, colour: bool) -> String {
 }
 
 fn reason(check: &Check) -> (Option<&str>, Option<&str>) {
-    (check.why.as_deref(), check.mend.as_deref())
+    (check.why.as_deref(), check.fix.as_deref())
 }
 
 fn indented(out: &mut String, label: &str, text: &str) {
@@ -70,7 +70,7 @@ mod tests {
             status,
             what: "what".into(),
             why: why.map(str::to_owned),
-            mend: why.map(|_| "one\ntwo".into()),
+            fix: why.map(|_| "one\ntwo".into()),
         };
         let report = Report {
             kernel: "6.12.0".into(),
@@ -88,7 +88,7 @@ Linux 6.12.0, user 1000
   ~ memory    what
   ✗ disk      what
       why   because
-      mend  one
+      fix   one
             two
 aegis-run cannot enforce everything for this user: 1 missing, 1 degraded.
 ";

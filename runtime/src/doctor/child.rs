@@ -46,7 +46,7 @@ fn try_apart(probe: impl FnOnce() -> Vec<Finding>) -> io::Result<Vec<Finding>> {
         Ok(_) => receive(&ours),
         Err(error) => Err(error),
     };
-    // It has told all it has to tell.
+    // Its result has been sent.
     let _ = process::kill(pid, libc::SIGKILL);
     process::reap(pid)?;
     result
@@ -166,7 +166,7 @@ pub(super) fn ended(pid: i32) -> io::Result<()> {
     }
 }
 
-/// Waits for ever: what a second process does that only has to be there.
+/// Waits for ever, for a second process that only needs to exist.
 pub(super) fn idle() -> io::Result<()> {
     process::poll(&mut [], None).map(drop)
 }

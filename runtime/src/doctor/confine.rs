@@ -9,14 +9,12 @@ use rustix::fs::MemfdFlags;
 use super::child;
 use super::host::Host;
 use super::layer::{Finding, Layer, NOT_HELD, Outcome, errno, error, refused};
+use crate::plan::CORE_LIMIT;
 use crate::seccomp::{self, Action, Arch, Filter, Listener, Rules, SyscallRule};
 use aegis_sys::{capabilities, files, landlock, namespaces, notify, process, socket};
 
 /// The ABI of the newest right that a plan asks for: scopes (Linux 6.12).
 const LANDLOCK_WANTED: u32 = 6;
-
-/// What a run sets `RLIMIT_CORE` to (`plan/limits.rs`).
-const CORE_LIMIT: u64 = crate::plan::CORE_LIMIT;
 
 pub(super) fn probe(host: &Host) -> Vec<Finding> {
     let mut all = child::apart(&[Layer::Landlock], || vec![landlock_probe()]);
@@ -202,7 +200,7 @@ fn memfd_create(flags: MemfdFlags) -> io::Result<OwnedFd> {
     Ok(rustix::fs::memfd_create(c"doctor", flags)?)
 }
 
-/// What is in it is no program: were it not for its mode, the error would be another.
+/// Its content is not a program: if the mode permitted execution, the error would be ENOEXEC.
 fn not_executed(memfd: OwnedFd) -> io::Result<()> {
     files::write_all(memfd.as_fd(), b"no program")?;
     let failed = process::execute_descriptor(memfd.as_fd());

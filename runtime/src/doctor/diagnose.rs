@@ -1,21 +1,21 @@
-//! From what failed, and what is known of the host, to why and what mends it. Pure.
+//! From what failed, and what is known of the host, to why and how to fix it. Pure.
 
+use super::fix;
 use super::host::{Host, Version};
 use super::layer::{Finding, Layer, NO_RESULT, NOT_HELD, Outcome};
-use super::mend;
 
 /// Why something does not work, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Diagnosis {
     pub why: String,
-    pub mend: Option<String>,
+    pub fix: Option<String>,
 }
 
 impl Diagnosis {
-    fn new(why: impl Into<String>, mend: impl Into<String>) -> Self {
+    fn new(why: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
             why: why.into(),
-            mend: Some(mend.into()),
+            fix: Some(fix.into()),
         }
     }
 }
@@ -28,7 +28,7 @@ pub(super) fn diagnose(found: &Finding, host: &Host) -> Diagnosis {
         Outcome::Needs(other) => {
             return Diagnosis {
                 why: format!("needs the layer `{}`", other.name()),
-                mend: None,
+                fix: None,
             };
         }
     };
@@ -49,7 +49,7 @@ pub(super) fn diagnose(found: &Finding, host: &Host) -> Diagnosis {
         };
     }
     if host.uid == 0 {
-        diagnosis.mend = diagnosis.mend.map(|mend| mend.replace("sudo ", ""));
+        diagnosis.fix = diagnosis.fix.map(|fix| fix.replace("sudo ", ""));
     }
     diagnosis
 }
@@ -69,17 +69,17 @@ fn explain(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
                 "kernel.core_pattern is `{}`: the kernel gives a dump to that on the host, whatever the limit",
                 found.note
             ),
-            mend::sysctl("kernel.core_pattern", "core"),
+            fix::sysctl("kernel.core_pattern", "core"),
         ),
         Layer::Notify if matches!(found.outcome, Outcome::Partly(_)) => {
-            Diagnosis::new("the kernel has no WAIT_KILLABLE", mend::kernel((5, 19)))
+            Diagnosis::new("the kernel has no WAIT_KILLABLE", fix::kernel((5, 19)))
         }
         Layer::Notify if errno == libc::EBUSY => Diagnosis::new(
             "another sandbox listens to this process's system calls already",
             "run Aegis outside of that sandbox",
         ),
         Layer::Memfd if errno == libc::ENOENT => {
-            Diagnosis::new("the kernel has no vm.memfd_noexec", mend::kernel((6, 3)))
+            Diagnosis::new("the kernel has no vm.memfd_noexec", fix::kernel((6, 3)))
         }
         Layer::Landlock => landlock(found, errno, host),
         Layer::Idmap => idmap(found, errno, host),
@@ -88,7 +88,7 @@ fn explain(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
         }
         Layer::ProcessLimit if errno == libc::EAGAIN => Diagnosis::new(
             "RLIMIT_NPROC counts the processes of this user on the whole host",
-            mend::kernel((5, 14)),
+            fix::kernel((5, 14)),
         ),
         _ => common(found, errno, host),
     }
@@ -110,15 +110,15 @@ fn common(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
     let refused = matches!(errno, libc::EPERM | libc::EACCES);
     match errno {
         libc::ENOSYS if host.kernel < since(layer) => {
-            Diagnosis::new("the kernel is too old", mend::kernel(since(layer)))
+            Diagnosis::new("the kernel is too old", fix::kernel(since(layer)))
         }
         libc::ENOSPC | libc::EUSERS if host.max_user_namespaces == Some(0) => Diagnosis::new(
             "user.max_user_namespaces is 0",
-            mend::sysctl("user.max_user_namespaces", "15000"),
+            fix::sysctl("user.max_user_namespaces", "15000"),
         ),
         libc::ENOSPC | libc::EUSERS => Diagnosis::new(
             "the limit of namespaces is reached (user.max_*_namespaces), or they are nested 32 deep",
-            mend::sysctl("user.max_user_namespaces", "100000"),
+            fix::sysctl("user.max_user_namespaces", "100000"),
         ),
         libc::EINVAL if matches!(layer, Layer::User | Layer::Pid | Layer::Net | Layer::Ipc) => {
             Diagnosis::new(
@@ -140,14 +140,14 @@ fn common(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
         _ if refused && host.uid != 0 && host.userns_clone_off && layer == Layer::User => {
             Diagnosis::new(
                 "kernel.unprivileged_userns_clone is 0",
-                mend::sysctl("kernel.unprivileged_userns_clone", "1"),
+                fix::sysctl("kernel.unprivileged_userns_clone", "1"),
             )
         }
         // On Ubuntu 24.04 the namespace is made, and what is done in it is refused.
         _ if refused && host.uid != 0 && host.apparmor_restricts && layer.of_user_namespace() => {
             Diagnosis::new(
                 "AppArmor restricts unprivileged user namespaces: kernel.apparmor_restrict_unprivileged_userns is 1",
-                mend::apparmor(host),
+                fix::apparmor(host),
             )
         }
         libc::ENOSYS | libc::EPERM | libc::EACCES | libc::EROFS => outer(host, errno),
@@ -161,7 +161,7 @@ fn common(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
         ),
         _ => Diagnosis {
             why: String::new(),
-            mend: None,
+            fix: None,
         },
     }
 }
@@ -188,7 +188,7 @@ fn masked(host: &Host) -> Diagnosis {
             "parts of /proc are covered here ({}), and the kernel lets a user namespace see no more of it",
             host.masked_proc.join(", ")
         ),
-        mend::container(
+        fix::container(
             host,
             "--security-opt systempaths=unconfined",
             "--security-opt unmask=ALL",
@@ -226,7 +226,7 @@ fn outer(host: &Host, errno: i32) -> Diagnosis {
     };
     Diagnosis::new(
         format!("{by}the container ({name}) seems to refuse it"),
-        mend::container(
+        fix::container(
             host,
             "--security-opt seccomp=unconfined --security-opt apparmor=unconfined",
             "--security-opt seccomp=unconfined --security-opt label=disable",
@@ -253,7 +253,7 @@ fn landlock(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
             .collect();
             Diagnosis::new(
                 format!("the kernel has ABI {abi}, without {}", lacks.join(", ")),
-                mend::kernel((6, 12)),
+                fix::kernel((6, 12)),
             )
         }
         (_, libc::EOPNOTSUPP) => Diagnosis::new(
@@ -266,7 +266,7 @@ fn landlock(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
             ),
         ),
         (_, libc::ENOSYS) if host.kernel < (5, 13) => {
-            Diagnosis::new("the kernel is too old", mend::kernel((5, 13)))
+            Diagnosis::new("the kernel is too old", fix::kernel((5, 13)))
         }
         (_, libc::ENOSYS) if host.container.is_none() && !host.filtered => Diagnosis::new(
             "the kernel was built without Landlock",
@@ -279,7 +279,7 @@ fn landlock(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
 fn idmap(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
     match errno {
         libc::ENOSYS if host.kernel < (5, 12) => {
-            Diagnosis::new("the kernel is too old", mend::kernel((5, 12)))
+            Diagnosis::new("the kernel is too old", fix::kernel((5, 12)))
         }
         _ if !host.sandbox_id_mapped => mapped_root(),
         libc::EINVAL => Diagnosis::new(
@@ -299,11 +299,11 @@ fn group(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
     match (errno, host.cgroups) {
         (_, Version::None) => Diagnosis::new(
             "no control groups are mounted at /sys/fs/cgroup",
-            mend::delegation(host, false),
+            fix::delegation(host, false),
         ),
         (libc::EACCES | libc::EPERM | libc::ENOENT, Version::V1) if ordinary => Diagnosis::new(
             "the host has cgroup v1, which gives an ordinary user no group",
-            mend::delegation(host, false),
+            fix::delegation(host, false),
         ),
         (libc::ENOENT, Version::V1) if found.layer == Layer::Group => Diagnosis::new(
             "no cgroup2 tree is mounted beside v1",
@@ -314,12 +314,12 @@ fn group(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
         {
             Diagnosis::new(
                 "the container may not make control groups",
-                mend::delegation(host, absent),
+                fix::delegation(host, absent),
             )
         }
         (libc::ENOENT, _) if ordinary => Diagnosis::new(
             "the controller is not delegated to this user",
-            mend::delegation(host, true),
+            fix::delegation(host, true),
         ),
         (libc::ENOENT, _) => Diagnosis::new(
             "the kernel has no such controller, or it is off",
@@ -327,11 +327,11 @@ fn group(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
         ),
         (libc::EACCES | libc::EPERM, _) if ordinary => Diagnosis::new(
             "no control group is delegated to this user",
-            mend::delegation(host, false),
+            fix::delegation(host, false),
         ),
         (libc::EACCES | libc::EPERM | libc::EROFS, _) => Diagnosis::new(
             "the control groups cannot be written",
-            mend::delegation(host, false),
+            fix::delegation(host, false),
         ),
         (libc::EBUSY, _) => Diagnosis::new(
             "the group that runs would be made in has processes of its own (cgroups(7), \"no internal processes\")",
@@ -342,7 +342,7 @@ fn group(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
             "remove `disk-read` and `disk-write` from the profile's limits, or work on another disk",
         ),
         (libc::ENOSYS | libc::EINVAL, _) if host.kernel < (5, 7) => {
-            Diagnosis::new("the kernel has no CLONE_INTO_CGROUP", mend::kernel((5, 7)))
+            Diagnosis::new("the kernel has no CLONE_INTO_CGROUP", fix::kernel((5, 7)))
         }
         _ => common(found, errno, host),
     }

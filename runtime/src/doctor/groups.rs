@@ -14,50 +14,26 @@ use crate::plan::{GroupLimits, Limits};
 use aegis_sys::process::Change;
 use aegis_sys::{namespaces, process};
 
+/// The layer of each limit, its controller on v1 and on v2, and a limit to try.
+const LIMITS: [(Layer, &str, &str, fn(&mut GroupLimits)); 4] = [
+    (Layer::Memory, "memory", "memory", |limits| {
+        limits.memory = Some(64 << 20);
+    }),
+    (Layer::Cpu, "cpu", "cpu", |limits| limits.cpu = Some(500)),
+    (Layer::Pids, "pids", "pids", |limits| limits.pids = Some(16)),
+    (Layer::Io, "blkio", "io", |limits| {
+        limits.disk_read = Some(64 << 20);
+        limits.disk_write = Some(64 << 20);
+        limits.disks = disks();
+    }),
+];
+
 pub(super) fn probe(host: &Host) -> Vec<Finding> {
     let layout = &host.layout;
     let mut all = child::apart(&[Layer::Group], || vec![leaf(layout)]);
-    let limits = [
-        (
-            Layer::Memory,
-            "memory",
-            "memory",
-            GroupLimits {
-                memory: Some(64 << 20),
-                ..Default::default()
-            },
-        ),
-        (
-            Layer::Cpu,
-            "cpu",
-            "cpu",
-            GroupLimits {
-                cpu: Some(500),
-                ..Default::default()
-            },
-        ),
-        (
-            Layer::Pids,
-            "pids",
-            "pids",
-            GroupLimits {
-                pids: Some(16),
-                ..Default::default()
-            },
-        ),
-        (
-            Layer::Io,
-            "blkio",
-            "io",
-            GroupLimits {
-                disk_read: Some(64 << 20),
-                disk_write: Some(64 << 20),
-                disks: disks(),
-                ..Default::default()
-            },
-        ),
-    ];
-    for (layer, v1, v2, limits) in limits {
+    for (layer, v1, v2, set) in LIMITS {
+        let mut limits = GroupLimits::default();
+        set(&mut limits);
         all.extend(child::apart(&[layer], || {
             vec![limit(layout, layer, v1, v2, limits)]
         }));
@@ -104,16 +80,11 @@ fn of_error(layer: Layer, error: &Error) -> Finding {
 
 fn leaf(layout: &Layout) -> Finding {
     let layer = Layer::Group;
-    if !layout.unified.as_ref().is_some_and(|place| place.writable) {
-        let number = layout
-            .unified
-            .as_ref()
-            .map_or(libc::ENOENT, |_| libc::EACCES);
-        return Finding::new(
-            layer,
-            Outcome::Fails(number),
-            "looking for a place on the cgroup2 tree",
-        );
+    let doing = "looking for a place on the cgroup2 tree";
+    match &layout.unified {
+        None => return Finding::fails(layer, libc::ENOENT, doing),
+        Some(place) if !place.writable => return Finding::fails(layer, libc::EACCES, doing),
+        Some(_) => {}
     }
     let limits = Limits {
         unified_group: true,
@@ -146,21 +117,17 @@ fn leaf(layout: &Layout) -> Finding {
 fn limit(layout: &Layout, layer: Layer, v1: &str, v2: &str, limits: GroupLimits) -> Finding {
     let on_v1 = layout.v1.get(v1).is_some_and(|place| place.writable);
     let unified = layout.unified.as_ref().is_some_and(|place| place.writable);
-    let doing = "looking for a group to make one in";
     if !on_v1 && !unified {
-        return Finding::new(layer, Outcome::Fails(libc::EACCES), doing);
+        return Finding::fails(layer, libc::EACCES, "looking for a group to make one in");
     }
     if !on_v1 && !layout.unified_controllers.contains(v2) {
-        let number = if layout.v1.contains_key(v1) {
+        let on_the_other = layout.v1.contains_key(v1);
+        let number = if on_the_other {
             libc::EACCES
         } else {
             libc::ENOENT
         };
-        return Finding::new(
-            layer,
-            Outcome::Fails(number),
-            format!("looking for the {v2} controller"),
-        );
+        return Finding::fails(layer, number, format!("looking for the {v2} controller"));
     }
     let tried = layer != Layer::Io || !limits.disks.is_empty();
     let limits = Limits {

@@ -158,11 +158,20 @@ impl Finding {
         Self::new(layer, Outcome::Needs(other), "")
     }
 
+    /// None of `layers` could be tried, for want of another.
+    pub fn all_need(layers: &[Layer], other: Layer) -> impl Iterator<Item = Self> {
+        layers.iter().map(move |layer| Self::needs(*layer, other))
+    }
+
+    pub fn fails(layer: Layer, errno: i32, doing: impl Into<String>) -> Self {
+        Self::new(layer, Outcome::Fails(errno), doing)
+    }
+
     /// `doing` something for the layer gave this result.
     pub fn of(layer: Layer, doing: &str, result: io::Result<()>) -> Self {
         match result {
             Ok(()) => Self::works(layer),
-            Err(error) => Self::new(layer, Outcome::Fails(errno(&error)), doing),
+            Err(error) => Self::fails(layer, errno(&error), doing),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! `aegis doctor`: whether this host lets `aegis-run` enforce everything for this user, and if not,
-//! why, and what mends it.
+//! why, and how to fix it.
 //!
 //! Each layer is probed by using it, in a child of its own that ends with the probe (`child`);
 //! a list of what the kernel was built or configured with is read only to tell *why* something
@@ -10,10 +10,10 @@
 mod child;
 mod confine;
 mod diagnose;
+mod fix;
 mod groups;
 mod host;
 mod layer;
-mod mend;
 mod mounts;
 mod namespaces;
 #[cfg(test)]
@@ -50,7 +50,7 @@ pub struct Check {
     pub why: Option<String>,
     /// What to do about that; where it can be, a command.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mend: Option<String>,
+    pub fix: Option<String>,
 }
 
 /// What [`examine`] found.
@@ -88,7 +88,7 @@ pub fn examine() -> Report {
     }
 }
 
-/// Where one layer makes others fail, it is the one thing to mend.
+/// Where one layer makes others fail, it is the one thing to fix.
 fn blame(findings: &mut [Finding], root: bool) {
     for cause in [Layer::Pidfd, Layer::User, Layer::Ids] {
         let fails = |found: &Finding| {
@@ -119,12 +119,12 @@ fn check(found: &Finding, host: &Host) -> Check {
         (Status::Missing, _) => layer.lost().to_owned(),
     };
     let diagnosis = (status != Status::Ok).then(|| diagnose::diagnose(found, host));
-    let (why, mend) = diagnosis.map_or((None, None), |found| (Some(found.why), found.mend));
+    let (why, fix) = diagnosis.map_or((None, None), |found| (Some(found.why), found.fix));
     Check {
         name: layer.name(),
         status,
         what,
         why,
-        mend,
+        fix,
     }
 }

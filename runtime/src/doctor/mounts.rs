@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::child::{self, Door};
 use super::host::Host;
-use super::layer::{Finding, Layer, NOT_HELD, Outcome, errno, error};
+use super::layer::{Finding, Layer, NOT_HELD, errno, error};
 use crate::types::SANDBOX_UID;
 use aegis_sys::mount::{self, attr};
 use aegis_sys::{files, namespaces};
@@ -32,21 +32,14 @@ pub(super) fn probe(host: &Host) -> Vec<Finding> {
 
 fn build(door: &Door) -> Vec<Finding> {
     if door.take_ids().is_err() {
-        return BUILT
-            .iter()
-            .map(|layer| Finding::needs(*layer, Layer::Ids))
-            .collect();
+        return Finding::all_need(&BUILT, Layer::Ids).collect();
     }
     rustix::process::umask(rustix::fs::Mode::empty());
     let root = match base() {
         Ok(root) => root,
         Err((doing, error)) => {
             let mut all = vec![Finding::of(Layer::MountCalls, doing, Err(error))];
-            all.extend(
-                BUILT[1..]
-                    .iter()
-                    .map(|layer| Finding::needs(*layer, Layer::MountCalls)),
-            );
+            all.extend(Finding::all_need(&BUILT[1..], Layer::MountCalls));
             return all;
         }
     };
@@ -61,11 +54,7 @@ fn build(door: &Door) -> Vec<Finding> {
         Finding::of(Layer::Root, "changing to the new root", pivoted),
     ];
     if !arrived {
-        all.extend(
-            BUILT[2..]
-                .iter()
-                .map(|layer| Finding::needs(*layer, Layer::Root)),
-        );
+        all.extend(Finding::all_need(&BUILT[2..], Layer::Root));
         return all;
     }
     let write = || {
@@ -192,13 +181,10 @@ fn idmap() -> Finding {
         }
         Ok(())
     };
-    let failed: Vec<(String, i32)> = places
-        .iter()
-        .filter_map(|path| Some((path.display().to_string(), errno(&map(path).err()?))))
-        .collect();
-    let names: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
-    match failed.first() {
+    let failed = |path: &PathBuf| Some((path.display().to_string(), errno(&map(path).err()?)));
+    let (names, numbers): (Vec<_>, Vec<_>) = places.iter().filter_map(failed).unzip();
+    match numbers.first() {
         None => Finding::works(Layer::Idmap),
-        Some((_, number)) => Finding::new(Layer::Idmap, Outcome::Fails(*number), names.join(", ")),
+        Some(number) => Finding::fails(Layer::Idmap, *number, names.join(", ")),
     }
 }

@@ -47,7 +47,7 @@ fn docker() -> Host {
 }
 
 #[test]
-fn every_known_cause_is_named_with_what_mends_it() {
+fn every_known_cause_is_named_with_its_fix() {
     let ubuntu = Host {
         apparmor_restricts: true,
         ..host()
@@ -140,13 +140,13 @@ fn every_known_cause_is_named_with_what_mends_it() {
         (&old, Layer::ProcessLimit, fails(libc::EAGAIN), "on the whole host", "Linux 5.14"),
         (&host(), Layer::Filter, fails(NO_RESULT), "killed the probe", "outside"),
     ];
-    for (host, layer, outcome, why, mend) in table {
+    for (host, layer, outcome, why, fix) in table {
         let found = Finding::new(*layer, *outcome, "doing so");
         let diagnosis = diagnose(&found, host);
         let what = format!("{layer:?} {outcome:?}: {diagnosis:?}");
         assert!(diagnosis.why.contains(why), "{what}\nlacks {why:?}");
-        let given = diagnosis.mend.as_deref().unwrap_or_default();
-        assert!(given.contains(mend), "{what}\nlacks {mend:?}");
+        let given = diagnosis.fix.as_deref().unwrap_or_default();
+        assert!(given.contains(fix), "{what}\nlacks {fix:?}");
     }
 }
 
@@ -181,7 +181,7 @@ fn whatever_fails_has_a_reason() {
                     diagnosis.why.len() > 10,
                     "{layer:?} {number}: {diagnosis:?}"
                 );
-                assert!(diagnosis.mend != Some(String::new()), "{layer:?} {number}");
+                assert!(diagnosis.fix != Some(String::new()), "{layer:?} {number}");
             }
         }
     }

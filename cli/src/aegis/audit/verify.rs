@@ -17,7 +17,7 @@ pub(in crate::aegis) struct Options {
     /// it, the key that this user's logs are signed with
     #[arg(long = "key", value_name = "FILE|HEX", value_hint = ValueHint::FilePath)]
     keys: Vec<String>,
-    /// A checkpoint that has to be there; without its hash, it or a later one
+    /// A checkpoint that must be there; without its hash, this one or a later one
     #[arg(long, value_name = "N[:HASH]")]
     min_checkpoint: Option<Remembered>,
     /// The first record, where all before were verified and archived
@@ -106,7 +106,7 @@ fn text(verified: &Verified, expected: &Expected) -> String {
     for SetAside { place, seq, files } in &verified.set_aside {
         for file in files {
             text += &format!(
-                "set aside as torn, after a crash or a change of the end: {} bytes, in {} ({place}, record \
+                "quarantined as torn, after a crash or a change of the end: {} bytes, in {} ({place}, record \
                  {seq})\n",
                 file.bytes, file.name
             );

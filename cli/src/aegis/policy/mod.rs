@@ -1,4 +1,4 @@
-//! `aegis policy`: what the crate `aegis-policy` has to say, printed. One file for each group of commands.
+//! `aegis policy`: prints what the crate `aegis-policy` finds. The larger commands have a file each.
 
 mod asked;
 mod diff;
@@ -22,7 +22,7 @@ use asked::{Asked, Place};
 /// Subcommands of `aegis policy`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// Says whether policies are right, and how to fix them
+    /// Checks policies, and says how to fix them
     #[command(after_help = "\
 Examples:
   aegis policy check policy.yaml
@@ -175,10 +175,10 @@ Examples:
   git show HEAD:policy.yaml | aegis policy diff - policy.yaml
   aegis policy diff --json old.yaml new.yaml | jq '.differences[] | select(.b.verdict == \"allow\")'")]
     Diff {
-        /// The one
+        /// The first policy
         #[arg(value_name = "A", value_hint = ValueHint::AnyPath)]
         a: String,
-        /// The other
+        /// The second policy
         #[arg(value_name = "B", value_hint = ValueHint::AnyPath)]
         b: String,
         #[command(flatten)]

@@ -25,7 +25,7 @@ pub(super) fn promote(reference: &str, rule: &str, back: bool, json: bool) -> An
         reference != "-",
         "standard input cannot be changed: name the file"
     );
-    // The policy as a whole has to be right before and after.
+    // The policy as a whole must be right before and after.
     super::document(reference)?;
     let file = file_of(reference, rule)?;
     let shown = file.to_string_lossy();

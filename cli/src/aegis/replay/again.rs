@@ -1,4 +1,4 @@
-//! The same policies have to come to the same decisions.
+//! The same policies must come to the same decisions.
 
 use std::collections::BTreeMap;
 

@@ -53,7 +53,7 @@ impl Known {
             Some(policy) => Found::Same(policy.clone()),
             None => Found::No(match &self.copies {
                 Some(copies) => format!("there is no copy of it in {}", copies.display()),
-                None => "where copies of policies are has to be said by --policies".into(),
+                None => "name the directory that has copies of policies: --policies".into(),
             }),
         }
     }
@@ -89,6 +89,6 @@ fn of_copy(copy: archive::Archived, hash: Hash) -> Found {
         Err(_) if !engine.is_this() => Found::No(format!(
             "its copy is of {engine}, and no policy to this version"
         )),
-        Err(error) => Found::No(format!("its copy is no policy: {error}")),
+        Err(error) => Found::No(format!("its copy is not a policy: {error}")),
     }
 }

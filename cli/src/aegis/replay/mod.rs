@@ -48,7 +48,7 @@ pub(super) struct Options {
 
 pub(super) const HELP: &str = "\
 Each record that has a decision has the request with all facts, and names its policy by hash; copies of
-the policies are beside the log. The same policy has to come to the same decision: status 1 says that
+the policies are beside the log. The same policy must come to the same decision: status 1 says that
 a decision differs, or that a record cannot be decided again. With --policy, status 1 says that
 something would change. Whether the log itself is intact says `aegis audit verify`.
 
@@ -97,8 +97,7 @@ impl std::fmt::Display for At {
     }
 }
 
-/// Gives each record of the log to `each`, and returns what is wrong with lines that are not records or of
-/// which it says so.
+/// Gives each record of the log to `each`. Returns the lines that are not records, and what `each` refuses.
 fn records(
     options: &Options,
     mut each: impl FnMut(&Recorded<'_>) -> Result<(), String>,

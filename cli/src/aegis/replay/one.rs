@@ -38,7 +38,7 @@ impl FromStr for Id {
             None => Ok(Self::Run(text.into())),
             Some((run, seq)) => match seq.parse() {
                 Ok(seq) => Ok(Self::RunSeq(run.into(), seq)),
-                Err(_) => Err(format!("`{seq}` is no record's number")),
+                Err(_) => Err(format!("`{seq}` is not the number of a record")),
             },
         }
     }

@@ -48,7 +48,7 @@ enum Typed {
     Answer(Answer),
     /// Show everything, and ask again.
     All,
-    /// It is no answer: why.
+    /// Not an answer, and why.
     Unclear(String),
 }
 

@@ -90,7 +90,7 @@ fn the_programs_of_a_built_in_profile_are_one_paragraph() {
 }
 
 #[test]
-fn what_the_host_lacks_is_told_with_how_to_mend_it() {
+fn what_the_host_lacks_is_told_with_how_to_fix_it() {
     let (mut plan, profile) = plan_of("");
     plan.degraded = vec![Degraded {
         layer: "landlock",

@@ -1,4 +1,4 @@
-//! What mends: the commands, as a person can paste them.
+//! Fixes: the commands, as a person can paste them.
 
 use super::host::{Host, Version};
 
