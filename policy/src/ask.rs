@@ -14,6 +14,8 @@
 use aegis_profile::LimitKey;
 use aegis_profile::syntax::{Wrong, host, nearest, quote};
 
+use crate::decide::Base;
+use crate::model::fields::wrong;
 use crate::model::{Inject, Scheme};
 use crate::path::HostPath;
 use crate::request::{Context, Destination, What};
@@ -110,13 +112,6 @@ pub fn line(text: &str, context: &Context) -> Result<What, Wrong> {
     }
 }
 
-fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
-    Err(Wrong {
-        message: message.into(),
-        help: Some(help.into()),
-    })
-}
-
 fn unknown<T>(action: &str) -> Result<T, Wrong> {
     let help = match nearest(action, ACTIONS) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -132,32 +127,20 @@ pub fn path(text: &str, context: &Context) -> Result<(HostPath, bool), Wrong> {
         Some(rest) => (rest, true),
         None => (text, false),
     };
-    let mut path = Vec::new();
-    let rest = match text.strip_prefix('$') {
-        None => text,
-        Some(rest) => {
-            let (variable, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let base = match variable {
-                "HOME" => &context.home,
-                "WORK" => &context.work,
-                "SKILL" => match &context.skill {
-                    Some(skill) => skill,
-                    None => {
-                        return wrong(
-                            "`$SKILL` stands for nothing here",
-                            "say where the skill is in the context",
-                        );
-                    }
-                },
-                other => {
-                    return wrong(
-                        format!("unknown variable `${}`", quote(other)),
-                        "the variables are $WORK, $SKILL and $HOME",
-                    );
-                }
+    let (mut path, rest) = match text.starts_with('$') {
+        false => (Vec::new(), text),
+        true => {
+            let (base, rest) = Base::of(text).or_else(|bad| wrong(bad.message, bad.help))?;
+            let Some((place, _)) = base.place(context) else {
+                return wrong(
+                    format!(
+                        "`{}` stands for nothing here",
+                        text.strip_suffix(rest).unwrap_or(text)
+                    ),
+                    "say where it is in the context",
+                );
             };
-            path.extend_from_slice(&base.0);
-            rest
+            (place.to_vec(), rest)
         }
     };
     path.extend_from_slice(rest.as_bytes());

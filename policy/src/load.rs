@@ -19,6 +19,7 @@ use aegis_profile::{Diagnostic, Error, Origin, ReadError};
 
 use crate::decide::Policy;
 use crate::model::Document;
+use crate::model::fields::wrong;
 use crate::{places, templates};
 pub(crate) use read::{KIND, version};
 pub(crate) use sections::SECTIONS;
@@ -279,13 +280,6 @@ fn module(path: &Path, source: &dyn Source, trust: Option<Trust<'_>>) -> Result<
             "save the file with the encoding UTF-8",
         ),
     }
-}
-
-fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
-    Err(Wrong {
-        message: message.into(),
-        help: Some(help.into()),
-    })
 }
 
 /// Gives the document a name, and lets the compiler have the last word.

@@ -160,15 +160,9 @@ fn context(node: &Node, mut context: Context, out: &mut Reporter<'_>) -> Context
         }
         Some(path)
     };
-    if let Some(home) = place("home") {
-        context.home = home;
-    }
-    if let Some(work) = place("work") {
-        context.work = work;
-    }
-    if let Some(skill) = place("skill") {
-        context.skill = Some(skill);
-    }
+    context.home = place("home").unwrap_or(context.home);
+    context.work = place("work").unwrap_or(context.work);
+    context.skill = place("skill").or(context.skill);
     if let Some(node) = fields.get("profile")
         && let Some(name) = text(node, "a profile's name", false, out)
     {

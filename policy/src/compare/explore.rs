@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::names::{Class, State, classes, closed, settled, singly};
+use crate::decide::{Base, Relation};
 use crate::request::Context;
 
 /// At most so many different beginnings of paths are looked at; beyond, the answer is not complete.
@@ -14,33 +15,13 @@ pub(super) type Pattern = Vec<String>;
 /// A pattern as a policy has it, in a context; and whether its variable stands for `/` there, which makes of
 /// it one that contains nothing. `None`: it begins nowhere.
 pub(super) fn read(text: &str, context: &Context) -> Option<(Pattern, bool)> {
-    let (base, rest) = match text.strip_prefix('$') {
-        None => (None, text),
-        Some(rest) => {
-            let end = rest.find('/').unwrap_or(rest.len());
-            let place = match &rest[..end] {
-                "HOME" => &context.home,
-                "SKILL" => context.skill.as_ref()?,
-                "WORK" => &context.work,
-                _ => return None,
-            };
-            let place = std::str::from_utf8(place.as_bytes()).ok()?;
-            (Some(place).filter(|place| !place.is_empty()), &rest[end..])
-        }
-    };
-    if text.starts_with('$') && base.is_none() {
-        return None;
-    }
-    let components = |text: &str| -> Pattern {
-        let components = text.split('/').filter(|component| !component.is_empty());
-        components.map(ToOwned::to_owned).collect()
-    };
-    let base = base.map(components);
-    let everywhere = base.as_ref().is_some_and(Vec::is_empty);
-    Some((
-        [base.unwrap_or_default(), components(rest)].concat(),
-        everywhere,
-    ))
+    let (base, rest) = Base::of(text).ok()?;
+    let (place, closest) = base.place(context)?;
+    let place = std::str::from_utf8(place).ok()?;
+    let components = place.split('/').chain(rest.split('/'));
+    let components = components.filter(|component| !component.is_empty());
+    let pattern = components.map(ToOwned::to_owned).collect();
+    Some((pattern, closest == Relation::Overlaps))
 }
 
 /// Paths such that any path stands to each of `groups` as one of them does, alone and with all below it.

@@ -91,6 +91,7 @@ use aegis_profile::hash::Hash;
 use compiled::Compiled;
 
 pub use compile::{BadPolicy, ENGINE, Engine};
+pub(crate) use pattern::Base;
 pub use pattern::{BadPattern, Relation};
 pub(crate) use trace::{RuleTrace, Trace};
 

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use aegis_profile::syntax::quote;
 use serde::Serialize;
 
 use crate::model::Verdict;
@@ -45,11 +46,43 @@ pub(crate) enum Base {
 }
 
 impl Base {
+    /// What a text begins with, and the rest of it.
+    pub(crate) fn of(text: &str) -> Result<(Self, &str), BadPattern> {
+        let Some(variable) = text.strip_prefix('$') else {
+            return match text.starts_with('/') {
+                true => Ok((Self::Root, text)),
+                false => bad(
+                    "a pattern of paths begins with `/` or a variable",
+                    "begin it with `/`, `$WORK`, `$SKILL` or `$HOME`",
+                ),
+            };
+        };
+        let (name, rest) = variable.split_at(variable.find('/').unwrap_or(variable.len()));
+        let base = match name {
+            "HOME" => Self::Home,
+            "SKILL" => Self::Skill,
+            "WORK" => Self::Work,
+            "TMP" => {
+                return bad(
+                    "`$TMP` is the sandbox's own, and needs no rule",
+                    "remove it",
+                );
+            }
+            other => {
+                return bad(
+                    format!("unknown variable `${}`", quote(other)),
+                    "the variables are $WORK, $SKILL and $HOME",
+                );
+            }
+        };
+        Ok((base, rest))
+    }
+
     /// Where it is, and how close a pattern from there may come to a request. `None`: nowhere, in this run.
     ///
     /// A variable that stands for `/` would turn a rule about one place into one about every place. Such
     /// a rule still blocks, and lets nothing through: it only overlaps.
-    pub(super) fn place(self, context: &Context) -> Option<(&[u8], Relation)> {
+    pub(crate) fn place(self, context: &Context) -> Option<(&[u8], Relation)> {
         let path = match self {
             Self::Root => return Some((b"/", Relation::Contains)),
             Self::Home => &context.home,
@@ -102,36 +135,7 @@ pub(crate) fn bad<T>(message: impl Into<String>, help: impl Into<String>) -> Res
 
 /// Reads a pattern of paths, `$WORK/**`, `/usr/lib/*/libc.so.6`: adds its parts, and returns what they start from.
 pub(super) fn path<'t>(text: &'t str, parts: &mut Vec<Part<'t>>) -> Result<Base, BadPattern> {
-    let (base, rest) = match text.strip_prefix('$') {
-        None if text.starts_with('/') => (Base::Root, text),
-        None => {
-            return bad(
-                "a pattern of paths begins with `/` or a variable",
-                "begin it with `/`, `$WORK`, `$SKILL` or `$HOME`",
-            );
-        }
-        Some(rest) => {
-            let end = rest.find('/').unwrap_or(rest.len());
-            let base = match &rest[..end] {
-                "HOME" => Base::Home,
-                "SKILL" => Base::Skill,
-                "WORK" => Base::Work,
-                "TMP" => {
-                    return bad(
-                        "`$TMP` is the sandbox's own, and needs no rule",
-                        "remove it",
-                    );
-                }
-                other => {
-                    return bad(
-                        format!("unknown variable `${other}`"),
-                        "the variables are $WORK, $SKILL and $HOME",
-                    );
-                }
-            };
-            (base, &rest[end..])
-        }
-    };
+    let (base, rest) = Base::of(text)?;
     let from = parts.len();
     for component in rest.split('/').skip(1) {
         let part = match component {

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use aegis_profile::syntax::{Key, Kind, Node, Reporter, Span, Value, kind_of, nearest, quote};
+use aegis_profile::syntax::{
+    Key, Kind, Node, Reporter, Span, Value, Wrong, kind_of, nearest, quote,
+};
 
 /// A map whose keys are known.
 pub(crate) struct Fields<'n> {
@@ -61,6 +63,14 @@ impl<'n, 'k> Fields<'n> {
         }
         found
     }
+}
+
+/// A mistake with what to do about it.
+pub(crate) fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong {
+        message: message.into(),
+        help: Some(help.into()),
+    })
 }
 
 /// Reports a word that is none of those that are known.

@@ -12,14 +12,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Action;
-use super::fields::{Fields, one_or_more, text};
+use super::fields::{Fields, one_or_more, text, wrong};
 use super::keys::{Form, Keyed};
 
 /// Text of one line.
 pub(crate) struct Text {
     /// What it is, for messages.
     pub what: &'static str,
-    pub pattern: &'static str,
+    pub pattern: fn() -> String,
 }
 
 impl Form<String> for Text {
@@ -30,7 +30,7 @@ impl Form<String> for Text {
         quoted(value)
     }
     fn schema(&self) -> Value {
-        json!({"type": "string", "pattern": self.pattern})
+        json!({"type": "string", "pattern": (self.pattern)()})
     }
 }
 
@@ -201,10 +201,10 @@ fn per_minute(text: &str) -> Result<u64, Wrong> {
     const MAX: u64 = 1_000_000_000;
     match text.strip_suffix("/m") {
         Some(number) => count(number, MAX),
-        None => Err(Wrong {
-            message: "this is not a number of requests per minute".into(),
-            help: Some("write it per minute, such as `60/m`".into()),
-        }),
+        None => wrong(
+            "this is not a number of requests per minute",
+            "write it per minute, such as `60/m`",
+        ),
     }
 }
 
@@ -272,69 +272,40 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// `**`, or a name with `*` in it.
-macro_rules! component {
-    () => {
-        r"/(\*\*(?=/|$)|(?!\.\.?(/|$))((?!\*\*)[^/?\[\]{}\\\n\t])+)"
-    };
-}
+const COMPONENT: &str = r"/(\*\*(?=/|$)|(?!\.\.?(/|$))((?!\*\*)[^/?\[\]{}\\\n\t])+)";
+
 /// A pattern of paths from a variable or from `/`.
-macro_rules! path {
-    () => {
-        concat!(
-            r"(/|(",
-            component!(),
-            r")+|\$(WORK|SKILL|HOME)(",
-            component!(),
-            ")*)"
-        )
-    };
+fn path() -> String {
+    [
+        r"(/|(",
+        COMPONENT,
+        r")+|\$(WORK|SKILL|HOME)(",
+        COMPONENT,
+        ")*)",
+    ]
+    .concat()
 }
-macro_rules! port {
-    () => {
-        r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-    };
-}
-/// What stands in a name with `*`.
-macro_rules! name {
-    () => {
-        r"[^?\[\]{}\\\n\t]+"
-    };
-}
-macro_rules! octet {
-    () => {
-        r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-    };
-}
-macro_rules! label {
-    () => {
-        r"[a-z0-9_]([a-z0-9_\-]{0,61}[a-z0-9_])?"
-    };
-}
+
 /// A host name whose last label is no number, perhaps after `*.`, or an address.
-macro_rules! host {
-    () => {
-        concat!(
-            r"((\*\.)?(?!([^*]*\.)?([0-9]+|0x[a-z0-9_\-]*)$)(?!.{254})",
-            label!(),
-            r"(\.",
-            label!(),
-            r")*|(",
-            octet!(),
-            r"\.){3}",
-            octet!(),
-            r"|[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*)"
-        )
-    };
+fn host() -> String {
+    let octet = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
+    let label = r"[a-z0-9_]([a-z0-9_\-]{0,61}[a-z0-9_])?";
+    let name = r"((\*\.)?(?!([^*]*\.)?([0-9]+|0x[a-z0-9_\-]*)$)(?!.{254})";
+    let v6 = r"|[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*)";
+    [
+        name, label, r"(\.", label, ")*|(", octet, r"\.){3}", octet, v6,
+    ]
+    .concat()
 }
 
 const LINE: &str = r"^[^\n\t]+$";
-const NAME: &str = concat!("^", name!(), "$");
+const NAME: &str = r"^[^?\[\]{}\\\n\t]+$";
 
 macro_rules! texts {
     ($($name:ident = $what:literal, $pattern:expr;)*) => {$(
         pub(crate) const $name: Text = Text {
             what: $what,
-            pattern: $pattern,
+            pattern: || $pattern.to_string(),
         };
     )*};
 }
@@ -344,24 +315,20 @@ texts! {
     POLICY_NAME = "a name", LINE;
     REASON = "a reason", LINE;
     ALIAS = "an alias", NAME;
-    HOST_OR_ANY = "a host", concat!(r"^(\*|", host!(), ")$");
+    HOST_OR_ANY = "a host", format!(r"^(\*|{})$", host());
     METHOD = "an HTTP method", r"^[A-Z\-]{1,32}$";
-    URL_PATH = "the path of a URL", concat!("^(/|(", component!(), ")+)$");
+    URL_PATH = "the path of a URL", format!("^(/|({COMPONENT})+)$");
     REGO_FILE = "the name of a Rego file", r"^(?!/)(?!.*//)(?!(.*/)?\.\.?/)[^\\\n\t]*\.rego$";
 }
 
 /// What the patterns of a rule have to look like, for each of its actions.
 pub(super) fn patterns_by_action() -> Value {
-    const PATH: &str = concat!("^", path!(), "$");
-    const PROGRAM: &str = concat!("^(", path!(), r"|(?![/$])[^/?\[\]{}\\\n\t]+)$");
-    const PORTS: &str = concat!("^", port!(), "(-", port!(), ")?$");
-    const TOOL: &str = concat!(
-        "^(",
-        path!(),
-        r"|sha256:[0-9a-f]{64}|(?![/$])(?!sha256:)",
-        name!(),
-        ")$"
-    );
+    let path = path();
+    let name = r"[^?\[\]{}\\\n\t]+";
+    let port =
+        r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
+    let program = format!("^({path}|(?![/$]){})$", r"[^/?\[\]{}\\\n\t]+");
+    let tool = format!("^({path}|sha256:[0-9a-f]{{64}}|(?![/$])(?!sha256:){name})$");
     let condition = |one: Value, items: Value| {
         json!({
             "if": {"properties": {"on": {"anyOf": [one, {"type": "array", "contains": one}]}}, "required": ["on"]},
@@ -377,25 +344,29 @@ pub(super) fn patterns_by_action() -> Value {
         };
         condition(json!({"enum": words}), items)
     };
-    let ports = json!({"anyOf": [{"type": "string", "pattern": PORTS}, Port.schema()]});
+    let ports = json!({"anyOf": [{"type": "string", "pattern": format!("^{port}(-{port})?$")}, Port.schema()]});
     let names = [
         Action::Devices,
         Action::EnvironmentPass,
         Action::SyscallsAllow,
     ];
     json!([
-        form(&[Action::FilesRead, Action::FilesWrite], PATH, false),
-        form(&[Action::ShellExec], PROGRAM, true),
+        form(
+            &[Action::FilesRead, Action::FilesWrite],
+            &format!("^{path}$"),
+            false
+        ),
+        form(&[Action::ShellExec], &program, true),
         condition(json!({"const": "net.listen"}), ports),
         form(&[Action::NetHost], "^host$", false),
-        form(&[Action::ToolExec], TOOL, true),
+        form(&[Action::ToolExec], &tool, true),
         form(&names, NAME, true),
     ])
 }
 
 /// A rule that allows names its hosts.
 pub(super) fn named_hosts(key: &str) -> Value {
-    let item = json!({"type": "string", "pattern": concat!("^", host!(), "$")});
+    let item = json!({"type": "string", "pattern": format!("^{}$", host())});
     json!({"allOf": [{
         "if": {"properties": {"verdict": {"const": "allow"}}, "required": ["verdict"]},
         "then": {"properties": {key: one_or_more_of(&item)}},

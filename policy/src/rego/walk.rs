@@ -223,49 +223,18 @@ impl Walk<'_> {
             return Err(bad(span, "not a function", "call one by its name"));
         };
         let name = path.join(".");
-        let own = match self.names.get(&name) {
-            Some(Kind::Function(arity)) => Some(*arity),
-            Some(_) => {
-                return Err(bad(
-                    span,
-                    format!("`{name}` is not a function"),
-                    "write its name alone",
-                ));
+        let arity = match (self.names.get(&name), builtins::find(&name)) {
+            (Some(Kind::Function(arity)), _) => {
+                self.needs.insert(name.clone());
+                *arity
             }
-            None => None,
-        };
-        let arity = match own.or_else(|| builtins::find(&name).map(|(arity, _)| arity)) {
-            Some(arity) => arity,
-            None => {
-                let shown = quote(&name);
-                return Err(match builtins::why_not(&name) {
-                    Some(why) => bad(
-                        span,
-                        format!("`{shown}` cannot be called: {why}"),
-                        "remove it",
-                    ),
-                    None => {
-                        let near = nearest(&name, builtins::names())
-                            .or_else(|| nearest(&name, self.names.keys().map(String::as_str)));
-                        let help = match near {
-                            Some(near) => format!("did you mean `{near}`?"),
-                            None => format!(
-                                "there are {}",
-                                builtins::names().collect::<Vec<_>>().join(", ")
-                            ),
-                        };
-                        bad(
-                            span,
-                            format!("`{shown}` is not a function that rules have"),
-                            help,
-                        )
-                    }
-                });
+            (Some(_), _) => {
+                let message = format!("`{name}` is not a function");
+                return Err(bad(span, message, "write its name alone"));
             }
+            (None, Some((arity, _))) => arity,
+            (None, None) => return Err(self.unknown(span, &name)),
         };
-        if own.is_some() {
-            self.needs.insert(name.clone());
-        }
         if params.len() != arity {
             let message = format!("`{name}` has {arity} arguments, not {}", params.len());
             return Err(bad(span, message, "give each of them"));
@@ -274,6 +243,25 @@ impl Walk<'_> {
             self.pattern(&params[0])?;
         }
         Ok(())
+    }
+
+    /// A function that rules do not have.
+    fn unknown(&self, span: &Span, name: &str) -> BadModule {
+        let shown = quote(name);
+        if let Some(why) = builtins::why_not(name) {
+            let message = format!("`{shown}` cannot be called: {why}");
+            return bad(span, message, "remove it");
+        }
+        let own = || nearest(name, self.names.keys().map(String::as_str));
+        let help = match nearest(name, builtins::names()).or_else(own) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                let known: Vec<_> = builtins::names().collect();
+                format!("there are {}", known.join(", "))
+            }
+        };
+        let message = format!("`{shown}` is not a function that rules have");
+        bad(span, message, help)
     }
 
     fn pattern(&mut self, expr: &Expr) -> Result<(), BadModule> {

@@ -50,11 +50,17 @@ macro_rules! members {
 /// What has the canonical form of an object, with all of its fields.
 macro_rules! objects {
     ($($type:ident { $($field:ident),* })*) => {$(
+        impl $type {
+            fn members(&self, out: &mut Vec<u8>) {
+                let Self { $($field),* } = self;
+                members!(out: $($field),*);
+            }
+        }
+
         impl Canonical for $type {
             fn write(&self, out: &mut Vec<u8>) {
-                let Self { $($field),* } = self;
                 out.push(b'{');
-                members!(out: $($field),*);
+                self.members(out);
                 out.push(b'}');
             }
         }
@@ -64,6 +70,9 @@ macro_rules! objects {
 objects! {
     Approval { at, command, expires, held_for, id, policy, profile_hash, skill, what }
     Context { home, profile, profile_hash, skill, uid, work }
+    Destination {
+        address, host, method, path, port, request_size, requests_last_minute, response_size, scheme
+    }
 }
 
 impl Canonical for Request {
@@ -82,55 +91,34 @@ impl Canonical for Request {
     }
 }
 
+/// The members of each variant.
+macro_rules! variants {
+    ($what:ident, $out:ident: $($variant:ident { $($field:ident),* })*) => {
+        match $what {
+            $(What::$variant { $($field),* } => { members!($out: $($field),*); })*
+            What::Net(destination) => destination.members($out),
+        }
+    };
+}
+
 impl Canonical for What {
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"action":""#);
         out.extend_from_slice(self.action().as_bytes());
         out.push(b'"');
-        match self {
-            Self::Device { device } => {
-                members!(out: device);
-            }
-            Self::Environment { name } | Self::Syscall { name } => {
-                members!(out: name);
-            }
-            Self::Read { path, tree } | Self::Write { path, tree } => {
-                members!(out: path, tree);
-            }
-            Self::Limit { limit, value } => {
-                members!(out: limit, value);
-            }
-            Self::NetHost {} => {}
-            Self::Listen { port } => {
-                members!(out: port);
-            }
-            Self::Net(Destination {
-                address,
-                host,
-                method,
-                path,
-                port,
-                request_size,
-                requests_last_minute,
-                response_size,
-                scheme,
-            }) => {
-                members!(out: address, host, method, path, port);
-                members!(out: request_size, requests_last_minute, response_size, scheme);
-            }
-            Self::Secret {
-                alias,
-                host,
-                inject,
-            } => {
-                members!(out: alias, host, inject);
-            }
-            Self::Exec { name, path, tree } => {
-                members!(out: name, path, tree);
-            }
-            Self::Tool { command, grants } => {
-                members!(out: command, grants);
-            }
+        variants! {
+            self, out:
+            Device { device }
+            Environment { name }
+            Exec { name, path, tree }
+            Limit { limit, value }
+            Listen { port }
+            NetHost {}
+            Read { path, tree }
+            Secret { alias, host, inject }
+            Syscall { name }
+            Tool { command, grants }
+            Write { path, tree }
         }
         out.push(b'}');
     }
