@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use aegis_profile::syntax::{Kind, Node, Reporter, Span, Value as Yaml, Wrong, kind_of, quote};
+use aegis_profile::syntax::{
+    Kind, Node, Reporter, Span, Value as Yaml, Wrong, kind_of, quote, scalar,
+};
 use aegis_profile::{LimitKey, Origin};
 use serde_json::{Value, json};
 
 use super::judge::judge;
 use crate::model::fields::{Fields, list, text, unknown};
-use crate::model::forms::{self, POLICY_NAME, REGO_FILE, Word, quoted, word};
+use crate::model::forms::{self, POLICY_NAME, REGO_FILE, Word, word};
 use crate::model::keys::Form;
 use crate::model::{
     CapabilityRule, Document, EgressRule, LAYERS, OnAuditFailure, RegoModule, Rule, SecretRule,
@@ -44,7 +46,7 @@ pub(crate) const SECTIONS: [Section; 9] = [
                 union.document.name = name;
             }
         },
-        show: |document| Some(format!(" {}", quoted(&document.name))),
+        show: |document| Some(format!(" {}", scalar(&document.name))),
         schema: || POLICY_NAME.schema(),
     },
     contract::<CapabilityRule>(
@@ -144,7 +146,7 @@ const fn contract<R: Rule>(about: &'static str) -> Section {
 
 fn texts<'t>(items: impl ExactSizeIterator<Item = &'t String>) -> Option<String> {
     let any = items.len() > 0;
-    any.then(|| format!(" {}", forms::list(items.map(|item| quoted(item)))))
+    any.then(|| format!(" {}", forms::list(items.map(|item| scalar(item)))))
 }
 
 /// What reads the text of a Rego file that is named.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use aegis_profile::syntax::{
-    Kind, Node, Reporter, Value as Yaml, Wrong, count, kind_of, quote, read, show_size, size,
+    Node, Reporter, Value as Yaml, Wrong, count, quote, read, scalar, show_size, size,
 };
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -27,7 +27,7 @@ impl Form<String> for Text {
         text(node, self.what, false, out)
     }
     fn show(&self, value: &String) -> String {
-        quoted(value)
+        scalar(value)
     }
     fn schema(&self) -> Value {
         json!({"type": "string", "pattern": (self.pattern)()})
@@ -43,7 +43,7 @@ impl Form<String> for AnyPattern {
         text(node, "a pattern", true, out)
     }
     fn show(&self, value: &String) -> String {
-        quoted(value)
+        scalar(value)
     }
     fn schema(&self) -> Value {
         json!({"type": ["string", "integer"], "pattern": LINE})
@@ -59,7 +59,7 @@ impl<T: DeserializeOwned + JsonSchema + Serialize> Form<T> for Word {
     }
     fn show(&self, value: &T) -> String {
         match serde_json::to_value(value) {
-            Ok(Value::String(word)) => quoted(&word),
+            Ok(Value::String(word)) => scalar(&word),
             Ok(value) => value.to_string(),
             Err(error) => unreachable!("a word has a JSON form: {error}"),
         }
@@ -249,26 +249,6 @@ impl<T: Keyed> Form<T> for Nested {
     fn schema(&self) -> Value {
         json!({"$ref": "#/$defs/Budget"})
     }
-}
-
-/// Without quotes where YAML takes it for text and nothing else.
-pub(crate) fn quoted(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_./$-".contains(&b);
-    let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || b"/$_.".contains(b));
-    let bytes = text.as_bytes();
-    // Also YAML 1.1, which other readers may follow, knows these words for something else.
-    let words = ["y", "n", "yes", "no", "on", "off"];
-    if bytes.iter().all(|b| plain(*b))
-        && edge(bytes.first())
-        && edge(bytes.last())
-        && kind_of(text) == Kind::Text
-        && !words.contains(&text.to_ascii_lowercase().as_str())
-        && !bytes[0].is_ascii_digit()
-    {
-        return text.to_owned();
-    }
-    // JSON's strings are YAML's.
-    Value::from(text).to_string()
 }
 
 /// `**`, or a name with `*` in it.
