@@ -2,7 +2,7 @@
 //!
 //! An [`Entry`] is a yes to one exact thing, for one command of one skill under one profile, as one policy
 //! asked for it, for one user, until a time.
-//! The [`Store`] keeps those that are to outlast a run. What counts as approved is none of its business:
+//! The [`Store`] keeps those that are to outlast a run. It does not judge what counts as approved:
 //! [`aegis_policy::decide()`] takes the entries' [`Approval`]s as facts of the request, and lifts `review` with those
 //! that are bound to it. Nobody is asked here either; whoever asks takes [`to_review`] for the question, and
 //! records the answer with [`answered`].

@@ -27,7 +27,7 @@ use aegis_policy::request::What;
 /// The version of the schema.
 pub const VERSION: &str = "1.3.0";
 
-/// A record's time is none.
+/// A record's time cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record {seq} has no time that can be exported: {time:?}")]
 pub struct BadTime {

@@ -2,7 +2,7 @@
 //!
 //! It is replaced as a whole, by a rename, under a lock that writers hold; so readers need none and see
 //! either the old or the new. What is not exactly as it is written here counts as nothing and is left as it
-//! is: an approval that cannot be read is none, and a file that cannot be read is not overwritten.
+//! is: an approval that cannot be read does not count, and a file that cannot be read is not overwritten.
 
 #![expect(
     clippy::disallowed_types,
@@ -288,7 +288,7 @@ fn parse(text: &[u8]) -> Result<Vec<Entry>, String> {
     for entry in &entries {
         let id = &entry.id;
         if !is_id(id) {
-            return Err(format!("{id:?} is no id of an approval"));
+            return Err(format!("{id:?} is not the id of an approval"));
         }
         if entry.what_hash != entry.what.hash() {
             return Err(format!("approval {id} is not to what its hash says"));

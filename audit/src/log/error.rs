@@ -35,7 +35,7 @@ pub enum Error {
         /// What is wrong there.
         what: String,
     },
-    /// A line is none.
+    /// A line does not have the form of a line.
     #[error("{place}: {what}")]
     BadLine {
         /// Where.

@@ -91,7 +91,7 @@ pub(super) struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
-    /// Of a record in canonical form. An error says in words why it is none.
+    /// Reads a record in canonical form. An error says in words what is wrong with it.
     pub fn read(record: &'a [u8]) -> Result<Self, String> {
         let (mut prev, mut policy, mut run, mut time) = (None, None, None, None);
         let (mut seq, mut kind, mut version) = (None, None, None);

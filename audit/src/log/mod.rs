@@ -7,7 +7,7 @@
 //! of each run is a **checkpoint** ([`Checkpoint`]): signed with ed25519, and with it all before.
 //!
 //! [`Log`] appends; several processes may, one at a time, under a lock. [`Reader`] reads. [`verify`] gives
-//! two answers: is it intact, is it complete. A torn end is what a crash leaves: it is set aside and
+//! two answers: is it intact, is it complete. A torn end is what a crash leaves: it is quarantined and
 //! noted. Damage before it is not, and stops appending.
 //!
 //! Segments are never renamed and never removed: to archive them is the operator's. All but the newest may

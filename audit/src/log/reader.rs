@@ -18,10 +18,10 @@ use crate::event::Record;
 const PATIENCE: Duration = Duration::from_secs(1);
 const BUFFER: usize = 256 << 10;
 
-/// The records of a log, in their order. Nothing is skipped: what is no record is an error that says where,
+/// The records of a log, in their order. Nothing is skipped: what is not a record is an error that says where,
 /// and the next call goes on behind it. An error of the input is the last that there is.
 pub struct Reader {
-    /// Where what was set aside is; of one segment, or of what comes from elsewhere, nobody knows.
+    /// Where quarantined files are. `None`: a single segment or a stream is read.
     dir: Option<Dir>,
     /// Those to come, the next one last.
     segments: Vec<Segment>,
@@ -236,7 +236,7 @@ impl Iterator for Reader {
     }
 }
 
-/// The number of a segment, of its name; `None` of what is none.
+/// The number of a segment, from its name. `None`: it is not a segment.
 pub(super) fn number_of(name: &str) -> Option<u32> {
     segment_number(name.as_bytes())
 }

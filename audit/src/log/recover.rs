@@ -1,4 +1,4 @@
-//! Setting a torn end aside: nothing that was written is thrown away, and the log says that it happened.
+//! Quarantining a torn end: nothing that was written is thrown away, and the log says that it happened.
 //!
 //! In an order that survives being killed at any point: (1) the torn bytes are copied to a file of their
 //! own, which gets its name `torn-SEQ.bin` once it is whole and on the disk; (2) the segment is cut
@@ -21,8 +21,8 @@ use super::tail::Tail;
 use crate::event::{Recovered, TornFile};
 use aegis_profile::Hash;
 
-/// Sets aside what is torn. Gives what is to be noted, if anything is.
-pub(super) fn set_aside(dir: &Dir, tail: &mut Tail) -> Result<Option<Recovered>, Error> {
+/// Quarantines a torn end. Gives what is to be noted, if anything is.
+pub(super) fn quarantine(dir: &Dir, tail: &mut Tail) -> Result<Option<Recovered>, Error> {
     // A note goes to the next place; or to the one after, when at the next a checkpoint is due.
     let mut places = vec![tail.next];
     if tail.signed {
@@ -73,13 +73,13 @@ fn free_name(place: u64, files: &[TornFile]) -> String {
     name
 }
 
-/// The place that a file was set aside at, of its name.
+/// The place that a file was quarantined at, from its name.
 fn place_of(name: &str) -> Option<u64> {
     let parts = name.strip_prefix("torn-")?.strip_suffix(".bin")?;
     parts.split('.').next()?.parse().ok()
 }
 
-/// Whether a file may be one that a log has set aside; then it is in the log's directory.
+/// Whether a name can be that of a quarantined file, in the log's directory.
 pub(super) fn is_torn_name(name: &str) -> bool {
     place_of(name).is_some() && !name.contains('/')
 }
@@ -101,7 +101,7 @@ fn kept(dir: &Dir, places: &[u64]) -> Result<Vec<TornFile>, Error> {
     Ok(files)
 }
 
-/// What is in a file that was set aside, as far as one byte more than `bytes`. `None`: there is none.
+/// What is in a quarantined file, of which at most `bytes` and one more are read. `None`: there is none.
 pub(super) fn look(dir: &Dir, name: &str, bytes: u64) -> std::io::Result<Option<TornFile>> {
     let file = match dir.open_at(name, OFlags::RDONLY) {
         Ok(file) => file,

@@ -2,8 +2,8 @@
 //!
 //! **Torn, or tampered with?** A write that a crash cut short leaves a last line without its line feed;
 //! one that the disk took in pieces only, zeros where a page is missing, and no line of a log holds a
-//! zero byte. Both are *torn*: never reported as durable, set aside, noted. Everything else is not
-//! what an interrupted append leaves: a whole line that is none, whose hash is wrong, or that does not
+//! zero byte. Both are *torn*: never reported as durable, quarantined, noted. Everything else is not
+//! what an interrupted append leaves: a whole line that does not have the form of one, whose hash is wrong, or that does not
 //! follow from the line before. That is *damage*, and nothing is appended to it.
 
 use std::fs::File;

@@ -25,7 +25,7 @@ pub use aside::SetAside;
 pub use found::{Answer, Expected, Finding, OpenRun, Signed, Verified};
 pub use remembered::{NotACheckpoint, Remembered};
 
-/// No more findings are listed, only counted; nor more of what was set aside.
+/// No more findings are listed, only counted; nor more of what was quarantined.
 const LISTED: usize = 100;
 
 /// Reads a log to its end and checks all of it. An error is one of reading.
@@ -49,7 +49,7 @@ pub fn verify(reader: Reader, expected: &Expected) -> Result<Verified, Error> {
 
 struct Chain<'a> {
     expected: &'a Expected,
-    /// Where what was set aside is.
+    /// Where quarantined files are.
     dir: Option<Dir>,
     found: Verified,
     /// Whether the remembered checkpoint was met, be it the same or another one.
@@ -214,7 +214,7 @@ impl<'a> Chain<'a> {
             if seq > 0 || link.kind == EventType::Checkpoint {
                 return;
             }
-            let what = "the first record of a log is a checkpoint, and this is none";
+            let what = "the first record of a log must be a checkpoint";
             (Answer::Intact, what.to_owned())
         } else if seq > expected && !zero {
             // A first segment has to begin at the beginning. Later ones may be what is left.

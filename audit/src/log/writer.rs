@@ -70,7 +70,7 @@ pub struct Log {
 
 impl Log {
     /// Opens a log, and makes it where there is none; likewise the directory of keys. A torn last line
-    /// is set aside. Of the log its end alone is read.
+    /// is quarantined. Only the end of the log is read.
     pub fn open(dir: &Path, keys: &Path) -> Result<Self, Error> {
         Self::open_with(dir, keys, Options::default())
     }
@@ -245,7 +245,7 @@ impl Log {
             Some(tail) => tail,
             None => self.segment(1, 0, Hash::default())?,
         };
-        if let Some(note) = recover::set_aside(&self.dir, &mut tail)? {
+        if let Some(note) = recover::quarantine(&self.dir, &mut tail)? {
             let mut batch = self.batch(&mut tail, time)?;
             self.sign_where_due(&tail, &mut batch)?;
             batch.push(&Event::recovered(note))?;
@@ -361,7 +361,7 @@ impl Log {
     /// Writes a batch's lines in one go. What could not be written whole is taken back.
     fn put(&mut self, tail: &mut Tail, batch: Batch<'_>) -> Result<(), Error> {
         if let Err(source) = (&tail.file).write_all(&batch.bytes) {
-            // If this fails too, whoever appends next sets it aside.
+            // If this fails too, whoever appends next quarantines it.
             let _ = tail.file.set_len(tail.end);
             return Err(Error::Write {
                 path: self.dir.join(&segment_name(tail.segment)),

@@ -1,7 +1,7 @@
-//! What a log says that was set aside, and whether it is there.
+//! The files that a log says were quarantined, and whether they are there.
 //!
 //! A crash leaves a torn end; so does somebody who writes zero bytes over whole lines, signed ones too. The log
-//! goes on behind either, intact: what was set aside is the evidence of which it was, and so has to be seen.
+//! goes on behind either, intact. The quarantined files are the evidence of which it was.
 
 use aegis_sys::private::Dir;
 use serde::Serialize;
@@ -17,11 +17,11 @@ pub struct SetAside {
     pub place: Place,
     /// Its number.
     pub seq: u64,
-    /// What it says was set aside.
+    /// What it says was quarantined.
     pub files: Vec<TornFile>,
 }
 
-/// What a record says, when it says that something was set aside.
+/// Reads what a record says was quarantined.
 pub(super) fn read(record: &[u8], place: &Place, seq: u64) -> Option<SetAside> {
     let record: Record = serde_json::from_slice(record).ok()?;
     match record.detail()? {

@@ -1,4 +1,4 @@
-//! What a log is held against, and what comes of it.
+//! What a log is checked against, and the result.
 
 use serde::Serialize;
 
@@ -40,7 +40,7 @@ pub struct Verified {
     /// The last checkpoint whose signature is right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_checkpoint: Option<Signed>,
-    /// What was set aside as torn, which is what a crash leaves, and not only a crash.
+    /// What was quarantined as torn. A crash leaves a torn end, but not only a crash does.
     pub set_aside: Vec<SetAside>,
     /// How often more than is listed something was.
     pub more_set_aside: u64,

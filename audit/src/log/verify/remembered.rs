@@ -17,7 +17,7 @@ pub struct Remembered {
     pub hash: Option<Hash>,
 }
 
-/// What was given as a checkpoint is none.
+/// A text does not name a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a checkpoint is a number, or with its hash NUMBER:HASH, as `aegis audit verify` prints it"
