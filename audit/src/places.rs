@@ -29,6 +29,10 @@ pub struct State {
 
 impl State {
     /// Of whoever runs this, by the environment; see [`State::of`].
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the places are those of this process"
+    )]
     pub fn here() -> Option<Self> {
         let uid = rustix::process::geteuid().as_raw();
         Self::of(uid, &|name| std::env::var_os(name))

@@ -14,8 +14,10 @@ use crate::plan::{GroupLimits, Limits};
 use aegis_sys::process::Change;
 use aegis_sys::{namespaces, process};
 
+type Try = (Layer, &'static str, &'static str, fn(&mut GroupLimits));
+
 /// The layer of each limit, its controller on v1 and on v2, and a limit to try.
-const LIMITS: [(Layer, &str, &str, fn(&mut GroupLimits)); 4] = [
+const LIMITS: [Try; 4] = [
     (Layer::Memory, "memory", "memory", |limits| {
         limits.memory = Some(64 << 20);
     }),
