@@ -53,11 +53,11 @@ pub fn tokens(text: &str) -> Vec<Token> {
                 let stop = find(&text, start, &end);
                 tokens.push(Literal(text[start..stop].iter().collect()));
                 i = stop + end.len();
-            } else if !(raw && hashes == 1) && !(matches!(&*word, "b" | "c") && at(i) == '"') {
-                // A raw name loses its prefix; the prefix of a string is left out.
-                tokens.push(Word(word));
-            } else if raw {
+            } else if raw && hashes == 1 {
+                // The prefix of a raw name is left out, and that of a string.
                 i += 1;
+            } else if !(matches!(&*word, "b" | "c") && at(i) == '"') {
+                tokens.push(Word(word));
             }
         } else if c == '"' {
             let start = i + 1;
@@ -321,10 +321,13 @@ impl Crate {
                 Word(word) if word == "use" && module.is_empty() => {
                     i += tokens[i..].iter().take_while(|t| **t != Mark(';')).count();
                 }
-                Word(word) if module.is_empty() && self.uses.contains_key(word) => {
-                    if tokens.get(i + 1) == Some(&Colons) && tokens[i - 1] != Colons {
-                        self.note("lib", &word.clone(), file);
-                    }
+                Word(word)
+                    if module.is_empty()
+                        && self.uses.contains_key(word)
+                        && tokens.get(i + 1) == Some(&Colons)
+                        && !tokens[..i].ends_with(&[Colons]) =>
+                {
+                    self.note("lib", word, file);
                 }
                 Word(word) if word == "crate" || word == "super" => {
                     let mut up = usize::from(word == "super");
