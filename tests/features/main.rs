@@ -17,6 +17,7 @@ mod processes;
 mod registry;
 mod resources;
 mod skills;
+mod syscalls;
 mod terminal;
 mod workloads_build;
 mod workloads_git;
