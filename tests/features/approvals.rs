@@ -421,12 +421,12 @@ fn a_store_that_others_could_write_lets_nothing_start_which_is_recorded() {
     set(0o666);
     terminal.line(&typed("a", "asked/a"));
     let screen = terminal.prompt("outer>", 3);
-    assert!(screen.contains("open to other users"), "{screen}");
+    assert!(screen.contains("is not safe to use"), "{screen}");
     assert!(screen.ends_with("status 125\nouter>"), "{screen}");
     assert_eq!(home.said(), ["always", "unasked"]);
     let why = home.answers()[1]["detail"]["reason"].take();
     let why = why.as_str().expect("a reason");
-    assert!(why.contains("open to other users"), "{why}");
+    assert!(why.contains("is not safe to use"), "{why}");
     let end = home.recorded("run.end").pop().expect("the run's end");
     assert_eq!(end["detail"]["cause"], "policy");
     assert_eq!(end["run"], home.answers()[1]["run"]);
