@@ -6,146 +6,74 @@ use std::path::Path;
 
 use rustix::fs::MemfdFlags;
 
-use super::child;
-use super::host::Host;
-use super::layer::{Finding, Layer, NOT_HELD, Outcome, errno, error, refused};
-use crate::plan::CORE_LIMIT;
+use super::child::{self, Child};
+use super::layer::{NOT_HELD, errno, error, held, refused};
 use crate::seccomp::{self, Action, Arch, Filter, Listener, Rules, SyscallRule};
-use aegis_sys::{capabilities, files, landlock, namespaces, notify, process, socket};
+use aegis_sys::{capabilities, files, landlock, namespaces, notify, process};
 
 /// The ABI of the newest right that a plan asks for: scopes (Linux 6.12).
-const LANDLOCK_WANTED: u32 = 6;
+pub(super) const LANDLOCK_WANTED: u32 = 6;
 
-pub(super) fn probe(host: &Host) -> Vec<Finding> {
-    let mut all = child::apart(&[Layer::Landlock], || vec![landlock_probe()]);
-    all.extend(child::apart(&[Layer::Filter, Layer::Notify], seccomp_probe));
-    all.extend(child::inside(&[Layer::Privileges], 0, |door| {
-        let result = door.take_ids().and_then(|()| give_up());
-        vec![Finding::of(
-            Layer::Privileges,
-            "giving up privileges",
-            result,
-        )]
-    }));
-    all.extend(memfd(host));
-    all.push(cores(&host.core_pattern, CORE_LIMIT));
-    all
-}
-
-fn landlock_probe() -> Finding {
+pub(super) fn landlock(child: &Child) -> io::Result<()> {
     // For its error: `abi` gives 0 for all of them.
-    if let Err(error) = landlock::create_ruleset(1, landlock::fs::EXECUTE, 0, 0) {
-        return Finding::of(Layer::Landlock, "landlock_create_ruleset", Err(error));
-    }
+    landlock::create_ruleset(1, landlock::fs::EXECUTE, 0, 0)?;
+    child.step("restricting a process");
     let abi = landlock::abi();
-    let restrict = || -> io::Result<()> {
-        let scoped = if abi >= LANDLOCK_WANTED {
-            landlock::scope::ABSTRACT_UNIX_SOCKET | landlock::scope::SIGNAL
-        } else {
-            0
-        };
-        let ruleset = landlock::create_ruleset(abi, landlock::handled_fs(abi), 0, scoped)?;
-        let allowed = aegis_sys::mount::locate(Path::new("/proc"))?;
-        landlock::allow_path(ruleset.as_fd(), allowed.as_fd(), landlock::fs::READ_FILE)?;
-        capabilities::no_new_privileges()?;
-        landlock::restrict_self(ruleset.as_fd())?;
-        files::open(c"/proc/self/status", libc::O_RDONLY)?;
-        refused(
-            files::open(c"/", libc::O_RDONLY | libc::O_DIRECTORY),
-            libc::EACCES,
-        )?;
-        if scoped != 0 {
-            let parent = rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get());
-            refused(process::kill(parent, 0), libc::EPERM)?;
-        }
-        Ok(())
+    let scoped = if abi >= LANDLOCK_WANTED {
+        landlock::scope::ABSTRACT_UNIX_SOCKET | landlock::scope::SIGNAL
+    } else {
+        0
     };
-    match restrict() {
-        Ok(()) if abi < LANDLOCK_WANTED => Finding::new(
-            Layer::Landlock,
-            Outcome::Partly(libc::EINVAL),
-            format!("ABI {abi}"),
-        ),
-        Ok(()) => Finding::new(Layer::Landlock, Outcome::Works, format!("ABI {abi}")),
-        Err(error) => Finding::of(Layer::Landlock, "restricting a process", Err(error)),
+    let ruleset = landlock::create_ruleset(abi, landlock::handled_fs(abi), 0, scoped)?;
+    let allowed = aegis_sys::mount::locate(Path::new("/proc"))?;
+    landlock::allow_path(ruleset.as_fd(), allowed.as_fd(), landlock::fs::READ_FILE)?;
+    capabilities::no_new_privileges()?;
+    landlock::restrict_self(ruleset.as_fd())?;
+    files::open(c"/proc/self/status", libc::O_RDONLY)?;
+    let root = files::open(c"/", libc::O_RDONLY | libc::O_DIRECTORY);
+    refused(root, libc::EACCES)?;
+    if scoped != 0 {
+        let parent = rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get());
+        refused(process::kill(parent, 0), libc::EPERM)?;
     }
+    Ok(())
 }
 
 /// An error that nothing but our filter and our answer gives.
 const REFUSED: i32 = libc::EXDEV;
 const ANSWERED: i32 = libc::EDOM;
 
-/// A filter that refuses `getpgid` and asks about `setsid`: a child calls both, and this process
-/// answers.
-fn seccomp_probe() -> Vec<Finding> {
-    let rule = |number: libc::c_long, action| (number as u32, SyscallRule::Action(action));
-    let mut rules = Rules::default();
-    for (number, rule) in [
-        rule(libc::SYS_getpgid, Action::Errno(REFUSED as u16)),
-        rule(libc::SYS_setsid, Action::Notify),
-    ] {
-        rules.insert(number, rule);
-    }
+/// Puts this process under a filter that refuses `getpgid` and asks about `setsid`.
+fn filtered(listener: Listener) -> io::Result<Option<OwnedFd>> {
+    let rules = [
+        (libc::SYS_getpgid, Action::Errno(REFUSED as u16)),
+        (libc::SYS_setsid, Action::Notify),
+    ];
     let filter = Filter {
         arch: Arch::native(),
         default: Action::Allow,
-        rules,
+        rules: Rules::from(
+            rules.map(|(number, action)| (number as u32, SyscallRule::Action(action))),
+        ),
     };
-    let Ok(program) = filter.compile() else {
-        return Vec::new();
-    };
-    let plain = child::second(|| {
-        capabilities::no_new_privileges()?;
-        seccomp::install(program.as_slice(), Listener::None)?;
-        let called = rustix::process::getpgid(None).map_err(io::Error::from);
-        refused(called, REFUSED)
-    });
-    let plain = plain.and_then(child::ended);
-    let failed = plain.is_err();
-    let mut all = vec![Finding::of(Layer::Filter, "installing a filter", plain)];
-    if failed {
-        all.push(Finding::needs(Layer::Notify, Layer::Filter));
-        return all;
-    }
-    let doing = "answering a call";
-    all.push(match listen(program.as_slice(), Listener::WaitKillable) {
-        Err(error) if errno(&error) == libc::EINVAL => {
-            match listen(program.as_slice(), Listener::Interruptible) {
-                Ok(()) => Finding::new(Layer::Notify, Outcome::Partly(libc::EINVAL), doing),
-                Err(error) => Finding::of(Layer::Notify, doing, Err(error)),
-            }
-        }
-        result => Finding::of(Layer::Notify, doing, result),
-    });
-    all
+    let program = filter.compile().map_err(io::Error::other)?;
+    capabilities::no_new_privileges()?;
+    seccomp::install(program.as_slice(), listener)
 }
 
-fn listen(program: &[libc::sock_filter], kind: Listener) -> io::Result<()> {
-    let (ours, theirs) = socket::pair()?;
-    let caller = child::second(|| {
-        let installed =
-            capabilities::no_new_privileges().and_then(|()| seccomp::install(program, kind));
-        let (number, fds) = match &installed {
-            Ok(fd) => (0, fd.iter().map(AsFd::as_fd).collect()),
-            Err(error) => (errno(error), Vec::new()),
-        };
-        socket::send(theirs.as_fd(), &number.to_ne_bytes(), &fds)?;
-        drop(installed);
-        refused(rustix::process::setsid().map_err(io::Error::from), ANSWERED)
-    })?;
-    drop(theirs);
-    let answer = || -> io::Result<()> {
-        let mut number = [0; 4];
-        let (_, fds) = socket::receive(ours.as_fd(), &mut number)?;
-        let listener = match (i32::from_ne_bytes(number), fds.into_iter().next()) {
-            (0, Some(listener)) => listener,
-            (0, None) => return Err(error(NOT_HELD)),
-            (number, _) => return Err(error(number)),
-        };
+pub(super) fn filter(_: &Child) -> io::Result<()> {
+    filtered(Listener::None)?;
+    refused(rustix::process::getpgid(None), REFUSED)
+}
+
+/// Has a child call `setsid`, and answers.
+pub(super) fn listen(kind: Listener) -> io::Result<()> {
+    let listener = filtered(kind)?.ok_or_else(|| error(NOT_HELD))?;
+    let caller = child::second(|| refused(rustix::process::setsid(), ANSWERED))?;
+    let answer = || {
         let call = notify::receive(listener.as_fd())?.ok_or_else(|| error(NOT_HELD))?;
-        if i64::from(call.nr) != libc::SYS_setsid || !notify::still_waits(listener.as_fd(), &call) {
-            return Err(error(NOT_HELD));
-        }
+        let expected = i64::from(call.nr) == libc::SYS_setsid;
+        held(expected && notify::still_waits(listener.as_fd(), &call))?;
         notify::refuse(listener.as_fd(), &call, ANSWERED)
     };
     let answered = answer();
@@ -156,7 +84,8 @@ fn listen(program: &[libc::sock_filter], kind: Listener) -> io::Result<()> {
     answered.and(ended)
 }
 
-fn give_up() -> io::Result<()> {
+pub(super) fn give_up(child: &Child) -> io::Result<()> {
+    child.take_ids()?;
     capabilities::drop_all(capabilities::last())?;
     capabilities::no_new_privileges()?;
     // Its user namespace is its own: only what was dropped stands in the way of these.
@@ -164,40 +93,22 @@ fn give_up() -> io::Result<()> {
     refused(capabilities::drop_all(0), libc::EPERM)
 }
 
-fn memfd(host: &Host) -> Vec<Finding> {
-    let layer = Layer::Memfd;
-    if !host.memfd_noexec {
-        let partly = Outcome::Partly(libc::ENOENT);
-        return vec![Finding::new(layer, partly, "vm.memfd_noexec")];
-    }
-    if host.uid != 0 {
-        // The supervisor makes each memfd itself, sealed.
-        return child::apart(&[layer], || {
-            let result = memfd_create(MemfdFlags::NOEXEC_SEAL).and_then(|memfd| {
-                let mode = rustix::fs::fchmod(&memfd, rustix::fs::Mode::RWXU);
-                refused(mode.map_err(io::Error::from), libc::EPERM)?;
-                not_executed(memfd)
-            });
-            vec![Finding::of(layer, "executing a sealed memfd", result)]
-        });
-    }
-    child::inside(&[layer], libc::CLONE_NEWPID, |door| {
-        // Only the host's root may open the file, which this process still is.
-        let forbidden = files::open(c"/proc/sys/vm/memfd_noexec", libc::O_WRONLY)
-            .and_then(|file| files::write_all(file.as_fd(), b"2"));
-        if let Err(error) = forbidden {
-            return vec![Finding::of(layer, "writing vm.memfd_noexec", Err(error))];
-        }
-        let result = door
-            .take_ids()
-            .and_then(|()| memfd_create(MemfdFlags::empty()))
-            .and_then(not_executed);
-        vec![Finding::of(layer, "executing a memfd", result)]
-    })
+/// For an ordinary user the supervisor makes each memfd itself, sealed.
+pub(super) fn sealed_memfd(_: &Child) -> io::Result<()> {
+    let memfd = rustix::fs::memfd_create(c"doctor", MemfdFlags::NOEXEC_SEAL)?;
+    let mode = rustix::fs::fchmod(&memfd, rustix::fs::Mode::RWXU);
+    refused(mode, libc::EPERM)?;
+    not_executed(memfd)
 }
 
-fn memfd_create(flags: MemfdFlags) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::memfd_create(c"doctor", flags)?)
+/// For root a pid namespace forbids it.
+pub(super) fn forbidden_memfd(child: &Child) -> io::Result<()> {
+    // Only the host's root may open the file, which this process still is.
+    let file = files::open(c"/proc/sys/vm/memfd_noexec", libc::O_WRONLY)?;
+    files::write_all(file.as_fd(), b"2")?;
+    child.step("executing a memfd");
+    child.take_ids()?;
+    not_executed(rustix::fs::memfd_create(c"doctor", MemfdFlags::empty())?)
 }
 
 /// Its content is not a program: if the mode permitted execution, the error would be ENOEXEC.
@@ -211,20 +122,15 @@ fn not_executed(memfd: OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Where a crash would take the memory of the program. Not tried: a handler would run.
+/// Whether a crash leaves the memory of the program in the sandbox. Not tried: a handler would run.
 ///
 /// `RLIMIT_CORE` does not hold for a dump that is piped to a handler (`core(5)`), but for the value
 /// 1, which is also too small for a dump to a file (`fs/coredump.c`).
-pub(super) fn cores(pattern: &str, limit: u64) -> Finding {
-    let held = match pattern.chars().next() {
+pub(super) fn cores_stay(pattern: &str, limit: u64) -> bool {
+    match pattern.chars().next() {
         Some('|') => limit == 1,
         // A socket of the host (Linux 6.16), which knows no limit.
         Some('@') => false,
         _ => limit <= 1,
-    };
-    if held {
-        Finding::works(Layer::Cores)
-    } else {
-        Finding::new(Layer::Cores, Outcome::Partly(libc::EINVAL), pattern)
     }
 }

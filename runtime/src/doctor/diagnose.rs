@@ -4,35 +4,23 @@ use super::fix;
 use super::host::{Host, Version};
 use super::layer::{Finding, Layer, NO_RESULT, NOT_HELD, Outcome};
 
-/// Why something does not work, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Diagnosis {
-    pub why: String,
-    pub fix: Option<String>,
+/// Why something does not work, and what to do about it, where that is known.
+type Cause = Option<(String, String)>;
+
+fn cause(why: impl Into<String>, fix: impl Into<String>) -> Cause {
+    Some((why.into(), fix.into()))
 }
 
-impl Diagnosis {
-    fn new(why: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            fix: Some(fix.into()),
-        }
-    }
-}
-
-/// The diagnosis of a layer that does not work in full.
-pub(super) fn diagnose(found: &Finding, host: &Host) -> Diagnosis {
+/// Why a layer does not work in full, and what to do about it.
+pub(super) fn diagnose(found: &Finding, host: &Host) -> (String, Option<String>) {
     let errno = match found.outcome {
         Outcome::Works => 0,
         Outcome::Partly(errno) | Outcome::Fails(errno) => errno,
         Outcome::Needs(other) => {
-            return Diagnosis {
-                why: format!("needs the layer `{}`", other.name()),
-                fix: None,
-            };
+            return (format!("needs the layer `{}`", other.texts().name), None);
         }
     };
-    let mut diagnosis = explain(found, errno, host);
+    let (mut why, mut fix) = explain(found, errno, host).unzip();
     if let Outcome::Fails(_) = found.outcome
         && !is_absence(found.layer, errno)
     {
@@ -42,16 +30,12 @@ pub(super) fn diagnose(found: &Finding, host: &Host) -> Diagnosis {
             _ => std::io::Error::from_raw_os_error(errno).to_string(),
         };
         let step = format!("{}: {error}", found.note);
-        diagnosis.why = if diagnosis.why.is_empty() {
-            step
-        } else {
-            format!("{} ({step})", diagnosis.why)
-        };
+        why = Some(why.map_or(step.clone(), |why| format!("{why} ({step})")));
     }
     if host.uid == 0 {
-        diagnosis.fix = diagnosis.fix.map(|fix| fix.replace("sudo ", ""));
+        fix = fix.map(|fix| fix.replace("sudo ", ""));
     }
-    diagnosis
+    (why.unwrap_or_default(), fix)
 }
 
 /// A control group that there is no place for was not tried: there is no error of the kernel's.
@@ -62,31 +46,35 @@ fn is_absence(layer: Layer, errno: i32) -> bool {
     ) && matches!(errno, libc::EACCES | libc::ENOENT)
 }
 
-fn explain(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
-    match found.layer {
-        Layer::Cores => Diagnosis::new(
+fn explain(found: &Finding, errno: i32, host: &Host) -> Cause {
+    let layer = found.layer;
+    match layer {
+        _ if errno == libc::ENOSYS && host.kernel < since(layer) => {
+            cause("the kernel is too old", fix::kernel(since(layer)))
+        }
+        Layer::Cores => cause(
             format!(
                 "kernel.core_pattern is `{}`: the kernel gives a dump to that on the host, whatever the limit",
-                found.note
+                host.core_pattern
             ),
             fix::sysctl("kernel.core_pattern", "core"),
         ),
         Layer::Notify if matches!(found.outcome, Outcome::Partly(_)) => {
-            Diagnosis::new("the kernel has no WAIT_KILLABLE", fix::kernel((5, 19)))
+            cause("the kernel has no WAIT_KILLABLE", fix::kernel((5, 19)))
         }
-        Layer::Notify if errno == libc::EBUSY => Diagnosis::new(
+        Layer::Notify if errno == libc::EBUSY => cause(
             "another sandbox listens to this process's system calls already",
             "run Aegis outside of that sandbox",
         ),
         Layer::Memfd if errno == libc::ENOENT => {
-            Diagnosis::new("the kernel has no vm.memfd_noexec", fix::kernel((6, 3)))
+            cause("the kernel has no vm.memfd_noexec", fix::kernel((6, 3)))
         }
         Layer::Landlock => landlock(found, errno, host),
         Layer::Idmap => idmap(found, errno, host),
         Layer::Group | Layer::Memory | Layer::Cpu | Layer::Pids | Layer::Io => {
             group(found, errno, host)
         }
-        Layer::ProcessLimit if errno == libc::EAGAIN => Diagnosis::new(
+        Layer::ProcessLimit if errno == libc::EAGAIN => cause(
             "RLIMIT_NPROC counts the processes of this user on the whole host",
             fix::kernel((5, 14)),
         ),
@@ -99,35 +87,33 @@ fn since(layer: Layer) -> (u32, u32) {
     match layer {
         Layer::Calls => (5, 11),              // close_range with CLOSE_RANGE_CLOEXEC
         Layer::Pidfd | Layer::User => (5, 3), // clone3
-        Layer::MountCalls => (5, 12),         // mount_setattr
+        Layer::MountCalls | Layer::Idmap => (5, 12), // mount_setattr
+        Layer::Landlock => (5, 13),
         Layer::Notify => (5, 0),
         _ => (4, 6), // the cgroup namespace, the youngest of the rest
     }
 }
 
-fn common(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
+fn common(found: &Finding, errno: i32, host: &Host) -> Cause {
     let layer = found.layer;
     let refused = matches!(errno, libc::EPERM | libc::EACCES);
     match errno {
-        libc::ENOSYS if host.kernel < since(layer) => {
-            Diagnosis::new("the kernel is too old", fix::kernel(since(layer)))
-        }
-        libc::ENOSPC | libc::EUSERS if host.max_user_namespaces == Some(0) => Diagnosis::new(
+        libc::ENOSPC | libc::EUSERS if host.max_user_namespaces == Some(0) => cause(
             "user.max_user_namespaces is 0",
             fix::sysctl("user.max_user_namespaces", "15000"),
         ),
-        libc::ENOSPC | libc::EUSERS => Diagnosis::new(
+        libc::ENOSPC | libc::EUSERS => cause(
             "the limit of namespaces is reached (user.max_*_namespaces), or they are nested 32 deep",
             fix::sysctl("user.max_user_namespaces", "100000"),
         ),
         libc::EINVAL if matches!(layer, Layer::User | Layer::Pid | Layer::Net | Layer::Ipc) => {
-            Diagnosis::new(
+            cause(
                 "the kernel was built without this namespace",
                 format!("use a kernel with CONFIG_{}_NS=y", option(layer)),
             )
         }
         // The root of the mount namespace that the kernel started with has no parent.
-        libc::EINVAL if layer == Layer::Root => Diagnosis::new(
+        libc::EINVAL if layer == Layer::Root => cause(
             "the root seems to be the initramfs, from which pivot_root cannot go",
             "mount a root and go there first: switch_root(8)",
         ),
@@ -137,32 +123,27 @@ fn common(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
         {
             mapped_root()
         }
-        _ if refused && host.uid != 0 && host.userns_clone_off && layer == Layer::User => {
-            Diagnosis::new(
-                "kernel.unprivileged_userns_clone is 0",
-                fix::sysctl("kernel.unprivileged_userns_clone", "1"),
-            )
-        }
+        _ if refused && host.uid != 0 && host.userns_clone_off && layer == Layer::User => cause(
+            "kernel.unprivileged_userns_clone is 0",
+            fix::sysctl("kernel.unprivileged_userns_clone", "1"),
+        ),
         // On Ubuntu 24.04 the namespace is made, and what is done in it is refused.
         _ if refused && host.uid != 0 && host.apparmor_restricts && layer.of_user_namespace() => {
-            Diagnosis::new(
+            cause(
                 "AppArmor restricts unprivileged user namespaces: kernel.apparmor_restrict_unprivileged_userns is 1",
                 fix::apparmor(host),
             )
         }
         libc::ENOSYS | libc::EPERM | libc::EACCES | libc::EROFS => outer(host, errno),
-        libc::EAGAIN | libc::ENOMEM => Diagnosis::new(
+        libc::EAGAIN | libc::ENOMEM => cause(
             "the host is out of processes or memory",
             "end something, or raise the limit of processes (ulimit -u), and try again",
         ),
-        NO_RESULT => Diagnosis::new(
+        NO_RESULT => cause(
             "something killed the probe: a surrounding sandbox may kill for a system call",
             "run Aegis outside of it",
         ),
-        _ => Diagnosis {
-            why: String::new(),
-            fix: None,
-        },
+        _ => None,
     }
 }
 
@@ -175,15 +156,15 @@ fn option(layer: Layer) -> &'static str {
     }
 }
 
-fn mapped_root() -> Diagnosis {
-    Diagnosis::new(
+fn mapped_root() -> Cause {
+    cause(
         "this root is one of a user namespace that lacks the sandbox's id",
         "run Aegis as an ordinary user, or on the host",
     )
 }
 
-fn masked(host: &Host) -> Diagnosis {
-    Diagnosis::new(
+fn masked(host: &Host) -> Cause {
+    cause(
         format!(
             "parts of /proc are covered here ({}), and the kernel lets a user namespace see no more of it",
             host.masked_proc.join(", ")
@@ -198,22 +179,22 @@ fn masked(host: &Host) -> Diagnosis {
 }
 
 /// Something around this process refuses.
-fn outer(host: &Host, errno: i32) -> Diagnosis {
+fn outer(host: &Host, errno: i32) -> Cause {
     let Some(name) = &host.container else {
         return match (host.filtered, errno) {
-            (true, _) => Diagnosis::new(
+            (true, _) => cause(
                 "a seccomp filter is on this process already, and seems to refuse it",
                 "run Aegis outside of that sandbox; for a service of systemd: RestrictNamespaces=no and SystemCallFilter= (empty)",
             ),
-            (false, libc::ENOSYS) => Diagnosis::new(
+            (false, libc::ENOSYS) => cause(
                 "the kernel was built without it",
                 "use a kernel of your distribution",
             ),
-            (false, _) if host.chrooted => Diagnosis::new(
+            (false, _) if host.chrooted => cause(
                 "this is a chroot, in which the kernel makes no user namespace",
                 "run Aegis outside of it, or enter it by pivot_root (systemd-nspawn does)",
             ),
-            (false, _) => Diagnosis::new(
+            (false, _) => cause(
                 "no sysctl and no seccomp filter does that: a security module (SELinux, AppArmor) may, or a chroot",
                 "this names a module that refused: sudo dmesg | grep -iE 'denied|avc'",
             ),
@@ -224,7 +205,7 @@ fn outer(host: &Host, errno: i32) -> Diagnosis {
     } else {
         ""
     };
-    Diagnosis::new(
+    cause(
         format!("{by}the container ({name}) seems to refuse it"),
         fix::container(
             host,
@@ -235,7 +216,7 @@ fn outer(host: &Host, errno: i32) -> Diagnosis {
     )
 }
 
-fn landlock(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
+fn landlock(found: &Finding, errno: i32, host: &Host) -> Cause {
     match (found.outcome, errno) {
         (Outcome::Partly(_), _) => {
             // What each ABI brought: landlock(7).
@@ -251,12 +232,12 @@ fn landlock(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
             .filter(|(since, _)| abi < *since)
             .map(|(_, what)| *what)
             .collect();
-            Diagnosis::new(
+            cause(
                 format!("the kernel has ABI {abi}, without {}", lacks.join(", ")),
                 fix::kernel((6, 12)),
             )
         }
-        (_, libc::EOPNOTSUPP) => Diagnosis::new(
+        (_, libc::EOPNOTSUPP) => cause(
             "Landlock is in the kernel and not switched on",
             format!(
                 "put this on the kernel's command line (GRUB_CMDLINE_LINUX in /etc/default/grub; sudo update-grub), and boot:\nlsm=landlock,{}",
@@ -265,10 +246,7 @@ fn landlock(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
                     .unwrap_or("lockdown,yama,integrity,apparmor,bpf")
             ),
         ),
-        (_, libc::ENOSYS) if host.kernel < (5, 13) => {
-            Diagnosis::new("the kernel is too old", fix::kernel((5, 13)))
-        }
-        (_, libc::ENOSYS) if host.container.is_none() && !host.filtered => Diagnosis::new(
+        (_, libc::ENOSYS) if host.container.is_none() && !host.filtered => cause(
             "the kernel was built without Landlock",
             "use a kernel with CONFIG_SECURITY_LANDLOCK=y",
         ),
@@ -276,13 +254,10 @@ fn landlock(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
     }
 }
 
-fn idmap(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
+fn idmap(found: &Finding, errno: i32, host: &Host) -> Cause {
     match errno {
-        libc::ENOSYS if host.kernel < (5, 12) => {
-            Diagnosis::new("the kernel is too old", fix::kernel((5, 12)))
-        }
         _ if !host.sandbox_id_mapped => mapped_root(),
-        libc::EINVAL => Diagnosis::new(
+        libc::EINVAL => cause(
             format!(
                 "the file system of {} has no id-mapped mounts: what only root may read or write there is refused",
                 found.note
@@ -293,56 +268,56 @@ fn idmap(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
     }
 }
 
-fn group(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
+fn group(found: &Finding, errno: i32, host: &Host) -> Cause {
     let absent = errno == libc::ENOENT;
     let ordinary = host.uid != 0;
     match (errno, host.cgroups) {
-        (_, Version::None) => Diagnosis::new(
+        (_, Version::None) => cause(
             "no control groups are mounted at /sys/fs/cgroup",
             fix::delegation(host, false),
         ),
-        (libc::EACCES | libc::EPERM | libc::ENOENT, Version::V1) if ordinary => Diagnosis::new(
+        (libc::EACCES | libc::EPERM | libc::ENOENT, Version::V1) if ordinary => cause(
             "the host has cgroup v1, which gives an ordinary user no group",
             fix::delegation(host, false),
         ),
-        (libc::ENOENT, Version::V1) if found.layer == Layer::Group => Diagnosis::new(
+        (libc::ENOENT, Version::V1) if found.layer == Layer::Group => cause(
             "no cgroup2 tree is mounted beside v1",
             "sudo mkdir -p /sys/fs/cgroup/unified && sudo mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified",
         ),
         (libc::EACCES | libc::EPERM | libc::EROFS | libc::ENOENT, _)
             if host.container.is_some() =>
         {
-            Diagnosis::new(
+            cause(
                 "the container may not make control groups",
                 fix::delegation(host, absent),
             )
         }
-        (libc::ENOENT, _) if ordinary => Diagnosis::new(
+        (libc::ENOENT, _) if ordinary => cause(
             "the controller is not delegated to this user",
             fix::delegation(host, true),
         ),
-        (libc::ENOENT, _) => Diagnosis::new(
+        (libc::ENOENT, _) => cause(
             "the kernel has no such controller, or it is off",
             "remove cgroup_disable= from the kernel's command line; for memory on a Raspberry Pi add cgroup_enable=memory",
         ),
-        (libc::EACCES | libc::EPERM, _) if ordinary => Diagnosis::new(
+        (libc::EACCES | libc::EPERM, _) if ordinary => cause(
             "no control group is delegated to this user",
             fix::delegation(host, false),
         ),
-        (libc::EACCES | libc::EPERM | libc::EROFS, _) => Diagnosis::new(
+        (libc::EACCES | libc::EPERM | libc::EROFS, _) => cause(
             "the control groups cannot be written",
             fix::delegation(host, false),
         ),
-        (libc::EBUSY, _) => Diagnosis::new(
+        (libc::EBUSY, _) => cause(
             "the group that runs would be made in has processes of its own (cgroups(7), \"no internal processes\")",
             "systemd-run --scope -p Delegate=yes -- aegis-run ...",
         ),
-        (libc::ENODEV, _) => Diagnosis::new(
+        (libc::ENODEV, _) => cause(
             "the disk takes no limits",
             "remove `disk-read` and `disk-write` from the profile's limits, or work on another disk",
         ),
         (libc::ENOSYS | libc::EINVAL, _) if host.kernel < (5, 7) => {
-            Diagnosis::new("the kernel has no CLONE_INTO_CGROUP", fix::kernel((5, 7)))
+            cause("the kernel has no CLONE_INTO_CGROUP", fix::kernel((5, 7)))
         }
         _ => common(found, errno, host),
     }

@@ -1,151 +1,117 @@
 //! Control groups: each limit set on a group of its own, in the place that a run would use; and the
 //! process limit that stands in for one.
 
+use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
 
-use super::child;
-use super::host::{Host, Version};
-use super::layer::{Finding, Layer, NOT_HELD, Outcome, errno, error};
+use super::child::{self, Child};
+use super::layer::{Layer, errno, error, held, refused};
 use crate::cgroup::Groups;
 use crate::error::Error;
 use crate::facts::cgroups::Layout;
 use crate::plan::{GroupLimits, Limits};
-use aegis_sys::process::Change;
 use aegis_sys::{namespaces, process};
 
-type Try = (Layer, &'static str, &'static str, fn(&mut GroupLimits));
-
-/// The layer of each limit, its controller on v1 and on v2, and a limit to try.
-const LIMITS: [Try; 4] = [
-    (Layer::Memory, "memory", "memory", |limits| {
-        limits.memory = Some(64 << 20);
-    }),
-    (Layer::Cpu, "cpu", "cpu", |limits| limits.cpu = Some(500)),
-    (Layer::Pids, "pids", "pids", |limits| limits.pids = Some(16)),
-    (Layer::Io, "blkio", "io", |limits| {
-        limits.disk_read = Some(64 << 20);
-        limits.disk_write = Some(64 << 20);
-        limits.disks = disks();
-    }),
-];
-
-pub(super) fn probe(host: &Host) -> Vec<Finding> {
-    let layout = &host.layout;
-    let mut all = child::apart(&[Layer::Group], || vec![leaf(layout)]);
-    for (layer, v1, v2, set) in LIMITS {
-        let mut limits = GroupLimits::default();
-        set(&mut limits);
-        all.extend(child::apart(&[layer], || {
-            vec![limit(layout, layer, v1, v2, limits)]
-        }));
-    }
-    all.extend(child::inside(&[Layer::ProcessLimit], 0, |door| {
-        let result = door.take_ids().and_then(|()| process_limit());
-        vec![Finding::of(
-            Layer::ProcessLimit,
-            "starting processes up to the limit",
-            result,
-        )]
-    }));
-    all
-}
-
-fn group(layout: &Layout, limits: &Limits) -> Result<Groups, Error> {
-    Groups::create(
-        layout,
-        limits,
-        &format!("doctor-{}", std::process::id()),
-        None,
-        || None,
-    )
-}
-
-fn of_error(layer: Layer, error: &Error) -> Finding {
-    match error {
+fn group(layout: &Layout, limits: &Limits, child: &Child) -> io::Result<Groups> {
+    let name = format!("doctor-{}", std::process::id());
+    Groups::create(layout, limits, &name, None, || None).map_err(|failed| match &failed {
         Error::Apply {
             step,
             cause,
             subject,
             ..
         } => {
-            let place = subject.as_deref().unwrap_or(Path::new("")).display();
-            Finding::new(
-                layer,
-                Outcome::Fails(errno(cause)),
-                format!("{step} {place}"),
-            )
+            let place = subject.as_deref().unwrap_or_else(|| "".as_ref()).display();
+            child.step(format_args!("{step} {place}"));
+            error(errno(cause))
         }
-        other => Finding::new(layer, Outcome::Fails(libc::EIO), other.to_string()),
-    }
+        other => {
+            child.step(other);
+            error(libc::EIO)
+        }
+    })
 }
 
-fn leaf(layout: &Layout) -> Finding {
-    let layer = Layer::Group;
-    let doing = "looking for a place on the cgroup2 tree";
+pub(super) fn leaf(layout: &Layout, child: &Child) -> io::Result<()> {
     match &layout.unified {
-        None => return Finding::fails(layer, libc::ENOENT, doing),
-        Some(place) if !place.writable => return Finding::fails(layer, libc::EACCES, doing),
+        None => return Err(error(libc::ENOENT)),
+        Some(place) if !place.writable => return Err(error(libc::EACCES)),
         Some(_) => {}
     }
     let limits = Limits {
         unified_group: true,
         ..Limits::default()
     };
-    let groups = match group(layout, &limits) {
-        Ok(groups) => groups,
-        Err(error) => return of_error(layer, &error),
-    };
+    let groups = group(layout, &limits, child)?;
+    child.step("clone3 into a group");
+    let leaf = groups.leaf().ok_or_else(|| error(libc::ENOENT))?;
     let name = format!("/doctor-{}", std::process::id());
-    let born = || {
-        let leaf = groups.leaf().ok_or_else(|| error(libc::ENOENT))?;
-        match namespaces::clone(0, Some(leaf.as_fd()))? {
-            namespaces::Side::Child => {
-                let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-                let there = own
-                    .lines()
-                    .any(|line| line.starts_with("0::") && line.ends_with(&name));
-                process::exit_now(i32::from(!there))
-            }
-            namespaces::Side::Parent { pid, .. } => match process::reap(pid)? {
-                Change::Exited(0) => Ok(()),
-                _ => Err(error(NOT_HELD)),
-            },
-        }
-    };
-    Finding::of(layer, "clone3 into a group", born())
+    match namespaces::clone(0, Some(leaf.as_fd()))? {
+        namespaces::Side::Child => child::finish(|| {
+            let own = std::fs::read_to_string("/proc/self/cgroup")?;
+            let mut lines = own.lines();
+            held(lines.any(|line| line.starts_with("0::") && line.ends_with(&name)))
+        }),
+        namespaces::Side::Parent { pid, .. } => child::ended(pid),
+    }
 }
 
-fn limit(layout: &Layout, layer: Layer, v1: &str, v2: &str, limits: GroupLimits) -> Finding {
-    let on_v1 = layout.v1.get(v1).is_some_and(|place| place.writable);
+/// The controller that holds a limit, on v1 and on v2, and a limit to try it with.
+fn sample(layer: Layer) -> (&'static str, &'static str, GroupLimits) {
+    let mut limits = GroupLimits::default();
+    let (v1, v2) = match layer {
+        Layer::Memory => {
+            limits.memory = Some(64 << 20);
+            ("memory", "memory")
+        }
+        Layer::Cpu => {
+            limits.cpu = Some(500);
+            ("cpu", "cpu")
+        }
+        Layer::Pids => {
+            limits.pids = Some(16);
+            ("pids", "pids")
+        }
+        _ => {
+            limits.disk_read = Some(64 << 20);
+            limits.disk_write = Some(64 << 20);
+            limits.disks = disks();
+            ("blkio", "io")
+        }
+    };
+    (v1, v2, limits)
+}
+
+fn on_v1(layout: &Layout, v1: &str) -> bool {
+    layout.v1.get(v1).is_some_and(|place| place.writable)
+}
+
+/// Where a limit is held that works.
+pub(super) fn held_by(layer: Layer, layout: &Layout) -> String {
+    let (v1, _, _) = sample(layer);
+    let version = if on_v1(layout, v1) { "v1" } else { "v2" };
+    match layer {
+        Layer::Io if disks().is_empty() => {
+            format!("{version}; not tried: no disk below here and /tmp")
+        }
+        _ => version.to_owned(),
+    }
+}
+
+pub(super) fn limit(layer: Layer, layout: &Layout, child: &Child) -> io::Result<()> {
+    let (v1, v2, group_limits) = sample(layer);
+    let on_v1 = on_v1(layout, v1);
     let unified = layout.unified.as_ref().is_some_and(|place| place.writable);
-    if !on_v1 && !unified {
-        return Finding::fails(layer, libc::EACCES, "looking for a group to make one in");
+    if !on_v1 && !(unified && layout.unified_controllers.contains(v2)) {
+        let absent = unified && !layout.v1.contains_key(v1);
+        return Err(error(if absent { libc::ENOENT } else { libc::EACCES }));
     }
-    if !on_v1 && !layout.unified_controllers.contains(v2) {
-        let on_the_other = layout.v1.contains_key(v1);
-        let number = if on_the_other {
-            libc::EACCES
-        } else {
-            libc::ENOENT
-        };
-        return Finding::fails(layer, number, format!("looking for the {v2} controller"));
-    }
-    let tried = layer != Layer::Io || !limits.disks.is_empty();
     let limits = Limits {
-        group: limits,
+        group: group_limits,
         unified_group: !on_v1,
         ..Limits::default()
     };
-    let version = if on_v1 { Version::V1 } else { Version::V2 };
-    match group(layout, &limits) {
-        Ok(_) if tried => Finding::new(layer, Outcome::Works, version.name()),
-        Ok(_) => {
-            let note = format!("{}; not tried: no disk below here and /tmp", version.name());
-            Finding::new(layer, Outcome::Works, note)
-        }
-        Err(error) => of_error(layer, &error),
-    }
+    group(layout, &limits, child).map(drop)
 }
 
 /// The disks that the current directory and /tmp lie on. The kernel limits whole disks only.
@@ -164,13 +130,13 @@ fn disks() -> Vec<(u32, u32)> {
 
 /// With a limit of two, this process and one more: the first start must succeed, whatever else this
 /// user runs on the host, and the second must not.
-fn process_limit() -> std::io::Result<()> {
+pub(super) fn process_limit(child: &Child) -> io::Result<()> {
+    child.take_ids()?;
     process::set_limit(libc::RLIMIT_NPROC as _, 2)?;
     let first = child::second(child::idle)?;
     let second = child::second(child::idle);
-    let result = super::layer::refused(second, libc::EAGAIN);
-    // Also where the second was started: it ends with this process.
+    // A second one that was started all the same ends with this process.
     process::kill(first, libc::SIGKILL)?;
     process::reap(first)?;
-    result
+    refused(second, libc::EAGAIN)
 }

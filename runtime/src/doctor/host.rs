@@ -19,16 +19,6 @@ pub(super) enum Version {
     V2,
 }
 
-impl Version {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::V1 => "v1",
-            Self::V2 => "v2",
-        }
-    }
-}
-
 /// The host, as far as a diagnosis needs it.
 #[derive(Clone, Debug)]
 pub(super) struct Host {

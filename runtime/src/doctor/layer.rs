@@ -2,8 +2,6 @@
 
 use std::io;
 
-use serde::{Deserialize, Serialize};
-
 use super::Status;
 
 /// The kernel accepted a restriction and did not hold to it.
@@ -14,37 +12,37 @@ pub(super) const NO_RESULT: i32 = libc::ECHILD;
 macro_rules! layers {
     ($($layer:ident = $name:literal: $works:literal, else $lost:literal $(, or $stand_in:literal)?;)*) => {
         /// A layer, in the order of the report.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Layer {
             $($layer,)*
         }
 
         impl Layer {
-            #[cfg(test)]
             pub const ALL: &[Self] = &[$(Self::$layer,)*];
 
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$layer => $name,)* }
-            }
-
-            /// What it does when it works.
-            pub fn works(self) -> &'static str {
-                match self { $(Self::$layer => $works,)* }
-            }
-
-            /// What is lost when it does not.
-            pub fn lost(self) -> &'static str {
-                match self { $(Self::$layer => $lost,)* }
-            }
-
-            /// What stands in for it.
-            pub fn stand_in(self) -> Option<&'static str> {
-                match self { $(Self::$layer => layers!(@option $($stand_in)?),)* }
+            pub fn texts(self) -> Texts {
+                match self {
+                    $(Self::$layer => Texts {
+                        name: $name,
+                        works: $works,
+                        lost: $lost,
+                        stand_in: [$($stand_in)?].first().copied(),
+                    },)*
+                }
             }
         }
     };
-    (@option) => { None };
-    (@option $text:literal) => { Some($text) };
+}
+
+/// What a layer is called and what it means.
+pub(super) struct Texts {
+    pub name: &'static str,
+    /// What it does when it works.
+    pub works: &'static str,
+    /// What is lost when it does not.
+    pub lost: &'static str,
+    /// What stands in for it.
+    pub stand_in: Option<&'static str>,
 }
 
 layers! {
@@ -91,18 +89,24 @@ layers! {
 impl Layer {
     /// Whether a restriction of user namespaces can be what refused it.
     pub fn of_user_namespace(self) -> bool {
-        self == Self::User || self.depends_on(Self::User)
+        let mut needs = self.needs(false).iter();
+        self == Self::User || needs.any(|other| other.of_user_namespace())
     }
 
-    /// Whether it is tried by means of another layer, and so fails with it.
-    pub fn depends_on(self, other: Self) -> bool {
-        let mapped = (Self::MountCalls..=Self::Terminals).contains(&self)
-            || matches!(self, Self::Privileges | Self::ProcessLimit);
-        match other {
-            Self::Pidfd => self == Self::Group,
-            Self::User => mapped || (Self::Ids..=Self::Net).contains(&self),
-            Self::Ids => mapped,
-            _ => false,
+    /// The layers by means of which it is tried.
+    pub fn needs(self, root: bool) -> &'static [Self] {
+        match self {
+            Self::Ids | Self::Mount | Self::Pid | Self::Ipc => &[Self::User],
+            Self::Uts | Self::Cgroup | Self::Net => &[Self::User],
+            Self::MountCalls => &[Self::Ids, Self::Mount, Self::Pid, Self::Ipc],
+            Self::Root => &[Self::MountCalls],
+            Self::Devices | Self::Proc | Self::Terminals => &[Self::Root],
+            Self::Notify => &[Self::Filter],
+            Self::Privileges | Self::ProcessLimit => &[Self::Ids],
+            // Root alone tries memfds in a namespace.
+            Self::Memfd if root => &[Self::Ids, Self::Pid],
+            Self::Group => &[Self::Pidfd],
+            _ => &[],
         }
     }
 
@@ -123,7 +127,7 @@ impl Layer {
 }
 
 /// How a probe ended. The numbers are `errno`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Works,
     Partly(i32),
@@ -133,47 +137,12 @@ pub(super) enum Outcome {
 }
 
 /// What a probe found of one layer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Finding {
     pub layer: Layer,
     pub outcome: Outcome,
     /// What was being done when it failed; or a detail of what works.
     pub note: String,
-}
-
-impl Finding {
-    pub fn new(layer: Layer, outcome: Outcome, note: impl Into<String>) -> Self {
-        Self {
-            layer,
-            outcome,
-            note: note.into(),
-        }
-    }
-
-    pub fn works(layer: Layer) -> Self {
-        Self::new(layer, Outcome::Works, "")
-    }
-
-    pub fn needs(layer: Layer, other: Layer) -> Self {
-        Self::new(layer, Outcome::Needs(other), "")
-    }
-
-    /// None of `layers` could be tried, for want of another.
-    pub fn all_need(layers: &[Layer], other: Layer) -> impl Iterator<Item = Self> {
-        layers.iter().map(move |layer| Self::needs(*layer, other))
-    }
-
-    pub fn fails(layer: Layer, errno: i32, doing: impl Into<String>) -> Self {
-        Self::new(layer, Outcome::Fails(errno), doing)
-    }
-
-    /// `doing` something for the layer gave this result.
-    pub fn of(layer: Layer, doing: &str, result: io::Result<()>) -> Self {
-        match result {
-            Ok(()) => Self::works(layer),
-            Err(error) => Self::fails(layer, errno(&error), doing),
-        }
-    }
 }
 
 /// The number of an error. Those that were made in this crate kept only their kind.
@@ -191,9 +160,14 @@ pub(super) fn error(errno: i32) -> io::Error {
     io::Error::from_raw_os_error(errno)
 }
 
+/// What the kernel accepted must hold.
+pub(super) fn held(holds: bool) -> io::Result<()> {
+    if holds { Ok(()) } else { Err(error(NOT_HELD)) }
+}
+
 /// What must be refused with `wanted` was.
-pub(super) fn refused<T>(result: io::Result<T>, wanted: i32) -> io::Result<()> {
-    match result {
+pub(super) fn refused<T>(result: Result<T, impl Into<io::Error>>, wanted: i32) -> io::Result<()> {
+    match result.map_err(Into::into) {
         Err(error) if error.raw_os_error() == Some(wanted) => Ok(()),
         Err(error) => Err(error),
         Ok(_) => Err(error(NOT_HELD)),

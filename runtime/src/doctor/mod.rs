@@ -21,8 +21,12 @@ mod tests;
 
 use serde::Serialize;
 
+use crate::plan::CORE_LIMIT;
+use crate::seccomp::Listener;
+use child::{Child, apart, inside};
 use host::Host;
 use layer::{Finding, Layer, Outcome};
+use namespaces::own;
 
 /// How a layer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,12 +79,32 @@ impl Report {
 /// Probes every layer on this host, as this user.
 pub fn examine() -> Report {
     let host = Host::read();
-    let mut findings = namespaces::probe(&host);
-    findings.extend(mounts::probe(&host));
-    findings.extend(confine::probe(&host));
-    findings.extend(groups::probe(&host));
-    blame(&mut findings, host.uid == 0);
-    findings.sort_by_key(|found| found.layer);
+    let mut findings: Vec<Finding> = Vec::new();
+    for layer in Layer::ALL.iter().copied() {
+        // Only root needs them.
+        if layer == Layer::Idmap && host.uid != 0 {
+            continue;
+        }
+        let failed = |found: &&Finding| layer.needs(host.uid == 0).contains(&found.layer);
+        let missing = findings
+            .iter()
+            .filter(failed)
+            .find_map(|found| match found.outcome {
+                Outcome::Fails(_) => Some(found.layer),
+                // The first cause is the one thing to fix.
+                Outcome::Needs(cause) => Some(cause),
+                _ => None,
+            });
+        let (outcome, note) = match missing {
+            Some(cause) => (Outcome::Needs(cause), String::new()),
+            None => probe(layer, &host),
+        };
+        findings.push(Finding {
+            layer,
+            outcome,
+            note,
+        });
+    }
     Report {
         kernel: host.release.clone(),
         user: host.uid,
@@ -88,43 +112,98 @@ pub fn examine() -> Report {
     }
 }
 
-/// Where one layer makes others fail, it is the one thing to fix.
-fn blame(findings: &mut [Finding], root: bool) {
-    for cause in [Layer::Pidfd, Layer::User, Layer::Ids] {
-        let fails = |found: &Finding| {
-            found.layer == cause && matches!(found.outcome, Outcome::Fails(_) | Outcome::Needs(_))
-        };
-        if !findings.iter().any(fails) {
-            continue;
+/// Tries one layer: how that ended, and a note for [`Finding`].
+fn probe(layer: Layer, host: &Host) -> (Outcome, String) {
+    let done = |_: &Child| Ok(());
+    let tried = match layer {
+        Layer::Calls => apart("", &namespaces::calls),
+        Layer::Pidfd => apart("clone3 with a pidfd", &namespaces::pidfd),
+        Layer::User => inside(0, "", &done),
+        Layer::Ids => inside(0, "mapping user and group", &Child::take_ids),
+        Layer::Mount => own("mnt", libc::CLONE_NEWNS, "entering it", &done),
+        Layer::Pid => own(
+            "pid",
+            libc::CLONE_NEWPID,
+            "being process 1",
+            &namespaces::first,
+        ),
+        Layer::Ipc => own("ipc", libc::CLONE_NEWIPC, "entering it", &done),
+        Layer::Uts => own("uts", libc::CLONE_NEWUTS, "setting the host name", &|_| {
+            Ok(rustix::system::sethostname(b"aegis")?)
+        }),
+        Layer::Cgroup => own("cgroup", 0, "unshare", &|_| {
+            aegis_sys::namespaces::unshare(libc::CLONE_NEWCGROUP)
+        }),
+        Layer::Net => own("net", libc::CLONE_NEWNET, "bringing up lo", &|_| {
+            aegis_sys::namespaces::loopback_up()
+        }),
+        Layer::MountCalls | Layer::Root | Layer::Devices | Layer::Proc | Layer::Terminals => {
+            mounts::probe(layer)
         }
-        for found in findings.iter_mut() {
-            // Root alone tries memfds in a namespace.
-            let depends = found.layer.depends_on(cause)
-                || (root && found.layer == Layer::Memfd && cause != Layer::Pidfd);
-            if depends && matches!(found.outcome, Outcome::Fails(_)) {
-                found.outcome = Outcome::Needs(cause);
+        Layer::Idmap => apart("mapping the ids of root", &mounts::idmap),
+        Layer::Landlock => apart("landlock_create_ruleset", &confine::landlock),
+        Layer::Filter => apart("installing a filter", &confine::filter),
+        Layer::Notify => {
+            let listen = |kind| apart("answering a call", &|_| confine::listen(kind));
+            match listen(Listener::WaitKillable) {
+                Err((_, libc::EINVAL)) if listen(Listener::Interruptible).is_ok() => {
+                    return (Outcome::Partly(libc::EINVAL), String::new());
+                }
+                tried => tried,
             }
         }
+        Layer::Privileges => inside(0, "giving up privileges", &confine::give_up),
+        Layer::Memfd if !host.memfd_noexec => {
+            return (Outcome::Partly(libc::ENOENT), String::new());
+        }
+        Layer::Memfd if host.uid != 0 => apart("executing a sealed memfd", &confine::sealed_memfd),
+        Layer::Memfd => {
+            let doing = "writing vm.memfd_noexec";
+            inside(libc::CLONE_NEWPID, doing, &confine::forbidden_memfd)
+        }
+        Layer::Group => apart("", &|child| groups::leaf(&host.layout, child)),
+        Layer::Memory | Layer::Cpu | Layer::Pids | Layer::Io => {
+            apart("", &|child| groups::limit(layer, &host.layout, child))
+        }
+        Layer::ProcessLimit => {
+            let doing = "starting processes up to the limit";
+            inside(0, doing, &groups::process_limit)
+        }
+        Layer::Cores if confine::cores_stay(&host.core_pattern, CORE_LIMIT) => Ok(()),
+        Layer::Cores => return (Outcome::Partly(libc::EINVAL), String::new()),
+    };
+    if let Err((doing, errno)) = tried {
+        return (Outcome::Fails(errno), doing);
+    }
+    match layer {
+        Layer::Landlock if host.landlock_abi < confine::LANDLOCK_WANTED => {
+            (Outcome::Partly(libc::EINVAL), String::new())
+        }
+        Layer::Landlock => (Outcome::Works, format!("ABI {}", host.landlock_abi)),
+        Layer::Memory | Layer::Cpu | Layer::Pids | Layer::Io => {
+            (Outcome::Works, groups::held_by(layer, &host.layout))
+        }
+        _ => (Outcome::Works, String::new()),
     }
 }
 
 fn check(found: &Finding, host: &Host) -> Check {
-    let layer = found.layer;
-    let status = layer.status(found.outcome);
+    let texts = found.layer.texts();
+    let status = found.layer.status(found.outcome);
     let what = match (status, found.outcome) {
-        (Status::Ok, _) if found.note.is_empty() => layer.works().to_owned(),
-        (Status::Ok, _) => format!("{} ({})", layer.works(), found.note),
-        (Status::Degraded, _) => layer.stand_in().unwrap_or("only in part").to_owned(),
+        (Status::Ok, _) if found.note.is_empty() => texts.works.to_owned(),
+        (Status::Ok, _) => format!("{} ({})", texts.works, found.note),
+        (Status::Degraded, _) => texts.stand_in.unwrap_or("only in part").to_owned(),
         (Status::Missing, Outcome::Needs(_)) => "not tried".to_owned(),
-        (Status::Missing, _) => layer.lost().to_owned(),
+        (Status::Missing, _) => texts.lost.to_owned(),
     };
     let diagnosis = (status != Status::Ok).then(|| diagnose::diagnose(found, host));
-    let (why, fix) = diagnosis.map_or((None, None), |found| (Some(found.why), found.fix));
+    let (why, fix) = diagnosis.unzip();
     Check {
-        name: layer.name(),
+        name: texts.name,
         status,
         what,
         why,
-        fix,
+        fix: fix.flatten(),
     }
 }

@@ -4,64 +4,26 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
-use super::child::{self, Door};
-use super::host::Host;
-use super::layer::{Finding, Layer, NOT_HELD, Outcome, error};
+use super::child::{Act, Child, Failure, idle, inside};
+use super::layer::{NOT_HELD, error, held};
 use aegis_sys::process::Change;
 use aegis_sys::{files, mount, namespaces, process};
 
-pub(super) fn probe(_host: &Host) -> Vec<Finding> {
-    let mut all = child::apart(&[Layer::Calls], || vec![calls()]);
-    all.extend(child::apart(&[Layer::Pidfd], || {
-        vec![Finding::of(Layer::Pidfd, "clone3 with a pidfd", pidfd())]
-    }));
-    let user = child::inside(&[Layer::User, Layer::Ids], 0, |door| {
-        vec![
-            Finding::works(Layer::User),
-            Finding::of(Layer::Ids, "mapping user and group", door.take_ids()),
-        ]
-    });
-    let lost = user
-        .iter()
-        .any(|found| found.layer == Layer::User && found.outcome != Outcome::Works);
-    all.extend(user);
-    for (layer, flag, doing, act) in SINGLE {
-        if lost {
-            all.push(Finding::needs(*layer, Layer::User));
-            continue;
-        }
-        let outside = name(*layer);
-        all.extend(child::inside(&[*layer], *flag, |door| {
-            let result = act(door).and_then(|()| own(*layer, &outside));
-            vec![Finding::of(*layer, doing, result)]
-        }));
-    }
-    all
+pub(super) fn calls(child: &Child) -> io::Result<()> {
+    child.step("openat2");
+    mount::locate(Path::new("/"))?;
+    child.step("close_range");
+    // Nothing is executed after it.
+    files::close_on_exec_from(3)?;
+    child.step("pidfd_open");
+    process::open(std::process::id() as i32).map(drop)
 }
 
-fn calls() -> Finding {
-    type Call = fn() -> io::Result<()>;
-    let list: [(&str, Call); 3] = [
-        ("openat2", || mount::locate(Path::new("/")).map(drop)),
-        // Nothing is executed after it.
-        ("close_range", || files::close_on_exec_from(3)),
-        ("pidfd_open", || {
-            process::open(std::process::id() as i32).map(drop)
-        }),
-    ];
-    for (name, call) in list {
-        if let Err(error) = call() {
-            return Finding::of(Layer::Calls, name, Err(error));
-        }
-    }
-    Finding::works(Layer::Calls)
-}
-
-fn pidfd() -> io::Result<()> {
+pub(super) fn pidfd(_: &Child) -> io::Result<()> {
     let (pid, pidfd) = match namespaces::clone(0, None)? {
         namespaces::Side::Child => {
             let _ = process::die_with_parent();
-            let _ = child::idle();
+            let _ = idle();
             process::exit_now(0)
         }
         namespaces::Side::Parent { pid, pidfd } => (pid, pidfd),
@@ -73,60 +35,25 @@ fn pidfd() -> io::Result<()> {
         revents: 0,
     }];
     let ready = process::poll(&mut fds, Some(1_000_000_000))?;
-    match (ready, process::reap(pid)?) {
-        (1, Change::Killed(libc::SIGKILL)) => Ok(()),
+    held(ready == 1 && process::reap(pid)? == Change::Killed(libc::SIGKILL))
+}
+
+/// Tries one namespace beside a user namespace, before its ids are mapped. `kind` is its name in
+/// `/proc/self/ns`.
+pub(super) fn own(kind: &str, flags: i32, doing: &str, act: Act<'_>) -> Result<(), Failure> {
+    let name = || std::fs::read_link(format!("/proc/self/ns/{kind}")).ok();
+    let outside = name();
+    inside(flags, doing, &|child| {
+        act(child)?;
+        // /proc may not tell.
+        held(outside.is_none() || name() != outside)
+    })
+}
+
+/// The id that the first process of a pid namespace has.
+pub(super) fn first(_: &Child) -> io::Result<()> {
+    match std::process::id() {
+        1 => Ok(()),
         _ => Err(error(NOT_HELD)),
     }
-}
-
-type Act = fn(&Door) -> io::Result<()>;
-
-/// Each namespace beside a user namespace: what is done in it to see that it works. In this order
-/// a run does it, before its ids are mapped.
-const SINGLE: &[(Layer, i32, &str, Act)] = &[
-    (Layer::Mount, libc::CLONE_NEWNS, "entering it", |_| Ok(())),
-    (
-        Layer::Pid,
-        libc::CLONE_NEWPID,
-        "being process 1",
-        |_| match std::process::id() {
-            1 => Ok(()),
-            _ => Err(error(NOT_HELD)),
-        },
-    ),
-    (Layer::Ipc, libc::CLONE_NEWIPC, "entering it", |_| Ok(())),
-    (
-        Layer::Uts,
-        libc::CLONE_NEWUTS,
-        "setting the host name",
-        |_| Ok(rustix::system::sethostname(b"aegis")?),
-    ),
-    (Layer::Cgroup, 0, "unshare", |_| {
-        namespaces::unshare(libc::CLONE_NEWCGROUP)
-    }),
-    (Layer::Net, libc::CLONE_NEWNET, "bringing up lo", |_| {
-        namespaces::loopback_up()
-    }),
-];
-
-/// What the kernel calls this process's namespace of a kind. `None` where /proc does not tell.
-fn name(layer: Layer) -> Option<std::path::PathBuf> {
-    let file = match layer {
-        Layer::Mount => "mnt",
-        Layer::Pid => "pid",
-        Layer::Ipc => "ipc",
-        Layer::Uts => "uts",
-        Layer::Cgroup => "cgroup",
-        _ => "net",
-    };
-    std::fs::read_link(format!("/proc/self/ns/{file}")).ok()
-}
-
-/// Whether this process is in another namespace than the one outside.
-fn own(layer: Layer, outside: &Option<std::path::PathBuf>) -> io::Result<()> {
-    let inside = name(layer);
-    if inside.is_some() && inside == *outside {
-        return Err(error(NOT_HELD));
-    }
-    Ok(())
 }
