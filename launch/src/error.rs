@@ -11,7 +11,7 @@ pub enum Error {
     Profile(#[from] aegis_profile::Error),
     /// The host cannot do what is asked, or a step failed.
     #[error(transparent)]
-    Runtime(#[from] aegis_runtime::Error),
+    Runtime(#[from] Box<aegis_runtime::Error>),
     /// The policy, or the person that it wants to be asked, does not permit the run. It is recorded.
     #[error("the policy {} does not permit this run", .0.plan.policy.as_ref().map_or("", |policy| &policy.name))]
     Refused(Box<Refusal>),
@@ -41,6 +41,12 @@ pub struct Refusal {
     /// Why no person has permitted it: the answer, or why nobody could be asked. `None`: it was not theirs to
     /// permit.
     pub unanswered: Option<String>,
+}
+
+impl From<aegis_runtime::Error> for Error {
+    fn from(error: aegis_runtime::Error) -> Self {
+        Box::new(error).into()
+    }
 }
 
 impl Error {

@@ -43,7 +43,8 @@ impl Launch {
     /// The profile or policy is wrong, or the host cannot do what is asked.
     pub fn explain(self) -> Result<Explained, Error> {
         self.check()?;
-        let run = self.resolve(None, None, None)?;
+        let mut nobody = ();
+        let run = self.resolve(None, None, &mut nobody, false)?;
         Ok(Explained {
             profile: run.profile,
             plan: run.plan,
@@ -69,10 +70,8 @@ impl Launch {
                 cause: error.to_string(),
             })?),
         };
-        let mut recorder = None;
-        let run = self.resolve(early, report, Some((&mut recorder, front_end)))?;
-        let recorder = recorder.unwrap_or_else(|| unreachable!("made before there is a run"));
-        Ok(Prepared::new(run, recorder, front_end))
+        let run = self.resolve(early, report, front_end, true)?;
+        Ok(Prepared { run })
     }
 
     /// What no front end may do on somebody's behalf.
@@ -96,13 +95,14 @@ impl Launch {
         }
     }
 
-    /// From names to a decided plan. `recording`: what cannot be granted is recorded there.
+    /// From names to a decided plan. What cannot be granted is recorded, unless nothing is to be.
     fn resolve(
         self,
         early: Option<Early>,
         report: Option<ReportFile>,
-        recording: Option<(&mut Option<Recorder>, &mut dyn FrontEnd)>,
-    ) -> Result<Run, Error> {
+        front_end: &mut dyn FrontEnd,
+        recorded: bool,
+    ) -> Result<Run<'_>, Error> {
         let mut loaded = self.load()?;
         let state = State::here();
         let (policy, deciding) = policies::in_force(self.policy.as_deref())?;
@@ -110,13 +110,10 @@ impl Launch {
         let written = loaded.profile.hash();
         authority::narrow(&mut loaded.profile, &policy);
         let id = aegis_runtime::supervise::run_id();
-        let mut recording = match recording {
-            None => None,
-            Some((place, front_end)) => {
-                let recorder = Recorder::new(&self, state.as_ref(), &policy, &id, front_end)?;
-                Some((place.insert(recorder), front_end))
-            }
-        };
+        let mut recorder = Recorder::nowhere(&policy, &id, front_end);
+        if recorded {
+            recorder.name_log(&self, state.as_ref())?;
+        }
         let own = self.own_places(state.as_ref(), &deciding)?;
         let planned = self
             .plan(&loaded, written, &own, may_be_missing(&policy))
@@ -125,12 +122,9 @@ impl Launch {
                 Ok(planned)
             });
         let mut planned = planned.map_err(|(error, context)| -> Error {
-            let recorded = recording.as_mut().map(|(recorder, front_end)| {
-                recorder.no_plan(&error, self.file(), context.as_ref(), *front_end)
-            });
-            match recorded {
-                Some(Err(unrecorded)) => unrecorded,
-                _ => error.into(),
+            match recorder.no_plan(&error, self.file(), context.as_ref()) {
+                Err(unrecorded) => unrecorded,
+                Ok(()) => error.into(),
             }
         })?;
         let context = planned.context;
@@ -138,6 +132,7 @@ impl Launch {
         let request = authority::request(&planned.plan, context, Vec::new());
         let decision = authority::decide(&mut planned.plan, &policy, &request);
         Ok(Run {
+            recorder,
             launch: self,
             id,
             early,

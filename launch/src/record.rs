@@ -27,7 +27,8 @@ const NONE: &str = "none";
 
 /// The record of one run. Nothing is opened before there is something to record: the sandbox's PID 1, which
 /// is cloned before, has neither the log nor the key in its memory.
-pub(crate) struct Recorder {
+pub(crate) struct Recorder<'a> {
+    pub front_end: &'a mut dyn FrontEnd,
     place: Place,
     run: String,
     policy: Rc<Policy>,
@@ -44,54 +45,51 @@ enum Place {
     Open(Box<Log>),
 }
 
-impl Recorder {
-    /// Of a run, in the log that the launch names, else the default one.
-    pub fn new(
-        launch: &Launch,
-        state: Option<&State>,
-        policy: &Rc<Policy>,
-        run: &str,
-        front_end: &mut dyn FrontEnd,
-    ) -> Result<Self, Error> {
-        let place = launch.audit.as_deref();
-        let mut recorder = Self {
+impl<'a> Recorder<'a> {
+    /// Of a run, which is recorded nowhere.
+    pub fn nowhere(policy: &Rc<Policy>, run: &str, front_end: &'a mut dyn FrontEnd) -> Self {
+        Self {
+            front_end,
             place: Place::Nowhere,
             run: run.to_owned(),
             policy: policy.clone(),
             goes_on: policy.on_audit_failure() == OnAuditFailure::Continue,
             recorded: Recorded::default(),
-            log_is_locked: launch.log_is_locked.unwrap_or(|_| ()),
-        };
+            log_is_locked: |_| (),
+        }
+    }
+
+    /// Names the log: the one of the launch, else the default one.
+    pub fn name_log(&mut self, launch: &Launch, state: Option<&State>) -> Result<(), Error> {
+        let place = launch.audit.as_deref();
+        self.log_is_locked = launch.log_is_locked.unwrap_or(self.log_is_locked);
         if place == Some(Path::new(NONE)) {
             let why = "--audit none: the run is not recorded";
-            return match recorder.goes_on {
+            return match self.goes_on {
                 true => {
-                    recorder.recorded.unrecorded = Some(why.to_owned());
-                    Ok(recorder)
+                    self.recorded.unrecorded = Some(why.to_owned());
+                    Ok(())
                 }
                 false => Err(Error::Unrecorded(format!(
                     "{why}, which the policy {} does not permit\n  help: name a directory, or write `audit-failure: continue` in the policy",
-                    policy.name()
+                    self.policy.name()
                 ))),
             };
         }
         match state {
             Some(state) => {
-                recorder.place = Place::At {
+                self.place = Place::At {
                     dir: place.unwrap_or(&state.audit).to_owned(),
                     keys: state.keys.clone(),
                 };
+                Ok(())
             }
-            None => recorder.failed(
-                "there is no home directory to keep the keys of the log in",
-                front_end,
-            )?,
+            None => self.failed("there is no home directory to keep the keys of the log in"),
         }
-        Ok(recorder)
     }
 
     /// Opens the log, unless that has been done; with a copy of the policy beside it.
-    fn open(&mut self, front_end: &mut dyn FrontEnd) -> Result<(), Error> {
+    fn open(&mut self) -> Result<(), Error> {
         let Place::At { dir, keys } = &self.place else {
             return Ok(());
         };
@@ -102,7 +100,7 @@ impl Recorder {
         let opened = Log::open_with(dir, keys, options).map_err(|error| error.to_string());
         let opened = opened.and_then(|log| {
             if let Some(keys) = log.new_key() {
-                front_end.event(&crate::Event::NewKey(keys.to_owned()));
+                self.front_end.event(&crate::Event::NewKey(keys.to_owned()));
             }
             (log.archive_policy(&self.policy)).map_err(|error| error.to_string())?;
             Ok(log)
@@ -113,7 +111,7 @@ impl Recorder {
                 self.place = Place::Open(Box::new(log));
                 Ok(())
             }
-            Err(error) => self.failed(&error, front_end),
+            Err(error) => self.failed(&error),
         }
     }
 
@@ -123,25 +121,15 @@ impl Recorder {
     }
 
     /// Records events of one moment, together.
-    pub fn record(&mut self, events: &[Event], front_end: &mut dyn FrontEnd) -> Result<(), Error> {
-        self.write(front_end, |log| log.append(events))
-    }
-
-    /// The same for the last events of a run, signed.
-    fn record_and_sign(
-        &mut self,
-        events: &[Event],
-        front_end: &mut dyn FrontEnd,
-    ) -> Result<(), Error> {
-        self.write(front_end, |log| log.append_and_sign(events))
+    pub fn record(&mut self, events: &[Event]) -> Result<(), Error> {
+        self.write(|log| log.append(events))
     }
 
     fn write(
         &mut self,
-        front_end: &mut dyn FrontEnd,
         write: impl FnOnce(&mut Log) -> Result<Receipt, log::Error>,
     ) -> Result<(), Error> {
-        self.open(front_end)?;
+        self.open()?;
         let Place::Open(log) = &mut self.place else {
             return Ok(());
         };
@@ -156,12 +144,12 @@ impl Recorder {
             Err(error @ log::Error::BadEvent(_)) => Err(Error::Unrecorded(format!(
                 "the run cannot be recorded: {error}"
             ))),
-            Err(error) => self.failed(&error.to_string(), front_end),
+            Err(error) => self.failed(&error.to_string()),
         }
     }
 
     /// The log cannot be written: the end of the run, or of its record.
-    fn failed(&mut self, error: &str, front_end: &mut dyn FrontEnd) -> Result<(), Error> {
+    fn failed(&mut self, error: &str) -> Result<(), Error> {
         self.place = Place::Nowhere;
         if !self.goes_on {
             return Err(Error::Unrecorded(format!(
@@ -169,58 +157,9 @@ impl Recorder {
             )));
         }
         let why = format!("the run is not recorded from here on, as the policy permits: {error}");
-        front_end.event(&crate::Event::Unrecorded(why.clone()));
+        (self.front_end).event(&crate::Event::Unrecorded(why.clone()));
         self.recorded.unrecorded = Some(why);
         Ok(())
-    }
-
-    /// The events of the start of a run, or of what was not let start.
-    pub fn start(&self, run: &Run, reviewed: Option<&Reviewed>) -> Vec<Event> {
-        let (plan, request) = (&run.plan, &run.request);
-        let context = &request.context;
-        let degraded = plan.degraded.iter().map(|less| Degraded {
-            layer: less.layer.into(),
-            fix: less.fix.clone(),
-            what: less.what.clone(),
-        });
-        let start = RunStart {
-            aegis: env!("CARGO_PKG_VERSION").into(),
-            argv: text(plan.argv.iter().map(|word| word.to_string_lossy())),
-            degraded: degraded.collect(),
-            file: run.launch.file().map(str::to_owned),
-            keep_fds: plan.keep_fds.clone(),
-            pid: std::process::id(),
-            policy: self.policy.name(),
-            profile: context.profile.clone(),
-            profile_hash: context.profile_hash,
-            uid: context.uid,
-        };
-        let mut events = vec![Event::run_start(&self.run, self.policy.hash(), start)];
-        // After the start of the run, before what came of it.
-        events.extend(reviewed.and_then(|reviewed| reviewed.said.clone()));
-        events.push(Event::tool_exec(
-            &self.run,
-            request.clone(),
-            run.decision.clone(),
-        ));
-        for grant in &plan.grants {
-            let said = grant.decision.as_ref();
-            if said.is_some_and(|said| said.verdict > Verdict::Allow) {
-                let hash = grant.what.hash();
-                let approvals = request.approvals.iter();
-                let request = Request {
-                    approvals: approvals.filter(|a| a.what == hash).cloned().collect(),
-                    context: context.clone(),
-                    what: grant.what.clone(),
-                };
-                let decision = decide(&self.policy, &request);
-                let from = Grant {
-                    from: grant.from.to_string(),
-                };
-                events.push(Event::violation(&self.run, request, decision, from));
-            }
-        }
-        events
     }
 
     /// Records the end of a run that has been started, and signs.
@@ -229,7 +168,6 @@ impl Recorder {
         result: &Result<&Report, &aegis_runtime::Error>,
         plan_hash: Option<Hash>,
         context: &Context,
-        front_end: &mut dyn FrontEnd,
     ) -> Result<(), Error> {
         let mut events = Vec::new();
         let end = match result {
@@ -253,16 +191,12 @@ impl Recorder {
             },
         };
         events.push(Event::run_end(&self.run, self.policy.hash(), end));
-        self.record_and_sign(&events, front_end)
+        self.write(|log| log.append_and_sign(&events))
     }
 
     /// Records the end of what was not permitted, and signs.
-    pub fn not_started(
-        &mut self,
-        events: Vec<Event>,
-        front_end: &mut dyn FrontEnd,
-    ) -> Result<(), Error> {
-        self.ends_early(events, Cause::Policy, None, 125, front_end)
+    pub fn not_started(&mut self, events: Vec<Event>) -> Result<(), Error> {
+        self.ends_early(events, Cause::Policy, None, 125)
     }
 
     /// Records that the profile asked for what cannot be granted or enforced, and signs. Other errors, such
@@ -272,7 +206,6 @@ impl Recorder {
         error: &aegis_runtime::Error,
         file: Option<&str>,
         context: Option<&Context>,
-        front_end: &mut dyn FrontEnd,
     ) -> Result<(), Error> {
         use aegis_runtime::Error as E;
         if !matches!(
@@ -293,13 +226,13 @@ impl Recorder {
             outcome: Refused::Refused,
         };
         let event = Event::no_plan(&self.run, self.policy.hash(), no_plan);
-        self.ends_early(vec![event], Cause::Refused, Some(error), status, front_end)?;
+        self.ends_early(vec![event], Cause::Refused, Some(error), status)?;
         let Place::Open(log) = &mut self.place else {
             return Ok(());
         };
         match log.sync() {
             Ok(()) => Ok(()),
-            Err(error) => self.failed(&error.to_string(), front_end),
+            Err(error) => self.failed(&error.to_string()),
         }
     }
 
@@ -310,11 +243,10 @@ impl Recorder {
         cause: Cause,
         error: Option<String>,
         exit_status: u8,
-        front_end: &mut dyn FrontEnd,
     ) -> Result<(), Error> {
         let end = RunEnd::not_started(cause, error, exit_status);
         events.push(Event::run_end(&self.run, self.policy.hash(), end));
-        self.record_and_sign(&events, front_end)
+        self.write(|log| log.append_and_sign(&events))
     }
 
     /// A denial at run time, with what the policy would say of it.
@@ -332,6 +264,57 @@ impl Recorder {
             what: denial.what.clone(),
         };
         Event::denied(&self.run, &self.policy, context, denial)
+    }
+}
+
+impl Run<'_> {
+    /// The events of the start of the run, or of what was not let start.
+    pub fn events(&self, reviewed: Option<&Reviewed>) -> Vec<Event> {
+        let (plan, request) = (&self.plan, &self.request);
+        let context = &request.context;
+        let degraded = plan.degraded.iter().map(|less| Degraded {
+            layer: less.layer.into(),
+            fix: less.fix.clone(),
+            what: less.what.clone(),
+        });
+        let start = RunStart {
+            aegis: env!("CARGO_PKG_VERSION").into(),
+            argv: text(plan.argv.iter().map(|word| word.to_string_lossy())),
+            degraded: degraded.collect(),
+            file: self.launch.file().map(str::to_owned),
+            keep_fds: plan.keep_fds.clone(),
+            pid: std::process::id(),
+            policy: self.policy.name(),
+            profile: context.profile.clone(),
+            profile_hash: context.profile_hash,
+            uid: context.uid,
+        };
+        let mut events = vec![Event::run_start(&self.id, self.policy.hash(), start)];
+        // After the start of the run, before what came of it.
+        events.extend(reviewed.and_then(|reviewed| reviewed.said.clone()));
+        events.push(Event::tool_exec(
+            &self.id,
+            request.clone(),
+            self.decision.clone(),
+        ));
+        for grant in &plan.grants {
+            let said = grant.decision.as_ref();
+            if said.is_some_and(|said| said.verdict > Verdict::Allow) {
+                let hash = grant.what.hash();
+                let approvals = request.approvals.iter();
+                let request = Request {
+                    approvals: approvals.filter(|a| a.what == hash).cloned().collect(),
+                    context: context.clone(),
+                    what: grant.what.clone(),
+                };
+                let decision = decide(&self.policy, &request);
+                let from = Grant {
+                    from: grant.from.to_string(),
+                };
+                events.push(Event::violation(&self.id, request, decision, from));
+            }
+        }
+        events
     }
 }
 

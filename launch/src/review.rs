@@ -5,89 +5,72 @@ use std::time::SystemTime;
 use aegis_audit::approvals::{Entry, Store, answered, to_review};
 use aegis_audit::event::{self, Event, Person};
 use aegis_audit::places::State;
-use aegis_policy::{Decision, Policy, Request, Verdict};
-use aegis_runtime::plan::{Plan, authority};
+use aegis_policy::{Decision, Verdict};
+use aegis_runtime::plan::authority;
 
-use crate::ask::{Answer, FrontEnd, Question};
+use crate::ask::{Answer, Question};
+use crate::run::Run;
 
-/// What an answer is about, beside the plan.
-pub(crate) struct Review<'a> {
-    pub policy: &'a Policy,
-    pub state: Option<&'a State>,
-    /// The profile, as it was named.
-    pub profile: Option<&'a str>,
-    /// The person.
-    pub person: &'a Person,
-}
-
-/// What came of it.
+/// What a person said of a run.
 pub(crate) struct Reviewed {
-    /// The decision that counts: with what was approved before, and with what the person says now.
-    pub decision: Decision,
     /// What a person said, to be recorded before the command starts.
     pub said: Option<Event>,
     /// Why it is not to be started, and the decision that was asked about.
     pub refused: Option<(String, Decision)>,
     /// What is to be kept for later runs, once it is recorded.
     approved: Vec<Entry>,
-    now: u64,
 }
 
 impl Reviewed {
     /// Keeps what was approved for later runs.
     pub fn keep(&self, state: Option<&State>) -> Result<(), String> {
-        match state {
-            Some(state) if !self.approved.is_empty() => Store::open(&state.dir)
-                .add(&self.approved, self.now)
+        match (state, self.approved.first()) {
+            (Some(state), Some(first)) => Store::open(&state.dir)
+                .add(&self.approved, first.granted)
                 .map_err(|error| error.to_string()),
             _ => Ok(()),
         }
     }
-}
 
-impl Review<'_> {
     /// Takes what was approved before, asks for the rest, and decides again. Where what was approved before
     /// cannot be read, nobody is asked: an answer could not be kept, and who damaged it is not known.
-    pub fn of(
-        &self,
-        plan: &mut Plan,
-        request: &mut Request,
-        run: &str,
-        front_end: &mut dyn FrontEnd,
-    ) -> Reviewed {
+    pub fn of(run: &mut Run<'_>) -> Self {
+        let (policy, request) = (&*run.policy, &mut run.request);
         let mut unreadable = None;
-        if let Some(state) = self.state {
-            let policy = self.policy.hash();
-            match Store::open(&state.dir).approvals_for(request, policy, now()) {
+        if let Some(state) = &run.state {
+            match Store::open(&state.dir).approvals_for(request, policy.hash(), now()) {
                 Ok(approvals) => request.approvals = approvals,
                 Err(error) => unreadable = Some(error.to_string()),
             }
         }
-        let mut reviewed = Reviewed {
-            decision: authority::decide(plan, self.policy, request),
+        let mut reviewed = Self {
             said: None,
             refused: None,
             approved: Vec::new(),
-            now: 0,
         };
-        if reviewed.decision.verdict != Verdict::Review {
+        let before = authority::decide(&mut run.plan, policy, request);
+        if before.verdict != Verdict::Review {
+            run.decision = before;
             return reviewed;
         }
-        let asked = to_review(self.policy, request, &reviewed.decision);
+        let person = Person {
+            name: run.host.caller.name.clone(),
+            uid: run.host.caller.uid,
+        };
+        let asked = to_review(policy, request, &before);
         let answer = match unreadable {
             Some(why) => Err(why),
-            None => front_end.ask(&Question {
+            None => run.recorder.front_end.ask(&Question {
                 asked: &asked,
-                by: self.person,
+                by: &person,
                 command: request.what.command(),
                 context: &request.context,
-                file: self.profile,
-                policy: &self.policy.name(),
+                file: run.launch.file(),
+                policy: &policy.name(),
             }),
         };
         // The clock is read after the answer: a person takes time.
         let now = now();
-        reviewed.now = now;
         let lasts = match &answer {
             Ok(Answer::Once) => Some(1),
             Ok(Answer::Always { lasts }) => Some(*lasts),
@@ -96,8 +79,14 @@ impl Review<'_> {
         let entries: Result<Vec<Entry>, _> = (asked.iter())
             .filter_map(|asked| {
                 let until = now.saturating_add(lasts?);
-                let policy = reviewed.decision.policy;
-                Some(Entry::new(asked, request, policy, self.person, now, until))
+                Some(Entry::new(
+                    asked,
+                    request,
+                    before.policy,
+                    &person,
+                    now,
+                    until,
+                ))
             })
             .collect();
         let (answer, entries) = match entries {
@@ -114,20 +103,20 @@ impl Review<'_> {
             Err(why) => (event::Answer::Unasked, Some(why.as_str())),
         };
         let event = answered(
-            run,
+            &run.id,
             request,
-            &reviewed.decision,
+            &before,
             said,
             answer.as_ref().err().map(String::as_str),
             &entries,
-            self.person,
+            &person,
         );
         reviewed.said = Some(event);
-        reviewed.refused = why.map(|why| (why.to_owned(), reviewed.decision.clone()));
+        reviewed.refused = why.map(|why| (why.to_owned(), before));
         let command = request.what.command_hash();
         let approvals = (entries.iter()).filter_map(|entry| entry.approval(command, now));
         request.approvals.extend(approvals);
-        reviewed.decision = authority::decide(plan, self.policy, request);
+        run.decision = authority::decide(&mut run.plan, policy, request);
         if matches!(answer, Ok(Answer::Always { .. })) {
             reviewed.approved = entries;
         }

@@ -12,6 +12,7 @@ use aegis_runtime::apply::Early;
 use aegis_runtime::facts::Host;
 use aegis_runtime::plan::{Plan, Spec};
 
+use crate::record::Recorder;
 use crate::report_file::ReportFile;
 
 /// What a command asks for.
@@ -90,7 +91,7 @@ impl Launch {
     }
 
     /// The profile, as it was named.
-    pub(crate) fn file(&self) -> Option<&str> {
+    pub fn file(&self) -> Option<&str> {
         match &self.asked {
             Asked::Profile { reference, .. } => reference.as_deref(),
             Asked::Operations { .. } => None,
@@ -99,7 +100,8 @@ impl Launch {
 }
 
 /// All that is known of a run before anybody is asked.
-pub(crate) struct Run {
+pub(crate) struct Run<'a> {
+    pub recorder: Recorder<'a>,
     pub launch: Launch,
     pub id: String,
     pub early: Option<Early>,

@@ -14,7 +14,7 @@ use crate::registry::{Registered, Running};
 use crate::report_file::ReportFile;
 use crate::review::Reviewed;
 use crate::run::Run;
-use crate::{Error, Event, FrontEnd, Launch};
+use crate::{Error, Event, Launch};
 
 /// What is done once a sandbox is built, before its command executes.
 pub type Hook<'h> = &'h mut dyn FnMut(&mut Built) -> Result<(), String>;
@@ -32,18 +32,16 @@ pub struct Options<'h> {
 
 /// A run that goes on: to be polled until it has ended. Dropping it kills everything inside.
 pub struct Session<'a> {
-    /// `None`: the supervisor failed, and nothing is known of the run any more.
-    session: Option<supervise::Session>,
-    failed: Option<aegis_runtime::Error>,
+    /// Or why the supervisor failed: nothing is known of the run any more.
+    session: Result<supervise::Session, Box<aegis_runtime::Error>>,
     launch: Launch,
     profile: Profile,
     profile_hash: Hash,
     plan_hash: Hash,
     report: Option<ReportFile>,
     request: Request,
-    recorder: Recorder,
+    recorder: Recorder<'a>,
     registered: Option<Registered>,
-    front_end: &'a mut dyn FrontEnd,
 }
 
 /// How a run went.
@@ -56,19 +54,16 @@ pub struct Outcome {
     pub exit_status: u8,
     /// What could not be recorded or written of the run.
     pub unaccounted: Vec<String>,
-    /// Given back with the outcome: a process that ends with the run may forget both.
-    _rest: (Recorder, Request),
 }
 
 impl<'a> Session<'a> {
     pub(crate) fn start(
-        run: Run,
-        mut recorder: Recorder,
+        run: Run<'a>,
         reviewed: Option<Reviewed>,
         options: Options<'_>,
-        front_end: &'a mut dyn FrontEnd,
     ) -> Result<Self, Error> {
-        let events = recorder.start(&run, reviewed.as_ref());
+        let events = run.events(reviewed.as_ref());
+        let mut recorder = run.recorder;
         let started_us = aegis_runtime::supervise::report::now();
         let built = Built::new(
             run.plan,
@@ -85,15 +80,15 @@ impl<'a> Session<'a> {
         let mut built = match built {
             Ok(built) => built,
             Err(error) => {
-                recorder.record(&events, front_end)?;
-                recorder.end(&Err(&error), None, context, front_end)?;
+                recorder.record(&events)?;
+                recorder.end(&Err(&error), None, context)?;
                 return Err(error.into());
             }
         };
         // While the sandbox is being built, by another process.
-        recorder.record(&events, front_end)?;
+        recorder.record(&events)?;
         if let Some(Err(error)) = reviewed.map(|reviewed| reviewed.keep(run.state.as_ref())) {
-            front_end.event(&Event::ApprovalNotKept(error));
+            (recorder.front_end).event(&Event::ApprovalNotKept(error));
         }
         let plan_hash = built.plan().hash();
         let registered = Running {
@@ -120,7 +115,7 @@ impl<'a> Session<'a> {
         let registered = match registered {
             Ok(registered) => Some(registered),
             Err(error) => {
-                front_end.event(&Event::Unregistered(error.to_string()));
+                (recorder.front_end).event(&Event::Unregistered(error.to_string()));
                 None
             }
         };
@@ -130,13 +125,8 @@ impl<'a> Session<'a> {
                 .wait()
                 .and_then(|()| hook(&mut built).map_err(aegis_runtime::Error::NotPermitted)),
         };
-        let (session, failed) = match ready.and_then(|()| built.go()) {
-            Ok(session) => (Some(session), None),
-            Err(error) => (None, Some(error)),
-        };
         Ok(Self {
-            session,
-            failed,
+            session: ready.and_then(|()| built.go()).map_err(Box::new),
             launch: run.launch,
             profile: run.profile,
             profile_hash: run.profile_hash,
@@ -145,49 +135,47 @@ impl<'a> Session<'a> {
             request: run.request,
             recorder,
             registered,
-            front_end,
         })
     }
 
     /// Waits until something happens, for `timeout` at most, deals with it, and tells the front end. `watched`
     /// are waited for too; with what they have to say, the caller deals.
     pub fn poll(&mut self, watched: &mut [Watched<'_>], timeout: Option<Duration>) -> Progress {
-        let Some(session) = &mut self.session else {
+        let Ok(session) = &mut self.session else {
             return Progress::Ended;
         };
         let progress = session.poll(watched, timeout);
         for event in session.events() {
-            self.front_end.event(&Event::Run(event));
+            self.recorder.front_end.event(&Event::Run(event));
         }
         progress.unwrap_or_else(|error| {
-            self.failed = Some(error);
-            self.session = None; // Which kills everything inside.
+            self.session = Err(Box::new(error)); // Which kills everything inside.
             Progress::Ended
         })
     }
 
     /// Sends the command a signal; before it was executed, it gets it when it is.
     pub fn signal(&mut self, signal: i32) {
-        if let Some(session) = &mut self.session {
+        if let Ok(session) = &mut self.session {
             session.signal(signal);
         }
     }
 
     /// Kills everything inside.
     pub fn kill(&mut self) {
-        if let Some(session) = &mut self.session {
+        if let Ok(session) = &mut self.session {
             session.kill();
         }
     }
 
     /// The plan that is carried out, while it is.
     pub fn plan(&self) -> Option<&Plan> {
-        self.session.as_ref().map(supervise::Session::plan)
+        self.session.as_ref().ok().map(supervise::Session::plan)
     }
 
     /// The run's leaf on the cgroup2 tree, where it has one.
     pub fn leaf(&self) -> Option<BorrowedFd<'_>> {
-        self.session.as_ref()?.leaf()
+        self.session.as_ref().ok()?.leaf()
     }
 
     /// Ends the run, where it has not ended; records its end and writes its report.
@@ -196,23 +184,19 @@ impl<'a> Session<'a> {
     ///
     /// The command never started, or the supervisor failed. It is recorded.
     pub fn finish(mut self) -> Result<Outcome, Error> {
-        let result = match (self.session.take(), self.failed.take()) {
-            (_, Some(error)) => Err(error),
-            (Some(session), None) => session.finish(),
-            (None, None) => unreachable!("a session is there, or an error why not"),
-        };
+        let result = (self.session).and_then(|session| session.finish().map_err(Box::new));
         let result = result.map(|(report, events)| {
             for event in events {
-                self.front_end.event(&Event::Run(event));
+                self.recorder.front_end.event(&Event::Run(event));
             }
             report
         });
-        self.registered = None;
-        let recorded = self.recorder.end(
-            &result.as_ref(),
+        drop(self.registered);
+        let context = &self.request.context;
+        let recorded = (self.recorder).end(
+            &result.as_ref().map_err(|error| &**error),
             Some(self.plan_hash),
-            &self.request.context,
-            self.front_end,
+            context,
         );
         let mut report = result?;
         let mut unaccounted = Vec::new();
@@ -231,12 +215,15 @@ impl<'a> Session<'a> {
             0 if !unaccounted.is_empty() => 125,
             status => status,
         };
+        if self.launch.own_process {
+            // They go with the process, and not piece by piece.
+            std::mem::forget((self.recorder, self.request));
+        }
         Ok(Outcome {
             report,
             profile: self.profile,
             exit_status,
             unaccounted,
-            _rest: (self.recorder, self.request),
         })
     }
 }
