@@ -8,8 +8,6 @@
 mod terminal;
 mod text;
 
-use std::fmt;
-
 use aegis_audit::approvals::{LASTS, LONGEST};
 use aegis_launch::{Answer, Question};
 use aegis_profile::syntax;
@@ -18,29 +16,6 @@ use terminal::Terminal;
 
 /// After so many answers that are none, the answer is no.
 const PATIENCE: usize = 5;
-
-/// Why there is nobody to ask.
-#[derive(Debug)]
-pub enum Unasked {
-    /// There is no terminal.
-    NoTerminal,
-    /// The terminal is another job's.
-    Background,
-    /// The terminal cannot be used.
-    Broken(std::io::Error),
-}
-
-impl fmt::Display for Unasked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoTerminal => f.write_str("there is no terminal to ask on"),
-            Self::Background => f.write_str("it runs in the background, where nobody can be asked"),
-            Self::Broken(error) => write!(f, "the terminal cannot be asked on: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for Unasked {}
 
 /// What a line that was typed means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +27,8 @@ enum Typed {
     Unclear(String),
 }
 
-/// Asks, and waits for as long as it takes.
-pub fn ask(question: &Question<'_>) -> Result<Answer, Unasked> {
+/// Asks, and waits for as long as it takes. An error says why nobody can be asked.
+pub fn ask(question: &Question<'_>) -> Result<Answer, String> {
     let mut terminal = Terminal::open()?;
     let show = |terminal: &Terminal, all: bool| {
         text::question(question, terminal.columns(), terminal.colour(), all)
@@ -61,7 +36,7 @@ pub fn ask(question: &Question<'_>) -> Result<Answer, Unasked> {
     let text::Shown { mut text, mut cut } = show(&terminal, false);
     for _ in 0..PATIENCE {
         let prompt = text::prompt(terminal.colour(), cut);
-        let Some(line) = (terminal.answer(&text, prompt)).map_err(Unasked::Broken)? else {
+        let Some(line) = (terminal.answer(&text, prompt)).map_err(terminal::broken)? else {
             return Ok(Answer::No);
         };
         match typed(&line, cut) {

@@ -17,7 +17,6 @@ use rustix::termios::{
 
 use aegis_sys::signal::Signals;
 
-use super::Unasked;
 use crate::terminal::colour;
 
 /// What a line is cut to by the kernel (`MAX_CANON` of n_tty), and one more.
@@ -41,28 +40,27 @@ pub(super) struct Terminal {
 
 impl Terminal {
     /// Opens it, if it is ours to ask on.
-    pub fn open() -> Result<Self, Unasked> {
+    pub fn open() -> Result<Self, String> {
         let tty = OpenOptions::new()
             .read(true)
             .write(true)
             .custom_flags(libc::O_NOCTTY)
             .open("/dev/tty")
             // ENXIO, mostly; in a container there may be no such file, or one that is nothing of ours.
-            .map_err(|_| Unasked::NoTerminal)?;
-        if !isatty(&tty) {
-            return Err(Unasked::NoTerminal);
-        }
+            .ok()
+            .filter(|tty| isatty(tty))
+            .ok_or("there is no terminal to ask on")?;
         if !is_ours(&tty) {
-            return Err(Unasked::Background);
+            return Err("it runs in the background, where nobody can be asked".into());
         }
-        let before = tcgetattr(&tty).map_err(|error| Unasked::Broken(error.into()))?;
-        let signals = Signals::block(&ENDING).map_err(Unasked::Broken)?;
+        let before = tcgetattr(&tty).map_err(broken)?;
+        let signals = Signals::block(&ENDING).map_err(broken)?;
         let terminal = Self {
             tty,
             before,
             signals,
         };
-        terminal.set().map_err(Unasked::Broken)?;
+        terminal.set().map_err(broken)?;
         Ok(terminal)
     }
 
@@ -172,6 +170,11 @@ impl Drop for Terminal {
         }
         self.signals.restore_mask();
     }
+}
+
+/// Why the terminal is of no use.
+pub(super) fn broken(error: impl Into<io::Error>) -> String {
+    format!("the terminal cannot be asked on: {}", error.into())
 }
 
 /// Whether we are in the process group that gets what is typed.
