@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 
 use aegis_cli::options;
-use aegis_cli::run::args::{self, Args, Explain, Invocation, OPTIONS, Takes};
+use aegis_cli::run::args::{self, Args, Explain, Invocation};
+use aegis_launch::{Asked, Launch};
+use clap::ArgMatches;
 
 /// The help as clap renders it. `AEGIS_BLESS=1` writes it to where `aegis-run` has it from.
 #[test]
@@ -13,71 +15,57 @@ fn the_help_of_aegis_run_is_what_clap_makes_of_its_options() {
 }
 
 #[test]
-fn both_parsers_know_the_same_options() {
+fn aegis_run_knows_each_option_that_it_describes() {
     let mut command = options::aegis_run();
     command.build();
-    let mut described: Vec<(&str, Takes)> = command
-        .get_opts()
-        .chain(command.get_arguments().filter(|arg| !arg.is_positional()))
-        .filter_map(|arg| {
-            let takes = match arg.get_num_args() {
-                Some(range) if !range.takes_values() => Takes::Nothing,
-                Some(range) if range.min_values() == 0 => Takes::Perhaps,
-                _ => Takes::Value,
-            };
-            Some((arg.get_long()?, takes))
-        })
-        .collect();
-    described.sort_by_key(|(name, _)| *name);
-    described.dedup();
-    assert_eq!(described, OPTIONS);
-    for (name, _) in OPTIONS {
-        assert!(
-            aegis_cli::run::HELP.contains(&format!("--{name}")),
-            "--{name} is not in the help"
-        );
+    for name in command.get_arguments().filter_map(|arg| arg.get_long()) {
+        let known = args::parse([format!("--{name}").into()]);
+        let unknown = known.is_err_and(|error| error.contains("there is no option"));
+        assert!(!unknown, "--{name}");
     }
 }
 
 /// What clap understands of the same words.
-fn by_clap(words: &[&str]) -> Option<Args> {
-    let all = std::iter::once("aegis-run").chain(words.iter().copied());
-    let matches = options::aegis_run().try_get_matches_from(all).ok()?;
+fn by_clap(words: &[&str]) -> Option<String> {
+    let words = std::iter::once("aegis-run").chain(words.iter().copied());
+    let matches = options::aegis_run().try_get_matches_from(words).ok()?;
     let text = |name: &str| matches.get_one::<String>(name).cloned();
-    Some(Args {
+    let asked = Asked::Profile {
+        reference: text("profile"),
+        set: all(&matches, "set"),
+        command: all(&matches, "command"),
+        keep_fds: all(&matches, "keep-fd"),
+    };
+    let launch = Launch {
         policy: text("policy"),
         audit: text("audit").map(Into::into),
-        profile: text("profile"),
         report: text("report").map(Into::into),
+        log_is_locked: None,
+        own_process: true,
+        ..Launch::new(asked)
+    };
+    let args = Args {
+        launch,
         explain: text("explain").map(|format| match &*format {
             "json" => Explain::Json,
             _ => Explain::Text,
         }),
-        set: matches
-            .get_many::<String>("set")
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect(),
-        keep_fds: matches
-            .get_many::<i32>("keep-fd")
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect(),
         quiet: matches.get_flag("quiet"),
-        command: matches
-            .get_many::<OsString>("command")
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect(),
-    })
+    };
+    Some(format!("{args:?}"))
 }
 
-fn by_aegis(words: &[&str]) -> Option<Args> {
+fn all<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Vec<T> {
+    let values = matches.get_many(name).into_iter().flatten();
+    values.cloned().collect()
+}
+
+fn by_aegis(words: &[&str]) -> Option<String> {
     match args::parse(words.iter().map(OsString::from)) {
-        Ok(Invocation::Run(args)) => Some(*args),
+        Ok(Invocation::Run(mut args)) => {
+            args.launch.log_is_locked = None;
+            Some(format!("{args:?}"))
+        }
         _ => None,
     }
 }

@@ -8,36 +8,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
+use aegis_launch::{Asked, Launch};
 use lexopt::Arg;
 
-/// What an option wants after its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Takes {
-    /// Nothing.
-    Nothing,
-    /// A value, in the same word or the next.
-    Value,
-    /// A value in the same word, or none.
-    Perhaps,
-}
-
-/// Every long option: the parser knows no other.
-pub const OPTIONS: [(&str, Takes); 10] = [
-    ("audit", Takes::Value),
-    ("explain", Takes::Perhaps),
-    ("help", Takes::Nothing),
-    ("keep-fd", Takes::Value),
-    ("policy", Takes::Value),
-    ("profile", Takes::Value),
-    ("quiet", Takes::Nothing),
-    ("report", Takes::Value),
-    ("set", Takes::Value),
-    ("version", Takes::Nothing),
-];
-
-/// Options of the design that this version lacks, and what each would do. They are refused: a run that
-/// is not observed must not look as if it were.
-const WAITING: [(&str, &str); 1] = [("observe", "observing the command")];
+use super::HELP;
+use crate::terminal::log_is_locked;
 
 /// How the plan is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,30 +24,18 @@ pub enum Explain {
 }
 
 /// The command line, understood.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Args {
-    /// `--profile`: a file, `-`, or the name of a built-in one.
-    pub profile: Option<String>,
-    /// `--policy`: a file, a directory, `-`, or the name of a template; in place of the user's.
-    pub policy: Option<String>,
-    /// `--audit`: the directory of the log, or `none`.
-    pub audit: Option<PathBuf>,
-    /// `--report`.
-    pub report: Option<PathBuf>,
+    /// What is to be run.
+    pub launch: Launch,
     /// `--explain`: show the plan, start nothing.
     pub explain: Option<Explain>,
-    /// `--set`, in order.
-    pub set: Vec<String>,
-    /// `--keep-fd`, in order.
-    pub keep_fds: Vec<RawFd>,
     /// `--quiet`.
     pub quiet: bool,
-    /// The command; empty: the profile's.
-    pub command: Vec<OsString>,
 }
 
 /// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Invocation {
     /// Run the command, or explain.
     Run(Box<Args>),
@@ -85,7 +48,9 @@ pub enum Invocation {
 /// Reads a command line, without the program's own name.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, String> {
     let mut parser = lexopt::Parser::from_args(words);
-    let mut args = Args::default();
+    let (mut profile, mut policy, mut audit, mut report) = (None, None, None, None);
+    let (mut set, mut keep_fds, mut command) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut explain, mut quiet) = (None, false);
     while let Some(arg) = parser.next().map_err(told)? {
         let name = match arg {
             Arg::Long(name) => name.to_owned(),
@@ -95,42 +60,53 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
                 return Err(format!("there is no option -{letter}; --help lists all"));
             }
             Arg::Value(first) => {
-                args.command.push(first);
-                args.command.extend(parser.raw_args().map_err(told)?);
+                command.push(first);
+                command.extend(parser.raw_args().map_err(told)?);
                 break;
             }
         };
-        let Some((name, takes)) = OPTIONS.iter().find(|(known, _)| *known == name) else {
-            return Err(unknown(&name));
-        };
-        let value = match takes {
-            Takes::Nothing => None,
-            Takes::Value => Some(value(&mut parser, name)?),
-            Takes::Perhaps => parser.optional_value(),
-        };
-        match (*name, value) {
-            ("help", _) => return Ok(Invocation::Help),
-            ("version", _) => return Ok(Invocation::Version),
-            ("quiet", _) => args.quiet = true,
-            ("explain", value) => once(name, &mut args.explain, explain(value.as_deref())?)?,
-            ("profile", Some(value)) => once(name, &mut args.profile, text(name, value)?)?,
-            ("policy", Some(value)) => once(name, &mut args.policy, text(name, value)?)?,
-            ("audit", Some(value)) => once(name, &mut args.audit, place(name, value)?)?,
-            ("report", Some(value)) => once(name, &mut args.report, place(name, value)?)?,
-            ("set", Some(value)) => args.set.push(text(name, value)?),
-            ("keep-fd", Some(value)) => args.keep_fds.push(descriptor(&value)?),
-            (name, _) => unreachable!("--{name} is listed and not read"),
+        let name = &*name;
+        match name {
+            "audit" => once(name, &mut audit, place(name, &mut parser)?)?,
+            "explain" => once(name, &mut explain, format(parser.optional_value())?)?,
+            "help" => return Ok(Invocation::Help),
+            "keep-fd" => keep_fds.push(descriptor(&value(name, &mut parser)?)?),
+            "policy" => once(name, &mut policy, text(name, &mut parser)?)?,
+            "profile" => once(name, &mut profile, text(name, &mut parser)?)?,
+            "quiet" => quiet = true,
+            "report" => once(name, &mut report, place(name, &mut parser)?)?,
+            "set" => set.push(text(name, &mut parser)?),
+            "version" => return Ok(Invocation::Version),
+            _ => return Err(unknown(name)),
         }
     }
-    if args.explain.is_some() && args.report.is_some() {
+    if explain.is_some() && report.is_some() {
         return Err("--report needs a run, and --explain starts none: give one of them".into());
     }
-    Ok(Invocation::Run(Box::new(args)))
+    let asked = Asked::Profile {
+        reference: profile,
+        set,
+        command,
+        keep_fds,
+    };
+    let launch = Launch {
+        policy,
+        audit,
+        report,
+        log_is_locked: Some(log_is_locked),
+        own_process: true,
+        ..Launch::new(asked)
+    };
+    Ok(Invocation::Run(Box::new(Args {
+        launch,
+        explain,
+        quiet,
+    })))
 }
 
 /// A value in the same word, or the next one. That one must not look like an option: what was left
 /// out would take the place of what comes after it.
-fn value(parser: &mut lexopt::Parser, name: &str) -> Result<OsString, String> {
+fn value(name: &str, parser: &mut lexopt::Parser) -> Result<OsString, String> {
     if let Some(value) = parser.optional_value() {
         return Ok(value);
     }
@@ -155,12 +131,14 @@ fn told(error: lexopt::Error) -> String {
 }
 
 fn unknown(name: &str) -> String {
-    if let Some((_, what)) = WAITING.iter().find(|(waiting, _)| *waiting == name) {
-        return format!("--{name}: {what} is not part of this version");
+    // Not ignored: a run that is not observed must not look as if it were.
+    if name == "observe" {
+        return "--observe: observing the command is not part of this version".into();
     }
-    let near = OPTIONS
-        .iter()
-        .map(|(known, _)| (strsim::damerau_levenshtein(known, name), known))
+    let letter = |c: char| c.is_ascii_lowercase() || c == '-';
+    let near = (HELP.split(|c| !letter(c)))
+        .filter_map(|word| word.strip_prefix("--"))
+        .map(|known| (strsim::damerau_levenshtein(known, name), known))
         .filter(|(distance, _)| *distance <= 2)
         .min();
     match near {
@@ -176,21 +154,21 @@ fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), String> {
     }
 }
 
-fn explain(value: Option<&OsStr>) -> Result<Explain, String> {
-    match value.map(OsStr::as_encoded_bytes) {
+fn format(value: Option<OsString>) -> Result<Explain, String> {
+    match value.as_deref().map(OsStr::as_encoded_bytes) {
         None | Some(b"text") => Ok(Explain::Text),
         Some(b"json") => Ok(Explain::Json),
         Some(_) => Err("--explain: the formats are `text` and `json`".into()),
     }
 }
 
-fn text(name: &str, value: OsString) -> Result<String, String> {
-    value
-        .into_string()
+fn text(name: &str, parser: &mut lexopt::Parser) -> Result<String, String> {
+    (value(name, parser)?.into_string())
         .map_err(|value| format!("--{name}: {} is not UTF-8", value.display()))
 }
 
-fn place(name: &str, value: OsString) -> Result<PathBuf, String> {
+fn place(name: &str, parser: &mut lexopt::Parser) -> Result<PathBuf, String> {
+    let value = value(name, parser)?;
     if value.is_empty() {
         return Err(format!("--{name}: the name is empty"));
     }
@@ -212,28 +190,32 @@ mod tests {
 
     use super::*;
 
-    fn read(words: &[&str]) -> Result<Args, String> {
+    fn read(words: &[impl AsRef<OsStr>]) -> Result<Args, String> {
         match parse(words.iter().map(OsString::from))? {
             Invocation::Run(args) => Ok(*args),
             other => panic!("{other:?}"),
         }
     }
 
+    fn command(words: &[impl AsRef<OsStr>]) -> Vec<OsString> {
+        match read(words).unwrap().launch.asked {
+            Asked::Profile { command, .. } => command,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn the_command_begins_at_the_first_word_that_is_no_option() {
-        let args = read(&["--quiet", "ls", "--profile", "-x", "--"]).unwrap();
-        assert!(args.quiet && args.profile.is_none());
-        assert_eq!(args.command, ["ls", "--profile", "-x", "--"]);
+        let words = ["--quiet", "ls", "--profile", "-x", "--"];
+        assert!(read(&words).unwrap().quiet);
+        assert_eq!(command(&words), ["ls", "--profile", "-x", "--"]);
     }
 
     #[test]
     fn a_double_dash_before_the_command_is_not_part_of_it() {
-        assert_eq!(
-            read(&["--", "--odd", "--"]).unwrap().command,
-            ["--odd", "--"]
-        );
-        assert_eq!(read(&["--profile=a", "--", "x"]).unwrap().command, ["x"]);
-        assert!(read(&["--"]).unwrap().command.is_empty());
+        assert_eq!(command(&["--", "--odd", "--"]), ["--odd", "--"]);
+        assert_eq!(command(&["--profile=a", "--", "x"]), ["x"]);
+        assert!(command(&["--"]).is_empty());
     }
 
     #[test]
@@ -250,10 +232,19 @@ mod tests {
             "--keep-fd=8",
         ])
         .unwrap();
-        assert_eq!(args.profile.as_deref(), Some("p.yaml"));
-        assert_eq!(args.report, Some("-".into()));
-        assert_eq!(args.set, ["a=b=c", "d="]);
-        assert_eq!(args.keep_fds, [7, 8]);
+        assert_eq!(args.launch.report, Some("-".into()));
+        let Asked::Profile {
+            reference,
+            set,
+            keep_fds,
+            ..
+        } = args.launch.asked
+        else {
+            unreachable!("no operations can be named");
+        };
+        assert_eq!(reference.as_deref(), Some("p.yaml"));
+        assert_eq!(set, ["a=b=c", "d="]);
+        assert_eq!(keep_fds, [7, 8]);
     }
 
     #[test]
@@ -262,7 +253,7 @@ mod tests {
             read(&["--explain", "json"]).unwrap().explain,
             Some(Explain::Text)
         );
-        assert_eq!(read(&["--explain", "json"]).unwrap().command, ["json"]);
+        assert_eq!(command(&["--explain", "json"]), ["json"]);
         assert_eq!(
             read(&["--explain=json"]).unwrap().explain,
             Some(Explain::Json)
@@ -272,14 +263,7 @@ mod tests {
     #[test]
     fn arguments_need_not_be_utf8() {
         let odd = OsString::from_vec(vec![0xff]);
-        let parsed = parse([OsString::from("echo"), odd.clone()]).unwrap();
-        assert_eq!(
-            parsed,
-            Invocation::Run(Box::new(Args {
-                command: vec!["echo".into(), odd],
-                ..Args::default()
-            }))
-        );
+        assert_eq!(command(&["echo".into(), odd.clone()]), ["echo".into(), odd]);
     }
 
     #[test]

@@ -14,14 +14,12 @@ use std::ffi::OsString;
 use std::io;
 use std::mem::ManuallyDrop;
 
-use aegis_launch::{
-    Answer, Asked, Error, Event, Explained, FrontEnd, Launch, Options, Outcome, Question,
-};
+use aegis_launch::{Answer, Error, Event, Explained, FrontEnd, Launch, Options, Question};
 use aegis_runtime::supervise::report::Cause;
 
-use crate::terminal::{colour, complain, harmless, log_is_locked, print, profile_error};
+use crate::terminal::{colour, complain, harmless, print, profile_error};
 use crate::text::{self, said, why};
-use args::{Args, Explain, Invocation};
+use args::{Explain, Invocation};
 
 /// What `--help` prints; a test holds it against [`crate::options`].
 pub const HELP: &str = include_str!("help.txt");
@@ -33,8 +31,8 @@ const HEAP: usize = 320 << 10;
 pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
     let result = match args::parse(words) {
         Ok(Invocation::Run(args)) => match args.explain {
-            Some(format) => explained(launch(&args), format),
-            None => run(&args),
+            Some(format) => explained(args.launch, format),
+            None => run(args.launch, args.quiet),
         },
         Ok(Invocation::Help) => say(HELP),
         Ok(Invocation::Version) => say(&format!("aegis-run {}\n", env!("CARGO_PKG_VERSION"))),
@@ -59,22 +57,6 @@ fn say(text: &str) -> Result<u8, Error> {
     said.map_err(|error| Error::Caller(format!("standard output cannot be written: {error}")))
 }
 
-fn launch(args: &Args) -> Launch {
-    Launch {
-        asked: Asked::Profile {
-            reference: args.profile.clone(),
-            set: args.set.clone(),
-            command: args.command.clone(),
-            keep_fds: args.keep_fds.clone(),
-        },
-        policy: args.policy.clone(),
-        audit: args.audit.clone(),
-        report: args.report.clone(),
-        log_is_locked: Some(log_is_locked),
-        own_process: true,
-    }
-}
-
 fn explained(launch: Launch, format: Explain) -> Result<u8, Error> {
     let Explained { plan, profile, .. } = launch.explain()?;
     say(&match format {
@@ -94,7 +76,7 @@ struct Caller {
 
 impl FrontEnd for Caller {
     fn ask(&mut self, question: &Question<'_>) -> Result<Answer, String> {
-        ask::ask(question).map_err(|why| why.to_string())
+        ask::ask(question)
     }
 
     fn event(&mut self, event: &Event) {
@@ -116,28 +98,20 @@ impl FrontEnd for Caller {
     }
 }
 
-fn run(args: &Args) -> Result<u8, Error> {
+fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
     aegis_sys::process::expect_heap(HEAP);
-    let mut caller = Caller { quiet: args.quiet };
-    let permitted = launch(args).prepare(&mut caller)?.decide()?;
-    if !args.quiet {
+    let reference = launch.file().map(str::to_owned);
+    let mut caller = Caller { quiet };
+    let permitted = launch.prepare(&mut caller)?.decide()?;
+    if !quiet {
         complain(&said::warnings(permitted.plan()));
     }
     let mut session = permitted.start(Options::default())?;
     while session.poll(&mut [], None).is_running() {}
     // What lives as long as the process is not given back piece by piece: it ends with the process.
     let outcome = ManuallyDrop::new(session.finish()?);
-    tell(args, &outcome);
-    if let Cause::Killed { signal } = outcome.report.cause {
-        die_likewise(signal);
-    }
-    Ok(outcome.exit_status)
-}
-
-/// Tells of a run that has ended, on standard error.
-fn tell(args: &Args, outcome: &Outcome) {
     let report = &outcome.report;
-    for path in report.planted.iter().filter(|_| !args.quiet) {
+    for path in report.planted.iter().filter(|_| !quiet) {
         complain(&harmless(&format!(
             "aegis-run: warning: the run made {path}, which programs of the host act upon: look at it\n"
         )));
@@ -146,13 +120,14 @@ fn tell(args: &Args, outcome: &Outcome) {
         fail(text);
     }
     // Last, so that it is what a person sees.
-    if report.exit_status != 0 && !args.quiet {
-        complain(&why::explain(
-            report,
-            &outcome.profile,
-            args.profile.as_deref(),
-        ));
+    if report.exit_status != 0 && !quiet {
+        let profile = &outcome.profile;
+        complain(&why::explain(report, profile, reference.as_deref()));
     }
+    if let Cause::Killed { signal } = report.cause {
+        die_likewise(signal);
+    }
+    Ok(outcome.exit_status)
 }
 
 /// Ends by the signal that ended the command, where that is one by which a person or a shell ends
