@@ -16,7 +16,7 @@ use aegis_policy::Verdict;
 use aegis_profile::{Declared, LimitKey, Origin, Outbound, Profile};
 use aegis_runtime::facts::devices;
 use aegis_runtime::plan::{CORE_LIMIT, Memfd, Operation, Plan};
-use aegis_runtime::seccomp::{self, Action, SyscallRule};
+use aegis_runtime::seccomp::{self, Action};
 use aegis_runtime::supervise::report;
 use aegis_runtime::types::Network;
 
@@ -307,10 +307,10 @@ fn system_calls(plan: &Plan, profile: &Profile) -> Vec<Row> {
     let filter = seccomp::filter_for(&spec).unwrap_or_else(|_| plan.seccomp.clone());
     let (mut allowed, mut refused, mut narrowed) = (0, 0, Vec::new());
     for (number, rule) in filter.rules.iter() {
-        match rule {
-            SyscallRule::Action(Action::Allow) => allowed += 1,
-            SyscallRule::Action(_) => refused += 1,
-            SyscallRule::Args(_) => narrowed.extend(filter.arch.name(number)),
+        match rule.otherwise {
+            _ if !rule.arms.is_empty() => narrowed.extend(filter.arch.name(number)),
+            Action::Allow => allowed += 1,
+            _ => refused += 1,
         }
     }
     narrowed.sort_unstable();

@@ -54,23 +54,10 @@ impl Usage {
     }
 }
 
-/// One control group hierarchy, v1's several mounts taken as one.
-pub trait Hierarchy {
-    /// Makes the group and sets its limits.
-    fn create(&self, limits: &GroupLimits) -> io::Result<()>;
-    /// A descriptor of the group for `CLONE_INTO_CGROUP`, where the hierarchy has that.
-    fn leaf(&self) -> io::Result<Option<OwnedFd>>;
-    /// `tasks` files by which a process puts itself in, where the hierarchy needs that.
-    fn tasks(&self) -> io::Result<Vec<OwnedFd>>;
-    /// What happened in the group.
-    fn usage(&self) -> Usage;
-    /// The group's directories, children first.
-    fn directories(&self) -> Vec<PathBuf>;
-}
-
 /// Every group of one run. Dropping it removes them, but for a leaf that was given.
 pub struct Groups {
-    hierarchies: Vec<Box<dyn Hierarchy>>,
+    v1: V1,
+    v2: Option<V2>,
     leaf: Option<OwnedFd>,
     janitor: Option<Janitor>,
 }
@@ -86,63 +73,57 @@ impl Groups {
         given: Option<OwnedFd>,
         janitor: impl FnOnce() -> Option<Janitor>,
     ) -> Result<Self, Error> {
-        let mut hierarchies: Vec<Box<dyn Hierarchy>> = Vec::new();
         let v1 = V1::new(layout, &limits.group, id);
-        let rest = v1
-            .as_ref()
-            .map_or_else(|| limits.group.clone(), |v1| v1.leaves(&limits.group));
-        hierarchies.extend(v1.map(|v1| Box::new(v1) as Box<dyn Hierarchy>));
-        if let Some(leaf) = &given {
-            hierarchies.push(Box::new(V2::given(leaf.as_fd(), rest)));
-        } else if let (true, Some(place)) = (limits.unified_group, &layout.unified) {
-            hierarchies.push(Box::new(V2::new(&place.dir, id, rest)));
-        }
+        let rest = v1.leaves(&limits.group);
+        let v2 = match (&given, &layout.unified) {
+            (Some(leaf), _) => Some(V2::given(leaf.as_fd(), rest)),
+            (None, Some(place)) if limits.unified_group => Some(V2::new(&place.dir, id, rest)),
+            _ => None,
+        };
         let mut groups = Self {
-            hierarchies,
+            v1,
+            v2,
             leaf: given,
             janitor: None,
         };
         let directories = groups.directories();
-        if directories.is_empty() {
-            return groups.set_limits(limits);
+        if !directories.is_empty() {
+            // Before the first directory is made, so that there is no moment at which being killed
+            // would leave one behind.
+            let janitor = janitor().map_or_else(Janitor::start, Ok);
+            let charged = janitor.and_then(|janitor| {
+                janitor.charge(&directories)?;
+                Ok(janitor)
+            });
+            let failed = |error| Error::outside(Step::Janitor, None, error);
+            groups.janitor = Some(charged.map_err(failed)?);
         }
-        // Before the first directory is made, so that there is no moment at which being killed
-        // would leave one behind.
-        let janitor = match janitor() {
-            Some(janitor) => Ok(janitor),
-            None => Janitor::start(),
-        };
-        let charged = janitor.and_then(|janitor| {
-            janitor.charge(&directories)?;
-            Ok(janitor)
-        });
-        groups.janitor = Some(charged.map_err(|error| Error::outside(Step::Janitor, None, error))?);
-        groups.set_limits(limits)
+        groups.make(&limits.group)?;
+        Ok(groups)
     }
 
     /// Makes each group with its limits, and opens the leaf.
-    fn set_limits(mut self, limits: &Limits) -> Result<Self, Error> {
-        for hierarchy in &self.hierarchies {
-            let opened = hierarchy
-                .create(&limits.group)
-                .and_then(|()| match &self.leaf {
-                    Some(_) => Ok(None),
-                    None => hierarchy.leaf(),
-                });
-            let leaf = opened.map_err(|error| {
-                let dir = hierarchy.directories().into_iter().next();
-                Error::outside(Step::MakeGroup, dir, error)
-            })?;
-            self.leaf = self.leaf.take().or(leaf);
+    fn make(&mut self, limits: &GroupLimits) -> Result<(), Error> {
+        let failed = |dirs: Vec<PathBuf>| {
+            let dir = dirs.into_iter().next();
+            |error| Error::outside(Step::MakeGroup, dir, error)
+        };
+        let made = self.v1.create(limits);
+        made.map_err(failed(self.v1.directories()))?;
+        if let Some(v2) = &self.v2 {
+            v2.create().map_err(failed(v2.directories()))?;
+            if self.leaf.is_none() {
+                self.leaf = Some(v2.leaf().map_err(failed(v2.directories()))?);
+            }
         }
-        Ok(self)
+        Ok(())
     }
 
+    /// Children first.
     fn directories(&self) -> Vec<PathBuf> {
-        self.hierarchies
-            .iter()
-            .flat_map(|hierarchy| hierarchy.directories())
-            .collect()
+        let mut all = self.v1.directories();
+        all.extend(self.v2.iter().flat_map(V2::directories));
+        all
     }
 
     /// The run's leaf on the cgroup2 tree, where it has one: what observing and killing go by.
@@ -150,21 +131,15 @@ impl Groups {
         self.leaf.as_ref().map(AsFd::as_fd)
     }
 
-    /// See [`Hierarchy::tasks`].
+    /// `tasks` files of v1, by which a process puts itself in.
     pub fn tasks(&self) -> io::Result<Vec<OwnedFd>> {
-        let mut all = Vec::new();
-        for hierarchy in &self.hierarchies {
-            all.extend(hierarchy.tasks()?);
-        }
-        Ok(all)
+        self.v1.tasks()
     }
 
     /// What happened, over all hierarchies.
     pub fn usage(&self) -> Usage {
-        self.hierarchies
-            .iter()
-            .map(|hierarchy| hierarchy.usage())
-            .fold(Usage::default(), Usage::or)
+        let v2 = self.v2.as_ref().map(V2::usage).unwrap_or_default();
+        self.v1.usage().or(v2)
     }
 
     /// Has the groups removed, which must be empty by now: the janitor does it, on another processor,
@@ -207,6 +182,25 @@ fn keyed(dir: &Path, file: &str, key: &str) -> Option<u64> {
         let (name, value) = line.split_once(' ')?;
         (name == key).then(|| value.trim().parse().ok()).flatten()
     })
+}
+
+/// Whether limits need this controller.
+fn needs(limits: &GroupLimits, controller: &str) -> bool {
+    match controller {
+        "memory" => limits.memory.is_some(),
+        "cpu" => limits.cpu.is_some(),
+        "pids" => limits.pids.is_some(),
+        // On v2 "io", on v1 "blkio".
+        _ => limits.disk_read.is_some() || limits.disk_write.is_some(),
+    }
+}
+
+/// The length of a scheduling period, in microseconds: the kernel's default.
+const PERIOD: u64 = 100_000;
+
+/// How much of a period a share in thousandths is. The kernel takes no quota below a millisecond.
+fn quota(share: u64) -> u64 {
+    (share * PERIOD / 1000).max(1000)
 }
 
 /// The processes of the group count PID 1, which is ours and not the command's.

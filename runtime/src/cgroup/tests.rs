@@ -60,7 +60,7 @@ fn v2_enables_controllers_from_the_top_and_reports_what_happened() {
         std::fs::write(dir.join("cgroup.subtree_control"), "memory cpu io").unwrap();
     }
     let group = V2::new(place, "run", limits());
-    group.create(&limits()).unwrap();
+    group.create().unwrap();
     let dir = place.join(PARENT).join("run");
     assert_eq!(std::fs::read_to_string(dir.join("pids.max")).unwrap(), "65");
     assert_eq!(
@@ -90,7 +90,7 @@ fn on_a_hybrid_host_v1_takes_what_it_can_and_leaves_the_rest() {
         std::fs::create_dir(&dir).unwrap();
         layout.v1.insert(controller.into(), Place { dir, writable });
     }
-    let v1 = V1::new(&layout, &limits(), "run").unwrap();
+    let v1 = V1::new(&layout, &limits(), "run");
     assert_eq!(v1.directories(), [tree.path().join("memory/aegis-run")]);
     let rest = v1.leaves(&limits());
     assert_eq!(rest.memory, None);

@@ -4,28 +4,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::{Hierarchy, Usage, keyed, number, pids_with_init, write};
-use crate::facts::cgroups::Layout;
+use super::{PARENT, PERIOD, Usage, keyed, needs, number, pids_with_init, quota, write};
+use crate::facts::cgroups::{Layout, V1_CONTROLLERS};
 use crate::plan::GroupLimits;
 use aegis_sys::process;
-
-/// The length of a scheduling period, in microseconds: the kernel's default.
-const PERIOD: u64 = 100_000;
 
 /// The v1 groups of a run, by controller.
 pub struct V1 {
     dirs: Vec<(&'static str, PathBuf)>,
-}
-
-/// Whether a limit set needs this controller.
-fn needs(limits: &GroupLimits, controller: &str) -> bool {
-    match controller {
-        "memory" => limits.memory.is_some(),
-        "cpu" => limits.cpu.is_some(),
-        "pids" => limits.pids.is_some(),
-        "blkio" => limits.disk_read.is_some() || limits.disk_write.is_some(),
-        _ => false,
-    }
 }
 
 /// The files of one controller and what goes into them, in order.
@@ -42,11 +28,7 @@ pub(super) fn settings(controller: &str, limits: &GroupLimits) -> Vec<(&'static 
         "cpu" => {
             if let Some(share) = limits.cpu {
                 list.push(("cpu.cfs_period_us", PERIOD.to_string()));
-                // The kernel takes no quota below a millisecond.
-                list.push((
-                    "cpu.cfs_quota_us",
-                    (share * PERIOD / 1000).max(1000).to_string(),
-                ));
+                list.push(("cpu.cfs_quota_us", quota(share).to_string()));
             }
         }
         "pids" => {
@@ -75,70 +57,45 @@ pub(super) fn settings(controller: &str, limits: &GroupLimits) -> Vec<(&'static 
 }
 
 impl V1 {
-    /// The groups that `limits` needs and v1 can give; `None`: none.
-    pub fn new(layout: &Layout, limits: &GroupLimits, id: &str) -> Option<Self> {
-        let dirs: Vec<_> = crate::facts::cgroups::V1_CONTROLLERS
+    /// The groups that `limits` needs and v1 can give.
+    pub fn new(layout: &Layout, limits: &GroupLimits, id: &str) -> Self {
+        let needed = V1_CONTROLLERS
             .into_iter()
-            .filter(|controller| needs(limits, controller))
-            .filter_map(|controller| {
-                let place = layout.v1.get(controller)?;
-                place.writable.then(|| {
-                    (
-                        controller,
-                        place.dir.join(format!("{}-{id}", super::PARENT)),
-                    )
-                })
-            })
-            .collect();
-        (!dirs.is_empty()).then_some(Self { dirs })
-    }
-
-    fn has(&self, controller: &str) -> bool {
-        self.dirs.iter().any(|(name, _)| *name == controller)
+            .filter(|name| needs(limits, name));
+        let dir = |name| {
+            let place = layout.v1.get(name).filter(|place| place.writable)?;
+            Some((name, place.dir.join(format!("{PARENT}-{id}"))))
+        };
+        Self {
+            dirs: needed.filter_map(dir).collect(),
+        }
     }
 
     fn dir(&self, controller: &str) -> Option<&PathBuf> {
-        self.dirs
-            .iter()
-            .find(|(name, _)| *name == controller)
-            .map(|(_, dir)| dir)
+        let found = self.dirs.iter().find(|(name, _)| *name == controller);
+        found.map(|(_, dir)| dir)
     }
 
     /// What of `limits` is left for another hierarchy.
     pub fn leaves(&self, limits: &GroupLimits) -> GroupLimits {
         let mut rest = limits.clone();
-        if self.has("memory") {
-            rest.memory = None;
-        }
-        if self.has("cpu") {
-            rest.cpu = None;
-        }
-        if self.has("pids") {
-            rest.pids = None;
-        }
-        if self.has("blkio") {
-            rest.disk_read = None;
-            rest.disk_write = None;
-            rest.disks.clear();
+        for (controller, _) in &self.dirs {
+            match *controller {
+                "memory" => rest.memory = None,
+                "cpu" => rest.cpu = None,
+                "pids" => rest.pids = None,
+                _ => {
+                    rest.disk_read = None;
+                    rest.disk_write = None;
+                    rest.disks.clear();
+                }
+            }
         }
         rest
     }
-}
 
-/// A new cpu group has no real-time bandwidth (`Documentation/scheduler/sched-rt-group.rst`), and
-/// without any the kernel lets no real-time task in: said here, where it would say `EINVAL` alone.
-fn refuse_real_time(dir: &Path) -> io::Result<()> {
-    // The file is there only in kernels with CONFIG_RT_GROUP_SCHED, and nothing is refused by others.
-    if number(dir, "cpu.rt_runtime_us") == Some(0) && process::children_are_real_time() {
-        return Err(io::Error::other(
-            "the kernel refuses real-time tasks in a group without real-time bandwidth: start aegis-run without real-time priority, or drop limits.cpu",
-        ));
-    }
-    Ok(())
-}
-
-impl Hierarchy for V1 {
-    fn create(&self, limits: &GroupLimits) -> io::Result<()> {
+    /// Makes the groups and sets their limits.
+    pub fn create(&self, limits: &GroupLimits) -> io::Result<()> {
         for (controller, dir) in &self.dirs {
             std::fs::create_dir(dir)?;
             if *controller == "cpu" {
@@ -155,38 +112,38 @@ impl Hierarchy for V1 {
         Ok(())
     }
 
-    fn leaf(&self) -> io::Result<Option<OwnedFd>> {
-        Ok(None)
+    /// `tasks` files by which a process puts itself in.
+    pub fn tasks(&self) -> io::Result<Vec<OwnedFd>> {
+        let open = |dir: &PathBuf| aegis_sys::files::open(&dir.join("tasks"), libc::O_WRONLY);
+        self.dirs.iter().map(|(_, dir)| open(dir)).collect()
     }
 
-    fn tasks(&self) -> io::Result<Vec<OwnedFd>> {
-        self.dirs
-            .iter()
-            .map(|(_, dir)| {
-                Ok(std::fs::OpenOptions::new()
-                    .write(true)
-                    .open(dir.join("tasks"))?
-                    .into())
-            })
-            .collect()
-    }
-
-    fn usage(&self) -> Usage {
-        let memory = self.dir("memory");
+    /// What happened in the groups.
+    pub fn usage(&self) -> Usage {
+        let [memory, pids, cpu] = ["memory", "pids", "cpu"].map(|name| self.dir(name));
         Usage {
             oom_kills: memory.and_then(|dir| keyed(dir, "memory.oom_control", "oom_kill")),
             memory_limit_hits: memory.and_then(|dir| number(dir, "memory.failcnt")),
             memory_peak: memory.and_then(|dir| number(dir, "memory.max_usage_in_bytes")),
-            pids_refused: self
-                .dir("pids")
-                .and_then(|dir| keyed(dir, "pids.events", "max")),
-            cpu_throttled: self
-                .dir("cpu")
-                .and_then(|dir| keyed(dir, "cpu.stat", "nr_throttled")),
+            pids_refused: pids.and_then(|dir| keyed(dir, "pids.events", "max")),
+            cpu_throttled: cpu.and_then(|dir| keyed(dir, "cpu.stat", "nr_throttled")),
         }
     }
 
-    fn directories(&self) -> Vec<PathBuf> {
+    /// The groups' directories.
+    pub fn directories(&self) -> Vec<PathBuf> {
         self.dirs.iter().map(|(_, dir)| dir.clone()).collect()
     }
+}
+
+/// A new cpu group has no real-time bandwidth (`Documentation/scheduler/sched-rt-group.rst`), and
+/// without any the kernel lets no real-time task in: said here, where it would say `EINVAL` alone.
+fn refuse_real_time(dir: &Path) -> io::Result<()> {
+    // The file is there only in kernels with CONFIG_RT_GROUP_SCHED, and nothing is refused by others.
+    if number(dir, "cpu.rt_runtime_us") == Some(0) && process::children_are_real_time() {
+        return Err(io::Error::other(
+            "the kernel refuses real-time tasks in a group without real-time bandwidth: start aegis-run without real-time priority, or drop limits.cpu",
+        ));
+    }
+    Ok(())
 }

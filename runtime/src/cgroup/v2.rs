@@ -4,11 +4,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::{Hierarchy, PARENT, Usage, keyed, number, pids_with_init, write};
+use super::{PARENT, PERIOD, Usage, keyed, needs, number, pids_with_init, quota, write};
 use crate::plan::GroupLimits;
-
-/// As in `cpu.max`, in microseconds: the kernel's default.
-const PERIOD: u64 = 100_000;
 
 /// The v2 group of a run.
 pub struct V2 {
@@ -18,22 +15,10 @@ pub struct V2 {
     limits: GroupLimits,
 }
 
-/// The controllers that a limit set needs.
-pub(super) fn controllers(limits: &GroupLimits) -> Vec<&'static str> {
-    let mut list = Vec::new();
-    if limits.memory.is_some() {
-        list.push("memory");
-    }
-    if limits.cpu.is_some() {
-        list.push("cpu");
-    }
-    if limits.pids.is_some() {
-        list.push("pids");
-    }
-    if limits.disk_read.is_some() || limits.disk_write.is_some() {
-        list.push("io");
-    }
-    list
+/// The controllers that limits need.
+fn controllers(limits: &GroupLimits) -> impl Iterator<Item = &'static str> {
+    let all = ["memory", "cpu", "pids", "io"].into_iter();
+    all.filter(|name| needs(limits, name))
 }
 
 /// The files and what goes into them, in order.
@@ -45,10 +30,7 @@ pub(super) fn settings(limits: &GroupLimits) -> Vec<(&'static str, String)> {
         list.push(("memory.swap.max", "0".to_string()));
     }
     if let Some(share) = limits.cpu {
-        list.push((
-            "cpu.max",
-            format!("{} {PERIOD}", (share * PERIOD / 1000).max(1000)),
-        ));
+        list.push(("cpu.max", format!("{} {PERIOD}", quota(share))));
     }
     if let Some(count) = limits.pids {
         list.push(("pids.max", pids_with_init(count)));
@@ -109,25 +91,20 @@ impl V2 {
     }
 
     fn enable(&self, dirs: [&Path; 2]) -> io::Result<()> {
-        let wanted = controllers(&self.limits);
-        if wanted.is_empty() {
-            return Ok(());
-        }
         for dir in dirs {
-            let on =
-                std::fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
-            for controller in &wanted {
-                if !on.split_whitespace().any(|name| name == *controller) {
-                    std::fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"))?;
+            let file = dir.join("cgroup.subtree_control");
+            let on = std::fs::read_to_string(&file).unwrap_or_default();
+            for controller in controllers(&self.limits) {
+                if !on.split_whitespace().any(|name| name == controller) {
+                    std::fs::write(&file, format!("+{controller}"))?;
                 }
             }
         }
         Ok(())
     }
-}
 
-impl Hierarchy for V2 {
-    fn create(&self, _limits: &GroupLimits) -> io::Result<()> {
+    /// Makes the group and sets its limits.
+    pub fn create(&self) -> io::Result<()> {
         self.make_directories()?;
         for (file, value) in settings(&self.limits) {
             if file == "memory.swap.max" && !self.dir.join(file).exists() {
@@ -138,16 +115,14 @@ impl Hierarchy for V2 {
         Ok(())
     }
 
-    fn leaf(&self) -> io::Result<Option<OwnedFd>> {
-        aegis_sys::files::open(&self.dir, libc::O_RDONLY | libc::O_DIRECTORY).map(Some)
+    /// A descriptor of the group for `CLONE_INTO_CGROUP`.
+    pub fn leaf(&self) -> io::Result<OwnedFd> {
+        aegis_sys::files::open(&self.dir, libc::O_RDONLY | libc::O_DIRECTORY)
     }
 
-    fn tasks(&self) -> io::Result<Vec<OwnedFd>> {
-        Ok(Vec::new())
-    }
-
-    fn usage(&self) -> Usage {
-        if controllers(&self.limits).is_empty() {
+    /// What happened in the group.
+    pub fn usage(&self) -> Usage {
+        if controllers(&self.limits).next().is_none() {
             return Usage::default();
         }
         Usage {
@@ -159,7 +134,8 @@ impl Hierarchy for V2 {
         }
     }
 
-    fn directories(&self) -> Vec<PathBuf> {
+    /// The group's directories, children first.
+    pub fn directories(&self) -> Vec<PathBuf> {
         match &self.above {
             Some((_, parent)) => vec![self.dir.clone(), parent.clone()],
             None => Vec::new(),

@@ -45,16 +45,17 @@ const ANSWERED: i32 = libc::EDOM;
 
 /// Puts this process under a filter that refuses `getpgid` and asks about `setsid`.
 fn filtered(listener: Listener) -> io::Result<Option<OwnedFd>> {
-    let rules = [
+    let mut rules = Rules::default();
+    for (number, action) in [
         (libc::SYS_getpgid, Action::Errno(REFUSED as u16)),
         (libc::SYS_setsid, Action::Notify),
-    ];
+    ] {
+        rules.insert(number as u32, SyscallRule::always(action));
+    }
     let filter = Filter {
         arch: Arch::native(),
         default: Action::Allow,
-        rules: Rules::from(
-            rules.map(|(number, action)| (number as u32, SyscallRule::Action(action))),
-        ),
+        rules,
     };
     let program = filter.compile().map_err(io::Error::other)?;
     capabilities::no_new_privileges()?;

@@ -1,12 +1,9 @@
 //! The architectures, and the way between a system call's name and its number.
 
-use super::{table::X86_64, table_aarch64::AARCH64};
+use super::{sets::entries, table::X86_64, table_aarch64::AARCH64};
 
 /// No system call of Linux 6.18 has this number or a higher one, on any architecture here.
 pub const MAX_NUMBER: u32 = 512;
-
-/// Marks a number that has no name in [`NAMES_X86_64`] and its like.
-const NAMELESS: u16 = u16::MAX;
 
 /// An architecture whose system calls are known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,12 +69,8 @@ impl Arch {
     /// The name of the system call with this number.
     #[must_use]
     pub fn name(self, number: u32) -> Option<&'static str> {
-        let names = match self {
-            Self::X86_64 => &NAMES_X86_64,
-            Self::Aarch64 => &NAMES_AARCH64,
-        };
-        let index = *names.get(number as usize)?;
-        (index != NAMELESS).then(|| self.syscalls()[index as usize].0)
+        let entry = entries(self).get(number as usize)?.as_ref()?;
+        Some(self.syscalls()[usize::from(entry.index)].0)
     }
 
     /// The known name most like this one, for an error that helps; none when nothing is like it.
@@ -90,26 +83,13 @@ impl Arch {
     }
 }
 
-static NAMES_X86_64: [u16; MAX_NUMBER as usize] = by_number(X86_64);
-static NAMES_AARCH64: [u16; MAX_NUMBER as usize] = by_number(AARCH64);
-
-const fn by_number(calls: &[(&str, u32)]) -> [u16; MAX_NUMBER as usize] {
-    let mut names = [NAMELESS; MAX_NUMBER as usize];
-    let mut index = 0;
-    while index < calls.len() {
-        names[calls[index].1 as usize] = index as u16;
-        index += 1;
-    }
-    names
-}
-
-/// [`Arch::number`] for constants: bisection, since linear search would be slow to compile.
-pub(super) const fn number_in(calls: &[(&str, u32)], name: &str) -> Option<u32> {
+/// Where a table has a name, for constants: bisection, since linear search would be slow to compile.
+pub(super) const fn position(calls: &[(&str, u32)], name: &str) -> Option<usize> {
     let (mut low, mut high) = (0, calls.len());
     while low < high {
         let middle = low + (high - low) / 2;
         match order(calls[middle].0.as_bytes(), name.as_bytes()) {
-            0 => return Some(calls[middle].1),
+            0 => return Some(middle),
             1 => high = middle,
             _ => low = middle + 1,
         }
@@ -147,11 +127,11 @@ mod tests {
                 calls.is_sorted_by(|a, b| a.0 < b.0),
                 "{arch:?} is not sorted"
             );
-            for &(name, number) in calls {
+            for (index, &(name, number)) in calls.iter().enumerate() {
                 assert!(number < MAX_NUMBER);
                 assert_eq!(arch.number(name), Some(number));
                 assert_eq!(arch.name(number), Some(name), "{number} has two names");
-                assert_eq!(number_in(calls, name), Some(number));
+                assert_eq!(position(calls, name), Some(index));
             }
         }
     }

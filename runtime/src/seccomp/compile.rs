@@ -17,7 +17,7 @@
 use libc::sock_filter;
 
 use super::{
-    Action, ArgRule, Condition, Filter, Op, SyscallRule, Width,
+    Action, Condition, Filter, Op, SyscallRule, Width,
     arch::Arch,
     interpret::{AND, JUMP, JUMP_EQ, JUMP_GE, JUMP_GT, JUMP_SET, LOAD, RETURN},
     policy::{SKIPPED, X32_BIT},
@@ -60,7 +60,8 @@ impl Filter {
     /// # Errors
     /// When the program is longer than the kernel accepts.
     pub fn compile(&self) -> Result<Program, CompileError> {
-        let segments = segments(self);
+        let default = SyscallRule::always(self.default);
+        let segments = segments(self, &default);
         let blocks = blocks(&segments);
         let mut emitter = Emitter {
             reversed: Vec::with_capacity(256),
@@ -86,47 +87,26 @@ impl Program {
     pub fn as_slice(&self) -> &[sock_filter] {
         &self.0
     }
-
-    /// How many instructions the longest way through the program has.
-    #[must_use]
-    pub fn depth(&self) -> usize {
-        let mut depths = vec![0; self.0.len()];
-        for (at, instruction) in self.0.iter().enumerate().rev() {
-            let after = |skipped: u32| depths.get(at + 1 + skipped as usize).copied().unwrap_or(0);
-            depths[at] = 1 + match instruction.code {
-                RETURN => 0,
-                LOAD | AND => after(0),
-                JUMP => after(instruction.k),
-                _ => after(instruction.jt.into()).max(after(instruction.jf.into())),
-            };
-        }
-        depths.first().copied().unwrap_or(0)
-    }
-}
-
-/// What a number gets: an action, or a rule over the arguments.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Answer<'f> {
-    Action(Action),
-    Args(&'f ArgRule),
 }
 
 /// Numbers from `start` up to the next segment's, all with one answer.
 #[derive(Clone, Copy)]
 struct Segment<'f> {
     start: u32,
-    answer: Answer<'f>,
+    answer: &'f SyscallRule,
 }
 
+const ALLOW: &SyscallRule = &SyscallRule::always(Action::Allow);
+const KILL: &SyscallRule = &SyscallRule::always(Action::KillProcess);
+
 /// The whole range of numbers, from 0 to `u32::MAX`, as segments.
-fn segments(filter: &Filter) -> Vec<Segment<'_>> {
+fn segments<'f>(filter: &'f Filter, default: &'f SyscallRule) -> Vec<Segment<'f>> {
     let mut segments: Vec<Segment<'_>> = Vec::with_capacity(128);
     let mut push = |start, answer| {
         if segments.last().is_none_or(|last| last.answer != answer) {
             segments.push(Segment { start, answer });
         }
     };
-    let default = Answer::Action(filter.default);
     let end = if filter.arch == Arch::X86_64 {
         X32_BIT
     } else {
@@ -137,29 +117,23 @@ fn segments(filter: &Filter) -> Vec<Segment<'_>> {
         if number > next {
             push(next, default);
         }
-        push(
-            number,
-            match rule {
-                SyscallRule::Action(action) => Answer::Action(*action),
-                SyscallRule::Args(rule) => Answer::Args(rule),
-            },
-        );
+        push(number, rule);
         next = number + 1;
     }
     if next < end {
         push(next, default);
     }
     if end < SKIPPED {
-        push(end, Answer::Action(Action::KillProcess));
+        push(end, KILL);
     }
-    push(SKIPPED, Answer::Action(Action::Allow));
+    push(SKIPPED, ALLOW);
     segments
 }
 
 /// Segments in a row, all with the usual answer but for a few numbers.
 struct Block<'s, 'f> {
     segments: &'s [Segment<'f>],
-    usual: Answer<'f>,
+    usual: &'f SyscallRule,
 }
 
 /// Takes the segments from left to right, each time the longest block that they begin with. Its usual
@@ -183,7 +157,7 @@ fn blocks<'s, 'f>(mut rest: &'s [Segment<'f>]) -> Vec<Block<'s, 'f>> {
 }
 
 /// How many of the segments make the longest block with this usual answer that they begin with.
-fn block_length(segments: &[Segment<'_>], usual: Answer<'_>) -> usize {
+fn block_length(segments: &[Segment<'_>], usual: &SyscallRule) -> usize {
     let mut exceptions = 0;
     for (at, segment) in segments.iter().enumerate() {
         if segment.answer != usual {
@@ -239,7 +213,6 @@ impl Next {
 enum Test {
     MaskedEq { mask: u32, value: u32 },
     Gt(u32),
-    Ge(u32),
 }
 
 /// A program in the making, last instruction first.
@@ -249,7 +222,7 @@ struct Emitter<'f> {
     /// The last emitted return of each value.
     returns: Vec<(u32, usize)>,
     /// Where the rules are that have been emitted.
-    rules: Vec<(&'f ArgRule, Target)>,
+    rules: Vec<(&'f SyscallRule, Target)>,
 }
 
 impl<'f> Emitter<'f> {
@@ -273,11 +246,10 @@ impl<'f> Emitter<'f> {
         self.branch(JUMP_GE, start, high, low)
     }
 
-    fn answer(&mut self, answer: Answer<'f>) -> Target {
-        let rule = match answer {
-            Answer::Action(action) => return Target::Return(action.to_return()),
-            Answer::Args(rule) => rule,
-        };
+    fn answer(&mut self, rule: &'f SyscallRule) -> Target {
+        if rule.arms.is_empty() {
+            return Target::Return(rule.otherwise.to_return());
+        }
         if let Some((_, target)) = self.rules.iter().find(|(known, _)| *known == rule) {
             return *target;
         }
@@ -299,10 +271,7 @@ impl<'f> Emitter<'f> {
             Op::Eq(value) => self.equal(condition, u64::MAX, value, yes, no),
             Op::Ne(value) => self.equal(condition, u64::MAX, value, no, yes),
             Op::MaskedEq { mask, value } => self.equal(condition, mask, value, yes, no),
-            Op::Gt(value) => self.above(condition, value, Test::Gt(low(value)), yes, no),
-            Op::Ge(value) => self.above(condition, value, Test::Ge(low(value)), yes, no),
-            Op::Le(value) => self.above(condition, value, Test::Gt(low(value)), no, yes),
-            Op::Lt(value) => self.above(condition, value, Test::Ge(low(value)), no, yes),
+            Op::Le(value) => self.above(condition, value, no, yes),
         }
     }
 
@@ -332,17 +301,10 @@ impl<'f> Emitter<'f> {
         }
     }
 
-    /// Greater, or greater or equal: the halves differ only in the low one, for which `lower` stands.
-    fn above(
-        &mut self,
-        condition: &Condition,
-        value: u64,
-        lower: Test,
-        yes: &mut Next,
-        no: &mut Next,
-    ) -> Next {
+    /// Greater: where the high halves are the same, the low ones decide.
+    fn above(&mut self, condition: &Condition, value: u64, yes: &mut Next, no: &mut Next) -> Next {
         let offset = ARGS + 8 * u32::from(condition.arg());
-        let mut lower = self.test(offset, lower, yes, no);
+        let mut lower = self.test(offset, Test::Gt(low(value)), yes, no);
         match condition.width {
             Width::Bits32 => lower,
             Width::Bits64 => {
@@ -364,7 +326,7 @@ impl<'f> Emitter<'f> {
         };
         match test {
             Test::MaskedEq { mask, value } if value & !mask != 0 => *no,
-            Test::MaskedEq { mask: 0, .. } | Test::Ge(0) => *yes,
+            Test::MaskedEq { mask: 0, .. } => *yes,
             Test::Gt(u32::MAX) => *no,
             Test::MaskedEq {
                 mask: u32::MAX,
@@ -378,7 +340,6 @@ impl<'f> Emitter<'f> {
                 self.jump(JUMP_EQ, value, Held { offset, mask }, yes, no)
             }
             Test::Gt(value) => self.jump(JUMP_GT, value, whole, yes, no),
-            Test::Ge(value) => self.jump(JUMP_GE, value, whole, yes, no),
         }
     }
 

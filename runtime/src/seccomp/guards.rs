@@ -6,7 +6,7 @@
 //! Widths follow the kernel's own parameter types. Where it takes an `int` it drops the register's high
 //! half, so garbage there must change nothing; where it takes a `long`, all 64 bits count.
 
-use super::{Action, ArgRule, Arm, Condition, Op, SyscallRule, spec::SyscallSpec};
+use super::{Action, Arm, Condition, Op, SyscallRule, spec::SyscallSpec};
 use crate::types::Network;
 
 /// A way to narrow one call, or one family of calls whose arguments mean the same.
@@ -193,16 +193,16 @@ impl Guard {
             }
             // Landlock checks bind; listen alone takes any free port of the host.
             Self::Listen if spec.network == Network::Host && !spec.listens => {
-                SyscallRule::Action(eperm)
+                SyscallRule::always(eperm)
             }
-            Self::Listen => SyscallRule::Action(Action::Allow),
+            Self::Listen => SyscallRule::always(Action::Allow),
             Self::Write if spec.notify && spec.watch_stderr => equal(
                 0,
                 &[libc::STDERR_FILENO as u64],
                 Action::Notify,
                 Action::Allow,
             ),
-            Self::Write => SyscallRule::Action(Action::Allow),
+            Self::Write => SyscallRule::always(Action::Allow),
         }
     }
 }
@@ -299,8 +299,8 @@ const fn arm(when: Vec<Condition>, then: Action) -> Arm {
     Arm { when, then }
 }
 
-fn rule(arms: Vec<Arm>, otherwise: Action) -> SyscallRule {
-    SyscallRule::Args(Box::new(ArgRule { arms, otherwise }))
+const fn rule(arms: Vec<Arm>, otherwise: Action) -> SyscallRule {
+    SyscallRule { arms, otherwise }
 }
 
 /// Allowed when the condition holds.

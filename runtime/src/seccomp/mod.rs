@@ -5,7 +5,7 @@
 //! * An [`Action`] is what the kernel does with a call: let it through, fail it with an error
 //!   number, ask the supervisor (user notification), kill the process.
 //! * A [`Condition`] compares one argument of a call; an [`Arm`] is "when all of these hold, then
-//!   that action"; a [`SyscallRule`] is an action, or arms in order with an action for the rest.
+//!   that action"; a [`SyscallRule`] is arms in order, if any, and an action for the rest.
 //! * A [`Filter`] holds [`Rules`] for the system calls of one [`Arch`], and a default.
 //! * A [`Program`] is the filter compiled to the classic BPF that the kernel takes.
 //!
@@ -44,9 +44,7 @@ mod tests;
 pub use arch::{Arch, MAX_NUMBER};
 pub use compile::{CompileError, MAX_INSTRUCTIONS, Program};
 pub use install::{Listener, install};
-pub use interpret::{Fault, interpret};
-pub use policy::{
-    Action, ArgRule, Arm, Condition, Filter, Op, Rules, SeccompData, SyscallRule, Width,
-};
+pub use interpret::interpret;
+pub use policy::{Action, Arm, Condition, Filter, Op, Rules, SeccompData, SyscallRule, Width};
 pub use sets::Base;
 pub use spec::{SyscallError, SyscallSpec, filter_for, may_be_allowed};

@@ -3,6 +3,8 @@
 //! [`Filter::evaluate`] is the reference: whatever the compiler emits has to answer the same for
 //! every input. It is written to be read, not to be fast.
 
+use serde::Serialize;
+
 use super::Arch;
 
 /// The bit that marks an x32 call among those of x86_64 (`__X32_SYSCALL_BIT`).
@@ -13,7 +15,7 @@ pub(super) const X32_BIT: u32 = 0x4000_0000;
 pub(super) const SKIPPED: u32 = u32::MAX;
 
 /// What the kernel does with a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// `SECCOMP_RET_ALLOW`: the call is made.
     Allow,
@@ -36,23 +38,10 @@ impl Action {
             Self::KillProcess => libc::SECCOMP_RET_KILL_PROCESS,
         }
     }
-
-    /// The action that a returned value stands for; none when no action here returns it.
-    #[must_use]
-    pub const fn from_return(value: u32) -> Option<Self> {
-        let data = (value & libc::SECCOMP_RET_DATA) as u16;
-        match value & libc::SECCOMP_RET_ACTION_FULL {
-            libc::SECCOMP_RET_ERRNO => Some(Self::Errno(data)),
-            libc::SECCOMP_RET_ALLOW if data == 0 => Some(Self::Allow),
-            libc::SECCOMP_RET_USER_NOTIF if data == 0 => Some(Self::Notify),
-            libc::SECCOMP_RET_KILL_PROCESS if data == 0 => Some(Self::KillProcess),
-            _ => None,
-        }
-    }
 }
 
 /// How much of an argument counts: what the kernel's own parameter type keeps of the register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Width {
     /// The low half, for `int`, `unsigned int` and smaller. The high half is garbage that the kernel
     /// ignores, and so must be ignored here (CVE-2019-10063).
@@ -62,20 +51,14 @@ pub enum Width {
 }
 
 /// A comparison, always unsigned. In [`Width::Bits32`] only the low half of each operand counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Equal to.
     Eq(u64),
     /// Not equal to.
     Ne(u64),
-    /// Less than.
-    Lt(u64),
     /// Less than or equal to.
     Le(u64),
-    /// Greater than.
-    Gt(u64),
-    /// Greater than or equal to.
-    Ge(u64),
     /// Equal to `value` in the bits of `mask`.
     MaskedEq {
         /// The bits that count.
@@ -86,10 +69,9 @@ pub enum Op {
 }
 
 /// One argument compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Condition {
-    /// Which argument, from 0. Only the low three bits count, and 6 and 7 stand for 5: a
-    /// condition cannot point outside `seccomp_data`.
+    /// Which argument, at most 5: a condition cannot point outside `seccomp_data`.
     arg: u8,
     /// How much of it counts.
     pub width: Width,
@@ -132,17 +114,14 @@ impl Condition {
         match self.op {
             Op::Eq(value) => actual == value & keep,
             Op::Ne(value) => actual != value & keep,
-            Op::Lt(value) => actual < value & keep,
             Op::Le(value) => actual <= value & keep,
-            Op::Gt(value) => actual > value & keep,
-            Op::Ge(value) => actual >= value & keep,
             Op::MaskedEq { mask, value } => actual & mask & keep == value & keep,
         }
     }
 }
 
 /// When all of the conditions hold, the action is taken. No conditions: always.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Arm {
     /// The conditions.
     pub when: Vec<Condition>,
@@ -150,34 +129,32 @@ pub struct Arm {
     pub then: Action,
 }
 
-/// Arms in order: the first that holds decides.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ArgRule {
-    /// The arms.
+/// What is done with one system call: the first arm that holds decides.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SyscallRule {
+    /// The arms, in order; none where the arguments do not matter.
     pub arms: Vec<Arm>,
     /// The action when none of them holds.
     pub otherwise: Action,
 }
 
-impl ArgRule {
+impl SyscallRule {
+    /// Always this.
+    #[must_use]
+    pub const fn always(action: Action) -> Self {
+        Self {
+            arms: Vec::new(),
+            otherwise: action,
+        }
+    }
+
     /// What the rule says of these arguments.
     #[must_use]
     pub fn evaluate(&self, args: &[u64; 6]) -> Action {
         let holds = |arm: &&Arm| arm.when.iter().all(|condition| condition.holds(args));
-        self.arms
-            .iter()
-            .find(holds)
-            .map_or(self.otherwise, |arm| arm.then)
+        let arm = self.arms.iter().find(holds);
+        arm.map_or(self.otherwise, |arm| arm.then)
     }
-}
-
-/// What is done with one system call.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SyscallRule {
-    /// Always this.
-    Action(Action),
-    /// It depends on the arguments.
-    Args(Box<ArgRule>),
 }
 
 /// Rules by number.
@@ -188,19 +165,19 @@ pub enum SyscallRule {
 pub struct Rules(Vec<(u32, SyscallRule)>);
 
 impl Rules {
+    fn find(&self, number: u32) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&number, |(known, _)| *known)
+    }
+
     /// The rule for this number.
     #[must_use]
     pub fn get(&self, number: u32) -> Option<&SyscallRule> {
-        let found = self
-            .0
-            .binary_search_by_key(&number, |(known, _)| *known)
-            .ok()?;
-        Some(&self.0[found].1)
+        Some(&self.0[self.find(number).ok()?].1)
     }
 
     /// Sets the rule for this number, in place of the one it had.
     pub fn insert(&mut self, number: u32, rule: SyscallRule) {
-        match self.0.binary_search_by_key(&number, |(known, _)| *known) {
+        match self.find(number) {
             Ok(found) => self.0[found].1 = rule,
             Err(place) => self.0.insert(place, (number, rule)),
         }
@@ -210,32 +187,24 @@ impl Rules {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (u32, &SyscallRule)> {
         self.0.iter().map(|(number, rule)| (*number, rule))
     }
-
-    /// From rules that come in the order of their numbers, of which there are about `expected`.
-    pub(super) fn from_sorted(
-        expected: usize,
-        rules: impl Iterator<Item = (u32, SyscallRule)>,
-    ) -> Self {
-        let mut sorted = Vec::with_capacity(expected);
-        sorted.extend(rules);
-        debug_assert!(sorted.is_sorted_by_key(|(number, _)| *number));
-        Self(sorted)
-    }
 }
 
+/// Of several rules for one number, the last counts.
 impl FromIterator<(u32, SyscallRule)> for Rules {
     fn from_iter<I: IntoIterator<Item = (u32, SyscallRule)>>(rules: I) -> Self {
-        let mut sorted = Self::default();
-        rules
-            .into_iter()
-            .for_each(|(number, rule)| sorted.insert(number, rule));
-        sorted
-    }
-}
-
-impl<const N: usize> From<[(u32, SyscallRule); N]> for Rules {
-    fn from(rules: [(u32, SyscallRule); N]) -> Self {
-        rules.into_iter().collect()
+        let rules = rules.into_iter();
+        // Once, and not each time it is full.
+        let mut sorted = Vec::with_capacity(rules.size_hint().1.unwrap_or_default());
+        sorted.extend(rules);
+        sorted.sort_by_key(|(number, _)| *number);
+        sorted.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                std::mem::swap(later, kept);
+            }
+            same
+        });
+        Self(sorted)
     }
 }
 
@@ -275,18 +244,11 @@ impl Filter {
                 *action = Action::Notify;
             }
         };
-        let found = self
-            .rules
-            .0
-            .binary_search_by_key(&number, |(known, _)| *known);
-        match found.map(|found| &mut self.rules.0[found].1) {
-            Ok(SyscallRule::Action(action)) => ask(action),
-            Ok(SyscallRule::Args(rule)) => {
-                rule.arms.iter_mut().for_each(|arm| ask(&mut arm.then));
-                ask(&mut rule.otherwise);
-            }
-            // A call without a rule gets the default, which refuses.
-            Err(_) => {}
+        // A call without a rule gets the default, which refuses.
+        if let Ok(found) = self.rules.find(number) {
+            let rule = &mut self.rules.0[found].1;
+            rule.arms.iter_mut().for_each(|arm| ask(&mut arm.then));
+            ask(&mut rule.otherwise);
         }
     }
 
@@ -302,11 +264,8 @@ impl Filter {
         if self.arch == Arch::X86_64 && data.nr >= X32_BIT {
             return Action::KillProcess;
         }
-        match self.rules.get(data.nr) {
-            None => self.default,
-            Some(SyscallRule::Action(action)) => *action,
-            Some(SyscallRule::Args(rule)) => rule.evaluate(&data.args),
-        }
+        let rule = self.rules.get(data.nr);
+        rule.map_or(self.default, |rule| rule.evaluate(&data.args))
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{
     ser::{SerializeMap, SerializeStruct},
 };
 
-use super::{Action, ArgRule, Arm, Condition, Filter, Op, SyscallRule, Width};
+use super::{Action, Condition, Filter, Op, SyscallRule, Width};
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,10 +54,7 @@ impl fmt::Display for Condition {
         match self.op {
             Op::Eq(value) => write!(f, "== {value:#x}"),
             Op::Ne(value) => write!(f, "!= {value:#x}"),
-            Op::Lt(value) => write!(f, "< {value:#x}"),
             Op::Le(value) => write!(f, "<= {value:#x}"),
-            Op::Gt(value) => write!(f, "> {value:#x}"),
-            Op::Ge(value) => write!(f, ">= {value:#x}"),
             Op::MaskedEq { mask, value } => write!(f, "& {mask:#x} == {value:#x}"),
         }
     }
@@ -75,30 +72,15 @@ impl Serialize for Condition {
     }
 }
 
-impl Serialize for Arm {
+impl Serialize for SyscallRule {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut arm = serializer.serialize_struct("Arm", 2)?;
-        arm.serialize_field("when", &self.when)?;
-        arm.serialize_field("then", &self.then)?;
-        arm.end()
-    }
-}
-
-impl Serialize for ArgRule {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut rule = serializer.serialize_struct("ArgRule", 2)?;
+        if self.arms.is_empty() {
+            return self.otherwise.serialize(serializer);
+        }
+        let mut rule = serializer.serialize_struct("SyscallRule", 2)?;
         rule.serialize_field("arms", &self.arms)?;
         rule.serialize_field("else", &self.otherwise)?;
         rule.end()
-    }
-}
-
-impl Serialize for SyscallRule {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Action(action) => action.serialize(serializer),
-            Self::Args(rule) => rule.serialize(serializer),
-        }
     }
 }
 
@@ -152,11 +134,11 @@ mod tests {
 
     #[test]
     fn a_number_without_a_name_is_printed_as_it_is() {
-        let rules = [(999, SyscallRule::Action(Action::Errno(7)))].into();
+        let rules = [(999, SyscallRule::always(Action::Errno(7)))];
         let filter = Filter {
             arch: Arch::Aarch64,
             default: Action::KillProcess,
-            rules,
+            rules: rules.into_iter().collect(),
         };
         let printed = serde_json::to_string(&filter).expect("a filter can be printed");
         let expected = r#"{"arch":"aarch64","default":"kill process","rules":{"999":"errno 7"}}"#;

@@ -19,7 +19,7 @@
 
 use super::{
     Arch, MAX_NUMBER,
-    arch::number_in,
+    arch::position,
     guards::{GUARDS, Guard},
     table::X86_64,
     table_aarch64::AARCH64,
@@ -248,6 +248,8 @@ pub(super) const THEMES: &[Theme] = &[
 pub(super) struct Entry {
     /// Where the call stands.
     pub standing: Standing,
+    /// Where the architecture's table has it.
+    pub index: u16,
     /// Which theme says so.
     pub theme: u8,
     /// How its arguments are narrowed, once granted.
@@ -286,13 +288,14 @@ const fn sort_out(calls: &[(&str, u32)]) -> Entries {
         } = THEMES[theme];
         let mut at = 0;
         while at < names.len() {
-            if let Some(number) = number_in(calls, names[at]) {
+            if let Some(index) = position(calls, names[at]) {
                 let entry = Entry {
                     standing,
+                    index: index as u16,
                     theme: theme as u8,
                     guard: None,
                 };
-                entries[number as usize] = Some(entry);
+                entries[calls[index].1 as usize] = Some(entry);
             }
             at += 1;
         }
@@ -301,8 +304,8 @@ const fn sort_out(calls: &[(&str, u32)]) -> Entries {
     let mut at = 0;
     while at < GUARDS.len() {
         let (name, guard) = GUARDS[at];
-        if let Some(number) = number_in(calls, name)
-            && let Some(entry) = &mut entries[number as usize]
+        if let Some(index) = position(calls, name)
+            && let Some(entry) = &mut entries[calls[index].1 as usize]
         {
             entry.guard = Some(guard);
         }

@@ -89,7 +89,7 @@ impl SyscallSpec {
         if self.grants(entry.standing) {
             return self.granted(entry);
         }
-        SyscallRule::Action(match entry.standing {
+        SyscallRule::always(match entry.standing {
             Standing::OnRequestQuiet | Standing::NeverQuiet => ENOSYS,
             _ if entry.guard == Some(Guard::Socket) => return no_sockets(self),
             _ => self.refusal(libc::EPERM),
@@ -100,7 +100,7 @@ impl SyscallSpec {
     fn granted(&self, entry: &Entry) -> SyscallRule {
         entry
             .guard
-            .map_or(SyscallRule::Action(Action::Allow), |guard| guard.rule(self))
+            .map_or(SyscallRule::always(Action::Allow), |guard| guard.rule(self))
     }
 }
 
@@ -185,10 +185,9 @@ pub fn filter_for(spec: &SyscallSpec) -> Result<Filter, SyscallError> {
 /// [`filter_for`], for any architecture.
 pub(super) fn filter_on(arch: Arch, spec: &SyscallSpec) -> Result<Filter, SyscallError> {
     let numbered = (0..).zip(entries(arch));
-    let mut rules = Rules::from_sorted(
-        arch.syscalls().len(),
-        numbered.filter_map(|(number, entry)| Some((number, spec.rule(entry.as_ref()?)))),
-    );
+    let mut rules: Rules = numbered
+        .filter_map(|(number, entry)| Some((number, spec.rule(entry.as_ref()?))))
+        .collect();
     for name in &spec.allow {
         if let Some((number, entry)) = allowed(arch, name)? {
             rules.insert(number, spec.granted(entry));
@@ -212,7 +211,7 @@ pub(super) fn filter_on(arch: Arch, spec: &SyscallSpec) -> Result<Filter, Syscal
                 Standing::OnRequestQuiet | Standing::NeverQuiet
             );
             if !quiet {
-                rules.insert(number, SyscallRule::Action(spec.refusal(libc::EPERM)));
+                rules.insert(number, SyscallRule::always(spec.refusal(libc::EPERM)));
             }
         }
     }
@@ -312,8 +311,8 @@ mod tests {
                 ..spec(base)
             })
             .expect("a valid spec");
-            let refused = SyscallRule::Action(Action::Errno(libc::EPERM as u16));
-            let quiet = SyscallRule::Action(ENOSYS);
+            let refused = SyscallRule::always(Action::Errno(libc::EPERM as u16));
+            let quiet = SyscallRule::always(ENOSYS);
             let granted = filter
                 .rules
                 .iter()
@@ -370,10 +369,7 @@ mod tests {
         };
         let filter = filter_for(&learned).expect("a valid spec");
         let number = Arch::native().number("clone").expect("a known name");
-        assert!(matches!(
-            filter.rules.get(number),
-            Some(SyscallRule::Args(_))
-        ));
+        assert!(!filter.rules.get(number).unwrap().arms.is_empty());
     }
 
     #[test]
