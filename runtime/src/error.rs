@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aegis_profile::Origin;
 
@@ -104,15 +104,8 @@ pub enum Error {
     #[error("{0}")]
     NotPermitted(String),
     /// A step of applying the plan failed.
-    #[error("{step} failed: {cause}{}\n  help: {}", .subject.as_ref().map(|subject| format!(" ({})", subject.display())).unwrap_or_default(), .step.help(.cause))]
-    Apply {
-        /// What was being done.
-        step: Step,
-        /// To what.
-        subject: Option<PathBuf>,
-        /// Why it failed.
-        cause: io::Error,
-    },
+    #[error(transparent)]
+    Apply(#[from] Failure),
     /// The report could not be written.
     #[error("the report {} cannot be written: {cause}", .path.display())]
     Report {
@@ -129,24 +122,60 @@ impl Error {
         match self {
             Self::CommandNotFound { .. } => 127,
             Self::CommandNotExecutable { .. } | Self::OwnPlace { .. } => 126,
-            Self::Apply {
-                step: Step::Exec,
-                cause,
-                ..
-            } => match cause.raw_os_error() {
-                Some(libc::ENOENT) => 127,
-                _ => 126,
-            },
+            Self::Apply(failure) if failure.step == Step::Exec => {
+                match failure.cause.raw_os_error() {
+                    Some(libc::ENOENT) => 127,
+                    _ => 126,
+                }
+            }
             _ => 125,
         }
     }
 
-    /// A step that failed, and on what.
-    pub(crate) fn outside(step: Step, subject: Option<PathBuf>, cause: io::Error) -> Self {
-        Self::Apply {
+    /// What the profile on this line, or the host, asks for and cannot have.
+    pub(crate) fn unenforceable(
+        origin: impl ToString,
+        what: impl Into<String>,
+        reason: &str,
+        help: &str,
+    ) -> Self {
+        Self::Unenforceable {
+            origin: origin.to_string(),
+            what: what.into(),
+            reason: reason.into(),
+            help: help.into(),
+        }
+    }
+}
+
+/// A step of applying a plan that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{step} failed: {cause}{}\n  help: {}", .subject.as_ref().map(|subject| format!(" ({})", subject.display())).unwrap_or_default(), .step.help(.cause))]
+pub struct Failure {
+    /// What was being done.
+    pub step: Step,
+    /// To what.
+    pub subject: Option<PathBuf>,
+    /// Why it failed.
+    pub cause: io::Error,
+}
+
+impl Failure {
+    /// Of a step.
+    pub(crate) fn of<E: Into<io::Error>>(step: Step) -> impl Fn(E) -> Self + Copy {
+        move |cause| Self {
             step,
-            subject,
-            cause,
+            subject: None,
+            cause: cause.into(),
+        }
+    }
+
+    /// Of a step on a path.
+    pub(crate) fn on<E: Into<io::Error>>(step: Step, path: &Path) -> impl Fn(E) -> Self + Copy {
+        move |cause| Self {
+            step,
+            subject: Some(path.to_path_buf()),
+            cause: cause.into(),
         }
     }
 }

@@ -21,4 +21,4 @@ pub mod seccomp;
 pub mod supervise;
 pub mod types;
 
-pub use error::Error;
+pub use error::{Error, Failure};

@@ -1,11 +1,10 @@
 //! The last steps, in the process that becomes the command. It shares PID 1's memory until it
 //! executes, as `vfork(2)` has it: nothing here may allocate or take a lock.
 
-use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
 use super::Prepared;
-use super::root::Failure;
+use crate::error::Failure;
 use crate::seccomp;
 use crate::types::Step;
 use aegis_sys::{files, process, signal, terminal};
@@ -28,17 +27,16 @@ pub(super) fn start(prepared: &Prepared<'_>) -> Result<Running, Failure> {
             Err(failure) => failure,
             Ok(opened) => {
                 listener = opened;
-                (Step::Exec, prepared.program.execute())
+                Failure::of(Step::Exec)(prepared.program.execute())
             }
         });
         127
     })
     .map_err(Failure::of(Step::Fork))?;
-    if let Some((step, error)) = failure {
+    if let Some(failure) = failure {
         return Err(Failure {
-            step,
-            error,
             subject: Some(prepared.plan.program.clone()),
+            ..failure
         });
     }
     let pidfd = process::open(pid).map_err(Failure::of(Step::Fork))?;
@@ -50,43 +48,44 @@ pub(super) fn start(prepared: &Prepared<'_>) -> Result<Running, Failure> {
 }
 
 /// Makes this process what the command is to be: seccomp's listener.
-fn prepare(prepared: &Prepared<'_>) -> Result<Option<OwnedFd>, (Step, io::Error)> {
+fn prepare(prepared: &Prepared<'_>) -> Result<Option<OwnedFd>, Failure> {
     let plan = prepared.plan;
     let outside = prepared.outside;
-    let at = |step: Step| move |error: io::Error| (step, error);
 
     match outside.foreground {
         Some((fd, in_foreground)) => {
-            let group = process::new_group().map_err(at(Step::Terminal))?;
+            let group = process::new_group().map_err(Failure::of(Step::Terminal))?;
             if in_foreground {
-                terminal::set_foreground(fd, group).map_err(at(Step::Terminal))?;
+                terminal::set_foreground(fd, group).map_err(Failure::of(Step::Terminal))?;
             }
         }
         // In the caller's process group the command could signal its neighbours there.
         None => {
-            rustix::process::setsid().map_err(|error| (Step::Terminal, error.into()))?;
+            rustix::process::setsid().map_err(Failure::of(Step::Terminal))?;
         }
     }
     if let Some(input) = outside.input {
-        files::duplicate_to(input, 0).map_err(at(Step::Descriptors))?;
+        files::duplicate_to(input, 0).map_err(Failure::of(Step::Descriptors))?;
     }
     for (fd, output) in outside.output.iter().enumerate() {
         if let Some(output) = output {
-            files::duplicate_to(*output, fd as RawFd + 1).map_err(at(Step::Descriptors))?;
+            files::duplicate_to(*output, fd as RawFd + 1)
+                .map_err(Failure::of(Step::Descriptors))?;
         }
     }
-    files::close_on_exec_from(3).map_err(at(Step::Descriptors))?;
+    files::close_on_exec_from(3).map_err(Failure::of(Step::Descriptors))?;
     for fd in &plan.keep_fds {
-        files::keep_on_exec(*fd).map_err(at(Step::Descriptors))?;
+        files::keep_on_exec(*fd).map_err(Failure::of(Step::Descriptors))?;
     }
     if let Some(count) = plan.limits.processors {
-        process::use_processors(count).map_err(at(Step::Limits))?;
+        process::use_processors(count).map_err(Failure::of(Step::Limits))?;
     }
-    process::set_soft_limit(libc::RLIMIT_NOFILE, prepared.open_files).map_err(at(Step::Limits))?;
+    process::set_soft_limit(libc::RLIMIT_NOFILE, prepared.open_files)
+        .map_err(Failure::of(Step::Limits))?;
     for (resource, value) in &plan.limits.resources {
         // The caller's own hard limit stays where it is lower.
         let value = (*value).min(process::limits(*resource).1);
-        process::set_limit(*resource, value).map_err(at(Step::Limits))?;
+        process::set_limit(*resource, value).map_err(Failure::of(Step::Limits))?;
     }
     for signal in signal::IGNORED {
         signal::default_action(signal);
@@ -100,5 +99,5 @@ fn prepare(prepared: &Prepared<'_>) -> Result<Option<OwnedFd>, (Step, io::Error)
         }
         result => result,
     }
-    .map_err(at(Step::Seccomp))
+    .map_err(Failure::of(Step::Seccomp))
 }

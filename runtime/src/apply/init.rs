@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::message::{Message, Order};
-use super::root::Failure;
 use super::{Early, Prepared, command, root};
+use crate::error::Failure;
 use crate::plan::{Memfd, Namespace, Plan};
 use crate::types::{Listener, Protocol, Step};
 use aegis_sys::process::{self, Change};
@@ -62,7 +62,7 @@ fn set_up(
     let listeners = listen(plan)?;
     if !joined.has(libc::CLONE_NEWUTS) {
         rustix::system::sethostname(plan.hostname.as_bytes())
-            .map_err(|error| Failure::of(Step::Hostname)(error.into()))?;
+            .map_err(Failure::of(Step::Hostname))?;
     }
     if plan.memfd == Memfd::Sysctl {
         // Only the host's root may open this file; that is what this process still is.
@@ -90,11 +90,8 @@ fn set_up(
     }
     root::build(prepared)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(plan.umask));
-    rustix::process::chdir(&plan.directory).map_err(|error| Failure {
-        step: Step::Directory,
-        error: error.into(),
-        subject: Some(plan.directory.clone()),
-    })?;
+    rustix::process::chdir(&plan.directory)
+        .map_err(Failure::on(Step::Directory, &plan.directory))?;
     capabilities::drop_all(plan.last_capability).map_err(Failure::of(Step::Capabilities))?;
     capabilities::no_new_privileges().map_err(Failure::of(Step::Capabilities))?;
     confine(plan)?;
@@ -112,11 +109,7 @@ fn confine(plan: &Plan) -> Result<(), Failure> {
             .and_then(|location| {
                 landlock::allow_path(ruleset.as_fd(), location.as_fd(), rule.access)
             })
-            .map_err(|error| Failure {
-                step: Step::Landlock,
-                error,
-                subject: Some(rule.path.clone()),
-            })?;
+            .map_err(Failure::on(Step::Landlock, &rule.path))?;
     }
     for port in &rules.bind {
         landlock::allow_port(ruleset.as_fd(), *port, landlock::net::BIND_TCP)
@@ -135,13 +128,8 @@ fn wait_for(order: Order, socket: &OwnedFd) -> io::Result<()> {
 }
 
 fn tell_of_failure(socket: &OwnedFd, failure: Failure) {
-    let message = Message::Failed {
-        step: failure.step,
-        errno: failure.error.raw_os_error().unwrap_or(libc::EIO),
-        subject: failure.subject,
-    };
     // The supervisor sees the end of the socket if this cannot be told.
-    let _ = message.send(socket.as_fd());
+    let _ = Message::Failed(failure).send(socket.as_fd());
 }
 
 /// Opens the plan's listeners in this network namespace.
@@ -221,7 +209,6 @@ fn wait(command: i32, socket: &OwnedFd, plan: &Plan) -> i32 {
             }
             Ok(_) => {}
             Err(error) => {
-                let error = io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO));
                 tell_of_failure(socket, Failure::of(Step::Fork)(error));
                 return FAILED;
             }

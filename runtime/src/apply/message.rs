@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use aegis_sys::process::Change;
 use aegis_sys::socket;
 
+use crate::error::Failure;
 use crate::plan::Degraded;
 use crate::types::Step;
 
@@ -16,14 +17,7 @@ use crate::types::Step;
 #[derive(Debug)]
 pub enum Message {
     /// A step failed; nothing was executed.
-    Failed {
-        /// The step.
-        step: Step,
-        /// Why.
-        errno: i32,
-        /// On what.
-        subject: Option<PathBuf>,
-    },
+    Failed(Failure),
     /// The files of this grant could not be id-mapped; see [`unmapped`].
     Unmapped(PathBuf),
     /// Everything is built, and PID 1 waits for the order to go. Not sent where that has come already and there
@@ -88,16 +82,11 @@ impl Message {
     fn encode(&self) -> (Vec<u8>, Vec<BorrowedFd<'_>>) {
         let mut fds = Vec::new();
         let bytes = match self {
-            Self::Failed {
-                step,
-                errno,
-                subject,
-            } => {
-                let subject = subject.as_deref().unwrap_or(Path::new(""));
-                let mut bytes = vec![b'F', *step as u8];
-                bytes.extend(errno.to_ne_bytes());
-                bytes.extend(subject.as_os_str().as_bytes());
-                bytes
+            Self::Failed(failure) => {
+                let errno = failure.cause.raw_os_error().unwrap_or(libc::EIO);
+                let subject = failure.subject.as_deref().unwrap_or(Path::new(""));
+                let (step, subject) = (failure.step as u8, subject.as_os_str().as_bytes());
+                [&[b'F', step], &errno.to_ne_bytes()[..], subject].concat()
             }
             Self::Unmapped(path) => [b"U", path.as_os_str().as_bytes()].concat(),
             Self::Ready { listeners } => {
@@ -116,9 +105,7 @@ impl Message {
                     Change::Stopped(signal) => (b's', *signal),
                     Change::Continued => (b'c', 0),
                 };
-                let mut bytes = vec![b'C', kind];
-                bytes.extend(value.to_ne_bytes());
-                bytes
+                [&[b'C', kind], &value.to_ne_bytes()[..]].concat()
             }
         };
         (bytes, fds)
@@ -131,11 +118,11 @@ impl Message {
         };
         let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
         Ok(match bytes {
-            [b'F', step, rest @ ..] => Self::Failed {
+            [b'F', step, rest @ ..] => Self::Failed(Failure {
                 step: Step::from_number(*step).ok_or_else(malformed)?,
-                errno: integer(rest)?,
                 subject: rest.get(4..).filter(|rest| !rest.is_empty()).map(path),
-            },
+                cause: io::Error::from_raw_os_error(integer(rest)?),
+            }),
             [b'U', rest @ ..] => Self::Unmapped(path(rest)),
             [b'B'] => Self::Ready { listeners: fds },
             [b'R'] => {
@@ -197,16 +184,16 @@ mod tests {
     #[test]
     fn messages_arrive_as_they_were_sent() {
         for message in [
-            Message::Failed {
+            Message::Failed(Failure {
                 step: Step::Watch,
-                errno: libc::ENOENT,
                 subject: None,
-            },
-            Message::Failed {
+                cause: io::Error::from_raw_os_error(libc::ENOENT),
+            }),
+            Message::Failed(Failure {
                 step: Step::Command,
-                errno: -1,
                 subject: Some("/a b".into()),
-            },
+                cause: io::Error::from_raw_os_error(-1),
+            }),
             Message::Unmapped("/data".into()),
             Message::Changed(Change::Exited(3)),
             Message::Changed(Change::Stopped(libc::SIGTSTP)),

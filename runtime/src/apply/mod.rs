@@ -16,7 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::plan::{Namespace, Plan};
 use crate::seccomp;
 use crate::types::Step;
@@ -98,10 +98,7 @@ fn program(plan: &Plan) -> Result<Program, Error> {
                 .collect::<Result<_, _>>()?,
         ))
     };
-    program().map_err(|error| {
-        let error = io::Error::new(io::ErrorKind::InvalidInput, error);
-        Error::outside(Step::Strings, None, error)
-    })
+    program().map_err(|error| Failure::of(Step::Strings)(error).into())
 }
 
 /// Starts the command as the plan has it. What fails inside comes as a [`Message::Failed`].
@@ -114,7 +111,7 @@ pub fn start(
     let needed = plan.root.mounts().count() as u64 + 64;
     if open_files < needed {
         process::set_soft_limit(libc::RLIMIT_NOFILE, needed.min(most))
-            .map_err(|error| Error::outside(Step::Limits, None, error))?;
+            .map_err(Failure::of(Step::Limits))?;
     }
     let mut prepared = Prepared {
         plan,
@@ -124,20 +121,18 @@ pub fn start(
         sources: sources::open(plan)?,
         filter: plan.seccomp.compile().map_err(|error| {
             let cause = io::Error::new(io::ErrorKind::InvalidInput, error);
-            Error::outside(Step::Seccomp, None, cause)
+            Failure::of(Step::Seccomp)(cause)
         })?,
         program: program(plan)?,
     };
-    let (ours, theirs) =
-        socket::pair().map_err(|error| Error::outside(Step::Socket, None, error))?;
+    let (ours, theirs) = socket::pair().map_err(Failure::of(Step::Socket))?;
     if let Some(early) = &mut early {
         prepared.joined = early
             .join(&plan.identity, plan.network)
-            .map_err(|error| Error::outside(Step::Clone, None, error))?;
+            .map_err(Failure::of(Step::Clone))?;
     }
     let flags = flags(plan) & !prepared.joined.flags;
-    let side = namespaces::clone(flags, outside.group)
-        .map_err(|error| Error::outside(Step::Clone, None, error))?;
+    let side = namespaces::clone(flags, outside.group).map_err(Failure::of(Step::Clone))?;
     let (pid, pidfd) = match side {
         namespaces::Side::Child => {
             drop(ours);
@@ -155,10 +150,10 @@ pub fn start(
             (identity.uid, identity.uid),
             (identity.gid, identity.gid),
         )
-        .map_err(|error| Error::outside(Step::Ids, None, error))?;
+        .map_err(Failure::of(Step::Ids))?;
         Order::Mapped
             .send(ours.as_fd())
-            .map_err(|error| Error::outside(Step::Ids, None, error))?;
+            .map_err(Failure::of(Step::Ids))?;
     }
     drop(unneeded);
     Ok(Started {
@@ -177,7 +172,7 @@ impl Started {
     pub fn go(&self) -> Result<(), Error> {
         match Order::Go.send(self.messages.as_fd()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Error::outside(Step::Fork, None, error))
+                Err(Failure::of(Step::Fork)(error).into())
             }
             _ => Ok(()),
         }

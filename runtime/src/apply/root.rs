@@ -12,32 +12,8 @@ use aegis_sys::cstring;
 use aegis_sys::mount::{self, attr};
 
 use super::{Prepared, sources};
+use crate::error::Failure;
 use crate::types::Step;
-
-/// A step that failed, and on what.
-pub(super) struct Failure {
-    pub step: Step,
-    pub error: io::Error,
-    pub subject: Option<PathBuf>,
-}
-
-impl Failure {
-    pub fn of(step: Step) -> impl Fn(io::Error) -> Self {
-        move |error| Self {
-            step,
-            error,
-            subject: None,
-        }
-    }
-
-    fn on(step: Step, path: &Path) -> impl Fn(io::Error) -> Self {
-        move |error| Self {
-            step,
-            error,
-            subject: Some(path.to_path_buf()),
-        }
-    }
-}
 
 const BASE: u64 = attr::NOSUID | attr::NODEV;
 
@@ -68,7 +44,7 @@ pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<(), Failure> {
         let taken = prepared.sources.trees.remove(&index);
         builder.carry_out(operation, own, taken)?;
     }
-    rustix::process::fchdir(root).map_err(|error| Failure::of(Step::Pivot)(error.into()))?;
+    rustix::process::fchdir(root).map_err(Failure::of(Step::Pivot))?;
     mount::pivot_to_current_directory().map_err(Failure::of(Step::Pivot))
 }
 
@@ -130,7 +106,7 @@ impl Builder<'_> {
             }
             Operation::Symlink { target, .. } => {
                 return rustix::fs::symlinkat(target, self.root, &name)
-                    .map_err(|error| on(Step::Entry)(error.into()));
+                    .map_err(Failure::on(Step::Entry, at));
             }
             Operation::File { text, mode, .. } => {
                 return mount::make_file(self.root, &name, *mode, text.as_bytes())
@@ -164,7 +140,7 @@ impl Builder<'_> {
             } => {
                 let tree = match taken {
                     Some(tree) => tree,
-                    None => sources::take(source).map_err(|(step, error)| on(step)(error))?,
+                    None => sources::take(source)?,
                 };
                 let mut attributes = BASE;
                 if !write {

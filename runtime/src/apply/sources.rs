@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::facts::paths::HostPath;
 use crate::plan::{Operation, Plan};
 use aegis_sys::{mount, namespaces};
@@ -33,13 +33,11 @@ pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
         let Operation::Bind { source, .. } = operation else {
             continue;
         };
-        let fail = |step: Step| {
-            move |error: io::Error| Error::outside(step, Some(source.path.clone()), error)
-        };
-        let tree = take(source).map_err(|(step, error)| fail(step)(error))?;
+        let fail = Failure::on(Step::Ids, &source.path);
+        let tree = take(source)?;
         if let Some(owner) = &source.idmap {
             if !maps.contains_key(owner) {
-                let namespace = namespaces::for_idmap(*owner, identity).map_err(fail(Step::Ids))?;
+                let namespace = namespaces::for_idmap(*owner, identity).map_err(fail)?;
                 maps.insert(*owner, namespace);
             }
             match mount::set_idmap(tree.as_fd(), maps[owner].as_fd()) {
@@ -49,7 +47,7 @@ pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) => {
                     sources.unmapped.push(operation.at().to_path_buf());
                 }
-                Err(error) => return Err(fail(Step::Ids)(error)),
+                Err(error) => return Err(fail(error).into()),
             }
         }
         sources.trees.insert(index, tree);
@@ -58,18 +56,20 @@ pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
 }
 
 /// A detached copy of a host tree, which must still be the inode that was resolved.
-pub(super) fn take(source: &HostPath) -> Result<OwnedFd, (Step, io::Error)> {
+pub(super) fn take(source: &HostPath) -> Result<OwnedFd, Failure> {
+    let on = |step: Step| Failure::on(step, &source.path);
     // A link may be held by a mount of itself; in place of anything else it is another inode.
     let location =
         mount::locate_itself(&source.path).map_err(|error| match error.raw_os_error() {
-            Some(libc::ELOOP | libc::ENOENT | libc::ENOTDIR) => (Step::Changed, error),
-            _ => (Step::Mount, error),
+            Some(libc::ELOOP | libc::ENOENT | libc::ENOTDIR) => on(Step::Changed)(error),
+            _ => on(Step::Mount)(error),
         })?;
     if source.ino != 0 {
-        let found = mount::identity(location.as_fd()).map_err(|error| (Step::Mount, error))?;
+        let found = mount::identity(location.as_fd()).map_err(on(Step::Mount))?;
         if (found.dev, found.ino) != (source.dev, source.ino) {
-            return Err((Step::Changed, io::Error::from_raw_os_error(libc::ESTALE)));
+            let error = io::Error::from_raw_os_error(libc::ESTALE);
+            return Err(on(Step::Changed)(error));
         }
     }
-    mount::clone_tree(location.as_fd()).map_err(|error| (Step::Mount, error))
+    mount::clone_tree(location.as_fd()).map_err(on(Step::Mount))
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::facts::cgroups::Layout;
 use crate::plan::{GroupLimits, Limits};
 use crate::types::Step;
@@ -95,18 +95,21 @@ impl Groups {
                 janitor.charge(&directories)?;
                 Ok(janitor)
             });
-            let failed = |error| Error::outside(Step::Janitor, None, error);
-            groups.janitor = Some(charged.map_err(failed)?);
+            groups.janitor = Some(charged.map_err(Failure::of(Step::Janitor))?);
         }
         groups.make(&limits.group)?;
         Ok(groups)
     }
 
     /// Makes each group with its limits, and opens the leaf.
-    fn make(&mut self, limits: &GroupLimits) -> Result<(), Error> {
+    fn make(&mut self, limits: &GroupLimits) -> Result<(), Failure> {
         let failed = |dirs: Vec<PathBuf>| {
-            let dir = dirs.into_iter().next();
-            |error| Error::outside(Step::MakeGroup, dir, error)
+            let subject = dirs.into_iter().next();
+            |cause| Failure {
+                step: Step::MakeGroup,
+                subject,
+                cause,
+            }
         };
         let made = self.v1.create(limits);
         made.map_err(failed(self.v1.directories()))?;

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use super::child::{self, Child};
 use super::layer::{Layer, errno, error, held, refused};
 use crate::cgroup::Groups;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::facts::cgroups::Layout;
 use crate::plan::{GroupLimits, Limits};
 use aegis_sys::{namespaces, process};
@@ -15,12 +15,11 @@ use aegis_sys::{namespaces, process};
 fn group(layout: &Layout, limits: &Limits, child: &Child) -> io::Result<Groups> {
     let name = format!("doctor-{}", std::process::id());
     Groups::create(layout, limits, &name, None, || None).map_err(|failed| match &failed {
-        Error::Apply {
+        Error::Apply(Failure {
             step,
             cause,
             subject,
-            ..
-        } => {
+        }) => {
             let place = subject.as_deref().unwrap_or_else(|| "".as_ref()).display();
             child.step(format_args!("{step} {place}"));
             error(errno(cause))

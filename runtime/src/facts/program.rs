@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::paths::{self, Kind, Resolved, Trust};
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::types::{Fault, Step};
 
 /// The result of looking a name up in `PATH`.
@@ -60,7 +60,7 @@ fn unusable(name: &OsString, fault: &Fault) -> Error {
             if [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(errno) =>
         {
             let cause = std::io::Error::from_raw_os_error(*errno);
-            Error::outside(Step::Command, Some(path.clone()), cause)
+            Failure::on(Step::Command, path)(cause).into()
         }
         fault => Error::CommandNotExecutable {
             name: name.clone(),

@@ -1,6 +1,33 @@
-//! Which rights of Landlock stand for reading, writing and executing.
+//! Reading, writing and executing: as a profile grants them, as a policy is asked for them, and which rights of
+//! Landlock stand for them.
 
+use std::path::Path;
+
+use aegis_policy::What;
 use aegis_sys::landlock::fs;
+
+/// What may be done with a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `files.read`.
+    Read,
+    /// `files.write`.
+    Write,
+    /// `shell.exec`, or the command itself.
+    Exec,
+}
+
+impl Access {
+    /// As a policy is asked for it. `name`: the program's.
+    pub fn what(self, path: &Path, tree: bool, name: Option<String>) -> What {
+        let path = path.into();
+        match self {
+            Self::Read => What::Read { path, tree },
+            Self::Write => What::Write { path, tree },
+            Self::Exec => What::Exec { name, path, tree },
+        }
+    }
+}
 
 /// What may be done in a directory that is granted for reading.
 pub const READ_TREE: u64 = fs::READ_FILE | fs::READ_DIR;

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use aegis_profile::Origin;
 use aegis_sys::landlock::{self, fs};
 
 use super::access::{DEVICE, READ_TREE, WRITE_TREE, rights};
@@ -206,12 +205,7 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
 /// What no front end may ask for, or no host without Landlock can enforce.
 fn check(spec: &Spec, host: &Host) -> Result<(), Error> {
     let refuse = |what: &str, reason: &str, help: &str| {
-        Err(Error::Unenforceable {
-            origin: "this host".into(),
-            what: what.into(),
-            reason: reason.into(),
-            help: help.into(),
-        })
+        Err(Error::unenforceable("this host", what, reason, help))
     };
     if host.kernel.landlock_abi == 0 {
         return refuse(
@@ -335,22 +329,4 @@ fn filter(spec: &SyscallSpec, memfd: Memfd) -> Result<seccomp::Filter, Error> {
         filter.supervise(libc::SYS_memfd_create as u32);
     }
     Ok(filter)
-}
-
-impl Error {
-    /// With the line of the profile that names a system call.
-    pub(super) fn at(self, line: impl FnOnce(&str) -> Option<Origin>) -> Self {
-        match self {
-            Self::Syscalls {
-                origin: None,
-                name,
-                cause,
-            } => Self::Syscalls {
-                origin: line(&name),
-                name,
-                cause,
-            },
-            other => other,
-        }
-    }
 }

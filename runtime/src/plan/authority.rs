@@ -8,7 +8,7 @@ use std::path::Path;
 
 use aegis_policy::request::Approval;
 use aegis_policy::{Context, Decision, Hash, Policy, Request, What};
-use aegis_profile::{Declared, LimitKey, Limits, Origin, Outbound, Profile};
+use aegis_profile::{Declared, Device, LimitKey, Limits, Origin, Outbound, Profile};
 
 use super::{Grant, InForce, Plan};
 use crate::facts::{Caller, HostFacts};
@@ -35,57 +35,35 @@ pub fn narrow(profile: &mut Profile, policy: &Policy) {
 /// What a profile grants beside paths and programs. `socket`: the declaration of a socket of the host, with
 /// which the system call comes by which every other that is visible can be connected to.
 pub(super) fn beside_files(profile: &Profile, socket: Option<&Origin>) -> Vec<Grant> {
-    let grant = |what: What, from: &Origin| Grant {
-        what,
-        from: from.into(),
-        decision: None,
-    };
+    fn each<T>(list: &[Declared<T>], what: impl Fn(&T) -> What) -> impl Iterator<Item = Grant> {
+        (list.iter()).map(move |item| Grant::new(what(&item.value), &item.origin))
+    }
     let capabilities = &profile.capabilities;
     let mut grants = Vec::new();
     if let Outbound::Host(origin) = &capabilities.net_outbound {
-        grants.push(grant(What::NetHost {}, origin));
+        grants.push(Grant::new(What::NetHost {}, origin));
     }
-    for port in &capabilities.net_listen {
-        let what = What::Listen { port: port.value };
-        grants.push(grant(what, &port.origin));
-    }
-    for device in &capabilities.devices {
-        let what = What::Device {
-            device: device.value.to_string(),
-        };
-        grants.push(grant(what, &device.origin));
-    }
-    for name in &profile.environment.pass {
-        let what = What::Environment {
-            name: name.value.clone(),
-        };
-        grants.push(grant(what, &name.origin));
-    }
-    for name in &profile.syscalls.allow {
-        let what = What::Syscall {
-            name: name.value.clone(),
-        };
-        grants.push(grant(what, &name.origin));
-    }
-    if let Some(origin) = socket {
-        let what = What::Syscall {
-            name: "socket".into(),
-        };
-        grants.push(grant(what, origin));
-    }
+    let listen = |port: &u16| What::Listen { port: *port };
+    grants.extend(each(&capabilities.net_listen, listen));
+    let device = |device: &Device| What::Device {
+        device: device.to_string(),
+    };
+    grants.extend(each(&capabilities.devices, device));
+    let name = String::clone;
+    let variable = |text: &String| What::Environment { name: name(text) };
+    grants.extend(each(&profile.environment.pass, variable));
+    let call = |text: &String| What::Syscall { name: name(text) };
+    grants.extend(each(&profile.syscalls.allow, call));
+    grants.extend(socket.map(|origin| Grant::new(call(&"socket".into()), origin)));
     grants.extend(limits(&profile.limits));
     grants
 }
 
 /// What limits are asked for, as grants.
 pub fn limits(limits: &Limits) -> impl Iterator<Item = Grant> {
-    limits.iter().map(|(key, limit)| Grant {
-        what: What::Limit {
-            limit: key.to_string(),
-            value: Some(limit.value),
-        },
-        from: (&limit.origin).into(),
-        decision: None,
+    limits.iter().map(|(key, limit)| {
+        let (value, limit, from) = (Some(limit.value), key.to_string(), &limit.origin);
+        Grant::new(What::Limit { limit, value }, from)
     })
 }
 

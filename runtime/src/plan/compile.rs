@@ -59,32 +59,28 @@ pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Resul
         variables: variables(facts),
         name: profile.name.clone(),
     };
-    assemble(spec, host).map_err(|error| {
-        error.at(|name| {
+    assemble(spec, host).map_err(|mut error| {
+        if let Error::Syscalls { origin, name, .. } = &mut error {
             let asked = &profile.syscalls;
             let mut named = asked.allow.iter().chain(&asked.deny);
-            let item = named.find(|item| item.value == name)?;
-            Some(item.origin.clone())
-        })
+            let item = named.find(|item| item.value == *name);
+            *origin = item.map(|item| item.origin.clone());
+        }
+        error
     })
 }
 
 /// What the format has and this build does not enforce is refused, never half-run.
 fn refuse_what_waits(profile: &Profile) -> Result<(), Error> {
-    let refuse = |origin: String, what: &str, reason: &str, help: &str| {
-        Err(Error::Unenforceable {
-            origin,
-            what: what.into(),
-            reason: reason.into(),
-            help: help.into(),
-        })
+    let refuse = |origin: &Origin, what: &str, reason: &str, help: &str| {
+        Err(Error::unenforceable(origin, what, reason, help))
     };
     let capabilities = &profile.capabilities;
     if let Outbound::Named(list) = &capabilities.net_outbound
         && let Some(first) = list.first()
     {
         return refuse(
-            first.origin.to_string(),
+            &first.origin,
             "net.outbound by name",
             "the egress broker is not part of this version",
             "use `net.outbound: none`, or `net.outbound: host` for the host's whole network",
@@ -92,7 +88,7 @@ fn refuse_what_waits(profile: &Profile) -> Result<(), Error> {
     }
     if let Some((alias, secret)) = capabilities.secrets_use.iter().next() {
         return refuse(
-            secret.origin.to_string(),
+            &secret.origin,
             &format!("the secret {alias:?}"),
             "secrets are put in by the egress broker, which is not part of this version",
             "remove `secrets.use`",
@@ -101,7 +97,7 @@ fn refuse_what_waits(profile: &Profile) -> Result<(), Error> {
     let host = matches!(capabilities.net_outbound, Outbound::Host(_));
     if let (Some(port), false) = (capabilities.net_listen.first(), host) {
         return refuse(
-            port.origin.to_string(),
+            &port.origin,
             &format!("net.listen on port {}", port.value),
             "a port of a private network is published by the egress broker, which is not part of this version",
             "add `net.outbound: host`, or remove `net.listen`: programs inside may always listen for each other",
@@ -109,7 +105,7 @@ fn refuse_what_waits(profile: &Profile) -> Result<(), Error> {
     }
     if let (Some(rate), true) = (profile.limits.get(LimitKey::Net), host) {
         return refuse(
-            rate.origin.to_string(),
+            &rate.origin,
             "limits.net",
             "the host's network is shared, and its traffic not shaped by this version",
             "remove `limits.net`, or use `net.outbound: none`",

@@ -7,39 +7,16 @@
 
 use std::path::{Path, PathBuf};
 
-use aegis_policy::What;
 use aegis_profile::{Origin, PathSpec, Profile, Program, Variable};
 
 use super::Grant;
-use super::access::rights;
+use super::access::{Access, rights};
 use super::own_places::own_place;
 use crate::error::Error;
 use crate::facts::paths::{Kind, Link, Resolved};
 use crate::facts::{self, HostFacts, Lookup, Request};
 use crate::types::paths::parents;
 use crate::types::{Fault, GrantOrigin, Network, PathMap};
-
-/// What is granted on a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum GrantKind {
-    /// `files.read`.
-    Read,
-    /// `files.write`.
-    Write,
-    /// `shell.exec`, or the command itself.
-    Exec,
-}
-
-impl GrantKind {
-    /// The key of the profile that grants it.
-    fn key(self) -> &'static str {
-        match self {
-            Self::Read => "files.read",
-            Self::Write => "files.write",
-            Self::Exec => "shell.exec",
-        }
-    }
-}
 
 /// The name of a program, where a directory has it that only root fills: what is called `git` there
 /// is git.
@@ -92,14 +69,14 @@ pub(super) fn compile(
     };
     let capabilities = &profile.capabilities;
     for item in &capabilities.files_read {
-        compiler.path(&item.value, &item.origin, GrantKind::Read)?;
+        compiler.path(&item.value, &item.origin, Access::Read)?;
     }
     for item in &capabilities.files_write {
-        compiler.path(&item.value, &item.origin, GrantKind::Write)?;
+        compiler.path(&item.value, &item.origin, Access::Write)?;
     }
     for item in &capabilities.shell_exec {
         match &item.value {
-            Program::Path(spec) => compiler.path(spec, &item.origin, GrantKind::Exec)?,
+            Program::Path(spec) => compiler.path(spec, &item.origin, Access::Exec)?,
             Program::Name { name, optional } => compiler.program(name, *optional, &item.origin)?,
         }
     }
@@ -111,7 +88,7 @@ pub(super) fn compile(
     if network == Network::Host
         && let Some(Ok(found)) = facts.paths.get(Path::new("/etc/resolv.conf"))
     {
-        compiler.grant(found, GrantKind::Read, None, GrantOrigin::HostNetwork);
+        compiler.grant(found, Access::Read, None, GrantOrigin::HostNetwork);
     }
     compiler.granted.prune();
     Ok(compiler.granted)
@@ -132,14 +109,19 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn path(&mut self, spec: &PathSpec, origin: &Origin, kind: GrantKind) -> Result<(), Error> {
+    fn path(&mut self, spec: &PathSpec, origin: &Origin, kind: Access) -> Result<(), Error> {
         if spec.base == Some(Variable::Tmp) {
             // The private directory is there and writable, whatever is declared in it.
             return Ok(());
         }
+        let key = match kind {
+            Access::Read => "files.read",
+            Access::Write => "files.write",
+            Access::Exec => "shell.exec",
+        };
         let fail = |reason: String, help: &str| Error::Grant {
             origin: origin.clone(),
-            what: format!("{}: {}", kind.key(), spec),
+            what: format!("{key}: {spec}"),
             reason,
             help: help.into(),
         };
@@ -193,7 +175,7 @@ impl<'a> Compiler<'a> {
                 "the sandbox has its own there; name what you need below it",
             ));
         }
-        if let (GrantKind::Write, Some(own)) = (kind, among(&self.request.unwritable, found)) {
+        if let (Access::Write, Some(own)) = (kind, among(&self.request.unwritable, found)) {
             return Err(fail(
                 format!("{} is there: what decides over the next run", own.display()),
                 "name a path that neither holds it nor lies in it, or keep the policy elsewhere",
@@ -205,7 +187,7 @@ impl<'a> Compiler<'a> {
                 "name a path that neither holds it nor lies in it: what records a command is out of its reach",
             ));
         }
-        self.grant(found, kind, None, origin.into());
+        self.grant(found, kind, None, origin);
         Ok(())
     }
 
@@ -221,7 +203,7 @@ impl<'a> Compiler<'a> {
         match self.facts.programs.get(name) {
             Some(Lookup::Found { path, resolved }) => {
                 let name = by_name(name, path);
-                self.grant(resolved, GrantKind::Exec, name, origin.into());
+                self.grant(resolved, Access::Exec, name, origin);
                 Ok(())
             }
             Some(Lookup::Unusable { .. } | Lookup::Absent) | None if optional => Ok(()),
@@ -249,15 +231,10 @@ impl<'a> Compiler<'a> {
         }
         let name = command.path.file_name().and_then(|name| name.to_str());
         let name = name.and_then(|name| by_name(name, &command.path));
-        self.grant(
-            &command.resolved,
-            GrantKind::Exec,
-            name,
-            GrantOrigin::Command,
-        );
+        self.grant(&command.resolved, Access::Exec, name, GrantOrigin::Command);
         for interpreter in &command.interpreters {
             let from = GrantOrigin::FirstLine(command.resolved.real.clone());
-            self.grant(&interpreter.resolved, GrantKind::Exec, None, from);
+            self.grant(&interpreter.resolved, Access::Exec, None, from);
         }
         Ok(())
     }
@@ -265,24 +242,16 @@ impl<'a> Compiler<'a> {
     fn grant(
         &mut self,
         found: &Resolved,
-        kind: GrantKind,
+        kind: Access,
         name: Option<String>,
-        from: GrantOrigin,
+        from: impl Into<GrantOrigin>,
     ) {
         self.granted.add_links(found);
         let tree = found.kind == Kind::Directory;
-        let path = found.real.as_path().into();
-        self.granted.grants.push(Grant {
-            what: match kind {
-                GrantKind::Read => What::Read { path, tree },
-                GrantKind::Write => What::Write { path, tree },
-                GrantKind::Exec => What::Exec { name, path, tree },
-            },
-            from,
-            decision: None,
-        });
-        let write = kind == GrantKind::Write;
-        let exec = kind == GrantKind::Exec;
+        let what = kind.what(&found.real, tree, name);
+        self.granted.grants.push(Grant::new(what, from));
+        let write = kind == Access::Write;
+        let exec = kind == Access::Exec;
         *self.granted.rules.entry(found.real.clone()).or_default() |= rights(tree, write, exec);
         if let (false, Some(usr)) = (write, self.usr())
             && found.real.starts_with("/usr")
@@ -309,19 +278,11 @@ impl<'a> Compiler<'a> {
     /// pins the directories on the path, so that they cannot be renamed out of it.
     fn protect_what_the_host_acts_upon(&mut self) {
         for facts::plantable::Found { tree, target } in &self.facts.plantable.present {
-            if self
-                .granted
-                .binds
-                .get(&target.real)
-                .is_some_and(|bind| bind.write)
-            {
-                continue; // Declared by name: somebody wants it.
+            let declared = self.granted.binds.get(&target.real);
+            if declared.is_some_and(|bind| bind.write) {
+                continue; // Somebody wants it.
             }
-            let exec = self
-                .granted
-                .binds
-                .get(&target.real)
-                .is_some_and(|bind| bind.exec);
+            let exec = declared.is_some_and(|bind| bind.exec);
             self.granted.pin(target.clone(), false, exec);
             for dir in parents(&target.real).take_while(|dir| *dir != tree.as_path()) {
                 if !self.granted.binds.contains(dir) {
@@ -385,18 +346,11 @@ impl Granted {
 
     /// Drops what a mount above shows already, with the same rights.
     fn prune(&mut self) {
-        let redundant: Vec<PathBuf> =
-            self.binds
-                .iter()
-                .filter(|(path, bind)| {
-                    !bind.pin
-                        && self.binds.above(path).is_some_and(|above| {
-                            above.write == bind.write && above.exec == bind.exec
-                        })
-                })
-                .map(|(path, _)| path.to_path_buf())
-                .collect();
-        self.binds
-            .retain(|path, _| !redundant.iter().any(|other| other == path));
+        let all = self.binds.clone();
+        self.binds.retain(|path, bind| {
+            let above = all.above(path);
+            bind.pin
+                || above.is_none_or(|above| (above.write, above.exec) != (bind.write, bind.exec))
+        });
     }
 }

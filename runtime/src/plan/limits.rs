@@ -52,6 +52,13 @@ pub struct Limits {
     pub output: Option<u64>,
 }
 
+impl Limits {
+    /// Whether `setrlimit(2)` holds one of this number.
+    pub(crate) fn has_resource(&self, number: u32) -> bool {
+        self.resources.iter().any(|(found, _)| *found == number)
+    }
+}
+
 /// Whether groups with this controller can be made: its v1 name and its v2 name.
 fn available(layout: &Layout, v1: &str, v2: &str) -> bool {
     layout.v1.get(v1).is_some_and(|place| place.writable)
@@ -135,12 +142,12 @@ pub fn compile(
                 )));
                 continue;
             }
-            return Err(Error::Unenforceable {
-                origin: limit.origin.to_string(),
-                what: format!("limits.{name}"),
-                reason: "this user has no control group with the io controller".into(),
-                help: DELEGATE.into(),
-            });
+            return Err(Error::unenforceable(
+                &limit.origin,
+                format!("limits.{name}"),
+                "this user has no control group with the io controller",
+                DELEGATE,
+            ));
         }
         if key == LimitKey::DiskRead {
             limits.group.disk_read = Some(limit.value);

@@ -84,6 +84,15 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// One that no policy was asked for yet.
+    pub fn new(what: What, from: impl Into<GrantOrigin>) -> Self {
+        Self {
+            what,
+            from: from.into(),
+            decision: None,
+        }
+    }
+
     /// Of a file, a tree or a program: its path.
     pub fn path(&self) -> Option<&Path> {
         match &self.what {

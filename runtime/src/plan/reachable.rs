@@ -7,11 +7,11 @@ use std::path::Path;
 use aegis_policy::What;
 use aegis_sys::landlock::fs;
 
-use super::access::{WRITE_TREE, rights};
+use super::access::{Access, WRITE_TREE, rights};
 use super::model::Grant;
 use super::ops::{Operation, Operations};
 use crate::facts::devices;
-use crate::facts::paths::{HostPath, Kind};
+use crate::facts::paths::Kind;
 use crate::seccomp::SyscallSpec;
 use crate::types::paths::{is_below, parents};
 use crate::types::{GrantOrigin, Network, PathMap};
@@ -34,11 +34,7 @@ impl Reachable<'_> {
         wanted.extend(self.beside_paths());
         for what in wanted {
             if grants.iter().all(|grant| grant.what != what) {
-                grants.push(Grant {
-                    what,
-                    from: GrantOrigin::Plan,
-                    decision: None,
-                });
+                grants.push(Grant::new(what, GrantOrigin::Plan));
             }
         }
     }
@@ -73,21 +69,17 @@ impl Reachable<'_> {
     fn paths(&self, grants: &[Grant]) -> Vec<What> {
         let granted = Granted::of(grants);
         // By path, so that what lies in a directory follows it.
-        let mut places: Vec<(&Path, u64, Option<Bind<'_>>)> = Vec::new();
+        let mut places: Vec<(&Path, u64, Option<&Operation>)> = Vec::new();
         places.extend(
             self.rules
                 .iter()
                 .map(|(path, access)| (path, *access, None)),
         );
-        places.extend(
-            self.root
-                .iter()
-                .filter_map(Bind::of)
-                .map(|bind| (bind.at, 0, Some(bind))),
-        );
+        let binds = (self.root.iter()).filter(|made| matches!(made, Operation::Bind { .. }));
+        places.extend(binds.map(|bind| (bind.at(), 0, Some(bind))));
         places.sort_by_key(|(path, ..)| path.as_os_str());
-        let mut above: Vec<(&Path, u64, Option<Bind<'_>>)> = Vec::new();
-        let mut wanted = Vec::new();
+        let mut above: Vec<(&Path, u64, Option<&Operation>)> = Vec::new();
+        let mut missing = Vec::new();
         for (path, access, bind) in places {
             while above.last().is_some_and(|(dir, ..)| !is_below(path, dir)) {
                 above.pop();
@@ -96,79 +88,46 @@ impl Reachable<'_> {
             let (access, bind) = (access | all, bind.or(shown));
             above.push((path, access, bind));
             if let Some(bind) = bind {
-                wanted.extend(bind.wanted(path, access, &granted));
+                missing.extend(wanted(bind, path, access, &granted));
             }
         }
-        wanted
+        missing
     }
 }
 
-/// A tree of the host in the root.
-#[derive(Clone, Copy)]
-struct Bind<'a> {
-    at: &'a Path,
-    source: &'a HostPath,
-    write: bool,
-    exec: bool,
-}
-
-impl<'a> Bind<'a> {
-    fn of(operation: &'a Operation) -> Option<Self> {
-        match operation {
-            Operation::Bind {
-                at,
-                source,
-                write,
-                exec,
-            } => Some(Self {
-                at,
-                source,
-                write: *write,
-                exec: *exec,
-            }),
-            _ => None,
-        }
+/// What of the rights `access` on a path in a bind is not granted.
+fn wanted(bind: &Operation, path: &Path, access: u64, granted: &Granted) -> Vec<What> {
+    let Operation::Bind {
+        at,
+        source,
+        write,
+        exec,
+    } = bind
+    else {
+        return Vec::new();
+    };
+    let top = path == at;
+    let host = match path.strip_prefix(at) {
+        Ok(rest) if !top => source.path.join(rest),
+        _ => source.path.clone(),
+    };
+    let given = granted.on(&host);
+    // Names alone may be listed everywhere.
+    let may = |rights: u64| access & rights & !fs::READ_DIR != 0;
+    let lacks = |rights: u64, right: u64| may(rights) && given & right == 0;
+    let tree = !top || source.kind == Kind::Directory;
+    let mut wanted = Vec::new();
+    if *write && lacks(WRITE_TREE & !fs::READ_FILE, fs::WRITE_FILE) {
+        wanted.push(Access::Write);
     }
-
-    /// What of the rights `access` on a path in it is not granted.
-    fn wanted(self, path: &Path, access: u64, granted: &Granted) -> Vec<What> {
-        let top = path == self.at;
-        let host = match path.strip_prefix(self.at) {
-            Ok(rest) if !top => self.source.path.join(rest),
-            _ => self.source.path.clone(),
-        };
-        // Names alone may be listed everywhere.
-        let may = |rights: u64, mounted: bool| mounted && access & rights & !fs::READ_DIR != 0;
-        let writing = WRITE_TREE & !fs::READ_FILE;
-        let (read, write, exec) = (
-            may(fs::READ_FILE, true),
-            may(writing, self.write),
-            may(fs::EXECUTE, self.exec),
-        );
-        if !(read || write || exec) {
-            return Vec::new();
-        }
-        let given = granted.on(&host);
-        let lacks = |rights: u64| given & rights == 0;
-        let tree = !top || self.source.kind == Kind::Directory;
-        let path = || host.as_path().into();
-        let mut wanted = Vec::new();
-        if write && lacks(fs::WRITE_FILE) {
-            wanted.push(What::Write { path: path(), tree });
-        }
-        if exec && lacks(fs::EXECUTE) {
-            let name = None;
-            wanted.push(What::Exec {
-                name,
-                path: path(),
-                tree,
-            });
-        }
-        if read && wanted.is_empty() && lacks(fs::READ_FILE) {
-            wanted.push(What::Read { path: path(), tree });
-        }
-        wanted
+    if *exec && lacks(fs::EXECUTE, fs::EXECUTE) {
+        wanted.push(Access::Exec);
     }
+    if wanted.is_empty() && lacks(fs::READ_FILE, fs::READ_FILE) {
+        wanted.push(Access::Read);
+    }
+    let what = |access: Access| access.what(&host, tree, None);
+    wanted.into_iter().map(what).collect()
 }
 
 /// Rights by granted host path: on itself, and on what lies below it.

@@ -13,6 +13,7 @@ use aegis_policy::What;
 use serde::Serialize;
 
 use super::error_messages::{self, Complaint, candidates};
+use crate::plan::access::Access as Want;
 use crate::plan::{Operation, Plan};
 use crate::types::Network;
 use aegis_sys::landlock::fs;
@@ -45,12 +46,18 @@ pub struct Denial {
     pub allow: Option<String>,
 }
 
-/// What a program wanted with a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Want {
-    Read,
-    Write,
-    Exec,
+impl Denial {
+    /// From an error message. `allow`: the line that would allow it.
+    fn inferred(asked: What, layer: &'static str, what: String, allow: String) -> Self {
+        Self {
+            asked: Some(asked),
+            layer,
+            what,
+            times: 1,
+            evidence: Evidence::ErrorMessage,
+            allow: Some(allow),
+        }
+    }
 }
 
 /// What of a path is granted.
@@ -64,9 +71,13 @@ struct Rights {
     exec: bool,
 }
 
-/// Finds what the plan refuses in the end of a failed command's standard error. `host` says
-/// whether a path exists on the host.
-pub fn attribute(text: &[u8], plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Told {
+/// Finds what the plan refuses, the last one told first, and the keys of limits that were met in the end of
+/// a failed command's standard error. `host` says whether a path exists on the host.
+pub fn attribute(
+    text: &[u8],
+    plan: &Plan,
+    host: &dyn Fn(&Path) -> bool,
+) -> (Vec<Denial>, Vec<&'static str>) {
     let text = String::from_utf8_lossy(text);
     let mut found: Vec<Denial> = Vec::new();
     let mut limits = Vec::new();
@@ -85,44 +96,27 @@ pub fn attribute(text: &[u8], plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Told
             break;
         }
     }
-    Told {
-        denials: found,
-        limits,
-    }
-}
-
-/// What standard error tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// Refusals, the last one told first.
-    pub denials: Vec<Denial>,
-    /// Limits met, by their keys.
-    pub limits: Vec<&'static str>,
+    (found, limits)
 }
 
 fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<Denial> {
     let said = Complaint::of(line);
     if plan.network == Network::None && said.network {
-        return vec![Denial {
-            asked: Some(What::NetHost {}),
-            layer: "network namespace",
-            what: "the network".into(),
-            times: 1,
-            evidence: Evidence::ErrorMessage,
-            allow: Some("capabilities: {net.outbound: host}".into()),
-        }];
+        return vec![Denial::inferred(
+            What::NetHost {},
+            "network namespace",
+            "the network".into(),
+            "capabilities: {net.outbound: host}".into(),
+        )];
     }
     if !plan.syscalls.unix_sockets && said.socket {
-        return vec![Denial {
-            asked: Some(What::Syscall {
-                name: "socket".into(),
-            }),
-            layer: "seccomp",
-            what: "a Unix socket that can be connected by path".into(),
-            times: 1,
-            evidence: Evidence::ErrorMessage,
-            allow: Some("syscalls: {allow: [socket]}".into()),
-        }];
+        let name = "socket".into();
+        return vec![Denial::inferred(
+            What::Syscall { name },
+            "seccomp",
+            "a Unix socket that can be connected by path".into(),
+            "syscalls: {allow: [socket]}".into(),
+        )];
     }
     if !said.path {
         return Vec::new();
@@ -182,13 +176,15 @@ fn denial(
     name: Option<&str>,
     there: bool,
 ) -> Denial {
-    let (layer, key, verb) = match (want, rights.visible) {
-        (Want::Read, false) => ("mount namespace", "files.read", "reading"),
-        (Want::Read, true) => ("Landlock", "files.read", "reading"),
-        (Want::Write, false) => ("mount namespace", "files.write", "writing"),
-        (Want::Write, true) => ("read-only mount", "files.write", "writing"),
-        (Want::Exec, false) => ("mount namespace", "shell.exec", "executing"),
-        (Want::Exec, true) => ("Landlock", "shell.exec", "executing"),
+    let verb = match want {
+        Want::Read => "reading",
+        Want::Write => "writing",
+        Want::Exec => "executing",
+    };
+    let layer = match (want, rights.visible) {
+        (_, false) => "mount namespace",
+        (Want::Write, true) => "read-only mount",
+        (Want::Read | Want::Exec, true) => "Landlock",
     };
     // A file that is to be made needs its directory.
     let line = match want {
@@ -196,34 +192,14 @@ fn denial(
         _ => path,
     };
     let item = name.map_or_else(|| shorten(line, plan), str::to_owned);
-    let asked = line.into();
-    let tree = false;
-    Denial {
-        asked: Some(match want {
-            Want::Read => What::Read { path: asked, tree },
-            Want::Write => What::Write { path: asked, tree },
-            Want::Exec => What::Exec {
-                name: name.map(Into::into),
-                path: asked,
-                tree,
-            },
-        }),
-        layer,
-        what: format!("{verb} {}", path.display()),
-        times: 1,
-        evidence: Evidence::ErrorMessage,
-        allow: Some(format!("capabilities: {{{key}: [{item}]}}")),
-    }
+    let asked = want.what(line, false, name.map(Into::into));
+    let allow = format!("capabilities: {{{}: [{item}]}}", asked.action());
+    Denial::inferred(asked, layer, format!("{verb} {}", path.display()), allow)
 }
 
 /// The limit of the plan that a message is about, by its key.
 fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
-    let resource = |number: u32| {
-        plan.limits
-            .resources
-            .iter()
-            .any(|(found, _)| *found == number)
-    };
+    let resource = |number: u32| plan.limits.has_resource(number);
     let group = &plan.limits.group;
     error_messages::limits(&line.to_lowercase()).find(|key| match *key {
         "files" => resource(libc::RLIMIT_NOFILE),
@@ -350,7 +326,7 @@ mod tests {
             .any(|there| path == Path::new(there))
         };
         attribute(message.as_bytes(), &plan, &host)
-            .denials
+            .0
             .into_iter()
             .map(|denial| denial.allow)
             .collect()

@@ -2,6 +2,8 @@
 //! those of the C library, of shells, and of common interpreters; whether the plan has anything to
 //! do with it is judged in [`super::denials`].
 
+use std::collections::BTreeSet;
+
 /// What a line says went wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Complaint {
@@ -116,7 +118,6 @@ pub(super) fn limits(line: &str) -> impl Iterator<Item = &'static str> + '_ {
 /// one word that stands alone before a colon and the error (`cat: notes.txt: Permission denied`).
 pub(super) fn candidates(line: &str) -> Vec<&str> {
     const QUOTES: [char; 7] = ['\'', '"', '`', '‘', '’', '“', '”'];
-    let bare = |word: &'_ str| -> bool { !word.is_empty() && word.len() < 4096 };
     let mut list: Vec<&str> = line.split(QUOTES).skip(1).step_by(2).collect();
     list.extend(
         line.split(|c: char| QUOTES.contains(&c) || c.is_whitespace() || c == ',' || c == '=')
@@ -138,13 +139,8 @@ pub(super) fn candidates(line: &str) -> Vec<&str> {
         ];
         (alone && ends.iter().any(|end| error.starts_with(end))).then_some(pair[0])
     }));
-    let mut seen = Vec::new();
-    list.retain(|word| {
-        bare(word) && !seen.contains(word) && {
-            seen.push(word);
-            true
-        }
-    });
+    let mut seen = BTreeSet::new();
+    list.retain(|word| !word.is_empty() && word.len() < 4096 && seen.insert(*word));
     list
 }
 

@@ -6,7 +6,6 @@
 
 use aegis_policy::What;
 use rustix::fs::MemfdFlags;
-use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -25,8 +24,8 @@ pub(super) struct Listener {
     fd: Option<OwnedFd>,
     /// The same filter without a supervisor: what it says of a call holds, whoever answers.
     verdicts: Option<seccomp::Filter>,
-    denied: BTreeMap<i32, (u64, Call)>,
-    order: Vec<i32>,
+    /// How often, in the order of the first time.
+    denied: Vec<(u64, Call)>,
     tail: Vec<u8>,
 }
 
@@ -149,22 +148,19 @@ impl Listener {
         errno: i32,
         plan: &Plan,
     ) -> io::Result<Option<Denial>> {
-        let (times, _) = self.denied.entry(call.nr).or_insert_with(|| {
-            self.order.push(call.nr);
-            (0, *call)
-        });
-        *times += 1;
-        let first = *times == 1;
         notify::refuse(fd, call, errno)?;
-        Ok(first.then(|| denial(call, 1, plan)))
+        let mut denied = self.denied.iter_mut();
+        if let Some((times, _)) = denied.find(|(_, known)| known.nr == call.nr) {
+            *times += 1;
+            return Ok(None);
+        }
+        self.denied.push((1, *call));
+        Ok(Some(denial(call, 1, plan)))
     }
 
     /// What was denied, in the order of the first time; the end of standard error.
     pub fn finish(self, plan: &Plan) -> (Vec<Denial>, Vec<u8>) {
-        let denials = self.order.iter().map(|nr| {
-            let (times, call) = &self.denied[nr];
-            denial(call, *times, plan)
-        });
+        let denials = (self.denied.iter()).map(|(times, call)| denial(call, *times, plan));
         (denials.collect(), self.tail)
     }
 }
@@ -208,29 +204,21 @@ fn memfd(fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
     }
     let mut name = [0u8; 250];
     let got = notify::read_memory(call.pid, call.args[0], &mut name).unwrap_or(0);
+    // The thread may be gone, and its pid somebody else's, whose memory that was.
     let got = if notify::still_waits(fd, call) {
         got
     } else {
         0
     };
-    let name: Vec<u8> = name[..got]
-        .iter()
-        .copied()
-        .take_while(|byte| *byte != 0)
-        .collect();
-    let name = CString::new(name).unwrap_or_default();
+    let name = name[..got].split(|byte| *byte == 0).next();
+    let name = CString::new(name.unwrap_or_default()).unwrap_or_default();
     let sealed = MemfdFlags::from_bits_retain(flags | MFD_NOEXEC_SEAL | MFD_CLOEXEC);
-    let memfd = rustix::fs::memfd_create(&name, sealed);
-    match memfd.map_err(io::Error::from) {
-        Ok(memfd) => {
-            let close = flags & MFD_CLOEXEC != 0;
-            // It has no room for one more, as its limits have it: the call says so, and the run goes on.
-            notify::answer_with_descriptor(fd, call, memfd.as_fd(), close).or_else(|error| {
-                notify::refuse(fd, call, error.raw_os_error().unwrap_or(libc::EINVAL))
-            })
-        }
-        Err(error) => notify::refuse(fd, call, error.raw_os_error().unwrap_or(libc::EINVAL)),
-    }
+    let close = flags & MFD_CLOEXEC != 0;
+    rustix::fs::memfd_create(&name, sealed)
+        .map_err(io::Error::from)
+        .and_then(|memfd| notify::answer_with_descriptor(fd, call, memfd.as_fd(), close))
+        // Where its limits leave no room for one more, the call says so, and the run goes on.
+        .or_else(|error| notify::refuse(fd, call, error.raw_os_error().unwrap_or(libc::EINVAL)))
 }
 
 /// Whether naming the call in `syscalls.allow` would have let this very call through: some stay

@@ -4,15 +4,25 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-
 use std::time::Instant;
 
 use aegis_sys::process::{self, PollFd};
 use aegis_sys::signal::Signals;
 use aegis_sys::{files, mount};
 
+use super::report::Cause;
+
 /// A pipe that polls writable takes this much without blocking (`PIPE_BUF`, `pipe(7)`).
 const ATOMIC: usize = 4096;
+
+/// What `poll(2)` is told of a descriptor.
+pub fn poll_for(fd: i32, events: i16) -> PollFd {
+    PollFd {
+        fd,
+        events,
+        revents: 0,
+    }
+}
 
 struct Relay {
     from: OwnedFd,
@@ -29,15 +39,6 @@ pub struct Output {
     left: u64,
 }
 
-/// What reading a relay came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pumped {
-    /// Bytes went on, or the other side is gone.
-    Fine,
-    /// There was more than the limit.
-    Exceeded,
-}
-
 impl Output {
     /// Pipes for what is open of 1 and 2; one for both where both lead to the same place, which
     /// keeps their order.
@@ -49,23 +50,19 @@ impl Output {
                 .ok()
                 .map(|found| (found.dev, found.ino, found.rdev))
         };
-        let same = place(1).is_some() && place(1) == place(2);
         let mut output = Self {
             relays: Vec::new(),
             ends: [None, None],
-            same,
+            same: place(1).is_some() && place(1) == place(2),
             left: limit,
         };
         for (index, to) in [(0, 1), (1, 2)] {
-            if !files::is_open(to) || (same && index == 1) {
+            if !files::is_open(to) || (output.same && index == 1) {
                 continue;
             }
             let (from, end) = files::pipe()?;
-            output.relays.push(Relay {
-                from,
-                to,
-                held: Vec::new(),
-            });
+            let held = Vec::new();
+            output.relays.push(Relay { from, to, held });
             output.ends[index] = Some(end);
         }
         Ok(output)
@@ -73,13 +70,11 @@ impl Output {
 
     /// What the command gets as 1 and 2.
     pub fn ends(&self) -> [Option<BorrowedFd<'_>>; 2] {
-        let first = self.ends[0].as_ref().map(AsFd::as_fd);
-        let second = if self.same {
-            first
-        } else {
-            self.ends[1].as_ref().map(AsFd::as_fd)
-        };
-        [first, second]
+        let [first, second] = self
+            .ends
+            .each_ref()
+            .map(|end| end.as_ref().map(AsFd::as_fd));
+        [first, if self.same { first } else { second }]
     }
 
     /// Closes our copies of the command's ends, once it has them.
@@ -89,72 +84,42 @@ impl Output {
 
     /// What to poll: the command's end, or, while something is held, the caller's.
     pub fn waits_for(&self) -> impl Iterator<Item = PollFd> + '_ {
-        self.relays.iter().map(|relay| PollFd {
-            fd: if relay.held.is_empty() {
-                relay.from.as_raw_fd()
-            } else {
-                relay.to
-            },
-            events: if relay.held.is_empty() {
-                libc::POLLIN
-            } else {
-                libc::POLLOUT
-            },
-            revents: 0,
+        (self.relays.iter()).map(|relay| match relay.held.is_empty() {
+            true => poll_for(relay.from.as_raw_fd(), libc::POLLIN),
+            false => poll_for(relay.to, libc::POLLOUT),
         })
     }
 
-    /// Goes on with the relays that are ready, without ever blocking on a slow reader.
-    pub fn pump(&mut self, ready: &[PollFd]) -> Pumped {
+    /// Goes on with the relays that are ready, without ever blocking on a slow reader. True when there was more
+    /// than the limit.
+    pub fn pump(&mut self, ready: &[PollFd]) -> bool {
         let mut exceeded = false;
-        let mut index = 0;
-        for polled in ready {
-            let Some(relay) = self.relays.get_mut(index) else {
-                break;
-            };
-            let goes_on = polled.revents == 0
-                || if relay.held.is_empty() {
-                    match relay.fill(self.left) {
-                        Filled::Bytes(taken, more) => {
-                            self.left -= taken;
-                            exceeded |= more;
-                            true
-                        }
-                        Filled::End => false,
-                    }
-                } else {
-                    // Where nobody reads any more, the command shall meet the same end of its pipe.
-                    relay.empty(ATOMIC).is_ok()
-                };
-            if goes_on {
-                index += 1;
+        let mut ready = ready.iter();
+        self.relays.retain_mut(|relay| {
+            if ready.next().is_none_or(|polled| polled.revents == 0) {
+                true
+            } else if relay.held.is_empty() {
+                relay.fill(&mut self.left, &mut exceeded)
             } else {
-                self.relays.remove(index);
+                // Where nobody reads any more, the command shall meet the same end of its pipe.
+                relay.empty(ATOMIC).is_ok()
             }
-        }
-        if exceeded {
-            Pumped::Exceeded
-        } else {
-            Pumped::Fine
-        }
+        });
+        exceeded
     }
 
     /// Passes on what is left once everything inside is dead, as long as the time limit and the
-    /// signals that end programs let it wait for a slow reader.
-    pub fn drain(&mut self, signals: &Signals, until: Option<Instant>) -> Drained {
+    /// signals that end programs let it wait for a slow reader. Why not all went on, if so.
+    pub fn drain(&mut self, signals: &Signals, until: Option<Instant>) -> Option<Cause> {
         let mut exceeded = false;
         while !self.relays.is_empty() {
             let mut fds: Vec<PollFd> = self.waits_for().collect();
-            fds.push(PollFd {
-                fd: signals.fd.as_raw_fd(),
-                events: libc::POLLIN,
-                revents: 0,
-            });
+            fds.push(poll_for(signals.fd.as_raw_fd(), libc::POLLIN));
             let left = until
                 .map(|until| until.saturating_duration_since(Instant::now()).as_nanos() as u64);
             match process::poll(&mut fds, left) {
                 Ok(0) if until.is_some_and(|until| Instant::now() >= until) => {
-                    return Drained::TimedOut;
+                    return Some(Cause::TimeLimit);
                 }
                 Ok(_) => {}
                 Err(_) => break,
@@ -163,33 +128,16 @@ impl Output {
                 && let Some((signal, _)) = signals.next()
                 && ENDING.contains(&signal)
             {
-                return Drained::Ended(signal);
+                return Some(Cause::Killed { signal });
             }
-            exceeded |= self.pump(&fds) == Pumped::Exceeded;
+            exceeded |= self.pump(&fds);
         }
-        if exceeded {
-            Drained::Exceeded
-        } else {
-            Drained::Fine
-        }
+        exceeded.then_some(Cause::OutputLimit)
     }
 }
 
 /// Signals by which a person ends a program.
 const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
-
-/// What passing on the rest came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drained {
-    /// All went on, or the other side is gone.
-    Fine,
-    /// There was more than the limit.
-    Exceeded,
-    /// The time was up first.
-    TimedOut,
-    /// A signal came first.
-    Ended(i32),
-}
 
 /// Standard input without the right to write, where it has that (a terminal mostly): what is
 /// written there could not be counted. `None`: it is fine as it is.
@@ -204,24 +152,16 @@ pub fn read_only_input() -> io::Result<Option<OwnedFd>> {
         .map(Some)
 }
 
-enum Filled {
-    /// So many were taken; whether there were more than allowed.
-    Bytes(u64, bool),
-    /// The command's end is closed.
-    End,
-}
-
 impl Relay {
-    fn fill(&mut self, allowed: u64) -> Filled {
+    /// Reads at most `left` bytes, less from then on; `exceeded`: there were more. False at the end of the pipe.
+    fn fill(&mut self, left: &mut u64, exceeded: &mut bool) -> bool {
         let mut buffer = [0u8; 65536];
-        match files::read(self.from.as_fd(), &mut buffer) {
-            Ok(0) | Err(_) => Filled::End,
-            Ok(got) => {
-                let taken = (got as u64).min(allowed) as usize;
-                self.held.extend_from_slice(&buffer[..taken]);
-                Filled::Bytes(taken as u64, taken < got)
-            }
-        }
+        let got = files::read(self.from.as_fd(), &mut buffer).unwrap_or(0);
+        let taken = (got as u64).min(*left) as usize;
+        self.held.extend_from_slice(&buffer[..taken]);
+        *left -= taken as u64;
+        *exceeded |= taken < got;
+        got > 0
     }
 
     /// Writes at most `most` bytes of what is held.

@@ -1,9 +1,8 @@
 //! The account of a run: what was in force, how it ended, what it used, what was refused.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use aegis_policy::{Hash, Verdict, What};
+use aegis_policy::{Hash, Opinion, Verdict, What};
 use serde::Serialize;
 
 use super::denials::Denial;
@@ -46,18 +45,6 @@ impl Cause {
             Self::FileSizeLimit => 128 + libc::SIGXFSZ,
         };
         (status & 0xff) as u8
-    }
-
-    /// Its name, as in a report.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Exited { .. } => "exited",
-            Self::Killed { .. } => "killed",
-            Self::TimeLimit => "time-limit",
-            Self::MemoryLimit => "memory-limit",
-            Self::OutputLimit => "output-limit",
-            Self::FileSizeLimit => "file-size-limit",
-        }
     }
 
     /// The limit that ended the run, by its key.
@@ -115,12 +102,9 @@ pub struct Recorded {
 pub struct Violation {
     /// The line that declares it.
     pub from: GrantOrigin,
-    /// Why.
-    pub reason: Arc<str>,
-    /// The rules that spoke.
-    pub rules: Vec<Arc<str>>,
     /// What the policy said.
-    pub verdict: Verdict,
+    #[serde(flatten)]
+    pub said: Opinion,
     /// What was asked for.
     pub what: What,
 }
@@ -176,36 +160,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// What can be said before the run: what was asked for, and what is in force.
-    pub(super) fn of(plan: &Plan) -> Self {
-        Self {
-            version: 1,
-            run: String::new(),
-            profile: plan.profile.clone(),
-            profile_hash: None,
-            plan_hash: None,
-            policy_hash: plan.policy.as_ref().map(|policy| policy.hash),
-            violations: violations(plan),
-            audit: None,
-            command: (plan.argv.iter())
-                .map(|word| word.to_string_lossy().into_owned())
-                .collect(),
-            identity: plan.identity.clone(),
-            layers: layers(plan),
-            degraded: Vec::new(),
-            started_us: 0,
-            ended_us: 0,
-            cause: Cause::Exited { status: 0 },
-            exit_status: 0,
-            limits_met: Vec::new(),
-            resources: Resources::default(),
-            denials: Vec::new(),
-            planted: Vec::new(),
-            cause_unknown: false,
-            lost_events: 0,
-        }
-    }
-
     /// Adds the hashes of what was run, and where it is recorded.
     pub fn seal(&mut self, profile: Hash, plan: Hash, recorded: Recorded) {
         self.profile_hash = Some(profile);
@@ -222,56 +176,23 @@ pub fn now() -> u64 {
 }
 
 /// What of a plan violates the policy that it was held against.
-fn violations(plan: &Plan) -> Vec<Violation> {
-    let said = |grant: &Grant| {
-        let said = grant.decision.as_ref()?;
+pub(super) fn violations(plan: &Plan) -> Vec<Violation> {
+    let violation = |grant: &Grant| {
+        let said = grant.decision.clone()?;
         (said.verdict > Verdict::Allow).then(|| Violation {
             from: grant.from.clone(),
-            reason: said.reason.clone(),
-            rules: said.rules.clone(),
-            verdict: said.verdict,
+            said,
             what: grant.what.clone(),
         })
     };
-    plan.grants.iter().filter_map(said).collect()
+    plan.grants.iter().filter_map(violation).collect()
 }
 
 /// What is in force under a plan.
 pub fn layers(plan: &Plan) -> Vec<Layer> {
-    let mut list = vec![
-        Layer {
-            layer: "namespaces",
-            state: plan
-                .namespaces
-                .iter()
-                .map(|namespace| format!("{namespace:?}").to_lowercase())
-                .collect::<Vec<_>>()
-                .join(" "),
-        },
-        Layer {
-            layer: "root",
-            state: format!("tmpfs, {} mounts", plan.root.mounts().count()),
-        },
-        Layer {
-            layer: "landlock",
-            state: format!(
-                "ABI {}, {} rules",
-                plan.landlock.abi,
-                plan.landlock.paths.len()
-            ),
-        },
-        Layer {
-            layer: "seccomp",
-            state: format!(
-                "default-deny, {} system calls known",
-                plan.seccomp.rules.iter().len()
-            ),
-        },
-        Layer {
-            layer: "capabilities",
-            state: "all sets empty, no_new_privs, securebits locked".into(),
-        },
-    ];
+    let namespaces: Vec<String> = (plan.namespaces.iter())
+        .map(|namespace| format!("{namespace:?}").to_lowercase())
+        .collect();
     let group = &plan.limits.group;
     let held: Vec<&str> = [
         ("memory", group.memory),
@@ -283,13 +204,35 @@ pub fn layers(plan: &Plan) -> Vec<Layer> {
     .into_iter()
     .filter_map(|(name, limit)| limit.map(|_| name))
     .collect();
-    list.push(Layer {
-        layer: "cgroup",
-        state: match (plan.limits.unified_group, held.is_empty()) {
-            (_, false) => format!("limits {}", held.join(" ")),
-            (true, true) => "a group of its own, nothing limited".into(),
-            (false, true) => "none".into(),
-        },
-    });
-    list
+    let landlock = &plan.landlock;
+    let calls = plan.seccomp.rules.iter().len();
+    [
+        ("namespaces", namespaces.join(" ")),
+        (
+            "root",
+            format!("tmpfs, {} mounts", plan.root.mounts().count()),
+        ),
+        (
+            "landlock",
+            format!("ABI {}, {} rules", landlock.abi, landlock.paths.len()),
+        ),
+        (
+            "seccomp",
+            format!("default-deny, {calls} system calls known"),
+        ),
+        (
+            "capabilities",
+            "all sets empty, no_new_privs, securebits locked".into(),
+        ),
+        (
+            "cgroup",
+            match (plan.limits.unified_group, held.is_empty()) {
+                (_, false) => format!("limits {}", held.join(" ")),
+                (true, true) => "a group of its own, nothing limited".into(),
+                (false, true) => "none".into(),
+            },
+        ),
+    ]
+    .map(|(layer, state)| Layer { layer, state })
+    .into()
 }

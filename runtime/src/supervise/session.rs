@@ -1,6 +1,8 @@
 //! One run, from a sandbox that is being built to its report.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,13 +11,13 @@ use aegis_sys::process::{self, Change, PollFd};
 use aegis_sys::signal::Signals;
 
 use super::notify::Listener;
-use super::output::{self, Drained, Output, Pumped};
+use super::output::{self, Output, poll_for};
 use super::report::{self, Cause, Report, Resources};
 use super::terminal::Terminal;
 use super::{Event, Options, Progress, Watched, denials};
 use crate::apply::{self, Early, Message, Started};
 use crate::cgroup::{Groups, Usage};
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::facts::Host;
 use crate::plan::{Degraded, Plan};
 use crate::types::Step;
@@ -72,6 +74,14 @@ pub struct Session {
     events: Vec<Event>,
 }
 
+impl Deref for Built {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.0
+    }
+}
+
 impl Built {
     /// Starts to build a sandbox. It is being built when this returns, by a process of its own.
     ///
@@ -88,20 +98,13 @@ impl Built {
             options.leaf,
             janitor,
         )?;
-        let in_groups = |error| Error::outside(Step::Group, None, error);
-        let tasks = groups.tasks().map_err(in_groups)?;
+        let tasks = groups.tasks().map_err(Failure::of(Step::Group))?;
         let signals = block(options.signals)?;
-        let output = match plan.limits.output {
-            Some(limit) => {
-                Some(Output::open(limit).map_err(|error| Error::outside(Step::Pipe, None, error))?)
-            }
-            None => None,
-        };
-        let input = match plan.limits.output {
-            Some(_) => output::read_only_input()
-                .map_err(|error| Error::outside(Step::Input, None, error))?,
-            None => None,
-        };
+        let (mut output, mut input) = (None, None);
+        if let Some(limit) = plan.limits.output {
+            output = Some(Output::open(limit).map_err(Failure::of(Step::Pipe))?);
+            input = output::read_only_input().map_err(Failure::of(Step::Input))?;
+        }
         let terminal = Terminal::of_caller(plan.terminal && options.signals);
         let started_us = report::now();
         let started = apply::start(
@@ -145,26 +148,6 @@ impl Built {
         }))
     }
 
-    /// The plan that is carried out.
-    pub fn plan(&self) -> &Plan {
-        &self.0.plan
-    }
-
-    /// The pid of the sandbox's PID 1, as this process sees it.
-    pub fn init_pid(&self) -> i32 {
-        self.0.started.pid
-    }
-
-    /// The sandbox's PID 1: by it a namespace of the sandbox can be entered (`setns(2)`).
-    pub fn init(&self) -> BorrowedFd<'_> {
-        self.0.started.pidfd.as_fd()
-    }
-
-    /// The run's leaf on the cgroup2 tree, where it has one.
-    pub fn leaf(&self) -> Option<BorrowedFd<'_>> {
-        self.0.groups.leaf()
-    }
-
     /// Waits until everything is built.
     ///
     /// # Errors
@@ -174,10 +157,10 @@ impl Built {
         let session = &mut self.0;
         while !session.ready {
             let over = session.message();
-            if over.map_err(|error| Error::outside(Step::Watch, None, error))? {
-                let gone = || io::Error::from_raw_os_error(libc::ESRCH);
+            if over.map_err(Failure::of(Step::Watch))? {
+                let gone = io::Error::from_raw_os_error(libc::ESRCH);
                 let failed = session.failed.take();
-                return Err(failed.unwrap_or_else(|| Error::outside(Step::Root, None, gone())));
+                return Err(failed.unwrap_or_else(|| Failure::of(Step::Root)(gone).into()));
             }
         }
         Ok(())
@@ -204,21 +187,13 @@ impl Built {
     }
 }
 
-fn block(forwarded: bool) -> Result<Signals, Error> {
+fn block(forwarded: bool) -> Result<Signals, Failure> {
     let mut blocked = Vec::new();
     if forwarded {
         blocked.extend(FORWARDED);
         blocked.extend([libc::SIGTSTP, libc::SIGTTOU, libc::SIGTTIN, libc::SIGCONT]);
     }
-    Signals::block(&blocked).map_err(|error| Error::outside(Step::Signals, None, error))
-}
-
-fn poll_for(fd: i32) -> PollFd {
-    PollFd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
-    }
+    Signals::block(&blocked).map_err(Failure::of(Step::Signals))
 }
 
 impl Session {
@@ -230,6 +205,11 @@ impl Session {
     /// The pid of the sandbox's PID 1, as this process sees it.
     pub fn init_pid(&self) -> i32 {
         self.started.pid
+    }
+
+    /// The sandbox's PID 1: by it a namespace of the sandbox can be entered (`setns(2)`).
+    pub fn init(&self) -> BorrowedFd<'_> {
+        self.started.pidfd.as_fd()
     }
 
     /// The run's leaf on the cgroup2 tree, where it has one.
@@ -269,18 +249,16 @@ impl Session {
         if self.over {
             return Ok(Progress::Ended);
         }
-        let fail = |error| Error::outside(Step::Watch, None, error);
-        let mut fds = vec![
-            poll_for(self.started.raw()),
-            poll_for(self.signals.fd.as_raw_fd()),
-            poll_for(self.listener.as_ref().map_or(-1, Listener::raw)),
+        let fail = Failure::of(Step::Watch);
+        let own = [
+            self.started.raw(),
+            self.signals.fd.as_raw_fd(),
+            self.listener.as_ref().map_or(-1, Listener::raw),
         ];
-        let own = fds.len();
-        fds.extend(
-            watched
-                .iter()
-                .map(|watched| poll_for(watched.fd.as_raw_fd())),
-        );
+        let theirs = watched.iter().map(|watched| watched.fd.as_raw_fd());
+        let mut fds: Vec<PollFd> = (own.into_iter().chain(theirs))
+            .map(|fd| poll_for(fd, libc::POLLIN))
+            .collect();
         let relays = fds.len();
         if let Some(output) = &self.output {
             fds.extend(output.waits_for());
@@ -291,11 +269,11 @@ impl Session {
         process::poll(&mut fds, timeout.map(|timeout| timeout.as_nanos() as u64)).map_err(fail)?;
         // Whatever else there is to do: a command that keeps us busy gains no time by it.
         self.time_out();
-        for (watched, polled) in watched.iter_mut().zip(&fds[own..relays]) {
+        for (watched, polled) in watched.iter_mut().zip(&fds[own.len()..relays]) {
             watched.ready = polled.revents != 0;
         }
         if let Some(output) = &mut self.output
-            && output.pump(&fds[relays..]) == Pumped::Exceeded
+            && output.pump(&fds[relays..])
         {
             self.limit(Cause::OutputLimit);
             self.ended = Some(Change::Killed(libc::SIGKILL));
@@ -328,13 +306,8 @@ impl Session {
     fn message(&mut self) -> std::io::Result<bool> {
         match self.started.receive()? {
             None => return Ok(true),
-            Some(Message::Failed {
-                step,
-                errno,
-                subject,
-            }) => {
-                let cause = std::io::Error::from_raw_os_error(errno);
-                self.failed = Some(Error::outside(step, subject, cause));
+            Some(Message::Failed(failure)) => {
+                self.failed = Some(failure.into());
                 return Ok(true);
             }
             Some(Message::Unmapped(path)) => {
@@ -480,30 +453,24 @@ impl Session {
         let mut limits_met: Vec<&'static str> = cause.limit().into_iter().collect();
         if cause.exit_status() != 0 && cause.limit().is_none() {
             let host = |path: &Path| path.symlink_metadata().is_ok();
-            let told = denials::attribute(&tail, &self.plan, &host);
+            let (inferred, limits) = denials::attribute(&tail, &self.plan, &host);
             self.events
-                .extend(told.denials.iter().cloned().map(Event::Denied));
-            denials.extend(told.denials);
-            limits_met.extend(told.limits);
+                .extend(inferred.iter().cloned().map(Event::Denied));
+            denials.extend(inferred);
+            limits_met.extend(limits);
         }
         let group = &self.plan.limits.group;
-        let met = |limited: bool, hits: Option<u64>| limited && hits.unwrap_or(0) > 0;
-        for (key, hit) in [
-            ("memory", met(group.memory.is_some(), usage.oom_kills)),
-            ("pids", met(group.pids.is_some(), usage.pids_refused)),
-            ("cpu", met(group.cpu.is_some(), usage.cpu_throttled)),
+        for (key, limit, hits) in [
+            ("memory", group.memory, usage.oom_kills),
+            ("pids", group.pids, usage.pids_refused),
+            ("cpu", group.cpu, usage.cpu_throttled),
         ] {
-            if hit {
+            if limit.is_some() && hits.unwrap_or(0) > 0 {
                 limits_met.push(key);
             }
         }
-        let mut seen = Vec::new();
-        limits_met.retain(|key| {
-            !seen.contains(key) && {
-                seen.push(*key);
-                true
-            }
-        });
+        let mut seen = BTreeSet::new();
+        limits_met.retain(|key| seen.insert(*key));
         let (user_us, system_us, max_rss_kib) = process::children_usage();
         let resources = Resources {
             wall_us: wall.as_micros() as u64,
@@ -512,15 +479,25 @@ impl Session {
             max_rss_kib,
             group: usage,
         };
-        let planted = self
-            .absent
-            .iter()
-            .filter(|path| path.symlink_metadata().is_ok());
-        let planted = planted
+        let planted = (self.absent.iter())
+            .filter(|path| path.symlink_metadata().is_ok())
             .map(|path| path.to_string_lossy().into_owned())
             .collect();
+        let plan = &self.plan;
         let report = Report {
+            version: 1,
             run: std::mem::take(&mut self.id),
+            profile: plan.profile.clone(),
+            profile_hash: None,
+            plan_hash: None,
+            policy_hash: plan.policy.as_ref().map(|policy| policy.hash),
+            violations: report::violations(plan),
+            audit: None,
+            command: (plan.argv.iter())
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
+            identity: plan.identity.clone(),
+            layers: report::layers(plan),
             degraded: std::mem::take(&mut self.degraded),
             started_us: self.started_us,
             ended_us: report::now(),
@@ -531,7 +508,7 @@ impl Session {
             resources,
             denials,
             planted,
-            ..Report::of(&self.plan)
+            lost_events: 0,
         };
         Ok((report, self.events()))
     }
@@ -548,14 +525,11 @@ impl Session {
         } else {
             self.deadline
         };
-        let more = match output.drain(&self.signals, until) {
-            Drained::Fine => return,
-            Drained::TimedOut if was_ended => return,
-            Drained::Exceeded => Cause::OutputLimit,
-            Drained::TimedOut => Cause::TimeLimit,
-            Drained::Ended(signal) => Cause::Killed { signal },
-        };
-        self.limit(more);
+        match output.drain(&self.signals, until) {
+            None => {}
+            Some(Cause::TimeLimit) if was_ended => {}
+            Some(more) => self.limit(more),
+        }
     }
 }
 
@@ -568,14 +542,10 @@ impl Drop for Session {
 }
 
 fn cause_of(ended: Change, out_of_memory: bool, plan: &Plan) -> Cause {
-    let file_size = libc::RLIMIT_FSIZE;
     match ended {
-        Change::Killed(libc::SIGKILL) if out_of_memory => Cause::MemoryLimit,
         // A shell tells of a child that was killed by 128+9.
-        Change::Exited(137) if out_of_memory => Cause::MemoryLimit,
-        Change::Killed(libc::SIGXFSZ)
-            if (plan.limits.resources.iter()).any(|(resource, _)| *resource == file_size) =>
-        {
+        Change::Killed(libc::SIGKILL) | Change::Exited(137) if out_of_memory => Cause::MemoryLimit,
+        Change::Killed(libc::SIGXFSZ) if plan.limits.has_resource(libc::RLIMIT_FSIZE) => {
             Cause::FileSizeLimit
         }
         Change::Exited(status) => Cause::Exited { status },
