@@ -1,12 +1,12 @@
 //! What `aegis-run` says about its options: help, manual page and completions come from here.
 //!
 //! It parses with [`crate::run::args`] and prints `run/help.txt`, which is the rendered help of
-//! [`aegis_run`]; tests hold both against this.
+//! [`AegisRun`]; tests hold both against this.
 
-use clap::builder::{Styles, ValueHint};
-use clap::{Arg, ArgAction, Command};
+use std::ffi::OsString;
 
-const RUN_ABOUT: &str = "Runs a command with exactly the authority that its profile declares";
+use clap::builder::Styles;
+use clap::{Parser, ValueHint};
 
 const RUN_EXAMPLES: &str = "\
 Without --profile a command may read the current directory, $WORK, beside what the built-in
@@ -35,92 +35,43 @@ Exit status:
   126     the command cannot be executed
   127     the command was not found";
 
-/// The command line of `aegis-run`.
-#[must_use]
-pub fn aegis_run() -> Command {
-    let option = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
-    Command::new("aegis-run")
-        .about(RUN_ABOUT)
-        .version(env!("CARGO_PKG_VERSION"))
-        .styles(Styles::plain())
-        .override_usage("aegis-run [OPTIONS] [--] [COMMAND [ARG]...]")
-        .after_help(RUN_EXAMPLES)
-        .arg(
-            option(
-                "profile",
-                "What the command may do: a file, `-`, or a built-in profile's name",
-            )
-            .value_name("FILE|NAME")
-            .value_hint(ValueHint::FilePath),
-        )
-        .arg(
-            option(
-                "set",
-                "Adds to the profile, as in limits.memory=1G; may be repeated",
-            )
-            .value_name("KEY=VALUE")
-            .action(ArgAction::Append),
-        )
-        .arg(
-            option(
-                "policy",
-                "What may be granted: a file, a directory, or a template's name; in place of the user's policy",
-            )
-            .value_name("PATH|NAME")
-            .value_hint(ValueHint::AnyPath),
-        )
-        .arg(
-            option(
-                "audit",
-                "Where the run is recorded: the directory of the log; `none` where the policy permits that",
-            )
-            .value_name("PATH")
-            .value_hint(ValueHint::DirPath),
-        )
-        .arg(
-            option(
-                "explain",
-                "Shows the plan, as `text` or `json`, and starts nothing",
-            )
-            .value_name("FORMAT")
-            .value_parser(["text", "json"])
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("text"),
-        )
-        .arg(
-            option(
-                "report",
-                "Writes a report of the run, as JSON; `-` is standard output",
-            )
-            .value_name("FILE")
-            .value_hint(ValueHint::FilePath)
-            .conflicts_with("explain"),
-        )
-        .arg(
-            option(
-                "keep-fd",
-                "Hands on an open descriptor beside 0, 1, 2; may be repeated",
-            )
-            .value_name("N")
-            .value_parser(clap::value_parser!(i32).range(0..))
-            .action(ArgAction::Append),
-        )
-        .arg(
-            option(
-                "quiet",
-                "Does not tell what was refused when the command fails",
-            )
-            .action(ArgAction::SetTrue)
-            .overrides_with("quiet"),
-        )
-        .arg(
-            Arg::new("command")
-                .value_name("COMMAND")
-                .help("The command and its arguments; without it, the profile's `run`")
-                .num_args(0..)
-                .trailing_var_arg(true)
-                .value_parser(clap::value_parser!(std::ffi::OsString))
-                .value_hint(ValueHint::CommandWithArguments),
-        )
+/// Runs a command with exactly the authority that its profile declares
+#[derive(Debug, Parser)]
+#[command(
+    name = "aegis-run",
+    version,
+    styles = Styles::plain(),
+    override_usage = "aegis-run [OPTIONS] [--] [COMMAND [ARG]...]",
+    after_help = RUN_EXAMPLES
+)]
+pub struct AegisRun {
+    /// What the command may do: a file, `-`, or a built-in profile's name
+    #[arg(long, value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
+    pub profile: Option<String>,
+    /// Adds to the profile, as in limits.memory=1G; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// What may be granted: a file, a directory, or a template's name; in place of the user's policy
+    #[arg(long, value_name = "PATH|NAME", value_hint = ValueHint::AnyPath)]
+    pub policy: Option<String>,
+    /// Where the run is recorded: the directory of the log; `none` where the policy permits that
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub audit: Option<String>,
+    /// Shows the plan, as `text` or `json`, and starts nothing
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "text")]
+    pub explain: Option<String>,
+    /// Writes a report of the run, as JSON; `-` is standard output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "explain")]
+    pub report: Option<String>,
+    /// Hands on an open descriptor beside 0, 1, 2; may be repeated
+    #[arg(long = "keep-fd", value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub keep_fds: Vec<i32>,
+    /// Does not tell what was refused when the command fails
+    #[arg(long, overrides_with = "quiet")]
+    pub quiet: bool,
+    /// The command and its arguments; without it, the profile's `run`
+    #[arg(value_name = "COMMAND", num_args = 0.., trailing_var_arg = true)]
+    #[arg(value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
 }

@@ -2,21 +2,21 @@
 
 use std::ffi::OsString;
 
-use aegis_cli::options;
+use aegis_cli::options::AegisRun;
 use aegis_cli::run::args::{self, Args, Explain, Invocation};
 use aegis_launch::{Asked, Launch};
-use clap::ArgMatches;
+use clap::{CommandFactory as _, Parser as _};
 
 /// The help as clap renders it. `AEGIS_BLESS=1` writes it to where `aegis-run` has it from.
 #[test]
 fn the_help_of_aegis_run_is_what_clap_makes_of_its_options() {
-    let rendered = options::aegis_run().render_help().to_string();
+    let rendered = AegisRun::command().render_help().to_string();
     aegis_tests::assert_committed("src/run/help.txt", &rendered);
 }
 
 #[test]
 fn aegis_run_knows_each_option_that_it_describes() {
-    let mut command = options::aegis_run();
+    let mut command = AegisRun::command();
     command.build();
     for name in command.get_arguments().filter_map(|arg| arg.get_long()) {
         let known = args::parse([format!("--{name}").into()]);
@@ -28,36 +28,29 @@ fn aegis_run_knows_each_option_that_it_describes() {
 /// What clap understands of the same words.
 fn by_clap(words: &[&str]) -> Option<String> {
     let words = std::iter::once("aegis-run").chain(words.iter().copied());
-    let matches = options::aegis_run().try_get_matches_from(words).ok()?;
-    let text = |name: &str| matches.get_one::<String>(name).cloned();
+    let read = AegisRun::try_parse_from(words).ok()?;
     let asked = Asked::Profile {
-        reference: text("profile"),
-        set: all(&matches, "set"),
-        command: all(&matches, "command"),
-        keep_fds: all(&matches, "keep-fd"),
+        reference: read.profile,
+        set: read.set,
+        command: read.command,
+        keep_fds: read.keep_fds,
     };
     let launch = Launch {
-        policy: text("policy"),
-        audit: text("audit").map(Into::into),
-        report: text("report").map(Into::into),
-        log_is_locked: None,
+        policy: read.policy,
+        audit: read.audit.map(Into::into),
+        report: read.report.map(Into::into),
         own_process: true,
         ..Launch::new(asked)
     };
     let args = Args {
         launch,
-        explain: text("explain").map(|format| match &*format {
+        explain: read.explain.map(|format| match &*format {
             "json" => Explain::Json,
             _ => Explain::Text,
         }),
-        quiet: matches.get_flag("quiet"),
+        quiet: read.quiet,
     };
     Some(format!("{args:?}"))
-}
-
-fn all<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Vec<T> {
-    let values = matches.get_many(name).into_iter().flatten();
-    values.cloned().collect()
 }
 
 fn by_aegis(words: &[&str]) -> Option<String> {

@@ -4,10 +4,9 @@
 //! The supervisor holds a lock on its file (`flock(2)`) as long as it lives. A file that nobody has locked is
 //! stale: its run has ended without having removed it.
 
-use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -94,18 +93,14 @@ pub fn directories() -> Vec<PathBuf> {
 ///
 /// The directory cannot be read.
 pub fn list(directory: &Path) -> io::Result<Vec<Running>> {
-    let dir = match open(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        result => result?,
+    let Some(dir) = Dir::open(directory).map_err(io::Error::other)? else {
+        return Ok(Vec::new());
     };
     let mut all = Vec::new();
-    for entry in rustix::fs::Dir::read_from(&dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name.to_bytes().ends_with(b".json")
-            && let Some(running) = read(&dir, name)?
-        {
-            all.push(running);
+    for name in dir.names().map_err(io::Error::other)? {
+        let name = String::from_utf8_lossy(&name);
+        if name.ends_with(".json") {
+            all.extend(read(&dir, &name)?);
         }
     }
     all.sort_by(|a: &Running, b| (a.started_us, &a.id).cmp(&(b.started_us, &b.id)));
@@ -113,10 +108,9 @@ pub fn list(directory: &Path) -> io::Result<Vec<Running>> {
 }
 
 /// One file; `None`: it is gone, or not a registry's.
-fn read(dir: &OwnedFd, name: &CStr) -> io::Result<Option<Running>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
+fn read(dir: &Dir, name: &str) -> io::Result<Option<Running>> {
+    let file = match dir.open_at(name, OFlags::RDONLY) {
+        Ok(file) => file,
         Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
@@ -137,11 +131,6 @@ fn read(dir: &OwnedFd, name: &CStr) -> io::Result<Option<Running>> {
         }
     }
     Ok(Some(running))
-}
-
-fn open(directory: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(directory, flags, Mode::empty())?)
 }
 
 impl Running {

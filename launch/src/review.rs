@@ -1,7 +1,5 @@
 //! What the policy wants a person to see: approved before, asked now, or not to be asked.
 
-use std::time::SystemTime;
-
 use aegis_audit::approvals::{Entry, Store, answered, to_review};
 use aegis_audit::event::{self, Event, Person};
 use aegis_audit::places::State;
@@ -126,7 +124,5 @@ impl Reviewed {
 
 /// Seconds since 1970.
 fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
+    aegis_runtime::supervise::report::now() / 1_000_000
 }

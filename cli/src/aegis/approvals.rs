@@ -1,7 +1,6 @@
 //! `aegis approvals`: what persons have approved, listed and taken back.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use aegis_audit::approvals::{Entry, Store, Which, revoked};
 use aegis_audit::event::{Event, Person};
@@ -176,9 +175,7 @@ fn caller() -> Person {
 
 /// Seconds since 1970.
 fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
+    aegis_runtime::supervise::report::now() / 1_000_000
 }
 
 #[cfg(test)]

@@ -127,7 +127,8 @@ Examples:
         /// The shell
         shell: clap_complete::Shell,
         /// Of which program; without it, of both in one script
-        program: Option<pages::Program>,
+        #[arg(value_parser = ["aegis", "aegis-run"])]
+        program: Option<String>,
     },
     /// Writes the manual pages to a directory, or lists them
     #[command(after_help = "\
@@ -186,7 +187,7 @@ impl Action {
             Self::Approvals(action) => action.run(),
             Self::Replay(options) => options.run(),
             Self::Audit(action) => action.run(),
-            Self::Completions { shell, program } => pages::completions(shell, program),
+            Self::Completions { shell, program } => pages::completions(shell, program.as_deref()),
             Self::Man { directory } => pages::man(directory.as_deref()),
         }
     }

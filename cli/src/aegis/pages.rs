@@ -4,30 +4,21 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use clap::Command;
 use clap::builder::Resettable;
+use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
 use super::{Answer, command, print, print_bytes};
-use crate::options::aegis_run;
-
-/// Whose completions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Program {
-    /// `aegis`
-    Aegis,
-    /// `aegis-run`
-    AegisRun,
-}
+use crate::options::AegisRun;
 
 /// Completions for one program, or for both in one script.
-pub(super) fn completions(shell: Shell, program: Option<Program>) -> Answer {
+pub(super) fn completions(shell: Shell, program: Option<&str>) -> Answer {
     let mut out = Vec::new();
-    if program != Some(Program::AegisRun) {
+    if program != Some("aegis-run") {
         clap_complete::generate(shell, &mut command(), "aegis", &mut out);
     }
-    if program != Some(Program::Aegis) {
-        clap_complete::generate(shell, &mut aegis_run(), "aegis-run", &mut out);
+    if program != Some("aegis") {
+        clap_complete::generate(shell, &mut AegisRun::command(), "aegis-run", &mut out);
     }
     print_bytes(&out)?;
     Ok(true)
@@ -36,7 +27,7 @@ pub(super) fn completions(shell: Shell, program: Option<Program>) -> Answer {
 /// Writes every page to a directory, or lists their names.
 pub(super) fn man(directory: Option<&Path>) -> Answer {
     let mut pages = Vec::new();
-    for mut command in [command(), aegis_run()] {
+    for mut command in [command(), AegisRun::command()] {
         // Gives each subcommand its full name.
         command.build();
         collect(&command, &mut pages)?;

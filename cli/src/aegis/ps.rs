@@ -1,8 +1,7 @@
 //! `aegis ps`: the sandboxes that run now.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use aegis_launch::registry::{self, Running};
+use aegis_runtime::supervise::report;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 
@@ -53,15 +52,14 @@ impl Options {
                 }
             }
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        answer(self.json, &running, || text(&running, now.as_micros()))?;
+        answer(self.json, &running, || text(&running, report::now()))?;
         Ok(complete)
     }
 }
 
-fn text(running: &[Running], now_us: u128) -> String {
+fn text(running: &[Running], now_us: u64) -> String {
     let row = |run: &Running| {
-        let age = now_us.saturating_sub(run.started_us.into()) / 1_000_000;
+        let age = now_us.saturating_sub(run.started_us) / 1_000_000;
         [
             run.id.clone(),
             if run.stale {
@@ -71,7 +69,7 @@ fn text(running: &[Running], now_us: u128) -> String {
             },
             run.uid.to_string(),
             run.profile.clone(),
-            format!("{} ago", span(age as u64)),
+            format!("{} ago", span(age)),
             shortened(&run.command.join(" "), 60),
         ]
     };

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use aegis_policy::Verdict;
-use aegis_profile::{Declared, LimitKey, Origin, Outbound, Profile};
+use aegis_profile::{Declared, LimitKey, Origin, Outbound, Profile, SyscallBase};
 use aegis_runtime::facts::devices;
 use aegis_runtime::plan::{CORE_LIMIT, Memfd, Operation, Plan};
 use aegis_runtime::seccomp::{self, Action};
@@ -26,59 +26,38 @@ use grants::{by_directory, declared, grouped, place};
 /// Variables that every sandbox has.
 const OWN_VARIABLES: [&str; 5] = ["HOME", "LOGNAME", "PATH", "TMPDIR", "USER"];
 
+/// A title, which layer of the kernel holds to it, and what is in it.
+type Section = (&'static str, &'static str, Vec<Row>);
+
 /// The plan as text. `profile` gives the lines for limits, variables, devices and system calls, which
 /// the plan itself does not keep.
 pub(crate) fn text(plan: &Plan, profile: &Profile, colour: bool) -> String {
     let mut page = Page::new(colour);
     for (title, held_by, rows) in [
-        ("Command", "", command(plan)),
+        command(plan),
         (
             "Read",
             "read-only mounts; Landlock",
             granted(plan, "files.read"),
         ),
-        (
-            "Write",
-            "mounts, nosuid and nodev; Landlock",
-            writable(plan),
-        ),
-        (
-            "Execute",
-            "mounts, noexec elsewhere; Landlock",
-            executable(plan),
-        ),
-        (
-            "Network",
-            "namespace; seccomp; Landlock",
-            network(plan, profile),
-        ),
-        (
-            "Devices",
-            "private /dev; Landlock",
-            device_nodes(plan, profile),
-        ),
-        (
-            "Environment",
-            "all other variables removed",
-            environment(plan, profile),
-        ),
-        ("Limits", "", limits(plan, profile)),
-        ("System calls", "seccomp", system_calls(plan, profile)),
-        ("Policy", "", policy(plan)),
-        ("Identity", "user namespace", identity(plan)),
-        ("Layers", "", layers(plan)),
-        (
-            "Missing on this host",
-            "see also `aegis doctor`",
-            missing(plan),
-        ),
+        writable(plan),
+        executable(plan),
+        network(plan, profile),
+        device_nodes(plan, profile),
+        environment(plan, profile),
+        limits(plan, profile),
+        system_calls(plan, profile),
+        policy(plan),
+        identity(plan),
+        layers(plan),
+        missing(plan),
     ] {
         page.section(title, held_by, &rows);
     }
     page.out
 }
 
-fn command(plan: &Plan) -> Vec<Row> {
+fn command(plan: &Plan) -> Section {
     let mut rows = vec![
         Row::whole("profile", &plan.profile),
         Row::words("command", plan.argv.iter().map(|word| shown(word))),
@@ -90,7 +69,7 @@ fn command(plan: &Plan) -> Vec<Row> {
         let all = [0, 1, 2].iter().chain(&plan.keep_fds);
         rows.push(Row::words("descriptors", all.map(ToString::to_string)));
     }
-    rows
+    ("Command", "", rows)
 }
 
 fn granted(plan: &Plan, action: &str) -> Vec<Row> {
@@ -99,15 +78,13 @@ fn granted(plan: &Plan, action: &str) -> Vec<Row> {
 }
 
 /// The policy, and each grant of which it says more than `allow`.
-fn policy(plan: &Plan) -> Vec<Row> {
-    let Some(policy) = &plan.policy else {
-        return Vec::new();
-    };
-    let mut rows = vec![
-        Row::whole("policy", &policy.name),
-        Row::whole("hash", policy.hash.to_string()),
-        Row::whole("verdict", policy.verdict.to_string()),
-    ];
+fn policy(plan: &Plan) -> Section {
+    let mut rows = Vec::new();
+    if let Some(policy) = &plan.policy {
+        rows.push(Row::whole("policy", &policy.name));
+        rows.push(Row::whole("hash", policy.hash.to_string()));
+        rows.push(Row::whole("verdict", policy.verdict.to_string()));
+    }
     for grant in &plan.grants {
         let said = grant.decision.as_ref();
         if let Some(said) = said.filter(|said| said.verdict > Verdict::Allow) {
@@ -115,10 +92,10 @@ fn policy(plan: &Plan) -> Vec<Row> {
             rows.push(Row::new(from, &format!("{}: {}", grant.what, said.reason)));
         }
     }
-    rows
+    ("Policy", "", rows)
 }
 
-fn writable(plan: &Plan) -> Vec<Row> {
+fn writable(plan: &Plan) -> Section {
     let mut rows = granted(plan, "files.write");
     let binds = |wanted: bool| {
         plan.root.mounts().filter_map(move |mount| match mount {
@@ -135,10 +112,10 @@ fn writable(plan: &Plan) -> Vec<Row> {
     let mut own: Vec<String> = private.map(|mount| path(mount.at())).collect();
     own.push("(private, in memory, gone afterwards)".into());
     rows.push(Row::words("every sandbox", own));
-    rows
+    ("Write", "mounts, nosuid and nodev; Landlock", rows)
 }
 
-fn executable(plan: &Plan) -> Vec<Row> {
+fn executable(plan: &Plan) -> Section {
     let mut rows = granted(plan, "shell.exec");
     let memory = match plan.memfd {
         Memfd::Sysctl => "kept from being executed by vm.memfd_noexec=2",
@@ -146,7 +123,7 @@ fn executable(plan: &Plan) -> Vec<Row> {
         Memfd::Unprotected => "can be executed: this kernel cannot keep them from it",
     };
     rows.push(Row::new("memory files", memory));
-    rows
+    ("Execute", "mounts, noexec elsewhere; Landlock", rows)
 }
 
 /// The left side for something that the profile may have declared.
@@ -164,12 +141,11 @@ fn origin_in<T: PartialEq>(declared: &[Declared<T>], value: &T) -> String {
     origin(found.map(|item| &item.origin))
 }
 
-fn network(plan: &Plan, profile: &Profile) -> Vec<Row> {
+fn network(plan: &Plan, profile: &Profile) -> Section {
+    let section = |rows| ("Network", "namespace; seccomp; Landlock", rows);
     if plan.network == Network::None {
-        return vec![Row::new(
-            "every sandbox",
-            "none but a loopback device of its own",
-        )];
+        let none = "none but a loopback device of its own";
+        return section(vec![Row::new("every sandbox", none)]);
     }
     let from = match &profile.capabilities.net_outbound {
         Outbound::Host(from) => origin(Some(from)),
@@ -181,7 +157,7 @@ fn network(plan: &Plan, profile: &Profile) -> Vec<Row> {
     )];
     if plan.landlock.handled_net == 0 {
         rows.push(Row::new("", "any TCP port may be listened on"));
-        return rows;
+        return section(rows);
     }
     for port in &plan.landlock.bind {
         let from = origin_in(&profile.capabilities.net_listen, port);
@@ -190,10 +166,10 @@ fn network(plan: &Plan, profile: &Profile) -> Vec<Row> {
     if plan.landlock.bind.is_empty() {
         rows.push(Row::new("", "no TCP port may be listened on"));
     }
-    rows
+    section(rows)
 }
 
-fn device_nodes(plan: &Plan, profile: &Profile) -> Vec<Row> {
+fn device_nodes(plan: &Plan, profile: &Profile) -> Section {
     let mut own = Vec::new();
     let mut rows = Vec::new();
     let declared = &profile.capabilities.devices;
@@ -212,11 +188,11 @@ fn device_nodes(plan: &Plan, profile: &Profile) -> Vec<Row> {
         rows.push(Row::whole(from, path(mount.at())));
     }
     rows.push(Row::words("every sandbox", own));
-    rows
+    ("Devices", "private /dev; Landlock", rows)
 }
 
 /// Values that the caller has are not shown: some are secrets, and explanations get pasted.
-fn environment(plan: &Plan, profile: &Profile) -> Vec<Row> {
+fn environment(plan: &Plan, profile: &Profile) -> Section {
     let mut rows = Vec::new();
     let mut passed: Vec<(String, String)> = Vec::new();
     for (name, value) in &plan.environment {
@@ -244,10 +220,10 @@ fn environment(plan: &Plan, profile: &Profile) -> Vec<Row> {
         words.push("(as the caller has them)".into());
         rows.push(Row::words(file, words));
     }
-    rows
+    ("Environment", "all other variables removed", rows)
 }
 
-fn limits(plan: &Plan, profile: &Profile) -> Vec<Row> {
+fn limits(plan: &Plan, profile: &Profile) -> Section {
     let limits = &plan.limits;
     let group = &limits.group;
     let resource = |number: u32| {
@@ -298,10 +274,10 @@ fn limits(plan: &Plan, profile: &Profile) -> Vec<Row> {
         "every sandbox",
         format!("{:<10}  {:<8}  RLIMIT_CORE", "core", CORE_LIMIT),
     ));
-    rows
+    ("Limits", "", rows)
 }
 
-fn system_calls(plan: &Plan, profile: &Profile) -> Vec<Row> {
+fn system_calls(plan: &Plan, profile: &Profile) -> Section {
     let spec = plan.syscalls.unattended();
     // The plan's own filter was made from this, so it can be made.
     let filter = seccomp::filter_for(&spec).unwrap_or_else(|_| plan.seccomp.clone());
@@ -316,11 +292,7 @@ fn system_calls(plan: &Plan, profile: &Profile) -> Vec<Row> {
     narrowed.sort_unstable();
     let asked = &profile.syscalls;
     let base = asked.base.as_ref();
-    let name = match spec.base {
-        seccomp::Base::Default => "default",
-        seccomp::Base::Minimal => "minimal",
-        seccomp::Base::Learned => "learned",
-    };
+    let name = base.map_or(SyscallBase::Default, |base| base.value);
     let from = base.map_or_else(|| "default".into(), |base| origin(Some(&base.origin)));
     let mut rows = vec![Row::new(
         from,
@@ -337,17 +309,17 @@ fn system_calls(plan: &Plan, profile: &Profile) -> Vec<Row> {
         rows.extend(list.iter().map(row));
     }
     rows.push(Row::new("narrowed", &narrowed.join(" ")));
-    rows
+    ("System calls", "seccomp", rows)
 }
 
-fn identity(plan: &Plan) -> Vec<Row> {
+fn identity(plan: &Plan) -> Section {
     let identity = &plan.identity;
     let why = if identity.switch {
         "not the caller, who is root"
     } else {
         "the caller"
     };
-    vec![
+    let rows = vec![
         Row::whole(
             "user, group",
             format!("{} {}  ({why})", identity.uid, identity.gid),
@@ -358,21 +330,23 @@ fn identity(plan: &Plan) -> Vec<Row> {
         ),
         Row::whole("host name", &plan.hostname),
         Row::whole("umask", format!("{:04o}", plan.umask)),
-    ]
+    ];
+    ("Identity", "user namespace", rows)
 }
 
-fn layers(plan: &Plan) -> Vec<Row> {
-    report::layers(plan)
+fn layers(plan: &Plan) -> Section {
+    let layers = report::layers(plan);
+    let rows = layers
         .iter()
-        .map(|layer| Row::new(layer.layer, &layer.state))
-        .collect()
+        .map(|layer| Row::new(layer.layer, &layer.state));
+    ("Layers", "", rows.collect())
 }
 
-fn missing(plan: &Plan) -> Vec<Row> {
+fn missing(plan: &Plan) -> Section {
     let mut rows = Vec::new();
     for item in &plan.degraded {
         rows.push(Row::new(item.layer, &item.what));
         rows.push(Row::new("", &format!("fix: {}", item.fix)));
     }
-    rows
+    ("Missing on this host", "see also `aegis doctor`", rows)
 }

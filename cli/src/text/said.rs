@@ -1,9 +1,10 @@
 //! What the policy says of a plan, and what a person is told or asked because of it.
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 use aegis_launch::Refusal;
-use aegis_policy::Verdict;
+use aegis_policy::{Opinion, Verdict};
 use aegis_runtime::plan::{Grant, Plan};
 
 use crate::terminal::harmless;
@@ -11,12 +12,10 @@ use crate::terminal::harmless;
 /// Grants that stand in the way are told up to this many; `--explain` has all.
 const MOST: usize = 12;
 
-/// The grants of which the policy says just this.
-pub(crate) fn of_verdict(plan: &Plan, verdict: Verdict) -> impl Iterator<Item = &Grant> {
-    plan.grants.iter().filter(move |grant| {
-        let said = grant.decision.as_ref();
-        said.is_some_and(|said| said.verdict == verdict)
-    })
+/// The grants that the policy was asked about, and what it says of each.
+fn told(plan: &Plan) -> impl Iterator<Item = (&Grant, &Opinion)> {
+    let grants = plan.grants.iter();
+    grants.filter_map(|grant| Some((grant, grant.decision.as_ref()?)))
 }
 
 /// Why the command was not started.
@@ -37,36 +36,24 @@ pub(crate) fn refusal(refusal: &Refusal) -> String {
     if let Some(why) = unanswered {
         let _ = write!(out, ", and {why}");
     }
-    let told = |grant: &&Grant| {
-        let said = grant.decision.as_ref();
-        said.is_some_and(|said| !said.verdict.lets_through())
-    };
-    let mut listed = 0;
-    let total = plan.grants.iter().filter(told).count();
-    for verdict in [Verdict::Block, Verdict::Review] {
-        for grant in of_verdict(plan, verdict) {
-            if listed == MOST {
-                break;
-            }
-            listed += 1;
-            let reason = grant.decision.as_ref().map_or("", |said| &said.reason);
-            let _ = write!(
-                out,
-                "\n  {verdict:<6}  {}  ({})\n          {reason}",
-                harmless(&grant.what.to_string()),
-                harmless(&grant.from.to_string()),
-            );
-        }
-    }
-    if total > listed {
+    let mut stopped: Vec<_> =
+        (told(plan).filter(|(_, said)| !said.verdict.lets_through())).collect();
+    stopped.sort_by_key(|(_, said)| Reverse(said.verdict));
+    for (grant, said) in stopped.iter().take(MOST) {
         let _ = write!(
             out,
-            "\n  ... and {} more: --explain lists all",
-            total - listed
+            "\n  {:<6}  {}  ({})\n          {}",
+            said.verdict,
+            harmless(&grant.what.to_string()),
+            harmless(&grant.from.to_string()),
+            said.reason,
         );
     }
-    if total == 0 {
+    if stopped.is_empty() {
         let _ = write!(out, "\n  {}", decision.reason);
+    } else if stopped.len() > MOST {
+        let more = stopped.len() - MOST;
+        let _ = write!(out, "\n  ... and {more} more: --explain lists all");
     }
     let help = match decision.verdict {
         Verdict::Block => {
@@ -81,13 +68,13 @@ pub(crate) fn refusal(refusal: &Refusal) -> String {
 /// What is let through with a warning: a line each.
 pub(crate) fn warnings(plan: &Plan) -> String {
     let mut out = String::new();
-    for grant in of_verdict(plan, Verdict::Warn) {
-        let reason = grant.decision.as_ref().map_or("", |said| &said.reason);
+    for (grant, said) in told(plan).filter(|(_, said)| said.verdict == Verdict::Warn) {
         let _ = writeln!(
             out,
-            "aegis-run: warning: policy: {} ({}): {reason}",
+            "aegis-run: warning: policy: {} ({}): {}",
             harmless(&grant.what.to_string()),
-            harmless(&grant.from.to_string())
+            harmless(&grant.from.to_string()),
+            said.reason
         );
     }
     out

@@ -13,31 +13,26 @@ use crate::text::page::painted;
 
 /// How records are printed.
 #[derive(Clone, Copy)]
-pub(super) enum Style {
-    Json,
-    Text { colour: bool },
+pub(super) struct Style {
+    json: bool,
+    colour: bool,
 }
 
 impl Style {
     pub fn of_output(json: bool) -> Self {
-        match json {
-            true => Self::Json,
-            false => Self::Text {
-                colour: colour(&io::stdout()),
-            },
-        }
+        let colour = colour(&io::stdout());
+        Self { json, colour }
     }
 
     /// A record as a line; or why it cannot be read.
     pub fn line(self, record: Result<Record, Error>) -> Result<String, String> {
         let record = record.map_err(|error| error.to_string())?;
-        match self {
+        match self.json {
+            false => Ok(text(&record, self.colour)),
             // As it stands in the log.
-            Self::Json => match serde_json::to_string(&record) {
-                Ok(text) => Ok(text + "\n"),
-                Err(error) => Err(error.to_string()),
-            },
-            Self::Text { colour } => Ok(text(&record, colour)),
+            true => serde_json::to_string(&record)
+                .map(|text| text + "\n")
+                .map_err(|error| error.to_string()),
         }
     }
 }

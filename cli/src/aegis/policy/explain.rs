@@ -36,12 +36,10 @@ fn of_document(document: &OfDocument, one_of_several: bool) -> String {
     if one_of_several {
         text += &format!("  policy {}: {}\n", document.name, document.opinion.verdict);
     }
-    let (disjoint, close): (Vec<&RuleNote>, Vec<&RuleNote>) =
+    let (disjoint, mut rules): (Vec<&RuleNote>, Vec<&RuleNote>) =
         (document.rules.iter()).partition(|rule| rule.stands == Relation::Disjoint);
     // What speaks first.
-    let (speak, silent): (Vec<&RuleNote>, Vec<&RuleNote>) =
-        close.into_iter().partition(|rule| rule.says.is_some());
-    let rules: Vec<&RuleNote> = speak.into_iter().chain(silent).collect();
+    rules.sort_by_key(|rule| rule.says.is_none());
     let width = rules.iter().map(|rule| rule.id.len()).max().unwrap_or(0);
     for rule in rules {
         let says = rule.says.map_or("-", |verdict| verdict.name());

@@ -62,7 +62,7 @@ pub(super) fn promote(reference: &str, rule: &str, back: bool, json: bool) -> An
 /// The file that has the rule: the one that is named, or one of the directory that is.
 fn file_of(reference: &str, rule: &str) -> anyhow::Result<PathBuf> {
     let path = PathBuf::from(reference);
-    if !load::Source::look(&Files, &path).is_ok_and(|found| found.is_directory) {
+    if !path.is_dir() {
         return Ok(path);
     }
     for file in load::files_of(&path, &Files)? {

@@ -78,8 +78,7 @@ fn texts(reference: &str, table: Option<&str>) -> Result<Vec<Text>, Error> {
         return Ok(vec![(file, template.table.to_owned())]);
     }
     let path = Path::new(reference);
-    let found = load::Source::look(&Files, path).is_ok_and(|found| found.is_directory);
-    let files: Vec<PathBuf> = match found {
+    let files: Vec<PathBuf> = match path.is_dir() {
         true => {
             let mut names = load::Source::names(&Files, path)
                 .map_err(|error| wrong(reference, format!("cannot be read: {error}"), A_TABLE))?;

@@ -38,13 +38,13 @@ struct Because {
     why: String,
 }
 
-pub(super) fn check(options: &Options, known: &mut Known) -> Answer {
+pub(super) fn check(options: &Options, known: &Known) -> Answer {
     let mut replayer = Replayer::new(|hash| known.find(hash));
     if options.force {
         replayer = replayer.forced();
     }
     let mut report = Report::default();
-    let mut undecidable: BTreeMap<Undecidable, (u64, At)> = BTreeMap::new();
+    let mut undecidable: BTreeMap<Undecidable, Because> = BTreeMap::new();
     let unreadable = records(options, |record| {
         report.records += 1;
         match replayer.again(record) {
@@ -59,20 +59,19 @@ pub(super) fn check(options: &Options, known: &mut Known) -> Answer {
             }
             Outcome::Undecidable(why) => {
                 report.undecidable += 1;
-                let of = undecidable.entry(why);
-                of.or_insert_with(|| (0, At::of(record))).0 += 1;
+                let because = |why: &Undecidable| Because {
+                    count: 0,
+                    first: At::of(record),
+                    why: why.to_string(),
+                };
+                undecidable.entry(why).or_insert_with_key(because).count += 1;
             }
         }
         report.decisions += 1;
         Ok(())
     })?;
     report.unreadable = unreadable;
-    let because = |(why, (count, first)): (Undecidable, _)| Because {
-        count,
-        first,
-        why: why.to_string(),
-    };
-    report.undecidable_because = undecidable.into_iter().map(because).collect();
+    report.undecidable_because = undecidable.into_values().collect();
     report.ok = report.differing == 0 && report.undecidable == 0 && report.unreadable.is_empty();
     answer(options.json, &report, || text(&report))?;
     Ok(report.ok)

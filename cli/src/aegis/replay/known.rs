@@ -1,21 +1,21 @@
 //! Policies by their hash: from the copies beside a log; else the one in force now, or a template.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aegis_audit::archive::{self, archived_policy};
 use aegis_audit::replay::Found;
-use aegis_policy::{Hash, Policy, load, templates};
-use aegis_profile::Files;
+use aegis_policy::templates::{self, Template};
+use aegis_policy::{Hash, Policy};
 
 use super::Options;
 
 /// Where policies are looked for.
 pub(super) struct Known {
     copies: Option<PathBuf>,
-    /// Made when a copy is missing.
-    others: Option<Vec<Arc<Policy>>>,
-    in_force: Option<Arc<Policy>>,
+    /// The one in force now, and templates: for what has no copy.
+    others: OnceCell<Vec<Arc<Policy>>>,
 }
 
 impl Known {
@@ -32,13 +32,12 @@ impl Known {
         };
         Self {
             copies: options.policies.clone().or_else(beside),
-            others: None,
-            in_force: None,
+            others: OnceCell::new(),
         }
     }
 
     /// The policy with a hash.
-    pub fn find(&mut self, hash: Hash) -> Found {
+    pub fn find(&self, hash: Hash) -> Found {
         let kept = match &self.copies {
             Some(copies) => archived_policy(copies, hash),
             None => Ok(None),
@@ -58,26 +57,13 @@ impl Known {
         }
     }
 
-    /// The policy that a run would be held against now. `None`: none that could be read.
-    pub fn in_force(&mut self) -> Option<Arc<Policy>> {
-        self.others();
-        self.in_force.clone()
-    }
-
-    fn others(&mut self) -> &[Arc<Policy>] {
-        if self.others.is_none() {
-            let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
-            let home = std::env::home_dir();
-            let uid = rustix::process::geteuid().as_raw();
-            let now = load::effective(None, uid, home.as_deref(), config.as_deref(), &Files);
-            self.in_force = now.ok().map(Arc::new);
-            let templates = templates::ALL
-                .iter()
-                .filter_map(|template| Policy::new(vec![template.document()]).ok())
-                .map(Arc::new);
-            self.others = Some(self.in_force.iter().cloned().chain(templates).collect());
-        }
-        self.others.as_deref().unwrap_or_default()
+    fn others(&self) -> &[Arc<Policy>] {
+        self.others.get_or_init(|| {
+            let template = |template: &Template| Policy::new(vec![template.document()]).ok();
+            let templates = templates::ALL.iter().filter_map(template);
+            let all = aegis_launch::policy(None).into_iter().chain(templates);
+            all.map(Arc::new).collect()
+        })
     }
 }
 

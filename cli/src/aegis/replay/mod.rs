@@ -61,11 +61,11 @@ Examples:
 
 impl Options {
     pub(super) fn run(self) -> Answer {
-        let mut known = Known::new(&self);
+        let known = Known::new(&self);
         match (&self.id, &self.policy) {
-            (Some(id), _) => one::tell(&self, id, &mut known),
+            (Some(id), _) => one::tell(&self, id, &known),
             (None, Some(reference)) => under::list(&self, reference),
-            (None, None) => again::check(&self, &mut known),
+            (None, None) => again::check(&self, &known),
         }
     }
 }

@@ -14,43 +14,40 @@ use super::{Known, Options, records};
 use crate::aegis::audit::show::name_of;
 use crate::aegis::{Answer, answer, policy};
 
-/// Which records are meant.
+/// Which records are meant: the one of a number, those of a run, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Id {
-    /// That with this number.
-    Seq(u64),
-    /// Those of a run.
-    Run(String),
-    /// That with this number, if it is of this run.
-    RunSeq(String, u64),
+pub(super) struct Id {
+    run: Option<String>,
+    seq: Option<u64>,
 }
 
 impl FromStr for Id {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // Runs are not named by a number alone.
-        if let Ok(seq) = text.parse() {
-            return Ok(Self::Seq(seq));
-        }
-        match text.rsplit_once('/') {
-            _ if text.is_empty() => Err("write a record's number, or a run".into()),
-            None => Ok(Self::Run(text.into())),
-            Some((run, seq)) => match seq.parse() {
-                Ok(seq) => Ok(Self::RunSeq(run.into(), seq)),
-                Err(_) => Err(format!("`{seq}` is not the number of a record")),
+        let number = |text: &str| text.parse().ok();
+        let (run, seq) = match text.rsplit_once('/') {
+            _ if text.is_empty() => return Err("write a record's number, or a run".into()),
+            Some((run, seq)) => match number(seq) {
+                Some(seq) => (Some(run), Some(seq)),
+                None => return Err(format!("`{seq}` is not the number of a record")),
             },
-        }
+            // Runs are not named by a number alone.
+            None => (
+                Some(text).filter(|text| number(text).is_none()),
+                number(text),
+            ),
+        };
+        let run = run.map(str::to_owned);
+        Ok(Self { run, seq })
     }
 }
 
 impl Id {
+    /// Whether a record is meant; of a run, those with a decision.
     fn is(&self, record: &Recorded<'_>) -> bool {
-        match self {
-            Self::Seq(seq) => record.seq == *seq,
-            Self::Run(run) => record.run == *run,
-            Self::RunSeq(run, seq) => record.run == *run && record.seq == *seq,
-        }
+        let seq = (self.seq).map_or(record.decision.is_some(), |seq| record.seq == seq);
+        seq && self.run.as_ref().is_none_or(|run| record.run == *run)
     }
 }
 
@@ -93,34 +90,27 @@ struct Now {
     policy_name: String,
 }
 
-pub(super) fn tell(options: &Options, id: &Id, known: &mut Known) -> Answer {
+pub(super) fn tell(options: &Options, id: &Id, known: &Known) -> Answer {
     let mut accounts = Vec::new();
-    let in_force = known.in_force();
+    let in_force = aegis_launch::policy(None).ok();
     let mut replayer = Replayer::new(|hash| known.find(hash));
     if options.force {
         replayer = replayer.forced();
     }
     let unreadable = records(options, |record| {
-        let wanted = match id {
-            Id::Run(_) => id.is(record) && record.decision.is_some(),
-            _ => id.is(record),
-        };
-        if wanted {
-            accounts.push(account(record, &mut replayer, in_force.as_deref()));
+        if id.is(record) {
+            accounts.push(account(record, &mut replayer, in_force.as_ref()));
         }
         Ok(())
     })?;
     if accounts.is_empty() {
-        let what = match id {
-            Id::Seq(seq) => format!("there is no record {seq}"),
-            Id::Run(run) => format!("there is no decision of a run {run}"),
-            Id::RunSeq(run, seq) => format!("there is no record {seq} of a run {run}"),
-        };
+        let what = (id.seq).map_or("decision".to_owned(), |seq| format!("record {seq}"));
+        let run = (id.run.as_ref()).map_or(String::new(), |run| format!(" of a run {run}"));
         let more = match unreadable.len() {
             0 => String::new(),
             lines => format!("; {lines} lines are not records"),
         };
-        anyhow::bail!("{what} in {}{more}", options.log.display());
+        anyhow::bail!("there is no {what}{run} in {}{more}", options.log.display());
     }
     answer(options.json, &accounts, || {
         let texts: Vec<String> = accounts.iter().map(text).collect();

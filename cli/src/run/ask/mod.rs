@@ -36,7 +36,7 @@ pub fn ask(question: &Question<'_>) -> Result<Answer, String> {
     let text::Shown { mut text, mut cut } = show(&terminal, false);
     for _ in 0..PATIENCE {
         let prompt = text::prompt(terminal.colour(), cut);
-        let Some(line) = (terminal.answer(&text, prompt)).map_err(terminal::broken)? else {
+        let Some(line) = (terminal.answer(&text, &prompt)).map_err(terminal::broken)? else {
             return Ok(Answer::No);
         };
         match typed(&line, cut) {

@@ -18,6 +18,7 @@ use aegis_policy::request::Destination;
 use aegis_policy::{Context, HostPath, What};
 
 use super::Question;
+use crate::text::page::painted;
 
 /// So many are shown unless all are asked for.
 const SHOWN: usize = 5;
@@ -31,9 +32,9 @@ const NARROWEST: usize = 40;
 /// Where texts from outside begin.
 const INDENT: usize = 12;
 
-const BOLD: &str = "\x1b[1m";
-const YELLOW: &str = "\x1b[33m";
-const PLAIN: &str = "\x1b[0m";
+/// Bold and yellow (ECMA-48, "SGR").
+const BOLD: &str = "1";
+const YELLOW: &str = "33";
 
 /// A question as it is shown.
 pub(super) struct Shown {
@@ -111,13 +112,12 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
 }
 
 /// What stands before the answer; `cut` as of what was shown.
-pub(super) fn prompt(colour: bool, cut: bool) -> &'static str {
-    match (colour, cut) {
-        (true, false) => "\x1b[1mAllow it? [y/a/N]\x1b[0m ",
-        (false, false) => "Allow it? [y/a/N] ",
-        (true, true) => "\x1b[1mShow all of it? [l/N]\x1b[0m ",
-        (false, true) => "Show all of it? [l/N] ",
-    }
+pub(super) fn prompt(colour: bool, cut: bool) -> String {
+    let text = match cut {
+        false => "Allow it? [y/a/N]",
+        true => "Show all of it? [l/N]",
+    };
+    painted(colour, BOLD, text) + " "
 }
 
 /// What is being written.
@@ -133,19 +133,15 @@ struct Page {
 
 impl Page {
     fn heading(&mut self, text: String) {
-        let text = match self.colour {
-            true => format!("{BOLD}{text}{PLAIN}\n"),
-            false => format!("{text}\n"),
-        };
-        self.out.push_str(&text);
+        self.out += &painted(self.colour, BOLD, &text);
+        self.out.push('\n');
     }
 
     fn item(&mut self, number: usize, asked: &Asked, context: &Context) {
         let (kind, thing) = exact(&asked.what);
-        let style = self.colour.then_some(BOLD);
-        self.styled(&format!("{number}"), &format!("{kind} {thing}"), style);
-        let style = self.colour.then_some(YELLOW);
-        self.styled("risk", &risk(&asked.what, context), style);
+        let thing = format!("{kind} {thing}");
+        self.styled(&number.to_string(), &thing, Some(BOLD));
+        self.styled("risk", &risk(&asked.what, context), Some(YELLOW));
         self.row("policy", &words(&asked.opinion.reason));
     }
 
@@ -157,14 +153,11 @@ impl Page {
     fn styled(&mut self, label: &str, text: &str, style: Option<&str>) {
         // The last column stays free: some terminals wrap when it is filled.
         let lines = broken(text, self.columns - INDENT - 1);
-        let (on, off) = (style.unwrap_or(""), style.map_or("", |_| PLAIN));
+        let style = style.filter(|_| self.colour);
         for (i, line) in lines.iter().take(self.most).enumerate() {
             let label = if i == 0 { label } else { "" };
-            let _ = writeln!(
-                self.out,
-                "  {label:<width$}{on}{line}{off}",
-                width = INDENT - 2
-            );
+            let line = painted(style.is_some(), style.unwrap_or_default(), line);
+            let _ = writeln!(self.out, "  {label:<width$}{line}", width = INDENT - 2);
         }
         if lines.len() > self.most {
             let more = lines.len() - self.most;
