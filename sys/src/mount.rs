@@ -7,7 +7,7 @@ use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -26,46 +26,6 @@ pub mod attr {
     pub const NODEV: u64 = libc::MOUNT_ATTR_NODEV;
     /// Nothing can be executed, nor mapped executable.
     pub const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
-}
-
-/// What an O_PATH descriptor refers to, as `fstat(2)` tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Device number.
-    pub dev: u64,
-    /// Inode number.
-    pub ino: u64,
-    /// File type and mode bits.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Device number, when this is a device node.
-    pub rdev: u64,
-}
-
-impl From<Stat> for Identity {
-    fn from(stat: Stat) -> Self {
-        Self {
-            dev: stat.st_dev,
-            ino: stat.st_ino,
-            mode: stat.st_mode,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            rdev: stat.st_rdev,
-        }
-    }
-}
-
-/// `fstat(2)`.
-pub fn identity(fd: BorrowedFd<'_>) -> io::Result<Identity> {
-    Ok(rustix::fs::fstat(fd)?.into())
-}
-
-/// `fstatat(2)`: what `name`, a single component, is in `dir`; a link itself.
-pub fn identity_at(dir: BorrowedFd<'_>, name: impl Arg) -> io::Result<Identity> {
-    Ok(rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.into())
 }
 
 fn openat2(

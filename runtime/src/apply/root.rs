@@ -10,6 +10,8 @@ use crate::plan::ops::{MASKED_DIRECTORY, MASKED_FILE};
 use crate::plan::{Operation, Plan};
 use aegis_sys::cstring;
 use aegis_sys::mount::{self, attr};
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
 
 use super::{Prepared, sources};
 use crate::error::Failure;
@@ -186,9 +188,9 @@ impl Builder<'_> {
         {
             // What shows there by the bind above must be the same thing, or somebody swapped it between
             // the two.
-            let identity = |fd: &OwnedFd| mount::identity(fd.as_fd()).map_err(on(Step::Mount));
-            let (place, shown) = (identity(target)?, identity(&tree)?);
-            if (place.dev, place.ino) != (shown.dev, shown.ino) {
+            let found = |fd| rustix::fs::fstat(fd).map_err(|error| on(Step::Mount)(error.into()));
+            let (place, shown) = (found(target)?, found(&tree)?);
+            if (place.st_dev, place.st_ino) != (shown.st_dev, shown.st_ino) {
                 return Err(on(Step::Changed)(io::Error::from_raw_os_error(
                     libc::ESTALE,
                 )));
@@ -212,11 +214,11 @@ impl Builder<'_> {
         };
         let within = &self.masks.within.insert((dir.to_path_buf(), within)).1;
         let name = cstring(Path::new(name))?;
-        let found = match mount::identity_at(within.as_fd(), &name) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
+        let found = match rustix::fs::statat(within, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(()),
             result => result?,
         };
-        let (mask, first) = match found.mode & libc::S_IFMT {
+        let (mask, first) = match found.st_mode & libc::S_IFMT {
             libc::S_IFDIR => (MASKED_DIRECTORY, &mut self.masks.directory),
             libc::S_IFLNK => return Err(io::Error::from_raw_os_error(libc::ELOOP)),
             _ => (MASKED_FILE, &mut self.masks.file),

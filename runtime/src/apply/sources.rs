@@ -65,8 +65,8 @@ pub(super) fn take(source: &HostPath) -> Result<OwnedFd, Failure> {
             _ => on(Step::Mount)(error),
         })?;
     if source.ino != 0 {
-        let found = mount::identity(location.as_fd()).map_err(on(Step::Mount))?;
-        if (found.dev, found.ino) != (source.dev, source.ino) {
+        let found = rustix::fs::fstat(&location).map_err(|error| on(Step::Mount)(error.into()))?;
+        if (found.st_dev, found.st_ino) != (source.dev, source.ino) {
             let error = io::Error::from_raw_os_error(libc::ESTALE);
             return Err(on(Step::Changed)(error));
         }

@@ -14,43 +14,27 @@ pub struct V1 {
     dirs: Vec<(&'static str, PathBuf)>,
 }
 
-/// The files of one controller and what goes into them, in order.
-pub(super) fn settings(controller: &str, limits: &GroupLimits) -> Vec<(&'static str, String)> {
+/// The files and what goes into them, in order. The first part of a file's name is its controller.
+pub(super) fn settings(limits: &GroupLimits) -> Vec<(&'static str, String)> {
     let mut list = Vec::new();
-    match controller {
-        "memory" => {
-            if let Some(bytes) = limits.memory {
-                // With swap may not be less than without, so without goes first.
-                list.push(("memory.limit_in_bytes", bytes.to_string()));
-                list.push(("memory.memsw.limit_in_bytes", bytes.to_string()));
-            }
-        }
-        "cpu" => {
-            if let Some(share) = limits.cpu {
-                list.push(("cpu.cfs_period_us", PERIOD.to_string()));
-                list.push(("cpu.cfs_quota_us", quota(share).to_string()));
-            }
-        }
-        "pids" => {
-            if let Some(count) = limits.pids {
-                list.push(("pids.max", pids_with_init(count)));
-            }
-        }
-        _ => {
-            for (major, minor) in &limits.disks {
-                if let Some(rate) = limits.disk_read {
-                    list.push((
-                        "blkio.throttle.read_bps_device",
-                        format!("{major}:{minor} {rate}"),
-                    ));
-                }
-                if let Some(rate) = limits.disk_write {
-                    list.push((
-                        "blkio.throttle.write_bps_device",
-                        format!("{major}:{minor} {rate}"),
-                    ));
-                }
-            }
+    if let Some(bytes) = limits.memory {
+        // With swap may not be less than without, so without goes first.
+        list.push(("memory.limit_in_bytes", bytes.to_string()));
+        list.push(("memory.memsw.limit_in_bytes", bytes.to_string()));
+    }
+    if let Some(share) = limits.cpu {
+        list.push(("cpu.cfs_period_us", PERIOD.to_string()));
+        list.push(("cpu.cfs_quota_us", quota(share).to_string()));
+    }
+    if let Some(count) = limits.pids {
+        list.push(("pids.max", pids_with_init(count)));
+    }
+    for (major, minor) in &limits.disks {
+        for (file, rate) in [
+            ("blkio.throttle.read_bps_device", limits.disk_read),
+            ("blkio.throttle.write_bps_device", limits.disk_write),
+        ] {
+            list.extend(rate.map(|rate| (file, format!("{major}:{minor} {rate}"))));
         }
     }
     list
@@ -101,12 +85,12 @@ impl V1 {
             if *controller == "cpu" {
                 refuse_real_time(dir)?;
             }
-            for (file, value) in settings(controller, limits) {
+            for (file, value) in settings(limits) {
                 // Swap is accounted only where the kernel was started with it.
-                if file == "memory.memsw.limit_in_bytes" && !dir.join(file).exists() {
-                    continue;
+                let absent = file == "memory.memsw.limit_in_bytes" && !dir.join(file).exists();
+                if file.split('.').next() == Some(*controller) && !absent {
+                    write(dir, file, &value)?;
                 }
-                write(dir, file, &value)?;
             }
         }
         Ok(())

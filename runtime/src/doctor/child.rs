@@ -5,8 +5,10 @@
 
 use std::fmt::Display;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::layer::{NO_RESULT, errno, error};
 use crate::types::SANDBOX_UID;
@@ -14,7 +16,10 @@ use aegis_sys::process::Change;
 use aegis_sys::{files, namespaces, process};
 
 /// How long one probe may take. They take milliseconds.
-const PATIENCE: u64 = 5_000_000_000;
+pub(super) const PATIENCE: Timespec = Timespec {
+    tv_sec: 5,
+    tv_nsec: 0,
+};
 
 /// A probe's process.
 pub(super) struct Child {
@@ -111,12 +116,8 @@ fn try_run(act: Act<'_>, steps: &mut String) -> io::Result<()> {
     let pid = second(|| act(&child))?;
     drop(child);
     // It is woken when the last writer has ended.
-    let mut fds = [process::PollFd {
-        fd: read.as_raw_fd(),
-        events: 0,
-        revents: 0,
-    }];
-    let late = process::poll(&mut fds, Some(PATIENCE))? == 0;
+    let mut fds = [PollFd::new(&read, PollFlags::empty())];
+    let late = poll(&mut fds, Some(&PATIENCE))? == 0;
     if late {
         let _ = process::kill(pid, libc::SIGKILL);
     }
@@ -149,7 +150,7 @@ pub(super) fn ended(pid: i32) -> io::Result<()> {
 
 /// Waits for ever, for a second process that only needs to exist.
 pub(super) fn idle() -> io::Result<()> {
-    process::poll(&mut [], None).map(drop)
+    Ok(poll(&mut [], None).map(drop)?)
 }
 
 pub(super) fn finish(act: impl FnOnce() -> io::Result<()>) -> ! {

@@ -269,17 +269,13 @@ fn idmap(found: &Finding, errno: i32, host: &Host) -> Cause {
 }
 
 fn group(found: &Finding, errno: i32, host: &Host) -> Cause {
-    let absent = errno == libc::ENOENT;
     let ordinary = host.uid != 0;
+    let delegation = |why: &str| cause(why, fix::delegation(host, errno == libc::ENOENT));
     match (errno, host.cgroups) {
-        (_, Version::None) => cause(
-            "no control groups are mounted at /sys/fs/cgroup",
-            fix::delegation(host, false),
-        ),
-        (libc::EACCES | libc::EPERM | libc::ENOENT, Version::V1) if ordinary => cause(
-            "the host has cgroup v1, which gives an ordinary user no group",
-            fix::delegation(host, false),
-        ),
+        (_, Version::None) => delegation("no control groups are mounted at /sys/fs/cgroup"),
+        (libc::EACCES | libc::EPERM | libc::ENOENT, Version::V1) if ordinary => {
+            delegation("the host has cgroup v1, which gives an ordinary user no group")
+        }
         (libc::ENOENT, Version::V1) if found.layer == Layer::Group => cause(
             "no cgroup2 tree is mounted beside v1",
             "sudo mkdir -p /sys/fs/cgroup/unified && sudo mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified",
@@ -287,27 +283,19 @@ fn group(found: &Finding, errno: i32, host: &Host) -> Cause {
         (libc::EACCES | libc::EPERM | libc::EROFS | libc::ENOENT, _)
             if host.container.is_some() =>
         {
-            cause(
-                "the container may not make control groups",
-                fix::delegation(host, absent),
-            )
+            delegation("the container may not make control groups")
         }
-        (libc::ENOENT, _) if ordinary => cause(
-            "the controller is not delegated to this user",
-            fix::delegation(host, true),
-        ),
+        (libc::ENOENT, _) if ordinary => delegation("the controller is not delegated to this user"),
         (libc::ENOENT, _) => cause(
             "the kernel has no such controller, or it is off",
             "remove cgroup_disable= from the kernel's command line; for memory on a Raspberry Pi add cgroup_enable=memory",
         ),
-        (libc::EACCES | libc::EPERM, _) if ordinary => cause(
-            "no control group is delegated to this user",
-            fix::delegation(host, false),
-        ),
-        (libc::EACCES | libc::EPERM | libc::EROFS, _) => cause(
-            "the control groups cannot be written",
-            fix::delegation(host, false),
-        ),
+        (libc::EACCES | libc::EPERM, _) if ordinary => {
+            delegation("no control group is delegated to this user")
+        }
+        (libc::EACCES | libc::EPERM | libc::EROFS, _) => {
+            delegation("the control groups cannot be written")
+        }
         (libc::EBUSY, _) => cause(
             "the group that runs would be made in has processes of its own (cgroups(7), \"no internal processes\")",
             "systemd-run --scope -p Delegate=yes -- aegis-run ...",

@@ -128,10 +128,10 @@ pub(super) fn idmap(child: &Child) -> io::Result<()> {
     let map = |path: &Path| -> io::Result<()> {
         let tree = mount::clone_tree(mount::locate(path)?.as_fd())?;
         mount::set_idmap(tree.as_fd(), namespace.as_fd())?;
-        let shown = mount::identity(tree.as_fd())?;
+        let shown = rustix::fs::fstat(&tree)?;
         let stored = rustix::fs::stat(path)?;
         // `fstat` of the mount's root tells the mapped owner.
-        held(stored.st_uid != 0 || shown.uid == SANDBOX_UID)
+        held(stored.st_uid != 0 || shown.st_uid == SANDBOX_UID)
     };
     let failed = |path: &PathBuf| Some((path.display().to_string(), errno(&map(path).err()?)));
     let (names, numbers): (Vec<_>, Vec<_>) = places.iter().filter_map(failed).unzip();

@@ -1,10 +1,12 @@
 //! System calls that everything needs, and the namespaces.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use super::child::{Act, Child, Failure, idle, inside};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::child::{Act, Child, Failure, PATIENCE, finish, idle, inside};
 use super::layer::{NOT_HELD, error, held};
 use aegis_sys::process::Change;
 use aegis_sys::{files, mount, namespaces, process};
@@ -21,20 +23,12 @@ pub(super) fn calls(child: &Child) -> io::Result<()> {
 
 pub(super) fn pidfd(_: &Child) -> io::Result<()> {
     let (pid, pidfd) = match namespaces::clone(0, None)? {
-        namespaces::Side::Child => {
-            let _ = process::die_with_parent();
-            let _ = idle();
-            process::exit_now(0)
-        }
+        namespaces::Side::Child => finish(idle),
         namespaces::Side::Parent { pid, pidfd } => (pid, pidfd),
     };
     process::signal(pidfd.as_fd(), libc::SIGKILL)?;
-    let mut fds = [process::PollFd {
-        fd: pidfd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    }];
-    let ready = process::poll(&mut fds, Some(1_000_000_000))?;
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    let ready = poll(&mut fds, Some(&PATIENCE))?;
     held(ready == 1 && process::reap(pid)? == Change::Killed(libc::SIGKILL))
 }
 

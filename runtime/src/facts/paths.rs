@@ -4,14 +4,15 @@
 
 mod trust;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
 use aegis_sys::{mount, walk};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Stat};
+use rustix::io::Errno;
 use trust::Confined;
 pub use trust::{Directories, Trust};
 
@@ -125,11 +126,11 @@ fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
             continue;
         }
         match trust.directories.look(&path) {
-            Some(Ok(found)) if found.mode & libc::S_IFMT != libc::S_IFLNK => {
+            Some(Ok(found)) if found.st_mode & libc::S_IFMT != libc::S_IFLNK => {
                 let result = Resolved::new(path, links, found);
                 return Some(confined.check(result, trust));
             }
-            Some(Err(error)) if error.raw_os_error() == Some(libc::ENOENT) => {
+            Some(Err(Errno::NOENT)) => {
                 return Some(Err(Fault::Missing(path)));
             }
             // What a link says is read from the very link that was looked at.
@@ -143,12 +144,12 @@ fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
             }
             Err(_) => return None,
         };
-        let found = mount::identity(fd.as_fd()).ok()?;
-        if found.mode & libc::S_IFMT != libc::S_IFLNK {
+        let found = rustix::fs::fstat(&fd).ok()?;
+        if found.st_mode & libc::S_IFMT != libc::S_IFLNK {
             let result = Resolved::new(path, links, found);
             return Some(confined.check(result, trust));
         }
-        if found.uid != 0 && found.uid != trust.uid {
+        if found.st_uid != 0 && found.st_uid != trust.uid {
             return None; // Whether it is to be trusted depends on its directory.
         }
         let target = read_link(&fd, &path).ok()?;
@@ -167,7 +168,7 @@ fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
 /// [`Kind::Special`].
 pub(super) fn itself(path: &Path) -> Option<Resolved> {
     let fd = mount::locate_itself(path).ok()?;
-    let found = mount::identity(fd.as_fd()).ok()?;
+    let found = rustix::fs::fstat(&fd).ok()?;
     Some(Resolved::new(path.to_path_buf(), Vec::new(), found))
 }
 
@@ -178,20 +179,20 @@ fn read_link(fd: &OwnedFd, path: &Path) -> Result<PathBuf, Fault> {
 }
 
 impl Resolved {
-    fn new(real: PathBuf, links: Vec<Link>, found: mount::Identity) -> Self {
+    fn new(real: PathBuf, links: Vec<Link>, found: Stat) -> Self {
         Self {
-            kind: match found.mode & libc::S_IFMT {
+            kind: match found.st_mode & libc::S_IFMT {
                 libc::S_IFDIR => Kind::Directory,
                 libc::S_IFREG => Kind::File,
                 _ => Kind::Special,
             },
             real,
             links,
-            dev: found.dev,
-            ino: found.ino,
-            mode: found.mode,
-            uid: found.uid,
-            gid: found.gid,
+            dev: found.st_dev,
+            ino: found.st_ino,
+            mode: found.st_mode,
+            uid: found.st_uid,
+            gid: found.st_gid,
         }
     }
 }
@@ -212,7 +213,7 @@ struct Resolving<'a> {
     asked: &'a Path,
     trust: &'a Trust,
     here: OwnedFd,
-    found: mount::Identity,
+    found: Stat,
     links: Vec<Link>,
     confined: Confined,
 }
@@ -235,10 +236,10 @@ fn follow(path: &Path, trust: &Trust) -> Result<Resolved, Fault> {
     resolving.confined.check(found, trust)
 }
 
-fn root() -> Result<(OwnedFd, mount::Identity), Fault> {
+fn root() -> Result<(OwnedFd, Stat), Fault> {
     let fault = |error| Fault::at(Path::new("/"), &error);
     let root = mount::root().map_err(fault)?;
-    let found = mount::identity(root.as_fd()).map_err(fault)?;
+    let found = rustix::fs::fstat(&root).map_err(|error| fault(error.into()))?;
     Ok((root, found))
 }
 
@@ -250,23 +251,22 @@ impl walk::Visit for Resolving<'_> {
             (self.here, self.found) = root()?;
             return Ok(None);
         }
-        let fault = |error| Fault::at(step.path, &error);
+        let fault = |error: Errno| Fault::at(step.path, &error.into());
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.here, step.name, flags, Mode::empty())
-            .map_err(|error| fault(error.into()))?;
-        let found = mount::identity(fd.as_fd()).map_err(fault)?;
-        if found.mode & libc::S_IFMT != libc::S_IFLNK {
+        let fd = rustix::fs::openat(&self.here, step.name, flags, Mode::empty()).map_err(fault)?;
+        let found = rustix::fs::fstat(&fd).map_err(fault)?;
+        if found.st_mode & libc::S_IFMT != libc::S_IFLNK {
             (self.here, self.found) = (fd, found);
             return Ok(None);
         }
-        let foreign = found.uid != 0 && found.uid != self.trust.uid;
+        let foreign = found.st_uid != 0 && found.st_uid != self.trust.uid;
         // What `fs.protected_symlinks` is about: a directory that everybody may write, and whose owner is
         // another than the link's.
-        let shared = self.found.mode & 0o1002 == 0o1002 && self.found.uid != found.uid;
+        let shared = self.found.st_mode & 0o1002 == 0o1002 && self.found.st_uid != found.st_uid;
         if foreign && (self.trust.uid != 0 || shared) {
             return Err(Fault::ForeignLink {
                 at: step.path.to_path_buf(),
-                owner: found.uid,
+                owner: found.st_uid,
             });
         }
         let target = read_link(&fd, step.path)?;

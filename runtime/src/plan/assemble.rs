@@ -321,8 +321,8 @@ fn landlock_ruleset(
 fn filter(spec: &SyscallSpec, memfd: Memfd) -> Result<seccomp::Filter, Error> {
     let mut filter = seccomp::filter_for(spec).map_err(|error| Error::Syscalls {
         origin: None,
-        name: error.name().to_owned(),
         cause: error.to_string(),
+        name: error.name,
     })?;
     if memfd == Memfd::Supervised {
         // What the profile refuses stays refused.

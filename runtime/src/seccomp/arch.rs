@@ -5,8 +5,9 @@ use super::{sets::entries, table::X86_64, table_aarch64::AARCH64};
 /// No system call of Linux 6.18 has this number or a higher one, on any architecture here.
 pub const MAX_NUMBER: u32 = 512;
 
-/// An architecture whose system calls are known here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// An architecture whose system calls are known here. It is printed as `uname -m` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Arch {
     /// x86_64 with its 64-bit numbers; x32 shares its audit value and is told by bit 30.
     X86_64,
@@ -38,15 +39,6 @@ impl Arch {
         }
     }
 
-    /// The kernel's name of the architecture (`uname -m`).
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86_64",
-            Self::Aarch64 => "aarch64",
-        }
-    }
-
     /// Every system call, sorted by name.
     #[must_use]
     pub const fn syscalls(self) -> &'static [(&'static str, u32)] {
@@ -59,11 +51,7 @@ impl Arch {
     /// The number of the system call with this name.
     #[must_use]
     pub fn number(self, name: &str) -> Option<u32> {
-        let calls = self.syscalls();
-        let found = calls
-            .binary_search_by_key(&name, |&(known, _)| known)
-            .ok()?;
-        Some(calls[found].1)
+        position(self.syscalls(), name).map(|index| self.syscalls()[index].1)
     }
 
     /// The name of the system call with this number.
@@ -83,7 +71,7 @@ impl Arch {
     }
 }
 
-/// Where a table has a name, for constants: bisection, since linear search would be slow to compile.
+/// Where a table has a name. For constants too: bisection, since linear search would be slow to compile.
 pub(super) const fn position(calls: &[(&str, u32)], name: &str) -> Option<usize> {
     let (mut low, mut high) = (0, calls.len());
     while low < high {
@@ -106,13 +94,7 @@ const fn order(left: &[u8], right: &[u8]) -> i8 {
         }
         at += 1;
     }
-    if left.len() == right.len() {
-        0
-    } else if left.len() < right.len() {
-        -1
-    } else {
-        1
-    }
+    (left.len() > right.len()) as i8 - (left.len() < right.len()) as i8
 }
 
 #[cfg(test)]

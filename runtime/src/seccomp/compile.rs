@@ -42,16 +42,13 @@ const ARGS: u32 = 16;
 #[derive(Debug, Clone)]
 pub struct Program(Vec<sock_filter>);
 
-/// Why a filter could not be compiled.
+/// The filter takes so many instructions, more than the kernel accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CompileError {
-    /// The kernel would not take it.
-    #[error(
-        "the filter takes {0} instructions and the kernel accepts {MAX_INSTRUCTIONS}: use fewer rules \
-         with arguments"
-    )]
-    TooLong(usize),
-}
+#[error(
+    "the filter takes {0} instructions and the kernel accepts {MAX_INSTRUCTIONS}: use fewer rules \
+     with arguments"
+)]
+pub struct TooLong(pub usize);
 
 impl Filter {
     /// The program that answers as [`Filter::evaluate`] does, for every input. The same filter gives
@@ -59,7 +56,7 @@ impl Filter {
     ///
     /// # Errors
     /// When the program is longer than the kernel accepts.
-    pub fn compile(&self) -> Result<Program, CompileError> {
+    pub fn compile(&self) -> Result<Program, TooLong> {
         let default = SyscallRule::always(self.default);
         let segments = segments(self, &default);
         let blocks = blocks(&segments);
@@ -74,7 +71,7 @@ impl Filter {
         emitter.before(LOAD, ARCH, checked);
         let mut instructions = emitter.reversed;
         if instructions.len() > MAX_INSTRUCTIONS {
-            return Err(CompileError::TooLong(instructions.len()));
+            return Err(TooLong(instructions.len()));
         }
         instructions.reverse();
         Ok(Program(instructions))
@@ -187,6 +184,13 @@ struct Held {
     mask: u32,
 }
 
+impl Held {
+    const fn whole(offset: u32) -> Self {
+        let mask = u32::MAX;
+        Self { offset, mask }
+    }
+}
+
 /// What comes after a comparison. The load that it begins with is emitted when someone comes
 /// without the word at hand.
 #[derive(Clone, Copy)]
@@ -206,13 +210,6 @@ impl Next {
             loading: None,
         }
     }
-}
-
-/// A comparison of one word.
-#[derive(Clone, Copy)]
-enum Test {
-    MaskedEq { mask: u32, value: u32 },
-    Gt(u32),
 }
 
 /// A program in the making, last instruction first.
@@ -284,62 +281,45 @@ impl<'f> Emitter<'f> {
         no: &mut Next,
     ) -> Next {
         let offset = ARGS + 8 * u32::from(condition.arg());
-        let test = Test::MaskedEq {
-            mask: low(mask),
-            value: low(value),
-        };
-        let mut lower = self.test(offset, test, yes, no);
+        let mut lower = self.same(offset, low(mask), low(value), yes, no);
         match condition.width {
             Width::Bits32 => lower,
-            Width::Bits64 => {
-                let test = Test::MaskedEq {
-                    mask: high(mask),
-                    value: high(value),
-                };
-                self.test(offset + 4, test, &mut lower, no)
-            }
+            Width::Bits64 => self.same(offset + 4, high(mask), high(value), &mut lower, no),
         }
     }
 
     /// Greater: where the high halves are the same, the low ones decide.
     fn above(&mut self, condition: &Condition, value: u64, yes: &mut Next, no: &mut Next) -> Next {
         let offset = ARGS + 8 * u32::from(condition.arg());
-        let mut lower = self.test(offset, Test::Gt(low(value)), yes, no);
+        let mut lower = self.greater(offset, low(value), yes, no);
         match condition.width {
             Width::Bits32 => lower,
             Width::Bits64 => {
-                let same = Test::MaskedEq {
-                    mask: u32::MAX,
-                    value: high(value),
-                };
-                let mut same = self.test(offset + 4, same, &mut lower, no);
-                self.test(offset + 4, Test::Gt(high(value)), yes, &mut same)
+                let mut same = self.same(offset + 4, u32::MAX, high(value), &mut lower, no);
+                self.greater(offset + 4, high(value), yes, &mut same)
             }
         }
     }
 
-    /// Compares the word at `offset`, unless the answer is plain without looking.
-    fn test(&mut self, offset: u32, test: Test, yes: &mut Next, no: &mut Next) -> Next {
-        let whole = Held {
-            offset,
-            mask: u32::MAX,
-        };
-        match test {
-            Test::MaskedEq { mask, value } if value & !mask != 0 => *no,
-            Test::MaskedEq { mask: 0, .. } => *yes,
-            Test::Gt(u32::MAX) => *no,
-            Test::MaskedEq {
-                mask: u32::MAX,
-                value,
-            } => self.jump(JUMP_EQ, value, whole, yes, no),
-            Test::MaskedEq { mask, value: 0 } => self.jump(JUMP_SET, mask, whole, no, yes),
-            Test::MaskedEq { mask, value } if mask == value && mask.is_power_of_two() => {
+    /// Compares bits of the word at `offset`, unless the answer is plain without looking.
+    fn same(&mut self, offset: u32, mask: u32, value: u32, yes: &mut Next, no: &mut Next) -> Next {
+        let whole = Held::whole(offset);
+        match (mask, value) {
+            _ if value & !mask != 0 => *no,
+            (0, _) => *yes,
+            (u32::MAX, _) => self.jump(JUMP_EQ, value, whole, yes, no),
+            (_, 0) => self.jump(JUMP_SET, mask, whole, no, yes),
+            _ if mask == value && mask.is_power_of_two() => {
                 self.jump(JUMP_SET, mask, whole, yes, no)
             }
-            Test::MaskedEq { mask, value } => {
-                self.jump(JUMP_EQ, value, Held { offset, mask }, yes, no)
-            }
-            Test::Gt(value) => self.jump(JUMP_GT, value, whole, yes, no),
+            _ => self.jump(JUMP_EQ, value, Held { offset, mask }, yes, no),
+        }
+    }
+
+    fn greater(&mut self, offset: u32, value: u32, yes: &mut Next, no: &mut Next) -> Next {
+        match value {
+            u32::MAX => *no,
+            _ => self.jump(JUMP_GT, value, Held::whole(offset), yes, no),
         }
     }
 

@@ -6,30 +6,18 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use libc::sock_filter;
 
-/// Whether the filter gets a listener, to which the calls of [`super::Action::Notify`] go.
+/// Whether the filter gets a listener, to which the calls of [`super::Action::Notify`] go: the flags of `seccomp(2)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
 pub enum Listener {
     /// None. A call with `Notify` then fails with `ENOSYS`.
-    None,
+    None = 0,
     /// A listener. A signal to the calling process takes its call back at any time.
-    Interruptible,
+    Interruptible = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
     /// A listener; once it has received a call, only a fatal signal takes that call back
     /// (`SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, Linux 5.19). Older kernels give `EINVAL`.
-    WaitKillable,
-}
-
-impl Listener {
-    /// The flags for `seccomp(2)`.
-    const fn flags(self) -> libc::c_ulong {
-        match self {
-            Self::None => 0,
-            Self::Interruptible => libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-            Self::WaitKillable => {
-                libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
-                    | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
-            }
-        }
-    }
+    WaitKillable =
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
 }
 
 /// Puts the calling thread under the program, for good; what it executes and forks inherits it.
@@ -52,7 +40,7 @@ pub fn install(program: &[sock_filter], listener: Listener) -> io::Result<Option
         libc::syscall(
             libc::SYS_seccomp,
             libc::c_ulong::from(libc::SECCOMP_SET_MODE_FILTER),
-            listener.flags(),
+            listener as libc::c_ulong,
             &raw const program,
         )
     };

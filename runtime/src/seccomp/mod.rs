@@ -42,7 +42,7 @@ mod table_aarch64;
 mod tests;
 
 pub use arch::{Arch, MAX_NUMBER};
-pub use compile::{CompileError, MAX_INSTRUCTIONS, Program};
+pub use compile::{MAX_INSTRUCTIONS, Program, TooLong};
 pub use install::{Listener, install};
 pub use interpret::interpret;
 pub use policy::{Action, Arm, Condition, Filter, Op, Rules, SeccompData, SyscallRule, Width};

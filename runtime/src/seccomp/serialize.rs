@@ -8,12 +8,10 @@
 //!    "clone": {"arms": [{"when": ["arg0:32 & 0x7e020000 == 0x0"], "then": "allow"}], "else": "errno EPERM"}}}
 //! ```
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::{
-    Serialize, Serializer,
-    ser::{SerializeMap, SerializeStruct},
-};
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::{Action, Condition, Filter, Op, SyscallRule, Width};
 
@@ -87,7 +85,7 @@ impl Serialize for SyscallRule {
 impl Serialize for Filter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut filter = serializer.serialize_struct("Filter", 3)?;
-        filter.serialize_field("arch", self.arch.as_str())?;
+        filter.serialize_field("arch", &self.arch)?;
         filter.serialize_field("default", &self.default)?;
         filter.serialize_field("rules", &Named(self))?;
         filter.end()
@@ -100,14 +98,12 @@ struct Named<'f>(&'f Filter);
 impl Serialize for Named<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(filter) = self;
-        let mut rules = serializer.serialize_map(Some(filter.rules.iter().len()))?;
-        for (number, rule) in filter.rules.iter() {
-            match filter.arch.name(number) {
-                Some(name) => rules.serialize_entry(name, rule)?,
-                None => rules.serialize_entry(&number.to_string(), rule)?,
-            }
-        }
-        rules.end()
+        let name = |number: u32| match filter.arch.name(number) {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(number.to_string()),
+        };
+        let rules = filter.rules.iter();
+        serializer.collect_map(rules.map(|(number, rule)| (name(number), rule)))
     }
 }
 

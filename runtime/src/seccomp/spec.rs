@@ -107,60 +107,22 @@ impl SyscallSpec {
 /// As if the kernel were too old for the call. Never asks the supervisor.
 const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);
 
-/// The filter is in force when the launcher executes the command.
-const LAUNCH: &str = "execve";
-
 /// Why no filter could be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SyscallError {
-    /// No architecture has such a call.
-    #[error("there is no system call `{name}`{}", did_you_mean(*.nearest))]
-    Unknown {
-        /// As it was written.
-        name: String,
-        /// The name that it may have been meant to be.
-        nearest: Option<&'static str>,
-    },
-    /// The sandbox would not be one any more.
-    #[error("system call `{name}` cannot be allowed: {why}")]
-    Never {
-        /// Its name.
-        name: String,
-        /// What it would undo.
-        why: &'static str,
-    },
-    /// The command could not be started any more.
-    #[error(
-        "system call `{name}` cannot be denied: the command itself is started with it; to keep the \
-         command from executing others, leave `shell.exec` empty"
-    )]
-    NeededToLaunch {
-        /// Its name.
-        name: String,
-    },
-    /// Both allowed and denied.
-    #[error("system call `{name}` is both in `allow` and in `deny`: remove it from one of them")]
-    Contradiction {
-        /// Its name.
-        name: String,
-    },
+#[error("{why}")]
+pub struct SyscallError {
+    /// The call that it is about, as it was written.
+    pub name: String,
+    why: String,
 }
 
 impl SyscallError {
-    /// The call that it is about.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Unknown { name, .. }
-            | Self::Never { name, .. }
-            | Self::NeededToLaunch { name }
-            | Self::Contradiction { name } => name,
+    fn new(name: &str, why: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            why: why.into(),
         }
     }
-}
-
-fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
 
 /// Whether a profile may name this call in `allow`: what suggests or learns a line asks before it
@@ -195,15 +157,17 @@ pub(super) fn filter_on(arch: Arch, spec: &SyscallSpec) -> Result<Filter, Syscal
     }
     for name in &spec.deny {
         let name = name.as_str();
-        if name == LAUNCH {
-            return Err(SyscallError::NeededToLaunch {
-                name: name.to_owned(),
-            });
+        // The filter is in force when the launcher executes the command.
+        if name == "execve" {
+            let why = "system call `execve` cannot be denied: the command itself is started with it; to keep \
+                       the command from executing others, leave `shell.exec` empty";
+            return Err(SyscallError::new(name, why));
         }
         if spec.allow.iter().any(|allowed| allowed == name) {
-            return Err(SyscallError::Contradiction {
-                name: name.to_owned(),
-            });
+            let why = format!(
+                "system call `{name}` is both in `allow` and in `deny`: remove it from one of them"
+            );
+            return Err(SyscallError::new(name, why));
         }
         if let Some((number, entry)) = known(arch, name)? {
             let quiet = matches!(
@@ -232,10 +196,11 @@ fn known(arch: Arch, name: &str) -> Result<Option<(u32, &'static Entry)>, Syscal
     if Arch::ALL.iter().any(|other| other.number(name).is_some()) {
         return Ok(None);
     }
-    Err(SyscallError::Unknown {
-        name: name.to_owned(),
-        nearest: arch.nearest(name),
-    })
+    let nearest = arch.nearest(name);
+    let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?"));
+    let hint = hint.unwrap_or_default();
+    let why = format!("there is no system call `{name}`{hint}");
+    Err(SyscallError::new(name, why))
 }
 
 /// [`known`], for a call that the profile wants to grant.
@@ -243,10 +208,9 @@ fn allowed(arch: Arch, name: &str) -> Result<Option<(u32, &'static Entry)>, Sysc
     let found = known(arch, name)?;
     match found {
         Some((_, entry)) if matches!(entry.standing, Standing::Never | Standing::NeverQuiet) => {
-            Err(SyscallError::Never {
-                name: name.to_owned(),
-                why: entry.why(),
-            })
+            let why = entry.why();
+            let why = format!("system call `{name}` cannot be allowed: {why}");
+            Err(SyscallError::new(name, why))
         }
         _ => Ok(found),
     }
@@ -352,10 +316,8 @@ mod tests {
             "open_by_handle_at",
         ] {
             let error = filter_for(&asking(&[name], &[])).unwrap_err();
-            assert!(
-                matches!(error, SyscallError::Never { .. }),
-                "{name}: {error}"
-            );
+            let told = error.to_string();
+            assert!(told.contains("cannot be allowed"), "{name}: {told}");
         }
     }
 
@@ -403,7 +365,7 @@ mod tests {
     #[test]
     fn a_call_cannot_be_both_allowed_and_denied() {
         let error = filter_for(&asking(&["ptrace"], &["ptrace"])).unwrap_err();
-        assert!(matches!(error, SyscallError::Contradiction { .. }));
+        assert!(error.to_string().contains("both in `allow` and in `deny`"));
     }
 
     #[test]

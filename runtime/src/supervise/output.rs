@@ -6,9 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Instant;
 
+use aegis_sys::files;
 use aegis_sys::process::{self, PollFd};
 use aegis_sys::signal::Signals;
-use aegis_sys::{files, mount};
 
 use super::report::Cause;
 
@@ -45,10 +45,8 @@ impl Output {
     pub fn open(limit: u64) -> io::Result<Self> {
         let place = |fd: RawFd| {
             // The descriptor is only borrowed for fstat; nothing here closes 1 or 2.
-            let fd = files::inherited(fd)?;
-            mount::identity(fd)
-                .ok()
-                .map(|found| (found.dev, found.ino, found.rdev))
+            let found = rustix::fs::fstat(files::inherited(fd)?).ok()?;
+            Some((found.st_dev, found.st_ino, found.st_rdev))
         };
         let mut output = Self {
             relays: Vec::new(),

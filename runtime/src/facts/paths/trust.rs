@@ -2,8 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
@@ -12,6 +11,8 @@ use super::{Link, Resolved};
 use crate::types::Fault;
 use crate::types::paths::{is_below, parents};
 use aegis_sys::mount;
+use rustix::fs::{AtFlags, Stat};
+use rustix::io::Errno;
 
 /// Which links are to be trusted.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +44,7 @@ struct Directory {
 impl Directories {
     /// What is at a normal path, a link itself, when no link leads to its directory. `None`: that
     /// cannot be told this way.
-    pub(super) fn look(&self, path: &Path) -> Option<io::Result<mount::Identity>> {
+    pub(super) fn look(&self, path: &Path) -> Option<Result<Stat, Errno>> {
         let (dir, name) = (parents(path).next()?, path.file_name()?);
         let mut known = self.0.borrow_mut();
         let same = |known: &Directory| known.path.as_os_str() == dir.as_os_str();
@@ -55,7 +56,7 @@ impl Directories {
             known.len() - 1
         });
         let dir = known[place].open.as_ref()?;
-        Some(mount::identity_at(dir.as_fd(), name))
+        Some(rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW))
     }
 }
 

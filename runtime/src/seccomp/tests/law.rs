@@ -223,7 +223,7 @@ fn a_program_that_the_kernel_would_not_take_is_an_error() {
         default: Action::Allow,
         rules,
     };
-    let CompileError::TooLong(length) = filter.compile().unwrap_err();
+    let TooLong(length) = filter.compile().unwrap_err();
     assert!(length > MAX_INSTRUCTIONS);
 }
 
