@@ -20,23 +20,6 @@ pub struct Early {
     ready: OwnedFd,
 }
 
-/// What of it was joined.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Joined {
-    /// `CLONE_NEW*` flags that need no more making.
-    pub flags: u64,
-}
-
-impl Joined {
-    pub fn any(self) -> bool {
-        self.flags != 0
-    }
-
-    pub fn has(self, flag: i32) -> bool {
-        self.flags & flag as u64 != 0
-    }
-}
-
 /// Sent twice: the namespaces are made, then configured.
 const READY: [u8; 1] = *b"r";
 
@@ -91,13 +74,13 @@ impl Early {
         Err(io::Error::from_raw_os_error(libc::EIO))
     }
 
-    /// Joins what was made, as far as the plan wants it.
+    /// Joins what was made, as far as the plan wants it: the `CLONE_NEW*` flags that need no more making.
     ///
     /// An ordinary user's supervisor thereby enters the sandbox's user namespace, of which it is
     /// the owner anyway: its ids, and so what it may do on the host, stay the same.
-    pub(super) fn join(&mut self, identity: &Identity, wanted: Network) -> io::Result<Joined> {
+    pub(super) fn join(&mut self, identity: &Identity, wanted: Network) -> io::Result<u64> {
         if !self.is_ready()? {
-            return Ok(Joined::default()); // It failed; clone3 will say why.
+            return Ok(0); // It failed; clone3 will say why.
         }
         let mut flags = ALWAYS;
         // Made by root, it is not the sandbox's own: its low ports are not PID 1's to listen on.
@@ -116,9 +99,7 @@ impl Early {
             // Gaining capabilities in the new namespace has made our own /proc files root's.
             process::dumpable()?;
         }
-        Ok(Joined {
-            flags: flags as u64,
-        })
+        Ok(flags as u64)
     }
 }
 

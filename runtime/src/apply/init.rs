@@ -50,17 +50,17 @@ fn set_up(
     if plan.namespaces.contains(&Namespace::Cgroup) {
         namespaces::unshare(libc::CLONE_NEWCGROUP).map_err(Failure::of(Step::Group))?;
     }
-    let joined = prepared.joined;
-    if let (Some(early), true) = (early, joined.any()) {
+    let joined = |flag: i32| prepared.joined & flag as u64 != 0;
+    if let (Some(early), true) = (early, prepared.joined != 0) {
         early
             .wait_until_set_up()
             .map_err(Failure::of(Step::Network))?;
     }
-    if plan.network.is_private() && !joined.has(libc::CLONE_NEWNET) {
+    if plan.network.is_private() && !joined(libc::CLONE_NEWNET) {
         namespaces::loopback_up().map_err(Failure::of(Step::Network))?;
     }
     let listeners = listen(plan)?;
-    if !joined.has(libc::CLONE_NEWUTS) {
+    if !joined(libc::CLONE_NEWUTS) {
         rustix::system::sethostname(plan.hostname.as_bytes())
             .map_err(Failure::of(Step::Hostname))?;
     }
@@ -74,7 +74,7 @@ fn set_up(
     if identity.switch {
         wait_for(Order::Mapped, socket).map_err(Failure::of(Step::Ids))?;
         process::become_user(identity.uid, identity.gid).map_err(Failure::of(Step::Ids))?;
-    } else if !joined.has(libc::CLONE_NEWUSER) {
+    } else if !joined(libc::CLONE_NEWUSER) {
         namespaces::map_own_ids((identity.uid, identity.uid), (identity.gid, identity.gid))
             .map_err(Failure::of(Step::Ids))?;
     }

@@ -58,7 +58,8 @@ pub struct Started {
 /// Everything that PID 1 and the command need, made before there is a second process.
 struct Prepared<'a> {
     plan: &'a Plan,
-    joined: early::Joined,
+    /// `CLONE_NEW*` of the namespaces that were made early.
+    joined: u64,
     outside: &'a Outside<'a>,
     /// The caller's soft limit on open files: ours is raised where there are many mounts.
     open_files: u64,
@@ -116,7 +117,7 @@ pub fn start(
     let mut prepared = Prepared {
         plan,
         open_files,
-        joined: early::Joined::default(),
+        joined: 0,
         outside,
         sources: sources::open(plan)?,
         filter: plan.seccomp.compile().map_err(|error| {
@@ -131,7 +132,7 @@ pub fn start(
             .join(&plan.identity, plan.network)
             .map_err(Failure::of(Step::Clone))?;
     }
-    let flags = flags(plan) & !prepared.joined.flags;
+    let flags = flags(plan) & !prepared.joined;
     let side = namespaces::clone(flags, outside.group).map_err(Failure::of(Step::Clone))?;
     let (pid, pidfd) = match side {
         namespaces::Side::Child => {

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use aegis_sys::files;
+use rustix::fs::{Access, AtFlags, CWD};
 
 /// The conventional mount point.
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -32,69 +33,51 @@ pub struct Layout {
     pub v1: BTreeMap<String, Place>,
 }
 
-/// What [`Layout::read`] asks of the file system, so that a test can make a tree up.
-pub trait Probe {
-    /// Whether `dir` is in a cgroup2 mount.
-    fn is_cgroup2(&self, dir: &Path) -> bool;
-    /// Whether the caller may make directories in `dir`.
-    fn writable(&self, dir: &Path) -> bool;
-}
-
-struct Kernel;
-
-impl Probe for Kernel {
-    fn is_cgroup2(&self, dir: &Path) -> bool {
-        // CGROUP2_SUPER_MAGIC of linux/magic.h.
-        rustix::fs::statfs(dir).is_ok_and(|found| found.f_type as u64 == 0x6367_7270)
-    }
-
-    fn writable(&self, dir: &Path) -> bool {
-        rustix::fs::accessat(
-            rustix::fs::CWD,
-            dir,
-            rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
-            rustix::fs::AtFlags::EACCESS,
-        )
-        .is_ok()
-    }
-}
-
 impl Layout {
     /// Reads the layout for this process.
     pub fn of_this_process() -> Self {
         let own = text(Path::new("/proc/self/cgroup"));
-        Self::read(Path::new(MOUNT), &own, &Kernel)
+        // CGROUP2_SUPER_MAGIC of linux/magic.h.
+        let is_cgroup2 = |dir: &Path| {
+            rustix::fs::statfs(dir).is_ok_and(|found| found.f_type as u64 == 0x6367_7270)
+        };
+        let may_make_groups = |dir: &Path| {
+            let access = Access::WRITE_OK | Access::EXEC_OK;
+            rustix::fs::accessat(CWD, dir, access, AtFlags::EACCESS).is_ok()
+        };
+        Self::read(Path::new(MOUNT), &own, &is_cgroup2, &may_make_groups)
     }
 
     /// Reads the layout below `mount` for a process whose `/proc/PID/cgroup` is `own`.
-    pub fn read(mount: &Path, own: &str, probe: &dyn Probe) -> Self {
+    fn read(
+        mount: &Path,
+        own: &str,
+        is_cgroup2: &dyn Fn(&Path) -> bool,
+        may_make_groups: &dyn Fn(&Path) -> bool,
+    ) -> Self {
         let mut layout = Self::default();
-        let pure = probe.is_cgroup2(mount);
+        let pure = is_cgroup2(mount);
         for line in own.lines() {
-            let mut fields = line.splitn(3, ':');
-            let (Some(_), Some(controllers), Some(path)) =
-                (fields.next(), fields.next(), fields.next())
-            else {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
                 continue;
             };
             let below = |root: &Path| root.join(path.trim_start_matches('/'));
             if controllers.is_empty() {
-                let root = if pure {
-                    mount.to_path_buf()
-                } else {
-                    mount.join("unified")
+                let root = match pure {
+                    true => mount.to_path_buf(),
+                    false => mount.join("unified"),
                 };
-                if pure || probe.is_cgroup2(&root) {
-                    layout.unified = Some(unified_place(&root, &below(&root), probe));
+                if pure || is_cgroup2(&root) {
+                    layout.unified = Some(unified_place(&root, &below(&root), may_make_groups));
                 }
             } else if !pure {
                 for controller in controllers.split(',') {
-                    let dir = below(&mount.join(controller));
                     if V1_CONTROLLERS.contains(&controller) {
-                        let writable = probe.writable(&dir);
-                        layout
-                            .v1
-                            .insert(controller.to_owned(), Place { dir, writable });
+                        let dir = below(&mount.join(controller));
+                        let writable = may_make_groups(&dir);
+                        let place = Place { dir, writable };
+                        layout.v1.insert(controller.to_owned(), place);
                     }
                 }
             }
@@ -109,25 +92,15 @@ impl Layout {
 
 /// The nearest group upwards that may have children with controllers: the root of the mount, or
 /// one without processes of its own ("no internal processes", `cgroups(7)`).
-fn unified_place(root: &Path, own: &Path, probe: &dyn Probe) -> Place {
-    let mut nearest = None;
-    for dir in own.ancestors() {
-        if !dir.starts_with(root) {
-            break;
-        }
+fn unified_place(root: &Path, own: &Path, may_make_groups: &dyn Fn(&Path) -> bool) -> Place {
+    let mut upwards = own.ancestors().take_while(|dir| dir.starts_with(root));
+    let usable = upwards.find(|dir| {
         // Listing the processes is not cheap where there are many, as there are in the root.
-        let empty = || is_empty(&dir.join("cgroup.procs"));
-        if (dir == root || empty()) && probe.writable(dir) {
-            return Place {
-                dir: dir.to_path_buf(),
-                writable: true,
-            };
-        }
-        nearest.get_or_insert_with(|| dir.to_path_buf());
-    }
+        (*dir == root || is_empty(&dir.join("cgroup.procs"))) && may_make_groups(dir)
+    });
     Place {
-        dir: nearest.unwrap_or_else(|| root.to_path_buf()),
-        writable: false,
+        dir: usable.unwrap_or(own).to_path_buf(),
+        writable: usable.is_some(),
     }
 }
 
@@ -147,18 +120,10 @@ fn is_empty(file: &Path) -> bool {
 mod tests {
     use super::*;
 
-    struct MadeUp {
-        cgroup2: Vec<PathBuf>,
-        writable: Vec<PathBuf>,
-    }
-
-    impl Probe for MadeUp {
-        fn is_cgroup2(&self, dir: &Path) -> bool {
-            self.cgroup2.iter().any(|root| dir.starts_with(root))
-        }
-        fn writable(&self, dir: &Path) -> bool {
-            self.writable.iter().any(|place| dir == place)
-        }
+    fn read(mount: &Path, own: &str, cgroup2: &Path, writable: &[PathBuf]) -> Layout {
+        let is_cgroup2 = |dir: &Path| dir.starts_with(cgroup2);
+        let may_make_groups = |dir: &Path| writable.iter().any(|place| dir == place);
+        Layout::read(mount, own, &is_cgroup2, &may_make_groups)
     }
 
     fn group(dir: &Path, processes: &str, controllers: &str) {
@@ -181,12 +146,8 @@ mod tests {
             "memory pids",
         );
         group(&service.join("app.slice"), "", "memory pids");
-        let probe = MadeUp {
-            cgroup2: vec![mount.to_path_buf()],
-            writable: vec![service.clone()],
-        };
         let own = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/shell.scope\n";
-        let layout = Layout::read(mount, own, &probe);
+        let layout = read(mount, own, mount, std::slice::from_ref(&service));
         assert_eq!(
             layout.unified,
             Some(Place {
@@ -208,11 +169,7 @@ mod tests {
             "77\n",
             "memory pids",
         );
-        let probe = MadeUp {
-            cgroup2: vec![mount.to_path_buf()],
-            writable: vec![],
-        };
-        let layout = Layout::read(mount, "0::/user.slice/session-3.scope\n", &probe);
+        let layout = read(mount, "0::/user.slice/session-3.scope\n", mount, &[]);
         assert!(!layout.unified.unwrap().writable);
     }
 
@@ -225,12 +182,10 @@ mod tests {
             std::fs::write(mount.join(dir).join("tasks"), "").unwrap();
         }
         group(&mount.join("unified"), "1\n", "hugetlb");
-        let probe = MadeUp {
-            cgroup2: vec![mount.join("unified")],
-            writable: vec![mount.join("memory/job/7"), mount.join("unified")],
-        };
+        let unified = mount.join("unified");
+        let writable = [mount.join("memory/job/7"), unified.clone()];
         let own = "5:pids:/\n4:memory:/job/7\n2:cpu,cpuacct:/\n1:name=systemd:/\n0::/\n";
-        let layout = Layout::read(mount, own, &probe);
+        let layout = read(mount, own, &unified, &writable);
         assert_eq!(layout.v1["memory"].dir, mount.join("memory/job/7"));
         assert!(layout.v1["memory"].writable);
         assert!(!layout.v1["pids"].writable);

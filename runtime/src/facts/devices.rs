@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aegis_profile::{Device, Profile};
+use aegis_profile::Device;
 
 /// The nodes that every sandbox has.
 pub const ALWAYS: [&str; 5] = [
@@ -47,14 +47,4 @@ pub fn nodes(device: &Device) -> Vec<PathBuf> {
         Device::Pty => Vec::new(),
         Device::Path(path) => vec![PathBuf::from(path)],
     }
-}
-
-/// Every host path that the declared devices of a profile may mean.
-pub fn host_paths(profile: &Profile) -> Vec<PathBuf> {
-    profile
-        .capabilities
-        .devices
-        .iter()
-        .flat_map(|device| nodes(&device.value))
-        .collect()
 }

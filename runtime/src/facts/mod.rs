@@ -10,7 +10,7 @@ pub mod plantable;
 mod program;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,9 @@ use crate::error::Error;
 use crate::types::{Fault, SANDBOX_UID};
 use aegis_profile::{LimitKey, Outbound, PathSpec, Profile, Program, Variable};
 use aegis_sys::{accounts, namespaces};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
+use paths::Trust;
 pub use program::{Lookup, ProgramFacts, look_up};
 
 /// The `PATH` of a sandbox whose profile says nothing about it: Debian's, for root and users alike.
@@ -163,58 +165,36 @@ pub fn gather(
 ) -> Result<HostFacts, Error> {
     refuse_locations(&request.keep_fds)?;
     let host = host();
-    let Caller { uid, home, .. } = &host.caller;
-    let uid = *uid;
-    let work = std::env::current_dir().map_err(Error::WorkingDirectory)?;
-    let here = paths::resolve(
-        &work,
-        &paths::Trust {
-            uid,
-            ..Default::default()
-        },
-    )
-    .map_err(|fault| Error::WorkingDirectory(std::io::Error::other(fault.to_string())))?;
-    let work = here.real.clone();
-    let skill = match skill {
-        None => None,
-        Some(dir) => {
-            let trust = paths::Trust {
-                uid,
-                ..Default::default()
-            };
-            let dir = work.join(dir);
-            Some(
-                paths::resolve(&dir, &trust)
-                    .map_err(Error::SkillDirectory)?
-                    .real,
-            )
-        }
+    let (uid, home) = (host.caller.uid, &host.caller.home);
+    let mut trust = Trust {
+        uid,
+        ..Trust::default()
     };
+    let work = std::env::current_dir().map_err(Error::WorkingDirectory)?;
+    let here = paths::resolve(&work, &trust)
+        .map_err(|fault| Error::WorkingDirectory(std::io::Error::other(fault.to_string())))?;
+    let work = here.real.clone();
+    let skill = skill.map(|dir| paths::resolve(&work.join(dir), &trust));
+    let skill = skill.transpose().map_err(Error::SkillDirectory)?;
+    let skill = skill.map(|found| found.real);
+    let projects: Vec<&Path> = [work.as_path()]
+        .into_iter()
+        .chain(skill.as_deref())
+        .collect();
 
     let capabilities = &profile.capabilities;
     let expanded = |spec: &PathSpec| expand(spec, skill.as_deref(), &work, home);
-    let mut zones: BTreeSet<PathBuf> = BTreeSet::from([work.clone()]);
-    zones.extend(skill.clone());
-    zones.remove(Path::new("/"));
-    let mut trust = paths::Trust {
-        zones: zones.into_iter().collect(),
-        uid,
-        root_links: root_links(),
-        ..Default::default()
-    };
+    let zones = projects.iter().filter(|dir| **dir != Path::new("/"));
+    trust.zones = zones.map(|dir| dir.to_path_buf()).collect();
+    trust.root_links = root_links();
 
     // Writable trees first: a link in one of them is not to be trusted, by whatever name the tree
     // was declared.
-    let mut found = BTreeMap::new();
+    let mut found = ResolvedPaths::new();
     let mut writable = Vec::new();
-    for item in &capabilities.files_write {
-        let Some(path) = expanded(&item.value) else {
-            continue;
-        };
-        let result = found
-            .entry(path)
-            .or_insert_with_key(|path| paths::resolve(path, &trust));
-        if let Ok(tree) = result
+    let writes = capabilities.files_write.iter();
+    for path in writes.filter_map(|item| expanded(&item.value)) {
+        if let Ok(tree) = look_at(&mut found, path, &trust)
             && tree.kind == paths::Kind::Directory
         {
             writable.push(tree.real.clone());
@@ -224,16 +204,10 @@ pub fn gather(
     for (path, result) in &mut found {
         *result = paths::resolve(path, &trust);
     }
-    for item in &capabilities.files_read {
-        if let Some(path) = expanded(&item.value) {
-            found
-                .entry(path)
-                .or_insert_with_key(|path| paths::resolve(path, &trust));
-        }
+    let reads = capabilities.files_read.iter();
+    for path in reads.filter_map(|item| expanded(&item.value)) {
+        look_at(&mut found, path, &trust);
     }
-    let projects: Vec<&Path> = std::iter::once(work.as_path())
-        .chain(skill.as_deref())
-        .collect();
     let plantable = plantable::look(&writable, &projects);
     trust.to_system_programs = true;
     let environment = passed(profile);
@@ -245,45 +219,40 @@ pub fn gather(
                 programs.insert(name.clone(), look_up(name, &path_variable, &trust));
             }
             Program::Path(spec) => {
+                // A path may be declared for reading too, under the stricter rule for links.
                 if let Some(path) = expanded(spec) {
-                    // A path may be declared for reading too, under the stricter rule for links.
-                    found
-                        .entry(path)
-                        .or_insert_with_key(|path| paths::resolve(path, &trust));
+                    look_at(&mut found, path, &trust);
                 }
             }
         }
     }
-    found.insert(work.clone(), Ok(here.clone()));
-    let system: &[&str] = match capabilities.net_outbound {
-        Outbound::Host(_) => &["/usr", "/etc/resolv.conf"],
-        Outbound::None(_) | Outbound::Named(_) => &["/usr"],
-    };
-    for path in system {
-        found
-            .entry(PathBuf::from(path))
-            .or_insert_with_key(|path| paths::resolve(path, &trust));
+    look_at(&mut found, "/usr".into(), &trust);
+    if let Outbound::Host(_) = capabilities.net_outbound {
+        look_at(&mut found, "/etc/resolv.conf".into(), &trust);
     }
-    let command = if request.command.is_empty() {
-        profile.run.iter().map(OsString::from).collect()
-    } else {
-        request.command.clone()
+    let work_owner = (here.uid, here.gid);
+    found.insert(work.clone(), Ok(here));
+    let command = match &*request.command {
+        [] => profile.run.iter().map(OsString::from).collect(),
+        given => given.to_vec(),
     };
     let command = program::command(&command, &work, &path_variable, &trust)?;
-    let mut devices = BTreeMap::new();
-    for path in devices::host_paths(profile) {
-        devices.insert(path.clone(), paths::resolve(&path, &trust));
+    let mut devices = ResolvedPaths::new();
+    for path in (capabilities.devices.iter()).flat_map(|item| devices::nodes(&item.value)) {
+        look_at(&mut devices, path, &trust);
     }
+    let mut of_disks = [LimitKey::DiskRead, LimitKey::DiskWrite].into_iter();
+    let disks = match of_disks.any(|key| profile.limits.get(key).is_some()) {
+        true => disks(found.values().flatten().map(|path| path.dev)),
+        false => Vec::new(),
+    };
     Ok(HostFacts {
-        work_owner: (here.uid, here.gid),
+        work_owner,
         host,
         work,
         skill,
         environment,
-        disks: match limits_disks(profile) {
-            true => disks(found.values().flatten().map(|path| path.dev)),
-            false => Vec::new(),
-        },
+        disks,
         paths: found,
         root_links: trust.root_links,
         programs,
@@ -291,6 +260,16 @@ pub fn gather(
         plantable,
         devices,
     })
+}
+
+/// Resolves a path, unless that has been done.
+fn look_at<'f>(
+    found: &'f mut ResolvedPaths,
+    path: PathBuf,
+    trust: &Trust,
+) -> &'f Result<paths::Resolved, Fault> {
+    let resolve = |path: &PathBuf| paths::resolve(path, trust);
+    found.entry(path).or_insert_with_key(resolve)
 }
 
 /// Refuses directories and locations (`O_PATH`) among 0, 1, 2 and `keep_fds`: handed on, one would lead
@@ -305,19 +284,13 @@ pub fn refuse_locations(keep_fds: &[i32]) -> Result<(), Error> {
 
 /// The kernel's features, each asked of the kernel.
 pub fn kernel_facts() -> KernelFacts {
-    let memfd_noexec_writable = rustix::fs::accessat(
-        rustix::fs::CWD,
-        MEMFD_NOEXEC,
-        rustix::fs::Access::WRITE_OK,
-        rustix::fs::AtFlags::EACCESS,
-    )
-    .is_ok();
-    let exists = || rustix::fs::access(MEMFD_NOEXEC, rustix::fs::Access::EXISTS).is_ok();
+    let memfd_noexec_may = |access| accessat(CWD, MEMFD_NOEXEC, access, AtFlags::EACCESS).is_ok();
+    let memfd_noexec_writable = memfd_noexec_may(Access::WRITE_OK);
     KernelFacts {
         landlock_abi: aegis_sys::landlock::abi(),
         memfd_noexec_writable,
         last_capability: aegis_sys::capabilities::last(),
-        memfd_noexec: memfd_noexec_writable || exists(),
+        memfd_noexec: memfd_noexec_writable || memfd_noexec_may(Access::EXISTS),
         processors: aegis_sys::process::processors(),
     }
 }
@@ -333,12 +306,6 @@ pub fn disks(devices: impl Iterator<Item = u64>) -> Vec<(u32, u32)> {
     disks.sort_unstable();
     disks.dedup();
     disks
-}
-
-/// Whether a profile limits block traffic.
-fn limits_disks(profile: &Profile) -> bool {
-    let mut of_disks = [LimitKey::DiskRead, LimitKey::DiskWrite].into_iter();
-    of_disks.any(|key| profile.limits.get(key).is_some())
 }
 
 /// The disk that a partition is on; any other device is itself.
@@ -377,22 +344,16 @@ fn umask() -> u32 {
 }
 
 fn passed(profile: &Profile) -> BTreeMap<OsString, OsString> {
-    profile
-        .environment
-        .pass
-        .iter()
+    (profile.environment.pass.iter())
         .filter_map(|name| std::env::var_os(&name.value).map(|value| ((&name.value).into(), value)))
         .collect()
 }
 
 /// The `PATH` that programs will be looked up in: set, passed, or the default.
-pub fn search_path(profile: &Profile, passed: &BTreeMap<OsString, OsString>) -> OsString {
-    if let Some(set) = profile.environment.set.get("PATH") {
-        return OsString::from(&set.value);
-    }
-    passed
-        .get(std::ffi::OsStr::new("PATH"))
-        .cloned()
+fn search_path(profile: &Profile, passed: &BTreeMap<OsString, OsString>) -> OsString {
+    let set = profile.environment.set.get("PATH");
+    (set.map(|set| OsString::from(&set.value)))
+        .or_else(|| passed.get(OsStr::new("PATH")).cloned())
         .unwrap_or_else(|| DEFAULT_PATH.into())
 }
 
@@ -430,9 +391,9 @@ fn without_dots(path: PathBuf, uid: u32) -> PathBuf {
     {
         return plain;
     }
-    let trust = paths::Trust {
+    let trust = Trust {
         uid,
-        ..Default::default()
+        ..Trust::default()
     };
     paths::resolve(&plain, &trust).map_or_else(|_| "/".into(), |found| found.real)
 }

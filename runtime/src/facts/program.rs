@@ -3,8 +3,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 use super::paths::{self, Kind, Resolved, Trust};
 use crate::error::{Error, Failure};
@@ -21,12 +21,7 @@ pub enum Lookup {
         resolved: Resolved,
     },
     /// A file of that name is there but cannot be used.
-    Unusable {
-        /// As `PATH` has it.
-        path: PathBuf,
-        /// Why.
-        fault: Option<Fault>,
-    },
+    Unusable(Fault),
     /// No directory of `PATH` has it.
     Absent,
 }
@@ -40,17 +35,8 @@ pub struct ProgramFacts {
     pub path: PathBuf,
     /// Where that leads.
     pub resolved: Resolved,
-    /// The interpreters that its first line asks for, outermost first: path and where it leads.
-    pub interpreters: Vec<Interpreter>,
-}
-
-/// An interpreter named by `#!`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interpreter {
-    /// As written (or as `PATH` has it, for `env NAME`).
-    pub path: PathBuf,
-    /// Where it leads.
-    pub resolved: Resolved,
+    /// The interpreters that its first line asks for, outermost first.
+    pub interpreters: Vec<Resolved>,
 }
 
 /// The command is there and cannot be used; or could not be looked at, which is no fault of its own.
@@ -89,19 +75,14 @@ pub fn look_up(name: &str, path: &OsStr, trust: &Trust) -> Lookup {
                     resolved,
                 };
             }
-            Ok(_) => {
-                unusable.get_or_insert((candidate, None));
-            }
             Err(Fault::Missing(_) | Fault::NotADirectory(_)) => {}
-            Err(fault) => {
-                unusable.get_or_insert((candidate, Some(fault)));
+            other => {
+                let fault = other.err().unwrap_or(Fault::NotExecutable(candidate));
+                unusable.get_or_insert(fault);
             }
         }
     }
-    match unusable {
-        Some((path, fault)) => Lookup::Unusable { path, fault },
-        None => Lookup::Absent,
-    }
+    unusable.map_or(Lookup::Absent, Lookup::Unusable)
 }
 
 /// Finds the command as a shell would: a name with a slash is a path from `work`, any other is
@@ -113,79 +94,58 @@ pub fn command(
     trust: &Trust,
 ) -> Result<ProgramFacts, Error> {
     let name = argv.first().ok_or(Error::NoCommand)?;
+    let not_found = |name: &OsStr, hint: String| Error::CommandNotFound {
+        name: name.into(),
+        hint,
+    };
+    let not_executable = |reason: String| Error::CommandNotExecutable {
+        name: name.clone(),
+        reason,
+    };
     if name.is_empty() {
-        return Err(Error::CommandNotFound {
-            name: "''".into(),
-            hint: "the name is empty".into(),
-        });
+        return Err(not_found("''".as_ref(), "the name is empty".into()));
     }
     let (path, resolved) = if name.as_bytes().contains(&b'/') {
         let path = work.join(name);
         match paths::resolve(&path, trust) {
             Ok(resolved) => (path, resolved),
-            Err(Fault::Missing(at)) => {
-                return Err(Error::CommandNotFound {
-                    name: name.clone(),
-                    hint: format!("{} does not exist", at.display()),
-                });
-            }
+            Err(fault @ Fault::Missing(_)) => return Err(not_found(name, fault.to_string())),
             Err(fault) => return Err(unusable(name, &fault)),
         }
     } else {
-        let text = name.to_str().ok_or_else(|| Error::CommandNotFound {
-            name: name.clone(),
-            hint: "the name is not UTF-8; give a path".into(),
-        })?;
+        let hint = || "the name is not UTF-8; give a path".into();
+        let text = (name.to_str()).ok_or_else(|| not_found(name, hint()))?;
         match look_up(text, search, trust) {
             Lookup::Found { path, resolved } => (path, resolved),
-            Lookup::Unusable {
-                fault: Some(fault), ..
-            } => return Err(unusable(name, &fault)),
-            Lookup::Unusable { path, fault: None } => {
-                return Err(Error::CommandNotExecutable {
-                    name: name.clone(),
-                    reason: format!("{} is not an executable file", path.display()),
-                });
-            }
-            Lookup::Absent => return Err(absent(text, search, trust)),
+            Lookup::Unusable(fault) => return Err(unusable(name, &fault)),
+            Lookup::Absent => return Err(not_found(name, absent(text, search, trust))),
         }
     };
     if resolved.kind == Kind::Directory {
-        return Err(Error::CommandNotExecutable {
-            name: name.clone(),
-            reason: "it is a directory".into(),
-        });
+        return Err(not_executable("it is a directory".into()));
     }
     if !executable(&resolved) {
-        return Err(Error::CommandNotExecutable {
-            name: name.clone(),
-            reason: format!(
-                "{} has no execute permission (chmod +x it, or name its interpreter)",
-                resolved.real.display()
-            ),
-        });
+        return Err(not_executable(format!(
+            "{} has no execute permission (chmod +x it, or name its interpreter)",
+            resolved.real.display()
+        )));
     }
     // Inside, a directory that `..` climbs out of need not exist.
-    let path = if path
-        .components()
-        .any(|part| part == std::path::Component::ParentDir)
-    {
-        resolved.real.clone()
-    } else {
-        path
+    let path = match path.components().any(|part| part == Component::ParentDir) {
+        true => resolved.real.clone(),
+        false => path,
     };
-    let interpreters = interpreters(&resolved, search, trust, name)?;
     Ok(ProgramFacts {
         argv: argv.to_vec(),
         path,
+        interpreters: interpreters(&resolved, search, trust).map_err(not_executable)?,
         resolved,
-        interpreters,
     })
 }
 
-fn absent(name: &str, search: &OsStr, trust: &Trust) -> Error {
-    let elsewhere = std::env::var_os("PATH").map(|path| look_up(name, &path, trust));
-    let hint = match elsewhere {
+/// What to do about a command that no directory of `search` has.
+fn absent(name: &str, search: &OsStr, trust: &Trust) -> String {
+    match std::env::var_os("PATH").map(|path| look_up(name, &path, trust)) {
         Some(Lookup::Found { path, .. }) => format!(
             "your own PATH has it at {}: give that path, or pass PATH on with `environment: {{pass: [PATH]}}`",
             path.display()
@@ -194,10 +154,6 @@ fn absent(name: &str, search: &OsStr, trust: &Trust) -> Error {
             "it is in no directory of the sandbox's PATH, {}",
             search.display()
         ),
-    };
-    Error::CommandNotFound {
-        name: name.into(),
-        hint,
     }
 }
 
@@ -206,44 +162,28 @@ fn interpreters(
     command: &Resolved,
     search: &OsStr,
     trust: &Trust,
-    name: &OsStr,
-) -> Result<Vec<Interpreter>, Error> {
+) -> Result<Vec<Resolved>, String> {
     let mut list = Vec::new();
-    let mut file = command.real.clone();
     for _ in 0..5 {
+        let file = list.last().unwrap_or(command).real.clone();
         let Some((path, argument)) = shebang(&file) else {
-            return Ok(list);
+            break;
         };
-        let fail = |reason: String| Error::CommandNotExecutable {
-            name: name.to_os_string(),
-            reason,
-        };
-        let line = file.clone();
-        let resolved = paths::resolve(&path, trust).map_err(|fault| {
-            fail(format!(
-                "its first line asks for {}, and {fault}",
-                path.display()
-            ))
-        })?;
-        file = resolved.real.clone();
-        let env = path.file_name() == Some(OsStr::new("env"));
-        list.push(Interpreter { path, resolved });
-        if env {
+        list.push(paths::resolve(&path, trust).map_err(|fault| {
+            let path = path.display();
+            format!("its first line asks for {path}, and {fault}")
+        })?);
+        if path.file_name() == Some(OsStr::new("env")) {
             let Some(program) = env_program(&argument) else {
-                return Ok(list);
+                break;
             };
-            match look_up(&program, search, trust) {
-                Lookup::Found { path, resolved } => {
-                    file = resolved.real.clone();
-                    list.push(Interpreter { path, resolved });
-                }
-                _ => {
-                    return Err(fail(format!(
-                        "the first line of {} asks env for {program:?}, which the sandbox's PATH has not",
-                        line.display()
-                    )));
-                }
-            }
+            let Lookup::Found { resolved, .. } = look_up(&program, search, trust) else {
+                return Err(format!(
+                    "the first line of {} asks env for {program:?}, which the sandbox's PATH has not",
+                    file.display()
+                ));
+            };
+            list.push(resolved);
         }
     }
     Ok(list)
@@ -252,29 +192,15 @@ fn interpreters(
 /// The interpreter and its argument, when the file begins with `#!` (within 256 bytes, as
 /// `BINPRM_BUF_SIZE`).
 fn shebang(file: &Path) -> Option<(PathBuf, Vec<u8>)> {
-    let mut start = [0; 256];
-    let mut length = 0;
-    let mut file = std::fs::File::open(file).ok()?;
-    while length < start.len() {
-        match file.read(&mut start[length..]) {
-            Ok(0) => break,
-            Ok(more) => length += more,
-            Err(_) => return None,
-        }
-        if length >= 2 && &start[..2] != b"#!" {
-            return None;
-        }
-    }
-    let line = start[..length].strip_prefix(b"#!")?;
+    let mut start = Vec::new();
+    let file = std::fs::File::open(file).ok()?;
+    file.take(256).read_to_end(&mut start).ok()?;
+    let line = start.strip_prefix(b"#!")?;
     let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii();
-    let end = line
-        .iter()
-        .position(|byte| matches!(byte, b' ' | b'\t'))
-        .unwrap_or(line.len());
-    let (path, argument) = line.split_at(end);
-    let path = PathBuf::from(OsString::from_vec(path.to_vec()));
-    path.is_absolute()
-        .then(|| (path, argument.trim_ascii().to_vec()))
+    let mut words = line.splitn(2, |byte| matches!(byte, b' ' | b'\t'));
+    let path = Path::new(OsStr::from_bytes(words.next()?));
+    let argument = words.next().unwrap_or_default().trim_ascii();
+    (path.is_absolute()).then(|| (path.to_path_buf(), argument.to_vec()))
 }
 
 /// The program that `env ARGUMENT` runs: the first word that is neither an option nor NAME=VALUE.

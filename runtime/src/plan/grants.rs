@@ -15,7 +15,7 @@ use super::own_places::own_place;
 use crate::error::Error;
 use crate::facts::paths::{Kind, Link, Resolved};
 use crate::facts::{self, HostFacts, Lookup, Request};
-use crate::types::paths::parents;
+use crate::types::paths::{above, parents};
 use crate::types::{Fault, GrantOrigin, Network, PathMap};
 
 /// The name of a program, where a directory has it that only root fills: what is called `git` there
@@ -206,11 +206,8 @@ impl<'a> Compiler<'a> {
                 self.grant(resolved, Access::Exec, name, origin);
                 Ok(())
             }
-            Some(Lookup::Unusable { .. } | Lookup::Absent) | None if optional => Ok(()),
-            Some(Lookup::Unusable { path, fault }) => Err(fail(match fault {
-                Some(fault) => fault.to_string(),
-                None => format!("{} is not an executable file", path.display()),
-            })),
+            Some(Lookup::Unusable(_) | Lookup::Absent) | None if optional => Ok(()),
+            Some(Lookup::Unusable(fault)) => Err(fail(fault.to_string())),
             Some(Lookup::Absent) | None => {
                 Err(fail("no directory of the sandbox's PATH has it".into()))
             }
@@ -220,8 +217,7 @@ impl<'a> Compiler<'a> {
     /// The command's own file, and the interpreters that its first line names: granted with it.
     fn command(&mut self) -> Result<(), Error> {
         let command = &self.facts.command;
-        let interpreters = command.interpreters.iter().map(|found| &found.resolved);
-        for found in std::iter::once(&command.resolved).chain(interpreters) {
+        for found in [&command.resolved].into_iter().chain(&command.interpreters) {
             if let Some(own) = among(&self.request.reserved, found) {
                 return Err(Error::OwnPlace {
                     name: found.real.clone(),
@@ -234,7 +230,7 @@ impl<'a> Compiler<'a> {
         self.grant(&command.resolved, Access::Exec, name, GrantOrigin::Command);
         for interpreter in &command.interpreters {
             let from = GrantOrigin::FirstLine(command.resolved.real.clone());
-            self.grant(&interpreter.resolved, Access::Exec, None, from);
+            self.grant(interpreter, Access::Exec, None, from);
         }
         Ok(())
     }
@@ -252,7 +248,11 @@ impl<'a> Compiler<'a> {
         self.granted.grants.push(Grant::new(what, from));
         let write = kind == Access::Write;
         let exec = kind == Access::Exec;
-        *self.granted.rules.entry(found.real.clone()).or_default() |= rights(tree, write, exec);
+        *self
+            .granted
+            .rules
+            .entry(found.real.clone().into())
+            .or_default() |= rights(tree, write, exec);
         if let (false, Some(usr)) = (write, self.usr())
             && found.real.starts_with("/usr")
         {
@@ -278,14 +278,14 @@ impl<'a> Compiler<'a> {
     /// pins the directories on the path, so that they cannot be renamed out of it.
     fn protect_what_the_host_acts_upon(&mut self) {
         for facts::plantable::Found { tree, target } in &self.facts.plantable.present {
-            let declared = self.granted.binds.get(&target.real);
+            let declared = self.granted.binds.get(target.real.as_os_str());
             if declared.is_some_and(|bind| bind.write) {
                 continue; // Somebody wants it.
             }
             let exec = declared.is_some_and(|bind| bind.exec);
             self.granted.pin(target.clone(), false, exec);
             for dir in parents(&target.real).take_while(|dir| *dir != tree.as_path()) {
-                if !self.granted.binds.contains(dir) {
+                if !self.granted.binds.contains_key(dir.as_os_str()) {
                     // Found again by path when applied: only its descendant was looked up.
                     let found = Resolved {
                         real: dir.to_path_buf(),
@@ -294,7 +294,11 @@ impl<'a> Compiler<'a> {
                         kind: Kind::Directory,
                         ..target.clone()
                     };
-                    let exec = self.granted.binds.get(tree).is_some_and(|bind| bind.exec);
+                    let exec = self
+                        .granted
+                        .binds
+                        .get(tree.as_os_str())
+                        .is_some_and(|bind| bind.exec);
                     self.granted.pin(found, true, exec);
                 }
             }
@@ -305,7 +309,7 @@ impl<'a> Compiler<'a> {
 impl Granted {
     /// Whether a host mount shows this path.
     pub fn covers(&self, path: &Path) -> bool {
-        self.binds.contains(path) || self.binds.above(path).is_some()
+        self.binds.contains_key(path.as_os_str()) || above(&self.binds, path).is_some()
     }
 
     /// Makes the links again that were on the path to a path.
@@ -316,13 +320,14 @@ impl Granted {
     }
 
     fn add_link(&mut self, link: &Link) {
-        self.links.insert(link.at.clone(), link.target.clone());
+        self.links
+            .insert(link.at.clone().into(), link.target.clone());
     }
 
     fn bind(&mut self, found: &Resolved, write: bool, exec: bool) {
         let bind = self
             .binds
-            .entry(found.real.clone())
+            .entry(found.real.clone().into())
             .or_insert_with(|| Bind {
                 found: found.clone(),
                 write: false,
@@ -341,14 +346,14 @@ impl Granted {
             exec,
             pin: true,
         };
-        self.binds.insert(path, bind);
+        self.binds.insert(path.into(), bind);
     }
 
     /// Drops what a mount above shows already, with the same rights.
     fn prune(&mut self) {
         let all = self.binds.clone();
         self.binds.retain(|path, bind| {
-            let above = all.above(path);
+            let above = above(&all, Path::new(path));
             bind.pin
                 || above.is_none_or(|above| (above.write, above.exec) != (bind.write, bind.exec))
         });

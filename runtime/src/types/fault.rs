@@ -12,6 +12,9 @@ pub enum Fault {
     /// A component on the path is not a directory.
     #[error("{} is not a directory", .0.display())]
     NotADirectory(PathBuf),
+    /// Not a regular file, or one without execute permission.
+    #[error("{} is not an executable file", .0.display())]
+    NotExecutable(PathBuf),
     /// The caller may not search a directory on the path.
     #[error("{} may not be searched by this user", .0.display())]
     Denied(PathBuf),
