@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aegis_sys::landlock::{self, fs};
 
@@ -248,7 +248,7 @@ fn add_rules_of_mounts(root: &Operations, rules: &mut PathMap<u64>) {
             Operation::Pseudoterminals { .. } => DEVICE | fs::READ_DIR,
             _ => continue,
         };
-        *rules.entry(operation.at()).or_default() |= access;
+        *rules.entry(operation.at().into()).or_default() |= access;
     }
 }
 
@@ -287,9 +287,9 @@ fn landlock_ruleset(
     }
     let ports = abi >= 4 && host_network;
     // Landlock grants what any directory above does: a rule that adds nothing to those is left out.
-    let above = |path| {
-        parents(path)
-            .filter_map(|dir| rules.get(dir))
+    let above = |path: &OsString| {
+        parents(Path::new(path))
+            .filter_map(|dir| rules.get(dir.as_os_str()))
             .fold(0, |all, access| all | access)
     };
     Landlock {
@@ -307,7 +307,7 @@ fn landlock_ruleset(
             .iter()
             .filter(|(path, access)| **access & !above(path) & handled_fs != 0)
             .map(|(path, access)| PathRule {
-                path: path.to_path_buf(),
+                path: path.into(),
                 access: access & handled_fs,
             })
             .collect(),

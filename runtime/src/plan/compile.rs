@@ -18,47 +18,31 @@ use crate::types::Network;
 pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Result<Plan, Error> {
     refuse_what_waits(profile)?;
     let host = &facts.host;
+    let program = facts.command.path.clone();
     let identity = identity(host, facts.work_owner);
-    let network = match profile.capabilities.net_outbound {
+    let mut spec = Spec::new(&profile.name, program, identity);
+    spec.network = match profile.capabilities.net_outbound {
         Outbound::Host(_) => Network::Host,
         Outbound::None(_) | Outbound::Named(_) => Network::None,
     };
+    spec.rules_of_mounts = false;
+    files::lay_out(&mut spec, profile, request, facts)?;
     let socket = socket(profile, facts);
-    let layout = files::lay_out(profile, request, facts, &identity, network)?;
-    let mut grants = layout.grants;
-    grants.extend(authority::beside_files(profile, socket));
-    let mut degraded = Vec::new();
-    let limits = limits::compile(
+    spec.grants.extend(authority::beside_files(profile, socket));
+    spec.limits = limits::compile(
         &profile.limits,
         &request.may_be_missing,
         host,
         facts.disks.clone(),
-        &mut degraded,
+        &mut spec.degraded,
     )?;
-    let (passed, set) = environment::environment(profile, facts, &identity);
-    let spec = Spec {
-        identity,
-        operations: layout.operations,
-        rules: layout.rules,
-        rules_of_mounts: false,
-        network,
-        listen: (profile.capabilities.net_listen.iter())
-            .map(|port| port.value)
-            .collect(),
-        listeners: Vec::new(),
-        syscalls: syscalls(profile, socket.is_some()),
-        limits,
-        passed,
-        set,
-        program: facts.command.path.clone(),
-        argv: facts.command.argv.clone(),
-        directory: layout.directory,
-        keep_fds: request.keep_fds.clone(),
-        grants,
-        degraded,
-        variables: variables(facts),
-        name: profile.name.clone(),
-    };
+    (spec.passed, spec.set) = environment::environment(profile, facts, &spec.identity);
+    let listen = profile.capabilities.net_listen.iter();
+    spec.listen = listen.map(|port| port.value).collect();
+    spec.syscalls = syscalls(profile, socket.is_some());
+    spec.argv.clone_from(&facts.command.argv);
+    spec.keep_fds.clone_from(&request.keep_fds);
+    spec.variables = variables(facts);
     assemble(spec, host).map_err(|mut error| {
         if let Error::Syscalls { origin, name, .. } = &mut error {
             let asked = &profile.syscalls;

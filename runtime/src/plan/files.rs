@@ -6,38 +6,37 @@ use std::path::{Path, PathBuf};
 use aegis_profile::Profile;
 
 use super::grants::{self, Bind, Granted};
-use super::{Grant, Operation, limits, own_places};
+use super::{Operation, Spec, limits, own_places};
 use crate::error::Error;
 use crate::facts::paths::Kind;
 use crate::facts::{HostFacts, Request};
-use crate::types::paths::parents;
-use crate::types::{Identity, Network, PathMap};
+use crate::types::paths::{above, parents};
+use crate::types::{Identity, PathMap};
 
-/// See the module's documentation.
-pub(super) struct Layout {
-    pub operations: Vec<Operation>,
-    pub rules: PathMap<u64>,
-    pub grants: Vec<Grant>,
-    pub directory: PathBuf,
-}
-
-/// See the module's documentation.
+/// Adds to `spec` what the profile's root, Landlock rules and grants are, and the working directory in it.
 pub(super) fn lay_out(
+    spec: &mut Spec,
     profile: &Profile,
     request: &Request,
     facts: &HostFacts,
-    identity: &Identity,
-    network: Network,
-) -> Result<Layout, Error> {
+) -> Result<(), Error> {
     let mut root = Root {
         facts,
-        identity,
-        granted: grants::compile(profile, request, facts, network)?,
+        identity: &spec.identity,
+        granted: grants::compile(profile, request, facts, spec.network)?,
         entries: PathMap::default(),
         mounts: Vec::new(),
     };
     own_places::add(&mut root, profile)?;
-    Ok(root.finish(limits::tmp(&profile.limits)))
+    let work = &facts.work;
+    let (operations, granted) = root.finish(limits::tmp(&profile.limits));
+    if granted.covers(work) || operations.iter().any(|made| made.at() == work) {
+        spec.directory.clone_from(work);
+    }
+    spec.operations = operations;
+    spec.rules = granted.rules;
+    spec.grants = granted.grants;
+    Ok(())
 }
 
 /// The root while it is made. What is granted comes first: it stands in the place of the
@@ -52,15 +51,18 @@ pub(super) struct Root<'a> {
 }
 
 impl Root<'_> {
+    /// Notes what is made, in place of what was there.
+    pub fn make(&mut self, operation: Operation) {
+        self.entries.insert(operation.at().into(), operation);
+    }
+
     /// Makes a directory and those above it, where the root's own tmpfs shows.
     pub fn directory(&mut self, path: &Path) {
         for dir in std::iter::once(path).chain(parents(path)) {
-            if dir == Path::new("/") || self.entries.contains(dir) || self.granted.covers(dir) {
-                continue;
+            let made = self.entries.contains_key(dir.as_os_str());
+            if dir != Path::new("/") && !made && !self.granted.covers(dir) {
+                self.make(directory(dir));
             }
-            self.entries
-                .entry(dir.to_path_buf())
-                .or_insert_with(|| make_directory(dir, 0o755));
         }
     }
 
@@ -74,45 +76,35 @@ impl Root<'_> {
     pub fn file(&mut self, path: &Path, text: String) {
         self.parents(path);
         let (at, mode) = (path.to_path_buf(), 0o444);
-        self.entries
-            .insert(path, Operation::File { at, text, mode });
+        self.make(Operation::File { at, text, mode });
     }
 
     /// Makes an empty file to mount on, unless a host mount above shows one.
     pub fn mount_point(&mut self, path: &Path) {
         self.parents(path);
-        if !self.granted.covers(path)
-            || self.granted.binds.contains(path) && self.granted.binds.above(path).is_none()
-        {
+        if above(&self.granted.binds, path).is_none() {
             let at = path.to_path_buf();
-            self.entries.insert(path, Operation::MountPoint { at });
+            self.make(Operation::MountPoint { at });
         }
     }
 
     /// Makes a link, unless the host's is there.
     pub fn link(&mut self, path: &str, target: &str) {
-        let path = Path::new(path);
-        if !self.granted.covers(path) && !self.granted.links.contains(path) {
-            self.granted.links.insert(path, target.into());
+        if !self.granted.covers(Path::new(path)) {
+            let links = &mut self.granted.links;
+            links.entry(path.into()).or_insert_with(|| target.into());
         }
     }
 
-    fn finish(mut self, size: u64) -> Layout {
-        let binds: Vec<Bind> = self
-            .granted
-            .binds
-            .iter()
-            .map(|(_, bind)| bind.clone())
-            .collect();
+    fn finish(mut self, size: u64) -> (Vec<Operation>, Granted) {
+        let binds: Vec<Bind> = self.granted.binds.values().cloned().collect();
         for bind in binds {
             let path = &bind.found.real;
-            if self.granted.binds.above(path).is_none() {
-                if bind.found.kind == Kind::Directory {
-                    self.parents(path);
-                    self.entries.insert(path, make_directory(path, 0o755));
-                } else {
-                    self.mount_point(path);
-                }
+            if bind.found.kind != Kind::Directory {
+                self.mount_point(path);
+            } else if above(&self.granted.binds, path).is_none() {
+                self.parents(path);
+                self.make(directory(path));
             }
             self.mounts.push(Operation::Bind {
                 at: path.clone(),
@@ -121,25 +113,17 @@ impl Root<'_> {
                 exec: bind.exec,
             });
         }
-        let links = std::mem::take(&mut self.granted.links);
-        for (at, target) in links.iter() {
+        for (at, target) in std::mem::take(&mut self.granted.links) {
             // Below a host mount the link is there already; where a directory of the sandbox's own
             // stands instead, that is what programs shall find.
-            if !self.granted.covers(at) && !self.entries.contains(at) {
-                self.parents(at);
-                let (at, target) = (at.to_path_buf(), target.clone());
-                self.entries
-                    .insert(at.clone(), Operation::Symlink { at, target });
+            if !self.granted.covers(Path::new(&at)) && !self.entries.contains_key(&at) {
+                let at = PathBuf::from(at);
+                self.parents(&at);
+                self.make(Operation::Symlink { at, target });
             }
         }
         self.mounts
             .sort_by(|a, b| a.at().as_os_str().cmp(b.at().as_os_str()));
-        let work = &self.facts.work;
-        let directory = if self.granted.covers(work) || self.entries.contains(work) {
-            self.facts.work.clone()
-        } else {
-            "/".into()
-        };
         let top = Operation::Tmpfs {
             at: "/".into(),
             size,
@@ -156,16 +140,11 @@ impl Root<'_> {
             .chain(self.mounts)
             .chain([closed])
             .collect();
-        Layout {
-            operations,
-            rules: self.granted.rules,
-            grants: self.granted.grants,
-            directory,
-        }
+        (operations, self.granted)
     }
 }
 
-fn make_directory(at: &Path, mode: u32) -> Operation {
+fn directory(at: &Path) -> Operation {
     let at = at.to_path_buf();
-    Operation::Directory { at, mode }
+    Operation::Directory { at, mode: 0o755 }
 }

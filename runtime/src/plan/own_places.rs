@@ -47,11 +47,9 @@ fn add_directories(root: &mut Root<'_>) {
         root.directory(Path::new(path));
     }
     let (at, mode) = (MASKED_DIRECTORY.into(), 0);
-    root.entries
-        .insert(MASKED_DIRECTORY, Operation::Directory { at, mode });
+    root.make(Operation::Directory { at, mode });
     let at = MASKED_FILE.into();
-    root.entries
-        .insert(MASKED_FILE, Operation::MountPoint { at });
+    root.make(Operation::MountPoint { at });
     add_private(root, Path::new(TMP), 0o1777);
     add_private(root, Path::new("/dev/shm"), 0o1777);
     root.link("/var/tmp", TMP);
@@ -63,17 +61,17 @@ fn add_directories(root: &mut Root<'_>) {
     root.mounts.push(Operation::Proc { at: "/proc".into() });
     let mask = |path: &str| Operation::Mask { at: path.into() };
     root.mounts.extend(MASKED.into_iter().map(mask));
-    root.granted.rules.insert("/proc", READ_TREE);
-    *root.granted.rules.entry("/").or_default() |= fs::READ_DIR;
+    root.granted.rules.insert("/proc".into(), READ_TREE);
+    *root.granted.rules.entry("/".into()).or_default() |= fs::READ_DIR;
     for (name, contents) in etc_files(root.facts, root.identity) {
         let path = Path::new("/etc").join(name);
-        if !root.granted.binds.contains(&path) {
+        if !root.granted.binds.contains_key(path.as_os_str()) {
             root.file(&path, contents);
         }
     }
     // Whatever is in these two directories of the sandbox's own was granted, or made here.
-    root.granted.rules.insert("/etc", fs::READ_FILE);
-    root.granted.rules.insert("/dev", DEVICE);
+    root.granted.rules.insert("/etc".into(), fs::READ_FILE);
+    root.granted.rules.insert("/dev".into(), DEVICE);
     root.link("/etc/mtab", "/proc/self/mounts");
 }
 
@@ -85,8 +83,8 @@ fn add_private(root: &mut Root<'_>, path: &Path, mode: u32) {
     root.directory(path);
     let at = path.to_path_buf();
     root.mounts.push(Operation::Private { at: at.clone() });
-    root.entries.insert(path, Operation::Directory { at, mode });
-    root.granted.rules.insert(path, WRITE_TREE);
+    root.make(Operation::Directory { at, mode });
+    root.granted.rules.insert(path.into(), WRITE_TREE);
 }
 
 /// The files of `/etc` that say who is who, unless the host's are granted.
@@ -140,14 +138,16 @@ fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
             root.link("/dev/ptmx", "pts/ptmx");
             let at = "/dev/pts".into();
             root.mounts.push(Operation::Pseudoterminals { at });
-            root.granted.rules.insert("/dev/pts", DEVICE | fs::READ_DIR);
+            let rights = DEVICE | fs::READ_DIR;
+            root.granted.rules.insert("/dev/pts".into(), rights);
             continue;
         }
         for found in declared_nodes(item, root.facts)? {
             root.granted.add_links(found);
             if found.kind == Kind::Directory {
                 let path = &found.real;
-                root.granted.rules.insert(path, DEVICE | fs::READ_DIR);
+                let rights = DEVICE | fs::READ_DIR;
+                root.granted.rules.insert(path.into(), rights);
                 root.directory(path);
                 let name = Some(item.value.to_string());
                 root.mounts.push(device(path.clone(), name));

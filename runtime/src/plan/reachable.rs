@@ -73,7 +73,7 @@ impl Reachable<'_> {
         places.extend(
             self.rules
                 .iter()
-                .map(|(path, access)| (path, *access, None)),
+                .map(|(path, access)| (Path::new(path), *access, None)),
         );
         let binds = (self.root.iter()).filter(|made| matches!(made, Operation::Bind { .. }));
         places.extend(binds.map(|bind| (bind.at(), 0, Some(bind))));
@@ -144,7 +144,7 @@ impl Granted {
                 _ => continue,
             };
             let Some(path) = grant.path() else { continue };
-            let (own, below): &mut (u64, u64) = map.entry(path).or_default();
+            let (own, below): &mut (u64, u64) = map.entry(path.into()).or_default();
             *own |= access;
             *below |= if tree { access } else { 0 };
         }
@@ -152,8 +152,8 @@ impl Granted {
     }
 
     fn on(&self, path: &Path) -> u64 {
-        let own = self.0.get(path).map_or(0, |(own, _)| *own);
-        let above = parents(path).filter_map(|dir| self.0.get(dir));
+        let own = self.0.get(path.as_os_str()).map_or(0, |(own, _)| *own);
+        let above = parents(path).filter_map(|dir| self.0.get(dir.as_os_str()));
         above.fold(own, |all, (_, below)| all | below)
     }
 }

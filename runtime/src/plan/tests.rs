@@ -471,7 +471,7 @@ fn a_policy_is_asked_for_all_that_a_front_end_forgot() {
     // A rule at the top opens what is bound below it.
     let mut wide = spec();
     wide.rules_of_mounts = false;
-    wide.rules.insert("/", landlock::fs::READ_FILE);
+    wide.rules.insert("/".into(), landlock::fs::READ_FILE);
     let plan = assemble(wide, &facts().host).unwrap();
     let reads = plan
         .grants
