@@ -204,6 +204,9 @@ pub enum Reason {
     /// The private directory is not in a tmpfs of the sandbox.
     #[error("only a directory that was made can be private")]
     NotMade,
+    /// Anything else of the host is a bind, of which a policy is asked as of a file.
+    #[error("a device is a path in /dev")]
+    NotADevice,
     /// Only what was mounted can be mounted again.
     #[error("nothing is mounted there")]
     NotMounted,
@@ -358,6 +361,11 @@ impl<'a> Known<'a> {
         {
             return Err(Reason::NotNormal);
         }
+        if let Operation::Device { path, .. } = operation
+            && !(is_normal(key(path)) && path.starts_with("/dev") && path != Path::new("/dev"))
+        {
+            return Err(Reason::NotADevice);
+        }
         if let Operation::Tmpfs { mode, .. }
         | Operation::Directory { mode, .. }
         | Operation::File { mode, .. } = operation
@@ -458,6 +466,14 @@ mod tests {
         Operation::Directory {
             at: at.into(),
             mode: 0o755,
+        }
+    }
+
+    fn device(path: &str) -> Operation {
+        Operation::Device {
+            at: "/a".into(),
+            path: path.into(),
+            name: None,
         }
     }
 
@@ -601,6 +617,14 @@ mod tests {
             (
                 vec![directory("/a"), tmpfs("/a"), private("/a")],
                 Reason::NotMade,
+            ),
+            (
+                vec![mount_point("/a"), device("/etc/passwd")],
+                Reason::NotADevice,
+            ),
+            (
+                vec![mount_point("/a"), device("/dev/../etc/passwd")],
+                Reason::NotADevice,
             ),
             (vec![directory("/a"), remount("/a")], Reason::NotMounted),
             (vec![directory("/a"), mask("/a")], Reason::NoMasks),
