@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use aegis_sys::private::{self, Dir, Others};
+use aegis_sys::private::{self, Dir, Others, Put};
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
@@ -132,7 +132,7 @@ pub(crate) fn archive(log: &Dir, policy: &Policy) -> Result<(), ArchiveError> {
     let directory = log.create_below(DIRECTORY)?;
     directory.check(Others::MayRead)?;
     // Several programs may do this at once: they put the same bytes there.
-    Ok(directory.replace(&name, &bytes)?)
+    Ok(directory.put(&name, &bytes, Put::Replace).map(|_| ())?)
 }
 
 /// Whether the copy is there, as far as its length tells: two system calls, where reading it at each start

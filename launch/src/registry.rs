@@ -98,7 +98,6 @@ pub fn list(directory: &Path) -> io::Result<Vec<Running>> {
     };
     let mut all = Vec::new();
     for name in dir.names().map_err(io::Error::other)? {
-        let name = String::from_utf8_lossy(&name);
         if name.ends_with(".json") {
             all.extend(read(&dir, &name)?);
         }

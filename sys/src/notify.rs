@@ -92,10 +92,8 @@ pub fn go_on(listener: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
 pub fn still_waits(listener: BorrowedFd<'_>, call: &Call) -> bool {
     let mut id = call.id;
     // SAFETY: the id is what this request takes.
-    matches!(
-        unsafe { ioctl(listener, NOTIF_ID_VALID, &mut id) },
-        Ok(Some(()))
-    )
+    let valid = unsafe { ioctl(listener, NOTIF_ID_VALID, &mut id) };
+    matches!(valid, Ok(Some(())))
 }
 
 /// Gives the caller a descriptor, which is what its call returns.

@@ -22,9 +22,10 @@ const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 /// Why a directory or file cannot be used.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A system call failed.
+    #[error("{doing} {}: {source}", .path.display())]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -34,6 +35,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Others could change it, or it is not what it should be.
+    #[error("{} is not safe to use: {what}; {fix}", .path.display())]
     Unsafe {
         /// The file or directory.
         path: PathBuf,
@@ -45,7 +47,8 @@ pub enum Error {
 }
 
 impl Error {
-    fn io(doing: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+    /// A system call failed while something was being done to a path.
+    pub fn io(doing: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         Self::Io {
             doing,
             path: path.to_owned(),
@@ -61,23 +64,6 @@ impl Error {
         }
     }
 }
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Io {
-                doing,
-                path,
-                source,
-            } => write!(f, "{doing} {}: {source}", path.display()),
-            Self::Unsafe { path, what, fix } => {
-                write!(f, "{} is not safe to use: {what}; {fix}", path.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// What other users may do with a file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,13 +84,23 @@ pub struct Dir {
 impl Dir {
     /// Opens a directory. `None`: there is none.
     pub fn open(path: &Path) -> Result<Option<Self>, Error> {
-        match rustix::fs::open(path, DIRECTORY, Mode::empty()) {
+        Self::open_in(CWD, path, path.to_owned())
+    }
+
+    fn open_in(parent: BorrowedFd<'_>, name: &Path, path: PathBuf) -> Result<Option<Self>, Error> {
+        match rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()) {
             Ok(fd) => Ok(Some(Self {
                 file: fd.into(),
-                path: path.to_owned(),
+                path,
             })),
             Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(not_opened(path, error)),
+            // What O_DIRECTORY and O_NOFOLLOW together say of a link depends on the kernel.
+            Err(Errno::LOOP | Errno::NOTDIR) => Err(Error::unsafe_(
+                &path,
+                "it is a symbolic link or no directory",
+                "put a directory there, or name another one",
+            )),
+            Err(error) => Err(Error::io("opening", &path, error)),
         }
     }
 
@@ -129,13 +125,8 @@ impl Dir {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(Error::io("creating", &path, error)),
         }
-        match rustix::fs::openat(&self.file, name, DIRECTORY, Mode::empty()) {
-            Ok(fd) => Ok(Self {
-                file: fd.into(),
-                path,
-            }),
-            Err(error) => Err(not_opened(&path, error)),
-        }
+        let missing = Error::io("opening", &path, Errno::NOENT);
+        Self::open_in(self.as_fd(), Path::new(name), path)?.ok_or(missing)
     }
 
     /// Checks that the directory belongs to the user, and what others may do with it.
@@ -232,17 +223,8 @@ impl Dir {
         }
     }
 
-    /// Puts a whole file under its name, in the place of what is there. It is on the disk then.
-    pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        self.put_synced(name, bytes, Put::Replace).map(|_| ())
-    }
-
-    /// Puts a whole file under its name, unless there is one. Whether it did; it is on the disk then.
-    pub fn create_new(&self, name: &str, bytes: &[u8]) -> Result<bool, Error> {
-        self.put_synced(name, bytes, Put::New)
-    }
-
-    fn put_synced(&self, name: &str, bytes: &[u8], how: Put) -> Result<bool, Error> {
+    /// Puts a whole file under its name. Whether it did; it is on the disk then.
+    pub fn put(&self, name: &str, bytes: &[u8], how: Put) -> Result<bool, Error> {
         let put = put(&self.file, OsStr::new(name), bytes, how, true)
             .map_err(|error| Error::io("writing", &self.join(name), error))?;
         self.sync()?;
@@ -254,12 +236,13 @@ impl Dir {
         (self.file.sync_all()).map_err(|error| Error::io("writing", &self.path, error))
     }
 
-    /// The names in it.
-    pub fn names(&self) -> Result<Vec<Vec<u8>>, Error> {
+    /// The names in it, but for those that are not UTF-8.
+    pub fn names(&self) -> Result<Vec<String>, Error> {
         let failed = |error| Error::io("listing", &self.path, error);
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.file).map_err(failed)? {
-            names.push(entry.map_err(failed)?.file_name().to_bytes().to_vec());
+            let entry = entry.map_err(failed)?;
+            names.extend(entry.file_name().to_str().ok().map(str::to_owned));
         }
         Ok(names)
     }
@@ -268,18 +251,6 @@ impl Dir {
 impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
-    }
-}
-
-fn not_opened(path: &Path, error: Errno) -> Error {
-    match error {
-        // What O_DIRECTORY and O_NOFOLLOW together say of a link depends on the kernel.
-        Errno::LOOP | Errno::NOTDIR => Error::unsafe_(
-            path,
-            "it is a symbolic link or no directory",
-            "put a directory there, or name another one",
-        ),
-        error => Error::io("opening", path, error),
     }
 }
 
@@ -435,21 +406,15 @@ fn rename(dir: BorrowedFd<'_>, from: &str, to: &OsStr, how: Put) -> io::Result<b
 }
 
 fn temporary_name() -> io::Result<String> {
-    let mut bytes = [0; 8];
-    random(&mut bytes)?;
-    Ok(format!(".new-{:016x}.aegis", u64::from_ne_bytes(bytes)))
+    Ok(format!(".new-{:016x}.aegis", u64::from_ne_bytes(random()?)))
 }
 
-/// Fills with randomness of the kernel's.
-pub fn random(bytes: &mut [u8]) -> io::Result<()> {
-    let mut filled = 0;
-    while filled < bytes.len() {
-        let flags = rustix::rand::GetRandomFlags::empty();
-        match rustix::rand::getrandom(&mut bytes[filled..], flags) {
-            Ok(n) => filled += n,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
+/// Random bytes of the kernel's.
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    // The kernel gives up to 256 bytes whole.
+    const { assert!(N <= 256) }
+    let mut bytes = [0; N];
+    let flags = rustix::rand::GetRandomFlags::empty();
+    rustix::io::retry_on_intr(|| rustix::rand::getrandom(&mut bytes, flags))?;
+    Ok(bytes)
 }

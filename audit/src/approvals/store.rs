@@ -12,7 +12,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aegis_sys::private::{self, Dir, Others};
+use aegis_sys::private::{self, Dir, Others, Put};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
@@ -246,7 +246,8 @@ impl Store {
             let place = self.place();
             return Err(Error::Full { place });
         }
-        Ok(dir.replace(FILE, &text)?)
+        dir.put(FILE, &text, Put::Replace)?;
+        Ok(())
     }
 
     fn read(&self, dir: &Dir) -> Result<Vec<Entry>, Error> {
@@ -327,7 +328,6 @@ fn find(entries: &[Entry], text: &str) -> Result<String, Error> {
 
 /// A new one. Of 48 bits, so that two of the thousands that a user will ever see are hardly the same.
 pub(super) fn new_id() -> io::Result<String> {
-    let mut bytes = [0_u8; ID_DIGITS / 2];
-    private::random(&mut bytes)?;
+    let bytes: [u8; ID_DIGITS / 2] = private::random()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -51,16 +51,9 @@ pub enum Error {
         /// Where.
         place: Place,
     },
-    /// A directory or file that others could change, or that is not what it should be.
-    #[error("{} is not safe to use: {what}; {fix}", .path.display())]
-    Unsafe {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        what: String,
-        /// What to do.
-        fix: String,
-    },
+    /// A directory or file cannot be used.
+    #[error("{}{}", .0, advice_on(.0))]
+    File(#[from] private::Error),
     /// A record could not be written; nothing of it is in the log.
     #[error("the audit log {} cannot be written: {source}{}", .path.display(), advice(.source))]
     Write {
@@ -79,16 +72,6 @@ pub enum Error {
         /// The segment.
         path: PathBuf,
         /// Why.
-        source: io::Error,
-    },
-    /// Something else with a file.
-    #[error("{doing} {}: {source}{}", .path.display(), advice(.source))]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// Why not.
         source: io::Error,
     },
     /// A file that should hold a key does not.
@@ -121,28 +104,14 @@ pub enum Error {
 
 impl Error {
     pub(super) fn io(doing: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self::Io {
-            doing,
-            path: path.to_owned(),
-            source: source.into(),
-        }
+        private::Error::io(doing, path, source).into()
     }
 }
 
-impl From<private::Error> for Error {
-    fn from(error: private::Error) -> Self {
-        match error {
-            private::Error::Io {
-                doing,
-                path,
-                source,
-            } => Self::Io {
-                doing,
-                path,
-                source,
-            },
-            private::Error::Unsafe { path, what, fix } => Self::Unsafe { path, what, fix },
-        }
+fn advice_on(error: &private::Error) -> &'static str {
+    match error {
+        private::Error::Io { source, .. } => advice(source),
+        private::Error::Unsafe { .. } => "",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,11 +20,10 @@ pub(super) fn segment_name(number: u32) -> String {
     format!("{number:06}{SUFFIX}")
 }
 
-/// The number of a segment, of its file name.
-pub(super) fn segment_number(name: &[u8]) -> Option<u32> {
-    let digits = std::str::from_utf8(name).ok()?.strip_suffix(SUFFIX)?;
-    let number: u32 = digits.parse().ok()?;
-    (number > 0 && segment_name(number).as_bytes() == name).then_some(number)
+/// The number of a segment, of its file name. `None`: it is not a segment.
+pub(super) fn segment_number(name: &str) -> Option<u32> {
+    let number: u32 = name.strip_suffix(SUFFIX)?.parse().ok()?;
+    (number > 0 && segment_name(number) == name).then_some(number)
 }
 
 /// The numbers of a log's segments, in order.
@@ -48,36 +48,6 @@ const PATIENCES: u32 = 12;
 const SHORTEST: Duration = Duration::from_micros(20);
 const LONGEST: Duration = Duration::from_millis(32);
 
-/// The lock is waited for.
-struct Wait {
-    since: Instant,
-    /// How many times the patience ended while the log grew.
-    ended: u32,
-    end: Option<(u32, u64)>,
-}
-
-impl Wait {
-    fn new(dir: &Dir) -> Self {
-        Self {
-            since: Instant::now(),
-            ended: 0,
-            end: end(dir),
-        }
-    }
-
-    /// How long is waited before one looks again whether to go on.
-    fn until(&self, patience: Duration) -> Duration {
-        patience * (self.ended + 1)
-    }
-
-    /// Whether somebody has appended since this was asked, and not too often.
-    fn goes_on(&mut self, dir: &Dir) -> bool {
-        self.ended += 1;
-        let before = std::mem::replace(&mut self.end, end(dir));
-        self.end.is_some() && self.end != before && self.ended < PATIENCES
-    }
-}
-
 /// The lock of a log: while one has taken it, nobody else appends. Closing it releases it.
 pub(super) struct Lock {
     file: File,
@@ -85,24 +55,15 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// The lock file of a directory; for readers (`write` false) the one that is there.
-    pub fn open(dir: &Dir, write: bool) -> Result<Self, Error> {
-        let flags = match write {
-            true => OFlags::RDWR | OFlags::CREATE,
-            false => OFlags::RDONLY,
-        };
-        // A reader does not mind whose lock it is.
-        let path = dir.join(LOCK);
-        let file = match write {
-            true => dir.file(LOCK, flags, Others::MayRead)?,
-            false => dir.open_at(LOCK, flags).ok(),
-        };
-        let file = file.ok_or_else(|| Error::io("opening", &path, io::ErrorKind::NotFound))?;
-        let stat = rustix::fs::fstat(&file).map_err(|e| Error::io("looking at", &path, e))?;
-        Ok(Self {
-            file,
-            inode: (stat.st_dev, stat.st_ino),
-        })
+    /// The lock file of a directory, made where there is none.
+    pub fn open(dir: &Dir) -> Result<Self, Error> {
+        let file = dir.file(LOCK, OFlags::RDWR | OFlags::CREATE, Others::MayRead)?;
+        let file = file.ok_or(io::ErrorKind::NotFound.into());
+        let found = file.and_then(|file| Ok((file.metadata()?, file)));
+        let (stat, file) =
+            found.map_err(|error: io::Error| Error::io("opening", &dir.join(LOCK), error))?;
+        let inode = (stat.dev(), stat.ino());
+        Ok(Self { file, inode })
     }
 
     /// Whether the lock file is still the one of the directory: somebody may have moved it away.
@@ -120,52 +81,65 @@ impl Lock {
         patience: Duration,
         waiting: impl Fn(&Path),
     ) -> Result<(), Error> {
-        let mut told = false;
-        self.poll(dir, File::try_lock, |wait, waited| {
+        let (mut told, mut ended, mut seen) = (false, 0, None);
+        poll(dir, &self.file, File::try_lock, |waited| {
             if waited >= Duration::from_secs(1) && !std::mem::replace(&mut told, true) {
                 waiting(dir.path());
             }
-            waited < wait.until(patience) || wait.goes_on(dir)
+            let seen = seen.get_or_insert_with(|| end(dir));
+            if waited < patience * (ended + 1) {
+                return true;
+            }
+            // Whether somebody has appended since this was asked, and not too often.
+            ended += 1;
+            let before = std::mem::replace(seen, end(dir));
+            seen.is_some() && *seen != before && ended < PATIENCES
         })
-    }
-
-    /// Waits to read until nobody appends, for `patience` at most.
-    pub fn take_shared(&self, dir: &Dir, patience: Duration) -> Result<(), Error> {
-        self.poll(dir, File::try_lock_shared, |_, waited| waited < patience)
-    }
-
-    fn poll(
-        &self,
-        dir: &Dir,
-        attempt: fn(&File) -> Result<(), TryLockError>,
-        mut goes_on: impl FnMut(&mut Wait, Duration) -> bool,
-    ) -> Result<(), Error> {
-        let mut wait: Option<Wait> = None;
-        loop {
-            match attempt(&self.file) {
-                Ok(()) => return Ok(()),
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) => {
-                    return Err(Error::io("locking", &dir.join(LOCK), error));
-                }
-            }
-            // The clock is read only when there is something to wait for.
-            let wait = wait.get_or_insert_with(|| Wait::new(dir));
-            let waited = wait.since.elapsed();
-            if !goes_on(wait, waited) {
-                return Err(Error::Locked {
-                    dir: dir.path().to_owned(),
-                    seconds: waited.as_secs(),
-                });
-            }
-            // Hundreds that wait must not take the processor from the one that they wait for.
-            std::thread::sleep((waited / 8).clamp(SHORTEST, LONGEST));
-        }
     }
 
     /// Lets others have it.
     pub fn release(&self) {
         // If this fails, it is released when the descriptor is closed.
         let _ = self.file.unlock();
+    }
+}
+
+/// Waits to read until nobody appends, for `patience` at most; then it is read as it is. `None`: there is no
+/// lock, as of a copy of a log, or it cannot be had.
+pub(super) fn lock_to_read(dir: &Dir, patience: Duration) -> Option<File> {
+    // A reader does not mind whose lock it is.
+    let file = dir.open_at(LOCK, OFlags::RDONLY).ok()?;
+    poll(dir, &file, File::try_lock_shared, |waited| {
+        waited < patience
+    })
+    .ok()?;
+    Some(file)
+}
+
+fn poll(
+    dir: &Dir,
+    lock: &File,
+    attempt: fn(&File) -> Result<(), TryLockError>,
+    mut goes_on: impl FnMut(Duration) -> bool,
+) -> Result<(), Error> {
+    // The clock is read only when there is something to wait for.
+    let mut since = None;
+    loop {
+        match attempt(lock) {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => {
+                return Err(Error::io("locking", &dir.join(LOCK), error));
+            }
+        }
+        let waited = since.get_or_insert_with(Instant::now).elapsed();
+        if !goes_on(waited) {
+            return Err(Error::Locked {
+                dir: dir.path().to_owned(),
+                seconds: waited.as_secs(),
+            });
+        }
+        // Hundreds that wait must not take the processor from the one that they wait for.
+        std::thread::sleep((waited / 8).clamp(SHORTEST, LONGEST));
     }
 }

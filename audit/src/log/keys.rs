@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use aegis_sys::private::{Dir, Others, random};
+use aegis_sys::private::{Dir, Others, Put, random};
 use ed25519_dalek::SigningKey;
 
 use super::Error;
@@ -19,7 +19,7 @@ const PUBLIC: &str = "audit.pub";
 
 /// The signing key in the directory, and whether it is a new one: it is made where there is none.
 pub(super) fn signing(dir: &Dir) -> Result<(SigningKey, bool), Error> {
-    let (seed, made) = match secret(dir)? {
+    let (seed, made) = match read(dir, SECRET, Others::MayNothing)? {
         Some(seed) => (seed, false),
         None => make(dir)?,
     };
@@ -33,9 +33,7 @@ impl PublicKey {
             return Ok(None);
         };
         dir.check(Others::MayRead)?;
-        let text = dir.read(PUBLIC, LENGTH, Others::MayRead)?;
-        text.map(|text| digits(&dir.join(PUBLIC), &text).map(Self))
-            .transpose()
+        Ok(read(&dir, PUBLIC, Others::MayRead)?.map(Self))
     }
 
     /// The key in a file, such as a copy of `audit.pub`.
@@ -54,10 +52,9 @@ impl From<&SigningKey> for PublicKey {
     }
 }
 
-fn secret(dir: &Dir) -> Result<Option<Hash>, Error> {
-    let text = dir.read(SECRET, LENGTH, Others::MayNothing)?;
-    text.map(|text| digits(&dir.join(SECRET), &text))
-        .transpose()
+fn read(dir: &Dir, name: &str, others: Others) -> Result<Option<Hash>, Error> {
+    let text = dir.read(name, LENGTH, others)?;
+    text.map(|text| digits(&dir.join(name), &text)).transpose()
 }
 
 /// What a key's file holds. It is written like a hash.
@@ -73,12 +70,11 @@ fn digits(path: &Path, text: &[u8]) -> Result<Hash, Error> {
 
 /// Makes a key. Of several programs that do so at once, the first one's counts, and is new to that alone.
 fn make(dir: &Dir) -> Result<(Hash, bool), Error> {
-    let mut seed = [0; 32];
-    random(&mut seed).map_err(|error| Error::io("making a key in", dir.path(), error))?;
-    let made = dir.create_new(SECRET, format!("{}\n", Hash(seed)).as_bytes())?;
-    let seed = secret(dir)?
+    let seed = random().map_err(|error| Error::io("making a key in", dir.path(), error))?;
+    let made = dir.put(SECRET, format!("{}\n", Hash(seed)).as_bytes(), Put::New)?;
+    let seed = read(dir, SECRET, Others::MayNothing)?
         .ok_or_else(|| Error::io("reading back", &dir.join(SECRET), io::ErrorKind::NotFound))?;
     let public = PublicKey::from(&SigningKey::from_bytes(&seed.0));
-    dir.create_new(PUBLIC, format!("{public}\n").as_bytes())?;
+    dir.put(PUBLIC, format!("{public}\n").as_bytes(), Put::New)?;
     Ok((seed, made))
 }

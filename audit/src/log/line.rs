@@ -79,6 +79,15 @@ pub(super) fn split(line: &[u8]) -> Option<(Hash, &[u8])> {
     Some((hash, record))
 }
 
+/// The same of a line whose hash is that of its record.
+pub(super) fn checked(line: &[u8]) -> Result<(Hash, &[u8]), &'static str> {
+    let (hash, record) = split(line).ok_or(NO_LINE)?;
+    match Hash::of(record) == hash {
+        true => Ok((hash, record)),
+        false => Err(WRONG_HASH),
+    }
+}
+
 /// What of a record the chain is made of. The rest is checked for its form and passed over, which is
 /// several times as fast as reading it.
 pub(super) struct Link<'a> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aegis_sys::private::Dir;
 use rustix::fs::OFlags;
 
-use super::files::{Lock, segment_name, segment_number, segments};
+use super::files::{lock_to_read, segment_name, segments};
 use super::line::{self, Line, MAX_LINE, Place};
 use super::{Error, tail};
 use crate::event::Record;
@@ -23,9 +23,8 @@ const BUFFER: usize = 256 << 10;
 pub struct Reader {
     /// Where quarantined files are. `None`: a single segment or a stream is read.
     dir: Option<Dir>,
-    /// Those to come, the next one last.
+    /// The current one last, before it those to come.
     segments: Vec<Segment>,
-    current: Option<Segment>,
     line: Vec<u8>,
     position: Position,
 }
@@ -41,8 +40,7 @@ pub struct Position {
 struct Segment {
     name: Arc<str>,
     input: BufReader<Box<dyn Read + Send>>,
-    lines: u64,
-    offset: u64,
+    position: Position,
 }
 
 impl Reader {
@@ -50,26 +48,24 @@ impl Reader {
     pub fn open(path: &Path) -> Result<Self, Error> {
         match std::fs::metadata(path) {
             Ok(found) if found.is_dir() => Self::open_at(path, Position::default()),
-            Ok(_) => Self::file(path),
+            Ok(_) => {
+                let file = File::open(path).map_err(|error| Error::io("opening", path, error))?;
+                let name = path.file_name().unwrap_or(path.as_os_str());
+                Ok(Self::stream(&name.to_string_lossy(), Box::new(file)))
+            }
             Err(error) => Err(Error::io("reading", path, error)),
         }
     }
 
     /// What comes from elsewhere, such as standard input: lines as of one or several segments.
     pub fn stream(name: &str, input: Box<dyn Read + Send>) -> Self {
+        let position = Position::default();
         Self {
             dir: None,
-            segments: vec![Segment::new(name, input)],
-            current: None,
+            segments: vec![Segment::new(name, input, position)],
             line: Vec::new(),
-            position: Position::default(),
+            position,
         }
-    }
-
-    fn file(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|error| Error::io("opening", path, error))?;
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        Ok(Self::stream(&name.to_string_lossy(), Box::new(file)))
     }
 
     /// A log's directory, from a position on: what has been appended since.
@@ -78,12 +74,8 @@ impl Reader {
         let path = &std::fs::canonicalize(path).map_err(|e| Error::io("reading", path, e))?;
         let dir = Dir::open(path)?
             .ok_or_else(|| Error::io("opening", path, std::io::ErrorKind::NotFound))?;
-        // While nobody appends, no last line is half written. A copy of a log has no lock, and somebody
-        // else's cannot be taken: then it is read as it is.
-        let lock = Lock::open(&dir, false).ok();
-        if let Some(lock) = &lock {
-            let _ = lock.take_shared(&dir, PATIENCE);
-        }
+        // While nobody appends, no last line is half written.
+        let _lock = lock_to_read(&dir, PATIENCE);
         let mut opened = Vec::new();
         for number in segments(&dir)? {
             if number < position.segment {
@@ -95,21 +87,21 @@ impl Reader {
                 .open_at(&name, OFlags::RDONLY)
                 .map_err(|error| failed(error.into()))?;
             let mut size = file.metadata().map_err(failed)?.len();
-            let mut behind = Position::default();
+            let mut from = Position {
+                segment: number,
+                ..Position::default()
+            };
             if number == position.segment {
-                behind = position;
-                file.seek(SeekFrom::Start(behind.offset)).map_err(failed)?;
-                size = size.saturating_sub(behind.offset);
+                from = position;
+                file.seek(SeekFrom::Start(from.offset)).map_err(failed)?;
+                size = size.saturating_sub(from.offset);
             }
-            let mut segment = Segment::new(&name, Box::new(file.take(size)));
-            (segment.lines, segment.offset) = (behind.lines, behind.offset);
-            opened.push(segment);
+            opened.push(Segment::new(&name, Box::new(file.take(size)), from));
         }
         opened.reverse();
         Ok(Self {
             dir: Some(dir),
             segments: opened,
-            current: None,
             line: Vec::new(),
             position,
         })
@@ -131,11 +123,14 @@ impl Reader {
             Ok(found) => found,
             Err(error) => {
                 self.segments.clear();
-                self.current = None;
                 return Some(Err(error));
             }
         };
-        let last = self.segments.is_empty() && self.is_at_end();
+        // An error comes again with the next line.
+        let last = match self.segments.as_mut_slice() {
+            [segment] => segment.input.fill_buf().is_ok_and(<[u8]>::is_empty),
+            _ => false,
+        };
         if last && self.line.len() <= MAX_LINE && tail::is_torn(&self.line, ended) {
             return Some(Err(Error::Torn { place }));
         }
@@ -162,44 +157,30 @@ impl Reader {
     /// Reads a line into `self.line`. Gives where it begins, and whether it ended with a line feed.
     fn raw_line(&mut self) -> Option<Result<(Place, bool), Error>> {
         loop {
-            let Some(segment) = &mut self.current else {
-                self.current = Some(self.segments.pop()?);
-                continue;
-            };
+            let segment = self.segments.last_mut()?;
             self.line.clear();
             match segment.read(&mut self.line) {
                 Ok(Some(found)) => {
                     if found.1 {
-                        self.position = Position {
-                            segment: number_of(&segment.name).unwrap_or_default(),
-                            lines: segment.lines,
-                            offset: segment.offset,
-                        };
+                        self.position = segment.position;
                     }
                     return Some(Ok(found));
                 }
-                Ok(None) => self.current = None,
+                Ok(None) => drop(self.segments.pop()),
                 Err(error) => {
                     return Some(Err(Error::io("reading", Path::new(&*segment.name), error)));
                 }
             }
         }
     }
-
-    fn is_at_end(&mut self) -> bool {
-        // An error comes again with the next line.
-        (self.current.as_mut())
-            .is_none_or(|segment| segment.input.fill_buf().is_ok_and(<[u8]>::is_empty))
-    }
 }
 
 impl Segment {
-    fn new(name: &str, input: Box<dyn Read + Send>) -> Self {
+    fn new(name: &str, input: Box<dyn Read + Send>, position: Position) -> Self {
         Self {
             name: name.into(),
             input: BufReader::with_capacity(BUFFER, input),
-            lines: 0,
-            offset: 0,
+            position,
         }
     }
 
@@ -217,13 +198,13 @@ impl Segment {
         } else if line.len() > MAX_LINE {
             read += self.input.skip_until(b'\n')? as u64;
         }
-        self.lines += 1;
+        self.position.lines += 1;
         let place = Place {
             segment: self.name.clone(),
-            line: self.lines,
-            offset: self.offset,
+            line: self.position.lines,
+            offset: self.position.offset,
         };
-        self.offset += read;
+        self.position.offset += read;
         Ok(Some((place, ended)))
     }
 }
@@ -234,9 +215,4 @@ impl Iterator for Reader {
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.next_line()?.and_then(|line| line.record()))
     }
-}
-
-/// The number of a segment, from its name. `None`: it is not a segment.
-pub(super) fn number_of(name: &str) -> Option<u32> {
-    segment_number(name.as_bytes())
 }

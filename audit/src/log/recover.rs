@@ -6,9 +6,7 @@
 //! bytes are not kept twice. Killed before (3), the file with the number of the next record tells whoever
 //! opens the log that a note is missing.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use aegis_sys::private::Dir;
 use rustix::fs::{AtFlags, OFlags};
@@ -24,53 +22,18 @@ use aegis_profile::Hash;
 /// Quarantines a torn end. Gives what is to be noted, if anything is.
 pub(super) fn quarantine(dir: &Dir, tail: &mut Tail) -> Result<Option<Recovered>, Error> {
     // A note goes to the next place; or to the one after, when at the next a checkpoint is due.
-    let mut places = vec![tail.next];
-    if tail.signed {
-        places.extend(tail.next.checked_sub(1));
-    }
-    if tail.torn == 0 && !any_is_there(dir, &places)? {
-        return Ok(None);
+    let mut places = vec![tail.chain.next];
+    if tail.chain.signed {
+        places.extend(tail.chain.next.checked_sub(1));
     }
     let mut files = kept(dir, &places)?;
     if tail.torn > 0 {
-        let name = free_name(tail.next, &files);
-        if let Some(file) = keep(dir, tail, name, &files)? {
-            files.push(file);
-        }
-        let failed = |error| {
-            Error::io(
-                "cutting back",
-                &dir.join(&segment_name(tail.segment)),
-                error,
-            )
-        };
-        tail.file.set_len(tail.end).map_err(failed)?;
+        files.extend(keep(dir, tail, &files)?);
+        let path = dir.join(&segment_name(tail.segment));
+        (tail.file.set_len(tail.end)).map_err(|error| Error::io("cutting back", &path, error))?;
         tail.torn = 0;
     }
-    Ok(Some(Recovered { files }))
-}
-
-fn first_name(place: u64) -> String {
-    format!("torn-{place}.bin")
-}
-
-fn any_is_there(dir: &Dir, places: &[u64]) -> Result<bool, Error> {
-    for place in places {
-        if dir.stat(&first_name(*place))?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn free_name(place: u64, files: &[TornFile]) -> String {
-    let mut name = first_name(place);
-    let mut more = 0;
-    while files.iter().any(|file| file.name == name) {
-        more += 1;
-        name = format!("torn-{place}.{more}.bin");
-    }
-    name
+    Ok((!files.is_empty()).then_some(Recovered { files }))
 }
 
 /// The place that a file was quarantined at, from its name.
@@ -88,104 +51,74 @@ pub(super) fn is_torn_name(name: &str) -> bool {
 fn kept(dir: &Dir, places: &[u64]) -> Result<Vec<TornFile>, Error> {
     let mut files = Vec::new();
     for name in dir.names()? {
-        let Ok(name) = String::from_utf8(name) else {
-            continue;
-        };
-        if place_of(&name).is_none_or(|place| !places.contains(&place)) {
-            continue;
+        if place_of(&name).is_some_and(|place| places.contains(&place)) {
+            let failed = |error| Error::io("reading", &dir.join(&name), error);
+            files.extend(look(dir, &name, u64::MAX).map_err(failed)?);
         }
-        let failed = |error| Error::io("reading", &dir.join(&name), error);
-        files.extend(look(dir, &name, u64::MAX).map_err(failed)?);
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
 }
 
 /// What is in a quarantined file, of which at most `bytes` and one more are read. `None`: there is none.
-pub(super) fn look(dir: &Dir, name: &str, bytes: u64) -> std::io::Result<Option<TornFile>> {
+pub(super) fn look(dir: &Dir, name: &str, bytes: u64) -> io::Result<Option<TornFile>> {
     let file = match dir.open_at(name, OFlags::RDONLY) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is not a regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
-    let mut hash = Sha256::new();
-    let mut found = 0;
-    copy(file.take(bytes.saturating_add(1)), |chunk| {
-        hash.update(chunk);
-        found += chunk.len() as u64;
-        Ok(())
-    })?;
+    let mut hash = Hashing(Sha256::new());
+    let bytes = io::copy(&mut file.take(bytes.saturating_add(1)), &mut hash)?;
     Ok(Some(TornFile {
-        bytes: found,
+        bytes,
         name: name.to_owned(),
-        sha256: Hash(hash.finalize().into()),
+        sha256: Hash(hash.0.finalize().into()),
     }))
 }
 
-/// Copies the torn bytes to a file of that name, unless one that holds them is there.
-fn keep(
-    dir: &Dir,
-    tail: &Tail,
-    name: String,
-    files: &[TornFile],
-) -> Result<Option<TornFile>, Error> {
+struct Hashing(Sha256);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Copies the torn bytes to a file of their own, unless one of `files` holds them.
+fn keep(dir: &Dir, tail: &Tail, files: &[TornFile]) -> Result<Option<TornFile>, Error> {
     const PART: &str = "torn.part";
-    let failed = |error| Error::io("setting torn records aside to", &dir.join(&name), error);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-    let mut part = (dir.open_at(PART, flags)).map_err(|error| failed(error.into()))?;
-    let mut hash = Sha256::new();
-    let torn = Torn {
-        file: &tail.file,
-        at: tail.end,
-    };
-    copy(torn.take(tail.torn), |chunk| {
-        hash.update(chunk);
-        part.write_all(chunk)
-    })
-    .and_then(|()| part.sync_all())
-    .map_err(failed)?;
-    let sha256 = Hash(hash.finalize().into());
-    if files.iter().any(|file| file.sha256 == sha256) {
-        let _ = rustix::fs::unlinkat(dir, PART, AtFlags::empty());
-        return Ok(None);
+    let mut name = format!("torn-{}.bin", tail.chain.next);
+    let mut more = 0;
+    while files.iter().any(|file| file.name == name) {
+        more += 1;
+        name = format!("torn-{}.{more}.bin", tail.chain.next);
     }
-    rustix::fs::renameat(dir, PART, dir, &name).map_err(|error| failed(error.into()))?;
-    dir.sync()?;
-    Ok(Some(TornFile {
-        bytes: tail.torn,
-        name,
-        sha256,
-    }))
-}
-
-/// The end of a segment, from some place.
-struct Torn<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl Read for Torn<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.file.read_at(buffer, self.at)?;
-        self.at += n as u64;
-        Ok(n)
-    }
-}
-
-fn copy(
-    mut from: impl Read,
-    mut to: impl FnMut(&[u8]) -> std::io::Result<()>,
-) -> std::io::Result<()> {
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(n) => to(&buffer[..n])?,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+    let copied = || {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+        let mut part = dir.open_at(PART, flags)?;
+        let mut segment = &tail.file;
+        segment.seek(SeekFrom::Start(tail.end))?;
+        io::copy(&mut segment.take(tail.torn), &mut part)?;
+        part.sync_all()?;
+        let copy = look(dir, PART, u64::MAX)?.ok_or(io::ErrorKind::NotFound)?;
+        if files.iter().any(|file| file.sha256 == copy.sha256) {
+            let _ = rustix::fs::unlinkat(dir, PART, AtFlags::empty());
+            return Ok(None);
         }
-    }
+        rustix::fs::renameat(dir, PART, dir, &name)?;
+        let name = name.clone();
+        Ok::<_, io::Error>(Some(TornFile { name, ..copy }))
+    };
+    let file = copied()
+        .map_err(|error| Error::io("setting torn records aside to", &dir.join(&name), error))?;
+    dir.sync()?;
+    Ok(file)
 }

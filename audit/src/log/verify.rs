@@ -16,8 +16,9 @@ use std::sync::Arc;
 use aegis_sys::private::Dir;
 
 use super::Error;
+use super::files::segment_number;
 use super::line::{self, Line, Link, Place};
-use super::reader::{Reader, number_of};
+use super::reader::Reader;
 use crate::event::{Checkpoint, EventType, Record};
 use aegis_profile::hash::Hash;
 
@@ -167,12 +168,12 @@ impl<'a> Chain<'a> {
     /// Whether the record follows from the one before.
     fn chained(&mut self, line: &Line<'_>, link: &Link<'_>) {
         let seq = Some(link.seq);
-        let segment = number_of(&line.place.segment);
+        let segment = segment_number(&line.place.segment);
         let Some(before) = &self.before else {
             return self.first(line, link, segment);
         };
         // Whole segments may be gone between two that are there.
-        let gap = match (number_of(&before.segment), segment) {
+        let gap = match (segment_number(&before.segment), segment) {
             (Some(a), Some(b)) if b > a + 1 => Some((a + 1, b - 1)),
             _ => None,
         };

@@ -11,13 +11,12 @@ use rustix::fs::OFlags;
 
 use super::files::{Lock, segment_name};
 use super::line::{self, At};
-use super::tail::{self, Tail};
+use super::tail::{self, ChainEnd, Tail};
 use super::{Error, keys, recover};
 use crate::archive::{self, ArchiveError};
 use crate::event::{Checkpoint, Event, EventType, PublicKey};
 
 use aegis_policy::Policy;
-use aegis_profile::hash::Hash;
 
 /// How a log is written. Several writers of one log should agree, but nothing breaks when they do not.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +84,7 @@ impl Log {
         let (key, is_new) = keys::signing(&own(keys)?)?;
         let dir = own(dir)?;
         dir.check_above()?;
-        let lock = Lock::open(&dir, true)?;
+        let lock = Lock::open(&dir)?;
         let mut log = Self {
             public: PublicKey::from(&key),
             key,
@@ -98,14 +97,14 @@ impl Log {
             failed: false,
         };
         log.locked(|log, tail, time| {
-            if tail.next == 0 {
+            if tail.chain.next == 0 {
                 let mut batch = log.batch(tail, time)?;
                 log.sign(tail, &mut batch)?;
                 return log.put(tail, batch);
             }
             // Another key is better known now than at the end of a run. Further away it is not worth it.
-            tail.newest = tail::newest_checkpoint(&log.dir, tail, 64 << 10)?;
-            log.check_key(tail.newest.as_ref())
+            tail.chain.newest = tail::newest_checkpoint(&log.dir, tail.segment, 64 << 10)?;
+            log.check_key(tail.chain.newest.as_ref())
         })?;
         Ok(log)
     }
@@ -176,10 +175,10 @@ impl Log {
         let mut seqs = Vec::new();
         self.locked(|log, tail, time| {
             let mut batch = log.batch(tail, time)?;
-            if !batch.signed {
+            if !batch.chain.signed {
                 log.sign(tail, &mut batch)?;
             }
-            seqs.push(batch.next - 1);
+            seqs.push(batch.chain.next - 1);
             log.put(tail, batch)
         })?;
         let durable = false;
@@ -222,7 +221,7 @@ impl Log {
             if self.lock.is_current(&self.dir)? {
                 break;
             }
-            self.lock = Lock::open(&self.dir, true)?;
+            self.lock = Lock::open(&self.dir)?;
         }
         let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
         let result = self.find_tail(&time).and_then(|mut tail| {
@@ -243,7 +242,7 @@ impl Log {
         }
         let mut tail = match tail::read(&self.dir)? {
             Some(tail) => tail,
-            None => self.segment(1, 0, Hash::default())?,
+            None => self.segment(1, ChainEnd::default())?,
         };
         if let Some(note) = recover::quarantine(&self.dir, &mut tail)? {
             let mut batch = self.batch(&mut tail, time)?;
@@ -266,8 +265,8 @@ impl Log {
             && self.dir.stat(&segment_name(tail.segment + 1))?.is_none())
     }
 
-    /// A new segment, after the record with that hash.
-    fn segment(&self, number: u32, next: u64, head: Hash) -> Result<Tail, Error> {
+    /// A new segment.
+    fn segment(&self, number: u32, chain: ChainEnd) -> Result<Tail, Error> {
         let name = segment_name(number);
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
         let file = (self.dir.open_at(&name, flags)).map_err(|error| Error::Write {
@@ -280,10 +279,7 @@ impl Log {
             file,
             end: 0,
             torn: 0,
-            next,
-            head,
-            signed: next > 0,
-            newest: None,
+            chain,
         })
     }
 
@@ -298,21 +294,23 @@ impl Log {
     /// Ends a segment with a checkpoint and begins the next one. Killed in between, the next one to append
     /// goes on from there.
     fn turn_over(&mut self, tail: &mut Tail, time: &str) -> Result<(), Error> {
-        if !tail.signed {
+        if !tail.chain.signed {
             let mut batch = Batch::new(tail, time);
             self.sign(tail, &mut batch)?;
             self.put(tail, batch)?;
         }
         let path = self.dir.join(&segment_name(tail.segment));
         self.synced(path, tail.file.sync_data())?;
-        let newest = tail.newest.take();
-        *tail = self.segment(tail.segment + 1, tail.next, tail.head)?;
-        tail.newest = newest;
+        *tail = self.segment(tail.segment + 1, tail.chain.clone())?;
         Ok(())
     }
 
     fn sign_where_due(&mut self, tail: &Tail, batch: &mut Batch<'_>) -> Result<(), Error> {
-        match batch.next.is_multiple_of(self.options.checkpoint_every) {
+        match batch
+            .chain
+            .next
+            .is_multiple_of(self.options.checkpoint_every)
+        {
             true => self.sign(tail, batch),
             false => Ok(()),
         }
@@ -320,29 +318,26 @@ impl Log {
 
     /// A checkpoint, after what there is in the log and in the batch.
     fn sign(&mut self, tail: &Tail, batch: &mut Batch<'_>) -> Result<(), Error> {
-        let before = match (&batch.newest, batch.next) {
+        let before = match (&batch.chain.newest, batch.chain.next) {
             (None, 0) => None,
             (Some(known), _) => Some(known.clone()),
-            (None, _) => {
-                let found = tail::newest_checkpoint(&self.dir, tail, u64::MAX)?;
-                Some(found.ok_or_else(|| tail::no_checkpoint(&self.dir, tail))?)
-            }
+            (None, _) => match tail::newest_checkpoint(&self.dir, tail.segment, u64::MAX)? {
+                None => return Err(tail::no_checkpoint(&self.dir, tail.segment)?),
+                found => found,
+            },
         };
         self.check_key(before.as_ref())?;
         let (log, number) = match before {
             Some(before) => (before.log, before.number + 1),
             None => {
-                let id = log_id();
-                (
-                    id.map_err(|e| Error::io("making an id for", self.dir.path(), e))?,
-                    0,
-                )
+                let id = random().map_err(|e| Error::io("making an id for", self.dir.path(), e))?;
+                (format!("{:032x}", u128::from_ne_bytes(id)), 0)
             }
         };
         let checkpoint = Checkpoint::new(self.public, log, number);
         let event = checkpoint.clone().signed(&self.key, batch.at())?;
         batch.push(&event)?;
-        batch.newest = Some(checkpoint);
+        batch.chain.newest = Some(checkpoint);
         Ok(())
     }
 
@@ -369,27 +364,15 @@ impl Log {
             });
         }
         tail.end += batch.bytes.len() as u64;
-        tail.next = batch.next;
-        tail.head = batch.head;
-        tail.signed = batch.signed;
-        tail.newest = batch.newest;
+        tail.chain = batch.chain;
         Ok(())
     }
-}
-
-fn log_id() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    random(&mut bytes)?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
 /// Lines on their way to a segment.
 struct Batch<'a> {
     bytes: Vec<u8>,
-    next: u64,
-    head: Hash,
-    signed: bool,
-    newest: Option<Checkpoint>,
+    chain: ChainEnd,
     time: &'a str,
 }
 
@@ -397,27 +380,24 @@ impl<'a> Batch<'a> {
     fn new(tail: &mut Tail, time: &'a str) -> Self {
         Self {
             bytes: Vec::with_capacity(1024),
-            next: tail.next,
-            head: tail.head,
-            signed: tail.signed,
-            newest: tail.newest.clone(),
+            chain: tail.chain.clone(),
             time,
         }
     }
 
     fn at(&self) -> At<'a> {
         At {
-            seq: self.next,
-            prev: self.head,
+            seq: self.chain.next,
+            prev: self.chain.head,
             time: self.time,
         }
     }
 
     fn push(&mut self, event: &Event) -> Result<u64, Error> {
         let at = self.at();
-        self.head = line::write_line(&mut self.bytes, event, at)?;
-        self.signed = event.kind == EventType::Checkpoint;
-        self.next += 1;
+        self.chain.head = line::write_line(&mut self.bytes, event, at)?;
+        self.chain.signed = event.kind == EventType::Checkpoint;
+        self.chain.next += 1;
         Ok(at.seq)
     }
 }

@@ -178,10 +178,14 @@ fn state() -> anyhow::Result<State> {
 
 fn failed(path: &Path, error: &Error) -> anyhow::Error {
     match error {
-        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => anyhow!(
-            "there is no audit log at {}; aegis-run makes it with the first run that is recorded",
-            path.display()
-        ),
+        Error::File(aegis_sys::private::Error::Io { source, .. })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            anyhow!(
+                "there is no audit log at {}; aegis-run makes it with the first run that is recorded",
+                path.display()
+            )
+        }
         _ => anyhow!("{error}"),
     }
 }
