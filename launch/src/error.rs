@@ -18,15 +18,7 @@ pub enum Error {
     /// The run cannot be recorded, and so was not started.
     #[error("{0}")]
     Unrecorded(String),
-    /// The report cannot be written where it should be.
-    #[error("the report {place} cannot be written: {cause}")]
-    Report {
-        /// Where.
-        place: String,
-        /// Why.
-        cause: String,
-    },
-    /// The caller asks for what no front end may give.
+    /// The caller asks for what no front end may give, or for a report where none can be written.
     #[error("{0}")]
     Caller(String),
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use aegis_audit::places::State;
 use aegis_policy::{Context, Decision, Hash, Policy};
-use aegis_profile::{Files, Loaded, Profile};
+use aegis_profile::{Files, Limits, Loaded, Profile};
 use aegis_runtime::apply::Early;
 use aegis_runtime::facts::{self, Host};
 use aegis_runtime::plan::{self, Operation, Plan, Spec, authority};
@@ -65,9 +65,9 @@ impl Launch {
         let early = self.own_process.then(Early::begin).flatten();
         let report = match &self.report {
             None => None,
-            Some(place) => Some(ReportFile::open(place).map_err(|error| Error::Report {
-                place: place.display().to_string(),
-                cause: error.to_string(),
+            Some(place) => Some(ReportFile::open(place).map_err(|error| {
+                let place = place.display();
+                Error::Caller(format!("the report {place} cannot be written: {error}"))
             })?),
         };
         let run = self.resolve(early, report, front_end, true)?;
@@ -121,8 +121,8 @@ impl Launch {
                 own.check(&planned.plan)?;
                 Ok(planned)
             });
-        let mut planned = planned.map_err(|(error, context)| -> Error {
-            match recorder.no_plan(&error, self.file(), context.as_ref()) {
+        let mut planned = planned.map_err(|NoPlan { error, context }| -> Error {
+            match recorder.no_plan(&error, self.file(), context.as_deref()) {
                 Err(unrecorded) => unrecorded,
                 Ok(()) => error.into(),
             }
@@ -149,15 +149,14 @@ impl Launch {
         })
     }
 
-    /// From what is asked for to a plan that no policy has been asked about. What cannot be granted comes with
-    /// who asked, where that was known.
+    /// From what is asked for to a plan that no policy has been asked about.
     fn plan(
         &self,
         loaded: &Loaded,
         written: Hash,
         own: &OwnPlaces,
         may_be_missing: BTreeSet<String>,
-    ) -> Result<Planned, (aegis_runtime::Error, Option<Context>)> {
+    ) -> Result<Planned, NoPlan> {
         let profile = &loaded.profile;
         match &self.asked {
             Asked::Profile {
@@ -170,12 +169,14 @@ impl Launch {
                     unwritable: own.unwritable.clone(),
                     may_be_missing,
                 };
-                let facts = facts::gather(profile, loaded.skill_dir.as_deref(), &request)
-                    .map_err(|error| (error, None))?;
+                let facts = facts::gather(profile, loaded.skill_dir.as_deref(), &request)?;
                 let context = authority::context(profile, written, &facts);
                 let plan = match plan::compile(profile, &request, &facts) {
                     Ok(plan) => plan,
-                    Err(error) => return Err((error, Some(context))),
+                    Err(error) => {
+                        let (error, context) = (error.into(), Some(context.into()));
+                        return Err(NoPlan { error, context });
+                    }
                 };
                 let planned = Planned {
                     host: facts.host.clone(),
@@ -190,8 +191,7 @@ impl Launch {
                 Ok(planned)
             }
             Asked::Operations { spec, .. } => {
-                let fail = |error| (error, None);
-                facts::refuse_locations(&spec.keep_fds).map_err(fail)?;
+                facts::refuse_locations(&spec.keep_fds)?;
                 let host = facts::host();
                 let mut spec = Spec::clone(spec);
                 let disks = facts::disks(spec.operations.iter().filter_map(|made| match made {
@@ -204,12 +204,11 @@ impl Launch {
                     &host,
                     disks,
                     &mut spec.degraded,
-                )
-                .map_err(fail)?;
+                )?;
                 spec.grants.extend(authority::limits(&profile.limits));
-                let work = std::env::current_dir()
-                    .map_err(|error| fail(aegis_runtime::Error::WorkingDirectory(error)))?;
-                let plan = plan::assemble(spec, &host).map_err(fail)?;
+                let work = std::env::current_dir();
+                let work = work.map_err(aegis_runtime::Error::WorkingDirectory)?;
+                let plan = plan::assemble(spec, &host)?;
                 let context = authority::context_of(
                     profile.name.clone(),
                     plan.hash(),
@@ -233,7 +232,7 @@ impl Launch {
             Asked::Operations { spec, limits } => {
                 let profile = Profile {
                     name: spec.name.clone(),
-                    limits: limits.clone(),
+                    limits: Limits::clone(limits),
                     ..Profile::default()
                 };
                 return Ok(Loaded {
@@ -290,6 +289,19 @@ struct Planned {
     context: Context,
 }
 
+/// Why there is no plan, and who asked, where that is known.
+struct NoPlan {
+    error: Box<aegis_runtime::Error>,
+    context: Option<Box<Context>>,
+}
+
+impl<E: Into<Box<aegis_runtime::Error>>> From<E> for NoPlan {
+    fn from(error: E) -> Self {
+        let (error, context) = (error.into(), None);
+        Self { error, context }
+    }
+}
+
 /// What of the host is nobody's to be granted, free of links.
 struct OwnPlaces {
     /// The audit log, its keys, the approvals, the registry of running sandboxes.
@@ -300,7 +312,7 @@ struct OwnPlaces {
 
 impl OwnPlaces {
     /// Refuses a plan that shows the command any of it, whatever the front end has checked.
-    fn check(&self, plan: &Plan) -> Result<(), (aegis_runtime::Error, Option<Context>)> {
+    fn check(&self, plan: &Plan) -> Result<(), Box<aegis_runtime::Error>> {
         for operation in plan.root.iter() {
             let Operation::Bind { source, write, .. } = operation else {
                 continue;
@@ -308,11 +320,10 @@ impl OwnPlaces {
             let meets = |own: &&PathBuf| is_below(&source.path, own) || is_below(own, &source.path);
             let unwritable = self.unwritable.iter().filter(|_| *write);
             if let Some(own) = self.reserved.iter().chain(unwritable).find(meets) {
-                let error = aegis_runtime::Error::OwnPlace {
+                return Err(Box::new(aegis_runtime::Error::OwnPlace {
                     name: source.path.clone(),
                     own: own.clone(),
-                };
-                return Err((error, None));
+                }));
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! A run that is prepared, and one that is permitted.
 
 use aegis_audit::approvals::{Asked, to_review};
+use aegis_audit::event::Cause;
 use aegis_policy::{Decision, Policy, Verdict};
 use aegis_profile::Profile;
 use aegis_runtime::plan::Plan;
@@ -59,7 +60,7 @@ impl<'a> Prepared<'a> {
             return Ok(Permitted { run, reviewed });
         }
         let events = run.events(reviewed.as_ref());
-        run.recorder.not_started(events)?;
+        run.recorder.ends_early(events, Cause::Policy, None, 125)?;
         let (unanswered, decision) = match reviewed.and_then(|reviewed| reviewed.refused) {
             // As it was when the person was asked.
             Some((why, decision)) => (Some(why), decision),

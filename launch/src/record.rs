@@ -194,11 +194,6 @@ impl<'a> Recorder<'a> {
         self.write(|log| log.append_and_sign(&events))
     }
 
-    /// Records the end of what was not permitted, and signs.
-    pub fn not_started(&mut self, events: Vec<Event>) -> Result<(), Error> {
-        self.ends_early(events, Cause::Policy, None, 125)
-    }
-
     /// Records that the profile asked for what cannot be granted or enforced, and signs. Other errors, such
     /// as a command that is not there, are no denials.
     pub fn no_plan(
@@ -226,18 +221,11 @@ impl<'a> Recorder<'a> {
             outcome: Refused::Refused,
         };
         let event = Event::no_plan(&self.run, self.policy.hash(), no_plan);
-        self.ends_early(vec![event], Cause::Refused, Some(error), status)?;
-        let Place::Open(log) = &mut self.place else {
-            return Ok(());
-        };
-        match log.sync() {
-            Ok(()) => Ok(()),
-            Err(error) => self.failed(&error.to_string()),
-        }
+        self.ends_early(vec![event], Cause::Refused, Some(error), status)
     }
 
-    /// Records the end of what was not started, and signs.
-    fn ends_early(
+    /// Records what was not started, with its end, and signs.
+    pub fn ends_early(
         &mut self,
         mut events: Vec<Event>,
         cause: Cause,

@@ -69,53 +69,35 @@ impl Reviewed {
         };
         // The clock is read after the answer: a person takes time.
         let now = now();
-        let lasts = match &answer {
-            Ok(Answer::Once) => Some(1),
-            Ok(Answer::Always { lasts }) => Some(*lasts),
-            Ok(Answer::No) | Err(_) => None,
-        };
-        let entries: Result<Vec<Entry>, _> = (asked.iter())
-            .filter_map(|asked| {
-                let until = now.saturating_add(lasts?);
-                Some(Entry::new(
-                    asked,
-                    request,
-                    before.policy,
-                    &person,
-                    now,
-                    until,
-                ))
-            })
-            .collect();
-        let (answer, entries) = match entries {
-            Ok(entries) => (answer, entries),
-            Err(error) => {
-                let why = format!("the approval cannot be made: {error}");
-                (Err(why), Vec::new())
-            }
-        };
+        let answer = answer.and_then(|answer| {
+            let lasts = match answer {
+                Answer::No => return Ok((answer, Vec::new())),
+                Answer::Once => 1,
+                Answer::Always { lasts } => lasts,
+            };
+            let until = now.saturating_add(lasts);
+            let entry = |asked| Entry::new(asked, request, before.policy, &person, now, until);
+            let entries = asked.iter().map(entry).collect::<Result<Vec<_>, _>>();
+            let entries =
+                entries.map_err(|error| format!("the approval cannot be made: {error}"))?;
+            Ok((answer, entries))
+        });
         let (said, why) = match &answer {
-            Ok(Answer::Once) => (event::Answer::Once, None),
-            Ok(Answer::Always { .. }) => (event::Answer::Always, None),
-            Ok(Answer::No) => (event::Answer::No, Some("the answer was no")),
+            Ok((Answer::Once, _)) => (event::Answer::Once, None),
+            Ok((Answer::Always { .. }, _)) => (event::Answer::Always, None),
+            Ok((Answer::No, _)) => (event::Answer::No, Some("the answer was no")),
             Err(why) => (event::Answer::Unasked, Some(why.as_str())),
         };
-        let event = answered(
-            &run.id,
-            request,
-            &before,
-            said,
-            answer.as_ref().err().map(String::as_str),
-            &entries,
-            &person,
-        );
+        let unasked = answer.as_ref().err().map(String::as_str);
+        let entries = answer.as_ref().map_or(&[][..], |(_, entries)| entries);
+        let event = answered(&run.id, request, &before, said, unasked, entries, &person);
         reviewed.said = Some(event);
         reviewed.refused = why.map(|why| (why.to_owned(), before));
         let command = request.what.command_hash();
         let approvals = (entries.iter()).filter_map(|entry| entry.approval(command, now));
         request.approvals.extend(approvals);
         run.decision = authority::decide(&mut run.plan, policy, request);
-        if matches!(answer, Ok(Answer::Always { .. })) {
+        if let Ok((Answer::Always { .. }, entries)) = answer {
             reviewed.approved = entries;
         }
         reviewed

@@ -34,7 +34,7 @@ pub enum Asked {
         /// Everything but limits.
         spec: Box<Spec>,
         /// Limits, which a policy's ceilings may lower.
-        limits: Limits,
+        limits: Box<Limits>,
     },
 }
 
@@ -74,7 +74,7 @@ impl Launch {
     pub fn operations(spec: Spec) -> Self {
         Self::new(Asked::Operations {
             spec: Box::new(spec),
-            limits: Limits::default(),
+            limits: Box::default(),
         })
     }
 

@@ -262,7 +262,8 @@ impl Event {
 
     /// Whether the run waits until it is on the disk: approvals, secrets, and all that is not let through.
     pub fn waits_for_the_disk(&self) -> bool {
-        let refused = (self.decision.as_ref()).is_some_and(|d| d.verdict >= Verdict::Review);
+        let refused = (self.decision.as_ref()).is_some_and(|d| d.verdict >= Verdict::Review)
+            || matches!(self.detail, Some(Detail::NoPlan(_)));
         refused || matches!(self.kind, EventType::Approval | EventType::SecretUse)
     }
 }

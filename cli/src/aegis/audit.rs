@@ -191,45 +191,49 @@ fn failed(path: &Path, error: &Error) -> anyhow::Error {
 }
 
 /// Standard output, in large pieces. A reader that has had enough ends it without an error.
-struct Out(BufWriter<StdoutLock<'static>>);
-
-/// How printing went.
-struct Printed {
+struct Out {
+    to: BufWriter<StdoutLock<'static>>,
     /// Nothing was wrong with what was to be printed.
     right: bool,
-    /// Somebody still reads.
-    going: bool,
 }
 
 impl Out {
     fn new() -> Self {
-        Self(BufWriter::with_capacity(1 << 16, io::stdout().lock()))
+        Self {
+            to: BufWriter::with_capacity(1 << 16, io::stdout().lock()),
+            right: true,
+        }
     }
 
-    /// Writes lines, and to standard error what is wrong with others, each in its place.
+    /// Writes lines, and to standard error what is wrong with others, each in its place. Whether somebody
+    /// still reads.
     fn lines(
         &mut self,
         lines: impl Iterator<Item = Result<String, String>>,
-    ) -> anyhow::Result<Printed> {
-        let mut right = true;
+    ) -> anyhow::Result<bool> {
         let all = || -> io::Result<()> {
             for line in lines {
                 match line {
-                    Ok(line) => self.0.write_all(line.as_bytes())?,
+                    Ok(line) => self.to.write_all(line.as_bytes())?,
                     Err(error) => {
-                        self.0.flush()?;
+                        self.to.flush()?;
                         complain(&format!("aegis: {}\n", harmless(&error)));
-                        right = false;
+                        self.right = false;
                     }
                 }
             }
-            self.0.flush()
+            self.to.flush()
         };
-        let going = match all() {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
-            result => result.map(|()| true).map_err(super::unwritten)?,
-        };
-        Ok(Printed { right, going })
+        match all() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            result => result.map(|()| true).map_err(super::unwritten),
+        }
+    }
+
+    /// Writes all lines. Whether nothing was wrong with any.
+    fn all(mut self, lines: impl Iterator<Item = Result<String, String>>) -> Answer {
+        self.lines(lines)?;
+        Ok(self.right)
     }
 }
 
@@ -244,7 +248,7 @@ impl Action {
                 };
                 let records = log.reader()?.filter(taken);
                 let lines = records.map(|record| style.line(record));
-                Ok(Out::new().lines(lines)?.right)
+                Out::new().all(lines)
             }
             Self::Tail {
                 log,

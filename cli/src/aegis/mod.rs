@@ -6,7 +6,6 @@
 mod approvals;
 mod audit;
 mod check;
-mod doctor;
 mod pages;
 mod policy;
 mod profile;
@@ -21,8 +20,10 @@ use anyhow::Context as _;
 use clap::builder::Styles;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
+use serde_json::json;
 
-use crate::terminal::{self, complain, harmless};
+use crate::terminal::{self, colour, complain, harmless};
+use crate::text;
 
 /// Keeps commands to what their profiles declare.
 #[derive(Debug, Parser)]
@@ -180,7 +181,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
 impl Action {
     fn run(self) -> Answer {
         match self {
-            Self::Doctor { json } => doctor::doctor(json),
+            Self::Doctor { json } => doctor(json),
             Self::Ps(options) => options.run(),
             Self::Profile(action) => action.run(),
             Self::Policy(action) => action.run(),
@@ -191,6 +192,24 @@ impl Action {
             Self::Man { directory } => pages::man(directory.as_deref()),
         }
     }
+}
+
+fn doctor(json: bool) -> Answer {
+    let report = aegis_runtime::doctor::examine();
+    let complete = report.complete();
+    if json {
+        let aegis_runtime::doctor::Report {
+            kernel,
+            user,
+            checks,
+        } = report;
+        print_json(
+            &json!({"complete": complete, "kernel": kernel, "user": user, "checks": checks}),
+        )?;
+    } else {
+        print_bytes(text::doctor::text(&report, colour(&io::stdout())).as_bytes())?;
+    }
+    Ok(complete)
 }
 
 /// Prints a value as JSON, or else what people read of it.

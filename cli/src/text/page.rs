@@ -159,17 +159,20 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
     }
 }
 
-/// A name as it can be shown: quoted when it has anything in it that a terminal would act upon.
+/// A name as it can be shown: quoted when it has white space, or anything that a terminal would act upon.
 pub(super) fn shown(name: &OsStr) -> String {
+    let quoted = format!("{name:?}");
     match name.to_str() {
-        Some(text) if !text.is_empty() && text.chars().all(plain) => text.to_owned(),
-        _ => format!("{name:?}"),
+        // Nothing was escaped.
+        Some(text)
+            if !text.is_empty()
+                && text.len() + 2 == quoted.len()
+                && !text.contains(char::is_whitespace) =>
+        {
+            text.to_owned()
+        }
+        _ => quoted,
     }
-}
-
-/// Neither white space, nor quotes, nor what `Debug` escapes: control characters, directions.
-fn plain(c: char) -> bool {
-    !c.is_whitespace() && c != '"' && c != '\\' && c.escape_debug().len() == 1 || c == '\''
 }
 
 pub(super) fn path(path: &Path) -> String {

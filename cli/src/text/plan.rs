@@ -231,29 +231,25 @@ fn limits(plan: &Plan, profile: &Profile) -> Section {
         all.find(|(found, _)| *found == number)
             .map(|(_, value)| *value)
     };
-    let either = |group: Option<u64>, fallback: Option<u64>, by: &'static str| match group {
-        Some(value) => Some((value, "control group")),
-        None => fallback.map(|value| (value, by)),
-    };
     let by = |value: Option<u64>, by: &'static str| value.map(|value| (value, by));
+    let grouped = |value| by(value, "control group");
     let processors = limits.processors.map(|count| count as u64 * 1000);
     let mut rows = Vec::new();
     for &key in LimitKey::ALL {
         let held = match key {
             LimitKey::Time => by(limits.time, "supervisor"),
-            LimitKey::Memory => either(
-                group.memory,
-                resource(libc::RLIMIT_DATA),
-                "each process, RLIMIT_DATA",
-            ),
-            LimitKey::Cpu => either(group.cpu, processors, "processor affinity"),
-            LimitKey::Pids => either(group.pids, resource(libc::RLIMIT_NPROC), "RLIMIT_NPROC"),
+            LimitKey::Memory => grouped(group.memory)
+                .or_else(|| by(resource(libc::RLIMIT_DATA), "each process, RLIMIT_DATA")),
+            LimitKey::Cpu => grouped(group.cpu).or_else(|| by(processors, "processor affinity")),
+            LimitKey::Pids => {
+                grouped(group.pids).or_else(|| by(resource(libc::RLIMIT_NPROC), "RLIMIT_NPROC"))
+            }
             LimitKey::Files => by(resource(libc::RLIMIT_NOFILE), "each process, RLIMIT_NOFILE"),
             LimitKey::FileSize => by(resource(libc::RLIMIT_FSIZE), "each file, RLIMIT_FSIZE"),
             LimitKey::Output => by(limits.output, "supervisor"),
             LimitKey::Tmp => by(Some(plan.root.size()), "size of the private tmpfs"),
-            LimitKey::DiskRead => by(group.disk_read, "control group"),
-            LimitKey::DiskWrite => by(group.disk_write, "control group"),
+            LimitKey::DiskRead => grouped(group.disk_read),
+            LimitKey::DiskWrite => grouped(group.disk_write),
             LimitKey::Net => None,
         };
         let Some((value, holder)) = held else {

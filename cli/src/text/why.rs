@@ -41,13 +41,9 @@ pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str
 /// What most likely ended the command last. The command's own words tell more than what the kernel
 /// saw refused: many programs try a call and do without. Of those words, the last were found first.
 fn by_likelihood(denials: &[Denial]) -> Vec<&Denial> {
-    let seen = denials
-        .iter()
-        .filter(|denial| denial.evidence == Evidence::Kernel);
-    let named = denials
-        .iter()
-        .filter(|denial| denial.evidence == Evidence::ErrorMessage);
-    seen.chain(named.rev()).collect()
+    let (seen, named): (Vec<&Denial>, Vec<&Denial>) =
+        (denials.iter()).partition(|denial| denial.evidence == Evidence::Kernel);
+    seen.into_iter().chain(named.into_iter().rev()).collect()
 }
 
 fn sentence(denial: &Denial, reference: Option<&str>) -> String {

@@ -25,7 +25,7 @@ pub(super) fn export(log: &Place, filter: &Filter, format: Format, host: Option<
         let line = reader.next_line()?.map_err(|error| error.to_string());
         Some(line.and_then(|line| exported(&line, filter, format, &host)))
     });
-    Ok(Out::new().lines(all.filter_map(Result::transpose))?.right)
+    Out::new().all(all.filter_map(Result::transpose))
 }
 
 /// A line in that form; `None` of one that was not asked for.

@@ -30,12 +30,10 @@ pub(super) fn tail(log: &Place, lines: usize, follow: bool, json: bool) -> Answe
             last.pop_front();
         }
     }
-    let printed = out.lines(last.into_iter().map(|record| style.line(record)))?;
+    let going = out.lines(last.into_iter().map(|record| style.line(record)))?;
     match watch {
-        Some(watch) if printed.going => {
-            follow_from(&path, reader.position(), watch, style, &mut out)
-        }
-        _ => Ok(printed.right),
+        Some(watch) if going => follow_from(&path, reader.position(), watch, style, &mut out),
+        _ => Ok(out.right),
     }
 }
 
@@ -67,7 +65,7 @@ fn follow_from(
             Err(Error::Torn { .. }) => None,
             record => Some(style.line(record)),
         });
-        if !out.lines(lines)?.going {
+        if !out.lines(lines)? {
             return Ok(true);
         }
         position = reader.position();

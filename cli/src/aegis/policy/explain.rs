@@ -1,11 +1,44 @@
-//! `aegis policy explain`: why, rule by rule, and what would have let it through.
+//! `aegis policy eval` and `explain`: what a policy says of one request; why, rule by rule, and what would have
+//! let it through.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use aegis_policy::explain::{self, Explanation, OfDocument, Part, Relation, RuleNote};
+use aegis_policy::{Verdict, What, decide};
 
 use super::asked::Asked;
-use crate::aegis::{Answer, answer};
+use super::joined;
+use crate::aegis::{Answer, answer, print, print_bytes};
+
+pub(super) fn eval(asked: &Asked, json: bool) -> Answer {
+    let (policy, request) = asked.read()?;
+    let decision = decide(&policy, &request);
+    let said = |what: &What, verdict: Verdict, reason: &str, rules: &[Arc<str>]| {
+        let rules = joined(rules, "none");
+        format!("{what}: {verdict}\n  reason  {reason}\n  rules   {rules}\n")
+    };
+    if json {
+        // As it is recorded and compared.
+        let text = serde_json::to_string(&decision)? + "\n";
+        print_bytes(text.as_bytes())?;
+    } else {
+        let mut text = String::new();
+        if let What::Tool { grants, .. } = &request.what {
+            for (grant, part) in grants.iter().zip(&decision.parts) {
+                text += &said(grant, part.verdict, &part.reason, &part.rules);
+            }
+        }
+        text += &said(
+            &request.what,
+            decision.verdict,
+            &decision.reason,
+            &decision.rules,
+        );
+        print(&text)?;
+    }
+    Ok(decision.verdict.lets_through())
+}
 
 pub(super) fn explain(asked: &Asked, json: bool) -> Answer {
     let (policy, request) = asked.read()?;

@@ -2,7 +2,6 @@
 
 mod asked;
 mod diff;
-mod eval;
 pub(super) mod explain;
 mod new;
 mod promote;
@@ -237,7 +236,7 @@ impl Action {
                 back,
                 json,
             } => promote::promote(&reference, &rule, back, json),
-            Self::Eval { asked, json } => eval::eval(&asked, json),
+            Self::Eval { asked, json } => explain::eval(&asked, json),
             Self::Explain { asked, json } => explain::explain(&asked, json),
             Self::Diff {
                 a,
@@ -263,6 +262,15 @@ pub(super) fn document(reference: &str) -> Result<Document, Error> {
 pub(super) fn compiled(document: Document) -> Result<Policy, Error> {
     Policy::new(vec![document])
         .map_err(|bad| Diagnostic::of_file(&bad.document, bad.to_string()).into())
+}
+
+/// The rules that spoke; or else what is said of none.
+pub(super) fn joined(rules: &[impl AsRef<str>], none: &str) -> String {
+    let rules: Vec<&str> = rules.iter().map(AsRef::as_ref).collect();
+    match rules.is_empty() {
+        true => none.to_owned(),
+        false => rules.join(", "),
+    }
 }
 
 /// What was read, as text; or why there is none.

@@ -3,10 +3,11 @@
 mod again;
 mod known;
 mod one;
-mod progress;
 mod under;
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use aegis_audit::log::Line;
 use aegis_audit::replay::Recorded;
@@ -14,8 +15,8 @@ use aegis_policy::Hash;
 use clap::{Args, ValueHint};
 
 use super::{Answer, audit};
+use crate::terminal::complain;
 use known::Known;
-use progress::Progress;
 
 /// So many findings are listed, unless all are asked for.
 const FEW: usize = 20;
@@ -129,5 +130,47 @@ fn counted(count: u64, one: &str) -> String {
     match count {
         1 => format!("1 {one}"),
         _ => format!("{count} {one}s"),
+    }
+}
+
+/// A line on a terminal's standard error that says how far it is, when it takes longer than a second. It is
+/// gone when this is.
+struct Progress {
+    steps: u64,
+    told: Instant,
+    is_shown: bool,
+    terminal: bool,
+}
+
+impl Progress {
+    /// Looking at the clock costs, so it is done once in so many steps.
+    const STEPS: u64 = 4096;
+
+    fn new() -> Self {
+        Self {
+            steps: 0,
+            told: Instant::now(),
+            is_shown: false,
+            terminal: io::stderr().is_terminal(),
+        }
+    }
+
+    /// One record more.
+    fn step(&mut self) {
+        self.steps += 1;
+        let look = self.terminal && self.steps.is_multiple_of(Self::STEPS);
+        if look && self.told.elapsed() >= Duration::from_secs(1) {
+            self.told = Instant::now();
+            self.is_shown = true;
+            complain(&format!("\r{} records", self.steps));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.is_shown {
+            complain("\r\x1b[K");
+        }
     }
 }

@@ -183,10 +183,7 @@ fn text(account: &Account) -> String {
         }
     }
     if let Some(decision) = &account.decision {
-        let rules = match &*decision.rules {
-            [] => "no rule".to_owned(),
-            rules => rules.join(", "),
-        };
+        let rules = policy::joined(&decision.rules, "no rule");
         text += &format!(
             "  said    {}, by {rules}: {}\n",
             decision.verdict, decision.reason

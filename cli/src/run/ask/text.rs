@@ -61,17 +61,21 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
         n => format!("\naegis-run: the policy leaves {n} things to you:"),
     });
     let profile = match question.file {
-        Some(file) => format!("{}, from {}", name(&context.profile), name(file)),
-        None => name(&context.profile),
+        Some(file) => format!("{}, from {}", quoted(&context.profile), quoted(file)),
+        None => quoted(&context.profile),
     };
     page.row("profile", &profile);
-    page.row("policy", &name(question.policy));
+    page.row("policy", &quoted(question.policy));
     let who = match &question.by.name {
-        Some(account) => format!("{}, uid {}", name(account), question.by.uid),
+        Some(account) => format!("{}, uid {}", quoted(account), question.by.uid),
         None => format!("uid {}", question.by.uid),
     };
-    page.row("for", &format!("{who}, in {}", path(&context.work)));
-    let command: Vec<String> = question.command.iter().map(path).collect();
+    page.row("for", &format!("{who}, in {}", quoted(&context.work.0)));
+    let command: Vec<String> = question
+        .command
+        .iter()
+        .map(|word| quoted(&word.0))
+        .collect();
     page.row("command", &command.join(" "));
     let shown = if all { asked.len() } else { SHOWN };
     for (number, asked) in asked.iter().take(shown).enumerate() {
@@ -142,7 +146,7 @@ impl Page {
         let thing = format!("{kind} {thing}");
         self.styled(&number.to_string(), &thing, Some(BOLD));
         self.styled("risk", &risk(&asked.what, context), Some(YELLOW));
-        self.row("policy", &words(&asked.opinion.reason));
+        self.row("policy", &escape(asked.opinion.reason.as_bytes(), false));
     }
 
     /// A label and a text, which has been made harmless.
@@ -236,15 +240,15 @@ fn exact(what: &What) -> (&'static str, String) {
         }
     };
     let thing = match what {
-        What::Device { device } => name(device),
-        What::Environment { name: variable } => name(variable),
-        What::Syscall { name: call } => name(call),
+        What::Device { device } => quoted(device),
+        What::Environment { name: variable } => quoted(variable),
+        What::Syscall { name: call } => quoted(call),
         What::Read { path: p, tree } | What::Write { path: p, tree } => {
-            format!("{}{}", path(p), below(*tree))
+            format!("{}{}", quoted(&p.0), below(*tree))
         }
         What::Limit { limit, value } => match value {
-            Some(value) => format!("{} {value}", name(limit)),
-            None => format!("{}, as much as there is", name(limit)),
+            Some(value) => format!("{} {value}", quoted(limit)),
+            None => format!("{}, as much as there is", quoted(limit)),
         },
         What::NetHost {} => "the host's whole network".into(),
         What::Listen { port } => format!("port {port}"),
@@ -257,15 +261,15 @@ fn exact(what: &What) -> (&'static str, String) {
             let place = inject.map_or(String::new(), |inject| {
                 format!(", in its {}", inject.name())
             });
-            format!("{}, sent to {}{place}", name(alias), name(host))
+            format!("{}, sent to {}{place}", quoted(alias), quoted(host))
         }
         What::Exec {
             name: by,
             path: p,
             tree,
         } => match by {
-            Some(by) => format!("{}, found as {}{}", path(p), name(by), below(*tree)),
-            None => format!("{}{}", path(p), below(*tree)),
+            Some(by) => format!("{}, found as {}{}", quoted(&p.0), quoted(by), below(*tree)),
+            None => format!("{}{}", quoted(&p.0), below(*tree)),
         },
         What::Tool { grants, .. } => {
             format!(
@@ -280,17 +284,17 @@ fn exact(what: &What) -> (&'static str, String) {
 fn destination(destination: &Destination) -> String {
     let mut out = String::new();
     if let Some(method) = &destination.method {
-        let _ = write!(out, "{} ", name(method));
+        let _ = write!(out, "{} ", quoted(method));
     }
     let scheme = destination.scheme.name();
     let _ = write!(
         out,
         "{scheme} to {}, port {}",
-        name(&destination.host),
+        quoted(&destination.host),
         destination.port
     );
     if let Some(path) = &destination.path {
-        let _ = write!(out, ", path {}", name(path));
+        let _ = write!(out, ", path {}", quoted(path));
     }
     if let Some(address) = destination.address {
         let _ = write!(out, ", at {address}");
@@ -380,33 +384,21 @@ fn within(path: &HostPath, other: &HostPath) -> bool {
     !other.0.is_empty() && other.components().all(|part| path.next() == Some(part))
 }
 
-/// A path or an argument, so that different ones look different.
-fn path(path: &HostPath) -> String {
-    quoted(path.as_bytes())
-}
-
-/// A name from a profile, likewise.
-fn name(text: &str) -> String {
-    quoted(text.as_bytes())
-}
-
-/// As it is where it is made of nothing but the letters, digits and marks of ASCII that paths are mostly made
-/// of; else in quotes, with what is not printable ASCII as its number.
-pub(super) fn quoted(bytes: &[u8]) -> String {
+/// A path, an argument or a name, so that different ones look different: as it is where it is made of nothing
+/// but the letters, digits and marks of ASCII that paths are mostly made of; else in quotes, with what is not
+/// printable ASCII as its number.
+pub(super) fn quoted(text: &(impl AsRef<[u8]> + ?Sized)) -> String {
+    let bytes = text.as_ref();
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"/._-+@%=:,~$*".contains(b);
-    let mut out = String::with_capacity(bytes.len() + 2);
-    if !bytes.is_empty() && bytes.iter().all(plain) {
-        escape(bytes, false, &mut out);
-    } else {
-        out.push('"');
-        escape(bytes, true, &mut out);
-        out.push('"');
+    match !bytes.is_empty() && bytes.iter().all(plain) {
+        true => escape(bytes, false),
+        false => format!("\"{}\"", escape(bytes, true)),
     }
-    out
 }
 
 /// In printable ASCII. A blank behind another is shown as its number, too: how many there are is not seen.
-fn escape(bytes: &[u8], quote: bool, out: &mut String) {
+fn escape(bytes: &[u8], quote: bool) -> String {
+    let mut out = String::with_capacity(bytes.len() + 2);
     let mut blank = false;
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -424,11 +416,5 @@ fn escape(bytes: &[u8], quote: bool, out: &mut String) {
             let _ = write!(out, "\\x{byte:02x}");
         }
     }
-}
-
-/// Words of the policy, which may repeat what comes from outside.
-fn words(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    escape(text.as_bytes(), false, &mut out);
     out
 }
