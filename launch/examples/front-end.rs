@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use aegis_launch::{Event, FrontEnd, Launch, Options, RunEvent};
 use aegis_runtime::facts::{self, paths};
-use aegis_runtime::plan::{self, Operation, Spec};
+use aegis_runtime::plan::{self, Op, Spec};
 
 /// Passes denials on to the command.
 struct Tell(PipeWriter);
@@ -37,61 +37,58 @@ fn run(
     };
     let (usr, work) = (found(Path::new("/usr"))?, found(work)?);
     let identity = plan::identity(&host, (work.uid, work.gid));
-    let directory = |at: &str| Operation::Directory {
-        at: at.into(),
-        mode: 0o755,
-    };
-    let symlink = |at: &str, target: &str| Operation::Symlink {
-        at: at.into(),
-        target: target.into(),
+    let directory = |at: &str| Op::Directory { mode: 0o755 }.at(at);
+    let symlink = |at: &str, target: &str| {
+        Op::Symlink {
+            target: target.into(),
+        }
+        .at(at)
     };
     let (denials, tell) = std::io::pipe()?;
     let mut spec = Spec::new("front-end", program, identity);
     spec.operations = vec![
-        Operation::Tmpfs {
-            at: "/".into(),
+        Op::Tmpfs {
             size: 16 << 20,
             mode: 0o755,
-        },
+        }
+        .at("/"),
         directory("/usr"),
         directory("/dev"),
-        Operation::MountPoint {
-            at: "/dev/null".into(),
-        },
+        Op::MountPoint.at("/dev/null"),
         directory("/proc"),
         directory("/scratch"),
         directory("/work"),
         symlink("/bin", "usr/bin"),
         symlink("/lib", "usr/lib"),
         symlink("/lib64", "usr/lib64"),
-        Operation::File {
-            at: "/motd".into(),
+        Op::File {
             text: "from operations\n".into(),
             mode: 0o444,
-        },
-        Operation::Device {
-            at: "/dev/null".into(),
+        }
+        .at("/motd"),
+        Op::Device {
             path: "/dev/null".into(),
             name: None,
-        },
-        Operation::Proc { at: "/proc".into() },
-        Operation::Tmpfs {
-            at: "/scratch".into(),
+        }
+        .at("/dev/null"),
+        Op::Proc.at("/proc"),
+        Op::Tmpfs {
             size: 1 << 20,
             mode: 0o777,
-        },
-        Operation::Bind {
-            at: "/usr".into(),
+        }
+        .at("/scratch"),
+        Op::Bind {
             source: usr.host_path(&spec.identity),
             write: false,
             exec: true,
-        },
-        Operation::Bind {
-            at: "/work".into(),
+        }
+        .at("/usr"),
+        Op::Bind {
             source: work.host_path(&spec.identity),
             write: true,
             exec: false,
-        },
+        }
+        .at("/work"),
     ];
     spec.argv.extend(words.into_iter().map(Into::into));
     spec.directory = "/work".into();

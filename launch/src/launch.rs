@@ -9,7 +9,7 @@ use aegis_policy::{Context, Decision, Hash, Policy};
 use aegis_profile::{Files, Limits, Loaded, Profile};
 use aegis_runtime::apply::Early;
 use aegis_runtime::facts::{self, Host};
-use aegis_runtime::plan::{self, Operation, Plan, Spec, authority};
+use aegis_runtime::plan::{self, Op, Plan, Spec, authority};
 use aegis_runtime::types::paths::is_below;
 use aegis_sys::{files, process};
 
@@ -194,10 +194,11 @@ impl Launch {
                 facts::refuse_locations(&spec.keep_fds)?;
                 let host = facts::host();
                 let mut spec = Spec::clone(spec);
-                let disks = facts::disks(spec.operations.iter().filter_map(|made| match made {
-                    Operation::Bind { source, .. } => Some(source.dev),
-                    _ => None,
-                }));
+                let disks =
+                    facts::disks(spec.operations.iter().filter_map(|made| match &made.op {
+                        Op::Bind { source, .. } => Some(source.dev),
+                        _ => None,
+                    }));
                 spec.limits = plan::limits::compile(
                     &profile.limits,
                     &may_be_missing,
@@ -314,7 +315,7 @@ impl OwnPlaces {
     /// Refuses a plan that shows the command any of it, whatever the front end has checked.
     fn check(&self, plan: &Plan) -> Result<(), Box<aegis_runtime::Error>> {
         for operation in plan.root.iter() {
-            let Operation::Bind { source, write, .. } = operation else {
+            let Op::Bind { source, write, .. } = &operation.op else {
                 continue;
             };
             let meets = |own: &&PathBuf| is_below(&source.path, own) || is_below(own, &source.path);

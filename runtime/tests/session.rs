@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use aegis_runtime::facts::{self, paths};
-use aegis_runtime::plan::{self, Operation, Spec};
+use aegis_runtime::plan::{self, Op, Operation, Spec};
 use aegis_runtime::supervise::report::{Cause, Report};
 use aegis_runtime::supervise::{Built, Options, Watched, run_id};
 use aegis_runtime::types::{Identity, Listener, Network, Protocol};
@@ -20,23 +20,21 @@ use aegis_runtime::types::{Identity, Listener, Network, Protocol};
 const USER: u32 = 20_000;
 
 fn directory(at: &str) -> Operation {
-    let (at, mode) = (at.into(), 0o755);
-    Operation::Directory { at, mode }
+    Op::Directory { mode: 0o755 }.at(at)
 }
 
 fn tmpfs(at: &str, size: u64, mode: u32) -> Operation {
-    let at = at.into();
-    Operation::Tmpfs { at, size, mode }
+    Op::Tmpfs { size, mode }.at(at)
 }
 
 fn bind(at: &str, host: &Path, identity: &Identity) -> Operation {
     let found = paths::resolve(host, &paths::Trust::default()).expect("it is there");
-    Operation::Bind {
-        at: at.into(),
+    Op::Bind {
         source: found.host_path(identity),
         write: false,
         exec: true,
     }
+    .at(at)
 }
 
 /// A root with the system's programs, in which bash runs a script.
@@ -46,7 +44,7 @@ fn spec(script: &str, more: Vec<Operation>) -> (Spec, facts::Host) {
     let mut operations = vec![tmpfs("/", 1 << 20, 0o755), directory("/usr")];
     for name in ["bin", "sbin", "lib", "lib64"] {
         let (at, target) = (Path::new("/").join(name), Path::new("usr").join(name));
-        operations.push(Operation::Symlink { at, target });
+        operations.push(Op::Symlink { target }.at(at));
     }
     operations.push(bind("/usr", Path::new("/usr"), &identity));
     operations.extend(more);
@@ -118,26 +116,18 @@ fn a_tmpfs_has_its_own_size_and_mode_and_a_remount_takes_rights_away() {
         directory("/big"),
         tmpfs("/big", 4 << 20, 0o1770),
         directory("/dev"),
-        Operation::MountPoint {
-            at: "/dev/zero".into(),
-        },
-        Operation::MountPoint {
-            at: "/dev/null".into(),
-        },
+        Op::MountPoint.at("/dev/zero"),
+        Op::MountPoint.at("/dev/null"),
         device("/dev/zero"),
         device("/dev/null"),
         directory("/shut"),
         tmpfs("/shut", 1 << 20, 0o777),
-        Operation::File {
-            at: "/shut/note".into(),
-            text,
-            mode: 0o666,
-        },
-        Operation::Remount {
-            at: "/shut".into(),
+        Op::File { text, mode: 0o666 }.at("/shut/note"),
+        Op::Remount {
             read_only: true,
             noexec: false,
-        },
+        }
+        .at("/shut"),
     ];
     let (spec, host) = spec(script, more);
     assert_eq!(run(spec, &host).cause, Cause::Exited { status: 42 });
@@ -145,11 +135,11 @@ fn a_tmpfs_has_its_own_size_and_mode_and_a_remount_takes_rights_away() {
 }
 
 fn device(path: &str) -> Operation {
-    Operation::Device {
-        at: path.into(),
+    Op::Device {
         path: path.into(),
         name: None,
     }
+    .at(path)
 }
 
 #[test]
@@ -202,7 +192,7 @@ fn a_file_that_was_swapped_since_it_was_resolved_is_not_bound() {
     let path = place.path().canonicalize().expect("a path").join("data");
     File::create(&path).expect("a file");
     let identity = plan::identity(&facts::host(), (0, 0));
-    let mount_point = Operation::MountPoint { at: "/data".into() };
+    let mount_point = Op::MountPoint.at("/data");
     let (spec, host) = spec("exit 0", vec![mount_point, bind("/data", &path, &identity)]);
     std::fs::rename(&path, place.path().join("old")).expect("renamed");
     File::create(&path).expect("another file");

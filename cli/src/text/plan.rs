@@ -15,7 +15,7 @@ use std::path::Path;
 use aegis_policy::Verdict;
 use aegis_profile::{Declared, LimitKey, Origin, Outbound, Profile, SyscallBase};
 use aegis_runtime::facts::devices;
-use aegis_runtime::plan::{CORE_LIMIT, Memfd, Operation, Plan};
+use aegis_runtime::plan::{CORE_LIMIT, Memfd, Op, Plan};
 use aegis_runtime::seccomp::{self, Action};
 use aegis_runtime::supervise::report;
 use aegis_runtime::types::Network;
@@ -98,8 +98,8 @@ fn policy(plan: &Plan) -> Section {
 fn writable(plan: &Plan) -> Section {
     let mut rows = granted(plan, "files.write");
     let binds = |wanted: bool| {
-        plan.root.mounts().filter_map(move |mount| match mount {
-            Operation::Bind { at, write, .. } if *write == wanted => Some(at.as_path()),
+        plan.root.mounts().filter_map(move |mount| match mount.op {
+            Op::Bind { write, .. } if write == wanted => Some(mount.at.as_path()),
             _ => None,
         })
     };
@@ -107,9 +107,8 @@ fn writable(plan: &Plan) -> Section {
         .filter(|at| binds(true).any(|above| at.starts_with(above)))
         .collect();
     rows.extend(by_directory("kept read-only in there".into(), &kept));
-    let private = |mount: &&Operation| matches!(mount, Operation::Private { .. });
-    let private = plan.root.mounts().filter(private);
-    let mut own: Vec<String> = private.map(|mount| path(mount.at())).collect();
+    let private = plan.root.mounts().filter(|mount| mount.op == Op::Private);
+    let mut own: Vec<String> = private.map(|mount| path(&mount.at)).collect();
     own.push("(private, in memory, gone afterwards)".into());
     rows.push(Row::words("every sandbox", own));
     ("Write", "mounts, nosuid and nodev; Landlock", rows)
@@ -174,18 +173,18 @@ fn device_nodes(plan: &Plan, profile: &Profile) -> Section {
     let mut rows = Vec::new();
     let declared = &profile.capabilities.devices;
     for mount in plan.root.mounts() {
-        let name = match mount {
-            Operation::Device { path: node, .. } if devices::is_always_there(node) => {
-                own.push(path(mount.at()));
+        let name = match &mount.op {
+            Op::Device { path: node, .. } if devices::is_always_there(node) => {
+                own.push(path(&mount.at));
                 continue;
             }
-            Operation::Device { name, .. } => name.as_deref(),
-            Operation::Pseudoterminals { .. } => Some("pty"),
+            Op::Device { name, .. } => name.as_deref(),
+            Op::Pseudoterminals => Some("pty"),
             _ => continue,
         };
         let from = (declared.iter()).find(|item| Some(&*item.value.to_string()) == name);
         let from = origin(from.map(|item| &item.origin));
-        rows.push(Row::whole(from, path(mount.at())));
+        rows.push(Row::whole(from, path(&mount.at)));
     }
     rows.push(Row::words("every sandbox", own));
     ("Devices", "private /dev; Landlock", rows)

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::plan::ops::{MASKED_DIRECTORY, MASKED_FILE};
-use crate::plan::{Operation, Plan};
+use crate::plan::{Op, Operation, Plan};
 use aegis_sys::cstring;
 use aegis_sys::mount::{self, attr};
 use rustix::fs::AtFlags;
@@ -28,7 +28,8 @@ fn below(path: &Path) -> &Path {
 /// Makes the root and goes there. The host's tree is gone afterwards.
 pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<(), Failure> {
     let mut operations = prepared.plan.root.placed().enumerate();
-    let Some((_, (Operation::Tmpfs { size, mode, .. }, _))) = operations.next() else {
+    let top = operations.next().map(|(_, (top, _))| &top.op);
+    let Some(Op::Tmpfs { size, mode }) = top else {
         let error = io::Error::from_raw_os_error(libc::EINVAL);
         return Err(Failure::of(Step::Root)(error));
     };
@@ -98,29 +99,27 @@ impl Builder<'_> {
         own: bool,
         taken: Option<OwnedFd>,
     ) -> Result<(), Failure> {
-        let at = operation.at();
+        let Operation { op, at } = operation;
         let on = |step: Step| Failure::on(step, at);
         let name = cstring(below(at)).map_err(on(Step::Entry))?;
         let base = BASE | attr::NOEXEC;
-        let tree = match operation {
-            Operation::Directory { mode, .. } => {
+        let tree = match op {
+            Op::Directory { mode } => {
                 return mount::make_directory(self.root, &name, *mode).map_err(on(Step::Entry));
             }
-            Operation::Symlink { target, .. } => {
+            Op::Symlink { target } => {
                 return rustix::fs::symlinkat(target, self.root, &name)
                     .map_err(Failure::on(Step::Entry, at));
             }
-            Operation::File { text, mode, .. } => {
+            Op::File { text, mode } => {
                 return mount::make_file(self.root, &name, *mode, text.as_bytes())
                     .map_err(on(Step::Entry));
             }
-            Operation::MountPoint { .. } => {
+            Op::MountPoint => {
                 return mount::make_file(self.root, &name, 0, b"").map_err(on(Step::Entry));
             }
-            Operation::Mask { .. } => return self.mask(at).map_err(on(Step::Mount)),
-            Operation::Remount {
-                read_only, noexec, ..
-            } => {
+            Op::Mask => return self.mask(at).map_err(on(Step::Mount)),
+            Op::Remount { read_only, noexec } => {
                 let mut attributes = 0;
                 if *read_only {
                     attributes |= attr::RDONLY;
@@ -133,12 +132,11 @@ impl Builder<'_> {
                     .and_then(|top| mount::set_attributes_of_one(top.as_fd(), attributes))
                     .map_err(on(Step::Mount));
             }
-            Operation::Tmpfs { size, mode, .. } => new_tmpfs(*size, *mode),
-            Operation::Bind {
+            Op::Tmpfs { size, mode } => new_tmpfs(*size, *mode),
+            Op::Bind {
                 source,
                 write,
                 exec,
-                ..
             } => {
                 let tree = match taken {
                     Some(tree) => tree,
@@ -153,19 +151,19 @@ impl Builder<'_> {
                 }
                 mount::set_attributes(tree.as_fd(), attributes).map(|()| tree)
             }
-            Operation::Device { path, .. } => mount::locate(path).and_then(|node| {
+            Op::Device { path, .. } => mount::locate(path).and_then(|node| {
                 let tree = mount::clone_tree(node.as_fd())?;
                 mount::set_attributes(tree.as_fd(), attr::NOSUID | attr::NOEXEC)?;
                 Ok(tree)
             }),
             // Made in a tmpfs of our own, which is where it is found.
-            Operation::Private { .. } => mount::clone_tree_at(self.root, &name).and_then(|tree| {
+            Op::Private => mount::clone_tree_at(self.root, &name).and_then(|tree| {
                 mount::set_attributes(tree.as_fd(), base)?;
                 Ok(tree)
             }),
             // Read-only: nothing in there is to be written by anybody inside.
-            Operation::Proc { .. } => mount::new_filesystem(c"proc", &[], base | attr::RDONLY),
-            Operation::Pseudoterminals { .. } => mount::new_filesystem(
+            Op::Proc => mount::new_filesystem(c"proc", &[], base | attr::RDONLY),
+            Op::Pseudoterminals => mount::new_filesystem(
                 c"devpts",
                 &[(c"ptmxmode", c"0666"), (c"mode", c"0620")],
                 attr::NOSUID | attr::NOEXEC,
@@ -179,7 +177,7 @@ impl Builder<'_> {
                 .map(Target::Found)
                 .map_err(on(Step::Mount))?
         };
-        if let (Operation::Bind { source, .. }, Target::Found(target)) = (operation, &target)
+        if let (Op::Bind { source, .. }, Target::Found(target)) = (op, &target)
             && self
                 .plan
                 .root

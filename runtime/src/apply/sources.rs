@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Failure};
 use crate::facts::paths::HostPath;
-use crate::plan::{Operation, Plan};
+use crate::plan::{Op, Plan};
 use aegis_sys::{mount, namespaces};
 
 use crate::types::Step;
@@ -30,7 +30,7 @@ pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
     let identity = (plan.identity.uid, plan.identity.gid);
     let mut maps: HashMap<(u32, u32), OwnedFd> = HashMap::new();
     for (index, operation) in plan.root.iter().enumerate() {
-        let Operation::Bind { source, .. } = operation else {
+        let Op::Bind { source, .. } = &operation.op else {
             continue;
         };
         let fail = Failure::on(Step::Ids, &source.path);
@@ -45,7 +45,7 @@ pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
                 // The file system does not support it, or is id-mapped already. Without it the
                 // command sees the files as somebody else's: less, never more.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) => {
-                    sources.unmapped.push(operation.at().to_path_buf());
+                    sources.unmapped.push(operation.at.clone());
                 }
                 Err(error) => return Err(fail(error).into()),
             }

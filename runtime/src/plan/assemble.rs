@@ -12,7 +12,7 @@ use aegis_sys::landlock::{self, fs};
 use super::access::{DEVICE, READ_TREE, WRITE_TREE, rights};
 use super::limits::{self, Limits};
 use super::model::{Degraded, Grant, Landlock, Memfd, Namespace, PathRule, Plan};
-use super::ops::{Operation, Operations};
+use super::ops::{Op, Operation, Operations};
 use super::reachable::Reachable;
 use crate::error::Error;
 use crate::facts::Host;
@@ -234,21 +234,20 @@ fn check(spec: &Spec, host: &Host) -> Result<(), Error> {
 /// Adds what each mount allows.
 fn add_rules_of_mounts(root: &Operations, rules: &mut PathMap<u64>) {
     for operation in root.iter() {
-        let access = match operation {
+        let access = match &operation.op {
             // Whatever was made in there, and what is mounted below, may be read.
-            Operation::Tmpfs { at, .. } if at.parent().is_none() => READ_TREE,
-            Operation::Tmpfs { .. } | Operation::Private { .. } => WRITE_TREE,
-            Operation::Bind {
+            Op::Tmpfs { .. } if operation.at.parent().is_none() => READ_TREE,
+            Op::Tmpfs { .. } | Op::Private => WRITE_TREE,
+            Op::Bind {
                 source,
                 write,
                 exec,
-                ..
             } => rights(source.kind == Kind::Directory, *write, *exec),
-            Operation::Device { .. } => DEVICE,
-            Operation::Pseudoterminals { .. } => DEVICE | fs::READ_DIR,
+            Op::Device { .. } => DEVICE,
+            Op::Pseudoterminals => DEVICE | fs::READ_DIR,
             _ => continue,
         };
-        *rules.entry(operation.at().into()).or_default() |= access;
+        *rules.entry(operation.at.clone().into()).or_default() |= access;
     }
 }
 

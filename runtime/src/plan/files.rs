@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use aegis_profile::Profile;
 
 use super::grants::{self, Bind, Granted};
-use super::{Operation, Spec, limits, own_places};
+use super::{Op, Operation, Spec, limits, own_places};
 use crate::error::Error;
 use crate::facts::paths::Kind;
 use crate::facts::{HostFacts, Request};
@@ -30,7 +30,7 @@ pub(super) fn lay_out(
     own_places::add(&mut root, profile)?;
     let work = &facts.work;
     let (operations, granted) = root.finish(limits::tmp(&profile.limits));
-    if granted.covers(work) || operations.iter().any(|made| made.at() == work) {
+    if granted.covers(work) || operations.iter().any(|made| made.at == *work) {
         spec.directory.clone_from(work);
     }
     spec.operations = operations;
@@ -53,7 +53,8 @@ pub(super) struct Root<'a> {
 impl Root<'_> {
     /// Notes what is made, in place of what was there.
     pub fn make(&mut self, operation: Operation) {
-        self.entries.insert(operation.at().into(), operation);
+        let at = operation.at.clone();
+        self.entries.insert(at.into(), operation);
     }
 
     /// Makes a directory and those above it, where the root's own tmpfs shows.
@@ -75,16 +76,14 @@ impl Root<'_> {
     /// Makes a file, and the directories above it.
     pub fn file(&mut self, path: &Path, text: String) {
         self.parents(path);
-        let (at, mode) = (path.to_path_buf(), 0o444);
-        self.make(Operation::File { at, text, mode });
+        self.make(Op::File { text, mode: 0o444 }.at(path));
     }
 
     /// Makes an empty file to mount on, unless a host mount above shows one.
     pub fn mount_point(&mut self, path: &Path) {
         self.parents(path);
         if above(&self.granted.binds, path).is_none() {
-            let at = path.to_path_buf();
-            self.make(Operation::MountPoint { at });
+            self.make(Op::MountPoint.at(path));
         }
     }
 
@@ -106,12 +105,14 @@ impl Root<'_> {
                 self.parents(path);
                 self.make(directory(path));
             }
-            self.mounts.push(Operation::Bind {
-                at: path.clone(),
-                source: bind.found.host_path(self.identity),
-                write: bind.write,
-                exec: bind.exec,
-            });
+            self.mounts.push(
+                Op::Bind {
+                    source: bind.found.host_path(self.identity),
+                    write: bind.write,
+                    exec: bind.exec,
+                }
+                .at(path),
+            );
         }
         for (at, target) in std::mem::take(&mut self.granted.links) {
             // Below a host mount the link is there already; where a directory of the sandbox's own
@@ -119,22 +120,18 @@ impl Root<'_> {
             if !self.granted.covers(Path::new(&at)) && !self.entries.contains_key(&at) {
                 let at = PathBuf::from(at);
                 self.parents(&at);
-                self.make(Operation::Symlink { at, target });
+                self.make(Op::Symlink { target }.at(at));
             }
         }
         self.mounts
-            .sort_by(|a, b| a.at().as_os_str().cmp(b.at().as_os_str()));
-        let top = Operation::Tmpfs {
-            at: "/".into(),
-            size,
-            mode: 0o755,
-        };
+            .sort_by(|a, b| a.at.as_os_str().cmp(b.at.as_os_str()));
+        let top = Op::Tmpfs { size, mode: 0o755 }.at("/");
         // Whatever is to be made is made: the root itself is read-only from here on.
-        let closed = Operation::Remount {
-            at: "/".into(),
+        let closed = Op::Remount {
             read_only: true,
             noexec: true,
-        };
+        }
+        .at("/");
         let operations = std::iter::once(top)
             .chain(self.entries.into_values())
             .chain(self.mounts)
@@ -145,6 +142,5 @@ impl Root<'_> {
 }
 
 fn directory(at: &Path) -> Operation {
-    let at = at.to_path_buf();
-    Operation::Directory { at, mode: 0o755 }
+    Op::Directory { mode: 0o755 }.at(at)
 }

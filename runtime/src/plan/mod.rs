@@ -21,7 +21,7 @@ pub use assemble::{Spec, assemble, identity};
 pub use compile::compile;
 pub use limits::{CORE_LIMIT, GroupLimits, Limits};
 pub use model::{Degraded, Grant, InForce, Landlock, Memfd, Namespace, PathRule, Plan};
-pub use ops::{Operation, Operations};
+pub use ops::{Op, Operation, Operations};
 
 #[cfg(test)]
 pub(crate) mod tests;

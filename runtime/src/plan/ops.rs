@@ -20,15 +20,23 @@ pub const MASKED_FILE: &str = "/run/masked-file";
 /// See [`MASKED_FILE`].
 pub const MASKED_DIRECTORY: &str = "/run/masked-directory";
 
-/// One operation. Paths are those of the new root, absolute and normal.
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Operation {
+    /// What is done.
+    #[serde(flatten)]
+    pub op: Op,
+    /// Where in the new root, absolute and normal.
+    #[serde(serialize_with = "bytes::one")]
+    pub at: PathBuf,
+}
+
+/// What an [`Operation`] does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "op")]
-pub enum Operation {
+pub enum Op {
     /// Mounts a new tmpfs, writable.
     Tmpfs {
-        /// Where.
-        #[serde(serialize_with = "bytes::one")]
-        at: PathBuf,
         /// Bytes that it may hold.
         size: u64,
         /// Permission bits of its top directory.
@@ -36,42 +44,26 @@ pub enum Operation {
     },
     /// Makes a directory.
     Directory {
-        /// Where.
-        #[serde(serialize_with = "bytes::one")]
-        at: PathBuf,
         /// Permission bits.
         mode: u32,
     },
     /// Makes a symbolic link.
     Symlink {
-        /// Where.
-        #[serde(serialize_with = "bytes::one")]
-        at: PathBuf,
         /// Its text.
         #[serde(serialize_with = "bytes::one")]
         target: PathBuf,
     },
     /// Makes a file.
     File {
-        /// Where.
-        #[serde(serialize_with = "bytes::one")]
-        at: PathBuf,
         /// Its content.
         text: String,
         /// Permission bits.
         mode: u32,
     },
     /// Makes an empty file, to mount on.
-    MountPoint {
-        /// Where.
-        #[serde(serialize_with = "bytes::one")]
-        at: PathBuf,
-    },
+    MountPoint,
     /// Mounts a file or a tree of the host.
     Bind {
-        /// Where.
-        #[serde(serialize_with = "bytes::one")]
-        at: PathBuf,
         /// What.
         source: HostPath,
         /// May be written.
@@ -80,16 +72,9 @@ pub enum Operation {
         exec: bool,
     },
     /// Makes a directory of the root's own tmpfs writable: `/tmp`, `/dev/shm`, the home directory.
-    Private {
-        /// Where.
-        #[serde(serialize_with = "bytes::one")]
-        at: PathBuf,
-    },
+    Private,
     /// Mounts a device node of the host, or a directory of such.
     Device {
-        /// Where.
-        #[serde(serialize_with = "bytes::one")]
-        at: PathBuf,
         /// The node.
         #[serde(serialize_with = "bytes::one")]
         path: PathBuf,
@@ -98,28 +83,13 @@ pub enum Operation {
         name: Option<String>,
     },
     /// Mounts `proc(5)` of the sandbox's pid namespace, read-only.
-    Proc {
-        /// Where.
-        #[serde(serialize_with = "bytes::one")]
-        at: PathBuf,
-    },
+    Proc,
     /// Mounts a `devpts` of the sandbox's own.
-    Pseudoterminals {
-        /// Where.
-        #[serde(serialize_with = "bytes::one")]
-        at: PathBuf,
-    },
+    Pseudoterminals,
     /// Covers a file or directory, if it is there, with [`MASKED_FILE`] or [`MASKED_DIRECTORY`].
-    Mask {
-        /// Where.
-        #[serde(serialize_with = "bytes::one")]
-        at: PathBuf,
-    },
+    Mask,
     /// Takes rights from the mount at a path, not from those below it.
     Remount {
-        /// Where.
-        #[serde(serialize_with = "bytes::one")]
-        at: PathBuf,
         /// Nothing may be written any more.
         read_only: bool,
         /// Nothing may be executed any more.
@@ -127,23 +97,11 @@ pub enum Operation {
     },
 }
 
-impl Operation {
-    /// Where in the new root.
-    pub fn at(&self) -> &Path {
-        match self {
-            Self::Tmpfs { at, .. }
-            | Self::Directory { at, .. }
-            | Self::Symlink { at, .. }
-            | Self::File { at, .. }
-            | Self::MountPoint { at }
-            | Self::Bind { at, .. }
-            | Self::Private { at }
-            | Self::Device { at, .. }
-            | Self::Proc { at }
-            | Self::Pseudoterminals { at }
-            | Self::Mask { at }
-            | Self::Remount { at, .. } => at,
-        }
+impl Op {
+    /// The operation that does it at a path.
+    pub fn at(self, path: impl Into<PathBuf>) -> Operation {
+        let at = path.into();
+        Operation { op: self, at }
     }
 
     /// Whether it mounts something.
@@ -153,7 +111,7 @@ impl Operation {
             Self::Directory { .. }
                 | Self::Symlink { .. }
                 | Self::File { .. }
-                | Self::MountPoint { .. }
+                | Self::MountPoint
                 | Self::Remount { .. }
         )
     }
@@ -243,7 +201,7 @@ impl Operations {
         for (index, operation) in list.iter().enumerate() {
             own.push(known.add(operation).map_err(|reason| Invalid {
                 number: index + 1,
-                at: operation.at().to_path_buf(),
+                at: operation.at.clone(),
                 reason,
             })?);
         }
@@ -270,36 +228,35 @@ impl Operations {
 
     /// Those that mount something.
     pub fn mounts(&self) -> impl Iterator<Item = &Operation> {
-        self.list.iter().filter(|operation| operation.is_mount())
+        self.list.iter().filter(|operation| operation.op.is_mount())
     }
 
     /// What shows at a path: the mount that is nearest above it, masks left out.
     pub fn mount_of(&self, path: &Path) -> Option<&Operation> {
         self.mounts()
-            .filter(|mount| !matches!(mount, Operation::Mask { .. }))
-            .filter(|mount| is_below(path, mount.at()))
-            .max_by_key(|mount| mount.at().as_os_str().len())
+            .filter(|mount| mount.op != Op::Mask)
+            .filter(|mount| is_below(path, &mount.at))
+            .max_by_key(|mount| mount.at.as_os_str().len())
     }
 
     /// The host path that shows at a path below a bind.
     pub(crate) fn host_path(&self, path: &Path) -> Option<PathBuf> {
-        match self.mount_of(path.parent()?) {
-            Some(Operation::Bind { at, source, .. }) => {
-                Some(source.path.join(path.strip_prefix(at).ok()?))
-            }
+        let shown = self.mount_of(path.parent()?)?;
+        match &shown.op {
+            Op::Bind { source, .. } => Some(source.path.join(path.strip_prefix(&shown.at).ok()?)),
             _ => None,
         }
     }
 
     /// Whether something is made or mounted at just this path.
     pub fn contains(&self, path: &Path) -> bool {
-        self.list.iter().any(|operation| operation.at() == path)
+        self.list.iter().any(|operation| operation.at == path)
     }
 
     /// Bytes that the root's own tmpfs may hold.
     pub fn size(&self) -> u64 {
-        match self.list.first() {
-            Some(Operation::Tmpfs { size, .. }) => *size,
+        match self.list.first().map(|first| &first.op) {
+            Some(Op::Tmpfs { size, .. }) => *size,
             _ => 0,
         }
     }
@@ -343,37 +300,35 @@ impl<'a> Known<'a> {
 
     /// Notes an operation: whether nothing of the host is on the path to it.
     fn add(&mut self, operation: &'a Operation) -> Result<bool, Reason> {
-        let at = operation.at();
+        let Operation { op, at } = operation;
         if !is_normal(key(at)) {
             return Err(Reason::NotNormal);
         }
-        let other = match operation {
-            Operation::Symlink { target, .. } => target.as_os_str(),
-            Operation::Bind { source, .. } => source.path.as_os_str(),
-            Operation::Device { path, .. } => path.as_os_str(),
+        let other = match op {
+            Op::Symlink { target, .. } => target.as_os_str(),
+            Op::Bind { source, .. } => source.path.as_os_str(),
+            Op::Device { path, .. } => path.as_os_str(),
             _ => OsStr::new(""),
         };
         if key(at).contains(&0) || other.as_bytes().contains(&0) {
             return Err(Reason::Nul);
         }
-        if let Operation::Bind { source, .. } = operation
+        if let Op::Bind { source, .. } = op
             && !is_normal(key(&source.path))
         {
             return Err(Reason::NotNormal);
         }
-        if let Operation::Device { path, .. } = operation
+        if let Op::Device { path, .. } = op
             && !(is_normal(key(path)) && path.starts_with("/dev") && path != Path::new("/dev"))
         {
             return Err(Reason::NotADevice);
         }
-        if let Operation::Tmpfs { mode, .. }
-        | Operation::Directory { mode, .. }
-        | Operation::File { mode, .. } = operation
+        if let Op::Tmpfs { mode, .. } | Op::Directory { mode, .. } | Op::File { mode, .. } = op
             && mode & !0o1777 != 0
         {
             return Err(Reason::Mode);
         }
-        let first = matches!(operation, Operation::Tmpfs { .. }) && at == Path::new("/");
+        let first = matches!(op, Op::Tmpfs { .. }) && at == Path::new("/");
         if first != self.0.is_empty() {
             return Err(Reason::NoRoot);
         }
@@ -381,23 +336,21 @@ impl<'a> Known<'a> {
             self.0.insert(key(at), (Node::Directory, true));
             return Ok(true);
         }
-        match operation {
-            Operation::Directory { .. } => self.make(at, Node::Directory),
-            Operation::Symlink { .. } | Operation::File { .. } => self.make(at, Node::Leaf),
-            Operation::MountPoint { .. } => self.make(at, Node::MountPoint),
-            Operation::Tmpfs { .. } => self.mount(at, Some(true), Node::Directory),
-            Operation::Private { .. } if self.get(at) != Some((Node::Directory, false)) => {
-                Err(Reason::NotMade)
-            }
-            Operation::Private { .. } => self.mount(at, Some(true), Node::Directory),
-            Operation::Bind { source, .. } => {
+        match op {
+            Op::Directory { .. } => self.make(at, Node::Directory),
+            Op::Symlink { .. } | Op::File { .. } => self.make(at, Node::Leaf),
+            Op::MountPoint => self.make(at, Node::MountPoint),
+            Op::Tmpfs { .. } => self.mount(at, Some(true), Node::Directory),
+            Op::Private if self.get(at) != Some((Node::Directory, false)) => Err(Reason::NotMade),
+            Op::Private => self.mount(at, Some(true), Node::Directory),
+            Op::Bind { source, .. } => {
                 let directory = source.kind == Kind::Directory;
                 self.mount(at, Some(directory), Node::Foreign)
             }
-            Operation::Device { .. } => self.mount(at, None, Node::Foreign),
-            Operation::Proc { .. } => self.mount(at, Some(true), Node::Foreign),
-            Operation::Pseudoterminals { .. } => self.mount(at, Some(true), Node::Closed),
-            Operation::Mask { .. } => {
+            Op::Device { .. } => self.mount(at, None, Node::Foreign),
+            Op::Proc => self.mount(at, Some(true), Node::Foreign),
+            Op::Pseudoterminals => self.mount(at, Some(true), Node::Closed),
+            Op::Mask => {
                 let masks = [MASKED_FILE, MASKED_DIRECTORY].map(|mask| self.get(Path::new(mask)));
                 let made = [Node::MountPoint, Node::Directory].map(|node| Some((node, false)));
                 if masks != made {
@@ -405,7 +358,7 @@ impl<'a> Known<'a> {
                 }
                 self.mount(at, None, Node::Closed)
             }
-            Operation::Remount { .. } => match self.get(at) {
+            Op::Remount { .. } => match self.get(at) {
                 Some((_, true)) => Ok(self.is_own(at)),
                 _ => Err(Reason::NotMounted),
             },
@@ -455,42 +408,35 @@ mod tests {
     use super::*;
 
     fn tmpfs(at: &str) -> Operation {
-        Operation::Tmpfs {
-            at: at.into(),
+        Op::Tmpfs {
             size: 1 << 20,
             mode: 0o755,
         }
+        .at(at)
     }
 
     fn directory(at: &str) -> Operation {
-        Operation::Directory {
-            at: at.into(),
-            mode: 0o755,
-        }
+        Op::Directory { mode: 0o755 }.at(at)
     }
 
     fn device(path: &str) -> Operation {
-        Operation::Device {
-            at: "/a".into(),
-            path: path.into(),
-            name: None,
-        }
+        let path = path.into();
+        Op::Device { path, name: None }.at("/a")
     }
 
     fn symlink(at: &str) -> Operation {
-        Operation::Symlink {
-            at: at.into(),
+        Op::Symlink {
             target: "/elsewhere".into(),
         }
+        .at(at)
     }
 
     fn mount_point(at: &str) -> Operation {
-        Operation::MountPoint { at: at.into() }
+        Op::MountPoint.at(at)
     }
 
     fn bind(at: &str, kind: Kind) -> Operation {
-        Operation::Bind {
-            at: at.into(),
+        Op::Bind {
             source: HostPath {
                 path: "/srv".into(),
                 dev: 1,
@@ -501,22 +447,23 @@ mod tests {
             write: false,
             exec: false,
         }
+        .at(at)
     }
 
     fn private(at: &str) -> Operation {
-        Operation::Private { at: at.into() }
+        Op::Private.at(at)
     }
 
     fn mask(at: &str) -> Operation {
-        Operation::Mask { at: at.into() }
+        Op::Mask.at(at)
     }
 
     fn remount(at: &str) -> Operation {
-        Operation::Remount {
-            at: at.into(),
+        Op::Remount {
             read_only: true,
             noexec: false,
         }
+        .at(at)
     }
 
     /// With the root's tmpfs before them.
@@ -532,7 +479,7 @@ mod tests {
             directory(MASKED_DIRECTORY),
             mount_point(MASKED_FILE),
             directory("/proc"),
-            Operation::Proc { at: "/proc".into() },
+            Op::Proc.at("/proc"),
             mask("/proc/kcore"),
             directory("/a"),
             mount_point("/a/file"),
@@ -553,15 +500,13 @@ mod tests {
         ])
         .expect("it is valid");
         let foreign = |at: &str| {
-            let placed = root.placed().find(|(op, _)| op.at() == Path::new(at));
+            let placed = root.placed().find(|(made, _)| made.at == Path::new(at));
             placed.is_some_and(|(_, own)| !own)
         };
         assert!(foreign("/a/tree/below") && foreign("/proc/kcore"));
         assert!(!foreign("/a/tree") && !foreign("/big/sub"));
-        assert!(matches!(
-            root.mount_of(Path::new("/a/tree/x")),
-            Some(Operation::Bind { .. })
-        ));
+        let shown = root.mount_of(Path::new("/a/tree/x"));
+        assert!(matches!(shown.expect("a mount").op, Op::Bind { .. }));
     }
 
     #[test]
@@ -628,13 +573,7 @@ mod tests {
             ),
             (vec![directory("/a"), remount("/a")], Reason::NotMounted),
             (vec![directory("/a"), mask("/a")], Reason::NoMasks),
-            (
-                vec![Operation::Directory {
-                    at: "/a".into(),
-                    mode: 0o4755,
-                }],
-                Reason::Mode,
-            ),
+            (vec![Op::Directory { mode: 0o4755 }.at("/a")], Reason::Mode),
         ] {
             assert_eq!(of(rest.clone()).err(), Some(reason), "{rest:?}");
         }

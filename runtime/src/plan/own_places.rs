@@ -7,7 +7,7 @@ use aegis_profile::{Declared, Device, LimitKey, Profile};
 
 use super::access::{DEVICE, READ_TREE, WRITE_TREE};
 use super::files::Root;
-use super::ops::{MASKED_DIRECTORY, MASKED_FILE, Operation};
+use super::ops::{MASKED_DIRECTORY, MASKED_FILE, Op, Operation};
 use crate::error::Error;
 use crate::facts::paths::{Kind, Resolved};
 use crate::facts::{HostFacts, devices};
@@ -46,10 +46,8 @@ fn add_directories(root: &mut Root<'_>) {
     for path in ["/proc", "/run"] {
         root.directory(Path::new(path));
     }
-    let (at, mode) = (MASKED_DIRECTORY.into(), 0);
-    root.make(Operation::Directory { at, mode });
-    let at = MASKED_FILE.into();
-    root.make(Operation::MountPoint { at });
+    root.make(Op::Directory { mode: 0 }.at(MASKED_DIRECTORY));
+    root.make(Op::MountPoint.at(MASKED_FILE));
     add_private(root, Path::new(TMP), 0o1777);
     add_private(root, Path::new("/dev/shm"), 0o1777);
     root.link("/var/tmp", TMP);
@@ -58,9 +56,8 @@ fn add_directories(root: &mut Root<'_>) {
     if home.parent().is_some() && !root.granted.covers(home) && !own_place(home) {
         add_private(root, home, 0o700);
     }
-    root.mounts.push(Operation::Proc { at: "/proc".into() });
-    let mask = |path: &str| Operation::Mask { at: path.into() };
-    root.mounts.extend(MASKED.into_iter().map(mask));
+    root.mounts.push(Op::Proc.at("/proc"));
+    root.mounts.extend(MASKED.map(|path| Op::Mask.at(path)));
     root.granted.rules.insert("/proc".into(), READ_TREE);
     *root.granted.rules.entry("/".into()).or_default() |= fs::READ_DIR;
     for (name, contents) in etc_files(root.facts, root.identity) {
@@ -81,9 +78,8 @@ fn add_private(root: &mut Root<'_>, path: &Path, mode: u32) {
         return;
     }
     root.directory(path);
-    let at = path.to_path_buf();
-    root.mounts.push(Operation::Private { at: at.clone() });
-    root.make(Operation::Directory { at, mode });
+    root.mounts.push(Op::Private.at(path));
+    root.make(Op::Directory { mode }.at(path));
     root.granted.rules.insert(path.into(), WRITE_TREE);
 }
 
@@ -136,8 +132,7 @@ fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
         if item.value == Device::Pty {
             root.directory(Path::new("/dev/pts"));
             root.link("/dev/ptmx", "pts/ptmx");
-            let at = "/dev/pts".into();
-            root.mounts.push(Operation::Pseudoterminals { at });
+            root.mounts.push(Op::Pseudoterminals.at("/dev/pts"));
             let rights = DEVICE | fs::READ_DIR;
             root.granted.rules.insert("/dev/pts".into(), rights);
             continue;
@@ -165,7 +160,7 @@ fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
 
 fn device(path: PathBuf, name: Option<String>) -> Operation {
     let at = path.clone();
-    Operation::Device { at, path, name }
+    Op::Device { path, name }.at(at)
 }
 
 /// The nodes of one declared device that this host has: one at least, and all in `/dev`.

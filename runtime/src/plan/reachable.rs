@@ -9,7 +9,7 @@ use aegis_sys::landlock::fs;
 
 use super::access::{Access, WRITE_TREE, rights};
 use super::model::Grant;
-use super::ops::{Operation, Operations};
+use super::ops::{Op, Operation, Operations};
 use crate::facts::devices;
 use crate::facts::paths::Kind;
 use crate::seccomp::SyscallSpec;
@@ -42,12 +42,12 @@ impl Reachable<'_> {
     fn beside_paths(&self) -> Vec<What> {
         let mut wanted = Vec::new();
         for operation in self.root.iter() {
-            let device = match operation {
-                Operation::Device { path, .. } if devices::is_always_there(path) => continue,
-                Operation::Device { path, name, .. } => {
+            let device = match &operation.op {
+                Op::Device { path, .. } if devices::is_always_there(path) => continue,
+                Op::Device { path, name, .. } => {
                     (name.clone()).unwrap_or_else(|| path.to_string_lossy().into_owned())
                 }
-                Operation::Pseudoterminals { .. } => "pty".into(),
+                Op::Pseudoterminals => "pty".into(),
                 _ => continue,
             };
             wanted.push(What::Device { device });
@@ -75,8 +75,8 @@ impl Reachable<'_> {
                 .iter()
                 .map(|(path, access)| (Path::new(path), *access, None)),
         );
-        let binds = (self.root.iter()).filter(|made| matches!(made, Operation::Bind { .. }));
-        places.extend(binds.map(|bind| (bind.at(), 0, Some(bind))));
+        let binds = (self.root.iter()).filter(|made| matches!(made.op, Op::Bind { .. }));
+        places.extend(binds.map(|bind| (&*bind.at, 0, Some(bind))));
         places.sort_by_key(|(path, ..)| path.as_os_str());
         let mut above: Vec<(&Path, u64, Option<&Operation>)> = Vec::new();
         let mut missing = Vec::new();
@@ -97,12 +97,12 @@ impl Reachable<'_> {
 
 /// What of the rights `access` on a path in a bind is not granted.
 fn wanted(bind: &Operation, path: &Path, access: u64, granted: &Granted) -> Vec<What> {
-    let Operation::Bind {
-        at,
+    let at = &bind.at;
+    let Op::Bind {
         source,
         write,
         exec,
-    } = bind
+    } = &bind.op
     else {
         return Vec::new();
     };

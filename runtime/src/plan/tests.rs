@@ -93,15 +93,15 @@ pub(crate) fn plan_of(text: &str) -> Plan {
 
 /// The host path mounted at a path: what it is, and whether it may be written and executed.
 fn bind<'a>(plan: &'a Plan, at: &str) -> Option<(&'a HostPath, bool, bool)> {
-    plan.root.mounts().find_map(|mount| match mount {
-        Operation::Bind {
-            at: found,
+    let mut mounts = plan.root.mounts();
+    match &mounts.find(|mount| mount.at == Path::new(at))?.op {
+        Op::Bind {
             source,
             write,
             exec,
-        } if found == Path::new(at) => Some((source, *write, *exec)),
+        } => Some((source, *write, *exec)),
         _ => None,
-    })
+    }
 }
 
 fn access(plan: &Plan, path: &str) -> u64 {
@@ -158,7 +158,7 @@ fn a_write_grant_inside_a_read_grant_is_a_mount_of_its_own() {
     let plan = compile(&profile, &Request::default(), &facts).unwrap();
     assert!(!bind(&plan, "/skill/work").unwrap().1);
     assert!(bind(&plan, out).unwrap().1);
-    let order: Vec<_> = plan.root.mounts().map(Operation::at).collect();
+    let order: Vec<_> = plan.root.mounts().map(|mount| &mount.at).collect();
     assert!(
         order.is_sorted(),
         "a parent is mounted before what lies in it"
@@ -227,8 +227,8 @@ fn links_are_made_again_where_they_lie() {
     facts.paths.insert("/opt/tool".into(), Ok(tool));
     let profile = profile("capabilities: {shell.exec: [/opt/tool]}");
     let plan = compile(&profile, &Request::default(), &facts).unwrap();
-    let (at, target) = ("/opt/tool".into(), "/usr/bin/env".into());
-    let link = Operation::Symlink { at, target };
+    let target = "/usr/bin/env".into();
+    let link = Op::Symlink { target }.at("/opt/tool");
     assert!(plan.root.iter().any(|operation| *operation == link));
 }
 
@@ -375,43 +375,40 @@ fn a_system_call_that_the_profile_refuses_stays_refused_where_the_supervisor_ans
 fn spec() -> Spec {
     let identity = identity(&facts().host, (0, 0));
     let at = |path: &str| PathBuf::from(path);
-    let directory = |path: &str| Operation::Directory {
-        at: at(path),
-        mode: 0o755,
-    };
-    let bind = |path: &str, source: &Resolved, write, exec| Operation::Bind {
-        at: at(path),
-        source: source.host_path(&identity),
-        write,
-        exec,
+    let directory = |path: &str| Op::Directory { mode: 0o755 }.at(at(path));
+    let bind = |path: &str, source: &Resolved, write, exec| {
+        Op::Bind {
+            source: source.host_path(&identity),
+            write,
+            exec,
+        }
+        .at(at(path))
     };
     let data = found("/srv/data", Kind::Directory, 1000);
     let tools = found("/usr/bin", Kind::Directory, 0);
     let operations = vec![
-        Operation::Tmpfs {
-            at: at("/"),
+        Op::Tmpfs {
             size: 1 << 20,
             mode: 0o755,
-        },
+        }
+        .at(at("/")),
         directory("/data"),
         directory("/bin"),
         directory("/dev"),
-        Operation::MountPoint { at: at("/dev/kvm") },
-        Operation::MountPoint {
-            at: at("/dev/null"),
-        },
+        Op::MountPoint.at(at("/dev/kvm")),
+        Op::MountPoint.at(at("/dev/null")),
         bind("/data", &data, true, false),
         bind("/bin", &tools, false, true),
-        Operation::Device {
-            at: at("/dev/kvm"),
+        Op::Device {
             path: at("/dev/kvm"),
             name: None,
-        },
-        Operation::Device {
-            at: at("/dev/null"),
+        }
+        .at(at("/dev/kvm")),
+        Op::Device {
             path: at("/dev/null"),
             name: None,
-        },
+        }
+        .at(at("/dev/null")),
     ];
     Spec {
         operations,

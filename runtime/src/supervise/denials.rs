@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::error_messages::{self, Complaint, candidates};
 use crate::plan::access::Access as Want;
-use crate::plan::{Operation, Plan};
+use crate::plan::{Op, Plan};
 use crate::types::Network;
 use aegis_sys::landlock::fs;
 
@@ -216,7 +216,8 @@ fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
 
 /// Whether a path lies in a private directory of the sandbox's own.
 fn is_private(path: &Path, plan: &Plan) -> bool {
-    matches!(plan.root.mount_of(path), Some(Operation::Private { .. }))
+    let shown = plan.root.mount_of(path);
+    shown.is_some_and(|mount| mount.op == Op::Private)
 }
 
 /// An absolute path without `.` and `..`, relative ones taken from the working directory.
@@ -262,9 +263,10 @@ fn rights(path: &Path, plan: &Plan) -> Rights {
         .iter()
         .filter(|rule| real.starts_with(&rule.path))
         .fold(0, |all, rule| all | rule.access);
-    let (write, exec) = match plan.root.mount_of(&real) {
-        Some(Operation::Bind { write, exec, .. }) => (*write, *exec),
-        Some(Operation::Tmpfs { at, .. }) if at.parent().is_none() => {
+    let shown = plan.root.mount_of(&real);
+    let (write, exec) = match shown.map(|mount| &mount.op) {
+        Some(Op::Bind { write, exec, .. }) => (*write, *exec),
+        Some(Op::Tmpfs { .. }) if shown.is_some_and(|top| top.at.parent().is_none()) => {
             let there = plan.root.contains(&real);
             return Rights {
                 visible: there,
@@ -273,13 +275,13 @@ fn rights(path: &Path, plan: &Plan) -> Rights {
             };
         }
         // What the sandbox has of its own in this place is not what the host has there.
-        Some(Operation::Private { .. } | Operation::Tmpfs { .. }) => {
+        Some(Op::Private | Op::Tmpfs { .. }) => {
             return Rights {
                 own: true,
                 ..Rights::default()
             };
         }
-        Some(Operation::Device { .. } | Operation::Pseudoterminals { .. }) => (true, false),
+        Some(Op::Device { .. } | Op::Pseudoterminals) => (true, false),
         _ => (false, false),
     };
     Rights {
