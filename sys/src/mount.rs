@@ -18,14 +18,10 @@ use super::{check, files};
 
 /// `MOUNT_ATTR_*` of `linux/mount.h`, for [`set_attributes`].
 pub mod attr {
-    /// Read-only.
-    pub const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
-    /// Set-user-id bits and file capabilities are ignored.
-    pub const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
-    /// Device nodes cannot be opened.
-    pub const NODEV: u64 = libc::MOUNT_ATTR_NODEV;
-    /// Nothing can be executed, nor mapped executable.
-    pub const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+    pub use libc::{
+        MOUNT_ATTR_NODEV as NODEV, MOUNT_ATTR_NOEXEC as NOEXEC, MOUNT_ATTR_NOSUID as NOSUID,
+        MOUNT_ATTR_RDONLY as RDONLY,
+    };
 }
 
 fn openat2(

@@ -12,24 +12,11 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::{check, files, process};
 
-/// The two sides of [`clone`].
-pub enum Side {
-    /// In the new process, which has the pid 1 where a pid namespace was asked for.
-    Child,
-    /// In the caller.
-    Parent {
-        /// The child's pid, as the caller's pid namespace has it.
-        pid: i32,
-        /// A descriptor of the child.
-        pidfd: OwnedFd,
-    },
-}
-
 /// `clone3(2)` without sharing memory, in new namespaces (`CLONE_NEW*`), straight into a cgroup2
-/// group where one is given.
+/// group where one is given: the child's pid and a descriptor of it, or `None` in the child.
 ///
 /// The caller must have one thread only: the child goes on with a copy of its memory.
-pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
+pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<(i32, OwnedFd)>> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: RawFd = -1;
     // SAFETY: `clone_args` is plain data for which all zeroes is a value.
@@ -46,14 +33,11 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
     let pid =
         check(unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<libc::clone_args>()) })?;
     if pid == 0 {
-        return Ok(Side::Child);
+        return Ok(None);
     }
     // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Side::Parent {
-        pid: pid as i32,
-        pidfd,
-    })
+    Ok(Some((pid as i32, pidfd)))
 }
 
 /// `unshare(2)`.

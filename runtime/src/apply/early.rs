@@ -34,27 +34,20 @@ impl Early {
         let (theirs_orders, orders) = files::pipe().ok()?;
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
-        match namespaces::clone(0, None).ok()? {
-            namespaces::Side::Child => {
-                signal::block_all();
-                files::close_all_but([&theirs_ready, &theirs_orders]);
-                let _ = make(uid, gid, || files::write_all(theirs_ready.as_fd(), &READY));
-                drop(theirs_ready);
-                // Until the other end is closed, by purpose or by death.
-                janitor::serve(&theirs_orders);
-                process::exit_now(0)
-            }
-            namespaces::Side::Parent { pid, pidfd } => {
-                let detached = janitor::detach(pid);
-                let janitor = Janitor::of(pid, orders);
-                detached.ok()?;
-                Some(Self {
-                    janitor: Some(janitor),
-                    pidfd,
-                    ready,
-                })
-            }
-        }
+        let Some((pid, pidfd)) = namespaces::clone(0, None).ok()? else {
+            signal::block_all();
+            files::close_all_but([&theirs_ready, &theirs_orders]);
+            let _ = make(uid, gid, || files::write_all(theirs_ready.as_fd(), &READY));
+            drop(theirs_ready);
+            // Until the other end is closed, by purpose or by death.
+            janitor::serve(&theirs_orders);
+            process::exit_now(0)
+        };
+        Some(Self {
+            janitor: Some(Janitor::of(pid, orders).ok()?),
+            pidfd,
+            ready,
+        })
     }
 
     /// Takes the janitor over: it removes control groups, and lives as long as those.

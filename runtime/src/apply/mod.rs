@@ -133,13 +133,10 @@ pub fn start(
             .map_err(Failure::of(Step::Clone))?;
     }
     let flags = flags(plan) & !prepared.joined;
-    let side = namespaces::clone(flags, outside.group).map_err(Failure::of(Step::Clone))?;
-    let (pid, pidfd) = match side {
-        namespaces::Side::Child => {
-            drop(ours);
-            init::run(prepared, theirs, early.as_ref())
-        }
-        namespaces::Side::Parent { pid, pidfd } => (pid, pidfd),
+    let cloned = namespaces::clone(flags, outside.group).map_err(Failure::of(Step::Clone))?;
+    let Some((pid, pidfd)) = cloned else {
+        drop(ours);
+        init::run(prepared, theirs, early.as_ref())
     };
     drop(theirs);
     // The janitor that is not needed for control groups ends; by now there is somebody else to wait for.

@@ -15,8 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aegis_sys::namespaces::{self, Side};
-use aegis_sys::{files, process, signal};
+use aegis_sys::{files, namespaces, process, signal};
 
 /// How often an occupied group is looked at again, and how long.
 const INTERVAL: Duration = Duration::from_millis(1);
@@ -35,28 +34,27 @@ impl Janitor {
     /// Starts one. The caller must have one thread only.
     pub fn start() -> io::Result<Self> {
         let (theirs, ours) = files::pipe()?;
-        match namespaces::clone(0, None)? {
-            Side::Child => {
-                drop(ours);
-                signal::block_all();
-                files::close_all_but([&theirs]);
-                serve(&theirs);
-                process::exit_now(0)
-            }
-            Side::Parent { pid, .. } => {
-                detach(pid)?;
-                Ok(Self::of(pid, ours))
-            }
-        }
+        let Some((pid, _)) = namespaces::clone(0, None)? else {
+            drop(ours);
+            signal::block_all();
+            files::close_all_but([&theirs]);
+            serve(&theirs);
+            process::exit_now(0)
+        };
+        Self::of(pid, ours)
     }
 
-    /// The one that a child is which [`detach`] was called on and which calls [`serve`] on the other
-    /// end of the pipe `orders`.
-    pub(crate) fn of(pid: i32, orders: OwnedFd) -> Self {
-        Self {
+    /// The one that a child is which calls [`serve`] on the other end of the pipe `orders`. It gets its own
+    /// process group, so that killing the supervisor's spares it: here, so that this holds before the first
+    /// directory is made.
+    pub(crate) fn of(pid: i32, orders: OwnedFd) -> io::Result<Self> {
+        let janitor = Self {
             pid,
             orders: Some(orders),
-        }
+        };
+        let pid = rustix::process::Pid::from_raw(pid);
+        rustix::process::setpgid(pid, pid)?;
+        Ok(janitor)
     }
 
     /// Gives it `directories` to remove, children before parents. It has them when this returns.
@@ -86,13 +84,6 @@ impl Drop for Janitor {
     }
 }
 
-/// Who kills the supervisor's whole process group shall not kill the janitor with it. Done by the
-/// supervisor, so that it holds before the first directory is made.
-pub(crate) fn detach(pid: i32) -> io::Result<()> {
-    let pid = rustix::process::Pid::from_raw(pid);
-    Ok(rustix::process::setpgid(pid, pid)?)
-}
-
 /// The janitor's work: returns at the end of the pipe, when nothing is left.
 pub(crate) fn serve(orders: &OwnedFd) {
     let mut text = Vec::new();
@@ -100,7 +91,7 @@ pub(crate) fn serve(orders: &OwnedFd) {
     while let Ok(length @ 1..) = files::read(orders.as_fd(), &mut buffer) {
         text.extend_from_slice(&buffer[..length]);
     }
-    // What has no end was not written to its end: its directory has not been made.
+    // A path that is cut off mid-write: its directory has not been made.
     let Some(end) = text.iter().rposition(|byte| *byte == END) else {
         return;
     };

@@ -68,7 +68,7 @@ pub(super) fn inside(flags: i32, doing: &str, act: Act<'_>) -> Result<(), Failur
         child.step("clone3");
         let (read, write) = files::pipe()?;
         let pid = match namespaces::clone((flags | libc::CLONE_NEWUSER) as u64, None)? {
-            namespaces::Side::Child => {
+            None => {
                 drop(write);
                 finish(|| {
                     let mut unmapped = [0];
@@ -82,7 +82,7 @@ pub(super) fn inside(flags: i32, doing: &str, act: Act<'_>) -> Result<(), Failur
                     act(&child)
                 })
             }
-            namespaces::Side::Parent { pid, .. } => pid,
+            Some((pid, _)) => pid,
         };
         if child.caller.0 == 0 {
             let identity = (SANDBOX_UID, SANDBOX_UID);

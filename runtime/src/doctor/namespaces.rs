@@ -22,9 +22,8 @@ pub(super) fn calls(child: &Child) -> io::Result<()> {
 }
 
 pub(super) fn pidfd(_: &Child) -> io::Result<()> {
-    let (pid, pidfd) = match namespaces::clone(0, None)? {
-        namespaces::Side::Child => finish(idle),
-        namespaces::Side::Parent { pid, pidfd } => (pid, pidfd),
+    let Some((pid, pidfd)) = namespaces::clone(0, None)? else {
+        finish(idle)
     };
     process::signal(pidfd.as_fd(), libc::SIGKILL)?;
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];

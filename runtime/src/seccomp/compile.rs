@@ -39,8 +39,7 @@ const ARCH: u32 = 4;
 const ARGS: u32 = 16;
 
 /// A filter in the form that the kernel takes.
-#[derive(Debug, Clone)]
-pub struct Program(Vec<sock_filter>);
+pub type Program = Vec<sock_filter>;
 
 /// The filter takes so many instructions, more than the kernel accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -74,15 +73,7 @@ impl Filter {
             return Err(TooLong(instructions.len()));
         }
         instructions.reverse();
-        Ok(Program(instructions))
-    }
-}
-
-impl Program {
-    /// The instructions, as [`super::install()`] takes them.
-    #[must_use]
-    pub fn as_slice(&self) -> &[sock_filter] {
-        &self.0
+        Ok(instructions)
     }
 }
 
