@@ -98,7 +98,7 @@ impl V1 {
 
     /// `tasks` files by which a process puts itself in.
     pub fn tasks(&self) -> io::Result<Vec<OwnedFd>> {
-        let open = |dir: &PathBuf| aegis_sys::files::open(&dir.join("tasks"), libc::O_WRONLY);
+        let open = |dir: &PathBuf| aegis_sys::files::open(dir.join("tasks"), libc::O_WRONLY);
         self.dirs.iter().map(|(_, dir)| open(dir)).collect()
     }
 

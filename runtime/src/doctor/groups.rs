@@ -101,7 +101,8 @@ pub(super) fn limit(layer: Layer, layout: &Layout, child: &Child) -> io::Result<
     let (v1, v2, group_limits) = sample(layer);
     let on_v1 = on_v1(layout, v1);
     let unified = layout.unified.as_ref().is_some_and(|place| place.writable);
-    if !on_v1 && !(unified && layout.unified_controllers.contains(v2)) {
+    let on_v2 = unified && layout.unified_controllers.contains(v2);
+    if !on_v1 && !on_v2 {
         let absent = unified && !layout.v1.contains_key(v1);
         return Err(error(if absent { libc::ENOENT } else { libc::EACCES }));
     }
