@@ -11,20 +11,8 @@ const NOTIF_SEND: libc::c_ulong = 0xc018_2101;
 const NOTIF_ID_VALID: libc::c_ulong = 0x4008_2102;
 const NOTIF_ADDFD: libc::c_ulong = 0x4018_2103;
 
-/// A call that waits for an answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Call {
-    /// The kernel's name for this notification.
-    pub id: u64,
-    /// The calling thread, in our pid namespace.
-    pub pid: i32,
-    /// System call number.
-    pub nr: i32,
-    /// `AUDIT_ARCH_*`.
-    pub arch: u32,
-    /// Arguments.
-    pub args: [u64; 6],
-}
+/// A call that waits for an answer; its `pid` is that of the calling thread, in our pid namespace.
+pub use libc::seccomp_notif as Call;
 
 /// `ioctl(2)` on a listener. `None`: the call is gone, its process having been killed meanwhile.
 ///
@@ -46,17 +34,11 @@ unsafe fn ioctl<T>(
 /// Takes the next waiting call. `None`: it is gone already.
 pub fn receive(listener: BorrowedFd<'_>) -> io::Result<Option<Call>> {
     // SAFETY: `seccomp_notif` is plain data, and must be all zeroes going in.
-    let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    let mut call: Call = unsafe { std::mem::zeroed() };
     // SAFETY: `call` is what this request takes.
     match unsafe { ioctl(listener, NOTIF_RECV, &mut call) } {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
-        received => Ok(received?.map(|()| Call {
-            id: call.id,
-            pid: call.pid as i32,
-            nr: call.data.nr,
-            arch: call.data.arch,
-            args: call.data.args,
-        })),
+        received => Ok(received?.map(|()| call)),
     }
 }
 
@@ -120,7 +102,7 @@ pub fn answer_with_descriptor(
 }
 
 /// Reads another process's memory: `process_vm_readv(2)`. The number of bytes read.
-pub fn read_memory(pid: i32, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
+pub fn read_memory(pid: u32, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let local = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
@@ -131,6 +113,6 @@ pub fn read_memory(pid: i32, address: u64, buffer: &mut [u8]) -> io::Result<usiz
     };
     // SAFETY: the local buffer is as long as said and outlives the call; the remote address is
     // not ours, and a bad one gives EFAULT.
-    let got = unsafe { libc::process_vm_readv(pid, &local, 1, &remote, 1, 0) };
+    let got = unsafe { libc::process_vm_readv(pid as i32, &local, 1, &remote, 1, 0) };
     check(got as libc::c_long).map(|got| got as usize)
 }

@@ -66,8 +66,8 @@ impl Listener {
         if let Some(errno) = self.denial_of(&call, plan) {
             return self.deny(fd, &call, errno, plan);
         }
-        match i64::from(call.nr) {
-            libc::SYS_write | libc::SYS_writev if call.args[0] as u32 == 2 => {
+        match i64::from(call.data.nr) {
+            libc::SYS_write | libc::SYS_writev if call.data.args[0] as u32 == 2 => {
                 self.look_at(fd, &call);
                 notify::go_on(fd, &call)?;
                 Ok(None)
@@ -110,8 +110,8 @@ impl Listener {
 
     fn read_text(&mut self, call: &Call) {
         let mut text = [0u8; 2048];
-        let (mut address, mut length) = (call.args[1], call.args[2]);
-        if i64::from(call.nr) == libc::SYS_writev {
+        let (mut address, mut length) = (call.data.args[1], call.data.args[2]);
+        if i64::from(call.data.nr) == libc::SYS_writev {
             // The first vectors suffice: messages are short.
             let mut vectors = [0u8; 16 * 4];
             let count = (length as usize).min(4);
@@ -132,7 +132,7 @@ impl Listener {
         self.keep(call.pid, address, length, &mut text);
     }
 
-    fn keep(&mut self, pid: i32, address: u64, length: u64, buffer: &mut [u8]) {
+    fn keep(&mut self, pid: u32, address: u64, length: u64, buffer: &mut [u8]) {
         let length = usize::try_from(length)
             .unwrap_or(usize::MAX)
             .min(buffer.len());
@@ -150,7 +150,7 @@ impl Listener {
     ) -> io::Result<Option<Denial>> {
         notify::refuse(fd, call, errno)?;
         let mut denied = self.denied.iter_mut();
-        if let Some((times, _)) = denied.find(|(_, known)| known.nr == call.nr) {
+        if let Some((times, _)) = denied.find(|(_, known)| known.data.nr == call.data.nr) {
             *times += 1;
             return Ok(None);
         }
@@ -166,7 +166,7 @@ impl Listener {
 }
 
 fn denial(call: &Call, times: u64, plan: &Plan) -> Denial {
-    let name = plan.seccomp.arch.name(call.nr as u32).unwrap_or("?");
+    let name = plan.seccomp.arch.name(call.data.nr as u32).unwrap_or("?");
     Denial {
         asked: Some(What::Syscall {
             name: name.to_string(),
@@ -185,10 +185,10 @@ fn denial(call: &Call, times: u64, plan: &Plan) -> Denial {
 
 fn data(call: &Call) -> SeccompData {
     SeccompData {
-        nr: call.nr as u32,
-        arch: call.arch,
+        nr: call.data.nr as u32,
+        arch: call.data.arch,
         instruction_pointer: 0,
-        args: call.args,
+        args: call.data.args,
     }
 }
 
@@ -197,13 +197,13 @@ fn memfd(fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
     const MFD_CLOEXEC: u32 = 1;
     const MFD_NOEXEC_SEAL: u32 = 8;
     const MFD_EXEC: u32 = 16;
-    let flags = call.args[1] as u32;
+    let flags = call.data.args[1] as u32;
     if flags & MFD_EXEC != 0 {
         // As the kernel answers with vm.memfd_noexec=2.
         return notify::refuse(fd, call, libc::EACCES);
     }
     let mut name = [0u8; 250];
-    let got = notify::read_memory(call.pid, call.args[0], &mut name).unwrap_or(0);
+    let got = notify::read_memory(call.pid, call.data.args[0], &mut name).unwrap_or(0);
     // The thread may be gone, and its pid somebody else's, whose memory that was.
     let got = if notify::still_waits(fd, call) {
         got

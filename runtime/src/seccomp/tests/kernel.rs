@@ -240,7 +240,7 @@ fn a_listener_hears_of_refused_calls_and_answers_them() {
 /// Takes one notification and answers it with an error, when it is about the expected call.
 fn answer(listener: &OwnedFd, expected: i32, errno: i32) {
     if let Ok(Some(call)) = notify::receive(listener.as_fd()) {
-        let error = if call.nr == expected {
+        let error = if call.data.nr == expected {
             errno
         } else {
             libc::EIO
