@@ -39,11 +39,12 @@ pub enum Message {
 
 /// What the supervisor tells PID 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(super) enum Order {
     /// The ids are mapped.
-    Mapped,
+    Mapped = b'm',
     /// The command may start.
-    Go,
+    Go = b'g',
 }
 
 /// What is less than planned where the files of a grant could not be id-mapped.
@@ -150,23 +151,19 @@ impl Message {
 impl Order {
     /// Sends it.
     pub fn send(self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        let byte = match self {
-            Self::Mapped => b'm',
-            Self::Go => b'g',
-        };
-        socket::send(socket, &[byte], &[])
+        socket::send(socket, &[self as u8], &[])
     }
 
     /// Waits for one; `None`: the other side is gone.
     pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Self>> {
         let mut byte = [0];
         let (length, _) = socket::receive(socket, &mut byte)?;
-        match byte[..length] {
-            [] => Ok(None),
-            [b'm'] => Ok(Some(Self::Mapped)),
-            [b'g'] => Ok(Some(Self::Go)),
-            _ => Err(malformed()),
+        if length == 0 {
+            return Ok(None);
         }
+        let mut all = [Self::Mapped, Self::Go].into_iter();
+        let order = all.find(|order| *order as u8 == byte[0]);
+        order.ok_or_else(malformed).map(Some)
     }
 }
 

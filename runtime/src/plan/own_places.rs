@@ -86,10 +86,7 @@ fn add_private(root: &mut Root<'_>, path: &Path, mode: u32) {
 /// The files of `/etc` that say who is who, unless the host's are granted.
 fn etc_files(facts: &HostFacts, identity: &Identity) -> Vec<(&'static str, String)> {
     let user = user_name(facts, identity);
-    let group = match &facts.host.caller.group {
-        Some(name) if !identity.switch => name.clone(),
-        _ => "aegis".into(),
-    };
+    let group = name(facts.host.caller.group.as_ref(), identity);
     let Identity { uid, gid, .. } = *identity;
     let home = facts.host.caller.home.display();
     vec![
@@ -112,10 +109,13 @@ fn etc_files(facts: &HostFacts, identity: &Identity) -> Vec<(&'static str, Strin
 
 /// The name that the command's user has inside.
 pub(super) fn user_name(facts: &HostFacts, identity: &Identity) -> String {
-    match &facts.host.caller.name {
-        Some(name) if !identity.switch => name.clone(),
-        _ => "aegis".into(),
-    }
+    name(facts.host.caller.name.as_ref(), identity)
+}
+
+/// The caller's own name of something, unless the command is another user.
+fn name(own: Option<&String>, identity: &Identity) -> String {
+    let own = own.filter(|_| !identity.switch);
+    own.map_or_else(|| "aegis".into(), String::clone)
 }
 
 fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {

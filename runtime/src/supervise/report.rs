@@ -1,13 +1,12 @@
 //! The account of a run: what was in force, how it ended, what it used, what was refused.
 
-use std::time::SystemTime;
-
 use aegis_policy::{Hash, Opinion, Verdict, What};
 use serde::Serialize;
 
 use super::denials::Denial;
 use crate::cgroup::Usage;
 use crate::plan::{Degraded, Grant, Plan};
+pub use crate::types::now;
 use crate::types::{GrantOrigin, Identity};
 
 /// Why a run ended.
@@ -166,13 +165,6 @@ impl Report {
         self.plan_hash = Some(plan);
         self.audit = Some(recorded);
     }
-}
-
-/// Microseconds since 1970.
-pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |time| time.as_micros() as u64)
 }
 
 /// What of a plan violates the policy that it was held against.

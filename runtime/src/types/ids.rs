@@ -24,7 +24,11 @@ pub struct Identity {
 
 /// A run's id, unique on this host: the pid, and the time it was started.
 pub fn run_id() -> String {
+    format!("{}-{:x}", std::process::id(), now())
+}
+
+/// Microseconds since 1970.
+pub fn now() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.map_or(0, |time| time.as_micros());
-    format!("{}-{now:x}", std::process::id())
+    now.map_or(0, |time| time.as_micros() as u64)
 }

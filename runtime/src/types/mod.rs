@@ -10,7 +10,7 @@ pub mod paths;
 mod step;
 
 pub use fault::Fault;
-pub use ids::{HOSTNAME, Identity, SANDBOX_UID, run_id};
+pub use ids::{HOSTNAME, Identity, SANDBOX_UID, now, run_id};
 pub use network::{Listener, Network, Protocol};
 pub use origin::GrantOrigin;
 pub use paths::PathMap;
