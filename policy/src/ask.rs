@@ -12,10 +12,9 @@
 //! | `limits.memory` and so on | a value in a profile's unit, or `none` |
 
 use aegis_profile::LimitKey;
-use aegis_profile::syntax::{Wrong, host, nearest, quote};
+use aegis_profile::syntax::{self, Wrong, host, meant, nearest, port, quote};
 
 use crate::decide::Base;
-use crate::model::fields::wrong;
 use crate::model::{Inject, Scheme};
 use crate::path::HostPath;
 use crate::request::{Context, Destination, What};
@@ -55,7 +54,7 @@ pub fn somebody() -> Context {
 /// ```
 pub fn what(action: &str, words: &str, context: &Context) -> Result<What, Wrong> {
     if words.is_empty() {
-        return wrong("nothing is asked for", "say what, in words");
+        return Wrong::new("nothing is asked for", "say what, in words");
     }
     let name = || words.to_owned();
     Ok(match action {
@@ -79,7 +78,7 @@ pub fn what(action: &str, words: &str, context: &Context) -> Result<What, Wrong>
             }
         }
         "shell.exec" if words.contains('/') => {
-            return wrong(
+            return Wrong::new(
                 "a program is a name or an absolute path",
                 "begin a path with `/` or a variable",
             );
@@ -90,7 +89,7 @@ pub fn what(action: &str, words: &str, context: &Context) -> Result<What, Wrong>
             tree: false,
         },
         "net.host" if words == "host" => What::NetHost {},
-        "net.host" => return wrong("`net.host` has one word", "write `host`"),
+        "net.host" => return Wrong::new("`net.host` has one word", "write `host`"),
         "net.listen" => What::Listen { port: port(words)? },
         "net.outbound" => What::Net(destination(words)?),
         "secrets.use" => secret(words)?,
@@ -105,7 +104,7 @@ pub fn what(action: &str, words: &str, context: &Context) -> Result<What, Wrong>
 pub fn line(text: &str, context: &Context) -> Result<What, Wrong> {
     match text.trim().split_once(' ') {
         Some((action, words)) => what(action, words.trim(), context),
-        None => wrong(
+        None => Wrong::new(
             "an action and what of it, in words",
             "write it like `files.read $WORK/**`",
         ),
@@ -113,11 +112,9 @@ pub fn line(text: &str, context: &Context) -> Result<What, Wrong> {
 }
 
 fn unknown<T>(action: &str) -> Result<T, Wrong> {
-    let help = match nearest(action, ACTIONS) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the actions are {}, and `limits.KEY`", ACTIONS.join(", ")),
-    };
-    wrong(format!("unknown action `{}`", quote(action)), help)
+    let all = format!("the actions are {}, and `limits.KEY`", ACTIONS.join(", "));
+    let help = meant(action, ACTIONS, all);
+    Wrong::new(format!("unknown action `{}`", quote(action)), help)
 }
 
 /// A path with its variable put in, and whether all below it is meant.
@@ -130,9 +127,9 @@ pub fn path(text: &str, context: &Context) -> Result<(HostPath, bool), Wrong> {
     let (mut path, rest) = match text.starts_with('$') {
         false => (Vec::new(), text),
         true => {
-            let (base, rest) = Base::of(text).or_else(|bad| wrong(bad.message, bad.help))?;
+            let (base, rest) = Base::of(text)?;
             let Some((place, _)) = base.place(context) else {
-                return wrong(
+                return Wrong::new(
                     format!(
                         "`{}` stands for nothing here",
                         text.strip_suffix(rest).unwrap_or(text)
@@ -146,13 +143,13 @@ pub fn path(text: &str, context: &Context) -> Result<(HostPath, bool), Wrong> {
     path.extend_from_slice(rest.as_bytes());
     let path = HostPath(path);
     if rest.contains('*') {
-        return wrong(
+        return Wrong::new(
             "a pattern where one path is meant",
             "name a path; `/**` at its end stands for all below it",
         );
     }
     if !path.is_plain() {
-        return wrong(
+        return Wrong::new(
             "not an absolute path without `.` and `..`",
             "begin it with `/`, `$WORK`, `$SKILL` or `$HOME`",
         );
@@ -160,61 +157,32 @@ pub fn path(text: &str, context: &Context) -> Result<(HostPath, bool), Wrong> {
     Ok((path, tree))
 }
 
-fn port(text: &str) -> Result<u16, Wrong> {
-    match text.parse::<u16>() {
-        Ok(port) if port > 0 && port.to_string() == text => Ok(port),
-        _ => wrong(
-            format!("`{}` is not a port", quote(text)),
-            "write a number from 1 to 65535",
-        ),
-    }
-}
-
 fn destination(words: &str) -> Result<Destination, Wrong> {
     let (method, url) = match words.rsplit_once(' ') {
         Some((method, url)) => (Some(method.trim()), url),
         None => (None, words),
     };
-    let fix = "write it like `https://api.github.com` or `GET https://api.github.com/repos`";
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return wrong("a destination needs a scheme", fix);
+    // What stands before the path is a destination as in a profile.
+    let from = url.find("://").map_or(0, |at| at + 3);
+    let (authority, path) = match url[from..].find('/') {
+        Some(at) => (&url[..from + at], Some(url[from + at..].to_owned())),
+        None => (url, None),
     };
-    let known = |known: &Scheme| known.name() == scheme;
-    let Some(scheme) = Scheme::ALL.into_iter().find(known) else {
-        let message = format!("unknown scheme `{}`", quote(scheme));
-        return wrong(message, "the schemes are https, http, tcp and udp");
-    };
-    let own_port = match scheme {
-        Scheme::Http => Some(80),
-        Scheme::Https => Some(443),
-        Scheme::Tcp | Scheme::Udp => None,
-    };
-    let (authority, path) = match rest.find('/') {
-        Some(at) => (&rest[..at], Some(rest[at..].to_owned())),
-        None => (rest, None),
-    };
-    // The colons of an IPv6 address are in brackets.
-    let after = authority.rfind(']').map_or(0, |at| at + 1);
-    let (name, number) = match authority[after..].rfind(':') {
-        Some(at) => (&authority[..after + at], Some(&authority[after + at + 1..])),
-        None => (authority, None),
-    };
-    let port = match (number, own_port) {
-        (Some(number), _) => port(number)?,
-        (None, Some(port)) => port,
-        (None, None) => {
-            let message = format!("`{}` has no port of its own", scheme.name());
-            return wrong(message, format!("write `{}:PORT`", quote(url)));
-        }
+    let to = syntax::destination(authority)?;
+    let Some(scheme) = Scheme::ALL
+        .into_iter()
+        .find(|known| known.name() == to.scheme)
+    else {
+        return Wrong::new("unknown scheme", "the schemes are https, http, tcp and udp");
     };
     if method.is_none() && path.is_some() {
-        return wrong(
+        return Wrong::new(
             "a path without a method",
             format!("write `GET {}`, or leave the path out", quote(url)),
         );
     }
     if method.is_some() && !scheme.has_requests() {
-        return wrong("a method where there are no requests", "leave it out");
+        return Wrong::new("a method where there are no requests", "leave it out");
     }
     let path = match (&method, path) {
         (Some(_), None) => Some("/".to_owned()),
@@ -222,10 +190,10 @@ fn destination(words: &str) -> Result<Destination, Wrong> {
     };
     Ok(Destination {
         address: None,
-        host: host(name, true)?,
+        host: to.host,
         method: method.map(str::to_owned),
         path,
-        port,
+        port: to.port,
         request_size: None,
         requests_last_minute: None,
         response_size: None,
@@ -240,7 +208,7 @@ fn secret(words: &str) -> Result<What, Wrong> {
         [alias, "to", to] => (alias, to, None),
         [alias, "to", to, "in", "header"] => (alias, to, Some(Inject::Header)),
         [alias, "to", to, "in", "query"] => (alias, to, Some(Inject::Query)),
-        _ => return wrong("not the use of a secret", fix),
+        _ => return Wrong::new("not the use of a secret", fix),
     };
     Ok(What::Secret {
         alias: (*alias).to_owned(),
@@ -255,7 +223,7 @@ fn of_limit(key: &str, words: &str) -> Result<What, Wrong> {
             Some(near) => format!("did you mean `limits.{near}`?"),
             None => format!("the limits are {}", LimitKey::NAMES.join(", ")),
         };
-        return wrong(format!("unknown limit `{}`", quote(key)), help);
+        return Wrong::new(format!("unknown limit `{}`", quote(key)), help);
     };
     let value = match words {
         "none" => None,

@@ -14,12 +14,11 @@ mod trust;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aegis_profile::syntax::{MAX_BYTES, Wrong, escape, nearest, quote};
-use aegis_profile::{Diagnostic, Error, Origin, ReadError};
+use aegis_profile::syntax::{MAX_BYTES, Wrong, escape, quote};
+use aegis_profile::{Diagnostic, Error, Named, ReadError};
 
 use crate::decide::Policy;
 use crate::model::Document;
-use crate::model::fields::wrong;
 use crate::{places, templates};
 pub(crate) use read::{KIND, version};
 pub(crate) use sections::SECTIONS;
@@ -34,6 +33,18 @@ pub const UNNAMED: &str = "unnamed";
 
 /// How many files a directory of policies may hold.
 const MAX_FILES: usize = 256;
+
+const NAMED: Named = Named {
+    kind: "policy",
+    one: "policy template",
+    file: "a file or directory",
+    names: || {
+        templates::ALL
+            .iter()
+            .map(|template| template.name)
+            .collect()
+    },
+};
 
 /// Reads the policy that `reference` names.
 ///
@@ -54,7 +65,7 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
             let bytes = source.read_stdin();
             let bytes = bytes.map_err(|error| unreadable(Path::new("-"), &error))?;
             let nowhere = |_: &str| {
-                wrong(
+                Wrong::new(
                     "a policy on standard input has no directory, and so no Rego files",
                     "write it to a file beside them",
                 )
@@ -134,28 +145,13 @@ fn classify(reference: &str, source: &dyn Source) -> Result<Place, Error> {
     if let Some(template) = templates::find(reference) {
         return Ok(Place::Template(template));
     }
-    let names = || templates::ALL.iter().map(|template| template.name);
-    let known = names().collect::<Vec<_>>().join(", ");
-    let help = if !reference.is_empty() && source.exists(path) {
-        let shown = quote(reference);
-        format!("to use the file or directory of that name, write `./{shown}`")
-    } else {
-        match nearest(reference, names()) {
-            Some(near) => format!("did you mean `{near}`? The templates are {known}"),
-            None => format!("the templates are {known}; a file or directory has a `/` in its name"),
-        }
-    };
-    let message = format!("there is no template of a policy `{}`", quote(reference));
+    let (message, help) = NAMED.unknown(reference, source.exists(path));
     Err(of_file(reference, message, help))
 }
 
 /// Whether a reference is a file or a directory, and not a template's name.
 pub fn is_path(reference: &str) -> bool {
-    reference.contains('/') || is_yaml(reference)
-}
-
-fn is_yaml(name: &str) -> bool {
-    name.ends_with(".yaml") || name.ends_with(".yml")
+    Named::is_file(reference)
 }
 
 /// The files of a directory that a policy is made of, in the order of their names.
@@ -165,6 +161,7 @@ pub fn files_of(directory: &Path, source: &dyn Source) -> Result<Vec<PathBuf>, E
         let message = format!("the directory cannot be read: {error}");
         of_file(&shown, message, "check it and its permissions")
     })?;
+    let is_yaml = |name: &str| name.ends_with(".yaml") || name.ends_with(".yml");
     let is_table = |name: &str| name.ends_with(".test.yaml") || name.ends_with(".test.yml");
     names.retain(|name| is_yaml(name) && !is_table(name) && !name.starts_with('.'));
     names.sort();
@@ -257,25 +254,27 @@ fn from_files(
 /// The text of a Rego file.
 fn module(path: &Path, source: &dyn Source, trust: Option<Trust<'_>>) -> Result<String, Wrong> {
     let shown = quote(&path.to_string_lossy());
-    let trusted = trust.map_or(Ok(()), |trust| trust.check_path(path, source));
-    if let Err(untrusted) = trusted {
-        let message = format!("`{}`: {}", untrusted.place(), untrusted.message);
-        return wrong(message, untrusted.help);
+    if let Some(trust) = trust {
+        let checked = trust.check_path(path, source);
+        checked.map_err(|untrusted| Wrong {
+            message: format!("`{}`: {}", quote(&untrusted.origin.file), untrusted.message),
+            help: untrusted.help,
+        })?;
     }
     let bytes = match source.read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             let help = "put the file beside the policy, readable by whoever runs under it";
-            return wrong(format!("cannot read `{shown}`: {}", reason(&error)), help);
+            return Wrong::new(format!("cannot read `{shown}`: {error}"), help);
         }
     };
     if bytes.len() > MAX_BYTES {
         let help = "split it, or say it in fewer rules";
-        return wrong(format!("`{shown}` is larger than 1 MiB"), help);
+        return Wrong::new(format!("`{shown}` is larger than 1 MiB"), help);
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
-        Err(_) => wrong(
+        Err(_) => Wrong::new(
             format!("`{shown}` is not UTF-8 text"),
             "save the file with the encoding UTF-8",
         ),
@@ -292,10 +291,13 @@ fn finish(union: Union<'_>, place: &str) -> Result<Document, Error> {
     if let Err(bad) = Policy::new(vec![document.clone()]) {
         // Rules have been judged one by one: what is left is of modules.
         let named = bad.item.as_ref().and_then(|item| union.rego.get(item));
-        return Err(match named.or(union.rego.values().next()) {
-            Some(origin) => at(origin, escape(&bad.pattern.message), bad.pattern.help),
-            None => of_file(place, bad.pattern.message, bad.pattern.help),
-        });
+        let Wrong { message, help } = bad.pattern;
+        let mut wrong = Diagnostic::of_file(place, escape(&message));
+        wrong.help = help;
+        if let Some(origin) = named.or(union.rego.values().next()) {
+            wrong.origin = origin.clone();
+        }
+        return Err(wrong.into());
     }
     Ok(document)
 }
@@ -304,42 +306,8 @@ fn of_file(file: &str, message: impl Into<String>, help: impl Into<String>) -> E
     Diagnostic::of_file(file, message).with_help(help).into()
 }
 
-fn at(origin: &Origin, message: impl Into<String>, help: impl Into<String>) -> Error {
-    let mut diagnostic = Diagnostic::of_file(&origin.file, message).with_help(help);
-    diagnostic.origin = origin.clone();
-    diagnostic.into()
-}
-
-fn reason(error: &ReadError) -> String {
-    match error {
-        ReadError::NotFound => "there is no such file".into(),
-        ReadError::NotAFile(what) => format!("it is {what}"),
-        ReadError::Io(error) => error.to_string(),
-        error => format!("{error:?}"),
-    }
-}
-
 fn unreadable(path: &Path, error: &ReadError) -> Error {
     let shown = path.to_string_lossy();
-    let quoted = quote(&shown);
-    let (message, help) = match error {
-        ReadError::NotFound => {
-            let name = shown.rsplit('/').next().unwrap_or(&shown);
-            let stem = name.strip_suffix(".yaml").or(name.strip_suffix(".yml"));
-            let help = match templates::find(stem.unwrap_or(name)) {
-                Some(known) => format!("there is a template of that name: write `{}`", known.name),
-                None => "check the path; templates are named without a `/`".to_owned(),
-            };
-            (format!("there is no file `{quoted}`"), help)
-        }
-        ReadError::NotAFile(what) => (
-            format!("`{quoted}` is {what}, and a policy is a regular file or a directory"),
-            "give it on standard input, as the policy `-`".to_owned(),
-        ),
-        error => (
-            format!("cannot read `{quoted}`: {}", reason(error)),
-            "check the file and its permissions".to_owned(),
-        ),
-    };
+    let (message, help) = NAMED.unreadable(&shown, error);
     of_file(&shown, message, help)
 }

@@ -10,27 +10,31 @@
 //!   - {tool.exec: /usr/bin/git, asks: ["files.read $WORK/**", "shell.exec git"], expect: allow}
 //! ```
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use aegis_profile::syntax::{
-    FileKind, Node, Reporter, Span, Value, Wrong, count, parse, quote, size,
+    FileKind, Node, Reporter, Span, Takes, Text, Value, Wrong, count, parse, quote,
 };
-use aegis_profile::{Error, Origin};
+use aegis_profile::{Error, Hash, Origin};
 use serde::Serialize;
+use serde_json::Value as Json;
 
 use crate::ask;
-use crate::decide::{Policy, decide};
+use crate::decide::{Policy, decide, hash};
 use crate::load::version;
 use crate::model::Verdict;
-use crate::model::fields::{Fields, list, one_or_more, text};
-use crate::model::forms::word;
+use crate::model::fields::{Fields, one_or_more};
+use crate::model::forms::{SIZE, Word, one_line};
+use crate::model::keys::Form;
 use crate::path::HostPath;
 use crate::request::{Context, Request, What};
 
 const KIND: FileKind = FileKind {
     name: "table of tests",
     first_line: "aegis-policy-test: 1",
+    sections: Vec::new,
 };
 
 const KEYS: [&str; 3] = ["aegis-policy-test", "context", "cases"];
@@ -137,7 +141,7 @@ fn table(root: &Node, out: &mut Reporter<'_>) -> Option<Table> {
     };
     let mut cases = Vec::new();
     let node = fields.need("cases", "add `cases:`, a list of requests", out)?;
-    let nodes = list(node, "cases", out);
+    let nodes = out.list(node, "cases");
     if nodes.is_empty() {
         out.report(node.span, "a table without cases tests nothing");
     }
@@ -153,8 +157,8 @@ fn context(node: &Node, mut context: Context, out: &mut Reporter<'_>) -> Context
     };
     let mut place = |key: &str| -> Option<HostPath> {
         let node = fields.get(key)?;
-        let text = text(node, "a path", false, out)?;
-        let path = HostPath::from(text.as_str());
+        let text = out.text(node, "a path")?;
+        let path = HostPath::from(text);
         if !path.is_plain() {
             out.report(node.span, "not an absolute path without `.` and `..`");
         }
@@ -164,15 +168,15 @@ fn context(node: &Node, mut context: Context, out: &mut Reporter<'_>) -> Context
     context.work = place("work").unwrap_or(context.work);
     context.skill = place("skill").or(context.skill);
     if let Some(node) = fields.get("profile")
-        && let Some(name) = text(node, "a profile's name", false, out)
+        && let Some(name) = out.text(node, "a profile's name")
     {
-        context.profile = name;
+        context.profile = name.to_owned();
     }
     if let Some(node) = fields.get("profile-hash") {
-        context.profile_hash = word(node, out).unwrap_or_default();
+        context.profile_hash = HASH.read(out, node).unwrap_or_default();
     }
     if let Some(node) = fields.get("uid") {
-        context.uid = word(node, out).unwrap_or_default();
+        context.uid = UID.read(out, node).unwrap_or_default();
     }
     context
 }
@@ -220,12 +224,10 @@ fn case(node: &Node, head: &Context, cases: &mut Vec<Case>, out: &mut Reporter<'
         "say which verdict it has to get: `expect: block`",
         out,
     );
-    let expect: Option<Verdict> = expect.and_then(|node| word(node, out));
-    let by = fields.get("by").map(|node| {
-        one_or_more(node, "by", out, |node, out| {
-            text(node, "a rule's id", true, out)
-        })
-    });
+    let expect: Option<Verdict> = expect.and_then(|node| Word.read(node, "expect", out));
+    let by = fields
+        .get("by")
+        .map(|node| one_or_more(node, "by", out, |node, out| WORD.read(out, node)));
     let by: Vec<String> = by.into_iter().flatten().collect();
     let context = match fields.get("context") {
         Some(node) => self::context(node, head.clone(), out),
@@ -273,7 +275,7 @@ fn things(
     for node in nodes {
         let Value::Scalar { text: words, .. } = &node.value else {
             // Refuses it with the message for what is no text.
-            text(node, "what is asked for", true, out);
+            out.text(node, "what is asked for");
             continue;
         };
         match ask::what(action, words, context) {
@@ -305,18 +307,18 @@ fn tool(
         _ => std::slice::from_ref(wanted),
     };
     let command: Vec<String> = (words.iter())
-        .filter_map(|node| text(node, "a word of the command", true, out))
+        .filter_map(|node| WORD.read(out, node))
         .collect();
     let help = "say what its profile asks for: `asks: [\"files.read $WORK/**\"]`";
     let Some(asks) = fields.need("asks", help, out) else {
         return Vec::new();
     };
     let mut grants = Vec::new();
-    for node in list(asks, "asks", out) {
-        let Some(line) = text(node, "an action and what of it", false, out) else {
+    for node in out.list(asks, "asks") {
+        let Some(line) = out.text(node, "an action and what of it") else {
             continue;
         };
-        match ask::line(&line, context) {
+        match ask::line(line, context) {
             Ok(what) => grants.push(what),
             Err(Wrong { message, help }) => {
                 out.report(node.span, message).maybe_help(help);
@@ -351,31 +353,45 @@ fn facts(fields: &Fields<'_>, what: &mut What, out: &mut Reporter<'_>) {
         return;
     };
     if let Some(node) = fields.get("address") {
-        let words = text(node, "an IP address", false, out);
-        destination.address = words.and_then(|words| {
-            let address: Option<IpAddr> = words.parse().ok();
-            if address.is_none() {
-                out.report(node.span, "not an IP address");
-            }
-            address
-        });
+        destination.address = ADDRESS.read(out, node);
     }
-    let mut quantity = |key: &str, parse: &dyn Fn(&str) -> Result<u64, Wrong>| {
-        let node = fields.get(key)?;
-        let words = text(node, "a quantity", true, out)?;
-        match parse(&words) {
-            Ok(value) => Some(value),
-            Err(Wrong { message, help }) => {
-                out.report(node.span, message).maybe_help(help);
-                None
-            }
-        }
-    };
-    let number = |text: &str| match text {
+    let mut quantity =
+        |key: &str, quantity: Text<u64>| fields.get(key).and_then(|node| quantity.read(out, node));
+    destination.requests_last_minute = quantity("requests-last-minute", REQUESTS);
+    destination.request_size = quantity("request-size", SIZE);
+    destination.response_size = quantity("response-size", SIZE);
+}
+
+/// A word, or a number as one.
+const WORD: Text<String> = Text {
+    takes: Takes::TextOrInt,
+    ..value("a word", |text| one_line("a word", text))
+};
+
+const HASH: Text<Hash> = value("a hash", hash);
+
+const ADDRESS: Text<IpAddr> = value("an IP address", |text| {
+    text.parse()
+        .or_else(|_| Wrong::new("not an IP address", "write it without brackets or a port"))
+});
+
+const UID: Text<u32> = Text {
+    takes: Takes::Number,
+    ..value("a user id", |text| {
+        text.parse()
+            .or_else(|_| Wrong::new("not a user id", "`id -u` prints it"))
+    })
+};
+
+const REQUESTS: Text<u64> = Text {
+    takes: Takes::TextOrInt,
+    ..value("a quantity", |text| match text {
         "0" => Ok(0),
         text => count(text, 1 << 40),
-    };
-    destination.requests_last_minute = quantity("requests-last-minute", &number);
-    destination.request_size = quantity("request-size", &size);
-    destination.response_size = quantity("response-size", &size);
+    })
+};
+
+/// Tables have no schema.
+const fn value<T: Display>(what: &'static str, parse: fn(&str) -> Result<T, Wrong>) -> Text<T> {
+    Text::new(what, || Json::Null, parse)
 }

@@ -163,6 +163,7 @@ fn every_test_that_an_acceptance_criterion_names_is_there() {
     for directory in [
         "policy/tests",
         "policy/src",
+        "audit/tests",
         "cli/tests",
         "cli/src",
         "runtime/src",

@@ -201,12 +201,14 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {}
 
 /// What kind of file a text is, for messages that have to say so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct FileKind {
     /// As in "a profile".
     pub name: &'static str,
     /// What it begins with.
     pub first_line: &'static str,
+    /// Its sections and their keys, to say where a misplaced key belongs; last those at the top, under "".
+    pub sections: fn() -> Vec<(&'static str, Vec<&'static str>)>,
 }
 
 impl FileKind {
@@ -214,6 +216,7 @@ impl FileKind {
     pub const PROFILE: Self = Self {
         name: "profile",
         first_line: "aegis: 1",
+        sections: Vec::new,
     };
 }
 
@@ -412,4 +415,16 @@ pub fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) ->
         .filter(|(distance, c)| *distance <= (c.len().max(folded.len()) / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, c)| c)
+}
+
+/// The fix for a word that is not known: the nearest of those that are, or `otherwise`.
+pub fn meant<'c>(
+    text: &str,
+    known: impl IntoIterator<Item = &'c str>,
+    otherwise: impl Into<String>,
+) -> String {
+    match nearest(text, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => otherwise.into(),
+    }
 }

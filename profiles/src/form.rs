@@ -2,14 +2,16 @@
 //! and prints its values. The keys themselves are in `format`.
 
 mod page;
+mod text;
 mod tree;
 
 use serde_json::Value as Json;
 
-use crate::yaml::Node;
+use crate::error::Reporter;
+use crate::yaml::{self, Node};
 pub(crate) use page::Page;
 pub use page::scalar;
-pub(crate) use tree::Tree;
+pub use text::{Takes, Text, pattern, words};
 
 /// What the values of a key look like, and what can be done with them.
 pub(crate) trait Form {
@@ -25,7 +27,7 @@ pub(crate) trait Form {
     }
 
     /// Reads a value. What is wrong is reported and left out.
-    fn read(&self, tree: &mut Tree<'_, '_>, key: &str, node: &Node) -> Self::Value;
+    fn read(&self, out: &mut Reporter<'_>, key: &str, node: &Node) -> Self::Value;
 
     /// Adds what a later profile says: replaces the value, where it is given.
     fn merge(&self, into: &mut Self::Value, later: &Self::Value) {
@@ -65,16 +67,13 @@ impl Section {
     pub fn sections(&self) -> impl Iterator<Item = (&'static str, &'static Section)> {
         (self.keys.iter()).filter_map(|key| Some((key.name, (key.section)()?)))
     }
-
-    /// Whether there is a key of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.names().any(|known| known == name)
-    }
 }
 
 /// A key of a section.
 pub(crate) struct Key {
+    /// Its name.
     pub name: &'static str,
+    /// What it is for.
     pub about: &'static str,
     /// The form of its values, for the reference page; empty for a section.
     pub form: &'static str,
@@ -82,14 +81,24 @@ pub(crate) struct Key {
     pub default: &'static str,
     /// A value, as in a profile.
     pub example: &'static str,
+    /// The JSON Schema of its values.
     pub schema: fn() -> Json,
+    /// The keys below.
     pub section: fn() -> Option<&'static Section>,
 }
 
 /// What is read from, and printed as, a [`Section`].
 pub(crate) trait Keyed: Clone + Default + PartialEq {
     const SECTION: &'static Section;
-    fn read(tree: &mut Tree<'_, '_>, node: &Node) -> Self;
+
+    /// The entries of a map with these keys; other keys are reported.
+    fn entries<'n>(out: &mut Reporter<'_>, node: &'n Node) -> &'n [(yaml::Key, Node)] {
+        let names: Vec<_> = Self::SECTION.names().collect();
+        let entries = out.known(node, Self::SECTION.what, &names);
+        entries.unwrap_or_default()
+    }
+
+    fn read(out: &mut Reporter<'_>, node: &Node) -> Self;
     fn merge(&mut self, later: &Self);
     fn show(&self, page: &mut Page);
 }

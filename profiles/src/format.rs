@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use crate::form::{Form, Key, Keyed, Page, Section, Tree};
+use crate::error::Reporter;
+use crate::form::{Form, Key, Keyed, Page, Section};
 use crate::limits::Limits;
 use crate::model::{Declared, Device, Outbound, PathSpec, Program, SyscallBase, Version};
 use crate::yaml::Node;
@@ -62,11 +63,11 @@ macro_rules! section {
                 }),*],
             };
 
-            fn read(tree: &mut Tree<'_, '_>, node: &Node) -> Self {
+            fn read(out: &mut Reporter<'_>, node: &Node) -> Self {
                 let mut found = Self::default();
-                for (key, node) in tree.known(node, Self::SECTION) {
-                    match key {
-                        $($key => found.$field = $form.read(tree, key, node),)*
+                for (key, node) in Self::entries(out, node) {
+                    match key.text.as_str() {
+                        $($key => found.$field = $form.read(out, $key, node),)*
                         _ => {}
                     }
                 }

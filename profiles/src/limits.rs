@@ -5,7 +5,8 @@
 use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
-use crate::form::{Key, Keyed, Page, Section, Tree};
+use crate::error::Reporter;
+use crate::form::{Key, Keyed, Page, Section};
 use crate::model::Declared;
 use crate::units::{self, Wrong};
 use crate::yaml::Node;
@@ -152,6 +153,16 @@ impl LimitKey {
         self.unit().parse(text)
     }
 
+    /// Reads a value from a file. A mistake is reported.
+    pub fn read(self, out: &mut Reporter<'_>, node: &Node) -> Option<u64> {
+        let text = match self.unit().is_number() {
+            true => out.number(node, "a number without a unit"),
+            // A bare number goes on to its own parser, which knows the unit to suggest.
+            false => out.scalar(node, "a number with its unit"),
+        }?;
+        out.accept(node.span, text, self.parse(text))
+    }
+
     /// A value as it is written in a profile.
     pub fn show(self, value: u64) -> String {
         self.unit().show(value)
@@ -212,21 +223,13 @@ impl Keyed for Limits {
         keys: KEYS,
     };
 
-    fn read(tree: &mut Tree<'_, '_>, node: &Node) -> Self {
+    fn read(out: &mut Reporter<'_>, node: &Node) -> Self {
         let mut found = Self::default();
-        for (name, node) in tree.known(node, Self::SECTION) {
-            let Some(key) = LimitKey::named(name) else {
-                continue;
-            };
-            let text = match key.unit().is_number() {
-                true => tree.number(node, "a number without a unit"),
-                // A bare number goes on to its own parser, which knows the unit to suggest.
-                false => tree.scalar(node, "a number with its unit"),
-            };
-            if let Some(text) = text
-                && let Some(value) = tree.accept(node.span, text, key.parse(text))
+        for (name, node) in Self::entries(out, node) {
+            if let Some(key) = LimitKey::named(&name.text)
+                && let Some(value) = key.read(out, node)
             {
-                found.set(key, tree.declared(node.span, value));
+                found.set(key, out.declared(node.span, value));
             }
         }
         found

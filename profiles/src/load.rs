@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::{Diagnostic, Error, escape, nearest, quote};
+use crate::error::{Diagnostic, Error, escape, quote};
 use crate::format::Profile;
 use crate::model::Declared;
+use crate::named::Named;
 use crate::parse;
-use crate::source::{ReadError, Source};
+use crate::source::Source;
 use crate::{builtin, parse::file_error};
 
 /// How long a chain of `extends` may be.
@@ -15,6 +16,13 @@ const MAX_DEPTH: usize = 8;
 
 /// How many profiles may take part in one.
 const MAX_FILES: usize = 32;
+
+const NAMED: Named = Named {
+    kind: "profile",
+    one: "built-in profile",
+    file: "a file",
+    names: || builtin::names().collect(),
+};
 
 /// A profile ready for use.
 #[derive(Clone, Debug)]
@@ -124,13 +132,12 @@ fn classify(
     if reference == "-" {
         return Ok(Place::Stdin);
     }
-    let is_file = |r: &str| r.contains('/') || r.ends_with(".yaml") || r.ends_with(".yml");
     let directory = match extending {
         Some(Place::File(path)) => path.parent(),
         _ => None,
     };
     let resolved = directory.unwrap_or(Path::new("")).join(reference);
-    if is_file(reference) {
+    if Named::is_file(reference) {
         return match extending {
             Some(Place::Builtin(..)) => Err(error(
                 "a built-in profile extends built-in profiles only",
@@ -144,19 +151,7 @@ fn classify(
     {
         return Ok(Place::Builtin(name, text));
     }
-    let known = builtin::names().collect::<Vec<_>>().join(", ");
-    let help = if !reference.is_empty() && source.exists(&resolved) {
-        format!(
-            "to use the file of that name, write `./{}`",
-            quote(reference)
-        )
-    } else {
-        match nearest(reference, builtin::names()) {
-            Some(near) => format!("did you mean `{near}`? The built-in profiles are {known}"),
-            None => format!("the built-in profiles are {known}; a file has a `/` or ends in .yaml"),
-        }
-    };
-    let message = format!("there is no built-in profile `{}`", quote(reference));
+    let (message, help) = NAMED.unknown(reference, source.exists(&resolved));
     Err(error(&message, help))
 }
 
@@ -272,36 +267,10 @@ impl<'s> Loader<'s> {
         match bytes {
             Ok(bytes) => parse::parse_bytes(&bytes, &file),
             Err(error) => {
-                let (message, help) = explain(&error, &file);
+                let (message, help) = NAMED.unreadable(&file, &error);
                 Err(reference_error(&file, named, message, help))
             }
         }
-    }
-}
-
-fn explain(error: &ReadError, file: &str) -> (String, String) {
-    let shown = quote(file);
-    match error {
-        ReadError::NotFound => {
-            let name = file.rsplit('/').next().unwrap_or(file);
-            let stem = name.trim_end_matches(".yaml").trim_end_matches(".yml");
-            let help = match builtin::names().find(|known| *known == stem) {
-                Some(known) => format!("there is a built-in profile of that name: write `{known}`"),
-                None => "check the path; built-in profiles are named without a `/`".to_owned(),
-            };
-            (format!("there is no file `{shown}`"), help)
-        }
-        ReadError::NotAFile(what) => (
-            format!("`{shown}` is {what}, and a profile is a regular file"),
-            match *what {
-                "a directory" => "name the file in it, such as `skill.yaml`".to_owned(),
-                _ => "give it on standard input, as the profile `-`".to_owned(),
-            },
-        ),
-        ReadError::Io(e) => (
-            format!("cannot read `{shown}`: {e}"),
-            "check the file and its permissions".to_owned(),
-        ),
     }
 }
 

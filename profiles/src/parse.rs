@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::error::{Diagnostic, Error, Reporter, Span};
-use crate::form::{Keyed, Tree};
+use crate::error::{Diagnostic, Error, FileKind, Reporter, Span};
+use crate::form::Keyed;
 use crate::format::Profile;
 use crate::yaml::{self, Key, Node, Value};
 
@@ -28,8 +28,18 @@ pub fn parse_str(text: &str, file_name: &str) -> Result<Profile, Error> {
     parse_text(text, &Arc::from(file_name))
 }
 
+const PROFILE: FileKind = FileKind {
+    sections: || {
+        let top = [("", Profile::SECTION)];
+        let sections = Profile::SECTION.sections().chain(top);
+        let names = sections.map(|(name, section)| (name, section.names().collect()));
+        names.collect()
+    },
+    ..FileKind::PROFILE
+};
+
 pub(crate) fn parse_text(text: &str, file: &Arc<str>) -> Result<Profile, Error> {
-    let mut out = Reporter::new(file.clone(), text);
+    let mut out = Reporter::for_kind(PROFILE, file.clone(), text);
     let profile = yaml::parse(text, &mut out).map(|root| read(&root, &mut out));
     out.finish(profile)
 }
@@ -50,7 +60,7 @@ fn read(root: &Node, out: &mut Reporter<'_>) -> Profile {
         out.report(root.span, "a profile begins with its version")
             .help("make `aegis: 1` the first line");
     }
-    let mut profile = Profile::read(&mut tree(out), root);
+    let mut profile = Profile::read(out, root);
     if profile.name.is_empty() {
         profile.name = stem(&out.file);
     }
@@ -76,14 +86,9 @@ pub(crate) fn file_error(file: &str, message: impl Into<String>, help: impl Into
     Diagnostic::of_file(file, message).with_help(help).into()
 }
 
-fn tree<'r, 't>(out: &'r mut Reporter<'t>) -> Tree<'r, 't> {
-    let top = Profile::SECTION;
-    Tree { out, top }
-}
-
 /// Parses `KEY=VALUE` of `--set`: a dotted key as in `limits.memory`, a value as in the file.
 pub(crate) fn overlay(text: &str) -> Result<Profile, Error> {
-    let mut out = Reporter::new(Arc::from("--set"), text);
+    let mut out = Reporter::for_kind(PROFILE, Arc::from("--set"), text);
     let profile = parse_overlay(text, &mut out);
     out.finish(profile)
 }
@@ -122,7 +127,7 @@ fn parse_overlay(text: &str, out: &mut Reporter<'_>) -> Option<Profile> {
             value: Value::Map(vec![(key, node)]),
         };
     }
-    let mut profile = Profile::read(&mut tree(out), &node);
+    let mut profile = Profile::read(out, &node);
     profile.sources.insert(out.file.clone());
     Some(profile)
 }

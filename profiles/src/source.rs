@@ -24,14 +24,16 @@ pub trait Source {
 }
 
 /// Why a profile could not be read.
-#[derive(Debug)]
-#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// There is no such file.
+    #[error("there is no such file")]
     NotFound,
     /// Not a regular file, but this.
+    #[error("it is {0}")]
     NotAFile(&'static str),
     /// Any other error.
+    #[error("{0}")]
     Io(io::Error),
 }
 

@@ -1,13 +1,10 @@
 //! The text forms that Aegis's files share: strict YAML with positions, mistakes with their fix,
 //! quantities with units, host names. A profile is read with these, and so is a policy.
 
-mod typed;
-
 pub use crate::error::{
-    Diagnostic, Error, FileKind, Note, Reporter, escape, is_deceptive, nearest, quote,
+    Diagnostic, Error, FileKind, Note, Reporter, escape, is_deceptive, meant, nearest, quote,
 };
-pub use crate::form::scalar;
+pub use crate::form::{Takes, Text, pattern, scalar, words};
 pub use crate::units::{Wrong, count, show_size, size, time};
-pub use crate::values::host;
+pub use crate::values::{destination, host, port};
 pub use crate::yaml::{Key, Kind, MAX_BYTES, Node, Span, Value, decode, kind_of, parse};
-pub use typed::read;

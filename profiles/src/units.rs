@@ -3,8 +3,9 @@
 //! A number without the unit that it needs is an error: `memory: 512` is 512 bytes to one reader and
 //! 512 megabytes to another.
 
-/// What is wrong with a quantity, and what to write.
-#[derive(Debug, PartialEq, Eq)]
+/// What is wrong with a text, and what to write.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}{}", help.as_ref().map(|help| format!("\n{help}")).unwrap_or_default())]
 pub struct Wrong {
     /// What is wrong.
     pub message: String,
@@ -13,12 +14,17 @@ pub struct Wrong {
 }
 
 impl Wrong {
-    /// The error of a message and its fix.
-    pub(crate) fn new<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Self> {
-        Err(Self {
+    /// A mistake and its fix.
+    pub fn of(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
             message: message.into(),
             help: Some(help.into()),
-        })
+        }
+    }
+
+    /// The same, as an error.
+    pub fn new<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Self> {
+        Err(Self::of(message, help))
     }
 }
 

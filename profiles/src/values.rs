@@ -5,4 +5,4 @@ pub(crate) mod names;
 pub(crate) mod net;
 pub(crate) mod paths;
 
-pub use net::host;
+pub use net::{destination, host, port};

@@ -292,7 +292,9 @@ impl Builder<'_, '_> {
             }
         }
         if self.root.is_none() {
-            let FileKind { name, first_line } = self.out.kind();
+            let FileKind {
+                name, first_line, ..
+            } = self.out.kind();
             let help = format!("a {name} begins with the line `{first_line}`");
             self.out.report_file("the file is empty").help(help);
         }

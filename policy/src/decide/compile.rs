@@ -12,10 +12,11 @@ use super::egress::Egress;
 use super::index::hosts::HostRules;
 use super::index::paths::{Forest, Patterns};
 use super::index::{self, Actions, Claim};
-use super::pattern::{self, BadPattern, HostPattern, Part, Ports, bad};
+use super::pattern::{self, HostPattern, Part, Ports};
 use crate::model::{Action, Budget, CapabilityRule, Document, EgressRule, Rule, Verdict, is_id};
 use crate::rego::Rego;
-use aegis_profile::hash::Hash;
+use aegis_profile::hash::{Hash, NotAHash};
+use aegis_profile::syntax::Wrong;
 
 /// What a decision was made by, beside the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,7 +47,7 @@ pub struct BadPolicy {
     /// The item of the rule that is wrong.
     pub item: Option<String>,
     /// What is wrong with it.
-    pub pattern: BadPattern,
+    pub pattern: Wrong,
 }
 
 /// The largest whole number that every reader of JSON understands alike (RFC 8785 has doubles).
@@ -74,7 +75,7 @@ pub(super) fn policy(mut documents: Vec<Document>) -> Result<Policy, BadPolicy> 
 }
 
 fn layer(document: Document) -> Result<Compiled, BadPolicy> {
-    let fail = |rule: Option<&str>, item: Option<&str>, pattern: BadPattern| BadPolicy {
+    let fail = |rule: Option<&str>, item: Option<&str>, pattern: Wrong| BadPolicy {
         document: document.name.clone(),
         rule: rule.map(Into::into),
         item: item.map(Into::into),
@@ -86,20 +87,23 @@ fn layer(document: Document) -> Result<Compiled, BadPolicy> {
         // Decisions about ceilings have ids that begin with `limits.`.
         if !is_id(id) || id.starts_with("limits.") {
             let help = "an id is made of a-z, 0-9, `-`, `_` and `.`, and begins with a letter or digit, not with `limits.`";
-            return Err(fail(Some(id), Some(id), bad_item("invalid rule id", help)));
+            return Err(fail(Some(id), Some(id), Wrong::of("invalid rule id", help)));
         }
         if !seen.insert(id) {
             let help = "a rule is known by its id: give each another";
             return Err(fail(
                 Some(id),
                 Some(id),
-                bad_item("the id is given twice", help),
+                Wrong::of("the id is given twice", help),
             ));
         }
     }
     let rego = Rego::load(&document.rego).map_err(|wrong| {
-        let item = bad_item(&wrong.to_string(), &wrong.help);
-        fail(None, Some(&wrong.file), item)
+        let item = Wrong {
+            message: wrong.to_string(),
+            help: wrong.wrong.help.clone(),
+        };
+        fail(None, Some(&wrong.at.file), item)
     })?;
     numbers(&document).map_err(|(rule, wrong)| fail(rule, None, wrong))?;
     let capabilities = capabilities(&document.capabilities)
@@ -140,9 +144,9 @@ fn layer(document: Document) -> Result<Compiled, BadPolicy> {
 }
 
 /// An invalid pattern, with its rule and as it is written.
-type Wrong<'r> = (&'r str, &'r str, BadPattern);
+type WrongItem<'r> = (&'r str, &'r str, Wrong);
 
-fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, Wrong<'_>> {
+fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, WrongItem<'_>> {
     let outcomes: Vec<RuleOutcome> = rules
         .iter()
         .map(|rule| RuleOutcome::new(rule.head()))
@@ -186,7 +190,7 @@ fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, Wrong<'_>> {
 }
 
 /// What kinds of pattern an item of a rule is, and for which of its actions.
-fn kinds(rule: &CapabilityRule, item: &str) -> Result<SmallVec<[(Kind, Actions); 2]>, BadPattern> {
+fn kinds(rule: &CapabilityRule, item: &str) -> Result<SmallVec<[(Kind, Actions); 2]>, Wrong> {
     let mut kinds: SmallVec<[(Kind, Actions); 2]> = SmallVec::new();
     for action in &rule.on {
         let (kind, on) = (Kind::of(*action, item)?, Actions::of(*action));
@@ -220,8 +224,8 @@ fn host_rules(rules: &[Vec<HostPattern>]) -> HostRules {
 }
 
 /// Numbers that would be read as others elsewhere.
-fn numbers(document: &Document) -> Result<(), (Option<&str>, BadPattern)> {
-    let wrong = || bad_item("a number above 2^53 - 1", "write a smaller one, or none");
+fn numbers(document: &Document) -> Result<(), (Option<&str>, Wrong)> {
+    let wrong = || Wrong::of("a number above 2^53 - 1", "write a smaller one, or none");
     if document.limits.values().any(|limit| *limit > MAX_NUMBER) {
         return Err((None, wrong()));
     }
@@ -241,7 +245,7 @@ fn numbers(document: &Document) -> Result<(), (Option<&str>, BadPattern)> {
     Ok(())
 }
 
-pub(super) fn egress_rule(rule: &EgressRule) -> Result<Egress, (&str, BadPattern)> {
+pub(super) fn egress_rule(rule: &EgressRule) -> Result<Egress, (&str, Wrong)> {
     let mut patterns = Patterns::default();
     for item in &rule.paths {
         url_pattern(item, &mut patterns).map_err(|wrong| (&**item, wrong))?;
@@ -249,16 +253,9 @@ pub(super) fn egress_rule(rule: &EgressRule) -> Result<Egress, (&str, BadPattern
     let paths = (!rule.paths.is_empty()).then(|| Forest::new(patterns, |_| false));
     if let Some(item) = rule.methods.iter().find(|method| !is_method(method)) {
         let help = "write it in capitals, such as `GET`";
-        return Err((item, bad_item("not an HTTP method", help)));
+        return Err((item, Wrong::of("not an HTTP method", help)));
     }
     Ok(Egress::new(rule, paths))
-}
-
-fn bad_item(message: &str, help: &str) -> BadPattern {
-    BadPattern {
-        message: message.into(),
-        help: help.into(),
-    }
 }
 
 pub(super) fn is_method(text: &str) -> bool {
@@ -278,7 +275,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// In a rule about this action.
-    pub(super) fn of(action: Action, text: &str) -> Result<Self, BadPattern> {
+    pub(super) fn of(action: Action, text: &str) -> Result<Self, Wrong> {
         let is_path = text.starts_with(['/', '$']);
         Ok(match action {
             Action::FilesRead | Action::FilesWrite => Self::Path,
@@ -286,10 +283,10 @@ impl Kind {
             Action::ToolExec if text.starts_with(PROFILE) => Self::Profile,
             Action::NetListen => Self::Ports,
             Action::NetHost if text != "host" => {
-                return bad("`net.host` has one pattern", "write `match: [host]`");
+                return Wrong::new("`net.host` has one pattern", "write `match: [host]`");
             }
             Action::ShellExec if text.contains('/') => {
-                return bad(
+                return Wrong::new(
                     "a program is a name or an absolute path",
                     "begin a path with `/` or a variable",
                 );
@@ -302,26 +299,27 @@ impl Kind {
 /// Before the hash of a profile.
 const PROFILE: &str = "sha256:";
 
-pub(super) fn profile(text: &str) -> Result<Hash, BadPattern> {
-    match text.strip_prefix(PROFILE).unwrap_or_default().parse() {
-        Ok(hash) => Ok(hash),
-        Err(error) => {
-            let error: aegis_profile::hash::NotAHash = error;
-            bad(error.to_string(), "`aegis profile check --json` prints it")
-        }
-    }
+pub(super) fn profile(text: &str) -> Result<Hash, Wrong> {
+    hash(text.strip_prefix(PROFILE).unwrap_or_default())
+}
+
+/// The hash of a profile.
+pub(crate) fn hash(text: &str) -> Result<Hash, Wrong> {
+    let wrong =
+        |error: NotAHash| Wrong::of(error.to_string(), "`aegis profile check --json` prints it");
+    text.parse().map_err(wrong)
 }
 
 /// A pattern of paths of URLs: no variables there.
-fn url_pattern<'t>(text: &'t str, patterns: &mut Patterns<'t>) -> Result<(), BadPattern> {
+fn url_pattern<'t>(text: &'t str, patterns: &mut Patterns<'t>) -> Result<(), Wrong> {
     if !text.starts_with('/') {
-        return bad(
+        return Wrong::new(
             "the path of a URL begins with `/`",
             format!("write `/{text}`"),
         );
     }
     if let Some(character) = text.chars().find(|c| !is_plain_in_urls(*c)) {
-        return bad(
+        return Wrong::new(
             format!("`{character}` in the path of a URL"),
             "servers differ in how they read it: no pattern has it, and no path with it is in a pattern; write `*`",
         );

@@ -90,9 +90,10 @@ use aegis_profile::LimitKey;
 use aegis_profile::hash::Hash;
 use compiled::Compiled;
 
+pub(crate) use compile::hash;
 pub use compile::{BadPolicy, ENGINE, Engine};
 pub(crate) use pattern::Base;
-pub use pattern::{BadPattern, Relation};
+pub use pattern::Relation;
 pub(crate) use trace::{RuleTrace, Trace};
 
 /// A policy ready to decide: one document, or several of which each has to let a request through.

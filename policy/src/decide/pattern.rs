@@ -4,10 +4,9 @@
 //! not simply match. It **contains** a request when everything asked for is in it, and **overlaps** it when
 //! something is. A rule lets through only what it contains; it can block all that it overlaps.
 
-use std::fmt;
 use std::net::IpAddr;
 
-use aegis_profile::syntax::quote;
+use aegis_profile::syntax::{Wrong, quote};
 use serde::Serialize;
 
 use crate::model::Verdict;
@@ -47,11 +46,11 @@ pub(crate) enum Base {
 
 impl Base {
     /// What a text begins with, and the rest of it.
-    pub(crate) fn of(text: &str) -> Result<(Self, &str), BadPattern> {
+    pub(crate) fn of(text: &str) -> Result<(Self, &str), Wrong> {
         let Some(variable) = text.strip_prefix('$') else {
             return match text.starts_with('/') {
                 true => Ok((Self::Root, text)),
-                false => bad(
+                false => Wrong::new(
                     "a pattern of paths begins with `/` or a variable",
                     "begin it with `/`, `$WORK`, `$SKILL` or `$HOME`",
                 ),
@@ -63,13 +62,13 @@ impl Base {
             "SKILL" => Self::Skill,
             "WORK" => Self::Work,
             "TMP" => {
-                return bad(
+                return Wrong::new(
                     "`$TMP` is the sandbox's own, and needs no rule",
                     "remove it",
                 );
             }
             other => {
-                return bad(
+                return Wrong::new(
                     format!("unknown variable `${}`", quote(other)),
                     "the variables are $WORK, $SKILL and $HOME",
                 );
@@ -111,38 +110,16 @@ pub(crate) enum Part<'t> {
 /// More than anybody writes; what a path is held against stays small.
 const MAX_PARTS: usize = 60;
 
-/// Why a pattern is not valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadPattern {
-    /// What is wrong.
-    pub message: String,
-    /// What to write instead.
-    pub help: String,
-}
-
-impl fmt::Display for BadPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n{}", self.message, self.help)
-    }
-}
-
-pub(crate) fn bad<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, BadPattern> {
-    Err(BadPattern {
-        message: message.into(),
-        help: help.into(),
-    })
-}
-
 /// Reads a pattern of paths, `$WORK/**`, `/usr/lib/*/libc.so.6`: adds its parts, and returns what they start from.
-pub(super) fn path<'t>(text: &'t str, parts: &mut Vec<Part<'t>>) -> Result<Base, BadPattern> {
+pub(super) fn path<'t>(text: &'t str, parts: &mut Vec<Part<'t>>) -> Result<Base, Wrong> {
     let (base, rest) = Base::of(text)?;
     let from = parts.len();
     for component in rest.split('/').skip(1) {
         let part = match component {
             "" if rest == "/" && base == Base::Root => break,
-            "" => return bad("an empty component", "write one slash, and none at the end"),
+            "" => return Wrong::new("an empty component", "write one slash, and none at the end"),
             "." | ".." => {
-                return bad(
+                return Wrong::new(
                     format!("`{component}` in a pattern"),
                     "write the path that it leads to",
                 );
@@ -153,7 +130,7 @@ pub(super) fn path<'t>(text: &'t str, parts: &mut Vec<Part<'t>>) -> Result<Base,
         match (part, component.as_bytes()) {
             (Part::Any, _) if parts.len() > from && parts.last() == Some(&Part::Any) => {}
             (Part::Glob(name), bytes) if bytes.windows(2).any(|two| two == b"**") => {
-                return bad(
+                return Wrong::new(
                     format!("`**` beside other characters in `{name}`"),
                     "`**` is a component of its own, any number of directories; `*` is any part of a name",
                 );
@@ -162,13 +139,15 @@ pub(super) fn path<'t>(text: &'t str, parts: &mut Vec<Part<'t>>) -> Result<Base,
         }
     }
     if parts.len() - from > MAX_PARTS {
-        return bad(
+        return Wrong::new(
             format!("a pattern of more than {MAX_PARTS} components"),
             "write a shorter one, with `**` for the components that do not matter",
         );
     }
     Ok(base)
 }
+
+/// The components of a path.
 pub(super) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|c| !c.is_empty())
 }
@@ -178,13 +157,13 @@ const MAX_GLOB: usize = 256;
 
 impl<'t> Part<'t> {
     /// A name, or one with `*`.
-    pub(super) fn of(text: &'t str) -> Result<Self, BadPattern> {
+    pub(super) fn of(text: &'t str) -> Result<Self, Wrong> {
         let mut has_star = false;
         for byte in text.bytes() {
             match byte {
                 b'*' => has_star = true,
                 b'?' | b'[' | b']' | b'{' | b'}' | b'\\' => {
-                    return bad(
+                    return Wrong::new(
                         format!("`{}` in a pattern", char::from(byte)),
                         "patterns know `*`, any part of a name, and `**`, any number of directories",
                     );
@@ -193,7 +172,7 @@ impl<'t> Part<'t> {
             }
         }
         if text.len() > MAX_GLOB && has_star {
-            return bad(
+            return Wrong::new(
                 format!("a name with `*` of more than {MAX_GLOB} bytes"),
                 "write a shorter one",
             );
@@ -205,9 +184,9 @@ impl<'t> Part<'t> {
     }
 
     /// A pattern of names.
-    pub(super) fn of_names(text: &'t str) -> Result<Self, BadPattern> {
+    pub(super) fn of_names(text: &'t str) -> Result<Self, Wrong> {
         match text {
-            "" => bad("an empty pattern", "write a name, or `*` for all"),
+            "" => Wrong::new("an empty pattern", "write a name, or `*` for all"),
             text => Self::of(text),
         }
     }
@@ -257,7 +236,7 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    pub(crate) fn parse(text: &str) -> Result<Self, BadPattern> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Wrong> {
         let (from, to) = text.split_once('-').unwrap_or((text, text));
         let port = |text: &str| {
             let digits = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
@@ -265,7 +244,7 @@ impl Ports {
         };
         match (port(from), port(to)) {
             (Some(from), Some(to)) if from <= to => Ok(Self { from, to }),
-            _ => bad(
+            _ => Wrong::new(
                 format!("`{text}` is not a port"),
                 "write a port from 1 to 65535, or a range such as `8000-8999`",
             ),
@@ -289,10 +268,10 @@ pub(crate) enum HostPattern {
 impl HostPattern {
     /// As a rule names it. `*` is any host: egress is a list of what is allowed, so that such a rule may
     /// say anything but `allow`.
-    pub(crate) fn of_rule(text: &str, verdict: Verdict) -> Result<Self, BadPattern> {
+    pub(crate) fn of_rule(text: &str, verdict: Verdict) -> Result<Self, Wrong> {
         if text == "*" {
             return match verdict {
-                Verdict::Allow => bad(
+                Verdict::Allow => Wrong::new(
                     "`*` is every host, and a rule that allows names its hosts",
                     "name them, or let the rule say `warn`, `review` or `block`",
                 ),
@@ -322,24 +301,14 @@ pub(super) fn address(host: &str) -> Option<IpAddr> {
 }
 
 /// Whether this is a host, or `*.` and a host, in the one spelling in which hosts are compared.
-pub(super) fn one_spelling(text: &str) -> Result<(), BadPattern> {
-    let bad = |message: String, help: String| Err(BadPattern { message, help });
+pub(super) fn one_spelling(text: &str) -> Result<(), Wrong> {
     // An address needs no brackets here: no port follows.
-    if let Some(IpAddr::V6(address)) = address(text) {
-        let one = IpAddr::V6(address).to_canonical().to_string();
-        return match one == text {
-            true => Ok(()),
-            false => bad(format!("`{text}` as a host"), format!("write `{one}`")),
-        };
-    }
-    match aegis_profile::syntax::host(text, true) {
-        Ok(valid) if valid == text => Ok(()),
-        Ok(valid) => bad(format!("`{text}` as a host"), format!("write `{valid}`")),
-        Err(wrong) => bad(
-            wrong.message,
-            wrong
-                .help
-                .unwrap_or_else(|| "write a host name, such as `api.github.com`".into()),
-        ),
+    let valid = match address(text) {
+        Some(IpAddr::V6(address)) => IpAddr::V6(address).to_canonical().to_string(),
+        _ => aegis_profile::syntax::host(text, true)?,
+    };
+    match valid == text {
+        true => Ok(()),
+        false => Wrong::new(format!("`{text}` as a host"), format!("write `{valid}`")),
     }
 }

@@ -19,7 +19,8 @@ pub(super) fn judge(mut document: Document, node: &Node, out: &mut Reporter<'_>)
         // What is missing was told.
         if missing.as_deref() != Some("") {
             let span = find(node, &item).unwrap_or(node.span);
-            out.report(span, bad.pattern.message).help(bad.pattern.help);
+            out.report(span, bad.pattern.message)
+                .maybe_help(bad.pattern.help);
         }
         if !remove(&mut document, &item) {
             return;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aegis_profile::Error;
-use aegis_profile::syntax::{FileKind, Kind, Node, Reporter, Value, decode, kind_of, parse, quote};
+use aegis_profile::syntax::{FileKind, Node, Reporter, Value, decode, parse};
 
 use super::sections::{SECTIONS, Union, VERSION};
 use crate::model::fields::Fields;
@@ -12,6 +12,7 @@ use crate::model::fields::Fields;
 pub(crate) const KIND: FileKind = FileKind {
     name: "policy",
     first_line: "aegis-policy: 1",
+    sections: Vec::new,
 };
 
 /// Adds the file `bytes` to the policy.
@@ -55,21 +56,8 @@ fn sections(root: &Node, union: &mut Union<'_>, out: &mut Reporter<'_>) {
 
 /// The version of the format, which every file states: `KEY: 1`.
 pub(crate) fn version(fields: &Fields<'_>, key: &str, out: &mut Reporter<'_>) {
-    let line = format!("write `{key}: 1`");
-    let Some(node) = fields.need(key, &format!("make `{key}: 1` the first line"), out) else {
-        return;
-    };
-    match &node.value {
-        Value::Refused => {}
-        Value::Scalar { text, plain: true } if text == "1" => {}
-        Value::Scalar { text, plain: true } if kind_of(text) == Kind::Int => {
-            let message = format!("version {} of the format is not known", quote(text));
-            out.report(node.span, message)
-                .expected("this Aegis knows version 1")
-                .help(format!("{line}, or use an Aegis that knows the version"));
-        }
-        _ => {
-            out.report(node.span, "not a version").help(line);
-        }
+    let help = format!("make `{key}: 1` the first line");
+    if let Some(node) = fields.need(key, &help, out) {
+        out.version(node, key);
     }
 }

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use aegis_profile::syntax::{
-    Kind, Node, Reporter, Span, Value as Yaml, Wrong, kind_of, quote, scalar,
-};
+use aegis_profile::syntax::{Node, Reporter, Span, Wrong, quote, scalar};
 use aegis_profile::{LimitKey, Origin};
 use serde_json::{Value, json};
 
 use super::judge::judge;
-use crate::model::fields::{Fields, list, text, unknown};
-use crate::model::forms::{self, POLICY_NAME, REGO_FILE, Word, word};
+use crate::model::fields::{Fields, unknown};
+use crate::model::forms::{self, POLICY_NAME, REGO_FILE, Word};
 use crate::model::keys::Form;
 use crate::model::{
     CapabilityRule, Document, EgressRule, LAYERS, OnAuditFailure, RegoModule, Rule, SecretRule,
@@ -40,14 +38,14 @@ pub(crate) const SECTIONS: [Section; 9] = [
         name: "name",
         about: "What the policy is called in decisions and in the audit log. Absent: `unnamed`.",
         read: |node, union, out| {
-            if let Some(name) = POLICY_NAME.read(node, "name", out)
+            if let Some(name) = POLICY_NAME.read(out, node)
                 && union.once("name".into(), node.span, "the policy's name", out)
             {
                 union.document.name = name;
             }
         },
         show: |document| Some(format!(" {}", scalar(&document.name))),
-        schema: || POLICY_NAME.schema(),
+        schema: || (POLICY_NAME.schema)(),
     },
     contract::<CapabilityRule>(
         "Rules about files, programs, devices, variables, ports, system calls, and runs as a whole.",
@@ -71,14 +69,14 @@ pub(crate) const SECTIONS: [Section; 9] = [
         name: "may-be-missing",
         about: "Layers that a host may lack.",
         read: |node, union, out| {
-            for node in list(node, "may-be-missing", out) {
-                let Some(name) = text(node, "a layer's name", false, out) else {
+            for node in out.list(node, "may-be-missing") {
+                let Some(name) = out.text(node, "a layer's name") else {
                     continue;
                 };
-                if !LAYERS.contains(&name.as_str()) {
-                    unknown("layer", &name, node.span, &LAYERS, out);
+                if !LAYERS.contains(&name) {
+                    unknown("layer", name, node.span, LAYERS.into_iter(), out);
                 }
-                union.document.may_be_missing.insert(name);
+                union.document.may_be_missing.insert(name.to_owned());
             }
         },
         show: |document| texts(document.may_be_missing.iter()),
@@ -88,7 +86,7 @@ pub(crate) const SECTIONS: [Section; 9] = [
         name: "audit-failure",
         about: "What happens when the audit log cannot be written.",
         read: |node, union, out| {
-            if let Some(answer) = word(node, out)
+            if let Some(answer) = Word.read(node, "audit-failure", out)
                 && union.once("audit-failure".into(), node.span, "`audit-failure`", out)
             {
                 union.document.audit_failure = answer;
@@ -103,14 +101,14 @@ pub(crate) const SECTIONS: [Section; 9] = [
         name: "rego",
         about: "Modules of rules in Rego: files beside this one.",
         read: |node, union, out| {
-            for node in list(node, "rego", out) {
-                if let Some(name) = REGO_FILE.read(node, "rego", out) {
+            for node in out.list(node, "rego") {
+                if let Some(name) = REGO_FILE.read(out, node) {
                     union.module(name, node.span, out);
                 }
             }
         },
         show: |document| texts(document.rego.iter().map(|module| &module.name)),
-        schema: || json!({"type": "array", "items": REGO_FILE.schema()}),
+        schema: || json!({"type": "array", "items": (REGO_FILE.schema)()}),
     },
 ];
 
@@ -122,7 +120,7 @@ const fn contract<R: Rule>(about: &'static str) -> Section {
         name: R::CONTRACT,
         about,
         read: |node, union, out| {
-            for node in list(node, R::CONTRACT, out) {
+            for node in out.list(node, R::CONTRACT) {
                 if let Some(rule) = rule::<R>(node, union, out) {
                     R::of(&mut union.document).push(rule);
                 }
@@ -233,30 +231,9 @@ fn limits(node: &Node, union: &mut Union<'_>, out: &mut Reporter<'_>) {
         let Some(node) = fields.get(key.name()) else {
             continue;
         };
-        let is_number = key.unit().is_number();
-        let value = match &node.value {
-            Yaml::Scalar { text, plain } => {
-                let kind = if *plain { kind_of(text) } else { Kind::Text };
-                match (kind, is_number) {
-                    (Kind::Null | Kind::Bool, _) | (Kind::Text, true) => None,
-                    _ => Some(text),
-                }
-            }
-            Yaml::Refused => continue,
-            _ => None,
-        };
-        let Some(text) = value else {
-            let what = match is_number {
-                true => "a number without a unit or quotes",
-                false => "a number with its unit",
-            };
-            let found = node.describe();
-            out.report(node.span, format!("expected {what}, found {found}"));
-            continue;
-        };
         let name = format!("limits.{key}");
         let shown = format!("`{name}`");
-        if let Some(value) = forms::accept(node, text, key.parse(text), out)
+        if let Some(value) = key.read(out, node)
             && union.once(name, node.span, &shown, out)
         {
             let limits = BTreeMap::from([(key.to_string(), value)]);

@@ -4,45 +4,22 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aegis_profile::Error;
+use aegis_profile::Diagnostic;
 use aegis_profile::syntax::quote;
 use aegis_sys::walk;
 
-use super::{Source, of_file};
+use super::Source;
 
 const STICKY: u32 = 0o1000;
 
 /// What keeps a file from being part of a policy.
-pub(super) struct Untrusted {
-    path: PathBuf,
-    pub message: String,
-    pub help: String,
+fn untrusted(path: &Path, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
+    Diagnostic::of_file(&path.to_string_lossy(), message).with_help(help)
 }
 
-impl Untrusted {
-    fn new(path: &Path, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            message: message.into(),
-            help: help.into(),
-        }
-    }
-
-    fn unread(path: &Path, error: &io::Error) -> Self {
-        let message = format!("the policy cannot be read: {error}");
-        Self::new(path, message, "check the file and its permissions")
-    }
-
-    /// The path at fault, as it is shown.
-    pub fn place(&self) -> String {
-        quote(&self.path.to_string_lossy())
-    }
-}
-
-impl From<Untrusted> for Error {
-    fn from(what: Untrusted) -> Self {
-        of_file(&what.path.to_string_lossy(), what.message, what.help)
-    }
+fn unread(path: &Path, error: &io::Error) -> Diagnostic {
+    let message = format!("the policy cannot be read: {error}");
+    untrusted(path, message, "check the file and its permissions")
 }
 
 /// A directory of configuration, and whose its files have to be.
@@ -55,13 +32,13 @@ pub(super) struct Trust<'a> {
 impl Trust<'_> {
     /// Whether what is at `path` belongs to one of the owners and nobody else may write it. Links are
     /// followed.
-    pub fn check(&self, path: &Path, source: &dyn Source) -> Result<(), Untrusted> {
+    pub fn check(&self, path: &Path, source: &dyn Source) -> Result<(), Diagnostic> {
         self.found(path, false, source)
     }
 
     /// The same of a file at or below the configuration, and of all that is passed on its path from there:
     /// directories, links, and where links lead.
-    pub fn check_path(&self, file: &Path, source: &dyn Source) -> Result<(), Untrusted> {
+    pub fn check_path(&self, file: &Path, source: &dyn Source) -> Result<(), Diagnostic> {
         let config = self.config;
         let from = config.parent().unwrap_or(config);
         let below = file.strip_prefix(from).unwrap_or(file);
@@ -73,10 +50,13 @@ impl Trust<'_> {
     }
 
     /// `is_directory`: only what is named in it counts, and where its mode is sticky nobody else changes that.
-    fn found(&self, path: &Path, is_directory: bool, source: &dyn Source) -> Result<(), Untrusted> {
-        let found = source
-            .look(path)
-            .map_err(|error| Untrusted::unread(path, &error))?;
+    fn found(
+        &self,
+        path: &Path,
+        is_directory: bool,
+        source: &dyn Source,
+    ) -> Result<(), Diagnostic> {
+        let found = source.look(path).map_err(|error| unread(path, &error))?;
         if !self.owners.contains(&found.uid) {
             return Err(self.not_theirs(path, found.uid));
         }
@@ -86,12 +66,12 @@ impl Trust<'_> {
         if (found.mode & 0o002 != 0 || by_group) && !sticky {
             let message = "others may write it, and so say what binds them";
             let help = format!("`chmod go-w {}`", quote(&path.to_string_lossy()));
-            return Err(Untrusted::new(path, message, help));
+            return Err(untrusted(path, message, help));
         }
         Ok(())
     }
 
-    fn not_theirs(&self, path: &Path, uid: u32) -> Untrusted {
+    fn not_theirs(&self, path: &Path, uid: u32) -> Diagnostic {
         let quoted = quote(&path.to_string_lossy());
         let (owner, help) = match self.owners {
             [0] => ("root", format!("`chown root {quoted}`, or remove it")),
@@ -101,7 +81,7 @@ impl Trust<'_> {
             ),
         };
         let message = format!("a policy has to belong to {owner}, and this belongs to user {uid}");
-        Untrusted::new(path, message, help)
+        untrusted(path, message, help)
     }
 }
 
@@ -112,11 +92,11 @@ struct Checked<'a> {
 }
 
 impl walk::Visit for Checked<'_> {
-    type Error = Untrusted;
+    type Error = Diagnostic;
 
-    fn visit(&mut self, step: walk::Step<'_>) -> Result<Option<PathBuf>, Untrusted> {
+    fn visit(&mut self, step: walk::Step<'_>) -> Result<Option<PathBuf>, Diagnostic> {
         let link = self.source.link(step.path);
-        match link.map_err(|error| Untrusted::unread(step.path, &error))? {
+        match link.map_err(|error| unread(step.path, &error))? {
             None => {
                 self.trust.found(step.path, !step.last, self.source)?;
                 Ok(None)
@@ -128,8 +108,8 @@ impl walk::Visit for Checked<'_> {
         }
     }
 
-    fn too_many_links(&mut self, link: &Path) -> Result<(), Untrusted> {
+    fn too_many_links(&mut self, link: &Path) -> Result<(), Diagnostic> {
         let help = "put the file itself there";
-        Err(Untrusted::new(link, "links that lead to links", help))
+        Err(untrusted(link, "links that lead to links", help))
     }
 }

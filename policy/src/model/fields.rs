@@ -3,9 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use aegis_profile::syntax::{
-    Key, Kind, Node, Reporter, Span, Value, Wrong, kind_of, nearest, quote,
-};
+use aegis_profile::syntax::{Key, Node, Reporter, Span, Value, meant, nearest};
 
 /// A map whose keys are known.
 pub(crate) struct Fields<'n> {
@@ -23,21 +21,7 @@ impl<'n, 'k> Fields<'n> {
         keys: &'n [&'n str],
         out: &mut Reporter<'_>,
     ) -> Option<Self> {
-        let entries = match &node.value {
-            Value::Map(entries) => entries,
-            Value::Refused => return None,
-            _ => {
-                let found = node.describe();
-                out.report(node.span, format!("expected {what}, found {found}"))
-                    .expected("a map: `key: value`");
-                return None;
-            }
-        };
-        for (key, _) in entries {
-            if !keys.contains(&key.text.as_str()) {
-                unknown("key", &key.text, key.span, keys, out);
-            }
-        }
+        let entries = out.known(node, what, keys)?;
         Some(Self {
             entries,
             span: node.span,
@@ -65,22 +49,17 @@ impl<'n, 'k> Fields<'n> {
     }
 }
 
-/// A mistake with what to do about it.
-pub(crate) fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
-    Err(Wrong {
-        message: message.into(),
-        help: Some(help.into()),
-    })
-}
-
 /// Reports a word that is none of those that are known.
-pub(crate) fn unknown(what: &str, text: &str, span: Span, known: &[&str], out: &mut Reporter<'_>) {
-    let help = match nearest(text, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("what is known here: {}", known.join(", ")),
-    };
-    out.report(span, format!("unknown {what} \"{}\"", quote(text)))
-        .help(help);
+pub(crate) fn unknown<'k>(
+    what: &str,
+    text: &str,
+    span: Span,
+    known: impl Iterator<Item = &'k str> + Clone,
+    out: &mut Reporter<'_>,
+) {
+    let all = known.clone().collect::<Vec<_>>().join(", ");
+    let help = meant(text, known, format!("what is known here: {all}"));
+    out.unknown(span, what, text).help(help);
 }
 
 /// The items of a list that may not be empty, or the one thing that stands instead of a list.
@@ -100,55 +79,4 @@ pub(crate) fn one_or_more<T: Ord>(
             .help("a rule about nothing says nothing: write what it is about, or remove the key");
     }
     (items.iter()).filter_map(|node| item(node, out)).collect()
-}
-
-/// The items of a list that may be empty.
-pub(crate) fn list<'n>(node: &'n Node, key: &str, out: &mut Reporter<'_>) -> &'n [Node] {
-    match &node.value {
-        Value::List(items) => items,
-        Value::Refused => &[],
-        _ => {
-            let found = node.describe();
-            out.report(node.span, format!("`{key}` is a list, and this is {found}"))
-                .expected("a list: `- item` lines, or `[item, item]`");
-            &[]
-        }
-    }
-}
-
-/// Text of one line, not empty. `numbers`: whole numbers may go without quotes.
-pub(crate) fn text(
-    node: &Node,
-    what: &str,
-    numbers: bool,
-    out: &mut Reporter<'_>,
-) -> Option<String> {
-    let Value::Scalar { text, plain } = &node.value else {
-        if !matches!(node.value, Value::Refused) {
-            let found = node.describe();
-            out.report(node.span, format!("expected {what}, found {found}"));
-        }
-        return None;
-    };
-    match if *plain { kind_of(text) } else { Kind::Text } {
-        // Only as people write them: `0x50` and `+80` are spellings that somebody could misread.
-        Kind::Int if numbers && text.parse().is_ok_and(|n: i64| n.to_string() == *text) => {}
-        Kind::Text if text.is_empty() || text.contains(['\n', '\t']) => {
-            out.report(node.span, format!("{what} is one line, and not empty"));
-            return None;
-        }
-        Kind::Text => {}
-        _ => {
-            let found = node.describe();
-            let note = out.report(node.span, format!("expected {what}, found {found}"));
-            if !text.is_empty() {
-                note.help(format!(
-                    "quote it if you mean the text: \"{}\"",
-                    quote(text)
-                ));
-            }
-            return None;
-        }
-    }
-    Some(text.clone())
 }

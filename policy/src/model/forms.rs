@@ -3,89 +3,83 @@
 use std::collections::BTreeSet;
 
 use aegis_profile::syntax::{
-    Node, Reporter, Value as Yaml, Wrong, count, quote, read, scalar, show_size, size,
+    Kind, Node, Reporter, Takes, Text, Value as Yaml, Wrong, count, kind_of, pattern, port, scalar,
+    show_size, size, words,
 };
-use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Action;
-use super::fields::{Fields, one_or_more, text, wrong};
+use super::fields::{Fields, one_or_more, unknown};
 use super::keys::{Form, Keyed};
+use super::words::Words;
 
-/// Text of one line.
-pub(crate) struct Text {
-    /// What it is, for messages.
-    pub what: &'static str,
-    pub pattern: fn() -> String,
-}
-
-impl Form<String> for Text {
-    fn read(&self, node: &Node, _: &str, out: &mut Reporter<'_>) -> Option<String> {
-        text(node, self.what, false, out)
-    }
-    fn show(&self, value: &String) -> String {
-        scalar(value)
-    }
-    fn schema(&self) -> Value {
-        json!({"type": "string", "pattern": (self.pattern)()})
-    }
-}
-
-/// A pattern of whatever kind; which, the rule's actions say.
-pub(super) struct AnyPattern;
-pub(super) const ANY_PATTERN: AnyPattern = AnyPattern;
-
-impl Form<String> for AnyPattern {
-    fn read(&self, node: &Node, _: &str, out: &mut Reporter<'_>) -> Option<String> {
-        text(node, "a pattern", true, out)
-    }
-    fn show(&self, value: &String) -> String {
-        scalar(value)
-    }
-    fn schema(&self) -> Value {
-        json!({"type": ["string", "integer"], "pattern": LINE})
-    }
-}
-
-/// A word that serde knows, or `true` and `false`.
-pub(crate) struct Word;
-
-impl<T: DeserializeOwned + JsonSchema + Serialize> Form<T> for Word {
+impl<T> Form<T> for Text<T> {
     fn read(&self, node: &Node, _: &str, out: &mut Reporter<'_>) -> Option<T> {
-        word(node, out)
+        Text::read(self, out, node)
     }
     fn show(&self, value: &T) -> String {
-        match serde_json::to_value(value) {
-            Ok(Value::String(word)) => scalar(&word),
-            Ok(value) => value.to_string(),
-            Err(error) => unreachable!("a word has a JSON form: {error}"),
-        }
+        (self.show)(value)
     }
     fn schema(&self) -> Value {
-        let mut generator = SchemaSettings::draft2020_12().into_generator();
-        let mut schema = generator.subschema_for::<T>().to_value();
-        in_one_line(&mut schema);
+        (self.schema)()
+    }
+}
+
+/// A word of the policy's.
+pub(crate) struct Word;
+
+impl<T: Words> Form<T> for Word {
+    fn read(&self, node: &Node, _: &str, out: &mut Reporter<'_>) -> Option<T> {
+        let text = out.text(node, "a word")?;
+        let known = T::WORDS.iter().find(|(_, word, _)| *word == text);
+        if known.is_none() {
+            unknown(
+                "word",
+                text,
+                node.span,
+                T::WORDS.iter().map(|(_, word, _)| *word),
+                out,
+            );
+        }
+        known.map(|(value, ..)| *value)
+    }
+    fn show(&self, value: &T) -> String {
+        let word = T::WORDS.iter().find(|(known, ..)| known == value);
+        word.map(|(_, word, _)| scalar(word)).unwrap_or_default()
+    }
+    fn schema(&self) -> Value {
+        let mut schema = words(
+            T::WORDS
+                .iter()
+                .map(|(_, word, about)| (*word, about.trim_start())),
+        );
+        schema["description"] = T::ABOUT.trim_start().into();
         schema
     }
 }
 
-/// Doc comments are broken into lines for readers of the source.
-fn in_one_line(schema: &mut Value) {
-    if let Some(Value::String(text)) = schema.get_mut("description") {
-        *text = text.replace('\n', " ");
-    }
-    let words = schema.get_mut("oneOf").and_then(Value::as_array_mut);
-    words.into_iter().flatten().for_each(in_one_line);
-}
+/// `true` or `false`.
+pub(super) struct Flag;
 
-/// A word of a list that serde knows. What was refused already makes no second mistake.
-pub(crate) fn word<T: DeserializeOwned>(node: &Node, out: &mut Reporter<'_>) -> Option<T> {
-    match node.value {
-        Yaml::Refused => None,
-        _ => read(node, out),
+impl Form<bool> for Flag {
+    fn read(&self, node: &Node, key: &str, out: &mut Reporter<'_>) -> Option<bool> {
+        match &node.value {
+            Yaml::Refused => return None,
+            Yaml::Scalar { text, plain: true } if kind_of(text) == Kind::Bool => {
+                return Some(text.eq_ignore_ascii_case("true"));
+            }
+            _ => {}
+        }
+        let found = node.describe();
+        out.report(node.span, format!("expected true or false, found {found}"))
+            .help(format!("write `{key}: true`, or remove the key"));
+        None
+    }
+    fn show(&self, value: &bool) -> String {
+        value.to_string()
+    }
+    fn schema(&self) -> Value {
+        json!({"type": "boolean"})
     }
 }
 
@@ -134,65 +128,41 @@ pub(crate) fn list(items: impl Iterator<Item = String>) -> String {
 }
 
 /// A TCP or UDP port.
-pub(super) struct Port;
-
-impl Form<u16> for Port {
-    fn read(&self, node: &Node, _: &str, out: &mut Reporter<'_>) -> Option<u16> {
-        let port = match &node.value {
-            Yaml::Refused => return None,
-            Yaml::Scalar { text, plain: true } => {
-                (text.parse::<u16>().ok()).filter(|port| *port > 0 && port.to_string() == *text)
-            }
-            _ => None,
-        };
-        if port.is_none() {
-            let help = "a port is a number from 1 to 65535, without quotes";
-            out.report(node.span, "not a port").help(help);
-        }
-        port
-    }
-    fn show(&self, value: &u16) -> String {
-        value.to_string()
-    }
-    fn schema(&self) -> Value {
-        json!({"type": "integer", "minimum": 1, "maximum": 65535})
-    }
-}
-
-/// A number with its unit.
-pub(super) struct Quantity {
-    what: &'static str,
-    pattern: &'static str,
-    parse: fn(&str) -> Result<u64, Wrong>,
-    show: fn(u64) -> String,
-}
+pub(super) const PORT: Text<u16> = Text {
+    takes: Takes::Number,
+    show: u16::to_string,
+    ..Text::new(
+        "a port from 1 to 65535",
+        || json!({"type": "integer", "minimum": 1, "maximum": 65535}),
+        port,
+    )
+};
 
 /// A size.
-pub(super) const SIZE: Quantity = Quantity {
-    what: "a size",
-    pattern: r"^[1-9][0-9]*(B|[KMGT](iB)?)$",
-    parse: size,
-    show: show_size,
+pub(crate) const SIZE: Text<u64> = Text {
+    show: |bytes| show_size(*bytes),
+    ..quantity("a size", || pattern(r"^[1-9][0-9]*(B|[KMGT](iB)?)$"), size)
 };
 
 /// `60/m`.
-pub(super) const PER_MINUTE: Quantity = Quantity {
-    what: "a number per minute",
-    pattern: r"^[1-9][0-9]*/m$",
-    parse: per_minute,
+pub(super) const PER_MINUTE: Text<u64> = Text {
     show: |number| format!("{number}/m"),
+    ..quantity(
+        "a number per minute",
+        || pattern(r"^[1-9][0-9]*/m$"),
+        per_minute,
+    )
 };
 
-impl Form<u64> for Quantity {
-    fn read(&self, node: &Node, _: &str, out: &mut Reporter<'_>) -> Option<u64> {
-        let text = text(node, self.what, true, out)?;
-        accept(node, &text, (self.parse)(&text), out)
-    }
-    fn show(&self, value: &u64) -> String {
-        (self.show)(*value)
-    }
-    fn schema(&self) -> Value {
-        json!({"type": "string", "pattern": self.pattern})
+/// A number with its unit. One without goes on to its own parser, which knows the unit to suggest.
+const fn quantity(
+    what: &'static str,
+    schema: fn() -> Value,
+    parse: fn(&str) -> Result<u64, Wrong>,
+) -> Text<u64> {
+    Text {
+        takes: Takes::TextOrInt,
+        ..Text::new(what, schema, parse)
     }
 }
 
@@ -201,27 +171,10 @@ fn per_minute(text: &str) -> Result<u64, Wrong> {
     const MAX: u64 = 1_000_000_000;
     match text.strip_suffix("/m") {
         Some(number) => count(number, MAX),
-        None => wrong(
+        None => Wrong::new(
             "this is not a number of requests per minute",
             "write it per minute, such as `60/m`",
         ),
-    }
-}
-
-/// The value, or the mistake at its place.
-pub(crate) fn accept(
-    node: &Node,
-    shown: &str,
-    result: Result<u64, Wrong>,
-    out: &mut Reporter<'_>,
-) -> Option<u64> {
-    match result {
-        Ok(value) => Some(value),
-        Err(Wrong { message, help }) => {
-            out.report(node.span, format!("{message}: `{}`", quote(shown)))
-                .maybe_help(help);
-            None
-        }
     }
 }
 
@@ -283,10 +236,8 @@ const NAME: &str = r"^[^?\[\]{}\\\n\t]+$";
 
 macro_rules! texts {
     ($($name:ident = $what:literal, $pattern:expr;)*) => {$(
-        pub(crate) const $name: Text = Text {
-            what: $what,
-            pattern: || $pattern.to_string(),
-        };
+        pub(crate) const $name: Text<String> =
+            Text::new($what, || pattern(&$pattern), |text| one_line($what, text));
     )*};
 }
 
@@ -299,6 +250,27 @@ texts! {
     METHOD = "an HTTP method", r"^[A-Z\-]{1,32}$";
     URL_PATH = "the path of a URL", format!("^(/|({COMPONENT})+)$");
     REGO_FILE = "the name of a Rego file", r"^(?!/)(?!.*//)(?!(.*/)?\.\.?/)[^\\\n\t]*\.rego$";
+}
+
+/// A pattern of whatever kind; which, the rule's actions say.
+pub(super) const ANY_PATTERN: Text<String> = Text {
+    takes: Takes::TextOrInt,
+    ..Text::new(
+        "a pattern",
+        || json!({"type": ["string", "integer"], "pattern": LINE}),
+        |text| one_line("a pattern", text),
+    )
+};
+
+/// Text of one line, not empty.
+pub(crate) fn one_line(what: &str, text: &str) -> Result<String, Wrong> {
+    match text.is_empty() || text.contains(['\n', '\t']) {
+        true => Err(Wrong {
+            message: format!("{what} is one line, and not empty"),
+            help: None,
+        }),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// What the patterns of a rule have to look like, for each of its actions.
@@ -324,7 +296,7 @@ pub(super) fn patterns_by_action() -> Value {
         };
         condition(json!({"enum": words}), items)
     };
-    let ports = json!({"anyOf": [{"type": "string", "pattern": format!("^{port}(-{port})?$")}, Port.schema()]});
+    let ports = json!({"anyOf": [{"type": "string", "pattern": format!("^{port}(-{port})?$")}, (PORT.schema)()]});
     let names = [
         Action::Devices,
         Action::EnvironmentPass,

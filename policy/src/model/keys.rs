@@ -145,7 +145,7 @@ macro_rules! keyed {
                 about: concat!($($what),+),
                 need: first(&[$($need)?]),
                 read: |all, node, out| {
-                    if let Some(value) = $form.read(node, $key, out) {
+                    if let Some(value) = Form::<$type>::read(&$form, node, $key, out) {
                         all.$field = value;
                     }
                 },

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::forms::{
-    self, ALIAS, HOST_OR_ANY, ID, List, METHOD, Maybe, Nested, PER_MINUTE, Port, REASON, SIZE,
-    URL_PATH, Word,
+    self, ALIAS, ANY_PATTERN, Flag, HOST_OR_ANY, ID, List, METHOD, Maybe, Nested, PER_MINUTE, PORT,
+    REASON, SIZE, URL_PATH, Word,
 };
 use super::keys::{Form, Key, Keyed, first, is_default, keyed};
 use super::{Action, Document, Inject, Mode, Scheme, Verdict};
@@ -24,14 +24,14 @@ keyed! {
     /// for any part of a name and `**` for any number of directories. Of `shell.exec`: such paths, or names
     /// of programs with `*`. Of `net.listen`: ports and ranges. Of `net.host`: `host`. Of `tool.exec`: paths
     /// that hold `$SKILL`, `sha256:` and a profile's hash, or profiles' names. Of the others: names with `*`.
-    "match" matches: BTreeSet<String> = List(forms::ANY_PATTERN), as "match",
+    "match" matches: BTreeSet<String> = List(ANY_PATTERN), as "match",
         need "say what it matches: `match: [$WORK/**]`";
     /// Whether it is in force.
     "mode" mode: Mode = Word, unless "is_default";
     /// What it is about.
     "on" on: BTreeSet<Action> = List(Word), need "say what it is about: `on: files.read`";
     /// It speaks only where no other rule covers the request.
-    "otherwise" otherwise: bool = Word, unless "is_default";
+    "otherwise" otherwise: bool = Flag, unless "is_default";
     /// Why, for whoever meets it.
     "reason" reason: Option<String> = Maybe(REASON), unless "is_default";
     /// What it says of what it matches.
@@ -60,13 +60,13 @@ keyed! {
     /// Whether it is in force.
     "mode" mode: Mode = Word, unless "is_default";
     /// It speaks only where no other rule covers the request.
-    "otherwise" otherwise: bool = Word, unless "is_default";
+    "otherwise" otherwise: bool = Flag, unless "is_default";
     /// Paths of URLs, with `*` and `**` as for files. Absent: any.
     "paths" paths: BTreeSet<String> = List(URL_PATH), unless "is_default";
     /// Absent: any.
-    "ports" ports: BTreeSet<u16> = List(Port), unless "is_default";
+    "ports" ports: BTreeSet<u16> = List(PORT), unless "is_default";
     /// It also lets through where the name stands for an address that is not public.
-    "private-addresses" private_addresses: bool = Word, unless "is_default";
+    "private-addresses" private_addresses: bool = Flag, unless "is_default";
     /// Why, for whoever meets it.
     "reason" reason: Option<String> = Maybe(REASON), unless "is_default";
     /// How they are spoken to. Absent: any way.
@@ -105,7 +105,7 @@ keyed! {
     /// Whether it is in force.
     "mode" mode: Mode = Word, unless "is_default";
     /// It speaks only where no other rule covers the request.
-    "otherwise" otherwise: bool = Word, unless "is_default";
+    "otherwise" otherwise: bool = Flag, unless "is_default";
     /// Why, for whoever meets it.
     "reason" reason: Option<String> = Maybe(REASON), unless "is_default";
     /// The hosts that it may be sent to, as in `network-egress`.

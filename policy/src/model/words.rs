@@ -2,24 +2,41 @@
 
 use std::fmt;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Words that stand for values of a type.
+pub(crate) trait Words: Copy + PartialEq + 'static {
+    /// What they are about.
+    const ABOUT: &str;
+    /// Each value with its word and what that means.
+    const WORDS: &[(Self, &str, &str)];
+}
+
+/// `default`: the value where none is written.
 macro_rules! words {
     ($(
-        $(#[$about:meta])*
-        pub enum $name:ident {
-            $($(#[$what:meta])* $variant:ident = $word:literal,)+
+        $(#[doc = $about:literal])+
+        pub enum $name:ident $(default $default:ident)? {
+            $($(#[doc = $what:literal])+ $variant:ident = $word:literal,)+
         }
     )+) => {$(
-        $(#[$about])*
-        #[derive(
-            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-        )]
-        #[schemars(inline)]
+        $(#[doc = $about])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum $name {
-            $($(#[$what])* #[serde(rename = $word)] $variant,)+
+            $($(#[doc = $what])+ #[serde(rename = $word)] $variant,)+
         }
+
+        impl Words for $name {
+            const ABOUT: &str = concat!($($about),+);
+            const WORDS: &[(Self, &str, &str)] =
+                &[$((Self::$variant, $word, concat!($($what),+))),+];
+        }
+
+        $(impl Default for $name {
+            fn default() -> Self {
+                Self::$default
+            }
+        })?
 
         impl $name {
             /// All of them, in their order.
@@ -43,8 +60,7 @@ macro_rules! words {
 
 words! {
     /// What is said of a request; the later, the worse.
-    #[derive(Default)]
-    pub enum Verdict {
+    pub enum Verdict default Block {
         /// It is let through.
         Allow = "allow",
         /// It is let through, and recorded as a violation of the policy.
@@ -52,7 +68,6 @@ words! {
         /// A person has to say yes; blocked until then.
         Review = "review",
         /// It is refused.
-        #[default]
         Block = "block",
     }
 
@@ -80,10 +95,8 @@ words! {
     }
 
     /// Whether a rule is in force.
-    #[derive(Default)]
-    pub enum Mode {
+    pub enum Mode default Enforce {
         /// Its verdict counts.
-        #[default]
         Enforce = "enforce",
         /// Being rolled out: where its verdict would be worse than `warn`, it counts as `warn`. Such a rule
         /// lets nothing through that no other rule lets through.
@@ -112,10 +125,8 @@ words! {
     }
 
     /// What happens when the audit log cannot be written.
-    #[derive(Default)]
-    pub enum OnAuditFailure {
+    pub enum OnAuditFailure default Stop {
         /// Nothing is started, and what runs is ended.
-        #[default]
         Stop = "stop",
         /// The run goes on; that it is not recorded is said on standard error and in the report.
         Continue = "continue",

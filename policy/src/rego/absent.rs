@@ -12,13 +12,10 @@ impl Rego {
     pub fn load(modules: &[RegoModule]) -> Result<Option<Self>, BadModule> {
         match modules.first() {
             None => Ok(None),
-            Some(module) => Err(BadModule {
-                file: module.name.clone(),
-                line: 0,
-                column: 0,
-                message: "this build has no Rego".into(),
-                help: "build it with the feature `rego`, or remove `rego:`".into(),
-            }),
+            Some(module) => {
+                let help = "build it with the feature `rego`, or remove `rego:`";
+                Err(BadModule::of_file(module, "this build has no Rego", help))
+            }
         }
     }
 

@@ -36,14 +36,7 @@ pub(super) struct Checked {
 }
 
 pub(super) fn bad(span: &Span, message: impl Into<String>, help: impl Into<String>) -> BadModule {
-    let (line, column) = place(span);
-    BadModule {
-        file: span.source.file().clone(),
-        line,
-        column,
-        message: message.into(),
-        help: help.into(),
-    }
+    BadModule::new(span.source.file(), place(span), message, help)
 }
 
 /// Line and column of the first character. The parser's own are those of an expression's operator or

@@ -26,17 +26,6 @@ pub(super) struct Loaded {
     pub entries: Vec<String>,
 }
 
-/// An error of a file as a whole.
-fn whole(module: &RegoModule, message: String, help: &str) -> BadModule {
-    BadModule {
-        file: module.name.clone(),
-        line: 0,
-        column: 0,
-        message,
-        help: help.into(),
-    }
-}
-
 pub(super) fn load(modules: &[RegoModule], engine: &mut Engine) -> Result<Loaded, BadModule> {
     let mut loaded = Loaded::default();
     let mut others = Vec::new();
@@ -46,16 +35,20 @@ pub(super) fn load(modules: &[RegoModule], engine: &mut Engine) -> Result<Loaded
         bytes += module.text.len();
         if bytes > TEXT {
             let message = format!("the modules have more than {TEXT} bytes together");
-            return Err(whole(module, message, "native rules hold long lists"));
+            return Err(BadModule::of_file(
+                module,
+                message,
+                "native rules hold long lists",
+            ));
         }
         scan(module)?;
         engine
             .add_policy(module.name.clone(), module.text.clone())
             .map_err(|error| from_engine(&module.name, &error))?;
         let Some(parsed) = engine.get_modules().get(index).cloned() else {
-            return Err(whole(
+            return Err(BadModule::of_file(
                 module,
-                "it was not understood".into(),
+                "it was not understood",
                 "write it anew",
             ));
         };
@@ -65,7 +58,7 @@ pub(super) fn load(modules: &[RegoModule], engine: &mut Engine) -> Result<Loaded
         rules += parsed.policy.len();
         if rules > RULES {
             let message = format!("the modules have more than {RULES} rules together");
-            return Err(whole(module, message, "remove some"));
+            return Err(BadModule::of_file(module, message, "remove some"));
         }
         let (package, prefix) = match &checked.package {
             Some(name) => (format!("aegis.{name}"), format!("rego:{name}.")),
@@ -74,7 +67,7 @@ pub(super) fn load(modules: &[RegoModule], engine: &mut Engine) -> Result<Loaded
         if let Some(other) = packages.insert(checked.package, module) {
             let message = format!("`package {package}` is that of {}", other.name);
             let help = "a package is one file: give this one another name";
-            return Err(whole(module, message, help));
+            return Err(BadModule::of_file(module, message, help));
         }
         for (name, _) in checked.names.iter().filter(|(_, kind)| **kind == Kind::Set) {
             if !Verdict::ALL.iter().any(|verdict| verdict.name() == name) {
@@ -96,7 +89,7 @@ pub(super) fn load(modules: &[RegoModule], engine: &mut Engine) -> Result<Loaded
         (Some(_), Some((Some(name), module))) => {
             let message = format!("`package aegis` is in use, and so `aegis.{name}` is within it");
             let help = "give each module a name: `package aegis.NAME`";
-            Err(whole(module, message, help))
+            Err(BadModule::of_file(module, message, help))
         }
         _ => Ok(loaded),
     }

@@ -65,7 +65,10 @@ pub(crate) use engine::Rego;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::model::{Head, Mode, Verdict};
+use aegis_profile::Origin;
+use aegis_profile::syntax::Wrong;
+
+use crate::model::{Head, Mode, RegoModule, Verdict};
 
 /// What of Rego takes part in decisions: a part of the policy's hash.
 pub const FEATURES: &[&str] = if cfg!(feature = "rego") {
@@ -125,24 +128,39 @@ mod limits {
 /// Why a text is not a valid module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadModule {
-    /// The file's name.
-    pub file: String,
-    /// From 1; 0: the file as a whole.
-    pub line: u32,
-    /// From 1.
-    pub column: u32,
+    /// Where. Line 0: the file as a whole.
+    pub at: Origin,
     /// What is wrong.
-    pub message: String,
-    /// What to do about it.
-    pub help: String,
+    pub wrong: Wrong,
+}
+
+impl BadModule {
+    fn new(
+        file: &str,
+        (line, column): (u32, u32),
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        let file = file.into();
+        Self {
+            at: Origin { file, line, column },
+            wrong: Wrong::of(message, help),
+        }
+    }
+
+    /// Of a file as a whole.
+    fn of_file(module: &RegoModule, message: impl Into<String>, help: &str) -> Self {
+        Self::new(&module.name, (0, 0), message, help)
+    }
 }
 
 impl fmt::Display for BadModule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => write!(f, "{}: {}", self.file, self.message),
-            line => write!(f, "{}:{line}:{}: {}", self.file, self.column, self.message),
+        match &self.at {
+            Origin { file, line: 0, .. } => f.write_str(file)?,
+            at => at.fmt(f)?,
         }
+        write!(f, ": {}", self.wrong.message)
     }
 }
 

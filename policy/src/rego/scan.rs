@@ -18,12 +18,8 @@ const JOINING: [&str; 17] = [
 ];
 
 pub(super) fn scan(module: &RegoModule) -> Result<(), BadModule> {
-    let bad = |line: u32, column: u32, message: String, help: &str| BadModule {
-        file: module.name.clone(),
-        line,
-        column,
-        message,
-        help: help.into(),
+    let bad = |line: u32, column: u32, message: String, help: &str| {
+        BadModule::new(&module.name, (line, column), message, help)
     };
     for (line, text) in (1..).zip(module.text.split('\n')) {
         if let Some((column, c)) = (1..).zip(text.chars()).find(|(_, c)| is_deceptive(*c)) {
@@ -129,13 +125,13 @@ pub(super) fn from_engine(file: &str, error: &impl ToString) -> BadModule {
     let mut place = place.map(|p| p.rsplit(':').map(str::parse::<u32>));
     let column = place.as_mut().and_then(|p| p.next()?.ok());
     let line = place.as_mut().and_then(|p| p.next()?.ok());
-    BadModule {
-        file: file.to_owned(),
-        line: line.unwrap_or(0),
-        column: column.unwrap_or(0),
-        message: first_line(&text),
-        help: "see the Rego reference of Open Policy Agent".into(),
-    }
+    let help = "see the Rego reference of Open Policy Agent";
+    BadModule::new(
+        file,
+        (line.unwrap_or(0), column.unwrap_or(0)),
+        first_line(&text),
+        help,
+    )
 }
 
 /// The message itself, of what the engine says, safe to print.

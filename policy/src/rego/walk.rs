@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aegis_profile::syntax::{nearest, quote};
+use aegis_profile::syntax::{meant, quote};
 use regorus::unstable::{
     ArithOp, AssignOp, Expr, Literal, Query, Ref, Rule, RuleBody, RuleHead, Span,
 };
@@ -185,10 +185,8 @@ impl Walk<'_> {
         if known.contains(&field) {
             return Ok(());
         }
-        let help = match nearest(field, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("it has {}", known.join(", ")),
-        };
+        let all = format!("it has {}", known.join(", "));
+        let help = meant(field, known.iter().copied(), all);
         Err(bad(
             expr.span(),
             format!("no request has the field `{}`", quote(field)),
@@ -252,14 +250,10 @@ impl Walk<'_> {
             let message = format!("`{shown}` cannot be called: {why}");
             return bad(span, message, "remove it");
         }
-        let own = || nearest(name, self.names.keys().map(String::as_str));
-        let help = match nearest(name, builtins::names()).or_else(own) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => {
-                let known: Vec<_> = builtins::names().collect();
-                format!("there are {}", known.join(", "))
-            }
-        };
+        let mut known: Vec<&str> = builtins::names().collect();
+        let all = format!("there are {}", known.join(", "));
+        known.extend(self.names.keys().map(String::as_str));
+        let help = meant(name, known, all);
         let message = format!("`{shown}` is not a function that rules have");
         bad(span, message, help)
     }

@@ -1,96 +1,91 @@
 //! Reading the node tree: a map of known keys, a list, text, a number; each with its own error.
 
-use super::Section;
-use crate::error::{Reporter, Span, nearest, quote};
+use super::Takes;
+use crate::error::{Note, Reporter, Span, nearest, quote};
 use crate::model::Declared;
 use crate::units::Wrong;
 use crate::yaml::{Key, Kind, Node, Value, kind_of};
 
-/// Reads nodes and reports what is wrong with them.
-pub(crate) struct Tree<'r, 't> {
-    pub(crate) out: &'r mut Reporter<'t>,
-    /// The top of the file, to say where a misplaced key belongs.
-    pub(crate) top: &'static Section,
-}
-
-impl Tree<'_, '_> {
-    /// The entries of a map with the keys of a section; other keys are reported.
-    pub(crate) fn known<'n>(
+impl Reporter<'_> {
+    /// The entries of a map; keys that are not among `names` are reported. `None`: it is not a map.
+    pub fn known<'n>(
         &mut self,
         node: &'n Node,
-        section: &'static Section,
-    ) -> Vec<(&'n str, &'n Node)> {
-        let mut known = Vec::new();
-        for (key, value) in self.map(node, section.what) {
-            if section.has(&key.text) {
-                known.push((key.text.as_str(), value));
-            } else {
-                self.unknown(key, section);
+        what: &str,
+        names: &[&str],
+    ) -> Option<&'n [(Key, Node)]> {
+        let entries = self.map(node, what)?;
+        for (key, _) in entries {
+            if !names.contains(&key.text.as_str()) {
+                let help = self.help_for_key(&key.text, names);
+                self.unknown(key.span, "key", &key.text)
+                    .expected("not a key of this place")
+                    .help(help);
             }
         }
-        known
+        Some(entries)
     }
 
-    /// The entries of a map with keys of the author's choice.
-    pub(crate) fn map<'n>(&mut self, node: &'n Node, what: &str) -> &'n [(Key, Node)] {
+    /// The entries of a map with keys of the author's choice. `None`: it is not a map.
+    pub fn map<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [(Key, Node)]> {
         match &node.value {
-            Value::Map(entries) => entries,
-            Value::Refused => &[],
+            Value::Map(entries) => return Some(entries),
+            Value::Refused => {}
             _ => {
                 let found = node.describe();
-                self.out
-                    .report(node.span, format!("expected {what}, found {found}"))
+                self.report(node.span, format!("expected {what}, found {found}"))
                     .expected("a map: `key: value` lines, indented")
-                    .help("remove the key if nothing belongs there");
-                &[]
+                    .maybe_help(
+                        (found == "nothing")
+                            .then(|| "remove the key if nothing belongs there".into()),
+                    );
             }
         }
+        None
     }
 
-    fn unknown(&mut self, key: &Key, section: &'static Section) {
-        let text = key.text.as_str();
+    fn help_for_key(&self, text: &str, names: &[&str]) -> String {
+        let sections = (self.kind().sections)();
+        let owner = sections.iter().find(|(_, keys)| keys.contains(&text));
         let prefix = format!("{text}.");
-        let help = if let Some(full) = section.names().find(|name| name.starts_with(&prefix)) {
+        if let Some(full) = names.iter().find(|name| name.starts_with(&prefix)) {
             format!("a key is written with its dot, as in `{full}:`")
-        } else if let Some((name, _)) = self.top.sections().find(|(_, section)| section.has(text)) {
-            format!("`{text}` belongs under `{name}:`")
-        } else if self.top.has(text) {
-            format!("`{text}` belongs at the top of the file, not indented")
-        } else if let Some(near) = nearest(text, section.names()) {
+        } else if let Some((name, _)) = owner {
+            match *name {
+                "" => format!("`{text}` belongs at the top of the file, not indented"),
+                name => format!("`{text}` belongs under `{name}:`"),
+            }
+        } else if let Some(near) = nearest(text, names.iter().copied()) {
             format!("did you mean `{near}`?")
-        } else if let Some((name, near)) = self
-            .top
-            .sections()
-            .find_map(|(name, section)| Some((name, nearest(text, section.names())?)))
+        } else if let Some((name, near)) = (sections.iter().filter(|(name, _)| !name.is_empty()))
+            .find_map(|(name, keys)| Some((name, nearest(text, keys.iter().copied())?)))
         {
             format!("did you mean `{near}`, under `{name}:`?")
         } else {
-            let names: Vec<&str> = section.names().collect();
             format!("the keys here are {}", names.join(", "))
-        };
-        self.out
-            .report(key.span, format!("unknown key \"{}\"", quote(text)))
-            .expected("not a key of this place")
-            .help(help);
+        }
+    }
+
+    /// A word that is not known in its place; the caller adds the fix.
+    pub fn unknown(&mut self, span: Span, what: &str, text: &str) -> Note<'_> {
+        self.report(span, format!("unknown {what} \"{}\"", quote(text)))
     }
 
     /// The items of a list.
-    pub(crate) fn list<'n>(&mut self, node: &'n Node, key: &str) -> &'n [Node] {
+    pub fn list<'n>(&mut self, node: &'n Node, key: &str) -> &'n [Node] {
         match &node.value {
             Value::List(items) => items,
             Value::Refused => &[],
             Value::Scalar { text, plain } if !plain || kind_of(text) != Kind::Null => {
                 let shown = quote(text);
-                self.out
-                    .report(node.span, format!("`{key}` is a list"))
+                self.report(node.span, format!("`{key}` is a list"))
                     .expected("expected a list")
                     .help(format!("write it as a list: `{key}: [{shown}]`"));
                 &[]
             }
             _ => {
                 let found = node.describe();
-                self.out
-                    .report(node.span, format!("`{key}` is a list, and this is {found}"))
+                self.report(node.span, format!("`{key}` is a list, and this is {found}"))
                     .expected("expected a list")
                     .help(format!(
                         "write `{key}: []` for an empty one, or remove the key"
@@ -101,7 +96,7 @@ impl Tree<'_, '_> {
     }
 
     /// Text. A scalar that YAML takes for something else must be quoted to be text.
-    pub(crate) fn text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+    pub fn text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
         match &node.value {
             Value::Refused => None,
             Value::Scalar { text, plain } if !plain || kind_of(text) == Kind::Text => Some(text),
@@ -114,8 +109,7 @@ impl Tree<'_, '_> {
                     Value::Scalar { .. } => "remove the key, or give it a value".to_owned(),
                     _ => format!("write {what} in one line"),
                 };
-                self.out
-                    .report(node.span, format!("expected {what}, found {found}"))
+                self.report(node.span, format!("expected {what}, found {found}"))
                     .help(help);
                 None
             }
@@ -123,7 +117,7 @@ impl Tree<'_, '_> {
     }
 
     /// Any scalar but nothing, as its text.
-    pub(crate) fn scalar<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+    pub fn scalar<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
         match &node.value {
             Value::Scalar { text, plain: true } if kind_of(text) != Kind::Null => Some(text),
             _ => self.text(node, what),
@@ -131,7 +125,7 @@ impl Tree<'_, '_> {
     }
 
     /// The text of a number without quotes.
-    pub(crate) fn number<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+    pub fn number<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
         let help = match &node.value {
             Value::Refused => return None,
             Value::Scalar { text, plain } => match (kind_of(text), plain) {
@@ -142,34 +136,62 @@ impl Tree<'_, '_> {
             _ => format!("write {what}"),
         };
         let found = node.describe();
-        self.out
-            .report(node.span, format!("expected {what}, found {found}"))
+        self.report(node.span, format!("expected {what}, found {found}"))
             .help(help);
         None
     }
 
-    /// Reports what a value's own parser found wrong.
-    pub(crate) fn accept<T>(
+    /// The text of a scalar that a [`Text`](super::Text) is made of.
+    pub(super) fn taken<'n>(
         &mut self,
-        span: Span,
-        shown: &str,
-        result: Result<T, Wrong>,
-    ) -> Option<T> {
+        node: &'n Node,
+        what: &str,
+        takes: Takes,
+    ) -> Option<&'n str> {
+        let is_int = |text: &str| text.parse().is_ok_and(|n: i64| n.to_string() == text);
+        match (&node.value, takes) {
+            (_, Takes::Number) => self.number(node, what),
+            (Value::Scalar { text, .. }, Takes::TextOrInt) if is_int(text) => Some(text),
+            _ => self.text(node, what),
+        }
+    }
+
+    /// The version of a format, which is 1.
+    pub fn version(&mut self, node: &Node, key: &str) {
+        let help = format!("write `{key}: 1`");
+        match &node.value {
+            Value::Refused => {}
+            Value::Scalar { text, plain: true } if text == "1" => {}
+            Value::Scalar { text, plain: true } if kind_of(text) == Kind::Int => {
+                let kind = self.kind().name;
+                let message = format!("version {} of the {kind} format is not known", quote(text));
+                self.report(node.span, message)
+                    .expected("this Aegis knows version 1")
+                    .help(format!("{help}, or use an Aegis that knows the version"));
+            }
+            _ => {
+                self.report(node.span, "not a version").help(help);
+            }
+        }
+    }
+
+    /// Reports what a value's own parser found wrong.
+    pub fn accept<T>(&mut self, span: Span, shown: &str, result: Result<T, Wrong>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(Wrong { message, help }) => {
-                self.out
-                    .report(span, format!("{message}: `{}`", quote(shown)))
+                self.report(span, format!("{message}: `{}`", quote(shown)))
                     .maybe_help(help);
                 None
             }
         }
     }
 
+    /// A value with its place.
     pub(crate) fn declared<T>(&self, span: Span, value: T) -> Declared<T> {
         Declared {
             value,
-            origin: self.out.origin(span),
+            origin: self.origin(span),
         }
     }
 }

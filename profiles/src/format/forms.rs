@@ -8,9 +8,9 @@ use std::marker::PhantomData;
 use serde_json::{Value as Json, json};
 
 use super::SecretUse;
-use super::texts::{self, Text};
-use crate::error::{escape, nearest, quote};
-use crate::form::{Form, Keyed, Page, Section, Tree, scalar};
+use super::texts;
+use crate::error::{Reporter, escape, meant, quote};
+use crate::form::{Form, Keyed, Page, Section, Text, scalar};
 use crate::model::{Declared, Destination, Device, Outbound, PathSpec, Program, Version};
 use crate::values::names;
 use crate::yaml::{Kind, Node, Value, kind_of};
@@ -22,15 +22,15 @@ impl Form for Word {
     type Value = String;
 
     fn schema(&self) -> Json {
-        self.0.schema()
+        (self.0.schema)()
     }
 
-    fn read(&self, tree: &mut Tree<'_, '_>, _: &str, node: &Node) -> String {
-        self.0.read(tree, node).unwrap_or_default()
+    fn read(&self, out: &mut Reporter<'_>, _: &str, node: &Node) -> String {
+        self.0.read(out, node).unwrap_or_default()
     }
 
     fn show(&self, page: &mut Page, key: &str, value: &String) {
-        page.entry(key, &self.0.scalar(value), None);
+        page.entry(key, &(self.0.show)(value), None);
     }
 }
 
@@ -41,11 +41,11 @@ impl Form for Maybe {
     type Value = Option<String>;
 
     fn schema(&self) -> Json {
-        self.0.schema()
+        (self.0.schema)()
     }
 
-    fn read(&self, tree: &mut Tree<'_, '_>, _: &str, node: &Node) -> Option<String> {
-        self.0.read(tree, node)
+    fn read(&self, out: &mut Reporter<'_>, _: &str, node: &Node) -> Option<String> {
+        self.0.read(out, node)
     }
 
     fn show(&self, page: &mut Page, key: &str, value: &Option<String>) {
@@ -62,17 +62,17 @@ impl<T: Clone + PartialEq + Display> Form for Single<T> {
     type Value = Option<Declared<T>>;
 
     fn schema(&self) -> Json {
-        self.0.schema()
+        (self.0.schema)()
     }
 
-    fn read(&self, tree: &mut Tree<'_, '_>, _: &str, node: &Node) -> Self::Value {
-        let value = self.0.read(tree, node)?;
-        Some(tree.declared(node.span, value))
+    fn read(&self, out: &mut Reporter<'_>, _: &str, node: &Node) -> Self::Value {
+        let value = self.0.read(out, node)?;
+        Some(out.declared(node.span, value))
     }
 
     fn show(&self, page: &mut Page, key: &str, value: &Self::Value) {
         if let Some(Declared { value, origin }) = value {
-            page.entry(key, &self.0.scalar(value), Some(origin));
+            page.entry(key, &(self.0.show)(value), Some(origin));
         }
     }
 }
@@ -84,17 +84,17 @@ impl<T: Item> Form for List<T> {
     type Value = Vec<Declared<T>>;
 
     fn schema(&self) -> Json {
-        json!({"type": "array", "items": self.0.schema()})
+        json!({"type": "array", "items": (self.0.schema)()})
     }
 
-    fn read(&self, tree: &mut Tree<'_, '_>, key: &str, node: &Node) -> Self::Value {
+    fn read(&self, out: &mut Reporter<'_>, key: &str, node: &Node) -> Self::Value {
         let mut seen = HashSet::new();
         let mut items = Vec::new();
-        for item in tree.list(node, key) {
-            if let Some(value) = self.0.read(tree, item)
+        for item in out.list(node, key) {
+            if let Some(value) = self.0.read(out, item)
                 && seen.insert(value.clone())
             {
-                items.push(tree.declared(item.span, value));
+                items.push(out.declared(item.span, value));
             }
         }
         settle(&mut items);
@@ -114,7 +114,7 @@ impl<T: Item> Form for List<T> {
 
     fn show(&self, page: &mut Page, key: &str, items: &Self::Value) {
         page.section(key, None, items, |page, item| {
-            page.item(&self.0.scalar(&item.value), Some(&item.origin));
+            page.item(&(self.0.show)(&item.value), Some(&item.origin));
         });
     }
 }
@@ -207,8 +207,8 @@ impl<T: Keyed> Form for Part<T> {
         Some(T::SECTION)
     }
 
-    fn read(&self, tree: &mut Tree<'_, '_>, _: &str, node: &Node) -> T {
-        T::read(tree, node)
+    fn read(&self, out: &mut Reporter<'_>, _: &str, node: &Node) -> T {
+        T::read(out, node)
     }
 
     fn merge(&self, into: &mut T, later: &T) {
@@ -231,20 +231,8 @@ impl Form for TheVersion {
         json!({"const": 1, "format": "uint32", "minimum": 0, "type": "integer"})
     }
 
-    fn read(&self, tree: &mut Tree<'_, '_>, _: &str, node: &Node) -> Version {
-        match &node.value {
-            Value::Scalar { text, plain: true } if text == "1" => {}
-            Value::Refused => {}
-            Value::Scalar { text, plain: true } if kind_of(text) == Kind::Int => {
-                let message = format!("version {} of the profile format is not known", quote(text));
-                (tree.out.report(node.span, message))
-                    .expected("this Aegis knows version 1")
-                    .help("write `aegis: 1`, or use an Aegis that knows the version");
-            }
-            _ => {
-                (tree.out.report(node.span, "not a version")).help("write `aegis: 1`");
-            }
-        }
+    fn read(&self, out: &mut Reporter<'_>, key: &str, node: &Node) -> Version {
+        out.version(node, key);
         Version
     }
 
@@ -264,19 +252,19 @@ impl Form for Extends {
     type Value = Vec<Declared<String>>;
 
     fn schema(&self) -> Json {
-        json!({"type": "array", "items": texts::REFERENCE.schema(), "uniqueItems": true})
+        json!({"type": "array", "items": (texts::REFERENCE.schema)(), "uniqueItems": true})
     }
 
-    fn read(&self, tree: &mut Tree<'_, '_>, key: &str, node: &Node) -> Self::Value {
+    fn read(&self, out: &mut Reporter<'_>, key: &str, node: &Node) -> Self::Value {
         let mut found: Self::Value = Vec::new();
-        for item in tree.list(node, key) {
-            let Some(value) = texts::REFERENCE.read(tree, item) else {
+        for item in out.list(node, key) {
+            let Some(value) = texts::REFERENCE.read(out, item) else {
                 continue;
             };
             if found.iter().any(|earlier| earlier.value == value) {
-                (tree.out.report(item.span, "extended twice")).help("keep one of them");
+                (out.report(item.span, "extended twice")).help("keep one of them");
             } else {
-                found.push(tree.declared(item.span, value));
+                found.push(out.declared(item.span, value));
             }
         }
         found
@@ -317,17 +305,17 @@ impl Form for Run {
         json!({"type": "array", "items": scalar_schema(), "minItems": 1, "prefixItems": [first]})
     }
 
-    fn read(&self, tree: &mut Tree<'_, '_>, key: &str, node: &Node) -> Vec<String> {
-        let items = tree.list(node, key);
+    fn read(&self, out: &mut Reporter<'_>, key: &str, node: &Node) -> Vec<String> {
+        let items = out.list(node, key);
         if let (Value::List(_), []) = (&node.value, items) {
-            (tree.out.report(node.span, "`run` is empty"))
+            (out.report(node.span, "`run` is empty"))
                 .help("name the command, such as `run: [python3, main.py]`, or remove the key");
         }
         let mut words = Vec::new();
         for (i, item) in items.iter().enumerate() {
-            match tree.scalar(item, "a word of the command") {
+            match out.scalar(item, "a word of the command") {
                 Some("") if i == 0 => {
-                    (tree.out.report(item.span, "the command's name is empty"))
+                    (out.report(item.span, "the command's name is empty"))
                         .help("name the program to run");
                 }
                 word => words.extend(word.map(str::to_owned)),
@@ -355,28 +343,22 @@ impl Form for Destinations {
         json!({"oneOf": [{"enum": ["none", "host"]}, DESTINATIONS.schema()]})
     }
 
-    fn read(&self, tree: &mut Tree<'_, '_>, key: &str, node: &Node) -> Outbound {
+    fn read(&self, out: &mut Reporter<'_>, key: &str, node: &Node) -> Outbound {
         match &node.value {
             Value::Scalar { text, .. } if text == "none" => {
-                Outbound::None(Some(tree.out.origin(node.span)))
+                Outbound::None(Some(out.origin(node.span)))
             }
-            Value::Scalar { text, .. } if text == "host" => {
-                Outbound::Host(tree.out.origin(node.span))
-            }
+            Value::Scalar { text, .. } if text == "host" => Outbound::Host(out.origin(node.span)),
             Value::Scalar { text, plain } if !plain || kind_of(text) == Kind::Text => {
                 let text = quote(text);
-                let help = match nearest(&text, ["none", "host"]) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("write it as a list: `{key}: [\"{text}\"]`"),
-                };
-                (tree
-                    .out
-                    .report(node.span, format!("`{key}` cannot be `{text}`")))
-                .expected("expected `none`, `host` or a list")
-                .help(help);
+                let list = format!("write it as a list: `{key}: [\"{text}\"]`");
+                let help = meant(&text, ["none", "host"], list);
+                (out.report(node.span, format!("`{key}` cannot be `{text}`")))
+                    .expected("expected `none`, `host` or a list")
+                    .help(help);
                 Outbound::None(None)
             }
-            _ => match DESTINATIONS.read(tree, key, node) {
+            _ => match DESTINATIONS.read(out, key, node) {
                 named if named.is_empty() => Outbound::None(None),
                 named => Outbound::Named(named),
             },
@@ -414,24 +396,28 @@ impl Form for Secrets {
         Some(SecretUse::SECTION)
     }
 
-    fn read(&self, tree: &mut Tree<'_, '_>, _: &str, node: &Node) -> Self::Value {
+    fn read(&self, out: &mut Reporter<'_>, _: &str, node: &Node) -> Self::Value {
         let mut found = BTreeMap::new();
-        for (key, node) in tree.map(node, "a map of secrets by alias") {
-            let alias = tree.accept(key.span, &key.text, names::alias(&key.text));
-            let secret = SecretUse::read(tree, node);
+        for (key, node) in out
+            .map(node, "a map of secrets by alias")
+            .into_iter()
+            .flatten()
+        {
+            let alias = out.accept(key.span, &key.text, names::alias(&key.text));
+            let secret = SecretUse::read(out, node);
             if let Value::Map(entries) = &node.value {
                 let named = |name: &str| entries.iter().any(|(key, _)| key.text == name);
                 if !named("to") {
-                    (tree.out.report(node.span, "a secret without `to`"))
+                    (out.report(node.span, "a secret without `to`"))
                         .help("name the one host that it may be sent to: `to: api.github.com`");
                 }
                 if !named("header") && !named("env") {
-                    (tree.out.report(node.span, "a secret that goes nowhere"))
+                    (out.report(node.span, "a secret that goes nowhere"))
                         .help("give `header: \"Authorization: Bearer {}\"`, `env: NAME`, or both");
                 }
             }
             if let Some(alias) = alias {
-                found.insert(alias, tree.declared(key.span, secret));
+                found.insert(alias, out.declared(key.span, secret));
             }
         }
         found
@@ -459,13 +445,17 @@ impl Form for Variables {
         map_schema(texts::VARIABLE_NAME, scalar_schema())
     }
 
-    fn read(&self, tree: &mut Tree<'_, '_>, _: &str, node: &Node) -> Self::Value {
+    fn read(&self, out: &mut Reporter<'_>, _: &str, node: &Node) -> Self::Value {
         let mut found = BTreeMap::new();
-        for (key, value) in tree.map(node, "a map of variables to values") {
-            let name = tree.accept(key.span, &key.text, names::variable(&key.text));
-            let text = tree.scalar(value, "a value");
+        for (key, value) in out
+            .map(node, "a map of variables to values")
+            .into_iter()
+            .flatten()
+        {
+            let name = out.accept(key.span, &key.text, names::variable(&key.text));
+            let text = out.scalar(value, "a value");
             if let (Some(name), Some(text)) = (name, text) {
-                found.insert(name, tree.declared(key.span, text.to_owned()));
+                found.insert(name, out.declared(key.span, text.to_owned()));
             }
         }
         found

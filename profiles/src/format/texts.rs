@@ -1,77 +1,12 @@
 //! The texts that values are made of: what each is called in an error, the pattern in the JSON Schema,
 //! and the parser, which knows more than a pattern can say.
 
-use std::fmt::Display;
-
 use serde_json::{Value as Json, json};
 
-use crate::form::{Tree, scalar};
+use crate::form::{Takes, Text, pattern, scalar, words};
 use crate::model::{Destination, Device, PathSpec, Program, SyscallBase};
-use crate::units::Wrong;
 use crate::values::paths::{self, Use};
 use crate::values::{names, net};
-use crate::yaml::Node;
-
-/// A text that stands for a `T`.
-pub(crate) struct Text<T> {
-    /// As in "expected a path".
-    what: &'static str,
-    schema: Schema,
-    parse: fn(&str) -> Result<T, Wrong>,
-    /// As it is written.
-    show: fn(&T) -> String,
-}
-
-enum Schema {
-    Any,
-    Pattern(&'static str),
-    /// A number, without quotes.
-    Port,
-    /// Words, each with what it means.
-    Words(&'static [(&'static str, &'static str)]),
-}
-
-impl<T: Display> Text<T> {
-    const fn new(what: &'static str, schema: Schema, parse: fn(&str) -> Result<T, Wrong>) -> Self {
-        let show = T::to_string;
-        Self {
-            what,
-            schema,
-            parse,
-            show,
-        }
-    }
-
-    pub fn schema(&self) -> Json {
-        match self.schema {
-            Schema::Any => json!({"type": "string"}),
-            Schema::Pattern(pattern) => json!({"type": "string", "pattern": pattern}),
-            Schema::Port => {
-                json!({"type": "integer", "format": "uint16", "minimum": 1, "maximum": 65535})
-            }
-            Schema::Words(words) => {
-                let word = |(word, about): &(&str, &str)| json!({"const": word, "description": about, "type": "string"});
-                json!({"oneOf": words.iter().map(word).collect::<Vec<_>>()})
-            }
-        }
-    }
-
-    pub fn read(&self, tree: &mut Tree<'_, '_>, node: &Node) -> Option<T> {
-        let text = match self.schema {
-            Schema::Port => tree.number(node, self.what),
-            _ => tree.text(node, self.what),
-        }?;
-        tree.accept(node.span, text, (self.parse)(text))
-    }
-
-    /// As a scalar of YAML.
-    pub fn scalar(&self, value: &T) -> String {
-        match self.schema {
-            Schema::Port => value.to_string(),
-            _ => scalar(&(self.show)(value)),
-        }
-    }
-}
 
 /// Components of a path: no pattern characters, no `.` or `..`.
 macro_rules! components {
@@ -125,8 +60,8 @@ macro_rules! port {
     };
 }
 
-const LINE: Schema = Schema::Pattern(r"^[^\n\t]+$");
-const PATH: Schema = Schema::Pattern(concat!("^-?(", path!(), ")"));
+const LINE: fn() -> Json = || pattern(r"^[^\n\t]+$");
+const PATH: fn() -> Json = || pattern(concat!("^-?(", path!(), ")"));
 
 /// The pattern of an alias of a secret.
 pub(crate) const ALIAS: &str = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$";
@@ -134,8 +69,11 @@ pub(crate) const ALIAS: &str = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$";
 pub(crate) const VARIABLE_NAME: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 
 pub(crate) const NAME: Text<String> = Text::new("a name", LINE, names::name);
-pub(crate) const DESCRIPTION: Text<String> =
-    Text::new("a description", Schema::Any, |text| Ok(text.to_owned()));
+pub(crate) const DESCRIPTION: Text<String> = Text::new(
+    "a description",
+    || json!({"type": "string"}),
+    |text| Ok(text.to_owned()),
+);
 pub(crate) const REFERENCE: Text<String> =
     Text::new("a profile's name or file", LINE, names::reference);
 pub(crate) const READ: Text<PathSpec> =
@@ -144,67 +82,81 @@ pub(crate) const WRITE: Text<PathSpec> =
     Text::new("a path", PATH, |text| paths::path(text, Use::Write));
 pub(crate) const PROGRAM: Text<Program> = Text::new(
     "a program's name or path",
-    Schema::Pattern(concat!(
-        "^-?(",
-        path!(),
-        r"|\[$|(?!\.\.?$)[^\-$~/*?\[\]{}\s][^/*?\[\]{}\s]{0,254}$)"
-    )),
+    || {
+        pattern(concat!(
+            "^-?(",
+            path!(),
+            r"|\[$|(?!\.\.?$)[^\-$~/*?\[\]{}\s][^/*?\[\]{}\s]{0,254}$)"
+        ))
+    },
     paths::program,
 );
 pub(crate) const DESTINATION: Text<Destination> = Text::new(
     "a destination",
-    Schema::Pattern(concat!(
-        r"^(https?://(",
-        host!(r"(\*\.)?"),
-        ")(:",
-        port!(),
-        ")?|(tcp|udp)://(",
-        host!(r"(\*\.)?"),
-        "):",
-        port!(),
-        ")$"
-    )),
+    || {
+        pattern(concat!(
+            r"^(https?://(",
+            host!(r"(\*\.)?"),
+            ")(:",
+            port!(),
+            ")?|(tcp|udp)://(",
+            host!(r"(\*\.)?"),
+            "):",
+            port!(),
+            ")$"
+        ))
+    },
     net::destination,
 );
-pub(crate) const PORT: Text<u16> = Text::new("a port from 1 to 65535", Schema::Port, net::port);
+pub(crate) const PORT: Text<u16> = Text {
+    takes: Takes::Number,
+    show: u16::to_string,
+    ..Text::new(
+        "a port from 1 to 65535",
+        || json!({"type": "integer", "format": "uint16", "minimum": 1, "maximum": 65535}),
+        net::port,
+    )
+};
 pub(crate) const HOST: Text<String> = Text {
     // An IPv6 address is held without its brackets.
     show: |host| match host.contains(':') {
-        true => format!("[{host}]"),
-        false => host.clone(),
+        true => scalar(&format!("[{host}]")),
+        false => scalar(host),
     },
     ..Text::new(
         "a host",
-        Schema::Pattern(concat!("^(", host!(""), ")$")),
+        || pattern(concat!("^(", host!(""), ")$")),
         |text| net::host(text, false),
     )
 };
 pub(crate) const HEADER: Text<String> = Text::new(
     "a header",
-    Schema::Pattern(r"^[A-Za-z0-9!#$%&'*+.^_`|~\-]+:[^{}\n\t]*\{\}[^{}\n\t]*$"),
+    || pattern(r"^[A-Za-z0-9!#$%&'*+.^_`|~\-]+:[^{}\n\t]*\{\}[^{}\n\t]*$"),
     names::header,
 );
 pub(crate) const DEVICE: Text<Device> = Text::new(
     "a device",
-    Schema::Pattern(concat!("^(gpu|kvm|pty|/+dev/(?!/*$)", components!(), ")$")),
+    || pattern(concat!("^(gpu|kvm|pty|/+dev/(?!/*$)", components!(), ")$")),
     paths::device,
 );
 pub(crate) const VARIABLE: Text<String> = Text::new(
     "a variable's name",
-    Schema::Pattern(VARIABLE_NAME),
+    || pattern(VARIABLE_NAME),
     names::variable,
 );
 pub(crate) const SYSCALL: Text<String> = Text::new(
     "a system call's name",
-    Schema::Pattern("^[a-z0-9_]+$"),
+    || pattern("^[a-z0-9_]+$"),
     names::syscall,
 );
 pub(crate) const BASE: Text<SyscallBase> = Text::new(
     "the name of a set",
-    Schema::Words(&[
-        ("default", "What programs use."),
-        ("minimal", "What a small program needs."),
-        ("learned", "Nothing."),
-    ]),
+    || {
+        words([
+            ("default", "What programs use."),
+            ("minimal", "What a small program needs."),
+            ("learned", "Nothing."),
+        ])
+    },
     names::syscall_base,
 );

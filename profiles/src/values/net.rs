@@ -32,9 +32,10 @@ pub fn destination(text: &str) -> Result<Destination, Wrong> {
         };
     };
     let Some((_, own_port)) = SCHEMES.iter().find(|(name, _)| *name == scheme) else {
+        let known = "the schemes are https, http, tcp and udp";
         let help = match nearest(scheme, SCHEMES.map(|(name, _)| name)) {
             Some(near) => format!("did you mean `{near}://`?"),
-            None => "the schemes are https, http, tcp and udp".to_owned(),
+            None => known.to_owned(),
         };
         return Wrong::new(format!("unknown scheme `{}`", quote(scheme)), help);
     };

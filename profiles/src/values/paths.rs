@@ -4,7 +4,7 @@
 //! says (`..`, patterns, a relative path, an unknown variable) is refused here, so that whatever
 //! exists as a [`PathSpec`] is a variable or `/` and plain components.
 
-use crate::error::{nearest, quote};
+use crate::error::{meant, nearest, quote};
 use crate::model::{Device, PathSpec, Program, Variable};
 use crate::units::Wrong;
 
@@ -96,10 +96,7 @@ pub(crate) fn device(text: &str) -> Result<Device, Wrong> {
     }
     let fix = "write `gpu`, `kvm`, `pty`, or a path such as `/dev/ttyUSB0`";
     if !text.starts_with('/') {
-        return match nearest(text, ["gpu", "kvm", "pty"]) {
-            Some(near) => Wrong::new("unknown device", format!("did you mean `{near}`?")),
-            None => Wrong::new("unknown device", fix),
-        };
+        return Wrong::new("unknown device", meant(text, ["gpu", "kvm", "pty"], fix));
     }
     plain_characters(text)?;
     let clean = format!("/{}", components(&text[1..])?);
