@@ -58,26 +58,32 @@ const NAMED: Named = Named {
 /// assert!(error.to_string().contains("did you mean `standard`?"));
 /// ```
 pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
-    let files = match classify(reference, source)? {
-        Place::Template(template) => return Ok(template.document()),
-        Place::Stdin => {
-            let file: Arc<str> = "-".into();
-            let bytes = source.read_stdin();
-            let bytes = bytes.map_err(|error| unreadable(Path::new("-"), &error))?;
-            let nowhere = |_: &str| {
-                Wrong::new(
-                    "a policy on standard input has no directory, and so no Rego files",
-                    "write it to a file beside them",
-                )
-            };
-            let mut union = Union::new(nowhere);
-            read::add_bytes(&bytes, &file, &mut union)?;
-            return finish(union, "-");
-        }
-        Place::File(path) => vec![path],
-        Place::Directory(path) => files_of(&path, source)?,
-    };
-    from_files(&files, reference, source, None)
+    let path = Path::new(reference);
+    if reference == "-" {
+        let bytes = source.read_stdin();
+        let bytes = bytes.map_err(|error| unreadable(path, &error))?;
+        let mut union = Union::new(|_| {
+            Wrong::new(
+                "a policy on standard input has no directory, and so no Rego files",
+                "write it to a file beside them",
+            )
+        });
+        read::add_bytes(&bytes, &reference.into(), &mut union)?;
+        return finish(union, reference);
+    }
+    if is_path(reference) {
+        let files = match source.look(path) {
+            Ok(found) if found.is_directory => files_of(path, source)?,
+            // What else it is, reading it will say.
+            _ => vec![path.into()],
+        };
+        return from_files(&files, reference, source, None);
+    }
+    if let Some(template) = templates::find(reference) {
+        return Ok(template.document());
+    }
+    let (message, help) = NAMED.unknown(reference, source.exists(path));
+    Err(of_file(reference, message, help))
 }
 
 /// Reads one file's text. Rego files that it names are not read: the document has their names, and no
@@ -120,33 +126,6 @@ pub fn effective(
     }
     let policy = Policy::new(documents);
     policy.map_err(|bad| Diagnostic::of_file(&bad.document, bad.to_string()).into())
-}
-
-/// Where a policy is.
-enum Place {
-    Template(&'static templates::Template),
-    Stdin,
-    File(PathBuf),
-    Directory(PathBuf),
-}
-
-fn classify(reference: &str, source: &dyn Source) -> Result<Place, Error> {
-    if reference == "-" {
-        return Ok(Place::Stdin);
-    }
-    let path = Path::new(reference);
-    if is_path(reference) {
-        return Ok(match source.look(path) {
-            Ok(found) if found.is_directory => Place::Directory(path.into()),
-            // What else it is, reading it will say.
-            _ => Place::File(path.into()),
-        });
-    }
-    if let Some(template) = templates::find(reference) {
-        return Ok(Place::Template(template));
-    }
-    let (message, help) = NAMED.unknown(reference, source.exists(path));
-    Err(of_file(reference, message, help))
 }
 
 /// Whether a reference is a file or a directory, and not a template's name.

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Rule, RuleHead, Span};
+use regorus::unstable::{AssignOp, Expr, Module, Query, Rule, Span};
 
 use super::BadModule;
 use super::check::{Kind, bad};
-use super::parts::{parts, query, variable, variables};
+use super::parts::{Statement, Whole, parts, query, variable, variables};
 
 pub(super) fn check(module: &Module, names: &BTreeMap<String, Kind>) -> Result<(), BadModule> {
     for rule in &module.policy {
@@ -31,67 +31,42 @@ struct Scope<'m> {
 
 impl Scope<'_> {
     fn rule(&mut self, rule: &Rule) -> Result<(), BadModule> {
-        let (head, bodies) = match rule {
-            Rule::Spec { head, bodies, .. } => (head, bodies),
-            Rule::Default { value, .. } => return self.expr(value),
-        };
-        if let RuleHead::Func { args, .. } = head {
-            args.iter().try_for_each(|arg| self.bind(arg))?;
-        }
-        for body in bodies {
-            self.query(&body.query)?;
-        }
-        match head {
-            RuleHead::Set { key, .. } => key.iter().try_for_each(|key| self.expr(key)),
-            RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => assign
-                .iter()
-                .try_for_each(|assign| self.expr(&assign.value)),
-        }
+        let Whole {
+            args, made, bodies, ..
+        } = Whole::of(rule);
+        args.iter().try_for_each(|arg| self.bind(arg))?;
+        bodies.iter().try_for_each(|body| self.query(&body.query))?;
+        made.map_or(Ok(()), |made| self.expr(made))
     }
 
     fn query(&mut self, query: &Query) -> Result<(), BadModule> {
         for statement in &query.stmts {
-            match &statement.literal {
-                Literal::SomeVars { vars, .. } => {
-                    // A new variable, whatever has that name outside.
-                    for var in vars {
-                        self.bound.remove(var.text());
-                    }
+            let statement = Statement::of(&statement.literal);
+            if let Some(collection) = statement.through {
+                self.expr(collection)?;
+            }
+            (statement.patterns.iter()).try_for_each(|pattern| self.bind(pattern))?;
+            if let Some(expr) = statement.holds {
+                self.expr(expr)?;
+            }
+            if let Some(expr) = statement.denied {
+                let mut indices = Vec::new();
+                gather(expr, &mut indices);
+                for index in indices {
+                    self.closed(index)?;
                 }
-                Literal::SomeIn {
-                    key,
-                    value,
-                    collection,
-                    ..
-                } => {
-                    self.expr(collection)?;
-                    key.iter()
-                        .chain([value])
-                        .try_for_each(|pattern| self.bind(pattern))?;
-                }
-                Literal::Expr { expr, .. } => self.expr(expr)?,
-                Literal::NotExpr { expr, .. } => {
-                    let mut indices = Vec::new();
-                    gather(expr, &mut indices);
-                    for index in indices {
-                        self.closed(index)?;
-                    }
-                    self.uses(expr)?;
-                }
-                Literal::Every {
-                    key,
-                    value,
-                    domain,
-                    query,
-                    ..
-                } => {
-                    self.expr(domain)?;
-                    self.within(|scope| {
-                        let vars = key.iter().chain([value]);
-                        scope.bound.extend(vars.map(|var| var.text().to_owned()));
-                        scope.query(query)
-                    })?;
-                }
+                self.uses(expr)?;
+            }
+            let names = statement.new.iter().map(|var| var.text());
+            match statement.every {
+                Some(query) => self.within(|scope| {
+                    scope.bound.extend(names.map(str::to_owned));
+                    scope.query(query)
+                })?,
+                // New variables, whatever has these names outside.
+                None => self
+                    .bound
+                    .retain(|bound| !names.clone().any(|name| name == bound)),
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! What an expression is made of. Every check that goes through a module stands on [`parts`]: it names every kind
 //! of expression, so that an engine with a new one does not compile before it is decided what that may be.
 
-use regorus::unstable::{Expr, Query, Ref, Span};
+use regorus::unstable::{Expr, Literal, Query, Ref, Rule, RuleBody, RuleHead, Span};
 
 /// The expressions directly within an expression, in the order of the text; of a comprehension its terms.
 pub(super) fn parts(expr: &Expr) -> Vec<&Ref<Expr>> {
@@ -33,6 +33,95 @@ pub(super) fn parts(expr: &Expr) -> Vec<&Ref<Expr>> {
             collection,
             ..
         } => key.iter().chain([value, collection]).collect(),
+    }
+}
+
+/// A rule of any form.
+pub(super) struct Whole<'r> {
+    pub name: &'r Ref<Expr>,
+    pub args: &'r [Ref<Expr>],
+    /// What it makes of each answer.
+    pub made: Option<&'r Ref<Expr>>,
+    pub bodies: &'r [RuleBody],
+}
+
+impl<'r> Whole<'r> {
+    pub fn of(rule: &'r Rule) -> Self {
+        let (name, args, made, bodies): (_, &[_], _, &[_]) = match rule {
+            Rule::Default { refr, value, .. } => (refr, &[], Some(value), &[]),
+            Rule::Spec { head, bodies, .. } => match head {
+                RuleHead::Set { refr, key, .. } => (refr, &[], key.as_ref(), bodies),
+                RuleHead::Compr { refr, assign, .. } => (
+                    refr,
+                    &[],
+                    assign.as_ref().map(|assign| &assign.value),
+                    bodies,
+                ),
+                RuleHead::Func {
+                    refr, args, assign, ..
+                } => (
+                    refr,
+                    args,
+                    assign.as_ref().map(|assign| &assign.value),
+                    bodies,
+                ),
+            },
+        };
+        Self {
+            name,
+            args,
+            made,
+            bodies,
+        }
+    }
+}
+
+/// A statement of any form.
+#[derive(Default)]
+pub(super) struct Statement<'s> {
+    /// Names that become variables.
+    pub new: Vec<&'s Span>,
+    /// What it goes through.
+    pub through: Option<&'s Ref<Expr>>,
+    /// What the members of that are matched with.
+    pub patterns: Vec<&'s Ref<Expr>>,
+    /// What has to hold.
+    pub holds: Option<&'s Ref<Expr>>,
+    /// What must not hold.
+    pub denied: Option<&'s Ref<Expr>>,
+    /// What has to hold for every member.
+    pub every: Option<&'s Query>,
+}
+
+impl<'s> Statement<'s> {
+    pub fn of(literal: &'s Literal) -> Self {
+        let mut statement = Self::default();
+        match literal {
+            Literal::SomeVars { vars, .. } => statement.new = vars.iter().collect(),
+            Literal::SomeIn {
+                key,
+                value,
+                collection,
+                ..
+            } => {
+                statement.through = Some(collection);
+                statement.patterns = key.iter().chain([value]).collect();
+            }
+            Literal::Expr { expr, .. } => statement.holds = Some(expr),
+            Literal::NotExpr { expr, .. } => statement.denied = Some(expr),
+            Literal::Every {
+                key,
+                value,
+                domain,
+                query,
+                ..
+            } => {
+                statement.new = key.iter().chain([value]).collect();
+                statement.through = Some(domain);
+                statement.every = Some(query);
+            }
+        }
+        statement
     }
 }
 

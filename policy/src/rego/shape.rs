@@ -8,16 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use regorus::unstable::{
-    ArithOp, AssignOp, BinOp, Expr, Literal, Module, Query, Ref, Rule, RuleHead, Span,
-};
+use regorus::unstable::{ArithOp, AssignOp, BinOp, Expr, Module, Query, Ref, Span};
 
 use super::BadModule;
 use super::builtins::{self, Gives};
 use super::check::{Checked, Kind, bad};
 use super::input::{CONTEXT, GRANT_FIELDS, WHAT};
 use super::limits::{GRANTS, NODES, STEPS, STEPS_PER_MEMBER, WORDS};
-use super::parts::{open_index, parts, path, variable};
+use super::parts::{Statement, Whole, open_index, parts, path, variable};
 
 /// Members by level, the outermost first; empty: a single value.
 type Shape = Vec<u64>;
@@ -73,31 +71,19 @@ fn input(path: &[&str]) -> Option<Shape> {
 pub(super) fn check(module: &Module, checked: &Checked) -> Result<(), BadModule> {
     let mut shapes = Shapes {
         kinds: &checked.names,
-        rules: BTreeMap::new(),
-        params: BTreeMap::new(),
-        variables: BTreeMap::new(),
+        known: Known::default(),
         rule: 0,
         found: 1,
         too_large: None,
     };
     for _ in 0..ROUNDS {
-        let before = (
-            shapes.rules.clone(),
-            shapes.params.clone(),
-            shapes.variables.clone(),
-        );
+        let before = shapes.known.clone();
         shapes.too_large = None;
         shapes.round(module);
         if let Some(error) = shapes.too_large {
             return Err(error);
         }
-        if before
-            == (
-                shapes.rules.clone(),
-                shapes.params.clone(),
-                shapes.variables.clone(),
-            )
-        {
+        if before == shapes.known {
             return Ok(());
         }
     }
@@ -111,11 +97,7 @@ pub(super) fn check(module: &Module, checked: &Checked) -> Result<(), BadModule>
 
 struct Shapes<'m> {
     kinds: &'m BTreeMap<String, Kind>,
-    rules: BTreeMap<&'m str, Shape>,
-    /// Of functions, by their place.
-    params: BTreeMap<(String, usize), Shape>,
-    /// By rule, counted, and name.
-    variables: BTreeMap<(usize, String), Shape>,
+    known: Known<'m>,
     /// The rule that is looked at.
     rule: usize,
     /// How many answers the query has that is looked at.
@@ -124,51 +106,51 @@ struct Shapes<'m> {
     too_large: Option<BadModule>,
 }
 
+/// The shapes found so far.
+#[derive(Clone, Default, PartialEq)]
+struct Known<'m> {
+    rules: BTreeMap<&'m str, Shape>,
+    /// Of functions, by their place.
+    params: BTreeMap<(String, usize), Shape>,
+    /// By rule, counted, and name.
+    variables: BTreeMap<(usize, String), Shape>,
+}
+
 impl<'m> Shapes<'m> {
     fn round(&mut self, module: &'m Module) {
         let mut sets: BTreeMap<&'m str, Shape> = BTreeMap::new();
         for (index, rule) in module.policy.iter().enumerate() {
             self.rule = index;
             self.found = 1;
-            let (refr, value) = match rule.as_ref() {
-                Rule::Default { refr, value, .. } => (refr, self.expr(value)),
-                Rule::Spec { head, bodies, span } => {
-                    if let RuleHead::Func { refr, args, .. } = head {
-                        for (place, arg) in args.iter().enumerate() {
-                            let name = variable(refr).unwrap_or_default().to_owned();
-                            let given =
-                                self.params.get(&(name, place)).cloned().unwrap_or_default();
-                            self.binds(arg, &given);
-                        }
-                    }
-                    bodies.iter().for_each(|body| self.statements(&body.query));
-                    match head {
-                        RuleHead::Set { refr, key, .. } => {
-                            let of = key.as_ref().map(|key| self.expr(key)).unwrap_or_default();
-                            let more = collection(self.found.min(FOUND), &of);
-                            let name = variable(refr).unwrap_or_default();
-                            let mut set = more.clone();
-                            if let Some(before) = sets.get(name) {
-                                join(&mut set, before);
-                                set[0] = before[0].saturating_add(more[0]).min(FOUND);
-                            }
-                            self.made(span, &set);
-                            sets.insert(name, set);
-                            continue;
-                        }
-                        RuleHead::Compr { refr, assign, .. }
-                        | RuleHead::Func { refr, assign, .. } => {
-                            let value = assign.as_ref().map(|assign| self.expr(&assign.value));
-                            (refr, value.unwrap_or_default())
-                        }
-                    }
-                }
-            };
-            let name = variable(refr).unwrap_or_default();
-            join(self.rules.entry(name).or_default(), &value);
+            let Whole {
+                name,
+                args,
+                made,
+                bodies,
+            } = Whole::of(rule);
+            let name = variable(name).unwrap_or_default();
+            for (place, arg) in args.iter().enumerate() {
+                let given = self.known.params.get(&(name.to_owned(), place));
+                let given = given.cloned().unwrap_or_default();
+                self.binds(arg, &given);
+            }
+            bodies.iter().for_each(|body| self.statements(&body.query));
+            let value = made.map(|made| self.expr(made)).unwrap_or_default();
+            if self.kinds.get(name) != Some(&Kind::Set) {
+                join(self.known.rules.entry(name).or_default(), &value);
+                continue;
+            }
+            let more = collection(self.found.min(FOUND), &value);
+            let mut set = more.clone();
+            if let Some(before) = sets.get(name) {
+                join(&mut set, before);
+                set[0] = before[0].saturating_add(more[0]).min(FOUND);
+            }
+            self.made(rule.span(), &set);
+            sets.insert(name, set);
         }
         for (name, set) in sets {
-            join(self.rules.entry(name).or_default(), &set);
+            join(self.known.rules.entry(name).or_default(), &set);
         }
     }
 
@@ -184,38 +166,27 @@ impl<'m> Shapes<'m> {
 
     fn statements(&mut self, query: &Query) {
         for statement in &query.stmts {
-            match &statement.literal {
-                Literal::SomeVars { .. } => (),
-                Literal::SomeIn {
-                    key,
-                    value,
-                    collection,
-                    ..
-                } => {
-                    let of = self.expr(collection);
+            let statement = Statement::of(&statement.literal);
+            if let Some(collection) = statement.through {
+                let of = self.expr(collection);
+                let member = member(&of);
+                if statement.every.is_none() {
                     self.goes_through(&of);
-                    for pattern in key.iter().chain([value]) {
-                        self.binds(pattern, &member(&of));
-                    }
                 }
-                Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => {
-                    self.expr(expr);
+                for pattern in statement.patterns {
+                    self.binds(pattern, &member);
                 }
-                Literal::Every {
-                    key,
-                    value,
-                    domain,
-                    query,
-                    ..
-                } => {
-                    let of = self.expr(domain);
-                    for name in key.iter().chain([value]) {
-                        self.is(name.text(), &member(&of));
-                    }
-                    let before = self.found;
-                    self.statements(query);
-                    self.found = before;
+                for name in statement.new {
+                    self.is(name.text(), &member);
                 }
+            }
+            for expr in [statement.holds, statement.denied].into_iter().flatten() {
+                self.expr(expr);
+            }
+            if let Some(query) = statement.every {
+                let before = self.found;
+                self.statements(query);
+                self.found = before;
             }
         }
     }
@@ -233,7 +204,8 @@ impl<'m> Shapes<'m> {
             // Only a value that contains itself comes here.
             shape.truncate(LEVELS + 1);
             join(
-                self.variables
+                self.known
+                    .variables
                     .entry((self.rule, name.to_owned()))
                     .or_default(),
                 &shape,
@@ -271,11 +243,11 @@ impl<'m> Shapes<'m> {
         match expr.as_ref() {
             Expr::Var { span, .. } => {
                 let name = span.text();
-                match self.rules.get(name) {
+                match self.known.rules.get(name) {
                     Some(shape) => shape.clone(),
                     None => {
                         let key = (self.rule, name.to_owned());
-                        self.variables.get(&key).cloned().unwrap_or_default()
+                        self.known.variables.get(&key).cloned().unwrap_or_default()
                     }
                 }
             }
@@ -392,9 +364,17 @@ impl<'m> Shapes<'m> {
         let name = path(function).unwrap_or_default().join(".");
         if let Some(Kind::Function(_)) = self.kinds.get(&name) {
             for (place, shape) in given.iter().enumerate() {
-                join(self.params.entry((name.clone(), place)).or_default(), shape);
+                join(
+                    self.known.params.entry((name.clone(), place)).or_default(),
+                    shape,
+                );
             }
-            return self.rules.get(name.as_str()).cloned().unwrap_or_default();
+            return self
+                .known
+                .rules
+                .get(name.as_str())
+                .cloned()
+                .unwrap_or_default();
         }
         match builtins::find(&name).map(|(_, gives)| gives) {
             Some(Gives::One) => vec![],

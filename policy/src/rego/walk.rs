@@ -3,16 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_profile::syntax::{meant, quote};
-use regorus::unstable::{
-    ArithOp, AssignOp, Expr, Literal, Query, Ref, Rule, RuleBody, RuleHead, Span,
-};
+use regorus::unstable::{ArithOp, AssignOp, Expr, Query, Ref, Rule, Span};
 
 use super::BadModule;
 use super::builtins::{self, Pattern};
 use super::check::{Kind, bad, member};
 use super::input::{CONTEXT, WHAT};
 use super::limits::{DEPTH, LOOPS, PATTERNS, STATEMENTS};
-use super::parts::{open_index, parts, path, query, variable, variables};
+use super::parts::{Statement, Whole, open_index, parts, path, query, variable, variables};
 use crate::model::Verdict;
 
 /// Goes through one rule.
@@ -24,28 +22,25 @@ pub(super) struct Walk<'m> {
 
 impl Walk<'_> {
     pub fn rule(&mut self, rule: &Rule) -> Result<(), BadModule> {
-        let (head, bodies): (_, &[RuleBody]) = match rule {
-            Rule::Spec { head, bodies, .. } => (head, bodies),
-            Rule::Default { value, .. } => return self.expr(value, 0),
-        };
+        let Whole {
+            name,
+            args,
+            made,
+            bodies,
+        } = Whole::of(rule);
         if let Some(second) = bodies.get(1) {
             return Err(bad(&second.span, "a second body", "write a second rule"));
         }
-        let (refr, args, made): (_, &[_], _) = match head {
-            RuleHead::Set { refr, key, .. } => (refr, &[], key.as_ref()),
-            RuleHead::Compr { refr, assign, .. } => (refr, &[], assign.as_ref().map(|a| &a.value)),
-            RuleHead::Func {
-                refr, args, assign, ..
-            } => (refr, args, assign.as_ref().map(|a| &a.value)),
-        };
         for arg in args {
             self.binds(arg)?;
             self.expr(arg, 0)?;
         }
         let mut loops = 0;
         if let Some(made) = made {
-            let says = |name| Verdict::ALL.iter().any(|verdict| verdict.name() == name);
-            if matches!(head, RuleHead::Set { .. }) && variable(refr).is_some_and(says) {
+            let says = |name: &str| Verdict::ALL.iter().any(|verdict| verdict.name() == name);
+            if variable(name)
+                .is_some_and(|name| says(name) && self.names.get(name) == Some(&Kind::Set))
+            {
                 member(made)?;
             }
             loops += iterations(made);
@@ -70,41 +65,25 @@ impl Walk<'_> {
             if let Some(with) = statement.with_mods.first() {
                 return Err(bad(&with.span, "`with` has no place here", "remove it"));
             }
-            match &statement.literal {
-                Literal::SomeVars { vars, .. } => {
-                    vars.iter().try_for_each(|var| self.is_free(var))?;
-                }
-                Literal::SomeIn {
-                    key,
-                    value,
-                    collection,
-                    ..
-                } => {
-                    loops += 1 + iterations(collection);
-                    for pattern in key.iter().chain([value]) {
-                        self.binds(pattern)?;
-                        self.expr(pattern, depth + 1)?;
-                    }
-                    self.expr(collection, depth + 1)?;
-                }
-                Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => {
-                    loops += iterations(expr);
-                    self.expr(expr, depth + 1)?;
-                }
-                Literal::Every {
-                    key,
-                    value,
-                    domain,
-                    query,
-                    ..
-                } => {
-                    loops += iterations(domain);
-                    key.iter()
-                        .chain([value])
-                        .try_for_each(|var| self.is_free(var))?;
-                    self.expr(domain, depth + 1)?;
-                    self.query(query, 1, depth + 1)?;
-                }
+            let parts = Statement::of(&statement.literal);
+            loops += usize::from(!parts.patterns.is_empty());
+            parts.new.iter().try_for_each(|var| self.is_free(var))?;
+            parts
+                .patterns
+                .iter()
+                .try_for_each(|pattern| self.binds(pattern))?;
+            for pattern in parts.patterns {
+                self.expr(pattern, depth + 1)?;
+            }
+            for expr in [parts.through, parts.holds, parts.denied]
+                .into_iter()
+                .flatten()
+            {
+                loops += iterations(expr);
+                self.expr(expr, depth + 1)?;
+            }
+            if let Some(query) = parts.every {
+                self.query(query, 1, depth + 1)?;
             }
             if loops > LOOPS {
                 let message = format!("more than {LOOPS} iterations within each other");

@@ -237,17 +237,7 @@ impl Canonical for bool {
 impl Canonical for IpAddr {
     fn write(&self, out: &mut Vec<u8>) {
         out.push(b'"');
-        match self {
-            Self::V4(address) => {
-                for (at, octet) in address.octets().into_iter().enumerate() {
-                    if at > 0 {
-                        out.push(b'.');
-                    }
-                    u64::from(octet).write(out);
-                }
-            }
-            Self::V6(address) => display(format_args!("{address}"), out),
-        }
+        display(format_args!("{self}"), out);
         out.push(b'"');
     }
 }

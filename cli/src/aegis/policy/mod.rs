@@ -278,8 +278,6 @@ fn as_text(bytes: Result<Vec<u8>, ReadError>) -> Result<String, String> {
     match bytes.map(String::from_utf8) {
         Ok(Ok(text)) => Ok(text),
         Ok(Err(_)) => Err("it is not UTF-8 text".into()),
-        Err(ReadError::NotAFile(what)) => Err(format!("it is {what}")),
-        Err(ReadError::Io(error)) => Err(error.to_string()),
-        Err(_) => Err("there is no such file".into()),
+        Err(error) => Err(error.to_string()),
     }
 }

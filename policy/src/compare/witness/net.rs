@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::super::explore;
 use super::{Patterns, Seeds, Tried};
-use crate::model::{EgressRule, Scheme};
+use crate::model::{Budget, EgressRule, Scheme};
 use crate::request::{Context, Destination, What};
 
 /// For each name in a pattern and for each name above it: itself, one below it, and all below it. Names
@@ -156,36 +156,31 @@ fn to_host(
     }
 }
 
-/// What requests may tell of themselves that is held against a budget.
-struct Uses {
-    request_size: Vec<Option<u64>>,
-    requests_last_minute: Vec<Option<u64>>,
-    response_size: Vec<Option<u64>>,
+/// What requests may tell of themselves that is held against a budget: of each of its bounds nothing, and what
+/// lies around it.
+fn uses(rules: &[&EgressRule]) -> [BTreeSet<Option<u64>>; 3] {
+    let bounds: [fn(&Budget) -> Option<u64>; 3] = [
+        |budget| budget.request_size,
+        |budget| budget.requests_per_minute,
+        |budget| budget.response_size,
+    ];
+    bounds.map(|bound| {
+        let limits = rules.iter().filter_map(|rule| bound(&rule.budget));
+        let around = |limit: u64| [limit.saturating_sub(1), limit, limit.saturating_add(1)];
+        let values = limits.flat_map(around).map(Some);
+        values.chain([None]).collect()
+    })
 }
 
-fn uses(rules: &[&EgressRule]) -> Uses {
-    let around = |limits: Vec<Option<u64>>| {
-        let mut values = BTreeSet::from([None]);
-        for limit in limits.into_iter().flatten() {
-            values.extend([
-                Some(limit.saturating_sub(1)),
-                Some(limit),
-                Some(limit.saturating_add(1)),
-            ]);
-        }
-        values.into_iter().collect()
-    };
-    Uses {
-        request_size: around(rules.iter().map(|r| r.budget.request_size).collect()),
-        requests_last_minute: around(rules.iter().map(|r| r.budget.requests_per_minute).collect()),
-        response_size: around(rules.iter().map(|r| r.budget.response_size).collect()),
-    }
-}
-
-fn of_uses(to: &Destination, uses: &Uses, context: &Context, tried: &mut Tried<'_>) {
-    for request_size in &uses.request_size {
-        for requests_last_minute in &uses.requests_last_minute {
-            for response_size in &uses.response_size {
+fn of_uses(
+    to: &Destination,
+    [sizes, rates, responses]: &[BTreeSet<Option<u64>>; 3],
+    context: &Context,
+    tried: &mut Tried<'_>,
+) {
+    for request_size in sizes {
+        for requests_last_minute in rates {
+            for response_size in responses {
                 let to = Destination {
                     request_size: *request_size,
                     requests_last_minute: *requests_last_minute,
