@@ -68,7 +68,7 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
                 "write it to a file beside them",
             )
         });
-        read::add_bytes(&bytes, &reference.into(), &mut union)?;
+        read::add(&bytes, &reference.into(), &mut union)?;
         return finish(union, reference);
     }
     if is_path(reference) {
@@ -90,7 +90,7 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
 /// text of them.
 pub fn parse_str(text: &str, file_name: &str) -> Result<Document, Error> {
     let mut union = Union::new(|_| Ok(String::new()));
-    read::add(text, &Arc::from(file_name), &mut union)?;
+    read::add(text.as_bytes(), &Arc::from(file_name), &mut union)?;
     if union.document.name.is_empty() {
         union.document.name = UNNAMED.into();
     }
@@ -214,7 +214,7 @@ fn from_files(
         let directory = path.parent().unwrap_or(Path::new(""));
         union.modules = Box::new(move |name| module(&directory.join(name), source, trust));
         let result = match source.read(path) {
-            Ok(bytes) => read::add_bytes(&bytes, &file, &mut union),
+            Ok(bytes) => read::add(&bytes, &file, &mut union),
             Err(error) => Err(unreadable(path, &error)),
         };
         if let Err(error) = result {

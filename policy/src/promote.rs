@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use aegis_profile::Error;
-use aegis_profile::syntax::{Key, Node, Reporter, Span, Value, parse, quote};
+use aegis_profile::syntax::{Key, Node, Reporter, Span, parse, quote};
 
 use crate::load::KIND;
 use crate::load::parse_str;
@@ -40,7 +40,7 @@ pub fn set_mode(
     mode: Mode,
 ) -> Result<Option<Changed>, Error> {
     let document = parse_str(text, file_name)?;
-    let mut out = Reporter::for_kind(KIND, Arc::from(file_name), text);
+    let mut out = Reporter::new(KIND, Arc::from(file_name), text);
     let root = parse(text, &mut out);
     let Some(rule) = root.as_ref().and_then(|root| find(root, id)) else {
         out.report_file(format!("there is no rule `{}`", quote(id)))
@@ -95,37 +95,16 @@ fn expected(mut document: Document, id: &str, mode: Mode) -> Document {
 /// The node of a rule.
 fn find<'n>(root: &'n Node, id: &str) -> Option<&'n Node> {
     let contracts = ["capabilities", "network-egress", "secrets-boundary"];
-    entries(root)
-        .iter()
-        .filter(|(key, _)| contracts.contains(&key.text.as_str()))
-        .filter_map(|(_, node)| match &node.value {
-            Value::List(rules) => Some(rules),
-            _ => None,
-        })
-        .flatten()
-        .find(|rule| {
-            (entries(rule).iter()).any(|(key, node)| key.text == "id" && scalar(node) == Some(id))
-        })
-}
-
-fn entries(node: &Node) -> &[(Key, Node)] {
-    match &node.value {
-        Value::Map(entries) => entries,
-        _ => &[],
-    }
-}
-
-fn scalar(node: &Node) -> Option<&str> {
-    match &node.value {
-        Value::Scalar { text, .. } => Some(text),
-        _ => None,
-    }
+    let lists = contracts.iter().filter_map(|key| root.entry(key));
+    lists
+        .flat_map(|(_, list)| list.items())
+        .find(|rule| rule.entry("id").and_then(|(_, node)| node.text()) == Some(id))
 }
 
 /// A rule's mode, and where it says so.
 fn of(rule: &Node) -> (Mode, Option<(&Key, &Node)>) {
-    let place = (entries(rule).iter()).find(|(key, _)| key.text == "mode");
-    let mode = match place.and_then(|(_, node)| scalar(node)) {
+    let place = rule.entry("mode");
+    let mode = match place.and_then(|(_, node)| node.text()) {
         Some("warn") => Mode::Warn,
         _ => Mode::Enforce,
     };
@@ -211,7 +190,7 @@ fn take_off(lines: &Lines<'_>, key: &Key, value: &Node) -> Option<String> {
 
 /// `mode: warn` after the rule's id, in the form that the rule has.
 fn put_on(lines: &Lines<'_>, rule: &Node) -> Option<String> {
-    let (key, value) = (entries(rule).iter()).find(|(key, _)| key.text == "id")?;
+    let (key, value) = rule.entry("id")?;
     let end = lines.word(value.span)?.end;
     let start = lines.range(rule.span)?.start;
     if lines.text[start..].starts_with('{') {

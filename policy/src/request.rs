@@ -236,6 +236,15 @@ impl What {
         Hash::of(&canonical::what(self))
     }
 
+    /// Each thing that is asked for: of a run its grants, and the run itself at the end.
+    pub fn parts(&self) -> impl Iterator<Item = &Self> {
+        let grants = match self {
+            Self::Tool { grants, .. } => grants.as_slice(),
+            _ => &[],
+        };
+        grants.iter().chain([self])
+    }
+
     /// The words of the command that is to be run; none, where no run is asked for.
     pub fn command(&self) -> &[HostPath] {
         match self {

@@ -4,10 +4,11 @@
 //! ids that are given twice, ranges of ports that end before they begin, numbers that overflow, second spellings of
 //! IPv6 addresses, Rego files that are missing.
 
+use aegis_profile::schema::object;
 use serde_json::{Value, json};
 
 use crate::load::SECTIONS;
-use crate::model::keys::{Keyed, object};
+use crate::model::keys::Keyed;
 use crate::model::{Budget, CapabilityRule, EgressRule, Rule, SecretRule};
 
 /// The address that editors know the schemas by, with a schema's file name after it.

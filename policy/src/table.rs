@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use aegis_profile::syntax::{
-    FileKind, Node, Reporter, Span, Takes, Text, Value, Wrong, count, parse, quote,
+    FileKind, Node, Reporter, Span, Takes, Text, Value, Wrong, count, document, quote,
 };
 use aegis_profile::{Error, Hash, Origin};
 use serde::Serialize;
@@ -100,9 +100,7 @@ pub struct Outcome {
 impl Table {
     /// Reads a table.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, Error> {
-        let mut out = Reporter::for_kind(KIND, file_name.into(), text);
-        let table = parse(text, &mut out).and_then(|root| table(&root, &mut out));
-        out.finish(table)
+        document(KIND, &file_name.into(), text.as_bytes(), table)
     }
 
     /// Asks the policy about each case.
@@ -267,10 +265,7 @@ fn things(
     context: &Context,
     out: &mut Reporter<'_>,
 ) -> Vec<(String, What, Span)> {
-    let nodes = match &wanted.value {
-        Value::List(nodes) => nodes.as_slice(),
-        _ => std::slice::from_ref(wanted),
-    };
+    let nodes = wanted.items();
     let mut found = Vec::new();
     for node in nodes {
         let Value::Scalar { text: words, .. } = &node.value else {
@@ -302,10 +297,7 @@ fn tool(
     context: &Context,
     out: &mut Reporter<'_>,
 ) -> Vec<(String, What, Span)> {
-    let words = match &wanted.value {
-        Value::List(nodes) => nodes.as_slice(),
-        _ => std::slice::from_ref(wanted),
-    };
+    let words = wanted.items();
     let command: Vec<String> = (words.iter())
         .filter_map(|node| WORD.read(out, node))
         .collect();

@@ -46,7 +46,7 @@ fn references_are_files_directories_templates_or_standard_input() {
         ("dir", "write `./dir`"),
         ("./none.yaml", "there is no file `./none.yaml`"),
         ("./standard.yaml", "write `standard`"),
-        ("", "there is no template"),
+        ("", "there is no policy template"),
     ] {
         let told = told(&load(reference, &tree).unwrap_err());
         assert!(told.contains(words), "{reference}: {told}");

@@ -76,6 +76,23 @@ impl Diagnostic {
         }
     }
 
+    /// Says what was expected here.
+    pub fn expected(&mut self, text: impl Into<String>) -> &mut Self {
+        self.expected = Some(text.into());
+        self
+    }
+
+    /// Says how to fix it.
+    pub fn help(&mut self, text: impl Into<String>) -> &mut Self {
+        self.maybe_help(Some(text.into()))
+    }
+
+    /// The same, where there is a fix.
+    pub fn maybe_help(&mut self, text: Option<String>) -> &mut Self {
+        self.help = text;
+        self
+    }
+
     /// Adds the fix.
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -228,22 +245,19 @@ pub struct Reporter<'t> {
     text: &'t str,
     diagnostics: Vec<Diagnostic>,
     omitted: usize,
+    last_omitted: Option<Diagnostic>,
 }
 
 impl<'t> Reporter<'t> {
-    /// For a profile.
-    pub fn new(file: Arc<str>, text: &'t str) -> Self {
-        Self::for_kind(FileKind::PROFILE, file, text)
-    }
-
-    /// For any kind of file.
-    pub fn for_kind(kind: FileKind, file: Arc<str>, text: &'t str) -> Self {
+    /// Of no mistakes yet.
+    pub fn new(kind: FileKind, file: Arc<str>, text: &'t str) -> Self {
         Self {
             file,
             kind,
             text,
             diagnostics: Vec::new(),
             omitted: 0,
+            last_omitted: None,
         }
     }
 
@@ -257,26 +271,30 @@ impl<'t> Reporter<'t> {
     }
 
     /// Records a mistake; the caller adds the expectation and the fix.
-    pub fn report(&mut self, span: Span, message: impl Into<String>) -> Note<'_> {
+    pub fn report(&mut self, span: Span, message: impl Into<String>) -> &mut Diagnostic {
+        let mistake = Diagnostic::at(self.origin(span), message);
         if self.diagnostics.len() >= MAX_DIAGNOSTICS {
             self.omitted += 1;
-            return Note(None);
+            return self.last_omitted.insert(mistake);
         }
         let (source_line, caret, span_len) = self.excerpt(span);
-        self.diagnostics.push(Diagnostic {
+        self.keep(Diagnostic {
             source_line,
             span_len,
             caret,
-            ..Diagnostic::at(self.origin(span), message)
-        });
-        Note(self.diagnostics.last_mut())
+            ..mistake
+        })
     }
 
     /// A mistake of the text as a whole.
-    pub fn report_file(&mut self, message: impl Into<String>) -> Note<'_> {
-        self.diagnostics
-            .push(Diagnostic::of_file(&self.file, message));
-        Note(self.diagnostics.last_mut())
+    pub fn report_file(&mut self, message: impl Into<String>) -> &mut Diagnostic {
+        self.keep(Diagnostic::of_file(&self.file, message))
+    }
+
+    fn keep(&mut self, mistake: Diagnostic) -> &mut Diagnostic {
+        let at = self.diagnostics.len();
+        self.diagnostics.push(mistake);
+        &mut self.diagnostics[at]
     }
 
     /// What kind of file it is.
@@ -331,36 +349,6 @@ impl<'t> Reporter<'t> {
         }
         let caret = caret.min(width);
         (Some(shown), caret + 1, len.max(1))
-    }
-}
-
-/// The mistake just reported, to add to.
-pub struct Note<'d>(Option<&'d mut Diagnostic>);
-
-impl Note<'_> {
-    fn change(mut self, change: impl FnOnce(&mut Diagnostic)) -> Self {
-        if let Some(diagnostic) = &mut self.0 {
-            change(diagnostic);
-        }
-        self
-    }
-
-    /// What was expected here.
-    pub fn expected(self, text: impl Into<String>) -> Self {
-        self.change(|diagnostic| diagnostic.expected = Some(text.into()))
-    }
-
-    /// The fix.
-    pub fn help(self, text: impl Into<String>) -> Self {
-        self.change(|diagnostic| diagnostic.help = Some(text.into()))
-    }
-
-    /// The fix, when there is one.
-    pub fn maybe_help(self, text: Option<String>) -> Self {
-        match text {
-            Some(text) => self.help(text),
-            None => self,
-        }
     }
 }
 

@@ -260,12 +260,12 @@ impl<'s> Loader<'s> {
     fn read(&self, place: &Place, named: Option<&Declared<String>>) -> Result<Profile, Error> {
         let file: Arc<str> = place.name().into();
         let bytes = match place {
-            Place::Builtin(_, text) => return parse::parse_text(text, &file),
+            Place::Builtin(_, text) => return parse::parse(text.as_bytes(), &file),
             Place::File(path) => self.source.read(path),
             Place::Stdin => self.source.read_stdin(),
         };
         match bytes {
-            Ok(bytes) => parse::parse_bytes(&bytes, &file),
+            Ok(bytes) => parse::parse(&bytes, &file),
             Err(error) => {
                 let (message, help) = NAMED.unreadable(&file, &error);
                 Err(reference_error(&file, named, message, help))

@@ -25,7 +25,7 @@ use crate::yaml::{self, Key, Node, Value};
 /// assert_eq!(error.diagnostics()[0].help.as_deref(), Some("write `300s` for seconds"));
 /// ```
 pub fn parse_str(text: &str, file_name: &str) -> Result<Profile, Error> {
-    parse_text(text, &Arc::from(file_name))
+    parse(text.as_bytes(), &Arc::from(file_name))
 }
 
 const PROFILE: FileKind = FileKind {
@@ -38,19 +38,8 @@ const PROFILE: FileKind = FileKind {
     ..FileKind::PROFILE
 };
 
-pub(crate) fn parse_text(text: &str, file: &Arc<str>) -> Result<Profile, Error> {
-    let mut out = Reporter::for_kind(PROFILE, file.clone(), text);
-    let profile = yaml::parse(text, &mut out).map(|root| read(&root, &mut out));
-    out.finish(profile)
-}
-
-/// As [`parse_text`], from bytes as they were read.
-pub(crate) fn parse_bytes(bytes: &[u8], file: &Arc<str>) -> Result<Profile, Error> {
-    let mut out = Reporter::new(file.clone(), "");
-    match yaml::decode(bytes, &mut out) {
-        Some(text) => parse_text(text, file),
-        None => out.finish(None),
-    }
+pub(crate) fn parse(bytes: &[u8], file: &Arc<str>) -> Result<Profile, Error> {
+    yaml::document(PROFILE, file, bytes, |root, out| Some(read(root, out)))
 }
 
 fn read(root: &Node, out: &mut Reporter<'_>) -> Profile {
@@ -88,7 +77,7 @@ pub(crate) fn file_error(file: &str, message: impl Into<String>, help: impl Into
 
 /// Parses `KEY=VALUE` of `--set`: a dotted key as in `limits.memory`, a value as in the file.
 pub(crate) fn overlay(text: &str) -> Result<Profile, Error> {
-    let mut out = Reporter::for_kind(PROFILE, Arc::from("--set"), text);
+    let mut out = Reporter::new(PROFILE, Arc::from("--set"), text);
     let profile = parse_overlay(text, &mut out);
     out.finish(profile)
 }

@@ -18,7 +18,7 @@ const ID: &str = "https://aegis.invalid/schemas/profile-1.json";
 /// The JSON Schema (2020-12) of a profile.
 pub fn json() -> Value {
     let mut definitions = Map::new();
-    let mut schema = object(Profile::SECTION, &mut definitions);
+    let mut schema = of_section(Profile::SECTION, &mut definitions);
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     schema["$id"] = ID.into();
     schema["title"] = "Aegis profile".into();
@@ -30,30 +30,39 @@ pub fn json() -> Value {
 }
 
 /// The schema of a section; those of the sections below become definitions.
-fn object(section: &Section, definitions: &mut Map<String, Value>) -> Value {
-    let mut properties = Map::new();
-    let mut required = Vec::new();
-    for key in section.keys {
+fn of_section(section: &Section, definitions: &mut Map<String, Value>) -> Value {
+    let keys = section.keys.iter().map(|key| {
         let mut schema = (key.schema)();
-        schema["description"] = key.about.trim().into();
         if let Some(example) = example(key) {
             schema["examples"] = json!([example]);
         }
-        properties.insert(key.name.to_owned(), schema);
-        if key.default == REQUIRED {
-            required.push(key.name);
-        }
         if let Some(below) = (key.section)() {
-            let schema = object(below, definitions);
+            let schema = of_section(below, definitions);
             definitions.insert(below.name.to_owned(), schema);
         }
-    }
-    let mut schema = json!({
-        "type": "object",
-        "description": section.about.trim(),
-        "additionalProperties": false,
-        "properties": properties,
+        (key.name, key.about, key.default == REQUIRED, schema)
     });
+    object(section.about, keys, json!({}))
+}
+
+/// The schema of a map: what it is for; of each key its name, its description, whether it is needed, and the schema
+/// of its value; and what the schema has beside these.
+pub fn object(
+    about: &str,
+    keys: impl Iterator<Item = (&'static str, &'static str, bool, Value)>,
+    mut schema: Value,
+) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for (name, about, needed, mut value) in keys {
+        value["description"] = about.trim().into();
+        properties.insert(name.into(), value);
+        required.extend(needed.then_some(name));
+    }
+    schema["type"] = "object".into();
+    schema["description"] = about.trim().into();
+    schema["additionalProperties"] = false.into();
+    schema["properties"] = properties.into();
     if !required.is_empty() {
         schema["required"] = required.into();
     }

@@ -2,9 +2,9 @@
 //! quantities with units, host names. A profile is read with these, and so is a policy.
 
 pub use crate::error::{
-    Diagnostic, Error, FileKind, Note, Reporter, escape, is_deceptive, meant, nearest, quote,
+    Diagnostic, Error, FileKind, Reporter, escape, is_deceptive, meant, nearest, quote,
 };
 pub use crate::form::{Takes, Text, pattern, scalar, words};
 pub use crate::units::{Wrong, count, show_size, size, time};
 pub use crate::values::{destination, host, port};
-pub use crate::yaml::{Key, Kind, MAX_BYTES, Node, Span, Value, decode, kind_of, parse};
+pub use crate::yaml::{Key, Kind, MAX_BYTES, Node, Span, Value, document, kind_of, parse};

@@ -73,6 +73,35 @@ pub enum Kind {
 }
 
 impl Node {
+    /// The entries of a map; none of anything else.
+    pub fn entries(&self) -> &[(Key, Self)] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The entry of a map with this key.
+    pub fn entry(&self, key: &str) -> Option<&(Key, Self)> {
+        self.entries().iter().find(|(known, _)| known.text == key)
+    }
+
+    /// The items of a list; of anything else itself.
+    pub fn items(&self) -> &[Self] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => std::slice::from_ref(self),
+        }
+    }
+
+    /// The text of a scalar.
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
     /// What a reader would call it, for "expected this, found that".
     pub fn describe(&self) -> &'static str {
         match &self.value {
@@ -124,8 +153,24 @@ pub fn kind_of(text: &str) -> Kind {
     if number { Kind::Float } else { Kind::Text }
 }
 
+/// Reads the bytes of a file: `read` makes a value of its tree. All mistakes are told.
+pub fn document<T>(
+    kind: FileKind,
+    file: &Arc<str>,
+    bytes: &[u8],
+    read: impl FnOnce(&Node, &mut Reporter<'_>) -> Option<T>,
+) -> Result<T, Error> {
+    let mut out = Reporter::new(kind, file.clone(), "");
+    let Some(text) = decode(bytes, &mut out) else {
+        return out.finish(None);
+    };
+    let mut out = Reporter::new(kind, file.clone(), text);
+    let value = parse(text, &mut out).and_then(|root| read(&root, &mut out));
+    out.finish(value)
+}
+
 /// Decodes a file's bytes; refuses what is too large, empty or not text.
-pub fn decode<'b>(bytes: &'b [u8], out: &mut Reporter<'_>) -> Option<&'b str> {
+fn decode<'b>(bytes: &'b [u8], out: &mut Reporter<'_>) -> Option<&'b str> {
     check_size(bytes.len(), out)?;
     match std::str::from_utf8(bytes) {
         Ok(text) => Some(text),
@@ -397,9 +442,10 @@ fn narrow(n: usize) -> u32 {
 /// Refuses what a profile may not contain as YAML; knows nothing of the keys.
 #[doc(hidden)]
 pub fn yaml_to_json(text: &str, file_name: &str) -> Result<serde_json::Value, Error> {
-    let mut out = Reporter::new(Arc::from(file_name), text);
-    let node = parse(text, &mut out);
-    out.finish(node).map(|node| to_json(&node))
+    let file = Arc::from(file_name);
+    document(FileKind::PROFILE, &file, text.as_bytes(), |node, _| {
+        Some(to_json(node))
+    })
 }
 
 fn to_json(node: &Node) -> serde_json::Value {

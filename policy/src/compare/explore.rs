@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::names::{Class, State, classes, closed, settled, singly};
+use super::names::{Automaton, Class, classes, singly};
 use crate::decide::{Base, Relation};
 use crate::request::Context;
 
@@ -30,16 +30,12 @@ pub(super) fn read(text: &str, context: &Context) -> Option<(Pattern, bool)> {
 /// As in [`classes`], all patterns are read at once, here by components; at each place the names that lead
 /// on are those that the components which are possible there tell apart.
 pub(super) fn paths(patterns: &[Pattern], groups: &[Vec<usize>]) -> (Vec<String>, bool) {
-    let settle = |state: BTreeSet<(usize, usize)>, before: &State| {
-        let any = |pattern: usize, at: usize| patterns[pattern].get(at).is_some_and(|p| p == "**");
-        let state = closed(state, any);
-        // What ends in `**` is matched whatever follows.
-        let matched =
-            |(pattern, at): (usize, usize)| at + 1 == patterns[pattern].len() && any(pattern, at);
-        settled(state, before, groups, matched)
+    let automaton = Automaton {
+        patterns,
+        groups,
+        any: |part| part == "**",
     };
-    let start = (0..patterns.len()).map(|pattern| (pattern, 0)).collect();
-    let start = settle(start, &State::default());
+    let start = automaton.start();
     // Where it starts is not seen yet, so that there is a longer path like `/` as well, if there is any.
     let mut seen = BTreeSet::new();
     let mut queue = VecDeque::from([(start, String::new())]);
@@ -51,28 +47,19 @@ pub(super) fn paths(patterns: &[Pattern], groups: &[Vec<usize>]) -> (Vec<String>
             true => "/".to_owned(),
             false => path.clone(),
         });
-        let parts: BTreeSet<&str> = (state.open.iter())
-            .filter_map(|(pattern, at)| patterns[*pattern].get(*at))
-            .map(String::as_str)
-            .filter(|part| *part != "**")
-            .collect();
-        let parts: Vec<&str> = parts.into_iter().collect();
+        let parts = automaton.ahead(&state).into_iter();
+        let parts: Vec<&str> = parts.map(String::as_str).collect();
         let names = known.entry(parts.clone()).or_insert_with(|| {
             let (names, whole) = classes(&parts, &singly(parts.len()));
             complete &= whole;
             names
         });
         for (name, matched) in names.iter() {
-            let next = (state.open.iter())
-                .filter_map(|&(pattern, at)| match patterns[pattern].get(at)?.as_str() {
-                    "**" => Some((pattern, at)),
-                    part => {
-                        let place = parts.binary_search(&part).ok()?;
-                        matched.contains(&place).then_some((pattern, at + 1))
-                    }
-                })
-                .collect();
-            let next = settle(next, &state);
+            let is_named = |part: &String| {
+                let place = parts.binary_search(&part.as_str());
+                place.is_ok_and(|place| matched.contains(&place))
+            };
+            let next = automaton.next(&state, is_named);
             if seen.insert(next.clone()) {
                 queue.push_back((next, format!("{path}/{name}")));
             }

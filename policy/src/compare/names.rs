@@ -14,17 +14,12 @@ const MAX_STATES: usize = 20_000;
 pub(super) fn classes(patterns: &[&str], groups: &[Vec<usize>]) -> (Vec<Class>, bool) {
     let patterns: Vec<Vec<char>> = patterns.iter().map(|p| p.chars().collect()).collect();
     let other = unused(&patterns);
-    let settle = |state: BTreeSet<(usize, usize)>, before: &State| {
-        // `*` may stand for nothing.
-        let state = closed(state, |pattern, at| patterns[pattern].get(at) == Some(&'*'));
-        // What ends in `*` is matched whatever follows.
-        let matched = |(pattern, at): (usize, usize)| {
-            at + 1 == patterns[pattern].len() && patterns[pattern][at] == '*'
-        };
-        settled(state, before, groups, matched)
+    let automaton = Automaton {
+        patterns: &patterns,
+        groups,
+        any: |letter| *letter == '*',
     };
-    let start = (0..patterns.len()).map(|pattern| (pattern, 0)).collect();
-    let start = settle(start, &State::default());
+    let start = automaton.start();
     // Where it starts is not seen yet: no name is empty.
     let mut seen = BTreeSet::new();
     let mut queue = VecDeque::from([(start, String::new())]);
@@ -42,20 +37,10 @@ pub(super) fn classes(patterns: &[&str], groups: &[Vec<usize>]) -> (Vec<Class>, 
                 found.push((name.clone(), matched));
             }
         }
-        let letters: BTreeSet<char> = (state.open.iter())
-            .filter_map(|(pattern, at)| patterns[*pattern].get(*at).copied())
-            .filter(|c| *c != '*')
-            .collect();
+        let letters = automaton.ahead(&state);
         // A stranger first: it does not look like the beginning of something else.
-        for letter in [other].into_iter().chain(letters) {
-            let next = (state.open.iter())
-                .filter_map(|&(pattern, at)| match patterns[pattern].get(at) {
-                    Some('*') => Some((pattern, at)),
-                    Some(c) if *c == letter => Some((pattern, at + 1)),
-                    _ => None,
-                })
-                .collect();
-            let next = settle(next, &state);
+        for letter in [&other].into_iter().chain(letters) {
+            let next = automaton.next(&state, |own| own == letter);
             // `.` and `..` are no names, but names begin with them: they lead on from states of their own.
             let name = format!("{name}{letter}");
             let dots = name == "." || name == "..";
@@ -73,48 +58,80 @@ pub(super) fn classes(patterns: &[&str], groups: &[Vec<usize>]) -> (Vec<Class>, 
 /// A name, and the groups that match it.
 pub(super) type Class = (String, Vec<usize>);
 
-/// Where an automaton of many patterns is.
+/// All patterns, read at once.
+pub(super) struct Automaton<'p, P> {
+    pub patterns: &'p [Vec<P>],
+    pub groups: &'p [Vec<usize>],
+    /// Whether a part of a pattern stands for any number of parts of what is read, or for none.
+    pub any: fn(&P) -> bool,
+}
+
+/// Where an automaton is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct State {
     /// Groups that match whatever follows.
-    pub done: BTreeSet<usize>,
+    done: BTreeSet<usize>,
     /// Places from which patterns are still to be matched: which, and where in it.
-    pub open: BTreeSet<(usize, usize)>,
+    open: BTreeSet<(usize, usize)>,
 }
 
-/// With the places behind those parts that may stand for nothing.
-pub(super) fn closed(
-    mut places: BTreeSet<(usize, usize)>,
-    may_be_nothing: impl Fn(usize, usize) -> bool,
-) -> BTreeSet<(usize, usize)> {
-    let mut new: Vec<_> = places.iter().copied().collect();
-    while let Some((pattern, at)) = new.pop() {
-        if may_be_nothing(pattern, at) && places.insert((pattern, at + 1)) {
-            new.push((pattern, at + 1));
-        }
+impl<'p, P: Ord> Automaton<'p, P> {
+    /// Before anything is read.
+    pub fn start(&self) -> State {
+        let places = (0..self.patterns.len()).map(|pattern| (pattern, 0));
+        self.settled(places.collect(), &State::default())
     }
-    places
-}
 
-/// Without what makes no difference any more: the patterns of groups that match whatever follows.
-pub(super) fn settled(
-    mut places: BTreeSet<(usize, usize)>,
-    before: &State,
-    groups: &[Vec<usize>],
-    matched: impl Fn((usize, usize)) -> bool,
-) -> State {
-    let forever: BTreeSet<usize> = (places.iter().copied())
-        .filter(|place| matched(*place))
-        .map(|(pattern, _)| pattern)
-        .collect();
-    let mut done = before.done.clone();
-    done.extend((0..groups.len()).filter(|g| groups[*g].iter().any(|p| forever.contains(p))));
-    let wanted: BTreeSet<usize> = (0..groups.len())
-        .filter(|group| !done.contains(group))
-        .flat_map(|group| groups[group].iter().copied())
-        .collect();
-    places.retain(|(pattern, _)| wanted.contains(pattern));
-    State { done, open: places }
+    /// After one more part is read: which parts of patterns it is.
+    pub fn next(&self, state: &State, is: impl Fn(&P) -> bool) -> State {
+        let places = state.open.iter().filter_map(|&(pattern, at)| {
+            let part = self.patterns[pattern].get(at)?;
+            let after = if (self.any)(part) { at } else { at + 1 };
+            (after == at || is(part)).then_some((pattern, after))
+        });
+        self.settled(places.collect(), state)
+    }
+
+    /// The parts of patterns that could be read next.
+    pub fn ahead(&self, state: &State) -> BTreeSet<&'p P> {
+        let places = state.open.iter();
+        let parts = places.filter_map(|(pattern, at)| self.patterns[*pattern].get(*at));
+        parts.filter(|part| !(self.any)(part)).collect()
+    }
+
+    fn is_any(&self, pattern: usize, at: usize) -> bool {
+        self.patterns[pattern].get(at).is_some_and(self.any)
+    }
+
+    /// With the places behind those parts that may stand for nothing, and without what makes no difference any
+    /// more: the patterns of groups that match whatever follows.
+    fn settled(&self, mut places: BTreeSet<(usize, usize)>, before: &State) -> State {
+        let mut new: Vec<_> = places.iter().copied().collect();
+        while let Some((pattern, at)) = new.pop() {
+            if self.is_any(pattern, at) && places.insert((pattern, at + 1)) {
+                new.push((pattern, at + 1));
+            }
+        }
+        let forever: BTreeSet<usize> = (places.iter())
+            .filter(|(pattern, at)| {
+                at + 1 == self.patterns[*pattern].len() && self.is_any(*pattern, *at)
+            })
+            .map(|(pattern, _)| *pattern)
+            .collect();
+        let mut done = before.done.clone();
+        let groups = || self.groups.iter().enumerate();
+        done.extend(
+            groups()
+                .filter(|(_, group)| group.iter().any(|p| forever.contains(p)))
+                .map(|(group, _)| group),
+        );
+        let wanted: BTreeSet<usize> = groups()
+            .filter(|(group, _)| !done.contains(group))
+            .flat_map(|(_, group)| group.iter().copied())
+            .collect();
+        places.retain(|(pattern, _)| wanted.contains(pattern));
+        State { done, open: places }
+    }
 }
 
 /// Each pattern as a group of its own.

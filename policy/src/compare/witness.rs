@@ -6,7 +6,7 @@ mod seeds;
 use std::collections::BTreeSet;
 
 use super::explore::{self, Pattern};
-use super::names::classes;
+use super::names::{classes, singly};
 use crate::decide::Policy;
 use crate::model::{Action, Inject};
 use crate::path::HostPath;
@@ -114,7 +114,7 @@ struct Patterns {
 impl Patterns {
     /// Each by itself.
     fn singly(all: Vec<Pattern>) -> Self {
-        let groups = (0..all.len()).map(|at| vec![at]).collect();
+        let groups = singly(all.len());
         Self { all, groups }
     }
 

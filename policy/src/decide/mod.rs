@@ -152,18 +152,26 @@ impl Policy {
 /// What the policy says of the request. The same policy and the same request give the same answer, to the
 /// byte of its canonical form.
 pub fn decide(policy: &Policy, request: &Request) -> Decision {
-    decide_by(policy, request, Compiled::opinion)
+    let asked = Asked::new(policy, request);
+    let (opinion, parts) = match &request.what {
+        What::Tool { grants, .. } => asked.tool(&request.what, grants),
+        what => (asked.opinion(what), Vec::new()),
+    };
+    Decision {
+        input: request.hash(),
+        parts,
+        policy: policy.hash,
+        reason: opinion.reason,
+        rules: opinion.rules,
+        verdict: opinion.verdict,
+    }
 }
 
 /// What is said of each thing that a request asks for, with a trace of each document: of a run its grants, and the
 /// run itself at the end.
 pub(crate) fn traced<'p, 'r>(policy: &'p Policy, request: &'r Request) -> Vec<Traced<'p, 'r>> {
-    let asked = Asked::new(policy, request, Compiled::opinion);
-    let grants = match &request.what {
-        What::Tool { grants, .. } => grants.as_slice(),
-        _ => &[],
-    };
-    let traced = grants.iter().chain([&request.what]).map(|what| {
+    let asked = Asked::new(policy, request);
+    let traced = request.what.parts().map(|what| {
         let fault = asked.fault(what);
         let approval = asked.approval(what);
         let trace = |layer| Trace::of(layer, fault, &request.context, what, approval);
@@ -183,46 +191,23 @@ pub(crate) struct Traced<'p, 'r> {
     pub documents: Vec<Trace<'p>>,
 }
 
-/// `say` is what one document says of one thing.
-fn decide_by(policy: &Policy, request: &Request, say: impl Say) -> Decision {
-    let asked = Asked::new(policy, request, say);
-    let (opinion, parts) = match &request.what {
-        What::Tool { grants, .. } => asked.tool(&request.what, grants),
-        what => (asked.opinion(what), Vec::new()),
-    };
-    Decision {
-        input: request.hash(),
-        parts,
-        policy: policy.hash,
-        reason: opinion.reason,
-        rules: opinion.rules,
-        verdict: opinion.verdict,
-    }
-}
-
-/// What one document says of one thing that is well-formed.
-trait Say: Fn(&Compiled, &Context, &What, Option<&Approval>) -> Opinion {}
-impl<F: Fn(&Compiled, &Context, &What, Option<&Approval>) -> Opinion> Say for F {}
-
 /// All that is the same for every part of a request.
-struct Asked<'r, S> {
+struct Asked<'r> {
     policy: &'r Policy,
     context: &'r Context,
     /// What is wrong with the context.
     fault: Option<&'static str>,
     /// What is [`bound`] to it.
     approvals: Vec<&'r Approval>,
-    say: S,
 }
 
-impl<'r, S: Say> Asked<'r, S> {
-    fn new(policy: &'r Policy, request: &'r Request, say: S) -> Self {
+impl<'r> Asked<'r> {
+    fn new(policy: &'r Policy, request: &'r Request) -> Self {
         Self {
             policy,
             context: &request.context,
             fault: well_formed::context(&request.context).err(),
             approvals: bound(policy, request),
-            say,
         }
     }
 
@@ -252,7 +237,7 @@ impl<'r, S: Say> Asked<'r, S> {
             return combine::blocked(fault);
         }
         let approval = self.approval(what);
-        let say = |layer| (self.say)(layer, self.context, what, approval);
+        let say = |layer: &Compiled| layer.opinion(self.context, what, approval);
         if let [layer] = &*self.policy.layers {
             return say(layer);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aegis_profile::Error;
-use aegis_profile::syntax::{FileKind, Node, Reporter, Value, decode, parse};
+use aegis_profile::syntax::{FileKind, Node, Reporter, Value, document};
 
 use super::sections::{SECTIONS, Union, VERSION};
 use crate::model::fields::Fields;
@@ -15,22 +15,12 @@ pub(crate) const KIND: FileKind = FileKind {
     sections: Vec::new,
 };
 
-/// Adds the file `bytes` to the policy.
-pub(super) fn add_bytes(bytes: &[u8], file: &Arc<str>, union: &mut Union<'_>) -> Result<(), Error> {
-    let mut out = Reporter::for_kind(KIND, file.clone(), "");
-    match decode(bytes, &mut out) {
-        Some(text) => add(text, file, union),
-        None => out.finish(None),
-    }
-}
-
-/// Adds the file `text` to the policy.
-pub(super) fn add(text: &str, file: &Arc<str>, union: &mut Union<'_>) -> Result<(), Error> {
-    let mut out = Reporter::for_kind(KIND, file.clone(), text);
-    if let Some(root) = parse(text, &mut out) {
-        sections(&root, union, &mut out);
-    }
-    out.finish(Some(()))
+/// Adds a file to the policy.
+pub(super) fn add(bytes: &[u8], file: &Arc<str>, union: &mut Union<'_>) -> Result<(), Error> {
+    document(KIND, file, bytes, |root, out| {
+        sections(root, union, out);
+        Some(())
+    })
 }
 
 fn sections(root: &Node, union: &mut Union<'_>, out: &mut Reporter<'_>) {

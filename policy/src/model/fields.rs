@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use aegis_profile::syntax::{Key, Node, Reporter, Span, Value, meant, nearest};
+use aegis_profile::syntax::{Key, Node, Reporter, Span, meant, nearest};
 
 /// A map whose keys are known.
 pub(crate) struct Fields<'n> {
@@ -69,10 +69,7 @@ pub(crate) fn one_or_more<T: Ord>(
     out: &mut Reporter<'_>,
     mut item: impl FnMut(&Node, &mut Reporter<'_>) -> Option<T>,
 ) -> BTreeSet<T> {
-    let items = match &node.value {
-        Value::List(items) => items.as_slice(),
-        _ => std::slice::from_ref(node),
-    };
+    let items = node.items();
     if items.is_empty() {
         out.report(node.span, format!("`{key}` is an empty list"))
             .expected("at least one item")

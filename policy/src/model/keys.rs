@@ -1,8 +1,9 @@
 //! The keys of the maps of a policy's file, each declared once: its name, what it is for, what its value looks like.
 //! The reader of files, the printer, the JSON Schema and the canonical form come from these declarations.
 
+use aegis_profile::schema::object;
 use aegis_profile::syntax::{Node, Reporter};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::fields::Fields;
 
@@ -76,29 +77,6 @@ pub(crate) trait Keyed: Sized + Default + 'static {
             Self::conditions(),
         )
     }
-}
-
-/// The schema of a map: of each key its name, its description, whether it is needed, and the schema of its value.
-pub(crate) fn object(
-    about: &str,
-    keys: impl Iterator<Item = (&'static str, &'static str, bool, Value)>,
-    mut schema: Value,
-) -> Value {
-    let mut properties = Map::new();
-    let mut required = Vec::new();
-    for (name, about, needed, mut value) in keys {
-        value["description"] = about.trim_start().into();
-        properties.insert(name.into(), value);
-        required.extend(needed.then_some(name));
-    }
-    schema["type"] = "object".into();
-    schema["description"] = about.trim_start().into();
-    schema["additionalProperties"] = false.into();
-    schema["properties"] = properties.into();
-    if !required.is_empty() {
-        schema["required"] = required.into();
-    }
-    schema
 }
 
 /// Whether a key may be left out: it has the value that it has then.

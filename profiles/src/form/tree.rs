@@ -1,7 +1,7 @@
 //! Reading the node tree: a map of known keys, a list, text, a number; each with its own error.
 
 use super::Takes;
-use crate::error::{Note, Reporter, Span, nearest, quote};
+use crate::error::{Diagnostic, Reporter, Span, nearest, quote};
 use crate::model::Declared;
 use crate::units::Wrong;
 use crate::yaml::{Key, Kind, Node, Value, kind_of};
@@ -67,7 +67,7 @@ impl Reporter<'_> {
     }
 
     /// A word that is not known in its place; the caller adds the fix.
-    pub fn unknown(&mut self, span: Span, what: &str, text: &str) -> Note<'_> {
+    pub fn unknown(&mut self, span: Span, what: &str, text: &str) -> &mut Diagnostic {
         self.report(span, format!("unknown {what} \"{}\"", quote(text)))
     }
 

@@ -405,8 +405,8 @@ impl Form for Secrets {
         {
             let alias = out.accept(key.span, &key.text, names::alias(&key.text));
             let secret = SecretUse::read(out, node);
-            if let Value::Map(entries) = &node.value {
-                let named = |name: &str| entries.iter().any(|(key, _)| key.text == name);
+            if let Value::Map(_) = &node.value {
+                let named = |name: &str| node.entry(name).is_some();
                 if !named("to") {
                     (out.report(node.span, "a secret without `to`"))
                         .help("name the one host that it may be sent to: `to: api.github.com`");

@@ -11,11 +11,10 @@ use super::super::egress::Egress;
 use super::super::pattern::{
     self, Base, HostPattern, Part, Ports, Relation, components, glob_matches,
 };
-use super::super::{Policy, decide_by};
-use crate::decision::{Decision, Opinion};
+use crate::decision::Opinion;
 use crate::model::{Action, Rule};
 use crate::path::HostPath;
-use crate::request::{Approval, Context, Request, What};
+use crate::request::{Approval, Context, What};
 use aegis_profile::hash::Hash;
 
 /// What a capability rule is about.
@@ -40,11 +39,8 @@ impl<'t> Pattern<'t> {
     }
 }
 
-pub(super) fn decide(policy: &Policy, request: &Request) -> Decision {
-    decide_by(policy, request, opinion)
-}
-
-fn opinion(
+/// What the document says of one thing that is well-formed.
+pub(super) fn opinion(
     layer: &Compiled,
     context: &Context,
     what: &What,
