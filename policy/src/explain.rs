@@ -12,7 +12,7 @@ use crate::decision::{Decision, Opinion};
 use crate::model::Verdict;
 use crate::request::{Request, What};
 
-pub use crate::decide::Relation;
+pub use crate::decide::{PatternNote, Relation};
 
 /// A decision, explained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -64,15 +64,6 @@ pub struct RuleNote {
     pub verdict: Verdict,
 }
 
-/// How one pattern of a rule stands to a request.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct PatternNote {
-    /// As written.
-    pub pattern: String,
-    /// How it stands.
-    pub stands: Relation,
-}
-
 /// Explains what a policy says of a request.
 pub fn explain(policy: &Policy, request: &Request) -> Explanation {
     let part = |traced: Traced<'_, '_>| {
@@ -96,7 +87,7 @@ pub fn explain(policy: &Policy, request: &Request) -> Explanation {
 }
 
 fn of_document(trace: &Trace<'_>, request: &Request) -> OfDocument {
-    let covers = |rule: &&RuleTrace<'_>| {
+    let covers = |rule: &&RuleTrace| {
         !rule.otherwise && rule.relation == Relation::Contains && !rule.on_trial
     };
     let covered = trace.rules.iter().find(covers).map(|rule| &*rule.id);
@@ -115,7 +106,7 @@ fn of_document(trace: &Trace<'_>, request: &Request) -> OfDocument {
 }
 
 /// How a rule takes part. `silenced`: by the rule that contains the request.
-fn note(rule: &RuleTrace<'_>, silenced: Option<&str>) -> RuleNote {
+fn note(rule: &RuleTrace, silenced: Option<&str>) -> RuleNote {
     let (softest, mode) = match rule.on_trial {
         true => (
             Verdict::Warn,
@@ -154,11 +145,7 @@ fn note(rule: &RuleTrace<'_>, silenced: Option<&str>) -> RuleNote {
             (Some(verdict), format!("all of what is asked for is in it{mode}"))
         }
     };
-    let pattern = |(pattern, stands): &(&str, Relation)| PatternNote {
-        pattern: (*pattern).to_owned(),
-        stands: *stands,
-    };
-    let mut patterns: Vec<PatternNote> = rule.patterns.iter().map(pattern).collect();
+    let mut patterns = rule.patterns.clone();
     // They are in the order of their texts.
     patterns.sort_by_key(|note| std::cmp::Reverse(note.stands));
     RuleNote {

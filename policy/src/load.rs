@@ -83,7 +83,7 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
         return Ok(template.document());
     }
     let (message, help) = NAMED.unknown(reference, source.exists(path));
-    Err(of_file(reference, message, help))
+    Err(Error::of_file(reference, message, help))
 }
 
 /// Reads one file's text. Rego files that it names are not read: the document has their names, and no
@@ -138,7 +138,7 @@ pub fn files_of(directory: &Path, source: &dyn Source) -> Result<Vec<PathBuf>, E
     let shown = directory.to_string_lossy();
     let mut names = source.names(directory).map_err(|error| {
         let message = format!("the directory cannot be read: {error}");
-        of_file(&shown, message, "check it and its permissions")
+        Error::of_file(&shown, message, "check it and its permissions")
     })?;
     let is_yaml = |name: &str| name.ends_with(".yaml") || name.ends_with(".yml");
     let is_table = |name: &str| name.ends_with(".test.yaml") || name.ends_with(".test.yml");
@@ -146,12 +146,16 @@ pub fn files_of(directory: &Path, source: &dyn Source) -> Result<Vec<PathBuf>, E
     names.sort();
     if names.is_empty() {
         let help = "put a file into it that ends in .yaml and begins with `aegis-policy: 1`";
-        return Err(of_file(&shown, "no policy is in this directory", help));
+        return Err(Error::of_file(
+            &shown,
+            "no policy is in this directory",
+            help,
+        ));
     }
     if names.len() > MAX_FILES {
         let message = format!("{} files in one directory of policies", names.len());
         let help = format!("no more than {MAX_FILES} are read: put several into one");
-        return Err(of_file(&shown, message, help));
+        return Err(Error::of_file(&shown, message, help));
     }
     Ok(names.iter().map(|name| directory.join(name)).collect())
 }
@@ -190,7 +194,7 @@ fn is_there(path: &Path, source: &dyn Source) -> Result<bool, Error> {
     match source.look(path) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(source.exists(path)),
-        Err(error) => Err(of_file(
+        Err(error) => Err(Error::of_file(
             &path.to_string_lossy(),
             format!("whether there is a policy cannot be told: {error}"),
             "make its directory readable, or remove what is in the way",
@@ -281,12 +285,8 @@ fn finish(union: Union<'_>, place: &str) -> Result<Document, Error> {
     Ok(document)
 }
 
-fn of_file(file: &str, message: impl Into<String>, help: impl Into<String>) -> Error {
-    Diagnostic::of_file(file, message).with_help(help).into()
-}
-
 fn unreadable(path: &Path, error: &ReadError) -> Error {
     let shown = path.to_string_lossy();
     let (message, help) = NAMED.unreadable(&shown, error);
-    of_file(&shown, message, help)
+    Error::of_file(&shown, message, help)
 }

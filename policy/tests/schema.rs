@@ -35,7 +35,7 @@ fn assert_of_one_mind(text: &str) {
 fn the_committed_schemas_are_up_to_date() {
     for (name, schema) in schema::all() {
         assert_committed(
-            &format!("schemas/{name}.schema.json"),
+            format!("schemas/{name}.schema.json"),
             &schema::text(&schema),
         );
     }

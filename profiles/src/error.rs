@@ -163,6 +163,11 @@ impl Error {
         &self.diagnostics
     }
 
+    /// A mistake that belongs to a whole file, and its fix.
+    pub fn of_file(file: &str, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Diagnostic::of_file(file, message).with_help(help).into()
+    }
+
     /// How many more there were than [`Error::diagnostics`] has.
     pub fn omitted(&self) -> usize {
         self.omitted
@@ -199,6 +204,12 @@ impl From<Diagnostic> for Error {
             diagnostics: vec![diagnostic],
             omitted: 0,
         }
+    }
+}
+
+impl From<Box<Diagnostic>> for Error {
+    fn from(diagnostic: Box<Diagnostic>) -> Self {
+        (*diagnostic).into()
     }
 }
 

@@ -7,9 +7,8 @@ use crate::error::{Diagnostic, Error, escape, quote};
 use crate::format::Profile;
 use crate::model::Declared;
 use crate::named::Named;
-use crate::parse;
 use crate::source::Source;
-use crate::{builtin, parse::file_error};
+use crate::{builtin, parse};
 
 /// How long a chain of `extends` may be.
 const MAX_DEPTH: usize = 8;
@@ -116,7 +115,7 @@ fn reference_error(
 ) -> Error {
     match named {
         Some(entry) => extends_error(entry, message, help),
-        None => file_error(reference, message, help),
+        None => Error::of_file(reference, message, help),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Diagnostic, Error, FileKind, Reporter, Span};
+use crate::error::{Error, FileKind, Reporter, Span};
 use crate::form::Keyed;
 use crate::format::Profile;
 use crate::yaml::{self, Key, Node, Value};
@@ -68,11 +68,6 @@ fn stem(file: &str) -> String {
         "" | "-" => "stdin".to_owned(),
         stem => crate::error::escape(stem),
     }
-}
-
-/// The error of a file that is no profile at all.
-pub(crate) fn file_error(file: &str, message: impl Into<String>, help: impl Into<String>) -> Error {
-    Diagnostic::of_file(file, message).with_help(help).into()
 }
 
 /// Parses `KEY=VALUE` of `--set`: a dotted key as in `limits.memory`, a value as in the file.

@@ -94,6 +94,7 @@ pub(crate) use compile::hash;
 pub use compile::{BadPolicy, ENGINE, Engine};
 pub(crate) use pattern::Base;
 pub use pattern::Relation;
+pub use trace::PatternNote;
 pub(crate) use trace::{RuleTrace, Trace};
 
 /// A policy ready to decide: one document, or several of which each has to let a request through.

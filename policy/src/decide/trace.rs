@@ -1,5 +1,7 @@
 //! How each rule took part in a decision: told by the evaluation itself, to whoever asks for more than the verdict.
 
+use serde::Serialize;
+
 use super::combine::{Combiner, RuleOutcome, blocked};
 use super::compiled::{Compiled, NOT_PUBLIC, Secret, is_inside};
 use super::egress::Egress;
@@ -14,18 +16,18 @@ pub(crate) struct Trace<'p> {
     pub document: &'p Document,
     pub opinion: Opinion,
     /// Each rule that is about such a thing at all, by id.
-    pub rules: Vec<RuleTrace<'p>>,
+    pub rules: Vec<RuleTrace>,
 }
 
 /// How one rule stands to one thing.
-pub(crate) struct RuleTrace<'p> {
+pub(crate) struct RuleTrace {
     pub id: String,
     pub verdict: Verdict,
     /// In mode `warn`.
     pub on_trial: bool,
     pub otherwise: bool,
     /// Each of its patterns, as written.
-    pub patterns: Vec<(&'p str, Relation)>,
+    pub patterns: Vec<PatternNote>,
     pub relation: Relation,
     /// Why it is apart, if it is.
     pub apart: String,
@@ -34,6 +36,15 @@ pub(crate) struct RuleTrace<'p> {
     pub over_budget: bool,
     /// It lets a connection be opened and says no more than that.
     pub only_opens: bool,
+}
+
+/// How one pattern of a rule stands to a request.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PatternNote {
+    /// As written.
+    pub pattern: String,
+    /// How it stands.
+    pub stands: Relation,
 }
 
 /// How each pattern that was met stands.
@@ -116,14 +127,19 @@ impl Met {
     fn rules<'p, R: Rule + 'p>(
         &self,
         rules: impl Iterator<Item = (usize, &'p R)>,
-    ) -> Vec<RuleTrace<'p>> {
+    ) -> Vec<RuleTrace> {
         let rules = rules.map(|(number, rule)| {
             let mut trace = RuleTrace::new(rule.head());
-            let patterns = rule.patterns().iter();
-            trace.patterns = patterns.map(|text| (&**text, Relation::Disjoint)).collect();
+            let patterns = rule.patterns().iter().cloned();
+            let stands = Relation::Disjoint;
+            trace.patterns = patterns
+                .map(|pattern| PatternNote { pattern, stands })
+                .collect();
             let own = |claim: &Claim| claim.rule as usize == number;
             for (claim, relation) in self.0.iter().filter(|(claim, _)| own(claim)) {
-                if let Some((_, known)) = trace.patterns.get_mut(usize::from(claim.pattern)) {
+                if let Some(PatternNote { stands: known, .. }) =
+                    trace.patterns.get_mut(usize::from(claim.pattern))
+                {
                     *known = (*known).max(*relation);
                     trace.relation = trace.relation.max(*relation);
                 }
@@ -134,7 +150,7 @@ impl Met {
     }
 }
 
-impl RuleTrace<'_> {
+impl RuleTrace {
     /// What there is to a rule about destinations beside its hosts.
     fn of_destination(&mut self, rule: &Egress, to: &Destination) {
         let narrow = to.method.is_none() && rule.is_narrow();

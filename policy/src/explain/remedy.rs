@@ -1,7 +1,7 @@
 //! What would have to be otherwise for a document to let something through.
 
 use super::RuleNote;
-use crate::decide::{Policy, Relation, RuleTrace, Trace, decide};
+use crate::decide::{PatternNote, Policy, Relation, RuleTrace, Trace, decide};
 use crate::model::{Action, CapabilityRule, EgressRule, Inject, Rule, SecretRule, Verdict};
 use crate::path::HostPath;
 use crate::request::{Request, What};
@@ -60,16 +60,16 @@ pub(super) fn needs(trace: &Trace<'_>, request: &Request, notes: &[RuleNote]) ->
 }
 
 /// What to do about a rule that blocks.
-fn against(rule: &RuleTrace<'_>) -> String {
+fn against(rule: &RuleTrace) -> String {
     let id = &rule.id;
     let closest = rule
         .patterns
         .iter()
-        .find(|(_, relation)| *relation == Relation::Overlaps);
+        .find(|note| note.stands == Relation::Overlaps);
     match (rule.relation, closest) {
         _ if rule.over_budget => format!("keep within the budget of `{id}`"),
         _ if rule.patterns.is_empty() => format!("change the module in Rego that says `{id}`"),
-        (Relation::Overlaps, Some((pattern, _))) => format!(
+        (Relation::Overlaps, Some(PatternNote { pattern, .. })) => format!(
             "ask for less, without what is in `{pattern}`; or change `{id}`, which blocks that"
         ),
         _ => format!("change `{id}`, which blocks it: take it out, narrow it, or `mode: warn`"),

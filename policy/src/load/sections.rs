@@ -57,7 +57,7 @@ pub(crate) const SECTIONS: [Section; 9] = [
         about: "Ceilings for every profile.",
         read: limits,
         show: |document| {
-            let shown = LimitKey::ALL.into_iter().filter_map(|key| {
+            let shown = LimitKey::ALL.iter().filter_map(|key| {
                 let value = document.limits.get(key.name())?;
                 Some(format!("\n  {key}: {}", key.show(*value)))
             });
@@ -74,7 +74,7 @@ pub(crate) const SECTIONS: [Section; 9] = [
                     continue;
                 };
                 if !LAYERS.contains(&name) {
-                    unknown("layer", name, node.span, LAYERS.into_iter(), out);
+                    unknown("layer", name, node.span, LAYERS.iter().copied(), out);
                 }
                 union.document.may_be_missing.insert(name.to_owned());
             }

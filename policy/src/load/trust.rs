@@ -13,11 +13,11 @@ use super::Source;
 const STICKY: u32 = 0o1000;
 
 /// What keeps a file from being part of a policy.
-fn untrusted(path: &Path, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
-    Diagnostic::of_file(&path.to_string_lossy(), message).with_help(help)
+fn untrusted(path: &Path, message: impl Into<String>, help: impl Into<String>) -> Box<Diagnostic> {
+    Box::new(Diagnostic::of_file(&path.to_string_lossy(), message).with_help(help))
 }
 
-fn unread(path: &Path, error: &io::Error) -> Diagnostic {
+fn unread(path: &Path, error: &io::Error) -> Box<Diagnostic> {
     let message = format!("the policy cannot be read: {error}");
     untrusted(path, message, "check the file and its permissions")
 }
@@ -32,13 +32,13 @@ pub(super) struct Trust<'a> {
 impl Trust<'_> {
     /// Whether what is at `path` belongs to one of the owners and nobody else may write it. Links are
     /// followed.
-    pub fn check(&self, path: &Path, source: &dyn Source) -> Result<(), Diagnostic> {
+    pub fn check(&self, path: &Path, source: &dyn Source) -> Result<(), Box<Diagnostic>> {
         self.found(path, false, source)
     }
 
     /// The same of a file at or below the configuration, and of all that is passed on its path from there:
     /// directories, links, and where links lead.
-    pub fn check_path(&self, file: &Path, source: &dyn Source) -> Result<(), Diagnostic> {
+    pub fn check_path(&self, file: &Path, source: &dyn Source) -> Result<(), Box<Diagnostic>> {
         let config = self.config;
         let from = config.parent().unwrap_or(config);
         let below = file.strip_prefix(from).unwrap_or(file);
@@ -55,7 +55,7 @@ impl Trust<'_> {
         path: &Path,
         is_directory: bool,
         source: &dyn Source,
-    ) -> Result<(), Diagnostic> {
+    ) -> Result<(), Box<Diagnostic>> {
         let found = source.look(path).map_err(|error| unread(path, &error))?;
         if !self.owners.contains(&found.uid) {
             return Err(self.not_theirs(path, found.uid));
@@ -71,7 +71,7 @@ impl Trust<'_> {
         Ok(())
     }
 
-    fn not_theirs(&self, path: &Path, uid: u32) -> Diagnostic {
+    fn not_theirs(&self, path: &Path, uid: u32) -> Box<Diagnostic> {
         let quoted = quote(&path.to_string_lossy());
         let (owner, help) = match self.owners {
             [0] => ("root", format!("`chown root {quoted}`, or remove it")),
@@ -92,9 +92,9 @@ struct Checked<'a> {
 }
 
 impl walk::Visit for Checked<'_> {
-    type Error = Diagnostic;
+    type Error = Box<Diagnostic>;
 
-    fn visit(&mut self, step: walk::Step<'_>) -> Result<Option<PathBuf>, Diagnostic> {
+    fn visit(&mut self, step: walk::Step<'_>) -> Result<Option<PathBuf>, Box<Diagnostic>> {
         let link = self.source.link(step.path);
         match link.map_err(|error| unread(step.path, &error))? {
             None => {
@@ -108,7 +108,7 @@ impl walk::Visit for Checked<'_> {
         }
     }
 
-    fn too_many_links(&mut self, link: &Path) -> Result<(), Diagnostic> {
+    fn too_many_links(&mut self, link: &Path) -> Result<(), Box<Diagnostic>> {
         let help = "put the file itself there";
         Err(untrusted(link, "links that lead to links", help))
     }

@@ -13,7 +13,7 @@ pub(crate) struct Fields<'n> {
     known: &'n [&'n str],
 }
 
-impl<'n, 'k> Fields<'n> {
+impl<'n> Fields<'n> {
     /// The entries of `node`; keys that are not among `keys` are reported. `None`: it is not a map.
     pub(crate) fn of(
         node: &'n Node,

@@ -191,15 +191,11 @@ fn reason(error: &anyhow::Error) -> String {
     match place {
         Some(place) => format!(
             "rules in Rego have failed at {}: {}",
-            quoted(place),
+            aegis_profile::syntax::escape(place),
             first_line(&text)
         ),
         None => format!("rules in Rego have failed: {}", first_line(&text)),
     }
-}
-
-fn quoted(place: &str) -> String {
-    aegis_profile::syntax::escape(place)
 }
 
 #[cfg(test)]
