@@ -11,20 +11,13 @@ use aegis_policy::places;
 use aegis_profile::{Files, ReadError};
 use aegis_sys::walk;
 
-/// The policy that a run would be held against: the system's, and the user's or what is named in its place.
+/// The policy of a run: the system's, and the user's or what `--policy` names. With it the places of what
+/// decides: directories of configuration, what is named, and each file that was read, Rego too.
 ///
 /// # Errors
 ///
-/// One of them is wrong, or cannot be read.
-pub fn policy(named: Option<&str>) -> Result<Policy, aegis_profile::Error> {
-    in_force(named).map(|(policy, _)| policy)
-}
-
-/// The policy of a run: the system's, and the user's or what `--policy` names. With it the places of what
-/// decides: directories of configuration, what is named, and each file that was read, Rego too.
-pub(crate) fn in_force(
-    named: Option<&str>,
-) -> Result<(Policy, Vec<PathBuf>), aegis_profile::Error> {
+/// A policy is wrong, or cannot be read.
+pub fn in_force(named: Option<&str>) -> Result<(Policy, Vec<PathBuf>), aegis_profile::Error> {
     let (home, config) = (std::env::home_dir(), std::env::var_os("XDG_CONFIG_HOME"));
     let (home, config) = (home.as_deref(), config.as_deref().map(Path::new));
     let uid = rustix::process::geteuid().as_raw();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use aegis_audit::event::{
-    self, Cause, Degraded, Denial, Event, Grant, NoPlan, Refused, RunEnd, RunStart,
+    Cause, Degraded, Denial, Event, Grant, NoPlan, Refused, RunEnd, RunStart,
 };
 use aegis_audit::log::{self, Log, Receipt};
 use aegis_audit::places::State;
@@ -32,8 +32,6 @@ pub(crate) struct Recorder<'a> {
     place: Place,
     run: String,
     policy: Rc<Policy>,
-    /// Whether a run goes on unrecorded.
-    goes_on: bool,
     recorded: Recorded,
     log_is_locked: fn(&Path),
 }
@@ -53,7 +51,6 @@ impl<'a> Recorder<'a> {
             place: Place::Nowhere,
             run: run.to_owned(),
             policy: policy.clone(),
-            goes_on: policy.on_audit_failure() == OnAuditFailure::Continue,
             recorded: Recorded::default(),
             log_is_locked: |_| (),
         }
@@ -65,12 +62,12 @@ impl<'a> Recorder<'a> {
         self.log_is_locked = launch.log_is_locked.unwrap_or(self.log_is_locked);
         if place == Some(Path::new(NONE)) {
             let why = "--audit none: the run is not recorded";
-            return match self.goes_on {
-                true => {
+            return match self.policy.on_audit_failure() {
+                OnAuditFailure::Continue => {
                     self.recorded.unrecorded = Some(why.to_owned());
                     Ok(())
                 }
-                false => Err(Error::Unrecorded(format!(
+                _ => Err(Error::Unrecorded(format!(
                     "{why}, which the policy {} does not permit\n  help: name a directory, or write `audit-failure: continue` in the policy",
                     self.policy.name()
                 ))),
@@ -151,7 +148,7 @@ impl<'a> Recorder<'a> {
     /// The log cannot be written: the end of the run, or of its record.
     fn failed(&mut self, error: &str) -> Result<(), Error> {
         self.place = Place::Nowhere;
-        if !self.goes_on {
+        if self.policy.on_audit_failure() != OnAuditFailure::Continue {
             return Err(Error::Unrecorded(format!(
                 "the run cannot be recorded: {error}"
             )));
@@ -242,10 +239,7 @@ impl<'a> Recorder<'a> {
         let denial = Denial {
             allow: denial.allow.clone(),
             asked: denial.asked.clone(),
-            evidence: match denial.evidence {
-                denials::Evidence::Kernel => event::Evidence::Kernel,
-                denials::Evidence::ErrorMessage => event::Evidence::ErrorMessage,
-            },
+            evidence: denial.evidence,
             layer: denial.layer.into(),
             outcome: Refused::Refused,
             times: denial.times,

@@ -260,6 +260,16 @@ impl What {
 }
 
 /// For people: `files.read /srv/data and below`.
+/// How it is known that a sandbox denied something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evidence {
+    /// The command's own error message names it, and the plan denies it.
+    ErrorMessage,
+    /// The kernel handed the call over.
+    Kernel,
+}
+
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let below = |tree: &bool| if *tree { " and below" } else { "" };

@@ -1,5 +1,6 @@
 //! What is told of what was not granted: by the sandbox at run time, by the policy, or by neither.
 
+pub use aegis_policy::request::Evidence;
 use aegis_policy::request::{Context, What};
 use serde::{Deserialize, Serialize};
 
@@ -22,16 +23,6 @@ pub struct Denial {
     pub times: u64,
     /// What was denied, in words.
     pub what: String,
-}
-
-/// How a denial is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Evidence {
-    /// The command's own error message names it.
-    ErrorMessage,
-    /// The kernel handed the call over.
-    Kernel,
 }
 
 /// The outcome of what was not let through: `"outcome":"refused"`.

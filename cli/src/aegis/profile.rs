@@ -2,7 +2,6 @@
 
 use aegis_profile::{Files, Profile, builtin, schema};
 use clap::{Args, Subcommand, ValueHint};
-use serde::Serialize;
 use serde_json::json;
 
 use super::check::{self, Format};
@@ -141,21 +140,14 @@ fn show(profile: &Profile, origins: bool, json: bool) -> Answer {
 }
 
 fn list(json: bool) -> Answer {
-    #[derive(Serialize)]
-    struct Row {
-        name: &'static str,
-        description: String,
-    }
     let mut rows = Vec::new();
     for name in builtin::names() {
         let profile = aegis_profile::load(name, &Files)?.profile;
         let description = profile.description.unwrap_or_default();
-        rows.push(Row { name, description });
+        rows.push([name.to_owned(), description]);
     }
-    let cells = || {
-        rows.iter()
-            .map(|row| [row.name.into(), row.description.clone()])
-    };
-    answer(json, &rows, || table(None, cells()))?;
+    let row = |[name, description]: &[String; 2]| json!({"name": name, "description": description});
+    let value: Vec<_> = rows.iter().map(row).collect();
+    answer(json, &value, || table(None, rows))?;
     Ok(true)
 }

@@ -46,19 +46,10 @@ pub(crate) fn painted(colour: bool, code: &str, text: &str) -> String {
 #[derive(Default)]
 pub(super) struct Page {
     pub out: String,
-    colour: bool,
+    pub colour: bool,
 }
 
 impl Page {
-    pub fn new(colour: bool) -> Self {
-        let out = String::new();
-        Self { out, colour }
-    }
-
-    fn paint(&self, code: &str, text: &str) -> String {
-        painted(self.colour, code, text)
-    }
-
     pub fn section(&mut self, title: &str, held_by: &str, rows: &[Row]) {
         if rows.is_empty() {
             return;
@@ -66,7 +57,7 @@ impl Page {
         if !self.out.is_empty() {
             self.out.push('\n');
         }
-        let title = self.paint("1", title);
+        let title = painted(self.colour, "1", title);
         let _ = match held_by {
             "" => writeln!(self.out, "{title}"),
             layer => writeln!(self.out, "{title}  [{layer}]"),
@@ -84,7 +75,7 @@ impl Page {
 
     fn row(&mut self, row: &Row, left: usize) {
         let length = row.from.chars().count();
-        let from = self.paint("36", &row.from);
+        let from = painted(self.colour, "36", &row.from);
         let indent = if left == 0 { 2 } else { left + 4 };
         let mut line = match length {
             0 => " ".repeat(indent),

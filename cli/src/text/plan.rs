@@ -32,7 +32,10 @@ type Section = (&'static str, &'static str, Vec<Row>);
 /// The plan as text. `profile` gives the lines for limits, variables, devices and system calls, which
 /// the plan itself does not keep.
 pub(crate) fn text(plan: &Plan, profile: &Profile, colour: bool) -> String {
-    let mut page = Page::new(colour);
+    let mut page = Page {
+        colour,
+        ..Page::default()
+    };
     for (title, held_by, rows) in [
         command(plan),
         (
@@ -193,7 +196,7 @@ fn device_nodes(plan: &Plan, profile: &Profile) -> Section {
 /// Values that the caller has are not shown: some are secrets, and explanations get pasted.
 fn environment(plan: &Plan, profile: &Profile) -> Section {
     let mut rows = Vec::new();
-    let mut passed: Vec<(String, String)> = Vec::new();
+    let mut passed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in &plan.environment {
         let text = name.to_string_lossy();
         let set = profile.environment.set.get(&*text);
@@ -202,20 +205,17 @@ fn environment(plan: &Plan, profile: &Profile) -> Section {
         match (set, pass) {
             (Some(set), _) => rows.push(Row::whole(origin(Some(&set.origin)), assigned())),
             (None, Some(pass)) => {
-                passed.push((declared(&pass.origin).0, shown(name)));
+                let file = declared(&pass.origin).0;
+                passed.entry(file).or_default().push(shown(name));
             }
             (None, None) if OWN_VARIABLES.contains(&&*text) => {
                 rows.push(Row::whole("every sandbox", assigned()));
             }
-            (None, None) => passed.push((String::new(), shown(name))),
+            (None, None) => passed.entry(String::new()).or_default().push(shown(name)),
         }
     }
     rows.sort_by_key(|row| row.from == "every sandbox");
-    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (file, name) in passed {
-        files.entry(file).or_default().push(name);
-    }
-    for (file, mut words) in files {
+    for (file, mut words) in passed {
         words.push("(as the caller has them)".into());
         rows.push(Row::words(file, words));
     }

@@ -9,7 +9,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use aegis_policy::What;
+pub use aegis_policy::request::Evidence;
+use aegis_policy::request::What;
 use serde::Serialize;
 
 use super::error_messages::{self, Complaint, candidates};
@@ -17,16 +18,6 @@ use crate::plan::access::Access as Want;
 use crate::plan::{Op, Plan};
 use crate::types::Network;
 use aegis_sys::landlock::fs;
-
-/// How a denial is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Evidence {
-    /// The kernel handed the call over.
-    Kernel,
-    /// The command's own error message names it, and the plan refuses it.
-    ErrorMessage,
-}
 
 /// One refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

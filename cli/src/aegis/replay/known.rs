@@ -61,7 +61,8 @@ impl Known {
         self.others.get_or_init(|| {
             let template = |template: &Template| Policy::new(vec![template.document()]).ok();
             let templates = templates::ALL.iter().filter_map(template);
-            let all = aegis_launch::policy(None).into_iter().chain(templates);
+            let in_force = aegis_launch::in_force(None).map(|(policy, _)| policy);
+            let all = in_force.into_iter().chain(templates);
             all.map(Arc::new).collect()
         })
     }

@@ -92,14 +92,18 @@ struct Now {
 
 pub(super) fn tell(options: &Options, id: &Id, known: &Known) -> Answer {
     let mut accounts = Vec::new();
-    let in_force = aegis_launch::policy(None).ok();
+    let in_force = aegis_launch::in_force(None).ok();
     let mut replayer = Replayer::new(|hash| known.find(hash));
     if options.force {
         replayer = replayer.forced();
     }
     let unreadable = records(options, |record| {
         if id.is(record) {
-            accounts.push(account(record, &mut replayer, in_force.as_ref()));
+            accounts.push(account(
+                record,
+                &mut replayer,
+                in_force.as_ref().map(|(policy, _)| policy),
+            ));
         }
         Ok(())
     })?;

@@ -17,39 +17,32 @@ use terminal::Terminal;
 /// After so many answers that are none, the answer is no.
 const PATIENCE: usize = 5;
 
-/// What a line that was typed means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Typed {
-    Answer(Answer),
-    /// Show everything, and ask again.
-    All,
-    /// Not an answer, and why.
-    Unclear(String),
-}
-
 /// Asks, and waits for as long as it takes. An error says why nobody can be asked.
 pub fn ask(question: &Question<'_>) -> Result<Answer, String> {
     let mut terminal = Terminal::open()?;
     let show = |terminal: &Terminal, all: bool| {
         text::question(question, terminal.columns(), terminal.colour(), all)
     };
-    let text::Shown { mut text, mut cut } = show(&terminal, false);
+    let text::Page {
+        mut text, mut cut, ..
+    } = show(&terminal, false);
     for _ in 0..PATIENCE {
         let prompt = text::prompt(terminal.colour(), cut);
         let Some(line) = (terminal.answer(&text, &prompt)).map_err(terminal::broken)? else {
             return Ok(Answer::No);
         };
         match typed(&line, cut) {
-            Typed::Answer(answer) => return Ok(answer),
-            Typed::Unclear(why) => text = format!("  {why}\n"),
-            Typed::All => text::Shown { text, cut } = show(&terminal, true),
+            Ok(Some(answer)) => return Ok(answer),
+            Ok(None) => text::Page { text, cut, .. } = show(&terminal, true),
+            Err(unclear) => text = format!("  {unclear}\n"),
         }
     }
     Ok(Answer::No)
 }
 
-/// What a line means; where the question was `cut`, no yes: nobody approves what was not shown.
-fn typed(line: &str, cut: bool) -> Typed {
+/// What a line means: an answer, or (`None`) that everything is to be shown, or why it is neither. Where the
+/// question was `cut`, no yes: nobody approves what was not shown.
+fn typed(line: &str, cut: bool) -> Result<Option<Answer>, String> {
     let line = line.trim().to_lowercase();
     let mut words = line.split_whitespace();
     let (word, term, more) = (words.next(), words.next(), words.next());
@@ -64,21 +57,21 @@ fn typed(line: &str, cut: bool) -> Typed {
             }
             _ => {
                 let days = LONGEST / 86_400;
-                return Typed::Unclear(format!(
+                return Err(format!(
                     "how long? Write `a 12h` or `a 7d`; at most `a {days}d`"
                 ));
             }
         },
-        (Some("l" | "list"), None) => return Typed::All,
+        (Some("l" | "list"), None) => return Ok(None),
         _ => None,
     };
     match answer {
         Some(Answer::Once | Answer::Always { .. }) if cut => {
-            Typed::Unclear("not all of it has been shown: write l to see it, or n".into())
+            Err("not all of it has been shown: write l to see it, or n".into())
         }
-        Some(answer) => Typed::Answer(answer),
-        None if cut => Typed::Unclear("write l or n".into()),
-        None => Typed::Unclear("write y, a or n".into()),
+        Some(answer) => Ok(Some(answer)),
+        None if cut => Err("write l or n".into()),
+        None => Err("write y, a or n".into()),
     }
 }
 

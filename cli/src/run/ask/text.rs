@@ -6,7 +6,7 @@
 //! quoted; and it is broken at the width of the terminal and indented, so that no line begins with anything
 //! but what is said here. Different texts look different, also where they are broken.
 //!
-//! What weighs most comes first. A yes is taken only where everything has been shown: see [`Shown::cut`].
+//! What weighs most comes first. A yes is taken only where everything has been shown: see [`Page::cut`].
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -36,18 +36,10 @@ const INDENT: usize = 12;
 const BOLD: &str = "1";
 const YELLOW: &str = "33";
 
-/// A question as it is shown.
-pub(super) struct Shown {
-    /// Less the line that is answered.
-    pub text: String,
-    /// Whether something was left out: then there is nothing yet that a yes could be about.
-    pub cut: bool,
-}
-
 /// The question.
-pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, all: bool) -> Shown {
+pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, all: bool) -> Page {
     let mut page = Page {
-        out: String::new(),
+        text: String::new(),
         columns: columns.max(NARROWEST),
         colour,
         most: if all { usize::MAX } else { LINES },
@@ -56,10 +48,11 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
     let context = question.context;
     let mut asked: Vec<&Asked> = question.asked.iter().collect();
     asked.sort_by_key(|asked| Reverse(weight(&asked.what, context)));
-    page.heading(match asked.len() {
+    let heading = match asked.len() {
         1 => "\naegis-run: the policy leaves this to you:".to_owned(),
         n => format!("\naegis-run: the policy leaves {n} things to you:"),
-    });
+    };
+    page.text += &(painted(colour, BOLD, &heading) + "\n");
     let profile = match question.file {
         Some(file) => format!("{}, from {}", quoted(&context.profile), quoted(file)),
         None => quoted(&context.profile),
@@ -79,7 +72,7 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
     page.row("command", &command.join(" "));
     let shown = if all { asked.len() } else { SHOWN };
     for (number, asked) in asked.iter().take(shown).enumerate() {
-        page.out.push('\n');
+        page.text.push('\n');
         page.item(number + 1, asked, context);
     }
     if let Some(rest) = asked.get(shown..).filter(|rest| !rest.is_empty()) {
@@ -89,30 +82,27 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
         }
         let counts: Vec<String> = counts.iter().map(|(a, n)| format!("{n} {a}")).collect();
         let _ = write!(
-            page.out,
+            page.text,
             "\n  ... and {} more: {}\n",
             rest.len(),
             counts.join(", ")
         );
         page.cut = true;
     }
-    page.out.push('\n');
+    page.text.push('\n');
     if page.cut {
-        page.out
+        page.text
             .push_str("  l   show all of it: only then can it be allowed\n");
     } else {
         let days = LASTS / 86_400;
-        page.out.push_str("  y   yes, this once\n");
+        page.text.push_str("  y   yes, this once\n");
         let _ = writeln!(
-            page.out,
+            page.text,
             "  a   yes, for {days} days (`a 7d`: for 7): this command, profile and policy"
         );
     }
-    page.out.push_str("  N   no: nothing is started\n");
-    Shown {
-        text: page.out,
-        cut: page.cut,
-    }
+    page.text.push_str("  N   no: nothing is started\n");
+    page
 }
 
 /// What stands before the answer; `cut` as of what was shown.
@@ -124,23 +114,19 @@ pub(super) fn prompt(colour: bool, cut: bool) -> String {
     painted(colour, BOLD, text) + " "
 }
 
-/// What is being written.
-struct Page {
-    out: String,
+/// The question as it is shown.
+pub(super) struct Page {
+    /// Less the line that is answered.
+    pub text: String,
     columns: usize,
     colour: bool,
     /// So many lines of one text.
     most: usize,
-    /// Whether something was left out.
-    cut: bool,
+    /// Whether something was left out: then there is nothing yet that a yes could be about.
+    pub cut: bool,
 }
 
 impl Page {
-    fn heading(&mut self, text: String) {
-        self.out += &painted(self.colour, BOLD, &text);
-        self.out.push('\n');
-    }
-
     fn item(&mut self, number: usize, asked: &Asked, context: &Context) {
         let (kind, thing) = exact(&asked.what);
         let thing = format!("{kind} {thing}");
@@ -161,11 +147,11 @@ impl Page {
         for (i, line) in lines.iter().take(self.most).enumerate() {
             let label = if i == 0 { label } else { "" };
             let line = painted(style.is_some(), style.unwrap_or_default(), line);
-            let _ = writeln!(self.out, "  {label:<width$}{line}", width = INDENT - 2);
+            let _ = writeln!(self.text, "  {label:<width$}{line}", width = INDENT - 2);
         }
         if lines.len() > self.most {
             let more = lines.len() - self.most;
-            let _ = writeln!(self.out, "{:INDENT$}... and {more} more lines", "");
+            let _ = writeln!(self.text, "{:INDENT$}... and {more} more lines", "");
             self.cut = true;
         }
     }
