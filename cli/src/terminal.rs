@@ -43,7 +43,7 @@ pub fn log_is_locked(dir: &Path) {
 
 /// Opens an audit log to write it. Standard error tells when others have it locked for long, and of a key
 /// that was made.
-pub fn open_log(program: &str, dir: &Path, keys: &Path) -> Result<Log, log::Error> {
+pub fn open_log(dir: &Path, keys: &Path) -> Result<Log, log::Error> {
     let options = log::Options {
         waiting: log_is_locked,
         ..log::Options::default()
@@ -51,7 +51,7 @@ pub fn open_log(program: &str, dir: &Path, keys: &Path) -> Result<Log, log::Erro
     let log = Log::open_with(dir, keys, options)?;
     if let Some(keys) = log.new_key() {
         let keys = keys.display();
-        let note = format!("{program}: note: a new signing key was made in {keys}\n");
+        let note = format!("aegis: note: a new signing key was made in {keys}\n");
         complain(&harmless(&note));
     }
     Ok(log)

@@ -32,7 +32,8 @@ pub(crate) struct Recorder<'a> {
     place: Place,
     run: String,
     policy: Rc<Policy>,
-    recorded: Recorded,
+    /// Where the run is recorded, for its report.
+    pub recorded: Recorded,
     log_is_locked: fn(&Path),
 }
 
@@ -110,11 +111,6 @@ impl<'a> Recorder<'a> {
             }
             Err(error) => self.failed(&error),
         }
-    }
-
-    /// Where the run is recorded, for its report.
-    pub fn recorded(&self) -> Recorded {
-        self.recorded.clone()
     }
 
     /// Records events of one moment, together.

@@ -1,5 +1,6 @@
 //! A run that has been recorded, from its start to its outcome.
 
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -112,13 +113,10 @@ impl<'a> Session<'a> {
             stale: false,
         }
         .register();
-        let registered = match registered {
-            Ok(registered) => Some(registered),
-            Err(error) => {
-                (recorder.front_end).event(&Event::Unregistered(error.to_string()));
-                None
-            }
+        let unregistered = |error: io::Error| {
+            (recorder.front_end).event(&Event::Unregistered(error.to_string()));
         };
+        let registered = registered.map_err(unregistered).ok();
         let ready = match options.before_command {
             None => Ok(()),
             Some(hook) => built
@@ -204,7 +202,11 @@ impl<'a> Session<'a> {
             unaccounted.push(error.to_string());
         }
         if let (Some(file), Some(place)) = (self.report, &self.launch.report) {
-            report.seal(self.profile_hash, self.plan_hash, self.recorder.recorded());
+            report.seal(
+                self.profile_hash,
+                self.plan_hash,
+                self.recorder.recorded.clone(),
+            );
             if let Err(error) = file.write(&report) {
                 let place = place.display();
                 unaccounted.push(format!("the report {place} could not be written: {error}"));

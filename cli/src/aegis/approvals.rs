@@ -67,16 +67,6 @@ pub(super) struct Named {
     profile: Option<String>,
 }
 
-impl From<Named> for Which {
-    fn from(named: Named) -> Self {
-        match named.profile {
-            Some(name) => Self::Profile(name),
-            None if named.all => Self::All,
-            None => Self::Ids(named.ids),
-        }
-    }
-}
-
 impl Action {
     pub(super) fn run(self) -> Answer {
         let state = State::here()
@@ -91,12 +81,17 @@ impl Action {
                 Ok(true)
             }
             Self::Revoke { which, audit, json } => {
-                let gone = revoke(&store, &which.into(), json)?;
+                let which = match which.profile {
+                    Some(name) => Which::Profile(name),
+                    None if which.all => Which::All,
+                    None => Which::Ids(which.ids),
+                };
+                let gone = revoke(&store, &which, json)?;
                 // First revoked, then recorded: a log that cannot be written must not keep an approval alive.
                 let (run, by) = (aegis_runtime::supervise::run_id(), caller());
                 let events: Vec<Event> =
                     gone.iter().map(|entry| revoked(&run, entry, &by)).collect();
-                open_log("aegis", &audit.unwrap_or(state.audit), &state.keys)
+                open_log(&audit.unwrap_or(state.audit), &state.keys)
                     .and_then(|mut log| log.append(&events))
                     .map_err(|error| {
                         let count = gone.len();

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use aegis_launch::{Asked, Launch};
 use lexopt::Arg;
 
-use super::HELP;
+use super::{HELP, VERSION};
 use crate::terminal::log_is_locked;
 
 /// How the plan is shown.
@@ -39,10 +39,8 @@ pub struct Args {
 pub enum Invocation {
     /// Run the command, or explain.
     Run(Box<Args>),
-    /// Print the help.
-    Help,
-    /// Print the version.
-    Version,
+    /// Print the help, or the version.
+    Print(&'static str),
 }
 
 /// Reads a command line, without the program's own name.
@@ -54,8 +52,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
     while let Some(arg) = parser.next().map_err(told)? {
         let name = match arg {
             Arg::Long(name) => name.to_owned(),
-            Arg::Short('h') => return Ok(Invocation::Help),
-            Arg::Short('V') => return Ok(Invocation::Version),
+            Arg::Short('h') => return Ok(Invocation::Print(HELP)),
+            Arg::Short('V') => return Ok(Invocation::Print(VERSION)),
             Arg::Short(letter) => {
                 return Err(format!("there is no option -{letter}; --help lists all"));
             }
@@ -69,14 +67,14 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
         match name {
             "audit" => once(name, &mut audit, place(name, &mut parser)?)?,
             "explain" => once(name, &mut explain, format(parser.optional_value())?)?,
-            "help" => return Ok(Invocation::Help),
+            "help" => return Ok(Invocation::Print(HELP)),
             "keep-fd" => keep_fds.push(descriptor(&value(name, &mut parser)?)?),
             "policy" => once(name, &mut policy, text(name, &mut parser)?)?,
             "profile" => once(name, &mut profile, text(name, &mut parser)?)?,
             "quiet" => quiet = true,
             "report" => once(name, &mut report, place(name, &mut parser)?)?,
             "set" => set.push(text(name, &mut parser)?),
-            "version" => return Ok(Invocation::Version),
+            "version" => return Ok(Invocation::Print(VERSION)),
             _ => return Err(unknown(name)),
         }
     }

@@ -24,6 +24,9 @@ use args::{Explain, Invocation};
 /// What `--help` prints; a test holds it against [`crate::options`].
 pub const HELP: &str = include_str!("help.txt");
 
+/// What `--version` prints.
+const VERSION: &str = concat!("aegis-run ", env!("CARGO_PKG_VERSION"), "\n");
+
 /// About what a start takes, in bytes.
 const HEAP: usize = 320 << 10;
 
@@ -34,8 +37,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
             Some(format) => explained(args.launch, format),
             None => run(args.launch, args.quiet),
         },
-        Ok(Invocation::Help) => say(HELP),
-        Ok(Invocation::Version) => say(&format!("aegis-run {}\n", env!("CARGO_PKG_VERSION"))),
+        Ok(Invocation::Print(text)) => say(text),
         Err(usage) => Err(Error::Caller(format!("{usage}\n  help: aegis-run --help"))),
     };
     result.unwrap_or_else(|error| {

@@ -27,11 +27,11 @@ pub(crate) fn text(report: &Report, colour: bool) -> String {
         {
             continue;
         }
-        if let Some(why) = &check.why {
-            indented(&mut out, "why", why);
-        }
-        if let Some(fix) = &check.fix {
-            indented(&mut out, "fix", fix);
+        for (label, text) in [("why", &check.why), ("fix", &check.fix)] {
+            for (index, line) in text.iter().flat_map(|text| text.lines()).enumerate() {
+                let label = if index == 0 { label } else { "" };
+                let _ = writeln!(out, "      {label:4}  {line}");
+            }
         }
     }
     let _ = writeln!(out, "{}", summary(checks));
@@ -40,13 +40,6 @@ pub(crate) fn text(report: &Report, colour: bool) -> String {
 
 fn reason(check: &Check) -> (Option<&str>, Option<&str>) {
     (check.why.as_deref(), check.fix.as_deref())
-}
-
-fn indented(out: &mut String, label: &str, text: &str) {
-    for (index, line) in text.lines().enumerate() {
-        let label = if index == 0 { label } else { "" };
-        let _ = writeln!(out, "      {label:4}  {line}");
-    }
 }
 
 fn summary(checks: &[Check]) -> String {

@@ -227,8 +227,7 @@ fn limits(plan: &Plan, profile: &Profile) -> Section {
     let group = &limits.group;
     let resource = |number: u32| {
         let mut all = limits.resources.iter();
-        all.find(|(found, _)| *found == number)
-            .map(|(_, value)| *value)
+        all.find_map(|(found, value)| (*found == number).then_some(*value))
     };
     let by = |value: Option<u64>, by: &'static str| value.map(|value| (value, by));
     let grouped = |value| by(value, "control group");

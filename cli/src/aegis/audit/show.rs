@@ -64,11 +64,8 @@ fn text(record: &Record, colour: bool) -> String {
 
 /// The name of a type, as in a record.
 pub(in crate::aegis) fn name_of(kind: EventType) -> String {
-    let name = serde_json::to_value(kind);
-    name.map_or_else(
-        |error| error.to_string(),
-        |name| name.as_str().unwrap_or("?").to_owned(),
-    )
+    let name = serde_json::to_value(kind).unwrap_or_default();
+    name.as_str().unwrap_or("?").to_owned()
 }
 
 fn what(record: &Record) -> String {

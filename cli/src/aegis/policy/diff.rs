@@ -86,9 +86,35 @@ fn of_difference(a: &str, b: &str, difference: &Difference, usual: Option<&Conte
 fn shown(request: &Request, usual: Option<&Context>) -> String {
     let context = &request.context;
     let mut what = request.what.clone();
-    if let What::Read { path, .. } | What::Write { path, .. } | What::Exec { path, .. } = &mut what
-    {
-        *path = with_variable(path, context);
+    let mut facts = Vec::new();
+    match &mut what {
+        What::Read { path, .. } | What::Write { path, .. } | What::Exec { path, .. } => {
+            *path = with_variable(path, context);
+            if usual.is_none_or(|usual| usual != context) {
+                let skill = match &context.skill {
+                    Some(skill) => format!("$SKILL is {skill}"),
+                    None => "there is no $SKILL".to_owned(),
+                };
+                facts.push(format!(
+                    "where $HOME is {}, $WORK is {}, {skill}",
+                    context.home, context.work
+                ));
+            }
+        }
+        What::Net(to) => {
+            facts.extend(to.address.map(|address| format!("at {address}")));
+            for (name, value) in [
+                ("request size", to.request_size),
+                ("requests in the last minute", to.requests_last_minute),
+                ("response size", to.response_size),
+            ] {
+                facts.extend(value.map(|value| format!("{name} {value}")));
+            }
+        }
+        What::Secret { inject, .. } => {
+            facts.extend(inject.map(|inject| format!("in the {}", inject.name())));
+        }
+        _ => {}
     }
     let mut text = match &what {
         What::Tool { .. } => {
@@ -98,31 +124,6 @@ fn shown(request: &Request, usual: Option<&Context>) -> String {
         }
         what => what.to_string(),
     };
-    let mut facts = Vec::new();
-    if let What::Net(to) = &what {
-        facts.extend(to.address.map(|address| format!("at {address}")));
-        let told = |name: &str, value: Option<u64>| value.map(|value| format!("{name} {value}"));
-        facts.extend(told("request size", to.request_size));
-        facts.extend(told("requests in the last minute", to.requests_last_minute));
-        facts.extend(told("response size", to.response_size));
-    }
-    if let What::Secret { inject, .. } = &what {
-        facts.extend(inject.map(|inject| format!("in the {}", inject.name())));
-    }
-    let is_path = matches!(
-        what,
-        What::Read { .. } | What::Write { .. } | What::Exec { .. }
-    );
-    if is_path && usual.is_none_or(|usual| usual != context) {
-        let skill = match &context.skill {
-            Some(skill) => format!("$SKILL is {skill}"),
-            None => "there is no $SKILL".to_owned(),
-        };
-        facts.push(format!(
-            "where $HOME is {}, $WORK is {}, {skill}",
-            context.home, context.work
-        ));
-    }
     if !facts.is_empty() {
         text += &format!(" ({})", facts.join("; "));
     }

@@ -3,14 +3,16 @@
 mod asked;
 mod diff;
 pub(super) mod explain;
-mod new;
 mod promote;
 mod test;
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
-use aegis_policy::{Document, Policy, load, schema};
+use aegis_policy::{Document, Policy, load, schema, templates};
 use aegis_profile::{Diagnostic, Error, Files, ReadError};
+use anyhow::{Context as _, anyhow};
 use clap::{Subcommand, ValueHint};
 use serde_json::json;
 
@@ -71,7 +73,7 @@ Examples:
   aegis policy new --template strict > policy.yaml")]
     New {
         /// What to begin with
-        #[arg(long, value_name = "NAME", default_value = aegis_policy::templates::DEFAULT)]
+        #[arg(long, value_name = "NAME", default_value = templates::DEFAULT)]
         template: String,
         /// The file to write; it must not be there yet
         #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -224,7 +226,7 @@ impl Action {
                 print(&format!("{hash}\n"))?;
                 Ok(true)
             }
-            Self::New { template, output } => new::new(&template, output.as_deref()),
+            Self::New { template, output } => new(&template, output.as_deref()),
             Self::Test {
                 reference,
                 table,
@@ -251,6 +253,36 @@ impl Action {
             }
         }
     }
+}
+
+/// A template as a file to begin with.
+fn new(name: &str, output: Option<&Path>) -> Answer {
+    let template = templates::find(name).with_context(|| {
+        let known: Vec<_> = templates::ALL.iter().map(|t| t.name).collect();
+        let known = known.join(", ");
+        format!("there is no template `{name}`: the templates are {known}")
+    })?;
+    // The copy is the operator's own policy, and known by their name for it.
+    let own = output
+        .and_then(|path| path.file_stem()?.to_str())
+        .filter(|stem| stem.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+        .filter(|stem| stem.bytes().any(|b| b.is_ascii_alphabetic()) && !stem.starts_with('-'))
+        .unwrap_or("my-policy");
+    let text = template.yaml.replacen(
+        &format!("\nname: {}\n", template.name),
+        &format!("\nname: {own}\n"),
+        1,
+    );
+    let Some(path) = output else {
+        print_bytes(text.as_bytes())?;
+        return Ok(true);
+    };
+    let fail = |error: io::Error| anyhow!("{} cannot be written: {error}", path.display());
+    let mut file = (OpenOptions::new().write(true).create_new(true))
+        .open(path)
+        .map_err(fail)?;
+    file.write_all(text.as_bytes()).map_err(fail)?;
+    Ok(true)
 }
 
 /// The document of a reference.

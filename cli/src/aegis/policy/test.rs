@@ -66,40 +66,40 @@ fn mismatch(file: &str, outcome: &Outcome) -> String {
 
 /// The tables that belong to a policy: the one that is named, or those beside it.
 fn texts(reference: &str, table: Option<&str>) -> Result<Vec<Text>, Error> {
-    if let Some(table) = table {
-        let bytes = match table {
-            "-" => Files.read_stdin(),
-            file => Files.read(Path::new(file)),
-        };
-        return Ok(vec![text(table, bytes)?]);
-    }
-    if let Some(template) = templates::find(reference) {
-        let file = format!("builtin:{reference}.test.yaml");
-        return Ok(vec![(file, template.table.to_owned())]);
-    }
     let path = Path::new(reference);
-    let files: Vec<PathBuf> = match path.is_dir() {
-        true => {
+    let files: Vec<PathBuf> = match (table, templates::find(reference)) {
+        (Some(table), _) => vec![table.into()],
+        (None, Some(template)) => {
+            let file = format!("builtin:{reference}.test.yaml");
+            return Ok(vec![(file, template.table.to_owned())]);
+        }
+        (None, None) if path.is_dir() => {
             let mut names = load::Source::names(&Files, path)
                 .map_err(|error| wrong(reference, format!("cannot be read: {error}"), A_TABLE))?;
             names.retain(|name| name.ends_with(".test.yaml") && !name.starts_with('.'));
             names.sort();
             names.iter().map(|name| path.join(name)).collect()
         }
-        false => vec![path.with_extension("test.yaml")],
+        (None, None) => vec![path.with_extension("test.yaml")],
     };
     if files.is_empty() {
         return Err(wrong(reference, MISSING, WRITE_ONE));
     }
-    (files.iter())
-        .map(|file| {
-            let shown = file.to_string_lossy();
-            match Files.read(file) {
-                Err(ReadError::NotFound) => Err(wrong(&shown, MISSING, WRITE_ONE)),
-                bytes => text(&shown, bytes),
-            }
-        })
-        .collect()
+    let text = |file: &PathBuf| {
+        let shown = file.to_string_lossy().into_owned();
+        let bytes = match &*shown {
+            "-" => Files.read_stdin(),
+            _ => Files.read(file),
+        };
+        match bytes {
+            Err(ReadError::NotFound) if table.is_none() => Err(wrong(&shown, MISSING, WRITE_ONE)),
+            bytes => match as_text(bytes) {
+                Ok(text) => Ok((shown, text)),
+                Err(why) => Err(wrong(&shown, format!("cannot be read: {why}"), A_TABLE)),
+            },
+        }
+    };
+    files.iter().map(text).collect()
 }
 
 const MISSING: &str = "there is no table of tests beside the policy";
@@ -108,10 +108,4 @@ const A_TABLE: &str = "a table is a YAML file that begins with `aegis-policy-tes
 
 fn wrong(file: &str, message: impl Into<String>, help: &str) -> Error {
     Diagnostic::of_file(file, message).with_help(help).into()
-}
-
-fn text(file: &str, bytes: Result<Vec<u8>, ReadError>) -> Result<Text, Error> {
-    let text = as_text(bytes);
-    let text = text.map_err(|why| wrong(file, format!("cannot be read: {why}"), A_TABLE))?;
-    Ok((file.to_owned(), text))
 }

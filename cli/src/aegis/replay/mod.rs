@@ -139,7 +139,6 @@ struct Progress {
     steps: u64,
     told: Instant,
     is_shown: bool,
-    terminal: bool,
 }
 
 impl Progress {
@@ -151,15 +150,14 @@ impl Progress {
             steps: 0,
             told: Instant::now(),
             is_shown: false,
-            terminal: io::stderr().is_terminal(),
         }
     }
 
     /// One record more.
     fn step(&mut self) {
         self.steps += 1;
-        let look = self.terminal && self.steps.is_multiple_of(Self::STEPS);
-        if look && self.told.elapsed() >= Duration::from_secs(1) {
+        let look = self.steps.is_multiple_of(Self::STEPS);
+        if look && self.told.elapsed() >= Duration::from_secs(1) && io::stderr().is_terminal() {
             self.told = Instant::now();
             self.is_shown = true;
             complain(&format!("\r{} records", self.steps));
