@@ -1,11 +1,15 @@
 //! The account of a run: what was in force, how it ended, what it used, what was refused.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use aegis_policy::{Hash, Opinion, Verdict, What};
+use aegis_sys::process::{self, Change};
 use serde::Serialize;
 
 use super::denials::Denial;
 use crate::cgroup::Usage;
-use crate::plan::{Degraded, Grant, Plan};
+use crate::plan::{Degraded, Grant, GroupLimits, Plan};
 pub use crate::types::now;
 use crate::types::{GrantOrigin, Identity};
 
@@ -34,6 +38,23 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Of a run that the supervisor did not end.
+    pub(super) fn of(ended: Change, usage: &Usage, plan: &Plan) -> Self {
+        let out_of_memory = usage.oom_kills.unwrap_or(0) > 0;
+        match ended {
+            // A shell tells of a child that was killed by 128+9.
+            Change::Killed(libc::SIGKILL) | Change::Exited(137) if out_of_memory => {
+                Self::MemoryLimit
+            }
+            Change::Killed(libc::SIGXFSZ) if plan.limits.has_resource(libc::RLIMIT_FSIZE) => {
+                Self::FileSizeLimit
+            }
+            Change::Exited(status) => Self::Exited { status },
+            Change::Killed(signal) | Change::Stopped(signal) => Self::Killed { signal },
+            Change::Continued => Self::Exited { status: 0 },
+        }
+    }
+
     /// The exit status that tells it: 124 for the time limit, 128+n for a signal.
     pub fn exit_status(self) -> u8 {
         let status = match self {
@@ -72,6 +93,35 @@ pub struct Resources {
     /// What the control groups tell.
     #[serde(flatten)]
     pub group: Usage,
+}
+
+impl Resources {
+    /// Of this process's children, which took `wall`.
+    pub(super) fn new(wall: Duration, group: Usage) -> Self {
+        let (user_us, system_us, max_rss_kib) = process::children_usage();
+        Self {
+            wall_us: wall.as_micros() as u64,
+            user_us,
+            system_us,
+            max_rss_kib,
+            group,
+        }
+    }
+}
+
+/// Adds the limits that the control groups have counted. Each is named once.
+pub(super) fn add_counted(limits: &mut Vec<&'static str>, group: &GroupLimits, usage: &Usage) {
+    for (key, limit, hits) in [
+        ("memory", group.memory, usage.oom_kills),
+        ("pids", group.pids, usage.pids_refused),
+        ("cpu", group.cpu, usage.cpu_throttled),
+    ] {
+        if limit.is_some() && hits.unwrap_or(0) > 0 {
+            limits.push(key);
+        }
+    }
+    let mut seen = BTreeSet::new();
+    limits.retain(|key| seen.insert(*key));
 }
 
 /// A layer and how it is in force.

@@ -1,6 +1,5 @@
 //! One run, from a sandbox that is being built to its report.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -445,9 +444,8 @@ impl Session {
         if self.ended.is_none() && self.deadline.is_some_and(late) {
             self.limit(Cause::TimeLimit);
         }
-        let out_of_memory = usage.oom_kills.unwrap_or(0) > 0;
         let ended = self.ended.unwrap_or(Change::Killed(libc::SIGKILL));
-        let cause = (self.cause).unwrap_or_else(|| cause_of(ended, out_of_memory, &self.plan));
+        let cause = (self.cause).unwrap_or_else(|| Cause::of(ended, &usage, &self.plan));
         let (mut denials, tail) =
             (self.listener.take()).map_or_else(Default::default, |l| l.finish(&self.plan));
         let mut limits_met: Vec<&'static str> = cause.limit().into_iter().collect();
@@ -459,26 +457,7 @@ impl Session {
             denials.extend(inferred);
             limits_met.extend(limits);
         }
-        let group = &self.plan.limits.group;
-        for (key, limit, hits) in [
-            ("memory", group.memory, usage.oom_kills),
-            ("pids", group.pids, usage.pids_refused),
-            ("cpu", group.cpu, usage.cpu_throttled),
-        ] {
-            if limit.is_some() && hits.unwrap_or(0) > 0 {
-                limits_met.push(key);
-            }
-        }
-        let mut seen = BTreeSet::new();
-        limits_met.retain(|key| seen.insert(*key));
-        let (user_us, system_us, max_rss_kib) = process::children_usage();
-        let resources = Resources {
-            wall_us: wall.as_micros() as u64,
-            user_us,
-            system_us,
-            max_rss_kib,
-            group: usage,
-        };
+        report::add_counted(&mut limits_met, &self.plan.limits.group, &usage);
         let planted = (self.absent.iter())
             .filter(|path| path.symlink_metadata().is_ok())
             .map(|path| path.to_string_lossy().into_owned())
@@ -505,7 +484,7 @@ impl Session {
             exit_status: cause.exit_status(),
             cause_unknown: cause.exit_status() != 0 && denials.is_empty() && limits_met.is_empty(),
             limits_met,
-            resources,
+            resources: Resources::new(wall, usage),
             denials,
             planted,
             lost_events: 0,
@@ -538,18 +517,5 @@ impl Drop for Session {
         if !self.reaped {
             self.take_down();
         }
-    }
-}
-
-fn cause_of(ended: Change, out_of_memory: bool, plan: &Plan) -> Cause {
-    match ended {
-        // A shell tells of a child that was killed by 128+9.
-        Change::Killed(libc::SIGKILL) | Change::Exited(137) if out_of_memory => Cause::MemoryLimit,
-        Change::Killed(libc::SIGXFSZ) if plan.limits.has_resource(libc::RLIMIT_FSIZE) => {
-            Cause::FileSizeLimit
-        }
-        Change::Exited(status) => Cause::Exited { status },
-        Change::Killed(signal) | Change::Stopped(signal) => Cause::Killed { signal },
-        Change::Continued => Cause::Exited { status: 0 },
     }
 }
