@@ -70,15 +70,12 @@ impl ReportFile {
 
 /// The descriptor that a place stands for.
 fn descriptor(place: &Path) -> Option<i32> {
-    match place.to_str()? {
-        "-" | "/dev/stdout" => Some(1),
-        "/dev/stderr" => Some(2),
-        text => ["/dev/fd/", "/proc/self/fd/"]
-            .iter()
-            .find_map(|prefix| text.strip_prefix(prefix))
-            .and_then(|number| number.parse().ok())
-            .filter(|fd| *fd >= 0),
-    }
+    let number = match place.to_str()? {
+        "-" | "/dev/stdout" => "1",
+        "/dev/stderr" => "2",
+        text => (text.strip_prefix("/dev/fd/")).or(text.strip_prefix("/proc/self/fd/"))?,
+    };
+    number.parse().ok().filter(|fd| *fd >= 0)
 }
 
 fn duplicate(fd: i32) -> io::Result<OwnedFd> {

@@ -1,6 +1,5 @@
 //! `aegis audit`: the audit log, shown, followed, verified, exported.
 
-mod export;
 pub(super) mod show;
 mod tail;
 mod verify;
@@ -10,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use aegis_audit::event::{EventType, Record};
-use aegis_audit::log::{Error, Reader};
+use aegis_audit::log::{Error, Line, Reader};
+use aegis_audit::ocsf;
 use aegis_audit::places::State;
 use anyhow::{Context as _, anyhow};
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 use super::Answer;
 use crate::terminal::{complain, harmless};
@@ -89,12 +89,21 @@ Examples:
         #[command(flatten)]
         filter: Filter,
         /// The form
-        #[arg(long, value_enum, default_value_t = export::Format::Jsonl)]
-        format: export::Format,
+        #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+        format: Format,
         /// In ocsf, the name of the host where the log was written; without it, of this one
         #[arg(long, value_name = "NAME")]
         host: Option<String>,
     },
+}
+
+/// A form to export in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// The log's own lines
+    Jsonl,
+    /// Events of the Open Cybersecurity Schema Framework
+    Ocsf,
 }
 
 /// Which log.
@@ -242,10 +251,8 @@ impl Action {
         match self {
             Self::Show { log, filter, json } => {
                 let style = Style::of_output(json);
-                let taken = |record: &Result<Record, _>| match record {
-                    Ok(record) => filter.takes(record),
-                    Err(_) => true,
-                };
+                let taken =
+                    |record: &Result<_, _>| record.as_ref().map_or(true, |r| filter.takes(r));
                 let records = log.reader()?.filter(taken);
                 let lines = records.map(|record| style.line(record));
                 Out::new().all(lines)
@@ -262,7 +269,44 @@ impl Action {
                 filter,
                 format,
                 host,
-            } => export::export(&log, &filter, format, host),
+            } => export(&log, &filter, format, host),
         }
     }
+}
+
+fn export(log: &Place, filter: &Filter, format: Format, host: Option<String>) -> Answer {
+    let host = host.unwrap_or_else(|| {
+        let system = rustix::system::uname();
+        system.nodename().to_string_lossy().into_owned()
+    });
+    let mut reader = log.reader()?;
+    let all = std::iter::from_fn(|| {
+        let line = reader.next_line()?.map_err(|error| error.to_string());
+        Some(line.and_then(|line| exported(&line, filter, format, &host)))
+    });
+    Out::new().all(all.filter_map(Result::transpose))
+}
+
+/// A line in that form; `None` of one that was not asked for.
+fn exported(
+    line: &Line<'_>,
+    filter: &Filter,
+    format: Format,
+    host: &str,
+) -> Result<Option<String>, String> {
+    let record = line.record().map_err(|error| error.to_string())?;
+    if !filter.takes(&record) {
+        return Ok(None);
+    }
+    let text = match format {
+        Format::Jsonl => {
+            let text = std::str::from_utf8(line.record).map_err(|error| error.to_string())?;
+            format!("{{\"hash\":\"{}\",\"record\":{text}}}\n", line.hash)
+        }
+        Format::Ocsf => match ocsf::event(&record, host) {
+            Ok(event) => format!("{event}\n"),
+            Err(error) => return Err(error.to_string()),
+        },
+    };
+    Ok(Some(text))
 }

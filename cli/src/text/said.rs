@@ -25,10 +25,7 @@ pub(crate) fn refusal(refusal: &Refusal) -> String {
         decision,
         unanswered,
     } = refusal;
-    let name = plan
-        .policy
-        .as_ref()
-        .map_or("", |policy| policy.name.as_str());
+    let name = plan.policy.as_ref().map_or("", |policy| &*policy.name);
     let mut out = match decision.verdict {
         Verdict::Block => format!("the policy {name} blocks this run"),
         _ => format!("the policy {name} wants a person to review this run"),

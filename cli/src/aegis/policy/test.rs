@@ -10,9 +10,6 @@ use serde_json::json;
 use super::{as_text, compiled, document};
 use crate::aegis::{Answer, answer, one_stdin};
 
-/// A table's file and text.
-type Text = (String, String);
-
 pub(super) fn test(reference: &str, table: Option<&str>, json: bool) -> Answer {
     one_stdin([reference].into_iter().chain(table))?;
     let policy = compiled(document(reference)?)?;
@@ -64,8 +61,8 @@ fn mismatch(file: &str, outcome: &Outcome) -> String {
     )
 }
 
-/// The tables that belong to a policy: the one that is named, or those beside it.
-fn texts(reference: &str, table: Option<&str>) -> Result<Vec<Text>, Error> {
+/// The tables that belong to a policy, by file and text: the one that is named, or those beside it.
+fn texts(reference: &str, table: Option<&str>) -> Result<Vec<(String, String)>, Error> {
     let path = Path::new(reference);
     let files: Vec<PathBuf> = match (table, templates::find(reference)) {
         (Some(table), _) => vec![table.into()],

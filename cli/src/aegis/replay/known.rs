@@ -20,18 +20,14 @@ pub(super) struct Known {
 
 impl Known {
     pub fn new(options: &Options) -> Self {
-        let beside = || {
-            let log = &options.log;
-            if log == Path::new("-") {
-                return None;
-            }
-            match log.is_dir() {
-                true => Some(log.join(archive::DIRECTORY)),
-                false => Some(log.parent()?.join(archive::DIRECTORY)),
-            }
+        let log = &*options.log;
+        let beside = match log.is_dir() {
+            true => Some(log),
+            false => log.parent().filter(|_| log != Path::new("-")),
         };
+        let beside = beside.map(|dir| dir.join(archive::DIRECTORY));
         Self {
-            copies: options.policies.clone().or_else(beside),
+            copies: options.policies.clone().or(beside),
             others: OnceCell::new(),
         }
     }

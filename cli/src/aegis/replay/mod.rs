@@ -31,7 +31,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "PATH|NAME", value_hint = ValueHint::AnyPath, conflicts_with = "force")]
     policy: Option<String>,
     /// Explains a record (its number, or RUN/NUMBER) or what was decided for a run
-    #[arg(long, value_name = "ID", conflicts_with = "policy")]
+    #[arg(long, value_name = "ID", value_parser = one::id, conflicts_with = "policy")]
     id: Option<one::Id>,
     /// Where copies of policies are; without it, in `policies` beside the log
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]

@@ -1,7 +1,5 @@
 //! One record, or the decisions of one run, in words.
 
-use std::str::FromStr;
-
 use aegis_audit::event::EventType;
 use aegis_audit::replay::{
     Difference, Found, Outcome, Recorded, Replayer, read_decision, read_request,
@@ -21,26 +19,23 @@ pub(super) struct Id {
     seq: Option<u64>,
 }
 
-impl FromStr for Id {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = |text: &str| text.parse().ok();
-        let (run, seq) = match text.rsplit_once('/') {
-            _ if text.is_empty() => return Err("write a record's number, or a run".into()),
-            Some((run, seq)) => match number(seq) {
-                Some(seq) => (Some(run), Some(seq)),
-                None => return Err(format!("`{seq}` is not the number of a record")),
-            },
-            // Runs are not named by a number alone.
-            None => (
-                Some(text).filter(|text| number(text).is_none()),
-                number(text),
-            ),
-        };
-        let run = run.map(str::to_owned);
-        Ok(Self { run, seq })
-    }
+/// Reads what is written as `SEQ`, `RUN` or `RUN/SEQ`.
+pub(super) fn id(text: &str) -> Result<Id, String> {
+    let number = |text: &str| text.parse().ok();
+    let (run, seq) = match text.rsplit_once('/') {
+        _ if text.is_empty() => return Err("write a record's number, or a run".into()),
+        Some((run, seq)) => match number(seq) {
+            Some(seq) => (Some(run), Some(seq)),
+            None => return Err(format!("`{seq}` is not the number of a record")),
+        },
+        // Runs are not named by a number alone.
+        None => (
+            Some(text).filter(|text| number(text).is_none()),
+            number(text),
+        ),
+    };
+    let run = run.map(str::to_owned);
+    Ok(Id { run, seq })
 }
 
 impl Id {
