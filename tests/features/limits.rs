@@ -282,8 +282,9 @@ fn a_fork_bomb_ends_with_its_time() {
 #[test]
 fn the_cpu_limit_of_root_makes_a_command_slower() {
     let workspace = Workspace::new(User::Root);
-    let busy = "import time\nwhile time.process_time() < 0.5: pass";
-    let ran = limited(&workspace, "cpu: 0.5", &["python3", "-c", busy]);
+    // Less than its share would be on a host where much else runs.
+    let busy = "import time\nwhile time.process_time() < 0.3: pass";
+    let ran = limited(&workspace, "cpu: 0.1", &["python3", "-c", busy]);
     ran.exits(0).because("exited");
     let throttled = ran.report["resources"]["cpu_throttled"].as_u64();
     assert!(throttled > Some(0), "{}", ran.told());
