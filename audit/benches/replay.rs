@@ -42,7 +42,7 @@ fn main() {
             .collect();
         let bytes: usize = lines.iter().map(Vec::len).sum();
         let text: Vec<u8> = lines.concat();
-        let mut replayer = Replayer::new(|_| Found::Same(policy.clone()));
+        let mut replayer = Replayer::new(|_| Found::Same(policy.clone()), false);
         let mut done = 0;
         let start = Instant::now();
         while done < records {

@@ -144,21 +144,29 @@ impl Entry {
     /// Whether it is for a run like this, whatever of it, under the policy with this hash.
     fn is_for(&self, request: &Request, command: Hash, policy: Hash) -> bool {
         let context = &request.context;
-        self.uid == context.uid
-            && self.policy == policy
-            && self.command_hash == command
-            && self.profile_hash == context.profile_hash
-            && self.skill == context.skill
+        self.bound_to()
+            == (
+                context.uid,
+                policy,
+                command,
+                context.profile_hash,
+                context.skill.as_ref(),
+            )
+    }
+
+    fn bound_to(&self) -> (u32, Hash, Hash, Hash, Option<&HostPath>) {
+        (
+            self.uid,
+            self.policy,
+            self.command_hash,
+            self.profile_hash,
+            self.skill.as_ref(),
+        )
     }
 
     /// Whether both are a yes to the same.
     fn is_same_as(&self, other: &Self) -> bool {
-        self.what_hash == other.what_hash
-            && self.uid == other.uid
-            && self.policy == other.policy
-            && self.command_hash == other.command_hash
-            && self.profile_hash == other.profile_hash
-            && self.skill == other.skill
+        self.what_hash == other.what_hash && self.bound_to() == other.bound_to()
     }
 }
 
@@ -186,16 +194,8 @@ pub fn to_review(policy: &Policy, request: &Request, decision: &Decision) -> Vec
     if decision.verdict != Verdict::Review {
         return Vec::new();
     }
-    let asked = |what: &What, opinion: &Opinion| Asked {
-        opinion: opinion.clone(),
-        what: what.clone(),
-    };
     let whole = |decision: Decision| Asked {
-        opinion: Opinion {
-            reason: decision.reason,
-            rules: decision.rules,
-            verdict: decision.verdict,
-        },
+        opinion: decision.into(),
         what: request.what.clone(),
     };
     let What::Tool { grants, .. } = &request.what else {
@@ -206,7 +206,10 @@ pub fn to_review(policy: &Policy, request: &Request, decision: &Decision) -> Vec
     let mut known = BTreeSet::new();
     for (grant, opinion) in grants.iter().zip(&decision.parts) {
         if opinion.verdict == Verdict::Review && known.insert(grant.hash()) {
-            all.push(asked(grant, opinion));
+            all.push(Asked {
+                opinion: opinion.clone(),
+                what: grant.clone(),
+            });
         }
     }
     // The decision tells the worst of its grants and of the run itself, not which: with all grants

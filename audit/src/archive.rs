@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use aegis_sys::private::{self, Dir, Others, Put};
 use rustix::fs::FileType;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use aegis_policy::decide::{ENGINE, Engine, Policy};
+use aegis_policy::decide::{ENGINE, Policy};
 use aegis_policy::model::Document;
 use aegis_profile::Hash;
 
@@ -69,7 +69,7 @@ pub struct Archived {
     pub engine: ArchivedEngine,
 }
 
-/// [`Engine`], of whichever build.
+/// [`aegis_policy::decide::Engine`], of whichever build.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArchivedEngine {
@@ -100,33 +100,13 @@ impl std::fmt::Display for ArchivedEngine {
     }
 }
 
-/// The bytes that a policy's hash is made of.
-pub fn canonical(policy: &Policy) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Hashed<'p> {
-        documents: Vec<&'p Document>,
-        engine: Engine,
-    }
-    let hashed = Hashed {
-        documents: policy.documents().collect(),
-        engine: ENGINE,
-    };
-    match serde_json::to_vec(&hashed) {
-        Ok(bytes) => bytes,
-        Err(error) => unreachable!("a policy has a JSON form: {error}"),
-    }
-}
-
 /// Archives a policy in the log's directory, unless that is done: see [`crate::log::Log::archive_policy`].
 /// What is there under the copy's name is complete, after a crash as well.
 pub(crate) fn archive(log: &Dir, policy: &Policy) -> Result<(), ArchiveError> {
     let name = format!("{}.json", policy.hash());
-    let bytes = canonical(policy);
+    let bytes = policy.canonical();
     if is_archived(log, &name, bytes.len()) {
         return Ok(());
-    }
-    if Hash::of(&bytes) != policy.hash() {
-        unreachable!("the canonical form of a policy has its hash");
     }
     // As private as the log is: a policy names what is worth protecting.
     let directory = log.create_below(DIRECTORY)?;

@@ -1,28 +1,18 @@
 //! Where Aegis keeps what it writes.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-
-/// The directory of what Aegis keeps for a user: of root `/var/lib/aegis`, of others `$XDG_STATE_HOME/aegis`,
-/// else `~/.local/state/aegis`. It belongs to the user alone (0700), and never is in a sandbox's reach.
-pub fn state(root: bool, home: &Path, xdg_state_home: Option<&Path>) -> PathBuf {
-    if root {
-        return "/var/lib/aegis".into();
-    }
-    match xdg_state_home.filter(|path| path.is_absolute()) {
-        Some(path) => path.join("aegis"),
-        None => home.join(".local/state/aegis"),
-    }
-}
+use std::path::PathBuf;
 
 /// The places of what Aegis keeps for one user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// The audit log's directory: of root `/var/log/aegis/audit`, of others `audit` in [`state`].
+    /// The audit log's directory: of root `/var/log/aegis/audit`, of others `audit` in `dir`.
     pub audit: PathBuf,
-    /// [`state`].
+    /// The directory of all that Aegis keeps for a user: of root `/var/lib/aegis`, of others
+    /// `$XDG_STATE_HOME/aegis`, else `~/.local/state/aegis`. It belongs to the user alone (0700), and never is
+    /// in a sandbox's reach.
     pub dir: PathBuf,
-    /// The directory of the keys that audit logs are signed with: `keys` in [`state`], beside a user's log
+    /// The directory of the keys that audit logs are signed with: `keys` in `dir`, beside a user's log
     /// and not in it, so that a log can be copied without them.
     pub keys: PathBuf,
 }
@@ -42,16 +32,16 @@ impl State {
     /// no other place is named.
     pub fn of(uid: u32, variable: &dyn Fn(&str) -> Option<OsString>) -> Option<Self> {
         let path = |name| Some(PathBuf::from(variable(name)?)).filter(|path| path.is_absolute());
-        let (root, xdg) = (uid == 0, path("XDG_STATE_HOME"));
-        // Root's places are named without a home; with $XDG_STATE_HOME so are a user's.
-        let home = match root || xdg.is_some() {
-            true => PathBuf::new(),
-            false => path("HOME")?,
-        };
-        let dir = state(root, &home, xdg.as_deref());
-        let audit = match root {
-            true => "/var/log/aegis/audit".into(),
-            false => dir.join("audit"),
+        let (dir, audit) = match uid {
+            0 => ("/var/lib/aegis".into(), "/var/log/aegis/audit".into()),
+            _ => {
+                let dir = match path("XDG_STATE_HOME") {
+                    Some(state) => state.join("aegis"),
+                    None => path("HOME")?.join(".local/state/aegis"),
+                };
+                let audit = dir.join("audit");
+                (dir, audit)
+            }
         };
         let keys = dir.join("keys");
         Some(Self { audit, dir, keys })

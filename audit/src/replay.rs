@@ -66,44 +66,10 @@ pub enum Found {
     No(String),
 }
 
-/// Why a record cannot be decided again.
+/// Why a record cannot be decided again, in words.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub enum Undecidable {
-    /// The policy is not to be had.
-    #[error("made under policy {policy}: {why}")]
-    NoPolicy {
-        /// Its hash.
-        policy: Hash,
-        /// Why not.
-        why: String,
-    },
-    /// The engine that decided is not this one.
-    #[error(
-        "decided by {engine} under policy {policy}: it cannot be decided again by this version"
-    )]
-    OtherEngine {
-        /// The policy's hash.
-        policy: Hash,
-        /// That engine.
-        engine: String,
-    },
-    /// There is but one of request and decision.
-    #[error("a {has} without a {lacks}")]
-    Half {
-        /// What there is.
-        has: &'static str,
-        /// What there is not.
-        lacks: &'static str,
-    },
-    /// Request or decision are in no form that is known here.
-    #[error("its {what} is not read by this version: {why}")]
-    Unreadable {
-        /// Which of them.
-        what: &'static str,
-        /// What is unknown in it.
-        why: String,
-    },
-}
+#[error("{0}")]
+pub struct Undecidable(String);
 
 /// Something that is not as it was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -146,49 +112,26 @@ pub struct Change {
 pub struct Replayer<F> {
     find: F,
     found: BTreeMap<Hash, Found>,
-    /// The one of the last record: mostly that of the next one too.
-    last: Option<(Hash, Found)>,
     /// Whether decisions of other engines are decided again, and compared but for the policy's hash.
     force: bool,
     buffer: Vec<u8>,
 }
 
 impl<F: FnMut(Hash) -> Found> Replayer<F> {
-    /// With a source of policies.
-    pub fn new(find: F) -> Self {
+    /// With a source of policies; with `force` what other engines have decided is decided again, too.
+    pub fn new(find: F, force: bool) -> Self {
         Self {
             find,
             found: BTreeMap::new(),
-            last: None,
-            force: false,
+            force,
             buffer: Vec::new(),
         }
     }
 
-    /// Decides again what other engines have decided, too.
-    #[must_use]
-    pub fn forced(mut self) -> Self {
-        self.force = true;
-        self
-    }
-
     /// The policy with a hash.
     pub fn find(&mut self, hash: Hash) -> Found {
-        match &self.last {
-            Some((last, found)) if *last == hash => found.clone(),
-            _ => {
-                let found = match self.found.get(&hash) {
-                    Some(found) => found.clone(),
-                    None => {
-                        let found = (self.find)(hash);
-                        self.found.insert(hash, found.clone());
-                        found
-                    }
-                };
-                self.last = Some((hash, found.clone()));
-                found
-            }
-        }
+        let found = self.found.entry(hash);
+        found.or_insert_with(|| (self.find)(hash)).clone()
     }
 
     /// Decides a record again under the policy that it names.
@@ -210,12 +153,13 @@ impl<F: FnMut(Hash) -> Found> Replayer<F> {
             Found::Same(policy) => (policy, true),
             Found::OtherEngine(policy, _) if self.force => (policy, false),
             Found::OtherEngine(_, engine) => {
-                return Err(Undecidable::OtherEngine {
-                    policy: named,
-                    engine,
-                });
+                return Err(Undecidable(format!(
+                    "decided by {engine} under policy {named}: it cannot be decided again by this version"
+                )));
             }
-            Found::No(why) => return Err(Undecidable::NoPolicy { policy: named, why }),
+            Found::No(why) => {
+                return Err(Undecidable(format!("made under policy {named}: {why}")));
+            }
         };
         let mut now = decide(&policy, &read_request(request)?);
         if !same_engine {
@@ -256,13 +200,8 @@ pub fn under(policy: &Policy, record: &Recorded<'_>) -> Result<Option<Vec<Change
     }
     let then = read_decision(decision)?;
     let mut changes = Vec::new();
-    let whole = |decision: Decision| Opinion {
-        reason: decision.reason,
-        rules: decision.rules,
-        verdict: decision.verdict,
-    };
     let (then_parts, now_parts) = (then.parts.clone(), now.parts.clone());
-    let (then, now) = (whole(then), whole(now));
+    let (then, now) = (Opinion::from(then), Opinion::from(now));
     if let What::Tool { grants, .. } = &request.what {
         for ((grant, then), now) in grants.iter().zip(then_parts).zip(now_parts) {
             if then.verdict != now.verdict {
@@ -304,14 +243,8 @@ fn halves<'l>(record: &Recorded<'l>) -> Result<Option<(&'l RawValue, &'l RawValu
     match (record.request, record.decision) {
         (Some(request), Some(decision)) => Ok(Some((request, decision))),
         (None, None) => Ok(None),
-        (Some(_), None) => Err(Undecidable::Half {
-            has: "request",
-            lacks: "decision",
-        }),
-        (None, Some(_)) => Err(Undecidable::Half {
-            has: "decision",
-            lacks: "request",
-        }),
+        (Some(_), None) => Err(Undecidable("a request without a decision".into())),
+        (None, Some(_)) => Err(Undecidable("a decision without a request".into())),
     }
 }
 
@@ -335,10 +268,7 @@ pub fn read_request(request: &RawValue) -> Result<Request, Undecidable> {
 }
 
 fn unreadable(what: &'static str) -> impl Fn(serde_json::Error) -> Undecidable {
-    move |error| Undecidable::Unreadable {
-        what,
-        why: error.to_string(),
-    }
+    move |error| Undecidable(format!("its {what} is not read by this version: {error}"))
 }
 
 /// Every difference between two decisions, in words.

@@ -202,3 +202,19 @@ proptest! {
         prop_assert_eq!((record.request, record.decision, record.run), (event.request, event.decision, event.run));
     }
 }
+
+#[test]
+fn the_largest_limit_of_a_profile_is_recorded_in_canonical_form() {
+    let largest = "9007199254740991B";
+    let value = Some(aegis_profile::syntax::size(largest).expect("a size"));
+    let limit = "memory".into();
+    let (request, decision) = decided(What::Limit { limit, value }, Verdict::Allow);
+    let scene = Scene::new();
+    let event = Event::new(EventType::ToolExec, "run", Hash::of(b"policy"));
+    let mut log = scene.open();
+    log.append_and_sign(&[event.decided(request, decision)])
+        .expect("appended");
+    let verified = scene.verify();
+    assert!(verified.intact, "{:?}", verified.findings);
+    aegis_profile::syntax::size("9007199254740992B").expect_err("a larger one is no limit");
+}

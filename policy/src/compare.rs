@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::decide::{Policy, decide};
-use crate::decision::{Decision, Opinion};
+use crate::decision::Opinion;
 use crate::model::Verdict;
 use crate::path::HostPath;
 use crate::request::{Context, Request, What};
@@ -121,12 +121,7 @@ pub fn diff(a: &Policy, b: &Policy, contexts: &[Context]) -> Diff {
         if one.verdict == other.verdict {
             return;
         }
-        let said = |decision: Decision| Opinion {
-            reason: decision.reason,
-            rules: decision.rules,
-            verdict: decision.verdict,
-        };
-        let (one, other) = (said(one), said(other));
+        let (one, other) = (Opinion::from(one), Opinion::from(other));
         let key = (
             rank(one.verdict, other.verdict),
             request.what.action(),

@@ -26,6 +26,16 @@ pub struct Decision {
     pub verdict: Verdict,
 }
 
+impl From<Decision> for Opinion {
+    fn from(decision: Decision) -> Self {
+        Self {
+            reason: decision.reason,
+            rules: decision.rules,
+            verdict: decision.verdict,
+        }
+    }
+}
+
 /// A verdict and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -50,8 +50,9 @@ const SIZES: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
 ];
 
-/// The kernel keeps sizes and times in signed 64 bits.
-const MAX: u64 = i64::MAX as u64;
+/// The largest whole number that canonical JSON (RFC 8785), with its doubles, tells from its neighbours: limits
+/// are hashed and recorded in that form.
+const MAX: u64 = (1 << 53) - 1;
 
 /// A wall time, in milliseconds.
 pub fn time(text: &str) -> Result<u64, Wrong> {

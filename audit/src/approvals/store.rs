@@ -178,42 +178,31 @@ impl Store {
         })
     }
 
-    /// Removes approvals that have expired by `now`. Those that it removed.
-    pub fn prune(&self, now: u64) -> Result<Vec<Entry>, Error> {
-        self.remove(|_| Ok(Box::new(move |entry| entry.expires <= now)))
-    }
-
     /// Removes approvals. Those that it removed: with [`Which::Ids`], all that were named.
     pub fn revoke(&self, which: &Which) -> Result<Vec<Entry>, Error> {
-        self.remove(|entries| {
-            Ok(match which {
-                Which::Ids(ids) => {
-                    let ids = ids
-                        .iter()
-                        .map(|id| find(entries, id))
-                        .collect::<Result<Vec<_>, _>>()?;
-                    Box::new(move |entry| ids.contains(&entry.id))
-                }
-                Which::Profile(name) => Box::new(move |entry| entry.profile == *name),
-                Which::All => Box::new(|_| true),
-            })
-        })
-    }
-
-    fn remove<'w>(
-        &self,
-        choose: impl FnOnce(&[Entry]) -> Result<Box<dyn Fn(&Entry) -> bool + 'w>, Error>,
-    ) -> Result<Vec<Entry>, Error> {
+        let chosen = |entries: &[Entry]| -> Result<Vec<String>, Error> {
+            let ids = |goes: &dyn Fn(&Entry) -> bool| {
+                let going = entries.iter().filter(|entry| goes(entry));
+                Ok(going.map(|entry| entry.id.clone()).collect())
+            };
+            match which {
+                Which::Ids(named) => named.iter().map(|id| find(entries, id)).collect(),
+                Which::Profile(name) => ids(&|entry| entry.profile == *name),
+                Which::All => ids(&|_| true),
+            }
+        };
         // Nothing is made where there is nothing.
         let there = self.list()?;
         if there.is_empty() {
-            drop(choose(&there)?);
+            chosen(&there)?;
             return Ok(Vec::new());
         }
         let mut removed = Vec::new();
         self.change(|entries| {
-            let goes = choose(entries)?;
-            removed = entries.extract_if(.., |entry| goes(entry)).collect();
+            let ids = chosen(entries)?;
+            removed = entries
+                .extract_if(.., |entry| ids.contains(&entry.id))
+                .collect();
             Ok(())
         })?;
         Ok(removed)

@@ -7,32 +7,21 @@ use aegis_profile::Hash;
 use serde::{Deserialize, Serialize};
 
 /// A public key (ed25519), written like a hash: it says whose a log is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PublicKey(pub(crate) aegis_profile::Hash);
 
-/// A text is not a public key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a public key is 64 hex digits in lower case")]
-pub struct NotAKey;
-
 impl FromStr for PublicKey {
-    type Err = NotAKey;
+    type Err = <aegis_profile::Hash as FromStr>::Err;
 
-    fn from_str(text: &str) -> Result<Self, NotAKey> {
-        text.parse().map(Self).map_err(|_| NotAKey)
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
     }
 }
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
     }
 }
 

@@ -27,7 +27,7 @@ use aegis_profile::Hash;
 
 pub use approval::{Answer, Answered, ApprovalRef, Person, Revoked};
 pub use denial::{Denial, Evidence, Grant, NoPlan, Refused};
-pub use log::{Checkpoint, NotAKey, PublicKey, Recovered, TornFile};
+pub use log::{Checkpoint, PublicKey, Recovered, TornFile};
 pub use run::{Cause, Degraded, RunEnd, RunStart};
 
 /// The version of the format of records: `v`.

@@ -35,7 +35,7 @@ mod tail;
 mod verify;
 mod writer;
 
-pub use crate::event::{Checkpoint, NotAKey, PublicKey, Recovered, TornFile};
+pub use crate::event::{Checkpoint, PublicKey, Recovered, TornFile};
 pub use error::Error;
 pub use line::{Line, MAX_LINE, Place};
 pub use reader::{Position, Reader};

@@ -60,18 +60,27 @@ pub(super) fn policy(mut documents: Vec<Document>) -> Result<Policy, BadPolicy> 
         document.secrets_boundary.sort_by(|a, b| a.id.cmp(&b.id));
         document.rego.sort();
     }
-    #[derive(Serialize)]
-    struct Hashed<'d> {
-        documents: &'d [Document],
-        engine: Engine,
-    }
-    let hash = Hash::of_canonical(&Hashed {
-        documents: &documents,
-        engine: ENGINE,
-    });
+    let hash = Hash::of(&canonical(documents.iter()));
     let layers = documents.into_iter().map(layer);
     let layers = layers.collect::<Result<_, _>>()?;
     Ok(Policy { layers, hash })
+}
+
+/// What the hash of a policy is of.
+pub(super) fn canonical<'d>(documents: impl Iterator<Item = &'d Document>) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Hashed<'d> {
+        documents: Vec<&'d Document>,
+        engine: Engine,
+    }
+    let hashed = Hashed {
+        documents: documents.collect(),
+        engine: ENGINE,
+    };
+    match serde_json::to_vec(&hashed) {
+        Ok(bytes) => bytes,
+        Err(error) => unreachable!("a policy has a JSON form: {error}"),
+    }
 }
 
 fn layer(document: Document) -> Result<Compiled, BadPolicy> {

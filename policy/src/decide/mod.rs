@@ -117,6 +117,11 @@ impl Policy {
         self.hash
     }
 
+    /// The canonical JSON that the hash is of.
+    pub fn canonical(&self) -> Vec<u8> {
+        compile::canonical(self.documents())
+    }
+
     /// The documents.
     pub fn documents(&self) -> impl Iterator<Item = &Document> {
         self.layers.iter().map(|layer| &layer.document)

@@ -44,6 +44,11 @@ pub const BEYOND_THE_SCHEMA: &[(&str, &str)] = &[
         "aegis: 1\nlimits: {memory: 99999999999999999T}\n",
         "this number is too large",
     ),
+    // Canonical JSON, in which limits are recorded, has no exact number for it.
+    (
+        "aegis: 1\nlimits: {memory: 9007199254740993B}\n",
+        "this number is too large",
+    ),
     (
         "aegis: 1\nlimits: {time: 9999999999999999999999999999999999d}\n",
         "this number is too large",

@@ -39,10 +39,7 @@ struct Because {
 }
 
 pub(super) fn check(options: &Options, known: &Known) -> Answer {
-    let mut replayer = Replayer::new(|hash| known.find(hash));
-    if options.force {
-        replayer = replayer.forced();
-    }
+    let mut replayer = Replayer::new(|hash| known.find(hash), options.force);
     let mut report = Report::default();
     let mut undecidable: BTreeMap<Undecidable, Because> = BTreeMap::new();
     let unreadable = records(options, |record| {

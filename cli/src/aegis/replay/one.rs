@@ -88,10 +88,7 @@ struct Now {
 pub(super) fn tell(options: &Options, id: &Id, known: &Known) -> Answer {
     let mut accounts = Vec::new();
     let in_force = aegis_launch::in_force(None).ok();
-    let mut replayer = Replayer::new(|hash| known.find(hash));
-    if options.force {
-        replayer = replayer.forced();
-    }
+    let mut replayer = Replayer::new(|hash| known.find(hash), options.force);
     let unreadable = records(options, |record| {
         if id.is(record) {
             accounts.push(account(
