@@ -172,16 +172,10 @@ impl Entry {
 
 /// The beginning of a command.
 fn shown(command: &[HostPath]) -> String {
-    let mut text = String::new();
-    for word in command {
-        if text.len() > SHOWN * 4 {
-            break;
-        }
-        if !text.is_empty() {
-            text.push(' ');
-        }
-        text.extend(String::from_utf8_lossy(word.as_bytes()).chars().take(SHOWN));
-    }
+    let words: Vec<_> = (command.iter())
+        .map(|word| String::from_utf8_lossy(word.as_bytes()))
+        .collect();
+    let text = words.join(" ");
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,

@@ -17,7 +17,7 @@ use aegis_sys::private::{self, Dir, Others, Put};
 use rustix::fs::FileType;
 use serde::Deserialize;
 
-use aegis_policy::decide::{ENGINE, Policy};
+use aegis_policy::decide::{Engine, Policy};
 use aegis_policy::model::Document;
 use aegis_profile::Hash;
 
@@ -66,38 +66,7 @@ pub struct Archived {
     /// The documents.
     pub documents: Vec<Document>,
     /// What decided by them.
-    pub engine: ArchivedEngine,
-}
-
-/// [`aegis_policy::decide::Engine`], of whichever build.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ArchivedEngine {
-    /// What else took part in decisions.
-    pub features: Vec<String>,
-    /// The name.
-    pub name: String,
-    /// The version.
-    pub version: String,
-}
-
-impl ArchivedEngine {
-    /// Whether it is the one of this build.
-    pub fn is_this(&self) -> bool {
-        self.name == ENGINE.name
-            && self.version == ENGINE.version
-            && self.features.iter().eq(ENGINE.features.iter())
-    }
-}
-
-impl std::fmt::Display for ArchivedEngine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.name, self.version)?;
-        match self.features.is_empty() {
-            true => Ok(()),
-            false => write!(f, " with {}", self.features.join(", ")),
-        }
-    }
+    pub engine: Engine,
 }
 
 /// Archives a policy in the log's directory, unless that is done: see [`crate::log::Log::archive_policy`].

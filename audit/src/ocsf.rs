@@ -18,7 +18,7 @@
 
 use std::time::SystemTime;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::event::{Answer, Detail, EventType, Record};
 use aegis_policy::model::{Scheme, Verdict};
@@ -38,28 +38,15 @@ pub struct BadTime {
 /// `activity_id` of a class that has none for it.
 const OTHER: u32 = 99;
 
-/// A class, an activity of it, and the attributes that belong to the class.
-struct Mapped {
-    class: u32,
-    activity: u32,
-    attributes: Value,
-}
-
 /// The event of a record, from a host of that name.
 pub fn event(record: &Record, host: &str) -> Result<Value, BadTime> {
-    let bad = || BadTime {
+    let time = humantime::parse_rfc3339(&record.time).ok();
+    let since = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let since = since.ok_or_else(|| BadTime {
         seq: record.seq,
         time: record.time.clone(),
-    };
-    let time = humantime::parse_rfc3339(&record.time).map_err(|_| bad())?;
-    let since = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_err(|_| bad())?;
-    let Mapped {
-        class,
-        activity,
-        attributes,
-    } = mapped(record, host);
+    })?;
+    let (class, activity, attributes) = mapped(record, host);
     let kind = kind(record);
     let mut event = json!({
         "activity_id": activity,
@@ -93,9 +80,9 @@ pub fn event(record: &Record, host: &str) -> Result<Value, BadTime> {
         // A `review` that nobody answered is refused; one that was answered is an approval of its own.
         let through = decision.verdict.lets_through();
         event["metadata"]["profiles"] = json!(["security_control"]);
-        event["action_id"] = json!(if through { 1 } else { 2 });
-        event["disposition_id"] = json!(if through { 1 } else { 2 });
-        event["status_id"] = json!(if through { 1 } else { 2 });
+        for id in ["action_id", "disposition_id", "status_id"] {
+            event[id] = json!(if through { 1 } else { 2 });
+        }
         event["status_detail"] = json!(decision.reason);
     }
     if let (Value::Object(event), Value::Object(more)) = (&mut event, attributes) {
@@ -132,24 +119,20 @@ fn severity(record: &Record) -> u32 {
     }
 }
 
-fn mapped(record: &Record, host: &str) -> Mapped {
+/// The class, its activity, and the attributes that belong to the class.
+fn mapped(record: &Record, host: &str) -> (u32, u32, Value) {
     let actor = actor(record);
     let device = json!({"hostname": host, "type_id": 0});
     let what = record.request.as_ref().map(|request| &request.what);
-    let detail = record.detail();
     match record.kind {
         EventType::RunStart | EventType::RunEnd | EventType::ToolExec => {
-            let ends = record.kind == EventType::RunEnd;
             let mut attributes =
                 json!({"actor": actor, "device": device, "process": process(record, what)});
-            if let Some(Detail::RunEnd(end)) = detail {
+            if let Some(Detail::RunEnd(end)) = record.detail() {
                 attributes["exit_code"] = json!(end.exit_status);
             }
-            Mapped {
-                class: 1007,
-                activity: if ends { 2 } else { 1 },
-                attributes,
-            }
+            let ends = record.kind == EventType::RunEnd;
+            (1007, if ends { 2 } else { 1 }, attributes)
         }
         EventType::FileAccess => {
             let (activity, file) = match what {
@@ -157,11 +140,8 @@ fn mapped(record: &Record, host: &str) -> Mapped {
                 Some(What::Write { path, tree }) => (3, file(&path.to_string(), *tree)),
                 _ => (0, json!({"name": "unknown", "type_id": 0})),
             };
-            Mapped {
-                class: 1001,
-                activity,
-                attributes: json!({"actor": actor, "device": device, "file": file}),
-            }
+            let attributes = json!({"actor": actor, "device": device, "file": file});
+            (1001, activity, attributes)
         }
         EventType::NetReq => network(record, what, host),
         EventType::SecretUse => {
@@ -171,28 +151,22 @@ fn mapped(record: &Record, host: &str) -> Mapped {
                 }
                 _ => json!({"name": "unknown", "type": "secret"}),
             };
-            Mapped {
-                class: 3004,
-                activity: 2,
-                attributes: json!({"actor": actor, "entity": entity}),
-            }
+            (3004, 2, json!({"actor": actor, "entity": entity}))
         }
         EventType::Approval => {
-            let answer = match detail {
+            let answer = match record.detail() {
                 Some(Detail::Answered(answered)) => Some(answered.answer),
                 _ => None,
             };
+            let activity = if answer == Some(Answer::Revoked) {
+                4
+            } else {
+                1
+            };
             let name = what.map_or_else(|| "approval".to_owned(), ToString::to_string);
             let entity = json!({"name": name, "type": "approval"});
-            Mapped {
-                class: 3004,
-                activity: if answer == Some(Answer::Revoked) {
-                    4
-                } else {
-                    1
-                },
-                attributes: json!({"actor": actor, "comment": answer, "entity": entity}),
-            }
+            let attributes = json!({"actor": actor, "comment": answer, "entity": entity});
+            (3004, activity, attributes)
         }
         EventType::PolicyViolation | EventType::Anomaly => {
             let title = what.map_or_else(|| message(record), ToString::to_string);
@@ -202,17 +176,12 @@ fn mapped(record: &Record, host: &str) -> Mapped {
                 "types": [kind(record)],
                 "uid": format!("{}/{}", record.run, record.seq),
             });
-            Mapped {
-                class: 2004,
-                activity: 1,
-                attributes: json!({"finding_info": finding, "is_alert": true}),
-            }
+            (2004, 1, json!({"finding_info": finding, "is_alert": true}))
         }
-        EventType::Checkpoint | EventType::LogRecovered => Mapped {
-            class: 1008,
-            activity: OTHER,
-            attributes: json!({"actor": actor, "device": device, "log_name": "aegis"}),
-        },
+        EventType::Checkpoint | EventType::LogRecovered => {
+            let attributes = json!({"actor": actor, "device": device, "log_name": "aegis"});
+            (1008, OTHER, attributes)
+        }
     }
 }
 
@@ -234,59 +203,47 @@ fn file(path: &str, tree: bool) -> Value {
 }
 
 fn process(record: &Record, what: Option<&What>) -> Value {
-    let mut process = Map::new();
-    process.insert("uid".into(), json!(record.run));
+    let mut process = json!({"name": "aegis-run", "uid": record.run});
     match what {
         Some(What::Exec { path, tree, .. }) => {
-            let file = file(&path.to_string(), *tree);
-            process.insert("name".into(), file["name"].clone());
-            process.insert("file".into(), file);
+            process["file"] = file(&path.to_string(), *tree);
+            process["name"] = process["file"]["name"].clone();
         }
         Some(What::Tool { command, .. }) => {
             let words: Vec<String> = command.iter().map(ToString::to_string).collect();
             let program = words.first().map_or("", String::as_str);
-            process.insert("name".into(), file(program, false)["name"].clone());
-            process.insert("cmd_line".into(), json!(words.join(" ")));
+            process["name"] = file(program, false)["name"].take();
+            process["cmd_line"] = json!(words.join(" "));
         }
-        _ => {
-            process.insert("name".into(), json!("aegis-run"));
-        }
+        _ => {}
     }
-    Value::Object(process)
+    process
 }
 
-fn network(record: &Record, what: Option<&What>, host: &str) -> Mapped {
+fn network(record: &Record, what: Option<&What>, host: &str) -> (u32, u32, Value) {
     let through = (record.decision.as_ref()).is_none_or(|decision| decision.verdict.lets_through());
     // 1 opened, 5 refused. A direction of 1 is inbound, of 2 outbound, of 0 unknown.
     let activity = if through { 1 } else { 5 };
-    let (activity, name, direction) = match what {
+    let (activity, name, direction, destination) = match what {
         Some(What::Net(to)) => {
+            let mut destination = json!({"hostname": to.host, "port": to.port});
+            if let Some(address) = to.address {
+                destination["ip"] = json!(address);
+            }
             let udp = to.scheme == Scheme::Udp;
-            (activity, if udp { "udp" } else { "tcp" }, 2)
+            let name = if udp { "udp" } else { "tcp" };
+            (activity, name, 2, destination)
         }
-        Some(What::Listen { .. }) => (OTHER, "tcp", 1),
-        _ => (activity, "unknown", 0),
+        Some(What::Listen { port }) => (OTHER, "tcp", 1, json!({"hostname": host, "port": port})),
+        _ => (activity, "unknown", 0, Value::Null),
     };
     let mut attributes = json!({
         "actor": actor(record),
         "connection_info": {"direction_id": direction, "protocol_name": name},
         "src_endpoint": {"hostname": host},
     });
-    match what {
-        Some(What::Net(to)) => {
-            attributes["dst_endpoint"] = json!({"hostname": to.host, "port": to.port});
-            if let Some(address) = to.address {
-                attributes["dst_endpoint"]["ip"] = json!(address);
-            }
-        }
-        Some(What::Listen { port }) => {
-            attributes["dst_endpoint"] = json!({"hostname": host, "port": port});
-        }
-        _ => {}
+    if !destination.is_null() {
+        attributes["dst_endpoint"] = destination;
     }
-    Mapped {
-        class: 4001,
-        activity,
-        attributes,
-    }
+    (4001, activity, attributes)
 }

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::event::EventType;
@@ -67,12 +67,13 @@ pub enum Found {
 }
 
 /// Why a record cannot be decided again, in words.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, thiserror::Error)]
+#[serde(transparent)]
 #[error("{0}")]
 pub struct Undecidable(String);
 
 /// Something that is not as it was recorded.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// Now.
     pub now: String,
@@ -83,16 +84,19 @@ pub struct Difference {
 }
 
 /// What came of deciding a record again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the fields say what the variants do")]
 pub enum Outcome {
     /// Nothing was decided in it.
+    #[serde(rename = "none")]
     NoDecision,
     /// The same.
     Same,
     /// Something else.
-    Differs(Vec<Difference>),
+    Differs { differences: Vec<Difference> },
     /// It cannot be said.
-    Undecidable(Undecidable),
+    Undecidable { why: Undecidable },
 }
 
 /// What another policy would say otherwise.
@@ -138,9 +142,9 @@ impl<F: FnMut(Hash) -> Found> Replayer<F> {
     pub fn again(&mut self, record: &Recorded<'_>) -> Outcome {
         match self.try_again(record) {
             Ok(Some(differences)) if differences.is_empty() => Outcome::Same,
-            Ok(Some(differences)) => Outcome::Differs(differences),
+            Ok(Some(differences)) => Outcome::Differs { differences },
             Ok(None) => Outcome::NoDecision,
-            Err(why) => Outcome::Undecidable(why),
+            Err(why) => Outcome::Undecidable { why },
         }
     }
 

@@ -185,7 +185,7 @@ fn a_decision_that_the_holder_of_the_key_has_rewritten_is_found() {
         let found = differing(&outcomes);
         assert_eq!(found.len(), 1, "{n}: {found:?}");
         assert_eq!(found[0].0, seqs[6], "{n}");
-        let Outcome::Differs(differences) = found[0].1 else {
+        let Outcome::Differs { differences } = found[0].1 else {
             panic!("{n}: {found:?}");
         };
         let named = ["verdict", "reason", "rules", "input hash"][n];
@@ -218,7 +218,7 @@ fn again(line: &str, found: &Found) -> Outcome {
 
 fn undecidable(line: &str, found: &Found) -> String {
     match again(line, found) {
-        Outcome::Undecidable(why) => why.to_string(),
+        Outcome::Undecidable { why } => why.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -247,7 +247,7 @@ fn what_cannot_be_decided_again_is_told_from_what_differs() {
     elsewhere.policy = Hash::default();
     assert!(matches!(
         again(&line(elsewhere), &known),
-        Outcome::Differs(_)
+        Outcome::Differs { .. }
     ));
 }
 
@@ -268,7 +268,7 @@ fn what_another_engine_decided_is_decided_again_only_by_force() {
     recorded.decision.as_mut().expect("a decision").verdict = Verdict::Allow;
     let text = line(recorded);
     let record = Recorded::parse(text.as_bytes()).expect("a record");
-    assert!(matches!(forced.again(&record), Outcome::Differs(_)));
+    assert!(matches!(forced.again(&record), Outcome::Differs { .. }));
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn a_copy_of_a_policy_proves_itself() {
         let kept = archived_policy(&directory, policy.hash())
             .expect("a copy")
             .expect("it is there");
-        assert!(kept.engine.is_this());
+        assert_eq!(kept.engine, aegis_policy::decide::ENGINE);
         assert_eq!(
             Policy::new(kept.documents).expect("a policy").hash(),
             policy.hash()

@@ -203,6 +203,12 @@ impl Dir {
         Ok(Some(file))
     }
 
+    /// The same of a file that has to be there.
+    pub fn existing(&self, name: &str, flags: OFlags, others: Others) -> Result<File, Error> {
+        let missing = || Error::io("opening", &self.join(name), Errno::NOENT);
+        self.file(name, flags, others)?.ok_or_else(missing)
+    }
+
     /// Reads at most `limit` bytes of a file. `None`: there is none.
     pub fn read(&self, name: &str, limit: u64, others: Others) -> Result<Option<Vec<u8>>, Error> {
         let Some(file) = self.file(name, OFlags::RDONLY, others)? else {

@@ -157,8 +157,7 @@ impl Store {
 
     /// Adds approvals, each instead of an older one to the same. They are on the disk when this returns.
     pub fn add(&self, new: &[Entry], now: u64) -> Result<(), Error> {
-        let term = |e: &Entry| e.expires.checked_sub(e.granted);
-        if (new.iter()).any(|e| !term(e).is_some_and(|t| (1..=LONGEST).contains(&t))) {
+        if !new.iter().all(has_a_term) {
             return Err(Error::Term);
         }
         self.change(|entries| {
@@ -215,10 +214,8 @@ impl Store {
     ) -> Result<(), Error> {
         let dir = Dir::create(&self.dir)?;
         dir.check(Others::MayNothing)?;
-        let lock = dir.file(LOCK, OFlags::RDWR | OFlags::CREATE, Others::MayNothing)?;
-        let lock = lock.ok_or(io::ErrorKind::NotFound.into());
-        let lock = lock.and_then(|lock| lock.lock().map(|()| lock));
-        let _lock = lock.map_err(Error::Locked)?;
+        let lock = dir.existing(LOCK, OFlags::RDWR | OFlags::CREATE, Others::MayNothing)?;
+        lock.lock().map_err(Error::Locked)?;
         let before = self.read(&dir)?;
         let mut approvals = before.clone();
         change(&mut approvals)?;
@@ -283,8 +280,7 @@ fn parse(text: &[u8]) -> Result<Vec<Entry>, String> {
         if entry.what_hash != entry.what.hash() {
             return Err(format!("approval {id} is not to what its hash says"));
         }
-        let term = entry.expires.checked_sub(entry.granted);
-        if !term.is_some_and(|term| (1..=LONGEST).contains(&term)) {
+        if !has_a_term(entry) {
             return Err(format!(
                 "approval {id} ends before it begins, or holds too long"
             ));
@@ -298,9 +294,14 @@ fn parse(text: &[u8]) -> Result<Vec<Entry>, String> {
     }
 }
 
+/// Whether it ends after it begins, and does not hold too long.
+fn has_a_term(entry: &Entry) -> bool {
+    let term = entry.expires.checked_sub(entry.granted);
+    term.is_some_and(|term| (1..=LONGEST).contains(&term))
+}
+
 fn is_id(text: &str) -> bool {
-    text.len() == ID_DIGITS
-        && (text.bytes()).all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.len() == ID_DIGITS && (text.bytes()).all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The one id that `text` is, or begins.

@@ -1,7 +1,6 @@
 //! The segments of a log, and its lock.
 
 use std::fs::{File, TryLockError};
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -57,11 +56,8 @@ pub(super) struct Lock {
 impl Lock {
     /// The lock file of a directory, made where there is none.
     pub fn open(dir: &Dir) -> Result<Self, Error> {
-        let file = dir.file(LOCK, OFlags::RDWR | OFlags::CREATE, Others::MayRead)?;
-        let file = file.ok_or(io::ErrorKind::NotFound.into());
-        let found = file.and_then(|file| Ok((file.metadata()?, file)));
-        let (stat, file) =
-            found.map_err(|error: io::Error| Error::io("opening", &dir.join(LOCK), error))?;
+        let file = dir.existing(LOCK, OFlags::RDWR | OFlags::CREATE, Others::MayRead)?;
+        let stat = (file.metadata()).map_err(|e| Error::io("looking at", &dir.join(LOCK), e))?;
         let inode = (stat.dev(), stat.ino());
         Ok(Self { file, inode })
     }

@@ -7,7 +7,7 @@
 //! follow from the line before. That is *damage*, and nothing is appended to it.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
 
 use aegis_sys::private::{Dir, Others};
@@ -44,16 +44,13 @@ impl<'d> Back<'d> {
             true => OFlags::RDWR | OFlags::APPEND,
             false => OFlags::RDONLY,
         };
-        let file = dir.file(&name, flags, Others::MayRead)?;
-        let file = file.ok_or(io::ErrorKind::NotFound.into());
-        let sized = file.and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (start, file) =
-            sized.map_err(|error: io::Error| Error::io("opening", &dir.join(&name), error))?;
+        let file = dir.existing(&name, flags, Others::MayRead)?;
+        let found = (file.metadata()).map_err(|e| Error::io("looking at", &dir.join(&name), e))?;
         Ok(Self {
             dir,
             segment,
             file,
-            start,
+            start: found.len(),
             buffer: Vec::new(),
         })
     }

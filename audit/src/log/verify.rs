@@ -6,10 +6,9 @@
 //! remembers a later checkpoint ([`Remembered`]), or by a run that never ended. Once the log has grown again,
 //! the number of that checkpoint is there anew, and only its hash tells.
 
-mod aside;
 mod found;
-mod remembered;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,12 +18,13 @@ use super::Error;
 use super::files::segment_number;
 use super::line::{self, Line, Link, Place};
 use super::reader::Reader;
-use crate::event::{Checkpoint, EventType, Record};
+use super::recover;
+use crate::event::{Checkpoint, Detail, EventType, Record, TornFile};
 use aegis_profile::hash::Hash;
 
-pub use aside::SetAside;
-pub use found::{Answer, Expected, Finding, OpenRun, Signed, Verified};
-pub use remembered::{NotACheckpoint, Remembered};
+pub use found::{
+    Answer, Expected, Finding, NotACheckpoint, OpenRun, Remembered, SetAside, Signed, Verified,
+};
 
 /// No more findings are listed, only counted; nor more of what was quarantined.
 const LISTED: usize = 100;
@@ -39,9 +39,9 @@ pub fn verify(reader: Reader, expected: &Expected) -> Result<Verified, Error> {
             Err(Error::Torn { place }) => {
                 let what =
                     "the last line is torn: what wrote it was killed, or the log was cut off here";
-                chain.find(Answer::Complete, Some(place), None, what.into());
+                chain.find(Answer::Complete, Some(&place), None, what);
             }
-            Err(Error::BadLine { place, what }) => chain.bad(&place, None, what),
+            Err(Error::BadLine { place, what }) => chain.bad(&place, what),
             Err(error) => return Err(error),
         }
     }
@@ -80,16 +80,7 @@ impl<'a> Chain<'a> {
             found: Verified {
                 intact: true,
                 complete: true,
-                findings: Vec::new(),
-                more_findings: 0,
-                records: 0,
-                checkpoints: 0,
-                log: None,
-                keys: Vec::new(),
-                last_checkpoint: None,
-                set_aside: Vec::new(),
-                more_set_aside: 0,
-                open_runs: Vec::new(),
+                ..Verified::default()
             },
             before: None,
             number: None,
@@ -98,7 +89,13 @@ impl<'a> Chain<'a> {
         }
     }
 
-    fn find(&mut self, against: Answer, place: Option<Place>, seq: Option<u64>, what: String) {
+    fn find(
+        &mut self,
+        against: Answer,
+        place: Option<&Place>,
+        seq: Option<u64>,
+        what: impl Into<String>,
+    ) {
         match against {
             Answer::Intact => self.found.intact = false,
             Answer::Complete => self.found.complete = false,
@@ -109,33 +106,31 @@ impl<'a> Chain<'a> {
         }
         self.found.findings.push(Finding {
             against,
-            place,
+            place: place.cloned(),
             seq,
-            what,
+            what: what.into(),
         });
     }
 
-    fn bad(&mut self, place: &Place, seq: Option<u64>, what: String) {
-        self.find(Answer::Intact, Some(place.clone()), seq, what);
-        if seq.is_none() {
-            // What it was cannot be said; the chain is taken up behind it.
-            self.found.records += 1;
-            self.unsigned += 1;
-            self.before = Some(Before {
-                link: None,
-                segment: place.segment.clone(),
-            });
-        }
+    /// A line that is no record: what it was cannot be said, and the chain is taken up behind it.
+    fn bad(&mut self, place: &Place, what: impl Into<String>) {
+        self.find(Answer::Intact, Some(place), None, what);
+        self.found.records += 1;
+        self.unsigned += 1;
+        self.before = Some(Before {
+            link: None,
+            segment: place.segment.clone(),
+        });
     }
 
     fn line(&mut self, line: &Line<'_>) {
         let hash = Hash::of(line.record);
         if hash != line.hash {
-            return self.bad(&line.place, None, line::WRONG_HASH.into());
+            return self.bad(&line.place, line::WRONG_HASH);
         }
         let link = match Link::read(line.record) {
             Ok(link) => link,
-            Err(what) => return self.bad(&line.place, None, what),
+            Err(what) => return self.bad(&line.place, what),
         };
         self.found.records += 1;
         self.unsigned += 1;
@@ -151,61 +146,49 @@ impl<'a> Chain<'a> {
             }
             _ => {}
         }
-        self.set_before(line, link.seq);
-    }
-
-    fn set_before(&mut self, line: &Line<'_>, seq: u64) {
-        let link = Some((seq, line.hash));
-        match &mut self.before {
-            Some(before) if Arc::ptr_eq(&before.segment, &line.place.segment) => before.link = link,
-            before => {
-                let segment = line.place.segment.clone();
-                *before = Some(Before { link, segment });
-            }
-        }
+        self.before = Some(Before {
+            link: Some((link.seq, line.hash)),
+            segment: line.place.segment.clone(),
+        });
     }
 
     /// Whether the record follows from the one before.
     fn chained(&mut self, line: &Line<'_>, link: &Link<'_>) {
-        let seq = Some(link.seq);
         let segment = segment_number(&line.place.segment);
         let Some(before) = &self.before else {
             return self.first(line, link, segment);
         };
         // Whole segments may be gone between two that are there.
-        let gap = match (segment_number(&before.segment), segment) {
-            (Some(a), Some(b)) if b > a + 1 => Some((a + 1, b - 1)),
-            _ => None,
-        };
-        let what = match before.link {
-            _ if gap.is_some() => {
-                let (first, last) = gap.unwrap_or_default();
-                match first == last {
-                    true => format!("the segment {first:06} is missing before this"),
-                    false => {
-                        format!("the segments {first:06} to {last:06} are missing before this")
-                    }
-                }
+        let gap = (segment_number(&before.segment).zip(segment))
+            .filter(|(before, now)| now.saturating_sub(*before) > 1);
+        let what = match (gap, before.link) {
+            (Some((a, b)), _) if b - a == 2 => {
+                format!("the segment {:06} is missing before this", a + 1)
             }
-            None => return,
-            Some((before, _)) if link.seq != before.wrapping_add(1) => {
+            (Some((a, b)), _) => format!(
+                "the segments {:06} to {:06} are missing before this",
+                a + 1,
+                b - 1
+            ),
+            (None, None) => return,
+            (None, Some((before, hash))) => {
                 let expected = before.wrapping_add(1);
-                match link.seq > expected {
-                    true => format!(
+                match link.seq.cmp(&expected) {
+                    Ordering::Greater => format!(
                         "records {expected} to {} are missing before this",
                         link.seq - 1
                     ),
-                    false => format!(
+                    Ordering::Less => format!(
                         "record {expected} should be here: this one is out of its place, or there twice"
+                    ),
+                    Ordering::Equal if link.follows(&hash) => return,
+                    Ordering::Equal => format!(
+                        "it does not follow from record {before}, which is before it: one of them was replaced"
                     ),
                 }
             }
-            Some((before, hash)) if !link.follows(&hash) => format!(
-                "it does not follow from record {before}, which is before it: one of them was replaced"
-            ),
-            Some(_) => return,
         };
-        self.find(Answer::Intact, Some(line.place.clone()), seq, what);
+        self.find(Answer::Intact, Some(&line.place), Some(link.seq), what);
     }
 
     fn first(&mut self, line: &Line<'_>, link: &Link<'_>, segment: Option<u32>) {
@@ -233,24 +216,27 @@ impl<'a> Chain<'a> {
             let what = format!("the first record should be record {expected}, after nothing else");
             (Answer::Intact, what)
         };
-        self.find(against, Some(line.place.clone()), Some(seq), what);
+        self.find(against, Some(&line.place), Some(seq), what);
     }
 
     fn recovered(&mut self, line: &Line<'_>, link: &Link<'_>) {
-        let incomplete = |chain: &mut Self, what| {
-            let place = Some(line.place.clone());
-            chain.find(Answer::Complete, place, Some(link.seq), what);
-        };
-        let Some(said) = aside::read(line.record, &line.place, link.seq) else {
+        let (place, seq) = (&line.place, link.seq);
+        let record = serde_json::from_slice(line.record).ok();
+        let Some(Detail::Recovered(said)) = record.and_then(|record: Record| record.detail())
+        else {
             let what = "what was set aside here is not said in a form that is known";
-            return incomplete(self, what.into());
+            return self.find(Answer::Complete, Some(place), Some(seq), what);
         };
         for file in &said.files {
-            let wrong = (self.dir.as_ref()).and_then(|dir| aside::what_is_wrong(dir, file));
-            if let Some(what) = wrong {
-                incomplete(self, what);
+            if let Some(what) = self.dir.as_ref().and_then(|dir| wrong_with(dir, file)) {
+                self.find(Answer::Complete, Some(place), Some(seq), what);
             }
         }
+        let said = SetAside {
+            place: place.clone(),
+            seq,
+            files: said.files,
+        };
         match self.found.set_aside.len() == LISTED {
             true => self.found.more_set_aside += 1,
             false => self.found.set_aside.push(said),
@@ -266,23 +252,15 @@ impl<'a> Chain<'a> {
         let record: Option<Record> = serde_json::from_slice(line.record).ok();
         let found =
             (record.filter(as_written)).and_then(|record| Some((Checkpoint::of(&record)?, record)));
-        let signed =
-            (found.as_ref()).is_some_and(|(checkpoint, record)| checkpoint.is_signed(record));
-        let wrong = match &found {
-            None => vec!["this checkpoint lacks what a checkpoint says".into()],
-            Some((checkpoint, record)) => self.what_is_wrong(checkpoint, record, signed),
-        };
-        for what in wrong {
-            self.find(
-                Answer::Intact,
-                Some(line.place.clone()),
-                Some(link.seq),
-                what,
-            );
-        }
+        let place = Some(&line.place);
         let Some((checkpoint, record)) = found else {
-            return;
+            let what = "this checkpoint lacks what a checkpoint says";
+            return self.find(Answer::Intact, place, Some(link.seq), what);
         };
+        let signed = checkpoint.is_signed(&record);
+        for what in self.what_is_wrong(&checkpoint, &record, signed) {
+            self.find(Answer::Intact, place, Some(link.seq), what);
+        }
         self.number = Some(checkpoint.number);
         if let Some(remembered) = self.expected.min_checkpoint
             && remembered.number == checkpoint.number
@@ -291,8 +269,7 @@ impl<'a> Chain<'a> {
             if remembered.hash.is_some_and(|hash| hash != line.hash) {
                 let what = "this is another checkpoint than the remembered one of its number: the log was cut \
                             back, and has grown again";
-                let place = Some(line.place.clone());
-                self.find(Answer::Intact, place, Some(link.seq), what.into());
+                self.find(Answer::Intact, place, Some(link.seq), what);
             }
         }
         if signed {
@@ -396,4 +373,27 @@ impl<'a> Chain<'a> {
 fn unquoted(text: &[u8]) -> String {
     let quoted = [b"\"", text, b"\""].concat();
     serde_json::from_slice(&quoted).unwrap_or_default()
+}
+
+/// What is wrong with one of the quarantined files, in words. A crash leaves a torn end; so does somebody who
+/// writes zero bytes over whole lines, signed ones too. The log goes on behind either, intact, and these files
+/// are the evidence of which it was.
+fn wrong_with(dir: &Dir, said: &TornFile) -> Option<String> {
+    let name = &said.name;
+    if !recover::is_torn_name(name) {
+        return Some(format!("{name:?} is no name of what a log sets aside"));
+    }
+    match recover::look(dir, name, said.bytes) {
+        Ok(Some(found)) if found == *said => None,
+        Ok(Some(_)) => Some(format!(
+            "{name} is not what was set aside here: it was changed since"
+        )),
+        Ok(None) => Some(format!(
+            "{name} is missing: it holds what was set aside here ({} bytes)",
+            said.bytes
+        )),
+        Err(error) => Some(format!(
+            "{name}, what was set aside here, cannot be read: {error}"
+        )),
+    }
 }

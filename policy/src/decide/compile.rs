@@ -1,8 +1,9 @@
 //! From a document to what is quickly asked: every pattern parsed, every rule in an index.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::Policy;
@@ -19,22 +20,33 @@ use aegis_profile::hash::{Hash, NotAHash};
 use aegis_profile::syntax::Wrong;
 
 /// What a decision was made by, beside the policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Engine {
     /// What else takes part in decisions.
-    pub features: &'static [&'static str],
+    pub features: Cow<'static, [Cow<'static, str>]>,
     /// The name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The version.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
 }
 
 /// This one.
 pub const ENGINE: Engine = Engine {
-    features: crate::rego::FEATURES,
-    name: env!("CARGO_PKG_NAME"),
-    version: env!("CARGO_PKG_VERSION"),
+    features: Cow::Borrowed(crate::rego::FEATURES),
+    name: Cow::Borrowed(env!("CARGO_PKG_NAME")),
+    version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
 };
+
+impl std::fmt::Display for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.name, self.version)?;
+        match self.features.is_empty() {
+            true => Ok(()),
+            false => write!(f, " with {}", self.features.join(", ")),
+        }
+    }
+}
 
 /// Why a document is not a valid policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

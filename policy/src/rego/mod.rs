@@ -62,6 +62,7 @@ pub(crate) use absent::Rego;
 #[cfg(feature = "rego")]
 pub(crate) use engine::Rego;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -71,8 +72,8 @@ use aegis_profile::syntax::Wrong;
 use crate::model::{Head, Mode, RegoModule, Verdict};
 
 /// What of Rego takes part in decisions: a part of the policy's hash.
-pub const FEATURES: &[&str] = if cfg!(feature = "rego") {
-    &["regorus 0.14.1 interpreter: arc, net, std"]
+pub const FEATURES: &[Cow<'static, str>] = if cfg!(feature = "rego") {
+    &[Cow::Borrowed("regorus 0.14.1 interpreter: arc, net, std")]
 } else {
     &[]
 };

@@ -1,8 +1,11 @@
 //! What a log is checked against, and the result.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::Serialize;
 
-use super::{Remembered, SetAside};
+use crate::event::TornFile;
 use crate::log::{Place, PublicKey};
 use aegis_profile::hash::Hash;
 
@@ -18,7 +21,7 @@ pub struct Expected {
 }
 
 /// The two answers, and what they rest on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Verified {
     /// Nothing of what is there was changed, left out, put in, or written by somebody else.
     pub intact: bool,
@@ -105,12 +108,69 @@ pub struct Finding {
     pub what: String,
 }
 
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.place, self.seq) {
             (Some(place), Some(seq)) => write!(f, "{place}, record {seq}: {}", self.what),
             (Some(place), None) => write!(f, "{place}: {}", self.what),
             (None, _) => f.write_str(&self.what),
+        }
+    }
+}
+
+/// A `log.recovered` record that was met.
+#[derive(Clone, Debug, Serialize)]
+pub struct SetAside {
+    /// Where it is.
+    pub place: Place,
+    /// Its number.
+    pub seq: u64,
+    /// What it says was quarantined.
+    pub files: Vec<TornFile>,
+}
+
+/// A checkpoint that a log had once: `N`, or `N:HASH`.
+///
+/// The number alone says that the log was that long. One that was cut back and has grown again has other
+/// checkpoints of the same numbers: only the hash tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Its number.
+    pub number: u64,
+    /// The hash of its record.
+    pub hash: Option<Hash>,
+}
+
+/// A text does not name a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a checkpoint is a number, or with its hash NUMBER:HASH, as `aegis audit verify` prints it"
+)]
+pub struct NotACheckpoint;
+
+impl FromStr for Remembered {
+    type Err = NotACheckpoint;
+
+    fn from_str(text: &str) -> Result<Self, NotACheckpoint> {
+        let (number, hash) = match text.split_once(':') {
+            Some((number, hash)) => (number, Some(hash.parse().map_err(|_| NotACheckpoint)?)),
+            None => (text, None),
+        };
+        // `+1` is a number to Rust.
+        if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(NotACheckpoint);
+        }
+        let number = number.parse().map_err(|_| NotACheckpoint)?;
+        Ok(Self { number, hash })
+    }
+}
+
+impl fmt::Display for Remembered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, hash } = self;
+        match hash {
+            Some(hash) => write!(f, "{number}:{hash}"),
+            None => write!(f, "{number}"),
         }
     }
 }

@@ -47,14 +47,14 @@ pub(super) fn check(options: &Options, known: &Known) -> Answer {
         match replayer.again(record) {
             Outcome::NoDecision => return Ok(()),
             Outcome::Same => {}
-            Outcome::Differs(differences) => {
+            Outcome::Differs { differences } => {
                 report.differing += 1;
                 if options.all || report.differences.len() < FEW {
                     let at = At::of(record);
                     report.differences.push(Differing { at, differences });
                 }
             }
-            Outcome::Undecidable(why) => {
+            Outcome::Undecidable { why } => {
                 report.undecidable += 1;
                 let because = |why: &Undecidable| Because {
                     count: 0,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use aegis_audit::archive::{self, archived_policy};
 use aegis_audit::replay::Found;
+use aegis_policy::decide::ENGINE;
 use aegis_policy::templates::{self, Template};
 use aegis_policy::{Hash, Policy};
 
@@ -69,7 +70,7 @@ fn of_copy(copy: archive::Archived, hash: Hash) -> Found {
     match Policy::new(copy.documents) {
         Ok(policy) if policy.hash() == hash => Found::Same(Arc::new(policy)),
         Ok(policy) => Found::OtherEngine(Arc::new(policy), engine.to_string()),
-        Err(_) if !engine.is_this() => Found::No(format!(
+        Err(_) if engine != ENGINE => Found::No(format!(
             "its copy is of {engine}, and no policy to this version"
         )),
         Err(error) => Found::No(format!("its copy is not a policy: {error}")),

@@ -50,7 +50,7 @@ impl Id {
 #[derive(Serialize)]
 struct Account {
     /// Whether deciding again comes to the same.
-    again: Again,
+    again: Outcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<Decision>,
     /// By the policy that was in force, where that is known.
@@ -68,15 +68,6 @@ struct Account {
     seq: u64,
     time: String,
     r#type: EventType,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "outcome", rename_all = "lowercase")]
-enum Again {
-    None,
-    Same,
-    Differs { differences: Vec<Difference> },
-    Undecidable { why: String },
 }
 
 #[derive(Serialize)]
@@ -112,7 +103,7 @@ pub(super) fn tell(options: &Options, id: &Id, known: &Known) -> Answer {
         let texts: Vec<String> = accounts.iter().map(text).collect();
         texts.join("\n")
     })?;
-    let holds = |account: &Account| matches!(account.again, Again::None | Again::Same);
+    let holds = |account: &Account| matches!(account.again, Outcome::NoDecision | Outcome::Same);
     Ok(accounts.iter().all(holds))
 }
 
@@ -121,14 +112,6 @@ fn account<F: FnMut(Hash) -> Found>(
     replayer: &mut Replayer<F>,
     in_force: Option<&aegis_policy::Policy>,
 ) -> Account {
-    let again = match replayer.again(record) {
-        Outcome::NoDecision => Again::None,
-        Outcome::Same => Again::Same,
-        Outcome::Differs(differences) => Again::Differs { differences },
-        Outcome::Undecidable(why) => Again::Undecidable {
-            why: why.to_string(),
-        },
-    };
     let request = record.request.and_then(|r| read_request(r).ok());
     let decision = record.decision.and_then(|d| read_decision(d).ok());
     let hash = decision.as_ref().map_or(record.policy, |d| d.policy);
@@ -139,7 +122,7 @@ fn account<F: FnMut(Hash) -> Found>(
     let explained = policy.as_ref().zip(request.as_ref());
     let now = in_force.zip(request.as_ref());
     Account {
-        again,
+        again: replayer.again(record),
         explanation: explained.map(|(policy, request)| explain::explain(policy, request)),
         now: now.map(|(policy, request)| Now {
             decision: decide(policy, request),
@@ -188,10 +171,10 @@ fn text(account: &Account) -> String {
     let name = account.policy_name.as_deref().unwrap_or("not known here");
     text += &format!("  under   {} ({name})\n", account.policy);
     text += &match &account.again {
-        Again::None => "  again   nothing was decided in this record\n".into(),
-        Again::Same => "  again   the same policy decides the same\n".into(),
-        Again::Undecidable { why } => format!("  again   it cannot be decided again: {why}\n"),
-        Again::Differs { differences } => {
+        Outcome::NoDecision => "  again   nothing was decided in this record\n".into(),
+        Outcome::Same => "  again   the same policy decides the same\n".into(),
+        Outcome::Undecidable { why } => format!("  again   it cannot be decided again: {why}\n"),
+        Outcome::Differs { differences } => {
             let mut text = "  again   the same policy decides otherwise:\n".to_owned();
             for Difference { what, then, now } in differences {
                 text += &format!("          {what}: then {then}, now {now}\n");
