@@ -33,29 +33,13 @@ pub enum ArchiveError {
     /// It cannot be written.
     #[error("the policy cannot be archived: {0}")]
     Write(#[from] private::Error),
-    /// It cannot be read.
-    #[error("the copy of the policy, {}, cannot be read: {error}", path.display())]
-    Read {
+    /// It cannot be read, was changed, or has no form that is known here.
+    #[error("the copy of a policy {} cannot be used: {why}", path.display())]
+    Unusable {
         /// The copy.
         path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// It has been changed, or is damaged.
-    #[error("{} is not the policy that its name says: its hash is {found}", path.display())]
-    Changed {
-        /// The copy.
-        path: PathBuf,
-        /// What it hashes to.
-        found: Hash,
-    },
-    /// It hashes to its name, but has no form that is known here.
-    #[error("{} is not read by this version: {error}", path.display())]
-    Unknown {
-        /// The copy.
-        path: PathBuf,
-        /// What is unknown in it.
-        error: serde_json::Error,
+        /// Why.
+        why: String,
     },
 }
 
@@ -100,18 +84,20 @@ fn is_archived(log: &Dir, name: &str, length: usize) -> bool {
 /// The copy of a policy in the directory of copies, checked against its hash. `None`: there is none.
 pub fn archived_policy(directory: &Path, hash: Hash) -> Result<Option<Archived>, ArchiveError> {
     let path = directory.join(format!("{hash}.json"));
+    let unusable = |path, why| Err(ArchiveError::Unusable { path, why });
     let bytes = match read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(ArchiveError::Read { path, error }),
+        Err(error) => return unusable(path, error.to_string()),
     };
     let found = Hash::of(&bytes);
     if found != hash {
-        return Err(ArchiveError::Changed { path, found });
+        let why = format!("it is not the policy that its name says: its hash is {found}");
+        return unusable(path, why);
     }
     match serde_json::from_slice(&bytes) {
         Ok(archived) => Ok(Some(archived)),
-        Err(error) => Err(ArchiveError::Unknown { path, error }),
+        Err(error) => unusable(path, format!("this version does not read it: {error}")),
     }
 }
 

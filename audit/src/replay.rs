@@ -12,6 +12,7 @@ mod read;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -204,29 +205,22 @@ pub fn under(policy: &Policy, record: &Recorded<'_>) -> Result<Option<Vec<Change
     }
     let then = read_decision(decision)?;
     let mut changes = Vec::new();
-    let (then_parts, now_parts) = (then.parts.clone(), now.parts.clone());
-    let (then, now) = (Opinion::from(then), Opinion::from(now));
+    let mut note = |what: &What, then: &Opinion, now: &Opinion, is_part| {
+        if then.verdict != now.verdict {
+            changes.push(Change {
+                what: what.clone(),
+                then: then.clone(),
+                now: now.clone(),
+                is_part,
+            });
+        }
+    };
     if let What::Tool { grants, .. } = &request.what {
-        for ((grant, then), now) in grants.iter().zip(then_parts).zip(now_parts) {
-            if then.verdict != now.verdict {
-                changes.push(Change {
-                    what: grant.clone(),
-                    then,
-                    now,
-                    is_part: true,
-                });
-            }
+        for ((grant, then), now) in grants.iter().zip(&then.parts).zip(&now.parts) {
+            note(grant, then, now, true);
         }
     }
-    if then.verdict != now.verdict {
-        let what = request.what;
-        changes.push(Change {
-            what,
-            then,
-            now,
-            is_part: false,
-        });
-    }
+    note(&request.what, &then.into(), &now.into(), false);
     Ok(Some(changes))
 }
 
@@ -277,28 +271,21 @@ fn unreadable(what: &'static str) -> impl Fn(serde_json::Error) -> Undecidable {
 
 /// Every difference between two decisions, in words.
 fn compare(then: &Decision, now: &Decision, out: &mut Vec<Difference>) {
-    let mut note = |what, then: String, now: String| {
+    let mut note = |what, then: &dyn Display, now: &dyn Display| {
+        let (then, now) = (then.to_string(), now.to_string());
         if then != now {
             out.push(Difference { now, then, what });
         }
     };
-    note("verdict", then.verdict.to_string(), now.verdict.to_string());
-    note("rules", then.rules.join(", "), now.rules.join(", "));
-    note("reason", then.reason.to_string(), now.reason.to_string());
-    note("input hash", then.input.to_string(), now.input.to_string());
-    note(
-        "policy hash",
-        then.policy.to_string(),
-        now.policy.to_string(),
-    );
-    note(
-        "number of grants",
-        then.parts.len().to_string(),
-        now.parts.len().to_string(),
-    );
+    note("verdict", &then.verdict, &now.verdict);
+    note("rules", &then.rules.join(", "), &now.rules.join(", "));
+    note("reason", &then.reason, &now.reason);
+    note("input hash", &then.input, &now.input);
+    note("policy hash", &then.policy, &now.policy);
+    note("number of grants", &then.parts.len(), &now.parts.len());
     let said = |o: &Opinion| format!("{} by [{}]: {}", o.verdict, o.rules.join(", "), o.reason);
     for (then, now) in then.parts.iter().zip(&now.parts) {
-        note("what was said of a grant", said(then), said(now));
+        note("what was said of a grant", &said(then), &said(now));
     }
     if out.is_empty() && then != now {
         out.push(Difference {

@@ -12,6 +12,15 @@ use crate::format::Profile;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Hash(pub [u8; 32]);
 
+/// A value whose fields are declared in the order of their names, in canonical JSON (RFC 8785).
+pub fn canonical(value: &impl Serialize) -> Vec<u8> {
+    let mut buffer = Vec::with_capacity(256);
+    match serde_json::to_writer(&mut buffer, value) {
+        Ok(()) => buffer,
+        Err(error) => unreachable!("values with string keys have a JSON form: {error}"),
+    }
+}
+
 impl Hash {
     /// Of some bytes.
     pub fn of(bytes: &[u8]) -> Self {
@@ -22,11 +31,7 @@ impl Hash {
     /// names: serde writes those in canonical form as they are.
     pub fn of_canonical(value: &impl Serialize) -> Self {
         // One call of the hash for all: it is fed by pieces of a few bytes otherwise.
-        let mut buffer = Vec::with_capacity(256);
-        match serde_json::to_writer(&mut buffer, value) {
-            Ok(()) => Self::of(&buffer),
-            Err(error) => unreachable!("values with string keys have a JSON form: {error}"),
-        }
+        Self::of(&canonical(value))
     }
 
     /// As 64 hex digits, without an allocation.

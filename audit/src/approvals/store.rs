@@ -4,11 +4,6 @@
 //! either the old or the new. What is not exactly as it is written here counts as nothing and is left as it
 //! is: an approval that cannot be read does not count, and a file that cannot be read is not overwritten.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "keeps a file; decisions are made without it"
-)]
-
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -9,22 +9,13 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use super::Error;
 use super::line::{self, At};
-use crate::event::{Checkpoint, Detail, Event, PublicKey, Record};
+use crate::event::{Checkpoint, Detail, Event, Record};
 use aegis_profile::Hash;
 
 /// Before what is signed, so that a signature means this and nothing else.
 const DOMAIN: &[u8] = b"aegis audit checkpoint 1\n";
 
 impl Checkpoint {
-    pub(super) fn new(key: PublicKey, log: String, number: u64) -> Self {
-        Self {
-            key,
-            log,
-            number,
-            signature: None,
-        }
-    }
-
     /// The checkpoint in a record. `None`: the record is not one.
     pub fn of(record: &Record) -> Option<Self> {
         match record.detail()? {

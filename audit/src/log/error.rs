@@ -75,12 +75,13 @@ pub enum Error {
         source: io::Error,
     },
     /// A file that should hold a key does not.
-    #[error("{} holds no key: {what}", .path.display())]
+    #[error(
+        "{} holds no key: there should be 64 hex digits in lower case; bring the file back from a copy, or \
+         move it and the log away to begin anew", .path.display()
+    )]
     BadKey {
         /// Which.
         path: PathBuf,
-        /// What should be there.
-        what: &'static str,
     },
     /// The log belongs to another key.
     #[error(

@@ -63,8 +63,6 @@ fn digits(path: &Path, text: &[u8]) -> Result<Hash, Error> {
     let key = text.and_then(|text| text.trim_end_matches('\n').parse().ok());
     key.ok_or_else(|| Error::BadKey {
         path: path.to_owned(),
-        what: "there should be 64 hex digits in lower case; bring the file back from a copy, or move it and the \
-               log away to begin anew",
     })
 }
 

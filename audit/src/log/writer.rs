@@ -334,7 +334,12 @@ impl Log {
                 (format!("{:032x}", u128::from_ne_bytes(id)), 0)
             }
         };
-        let checkpoint = Checkpoint::new(self.public, log, number);
+        let checkpoint = Checkpoint {
+            key: self.public,
+            log,
+            number,
+            signature: None,
+        };
         let event = checkpoint.clone().signed(&self.key, batch.at())?;
         batch.push(&event)?;
         batch.chain.newest = Some(checkpoint);

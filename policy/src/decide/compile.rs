@@ -16,7 +16,7 @@ use super::index::{self, Actions, Claim};
 use super::pattern::{self, HostPattern, Part, Ports};
 use crate::model::{Action, Budget, CapabilityRule, Document, EgressRule, Rule, Verdict, is_id};
 use crate::rego::Rego;
-use aegis_profile::hash::{Hash, NotAHash};
+use aegis_profile::hash::{Hash, NotAHash, canonical as canonical_json};
 use aegis_profile::syntax::Wrong;
 
 /// What a decision was made by, beside the policy.
@@ -85,14 +85,10 @@ pub(super) fn canonical<'d>(documents: impl Iterator<Item = &'d Document>) -> Ve
         documents: Vec<&'d Document>,
         engine: Engine,
     }
-    let hashed = Hashed {
+    canonical_json(&Hashed {
         documents: documents.collect(),
         engine: ENGINE,
-    };
-    match serde_json::to_vec(&hashed) {
-        Ok(bytes) => bytes,
-        Err(error) => unreachable!("a policy has a JSON form: {error}"),
-    }
+    })
 }
 
 fn layer(document: Document) -> Result<Compiled, BadPolicy> {
