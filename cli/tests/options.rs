@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use aegis_cli::options::AegisRun;
 use aegis_cli::run::args::{self, Args, Explain, Invocation};
-use aegis_launch::{Asked, Launch};
+use aegis_launch::{Declaration, Launch};
 use clap::{CommandFactory as _, Parser as _};
 
 /// The help as clap renders it. `AEGIS_BLESS=1` writes it to where `aegis-run` has it from.
@@ -29,7 +29,7 @@ fn aegis_run_knows_each_option_that_it_describes() {
 fn by_clap(words: &[&str]) -> Option<String> {
     let words = std::iter::once("aegis-run").chain(words.iter().copied());
     let read = AegisRun::try_parse_from(words).ok()?;
-    let asked = Asked::Profile {
+    let asked = Declaration::Profile {
         reference: read.profile,
         set: read.set,
         command: read.command,

@@ -16,7 +16,7 @@ use aegis_sys::{files, process};
 use crate::policies::{self, Route};
 use crate::record::{self, Recorder};
 use crate::report_file::ReportFile;
-use crate::run::{Asked, Launch, Run};
+use crate::run::{Declaration, Launch, Run};
 use crate::{Error, FrontEnd, Prepared, registry};
 
 /// What a run may do when no profile is named, beside `base`.
@@ -84,8 +84,8 @@ impl Launch {
         }
         // Before anything is opened: a number given must be the caller's file, not one of ours.
         let keep_fds = match &self.asked {
-            Asked::Profile { keep_fds, .. } => keep_fds,
-            Asked::Operations { spec, .. } => &spec.keep_fds,
+            Declaration::Profile { keep_fds, .. } => keep_fds,
+            Declaration::Operations { spec, .. } => &spec.keep_fds,
         };
         match keep_fds.iter().find(|fd| !files::is_open(**fd)) {
             Some(fd) => Err(Error::Caller(format!(
@@ -159,10 +159,10 @@ impl Launch {
     ) -> Result<Planned, NoPlan> {
         let profile = &loaded.profile;
         match &self.asked {
-            Asked::Profile {
+            Declaration::Profile {
                 command, keep_fds, ..
             } => {
-                let request = facts::Request {
+                let request = facts::Inputs {
                     command: command.clone(),
                     keep_fds: keep_fds.clone(),
                     reserved: own.reserved.clone(),
@@ -190,7 +190,7 @@ impl Launch {
                 }
                 Ok(planned)
             }
-            Asked::Operations { spec, .. } => {
+            Declaration::Operations { spec, .. } => {
                 facts::refuse_locations(&spec.keep_fds)?;
                 let host = facts::host();
                 let mut spec = Spec::clone(spec);
@@ -229,8 +229,8 @@ impl Launch {
 
     fn load(&self) -> Result<Loaded, aegis_profile::Error> {
         let (reference, set) = match &self.asked {
-            Asked::Profile { reference, set, .. } => (reference, set),
-            Asked::Operations { spec, limits } => {
+            Declaration::Profile { reference, set, .. } => (reference, set),
+            Declaration::Operations { spec, limits } => {
                 let profile = Profile {
                     name: spec.name.clone(),
                     limits: Limits::clone(limits),

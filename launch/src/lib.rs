@@ -50,5 +50,5 @@ pub use error::{Error, Refusal};
 pub use launch::Explained;
 pub use policies::in_force;
 pub use prepared::{Permitted, Prepared};
-pub use run::{Asked, Launch};
+pub use run::{Declaration, Launch};
 pub use session::{Options, Outcome, Session};

@@ -17,7 +17,7 @@ use crate::report_file::ReportFile;
 
 /// What a command asks for.
 #[derive(Clone, Debug)]
-pub enum Asked {
+pub enum Declaration {
     /// What a profile declares.
     Profile {
         /// A built-in name, a file, or `-`. `None`: `base`, and the working directory readable.
@@ -42,7 +42,7 @@ pub enum Asked {
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// What is asked for.
-    pub asked: Asked,
+    pub asked: Declaration,
     /// The policy: a template, a file or a directory. `None`: the configured one, or else `standard`.
     pub policy: Option<String>,
     /// The audit log's directory. `None`: the user's.
@@ -62,7 +62,7 @@ impl Launch {
         reference: impl Into<String>,
         command: impl IntoIterator<Item = W>,
     ) -> Self {
-        Self::new(Asked::Profile {
+        Self::new(Declaration::Profile {
             reference: Some(reference.into()),
             set: Vec::new(),
             command: command.into_iter().map(Into::into).collect(),
@@ -72,14 +72,14 @@ impl Launch {
 
     /// A run of what a front end has put together itself.
     pub fn operations(spec: Spec) -> Self {
-        Self::new(Asked::Operations {
+        Self::new(Declaration::Operations {
             spec: Box::new(spec),
             limits: Box::default(),
         })
     }
 
     /// A run with the user's own policy and log.
-    pub fn new(asked: Asked) -> Self {
+    pub fn new(asked: Declaration) -> Self {
         Self {
             asked,
             policy: None,
@@ -93,8 +93,8 @@ impl Launch {
     /// The profile, as it was named.
     pub fn file(&self) -> Option<&str> {
         match &self.asked {
-            Asked::Profile { reference, .. } => reference.as_deref(),
-            Asked::Operations { .. } => None,
+            Declaration::Profile { reference, .. } => reference.as_deref(),
+            Declaration::Operations { .. } => None,
         }
     }
 }

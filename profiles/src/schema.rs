@@ -76,7 +76,7 @@ fn example(key: &Key) -> Option<Value> {
     yaml_to_json(key.example, "example").ok()
 }
 
-/// [`json`] as the text of a file.
+/// [`json()`] as the text of a file.
 pub fn json_text() -> String {
     let mut text = serde_json::to_string_pretty(&json()).unwrap_or_default();
     text.push('\n');

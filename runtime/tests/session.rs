@@ -14,7 +14,7 @@ use aegis_runtime::facts::{self, paths};
 use aegis_runtime::plan::{self, Op, Operation, Spec};
 use aegis_runtime::supervise::report::{Cause, Report};
 use aegis_runtime::supervise::{Built, Options, Watched, run_id};
-use aegis_runtime::types::{Identity, Listener, Network, Protocol};
+use aegis_runtime::types::{BrokerSocket, Identity, Network, Protocol};
 
 /// An ordinary user, who need not be in `/etc/passwd`.
 const USER: u32 = 20_000;
@@ -148,7 +148,7 @@ fn a_connection_made_inside_arrives_at_the_socket_that_was_handed_out() {
     let address = ([127, 0, 0, 1], 53).into();
     spec.network = Network::Brokered;
     spec.listeners = [Protocol::Tcp, Protocol::Udp]
-        .map(|protocol| Listener { protocol, address })
+        .map(|protocol| BrokerSocket { protocol, address })
         .into();
     let mut built = build(spec, &host);
     built.wait().expect("everything is built");

@@ -151,30 +151,6 @@ pub fn has_others_authority() -> bool {
         && rustix::thread::capabilities(None).map_or(true, |sets| !sets.permitted.is_empty())
 }
 
-/// Has the kernel give the heap so much more at once, rather than page by page as it is first touched: what
-/// a short program spends its time on. Where it cannot, nothing is lost.
-pub fn expect_heap(bytes: usize) {
-    // Twice this is more than the heap begins with (132 KiB); once is less than what malloc maps apart from
-    // it (128 KiB).
-    const PART: usize = 100 << 10;
-    let ahead = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-    // SAFETY: both are numbers: by how much more than is needed the heap grows, and how much of it may be
-    // free before its end is given back.
-    unsafe {
-        libc::mallopt(libc::M_TOP_PAD, ahead);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
-    }
-    // The end of the heap, which grows by this: what comes next is given from there.
-    let parts = [PART; 2].map(Vec::<u8>::with_capacity);
-    let from = parts[0].as_ptr().map_addr(|at| at.next_multiple_of(PAGE));
-    drop(parts);
-    // SAFETY: it changes the contents of no page; of an address that is not ours it is an error.
-    unsafe { libc::madvise(from.cast_mut().cast(), bytes, libc::MADV_POPULATE_WRITE) };
-}
-
-/// As far as the heap's is concerned; larger ones are multiples of it.
-const PAGE: usize = 4096;
-
 /// How a process ended or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {

@@ -6,7 +6,7 @@
 //!
 //! **To add an event**: (1) a variant of [`EventType`], in the order of names; (2) the struct that says what it
 //! tells beside request and decision, here in `event/`, its fields in the order of their names in JSON, and a
-//! variant of [`Detail`] with its line in [`Detail::read`]; (3) a constructor of [`Event`] that takes it;
+//! variant of [`Detail`] with its line in `Detail::read`; (3) a constructor of [`Event`] that takes it;
 //! (4) the type and its detail in `schemas/events.schema.json`; (5) its class in [`crate::ocsf`]. The tests in
 //! `tests/log_schema.rs` hold all of these against each other.
 

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-use aegis_launch::{Asked, Launch};
+use aegis_launch::{Declaration, Launch};
 use lexopt::Arg;
 
 use super::{HELP, VERSION};
@@ -81,7 +81,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
     if explain.is_some() && report.is_some() {
         return Err("--report needs a run, and --explain starts none: give one of them".into());
     }
-    let asked = Asked::Profile {
+    let asked = Declaration::Profile {
         reference: profile,
         set,
         command,
@@ -197,7 +197,7 @@ mod tests {
 
     fn command(words: &[impl AsRef<OsStr>]) -> Vec<OsString> {
         match read(words).unwrap().launch.asked {
-            Asked::Profile { command, .. } => command,
+            Declaration::Profile { command, .. } => command,
             other => panic!("{other:?}"),
         }
     }
@@ -231,7 +231,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(args.launch.report, Some("-".into()));
-        let Asked::Profile {
+        let Declaration::Profile {
             reference,
             set,
             keep_fds,

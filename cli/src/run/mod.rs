@@ -27,9 +27,6 @@ pub const HELP: &str = include_str!("help.txt");
 /// What `--version` prints.
 const VERSION: &str = concat!("aegis-run ", env!("CARGO_PKG_VERSION"), "\n");
 
-/// About what a start takes, in bytes.
-const HEAP: usize = 320 << 10;
-
 /// Runs the program: `words` are its arguments without its own name. Gives the exit status.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
     let result = match args::parse(words) {
@@ -101,7 +98,6 @@ impl FrontEnd for Caller {
 }
 
 fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
-    aegis_sys::process::expect_heap(HEAP);
     let reference = launch.file().map(str::to_owned);
     let mut caller = Caller { quiet };
     let permitted = launch.prepare(&mut caller)?.decide()?;

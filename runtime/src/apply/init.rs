@@ -12,7 +12,7 @@ use super::message::{Message, Order};
 use super::{Early, Prepared, command, root};
 use crate::error::Failure;
 use crate::plan::{Memfd, Namespace, Plan};
-use crate::types::{Listener, Protocol, Step};
+use crate::types::{BrokerSocket, Protocol, Step};
 use aegis_sys::process::{self, Change};
 use aegis_sys::{capabilities, files, landlock, mount, namespaces, signal, socket};
 
@@ -134,7 +134,7 @@ fn tell_of_failure(socket: &OwnedFd, failure: Failure) {
 
 /// Opens the plan's listeners in this network namespace.
 fn listen(plan: &Plan) -> Result<Vec<OwnedFd>, Failure> {
-    let open = |listener: &Listener| -> io::Result<OwnedFd> {
+    let open = |listener: &BrokerSocket| -> io::Result<OwnedFd> {
         Ok(match listener.protocol {
             Protocol::Tcp => TcpListener::bind(listener.address)?.into(),
             Protocol::Udp => UdpSocket::bind(listener.address)?.into(),

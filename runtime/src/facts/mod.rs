@@ -33,7 +33,7 @@ const ROOT_LINKS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/li
 
 /// What the person asked for, beside the profile.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub struct Inputs {
     /// The command; empty: the profile's `run`.
     pub command: Vec<OsString>,
     /// Descriptors to hand on beside 0, 1, 2.
@@ -161,7 +161,7 @@ pub fn expand(spec: &PathSpec, skill: Option<&Path>, work: &Path, home: &Path) -
 pub fn gather(
     profile: &Profile,
     skill: Option<&Path>,
-    request: &Request,
+    request: &Inputs,
 ) -> Result<HostFacts, Error> {
     refuse_locations(&request.keep_fds)?;
     let host = host();

@@ -19,7 +19,7 @@ use crate::facts::Host;
 use crate::facts::paths::Kind;
 use crate::seccomp::{self, SyscallSpec};
 use crate::types::paths::parents;
-use crate::types::{HOSTNAME, Identity, Listener, Network, PathMap, SANDBOX_UID};
+use crate::types::{BrokerSocket, HOSTNAME, Identity, Network, PathMap, SANDBOX_UID};
 
 /// Each is asked of the policy, and recorded: a profile cannot have the record of its run grow without end.
 const MAX_GRANTS: usize = 16_384;
@@ -43,7 +43,7 @@ pub struct Spec {
     /// TCP ports of the host's network that may be listened on.
     pub listen: Vec<u16>,
     /// Sockets for the broker of a [`Network::Brokered`].
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<BrokerSocket>,
     /// System calls. Network, supervision and listening are set by [`assemble`].
     pub syscalls: SyscallSpec,
     /// Limits; see [`limits::compile`].

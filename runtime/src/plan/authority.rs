@@ -132,7 +132,7 @@ mod tests {
     use aegis_policy::{Verdict, decide as ask};
 
     use super::*;
-    use crate::facts::Request as Asked;
+    use crate::facts::Inputs as Asked;
     use crate::plan::compile;
     use crate::plan::tests::{facts, plan_of, profile};
 

@@ -7,7 +7,7 @@ use aegis_profile::{Declared, LimitKey, Origin, Outbound, PathSpec, Profile, Sys
 use super::assemble::{Spec, assemble, identity};
 use super::{Plan, authority, environment, files, limits};
 use crate::error::Error;
-use crate::facts::{self, HostFacts, Request};
+use crate::facts::{self, HostFacts, Inputs};
 use crate::seccomp::{self, SyscallSpec};
 use crate::types::Network;
 
@@ -15,7 +15,7 @@ use crate::types::Network;
 ///
 /// # Errors
 /// The profile asks for what cannot be granted, or what this host or build cannot enforce.
-pub fn compile(profile: &Profile, request: &Request, facts: &HostFacts) -> Result<Plan, Error> {
+pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result<Plan, Error> {
     refuse_what_waits(profile)?;
     let host = &facts.host;
     let program = facts.command.path.clone();

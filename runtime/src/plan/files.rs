@@ -9,7 +9,7 @@ use super::grants::{self, Bind, Granted};
 use super::{Op, Operation, Spec, limits, own_places};
 use crate::error::Error;
 use crate::facts::paths::Kind;
-use crate::facts::{HostFacts, Request};
+use crate::facts::{HostFacts, Inputs};
 use crate::types::paths::{above, parents};
 use crate::types::{Identity, PathMap};
 
@@ -17,7 +17,7 @@ use crate::types::{Identity, PathMap};
 pub(super) fn lay_out(
     spec: &mut Spec,
     profile: &Profile,
-    request: &Request,
+    request: &Inputs,
     facts: &HostFacts,
 ) -> Result<(), Error> {
     let mut root = Root {

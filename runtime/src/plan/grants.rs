@@ -14,7 +14,7 @@ use super::access::{Access, rights};
 use super::own_places::own_place;
 use crate::error::Error;
 use crate::facts::paths::{Kind, Link, Resolved};
-use crate::facts::{self, HostFacts, Lookup, Request};
+use crate::facts::{self, HostFacts, Inputs, Lookup};
 use crate::types::paths::{above, parents};
 use crate::types::{Fault, GrantOrigin, Network, PathMap};
 
@@ -53,7 +53,7 @@ pub(super) struct Granted {
 /// See the module's documentation.
 pub(super) fn compile(
     profile: &Profile,
-    request: &Request,
+    request: &Inputs,
     facts: &HostFacts,
     network: Network,
 ) -> Result<Granted, Error> {
@@ -103,7 +103,7 @@ fn among<'p>(own: &'p [PathBuf], found: &Resolved) -> Option<&'p Path> {
 }
 
 struct Compiler<'a> {
-    request: &'a Request,
+    request: &'a Inputs,
     facts: &'a HostFacts,
     granted: Granted,
 }

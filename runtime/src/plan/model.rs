@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Limits, Operations};
 use crate::seccomp;
-use crate::types::{GrantOrigin, Identity, Listener, Network, bytes};
+use crate::types::{BrokerSocket, GrantOrigin, Identity, Network, bytes};
 
 /// A namespace of the sandbox's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -152,7 +152,7 @@ pub struct Plan {
     pub network: Network,
     /// Sockets that PID 1 opens for the broker.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<BrokerSocket>,
     /// How the execution of memfds is kept out.
     pub memfd: Memfd,
     /// The caller's file mode creation mask.

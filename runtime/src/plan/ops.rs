@@ -2,7 +2,7 @@
 //! place that validates it, and `apply/root.rs` carries it out.
 //!
 //! The root's own tmpfs comes first. Directories, links, files and mount points are made in it, or in a later
-//! [`Operation::Tmpfs`]; mounts go onto what was made, or onto what a bind above them shows of the host.
+//! [`Op::Tmpfs`]; mounts go onto what was made, or onto what a bind above them shows of the host.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use crate::facts::paths::{HostPath, Kind};
 use crate::types::bytes;
 use crate::types::paths::{is_below, parents};
 
-/// The empty file and the empty directory that [`Operation::Mask`] shows.
+/// The empty file and the empty directory that [`Op::Mask`] shows.
 pub const MASKED_FILE: &str = "/run/masked-file";
 /// See [`MASKED_FILE`].
 pub const MASKED_DIRECTORY: &str = "/run/masked-directory";

@@ -8,9 +8,9 @@ use aegis_profile::parse_str;
 use super::*;
 use crate::facts::cgroups::{Layout, Place};
 use crate::facts::paths::{HostPath, Kind, Link, Resolved};
-use crate::facts::{Caller, Host, HostFacts, KernelFacts, ProgramFacts, Request};
+use crate::facts::{Caller, Host, HostFacts, Inputs, KernelFacts, ProgramFacts};
 use crate::seccomp;
-use crate::types::{Fault, GrantOrigin, Identity, Listener, Network, Protocol, SANDBOX_UID};
+use crate::types::{BrokerSocket, Fault, GrantOrigin, Identity, Network, Protocol, SANDBOX_UID};
 use aegis_policy::What;
 use aegis_profile::Profile;
 use aegis_sys::landlock;
@@ -88,7 +88,7 @@ pub(crate) fn profile(text: &str) -> Profile {
 }
 
 pub(crate) fn plan_of(text: &str) -> Plan {
-    compile(&profile(text), &Request::default(), &facts()).expect("a plan")
+    compile(&profile(text), &Inputs::default(), &facts()).expect("a plan")
 }
 
 /// The host path mounted at a path: what it is, and whether it may be written and executed.
@@ -155,7 +155,7 @@ fn a_write_grant_inside_a_read_grant_is_a_mount_of_its_own() {
         .paths
         .insert(out.into(), Ok(found(out, Kind::Directory, 1000)));
     let profile = profile("capabilities: {files.read: [$WORK], files.write: [$WORK/out]}");
-    let plan = compile(&profile, &Request::default(), &facts).unwrap();
+    let plan = compile(&profile, &Inputs::default(), &facts).unwrap();
     assert!(!bind(&plan, "/skill/work").unwrap().1);
     assert!(bind(&plan, out).unwrap().1);
     let order: Vec<_> = plan.root.mounts().map(|mount| &mount.at).collect();
@@ -171,7 +171,7 @@ fn started_by_root_the_command_is_the_owner_of_work_or_an_unused_id() {
     facts.host.caller.uid = 0;
     facts.host.caller.may_become_others = true;
     let profile = profile("capabilities: {files.read: [$WORK]}");
-    let plan = compile(&profile, &Request::default(), &facts).unwrap();
+    let plan = compile(&profile, &Inputs::default(), &facts).unwrap();
     assert_eq!((plan.identity.uid, plan.identity.switch), (1000, true));
     let idmap = |plan: &Plan| bind(plan, "/skill/work").unwrap().0.idmap;
     assert_eq!(idmap(&plan), None, "the files are the command's own");
@@ -181,7 +181,7 @@ fn started_by_root_the_command_is_the_owner_of_work_or_an_unused_id() {
         "/skill/work".into(),
         Ok(found("/skill/work", Kind::Directory, 0)),
     );
-    let plan = compile(&profile, &Request::default(), &facts).unwrap();
+    let plan = compile(&profile, &Inputs::default(), &facts).unwrap();
     assert_eq!(plan.identity.uid, SANDBOX_UID);
     assert_eq!(idmap(&plan), Some((0, 0)));
 }
@@ -198,7 +198,7 @@ fn files_that_the_host_acts_upon_stay_read_only_in_a_writable_tree() {
             target: found(config, Kind::File, 1000),
         });
     let text = "capabilities: {files.write: [$WORK]}";
-    let plan = compile(&profile(text), &Request::default(), &facts).unwrap();
+    let plan = compile(&profile(text), &Inputs::default(), &facts).unwrap();
     assert!(!bind(&plan, config).unwrap().1);
     assert!(
         bind(&plan, "/skill/work/.git").unwrap().1,
@@ -209,7 +209,7 @@ fn files_that_the_host_acts_upon_stay_read_only_in_a_writable_tree() {
         .paths
         .insert(config.into(), Ok(found(config, Kind::File, 1000)));
     let text = "capabilities: {files.write: [$WORK, $WORK/.git/config]}";
-    let plan = compile(&profile(text), &Request::default(), &facts).unwrap();
+    let plan = compile(&profile(text), &Inputs::default(), &facts).unwrap();
     assert!(
         bind(&plan, config).is_none_or(|(_, write, _)| write),
         "declared by name"
@@ -226,7 +226,7 @@ fn links_are_made_again_where_they_lie() {
     });
     facts.paths.insert("/opt/tool".into(), Ok(tool));
     let profile = profile("capabilities: {shell.exec: [/opt/tool]}");
-    let plan = compile(&profile, &Request::default(), &facts).unwrap();
+    let plan = compile(&profile, &Inputs::default(), &facts).unwrap();
     let target = "/usr/bin/env".into();
     let link = Op::Symlink { target }.at("/opt/tool");
     assert!(plan.root.iter().any(|operation| *operation == link));
@@ -245,7 +245,7 @@ fn what_waits_for_the_broker_is_refused_with_its_line() {
         ),
         ("capabilities: {net.listen: [8080]}", "net.listen"),
     ] {
-        let error = compile(&profile(text), &Request::default(), &facts()).unwrap_err();
+        let error = compile(&profile(text), &Inputs::default(), &facts()).unwrap_err();
         let message = error.to_string();
         assert!(
             message.contains(what) && message.contains("test.yaml:2"),
@@ -262,17 +262,17 @@ fn a_missing_path_is_an_error_unless_it_is_optional() {
         .paths
         .insert("/srv/x".into(), Err(Fault::Missing("/srv".into())));
     let required = profile("capabilities: {files.read: [/srv/x]}");
-    let error = compile(&required, &Request::default(), &facts).unwrap_err();
+    let error = compile(&required, &Inputs::default(), &facts).unwrap_err();
     assert!(error.to_string().contains("/srv does not exist"), "{error}");
     let optional = profile("capabilities: {files.read: [-/srv/x]}");
-    compile(&optional, &Request::default(), &facts).unwrap();
+    compile(&optional, &Inputs::default(), &facts).unwrap();
 }
 
 #[test]
 fn without_landlock_nothing_runs() {
     let mut facts = facts();
     facts.host.kernel.landlock_abi = 0;
-    let error = compile(&profile(""), &Request::default(), &facts).unwrap_err();
+    let error = compile(&profile(""), &Inputs::default(), &facts).unwrap_err();
     assert!(error.to_string().contains("Landlock"), "{error}");
 }
 
@@ -282,7 +282,7 @@ fn an_older_landlock_is_used_as_far_as_it_goes_and_said_to_be_less() {
     facts.host.kernel.landlock_abi = 2;
     let plan = compile(
         &profile("capabilities: {files.write: [$WORK]}"),
-        &Request::default(),
+        &Inputs::default(),
         &facts,
     )
     .unwrap();
@@ -331,7 +331,7 @@ fn limits_go_to_the_control_group_or_to_their_stated_stand_in() {
             },
         );
     }
-    let plan = compile(&profile(text), &Request::default(), &facts).unwrap();
+    let plan = compile(&profile(text), &Inputs::default(), &facts).unwrap();
     assert_eq!(plan.limits.group.memory, Some(64 << 20));
     assert_eq!(plan.limits.group.pids, Some(5));
     assert_eq!(plan.limits.processors, None);
@@ -340,7 +340,7 @@ fn limits_go_to_the_control_group_or_to_their_stated_stand_in() {
 #[test]
 fn a_disk_limit_that_nothing_can_hold_is_refused() {
     let text = "limits: {disk-read: 1M/s}";
-    let error = compile(&profile(text), &Request::default(), &facts()).unwrap_err();
+    let error = compile(&profile(text), &Inputs::default(), &facts()).unwrap_err();
     assert!(error.to_string().contains("disk-read"), "{error}");
 }
 
@@ -502,7 +502,7 @@ fn a_front_end_cannot_make_a_plan_that_is_open() {
     no_root.operations.remove(0);
     assert!(refused(no_root).contains("operation 1 of the root"));
     let mut listeners = spec();
-    listeners.listeners = vec![Listener {
+    listeners.listeners = vec![BrokerSocket {
         protocol: Protocol::Tcp,
         address: ([127, 0, 0, 1], 53).into(),
     }];

@@ -11,7 +11,7 @@ mod step;
 
 pub use fault::Fault;
 pub use ids::{HOSTNAME, Identity, SANDBOX_UID, now, run_id};
-pub use network::{Listener, Network, Protocol};
+pub use network::{BrokerSocket, Network, Protocol};
 pub use origin::GrantOrigin;
 pub use paths::PathMap;
 pub use step::Step;

@@ -13,7 +13,7 @@ pub enum Network {
     None,
     /// The host's.
     Host,
-    /// As [`Network::None`]; a broker outside serves the [`Listener`]s that are opened in there.
+    /// As [`Network::None`]; a broker outside serves the [`BrokerSocket`]s that are opened in there.
     Brokered,
 }
 
@@ -26,14 +26,14 @@ impl Network {
 
 /// A socket that PID 1 opens in the sandbox's network namespace and hands out before the command runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Listener {
+pub struct BrokerSocket {
     /// TCP sockets listen; UDP sockets are bound.
     pub protocol: Protocol,
     /// Where.
     pub address: SocketAddr,
 }
 
-/// The protocol of a [`Listener`].
+/// The protocol of a [`BrokerSocket`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {

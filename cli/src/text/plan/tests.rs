@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use aegis_policy::What;
 use aegis_profile::Origin;
-use aegis_runtime::facts::{self, Request};
+use aegis_runtime::facts::{self, Inputs};
 use aegis_runtime::plan::{self, Degraded, Grant};
 use aegis_runtime::types::GrantOrigin;
 
@@ -14,9 +14,9 @@ use super::*;
 fn plan_of(text: &str) -> (Plan, Profile) {
     let profile = aegis_profile::parse_str(&format!("aegis: 1\n{text}\n"), "test.yaml");
     let profile = profile.expect("a valid profile");
-    let request = Request {
+    let request = Inputs {
         command: vec!["/bin/true".into()],
-        ..Request::default()
+        ..Inputs::default()
     };
     let facts = facts::gather(&profile, Some(&here().join("src")), &request).expect("facts");
     let plan = plan::compile(&profile, &request, &facts).expect("a plan");
