@@ -112,7 +112,7 @@ impl Launch {
         let id = aegis_runtime::supervise::run_id();
         let mut recorder = Recorder::nowhere(&policy, &id, front_end);
         if recorded {
-            recorder.name_log(&self, state.as_ref())?;
+            recorder.name_log(self.audit.as_deref(), self.log_is_locked, state.as_ref())?;
         }
         let own = self.own_places(state.as_ref(), &deciding)?;
         let planned = self

@@ -8,21 +8,17 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use aegis_audit::event::{
-    Cause, Degraded, Denial, Event, Grant, NoPlan, Refused, RunEnd, RunStart,
-};
+use aegis_audit::event::{Cause, Denial, Event, NoPlan, Refused, RunEnd};
 use aegis_audit::log::{self, Log, Receipt};
 use aegis_audit::places::State;
 use aegis_policy::model::OnAuditFailure;
-use aegis_policy::{Context, Hash, Policy, Request, Verdict, decide};
+use aegis_policy::{Context, Hash, Policy};
 use aegis_runtime::supervise::denials;
 use aegis_runtime::supervise::report::{self, Recorded, Report};
 
-use crate::review::Reviewed;
-use crate::run::Run;
-use crate::{Error, FrontEnd, Launch};
+use crate::{Error, FrontEnd};
 
-/// What a [`Launch`] has as its log to be recorded nowhere.
+/// The name of the log of what is to be recorded nowhere.
 const NONE: &str = "none";
 
 /// The record of one run. Nothing is opened before there is something to record: the sandbox's PID 1, which
@@ -58,9 +54,13 @@ impl<'a> Recorder<'a> {
     }
 
     /// Names the log: the one of the launch, else the default one.
-    pub fn name_log(&mut self, launch: &Launch, state: Option<&State>) -> Result<(), Error> {
-        let place = launch.audit.as_deref();
-        self.log_is_locked = launch.log_is_locked.unwrap_or(self.log_is_locked);
+    pub fn name_log(
+        &mut self,
+        place: Option<&Path>,
+        log_is_locked: Option<fn(&Path)>,
+        state: Option<&State>,
+    ) -> Result<(), Error> {
+        self.log_is_locked = log_is_locked.unwrap_or(self.log_is_locked);
         if place == Some(Path::new(NONE)) {
             let why = "--audit none: the run is not recorded";
             return match self.policy.on_audit_failure() {
@@ -245,57 +245,6 @@ impl<'a> Recorder<'a> {
     }
 }
 
-impl Run<'_> {
-    /// The events of the start of the run, or of what was not let start.
-    pub fn events(&self, reviewed: Option<&Reviewed>) -> Vec<Event> {
-        let (plan, request) = (&self.plan, &self.request);
-        let context = &request.context;
-        let degraded = plan.degraded.iter().map(|less| Degraded {
-            layer: less.layer.into(),
-            fix: less.fix.clone(),
-            what: less.what.clone(),
-        });
-        let start = RunStart {
-            aegis: env!("CARGO_PKG_VERSION").into(),
-            argv: text(plan.argv.iter().map(|word| word.to_string_lossy())),
-            degraded: degraded.collect(),
-            file: self.launch.file().map(str::to_owned),
-            keep_fds: plan.keep_fds.clone(),
-            pid: std::process::id(),
-            policy: self.policy.name(),
-            profile: context.profile.clone(),
-            profile_hash: context.profile_hash,
-            uid: context.uid,
-        };
-        let mut events = vec![Event::run_start(&self.id, self.policy.hash(), start)];
-        // After the start of the run, before what came of it.
-        events.extend(reviewed.and_then(|reviewed| reviewed.said.clone()));
-        events.push(Event::tool_exec(
-            &self.id,
-            request.clone(),
-            self.decision.clone(),
-        ));
-        for grant in &plan.grants {
-            let said = grant.decision.as_ref();
-            if said.is_some_and(|said| said.verdict > Verdict::Allow) {
-                let hash = grant.what.hash();
-                let approvals = request.approvals.iter();
-                let request = Request {
-                    approvals: approvals.filter(|a| a.what == hash).cloned().collect(),
-                    context: context.clone(),
-                    what: grant.what.clone(),
-                };
-                let decision = decide(&self.policy, &request);
-                let from = Grant {
-                    from: grant.from.to_string(),
-                };
-                events.push(Event::violation(&self.id, request, decision, from));
-            }
-        }
-        events
-    }
-}
-
 fn cause(cause: report::Cause) -> Cause {
     match cause {
         report::Cause::Exited { .. } => Cause::Exited,
@@ -318,6 +267,6 @@ pub(crate) fn places(log: Option<&Path>, state: Option<&State>) -> Vec<PathBuf> 
         .collect()
 }
 
-fn text<S: Into<String>>(words: impl Iterator<Item = S>) -> Vec<String> {
+pub(crate) fn text<S: Into<String>>(words: impl Iterator<Item = S>) -> Vec<String> {
     words.map(Into::into).collect()
 }

@@ -1,12 +1,14 @@
-//! What the policy wants a person to see: approved before, asked now, or not to be asked.
+//! What the policy wants a person to see: approved before, asked now, or not to be asked; and with that the
+//! events of a start.
 
 use aegis_audit::approvals::{Entry, Store, answered, to_review};
-use aegis_audit::event::{self, Event, Person};
+use aegis_audit::event::{self, Degraded, Event, Grant, Person, RunStart};
 use aegis_audit::places::State;
-use aegis_policy::{Decision, Verdict};
+use aegis_policy::{Decision, Request, Verdict, decide};
 use aegis_runtime::plan::authority;
 
 use crate::ask::{Answer, Question};
+use crate::record::text;
 use crate::run::Run;
 
 /// What a person said of a run.
@@ -101,6 +103,57 @@ impl Reviewed {
             reviewed.approved = entries;
         }
         reviewed
+    }
+}
+
+impl Run<'_> {
+    /// The events of the start of the run, or of what was not let start.
+    pub fn events(&self, reviewed: Option<&Reviewed>) -> Vec<Event> {
+        let (plan, request) = (&self.plan, &self.request);
+        let context = &request.context;
+        let degraded = plan.degraded.iter().map(|less| Degraded {
+            layer: less.layer.into(),
+            fix: less.fix.clone(),
+            what: less.what.clone(),
+        });
+        let start = RunStart {
+            aegis: env!("CARGO_PKG_VERSION").into(),
+            argv: text(plan.argv.iter().map(|word| word.to_string_lossy())),
+            degraded: degraded.collect(),
+            file: self.launch.file().map(str::to_owned),
+            keep_fds: plan.keep_fds.clone(),
+            pid: std::process::id(),
+            policy: self.policy.name(),
+            profile: context.profile.clone(),
+            profile_hash: context.profile_hash,
+            uid: context.uid,
+        };
+        let mut events = vec![Event::run_start(&self.id, self.policy.hash(), start)];
+        // After the start of the run, before what came of it.
+        events.extend(reviewed.and_then(|reviewed| reviewed.said.clone()));
+        events.push(Event::tool_exec(
+            &self.id,
+            request.clone(),
+            self.decision.clone(),
+        ));
+        for grant in &plan.grants {
+            let said = grant.decision.as_ref();
+            if said.is_some_and(|said| said.verdict > Verdict::Allow) {
+                let hash = grant.what.hash();
+                let approvals = request.approvals.iter();
+                let request = Request {
+                    approvals: approvals.filter(|a| a.what == hash).cloned().collect(),
+                    context: context.clone(),
+                    what: grant.what.clone(),
+                };
+                let decision = decide(&self.policy, &request);
+                let from = Grant {
+                    from: grant.from.to_string(),
+                };
+                events.push(Event::violation(&self.id, request, decision, from));
+            }
+        }
+        events
     }
 }
 
