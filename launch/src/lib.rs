@@ -10,7 +10,7 @@
 //! one. Only a [`Permitted`] run can be started, and starting it records it before the command executes: there
 //! is no other way to a [`Session`].
 //!
-//! A front end implements [`FrontEnd`]: it is asked, and told of every [`Event`] while the run goes on. `()` is
+//! A front end implements [`FrontEnd`]: it is asked, and told of every [`Event`] from `prepare` to `finish`. `()` is
 //! one that has nobody to ask.
 //!
 //! ```no_run
