@@ -55,10 +55,10 @@ pub(crate) struct Registered {
 }
 
 /// Longer files are no registry's.
-const MAX_BYTES: u64 = 256 << 10;
+const MAX_BYTES: u64 = 1 << 20;
 
-/// As many words of a command are kept, and as many bytes of each.
-const SHOWN: (usize, usize) = (64, 1024);
+/// As many words of a command are kept, and as many bytes of each: escaped six times as long, they still fit.
+const SHOWN: (usize, usize) = (64, 512);
 
 /// This user's registry: for root `/run/aegis`, for others `$XDG_RUNTIME_DIR/aegis`, else `run` beside the
 /// user's approvals. `None`: there is no home directory either.
@@ -110,7 +110,8 @@ pub fn list(directory: &Path) -> io::Result<Vec<Running>> {
 fn read(dir: &Dir, name: &str) -> io::Result<Option<Running>> {
     let file = match dir.open_at(name, OFlags::RDONLY) {
         Ok(file) => file,
-        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+        // Gone, a link, a socket.
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let found = file.metadata()?;
@@ -122,6 +123,8 @@ fn read(dir: &Dir, name: &str) -> io::Result<Option<Running>> {
     let Ok(mut running) = serde_json::from_slice::<Running>(&text) else {
         return Ok(None);
     };
+    // Root lists files of other users, who can write what they like: the owner is what the kernel says.
+    running.uid = found.uid();
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
         running.stale = true;
         // Of another user's registry, root is told as well, and leaves it alone.
@@ -163,5 +166,37 @@ impl Running {
 impl Drop for Registered {
     fn drop(&mut self) {
         let _ = rustix::fs::unlinkat(&self.dir, &self.name, AtFlags::empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_kind_hides_nothing_and_the_owner_is_the_kernels() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path();
+        let running = Running {
+            id: "1-a".into(),
+            pid: 1,
+            init_pid: 2,
+            uid: 12_345,
+            profile: "p".into(),
+            profile_hash: Hash::default(),
+            plan_hash: Hash::default(),
+            policy: None,
+            command: vec!["\u{1}".repeat(SHOWN.1); SHOWN.0],
+            group: None,
+            started_us: 0,
+            stale: false,
+        };
+        let text = serde_json::to_vec(&running).unwrap();
+        std::fs::write(dir.join("1-a.json"), text).unwrap();
+        std::os::unix::net::UnixListener::bind(dir.join("2-b.json")).unwrap();
+        std::os::unix::fs::symlink("1-a.json", dir.join("3-c.json")).unwrap();
+        let list = list(dir).unwrap();
+        assert_eq!(list.len(), 1);
+        assert_eq!(list[0].uid, rustix::process::geteuid().as_raw());
     }
 }
