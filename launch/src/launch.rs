@@ -5,18 +5,19 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use aegis_audit::places::State;
-use aegis_policy::{Context, Decision, Hash, Policy};
+use aegis_policy::{Context, Decision, Hash, load};
 use aegis_profile::{Files, Limits, Loaded, Profile};
 use aegis_runtime::apply::Early;
 use aegis_runtime::facts::{self, Host};
 use aegis_runtime::plan::{self, Op, Plan, Spec, authority};
+use aegis_runtime::supervise;
 use aegis_runtime::types::paths::is_below;
 use aegis_sys::{files, process};
 
 use crate::policies::{self, Route};
 use crate::record::{self, Recorder};
 use crate::report_file::ReportFile;
-use crate::run::{Declaration, Launch, Run};
+use crate::run::{Declaration, Launch, Run, Sandbox};
 use crate::{Error, FrontEnd, Prepared, registry};
 
 /// What a run may do when no profile is named, beside `base`.
@@ -47,7 +48,7 @@ impl Launch {
         let run = self.resolve(None, None, &mut nobody, false)?;
         Ok(Explained {
             profile: run.profile,
-            plan: run.plan,
+            plan: run.sandbox.plan().clone(),
             decision: run.decision,
         })
     }
@@ -97,7 +98,7 @@ impl Launch {
 
     /// From names to a decided plan. What cannot be granted is recorded, unless nothing is to be.
     fn resolve(
-        self,
+        mut self,
         early: Option<Early>,
         report: Option<ReportFile>,
         front_end: &mut dyn FrontEnd,
@@ -105,45 +106,69 @@ impl Launch {
     ) -> Result<Run<'_>, Error> {
         let mut loaded = self.load()?;
         let state = State::here();
-        let (policy, deciding) = policies::in_force(self.policy.as_deref())?;
-        let policy = Rc::new(policy);
+        let (documents, deciding) = policies::documents(self.policy.as_deref())?;
         let written = loaded.profile.hash();
-        authority::narrow(&mut loaded.profile, &policy);
-        let id = aegis_runtime::supervise::run_id();
-        let mut recorder = Recorder::nowhere(&policy, &id, front_end);
-        if recorded {
-            recorder.name_log(self.audit.as_deref(), self.log_is_locked, state.as_ref())?;
-        }
+        authority::narrow(&mut loaded.profile, &documents);
+        let id = supervise::run_id();
         let own = self.own_places(state.as_ref(), &deciding)?;
+        let may_be_missing = documents.may_be_missing().map(str::to_owned).collect();
         let planned = self
-            .plan(&loaded, written, &own, may_be_missing(&policy))
+            .plan(&loaded, written, &own, may_be_missing)
             .and_then(|planned| {
                 own.check(&planned.plan)?;
                 Ok(planned)
             });
-        let mut planned = planned.map_err(|NoPlan { error, context }| -> Error {
+        // On another processor, while the policy is compiled and asked. No command runs before it has permitted it.
+        let planned = planned.map(|planned| {
+            let Planned {
+                host,
+                absent,
+                plan,
+                context,
+            } = planned;
+            let request = authority::request(&plan, context, Vec::new());
+            let mut sandbox = Sandbox::Planned {
+                plan: Box::new(plan),
+                absent,
+            };
+            if self.own_process && recorded {
+                sandbox = Sandbox::Begun(sandbox.build(
+                    &host,
+                    supervise::Options {
+                        id: &id,
+                        early,
+                        leaf: self.leaf.take(),
+                        signals: true,
+                        ..supervise::Options::default()
+                    },
+                ));
+            }
+            (host, sandbox, request)
+        });
+        let policy = Rc::new(load::compile(documents)?);
+        let mut recorder = Recorder::nowhere(&policy, &id, front_end);
+        if recorded {
+            recorder.name_log(self.audit.as_deref(), self.log_is_locked, state.as_ref())?;
+        }
+        let planned = planned.map_err(|NoPlan { error, context }| -> Error {
             match recorder.no_plan(&error, self.file(), context.as_deref()) {
                 Err(unrecorded) => unrecorded,
                 Ok(()) => error.into(),
             }
-        })?;
-        let context = planned.context;
-        let profile_hash = context.profile_hash;
-        let request = authority::request(&planned.plan, context, Vec::new());
-        let decision = authority::decide(&mut planned.plan, &policy, &request);
+        });
+        let (host, mut sandbox, request) = planned?;
+        let decision = sandbox.decide(&policy, &request);
         Ok(Run {
             recorder,
             launch: self,
             id,
-            early,
             report,
             profile: loaded.profile,
-            profile_hash,
+            profile_hash: request.context.profile_hash,
             state,
             policy,
-            host: planned.host,
-            absent: planned.absent,
-            plan: planned.plan,
+            host,
+            sandbox,
             request,
             decision,
         })
@@ -329,12 +354,4 @@ impl OwnPlaces {
         }
         Ok(())
     }
-}
-
-fn may_be_missing(policy: &Policy) -> BTreeSet<String> {
-    (policy.documents())
-        .flat_map(|document| &document.may_be_missing)
-        .filter(|layer| policy.may_be_missing(layer))
-        .cloned()
-        .collect()
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aegis_policy::Policy;
 use aegis_policy::load::{self, Found};
+use aegis_policy::model::Documents;
 use aegis_policy::places;
 use aegis_profile::{Files, ReadError};
 use aegis_sys::walk;
@@ -18,11 +19,19 @@ use aegis_sys::walk;
 ///
 /// A policy is wrong, or cannot be read.
 pub fn in_force(named: Option<&str>) -> Result<(Policy, Vec<PathBuf>), aegis_profile::Error> {
+    let (documents, places) = documents(named)?;
+    Ok((load::compile(documents)?, places))
+}
+
+/// The same, not yet compiled.
+pub(crate) fn documents(
+    named: Option<&str>,
+) -> Result<(Documents, Vec<PathBuf>), aegis_profile::Error> {
     let (home, config) = (std::env::home_dir(), std::env::var_os("XDG_CONFIG_HOME"));
     let (home, config) = (home.as_deref(), config.as_deref().map(Path::new));
     let uid = rustix::process::geteuid().as_raw();
     let files = Noted::default();
-    let policy = load::effective(named, uid, home, config, &files)?;
+    let documents = load::effective(named, uid, home, config, &files)?;
     let mut places = files.read.into_inner();
     places.push(places::SYSTEM_CONFIG.into());
     places.extend(places::user_config(home, config));
@@ -31,7 +40,7 @@ pub fn in_force(named: Option<&str>) -> Result<(Policy, Vec<PathBuf>), aegis_pro
             .filter(|named| load::is_path(named))
             .map(PathBuf::from),
     );
-    Ok((policy, places))
+    Ok((documents, places))
 }
 
 /// [`Files`], and which of them were read.

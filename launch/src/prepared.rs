@@ -10,7 +10,7 @@ use crate::review::Reviewed;
 use crate::run::Run;
 use crate::{Error, Options, Refusal, Session};
 
-/// What would happen: the plan, and what the policy says of it. Nothing has been started or asked.
+/// What would happen: the plan, and what the policy says of it. No command has been started and nobody asked.
 pub struct Prepared<'a> {
     pub(crate) run: Run<'a>,
 }
@@ -24,7 +24,7 @@ pub struct Permitted<'a> {
 impl<'a> Prepared<'a> {
     /// The plan, with what the policy says of each grant.
     pub fn plan(&self) -> &Plan {
-        &self.run.plan
+        self.run.sandbox.plan()
     }
 
     /// The profile, its limits lowered to the policy's ceilings.
@@ -67,7 +67,7 @@ impl<'a> Prepared<'a> {
             None => (None, run.decision),
         };
         Err(Error::Refused(Box::new(Refusal {
-            plan: run.plan,
+            plan: run.sandbox.plan().clone(),
             decision,
             unanswered,
         })))
@@ -77,7 +77,7 @@ impl<'a> Prepared<'a> {
 impl<'a> Permitted<'a> {
     /// The plan, with what the policy says of each grant.
     pub fn plan(&self) -> &Plan {
-        &self.run.plan
+        self.run.sandbox.plan()
     }
 
     /// Records the run, and starts it: the command executes when its record is written, and not before.

@@ -63,7 +63,7 @@ impl<'a> Recorder<'a> {
         self.log_is_locked = log_is_locked.unwrap_or(self.log_is_locked);
         if place == Some(Path::new(NONE)) {
             let why = "--audit none: the run is not recorded";
-            return match self.policy.on_audit_failure() {
+            return match self.policy.documents().on_audit_failure() {
                 OnAuditFailure::Continue => {
                     self.recorded.unrecorded = Some(why.to_owned());
                     Ok(())
@@ -144,7 +144,7 @@ impl<'a> Recorder<'a> {
     /// The log cannot be written: the end of the run, or of its record.
     fn failed(&mut self, error: &str) -> Result<(), Error> {
         self.place = Place::Nowhere;
-        if self.policy.on_audit_failure() != OnAuditFailure::Continue {
+        if self.policy.documents().on_audit_failure() != OnAuditFailure::Continue {
             return Err(Error::Unrecorded(format!(
                 "the run cannot be recorded: {error}"
             )));

@@ -5,7 +5,6 @@ use aegis_audit::approvals::{Entry, Store, answered, to_review};
 use aegis_audit::event::{self, Degraded, Event, Grant, Person, RunStart};
 use aegis_audit::places::State;
 use aegis_policy::{Decision, Request, Verdict, decide};
-use aegis_runtime::plan::authority;
 
 use crate::ask::{Answer, Question};
 use crate::record::text;
@@ -48,7 +47,7 @@ impl Reviewed {
             refused: None,
             approved: Vec::new(),
         };
-        let before = authority::decide(&mut run.plan, policy, request);
+        let before = run.sandbox.decide(policy, request);
         if before.verdict != Verdict::Review {
             run.decision = before;
             return reviewed;
@@ -98,7 +97,7 @@ impl Reviewed {
         let command = request.what.command_hash();
         let approvals = (entries.iter()).filter_map(|entry| entry.approval(command, now));
         request.approvals.extend(approvals);
-        run.decision = authority::decide(&mut run.plan, policy, request);
+        run.decision = run.sandbox.decide(policy, request);
         if let Ok((Answer::Always { .. }, entries)) = answer {
             reviewed.approved = entries;
         }
@@ -109,7 +108,7 @@ impl Reviewed {
 impl Run<'_> {
     /// The events of the start of the run, or of what was not let start.
     pub fn events(&self, reviewed: Option<&Reviewed>) -> Vec<Event> {
-        let (plan, request) = (&self.plan, &self.request);
+        let (plan, request) = (self.sandbox.plan(), &self.request);
         let context = &request.context;
         let degraded = plan.degraded.iter().map(|less| Degraded {
             layer: less.layer.into(),

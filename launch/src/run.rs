@@ -1,16 +1,16 @@
 //! What is to be run, and all that is known of it before it is.
 
 use std::ffi::OsString;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use aegis_audit::places::State;
 use aegis_policy::{Decision, Hash, Policy, Request};
 use aegis_profile::{Limits, Profile};
-use aegis_runtime::apply::Early;
 use aegis_runtime::facts::Host;
-use aegis_runtime::plan::{Plan, Spec};
+use aegis_runtime::plan::{Plan, Spec, authority};
+use aegis_runtime::supervise::{self, Built, NotBuilt};
 
 use crate::record::Recorder;
 use crate::report_file::ReportFile;
@@ -39,7 +39,7 @@ pub enum Declaration {
 }
 
 /// What is to be run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Launch {
     /// What is asked for.
     pub asked: Declaration,
@@ -51,8 +51,11 @@ pub struct Launch {
     pub report: Option<PathBuf>,
     /// Called with the log's directory when others have it locked for longer than a second.
     pub log_is_locked: Option<fn(&Path)>,
-    /// Whether this process exists for the one run alone. It then joins namespaces of the sandbox (which is
-    /// quicker), passes signals on, and takes part in its terminal's job control.
+    /// A leaf on the cgroup2 tree to run in, in place of one of the run's own. It is not removed.
+    pub leaf: Option<OwnedFd>,
+    /// Whether this process exists for the one run alone. It then joins namespaces of the sandbox and begins to
+    /// build it before the policy has decided (which is quicker), passes signals on, and takes part in its
+    /// terminal's job control.
     pub own_process: bool,
 }
 
@@ -86,6 +89,7 @@ impl Launch {
             audit: None,
             report: None,
             log_is_locked: None,
+            leaf: None,
             own_process: false,
         }
     }
@@ -104,7 +108,6 @@ pub(crate) struct Run<'a> {
     pub recorder: Recorder<'a>,
     pub launch: Launch,
     pub id: String,
-    pub early: Option<Early>,
     pub report: Option<ReportFile>,
     /// The profile; of other front ends, its name and limits alone.
     pub profile: Profile,
@@ -113,10 +116,54 @@ pub(crate) struct Run<'a> {
     pub state: Option<State>,
     pub policy: Rc<Policy>,
     pub host: Host,
-    /// Files that the host acts upon and that are not there.
-    pub absent: Vec<PathBuf>,
-    pub plan: Plan,
+    pub sandbox: Sandbox,
     /// What the policy was asked.
     pub request: Request,
     pub decision: Decision,
+}
+
+/// The sandbox of a run that has not been recorded: nothing runs in it.
+pub(crate) enum Sandbox {
+    /// To be built by [`Sandbox::build`].
+    Planned {
+        plan: Box<Plan>,
+        /// Files that the host acts upon and that are not there.
+        absent: Vec<PathBuf>,
+    },
+    /// Being built, by a process of its own; or why it is not, which matters once it is to be started.
+    Begun(Result<Box<Built>, Box<NotBuilt>>),
+}
+
+impl Sandbox {
+    pub fn plan(&self) -> &Plan {
+        match self {
+            Self::Planned { plan, .. } => plan,
+            Self::Begun(Ok(built)) => built.plan(),
+            Self::Begun(Err(failed)) => &failed.plan,
+        }
+    }
+
+    /// Asks the policy, and notes its answers in the plan.
+    pub fn decide(&mut self, policy: &Policy, request: &Request) -> Decision {
+        match self {
+            Self::Planned { plan, .. } => authority::decide(plan, policy, request),
+            Self::Begun(Ok(built)) => built.decide(policy, request),
+            Self::Begun(Err(failed)) => authority::decide(&mut failed.plan, policy, request),
+        }
+    }
+
+    /// Begins to build it, where that was not done.
+    pub fn build(
+        self,
+        host: &Host,
+        options: supervise::Options<'_>,
+    ) -> Result<Box<Built>, Box<NotBuilt>> {
+        match self {
+            Self::Begun(result) => result,
+            Self::Planned { plan, absent } => {
+                let options = supervise::Options { absent, ..options };
+                Built::new(*plan, host, options).map(Box::new)
+            }
+        }
+    }
 }

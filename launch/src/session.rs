@@ -1,7 +1,7 @@
 //! A run that has been recorded, from its start to its outcome.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use aegis_policy::{Hash, Request};
@@ -23,8 +23,6 @@ pub type Hook<'h> = &'h mut dyn FnMut(&mut Built) -> Result<(), String>;
 /// How a run is started.
 #[derive(Default)]
 pub struct Options<'h> {
-    /// A leaf on the cgroup2 tree to run in, in place of one of the run's own. It is not removed.
-    pub leaf: Option<OwnedFd>,
     /// Called when everything is built and recorded, and before the command executes: to enter the sandbox's
     /// namespaces, to look at its leaf, to take its listeners. An error ends the run before the command
     /// started.
@@ -59,35 +57,36 @@ pub struct Outcome {
 
 impl<'a> Session<'a> {
     pub(crate) fn start(
-        run: Run<'a>,
+        mut run: Run<'a>,
         reviewed: Option<Reviewed>,
         options: Options<'_>,
     ) -> Result<Self, Error> {
         let events = run.events(reviewed.as_ref());
         let mut recorder = run.recorder;
         let started_us = aegis_runtime::supervise::report::now();
-        let built = Built::new(
-            run.plan,
+        let built = run.sandbox.build(
             &run.host,
             supervise::Options {
                 id: &run.id,
-                absent: run.absent,
-                early: run.early,
-                leaf: options.leaf,
+                leaf: run.launch.leaf.take(),
                 signals: run.launch.own_process,
+                ..supervise::Options::default()
             },
         );
         let context = &run.request.context;
-        let mut built = match built {
+        let held = match built {
+            Ok(built) => built.hold_signals().map(|()| *built),
+            Err(failed) => Err(failed.error),
+        };
+        // While the sandbox is being built, by another process.
+        recorder.record(&events)?;
+        let mut built = match held {
             Ok(built) => built,
             Err(error) => {
-                recorder.record(&events)?;
                 recorder.end(&Err(&error), None, context)?;
                 return Err(error.into());
             }
         };
-        // While the sandbox is being built, by another process.
-        recorder.record(&events)?;
         if let Some(Err(error)) = reviewed.map(|reviewed| reviewed.keep(run.state.as_ref())) {
             (recorder.front_end).event(&Event::ApprovalNotKept(error));
         }

@@ -21,8 +21,8 @@ const SAMPLES: usize = 501;
 
 fn main() {
     let thousand = Policy::new(vec![thousand()]).expect("the rules are well-formed");
-    let rules = |d: &Document| d.capabilities.len() + d.network_egress.len();
-    assert_eq!(thousand.documents().map(rules).sum::<usize>(), 1000);
+    let rules = |d: &std::sync::Arc<Document>| d.capabilities.len() + d.network_egress.len();
+    assert_eq!(thousand.documents().iter().map(rules).sum::<usize>(), 1000);
     let standard = templates::find("standard").expect("it is built in");
     let standard = Policy::new(vec![standard.document()]).expect("it is well-formed");
 

@@ -185,14 +185,10 @@ fn size(request: &Request) -> (bool, usize) {
 
 fn settings(a: &Policy, b: &Policy) -> Vec<Setting> {
     let missing = |policy: &Policy| {
-        let layers: std::collections::BTreeSet<&str> = policy
-            .documents()
-            .flat_map(|d| d.may_be_missing.iter().map(String::as_str))
-            .filter(|layer| policy.may_be_missing(layer))
-            .collect();
-        layers.into_iter().collect::<Vec<_>>().join(", ")
+        let layers: Vec<&str> = policy.documents().may_be_missing().collect();
+        layers.join(", ")
     };
-    let failure = |policy: &Policy| policy.on_audit_failure().to_string();
+    let failure = |policy: &Policy| policy.documents().on_audit_failure().to_string();
     [
         ("may-be-missing", missing(a), missing(b)),
         ("audit-failure", failure(a), failure(b)),

@@ -18,7 +18,7 @@ use aegis_profile::syntax::{MAX_BYTES, Wrong, escape, quote};
 use aegis_profile::{Diagnostic, Error, Named, ReadError};
 
 use crate::decide::Policy;
-use crate::model::Document;
+use crate::model::{Document, Documents};
 use crate::{places, templates};
 pub(crate) use read::{KIND, version};
 pub(crate) use sections::SECTIONS;
@@ -109,7 +109,7 @@ pub fn effective(
     home: Option<&Path>,
     xdg_config_home: Option<&Path>,
     source: &dyn Source,
-) -> Result<Policy, Error> {
+) -> Result<Documents, Error> {
     let mut documents = Vec::new();
     let system = Path::new(places::SYSTEM_CONFIG);
     documents.extend(configured(system, &[0], source)?);
@@ -124,7 +124,16 @@ pub fn effective(
     if documents.is_empty() {
         documents.extend(templates::find(templates::DEFAULT).map(templates::Template::document));
     }
-    let policy = Policy::new(documents);
+    Ok(Documents::new(documents))
+}
+
+/// Compiles the policy of a run.
+///
+/// # Errors
+///
+/// One of the documents is not valid, which [`effective`] does not give.
+pub fn compile(documents: Documents) -> Result<Policy, Error> {
+    let policy = Policy::of(documents);
     policy.map_err(|bad| Diagnostic::of_file(&bad.document, bad.to_string()).into())
 }
 

@@ -3,6 +3,7 @@
 //! Fields are declared in the order of their names, so that what serde writes is the canonical form
 //! (RFC 8785) as it is. The same types are what the schemas in `schemas/` are generated from.
 
+mod documents;
 pub(crate) mod fields;
 pub(crate) mod forms;
 pub(crate) mod keys;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use keys::is_default;
 
+pub use documents::Documents;
 pub use rules::{Budget, CapabilityRule, EgressRule, SecretRule};
 pub(crate) use rules::{Head, Rule, is_id};
 pub use words::{Action, Inject, Mode, OnAuditFailure, Scheme, Verdict};

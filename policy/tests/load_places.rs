@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aegis_policy::load::{UNNAMED, effective, load, parse_str};
+use aegis_policy::load::{UNNAMED, compile, effective, load, parse_str};
 use aegis_policy::model::{Document, Verdict};
 use aegis_policy::{Policy, ask, templates};
 use aegis_profile::Error;
@@ -109,12 +109,13 @@ fn a_rego_file_has_to_be_there() {
 
 /// Where the configuration of a user of the tests is.
 fn effective_of(reference: Option<&str>, tree: &Tree) -> Result<Policy, Error> {
-    effective(reference, 1000, Some(Path::new("/home/ana")), None, tree)
+    effective(reference, 1000, Some(Path::new("/home/ana")), None, tree).and_then(compile)
 }
 
 fn names(policy: &Policy) -> Vec<&str> {
     policy
         .documents()
+        .iter()
         .map(|document| document.name.as_str())
         .collect()
 }
@@ -185,7 +186,7 @@ fn the_files_of_policy_d_are_part_of_the_systems_policy() {
     ]);
     let policy = effective_of(None, &tree).unwrap();
     assert_eq!(names(&policy), [UNNAMED]);
-    assert_eq!(policy.documents().next().unwrap().capabilities.len(), 2);
+    assert_eq!(policy.documents().iter().next().unwrap().capabilities.len(), 2);
     let empty = Tree::of(&[("/etc/aegis/policy.d/README", "x")]);
     let told = told(&effective_of(None, &empty).unwrap_err());
     assert!(told.contains("no policy is in this directory"), "{told}");

@@ -14,7 +14,7 @@ fn of(template: &Template) -> Document {
     let document = parse_str(template.yaml, &file).unwrap();
     // In the order in which it is hashed.
     let policy = Policy::new(vec![document]).unwrap();
-    policy.documents().next().unwrap().clone()
+    Document::clone(policy.documents().iter().next().unwrap())
 }
 
 #[test]

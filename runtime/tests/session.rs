@@ -202,7 +202,7 @@ fn a_file_that_was_swapped_since_it_was_resolved_is_not_bound() {
         ..Options::default()
     };
     let error = match Built::new(plan, &host, options) {
-        Err(error) => error,
+        Err(failed) => failed.error,
         Ok(mut built) => built.wait().expect_err("it cannot be built"),
     };
     assert!(error.to_string().contains("swapped"), "{error}");

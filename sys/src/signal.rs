@@ -36,18 +36,24 @@ fn mask(how: i32, set: &libc::sigset_t) -> io::Result<libc::sigset_t> {
 pub struct Signals {
     /// Readable when one of them is pending: `signalfd(2)`.
     pub fd: OwnedFd,
+    set: libc::sigset_t,
     before: libc::sigset_t,
 }
 
 impl Signals {
-    /// Blocks `signals` and opens a descriptor for them.
-    pub fn block(signals: &[i32]) -> io::Result<Self> {
+    /// Opens a descriptor for `signals`. Until [`Signals::block`] they do what they did.
+    pub fn open(signals: &[i32]) -> io::Result<Self> {
         let set = set(signals);
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         // SAFETY: the set outlives the call, which returns a new descriptor.
         let fd = unsafe { descriptor(libc::signalfd(-1, &set, flags)) }?;
-        let before = mask(libc::SIG_BLOCK, &set)?;
-        Ok(Self { fd, before })
+        let before = mask(libc::SIG_BLOCK, &self::set(&[]))?;
+        Ok(Self { fd, set, before })
+    }
+
+    /// Blocks them: from here on they are to be taken from the descriptor.
+    pub fn block(&self) -> io::Result<()> {
+        mask(libc::SIG_BLOCK, &self.set).map(|_| ())
     }
 
     /// The next pending signal: its number and the pid that sent it.

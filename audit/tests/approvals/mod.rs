@@ -214,7 +214,7 @@ fn an_approval_answers_the_rules_that_asked_and_no_others() {
     let asked = run(&["cat"], read("/srv/a"));
     store.add(&yes(&asked), NOW).expect("added");
     let facts = store.approvals_for(&asked, policy().hash(), NOW);
-    let mut document = policy().documents().next().expect("it has one").clone();
+    let mut document = Document::clone(policy().documents().iter().next().expect("it has one"));
     document.capabilities[0].reason = Some("the salaries are there since June".into());
     let changed = Policy::new(vec![document]).expect("a policy");
     assert_eq!(

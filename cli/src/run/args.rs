@@ -24,7 +24,7 @@ pub enum Explain {
 }
 
 /// The command line, understood.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Args {
     /// What is to be run.
     pub launch: Launch,
@@ -35,7 +35,7 @@ pub struct Args {
 }
 
 /// What is to be done.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Invocation {
     /// Run the command, or explain.
     Run(Box<Args>),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -14,7 +15,7 @@ use super::index::hosts::HostRules;
 use super::index::paths::{Forest, Patterns};
 use super::index::{self, Actions, Claim};
 use super::pattern::{self, HostPattern, Part, Ports};
-use crate::model::{Action, Budget, CapabilityRule, Document, EgressRule, Rule, Verdict, is_id};
+use crate::model::{Action, Budget, CapabilityRule, Document, Documents, EgressRule, Rule, Verdict, is_id};
 use crate::rego::Rego;
 use aegis_profile::hash::{Hash, NotAHash, canonical as canonical_json};
 use aegis_profile::syntax::Wrong;
@@ -65,33 +66,31 @@ pub struct BadPolicy {
 /// The largest whole number that every reader of JSON understands alike (RFC 8785 has doubles).
 pub(super) const MAX_NUMBER: u64 = (1 << 53) - 1;
 
-pub(super) fn policy(mut documents: Vec<Document>) -> Result<Policy, BadPolicy> {
-    for document in &mut documents {
-        document.capabilities.sort_by(|a, b| a.id.cmp(&b.id));
-        document.network_egress.sort_by(|a, b| a.id.cmp(&b.id));
-        document.secrets_boundary.sort_by(|a, b| a.id.cmp(&b.id));
-        document.rego.sort();
-    }
-    let hash = Hash::of(&canonical(documents.iter()));
-    let layers = documents.into_iter().map(layer);
+pub(super) fn policy(documents: Documents) -> Result<Policy, BadPolicy> {
+    let hash = Hash::of(&canonical(&documents));
+    let layers = documents.iter().map(|document| layer(document.clone()));
     let layers = layers.collect::<Result<_, _>>()?;
-    Ok(Policy { layers, hash })
+    Ok(Policy {
+        documents,
+        layers,
+        hash,
+    })
 }
 
 /// What the hash of a policy is of.
-pub(super) fn canonical<'d>(documents: impl Iterator<Item = &'d Document>) -> Vec<u8> {
+pub(super) fn canonical(documents: &Documents) -> Vec<u8> {
     #[derive(Serialize)]
     struct Hashed<'d> {
         documents: Vec<&'d Document>,
         engine: Engine,
     }
     canonical_json(&Hashed {
-        documents: documents.collect(),
+        documents: documents.iter().map(|document| &**document).collect(),
         engine: ENGINE,
     })
 }
 
-fn layer(document: Document) -> Result<Compiled, BadPolicy> {
+fn layer(document: Arc<Document>) -> Result<Compiled, BadPolicy> {
     let fail = |rule: Option<&str>, item: Option<&str>, pattern: Wrong| BadPolicy {
         document: document.name.clone(),
         rule: rule.map(Into::into),

@@ -1,5 +1,7 @@
 //! One document, ready to be asked.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::address::is_public;
@@ -19,7 +21,7 @@ use aegis_profile::hash::Hash;
 /// A document, compiled. Rules are numbered by their place in their contract: by id.
 #[derive(Debug)]
 pub(super) struct Compiled {
-    pub document: Document,
+    pub document: Arc<Document>,
     pub capabilities: Capabilities,
     pub egress: (HostRules, Vec<Egress>),
     pub secrets: (HostRules, Vec<Secret>),

@@ -32,7 +32,7 @@
 //! **Rules in Rego** come after those: see [`crate::rego`].
 //!
 //! **Limits** take away, so a limit without a ceiling is allowed, by any policy; above a ceiling it is
-//! blocked. The launcher lowers what a profile asks for to the ceiling ([`Policy::ceiling`]) and then asks.
+//! blocked. The launcher lowers what a profile asks for to the ceiling ([`Documents::ceiling`]) and then asks.
 //!
 //! **Connections.** A request to `http` or `https` without a method asks for the connection alone: rules
 //! with methods or paths let it be opened, unless they block, and each request on it is then decided. A
@@ -84,9 +84,8 @@ mod well_formed;
 use std::sync::Arc;
 
 use crate::decision::{Decision, Opinion};
-use crate::model::{Document, OnAuditFailure, Verdict};
+use crate::model::{Document, Documents, Verdict};
 use crate::request::{Approval, Context, Request, What};
-use aegis_profile::LimitKey;
 use aegis_profile::hash::Hash;
 use compiled::Compiled;
 
@@ -100,6 +99,7 @@ pub(crate) use trace::{RuleTrace, Trace};
 /// A policy ready to decide: one document, or several of which each has to let a request through.
 #[derive(Debug)]
 pub struct Policy {
+    documents: Documents,
     layers: Vec<Compiled>,
     hash: Hash,
 }
@@ -108,6 +108,11 @@ impl Policy {
     /// Compiles documents, those of the system first. What of a document is wrong is an error: nothing
     /// is left out.
     pub fn new(documents: Vec<Document>) -> Result<Self, BadPolicy> {
+        Self::of(Documents::new(documents))
+    }
+
+    /// The same, of documents that were asked for ceilings before.
+    pub fn of(documents: Documents) -> Result<Self, BadPolicy> {
         compile::policy(documents)
     }
 
@@ -119,39 +124,17 @@ impl Policy {
 
     /// The canonical JSON that the hash is of.
     pub fn canonical(&self) -> Vec<u8> {
-        compile::canonical(self.documents())
+        compile::canonical(&self.documents)
     }
 
-    /// The documents.
-    pub fn documents(&self) -> impl Iterator<Item = &Document> {
-        self.layers.iter().map(|layer| &layer.document)
+    /// The documents, and what they say of limits, the host and the log.
+    pub fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     /// The names of the documents, as one.
     pub fn name(&self) -> String {
-        let names: Vec<&str> = self.documents().map(|d| d.name.as_str()).collect();
-        names.join(" and ")
-    }
-
-    /// The lowest ceiling on a limit, with the name of the policy that sets it.
-    pub fn ceiling(&self, limit: LimitKey) -> Option<(u64, &str)> {
-        self.documents()
-            .filter_map(|d| Some((*d.limits.get(limit.name())?, d.name.as_str())))
-            .min()
-    }
-
-    /// Whether a host may lack a layer: all documents say so.
-    pub fn may_be_missing(&self, layer: &str) -> bool {
-        !self.layers.is_empty() && self.documents().all(|d| d.may_be_missing.contains(layer))
-    }
-
-    /// What happens when the audit log cannot be written: the strictest that a document says.
-    pub fn on_audit_failure(&self) -> OnAuditFailure {
-        let goes_on = |d: &Document| d.audit_failure == OnAuditFailure::Continue;
-        match !self.layers.is_empty() && self.documents().all(goes_on) {
-            true => OnAuditFailure::Continue,
-            false => OnAuditFailure::Stop,
-        }
+        self.documents.name()
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use aegis_policy::model::Documents;
 use aegis_policy::request::Approval;
 use aegis_policy::{Context, Decision, Hash, Policy, Request, What};
 use aegis_profile::{Declared, Device, LimitKey, Limits, Origin, Outbound, Profile};
@@ -14,7 +15,7 @@ use super::{Grant, InForce, Plan};
 use crate::facts::{Caller, HostFacts};
 
 /// Lowers the profile's limits to the policy's ceilings; what has none of its own gets the ceiling.
-pub fn narrow(profile: &mut Profile, policy: &Policy) {
+pub fn narrow(profile: &mut Profile, policy: &Documents) {
     for &key in LimitKey::ALL {
         let Some((ceiling, name)) = policy.ceiling(key) else {
             continue;
@@ -210,10 +211,11 @@ mod tests {
         let mut asked = profile("limits: {memory: 8G, time: 5s}");
         narrow(
             &mut asked,
-            &policy(
+            policy(
                 Vec::new(),
                 &[("memory", 1 << 30), ("pids", 64), ("time", 60_000)],
-            ),
+            )
+            .documents(),
         );
         let limits = &asked.limits;
         assert_eq!(limits.value(LimitKey::Memory), Some(1 << 30));

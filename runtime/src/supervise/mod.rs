@@ -21,7 +21,7 @@ use crate::plan::Degraded;
 
 pub use crate::types::run_id;
 pub use denials::Denial;
-pub use session::{Built, Session};
+pub use session::{Built, NotBuilt, Session};
 
 /// What a front end decides about a run beside its plan.
 #[derive(Default)]

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use aegis_policy::{Decision, Policy, Request};
 use aegis_sys::process::{self, Change, PollFd};
 use aegis_sys::signal::Signals;
 
@@ -18,7 +19,7 @@ use crate::apply::{self, Early, Message, Started};
 use crate::cgroup::{Groups, Usage};
 use crate::error::{Error, Failure};
 use crate::facts::Host;
-use crate::plan::{Degraded, Plan};
+use crate::plan::{Degraded, Plan, authority};
 use crate::types::Step;
 
 /// Signals that are passed on to the command.
@@ -39,6 +40,15 @@ const GRACE: Duration = Duration::from_millis(500);
 /// A sandbox in which nothing runs yet: its PID 1 builds it, and waits for [`Built::go`]. Dropping it
 /// ends it.
 pub struct Built(Session);
+
+/// Why a sandbox is not being built.
+#[derive(Debug)]
+pub struct NotBuilt {
+    /// What was to be built.
+    pub plan: Plan,
+    /// Why not.
+    pub error: Error,
+}
 
 /// A run that is watched: to be polled until it has ended. Dropping it kills everything inside.
 pub struct Session {
@@ -86,65 +96,29 @@ impl Built {
     ///
     /// # Errors
     ///
-    /// A step outside the sandbox failed; what fails inside is [`Session::finish`]'s error.
-    pub fn new(plan: Plan, host: &Host, options: Options<'_>) -> Result<Self, Error> {
-        let mut early = options.early;
-        let janitor = || early.as_mut().and_then(Early::take_janitor);
-        let groups = Groups::create(
-            &host.cgroups,
-            &plan.limits,
-            options.id,
-            options.leaf,
-            janitor,
-        )?;
-        let tasks = groups.tasks().map_err(Failure::of(Step::Group))?;
-        let signals = block(options.signals)?;
-        let (mut output, mut input) = (None, None);
-        if let Some(limit) = plan.limits.output {
-            output = Some(Output::open(limit).map_err(Failure::of(Step::Pipe))?);
-            input = output::read_only_input().map_err(Failure::of(Step::Input))?;
+    /// A step outside the sandbox failed; the plan comes back with it. What fails inside is
+    /// [`Session::finish`]'s error.
+    pub fn new(plan: Plan, host: &Host, options: Options<'_>) -> Result<Self, Box<NotBuilt>> {
+        match Session::built(&plan, host, options) {
+            Ok(session) => Ok(Self(session(plan))),
+            Err(error) => Err(Box::new(NotBuilt { plan, error })),
         }
-        let terminal = Terminal::of_caller(plan.terminal && options.signals);
-        let started_us = report::now();
-        let started = apply::start(
-            &plan,
-            &apply::Outside {
-                group: groups.leaf(),
-                tasks,
-                output: output.as_ref().map_or([None, None], Output::ends),
-                input: input.as_ref().map(AsFd::as_fd),
-                signals: &signals,
-                foreground: terminal
-                    .as_ref()
-                    .map(|terminal| (terminal.fd, terminal.in_foreground)),
-            },
-            early,
-        )?;
-        Ok(Self(Session {
-            id: options.id.to_owned(),
-            absent: options.absent,
-            started_us,
-            started,
-            reaped: false,
-            groups,
-            signals,
-            output,
-            terminal,
-            ready: false,
-            listeners: Vec::new(),
-            command: None,
-            listener: None,
-            deadline: None,
-            began: Instant::now(),
-            cause: None,
-            ended: None,
-            over: false,
-            failed: None,
-            degraded: plan.degraded.clone(),
-            early_signals: Vec::new(),
-            events: Vec::new(),
-            plan,
-        }))
+    }
+
+    /// Asks the policy about the plan that is being built, and notes its answers there: see
+    /// [`authority::decide`].
+    pub fn decide(&mut self, policy: &Policy, request: &Request) -> Decision {
+        authority::decide(&mut self.0.plan, policy, request)
+    }
+
+    /// From here on the signals that are to be passed on are kept for the command. Before, they have the effect
+    /// on this process that they always had.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be blocked.
+    pub fn hold_signals(&self) -> Result<(), Error> {
+        Ok((self.0.signals.block()).map_err(Failure::of(Step::Signals))?)
     }
 
     /// Waits until everything is built.
@@ -177,6 +151,7 @@ impl Built {
     ///
     /// PID 1 cannot be told, though it is there.
     pub fn go(mut self) -> Result<Session, Error> {
+        self.hold_signals()?;
         self.0.began = Instant::now();
         self.0.started.go()?;
         if let Some(output) = &mut self.0.output {
@@ -186,16 +161,84 @@ impl Built {
     }
 }
 
-fn block(forwarded: bool) -> Result<Signals, Failure> {
+fn signals(forwarded: bool) -> Result<Signals, Failure> {
     let mut blocked = Vec::new();
     if forwarded {
         blocked.extend(FORWARDED);
         blocked.extend([libc::SIGTSTP, libc::SIGTTOU, libc::SIGTTIN, libc::SIGCONT]);
     }
-    Signals::block(&blocked).map_err(Failure::of(Step::Signals))
+    Signals::open(&blocked).map_err(Failure::of(Step::Signals))
 }
 
 impl Session {
+    /// What is to be watched, once it is given its plan.
+    fn built(
+        plan: &Plan,
+        host: &Host,
+        options: Options<'_>,
+    ) -> Result<impl FnOnce(Plan) -> Self + use<>, Error> {
+        let mut early = options.early;
+        let janitor = || early.as_mut().and_then(Early::take_janitor);
+        let groups = Groups::create(
+            &host.cgroups,
+            &plan.limits,
+            options.id,
+            options.leaf,
+            janitor,
+        )?;
+        let tasks = groups.tasks().map_err(Failure::of(Step::Group))?;
+        let signals = signals(options.signals)?;
+        let (mut output, mut input) = (None, None);
+        if let Some(limit) = plan.limits.output {
+            output = Some(Output::open(limit).map_err(Failure::of(Step::Pipe))?);
+            input = output::read_only_input().map_err(Failure::of(Step::Input))?;
+        }
+        let terminal = Terminal::of_caller(plan.terminal && options.signals);
+        let started_us = report::now();
+        let started = apply::start(
+            plan,
+            &apply::Outside {
+                group: groups.leaf(),
+                tasks,
+                output: output.as_ref().map_or([None, None], Output::ends),
+                input: input.as_ref().map(AsFd::as_fd),
+                signals: &signals,
+                foreground: terminal
+                    .as_ref()
+                    .map(|terminal| (terminal.fd, terminal.in_foreground)),
+            },
+            early,
+        )?;
+        let degraded = plan.degraded.clone();
+        let (id, absent) = (options.id.to_owned(), options.absent);
+        Ok(move |plan| Self {
+            id,
+            absent,
+            started_us,
+            started,
+            reaped: false,
+            groups,
+            signals,
+            output,
+            terminal,
+            ready: false,
+            listeners: Vec::new(),
+            command: None,
+            listener: None,
+            deadline: None,
+            began: Instant::now(),
+            cause: None,
+            ended: None,
+            over: false,
+            failed: None,
+            degraded,
+            early_signals: Vec::new(),
+            events: Vec::new(),
+            plan,
+        })
+    }
+
+
     /// The plan that is carried out.
     pub fn plan(&self) -> &Plan {
         &self.plan

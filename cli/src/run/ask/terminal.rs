@@ -54,7 +54,8 @@ impl Terminal {
             return Err("it runs in the background, where nobody can be asked".into());
         }
         let before = tcgetattr(&tty).map_err(broken)?;
-        let signals = Signals::block(&ENDING).map_err(broken)?;
+        let signals = Signals::open(&ENDING).map_err(broken)?;
+        signals.block().map_err(broken)?;
         let terminal = Self {
             tty,
             before,

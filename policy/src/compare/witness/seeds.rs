@@ -35,7 +35,7 @@ impl<'p> Seeds<'p> {
             secret_hosts: BTreeSet::new(),
             texts: BTreeSet::new(),
         };
-        for document in a.documents().chain(b.documents()) {
+        for document in a.documents().iter().chain(b.documents().iter()) {
             for rule in &document.capabilities {
                 for action in &rule.on {
                     let items = rule.matches.iter().map(String::as_str).collect();

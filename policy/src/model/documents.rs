@@ -1,0 +1,64 @@
+//! The documents of a policy together: what they say that no request needs to be decided for.
+
+use std::sync::Arc;
+
+use aegis_profile::LimitKey;
+
+use super::{Document, OnAuditFailure};
+
+/// The documents of a policy, those of the system first: read, and not yet compiled.
+#[derive(Debug)]
+pub struct Documents(Vec<Arc<Document>>);
+
+impl Documents {
+    /// Of these, the rules of each in the order of their ids.
+    pub fn new(documents: Vec<Document>) -> Self {
+        let sorted = documents.into_iter().map(|mut document| {
+            document.capabilities.sort_by(|a, b| a.id.cmp(&b.id));
+            document.network_egress.sort_by(|a, b| a.id.cmp(&b.id));
+            document.secrets_boundary.sort_by(|a, b| a.id.cmp(&b.id));
+            document.rego.sort();
+            Arc::new(document)
+        });
+        Self(sorted.collect())
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Document>> {
+        self.0.iter()
+    }
+
+    /// Their names, as one.
+    pub fn name(&self) -> String {
+        let names: Vec<&str> = self.0.iter().map(|d| d.name.as_str()).collect();
+        names.join(" and ")
+    }
+
+    /// The lowest ceiling on a limit, with the name of the document that sets it.
+    pub fn ceiling(&self, limit: LimitKey) -> Option<(u64, &str)> {
+        (self.0.iter())
+            .filter_map(|d| Some((*d.limits.get(limit.name())?, d.name.as_str())))
+            .min()
+    }
+
+    /// The layers that a host may lack: those of which all documents say so.
+    pub fn may_be_missing(&self) -> impl Iterator<Item = &str> {
+        let (first, others) = match &*self.0 {
+            [] => (None, &[][..]),
+            [first, others @ ..] => (Some(first), others),
+        };
+        let of_first = first.into_iter().flat_map(|d| &d.may_be_missing);
+        of_first
+            .filter(|layer| others.iter().all(|d| d.may_be_missing.contains(*layer)))
+            .map(String::as_str)
+    }
+
+    /// What happens when the audit log cannot be written: the strictest that a document says.
+    pub fn on_audit_failure(&self) -> OnAuditFailure {
+        let goes_on = |d: &Arc<Document>| d.audit_failure == OnAuditFailure::Continue;
+        match !self.0.is_empty() && self.0.iter().all(goes_on) {
+            true => OnAuditFailure::Continue,
+            false => OnAuditFailure::Stop,
+        }
+    }
+}
