@@ -14,7 +14,7 @@ use aegis_runtime::supervise;
 use aegis_runtime::types::paths::is_below;
 use aegis_sys::{files, process};
 
-use crate::policies::{self, Route};
+use crate::policies::{self, Route, Router};
 use crate::record::{self, Recorder};
 use crate::report_file::ReportFile;
 use crate::run::{Declaration, Launch, Run, Sandbox};
@@ -285,9 +285,10 @@ impl Launch {
     fn own_places(&self, state: Option<&State>, deciding: &[PathBuf]) -> Result<OwnPlaces, Error> {
         let mut own = record::places(self.audit.as_deref(), state);
         own.extend(registry::directory());
-        let own: Vec<Route> = own.iter().map(|place| Route::of(place)).collect();
+        let mut router = Router::new();
+        let own: Vec<Route> = own.iter().map(|place| router.route(place)).collect();
         let reserved: Vec<PathBuf> = own.iter().map(|route| route.end.clone()).collect();
-        if let Some(place) = self.report.as_deref().map(|place| Route::of(place).end)
+        if let Some(place) = self.report.as_deref().map(|place| router.route(place).end)
             && let Some(own) = reserved.iter().find(|own| place.starts_with(own))
         {
             return Err(Error::Caller(format!(
@@ -298,7 +299,7 @@ impl Launch {
         }
         // A link that leads to what is Aegis's own could be made to lead elsewhere.
         let to_own = own.into_iter().flat_map(|route| route.links);
-        let deciding = deciding.iter().map(|place| Route::of(place));
+        let deciding = deciding.iter().map(|place| router.route(place));
         let deciding = deciding.flat_map(|route| route.links.into_iter().chain([route.end]));
         Ok(OwnPlaces {
             reserved,

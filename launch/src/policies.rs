@@ -91,34 +91,47 @@ pub(crate) struct Route {
     pub end: PathBuf,
 }
 
-impl Route {
+/// Follows paths, most of which begin alike.
+pub(crate) struct Router {
+    links: Vec<PathBuf>,
+    /// What was found to be no link.
+    plain: Vec<PathBuf>,
+}
+
+impl Router {
+    pub fn new() -> Self {
+        let (links, plain) = (Vec::new(), vec!["/".into()]);
+        Self { links, plain }
+    }
+
     /// Follows a path.
-    pub fn of(path: &Path) -> Self {
+    pub fn route(&mut self, path: &Path) -> Route {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let mut links = Links::default();
-        let Ok(end) = walk::walk(Path::new("/"), &path, &mut links);
-        Self {
-            links: links.0,
-            end,
-        }
+        let Ok(end) = walk::walk(Path::new("/"), &path, self);
+        let links = std::mem::take(&mut self.links);
+        Route { links, end }
     }
 }
 
-#[derive(Default)]
-struct Links(Vec<PathBuf>);
-
-impl walk::Visit for Links {
+impl walk::Visit for Router {
     type Error = Infallible;
 
     fn visit(&mut self, step: walk::Step<'_>) -> Result<Option<PathBuf>, Infallible> {
+        let is_step = |known: &PathBuf| known.as_os_str() == step.path.as_os_str();
+        if self.plain.iter().any(is_step) {
+            return Ok(None);
+        }
         let target = std::fs::read_link(step.path).ok();
-        self.0
-            .extend(target.is_some().then(|| step.path.to_owned()));
+        let known = match target {
+            Some(_) => &mut self.links,
+            None => &mut self.plain,
+        };
+        known.push(step.path.to_owned());
         Ok(target)
     }
 
     fn too_many_links(&mut self, _: &Path) -> Result<(), Infallible> {
-        self.0.pop();
+        self.links.pop();
         Ok(())
     }
 }
@@ -142,18 +155,18 @@ mod tests {
         symlink(dir.join("home"), dir.join("me")).unwrap();
 
         let path = dir.join("me/.config/aegis/policy.yaml");
-        let route = Route::of(&path);
+        let route = Router::new().route(&path);
         let end = path.canonicalize().unwrap();
         assert_eq!(route.end.as_os_str(), end.as_os_str());
         let links = ["me", "home/.config/aegis", "dotfiles/aegis/policy.yaml"];
         assert_eq!(route.links, links.map(|link| dir.join(link)));
 
-        let absent = Route::of(&dir.join("me/.config/aegis/policy.d/10.yaml"));
+        let absent = Router::new().route(&dir.join("me/.config/aegis/policy.d/10.yaml"));
         assert_eq!(absent.end, dir.join("dotfiles/aegis/policy.d/10.yaml"));
         assert_eq!(absent.links.len(), 2);
 
         symlink("round", dir.join("round")).unwrap();
-        let round = Route::of(&dir.join("round/x"));
+        let round = Router::new().route(&dir.join("round/x"));
         assert_eq!((round.links.len(), round.end), (40, dir.join("round/x")));
     }
 }

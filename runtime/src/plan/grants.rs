@@ -15,7 +15,7 @@ use super::own_places::own_place;
 use crate::error::Error;
 use crate::facts::paths::{Kind, Link, Resolved};
 use crate::facts::{self, HostFacts, Inputs, Lookup};
-use crate::types::paths::{above, parents};
+use crate::types::paths::{above, is_below, parents};
 use crate::types::{Fault, GrantOrigin, Network, PathMap};
 
 /// The name of a program, where a directory has it that only root fills: what is called `git` there
@@ -57,9 +57,13 @@ pub(super) fn compile(
     facts: &HostFacts,
     network: Network,
 ) -> Result<Granted, Error> {
+    let usr = facts.paths.get(Path::new("/usr"));
+    let is_systems =
+        |usr: &&Resolved| usr.links.is_empty() && usr.uid == 0 && usr.mode & 0o022 == 0;
     let mut compiler = Compiler {
         request,
         facts,
+        usr: usr.and_then(|found| found.as_ref().ok()).filter(is_systems),
         granted: Granted {
             binds: PathMap::default(),
             links: PathMap::default(),
@@ -98,13 +102,15 @@ pub(super) fn compile(
 fn among<'p>(own: &'p [PathBuf], found: &Resolved) -> Option<&'p Path> {
     let tree = found.kind == Kind::Directory;
     let leads =
-        |own: &&PathBuf| found.real.starts_with(own) || (tree && own.starts_with(&found.real));
+        |own: &&PathBuf| is_below(&found.real, own) || (tree && is_below(own, &found.real));
     own.iter().find(leads).map(PathBuf::as_path)
 }
 
 struct Compiler<'a> {
     request: &'a Inputs,
     facts: &'a HostFacts,
+    /// `/usr`, when it is the system's: a directory of root's that nobody else may write.
+    usr: Option<&'a Resolved>,
     granted: Granted,
 }
 
@@ -253,25 +259,13 @@ impl<'a> Compiler<'a> {
             .rules
             .entry(found.real.clone().into())
             .or_default() |= rights(tree, write, exec);
-        if let (false, Some(usr)) = (write, self.usr())
-            && found.real.starts_with("/usr")
+        if let (false, Some(usr)) = (write, self.usr)
+            && is_below(&found.real, Path::new("/usr"))
         {
             self.granted.bind(usr, false, true);
             return;
         }
         self.granted.bind(found, write, exec);
-    }
-
-    /// `/usr`, when it is the system's: a directory of root's that nobody else may write.
-    fn usr(&self) -> Option<&'a Resolved> {
-        match self.facts.paths.get(Path::new("/usr")) {
-            Some(Ok(found))
-                if found.links.is_empty() && found.uid == 0 && found.mode & 0o022 == 0 =>
-            {
-                Some(found)
-            }
-            _ => None,
-        }
     }
 
     /// Makes the files that the host's own programs act upon later read-only in writable trees, and
