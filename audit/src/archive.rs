@@ -57,15 +57,14 @@ pub struct Archived {
 /// What is there under the copy's name is complete, after a crash as well.
 pub(crate) fn archive(log: &Dir, policy: &Policy) -> Result<(), ArchiveError> {
     let name = format!("{}.json", policy.hash());
-    let bytes = policy.canonical();
-    if is_archived(log, &name, bytes.len()) {
+    if is_archived(log, &name, policy.canonical_length()) {
         return Ok(());
     }
     // As private as the log is: a policy names what is worth protecting.
     let directory = log.create_below(DIRECTORY)?;
     directory.check(Others::MayRead)?;
     // Several programs may do this at once: they put the same bytes there.
-    Ok(directory.put(&name, &bytes, Put::Replace).map(|_| ())?)
+    Ok(directory.put(&name, &policy.canonical(), Put::Replace).map(|_| ())?)
 }
 
 /// Whether the copy is there, as far as its length tells: two system calls, where reading it at each start

@@ -10,7 +10,7 @@ use aegis_policy::load::{self, Found};
 use aegis_policy::model::Documents;
 use aegis_policy::places;
 use aegis_profile::{Files, ReadError};
-use aegis_sys::walk;
+use aegis_sys::{accounts, walk};
 
 /// The policy of a run: the system's, and the user's or what `--policy` names. With it the places of what
 /// decides: directories of configuration, what is named, and each file that was read, Rego too.
@@ -27,7 +27,7 @@ pub fn in_force(named: Option<&str>) -> Result<(Policy, Vec<PathBuf>), aegis_pro
 pub(crate) fn documents(
     named: Option<&str>,
 ) -> Result<(Documents, Vec<PathBuf>), aegis_profile::Error> {
-    let (home, config) = (std::env::home_dir(), std::env::var_os("XDG_CONFIG_HOME"));
+    let (home, config) = (accounts::home(), std::env::var_os("XDG_CONFIG_HOME"));
     let (home, config) = (home.as_deref(), config.as_deref().map(Path::new));
     let uid = rustix::process::geteuid().as_raw();
     let files = Noted::default();

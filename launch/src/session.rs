@@ -181,6 +181,8 @@ impl<'a> Session<'a> {
     ///
     /// The command never started, or the supervisor failed. It is recorded.
     pub fn finish(mut self) -> Result<Outcome, Error> {
+        // The kernel takes the namespaces down meanwhile: what is left inside is killed in the next line.
+        drop(self.registered);
         let result = (self.session).and_then(|session| session.finish().map_err(Box::new));
         let result = result.map(|(report, events)| {
             for event in events {
@@ -188,7 +190,6 @@ impl<'a> Session<'a> {
             }
             report
         });
-        drop(self.registered);
         let context = &self.request.context;
         let recorded = (self.recorder).end(
             &result.as_ref().map_err(|error| &**error),

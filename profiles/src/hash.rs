@@ -1,6 +1,7 @@
 //! SHA-256 values: of policies, requests, profiles, records.
 
 use std::fmt;
+use std::io::{self, BufWriter};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -15,9 +16,29 @@ pub struct Hash(pub [u8; 32]);
 /// A value whose fields are declared in the order of their names, in canonical JSON (RFC 8785).
 pub fn canonical(value: &impl Serialize) -> Vec<u8> {
     let mut buffer = Vec::with_capacity(256);
-    match serde_json::to_writer(&mut buffer, value) {
-        Ok(()) => buffer,
-        Err(error) => unreachable!("values with string keys have a JSON form: {error}"),
+    write_canonical(&mut buffer, value);
+    buffer
+}
+
+fn write_canonical(to: impl io::Write, value: &impl Serialize) {
+    if let Err(error) = serde_json::to_writer(to, value) {
+        unreachable!("values with string keys have a JSON form: {error}");
+    }
+}
+
+/// A hash of what is written to it, and how many bytes that were.
+#[derive(Default)]
+struct Hasher(Sha256, usize);
+
+impl io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        self.1 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -30,8 +51,17 @@ impl Hash {
     /// Of the canonical JSON (RFC 8785) of a value whose fields are declared in the order of their
     /// names: serde writes those in canonical form as they are.
     pub fn of_canonical(value: &impl Serialize) -> Self {
-        // One call of the hash for all: it is fed by pieces of a few bytes otherwise.
-        Self::of(&canonical(value))
+        Self::and_length(value).0
+    }
+
+    /// The same, and how many bytes of JSON these are.
+    pub fn and_length(value: &impl Serialize) -> (Self, usize) {
+        // The hash would be fed by pieces of a few bytes otherwise.
+        let mut buffered = BufWriter::with_capacity(2048, Hasher::default());
+        write_canonical(&mut buffered, value);
+        let hashed = buffered.into_inner();
+        let Hasher(hash, length) = hashed.unwrap_or_else(|_| unreachable!("it takes everything"));
+        (Self(hash.finalize().into()), length)
     }
 
     /// As 64 hex digits, without an allocation.

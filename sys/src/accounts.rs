@@ -24,6 +24,17 @@ pub fn user(uid: u32) -> Option<Account> {
     })
 }
 
+/// The caller's home directory: `$HOME`, where that is absolute, else the one of the account. Unlike
+/// [`std::env::home_dir`] it asks no module of the C library's name service, which a static program would have to
+/// load.
+pub fn home() -> Option<PathBuf> {
+    let named = std::env::var_os("HOME").map(PathBuf::from);
+    let of_account = || user(rustix::process::geteuid().as_raw())?.home;
+    named
+        .filter(|home| home.is_absolute())
+        .or_else(|| of_account().filter(|home| home.is_absolute()))
+}
+
 /// The first name of a group id.
 pub fn group(gid: u32) -> Option<String> {
     name(&entry(&std::fs::read("/etc/group").ok()?, gid)?)

@@ -35,7 +35,7 @@ struct Back<'d> {
 }
 
 /// The first step of [`Back`]: most lines fit.
-const STEP: u64 = 16 << 10;
+const STEP: u64 = 4 << 10;
 
 impl<'d> Back<'d> {
     fn open(dir: &'d Dir, segment: u32, write: bool) -> Result<Self, Error> {

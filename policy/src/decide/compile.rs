@@ -17,7 +17,7 @@ use super::index::{self, Actions, Claim};
 use super::pattern::{self, HostPattern, Part, Ports};
 use crate::model::{Action, Budget, CapabilityRule, Document, Documents, EgressRule, Rule, Verdict, is_id};
 use crate::rego::Rego;
-use aegis_profile::hash::{Hash, NotAHash, canonical as canonical_json};
+use aegis_profile::hash::{Hash, NotAHash};
 use aegis_profile::syntax::Wrong;
 
 /// What a decision was made by, beside the policy.
@@ -67,27 +67,31 @@ pub struct BadPolicy {
 pub(super) const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 pub(super) fn policy(documents: Documents) -> Result<Policy, BadPolicy> {
-    let hash = Hash::of(&canonical(&documents));
+    let (hash, length) = Hash::and_length(&Hashed::of(&documents));
     let layers = documents.iter().map(|document| layer(document.clone()));
     let layers = layers.collect::<Result<_, _>>()?;
     Ok(Policy {
         documents,
         layers,
         hash,
+        length,
     })
 }
 
 /// What the hash of a policy is of.
-pub(super) fn canonical(documents: &Documents) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Hashed<'d> {
-        documents: Vec<&'d Document>,
-        engine: Engine,
+#[derive(Serialize)]
+pub(super) struct Hashed<'d> {
+    documents: Vec<&'d Document>,
+    engine: Engine,
+}
+
+impl<'d> Hashed<'d> {
+    pub fn of(documents: &'d Documents) -> Self {
+        Self {
+            documents: documents.iter().map(|document| &**document).collect(),
+            engine: ENGINE,
+        }
     }
-    canonical_json(&Hashed {
-        documents: documents.iter().map(|document| &**document).collect(),
-        engine: ENGINE,
-    })
 }
 
 fn layer(document: Arc<Document>) -> Result<Compiled, BadPolicy> {

@@ -86,7 +86,7 @@ use std::sync::Arc;
 use crate::decision::{Decision, Opinion};
 use crate::model::{Document, Documents, Verdict};
 use crate::request::{Approval, Context, Request, What};
-use aegis_profile::hash::Hash;
+use aegis_profile::hash::{Hash, canonical};
 use compiled::Compiled;
 
 pub(crate) use compile::hash;
@@ -102,6 +102,8 @@ pub struct Policy {
     documents: Documents,
     layers: Vec<Compiled>,
     hash: Hash,
+    /// Of what the hash is of, in bytes.
+    length: usize,
 }
 
 impl Policy {
@@ -124,7 +126,12 @@ impl Policy {
 
     /// The canonical JSON that the hash is of.
     pub fn canonical(&self) -> Vec<u8> {
-        compile::canonical(&self.documents)
+        canonical(&compile::Hashed::of(&self.documents))
+    }
+
+    /// How many bytes of JSON that is.
+    pub fn canonical_length(&self) -> usize {
+        self.length
     }
 
     /// The documents, and what they say of limits, the host and the log.

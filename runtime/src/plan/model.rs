@@ -198,6 +198,6 @@ impl Plan {
 
     /// SHA-256 of [`Plan::to_json`].
     pub fn hash(&self) -> Hash {
-        Hash::of(self.to_json().as_bytes())
+        Hash::of_canonical(self)
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use aegis_policy::{Context, HostPath, Policy, Request, ask};
+use aegis_sys::accounts;
 use anyhow::{anyhow, ensure};
 use clap::{Args, ValueHint};
 
@@ -49,7 +50,7 @@ impl Place {
                 anyhow!("the current directory has no name: {error}; say what $WORK is by --work")
             })
         };
-        let home = self.home.clone().or_else(std::env::home_dir);
+        let home = self.home.clone().or_else(accounts::home);
         Ok(Context {
             home: home.as_ref().map(path).transpose()?.unwrap_or_default(),
             profile: self.profile.clone().unwrap_or_default(),
