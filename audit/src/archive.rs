@@ -64,7 +64,9 @@ pub(crate) fn archive(log: &Dir, policy: &Policy) -> Result<(), ArchiveError> {
     let directory = log.create_below(DIRECTORY)?;
     directory.check(Others::MayRead)?;
     // Several programs may do this at once: they put the same bytes there.
-    Ok(directory.put(&name, &policy.canonical(), Put::Replace).map(|_| ())?)
+    Ok(directory
+        .put(&name, &policy.canonical(), Put::Replace)
+        .map(|_| ())?)
 }
 
 /// Whether the copy is there, as far as its length tells: two system calls, where reading it at each start

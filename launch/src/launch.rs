@@ -209,10 +209,6 @@ impl Launch {
                     plan,
                     context,
                 };
-                if self.own_process {
-                    // It goes with the process, and not piece by piece.
-                    std::mem::forget(facts);
-                }
                 Ok(planned)
             }
             Declaration::Operations { spec, .. } => {

@@ -186,7 +186,10 @@ fn the_files_of_policy_d_are_part_of_the_systems_policy() {
     ]);
     let policy = effective_of(None, &tree).unwrap();
     assert_eq!(names(&policy), [UNNAMED]);
-    assert_eq!(policy.documents().iter().next().unwrap().capabilities.len(), 2);
+    assert_eq!(
+        policy.documents().iter().next().unwrap().capabilities.len(),
+        2
+    );
     let empty = Tree::of(&[("/etc/aegis/policy.d/README", "x")]);
     let told = told(&effective_of(None, &empty).unwrap_err());
     assert!(told.contains("no policy is in this directory"), "{told}");

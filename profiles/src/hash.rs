@@ -44,6 +44,7 @@ impl io::Write for Hasher {
 
 impl Hash {
     /// Of some bytes.
+    #[inline]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
@@ -65,6 +66,7 @@ impl Hash {
     }
 
     /// As 64 hex digits, without an allocation.
+    #[inline]
     pub fn hex(&self) -> [u8; 64] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut out = [0; 64];

@@ -15,7 +15,9 @@ use super::index::hosts::HostRules;
 use super::index::paths::{Forest, Patterns};
 use super::index::{self, Actions, Claim};
 use super::pattern::{self, HostPattern, Part, Ports};
-use crate::model::{Action, Budget, CapabilityRule, Document, Documents, EgressRule, Rule, Verdict, is_id};
+use crate::model::{
+    Action, Budget, CapabilityRule, Document, Documents, EgressRule, Rule, Verdict, is_id,
+};
 use crate::rego::Rego;
 use aegis_profile::hash::{Hash, NotAHash};
 use aegis_profile::syntax::Wrong;

@@ -79,6 +79,7 @@ impl Egress {
     }
 
     /// How the rule stands to a destination.
+    #[inline]
     pub fn stance(&self, to: &Destination, host: Relation, inside: bool) -> Stance<'_> {
         let stance = |outcome, relation| Stance {
             outcome,

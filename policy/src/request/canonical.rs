@@ -237,7 +237,18 @@ impl Canonical for bool {
 impl Canonical for IpAddr {
     fn write(&self, out: &mut Vec<u8>) {
         out.push(b'"');
-        display(format_args!("{self}"), out);
+        match self {
+            // Several times as fast as its `Display`, and in every request that a host is known of.
+            Self::V4(address) => {
+                for (at, octet) in address.octets().into_iter().enumerate() {
+                    if at > 0 {
+                        out.push(b'.');
+                    }
+                    u64::from(octet).write(out);
+                }
+            }
+            Self::V6(address) => display(format_args!("{address}"), out),
+        }
         out.push(b'"');
     }
 }

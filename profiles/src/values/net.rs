@@ -85,6 +85,7 @@ pub fn port(text: &str) -> Result<u16, Wrong> {
 }
 
 /// A host name or address in its one spelling; a leading `*.` where `wildcard` says so.
+#[inline]
 pub fn host(text: &str, wildcard: bool) -> Result<String, Wrong> {
     if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
         return match inner.parse::<Ipv6Addr>() {
@@ -138,6 +139,7 @@ pub fn host(text: &str, wildcard: bool) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
+#[inline]
 fn host_name(name: &str) -> Result<(), Wrong> {
     if name.len() > 253 {
         let message = "a host name of more than 253 characters";

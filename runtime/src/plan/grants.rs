@@ -101,8 +101,7 @@ pub(super) fn compile(
 /// The one of these that a path leads to or lies in, or that it holds.
 fn among<'p>(own: &'p [PathBuf], found: &Resolved) -> Option<&'p Path> {
     let tree = found.kind == Kind::Directory;
-    let leads =
-        |own: &&PathBuf| is_below(&found.real, own) || (tree && is_below(own, &found.real));
+    let leads = |own: &&PathBuf| is_below(&found.real, own) || (tree && is_below(own, &found.real));
     own.iter().find(leads).map(PathBuf::as_path)
 }
 

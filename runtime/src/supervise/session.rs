@@ -238,7 +238,6 @@ impl Session {
         })
     }
 
-
     /// The plan that is carried out.
     pub fn plan(&self) -> &Plan {
         &self.plan
