@@ -14,7 +14,7 @@ use aegis_runtime::supervise;
 use aegis_runtime::types::paths::is_below;
 use aegis_sys::{files, process};
 
-use crate::policies::{self, Route, Router};
+use crate::policies::{self, Noted, Route, Router};
 use crate::record::{self, Recorder};
 use crate::report_file::ReportFile;
 use crate::run::{Declaration, Launch, Run, Sandbox};
@@ -104,13 +104,13 @@ impl Launch {
         front_end: &mut dyn FrontEnd,
         recorded: bool,
     ) -> Result<Run<'_>, Error> {
-        let mut loaded = self.load()?;
+        let (mut loaded, profile_files) = self.load()?;
         let state = State::here();
         let (documents, deciding) = policies::documents(self.policy.as_deref())?;
         let written = loaded.profile.hash();
         authority::narrow(&mut loaded.profile, &documents);
         let id = supervise::run_id();
-        let own = self.own_places(state.as_ref(), &deciding)?;
+        let own = self.own_places(state.as_ref(), &deciding, &profile_files)?;
         let may_be_missing = documents.may_be_missing().map(str::to_owned).collect();
         let planned = self
             .plan(&loaded, written, &own, may_be_missing)
@@ -192,6 +192,7 @@ impl Launch {
                     keep_fds: keep_fds.clone(),
                     reserved: own.reserved.clone(),
                     unwritable: own.unwritable.clone(),
+                    kept: own.kept.clone(),
                     may_be_missing,
                 };
                 let facts = facts::gather(profile, loaded.skill_dir.as_deref(), &request)?;
@@ -248,7 +249,8 @@ impl Launch {
         }
     }
 
-    fn load(&self) -> Result<Loaded, aegis_profile::Error> {
+    /// The profile, and the files that it was read from.
+    fn load(&self) -> Result<(Loaded, Vec<PathBuf>), aegis_profile::Error> {
         let (reference, set) = match &self.asked {
             Declaration::Profile { reference, set, .. } => (reference, set),
             Declaration::Operations { spec, limits } => {
@@ -257,14 +259,14 @@ impl Launch {
                     limits: Limits::clone(limits),
                     ..Profile::default()
                 };
-                return Ok(Loaded {
-                    profile,
-                    skill_dir: None,
-                });
+                let skill_dir = None;
+                return Ok((Loaded { profile, skill_dir }, Vec::new()));
             }
         };
         if let Some(reference) = reference {
-            return aegis_profile::load_with(reference, set, &Files);
+            let files = Noted::default();
+            let loaded = aegis_profile::load_with(reference, set, &files)?;
+            return Ok((loaded, files.read.into_inner()));
         }
         let mut sets = vec![DEFAULT_GRANT];
         sets.extend(set.iter().map(String::as_str));
@@ -274,11 +276,16 @@ impl Launch {
         if let Some(item) = read.iter_mut().find(|item| &*item.origin.file == "--set") {
             item.origin.file = DEFAULT_ORIGIN.into();
         }
-        Ok(loaded)
+        Ok((loaded, Vec::new()))
     }
 
     /// What of the host is nobody's to be granted.
-    fn own_places(&self, state: Option<&State>, deciding: &[PathBuf]) -> Result<OwnPlaces, Error> {
+    fn own_places(
+        &self,
+        state: Option<&State>,
+        deciding: &[PathBuf],
+        profile_files: &[PathBuf],
+    ) -> Result<OwnPlaces, Error> {
         let mut own = record::places(self.audit.as_deref(), state);
         own.extend(registry::directory());
         let mut router = Router::new();
@@ -295,11 +302,16 @@ impl Launch {
         }
         // A link that leads to what is Aegis's own could be made to lead elsewhere.
         let to_own = own.into_iter().flat_map(|route| route.links);
-        let deciding = deciding.iter().map(|place| router.route(place));
-        let deciding = deciding.flat_map(|route| route.links.into_iter().chain([route.end]));
+        let mut whole_routes = |paths: &[PathBuf]| -> Vec<PathBuf> {
+            let routes = paths.iter().map(|path| router.route(path));
+            routes
+                .flat_map(|route| route.links.into_iter().chain([route.end]))
+                .collect()
+        };
         Ok(OwnPlaces {
             reserved,
-            unwritable: to_own.chain(deciding).collect(),
+            unwritable: to_own.chain(whole_routes(deciding)).collect(),
+            kept: whole_routes(profile_files),
         })
     }
 }
@@ -331,6 +343,8 @@ struct OwnPlaces {
     reserved: Vec<PathBuf>,
     /// Policies in force, and links that lead to those or to what is reserved: not to be written.
     unwritable: Vec<PathBuf>,
+    /// The profile, what it extends, and links that lead there: they stay as they are.
+    kept: Vec<PathBuf>,
 }
 
 impl OwnPlaces {

@@ -45,8 +45,8 @@ pub(crate) fn documents(
 
 /// [`Files`], and which of them were read.
 #[derive(Default)]
-struct Noted {
-    read: RefCell<Vec<PathBuf>>,
+pub(crate) struct Noted {
+    pub read: RefCell<Vec<PathBuf>>,
 }
 
 impl aegis_profile::Source for Noted {

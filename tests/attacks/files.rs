@@ -55,6 +55,25 @@ fn project(scene: &mut Scene) {
     }
 }
 
+/// A tool, a document and a profile, each below directories of a writable workspace.
+fn read_only_inside(scene: &mut Scene) {
+    scene.workspace.write("work/tools/bin/data", "");
+    scene.copy(Path::new("/usr/bin/true"), "{work}/tools/bin/run");
+    scene.workspace.write("work/docs/notes/facts", "theirs\n");
+    scene.workspace.write(
+        "work/profiles/team/common.yaml",
+        "aegis: 1\nextends: [base]\n",
+    );
+    symlink(
+        "team/common.yaml",
+        scene.workspace.work().join("profiles/link.yaml"),
+    )
+    .expect("symlink");
+}
+
+const INSIDE_WRITABLE: &str = "aegis: 1\nextends: ['{work}/profiles/link.yaml']\ncapabilities:\n  files.write: [$WORK]\n  \
+                               files.read: [$WORK/docs/notes]\n  shell.exec: [$WORK/tools/bin/run]\n";
+
 fn linked_bashrc(scene: &mut Scene) {
     scene.workspace.write("work/dotfiles/bashrc", "theirs\n");
     symlink("dotfiles/bashrc", scene.workspace.work().join(".bashrc")).expect("symlink");
@@ -389,6 +408,46 @@ pub(super) const LIST: &[Attack] = &[
         prepare: project_in_home,
         sign: Sign::Host(|scene| owned(scene, "{home}/project/.git/config")),
         ..PLAIN
+    },
+    Attack {
+        item: 29,
+        profile: INSIDE_WRITABLE,
+        ..planting!(
+            "replacing a program that may be executed in a writable tree",
+            "read-only mounts that pin the directories above",
+            "{work}/tools/bin/run",
+            read_only_inside
+        )
+    },
+    Attack {
+        item: 29,
+        profile: INSIDE_WRITABLE,
+        ..planting!(
+            "replacing a file that may be read in a writable tree",
+            "read-only mounts that pin the directories above",
+            "{work}/docs/notes/facts",
+            read_only_inside
+        )
+    },
+    Attack {
+        item: 29,
+        profile: INSIDE_WRITABLE,
+        ..planting!(
+            "rewriting what the profile in force extends",
+            "read-only mounts that pin the directories above",
+            "{work}/profiles/team/common.yaml",
+            read_only_inside
+        )
+    },
+    Attack {
+        item: 29,
+        profile: INSIDE_WRITABLE,
+        ..planting!(
+            "redirecting the link by which the profile in force is extended",
+            "read-only mounts that pin the directories above",
+            "{work}/profiles/link.yaml",
+            read_only_inside
+        )
     },
     Attack {
         item: 9,

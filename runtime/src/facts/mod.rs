@@ -42,6 +42,9 @@ pub struct Inputs {
     pub reserved: Vec<PathBuf>,
     /// Files and directories, free of links, that no grant may let be written or made: the policies in force.
     pub unwritable: Vec<PathBuf>,
+    /// Files, and links on the path to them, that stay as they are in whatever is writable: the profile and what
+    /// it extends.
+    pub kept: Vec<PathBuf>,
     /// Limits that this host may be unable to hold, because the policy says so.
     pub may_be_missing: BTreeSet<String>,
 }
@@ -208,7 +211,7 @@ pub fn gather(
     for path in reads.filter_map(|item| expanded(&item.value)) {
         look_at(&mut found, path, &trust);
     }
-    let plantable = plantable::look(&writable, &projects);
+    let plantable = plantable::look(&writable, &projects, &request.kept);
     trust.to_system_programs = true;
     let environment = passed(profile);
     let path_variable = search_path(profile, &environment);

@@ -75,24 +75,15 @@ const NAMES: [&str; 58] = [
 /// What there is of them in the writable trees of a profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plantable {
-    /// Present: what the name leads to, in the tree of that path.
-    pub present: Vec<Found>,
+    /// Present: what the names lead to, and links among these names themselves.
+    pub present: Vec<Resolved>,
     /// Not there before the run.
     pub absent: Vec<PathBuf>,
 }
 
-/// One that is present.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The writable tree.
-    pub tree: PathBuf,
-    /// What the name leads to, in the tree.
-    pub target: Resolved,
-}
-
 /// Looks for them in `trees` (free of links), at their top, in `projects` that lie in them, and
-/// where a tree is itself part of such a name (`$WORK/.git`).
-pub fn look(trees: &[PathBuf], projects: &[&Path]) -> Plantable {
+/// where a tree is itself part of such a name (`$WORK/.git`). `kept`: what else is present and must stay.
+pub fn look(trees: &[PathBuf], projects: &[&Path], kept: &[PathBuf]) -> Plantable {
     let mut plantable = Plantable::default();
     for tree in trees {
         let mut candidates = BTreeSet::new();
@@ -110,6 +101,7 @@ pub fn look(trees: &[PathBuf], projects: &[&Path]) -> Plantable {
                     .filter(|path| path != tree && is_below(path, tree)),
             );
         }
+        candidates.extend(kept.iter().filter(|path| is_below(path, tree)).cloned());
         for path in candidates {
             let link = paths::itself(&path).filter(|found| found.kind == Kind::Special);
             let target = found(tree, &path);
@@ -118,10 +110,7 @@ pub fn look(trees: &[PathBuf], projects: &[&Path]) -> Plantable {
             }
             // A link is held too, so that no file can be put in its place.
             let held = link.into_iter().chain(target);
-            plantable.present.extend(held.map(|target| Found {
-                tree: tree.clone(),
-                target,
-            }));
+            plantable.present.extend(held);
         }
     }
     plantable
@@ -163,15 +152,7 @@ mod tests {
         plantable
             .present
             .iter()
-            .map(|found| {
-                found
-                    .target
-                    .real
-                    .strip_prefix(root)
-                    .unwrap()
-                    .display()
-                    .to_string()
-            })
+            .map(|found| found.real.strip_prefix(root).unwrap().display().to_string())
             .collect()
     }
 
@@ -179,7 +160,7 @@ mod tests {
     fn they_are_found_at_the_top_in_projects_and_behind_links() {
         let (_keep, root) = tree();
         let project = root.join("project");
-        let plantable = look(std::slice::from_ref(&root), &[&project]);
+        let plantable = look(std::slice::from_ref(&root), &[&project], &[]);
         assert_eq!(
             names(&plantable, &root),
             [
@@ -199,7 +180,7 @@ mod tests {
         let (_keep, root) = tree();
         let git = root.join(".git");
         assert_eq!(
-            names(&look(&[git], &[]), &root),
+            names(&look(&[git], &[], &[]), &root),
             [".git/config", ".git/hooks"]
         );
     }
@@ -210,6 +191,9 @@ mod tests {
         let worktree = root.join("worktree");
         std::fs::create_dir(&worktree).unwrap();
         std::fs::write(worktree.join(".git"), "gitdir: ../.git").unwrap();
-        assert_eq!(names(&look(&[worktree], &[]), &root), ["worktree/.git"]);
+        assert_eq!(
+            names(&look(&[worktree], &[], &[]), &root),
+            ["worktree/.git"]
+        );
     }
 }

@@ -95,6 +95,7 @@ pub(super) fn compile(
         compiler.grant(found, Access::Read, None, GrantOrigin::HostNetwork);
     }
     compiler.granted.prune();
+    compiler.granted.pin_parents();
     Ok(compiler.granted)
 }
 
@@ -186,6 +187,12 @@ impl<'a> Compiler<'a> {
                 "name a path that neither holds it nor lies in it, or keep the policy elsewhere",
             ));
         }
+        if kind == Access::Write && self.request.kept.contains(&found.real) {
+            return Err(fail(
+                "it is the profile in force, or what that extends".into(),
+                "remove it: what a run may do is not for the run to say",
+            ));
+        }
         if let Some(own) = among(&self.request.reserved, found) {
             return Err(fail(
                 format!("{} is there, which is Aegis's own", own.display()),
@@ -267,34 +274,15 @@ impl<'a> Compiler<'a> {
         self.granted.bind(found, write, exec);
     }
 
-    /// Makes the files that the host's own programs act upon later read-only in writable trees, and
-    /// pins the directories on the path, so that they cannot be renamed out of it.
+    /// Makes the files that the host's own programs act upon later read-only in writable trees.
     fn protect_what_the_host_acts_upon(&mut self) {
-        for facts::plantable::Found { tree, target } in &self.facts.plantable.present {
+        for target in &self.facts.plantable.present {
             let declared = self.granted.binds.get(target.real.as_os_str());
             if declared.is_some_and(|bind| bind.write) {
                 continue; // Somebody wants it.
             }
             let exec = declared.is_some_and(|bind| bind.exec);
             self.granted.pin(target.clone(), false, exec);
-            for dir in parents(&target.real).take_while(|dir| *dir != tree.as_path()) {
-                if !self.granted.binds.contains_key(dir.as_os_str()) {
-                    // Found again by path when applied: only its descendant was looked up.
-                    let found = Resolved {
-                        real: dir.to_path_buf(),
-                        links: Vec::new(),
-                        ino: 0,
-                        kind: Kind::Directory,
-                        ..target.clone()
-                    };
-                    let exec = self
-                        .granted
-                        .binds
-                        .get(tree.as_os_str())
-                        .is_some_and(|bind| bind.exec);
-                    self.granted.pin(found, true, exec);
-                }
-            }
         }
     }
 }
@@ -340,6 +328,31 @@ impl Granted {
             pin: true,
         };
         self.binds.insert(path.into(), bind);
+    }
+
+    /// Pins the directories between a mount and the writable one that it lies in: renamed, another could take their
+    /// place, and be found there by the next run or by the host.
+    fn pin_parents(&mut self) {
+        let writable = |bind: &Bind| above(&self.binds, &bind.found.real).filter(|tree| tree.write);
+        let nested: Vec<(Resolved, bool)> = (self.binds.values())
+            .filter_map(|bind| Some((bind.found.clone(), writable(bind)?.exec)))
+            .collect();
+        for (inner, exec) in nested {
+            for dir in parents(&inner.real) {
+                if self.binds.contains_key(dir.as_os_str()) {
+                    break;
+                }
+                // Found again by path when applied: only its descendant was looked up.
+                let found = Resolved {
+                    real: dir.to_path_buf(),
+                    links: Vec::new(),
+                    ino: 0,
+                    kind: Kind::Directory,
+                    ..inner.clone()
+                };
+                self.pin(found, true, exec);
+            }
+        }
     }
 
     /// Drops what a mount above shows already, with the same rights.

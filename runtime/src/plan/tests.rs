@@ -193,10 +193,7 @@ fn files_that_the_host_acts_upon_stay_read_only_in_a_writable_tree() {
     facts
         .plantable
         .present
-        .push(crate::facts::plantable::Found {
-            tree: "/skill/work".into(),
-            target: found(config, Kind::File, 1000),
-        });
+        .push(found(config, Kind::File, 1000));
     let text = "capabilities: {files.write: [$WORK]}";
     let plan = compile(&profile(text), &Inputs::default(), &facts).unwrap();
     assert!(!bind(&plan, config).unwrap().1);
