@@ -3,16 +3,11 @@
 //! `policies/HASH.json` below the log's directory is the canonical JSON of the documents of a policy and of
 //! the engine that decided by it: the very bytes whose SHA-256 is the policy's hash. So a copy proves itself
 //! and needs no signature: the name of a changed copy is no longer its hash.
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "copies are files; no decision reads one"
-)]
 
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use aegis_sys::files;
 use aegis_sys::private::{self, Dir, Others, Put};
 use rustix::fs::FileType;
 use serde::Deserialize;
@@ -103,12 +98,8 @@ pub fn archived_policy(directory: &Path, hash: Hash) -> Result<Option<Archived>,
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Looked at before it is opened: opening a FIFO would wait for ever.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
     let mut bytes = Vec::new();
-    File::open(path)?
+    files::open_regular(path)?
         .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {

@@ -15,6 +15,7 @@ use aegis_policy::model::OnAuditFailure;
 use aegis_policy::{Context, Hash, Policy};
 use aegis_runtime::supervise::denials;
 use aegis_runtime::supervise::report::{self, Recorded, Report};
+use aegis_sys::walk;
 
 use crate::{Error, FrontEnd};
 
@@ -73,6 +74,11 @@ impl<'a> Recorder<'a> {
                     self.policy.name()
                 ))),
             };
+        }
+        if let Some(place) = place
+            && let Err(error) = walk::directory(place, true)
+        {
+            return self.failed(&format!("{}: {error}", place.display()));
         }
         match state {
             Some(state) => {

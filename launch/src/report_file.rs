@@ -13,14 +13,16 @@ use std::path::Path;
 
 use aegis_runtime::supervise::report::Report;
 use aegis_sys::private::{self, Put};
-use rustix::fs::{Mode, OFlags};
+use aegis_sys::walk;
+use rustix::fs::{AtFlags, FileType, OFlags};
+use rustix::io::Errno;
 
 /// The place of one report.
 #[derive(Debug)]
 pub(crate) enum ReportFile {
     /// A file to be made or replaced in this directory.
     File { directory: OwnedFd, name: OsString },
-    /// What was open already, or is no regular file.
+    /// What was open already.
     Stream(File),
 }
 
@@ -30,17 +32,6 @@ impl ReportFile {
         if let Some(fd) = descriptor(place) {
             return Ok(Self::Stream(duplicate(fd)?.into()));
         }
-        match place.metadata() {
-            Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-            // Pipes and devices: there is nothing to replace.
-            Ok(found) if !found.is_file() => {
-                let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
-                return Ok(Self::Stream(
-                    rustix::fs::open(place, flags, Mode::empty())?.into(),
-                ));
-            }
-            _ => {}
-        }
         let name = place
             .file_name()
             .ok_or_else(|| io::Error::other("it is not the name of a file"))?
@@ -49,8 +40,21 @@ impl ReportFile {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(parent, flags, Mode::empty())?;
+        let directory = walk::directory(parent, false)?;
+        match rustix::fs::statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+            Ok(found) => match FileType::from_raw_mode(found.st_mode) {
+                FileType::RegularFile => {}
+                FileType::Directory => return Err(io::ErrorKind::IsADirectory.into()),
+                // Opening it could wait, or do something to a device.
+                _ => {
+                    return Err(io::Error::other(
+                        "it is not a regular file; a pipe or device can be given open, as /dev/fd/N",
+                    ));
+                }
+            },
+        }
         private::can_put(&directory)?;
         Ok(Self::File { directory, name })
     }

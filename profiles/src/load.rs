@@ -264,13 +264,27 @@ impl<'s> Loader<'s> {
             Place::Stdin => self.source.read_stdin(),
         };
         match bytes {
-            Ok(bytes) => parse::parse(&bytes, &file),
+            Ok(bytes) => parse::parse(&bytes, &file).map_err(|error| match named {
+                // A profile could name any file that its reader may read: nothing of it is told.
+                Some(entry) if !is_profile(&bytes) => extends_error(
+                    entry,
+                    format!("`{}` is not a profile", quote(&file)),
+                    "name a file with a line `aegis: 1`",
+                ),
+                _ => error,
+            }),
             Err(error) => {
                 let (message, help) = NAMED.unreadable(&file, &error);
                 Err(reference_error(&file, named, message, help))
             }
         }
     }
+}
+
+/// Whether a file claims to be a profile.
+fn is_profile(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    lines.any(|line| line.starts_with(b"aegis: "))
 }
 
 fn extends_error(

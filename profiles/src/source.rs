@@ -1,7 +1,8 @@
 //! Where profiles are read from: the one place of this crate that touches files.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -43,24 +44,21 @@ pub struct Files;
 
 impl Source for Files {
     fn read(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
-        // Without O_NONBLOCK, opening a FIFO would wait for its writer; on a regular file it is
-        // without effect.
-        let file = OpenOptions::new()
+        // Looked at before it is opened: opening a pipe waits for its writer, opening a device does something.
+        let found = OpenOptions::new()
             .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .custom_flags(libc::O_PATH)
             .open(path)
             .map_err(|e| match e.kind() {
                 io::ErrorKind::NotFound => ReadError::NotFound,
-                _ => match fs::metadata(path) {
-                    Ok(metadata) => kind_of(&metadata).unwrap_or(ReadError::Io(e)),
-                    Err(_) => ReadError::Io(e),
-                },
+                _ => ReadError::Io(e),
             })?;
-        let metadata = file.metadata().map_err(ReadError::Io)?;
-        match kind_of(&metadata) {
-            Some(other) => Err(other),
-            None => bounded(file, metadata.len()),
+        let metadata = found.metadata().map_err(ReadError::Io)?;
+        if let Some(other) = kind_of(&metadata) {
+            return Err(other);
         }
+        let file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd()));
+        bounded(file.map_err(ReadError::Io)?, metadata.len())
     }
 
     fn read_stdin(&self) -> Result<Vec<u8>, ReadError> {

@@ -1,5 +1,6 @@
 //! Descriptors: reading, writing, and letting none slip into the command (`close_range(2)`).
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -57,6 +58,18 @@ pub fn duplicate_to(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
     // SAFETY: no pointers; `to` is one of 0, 1, 2, which nothing owns.
     check(unsafe { libc::dup2(from.as_raw_fd(), to) })?;
     Ok(())
+}
+
+/// Opens a regular file for reading. What else is there is looked at and not opened: opening a pipe waits, opening a
+/// device does something.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let found = rustix::fs::open(path, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&found)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))
 }
 
 /// Whether a descriptor number is open.

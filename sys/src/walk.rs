@@ -4,7 +4,13 @@
 //! what is recorded of them is for a [`Visit`] to say: by descriptor on the host, or from a made-up tree.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 /// Most links followed in one path, as the kernel's `MAXSYMLINKS`.
 pub const MAX_LINKS: usize = 40;
@@ -63,6 +69,89 @@ pub fn walk<V: Visit>(from: &Path, path: &Path, visit: &mut V) -> Result<PathBuf
     Ok(reached)
 }
 
+/// Opens a directory on behalf of somebody, and makes it and those above it (0700) where `make` says so. Each component is
+/// opened in the one before. A symbolic link is followed only where the system's administrator alone can have made it: the
+/// link and its directory belong to root, nobody else may write the directory, and, for root, whose sandboxes may write in
+/// root's name, it is one of [`OF_THE_SYSTEM`].
+///
+/// # Errors
+///
+/// There is no such directory, or a link on the path that a program in a sandbox, or another user, could have made.
+pub fn directory(path: &Path, make: bool) -> io::Result<OwnedFd> {
+    let path = std::path::absolute(path)?;
+    let root = rustix::fs::open("/", LOCATE, Mode::empty())?;
+    let mut opened = Opened { at: root, make };
+    walk(Path::new("/"), &path, &mut opened)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(&opened.at, ".", flags, Mode::empty())?)
+}
+
+/// Where root's own links may lead elsewhere: `/bin`, `/var/run`, `/home/data` and the like.
+const OF_THE_SYSTEM: [&str; 6] = ["/", "/var", "/usr", "/home", "/srv", "/mnt"];
+
+const LOCATE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// How far a [`directory`] is opened.
+struct Opened {
+    at: OwnedFd,
+    make: bool,
+}
+
+impl Opened {
+    fn step(&self, step: Step<'_>) -> io::Result<OwnedFd> {
+        let open = || rustix::fs::openat(&self.at, step.name, LOCATE, Mode::empty());
+        match open() {
+            Err(Errno::NOENT) if self.make => {
+                match rustix::fs::mkdirat(&self.at, step.name, Mode::RWXU) {
+                    Ok(()) | Err(Errno::EXIST) => Ok(open()?),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// Whether only the system's administrator can have made a link of this owner here.
+    fn is_trusted(&self, owner: u32, link: &Path) -> io::Result<bool> {
+        let directory = rustix::fs::fstat(&self.at)?;
+        let of_root = owner == 0 && directory.st_uid == 0 && directory.st_mode & 0o022 == 0;
+        let in_system = || {
+            let parent = link.parent().unwrap_or(link);
+            OF_THE_SYSTEM.iter().any(|known| Path::new(known) == parent)
+        };
+        Ok(of_root && (!rustix::process::geteuid().is_root() || in_system()))
+    }
+}
+
+impl Visit for Opened {
+    type Error = io::Error;
+
+    fn visit(&mut self, step: Step<'_>) -> io::Result<Option<PathBuf>> {
+        if step.path == Path::new("/") {
+            self.at = rustix::fs::open("/", LOCATE, Mode::empty())?;
+            return Ok(None);
+        }
+        let next = self.step(step)?;
+        let found = rustix::fs::fstat(&next)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::Symlink {
+            self.at = next;
+            return Ok(None);
+        }
+        if !self.is_trusted(found.st_uid, step.path)? {
+            return Err(io::Error::other(format!(
+                "{} is a symbolic link that a program in a sandbox or another user could have made: name the path that it leads to",
+                step.path.display()
+            )));
+        }
+        let target = rustix::fs::readlinkat(&next, c"", Vec::new())?;
+        Ok(Some(OsString::from_vec(target.into_bytes()).into()))
+    }
+
+    fn too_many_links(&mut self, _: &Path) -> io::Result<()> {
+        Err(Errno::LOOP.into())
+    }
+}
+
 /// Puts the components of a path before what is still ahead, of which the next one is last.
 fn push(ahead: &mut Vec<OsString>, path: &Path) {
     let components = path.components().rev();
@@ -92,6 +181,24 @@ mod tests {
         fn too_many_links(&mut self, link: &Path) -> Result<(), PathBuf> {
             Err(link.to_owned())
         }
+    }
+
+    #[test]
+    fn a_directory_is_not_opened_by_way_of_a_link_that_a_sandbox_could_have_made() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().canonicalize().unwrap();
+        std::fs::create_dir_all(dir.join("real/below")).unwrap();
+        symlink("real", dir.join("link")).unwrap();
+        let error = directory(&dir.join("link/below"), false)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("link is a symbolic link"), "{error}");
+        assert!(directory(&dir.join("real/below"), false).is_ok());
+        assert!(directory(&dir.join("real/new/newer"), false).is_err());
+        assert!(directory(&dir.join("real/new/newer"), true).is_ok());
+        assert!(dir.join("real/new/newer").is_dir());
+        // Root's, in a directory that only root fills.
+        assert!(directory(Path::new("/proc/../var/run/.."), false).is_ok());
     }
 
     #[test]

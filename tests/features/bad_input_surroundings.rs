@@ -93,12 +93,12 @@ fn statuses_are_the_same_when_there_is_nowhere_to_tell_why() {
 fn a_report_to_a_closed_or_full_place_is_told() {
     for user in USERS {
         let workspace = Workspace::new(user);
-        let line = "$AEGIS --report /dev/full touch started";
+        let line = "$AEGIS --report /dev/fd/7 touch started 7> /dev/full";
         let found = output(shell(&workspace, line));
         assert_eq!(found.status.code(), Some(125), "{}", text(&found));
         let said = String::from_utf8_lossy(&found.stderr);
         assert!(
-            said.contains("/dev/full could not be written: No space left"),
+            said.contains("/dev/fd/7 could not be written: No space left"),
             "{said}"
         );
         // Standard input is open for reading only: known before anything starts.
@@ -108,6 +108,116 @@ fn a_report_to_a_closed_or_full_place_is_told() {
             "exec $AEGIS --report /dev/fd/0 touch started < /dev/null",
         );
         refused(&workspace, &mut command, 125);
+    }
+}
+
+/// What an earlier run could have left in the workspace, where Aegis opens something the next time. Each line makes
+/// one thing and names it; with nothing made, the same words start the command.
+#[test]
+fn what_an_earlier_run_left_is_neither_followed_nor_opened() {
+    for user in USERS {
+        for (makes, words, says) in [
+            // The report: a link to another file, to a device, a pipe, a link above it.
+            (
+                "ln -s ../outside/r r.json",
+                "--report r.json touch started",
+                "r.json cannot be written: it is not a regular file",
+            ),
+            (
+                "ln -s /dev/zero r.json",
+                "--report r.json touch started",
+                "r.json cannot be written: it is not a regular file",
+            ),
+            (
+                "mkfifo r.json",
+                "--report r.json touch started",
+                "r.json cannot be written: it is not a regular file",
+            ),
+            (
+                "ln -s ../outside out",
+                "--report out/r.json touch started",
+                "out is a symbolic link",
+            ),
+            (
+                "mkdir a && ln -s ../../outside a/b",
+                "--report a/b/../r.json touch started",
+                "a/b is a symbolic link",
+            ),
+            // The log, which is made with what is above it.
+            (
+                "ln -s ../outside out",
+                "--audit out/log touch started",
+                "out is a symbolic link",
+            ),
+            (
+                "ln -s ../outside out",
+                "--audit out touch started",
+                "out is a symbolic link",
+            ),
+            ("mkfifo log", "--audit log touch started", "log"),
+            // Interpreters: a pipe, which would be waited for, and a device, for which opening is enough.
+            (
+                "mkfifo pipe; printf '#!%s/pipe\\n' $PWD > tool; chmod +x tool",
+                "./tool",
+                "which is not an executable file",
+            ),
+            (
+                "printf '#!/dev/zero\\n' > tool; chmod +x tool",
+                "./tool",
+                "which is not an executable file",
+            ),
+        ] {
+            let workspace = Workspace::new(user);
+            workspace.outside();
+            let line = format!(
+                "{makes}
+exec timeout 20 $AEGIS {words}"
+            );
+            let said = refused(
+                &workspace,
+                &mut shell(&workspace, &line),
+                if words.contains("tool") { 126 } else { 125 },
+            );
+            assert!(said.contains(says), "{makes}: {words}: {said}");
+            let outside = std::fs::read_dir(workspace.outside())
+                .expect("outside")
+                .count();
+            assert_eq!(outside, 0, "{makes}: {words}");
+        }
+        for words in [
+            "--report r.json touch started",
+            "--report a/../r.json touch started",
+            "--audit ../outside/log/new touch started",
+        ] {
+            let workspace = Workspace::new(user);
+            workspace.outside();
+            let line = format!("mkdir a; exec timeout 20 $AEGIS {words}");
+            let found = output(shell(&workspace, &line));
+            assert!(found.status.success(), "{words}: {}", text(&found));
+        }
+    }
+}
+
+/// Whoever writes a profile may name files that only its reader may read.
+#[test]
+fn nothing_of_a_foreign_file_is_in_an_error() {
+    for user in USERS {
+        for text in [
+            "root:$6$secret:19000:0:99999:7:::\n",
+            "secret: [1, 2\n",
+            "\u{0}secret\n",
+            "aegis:$6$secret:1::::::\n",
+        ] {
+            let workspace = Workspace::new(user);
+            let foreign = workspace.write("outside/shadow", text);
+            let profile =
+                workspace.profile(&format!("aegis: 1\nextends: ['{}']\n", foreign.display()));
+            let mut command = workspace.command(program("aegis-run"));
+            command.arg("--profile").arg(profile).arg("true");
+            let said = refused(&workspace, &mut command, 125);
+            assert!(said.contains("is not a profile"), "{said}");
+            assert!(!said.contains("secret"), "{said}");
+        }
     }
 }
 

@@ -234,7 +234,7 @@ fn a_command_cannot_write_what_leads_to_the_policy_or_the_log_of_its_next_run() 
             (start(Some(&to_outside)), "data/linked.yaml is there"),
             (start(Some(&with_rego)), "data/rules.rego is there"),
             (configured, "data/own.yaml is there"),
-            (logged, "data/state is there"),
+            (logged, "data/state is a symbolic link"),
         ];
         for (mut command, words) in attempts {
             let said = refused(&workspace, &mut command, 125);

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use super::paths::{self, Kind, Resolved, Trust};
 use crate::error::{Error, Failure};
 use crate::types::{Fault, Step};
+use aegis_sys::files;
 
 /// The result of looking a name up in `PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,10 +170,13 @@ fn interpreters(
         let Some((path, argument)) = shebang(&file) else {
             break;
         };
-        list.push(paths::resolve(&path, trust).map_err(|fault| {
-            let path = path.display();
-            format!("its first line asks for {path}, and {fault}")
-        })?);
+        let asked = || format!("its first line asks for {}", path.display());
+        let found =
+            paths::resolve(&path, trust).map_err(|fault| format!("{}, and {fault}", asked()))?;
+        if !executable(&found) {
+            return Err(format!("{}, which is not an executable file", asked()));
+        }
+        list.push(found);
         if path.file_name() == Some(OsStr::new("env")) {
             let Some(program) = env_program(&argument) else {
                 break;
@@ -193,7 +197,7 @@ fn interpreters(
 /// `BINPRM_BUF_SIZE`).
 fn shebang(file: &Path) -> Option<(PathBuf, Vec<u8>)> {
     let mut start = Vec::new();
-    let file = std::fs::File::open(file).ok()?;
+    let file = files::open_regular(file).ok()?;
     file.take(256).read_to_end(&mut start).ok()?;
     let line = start.strip_prefix(b"#!")?;
     let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii();
