@@ -182,6 +182,12 @@ fn configured(
         trust.check(config, source)?;
         files.push(file);
     }
+    let misnamed = config.join("policy.yml");
+    if is_there(&misnamed, source)? {
+        let message = "a file of this name is not read";
+        let help = "call it policy.yaml, or remove it";
+        return Err(Error::of_file(&misnamed.to_string_lossy(), message, help));
+    }
     let directory = config.join("policy.d");
     if is_there(&directory, source)? {
         trust.check(config, source)?;
@@ -189,12 +195,28 @@ fn configured(
         files.extend(files_of(&directory, source)?);
     }
     if files.is_empty() {
-        return Ok(None);
+        return match leads_nowhere(config, source) {
+            Some(link) => Err(Error::of_file(
+                &link.to_string_lossy(),
+                "a link that leads nowhere, where policies are looked for",
+                "remove it, or put the directory there: a policy that cannot be reached must not count as absent",
+            )),
+            None => Ok(None),
+        };
     }
     for file in &files {
         trust.check_path(file, source)?;
     }
     from_files(&files, &config.to_string_lossy(), source, Some(trust)).map(Some)
+}
+
+/// The link that keeps a directory from being there, of it or of those above it.
+fn leads_nowhere<'p>(directory: &'p Path, source: &dyn Source) -> Option<&'p Path> {
+    let is_link = |path: &&Path| source.exists(path);
+    (directory
+        .ancestors()
+        .take_while(|path| source.look(path).is_err()))
+    .find(is_link)
 }
 
 /// Whether something is there, were it a link that leads nowhere. What cannot be told is an error: a

@@ -377,3 +377,51 @@ fn the_users_configuration_is_where_the_environment_says() {
     );
     assert_eq!(of(None, None), "standard");
 }
+
+/// What is there, and named, and would not be in force.
+#[test]
+fn what_is_there_and_not_in_force_is_an_error() {
+    let module = |block: &str| format!("package aegis\nblock contains \"{block}\" if true\n");
+    let two = |second: &str| {
+        Tree::of(&[
+            (SYSTEM, "aegis-policy: 1\nrego: [guard.rego]\n"),
+            (
+                "/etc/aegis/policy.d/10.yaml",
+                "aegis-policy: 1\nrego: [guard.rego]\n",
+            ),
+            ("/etc/aegis/guard.rego", &module("a")),
+            ("/etc/aegis/policy.d/guard.rego", second),
+        ])
+    };
+    let error = told(&effective_of(None, &two(&module("b"))).unwrap_err());
+    assert!(
+        error.contains("two Rego files are called `guard.rego`"),
+        "{error}"
+    );
+    assert!(error.contains("/etc/aegis/policy.yaml:2"), "{error}");
+    // Of one text they are one.
+    effective_of(None, &two(&module("a"))).unwrap();
+
+    let misnamed = Tree::of(&[("/etc/aegis/policy.yml", &rule(WORK))]);
+    let error = told(&effective_of(None, &misnamed).unwrap_err());
+    assert!(error.contains("call it policy.yaml"), "{error}");
+}
+
+#[test]
+fn a_configuration_behind_a_link_that_leads_nowhere_does_not_count_as_absent() {
+    for link in ["aegis", "above"] {
+        let root = tempfile::tempdir().unwrap();
+        let config = match link {
+            "aegis" => root.path().to_owned(),
+            above => root.path().join(above),
+        };
+        let of = || effective(None, 1000, None, Some(&config), &aegis_profile::Files);
+        of().unwrap();
+        std::os::unix::fs::symlink("nowhere", root.path().join(link)).unwrap();
+        let error = told(&of().unwrap_err());
+        assert!(error.contains("a link that leads nowhere"), "{error}");
+        assert!(error.contains(link), "{error}");
+        std::fs::create_dir(root.path().join("nowhere")).unwrap();
+        of().unwrap();
+    }
+}

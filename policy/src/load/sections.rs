@@ -191,14 +191,29 @@ impl<'m> Union<'m> {
             out.report(span, "not a Rego file beside the policy")
                 .expected("a name that ends in .rego, relative to this file")
                 .help("put the file into the policy's directory: `..` and `/` lead out of it");
-        } else if !self.rego.contains_key(&name) {
-            self.rego.insert(name.clone(), out.origin(span));
-            match (self.modules)(&name) {
-                Ok(text) => self.document.rego.push(RegoModule { name, text }),
-                Err(Wrong { message, help }) => {
-                    out.report(span, message).maybe_help(help);
-                }
+            return;
+        }
+        let text = match (self.modules)(&name) {
+            Ok(text) => text,
+            Err(Wrong { message, help }) => {
+                out.report(span, message).maybe_help(help);
+                return;
             }
+        };
+        let Some(first) = self.rego.get(&name) else {
+            self.rego.insert(name.clone(), out.origin(span));
+            self.document.rego.push(RegoModule { name, text });
+            return;
+        };
+        // The same file named twice is one module; two files of one name cannot be told apart.
+        let mut modules = self.document.rego.iter();
+        if modules.any(|module| module.name == name && module.text != text) {
+            out.report(
+                span,
+                format!("two Rego files are called `{}`", quote(&name)),
+            )
+            .expected(format!("another one is named at {first}"))
+            .help("rename one of them: decisions and records know a module by its name");
         }
     }
 }
