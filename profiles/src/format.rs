@@ -210,7 +210,7 @@ impl Profile {
         }
     }
 
-    /// Merges the profile that extends this one. Drops `description` and `extends`, which are about one file.
+    /// Merges the profile that extends this one. Drops its own `description` and `extends`: they are about one file.
     pub(crate) fn extend_with(&mut self, later: &Self) {
         self.description = None;
         self.extends.clear();
