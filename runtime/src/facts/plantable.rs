@@ -1,4 +1,4 @@
-//! What in a writable tree the host's own programs act upon later: shell start-up files, Git's
+//! Files in a writable tree that the host's own programs act upon later: shell start-up files, Git's
 //! configuration and hooks, editors' and package managers' settings. A run that may write the tree
 //! could leave a command there for the person to execute; see `docs/security.md`, "Planting".
 
@@ -72,26 +72,26 @@ const NAMES: [&str; 58] = [
     "node_modules/.bin",
 ];
 
-/// What there is of them in the writable trees of a profile.
+/// Such files in the writable trees of a profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plantable {
-    /// Present: what the name leads to, in the tree of that path.
-    pub present: Vec<Found>,
-    /// Not there before the run.
+    /// Those that exist: what the name leads to, in the tree of that path.
+    pub present: Vec<PlantablePath>,
+    /// Those that did not exist before the run.
     pub absent: Vec<PathBuf>,
 }
 
-/// One that is present.
+/// One that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct PlantablePath {
     /// The writable tree.
     pub tree: PathBuf,
     /// What the name leads to, in the tree.
     pub target: Resolved,
 }
 
-/// Looks for them in `trees` (free of links), at their top, in `projects` that lie in them, and
-/// where a tree is itself part of such a name (`$WORK/.git`).
+/// Looks for them in `trees` (free of links): at their top, in `projects` that lie in them, and
+/// if a tree is itself part of such a name (`$WORK/.git`).
 pub fn look(trees: &[PathBuf], projects: &[&Path]) -> Plantable {
     let mut plantable = Plantable::default();
     for tree in trees {
@@ -116,9 +116,9 @@ pub fn look(trees: &[PathBuf], projects: &[&Path]) -> Plantable {
             if link.is_none() && target.is_none() && path.symlink_metadata().is_err() {
                 plantable.absent.push(path);
             }
-            // A link is held too, so that no file can be put in its place.
+            // A link is protected too, so that no file can replace it.
             let held = link.into_iter().chain(target);
-            plantable.present.extend(held.map(|target| Found {
+            plantable.present.extend(held.map(|target| PlantablePath {
                 tree: tree.clone(),
                 target,
             }));
@@ -129,7 +129,7 @@ pub fn look(trees: &[PathBuf], projects: &[&Path]) -> Plantable {
 
 fn found(tree: &Path, path: &Path) -> Option<Resolved> {
     let below = path.strip_prefix(tree).ok()?;
-    // The usual answer, that it is not there, takes one call.
+    // The name usually does not exist, which one call shows.
     let dir = mount::locate(tree).ok()?;
     if let Err(error) = mount::locate_beneath(dir.as_fd(), below)
         && error.raw_os_error() != Some(libc::ELOOP)
@@ -137,7 +137,7 @@ fn found(tree: &Path, path: &Path) -> Option<Resolved> {
         return None;
     }
     let target = paths::resolve(path, &Trust::default()).ok()?;
-    // A repository must be written; a file that says where the repository is must not.
+    // A repository must stay writable; a file that says where the repository is must not.
     let repository = path.ends_with(".git") && target.kind == Kind::Directory;
     (!repository && is_below(&target.real, tree) && target.real != tree).then_some(target)
 }
