@@ -1,5 +1,5 @@
-//! What the tests of whole programs are written with: `support` starts programs and looks at what became of
-//! them, [`attacks`] has what a hostile program tries. The tests are in `features`, a file for each feature.
+//! The support code for tests of whole programs: `support` starts programs and checks their
+//! results, [`attacks`] has what a hostile program tries. The tests are in `features`, a file for each feature.
 
 pub mod attacks;
 mod support;

@@ -1,5 +1,5 @@
-//! How fast the audit log is: `cargo bench -p aegis-audit --bench log [RECORDS] [DIRECTORY]`. One JSON line for
-//! each figure. The directory decides about the disk; without it, that of temporary files.
+//! Speed of the audit log: `cargo bench -p aegis-audit --bench log [RECORDS] [DIRECTORY]`. Prints a line of JSON
+//! for each figure. The directory chooses the disk; the default is the directory of temporary files.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -14,7 +14,7 @@ use aegis_audit::event::{Event, EventType};
 use aegis_audit::log::{Expected, Log, Reader, verify};
 use aegis_policy::{Context, Decision, Hash, Request, Verdict, What};
 
-/// What is set for the processes that append at the same time as others.
+/// Set for processes that append at the same time as others.
 const WRITER: &str = "AEGIS_BENCH_WRITER";
 
 fn main() {

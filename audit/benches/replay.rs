@@ -1,7 +1,7 @@
-//! How fast recorded decisions are decided again: `cargo bench -p aegis-audit --bench replay [RECORDS]`.
+//! Speed of repeating recorded decisions: `cargo bench -p aegis-audit --bench replay [RECORDS]`.
 //!
-//! One JSON line for each kind of record, and one for the mixture that runs leave behind. Measured is what
-//! `aegis replay` does with each line of a log: finding it, holding its hash against it, reading it, deciding,
+//! Prints a line of JSON for each kind of record, and one for the mixture that runs leave behind. Measures what
+//! `aegis replay` does with each line of a log: finding it, checking its hash, reading it, deciding,
 //! comparing.
 #![allow(
     clippy::disallowed_methods,
@@ -67,7 +67,7 @@ fn main() {
     }
 }
 
-/// Some forty rules, as an operator has them.
+/// Some forty rules, as an operator may have.
 fn policy() -> Policy {
     let rule = |id: String, on: Action, matches: &[String], verdict| CapabilityRule {
         id,

@@ -1,11 +1,11 @@
-//! What persons have approved, so that they are not asked again; and the records of it.
+//! Approvals by persons, so that they are not asked again; and the records about them.
 //!
 //! An [`Entry`] is a yes to one exact thing, for one command of one skill under one profile, as one policy
-//! asked for it, for one user, until a time.
-//! The [`Store`] keeps those that are to outlast a run. It does not judge what counts as approved:
+//! asked for it, for one user, until a given time.
+//! The [`Store`] keeps those that outlast a run. It does not judge what counts as approved:
 //! [`aegis_policy::decide()`] takes the entries' [`Approval`]s as facts of the request, and lifts `review` with those
-//! that are bound to it. Nobody is asked here either; whoever asks takes [`to_review`] for the question, and
-//! records the answer with [`answered`].
+//! that are bound to it. This module does not ask anybody either: the caller gets the question from [`to_review`]
+//! and records the answer with [`answered`].
 //!
 //! Time is passed in: seconds since 1970.
 
@@ -28,19 +28,19 @@ pub use store::{Error, FILE, MAX_BYTES, MAX_ENTRIES, Store, Which};
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// How long an approval holds unless its giver says otherwise, in seconds.
+/// How long an approval holds by default, in seconds.
 pub const LASTS: u64 = 30 * DAY;
 
 /// How long it can hold at most, in seconds.
 pub const LONGEST: u64 = 366 * DAY;
 
-/// So many characters of a command are kept for a list.
+/// So many characters of a command are stored for lists.
 const SHOWN: usize = 200;
 
-/// One thing that takes a person's yes.
+/// One thing that needs a person's yes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// What the policy says of it: `review`, and why.
+    /// The policy's opinion on it: `review`, and why.
     pub opinion: Opinion,
     /// The thing.
     pub what: What,
@@ -52,7 +52,7 @@ pub struct Asked {
 pub struct Entry {
     /// Who said it.
     pub by: Person,
-    /// Of which command, as far as a list shows it: what counts is the hash.
+    /// The command, shortened for lists: only the hash counts.
     pub command: String,
     /// [`What::command_hash`] of that run.
     pub command_hash: Hash,
@@ -68,22 +68,22 @@ pub struct Entry {
     pub profile: String,
     /// The profile's hash.
     pub profile_hash: Hash,
-    /// The rules of the policy that spoke.
+    /// The ids of the rules that asked for it.
     pub rules: Vec<String>,
     /// `$SKILL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skill: Option<HostPath>,
-    /// For whose runs.
+    /// The user whose runs it is for.
     pub uid: u32,
-    /// To what.
+    /// What it is for.
     pub what: What,
-    /// [`What::hash`] of that.
+    /// [`What::hash`] of `what`.
     pub what_hash: Hash,
 }
 
 impl Entry {
-    /// A yes to `asked`, by `by`, given at `now` and for runs like `request`, of which `policy` asks it. It
-    /// fails only where the kernel has no random numbers for its id.
+    /// `by` approves `asked` at `now`, for runs like `request`, as `policy` asks for it. Fails only if the kernel
+    /// has no random numbers for its id.
     pub fn new(
         asked: &Asked,
         request: &Request,
@@ -111,13 +111,12 @@ impl Entry {
         })
     }
 
-    /// Whether it holds at `now`. One from the future does not: the clock went back, and how far nobody
-    /// knows.
+    /// Whether it holds at `now`. One from the future does not: the clock went back by an unknown amount.
     pub fn holds(&self, now: u64) -> bool {
         self.granted <= now && now < self.expires
     }
 
-    /// As a fact of a request of the run whose [`What::command_hash`] is `command`, if it holds at `now`.
+    /// The fact for a request of the run whose [`What::command_hash`] is `command`, if it holds at `now`.
     pub fn approval(&self, command: Hash, now: u64) -> Option<Approval> {
         self.holds(now).then(|| Approval {
             at: now,
@@ -132,7 +131,7 @@ impl Entry {
         })
     }
 
-    /// As far as the log tells of it.
+    /// The part that the log records.
     fn told(&self) -> ApprovalRef {
         ApprovalRef {
             expires: self.expires,
@@ -141,7 +140,7 @@ impl Entry {
         }
     }
 
-    /// Whether it is for a run like this, whatever of it, under the policy with this hash.
+    /// Whether it is for runs like this, under the policy with this hash, whatever it approves.
     fn is_for(&self, request: &Request, command: Hash, policy: Hash) -> bool {
         let context = &request.context;
         self.bound_to()
@@ -164,7 +163,7 @@ impl Entry {
         )
     }
 
-    /// Whether both are a yes to the same.
+    /// Whether both approve the same thing.
     fn is_same_as(&self, other: &Self) -> bool {
         self.what_hash == other.what_hash && self.bound_to() == other.bound_to()
     }
@@ -182,8 +181,8 @@ fn shown(command: &[HostPath]) -> String {
     }
 }
 
-/// What of a request takes a person's yes, by the decision about it: nothing unless that is `review`. When
-/// all of it is approved, the request is let through.
+/// What in a request needs a person's yes, given the decision about it: nothing unless that is `review`. If
+/// everything here is approved, the request is let through.
 pub fn to_review(policy: &Policy, request: &Request, decision: &Decision) -> Vec<Asked> {
     if decision.verdict != Verdict::Review {
         return Vec::new();
@@ -206,8 +205,8 @@ pub fn to_review(policy: &Policy, request: &Request, decision: &Decision) -> Vec
             });
         }
     }
-    // The decision tells the worst of its grants and of the run itself, not which: with all grants
-    // approved, what is left is about the run.
+    // The decision has the worst verdict of the grants and the run itself, not which one has it: with all grants
+    // approved, the remaining verdict is that of the run.
     let mut rest = request.clone();
     let command = request.what.command_hash();
     rest.approvals
@@ -229,8 +228,8 @@ pub fn to_review(policy: &Policy, request: &Request, decision: &Decision) -> Vec
     all
 }
 
-/// The event of a question and its answer: the request as it was asked about, the decision that made it a
-/// question, the answer, the reason where nobody was asked, and the entries that the answer made.
+/// The event of a question and its answer: the request as shown, the decision that caused the
+/// question, the answer, the reason if nobody was asked, and the entries made by the answer.
 pub fn answered(
     run: &str,
     request: &Request,
@@ -250,7 +249,7 @@ pub fn answered(
     Event::approval(run, decision.policy, answered).decided(request.clone(), decision.clone())
 }
 
-/// The event of an approval's end before its time. No policy is in force where that is done.
+/// The event of a revoked approval. No policy is in force at that time.
 pub fn revoked(run: &str, entry: &Entry, by: &Person) -> Event {
     let answered = Answered {
         answer: Answer::Revoked,

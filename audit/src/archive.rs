@@ -1,8 +1,8 @@
-//! Copies of policies beside a log, so that what was decided can be decided again from the log alone.
+//! Copies of policies beside a log, so that decisions can be repeated from the log alone.
 //!
-//! `policies/HASH.json` below the log's directory is the canonical JSON of the documents of a policy and of
-//! the engine that decided by it: the very bytes whose SHA-256 is the policy's hash. So a copy proves itself
-//! and needs no signature: the name of a changed copy is no longer its hash.
+//! `policies/HASH.json` below the log's directory is the canonical JSON of a policy's documents and of
+//! the engine that decided by it: exactly the bytes whose SHA-256 is the policy's hash. So a copy proves itself
+//! and needs no signature: the name of a changed copy no longer matches its hash.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -19,16 +19,16 @@ use aegis_profile::Hash;
 /// Where copies are, below the directory of a log.
 pub const DIRECTORY: &str = "policies";
 
-/// No copy is larger. A policy is at most some megabytes.
+/// Maximum size of a copy. A policy has at most some megabytes.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Why a copy could not be written or is of no use.
+/// Why a copy could not be written or cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// It cannot be written.
     #[error("the policy cannot be archived: {0}")]
     Write(#[from] private::Error),
-    /// It cannot be read, was changed, or has no form that is known here.
+    /// The copy cannot be read, was changed, or has an unknown form.
     #[error("the copy of a policy {} cannot be used: {why}", path.display())]
     Unusable {
         /// The copy.
@@ -44,28 +44,28 @@ pub enum ArchiveError {
 pub struct Archived {
     /// The documents.
     pub documents: Vec<Document>,
-    /// What decided by them.
+    /// The engine that decided by them.
     pub engine: Engine,
 }
 
-/// Archives a policy in the log's directory, unless that is done: see [`crate::log::Log::archive_policy`].
-/// What is there under the copy's name is complete, after a crash as well.
+/// Archives a policy in the log's directory, unless it is archived already: see
+/// [`crate::log::Log::archive_policy`]. A file under the copy's name is complete, even after a crash.
 pub(crate) fn archive(log: &Dir, policy: &Policy) -> Result<(), ArchiveError> {
     let name = format!("{}.json", policy.hash());
     if is_archived(log, &name, policy.canonical_length()) {
         return Ok(());
     }
-    // As private as the log is: a policy names what is worth protecting.
+    // As private as the log: a policy names what is worth protecting.
     let directory = log.create_below(DIRECTORY)?;
     directory.check(Others::MayRead)?;
-    // Several programs may do this at once: they put the same bytes there.
+    // Several programs may do this at once: they write the same bytes.
     Ok(directory
         .put(&name, &policy.canonical(), Put::Replace)
         .map(|_| ())?)
 }
 
-/// Whether the copy is there, as far as its length tells: two system calls, where reading it at each start
-/// would take longer than all else here. Only the user can write it, and readers compare the hash.
+/// Whether the copy is there, judged by its length: two system calls, where reading it at each start
+/// would take longer than everything else here. Only the user can write it, and readers compare the hash.
 fn is_archived(log: &Dir, name: &str, length: usize) -> bool {
     let is = |name: &str, kind: FileType| {
         let stat = log.stat(name).ok().flatten();
@@ -77,7 +77,7 @@ fn is_archived(log: &Dir, name: &str, length: usize) -> bool {
             .is_some_and(|found| usize::try_from(found.st_size) == Ok(length))
 }
 
-/// The copy of a policy in the directory of copies, checked against its hash. `None`: there is none.
+/// The copy of a policy in the directory of copies, checked against its hash. `None`: there is no copy.
 pub fn archived_policy(directory: &Path, hash: Hash) -> Result<Option<Archived>, ArchiveError> {
     let path = directory.join(format!("{hash}.json"));
     let unusable = |path, why| Err(ArchiveError::Unusable { path, why });
@@ -93,7 +93,7 @@ pub fn archived_policy(directory: &Path, hash: Hash) -> Result<Option<Archived>,
     }
     match serde_json::from_slice(&bytes) {
         Ok(archived) => Ok(Some(archived)),
-        Err(error) => unusable(path, format!("this version does not read it: {error}")),
+        Err(error) => unusable(path, format!("this version cannot read it: {error}")),
     }
 }
 

@@ -1,9 +1,9 @@
-//! What is recorded of runs, and what can be proved from it.
+//! Records of runs, and what can be proved from them.
 //!
 //! An [`event`] is one thing that happened, with the request and the decision about it. The [`log`] appends
-//! events as a signed chain of records; [`approvals`] keeps what persons have approved; [`archive`] copies each
+//! events as a signed chain of records; [`approvals`] stores what persons have approved; [`archive`] copies each
 //! policy beside the log that refers to it, so that [`replay`] can decide every recorded request again.
-//! [`ocsf`] exports.
+//! [`ocsf`] exports records.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

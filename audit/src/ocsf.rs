@@ -1,5 +1,5 @@
-//! Records as events of the Open Cybersecurity Schema Framework (OCSF 1.3), for the systems that collect
-//! such: a pure function of the record and the name of the host.
+//! Records as events of the Open Cybersecurity Schema Framework (OCSF 1.3), for systems that collect
+//! these: a pure function of the record and the host's name.
 //!
 //! | type | class |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | `policy.violation`, `anomaly` | Detection Finding (2004) |
 //! | `checkpoint`, `log.recovered` | Event Log Activity (1008) |
 //!
-//! The verdict is the profile `security_control`. What has no attribute is in `unmapped`.
+//! The verdict is the profile `security_control`. Anything without an attribute is in `unmapped`.
 #![expect(
     clippy::disallowed_types,
     reason = "a time that was written down is read; none is taken"
@@ -35,10 +35,10 @@ pub struct BadTime {
     time: String,
 }
 
-/// `activity_id` of a class that has none for it.
+/// The generic `activity_id`, for classes without a specific one.
 const OTHER: u32 = 99;
 
-/// The event of a record, from a host of that name.
+/// The event of a record, from the host with this name.
 pub fn event(record: &Record, host: &str) -> Result<Value, BadTime> {
     let time = humantime::parse_rfc3339(&record.time).ok();
     let since = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
@@ -77,7 +77,7 @@ pub fn event(record: &Record, host: &str) -> Result<Value, BadTime> {
         event["activity_name"] = kind;
     }
     if let Some(decision) = &record.decision {
-        // A `review` that nobody answered is refused; one that was answered is an approval of its own.
+        // A `review` without an answer is a refusal; an answered one has an approval record of its own.
         let through = decision.verdict.lets_through();
         event["metadata"]["profiles"] = json!(["security_control"]);
         for id in ["action_id", "disposition_id", "status_id"] {
@@ -119,7 +119,7 @@ fn severity(record: &Record) -> u32 {
     }
 }
 
-/// The class, its activity, and the attributes that belong to the class.
+/// The class, its activity, and the attributes of the class.
 fn mapped(record: &Record, host: &str) -> (u32, u32, Value) {
     let actor = actor(record);
     let device = json!({"hostname": host, "type_id": 0});
@@ -198,7 +198,7 @@ fn file(path: &str, tree: bool) -> Value {
         .rsplit('/')
         .find(|part| !part.is_empty())
         .unwrap_or("/");
-    // 1 a regular file, 2 a folder.
+    // 1 is a regular file, 2 is a folder.
     json!({"name": name, "path": path, "type_id": if tree { 2 } else { 1 }})
 }
 
@@ -222,7 +222,7 @@ fn process(record: &Record, what: Option<&What>) -> Value {
 
 fn network(record: &Record, what: Option<&What>, host: &str) -> (u32, u32, Value) {
     let through = (record.decision.as_ref()).is_none_or(|decision| decision.verdict.lets_through());
-    // 1 opened, 5 refused. A direction of 1 is inbound, of 2 outbound, of 0 unknown.
+    // Activity 1 is opened, 5 refused. Direction 1 is inbound, 2 outbound, 0 unknown.
     let activity = if through { 1 } else { 5 };
     let (activity, name, direction, destination) = match what {
         Some(What::Net(to)) => {

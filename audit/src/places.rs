@@ -1,24 +1,24 @@
-//! Where Aegis keeps what it writes.
+//! Where Aegis keeps its files.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// The places of what Aegis keeps for one user.
+/// The directories in which Aegis keeps one user's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// The audit log's directory: of root `/var/log/aegis/audit`, of others `audit` in `dir`.
+    /// The audit log's directory: `/var/log/aegis/audit` for root, `audit` in `dir` for others.
     pub audit: PathBuf,
-    /// The directory of all that Aegis keeps for a user: of root `/var/lib/aegis`, of others
-    /// `$XDG_STATE_HOME/aegis`, else `~/.local/state/aegis`. It belongs to the user alone (0700), and never is
-    /// in a sandbox's reach.
+    /// The directory of everything that Aegis keeps for a user: `/var/lib/aegis` for root,
+    /// `$XDG_STATE_HOME/aegis` for others, else `~/.local/state/aegis`. Only the user can access it (0700), and no
+    /// sandbox can reach it.
     pub dir: PathBuf,
-    /// The directory of the keys that audit logs are signed with: `keys` in `dir`, beside a user's log
+    /// The directory of the keys that sign audit logs: `keys` in `dir`, beside a user's log
     /// and not in it, so that a log can be copied without them.
     pub keys: PathBuf,
 }
 
 impl State {
-    /// Of whoever runs this, by the environment; see [`State::of`].
+    /// For the user of this process, by its environment; see [`State::of`].
     #[allow(
         clippy::disallowed_methods,
         reason = "the places are those of this process"
@@ -28,8 +28,8 @@ impl State {
         Self::of(uid, &|name| std::env::var_os(name))
     }
 
-    /// Of a user, with what looks a variable of the environment up. `None`: there is no home directory, and
-    /// no other place is named.
+    /// For a user; `variable` looks up the environment. `None`: there is no home directory, and the
+    /// environment names no other place.
     pub fn of(uid: u32, variable: &dyn Fn(&str) -> Option<OsString>) -> Option<Self> {
         let path = |name| Some(PathBuf::from(variable(name)?)).filter(|path| path.is_absolute());
         let (dir, audit) = match uid {

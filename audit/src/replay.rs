@@ -1,12 +1,12 @@
-//! Deciding again what a log says was decided.
+//! Repeating the decisions recorded in a log.
 //!
-//! A record that has a decision has the request as well, with every fact that the decision depends on. So
+//! A record with a decision has the request as well, with every fact that the decision depends on. So
 //! [`Replayer::again`] is a pure function of the record and of the policy whose hash the decision names: it
 //! must come to the same decision, to the byte. [`under`] asks another policy instead, and says
-//! what that one would change; so a change of policy is reviewed against what has really been asked for.
+//! what that one would change; so a change of policy can be reviewed against real requests.
 //!
-//! Not for the log itself: whether it is intact and complete is the answer of [`crate::log`]. A decision that
-//! somebody with the log's key has rewritten is found here and only here.
+//! This does not verify the log: [`crate::log`] says whether it is intact and complete. A decision that
+//! was rewritten by somebody with the log's key is found only here.
 
 mod read;
 
@@ -25,7 +25,7 @@ use aegis_policy::model::Verdict;
 use aegis_policy::request::{Request, What};
 use aegis_profile::hash::Hash;
 
-/// A record as far as it takes part in a replay, borrowed from its line.
+/// The fields of a record that a replay needs, borrowed from its line.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Recorded<'l> {
     /// What was decided.
@@ -39,7 +39,7 @@ pub struct Recorded<'l> {
     /// The run.
     #[serde(borrow)]
     pub run: Cow<'l, str>,
-    /// The place in the log.
+    /// The number in the log.
     pub seq: u64,
     /// When it was recorded.
     #[serde(borrow)]
@@ -56,74 +56,74 @@ impl<'l> Recorded<'l> {
     }
 }
 
-/// A policy that was found by its hash.
+/// The result of looking for a policy by its hash.
 #[derive(Clone, Debug)]
 pub enum Found {
-    /// This one: it has the hash.
+    /// The policy with that hash.
     Same(Arc<Policy>),
-    /// Its documents, compiled by an engine that is not the one that decided; its name and version.
+    /// The same documents, compiled by another engine than the one that decided; its name and version.
     OtherEngine(Arc<Policy>, String),
-    /// None, and why.
+    /// No policy was found, and why.
     No(String),
 }
 
-/// Why a record cannot be decided again, in words.
+/// Why a decision cannot be repeated, in words.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, thiserror::Error)]
 #[serde(transparent)]
 #[error("{0}")]
 pub struct Undecidable(String);
 
-/// Something that is not as it was recorded.
+/// Something that differs from the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Now.
+    /// The value now.
     pub now: String,
-    /// As recorded.
+    /// The value recorded.
     pub then: String,
-    /// Of what.
+    /// What differs.
     pub what: &'static str,
 }
 
-/// What came of deciding a record again.
+/// The result of repeating the decision of a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the fields say what the variants do")]
 pub enum Outcome {
-    /// Nothing was decided in it.
+    /// The record has no decision.
     #[serde(rename = "none")]
     NoDecision,
-    /// The same.
+    /// The same decision.
     Same,
-    /// Something else.
+    /// Another decision.
     Differs { differences: Vec<Difference> },
-    /// It cannot be said.
+    /// The decision cannot be repeated.
     Undecidable { why: Undecidable },
 }
 
-/// What another policy would say otherwise.
+/// A change of opinion under another policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// What was asked for: the request, or one grant of it.
     pub what: What,
-    /// What was said.
+    /// The recorded opinion.
     pub then: Opinion,
-    /// What would be said.
+    /// The opinion of the other policy.
     pub now: Opinion,
-    /// Whether it is one grant of several that a run asked for.
+    /// Whether it is one of several grants that a run asked for.
     pub is_part: bool,
 }
 
-/// Decides again. `find` gives policies by their hash and is asked once for each.
+/// Repeats decisions. `find` gives policies by their hash and is called once for each.
 pub struct Replayer<F> {
     find: F,
     found: BTreeMap<Hash, Found>,
-    /// Whether decisions of other engines are decided again, and compared but for the policy's hash.
+    /// Whether decisions of other engines are repeated too, and compared except for the policy's hash.
     force: bool,
     buffer: Vec<u8>,
 }
 
 impl<F: FnMut(Hash) -> Found> Replayer<F> {
-    /// With a source of policies; with `force` what other engines have decided is decided again, too.
+    /// Takes policies from `find`; with `force`, decisions of other engines are repeated too.
     pub fn new(find: F, force: bool) -> Self {
         Self {
             find,
@@ -139,7 +139,7 @@ impl<F: FnMut(Hash) -> Found> Replayer<F> {
         found.or_insert_with(|| (self.find)(hash)).clone()
     }
 
-    /// Decides a record again under the policy that it names.
+    /// Repeats the decision of a record under the policy that it names.
     pub fn again(&mut self, record: &Recorded<'_>) -> Outcome {
         match self.try_again(record) {
             Ok(Some(differences)) if differences.is_empty() => Outcome::Same,
@@ -171,7 +171,7 @@ impl<F: FnMut(Hash) -> Found> Replayer<F> {
             now.policy = named;
         }
         let mut differences = Vec::new();
-        // The canonical form is what was recorded: mostly this is all there is to compare.
+        // The record has the canonical form: mostly nothing else needs to be compared.
         self.buffer.clear();
         let written = serde_json::to_writer(&mut self.buffer, &now);
         if written.is_err() || self.buffer != decision.get().as_bytes() {
@@ -188,15 +188,15 @@ impl<F: FnMut(Hash) -> Found> Replayer<F> {
     }
 }
 
-/// What `policy` would say otherwise than is recorded: of the request, and of each grant of a run. `None`:
-/// nothing was decided in the record.
+/// What `policy` would decide otherwise than recorded: for the request, and for each grant of a run. `None`:
+/// the record has no decision.
 pub fn under(policy: &Policy, record: &Recorded<'_>) -> Result<Option<Vec<Change>>, Undecidable> {
     let Some((request, decision)) = halves(record)? else {
         return Ok(None);
     };
     let request = read_request(request)?;
     let now = decide(policy, &request);
-    // Mostly nothing changes, and then the verdicts are all that has to be read.
+    // Mostly nothing changes, and then only the verdicts have to be read.
     if let Ok(then) = serde_json::from_str::<Verdicts>(decision.get())
         && then.verdict == now.verdict
         && (then.parts.iter().map(|part| part.verdict)).eq(now.parts.iter().map(|p| p.verdict))
@@ -224,7 +224,7 @@ pub fn under(policy: &Policy, record: &Recorded<'_>) -> Result<Option<Vec<Change
     Ok(Some(changes))
 }
 
-/// A decision, as far as its verdicts go.
+/// Only the verdicts of a decision.
 #[derive(Deserialize)]
 struct Verdicts {
     #[serde(default)]
@@ -255,7 +255,7 @@ fn policy_of(decision: &RawValue) -> Result<Hash, Undecidable> {
     Ok(named.policy)
 }
 
-/// The decision of a record, whole.
+/// The whole decision of a record.
 pub fn read_decision(decision: &RawValue) -> Result<Decision, Undecidable> {
     serde_json::from_str(decision.get()).map_err(unreadable("decision"))
 }
@@ -266,7 +266,7 @@ pub fn read_request(request: &RawValue) -> Result<Request, Undecidable> {
 }
 
 fn unreadable(what: &'static str) -> impl Fn(serde_json::Error) -> Undecidable {
-    move |error| Undecidable(format!("its {what} is not read by this version: {error}"))
+    move |error| Undecidable(format!("this version cannot read its {what}: {error}"))
 }
 
 /// Every difference between two decisions, in words.

@@ -1,4 +1,4 @@
-//! Appending: what is in a log afterwards, and what is refused.
+//! Appending: the content of the log afterwards, and what is rejected.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -119,7 +119,7 @@ fn checkpoints_are_signed_on_the_way_and_on_request() {
         .map(|c| c.number)
         .collect();
     assert_eq!(found, [0, 1, 2, 3]);
-    // Whoever comes later goes on counting, also from far away.
+    // A later writer continues the numbers, also from far away.
     drop(log);
     let mut log = scene.open();
     log.append(&(0..500).map(event).collect::<Vec<_>>())
@@ -164,7 +164,7 @@ fn the_chain_goes_on_in_the_next_segment() {
             "segment {number} ends with {last}"
         );
     }
-    // What was archived may be missing, when that is said.
+    // Archived segments may be missing, if that is stated.
     fs::remove_file(scene.segment(1)).expect("removed");
     let verified = scene.verify();
     assert!(
@@ -188,7 +188,7 @@ fn the_chain_goes_on_in_the_next_segment() {
         "{:?}",
         verified.findings
     );
-    // And one in the middle may not.
+    // A segment in the middle may not be missing.
     fs::remove_file(scene.segment(5)).expect("removed");
     let verified = log_support::verify_at(&scene.dir(), &expected);
     assert!(!verified.intact);
@@ -242,7 +242,7 @@ fn a_recovery_that_was_killed_is_finished_by_the_next() {
     let scene = Scene::new();
     scene.open().append(&[event(0)]).expect("appended");
     let whole = fs::read(scene.segment(1)).expect("the segment");
-    // Killed while the copy was made, and before the segment was cut.
+    // Killed during the copy, before the segment was cut.
     fs::write(scene.segment(1), [&whole, &b"torn"[..]].concat()).expect("written");
     fs::write(scene.dir().join("torn.part"), "to").expect("written");
     fs::write(scene.dir().join("torn-2.bin"), "torn").expect("written");
@@ -252,18 +252,18 @@ fn a_recovery_that_was_killed_is_finished_by_the_next() {
         !scene.dir().join("torn-2.1.bin").exists(),
         "the same is not kept twice"
     );
-    // Killed after the segment was cut, before that was noted.
+    // Killed after the segment was cut, before the record.
     fs::write(scene.segment(1), &whole).expect("written");
     drop(scene.open());
     assert_eq!(kinds(&scene)[2..], [EventType::LogRecovered]);
-    // Killed while it was noted.
+    // Killed while the record was written.
     fs::write(scene.segment(1), [&whole, &b"{\"hash\""[..]].concat()).expect("written");
     drop(scene.open());
     let last = records(&scene).pop().expect("a note");
     let note = note(&last);
     let names: Vec<_> = note.files.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(names, ["torn-2.bin", "torn-2.1.bin"]);
-    // And it is noted once.
+    // It is recorded only once.
     drop(scene.open());
     assert_eq!(kinds(&scene).len(), 3);
 }
@@ -310,9 +310,13 @@ fn nothing_is_appended_to_what_was_tampered_with() {
     };
     for (bytes, line, what) in [
         (changed(3, "srv", "etc"), 4, "changed"),
-        (changed(3, "{\"hash\"", "{\"hush\""), 4, "no line of a log"),
+        (
+            changed(3, "{\"hash\"", "{\"hush\""),
+            4,
+            "not a line of a log",
+        ),
         (changed(2, "srv", "etc"), 3, "changed"),
-        (changed(3, "\n", " \n"), 4, "no line of a log"),
+        (changed(3, "\n", " \n"), 4, "not a line of a log"),
         ([all[0], all[1], all[3]].concat().text(), 3, "follow"),
         (
             [all[0], all[1], all[2], all[3], all[3]].concat().text(),
@@ -356,7 +360,7 @@ fn a_log_that_changes_under_a_writer_is_noticed() {
     let scene = Scene::new();
     let mut log = scene.open();
     log.append(&[event(0)]).expect("appended");
-    // Torn by another one that was killed.
+    // Torn by another writer that was killed.
     let mut file = OpenOptions::new()
         .append(true)
         .open(scene.segment(1))
@@ -364,7 +368,7 @@ fn a_log_that_changes_under_a_writer_is_noticed() {
     file.write_all(b"{\"hash").expect("written");
     log.append(&[event(1)]).expect("appended");
     assert_eq!(kinds(&scene)[2], EventType::LogRecovered);
-    // Moved away, lock and all: a new log is begun.
+    // Moved away together with its lock: a new log begins.
     fs::rename(scene.dir(), scene.root.path().join("old")).expect("moved");
     fs::create_dir(scene.dir()).expect("a directory");
     let moved = scene.root.path().join("old");

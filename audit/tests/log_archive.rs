@@ -1,4 +1,4 @@
-//! Copies of policies beside a log: what is there is what should be there, or it is put there.
+//! Copies of policies beside a log: a wrong or missing copy is written again.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -68,7 +68,7 @@ fn what_is_no_file_is_not_taken_for_a_copy() {
     let found = fs::symlink_metadata(copy(&scene)).expect("the copy");
     assert!(found.is_file(), "the link is replaced, and not followed");
 
-    // Of the length that is expected, but a directory: it cannot be replaced, and is not passed over.
+    // A directory, of the expected length: it cannot be replaced, and is not ignored.
     fs::remove_file(copy(&scene)).expect("removed");
     fs::create_dir(copy(&scene)).expect("a directory");
     let told = keep(&scene).expect_err("it cannot be archived");
@@ -85,7 +85,7 @@ fn the_directory_of_copies_is_the_logs_own() {
     symlink(&elsewhere, &directory).expect("a link");
     let told = keep(&scene).expect_err("a link is not followed");
     assert!(
-        told.contains("is a symbolic link or no directory"),
+        told.contains("is a symbolic link or not a directory"),
         "{told}"
     );
     fs::remove_file(elsewhere.join(copy(&scene).file_name().expect("a name"))).expect("removed");

@@ -1,4 +1,4 @@
-//! The canonical form: the vectors of RFC 8785, and that everything that is written is in it.
+//! The canonical form: the vectors of RFC 8785, and everything that is written conforms.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -118,7 +118,7 @@ fn what_is_not_canonical_is_told_with_its_place() {
         (b"\"abc", 4),
         (b"nul", 0),
         (b"[1", 2),
-        // By UTF-16, the smiley comes first.
+        // In UTF-16 order, the smiley comes first.
         ("{\"\u{fb33}\":1,\"\u{1f602}\":1}".as_bytes(), 9),
     ] {
         let fault = canonical::check(text).expect_err("it is not canonical");

@@ -130,7 +130,7 @@ fn every_type_has_its_class_with_what_that_requires() {
     ] {
         let decided = what.is_some();
         let event = ocsf::event(&record(kind, what, Verdict::Allow), "host").expect("an event");
-        // Of every event: <https://schema.ocsf.io/1.3.0/base_event>.
+        // Required of every event: <https://schema.ocsf.io/1.3.0/base_event>.
         let base = [
             "/activity_id",
             "/category_uid",

@@ -1,5 +1,5 @@
-//! Several processes and one log; processes that are killed at any moment; disks that are full. The other
-//! processes are this test's own program, started once more.
+//! Several processes and one log; processes that are killed at any moment; full disks. The other
+//! processes run this test's own program.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -24,7 +24,7 @@ const ROOT: &str = "AEGIS_TEST_LOG";
 const NAME: &str = "AEGIS_TEST_NAME";
 const ROUNDS: &str = "AEGIS_TEST_ROUNDS";
 
-/// Small segments and many checkpoints: much to be killed in.
+/// Small segments and many checkpoints: many moments to be killed in.
 fn options() -> Options {
     Options {
         checkpoint_every: 40,
@@ -42,7 +42,7 @@ fn random(seed: u64) -> impl FnMut(u64) -> u64 {
     }
 }
 
-/// Not a test: what the tests start. Appends, and tells of every receipt: `SEQ... durable|written`.
+/// Not a test: the process that the tests start. Appends, and prints every receipt: `SEQ... durable|written`.
 #[test]
 #[ignore = "started by others"]
 fn child_that_appends() {
@@ -70,7 +70,7 @@ fn child_that_appends() {
         for seq in receipt.seqs {
             told += &format!(" {seq}");
         }
-        // One write: no receipt is half told.
+        // One write: no receipt is half printed.
         told += if receipt.durable {
             " durable\n"
         } else {
@@ -82,7 +82,7 @@ fn child_that_appends() {
 }
 
 fn command(root: &Path, name: &str, rounds: u64) -> Command {
-    // By this name also while it is being built anew.
+    // By this name it works even while the program is being rebuilt.
     let mut command = Command::new("/proc/self/exe");
     command
         .args([
@@ -106,8 +106,8 @@ fn start(root: &Path, name: &str, rounds: u64) -> (Child, BufReader<ChildStdout>
     (child, out)
 }
 
-/// What a receipt said, into `receipts`: what was appended, by its place. Lines of the test harness are
-/// none.
+/// Adds a receipt to `receipts`: what was appended, by record number. Returns whether the line was a receipt,
+/// and not one of the test harness.
 fn note(name: &str, line: &str, receipts: &mut BTreeMap<u64, String>) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [round, seqs @ .., "durable" | "written"] = words.as_slice() else {
@@ -152,7 +152,7 @@ fn killed_at_any_moment_nothing_is_lost_and_the_log_still_opens() {
                 left -= u64::from(note(&name, &line, &mut receipts));
                 line.clear();
             }
-            // Some time within what it does next; or, without a receipt, while it starts and opens.
+            // During what it does next; or, without a receipt, while it starts and opens the log.
             let moment = Duration::from_micros(random(if line.is_empty() { 400 } else { 9000 }));
             let since = Instant::now();
             while since.elapsed() < moment {
@@ -206,7 +206,7 @@ fn several_processes_append_to_one_log_at_once() {
         "{:?}",
         verified.findings
     );
-    // Everything that is there was told of, but for the checkpoints.
+    // Every record was reported, except the checkpoints.
     assert_eq!(
         verified.records,
         receipts.len() as u64 + verified.checkpoints
@@ -241,7 +241,7 @@ fn one_of_two_that_is_killed_does_not_hold_up_the_other() {
     }
 }
 
-/// Not a test: appends until it cannot, then makes room and goes on.
+/// Not a test: appends until that fails, then makes room and continues.
 #[test]
 #[ignore = "started by others"]
 fn child_that_fills_the_disk() {
@@ -291,7 +291,7 @@ fn child_that_fills_the_disk() {
         told + verified.checkpoints,
         "all of what was told of, and no more"
     );
-    // It fails again, alike, and leaves nothing.
+    // It fails again in the same way, and leaves nothing.
     assert!(matches!(log.append(&batch), Err(Error::Write { .. })));
     assert_eq!(fs::metadata(&segment).expect("the segment").len(), length);
     if may_make_room {
@@ -307,7 +307,7 @@ fn full(script: &str, name: &str, program: &str) {
     let scene = Scene::new();
     let mut shell = Command::new(program);
     if program == "unshare" {
-        // As root without a user namespace, as somebody else within one.
+        // As root without a user namespace, as another user within one.
         let root = rustix::process::geteuid().is_root();
         shell.args(if root {
             &["--mount"][..]

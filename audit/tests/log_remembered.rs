@@ -1,5 +1,5 @@
-//! What a log cannot tell of itself: that it was cut back and has grown again, or that its end was made to look
-//! torn. Somebody who remembers a checkpoint, and who looks at what was set aside, can.
+//! What a log cannot show by itself: that it was cut off and has grown again, or that its end was made to look
+//! torn. Somebody who remembers a checkpoint and looks at the quarantined files can detect it.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -15,7 +15,7 @@ use aegis_policy::Hash;
 use crate::log_support;
 use log_support::{Scene, event, lines, verify_at, verify_bytes};
 
-/// Held against a checkpoint.
+/// Expectations with a remembered checkpoint.
 fn against(scene: &Scene, checkpoint: &str) -> Expected {
     Expected {
         min_checkpoint: Some(checkpoint.parse().expect("a checkpoint")),
@@ -23,7 +23,7 @@ fn against(scene: &Scene, checkpoint: &str) -> Expected {
     }
 }
 
-/// Appends a run and signs; the newest checkpoint.
+/// Appends a run and signs; returns the newest checkpoint.
 fn grow(scene: &Scene, runs: &[u64]) -> Remembered {
     let mut log = scene.open();
     for run in runs {
@@ -134,7 +134,7 @@ fn an_end_overwritten_by_zeros_is_set_aside_and_seen() {
     let verified = verify_at(&scene.dir(), &against(&scene, &remembered.to_string()));
     assert!(!verified.intact, "what was signed is not there any more");
 
-    // What was set aside has to stay.
+    // The quarantined file has to stay.
     let file = scene.dir().join(&aside.files[0].name);
     let elsewhere = scene.root.path().join("elsewhere");
     let incomplete = |words: &str| {
@@ -159,7 +159,7 @@ fn an_end_overwritten_by_zeros_is_set_aside_and_seen() {
     }
     fs::write(&file, lost).expect("written");
     assert!(scene.verify().complete);
-    // Of a stream nobody knows what lies beside it.
+    // A stream has no quarantined files beside it.
     fs::remove_file(&file).expect("removed");
     let bytes = fs::read(scene.segment(1)).expect("the segment");
     let verified = verify_bytes(&bytes, &scene.expected());
@@ -170,7 +170,7 @@ fn an_end_overwritten_by_zeros_is_set_aside_and_seen() {
 fn what_is_behind_the_newest_checkpoint_is_signed_by_the_next_whoever_wrote_it() {
     let scene = Scene::new();
     grow(&scene, &[1]);
-    // Chained as the log does it, by somebody who can write the file and has no key.
+    // Chained correctly by somebody who can write the file but has no key.
     let mut bytes = fs::read(scene.segment(1)).expect("the segment");
     let record = |line: &[u8]| -> Record {
         let line: serde_json::Value = serde_json::from_slice(line).expect("a line");

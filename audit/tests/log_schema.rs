@@ -1,5 +1,5 @@
-//! `events.schema.json` and the types agree: what is written validates, and what is refused by the one is
-//! refused by the other.
+//! `events.schema.json` and the types agree: what is written validates, and each rejects what the other
+//! rejects.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -35,7 +35,7 @@ fn validator() -> Validator {
         .expect("a schema")
 }
 
-/// Every kind of thing that can be asked for.
+/// Every kind of request.
 fn whats() -> Vec<What> {
     let path = || HostPath::from("/srv/ü");
     let net = |address: Option<&str>, method: Option<&str>| {
@@ -111,7 +111,7 @@ fn whats() -> Vec<What> {
     all
 }
 
-/// Details in every form that there is, by the types that have them.
+/// Every form of detail, with the types that have it.
 fn details() -> Vec<(&'static [EventType], Detail)> {
     let hash = Hash::of(b"x");
     let by = Person {
@@ -209,7 +209,7 @@ fn json(detail: &Detail) -> Value {
     serde_json::to_value(detail).expect("JSON")
 }
 
-/// The form of detail that comes first of a type.
+/// The first form of detail of a type.
 fn detail(kind: EventType) -> Option<Detail> {
     let mut all = details().into_iter();
     let found = all.find(|(kinds, _)| kinds.contains(&kind));
@@ -326,7 +326,7 @@ fn a_detail_has_the_form_of_its_type_and_no_other() {
                 "{kind:?} with {detail:#}"
             );
         }
-        // There are no other names, and no values of another kind.
+        // No other names, and no values of another kind.
         let mut places = Vec::new();
         changes(&detail, "", &mut places);
         for at in places {
@@ -358,7 +358,7 @@ fn a_detail_has_the_form_of_its_type_and_no_other() {
     }
 }
 
-/// What the types say of a line.
+/// Whether the types accept a line.
 fn accepted(line: &Value) -> bool {
     let mut bytes = serde_json_canonicalizer::to_vec(line).expect("JSON");
     bytes.push(b'\n');
@@ -370,7 +370,7 @@ fn accepted(line: &Value) -> bool {
     let Ok(parsed) = serde_json::from_slice::<Record>(record) else {
         return false;
     };
-    // What serde reads, but would write otherwise, is in no log: arrays for objects, `null` for nothing.
+    // No log has what serde reads but writes differently: arrays for objects, `null` for nothing.
     let same = serde_json::to_vec(&parsed).is_ok_and(|written| written == record);
     same && match parsed.kind {
         EventType::Anomaly | EventType::SecretUse => true,
@@ -386,7 +386,7 @@ fn accepted(line: &Value) -> bool {
     }
 }
 
-/// Every way to leave a name out, to add one, and to put a value of another kind in a value's place.
+/// Every way to drop a name, to add one, and to replace a value by one of another kind.
 fn changes(value: &Value, at: &str, out: &mut Vec<String>) {
     out.push(at.to_owned());
     match value {
@@ -432,7 +432,7 @@ fn what_the_types_refuse_does_not_validate_and_the_reverse() {
                 variants.push(more);
             }
             for changed in variants {
-                // Beyond the types: what the log itself always writes in one form, and pairs.
+                // Stricter than the types: what the log always writes in one form, and pairs.
                 let record = &changed["record"];
                 let only_schema = at == "/record/time"
                     || at == "/record/v"

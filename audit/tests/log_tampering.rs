@@ -1,8 +1,8 @@
-//! Every kind of tampering with a log of 10,000 records is found, where it is, with the right one of the two
-//! answers.
+//! Every kind of tampering with a log of 10,000 records is found, at the right place, with the right one of the
+//! two answers.
 //!
-//! What changes single bits looks at the records around the change alone, as archived logs are verified
-//! (`first`): the rest of the log is as before and verified once, and so every bit has its turn.
+//! Tests that flip single bits verify only the records around the change, as archived logs are verified
+//! (`first`): the rest of the log is unchanged and verified once, so every bit can be tried.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -92,7 +92,7 @@ fn what_nobody_touched_is_intact_and_complete() {
 fn every_bit_of_a_record_counts() {
     let lines = MADE.lines();
     let signed = |at: usize| at.is_multiple_of(1000) || at == lines.len() - 1;
-    // Plain records, a checkpoint on the way, and the last one.
+    // Plain records, a checkpoint in the middle, and the last one.
     for at in [2, 3_000, 4_321, RECORDS as usize - 1] {
         let from = at - 1;
         let around = &lines[from..(at + 2).min(lines.len())];
@@ -105,7 +105,7 @@ fn every_bit_of_a_record_counts() {
         let start: usize = lines[from..at].iter().map(|line| line.len()).sum();
         let last_line_feed = at == lines.len() - 1;
         for byte in start..start + lines[at].len() {
-            // Of a checkpoint one bit of each byte: signatures take their time without optimisation.
+            // In a checkpoint, one bit of each byte: signatures are slow without optimisation.
             let bits = if signed(at) {
                 byte % 8..byte % 8 + 1
             } else {
@@ -166,7 +166,7 @@ fn records_left_out_are_named() {
         let words = format!("records {from} to {to} are missing");
         found(&MADE.verify(&left), Answer::Intact, from + 1, &words);
     }
-    // From the beginning of what is not said to be a first segment.
+    // The beginning is missing, and the lines are not known to be a first segment.
     found(
         &MADE.verify(&lines[3..]),
         Answer::Complete,
@@ -201,7 +201,7 @@ fn records_that_are_there_twice_are_found() {
         twice.insert(at + 1, lines[at]);
         found(&MADE.verify(&twice), Answer::Intact, at + 2, "there twice");
     }
-    // A stretch of records played back at the end.
+    // A stretch of records repeated at the end.
     let mut twice = lines.clone();
     twice.extend(&lines[9_000..]);
     found(
@@ -239,7 +239,7 @@ fn an_end_cut_off_anywhere_is_incomplete() {
     for left in [0, 1, 500, 2_001, 9_999] {
         let verified = MADE.verify(&lines[..left]);
         assert!(verified.intact, "{left}: {verified:?}");
-        // Exactly behind a checkpoint the rest is not missed, but by who remembers a later one.
+        // If cut exactly after a checkpoint, only somebody who remembers a later one misses the rest.
         assert_eq!(
             verified.complete,
             left == 1 || left == 2_001,
@@ -271,7 +271,7 @@ fn an_end_cut_off_at_a_checkpoint_is_found_by_its_number() {
             verified.findings
         );
     }
-    // A run whose end was cut off is open.
+    // A run whose end was cut off counts as open.
     let open = MADE.verify(&lines[..2_504]).open_runs;
     let starts = lines[..2_504]
         .iter()
@@ -291,7 +291,7 @@ fn parts_of_another_log_are_found() {
     let foreign = log_support::lines(&foreign);
     let lines = MADE.lines();
     for at in [1, 2, 3_000, 3_001, 9_999] {
-        // One record; and everything from there on.
+        // One record; and everything from it on.
         let mut spliced = lines.clone();
         spliced[at] = foreign[at];
         found(
@@ -310,7 +310,7 @@ fn parts_of_another_log_are_found() {
     }
 }
 
-/// Someone without the key, who computes all hashes anew.
+/// Somebody without the key who recomputes all hashes.
 fn rechained(lines: &[&[u8]], change: impl Fn(&mut Record)) -> Vec<u8> {
     let mut out = Vec::new();
     let mut prev = Hash::default();
@@ -355,7 +355,7 @@ fn hashes_that_were_computed_anew_do_not_help() {
         Some(2_000),
         "what is before is signed"
     );
-    // A checkpoint's own words are signed too, also of the last one.
+    // A checkpoint's own fields are signed too, even in the last one.
     let changed = rechained(&lines, |record| {
         if record.seq == RECORDS - 1 {
             record.time = "2001-01-01T00:00:00.000000Z".into();
@@ -367,7 +367,7 @@ fn hashes_that_were_computed_anew_do_not_help() {
         RECORDS as usize,
         signature,
     );
-    // The same checkpoint, written so that serde reads the same.
+    // The same checkpoint in another form that serde reads as the same.
     let text = String::from_utf8_lossy(lines[RECORDS as usize - 1]);
     let (_, record) = text.split_once(",\"record\":").expect("a line");
     let record = record.strip_suffix("}\n").expect("a line");
@@ -386,7 +386,7 @@ fn hashes_that_were_computed_anew_do_not_help() {
         ),
         (
             record.replacen(&detail.to_string(), &array.to_string(), 1),
-            "lacks what a checkpoint",
+            "lacks the details of a checkpoint",
         ),
     ] {
         assert_ne!(same, record);
@@ -401,7 +401,7 @@ fn hashes_that_were_computed_anew_do_not_help() {
             words,
         );
     }
-    // Records after the last checkpoint, well chained.
+    // Records after the last checkpoint, chained correctly.
     let mut more = lines.clone();
     more.pop();
     let changed = rechained(&more, |record| {
@@ -426,11 +426,11 @@ fn a_log_signed_with_another_key_is_not_taken() {
     let unknown = format!("unknown key, {}", forger.expected().keys[0]);
     found(&verified, Answer::Intact, 1, &unknown);
     assert_eq!(against(&verified), [Answer::Intact], "said once");
-    // To the forger it is right; to somebody without any key it is nobody's.
+    // Intact for the forger's key; without any trusted key, the key is unknown.
     assert!(verify_bytes(&forged, &forger.expected()).intact);
     let verified = verify_bytes(&forged, &Expected::default());
     found(&verified, Answer::Intact, 1, &unknown);
-    // Its name in place of the real one's, its signatures with it.
+    // The forger's key in place of the real one, beside the real signatures.
     let key = forger.expected().keys[0];
     let lines = MADE.lines();
     let renamed = rechained(&lines, |record| {
@@ -480,6 +480,6 @@ fn nothing_is_no_log() {
         &verify_bytes(&events, &MADE.expected()),
         Answer::Intact,
         RECORDS as usize + 1,
-        "no line of a log",
+        "not a line of a log",
     );
 }

@@ -1,4 +1,4 @@
-//! Directories, files, keys and locks of a log that are not its user's alone, or not what they were.
+//! Directories, files, keys and locks of a log that others can change, or that were replaced.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -62,7 +62,7 @@ fn what_others_can_change_is_refused() {
     mode(&scene.keys().join("audit.key"), 0o600);
     drop(scene.open());
 
-    // Links, wherever they point to.
+    // Links, wherever they point.
     for name in [
         "audit",
         "keys",
@@ -133,7 +133,7 @@ fn a_directory_above_that_everybody_may_write_is_refused() {
             (opened, _) => panic!("{mode:o}: {:?}", opened.err()),
         }
     }
-    // Where it really lies counts, and not the way there.
+    // The real location counts, not the path to it.
     fs::set_permissions(&above, Permissions::from_mode(0o777)).expect("a mode");
     let link = scene.root.path().join("link");
     symlink(above.join("state"), &link).expect("a link");
@@ -152,7 +152,7 @@ fn who_made_the_key_is_told_and_nobody_after() {
         .map(|entry| entry.expect("an entry").file_name())
         .collect();
     assert_eq!(left.len(), 2, "{left:?}");
-    // Several that come at once, with a log each.
+    // Several at the same time, each with its own log.
     fs::remove_dir_all(scene.keys()).expect("removed");
     let begin = std::sync::Barrier::new(8);
     let made = &|n: usize| {
@@ -214,7 +214,7 @@ fn whoever_holds_the_lock_too_long_is_told_of() {
 
 #[test]
 fn others_that_append_are_waited_for_longer_but_not_for_ever() {
-    // The lines of a log; then the same log with the first of them alone.
+    // The lines of a log; then the same log with only the first of them.
     let scene = Scene::new();
     let mut log = scene.open();
     for number in 0..2000 {
@@ -229,7 +229,7 @@ fn others_that_append_are_waited_for_longer_but_not_for_ever() {
     let mut next = 1;
 
     static TOLD: AtomicUsize = AtomicUsize::new(0);
-    // Somebody has it locked for a time, or until told, and appends a line now and then.
+    // Somebody holds the lock for a time, or until told to stop, and appends a line now and then.
     let mut wait = |patience: Duration, held: Option<Duration>| {
         let options = Options {
             patience,

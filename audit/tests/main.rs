@@ -1,4 +1,4 @@
-//! The tests of the crate's public face: one program, a file for each subject.
+//! Tests of the crate's public interface: one program, a file for each subject.
 
 mod approvals;
 mod log_append;

@@ -1,4 +1,4 @@
-//! What every record has.
+//! The fields that every record has.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -43,7 +43,7 @@ fn every_event_has_the_policys_hash_the_versions_and_the_run() {
         assert_eq!(record["run"], "run-7", "{record}");
         assert_eq!(record["v"], 1, "{record}");
     }
-    // The hash stands for the version of the policy.
+    // The hash identifies the version of the policy.
     let mut changed = templates::ALL[1].document();
     changed.name.push('2');
     assert_ne!(Policy::new(vec![changed]).unwrap().hash(), policy.hash());

@@ -1,4 +1,4 @@
-//! What a log says was decided is decided again, from the log and the copies of policies beside it alone.
+//! Recorded decisions are repeated from the log and the copies of policies beside it alone.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -97,7 +97,7 @@ fn copies(log: &Path) -> impl FnMut(Hash) -> Found + use<> {
     }
 }
 
-/// Every record of a log, or a segment, and what comes of deciding it again.
+/// Every record of a log, or a segment, and the result of repeating its decision.
 fn replay(log: &Path, copies_of: &Path) -> Vec<(u64, Outcome)> {
     let mut replayer = Replayer::new(copies(copies_of), false);
     let mut reader = Reader::open(log).expect("a log");
@@ -125,7 +125,7 @@ fn a_log_of_a_million_decisions_is_replayed_without_a_difference() {
         segment_bytes: 16 << 20,
         ..Options::default()
     });
-    // The policy changes half way, as it does in the life of a log.
+    // The policy changes half-way, as in a real log.
     let policies = [policy("$WORK/secret/**"), policy("/**/secret/**")];
     for policy in &policies {
         log.archive_policy(policy).expect("a copy");
@@ -240,7 +240,7 @@ fn what_cannot_be_decided_again_is_told_from_what_differs() {
         "a decision without a request"
     );
     let unknown = whole.replace("\"files.read\"", "\"files.smell\"");
-    assert!(undecidable(&unknown, &known).starts_with("its request is not read by this version: "));
+    assert!(undecidable(&unknown, &known).starts_with("this version cannot read its request: "));
     let nothing = Event::new(EventType::RunEnd, "run", policy.hash());
     assert_eq!(again(&line(nothing), &known), Outcome::NoDecision);
     let mut elsewhere = event(&policy, 1);
@@ -255,7 +255,7 @@ fn what_cannot_be_decided_again_is_told_from_what_differs() {
 fn what_another_engine_decided_is_decided_again_only_by_force() {
     let policy = Arc::new(policy("$WORK/secret/**"));
     let found = Found::OtherEngine(policy.clone(), "aegis-policy 0.0.1".into());
-    // Its policy has another hash there, as the engine is part of it.
+    // Its policy has another hash there, since the engine is part of it.
     let theirs = Hash::of(b"of another engine");
     let mut recorded = event(&policy, 3);
     recorded.policy = theirs;

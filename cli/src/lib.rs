@@ -1,9 +1,9 @@
 //! The Aegis programs. `aegis-run` is [`run`], described to clap in [`options`]; `aegis` is [`aegis`].
-//! How both write to a terminal is in [`terminal`], what people read in `text`.
+//! [`terminal`] is how both write to a terminal, `text` is the text for people.
 //!
-//! `aegis-run` must start at once: it reads its command line with `lexopt`, prints a help text that
-//! was made beforehand, and links none of clap. `aegis` uses clap throughout. That both know the
-//! same options of `aegis-run` is a test.
+//! `aegis-run` must start fast: it reads its command line with `lexopt`, prints a help text that
+//! was made beforehand, and links none of clap. `aegis` uses clap throughout. A test checks that both know the
+//! same options of `aegis-run`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

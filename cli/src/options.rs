@@ -1,7 +1,7 @@
-//! What `aegis-run` says about its options: help, manual page and completions come from here.
+//! The options of `aegis-run`: help, manual page and completions come from here.
 //!
-//! It parses with [`crate::run::args`] and prints `run/help.txt`, which is the rendered help of
-//! [`AegisRun`]; tests hold both against this.
+//! `aegis-run` itself parses with [`crate::run::args`] and prints `run/help.txt`, which is the rendered help of
+//! [`AegisRun`]; tests compare both with this.
 
 use std::ffi::OsString;
 
@@ -64,10 +64,10 @@ pub struct AegisRun {
     /// Writes a report of the run, as JSON; `-` is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "explain")]
     pub report: Option<String>,
-    /// Hands on an open descriptor beside 0, 1, 2; may be repeated
+    /// Passes on an open descriptor beside 0, 1, 2; may be repeated
     #[arg(long = "keep-fd", value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub keep_fds: Vec<i32>,
-    /// Does not tell what was refused when the command fails
+    /// Does not report denials when the command fails
     #[arg(long, overrides_with = "quiet")]
     pub quiet: bool,
     /// The command and its arguments; without it, the profile's `run`

@@ -1,4 +1,4 @@
-//! What may be written to a terminal, and whether in colour.
+//! Safe output to a terminal, and whether to use colour.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use aegis_audit::log::{self, Log};
 use aegis_profile::syntax::escape;
 
-/// Whether a stream gets colour: it is a terminal that can do it, and `NO_COLOR` does not object.
+/// Whether a stream gets colour: it is a terminal that supports it, and `NO_COLOR` does not forbid it.
 pub fn colour(stream: &impl IsTerminal) -> bool {
     let unset_or_empty = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     unset_or_empty
@@ -14,19 +14,19 @@ pub fn colour(stream: &impl IsTerminal) -> bool {
         && stream.is_terminal()
 }
 
-/// `text` without anything that steers a terminal or reorders what is read there: file names and a
-/// command's own words may hold such characters. Line feeds stay.
+/// `text` without characters that steer a terminal or reorder text: file names and a
+/// command's own messages may contain them. Line feeds stay.
 pub fn harmless(text: &str) -> String {
     let lines: Vec<String> = text.split('\n').map(escape).collect();
     lines.join("\n")
 }
 
-/// Writes to standard error in one piece. There is nobody to tell when that fails.
+/// Writes to standard error in one piece. A failure has nowhere to be reported.
 pub fn complain(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// A profile's error as `program` tells it, for standard error.
+/// A profile's error in the form of `program`, for standard error.
 pub fn profile_error(program: &str, error: &aegis_profile::Error) -> String {
     format!(
         "{program}: {}\n",
@@ -34,15 +34,15 @@ pub fn profile_error(program: &str, error: &aegis_profile::Error) -> String {
     )
 }
 
-/// Tells that others have had an audit log locked for long.
+/// Reports that others have had an audit log locked for long.
 pub fn log_is_locked(dir: &Path) {
     let dir = dir.display();
     let note = format!("aegis: note: waiting for the audit log {dir}, which others have locked\n");
     complain(&harmless(&note));
 }
 
-/// Opens an audit log to write it. Standard error tells when others have it locked for long, and of a key
-/// that was made.
+/// Opens an audit log to write it. Reports on standard error if others have it locked for long, and if a key
+/// was made.
 pub fn open_log(dir: &Path, keys: &Path) -> Result<Log, log::Error> {
     let options = log::Options {
         waiting: log_is_locked,
@@ -57,7 +57,7 @@ pub fn open_log(dir: &Path, keys: &Path) -> Result<Log, log::Error> {
     Ok(log)
 }
 
-/// Writes to standard output. A reader that stops reading is not a failure.
+/// Writes to standard output. If the reader stops reading, that is not an error.
 pub fn print(text: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {

@@ -1,4 +1,4 @@
-//! `aegis` as a program: its statuses, and what its subcommands print.
+//! `aegis` as a program: its exit statuses and the output of its subcommands.
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +13,7 @@ fn aegis(words: &[&str]) -> Output {
     aegis_in(Path::new("/"), words)
 }
 
-/// A directory with a right profile, a wrong one, and a wider one.
+/// A directory with a valid profile, an invalid one, and a wider one.
 fn profiles() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     for (name, text) in [
@@ -131,7 +131,7 @@ fn what_show_prints_is_the_same_profile() {
         hash("wider.yaml", &["--set", "limits.pids=5"]),
         hash("shown.yaml", &[]),
     );
-    // That it no longer extends anything is the one difference.
+    // The only difference is that it no longer extends anything.
     for profile in [&mut one, &mut other] {
         profile
             .as_object_mut()

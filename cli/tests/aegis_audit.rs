@@ -1,4 +1,4 @@
-//! `aegis audit` as a program: its statuses, and what its subcommands print.
+//! `aegis audit` as a program: its exit statuses and the output of its subcommands.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -16,7 +16,7 @@ fn start(run: &str, start: RunStart) -> Event {
     Event::run_start(run, Hash::default(), start)
 }
 
-/// A log with a run in it of which something was blocked.
+/// A log of a run in which something was blocked.
 struct Scene {
     root: tempfile::TempDir,
 }

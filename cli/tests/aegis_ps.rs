@@ -1,4 +1,4 @@
-//! `aegis ps`: what runs is listed, and nothing else.
+//! `aegis ps`: running sandboxes are listed, and nothing else.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::place::Place;
 use crate::support::stderr;
 
-/// What is listed of the supervisor `pid`.
+/// The listed entry of the supervisor `pid`.
 fn listed(place: &Place, pid: u32) -> Option<Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_aegis"))
         .args(["ps", "--json"])
@@ -61,10 +61,10 @@ fn a_sandbox_whose_supervisor_was_killed_is_gone_and_told_so_once_at_most() {
     let (mut run, _input, mut output) = started(&place);
     run.kill().expect("it is killed");
     run.wait().expect("it ends");
-    // Until all of the sandbox is gone, the lock may be held by a process on its way out.
+    // Until the whole sandbox is gone, a process that is ending may hold the lock.
     output.read_line(&mut String::new()).expect("its end");
 
-    // Whoever lists root's sandboxes first, as another test may, is told, and takes it off the list.
+    // The first to list root's sandboxes, perhaps another test, sees the stale entry and removes it.
     let found = listed(&place, run.id());
     assert!(found.is_none_or(|run| run["stale"] == true));
     assert_eq!(listed(&place, run.id()), None);

@@ -1,4 +1,4 @@
-//! `aegis replay`, and `aegis policy eval`, `explain` and `diff`: statuses, and what they print.
+//! `aegis replay`, and `aegis policy eval`, `explain` and `diff`: exit statuses and output.
 
 use std::fs;
 use std::io::Write;
@@ -20,7 +20,7 @@ capabilities:
   - {id: keys, on: files.read, match: [/**/keys/**], verdict: block, reason: keys stay out}
 ";
 
-/// A directory with a policy, another one, and a log of what the first one has decided.
+/// A directory with a policy, another one, and a log of the first one's decisions.
 struct Scene {
     root: tempfile::TempDir,
 }
@@ -50,7 +50,7 @@ impl Scene {
         Policy::new(vec![document]).expect("a policy")
     }
 
-    /// Records what the policy says of these files; `falsify` changes what is recorded.
+    /// Records the policy's decisions on these files; `falsify` changes the events.
     fn log(&self, files: &[&str], falsify: impl Fn(&mut Event)) {
         let policy = self.policy();
         let dir = self.path("audit");
@@ -84,7 +84,7 @@ impl Scene {
             .stderr(Stdio::piped())
             .spawn()
             .expect("aegis starts");
-        // A command that does not read it may have ended.
+        // A command that does not read its input may have ended.
         let _ = child
             .stdin
             .take()

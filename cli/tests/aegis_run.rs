@@ -1,4 +1,4 @@
-//! `aegis-run` as a program: its statuses, what it says, what it hands on.
+//! `aegis-run` as a program: its exit statuses, its messages, what it passes on.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

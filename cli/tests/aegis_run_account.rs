@@ -1,4 +1,4 @@
-//! What `aegis-run` leaves behind of a run: its report, and the records of the log.
+//! What `aegis-run` leaves behind: the report of a run, and its records in the log.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -48,7 +48,7 @@ fn a_profile_that_cannot_be_enforced_leaves_a_record() {
         );
         assert_eq!(records[1]["run"], records[2]["run"]);
     }
-    // A word that is misspelt is no refusal, and a plan that is only looked at is no run.
+    // A misspelt word is not a refusal, and explaining a plan is not a run.
     let _ = fs::remove_dir_all(place.log());
     assert_eq!(status(&place.run(&["--", "no-such-command"])), 127);
     assert_eq!(

@@ -17,16 +17,16 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What ends programs.
+/// Signals that end programs.
 const ENDING: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
 
-/// What ends the question.
+/// The end of the question.
 const PROMPT: &str = "Allow it? [y/a/N] ";
 
-/// What ends one that is not shown as a whole.
+/// The end of a question that is not shown as a whole.
 const CUT: &str = "Show all of it? [l/N] ";
 
-/// Not a test by itself: the side that asks. It writes what came of it into a file.
+/// Not a test by itself: the process that asks. It writes the outcome to a file.
 #[test]
 #[ignore = "started by others"]
 fn the_side_that_asks() {
@@ -69,7 +69,7 @@ fn the_side_that_asks() {
         Ok(answer) => format!("{answer:?}"),
         Err(why) => why.to_string(),
     };
-    // A terminal that has gone has none.
+    // After a hangup the terminal has no modes.
     if let Some(after) = modes()
         && before.as_ref() != Some(&after)
     {
@@ -78,7 +78,7 @@ fn the_side_that_asks() {
     fs::write(file, text).expect("the answer is written");
 }
 
-/// The program of the side that asks, without a terminal of its own.
+/// The process that asks, without a terminal of its own.
 fn asker(file: &std::path::Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("our path"));
     command
@@ -96,7 +96,7 @@ fn timeout(time: Duration) -> Timespec {
     time.try_into().expect("a time")
 }
 
-/// A terminal, of which this has the keys and the screen.
+/// A terminal whose keys and screen this test has.
 struct Pty {
     keys: Option<File>,
     line: OwnedFd,
@@ -110,7 +110,7 @@ impl Pty {
         // SAFETY: both numbers outlive the call; the rest may be null.
         let status = unsafe { libc::openpty(&mut keys, &mut line, none, none.cast(), none.cast()) };
         assert_eq!(status, 0, "{}", std::io::Error::last_os_error());
-        // SAFETY: both are new, and nobody else's.
+        // SAFETY: both are new, and owned by nothing else.
         let (keys, line) = unsafe { (OwnedFd::from_raw_fd(keys), OwnedFd::from_raw_fd(line)) };
         for fd in [&keys, &line] {
             rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC).expect("fcntl");
@@ -126,7 +126,7 @@ impl Pty {
         tcgetattr(&self.line).expect("modes")
     }
 
-    /// Starts a command whose controlling terminal this is.
+    /// Starts a command with this as its controlling terminal.
     fn start(&self, mut command: Command) -> Child {
         let line = self.line.as_raw_fd();
         // SAFETY: only system calls between fork and exec.
@@ -135,7 +135,7 @@ impl Pty {
                 if libc::setsid() < 0 || libc::ioctl(line, libc::TIOCSCTTY, 0) < 0 {
                     return Err(std::io::Error::last_os_error());
                 }
-                // Unlike `aegis-run`, it has more threads than the one that asks: none is to take them.
+                // Unlike `aegis-run`, it has more threads than the one that asks: none of them may take the signals.
                 let mut signals = std::mem::zeroed();
                 libc::sigemptyset(&mut signals);
                 for signal in ENDING {
@@ -156,7 +156,7 @@ impl Pty {
         self.keys().write_all(keys.as_bytes()).expect("keys");
     }
 
-    /// Waits until so many prompts have been shown, and what stands there ends with one.
+    /// Waits until so many prompts have been shown and the screen ends with one.
     fn prompts(&mut self, count: usize) {
         self.prompted(PROMPT, count);
     }
@@ -185,7 +185,7 @@ impl Pty {
     }
 }
 
-/// A question on a terminal, and who asks it.
+/// A question on a terminal, and the process that asks.
 struct Asking {
     pty: Pty,
     child: Child,
@@ -193,7 +193,7 @@ struct Asking {
 }
 
 impl Asking {
-    /// With what has been typed before.
+    /// Starts it after some input was typed.
     fn after(pty: Pty, change: impl FnOnce(&mut Command)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut command = asker(&dir.path().join("answer"));
@@ -208,7 +208,7 @@ impl Asking {
         asking
     }
 
-    /// What came of it.
+    /// The outcome.
     fn answer(mut self) -> String {
         let pid = rustix::process::Pid::from_child(&self.child);
         let flags = rustix::process::PidfdFlags::empty();
@@ -239,7 +239,7 @@ fn keys_make_the_answer() {
         // The line is edited.
         ("n\x7fy\r", "Once"),
         ("y\x15\r", "No"),
-        // Ctrl-C, Ctrl-\ and Ctrl-D, also behind a yes.
+        // Ctrl-C, Ctrl-\ and Ctrl-D, even after a yes.
         ("\x03", "No"),
         ("y\x03", "No"),
         ("\x1c", "No"),

@@ -1,6 +1,6 @@
-//! docs/policy.md: the tests that it names are there, and its examples are followed from top to bottom: a block below
-//! `<!-- file: NAME -->` is written to that file, and each `$ aegis policy ...` is run beside it and has to say
-//! what the page says. A line `...` stands for any lines.
+//! docs/policy.md: the tests that it names exist, and its examples are run from top to bottom: a block below
+//! `<!-- file: NAME -->` is written to that file, and each `$ aegis policy ...` is run beside it and must print
+//! what the page shows. A line `...` stands for any lines.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ const PAGE: &str = include_str!("../../docs/policy.md");
 
 /// A block of the page.
 struct Block<'p> {
-    /// The file that it is to be written to.
+    /// The file to write it to.
     file: Option<&'p str>,
     language: &'p str,
     text: String,
@@ -37,7 +37,7 @@ fn blocks(page: &str) -> Vec<Block<'_>> {
     blocks
 }
 
-/// The commands of a block of console, each with what it says.
+/// The commands of a console block, each with its output.
 fn commands(text: &str) -> Vec<(&str, Vec<&str>)> {
     let mut commands: Vec<(&str, Vec<&str>)> = Vec::new();
     for line in text.lines() {
@@ -50,7 +50,7 @@ fn commands(text: &str) -> Vec<(&str, Vec<&str>)> {
     commands
 }
 
-/// Whether lines are as expected, where `...` is any number of them.
+/// Whether lines match the expected ones, where `...` is any number of lines.
 fn is_like(said: &[&str], expected: &[&str]) -> bool {
     match (expected, said) {
         ([], said) => said.is_empty(),
@@ -60,7 +60,7 @@ fn is_like(said: &[&str], expected: &[&str]) -> bool {
     }
 }
 
-/// What a command says, on either stream.
+/// The output of a command, on both streams.
 fn run(directory: &Path, command: &str) -> String {
     let programs = Path::new(env!("CARGO_BIN_EXE_aegis")).parent().unwrap();
     let output = Command::new("/bin/sh")

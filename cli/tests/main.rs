@@ -1,4 +1,4 @@
-//! The programs, started as a person or a script does: one test program, a file for each subject.
+//! The programs, started by a person or a script: one test program, a file for each subject.
 
 mod aegis;
 mod aegis_audit;

@@ -1,4 +1,4 @@
-//! What `aegis-run` says of its options and what it does with them are the same.
+//! The documented options of `aegis-run` are the ones that it accepts.
 
 use std::ffi::OsString;
 
@@ -7,7 +7,7 @@ use aegis_cli::run::args::{self, Args, Explain, Invocation};
 use aegis_launch::{Declaration, Launch};
 use clap::{CommandFactory as _, Parser as _};
 
-/// The help as clap renders it. `AEGIS_BLESS=1` writes it to where `aegis-run` has it from.
+/// The help as clap renders it. `AEGIS_BLESS=1` writes it to the file that `aegis-run` prints.
 #[test]
 fn the_help_of_aegis_run_is_what_clap_makes_of_its_options() {
     let rendered = AegisRun::command().render_help().to_string();
@@ -25,7 +25,7 @@ fn aegis_run_knows_each_option_that_it_describes() {
     }
 }
 
-/// What clap understands of the same words.
+/// How clap parses the same words.
 fn by_clap(words: &[&str]) -> Option<String> {
     let words = std::iter::once("aegis-run").chain(words.iter().copied());
     let read = AegisRun::try_parse_from(words).ok()?;

@@ -157,7 +157,7 @@ fn test_runs_the_table_beside_the_policy() {
     for template in ["strict", "standard", "permissive"] {
         assert_eq!(aegis(at, &["policy", "test", template]).status, 0);
     }
-    // Another policy decides otherwise: that is what the table is for.
+    // Another policy decides differently: the table exists to detect that.
     let said = aegis(at, &["policy", "test", "strict", "shop.test.yaml"]);
     assert_eq!(said.status, 1);
     assert!(
@@ -178,7 +178,7 @@ fn test_runs_the_table_beside_the_policy() {
     let json: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((said.status, &json["failed"]), (1, &3.into()));
     assert_eq!(json["tables"][0]["cases"][0]["verdict"], "review");
-    // Of a directory, every table.
+    // For a directory, every table.
     let said = aegis(at, &["policy", "test", "./"]);
     assert_eq!(
         (said.status, said.out.contains("3 requests")),
@@ -330,7 +330,7 @@ fn promote_says_what_it_may_not_do_and_who_may() {
     let directory = directory();
     let at = directory.path();
     let root = rustix::process::geteuid().is_root();
-    // Root with the powers of nobody else.
+    // Root without the capabilities to act as others.
     let promote = || {
         let aegis = env!("CARGO_BIN_EXE_aegis");
         let mut command = match root {
@@ -357,7 +357,7 @@ fn promote_says_what_it_may_not_do_and_who_may() {
         ) && said.ends_with("\n  help: run this as root or as somebody who may write in .\n"),
         "{said}"
     );
-    // Only root can bring about what the other half is about.
+    // Only root can set up the other half.
     if root {
         chown(at.join("shop.yaml"), Some(65534), Some(65534)).unwrap();
         let (status, said) = promote();

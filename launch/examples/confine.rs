@@ -2,7 +2,7 @@
 
 use aegis_launch::{Error, Event, FrontEnd, Launch, Options, RunEvent};
 
-/// Tells of what is denied, while the command runs.
+/// Prints denials while the command runs.
 struct Tell;
 
 impl FrontEnd for Tell {

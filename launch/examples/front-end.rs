@@ -1,6 +1,6 @@
-//! A front end of its own: puts the root together from operations, and tells the command of a denial while
+//! A custom front end: it builds the root from operations, and tells the command about denials while
 //! it runs. `front-end WORK PROGRAM WORD...`: PROGRAM is executed with `/usr`, the directory WORK (writable, as
-//! `/work`), a small tmpfs (`/scratch`) and the descriptor `$DENIALS`, which has a line for each denial.
+//! `/work`), a small tmpfs (`/scratch`) and the descriptor `$DENIALS`, which gets a line for each denial.
 
 use std::io::{PipeWriter, Write};
 use std::os::fd::AsRawFd;

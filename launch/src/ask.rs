@@ -1,4 +1,4 @@
-//! What a front end is asked, and what it is told.
+//! The questions and events that a front end gets.
 
 use std::path::PathBuf;
 
@@ -7,37 +7,37 @@ use aegis_audit::event::Person;
 use aegis_policy::{Context, HostPath};
 use aegis_runtime::supervise;
 
-/// Somebody on whose behalf a command is run.
+/// The program on whose behalf a command is run.
 pub trait FrontEnd {
-    /// Asks a person for what the policy leaves to one, and waits for the answer.
+    /// Asks a person where the policy requires it, and waits for the answer.
     ///
     /// # Errors
     ///
-    /// Why nobody could be asked. It is recorded, and the run refused.
+    /// Why nobody could be asked. It is recorded, and the run is refused.
     fn ask(&mut self, question: &Question<'_>) -> Result<Answer, String> {
         let _ = question;
         Err("there is nobody to ask".into())
     }
 
-    /// Tells what happens, when it happens.
+    /// Receives an event when it happens.
     fn event(&mut self, event: &Event) {
         let _ = event;
     }
 }
 
-/// Nobody: asks no one, tells no one.
+/// Nobody: asks no one, reports to no one.
 impl FrontEnd for () {}
 
 /// What a person is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// What takes a yes.
+    /// What needs a yes.
     pub asked: &'a [Asked],
-    /// Who is asked.
+    /// The person who is asked.
     pub by: &'a Person,
-    /// What is to be run.
+    /// The command to be run.
     pub command: &'a [HostPath],
-    /// By whom, and under which profile.
+    /// Who runs it, and under which profile.
     pub context: &'a Context,
     /// The profile as it was named, if it was.
     pub file: Option<&'a str>,
@@ -45,7 +45,7 @@ pub struct Question<'a> {
     pub policy: &'a str,
 }
 
-/// What the person said.
+/// The person's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// No, or nothing that is clearly a yes.
@@ -59,17 +59,17 @@ pub enum Answer {
     },
 }
 
-/// What a front end is told of.
+/// An event that a front end receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Of the run.
     Run(supervise::Event),
-    /// A key to sign the audit log with was made, in this directory.
+    /// A new key to sign the audit log was made in this directory.
     NewKey(PathBuf),
-    /// The run is not recorded from here on, as the policy permits: why.
+    /// The run is no longer recorded, as the policy permits; the reason.
     Unrecorded(String),
-    /// An approval that was to be kept holds for this run alone: why.
+    /// The approval could not be stored and holds for this run only; the reason.
     ApprovalNotKept(String),
-    /// The run is not in the registry of running sandboxes: why.
+    /// The run is not in the registry of running sandboxes; the reason.
     Unregistered(String),
 }

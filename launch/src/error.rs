@@ -1,4 +1,4 @@
-//! Why a command was not run, or its run not accounted for.
+//! Why a command was not run, or why its run could not be recorded.
 
 use aegis_policy::Decision;
 use aegis_runtime::plan::Plan;
@@ -12,13 +12,13 @@ pub enum Error {
     /// The host cannot do what is asked, or a step failed.
     #[error(transparent)]
     Runtime(#[from] Box<aegis_runtime::Error>),
-    /// The policy, or the person that it wants to be asked, does not permit the run. It is recorded.
+    /// The policy, or the person it asks, does not permit the run. The refusal is recorded.
     #[error("the policy {} does not permit this run", .0.plan.policy.as_ref().map_or("", |policy| &policy.name))]
     Refused(Box<Refusal>),
-    /// The run cannot be recorded, and so was not started.
+    /// The run cannot be recorded, so it was not started.
     #[error("{0}")]
     Unrecorded(String),
-    /// The caller asks for what no front end may give, or for a report where none can be written.
+    /// The caller asks for something that front ends may not do, or for a report that cannot be written.
     #[error("{0}")]
     Caller(String),
 }
@@ -30,8 +30,8 @@ pub struct Refusal {
     pub plan: Plan,
     /// The decision about the run.
     pub decision: Decision,
-    /// Why no person has permitted it: the answer, or why nobody could be asked. `None`: it was not theirs to
-    /// permit.
+    /// Why no person has permitted it: the answer, or why nobody could be asked. `None`: a person could
+    /// not permit it.
     pub unanswered: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl From<aegis_runtime::Error> for Error {
 }
 
 impl Error {
-    /// The exit status that tells it: 127 not found, 126 not executable, 125 all else.
+    /// The exit status for this error: 127 not found, 126 not executable, 125 otherwise.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Runtime(error) => error.exit_status(),

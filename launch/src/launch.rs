@@ -1,4 +1,4 @@
-//! From what is asked for to a decided plan: all that happens before anybody is asked.
+//! From a request to a decided plan: everything that happens before anybody is asked.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,13 +20,13 @@ use crate::report_file::ReportFile;
 use crate::run::{Declaration, Launch, Run, Sandbox};
 use crate::{Error, FrontEnd, Prepared, registry};
 
-/// What a run may do when no profile is named, beside `base`.
+/// What a run without a named profile is granted, beside `base`.
 const DEFAULT_GRANT: &str = "capabilities.files.read=[-$WORK]";
 
-/// Where [`DEFAULT_GRANT`] is said to come from.
+/// The origin shown for [`DEFAULT_GRANT`].
 const DEFAULT_ORIGIN: &str = "default (no --profile)";
 
-/// What a run would come to.
+/// What a run would do.
 pub struct Explained {
     /// The profile, its limits lowered to the policy's ceilings.
     pub profile: Profile,
@@ -37,7 +37,7 @@ pub struct Explained {
 }
 
 impl Launch {
-    /// Says what would happen, and starts nothing. Nothing is recorded.
+    /// Explains what would happen. Nothing is started and nothing is recorded.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl Launch {
         })
     }
 
-    /// Reads profile, policy and host, and has the policy decide. What asks for more than can be granted at
+    /// Reads profile, policy and host, and has the policy decide. A request for more than can be granted at
     /// all is recorded as refused.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Launch {
     /// be written.
     pub fn prepare(self, front_end: &mut dyn FrontEnd) -> Result<Prepared<'_>, Error> {
         self.check()?;
-        // Takes as long as all that follows, on another processor.
+        // This takes as long as everything that follows, and runs on another processor.
         let early = self.own_process.then(Early::begin).flatten();
         let report = match &self.report {
             None => None,
@@ -75,7 +75,7 @@ impl Launch {
         Ok(Prepared { run })
     }
 
-    /// What no front end may do on somebody's behalf.
+    /// Refuses what no front end may do on somebody's behalf.
     fn check(&self) -> Result<(), Error> {
         if process::has_others_authority() {
             return Err(Error::Caller("this program has the set-user-id or set-group-id bit, or capabilities of its own: whoever runs it would write files as another\n  help: remove the bit (chmod ug-s), and run it as the user whose authority it is to pass on".into()));
@@ -83,7 +83,7 @@ impl Launch {
         if process::has_threads() {
             return Err(Error::Caller("this process has several threads, and a sandbox can only be started by a process that has one\n  help: start it from a process of its own".into()));
         }
-        // Before anything is opened: a number given must be the caller's file, not one of ours.
+        // Before anything is opened: a given number must be the caller's file, not one of ours.
         let keep_fds = match &self.asked {
             Declaration::Profile { keep_fds, .. } => keep_fds,
             Declaration::Operations { spec, .. } => &spec.keep_fds,
@@ -96,7 +96,7 @@ impl Launch {
         }
     }
 
-    /// From names to a decided plan. What cannot be granted is recorded, unless nothing is to be.
+    /// From names to a decided plan. What cannot be granted is recorded, unless recording is off.
     fn resolve(
         mut self,
         early: Option<Early>,
@@ -110,7 +110,7 @@ impl Launch {
         let written = loaded.profile.hash();
         authority::narrow(&mut loaded.profile, &documents);
         let id = supervise::run_id();
-        let own = self.own_places(state.as_ref(), &deciding, &profile_files)?;
+        let own = self.protected_paths(state.as_ref(), &deciding, &profile_files)?;
         let may_be_missing = documents.may_be_missing().map(str::to_owned).collect();
         let planned = self
             .plan(&loaded, written, &own, may_be_missing)
@@ -118,7 +118,7 @@ impl Launch {
                 own.check(&planned.plan)?;
                 Ok(planned)
             });
-        // On another processor, while the policy is compiled and asked. No command runs before it has permitted it.
+        // On another processor, while the policy is compiled and decides. No command runs before it has permitted it.
         let planned = planned.map(|planned| {
             let Planned {
                 host,
@@ -150,7 +150,7 @@ impl Launch {
         if recorded {
             recorder.name_log(self.audit.as_deref(), self.log_is_locked, state.as_ref())?;
         }
-        let planned = planned.map_err(|NoPlan { error, context }| -> Error {
+        let planned = planned.map_err(|PlanError { error, context }| -> Error {
             match recorder.no_plan(&error, self.file(), context.as_deref()) {
                 Err(unrecorded) => unrecorded,
                 Ok(()) => error.into(),
@@ -174,14 +174,14 @@ impl Launch {
         })
     }
 
-    /// From what is asked for to a plan that no policy has been asked about.
+    /// From a request to a plan that no policy has decided on yet.
     fn plan(
         &self,
         loaded: &Loaded,
         written: Hash,
-        own: &OwnPlaces,
+        own: &ProtectedPaths,
         may_be_missing: BTreeSet<String>,
-    ) -> Result<Planned, NoPlan> {
+    ) -> Result<Planned, PlanError> {
         let profile = &loaded.profile;
         match &self.asked {
             Declaration::Profile {
@@ -201,7 +201,7 @@ impl Launch {
                     Ok(plan) => plan,
                     Err(error) => {
                         let (error, context) = (error.into(), Some(context.into()));
-                        return Err(NoPlan { error, context });
+                        return Err(PlanError { error, context });
                     }
                 };
                 let planned = Planned {
@@ -271,7 +271,7 @@ impl Launch {
         let mut sets = vec![DEFAULT_GRANT];
         sets.extend(set.iter().map(String::as_str));
         let mut loaded = aegis_profile::load_with("base", &sets, &Files)?;
-        // The first of what `--set` adds is ours, and not the user's doing.
+        // The first setting added is the default grant, not the user's `--set`.
         let read = &mut loaded.profile.capabilities.files_read;
         if let Some(item) = read.iter_mut().find(|item| &*item.origin.file == "--set") {
             item.origin.file = DEFAULT_ORIGIN.into();
@@ -279,13 +279,13 @@ impl Launch {
         Ok((loaded, Vec::new()))
     }
 
-    /// What of the host is nobody's to be granted.
-    fn own_places(
+    /// The parts of the host that must not be granted to anybody.
+    fn protected_paths(
         &self,
         state: Option<&State>,
         deciding: &[PathBuf],
         profile_files: &[PathBuf],
-    ) -> Result<OwnPlaces, Error> {
+    ) -> Result<ProtectedPaths, Error> {
         let mut own = record::places(self.audit.as_deref(), state);
         own.extend(registry::directory());
         let mut router = Router::new();
@@ -300,7 +300,7 @@ impl Launch {
                 own.display()
             )));
         }
-        // A link that leads to what is Aegis's own could be made to lead elsewhere.
+        // A link that leads to Aegis's own files could be changed to lead elsewhere.
         let to_own = own.into_iter().flat_map(|route| route.links);
         let mut whole_routes = |paths: &[PathBuf]| -> Vec<PathBuf> {
             let routes = paths.iter().map(|path| router.route(path));
@@ -308,7 +308,7 @@ impl Launch {
                 .flat_map(|route| route.links.into_iter().chain([route.end]))
                 .collect()
         };
-        Ok(OwnPlaces {
+        Ok(ProtectedPaths {
             reserved,
             unwritable: to_own.chain(whole_routes(deciding)).collect(),
             kept: whole_routes(profile_files),
@@ -316,7 +316,7 @@ impl Launch {
     }
 }
 
-/// A plan that no policy has been asked about, and what belongs to it.
+/// A plan that no policy has decided on yet, with its context.
 struct Planned {
     host: Host,
     absent: Vec<PathBuf>,
@@ -324,31 +324,31 @@ struct Planned {
     context: Context,
 }
 
-/// Why there is no plan, and who asked, where that is known.
-struct NoPlan {
+/// Why there is no plan, and the context, if known.
+struct PlanError {
     error: Box<aegis_runtime::Error>,
     context: Option<Box<Context>>,
 }
 
-impl<E: Into<Box<aegis_runtime::Error>>> From<E> for NoPlan {
+impl<E: Into<Box<aegis_runtime::Error>>> From<E> for PlanError {
     fn from(error: E) -> Self {
         let (error, context) = (error.into(), None);
         Self { error, context }
     }
 }
 
-/// What of the host is nobody's to be granted, free of links.
-struct OwnPlaces {
+/// The parts of the host that must not be granted to anybody, free of links.
+struct ProtectedPaths {
     /// The audit log, its keys, the approvals, the registry of running sandboxes.
     reserved: Vec<PathBuf>,
-    /// Policies in force, and links that lead to those or to what is reserved: not to be written.
+    /// Policies in force, and links that lead to them or to reserved paths: not to be written.
     unwritable: Vec<PathBuf>,
     /// The profile, what it extends, and links that lead there: they stay as they are.
     kept: Vec<PathBuf>,
 }
 
-impl OwnPlaces {
-    /// Refuses a plan that shows the command any of it, whatever the front end has checked.
+impl ProtectedPaths {
+    /// Refuses a plan that gives the command access to any of these, whatever the front end has checked.
     fn check(&self, plan: &Plan) -> Result<(), Box<aegis_runtime::Error>> {
         for operation in plan.root.iter() {
             let Op::Bind { source, write, .. } = &operation.op else {

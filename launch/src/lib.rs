@@ -1,17 +1,17 @@
-//! From what a command asks for and what a policy permits to a finished, recorded run, for any front end.
+//! Takes what a command asks for and what a policy permits to a finished, recorded run, for any front end.
 //!
 //! ```text
 //! Launch --prepare--> Prepared --decide--> Permitted --start--> Session --finish--> Outcome
 //! ```
 //!
-//! A [`Launch`] says what is to be run: a command under a profile, or what a front end has put together from
-//! [operations](aegis_runtime::plan::Operation). [`Launch::prepare`] reads profile, policy and host and gives what would
-//! happen: the plan, and what the policy says of it. [`Prepared::decide`] asks a person where the policy wants
-//! one. Only a [`Permitted`] run can be started, and starting it records it before the command executes: there
+//! A [`Launch`] says what to run: a command under a profile, or a plan that a front end has put together from
+//! [operations](aegis_runtime::plan::Operation). [`Launch::prepare`] reads profile, policy and host and returns what
+//! would happen: the plan, and the policy's decision. [`Prepared::decide`] asks a person if the policy wants
+//! that. Only a [`Permitted`] run can be started, and starting it records it before the command executes: there
 //! is no other way to a [`Session`].
 //!
-//! A front end implements [`FrontEnd`]: it is asked, and told of every [`Event`] from `prepare` to `finish`. `()` is
-//! one that has nobody to ask.
+//! A front end implements [`FrontEnd`]: it answers questions, and gets every [`Event`] from `prepare` to `finish`.
+//! `()` is one that has nobody to ask.
 //!
 //! ```no_run
 //! use aegis_launch::{Launch, Options};
@@ -25,9 +25,9 @@
 //! # Ok::<(), aegis_launch::Error>(())
 //! ```
 //!
-//! **The process.** Processes are cloned without `exec`, so the caller must have one thread only; with more,
-//! [`Launch::prepare`] fails. It may launch one run after another. No async runtime is needed; one can be used
-//! around [`Session::poll`], in a process of its own.
+//! **The process.** Processes are cloned without `exec`, so the caller must have only one thread; with more,
+//! [`Launch::prepare`] fails. A process may launch one run after another. No async runtime is needed; one can be
+//! used around [`Session::poll`], in a process of its own.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -1,4 +1,4 @@
-//! The policies in force, and from where they were read: whoever writes there decides over the next run.
+//! The policies in force, and where they were read from: whoever can write there decides over the next run.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -12,8 +12,8 @@ use aegis_policy::places;
 use aegis_profile::{Files, ReadError};
 use aegis_sys::{accounts, walk};
 
-/// The policy of a run: the system's, and the user's or what `--policy` names. With it the places of what
-/// decides: directories of configuration, what is named, and each file that was read, Rego too.
+/// The policy of a run: the system's, and the user's or the one that `--policy` names. Also returns the paths
+/// that decide: directories of configuration, the named path, and each file that was read, Rego too.
 ///
 /// # Errors
 ///
@@ -23,7 +23,7 @@ pub fn in_force(named: Option<&str>) -> Result<(Policy, Vec<PathBuf>), aegis_pro
     Ok((load::compile(documents)?, places))
 }
 
-/// The same, not yet compiled.
+/// The same policies, not yet compiled.
 pub(crate) fn documents(
     named: Option<&str>,
 ) -> Result<(Documents, Vec<PathBuf>), aegis_profile::Error> {
@@ -43,7 +43,7 @@ pub(crate) fn documents(
     Ok((documents, places))
 }
 
-/// [`Files`], and which of them were read.
+/// [`Files`] that notes which of them were read.
 #[derive(Default)]
 pub(crate) struct Noted {
     pub read: RefCell<Vec<PathBuf>>,
@@ -82,19 +82,19 @@ impl load::Source for Noted {
     }
 }
 
-/// What a path leads to. Unlike [`aegis_runtime::facts::paths::resolve`], which looks for what is granted, it
-/// refuses nothing, and what is not there has a way too: somebody could make it.
+/// Where a path leads. Unlike [`aegis_runtime::facts::paths::resolve`], which looks for what is granted, it
+/// refuses nothing, and a missing file has a route too: somebody could create it.
 pub(crate) struct Route {
-    /// The links that are followed, each where it really is: whoever changes one leads elsewhere.
+    /// The links on the way, each at its real path: whoever changes one leads elsewhere.
     pub links: Vec<PathBuf>,
-    /// Where it ends, free of links, or would if that were made.
+    /// Where the path ends, free of links; where it would end if the file is missing.
     pub end: PathBuf,
 }
 
 /// Follows paths, most of which begin alike.
 pub(crate) struct Router {
     links: Vec<PathBuf>,
-    /// What was found to be no link.
+    /// Paths already found not to be links.
     plain: Vec<PathBuf>,
 }
 

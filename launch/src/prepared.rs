@@ -1,4 +1,4 @@
-//! A run that is prepared, and one that is permitted.
+//! A prepared run, and a permitted one.
 
 use aegis_audit::approvals::{Asked, to_review};
 use aegis_audit::event::Cause;
@@ -10,19 +10,19 @@ use crate::review::Reviewed;
 use crate::run::Run;
 use crate::{Error, Options, Refusal, Session};
 
-/// What would happen: the plan, and what the policy says of it. No command has been started and nobody asked.
+/// What would happen: the plan, and the policy's decision. No command has been started and nobody was asked.
 pub struct Prepared<'a> {
     pub(crate) run: Run<'a>,
 }
 
-/// A run that the policy, or a person whom it wanted to be asked, permits.
+/// A run permitted by the policy, or by a person whom the policy wanted to be asked.
 pub struct Permitted<'a> {
     run: Run<'a>,
     reviewed: Option<Reviewed>,
 }
 
 impl<'a> Prepared<'a> {
-    /// The plan, with what the policy says of each grant.
+    /// The plan, with the policy's opinion on each grant.
     pub fn plan(&self) -> &Plan {
         self.run.sandbox.plan()
     }
@@ -37,22 +37,22 @@ impl<'a> Prepared<'a> {
         &self.run.policy
     }
 
-    /// What the policy says of the run, before any approval is looked at.
+    /// The policy's decision about the run, before any approval is considered.
     pub fn decision(&self) -> &Decision {
         &self.run.decision
     }
 
-    /// What needs a person, unless it was approved before.
+    /// What needs a person's yes, unless it was approved before.
     pub fn to_review(&self) -> Vec<Asked> {
         to_review(&self.run.policy, &self.run.request, &self.run.decision)
     }
 
-    /// Settles whether it may be started: by the policy, by what was approved before, or by asking. What may
-    /// not is recorded, and on the disk when this returns.
+    /// Decides whether the run may start: by the policy, by earlier approvals, or by asking. A refusal
+    /// is recorded, and on the disk when this returns.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`], or that it cannot be recorded.
+    /// [`Error::Refused`], or the decision cannot be recorded.
     pub fn decide(self) -> Result<Permitted<'a>, Error> {
         let mut run = self.run;
         let reviewed = (run.decision.verdict == Verdict::Review).then(|| Reviewed::of(&mut run));
@@ -62,7 +62,7 @@ impl<'a> Prepared<'a> {
         let events = run.events(reviewed.as_ref());
         run.recorder.ends_early(events, Cause::Policy, None, 125)?;
         let (unanswered, decision) = match reviewed.and_then(|reviewed| reviewed.refused) {
-            // As it was when the person was asked.
+            // The decision that the person was asked about.
             Some((why, decision)) => (Some(why), decision),
             None => (None, run.decision),
         };
@@ -75,12 +75,12 @@ impl<'a> Prepared<'a> {
 }
 
 impl<'a> Permitted<'a> {
-    /// The plan, with what the policy says of each grant.
+    /// The plan, with the policy's opinion on each grant.
     pub fn plan(&self) -> &Plan {
         self.run.sandbox.plan()
     }
 
-    /// Records the run, and starts it: the command executes when its record is written, and not before.
+    /// Records the run, and starts it: the command executes only after its record is written.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
-//! What is recorded of a run, and where. The log is written by this process alone, outside the sandbox.
+//! The records of a run. The log is written by this process alone, outside the sandbox.
 //!
-//! Before the command starts: that it does, with all that it was granted and what the policy said of each.
-//! After it has ended: what was denied to it, and how it ended. What the policy does not let start is recorded
-//! too, and is on the disk before the caller is told; so is a profile that asks for what cannot be granted at
-//! all, by its end alone.
+//! Before the command starts: the start, with everything it was granted and the policy's opinion on each grant.
+//! After it has ended: what was denied, and how it ended. A run that the policy refuses is recorded
+//! too, and is on the disk before the caller learns of it. A profile that asks for what cannot be granted at
+//! all has only a record of its end.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -19,34 +19,34 @@ use aegis_sys::walk;
 
 use crate::{Error, FrontEnd};
 
-/// The name of the log of what is to be recorded nowhere.
+/// The value of `--audit` that records nothing.
 const NONE: &str = "none";
 
-/// The record of one run. Nothing is opened before there is something to record: the sandbox's PID 1, which
-/// is cloned before, has neither the log nor the key in its memory.
+/// Records one run. Nothing is opened before there is something to record: the sandbox's PID 1, which
+/// is cloned earlier, has neither the log nor the key in its memory.
 pub(crate) struct Recorder<'a> {
     pub front_end: &'a mut dyn FrontEnd,
-    place: Place,
+    destination: Destination,
     run: String,
     policy: Rc<Policy>,
-    /// Where the run is recorded, for its report.
+    /// Where the run is recorded, for the report.
     pub recorded: Recorded,
     log_is_locked: fn(&Path),
 }
 
 /// Where to record.
-enum Place {
+enum Destination {
     Nowhere,
     At { dir: PathBuf, keys: PathBuf },
     Open(Box<Log>),
 }
 
 impl<'a> Recorder<'a> {
-    /// Of a run, which is recorded nowhere.
+    /// A recorder that records nothing.
     pub fn nowhere(policy: &Rc<Policy>, run: &str, front_end: &'a mut dyn FrontEnd) -> Self {
         Self {
             front_end,
-            place: Place::Nowhere,
+            destination: Destination::Nowhere,
             run: run.to_owned(),
             policy: policy.clone(),
             recorded: Recorded::default(),
@@ -54,7 +54,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Names the log: the one of the launch, else the default one.
+    /// Chooses the log: the one of the launch, else the default.
     pub fn name_log(
         &mut self,
         place: Option<&Path>,
@@ -82,7 +82,7 @@ impl<'a> Recorder<'a> {
         }
         match state {
             Some(state) => {
-                self.place = Place::At {
+                self.destination = Destination::At {
                     dir: place.unwrap_or(&state.audit).to_owned(),
                     keys: state.keys.clone(),
                 };
@@ -92,9 +92,9 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Opens the log, unless that has been done; with a copy of the policy beside it.
+    /// Opens the log, unless it is open, and archives the policy beside it.
     fn open(&mut self) -> Result<(), Error> {
-        let Place::At { dir, keys } = &self.place else {
+        let Destination::At { dir, keys } = &self.destination else {
             return Ok(());
         };
         let options = log::Options {
@@ -112,14 +112,14 @@ impl<'a> Recorder<'a> {
         match opened {
             Ok(log) => {
                 self.recorded.log = Some(log.dir().to_string_lossy().into_owned());
-                self.place = Place::Open(Box::new(log));
+                self.destination = Destination::Open(Box::new(log));
                 Ok(())
             }
             Err(error) => self.failed(&error),
         }
     }
 
-    /// Records events of one moment, together.
+    /// Records events at the same time, together.
     pub fn record(&mut self, events: &[Event]) -> Result<(), Error> {
         self.write(|log| log.append(events))
     }
@@ -129,7 +129,7 @@ impl<'a> Recorder<'a> {
         write: impl FnOnce(&mut Log) -> Result<Receipt, log::Error>,
     ) -> Result<(), Error> {
         self.open()?;
-        let Place::Open(log) = &mut self.place else {
+        let Destination::Open(log) = &mut self.destination else {
             return Ok(());
         };
         match write(log) {
@@ -139,7 +139,7 @@ impl<'a> Recorder<'a> {
                 self.recorded.last = receipt.seqs.last().copied().or(self.recorded.last);
                 Ok(())
             }
-            // That it is too long is no failure of the disk, and the profile's doing: it is never excused.
+            // Too long an event is the profile's doing, not a failure of the disk: it is never excused.
             Err(error @ log::Error::BadEvent(_)) => Err(Error::Unrecorded(format!(
                 "the run cannot be recorded: {error}"
             ))),
@@ -147,9 +147,9 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// The log cannot be written: the end of the run, or of its record.
+    /// The log cannot be written: the run ends, or only its recording, as the policy says.
     fn failed(&mut self, error: &str) -> Result<(), Error> {
-        self.place = Place::Nowhere;
+        self.destination = Destination::Nowhere;
         if self.policy.documents().on_audit_failure() != OnAuditFailure::Continue {
             return Err(Error::Unrecorded(format!(
                 "the run cannot be recorded: {error}"
@@ -161,7 +161,7 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    /// Records the end of a run that has been started, and signs.
+    /// Records the end of a run that was started, and signs.
     pub fn end(
         &mut self,
         result: &Result<&Report, &aegis_runtime::Error>,
@@ -194,7 +194,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Records that the profile asked for what cannot be granted or enforced, and signs. Other errors, such
-    /// as a command that is not there, are no denials.
+    /// as a missing command, are not refusals.
     pub fn no_plan(
         &mut self,
         error: &aegis_runtime::Error,
@@ -223,7 +223,7 @@ impl<'a> Recorder<'a> {
         self.ends_early(vec![event], Cause::Refused, Some(error), status)
     }
 
-    /// Records what was not started, with its end, and signs.
+    /// Records a run that was not started, with its end, and signs.
     pub fn ends_early(
         &mut self,
         mut events: Vec<Event>,
@@ -236,7 +236,7 @@ impl<'a> Recorder<'a> {
         self.write(|log| log.append_and_sign(&events))
     }
 
-    /// A denial at run time, with what the policy would say of it.
+    /// A denial at run time, with what the policy would decide about it.
     fn denied(&self, denial: &denials::Denial, context: &Context) -> Event {
         let denial = Denial {
             allow: denial.allow.clone(),
@@ -262,7 +262,7 @@ fn cause(cause: report::Cause) -> Cause {
     }
 }
 
-/// Directories that the command must not reach: the log's, and those of keys and approvals.
+/// The directories that the command must not reach: the log's, and those of keys and approvals.
 pub(crate) fn places(log: Option<&Path>, state: Option<&State>) -> Vec<PathBuf> {
     let log = log.filter(|log| *log != Path::new(NONE));
     let own = |state: &State| [state.audit.clone(), state.dir.clone(), state.keys.clone()];

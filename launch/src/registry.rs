@@ -1,8 +1,8 @@
-//! The running sandboxes of a user: a directory with one small file a run, put there before the command
-//! starts and gone with it, out of every sandbox's reach.
+//! The running sandboxes of a user: a directory with a small file for each run, made before the command
+//! starts and removed when it ends, out of every sandbox's reach.
 //!
-//! The supervisor holds a lock on its file (`flock(2)`) as long as it lives. A file that nobody has locked is
-//! stale: its run has ended without having removed it.
+//! The supervisor holds a lock on its file (`flock(2)`) as long as it lives. A file that is not locked is
+//! stale: its run ended without removing it.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -17,10 +17,10 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-/// One sandbox, as its file has it.
+/// One sandbox, as its file describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
-    /// The run's id: that of its records in the audit log.
+    /// The run's id, as in its records in the audit log.
     pub id: String,
     /// The supervisor's pid.
     pub pid: u32,
@@ -38,29 +38,29 @@ pub struct Running {
     pub policy: Option<String>,
     /// The command.
     pub command: Vec<String>,
-    /// The run's own group on the cgroup2 tree.
+    /// The run's own control group on the cgroup2 tree.
     pub group: Option<String>,
     /// When it was started, in microseconds since 1970.
     pub started_us: u64,
-    /// Whether it has ended without having been removed. Never in the file.
+    /// Whether it has ended and its file was left behind. Never in the file.
     #[serde(skip_deserializing)]
     pub stale: bool,
 }
 
-/// A run that is in the registry, until this value is dropped.
+/// A run in the registry, until this value is dropped.
 pub(crate) struct Registered {
     dir: Dir,
     name: String,
     _locked: File,
 }
 
-/// Longer files are no registry's.
+/// The maximum size of a file.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// As many words of a command are kept, and as many bytes of each: escaped six times as long, they still fit.
+/// The most words of a command to keep, and the most bytes of each: even escaped to six times the size, they fit.
 const SHOWN: (usize, usize) = (64, 512);
 
-/// This user's registry: for root `/run/aegis`, for others `$XDG_RUNTIME_DIR/aegis`, else `run` beside the
+/// This user's registry: `/run/aegis` for root, `$XDG_RUNTIME_DIR/aegis` for others, else `run` beside the
 /// user's approvals. `None`: there is no home directory either.
 pub fn directory() -> Option<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
@@ -74,7 +74,7 @@ pub fn directory() -> Option<PathBuf> {
     Some(State::here()?.dir.join("run"))
 }
 
-/// The registries of all users that this host has in the usual places, for root to list.
+/// The registries of all users in the usual places of this host, for root to list.
 pub fn directories() -> Vec<PathBuf> {
     let users = std::fs::read_dir("/run/user")
         .into_iter()
@@ -86,8 +86,8 @@ pub fn directories() -> Vec<PathBuf> {
         .collect()
 }
 
-/// What a registry has, the oldest run first. Files of runs that have ended are told as stale, and removed.
-/// A registry that is not there is empty.
+/// The runs in a registry, the oldest first. Files of ended runs are reported as stale, and removed.
+/// A missing registry is empty.
 ///
 /// # Errors
 ///
@@ -106,11 +106,11 @@ pub fn list(directory: &Path) -> io::Result<Vec<Running>> {
     Ok(all)
 }
 
-/// One file; `None`: it is gone, or not a registry's.
+/// Reads one file. `None`: it is gone, or does not belong to a registry.
 fn read(dir: &Dir, name: &str) -> io::Result<Option<Running>> {
     let file = match dir.open_at(name, OFlags::RDONLY) {
         Ok(file) => file,
-        // Gone, a link, a socket.
+        // Missing, a link, or a socket.
         Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
@@ -123,11 +123,11 @@ fn read(dir: &Dir, name: &str) -> io::Result<Option<Running>> {
     let Ok(mut running) = serde_json::from_slice::<Running>(&text) else {
         return Ok(None);
     };
-    // Root lists files of other users, who can write what they like: the owner is what the kernel says.
+    // Root lists files of other users, who can write what they like: the kernel names the owner.
     running.uid = found.uid();
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
         running.stale = true;
-        // Of another user's registry, root is told as well, and leaves it alone.
+        // Root also sees stale files in another user's registry, but leaves them alone.
         if found.uid() == rustix::process::geteuid().as_raw() {
             let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
         }
@@ -136,7 +136,7 @@ fn read(dir: &Dir, name: &str) -> io::Result<Option<Running>> {
 }
 
 impl Running {
-    /// Puts the run into this user's registry, locked by this process.
+    /// Adds the run to this user's registry, locked by this process.
     pub(crate) fn register(mut self) -> io::Result<Registered> {
         let directory = directory()
             .ok_or_else(|| io::Error::other("there is no home directory to keep it in"))?;
@@ -147,7 +147,7 @@ impl Running {
             word.truncate(word.floor_char_boundary(SHOWN.1));
         }
         let name = format!("{}.json", self.id);
-        // It appears locked and whole, or not at all.
+        // The file appears locked and complete, or not at all.
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&dir, ".", flags, Mode::RUSR | Mode::WUSR)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;

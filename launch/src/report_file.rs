@@ -1,9 +1,9 @@
-//! Where the report of a run goes: checked before the command starts, written after it has ended.
+//! The file for a run's report: checked before the command starts, written after it has ended.
 //!
-//! A file is written beside its final place and moved there, so that nobody reads half a report,
+//! A file is written beside its final place and renamed to it, so that nobody reads half a report,
 //! and never through a symbolic link. Its directory is held open from the start, and the temporary
-//! file made only when the command and everything that it started are gone: a command that may
-//! write there can neither redirect nor alter what is recorded about it.
+//! file is made only after the command and everything it started are gone: a command that may
+//! write there can neither redirect nor alter its own report.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -22,7 +22,7 @@ use rustix::io::Errno;
 pub(crate) enum ReportFile {
     /// A file to be made or replaced in this directory.
     File { directory: OwnedFd, name: OsString },
-    /// What was open already.
+    /// An open descriptor.
     Stream(File),
 }
 
@@ -59,7 +59,7 @@ impl ReportFile {
         Ok(Self::File { directory, name })
     }
 
-    /// Writes the report, as JSON for people.
+    /// Writes the report, as JSON that people can read.
     pub(crate) fn write(self, report: &Report) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(report)?;
         text.push(b'\n');
@@ -72,7 +72,7 @@ impl ReportFile {
     }
 }
 
-/// The descriptor that a place stands for.
+/// The descriptor that a path stands for.
 fn descriptor(place: &Path) -> Option<i32> {
     let number = match place.to_str()? {
         "-" | "/dev/stdout" => "1",

@@ -1,4 +1,4 @@
-//! What the policy wants a person to see: approved before, asked now, or not to be asked; and with that the
+//! What the policy wants a person to review: approved before, asked now, or not to be asked; and, from that, the
 //! events of a start.
 
 use aegis_audit::approvals::{Entry, Store, answered, to_review};
@@ -10,18 +10,18 @@ use crate::ask::{Answer, Question};
 use crate::record::text;
 use crate::run::Run;
 
-/// What a person said of a run.
+/// The result of a review.
 pub(crate) struct Reviewed {
-    /// What a person said, to be recorded before the command starts.
+    /// The person's answer, to be recorded before the command starts.
     pub said: Option<Event>,
-    /// Why it is not to be started, and the decision that was asked about.
+    /// Why the run must not start, and the decision that was asked about.
     pub refused: Option<(String, Decision)>,
-    /// What is to be kept for later runs, once it is recorded.
+    /// Approvals to store for later runs, once the answer is recorded.
     approved: Vec<Entry>,
 }
 
 impl Reviewed {
-    /// Keeps what was approved for later runs.
+    /// Stores the approvals for later runs.
     pub fn keep(&self, state: Option<&State>) -> Result<(), String> {
         match (state, self.approved.first()) {
             (Some(state), Some(first)) => Store::open(&state.dir)
@@ -31,8 +31,8 @@ impl Reviewed {
         }
     }
 
-    /// Takes what was approved before, asks for the rest, and decides again. Where what was approved before
-    /// cannot be read, nobody is asked: an answer could not be kept, and who damaged it is not known.
+    /// Uses earlier approvals, asks for the rest, and decides again. If earlier approvals
+    /// cannot be read, nobody is asked: an answer could not be stored, and who damaged them is unknown.
     pub fn of(run: &mut Run<'_>) -> Self {
         let (policy, request) = (&*run.policy, &mut run.request);
         let mut unreadable = None;
@@ -106,7 +106,7 @@ impl Reviewed {
 }
 
 impl Run<'_> {
-    /// The events of the start of the run, or of what was not let start.
+    /// The events of the start of the run, or of its refusal.
     pub fn events(&self, reviewed: Option<&Reviewed>) -> Vec<Event> {
         let (plan, request) = (self.sandbox.plan(), &self.request);
         let context = &request.context;
@@ -128,7 +128,7 @@ impl Run<'_> {
             uid: context.uid,
         };
         let mut events = vec![Event::run_start(&self.id, self.policy.hash(), start)];
-        // After the start of the run, before what came of it.
+        // After the start of the run, before its outcome.
         events.extend(reviewed.and_then(|reviewed| reviewed.said.clone()));
         events.push(Event::tool_exec(
             &self.id,

@@ -1,4 +1,4 @@
-//! What is to be run, and all that is known of it before it is.
+//! What to run, and everything known about it before it starts.
 
 use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
@@ -26,19 +26,19 @@ pub enum Declaration {
         set: Vec<String>,
         /// The command; empty: the profile's `run`.
         command: Vec<OsString>,
-        /// Open descriptors to hand on beside 0, 1, 2.
+        /// Open descriptors to pass on beside 0, 1, 2.
         keep_fds: Vec<RawFd>,
     },
-    /// What a front end of its own asks for, in kernel terms.
+    /// What another front end asks for, in kernel terms.
     Operations {
-        /// Everything but limits.
+        /// Everything except limits.
         spec: Box<Spec>,
         /// Limits, which a policy's ceilings may lower.
         limits: Box<Limits>,
     },
 }
 
-/// What is to be run.
+/// A run to be launched.
 #[derive(Debug)]
 pub struct Launch {
     /// What is asked for.
@@ -49,18 +49,18 @@ pub struct Launch {
     pub audit: Option<PathBuf>,
     /// Where the report goes: a file, `-`, or `/dev/fd/N`.
     pub report: Option<PathBuf>,
-    /// Called with the log's directory when others have it locked for longer than a second.
+    /// Called with the log's directory if others keep it locked for longer than a second.
     pub log_is_locked: Option<fn(&Path)>,
-    /// A leaf on the cgroup2 tree to run in, in place of one of the run's own. It is not removed.
+    /// A leaf on the cgroup2 tree to run in, instead of a new one. It is not removed.
     pub leaf: Option<OwnedFd>,
-    /// Whether this process exists for the one run alone. It then joins namespaces of the sandbox and begins to
+    /// Whether this process exists for this one run only. It then joins namespaces of the sandbox and begins to
     /// build it before the policy has decided (which is quicker), passes signals on, and takes part in its
     /// terminal's job control.
     pub own_process: bool,
 }
 
 impl Launch {
-    /// A run under a profile; no words: the command that the profile has.
+    /// A run under a profile; without words, of the profile's own command.
     pub fn profile<W: Into<OsString>>(
         reference: impl Into<String>,
         command: impl IntoIterator<Item = W>,
@@ -73,7 +73,7 @@ impl Launch {
         })
     }
 
-    /// A run of what a front end has put together itself.
+    /// A run that a front end has put together itself.
     pub fn operations(spec: Spec) -> Self {
         Self::new(Declaration::Operations {
             spec: Box::new(spec),
@@ -103,34 +103,34 @@ impl Launch {
     }
 }
 
-/// All that is known of a run before anybody is asked.
+/// Everything known about a run before anybody is asked.
 pub(crate) struct Run<'a> {
     pub recorder: Recorder<'a>,
     pub launch: Launch,
     pub id: String,
     pub report: Option<ReportFile>,
-    /// The profile; of other front ends, its name and limits alone.
+    /// The profile; for other front ends, only its name and limits.
     pub profile: Profile,
-    /// Of the profile as it was written; of operations, of the plan before it was decided about.
+    /// The hash of the profile as written; for operations, of the undecided plan.
     pub profile_hash: Hash,
     pub state: Option<State>,
     pub policy: Rc<Policy>,
     pub host: Host,
     pub sandbox: Sandbox,
-    /// What the policy was asked.
+    /// The request to the policy.
     pub request: Request,
     pub decision: Decision,
 }
 
-/// The sandbox of a run that has not been recorded: nothing runs in it.
+/// The sandbox of a run that is not recorded yet: nothing runs in it.
 pub(crate) enum Sandbox {
     /// To be built by [`Sandbox::build`].
     Planned {
         plan: Box<Plan>,
-        /// Files that the host acts upon and that are not there.
+        /// Files that the host acts upon and that do not exist.
         absent: Vec<PathBuf>,
     },
-    /// Being built, by a process of its own; or why it is not, which matters once it is to be started.
+    /// Being built by another process; or why not, which matters only when it is to be started.
     Begun(Result<Box<Built>, Box<NotBuilt>>),
 }
 
@@ -143,7 +143,7 @@ impl Sandbox {
         }
     }
 
-    /// Asks the policy, and notes its answers in the plan.
+    /// Asks the policy, and writes its opinions into the plan.
     pub fn decide(&mut self, policy: &Policy, request: &Request) -> Decision {
         match self {
             Self::Planned { plan, .. } => authority::decide(plan, policy, request),
@@ -152,7 +152,7 @@ impl Sandbox {
         }
     }
 
-    /// Begins to build it, where that was not done.
+    /// Begins to build the sandbox, unless that has begun.
     pub fn build(
         self,
         host: &Host,

@@ -1,4 +1,4 @@
-//! A run that has been recorded, from its start to its outcome.
+//! A recorded run, from its start to its outcome.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -17,21 +17,21 @@ use crate::review::Reviewed;
 use crate::run::Run;
 use crate::{Error, Event, Launch};
 
-/// What is done once a sandbox is built, before its command executes.
+/// Called once a sandbox is built, before its command executes.
 pub type Hook<'h> = &'h mut dyn FnMut(&mut Built) -> Result<(), String>;
 
 /// How a run is started.
 #[derive(Default)]
 pub struct Options<'h> {
-    /// Called when everything is built and recorded, and before the command executes: to enter the sandbox's
-    /// namespaces, to look at its leaf, to take its listeners. An error ends the run before the command
-    /// started.
+    /// Called when everything is built and recorded, before the command executes: to enter the sandbox's
+    /// namespaces, to inspect its leaf, to take its listeners. An error ends the run before the command
+    /// starts.
     pub before_command: Option<Hook<'h>>,
 }
 
-/// A run that goes on: to be polled until it has ended. Dropping it kills everything inside.
+/// A run in progress: poll it until it has ended. Dropping it kills everything inside.
 pub struct Session<'a> {
-    /// Or why the supervisor failed: nothing is known of the run any more.
+    /// `Err`: why the supervisor failed; the state of the run is then unknown.
     session: Result<supervise::Session, Box<aegis_runtime::Error>>,
     launch: Launch,
     profile: Profile,
@@ -43,15 +43,15 @@ pub struct Session<'a> {
     registered: Option<Registered>,
 }
 
-/// How a run went.
+/// The outcome of a run.
 pub struct Outcome {
-    /// The report, as it was written.
+    /// The report, as written.
     pub report: Report,
     /// The profile, its limits lowered to the policy's ceilings.
     pub profile: Profile,
-    /// The command's exit status, or 125 where it was 0 and the run could not be accounted for.
+    /// The command's exit status, or 125 if that was 0 and the run could not be accounted for.
     pub exit_status: u8,
-    /// What could not be recorded or written of the run.
+    /// What could not be recorded or written about the run.
     pub unaccounted: Vec<String>,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Session<'a> {
             Ok(built) => built.hold_signals().map(|()| *built),
             Err(failed) => Err(failed.error),
         };
-        // While the sandbox is being built, by another process.
+        // Another process builds the sandbox meanwhile.
         recorder.record(&events)?;
         let mut built = match held {
             Ok(built) => built,
@@ -135,8 +135,8 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Waits until something happens, for `timeout` at most, deals with it, and tells the front end. `watched`
-    /// are waited for too; with what they have to say, the caller deals.
+    /// Waits for at most `timeout` until something happens, handles it, and tells the front end. Also waits for
+    /// `watched`; the caller handles those.
     pub fn poll(&mut self, watched: &mut [Watched<'_>], timeout: Option<Duration>) -> Progress {
         let Ok(session) = &mut self.session else {
             return Progress::Ended;
@@ -151,7 +151,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Sends the command a signal; before it was executed, it gets it when it is.
+    /// Sends the command a signal; if it has not been executed yet, it gets the signal then.
     pub fn signal(&mut self, signal: i32) {
         if let Ok(session) = &mut self.session {
             session.signal(signal);
@@ -165,23 +165,23 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The plan that is carried out, while it is.
+    /// The plan of the run, while it goes on.
     pub fn plan(&self) -> Option<&Plan> {
         self.session.as_ref().ok().map(supervise::Session::plan)
     }
 
-    /// The run's leaf on the cgroup2 tree, where it has one.
+    /// The run's leaf on the cgroup2 tree, if it has one.
     pub fn leaf(&self) -> Option<BorrowedFd<'_>> {
         self.session.as_ref().ok()?.leaf()
     }
 
-    /// Ends the run, where it has not ended; records its end and writes its report.
+    /// Ends the run, if it has not ended; records its end and writes its report.
     ///
     /// # Errors
     ///
-    /// The command never started, or the supervisor failed. It is recorded.
+    /// The command never started, or the supervisor failed. The failure is recorded.
     pub fn finish(mut self) -> Result<Outcome, Error> {
-        // The kernel takes the namespaces down meanwhile: what is left inside is killed in the next line.
+        // The kernel tears the namespaces down meanwhile: the next line kills what is left inside.
         drop(self.registered);
         let result = (self.session).and_then(|session| session.finish().map_err(Box::new));
         let result = result.map(|(report, events)| {
@@ -212,13 +212,13 @@ impl<'a> Session<'a> {
                 unaccounted.push(format!("the report {place} could not be written: {error}"));
             }
         }
-        // A command that failed has more to say than its report.
+        // The failure of the command matters more than that of its report.
         let exit_status = match report.exit_status {
             0 if !unaccounted.is_empty() => 125,
             status => status,
         };
         if self.launch.own_process {
-            // They go with the process, and not piece by piece.
+            // The end of the process frees them at once.
             std::mem::forget((self.recorder, self.request));
         }
         Ok(Outcome {
@@ -230,7 +230,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Where a directory is that is open.
+/// The path of an open directory.
 fn path_of(dir: BorrowedFd<'_>) -> Option<String> {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd())).ok()?;
     Some(path.to_string_lossy().into_owned())

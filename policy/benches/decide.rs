@@ -15,7 +15,7 @@ use aegis_policy::model::{Action, CapabilityRule, EgressRule, Mode, Scheme};
 use aegis_policy::request::Destination;
 use aegis_policy::{Context, Document, Hash, Policy, Request, Verdict, What, decide, templates};
 
-/// Calls of which the mean is one sample, and samples of which the median counts.
+/// Calls whose mean is one sample, and samples whose median counts.
 const CALLS: u32 = 200;
 const SAMPLES: usize = 501;
 
@@ -32,14 +32,14 @@ fn main() {
         .collect();
     let run = Case::new("tool.exec, 150 grants", &standard, Verdict::Allow, run());
     cases.push(run);
-    // In turns: what the host does meanwhile is the same for all.
+    // In turns, so that other load on the host affects all alike.
     for _ in 0..SAMPLES {
         cases.iter_mut().for_each(Case::sample);
     }
     cases.into_iter().for_each(Case::tell);
 }
 
-/// A request, and what its decisions took.
+/// A request, and the time of its decisions.
 struct Case<'a> {
     name: &'a str,
     policy: &'a Policy,
@@ -94,8 +94,8 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Directories, globs, endings, names of programs, hosts. Of a tree speak all rules about endings, which may
-/// be in it: what such a decision costs is the list of their names.
+/// Directories, globs, endings, names of programs, hosts. All rules about endings apply to a tree, which may
+/// hold such files: the cost of such a decision is the list of their names.
 fn thousand() -> Document {
     use Verdict::{Allow, Block, Review};
     let mut capabilities = Vec::new();
@@ -208,7 +208,7 @@ fn requests() -> Vec<(&'static str, Verdict, What)> {
     ]
 }
 
-/// As a profile with an interpreter asks for.
+/// The grants of a profile with an interpreter.
 fn run() -> What {
     let mut grants = Vec::new();
     for n in 0..90 {

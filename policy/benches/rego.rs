@@ -1,7 +1,7 @@
-//! What a decision costs that rules in Rego take part in: `cargo bench -p aegis-policy --bench rego`.
+//! The cost of a decision with rules in Rego: `cargo bench -p aegis-policy --bench rego`.
 //!
 //! One JSON line for each kind of request, asked of a module of thirty lines; one for loading it; and one for
-//! each of the dearest things that a module can do before it is stopped.
+//! each of the most expensive things that a module can do before it is stopped.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -15,7 +15,7 @@ use aegis_policy::model::{Inject, RegoModule, Scheme};
 use aegis_policy::request::Destination;
 use aegis_policy::{Context, Document, Hash, Policy, Request, Verdict, What, decide};
 
-/// Calls of which the mean is one sample, and samples of which the median counts.
+/// Calls whose mean is one sample, and samples whose median counts.
 const CALLS: u32 = 20;
 const SAMPLES: usize = 501;
 
@@ -52,7 +52,7 @@ block contains {"id": "many-hosts", "reason": "a run needs few hosts"} if {
 block contains "root" if { is_run; input.context.uid == 0 }
 "#;
 
-/// What takes longest of what loads.
+/// The slowest modules that load.
 const DEAR: [(&str, &str); 7] = [
     (
         "counting",

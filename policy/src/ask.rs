@@ -1,4 +1,4 @@
-//! A request as people write it: an action and, in words, what of it.
+//! A request as people write it: an action and its target, in words.
 //!
 //! | action | words |
 //! |---|---|
@@ -19,7 +19,7 @@ use crate::model::{Inject, Scheme};
 use crate::path::HostPath;
 use crate::request::{Context, Destination, What};
 
-/// The actions that one may ask about, but for limits and runs as a whole.
+/// The actions of requests in words, except limits and whole runs.
 pub const ACTIONS: [&str; 10] = [
     "devices",
     "environment.pass",
@@ -33,7 +33,7 @@ pub const ACTIONS: [&str; 10] = [
     "syscalls.allow",
 ];
 
-/// Who asks where nothing else is said.
+/// The context of a request that gives none.
 pub fn somebody() -> Context {
     Context {
         home: "/home/ana".into(),
@@ -45,7 +45,7 @@ pub fn somebody() -> Context {
     }
 }
 
-/// The request of an action and words.
+/// Reads a request from an action and its words.
 ///
 /// ```
 /// use aegis_policy::ask::{somebody, what};
@@ -100,12 +100,12 @@ pub fn what(action: &str, words: &str, context: &Context) -> Result<What, Wrong>
     })
 }
 
-/// The request of a line: the action, and the words after it.
+/// Reads a request from one line: the action, then its words.
 pub fn line(text: &str, context: &Context) -> Result<What, Wrong> {
     match text.trim().split_once(' ') {
         Some((action, words)) => what(action, words.trim(), context),
         None => Wrong::new(
-            "an action and what of it, in words",
+            "an action and its target, in words",
             "write it like `files.read $WORK/**`",
         ),
     }
@@ -117,7 +117,7 @@ fn unknown<T>(action: &str) -> Result<T, Wrong> {
     Wrong::new(format!("unknown action `{}`", quote(action)), help)
 }
 
-/// A path with its variable put in, and whether all below it is meant.
+/// A path with its variable expanded, and whether it stands for all below it.
 pub fn path(text: &str, context: &Context) -> Result<(HostPath, bool), Wrong> {
     let (text, tree) = match text.strip_suffix("/**") {
         Some("") => ("/", true),
@@ -162,7 +162,7 @@ fn destination(words: &str) -> Result<Destination, Wrong> {
         Some((method, url)) => (Some(method.trim()), url),
         None => (None, words),
     };
-    // What stands before the path is a destination as in a profile.
+    // The part before the path is a destination as in a profile.
     let from = url.find("://").map_or(0, |at| at + 3);
     let (authority, path) = match url[from..].find('/') {
         Some(at) => (&url[..from + at], Some(url[from + at..].to_owned())),

@@ -1,10 +1,10 @@
 //! Comparing policies by what they decide, not by their text.
 //!
 //! [`diff`] makes requests from the patterns of both policies (`witness`), asks both, and reports where they
-//! differ. What it reports is so: each difference has a request that shows it. What it may miss: for native
-//! rules nothing, short of bounds that are told ([`Diff::complete`]), as the requests stand for every way in
-//! which a request can stand to the patterns; but variables of paths stand for the places of [`contexts`],
-//! and no one can tell what Rego may tell apart.
+//! differ. Every reported difference is real: it has a request that shows it. For native rules none is missed
+//! within the bounds ([`Diff::complete`]), since the requests stand for every way in which a request can relate
+//! to the patterns. But variables of paths have only the values of [`contexts`], and nothing is known of what
+//! Rego distinguishes.
 
 mod explore;
 mod names;
@@ -22,49 +22,50 @@ use crate::path::HostPath;
 use crate::request::{Context, Request, What};
 use aegis_profile::hash::Hash;
 
-/// What two policies decide otherwise.
+/// What two policies decide differently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diff {
     /// Whether the requests that were tried stand for all there are, as far as native rules go.
     pub complete: bool,
-    /// By how much the second lets through that the first does not: the widest first.
+    /// Sorted by how much more the second lets through than the first: the widest first.
     pub differences: Vec<Difference>,
-    /// Whether they have the same hash, and so are one policy: there is nothing to try.
+    /// Whether they have the same hash, and so are one policy: nothing is tried.
     pub same: bool,
-    /// What has no requests: layers that may be missing, and what happens when the log cannot be written.
+    /// Settings that no request shows: layers that may be missing, and what happens when the audit log cannot
+    /// be written.
     pub settings: Vec<Setting>,
-    /// Requests that were tried.
+    /// How many requests were tried.
     pub tried: u64,
 }
 
-/// Requests of one action for which the same rules speak and come to different verdicts.
+/// Requests of one action for which the same rules apply, with different verdicts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// What the first says of the example.
+    /// The first policy's opinion of the example.
     pub a: Opinion,
     /// As in a policy.
     pub action: &'static str,
-    /// What the second says of the example.
+    /// The second policy's opinion of the example.
     pub b: Opinion,
-    /// How many of the requests that were tried.
+    /// How many tried requests show it.
     pub count: u64,
-    /// The first of them.
+    /// The simplest of them.
     pub example: Request,
 }
 
-/// A setting that is not the same.
+/// A setting that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Setting {
-    /// Of the first.
+    /// The first policy's value.
     pub a: String,
-    /// Of the second.
+    /// The second policy's value.
     pub b: String,
     /// As in a policy.
     pub name: &'static str,
 }
 
 impl Diff {
-    /// Whether they are the same, as far as was found.
+    /// Whether no difference was found.
     pub fn is_empty(&self) -> bool {
         self.differences.is_empty() && self.settings.is_empty()
     }
@@ -77,8 +78,8 @@ impl Difference {
     }
 }
 
-/// Whose requests are tried where nothing better is known: a person's, whose work and skills are in the home
-/// directory, apart from it, or one and the same; and one under a profile that is built in.
+/// The default contexts: a user whose work and skills are in the home directory, outside it, or in one
+/// directory; and a built-in profile.
 pub fn contexts() -> Vec<Context> {
     let context = |work: &str, skill: Option<&str>| Context {
         home: "/home/user".into(),
@@ -96,7 +97,7 @@ pub fn contexts() -> Vec<Context> {
     ]
 }
 
-/// What `b` decides otherwise than `a`, of requests in these contexts.
+/// What `b` decides differently from `a`, for requests in these contexts.
 pub fn diff(a: &Policy, b: &Policy, contexts: &[Context]) -> Diff {
     type Key = (
         (u8, Verdict, Verdict),
@@ -142,7 +143,7 @@ pub fn diff(a: &Policy, b: &Policy, contexts: &[Context]) -> Diff {
             }
             Some((least, difference)) => {
                 difference.count += 1;
-                // The simplest request shows it best; of equals the first.
+                // Keeps the simplest request; of equally simple ones the first.
                 if size < *least {
                     *least = size;
                     difference.a = one;
@@ -162,8 +163,8 @@ pub fn diff(a: &Policy, b: &Policy, contexts: &[Context]) -> Diff {
     }
 }
 
-/// The order in which changes are told: what is let through that was not, what is otherwise milder, what is
-/// no longer let through, what is otherwise stricter.
+/// The order in which changes are reported: newly let through, otherwise milder, no longer let through,
+/// otherwise stricter.
 pub fn rank(a: Verdict, b: Verdict) -> (u8, Verdict, Verdict) {
     let class = match (a.lets_through(), b.lets_through()) {
         (false, true) => 0,
@@ -174,7 +175,7 @@ pub fn rank(a: Verdict, b: Verdict) -> (u8, Verdict, Verdict) {
     (class, b, a)
 }
 
-/// How much there is to grasp in a request: one file is less than a tree, which overlaps many rules.
+/// How complex a request is: one file is simpler than a tree, which overlaps many rules.
 fn size(request: &Request) -> (bool, usize) {
     let tree = match &request.what {
         What::Read { tree, .. } | What::Write { tree, .. } | What::Exec { tree, .. } => *tree,

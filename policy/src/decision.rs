@@ -1,4 +1,4 @@
-//! What a policy says.
+//! The decision of a policy.
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 use crate::model::Verdict;
 use aegis_profile::hash::Hash;
 
-/// An answer, with all that it takes to check it: the same policy and the same input give the same one.
+/// A decision, with all that is needed to check it: the same policy and the same input give the same decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
     /// [`crate::Request::hash`].
     pub input: Hash,
-    /// Of a `tool.exec`: what was said of each of its grants, in their order.
+    /// For a `tool.exec`: the opinion of each of its grants, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Opinion>,
     /// [`crate::Policy::hash`].
     pub policy: Hash,
     /// In words.
     pub reason: Arc<str>,
-    /// The rules that spoke, in the order of their names; none where no rule did.
+    /// The rules that applied, in the order of their names; empty where no rule did.
     pub rules: Vec<Arc<str>>,
     /// The verdict.
     pub verdict: Verdict,
@@ -42,7 +42,7 @@ impl From<Decision> for Opinion {
 pub struct Opinion {
     /// In words.
     pub reason: Arc<str>,
-    /// The rules that spoke, in the order of their names.
+    /// The rules that applied, in the order of their names.
     pub rules: Vec<Arc<str>>,
     /// The verdict.
     pub verdict: Verdict,

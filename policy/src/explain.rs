@@ -1,7 +1,7 @@
-//! Why a policy says what it says of a request, rule by rule, and what would have let it through.
+//! Why a policy decides a request as it does, rule by rule, and what would let it through.
 //!
-//! There is no second reading of rules here: the evaluation that decides tells how each pattern and each rule
-//! stands to the request.
+//! Rules are not evaluated a second time: the evaluation that decides reports how each pattern and each rule
+//! relates to the request.
 
 mod remedy;
 
@@ -17,33 +17,33 @@ pub use crate::decide::{PatternNote, Relation};
 /// A decision, explained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// What is explained.
+    /// The decision that is explained.
     pub decision: Decision,
-    /// Of each thing that was asked for: of a run each of its grants, and the run itself at the end.
+    /// One for each thing that was asked for: for a run each of its grants, and then the run itself.
     pub parts: Vec<Part>,
 }
 
-/// What was said of one thing, and why.
+/// The opinion of one thing, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Part {
-    /// What each document of the policy says of it: each has to let it through.
+    /// The opinion of each document of the policy: each has to let it through.
     pub documents: Vec<OfDocument>,
-    /// What came of it.
+    /// The resulting opinion.
     pub opinion: Opinion,
     /// What was asked for.
     pub what: What,
 }
 
-/// What one document says of one thing.
+/// One document's opinion of one thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OfDocument {
     /// The document's name.
     pub name: String,
-    /// All that would have to be otherwise for it to let this through; empty where it does.
+    /// All that would have to change for it to let this through; empty where it does.
     pub needs: Vec<String>,
     /// What it says.
     pub opinion: Opinion,
-    /// Each of its rules that is about such a thing at all, by id.
+    /// Each of its rules about this action, by id.
     pub rules: Vec<RuleNote>,
 }
 
@@ -56,15 +56,15 @@ pub struct RuleNote {
     pub note: String,
     /// Its patterns, the closest first.
     pub patterns: Vec<PatternNote>,
-    /// What it says of the request; `None`: it does not speak.
+    /// Its verdict on the request; `None`: it does not apply.
     pub says: Option<Verdict>,
-    /// How it stands to the request.
+    /// How it relates to the request.
     pub stands: Relation,
     /// Its verdict, as written.
     pub verdict: Verdict,
 }
 
-/// Explains what a policy says of a request.
+/// Explains a policy's decision about a request.
 pub fn explain(policy: &Policy, request: &Request) -> Explanation {
     let part = |traced: Traced<'_, '_>| {
         let request = Request {
@@ -117,7 +117,7 @@ fn note(rule: &RuleTrace, silenced: Option<&str>) -> RuleNote {
     let verdict = rule.verdict.min(softest);
     let held_back = |otherwise: &str| rule.held_back.unwrap_or(otherwise).to_owned();
     let (says, note) = match (rule.relation, silenced) {
-        (Relation::Disjoint, _) => (None, rule.apart.clone()),
+        (Relation::Disjoint, _) => (None, rule.why_disjoint.clone()),
         (_, Some(by)) => (
             None,
             format!("it speaks only where no other rule covers the request, and `{by}` does"),
@@ -132,11 +132,11 @@ fn note(rule: &RuleTrace, silenced: Option<&str>) -> RuleNote {
         ),
         _ if rule.only_opens => (
             Some(Verdict::Allow),
-            "it speaks of single requests: the connection may be opened, each request on it is decided for itself".into(),
+            "it is about single requests: the connection may be opened, each request on it is decided by itself".into(),
         ),
         (Relation::Overlaps, _) => {
             let why = held_back(match rule.patterns.is_empty() {
-                true => "it speaks of it; a rule in Rego lets nothing through but by `allow`",
+                true => "it applies; a rule in Rego lets something through only by `allow`",
                 false => "some of what is asked for is in it, or may be",
             });
             (Some(verdict), format!("{why}{mode}"))
@@ -146,7 +146,7 @@ fn note(rule: &RuleTrace, silenced: Option<&str>) -> RuleNote {
         }
     };
     let mut patterns = rule.patterns.clone();
-    // They are in the order of their texts.
+    // A stable sort: equal ones stay in the order of their texts.
     patterns.sort_by_key(|note| std::cmp::Reverse(note.stands));
     RuleNote {
         id: rule.id.clone(),
@@ -158,7 +158,7 @@ fn note(rule: &RuleTrace, silenced: Option<&str>) -> RuleNote {
     }
 }
 
-/// A rule in YAML's flow form that lets a thing through; `None` where no rule of its own could.
+/// A rule in YAML's flow form that lets a thing through; `None` where no rule alone can.
 pub fn suggestion(request: &Request) -> Option<String> {
     remedy::rule(request).map(|(_, yaml)| yaml)
 }

@@ -1,9 +1,9 @@
-//! What an operator permits, whatever a profile asks for; and the evidence of it.
+//! What an operator permits, whatever a profile asks for, and the evidence of each decision.
 //!
 //! A **policy** is rules of three contracts (capabilities, network egress, secrets boundary) and ceilings
 //! ([`model`]). A **request** ([`request`]) says what is asked for, by whom, and every fact that matters.
 //! [`decide`](decide()) gives a **decision** for any request: a verdict, the rules that applied, why, and the
-//! hashes of policy and request. It is pure; what is recorded with a decision is enough to make it again.
+//! hashes of policy and request. It is pure; what is recorded with a decision is enough to repeat it.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -13,7 +13,7 @@
     clippy::float_arithmetic
 )]
 
-// What tests share calls it by its name.
+// The shared test modules refer to this crate by its name.
 #[cfg(test)]
 extern crate self as aegis_policy;
 

@@ -1,9 +1,9 @@
 //! From a reference (a file, a directory, `-`, a template's name) to a policy. Everything fails closed:
-//! what is not understood to the last key stops whoever asked.
+//! anything that is not understood, to the last key, is an error.
 //!
 //! A directory stands for all of its `*.yaml` and `*.yml` files together, in the order of their names;
-//! tables of tests (`*.test.yaml`) and hidden files are no part of it. A single thing that two files say,
-//! such as a rule's id or a ceiling, is a mistake.
+//! tables of tests (`*.test.yaml`) and hidden files are not part of it. Two files must not both set a single
+//! thing, such as a rule's id or a ceiling.
 
 mod judge;
 mod read;
@@ -23,12 +23,12 @@ use crate::{places, templates};
 pub(crate) use read::{KIND, version};
 pub(crate) use sections::SECTIONS;
 use sections::Union;
-use trust::Trust;
+use trust::Ownership;
 
 pub use source::{Found, Source};
 
-/// What a policy is called that gives itself no name, wherever it was read from. The name is part of its
-/// hash, and a copy elsewhere is the same policy.
+/// The name of a policy that gives itself none, wherever it was read from: the name is part of the hash, and a
+/// copy elsewhere is the same policy.
 pub const UNNAMED: &str = "unnamed";
 
 /// How many files a directory of policies may hold.
@@ -74,7 +74,7 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
     if is_path(reference) {
         let files = match source.look(path) {
             Ok(found) if found.is_directory => files_of(path, source)?,
-            // What else it is, reading it will say.
+            // Reading it reports anything else.
             _ => vec![path.into()],
         };
         return from_files(&files, reference, source, None);
@@ -86,8 +86,8 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
     Err(Error::of_file(reference, message, help))
 }
 
-/// Reads one file's text. Rego files that it names are not read: the document has their names, and no
-/// text of them.
+/// Reads one file's text. Rego files that it names are not read: the document has their names, but not their
+/// text.
 pub fn parse_str(text: &str, file_name: &str) -> Result<Document, Error> {
     let mut union = Union::new(|_| Ok(String::new()));
     read::add(text.as_bytes(), &Arc::from(file_name), &mut union)?;
@@ -97,12 +97,12 @@ pub fn parse_str(text: &str, file_name: &str) -> Result<Document, Error> {
     Ok(union.document)
 }
 
-/// The policy of a run: the system's, and with it the user's or the one that `reference` names in its
-/// place. Each has to let through what is asked for, so that a user cannot widen what the system
-/// permits. Without any of them: the template `standard`.
+/// The policy of a run: the system's, and the user's or the one that `reference` names in its place. Each has
+/// to let through what is asked for, so a user cannot widen what the system permits. If there is none: the
+/// template `standard`.
 ///
 /// `uid` is the caller's. Their own configuration has to belong to them or to root, the system's to root;
-/// neither may be writable by others. What is there and cannot be used is an error, never left out.
+/// neither may be writable by others. A policy that exists but cannot be used is an error, never left out.
 pub fn effective(
     reference: Option<&str>,
     uid: u32,
@@ -131,7 +131,7 @@ pub fn effective(
 ///
 /// # Errors
 ///
-/// One of the documents is not valid, which [`effective`] does not give.
+/// One of the documents is not valid, which never happens for those of [`effective`].
 pub fn compile(documents: Documents) -> Result<Policy, Error> {
     let policy = Policy::of(documents);
     policy.map_err(|bad| Diagnostic::of_file(&bad.document, bad.to_string()).into())
@@ -142,7 +142,7 @@ pub fn is_path(reference: &str) -> bool {
     Named::is_file(reference)
 }
 
-/// The files of a directory that a policy is made of, in the order of their names.
+/// The files of a policy's directory, in the order of their names.
 pub fn files_of(directory: &Path, source: &dyn Source) -> Result<Vec<PathBuf>, Error> {
     let shown = directory.to_string_lossy();
     let mut names = source.names(directory).map_err(|error| {
@@ -169,17 +169,17 @@ pub fn files_of(directory: &Path, source: &dyn Source) -> Result<Vec<PathBuf>, E
     Ok(names.iter().map(|name| directory.join(name)).collect())
 }
 
-/// What is in a directory of configuration: `policy.yaml`, and the files of `policy.d`.
+/// Reads a configuration directory: `policy.yaml`, and the files of `policy.d`.
 fn configured(
     config: &Path,
     owners: &[u32],
     source: &dyn Source,
 ) -> Result<Option<Document>, Error> {
-    let trust = Trust { config, owners };
+    let ownership = Ownership { config, owners };
     let mut files = Vec::new();
     let file = config.join("policy.yaml");
     if is_there(&file, source)? {
-        trust.check(config, source)?;
+        ownership.check(config, source)?;
         files.push(file);
     }
     let misnamed = config.join("policy.yml");
@@ -190,8 +190,8 @@ fn configured(
     }
     let directory = config.join("policy.d");
     if is_there(&directory, source)? {
-        trust.check(config, source)?;
-        trust.check(&directory, source)?;
+        ownership.check(config, source)?;
+        ownership.check(&directory, source)?;
         files.extend(files_of(&directory, source)?);
     }
     if files.is_empty() {
@@ -205,9 +205,9 @@ fn configured(
         };
     }
     for file in &files {
-        trust.check_path(file, source)?;
+        ownership.check_path(file, source)?;
     }
-    from_files(&files, &config.to_string_lossy(), source, Some(trust)).map(Some)
+    from_files(&files, &config.to_string_lossy(), source, Some(ownership)).map(Some)
 }
 
 /// The link that keeps a directory from being there, of it or of those above it.
@@ -219,35 +219,35 @@ fn leads_nowhere<'p>(directory: &'p Path, source: &dyn Source) -> Option<&'p Pat
     .find(is_link)
 }
 
-/// Whether something is there, were it a link that leads nowhere. What cannot be told is an error: a
-/// policy that cannot be reached must not count as absent.
+/// Whether something exists at the path, even a dangling link. Not knowing is an error: a policy that cannot be
+/// reached must not count as absent.
 fn is_there(path: &Path, source: &dyn Source) -> Result<bool, Error> {
     match source.look(path) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(source.exists(path)),
         Err(error) => Err(Error::of_file(
             &path.to_string_lossy(),
-            format!("whether there is a policy cannot be told: {error}"),
+            format!("cannot tell whether there is a policy: {error}"),
             "make its directory readable, or remove what is in the way",
         )),
     }
 }
 
-/// The policy that several files are together; `place` is where they are, for messages. With `trust`, whose
-/// the Rego files that they name have to be: these say as much as the files that name them.
+/// Reads one policy from several files; `place` is where they are, for messages. `ownership` also applies to
+/// the Rego files that they name, which decide as much as the files themselves.
 fn from_files(
     files: &[PathBuf],
     place: &str,
     source: &dyn Source,
-    trust: Option<Trust<'_>>,
+    ownership: Option<Ownership<'_>>,
 ) -> Result<Document, Error> {
     let mut union = Union::new(|_| Ok(String::new()));
     let mut wrong: Option<Error> = None;
     for path in files {
         let file: Arc<str> = path.to_string_lossy().into();
-        // Names are relative to the file that they are in.
+        // Names are relative to the file that has them.
         let directory = path.parent().unwrap_or(Path::new(""));
-        union.modules = Box::new(move |name| module(&directory.join(name), source, trust));
+        union.modules = Box::new(move |name| module(&directory.join(name), source, ownership));
         let result = match source.read(path) {
             Ok(bytes) => read::add(&bytes, &file, &mut union),
             Err(error) => Err(unreadable(path, &error)),
@@ -266,10 +266,14 @@ fn from_files(
 }
 
 /// The text of a Rego file.
-fn module(path: &Path, source: &dyn Source, trust: Option<Trust<'_>>) -> Result<String, Wrong> {
+fn module(
+    path: &Path,
+    source: &dyn Source,
+    ownership: Option<Ownership<'_>>,
+) -> Result<String, Wrong> {
     let shown = quote(&path.to_string_lossy());
-    if let Some(trust) = trust {
-        let checked = trust.check_path(path, source);
+    if let Some(ownership) = ownership {
+        let checked = ownership.check_path(path, source);
         checked.map_err(|untrusted| Wrong {
             message: format!("`{}`: {}", quote(&untrusted.origin.file), untrusted.message),
             help: untrusted.help,
@@ -295,7 +299,7 @@ fn module(path: &Path, source: &dyn Source, trust: Option<Trust<'_>>) -> Result<
     }
 }
 
-/// Gives the document a name, and lets the compiler have the last word.
+/// Gives the document a name, and compiles it as the final check.
 fn finish(union: Union<'_>, place: &str) -> Result<Document, Error> {
     let mut document = union.document;
     if document.name.is_empty() {
@@ -303,7 +307,7 @@ fn finish(union: Union<'_>, place: &str) -> Result<Document, Error> {
     }
     document.rego.sort();
     if let Err(bad) = Policy::new(vec![document.clone()]) {
-        // Rules have been judged one by one: what is left is of modules.
+        // Rules are already checked one by one: only modules can still be wrong.
         let named = bad.item.as_ref().and_then(|item| union.rego.get(item));
         let Wrong { message, help } = bad.pattern;
         let mut wrong = Diagnostic::of_file(place, escape(&message));

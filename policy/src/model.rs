@@ -1,7 +1,7 @@
-//! The policy as data: rules of the three contracts, ceilings, and what it says of the host and the log.
+//! The policy as data: rules of the three contracts, ceilings, and settings for the host and the audit log.
 //!
-//! Fields are declared in the order of their names, so that what serde writes is the canonical form
-//! (RFC 8785) as it is. The same types are what the schemas in `schemas/` are generated from.
+//! Fields are declared in the order of their names, so that serde writes the canonical form (RFC 8785). The
+//! schemas in `schemas/` are generated from the same types.
 
 mod documents;
 pub(crate) mod fields;
@@ -21,8 +21,8 @@ pub use rules::{Budget, CapabilityRule, EgressRule, SecretRule};
 pub(crate) use rules::{Head, Rule, is_id};
 pub use words::{Action, Inject, Mode, OnAuditFailure, Scheme, Verdict};
 
-/// What `may-be-missing` may name: limits that nothing stands in for where a host has no control group for
-/// them. What else a host may lack is either held by the next best thing, which the plan tells, or not let go.
+/// What `may-be-missing` may name: limits without a substitute where a host has no control group for them. Any
+/// other missing layer is either replaced by the next best one, as the plan reports, or required.
 pub const LAYERS: [&str; 2] = ["disk-read", "disk-write"];
 
 /// A module of rules in Rego.

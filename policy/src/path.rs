@@ -1,4 +1,4 @@
-//! Paths and arguments of the host: bytes to the kernel, text to people.
+//! Paths and arguments of the host: bytes for the kernel, text for people.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ impl HostPath {
         self.0.split(|byte| *byte == b'/').filter(|c| !c.is_empty())
     }
 
-    /// Whether it is absolute and has no component that leads elsewhere than it says.
+    /// Whether it is absolute, without NUL and without `.` or `..` components.
     pub fn is_plain(&self) -> bool {
         self.0.first() == Some(&b'/')
             && !self.0.contains(&0)
@@ -96,7 +96,7 @@ impl<'de> Deserialize<'de> for HostPath {
                     Some((key, hex)) if key == "base16" => from_hex(&hex),
                     _ => None,
                 };
-                // What is text has one form only: the text.
+                // UTF-8 text has only one form: the text.
                 match bytes {
                     Some(bytes)
                         if std::str::from_utf8(&bytes).is_err()

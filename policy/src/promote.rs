@@ -1,5 +1,5 @@
-//! Rolling a rule out, and back: `mode: warn` taken off a rule in a policy's text, or put on it. Only that
-//! place of the text is changed; comments and order stay.
+//! Rolling a rule out, and back: removes `mode: warn` from a rule in a policy's text, or adds it. Only that
+//! place of the text changes; comments and order stay.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::model::{Document, Mode};
 pub struct Changed {
     /// All of it.
     pub text: String,
-    /// The line that was changed, as it was; `None` where a line was put in.
+    /// The line before the change; `None` where a line was inserted.
     pub before: Option<String>,
-    /// As it is now; `None` where the line was taken out.
+    /// The line after the change; `None` where the line was removed.
     pub after: Option<String>,
     /// Which line it is.
     pub line: u32,
@@ -56,10 +56,10 @@ pub fn set_mode(
         (Mode::Warn, None) => put_on(&lines, rule),
         (Mode::Warn, Some((_, value))) => lines.word(value.span).map(|at| lines.with(at, "warn")),
         (Mode::Enforce, Some((key, value))) => take_off(&lines, key, value),
-        // It is enforced where nothing is said.
+        // A rule without `mode` is enforced.
         (Mode::Enforce, None) => return Ok(None),
     };
-    // The last word is the parser's: the same policy, but for this one mode.
+    // The parser has the final say: the same policy, except for this mode.
     let right = edited.as_deref().filter(|edited| {
         parse_str(edited, file_name)
             .is_ok_and(|after| after == expected(document.clone(), id, mode))
@@ -101,7 +101,7 @@ fn find<'n>(root: &'n Node, id: &str) -> Option<&'n Node> {
         .find(|rule| rule.entry("id").and_then(|(_, node)| node.text()) == Some(id))
 }
 
-/// A rule's mode, and where it says so.
+/// A rule's mode, and where it is written.
 fn of(rule: &Node) -> (Mode, Option<(&Key, &Node)>) {
     let place = rule.entry("mode");
     let mode = match place.and_then(|(_, node)| node.text()) {
@@ -111,7 +111,7 @@ fn of(rule: &Node) -> (Mode, Option<(&Key, &Node)>) {
     (mode, place.map(|(key, node)| (key, node)))
 }
 
-/// A text by its lines, to find the bytes of a place.
+/// A text split into lines, to find the bytes of a place.
 struct Lines<'t> {
     text: &'t str,
     starts: Vec<usize>,
@@ -136,7 +136,7 @@ impl<'t> Lines<'t> {
     fn range(&self, span: Span) -> Option<Range<usize>> {
         let line = self.line(span.line)?;
         let characters = |n: u32| usize::try_from(n).ok();
-        // A byte order mark is no character of the parser's.
+        // The parser does not count a byte order mark.
         let mark = match span.line {
             1 if self.text.starts_with('\u{FEFF}') => '\u{FEFF}'.len_utf8(),
             _ => 0,
@@ -151,7 +151,7 @@ impl<'t> Lines<'t> {
         Some(line.start + mark + start..line.start + mark + end)
     }
 
-    /// The bytes of a value: the parser's end of what has quotes lies beyond the blanks after it.
+    /// The bytes of a value: for a quoted value, the parser's end lies beyond the blanks after it.
     fn word(&self, span: Span) -> Option<Range<usize>> {
         let range = self.range(span)?;
         let end = range.start + self.text[range.clone()].trim_end().len();
@@ -164,7 +164,7 @@ impl<'t> Lines<'t> {
     }
 }
 
-/// `mode: warn` away; where that would take a comment along, or break the form, another word instead.
+/// Removes `mode: warn`; where that would remove a comment too, or break the form, writes another word instead.
 fn take_off(lines: &Lines<'_>, key: &Key, value: &Node) -> Option<String> {
     let (from, to) = (lines.range(key.span)?, lines.word(value.span)?);
     let line = lines.line(key.span.line)?;
@@ -188,7 +188,7 @@ fn take_off(lines: &Lines<'_>, key: &Key, value: &Node) -> Option<String> {
     Some(lines.with(to, "enforce"))
 }
 
-/// `mode: warn` after the rule's id, in the form that the rule has.
+/// Adds `mode: warn` after the rule's id, in the rule's own form.
 fn put_on(lines: &Lines<'_>, rule: &Node) -> Option<String> {
     let (key, value) = rule.entry("id")?;
     let end = lines.word(value.span)?.end;

@@ -1,8 +1,8 @@
-//! What a policy is asked: by whom, for what, and with which facts.
+//! The request to a policy: who asks, for what, and with which facts.
 //!
-//! Everything that a decision depends on is in here and is recorded with it: a decision can be made
-//! again, anywhere, at any time. Fields are declared in the order of their names; what serde writes is
-//! the canonical form, and its SHA-256 is the decision's input hash.
+//! Everything that a decision depends on is in the request and is recorded with it: a decision can be repeated
+//! anywhere, at any time. Fields are declared in the order of their names; serde writes the canonical form, and
+//! its SHA-256 is the decision's input hash.
 
 mod canonical;
 
@@ -20,7 +20,7 @@ use aegis_profile::hash::Hash;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// What persons have approved of it before. What is not bound to this very request counts as nothing.
+    /// Earlier approvals. One that is not bound to this very request has no effect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approval>,
     /// Who asks, and where.
@@ -48,21 +48,21 @@ pub struct Context {
     pub work: HostPath,
 }
 
-/// That a person said yes. Bound to the command, the skill, its profile, the policy whose rules asked, the
-/// exact thing, and a time.
+/// A person's approval. Bound to the command, the skill, its profile, the policy whose rules asked, the exact
+/// thing, and a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approval {
-    /// When it was held against the clock: seconds since 1970.
+    /// When its expiry was checked: seconds since 1970.
     pub at: u64,
     /// [`What::command_hash`] of the run that it was given for.
     pub command: Hash,
     /// When it ends: seconds since 1970.
     pub expires: u64,
-    /// [`What::command_hash`] of the run that it is held against. A request for one thing of a run does not
-    /// name the command itself; a request for a run does, and it has to be that one.
+    /// [`What::command_hash`] of the run that it is used for. A request for one thing of a run does not name
+    /// the command; a request for a run does, and it must be the same.
     pub held_for: Hash,
-    /// Which one it is, in the store and in the log.
+    /// Its id in the store and in the audit log.
     pub id: String,
     /// The hash of the policy whose rules asked for it.
     pub policy: Hash,
@@ -91,7 +91,7 @@ pub enum What {
         /// Its name.
         name: String,
     },
-    /// Reading a file or everything of a tree.
+    /// Reading a file, or everything in a tree.
     #[serde(rename = "files.read")]
     Read {
         /// Absolute, free of links.
@@ -107,7 +107,7 @@ pub enum What {
         /// With everything below it.
         tree: bool,
     },
-    /// A limit of resources. `None`: as much as there is.
+    /// A limit of resources. `None`: no limit.
     #[serde(rename = "limits")]
     Limit {
         /// The key, as in a profile.
@@ -128,21 +128,21 @@ pub enum What {
     /// A destination, or a request to it.
     #[serde(rename = "net.outbound")]
     Net(Destination),
-    /// Putting a secret into what leaves.
+    /// Putting a secret into an outgoing request.
     #[serde(rename = "secrets.use")]
     Secret {
         /// The secret.
         alias: String,
         /// The host that it is sent to.
         host: String,
-        /// Where it is put; `None`: nowhere yet, the placeholder alone is held.
+        /// Where it is put; `None`: nowhere yet, the command only has the placeholder.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         inject: Option<Inject>,
     },
     /// Executing a program, or any program of a tree.
     #[serde(rename = "shell.exec")]
     Exec {
-        /// The name by which it was found in a directory of the system's programs.
+        /// The name under which it was found in a directory of the system's programs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
         /// Absolute, free of links.
@@ -170,13 +170,13 @@ pub enum What {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Destination {
-    /// The address that the name was resolved to, and that will be dialled.
+    /// The address that the name was resolved to, and that is connected to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
     /// A lower-case host name without trailing dot, `*.` and a name, or an IP address.
     pub host: String,
-    /// The HTTP method. `None` with a scheme that has requests: the connection alone, on which every
-    /// request will be decided for itself.
+    /// The HTTP method. `None` with a scheme that has requests: only the connection; each request on it is
+    /// decided by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
     /// The path of the URL, as it is sent.
@@ -205,7 +205,7 @@ impl Request {
 }
 
 impl What {
-    /// The action of the `capabilities` contract that it is, if that is about it.
+    /// Its action in the `capabilities` contract, if that contract covers it.
     pub fn capability(&self) -> Option<Action> {
         Some(match self {
             Self::Device { .. } => Action::Devices,
@@ -221,7 +221,7 @@ impl What {
         })
     }
 
-    /// The same, or the key of the profile.
+    /// The same, or the profile's key for other contracts.
     pub fn action(&self) -> &'static str {
         match self {
             Self::Limit { .. } => "limits",
@@ -236,7 +236,7 @@ impl What {
         Hash::of(&canonical::what(self))
     }
 
-    /// Each thing that is asked for: of a run its grants, and the run itself at the end.
+    /// Each thing that is asked for: for a run its grants, and then the run itself.
     pub fn parts(&self) -> impl Iterator<Item = &Self> {
         let grants = match self {
             Self::Tool { grants, .. } => grants.as_slice(),
@@ -245,7 +245,7 @@ impl What {
         grants.iter().chain([self])
     }
 
-    /// The words of the command that is to be run; none, where no run is asked for.
+    /// The words of the command of a run; empty for other requests.
     pub fn command(&self) -> &[HostPath] {
         match self {
             Self::Tool { command, .. } => command,
@@ -253,7 +253,7 @@ impl What {
         }
     }
 
-    /// SHA-256 of the canonical form of [`What::command`]: an approval is bound to that, too.
+    /// SHA-256 of the canonical form of [`What::command`]: an approval is also bound to the command.
     pub fn command_hash(&self) -> Hash {
         Hash::of_canonical(&self.command())
     }
@@ -266,7 +266,7 @@ impl What {
 pub enum Evidence {
     /// The command's own error message names it, and the plan denies it.
     ErrorMessage,
-    /// The kernel handed the call over.
+    /// The kernel passed the call to the supervisor.
     Kernel,
 }
 

@@ -1,6 +1,7 @@
 //! The JSON Schemas of the three contracts and of a whole policy, for editors and validators.
 //!
-//! They come from the declarations of the keys, as reading does. A schema cannot say everything that `load` checks:
+//! They come from the declarations of the keys, which are also used for reading. A schema cannot say everything
+//! that `load` checks:
 //! ids that are given twice, ranges of ports that end before they begin, numbers that overflow, second spellings of
 //! IPv6 addresses, Rego files that are missing.
 
@@ -27,7 +28,7 @@ pub fn all() -> [(&'static str, Value); 4] {
     ]
 }
 
-/// The schema of a whole policy with those of the contracts in it: one document that needs no other.
+/// The schema of a whole policy that contains those of the contracts: one self-contained document.
 pub fn bundled() -> Value {
     let [capabilities, egress, secrets, (_, mut policy)] = all();
     for (name, schema) in [capabilities, egress, secrets] {

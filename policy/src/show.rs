@@ -3,7 +3,7 @@
 use crate::load::SECTIONS;
 use crate::model::Document;
 
-/// The document as YAML. Reading it gives the same document again; of Rego files it has the names.
+/// The document as YAML. Reading it gives the same document again; for Rego files it has only the names.
 pub fn show(document: &Document) -> String {
     let shown = SECTIONS.iter().filter_map(|section| {
         let value = (section.show)(document)?;

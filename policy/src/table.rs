@@ -1,4 +1,4 @@
-//! A table of requests and the verdicts that a policy has to give them, kept beside the policy.
+//! A table of requests and the verdicts that a policy must give them, kept beside the policy.
 //!
 //! ```yaml
 //! aegis-policy-test: 1
@@ -41,7 +41,7 @@ const KEYS: [&str; 3] = ["aegis-policy-test", "context", "cases"];
 
 const CONTEXT_KEYS: [&str; 6] = ["home", "profile", "profile-hash", "skill", "uid", "work"];
 
-/// What a case may say beside what is asked for.
+/// The keys of a case, beside its action.
 const CASE_KEYS: [&str; 8] = [
     "expect",
     "by",
@@ -60,38 +60,38 @@ pub struct Table {
     pub cases: Vec<Case>,
 }
 
-/// One request and what is to become of it.
+/// One request and its expected verdict.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// As it was written: `files.read $WORK/**`.
     pub asked: String,
-    /// What is asked.
+    /// The request.
     pub request: Request,
-    /// The verdict that it has to get.
+    /// The expected verdict.
     pub expect: Verdict,
-    /// Rules that have to be among those that speak.
+    /// Rules that must be among those that apply.
     pub by: Vec<String>,
     /// Where it stands.
     pub origin: Origin,
 }
 
-/// What became of a case.
+/// The outcome of a case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Outcome {
     /// As it was written.
     pub asked: String,
-    /// The rules that had to speak.
+    /// The rules that had to apply.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub by: Vec<String>,
-    /// The verdict that it had to get.
+    /// The expected verdict.
     pub expect: Verdict,
     /// The line of the table.
     pub line: u32,
-    /// Whether all is as expected.
+    /// Whether everything is as expected.
     pub ok: bool,
-    /// Why the verdict is what it is.
+    /// The reason for the verdict.
     pub reason: Arc<str>,
-    /// The rules that spoke.
+    /// The rules that applied.
     pub rules: Vec<Arc<str>>,
     /// The verdict that it got.
     pub verdict: Verdict,
@@ -112,7 +112,7 @@ impl Table {
 impl Case {
     fn run(&self, policy: &Policy) -> Outcome {
         let decision = decide(policy, &self.request);
-        // Of a run, the rules of what it asks for speak as well.
+        // For a run, the rules about its grants apply as well.
         let spoke = |id: &String| {
             let parts = decision.parts.iter().flat_map(|part| &part.rules);
             (decision.rules.iter().chain(parts)).any(|rule| **rule == **id)
@@ -179,7 +179,7 @@ fn context(node: &Node, mut context: Context, out: &mut Reporter<'_>) -> Context
     context
 }
 
-/// Adds the cases of one line: of several things that are asked for, each is a case.
+/// Adds the cases of one line: each thing that it asks for is a case.
 fn case(node: &Node, head: &Context, cases: &mut Vec<Case>, out: &mut Reporter<'_>) {
     let Value::Map(entries) = &node.value else {
         if !matches!(node.value, Value::Refused) {
@@ -269,7 +269,7 @@ fn things(
     let mut found = Vec::new();
     for node in nodes {
         let Value::Scalar { text: words, .. } = &node.value else {
-            // Refuses it with the message for what is no text.
+            // Refuses it with the message for a value that is not text.
             out.text(node, "what is asked for");
             continue;
         };
@@ -307,7 +307,7 @@ fn tool(
     };
     let mut grants = Vec::new();
     for node in out.list(asks, "asks") {
-        let Some(line) = out.text(node, "an action and what of it") else {
+        let Some(line) = out.text(node, "an action and its target") else {
             continue;
         };
         match ask::line(line, context) {
@@ -328,7 +328,7 @@ fn tool(
     )]
 }
 
-/// What else is known of a connection.
+/// Adds further facts of a connection.
 fn facts(fields: &Fields<'_>, what: &mut What, out: &mut Reporter<'_>) {
     let keys = [
         "address",

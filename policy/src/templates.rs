@@ -1,7 +1,7 @@
 //! The policies that are part of Aegis, by name.
 //!
-//! People read and copy the YAML of `policy/templates/`. What is used at every start of a sandbox is the
-//! canonical JSON beside it, which is read several times as fast; a test keeps the two the same.
+//! People read and copy the YAML of `policy/templates/`. Every start of a sandbox reads the canonical JSON
+//! beside it, which is several times as fast; a test keeps the two the same.
 
 use crate::model::Document;
 
@@ -12,7 +12,7 @@ pub struct Template {
     pub name: &'static str,
     /// What it is for.
     pub about: &'static str,
-    /// As people write it.
+    /// Its YAML.
     pub yaml: &'static str,
     /// Its table of requests and verdicts.
     pub table: &'static str,
@@ -42,7 +42,7 @@ templates! {
     "permissive": "what a profile declares is allowed; well-known secrets stay blocked",
 }
 
-/// The template of a name.
+/// The template of this name.
 pub fn find(name: &str) -> Option<&'static Template> {
     ALL.iter().find(|template| template.name == name)
 }

@@ -1,5 +1,5 @@
-//! What was asked of the policy layer, criterion by criterion, where no other test says it as such.
-//! docs/policy.md lists all of them with the tests that show each.
+//! The acceptance criteria of the policy layer that no other test covers as such. docs/policy.md lists all
+//! criteria with the tests that show each.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -93,7 +93,7 @@ fn an_unknown_capability_or_egress_rule_is_no_policy_and_no_request() {
 
 #[test]
 fn what_no_rule_speaks_of_is_blocked() {
-    // A rule for each kind, none of which has to do with what is asked for.
+    // A rule for each kind, none of which matches a request.
     let elsewhere = policy(
         "aegis-policy: 1
 capabilities:
@@ -133,7 +133,7 @@ network-egress:
     };
     let verdict = |asked: Destination| decide(&github, &request(What::Net(asked))).verdict;
     assert_eq!(verdict(asked.clone()), Verdict::Allow);
-    // Whatever is otherwise in one point alone is not allowed.
+    // A request that differs in a single point is not allowed.
     type Change = fn(&mut Destination);
     let changes: [(&str, Change); 6] = [
         ("host", |d| d.host = "github.com".into()),
@@ -157,7 +157,7 @@ network-egress:
 
 #[test]
 fn no_contract_can_say_that_the_command_is_given_a_secret() {
-    // The places that there are: in what leaves, put there outside. A third would have to be answered here.
+    // All places: in the outgoing request, put there outside the sandbox. A third would have to be handled here.
     for inject in [Inject::Header, Inject::Query] {
         match inject {
             Inject::Header | Inject::Query => {}
@@ -200,7 +200,7 @@ fn no_contract_can_say_that_the_command_is_given_a_secret() {
         let text = rule(&format!("inject: header, {key}"));
         assert!(parse_str(&text, "policy.yaml").is_err(), "{key}");
     }
-    // Nor has a request, a decision or a record of it a place for the value.
+    // Neither a request nor a decision nor its record has a place for the value.
     let what =
         json!({"action": "secrets.use", "alias": "gh", "host": "a.example", "value": "hunter2"});
     assert!(serde_json::from_value::<What>(what).is_err());

@@ -27,15 +27,15 @@ block contains "run" if {
 	grant.action == "secrets.use"
 }
 "#;
-/// In the environment of a process that only decides: the order in which.
+/// The environment variable of a process that only decides: the order of its decisions.
 const ORDER: &str = "AEGIS_TEST_ORDER";
 
-/// Not a test: what the next one starts.
+/// Not a test: the next one starts it.
 #[test]
 #[ignore = "started by others"]
 fn child_that_decides() {
     let order = std::env::var(ORDER).expect("started by another test");
-    // Odd, so that it meets every number below the power of two.
+    // Odd, so that it reaches every number below the power of two.
     let step: u64 = order.parse().unwrap();
     println!("digest={} {:?}", digest(step), seen(step));
 }
@@ -79,7 +79,7 @@ fn a_million_decisions_are_the_same_in_every_process() {
     assert_eq!(digests[0], digests[1]);
 }
 
-/// Of all decisions, in the order of their numbers, made in another order.
+/// The digest of all decisions, in the order of their numbers, but made in another order.
 fn digest(step: u64) -> Hash {
     let policies = policies();
     let mut hashes = vec![0; usize::try_from(REQUESTS).unwrap() * 32];
@@ -92,7 +92,7 @@ fn digest(step: u64) -> Hash {
     Hash::of(&hashes)
 }
 
-/// How often each verdict is met: that all are is part of what is compared, and asserted.
+/// How often each verdict occurs: this is compared too, and each must occur.
 fn seen(step: u64) -> [u64; 4] {
     let policies = policies();
     let mut seen = [0; 4];

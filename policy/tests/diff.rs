@@ -1,4 +1,4 @@
-//! Comparing policies finds what they decide otherwise, and nothing else.
+//! Comparing policies finds what they decide differently, and nothing else.
 
 use aegis_policy::compare::{Diff, contexts, diff};
 use aegis_policy::model::{Action, Budget, CapabilityRule, Document, EgressRule, Mode, Verdict};

@@ -1,4 +1,4 @@
-//! Comparing policies finds whatever any small request shows, and nothing else.
+//! Comparing policies finds every difference that a small request shows, and nothing else.
 
 use std::sync::LazyLock;
 
@@ -346,7 +346,7 @@ proptest! {
             if one.verdict == other.verdict {
                 continue;
             }
-            // The same rules, saying the same, of the same action.
+            // The same rules and verdicts, for the same action.
             let known = found.differences.iter().any(|d| {
                 d.action == request.what.action()
                     && (&d.a.rules, d.a.verdict) == (&one.rules, one.verdict)
@@ -366,7 +366,7 @@ proptest! {
         reordered.capabilities.reverse();
         reordered.network_egress.reverse();
         reordered.secrets_boundary.reverse();
-        // Of the same hash there would be nothing to compare.
+        // With the same hash nothing would be compared.
         reordered.name.push_str("-again");
         let (a, b) = (policy(document), policy(reordered));
         prop_assert!(diff(&a, &a, &contexts()).same);

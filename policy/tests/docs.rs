@@ -1,5 +1,5 @@
-//! The YAML of docs/policy.md: every policy on it is one, every table of templates is true, and every test
-//! that it names is there. (`cli/tests/docs.rs` runs its commands.)
+//! The YAML of docs/policy.md: every policy on it is valid, every table of templates is true, and every test
+//! that it names exists. (`cli/tests/docs.rs` runs its commands.)
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use aegis_policy::{Context, Policy, Request, ask, decide, templates};
 
 const PAGE: &str = include_str!("../../docs/policy.md");
 
-/// The blocks of a language, as `yaml`, or `yaml wrong` for what is meant to be wrong.
+/// The blocks of a language, such as `yaml`, or `yaml wrong` for deliberate mistakes.
 fn blocks(language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut lines = PAGE.lines();
@@ -56,7 +56,7 @@ fn every_policy_on_the_page_is_one() {
     );
 }
 
-/// The cells of the lines of the table that follows a heading of it.
+/// The cells of the table below a heading of the page.
 fn rows(heading: &str) -> Vec<Vec<&str>> {
     let after = PAGE.split_once(heading).expect("the table").1;
     let lines = after
@@ -70,7 +70,7 @@ fn rows(heading: &str) -> Vec<Vec<&str>> {
 
 #[test]
 fn the_table_of_the_templates_is_true() {
-    // What stands for each line of it.
+    // Requests for each line of the table.
     let asked: [&[&str]; 22] = [
         &["files.read $SKILL/**"],
         &["files.read $WORK/**"],
@@ -189,7 +189,7 @@ fn every_test_that_an_acceptance_criterion_names_is_there() {
             .split(" | ")
             .last()
             .unwrap_or_default();
-        // Names of tests are the words in backticks that are no path.
+        // Names of tests are the words in backticks that are not paths.
         let names = shown
             .split('`')
             .skip(1)

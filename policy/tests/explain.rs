@@ -1,4 +1,4 @@
-//! An explanation says what the decision says, and what it says would help does help.
+//! An explanation agrees with the decision, and its suggestions work.
 
 use aegis_policy::ask::{somebody, what};
 use aegis_policy::explain::{Explanation, Relation, explain, suggestion};
@@ -37,7 +37,7 @@ fn explained(action: &str, words: &str) -> (Policy, Request, Explanation) {
     (policy, request, explanation)
 }
 
-/// Of each rule: how it stands, what it says, the note.
+/// For each rule: its relation, its verdict, the note.
 fn notes(explanation: &Explanation) -> Vec<(&str, Relation, Option<Verdict>, &str)> {
     (explanation.parts[0].documents[0].rules.iter())
         .map(|rule| (rule.id.as_str(), rule.stands, rule.says, rule.note.as_str()))
@@ -122,21 +122,18 @@ fn what_keeps_a_destination_apart_from_a_rule_is_named() {
         let (_, _, explanation) = explained("net.outbound", words);
         notes(&explanation)[0].3.to_owned()
     };
-    assert_eq!(
-        apart("GET https://example.org/"),
-        "its hosts have nothing of it"
-    );
+    assert_eq!(apart("GET https://example.org/"), "its hosts do not match");
     assert_eq!(
         apart("GET https://api.github.com:8443/"),
-        "its ports have nothing of it"
+        "its ports do not match"
     );
     assert_eq!(
         apart("PUT https://api.github.com/"),
-        "its methods have nothing of it"
+        "its methods do not match"
     );
     assert_eq!(
         apart("https://api.github.com"),
-        "it speaks of single requests: the connection may be opened, each request on it is decided for itself"
+        "it is about single requests: the connection may be opened, each request on it is decided by itself"
     );
 }
 
@@ -211,7 +208,7 @@ proptest! {
         for part in &explanation.parts {
             let said = &part.documents[0];
             prop_assert_eq!(said.needs.is_empty(), said.opinion.verdict.lets_through());
-            // A refusal for what the request itself is names no rules.
+            // A refusal because of the request itself names no rules.
             if said.opinion.rules.is_empty() || matches!(part.what, What::Limit { .. }) {
                 continue;
             }
@@ -247,7 +244,7 @@ proptest! {
         added.secrets_boundary.extend(document.secrets_boundary);
         let policy = Policy::new(vec![Document { name: "both".into(), ..added }]).unwrap();
         let after = decide(&policy, &request);
-        // Rules marked `otherwise` may have lost their say.
+        // Rules marked `otherwise` may be silenced.
         prop_assert!(after.verdict <= worst.unwrap_or(Verdict::Allow), "{:?}", after);
     }
 }

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What was approved of the request holds under each policy that it is put to.
+/// Decides, with the request's approvals bound to this policy.
 fn decide(policy: &Policy, request: &Request) -> Decision {
     aegis_policy::decide(policy, &arbitrary::approved_by(policy, request))
 }
@@ -22,7 +22,7 @@ fn decided(documents: &[&Document], request: &Request) -> Decision {
     decide(&Policy::new(documents).unwrap(), request)
 }
 
-/// The rules without the other, and with it: with the verdict and in the mode that are given.
+/// The rules without the other rule, and with it in the given verdict and mode.
 fn with_the_other(
     aimed: &arbitrary::Aimed,
     verdict: Option<Verdict>,
@@ -38,7 +38,7 @@ fn with_the_other(
         rule.id = "new".into();
         (rule.mode, rule.verdict) = (mode, verdict.unwrap_or(rule.verdict));
         if verdict == Some(Verdict::Allow) {
-            // What has a budget blocks as well: what is over it.
+            // A rule with a budget also blocks what is over the budget.
             rule.budget = Budget::default();
         }
         with.network_egress.push(rule);
@@ -55,7 +55,7 @@ fn with_the_other(
     )
 }
 
-/// Several requests for each policy: compiling is what takes long.
+/// Several requests for each policy, since compiling takes long.
 fn requests() -> impl Strategy<Value = Vec<Request>> {
     vec(arbitrary::request(), 24)
 }
@@ -87,7 +87,7 @@ proptest! {
         }
     }
 
-    /// But `warn` where it was `allow`.
+    /// Except `warn` in place of `allow`.
     #[test]
     fn a_rule_in_mode_warn_changes_nothing_of_what_is_let_through(aimed in arbitrary::aimed()) {
         let (without, with) = with_the_other(&aimed, None, Mode::Warn);
@@ -124,7 +124,7 @@ proptest! {
         }
     }
 
-    /// But limits, which take away: `thing()` has none.
+    /// Except limits, which grant nothing: `thing()` has none.
     #[test]
     fn an_empty_policy_allows_nothing(request in arbitrary::request()) {
         let decision = decided(&[&Document::default()], &request);
@@ -133,7 +133,7 @@ proptest! {
         prop_assert_eq!(decided(&[], &request).verdict, Verdict::Block);
     }
 
-    /// Else one would ask for a tree instead of what is blocked in it.
+    /// Otherwise one could ask for a tree instead of what is blocked in it.
     #[test]
     fn a_tree_is_let_through_only_with_all_that_is_in_it(
         document in prop_oneof![arbitrary::document(), arbitrary::aimed().prop_map(|aimed| aimed.rules)],

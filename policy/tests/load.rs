@@ -1,10 +1,10 @@
-//! From a text to a policy: what it means, what is refused, and with which words.
+//! From a text to a policy: its meaning, what is refused, and the messages.
 
 use aegis_policy::load::{UNNAMED, parse_str};
 use aegis_policy::model::{Action, Budget, Document, OnAuditFailure, Verdict};
 use aegis_policy::templates;
 
-/// The example of the design, as it stands there.
+/// The example of the design, verbatim.
 const WORKSHOP: &str = r#"aegis-policy: 1
 name: workshop
 capabilities:
@@ -21,7 +21,7 @@ may-be-missing: []                             # layers that a host may lack, by
 rego: [extra.rego]
 "#;
 
-/// What is refused of a text: the line and column of the first mistake, and all that is said.
+/// The refusal of a text: line and column of the first mistake, and the whole message.
 fn refused(text: &str) -> (u32, u32, String) {
     let error = match parse_str(text, "policy.yaml") {
         Err(error) => error,

@@ -1,4 +1,4 @@
-//! Where policies are read from, which are in force, and whose they have to be.
+//! Where policies are read from, which are in force, and who must own them.
 
 use std::path::Path;
 
@@ -208,7 +208,7 @@ fn a_wrong_policy_of_the_system_stops_everything() {
     };
     let told = told(&effective_of(Some("permissive"), &closed).unwrap_err());
     assert!(
-        told.contains("whether there is a policy cannot be told"),
+        told.contains("cannot tell whether there is a policy"),
         "{told}"
     );
 }
@@ -281,7 +281,7 @@ fn a_rego_file_of_the_systems_policy_is_roots_as_all_of_the_policy_is() {
         );
         assert!(told.contains("policy.yaml:2:8"), "{told}");
     }
-    // One's own are one's own.
+    // A user's own policy may name the user's own files.
     let tree = Tree::of(&[
         (USER, "aegis-policy: 1\nrego: [a.rego]\n"),
         ("/home/ana/.config/aegis/a.rego", EXTRA),
@@ -305,7 +305,7 @@ fn a_link_in_the_systems_policy_leads_through_what_is_roots_alone() {
     for link in [MODULE, SYSTEM] {
         let elsewhere = || tree(link, "/srv/site/x", "/srv/site/x");
         effective_of(None, &elsewhere()).unwrap();
-        // A file of root's in a directory of somebody else's can be another one tomorrow.
+        // A file of root's in another user's directory can be replaced.
         for place in ["/srv/site/x", "/srv/site", "/srv"] {
             refused(elsewhere().owned(place, 1000, 0, 0o755), place, "user 1000");
             refused(
@@ -314,9 +314,9 @@ fn a_link_in_the_systems_policy_leads_through_what_is_roots_alone() {
                 "others may write it",
             );
         }
-        // Where nobody else can rename it, it stays what it is.
+        // In a sticky directory nobody else can rename it.
         effective_of(None, &elsewhere().owned("/srv/site", 0, 0, 0o1777)).unwrap();
-        // By way of somebody else's link to what is root's.
+        // Through another user's link to root's file.
         let by_way =
             elsewhere()
                 .linked(link, "/srv/by/way", 0)

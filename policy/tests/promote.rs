@@ -10,7 +10,7 @@ fn set(text: &str, id: &str, mode: Mode) -> String {
     changed.expect("a change").text
 }
 
-/// Forms of a rule in mode `warn`, and each as it is when enforced.
+/// Forms of a rule in mode `warn`, and the same rule enforced.
 const FORMS: [(&str, &str); 8] = [
     // Between braces: first, in the middle, last, alone in its line.
     (
@@ -132,7 +132,7 @@ fn a_rule_that_is_there_already_is_left_and_one_that_is_not_is_told() {
 }
 
 proptest! {
-    /// Whatever the order of a rule's keys and its form: there and back changes that one mode only.
+    /// Whatever the order of a rule's keys and its form, setting the mode and setting it back restores the policy.
     #[test]
     fn there_and_back_is_the_same_policy(
         order in Just(vec!["id: a", "on: devices", "match: [gpu, kvm]", "verdict: block", "mode: warn"]).prop_shuffle(),

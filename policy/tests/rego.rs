@@ -1,4 +1,4 @@
-//! What rules in Rego come to, together with native ones.
+//! Verdicts of rules in Rego, together with native ones.
 #![cfg(feature = "rego")]
 
 use crate::support::rego as support;
@@ -35,7 +35,7 @@ fn members_of_the_four_sets_are_rules_and_the_worst_of_them_wins() {
             "allowed by rule `rego:api`".into()
         )
     );
-    // Said of a thing that nothing lets through, `review` does not let it through either.
+    // `review` does not let through what no other rule lets through.
     assert_eq!(
         says(text, https("b.example.org")),
         (
@@ -304,8 +304,7 @@ fn what_is_no_member_an_error_and_a_conflict_block() {
         assert_eq!(rules, ["rego"], "{text}");
         reason
     };
-    let no_member =
-        "blocked by rule `rego`: a member of `warn` is no id of a rule, and no id with a reason";
+    let no_member = "blocked by rule `rego`: a member of `warn` must be the id of a rule, or an id with a reason";
     for member in [
         "input.what.port",
         "m if m := [input.what.host]",

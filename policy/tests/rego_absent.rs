@@ -1,4 +1,4 @@
-//! A build without Rego decides by native rules, and refuses a policy that has others.
+//! A build without Rego decides by native rules, and refuses a policy with rules in Rego.
 #![cfg(not(feature = "rego"))]
 
 use aegis_policy::model::{Document, RegoModule};

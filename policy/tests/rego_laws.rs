@@ -1,4 +1,4 @@
-//! Rules in Rego make nothing worse that native rules have made safe.
+//! Rules in Rego never weaken what native rules guarantee.
 #![cfg(feature = "rego")]
 
 use crate::support::rego as support;

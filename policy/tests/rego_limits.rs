@@ -1,4 +1,4 @@
-//! Rules in Rego that would never end, or end late: blocked, soon, and always in the same way.
+//! Rules in Rego that would run forever or for long: blocked quickly, and always in the same way.
 #![cfg(feature = "rego")]
 
 use crate::support::rego as support;
@@ -16,8 +16,7 @@ fn tool(words: usize, grants: usize, text: usize) -> What {
     }
 }
 
-/// A module that loads, and is asked about a run of this many words and grants: blocked, always in the same
-/// words, which it gives back.
+/// Loads a module, and asks about a run: blocked, always with the same reason, which is returned.
 fn blocked(rules: &str, what: What) -> String {
     let text = format!("package aegis\nimport rego.v1\nallow contains \"all\"\n{rules}\n");
     let policy = load(&text).unwrap_or_else(|error| panic!("{rules}\n{error}"));
@@ -45,7 +44,7 @@ fn patterns_that_cost_use_up_what_may_be_spent() {
         "warn contains \"x\" if { some c in input.what.command; some d in input.what.command; regex.match(`^(\\w{1,50}\\s?){1,20}!$`, d); c == \"\" }",
         tool(200, 0, 300),
     );
-    assert!(said.contains("worked for longer than they may"), "{said}");
+    assert!(said.contains("done more work than is allowed"), "{said}");
 }
 
 #[test]
@@ -73,8 +72,8 @@ fn an_evaluation_without_end_is_ended_at_the_same_step() {
     }
 }
 
-/// The most that can be done with so many steps: large values, compared and copied as often as there are
-/// steps for. What it comes to does not matter, but that it comes.
+/// The most work that the steps allow: large values, compared and copied as often as possible. The verdict does
+/// not matter, only that there is one.
 #[test]
 fn steps_that_are_each_as_large_as_can_be_end() {
     let rules = [

@@ -1,4 +1,4 @@
-//! The schemas: committed, and of one mind with what reads policies.
+//! The schemas: committed, and in agreement with the reader of policies.
 
 use crate::support::written;
 
@@ -15,7 +15,7 @@ static VALIDATOR: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
     jsonschema::draft202012::new(&schema::bundled()).expect("the schema is a schema")
 });
 
-/// Whether the schema takes a text; `None` when it is no YAML that could be shown to a validator.
+/// Whether the schema accepts a text; `None`: not YAML that a validator can be given.
 fn schema_takes(text: &str) -> Option<bool> {
     let json = aegis_profile::yaml_to_json(text, "x.yaml").ok()?;
     Some(VALIDATOR.is_valid(&json))
@@ -67,7 +67,7 @@ fn each_contract_has_a_schema_of_its_own() {
 fn every_property_has_a_description() {
     fn check(value: &serde_json::Value, path: &str) -> usize {
         let properties = value.get("properties").and_then(|p| p.as_object());
-        // In conditions and choices, keys are named and not introduced.
+        // Conditions and choices name keys without describing them.
         let own = properties.filter(|_| value.get("additionalProperties").is_some());
         let mut seen = 0;
         for (name, property) in own.into_iter().flatten() {
@@ -380,7 +380,7 @@ fn what_is_generated_is_taken_about_as_often_as_refused() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
-    /// Policies of likely and unlikely parts: both take one, or both refuse it.
+    /// Policies of likely and unlikely parts: schema and reader both accept one, or both refuse it.
     #[test]
     fn the_schema_and_the_reader_are_of_one_mind(text in written::policy()) {
         assert_of_one_mind(&text);

@@ -1,5 +1,4 @@
-//! The policies that are part of Aegis: committed in two forms that say the same, and true to what they
-//! promise.
+//! The policies that are part of Aegis: committed in two equal forms, and true to what they promise.
 
 use aegis_policy::load::parse_str;
 use aegis_policy::model::Verdict;
@@ -12,7 +11,7 @@ use aegis_tests::assert_committed;
 fn of(template: &Template) -> Document {
     let file = format!("{}.yaml", template.name);
     let document = parse_str(template.yaml, &file).unwrap();
-    // In the order in which it is hashed.
+    // Sorts the rules in the order in which they are hashed.
     let policy = Policy::new(vec![document]).unwrap();
     Document::clone(policy.documents().iter().next().unwrap())
 }
@@ -73,7 +72,7 @@ fn every_template_passes_its_own_table() {
     }
 }
 
-/// What a profile asks for, in the places of a made-up user.
+/// What a profile asks for, in the directories of an invented user.
 fn asked(profile: &Profile, context: &Context) -> Vec<What> {
     let ask = |action: &str, words: &str| {
         ask::what(action, words, context).unwrap_or_else(|e| panic!("{action} {words}: {e:?}"))
@@ -82,7 +81,7 @@ fn asked(profile: &Profile, context: &Context) -> Vec<What> {
     let mut path = |action: &str, path: &PathSpec| {
         let mut path = path.clone();
         path.optional = false;
-        // A file or a directory: the profile does not say, but for these.
+        // The profile does not say whether a path is a file or a directory, except for these.
         whats.push(ask(action, &path.to_string()));
         if !["config.toml", "env"]
             .iter()
@@ -157,7 +156,7 @@ fn under_strict_the_profile_base_needs_no_review() {
             context: context.clone(),
             what,
         };
-        // Of a file there is nothing below; a rule about the file covers no tree.
+        // Nothing is below a file; a rule about the file covers no tree.
         let decision = decide(&policy, &request);
         let of_file = shown.starts_with("files.read /etc/") && shown.ends_with(" and below");
         assert!(
@@ -168,8 +167,8 @@ fn under_strict_the_profile_base_needs_no_review() {
     }
 }
 
-/// The hash names what the policy means. A change here is a change of every decision's evidence: a new
-/// line for the history, never an accident.
+/// The hash names what the policy means. A change here changes the evidence of every decision: a deliberate
+/// step, never an accident.
 #[test]
 fn the_hash_of_standard_is_pinned() {
     let standard = find("standard").unwrap();

@@ -1,4 +1,4 @@
-//! What rules come to, case by case: files, programs, names, limits.
+//! Verdicts, case by case: files, programs, names, limits.
 
 use crate::support::cases;
 
@@ -31,10 +31,10 @@ fn a_rule_lets_through_what_it_covers_and_stands_in_the_way_of_what_it_touches()
             (read_tree("/home/ana/.ssh"), Block, &["home", "keys", "pem"]),
             (read_tree("/home/ana"), Block, &["home", "keys", "pem"]),
             (read_tree("/home/ana/work"), Review, &["home", "pem"]),
-            // What covers only a part of it lets nothing through.
+            // A rule that covers only a part of it lets nothing through.
             (read_tree("/home"), Block, &["keys", "pem"]),
             (read_tree("/"), Block, &["keys", "pem"]),
-            // Writing is another thing.
+            // Writing is another action.
             (write("/home/ana/a.txt"), Block, &[]),
         ],
     );
@@ -93,7 +93,7 @@ fn a_path_that_leads_elsewhere_than_it_says_is_blocked_by_any_policy() {
     ] {
         assert_eq!(asked(&policy, read(path)).verdict, Block, "{path:?}");
     }
-    // Slashes that mean nothing do mean nothing.
+    // Redundant slashes change nothing.
     let blocks = "capabilities: [{id: b, on: [files.read, shell.exec], match: [/usr/bin/git], verdict: block}]";
     for path in ["/usr/bin/git", "//usr//bin/git", "/usr/bin/git/"] {
         assert_eq!(
@@ -163,16 +163,16 @@ fn variables_are_where_the_run_has_them() {
     assert_eq!(nested("/h"), is(Block, "all home skill"));
     assert_eq!(nested("/"), is(Block, "all home skill"));
     assert_eq!(with("/h", "/w", None, "/w"), is(Allow, "all work"));
-    // A home that is `/` allows nothing, but what is said against places in it holds.
+    // A home that is `/` allows nothing, but rules against places in it hold.
     assert_eq!(with("/", "/w", None, "/w"), is(Warn, "all home work"));
     assert_eq!(with("/h", "/", None, "/x"), is(Allow, "all"));
     assert_eq!(
         with("/h", "/w", Some("/"), "/secret/x"),
         is(Block, "all skill")
     );
-    // No home is nowhere.
+    // A missing home matches nothing.
     assert_eq!(with("", "", None, "/x"), is(Allow, "all"));
-    // A home that cannot be compared with paths is a mistake, and not a way around a rule.
+    // A home that cannot be compared with paths is a mistake, not a way around a rule.
     for wrong in ["home", "/h/../w", "/./h"] {
         assert_eq!(with(wrong, "/w", None, "/w"), is(Block, ""), "{wrong}");
     }
@@ -237,7 +237,7 @@ fn a_name_stands_for_the_systems_program_and_against_any_of_that_name() {
                 &["curl", "paths"],
             ),
             (exec("/usr/bin/wget"), Allow, &["paths"]),
-            // Else one would ask for the directory: any tree may hold a program of that name.
+            // Otherwise one could ask for the directory: any tree may hold a program of that name.
             (exec_tree("/home/ana/work"), Block, &["curl", "paths"]),
             (exec_tree("/usr/bin"), Block, &["curl", "paths"]),
         ],
@@ -299,7 +299,7 @@ fn a_limit_is_held_against_its_ceiling_and_is_free_without_one() {
             (limit("memory", None), Block, &["limits.memory"]),
             (limit("pids", Some(9)), Allow, &[]),
             (limit("pids", None), Allow, &[]),
-            // No two readers of JSON agree on it.
+            // Readers of JSON do not agree on this number.
             (limit("pids", Some(1 << 53)), Block, &[]),
         ],
     );

@@ -1,4 +1,4 @@
-//! What rules come to, case by case: destinations, requests, addresses, budgets, secrets.
+//! Verdicts, case by case: destinations, requests, addresses, budgets, secrets.
 
 use crate::support::cases;
 
@@ -90,7 +90,7 @@ fn an_address_that_is_not_public_needs_a_rule_that_says_so() {
                 Allow,
                 &["api", "tried"],
             ),
-            // The name was made to stand for the host's own network, or the cloud's metadata.
+            // The name resolves to the host's own network, or the cloud's metadata service.
             (
                 connect_at("api.example.org", "127.0.0.1"),
                 Block,
@@ -118,11 +118,11 @@ fn an_address_that_is_not_public_needs_a_rule_that_says_so() {
                 Allow,
                 &["inside"],
             ),
-            // Asked for as such.
+            // Asked for by address.
             (connect("10.0.0.7"), Block, &[]),
             (connect("fd00::7"), Block, &[]),
             (connect("10.0.0.8"), Allow, &["inside"]),
-            // What is dialled is not what is named.
+            // The address connected to is not the one named.
             (connect_at("10.0.0.7", "93.184.215.14"), Block, &[]),
         ],
     );
@@ -159,7 +159,7 @@ fn what_is_said_against_an_address_holds_for_names_that_stand_for_it() {
                 Block,
                 &["bad", "org"],
             ),
-            // But what is allowed by address is not allowed by any name for it.
+            // But a rule that allows an address does not allow names for it.
             (connect_at("a.example.com", "198.51.99.8"), Block, &[]),
             (connect("198.51.99.8"), Allow, &["good"]),
         ],
@@ -195,7 +195,7 @@ fn a_connection_is_opened_for_the_requests_that_may_come_on_it() {
             (http("PUT", "api.example.org", "/v1/a"), Block, &[]),
             (connect("old.example.org"), Block, &[]),
             (connect("new.example.org"), Block, &[]),
-            // Bytes are no requests.
+            // A stream of bytes has no requests.
             (tcp("api.example.org", 443), Block, &[]),
             (tcp("git.example.org", 22), Allow, &["ssh"]),
             (tcp("git.example.org", 23), Block, &[]),
@@ -241,7 +241,7 @@ fn a_path_that_servers_read_in_different_ways_is_in_no_pattern() {
             "{path}"
         );
     }
-    // It may be any path: what is said against one path is said against it.
+    // It may be any path: a rule against one path applies to it.
     for path in [
         "/admin/x",
         "/x/../admin",
@@ -260,7 +260,7 @@ fn a_path_that_servers_read_in_different_ways_is_in_no_pattern() {
         asked(&policy, http("GET", "b.example.org", "/x")).verdict,
         Allow
     );
-    // A method without a path is one with any.
+    // A method without a path may have any path.
     let untold = What::Net(Destination {
         method: Some("GET".into()),
         ..to("b.example.org")
@@ -342,9 +342,9 @@ fn what_is_over_a_budget_or_does_not_tell_is_blocked() {
             (a(Some(1024), Some(2), Some(1025)), Block, &["api"]),
             (a(None, Some(2), None), Block, &["api"]),
             (a(Some(1024), None, None), Block, &["api"]),
-            // The connection is opened, and each request on it held against the budget.
+            // The connection is opened, and each request on it counts against the budget.
             (connect("a.example.org"), Allow, &["api"]),
-            // What has no requests could not be.
+            // A connection without requests cannot count.
             (tcp, Block, &[]),
             (
                 request("b.example.org", Some(9999), None, None),

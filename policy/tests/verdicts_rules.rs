@@ -1,4 +1,4 @@
-//! What rules come to together, case by case: `otherwise`, modes, several policies, approvals, runs.
+//! Verdicts of several rules together, case by case: `otherwise`, modes, several policies, approvals, runs.
 
 use crate::support::cases;
 
@@ -26,7 +26,7 @@ fn otherwise_speaks_where_no_other_rule_covers() {
             (read("/etc/passwd"), Review, &["rest"]),
             (read_tree("/"), Block, &["keys", "rest", "tried"]),
             (read_tree("/usr/lib"), Block, &["keys", "usr"]),
-            // A rule that is only being tried out takes nothing from it.
+            // A rule in mode `warn` does not silence it.
             (read("/srv/a"), Review, &["rest", "tried"]),
         ],
     );
@@ -48,7 +48,7 @@ fn a_rule_in_mode_warn_says_what_it_would_say_and_nothing_comes_of_it() {
             (read_tree("/a/y"), Warn, &["all", "tried-block"]),
             (read("/a/r/1"), Review, &["all", "ask", "tried-block"]),
             (read("/a/x/1"), Allow, &["all", "tried-allow"]),
-            // Neither lets through by itself; the log has what it would have done.
+            // Neither lets anything through by itself; the log says what each would have done.
             (read("/b/1"), Block, &["tried-allow"]),
             (read("/c/1"), Block, &["tried-block"]),
         ],
@@ -166,7 +166,7 @@ fn a_run_is_what_is_said_of_the_worst_of_its_grants() {
             ),
             (run(vec![read("/srv/a"), read("/etc/a")]), Block, &[]),
             (run(vec![]), Block, &[]),
-            // Limits take away: it asks for nothing.
+            // Limits grant nothing: it asks for nothing.
             (run(vec![limit("pids", Some(1))]), Block, &[]),
             (run(vec![limit("pids", Some(1)), git()]), Warn, &["git"]),
             (run(vec![read("/usr/a"), run(vec![])]), Block, &[]),
@@ -177,14 +177,14 @@ fn a_run_is_what_is_said_of_the_worst_of_its_grants() {
     let parts: Vec<_> = said.parts.iter().map(|part| part.verdict).collect();
     assert_eq!(parts, [Allow, Review, Warn]);
     assert_eq!(said.parts[1].rules[..], said.rules[..]);
-    // That somebody approved of the run is not that they approved of what it asks for.
+    // Approving a run does not approve what it asks for.
     let approvals = vec![approval(&policy, &whole, &whole)];
     let mut request = request(whole.clone());
     request.approvals = approvals;
     assert_eq!(decide(&policy, &request).verdict, Review);
     request.approvals = vec![approval(&policy, &whole, &read("/srv/a"))];
     assert_eq!(decide(&policy, &request).verdict, Warn);
-    // Nor that they approved of it for another command, whatever it is said to be held against.
+    // Nor does an approval for another command count, whatever it claims to be used for.
     let other = What::Tool {
         command: vec!["report".into(), "--all".into()],
         grants: vec![],
@@ -225,7 +225,7 @@ fn rules_about_runs_only_make_them_worse() {
         let said = asked(&rules(pattern, verdict), run(vec![read("/usr/a")]));
         assert_eq!(said.verdict, expected, "{pattern} {verdict}");
     }
-    // What is blocked stays so.
+    // What is blocked stays blocked.
     let said = asked(&rules("*", "allow"), run(vec![read("/etc/a")]));
     assert_eq!(said.verdict, Block);
 }

@@ -1,7 +1,7 @@
 //! The profiles that are part of Aegis, by name: text compiled in, from `profiles/builtin/`.
 //!
-//! What people read and extend is the YAML. What a start loads is `builtin/merged/`: the same, parsed
-//! and merged beforehand, since nearly every start needs one of them.
+//! People read and extend the YAML. A start loads `builtin/merged/`: the same profiles, parsed and merged
+//! beforehand, since nearly every start needs one of them.
 
 mod merged;
 
@@ -23,7 +23,7 @@ macro_rules! builtin {
     };
 }
 
-/// In the order they are listed to people.
+/// In the order in which they are listed.
 static ALL: [Builtin; 6] = [
     builtin!("base"),
     builtin!("shell"),

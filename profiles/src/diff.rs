@@ -110,7 +110,7 @@ pub fn diff(a: &Profile, b: &Profile) -> Diff {
 
 /// What `more` may do that `less` may not.
 fn beyond(more: &Profile, less: &Profile) -> Vec<Item> {
-    let mut found = Found(Vec::new());
+    let mut found = Excess(Vec::new());
     files(&mut found, more, less);
     programs(&mut found, more, less);
     network(&mut found, more, less);
@@ -146,9 +146,9 @@ fn beyond(more: &Profile, less: &Profile) -> Vec<Item> {
     found.0
 }
 
-struct Found(Vec<Item>);
+struct Excess(Vec<Item>);
 
-impl Found {
+impl Excess {
     fn add(
         &mut self,
         key: &str,
@@ -169,8 +169,8 @@ impl Found {
         self.uncovered(key, mine, |item| lists(theirs, item), T::eq);
     }
 
-    /// Adds what of `mine` is not `covered` by the other profile, without what a wider or equal one of
-    /// `mine` says already.
+    /// Adds each of `mine` that is not `covered` by the other profile, unless another of `mine` is wider, or an
+    /// earlier one equal.
     fn uncovered<T: Entry>(
         &mut self,
         key: &str,
@@ -216,7 +216,7 @@ fn executes(profile: &Profile, path: &PathSpec) -> bool {
         .any(|item| matches!(&item.value, Program::Path(program) if contains(program, path)))
 }
 
-fn files(found: &mut Found, more: &Profile, less: &Profile) {
+fn files(found: &mut Excess, more: &Profile, less: &Profile) {
     let (mine, theirs) = (&more.capabilities, &less.capabilities);
     // Every sandbox may write its private temporary directory.
     let always = |path: &PathSpec| path.base == Some(Variable::Tmp);
@@ -234,7 +234,7 @@ fn files(found: &mut Found, more: &Profile, less: &Profile) {
     found.uncovered("files.write", &mine.files_write, writable, contains);
 }
 
-fn programs(found: &mut Found, more: &Profile, less: &Profile) {
+fn programs(found: &mut Excess, more: &Profile, less: &Profile) {
     let wider = |wide: &Program, narrow: &Program| match (wide, narrow) {
         (Program::Path(wide), Program::Path(narrow)) => contains(wide, narrow),
         (Program::Name { name: wide, .. }, Program::Name { name: narrow, .. }) => wide == narrow,
@@ -251,13 +251,13 @@ fn reaches(wide: &Destination, narrow: &Destination) -> bool {
         || (wide.scheme == "tcp" && matches!(narrow.scheme.as_str(), "http" | "https"));
     let host = wide.host == narrow.host
         || wide.host.strip_prefix('*').is_some_and(|suffix| {
-            // `*.example.org` is for names below example.org, of which `*.a.example.org` are some.
+            // `*.example.org` stands for all names below example.org, `*.a.example.org` for some of them.
             narrow.host.len() > suffix.len() && narrow.host.ends_with(suffix)
         });
     scheme && host && wide.port == narrow.port
 }
 
-fn network(found: &mut Found, more: &Profile, less: &Profile) {
+fn network(found: &mut Excess, more: &Profile, less: &Profile) {
     let theirs = &less.capabilities.net_outbound;
     match (&more.capabilities.net_outbound, theirs) {
         (Outbound::None(_), _) | (_, Outbound::Host(_)) => {}
@@ -274,10 +274,10 @@ fn network(found: &mut Found, more: &Profile, less: &Profile) {
     }
 }
 
-fn environment(found: &mut Found, more: &Profile, less: &Profile) {
+fn environment(found: &mut Excess, more: &Profile, less: &Profile) {
     let (mine, theirs) = (&more.environment, &less.environment);
     let passes = |name: &String| {
-        // What is set is not passed.
+        // A variable that is set is not passed.
         mine.set.contains_key(name) || (lists(&theirs.pass, name) && !theirs.set.contains_key(name))
     };
     found.uncovered("environment.pass", &mine.pass, passes, String::eq);
@@ -291,9 +291,9 @@ fn environment(found: &mut Found, more: &Profile, less: &Profile) {
     }
 }
 
-fn syscalls(found: &mut Found, more: &Syscalls, less: &Syscalls) {
+fn syscalls(found: &mut Excess, more: &Syscalls, less: &Syscalls) {
     let base = |s: &Syscalls| s.base.as_ref().map_or(SyscallBase::Default, |b| b.value);
-    // Of the bases, the wider come first.
+    // Wider bases come first.
     if base(more) < base(less) {
         let origin = more.base.as_ref().map(|b| &b.origin);
         let (value, instead) = (base(more).to_string(), Some(base(less).to_string()));
@@ -310,7 +310,7 @@ fn syscalls(found: &mut Found, more: &Syscalls, less: &Syscalls) {
         }
     }
     for Declared { value: name, .. } in &less.deny {
-        // Only what the base may hold: what `allow` adds is listed above.
+        // Only system calls that the base may hold: those that `allow` adds are listed above.
         let possible = base(more) != SyscallBase::Learned && !lists(&more.allow, name);
         if possible && !lists(&more.deny, name) {
             let instead = Some(format!("deny {name}"));

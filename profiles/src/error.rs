@@ -1,4 +1,4 @@
-//! Mistakes of a profile, reported as a compiler does: the place, the line, what was
+//! Mistakes in a profile, reported as a compiler does: the place, the line, what was
 //! expected there, and what to write instead.
 //!
 //! There is one error type, [`Error`]: one or more [`Diagnostic`]s, because a person who fixes a file
@@ -49,7 +49,7 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// The text of the line, escaped, when there is one.
     pub source_line: Option<String>,
-    /// How many characters of the line are meant.
+    /// How many characters of the line the mistake spans.
     pub span_len: u32,
     /// The column within `source_line`, which may be a part of a very long line.
     caret: u32,
@@ -63,7 +63,7 @@ impl Diagnostic {
         Self::at(Origin { file, line, column }, message)
     }
 
-    /// A mistake at a place of which no text is shown.
+    /// A mistake at a place, without the source line.
     pub fn at(origin: Origin, message: impl Into<String>) -> Self {
         Self {
             origin,
@@ -87,7 +87,7 @@ impl Diagnostic {
         self.maybe_help(Some(text.into()))
     }
 
-    /// The same, where there is a fix.
+    /// Says how to fix it, if there is a fix.
     pub fn maybe_help(&mut self, text: Option<String>) -> &mut Self {
         self.help = text;
         self
@@ -153,7 +153,7 @@ const COLOURS: [&str; 4] = ["\x1b[1;31m", "\x1b[1;34m", "\x1b[1m", "\x1b[0m"];
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Error {
     diagnostics: Vec<Diagnostic>,
-    /// Further mistakes that were found and not kept.
+    /// How many further mistakes were found, but not kept.
     omitted: usize,
 }
 
@@ -168,7 +168,7 @@ impl Error {
         Diagnostic::of_file(file, message).with_help(help).into()
     }
 
-    /// How many more there were than [`Error::diagnostics`] has.
+    /// How many mistakes were found beyond those in [`Error::diagnostics`].
     pub fn omitted(&self) -> usize {
         self.omitted
     }
@@ -219,7 +219,7 @@ impl fmt::Display for Error {
     }
 }
 
-// A test that fails on `unwrap` should show what a person would be shown.
+// A test that fails on `unwrap` then shows what a user would see.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\n{self}")
@@ -228,14 +228,14 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// What kind of file a text is, for messages that have to say so.
+/// The kind of a file, for messages.
 #[derive(Clone, Copy)]
 pub struct FileKind {
     /// As in "a profile".
     pub name: &'static str,
     /// What it begins with.
     pub first_line: &'static str,
-    /// Its sections and their keys, to say where a misplaced key belongs; last those at the top, under "".
+    /// Its sections and their keys, to say where a misplaced key belongs; last, under "", the keys at the top.
     pub sections: fn() -> Vec<(&'static str, Vec<&'static str>)>,
 }
 
@@ -260,7 +260,7 @@ pub struct Reporter<'t> {
 }
 
 impl<'t> Reporter<'t> {
-    /// Of no mistakes yet.
+    /// A reporter without mistakes.
     pub fn new(kind: FileKind, file: Arc<str>, text: &'t str) -> Self {
         Self {
             file,
@@ -272,7 +272,7 @@ impl<'t> Reporter<'t> {
         }
     }
 
-    /// Where `span` is, as an item of the profile remembers it.
+    /// The origin of an item at `span`.
     pub fn origin(&self, span: Span) -> Origin {
         Origin {
             file: self.file.clone(),
@@ -318,7 +318,7 @@ impl<'t> Reporter<'t> {
         self.diagnostics.is_empty()
     }
 
-    /// The result of it all: `value` when nothing was reported.
+    /// The result: `value` when nothing was reported.
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Error> {
         match value {
             Some(value) if self.diagnostics.is_empty() => Ok(value),
@@ -363,7 +363,7 @@ impl<'t> Reporter<'t> {
     }
 }
 
-/// Whether a character may not stand in a profile, and would mislead the reader of a message:
+/// Whether a character is refused in a profile, since it would mislead the reader of a message:
 /// controls, and those that reorder, join or hide the text around them (Unicode TR 36, CVE-2021-42574).
 pub fn is_deceptive(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\t'))
@@ -403,7 +403,7 @@ pub fn quote(text: &str) -> String {
 
 /// The candidate that `text` was most likely meant to be.
 pub fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    // Comparing long words takes long, and they are not typing errors.
+    // Long words take long to compare, and are not typing errors.
     if text.len() > 64 {
         return None;
     }
@@ -416,7 +416,7 @@ pub fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) ->
         .map(|(_, c)| c)
 }
 
-/// The fix for a word that is not known: the nearest of those that are, or `otherwise`.
+/// The fix for an unknown word: the nearest known one, or `otherwise`.
 pub fn meant<'c>(
     text: &str,
     known: impl IntoIterator<Item = &'c str>,

@@ -21,15 +21,15 @@ pub(crate) trait Form {
     /// The JSON Schema of the values.
     fn schema(&self) -> Json;
 
-    /// The keys below, of a map.
+    /// For a map: its keys.
     fn section(&self) -> Option<&'static Section> {
         None
     }
 
-    /// Reads a value. What is wrong is reported and left out.
+    /// Reads a value. Reports what is wrong, and leaves it out.
     fn read(&self, out: &mut Reporter<'_>, key: &str, node: &Node) -> Self::Value;
 
-    /// Adds what a later profile says: replaces the value, where it is given.
+    /// Merges the value of a later profile, which replaces this one where it is given.
     fn merge(&self, into: &mut Self::Value, later: &Self::Value) {
         if *later != Self::Value::default() {
             into.clone_from(later);
@@ -63,7 +63,7 @@ impl Section {
         self.keys.iter().map(|key| key.name)
     }
 
-    /// Those of its keys that have keys below.
+    /// Those of its keys that are sections themselves.
     pub fn sections(&self) -> impl Iterator<Item = (&'static str, &'static Section)> {
         (self.keys.iter()).filter_map(|key| Some((key.name, (key.section)()?)))
     }
@@ -87,7 +87,7 @@ pub(crate) struct Key {
     pub section: fn() -> Option<&'static Section>,
 }
 
-/// What is read from, and printed as, a [`Section`].
+/// A type that is read from, and printed as, a [`Section`].
 pub(crate) trait Keyed: Clone + Default + PartialEq {
     const SECTION: &'static Section;
 

@@ -1,8 +1,8 @@
 //! The format: each key once, with its type, its documentation and its [`Form`].
 //!
 //! The structs of a profile, the parser, the printer, the merge, the canonical JSON, the JSON Schema and
-//! the reference page all come from this table. Adding a key takes one entry here, and a form where its
-//! values look like none of those in [`forms`].
+//! the reference page all come from this table. Adding a key takes one entry here, and a new form if none in
+//! [`forms`] fits its values.
 
 pub(crate) mod forms;
 mod texts;
@@ -22,7 +22,7 @@ use forms::{
 };
 
 /// A struct of the format: for each key its documentation, name, field, type and form, and for the
-/// reference page the form in words, the default and an example. After `beside`: fields that are no keys.
+/// reference page the form in words, the default and an example. After `beside`: fields that are not keys.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
@@ -83,7 +83,7 @@ macro_rules! section {
             }
         }
 
-        /// The canonical form: what is absent is left out.
+        /// The canonical form: absent keys are left out.
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 let mut map = serializer.serialize_map(None)?;
@@ -123,7 +123,7 @@ section! {
     }
     beside {
         /// Every file that took part (built-ins as `builtin:NAME`). A profile as parsed, not yet merged with
-        /// what it extends, has only its own. Like origins, no part of what the profile means.
+        /// what it extends, has only its own. Like origins, not part of what the profile means.
         sources: BTreeSet<Arc<str>>;
     }
 }
@@ -193,7 +193,7 @@ section! {
 }
 
 impl Profile {
-    /// Whether what it `extends` is part of it: true of what [`load`](crate::load()) returns, false of a
+    /// Whether it is merged with what it `extends`: true of what [`load`](crate::load()) returns, false of a
     /// profile from [`parse_str`](crate::parse_str) that extends something.
     pub fn is_merged(&self) -> bool {
         self.extends.is_empty() || self.sources.len() > 1
@@ -201,7 +201,7 @@ impl Profile {
 
     /// The profile as JSON, the same bytes for the same meaning. Keys are those of the file, in the
     /// order of the file format; quantities are numbers (bytes, milliseconds, thousandths of a
-    /// processor). What is absent is left out, and so is what says nothing of authority or identity:
+    /// processor). Absent keys are left out, and so is what affects neither authority nor identity:
     /// origins, `sources`, and `extends`, which is merged in.
     pub fn canonical_json(&self) -> String {
         match serde_json::to_string(self) {
@@ -210,14 +210,14 @@ impl Profile {
         }
     }
 
-    /// Adds what the profile says that extends this one. `description` and `extends` are about one file.
+    /// Merges the profile that extends this one. Drops its own `description` and `extends`: they are about one file.
     pub(crate) fn extend_with(&mut self, later: &Self) {
         self.description = None;
         self.extends.clear();
         self.overlay_with(later);
     }
 
-    /// Adds what was said with `--set`.
+    /// Merges the values of `--set`.
     pub(crate) fn overlay_with(&mut self, later: &Self) {
         self.merge(later);
         self.sources.extend(later.sources.iter().cloned());

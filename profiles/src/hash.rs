@@ -26,7 +26,7 @@ fn write_canonical(to: impl io::Write, value: &impl Serialize) {
     }
 }
 
-/// A hash of what is written to it, and how many bytes that were.
+/// Hashes and counts the bytes that are written to it.
 #[derive(Default)]
 struct Hasher(Sha256, usize);
 
@@ -43,21 +43,21 @@ impl io::Write for Hasher {
 }
 
 impl Hash {
-    /// Of some bytes.
+    /// The hash of some bytes.
     #[inline]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Of the canonical JSON (RFC 8785) of a value whose fields are declared in the order of their
-    /// names: serde writes those in canonical form as they are.
+    /// The hash of the canonical JSON (RFC 8785) of a value whose fields are declared in the order of their
+    /// names: serde writes such a value in canonical form.
     pub fn of_canonical(value: &impl Serialize) -> Self {
         Self::and_length(value).0
     }
 
-    /// The same, and how many bytes of JSON these are.
+    /// The same, and the length of the JSON in bytes.
     pub fn and_length(value: &impl Serialize) -> (Self, usize) {
-        // The hash would be fed by pieces of a few bytes otherwise.
+        // Without a buffer, the hash would be fed a few bytes at a time.
         let mut buffered = BufWriter::with_capacity(2048, Hasher::default());
         write_canonical(&mut buffered, value);
         let hashed = buffered.into_inner();
@@ -79,7 +79,7 @@ impl Hash {
 }
 
 impl Profile {
-    /// Of [`Profile::canonical_json`].
+    /// The hash of [`Profile::canonical_json`].
     pub fn hash(&self) -> Hash {
         Hash::of(self.canonical_json().as_bytes())
     }
@@ -97,7 +97,7 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// Not a hash.
+/// The text is not a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a hash is 64 hex digits in lower case")]
 pub struct NotAHash;

@@ -7,7 +7,7 @@
 //! 3. [`load`]: files and [built-in](builtin) profiles, merged with everything that they extend.
 //!
 //! Beside it: [`show`](show()) prints a profile back, [`diff`](diff()) lists what one may do that another may
-//! not, [`schema`] has the JSON Schema and the reference page, [`Profile::hash`] names a meaning.
+//! not, [`schema`] has the JSON Schema and the reference page, [`Profile::hash`] identifies its meaning.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

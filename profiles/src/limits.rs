@@ -76,7 +76,7 @@ const MAX_PIDS: u64 = 4_194_304;
 /// Far above any `fs.nr_open`.
 const MAX_FILES: u64 = 1 << 30;
 
-/// Of each limit its documentation, name, key and unit, and for the reference page the form of its values,
+/// For each limit its documentation, name, key and unit, and for the reference page the form of its values,
 /// the default and an example.
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident = $key:literal, $unit:expr, $words:literal, $default:literal, $example:literal;)*) => {

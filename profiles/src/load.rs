@@ -13,7 +13,7 @@ use crate::{builtin, parse};
 /// How long a chain of `extends` may be.
 const MAX_DEPTH: usize = 8;
 
-/// How many profiles may take part in one.
+/// How many profiles may be merged into one.
 const MAX_FILES: usize = 32;
 
 const NAMED: Named = Named {
@@ -54,7 +54,7 @@ pub fn load_with<S: AsRef<str>>(
     sets: &[S],
     source: &dyn Source,
 ) -> Result<Loaded, Error> {
-    // The command line is looked at before any file, and all of it.
+    // All of the command line is checked before any file is read.
     let overlays: Vec<_> = sets
         .iter()
         .map(|set| parse::overlay(set.as_ref()))
@@ -66,11 +66,11 @@ fn load_by(mut loader: Loader<'_>, reference: &str, overlays: &[Profile]) -> Res
     let source = loader.source;
     let top = classify(reference, None, source)?;
     let skill_dir = match &top {
-        Place::File(path) => {
+        Location::File(path) => {
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
             Some(source.absolute(dir.unwrap_or(Path::new("."))))
         }
-        Place::Builtin(..) | Place::Stdin => None,
+        Location::Builtin(..) | Location::Stdin => None,
     };
     let mut profile = loader.merged(&top, None)?;
     for overlay in overlays {
@@ -79,7 +79,7 @@ fn load_by(mut loader: Loader<'_>, reference: &str, overlays: &[Profile]) -> Res
     Ok(Loaded { profile, skill_dir })
 }
 
-/// As [`load`], with nothing but the texts of the built-in profiles to go by.
+/// As [`load`], but built-in profiles are always parsed.
 #[cfg(test)]
 pub(crate) fn load_by_parsing(reference: &str, source: &dyn Source) -> Result<Loaded, Error> {
     let mut loader = Loader::new(source);
@@ -87,26 +87,26 @@ pub(crate) fn load_by_parsing(reference: &str, source: &dyn Source) -> Result<Lo
     load_by(loader, reference, &[])
 }
 
-/// Where one profile is.
+/// Where a profile is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum Location {
     File(PathBuf),
     Builtin(&'static str, &'static str),
     Stdin,
 }
 
-impl Place {
+impl Location {
     /// As the user would name it.
     fn name(&self) -> String {
         match self {
-            Place::File(path) => path.to_string_lossy().into_owned(),
-            Place::Builtin(name, _) => format!("builtin:{name}"),
-            Place::Stdin => "-".to_owned(),
+            Location::File(path) => path.to_string_lossy().into_owned(),
+            Location::Builtin(name, _) => format!("builtin:{name}"),
+            Location::Stdin => "-".to_owned(),
         }
     }
 }
 
-/// The error of a reference: of the line that extends it, or of the file that the user named.
+/// An error about a reference: at the line that extends it, or about the file that the user named.
 fn reference_error(
     reference: &str,
     named: Option<&Declared<String>>,
@@ -121,34 +121,34 @@ fn reference_error(
 
 fn classify(
     reference: &str,
-    extending: Option<(&Place, &Declared<String>)>,
+    extending: Option<(&Location, &Declared<String>)>,
     source: &dyn Source,
-) -> Result<Place, Error> {
+) -> Result<Location, Error> {
     let error = |message: &str, help| {
         reference_error(reference, extending.map(|(_, entry)| entry), message, help)
     };
     let extending = extending.map(|(place, _)| place);
     if reference == "-" {
-        return Ok(Place::Stdin);
+        return Ok(Location::Stdin);
     }
     let directory = match extending {
-        Some(Place::File(path)) => path.parent(),
+        Some(Location::File(path)) => path.parent(),
         _ => None,
     };
     let resolved = directory.unwrap_or(Path::new("")).join(reference);
     if Named::is_file(reference) {
         return match extending {
-            Some(Place::Builtin(..)) => Err(error(
+            Some(Location::Builtin(..)) => Err(error(
                 "a built-in profile extends built-in profiles only",
                 "name a built-in profile".to_owned(),
             )),
-            _ => Ok(Place::File(resolved)),
+            _ => Ok(Location::File(resolved)),
         };
     }
     if let Some(name) = builtin::names().find(|name| *name == reference)
         && let Some(text) = builtin::text(name)
     {
-        return Ok(Place::Builtin(name, text));
+        return Ok(Location::Builtin(name, text));
     }
     let (message, help) = NAMED.unknown(reference, source.exists(&resolved));
     Err(error(&message, help))
@@ -156,12 +156,12 @@ fn classify(
 
 struct Loader<'s> {
     source: &'s dyn Source,
-    /// Where built-in profiles are found merged already; those that it has not are parsed.
+    /// Finds built-in profiles that are already merged; the others are parsed.
     merged: fn(&str) -> Option<Profile>,
-    /// What has been merged already: a profile extended from two sides is read once.
-    done: Vec<(Place, Profile)>,
+    /// Profiles that are already merged: one that is extended twice is read once.
+    done: Vec<(Location, Profile)>,
     /// The path from the top to the current file.
-    chain: Vec<Place>,
+    chain: Vec<Location>,
 }
 
 impl<'s> Loader<'s> {
@@ -177,7 +177,7 @@ impl<'s> Loader<'s> {
     /// The profile at `place`, merged. `named` is the line that extends it.
     fn merged(
         &mut self,
-        place: &Place,
+        place: &Location,
         named: Option<&Declared<String>>,
     ) -> Result<Profile, Error> {
         if let Some((_, profile)) = self.done.iter().find(|(done, _)| done == place) {
@@ -187,8 +187,8 @@ impl<'s> Loader<'s> {
             self.check_chain(place, entry)?;
         }
         let ready = match place {
-            Place::Builtin(name, _) => (self.merged)(name),
-            Place::File(_) | Place::Stdin => None,
+            Location::Builtin(name, _) => (self.merged)(name),
+            Location::File(_) | Location::Stdin => None,
         };
         let result = match ready {
             Some(profile) => profile,
@@ -200,14 +200,14 @@ impl<'s> Loader<'s> {
                 result
             }
         };
-        // Only what is extended can be extended again.
+        // Only an extended profile can be extended again.
         if named.is_some() {
             self.done.push((place.clone(), result.clone()));
         }
         Ok(result)
     }
 
-    fn with_extended(&mut self, place: &Place, own: Profile) -> Result<Profile, Error> {
+    fn with_extended(&mut self, place: &Location, own: Profile) -> Result<Profile, Error> {
         let mut extended = own.extends.iter();
         let Some(first) = extended.next() else {
             return Ok(own);
@@ -221,12 +221,12 @@ impl<'s> Loader<'s> {
         Ok(result)
     }
 
-    fn extended(&mut self, by: &Place, entry: &Declared<String>) -> Result<Profile, Error> {
+    fn extended(&mut self, by: &Location, entry: &Declared<String>) -> Result<Profile, Error> {
         let place = classify(&entry.value, Some((by, entry)), self.source)?;
         self.merged(&place, Some(entry))
     }
 
-    fn check_chain(&self, place: &Place, entry: &Declared<String>) -> Result<(), Error> {
+    fn check_chain(&self, place: &Location, entry: &Declared<String>) -> Result<(), Error> {
         if let Some(at) = self.chain.iter().position(|p| p == place) {
             let round: Vec<String> = self.chain[at..]
                 .iter()
@@ -256,12 +256,12 @@ impl<'s> Loader<'s> {
         Ok(())
     }
 
-    fn read(&self, place: &Place, named: Option<&Declared<String>>) -> Result<Profile, Error> {
+    fn read(&self, place: &Location, named: Option<&Declared<String>>) -> Result<Profile, Error> {
         let file: Arc<str> = place.name().into();
         let bytes = match place {
-            Place::Builtin(_, text) => return parse::parse(text.as_bytes(), &file),
-            Place::File(path) => self.source.read(path),
-            Place::Stdin => self.source.read_stdin(),
+            Location::Builtin(_, text) => return parse::parse(text.as_bytes(), &file),
+            Location::File(path) => self.source.read(path),
+            Location::Stdin => self.source.read_stdin(),
         };
         match bytes {
             Ok(bytes) => parse::parse(&bytes, &file).map_err(|error| match named {

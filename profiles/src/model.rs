@@ -1,8 +1,8 @@
 //! The profile as typed values: what a skill asks for, after parsing and merging.
 //!
 //! Everything here is plain data. Absent means nothing is granted. Each granted item remembers the
-//! line it came from ([`Origin`]), so that a plan, a denial or a diff can point at it; origins are
-//! no part of what a profile means, and two profiles that differ only in them compare equal.
+//! line it came from ([`Origin`]), so that a plan, a denial or a diff can point at it; origins are not part of
+//! what a profile means: profiles that differ only in origins compare equal.
 
 use std::fmt;
 use std::sync::Arc;
@@ -100,7 +100,7 @@ pub enum Program {
 /// `net.outbound`.
 #[derive(Clone, Debug)]
 pub enum Outbound {
-    /// Nothing can be reached. The word `none`, at this place, closes what an extended profile opened;
+    /// Nothing can be reached. The word `none`, declared here, closes what an extended profile opened;
     /// an absent key or an empty list does not.
     None(Option<Origin>),
     /// The word `host`: the host's own network.
@@ -115,7 +115,7 @@ impl Default for Outbound {
     }
 }
 
-// By hand: origins are no part of the meaning.
+// By hand: origins are not part of the meaning.
 impl PartialEq for Outbound {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -165,7 +165,7 @@ pub enum Device {
 /// The set of system calls that a profile starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SyscallBase {
-    /// What programs on Debian use, less what weakens the sandbox.
+    /// What programs on Debian use, except what weakens the sandbox.
     #[default]
     Default,
     /// What a small, single-purpose program needs.

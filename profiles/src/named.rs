@@ -1,15 +1,15 @@
-//! Texts that are part of Aegis, by name, beside files: how the two are told apart, and what is said of a mistake.
+//! References to built-in texts by name, or to files: how to tell them apart, and the messages for mistakes.
 
 use crate::error::{nearest, quote};
 use crate::source::ReadError;
 
-/// One kind of named texts.
+/// A kind of built-in text.
 pub struct Named {
     /// The kind of file: "profile".
     pub kind: &'static str,
-    /// What one with a name is called: "built-in profile".
+    /// What a built-in one is called: "built-in profile".
     pub one: &'static str,
-    /// What may stand in a file's place: "a file", "a file or directory".
+    /// What a path may name: "a file", "a file or directory".
     pub file: &'static str,
     /// Their names.
     pub names: fn() -> Vec<&'static str>,
@@ -25,7 +25,7 @@ impl Named {
         name.strip_suffix(".yaml").or(name.strip_suffix(".yml"))
     }
 
-    /// Message and fix for a reference that is no name. `is_there`: there is a file of that name.
+    /// Message and fix for an unknown name. `is_there`: a file of that name exists.
     pub fn unknown(&self, reference: &str, is_there: bool) -> (String, String) {
         let Self { one, file, .. } = self;
         let (names, shown) = ((self.names)(), quote(reference));

@@ -1,8 +1,7 @@
 //! From the node tree to typed values. Strict: unknown keys and values are errors with their fix.
 //!
-//! Everything that is wrong in a file is reported, not only the first mistake; a value that is wrong
-//! is left out and the rest goes on. Only the text is looked at here: whether a path exists or a
-//! system call is known is for the runtime to say.
+//! All mistakes in a file are reported, not only the first: a wrong value is left out, and reading goes on.
+//! Only the text is checked here; the runtime checks whether a path exists or a system call is known.
 
 use std::sync::Arc;
 
@@ -11,10 +10,9 @@ use crate::form::Keyed;
 use crate::format::Profile;
 use crate::yaml::{self, Key, Node, Value};
 
-/// Parses one file's text, pure: what it `extends` is kept as written and not looked up.
+/// Parses one file's text. Pure: what it `extends` is kept as written and not looked up.
 ///
-/// `file_name` is used in origins and error messages, and its stem is the name of a profile that
-/// gives none.
+/// `file_name` is used in origins and error messages, and its stem is the name of a profile without one.
 ///
 /// ```
 /// let profile = aegis_profile::parse_str("aegis: 1\nlimits: {time: 5m}\n", "skill.yaml").unwrap();
@@ -94,7 +92,7 @@ fn parse_overlay(text: &str, out: &mut Reporter<'_>) -> Option<Profile> {
         .help("write a profile file that says so");
         return None;
     }
-    // Blanks in place of the key: a column of the value is one of the whole. Not where indentation counts.
+    // Blanks in place of the key keep the columns of the value. Not where indentation counts.
     let blanks = if value.contains('\n') {
         0
     } else {
@@ -116,8 +114,8 @@ fn parse_overlay(text: &str, out: &mut Reporter<'_>) -> Option<Profile> {
     Some(profile)
 }
 
-/// Splits `capabilities.files.read` and `environment.set.TZ` where the file has levels: the dots of
-/// a key such as `files.read` are part of it.
+/// Splits `capabilities.files.read` and `environment.set.TZ` into the levels of the file: a key such as
+/// `files.read` keeps its dots.
 fn key_path(path: &str) -> Vec<&str> {
     let Some((section, rest)) = path.split_once('.') else {
         return vec![path];

@@ -23,7 +23,7 @@ pub fn json() -> Value {
     schema["$id"] = ID.into();
     schema["title"] = "Aegis profile".into();
     schema["$defs"] = definitions.into();
-    // What it takes to be of use: the schema of a key cannot say that.
+    // A secret needs `header` or `env`: the schema of a single key cannot say that.
     schema["$defs"]["SecretUse"]["anyOf"] =
         json!([{"required": ["header"]}, {"required": ["env"]}]);
     schema
@@ -45,8 +45,8 @@ fn of_section(section: &Section, definitions: &mut Map<String, Value>) -> Value 
     object(section.about, keys, json!({}))
 }
 
-/// The schema of a map: what it is for; of each key its name, its description, whether it is needed, and the schema
-/// of its value; and what the schema has beside these.
+/// The schema of a map: its description; for each key the name, the description, whether it is required, and
+/// the schema of its value; and what else the schema has.
 pub fn object(
     about: &str,
     keys: impl Iterator<Item = (&'static str, &'static str, bool, Value)>,
@@ -69,7 +69,7 @@ pub fn object(
     schema
 }
 
-/// The default of a key that has none.
+/// Stands in place of the default of a required key.
 const REQUIRED: &str = "required";
 
 fn example(key: &Key) -> Option<Value> {

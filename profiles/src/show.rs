@@ -1,7 +1,7 @@
 //! A profile printed back as canonical YAML: one spelling for each meaning, in the order of the format.
 //!
-//! What is printed parses to an equal profile. One that has been merged no longer needs what it
-//! extends, so that is only mentioned in a comment.
+//! The output parses to an equal profile. A merged profile no longer needs what it extends, so only a comment
+//! mentions that.
 
 use crate::form::{Keyed, Page};
 use crate::format::Profile;

@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 
 use crate::yaml::MAX_BYTES;
 
-/// Reads profiles. [`Files`] is the real one; a test brings a map.
+/// Reads profiles. [`Files`] is the real one; tests use a map.
 pub trait Source {
-    /// The bytes of a file. No more than a little over 1 MiB need to be read of any file: the rest of
-    /// a larger one is of no interest, it is refused for its size.
+    /// The bytes of a file. Reading may stop a little beyond 1 MiB: a larger file is refused for its size.
     fn read(&self, path: &Path) -> Result<Vec<u8>, ReadError>;
 
-    /// The bytes of standard input, as bounded as those of a file.
+    /// The bytes of standard input, with the same bound as a file.
     fn read_stdin(&self) -> Result<Vec<u8>, ReadError>;
 
     /// Whether there is something at `path`: for a hint in an error message.
@@ -30,7 +29,7 @@ pub enum ReadError {
     /// There is no such file.
     #[error("there is no such file")]
     NotFound,
-    /// Not a regular file, but this.
+    /// Not a regular file, but this kind of file.
     #[error("it is {0}")]
     NotAFile(&'static str),
     /// Any other error.
@@ -44,7 +43,7 @@ pub struct Files;
 
 impl Source for Files {
     fn read(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
-        // Looked at before it is opened: opening a pipe waits for its writer, opening a device does something.
+        // Checked before opening: opening a FIFO waits for its writer, and opening a device can have effects.
         let found = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_PATH)
@@ -74,7 +73,7 @@ impl Source for Files {
     }
 }
 
-/// What it is instead of a regular file.
+/// What kind of file it is, unless a regular one.
 fn kind_of(metadata: &fs::Metadata) -> Option<ReadError> {
     let kind = metadata.file_type();
     let what = if kind.is_file() {
@@ -91,7 +90,7 @@ fn kind_of(metadata: &fs::Metadata) -> Option<ReadError> {
     Some(ReadError::NotAFile(what))
 }
 
-/// Reads one byte more than is allowed, so that too much is told from just enough.
+/// Reads one byte more than is allowed, to detect a file that is too large.
 fn bounded(from: impl Read, expected: u64) -> Result<Vec<u8>, ReadError> {
     let limit = MAX_BYTES as u64 + 1;
     let mut bytes = Vec::with_capacity(usize::try_from(expected.min(limit)).unwrap_or(0) + 1);

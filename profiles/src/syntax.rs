@@ -1,5 +1,5 @@
-//! The text forms that Aegis's files share: strict YAML with positions, mistakes with their fix,
-//! quantities with units, host names. A profile is read with these, and so is a policy.
+//! The text forms that Aegis's files share: strict YAML with positions, mistakes with their fix, quantities
+//! with units, host names. Profiles and policies are read with these.
 
 pub use crate::error::{
     Diagnostic, Error, FileKind, Reporter, escape, is_deceptive, meant, nearest, quote,

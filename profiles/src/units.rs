@@ -37,7 +37,7 @@ const TIMES: [(&str, u64); 5] = [
     ("d", 86_400_000),
 ];
 
-/// Units of size, in bytes. Powers of 1024, as `ls -h`, systemd and Docker have them.
+/// Units of size, in bytes. Powers of 1024, as in `ls -h`, systemd and Docker.
 const SIZES: [(&str, u64); 9] = [
     ("B", 1),
     ("K", 1 << 10),
@@ -50,8 +50,8 @@ const SIZES: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
 ];
 
-/// The largest whole number that canonical JSON (RFC 8785), with its doubles, tells from its neighbours: limits
-/// are hashed and recorded in that form.
+/// The largest safe integer of canonical JSON (RFC 8785), whose numbers are doubles: limits are hashed and
+/// recorded in that form.
 const MAX: u64 = (1 << 53) - 1;
 
 /// A wall time, in milliseconds.
@@ -109,7 +109,7 @@ pub fn rate(text: &str) -> Result<u64, Wrong> {
     }
 }
 
-/// Processor time, in thousandths of one processor: the text of a plain number.
+/// Processor time, in thousandths of one processor, from a plain number.
 pub fn cpu(text: &str) -> Result<u64, Wrong> {
     let fix = "write a number of processors from 0.01 to 10000, such as `1.5`";
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));

@@ -1,5 +1,5 @@
-//! Values that are a text of their own: paths, programs, hosts, names. Each parser says what is wrong and how to
-//! put it right.
+//! Values that are a single text: paths, programs, hosts, names. Each parser says what is wrong and how to fix
+//! it.
 
 pub(crate) mod names;
 pub(crate) mod net;

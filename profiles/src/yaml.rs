@@ -53,11 +53,11 @@ pub enum Value {
     List(Vec<Node>),
     /// A map, in the order of the file, without duplicates.
     Map(Vec<(Key, Node)>),
-    /// Something refused already: no second error is to be made of it.
+    /// Already refused: it causes no second error.
     Refused,
 }
 
-/// What YAML 1.2's core schema makes of a scalar without quotes.
+/// How YAML 1.2's core schema types a scalar without quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Nothing, `~`, `null`.
@@ -73,7 +73,7 @@ pub enum Kind {
 }
 
 impl Node {
-    /// The entries of a map; none of anything else.
+    /// The entries of a map; empty for other nodes.
     pub fn entries(&self) -> &[(Key, Self)] {
         match &self.value {
             Value::Map(entries) => entries,
@@ -86,7 +86,7 @@ impl Node {
         self.entries().iter().find(|(known, _)| known.text == key)
     }
 
-    /// The items of a list; of anything else itself.
+    /// The items of a list; any other node is its only item.
     pub fn items(&self) -> &[Self] {
         match &self.value {
             Value::List(items) => items,
@@ -153,7 +153,7 @@ pub fn kind_of(text: &str) -> Kind {
     if number { Kind::Float } else { Kind::Text }
 }
 
-/// Reads the bytes of a file: `read` makes a value of its tree. All mistakes are told.
+/// Reads the bytes of a file: `read` makes a value of its tree. Reports all mistakes.
 pub fn document<T>(
     kind: FileKind,
     file: &Arc<str>,
@@ -184,10 +184,10 @@ fn decode<'b>(bytes: &'b [u8], out: &mut Reporter<'_>) -> Option<&'b str> {
     }
 }
 
-/// Parses `text`. Mistakes are reported; `None` when nothing of it can be used.
+/// Parses `text`. Mistakes are reported; `None`: nothing is usable.
 pub fn parse(text: &str, out: &mut Reporter<'_>) -> Option<Node> {
     check_size(text.len(), out)?;
-    // A byte order mark is what some editors begin a file with; it means nothing in UTF-8.
+    // Some editors begin a file with a byte order mark, which means nothing in UTF-8.
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     check_characters(text, out);
     check_directives(text, out);
@@ -439,7 +439,7 @@ fn narrow(n: usize) -> u32 {
 }
 
 /// The text as JSON, as any YAML reader would understand it: what an editor checks against the schema.
-/// Refuses what a profile may not contain as YAML; knows nothing of the keys.
+/// Refuses YAML that a profile may not contain; does not check keys.
 #[doc(hidden)]
 pub fn yaml_to_json(text: &str, file_name: &str) -> Result<serde_json::Value, Error> {
     let file = Arc::from(file_name);

@@ -1,4 +1,4 @@
-//! What counts as a difference between two profiles, and how it is told.
+//! What counts as a difference between two profiles, and how it is reported.
 
 use aegis_profile::{Diff, Item, diff, parse_str};
 

@@ -1,4 +1,4 @@
-//! How mistakes are told.
+//! How mistakes are reported.
 
 use aegis_profile::{Error, parse_str};
 
@@ -15,7 +15,7 @@ fn a_mistake_is_shown_with_its_line_and_the_fix() {
   --> skill.yaml:4:3
    |
  4 |   file.read: [/a]
-   |   ^^^^^^^^^ not a key of this place
+   |   ^^^^^^^^^ not a key here
    = help: did you mean `files.read`?"#
     );
 }

@@ -1,5 +1,5 @@
-//! Files made to hurt: they are refused, quickly, and say nothing to the terminal but what they are.
-//! What takes minutes has gone wrong, and is ended by the runner.
+//! Hostile files: they are refused quickly, and cannot control the terminal. The test runner ends a test that
+//! takes minutes.
 
 use aegis_profile::{Files, load, parse_str};
 

@@ -1,4 +1,4 @@
-//! What holds of every profile.
+//! Properties of every profile.
 
 use crate::support;
 
@@ -70,7 +70,7 @@ proptest! {
 
     #[test]
     fn schema_and_parser_agree_on_a_profile_with_one_change(text in mutated_profile()) {
-        // Without JSON there is nothing for a schema to judge.
+        // A schema judges JSON only.
         if let Some(accepted) = support::schema_accepts(&text) {
             let parsed = parse_str(&text, "x.yaml");
             prop_assert_eq!(parsed.is_ok(), accepted, "{}{:?}", text, parsed);

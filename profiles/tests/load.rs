@@ -194,7 +194,7 @@ fn many_small_files_are_refused() {
 
 #[test]
 fn a_profile_extended_from_many_sides_is_read_once() {
-    // 2^8 ways lead from the top to the bottom.
+    // 2^8 paths lead from the top to the bottom.
     let mut files = vec![(
         "/top.yaml".to_owned(),
         "aegis: 1\nextends: [/0a.yaml, /0b.yaml]".to_owned(),

@@ -14,7 +14,7 @@ pub enum Error {
     /// Neither the command line nor the profile has a command.
     #[error("no command: give one after --, or set `run` in the profile")]
     NoCommand,
-    /// The command is not there.
+    /// The command does not exist.
     #[error("{}: command not found: {hint}", .name.display())]
     CommandNotFound {
         /// As given.
@@ -22,7 +22,7 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
-    /// The command is there but cannot be executed.
+    /// The command exists but cannot be executed.
     #[error("{}: cannot be executed: {reason}", .name.display())]
     CommandNotExecutable {
         /// As given.
@@ -30,14 +30,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The command, or what its first line names, lies where the command must not reach.
+    /// The command, or an interpreter that its first line names, lies where the command must not reach.
     #[error(
-        "{}: cannot be executed: {} is there, which is Aegis's own\n  help: keep programs elsewhere", .name.display(), .own.display()
+        "{}: cannot be executed: it lies in {}, which is Aegis's own\n  help: keep programs elsewhere", .name.display(), .own.display()
     )]
     OwnPlace {
-        /// As it was found.
+        /// Its path, as it was found.
         name: PathBuf,
-        /// The directory of Aegis's own.
+        /// The directory that belongs to Aegis.
         own: PathBuf,
     },
     /// A descriptor that would give more than was granted.
@@ -58,7 +58,7 @@ pub enum Error {
         origin: Origin,
         /// The declaration.
         what: String,
-        /// Why it cannot.
+        /// Why it cannot be granted.
         reason: String,
         /// What to do.
         help: String,
@@ -68,16 +68,16 @@ pub enum Error {
     Unenforceable {
         /// The line that asks.
         origin: String,
-        /// For what.
+        /// What it asks for.
         what: String,
         /// Why not.
         reason: String,
         /// What to do.
         help: String,
     },
-    /// The profile asks for too much to be decided and recorded.
+    /// The profile asks for more grants than can be decided and recorded.
     #[error(
-        "the profile {profile} asks for {grants} things, and at most {most} are decided and recorded\n  help: declare directories rather than each file in them, and only variables that are needed"
+        "the profile {profile} asks for {grants} grants; at most {most} can be decided and recorded\n  help: declare directories rather than each file in them, and only variables that are needed"
     )]
     TooMuch {
         /// Its name.
@@ -87,20 +87,20 @@ pub enum Error {
         /// How many it may.
         most: usize,
     },
-    /// The system calls of the profile make no filter.
+    /// No filter can be made of the profile's system calls.
     #[error("{}{cause}", .origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default())]
     Syscalls {
         /// The line that names the call.
         origin: Option<Origin>,
         /// The call.
         name: String,
-        /// Why it makes none.
+        /// Why no filter can be made.
         cause: String,
     },
-    /// The operations of a plan make no root.
+    /// No valid root can be made of a plan's operations.
     #[error("{0}")]
     Root(String),
-    /// The caller of the supervisor did not let it start.
+    /// The caller of the supervisor refused the start.
     #[error("{0}")]
     NotPermitted(String),
     /// A step of applying the plan failed.
@@ -117,7 +117,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The exit status that says so: 127 not found, 126 not executable, 125 all else.
+    /// The exit status for this error: 127 not found, 126 not executable, 125 anything else.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::CommandNotFound { .. } => 127,
@@ -132,7 +132,7 @@ impl Error {
         }
     }
 
-    /// What the profile on this line, or the host, asks for and cannot have.
+    /// The error for what a profile, on the line `origin`, or the host asks for and cannot have.
     pub(crate) fn unenforceable(
         origin: impl ToString,
         what: impl Into<String>,
@@ -161,7 +161,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Of a step.
+    /// A failure of a step.
     pub(crate) fn of<E: Into<io::Error>>(step: Step) -> impl Fn(E) -> Self + Copy {
         move |cause| Self {
             step,
@@ -170,7 +170,7 @@ impl Failure {
         }
     }
 
-    /// Of a step on a path.
+    /// A failure of a step on a path.
     pub(crate) fn on<E: Into<io::Error>>(step: Step, path: &Path) -> impl Fn(E) -> Self + Copy {
         move |cause| Self {
             step,

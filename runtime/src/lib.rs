@@ -1,5 +1,5 @@
-//! The Aegis runtime: what a front end asks for in kernel terms ([`plan`]), applied ([`apply`]) and
-//! watched over ([`supervise`]).
+//! The Aegis runtime: what a front end asks for is planned in kernel terms ([`plan`]), applied ([`apply`])
+//! and supervised ([`supervise`]).
 //!
 //! ```text
 //! Profile + Request + HostFacts --compile--> Spec --assemble--> Plan --start--> PID 1 --> the command

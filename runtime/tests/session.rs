@@ -1,4 +1,4 @@
-//! Plans that are made of operations, carried out: as the user who runs the tests and, where that is root, as
+//! Plans made of operations, carried out as the user who runs the tests and, if that is root, as
 //! an ordinary user too.
 
 use std::fs::{File, Permissions};

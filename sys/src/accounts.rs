@@ -1,4 +1,4 @@
-//! Names of users and groups, as `passwd(5)` and `group(5)` have them. Accounts kept elsewhere have none here.
+//! Names of users and groups, from `passwd(5)` and `group(5)`. Accounts from other sources have no name here.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -7,13 +7,13 @@ use std::path::PathBuf;
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its name, where that is UTF-8.
+    /// The user name, if it is UTF-8.
     pub name: Option<String>,
-    /// Its home directory, as it is written there.
+    /// The home directory, as written in the file.
     pub home: Option<PathBuf>,
 }
 
-/// The first account of a user id.
+/// The first account with this user id.
 pub fn user(uid: u32) -> Option<Account> {
     let text = std::fs::read("/etc/passwd").ok()?;
     let fields = entry(&text, uid)?;
@@ -24,9 +24,9 @@ pub fn user(uid: u32) -> Option<Account> {
     })
 }
 
-/// The caller's home directory: `$HOME`, where that is absolute, else the one of the account. Unlike
-/// [`std::env::home_dir`] it asks no module of the C library's name service, which a static program would have to
-/// load.
+/// The caller's home directory: `$HOME` if it is absolute, else the account's. Unlike
+/// [`std::env::home_dir`] this calls no module of the C library's name service, which a static program would
+/// have to load.
 pub fn home() -> Option<PathBuf> {
     let named = std::env::var_os("HOME").map(PathBuf::from);
     let of_account = || user(rustix::process::geteuid().as_raw())?.home;
@@ -35,7 +35,7 @@ pub fn home() -> Option<PathBuf> {
         .or_else(|| of_account().filter(|home| home.is_absolute()))
 }
 
-/// The first name of a group id.
+/// The name of the first group with this id.
 pub fn group(gid: u32) -> Option<String> {
     name(&entry(&std::fs::read("/etc/group").ok()?, gid)?)
 }

@@ -9,7 +9,7 @@ use rustix::thread::{
 };
 
 /// Empties the effective, permitted, inheritable, ambient and bounding sets, and locks the
-/// securebits so that user id 0 would mean nothing and nothing can be ambient again.
+/// securebits, so that user id 0 gives no privilege and no capability can become ambient again.
 ///
 /// The bounding set and the securebits need `CAP_SETPCAP`, so they go first.
 pub fn drop_all(last_capability: u8) -> io::Result<()> {

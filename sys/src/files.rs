@@ -1,4 +1,4 @@
-//! Descriptors: reading, writing, and letting none slip into the command (`close_range(2)`).
+//! Descriptors: reading, writing, and keeping them from the command (`close_range(2)`).
 
 use std::fs::File;
 use std::io;
@@ -13,8 +13,8 @@ use super::check;
 
 /// `close_range(2)`, which rustix does not have.
 fn close_range(first: RawFd, last: libc::c_uint, flags: libc::c_uint) -> io::Result<()> {
-    // SAFETY: no pointers. Descriptors are marked close-on-exec, which invalidates none, or closed in a
-    // child that never uses again what its memory says of them.
+    // SAFETY: no pointers. Descriptors are marked close-on-exec, which invalidates no descriptor, or closed in a
+    // child that never uses the values that own them again.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })?;
     Ok(())
 }
@@ -24,8 +24,8 @@ pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     close_range(first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Closes every descriptor of this process but some: for a child that needs nothing of what its
-/// parent has open, and whose copies would keep pipes from ending.
+/// Closes every descriptor of this process except `keep`: for a child that needs nothing of its parent's,
+/// and whose copies would keep pipes from reaching their end.
 pub fn close_all_but<const N: usize>(keep: [&OwnedFd; N]) {
     let mut keep = keep.map(|fd| fd.as_raw_fd());
     keep.sort_unstable();
@@ -46,7 +46,7 @@ pub fn keep_on_exec(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes a descriptor by number, one that no [`OwnedFd`] of this process owns.
+/// Closes a descriptor by number, which no [`OwnedFd`] of this process may own.
 pub fn close(fd: RawFd) {
     // SAFETY: the callers pass 0, 1, 2 and inherited numbers, which this process does not own as
     // `OwnedFd`; an error changes nothing for them.
@@ -80,12 +80,12 @@ pub fn is_open(fd: RawFd) -> bool {
 
 /// An inherited descriptor, if it is open.
 pub fn inherited(fd: RawFd) -> Option<BorrowedFd<'static>> {
-    // SAFETY: what this process was started with (0, 1, 2, and what it was told to pass on) it never closes
-    // while it uses it, but at the end of PID 1, which does not come here.
+    // SAFETY: this process never closes a descriptor that it was started with (0, 1, 2, and those it was told
+    // to pass on) while it uses it, except at the end of PID 1, which does not call this.
     is_open(fd).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// Whether a descriptor refers to a directory, or is an `O_PATH` one.
+/// Whether a descriptor refers to a directory or was opened with `O_PATH`.
 pub fn is_location(fd: RawFd) -> bool {
     inherited(fd).is_some_and(|fd| {
         rustix::fs::fstat(fd)
@@ -101,13 +101,13 @@ pub fn is_writable(fd: RawFd) -> bool {
         .is_some_and(|flags| flags & OFlags::RWMODE != OFlags::RDONLY)
 }
 
-/// Opens an existing file, close-on-exec. Allocates nothing where the path is a `CStr`.
+/// Opens an existing file, close-on-exec. Allocates nothing if the path is a `CStr`.
 pub fn open(path: impl Arg, flags: i32) -> io::Result<OwnedFd> {
     let flags = OFlags::from_bits_retain(flags as u32) | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-/// Writes all of `bytes`, going on after a short write or a signal.
+/// Writes all of `bytes`, continuing after a short write or a signal.
 pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(fd, bytes) {
@@ -119,14 +119,14 @@ pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// `read(2)`, once, going on after a signal.
+/// `read(2)`, once, retried after a signal.
 pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(rustix::io::retry_on_intr(|| {
         rustix::io::read(fd, &mut *buffer)
     })?)
 }
 
-/// Reads a file of the kernel's, of no known size, in as few calls as will do.
+/// Reads a kernel file, whose size is unknown, in as few calls as possible.
 pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let file = open(path, libc::O_RDONLY)?;
     let mut bytes = vec![0; 4096];

@@ -69,7 +69,7 @@ pub fn handled_fs(abi: u32) -> u64 {
     }
 }
 
-/// The best ABI that the running kernel has, 0 when Landlock is missing or switched off.
+/// The highest ABI that the running kernel has; 0 when Landlock is missing or switched off.
 pub fn abi() -> u32 {
     const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
     // SAFETY: with this flag the kernel takes no attributes.
@@ -84,9 +84,9 @@ pub fn abi() -> u32 {
     u32::try_from(version).unwrap_or(0)
 }
 
-/// A ruleset that denies what it handles but for the rules added.
+/// A ruleset that denies the rights it handles, except where a rule allows them.
 pub fn create_ruleset(abi: u32, fs: u64, net: u64, scoped: u64) -> io::Result<OwnedFd> {
-    // `struct landlock_ruleset_attr`. An older kernel refuses one longer than it knows.
+    // `struct landlock_ruleset_attr`. An older kernel refuses a struct longer than it knows.
     let attr = [fs, net, scoped];
     let fields = match abi {
         0..=3 => 1,
@@ -111,7 +111,7 @@ pub fn create_ruleset(abi: u32, fs: u64, net: u64, scoped: u64) -> io::Result<Ow
 /// # Safety
 /// `attr` must have the layout that the kernel has for this kind.
 unsafe fn add_rule<T>(ruleset: BorrowedFd<'_>, kind: i32, attr: &T) -> io::Result<()> {
-    // SAFETY: the layout is the kernel's, as the caller vouches, and `attr` outlives the call.
+    // SAFETY: the caller guarantees the kernel's layout, and `attr` outlives the call.
     check(unsafe {
         libc::syscall(
             libc::SYS_landlock_add_rule,
@@ -124,7 +124,7 @@ unsafe fn add_rule<T>(ruleset: BorrowedFd<'_>, kind: i32, attr: &T) -> io::Resul
     Ok(())
 }
 
-/// Allows `access` on the file or below the directory that `location` refers to.
+/// Allows `access` on the file that `location` refers to, or on everything below that directory.
 pub fn allow_path(
     ruleset: BorrowedFd<'_>,
     location: BorrowedFd<'_>,
@@ -140,7 +140,7 @@ pub fn allow_path(
         allowed_access: access,
         parent_fd: location.as_raw_fd(),
     };
-    // SAFETY: it has the layout of this kind, which is packed.
+    // SAFETY: `attr` has the layout of this kind, which is packed.
     unsafe { add_rule(ruleset, LANDLOCK_RULE_PATH_BENEATH, &attr) }
 }
 
@@ -151,7 +151,7 @@ pub fn allow_port(ruleset: BorrowedFd<'_>, port: u16, access: u64) -> io::Result
     unsafe { add_rule(ruleset, LANDLOCK_RULE_NET_PORT, &[access, port.into()]) }
 }
 
-/// Puts the calling thread, and all it will ever start, under the ruleset. Needs `no_new_privs`.
+/// Puts the calling thread, and everything it will start, under the ruleset. Needs `no_new_privs`.
 pub fn restrict_self(ruleset: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: no pointers.
     check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })?;

@@ -1,8 +1,8 @@
-//! The kernel, one concept a file: thin, typed system calls, and nothing that decides.
+//! The kernel, one concept per file: thin, typed system calls that decide nothing.
 //!
-//! What `rustix` offers as it is wanted is called there, from any crate. Here is what it lacks, what takes several
-//! calls, and all `unsafe` code of the workspace but `runtime/src/seccomp/install.rs`. What is called between
-//! `fork` and `exec` allocates nothing and takes no lock.
+//! Where `rustix` has a call in the form needed, any crate calls it there. This crate has what `rustix` lacks, what
+//! takes several calls, and all `unsafe` code of the workspace except `runtime/src/seccomp/install.rs`.
+//! Functions that run between `fork` and `exec` allocate nothing and take no lock.
 
 pub mod accounts;
 pub mod capabilities;
@@ -37,11 +37,11 @@ fn check(result: impl Into<libc::c_long>) -> io::Result<libc::c_long> {
 /// # Safety
 /// `result` must come from a call that returns a new descriptor, which nobody else owns.
 unsafe fn descriptor(result: impl Into<libc::c_long>) -> io::Result<OwnedFd> {
-    // SAFETY: what is not an error is a new descriptor, as the caller vouches.
+    // SAFETY: a result that is not an error is a new descriptor, as the caller guarantees.
     check(result).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// A path as the kernel takes it. Paths with NUL are refused long before; here they are `EINVAL`.
+/// A path in the kernel's form. Paths with NUL are refused long before; here they give `EINVAL`.
 pub fn cstring(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))

@@ -1,5 +1,5 @@
 //! Mounts by descriptor: `open_tree(2)`, `move_mount(2)`, `mount_setattr(2)`, `fsopen(2)`,
-//! `pivot_root(2)`, and `openat2(2)` to reach things without following a symbolic link.
+//! `pivot_root(2)`, and `openat2(2)` to open paths without following symbolic links.
 
 use std::ffi::CStr;
 use std::io;
@@ -46,7 +46,7 @@ pub fn locate(path: &Path) -> io::Result<OwnedFd> {
     openat2(CWD, path, OFlags::empty(), ResolveFlags::empty())
 }
 
-/// As [`locate`], but a link at the very end is opened itself.
+/// As [`locate`], but opens a link at the end itself.
 pub fn locate_itself(path: &Path) -> io::Result<OwnedFd> {
     openat2(CWD, path, OFlags::NOFOLLOW, ResolveFlags::empty())
 }
@@ -72,8 +72,8 @@ pub fn clone_tree(location: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(rustix::mount::open_tree(location, c"", flags)?)
 }
 
-/// As [`clone_tree`], for a path below `dir`, a link at its end itself. Links on the way are followed:
-/// for paths that have none.
+/// As [`clone_tree`], for a path below `dir`; a link at its end is not followed. Links before the end are
+/// followed: only for paths without them.
 pub fn clone_tree_at(dir: BorrowedFd<'_>, path: impl Arg) -> io::Result<OwnedFd> {
     let flags = CLONE | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     Ok(rustix::mount::open_tree(dir, path, flags)?)
@@ -138,14 +138,14 @@ pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::mount::move_mount(mount, c"", target, c"", flags)?)
 }
 
-/// As [`attach`], on a path below `dir`, a link at its end itself. Links on the way are followed: for
-/// paths that have none.
+/// As [`attach`], on a path below `dir`; a link at its end is not followed. Links before the end are
+/// followed: only for paths without them.
 pub fn attach_at(mount: BorrowedFd<'_>, dir: BorrowedFd<'_>, path: impl Arg) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     Ok(rustix::mount::move_mount(mount, c"", dir, path, flags)?)
 }
 
-/// Makes a new file system of the kind `fs`, as a detached mount with `MOUNT_ATTR_*` `attributes`.
+/// Makes a new file system of type `fs`, as a detached mount with `MOUNT_ATTR_*` `attributes`.
 pub fn new_filesystem(
     fs: &CStr,
     options: &[(&CStr, &CStr)],
@@ -161,17 +161,17 @@ pub fn new_filesystem(
     Ok(rustix::mount::fsmount(&context, flags, attributes)?)
 }
 
-/// Makes the mount at the current directory the root, and lets go of the old one.
+/// Makes the mount at the current directory the root, and detaches the old one.
 ///
-/// `pivot_root(".", ".")` stacks the old root on top of the new one; detaching it is the idiom of
-/// `pivot_root(2)`, and needs no directory to put it in.
+/// `pivot_root(".", ".")` stacks the old root on top of the new one, from which it is then detached: the
+/// idiom of `pivot_root(2)`, which needs no directory for the old root.
 pub fn pivot_to_current_directory() -> io::Result<()> {
     rustix::process::pivot_root(c".", c".")?;
     rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
     Ok(rustix::process::chdir(c"/")?)
 }
 
-/// `mkdirat(2)`; a directory that is there already is fine.
+/// `mkdirat(2)`; succeeds if the directory exists already.
 pub fn make_directory(dir: BorrowedFd<'_>, path: impl Arg, mode: u32) -> io::Result<()> {
     match rustix::fs::mkdirat(dir, path, Mode::from_raw_mode(mode)) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -179,7 +179,7 @@ pub fn make_directory(dir: BorrowedFd<'_>, path: impl Arg, mode: u32) -> io::Res
     }
 }
 
-/// Makes a file with `contents`, which must not be there yet.
+/// Makes a file with `contents`. Fails if it exists.
 pub fn make_file(
     dir: BorrowedFd<'_>,
     path: impl Arg,

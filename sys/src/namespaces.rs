@@ -13,9 +13,9 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use super::{check, files, process};
 
 /// `clone3(2)` without sharing memory, in new namespaces (`CLONE_NEW*`), straight into a cgroup2
-/// group where one is given: the child's pid and a descriptor of it, or `None` in the child.
+/// group if one is given. Returns the child's pid and pidfd, or `None` in the child.
 ///
-/// The caller must have one thread only: the child goes on with a copy of its memory.
+/// The caller must be single-threaded: the child continues with a copy of its memory.
 pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<(i32, OwnedFd)>> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: RawFd = -1;
@@ -42,7 +42,7 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<(i
 
 /// `unshare(2)`.
 pub fn unshare(flags: i32) -> io::Result<()> {
-    // SAFETY: no pointers; no namespace changes what this process's memory says.
+    // SAFETY: no pointers; no namespace affects this process's memory.
     check(unsafe { libc::unshare(flags) })?;
     Ok(())
 }
@@ -112,7 +112,7 @@ pub fn has_user(uid: u32) -> io::Result<bool> {
     Ok(maps(&String::from_utf8_lossy(&map), uid))
 }
 
-/// Whether an id map has an id among those inside.
+/// Whether an id map maps this inside id.
 fn maps(map: &str, id: u32) -> bool {
     map.lines().any(|line| {
         let fields = line.split_ascii_whitespace();
@@ -130,9 +130,9 @@ pub fn for_idmap(on_disk: (u32, u32), in_mount: (u32, u32)) -> io::Result<OwnedF
     let pid = process::vfork(libc::CLONE_FILES, || {
         result = (|| {
             let (uid, gid) = in_mount;
-            // The map of one's own id may be written by anybody, so become that id first.
+            // Anybody may write the map of their own id, so become that id first.
             process::become_ids(uid, gid)?;
-            // Changing ids made this task undumpable, and its /proc files root's.
+            // Changing ids made this task undumpable, so root owns its /proc files.
             process::dumpable()?;
             unshare(libc::CLONE_NEWUSER)?;
             map_own_ids((on_disk.0, uid), (on_disk.1, gid))?;

@@ -14,16 +14,16 @@ const NOTIF_ADDFD: libc::c_ulong = 0x4018_2103;
 /// A call that waits for an answer; its `pid` is that of the calling thread, in our pid namespace.
 pub use libc::seccomp_notif as Call;
 
-/// `ioctl(2)` on a listener. `None`: the call is gone, its process having been killed meanwhile.
+/// `ioctl(2)` on a listener. `None`: the call no longer waits, since its process was killed.
 ///
 /// # Safety
-/// `argument` must be what `request` takes.
+/// `argument` must have the type that `request` takes.
 unsafe fn ioctl<T>(
     listener: BorrowedFd<'_>,
     request: libc::c_ulong,
     argument: &mut T,
 ) -> io::Result<Option<()>> {
-    // SAFETY: the argument is what the request takes, as the caller vouches, and outlives the call.
+    // SAFETY: the argument has the type that the request takes, as the caller guarantees, and outlives the call.
     match check(unsafe { libc::ioctl(listener.as_raw_fd(), request as _, argument) }) {
         Ok(_) => Ok(Some(())),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
@@ -63,14 +63,14 @@ pub fn succeed(listener: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
     send(listener, call.id, 0, 0)
 }
 
-/// Lets the kernel carry the call out. Its arguments in memory may change meanwhile: never a
-/// decision, only for calls that would have been allowed in any case.
+/// Lets the kernel carry the call out. Its arguments in memory may change before that, so this is never a
+/// decision about them: only for calls that would have been allowed in any case.
 pub fn go_on(listener: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
     const SECCOMP_USER_NOTIF_FLAG_CONTINUE: u32 = 1;
     send(listener, call.id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)
 }
 
-/// Whether the call still waits: what was read of its memory was then its own.
+/// Whether the call still waits: if so, the memory read before belonged to its process.
 pub fn still_waits(listener: BorrowedFd<'_>, call: &Call) -> bool {
     let mut id = call.id;
     // SAFETY: the id is what this request takes.
@@ -78,7 +78,7 @@ pub fn still_waits(listener: BorrowedFd<'_>, call: &Call) -> bool {
     matches!(valid, Ok(Some(())))
 }
 
-/// Gives the caller a descriptor, which is what its call returns.
+/// Installs a descriptor in the caller and makes its call return that.
 pub fn answer_with_descriptor(
     listener: BorrowedFd<'_>,
     call: &Call,
@@ -101,7 +101,7 @@ pub fn answer_with_descriptor(
     unsafe { ioctl(listener, NOTIF_ADDFD, &mut add) }.map(|_| ())
 }
 
-/// Reads another process's memory: `process_vm_readv(2)`. The number of bytes read.
+/// Reads another process's memory: `process_vm_readv(2)`. Returns the number of bytes read.
 pub fn read_memory(pid: u32, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let local = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),

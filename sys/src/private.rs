@@ -1,7 +1,7 @@
 //! Directories and files that belong to the user alone, and files that are replaced as a whole.
 //!
 //! Everything is opened by descriptor, relative to its directory, and without following a symbolic link:
-//! whoever could put something else in its place could choose what is written where.
+//! otherwise whoever could replace a part of the path could choose what is written where.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-/// Only the user reads and writes it.
+/// Readable and writable by the user only.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -47,7 +47,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// A system call failed while something was being done to a path.
+    /// The error of a system call on a path.
     pub fn io(doing: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         Self::Io {
             doing,
@@ -68,7 +68,7 @@ impl Error {
 /// What other users may do with a file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Others {
-    /// Read it, and not write it.
+    /// Read it, but not write it.
     MayRead,
     /// Neither read nor write it.
     MayNothing,
@@ -82,7 +82,7 @@ pub struct Dir {
 }
 
 impl Dir {
-    /// Opens a directory. `None`: there is none.
+    /// Opens a directory. `None`: it does not exist.
     pub fn open(path: &Path) -> Result<Option<Self>, Error> {
         Self::open_in(CWD, path, path.to_owned())
     }
@@ -94,17 +94,17 @@ impl Dir {
                 path,
             })),
             Err(Errno::NOENT) => Ok(None),
-            // What O_DIRECTORY and O_NOFOLLOW together say of a link depends on the kernel.
+            // The error of O_DIRECTORY with O_NOFOLLOW on a link depends on the kernel.
             Err(Errno::LOOP | Errno::NOTDIR) => Err(Error::unsafe_(
                 &path,
-                "it is a symbolic link or no directory",
+                "it is a symbolic link or not a directory",
                 "put a directory there, or name another one",
             )),
             Err(error) => Err(Error::io("opening", &path, error)),
         }
     }
 
-    /// Opens a directory; makes it, and those above it, where there is none.
+    /// Opens a directory; creates it and its parents where they are missing.
     pub fn create(path: &Path) -> Result<Self, Error> {
         if let Some(dir) = Self::open(path)? {
             return Ok(dir);
@@ -118,7 +118,7 @@ impl Dir {
         Self::open(path)?.ok_or_else(|| Error::io("opening", path, Errno::NOENT))
     }
 
-    /// Opens a directory in this one, and makes it where there is none.
+    /// Opens a directory in this one; creates it if it is missing.
     pub fn create_below(&self, name: &str) -> Result<Self, Error> {
         let path = self.join(name);
         match rustix::fs::mkdirat(&self.file, name, Mode::RWXU) {
@@ -134,9 +134,9 @@ impl Dir {
         check(&self.path, &self.file, others)
     }
 
-    /// Checks that nobody can put another directory in its place: one above that everybody may write has to
-    /// have the sticky bit, which keeps others from renaming what is in it. That a group may write it is let
-    /// pass, since `/var/log` belongs to one on many systems.
+    /// Checks that nobody can put another directory in its place: a directory above that everybody may write must
+    /// have the sticky bit, which keeps others from renaming its entries. Directories that a group may write are
+    /// accepted, since `/var/log` belongs to a group on many systems.
     pub fn check_above(&self) -> Result<(), Error> {
         let mut before = (0, 0);
         let mut above = String::new();
@@ -166,7 +166,7 @@ impl Dir {
         Ok(())
     }
 
-    /// Its path, as it was opened.
+    /// The path with which it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -176,14 +176,14 @@ impl Dir {
         self.path.join(name)
     }
 
-    /// Opens a file in it. What is created is private.
+    /// Opens a file in it. A new file is private.
     pub fn open_at(&self, name: &str, flags: OFlags) -> Result<File, Errno> {
         // NONBLOCK: opening a FIFO must not wait. It means nothing to regular files.
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         rustix::fs::openat(&self.file, name, flags, PRIVATE).map(File::from)
     }
 
-    /// Opens a file in it that belongs to the user. `None`: there is none.
+    /// Opens a file in it that belongs to the user. `None`: it does not exist.
     pub fn file(&self, name: &str, flags: OFlags, others: Others) -> Result<Option<File>, Error> {
         let path = self.join(name);
         let file = match self.open_at(name, flags) {
@@ -197,19 +197,23 @@ impl Dir {
         };
         let found = (file.metadata()).map_err(|error| Error::io("looking at", &path, error))?;
         if !found.is_file() {
-            return Err(Error::unsafe_(&path, "it is no regular file", "remove it"));
+            return Err(Error::unsafe_(
+                &path,
+                "it is not a regular file",
+                "remove it",
+            ));
         }
         check(&path, &file, others)?;
         Ok(Some(file))
     }
 
-    /// The same of a file that has to be there.
+    /// As [`Dir::file`], but the file must exist.
     pub fn existing(&self, name: &str, flags: OFlags, others: Others) -> Result<File, Error> {
         let missing = || Error::io("opening", &self.join(name), Errno::NOENT);
         self.file(name, flags, others)?.ok_or_else(missing)
     }
 
-    /// Reads at most `limit` bytes of a file. `None`: there is none.
+    /// Reads at most `limit` bytes of a file. `None`: it does not exist.
     pub fn read(&self, name: &str, limit: u64, others: Others) -> Result<Option<Vec<u8>>, Error> {
         let Some(file) = self.file(name, OFlags::RDONLY, others)? else {
             return Ok(None);
@@ -220,7 +224,7 @@ impl Dir {
         Ok(Some(bytes))
     }
 
-    /// What is there under a name. `None`: nothing.
+    /// The status of a name in it. `None`: nothing has this name.
     pub fn stat(&self, name: &str) -> Result<Option<Stat>, Error> {
         match rustix::fs::statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -229,7 +233,7 @@ impl Dir {
         }
     }
 
-    /// Puts a whole file under its name. Whether it did; it is on the disk then.
+    /// Puts a whole, synced file under its name. Returns whether it did.
     pub fn put(&self, name: &str, bytes: &[u8], how: Put) -> Result<bool, Error> {
         let put = put(&self.file, OsStr::new(name), bytes, how, true)
             .map_err(|error| Error::io("writing", &self.join(name), error))?;
@@ -242,7 +246,7 @@ impl Dir {
         (self.file.sync_all()).map_err(|error| Error::io("writing", &self.path, error))
     }
 
-    /// The names in it, but for those that are not UTF-8.
+    /// The names in it that are UTF-8.
     pub fn names(&self) -> Result<Vec<String>, Error> {
         let failed = |error| Error::io("listing", &self.path, error);
         let mut names = Vec::new();
@@ -260,7 +264,7 @@ impl AsFd for Dir {
     }
 }
 
-/// Checks that it belongs to the user, has no second name, and what others may do with it.
+/// Checks that a file belongs to the user and has no second name, and what others may do with it.
 fn check(path: &Path, file: &File, others: Others) -> Result<(), Error> {
     let found = (file.metadata()).map_err(|error| Error::io("looking at", path, error))?;
     let user = rustix::process::geteuid().as_raw();
@@ -295,7 +299,7 @@ fn check(path: &Path, file: &File, others: Others) -> Result<(), Error> {
     Err(Error::unsafe_(path, what, fix))
 }
 
-/// How [`put`] treats what has the name already.
+/// How [`put`] treats a file that has the name already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
     /// It is replaced, unless it is a directory. A symbolic link is replaced and not followed.
@@ -304,10 +308,10 @@ pub enum Put {
     New,
 }
 
-/// Puts a whole, private file under a name in a directory: readers see all of it or nothing. Whether it did.
+/// Puts a whole, private file under a name in a directory: readers see all of it or nothing. Returns whether it did.
 ///
-/// The file has no name (`O_TMPFILE`) before it is whole, where the file system can do that: nothing is left
-/// when the writer is killed, and whoever else may write the directory cannot change it meanwhile.
+/// Where the file system can do that, the file has no name (`O_TMPFILE`) until it is whole: nothing is left if
+/// the writer is killed, and others who may write the directory cannot change it before.
 pub fn put(dir: impl AsFd, name: &OsStr, bytes: &[u8], how: Put, synced: bool) -> io::Result<bool> {
     let dir = dir.as_fd();
     let temporary = temporary_name()?;
@@ -325,13 +329,13 @@ pub fn put(dir: impl AsFd, name: &OsStr, bytes: &[u8], how: Put, synced: bool) -
         rename(dir, &temporary, name, how)
     });
     if has_name || placed.is_err() {
-        // It is gone if all went well. What cannot be removed is harmless clutter.
+        // Already gone if all went well. A leftover that cannot be removed is harmless.
         let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
     }
     placed
 }
 
-/// Checks that a file can be put into a directory, by making one that has no name or loses it at once.
+/// Checks that a file can be put into a directory, by making one without a name or one that is removed at once.
 pub fn can_put(dir: impl AsFd) -> io::Result<()> {
     let dir = dir.as_fd();
     if nameless(dir)?.is_none() {
@@ -356,7 +360,7 @@ fn fill(
             rustix::fs::openat(dir, temporary, flags, PRIVATE)?.into()
         }
     };
-    // Whatever the umask.
+    // Independent of the umask.
     rustix::fs::fchmod(&file, PRIVATE)?;
     file.write_all(bytes)?;
     if synced {
@@ -365,7 +369,7 @@ fn fill(
     Ok(file)
 }
 
-/// A file without a name. `None`: this file system has none, or without `/proc` it could get no name.
+/// A file without a name. `None`: the file system supports none, or without `/proc` it could get no name.
 fn nameless(dir: BorrowedFd<'_>) -> io::Result<Option<File>> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
     match rustix::fs::openat(dir, ".", flags, PRIVATE) {
@@ -395,9 +399,9 @@ fn rename(dir: BorrowedFd<'_>, from: &str, to: &OsStr, how: Put) -> io::Result<b
             }
             rustix::fs::renameat(dir, from, dir, to)
         }
-        // Not by a second name, as long as that can be helped: a file with two names is not taken.
+        // Avoids a second name where possible: a file with two names is refused.
         Put::New => match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
-            // Some network file systems do not know how.
+            // Some network file systems do not support this.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())
             }
@@ -415,9 +419,9 @@ fn temporary_name() -> io::Result<String> {
     Ok(format!(".new-{:016x}.aegis", u64::from_ne_bytes(random()?)))
 }
 
-/// Random bytes of the kernel's.
+/// Random bytes from the kernel.
 pub fn random<const N: usize>() -> io::Result<[u8; N]> {
-    // The kernel gives up to 256 bytes whole.
+    // The kernel returns up to 256 bytes in full.
     const { assert!(N <= 256) }
     let mut bytes = [0; N];
     let flags = rustix::rand::GetRandomFlags::empty();

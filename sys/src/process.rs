@@ -13,13 +13,13 @@ use rustix::thread::CpuSet;
 use super::{check, files, signal};
 
 /// Runs `act` in a new process that shares this one's memory (`vfork(2)`) and, with `CLONE_FILES` in `flags`,
-/// its descriptors, on a stack of its own. This process is suspended until the child has executed something,
-/// or ended: with what `act` returns as its status.
+/// its descriptors, on a stack of its own. This process is suspended until the child has executed a program
+/// or ended; `act` returns the child's exit status.
 ///
 /// `act` may borrow from this process. It must neither allocate nor take a lock, and must do with 64 KiB of
 /// stack.
 ///
-/// The stack stays mapped, few of its pages ever having been used: to unmap it would interrupt the
+/// The stack stays mapped; few of its pages were ever used. Unmapping it would interrupt the
 /// processor that the child ran on, at the very moment when it starts the command.
 pub fn vfork<F: FnMut() -> i32>(flags: i32, mut act: F) -> io::Result<i32> {
     extern "C" fn entry<F: FnMut() -> i32>(act: *mut libc::c_void) -> libc::c_int {
@@ -52,10 +52,10 @@ pub fn vfork<F: FnMut() -> i32>(flags: i32, mut act: F) -> io::Result<i32> {
     check(pid).map(|pid| pid as i32)
 }
 
-/// What is to be executed, ready for a process that may not allocate: see [`vfork`].
+/// A program to execute, prepared for a process that may not allocate: see [`vfork`].
 pub struct Program {
     path: CString,
-    // What the pointers below point to.
+    // The strings that the pointers below point to.
     _strings: Vec<CString>,
     argv: Vec<*const libc::c_char>,
     environment: Vec<*const libc::c_char>,
@@ -85,7 +85,7 @@ impl Program {
     }
 }
 
-/// Tries to execute what a descriptor refers to (`execveat(2)`); returns why that failed.
+/// Tries to execute the file of a descriptor (`execveat(2)`); returns why that failed.
 pub fn execute_descriptor(fd: BorrowedFd<'_>) -> io::Error {
     let argv = [c"program".as_ptr(), std::ptr::null()];
     let environment = [std::ptr::null::<libc::c_char>()];
@@ -114,13 +114,13 @@ pub fn fork() -> io::Result<Option<i32>> {
     Ok((pid != 0).then_some(pid as i32))
 }
 
-/// What has to be true before anything else is done: 0, 1 and 2 are open, on `/dev/null` where the
-/// caller has closed them, so that no file opened later becomes one of them; and a write to a closed
-/// pipe, or beyond the caller's limit of file sizes, is an error rather than the end.
+/// Call this first. Afterwards 0, 1 and 2 are open, on `/dev/null` if the caller had closed them, so that
+/// no file opened later gets one of these numbers; and a write to a closed pipe, or beyond the caller's limit
+/// on file sizes, is an error and does not end the process.
 pub fn begin() {
     for fd in 0..=2 {
         if !files::is_open(fd) {
-            // The lowest free number, which is this one. Where it fails, so will all that follows.
+            // Gets the lowest free number, which is this one. If this fails, everything after it fails too.
             if let Ok(null) = rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty()) {
                 std::mem::forget(null);
             }
@@ -129,16 +129,16 @@ pub fn begin() {
     signal::IGNORED.into_iter().for_each(signal::ignore);
 }
 
-/// Whether this process has more threads than one. Then nothing may be allocated after a `clone` without
+/// Whether this process has more than one thread. If so, nothing may be allocated after a `clone` without
 /// `exec`, and user namespaces cannot be joined.
 pub fn has_threads() -> bool {
-    // A directory for each thread, beside `.` and the parent's link.
+    // One directory for each thread, plus `.` and the parent's link.
     rustix::fs::stat("/proc/self/task").is_ok_and(|tasks| tasks.st_nlink > 3)
 }
 
-/// Whether the file that was executed has given this process more than its caller has: ids by a
-/// set-user-id or set-group-id bit, or capabilities of its own. `AT_SECURE` of `getauxval(3)` alone says
-/// less: a security module sets it at transitions of its own too.
+/// Whether the executed file gave this process more authority than its caller has: ids by a
+/// set-user-id or set-group-id bit, or capabilities. `AT_SECURE` of `getauxval(3)` alone is not enough to
+/// tell: a security module sets it at its own transitions too.
 pub fn has_others_authority() -> bool {
     use rustix::process::{getegid, geteuid, getgid, getuid};
     if getuid() != geteuid() || getgid() != getegid() {
@@ -160,7 +160,7 @@ pub enum Change {
     Killed(i32),
     /// A signal stopped it.
     Stopped(i32),
-    /// It goes on.
+    /// It was continued.
     Continued,
 }
 
@@ -174,7 +174,7 @@ impl From<WaitStatus> for Change {
     }
 }
 
-/// `wait4(2)` for any child, or for one. `None`: with `NOHANG`, none has changed.
+/// `wait4(2)` for any child, or for one. `None`: no child has changed (only with `NOHANG`).
 fn wait_with(pid: Option<i32>, options: WaitOptions) -> io::Result<Option<(i32, Change)>> {
     let all = WaitOptions::from_bits_retain(libc::__WALL as u32);
     let options = options | WaitOptions::UNTRACED | WaitOptions::CONTINUED | all;
@@ -185,12 +185,12 @@ fn wait_with(pid: Option<i32>, options: WaitOptions) -> io::Result<Option<(i32, 
     Ok(changed.map(|(pid, status)| (pid.as_raw_pid(), status.into())))
 }
 
-/// Waits for any child, or for one: its pid and what happened. Reaps the ones that ended.
+/// Waits for any child, or for one. Returns its pid and what happened. Reaps children that ended.
 pub fn wait(pid: Option<i32>) -> io::Result<(i32, Change)> {
     wait_with(pid, WaitOptions::empty())?.ok_or(Errno::CHILD.into())
 }
 
-/// As [`wait`] for any child, but at most until `deadline`; `None`: it has passed. `SIGCHLD` must
+/// As [`wait`] for any child, until `deadline` at most; `None`: the deadline has passed. `SIGCHLD` must
 /// be blocked.
 pub fn wait_until(deadline: Instant) -> io::Result<Option<(i32, Change)>> {
     loop {
@@ -205,7 +205,7 @@ pub fn wait_until(deadline: Instant) -> io::Result<Option<(i32, Change)>> {
             tv_sec: left.as_secs() as libc::time_t,
             tv_nsec: left.subsec_nanos().into(),
         };
-        // SAFETY: set and time outlive the call, whose end, by a child or by time, the loop tells apart.
+        // SAFETY: set and time outlive the call. The loop finds out whether a child or the time ended it.
         unsafe {
             libc::sigtimedwait(&signal::set(&[libc::SIGCHLD]), std::ptr::null_mut(), &time);
         }
@@ -255,14 +255,14 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Becomes a user and group, with no supplementary groups, in the current user namespace: the calling thread
-/// alone.
+/// Changes the user and group of the calling thread alone, in the current user namespace, and drops all
+/// supplementary groups.
 pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     rustix::thread::set_thread_groups(&[])?;
     Ok(become_ids(uid, gid)?)
 }
 
-/// As [`become_user`], but for the supplementary groups.
+/// As [`become_user`], but keeps the supplementary groups.
 pub(crate) fn become_ids(uid: u32, gid: u32) -> Result<(), Errno> {
     let (uid, gid) = (
         rustix::fs::Uid::from_raw(uid),
@@ -273,13 +273,13 @@ pub(crate) fn become_ids(uid: u32, gid: u32) -> Result<(), Errno> {
 }
 
 /// `PR_SET_PDEATHSIG`: `SIGKILL` for this process when the thread that started it ends. A change
-/// of ids clears it, so it comes after.
+/// of ids clears this, so call it after one.
 pub fn die_with_parent() -> io::Result<()> {
     let signal = Some(Signal::KILL);
     Ok(rustix::process::set_parent_process_death_signal(signal)?)
 }
 
-/// `PR_SET_DUMPABLE` 1: this process's `/proc` files are its user's.
+/// `PR_SET_DUMPABLE` 1: the user owns this process's `/proc` files.
 pub fn dumpable() -> io::Result<()> {
     let dumpable = DumpableBehavior::Dumpable;
     Ok(rustix::process::set_dumpable_behavior(dumpable)?)
@@ -291,8 +291,8 @@ pub fn not_dumpable() -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(dumpable)?)
 }
 
-/// `prlimit(2)` on this process: sets a limit, if there is a new one; the one before. By number, as plans
-/// name resources.
+/// `prlimit(2)` on this process: sets the limit to `new`, if given, and returns the one before. `resource` is a
+/// number, as in plans.
 fn limit(resource: u32, new: Option<libc::rlimit64>) -> io::Result<libc::rlimit64> {
     let mut before = libc::rlimit64 {
         rlim_cur: 0,
@@ -304,7 +304,7 @@ fn limit(resource: u32, new: Option<libc::rlimit64>) -> io::Result<libc::rlimit6
     Ok(before)
 }
 
-/// Sets the soft and the hard limit of this process alike.
+/// Sets both the soft and the hard limit of this process.
 pub fn set_limit(resource: u32, value: u64) -> io::Result<()> {
     let both = libc::rlimit64 {
         rlim_cur: value,
@@ -318,7 +318,7 @@ pub fn limits(resource: u32) -> (u64, u64) {
     limit(resource, None).map_or((0, 0), |now| (now.rlim_cur, now.rlim_max))
 }
 
-/// Sets the soft limit of this process, and leaves the hard one.
+/// Sets the soft limit of this process and keeps the hard one.
 pub fn set_soft_limit(resource: u32, value: u64) -> io::Result<()> {
     let soft = libc::rlimit64 {
         rlim_cur: value,
@@ -331,11 +331,11 @@ pub fn set_soft_limit(resource: u32, value: u64) -> io::Result<()> {
 pub fn children_are_real_time() -> bool {
     // SAFETY: no pointers; 0 is the calling thread. It cannot fail.
     let policy = unsafe { libc::sched_getscheduler(0) };
-    // With SCHED_RESET_ON_FORK, a flag in this value, they do not.
+    // With the flag SCHED_RESET_ON_FORK in this value, they do not.
     matches!(policy, libc::SCHED_FIFO | libc::SCHED_RR)
 }
 
-/// A process group of its own for the calling process; its number, in its own pid namespace.
+/// Puts the calling process into a new process group. Returns its number, in the process's own pid namespace.
 pub fn new_group() -> io::Result<i32> {
     rustix::process::setpgid(None, None)?;
     Ok(rustix::process::getpid().as_raw_pid())
@@ -363,7 +363,7 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// A pollable descriptor and what was seen on it.
+/// A descriptor to poll and the events seen on it.
 pub use libc::pollfd as PollFd;
 
 /// `ppoll(2)`: the number of ready descriptors; 0 on time-out. `timeout` in nanoseconds.

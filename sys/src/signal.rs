@@ -8,7 +8,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::{check, descriptor};
 
-/// What [`super::process::begin`] ignores, and a command expects to have its default action.
+/// Signals that [`super::process::begin`] ignores, though a command expects their default action.
 pub const IGNORED: [i32; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
 
 /// A set of signals.
@@ -24,7 +24,7 @@ pub(crate) fn set(signals: &[i32]) -> libc::sigset_t {
     }
 }
 
-/// `sigprocmask(2)`: the mask before.
+/// `sigprocmask(2)`. Returns the mask before.
 fn mask(how: i32, set: &libc::sigset_t) -> io::Result<libc::sigset_t> {
     let mut before = self::set(&[]);
     // SAFETY: both sets outlive the call.
@@ -32,7 +32,7 @@ fn mask(how: i32, set: &libc::sigset_t) -> io::Result<libc::sigset_t> {
     Ok(before)
 }
 
-/// A set of signals to be blocked and taken from a descriptor; the mask before it.
+/// A set of signals to block and read from a descriptor, with the mask before that.
 pub struct Signals {
     /// Readable when one of them is pending: `signalfd(2)`.
     pub fd: OwnedFd,
@@ -41,7 +41,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Opens a descriptor for `signals`. Until [`Signals::block`] they do what they did.
+    /// Opens a descriptor for `signals`. They keep their effect until [`Signals::block`].
     pub fn open(signals: &[i32]) -> io::Result<Self> {
         let set = set(signals);
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
@@ -51,7 +51,7 @@ impl Signals {
         Ok(Self { fd, set, before })
     }
 
-    /// Blocks them: from here on they are to be taken from the descriptor.
+    /// Blocks the signals: from now on they are read from the descriptor.
     pub fn block(&self) -> io::Result<()> {
         mask(libc::SIG_BLOCK, &self.set).map(|_| ())
     }
@@ -66,13 +66,13 @@ impl Signals {
         (got == size as isize).then_some((info.ssi_signo as i32, info.ssi_pid))
     }
 
-    /// Lets [`Signals::restore_mask`] leave `signal` blocked.
+    /// Makes [`Signals::restore_mask`] leave `signal` blocked.
     pub fn keep_blocked(&mut self, signal: i32) {
         // SAFETY: the set outlives the call.
         unsafe { libc::sigaddset(&mut self.before, signal) };
     }
 
-    /// Puts back the caller's mask, for what is about to be executed.
+    /// Restores the caller's mask, for a program about to be executed.
     pub fn restore_mask(&self) {
         let _ = mask(libc::SIG_SETMASK, &self.before);
     }
@@ -98,7 +98,7 @@ pub fn ignore(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// Ends this process by a signal with its default action, leaving no core dump. Returns where the
+/// Ends this process by a signal with its default action, without a core dump. Returns if the
 /// signal does not end processes.
 pub fn die_of(signal: i32) {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);

@@ -12,7 +12,7 @@ pub fn controlling() -> Option<RawFd> {
     (0..=2).find(|fd| foreground(*fd).is_ok())
 }
 
-/// The terminal's foreground process group; 0: one of another pid namespace, where rustix gives an error.
+/// The terminal's foreground process group; 0 if it is in another pid namespace, where rustix gives an error.
 pub fn foreground(terminal: RawFd) -> io::Result<i32> {
     // SAFETY: no pointers.
     check(unsafe { libc::tcgetpgrp(terminal) }).map(|group| group as i32)
@@ -25,17 +25,17 @@ pub fn set_foreground(terminal: RawFd, group: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// The terminal's modes, to be put back by [`Modes::restore`].
+/// The terminal's modes, which [`Modes::restore`] puts back.
 pub struct Modes(Termios);
 
 impl Modes {
-    /// Reads them.
+    /// Reads the modes.
     pub fn save(terminal: RawFd) -> io::Result<Self> {
         let terminal = files::inherited(terminal).ok_or(rustix::io::Errno::BADF)?;
         Ok(Self(tcgetattr(terminal)?))
     }
 
-    /// Puts them back.
+    /// Puts the modes back.
     pub fn restore(&self, terminal: RawFd) -> io::Result<()> {
         let terminal = files::inherited(terminal).ok_or(rustix::io::Errno::BADF)?;
         Ok(tcsetattr(terminal, OptionalActions::Drain, &self.0)?)

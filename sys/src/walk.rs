@@ -1,7 +1,7 @@
 //! The one walker of symbolic links: `path_resolution(7)`, component by component.
 //!
-//! [`walk`] knows how components, `..` and links follow one another. What is at a path, which links are followed and
-//! what is recorded of them is for a [`Visit`] to say: by descriptor on the host, or from a made-up tree.
+//! [`walk`] knows how components, `..` and links follow one another. A [`Visit`] decides what is at a path, which
+//! links are followed and what is recorded: by descriptor on the host, or from a made-up tree.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,40 +12,40 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Most links followed in one path, as the kernel's `MAXSYMLINKS`.
+/// Most links followed in one path, like the kernel's `MAXSYMLINKS`.
 pub const MAX_LINKS: usize = 40;
 
-/// A component that is reached.
+/// A component that the walk reaches.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// Its path, free of links but for what it is itself.
+    /// Its path, free of links except for the component itself.
     pub path: &'a Path,
-    /// Its name in what was reached before: `/`, `..`, or a plain name.
+    /// Its name in the component before it: `/`, `..`, or a plain name.
     pub name: &'a OsStr,
-    /// Whether nothing comes after it.
+    /// Whether it is the last component.
     pub last: bool,
 }
 
-/// What a walk meets.
+/// What a walk calls at each component.
 pub trait Visit {
     /// Why a walk ends early.
     type Error;
 
-    /// Looks at a component, and goes there. The text of a link that is to be followed instead.
+    /// Looks at a component, and enters it. Returns the text of a link that is to be followed instead.
     fn visit(&mut self, step: Step<'_>) -> Result<Option<PathBuf>, Self::Error>;
 
-    /// A link is one too many: it is gone to as it is, or the walk ends.
+    /// There is one link too many: enters it without following it, or ends the walk.
     fn too_many_links(&mut self, link: &Path) -> Result<(), Self::Error>;
 }
 
-/// Walks `path`, relative to the directory `from`, which is free of links. Where it leads, free of links.
+/// Walks `path`, relative to the directory `from`, which is free of links. Returns where it leads, free of links.
 pub fn walk<V: Visit>(from: &Path, path: &Path, visit: &mut V) -> Result<PathBuf, V::Error> {
     let mut ahead = Vec::new();
     push(&mut ahead, path);
     let mut reached = from.to_path_buf();
     let mut links = 0;
     while let Some(name) = ahead.pop() {
-        // No link is left in what `..` leads out of. The root takes the place of all before it.
+        // What `..` leaves is free of links. The root replaces everything before it.
         let next = match name.as_encoded_bytes() {
             b".." => reached.parent().unwrap_or(&reached).to_path_buf(),
             _ => reached.join(&name),
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// Follows every link, and ends at one too many.
+    /// Follows every link, and ends the walk at one too many.
     #[derive(Default)]
     struct Links(Vec<PathBuf>);
 

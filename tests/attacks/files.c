@@ -15,13 +15,13 @@ static bool readable(int fd) {
     return got;
 }
 
-// read PATH...: anything of it.
+// read PATH...: read any part of each.
 static int run_read(char **paths) {
     for (; *paths; paths++) tried(*paths, readable(open(*paths, O_RDONLY)));
     return finish();
 }
 
-// write PATH...: opening is enough, nothing is written to what the host needs.
+// write PATH...: opening is enough; nothing is written to files that the host needs.
 static int run_write(char **paths) {
     for (; *paths; paths++) {
         int fd = open(*paths, O_WRONLY);
@@ -31,7 +31,7 @@ static int run_write(char **paths) {
     return finish();
 }
 
-// addresses: where the kernel's code lies, of the first symbols that have an address at all.
+// addresses: the location of the kernel's code, from the first symbols that have an address at all.
 static int run_addresses(char **arguments) {
     (void)arguments;
     static const char *files[] = {"/proc/kallsyms", "/proc/iomem", "/proc/modules"};
@@ -83,7 +83,7 @@ static int run_spellings(char **arguments) {
     return finish();
 }
 
-// descriptors: whatever is open beside 0, 1, 2.
+// descriptors: any open descriptor beside 0, 1, 2.
 static int run_descriptors(char **arguments) {
     (void)arguments;
     char way[64];
@@ -97,7 +97,7 @@ static int run_descriptors(char **arguments) {
     return finish();
 }
 
-// under FD NAME: reach and change NAME in the directory that is open as FD.
+// under FD NAME: reach and change NAME in the directory open as FD.
 static int run_under(char **arguments) {
     int dir = atoi(arguments[0]);
     const char *name = arguments[1];
@@ -174,7 +174,7 @@ static int run_execute(char **arguments) {
     return finish();
 }
 
-// memfd: run a program out of memory.
+// memfd: run a program from memory.
 static int run_memfd(char **arguments) {
     (void)arguments;
     unsigned flags[] = {0, 0x10 /* MFD_EXEC */, 2 /* MFD_ALLOW_SEALING */, 8 /* MFD_NOEXEC_SEAL */};
@@ -220,7 +220,7 @@ static int run_map(char **arguments) {
     return finish();
 }
 
-// plant PATH: leave "owned" in a file, by whatever works; the test looks at the host afterwards.
+// plant PATH: leave "owned" in a file by any means; the test inspects the host afterwards.
 static int run_plant(char **arguments) {
     const char *path = arguments[0];
     char parent[4096], moved[4200], other[4200];
@@ -245,7 +245,7 @@ static int run_plant(char **arguments) {
     tried("exchange with it", syscall(SYS_renameat2, AT_FDCWD, other, AT_FDCWD, path, 2) == 0);
     tried("unlink", unlink(path) == 0 || rmdir(path) == 0);
     unlink(other);
-    // Every directory on the way, moved aside and made anew.
+    // Each directory on the way, moved aside and made again.
     while (strlen(parent) > 1 && strcmp(parent, arguments[1]) != 0) {
         snprintf(moved, sizeof moved, "%s.moved", parent);
         if (tried("move a directory above it", rename(parent, moved) == 0)) {

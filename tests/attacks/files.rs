@@ -7,7 +7,7 @@ use crate::USERS;
 
 use super::{Attack, Control, PLAIN, Scene, Sign};
 
-/// A secret of the user's beside the workspace, `{out}/secret`.
+/// A secret of the user beside the workspace, `{out}/secret`.
 fn secret(scene: &mut Scene) {
     scene.workspace.outside();
     scene.workspace.write("outside/secret", "top secret\n");
@@ -18,7 +18,7 @@ fn planted_link(scene: &mut Scene) {
     symlink("../outside", scene.workspace.work().join("link")).expect("symlink");
 }
 
-/// A grant that is named by way of a link, `{base}/alias`, with a planted link in it.
+/// A grant named through a link, `{base}/alias`, with a planted link in it.
 fn planted_below_a_link(scene: &mut Scene) {
     secret(scene);
     scene.workspace.write("real/project/file", "");
@@ -35,7 +35,7 @@ fn dynamic_program(scene: &mut Scene) {
     scene.copy(Path::new("/usr/bin/true"), "{work}/dropped");
 }
 
-/// What Git, shells and package managers act upon.
+/// Files that Git, shells and package managers act upon.
 fn project(scene: &mut Scene) {
     let status = scene
         .workspace
@@ -105,7 +105,7 @@ const READS_LINK: &str = "aegis: 1\ncapabilities: {files.read: [$WORK, $WORK/lin
 const READS_ALIAS: &str = "aegis: 1\ncapabilities:\n  files.write: ['{base}/alias/project']\n  \
                            files.read: ['{base}/alias/project/link/secret']\n";
 
-/// One file that may not be planted: its item, words and verdict.
+/// One file that must not be planted: its item, words and verdict.
 macro_rules! planting {
     ($what:literal, $by:literal, $path:literal, $prepare:expr) => {
         Attack {
@@ -285,7 +285,7 @@ pub(super) const LIST: &[Attack] = &[
         words: &["/lib64/ld-linux-x86-64.so.2", "{work}/dropped"],
         profile: "aegis: 1\nextends: [base]\ncapabilities: {files.write: [$WORK]}\n",
         prepare: dynamic_program,
-        // The loader's own status when it fails is 127.
+        // The loader exits with 127 when it fails.
         before: &[
             "bash",
             "-c",

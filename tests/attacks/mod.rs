@@ -1,6 +1,6 @@
 //! Attacks on the sandbox, each a real program (`tests/attacks/*.c`) with arguments, tried three
-//! ways: with nothing around it, where it must succeed for a failure to mean anything; in
-//! bubblewrap with its usual flags, for comparison; and under `aegis-run`, which has to hold it.
+//! ways: without a sandbox, where it must succeed for a failure to mean anything; in
+//! bubblewrap with its usual flags, for comparison; and under `aegis-run`, which must hold it.
 
 mod files;
 mod network;
@@ -16,7 +16,7 @@ use crate::{USERS, User};
 pub use processes::processes_marked;
 pub use scene::Scene;
 
-/// What is around an attack.
+/// The sandbox around an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Around {
     /// Nothing.
@@ -28,40 +28,40 @@ pub enum Around {
     Aegis,
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AttackResult {
     /// The attack got what it wanted, in these ways.
     GotOut(Vec<String>),
     /// It did not.
     Held,
-    /// It could not be tried, so nothing is known.
+    /// It could not be tried, so the result is unknown.
     Broken(String),
 }
 
-/// How success is told.
+/// How success is detected.
 #[derive(Clone, Copy)]
 pub enum Sign {
     /// A line of its output begins with "got out:" or "injected:".
     Says,
-    /// The same; where set-up is refused (125) that holds it too.
+    /// The same; a refused set-up (125) also counts as held.
     SaysUnlessRefused,
     /// It exits with 0.
     ExitsWithZero,
-    /// Its output has this in it.
+    /// Its output contains this.
     Prints(&'static str),
-    /// Something has changed on the host: what.
+    /// Something has changed on the host; the function says what.
     Host(fn(&Scene) -> Option<String>),
 }
 
-/// Whether the attack succeeds with nothing around it.
+/// Whether the attack succeeds without a sandbox.
 #[derive(Clone, Copy)]
 pub enum Control {
     /// It does, for either user.
     Succeeds,
-    /// For root; an ordinary user is refused by the host itself.
+    /// Only for root; the host itself refuses an ordinary user.
     SucceedsForRoot,
-    /// It cannot be shown here, and why.
+    /// It cannot be shown here; the reason.
     None(&'static str),
 }
 
@@ -69,30 +69,30 @@ pub enum Control {
 pub struct Attack {
     /// The item of `docs/escapes.md`.
     pub item: u8,
-    /// What it tries, in words; tells the attacks apart.
+    /// What it tries, in words; unique for each attack.
     pub what: &'static str,
-    /// What of Aegis stops it.
+    /// The part of Aegis that stops it.
     pub held_by: &'static str,
     /// The program and its arguments, with names in braces that [`Scene`] fills in.
     pub words: &'static [&'static str],
-    /// What is put before the whole command line, launcher included.
+    /// Words before the whole command line, launcher included.
     pub before: &'static [&'static str],
-    /// The profile, names in braces filled in.
+    /// The profile, with names in braces that are filled in.
     pub profile: &'static str,
-    /// Makes what the attack needs on the host.
+    /// Sets up what the attack needs on the host.
     pub prepare: fn(&mut Scene),
-    /// How success is told.
+    /// How success is detected.
     pub sign: Sign,
-    /// What to expect without a sandbox.
+    /// The expected result without a sandbox.
     pub control: Control,
-    /// It gets out of Aegis too, for these users, and the documentation says so; why.
+    /// It also gets out of Aegis, for these users, as the documentation says; the reason.
     pub known: (&'static [User], &'static str),
 }
 
 /// The workspace may be written; nothing else is granted.
 pub const WRITES_WORK: &str = "aegis: 1\ncapabilities: {files.write: [$WORK]}\n";
 
-/// An attack of the commonest form, to be altered with struct update syntax.
+/// The most common form of an attack, to be altered with struct update syntax.
 pub const PLAIN: Attack = Attack {
     item: 0,
     what: "",
@@ -106,7 +106,7 @@ pub const PLAIN: Attack = Attack {
     known: (&[], ""),
 };
 
-/// Every attack that can be tried in all ways, in the order of the items.
+/// Every attack that can be tried in all three ways, in the order of the items.
 pub fn all() -> Vec<&'static Attack> {
     let mut list: Vec<_> = [files::LIST, processes::LIST, resources::LIST, network::LIST]
         .into_iter()
@@ -117,15 +117,15 @@ pub fn all() -> Vec<&'static Attack> {
 }
 
 impl Attack {
-    /// Tries it, once, as `user`.
-    pub fn attempt(&self, around: Around, user: User) -> Outcome {
+    /// Tries it once, as `user`.
+    pub fn attempt(&self, around: Around, user: User) -> AttackResult {
         let mut scene = Scene::new(user, around);
         (self.prepare)(&mut scene);
         let output = self.run(&mut scene);
         self.judge(&scene, &output)
     }
 
-    /// What is wrong with it as `user`: the control, or that Aegis did not hold it.
+    /// What is wrong with it as `user`: the control failed, or Aegis did not hold it.
     fn failure(&self, user: User) -> Option<String> {
         let what = self.what;
         let expected = match self.control {
@@ -134,22 +134,22 @@ impl Attack {
             Control::None(_) => false,
         };
         let bare = self.attempt(Around::Bare, user);
-        if expected && !matches!(bare, Outcome::GotOut(_)) {
+        if expected && !matches!(bare, AttackResult::GotOut(_)) {
             return Some(format!(
                 "the control of {what:?} as {user:?} proves nothing: {bare:?}"
             ));
         }
         let known = self.known.0.contains(&user);
         match self.attempt(Around::Aegis, user) {
-            Outcome::Held if known => Some(format!(
+            AttackResult::Held if known => Some(format!(
                 "{what:?} is held by now for {user:?}: say so in the documentation"
             )),
-            Outcome::Held => None,
-            Outcome::GotOut(_) if known => None,
-            Outcome::GotOut(ways) => Some(format!(
+            AttackResult::Held => None,
+            AttackResult::GotOut(_) if known => None,
+            AttackResult::GotOut(ways) => Some(format!(
                 "{what:?} got out of aegis-run started by {user:?}: {ways:?}"
             )),
-            Outcome::Broken(text) => Some(format!(
+            AttackResult::Broken(text) => Some(format!(
                 "{what:?} could not be tried under aegis-run as {user:?}: {text}"
             )),
         }
@@ -165,15 +165,15 @@ impl Attack {
         command
             .args(&line[1..])
             .stdin(Stdio::null())
-            // With somebody else in the group: who kills that has got out too.
+            // With another process in the group: killing that counts as getting out too.
             .process_group(scene.group());
         command.output().expect("the attack starts")
     }
 
-    fn judge(&self, scene: &Scene, output: &Output) -> Outcome {
+    fn judge(&self, scene: &Scene, output: &Output) -> AttackResult {
         let text = String::from_utf8_lossy(&output.stdout);
-        let broken = || Outcome::Broken(crate::text(output));
-        // What shells make of a signal, and what launchers say when they could not start it.
+        let broken = || AttackResult::Broken(crate::text(output));
+        // How shells report a signal, and how launchers report that they could not start it.
         let status = output
             .status
             .code()
@@ -189,33 +189,33 @@ impl Attack {
             })
             .collect();
         match self.sign {
-            Sign::Says | Sign::SaysUnlessRefused if !said.is_empty() => Outcome::GotOut(said),
-            Sign::SaysUnlessRefused if status == 125 => Outcome::Held,
+            Sign::Says | Sign::SaysUnlessRefused if !said.is_empty() => AttackResult::GotOut(said),
+            Sign::SaysUnlessRefused if status == 125 => AttackResult::Held,
             Sign::Says | Sign::SaysUnlessRefused => {
                 let killed = status == 128 + libc::SIGSYS;
                 if text.contains("held: ") || killed {
-                    Outcome::Held
+                    AttackResult::Held
                 } else {
                     broken()
                 }
             }
-            Sign::ExitsWithZero if status == 0 => Outcome::GotOut(vec!["it got all".into()]),
+            Sign::ExitsWithZero if status == 0 => AttackResult::GotOut(vec!["it got all".into()]),
             Sign::ExitsWithZero if not_started || status == 2 => broken(),
-            Sign::ExitsWithZero => Outcome::Held,
+            Sign::ExitsWithZero => AttackResult::Held,
             Sign::Prints(secret) if text.contains(secret) => {
-                Outcome::GotOut(vec![format!("it printed {secret:?}")])
+                AttackResult::GotOut(vec![format!("it printed {secret:?}")])
             }
-            Sign::Prints(_) => Outcome::Held,
+            Sign::Prints(_) => AttackResult::Held,
             Sign::Host(changed) => match changed(scene) {
-                Some(how) => Outcome::GotOut(vec![how]),
+                Some(how) => AttackResult::GotOut(vec![how]),
                 None if not_started => broken(),
-                None => Outcome::Held,
+                None => AttackResult::Held,
             },
         }
     }
 }
 
-/// Tries the attacks of an item with nothing around them and under Aegis, as both users, and panics
+/// Tries the attacks of an item without a sandbox and under Aegis, as both users, and panics
 /// with all that did not succeed there or were not held here.
 pub fn all_held(item: u8) {
     let mut failures = Vec::new();

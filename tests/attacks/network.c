@@ -1,4 +1,4 @@
-// Attacks by way of the network: item 20.
+// Attacks through the network: item 20.
 
 #include "common.h"
 
@@ -33,7 +33,7 @@ static bool reached_tcp(int family, int type, int protocol, const char *address,
     return reached;
 }
 
-// connect PORT PORT6: to who listens on the host's loopback addresses.
+// connect PORT PORT6: to listeners on the host's loopback addresses.
 static int run_connect(char **arguments) {
     int port = atoi(arguments[0]), port6 = atoi(arguments[1]);
     tried("TCP", reached_tcp(AF_INET, SOCK_STREAM, 0, "127.0.0.1", port));
@@ -54,12 +54,12 @@ static int run_datagrams(char **arguments) {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(arguments[0]))};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int sock = socket(AF_INET, SOCK_DGRAM, 0);
-    // Sending to nobody succeeds on a loopback of one's own: the test says whether it arrived.
+    // Sending to nobody succeeds on a private loopback: the test checks whether it arrived.
     printf("sent: %zd\n", sendto(sock, "x", 1, 0, (void *)&to, sizeof to));
     return 1;
 }
 
-// outwards: is there a way out at all? Asked of the routes; no packet is sent.
+// outwards: is there any way out? Checks the routes; no packet is sent.
 static int run_outwards(char **arguments) {
     (void)arguments;
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(53)};
@@ -78,7 +78,7 @@ static int run_outwards(char **arguments) {
     return finish();
 }
 
-// sockets: the kinds that reach past the network stack.
+// sockets: the kinds that bypass the network stack.
 static int run_sockets(char **arguments) {
     (void)arguments;
     static const struct {
@@ -97,7 +97,7 @@ static int run_sockets(char **arguments) {
     return finish();
 }
 
-// families: those that nobody needs and that bring kernel code along.
+// families: those that nobody needs and that add kernel code.
 static int run_families(char **arguments) {
     (void)arguments;
     static const struct {
@@ -118,7 +118,7 @@ static int run_families(char **arguments) {
     return finish();
 }
 
-// listen: a port of the host that nobody granted, with and without bind(2).
+// listen: on a port of the host without a grant, with and without bind(2).
 static int run_listen(char **arguments) {
     (void)arguments;
     struct sockaddr_in any = {.sin_family = AF_INET};

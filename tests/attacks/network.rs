@@ -1,11 +1,11 @@
-//! Attacks by way of the network: item 20.
+//! Attacks through the network: item 20.
 
 use std::io::ErrorKind;
 use std::net::{TcpListener, UdpSocket};
 
 use super::{Attack, Control, PLAIN, Scene, Sign};
 
-/// Somebody listens on the host's loopback: `{port}`, `{port6}`.
+/// Starts listeners on the host's loopback: `{port}`, `{port6}`.
 fn listeners(scene: &mut Scene) {
     let four = TcpListener::bind("127.0.0.1:0").expect("bind");
     let six = TcpListener::bind("[::1]:0").expect("bind");

@@ -1,8 +1,8 @@
-// Runs a program on a terminal of its own, as its session's leader, and says what was put into that
+// Runs a program on a terminal of its own, as session leader, and prints the bytes that were injected into that
 // terminal's input: onpty PROGRAM ARGUMENT...
 //
 // Output is passed on. At the end "injected: BYTES" is printed, or "nothing was injected". The exit
-// status is the program's; 90 when it stopped, in which case it is continued no more but killed.
+// status is the program's, or 90 if it stopped; it is then killed, not continued.
 
 #include "common.h"
 
@@ -16,14 +16,14 @@ int main(int count, char **argv) {
     if (openpty(&master, &slave, NULL, NULL, NULL)) give_up("openpty");
     struct termios modes;
     tcgetattr(slave, &modes);
-    // What is injected must be neither echoed nor held back until the end of a line.
+    // Injected bytes must neither be echoed nor wait for the end of a line.
     modes.c_lflag &= ~(tcflag_t)(ECHO | ICANON);
     tcsetattr(slave, TCSANOW, &modes);
     pid_t child = fork();
     if (child == 0) {
         setsid();
         ioctl(slave, TIOCSCTTY, 0);
-        // As a shell does it for a job.
+        // As a shell does for a job.
         pid_t job = fork();
         if (job == 0) {
             setpgid(0, 0);
@@ -68,7 +68,7 @@ int main(int count, char **argv) {
     }
     if (!ended) waitpid(child, &status, 0);
     printf("passed on: %ld bytes\n", passed);
-    // The session is gone, and with it the terminal's owner; its input queue is still there.
+    // The session, the terminal's owner, is gone; its input queue still exists.
     modes.c_cc[VMIN] = 0;
     modes.c_cc[VTIME] = 0;
     tcsetattr(slave, TCSANOW, &modes);

@@ -1,4 +1,4 @@
-// Attacks on other processes and by way of the kernel: items 6 and 10 to 17.
+// Attacks on other processes and through the kernel: items 6 and 10 to 17.
 
 #include "common.h"
 
@@ -31,7 +31,7 @@ static int run_inject(char **arguments) {
     for (size_t at = 0; at < sizeof requests / sizeof *requests; at++)
         for (int which = 0; which < 2; which++)
             tried(requests[at].way, syscall(SYS_ioctl, fds[which], requests[at].request, "!") == 0);
-    // Selecting and pasting, on a virtual console. Elsewhere the driver says that it is none.
+    // Selecting and pasting, on a virtual console. Other drivers say that they are not one.
     char paste = 3;
     tried("TIOCLINUX reaches the driver",
           syscall(SYS_ioctl, 0, 0x541cUL, &paste) == 0 || errno == ENOTTY || errno == EINVAL);
@@ -93,11 +93,11 @@ static bool by_int80_mount(void *nothing) {
 
 static bool by_x32(void *nothing) {
     (void)nothing;
-    // Whatever the kernel answers, it was asked.
+    // Any answer, even ENOSYS, means that the kernel was asked.
     return syscall(0x40000000 | SYS_getpid) > 0 || errno == ENOSYS;
 }
 
-// entries: other doors into the kernel.
+// entries: other ways into the kernel.
 static int run_entries(char **arguments) {
     in_child("int 0x80", by_int80, NULL);
     if (arguments[0]) in_child("mount by int 0x80", by_int80_mount, NULL);
@@ -105,7 +105,7 @@ static int run_entries(char **arguments) {
     return finish();
 }
 
-// setns: into a namespace by descriptor, be it the own one.
+// setns: into a namespace by descriptor, even the current one.
 static int run_setns(char **arguments) {
     (void)arguments;
     const char *names[] = {"net", "mnt", "uts", "ipc", "cgroup"};
@@ -121,8 +121,8 @@ static int run_setns(char **arguments) {
     return finish();
 }
 
-// call NAME: a system call with arguments that do no harm; got out when the kernel's own code for it
-// was reached, whatever it then said.
+// call NAME: a system call with harmless arguments; got out if the kernel's own code for it
+// was reached, whatever it returned.
 static int run_call(char **names) {
     static const char attributes[128];
     static const struct {
@@ -181,7 +181,7 @@ static int run_call(char **names) {
 
 // --- Other processes -----------------------------------------------------------------------
 
-// reach PID: look into and take hold of a process.
+// reach PID: inspect and control a process.
 static int run_reach(char **arguments) {
     pid_t pid = atoi(arguments[0]);
     char path[64], byte[8];
@@ -189,7 +189,7 @@ static int run_reach(char **arguments) {
     for (size_t at = 0; at < sizeof files / sizeof *files; at++) {
         snprintf(path, sizeof path, "/proc/%d/%s", pid, files[at]);
         int fd = open(path, O_RDONLY);
-        // Some say no only when they are read; of memory, page 0 is not there in any case.
+        // Some refuse only when they are read; page 0 of memory is never mapped.
         ssize_t got = fd < 0 ? -1 : read(fd, byte, sizeof byte);
         tried(path, got > 0 || (at == 0 && fd >= 0));
         close(fd);
@@ -216,7 +216,7 @@ static int run_reach(char **arguments) {
     return finish();
 }
 
-// Signals are sent to everybody only where that is not the test's own machine: the test passes the
+// Signals are sent to everybody only outside the test's own machine: the test passes the
 // number of the host's pid namespace.
 static bool on_host(const char *host) {
     char name[64] = "";
@@ -236,7 +236,7 @@ static int run_signals(char **arguments) {
         tried("tgkill", syscall(SYS_tgkill, atoi(*pid), atoi(*pid), SIGTERM) == 0);
         tried("killpg", killpg(atoi(*pid), SIGTERM) == 0);
     }
-    // These go to whoever the kernel thinks: the test looks at who is left.
+    // The kernel chooses the targets: the test checks who is left.
     printf("kill(0): %d\n", kill(0, SIGTERM));
     if (!on_host(host)) {
         printf("kill(-1): %d\n", kill(-1, SIGTERM));
@@ -292,7 +292,7 @@ static int run_unix(char **arguments) {
             continue;
         }
         struct sockaddr none = {.sa_family = AF_UNSPEC};
-        // Of these two an address given beside a message is ignored: it goes to the pair's other end.
+        // These two ignore an address given with a message: it goes to the pair's other end.
         bool ignored = kinds[at] == SOCK_STREAM || kinds[at] == SOCK_SEQPACKET;
         bool sent = !ignored && sendto(pair[0], "x", 1, MSG_NOSIGNAL, (void *)&dgram, sizeof dgram) == 1;
         bool connected = connect(pair[0], (void *)&dgram, sizeof dgram) == 0;
@@ -382,8 +382,8 @@ static int run_gain(char **programs) {
     return finish();
 }
 
-// crash: is a core dump for the host's handler? A handler behind a pipe is called whatever the limit,
-// but for the value 1; a program may lower it again.
+// crash: does a core dump reach the host's handler? A handler behind a pipe is called whatever the limit,
+// except for the value 1; a program may lower it again.
 static int run_crash(char **arguments) {
     (void)arguments;
     struct rlimit limit, none = {0, 0};
@@ -401,7 +401,7 @@ static int run_crash(char **arguments) {
 
 // --- Orphans -----------------------------------------------------------------------------------
 
-// orphan MARK [stay]: leave processes behind that are hard to find and to end.
+// orphan MARK [stay]: leave processes behind that are hard to find and end.
 static int run_orphan(char **arguments) {
     for (int kind = 0; kind < 3; kind++) {
         int ready[2];

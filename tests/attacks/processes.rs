@@ -1,4 +1,4 @@
-//! Attacks on processes and by way of the kernel: items 6 and 10 to 17.
+//! Attacks on processes and through the kernel: items 6 and 10 to 17.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Around, Attack, Control, PLAIN, Scene, Sign};
 
-/// A process of the same user, `{victim}`; `{first}` is what stands in its place in a sandbox.
+/// A process of the same user, `{victim}`; `{first}` is the process to attack in its place in a sandbox.
 fn victim(scene: &mut Scene) {
     let pid = scene.start_victim();
     scene.name("victim", pid);
@@ -24,7 +24,7 @@ fn somebody_died(scene: &Scene) -> Option<String> {
     (!dead.is_empty()).then(|| format!("processes {dead:?} of the host were ended"))
 }
 
-/// Removes what the kernel keeps without an owner.
+/// Removes kernel objects that outlive their creator.
 struct Shared {
     segment: i32,
     name: std::ffi::CString,
@@ -41,7 +41,7 @@ impl Drop for Shared {
     }
 }
 
-/// A segment, a queue and an object in shared memory that everybody may use.
+/// A System V segment, a message queue and a POSIX shared memory object that everybody may use.
 fn shared(scene: &mut Scene) {
     let key = std::process::id() as i32 ^ scene.group() << 8 | 1;
     let name = std::ffi::CString::new(format!("/aegis-{key}")).expect("no NUL");
@@ -74,7 +74,7 @@ fn shared(scene: &mut Scene) {
     scene.name("queue", name.to_str().expect("ASCII"));
 }
 
-/// Listeners of the host in the workspace and under an abstract name.
+/// Listeners of the host, in the workspace and under an abstract name.
 fn listeners(scene: &mut Scene) {
     use std::os::linux::net::SocketAddrExt;
     let work = scene.workspace.work();

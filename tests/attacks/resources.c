@@ -1,5 +1,5 @@
-// Attacks on what the host has only so much of: items 18 and 19. Each is bounded by its argument,
-// so that it harms nobody where nothing holds it. It ends with 0 when it got all that it asked for.
+// Attacks on limited resources of the host: items 18 and 19. Each is bounded by its argument, so that
+// it harms nobody if it is not held. It ends with 0 if it got all that it asked for.
 
 #include "common.h"
 
@@ -16,7 +16,7 @@ static int got(long had, long wanted) {
     return had >= wanted ? 0 : 1;
 }
 
-// forks COUNT: that many processes at one time, which refill their number when one fails.
+// forks COUNT: that many processes at once; a failed fork is retried.
 static int run_forks(char **arguments) {
     long wanted = amount(arguments), had = 0;
     int hold[2];
@@ -59,7 +59,7 @@ static long touch(char *at, long bytes) {
     return bytes;
 }
 
-// memory MIB [PROCESSES]: anonymous memory, touched; by several processes at one time.
+// memory MIB [PROCESSES]: anonymous memory, touched; by several processes at once.
 static int run_memory(char **arguments) {
     long wanted = amount(arguments), processes = arguments[1] ? atol(arguments[1]) : 1, had = 0;
     int tell[2], hold[2];
@@ -85,7 +85,7 @@ static int run_memory(char **arguments) {
     return result;
 }
 
-// shared KIND MIB: memory that belongs to no process: memfd, shm (System V), or a file's path.
+// shared KIND MIB: memory without an owning process: memfd, shm (System V), or a file's path.
 static int run_shared(char **arguments) {
     const char *kind = arguments[0];
     long wanted = amount(arguments + 1), had = 0;
@@ -104,7 +104,7 @@ static int run_shared(char **arguments) {
     if (fd < 0) give_up(kind);
     signal(SIGXFSZ, SIG_IGN);
     for (; had < wanted; had++) {
-        // One descriptor that only grows, or one for each part: neither may get past the limit.
+        // One growing descriptor, or one for each part: neither may exceed the limit.
         if (strcmp(kind, "memfd") == 0 && had % 8 == 7) fd = memfd_create("fill", 0);
         if (fd < 0 || write(fd, block, 1 << 20) != 1 << 20) break;
     }
@@ -132,7 +132,7 @@ static int run_descriptors(char **arguments) {
     return got(had, wanted);
 }
 
-// output KIB [PATH]: to standard output, or to what PATH leads to.
+// output KIB [PATH]: to standard output, or to the target of PATH.
 static int run_output(char **arguments) {
     long wanted = amount(arguments), had = 0;
     char line[1024];
@@ -163,7 +163,7 @@ static long milliseconds(void) {
     return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-// Writes into a file for how many milliseconds it has been running.
+// Writes to a file for how many milliseconds it has been running.
 static void beat(const char *path, long seconds, bool waking, int begun) {
     long began = milliseconds();
     int fd = open(path, O_WRONLY | O_CREAT, 0666);
@@ -178,8 +178,8 @@ static void beat(const char *path, long seconds, bool waking, int begun) {
     }
 }
 
-// last HOW SECONDS [FILE]: go on for that long, whatever anybody says. The alarm is for where nothing
-// holds it.
+// last HOW SECONDS [FILE]: go on for that long, whatever happens. The alarm is for runs that
+// are not held.
 static int run_last(char **arguments) {
     const char *how = arguments[0];
     for (int number = 1; number < 32; number++)
@@ -191,7 +191,7 @@ static int run_last(char **arguments) {
     if (strcmp(how, "spin") == 0)
         while (true) continue;
     if (strcmp(how, "starve") == 0) {
-        // Whoever has to end all this gets the least of the processors.
+        // The process that has to end all this gets the smallest share of the processors.
         struct sched_param none = {0};
         sched_setscheduler(1, SCHED_IDLE, &none);
         setpriority(PRIO_PROCESS, 1, 19);
@@ -208,8 +208,8 @@ static int run_last(char **arguments) {
     if (strcmp(how, "output") == 0)
         while (write(1, how, 1) == 1) continue;
     if (strcmp(how, "stopped") == 0 || strcmp(how, "unstoppable") == 0) {
-        // Others go on while what the launcher watches is stopped; for the second, each of them sees
-        // to it that the others do.
+        // Others go on while the process that the launcher watches is stopped; for the second way, each of them
+        // keeps the others going.
         int begun[2];
         char byte;
         if (pipe(begun)) give_up("pipe");

@@ -1,4 +1,4 @@
-//! Attacks on what there is only so much of: items 18 and 19. bubblewrap limits nothing but the size
+//! Attacks on limited resources: items 18 and 19. bubblewrap limits only the size
 //! of a tmpfs.
 
 use crate::User;
@@ -11,7 +11,7 @@ const UNBOUNDED: (&[User], &str) = (
     "an ordinary user without a delegated control group has no limit for it",
 );
 
-/// More than the attack asks for is not granted: the limits of these profiles are all lower.
+/// The attack must not get as much as it asks for: the limits of these profiles are all lower.
 macro_rules! more {
     ($what:literal, $by:literal, $limits:literal, [$($word:literal),*]) => {
         Attack {

@@ -1,4 +1,4 @@
-//! Where an attack takes place: a workspace, victims beside it, and names for its command line.
+//! The scene of an attack: a workspace, victims beside it, and names for its command line.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,18 +11,18 @@ use std::process::{Child, Command, Stdio};
 use super::Around;
 use crate::{User, Workspace, attacks_directory, program};
 
-/// A process that somebody might end, and its two ends of a conversation.
+/// A process that an attack might end, with the pipes to talk to it.
 struct Victim {
     child: Child,
     to: File,
     from: File,
 }
 
-/// See the module's documentation. Everything it started is ended when it is dropped.
+/// See the module's documentation. Dropping it ends everything that it started.
 pub struct Scene {
     /// The workspace, below `/var/tmp`.
     pub workspace: Workspace,
-    /// What is around the attack.
+    /// The sandbox around the attack.
     pub around: Around,
     names: BTreeMap<String, String>,
     victims: Vec<Victim>,
@@ -55,7 +55,7 @@ impl Scene {
         scene
     }
 
-    /// Gives a name in braces its value.
+    /// Sets the value of a name in braces.
     pub fn name(&mut self, name: &str, value: impl ToString) {
         self.names.insert(name.into(), value.to_string());
     }
@@ -73,7 +73,7 @@ impl Scene {
         self.names.iter().fold(text.to_owned(), replaced)
     }
 
-    /// What stands before the attack's own words: nothing, bwrap, or aegis-run.
+    /// The words before the attack's own: nothing, bwrap, or aegis-run.
     pub fn launcher(&self, profile: &str) -> Vec<String> {
         let words: &[&str] = match self.around {
             Around::Bare => &[],
@@ -108,7 +108,7 @@ impl Scene {
         words.iter().map(|word| self.fill(word)).collect()
     }
 
-    /// Starts a process of the user, outside of any sandbox, which leads its own group. Its pid.
+    /// Starts a process of the user, outside of any sandbox, leading its own group. Returns its pid.
     pub fn start_victim(&mut self) -> u32 {
         let mut child = self
             .workspace
@@ -129,7 +129,7 @@ impl Scene {
         pid
     }
 
-    /// The process group of the neighbour, in which the attack's launcher runs as well.
+    /// The process group of the neighbour; the attack's launcher runs in it as well.
     pub fn group(&self) -> i32 {
         self.victims[0].child.id() as i32
     }
@@ -139,12 +139,12 @@ impl Scene {
         self.kept.push(Box::new(thing));
     }
 
-    /// What [`Scene::keep`] took of this type.
+    /// The value of this type that [`Scene::keep`] took.
     pub fn kept<T: 'static>(&self) -> Option<&T> {
         self.kept.iter().find_map(|thing| thing.downcast_ref())
     }
 
-    /// The pids of those that were started here and have been ended by somebody: who lives echoes.
+    /// The pids of victims that somebody has ended: those alive echo.
     pub fn dead(&self) -> Vec<u32> {
         let echoes = |victim: &&Victim| {
             let (mut to, mut from) = (&victim.to, &victim.from);
@@ -159,7 +159,7 @@ impl Scene {
             .collect()
     }
 
-    /// Copies a program by a process of its own: one that is being written cannot be executed.
+    /// Copies a program in a process of its own: a program being written cannot be executed.
     pub fn copy(&self, from: &Path, to: &str) -> PathBuf {
         let to = PathBuf::from(self.fill(to));
         let status = Command::new("cp")

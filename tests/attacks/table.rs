@@ -1,21 +1,21 @@
-//! Prints, as Markdown, what comes of every attack with nothing around it, in bubblewrap with its
-//! usual flags, and under Aegis: the table of `docs/escapes.md`. To be run as root.
+//! Prints, as Markdown, the result of every attack without a sandbox, in bubblewrap with its
+//! usual flags, and under Aegis: the table of `docs/escapes.md`. Needs root.
 //!
-//! `escape-table [TEXT]`: only the attacks that have the text in what they try; with all details.
+//! `escape-table [TEXT]`: only the attacks with this text in their description; with all details.
 
-use aegis_tests::attacks::{self, Around, Control, Outcome};
+use aegis_tests::attacks::{self, Around, AttackResult, Control};
 use aegis_tests::{USERS, User};
 
-fn word(outcome: &Outcome) -> &'static str {
+fn word(outcome: &AttackResult) -> &'static str {
     match outcome {
-        Outcome::GotOut(_) => "**got out**",
-        Outcome::Held => "held",
-        Outcome::Broken(_) => "not tried",
+        AttackResult::GotOut(_) => "**got out**",
+        AttackResult::Held => "held",
+        AttackResult::Broken(_) => "not tried",
     }
 }
 
-/// One cell: the outcomes for root and for the ordinary user, as one where they agree.
-fn cell(outcomes: &[Outcome]) -> String {
+/// One cell: the results for root and for the ordinary user, merged if they agree.
+fn cell(outcomes: &[AttackResult]) -> String {
     let words: Vec<_> = outcomes.iter().map(word).collect();
     if words.iter().all(|one| *one == words[0]) {
         words[0].to_owned()
@@ -36,7 +36,7 @@ fn main() {
         {
             continue;
         }
-        let attempts = |around| -> Vec<Outcome> {
+        let attempts = |around| -> Vec<AttackResult> {
             USERS
                 .map(|user: User| attack.attempt(around, user))
                 .to_vec()

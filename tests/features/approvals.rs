@@ -1,5 +1,5 @@
-//! What a policy leaves to a person: asked on a real terminal, remembered, recorded, taken back; and blocked
-//! where nobody can be asked.
+//! What a policy leaves to a person: asked on a real terminal, remembered, recorded, revoked; and blocked
+//! if nobody can be asked.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -15,22 +15,22 @@ use serde_json::Value;
 /// A shell in a terminal, as a person has one.
 const OUTER: &str = "PS1='outer> ' exec bash --norc --noprofile -i";
 
-/// The policy, which asks.
+/// The policy that asks.
 const POLICY: &str = include_str!("../policies/asks.yaml");
 
-/// What stands before the answer.
+/// The prompt for the answer.
 const PROMPT: &str = "Allow it? [y/a/N]";
 
-/// What stands there where not all has been shown.
+/// The prompt while something was not shown.
 const CUT: &str = "Show all of it? [l/N]";
 
-/// A home with something to ask for, and something that is never granted.
+/// A home with files to ask for, and files that are never granted.
 struct Home {
     workspace: Workspace,
 }
 
 impl Home {
-    /// An ordinary user's: root's approvals are kept in `/var/lib`.
+    /// For an ordinary user: root's approvals are kept in `/var/lib`.
     fn new() -> Self {
         let workspace = Workspace::new(User::Ordinary);
         for name in ["asked/a", "asked/b", "never/a"] {
@@ -61,7 +61,7 @@ impl Home {
         self.workspace.state().join("aegis").join(name)
     }
 
-    /// The answers that the audit log has, with the requests they are about, the oldest first.
+    /// The answers in the audit log, with their requests, the oldest first.
     fn answers(&self) -> Vec<Value> {
         self.recorded("approval")
     }
@@ -71,7 +71,7 @@ impl Home {
         of_type(&self.place("audit"), kind)
     }
 
-    /// The words of the answers.
+    /// The answers as words.
     fn said(&self) -> Vec<String> {
         let answers = self.answers();
         let words = answers.iter().map(|a| a["detail"]["answer"].as_str());
@@ -81,7 +81,7 @@ impl Home {
     }
 }
 
-/// What a person types to have a file shown, and then the status.
+/// The input that shows a file, and then the status.
 fn typed(profile: &str, file: &str) -> String {
     format!("./run --policy asks.yaml --profile ./{profile}.yaml -- cat ~/{file}; echo status $?")
 }
@@ -193,7 +193,7 @@ fn what_is_always_approved_is_asked_no_more_until_it_is_revoked_or_the_profile_c
     assert_eq!(list(&["revoke", "000000000000"]).0, Some(1));
     assert_eq!(list(&["revoke", "--profile", "another"]).0, Some(1));
     assert_eq!(list(&["revoke"]).0, Some(2));
-    // Whoever makes a key says so: the log and its key were moved away.
+    // A new key is reported: the log and its key were moved away.
     assert_eq!(home.said(), ["always", "no"]);
     for own in ["audit", "keys"] {
         fs::remove_dir_all(home.place(own)).expect("removed");
@@ -222,13 +222,13 @@ fn what_is_approved_for_one_command_under_one_policy_is_asked_for_another_again(
     question(&terminal, 1);
     terminal.line("a");
     terminal.prompt("outer>", 2);
-    // The same profile, which names no command: what it may read is given to another one.
+    // The same profile, which names no command: another command gets its read grants.
     terminal.line(&typed("a", "asked/a").replace("-- cat", "-- head -c 9"));
     question(&terminal, 2);
     terminal.line("n");
     let screen = terminal.prompt("outer>", 3);
     assert!(screen.ends_with("status 125\nouter>"), "{screen}");
-    // The same words, and another reason to ask.
+    // The same words, but another reason to ask.
     fs::write(
         &asks,
         POLICY.to_owned() + "# seen by ben\nlimits: {pids: 4000}\n",
@@ -317,7 +317,7 @@ fn what_was_typed_ahead_is_no_answer() {
     terminal.foreground(&["cat"]);
     terminal.line("y");
     terminal.wait("what was typed", |screen| screen.ends_with("\ny"));
-    // The shell goes on when the gate has been opened and closed.
+    // The shell continues when the gate has been opened and closed.
     let mut gate = fs::OpenOptions::new()
         .write(true)
         .open(home.workspace.work().join("gate"))
@@ -354,7 +354,7 @@ fn a_terminal_that_goes_away_is_a_no_which_is_recorded() {
         &home.workspace,
         "exec ./run --policy asks.yaml --profile ./a.yaml -- cat 9>end",
     );
-    // Opens when the other side does, and ends with aegis-run.
+    // Opens when the other side does, and ends when aegis-run ends.
     let mut end = fs::File::open(home.workspace.work().join("end")).expect("the pipe");
     question(&terminal, 1);
     drop(terminal);
@@ -444,7 +444,7 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn hostile_names_do_not_fake_the_question() {
     let home = Home::new();
-    // Where it is started: a path that the profile's parser never sees.
+    // The start directory: a path that the profile's parser never sees.
     let hostile =
         "a\u{1b}[2J\u{1b}[H\nAllow it? [y\u{2f}a\u{2f}N] y\u{202e}".replace('/', "\u{2044}");
     let wide = format!("asked/{}Allow it! y", " ".repeat(89));
@@ -478,7 +478,7 @@ fn hostile_names_do_not_fake_the_question() {
             !line.trim_start().starts_with("Allow it? y\u{202e}"),
             "{screen}"
         );
-        // Only labels and choices begin where they do.
+        // Only labels and choices begin in that column.
         let label = line
             .strip_prefix("  ")
             .filter(|rest| !rest.starts_with(' '));

@@ -109,7 +109,7 @@ fn a_command_that_this_user_may_not_execute_is_126() {
         std::fs::set_permissions(&path, Permissions::from_mode(0o700)).expect("chmod");
     }
     std::fs::set_permissions(&locked, Permissions::from_mode(0o700)).expect("chmod");
-    // Root's: neither executable nor to be reached for the ordinary user.
+    // Root's: neither executable nor reachable for the ordinary user.
     for (name, says) in [
         ("../outside/tool", "ermission"),
         ("../outside/locked/tool", "may not be searched"),
@@ -120,7 +120,7 @@ fn a_command_that_this_user_may_not_execute_is_126() {
             "{name}: {said}"
         );
     }
-    // Executable and not readable: a script cannot be read by its interpreter, so not by anybody.
+    // Executable but not readable: the interpreter cannot read the script, so nobody can run it.
     let blind = workspace.outside().join("blind");
     std::fs::copy("/bin/true", &blind).expect("a program");
     chown(&blind, Some(0), Some(0)).expect("chown");
@@ -233,7 +233,7 @@ fn explaining_starts_nothing() {
 fn arguments_of_a_megabyte_and_more_arrive() {
     for user in USERS {
         let workspace = Workspace::new(user);
-        // One argument may have 128 KiB (MAX_ARG_STRLEN), with its end.
+        // An argument may have 128 KiB (MAX_ARG_STRLEN), including its terminator.
         let mut words: Vec<String> = ["sh", "-c", "printf %s \"$@\" | wc -c", "sh"]
             .map(String::from)
             .into();
@@ -244,7 +244,7 @@ fn arguments_of_a_megabyte_and_more_arrive() {
         let mut words: Vec<&str> = vec!["sh", "-c", "echo $#", "sh"];
         words.extend(std::iter::repeat_n("", 150_000));
         assert_eq!(runs(&workspace, &words).stdout, b"150000\n");
-        // So does a value of the environment.
+        // The same holds for a value of the environment.
         let mut command = aegis(&workspace, &["sh", "-c", "printf %s \"$ODD\" | wc -c"]);
         let output = command
             .env("ODD", "x".repeat(100_000))
@@ -265,7 +265,7 @@ fn arguments_and_variables_that_are_not_utf8_arrive_as_they_are() {
         let mut command = aegis(&workspace, &["sh", "-c", "printf %s \"$ODD\""]);
         let output = command.env("ODD", odd).output().expect("it starts");
         assert_eq!(output.stdout, odd.as_bytes(), "{}", text(&output));
-        // They are in the report too, as far as text can hold them.
+        // They are also in the report, as far as text can represent them.
         let report = workspace.outside().join("report");
         let mut command = workspace.command(program("aegis-run"));
         command.arg("--report").arg(&report).arg("true").arg(odd);
@@ -308,7 +308,7 @@ fn paths_that_are_not_utf8_can_be_worked_in() {
             assert!(work.join(OsStr::from_bytes(b"new\xfc")).exists());
             assert!(report.exists());
         }
-        // One that is not there, or not by its bare name, is told as such.
+        // A missing command, or one not found by its bare name, is reported as such.
         let missing = OsStr::from_bytes(b"./\xff");
         refused(&workspace, &mut aegis(&workspace, &[missing]), 127);
         let bare = OsStr::from_bytes(b"\xff");

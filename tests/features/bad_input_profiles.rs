@@ -1,5 +1,5 @@
-//! Profiles that are wrong, missing, out of reach or enormous: each is refused with the place and
-//! the way out, and the command is not started.
+//! Profiles that are invalid, missing, unreachable or huge: each is refused with the place and
+//! a fix, and the command is not started.
 
 use std::fmt::Write as _;
 use std::fs::Permissions;
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use aegis_tests::outcome::refused;
 use aegis_tests::{USERS, User, Workspace, program, text};
 
-/// What a profile begins with, four lines; what is wrong comes in line 5.
+/// The first four lines of a profile; the mistake is in line 5.
 const TOP: &str = "aegis: 1\nname: bad\nextends: [shell]\nrun: [touch, started]\n";
 
 /// `aegis-run --profile PROFILE`, whose `run` would leave `$WORK/started`.
@@ -24,7 +24,7 @@ fn aegis(workspace: &Workspace, profile: impl AsRef<std::ffi::OsStr>) -> Command
     command
 }
 
-/// Asserts that a profile with this after [`TOP`] is refused, and that all of this is said.
+/// Asserts that a profile with this after [`TOP`] is refused, and that all of these are in the message.
 #[track_caller]
 fn refuses(workspace: &Workspace, rest: &str, says: &[&str]) {
     let profile = workspace.profile(&format!("{TOP}{rest}"));
@@ -164,7 +164,7 @@ fn a_profile_that_is_not_there_or_no_file_is_refused() {
                 assert!(said.contains(part), "{profile}: no {part:?} in\n{said}");
             }
         }
-        // A pipe that nobody writes into must not be waited for.
+        // Opening a pipe that nobody writes to must not block.
         let pipe = workspace.outside().join("pipe.yaml");
         let made = workspace.command("mkfifo").arg(&pipe).status();
         assert!(made.expect("mkfifo starts").success());
@@ -196,7 +196,7 @@ fn a_profile_that_this_user_may_not_read_is_refused() {
         said.contains("ermission") || said.contains("may not"),
         "{said}"
     );
-    // Nor what is declared.
+    // Neither can a declared path there be reached.
     let path = locked.join("data");
     std::fs::write(&path, "").expect("a file of ours");
     let rest = format!("capabilities:\n  files.read: [{}]\n", path.display());
@@ -290,7 +290,7 @@ fn a_profile_of_100_megabytes_is_refused_at_once() {
         let input = file.try_clone().expect("a descriptor");
         let said = refused(&workspace, aegis(&workspace, "-").stdin(input), 125);
         assert!(said.contains("larger than 1 MiB"), "{said}");
-        // The place in the file is shared: most of it has not been read.
+        // The offset in the file is shared: most of it has not been read.
         let read = file.stream_position().expect("a file has a place");
         assert!(read <= 2 << 20, "{read} bytes were read");
     }
@@ -368,7 +368,7 @@ fn ten_thousand_grants_work_with_the_descriptors_that_a_shell_has() {
     for user in USERS {
         let workspace = Workspace::new(user);
         let profile = many(&workspace, 10_000);
-        // What systemd and every distribution give: 1024, which may be raised.
+        // The default of systemd and every distribution: 1024, which may be raised.
         let script = r#"
             ulimit -Sn 1024
             exec "$0" --profile "$1" -- sh -c 'ls -ld "$0"/many/*/* | wc -l; ulimit -Sn' "$PWD"
@@ -399,7 +399,7 @@ fn too_few_descriptors_are_told_as_such() {
             .arg(program("aegis-run"))
             .arg(&profile);
         let output = command.output().expect("sh starts");
-        // It works with these, or says what is wanting.
+        // It works with these, or says what is missing.
         if !output.status.success() {
             let said = refused(&workspace, &mut command, 125);
             assert!(said.contains("Too many open files"), "{said}");

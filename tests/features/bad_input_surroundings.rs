@@ -1,5 +1,5 @@
-//! Surroundings that are not as usual: closed descriptors, no terminal, full disks, read-only
-//! directories, a working directory that is gone, thousands of mounts.
+//! Unusual surroundings: closed descriptors, no terminal, full disks, read-only
+//! directories, a working directory that was removed, thousands of mounts.
 
 use std::io::Write;
 use std::path::Path;
@@ -41,7 +41,7 @@ fn closed_standard_descriptors_are_null_and_nothing_else_becomes_them() {
             ("2>&-", &[2]),
             ("<&- >&- 2>&-", &[0, 1, 2]),
         ] {
-            // Also with pipes in between, by which output is counted.
+            // Also with pipes in between, which count output.
             for limit in ["", "--set limits.output=1M"] {
                 let line = format!("$AEGIS {limit} -- sh -c '{inside}' {closed}");
                 let found = output(shell(&workspace, &line));
@@ -74,7 +74,7 @@ fn statuses_are_the_same_when_there_is_nowhere_to_tell_why() {
             ("false", 1),
         ] {
             for closed in ["<&- >&- 2>&-", ">/dev/full 2>/dev/full"] {
-                // The one thing that is meant for standard output cannot get there.
+                // Only this output belongs on standard output, and it cannot get there.
                 let full = words == "--help" && closed.contains("full");
                 let status = if full { 125 } else { status };
                 let found = output(shell(&workspace, &format!("$AEGIS {words} {closed}")));
@@ -101,7 +101,7 @@ fn a_report_to_a_closed_or_full_place_is_told() {
             said.contains("/dev/fd/7 could not be written: No space left"),
             "{said}"
         );
-        // Standard input is open for reading only: known before anything starts.
+        // Standard input is open for reading only: detected before anything starts.
         std::fs::remove_file(workspace.work().join("started")).expect("it was started");
         let mut command = shell(
             &workspace,
@@ -248,7 +248,7 @@ fn a_working_directory_that_is_gone_or_closed_is_refused() {
     let workspace = Workspace::new(User::Ordinary);
     let line = "mkdir closed; cd closed; chmod 0 .; exec $AEGIS true";
     let found = output(shell(&workspace, line));
-    // It can be named and granted, if not searched: an error or a run, but no crash.
+    // It can be named and granted, but not searched: an error or a run, but no crash.
     assert!(
         matches!(found.status.code(), Some(0 | 125)),
         "{}",
@@ -257,7 +257,7 @@ fn a_working_directory_that_is_gone_or_closed_is_refused() {
     assert!(!text(&found).contains("panicked"), "{}", text(&found));
 }
 
-/// A workspace on a disk that is full but for `free` bytes.
+/// A workspace on a disk that is full except for `free` bytes.
 fn full(user: User, free: usize) -> Workspace {
     let dir = Path::new("/mnt");
     tmpfs(dir, "mode=755,size=64k");
@@ -271,7 +271,7 @@ fn full(user: User, free: usize) -> Workspace {
     workspace
 }
 
-/// `aegis-run` in a workspace whose profile is there already.
+/// `aegis-run` in a workspace that already has a profile.
 fn aegis(workspace: &Workspace, words: &[&str]) -> Command {
     let mut command = workspace.command(program("aegis-run"));
     command
@@ -296,7 +296,7 @@ fn a_full_disk_stops_nothing_that_needs_no_room_on_it() {
             let found = output(aegis(&workspace, &words));
             assert!(found.status.success(), "{}", text(&found));
             assert_eq!(found.stdout, b"100000\n");
-            // The command sees it as anybody does.
+            // The command sees the full disk as usual.
             let words = ["--", "sh", "-c", "head -c 5000 /dev/zero > x"];
             let found = output(aegis(&workspace, &words));
             assert!(!found.status.success(), "{}", text(&found));
@@ -348,7 +348,7 @@ fn a_read_only_tmp_is_no_obstacle() {
         in_private_mounts(|| {
             let workspace = Workspace::new(user);
             workspace.profile(PROFILE);
-            // Records are kept elsewhere: a run that cannot be recorded is not started.
+            // Records are stored elsewhere: a run that cannot be recorded is not started.
             tmpfs(Path::new("/mnt"), "mode=1777");
             read_only(Path::new("/tmp"));
             let denied = std::fs::write("/tmp/aegis-tests-probe", "").expect_err("read-only");
@@ -362,7 +362,7 @@ fn a_read_only_tmp_is_no_obstacle() {
             let found = output(run(&["--", "sh", "-c", "echo hi > /tmp/x; cat /tmp/x"]));
             assert!(found.status.success(), "{}", text(&found));
             assert_eq!(found.stdout, b"hi\n");
-            // What lies on it stays read-only, also where it is granted for writing.
+            // Its files stay read-only, even where granted for writing.
             let found = output(run(&["--", "sh", "-c", "echo hi > started"]));
             assert!(!found.status.success(), "{}", text(&found));
             assert!(
@@ -415,7 +415,7 @@ fn a_host_with_two_thousand_mounts_is_no_obstacle() {
     }
 }
 
-/// Takes everything off `/mnt` again, with the workspace.
+/// Unmounts everything on `/mnt`, with the workspace.
 fn unmount(workspace: &Workspace) {
     let status = Command::new("umount").args(["-R", "/mnt"]).status();
     assert!(

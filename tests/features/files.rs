@@ -60,7 +60,7 @@ fn links_that_lead_nowhere_else_work() {
             let profile = format!(
                 "aegis: 1\nextends: [base]\ncapabilities: {{files.read: [$WORK/{name}/file]}}\n"
             );
-            // /bin is a link of the system, as are /var/run and others of the profile's.
+            // /bin is a link on the system, as are /var/run and others in the profile.
             let file = workspace
                 .work()
                 .join(name)
@@ -82,7 +82,7 @@ fn links_that_lead_nowhere_else_work() {
     }
 }
 
-/// Swaps `work/granted`, a directory, for a link to `outside` and back, until told to end.
+/// Swaps `work/granted`, a directory, for a link to `outside` and back, until `meanwhile` has ended.
 fn swapping<T>(workspace: &Workspace, meanwhile: impl FnOnce() -> T) -> T {
     workspace.write("work/granted/file", "mine\n");
     workspace.write("outside/file", "top secret\n");
@@ -98,7 +98,7 @@ fn swapping<T>(workspace: &Workspace, meanwhile: impl FnOnce() -> T) -> T {
                 if ended.load(Ordering::Relaxed) {
                     break;
                 }
-                // For as long as it takes to come at any moment of a start, and at times not at all.
+                // Long enough to hit any moment of a start, and sometimes not at all.
                 let until = Instant::now() + Duration::from_micros(turn * 37 % 101 * 200);
                 while Instant::now() < until {
                     std::thread::yield_now();
@@ -186,7 +186,7 @@ fn a_dev_null_that_is_a_symbolic_link_is_not_mounted() {
         let workspace = Workspace::new(user);
         let secret = workspace.write("outside/secret", "top secret\n");
         let profile = workspace.profile("aegis: 1\nextends: [base]\n");
-        // In a mount namespace of its own, with a /dev made for the occasion.
+        // In a mount namespace of its own, with a /dev made for this test.
         let in_another_dev = |launcher: &[&str]| {
             let script = "set -e; mount -t tmpfs none /mnt
                 for node in zero full random urandom; do touch /mnt/$node; mount --bind /dev/$node /mnt/$node; done
@@ -234,7 +234,7 @@ fn a_mount_made_on_the_host_afterwards_does_not_appear_inside() {
     std::fs::create_dir(&place).expect("mkdir");
     let profile =
         workspace.profile("aegis: 1\nextends: [shell]\ncapabilities: {files.write: [$WORK]}\n");
-    // In a mount namespace of its own, where everything is shared, as systemd has it.
+    // In a mount namespace of its own, where everything is shared, as with systemd.
     let script = "set -e; \"$@\" & read begun <work/begun
         mount -t tmpfs none work/place; echo seen >work/place/file; echo >work/mounted; wait $!";
     for name in ["begun", "mounted"] {
@@ -299,7 +299,7 @@ fn what_was_planted_where_nothing_was_is_told_after_the_run() {
             serde_json::from_slice(&std::fs::read(&report).expect("a report")).expect("JSON");
         let told = report["planted"].to_string();
         let mut names = vec![".git/commondir", ".git/hooks", ".envrc"];
-        // Held, or told: a link may be replaced where the kernel cannot mount over it.
+        // Held or reported: a link may be replaced where the kernel cannot mount over it.
         let bashrc = std::fs::read(workspace.work().join(".bashrc")).unwrap_or_default();
         if bashrc == b"evil\n" {
             names.push(".bashrc");

@@ -1,16 +1,16 @@
-//! Front ends that are not `aegis-run`, by way of `aegis-launch`: its two examples.
+//! Front ends other than `aegis-run`, built on `aegis-launch`: its two examples.
 
 use std::process::{Command, Stdio};
 
 use aegis_tests::audit_log::{holds_up, of_type, records};
 use aegis_tests::{EVERYTHING, USERS, User, Workspace, program, text};
 
-/// Where the user's own log is; root's is the machine's, so tests of it take an ordinary user.
+/// The user's own log; root's is the machine's, so its tests use an ordinary user.
 fn own_log(workspace: &Workspace) -> std::path::PathBuf {
     workspace.state().join("aegis/audit")
 }
 
-/// Tries a system call that the filter denies, and waits until it is told of that.
+/// Tries a system call that the filter denies, and waits until the denial is reported to it.
 const WAITS: &str = "unshare --user true 2>/dev/null && exit 9\n\
     read -r -t 30 told <&$DENIALS\n\
     echo \"told: $told\" > /work/told\n\

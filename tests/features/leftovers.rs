@@ -12,24 +12,24 @@ use std::time::{Duration, Instant, SystemTime};
 use aegis_tests::host::{self, Mark, eventually};
 use aegis_tests::{User, Workspace};
 
-/// Runs that are killed, for each user.
+/// Number of runs to kill, for each user.
 const KILLS: usize = 300;
 
 /// Sandboxes at once.
 const CROWD: usize = 500;
 
-/// Processes that have left their session and their parent, and the command beside them.
+/// Processes that have left their session and parent, and the command beside them.
 const CROWDED: &str = "(setsid sleep 600 &); (setsid sh -c \"trap '' TERM HUP; sleep 600; :\" &); \
                        echo ready; sleep 600; :";
 
-/// A host of a test's own: nobody else's mounts and temporary files, a workspace, the program.
+/// A host of a test's own: private mounts and temporary files, a workspace, the program.
 struct Host {
     workspace: Workspace,
     program: PathBuf,
     mark: Mark,
     mounts: String,
     files: Vec<PathBuf>,
-    /// Of others: pids are used again.
+    /// Groups of other runs: pids are reused.
     groups: Vec<(u32, PathBuf)>,
 }
 
@@ -40,14 +40,14 @@ impl Host {
         drop(Workspace::new(User::Root));
         let dir = Path::new("/mnt");
         host::tmpfs(dir, "mode=755");
-        // Not a copy: a file just written may be "busy", by the descriptor of another test's fork.
+        // Not a copy: a new copy may be "busy", held open by the fork of another test.
         let program = dir.join("aegis-run");
         std::fs::File::create(&program).expect("a place for the program");
         host::bind(&aegis_tests::program("aegis-run"), &program);
         for shared in ["/tmp", "/var/tmp", "/dev/shm", "/run"] {
             host::tmpfs(Path::new(shared), "mode=1777");
         }
-        // What is recorded stays, and is not among the temporary files.
+        // Records stay, and do not count as temporary files.
         let workspace = Workspace::with_records(user, dir, dir);
         workspace.outside();
         Self {
@@ -76,7 +76,7 @@ impl Host {
         command
     }
 
-    /// The groups of runs with these pids.
+    /// The control groups of runs with these pids.
     fn groups(&self, pids: &[u32]) -> Vec<String> {
         let groups = host::groups().into_iter();
         groups
@@ -101,14 +101,14 @@ impl Host {
     }
 }
 
-/// What is temporary. The directory of root's registry of running sandboxes is not; what is in it is.
+/// Temporary files. The directory of root's registry of running sandboxes is not one; its files are.
 fn temporary_files() -> Vec<PathBuf> {
     let mut files = host::temporary_files();
     files.retain(|path| path != Path::new("/run/aegis"));
     files
 }
 
-/// Limits that put a run of this user into groups, where it may make some.
+/// Limits that put a run of this user into control groups, if the user may make some.
 fn limits(user: User) -> &'static str {
     match user {
         User::Root => "memory: 256M, pids: 32, cpu: 2, time: 1m",
@@ -128,8 +128,8 @@ fn what_is_looked_for_is_there_while_a_run_lasts() {
         let host = Host::new(user, "looked-for");
         let mut child = ready(host.command(limits(user)).args(["--", "sh", "-c", CROWDED]));
         let pids = [child.id()];
-        // aegis-run, the sandbox's PID 1, the janitor of its groups, the command, and what that
-        // started: some of it only after the command's line.
+        // aegis-run, the sandbox's PID 1, the janitor of its control groups, the command, and its
+        // children: some of them start only after the command's line.
         let own = if user == User::Root { 3 } else { 2 };
         let mut there = vec!["aegis-run"; own];
         there.extend(["sh", "sh", "sleep", "sleep", "sleep"]);
@@ -138,7 +138,7 @@ fn what_is_looked_for_is_there_while_a_run_lasts() {
             names.sort();
             if names == there { vec![] } else { names }
         });
-        // How many depends on the hierarchies of the host.
+        // The number depends on the hierarchies of the host.
         assert_eq!(!host.groups(&pids).is_empty(), user == User::Root);
         child.kill().expect("a child of ours");
         child.wait().expect("a child of ours");
@@ -146,7 +146,7 @@ fn what_is_looked_for_is_there_while_a_run_lasts() {
     });
 }
 
-/// The name in a pid and a name.
+/// The name in a string of pid and name.
 fn name(process: String) -> String {
     let (_, name) = process.split_once(' ').expect("a pid and a name");
     name.to_owned()
@@ -204,7 +204,7 @@ fn nothing_is_left_of_a_run_however_it_ends() {
             let mut command = host.command(limits(user));
             end(&host, command.args(words), &format!("{words:?}"), &[status]);
         }
-        // An executable that the kernel refuses, when everything else is set up.
+        // An executable that the kernel refuses, after everything else is set up.
         let odd = host.workspace.write("work/odd", "\x7fELF, but no more");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(odd, mode).expect("chmod");
@@ -213,7 +213,7 @@ fn nothing_is_left_of_a_run_however_it_ends() {
     });
 }
 
-/// Runs a command to its end, which must be one of these; nothing may be left at that moment.
+/// Runs a command to its end, with one of these statuses; nothing may be left at that moment.
 fn end(host: &Host, command: &mut Command, what: &str, statuses: &[i32]) {
     let child = command
         .stdin(Stdio::null())
@@ -243,14 +243,14 @@ fn nothing_is_left_of_a_run_that_a_signal_ends() {
             let mut child = ready(heeding(&mut command));
             send(&child, signal);
             let status = child.wait().expect("a child of ours");
-            // As any program would, so that a shell's loop ends with it.
+            // Like any other program, so that a shell's loop ends with it.
             assert_eq!(status.signal(), Some(signal), "{status} as {user:?}");
             host.clean(&[child.id()], &format!("signal {signal}"));
         }
     });
 }
 
-/// Whoever started the tests may have some signals ignored, and that is inherited.
+/// Resets signals that whoever started the tests may have ignored, since that is inherited.
 fn heeding(command: &mut Command) -> &mut Command {
     let heed = || {
         for signal in [libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
@@ -276,9 +276,9 @@ fn a_signal_is_never_too_early() {
         end(&host, host.command(limits(user)).arg("true"), "true", &[0]);
         let start = began.elapsed();
         for round in 0..60 {
-            // In steps through all of a start.
+            // In steps through the whole start.
             let after = start * round / 60;
-            // So that the test ends where the signal is lost.
+            // Lets the test end if the signal is lost.
             let mut command = host.command("time: 1m");
             let mut child = command
                 .args(["--quiet", "--", "sleep", "600"])
@@ -289,7 +289,7 @@ fn a_signal_is_never_too_early() {
             let status = child.wait().expect("a child of ours");
             let told = format!("{status} for a signal after {after:?} as {user:?}");
             assert_eq!(status.signal(), Some(libc::SIGTERM), "{told}");
-            // Before aegis-run has blocked it, the signal ends it like any other program.
+            // Before aegis-run has blocked the signal, it ends aegis-run like any other program.
             eventually("a signal", || host.left(&[child.id()]));
         }
     });
@@ -308,7 +308,7 @@ fn nothing_is_left_when_aegis_run_is_killed_at_any_moment() {
         };
         let began = Instant::now();
         kill(&host, ready(&mut command()), Duration::ZERO, "once ready");
-        // A start takes up to this; half of the kills come in its course, half when it is over.
+        // The longest start; half of the kills come during a start, half after it.
         let start = began.elapsed();
         let mut random = Random::new();
         let seed = random.0;
@@ -327,7 +327,7 @@ fn nothing_is_left_when_aegis_run_is_killed_at_any_moment() {
             let what = format!("round {round} of seed {seed}, as {user:?}: killed after {after:?}");
             kill(&host, child, after, &what);
         }
-        // A killed supervisor cannot take its run out of the registry: the file is stale, and the next look
+        // A killed supervisor cannot remove its run from the registry: the file is stale, and the next listing
         // removes it.
         let _ = std::fs::remove_dir_all("/run/aegis");
         host.clean(&[], "after all kills");
@@ -340,15 +340,15 @@ fn nothing_is_left_when_aegis_run_is_killed_at_any_moment() {
     });
 }
 
-/// Kills `aegis-run` after a time, and waits for everything of it to be gone.
+/// Kills `aegis-run` after a time, and waits until everything of it is gone.
 fn kill(host: &Host, mut child: Child, after: Duration, what: &str) {
-    // The moment is what is tested: nothing relies on its length.
+    // The moment is under test: nothing relies on its length.
     std::thread::sleep(after);
     child.kill().expect("a child of ours");
     let status = child.wait().expect("a child of ours");
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{what}: {status}");
     let pids = [child.id()];
-    // Twice: a process may be born behind the back of one look.
+    // Twice: one look may miss a process that is being forked.
     eventually(what, || host.left(&pids));
     eventually(what, || host.left(&pids));
 }
@@ -375,7 +375,7 @@ fn no_half_made_report_is_left_when_aegis_run_is_killed_while_it_makes_one() {
     users(|user| {
         let host = Host::new(user, "report");
         let report = host.workspace.outside().join("report.json");
-        // Killed as it is about to make, remove, or move a name: the moments between two calls.
+        // Killed when about to create, remove, or rename a file: the moments between two calls.
         for call in ["unlink,unlinkat", "rename,renameat,renameat2", "linkat"] {
             let mut command = host.workspace.command("strace");
             command
@@ -412,7 +412,7 @@ fn five_hundred_sandboxes_run_at_once_and_nothing_is_left_of_them() {
         let (input, release) = std::io::pipe().expect("a pipe");
         let (out, end) = std::io::pipe().expect("a pipe");
         let errors = root.workspace.write("errors", "");
-        // Each says that it is there, and stays until all have: until nobody holds `release`.
+        // Each reports that it is up, and stays until all are: until nobody holds `release`.
         let script = "echo there; read line; exit 0";
         let profile = root.command("memory: 64M, pids: 8");
         let profile: Vec<_> = profile.get_args().map(|word| word.to_owned()).collect();
@@ -453,7 +453,7 @@ fn five_hundred_sandboxes_run_at_once_and_nothing_is_left_of_them() {
             .map_while(|_| told.recv_timeout(Duration::from_secs(60)).ok())
             .count();
         let processes = root.mark.processes().len();
-        // Lets them all end, also when not all are there.
+        // Lets them all end, even if not all are up.
         drop(release);
         let statuses: BTreeSet<_> = children
             .iter_mut()

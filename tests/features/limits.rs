@@ -1,5 +1,5 @@
-//! Each limit met by a program that exceeds it: how the run ends, what is told of it, and what
-//! stands in where an ordinary user has no control groups.
+//! Each limit, exceeded by a program: how the run ends, what is reported, and what
+//! replaces control groups for an ordinary user.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use aegis_tests::host::{ends, eventually};
 use aegis_tests::outcome::{Ran, refused};
 use aegis_tests::{USERS, User, Workspace};
 
-/// Where [`profile`] has its limits.
+/// The line where [`profile`] has its limits.
 const LINE: &str = "profile.yaml:5:";
 
 fn profile(limits: &str) -> String {
@@ -81,7 +81,7 @@ fn a_command_that_ends_itself_when_asked_at_the_time_limit_has_still_met_it() {
     }
 }
 
-/// Starts `yes`, whose output nobody reads.
+/// Starts `yes`; nobody reads its output.
 fn unread(workspace: &Workspace, limits: &str) -> std::process::Child {
     let path = workspace.profile(&profile(limits));
     workspace
@@ -92,7 +92,7 @@ fn unread(workspace: &Workspace, limits: &str) -> std::process::Child {
         .expect("aegis-run starts")
 }
 
-/// Waits for the end, and tells it as a shell would; kills what does not end.
+/// Waits for the end, and returns the status as a shell would; kills what does not end.
 fn end_of(child: &mut std::process::Child) -> Option<i32> {
     let ended = ends(child);
     if !ended {
@@ -117,7 +117,7 @@ fn a_signal_ends_the_command_while_nobody_reads_the_output() {
     for user in USERS {
         let workspace = Workspace::new(user);
         let mut child = unread(&workspace, "output: 64M");
-        // Something is in the pipe: the command runs.
+        // The pipe holds output: the command runs.
         let out = child.stdout.as_ref().expect("piped");
         eventually("yes writes", || {
             Vec::from_iter((waiting(out) == 0).then_some("silence"))
@@ -128,7 +128,7 @@ fn a_signal_ends_the_command_while_nobody_reads_the_output() {
     }
 }
 
-/// Bytes that can be read.
+/// The number of bytes that can be read.
 fn waiting(pipe: &impl std::os::fd::AsRawFd) -> i32 {
     let mut count = 0;
     // SAFETY: FIONREAD writes an int, which outlives the call.
@@ -282,7 +282,7 @@ fn a_fork_bomb_ends_with_its_time() {
 #[test]
 fn the_cpu_limit_of_root_makes_a_command_slower() {
     let workspace = Workspace::new(User::Root);
-    // Less than its share would be on a host where much else runs.
+    // The limit is lower than the run's share would be on a busy host.
     let busy = "import time\nwhile time.process_time() < 0.3: pass";
     let ran = limited(&workspace, "cpu: 0.1", &["python3", "-c", busy]);
     ran.exits(0).because("exited");
@@ -374,7 +374,7 @@ fn the_private_temporary_files_have_their_limit() {
         let words = ["dd", "if=/dev/zero", "of=/tmp/big", "bs=64k", "count=100"];
         let ran = limited(&workspace, "tmp: 1M", &words);
         ran.held_back_by(1, "tmp");
-        // They are memory, so its limit is theirs too.
+        // Tmpfs files use memory, so its limit applies too.
         let ran = limited(&workspace, "memory: 2M", &words);
         assert_ne!(ran.output.status.code(), Some(0), "{}", ran.told());
         ran.last_says(&["profile.yaml"]);
@@ -396,7 +396,7 @@ fn the_disk_limits_of_root_make_direct_transfers_slower() {
         "oflag=direct",
     ];
     for (limit, words) in [("disk-read", &read[..]), ("disk-write", &write[..])] {
-        // A rate shows in nothing but time: three megabytes take two seconds and more, on any machine.
+        // A rate shows only in time: three megabytes take at least two seconds, on any machine.
         let ran = limited(&workspace, &format!("{limit}: 1M/s"), words);
         ran.exits(0);
         let taken = ran.report["resources"]["wall_us"].as_u64();
@@ -447,7 +447,7 @@ fn what_cannot_be_enforced_is_refused_before_anything_starts() {
 
 #[test]
 fn the_wall_time_told_is_not_less_than_what_the_command_saw_pass() {
-    // On one processor the command runs before anybody has told that it does.
+    // On one processor the command runs before its start has been reported.
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc/self/status");
     let allowed = status
         .split_once("Cpus_allowed_list:")

@@ -1,5 +1,5 @@
-//! A policy over whole runs: what it blocks does not start, what it warns of does and is told, what it
-//! limits is limited; and all of it is recorded where the command cannot reach.
+//! A policy over whole runs: what it blocks does not start, what it warns of starts and is reported, its
+//! limits apply; and everything is recorded out of the command's reach.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use aegis_tests::{EVERYTHING, USERS, User, Workspace, program, text};
 const PROFILE: &str = "aegis: 1\nname: job\nextends: [shell]\n\
                        capabilities: {files.read: [$WORK, -$HOME/.ssh/id_ed25519]}\n";
 
-/// The rules of a policy after those that let everything through.
+/// A policy that lets everything through, followed by these rules.
 fn and(rules: &str) -> String {
     format!("{EVERYTHING}{rules}")
 }
@@ -30,7 +30,7 @@ fn with_a_key(user: aegis_tests::User) -> Workspace {
     workspace
 }
 
-/// The types of the records of a log, less the checkpoints.
+/// The types of the records of a log, except checkpoints.
 fn types(log: &Path) -> Vec<String> {
     let list = records(log).into_iter();
     list.filter(|record| record["type"] != "checkpoint")
@@ -122,7 +122,7 @@ fn what_the_policy_warns_of_runs_and_is_told_everywhere() {
         let workspace = with_a_key(user);
         for policy in [
             keys_stay_out("warn"),
-            // A rule that would block, being rolled out.
+            // A blocking rule that is being rolled out.
             keys_stay_out("block, mode: warn"),
         ] {
             workspace.policy(&policy);
@@ -195,7 +195,7 @@ fn a_user_cannot_widen_the_system_s_policy() {
                 let said = refused(&workspace, &mut run(&workspace, &profile, &words), 125);
                 assert!(said.contains("keys"), "{said}");
             }
-            // The user's narrows in turn.
+            // The user's policy narrows further.
             std::fs::write(etc.join("policy.yaml"), EVERYTHING).expect("a policy");
             workspace.policy(&keys_stay_out("block"));
             refused(
@@ -208,7 +208,7 @@ fn a_user_cannot_widen_the_system_s_policy() {
                 .output()
                 .expect("it starts");
             assert!(output.status.success(), "{}", text(&output));
-            // A system policy that others may write is nobody's.
+            // A system policy that others may write is not trusted.
             let mode = std::fs::Permissions::from_mode(0o666);
             std::fs::set_permissions(etc.join("policy.yaml"), mode).expect("chmod");
             let said = refused(
@@ -218,7 +218,7 @@ fn a_user_cannot_widen_the_system_s_policy() {
             );
             assert!(said.contains("/etc/aegis/policy.yaml"), "{said}");
             if made {
-                // The directory that was mounted on; of the host nobody else's.
+                // The directory that was mounted over; only this test uses it.
                 let _ = std::process::Command::new("umount").arg(there).status();
                 let _ = std::fs::remove_dir(there);
             }
@@ -306,7 +306,7 @@ fn the_log_is_out_of_the_command_s_reach() {
             said.contains("Aegis's own") && said.contains("/work/log"),
             "{said}"
         );
-        // By another name, and from inside it.
+        // By another name, and from inside.
         std::os::unix::fs::symlink(&log, workspace.work().join("link")).expect("a link");
         for grant in ["$WORK/log", "$WORK/link", "$WORK/log/policies"] {
             let set = format!("capabilities.files.read=[{grant}]");
@@ -394,7 +394,7 @@ fn many_runs_write_one_log_and_a_killed_one_leaves_it_whole() {
         assert_eq!(of_type(&log, "run.start").len(), 24);
         assert_eq!(of_type(&log, "run.end").len(), 24);
         holds_up(&workspace, &log);
-        // Killed while the command runs: its record is without an end, and the log goes on.
+        // Killed while the command runs: its record has no end, and the log continues.
         let mut killed = start(&["sh", "-c", "echo on; exec sleep 1000"]);
         let mut line = [0; 3];
         let stdout = killed.stdout.as_mut().expect("a pipe");
@@ -413,7 +413,7 @@ fn a_log_that_cannot_be_written_stops_the_run_unless_the_policy_says_otherwise()
         in_private_mounts(|| {
             let workspace = Workspace::new(user);
             let profile = workspace.profile(PROFILE);
-            // Room for the log's beginning, and not for a run.
+            // Space for the log's beginning, but not for a run.
             tmpfs(Path::new("/mnt"), "mode=1777,size=4k");
             let attempt = || {
                 let mut command = workspace.command(aegis_tests::program("aegis-run"));
@@ -445,7 +445,7 @@ fn a_log_that_cannot_be_written_stops_the_run_unless_the_policy_says_otherwise()
 
 #[test]
 fn the_run_that_makes_a_key_says_so() {
-    // Root's is the machine's.
+    // Root's log is the machine's.
     let workspace = Workspace::new(User::Ordinary);
     let own = workspace.state().join("aegis");
     let run = || {
@@ -459,7 +459,7 @@ fn the_run_that_makes_a_key_says_so() {
         "aegis-run: note: a new signing key was made in {}\n",
         own.join("keys").display()
     );
-    // A state that was moved away is not passed over in silence.
+    // If its state was moved away, that is reported.
     std::fs::remove_dir_all(&own).expect("removed");
     assert_eq!(run(), note);
     assert_eq!(run(), "", "once");

@@ -1,4 +1,4 @@
-//! Ways around a policy and its record that were found by trying: each works where what it tries is let through.
+//! Attacks on a policy and its record that were found by trying: each succeeds if it is let through.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -13,11 +13,11 @@ use aegis_tests::{EVERYTHING, ORDINARY, USERS, User, Workspace, program, text};
 
 const TOUCH: [&str; 2] = ["touch", "started"];
 
-/// Under which [`TOUCH`] leaves a file, if it is started.
+/// A profile under which [`TOUCH`] leaves a file if it is started.
 const WRITES: &str =
     "aegis: 1\nname: job\nextends: [shell]\ncapabilities: {files.write: [$WORK]}\n";
 
-/// A profile for the shell; and a first run, so that there is a log.
+/// A profile for the shell; also does a first run, so that there is a log.
 fn shell(workspace: &Workspace) -> PathBuf {
     let profile = workspace.profile(WRITES);
     let output = run(workspace, &profile, &["true"])
@@ -27,7 +27,7 @@ fn shell(workspace: &Workspace) -> PathBuf {
     profile
 }
 
-/// Has a command begin under a limit of its own.
+/// Starts a command under a limit of its own.
 fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, most: u64) {
     let limit = libc::rlimit {
         rlim_cur: most,
@@ -61,7 +61,7 @@ fn a_socket_of_one_s_own_making_does_not_bring_the_system_call_past_the_policy()
         let output = run(&workspace, &profile, &["true"]).output();
         let output = output.expect("it starts");
         assert!(output.status.success(), "{}", text(&output));
-        // What it is granted by it is on record.
+        // Its grants are recorded.
         let granted = &of_type(&place(&workspace), "tool.exec")[0]["request"]["what"]["grants"];
         let socket = serde_json::json!({"action": "syscalls.allow", "name": "socket"});
         let granted = granted.as_array().expect("a list");
@@ -87,7 +87,7 @@ fn a_command_cannot_lose_the_record_of_its_refusals() {
         let profile = workspace.profile("aegis: 1\nname: job\nextends: [python]\n");
         let output = run(&workspace, &profile, &["python3", "-c", TRIES]).output();
         let output = output.expect("it starts");
-        // EMFILE, as without us; and not an end of ours.
+        // EMFILE, as without Aegis; and not a failure of Aegis.
         assert_eq!(output.status.code(), Some(24), "{}", text(&output));
         let refused = of_type(&place(&workspace), "policy.violation");
         assert_eq!(refused.len(), 1, "{refused:?}");
@@ -165,7 +165,7 @@ fn a_command_cannot_write_the_policy_of_its_next_run() {
             .args(TOUCH);
         let said = refused(&workspace, &mut command, 125);
         assert!(said.contains("own.yaml is there"), "{said}");
-        // To read it is no harm.
+        // Reading it does no harm.
         let profile = workspace.profile(
             "aegis: 1\nname: job\nextends: [shell]\ncapabilities: {files.read: [$WORK]}\n",
         );
@@ -240,7 +240,7 @@ fn a_command_cannot_write_what_leads_to_the_policy_or_the_log_of_its_next_run() 
             let said = refused(&workspace, &mut command, 125);
             assert!(said.contains(words), "{words} as {user:?}: {said}");
         }
-        // Nothing else stands in the way.
+        // Nothing else prevents the run.
         let output = start(Some(&outside)).output().expect("it starts");
         assert!(output.status.success(), "{}", text(&output));
     }
@@ -284,7 +284,7 @@ fn the_command_waits_until_its_start_is_recorded() {
         let profile = shell(&workspace);
         let lock = std::fs::File::open(place(&workspace).join("lock")).expect("the log's lock");
         lock.lock().expect("nobody else appends");
-        // It takes as long as aegis-run is patient; a sandbox is built in a hundredth of that.
+        // It lasts as long as aegis-run's patience; a sandbox is built in a hundredth of that.
         let output = run(&workspace, &profile, &TOUCH).output();
         let output = output.expect("it starts");
         let said = String::from_utf8_lossy(&output.stderr);
@@ -323,7 +323,7 @@ fn the_sandbox_s_pid_1_has_neither_the_log_nor_its_key() {
             .read_line(&mut up)
             .expect("it says that it is up");
         assert_eq!(up, "up\n");
-        // As root sees them: what is looked for is there in the one, and nowhere in the other.
+        // As root sees them: the searched bytes are in one, and not in the other.
         let mut insides: Vec<u32> = children(outside.id());
         insides.retain(|pid| namespace_pid(*pid) == Some(1));
         let [inside] = *insides else {
@@ -347,17 +347,17 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The pid in the innermost namespace that it is in.
+/// The pid in the innermost namespace of the process.
 fn namespace_pid(pid: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("NSpid:"))?;
     let mut pids = line.split_whitespace().skip(1);
-    // Of the host's own namespace there is one.
+    // A process in the host's own namespace has only one.
     pids.nth(1)?;
     line.split_whitespace().last()?.parse().ok()
 }
 
-/// Whether a process has anything below a directory open.
+/// Whether a process has any file below a directory open.
 fn opens_below(pid: u32, dir: &Path) -> bool {
     let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors");
     fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
@@ -385,7 +385,7 @@ fn holds(pid: u32, bytes: &[u8]) -> bool {
 
 #[test]
 fn a_record_that_is_too_long_is_never_excused() {
-    // Each byte takes six in JSON.
+    // Each byte becomes six in JSON.
     let long = "\u{1}".repeat(120 << 10);
     for user in USERS {
         let workspace = Workspace::new(user);
@@ -394,7 +394,7 @@ fn a_record_that_is_too_long_is_never_excused() {
         let profile = workspace.profile(WRITES);
         let mut command = run(&workspace, &profile, &TOUCH);
         command.args(std::iter::repeat_n(&long, 40));
-        // A quarter of it may be arguments, up to 6 MiB: execve(2).
+        // Arguments may take a quarter of it, up to 6 MiB: execve(2).
         limit(&mut command, libc::RLIMIT_STACK, 64 << 20);
         let said = refused(&workspace, &mut command, 125);
         assert!(said.contains("longer than 16 MiB"), "{said}");

@@ -1,4 +1,4 @@
-//! Processes and the surface of the kernel: items 6, 10 to 17, and core dumps of 23, of
+//! Processes and the kernel's attack surface: items 6, 10 to 17, and core dumps of 23, of
 //! `docs/escapes.md`.
 
 use std::io::{BufRead, BufReader};
@@ -60,7 +60,7 @@ fn a_crash_inside_is_not_handed_to_the_hosts_core_handler() {
     all_held(23);
 }
 
-/// A run that leaves processes behind, and itself waits for ever.
+/// A run that leaves processes behind and itself waits forever.
 struct Run {
     launcher: Child,
     mark: String,
@@ -95,7 +95,7 @@ impl Run {
         }
     }
 
-    /// The control groups that carry the launcher's pid in their name.
+    /// The control groups with the supervisor's pid in their name.
     fn groups(&self) -> Vec<PathBuf> {
         let mut groups = host::groups();
         groups.retain(|(pid, _)| *pid == self.launcher.id());
@@ -108,7 +108,7 @@ impl Run {
         let _ = self.launcher.wait();
     }
 
-    /// Waits until nothing is left of it.
+    /// Waits until all of it is gone.
     fn gone(&self) {
         eventually("killed", || processes_marked(&self.mark));
         eventually("killed", || self.groups());

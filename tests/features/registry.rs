@@ -1,4 +1,4 @@
-//! The registry of running sandboxes: there while the command runs, out of its reach, gone with it.
+//! The registry of running sandboxes: entries exist while commands run, out of their reach, and are removed after.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use aegis_tests::audit_log::aegis;
 use aegis_tests::{User, Workspace, text};
 use serde_json::Value;
 
-/// Of an ordinary user without `XDG_RUNTIME_DIR`, as these tests have them.
+/// The registry of an ordinary user without `XDG_RUNTIME_DIR`, as in these tests.
 fn registry(workspace: &Workspace) -> PathBuf {
     workspace.state().join("aegis/run")
 }
@@ -18,7 +18,7 @@ fn files(registry: &Path) -> Vec<PathBuf> {
     list.map(|entry| entry.expect("an entry").path()).collect()
 }
 
-/// A run that says that it is up, and goes on until its standard input ends.
+/// A run that reports when it is up, and goes on until its standard input ends.
 fn up(workspace: &Workspace) -> Child {
     let profile = workspace.profile("aegis: 1\nname: waits\nextends: [shell]\n");
     let script = "echo up; read -r line";

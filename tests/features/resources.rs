@@ -1,5 +1,5 @@
-//! Resources: items 18 and 19 of `docs/escapes.md`. As root they are held by control groups, as an
-//! ordinary user by what stands in for those.
+//! Resources: items 18 and 19 of `docs/escapes.md`. Control groups limit root's runs; an
+//! ordinary user's are limited by the substitutes.
 
 use std::process::Stdio;
 
@@ -17,12 +17,12 @@ fn limits_are_not_evaded_by_many_processes_or_other_groups() {
     all_held(19);
 }
 
-/// After so many seconds an attack ends by its own alarm. No run under a time limit gets there.
+/// An attack ends by its own alarm after so many seconds. No run under a time limit gets there.
 const ALARM: u32 = 60;
 
 const ONE_SECOND: &str = "aegis: 1\nlimits: {time: 1s}\n";
 
-/// Runs `resources last HOW` under a profile: what came of it.
+/// Runs `resources last HOW` under a profile; returns the output.
 fn last(user: User, how: &str, profile: &str, seconds: u32) -> std::process::Output {
     let workspace = Workspace::new(user);
     let profile = workspace.profile(profile);
@@ -33,7 +33,7 @@ fn last(user: User, how: &str, profile: &str, seconds: u32) -> std::process::Out
         .stderr(Stdio::piped())
         .spawn()
         .expect("aegis-run starts");
-    // Where it writes more than a pipe holds, nobody reads it meanwhile: that is the attack.
+    // If it writes more than a pipe holds, nobody reads it meanwhile: that is the attack.
     if !ends(&child) {
         child.kill().expect("kill");
     }
@@ -67,7 +67,7 @@ fn the_time_limit_holds_while_nobody_reads_the_output() {
     }
 }
 
-/// For how many milliseconds others went on, by their own account, when the command stopped itself
+/// For how many milliseconds others went on, by their own account, after the command stopped itself
 /// under a terminal; at most for these seconds.
 fn went_on(user: User, how: &str, launcher: &[&str], seconds: u32) -> u32 {
     let workspace = Workspace::new(user);
@@ -97,7 +97,7 @@ fn nothing_goes_on_inside_while_the_launcher_is_stopped_with_its_command() {
         assert!(long > 1_000, "others went on for {long} ms only");
         for how in ["stopped", "unstoppable"] {
             let long = went_on(user, how, &launcher, ALARM);
-            // Up to the limit, and not up to the alarm.
+            // Until the limit, and not until the alarm.
             assert!(long < ALARM * 500, "{user:?} {how}: went on for {long} ms");
         }
     }
@@ -117,7 +117,7 @@ fn percent(user: User, profile: &str) -> u32 {
 
 #[test]
 fn processor_time_is_limited_for_all_processes_together() {
-    // Processes wait for each other's end, so a little more than the second counts.
+    // Processes wait for each other's end, so slightly more than the second counts.
     let limited = percent(User::Root, "aegis: 1\nlimits: {cpu: 0.25}\n");
     assert!(limited <= 60, "{limited} percent, where 25 are allowed");
     let limited = percent(User::Ordinary, "aegis: 1\nlimits: {cpu: 1}\n");

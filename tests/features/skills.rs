@@ -1,5 +1,4 @@
-//! Skills that people have published, as they were published: those of the npm package `openclaw`
-//! (MIT) that come with scripts.
+//! Published skills, unchanged: those in the npm package `openclaw` (MIT) that come with scripts.
 
 use std::path::Path;
 
@@ -11,7 +10,7 @@ fn under(profile: &str, name: &str) -> Workload {
     Workload::new(&format!("tests/profiles/skills/{profile}.yaml")).skill(&skill(name))
 }
 
-/// A skill of somebody's, in `$WORK`.
+/// Somebody's skill, in `$WORK`.
 fn sample(workspace: &Workspace) {
     workspace.write(
         "work/sample/SKILL.md",
@@ -272,7 +271,7 @@ fn tmux_starts_finds_and_waits_for_sessions_the_same() {
 fn openai_whisper_api_writes_a_transcript_the_same() {
     under("transcribe", "openai-whisper-api")
         .env("OPENAI_API_KEY", "placeholder")
-        // The service's answer lies in a file: there is no network in the sandbox.
+        // The service's answer is in a file: there is no network in the sandbox.
         .env("OPENAI_BASE_URL", "file://{work}/service/")
         .prepare(|workspace| {
             workspace.write("work/talk.wav", b"RIFF....WAVE");

@@ -1,8 +1,8 @@
-//! What a profile says of system calls holds, whoever answers them.
+//! A profile's rules for system calls hold, whoever answers the calls.
 
 use aegis_tests::{USERS, Workspace, text};
 
-/// What a script in Python says under a profile that denies a call.
+/// The output of a Python script under a profile that denies a call.
 fn said(workspace: &Workspace, deny: &str, script: &str) -> String {
     let profile = format!("aegis: 1\nextends: [python]\nsyscalls: {{deny: [{deny}]}}\n");
     let output = workspace.run(&profile, &["python3", "-c", script]);
@@ -10,8 +10,8 @@ fn said(workspace: &Workspace, deny: &str, script: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Both calls are handed to the supervisor in any case: what is written to standard error is looked at, and an
-/// ordinary user's memfds are made by it.
+/// The supervisor gets both calls in any case: it inspects writes to standard error, and creates an
+/// ordinary user's memfds.
 #[test]
 fn a_call_that_the_profile_denies_is_denied_though_the_supervisor_answers_it() {
     for (call, attempt) in [

@@ -1,4 +1,4 @@
-//! An interactive shell in a real terminal: job control, the window's size, and who has the terminal
+//! An interactive shell in a real terminal: job control, the window's size, and who owns the terminal
 //! afterwards.
 
 use std::fmt::Debug;
@@ -9,7 +9,7 @@ use aegis_tests::{USERS, Workspace, program, repository};
 /// A shell in a terminal, as a person has one.
 const OUTER: &str = "PS1='outer> ' exec bash --norc --noprofile -i";
 
-/// What a person types to get the inner shell, without and with Aegis.
+/// The input that starts the inner shell, with or without Aegis.
 fn inner_shell(workspace: &Workspace, confined: bool) -> String {
     if confined {
         under_aegis(workspace, "bash --norc --noprofile -i")
@@ -31,7 +31,7 @@ fn under_aegis(workspace: &Workspace, command: &str) -> String {
     format!("./run --profile p.yaml -- {command}")
 }
 
-/// What a screen shows, from the inner shell's first prompt, without the numbers of processes.
+/// The screen from the inner shell's first prompt on, without process ids.
 fn transcript(screen: &str) -> String {
     let start = screen.find("\ninner>").unwrap_or(0);
     screen[start..]
@@ -54,7 +54,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// What a person types to get a command, bare or confined as the session is.
+    /// The input that runs a command, bare or confined as in this session.
     fn typed(&self, command: &str) -> String {
         match self.confined {
             true => under_aegis(self.workspace, command),
@@ -63,8 +63,8 @@ impl Session<'_> {
     }
 }
 
-/// Has a session with commands that are bare, and one with confined ones, as either user, each in
-/// a workspace of its own. What the two come to is to be the same.
+/// Runs a session with bare commands, and one with confined ones, as either user, each in
+/// a workspace of its own. Both must have the same result.
 fn bare_and_confined<T: PartialEq + Debug>(session: impl Fn(&Session<'_>) -> T) {
     for user in USERS {
         let [bare, confined] = [false, true].map(|confined| {
@@ -82,7 +82,7 @@ fn bare_and_confined<T: PartialEq + Debug>(session: impl Fn(&Session<'_>) -> T) 
     }
 }
 
-/// As [`bare_and_confined`], with an inner shell, whose screens are to be the same.
+/// As [`bare_and_confined`], with an inner shell; the screens must be the same.
 fn in_both(session: impl Fn(&Terminal<'_>)) {
     bare_and_confined(|outer| {
         outer
@@ -129,7 +129,7 @@ fn job_control_of_an_interactive_shell_is_the_same() {
         terminal.line("echo status $?");
         let screen = terminal.prompt("outer>", 3);
         assert!(screen.contains("\nstatus 7\n"), "{screen}");
-        // The outer shell has its terminal back: keys reach it, and it has job control.
+        // The outer shell has its terminal back: keys reach it, and job control works.
         terminal.line("cat");
         terminal.foreground(&["cat"]);
         terminal.key("C-z");
@@ -166,7 +166,7 @@ fn the_windows_size_and_its_changes_reach_the_command() {
         terminal.line("stty size");
         let screen = terminal.prompt("inner>", 2);
         assert!(screen.contains("\n30 100\n"), "{screen}");
-        // Told by the signal, while a program is in the foreground.
+        // The signal reports it, while a program is in the foreground.
         terminal.line(
             "sh -c 'trap \"stty size; exit 3\" WINCH; echo ready; while :; do sleep 0.1; done'",
         );
@@ -215,7 +215,7 @@ fn ctrl_c_ends_a_confined_command_and_the_terminal_is_the_shells_again() {
         let workspace = Workspace::new(user);
         let terminal = Terminal::open(&workspace, OUTER);
         terminal.prompt("outer>", 1);
-        // A command that leaves the terminal without echo, as a password prompt does.
+        // A command that leaves the terminal without echo, like a password prompt.
         terminal.line(&under_aegis(
             &workspace,
             "sh -c 'stty -echo; echo hidden; exec sleep 1000'",
@@ -234,7 +234,7 @@ fn ctrl_c_ends_a_confined_command_and_the_terminal_is_the_shells_again() {
 
 #[test]
 fn a_confined_job_in_the_background_leaves_the_terminal_alone() {
-    // It waits, while in the background, and reads from the terminal once it has got it.
+    // It waits while in the background, and reads from the terminal once it owns it.
     let command = "sh -c ': > started; until [ -e go ]; do sleep 0.1; done; read line; echo got $line; exec sleep 1000'";
     bare_and_confined(|session| {
         let Session {
@@ -254,7 +254,7 @@ fn a_confined_job_in_the_background_leaves_the_terminal_alone() {
             workspace.work().join("started").exists()
         });
         terminal.line("fg");
-        // Started in the background, so `aegis-run` may have it in its place.
+        // Started in the background, so `aegis-run` may be the foreground program.
         terminal.foreground(if *confined { &["./run", "sh"] } else { &["sh"] });
         workspace.write("work/go", "");
         terminal.line("a line");
@@ -270,8 +270,8 @@ fn a_confined_job_in_the_background_leaves_the_terminal_alone() {
 
 #[test]
 fn ctrl_c_ends_a_loop_of_confined_commands() {
-    // A shell goes on after a command that handled the signal, and stops when the signal ended it:
-    // that must not get lost on the way.
+    // A shell continues after a command that handled the signal, and stops if the signal ended it:
+    // `aegis-run` must not lose that.
     bare_and_confined(|session| {
         let Session { terminal, told, .. } = session;
         let command = "sh -c \"echo turn $n; exec sleep 1000\"";
@@ -299,7 +299,7 @@ fn a_confined_job_that_reads_in_the_background_is_stopped_until_it_may() {
             .trim()
             .to_owned();
         terminal.wait("stop of the job", |_| stopped(&job));
-        // The shell still has the terminal.
+        // The shell still owns the terminal.
         terminal.line("echo the shell reads");
         let screen = terminal.prompt("outer>", 3);
         assert!(screen.contains("\nthe shell reads\n"), "{told}: {screen}");
@@ -335,7 +335,7 @@ fn a_confined_job_that_ends_in_the_background_leaves_the_terminal_to_the_shell()
             ..
         } = session;
         terminal.line(&session.typed(command));
-        // Of the shell that waits, or of what it waits with.
+        // Owned by the waiting shell, or by the command that it waits with.
         terminal.foreground(&["sh", "sleep"]);
         terminal.key("C-z");
         terminal.prompt("outer>", 2);
@@ -365,7 +365,7 @@ fn a_confined_job_that_is_killed_in_the_background_leaves_the_terminals_modes_al
         let terminal = Terminal::open(&workspace, OUTER);
         terminal.prompt("outer>", 1);
         let command = "sh -c ': > started; exec sleep 1000'";
-        // It starts while the shell edits no line, and finds the modes that commands have.
+        // It starts while the shell edits no line, and finds the modes for commands.
         terminal.line(&format!(
             "{} & until [ -e started ]; do sleep 0.1; done",
             under_aegis(&workspace, command)
@@ -375,7 +375,7 @@ fn a_confined_job_that_is_killed_in_the_background_leaves_the_terminals_modes_al
         let screen = terminal.prompt("outer>", 3);
         let job = screen.lines().find_map(|line| line.strip_prefix("job "));
         let job = job.expect("the job's number").trim().to_owned();
-        // Now it edits one, for which it has set the modes to its liking.
+        // Now the shell edits a line, and has set its own modes for that.
         terminal.keys("echo begun");
         terminal.wait("what was typed", |screen| screen.ends_with("echo begun"));
         let pid = job.parse().expect("a number");

@@ -76,8 +76,8 @@ fn a_c_compilers_errors_are_the_same() {
         });
 }
 
-/// The caller's Rust, put where rustup puts it in a home. The toolchain's files are linked where
-/// that can be, so nothing here may change them.
+/// The caller's Rust, where rustup puts it in a home. The toolchain's files are hard-linked where
+/// possible, so nothing here may change them.
 fn rust(workspace: &Workspace) {
     let sysroot = Command::new("rustc")
         .args(["--print", "sysroot"])
@@ -97,7 +97,7 @@ fn rust(workspace: &Workspace) {
         "home/.rustup/settings.toml",
         format!("version = \"12\"\ndefault_toolchain = \"{name}\"\nprofile = \"minimal\"\n"),
     );
-    // Which rustup makes when they are missing, and otherwise leaves alone.
+    // rustup makes these if they are missing, and otherwise leaves them alone.
     for kept in ["update-hashes", "downloads", "tmp"] {
         workspace.write(&format!("home/.rustup/{kept}/.keep"), "");
     }
@@ -156,7 +156,7 @@ fn crate_with_dependency(workspace: &Workspace) {
     );
 }
 
-/// `cargo` says how long it took; everything else that it says is compared.
+/// `cargo` prints how long it took; the rest of its output is compared.
 const BUILD_AND_RUN: &str = r"
     cargo build --offline --locked 2> target/log || { cat target/log >&2; exit 1; }
     sed 's/ in [0-9.]*s$//' target/log >&2
@@ -168,7 +168,7 @@ fn cargo_builds_a_crate_offline_and_runs_it_the_same() {
     Workload::new("tests/profiles/cargo-build.yaml")
         .prepare(crate_with_dependency)
         .env("PATH", "{home}/.cargo/bin:/usr/local/bin:/usr/bin:/bin")
-        // Fingerprints and dependency files hold times; the program itself is compared.
+        // Fingerprints and dependency files contain times; the program itself is compared.
         .ignoring(|path| {
             let compared = ["target", "target/debug", "target/debug/app"];
             path.starts_with("target") && !compared.iter().any(|kept| path == Path::new(kept))

@@ -42,7 +42,7 @@ fn git() -> Workload {
     for (name, value) in IDENTITY {
         workload = workload.env(name, value);
     }
-    // An index holds inode numbers and times of change, the list of a cruft pack those of its objects.
+    // An index contains inode numbers and change times, the list of a cruft pack those of its objects.
     workload.ignoring(|path| {
         path.ends_with("index") || path.extension().is_some_and(|kind| kind == "mtimes")
     })

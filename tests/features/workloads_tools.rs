@@ -1,4 +1,4 @@
-//! Single programs, and a pipeline of them.
+//! Single programs, and a pipeline.
 
 use std::path::Path;
 
@@ -51,7 +51,7 @@ fn ripgrep_finds_the_same() {
 
 #[test]
 fn ripgrep_with_threads_counts_the_same_and_says_when_nothing_is_found() {
-    // Its threads find files in any order; the sum of a search for nothing has none.
+    // Its threads find files in any order; a search without matches has the same output in any order.
     Workload::new("tests/profiles/ripgrep.yaml")
         .prepare(tree)
         .runs_the_same(
@@ -176,7 +176,7 @@ fn tar_and_xz_pack_and_unpack_the_same() {
 
 #[test]
 fn imagemagick_draws_and_converts_the_same() {
-    // By its path: elsewhere in PATH may be another program of this name.
+    // By its path: PATH may have another program of this name.
     let command = [
         "/usr/bin/convert",
         "-size",

@@ -1,4 +1,4 @@
-//! What the documents for contributors name is there, and every file of tests is run.
+//! Everything named in the documents for contributors exists, and every test file is run.
 
 use crate::{read, repository};
 
@@ -79,7 +79,7 @@ fn what_a_newcomer_is_sent_to_is_there() {
     assert!(rows >= 6, "{rows} rows");
 }
 
-/// Most crates have one program of tests, since each is linked by itself: a file that it leaves out is not run.
+/// Most crates have one test program, since each is linked by itself: a file that it leaves out is not run.
 #[test]
 fn every_file_of_tests_belongs_to_the_program_of_its_crate() {
     for folder in [

@@ -1,4 +1,4 @@
-//! The structure of the workspace, read from the code and held against what the documents say of it.
+//! The structure of the workspace, read from the code and compared with the documents.
 
 mod documents;
 mod modules;

@@ -1,6 +1,6 @@
 //! Dependencies between crates and between the modules of a crate are as `docs/architecture.md` draws them.
 //!
-//! The page has a block that begins with "```text dependencies". A line of it is a crate's folder, in
+//! The page has a block that begins with "```text dependencies". Each line of it is a crate's folder, in
 //! parentheses the crates that it uses, and after a colon its modules: each uses only those before it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,7 @@ fn drawn() -> Vec<Line> {
             .map(str::to_owned)
             .collect()
     };
-    // What is indented goes on with the line before.
+    // An indented line continues the line before.
     let block = block.replace("\n ", " ");
     let line = |line: &str| {
         let (head, modules) = line
@@ -47,7 +47,7 @@ fn drawn() -> Vec<Line> {
     block.lines().map(line).collect()
 }
 
-/// For each crate of the workspace, by its folder, those of the workspace that it is built with.
+/// For each crate of the workspace, by its folder, the workspace crates that it depends on.
 fn crates() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
@@ -142,7 +142,7 @@ fn modules_use_only_those_drawn_before_them() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The modules of a crate in an order in which each uses only those before it, as far as there is one.
+/// The modules of a crate in an order in which each uses only those before it, as far as possible.
 fn order(found: &Crate) -> String {
     let mut left: BTreeMap<_, _> = found.uses.iter().collect();
     let mut order = Vec::new();

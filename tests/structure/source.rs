@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A piece of source text. Comments, lifetimes and white space are left out.
+/// A token of source text. Comments, lifetimes and white space are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Token {
     /// A name, a keyword or a number.
     Word(String),
-    /// What a string literal contains, escapes as they are written.
+    /// The content of a string literal, escapes as written.
     Literal(String),
     /// `::`.
     Colons,
@@ -54,7 +54,7 @@ pub fn tokens(text: &str) -> Vec<Token> {
                 tokens.push(Literal(text[start..stop].iter().collect()));
                 i = stop + end.len();
             } else if raw && hashes == 1 {
-                // The prefix of a raw name is left out, and that of a string.
+                // The prefix of a raw name or a string is left out.
                 i += 1;
             } else if !(matches!(&*word, "b" | "c") && at(i) == '"') {
                 tokens.push(Word(word));
@@ -68,7 +68,7 @@ pub fn tokens(text: &str) -> Vec<Token> {
             tokens.push(Literal(text[start..i.min(text.len())].iter().collect()));
             i += 1;
         } else if c == '\'' {
-            // A character, or else a lifetime.
+            // A character, or a lifetime.
             if at(i + 1) == '\\' {
                 i = find(&text, i + 3, &['\'']) + 1;
             } else if at(i + 2) == '\'' {
@@ -92,7 +92,7 @@ pub fn tokens(text: &str) -> Vec<Token> {
     tokens
 }
 
-/// Where these characters are next, or the end.
+/// The index of the next of these characters, or the end.
 fn find(text: &[char], from: usize, wanted: &[char]) -> usize {
     (from..text.len())
         .find(|at| text[*at..].starts_with(wanted))
@@ -117,7 +117,7 @@ fn after_comment(text: &[char], start: usize) -> usize {
     }
 }
 
-/// The tokens without items that are compiled for tests alone.
+/// The tokens without items that are compiled only for tests.
 pub fn without_tests(tokens: &[Token]) -> Vec<Token> {
     let mut kept = Vec::new();
     let mut i = 0;
@@ -139,7 +139,7 @@ pub fn without_tests(tokens: &[Token]) -> Vec<Token> {
     kept
 }
 
-/// Whether an attribute is `cfg` of tests.
+/// Whether an attribute is a `cfg` for tests.
 fn is_for_tests(attribute: &[Token]) -> bool {
     let has = |word| attribute.iter().any(|token| token.is(word));
     has("cfg") && has("test") && !has("not")
@@ -200,18 +200,18 @@ fn after_item(tokens: &[Token], mut i: usize) -> usize {
     i
 }
 
-/// What the modules at the top of a crate use of each other.
+/// How the top-level modules of a crate use each other.
 #[derive(Debug, Default)]
 pub struct Crate {
-    /// For each module, those that it uses, with a place that does. The root itself is `lib`.
+    /// For each module, the modules that it uses, each with a place where it does. The root itself is `lib`.
     pub uses: BTreeMap<String, BTreeMap<String, PathBuf>>,
-    /// What the root takes from which module.
+    /// For each name that the root re-exports, its module.
     taken: BTreeMap<String, String>,
     /// Its files, without tests.
     files: BTreeMap<PathBuf, Vec<Token>>,
 }
 
-/// The files of a crate and what is in them, without tests, from the folder of its `lib.rs`.
+/// The files of a crate with their tokens, without tests, from the folder of its `lib.rs`.
 pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<Token>> {
     Crate::read(folder).files
 }
@@ -227,7 +227,7 @@ impl Crate {
         found
     }
 
-    /// What the root has from its modules, so that `crate::Name` is known to be of one of them.
+    /// Collects the root's names, so that `crate::Name` can be assigned to a module.
     fn root(&mut self, tokens: &[Token], folder: &Path) {
         for (i, token) in tokens.iter().enumerate() {
             if token.is("mod")
@@ -242,7 +242,7 @@ impl Crate {
                     let end = i + tokens[i..].iter().take_while(|t| **t != Mark(';')).count();
                     self.take(&tokens[i + 1..end], folder);
                 }
-                // What the root has itself.
+                // Names that the root defines itself.
                 (Word(word), Some(Word(name))) if defines(word) => {
                     self.taken.entry(name.clone()).or_insert("lib".into());
                 }
@@ -251,7 +251,7 @@ impl Crate {
         }
     }
 
-    /// A `use` of the root, of something in one of its modules.
+    /// A `use` in the root, of something in one of its modules.
     fn take(&mut self, tree: &[Token], folder: &Path) {
         let Some(Word(module)) = tree
             .iter()
@@ -280,7 +280,7 @@ impl Crate {
         }
     }
 
-    /// Follows the modules of a file, and notes the paths in them.
+    /// Follows the modules of a file, and collects the paths in them.
     fn walk(&mut self, tokens: &[Token], module: &mut Vec<String>, folder: &Path, file: &Path) {
         let mut path = None;
         let mut i = 0;
@@ -317,7 +317,7 @@ impl Crate {
                         continue;
                     }
                 }
-                // A `use` of the root is what it shows to others, and no use of its own.
+                // A `use` in the root is a re-export, not a use.
                 Word(word) if word == "use" && module.is_empty() => {
                     i += tokens[i..].iter().take_while(|t| **t != Mark(';')).count();
                 }
@@ -400,7 +400,7 @@ impl Crate {
     }
 }
 
-/// Whether a keyword is followed by the name of something new.
+/// Whether a keyword is followed by the name of a new item.
 fn defines(word: &str) -> bool {
     matches!(
         word,

@@ -1,11 +1,11 @@
-//! `unsafe` stands where system calls are made, and nowhere else.
+//! `unsafe` is used where system calls are made, and nowhere else.
 
 use std::collections::BTreeSet;
 
 use crate::source::{Token, files};
 use crate::{read, repository};
 
-/// The only places. Tests are excepted: they fork, mount and change their own limits.
+/// The only such places. Tests are exempt: they fork, mount and change their own limits.
 const PLACES: [&str; 2] = ["sys/src/", "runtime/src/seccomp/install.rs"];
 
 #[test]
@@ -15,7 +15,7 @@ fn unsafe_code_is_in_the_crate_of_system_calls_and_in_the_seccomp_install() {
         "audit", "cli", "launch", "policy", "profiles", "runtime", "sys",
     ] {
         for (file, tokens) in files(&repository(folder).join("src")) {
-            // `#[unsafe(...)]` is an attribute, of which the compiler has its own list.
+            // `#[unsafe(...)]` is an attribute; the compiler checks those.
             let is_unsafe = |pair: &[Token]| pair[0].is("unsafe") && pair[1] != Token::Mark('(');
             if tokens.windows(2).any(is_unsafe) {
                 let file = file

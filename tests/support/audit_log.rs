@@ -1,4 +1,4 @@
-//! The audit log of a workspace, as `aegis` and as anybody who can read JSON sees it.
+//! The audit log of a workspace, as seen by `aegis` and by anybody who can read JSON.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{Workspace, program, text};
 
-/// The directory of a log for a test's own runs: `--audit`.
+/// The directory of a log for the runs of one test: `--audit`.
 pub fn place(workspace: &Workspace) -> PathBuf {
     workspace.state().join("log")
 }
@@ -47,7 +47,7 @@ pub fn records(log: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// Those of one type.
+/// The records of one type.
 pub fn of_type(log: &Path, kind: &str) -> Vec<Value> {
     let mut list = records(log);
     list.retain(|record| record["type"] == kind);
@@ -63,8 +63,8 @@ pub fn aegis(workspace: &Workspace, words: &[&str]) -> Output {
         .expect("aegis starts")
 }
 
-/// Asserts that `aegis audit verify` finds the log intact and complete, and that `aegis replay` decides
-/// every request in it again as it was decided.
+/// Asserts that `aegis audit verify` finds the log intact and complete, and that `aegis replay` comes to
+/// the same decision on every request in it.
 #[track_caller]
 pub fn holds_up(workspace: &Workspace, log: &Path) {
     let log = log.to_str().expect("a path in UTF-8");

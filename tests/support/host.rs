@@ -1,4 +1,4 @@
-//! The host around a run: mounts of a test's own, and what a run could leave behind.
+//! The host around a run: private mounts for a test, and what a run could leave behind.
 
 use std::ffi::CString;
 use std::io;
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-/// How long something may take to come about on a busy machine.
+/// How long to wait for something on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs `body` in a thread with a mount namespace of its own: what is mounted there, nobody else
-/// sees, and it is gone afterwards. Programs started there see it.
+/// Runs `body` in a thread with a mount namespace of its own: nobody else sees what is mounted
+/// there, and it is gone afterwards. Programs started there see it.
 pub fn in_private_mounts<T: Send>(body: impl FnOnce() -> T + Send) -> T {
-    // Built and put into place where everybody can see it.
+    // Built and staged where everybody can see it.
     let _ = crate::program("aegis-run");
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -40,7 +40,7 @@ pub fn tmpfs(at: &Path, options: &str) {
     mount(Some("tmpfs"), at, Some("tmpfs"), 0, options);
 }
 
-/// Shows a file or a directory in another place, too. Only within [`in_private_mounts`].
+/// Shows a file or a directory in a second place. Only within [`in_private_mounts`].
 pub fn bind(what: &Path, at: &Path) {
     let source = what.to_str().expect("a path in UTF-8");
     mount(Some(source), at, None, libc::MS_BIND | libc::MS_REC, "");
@@ -77,12 +77,12 @@ fn check(result: libc::c_int, what: &str) {
     assert_eq!(result, 0, "{what}: {}", io::Error::last_os_error());
 }
 
-/// The mounts that the calling thread sees, as the kernel tells them.
+/// The mounts that the calling thread sees, as the kernel lists them.
 pub fn mounts() -> String {
     std::fs::read_to_string("/proc/thread-self/mountinfo").expect("the mounts can be read")
 }
 
-/// Waits until nothing is in the way any more: `left` lists what still is.
+/// Waits until nothing is left: `left` lists what still is.
 #[track_caller]
 pub fn eventually<T: std::fmt::Debug>(what: &str, mut left: impl FnMut() -> Vec<T>) {
     let deadline = Instant::now() + PATIENCE;
@@ -95,7 +95,7 @@ pub fn eventually<T: std::fmt::Debug>(what: &str, mut left: impl FnMut() -> Vec<
             Instant::now() < deadline,
             "{what}: after {PATIENCE:?} there is still {left:?}"
         );
-        // The pace of asking, not what anything relies on.
+        // The polling interval; nothing relies on it.
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -110,7 +110,7 @@ pub fn ends(child: &Child) -> bool {
         events: libc::POLLIN,
         revents: 0,
     };
-    // SAFETY: one descriptor is given, which outlives the call; it is closed once, and is ours.
+    // SAFETY: one descriptor is passed, which outlives the call; it is ours and closed once.
     unsafe {
         let ready = libc::poll(&mut fd, 1, PATIENCE.as_millis() as i32);
         libc::close(pidfd);
@@ -118,8 +118,8 @@ pub fn ends(child: &Child) -> bool {
     }
 }
 
-/// By what the processes of a test are known: a variable in their environment. A profile hands it
-/// on to the command with `environment: {pass: [AEGIS_TESTS_MARK]}`.
+/// Identifies the processes of a test: a variable in their environment. A profile passes
+/// it on to the command with `environment: {pass: [AEGIS_TESTS_MARK]}`.
 #[derive(Clone, Debug)]
 pub struct Mark(String);
 
@@ -132,7 +132,7 @@ impl Mark {
         Self(format!("{test}-{}", std::process::id()))
     }
 
-    /// Marks what a command will start.
+    /// Marks the processes that a command will start.
     pub fn put(&self, command: &mut Command) {
         command.env(Self::NAME, &self.0);
     }
@@ -145,7 +145,7 @@ impl Mark {
             .filter_map(|entry| {
                 let path = entry.expect("an entry of /proc").path();
                 let pid = path.file_name()?.to_str()?.parse::<u32>().ok()?;
-                // A process that ends meanwhile has nothing to read.
+                // A process that has ended meanwhile has nothing to read.
                 let environment = std::fs::read(path.join("environ")).ok()?;
                 environment
                     .split(|byte| *byte == 0)
@@ -159,10 +159,10 @@ impl Mark {
     }
 }
 
-/// The control groups of runs, in any hierarchy, with the pid that `aegis-run` had.
+/// The control groups of runs, in any hierarchy, with the pid of their `aegis-run`.
 pub fn groups() -> Vec<(u32, PathBuf)> {
     let mut found = Vec::new();
-    // Where control groups are mounted: the fifth field; the type comes after the dash.
+    // The mount points of control groups: the fifth field; the type comes after the dash.
     let mounts = mounts();
     let of_groups = |line: &&str| line.contains(" - cgroup ") || line.contains(" - cgroup2 ");
     let mounted = mounts.lines().filter(of_groups);
@@ -171,7 +171,7 @@ pub fn groups() -> Vec<(u32, PathBuf)> {
         .map(PathBuf::from)
         .collect();
     while let Some(dir) = ahead.pop() {
-        // Gone meanwhile: another run's.
+        // Removed meanwhile: it belongs to another run.
         let Ok(entries) = std::fs::read_dir(&dir) else {
             continue;
         };
@@ -198,7 +198,7 @@ pub fn groups() -> Vec<(u32, PathBuf)> {
     found
 }
 
-/// Every name below a directory that programs put temporary files into.
+/// Every name below the directories for temporary files.
 pub fn temporary_files() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut ahead: Vec<PathBuf> = ["/tmp", "/var/tmp", "/dev/shm", "/run"]

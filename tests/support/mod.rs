@@ -1,7 +1,7 @@
-//! What the tests of whole programs share: the built programs, the two users, a workspace.
+//! Shared by the tests of whole programs: the built programs, the two users, a workspace.
 //!
-//! Tests run as root (they start the same thing as root and as an ordinary user), and fail, not
-//! skip, without it.
+//! Tests run as root, since they start the same thing as root and as an ordinary user. Without root
+//! they fail; they are not skipped.
 
 pub mod audit_log;
 mod committed;
@@ -25,7 +25,7 @@ pub use stage::{attacks_directory, program};
 /// The ids of the ordinary user; nothing on the host belongs to them.
 pub const ORDINARY: u32 = 20_000;
 
-/// A policy that permits whatever a profile declares: what is tested is what a profile alone comes to.
+/// A policy that permits whatever a profile declares: only the effect of the profile is tested.
 pub const EVERYTHING: &str = include_str!("../policies/everything.yaml");
 
 /// Who starts `aegis-run`.
@@ -48,9 +48,9 @@ pub fn repository(path: &str) -> PathBuf {
 /// A fresh directory that belongs to `user`, with a home beside it.
 pub struct Workspace {
     dir: tempfile::TempDir,
-    /// Apart, so that a test may fill or lose the file system of the other.
+    /// Separate, so that a test may fill or lose the other's file system.
     state: tempfile::TempDir,
-    /// Whose it is.
+    /// Its owner.
     pub user: User,
 }
 
@@ -60,12 +60,12 @@ impl Workspace {
         Self::below(user, &std::env::temp_dir())
     }
 
-    /// Makes one in a directory that everybody may search; what is recorded goes elsewhere.
+    /// Makes one in a directory that everybody may search; records are stored elsewhere.
     pub fn below(user: User, directory: &Path) -> Self {
         Self::with_records(user, directory, &std::env::temp_dir())
     }
 
-    /// Makes one in a directory that everybody may search, with its records in another.
+    /// The same, with the records in another directory.
     pub fn with_records(user: User, directory: &Path, records: &Path) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("aegis-ws-")
@@ -88,7 +88,7 @@ impl Workspace {
         workspace
     }
 
-    /// Has the key that records are signed with there: the run that makes one says so on standard error.
+    /// Provides the signing key for records: a run that makes one reports it on standard error.
     fn key(&self) {
         // The first of the test vectors of RFC 8032.
         const SECRET: &str = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60\n";
@@ -112,7 +112,7 @@ impl Workspace {
                     self.own(path);
                 }
             }
-            // Root's is the machine's, and made once.
+            // Root's key is the machine's, and is made once.
             User::Root => OF_ROOT.call_once(|| {
                 let mut command = self.command(program("aegis-run"));
                 command.args(["--policy", "standard", "--audit"]);
@@ -140,7 +140,7 @@ impl Workspace {
         self.dir.path().join("home")
     }
 
-    /// Outside of everything that a profile names with `$WORK` or `$HOME`, but the user's.
+    /// A directory outside of everything that a profile names with `$WORK` or `$HOME`, but owned by the user.
     pub fn outside(&self) -> PathBuf {
         let outside = self.dir.path().join("outside");
         if !outside.exists() {
@@ -155,12 +155,12 @@ impl Workspace {
         self.state.path().to_path_buf()
     }
 
-    /// Makes a text the user's policy.
+    /// Writes the user's policy.
     pub fn policy(&self, text: &str) -> PathBuf {
         self.write("config/aegis/policy.yaml", text)
     }
 
-    /// Writes a file, by a path relative to the workspace (`work/a.txt`), that the user owns.
+    /// Writes a file owned by the user, given its path relative to the workspace (`work/a.txt`).
     pub fn write(&self, path: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         let path = self.dir.path().join(path);
         if let Some(parent) = path.parent()
@@ -178,7 +178,7 @@ impl Workspace {
         path
     }
 
-    /// Writes `profile.yaml` beside `work`; its path.
+    /// Writes `profile.yaml` beside `work`; returns its path.
     pub fn profile(&self, text: &str) -> PathBuf {
         self.write("profile.yaml", text)
     }
@@ -198,7 +198,7 @@ impl Workspace {
             )
             .env("LANG", "C.UTF-8");
         if self.user == User::Ordinary {
-            // Also drops the supplementary groups, as the standard library does it for root.
+            // Also drops the supplementary groups, as the standard library does for root.
             command.uid(ORDINARY).gid(ORDINARY);
         }
         command

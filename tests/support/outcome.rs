@@ -1,4 +1,4 @@
-//! What `aegis-run` came to: its status, what it told, and the report it wrote.
+//! The result of `aegis-run`: its status, its messages, and the report it wrote.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -67,7 +67,7 @@ impl Ran {
         self
     }
 
-    /// Asserts that a limit ended the run, which the last line says, and where it is set.
+    /// Asserts that a limit ended the run, and that the last line says so and where the limit is set.
     #[track_caller]
     pub fn ended_by(&self, status: i32, key: &str) {
         self.exits(status).because(&format!("{key}-limit"));
@@ -75,8 +75,8 @@ impl Ran {
         assert_eq!(self.limits_met(), [key], "{}", self.told());
     }
 
-    /// Asserts that the command failed by itself, having met a limit, which the last line says, and
-    /// where it is set.
+    /// Asserts that the command failed by itself after it met a limit, and that the last line says so and
+    /// where the limit is set.
     #[track_caller]
     pub fn held_back_by(&self, status: i32, key: &str) {
         self.exits(status).because("exited");
@@ -90,7 +90,7 @@ impl Ran {
         list.iter().filter_map(|key| key.as_str()).collect()
     }
 
-    /// Whether the report has something, that begins like this, as weaker than it could be.
+    /// Whether the report lists something that begins like this as degraded.
     pub fn degraded(&self, what: &str) -> bool {
         let list = self.report["degraded"].as_array().expect("a list");
         let mut texts = list.iter().filter_map(|entry| entry["what"].as_str());
@@ -102,14 +102,14 @@ impl Ran {
         String::from_utf8_lossy(&self.output.stdout).trim().into()
     }
 
-    /// For messages of failed assertions.
+    /// Text for messages of failed assertions.
     pub fn told(&self) -> String {
         format!("{}\n{}", text(&self.output), self.report)
     }
 }
 
-/// Runs `command`, which must be refused with this status, with nothing said but why, and without
-/// having executed the `touch started` that it asks for. What was said.
+/// Runs `command`, which must be refused with this status, must print only the reason, and must not
+/// execute the `touch started` that it asks for. Returns the output.
 #[track_caller]
 pub fn refused(workspace: &Workspace, command: &mut Command, status: i32) -> String {
     let output = command.output().expect("aegis-run starts");

@@ -1,14 +1,14 @@
-//! Packages from public registries, fetched with their ordinary clients, once for this machine.
+//! Packages from public registries, fetched once for this machine with their ordinary clients.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The cache between runs: root's, readable by every user.
+/// The cache kept between runs: owned by root, readable by every user.
 const CACHE: &str = "/var/cache/aegis-tests";
 
-/// How often a registry is asked.
+/// How often a registry is tried.
 const TRIES: usize = 3;
 
 /// A virtual environment of the system's Python with a package written in Python and one with a
@@ -34,7 +34,7 @@ pub fn python() -> PathBuf {
                     "pyyaml==6.0.2",
                     "rich==14.0.0",
                 ])
-                // Precompiled, so that the first run has nothing to write.
+                // Precompiled, so that the first run writes nothing.
                 .args(["--compile"]);
             pip
         })
@@ -60,7 +60,7 @@ pub fn node() -> PathBuf {
     .join("node_modules")
 }
 
-/// The directory of a skill of the package `openclaw`, as published.
+/// The directory of a skill in the package `openclaw`, as published.
 pub fn skill(name: &str) -> PathBuf {
     const VERSION: &str = "2026.5.28";
     let skill = cached(&format!("openclaw-{VERSION}"), |dir| {
@@ -96,7 +96,7 @@ fn npm(dir: &Path) -> Command {
     npm
 }
 
-/// A directory of the cache, filled by `make` when it is not there yet. Safe against other tests
+/// A directory in the cache, filled by `make` if it is missing. Safe against other tests
 /// doing the same: the first one makes it, and it appears complete or not at all.
 fn cached(name: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> PathBuf {
     let cache = Path::new(CACHE);
@@ -121,7 +121,7 @@ fn cached(name: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> PathBuf
     cached
 }
 
-/// Runs a registry's client, again when it fails.
+/// Runs a registry's client; repeats it if it fails.
 fn fetch(client: impl Fn() -> Command) -> Result<(), String> {
     let mut outcome = Ok(());
     for _ in 0..TRIES {

@@ -1,4 +1,4 @@
-//! The programs under test, and those in C that attack, where every user may execute them.
+//! The programs under test, and the attack programs in C, where every user may execute them.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -61,7 +61,7 @@ pub fn attacks_directory() -> &'static Path {
     })
 }
 
-/// Where cargo puts the programs that belong to the test that runs.
+/// The directory where cargo puts the programs that belong to the running test.
 fn built() -> PathBuf {
     // target/<triple>/debug/deps/<test>, or .../debug/<program> -> target/<triple>/debug
     let test = std::env::current_exe().expect("the test knows its path");
@@ -72,7 +72,7 @@ fn built() -> PathBuf {
     built.expect("a target directory").to_path_buf()
 }
 
-/// Does something for the first test of a run only; for every test, where the run has no name.
+/// Does something only for the first test of a run; for every test, if the run has no name.
 fn once_a_run(directory: &Path, action: impl FnOnce()) {
     let _lock = lock(directory);
     let done = directory.join(".aegis-tests-run");
@@ -84,14 +84,14 @@ fn once_a_run(directory: &Path, action: impl FnOnce()) {
     fs::write(done, run.unwrap_or_default()).expect("a file beside the programs");
 }
 
-/// Held until dropped.
+/// Locks until dropped.
 fn lock(directory: &Path) -> File {
     let lock = File::create(directory.join(".aegis-tests-lock")).expect("a lock file");
     lock.lock().expect("flock");
     lock
 }
 
-/// Compiles the attacks that are older than their source, or not there.
+/// Compiles the attacks that are missing or older than their source.
 fn compile(names: &[&str], to: &Path) {
     let sources = repository("tests/attacks");
     let made = |path: PathBuf| fs::metadata(path).and_then(|found| found.modified()).ok();
@@ -119,7 +119,7 @@ fn compile(names: &[&str], to: &Path) {
     }
 }
 
-/// A directory, gone when this process ends, that every user may search, with these programs in it.
+/// A directory with these programs that every user may search, removed when this process ends.
 fn stage(parent: &Path, what: &str, from: &Path, names: &[&str]) -> PathBuf {
     let stage = parent.join(format!("aegis-{what}-{}", std::process::id()));
     fs::create_dir_all(&stage).expect("a stage for the programs");
@@ -127,17 +127,17 @@ fn stage(parent: &Path, what: &str, from: &Path, names: &[&str]) -> PathBuf {
     for name in names {
         let from = from.join(name);
         let to = stage.join(from.file_name().expect("a program"));
-        // A link where it can be: they are large.
+        // A hard link where possible: they are large.
         if let Err(error) = fs::hard_link(&from, &to) {
             fs::copy(&from, &to).unwrap_or_else(|_| panic!("{}: {error}", from.display()));
         }
     }
-    // SAFETY: the function is there as long as the process, and does not unwind.
+    // SAFETY: the function exists as long as the process, and does not unwind.
     unsafe { libc::atexit(unstage) };
     stage
 }
 
-/// Removes what this process has staged; a fork of it does not.
+/// Removes what this process has staged; does nothing in a fork of it.
 extern "C" fn unstage() {
     let own = std::process::id().to_string();
     for stage in [&PROGRAMS, &ATTACKS].into_iter().filter_map(OnceLock::get) {

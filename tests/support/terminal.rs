@@ -1,4 +1,4 @@
-//! A real terminal: a tmux server of the test's own, whose keys and screen a test reads and writes.
+//! A real terminal: a private tmux server whose keys and screen a test writes and reads.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::Workspace;
 /// How long a screen may take to show what is expected.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The pace of asking, not what anything relies on.
+/// The polling interval; nothing relies on it.
 const PACE: Duration = Duration::from_millis(20);
 
 /// A terminal of 100 columns and 30 lines with one command in it.
@@ -20,7 +20,7 @@ pub struct Terminal<'a> {
 
 impl<'a> Terminal<'a> {
     /// Opens one, as the workspace's user in `$WORK`, that runs a shell command line. It stays open
-    /// when that ends.
+    /// when the command ends.
     pub fn open(workspace: &'a Workspace, command: &str) -> Self {
         let socket = tempfile::Builder::new()
             .prefix("aegis-tmux-")
@@ -97,7 +97,7 @@ impl<'a> Terminal<'a> {
             .to_owned()
     }
 
-    /// Waits until what is shown passes a test; what is shown then.
+    /// Waits until the screen passes a test; returns that screen.
     pub fn wait(&self, what: &str, passes: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -113,8 +113,8 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// Waits until a program of one of these names has the terminal, that is, gets what the keys
-    /// stand for. A shell says that it continues a job before it hands the terminal over.
+    /// Waits until a program with one of these names owns the terminal, that is, gets the keys.
+    /// A shell says that it continues a job before it hands the terminal over.
     pub fn foreground(&self, names: &[&str]) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -132,7 +132,7 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// Waits for the last line to be this: a prompt, with nothing typed yet.
+    /// Waits until the last line is this prompt, with nothing typed yet.
     pub fn prompt(&self, prompt: &str, count: usize) -> String {
         self.wait(&format!("{prompt:?}, for the {count}th time"), |screen| {
             let prompts = screen
@@ -146,7 +146,7 @@ impl<'a> Terminal<'a> {
 
 impl Drop for Terminal<'_> {
     fn drop(&mut self) {
-        // Ends whatever still runs in it; the server is gone already when a test ended it.
+        // Ends everything that still runs in it; the server is already gone if a test ended it.
         let _ = Command::new("tmux")
             .arg("-S")
             .arg(self.socket().join("socket"))

@@ -1,6 +1,6 @@
-//! Real workloads: the same command bare and under `aegis-run`, and whether the two can be told apart.
+//! Real workloads: runs a command bare and under `aegis-run`, and compares the results.
 //!
-//! Both runs happen at the same paths, one after the other, in a workspace that is made anew for
+//! Both runs use the same paths, one after the other, in a workspace that is made anew for
 //! each, so that nothing needs to be rewritten before their results are compared.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::{USERS, Workspace, program, repository};
 
-/// Seconds after which a run is taken to hang.
+/// Seconds after which a run counts as hung.
 const PATIENCE: &str = "240";
 
 type Prepare = Box<dyn Fn(&Workspace)>;
@@ -26,7 +26,7 @@ pub struct Workload {
     ignored: fn(&Path) -> bool,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Finished {
     /// The exit status; `None`: a signal.
@@ -36,22 +36,22 @@ pub struct Finished {
     /// Standard error.
     pub stderr: String,
     /// Everything below `$WORK`, by its path there.
-    pub files: BTreeMap<PathBuf, Entry>,
+    pub files: BTreeMap<PathBuf, FileState>,
 }
 
 /// One file below `$WORK`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct FileState {
     /// Type and permission bits.
     pub mode: u32,
     /// Owner.
     pub owner: (u32, u32),
-    /// What a file contains, or where a link leads.
+    /// The content of a file, or the target of a link.
     pub content: Vec<u8>,
 }
 
 impl Workload {
-    /// Under a committed profile, by its path in the repository.
+    /// A workload under a committed profile, given by its path in the repository.
     pub fn new(profile: &str) -> Self {
         Self {
             profile: profile.into(),
@@ -76,7 +76,7 @@ impl Workload {
         self
     }
 
-    /// A variable of the caller's environment, for both runs, filled in likewise.
+    /// A variable of the caller's environment, for both runs; placeholders in the value are filled in too.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self
@@ -88,21 +88,21 @@ impl Workload {
         self
     }
 
-    /// What standard input holds.
+    /// The content of standard input.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
-    /// Results that differ between two bare runs as well (times, inode numbers), by path in `$WORK`.
+    /// Paths in `$WORK` whose content differs between two bare runs as well (times, inode numbers).
     pub fn ignoring(mut self, ignored: fn(&Path) -> bool) -> Self {
         self.ignored = ignored;
         self
     }
 
     /// Runs it bare and under Aegis, as root and as an ordinary user, and fails unless a run under
-    /// Aegis equals the bare one in everything. What `check` asserts is asserted of both. In the
-    /// words, `{work}`, `{home}` and `{skill}` are filled in.
+    /// Aegis equals the bare one in everything. `check` is called on both results. `{work}`,
+    /// `{home}` and `{skill}` in the words are filled in.
     pub fn runs_the_same(&self, words: &[&str], check: impl Fn(&Finished)) {
         for user in USERS {
             let workspace = Workspace::new(user);
@@ -199,7 +199,7 @@ pub fn copy(workspace: &Workspace, from: &Path, to: &Path) {
     );
 }
 
-/// Gives every file below a path the same time of modification, for results that contain it.
+/// Sets the same modification time on every file below a path, for results that contain it.
 pub fn age(path: &Path) {
     let mut files = BTreeMap::new();
     walk(path, Path::new(""), |_| false, &mut files);
@@ -214,7 +214,7 @@ fn walk(
     top: &Path,
     below: &Path,
     ignored: fn(&Path) -> bool,
-    files: &mut BTreeMap<PathBuf, Entry>,
+    files: &mut BTreeMap<PathBuf, FileState>,
 ) {
     let dir = top.join(below);
     let entries =
@@ -236,7 +236,7 @@ fn walk(
         };
         files.insert(
             name.clone(),
-            Entry {
+            FileState {
                 mode: meta.permissions().mode(),
                 owner: (meta.uid(), meta.gid()),
                 content,
@@ -248,7 +248,7 @@ fn walk(
     }
 }
 
-/// Fails with what differs, not with two screens full of bytes.
+/// Fails with the difference, not with two screens full of bytes.
 fn same(bare: &Finished, confined: &Finished, told: &str) {
     let texts = (bare.status, &bare.stdout, &bare.stderr)
         == (confined.status, &confined.stdout, &confined.stderr);
@@ -262,7 +262,7 @@ fn same(bare: &Finished, confined: &Finished, told: &str) {
         .into_iter()
         .filter(|name| bare.files.get(*name) != confined.files.get(*name))
         .map(|name| {
-            let show = |found: Option<&Entry>| match found {
+            let show = |found: Option<&FileState>| match found {
                 None => "missing".to_owned(),
                 Some(found) => format!(
                     "mode {:o} owner {:?} {} bytes",

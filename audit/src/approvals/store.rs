@@ -1,8 +1,8 @@
-//! The file of approvals: one for each user, in a directory that is the user's alone.
+//! The file of approvals: one for each user, in a directory that only the user can access.
 //!
-//! It is replaced as a whole, by a rename, under a lock that writers hold; so readers need none and see
-//! either the old or the new. What is not exactly as it is written here counts as nothing and is left as it
-//! is: an approval that cannot be read does not count, and a file that cannot be read is not overwritten.
+//! A change replaces the whole file by a rename, under a lock that writers hold; so readers need no lock and
+//! see either the old or the new file. A file that Aegis did not write exactly like this is ignored and left as
+//! it is: an approval that cannot be read does not count, and an unreadable file is not overwritten.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,25 +16,25 @@ use aegis_profile::hash::Hash;
 
 use super::{DAY, Entry, LONGEST};
 
-/// Its name.
+/// The file's name.
 pub const FILE: &str = "approvals.json";
 
-/// What writers lock: the file itself is another one after each change.
+/// The lock for writers: each change replaces the file itself.
 const LOCK: &str = "approvals.lock";
 
-/// The version of its form: `v`.
+/// The version of the file's format: `v`.
 const VERSION: u32 = 2;
 
-/// How large it can be.
+/// The maximum size of the file.
 pub const MAX_BYTES: u64 = 4 << 20;
 
-/// How many approvals it can hold.
+/// The maximum number of approvals.
 pub const MAX_ENTRIES: usize = 1000;
 
 /// How long an expired approval is still listed.
 const REMEMBERED: u64 = 30 * DAY;
 
-/// The digits of an id, and the fewest that stand for one.
+/// The length of an id in digits.
 const ID_DIGITS: usize = 12;
 const PREFIX_DIGITS: usize = 4;
 
@@ -42,14 +42,14 @@ const PREFIX_DIGITS: usize = 4;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be used.
-    #[error("the approvals count as nothing: {0}")]
+    #[error("the approvals are ignored: {0}")]
     Unusable(#[from] private::Error),
     /// The file cannot be locked.
     #[error("the approvals cannot be locked: {0}")]
     Locked(io::Error),
-    /// It is not what Aegis wrote.
+    /// Aegis did not write the file like this.
     #[error(
-        "the approvals count as nothing: {} cannot be read: {why}; fix it, or remove it to start anew", place.display()
+        "the approvals are ignored: {} cannot be read: {why}; fix it, or remove it to start anew", place.display()
     )]
     Broken {
         /// The file.
@@ -57,7 +57,7 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// No more fit in.
+    /// The file is full.
     #[error(
         "{} is full, at {MAX_ENTRIES} approvals or {} MiB: revoke some, see `aegis approvals list`", place.display(), MAX_BYTES >> 20
     )]
@@ -65,13 +65,13 @@ pub enum Error {
         /// The file.
         place: PathBuf,
     },
-    /// An approval that is not to be kept: it ends before it begins, or holds too long.
+    /// An approval that cannot be stored: it ends before it begins, or holds too long.
     #[error("an approval holds for at least a second and at most {} days", LONGEST / DAY)]
     Term,
-    /// There is no such approval.
+    /// There is no approval with this id.
     #[error("there is no approval `{0}`: see `aegis approvals list --all`")]
     Unknown(String),
-    /// There are several.
+    /// Several approvals have ids that begin like this.
     #[error("several approvals begin with `{0}`: write more of the id")]
     Ambiguous(String),
 }
@@ -79,7 +79,7 @@ pub enum Error {
 /// Which approvals are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// Those with these ids, or with the only ids that begin like this. All have to be there.
+    /// Those with these ids, or unique beginnings of ids. All must exist.
     Ids(Vec<String>),
     /// Those for profiles of this name.
     Profile(String),
@@ -102,17 +102,17 @@ pub struct Store {
 }
 
 impl Store {
-    /// That in the directory `dir`, which is touched only when something is read or written.
+    /// The store in the directory `dir`, which is touched only to read or write.
     pub fn open(dir: &Path) -> Self {
         Self { dir: dir.into() }
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn place(&self) -> PathBuf {
         self.dir.join(FILE)
     }
 
-    /// Every approval, also those that no longer hold; the oldest first.
+    /// All approvals, expired ones too; the oldest first.
     pub fn list(&self) -> Result<Vec<Entry>, Error> {
         let Some(dir) = Dir::open(&self.dir)? else {
             return Ok(Vec::new());
@@ -121,7 +121,7 @@ impl Store {
         self.read(&dir)
     }
 
-    /// What holds at `now` of what somebody asks for, under the policy with this hash; of a run, also for
+    /// The approvals that hold at `now` for a request under the policy with this hash; for a run, also for
     /// each of its grants.
     pub fn approvals_for(
         &self,
@@ -150,7 +150,7 @@ impl Store {
             .collect())
     }
 
-    /// Adds approvals, each instead of an older one to the same. They are on the disk when this returns.
+    /// Adds approvals, each replacing an older one for the same thing. They are on the disk when this returns.
     pub fn add(&self, new: &[Entry], now: u64) -> Result<(), Error> {
         if !new.iter().all(has_a_term) {
             return Err(Error::Term);
@@ -172,7 +172,7 @@ impl Store {
         })
     }
 
-    /// Removes approvals. Those that it removed: with [`Which::Ids`], all that were named.
+    /// Removes approvals. Returns those removed: with [`Which::Ids`], all that were named.
     pub fn revoke(&self, which: &Which) -> Result<Vec<Entry>, Error> {
         let chosen = |entries: &[Entry]| -> Result<Vec<String>, Error> {
             let ids = |goes: &dyn Fn(&Entry) -> bool| {
@@ -185,7 +185,7 @@ impl Store {
                 Which::All => ids(&|_| true),
             }
         };
-        // Nothing is made where there is nothing.
+        // Without a file, none is made.
         let there = self.list()?;
         if there.is_empty() {
             chosen(&there)?;
@@ -202,7 +202,7 @@ impl Store {
         Ok(removed)
     }
 
-    /// Replaces the file by what `change` makes of it, if it makes another of it.
+    /// Replaces the file by the result of `change`, if that differs.
     fn change(
         &self,
         change: impl FnOnce(&mut Vec<Entry>) -> Result<(), Error>,
@@ -258,7 +258,7 @@ fn parse(text: &[u8]) -> Result<Vec<Entry>, String> {
     if version.v != VERSION {
         let v = version.v;
         return Err(format!(
-            "it has version {v} of the form, this Aegis knows version {VERSION}"
+            "its format is version {v}, this Aegis knows version {VERSION}"
         ));
     }
     let contents: Contents = serde_json::from_slice(text).map_err(|e| e.to_string())?;
@@ -273,7 +273,9 @@ fn parse(text: &[u8]) -> Result<Vec<Entry>, String> {
             return Err(format!("{id:?} is not the id of an approval"));
         }
         if entry.what_hash != entry.what.hash() {
-            return Err(format!("approval {id} is not to what its hash says"));
+            return Err(format!(
+                "the hash of approval {id} is not that of what it approves"
+            ));
         }
         if !has_a_term(entry) {
             return Err(format!(
@@ -299,7 +301,7 @@ fn is_id(text: &str) -> bool {
     text.len() == ID_DIGITS && (text.bytes()).all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The one id that `text` is, or begins.
+/// The one id that is or begins with `text`.
 fn find(entries: &[Entry], text: &str) -> Result<String, Error> {
     let mut found = entries
         .iter()
@@ -311,7 +313,7 @@ fn find(entries: &[Entry], text: &str) -> Result<String, Error> {
     }
 }
 
-/// A new one. Of 48 bits, so that two of the thousands that a user will ever see are hardly the same.
+/// A new id. It has 48 bits, so a collision among the thousands that a user may ever have is unlikely.
 pub(super) fn new_id() -> io::Result<String> {
     let bytes: [u8; ID_DIGITS / 2] = private::random()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

@@ -1,4 +1,4 @@
-//! What is told of a question to a person, and of an approval that was taken back.
+//! The details of a question to a person, and of a revoked approval.
 
 use aegis_policy::request::What;
 use aegis_profile::Hash;
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 pub struct Answered {
     /// The answer.
     pub answer: Answer,
-    /// The approvals that were made, or taken back.
+    /// The approvals that were made or revoked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<ApprovalRef>,
     /// Who answered, or would have been asked.
     pub by: Person,
-    /// What an approval that was taken back was for.
+    /// What a revoked approval was for.
     #[serde(default, rename = "granted", skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Revoked>,
     /// Why nobody was asked.
@@ -33,13 +33,13 @@ pub enum Answer {
     No,
     /// Yes, for this run.
     Once,
-    /// An approval was taken back.
+    /// An approval was revoked.
     Revoked,
     /// Nobody could be asked.
     Unasked,
 }
 
-/// An approval, as far as the log tells of it.
+/// An approval, as the log records it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalRef {
@@ -51,7 +51,7 @@ pub struct ApprovalRef {
     pub what: Hash,
 }
 
-/// Who approves, or takes it back.
+/// The person who approves or revokes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Person {
@@ -62,7 +62,7 @@ pub struct Person {
     pub uid: u32,
 }
 
-/// What an approval that was taken back was for.
+/// What a revoked approval was for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Revoked {
@@ -72,6 +72,6 @@ pub struct Revoked {
     pub profile: String,
     /// The profile's hash.
     pub profile_hash: Hash,
-    /// The thing.
+    /// What it approved.
     pub what: What,
 }

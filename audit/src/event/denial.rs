@@ -1,16 +1,16 @@
-//! What is told of what was not granted: by the sandbox at run time, by the policy, or by neither.
+//! The details of what was not granted: denied by the sandbox at run time, refused by the policy, or impossible.
 
 pub use aegis_policy::request::Evidence;
 use aegis_policy::request::{Context, What};
 use serde::{Deserialize, Serialize};
 
-/// The detail of what the sandbox denied at run time.
+/// The detail of a denial by the sandbox at run time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Denial {
-    /// The line of a profile that would allow it. `None`: nothing would.
+    /// The line of a profile that would allow it. `None`: no line would.
     pub allow: Option<String>,
-    /// What was tried, as a policy is asked for it.
+    /// What was tried, in a policy's terms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<What>,
     /// How it is known.
@@ -25,7 +25,7 @@ pub struct Denial {
     pub what: String,
 }
 
-/// The outcome of what was not let through: `"outcome":"refused"`.
+/// The outcome of a denial or refusal: `"outcome":"refused"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Refused {
@@ -38,16 +38,16 @@ pub enum Refused {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// The place in the profile that asks: `FILE:LINE:COLUMN`, `the command` and the like.
+    /// The place in the profile that declares it: `FILE:LINE:COLUMN`, `the command` and the like.
     pub from: String,
 }
 
 /// The detail of a profile that asks for what cannot be granted, whatever the policy says: there is no plan
-/// that a policy could be asked about.
+/// for a policy to decide on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoPlan {
-    /// `None`: it was refused before that was known.
+    /// `None`: it was refused before the context was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Context>,
     /// What cannot be granted or enforced, and why.

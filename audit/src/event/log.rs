@@ -1,4 +1,4 @@
-//! What the log tells of itself: its checkpoints, and what it has quarantined.
+//! The log's records about itself: checkpoints and quarantined files.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use aegis_profile::Hash;
 use serde::{Deserialize, Serialize};
 
-/// A public key (ed25519), written like a hash: it says whose a log is.
+/// A public key (ed25519), written like a hash: it identifies who signed a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PublicKey(pub(crate) aegis_profile::Hash);
@@ -29,11 +29,11 @@ impl fmt::Display for PublicKey {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Checkpoint {
-    /// The key that it is signed with.
+    /// The signing key.
     pub key: PublicKey,
-    /// The log: a random id of 32 hex digits.
+    /// The id of the log: 32 random hex digits.
     pub log: String,
-    /// Which checkpoint of this log it is, from 0.
+    /// The number of this checkpoint in the log, from 0.
     pub number: u64,
     /// 128 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,7 +44,7 @@ pub struct Checkpoint {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recovered {
-    /// What was quarantined.
+    /// The quarantined files.
     pub files: Vec<TornFile>,
 }
 

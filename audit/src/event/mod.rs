@@ -1,14 +1,14 @@
 //! What is recorded: events of a run, each with the decision about it.
 //!
-//! An [`Event`] is what a front end has recorded; a [`Record`] is the same as a line of the audit log
-//! ([`crate::log`]) holds it. Time and place in the log are not part of the request, and so never part of what
+//! An [`Event`] is passed in to be recorded; a [`Record`] is the same event as a line of the audit log
+//! ([`crate::log`]). Time and place in the log are not part of the request, and so never part of what
 //! is hashed for a decision.
 //!
-//! **To add an event**: (1) a variant of [`EventType`], in the order of names; (2) the struct that says what it
-//! tells beside request and decision, here in `event/`, its fields in the order of their names in JSON, and a
+//! **To add an event**: (1) a variant of [`EventType`], in the order of names; (2) the struct of its
+//! detail, here in `event/`, its fields in the order of their names in JSON, and a
 //! variant of [`Detail`] with its line in `Detail::read`; (3) a constructor of [`Event`] that takes it;
 //! (4) the type and its detail in `schemas/events.schema.json`; (5) its class in [`crate::ocsf`]. The tests in
-//! `tests/log_schema.rs` hold all of these against each other.
+//! `tests/log_schema.rs` check that all of these agree.
 
 mod approval;
 mod denial;
@@ -36,10 +36,10 @@ pub const VERSION: u32 = 1;
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum EventType {
-    /// Something that the learnt or declared behaviour does not have.
+    /// Something outside the learnt or declared behaviour.
     #[serde(rename = "anomaly")]
     Anomaly,
-    /// A person's answer to `review`, or the end of one.
+    /// A person's answer to `review`, or the revocation of an approval.
     #[serde(rename = "approval")]
     Approval,
     /// The log up to here, signed.
@@ -54,7 +54,7 @@ pub enum EventType {
     /// A destination was asked for.
     #[serde(rename = "net.req")]
     NetReq,
-    /// What the policy warns of, wants reviewed or blocks was asked for, or what cannot be granted at all.
+    /// The policy warned of, sent to review or blocked something, or something cannot be granted at all.
     #[serde(rename = "policy.violation")]
     PolicyViolation,
     /// A run has ended.
@@ -63,15 +63,15 @@ pub enum EventType {
     /// A run begins.
     #[serde(rename = "run.start")]
     RunStart,
-    /// A secret was put into what left, or that was refused.
+    /// A secret was inserted into outgoing data, or that was refused.
     #[serde(rename = "secret.use")]
     SecretUse,
-    /// A command under a profile, with all that it asks for; or a program that it tried to execute.
+    /// A command under a profile, with everything it asks for; or a program that it tried to execute.
     #[serde(rename = "tool.exec")]
     ToolExec,
 }
 
-/// What an event tells beside its request and decision. Each form belongs to one type of event, but
+/// The part of an event beside its request and decision. Each form belongs to one type of event, except
 /// [`Denial`], which several have.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -107,7 +107,7 @@ impl Detail {
     }
 }
 
-/// Reads a value of which nothing is lost. Serde reads more forms than it writes, and only one was signed.
+/// Reads a value without loss. Serde reads more forms than it writes, and only the written form was signed.
 fn exact<T: DeserializeOwned + Serialize>(value: &Value) -> Option<T> {
     let read = T::deserialize(value).ok()?;
     (serde_json::to_value(&read).ok()? == *value).then_some(read)
@@ -120,17 +120,17 @@ pub struct Record {
     /// The policy's decision on `request`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
-    /// What else there is to tell, as it was written: see [`Record::detail`].
+    /// Further details, as written: see [`Record::detail`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Value>,
-    /// The hash of the policy in force; of none, zeros.
+    /// The hash of the policy in force; zeros if there is none.
     pub policy: Hash,
-    /// The hash of the record before; of the first, zeros.
+    /// The hash of the record before; zeros in the first.
     pub prev: Hash,
     /// What was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
-    /// The correlation id: of the run, or of the command that wrote it.
+    /// The correlation id: of the run, or of the command that wrote the record.
     pub run: String,
     /// The place in the log, from 0, without gaps.
     pub seq: u64,
@@ -144,13 +144,13 @@ pub struct Record {
 }
 
 impl Record {
-    /// The detail. `None`: there is none, or this version does not know its form.
+    /// The detail. `None`: the record has none, or this version does not know its form.
     pub fn detail(&self) -> Option<Detail> {
         Detail::read(self.kind, self.detail.as_ref()?)
     }
 }
 
-/// What is to be recorded: a [`Record`] before it has its place and time.
+/// An event to be recorded: a [`Record`] without its number and time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// What happened.
@@ -161,9 +161,9 @@ pub struct Event {
     pub policy: Hash,
     /// What was asked for.
     pub request: Option<Request>,
-    /// The policy's decision on that.
+    /// The policy's decision on the request.
     pub decision: Option<Decision>,
-    /// What else there is to tell.
+    /// Further details.
     pub detail: Option<Detail>,
 }
 
@@ -197,7 +197,7 @@ impl Event {
         Self::new(EventType::RunStart, run, policy).detailed(Detail::RunStart(Box::new(start)))
     }
 
-    /// A run has ended, or was not let start.
+    /// A run has ended, or was not permitted to start.
     pub fn run_end(run: &str, policy: Hash, end: RunEnd) -> Self {
         Self::new(EventType::RunEnd, run, policy).detailed(Detail::RunEnd(end))
     }
@@ -207,7 +207,7 @@ impl Event {
         Self::new(EventType::ToolExec, run, decision.policy).decided(request, decision)
     }
 
-    /// A grant that the policy warns of, wants reviewed or blocks was asked for.
+    /// A grant was requested that the policy warns of, wants reviewed or blocks.
     pub fn violation(run: &str, request: Request, decision: Decision, grant: Grant) -> Self {
         Self::new(EventType::PolicyViolation, run, decision.policy)
             .decided(request, decision)
@@ -260,7 +260,7 @@ impl Event {
             .detailed(Detail::Recovered(recovered))
     }
 
-    /// Whether the run waits until it is on the disk: approvals, secrets, and all that is not let through.
+    /// Whether the run waits until the record is on the disk: approvals, secrets, and everything not let through.
     pub fn waits_for_the_disk(&self) -> bool {
         let refused = (self.decision.as_ref()).is_some_and(|d| d.verdict >= Verdict::Review)
             || matches!(self.detail, Some(Detail::NoPlan(_)));

@@ -1,4 +1,4 @@
-//! What is told of the start and the end of a run.
+//! The details of the start and the end of a run.
 
 use aegis_profile::Hash;
 use serde::{Deserialize, Serialize};
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 pub struct RunStart {
     /// The version of Aegis.
     pub aegis: String,
-    /// The command; what is not UTF-8 with replacements.
+    /// The command; bytes that are not UTF-8 are replaced.
     pub argv: Vec<String>,
     /// What this host lacks.
     pub degraded: Vec<Degraded>,
     /// The profile's file, as it was named.
     pub file: Option<String>,
-    /// Descriptors that were handed on beside 0, 1 and 2.
+    /// Descriptors passed on beside 0, 1 and 2.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep_fds: Vec<i32>,
-    /// The process that runs the sandbox.
+    /// The pid of the supervisor.
     pub pid: u32,
     /// The names of the policies in force.
     pub policy: String,
@@ -26,7 +26,7 @@ pub struct RunStart {
     pub profile: String,
     /// The profile's hash.
     pub profile_hash: Hash,
-    /// For whom the command runs.
+    /// The user for whom the command runs.
     pub uid: u32,
 }
 
@@ -49,22 +49,22 @@ pub struct Degraded {
 pub struct RunEnd {
     /// What ended the run.
     pub cause: Cause,
-    /// Why there is no run to account for.
+    /// Why the run failed or was not started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The exit status of the front end.
     pub exit_status: u8,
-    /// The limits that were met, by their keys.
+    /// The keys of the limits that were met.
     pub limits_met: Vec<String>,
-    /// The most memory that was resident.
+    /// The maximum resident memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_rss_kib: Option<u64>,
     /// The hash of the plan. `None`, written as an empty string: no plan was carried out.
     #[serde(with = "or_empty")]
     pub plan_hash: Option<Hash>,
-    /// Files that the run made and that programs of the host act upon.
+    /// Files made by the run that programs of the host act upon.
     pub planted: Vec<String>,
-    /// How many denials are recorded before.
+    /// How many denials were recorded before.
     #[serde(rename = "refused")]
     pub denials: u64,
     /// How long the run took.
@@ -73,7 +73,7 @@ pub struct RunEnd {
 }
 
 impl RunEnd {
-    /// The end of what was never started.
+    /// The end of a run that was never started.
     pub fn not_started(cause: Cause, error: Option<String>, exit_status: u8) -> Self {
         Self {
             cause,
@@ -99,7 +99,7 @@ pub enum Cause {
     Failed,
     /// The limit `file-size`.
     FileSizeLimit,
-    /// A signal.
+    /// A signal ended the command.
     Killed,
     /// The limit `memory`.
     MemoryLimit,

@@ -1,12 +1,12 @@
 //! Whether bytes are in the canonical form of JSON (RFC 8785, JCS).
 //!
-//! Serde writes records in canonical form as they are, since their fields are declared in the order of their
-//! names. [`check`] is what `verify` holds every line of a log against, in one pass and without an allocation.
+//! Serde writes records in canonical form already, since their fields are declared in the order of their
+//! names. `verify` runs [`check`] on every line of a log, in one pass and without an allocation.
 
-/// As deep as `serde_json` goes.
+/// The same depth as `serde_json`.
 const DEPTH: u32 = 127;
 
-/// Where bytes leave the canonical form, and how.
+/// Where and how bytes deviate from the canonical form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} (byte {at} of it)")]
 pub struct Fault {
@@ -23,7 +23,7 @@ pub fn check(bytes: &[u8]) -> Result<(), Fault> {
     scanner.end()
 }
 
-/// Checks an object, and gives its names (within their quotes) and values as they are written.
+/// Checks an object, and passes on its names (without quotes) and values as written.
 pub(super) fn members<'a>(
     bytes: &'a [u8],
     mut found: impl FnMut(&'a [u8], &'a [u8]),
@@ -41,7 +41,7 @@ struct Scanner<'a> {
     at: usize,
 }
 
-/// What ends a run of ordinary bytes in a string: its end, escapes, control characters, what is not ASCII.
+/// Bytes that end a run of ordinary bytes in a string: the quote, escapes, control characters, non-ASCII.
 const SPECIAL: [bool; 256] = {
     let mut special = [true; 256];
     let mut byte = 0x20;
@@ -112,7 +112,7 @@ impl<'a> Scanner<'a> {
             self.at += 1;
             return Ok(());
         }
-        let mut before: Option<Key<'a>> = None;
+        let mut before: Option<MemberName<'a>> = None;
         loop {
             let start = self.at;
             if self.peek() != Some(b'"') {
@@ -163,8 +163,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A string: nothing is escaped but what has to be, in the one way that there is for it.
-    fn string(&mut self) -> Result<Key<'a>, Fault> {
+    /// A string: only what must be escaped is, in the one permitted way.
+    fn string(&mut self) -> Result<MemberName<'a>, Fault> {
         let start = self.at + 1;
         self.at = start;
         let mut plain = true;
@@ -176,7 +176,7 @@ impl<'a> Scanner<'a> {
                 Some(b'"') => {
                     let text = &self.bytes[start..self.at];
                     self.at += 1;
-                    return Ok(Key { text, plain });
+                    return Ok(MemberName { text, plain });
                 }
                 Some(b'\\') => {
                     plain = false;
@@ -196,7 +196,7 @@ impl<'a> Scanner<'a> {
         let rest = &self.bytes[self.at + 1..];
         let length = match rest {
             [b'"' | b'\\' | b'b' | b't' | b'n' | b'f' | b'r', ..] => 2,
-            // Other control characters, of which \b \t \n \f \r are 8, 9, a, c, d.
+            // Other control characters; \b \t \n \f \r are 8, 9, a, c, d.
             [b'u', b'0', b'0', b'0', b'0'..=b'7' | b'b' | b'e' | b'f', ..] => 6,
             [b'u', b'0', b'0', b'1', b'0'..=b'9' | b'a'..=b'f', ..] => 6,
             _ => return Err(self.fault("something is escaped that need not be, or otherwise")),
@@ -211,7 +211,7 @@ impl<'a> Scanner<'a> {
             self.at += 1;
         }
         let text = &self.bytes[start..self.at];
-        // Up to 15 digits a whole number is what it looks like.
+        // A whole number of up to 15 digits needs no further check.
         let digits = text.strip_prefix(b"-").unwrap_or(text);
         let right = match digits {
             b"0" => text == b"0",
@@ -230,7 +230,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Whether a number stands as ECMAScript writes it (RFC 8785, section 3.2.2.3).
+/// Whether a number is written as ECMAScript writes it (RFC 8785, section 3.2.2.3).
 fn as_ecmascript(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else {
         return false;
@@ -238,17 +238,17 @@ fn as_ecmascript(text: &[u8]) -> bool {
     serde_json_canonicalizer::pipe(text).is_ok_and(|written| written == text)
 }
 
-/// A name, as it is written.
+/// A name, as written.
 #[derive(Clone, Copy)]
-struct Key<'a> {
+struct MemberName<'a> {
     text: &'a [u8],
     /// ASCII without escapes.
     plain: bool,
 }
 
-impl Key<'_> {
+impl MemberName<'_> {
     /// The order of UTF-16 code units (RFC 8785, section 3.2.3).
-    fn less(self, other: Key<'_>) -> bool {
+    fn less(self, other: MemberName<'_>) -> bool {
         match self.plain && other.plain {
             true => self.text < other.text,
             false => self.units() < other.units(),

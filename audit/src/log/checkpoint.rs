@@ -1,9 +1,9 @@
 //! Checkpoints: records that sign the log up to themselves.
 //!
-//! An unkeyed chain proves nothing against somebody who writes all of it anew. A checkpoint's `detail`
+//! Without a key, a chain proves nothing against somebody who rewrites all of it. A checkpoint's `detail`
 //! names the log and the key, counts the checkpoints, and signs (ed25519, RFC 8032) the canonical form
-//! of its own record without the signature. That record holds its place and the hash of the record
-//! before, and so everything before it.
+//! of its own record without the signature. That record holds its own number and the hash of the record
+//! before, so the signature covers everything before it.
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
@@ -12,7 +12,7 @@ use super::line::{self, At};
 use crate::event::{Checkpoint, Detail, Event, Record};
 use aegis_profile::Hash;
 
-/// Before what is signed, so that a signature means this and nothing else.
+/// Prefix of the signed bytes, so that a signature cannot be taken for one of anything else.
 const DOMAIN: &[u8] = b"aegis audit checkpoint 1\n";
 
 impl Checkpoint {
@@ -24,7 +24,7 @@ impl Checkpoint {
         }
     }
 
-    /// The event of a checkpoint that is signed for that place.
+    /// The event of a checkpoint, signed for that place in the log.
     pub(super) fn signed(mut self, key: &SigningKey, at: At<'_>) -> Result<Event, Error> {
         let mut message = DOMAIN.to_vec();
         line::write_record(&mut message, &Event::checkpoint(self.clone()), at)?;
@@ -33,7 +33,7 @@ impl Checkpoint {
         Ok(Event::checkpoint(self))
     }
 
-    /// Whether the record that it is the detail of is signed by its key.
+    /// Whether its key has signed the record whose detail it is.
     pub fn is_signed(&self, record: &Record) -> bool {
         let signature = self.signature.as_deref().and_then(signature);
         let key = VerifyingKey::from_bytes(&self.key.0.0);
@@ -46,13 +46,13 @@ impl Checkpoint {
         else {
             return false;
         };
-        // All of the record as it is, not as a checkpoint's should be: every field is signed.
+        // The whole record as it is, not as a checkpoint's should be: every field is signed.
         let unsigned = Record {
             detail: Some(detail),
             ..record.clone()
         };
         let mut message = DOMAIN.to_vec();
-        // Strict: no signature has a second form, and no weak key is taken.
+        // Strict: a signature has only one form, and weak keys are rejected.
         serde_json::to_writer(&mut message, &unsigned).is_ok()
             && key.verify_strict(&message, &signature).is_ok()
     }

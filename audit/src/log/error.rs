@@ -1,4 +1,4 @@
-//! What goes wrong with a log, in words that say what to do.
+//! Errors of a log, with what to do about them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub enum Error {
         /// How long was waited.
         seconds: u64,
     },
-    /// What is at the end was changed by somebody, and nothing is appended to that.
+    /// The end of the log was changed by somebody, so nothing is appended.
     #[error(
         "the audit log {} has been tampered with or damaged: {place}: {what}; nothing is appended to \
          it: see `aegis audit verify {}`, keep it as evidence, and move it away to begin a new one",
@@ -35,7 +35,7 @@ pub enum Error {
         /// What is wrong there.
         what: String,
     },
-    /// A line does not have the form of a line.
+    /// A line does not have the form of a line of a log.
     #[error("{place}: {what}")]
     BadLine {
         /// Where.
@@ -43,7 +43,7 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
-    /// The last line is not whole.
+    /// The last line is torn.
     #[error(
         "{place}: the last line is torn: what wrote it was killed, or the log was cut off here"
     )]
@@ -54,7 +54,7 @@ pub enum Error {
     /// A directory or file cannot be used.
     #[error("{}{}", .0, advice_on(.0))]
     File(#[from] private::Error),
-    /// A record could not be written; nothing of it is in the log.
+    /// A record could not be written; no part of it is in the log.
     #[error("the audit log {} cannot be written: {source}{}", .path.display(), advice(.source))]
     Write {
         /// The segment.
@@ -62,7 +62,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The disk failed, and what it holds of the last records is unknown.
+    /// The disk failed, and how much of the last records it holds is unknown.
     #[error(
         "the disk did not take the last records of {}: {source}; look at the kernel's messages \
          (`dmesg`): what was appended through this writer may be lost, and it appends no more",
@@ -74,9 +74,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// A file that should hold a key does not.
+    /// A key's file does not hold a key.
     #[error(
-        "{} holds no key: there should be 64 hex digits in lower case; bring the file back from a copy, or \
+        "{} holds no key: there should be 64 hex digits in lower case; restore the file from a copy, or \
          move it and the log away to begin anew", .path.display()
     )]
     BadKey {
@@ -85,8 +85,8 @@ pub enum Error {
     },
     /// The log belongs to another key.
     #[error(
-        "the audit log {} is signed with the key {theirs}, but the key in {} is {ours}: bring the \
-         former back, or move the log away to begin a new one", .dir.display(), .keys.display()
+        "the audit log {} is signed with the key {theirs}, but the key in {} is {ours}: restore \
+         the former, or move the log away to begin a new one", .dir.display(), .keys.display()
     )]
     OtherKey {
         /// The log.
@@ -95,10 +95,10 @@ pub enum Error {
         keys: PathBuf,
         /// The key of the log.
         theirs: String,
-        /// The key that there is.
+        /// The key in that directory.
         ours: String,
     },
-    /// What was to be recorded has no place in a log.
+    /// The event cannot be recorded in a log.
     #[error("an event cannot be recorded: {0}")]
     BadEvent(&'static str),
 }

@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 
 use super::Error;
 
-/// Holds nothing; whoever appends has it locked.
+/// An empty file; whoever appends has it locked.
 pub(super) const LOCK: &str = "lock";
 const SUFFIX: &str = ".jsonl";
 
@@ -19,7 +19,7 @@ pub(super) fn segment_name(number: u32) -> String {
     format!("{number:06}{SUFFIX}")
 }
 
-/// The number of a segment, of its file name. `None`: it is not a segment.
+/// The number of a segment from its file name. `None`: not a segment.
 pub(super) fn segment_number(name: &str) -> Option<u32> {
     let number: u32 = name.strip_suffix(SUFFIX)?.parse().ok()?;
     (number > 0 && segment_name(number) == name).then_some(number)
@@ -33,28 +33,28 @@ pub(super) fn segments(dir: &Dir) -> Result<Vec<u32>, Error> {
     Ok(numbers)
 }
 
-/// The newest segment and its length, if that can be told.
+/// The newest segment and its length, if they can be read.
 fn end(dir: &Dir) -> Option<(u32, u64)> {
     let newest = *segments(dir).ok()?.last()?;
     let stat = dir.stat(&segment_name(newest)).ok()??;
     Some((newest, stat.st_size as u64))
 }
 
-/// For how many times its patience an appender waits at most, while others append.
+/// An appender waits for at most so many times its patience while others append.
 const PATIENCES: u32 = 12;
 
-/// How long is waited between two looks at the lock: an eighth of what was waited already, within these.
+/// The pause between two attempts to lock: an eighth of the time waited so far, within these bounds.
 const SHORTEST: Duration = Duration::from_micros(20);
 const LONGEST: Duration = Duration::from_millis(32);
 
-/// The lock of a log: while one has taken it, nobody else appends. Closing it releases it.
+/// The lock of a log: only its holder appends. Closing it releases it.
 pub(super) struct Lock {
     file: File,
     inode: (u64, u64),
 }
 
 impl Lock {
-    /// The lock file of a directory, made where there is none.
+    /// Opens the lock file of a directory, or makes it.
     pub fn open(dir: &Dir) -> Result<Self, Error> {
         let file = dir.existing(LOCK, OFlags::RDWR | OFlags::CREATE, Others::MayRead)?;
         let stat = (file.metadata()).map_err(|e| Error::io("looking at", &dir.join(LOCK), e))?;
@@ -62,15 +62,14 @@ impl Lock {
         Ok(Self { file, inode })
     }
 
-    /// Whether the lock file is still the one of the directory: somebody may have moved it away.
+    /// Whether the lock file is still the one in the directory: somebody may have moved it away.
     pub fn is_current(&self, dir: &Dir) -> Result<bool, Error> {
         let stat = dir.stat(LOCK)?;
         Ok(stat.is_some_and(|stat| (stat.st_dev, stat.st_ino) == self.inode))
     }
 
-    /// Waits to append until it is free: for `patience`, and while the log grows for up to
-    /// [`PATIENCES`] of them, since many may append at once. When it takes longer than a second, `waiting`
-    /// is called, once.
+    /// Waits for the lock to append: for `patience`, and up to [`PATIENCES`] times that while the log grows,
+    /// since many may append at once. `waiting` is called once when it takes longer than a second.
     pub fn take(
         &self,
         dir: &Dir,
@@ -86,24 +85,24 @@ impl Lock {
             if waited < patience * (ended + 1) {
                 return true;
             }
-            // Whether somebody has appended since this was asked, and not too often.
+            // Whether somebody has appended since the last look, and not too often.
             ended += 1;
             let before = std::mem::replace(seen, end(dir));
             seen.is_some() && *seen != before && ended < PATIENCES
         })
     }
 
-    /// Lets others have it.
+    /// Releases the lock.
     pub fn release(&self) {
-        // If this fails, it is released when the descriptor is closed.
+        // If this fails, closing the descriptor releases it.
         let _ = self.file.unlock();
     }
 }
 
-/// Waits to read until nobody appends, for `patience` at most; then it is read as it is. `None`: there is no
-/// lock, as of a copy of a log, or it cannot be had.
+/// Waits until nobody appends, for at most `patience`; then the log is read as it is. `None`: there is no
+/// lock, as in a copy of a log, or it cannot be taken.
 pub(super) fn lock_to_read(dir: &Dir, patience: Duration) -> Option<File> {
-    // A reader does not mind whose lock it is.
+    // A reader accepts a lock of any owner.
     let file = dir.open_at(LOCK, OFlags::RDONLY).ok()?;
     poll(dir, &file, File::try_lock_shared, |waited| {
         waited < patience
@@ -118,7 +117,7 @@ fn poll(
     attempt: fn(&File) -> Result<(), TryLockError>,
     mut goes_on: impl FnMut(Duration) -> bool,
 ) -> Result<(), Error> {
-    // The clock is read only when there is something to wait for.
+    // The clock is read only if there is something to wait for.
     let mut since = None;
     loop {
         match attempt(lock) {
@@ -135,7 +134,7 @@ fn poll(
                 seconds: waited.as_secs(),
             });
         }
-        // Hundreds that wait must not take the processor from the one that they wait for.
+        // Hundreds that wait must not take the processor from the one that holds the lock.
         std::thread::sleep((waited / 8).clamp(SHORTEST, LONGEST));
     }
 }

@@ -1,5 +1,5 @@
-//! The key that a user's logs are signed with: `audit.key` (secret, 0600) and `audit.pub` in the directory
-//! of keys, each 64 hex digits and a line feed. Made when there is none.
+//! The key that signs a user's logs: `audit.key` (secret, 0600) and `audit.pub` in the directory
+//! of keys, each 64 hex digits and a line feed. Made if missing.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,12 +12,12 @@ use super::Error;
 use crate::event::PublicKey;
 use aegis_profile::Hash;
 
-/// The digits, a line feed, and one byte that should not be there.
+/// The digits, a line feed, and one byte more to detect longer files.
 const LENGTH: u64 = 66;
 const SECRET: &str = "audit.key";
 const PUBLIC: &str = "audit.pub";
 
-/// The signing key in the directory, and whether it is a new one: it is made where there is none.
+/// The signing key in the directory, and whether it is new: made if missing.
 pub(super) fn signing(dir: &Dir) -> Result<(SigningKey, bool), Error> {
     let (seed, made) = match read(dir, SECRET, Others::MayNothing)? {
         Some(seed) => (seed, false),
@@ -27,7 +27,7 @@ pub(super) fn signing(dir: &Dir) -> Result<(SigningKey, bool), Error> {
 }
 
 impl PublicKey {
-    /// The key of the logs that are signed with the keys in a directory; `None` while there is none.
+    /// The public key in a directory of keys; `None` while there is none.
     pub fn in_directory(path: &Path) -> Result<Option<Self>, Error> {
         let Some(dir) = Dir::open(path)? else {
             return Ok(None);
@@ -36,7 +36,7 @@ impl PublicKey {
         Ok(read(&dir, PUBLIC, Others::MayRead)?.map(Self))
     }
 
-    /// The key in a file, such as a copy of `audit.pub`.
+    /// The public key in a file, such as a copy of `audit.pub`.
     pub fn in_file(path: &Path) -> Result<Self, Error> {
         let mut text = Vec::new();
         File::open(path)
@@ -57,7 +57,7 @@ fn read(dir: &Dir, name: &str, others: Others) -> Result<Option<Hash>, Error> {
     text.map(|text| digits(&dir.join(name), &text)).transpose()
 }
 
-/// What a key's file holds. It is written like a hash.
+/// The content of a key's file. It is written like a hash.
 fn digits(path: &Path, text: &[u8]) -> Result<Hash, Error> {
     let text = std::str::from_utf8(text).ok();
     let key = text.and_then(|text| text.trim_end_matches('\n').parse().ok());
@@ -66,7 +66,7 @@ fn digits(path: &Path, text: &[u8]) -> Result<Hash, Error> {
     })
 }
 
-/// Makes a key. Of several programs that do so at once, the first one's counts, and is new to that alone.
+/// Makes a key. If several programs do so at once, the first one's counts, and only that program sees it as new.
 fn make(dir: &Dir) -> Result<(Hash, bool), Error> {
     let seed = random().map_err(|error| Error::io("making a key in", dir.path(), error))?;
     let made = dir.put(SECRET, format!("{}\n", Hash(seed)).as_bytes(), Put::New)?;

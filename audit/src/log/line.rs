@@ -1,4 +1,4 @@
-//! A line of a log: `{"hash":"...","record":{...}}`, where the hash is of the record's bytes.
+//! A line of a log: `{"hash":"...","record":{...}}`, with the hash of the record's bytes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use aegis_profile::hash::Hash;
 const HEAD: &[u8] = b"{\"hash\":\"";
 const MIDDLE: &[u8] = b"\",\"record\":";
 const DIGITS: usize = 64;
-/// Of a line without its record.
+/// The length of a line without its record.
 const FRAME: usize = HEAD.len() + DIGITS + MIDDLE.len() + 1;
-/// The longest line, without its line feed; the rest of a longer one is not even read.
+/// The longest line, without its line feed; the rest of a longer one is not read.
 pub const MAX_LINE: usize = 16 << 20;
 
-/// Where in a log.
+/// A place in a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Place {
     /// The file's name.
     pub segment: Arc<str>,
     /// The line in it, from 1.
     pub line: u64,
-    /// The byte in it that the line begins with, from 0.
+    /// The offset in the file at which the line begins, from 0.
     pub offset: u64,
 }
 
@@ -41,19 +41,19 @@ impl fmt::Display for Place {
     }
 }
 
-/// A line whose outer form is right. What it holds is as yet unchecked.
+/// A line whose outer form is right. Its content is not checked yet.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
-    /// Where it is.
+    /// Its place.
     pub place: Place,
-    /// What it says is the record's hash.
+    /// The record's hash, as the line has it.
     pub hash: Hash,
     /// The record's canonical bytes.
     pub record: &'a [u8],
 }
 
 impl Line<'_> {
-    /// The record, when its hash is what the line says.
+    /// The record, if its hash is the one in the line.
     pub fn record(&self) -> Result<Record, Error> {
         let bad = |what: String| Error::BadLine {
             place: self.place.clone(),
@@ -68,9 +68,9 @@ impl Line<'_> {
 
 pub(super) const WRONG_HASH: &str = "the hash is not that of the record: one of them was changed";
 pub(super) const NO_LINE: &str =
-    "this is no line of a log: {\"hash\":\"64 hex digits\",\"record\":{...}}";
+    "this is not a line of a log: {\"hash\":\"64 hex digits\",\"record\":{...}}";
 
-/// Takes a line, without its line feed, apart.
+/// Splits a line, without its line feed, into hash and record.
 pub(super) fn split(line: &[u8]) -> Option<(Hash, &[u8])> {
     let rest = line.strip_prefix(HEAD)?;
     let (digits, rest) = rest.split_at_checked(DIGITS)?;
@@ -79,7 +79,7 @@ pub(super) fn split(line: &[u8]) -> Option<(Hash, &[u8])> {
     Some((hash, record))
 }
 
-/// The same of a line whose hash is that of its record.
+/// The same, and checks that the hash is that of the record.
 pub(super) fn checked(line: &[u8]) -> Result<(Hash, &[u8]), &'static str> {
     let (hash, record) = split(line).ok_or(NO_LINE)?;
     match Hash::of(record) == hash {
@@ -88,12 +88,12 @@ pub(super) fn checked(line: &[u8]) -> Result<(Hash, &[u8]), &'static str> {
     }
 }
 
-/// What of a record the chain is made of. The rest is checked for its form and passed over, which is
-/// several times as fast as reading it.
+/// The fields of a record that form the chain. The others are only checked for their form and skipped,
+/// which is several times as fast as reading them.
 pub(super) struct Link<'a> {
     /// 64 hex digits.
     pub prev: &'a [u8],
-    /// As it is written.
+    /// The run, as written.
     pub run: &'a [u8],
     pub seq: u64,
     pub kind: EventType,
@@ -142,13 +142,13 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Whether it is the record after the one with that hash.
+    /// Whether it follows the record with that hash.
     pub fn follows(&self, hash: &Hash) -> bool {
         self.prev == hash.hex()
     }
 }
 
-/// What is in a string's quotes.
+/// The text within a string's quotes.
 fn text(value: &[u8]) -> Option<&[u8]> {
     value.strip_prefix(b"\"")?.strip_suffix(b"\"")
 }
@@ -159,16 +159,16 @@ fn digits(value: &[u8]) -> Option<&[u8]> {
 }
 
 fn number(value: &[u8]) -> Option<u64> {
-    // Canonical: digits alone, no sign, no leading zero.
+    // Canonical: only digits, no sign, no leading zero.
     value.iter().try_fold(0_u64, |number, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
     })
 }
 
-/// A [`Record`] that owns nothing: what is written.
+/// A [`Record`] that borrows everything, for writing.
 #[derive(Serialize)]
-struct Written<'a> {
+struct RecordRef<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<&'a Decision>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,7 +185,7 @@ struct Written<'a> {
     v: u32,
 }
 
-/// The place that a record gets.
+/// The place in the chain of a record to be written.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
     pub seq: u64,
@@ -193,9 +193,9 @@ pub(super) struct At<'a> {
     pub time: &'a str,
 }
 
-/// The canonical bytes of a record, at the end of `out`.
+/// Appends the canonical bytes of a record to `out`.
 pub(super) fn write_record(out: &mut Vec<u8>, event: &Event, at: At<'_>) -> Result<(), Error> {
-    let record = Written {
+    let record = RecordRef {
         decision: event.decision.as_ref(),
         detail: event.detail.as_ref(),
         policy: event.policy,
@@ -210,7 +210,7 @@ pub(super) fn write_record(out: &mut Vec<u8>, event: &Event, at: At<'_>) -> Resu
     serde_json::to_writer(out, &record).map_err(|_| Error::BadEvent("it has no JSON form"))
 }
 
-/// A whole line at the end of `out`. Gives the record's hash; after an error `out` is as before.
+/// Appends a whole line to `out`. Returns the record's hash; after an error `out` is as before.
 pub(super) fn write_line(out: &mut Vec<u8>, event: &Event, at: At<'_>) -> Result<Hash, Error> {
     let start = out.len();
     out.extend_from_slice(HEAD);

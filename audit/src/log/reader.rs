@@ -14,16 +14,16 @@ use super::line::{self, Line, MAX_LINE, Place};
 use super::{Error, tail};
 use crate::event::Record;
 
-/// How long a reader waits for writers, before it reads what may be a line in the making.
+/// How long a reader waits for writers before it reads a line that may be unfinished.
 const PATIENCE: Duration = Duration::from_secs(1);
 const BUFFER: usize = 256 << 10;
 
-/// The records of a log, in their order. Nothing is skipped: what is not a record is an error that says where,
-/// and the next call goes on behind it. An error of the input is the last that there is.
+/// The records of a log, in order. Nothing is skipped: a line that is not a record is an error with its
+/// place, and the next call continues after it. After an error of the input nothing follows.
 pub struct Reader {
     /// Where quarantined files are. `None`: a single segment or a stream is read.
     dir: Option<Dir>,
-    /// The current one last, before it those to come.
+    /// The current one is last; before it, those still to be read.
     segments: Vec<Segment>,
     line: Vec<u8>,
     position: Position,
@@ -44,7 +44,7 @@ struct Segment {
 }
 
 impl Reader {
-    /// A log's directory, as it is now; or one segment.
+    /// Opens a log's directory as it is now, or one segment.
     pub fn open(path: &Path) -> Result<Self, Error> {
         match std::fs::metadata(path) {
             Ok(found) if found.is_dir() => Self::open_at(path, Position::default()),
@@ -57,7 +57,7 @@ impl Reader {
         }
     }
 
-    /// What comes from elsewhere, such as standard input: lines as of one or several segments.
+    /// Lines from elsewhere, such as standard input: of one or several segments.
     pub fn stream(name: &str, input: Box<dyn Read + Send>) -> Self {
         let position = Position::default();
         Self {
@@ -68,13 +68,13 @@ impl Reader {
         }
     }
 
-    /// A log's directory, from a position on: what has been appended since.
+    /// Opens a log's directory at a position: gives what was appended since.
     pub fn open_at(path: &Path, position: Position) -> Result<Self, Error> {
-        // A reader may come by a link: it writes nothing.
+        // A reader may follow a link: it writes nothing.
         let path = &std::fs::canonicalize(path).map_err(|e| Error::io("reading", path, e))?;
         let dir = Dir::open(path)?
             .ok_or_else(|| Error::io("opening", path, std::io::ErrorKind::NotFound))?;
-        // While nobody appends, no last line is half written.
+        // While nobody appends, the last line is not half written.
         let _lock = lock_to_read(&dir, PATIENCE);
         let mut opened = Vec::new();
         for number in segments(&dir)? {
@@ -107,17 +107,17 @@ impl Reader {
         })
     }
 
-    /// The directory of the log, where the log is a directory.
+    /// The directory of the log, if the log is a directory.
     pub(super) fn take_dir(&mut self) -> Option<Dir> {
         self.dir.take()
     }
 
-    /// Behind the last whole line that was read.
+    /// After the last whole line that was read.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// The next line; of what is in it, nothing is checked yet.
+    /// The next line. Its content is not checked yet.
     pub fn next_line(&mut self) -> Option<Result<Line<'_>, Error>> {
         let (place, ended) = match self.raw_line()? {
             Ok(found) => found,
@@ -126,7 +126,7 @@ impl Reader {
                 return Some(Err(error));
             }
         };
-        // An error comes again with the next line.
+        // The error is returned with the next line.
         let last = match self.segments.as_mut_slice() {
             [segment] => segment.input.fill_buf().is_ok_and(<[u8]>::is_empty),
             _ => false,
@@ -143,7 +143,7 @@ impl Reader {
                 }));
             }
             _ if self.line.len() > MAX_LINE => {
-                "this line is longer than 16 MiB, which none of a log is"
+                "this line is longer than 16 MiB, the maximum in a log"
             }
             _ if !ended => "the line is not whole, although others follow",
             _ => line::NO_LINE,
@@ -185,7 +185,7 @@ impl Segment {
     }
 
     fn read(&mut self, line: &mut Vec<u8>) -> std::io::Result<Option<(Place, bool)>> {
-        // One byte more than a line may have, and its line feed.
+        // One byte more than the longest line and its line feed.
         let mut read = (&mut self.input)
             .take(MAX_LINE as u64 + 2)
             .read_until(b'\n', line)? as u64;

@@ -1,10 +1,10 @@
-//! Quarantining a torn end: nothing that was written is thrown away, and the log says that it happened.
+//! Quarantining a torn end: no written byte is lost, and the log records it.
 //!
-//! In an order that survives being killed at any point: (1) the torn bytes are copied to a file of their
+//! The order survives being killed at any point: (1) the torn bytes are copied to a file of their
 //! own, which gets its name `torn-SEQ.bin` once it is whole and on the disk; (2) the segment is cut
-//! back; (3) a `log.recovered` record names the files. Killed before (2), all is done again; the same
-//! bytes are not kept twice. Killed before (3), the file with the number of the next record tells whoever
-//! opens the log that a note is missing.
+//! back; (3) a `log.recovered` record names the files. If killed before (2), everything is done again; the same
+//! bytes are not stored twice. If killed before (3), the file with the number of the next record shows whoever
+//! opens the log that the record is missing.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
@@ -19,16 +19,16 @@ use super::tail::Tail;
 use crate::event::{Recovered, TornFile};
 use aegis_profile::Hash;
 
-/// Quarantines a torn end. Gives what is to be noted, if anything is.
+/// Quarantines a torn end. Returns what is to be recorded, if anything.
 pub(super) fn quarantine(dir: &Dir, tail: &mut Tail) -> Result<Option<Recovered>, Error> {
-    // A note goes to the next place; or to the one after, when at the next a checkpoint is due.
+    // The record gets the next number, or the one after if a checkpoint is due at the next.
     let mut places = vec![tail.chain.next];
     if tail.chain.signed {
         places.extend(tail.chain.next.checked_sub(1));
     }
-    let mut files = kept(dir, &places)?;
+    let mut files = existing_files(dir, &places)?;
     if tail.torn > 0 {
-        files.extend(keep(dir, tail, &files)?);
+        files.extend(copy_torn(dir, tail, &files)?);
         let path = dir.join(&segment_name(tail.segment));
         (tail.file.set_len(tail.end)).map_err(|error| Error::io("cutting back", &path, error))?;
         tail.torn = 0;
@@ -36,32 +36,32 @@ pub(super) fn quarantine(dir: &Dir, tail: &mut Tail) -> Result<Option<Recovered>
     Ok((!files.is_empty()).then_some(Recovered { files }))
 }
 
-/// The place that a file was quarantined at, from its name.
+/// The record number in the name of a quarantined file.
 fn place_of(name: &str) -> Option<u64> {
     let parts = name.strip_prefix("torn-")?.strip_suffix(".bin")?;
     parts.split('.').next()?.parse().ok()
 }
 
-/// Whether a name can be that of a quarantined file, in the log's directory.
+/// Whether this can be the name of a quarantined file in the log's directory.
 pub(super) fn is_torn_name(name: &str) -> bool {
     place_of(name).is_some() && !name.contains('/')
 }
 
-/// The files that are there for these places.
-fn kept(dir: &Dir, places: &[u64]) -> Result<Vec<TornFile>, Error> {
+/// The quarantined files for these record numbers.
+fn existing_files(dir: &Dir, places: &[u64]) -> Result<Vec<TornFile>, Error> {
     let mut files = Vec::new();
     for name in dir.names()? {
         if place_of(&name).is_some_and(|place| places.contains(&place)) {
             let failed = |error| Error::io("reading", &dir.join(&name), error);
-            files.extend(look(dir, &name, u64::MAX).map_err(failed)?);
+            files.extend(inspect(dir, &name, u64::MAX).map_err(failed)?);
         }
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
 }
 
-/// What is in a quarantined file, of which at most `bytes` and one more are read. `None`: there is none.
-pub(super) fn look(dir: &Dir, name: &str, bytes: u64) -> io::Result<Option<TornFile>> {
+/// Describes a quarantined file, reading at most `bytes` and one more. `None`: there is no such file.
+pub(super) fn inspect(dir: &Dir, name: &str, bytes: u64) -> io::Result<Option<TornFile>> {
     let file = match dir.open_at(name, OFlags::RDONLY) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
@@ -93,7 +93,7 @@ impl Write for Hashing {
 }
 
 /// Copies the torn bytes to a file of their own, unless one of `files` holds them.
-fn keep(dir: &Dir, tail: &Tail, files: &[TornFile]) -> Result<Option<TornFile>, Error> {
+fn copy_torn(dir: &Dir, tail: &Tail, files: &[TornFile]) -> Result<Option<TornFile>, Error> {
     const PART: &str = "torn.part";
     let mut name = format!("torn-{}.bin", tail.chain.next);
     let mut more = 0;
@@ -108,7 +108,7 @@ fn keep(dir: &Dir, tail: &Tail, files: &[TornFile]) -> Result<Option<TornFile>, 
         segment.seek(SeekFrom::Start(tail.end))?;
         io::copy(&mut segment.take(tail.torn), &mut part)?;
         part.sync_all()?;
-        let copy = look(dir, PART, u64::MAX)?.ok_or(io::ErrorKind::NotFound)?;
+        let copy = inspect(dir, PART, u64::MAX)?.ok_or(io::ErrorKind::NotFound)?;
         if files.iter().any(|file| file.sha256 == copy.sha256) {
             let _ = rustix::fs::unlinkat(dir, PART, AtFlags::empty());
             return Ok(None);
@@ -118,7 +118,7 @@ fn keep(dir: &Dir, tail: &Tail, files: &[TornFile]) -> Result<Option<TornFile>, 
         Ok::<_, io::Error>(Some(TornFile { name, ..copy }))
     };
     let file = copied()
-        .map_err(|error| Error::io("setting torn records aside to", &dir.join(&name), error))?;
+        .map_err(|error| Error::io("quarantining torn records in", &dir.join(&name), error))?;
     dir.sync()?;
     Ok(file)
 }

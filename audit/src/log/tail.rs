@@ -1,10 +1,10 @@
-//! The end of a log: where it is, and whether it is one.
+//! The end of a log: where it is, and whether it is torn or damaged.
 //!
-//! **Torn, or tampered with?** A write that a crash cut short leaves a last line without its line feed;
-//! one that the disk took in pieces only, zeros where a page is missing, and no line of a log holds a
-//! zero byte. Both are *torn*: never reported as durable, quarantined, noted. Everything else is not
-//! what an interrupted append leaves: a whole line that does not have the form of one, whose hash is wrong, or that does not
-//! follow from the line before. That is *damage*, and nothing is appended to it.
+//! **Torn, or tampered with?** A crash can cut a write short, which leaves a last line without its line feed.
+//! If the disk wrote only some of its pages, the missing ones are zeros, and no line of a log holds a
+//! zero byte. Both are *torn*: never reported as durable, quarantined, recorded. An interrupted append leaves
+//! nothing else: a whole line that does not have the form of one, whose hash is wrong, or that does not
+//! follow from the line before, is *damage*, and nothing is appended to it.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -19,25 +19,25 @@ use super::line::{self, Link, MAX_LINE, Place};
 use crate::event::{Checkpoint, EventType};
 use aegis_profile::hash::Hash;
 
-/// Whether a last line, without its line feed, is torn.
+/// Whether a last line, given without its line feed, is torn.
 pub(super) fn is_torn(line: &[u8], ended: bool) -> bool {
     !ended || line.contains(&0)
 }
 
-/// A segment, whose lines are read from its end.
-struct Back<'d> {
+/// A segment, read line by line from its end.
+struct BackwardReader<'d> {
     dir: &'d Dir,
     segment: u32,
     file: File,
-    /// What is left of the file before `buffer`.
+    /// How much of the file lies before `buffer`.
     start: u64,
     buffer: Vec<u8>,
 }
 
-/// The first step of [`Back`]: most lines fit.
+/// How much [`BackwardReader`] reads first: most lines fit.
 const STEP: u64 = 4 << 10;
 
-impl<'d> Back<'d> {
+impl<'d> BackwardReader<'d> {
     fn open(dir: &'d Dir, segment: u32, write: bool) -> Result<Self, Error> {
         let name = segment_name(segment);
         let flags = match write {
@@ -55,12 +55,12 @@ impl<'d> Back<'d> {
         })
     }
 
-    /// Where what was not given yet ends.
+    /// Where the part not yet returned ends.
     fn end(&self) -> u64 {
         self.start + self.buffer.len() as u64
     }
 
-    /// Passes over what comes after the last line feed, before any line is read. Gives its length.
+    /// Skips what comes after the last line feed, before any line is read. Returns its length.
     fn fragment(&mut self) -> Result<u64, Error> {
         let cut = self.find(0)?;
         let length = self.buffer.len() - cut;
@@ -68,12 +68,12 @@ impl<'d> Back<'d> {
         Ok(length as u64)
     }
 
-    /// The line before, with where it begins and without its line feed.
+    /// The previous line, with its offset and without its line feed.
     fn line(&mut self) -> Result<Option<(u64, Vec<u8>)>, Error> {
         if self.end() == 0 {
             return Ok(None);
         }
-        // The last byte is the line's own line feed.
+        // The last byte is the line feed of this line.
         if self.buffer.is_empty() {
             self.find(0)?;
         }
@@ -83,11 +83,11 @@ impl<'d> Back<'d> {
         Ok(Some((self.end(), line)))
     }
 
-    /// The index behind the last line feed among the first `within` bytes of the buffer, which grows
-    /// until there is one or the file begins.
+    /// The index after the last line feed among the first `within` bytes of the buffer, which grows
+    /// until one is found or the file begins.
     fn find(&mut self, within: usize) -> Result<usize, Error> {
         let mut within = within;
-        // What has been looked through is not looked through again.
+        // No byte is searched twice.
         let mut unseen = within;
         loop {
             let found = self.buffer[..unseen]
@@ -100,11 +100,11 @@ impl<'d> Back<'d> {
                 return Ok(0);
             }
             if within > MAX_LINE + 1 {
-                let what = "there is a line of more than 16 MiB, which is none of a log";
+                let what = "there is a line longer than 16 MiB, the maximum in a log";
                 return Err(self.damaged(self.start, what));
             }
             let more = self.start.min(STEP.max(self.buffer.len() as u64));
-            // At most some MAX_LINE, so that it fits.
+            // At most about MAX_LINE, so it fits.
             let mut buffer = vec![0; more as usize];
             (self.file.read_exact_at(&mut buffer, self.start - more)).map_err(|error| {
                 Error::io(
@@ -121,7 +121,7 @@ impl<'d> Back<'d> {
         }
     }
 
-    /// What comes after the last line, which is checked against the one before.
+    /// The end of the chain after the last line, which is checked against the one before.
     fn after(&mut self, at: u64, bytes: &[u8]) -> Result<ChainEnd, Error> {
         let (hash, link) = parse(bytes).map_err(|what| self.damaged(at, what))?;
         if let Some((at_before, bytes)) = self.line()? {
@@ -140,7 +140,7 @@ impl<'d> Back<'d> {
         })
     }
 
-    /// The error of a place in the segment. Only now it is worth while to count lines.
+    /// The error for a place in the segment. Lines are counted only now, when it is worth it.
     fn damaged(&self, at: u64, what: impl Into<String>) -> Error {
         let before = BufReader::new((&self.file).take(at)).bytes();
         let line_feeds = before.map_while(Result::ok).filter(|byte| *byte == b'\n');
@@ -163,21 +163,21 @@ pub(super) struct Tail {
     pub file: File,
     /// Where the last line in it ends.
     pub end: u64,
-    /// How many torn bytes there are behind that.
+    /// How many torn bytes follow.
     pub torn: u64,
     pub chain: ChainEnd,
 }
 
-/// Where the chain goes on.
+/// Where the chain continues.
 #[derive(Clone, Default)]
 pub(super) struct ChainEnd {
-    /// The place that the next record gets.
+    /// The number of the next record.
     pub next: u64,
     /// The hash of the last record.
     pub head: Hash,
-    /// Whether that is a checkpoint.
+    /// Whether the last record is a checkpoint.
     pub signed: bool,
-    /// The newest checkpoint, where it is known.
+    /// The newest checkpoint, if known.
     pub newest: Option<Checkpoint>,
 }
 
@@ -186,7 +186,7 @@ pub(super) fn read(dir: &Dir) -> Result<Option<Tail>, Error> {
     let Some(segment) = segments(dir)?.last().copied() else {
         return Ok(None);
     };
-    let mut back = Back::open(dir, segment, true)?;
+    let mut back = BackwardReader::open(dir, segment, true)?;
     let size = back.end();
     back.fragment()?;
     let mut end = back.end();
@@ -210,9 +210,9 @@ pub(super) fn read(dir: &Dir) -> Result<Option<Tail>, Error> {
     }))
 }
 
-/// The end of a segment that another one follows: it was on the disk before that was made.
+/// The end of a segment that has a successor: it was on the disk before the successor was made.
 fn last_of(dir: &Dir, segment: u32) -> Result<ChainEnd, Error> {
-    let mut back = Back::open(dir, segment, false)?;
+    let mut back = BackwardReader::open(dir, segment, false)?;
     let size = back.end();
     match (back.fragment()?, back.line()?) {
         (0, Some((at, bytes))) => back.after(at, &bytes),
@@ -228,7 +228,7 @@ fn parse(bytes: &[u8]) -> Result<(Hash, Link<'_>), String> {
     Ok((hash, Link::read(record)?))
 }
 
-/// The newest checkpoint, as far as `within` bytes back. `None`: there is none, in the segments there are.
+/// The newest checkpoint within the last `within` bytes. `None`: these segments have none.
 pub(super) fn newest_checkpoint(
     dir: &Dir,
     newest: u32,
@@ -239,14 +239,14 @@ pub(super) fn newest_checkpoint(
         if dir.stat(&segment_name(number))?.is_none() {
             return Ok(None);
         }
-        let mut back = Back::open(dir, number, false)?;
+        let mut back = BackwardReader::open(dir, number, false)?;
         let size = back.end();
         while let Some((at, bytes)) = back.line()? {
             if is_checkpoint(&bytes) {
                 let (_, record) = line::checked(&bytes).map_err(|what| back.damaged(at, what))?;
                 let record = serde_json::from_slice(record).ok();
                 let found = record.and_then(|record| Checkpoint::of(&record));
-                let bad = || back.damaged(at, "this is no checkpoint");
+                let bad = || back.damaged(at, "this is not a checkpoint");
                 return found.map(Some).ok_or_else(bad);
             }
             if size - at > within {
@@ -258,16 +258,16 @@ pub(super) fn newest_checkpoint(
     Ok(None)
 }
 
-/// Whether a line is of the type. `type` and `v` are a record's last names, by their order.
+/// Whether a line is a checkpoint. `type` and `v` are the last names of a record, in this order.
 fn is_checkpoint(line: &[u8]) -> bool {
     line.strip_suffix(b"}}")
         .and_then(|line| line.rsplit(|byte| *byte == b',').nth(1))
         == Some(b"\"type\":\"checkpoint\"")
 }
 
-/// The error of a log in which there is no checkpoint.
+/// The error of a log without a checkpoint.
 pub(super) fn no_checkpoint(dir: &Dir, newest: u32) -> Result<Error, Error> {
-    let back = Back::open(dir, newest, false)?;
-    let what = "there is no checkpoint before this, so whose log it is cannot be said";
+    let back = BackwardReader::open(dir, newest, false)?;
+    let what = "there is no checkpoint before this, so the owner of the log is unknown";
     Ok(back.damaged(back.end(), what))
 }

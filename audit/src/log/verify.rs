@@ -1,10 +1,10 @@
-//! Checking a log: is what is there intact, and is it all there?
+//! Verifying a log: is it intact, and is it complete?
 //!
-//! The two are different questions. The chain and the signatures say that nothing was changed, left out
-//! or put in *within* the log; they say nothing of records behind the last one that is there. An end that
-//! was cut off is noticed when it was cut between checkpoints; when exactly at one, only by somebody who
-//! remembers a later checkpoint ([`Remembered`]), or by a run that never ended. Once the log has grown again,
-//! the number of that checkpoint is there anew, and only its hash tells.
+//! The two are different questions. The chain and the signatures prove that nothing was changed, removed or
+//! inserted *within* the log; they prove nothing about records after the last one. An end that was cut off
+//! between checkpoints is noticed. An end that was cut off exactly at one is noticed only by somebody who
+//! remembers a later checkpoint ([`Remembered`]), or by a run that never ended. Once the log has grown again, it
+//! has another checkpoint of the same number, and only the hash differs.
 
 mod found;
 
@@ -26,10 +26,10 @@ pub use found::{
     Answer, Expected, Finding, NotACheckpoint, OpenRun, Remembered, SetAside, Signed, Verified,
 };
 
-/// No more findings are listed, only counted; nor more of what was quarantined.
+/// At most so many findings are listed, the rest only counted; the same holds for quarantined files.
 const LISTED: usize = 100;
 
-/// Reads a log to its end and checks all of it. An error is one of reading.
+/// Reads a log to its end and checks all of it. Fails only when it cannot be read.
 pub fn verify(reader: Reader, expected: &Expected) -> Result<Verified, Error> {
     let mut reader = reader;
     let mut chain = Chain::new(expected, reader.take_dir());
@@ -53,20 +53,20 @@ struct Chain<'a> {
     /// Where quarantined files are.
     dir: Option<Dir>,
     found: Verified,
-    /// Whether the remembered checkpoint was met, be it the same or another one.
+    /// Whether the checkpoint with the remembered number was met, be it the same or another one.
     met: bool,
     /// The record before; `None` before the first one.
     before: Option<Before>,
     /// The number of the last checkpoint.
     number: Option<u64>,
-    /// By its name as it is written.
+    /// By run id, as written.
     runs: BTreeMap<Box<[u8]>, u64>,
     /// Records behind the last checkpoint.
     unsigned: u64,
 }
 
 struct Before {
-    /// `None`: it could not be read.
+    /// `None`: the record could not be read.
     link: Option<(u64, Hash)>,
     segment: Arc<str>,
 }
@@ -112,7 +112,7 @@ impl<'a> Chain<'a> {
         });
     }
 
-    /// A line that is no record: what it was cannot be said, and the chain is taken up behind it.
+    /// A line that is not a record. The chain continues with the next line.
     fn bad(&mut self, place: &Place, what: impl Into<String>) {
         self.find(Answer::Intact, Some(place), None, what);
         self.found.records += 1;
@@ -158,7 +158,7 @@ impl<'a> Chain<'a> {
         let Some(before) = &self.before else {
             return self.first(line, link, segment);
         };
-        // Whole segments may be gone between two that are there.
+        // Whole segments may be missing between two.
         let gap = (segment_number(&before.segment).zip(segment))
             .filter(|(before, now)| now.saturating_sub(*before) > 1);
         let what = match (gap, before.link) {
@@ -201,7 +201,7 @@ impl<'a> Chain<'a> {
             let what = "the first record of a log must be a checkpoint";
             (Answer::Intact, what.to_owned())
         } else if seq > expected && !zero {
-            // A first segment has to begin at the beginning. Later ones may be what is left.
+            // The first segment has to begin with record 0. Later segments may be all that is left.
             let against = match segment {
                 Some(1) => Answer::Intact,
                 _ => Answer::Complete,
@@ -224,7 +224,7 @@ impl<'a> Chain<'a> {
         let record = serde_json::from_slice(line.record).ok();
         let Some(Detail::Recovered(said)) = record.and_then(|record: Record| record.detail())
         else {
-            let what = "what was set aside here is not said in a form that is known";
+            let what = "this record of quarantined files has an unknown form";
             return self.find(Answer::Complete, Some(place), Some(seq), what);
         };
         for file in &said.files {
@@ -245,7 +245,7 @@ impl<'a> Chain<'a> {
 
     fn checkpoint(&mut self, line: &Line<'_>, link: &Link<'_>) {
         self.found.checkpoints += 1;
-        // Serde reads more forms than it writes, and one alone was signed.
+        // Serde reads more forms than it writes, and only the written form was signed.
         let as_written = |record: &Record| {
             serde_json::to_vec(record).is_ok_and(|written| written == line.record)
         };
@@ -254,7 +254,7 @@ impl<'a> Chain<'a> {
             (record.filter(as_written)).and_then(|record| Some((Checkpoint::of(&record)?, record)));
         let place = Some(&line.place);
         let Some((checkpoint, record)) = found else {
-            let what = "this checkpoint lacks what a checkpoint says";
+            let what = "this checkpoint lacks the details of a checkpoint";
             return self.find(Answer::Intact, place, Some(link.seq), what);
         };
         let signed = checkpoint.is_signed(&record);
@@ -299,7 +299,7 @@ impl<'a> Chain<'a> {
             );
         } else if !self.found.keys.contains(&key) {
             self.found.keys.push(key);
-            // Said once of each key: all checkpoints are signed with it.
+            // Reported once for each key, since it signs all checkpoints.
             if !self.expected.keys.contains(&key) {
                 wrong.push(format!("signed by an unknown key, {key}"));
             }
@@ -369,31 +369,29 @@ impl<'a> Chain<'a> {
     }
 }
 
-/// A string that is written in JSON, without its quotes.
+/// The content of a JSON string, without its quotes.
 fn unquoted(text: &[u8]) -> String {
     let quoted = [b"\"", text, b"\""].concat();
     serde_json::from_slice(&quoted).unwrap_or_default()
 }
 
-/// What is wrong with one of the quarantined files, in words. A crash leaves a torn end; so does somebody who
-/// writes zero bytes over whole lines, signed ones too. The log goes on behind either, intact, and these files
-/// are the evidence of which it was.
+/// What is wrong with a quarantined file, in words. A crash leaves a torn end; so does somebody who
+/// writes zero bytes over whole lines, signed ones too. In both cases the log continues intact, and these files
+/// are the evidence that tells the two apart.
 fn wrong_with(dir: &Dir, said: &TornFile) -> Option<String> {
     let name = &said.name;
     if !recover::is_torn_name(name) {
-        return Some(format!("{name:?} is no name of what a log sets aside"));
+        return Some(format!("{name:?} is not the name of a quarantined file"));
     }
-    match recover::look(dir, name, said.bytes) {
+    match recover::inspect(dir, name, said.bytes) {
         Ok(Some(found)) if found == *said => None,
-        Ok(Some(_)) => Some(format!(
-            "{name} is not what was set aside here: it was changed since"
-        )),
+        Ok(Some(_)) => Some(format!("{name} was changed since it was quarantined here")),
         Ok(None) => Some(format!(
-            "{name} is missing: it holds what was set aside here ({} bytes)",
+            "{name} is missing: it holds what was quarantined here ({} bytes)",
             said.bytes
         )),
         Err(error) => Some(format!(
-            "{name}, what was set aside here, cannot be read: {error}"
+            "{name}, which was quarantined here, cannot be read: {error}"
         )),
     }
 }

@@ -21,14 +21,14 @@ use aegis_policy::Policy;
 /// How a log is written. Several writers of one log should agree, but nothing breaks when they do not.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// At every multiple of this many records there is a checkpoint.
+    /// There is a checkpoint at every multiple of this many records.
     pub checkpoint_every: u64,
-    /// A segment that is as long or longer is continued by the next one.
+    /// A segment of this length or more is followed by a new one.
     pub segment_bytes: u64,
-    /// How long to wait for somebody who has the log locked and appends nothing; for others that do
-    /// append, up to twelve times as long.
+    /// How long to wait for somebody who holds the lock and appends nothing; up to twelve times as long for
+    /// others that do append.
     pub patience: Duration,
-    /// Called with the log's directory when that takes longer than a second, for somebody to be told.
+    /// Called with the log's directory when waiting takes longer than a second, to report it.
     pub waiting: fn(&Path),
 }
 
@@ -43,12 +43,12 @@ impl Default for Options {
     }
 }
 
-/// Where events went.
+/// Where events were recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The place of each, in their order.
+    /// The number of each event's record, in order.
     pub seqs: Vec<u64>,
-    /// Whether they, and all before them, are on the disk.
+    /// Whether they, and all records before them, are on the disk.
     pub durable: bool,
 }
 
@@ -61,14 +61,14 @@ pub struct Log {
     public: PublicKey,
     lock: Lock,
     options: Options,
-    /// `None`: it has to be looked for, as after an error.
+    /// `None`: to be found again, as after an error.
     tail: Option<Tail>,
     /// The disk has failed once.
     failed: bool,
 }
 
 impl Log {
-    /// Opens a log, and makes it where there is none; likewise the directory of keys. A torn last line
+    /// Opens a log, or makes it; likewise the directory of keys. A torn last line
     /// is quarantined. Only the end of the log is read.
     pub fn open(dir: &Path, keys: &Path) -> Result<Self, Error> {
         Self::open_with(dir, keys, Options::default())
@@ -102,7 +102,7 @@ impl Log {
                 log.sign(tail, &mut batch)?;
                 return log.put(tail, batch);
             }
-            // Another key is better known now than at the end of a run. Further away it is not worth it.
+            // Better to detect a wrong key now than at the end of a run. Searching further back is not worth it.
             tail.chain.newest = tail::newest_checkpoint(&log.dir, tail.segment, 64 << 10)?;
             log.check_key(tail.chain.newest.as_ref())
         })?;
@@ -114,13 +114,13 @@ impl Log {
         self.dir.path()
     }
 
-    /// Where the key was made when this was opened, if it was: somebody should know, as a key and a log that
-    /// were moved away leave nothing behind that asks for them.
+    /// The directory of keys, if opening this log made the key. Somebody should be told: when both key and log
+    /// were moved away, nothing else shows that.
     pub fn new_key(&self) -> Option<&Path> {
         self.key_is_new.then_some(&self.keys)
     }
 
-    /// Archives a policy beside the log ([`crate::archive`]), unless that is done.
+    /// Archives a policy beside the log ([`crate::archive`]), unless it is archived already.
     pub fn archive_policy(&self, policy: &Policy) -> Result<(), ArchiveError> {
         archive::archive(&self.dir, policy)
     }
@@ -130,13 +130,13 @@ impl Log {
         self.public
     }
 
-    /// Appends events, all or none. When one of them waits for the disk, so does this, with the lock
-    /// released: what others append meanwhile gets onto the disk together.
+    /// Appends events, all or none. If one of them has to wait for the disk, so does this call, with the lock
+    /// released: events that others append meanwhile reach the disk together.
     pub fn append(&mut self, events: &[Event]) -> Result<Receipt, Error> {
         self.append_and(events, false)
     }
 
-    /// The same, with a checkpoint behind them: [`Log::append`] and [`Log::checkpoint`] in one.
+    /// Appends events and a checkpoint after them: [`Log::append`] and [`Log::checkpoint`] in one.
     pub fn append_and_sign(&mut self, events: &[Event]) -> Result<Receipt, Error> {
         self.append_and(events, true)
     }
@@ -185,18 +185,18 @@ impl Log {
         Ok(Receipt { seqs, durable })
     }
 
-    /// Waits until all that was appended through this is on the disk.
+    /// Waits until everything appended through this log is on the disk.
     pub fn sync(&mut self) -> Result<(), Error> {
         let Some(tail) = &self.tail else {
             return Ok(());
         };
-        // Older segments were on the disk before newer ones were made.
+        // Older segments were synced before newer ones were made.
         let synced = tail.file.sync_data();
         let path = self.dir.join(&segment_name(tail.segment));
         self.synced(path, synced)
     }
 
-    /// The kernel tells of a failure once and calls the pages clean: to try again would prove nothing.
+    /// The kernel reports a failure once and marks the pages clean: another try would prove nothing.
     fn synced(&mut self, path: PathBuf, result: io::Result<()>) -> Result<(), Error> {
         result.map_err(|source| {
             self.failed = true;
@@ -233,7 +233,7 @@ impl Log {
         result
     }
 
-    /// The end of the log: where this left it, or wherever it is now.
+    /// The end of the log: where the last append left it, or wherever it is now.
     fn find_tail(&mut self, time: &str) -> Result<Tail, Error> {
         if let Some(tail) = self.tail.take()
             && self.is_current(&tail)?
@@ -283,7 +283,7 @@ impl Log {
         })
     }
 
-    /// Lines to be, in a new segment where the newest is long enough.
+    /// A batch of lines, in a new segment if the newest is long enough.
     fn batch<'a>(&mut self, tail: &mut Tail, time: &'a str) -> Result<Batch<'a>, Error> {
         if tail.end >= self.options.segment_bytes && tail.end > 0 {
             self.turn_over(tail, time)?;
@@ -291,8 +291,8 @@ impl Log {
         Ok(Batch::new(tail, time))
     }
 
-    /// Ends a segment with a checkpoint and begins the next one. Killed in between, the next one to append
-    /// goes on from there.
+    /// Ends a segment with a checkpoint and begins the next one. If this process is killed in between, the
+    /// next to append continues from there.
     fn turn_over(&mut self, tail: &mut Tail, time: &str) -> Result<(), Error> {
         if !tail.chain.signed {
             let mut batch = Batch::new(tail, time);
@@ -316,7 +316,7 @@ impl Log {
         }
     }
 
-    /// A checkpoint, after what there is in the log and in the batch.
+    /// Adds a checkpoint after the records in the log and in the batch.
     fn sign(&mut self, tail: &Tail, batch: &mut Batch<'_>) -> Result<(), Error> {
         let before = match (&batch.chain.newest, batch.chain.next) {
             (None, 0) => None,
@@ -358,10 +358,10 @@ impl Log {
         }
     }
 
-    /// Writes a batch's lines in one go. What could not be written whole is taken back.
+    /// Writes a batch's lines in one go. An incomplete write is undone.
     fn put(&mut self, tail: &mut Tail, batch: Batch<'_>) -> Result<(), Error> {
         if let Err(source) = (&tail.file).write_all(&batch.bytes) {
-            // If this fails too, whoever appends next quarantines it.
+            // If this fails too, the next to append quarantines it.
             let _ = tail.file.set_len(tail.end);
             return Err(Error::Write {
                 path: self.dir.join(&segment_name(tail.segment)),
@@ -374,7 +374,7 @@ impl Log {
     }
 }
 
-/// Lines on their way to a segment.
+/// Lines to be written to a segment.
 struct Batch<'a> {
     bytes: Vec<u8>,
     chain: ChainEnd,

@@ -1,9 +1,9 @@
 //! Reading requests quickly.
 //!
-//! [`What`] says by a key, `action`, which of its forms it has. As that key could be anywhere, what serde
-//! derives keeps the whole object in pieces until it has met it, and this is most of what a replay would
-//! do. In canonical form `action` is the first key, and the rest can be read as what it is. Whatever is not
-//! so is left to the derived form, which has the last word on what a request is.
+//! The key `action` says which form of [`What`] an object has. Since that key could be anywhere, the derived
+//! serde code buffers the whole object until it finds the key, and this would be most of the time of a replay.
+//! In canonical form `action` is the first key, and the rest can be read directly. Any other
+//! order is left to the derived code, which has the last word on what a request is.
 
 use std::fmt;
 
@@ -14,13 +14,13 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use aegis_policy::path::HostPath;
 use aegis_policy::request::{Approval, Context, Destination, Request, What};
 
-/// Reads a request; the same that serde reads.
+/// Reads a request; the result is the same as serde's.
 pub(super) fn request(text: &str) -> Result<Request, serde_json::Error> {
     match serde_json::from_str(text) {
         Ok(Canonical {
             approvals,
             context,
-            what: First(what),
+            what: ActionFirst(what),
         }) => Ok(Request {
             approvals,
             context,
@@ -36,11 +36,11 @@ struct Canonical {
     #[serde(default)]
     approvals: Vec<Approval>,
     context: Context,
-    what: First,
+    what: ActionFirst,
 }
 
 /// A [`What`] whose first key is `action`.
-struct First(What);
+struct ActionFirst(What);
 
 #[derive(Deserialize)]
 enum Action {
@@ -94,10 +94,10 @@ struct Exec {
 #[serde(deny_unknown_fields)]
 struct Tool {
     command: Vec<HostPath>,
-    grants: Vec<First>,
+    grants: Vec<ActionFirst>,
 }
 
-impl<'de> Deserialize<'de> for First {
+impl<'de> Deserialize<'de> for ActionFirst {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(OfMap)
     }
@@ -106,21 +106,21 @@ impl<'de> Deserialize<'de> for First {
 struct OfMap;
 
 impl<'de> Visitor<'de> for OfMap {
-    type Value = First;
+    type Value = ActionFirst;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object that begins with `action`")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<First, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ActionFirst, A::Error> {
         if map.next_key::<&str>()? != Some("action") {
-            // The derived form will say what is wrong, if anything is.
+            // The derived code reports what is wrong, if anything.
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Err(A::Error::custom("not canonical"));
         }
         let action = map.next_value()?;
         let rest = MapAccessDeserializer::new(map);
-        Ok(First(match action {
+        Ok(ActionFirst(match action {
             Action::Environment => {
                 let Named { name } = Named::deserialize(rest)?;
                 What::Environment { name }
@@ -146,7 +146,7 @@ impl<'de> Visitor<'de> for OfMap {
                 let Tool { command, grants } = Tool::deserialize(rest)?;
                 What::Tool {
                     command,
-                    grants: grants.into_iter().map(|First(what)| what).collect(),
+                    grants: grants.into_iter().map(|ActionFirst(what)| what).collect(),
                 }
             }
         }))

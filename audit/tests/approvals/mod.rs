@@ -1,4 +1,4 @@
-//! What counts as approved, what is asked and recorded; and, in [`store`], how the store holds up.
+//! What counts as approved, what is asked and recorded; and, in [`store`], the store's file.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -13,7 +13,7 @@ use aegis_policy::model::{Action, CapabilityRule, Document, Verdict};
 use aegis_policy::request::Approval;
 use aegis_policy::{Context, Hash, Policy, Request, What, decide};
 
-/// What is done, in words and in deed.
+/// What is done: a description and the code.
 type Case<F> = (&'static str, F);
 
 const NOW: u64 = 1_800_000_000;
@@ -80,7 +80,7 @@ fn ana() -> Person {
     }
 }
 
-/// What a yes of a day to everything that `request` has for review makes.
+/// The entries of a one-day yes to everything that `request` has for review.
 fn yes(request: &Request) -> Vec<Entry> {
     let policy = policy();
     let decision = decide(&policy, request);
@@ -94,12 +94,12 @@ fn entry(asked: &Asked, request: &Request) -> Entry {
     Entry::new(asked, request, policy().hash(), &ana(), NOW, NOW + DAY).expect("an id")
 }
 
-/// The verdict with what a store holds at a time.
+/// The verdict at a time, with the approvals of a store.
 fn with_store(store: &Store, request: Request, now: u64) -> Verdict {
     under(&policy(), store, request, now)
 }
 
-/// The same, of another policy.
+/// The same under another policy.
 fn under(policy: &Policy, store: &Store, mut request: Request, now: u64) -> Verdict {
     request.approvals = store
         .approvals_for(&request, policy.hash(), now)
@@ -114,7 +114,7 @@ fn run(command: &[&str], grant: What) -> Request {
     request(context(), What::Tool { command, grants })
 }
 
-/// A store below a fresh directory, in one that is not there yet.
+/// A store in a directory that does not exist yet, below a new one.
 fn fresh() -> (tempfile::TempDir, Store) {
     let home = tempfile::tempdir().expect("a directory");
     let store = Store::open(&home.path().join("state/aegis"));
@@ -199,7 +199,7 @@ fn an_approval_is_for_this_command_alone() {
             Verdict::Review,
             "{words:?}"
         );
-        // Nor does whoever hands them on decide it: `decide` looks for itself.
+        // The caller does not decide this either: `decide` checks for itself.
         for held_for in [asked.what.command_hash(), other.what.command_hash()] {
             other.approvals = facts.clone();
             other.approvals[0].held_for = held_for;
@@ -231,7 +231,7 @@ fn an_approval_answers_the_rules_that_asked_and_no_others() {
 
 #[test]
 fn thousands_of_grants_with_as_many_approvals_are_decided_quickly() {
-    // Two seconds; more than ten minutes, if each were looked for among all: then the runner ends this.
+    // Two seconds; over ten minutes if each lookup were linear: then the runner ends this test.
     const MANY: u64 = 130_000;
     let grants = |count| (0..count).map(|i| read(&format!("/srv/{i}"))).collect();
     let policy = policy();
@@ -354,7 +354,7 @@ fn answers_and_revocations_are_events_that_wait_for_the_disk() {
     assert_eq!(event.kind, EventType::Approval);
     assert!(event.waits_for_the_disk());
     assert_eq!(event.policy, policy.hash());
-    // What is recorded is enough to decide it again.
+    // The record is enough to decide it again.
     assert_eq!(
         decide(&policy, event.request.as_ref().expect("recorded")),
         decision

@@ -1,4 +1,4 @@
-//! The file of approvals: whose it is, what counts as broken, and what comes of changes at once.
+//! The file of approvals: its owner, what counts as broken, and simultaneous changes.
 
 #![expect(
     clippy::disallowed_types,
@@ -87,7 +87,7 @@ fn what_others_can_reach_counts_as_nothing_and_is_not_written() {
         harm(&dir(&store));
         let told = store.list().expect_err(what).to_string();
         assert!(
-            told.starts_with("the approvals count as nothing: /"),
+            told.starts_with("the approvals are ignored: /"),
             "{what}: {told}"
         );
         assert!(store.add(&some(1), NOW).is_err(), "{what}");
@@ -288,7 +288,7 @@ fn the_store_is_bounded_and_forgets_what_has_ended() {
     assert_eq!(store.list().expect("a list").len(), MAX_ENTRIES);
 }
 
-/// Not a test by itself: what the processes of the next one do.
+/// Not a test by itself: the processes of the next one run it.
 #[test]
 #[ignore = "started by others"]
 fn a_writer_among_several() {

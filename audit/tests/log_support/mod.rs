@@ -12,7 +12,7 @@ use aegis_audit::event::{Cause, Event, EventType, RunEnd, RunStart};
 use aegis_audit::log::{Expected, Log, Options, PublicKey, Reader, Verified, verify};
 use aegis_policy::{Context, Decision, Hash, HostPath, Request, Verdict, What};
 
-/// A directory with a log and keys, both still to be made.
+/// A directory for a log and keys that do not exist yet.
 pub struct Scene {
     pub root: tempfile::TempDir,
 }
@@ -43,7 +43,7 @@ impl Scene {
         self.dir().join(format!("{number:06}.jsonl"))
     }
 
-    /// A log of so many records in one segment, a checkpoint at the end.
+    /// A log with so many records in one segment and a checkpoint at the end.
     pub fn filled(&self, records: u64) -> Vec<u8> {
         let mut log = self.open();
         let mut n = 1;
@@ -83,7 +83,7 @@ pub fn lines(bytes: &[u8]) -> Vec<&[u8]> {
     bytes.split_inclusive(|byte| *byte == b'\n').collect()
 }
 
-/// An event of one kind or another; it is let through.
+/// An event that is let through; its type depends on `n`.
 pub fn event(n: u64) -> Event {
     let run = format!("run-{}", n / 10);
     let policy = Hash::of(b"policy");

@@ -1,4 +1,4 @@
-//! `aegis approvals`: what persons have approved, listed and taken back.
+//! `aegis approvals`: lists and revokes what persons have approved.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueHint};
 use serde::Serialize;
 
-use super::Answer;
+use super::CommandResult;
 use crate::terminal::open_log;
 use crate::text::page::{shortened, span, table};
 
@@ -32,9 +32,9 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Takes approvals back; status 1 when there are no such
+    /// Revokes approvals; status 1 when none match
     #[command(after_help = "\
-What runs already is not stopped. Each revocation is recorded in the audit log.
+Running commands are not stopped. Each revocation is recorded in the audit log.
 
 Examples:
   aegis approvals revoke 3f9a01
@@ -52,7 +52,7 @@ Examples:
     },
 }
 
-/// Which to revoke.
+/// Which approvals to revoke.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct Named {
@@ -68,7 +68,7 @@ pub(super) struct Named {
 }
 
 impl Action {
-    pub(super) fn run(self) -> Answer {
+    pub(super) fn run(self) -> CommandResult {
         let state = State::here()
             .context("there is no home directory to look for approvals in: set HOME")?;
         let store = Store::open(&state.dir);
@@ -87,7 +87,7 @@ impl Action {
                     None => Which::Ids(which.ids),
                 };
                 let gone = revoke(&store, &which, json)?;
-                // First revoked, then recorded: a log that cannot be written must not keep an approval alive.
+                // Revoked first, then recorded: a log that cannot be written must not keep an approval alive.
                 let (run, by) = (aegis_runtime::supervise::run_id(), caller());
                 let events: Vec<Event> =
                     gone.iter().map(|entry| revoked(&run, entry, &by)).collect();
@@ -105,7 +105,7 @@ impl Action {
     }
 }
 
-/// Revokes, and prints what is gone.
+/// Revokes approvals, and prints them.
 fn revoke(store: &Store, which: &Which, json: bool) -> anyhow::Result<Vec<Entry>> {
     let gone = store.revoke(which)?;
     tell(&gone, now(), json)?;
@@ -120,7 +120,7 @@ fn revoke(store: &Store, which: &Which, json: bool) -> anyhow::Result<Vec<Entry>
 
 /// Prints approvals.
 fn tell(entries: &[Entry], now: u64, json: bool) -> anyhow::Result<()> {
-    /// An approval, as it is told.
+    /// An approval, as printed.
     #[derive(Serialize)]
     struct Told<'a> {
         #[serde(flatten)]
@@ -161,7 +161,7 @@ fn ending(entry: &Entry, now: u64) -> String {
     format!("in {}", span(left))
 }
 
-/// Whose approvals they are, and who revokes them.
+/// The person whose approvals they are, and who revokes them.
 fn caller() -> Person {
     let uid = rustix::process::geteuid().as_raw();
     let name = aegis_sys::accounts::user(uid).and_then(|account| account.name);

@@ -1,4 +1,4 @@
-//! `aegis audit`: the audit log, shown, followed, verified, exported.
+//! `aegis audit`: shows, follows, verifies and exports the audit log.
 
 pub(super) mod show;
 mod tail;
@@ -15,7 +15,7 @@ use aegis_audit::places::State;
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
-use super::Answer;
+use super::CommandResult;
 use crate::terminal::{complain, harmless};
 use show::Style;
 
@@ -32,7 +32,7 @@ Examples:
   aegis audit show --json | jq -r 'select(.decision.verdict == \"block\") | .request.what'")]
     Show {
         #[command(flatten)]
-        log: Place,
+        log: LogArg,
         #[command(flatten)]
         filter: Filter,
         /// Prints JSON: a record on each line
@@ -46,11 +46,11 @@ Examples:
   aegis audit tail -f --json | jq .type")]
     Tail {
         #[command(flatten)]
-        log: Place,
+        log: LogArg,
         /// How many
         #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
         lines: usize,
-        /// Goes on with what is appended, until it is interrupted
+        /// Continues with new records, until interrupted
         #[arg(short, long)]
         follow: bool,
         /// Prints JSON: a record on each line
@@ -59,14 +59,14 @@ Examples:
     },
     /// Says whether the log is intact, and whether it is complete
     #[command(after_help = "\
-Intact: nothing of what is there was changed, left out, put in, or signed by somebody else. Complete: it
-is there to its end and signed to its end. Status 0 says that it is both.
+Intact: nothing within the log was changed, removed, inserted, or signed by somebody else. Complete: the log
+is there to its end and signed to its end. Status 0 means both.
 
-An end that was cut off exactly at a checkpoint is noticed by somebody who remembers a later one: keep the
-one that this prints, NUMBER:HASH, elsewhere, and name it the next time. With the number alone it is not
-noticed any more once the log has grown again to a checkpoint of that number.
+If the end was cut off exactly at a checkpoint, only somebody who remembers a later one notices: keep the
+checkpoint that this prints, NUMBER:HASH, elsewhere, and name it the next time. The number alone no longer
+shows it once the log has grown again to a checkpoint of that number.
 
-What was quarantined as torn is listed: a crash leaves it behind, and so does whoever writes zeros over the end.
+Quarantined torn ends are listed: a crash leaves one behind, and so does whoever writes zeros over the end.
 
 Examples:
   aegis audit verify
@@ -85,13 +85,13 @@ Examples:
   aegis audit export --format ocsf --since 2026-01-01 | vector --config collect.toml")]
     Export {
         #[command(flatten)]
-        log: Place,
+        log: LogArg,
         #[command(flatten)]
         filter: Filter,
         /// The form
         #[arg(long, value_enum, default_value_t = Format::Jsonl)]
         format: Format,
-        /// In ocsf, the name of the host where the log was written; without it, of this one
+        /// For ocsf, the name of the host that wrote the log; without it, this host
         #[arg(long, value_name = "NAME")]
         host: Option<String>,
     },
@@ -106,15 +106,15 @@ pub(super) enum Format {
     Ocsf,
 }
 
-/// Which log.
+/// The log to read.
 #[derive(Debug, Args)]
-pub(super) struct Place {
+pub(super) struct LogArg {
     /// A log's directory, a segment, or `-`; without it, this user's log
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     path: Option<PathBuf>,
 }
 
-/// Which records.
+/// Which records to show.
 #[derive(Debug, Args)]
 pub(super) struct Filter {
     /// Only what belongs to a run, by its id or the beginning of it
@@ -150,7 +150,7 @@ impl Filter {
     fn takes(&self, record: &Record) -> bool {
         let run = (self.run.as_ref()).is_none_or(|run| record.run.starts_with(run));
         let kind = self.types.is_empty() || self.types.contains(&record.kind);
-        // What has no time that can be read is rather shown than not.
+        // A record without a readable time is shown rather than left out.
         let since = self.since.is_none_or(|since| {
             humantime::parse_rfc3339(&record.time).map_or(true, |time| time >= since)
         });
@@ -158,8 +158,8 @@ impl Filter {
     }
 }
 
-impl Place {
-    /// The path, or where this user's log is.
+impl LogArg {
+    /// The path, or this user's log.
     fn resolve(&self) -> anyhow::Result<PathBuf> {
         match &self.path {
             Some(path) => Ok(path.clone()),
@@ -180,7 +180,7 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Reader> {
     }
 }
 
-/// The places of whoever runs this.
+/// The directories of this user.
 fn state() -> anyhow::Result<State> {
     State::here().context("there is no $HOME to look for the audit log in: name its directory")
 }
@@ -199,10 +199,10 @@ fn failed(path: &Path, error: &Error) -> anyhow::Error {
     }
 }
 
-/// Standard output, in large pieces. A reader that has had enough ends it without an error.
+/// Standard output, in large pieces. If its reader stops, output ends without an error.
 struct Out {
     to: BufWriter<StdoutLock<'static>>,
-    /// Nothing was wrong with what was to be printed.
+    /// No line to be printed had an error.
     right: bool,
 }
 
@@ -214,7 +214,7 @@ impl Out {
         }
     }
 
-    /// Writes lines, and to standard error what is wrong with others, each in its place. Whether somebody
+    /// Prints lines in order: errors go to standard error. Returns whether somebody
     /// still reads.
     fn lines(
         &mut self,
@@ -239,15 +239,15 @@ impl Out {
         }
     }
 
-    /// Writes all lines. Whether nothing was wrong with any.
-    fn all(mut self, lines: impl Iterator<Item = Result<String, String>>) -> Answer {
+    /// Prints all lines. Returns whether none had an error.
+    fn all(mut self, lines: impl Iterator<Item = Result<String, String>>) -> CommandResult {
         self.lines(lines)?;
         Ok(self.right)
     }
 }
 
 impl Action {
-    pub(super) fn run(self) -> Answer {
+    pub(super) fn run(self) -> CommandResult {
         match self {
             Self::Show { log, filter, json } => {
                 let style = Style::of_output(json);
@@ -274,7 +274,7 @@ impl Action {
     }
 }
 
-fn export(log: &Place, filter: &Filter, format: Format, host: Option<String>) -> Answer {
+fn export(log: &LogArg, filter: &Filter, format: Format, host: Option<String>) -> CommandResult {
     let host = host.unwrap_or_else(|| {
         let system = rustix::system::uname();
         system.nodename().to_string_lossy().into_owned()
@@ -287,7 +287,7 @@ fn export(log: &Place, filter: &Filter, format: Format, host: Option<String>) ->
     Out::new().all(all.filter_map(Result::transpose))
 }
 
-/// A line in that form; `None` of one that was not asked for.
+/// A line in that format; `None` if it was not requested.
 fn exported(
     line: &Line<'_>,
     filter: &Filter,

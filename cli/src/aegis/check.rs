@@ -6,10 +6,10 @@ use aegis_profile::{Diagnostic, Error, Hash};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::{Answer, one_stdin, print, print_bytes, print_json};
+use super::{CommandResult, one_stdin, print, print_bytes, print_json};
 use crate::terminal::{self, complain};
 
-/// How mistakes are told.
+/// How mistakes are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// For people, on standard error
@@ -20,7 +20,7 @@ pub(super) enum Format {
 
 #[derive(Serialize)]
 struct Checked<'r> {
-    /// What it is, and its name on the command line.
+    /// The kind, and the name on the command line.
     #[serde(flatten)]
     reference: BTreeMap<&'static str, &'r str>,
     ok: bool,
@@ -32,13 +32,13 @@ struct Checked<'r> {
     error: Option<Error>,
 }
 
-/// Checks files of a `kind`; `load` gives the name and the hash of one. Without a format, prints JSON.
+/// Checks files of a `kind`; `load` returns the name and the hash of one. Without a format, prints JSON.
 pub(super) fn check(
     kind: &'static str,
     references: &[String],
     format: Option<Format>,
     load: impl Fn(&str) -> Result<(String, Hash), Error>,
-) -> Answer {
+) -> CommandResult {
     one_stdin(references.iter().map(String::as_str))?;
     let mut results = Vec::new();
     for reference in references {
@@ -71,7 +71,7 @@ pub(super) fn check(
     Ok(results.iter().all(|result| result.ok))
 }
 
-/// A mistake as GitHub shows it beside the line in a pull request. What has a meaning in such a line is
+/// A mistake in the form that GitHub shows beside the line in a pull request. Special characters are
 /// escaped as the runner's own toolkit does it (`actions/toolkit`, `packages/core/src/command.ts`).
 fn annotation(kind: &str, diagnostic: &Diagnostic) -> String {
     let data = |text: &str| {

@@ -90,7 +90,7 @@ Examples:
   aegis policy show standard"
     )]
     Policy(policy::Action),
-    /// Lists what was approved on the terminal, and takes it back
+    /// Lists and revokes what was approved on the terminal
     #[command(
         subcommand,
         after_help = "\
@@ -116,7 +116,7 @@ Examples:
   aegis audit export --format ocsf"
     )]
     Audit(audit::Action),
-    /// Prints completions of aegis and aegis-run for a shell
+    /// Prints shell completions for aegis and aegis-run
     #[command(after_help = "\
 Examples:
   aegis completions bash > ~/.local/share/bash-completion/completions/aegis
@@ -127,7 +127,7 @@ Examples:
     Completions {
         /// The shell
         shell: clap_complete::Shell,
-        /// Of which program; without it, of both in one script
+        /// The program; without it, both in one script
         #[arg(value_parser = ["aegis", "aegis-run"])]
         program: Option<String>,
     },
@@ -137,14 +137,14 @@ Examples:
   aegis man                    the names of the pages
   aegis man ~/.local/share/man/man1")]
     Man {
-        /// Where to; made when it is not there
+        /// The directory to write to; made if missing
         #[arg(value_hint = clap::ValueHint::DirPath)]
         directory: Option<PathBuf>,
     },
 }
 
-/// Yes or no; an error where there is no answer.
-type Answer = anyhow::Result<bool>;
+/// Yes or no, or an error.
+type CommandResult = anyhow::Result<bool>;
 
 /// The command line of `aegis`.
 #[must_use]
@@ -152,14 +152,14 @@ pub fn command() -> Command {
     Cli::command()
 }
 
-/// Runs the program: `words` are its arguments, its own name first. Gives the exit status.
+/// Runs the program: `words` are its arguments, its own name first. Returns the exit status.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
     let parsed = command()
         .try_get_matches_from(words)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let answer = match parsed {
         Ok(cli) => cli.action.run(),
-        // Help that was asked for is an answer.
+        // Help on request is not an error.
         Err(error) if !error.use_stderr() => print(&error.render().to_string()).map(|()| true),
         Err(error) => {
             complain(&error.render().to_string());
@@ -179,7 +179,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 impl Action {
-    fn run(self) -> Answer {
+    fn run(self) -> CommandResult {
         match self {
             Self::Doctor { json } => doctor(json),
             Self::Ps(options) => options.run(),
@@ -194,7 +194,7 @@ impl Action {
     }
 }
 
-fn doctor(json: bool) -> Answer {
+fn doctor(json: bool) -> CommandResult {
     let report = aegis_runtime::doctor::examine();
     let complete = report.complete();
     if json {
@@ -212,7 +212,7 @@ fn doctor(json: bool) -> Answer {
     Ok(complete)
 }
 
-/// Prints a value as JSON, or else what people read of it.
+/// Prints a value as JSON, or as text for people.
 fn answer(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
     match json {
         true => print_json(value),
@@ -227,12 +227,12 @@ fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print_bytes(&text)
 }
 
-/// Prints what people read; nothing in it steers a terminal.
+/// Prints text for people; nothing in it steers a terminal.
 fn print(text: &str) -> anyhow::Result<()> {
     print_bytes(harmless(text).as_bytes())
 }
 
-/// Prints what programs read, as it is.
+/// Prints output for programs, unchanged.
 fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     terminal::print(bytes).map_err(unwritten)
 }

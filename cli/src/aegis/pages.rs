@@ -8,11 +8,11 @@ use clap::builder::Resettable;
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::{Answer, command, print, print_bytes};
+use super::{CommandResult, command, print, print_bytes};
 use crate::options::AegisRun;
 
 /// Completions for one program, or for both in one script.
-pub(super) fn completions(shell: Shell, program: Option<&str>) -> Answer {
+pub(super) fn completions(shell: Shell, program: Option<&str>) -> CommandResult {
     let mut out = Vec::new();
     if program != Some("aegis-run") {
         clap_complete::generate(shell, &mut command(), "aegis", &mut out);
@@ -25,10 +25,10 @@ pub(super) fn completions(shell: Shell, program: Option<&str>) -> Answer {
 }
 
 /// Writes every page to a directory, or lists their names.
-pub(super) fn man(directory: Option<&Path>) -> Answer {
+pub(super) fn man(directory: Option<&Path>) -> CommandResult {
     let mut pages = Vec::new();
     for mut command in [command(), AegisRun::command()] {
-        // Gives each subcommand its full name.
+        // Sets the full name of each subcommand.
         command.build();
         collect(&command, &mut pages)?;
     }
@@ -50,7 +50,7 @@ pub(super) fn man(directory: Option<&Path>) -> Answer {
 
 /// The page of a command, and those of its subcommands: `aegis-profile-check.1`.
 fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> anyhow::Result<()> {
-    // Told apart, since clap_mangen would fill examples and tables like prose.
+    // Rendered separately, since clap_mangen would fill examples and tables like prose.
     let after = command.get_after_help().map(ToString::to_string);
     let page = clap_mangen::Man::new(command.clone().after_help(Resettable::Reset)).manual("Aegis");
     let mut text = Vec::new();
@@ -63,7 +63,7 @@ fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> anyhow::Res
     Ok(())
 }
 
-/// What follows the options in a help text, as sections of a manual page: a paragraph whose first
+/// The text after the options in a help text, as sections of a manual page: a paragraph whose first
 /// line ends with a colon becomes a section that is shown as it is.
 fn sections(after: &str) -> String {
     let mut out = String::new();
@@ -82,7 +82,7 @@ fn sections(after: &str) -> String {
     out
 }
 
-/// Text that `man` shows as it is: see groff(7), "Escapes" and "Control characters".
+/// Text that `man` shows unchanged: see groff(7), "Escapes" and "Control characters".
 fn roff(text: &str) -> String {
     let escaped = text
         .replace('\\', "\\e")

@@ -1,11 +1,11 @@
-//! `aegis profile`: prints what the crate `aegis-profile` finds.
+//! `aegis profile`: prints the results of the crate `aegis-profile`.
 
 use aegis_profile::{Files, Profile, builtin, schema};
 use clap::{Args, Subcommand, ValueHint};
 use serde_json::json;
 
 use super::check::{self, Format};
-use super::{Answer, answer, one_stdin, print_bytes, print_json};
+use super::{CommandResult, answer, one_stdin, print_bytes, print_json};
 use crate::text::page::table;
 
 /// Subcommands of `aegis profile`.
@@ -39,7 +39,7 @@ Examples:
         reference: String,
         #[command(flatten)]
         sets: Sets,
-        /// Says of each line where it was declared
+        /// Shows where each line was declared
         #[arg(long, conflicts_with = "json")]
         origins: bool,
         /// Prints JSON: the profile and its hash
@@ -79,7 +79,7 @@ Example, for editors that check YAML against a schema:
     Schema,
 }
 
-/// `--set`, as `aegis-run` has it.
+/// `--set`, as in `aegis-run`.
 #[derive(Debug, Args)]
 pub(super) struct Sets {
     /// Adds to the profile (of two: to both), as in limits.memory=1G; may be repeated
@@ -94,7 +94,7 @@ impl Sets {
 }
 
 impl Action {
-    pub(super) fn run(self) -> Answer {
+    pub(super) fn run(self) -> CommandResult {
         match self {
             Self::Check {
                 references,
@@ -128,9 +128,9 @@ impl Action {
     }
 }
 
-fn show(profile: &Profile, origins: bool, json: bool) -> Answer {
+fn show(profile: &Profile, origins: bool, json: bool) -> CommandResult {
     if json {
-        // The canonical form is what the hash is made of.
+        // The hash is computed from the canonical form.
         let canonical: serde_json::Value = serde_json::from_str(&profile.canonical_json())?;
         print_json(&json!({"profile": canonical, "hash": profile.hash()}))?;
     } else {
@@ -139,7 +139,7 @@ fn show(profile: &Profile, origins: bool, json: bool) -> Answer {
     Ok(true)
 }
 
-fn list(json: bool) -> Answer {
+fn list(json: bool) -> CommandResult {
     let mut rows = Vec::new();
     for name in builtin::names() {
         let profile = aegis_profile::load(name, &Files)?.profile;

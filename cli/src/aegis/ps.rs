@@ -5,7 +5,7 @@ use aegis_runtime::supervise::report;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 
-use super::{Answer, answer};
+use super::{CommandResult, answer};
 use crate::terminal::{complain, harmless};
 use crate::text::page::{shortened, span, table};
 
@@ -29,7 +29,7 @@ pub(super) struct Options {
 }
 
 impl Options {
-    pub(super) fn run(self) -> Answer {
+    pub(super) fn run(self) -> CommandResult {
         let directories = match self.all {
             true => {
                 let root = rustix::process::geteuid().is_root();

@@ -2,8 +2,8 @@
 
 #![cfg_attr(not(test), no_main)]
 
-/// Called by the C library. What Rust's own start-up does more, such as reading `/proc/self/maps`, is
-/// for programs with threads and deep stacks.
+/// Called by the C library. Rust's own start-up does more, such as reading `/proc/self/maps`, for
+/// programs with threads and deep stacks.
 #[cfg(not(test))]
 #[unsafe(export_name = "main")]
 extern "C" fn start(_count: i32, _words: *const *const u8) -> i32 {

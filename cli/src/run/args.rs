@@ -1,8 +1,8 @@
-//! The command line of `aegis-run`, read without clap: every page that is touched before the
-//! command starts counts.
+//! The command line of `aegis-run`, read without clap: each page of memory touched before the
+//! command starts costs time.
 //!
 //! The command begins at the first word that is not an option, as with `env` and `timeout`; `--` before
-//! it is for a command that begins with a dash.
+//! it allows a command that begins with a dash.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
@@ -23,10 +23,10 @@ pub enum Explain {
     Json,
 }
 
-/// The command line, understood.
+/// The parsed command line.
 #[derive(Debug)]
 pub struct Args {
-    /// What is to be run.
+    /// The run to launch.
     pub launch: Launch,
     /// `--explain`: show the plan, start nothing.
     pub explain: Option<Explain>,
@@ -34,7 +34,7 @@ pub struct Args {
     pub quiet: bool,
 }
 
-/// What is to be done.
+/// What to do.
 #[derive(Debug)]
 pub enum Invocation {
     /// Run the command, or explain.
@@ -43,7 +43,7 @@ pub enum Invocation {
     Print(&'static str),
 }
 
-/// Reads a command line, without the program's own name.
+/// Parses a command line, without the program's own name.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, String> {
     let mut parser = lexopt::Parser::from_args(words);
     let (mut profile, mut policy, mut audit, mut report) = (None, None, None, None);
@@ -102,8 +102,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
     })))
 }
 
-/// A value in the same word, or the next one. That one must not look like an option: what was left
-/// out would take the place of what comes after it.
+/// A value in the same word, or the next word. The next word must not look like an option: if the value
+/// was left out, the option after it would be taken for the value.
 fn value(name: &str, parser: &mut lexopt::Parser) -> Result<OsString, String> {
     if let Some(value) = parser.optional_value() {
         return Ok(value);
@@ -117,7 +117,7 @@ fn value(name: &str, parser: &mut lexopt::Parser) -> Result<OsString, String> {
     }
 }
 
-/// lexopt's errors, in the words used here.
+/// lexopt's errors, in our own words.
 fn told(error: lexopt::Error) -> String {
     match error {
         lexopt::Error::MissingValue {

@@ -1,11 +1,10 @@
-//! `aegis-run`: reads the profile, compiles the plan, runs it, and says afterwards what was refused.
+//! `aegis-run`: reads the profile, compiles the plan, runs it, and reports what was refused or denied.
 //!
 //! Exit statuses: the command's own; 128+n when signal n ended it; 124 at the time limit; 125 when
-//! Aegis refused or failed before the command started; 126 and 127 as the shell has them.
+//! Aegis refused or failed before the command started; 126 and 127 as in the shell.
 //!
-//! No thread is ever started here. Standard descriptors that are closed have been opened onto
-//! `/dev/null` before ([`aegis_sys::process::begin`]), so that no file opened later can
-//! become one of them; the command finds `/dev/null` there too.
+//! No thread is ever started here. [`aegis_sys::process::begin`] has opened closed standard descriptors onto
+//! `/dev/null`, so that no file opened later can become one of them; the command finds `/dev/null` there too.
 
 pub mod args;
 pub mod ask;
@@ -21,13 +20,13 @@ use crate::terminal::{colour, complain, harmless, print, profile_error};
 use crate::text::{self, said, why};
 use args::{Explain, Invocation};
 
-/// What `--help` prints; a test holds it against [`crate::options`].
+/// The output of `--help`; a test compares it with [`crate::options`].
 pub const HELP: &str = include_str!("help.txt");
 
-/// What `--version` prints.
+/// The output of `--version`.
 const VERSION: &str = concat!("aegis-run ", env!("CARGO_PKG_VERSION"), "\n");
 
-/// Runs the program: `words` are its arguments without its own name. Gives the exit status.
+/// Runs the program: `words` are its arguments without its own name. Returns the exit status.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
     let result = match args::parse(words) {
         Ok(Invocation::Run(args)) => match args.explain {
@@ -68,7 +67,7 @@ fn explained(launch: Launch, format: Explain) -> Result<u8, Error> {
     })
 }
 
-/// Whoever started `aegis-run`, by way of the terminal and standard error.
+/// The person who started `aegis-run`, reached by the terminal and standard error.
 struct Caller {
     quiet: bool,
 }
@@ -90,7 +89,7 @@ impl FrontEnd for Caller {
             Event::Unregistered(why) if !self.quiet => {
                 format!("warning: `aegis ps` will not list this run: {why}")
             }
-            // Told when the run has ended, where they explain how.
+            // Reported when the run has ended, with an explanation.
             Event::Unregistered(_) | Event::Run(_) => return,
         };
         complain(&format!("aegis-run: {}\n", harmless(&text)));
@@ -106,7 +105,7 @@ fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
     }
     let mut session = permitted.start(Options::default())?;
     while session.poll(&mut [], None).is_running() {}
-    // What lives as long as the process is not given back piece by piece: it ends with the process.
+    // Not freed: the memory goes when the process ends.
     let outcome = ManuallyDrop::new(session.finish()?);
     let report = &outcome.report;
     for path in report.planted.iter().filter(|_| !quiet) {
@@ -117,7 +116,7 @@ fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
     for text in &outcome.unaccounted {
         fail(text);
     }
-    // Last, so that it is what a person sees.
+    // Last, so that a person sees it.
     if report.exit_status != 0 && !quiet {
         let profile = &outcome.profile;
         complain(&why::explain(report, profile, reference.as_deref()));
@@ -128,9 +127,9 @@ fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
     Ok(outcome.exit_status)
 }
 
-/// Ends by the signal that ended the command, where that is one by which a person or a shell ends
-/// programs: a shell that runs us in a loop goes on after an exit, whatever its status, and stops
-/// after a signal. `$?` is 128+n either way.
+/// Ends by the signal that ended the command, if persons or shells use it to end programs: a shell that
+/// runs us in a loop continues after an exit, whatever its status, and stops after a signal. `$?` is 128+n
+/// either way.
 fn die_likewise(signal: i32) {
     let signals = [
         libc::SIGINT,

@@ -1,4 +1,4 @@
-//! `aegis doctor`: a line for each layer, what is wrong and how to fix it below.
+//! `aegis doctor`: a line for each layer; below it, what is wrong and how to fix it.
 
 use std::fmt::Write;
 
@@ -20,7 +20,7 @@ pub(crate) fn text(report: &Report, colour: bool) -> String {
             Status::Missing => painted(colour, "31", "✗"),
         };
         let _ = writeln!(out, "  {mark} {:width$}  {}", check.name, check.what);
-        // Neighbours that fail for one reason are explained once, below the last.
+        // Neighbouring checks that fail for the same reason are explained once, below the last.
         if checks
             .get(index + 1)
             .is_some_and(|next| reason(next) == reason(check))

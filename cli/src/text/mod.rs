@@ -1,4 +1,4 @@
-//! What people read: plans, the host, and why a run was refused or failed. No decision is made here.
+//! Texts for people: plans, the host, and why a run was refused or failed. No decision is made here.
 
 pub(crate) mod doctor;
 pub(crate) mod page;

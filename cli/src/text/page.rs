@@ -1,4 +1,4 @@
-//! A page of sections: on the left where something comes from, on the right what it is.
+//! A page of sections: the origin of something on the left, the thing itself on the right.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -9,10 +9,10 @@ use aegis_profile::syntax::escape;
 /// Columns of the page.
 const WIDTH: usize = 96;
 
-/// Columns that the left side takes at most; what is longer has a line for itself.
+/// Maximum width of the left side; a longer origin has a line of its own.
 const GUTTER: usize = 30;
 
-/// A line of a section: where it comes from, and words between which it may be broken.
+/// A line of a section: an origin, and words between which the line may be broken.
 pub(super) struct Row {
     pub from: String,
     pub words: Vec<String>,
@@ -103,7 +103,7 @@ impl Page {
     }
 }
 
-/// Rows in columns, below their heads if they have any. Without rows, nothing.
+/// Rows in columns, below their heads if they have any. Nothing if there are no rows.
 pub(crate) fn table<const N: usize>(
     head: Option<[&str; N]>,
     rows: impl IntoIterator<Item = [String; N]>,
@@ -131,7 +131,7 @@ pub(crate) fn table<const N: usize>(
     out
 }
 
-/// A time in words: of two days and more in days, and so on, as exactly as it matters.
+/// A duration in words: two days and more in days, and so on, with a useful precision.
 pub(crate) fn span(seconds: u64) -> String {
     let units = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
     let unit = units.into_iter().find(|(unit, _)| seconds >= 2 * unit);
@@ -150,7 +150,7 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
     }
 }
 
-/// A name as it can be shown: quoted when it has white space, or anything that a terminal would act upon.
+/// A name as it can be shown: quoted if it contains white space or anything that a terminal would act upon.
 pub(super) fn shown(name: &OsStr) -> String {
     let quoted = format!("{name:?}");
     match name.to_str() {

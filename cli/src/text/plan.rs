@@ -1,8 +1,8 @@
-//! The plan for a person: what may be done, which line of which profile says so, which layer of the
-//! kernel holds it, and what this host lacks. The same plan gives the same text.
+//! The plan for a person: what may be done, which line of which profile allows it, which layer of the
+//! kernel enforces it, and what this host lacks. The same plan gives the same text.
 //!
-//! On the left stands the line that grants, on the right what it grants. Lines of built-in profiles
-//! are taken together, since nobody looks for one of a hundred programs there; a profile's own are
+//! The line that grants is on the left, what it grants on the right. Lines of built-in profiles
+//! are grouped, since nobody looks for one of a hundred programs there; a profile's own lines are
 //! not. `Plan::to_json` has everything, ungrouped.
 
 mod grants;
@@ -26,11 +26,11 @@ use grants::{by_directory, declared, grouped, place};
 /// Variables that every sandbox has.
 const OWN_VARIABLES: [&str; 5] = ["HOME", "LOGNAME", "PATH", "TMPDIR", "USER"];
 
-/// A title, which layer of the kernel holds to it, and what is in it.
+/// A title, the layer of the kernel that enforces it, and the rows.
 type Section = (&'static str, &'static str, Vec<Row>);
 
 /// The plan as text. `profile` gives the lines for limits, variables, devices and system calls, which
-/// the plan itself does not keep.
+/// the plan itself does not store.
 pub(crate) fn text(plan: &Plan, profile: &Profile, colour: bool) -> String {
     let mut page = Page {
         colour,
@@ -80,7 +80,7 @@ fn granted(plan: &Plan, action: &str) -> Vec<Row> {
     grouped(grants.filter(|grant| grant.what.action() == action))
 }
 
-/// The policy, and each grant of which it says more than `allow`.
+/// The policy, and each grant on which its opinion is more than `allow`.
 fn policy(plan: &Plan) -> Section {
     let mut rows = Vec::new();
     if let Some(policy) = &plan.policy {
@@ -137,7 +137,7 @@ fn origin(origin: Option<&Origin>) -> String {
     }
 }
 
-/// The left side for `value`, if it is among what the profile has declared.
+/// The left side for `value`, if the profile has declared it.
 fn origin_in<T: PartialEq>(declared: &[Declared<T>], value: &T) -> String {
     let found = declared.iter().find(|item| item.value == *value);
     origin(found.map(|item| &item.origin))
@@ -193,7 +193,7 @@ fn device_nodes(plan: &Plan, profile: &Profile) -> Section {
     ("Devices", "private /dev; Landlock", rows)
 }
 
-/// Values that the caller has are not shown: some are secrets, and explanations get pasted.
+/// The caller's values are not shown: some are secrets, and explanations get pasted.
 fn environment(plan: &Plan, profile: &Profile) -> Section {
     let mut rows = Vec::new();
     let mut passed: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -273,7 +273,7 @@ fn limits(plan: &Plan, profile: &Profile) -> Section {
 
 fn system_calls(plan: &Plan, profile: &Profile) -> Section {
     let spec = plan.syscalls.unattended();
-    // The plan's own filter was made from this, so it can be made.
+    // The plan's own filter was made from this spec, so it can be made again.
     let filter = seccomp::filter_for(&spec).unwrap_or_else(|_| plan.seccomp.clone());
     let (mut allowed, mut refused, mut narrowed) = (0, 0, Vec::new());
     for (number, rule) in filter.rules.iter() {
@@ -320,7 +320,7 @@ fn identity(plan: &Plan) -> Section {
         ),
         Row::new(
             "capabilities",
-            "none, and none to be gained: all five sets empty, no_new_privs, securebits locked",
+            "none, and none can be gained: all five sets empty, no_new_privs, securebits locked",
         ),
         Row::whole("host name", &plan.hostname),
         Row::whole("umask", format!("{:04o}", plan.umask)),

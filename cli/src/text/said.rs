@@ -1,4 +1,4 @@
-//! What the policy says of a plan, and what a person is told or asked because of it.
+//! The policy's opinion on a plan, as a person reads it.
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;
@@ -9,10 +9,10 @@ use aegis_runtime::plan::{Grant, Plan};
 
 use crate::terminal::harmless;
 
-/// Grants that stand in the way are told up to this many; `--explain` has all.
+/// At most so many grants that prevent a run are shown; `--explain` has all.
 const MOST: usize = 12;
 
-/// The grants that the policy was asked about, and what it says of each.
+/// The grants that the policy was asked about, with its opinion on each.
 fn told(plan: &Plan) -> impl Iterator<Item = (&Grant, &Opinion)> {
     let grants = plan.grants.iter();
     grants.filter_map(|grant| Some((grant, grant.decision.as_ref()?)))
@@ -62,7 +62,7 @@ pub(crate) fn refusal(refusal: &Refusal) -> String {
     out
 }
 
-/// What is let through with a warning: a line each.
+/// What is let through with a warning, a line each.
 pub(crate) fn warnings(plan: &Plan) -> String {
     let mut out = String::new();
     for (grant, said) in told(plan).filter(|(_, said)| said.verdict == Verdict::Warn) {

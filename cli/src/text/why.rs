@@ -1,4 +1,4 @@
-//! What a person is told after a failed run: what was refused, and the line that would allow it.
+//! The explanation after a failed run: what was denied, and the line that would allow it.
 
 use std::fmt::Write as _;
 
@@ -8,11 +8,11 @@ use aegis_runtime::supervise::report::Report;
 
 use crate::terminal::harmless;
 
-/// As many refusals are told; the report has all.
+/// At most so many denials are shown; the report has all.
 const MOST: usize = 3;
 
-/// The last words of a failed run; empty when nothing of Aegis explains the failure. `reference` is
-/// the profile as it was named.
+/// The last lines after a failed run; empty if nothing in Aegis explains the failure. `reference` is
+/// the profile as named on the command line.
 pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str>) -> String {
     let mut out = String::new();
     if let Some(key) = report.cause.limit() {
@@ -28,7 +28,7 @@ pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str
             "aegis-run: {more} more refused; --report FILE lists all"
         );
     }
-    // A limit on processes makes a program fail, not end; one on processor time only makes it slow.
+    // A limit on processes makes a program fail, not end; a limit on processor time only makes it slow.
     for key in report.limits_met.iter().filter(|key| **key != "cpu") {
         let _ = writeln!(out, "aegis-run: held back by {}", limit(key, profile));
     }
@@ -38,8 +38,8 @@ pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str
     harmless(&out)
 }
 
-/// What most likely ended the command last. The command's own words tell more than what the kernel
-/// saw refused: many programs try a call and do without. Of those words, the last were found first.
+/// Denials by likelihood of having ended the command. The command's error messages say more than the
+/// kernel's denials: many programs try a call and do without. The last messages were found first.
 fn by_likelihood(denials: &[Denial]) -> Vec<&Denial> {
     let (seen, named): (Vec<&Denial>, Vec<&Denial>) =
         (denials.iter()).partition(|denial| denial.evidence == Evidence::Kernel);
@@ -64,7 +64,7 @@ fn sentence(denial: &Denial, reference: Option<&str>) -> String {
     out
 }
 
-/// The file that a line has to be added to.
+/// The file to add a line to.
 fn target(reference: Option<&str>) -> String {
     match reference {
         None => "a profile that says `extends: [base]`".into(),
@@ -86,7 +86,7 @@ fn limit(key: &str, profile: &Profile) -> String {
             key.show(limit.value),
             limit.origin
         ),
-        // What is private lies in memory, and may be as large as that.
+        // Private files are in memory, and may use as much as the memory limit.
         None if key == "tmp" && limits.get(LimitKey::Memory).is_some() => {
             format!("{}, which bounds private files", limit("memory", profile))
         }

@@ -1,4 +1,4 @@
-//! What several tests need: the programs, and what they said.
+//! Shared by several tests: the programs and their output.
 
 pub mod place;
 
@@ -32,7 +32,7 @@ pub fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).expect("UTF-8")
 }
 
-/// Standard output, which is JSON.
+/// Standard output, parsed as JSON.
 pub fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }

@@ -1,4 +1,4 @@
-//! Where `aegis-run` is started by a test, and where it records.
+//! Where a test starts `aegis-run`, and where it records.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ impl Place {
         let dir = tempfile::tempdir().expect("a directory");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
         let place = Self(dir, tempfile::tempdir().expect("a directory"));
-        // On a new machine the first run makes the key of its user's logs, and says so.
+        // On a new machine the first run makes its user's signing key, and reports that.
         static KEY: Once = Once::new();
         KEY.call_once(|| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_aegis-run"));
@@ -49,7 +49,7 @@ impl Place {
         self.1.path().join("audit")
     }
 
-    /// What is in the log.
+    /// The records in the log.
     pub fn records(&self) -> Vec<serde_json::Value> {
         aegis_tests::audit_log::records(&self.log())
     }

@@ -1,4 +1,4 @@
-//! Paths that stand for all paths, as far as patterns of paths can tell them apart.
+//! Paths that represent all paths, as far as patterns of paths can distinguish them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,14 +6,14 @@ use super::names::{Automaton, Class, classes, singly};
 use crate::decide::{Base, Relation};
 use crate::request::Context;
 
-/// At most so many different beginnings of paths are looked at; beyond, the answer is not complete.
+/// Limit on states of the search; beyond it, the answer is not complete.
 const MAX_STATES: usize = 50_000;
 
 /// A pattern of paths, as components: names, names with `*`, and `**`.
 pub(super) type Pattern = Vec<String>;
 
-/// A pattern as a policy has it, in a context; and whether its variable stands for `/` there, which makes of
-/// it one that contains nothing. `None`: it begins nowhere.
+/// Reads a pattern of a policy, in a context; and whether its variable stands for `/` there, so that it
+/// contains nothing. `None`: its variable has no value.
 pub(super) fn read(text: &str, context: &Context) -> Option<(Pattern, bool)> {
     let (base, rest) = Base::of(text).ok()?;
     let (place, closest) = base.place(context)?;
@@ -24,11 +24,11 @@ pub(super) fn read(text: &str, context: &Context) -> Option<(Pattern, bool)> {
     Some((pattern, closest == Relation::Overlaps))
 }
 
-/// Paths such that any path stands to each of `groups` as one of them does, alone and with all below it.
-/// Whether that is so: the search may have been cut short.
+/// Representative paths: any path relates to each of `groups` as one of them does, alone and with all below it.
+/// `false`: the search was cut short.
 ///
-/// As in [`classes`], all patterns are read at once, here by components; at each place the names that lead
-/// on are those that the components which are possible there tell apart.
+/// As in [`classes`], all patterns are read at once, here by components; in each state, the next names are
+/// those that the possible components distinguish.
 pub(super) fn paths(patterns: &[Pattern], groups: &[Vec<usize>]) -> (Vec<String>, bool) {
     let automaton = Automaton {
         patterns,
@@ -36,7 +36,7 @@ pub(super) fn paths(patterns: &[Pattern], groups: &[Vec<usize>]) -> (Vec<String>
         any: |part| part == "**",
     };
     let start = automaton.start();
-    // Where it starts is not seen yet, so that there is a longer path like `/` as well, if there is any.
+    // The start state is not marked as seen, so that a longer path equivalent to `/` is found as well, if any exists.
     let mut seen = BTreeSet::new();
     let mut queue = VecDeque::from([(start, String::new())]);
     let mut found = Vec::new();

@@ -1,16 +1,16 @@
-//! Names that stand for all names, as far as patterns with `*` can tell them apart.
+//! Names that represent all names, as far as patterns with `*` can distinguish them.
 
 use std::collections::{BTreeSet, VecDeque};
 
-/// At most so many different beginnings of names are looked at; beyond, the answer is not complete.
+/// Limit on states of the search; beyond it, the answer is not complete.
 const MAX_STATES: usize = 20_000;
 
-/// Names such that any name at all matches a pattern of the same of `groups` as one of them does; with the
-/// groups that each matches. Whether that is so: the search may have been cut short.
+/// Representative names: any name matches the same of `groups` as one of them does; each with the groups that
+/// it matches. `false`: the search was cut short.
 ///
-/// Groups are lists of places in `patterns`; the patterns of a rule are one, since it makes no difference
-/// which of them matches. All patterns are read at once, as one automaton. Every state that it can reach has
-/// a shortest name that leads there, and names that lead to the same state are alike to the groups.
+/// Groups are lists of indices into `patterns`; the patterns of a rule form one, since it makes no difference
+/// which of them matches. All patterns are read at once, as one automaton. Every reachable state has a shortest
+/// name that leads there, and names that lead to the same state match the same groups.
 pub(super) fn classes(patterns: &[&str], groups: &[Vec<usize>]) -> (Vec<Class>, bool) {
     let patterns: Vec<Vec<char>> = patterns.iter().map(|p| p.chars().collect()).collect();
     let other = unused(&patterns);
@@ -20,7 +20,7 @@ pub(super) fn classes(patterns: &[&str], groups: &[Vec<usize>]) -> (Vec<Class>, 
         any: |letter| *letter == '*',
     };
     let start = automaton.start();
-    // Where it starts is not seen yet: no name is empty.
+    // The start state is not marked as seen: no name is empty.
     let mut seen = BTreeSet::new();
     let mut queue = VecDeque::from([(start, String::new())]);
     let mut known = BTreeSet::new();
@@ -38,10 +38,11 @@ pub(super) fn classes(patterns: &[&str], groups: &[Vec<usize>]) -> (Vec<Class>, 
             }
         }
         let letters = automaton.ahead(&state);
-        // A stranger first: it does not look like the beginning of something else.
+        // A letter of no pattern comes first: it does not look like the beginning of something else.
         for letter in [&other].into_iter().chain(letters) {
             let next = automaton.next(&state, |own| own == letter);
-            // `.` and `..` are no names, but names begin with them: they lead on from states of their own.
+            // `.` and `..` are not names, but names begin with them: they are followed even from a state
+            // already seen.
             let name = format!("{name}{letter}");
             let dots = name == "." || name == "..";
             if dots || seen.insert(next.clone()) {
@@ -62,27 +63,27 @@ pub(super) type Class = (String, Vec<usize>);
 pub(super) struct Automaton<'p, P> {
     pub patterns: &'p [Vec<P>],
     pub groups: &'p [Vec<usize>],
-    /// Whether a part of a pattern stands for any number of parts of what is read, or for none.
+    /// Whether a part of a pattern matches any number of parts of the input, including none.
     pub any: fn(&P) -> bool,
 }
 
-/// Where an automaton is.
+/// A state of an automaton.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct State {
     /// Groups that match whatever follows.
     done: BTreeSet<usize>,
-    /// Places from which patterns are still to be matched: which, and where in it.
+    /// Positions from which patterns can still match: the pattern, and the index of its next part.
     open: BTreeSet<(usize, usize)>,
 }
 
 impl<'p, P: Ord> Automaton<'p, P> {
-    /// Before anything is read.
+    /// The state before anything is read.
     pub fn start(&self) -> State {
         let places = (0..self.patterns.len()).map(|pattern| (pattern, 0));
         self.settled(places.collect(), &State::default())
     }
 
-    /// After one more part is read: which parts of patterns it is.
+    /// The state after one more part is read. `is`: which parts of patterns match it.
     pub fn next(&self, state: &State, is: impl Fn(&P) -> bool) -> State {
         let places = state.open.iter().filter_map(|&(pattern, at)| {
             let part = self.patterns[pattern].get(at)?;
@@ -103,8 +104,8 @@ impl<'p, P: Ord> Automaton<'p, P> {
         self.patterns[pattern].get(at).is_some_and(self.any)
     }
 
-    /// With the places behind those parts that may stand for nothing, and without what makes no difference any
-    /// more: the patterns of groups that match whatever follows.
+    /// Adds the positions behind parts that may match nothing, and drops those that no longer matter: the
+    /// patterns of groups that match whatever follows.
     fn settled(&self, mut places: BTreeSet<(usize, usize)>, before: &State) -> State {
         let mut new: Vec<_> = places.iter().copied().collect();
         while let Some((pattern, at)) = new.pop() {

@@ -1,4 +1,4 @@
-//! Requests that stand for all requests, as far as two policies can tell them apart.
+//! Requests that represent all requests, as far as two policies can distinguish them.
 
 mod net;
 mod seeds;
@@ -14,10 +14,10 @@ use crate::request::{Context, Request, What};
 use aegis_profile::hash::Hash;
 use seeds::Seeds;
 
-/// At most so many requests for one action in one context; beyond, the answer is not complete.
+/// Limit on requests for one action in one context; beyond it, the answer is not complete.
 const MAX_REQUESTS: usize = 200_000;
 
-/// As in the rules of `shell.exec`: where a program's name is its own.
+/// The directories of the system's programs, as in the rules of `shell.exec`.
 const SYSTEM_PROGRAMS: [&str; 6] = [
     "/bin",
     "/sbin",
@@ -27,7 +27,7 @@ const SYSTEM_PROGRAMS: [&str; 6] = [
     "/usr/sbin",
 ];
 
-/// Gives each request to `ask`. Whether they are all that native rules can tell apart.
+/// Gives each request to `ask`. Returns whether they are all that native rules can distinguish.
 pub(super) fn each(
     a: &Policy,
     b: &Policy,
@@ -45,7 +45,7 @@ pub(super) fn each(
         programs(&seeds, context, &mut try_out);
         runs(&seeds, context, &mut try_out);
         if at > 0 {
-            // What else there is to ask for has nothing to do with where it is asked.
+            // The other actions do not depend on the context.
             continue;
         }
         others(&seeds, context, &mut try_out);
@@ -55,7 +55,7 @@ pub(super) fn each(
     try_out.complete
 }
 
-/// Where requests go, and what is left of what one action may have.
+/// Where requests go, and how many more one action may have.
 struct Tried<'t> {
     ask: &'t mut dyn FnMut(Request),
     complete: bool,
@@ -63,7 +63,7 @@ struct Tried<'t> {
 }
 
 impl Tried<'_> {
-    /// Requests of another action follow.
+    /// Begins the requests of another action.
     fn next_action(&mut self) {
         self.left = MAX_REQUESTS;
     }
@@ -87,7 +87,7 @@ impl Tried<'_> {
         paths
     }
 
-    /// Names that `rules`, each of some patterns, tell apart.
+    /// Names that `rules`, each a set of patterns, can distinguish.
     fn names(&mut self, rules: &[BTreeSet<&str>]) -> Vec<String> {
         let all: BTreeSet<&str> = rules.iter().flatten().copied().collect();
         let all: Vec<&str> = all.into_iter().collect();
@@ -112,7 +112,7 @@ struct Patterns {
 }
 
 impl Patterns {
-    /// Each by itself.
+    /// Each pattern as its own group.
     fn singly(all: Vec<Pattern>) -> Self {
         let groups = singly(all.len());
         Self { all, groups }
@@ -123,7 +123,7 @@ impl Patterns {
         self.all.push(pattern);
     }
 
-    /// Those of rules, in a context.
+    /// The patterns of rules, in a context.
     fn of_rules(rules: &[BTreeSet<&str>], context: &Context) -> Self {
         let mut patterns = Self::default();
         for rule in rules {
@@ -150,7 +150,7 @@ fn is_path(item: &str) -> bool {
     item.starts_with(['/', '$'])
 }
 
-/// What of each rule is no path and no hash.
+/// The patterns of each rule that are neither paths nor hashes.
 fn names_of<'p>(rules: &[BTreeSet<&'p str>]) -> Vec<BTreeSet<&'p str>> {
     let is_name = |item: &&str| !is_path(item) && !item.starts_with("sha256:");
     (rules.iter())
@@ -181,7 +181,7 @@ fn programs(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     let mut patterns = Patterns::of_rules(rules, context);
     let rules = names_of(rules);
     let names: BTreeSet<&str> = rules.iter().flatten().copied().collect();
-    // A name means something else in the system's directories than elsewhere.
+    // A name has another meaning in the system's directories than elsewhere.
     let directory = |text: &str| -> Pattern {
         (text.split('/').filter(|c| !c.is_empty()))
             .map(ToOwned::to_owned)
@@ -251,7 +251,7 @@ fn others(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     }
 }
 
-/// The ends of all ranges, and what lies beside them.
+/// The ends of all ranges, and the ports next to them.
 fn ports(seeds: &Seeds<'_>) -> BTreeSet<u16> {
     let mut ports = BTreeSet::from([1, 8080, u16::MAX]);
     let ends = (seeds.of_action(Action::NetListen).iter().flatten())
@@ -283,7 +283,7 @@ fn secrets(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     }
 }
 
-/// A run by itself: what it asks for is let through by every policy.
+/// A run by itself: every policy lets through what it asks for.
 fn runs(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     tried.next_action();
     let rules = seeds.of_action(Action::ToolExec);
@@ -298,7 +298,7 @@ fn runs(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     if !names.contains(&context.profile) {
         names.push(context.profile.clone());
     }
-    // Whatever a pattern says of `$SKILL`, it says of every skill.
+    // A pattern with `$SKILL` applies to every skill.
     let places: Vec<BTreeSet<&str>> = (rules.iter())
         .map(|rule| {
             rule.iter()

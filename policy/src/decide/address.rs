@@ -1,9 +1,9 @@
-//! Which addresses are public: those that a name may stand for without anybody having said so.
+//! Which addresses are public: those that a name may resolve to without a rule with `private-addresses`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether an address is one of the open Internet, by the registries of special-purpose addresses
-/// (RFC 6890 and what updates it). An IPv6 address that stands for an IPv4 address is what that is.
+/// (RFC 6890 and what updates it). An IPv6 address that embeds an IPv4 address counts as that address.
 pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => public_v4(address),
@@ -45,7 +45,7 @@ fn public_v6(address: Ipv6Addr) -> bool {
         [0x2002, high, low, ..] => v4(high, low),
         // Teredo and other protocol assignments; documentation; SRv6.
         [0x2001, 0..=0x1FF, ..] | [0x2001, 0xDB8, ..] | [0x3FFF, 0..=0xFFF, ..] => false,
-        // All that is handed out is in 2000::/3.
+        // All allocated addresses are in 2000::/3.
         [first, ..] => first & 0xE000 == 0x2000,
     }
 }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::decision::Opinion;
 use crate::model::{Head, Mode, Verdict};
-use crate::rego::Said;
+use crate::rego::RegoOutcome;
 use crate::request::Approval;
 
 use super::pattern::Relation;
@@ -19,10 +19,10 @@ pub(super) struct RuleOutcome {
     on_trial: bool,
     otherwise: bool,
     verdict: Verdict,
-    /// The reason, when it contains the request.
-    said: Arc<str>,
-    /// The reason, when it only overlaps.
-    said_of_part: Arc<str>,
+    /// The reason, where the rule contains the request.
+    reason: Arc<str>,
+    /// The reason, where it only overlaps.
+    overlap_reason: Arc<str>,
 }
 
 impl RuleOutcome {
@@ -43,28 +43,28 @@ impl RuleOutcome {
             on_trial,
             otherwise: head.otherwise,
             verdict,
-            said_of_part: format!("it may hold what is {would}{why}").into(),
-            said: format!("{would}{why}").into(),
+            overlap_reason: format!("it may hold what is {would}{why}").into(),
+            reason: format!("{would}{why}").into(),
         }
     }
 
-    /// A rule in Rego, and how it stands. Only `allow` contains: the others make a verdict worse, and let
-    /// nothing through.
-    pub fn of_rego(said: &Said) -> (Self, Relation) {
+    /// A rule in Rego, and its relation to the request. Only `allow` contains: the others make a verdict worse,
+    /// and let nothing through.
+    pub fn of_rego(said: &RegoOutcome) -> (Self, Relation) {
         let outcome = Self::new(said.head());
         let relation = match said.verdict {
             Verdict::Allow => Relation::Contains,
             Verdict::Warn | Verdict::Review | Verdict::Block => Relation::Overlaps,
         };
-        let said_of_part = outcome.said.clone();
+        let overlap_reason = outcome.reason.clone();
         let outcome = Self {
-            said_of_part,
+            overlap_reason,
             ..outcome
         };
         (outcome, relation)
     }
 
-    /// What it says.
+    /// The verdict that counts.
     pub fn effective(&self) -> Verdict {
         match self.on_trial {
             true => self.verdict.min(Verdict::Warn),
@@ -82,10 +82,10 @@ impl RuleOutcome {
         self.effective() > Verdict::Allow
     }
 
-    fn said(&self, of: Relation) -> Arc<str> {
+    fn reason(&self, of: Relation) -> Arc<str> {
         match of {
-            Relation::Contains => self.said.clone(),
-            Relation::Overlaps | Relation::Disjoint => self.said_of_part.clone(),
+            Relation::Contains => self.reason.clone(),
+            Relation::Overlaps | Relation::Disjoint => self.overlap_reason.clone(),
         }
     }
 }
@@ -94,16 +94,16 @@ impl RuleOutcome {
 #[derive(Debug, Default)]
 pub(super) struct Combiner<'v> {
     outcomes: SmallVec<[(&'v RuleOutcome, Relation); 8]>,
-    /// Not in the order of names, or the same name twice.
+    /// The outcomes are not in the order of names, or have a name twice.
     mixed: bool,
-    /// Contained in a rule that silences those marked `otherwise`.
+    /// A rule contains the request, and silences those marked `otherwise`.
     contained: bool,
-    /// Why what seems to be let through is not.
+    /// Why a rule that contains the request lets nothing through.
     held_back: Option<&'static str>,
 }
 
 impl<'v> Combiner<'v> {
-    /// How many rules will be added.
+    /// Makes room for this many rules.
     pub fn expect(&mut self, rules: usize) {
         self.outcomes.reserve(rules);
     }
@@ -123,17 +123,17 @@ impl<'v> Combiner<'v> {
         self.contained |= contains && !outcome.otherwise && !outcome.on_trial;
     }
 
-    /// A rule would let it through, but for this: the reason where no other rule does.
+    /// A rule would let the request through, except for this reason: given where no other rule lets it through.
     pub fn hold_back(&mut self, reason: &'static str) {
         self.held_back = Some(reason);
     }
 
-    /// The verdict. An approval stands for what a person would say to `review`.
+    /// The verdict. An approval answers `review`.
     pub fn opinion(self, approval: Option<&Approval>) -> Opinion {
         self.combine(false, approval)
     }
 
-    /// The verdict, where nothing has to be let through by a rule. `None`: no rule spoke.
+    /// The verdict on a request that needs no rule to let it through. `None`: no rule applies.
     pub fn opinion_unless_silent(self, approval: Option<&Approval>) -> Option<Opinion> {
         (!self.outcomes.is_empty()).then(|| self.combine(true, approval))
     }
@@ -154,7 +154,7 @@ impl<'v> Combiner<'v> {
         let permitted = permitted
             || (self.outcomes.iter())
                 .any(|(outcome, relation)| *relation == Relation::Contains && outcome.permits());
-        // Of equals the first: that of the first name.
+        // Of equally bad ones the first by name.
         let worst = |without: Option<Verdict>| {
             let said = self.outcomes.iter().map(|(v, of)| (v.effective(), *v, *of));
             said.filter(|(verdict, ..)| Some(*verdict) != without)
@@ -174,20 +174,20 @@ impl<'v> Combiner<'v> {
             let rest = worst(Some(Verdict::Review));
             let by = &approval.id;
             return Opinion {
-                reason: format!("approved ({by}); {}", outcome.said(relation)).into(),
+                reason: format!("approved ({by}); {}", outcome.reason(relation)).into(),
                 rules,
                 verdict: rest.map_or(Verdict::Allow, |(verdict, ..)| verdict),
             };
         }
         Opinion {
-            reason: outcome.said(relation),
+            reason: outcome.reason(relation),
             rules,
             verdict,
         }
     }
 }
 
-/// Blocked without a rule that says so.
+/// Blocked, but not by a rule.
 pub(super) fn blocked(reason: impl Into<Arc<str>>) -> Opinion {
     Opinion {
         reason: reason.into(),

@@ -1,4 +1,4 @@
-//! From a document to what is quickly asked: every pattern parsed, every rule in an index.
+//! Compiles a document for quick decisions: every pattern parsed, every rule in an index.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -22,11 +22,11 @@ use crate::rego::Rego;
 use aegis_profile::hash::{Hash, NotAHash};
 use aegis_profile::syntax::Wrong;
 
-/// What a decision was made by, beside the policy.
+/// The engine that made a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Engine {
-    /// What else takes part in decisions.
+    /// Features that affect decisions.
     pub features: Cow<'static, [Cow<'static, str>]>,
     /// The name.
     pub name: Cow<'static, str>,
@@ -34,7 +34,7 @@ pub struct Engine {
     pub version: Cow<'static, str>,
 }
 
-/// This one.
+/// This engine.
 pub const ENGINE: Engine = Engine {
     features: Cow::Borrowed(crate::rego::FEATURES),
     name: Cow::Borrowed(env!("CARGO_PKG_NAME")),
@@ -65,7 +65,7 @@ pub struct BadPolicy {
     pub pattern: Wrong,
 }
 
-/// The largest whole number that every reader of JSON understands alike (RFC 8785 has doubles).
+/// The largest whole number that every JSON reader represents exactly (RFC 8785 uses doubles).
 pub(super) const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 pub(super) fn policy(documents: Documents) -> Result<Policy, BadPolicy> {
@@ -80,7 +80,7 @@ pub(super) fn policy(documents: Documents) -> Result<Policy, BadPolicy> {
     })
 }
 
-/// What the hash of a policy is of.
+/// What the hash of a policy covers.
 #[derive(Serialize)]
 pub(super) struct Hashed<'d> {
     documents: Vec<&'d Document>,
@@ -165,7 +165,7 @@ fn layer(document: Arc<Document>) -> Result<Compiled, BadPolicy> {
     })
 }
 
-/// An invalid pattern, with its rule and as it is written.
+/// An invalid pattern: its rule, its text, and what is wrong.
 type WrongItem<'r> = (&'r str, &'r str, Wrong);
 
 fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, WrongItem<'_>> {
@@ -190,14 +190,14 @@ fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, WrongItem<'_>>
                     on,
                 };
                 match kind {
-                    Kind::Path => {
+                    PatternKind::Path => {
                         let from = patterns.parts.len();
                         let base = pattern::path(item, &mut patterns.parts).map_err(fail)?;
                         patterns.path(base, from, claim);
                     }
-                    Kind::Name => patterns.name(Part::of_names(item).map_err(fail)?, claim),
-                    Kind::Ports => ports.push((Ports::parse(item).map_err(fail)?, claim)),
-                    Kind::Profile => profiles.push((profile(item).map_err(fail)?, claim)),
+                    PatternKind::Name => patterns.name(Part::of_names(item).map_err(fail)?, claim),
+                    PatternKind::Ports => ports.push((Ports::parse(item).map_err(fail)?, claim)),
+                    PatternKind::Profile => profiles.push((profile(item).map_err(fail)?, claim)),
                 }
             }
         }
@@ -211,11 +211,14 @@ fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, WrongItem<'_>>
     })
 }
 
-/// What kinds of pattern an item of a rule is, and for which of its actions.
-fn kinds(rule: &CapabilityRule, item: &str) -> Result<SmallVec<[(Kind, Actions); 2]>, Wrong> {
-    let mut kinds: SmallVec<[(Kind, Actions); 2]> = SmallVec::new();
+/// The kinds of pattern that an item of a rule is, each with the rule's actions that read it so.
+fn kinds(
+    rule: &CapabilityRule,
+    item: &str,
+) -> Result<SmallVec<[(PatternKind, Actions); 2]>, Wrong> {
+    let mut kinds: SmallVec<[(PatternKind, Actions); 2]> = SmallVec::new();
     for action in &rule.on {
-        let (kind, on) = (Kind::of(*action, item)?, Actions::of(*action));
+        let (kind, on) = (PatternKind::of(*action, item)?, Actions::of(*action));
         match kinds.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, known)) => *known = known.and(on),
             None => kinds.push((kind, on)),
@@ -224,7 +227,7 @@ fn kinds(rule: &CapabilityRule, item: &str) -> Result<SmallVec<[(Kind, Actions);
     Ok(kinds)
 }
 
-/// The patterns of a rule, numbered; of the last ones, where there are too many, the number is one.
+/// The patterns of a rule, numbered; beyond the last number, patterns share it.
 fn numbered(patterns: &BTreeSet<String>) -> impl Iterator<Item = (u16, &String)> {
     (0..u16::MAX)
         .chain(std::iter::repeat(u16::MAX))
@@ -237,7 +240,7 @@ fn host_rules(rules: &[Vec<HostPattern>]) -> HostRules {
         pattern,
         on: Actions::ALL,
     };
-    // Rules are counted in 32 bits; a document has no more, being bounded in bytes.
+    // Rules are counted in 32 bits: documents are bounded in bytes, so this is enough.
     let hosts = (0..).zip(rules).flat_map(|(rule, hosts)| {
         let numbers = (0..u16::MAX).chain(std::iter::repeat(u16::MAX));
         (numbers.zip(hosts)).map(move |(pattern, host)| (host, claim(rule, pattern)))
@@ -245,7 +248,7 @@ fn host_rules(rules: &[Vec<HostPattern>]) -> HostRules {
     HostRules::new(hosts)
 }
 
-/// Numbers that would be read as others elsewhere.
+/// Refuses numbers that other readers of JSON would read differently.
 fn numbers(document: &Document) -> Result<(), (Option<&str>, Wrong)> {
     let wrong = || Wrong::of("a number above 2^53 - 1", "write a smaller one, or none");
     if document.limits.values().any(|limit| *limit > MAX_NUMBER) {
@@ -286,17 +289,17 @@ pub(super) fn is_method(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
 }
 
-/// What kind of pattern a text is.
+/// The kind of a pattern.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PatternKind {
     Path,
     Name,
     Ports,
     Profile,
 }
 
-impl Kind {
-    /// In a rule about this action.
+impl PatternKind {
+    /// The kind of a pattern in a rule about this action.
     pub(super) fn of(action: Action, text: &str) -> Result<Self, Wrong> {
         let is_path = text.starts_with(['/', '$']);
         Ok(match action {
@@ -318,7 +321,7 @@ impl Kind {
     }
 }
 
-/// Before the hash of a profile.
+/// Precedes the hash of a profile.
 const PROFILE: &str = "sha256:";
 
 pub(super) fn profile(text: &str) -> Result<Hash, Wrong> {
@@ -332,7 +335,7 @@ pub(crate) fn hash(text: &str) -> Result<Hash, Wrong> {
     text.parse().map_err(wrong)
 }
 
-/// A pattern of paths of URLs: no variables there.
+/// A pattern of URL paths, which have no variables.
 fn url_pattern<'t>(text: &'t str, patterns: &mut Patterns<'t>) -> Result<(), Wrong> {
     if !text.starts_with('/') {
         return Wrong::new(
@@ -357,7 +360,7 @@ fn url_pattern<'t>(text: &'t str, patterns: &mut Patterns<'t>) -> Result<(), Wro
     Ok(())
 }
 
-/// Whether all servers read it as itself in the path of a URL.
+/// Whether all servers read the character literally in the path of a URL.
 pub(super) fn is_plain_in_urls(character: char) -> bool {
     character.is_ascii_graphic() && !"\\;%#".contains(character)
 }

@@ -1,4 +1,4 @@
-//! One document, ready to be asked.
+//! One compiled document.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(super) struct Compiled {
     pub rego: Option<Rego>,
 }
 
-/// The capability rules, of all actions: what is found is looked at for the one that is asked about.
+/// The capability rules of all actions: hits are filtered by the action of the request.
 #[derive(Debug)]
 pub(super) struct Capabilities {
     pub outcomes: Vec<RuleOutcome>,
@@ -39,7 +39,7 @@ pub(super) struct Capabilities {
     pub profiles: Vec<(Hash, Claim)>,
 }
 
-/// A rule about a secret, but for its hosts.
+/// A rule about a secret, without its hosts.
 #[derive(Debug)]
 pub(super) struct Secret {
     pub outcome: RuleOutcome,
@@ -59,7 +59,7 @@ impl Secret {
 }
 
 impl Compiled {
-    /// What this document says of one thing that is well-formed.
+    /// This document's opinion of one well-formed thing.
     pub fn opinion(&self, context: &Context, what: &What, approval: Option<&Approval>) -> Opinion {
         if let What::Limit { limit, value } = what {
             return self.limit(limit, *value);
@@ -195,7 +195,7 @@ pub(super) fn is_inside(to: &Destination) -> bool {
     at.iter().flatten().any(|address| !is_public(*address))
 }
 
-/// Why Rego does not let something through.
+/// Why a rule in Rego is held back.
 pub(super) const NOT_PUBLIC: &str = "it stands for an address that is not public, and no native rule that covers it has `private-addresses`";
 
 /// Adds the outcomes of rules in Rego. They cannot let anything through to an address that is not public: only a
@@ -220,7 +220,7 @@ pub(super) fn conclude(
     if !matches!(what, What::Tool { .. }) {
         return combiner.opinion(approval);
     }
-    // A run as such is let through by what it asks for; rules can say worse.
+    // A run itself needs no rule to let it through; rules can only make the verdict worse.
     let said = combiner.opinion_unless_silent(approval);
     said.unwrap_or_else(|| Opinion {
         reason: "all that it asks for is let through".into(),
@@ -278,7 +278,7 @@ impl Capabilities {
         }
     }
 
-    /// Rules with the names of programs.
+    /// Finds the rules that name programs.
     fn ask_program(
         &self,
         name: Option<&str>,
@@ -303,8 +303,7 @@ impl Capabilities {
     }
 }
 
-/// Whether a program lies in a directory of the system's programs, where what is named so is what it is
-/// called; and its name.
+/// Whether a program lies in a directory of the system's programs, where its name identifies it; and its name.
 pub(super) fn program(path: &HostPath) -> (bool, &[u8]) {
     let mut components = components(path.as_bytes()).rev();
     let name = components.next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Rules about destinations: what there is to them beside their hosts.
+//! Rules about destinations: everything except their hosts.
 
 use crate::model::{Budget, EgressRule, Head, Rule, Scheme, Verdict};
 use crate::request::Destination;
@@ -14,11 +14,11 @@ use super::pattern::Relation;
 #[derive(Debug)]
 pub(super) struct Egress {
     outcome: RuleOutcome,
-    /// Said instead when the budget is used up.
+    /// The outcome when the budget is used up.
     over_budget: RuleOutcome,
-    /// For a connection, where the rule is about single requests only; `None`: it does not apply.
+    /// The outcome for a connection, where the rule is about single requests only; `None`: it does not apply.
     opens: Option<RuleOutcome>,
-    /// Of [`EgressRule`]: what needs no compiling.
+    /// From [`EgressRule`], as it is.
     schemes: Vec<Scheme>,
     ports: Vec<u16>,
     methods: Vec<String>,
@@ -28,7 +28,7 @@ pub(super) struct Egress {
     budget: Budget,
 }
 
-/// How a rule stands to a destination, and what it says of it.
+/// How a rule relates to a destination, and its outcome.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stance<'e> {
     outcome: &'e RuleOutcome,
@@ -62,8 +62,8 @@ impl Egress {
         }
     }
 
-    /// Adds the rule's outcome for a destination; `host`: how the rule's hosts stand to it. `inside`: its address is
-    /// not public.
+    /// Adds the rule's outcome for a destination; `host`: how the rule's hosts relate to it. `inside`: its
+    /// address is not public.
     pub fn speak<'e>(
         &'e self,
         to: &Destination,
@@ -78,7 +78,7 @@ impl Egress {
         combiner.add_next(stance.outcome, stance.relation);
     }
 
-    /// How the rule stands to a destination.
+    /// How the rule relates to a destination.
     #[inline]
     pub fn stance(&self, to: &Destination, host: Relation, inside: bool) -> Stance<'_> {
         let stance = |outcome, relation| Stance {
@@ -115,7 +115,7 @@ impl Egress {
             }
             if !to.scheme.has_requests() && self.budget != Budget::default() {
                 stance.held_back = Some(
-                    "a budget is held against requests, and a rule with one lets through what has requests alone: `http`, `https`",
+                    "a budget counts requests, so a rule with a budget lets through only `http` and `https`",
                 );
                 stance.relation = Relation::Overlaps;
             }
@@ -123,8 +123,8 @@ impl Egress {
         stance
     }
 
-    /// Which of its keys keep it apart from a destination that its hosts have to do with.
-    pub fn apart(&self, to: &Destination) -> Vec<&'static str> {
+    /// Which of its keys do not match a destination that its hosts match.
+    pub fn mismatched_keys(&self, to: &Destination) -> Vec<&'static str> {
         let connection = to.method.is_none() && to.scheme.has_requests();
         let keys = [
             ("schemes", self.has_scheme(to)),
@@ -135,11 +135,11 @@ impl Egress {
                 connection || self.of_url(to.path.as_deref()) != Relation::Disjoint,
             ),
         ];
-        let apart = keys.into_iter().filter(|(_, has)| !has);
-        apart.map(|(key, _)| key).collect()
+        let mismatched = keys.into_iter().filter(|(_, has)| !has);
+        mismatched.map(|(key, _)| key).collect()
     }
 
-    /// Whether it is about single requests only: each on a connection is decided for itself.
+    /// Whether it is about single requests only: each request on a connection is then decided by itself.
     pub fn is_narrow(&self) -> bool {
         !self.methods.is_empty() || self.paths.is_some()
     }
@@ -157,8 +157,7 @@ impl Egress {
         self.methods.is_empty() || method.is_some_and(|method| self.methods.contains(method))
     }
 
-    /// A path that is not told, or that a server may read in another way than we do, is in no pattern for
-    /// sure.
+    /// A path that is unknown, or that a server may read differently, only overlaps.
     fn of_url(&self, path: Option<&str>) -> Relation {
         let Some(paths) = &self.paths else {
             return Relation::Contains;
@@ -180,7 +179,7 @@ impl Egress {
         }
     }
 
-    /// What is not told cannot be held against a budget, and is over it.
+    /// Unknown values are over the budget.
     fn within_budget(&self, to: &Destination) -> bool {
         let Budget {
             request_size,
@@ -195,7 +194,7 @@ impl Egress {
         };
         size(request_size, to.request_size)
             && rate(requests_per_minute, to.requests_last_minute)
-            // Not known before it comes.
+            // The size of a response is unknown before it arrives.
             && to.response_size.is_none_or(|told| size(response_size, Some(told)))
     }
 }

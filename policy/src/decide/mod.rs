@@ -1,9 +1,9 @@
-//! [`decide`]: what a policy says of a request. Total and pure: no clock, no randomness, no environment,
-//! no files, and no order but that of names.
+//! [`decide`]: a policy's decision about a request. Total and pure: no clock, no randomness, no environment,
+//! no files, and no order except that of names.
 //!
-//! **Which rules apply.** A pattern stands to a request in one of three ways: it is disjoint from it, overlaps it
-//! (some of what is asked for is in the pattern, or may be), or contains it (all of it is). `allow` applies when it
-//! contains. `warn`, `review` and `block` apply when they overlap: a profile that asks for `$HOME` asks for
+//! **Which rules apply.** A pattern is disjoint from a request, overlaps it (some of what is asked for is in
+//! the pattern, or may be), or contains it (all of it is). `allow` applies when it contains. `warn`, `review`
+//! and `block` apply when they overlap: a profile that asks for `$HOME` asks for
 //! `$HOME/.ssh`. Rules marked `otherwise` apply only when no other rule contains the request.
 //!
 //! **The verdict** is the worst of all rules that apply; but a request that no rule contains with `allow`, `warn`
@@ -11,8 +11,7 @@
 //! order of rules means nothing. (A rule with a budget also blocks what is over its budget.)
 //!
 //! **Mode `warn`** tries a rule out. Such a rule reports its verdict, at worst `warn`. It lets nothing through,
-//! blocks nothing, and does not silence rules marked `otherwise`: what is let through is what would be let through
-//! without it.
+//! blocks nothing, and does not silence rules marked `otherwise`: it never changes what is let through.
 //!
 //! **Patterns, by action.**
 //!
@@ -27,31 +26,32 @@
 //! | `hosts`, `to` | a name, `*.` and a name (all below it), an IP address, which also overlaps names that stand for it; `*`, any host, where the rule does not say `allow` |
 //!
 //! A variable that stands for `/` would make a rule about one place one about every place: such a pattern
-//! only overlaps. A variable that the run does not have (no `$SKILL`, an empty `$HOME`) is nowhere.
+//! only overlaps. A pattern with a variable that the run does not have (no `$SKILL`, an empty `$HOME`) is
+//! disjoint from every request.
 //!
 //! **Rules in Rego** come after those: see [`crate::rego`].
 //!
 //! **Limits** take away, so a limit without a ceiling is allowed, by any policy; above a ceiling it is
-//! blocked. The launcher lowers what a profile asks for to the ceiling ([`Documents::ceiling`]) and then asks.
+//! blocked. The caller lowers what a profile asks for to the ceiling ([`Documents::ceiling`]) before it asks.
 //!
 //! **Connections.** A request to `http` or `https` without a method asks for the connection alone: rules
-//! with methods or paths let it be opened, unless they block, and each request on it is then decided. A
-//! budget is held against requests; for `tcp` and `udp`, which have none, a rule with a budget lets nothing
-//! through. A rule without `private-addresses` lets nothing through to an address that is not public.
+//! with methods or paths let it be opened, unless they block, and each request on it is then decided. A budget
+//! counts requests; for `tcp` and `udp`, which have none, a rule with a budget lets nothing through. A rule
+//! without `private-addresses` lets nothing through to an address that is not public.
 //!
 //! **What is ill-formed is blocked**, by any policy: paths that are relative or have `..`, hosts and
-//! methods in a second spelling, numbers that not every reader of JSON understands alike.
+//! methods in a second spelling, numbers that not every reader of JSON represents exactly.
 //!
 //! **How it stays pure.** `decide` takes two shared references and returns a value. Native rules have no
-//! inner mutability; what Rego keeps from one evaluation to the next is its interpreter, not what it found.
-//! `clippy.toml` names every way of the standard library to clocks, randomness, the
+//! inner mutability; Rego keeps its interpreter from one evaluation to the next, but no results.
+//! `clippy.toml` names everything in the standard library that reaches clocks, randomness, the
 //! environment, files, sockets, threads, hash maps and floats, and this module *forbids* their use, so that
 //! no exception can be made below it; nor may it panic: unwrapping, indexing and the like are denied.
 //! `tests/determinism.rs` decides a million requests in two processes that have nothing in common but the
 //! input, and compares all bytes; `tests/laws.rs` has the laws above as properties.
 //!
 //! **How it is quick.** Each document has an index (`index`) of its patterns: what a decision costs depends
-//! on the length of what is asked for and on the rules that have to do with it, not on how many there are.
+//! on the length of the request and on the rules that match it, not on how many rules there are.
 //! A test compares every answer with that of asking each pattern in turn (`tests/reference.rs`).
 
 #![forbid(
@@ -96,24 +96,24 @@ pub use pattern::Relation;
 pub use trace::PatternNote;
 pub(crate) use trace::{RuleTrace, Trace};
 
-/// A policy ready to decide: one document, or several of which each has to let a request through.
+/// A policy ready to decide: one document, or several, each of which has to let a request through.
 #[derive(Debug)]
 pub struct Policy {
     documents: Documents,
     layers: Vec<Compiled>,
     hash: Hash,
-    /// Of what the hash is of, in bytes.
+    /// The length of the hashed form, in bytes.
     length: usize,
 }
 
 impl Policy {
-    /// Compiles documents, those of the system first. What of a document is wrong is an error: nothing
-    /// is left out.
+    /// Compiles documents, those of the system first. Anything wrong in a document is an error: nothing is left
+    /// out.
     pub fn new(documents: Vec<Document>) -> Result<Self, BadPolicy> {
         Self::of(Documents::new(documents))
     }
 
-    /// The same, of documents that were asked for ceilings before.
+    /// The same, from [`Documents`].
     pub fn of(documents: Documents) -> Result<Self, BadPolicy> {
         compile::policy(documents)
     }
@@ -124,12 +124,12 @@ impl Policy {
         self.hash
     }
 
-    /// The canonical JSON that the hash is of.
+    /// The canonical JSON that is hashed.
     pub fn canonical(&self) -> Vec<u8> {
         canonical(&compile::Hashed::of(&self.documents))
     }
 
-    /// How many bytes of JSON that is.
+    /// The length of that JSON in bytes.
     pub fn canonical_length(&self) -> usize {
         self.length
     }
@@ -139,13 +139,13 @@ impl Policy {
         &self.documents
     }
 
-    /// The names of the documents, as one.
+    /// The names of the documents, joined.
     pub fn name(&self) -> String {
         self.documents.name()
     }
 }
 
-/// What the policy says of the request. The same policy and the same request give the same answer, to the
+/// Decides a request by a policy. The same policy and the same request give the same answer, to the
 /// byte of its canonical form.
 pub fn decide(policy: &Policy, request: &Request) -> Decision {
     let asked = Asked::new(policy, request);
@@ -163,8 +163,8 @@ pub fn decide(policy: &Policy, request: &Request) -> Decision {
     }
 }
 
-/// What is said of each thing that a request asks for, with a trace of each document: of a run its grants, and the
-/// run itself at the end.
+/// The opinion of each thing that a request asks for, with a trace of each document: for a run its grants, and
+/// then the run itself.
 pub(crate) fn traced<'p, 'r>(policy: &'p Policy, request: &'r Request) -> Vec<Traced<'p, 'r>> {
     let asked = Asked::new(policy, request);
     let traced = request.what.parts().map(|what| {
@@ -180,20 +180,20 @@ pub(crate) fn traced<'p, 'r>(policy: &'p Policy, request: &'r Request) -> Vec<Tr
     traced.collect()
 }
 
-/// What was said of one thing.
+/// The opinion of one thing, with its traces.
 pub(crate) struct Traced<'p, 'r> {
     pub what: &'r What,
     pub opinion: Opinion,
     pub documents: Vec<Trace<'p>>,
 }
 
-/// All that is the same for every part of a request.
+/// What all parts of a request share.
 struct Asked<'r> {
     policy: &'r Policy,
     context: &'r Context,
     /// What is wrong with the context.
     fault: Option<&'static str>,
-    /// What is [`bound`] to it.
+    /// The approvals that are [`bound`] to the request.
     approvals: Vec<&'r Approval>,
 }
 
@@ -212,22 +212,22 @@ impl<'r> Asked<'r> {
         self.fault.or(well_formed::what(what).err())
     }
 
-    /// A run as a whole is what is said of the worst of its grants, and of itself.
+    /// The opinion of a whole run is the worst of its grants' and its own.
     fn tool(&self, what: &What, grants: &[What]) -> (Opinion, Vec<Opinion>) {
         let parts: Vec<Opinion> = grants.iter().map(|grant| self.opinion(grant)).collect();
-        // Limits take away: a run that asks for nothing else has not even a command.
+        // Limits grant nothing: a run that asks for nothing else has not even a command.
         if (grants.iter()).all(|grant| matches!(grant, What::Limit { .. })) {
             let nothing =
                 combine::blocked("nothing is asked for, not even the command: no rule covers it");
             return (nothing, parts);
         }
         let own = self.opinion(what);
-        // Of equals the first.
+        // Of equally bad ones the first.
         let worst = (parts.iter()).fold(&own, |a, b| if b.verdict > a.verdict { b } else { a });
         (worst.clone(), parts)
     }
 
-    /// What is said of one thing.
+    /// The opinion of one thing.
     fn opinion(&self, what: &What) -> Opinion {
         if let Some(fault) = self.fault(what) {
             return combine::blocked(fault);
@@ -256,7 +256,7 @@ impl<'r> Asked<'r> {
         all.unwrap_or_else(|| combine::blocked("there is no policy"))
     }
 
-    /// What a person has said of this.
+    /// The approval of this thing, if any.
     fn approval(&self, what: &What) -> Option<&Approval> {
         if self.approvals.is_empty() {
             return None;
@@ -268,9 +268,8 @@ impl<'r> Asked<'r> {
     }
 }
 
-/// What persons have said of this very request: to the rules of this policy, of the same command of the same
-/// skill under the same profile, and not over. Sorted by what they said it of: a run may ask for thousands
-/// of things.
+/// The approvals bound to this very request: for this policy, the same command, skill and profile, and not
+/// expired. Sorted by what they approve: a run may ask for thousands of things.
 fn bound<'r>(policy: &Policy, request: &'r Request) -> Vec<&'r Approval> {
     if request.approvals.is_empty() {
         return Vec::new();
@@ -278,7 +277,7 @@ fn bound<'r>(policy: &Policy, request: &'r Request) -> Vec<&'r Approval> {
     let context = &request.context;
     let command = match &request.what {
         what @ What::Tool { .. } => Some(what.command_hash()),
-        // The command is that of the run, which is not what is asked for.
+        // Only a request for a run names its command.
         _ => None,
     };
     let holds = |approval: &&Approval| {
@@ -291,7 +290,7 @@ fn bound<'r>(policy: &Policy, request: &'r Request) -> Vec<&'r Approval> {
             && approval.skill == context.skill
     };
     let mut bound: Vec<&Approval> = request.approvals.iter().filter(holds).collect();
-    // Of several to the same, the first stays the first.
+    // A stable sort: of several for the same thing, the first stays first.
     bound.sort_by_key(|approval| approval.what);
     bound
 }

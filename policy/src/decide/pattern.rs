@@ -1,8 +1,8 @@
-//! The patterns of rules, and how they stand to what is asked for.
+//! The patterns of rules, and how they relate to what is asked for.
 //!
 //! A request may be for one thing or for many: a tree of files, all hosts below a name. So a pattern does
 //! not simply match. It **contains** a request when everything asked for is in it, and **overlaps** it when
-//! something is. A rule lets through only what it contains; it can block all that it overlaps.
+//! something asked for is in it. A rule lets through only what it contains; it can block all that it overlaps.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::model::Verdict;
 use crate::request::Context;
 
-/// How a pattern or a rule stands to a request; see [`crate::decide()`].
+/// How a pattern or a rule relates to a request; see [`crate::decide()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Relation {
@@ -20,12 +20,12 @@ pub enum Relation {
     Disjoint,
     /// Some of what is asked for is in the pattern.
     Overlaps,
-    /// All of it is.
+    /// All of what is asked for is in the pattern.
     Contains,
 }
 
 impl Relation {
-    /// In a sentence, after the name of a rule.
+    /// As in a sentence, after the name of a rule.
     pub fn name(self) -> &'static str {
         match self {
             Self::Disjoint => "disjoint",
@@ -45,7 +45,7 @@ pub(crate) enum Base {
 }
 
 impl Base {
-    /// What a text begins with, and the rest of it.
+    /// The base that a text begins with, and the rest.
     pub(crate) fn of(text: &str) -> Result<(Self, &str), Wrong> {
         let Some(variable) = text.strip_prefix('$') else {
             return match text.starts_with('/') {
@@ -77,7 +77,8 @@ impl Base {
         Ok((base, rest))
     }
 
-    /// Where it is, and how close a pattern from there may come to a request. `None`: nowhere, in this run.
+    /// Its path, and the closest relation that a pattern from there may have to a request. `None`: this run
+    /// does not have it.
     ///
     /// A variable that stands for `/` would turn a rule about one place into one about every place. Such
     /// a rule still blocks, and lets nothing through: it only overlaps.
@@ -107,7 +108,7 @@ pub(crate) enum Part<'t> {
     Any,
 }
 
-/// More than anybody writes; what a path is held against stays small.
+/// More than anybody writes; patterns stay small.
 const MAX_PARTS: usize = 60;
 
 /// Reads a pattern of paths, `$WORK/**`, `/usr/lib/*/libc.so.6`: adds its parts, and returns what they start from.
@@ -152,7 +153,7 @@ pub(super) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> 
     path.split(|byte| *byte == b'/').filter(|c| !c.is_empty())
 }
 
-/// Longer than any name of a file (`NAME_MAX`), and short enough to look for anywhere.
+/// Longer than any file name (`NAME_MAX`), and short enough to match quickly.
 const MAX_GLOB: usize = 256;
 
 impl<'t> Part<'t> {
@@ -210,7 +211,7 @@ pub(super) fn glob_matches(glob: &str, name: &[u8]) -> bool {
     let Some(mut name) = name.strip_prefix(begin) else {
         return false;
     };
-    // Behind a star: to the next one, the leftmost place is never worse than a later one.
+    // After a star: the leftmost match of the text up to the next star is never worse than a later one.
     while let Some((_, rest)) = glob.split_first() {
         let Some(next) = star(rest) else {
             return name.ends_with(rest);
@@ -266,8 +267,8 @@ pub(crate) enum HostPattern {
 }
 
 impl HostPattern {
-    /// As a rule names it. `*` is any host: egress is a list of what is allowed, so that such a rule may
-    /// say anything but `allow`.
+    /// As a rule names it. `*` is any host: what may leave is listed by host, so such a rule may have any
+    /// verdict but `allow`.
     pub(crate) fn of_rule(text: &str, verdict: Verdict) -> Result<Self, Wrong> {
         if text == "*" {
             return match verdict {

@@ -11,7 +11,7 @@ use super::{Asked, Policy, decide};
 use crate::model::Verdict;
 use crate::request::Request;
 
-/// Each document says of each thing what it says when every pattern is asked.
+/// Checks that each document gives the same opinion as asking every pattern.
 fn answers_as_the_reference(policy: &Policy, request: &Request) {
     let asked = Asked::new(policy, request);
     let (context, parts) = (&request.context, request.what.parts());
@@ -54,7 +54,7 @@ proptest! {
     }
 }
 
-/// The property is about something: rules of every kind are met.
+/// The property is not vacuous: requests meet rules of every kind.
 #[test]
 fn generated_requests_meet_generated_rules() {
     use proptest::strategy::ValueTree;

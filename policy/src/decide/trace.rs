@@ -1,4 +1,4 @@
-//! How each rule took part in a decision: told by the evaluation itself, to whoever asks for more than the verdict.
+//! How each rule took part in a decision, as the evaluation itself reports it.
 
 use serde::Serialize;
 
@@ -11,15 +11,15 @@ use crate::decision::Opinion;
 use crate::model::{CapabilityRule, Document, Head, Inject, Mode, Rule, Verdict};
 use crate::request::{Approval, Context, Destination, What};
 
-/// What one document says of one thing, and how each of its rules stands to it.
+/// One document's opinion of one thing, and how each of its rules relates to it.
 pub(crate) struct Trace<'p> {
     pub document: &'p Document,
     pub opinion: Opinion,
-    /// Each rule that is about such a thing at all, by id.
+    /// Each rule about this action, by id.
     pub rules: Vec<RuleTrace>,
 }
 
-/// How one rule stands to one thing.
+/// How one rule relates to one thing.
 pub(crate) struct RuleTrace {
     pub id: String,
     pub verdict: Verdict,
@@ -29,25 +29,25 @@ pub(crate) struct RuleTrace {
     /// Each of its patterns, as written.
     pub patterns: Vec<PatternNote>,
     pub relation: Relation,
-    /// Why it is apart, if it is.
-    pub apart: String,
+    /// Why it is disjoint, if it is.
+    pub why_disjoint: String,
     /// Why it lets nothing through though it contains the request, if so.
     pub held_back: Option<&'static str>,
     pub over_budget: bool,
-    /// It lets a connection be opened and says no more than that.
+    /// It only lets a connection be opened.
     pub only_opens: bool,
 }
 
-/// How one pattern of a rule stands to a request.
+/// How one pattern of a rule relates to a request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PatternNote {
     /// As written.
     pub pattern: String,
-    /// How it stands.
+    /// Its relation to the request.
     pub stands: Relation,
 }
 
-/// How each pattern that was met stands.
+/// The relation of each pattern that was found.
 #[derive(Default)]
 struct Met(Vec<(Claim, Relation)>);
 
@@ -60,7 +60,7 @@ impl Collect for &mut Met {
 }
 
 impl<'p> Trace<'p> {
-    /// `fault`: what is wrong with the request, of which no rule is asked then.
+    /// `fault`: what is wrong with the request; no rule is asked about such a request.
     pub(super) fn of(
         layer: &'p Compiled,
         fault: Option<&'static str>,
@@ -92,7 +92,7 @@ impl<'p> Trace<'p> {
                 }
                 rules
             }
-            // Ceilings are no rules: the opinion says what they are.
+            // Ceilings are not rules: the opinion names them.
             _ => {
                 let about =
                     |rule: &CapabilityRule| what.capability().is_some_and(|a| rule.on.contains(&a));
@@ -123,7 +123,7 @@ impl<'p> Trace<'p> {
 }
 
 impl Met {
-    /// How rules stand, given with their numbers.
+    /// The traces of rules, given with their numbers.
     fn rules<'p, R: Rule + 'p>(
         &self,
         rules: impl Iterator<Item = (usize, &'p R)>,
@@ -151,16 +151,16 @@ impl Met {
 }
 
 impl RuleTrace {
-    /// What there is to a rule about destinations beside its hosts.
+    /// Completes the trace of a rule about destinations, whose hosts are done.
     fn of_destination(&mut self, rule: &Egress, to: &Destination) {
         let narrow = to.method.is_none() && rule.is_narrow();
-        let keys = rule.apart(to);
-        self.apart = match self.relation {
-            Relation::Disjoint => "its hosts have nothing of it".into(),
+        let keys = rule.mismatched_keys(to);
+        self.why_disjoint = match self.relation {
+            Relation::Disjoint => "its hosts do not match".into(),
             _ if keys.is_empty() && narrow => {
-                "it speaks of single requests, and this is a connection".into()
+                "it is about single requests, and this is a connection".into()
             }
-            _ => format!("its {} have nothing of it", keys.join(" and ")),
+            _ => format!("its {} do not match", keys.join(" and ")),
         };
         let stance = rule.stance(to, self.relation, is_inside(to));
         self.relation = stance.relation;
@@ -169,10 +169,10 @@ impl RuleTrace {
         self.only_opens = narrow;
     }
 
-    /// What there is to a rule about a secret beside its hosts.
+    /// Completes the trace of a rule about a secret, whose hosts are done.
     fn of_secret(&mut self, rule: &Secret, alias: &str, inject: Option<Inject>) {
-        self.apart = match inject {
-            _ if self.relation == Relation::Disjoint => "its hosts have nothing of it".into(),
+        self.why_disjoint = match inject {
+            _ if self.relation == Relation::Disjoint => "its hosts do not match".into(),
             Some(inject) if !rule.puts_into(Some(inject)) => {
                 format!("it does not let secrets be put into the {}", inject.name())
             }
@@ -183,7 +183,7 @@ impl RuleTrace {
         }
     }
 
-    /// A rule of which nothing is known yet.
+    /// A rule that is disjoint so far.
     fn new(head: Head<'_>) -> Self {
         Self {
             id: head.id.to_owned(),
@@ -192,7 +192,7 @@ impl RuleTrace {
             otherwise: head.otherwise,
             patterns: Vec::new(),
             relation: Relation::Disjoint,
-            apart: "none of its patterns has anything of it".into(),
+            why_disjoint: "none of its patterns matches".into(),
             held_back: None,
             over_budget: false,
             only_opens: false,

@@ -1,4 +1,4 @@
-//! What cannot be decided because it is not what it should be: it is blocked.
+//! Requests that are not well-formed, and so are blocked.
 
 use crate::path::HostPath;
 use crate::request::{Context, Destination, What};
@@ -11,7 +11,7 @@ type Fault = &'static str;
 const HOST: Fault = "this is not the name of a host as it is compared: lower case, no trailing dot, an address in its one spelling";
 const NUMBER: Fault = "a number above 2^53 - 1";
 
-/// What the variables stand for. An empty path is a variable that stands for nothing.
+/// Checks the values of the variables. An empty path is a variable without a value.
 pub(super) fn context(context: &Context) -> Result<(), Fault> {
     let Context {
         home, skill, work, ..
@@ -27,7 +27,7 @@ pub(super) fn context(context: &Context) -> Result<(), Fault> {
     }
 }
 
-/// What is asked for.
+/// Checks what is asked for.
 pub(super) fn what(what: &What) -> Result<(), Fault> {
     let wrong = match what {
         What::Read { path, .. } | What::Write { path, .. } => return plain(path),
@@ -73,7 +73,9 @@ fn destination(to: &Destination) -> Result<(), Fault> {
         None if to.path.is_some() => Err("a path without a method"),
         Some(_) if !to.scheme.has_requests() => Err("a method where there are no requests"),
         // Servers differ in whether `get` is GET.
-        Some(method) if !is_method(method) => Err("this is no HTTP method: they have capitals"),
+        Some(method) if !is_method(method) => {
+            Err("this is not an HTTP method: methods are in capitals")
+        }
         _ => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! What would have to be otherwise for a document to let something through.
+//! What would have to change for a document to let something through.
 
 use super::RuleNote;
 use crate::decide::{PatternNote, Policy, Relation, RuleTrace, Trace, decide};
@@ -6,7 +6,7 @@ use crate::model::{Action, CapabilityRule, EgressRule, Inject, Rule, SecretRule,
 use crate::path::HostPath;
 use crate::request::{Request, What};
 
-/// All that is needed, each in a sentence. `notes`: of the rules of the trace.
+/// All that is needed, each in a sentence. `notes`: those of the trace's rules.
 pub(super) fn needs(trace: &Trace<'_>, request: &Request, notes: &[RuleNote]) -> Vec<String> {
     if let What::Limit { limit, .. } = &request.what {
         let ceiling = trace.document.limits.get(limit).into_iter();
@@ -35,7 +35,7 @@ pub(super) fn needs(trace: &Trace<'_>, request: &Request, notes: &[RuleNote]) ->
         .filter_map(|rule| Some(format!("`{}`: {}", rule.id, rule.held_back?)))
         .collect();
     if covered || run {
-        // Nothing has to be added.
+        // No rule has to be added.
     } else if !held_back.is_empty() {
         needs.push(format!("another {}", held_back.join("; or another ")));
     } else if let Some((contract, yaml)) = rule(request) {
@@ -49,12 +49,9 @@ pub(super) fn needs(trace: &Trace<'_>, request: &Request, notes: &[RuleNote]) ->
         }
         needs.push(need);
     }
-    // What no rule was the reason for: a request that is not well-formed.
+    // Not blocked because of a rule: the request is not well-formed.
     if needs.is_empty() {
-        needs.push(format!(
-            "a request of another form: {}",
-            trace.opinion.reason
-        ));
+        needs.push(format!("a well-formed request: {}", trace.opinion.reason));
     }
     needs
 }
@@ -76,10 +73,10 @@ fn against(rule: &RuleTrace) -> String {
     }
 }
 
-/// A rule that lets this very thing through, where a rule can: its contract, and it in YAML.
+/// A rule that lets exactly this through, where a rule can: its contract, and its YAML.
 pub(super) fn rule(request: &Request) -> Option<(&'static str, String)> {
     let path = |path: &HostPath, tree: bool| {
-        // A pattern is text, and knows no way to write a `*` that is one.
+        // A pattern is text, and has no way to write a literal `*`.
         let text = std::str::from_utf8(path.as_bytes()).ok()?;
         let whole = text.trim_end_matches('/');
         Some(match tree {
@@ -111,7 +108,7 @@ pub(super) fn rule(request: &Request) -> Option<(&'static str, String)> {
                 verdict,
                 ..EgressRule::default()
             };
-            // For an address that is not public it has to say so.
+            // An address that is not public needs `private-addresses`.
             return yaml(rule.clone(), request).or_else(|| {
                 let private_addresses = true;
                 yaml(
@@ -150,7 +147,7 @@ pub(super) fn rule(request: &Request) -> Option<(&'static str, String)> {
     yaml(rule, request)
 }
 
-/// A list of the rule, if it does what it is there for: in YAML's flow form, which JSON is.
+/// A list of the rule, if it allows the request: in YAML's flow style, which includes JSON.
 fn yaml<R: Rule>(rule: R, request: &Request) -> Option<(&'static str, String)> {
     let text = serde_json::to_string(&[&rule]).ok()?;
     let policy = Policy::new(vec![rule.alone()]).ok()?;

@@ -1,13 +1,12 @@
-//! Whether a rule says something: the compiler of policies has the last word, one rule at a time, so that
-//! each mistake is told at its place.
+//! Checks a rule by compiling it, one rule at a time, so that each mistake is reported at its place.
 
 use aegis_profile::syntax::{Node, Reporter, Span, Value};
 
 use crate::decide::Policy;
 use crate::model::Document;
 
-/// Reports what a compiler of policies finds wrong with a document of one rule. Each finding is about
-/// one item; that is taken out, and the rest judged again.
+/// Reports what compiling a document of one rule finds wrong. Each mistake is about one item; that is removed,
+/// and the rest checked again.
 pub(super) fn judge(mut document: Document, node: &Node, out: &mut Reporter<'_>) {
     const ENOUGH: usize = 20;
     for _ in 0..ENOUGH {
@@ -16,7 +15,7 @@ pub(super) fn judge(mut document: Document, node: &Node, out: &mut Reporter<'_>)
         };
         let missing = bad.item.clone();
         let item = bad.item.unwrap_or_default();
-        // What is missing was told.
+        // A missing item is already reported.
         if missing.as_deref() != Some("") {
             let span = find(node, &item).unwrap_or(node.span);
             out.report(span, bad.pattern.message)
@@ -34,14 +33,14 @@ fn find(node: &Node, item: &str) -> Option<Span> {
         Value::Scalar { text, .. } => (text == item).then_some(node.span),
         Value::List(items) => items.iter().find_map(|node| find(node, item)),
         Value::Map(entries) => (entries.iter())
-            // What people say in their own words is no item.
+            // These keys hold no items.
             .filter(|(key, _)| !matches!(key.text.as_str(), "reason" | "verdict" | "mode"))
             .find_map(|(_, node)| find(node, item)),
         Value::Refused => None,
     }
 }
 
-/// Whether there was something to take out.
+/// Removes an item. Returns whether it was found.
 fn remove(document: &mut Document, item: &str) -> bool {
     let mut removed = false;
     for rule in &mut document.capabilities {

@@ -1,4 +1,4 @@
-//! One file's text as a part of a policy. Every mistake of it is told, each at its place.
+//! One file's text as a part of a policy. Every mistake is reported, each at its place.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(super) fn add(bytes: &[u8], file: &Arc<str>, union: &mut Union<'_>) -> Resul
 }
 
 fn sections(root: &Node, union: &mut Union<'_>, out: &mut Reporter<'_>) {
-    // Of a file of another kind, every key would be a mistake.
+    // In a file of another kind, every key would be a mistake.
     if let Value::Map(entries) = &root.value
         && let Some((key, _)) = entries.iter().find(|(key, _)| key.text == "aegis")
     {

@@ -19,7 +19,7 @@ pub(crate) struct Section {
     pub name: &'static str,
     pub about: &'static str,
     pub read: fn(&Node, &mut Union<'_>, &mut Reporter<'_>),
-    /// What stands behind the name and its colon; `None`: it may be left out.
+    /// The text after the name and its colon; `None`: the key may be left out.
     pub show: fn(&Document) -> Option<String>,
     pub schema: fn() -> Value,
 }
@@ -29,7 +29,7 @@ pub(crate) const SECTIONS: [Section; 9] = [
     Section {
         name: VERSION,
         about: "The version of this format: always 1.",
-        // Whether it is there is looked at first of all.
+        // Its presence is checked before any other key.
         read: |_, _, _| {},
         show: |_| Some(" 1".into()),
         schema: || json!({"const": 1, "format": "uint32", "minimum": 0, "type": "integer"}),
@@ -147,13 +147,13 @@ fn texts<'t>(items: impl ExactSizeIterator<Item = &'t String>) -> Option<String>
     any.then(|| format!(" {}", forms::list(items.map(|item| scalar(item)))))
 }
 
-/// What reads the text of a Rego file that is named.
+/// Reads the text of a named Rego file.
 type Modules<'m> = Box<dyn Fn(&str) -> Result<String, Wrong> + 'm>;
 
-/// What the files of one policy come to, and where each single thing of it was said first.
+/// The union of the files of one policy, and where each single thing was given first.
 pub(crate) struct Union<'m> {
     pub(super) document: Document,
-    /// Where each of the document's Rego files is named.
+    /// Where the files name each Rego file.
     pub(super) rego: BTreeMap<String, Origin>,
     said: BTreeMap<String, Origin>,
     pub(super) modules: Modules<'m>,
@@ -169,7 +169,7 @@ impl<'m> Union<'m> {
         }
     }
 
-    /// What can be said once only: says where it was, when it was.
+    /// Checks that a thing is given only once, and reports where it was given first.
     fn once(&mut self, what: String, span: Span, shown: &str, out: &mut Reporter<'_>) -> bool {
         let origin = out.origin(span);
         if let Some(first) = self.said.get(&what) {
@@ -224,8 +224,8 @@ fn is_rego_name(name: &str) -> bool {
     name.ends_with(".rego") && !name.contains('\\') && name.split('/').all(plain)
 }
 
-/// A rule of any contract: read even where a part is wrong, so that all that is wrong is told. What is missing
-/// is empty then, and is never used: a mistake has been reported.
+/// A rule of any contract: read even where a part is wrong, so that all mistakes are reported. Missing parts
+/// are then empty; they are never used, since a mistake has been reported.
 fn rule<R: Rule>(node: &Node, union: &mut Union<'_>, out: &mut Reporter<'_>) -> Option<R> {
     let fields = Fields::of(node, "a rule", R::WRITTEN, out)?;
     let rule = R::read(&fields, out);

@@ -1,5 +1,5 @@
-//! Where policies are read from: what profiles have ([`aegis_profile::Source`]), and directories and
-//! owners. The one place of loading that touches files.
+//! Where policies are read from: as for profiles ([`aegis_profile::Source`]), with directories and owners. The
+//! only module of loading that touches files.
 
 #![expect(
     clippy::disallowed_methods,
@@ -13,16 +13,16 @@ use std::path::{Path, PathBuf};
 
 use aegis_profile::Files;
 
-/// Reads policies. [`Files`] is the real one; a test brings a map.
+/// Reads policies. [`Files`] is the real one; tests use a map.
 pub trait Source: aegis_profile::Source {
-    /// The names in a directory, in any order. Those that are not UTF-8 are spelled with replacements:
-    /// nothing of that name will be found, which is an error, as it should be.
+    /// The names in a directory, in any order. Those that are not UTF-8 have replacement characters: opening
+    /// such a name fails, as it should.
     fn names(&self, directory: &Path) -> io::Result<Vec<String>>;
 
     /// What is at `path`, links followed.
     fn look(&self, path: &Path) -> io::Result<Found>;
 
-    /// Where the symbolic link at `path` leads, as it is written there, and whose it is. `None`: it is not a link.
+    /// The target of the symbolic link at `path`, as written, and its owner. `None`: not a link.
     fn link(&self, path: &Path) -> io::Result<Option<(PathBuf, u32)>>;
 }
 

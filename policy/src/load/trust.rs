@@ -1,5 +1,5 @@
-//! Who may change a configured policy: a policy binds only where those that it binds cannot write it, in any
-//! of its files, nor put another one in a file's place.
+//! Who may change a configured policy: a policy binds only users who can neither write any of its files nor
+//! replace one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::Source;
 
 const STICKY: u32 = 0o1000;
 
-/// What keeps a file from being part of a policy.
+/// Why a file may not be part of a policy.
 fn untrusted(path: &Path, message: impl Into<String>, help: impl Into<String>) -> Box<Diagnostic> {
     Box::new(Diagnostic::of_file(&path.to_string_lossy(), message).with_help(help))
 }
@@ -22,34 +22,33 @@ fn unread(path: &Path, error: &io::Error) -> Box<Diagnostic> {
     untrusted(path, message, "check the file and its permissions")
 }
 
-/// A directory of configuration, and whose its files have to be.
+/// A configuration directory, and who may own its files.
 #[derive(Clone, Copy)]
-pub(super) struct Trust<'a> {
+pub(super) struct Ownership<'a> {
     pub config: &'a Path,
     pub owners: &'a [u32],
 }
 
-impl Trust<'_> {
-    /// Whether what is at `path` belongs to one of the owners and nobody else may write it. Links are
-    /// followed.
+impl Ownership<'_> {
+    /// Checks that one of the owners owns what is at `path`, and nobody else may write it. Follows links.
     pub fn check(&self, path: &Path, source: &dyn Source) -> Result<(), Box<Diagnostic>> {
         self.found(path, false, source)
     }
 
-    /// The same of a file at or below the configuration, and of all that is passed on its path from there:
+    /// Checks the same for a file at or below the configuration, and for everything on its path from there:
     /// directories, links, and where links lead.
     pub fn check_path(&self, file: &Path, source: &dyn Source) -> Result<(), Box<Diagnostic>> {
         let config = self.config;
         let from = config.parent().unwrap_or(config);
         let below = file.strip_prefix(from).unwrap_or(file);
-        let mut checked = Checked {
-            trust: self,
+        let mut checked = OwnershipVisitor {
+            ownership: self,
             source,
         };
         walk::walk(from, below, &mut checked).map(drop)
     }
 
-    /// `is_directory`: only what is named in it counts, and where its mode is sticky nobody else changes that.
+    /// `is_directory`: only its entries matter, and in a sticky directory nobody else can replace them.
     fn found(
         &self,
         path: &Path,
@@ -60,11 +59,11 @@ impl Trust<'_> {
         if !self.owners.contains(&found.uid) {
             return Err(self.not_theirs(path, found.uid));
         }
-        // A group of root's own is root; any other may have members.
+        // Only root is in root's own group; any other group may have members.
         let by_group = found.mode & 0o020 != 0 && found.gid != 0 && self.owners == [0];
         let sticky = is_directory && found.mode & STICKY != 0;
         if (found.mode & 0o002 != 0 || by_group) && !sticky {
-            let message = "others may write it, and so say what binds them";
+            let message = "others may write it, and so change the policy that binds them";
             let help = format!("`chmod go-w {}`", quote(&path.to_string_lossy()));
             return Err(untrusted(path, message, help));
         }
@@ -85,24 +84,24 @@ impl Trust<'_> {
     }
 }
 
-/// Checks all that is passed on a walk.
-struct Checked<'a> {
-    trust: &'a Trust<'a>,
+/// Checks everything that a walk passes.
+struct OwnershipVisitor<'a> {
+    ownership: &'a Ownership<'a>,
     source: &'a dyn Source,
 }
 
-impl walk::Visit for Checked<'_> {
+impl walk::Visit for OwnershipVisitor<'_> {
     type Error = Box<Diagnostic>;
 
     fn visit(&mut self, step: walk::Step<'_>) -> Result<Option<PathBuf>, Box<Diagnostic>> {
         let link = self.source.link(step.path);
         match link.map_err(|error| unread(step.path, &error))? {
             None => {
-                self.trust.found(step.path, !step.last, self.source)?;
+                self.ownership.found(step.path, !step.last, self.source)?;
                 Ok(None)
             }
-            Some((_, uid)) if !self.trust.owners.contains(&uid) => {
-                Err(self.trust.not_theirs(step.path, uid))
+            Some((_, uid)) if !self.ownership.owners.contains(&uid) => {
+                Err(self.ownership.not_theirs(step.path, uid))
             }
             Some((target, _)) => Ok(Some(target)),
         }

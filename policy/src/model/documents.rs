@@ -1,4 +1,4 @@
-//! The documents of a policy together: what they say that no request needs to be decided for.
+//! The documents of a policy together, and their settings that need no decision.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::{Document, OnAuditFailure};
 pub struct Documents(Vec<Arc<Document>>);
 
 impl Documents {
-    /// Of these, the rules of each in the order of their ids.
+    /// Takes documents, and sorts the rules of each by id.
     pub fn new(documents: Vec<Document>) -> Self {
         let sorted = documents.into_iter().map(|mut document| {
             document.capabilities.sort_by(|a, b| a.id.cmp(&b.id));
@@ -28,7 +28,7 @@ impl Documents {
         self.0.iter()
     }
 
-    /// Their names, as one.
+    /// Their names, joined.
     pub fn name(&self) -> String {
         let names: Vec<&str> = self.0.iter().map(|d| d.name.as_str()).collect();
         names.join(" and ")
@@ -41,7 +41,7 @@ impl Documents {
             .min()
     }
 
-    /// The layers that a host may lack: those of which all documents say so.
+    /// The layers that a host may lack: those that all documents name.
     pub fn may_be_missing(&self) -> impl Iterator<Item = &str> {
         let (first, others) = match &*self.0 {
             [] => (None, &[][..]),
@@ -53,7 +53,7 @@ impl Documents {
             .map(String::as_str)
     }
 
-    /// What happens when the audit log cannot be written: the strictest that a document says.
+    /// What happens when the audit log cannot be written: the strictest setting of any document.
     pub fn on_audit_failure(&self) -> OnAuditFailure {
         let goes_on = |d: &Arc<Document>| d.audit_failure == OnAuditFailure::Continue;
         match !self.0.is_empty() && self.0.iter().all(goes_on) {

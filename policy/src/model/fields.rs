@@ -39,7 +39,7 @@ impl<'n> Fields<'n> {
     /// The value of a key that must be there.
     pub(crate) fn need(&self, key: &str, help: &str, out: &mut Reporter<'_>) -> Option<&'n Node> {
         let found = self.get(key);
-        // One that was misspelt has been told already.
+        // A misspelt key is already reported.
         let misspelt = |text: &str| nearest(text, [key]).is_some() && !self.known.contains(&text);
         if found.is_none() && !self.entries.iter().any(|(key, _)| misspelt(&key.text)) {
             out.report(self.span, format!("the key `{key}` is missing"))
@@ -49,7 +49,7 @@ impl<'n> Fields<'n> {
     }
 }
 
-/// Reports a word that is none of those that are known.
+/// Reports a word that is not known.
 pub(crate) fn unknown<'k>(
     what: &str,
     text: &str,
@@ -62,7 +62,7 @@ pub(crate) fn unknown<'k>(
     out.unknown(span, what, text).help(help);
 }
 
-/// The items of a list that may not be empty, or the one thing that stands instead of a list.
+/// The items of a list that may not be empty, or a single item in place of a list.
 pub(crate) fn one_or_more<T: Ord>(
     node: &Node,
     key: &str,

@@ -25,7 +25,7 @@ impl<T> Form<T> for Text<T> {
     }
 }
 
-/// A word of the policy's.
+/// One of a type's words.
 pub(crate) struct Word;
 
 impl<T: Words> Form<T> for Word {
@@ -83,7 +83,7 @@ impl Form<bool> for Flag {
     }
 }
 
-/// What may be missing.
+/// A value that may be missing.
 pub(super) struct Maybe<F>(pub F);
 
 impl<T, F: Form<T>> Form<Option<T>> for Maybe<F> {
@@ -154,7 +154,7 @@ pub(super) const PER_MINUTE: Text<u64> = Text {
     )
 };
 
-/// A number with its unit. One without goes on to its own parser, which knows the unit to suggest.
+/// A number with its unit. A number without one goes on to its own parser, which knows the unit to suggest.
 const fn quantity(
     what: &'static str,
     schema: fn() -> Value,
@@ -167,7 +167,7 @@ const fn quantity(
 }
 
 fn per_minute(text: &str) -> Result<u64, Wrong> {
-    // More than that many a minute is no budget: it is the whole network card.
+    // More requests than a network card can carry in a minute: not a budget.
     const MAX: u64 = 1_000_000_000;
     match text.strip_suffix("/m") {
         Some(number) => count(number, MAX),
@@ -178,7 +178,7 @@ fn per_minute(text: &str) -> Result<u64, Wrong> {
     }
 }
 
-/// A map of at least one key; what it is.
+/// A map of at least one key; the text names it.
 pub(super) struct Nested(pub &'static str);
 
 impl<T: Keyed> Form<T> for Nested {
@@ -219,7 +219,7 @@ fn path() -> String {
     .concat()
 }
 
-/// A host name whose last label is no number, perhaps after `*.`, or an address.
+/// A host name whose last label is not a number, perhaps after `*.`, or an address.
 fn host() -> String {
     let octet = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
     let label = r"[a-z0-9_]([a-z0-9_\-]{0,61}[a-z0-9_])?";
@@ -252,7 +252,7 @@ texts! {
     REGO_FILE = "the name of a Rego file", r"^(?!/)(?!.*//)(?!(.*/)?\.\.?/)[^\\\n\t]*\.rego$";
 }
 
-/// A pattern of whatever kind; which, the rule's actions say.
+/// A pattern of any kind; the rule's actions determine which.
 pub(super) const ANY_PATTERN: Text<String> = Text {
     takes: Takes::TextOrInt,
     ..Text::new(
@@ -273,7 +273,7 @@ pub(crate) fn one_line(what: &str, text: &str) -> Result<String, Wrong> {
     }
 }
 
-/// What the patterns of a rule have to look like, for each of its actions.
+/// The form of a rule's patterns, for each of its actions.
 pub(super) fn patterns_by_action() -> Value {
     let path = path();
     let name = r"[^?\[\]{}\\\n\t]+";

@@ -9,7 +9,7 @@ use super::fields::Fields;
 
 /// How a value is written in a policy's file.
 pub(crate) trait Form<T> {
-    /// Reads it. What is wrong is reported, and gives `None`.
+    /// Reads it. Reports what is wrong, and then returns `None`.
     fn read(&self, node: &Node, key: &str, out: &mut Reporter<'_>) -> Option<T>;
     /// As YAML, in one line.
     fn show(&self, value: &T) -> String;
@@ -21,10 +21,10 @@ pub(crate) trait Form<T> {
 pub(crate) struct Key<S> {
     pub name: &'static str,
     pub about: &'static str,
-    /// What to do where it is missing; `None`: it may be.
+    /// The fix where it is missing; `None`: it may be missing.
     pub need: Option<&'static str>,
     pub read: fn(&mut S, &Node, &mut Reporter<'_>),
-    /// `None`: it has the value that it has where it is missing.
+    /// `None`: it has its default value.
     pub show: fn(&S) -> Option<String>,
     pub schema: fn() -> Value,
 }
@@ -37,7 +37,7 @@ pub(crate) trait Keyed: Sized + Default + 'static {
     /// The names, in the order in which people write them.
     const WRITTEN: &[&str];
 
-    /// What its schema has beside the keys.
+    /// Conditions of its schema, beside the keys.
     fn conditions() -> Value {
         json!({})
     }
@@ -48,7 +48,7 @@ pub(crate) trait Keyed: Sized + Default + 'static {
         Self::WRITTEN.iter().filter_map(named)
     }
 
-    /// Reads all keys, even where some are wrong, so that all that is wrong is told.
+    /// Reads all keys, even where some are wrong, so that all mistakes are reported.
     fn read(fields: &Fields<'_>, out: &mut Reporter<'_>) -> Self {
         let mut all = Self::default();
         for key in Self::keys() {
@@ -79,7 +79,7 @@ pub(crate) trait Keyed: Sized + Default + 'static {
     }
 }
 
-/// Whether a key may be left out: it has the value that it has then.
+/// Whether a key may be left out: it has its default value.
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -91,9 +91,9 @@ pub(super) const fn first(words: &'static [&'static str]) -> Option<&'static str
     }
 }
 
-/// Declares a map: its type, whose fields stand in the order of the canonical form, and its keys. `unless`: it is
-/// left out of the canonical form where that is so; `need`: what to do where it is missing; `as`: its name in the
-/// canonical form, where that is another than the field's.
+/// Declares a map: its type, whose fields stand in the order of the canonical form, and its keys. `unless`: the
+/// key is left out of the canonical form where this holds; `need`: the fix where it is missing; `as`: its name
+/// in the canonical form, unless that is the field's.
 macro_rules! keyed {
     (
         $(#[doc = $about:literal])+

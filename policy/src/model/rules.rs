@@ -115,7 +115,7 @@ keyed! {
         need "say what becomes of what it matches: `verdict: allow`, `warn`, `review` or `block`";
 }
 
-/// What rules of every contract have.
+/// The keys that rules of every contract have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head<'r> {
     pub id: &'r str,
@@ -132,13 +132,13 @@ pub(crate) trait Rule: Clone + Keyed + Serialize {
 
     fn head(&self) -> Head<'_>;
 
-    /// What it is about: its patterns, or its hosts.
+    /// Its patterns, or its hosts.
     fn patterns(&self) -> &BTreeSet<String>;
 
     /// The rules of its contract.
     fn all(document: &Document) -> &[Self];
 
-    /// The same, to be changed.
+    /// The same, mutable.
     fn of(document: &mut Document) -> &mut Vec<Self>;
 
     /// A document of this rule alone.

@@ -1,4 +1,4 @@
-//! The words of a policy: each declared once, with what it is called in files and in records.
+//! The words of a policy: each declared once, with its name in files and in records.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) trait Words: Copy + PartialEq + 'static {
     /// What they are about.
     const ABOUT: &str;
-    /// Each value with its word and what that means.
+    /// Each value with its word and its meaning.
     const WORDS: &[(Self, &str, &str)];
 }
 
@@ -134,14 +134,14 @@ words! {
 }
 
 impl Verdict {
-    /// Whether what was asked for happens without anybody being asked.
+    /// Whether a request passes without asking a person.
     pub fn lets_through(self) -> bool {
         self <= Self::Warn
     }
 }
 
 impl Scheme {
-    /// Whether single requests, with a method and a path, can be told apart.
+    /// Whether it has single requests, with a method and a path.
     pub fn has_requests(self) -> bool {
         matches!(self, Self::Http | Self::Https)
     }

@@ -1,10 +1,10 @@
-//! In place of Rego where it was not built in: a policy with modules is refused.
+//! Stands in for Rego in a build without it: a policy with modules is refused.
 
-use super::{BadModule, Said};
+use super::{BadModule, RegoOutcome};
 use crate::model::RegoModule;
 use crate::request::{Context, What};
 
-/// Never made.
+/// Never constructed.
 #[derive(Debug)]
 pub(crate) enum Rego {}
 
@@ -19,7 +19,7 @@ impl Rego {
         }
     }
 
-    pub fn ask(&self, _: &Context, _: &What) -> Vec<Said> {
+    pub fn ask(&self, _: &Context, _: &What) -> Vec<RegoOutcome> {
         match *self {}
     }
 }

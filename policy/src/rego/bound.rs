@@ -1,18 +1,17 @@
-//! Whether each variable has a value where it is used, statement by statement as they are written. The engine
-//! would find an order of its own; where it finds none it goes on all the same, and a rule that should block
-//! is silent.
+//! Checks that each variable has a value where it is used, in the written order of statements. The engine would
+//! choose its own order; where it finds none it still goes on, and a rule that should block is silent.
 //!
-//! And no iteration within `not`: the engine takes "not any" for "any that is not".
+//! Also refuses iteration within `not`: the engine reads "not any" as "any that is not".
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::unstable::{AssignOp, Expr, Module, Query, Rule, Span};
 
 use super::BadModule;
-use super::check::{Kind, bad};
-use super::parts::{Statement, Whole, parts, query, variable, variables};
+use super::check::{NameKind, bad};
+use super::parts::{RuleParts, Statement, parts, query, variable, variables};
 
-pub(super) fn check(module: &Module, names: &BTreeMap<String, Kind>) -> Result<(), BadModule> {
+pub(super) fn check(module: &Module, names: &BTreeMap<String, NameKind>) -> Result<(), BadModule> {
     for rule in &module.policy {
         let mut scope = Scope {
             names,
@@ -24,16 +23,16 @@ pub(super) fn check(module: &Module, names: &BTreeMap<String, Kind>) -> Result<(
 }
 
 struct Scope<'m> {
-    names: &'m BTreeMap<String, Kind>,
+    names: &'m BTreeMap<String, NameKind>,
     /// The variables that have a value.
     bound: BTreeSet<String>,
 }
 
 impl Scope<'_> {
     fn rule(&mut self, rule: &Rule) -> Result<(), BadModule> {
-        let Whole {
+        let RuleParts {
             args, made, bodies, ..
-        } = Whole::of(rule);
+        } = RuleParts::of(rule);
         args.iter().try_for_each(|arg| self.bind(arg))?;
         bodies.iter().try_for_each(|body| self.query(&body.query))?;
         made.map_or(Ok(()), |made| self.expr(made))
@@ -63,7 +62,7 @@ impl Scope<'_> {
                     scope.bound.extend(names.map(str::to_owned));
                     scope.query(query)
                 })?,
-                // New variables, whatever has these names outside.
+                // New variables: they shadow outer ones of the same names.
                 None => self
                     .bound
                     .retain(|bound| !names.clone().any(|name| name == bound)),
@@ -72,7 +71,7 @@ impl Scope<'_> {
         Ok(())
     }
 
-    /// What has a value in there has none outside.
+    /// Variables that get a value inside have none outside.
     fn within(
         &mut self,
         what: impl FnOnce(&mut Self) -> Result<(), BadModule>,
@@ -83,7 +82,7 @@ impl Scope<'_> {
         done
     }
 
-    /// An expression: its indices that have no value take each in turn.
+    /// Checks an expression: an index variable without a value gets one here, by iteration.
     fn expr(&mut self, expr: &Expr) -> Result<(), BadModule> {
         let mut indices = Vec::new();
         gather(expr, &mut indices);
@@ -99,7 +98,7 @@ impl Scope<'_> {
         }
     }
 
-    /// The variables of a pattern have values from now on.
+    /// Gives values to the variables of a pattern.
     fn bind(&mut self, pattern: &Expr) -> Result<(), BadModule> {
         match pattern {
             Expr::Var { span, .. } => {
@@ -115,7 +114,7 @@ impl Scope<'_> {
         }
     }
 
-    /// An index that is no iteration.
+    /// Checks that an index is not an iteration.
     fn closed(&self, index: &Expr) -> Result<(), BadModule> {
         let Expr::Var { span, .. } = index else {
             return Ok(());
@@ -169,7 +168,7 @@ impl Scope<'_> {
     }
 }
 
-/// The indices of an expression, but not of comprehensions within: they are asked for themselves.
+/// The indices of an expression, except in comprehensions within it, which are checked by themselves.
 fn gather<'e>(expr: &'e Expr, indices: &mut Vec<&'e Expr>) {
     if query(expr).is_some() {
         return;

@@ -1,6 +1,6 @@
-//! The functions that a module may call. Those of the engine are here when they are pure, and their result
-//! is no larger than what they are given, and they take no longer than to read it. Others that rules cannot
-//! well do without are ours: bounded, and paid for out of what one evaluation may spend.
+//! The functions that a module may call. The engine's own are allowed where they are pure, their result is no
+//! larger than their input, and they take no longer than reading it. Others that rules need are ours: bounded,
+//! and charged to the effort of the evaluation.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,49 +14,49 @@ use regorus::{Engine, Value};
 
 use super::limits::{EFFORT, MADE_TEXT, PATTERN_BYTES, PATTERN_DEPTH, PIECES};
 
-/// What a function gives back.
+/// The result of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gives {
+pub(super) enum Returns {
     /// A text, a number, a boolean.
     One,
-    /// So many texts.
+    /// This many texts.
     Texts(usize),
-    /// A member of the collection that is its first argument, or its third argument.
+    /// A member of its first argument, a collection, or its third argument.
     Member,
 }
 
 /// Name, number of arguments, result.
-const ALLOWED: [(&str, usize, Gives); 27] = [
-    ("concat", 2, Gives::One),
-    ("contains", 2, Gives::One),
-    ("count", 1, Gives::One),
-    ("endswith", 2, Gives::One),
-    ("is_array", 1, Gives::One),
-    ("is_boolean", 1, Gives::One),
-    ("is_null", 1, Gives::One),
-    ("is_number", 1, Gives::One),
-    ("is_object", 1, Gives::One),
-    ("is_set", 1, Gives::One),
-    ("is_string", 1, Gives::One),
-    ("lower", 1, Gives::One),
-    ("max", 1, Gives::Member),
-    ("min", 1, Gives::Member),
-    ("net.cidr_contains", 2, Gives::One),
-    ("net.cidr_is_valid", 1, Gives::One),
-    ("object.get", 3, Gives::Member),
-    ("regex.match", 2, Gives::One),
-    ("split", 2, Gives::Texts(PIECES)),
-    ("sprintf", 2, Gives::One),
-    ("startswith", 2, Gives::One),
-    ("sum", 1, Gives::One),
-    ("trim_prefix", 2, Gives::One),
-    ("trim_space", 1, Gives::One),
-    ("trim_suffix", 2, Gives::One),
-    ("type_name", 1, Gives::One),
-    ("upper", 1, Gives::One),
+const ALLOWED: [(&str, usize, Returns); 27] = [
+    ("concat", 2, Returns::One),
+    ("contains", 2, Returns::One),
+    ("count", 1, Returns::One),
+    ("endswith", 2, Returns::One),
+    ("is_array", 1, Returns::One),
+    ("is_boolean", 1, Returns::One),
+    ("is_null", 1, Returns::One),
+    ("is_number", 1, Returns::One),
+    ("is_object", 1, Returns::One),
+    ("is_set", 1, Returns::One),
+    ("is_string", 1, Returns::One),
+    ("lower", 1, Returns::One),
+    ("max", 1, Returns::Member),
+    ("min", 1, Returns::Member),
+    ("net.cidr_contains", 2, Returns::One),
+    ("net.cidr_is_valid", 1, Returns::One),
+    ("object.get", 3, Returns::Member),
+    ("regex.match", 2, Returns::One),
+    ("split", 2, Returns::Texts(PIECES)),
+    ("sprintf", 2, Returns::One),
+    ("startswith", 2, Returns::One),
+    ("sum", 1, Returns::One),
+    ("trim_prefix", 2, Returns::One),
+    ("trim_space", 1, Returns::One),
+    ("trim_suffix", 2, Returns::One),
+    ("type_name", 1, Returns::One),
+    ("upper", 1, Returns::One),
 ];
 
-pub(super) fn find(name: &str) -> Option<(usize, Gives)> {
+pub(super) fn find(name: &str) -> Option<(usize, Returns)> {
     let known = ALLOWED.iter().find(|(known, ..)| *known == name)?;
     Some((known.1, known.2))
 }
@@ -65,22 +65,22 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     ALLOWED.iter().map(|(name, ..)| *name)
 }
 
-/// Why a function of Rego is not among those, where there is more to say than that.
+/// Why a function of Rego is not allowed, where there is a special reason.
 pub(super) fn why_not(name: &str) -> Option<&'static str> {
     let family = name.split('.').next().unwrap_or_default();
     Some(match (family, name) {
         (_, "net.lookup_ip_addr") | ("http", _) => {
             "it reaches the network, and a decision reaches nothing"
         }
-        ("time", _) => "time is no part of a request, and a decision has no clock",
+        ("time", _) => "a request holds no time, and a decision has no clock",
         ("rand" | "uuid", _) => "it is random, and the same request gets the same answer",
-        ("opa", _) => "the surroundings of a decision are no part of it",
+        ("opa", _) => "a decision does not depend on its environment",
         ("crypto" | "io", _) => "a decision handles no keys",
         (_, "print" | "trace") => "a decision writes nothing",
         (_, "walk" | "numbers.range" | "numbers.range_step") | ("graph", _) => {
             "its result may be of any size"
         }
-        (_, "glob.match") => "it takes any time to compile its pattern: use `regex.match`",
+        (_, "glob.match") => "compiling its pattern can take any time: use `regex.match`",
         (_, "net.cidr_expand" | "bits.lsh" | "product" | "format_int" | "to_number") => {
             "its result may be of any size"
         }
@@ -94,7 +94,7 @@ pub(super) fn why_not(name: &str) -> Option<&'static str> {
     })
 }
 
-/// What an evaluation has spent.
+/// The effort that an evaluation has spent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Effort(Arc<AtomicU64>);
 
@@ -111,28 +111,28 @@ impl Effort {
             .saturating_add(more)
             > EFFORT
         {
-            true => anyhow::bail!("its functions have worked for longer than they may"),
+            true => anyhow::bail!("its functions have done more work than is allowed"),
             false => Ok(()),
         }
     }
 }
 
-/// A pattern of `regex.match`, by a matcher that takes the same steps however it was built: those that pick
-/// the fastest way differ in what they refuse, with the features that some other crate asks for.
+/// A pattern of `regex.match`, for a matcher that takes the same steps in every build: matchers that pick the
+/// fastest strategy refuse different patterns, depending on the features that other crates enable.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
     matcher: PikeVM,
     cache: Cache,
-    /// What it takes at most to match a byte.
+    /// The most steps that matching a byte takes.
     states: usize,
 }
 
 impl Pattern {
-    /// Compiles it; the error is for people.
+    /// Compiles it; the error is text for people.
     pub fn compile(text: &str) -> Result<Self, String> {
-        // The tables of Unicode would take more time of every start than rules can give back.
+        // Unicode tables would cost every start more time than they are worth to rules.
         if switches_unicode_on(text) {
-            return Err("patterns are about bytes, and know the classes of ASCII alone".into());
+            return Err("patterns match bytes, and have only the classes of ASCII".into());
         }
         let of_syntax =
             (syntax::Config::new().unicode(false).utf8(false)).nest_limit(PATTERN_DEPTH);
@@ -146,7 +146,7 @@ impl Pattern {
             .build(text);
         let matcher = built.map_err(|why| match (why.size_limit(), why.source()) {
             (Some(_), _) => "it is too large".to_owned(),
-            // The last line of a picture of the place.
+            // The last line of the error, after a drawing of the place.
             (None, Some(source)) => {
                 let text = source.to_string();
                 text.lines()
@@ -168,7 +168,7 @@ impl Pattern {
     }
 }
 
-/// Whether a pattern has a flag `u`. Other crates may have built the tables of Unicode in, or may not have.
+/// Whether a pattern has a flag `u`: it works only if another crate happens to enable the Unicode tables.
 fn switches_unicode_on(pattern: &str) -> bool {
     let mut rest = pattern.chars().peekable();
     while let Some(c) = rest.next() {
@@ -187,7 +187,7 @@ fn switches_unicode_on(pattern: &str) -> bool {
     false
 }
 
-/// Gives the engine our functions.
+/// Registers our functions with the engine.
 pub(super) fn register(
     engine: &mut Engine,
     effort: &Effort,
@@ -197,7 +197,7 @@ pub(super) fn register(
     let concat = move |args: Vec<Value>| {
         let [delimiter, items] = take(args)?;
         let delimiter = delimiter.as_string()?;
-        let mut out = Made::default();
+        let mut out = BoundedText::default();
         let mut first = true;
         let mut add = |item: &Value| {
             if !std::mem::take(&mut first) {
@@ -221,7 +221,7 @@ pub(super) fn register(
         let (text, delimiter) = (text.as_string()?, delimiter.as_string()?);
         spent.spend(text.len() + delimiter.len() + 50)?;
         if delimiter.is_empty() {
-            anyhow::bail!("`split` needs something to divide at");
+            anyhow::bail!("`split` needs a separator");
         }
         let pieces: Vec<Value> = text
             .split(&**delimiter)
@@ -262,11 +262,11 @@ fn take<const N: usize>(args: Vec<Value>) -> anyhow::Result<[Value; N]> {
     <[Value; N]>::try_from(args).map_err(|_| anyhow::anyhow!("a wrong number of arguments"))
 }
 
-/// A text that is being made.
+/// A text under construction, with bounded length.
 #[derive(Default)]
-struct Made(String);
+struct BoundedText(String);
 
-impl Made {
+impl BoundedText {
     fn push(&mut self, text: &str) -> anyhow::Result<()> {
         if self.0.len() + text.len() > MADE_TEXT {
             anyhow::bail!("a text of more than {MADE_TEXT} bytes would be made");
@@ -281,7 +281,7 @@ fn format_text<'v>(
     format: &str,
     mut items: impl Iterator<Item = &'v Value>,
 ) -> anyhow::Result<String> {
-    let mut out = Made::default();
+    let mut out = BoundedText::default();
     let mut rest = format;
     while let Some((before, after)) = rest.split_once('%') {
         out.push(before)?;

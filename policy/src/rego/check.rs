@@ -1,5 +1,5 @@
-//! Whether a parsed module keeps to the subset: its package, its rules by name, and which needs which. What
-//! rules are made of is for `walk`, how large their collections become for `shape`.
+//! Checks that a parsed module keeps to the subset: its package, its rules by name, and their dependencies.
+//! `walk` checks the contents of rules, `shape` the size of their collections.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::model::{Verdict, is_id};
 
 /// What a name of a module stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum NameKind {
     /// `name contains member if ...`
     Set,
     /// `name := value if ...`
@@ -24,13 +24,13 @@ pub(super) enum Kind {
     Function(usize),
 }
 
-/// What is known of a module.
+/// The result of checking a module.
 #[derive(Debug)]
 pub(super) struct Checked {
     /// Below `aegis`; `None`: `aegis` itself.
     pub package: Option<String>,
-    pub names: BTreeMap<String, Kind>,
-    /// The verdicts that it has sets for.
+    pub names: BTreeMap<String, NameKind>,
+    /// The verdicts for which it has sets.
     pub verdicts: Vec<Verdict>,
     pub patterns: BTreeMap<String, Pattern>,
 }
@@ -39,8 +39,8 @@ pub(super) fn bad(span: &Span, message: impl Into<String>, help: impl Into<Strin
     BadModule::new(span.source.file(), place(span), message, help)
 }
 
-/// Line and column of the first character. The parser's own are those of an expression's operator or
-/// bracket, behind the name that the mistake is about, and count a tab as four characters.
+/// Line and column of the first character. The parser itself gives those of an expression's operator or
+/// bracket, after the name that the mistake is about, and counts a tab as four characters.
 fn place(span: &Span) -> (u32, u32) {
     let start = usize::try_from(span.start).ok();
     let before = start.and_then(|start| span.source.contents().get(..start));
@@ -56,16 +56,16 @@ fn place(span: &Span) -> (u32, u32) {
 }
 
 /// The rule's name, where its head is nothing but a name.
-fn head(rule: &Rule) -> Result<(&str, Kind), BadModule> {
+fn head(rule: &Rule) -> Result<(&str, NameKind), BadModule> {
     let (refr, kind) = match rule {
         Rule::Spec { head, .. } => match head {
             RuleHead::Set {
                 refr, key: Some(_), ..
-            } => (refr, Kind::Set),
+            } => (refr, NameKind::Set),
             RuleHead::Func { refr, args, .. } if !args.is_empty() => {
-                (refr, Kind::Function(args.len()))
+                (refr, NameKind::Function(args.len()))
             }
-            RuleHead::Compr { refr, .. } => (refr, Kind::Value),
+            RuleHead::Compr { refr, .. } => (refr, NameKind::Value),
             RuleHead::Set { span, .. } | RuleHead::Func { span, .. } => {
                 return Err(bad(
                     span,
@@ -74,7 +74,7 @@ fn head(rule: &Rule) -> Result<(&str, Kind), BadModule> {
                 ));
             }
         },
-        Rule::Default { refr, args, .. } if args.is_empty() => (refr, Kind::Value),
+        Rule::Default { refr, args, .. } if args.is_empty() => (refr, NameKind::Value),
         Rule::Default { span, .. } => {
             return Err(bad(span, "a default of a function", "write it for a rule"));
         }
@@ -93,7 +93,7 @@ pub(super) fn check(module: &Module) -> Result<Checked, BadModule> {
     for import in &module.imports {
         let path = path(&import.refr).unwrap_or_default();
         if path != ["rego", "v1"] && path.get(..2) != Some(&["future", "keywords"]) {
-            let help = "nothing but the request is known to a rule: write `import rego.v1`";
+            let help = "a rule knows only the request: write `import rego.v1`";
             return Err(bad(&import.span, "only keywords can be imported", help));
         }
     }
@@ -104,7 +104,7 @@ pub(super) fn check(module: &Module) -> Result<Checked, BadModule> {
             "remove some",
         ));
     }
-    let mut names: BTreeMap<String, Kind> = BTreeMap::new();
+    let mut names: BTreeMap<String, NameKind> = BTreeMap::new();
     for rule in &module.policy {
         let (name, kind) = head(rule)?;
         if matches!(name, "input" | "data" | "_") || builtins::find(name).is_some() {
@@ -120,7 +120,7 @@ pub(super) fn check(module: &Module) -> Result<Checked, BadModule> {
     for verdict in Verdict::ALL {
         match names.get(verdict.name()) {
             None => (),
-            Some(Kind::Set) => verdicts.push(verdict),
+            Some(NameKind::Set) => verdicts.push(verdict),
             Some(_) => {
                 let rule = module
                     .policy
@@ -160,7 +160,7 @@ pub(super) fn check(module: &Module) -> Result<Checked, BadModule> {
     })
 }
 
-/// `aegis`, or one name below.
+/// Checks that the package is `aegis`, or one name below.
 fn package(module: &Module) -> Result<Option<String>, BadModule> {
     let path = path(&module.package.refr).unwrap_or_default();
     let plain = |name: &&str| {
@@ -183,9 +183,9 @@ fn package(module: &Module) -> Result<Option<String>, BadModule> {
     }
 }
 
-/// No rule needs itself, and none needs others through many.
+/// Checks that no rule depends on itself, or on others through too long a chain.
 fn chains(needs: &BTreeMap<&str, (BTreeSet<String>, &Span)>) -> Result<(), BadModule> {
-    // In each round, what needs only rules that are settled is settled itself.
+    // Each round settles the rules that need only settled ones.
     let mut settled: BTreeSet<&str> = BTreeSet::new();
     for round in 0.. {
         let open: Vec<_> = needs
@@ -213,7 +213,7 @@ fn chains(needs: &BTreeMap<&str, (BTreeSet<String>, &Span)>) -> Result<(), BadMo
     Ok(())
 }
 
-/// A member of a set of verdicts, as far as it can be seen before there is a request.
+/// Checks a member of a set of verdicts, as far as possible without a request.
 pub(super) fn member(key: &Expr) -> Result<(), BadModule> {
     let help = "write `\"ID\"`, or `{\"id\": \"ID\", \"reason\": \"...\"}`";
     let id = |expr: &Expr| match expr {

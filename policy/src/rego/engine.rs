@@ -1,4 +1,4 @@
-//! The engine, and how it is asked.
+//! The engine, and how to ask it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use super::builtins::{self, Effort};
 use super::limits::STEPS;
 use super::load::{Loaded, load};
 use super::scan::{first_line, from_engine};
-use super::{BadModule, Said, input};
+use super::{BadModule, RegoOutcome, input};
 use crate::model::{RegoModule, Verdict, is_id};
 use crate::request::{Context, What};
 
@@ -21,14 +21,14 @@ use crate::request::{Context, What};
 pub(crate) struct Rego {
     /// Prepared, and never asked itself.
     prepared: Box<Engine>,
-    /// What is asked. `None`: it failed, and may hold what is left of that; a fresh copy takes its place.
+    /// The copy that is asked. `None`: it failed, and may be in a bad state; a fresh copy replaces it.
     engine: Mutex<Option<Box<Engine>>>,
     effort: Effort,
     /// Where each of the answer's sets comes from: the verdict, and the prefix of ids.
     sets: Vec<(Verdict, String)>,
 }
 
-/// The package of the rule that asks all sets at once; none that a module may have.
+/// The package of the rule that asks all sets at once; no module may have it.
 const ENTRY_PACKAGE: &str = "aegis_entry";
 const ENTRY: &str = "data.aegis_entry.all";
 
@@ -58,7 +58,7 @@ impl Rego {
         let prepare = || -> anyhow::Result<()> {
             builtins::register(&mut engine, &effort, patterns)?;
             engine.add_policy("the entry".into(), entry)?;
-            // Prepares without asking.
+            // Prepares without evaluating.
             engine.compile_with_entrypoint(&ENTRY.into()).map(drop)
         };
         prepare().map_err(|error| {
@@ -75,13 +75,13 @@ impl Rego {
         }))
     }
 
-    /// What the modules say, by id. Nothing of what they are not asked about.
-    pub fn ask(&self, context: &Context, what: &What) -> Vec<Said> {
+    /// The outcomes of the modules' rules, by id. Empty for actions that Rego is not asked about.
+    pub fn ask(&self, context: &Context, what: &What) -> Vec<RegoOutcome> {
         if !input::is_asked(what) {
             return Vec::new();
         }
         self.answer(context, what).unwrap_or_else(|reason| {
-            vec![Said {
+            vec![RegoOutcome {
                 id: "rego".into(),
                 verdict: Verdict::Block,
                 reason: Some(reason.into()),
@@ -89,7 +89,7 @@ impl Rego {
         })
     }
 
-    fn answer(&self, context: &Context, what: &What) -> Result<Vec<Said>, String> {
+    fn answer(&self, context: &Context, what: &What) -> Result<Vec<RegoOutcome>, String> {
         let value = input::input(context, what)?;
         let Ok(mut held) = self.engine.lock() else {
             return Err("the engine of rules in Rego has failed before".into());
@@ -105,23 +105,23 @@ impl Rego {
         self.said(&answer)
     }
 
-    /// The members of all sets, each once, with the worst that is said of it.
-    fn said(&self, answer: &Value) -> Result<Vec<Said>, String> {
+    /// The members of all sets, each once, with its worst verdict.
+    fn said(&self, answer: &Value) -> Result<Vec<RegoOutcome>, String> {
         let sets = answer
             .as_array()
             .map_err(|_| "rules in Rego have no answer".to_owned())?;
-        let mut all: BTreeMap<Arc<str>, Said> = BTreeMap::new();
+        let mut all: BTreeMap<Arc<str>, RegoOutcome> = BTreeMap::new();
         for (index, (verdict, prefix)) in self.sets.iter().enumerate() {
             let Some(Value::Set(members)) = sets.get(index) else {
-                return Err(format!("`{verdict}` is no set"));
+                return Err(format!("`{verdict}` is not a set"));
             };
             for member in members.iter() {
                 let Some((id, reason)) = read(member) else {
                     return Err(format!(
-                        "a member of `{verdict}` is no id of a rule, and no id with a reason"
+                        "a member of `{verdict}` must be the id of a rule, or an id with a reason"
                     ));
                 };
-                let said = Said {
+                let said = RegoOutcome {
                     id: format!("{prefix}{id}").into(),
                     verdict: *verdict,
                     reason,
@@ -136,7 +136,7 @@ impl Rego {
     }
 }
 
-/// The engine's own form is long, and tells nobody anything.
+/// The engine's own form is long and useless.
 impl fmt::Debug for Rego {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rego")
@@ -166,10 +166,10 @@ fn read(member: &Value) -> Option<(Arc<str>, Option<Arc<str>>)> {
     }
 }
 
-/// The interpreter counts its steps, and looks at a clock only after so many, to see whether more than this
-/// time has passed; which is always so, of no time at all. So it stops at that step, on any machine.
+/// The interpreter counts its steps, and only after this many checks a clock against a time limit. The limit is
+/// zero, which has always passed, so it stops at that step on any machine.
 ///
-/// What differs in clocks does not matter: the system's monotonic clock counts nanoseconds, and no machine
+/// Differences between clocks do not matter: the system's monotonic clock counts nanoseconds, and no machine
 /// takes thousands of steps in one.
 fn steps(count: u32) -> ExecutionTimerConfig {
     ExecutionTimerConfig {
@@ -178,9 +178,9 @@ fn steps(count: u32) -> ExecutionTimerConfig {
     }
 }
 
-/// Why there is no answer; nothing in it that differs from one time to the next.
+/// Why there is no answer; the text is the same every time.
 fn reason(error: &anyhow::Error) -> String {
-    // Its own type is lost where it comes out of a function.
+    // An error that comes out of a function loses its type.
     let text = error.to_string();
     if error.downcast_ref::<LimitError>().is_some()
         || text.contains("execution exceeded time limit")

@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::limits::{GRANTS, INPUT_TEXT, WORDS};
 use crate::request::{Context, What};
 
-/// The fields of `input.context`, of which every value is one.
+/// The fields of `input.context`; each holds a single value.
 pub(super) const CONTEXT: [&str; 6] = ["home", "profile", "profile_hash", "skill", "uid", "work"];
 
-/// The fields of `input.what`, of all requests that Rego is asked about.
+/// The fields of `input.what`, for all requests that Rego is asked about.
 pub(super) const WHAT: [&str; 16] = [
     "action",
     "address",
@@ -31,10 +31,10 @@ pub(super) const WHAT: [&str; 16] = [
     "tree",
 ];
 
-/// The fields that a grant has at most, with some to spare.
+/// The most fields that a grant has, with a margin.
 pub(super) const GRANT_FIELDS: u64 = 12;
 
-/// Whether Rego is asked.
+/// Whether Rego is asked about a request.
 pub(super) fn is_asked(what: &What) -> bool {
     match what {
         What::Exec { .. }
@@ -52,7 +52,7 @@ pub(super) fn is_asked(what: &What) -> bool {
     }
 }
 
-/// The input, or why it is none.
+/// The input, or why there is none.
 pub(super) fn input(context: &Context, what: &What) -> Result<Value, &'static str> {
     #[derive(Serialize)]
     struct Input<'r> {
@@ -79,7 +79,7 @@ fn convert(json: serde_json::Value, text: &mut usize) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(bool) => Value::from(bool),
-        // Requests are made of whole numbers from zero.
+        // Numbers in requests are whole and not negative.
         Json::Number(number) => number.as_u64().map_or(Value::Undefined, Value::from),
         Json::String(string) => {
             *text += string.len();

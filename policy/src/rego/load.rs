@@ -1,28 +1,28 @@
-//! All modules of a document, checked one by one and together, and given to the engine.
+//! Checks all modules of a document, one by one and together, and adds them to the engine.
 
 use std::collections::BTreeMap;
 
 use regorus::Engine;
 
 use super::builtins::Pattern;
-use super::check::{self, Kind};
+use super::check::{self, NameKind};
 use super::limits::{RULES, TEXT};
 use super::scan::{from_engine, scan};
 use super::{BadModule, bound, shape};
 use crate::model::{RegoModule, Verdict};
 
-/// What the modules have that is asked for.
+/// What the engine is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
-    /// Those of `regex.match`.
+    /// The patterns of `regex.match`.
     pub patterns: BTreeMap<String, Pattern>,
     /// Where each of the first entries comes from: the verdict, and the prefix of ids.
     pub sets: Vec<(Verdict, String)>,
     /// All sets, by their paths, those of verdicts first.
     ///
-    /// All sets have a value, if it is an empty one. The interpreter forgets an error, and so the end of the
-    /// steps, where a rule of a set has no member: then that set has no value, unless it has one from other
-    /// rules, which is the right one. Of all sets together there is no value, if one has none.
+    /// Every set has a value, even if empty. The interpreter loses an error, such as running out of steps,
+    /// where a rule of a set has no member: the set then has no value, unless other rules give it one, which is
+    /// then right. If one set has no value, all sets together have none.
     pub entries: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn load(modules: &[RegoModule], engine: &mut Engine) -> Result<Loaded
             return Err(BadModule::of_file(
                 module,
                 message,
-                "native rules hold long lists",
+                "put long lists into native rules",
             ));
         }
         scan(module)?;
@@ -69,7 +69,11 @@ pub(super) fn load(modules: &[RegoModule], engine: &mut Engine) -> Result<Loaded
             let help = "a package is one file: give this one another name";
             return Err(BadModule::of_file(module, message, help));
         }
-        for (name, _) in checked.names.iter().filter(|(_, kind)| **kind == Kind::Set) {
+        for (name, _) in checked
+            .names
+            .iter()
+            .filter(|(_, kind)| **kind == NameKind::Set)
+        {
             if !Verdict::ALL.iter().any(|verdict| verdict.name() == name) {
                 others.push(format!("data.{package}.{name}"));
             }
@@ -85,7 +89,7 @@ pub(super) fn load(modules: &[RegoModule], engine: &mut Engine) -> Result<Loaded
         packages.get(&None),
         packages.iter().find(|(name, _)| name.is_some()),
     ) {
-        // `data.aegis` would be rules and a package at once.
+        // `data.aegis` would hold both rules and a package.
         (Some(_), Some((Some(name), module))) => {
             let message = format!("`package aegis` is in use, and so `aegis.{name}` is within it");
             let help = "give each module a name: `package aegis.NAME`";

@@ -1,7 +1,7 @@
-//! Rules in Rego, for what native rules cannot say. Not for files: native rules settle paths.
+//! Rules in Rego, for what native rules cannot say. Not for files: paths are left to native rules.
 //!
-//! A module is `package aegis` or `package aegis.NAME`. It says what it has to say by members of the sets
-//! `allow`, `warn`, `review` and `block`: a rule's id, or `{"id": ..., "reason": ...}`.
+//! A module is `package aegis` or `package aegis.NAME`. It gives verdicts as members of the sets `allow`,
+//! `warn`, `review` and `block`: a rule's id, or `{"id": ..., "reason": ...}`.
 //!
 //! ```rego
 //! package aegis
@@ -12,24 +12,23 @@
 //! }
 //! ```
 //!
-//! **What is asked.** Of `shell.exec`, `net.outbound`, `net.host`, `net.listen`, `secrets.use`, and of a run
-//! as a whole (`tool.exec`), after the native rules. `input` is the canonical form of the request's
+//! **When it is asked.** About `shell.exec`, `net.outbound`, `net.host`, `net.listen`, `secrets.use`, and about
+//! a run as a whole (`tool.exec`), after the native rules. `input` is the canonical form of the request's
 //! `context` and `what`: no approvals, no time, no data documents.
 //!
-//! **What comes of it.** Each member is a rule that speaks, of the id `rego:ID`, for a package `aegis.NAME`
-//! `rego:NAME.ID`. `allow` counts as a rule that covers the request. The others can only make a verdict
-//! worse: they let nothing through, and leave rules marked `otherwise` their say. An id in two sets has the
-//! worse verdict. An error, conflicting rules, a member that is none, or a limit that is overrun block, as
-//! the rule `rego`.
+//! **What it does.** Each member is a rule that applies, with the id `rego:ID`, or `rego:NAME.ID` for a package
+//! `aegis.NAME`. `allow` counts as a rule that covers the request. The others can only make a verdict worse:
+//! they let nothing through, and do not silence rules marked `otherwise`. An id in two sets has the worse
+//! verdict. An error, conflicting rules, an invalid member, or an exceeded limit blocks, as the rule `rego`.
 //!
 //! **What a module may be.** A subset, checked when it is loaded, so that an answer depends on the input
 //! alone and comes in bounded time and memory, without a clock:
 //!
-//! - functions are those of a list: nothing of time, randomness, network, environment; those whose result or
+//! - functions from a fixed list: none of time, randomness, network, environment; those whose result or
 //!   effort could grow are ours, and bounded;
-//! - no `with`, no `else`, no recursion, no `data`, no imports but of keywords;
+//! - no `with`, no `else`, no recursion, no `data`, no imports except keywords;
 //! - statements in an order in which each variable has a value when it is used, no iteration within `not`;
-//! - whole numbers only, no division, multiplication by a number that is written out;
+//! - whole numbers only, no division, multiplication only by a literal number;
 //! - collections that can be shown to stay small, so that no step takes long; and
 //! - thirty thousand steps of an evaluation, which the interpreter counts.
 
@@ -71,20 +70,20 @@ use aegis_profile::syntax::Wrong;
 
 use crate::model::{Head, Mode, RegoModule, Verdict};
 
-/// What of Rego takes part in decisions: a part of the policy's hash.
+/// The features of Rego that affect decisions: part of the policy's hash.
 pub const FEATURES: &[Cow<'static, str>] = if cfg!(feature = "rego") {
     &[Cow::Borrowed("regorus 0.14.1 interpreter: arc, net, std")]
 } else {
     &[]
 };
 
-/// What bounds modules and their evaluation. They are part of what a policy means: a change of one is a
-/// change of this crate's version.
+/// The limits of modules and their evaluation. They are part of what a policy means: changing one requires a
+/// new version of this crate.
 #[cfg(feature = "rego")]
 mod limits {
     /// Bytes of all modules of a document together: a thousand lines.
     pub const TEXT: usize = 32 * 1024;
-    /// Brackets within brackets. The parser tries several readings of each; this many it can afford.
+    /// Brackets within brackets. The parser tries several readings of each, and can afford this many.
     pub const BRACKETS: usize = 8;
     /// Operators, references and calls of one expression.
     pub const OPERATORS: usize = 64;
@@ -99,13 +98,13 @@ mod limits {
     /// Rules that need rules that need rules.
     pub const CHAIN: usize = 12;
     /// Steps of the interpreter: expressions, statements, iterations. A policy of thirty lines takes some
-    /// hundreds; a rule that goes through all grants of a run a dozen for each.
+    /// hundreds; a rule that goes through all grants of a run takes a dozen for each.
     pub const STEPS: u32 = 30_000;
-    /// The least number of steps that it takes to find one member of a comprehension.
+    /// The fewest steps in which one member of a comprehension is found.
     pub const STEPS_PER_MEMBER: u32 = 4;
     /// Values within a value, itself included.
     pub const NODES: u64 = 16_384;
-    /// Words of a command, and what else of the input is a list of texts.
+    /// Words of a command, and of any other list of texts in the input.
     pub const WORDS: usize = 2_048;
     /// Grants of a run.
     pub const GRANTS: usize = 1_024;
@@ -121,8 +120,8 @@ mod limits {
     pub const PATTERN_DEPTH: u32 = 32;
     /// Pieces of what `split` divides.
     pub const PIECES: usize = 256;
-    /// What functions may spend in one evaluation: bytes of text, and of those that are matched with a pattern
-    /// each as often as the pattern has states.
+    /// What functions may spend in one evaluation: bytes of text; a byte matched with a pattern counts once for
+    /// each state of the pattern.
     pub const EFFORT: u64 = 20_000_000;
 }
 
@@ -149,7 +148,7 @@ impl BadModule {
         }
     }
 
-    /// Of a file as a whole.
+    /// A mistake of a file as a whole.
     fn of_file(module: &RegoModule, message: impl Into<String>, help: &str) -> Self {
         Self::new(&module.name, (0, 0), message, help)
     }
@@ -165,9 +164,9 @@ impl fmt::Display for BadModule {
     }
 }
 
-/// What a module says of one thing.
+/// The outcome of one rule in Rego.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct RegoOutcome {
     /// The rule's id, with its prefix.
     pub id: Arc<str>,
     /// The verdict.
@@ -176,8 +175,8 @@ pub(crate) struct Said {
     pub reason: Option<Arc<str>>,
 }
 
-impl Said {
-    /// As a rule that is in force.
+impl RegoOutcome {
+    /// The same as a native rule that is in force.
     pub fn head(&self) -> Head<'_> {
         Head {
             id: &self.id,

@@ -1,9 +1,9 @@
-//! What an expression is made of. Every check that goes through a module stands on [`parts`]: it names every kind
-//! of expression, so that an engine with a new one does not compile before it is decided what that may be.
+//! The parts of an expression. Every check that goes through a module uses [`parts`]: it names every kind of
+//! expression, so that an engine with a new kind does not compile until that kind is handled.
 
 use regorus::unstable::{Expr, Literal, Query, Ref, Rule, RuleBody, RuleHead, Span};
 
-/// The expressions directly within an expression, in the order of the text; of a comprehension its terms.
+/// The expressions directly within an expression, in the order of the text; for a comprehension its terms.
 pub(super) fn parts(expr: &Expr) -> Vec<&Ref<Expr>> {
     match expr {
         Expr::String { .. }
@@ -37,15 +37,15 @@ pub(super) fn parts(expr: &Expr) -> Vec<&Ref<Expr>> {
 }
 
 /// A rule of any form.
-pub(super) struct Whole<'r> {
+pub(super) struct RuleParts<'r> {
     pub name: &'r Ref<Expr>,
     pub args: &'r [Ref<Expr>],
-    /// What it makes of each answer.
+    /// The value that each answer gives.
     pub made: Option<&'r Ref<Expr>>,
     pub bodies: &'r [RuleBody],
 }
 
-impl<'r> Whole<'r> {
+impl<'r> RuleParts<'r> {
     pub fn of(rule: &'r Rule) -> Self {
         let (name, args, made, bodies): (_, &[_], _, &[_]) = match rule {
             Rule::Default { refr, value, .. } => (refr, &[], Some(value), &[]),
@@ -81,9 +81,9 @@ impl<'r> Whole<'r> {
 pub(super) struct Statement<'s> {
     /// Names that become variables.
     pub new: Vec<&'s Span>,
-    /// What it goes through.
+    /// The collection that it goes through.
     pub through: Option<&'s Ref<Expr>>,
-    /// What the members of that are matched with.
+    /// What the members of the collection are matched with.
     pub patterns: Vec<&'s Ref<Expr>>,
     /// What has to hold.
     pub holds: Option<&'s Ref<Expr>>,
@@ -135,7 +135,7 @@ pub(super) fn query(expr: &Expr) -> Option<&Query> {
     }
 }
 
-/// The index of a reference that may be an iteration: one that is not written out.
+/// The index of a reference that may be an iteration: one that is not a literal.
 pub(super) fn open_index(expr: &Expr) -> Option<&Ref<Expr>> {
     match expr {
         Expr::RefBrack { index, .. } => match index.as_ref() {

@@ -1,5 +1,5 @@
-//! What is looked at before a text is parsed: all that could keep the parser busy or overflow its stack, or
-//! make a reader see another text than the parser.
+//! Checks a text before it is parsed: for anything that could keep the parser busy, overflow its stack, or make
+//! a reader see another text than the parser.
 
 use aegis_profile::syntax::is_deceptive;
 use regorus::Source;
@@ -9,10 +9,10 @@ use super::BadModule;
 use super::limits::{BRACKETS, OPERATORS};
 use crate::model::RegoModule;
 
-/// 2^53: what canonical JSON can tell from its neighbours.
+/// 2^53: canonical JSON represents whole numbers up to it exactly.
 const MAX_NUMBER: u64 = 1 << 53;
 
-/// Operators, and what else makes one expression out of two.
+/// Operators, and whatever else joins two expressions into one.
 const JOINING: [&str; 17] = [
     "+", "-", "*", "/", "%", "&", "|", "<", "<=", ">", ">=", "=", "==", "!=", ":=", ".", "in",
 ];
@@ -31,7 +31,7 @@ pub(super) fn scan(module: &RegoModule) -> Result<(), BadModule> {
     let source = Source::from_contents(module.name.clone(), module.text.clone())
         .map_err(|error| bad(0, 0, first_line(&error.to_string()), "shorten it"))?;
     let mut lexer = Lexer::new(&source);
-    // How many operators the expression has that is being read, for each open bracket.
+    // The number of operators of the current expression, for each open bracket.
     let mut operators = vec![0_usize];
     let mut previous: Option<(u32, bool)> = None;
     let mut after_dot = false;
@@ -118,7 +118,7 @@ pub(super) fn scan(module: &RegoModule) -> Result<(), BadModule> {
     }
 }
 
-/// What the engine says of a text, which it says with a picture of the place.
+/// An error of the engine, which it gives with a drawing of the place.
 pub(super) fn from_engine(file: &str, error: &impl ToString) -> BadModule {
     let text = error.to_string();
     let place = text.lines().find_map(|line| line.strip_prefix("--> "));
@@ -134,7 +134,7 @@ pub(super) fn from_engine(file: &str, error: &impl ToString) -> BadModule {
     )
 }
 
-/// The message itself, of what the engine says, safe to print.
+/// The message itself in an error of the engine, safe to print.
 pub(super) fn first_line(text: &str) -> String {
     let told = text.lines().find_map(|line| line.strip_prefix("error: "));
     let told = told.or_else(|| text.lines().find(|line| !line.is_empty()));

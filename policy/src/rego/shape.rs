@@ -2,28 +2,28 @@
 //! compare a value as a whole, and values that share their parts could be exponentially larger than what
 //! made them; so a module is refused when one of its collections cannot be shown to stay small.
 //!
-//! A **shape** bounds a value: how many members it has, how many each of these has, and so on. Shapes of
-//! variables and rules are those of all that they may stand for, whatever the order; they are computed
-//! again and again until they stay as they are.
+//! A **shape** bounds a value: how many members it has, how many each of these has, and so on. The shape of a
+//! variable or rule bounds all its possible values, in any order; shapes are computed until they no longer
+//! change.
 
 use std::collections::BTreeMap;
 
 use regorus::unstable::{ArithOp, AssignOp, BinOp, Expr, Module, Query, Ref, Span};
 
 use super::BadModule;
-use super::builtins::{self, Gives};
-use super::check::{Checked, Kind, bad};
+use super::builtins::{self, Returns};
+use super::check::{Checked, NameKind, bad};
 use super::input::{CONTEXT, GRANT_FIELDS, WHAT};
 use super::limits::{GRANTS, NODES, STEPS, STEPS_PER_MEMBER, WORDS};
-use super::parts::{Statement, Whole, open_index, parts, path, variable};
+use super::parts::{RuleParts, Statement, open_index, parts, path, variable};
 
 /// Members by level, the outermost first; empty: a single value.
 type Shape = Vec<u64>;
 
-/// Levels beyond which a shape is not followed: a value that contains itself.
+/// The most levels of a shape: more means a value that contains itself.
 const LEVELS: usize = 8;
 
-/// How often shapes are computed before they are taken to grow without end.
+/// The rounds after which shapes count as growing without end.
 const ROUNDS: usize = 64;
 
 /// The members of a comprehension or a set, if nothing else bounds them.
@@ -96,11 +96,11 @@ pub(super) fn check(module: &Module, checked: &Checked) -> Result<(), BadModule>
 }
 
 struct Shapes<'m> {
-    kinds: &'m BTreeMap<String, Kind>,
+    kinds: &'m BTreeMap<String, NameKind>,
     known: Known<'m>,
-    /// The rule that is looked at.
+    /// The index of the current rule.
     rule: usize,
-    /// How many answers the query has that is looked at.
+    /// How many answers the current query has.
     found: u64,
     /// The first value that may become too large.
     too_large: Option<BadModule>,
@@ -110,9 +110,9 @@ struct Shapes<'m> {
 #[derive(Clone, Default, PartialEq)]
 struct Known<'m> {
     rules: BTreeMap<&'m str, Shape>,
-    /// Of functions, by their place.
+    /// The parameters of functions, by position.
     params: BTreeMap<(String, usize), Shape>,
-    /// By rule, counted, and name.
+    /// By the rule's index, and name.
     variables: BTreeMap<(usize, String), Shape>,
 }
 
@@ -122,12 +122,12 @@ impl<'m> Shapes<'m> {
         for (index, rule) in module.policy.iter().enumerate() {
             self.rule = index;
             self.found = 1;
-            let Whole {
+            let RuleParts {
                 name,
                 args,
                 made,
                 bodies,
-            } = Whole::of(rule);
+            } = RuleParts::of(rule);
             let name = variable(name).unwrap_or_default();
             for (place, arg) in args.iter().enumerate() {
                 let given = self.known.params.get(&(name.to_owned(), place));
@@ -136,7 +136,7 @@ impl<'m> Shapes<'m> {
             }
             bodies.iter().for_each(|body| self.statements(&body.query));
             let value = made.map(|made| self.expr(made)).unwrap_or_default();
-            if self.kinds.get(name) != Some(&Kind::Set) {
+            if self.kinds.get(name) != Some(&NameKind::Set) {
                 join(self.known.rules.entry(name).or_default(), &value);
                 continue;
             }
@@ -154,7 +154,7 @@ impl<'m> Shapes<'m> {
         }
     }
 
-    /// A value that the module makes.
+    /// Checks a value that the module makes.
     fn made(&mut self, span: &Span, shape: &Shape) {
         if self.too_large.is_none() && (nodes(shape) > NODES || shape.len() > LEVELS) {
             let message = format!("this may hold more than {NODES} values");
@@ -197,11 +197,11 @@ impl<'m> Shapes<'m> {
         self.found = self.found.saturating_mul(members);
     }
 
-    /// A variable may stand for a value of this shape.
+    /// A variable may have a value of this shape.
     fn is(&mut self, name: &str, shape: &Shape) {
         if name != "input" && !self.kinds.contains_key(name) {
             let mut shape = shape.clone();
-            // Only a value that contains itself comes here.
+            // Only a value that contains itself reaches this.
             shape.truncate(LEVELS + 1);
             join(
                 self.known
@@ -298,7 +298,7 @@ impl<'m> Shapes<'m> {
                 self.made(span, &shape);
                 shape
             }
-            // Of sets: what is in the first alone.
+            // For sets: the members of the first that are not in the second.
             Expr::ArithExpr {
                 op: ArithOp::Sub,
                 lhs,
@@ -330,7 +330,7 @@ impl<'m> Shapes<'m> {
                 }
                 vec![]
             }
-            // Whatever it is made of: a text, a number, a boolean.
+            // Always a text, a number or a boolean.
             _ => {
                 for part in parts(expr) {
                     self.expr(part);
@@ -347,7 +347,7 @@ impl<'m> Shapes<'m> {
         shape
     }
 
-    /// A comprehension: what its terms are for each answer of its query.
+    /// A comprehension: its terms, for each answer of its query.
     fn finds(&mut self, span: &Span, query: &Query, terms: &[&Ref<Expr>]) -> Shape {
         let before = std::mem::replace(&mut self.found, 1);
         self.statements(query);
@@ -362,7 +362,7 @@ impl<'m> Shapes<'m> {
     fn call(&mut self, span: &Span, function: &Expr, params: &[Ref<Expr>]) -> Shape {
         let given: Vec<Shape> = params.iter().map(|param| self.expr(param)).collect();
         let name = path(function).unwrap_or_default().join(".");
-        if let Some(Kind::Function(_)) = self.kinds.get(&name) {
+        if let Some(NameKind::Function(_)) = self.kinds.get(&name) {
             for (place, shape) in given.iter().enumerate() {
                 join(
                     self.known.params.entry((name.clone(), place)).or_default(),
@@ -377,10 +377,10 @@ impl<'m> Shapes<'m> {
                 .unwrap_or_default();
         }
         match builtins::find(&name).map(|(_, gives)| gives) {
-            Some(Gives::One) => vec![],
-            Some(Gives::Texts(members)) => self.collects(span, number(members), &vec![]),
-            Some(Gives::Member) => {
-                // A field that is named is the field itself: of the input that is known better.
+            Some(Returns::One) => vec![],
+            Some(Returns::Texts(members)) => self.collects(span, number(members), &vec![]),
+            Some(Returns::Member) => {
+                // A field given by name is that very field, and the shapes of input fields are known.
                 let named = match (params, given.get(2)) {
                     ([object, key, _], Some(_)) => match (path(object), key.as_ref()) {
                         (Some(mut path), Expr::String { span, .. }) if path[0] == "input" => {

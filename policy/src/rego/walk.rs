@@ -1,4 +1,4 @@
-//! What rules are made of: every statement and expression of the subset, and nothing else.
+//! Checks the contents of rules: only statements and expressions of the subset.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,27 +7,27 @@ use regorus::unstable::{ArithOp, AssignOp, Expr, Query, Ref, Rule, Span};
 
 use super::BadModule;
 use super::builtins::{self, Pattern};
-use super::check::{Kind, bad, member};
+use super::check::{NameKind, bad, member};
 use super::input::{CONTEXT, WHAT};
 use super::limits::{DEPTH, LOOPS, PATTERNS, STATEMENTS};
-use super::parts::{Statement, Whole, open_index, parts, path, query, variable, variables};
+use super::parts::{RuleParts, Statement, open_index, parts, path, query, variable, variables};
 use crate::model::Verdict;
 
-/// Goes through one rule.
+/// Checks one rule.
 pub(super) struct Walk<'m> {
-    pub names: &'m BTreeMap<String, Kind>,
+    pub names: &'m BTreeMap<String, NameKind>,
     pub needs: BTreeSet<String>,
     pub patterns: &'m mut BTreeMap<String, Pattern>,
 }
 
 impl Walk<'_> {
     pub fn rule(&mut self, rule: &Rule) -> Result<(), BadModule> {
-        let Whole {
+        let RuleParts {
             name,
             args,
             made,
             bodies,
-        } = Whole::of(rule);
+        } = RuleParts::of(rule);
         if let Some(second) = bodies.get(1) {
             return Err(bad(&second.span, "a second body", "write a second rule"));
         }
@@ -39,7 +39,7 @@ impl Walk<'_> {
         if let Some(made) = made {
             let says = |name: &str| Verdict::ALL.iter().any(|verdict| verdict.name() == name);
             if variable(name)
-                .is_some_and(|name| says(name) && self.names.get(name) == Some(&Kind::Set))
+                .is_some_and(|name| says(name) && self.names.get(name) == Some(&NameKind::Set))
             {
                 member(made)?;
             }
@@ -51,7 +51,7 @@ impl Walk<'_> {
             .try_for_each(|body| self.query(&body.query, loops, 0))
     }
 
-    /// `loops`: those of what is made of each answer.
+    /// `loops`: the iterations in the value of each answer.
     fn query(&mut self, query: &Query, mut loops: usize, depth: usize) -> Result<(), BadModule> {
         if let Some(statement) = query.stmts.get(STATEMENTS) {
             let message = format!("more than {STATEMENTS} statements in one body");
@@ -137,8 +137,7 @@ impl Walk<'_> {
     fn name(&mut self, span: &Span) -> Result<(), BadModule> {
         match span.text() {
             "data" => {
-                let help =
-                    "nothing but the request is known to a rule: write what it needs as a rule";
+                let help = "a rule knows only the request: write what it needs as a rule";
                 Err(bad(span, "there are no data documents", help))
             }
             name => {
@@ -150,7 +149,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A field of the input that no request has is a slip of the pen, and `not` of it always true.
+    /// A field of the input that no request has is a typing error, and its `not` would always be true.
     fn field(&self, expr: &Expr) -> Result<(), BadModule> {
         let Some(path) = path(expr) else {
             return Ok(());
@@ -201,7 +200,7 @@ impl Walk<'_> {
         };
         let name = path.join(".");
         let arity = match (self.names.get(&name), builtins::find(&name)) {
-            (Some(Kind::Function(arity)), _) => {
+            (Some(NameKind::Function(arity)), _) => {
                 self.needs.insert(name.clone());
                 *arity
             }
@@ -240,7 +239,7 @@ impl Walk<'_> {
     fn pattern(&mut self, expr: &Expr) -> Result<(), BadModule> {
         let (Expr::String { span, value, .. } | Expr::RawString { span, value, .. }) = expr else {
             let help = "write the pattern itself, between backquotes";
-            return Err(bad(expr.span(), "a pattern that is not known before", help));
+            return Err(bad(expr.span(), "a pattern that is not a literal", help));
         };
         let Ok(text) = value.as_string() else {
             return Err(bad(
@@ -267,7 +266,7 @@ impl Walk<'_> {
     }
 }
 
-/// An operation whose result is a whole number, and no longer than its operands together.
+/// Checks that the result of an operation is a whole number, and no longer than its operands together.
 fn is_bounded(span: &Span, op: &ArithOp, lhs: &Expr, rhs: &Expr) -> Result<(), BadModule> {
     let number = |expr: &Expr| matches!(expr, Expr::Number { .. });
     match op {
@@ -279,12 +278,12 @@ fn is_bounded(span: &Span, op: &ArithOp, lhs: &Expr, rhs: &Expr) -> Result<(), B
         }
         ArithOp::Div => {
             let help = "multiply the other side instead: rules have whole numbers only";
-            Err(bad(span, "a quotient may be no whole number", help))
+            Err(bad(span, "a quotient may have a fraction", help))
         }
     }
 }
 
-/// The iterations that an expression hides: references through variables. Those of a comprehension are its own.
+/// The iterations in an expression: references through variables. A comprehension counts its own.
 fn iterations(expr: &Expr) -> usize {
     match query(expr) {
         Some(_) => 0,

@@ -1,5 +1,5 @@
-//! The canonical form of requests, written by hand: it is hashed for every decision, and serde takes
-//! several times as long for it as the decision itself. Property tests compare the two.
+//! The canonical form of requests, written by hand: it is hashed for every decision, and serde would take
+//! several times as long as the decision itself. Property tests compare the two.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -20,13 +20,13 @@ pub(super) fn what(what: &What) -> Vec<u8> {
 }
 
 fn written(value: &impl Canonical) -> Vec<u8> {
-    // Most fit, so that it is allocated once.
+    // Most requests fit, and allocate once.
     let mut out = Vec::with_capacity(1024);
     value.write(&mut out);
     out
 }
 
-/// What has a canonical form.
+/// A value with a canonical form.
 trait Canonical {
     fn write(&self, out: &mut Vec<u8>);
 
@@ -47,7 +47,7 @@ macro_rules! members {
     };
 }
 
-/// What has the canonical form of an object, with all of its fields.
+/// Structs whose canonical form is an object of all their fields.
 macro_rules! objects {
     ($($type:ident { $($field:ident),* })*) => {$(
         impl $type {
@@ -124,7 +124,7 @@ impl Canonical for What {
     }
 }
 
-/// What is absent is left out.
+/// An absent value is left out.
 impl<T: Canonical> Canonical for Option<T> {
     fn write(&self, out: &mut Vec<u8>) {
         if let Some(value) = self {
@@ -155,7 +155,7 @@ impl<T: Canonical> Canonical for Vec<T> {
 impl Canonical for str {
     fn write(&self, out: &mut Vec<u8>) {
         let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
-        // All of them, so that several are looked at at once.
+        // Without an early exit, so that the compiler can check several at once.
         if self.bytes().fold(false, |any, byte| any | special(byte)) {
             match serde_json::to_writer(out, self) {
                 Ok(()) => return,
@@ -238,7 +238,7 @@ impl Canonical for IpAddr {
     fn write(&self, out: &mut Vec<u8>) {
         out.push(b'"');
         match self {
-            // Several times as fast as its `Display`, and in every request that a host is known of.
+            // Several times as fast as its `Display`, and part of every request with a resolved host.
             Self::V4(address) => {
                 for (at, octet) in address.octets().into_iter().enumerate() {
                     if at > 0 {

@@ -7,7 +7,7 @@ use aegis_policy::request::{Approval, Destination, Request, What};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Rules about one kind of thing, another such rule, and requests for it: most of the rules speak of most of
+/// Rules about one kind of thing, another such rule, and requests for it: most of the rules apply to most of
 /// the requests.
 #[derive(Clone, Debug)]
 pub struct Aimed {
@@ -36,7 +36,7 @@ fn requests_for(what: BoxedStrategy<What>) -> impl Strategy<Value = Vec<Request>
             expires: 2,
             held_for: what.command_hash(),
             id: "yes".into(),
-            // Of the policy that it is for: see `approved_by`.
+            // Set to the policy that it is for: see `approved_by`.
             policy: Hash::default(),
             profile_hash: context.profile_hash,
             skill: context.skill.clone(),

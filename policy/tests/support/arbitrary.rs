@@ -1,4 +1,4 @@
-//! Random policies and requests that have to do with each other: few names, in few shapes.
+//! Random policies and requests that overlap often: few names, in few shapes.
 #![allow(
     dead_code,
     reason = "used by tests of the crate and beside it, each its part"
@@ -308,8 +308,7 @@ pub fn thing() -> impl Strategy<Value = What> {
     ]
 }
 
-/// The request, with what was approved of it approved under this policy: a request that is made up knows
-/// none.
+/// The request, with its approvals bound to this policy: generated requests have no policy.
 pub fn approved_by(policy: &Policy, request: &Request) -> Request {
     let mut request = request.clone();
     for approval in &mut request.approvals {
@@ -341,7 +340,7 @@ prop_compose! {
             expires: 2,
             held_for: what.command_hash(),
             id: "yes".into(),
-            // Of the policy that it is for: see `approved_by`.
+            // Set to the policy that it is for: see `approved_by`.
             policy: Hash::default(),
             profile_hash: context.profile_hash,
             skill: context.skill.clone(),

@@ -1,4 +1,4 @@
-//! A policy as people write it, and requests with the verdicts that they come to.
+//! A policy as people write it, and requests with the verdicts that they get.
 #![allow(dead_code, reason = "each test uses its part")]
 
 use aegis_policy::load::parse_str;
@@ -40,7 +40,7 @@ pub fn asked(policy: &Policy, what: What) -> Decision {
     decide(policy, &request(what))
 }
 
-/// Each thing, with the verdict and the rules that spoke, in the order of their names.
+/// Checks each thing: its verdict, and the rules that applied, in the order of their names.
 #[track_caller]
 pub fn table<const N: usize>(policy: &Policy, cases: [(What, Verdict, &[&str]); N]) {
     for (what, verdict, rules) in cases {
@@ -93,8 +93,7 @@ pub fn exec_tree(path: &str) -> What {
     }
 }
 
-/// A program that was found by its name in a directory of the system's programs, and lies there or where a
-/// link led.
+/// A program that was found by its name in a directory of the system's programs; `path` is its real path.
 pub fn exec_named(name: &str, path: &str) -> What {
     What::Exec {
         name: Some(name.into()),
@@ -161,8 +160,7 @@ pub fn secret(alias: &str, host: &str, inject: Option<Inject>) -> What {
     }
 }
 
-/// What Ana said yes to, on the first of January 2026, for a day: to the rules of this policy, in a run of
-/// this command.
+/// Ana's approval of the first of January 2026, for a day: under this policy, in a run of this command.
 pub fn approval(policy: &Policy, run: &What, what: &What) -> Approval {
     Approval {
         at: 1_767_225_600,

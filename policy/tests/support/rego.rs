@@ -8,10 +8,10 @@ use aegis_policy::model::{Action, CapabilityRule, Document, RegoModule, Scheme, 
 use aegis_policy::request::Destination;
 use aegis_policy::{Context, Decision, Hash, Policy, Request, What, decide};
 
-/// Ends a test that hangs; nothing that passes comes near.
+/// Ends a test that hangs; a passing test takes far less.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// As small as a thread of the launcher ever is.
+/// As small as the smallest thread of the supervisor.
 const STACK: usize = 2 * 1024 * 1024;
 
 pub fn patiently<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -1,4 +1,4 @@
-//! Files that are not there, as policies are read from them.
+//! Files in memory, from which policies are read.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,9 +11,9 @@ use aegis_profile::ReadError;
 #[derive(Default)]
 pub struct Tree {
     pub files: BTreeMap<PathBuf, Vec<u8>>,
-    /// Of what is not root's own with the mode 0644 (0755).
+    /// Files and directories other than root's with the mode 0644 (0755).
     pub owned: BTreeMap<PathBuf, (u32, u32, u32)>,
-    /// Symbolic links, where they lead, and whose they are.
+    /// Symbolic links, with target and owner.
     pub links: BTreeMap<PathBuf, (PathBuf, u32)>,
     pub closed: Option<PathBuf>,
 }
@@ -99,7 +99,7 @@ impl Source for Tree {
                     .into_owned(),
             )
         };
-        // As a directory gives them: not in order.
+        // As from a directory: not in order.
         Ok(self.files.keys().filter_map(name).rev().collect())
     }
 

@@ -46,7 +46,7 @@ pub(super) fn read(text: &str) -> Option<Profile> {
     (!profile.name.is_empty()).then_some(profile)
 }
 
-/// The names of files that origins share.
+/// File names, shared between origins.
 #[derive(Default)]
 struct Files(Vec<Arc<str>>);
 
@@ -126,7 +126,7 @@ mod tests {
         writeln!(out, "{key}\t{value}\t{}", item.origin).unwrap();
     }
 
-    /// What [`read`] reads. Of a profile with more than there is a key for here, it fails.
+    /// The text that [`read`] reads. Fails for a profile with a key that is unknown here.
     fn write(profile: &Profile) -> String {
         let mut out = PREFACE.to_owned();
         let Profile {
@@ -183,7 +183,7 @@ mod tests {
         out
     }
 
-    /// Everything, origins too, which equality leaves out.
+    /// Everything, including the origins, which equality ignores.
     fn all_of(loaded: &Loaded) -> String {
         format!("{loaded:#?}")
     }

@@ -10,7 +10,7 @@ use crate::yaml::{Kind, kind_of};
 pub(crate) struct Page {
     pub text: String,
     origins: bool,
-    /// The profile has what it extends in it.
+    /// The profile is merged with what it extends.
     pub is_merged: bool,
     depth: usize,
 }
@@ -60,13 +60,13 @@ impl Page {
     }
 }
 
-/// Text as a scalar of YAML, in a block or a flow: without quotes where no reader of YAML 1.1 or 1.2 could
+/// Text as a YAML scalar, in block or flow style: without quotes where no reader of YAML 1.1 or 1.2 could
 /// take it for anything else.
 pub fn scalar(text: &str) -> String {
     if is_plain(text) {
         return text.to_owned();
     }
-    // JSON's strings are YAML's.
+    // A JSON string is a YAML string.
     serde_json::Value::from(text).to_string()
 }
 

@@ -14,9 +14,9 @@ use crate::yaml::Node;
 pub struct Text<T> {
     /// As in "expected a path".
     pub what: &'static str,
-    /// Which scalars it is made of.
+    /// Which scalars it accepts.
     pub takes: Takes,
-    /// The JSON Schema, which may take more than the parser.
+    /// The JSON Schema, which may accept more than the parser.
     pub schema: fn() -> Json,
     /// The parser.
     pub parse: fn(&str) -> Result<T, Wrong>,
@@ -24,7 +24,7 @@ pub struct Text<T> {
     pub show: fn(&T) -> String,
 }
 
-/// Which scalars a [`Text`] is made of.
+/// Which scalars a [`Text`] accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
     /// Texts, in quotes where YAML would take them for something else.
@@ -36,7 +36,7 @@ pub enum Takes {
 }
 
 impl<T: Display> Text<T> {
-    /// One that is made of texts.
+    /// One that accepts texts.
     pub const fn new(
         what: &'static str,
         schema: fn() -> Json,
@@ -53,7 +53,7 @@ impl<T: Display> Text<T> {
 }
 
 impl<T> Text<T> {
-    /// Reads it. A mistake is reported.
+    /// Reads a value. Reports a mistake.
     pub fn read(&self, out: &mut Reporter<'_>, node: &Node) -> Option<T> {
         let text = out.taken(node, self.what, self.takes)?;
         out.accept(node.span, text, (self.parse)(text))
@@ -65,7 +65,7 @@ pub fn pattern(pattern: &str) -> Json {
     json!({"type": "string", "pattern": pattern})
 }
 
-/// The schema of words, each with what it means.
+/// The schema of words, each with its meaning.
 pub fn words<'w>(words: impl IntoIterator<Item = (&'w str, &'w str)>) -> Json {
     let word = |(word, about)| json!({"const": word, "description": about, "type": "string"});
     json!({"oneOf": words.into_iter().map(word).collect::<Vec<_>>()})

@@ -19,7 +19,7 @@ impl Reporter<'_> {
             if !names.contains(&key.text.as_str()) {
                 let help = self.help_for_key(&key.text, names);
                 self.unknown(key.span, "key", &key.text)
-                    .expected("not a key of this place")
+                    .expected("not a key here")
                     .help(help);
             }
         }
@@ -66,7 +66,7 @@ impl Reporter<'_> {
         }
     }
 
-    /// A word that is not known in its place; the caller adds the fix.
+    /// Reports an unknown word; the caller adds the fix.
     pub fn unknown(&mut self, span: Span, what: &str, text: &str) -> &mut Diagnostic {
         self.report(span, format!("unknown {what} \"{}\"", quote(text)))
     }
@@ -116,7 +116,7 @@ impl Reporter<'_> {
         }
     }
 
-    /// Any scalar but nothing, as its text.
+    /// Any scalar except null, as its text.
     pub fn scalar<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
         match &node.value {
             Value::Scalar { text, plain: true } if kind_of(text) != Kind::Null => Some(text),
@@ -141,7 +141,7 @@ impl Reporter<'_> {
         None
     }
 
-    /// The text of a scalar that a [`Text`](super::Text) is made of.
+    /// The text of a scalar that a [`Text`](super::Text) accepts.
     pub(super) fn taken<'n>(
         &mut self,
         node: &'n Node,

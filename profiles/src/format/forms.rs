@@ -15,7 +15,7 @@ use crate::model::{Declared, Destination, Device, Outbound, PathSpec, Program, V
 use crate::values::names;
 use crate::yaml::{Kind, Node, Value, kind_of};
 
-/// A text that has to be there.
+/// A required text.
 pub(super) struct Word(pub &'static Text<String>);
 
 impl Form for Word {
@@ -34,7 +34,7 @@ impl Form for Word {
     }
 }
 
-/// A text that may be absent.
+/// An optional text.
 pub(super) struct Maybe(pub &'static Text<String>);
 
 impl Form for Maybe {
@@ -77,7 +77,7 @@ impl<T: Clone + PartialEq + Display> Form for Single<T> {
     }
 }
 
-/// A list, without duplicates. Merging adds what is new: what came first keeps its place and its origin.
+/// A list, without duplicates. Merging adds new items: the first of equal ones keeps its place and its origin.
 pub(super) struct List<T: 'static>(pub &'static Text<T>);
 
 impl<T: Item> Form for List<T> {
@@ -166,8 +166,7 @@ impl Item for Program {
     }
 }
 
-/// Of entries that differ only in being optional, keeps the place of the first and the demand of the
-/// strictest.
+/// Joins entries that differ only in being optional: the first keeps its place, and is required if any is.
 fn settle<T: Item>(items: &mut Vec<Declared<T>>) {
     // Most lists have nothing to settle: no allocation for those.
     if !items.iter().any(|item| item.value.is_optional()) {
@@ -245,7 +244,7 @@ impl Form for TheVersion {
     }
 }
 
-/// `extends`: merged into the rest, and so no part of the canonical form.
+/// `extends`: merged into the rest, and so not part of the canonical form.
 pub(super) struct Extends;
 
 impl Form for Extends {

@@ -1,5 +1,5 @@
-//! The texts that values are made of: what each is called in an error, the pattern in the JSON Schema,
-//! and the parser, which knows more than a pattern can say.
+//! The texts that values are made of: the name of each in an error, its pattern in the JSON Schema, and its
+//! parser, which checks more than a pattern can.
 
 use serde_json::{Value as Json, json};
 
@@ -36,8 +36,8 @@ macro_rules! octet {
         r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
     };
 }
-/// A host: a name whose last label is no number, or an address: four numbers, or something in brackets.
-/// The argument is what may stand before a name.
+/// A host: a name whose last label is not a number, or an address: four numbers, or something in brackets.
+/// The argument is what may precede a name.
 macro_rules! host {
     ($before:literal) => {
         concat!(
@@ -118,7 +118,7 @@ pub(crate) const PORT: Text<u16> = Text {
     )
 };
 pub(crate) const HOST: Text<String> = Text {
-    // An IPv6 address is held without its brackets.
+    // An IPv6 address is stored without its brackets.
     show: |host| match host.contains(':') {
         true => scalar(&format!("[{host}]")),
         false => scalar(host),

@@ -46,13 +46,13 @@ pub(crate) fn alias(text: &str) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-/// A header with the place of the secret in it.
+/// A header with `{}` where the secret goes.
 pub(crate) fn header(text: &str) -> Result<String, Wrong> {
     let fix = "write `Name: value` with one `{}`, such as `Authorization: Bearer {}`";
     let Some((name, value)) = text.split_once(':') else {
         return Wrong::new("not a header", fix);
     };
-    // A token, as RFC 9110 section 5.6.2 has it.
+    // A token, as in RFC 9110 section 5.6.2.
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if name.is_empty() || !name.bytes().all(token) || !is_line(text) {
         return Wrong::new("not a header", fix);
@@ -95,7 +95,7 @@ pub(crate) fn syscall_base(text: &str) -> Result<SyscallBase, Wrong> {
     }
 }
 
-/// The name of a system call. Whether the kernel has it is for the runtime to say.
+/// The name of a system call. The runtime checks whether the kernel has it.
 pub(crate) fn syscall(text: &str) -> Result<String, Wrong> {
     let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     if text.is_empty() || !text.bytes().all(known) {

@@ -84,7 +84,7 @@ pub fn port(text: &str) -> Result<u16, Wrong> {
     }
 }
 
-/// A host name or address in its one spelling; a leading `*.` where `wildcard` says so.
+/// A host name or address in its one spelling; `wildcard` allows a leading `*.`.
 #[inline]
 pub fn host(text: &str, wildcard: bool) -> Result<String, Wrong> {
     if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {

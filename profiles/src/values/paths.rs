@@ -1,8 +1,8 @@
 //! Paths and program names, as `files.read`, `files.write`, `shell.exec` and `devices` list them.
 //!
-//! A path means one place and everything below it. What would make it mean something else than it
-//! says (`..`, patterns, a relative path, an unknown variable) is refused here, so that whatever
-//! exists as a [`PathSpec`] is a variable or `/` and plain components.
+//! A path means one place and everything below it. What would change its meaning (`..`, patterns, a relative
+//! path, an unknown variable) is refused here, so that every [`PathSpec`] is a variable or `/` and plain
+//! components.
 
 use crate::error::{meant, nearest, quote};
 use crate::model::{Device, PathSpec, Program, Variable};
@@ -146,7 +146,7 @@ fn base_of(text: &str) -> Result<(Option<Variable>, &str), Wrong> {
     let Some(named) = text.strip_prefix('$') else {
         let shown = quote(text.strip_prefix("./").unwrap_or(text));
         return Wrong::new(
-            "a relative path: it is not said to what",
+            "a relative path: relative to what?",
             format!(
                 "write `$SKILL/{shown}` (beside the profile) or `$WORK/{shown}` (where it is started)"
             ),
@@ -191,7 +191,7 @@ fn components(rest: &str) -> Result<String, Wrong> {
     Ok(clean)
 }
 
-/// Absolute places that a profile may not grant, and why.
+/// Refuses absolute paths that a profile may not ask for.
 fn refuse_special(spec: &PathSpec, used_for: Use) -> Result<(), Wrong> {
     let top = spec.rest.split('/').next().unwrap_or("");
     match (top, used_for) {
@@ -201,7 +201,7 @@ fn refuse_special(spec: &PathSpec, used_for: Use) -> Result<(), Wrong> {
             Wrong::new("the whole file system", "name the programs that are needed")
         }
         ("proc" | "sys", _) => Wrong::new(
-            format!("/{top} cannot be granted: it speaks of the whole host"),
+            format!("/{top} cannot be granted: it shows the whole host"),
             "remove it: the sandbox has its own /proc; what it shows is enough for programs",
         ),
         ("dev", _) => Wrong::new(

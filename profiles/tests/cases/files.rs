@@ -1,4 +1,4 @@
-//! What is granted of the host: paths, programs, devices.
+//! What a profile asks for of the host: paths, programs, devices.
 
 /// See `super::Cases`.
 pub const CASES: super::Cases = super::Cases {

@@ -13,9 +13,9 @@ use aegis_profile::parse_str;
 
 /// The cases of one subject. `aegis: 1` is put before each.
 struct Cases {
-    /// Files that both accept.
+    /// Files that parser and schema accept.
     good: &'static [&'static str],
-    /// Files that both refuse, and a part of what the parser says.
+    /// Files that parser and schema refuse, and a part of the parser's message.
     bad: &'static [(&'static str, &'static str)],
 }
 

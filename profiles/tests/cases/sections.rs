@@ -1,4 +1,4 @@
-//! The sections of a file, and those that are short: name, run, environment, system calls.
+//! The sections of a file, and the short ones: name, run, environment, system calls.
 
 /// See `super::Cases`.
 pub const CASES: super::Cases = super::Cases {

@@ -1,6 +1,6 @@
-//! Whole files: what is no profile at all, YAML that is not taken, text that hides something.
+//! Whole files: those that are not profiles, YAML that is not accepted, text that hides something.
 
-/// Whole files that the parser refuses for what no schema can see or say.
+/// Whole files that the parser refuses for reasons that no schema can express.
 pub const BEYOND_THE_SCHEMA: &[(&str, &str)] = &[
     ("", "the file is empty"),
     ("# nothing\n", "the file is empty"),

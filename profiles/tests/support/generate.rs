@@ -174,7 +174,7 @@ fn sections(additive: bool) -> impl Strategy<Value = String> {
         optional("syscalls", syscalls),
     )
         .prop_map(move |(a, b, c, d, e, f, g)| {
-            // What replaces instead of adding is left out where only adding is looked at.
+            // Keys that replace instead of adding are left out where only adding is tested.
             let lines = if additive {
                 vec![a, b, d]
             } else {

@@ -1,5 +1,5 @@
 //! The last steps, in the process that becomes the command. It shares PID 1's memory until it
-//! executes, as `vfork(2)` has it: nothing here may allocate or take a lock.
+//! executes (`vfork(2)`): nothing here may allocate or take a lock.
 
 use std::os::fd::{OwnedFd, RawFd};
 
@@ -9,19 +9,19 @@ use crate::seccomp;
 use crate::types::Step;
 use aegis_sys::{files, process, signal, terminal};
 
-/// The command, executed.
+/// The running command.
 pub(super) struct Running {
-    /// In the sandbox's pid namespace.
+    /// Its pid in the sandbox's pid namespace.
     pub pid: i32,
     pub pidfd: OwnedFd,
     pub listener: Option<OwnedFd>,
 }
 
-/// Starts the command; returns once it is executed, or has failed to.
+/// Starts the command; returns once it was executed, or has failed to.
 pub(super) fn start(prepared: &Prepared<'_>) -> Result<Running, Failure> {
     let (mut listener, mut failure) = (None, None);
-    // Sharing descriptors lets seccomp's listener, opened by the command, stay here after it has
-    // executed: `exec` takes a copy of the table before it closes anything.
+    // Sharing descriptors keeps seccomp's listener, which the command opened, here after the command has
+    // executed: `exec` copies the table before it closes anything.
     let pid = process::vfork(libc::CLONE_FILES, || {
         failure = Some(match prepare(prepared) {
             Err(failure) => failure,
@@ -47,7 +47,7 @@ pub(super) fn start(prepared: &Prepared<'_>) -> Result<Running, Failure> {
     })
 }
 
-/// Makes this process what the command is to be: seccomp's listener.
+/// Prepares this process to become the command. Returns seccomp's listener.
 fn prepare(prepared: &Prepared<'_>) -> Result<Option<OwnedFd>, Failure> {
     let plan = prepared.plan;
     let outside = prepared.outside;
@@ -59,7 +59,7 @@ fn prepare(prepared: &Prepared<'_>) -> Result<Option<OwnedFd>, Failure> {
                 terminal::set_foreground(fd, group).map_err(Failure::of(Step::Terminal))?;
             }
         }
-        // In the caller's process group the command could signal its neighbours there.
+        // In the caller's process group the command could signal the other processes there.
         None => {
             rustix::process::setsid().map_err(Failure::of(Step::Terminal))?;
         }
@@ -83,7 +83,7 @@ fn prepare(prepared: &Prepared<'_>) -> Result<Option<OwnedFd>, Failure> {
     process::set_soft_limit(libc::RLIMIT_NOFILE, prepared.open_files)
         .map_err(Failure::of(Step::Limits))?;
     for (resource, value) in &plan.limits.resources {
-        // The caller's own hard limit stays where it is lower.
+        // A lower hard limit of the caller stays.
         let value = (*value).min(process::limits(*resource).1);
         process::set_limit(*resource, value).map_err(Failure::of(Step::Limits))?;
     }

@@ -1,9 +1,9 @@
 //! Namespaces that no profile changes, made while the profile is still being read.
 //!
-//! A network namespace alone takes the kernel as long as all else that a start needs together. The
-//! janitor, a process of its own, makes it on another processor, with the ipc and uts namespaces (and,
-//! for an ordinary user, the user namespace that has to own them), and keeps them until we have joined.
-//! Where there are control groups, it then stays to remove them: see [`crate::cgroup::janitor`].
+//! A network namespace alone takes the kernel as long as everything else in a start together. The
+//! janitor, a separate process, makes it on another processor, with the ipc and uts namespaces (and,
+//! for an ordinary user, the user namespace that must own them), and keeps them until we have joined.
+//! If there are control groups, it then stays to remove them: see [`crate::cgroup::janitor`].
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,7 +26,7 @@ const READY: [u8; 1] = *b"r";
 const ALWAYS: i32 = libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 impl Early {
-    /// Begins. `None`: it cannot be done; the same will then be tried later, and the error told.
+    /// Starts to make them. `None` if that fails: it is tried again later, and the error reported then.
     ///
     /// The caller must have one thread only.
     pub fn begin() -> Option<Self> {
@@ -39,7 +39,7 @@ impl Early {
             files::close_all_but([&theirs_ready, &theirs_orders]);
             let _ = make(uid, gid, || files::write_all(theirs_ready.as_fd(), &READY));
             drop(theirs_ready);
-            // Until the other end is closed, by purpose or by death.
+            // Until the other end is closed, on purpose or by its owner's death.
             janitor::serve(&theirs_orders);
             process::exit_now(0)
         };
@@ -50,7 +50,7 @@ impl Early {
         })
     }
 
-    /// Takes the janitor over: it removes control groups, and lives as long as those.
+    /// Hands over the janitor, which then removes control groups and lives as long as they do.
     pub fn take_janitor(&mut self) -> Option<Janitor> {
         self.janitor.take()
     }
@@ -59,7 +59,7 @@ impl Early {
         Ok(files::read(self.ready.as_fd(), &mut [0])? != 0)
     }
 
-    /// Waits until what was joined is set up. For PID 1, so that nobody waits before it is there.
+    /// Waits until the joined namespaces are set up. For PID 1, so that nobody waits before PID 1 exists.
     pub(super) fn wait_until_set_up(&self) -> io::Result<()> {
         if self.is_ready()? {
             return Ok(());
@@ -67,16 +67,16 @@ impl Early {
         Err(io::Error::from_raw_os_error(libc::EIO))
     }
 
-    /// Joins what was made, as far as the plan wants it: the `CLONE_NEW*` flags that need no more making.
+    /// Joins the namespaces that the plan wants. Returns their `CLONE_NEW*` flags, which need no more making.
     ///
-    /// An ordinary user's supervisor thereby enters the sandbox's user namespace, of which it is
-    /// the owner anyway: its ids, and so what it may do on the host, stay the same.
+    /// An ordinary user's supervisor thereby enters the sandbox's user namespace, which it owns
+    /// anyway: its ids, and so its rights on the host, stay the same.
     pub(super) fn join(&mut self, identity: &Identity, wanted: Network) -> io::Result<u64> {
         if !self.is_ready()? {
             return Ok(0); // It failed; clone3 will say why.
         }
         let mut flags = ALWAYS;
-        // Made by root, it is not the sandbox's own: its low ports are not PID 1's to listen on.
+        // A namespace that root made is not the sandbox's own: PID 1 could not listen on its low ports.
         if wanted == Network::None || (wanted == Network::Brokered && !identity.switch) {
             flags |= libc::CLONE_NEWNET;
         }
@@ -84,12 +84,12 @@ impl Early {
             flags |= libc::CLONE_NEWUSER;
         }
         namespaces::join(self.pidfd.as_fd(), flags)?;
-        // The janitor may go. Before there is another process that holds a copy of our end.
+        // Lets the janitor go, before another process holds a copy of our end.
         if let Some(janitor) = &mut self.janitor {
             janitor.dismiss();
         }
         if !identity.switch {
-            // Gaining capabilities in the new namespace has made our own /proc files root's.
+            // Gaining capabilities in the new namespace gave our own /proc files to root.
             process::dumpable()?;
         }
         Ok(flags as u64)

@@ -16,7 +16,7 @@ use crate::types::{BrokerSocket, Protocol, Step};
 use aegis_sys::process::{self, Change};
 use aegis_sys::{capabilities, files, landlock, mount, namespaces, signal, socket};
 
-/// After the supervisor's own deadline and its grace.
+/// Added to the supervisor's own deadline and its grace.
 const LATER: Duration = Duration::from_secs(1);
 
 /// Exit status of a PID 1 that failed to start the command; the message says why.
@@ -41,10 +41,10 @@ fn set_up(
     early: Option<&Early>,
 ) -> Result<Vec<OwnedFd>, Failure> {
     let plan = prepared.plan;
-    // The handlers of the supervisor are not for this process, which waits for children only.
+    // The supervisor's signal handlers are not for this process, which waits for children only.
     signal::block_all();
     for tasks in &prepared.outside.tasks {
-        // One thread that moves itself needs no lock of the whole kernel, unlike cgroup.procs.
+        // One thread that moves itself takes no kernel-wide lock, unlike a write to cgroup.procs.
         files::write_all(tasks.as_fd(), b"0").map_err(Failure::of(Step::Group))?;
     }
     if plan.namespaces.contains(&Namespace::Cgroup) {
@@ -65,7 +65,7 @@ fn set_up(
             .map_err(Failure::of(Step::Hostname))?;
     }
     if plan.memfd == Memfd::Sysctl {
-        // Only the host's root may open this file; that is what this process still is.
+        // Only the host's root may open this file; this process still is that.
         files::open(c"/proc/sys/vm/memfd_noexec", libc::O_WRONLY)
             .and_then(|file| files::write_all(file.as_fd(), b"2"))
             .map_err(Failure::of(Step::Memfd))?;
@@ -80,7 +80,7 @@ fn set_up(
     }
     process::die_with_parent().map_err(Failure::of(Step::Ids))?;
     if socket::peer_is_gone(socket.as_fd()) {
-        process::exit_now(FAILED); // It died before that took hold.
+        process::exit_now(FAILED); // The supervisor died before that took effect.
     }
     rustix::process::umask(rustix::fs::Mode::empty());
     for path in &prepared.sources.unmapped {
@@ -118,7 +118,7 @@ fn confine(plan: &Plan) -> Result<(), Failure> {
     landlock::restrict_self(ruleset.as_fd()).map_err(Failure::of(Step::Landlock))
 }
 
-/// Until the supervisor says so.
+/// Waits for this order of the supervisor.
 fn wait_for(order: Order, socket: &OwnedFd) -> io::Result<()> {
     match Order::receive(socket.as_fd())? {
         Some(received) if received == order => Ok(()),
@@ -128,7 +128,7 @@ fn wait_for(order: Order, socket: &OwnedFd) -> io::Result<()> {
 }
 
 fn tell_of_failure(socket: &OwnedFd, failure: Failure) {
-    // The supervisor sees the end of the socket if this cannot be told.
+    // If this fails, the supervisor still sees the end of the socket.
     let _ = Message::Failed(failure).send(socket.as_fd());
 }
 
@@ -151,7 +151,7 @@ fn launch(
     socket: &OwnedFd,
     listeners: Vec<OwnedFd>,
 ) -> Result<i32, Failure> {
-    // Where the supervisor has said already that it goes on, nobody waits to hear of it.
+    // If the supervisor has already given the order to go, it does not wait for this message.
     if !listeners.is_empty() || !socket::has_message(socket.as_fd()) {
         let ready = Message::Ready { listeners };
         ready
@@ -168,16 +168,16 @@ fn launch(
     running
         .send(socket.as_fd())
         .map_err(Failure::of(Step::Fork))?;
-    // From here on only the command holds these: the end of its output is the end of the file.
+    // From here on only the command holds these, so that readers see the end of its output.
     for fd in [0, 1, 2].iter().chain(&prepared.plan.keep_fds) {
         files::close(*fd);
     }
     Ok(pid)
 }
 
-/// Reaps whatever ends, and tells about the command, until it has ended.
+/// Reaps whatever ends, and reports on the command, until the command has ended.
 ///
-/// It also holds the time limit, a little later than the supervisor does, who may be stopped: by
+/// It also enforces the time limit, a little later than the supervisor, which may be stopped: by
 /// Ctrl-Z, or by a command that stops itself.
 fn wait(command: i32, socket: &OwnedFd, plan: &Plan) -> i32 {
     let deadline = plan
@@ -189,14 +189,14 @@ fn wait(command: i32, socket: &OwnedFd, plan: &Plan) -> i32 {
             None => process::wait(None),
             Some(deadline) => match process::wait_until(deadline) {
                 Ok(Some(next)) => Ok(next),
-                Ok(None) => return FAILED, // With us, everything inside ends.
+                Ok(None) => return FAILED, // Everything inside ends with PID 1.
                 Err(error) => Err(error),
             },
         };
         match next {
             Ok((pid, change)) if pid == command => {
-                // The supervisor stops with the command, and would count and limit nothing more of
-                // what else runs here.
+                // The supervisor stops with the command, and would then not count or limit what
+                // else runs here.
                 match change {
                     Change::Stopped(_) => drop(process::kill(-1, libc::SIGSTOP)),
                     Change::Continued => drop(process::kill(-1, libc::SIGCONT)),

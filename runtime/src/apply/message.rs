@@ -1,4 +1,4 @@
-//! What PID 1 and the supervisor say to each other: one enum for each direction.
+//! The messages between PID 1 and the supervisor: one enum for each direction.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,15 +13,15 @@ use crate::error::Failure;
 use crate::plan::Degraded;
 use crate::types::Step;
 
-/// What PID 1 tells the supervisor.
+/// A message of PID 1 to the supervisor.
 #[derive(Debug)]
 pub enum Message {
     /// A step failed; nothing was executed.
     Failed(Failure),
     /// The files of this grant could not be id-mapped; see [`unmapped`].
     Unmapped(PathBuf),
-    /// Everything is built, and PID 1 waits for the order to go. Not sent where that has come already and there
-    /// are no listeners.
+    /// Everything is built, and PID 1 waits for the order to go. Not sent if that order has already come and
+    /// there are no listeners.
     Ready {
         /// The sockets of the plan's listeners, in their order.
         listeners: Vec<OwnedFd>,
@@ -37,7 +37,7 @@ pub enum Message {
     Changed(Change),
 }
 
-/// What the supervisor tells PID 1.
+/// An order of the supervisor to PID 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Order {
@@ -47,7 +47,7 @@ pub(super) enum Order {
     Go = b'g',
 }
 
-/// What is less than planned where the files of a grant could not be id-mapped.
+/// The degradation where the files of a grant could not be id-mapped.
 pub fn unmapped(path: &Path) -> Degraded {
     Degraded {
         layer: "mount",
@@ -64,13 +64,13 @@ fn malformed() -> io::Error {
 }
 
 impl Message {
-    /// Sends it.
+    /// Sends the message.
     pub(super) fn send(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
         let (bytes, fds) = self.encode();
         socket::send(socket, &bytes, &fds)
     }
 
-    /// Receives one; `None`: the other side is gone.
+    /// Receives one; `None`: the other side is closed.
     pub(super) fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Self>> {
         let mut buffer = [0; 8192];
         let (length, fds) = socket::receive(socket, &mut buffer)?;
@@ -149,12 +149,12 @@ impl Message {
 }
 
 impl Order {
-    /// Sends it.
+    /// Sends the order.
     pub fn send(self, socket: BorrowedFd<'_>) -> io::Result<()> {
         socket::send(socket, &[self as u8], &[])
     }
 
-    /// Waits for one; `None`: the other side is gone.
+    /// Waits for one; `None`: the other side is closed.
     pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Self>> {
         let mut byte = [0];
         let (length, _) = socket::receive(socket, &mut byte)?;

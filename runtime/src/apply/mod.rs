@@ -28,7 +28,7 @@ pub use early::Early;
 use message::Order;
 pub use message::{Message, unmapped};
 
-/// What [`start`] needs beside the plan.
+/// What [`start`] needs besides the plan.
 pub struct Outside<'a> {
     /// The cgroup2 group to start in.
     pub group: Option<BorrowedFd<'a>>,
@@ -41,13 +41,13 @@ pub struct Outside<'a> {
     /// Signals that the supervisor has blocked.
     pub signals: &'a Signals,
     /// The caller's terminal: the command stays in its session, with a process group of its own,
-    /// which is put into the foreground when the caller's is there.
+    /// which becomes the foreground group if the caller's is that.
     pub foreground: Option<(i32, bool)>,
 }
 
 /// A sandbox that was started.
 pub struct Started {
-    /// PID 1, by its pid here.
+    /// PID 1's pid in this pid namespace.
     pub pid: i32,
     /// PID 1.
     pub pidfd: OwnedFd,
@@ -55,7 +55,7 @@ pub struct Started {
     pub messages: OwnedFd,
 }
 
-/// Everything that PID 1 and the command need, made before there is a second process.
+/// Everything that PID 1 and the command need, prepared before there is a second process.
 struct Prepared<'a> {
     plan: &'a Plan,
     /// `CLONE_NEW*` of the namespaces that were made early.
@@ -78,7 +78,7 @@ fn flags(plan: &Plan) -> u64 {
             Namespace::Ipc => libc::CLONE_NEWIPC,
             Namespace::Uts => libc::CLONE_NEWUTS,
             Namespace::Net => libc::CLONE_NEWNET,
-            // Entered once PID 1 is in its groups, so that these are what it sees as the root.
+            // Entered once PID 1 is in its groups, so that it sees these as the root.
             Namespace::Cgroup => 0,
         })
         .fold(0, |all, flag| all | flag as u64)
@@ -102,7 +102,7 @@ fn program(plan: &Plan) -> Result<Program, Error> {
     program().map_err(|error| Failure::of(Step::Strings)(error).into())
 }
 
-/// Starts the command as the plan has it. What fails inside comes as a [`Message::Failed`].
+/// Starts the command as the plan says. A failure inside is reported as a [`Message::Failed`].
 pub fn start(
     plan: &Plan,
     outside: &Outside<'_>,
@@ -139,7 +139,7 @@ pub fn start(
         init::run(prepared, theirs, early.as_ref())
     };
     drop(theirs);
-    // The janitor that is not needed for control groups ends; by now there is somebody else to wait for.
+    // Ends a janitor that is not needed for control groups; by now there is another process to wait for.
     let unneeded = early;
     if plan.identity.switch {
         let identity = &plan.identity;
@@ -162,11 +162,11 @@ pub fn start(
 }
 
 impl Started {
-    /// Lets the command start. Of a PID 1 that has failed meanwhile there is a message to read.
+    /// Lets the command start. If PID 1 has failed meanwhile, there is a message to read.
     ///
     /// # Errors
     ///
-    /// PID 1 cannot be told, though it is there.
+    /// PID 1 exists but the order cannot be sent.
     pub fn go(&self) -> Result<(), Error> {
         match Order::Go.send(self.messages.as_fd()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -25,7 +25,7 @@ fn below(path: &Path) -> &Path {
     Path::new(OsStr::from_bytes(bytes.strip_prefix(b"/").unwrap_or(bytes)))
 }
 
-/// Makes the root and goes there. The host's tree is gone afterwards.
+/// Makes the root and enters it. The host's tree is gone afterwards.
 pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<(), Failure> {
     let mut operations = prepared.plan.root.placed().enumerate();
     let top = operations.next().map(|(_, (top, _))| &top.op);
@@ -66,7 +66,7 @@ fn new_tmpfs(size: u64, mode: u32) -> io::Result<OwnedFd> {
     )
 }
 
-/// What is built so far.
+/// The root while it is built.
 struct Builder<'a> {
     root: BorrowedFd<'a>,
     plan: &'a Plan,
@@ -74,12 +74,12 @@ struct Builder<'a> {
 }
 
 /// Where something is to be mounted.
-enum Target {
-    /// In the root's own tmpfs, on a path of directories that we have made, that nobody else can have
-    /// changed and that no mount of the host covers: its name below the root says it all.
+enum MountTarget {
+    /// In the root's own tmpfs, on a path of directories that we made, which nobody else can have
+    /// changed and no mount of the host covers: the name below the root is enough.
     Own(CString),
-    /// Found, on a path without links.
-    Found(OwnedFd),
+    /// Opened, on a path without links.
+    Opened(OwnedFd),
 }
 
 impl Builder<'_> {
@@ -92,7 +92,7 @@ impl Builder<'_> {
     }
 
     /// Carries out one operation. `own`: nothing of the host is on the path to it. `taken`: the tree that it
-    /// binds, where that was taken outside.
+    /// binds, if that was taken outside.
     fn carry_out(
         &mut self,
         operation: &Operation,
@@ -156,12 +156,12 @@ impl Builder<'_> {
                 mount::set_attributes(tree.as_fd(), attr::NOSUID | attr::NOEXEC)?;
                 Ok(tree)
             }),
-            // Made in a tmpfs of our own, which is where it is found.
+            // Made in a tmpfs of our own, so it is found there.
             Op::Private => mount::clone_tree_at(self.root, &name).and_then(|tree| {
                 mount::set_attributes(tree.as_fd(), base)?;
                 Ok(tree)
             }),
-            // Read-only: nothing in there is to be written by anybody inside.
+            // Read-only: nobody inside may write anything in it.
             Op::Proc => mount::new_filesystem(c"proc", &[], base | attr::RDONLY),
             Op::Pseudoterminals => mount::new_filesystem(
                 c"devpts",
@@ -171,20 +171,20 @@ impl Builder<'_> {
         }
         .map_err(on(Step::Mount))?;
         let target = if own {
-            Target::Own(name)
+            MountTarget::Own(name)
         } else {
             self.locate(at)
-                .map(Target::Found)
+                .map(MountTarget::Opened)
                 .map_err(on(Step::Mount))?
         };
-        if let (Op::Bind { source, .. }, Target::Found(target)) = (op, &target)
+        if let (Op::Bind { source, .. }, MountTarget::Opened(target)) = (op, &target)
             && self
                 .plan
                 .root
                 .host_path(at)
                 .is_some_and(|shown| shown == source.path)
         {
-            // What shows there by the bind above must be the same thing, or somebody swapped it between
+            // The bind above must show the same file here, or somebody swapped it between
             // the two.
             let found = |fd| rustix::fs::fstat(fd).map_err(|error| on(Step::Mount)(error.into()));
             let (place, shown) = (found(target)?, found(&tree)?);
@@ -195,8 +195,8 @@ impl Builder<'_> {
             }
         }
         match &target {
-            Target::Own(name) => mount::attach_at(tree.as_fd(), self.root, name),
-            Target::Found(place) => mount::attach(tree.as_fd(), place.as_fd()),
+            MountTarget::Own(name) => mount::attach_at(tree.as_fd(), self.root, name),
+            MountTarget::Opened(place) => mount::attach(tree.as_fd(), place.as_fd()),
         }
         .map_err(on(Step::Mount))
     }
@@ -221,7 +221,7 @@ impl Builder<'_> {
             libc::S_IFLNK => return Err(io::Error::from_raw_os_error(libc::ELOOP)),
             _ => (MASKED_FILE, &mut self.masks.file),
         };
-        // A copy of a mount has its attributes: only the first of a kind is given them.
+        // A copy of a mount keeps its attributes: only the first of a kind is given them.
         let tree = match first {
             Some(first) => mount::clone_tree(first.as_fd())?,
             None => {
@@ -231,7 +231,7 @@ impl Builder<'_> {
                 tree
             }
         };
-        // A name of one component, which is no link.
+        // A name of one component, which is not a link.
         mount::attach_at(tree.as_fd(), within.as_fd(), &name)?;
         first.get_or_insert(tree);
         Ok(())
@@ -241,7 +241,7 @@ impl Builder<'_> {
 /// What masks have in common.
 #[derive(Default)]
 struct Masks {
-    /// The directory that the last one was in.
+    /// The directory of the last one.
     within: Option<(PathBuf, OwnedFd)>,
     directory: Option<OwnedFd>,
     file: Option<OwnedFd>,

@@ -1,4 +1,4 @@
-//! The host side of the mounts, for a sandbox started by root: PID 1 will be somebody else, who
+//! The host side of the mounts, for a sandbox started by root: PID 1 will be another user, who
 //! could not reach what root was granted, so the trees are taken here, as detached mounts.
 //!
 //! An ordinary user's PID 1 is the same user, and takes them itself.
@@ -43,7 +43,7 @@ pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
             match mount::set_idmap(tree.as_fd(), maps[owner].as_fd()) {
                 Ok(()) => {}
                 // The file system does not support it, or is id-mapped already. Without it the
-                // command sees the files as somebody else's: less, never more.
+                // command sees the files as another user's: less access, never more.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) => {
                     sources.unmapped.push(operation.at.clone());
                 }
@@ -58,7 +58,7 @@ pub(super) fn open(plan: &Plan) -> Result<Sources, Error> {
 /// A detached copy of a host tree, which must still be the inode that was resolved.
 pub(super) fn take(source: &HostPath) -> Result<OwnedFd, Failure> {
     let on = |step: Step| Failure::on(step, &source.path);
-    // A link may be held by a mount of itself; in place of anything else it is another inode.
+    // A link may be pinned by a mount of itself; a link in place of anything else is another inode.
     let location =
         mount::locate_itself(&source.path).map_err(|error| match error.raw_os_error() {
             Some(libc::ELOOP | libc::ENOENT | libc::ENOTDIR) => on(Step::Changed)(error),

@@ -1,12 +1,12 @@
 //! A process that outlives a supervisor killed with `SIGKILL`, and removes its control groups.
 //!
 //! It is the process that makes the early namespaces ([`crate::apply::Early`]), which would have
-//! nothing more to do; without one, a process made for this. It has a copy of the supervisor's memory
-//! rather than a share in it: where two processors have worked on one memory, every change to its
-//! mappings interrupts the other, and the clone of PID 1 is one large change.
+//! nothing more to do, or else a process made for this. It has a copy of the supervisor's memory
+//! and does not share it: after two processors have worked on one memory, every change to its
+//! mappings interrupts the other processor, and the clone of PID 1 is one large change.
 //!
-//! All that it does is to read, from a pipe, what there will be to remove, and to remove it at the
-//! pipe's end.
+//! It only reads from a pipe what there will be to remove, and removes that when the
+//! pipe is closed.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use aegis_sys::{files, namespaces, process, signal};
 
-/// How often an occupied group is looked at again, and how long.
+/// How often, and how long, an occupied group is looked at again.
 const INTERVAL: Duration = Duration::from_millis(1);
 const ATTEMPTS: u32 = 10_000;
 
@@ -31,7 +31,7 @@ pub struct Janitor {
 }
 
 impl Janitor {
-    /// Starts one. The caller must have one thread only.
+    /// Starts one. The caller must be single-threaded.
     pub fn start() -> io::Result<Self> {
         let (theirs, ours) = files::pipe()?;
         let Some((pid, _)) = namespaces::clone(0, None)? else {
@@ -44,9 +44,9 @@ impl Janitor {
         Self::of(pid, ours)
     }
 
-    /// The one that a child is which calls [`serve`] on the other end of the pipe `orders`. It gets its own
-    /// process group, so that killing the supervisor's spares it: here, so that this holds before the first
-    /// directory is made.
+    /// The janitor that is the child `pid`, which calls [`serve`] on the other end of the pipe `orders`. It gets
+    /// its own process group here, before the first directory is made, so that killing the supervisor's group
+    /// always spares it.
     pub(crate) fn of(pid: i32, orders: OwnedFd) -> io::Result<Self> {
         let janitor = Self {
             pid,
@@ -57,7 +57,7 @@ impl Janitor {
         Ok(janitor)
     }
 
-    /// Gives it `directories` to remove, children before parents. It has them when this returns.
+    /// Gives the janitor `directories` to remove, children before parents. It has them when this returns.
     pub fn charge(&self, directories: &[PathBuf]) -> io::Result<()> {
         let Some(orders) = &self.orders else {
             return Ok(());
@@ -70,28 +70,28 @@ impl Janitor {
         files::write_all(orders.as_fd(), &text)
     }
 
-    /// Tells it that the time has come: what it was charged with is empty, or soon will be.
+    /// Tells the janitor to remove what it was charged with, which is empty or soon will be.
     pub fn dismiss(&mut self) {
         self.orders = None;
     }
 }
 
 impl Drop for Janitor {
-    /// Waits for its end.
+    /// Waits for the janitor to end.
     fn drop(&mut self) {
         self.dismiss();
         let _ = process::reap(self.pid);
     }
 }
 
-/// The janitor's work: returns at the end of the pipe, when nothing is left.
+/// The janitor's work: returns after the end of the pipe, when nothing is left to remove.
 pub(crate) fn serve(orders: &OwnedFd) {
     let mut text = Vec::new();
     let mut buffer = [0; 1024];
     while let Ok(length @ 1..) = files::read(orders.as_fd(), &mut buffer) {
         text.extend_from_slice(&buffer[..length]);
     }
-    // A path that is cut off mid-write: its directory has not been made.
+    // A path cut off in the middle of a write: its directory was not made.
     let Some(end) = text.iter().rposition(|byte| *byte == END) else {
         return;
     };
@@ -112,7 +112,7 @@ fn is_done_with(dir: &Path) -> bool {
     match std::fs::remove_dir(dir) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-        // Other runs' too: it goes with the last of them.
+        // Other runs share this directory: it goes with the last of them.
         Err(_) if dir.ends_with(super::PARENT) => !has_processes(dir),
         // Occupied by the sandbox, which is being killed by its PID 1's death signal.
         Err(_) => false,

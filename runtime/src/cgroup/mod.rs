@@ -2,7 +2,7 @@
 //! `Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/`.
 //!
 //! On a hybrid host a run has a group in each v1 hierarchy that limits something, and a leaf on the
-//! cgroup2 tree, which has no controllers there but is what observing and killing go by.
+//! cgroup2 tree, which has no controllers there but serves to observe and to kill the run.
 
 pub(crate) mod janitor;
 mod v1;
@@ -24,10 +24,10 @@ pub use v1::V1;
 pub use v2::V2;
 
 /// The directory that all runs of a caller share on the cgroup2 tree, so that a probe can tell
-/// sandboxes from the rest by one ancestor.
+/// sandboxes from other processes by one ancestor.
 pub const PARENT: &str = "aegis";
 
-/// What a group has seen and used. `None`: this hierarchy does not tell.
+/// What a group has counted. `None`: this hierarchy does not report it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// Processes killed because the group was out of memory.
@@ -54,7 +54,7 @@ impl Usage {
     }
 }
 
-/// Every group of one run. Dropping it removes them, but for a leaf that was given.
+/// Every group of one run. Dropping it removes them, except a leaf that was given.
 pub struct Groups {
     v1: V1,
     v2: Option<V2>,
@@ -64,8 +64,8 @@ pub struct Groups {
 
 impl Groups {
     /// Makes the groups that the limits need, under the name `id`. `given` is a leaf on the cgroup2 tree that
-    /// somebody else made and will remove: it takes the place of one of our own, and gets the limits that
-    /// cgroup2 holds. `janitor` is asked for one only if groups are to be made.
+    /// somebody else made and will remove: it replaces one of our own, and gets the limits that
+    /// cgroup2 holds. `janitor` is called only if groups are to be made.
     pub fn create(
         layout: &Layout,
         limits: &Limits,
@@ -88,8 +88,8 @@ impl Groups {
         };
         let directories = groups.directories();
         if !directories.is_empty() {
-            // Before the first directory is made, so that there is no moment at which being killed
-            // would leave one behind.
+            // Before the first directory is made, so that being killed at any moment
+            // leaves none behind.
             let janitor = janitor().map_or_else(Janitor::start, Ok);
             let charged = janitor.and_then(|janitor| {
                 janitor.charge(&directories)?;
@@ -129,24 +129,24 @@ impl Groups {
         all
     }
 
-    /// The run's leaf on the cgroup2 tree, where it has one: what observing and killing go by.
+    /// The run's leaf on the cgroup2 tree, if it has one, for observing and killing the run.
     pub fn leaf(&self) -> Option<BorrowedFd<'_>> {
         self.leaf.as_ref().map(AsFd::as_fd)
     }
 
-    /// `tasks` files of v1, by which a process puts itself in.
+    /// `tasks` files of v1: a process joins the groups by writing to them.
     pub fn tasks(&self) -> io::Result<Vec<OwnedFd>> {
         self.v1.tasks()
     }
 
-    /// What happened, over all hierarchies.
+    /// What the groups counted, over all hierarchies.
     pub fn usage(&self) -> Usage {
         let v2 = self.v2.as_ref().map(V2::usage).unwrap_or_default();
         self.v1.usage().or(v2)
     }
 
-    /// Has the groups removed, which must be empty by now: the janitor does it, on another processor,
-    /// while we go on. They are gone when this value is.
+    /// Has the janitor remove the groups, which must be empty by now, on another processor
+    /// while we go on. They are gone when this value is dropped.
     pub fn remove(&mut self) {
         if let Some(janitor) = &mut self.janitor {
             janitor.dismiss();
@@ -156,9 +156,9 @@ impl Groups {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        // Waits for its end.
+        // Waits for the janitor to end.
         self.janitor = None;
-        // Should it have been killed. A shared parent stays while another run is in it.
+        // In case the janitor was killed. A shared parent stays while another run is in it.
         for dir in self.directories() {
             let _ = std::fs::remove_dir(dir);
         }
@@ -187,7 +187,7 @@ fn keyed(dir: &Path, file: &str, key: &str) -> Option<u64> {
     })
 }
 
-/// Whether limits need this controller.
+/// Whether the limits need this controller.
 fn needs(limits: &GroupLimits, controller: &str) -> bool {
     match controller {
         "memory" => limits.memory.is_some(),
@@ -201,12 +201,12 @@ fn needs(limits: &GroupLimits, controller: &str) -> bool {
 /// The length of a scheduling period, in microseconds: the kernel's default.
 const PERIOD: u64 = 100_000;
 
-/// How much of a period a share in thousandths is. The kernel takes no quota below a millisecond.
+/// The quota for a share in thousandths, in one period. The kernel takes no quota below a millisecond.
 fn quota(share: u64) -> u64 {
     (share * PERIOD / 1000).max(1000)
 }
 
-/// The processes of the group count PID 1, which is ours and not the command's.
+/// The group counts PID 1 too, which is ours and not the command's.
 fn pids_with_init(count: u64) -> String {
     count.saturating_add(1).to_string()
 }

@@ -2,7 +2,7 @@
 //! plain files.
 
 use super::*;
-use crate::facts::cgroups::Place;
+use crate::facts::cgroups::GroupParent;
 
 fn limits() -> GroupLimits {
     GroupLimits {
@@ -84,7 +84,9 @@ fn on_a_hybrid_host_v1_takes_what_it_can_and_leaves_the_rest() {
     for (controller, writable) in [("memory", true), ("pids", false)] {
         let dir = tree.path().join(controller);
         std::fs::create_dir(&dir).unwrap();
-        layout.v1.insert(controller.into(), Place { dir, writable });
+        layout
+            .v1
+            .insert(controller.into(), GroupParent { dir, writable });
     }
     let v1 = V1::new(&layout, &limits(), "run");
     assert_eq!(v1.directories(), [tree.path().join("memory/aegis-run")]);

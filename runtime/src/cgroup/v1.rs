@@ -18,7 +18,7 @@ pub struct V1 {
 pub(super) fn settings(limits: &GroupLimits) -> Vec<(&'static str, String)> {
     let mut list = Vec::new();
     if let Some(bytes) = limits.memory {
-        // With swap may not be less than without, so without goes first.
+        // The limit with swap may not be below the one without, so the one without goes first.
         list.push(("memory.limit_in_bytes", bytes.to_string()));
         list.push(("memory.memsw.limit_in_bytes", bytes.to_string()));
     }
@@ -60,7 +60,7 @@ impl V1 {
         found.map(|(_, dir)| dir)
     }
 
-    /// What of `limits` is left for another hierarchy.
+    /// The part of `limits` that is left for another hierarchy.
     pub fn leaves(&self, limits: &GroupLimits) -> GroupLimits {
         let mut rest = limits.clone();
         for (controller, _) in &self.dirs {
@@ -86,7 +86,7 @@ impl V1 {
                 refuse_real_time(dir)?;
             }
             for (file, value) in settings(limits) {
-                // Swap is accounted only where the kernel was started with it.
+                // Swap is accounted only if the kernel was started with that option.
                 let absent = file == "memory.memsw.limit_in_bytes" && !dir.join(file).exists();
                 if file.split('.').next() == Some(*controller) && !absent {
                     write(dir, file, &value)?;
@@ -96,13 +96,13 @@ impl V1 {
         Ok(())
     }
 
-    /// `tasks` files by which a process puts itself in.
+    /// `tasks` files: a process joins the groups by writing to them.
     pub fn tasks(&self) -> io::Result<Vec<OwnedFd>> {
         let open = |dir: &PathBuf| aegis_sys::files::open(dir.join("tasks"), libc::O_WRONLY);
         self.dirs.iter().map(|(_, dir)| open(dir)).collect()
     }
 
-    /// What happened in the groups.
+    /// What the groups counted.
     pub fn usage(&self) -> Usage {
         let [memory, pids, cpu] = ["memory", "pids", "cpu"].map(|name| self.dir(name));
         Usage {
@@ -120,10 +120,10 @@ impl V1 {
     }
 }
 
-/// A new cpu group has no real-time bandwidth (`Documentation/scheduler/sched-rt-group.rst`), and
-/// without any the kernel lets no real-time task in: said here, where it would say `EINVAL` alone.
+/// A new cpu group has no real-time bandwidth (`Documentation/scheduler/sched-rt-group.rst`), and without
+/// it the kernel admits no real-time task: this error says so, where the kernel's would be a bare `EINVAL`.
 fn refuse_real_time(dir: &Path) -> io::Result<()> {
-    // The file is there only in kernels with CONFIG_RT_GROUP_SCHED, and nothing is refused by others.
+    // The file exists only in kernels with CONFIG_RT_GROUP_SCHED; other kernels refuse nothing.
     if number(dir, "cpu.rt_runtime_us") == Some(0) && process::children_are_real_time() {
         return Err(io::Error::other(
             "the kernel refuses real-time tasks in a group without real-time bandwidth: start aegis-run without real-time priority, or drop limits.cpu",

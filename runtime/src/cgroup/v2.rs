@@ -26,7 +26,7 @@ pub(super) fn settings(limits: &GroupLimits) -> Vec<(&'static str, String)> {
     let mut list = Vec::new();
     if let Some(bytes) = limits.memory {
         list.push(("memory.max", bytes.to_string()));
-        // v2 counts swap apart: none, so that the limit holds for both together.
+        // v2 limits swap separately: 0, so that the limit holds for both together.
         list.push(("memory.swap.max", "0".to_string()));
     }
     if let Some(share) = limits.cpu {
@@ -49,7 +49,7 @@ pub(super) fn settings(limits: &GroupLimits) -> Vec<(&'static str, String)> {
 }
 
 impl V2 {
-    /// The group `place`/aegis/`id`, with the limits that are v2's to hold.
+    /// The group `place`/aegis/`id`, with the limits that v2 holds.
     pub fn new(place: &Path, id: &str, limits: GroupLimits) -> Self {
         let parent = place.join(PARENT);
         Self {
@@ -59,7 +59,7 @@ impl V2 {
         }
     }
 
-    /// A leaf that somebody else made, open as long as this value is used.
+    /// A leaf that somebody else made, which stays open while this value is used.
     pub fn given(leaf: BorrowedFd<'_>, limits: GroupLimits) -> Self {
         Self {
             dir: format!("/proc/self/fd/{}", leaf.as_raw_fd()).into(),
@@ -68,7 +68,7 @@ impl V2 {
         }
     }
 
-    /// Another run may remove the shared parent between our making it and making the leaf in it.
+    /// Another run may remove the shared parent after we made it and before we make the leaf in it.
     fn make_directories(&self) -> io::Result<()> {
         let Some((place, parent)) = &self.above else {
             return Ok(());
@@ -120,7 +120,7 @@ impl V2 {
         aegis_sys::files::open(&self.dir, libc::O_RDONLY | libc::O_DIRECTORY)
     }
 
-    /// What happened in the group.
+    /// What the group counted.
     pub fn usage(&self) -> Usage {
         if controllers(&self.limits).next().is_none() {
             return Usage::default();

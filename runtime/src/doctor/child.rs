@@ -1,7 +1,7 @@
-//! Children to try things in: what a probe does to itself ends with it.
+//! Children in which probes run: what a probe does to itself ends with its child.
 //!
-//! A child tells each step over a pipe before it does it. Its exit status is the `errno` of the step
-//! that failed. One that hangs is killed, and all that it started with it.
+//! A child reports each step over a pipe before it begins. Its exit status is the `errno` of the step
+//! that failed. A child that hangs is killed, with everything it started.
 
 use std::fmt::Display;
 use std::io;
@@ -24,19 +24,19 @@ pub(super) const PATIENCE: Timespec = Timespec {
 /// A probe's process.
 pub(super) struct Child {
     steps: OwnedFd,
-    /// Who started the probe. Inside a user namespace, before it is mapped, it is nobody.
+    /// Who started the probe. Inside a user namespace that is not mapped yet, it shows as nobody.
     caller: (u32, u32),
     /// Why root's child was not mapped; 0: it was.
     unmapped: u8,
 }
 
 impl Child {
-    /// Tells what is done next.
+    /// Reports the next step.
     pub fn step(&self, doing: impl Display) {
         let _ = files::write_all(self.steps.as_fd(), format!("\n{doing}").as_bytes());
     }
 
-    /// Becomes the sandbox's user: mapped by the parent where that is root, else by itself.
+    /// Becomes the sandbox's user: mapped by the parent if that is root, else by itself.
     pub fn take_ids(&self) -> io::Result<()> {
         match (self.caller, self.unmapped) {
             ((0, _), 0) => process::become_user(SANDBOX_UID, SANDBOX_UID)?,
@@ -47,23 +47,23 @@ impl Child {
     }
 }
 
-/// What was being done when a probe failed, and the `errno`.
-pub(super) type Failure = (String, i32);
+/// The step that a probe failed in, and the `errno`.
+pub(super) type ProbeFailure = (String, i32);
 
 /// What a probe does. Called in its child.
 pub(super) type Act<'a> = &'a dyn Fn(&Child) -> io::Result<()>;
 
 /// Runs a probe in a plain copy of this process.
-pub(super) fn apart(doing: &str, act: Act<'_>) -> Result<(), Failure> {
+pub(super) fn apart(doing: &str, act: Act<'_>) -> Result<(), ProbeFailure> {
     run(&|child| {
         child.step(doing);
         act(child)
     })
 }
 
-/// Runs a probe in a new user namespace and those of `flags`, of which it is an owner.
-pub(super) fn inside(flags: i32, doing: &str, act: Act<'_>) -> Result<(), Failure> {
-    // The child in between has one thread, as clone3 wants it.
+/// Runs a probe in a new user namespace, and in those of `flags`, which it owns.
+pub(super) fn inside(flags: i32, doing: &str, act: Act<'_>) -> Result<(), ProbeFailure> {
+    // The child in between has one thread, as clone3 requires.
     run(&|child| {
         child.step("clone3");
         let (read, write) = files::pipe()?;
@@ -95,7 +95,7 @@ pub(super) fn inside(flags: i32, doing: &str, act: Act<'_>) -> Result<(), Failur
     })
 }
 
-fn run(act: Act<'_>) -> Result<(), Failure> {
+fn run(act: Act<'_>) -> Result<(), ProbeFailure> {
     let mut steps = String::from("fork");
     try_run(act, &mut steps).map_err(|error| {
         let last = steps.lines().last().unwrap_or_default();
@@ -115,7 +115,7 @@ fn try_run(act: Act<'_>, steps: &mut String) -> io::Result<()> {
     };
     let pid = second(|| act(&child))?;
     drop(child);
-    // It is woken when the last writer has ended.
+    // Wakes up when the last writer has ended.
     let mut fds = [PollFd::new(&read, PollFlags::empty())];
     let late = poll(&mut fds, Some(&PATIENCE))? == 0;
     if late {
@@ -131,7 +131,7 @@ fn try_run(act: Act<'_>, steps: &mut String) -> io::Result<()> {
     ended
 }
 
-/// A fork, for probes that need a second process: its pid. [`ended`] gives the result.
+/// A fork, for probes that need a second process. Returns its pid; [`ended`] gives the result.
 pub(super) fn second(act: impl FnOnce() -> io::Result<()>) -> io::Result<i32> {
     match process::fork()? {
         Some(pid) => Ok(pid),
@@ -139,7 +139,7 @@ pub(super) fn second(act: impl FnOnce() -> io::Result<()>) -> io::Result<i32> {
     }
 }
 
-/// What a second process gave.
+/// The result of a second process.
 pub(super) fn ended(pid: i32) -> io::Result<()> {
     match process::reap(pid)? {
         Change::Exited(0) => Ok(()),

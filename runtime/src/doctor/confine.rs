@@ -15,7 +15,7 @@ use aegis_sys::{capabilities, files, landlock, namespaces, notify, process};
 pub(super) const LANDLOCK_WANTED: u32 = 6;
 
 pub(super) fn landlock(child: &Child) -> io::Result<()> {
-    // For its error: `abi` gives 0 for all of them.
+    // For its error: `abi` gives 0 whatever the error.
     landlock::create_ruleset(1, landlock::fs::EXECUTE, 0, 0)?;
     child.step("restricting a process");
     let abi = landlock::abi();
@@ -39,11 +39,11 @@ pub(super) fn landlock(child: &Child) -> io::Result<()> {
     Ok(())
 }
 
-/// An error that nothing but our filter and our answer gives.
+/// An error that only our filter and our answer give.
 const REFUSED: i32 = libc::EXDEV;
 const ANSWERED: i32 = libc::EDOM;
 
-/// Puts this process under a filter that refuses `getpgid` and asks about `setsid`.
+/// Puts this process under a filter that refuses `getpgid` and notifies the listener of `setsid`.
 fn filtered(listener: Listener) -> io::Result<Option<OwnedFd>> {
     let mut rules = Rules::default();
     for (number, action) in [
@@ -89,7 +89,7 @@ pub(super) fn give_up(child: &Child) -> io::Result<()> {
     child.take_ids()?;
     capabilities::drop_all(capabilities::last())?;
     capabilities::no_new_privileges()?;
-    // Its user namespace is its own: only what was dropped stands in the way of these.
+    // The user namespace is its own: only the dropped capabilities prevent these.
     refused(namespaces::unshare(libc::CLONE_NEWUTS), libc::EPERM)?;
     refused(capabilities::drop_all(0), libc::EPERM)
 }
@@ -104,7 +104,7 @@ pub(super) fn sealed_memfd(_: &Child) -> io::Result<()> {
 
 /// For root a pid namespace forbids it.
 pub(super) fn forbidden_memfd(child: &Child) -> io::Result<()> {
-    // Only the host's root may open the file, which this process still is.
+    // Only the host's root may open the file; this process still is that.
     let file = files::open(c"/proc/sys/vm/memfd_noexec", libc::O_WRONLY)?;
     files::write_all(file.as_fd(), b"2")?;
     child.step("executing a memfd");
@@ -123,14 +123,14 @@ fn not_executed(memfd: OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Whether a crash leaves the memory of the program in the sandbox. Not tried: a handler would run.
+/// Whether a program's memory stays in the sandbox after a crash. Not tried, since a handler would run.
 ///
-/// `RLIMIT_CORE` does not hold for a dump that is piped to a handler (`core(5)`), but for the value
+/// `RLIMIT_CORE` does not hold for a dump that is piped to a handler (`core(5)`), except the value
 /// 1, which is also too small for a dump to a file (`fs/coredump.c`).
 pub(super) fn cores_stay(pattern: &str, limit: u64) -> bool {
     match pattern.chars().next() {
         Some('|') => limit == 1,
-        // A socket of the host (Linux 6.16), which knows no limit.
+        // A socket of the host (Linux 6.16), to which no limit applies.
         Some('@') => false,
         _ => limit <= 1,
     }

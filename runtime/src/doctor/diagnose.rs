@@ -1,31 +1,31 @@
-//! From what failed, and what is known of the host, to why and how to fix it. Pure.
+//! Derives the reason and the fix from what failed and what is known of the host. Pure.
 
 use super::fix;
 use super::host::{Host, Version};
-use super::layer::{Finding, Layer, NO_RESULT, NOT_HELD, Outcome};
+use super::layer::{Finding, Layer, NO_RESULT, NOT_HELD, ProbeOutcome};
 
 /// Why something does not work, and what to do about it, where that is known.
-type Cause = Option<(String, String)>;
+type Diagnosis = Option<(String, String)>;
 
-fn cause(why: impl Into<String>, fix: impl Into<String>) -> Cause {
+fn cause(why: impl Into<String>, fix: impl Into<String>) -> Diagnosis {
     Some((why.into(), fix.into()))
 }
 
 /// Why a layer does not work in full, and what to do about it.
 pub(super) fn diagnose(found: &Finding, host: &Host) -> (String, Option<String>) {
     let errno = match found.outcome {
-        Outcome::Works => 0,
-        Outcome::Partly(errno) | Outcome::Fails(errno) => errno,
-        Outcome::Needs(other) => {
+        ProbeOutcome::Works => 0,
+        ProbeOutcome::Partly(errno) | ProbeOutcome::Fails(errno) => errno,
+        ProbeOutcome::Needs(other) => {
             return (format!("needs the layer `{}`", other.texts().name), None);
         }
     };
     let (mut why, mut fix) = explain(found, errno, host).unzip();
-    if let Outcome::Fails(_) = found.outcome
+    if let ProbeOutcome::Fails(_) = found.outcome
         && !is_absence(found.layer, errno)
     {
         let error = match errno {
-            NOT_HELD => "accepted by the kernel, and then not held".into(),
+            NOT_HELD => "accepted by the kernel, but not enforced".into(),
             NO_RESULT => "the probe ended without a result".into(),
             _ => std::io::Error::from_raw_os_error(errno).to_string(),
         };
@@ -38,7 +38,7 @@ pub(super) fn diagnose(found: &Finding, host: &Host) -> (String, Option<String>)
     (why.unwrap_or_default(), fix)
 }
 
-/// A control group that there is no place for was not tried: there is no error of the kernel's.
+/// A control group without a place to make it was not tried, so there is no kernel error.
 fn is_absence(layer: Layer, errno: i32) -> bool {
     matches!(
         layer,
@@ -46,7 +46,7 @@ fn is_absence(layer: Layer, errno: i32) -> bool {
     ) && matches!(errno, libc::EACCES | libc::ENOENT)
 }
 
-fn explain(found: &Finding, errno: i32, host: &Host) -> Cause {
+fn explain(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
     let layer = found.layer;
     match layer {
         _ if errno == libc::ENOSYS && host.kernel < since(layer) => {
@@ -54,12 +54,12 @@ fn explain(found: &Finding, errno: i32, host: &Host) -> Cause {
         }
         Layer::Cores => cause(
             format!(
-                "kernel.core_pattern is `{}`: the kernel gives a dump to that on the host, whatever the limit",
+                "kernel.core_pattern is `{}`: the kernel passes dumps to that handler on the host, whatever the limit",
                 host.core_pattern
             ),
             fix::sysctl("kernel.core_pattern", "core"),
         ),
-        Layer::Notify if matches!(found.outcome, Outcome::Partly(_)) => {
+        Layer::Notify if matches!(found.outcome, ProbeOutcome::Partly(_)) => {
             cause("the kernel has no WAIT_KILLABLE", fix::kernel((5, 19)))
         }
         Layer::Notify if errno == libc::EBUSY => cause(
@@ -82,7 +82,7 @@ fn explain(found: &Finding, errno: i32, host: &Host) -> Cause {
     }
 }
 
-/// The kernel that brought what a layer needs.
+/// The kernel that introduced what a layer needs.
 fn since(layer: Layer) -> (u32, u32) {
     match layer {
         Layer::Calls => (5, 11),              // close_range with CLOSE_RANGE_CLOEXEC
@@ -94,7 +94,7 @@ fn since(layer: Layer) -> (u32, u32) {
     }
 }
 
-fn common(found: &Finding, errno: i32, host: &Host) -> Cause {
+fn common(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
     let layer = found.layer;
     let refused = matches!(errno, libc::EPERM | libc::EACCES);
     match errno {
@@ -127,7 +127,7 @@ fn common(found: &Finding, errno: i32, host: &Host) -> Cause {
             "kernel.unprivileged_userns_clone is 0",
             fix::sysctl("kernel.unprivileged_userns_clone", "1"),
         ),
-        // On Ubuntu 24.04 the namespace is made, and what is done in it is refused.
+        // On Ubuntu 24.04 the namespace is made, but operations in it are refused.
         _ if refused && host.uid != 0 && host.apparmor_restricts && layer.of_user_namespace() => {
             cause(
                 "AppArmor restricts unprivileged user namespaces: kernel.apparmor_restrict_unprivileged_userns is 1",
@@ -156,17 +156,17 @@ fn option(layer: Layer) -> &'static str {
     }
 }
 
-fn mapped_root() -> Cause {
+fn mapped_root() -> Diagnosis {
     cause(
         "this root is one of a user namespace that lacks the sandbox's id",
         "run Aegis as an ordinary user, or on the host",
     )
 }
 
-fn masked(host: &Host) -> Cause {
+fn masked(host: &Host) -> Diagnosis {
     cause(
         format!(
-            "parts of /proc are covered here ({}), and the kernel lets a user namespace see no more of it",
+            "parts of /proc are covered here ({}), and the kernel shows a user namespace no more than that",
             host.masked_proc.join(", ")
         ),
         fix::container(
@@ -179,7 +179,7 @@ fn masked(host: &Host) -> Cause {
 }
 
 /// Something around this process refuses.
-fn outer(host: &Host, errno: i32) -> Cause {
+fn outer(host: &Host, errno: i32) -> Diagnosis {
     let Some(name) = &host.container else {
         return match (host.filtered, errno) {
             (true, _) => cause(
@@ -195,7 +195,7 @@ fn outer(host: &Host, errno: i32) -> Cause {
                 "run Aegis outside of it, or enter it by pivot_root (systemd-nspawn does)",
             ),
             (false, _) => cause(
-                "no sysctl and no seccomp filter does that: a security module (SELinux, AppArmor) may, or a chroot",
+                "not caused by a sysctl or a seccomp filter, but perhaps by a security module (SELinux, AppArmor) or a chroot",
                 "this names a module that refused: sudo dmesg | grep -iE 'denied|avc'",
             ),
         };
@@ -216,9 +216,9 @@ fn outer(host: &Host, errno: i32) -> Cause {
     )
 }
 
-fn landlock(found: &Finding, errno: i32, host: &Host) -> Cause {
+fn landlock(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
     match (found.outcome, errno) {
-        (Outcome::Partly(_), _) => {
+        (ProbeOutcome::Partly(_), _) => {
             // What each ABI brought: landlock(7).
             let abi = host.landlock_abi;
             let lacks: Vec<&str> = [
@@ -254,7 +254,7 @@ fn landlock(found: &Finding, errno: i32, host: &Host) -> Cause {
     }
 }
 
-fn idmap(found: &Finding, errno: i32, host: &Host) -> Cause {
+fn idmap(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
     match errno {
         _ if !host.sandbox_id_mapped => mapped_root(),
         libc::EINVAL => cause(
@@ -268,7 +268,7 @@ fn idmap(found: &Finding, errno: i32, host: &Host) -> Cause {
     }
 }
 
-fn group(found: &Finding, errno: i32, host: &Host) -> Cause {
+fn group(found: &Finding, errno: i32, host: &Host) -> Diagnosis {
     let ordinary = host.uid != 0;
     let delegation = |why: &str| cause(why, fix::delegation(host, errno == libc::ENOENT));
     match (errno, host.cgroups) {

@@ -24,7 +24,7 @@ pub(super) fn sysctl(name: &str, value: &str) -> String {
     )
 }
 
-/// Options for the container that this runs in.
+/// Options for the container that Aegis runs in.
 pub(super) fn container(host: &Host, docker: &str, podman: &str, kubernetes: &str) -> String {
     let option = match host.container.as_deref() {
         Some("Podman" | "podman") => format!("podman run {podman} ..."),
@@ -34,12 +34,12 @@ pub(super) fn container(host: &Host, docker: &str, podman: &str, kubernetes: &st
     format!("start the container with {option}\nor run Aegis on the host")
 }
 
-/// A kernel that has it.
+/// A kernel that has what is missing.
 pub(super) fn kernel(version: (u32, u32)) -> String {
     format!("use Linux {}.{} or later", version.0, version.1)
 }
 
-/// A place for control groups.
+/// How to get a place for control groups.
 pub(super) fn delegation(host: &Host, controller_missing: bool) -> String {
     let user = host.uid;
     match host.cgroups {

@@ -55,7 +55,7 @@ pub(super) fn leaf(layout: &Layout, child: &Child) -> io::Result<()> {
     }
 }
 
-/// The controller that holds a limit, on v1 and on v2, and a limit to try it with.
+/// The controller for a limit, on v1 and on v2, and a limit to try it with.
 fn sample(layer: Layer) -> (&'static str, &'static str, GroupLimits) {
     let mut limits = GroupLimits::default();
     let (v1, v2) = match layer {
@@ -85,7 +85,7 @@ fn on_v1(layout: &Layout, v1: &str) -> bool {
     layout.v1.get(v1).is_some_and(|place| place.writable)
 }
 
-/// Where a limit is held that works.
+/// By which cgroup version a working limit is held.
 pub(super) fn held_by(layer: Layer, layout: &Layout) -> String {
     let (v1, _, _) = sample(layer);
     let version = if on_v1(layout, v1) { "v1" } else { "v2" };
@@ -128,14 +128,14 @@ fn disks() -> Vec<(u32, u32)> {
     list
 }
 
-/// With a limit of two, this process and one more: the first start must succeed, whatever else this
-/// user runs on the host, and the second must not.
+/// With a limit of two, for this process and one more: the first start must succeed, whatever else this
+/// user runs on the host, and the second must fail.
 pub(super) fn process_limit(child: &Child) -> io::Result<()> {
     child.take_ids()?;
     process::set_limit(libc::RLIMIT_NPROC as _, 2)?;
     let first = child::second(child::idle)?;
     let second = child::second(child::idle);
-    // A second one that was started all the same ends with this process.
+    // If a second one was started all the same, it ends with this process.
     process::kill(first, libc::SIGKILL)?;
     process::reap(first)?;
     refused(second, libc::EAGAIN)

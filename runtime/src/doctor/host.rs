@@ -1,4 +1,4 @@
-//! What is known of the host, to tell why a probe failed. A plain value, so that tests can make up
+//! Facts about the host that explain why a probe failed. A plain value, so that tests can make up
 //! hosts that they do not run on.
 
 use std::fs;
@@ -35,7 +35,7 @@ pub(super) struct Host {
     pub userns_clone_off: bool,
     /// `user.max_user_namespaces`.
     pub max_user_namespaces: Option<u64>,
-    /// The container that this seems to be.
+    /// The container that this process seems to run in.
     pub container: Option<String>,
     /// In a `chroot(2)`, where the kernel makes no user namespace.
     pub chrooted: bool,
@@ -43,7 +43,7 @@ pub(super) struct Host {
     pub filtered: bool,
     /// Mounts on top of parts of /proc.
     pub masked_proc: Vec<String>,
-    /// The active security modules, where securityfs tells.
+    /// The active security modules, if securityfs lists them.
     pub lsm: Option<String>,
     pub landlock_abi: u32,
     pub memfd_noexec: bool,
@@ -78,7 +78,7 @@ impl Host {
             .lines()
             .find_map(|line| line.strip_prefix("Seccomp:"))
             .is_some_and(|mode| mode.trim() == "2");
-        // An image of a container that is booted as a machine has the marks, too.
+        // A container image that is booted as a machine has these marks, too.
         let contained = filtered || !masked_proc.is_empty() || !in_first_pid_namespace();
         Self {
             kernel: version(&release),
@@ -124,8 +124,8 @@ fn version(release: &str) -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// Mount points below /proc, of a `mountinfo`. A file system of the kernel's own that systemd
-/// mounts there hides nothing.
+/// Mount points below /proc, from a `mountinfo`. A kernel file system that systemd mounts there
+/// hides nothing.
 fn masks(mountinfo: &str) -> Vec<String> {
     mountinfo
         .lines()
@@ -141,7 +141,7 @@ fn in_first_pid_namespace() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|name| name == Path::new("pid:[4026531836]"))
 }
 
-/// Whether `/` is not the root of this mount namespace: no mount point, or not process 1's.
+/// Whether `/` is not the root of this mount namespace: not a mount point, or not process 1's.
 fn chrooted(mountinfo: &str) -> bool {
     let mounted = mountinfo
         .lines()
@@ -172,7 +172,7 @@ fn container(uid: u32) -> Option<String> {
     if named.is_some() {
         return named;
     }
-    // The host's root may read it; one without CAP_SYS_PTRACE, or of another user namespace, not.
+    // The host's root may read it; a root without CAP_SYS_PTRACE, or of another user namespace, may not.
     let shut = uid == 0 && fs::read("/proc/1/environ").is_err();
     shut.then(|| "a container".into())
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use super::Status;
 
-/// The kernel accepted a restriction and did not hold to it.
+/// The kernel accepted a restriction but did not enforce it.
 pub(super) const NOT_HELD: i32 = libc::EBADE;
 /// The probe ended without a result.
 pub(super) const NO_RESULT: i32 = libc::ECHILD;
@@ -34,7 +34,7 @@ macro_rules! layers {
     };
 }
 
-/// What a layer is called and what it means.
+/// A layer's name and texts.
 pub(super) struct Texts {
     pub name: &'static str,
     /// What it does when it works.
@@ -55,7 +55,7 @@ layers! {
     Ipc = "ipc namespace": "own System V and POSIX queues", else "nothing can be started";
     Uts = "uts namespace": "own host name", else "nothing can be started";
     Cgroup = "cgroup namespace": "own view of control groups", else "nothing can be started";
-    Net = "net namespace": "own network, loopback up", else "no run without the host's network";
+    Net = "net namespace": "own network, loopback up", else "only runs with the host's network can be started";
     MountCalls = "mount calls": "fsopen, open_tree, mount_setattr, move_mount", else "nothing can be started";
     Root = "root": "pivot_root into a fresh tmpfs", else "nothing can be started";
     Devices = "devices": "host nodes bound and opened", else "nothing can be started";
@@ -64,7 +64,7 @@ layers! {
     Idmap = "id-mapped mounts": "root's files appear as the sandbox's own",
         else "grants that belong to root cannot be used", or "where they are missing, what only root may read or write cannot be granted";
     Landlock = "landlock": "refuses what is not granted",
-        else "nothing can be started", or "an old ABI: some rights are held by other layers alone";
+        else "nothing can be started", or "an old ABI: only other layers hold some rights";
     Filter = "seccomp": "filters system calls", else "nothing can be started";
     Notify = "seccomp listener": "asks the supervisor, and waits for it",
         else "nothing can be started", or "a signal can interrupt a call that the supervisor looks at";
@@ -74,7 +74,7 @@ layers! {
     Group = "cgroup of its own": "a run is born into its group on the cgroup2 tree",
         else "no observing by eBPF", or "runs start in the caller's group: no observing by eBPF";
     Memory = "limits: memory": "held for the whole run by its control group",
-        else "not held", or "each process apart is held by RLIMIT_DATA";
+        else "not held", or "each process is limited separately, by RLIMIT_DATA";
     Cpu = "limits: cpu": "held by a control group",
         else "not held", or "whole processors, by affinity";
     Pids = "limits: pids": "held by a control group",
@@ -87,13 +87,13 @@ layers! {
 }
 
 impl Layer {
-    /// Whether a restriction of user namespaces can be what refused it.
+    /// Whether a restriction of user namespaces can be the reason for its refusal.
     pub fn of_user_namespace(self) -> bool {
         let mut needs = self.needs(false).iter();
         self == Self::User || needs.any(|other| other.of_user_namespace())
     }
 
-    /// The layers by means of which it is tried.
+    /// The layers that its probe uses.
     pub fn needs(self, root: bool) -> &'static [Self] {
         match self {
             Self::Ids | Self::Mount | Self::Pid | Self::Ipc => &[Self::User],
@@ -110,42 +110,42 @@ impl Layer {
         }
     }
 
-    /// What an outcome means for this layer.
-    pub fn status(self, outcome: Outcome) -> Status {
-        // These have a stand-in even where they do not work at all.
+    /// The status of this layer after a probe.
+    pub fn status(self, outcome: ProbeOutcome) -> Status {
+        // These have a stand-in even if they do not work at all.
         let replaced = matches!(
             self,
             Self::Idmap | Self::Group | Self::Memory | Self::Cpu | Self::Pids | Self::ProcessLimit
         );
         match outcome {
-            Outcome::Works => Status::Ok,
-            Outcome::Partly(_) => Status::Degraded,
-            Outcome::Fails(_) if replaced => Status::Degraded,
-            Outcome::Fails(_) | Outcome::Needs(_) => Status::Missing,
+            ProbeOutcome::Works => Status::Ok,
+            ProbeOutcome::Partly(_) => Status::Degraded,
+            ProbeOutcome::Fails(_) if replaced => Status::Degraded,
+            ProbeOutcome::Fails(_) | ProbeOutcome::Needs(_) => Status::Missing,
         }
     }
 }
 
 /// How a probe ended. The numbers are `errno`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum ProbeOutcome {
     Works,
     Partly(i32),
     Fails(i32),
-    /// Could not be tried, for want of another layer.
+    /// Not tried, since this other layer does not work.
     Needs(Layer),
 }
 
-/// What a probe found of one layer.
+/// What a probe found about one layer.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
     pub layer: Layer,
-    pub outcome: Outcome,
-    /// What was being done when it failed; or a detail of what works.
+    pub outcome: ProbeOutcome,
+    /// What was being done when the probe failed; or a detail of what works.
     pub note: String,
 }
 
-/// The number of an error. Those that were made in this crate kept only their kind.
+/// The `errno` of an error. Errors made in this crate have only a kind.
 pub(super) fn errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(match error.kind() {
         io::ErrorKind::PermissionDenied => libc::EACCES,
@@ -155,17 +155,17 @@ pub(super) fn errno(error: &io::Error) -> i32 {
     })
 }
 
-/// An error by number.
+/// An error with this number.
 pub(super) fn error(errno: i32) -> io::Error {
     io::Error::from_raw_os_error(errno)
 }
 
-/// What the kernel accepted must hold.
+/// Fails unless what the kernel accepted is in force.
 pub(super) fn held(holds: bool) -> io::Result<()> {
     if holds { Ok(()) } else { Err(error(NOT_HELD)) }
 }
 
-/// What must be refused with `wanted` was.
+/// Fails unless the call was refused, with `wanted`.
 pub(super) fn refused<T>(result: Result<T, impl Into<io::Error>>, wanted: i32) -> io::Result<()> {
     match result.map_err(Into::into) {
         Err(error) if error.raw_os_error() == Some(wanted) => Ok(()),

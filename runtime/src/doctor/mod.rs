@@ -2,8 +2,8 @@
 //! why, and how to fix it.
 //!
 //! Each layer is probed by using it, in a child of its own that ends with the probe (`child`);
-//! a list of what the kernel was built or configured with is read only to tell *why* something
-//! failed (`host`), and that is a pure function (`diagnose`). Nothing is left behind, but that
+//! the kernel's build and configuration are read only to explain *why* something
+//! failed (`host`), by a pure function (`diagnose`). Nothing is left behind, except that
 //! on cgroup v2 controllers stay enabled for children of the group that runs are made in, as after
 //! any run.
 
@@ -25,10 +25,10 @@ use crate::plan::CORE_LIMIT;
 use crate::seccomp::Listener;
 use child::{Child, apart, inside};
 use host::Host;
-use layer::{Finding, Layer, Outcome};
+use layer::{Finding, Layer, ProbeOutcome};
 use namespaces::own;
 
-/// How a layer stands.
+/// The state of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -45,14 +45,14 @@ pub enum Status {
 pub struct Check {
     /// The layer.
     pub name: &'static str,
-    /// How it stands.
+    /// Its state.
     pub status: Status,
     /// What works, what stands in for it, or what is lost.
     pub what: String,
     /// Why it does not work in full.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// What to do about that; where it can be, a command.
+    /// How to fix that; where possible, a command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
@@ -60,7 +60,7 @@ pub struct Check {
 /// What [`examine`] found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The kernel's release, as `uname -r` has it.
+    /// The kernel's release, as `uname -r` prints it.
     pub kernel: String,
     /// The user that the probes ran as.
     pub user: u32,
@@ -81,7 +81,7 @@ pub fn examine() -> Report {
     let host = Host::read();
     let mut findings: Vec<Finding> = Vec::new();
     for layer in Layer::ALL.iter().copied() {
-        // Only root needs them.
+        // Only root needs id-mapped mounts.
         if layer == Layer::Idmap && host.uid != 0 {
             continue;
         }
@@ -90,13 +90,13 @@ pub fn examine() -> Report {
             .iter()
             .filter(failed)
             .find_map(|found| match found.outcome {
-                Outcome::Fails(_) => Some(found.layer),
+                ProbeOutcome::Fails(_) => Some(found.layer),
                 // The first cause is the one thing to fix.
-                Outcome::Needs(cause) => Some(cause),
+                ProbeOutcome::Needs(cause) => Some(cause),
                 _ => None,
             });
         let (outcome, note) = match missing {
-            Some(cause) => (Outcome::Needs(cause), String::new()),
+            Some(cause) => (ProbeOutcome::Needs(cause), String::new()),
             None => probe(layer, &host),
         };
         findings.push(Finding {
@@ -112,8 +112,8 @@ pub fn examine() -> Report {
     }
 }
 
-/// Tries one layer: how that ended, and a note for [`Finding`].
-fn probe(layer: Layer, host: &Host) -> (Outcome, String) {
+/// Tries one layer. Returns the outcome, and a note for [`Finding`].
+fn probe(layer: Layer, host: &Host) -> (ProbeOutcome, String) {
     let done = |_: &Child| Ok(());
     let tried = match layer {
         Layer::Calls => apart("", &namespaces::calls),
@@ -147,14 +147,14 @@ fn probe(layer: Layer, host: &Host) -> (Outcome, String) {
             let listen = |kind| apart("answering a call", &|_| confine::listen(kind));
             match listen(Listener::WaitKillable) {
                 Err((_, libc::EINVAL)) if listen(Listener::Interruptible).is_ok() => {
-                    return (Outcome::Partly(libc::EINVAL), String::new());
+                    return (ProbeOutcome::Partly(libc::EINVAL), String::new());
                 }
                 tried => tried,
             }
         }
         Layer::Privileges => inside(0, "giving up privileges", &confine::give_up),
         Layer::Memfd if !host.memfd_noexec => {
-            return (Outcome::Partly(libc::ENOENT), String::new());
+            return (ProbeOutcome::Partly(libc::ENOENT), String::new());
         }
         Layer::Memfd if host.uid != 0 => apart("executing a sealed memfd", &confine::sealed_memfd),
         Layer::Memfd => {
@@ -170,20 +170,20 @@ fn probe(layer: Layer, host: &Host) -> (Outcome, String) {
             inside(0, doing, &groups::process_limit)
         }
         Layer::Cores if confine::cores_stay(&host.core_pattern, CORE_LIMIT) => Ok(()),
-        Layer::Cores => return (Outcome::Partly(libc::EINVAL), String::new()),
+        Layer::Cores => return (ProbeOutcome::Partly(libc::EINVAL), String::new()),
     };
     if let Err((doing, errno)) = tried {
-        return (Outcome::Fails(errno), doing);
+        return (ProbeOutcome::Fails(errno), doing);
     }
     match layer {
         Layer::Landlock if host.landlock_abi < confine::LANDLOCK_WANTED => {
-            (Outcome::Partly(libc::EINVAL), String::new())
+            (ProbeOutcome::Partly(libc::EINVAL), String::new())
         }
-        Layer::Landlock => (Outcome::Works, format!("ABI {}", host.landlock_abi)),
+        Layer::Landlock => (ProbeOutcome::Works, format!("ABI {}", host.landlock_abi)),
         Layer::Memory | Layer::Cpu | Layer::Pids | Layer::Io => {
-            (Outcome::Works, groups::held_by(layer, &host.layout))
+            (ProbeOutcome::Works, groups::held_by(layer, &host.layout))
         }
-        _ => (Outcome::Works, String::new()),
+        _ => (ProbeOutcome::Works, String::new()),
     }
 }
 
@@ -194,7 +194,7 @@ fn check(found: &Finding, host: &Host) -> Check {
         (Status::Ok, _) if found.note.is_empty() => texts.works.to_owned(),
         (Status::Ok, _) => format!("{} ({})", texts.works, found.note),
         (Status::Degraded, _) => texts.stand_in.unwrap_or("only in part").to_owned(),
-        (Status::Missing, Outcome::Needs(_)) => "not tried".to_owned(),
+        (Status::Missing, ProbeOutcome::Needs(_)) => "not tried".to_owned(),
         (Status::Missing, _) => texts.lost.to_owned(),
     };
     let diagnosis = (status != Status::Ok).then(|| diagnose::diagnose(found, host));

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::child::{Child, Failure, inside};
+use super::child::{Child, ProbeFailure, inside};
 use super::layer::{Layer, errno, error, held, refused};
 use crate::types::SANDBOX_UID;
 use aegis_sys::mount::{self, attr};
@@ -13,8 +13,8 @@ use aegis_sys::{files, namespaces};
 
 const BASE: u64 = attr::NOSUID | attr::NODEV;
 
-/// Builds a root and, but for the mount calls themselves, goes there and uses what is in it.
-pub(super) fn probe(layer: Layer) -> Result<(), Failure> {
+/// Builds a root and, except for the mount calls themselves, enters it and uses what is in it.
+pub(super) fn probe(layer: Layer) -> Result<(), ProbeFailure> {
     let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
     inside(flags, "mapping user and group", &|child| {
         child.take_ids()?;
@@ -113,7 +113,7 @@ fn pivot(root: BorrowedFd<'_>) -> io::Result<()> {
     refused(made, libc::EROFS)
 }
 
-/// Where people work: what root grants lies on one of these file systems.
+/// Where people work: a grant of root lies on one of these file systems.
 fn places() -> Vec<PathBuf> {
     let paths = [".", "/tmp", "/home"].map(std::fs::canonicalize);
     let mut list: Vec<PathBuf> = paths.into_iter().flatten().collect();
@@ -130,7 +130,7 @@ pub(super) fn idmap(child: &Child) -> io::Result<()> {
         mount::set_idmap(tree.as_fd(), namespace.as_fd())?;
         let shown = rustix::fs::fstat(&tree)?;
         let stored = rustix::fs::stat(path)?;
-        // `fstat` of the mount's root tells the mapped owner.
+        // `fstat` of the mount's root shows the mapped owner.
         held(stored.st_uid != 0 || shown.st_uid == SANDBOX_UID)
     };
     let failed = |path: &PathBuf| Some((path.display().to_string(), errno(&map(path).err()?)));

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::child::{Act, Child, Failure, PATIENCE, finish, idle, inside};
+use super::child::{Act, Child, PATIENCE, ProbeFailure, finish, idle, inside};
 use super::layer::{NOT_HELD, error, held};
 use aegis_sys::process::Change;
 use aegis_sys::{files, mount, namespaces, process};
@@ -31,19 +31,19 @@ pub(super) fn pidfd(_: &Child) -> io::Result<()> {
     held(ready == 1 && process::reap(pid)? == Change::Killed(libc::SIGKILL))
 }
 
-/// Tries one namespace beside a user namespace, before its ids are mapped. `kind` is its name in
+/// Tries one namespace together with a user namespace, before its ids are mapped. `kind` is its name in
 /// `/proc/self/ns`.
-pub(super) fn own(kind: &str, flags: i32, doing: &str, act: Act<'_>) -> Result<(), Failure> {
+pub(super) fn own(kind: &str, flags: i32, doing: &str, act: Act<'_>) -> Result<(), ProbeFailure> {
     let name = || std::fs::read_link(format!("/proc/self/ns/{kind}")).ok();
     let outside = name();
     inside(flags, doing, &|child| {
         act(child)?;
-        // /proc may not tell.
+        // /proc may not show it.
         held(outside.is_none() || name() != outside)
     })
 }
 
-/// The id that the first process of a pid namespace has.
+/// Checks the id of the first process of a pid namespace.
 pub(super) fn first(_: &Child) -> io::Result<()> {
     match std::process::id() {
         1 => Ok(()),

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use super::diagnose::diagnose;
 use super::host::{Host, Version};
-use super::layer::{Finding, Layer, NO_RESULT, NOT_HELD, Outcome};
+use super::layer::{Finding, Layer, NO_RESULT, NOT_HELD, ProbeOutcome};
 use super::{Status, confine, examine};
 use crate::facts::cgroups::Layout;
 use aegis_sys::{files, process};
@@ -46,7 +46,7 @@ fn docker() -> Host {
     }
 }
 
-fn finding(layer: Layer, outcome: Outcome) -> Finding {
+fn finding(layer: Layer, outcome: ProbeOutcome) -> Finding {
     Finding {
         layer,
         outcome,
@@ -102,10 +102,10 @@ fn every_known_cause_is_named_with_its_fix() {
         landlock_abi: abi,
         ..host()
     };
-    let fails = Outcome::Fails;
-    let partly = Outcome::Partly;
+    let fails = ProbeOutcome::Fails;
+    let partly = ProbeOutcome::Partly;
     #[rustfmt::skip]
-    let table: &[(&Host, Layer, Outcome, &str, &str)] = &[
+    let table: &[(&Host, Layer, ProbeOutcome, &str, &str)] = &[
         (&ubuntu, Layer::User, fails(libc::EACCES), "AppArmor", "profile aegis /usr/local/bin/aegis{,-run}"),
         (&ubuntu, Layer::User, fails(libc::EPERM), "AppArmor", "kernel.apparmor_restrict_unprivileged_userns=0"),
         (&ubuntu, Layer::Ids, fails(libc::EPERM), "AppArmor", "userns,"),
@@ -166,7 +166,7 @@ fn root_is_not_told_of_what_restricts_ordinary_users() {
         userns_clone_off: true,
         ..host()
     };
-    let found = finding(Layer::User, Outcome::Fails(libc::EPERM));
+    let found = finding(Layer::User, ProbeOutcome::Fails(libc::EPERM));
     let diagnosis = diagnose(&found, &host);
     assert!(!diagnosis.0.contains("AppArmor restricts"), "{diagnosis:?}");
     assert!(
@@ -180,7 +180,7 @@ fn whatever_fails_has_a_reason() {
     for layer in Layer::ALL {
         for number in (1..134).chain([NOT_HELD, NO_RESULT]) {
             for host in [host(), docker(), Host { uid: 0, ..host() }] {
-                let found = finding(*layer, Outcome::Fails(number));
+                let found = finding(*layer, ProbeOutcome::Fails(number));
                 let diagnosis = diagnose(&found, &host);
                 assert!(diagnosis.0.len() > 10, "{layer:?} {number}: {diagnosis:?}");
                 assert!(diagnosis.1 != Some(String::new()), "{layer:?} {number}");
@@ -192,9 +192,12 @@ fn whatever_fails_has_a_reason() {
 #[test]
 fn a_restriction_that_is_not_held_is_never_ok() {
     for layer in Layer::ALL {
-        assert_ne!(layer.status(Outcome::Fails(NOT_HELD)), Status::Ok);
-        assert_eq!(layer.status(Outcome::Needs(Layer::User)), Status::Missing);
-        let partly = layer.status(Outcome::Fails(NOT_HELD)) == Status::Degraded;
+        assert_ne!(layer.status(ProbeOutcome::Fails(NOT_HELD)), Status::Ok);
+        assert_eq!(
+            layer.status(ProbeOutcome::Needs(Layer::User)),
+            Status::Missing
+        );
+        let partly = layer.status(ProbeOutcome::Fails(NOT_HELD)) == Status::Degraded;
         assert!(!partly || layer.texts().stand_in.is_some(), "{layer:?}");
     }
 }
@@ -214,7 +217,7 @@ fn a_piped_core_dump_ignores_a_limit_of_zero() {
     }
 }
 
-/// What a probe left: this process's children, mounts and control groups.
+/// What a probe left behind: this process's children, mounts and control groups.
 fn traces() -> (BTreeSet<String>, String, BTreeSet<String>) {
     let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -232,10 +235,10 @@ fn traces() -> (BTreeSet<String>, String, BTreeSet<String>) {
     (children, mounts, groups)
 }
 
-/// The traces of one examination are not to be taken for those of another.
+/// One examination must not see the traces of another.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The report of an examination, in a process of its own, which has one thread and may become another user.
+/// The report of an examination, in a separate process, which has one thread and may become another user.
 fn examined(uid: u32) -> Value {
     let _alone = ONE_AT_A_TIME.lock();
     let (reader, writer) = files::pipe().unwrap();
@@ -246,7 +249,7 @@ fn examined(uid: u32) -> Value {
             let before = traces();
             if uid != rustix::process::geteuid().as_raw() {
                 process::become_user(uid, uid).unwrap();
-                // What `login` gives; changing ids took it away.
+                // `login` sets this; changing ids cleared it.
                 let _ = rustix::process::set_dumpable_behavior(
                     rustix::process::DumpableBehavior::Dumpable,
                 );
@@ -272,7 +275,7 @@ fn examined(uid: u32) -> Value {
     value[0].clone()
 }
 
-/// Root, and an ordinary user; where root is not to be had, whoever this is.
+/// As root and as an ordinary user; without root, as the current user.
 #[test]
 fn all_but_control_groups_works_here_and_what_does_not_has_a_reason() {
     let users = match rustix::process::geteuid().as_raw() {

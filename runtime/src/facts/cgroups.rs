@@ -15,7 +15,7 @@ pub const V1_CONTROLLERS: [&str; 4] = ["memory", "cpu", "pids", "blkio"];
 
 /// A directory below which groups can be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct GroupParent {
     /// The directory.
     pub dir: PathBuf,
     /// Whether this process may make groups in it.
@@ -26,11 +26,11 @@ pub struct Place {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     /// The cgroup2 tree: the whole host's (v2) or the one beside v1 (hybrid).
-    pub unified: Option<Place>,
+    pub unified: Option<GroupParent>,
     /// Controllers that groups made there can have.
     pub unified_controllers: BTreeSet<String>,
     /// v1 hierarchies, by controller.
-    pub v1: BTreeMap<String, Place>,
+    pub v1: BTreeMap<String, GroupParent>,
 }
 
 impl Layout {
@@ -76,7 +76,7 @@ impl Layout {
                     if V1_CONTROLLERS.contains(&controller) {
                         let dir = below(&mount.join(controller));
                         let writable = may_make_groups(&dir);
-                        let place = Place { dir, writable };
+                        let place = GroupParent { dir, writable };
                         layout.v1.insert(controller.to_owned(), place);
                     }
                 }
@@ -92,13 +92,13 @@ impl Layout {
 
 /// The nearest group upwards that may have children with controllers: the root of the mount, or
 /// one without processes of its own ("no internal processes", `cgroups(7)`).
-fn unified_place(root: &Path, own: &Path, may_make_groups: &dyn Fn(&Path) -> bool) -> Place {
+fn unified_place(root: &Path, own: &Path, may_make_groups: &dyn Fn(&Path) -> bool) -> GroupParent {
     let mut upwards = own.ancestors().take_while(|dir| dir.starts_with(root));
     let usable = upwards.find(|dir| {
         // Listing the processes is not cheap where there are many, as there are in the root.
         (*dir == root || is_empty(&dir.join("cgroup.procs"))) && may_make_groups(dir)
     });
-    Place {
+    GroupParent {
         dir: usable.unwrap_or(own).to_path_buf(),
         writable: usable.is_some(),
     }
@@ -150,7 +150,7 @@ mod tests {
         let layout = read(mount, own, mount, std::slice::from_ref(&service));
         assert_eq!(
             layout.unified,
-            Some(Place {
+            Some(GroupParent {
                 dir: service,
                 writable: true
             })

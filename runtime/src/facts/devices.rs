@@ -13,10 +13,10 @@ pub const ALWAYS: [&str; 5] = [
     "/dev/urandom",
 ];
 
-/// The caller's terminal, by whatever name.
+/// The caller's terminal, whatever its name.
 pub const TERMINAL: &str = "/dev/tty";
 
-/// Whether every sandbox may use it, so that no policy is asked.
+/// Whether every sandbox may use this node, so that no policy is asked.
 pub fn is_always_there(node: &Path) -> bool {
     node == Path::new(TERMINAL) || ALWAYS.iter().any(|own| node == Path::new(own))
 }
@@ -29,7 +29,7 @@ pub const LINKS: [(&str, &str); 4] = [
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// Host nodes that stand for `gpu`, whichever are there.
+/// Host nodes that make up `gpu`, as far as they exist.
 const GPU: [&str; 6] = [
     "/dev/dri",
     "/dev/kfd",

@@ -1,4 +1,4 @@
-//! What is true of this host and this call, gathered once, as a value that tests can make up.
+//! Facts about this host and this call, gathered once, as a value that tests can make up.
 //!
 //! [`gather`] is the only reader of the host before a plan is applied; compiling from a
 //! [`HostFacts`] is pure.
@@ -28,24 +28,24 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 
 const MEMFD_NOEXEC: &str = "/proc/sys/vm/memfd_noexec";
 
-/// Directories that are links into `/usr` on a merged system and are looked up by programs.
+/// Directories that are links into `/usr` on a merged system and that programs look up.
 const ROOT_LINKS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 
-/// What the person asked for, beside the profile.
+/// What the person asked for, besides the profile.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
     /// The command; empty: the profile's `run`.
     pub command: Vec<OsString>,
     /// Descriptors to hand on beside 0, 1, 2.
     pub keep_fds: Vec<i32>,
-    /// Directories, free of links, that no grant may hold or lie in: the audit log, its keys, the approvals.
+    /// Directories, free of links, that no grant may contain or lie in: the audit log, its keys, the approvals.
     pub reserved: Vec<PathBuf>,
-    /// Files and directories, free of links, that no grant may let be written or made: the policies in force.
+    /// Files and directories, free of links, that no grant may allow to write or create: the policies in force.
     pub unwritable: Vec<PathBuf>,
     /// Files, and links on the path to them, that stay as they are in whatever is writable: the profile and what
     /// it extends.
     pub kept: Vec<PathBuf>,
-    /// Limits that this host may be unable to hold, because the policy says so.
+    /// Limits that the policy lets this host leave unenforced.
     pub may_be_missing: BTreeSet<String>,
 }
 
@@ -71,7 +71,7 @@ pub struct Caller {
     pub uid: u32,
     /// Effective group id.
     pub gid: u32,
-    /// Root, and not only of a user namespace in which [`SANDBOX_UID`] is unmapped.
+    /// Root, and not just root of a user namespace in which [`SANDBOX_UID`] is unmapped.
     pub may_become_others: bool,
     /// Its name in `/etc/passwd`, if it has one.
     pub name: Option<String>,
@@ -79,11 +79,11 @@ pub struct Caller {
     pub group: Option<String>,
     /// `$HOME`, else what `/etc/passwd` says, else `/`.
     pub home: PathBuf,
-    /// What `/etc/passwd` says, for a user who has an account there: `$HOME` is what anybody sets it to.
+    /// The home directory in `/etc/passwd`, for a user who has an account there: anybody can set `$HOME`.
     pub account_home: Option<PathBuf>,
 }
 
-/// Paths by what was asked for.
+/// Resolved paths, by the path that was asked for.
 pub type ResolvedPaths = BTreeMap<PathBuf, Result<paths::Resolved, Fault>>;
 
 /// What every front end needs to know of the host.
@@ -114,7 +114,7 @@ pub fn host() -> Host {
     }
 }
 
-/// Everything that the plan of a profile depends on, beside profile and request.
+/// Everything that the plan of a profile depends on, besides profile and request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostFacts {
     /// The host.
@@ -125,7 +125,7 @@ pub struct HostFacts {
     pub work_owner: (u32, u32),
     /// `$SKILL`, when the profile came from a file.
     pub skill: Option<PathBuf>,
-    /// Those variables of the caller that the profile passes on.
+    /// The caller's variables that the profile passes on.
     pub environment: BTreeMap<OsString, OsString>,
     /// Every path that the profile names, by its expanded form.
     pub paths: ResolvedPaths,
@@ -133,18 +133,18 @@ pub struct HostFacts {
     pub disks: Vec<(u32, u32)>,
     /// Those of `/bin`, `/lib` and the like that are links, as on a merged system.
     pub root_links: Vec<paths::Link>,
-    /// Every program that the profile names by a bare name: where `PATH` has it.
+    /// Every program that the profile names by a bare name, and where `PATH` has it.
     pub programs: BTreeMap<String, Lookup>,
     /// The command.
     pub command: ProgramFacts,
-    /// What in the writable trees the host acts upon.
+    /// What the host acts upon in the writable trees.
     pub plantable: plantable::Plantable,
     /// Device nodes present, of those that are declared.
     pub devices: ResolvedPaths,
 }
 
 /// Expands a declared path to a host path. `None`: it is in the sandbox's private `$TMP`, or needs
-/// a `$SKILL` that there is not.
+/// a `$SKILL` that does not exist.
 pub fn expand(spec: &PathSpec, skill: Option<&Path>, work: &Path, home: &Path) -> Option<PathBuf> {
     let base = match spec.base {
         None => Path::new("/"),
@@ -191,7 +191,7 @@ pub fn gather(
     trust.zones = zones.map(|dir| dir.to_path_buf()).collect();
     trust.root_links = root_links();
 
-    // Writable trees first: a link in one of them is not to be trusted, by whatever name the tree
+    // Writable trees first: a link in one of them is not trusted, by whatever name the tree
     // was declared.
     let mut found = ResolvedPaths::new();
     let mut writable = Vec::new();
@@ -265,7 +265,7 @@ pub fn gather(
     })
 }
 
-/// Resolves a path, unless that has been done.
+/// Resolves a path, unless it was resolved before.
 fn look_at<'f>(
     found: &'f mut ResolvedPaths,
     path: PathBuf,
@@ -275,8 +275,8 @@ fn look_at<'f>(
     found.entry(path).or_insert_with_key(resolve)
 }
 
-/// Refuses directories and locations (`O_PATH`) among 0, 1, 2 and `keep_fds`: handed on, one would lead
-/// around the mounts and Landlock.
+/// Refuses directories and locations (`O_PATH`) among 0, 1, 2 and `keep_fds`: a command that gets one
+/// could bypass the mounts and Landlock.
 pub fn refuse_locations(keep_fds: &[i32]) -> Result<(), Error> {
     let mut all = [0, 1, 2].into_iter().chain(keep_fds.iter().copied());
     match all.find(|fd| aegis_sys::files::is_location(*fd)) {
@@ -298,12 +298,12 @@ pub fn kernel_facts() -> KernelFacts {
     }
 }
 
-/// The whole disks (major, minor) that file systems are on, by their device numbers: what limits on block
-/// traffic are set for.
+/// The whole disks (major, minor) that file systems are on, by their device numbers: limits on block
+/// traffic are set for these.
 pub fn disks(devices: impl Iterator<Item = u64>) -> Vec<(u32, u32)> {
     let mut disks: Vec<(u32, u32)> = devices
         .map(|device| whole_disk((libc::major(device), libc::minor(device))))
-        // Major 0: no block device behind it (tmpfs, overlay, network).
+        // Major 0: not on a block device (tmpfs, overlay, network).
         .filter(|(major, _)| *major != 0)
         .collect();
     disks.sort_unstable();
@@ -311,7 +311,7 @@ pub fn disks(devices: impl Iterator<Item = u64>) -> Vec<(u32, u32)> {
     disks
 }
 
-/// The disk that a partition is on; any other device is itself.
+/// The disk of a partition; any other device is its own.
 pub(crate) fn whole_disk(device: (u32, u32)) -> (u32, u32) {
     let dir = format!("/sys/dev/block/{}:{}", device.0, device.1);
     let disk = || -> Option<(u32, u32)> {
@@ -339,7 +339,7 @@ fn root_links() -> Vec<paths::Link> {
         .collect()
 }
 
-/// Reading the mask means setting it for a moment; there is one thread.
+/// The mask can be read only by setting it for a moment; there is only one thread.
 fn umask() -> u32 {
     let mask = rustix::process::umask(rustix::fs::Mode::empty());
     rustix::process::umask(mask);
@@ -385,7 +385,7 @@ fn caller(uid: u32, gid: u32) -> Caller {
     }
 }
 
-/// A path that everything may compare as text.
+/// A path that can be compared as text.
 fn without_dots(path: PathBuf, uid: u32) -> PathBuf {
     let plain: PathBuf = path.components().collect();
     if plain

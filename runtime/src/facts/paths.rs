@@ -1,5 +1,5 @@
-//! Resolving declared paths on the host, component by component and by descriptor, the way
-//! `path_resolution(7)` does it, but for symbolic links that somebody inside a sandbox could have
+//! Resolves declared paths on the host, component by component and by descriptor, as
+//! `path_resolution(7)` describes, except for symbolic links that somebody inside a sandbox could have
 //! planted: those may not lead out of the tree they lie in.
 
 mod trust;
@@ -31,7 +31,7 @@ pub enum Kind {
     Special,
 }
 
-/// A symbolic link met on the path: where it lies (itself resolved), and what it says.
+/// A symbolic link met on the path: where it lies (itself resolved), and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Its own path, free of links.
@@ -40,7 +40,7 @@ pub struct Link {
     pub target: PathBuf,
 }
 
-/// A host path, free of links; applying fails when it is no longer this inode.
+/// A host path, free of links. Applying fails if it is no longer this inode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostPath {
     /// The path.
@@ -57,14 +57,14 @@ pub struct HostPath {
     pub idmap: Option<(u32, u32)>,
 }
 
-/// A path that was found.
+/// A path that was resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// The path, free of symbolic links.
     pub real: PathBuf,
     /// The links followed to get there, in order.
     pub links: Vec<Link>,
-    /// Device number of what was found.
+    /// Device number of the file.
     pub dev: u64,
     /// Inode number.
     pub ino: u64,
@@ -79,8 +79,8 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// To be bound into the root of a command that is `identity`. What belongs to neither is mounted so that it
-    /// appears as the command's own; the system's directories are open to everybody anyway.
+    /// The path to bind into the root of a command with this identity. Files of another user are id-mapped to
+    /// the command's; the system's directories are open to everybody anyway.
     pub fn host_path(&self, identity: &Identity) -> HostPath {
         let system =
             is_below(&self.real, Path::new("/usr")) || is_below(&self.real, Path::new("/etc"));
@@ -101,7 +101,7 @@ impl Resolved {
 /// Resolves an absolute path.
 pub fn resolve(path: &Path, trust: &Trust) -> Result<Resolved, Fault> {
     if path.components().any(|part| part == Component::ParentDir) {
-        // What `..` leads to is known once every link before it is followed.
+        // Where `..` leads is known only after every link before it was followed.
         return follow(path, trust);
     }
     match hop(normal(path), trust) {
@@ -110,8 +110,8 @@ pub fn resolve(path: &Path, trust: &Trust) -> Result<Resolved, Fault> {
     }
 }
 
-/// Most paths have no link in them but at their end, or one of [`Trust::root_links`] at their
-/// beginning: one call for each hop settles those. `None`: this one needs a walk.
+/// Most paths have no link except at their end, or one of [`Trust::root_links`] at their
+/// beginning: one call for each hop resolves those. `None`: this path needs a walk.
 fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
     let mut links = Vec::new();
     let mut confined = Confined::default();
@@ -133,7 +133,7 @@ fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
             Some(Err(Errno::NOENT)) => {
                 return Some(Err(Fault::Missing(path)));
             }
-            // What a link says is read from the very link that was looked at.
+            // A link's text is read from the very link that was looked at.
             _ => {}
         }
         let fd = match mount::locate_itself(&path) {
@@ -150,7 +150,7 @@ fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
             return Some(confined.check(result, trust));
         }
         if found.st_uid != 0 && found.st_uid != trust.uid {
-            return None; // Whether it is to be trusted depends on its directory.
+            return None; // Its directory decides whether it is trusted.
         }
         let target = read_link(&fd, &path).ok()?;
         if target.components().any(|part| part == Component::ParentDir) {
@@ -164,7 +164,7 @@ fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
     None
 }
 
-/// What is at a path, when no link leads there; a link at its very end is described itself, as
+/// What is at a path that no link leads to; a link at its very end is itself described, as
 /// [`Kind::Special`].
 pub(super) fn itself(path: &Path) -> Option<Resolved> {
     let fd = mount::locate_itself(path).ok()?;
@@ -201,14 +201,14 @@ impl Resolved {
 fn normal(path: &Path) -> PathBuf {
     let bytes = path.as_os_str().as_bytes();
     let odd = |part: &[u8]| part.is_empty() || part == b".";
-    // Nearly all are as they should be, and taking a path apart is not cheap.
+    // Nearly all are normal already, and splitting a path is not cheap.
     if bytes.len() > 1 && !bytes[1..].split(|byte| *byte == b'/').any(odd) {
         return path.to_path_buf();
     }
     path.components().collect()
 }
 
-/// Goes a path by descriptor, as far as its links are trusted.
+/// Walks a path by descriptor, as far as its links are trusted.
 struct Resolving<'a> {
     asked: &'a Path,
     trust: &'a Trust,
@@ -260,8 +260,8 @@ impl walk::Visit for Resolving<'_> {
             return Ok(None);
         }
         let foreign = found.st_uid != 0 && found.st_uid != self.trust.uid;
-        // What `fs.protected_symlinks` is about: a directory that everybody may write, and whose owner is
-        // another than the link's.
+        // The case of `fs.protected_symlinks`: a directory that everybody may write, and whose owner is
+        // not the link's.
         let shared = self.found.st_mode & 0o1002 == 0o1002 && self.found.st_uid != found.st_uid;
         if foreign && (self.trust.uid != 0 || shared) {
             return Err(Fault::ForeignLink {

@@ -1,4 +1,4 @@
-//! What in a writable tree the host's own programs act upon later: shell start-up files, Git's
+//! Files in a writable tree that the host's own programs act upon later: shell start-up files, Git's
 //! configuration and hooks, editors' and package managers' settings. A run that may write the tree
 //! could leave a command there for the person to execute; see `docs/security.md`, "Planting".
 
@@ -72,17 +72,17 @@ const NAMES: [&str; 58] = [
     "node_modules/.bin",
 ];
 
-/// What there is of them in the writable trees of a profile.
+/// Such files in the writable trees of a profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plantable {
-    /// Present: what the names lead to, and links among these names themselves.
+    /// Those that exist: what the names lead to, and the links among them.
     pub present: Vec<Resolved>,
-    /// Not there before the run.
+    /// Those that did not exist before the run.
     pub absent: Vec<PathBuf>,
 }
 
-/// Looks for them in `trees` (free of links), at their top, in `projects` that lie in them, and
-/// where a tree is itself part of such a name (`$WORK/.git`). `kept`: what else is present and must stay.
+/// Looks for them in `trees` (free of links): at their top, in `projects` that lie in them, and
+/// if a tree is itself part of such a name (`$WORK/.git`). `kept`: what else is present and must stay.
 pub fn look(trees: &[PathBuf], projects: &[&Path], kept: &[PathBuf]) -> Plantable {
     let mut plantable = Plantable::default();
     for tree in trees {
@@ -108,7 +108,7 @@ pub fn look(trees: &[PathBuf], projects: &[&Path], kept: &[PathBuf]) -> Plantabl
             if link.is_none() && target.is_none() && path.symlink_metadata().is_err() {
                 plantable.absent.push(path);
             }
-            // A link is held too, so that no file can be put in its place.
+            // A link is protected too, so that no file can replace it.
             let held = link.into_iter().chain(target);
             plantable.present.extend(held);
         }
@@ -118,7 +118,7 @@ pub fn look(trees: &[PathBuf], projects: &[&Path], kept: &[PathBuf]) -> Plantabl
 
 fn found(tree: &Path, path: &Path) -> Option<Resolved> {
     let below = path.strip_prefix(tree).ok()?;
-    // The usual answer, that it is not there, takes one call.
+    // The name usually does not exist, which one call shows.
     let dir = mount::locate(tree).ok()?;
     if let Err(error) = mount::locate_beneath(dir.as_fd(), below)
         && error.raw_os_error() != Some(libc::ELOOP)
@@ -126,7 +126,7 @@ fn found(tree: &Path, path: &Path) -> Option<Resolved> {
         return None;
     }
     let target = paths::resolve(path, &Trust::default()).ok()?;
-    // A repository must be written; a file that says where the repository is must not.
+    // A repository must stay writable; a file that says where the repository is must not.
     let repository = path.ends_with(".git") && target.kind == Kind::Directory;
     (!repository && is_below(&target.real, tree) && target.real != tree).then_some(target)
 }

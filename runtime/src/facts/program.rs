@@ -21,13 +21,13 @@ pub enum Lookup {
         /// Where it leads.
         resolved: Resolved,
     },
-    /// A file of that name is there but cannot be used.
+    /// A file of that name exists but cannot be used.
     Unusable(Fault),
     /// No directory of `PATH` has it.
     Absent,
 }
 
-/// The command, found.
+/// The command, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramFacts {
     /// The arguments, the name first, as they will be passed.
@@ -40,7 +40,7 @@ pub struct ProgramFacts {
     pub interpreters: Vec<Resolved>,
 }
 
-/// The command is there and cannot be used; or could not be looked at, which is no fault of its own.
+/// The command exists but cannot be used; or it could not be looked at, which is not its fault.
 fn unusable(name: &OsString, fault: &Fault) -> Error {
     match fault {
         Fault::Other { path, errno }
@@ -60,7 +60,7 @@ fn executable(found: &Resolved) -> bool {
     found.kind == Kind::File && found.mode & 0o111 != 0
 }
 
-/// Looks `name` up in the directories of `path`, as `execvp(3)`.
+/// Looks `name` up in the directories of `path`, like `execvp(3)`.
 pub fn look_up(name: &str, path: &OsStr, trust: &Trust) -> Lookup {
     let mut unusable = None;
     for directory in path.as_bytes().split(|byte| *byte == b':') {
@@ -131,7 +131,7 @@ pub fn command(
             resolved.real.display()
         )));
     }
-    // Inside, a directory that `..` climbs out of need not exist.
+    // Inside, a directory that `..` leaves need not exist.
     let path = match path.components().any(|part| part == Component::ParentDir) {
         true => resolved.real.clone(),
         false => path,
@@ -144,7 +144,7 @@ pub fn command(
     })
 }
 
-/// What to do about a command that no directory of `search` has.
+/// What to do about a command that is in no directory of `search`.
 fn absent(name: &str, search: &OsStr, trust: &Trust) -> String {
     match std::env::var_os("PATH").map(|path| look_up(name, &path, trust)) {
         Some(Lookup::Found { path, .. }) => format!(
@@ -158,7 +158,7 @@ fn absent(name: &str, search: &OsStr, trust: &Trust) -> String {
     }
 }
 
-/// Follows `#!` lines, as deep as the kernel does (5), and `env NAME` to the program it will find.
+/// Follows `#!` lines, as deep as the kernel does (5), and `env NAME` to the program that env will find.
 fn interpreters(
     command: &Resolved,
     search: &OsStr,
@@ -183,7 +183,7 @@ fn interpreters(
             };
             let Lookup::Found { resolved, .. } = look_up(&program, search, trust) else {
                 return Err(format!(
-                    "the first line of {} asks env for {program:?}, which the sandbox's PATH has not",
+                    "the first line of {} asks env for {program:?}, which is not in the sandbox's PATH",
                     file.display()
                 ));
             };

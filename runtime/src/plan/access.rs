@@ -1,5 +1,5 @@
-//! Reading, writing and executing: as a profile grants them, as a policy is asked for them, and which rights of
-//! Landlock stand for them.
+//! Reading, writing and executing: how a profile grants them, how a policy is asked for them, and which
+//! Landlock rights they become.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// As a policy is asked for it. `name`: the program's.
+    /// This access as a policy is asked for it. `name`: the program's.
     pub fn what(self, path: &Path, tree: bool, name: Option<String>) -> What {
         let path = path.into();
         match self {

@@ -1,6 +1,6 @@
-//! From what a front end asks for, in kernel terms, to a plan: the one path to a [`Plan`].
+//! From a front end's request, in kernel terms, to a plan: the only way to make a [`Plan`].
 //!
-//! What keeps a sandbox closed is decided here and not by front ends: namespaces, Landlock's scope, the
+//! Front ends do not decide what keeps a sandbox closed. This module does: namespaces, Landlock's scope, the
 //! filter's boundary, limits that always hold, and that a policy is asked about everything that is reachable.
 
 use std::collections::BTreeMap;
@@ -21,21 +21,21 @@ use crate::seccomp::{self, SyscallSpec};
 use crate::types::paths::parents;
 use crate::types::{BrokerSocket, HOSTNAME, Identity, Network, PathMap, SANDBOX_UID};
 
-/// Each is asked of the policy, and recorded: a profile cannot have the record of its run grow without end.
+/// A policy decides about each, and each is recorded: no profile can make its run's record grow without end.
 const MAX_GRANTS: usize = 16_384;
 
 /// Everything that a front end asks for.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// The name of what asks: a profile's, as a rule.
+    /// The name of the requester, usually a profile's.
     pub name: String,
-    /// Who the command is; see [`identity`].
+    /// The user and group of the command; see [`identity`].
     pub identity: Identity,
     /// The new root.
     pub operations: Vec<Operation>,
     /// `LANDLOCK_ACCESS_FS_*` by path of the new root.
     pub rules: PathMap<u64>,
-    /// Whether each mount may be used as it is mounted, beside what `rules` say: read, and where it is
+    /// Whether each mount may be used as it is mounted, in addition to `rules`: read, and, if it is
     /// writable or executable, written and executed.
     pub rules_of_mounts: bool,
     /// The network.
@@ -60,11 +60,11 @@ pub struct Spec {
     pub directory: PathBuf,
     /// Descriptors to hand on beside 0, 1, 2; see [`crate::facts::refuse_locations`].
     pub keep_fds: Vec<i32>,
-    /// What is granted, and why. What is missing is added.
+    /// Grants and their origins. Missing ones are added.
     pub grants: Vec<Grant>,
-    /// What this host has less of.
+    /// What is degraded on this host.
     pub degraded: Vec<Degraded>,
-    /// `$SKILL`, `$WORK` and `$HOME`: for printing paths as one would declare them.
+    /// `$SKILL`, `$WORK` and `$HOME`: for printing paths as a profile declares them.
     pub variables: Vec<(String, PathBuf)>,
 }
 
@@ -95,10 +95,10 @@ impl Spec {
     }
 }
 
-/// Who the command is: the caller; or, where that is root, `owner`, who owns what it works on.
+/// The command's identity: the caller's; or, if the caller is root, that of `owner`, who owns what it works on.
 pub fn identity(host: &Host, owner: (u32, u32)) -> Identity {
     let caller = &host.caller;
-    // Root of a user namespace that lacks the id is as limited as an ordinary user.
+    // Root of a user namespace without that id is as limited as an ordinary user.
     let switch = caller.uid == 0 && caller.may_become_others;
     let (uid, gid) = match owner {
         _ if !switch => (caller.uid, caller.gid),
@@ -112,8 +112,8 @@ pub fn identity(host: &Host, owner: (u32, u32)) -> Identity {
 /// Makes the plan. Pure: the same input gives the same plan.
 ///
 /// # Errors
-/// The operations make no root, the system calls make no filter, too much is asked for, or this host cannot
-/// enforce it.
+/// The operations make no valid root, the system calls make no valid filter, too much is requested, or this
+/// host cannot enforce it.
 pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
     check(&spec, host)?;
     let mut degraded = spec.degraded;
@@ -202,7 +202,7 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
     })
 }
 
-/// What no front end may ask for, or no host without Landlock can enforce.
+/// Refuses what no front end may request, and what no host without Landlock can enforce.
 fn check(spec: &Spec, host: &Host) -> Result<(), Error> {
     let refuse = |what: &str, reason: &str, help: &str| {
         Err(Error::unenforceable("this host", what, reason, help))
@@ -217,7 +217,7 @@ fn check(spec: &Spec, host: &Host) -> Result<(), Error> {
     if spec.identity != identity(host, (spec.identity.uid, spec.identity.gid)) {
         return refuse(
             "running as this user",
-            "the command is the caller, and never root of the host",
+            "the command runs as the caller, and never as root of the host",
             "take the identity from `plan::identity`",
         );
     }
@@ -235,7 +235,7 @@ fn check(spec: &Spec, host: &Host) -> Result<(), Error> {
 fn add_rules_of_mounts(root: &Operations, rules: &mut PathMap<u64>) {
     for operation in root.iter() {
         let access = match &operation.op {
-            // Whatever was made in there, and what is mounted below, may be read.
+            // Everything made in it or mounted below it may be read.
             Op::Tmpfs { .. } if operation.at.parent().is_none() => READ_TREE,
             Op::Tmpfs { .. } | Op::Private => WRITE_TREE,
             Op::Bind {
@@ -279,13 +279,13 @@ fn landlock_ruleset(
         "abstract sockets and signals are bounded by namespaces alone",
     );
     let handled_fs = landlock::handled_fs(abi);
-    // In a network of its own the command may listen as it likes.
+    // In a private network the command may listen on any port.
     let host_network = network == Network::Host;
     if host_network {
         needs(4, "any TCP port can be bound");
     }
     let ports = abi >= 4 && host_network;
-    // Landlock grants what any directory above does: a rule that adds nothing to those is left out.
+    // Landlock also grants the rights of every directory above: a rule that adds nothing to those is left out.
     let above = |path: &OsString| {
         parents(Path::new(path))
             .filter_map(|dir| rules.get(dir.as_os_str()))
@@ -324,7 +324,7 @@ fn filter(spec: &SyscallSpec, memfd: Memfd) -> Result<seccomp::Filter, Error> {
         name: error.name,
     })?;
     if memfd == Memfd::Supervised {
-        // What the profile refuses stays refused.
+        // What the profile denies stays denied.
         filter.supervise(libc::SYS_memfd_create as u32);
     }
     Ok(filter)

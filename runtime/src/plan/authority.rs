@@ -1,8 +1,8 @@
-//! A plan and the policy: what is asked of it, and its answers put beside the grants.
+//! A plan and the policy: what the policy is asked, and its answers, which are stored in the grants.
 //!
 //! A policy narrows twice. Limits are lowered to its ceilings before anything is compiled
-//! ([`narrow`]). All that the compiled plan grants is then asked for ([`request`], [`decide`]): the
-//! plan's own list, so that nothing is granted that was not asked for.
+//! ([`narrow`]). Then it is asked for everything that the compiled plan grants ([`request`], [`decide`]):
+//! the plan's own list, so that nothing is granted that was not asked for.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use aegis_profile::{Declared, Device, LimitKey, Limits, Origin, Outbound, Profil
 use super::{Grant, InForce, Plan};
 use crate::facts::{Caller, HostFacts};
 
-/// Lowers the profile's limits to the policy's ceilings; what has none of its own gets the ceiling.
+/// Lowers the profile's limits to the policy's ceilings; a limit that the profile does not set gets the ceiling.
 pub fn narrow(profile: &mut Profile, policy: &Documents) {
     for &key in LimitKey::ALL {
         let Some((ceiling, name)) = policy.ceiling(key) else {
@@ -33,8 +33,8 @@ pub fn narrow(profile: &mut Profile, policy: &Documents) {
     }
 }
 
-/// What a profile grants beside paths and programs. `socket`: the declaration of a socket of the host, with
-/// which the system call comes by which every other that is visible can be connected to.
+/// What a profile grants besides paths and programs. `socket`: the declaration of a host socket, which adds the
+/// system call that can connect to every other visible socket too.
 pub(super) fn beside_files(profile: &Profile, socket: Option<&Origin>) -> Vec<Grant> {
     fn each<T>(list: &[Declared<T>], what: impl Fn(&T) -> What) -> impl Iterator<Item = Grant> {
         (list.iter()).map(move |item| Grant::new(what(&item.value), &item.origin))
@@ -60,7 +60,7 @@ pub(super) fn beside_files(profile: &Profile, socket: Option<&Origin>) -> Vec<Gr
     grants
 }
 
-/// What limits are asked for, as grants.
+/// The requested limits, as grants.
 pub fn limits(limits: &Limits) -> impl Iterator<Item = Grant> {
     limits.iter().map(|(key, limit)| {
         let (value, limit, from) = (Some(limit.value), key.to_string(), &limit.origin);
@@ -68,15 +68,15 @@ pub fn limits(limits: &Limits) -> impl Iterator<Item = Grant> {
     })
 }
 
-/// Who asks, for a policy.
+/// The requester, as a policy sees it.
 /// `hash` is the profile's as it was written, before it was [narrowed](narrow). `$HOME` of a policy is the
-/// home of the caller's account, where there is one: a user could widen the system's policy otherwise.
+/// home of the caller's account, if there is one: otherwise a user could widen the system's policy.
 pub fn context(profile: &Profile, hash: Hash, facts: &HostFacts) -> Context {
     let (caller, skill) = (&facts.host.caller, facts.skill.as_deref());
     context_of(profile.name.clone(), hash, caller, skill, &facts.work)
 }
 
-/// The same for what has no profile. `hash` says exactly what is asked for.
+/// The same for a request without a profile. `hash` identifies exactly what is requested.
 pub fn context_of(
     name: String,
     hash: Hash,
@@ -96,7 +96,7 @@ pub fn context_of(
     }
 }
 
-/// The run as a whole, as a policy is asked for it.
+/// The policy request for the run as a whole.
 pub fn request(plan: &Plan, context: Context, approvals: Vec<Approval>) -> Request {
     Request {
         approvals,
@@ -112,8 +112,8 @@ pub fn request(plan: &Plan, context: Context, approvals: Vec<Approval>) -> Reque
     }
 }
 
-/// Asks the policy, and puts its answers beside the plan's grants: from here on they are part of the
-/// plan's hash. The request is [`request`]'s, of this plan.
+/// Asks the policy, and stores its answers in the plan's grants: from here on they are part of the
+/// plan's hash. The request must be [`request`]'s, for this plan.
 pub fn decide(plan: &mut Plan, policy: &Policy, request: &Request) -> Decision {
     let decision = aegis_policy::decide(policy, request);
     for (grant, part) in plan.grants.iter_mut().zip(&decision.parts) {

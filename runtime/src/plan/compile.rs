@@ -1,4 +1,4 @@
-//! From a profile to what it asks for in kernel terms.
+//! From a profile to its request in kernel terms.
 
 use std::path::PathBuf;
 
@@ -14,9 +14,9 @@ use crate::types::Network;
 /// Compiles a profile for a host. Pure: the same input gives the same plan.
 ///
 /// # Errors
-/// The profile asks for what cannot be granted, or what this host or build cannot enforce.
+/// The profile requests what cannot be granted, or what this host or build cannot enforce.
 pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result<Plan, Error> {
-    refuse_what_waits(profile)?;
+    refuse_unsupported(profile)?;
     let host = &facts.host;
     let program = facts.command.path.clone();
     let identity = identity(host, facts.work_owner);
@@ -54,8 +54,8 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
     })
 }
 
-/// What the format has and this build does not enforce is refused, never half-run.
-fn refuse_what_waits(profile: &Profile) -> Result<(), Error> {
+/// Refuses what the format has but this build does not enforce: such a profile never runs half-enforced.
+fn refuse_unsupported(profile: &Profile) -> Result<(), Error> {
     let refuse = |origin: &Origin, what: &str, reason: &str, help: &str| {
         Err(Error::unenforceable(origin, what, reason, help))
     };
@@ -98,7 +98,7 @@ fn refuse_what_waits(profile: &Profile) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where a socket of the host is declared, if one is: it is there to be connected to.
+/// Where a host socket is declared, if one is: it is declared to be connected to.
 fn socket<'p>(profile: &'p Profile, facts: &HostFacts) -> Option<&'p Origin> {
     let capabilities = &profile.capabilities;
     let mut declared = (capabilities.files_write.iter()).chain(&capabilities.files_read);

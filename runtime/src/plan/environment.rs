@@ -1,5 +1,5 @@
-//! The environment of the command: what every sandbox has, what the caller's passes on, and what
-//! the profile sets, each over the one before.
+//! The environment of the command: what every sandbox has, what is passed on from the caller, and what
+//! the profile sets; each overrides the one before.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use crate::types::Identity;
 /// Strings by name.
 type Variables = BTreeMap<OsString, OsString>;
 
-/// What is passed on, and what is set over it: see the module's documentation.
+/// The variables passed on, and those set over them: see the module's documentation.
 pub(super) fn environment(
     profile: &Profile,
     facts: &HostFacts,
@@ -35,7 +35,7 @@ pub(super) fn environment(
     (facts.environment.clone(), set)
 }
 
-/// Puts the four variables into a value of `environment.set`.
+/// Expands the four variables in a value of `environment.set`.
 fn expand_value(value: &str, facts: &HostFacts) -> OsString {
     let mut out = OsString::new();
     let mut rest = value;

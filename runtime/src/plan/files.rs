@@ -1,4 +1,4 @@
-//! The new root: what the grants and the sandbox's own places come to, together, in directories,
+//! The new root: combines the grants and the sandbox's own places into directories,
 //! links, mounts and Landlock rules.
 
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::facts::{HostFacts, Inputs};
 use crate::types::paths::{above, parents};
 use crate::types::{Identity, PathMap};
 
-/// Adds to `spec` what the profile's root, Landlock rules and grants are, and the working directory in it.
+/// Adds the profile's root, Landlock rules, grants and working directory to `spec`.
 pub(super) fn lay_out(
     spec: &mut Spec,
     profile: &Profile,
@@ -39,8 +39,8 @@ pub(super) fn lay_out(
     Ok(())
 }
 
-/// The root while it is made. What is granted comes first: it stands in the place of the
-/// sandbox's own.
+/// The root while it is made. Grants come first: they replace the sandbox's
+/// own places.
 pub(super) struct Root<'a> {
     pub facts: &'a HostFacts,
     pub identity: &'a Identity,
@@ -51,7 +51,7 @@ pub(super) struct Root<'a> {
 }
 
 impl Root<'_> {
-    /// Notes what is made, in place of what was there.
+    /// Notes an operation, in place of an earlier one at the same path.
     pub fn make(&mut self, operation: Operation) {
         let at = operation.at.clone();
         self.entries.insert(at.into(), operation);
@@ -79,7 +79,7 @@ impl Root<'_> {
         self.make(Op::File { text, mode: 0o444 }.at(path));
     }
 
-    /// Makes an empty file to mount on, unless a host mount above shows one.
+    /// Makes an empty file to mount on, unless a host mount above shows a file there.
     pub fn mount_point(&mut self, path: &Path) {
         self.parents(path);
         if above(&self.granted.binds, path).is_none() {
@@ -87,7 +87,7 @@ impl Root<'_> {
         }
     }
 
-    /// Makes a link, unless the host's is there.
+    /// Makes a link, unless the host's link shows there.
     pub fn link(&mut self, path: &str, target: &str) {
         if !self.granted.covers(Path::new(path)) {
             let links = &mut self.granted.links;
@@ -115,8 +115,8 @@ impl Root<'_> {
             );
         }
         for (at, target) in std::mem::take(&mut self.granted.links) {
-            // Below a host mount the link is there already; where a directory of the sandbox's own
-            // stands instead, that is what programs shall find.
+            // Below a host mount the link exists already; if a directory of the sandbox's own is
+            // there instead, programs must find that.
             if !self.granted.covers(Path::new(&at)) && !self.entries.contains_key(&at) {
                 let at = PathBuf::from(at);
                 self.parents(&at);
@@ -126,7 +126,7 @@ impl Root<'_> {
         self.mounts
             .sort_by(|a, b| a.at.as_os_str().cmp(b.at.as_os_str()));
         let top = Op::Tmpfs { size, mode: 0o755 }.at("/");
-        // Whatever is to be made is made: the root itself is read-only from here on.
+        // Everything is made now: the root itself is read-only from here on.
         let closed = Op::Remount {
             read_only: true,
             noexec: true,

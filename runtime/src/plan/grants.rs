@@ -1,5 +1,5 @@
-//! The grants: what the declared paths and programs, and the command itself, come to in host paths
-//! to mount, links to make again, and Landlock rules.
+//! The grants: turns the declared paths and programs, and the command itself, into host paths
+//! to mount, links to recreate, and Landlock rules.
 //!
 //! `/usr` is mounted whole, read-only, once anything in it is granted: it is the same on every
 //! host, and Landlock, not the mount, says which of its files may be read and executed. Every
@@ -18,7 +18,7 @@ use crate::facts::{self, HostFacts, Inputs, Lookup};
 use crate::types::paths::{above, is_below, parents};
 use crate::types::{Fault, GrantOrigin, Network, PathMap};
 
-/// The name of a program, where a directory has it that only root fills: what is called `git` there
+/// The name of a program, if its directory is one that only root fills: what is called `git` there
 /// is git.
 fn by_name(name: &str, found_at: &Path) -> Option<String> {
     let directory = found_at.parent()?;
@@ -34,15 +34,15 @@ pub(super) struct Bind {
     pub found: Resolved,
     pub write: bool,
     pub exec: bool,
-    /// Kept even below a mount with the same rights: nothing can be renamed over a mount point.
+    /// Kept even below a mount with the same rights, since nothing can be renamed over a mount point.
     pin: bool,
 }
 
-/// What is granted, in the order and detail that the root is made of.
+/// What is granted, in the form from which the root is made.
 pub(super) struct Granted {
     /// Host paths to mount, by where.
     pub binds: PathMap<Bind>,
-    /// Links on the path to them, by where they lie, and their texts.
+    /// Links on the path to them, by location, and their texts.
     pub links: PathMap<PathBuf>,
     /// `LANDLOCK_ACCESS_FS_*`, by path.
     pub rules: PathMap<u64>,
@@ -99,8 +99,8 @@ pub(super) fn compile(
     Ok(compiler.granted)
 }
 
-/// The one of these that a path leads to or lies in, or that it holds.
-fn among<'p>(own: &'p [PathBuf], found: &Resolved) -> Option<&'p Path> {
+/// The one of `own` that a path leads to, lies in or contains.
+fn overlapping<'p>(own: &'p [PathBuf], found: &Resolved) -> Option<&'p Path> {
     let tree = found.kind == Kind::Directory;
     let leads = |own: &&PathBuf| is_below(&found.real, own) || (tree && is_below(own, &found.real));
     own.iter().find(leads).map(PathBuf::as_path)
@@ -109,7 +109,7 @@ fn among<'p>(own: &'p [PathBuf], found: &Resolved) -> Option<&'p Path> {
 struct Compiler<'a> {
     request: &'a Inputs,
     facts: &'a HostFacts,
-    /// `/usr`, when it is the system's: a directory of root's that nobody else may write.
+    /// `/usr`, if it is the system's: a directory that root owns and nobody else may write.
     usr: Option<&'a Resolved>,
     granted: Granted,
 }
@@ -117,7 +117,7 @@ struct Compiler<'a> {
 impl<'a> Compiler<'a> {
     fn path(&mut self, spec: &PathSpec, origin: &Origin, kind: Access) -> Result<(), Error> {
         if spec.base == Some(Variable::Tmp) {
-            // The private directory is there and writable, whatever is declared in it.
+            // The private directory exists and is writable, whatever is declared in it.
             return Ok(());
         }
         let key = match kind {
@@ -144,7 +144,7 @@ impl<'a> Compiler<'a> {
             Some(Err(Fault::Missing(_) | Fault::NotADirectory(_))) if spec.optional => {
                 return Ok(());
             }
-            // A user's built-in profile may name what only root may look at: that is as if absent.
+            // A user's built-in profile may name what only root may look at: treated as absent.
             Some(Err(Fault::Denied(_))) if spec.optional => return Ok(()),
             Some(Err(fault @ Fault::Missing(_))) => {
                 return Err(fail(
@@ -181,10 +181,13 @@ impl<'a> Compiler<'a> {
                 "the sandbox has its own there; name what you need below it",
             ));
         }
-        if let (Access::Write, Some(own)) = (kind, among(&self.request.unwritable, found)) {
+        if let (Access::Write, Some(own)) = (kind, overlapping(&self.request.unwritable, found)) {
             return Err(fail(
-                format!("{} is there: what decides over the next run", own.display()),
-                "name a path that neither holds it nor lies in it, or keep the policy elsewhere",
+                format!(
+                    "it would allow writing to {}, which decides about the next run",
+                    own.display()
+                ),
+                "name a path that neither contains it nor lies in it, or keep the policy elsewhere",
             ));
         }
         if kind == Access::Write && self.request.kept.contains(&found.real) {
@@ -193,10 +196,13 @@ impl<'a> Compiler<'a> {
                 "remove it: what a run may do is not for the run to say",
             ));
         }
-        if let Some(own) = among(&self.request.reserved, found) {
+        if let Some(own) = overlapping(&self.request.reserved, found) {
             return Err(fail(
-                format!("{} is there, which is Aegis's own", own.display()),
-                "name a path that neither holds it nor lies in it: what records a command is out of its reach",
+                format!(
+                    "it would give access to {}, which is Aegis's own",
+                    own.display()
+                ),
+                "name a path that neither contains it nor lies in it: a command must not reach its own records",
             ));
         }
         self.grant(found, kind, None, origin);
@@ -230,7 +236,7 @@ impl<'a> Compiler<'a> {
     fn command(&mut self) -> Result<(), Error> {
         let command = &self.facts.command;
         for found in [&command.resolved].into_iter().chain(&command.interpreters) {
-            if let Some(own) = among(&self.request.reserved, found) {
+            if let Some(own) = overlapping(&self.request.reserved, found) {
                 return Err(Error::OwnPlace {
                     name: found.real.clone(),
                     own: own.to_owned(),
@@ -279,7 +285,7 @@ impl<'a> Compiler<'a> {
         for target in &self.facts.plantable.present {
             let declared = self.granted.binds.get(target.real.as_os_str());
             if declared.is_some_and(|bind| bind.write) {
-                continue; // Somebody wants it.
+                continue; // Declared as writable.
             }
             let exec = declared.is_some_and(|bind| bind.exec);
             self.granted.pin(target.clone(), false, exec);
@@ -293,7 +299,7 @@ impl Granted {
         self.binds.contains_key(path.as_os_str()) || above(&self.binds, path).is_some()
     }
 
-    /// Makes the links again that were on the path to a path.
+    /// Recreates the links on the path to a path.
     pub fn add_links(&mut self, found: &Resolved) {
         for link in &found.links {
             self.add_link(link);
@@ -330,8 +336,8 @@ impl Granted {
         self.binds.insert(path.into(), bind);
     }
 
-    /// Pins the directories between a mount and the writable one that it lies in: renamed, another could take their
-    /// place, and be found there by the next run or by the host.
+    /// Pins the directories between a mount and the writable mount that contains it: a command could rename one and put
+    /// another in its place, which the next run, or the host, would then find there.
     fn pin_parents(&mut self) {
         let writable = |bind: &Bind| above(&self.binds, &bind.found.real).filter(|tree| tree.write);
         let nested: Vec<(Resolved, bool)> = (self.binds.values())
@@ -355,7 +361,7 @@ impl Granted {
         }
     }
 
-    /// Drops what a mount above shows already, with the same rights.
+    /// Drops mounts that a mount above shows already, with the same rights.
     fn prune(&mut self) {
         let all = self.binds.clone();
         self.binds.retain(|path, bind| {

@@ -13,9 +13,9 @@ use crate::facts::cgroups::Layout;
 /// Bytes of the private tmpfs when neither `tmp` nor `memory` is limited.
 const DEFAULT_TMP: u64 = 1 << 30;
 
-/// `RLIMIT_CORE`: a dump would carry the sandbox's memory to a handler on the host. A handler that
-/// is a program behind a pipe is stopped by 1, which the kernel takes for a handler that crashed
-/// itself (`fs/coredump.c`); 0 stops files only.
+/// `RLIMIT_CORE`: a dump would carry the sandbox's memory to a handler on the host. The value 1
+/// stops a handler behind a pipe, since the kernel takes it for a handler that crashed itself
+/// (`fs/coredump.c`); 0 stops files only.
 pub const CORE_LIMIT: u64 = 1;
 
 /// Limits of a control group. Bytes, bytes per second, thousandths of a processor.
@@ -53,13 +53,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether `setrlimit(2)` holds one of this number.
+    /// Whether `setrlimit(2)` holds a limit with this resource number.
     pub(crate) fn has_resource(&self, number: u32) -> bool {
         self.resources.iter().any(|(found, _)| *found == number)
     }
 }
 
-/// Whether groups with this controller can be made: its v1 name and its v2 name.
+/// Whether groups with this controller, by its v1 or v2 name, can be made.
 fn available(layout: &Layout, v1: &str, v2: &str) -> bool {
     layout.v1.get(v1).is_some_and(|place| place.writable)
         || (layout.unified.as_ref().is_some_and(|place| place.writable)
@@ -76,11 +76,11 @@ fn less(what: impl Into<String>) -> Degraded {
     }
 }
 
-/// What holds each limit on this host. `may_be_missing`: limits that a policy lets a host be unable to hold.
-/// `disks`: whole disks (major, minor) that the limits on block traffic are for.
+/// Chooses what holds each limit on this host. `may_be_missing`: limits that the policy lets it leave unenforced.
+/// `disks`: the whole disks (major, minor) that limits on block traffic are for.
 ///
 /// # Errors
-/// Nothing can hold a limit.
+/// Nothing on this host can hold a limit.
 pub fn compile(
     asked: &aegis_profile::Limits,
     may_be_missing: &BTreeSet<String>,
@@ -168,7 +168,7 @@ pub fn tmp(asked: &aegis_profile::Limits) -> u64 {
         .unwrap_or(DEFAULT_TMP)
 }
 
-/// Adds what holds in every sandbox, whoever makes the plan.
+/// Adds limits that hold in every sandbox, whatever front end makes the plan.
 pub(super) fn held(mut limits: Limits, host: &Host, degraded: &mut Vec<Degraded>) -> Limits {
     // An inherited right to real-time priority could starve the host.
     let always = [(libc::RLIMIT_CORE, CORE_LIMIT), (libc::RLIMIT_RTPRIO, 0)];

@@ -1,5 +1,5 @@
-//! What a plan says: plain values, in the kernel's terms. How they come about is in the parent
-//! module and beside it; how they are carried out, in [`crate::apply`].
+//! The parts of a plan: plain values, in the kernel's terms. The parent module and those beside this
+//! one make them; [`crate::apply`] carries them out.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -72,19 +72,19 @@ pub enum Memfd {
     Unprotected,
 }
 
-/// One grant: what, why it is there, and what the policy said of it.
+/// One grant: what is granted, its origin, and the policy's opinion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Grant {
-    /// What, as a policy is asked for it.
+    /// What is granted, as a policy is asked for it.
     pub what: What,
-    /// Why it is there.
+    /// Its origin.
     pub from: GrantOrigin,
-    /// What the policy said; `None`: not asked yet, see [`super::authority::decide`].
+    /// The policy's opinion; `None`: not asked yet, see [`super::authority::decide`].
     pub decision: Option<Opinion>,
 }
 
 impl Grant {
-    /// One that no policy was asked for yet.
+    /// A grant that no policy was asked for yet.
     pub fn new(what: What, from: impl Into<GrantOrigin>) -> Self {
         Self {
             what,
@@ -93,7 +93,7 @@ impl Grant {
         }
     }
 
-    /// Of a file, a tree or a program: its path.
+    /// The path of a file, a tree or a program.
     pub fn path(&self) -> Option<&Path> {
         match &self.what {
             What::Read { path, .. } | What::Write { path, .. } | What::Exec { path, .. } => {
@@ -104,18 +104,18 @@ impl Grant {
     }
 }
 
-/// The policy that a plan was held against.
+/// The policy that decided about a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InForce {
     /// [`aegis_policy::Policy::name`].
     pub name: String,
     /// [`aegis_policy::Policy::hash`].
     pub hash: Hash,
-    /// Of the run as a whole.
+    /// The verdict on the run as a whole.
     pub verdict: Verdict,
 }
 
-/// Something asked for, or a default, that this host gives less of.
+/// A request or a default that this host cannot fully enforce.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Degraded {
     /// The layer.
@@ -133,7 +133,7 @@ pub struct Plan {
     pub version: u32,
     /// The profile's name.
     pub profile: String,
-    /// Who the command is.
+    /// The user and group of the command.
     pub identity: Identity,
     /// Namespaces.
     pub namespaces: Vec<Namespace>,
@@ -145,7 +145,7 @@ pub struct Plan {
     pub landlock: Landlock,
     /// seccomp.
     pub seccomp: seccomp::Filter,
-    /// What that was made from: tells the error of a call that is refused by the supervisor.
+    /// What the filter was made from: gives the error of a call that the supervisor refuses.
     #[serde(skip)]
     pub syscalls: seccomp::SyscallSpec,
     /// Network.
@@ -153,7 +153,7 @@ pub struct Plan {
     /// Sockets that PID 1 opens for the broker.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<BrokerSocket>,
-    /// How the execution of memfds is kept out.
+    /// How the execution of memfds is prevented.
     pub memfd: Memfd,
     /// The caller's file mode creation mask.
     pub umask: u32,
@@ -177,14 +177,14 @@ pub struct Plan {
     pub directory: PathBuf,
     /// Descriptors handed on beside 0, 1, 2.
     pub keep_fds: Vec<i32>,
-    /// What the profile granted, and which line did.
+    /// What was granted, and by which line.
     pub grants: Vec<Grant>,
     /// The policy; `None`: not asked yet.
     pub policy: Option<InForce>,
-    /// `$SKILL`, `$WORK` and `$HOME`, the longest first: for printing paths as one would declare them.
+    /// `$SKILL`, `$WORK` and `$HOME`, the longest first: for printing paths as a profile declares them.
     #[serde(skip)]
     pub variables: Vec<(String, PathBuf)>,
-    /// What this host has less of.
+    /// What is degraded on this host.
     pub degraded: Vec<Degraded>,
 }
 

@@ -1,5 +1,5 @@
-//! The new root as an ordered list of operations. Any front end can make one; [`Operations::new`] is the one
-//! place that validates it, and `apply/root.rs` carries it out.
+//! The new root as an ordered list of operations. Any front end can make one; only [`Operations::new`]
+//! validates it, and `apply/root.rs` carries it out.
 //!
 //! The root's own tmpfs comes first. Directories, links, files and mount points are made in it, or in a later
 //! [`Op::Tmpfs`]; mounts go onto what was made, or onto what a bind above them shows of the host.
@@ -88,7 +88,7 @@ pub enum Op {
     Pseudoterminals,
     /// Covers a file or directory, if it is there, with [`MASKED_FILE`] or [`MASKED_DIRECTORY`].
     Mask,
-    /// Takes rights from the mount at a path, not from those below it.
+    /// Takes rights from the mount at a path, but not from those below it.
     Remount {
         /// Nothing may be written any more.
         read_only: bool,
@@ -98,7 +98,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// The operation that does it at a path.
+    /// This operation at a path.
     pub fn at(self, path: impl Into<PathBuf>) -> Operation {
         let at = path.into();
         Operation { op: self, at }
@@ -117,11 +117,11 @@ impl Op {
     }
 }
 
-/// Why operations make no root.
+/// Why operations do not make a valid root.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("operation {number} of the root, on {}: {reason}", .at.display())]
 pub struct Invalid {
-    /// Which, from 1.
+    /// Which operation, from 1.
     pub number: usize,
     /// Its path.
     pub at: PathBuf,
@@ -135,37 +135,37 @@ pub enum Reason {
     /// `..`, `.`, `//`, a slash at the end, or relative.
     #[error("the path is not absolute and normal")]
     NotNormal,
-    /// A path, a link's text or a host path.
+    /// In a path, a link's text or a host path.
     #[error("a NUL byte is in it")]
     Nul,
-    /// There is nothing to make anything in.
+    /// There is no tmpfs to make anything in.
     #[error("the first operation must be the tmpfs of the root, and no other may mount one there")]
     NoRoot,
-    /// See the words.
-    #[error("the directory that it lies in was not made before")]
+    /// Parents come first.
+    #[error("its parent directory was not made before it")]
     NoParent,
     /// A symbolic link, a file or a mount point.
-    #[error("what it lies in is not a directory")]
+    #[error("its parent is not a directory")]
     ParentIsNoDirectory,
-    /// Nothing is made in what belongs to the host.
-    #[error("it lies in a mount, in which nothing can be made")]
+    /// Nothing can be made in what belongs to the host.
+    #[error("it lies in a mount, and nothing can be made there")]
     InMount,
     /// Made or mounted before.
     #[error("it was made or mounted before")]
     Twice,
-    /// No directory or mount point was made, and no mount above may show one.
+    /// No directory or mount point was made there, and no mount above may show one.
     #[error("there is nothing to mount on")]
     NoMountPoint,
     /// A directory on a file, or the reverse.
-    #[error("a directory is mounted on directories, all else on mount points")]
+    #[error("a directory must be mounted on a directory, anything else on a mount point")]
     OtherKind,
     /// The private directory is not in a tmpfs of the sandbox.
     #[error("only a directory that was made can be private")]
     NotMade,
-    /// Anything else of the host is a bind, of which a policy is asked as of a file.
+    /// Anything else of the host must be a bind, which a policy is asked for like a file.
     #[error("a device is a path in /dev")]
     NotADevice,
-    /// Only what was mounted can be mounted again.
+    /// Only a mount can be remounted.
     #[error("nothing is mounted there")]
     NotMounted,
     /// [`MASKED_FILE`] and [`MASKED_DIRECTORY`] were not made.
@@ -176,11 +176,11 @@ pub enum Reason {
     Mode,
 }
 
-/// Operations that make a root.
+/// Operations that make a valid root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Operations {
     list: Vec<Operation>,
-    /// For each: nothing of the host is on the path to it.
+    /// For each operation: whether nothing of the host is on the path to it.
     own: Vec<bool>,
 }
 
@@ -197,7 +197,7 @@ impl Operations {
     /// Which operation is invalid, and why.
     pub fn new(list: Vec<Operation>) -> Result<Self, Invalid> {
         let mut own = Vec::with_capacity(list.len());
-        let mut known = Known::default();
+        let mut known = KnownNodes::default();
         for (index, operation) in list.iter().enumerate() {
             own.push(known.add(operation).map_err(|reason| Invalid {
                 number: index + 1,
@@ -220,8 +220,8 @@ impl Operations {
         self.list.iter()
     }
 
-    /// All, each with whether nothing of the host is on the path to it: its name below the root then says
-    /// where it is, since nobody else can have changed that path.
+    /// All, each with whether nothing of the host is on the path to it. If so, its name below the root is
+    /// enough to find it, since nobody else can have changed that path.
     pub(crate) fn placed(&self) -> impl Iterator<Item = (&Operation, bool)> {
         self.list.iter().zip(self.own.iter().copied())
     }
@@ -231,7 +231,7 @@ impl Operations {
         self.list.iter().filter(|operation| operation.op.is_mount())
     }
 
-    /// What shows at a path: the mount that is nearest above it, masks left out.
+    /// The mount that shows at a path: the nearest one above it, ignoring masks.
     pub fn mount_of(&self, path: &Path) -> Option<&Operation> {
         self.mounts()
             .filter(|mount| mount.op != Op::Mask)
@@ -262,9 +262,9 @@ impl Operations {
     }
 }
 
-/// What stands at a path.
+/// What is at a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Node {
+enum NodeKind {
     /// Made: a directory of a tmpfs of the sandbox's own, or the top of one.
     Directory,
     /// Made: a file or a symbolic link, which nothing is mounted on.
@@ -277,9 +277,9 @@ enum Node {
     Foreign,
 }
 
-/// What was made so far, and whether it is a mount.
+/// What was made so far, and whether each is a mount.
 #[derive(Default)]
-struct Known<'a>(BTreeMap<&'a [u8], (Node, bool)>);
+struct KnownNodes<'a>(BTreeMap<&'a [u8], (NodeKind, bool)>);
 
 fn key(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
@@ -293,12 +293,12 @@ fn is_normal(path: &[u8]) -> bool {
         })
 }
 
-impl<'a> Known<'a> {
-    fn get(&self, path: &Path) -> Option<(Node, bool)> {
+impl<'a> KnownNodes<'a> {
+    fn get(&self, path: &Path) -> Option<(NodeKind, bool)> {
         self.0.get(key(path)).copied()
     }
 
-    /// Notes an operation: whether nothing of the host is on the path to it.
+    /// Notes an operation. Returns whether nothing of the host is on the path to it.
     fn add(&mut self, operation: &'a Operation) -> Result<bool, Reason> {
         let Operation { op, at } = operation;
         if !is_normal(key(at)) {
@@ -333,30 +333,33 @@ impl<'a> Known<'a> {
             return Err(Reason::NoRoot);
         }
         if first {
-            self.0.insert(key(at), (Node::Directory, true));
+            self.0.insert(key(at), (NodeKind::Directory, true));
             return Ok(true);
         }
         match op {
-            Op::Directory { .. } => self.make(at, Node::Directory),
-            Op::Symlink { .. } | Op::File { .. } => self.make(at, Node::Leaf),
-            Op::MountPoint => self.make(at, Node::MountPoint),
-            Op::Tmpfs { .. } => self.mount(at, Some(true), Node::Directory),
-            Op::Private if self.get(at) != Some((Node::Directory, false)) => Err(Reason::NotMade),
-            Op::Private => self.mount(at, Some(true), Node::Directory),
+            Op::Directory { .. } => self.make(at, NodeKind::Directory),
+            Op::Symlink { .. } | Op::File { .. } => self.make(at, NodeKind::Leaf),
+            Op::MountPoint => self.make(at, NodeKind::MountPoint),
+            Op::Tmpfs { .. } => self.mount(at, Some(true), NodeKind::Directory),
+            Op::Private if self.get(at) != Some((NodeKind::Directory, false)) => {
+                Err(Reason::NotMade)
+            }
+            Op::Private => self.mount(at, Some(true), NodeKind::Directory),
             Op::Bind { source, .. } => {
                 let directory = source.kind == Kind::Directory;
-                self.mount(at, Some(directory), Node::Foreign)
+                self.mount(at, Some(directory), NodeKind::Foreign)
             }
-            Op::Device { .. } => self.mount(at, None, Node::Foreign),
-            Op::Proc => self.mount(at, Some(true), Node::Foreign),
-            Op::Pseudoterminals => self.mount(at, Some(true), Node::Closed),
+            Op::Device { .. } => self.mount(at, None, NodeKind::Foreign),
+            Op::Proc => self.mount(at, Some(true), NodeKind::Foreign),
+            Op::Pseudoterminals => self.mount(at, Some(true), NodeKind::Closed),
             Op::Mask => {
                 let masks = [MASKED_FILE, MASKED_DIRECTORY].map(|mask| self.get(Path::new(mask)));
-                let made = [Node::MountPoint, Node::Directory].map(|node| Some((node, false)));
+                let made =
+                    [NodeKind::MountPoint, NodeKind::Directory].map(|node| Some((node, false)));
                 if masks != made {
                     return Err(Reason::NoMasks);
                 }
-                self.mount(at, None, Node::Closed)
+                self.mount(at, None, NodeKind::Closed)
             }
             Op::Remount { .. } => match self.get(at) {
                 Some((_, true)) => Ok(self.is_own(at)),
@@ -367,10 +370,15 @@ impl<'a> Known<'a> {
 
     /// Whether no directory above shows the host.
     fn is_own(&self, at: &Path) -> bool {
-        parents(at).all(|dir| !matches!(self.get(dir), Some((Node::Foreign | Node::Closed, _))))
+        parents(at).all(|dir| {
+            !matches!(
+                self.get(dir),
+                Some((NodeKind::Foreign | NodeKind::Closed, _))
+            )
+        })
     }
 
-    fn make(&mut self, at: &'a Path, node: Node) -> Result<bool, Reason> {
+    fn make(&mut self, at: &'a Path, node: NodeKind) -> Result<bool, Reason> {
         if self.get(at).is_some() {
             return Err(Reason::Twice);
         }
@@ -378,7 +386,7 @@ impl<'a> Known<'a> {
             return Err(Reason::InMount);
         }
         match parents(at).next().and_then(|dir| self.get(dir)) {
-            Some((Node::Directory, _)) => {}
+            Some((NodeKind::Directory, _)) => {}
             None => return Err(Reason::NoParent),
             Some(_) => return Err(Reason::ParentIsNoDirectory),
         }
@@ -386,16 +394,21 @@ impl<'a> Known<'a> {
         Ok(true)
     }
 
-    /// `directory`: what is mounted is one, where that is known.
-    fn mount(&mut self, at: &'a Path, directory: Option<bool>, node: Node) -> Result<bool, Reason> {
+    /// `directory`: whether what is mounted is a directory, if that is known.
+    fn mount(
+        &mut self,
+        at: &'a Path,
+        directory: Option<bool>,
+        node: NodeKind,
+    ) -> Result<bool, Reason> {
         let own = self.is_own(at);
         match self.get(at) {
             Some((_, true)) => return Err(Reason::Twice),
-            // Whatever the host has below a mount of its own is not known here.
+            // What the host has below one of its mounts is not known here.
             _ if !own => {}
-            Some((Node::Directory, _)) if directory != Some(false) => {}
-            Some((Node::MountPoint, _)) if directory != Some(true) => {}
-            Some((Node::Directory | Node::MountPoint, _)) => return Err(Reason::OtherKind),
+            Some((NodeKind::Directory, _)) if directory != Some(false) => {}
+            Some((NodeKind::MountPoint, _)) if directory != Some(true) => {}
+            Some((NodeKind::Directory | NodeKind::MountPoint, _)) => return Err(Reason::OtherKind),
             _ => return Err(Reason::NoMountPoint),
         }
         self.0.insert(key(at), (node, true));

@@ -1,4 +1,4 @@
-//! The sandbox's own places, which no profile has to ask for: `/proc` with its masks, `/dev`,
+//! The sandbox's own places, which every profile gets without asking: `/proc` with its masks, `/dev`,
 //! `/tmp`, the home directory, and the few files of `/etc` that are made here.
 
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use aegis_sys::landlock::fs;
 /// `$TMP`.
 pub const TMP: &str = "/tmp";
 
-/// What of `/proc` tells about, or acts upon, the whole host.
+/// The parts of `/proc` that show, or act upon, the whole host.
 const MASKED: [&str; 14] = [
     "/proc/acpi",
     "/proc/asound",
@@ -36,7 +36,7 @@ const MASKED: [&str; 14] = [
     "/proc/timer_list",
 ];
 
-/// Adds all of them to a root whose grants are known.
+/// Adds all these places to a root whose grants are known.
 pub(super) fn add(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
     add_directories(root);
     add_devices(root, profile)
@@ -66,13 +66,13 @@ fn add_directories(root: &mut Root<'_>) {
             root.file(&path, contents);
         }
     }
-    // Whatever is in these two directories of the sandbox's own was granted, or made here.
+    // Everything in these two directories of the sandbox's own was granted, or made here.
     root.granted.rules.insert("/etc".into(), fs::READ_FILE);
     root.granted.rules.insert("/dev".into(), DEVICE);
     root.link("/etc/mtab", "/proc/self/mounts");
 }
 
-/// A private directory that may be written, unless the host's is granted in its place.
+/// Adds a private writable directory, unless the host's is granted in its place.
 fn add_private(root: &mut Root<'_>, path: &Path, mode: u32) {
     if root.granted.covers(path) {
         return;
@@ -83,7 +83,7 @@ fn add_private(root: &mut Root<'_>, path: &Path, mode: u32) {
     root.granted.rules.insert(path.into(), WRITE_TREE);
 }
 
-/// The files of `/etc` that say who is who, unless the host's are granted.
+/// The files of `/etc` that name users, groups and hosts, unless the host's are granted.
 fn etc_files(facts: &HostFacts, identity: &Identity) -> Vec<(&'static str, String)> {
     let user = user_name(facts, identity);
     let group = name(facts.host.caller.group.as_ref(), identity);
@@ -107,12 +107,12 @@ fn etc_files(facts: &HostFacts, identity: &Identity) -> Vec<(&'static str, Strin
     ]
 }
 
-/// The name that the command's user has inside.
+/// The name of the command's user inside.
 pub(super) fn user_name(facts: &HostFacts, identity: &Identity) -> String {
     name(facts.host.caller.name.as_ref(), identity)
 }
 
-/// The caller's own name of something, unless the command is another user.
+/// The caller's own name, of a user or group, unless the command is another user.
 fn name(own: Option<&String>, identity: &Identity) -> String {
     let own = own.filter(|_| !identity.switch);
     own.map_or_else(|| "aegis".into(), String::clone)
@@ -121,7 +121,7 @@ fn name(own: Option<&String>, identity: &Identity) -> String {
 fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
     let always = |path: &&str| (PathBuf::from(path), None);
     let mut nodes: Vec<_> = devices::ALWAYS.iter().map(always).collect();
-    // Through it, what is written to the terminal could not be counted.
+    // What is written through it to the terminal could not be counted.
     if root.facts.host.terminal && profile.limits.get(LimitKey::Output).is_none() {
         nodes.push((devices::TERMINAL.into(), None));
     }
@@ -163,7 +163,7 @@ fn device(path: PathBuf, name: Option<String>) -> Operation {
     Op::Device { path, name }.at(at)
 }
 
-/// The nodes of one declared device that this host has: one at least, and all in `/dev`.
+/// The nodes of one declared device that this host has: at least one, all in `/dev`.
 fn declared_nodes<'a>(
     item: &Declared<Device>,
     facts: &'a HostFacts,
@@ -193,7 +193,7 @@ fn declared_nodes<'a>(
     }
 }
 
-/// Whether a path is, or is in, a place that the sandbox makes itself, and so cannot be granted.
+/// Whether a path is, or lies in, a place that the sandbox makes itself, and so cannot be granted.
 pub(super) fn own_place(path: &Path) -> bool {
     ["/proc", "/sys", "/dev", MASKED_FILE, MASKED_DIRECTORY]
         .iter()

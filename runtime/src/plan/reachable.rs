@@ -1,4 +1,4 @@
-//! What a plan lets the command reach, for which a policy is asked whatever the front end forgot.
+//! What a plan lets the command reach: a policy is asked for all of it, even if the front end forgot some.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ use crate::seccomp::SyscallSpec;
 use crate::types::paths::{is_below, parents};
 use crate::types::{GrantOrigin, Network, PathMap};
 
-/// What is reachable by a plan.
+/// What a plan makes reachable.
 pub(super) struct Reachable<'a> {
     pub root: &'a Operations,
     /// Landlock's rules.
@@ -28,7 +28,7 @@ pub(super) struct Reachable<'a> {
 }
 
 impl Reachable<'_> {
-    /// Adds a grant for all that no grant covers.
+    /// Adds a grant for everything that no grant covers.
     pub fn add_missing(&self, grants: &mut Vec<Grant>) {
         let mut wanted = self.paths(grants);
         wanted.extend(self.beside_paths());
@@ -65,10 +65,10 @@ impl Reachable<'_> {
         wanted
     }
 
-    /// Of the host's paths, by the rights that rules and mounts together leave, what no grant covers.
+    /// Host paths that no grant covers, by the rights that rules and mounts together leave.
     fn paths(&self, grants: &[Grant]) -> Vec<What> {
         let granted = Granted::of(grants);
-        // By path, so that what lies in a directory follows it.
+        // By path, so that what lies in a directory follows the directory.
         let mut places: Vec<(&Path, u64, Option<&Operation>)> = Vec::new();
         places.extend(
             self.rules
@@ -95,7 +95,7 @@ impl Reachable<'_> {
     }
 }
 
-/// What of the rights `access` on a path in a bind is not granted.
+/// The part of the rights `access` on a path in a bind that is not granted.
 fn wanted(bind: &Operation, path: &Path, access: u64, granted: &Granted) -> Vec<What> {
     let at = &bind.at;
     let Op::Bind {
@@ -130,7 +130,7 @@ fn wanted(bind: &Operation, path: &Path, access: u64, granted: &Granted) -> Vec<
     wanted.into_iter().map(what).collect()
 }
 
-/// Rights by granted host path: on itself, and on what lies below it.
+/// Rights by granted host path: on the path itself, and on everything below it.
 struct Granted(PathMap<(u64, u64)>);
 
 impl Granted {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use aegis_profile::parse_str;
 
 use super::*;
-use crate::facts::cgroups::{Layout, Place};
+use crate::facts::cgroups::{GroupParent, Layout};
 use crate::facts::paths::{HostPath, Kind, Link, Resolved};
 use crate::facts::{Caller, Host, HostFacts, Inputs, KernelFacts, ProgramFacts};
 use crate::seccomp;
@@ -322,7 +322,7 @@ fn limits_go_to_the_control_group_or_to_their_stated_stand_in() {
     for controller in ["memory", "cpu", "pids", "blkio"] {
         facts.host.cgroups.v1.insert(
             controller.into(),
-            Place {
+            GroupParent {
                 dir: "/sys/fs/cgroup".into(),
                 writable: true,
             },
@@ -448,7 +448,7 @@ fn a_policy_is_asked_for_all_that_a_front_end_forgot() {
     }
     assert_eq!(rest, []);
 
-    // What is given covers what lies in it.
+    // A grant covers what lies in it.
     let mut given = spec();
     given.grants = vec![Grant {
         what: What::Write {

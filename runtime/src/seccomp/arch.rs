@@ -1,15 +1,15 @@
-//! The architectures, and the way between a system call's name and its number.
+//! The architectures, and the mapping between system calls' names and numbers.
 
 use super::{sets::entries, table::X86_64, table_aarch64::AARCH64};
 
 /// No system call of Linux 6.18 has this number or a higher one, on any architecture here.
 pub const MAX_NUMBER: u32 = 512;
 
-/// An architecture whose system calls are known here. It is printed as `uname -m` has it.
+/// An architecture whose system calls are known here. Printed as `uname -m` prints it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arch {
-    /// x86_64 with its 64-bit numbers; x32 shares its audit value and is told by bit 30.
+    /// x86_64 with its 64-bit numbers; x32 shares its audit value and is recognized by bit 30.
     X86_64,
     /// 64-bit Arm, little endian.
     Aarch64,
@@ -61,7 +61,7 @@ impl Arch {
         Some(self.syscalls()[usize::from(entry.index)].0)
     }
 
-    /// The known name most like this one, for an error that helps; none when nothing is like it.
+    /// The known name most similar to this one, for a helpful error; `None` if none is similar.
     #[must_use]
     pub fn nearest(self, name: &str) -> Option<&'static str> {
         let calls = self.syscalls().iter().map(|&(known, _)| known);
@@ -71,7 +71,7 @@ impl Arch {
     }
 }
 
-/// Where a table has a name. For constants too: bisection, since linear search would be slow to compile.
+/// The index of a name in a table. Also for constants: bisection, since linear search would be slow to compile.
 pub(super) const fn position(calls: &[(&str, u32)], name: &str) -> Option<usize> {
     let (mut low, mut high) = (0, calls.len());
     while low < high {

@@ -10,9 +10,9 @@
 //! * Blocks are found by bisection.
 //! * Equal answers are emitted once and shared, those with argument rules too.
 //!
-//! Instructions are made from the last to the first, so that every jump goes to what is there
-//! already. A conditional jump reaches 255 instructions; what lies farther is reached through a `JA`, or,
-//! when it is a return, repeated nearby.
+//! Instructions are made from the last to the first, so that every jump goes to one that exists
+//! already. A conditional jump reaches 255 instructions; a farther target is reached through a `JA`, or,
+//! if it is a return, repeated nearby.
 
 use libc::sock_filter;
 
@@ -33,7 +33,7 @@ const EXCEPTIONS: usize = 3;
 /// How far a conditional jump reaches.
 const REACH: usize = u8::MAX as usize;
 
-/// Where `seccomp_data` has its fields (`linux/seccomp.h`).
+/// Offsets of the fields of `seccomp_data` (`linux/seccomp.h`).
 const NR: u32 = 0;
 const ARCH: u32 = 4;
 const ARGS: u32 = 16;
@@ -41,7 +41,7 @@ const ARGS: u32 = 16;
 /// A filter in the form that the kernel takes.
 pub type Program = Vec<sock_filter>;
 
-/// The filter takes so many instructions, more than the kernel accepts.
+/// The filter takes this many instructions, more than the kernel accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the filter takes {0} instructions and the kernel accepts {MAX_INSTRUCTIONS}: use fewer rules \
@@ -65,7 +65,7 @@ impl Filter {
         };
         let found = emitter.find(&blocks);
         let entry = emitter.before(LOAD, NR, found);
-        let kill = Target::Return(Action::KillProcess.to_return());
+        let kill = JumpTarget::Return(Action::KillProcess.to_return());
         let checked = emitter.branch(JUMP_EQ, self.arch.audit(), entry, kill);
         emitter.before(LOAD, ARCH, checked);
         let mut instructions = emitter.reversed;
@@ -118,13 +118,13 @@ fn segments<'f>(filter: &'f Filter, default: &'f SyscallRule) -> Vec<Segment<'f>
     segments
 }
 
-/// Segments in a row, all with the usual answer but for a few numbers.
+/// Consecutive segments, all with the usual answer except for a few numbers.
 struct Block<'s, 'f> {
     segments: &'s [Segment<'f>],
     usual: &'f SyscallRule,
 }
 
-/// Takes the segments from left to right, each time the longest block that they begin with. Its usual
+/// Takes the segments from left to right, each time the longest block at their beginning. Its usual
 /// answer is that of its first segment, or of its second when the first is an exception.
 fn blocks<'s, 'f>(mut rest: &'s [Segment<'f>]) -> Vec<Block<'s, 'f>> {
     let mut blocks = Vec::with_capacity(rest.len() / 4 + 1);
@@ -144,7 +144,7 @@ fn blocks<'s, 'f>(mut rest: &'s [Segment<'f>]) -> Vec<Block<'s, 'f>> {
     blocks
 }
 
-/// How many of the segments make the longest block with this usual answer that they begin with.
+/// The length of the longest block, with this usual answer, at the beginning of the segments.
 fn block_length(segments: &[Segment<'_>], usual: &SyscallRule) -> usize {
     let mut exceptions = 0;
     for (at, segment) in segments.iter().enumerate() {
@@ -159,63 +159,63 @@ fn block_length(segments: &[Segment<'_>], usual: &SyscallRule) -> usize {
     segments.len()
 }
 
-/// Where a jump goes.
+/// The target of a jump.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Target {
-    /// To a return of this value, wherever one is.
+enum JumpTarget {
+    /// Any return of this value.
     Return(u32),
-    /// To the instruction at this place in [`Emitter::reversed`].
+    /// The instruction at this index in [`Emitter::reversed`].
     At(usize),
 }
 
 /// What the accumulator holds: a word of `seccomp_data`, and which of its bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Held {
+struct Accumulator {
     offset: u32,
     mask: u32,
 }
 
-impl Held {
+impl Accumulator {
     const fn whole(offset: u32) -> Self {
         let mask = u32::MAX;
         Self { offset, mask }
     }
 }
 
-/// What comes after a comparison. The load that it begins with is emitted when someone comes
-/// without the word at hand.
+/// The instructions after a comparison. The load that they begin with is emitted only for jumps that
+/// arrive without the word in the accumulator.
 #[derive(Clone, Copy)]
 struct Next {
-    /// Where to go with this in the accumulator; nothing for a return, which needs none.
-    ready: Target,
-    needs: Option<Held>,
-    /// Where to go otherwise, once emitted.
-    loading: Option<Target>,
+    /// Where to go when the accumulator holds `needs`; a return needs nothing.
+    ready: JumpTarget,
+    needs: Option<Accumulator>,
+    /// Where to go otherwise, once this was emitted.
+    loading: Option<JumpTarget>,
 }
 
 impl Next {
     const fn action(action: Action) -> Self {
         Self {
-            ready: Target::Return(action.to_return()),
+            ready: JumpTarget::Return(action.to_return()),
             needs: None,
             loading: None,
         }
     }
 }
 
-/// A program in the making, last instruction first.
+/// A program being made, last instruction first.
 #[derive(Default)]
 struct Emitter<'f> {
     reversed: Vec<sock_filter>,
     /// The last emitted return of each value.
     returns: Vec<(u32, usize)>,
-    /// Where the rules are that have been emitted.
-    rules: Vec<(&'f SyscallRule, Target)>,
+    /// The rules that were emitted, and where they are.
+    rules: Vec<(&'f SyscallRule, JumpTarget)>,
 }
 
 impl<'f> Emitter<'f> {
     /// Finds the block of the number in the accumulator, and its answer.
-    fn find(&mut self, blocks: &[Block<'_, 'f>]) -> Target {
+    fn find(&mut self, blocks: &[Block<'_, 'f>]) -> JumpTarget {
         if let [block] = blocks {
             let usual = self.answer(block.usual);
             let exceptions = block
@@ -234,9 +234,9 @@ impl<'f> Emitter<'f> {
         self.branch(JUMP_GE, start, high, low)
     }
 
-    fn answer(&mut self, rule: &'f SyscallRule) -> Target {
+    fn answer(&mut self, rule: &'f SyscallRule) -> JumpTarget {
         if rule.arms.is_empty() {
-            return Target::Return(rule.otherwise.to_return());
+            return JumpTarget::Return(rule.otherwise.to_return());
         }
         if let Some((_, target)) = self.rules.iter().find(|(known, _)| *known == rule) {
             return *target;
@@ -292,9 +292,9 @@ impl<'f> Emitter<'f> {
         }
     }
 
-    /// Compares bits of the word at `offset`, unless the answer is plain without looking.
+    /// Compares bits of the word at `offset`, unless the result is known without looking.
     fn same(&mut self, offset: u32, mask: u32, value: u32, yes: &mut Next, no: &mut Next) -> Next {
-        let whole = Held::whole(offset);
+        let whole = Accumulator::whole(offset);
         match (mask, value) {
             _ if value & !mask != 0 => *no,
             (0, _) => *yes,
@@ -303,18 +303,25 @@ impl<'f> Emitter<'f> {
             _ if mask == value && mask.is_power_of_two() => {
                 self.jump(JUMP_SET, mask, whole, yes, no)
             }
-            _ => self.jump(JUMP_EQ, value, Held { offset, mask }, yes, no),
+            _ => self.jump(JUMP_EQ, value, Accumulator { offset, mask }, yes, no),
         }
     }
 
     fn greater(&mut self, offset: u32, value: u32, yes: &mut Next, no: &mut Next) -> Next {
         match value {
             u32::MAX => *no,
-            _ => self.jump(JUMP_GT, value, Held::whole(offset), yes, no),
+            _ => self.jump(JUMP_GT, value, Accumulator::whole(offset), yes, no),
         }
     }
 
-    fn jump(&mut self, code: u16, k: u32, held: Held, yes: &mut Next, no: &mut Next) -> Next {
+    fn jump(
+        &mut self,
+        code: u16,
+        k: u32,
+        held: Accumulator,
+        yes: &mut Next,
+        no: &mut Next,
+    ) -> Next {
         let no = self.enter(no, Some(held));
         let yes = self.enter(yes, Some(held));
         let ready = self.branch(code, k, yes, no);
@@ -325,8 +332,8 @@ impl<'f> Emitter<'f> {
         }
     }
 
-    /// Where to go for what is next, with this in the accumulator.
-    fn enter(&mut self, next: &mut Next, held: Option<Held>) -> Target {
+    /// Where to go for `next` when the accumulator holds `held`.
+    fn enter(&mut self, next: &mut Next, held: Option<Accumulator>) -> JumpTarget {
         let Some(needs) = next.needs.filter(|_| held != next.needs) else {
             return next.ready;
         };
@@ -340,32 +347,32 @@ impl<'f> Emitter<'f> {
     }
 
     /// Emits an instruction that goes on to `next`.
-    fn before(&mut self, code: u16, k: u32, next: Target) -> Target {
-        if next != Target::At(self.reversed.len().wrapping_sub(1)) {
+    fn before(&mut self, code: u16, k: u32, next: JumpTarget) -> JumpTarget {
+        if next != JumpTarget::At(self.reversed.len().wrapping_sub(1)) {
             self.detour(next);
         }
-        Target::At(self.push(code, k, 0, 0))
+        JumpTarget::At(self.push(code, k, 0, 0))
     }
 
-    fn branch(&mut self, code: u16, k: u32, yes: Target, no: Target) -> Target {
+    fn branch(&mut self, code: u16, k: u32, yes: JumpTarget, no: JumpTarget) -> JumpTarget {
         if yes == no {
             return yes;
         }
-        // Bringing the second within reach may take one instruction, which the first has to bear.
+        // Bringing the second within reach may add an instruction, which the first must reach across.
         let yes = self.within_reach(yes, 1);
         let no = self.within_reach(no, 0);
         let here = self.reversed.len();
         let distance = |to: usize| (here - to - 1) as u8;
-        Target::At(self.push(code, k, distance(yes), distance(no)))
+        JumpTarget::At(self.push(code, k, distance(yes), distance(no)))
     }
 
-    /// A place that goes to the target and can be jumped to after `more` instructions.
-    fn within_reach(&mut self, target: Target, more: usize) -> usize {
+    /// An index that leads to the target and is still within reach after `more` further instructions.
+    fn within_reach(&mut self, target: JumpTarget, more: usize) -> usize {
         let here = self.reversed.len();
         let reaches = |place: &usize| here + more - place - 1 <= REACH;
         let known = match target {
-            Target::At(place) => Some(place),
-            Target::Return(value) => self.returned(value).map(|(_, place)| *place),
+            JumpTarget::At(place) => Some(place),
+            JumpTarget::Return(value) => self.returned(value).map(|(_, place)| *place),
         };
         known.filter(reaches).unwrap_or_else(|| self.detour(target))
     }
@@ -374,10 +381,10 @@ impl<'f> Emitter<'f> {
         self.returns.iter_mut().find(|(known, _)| *known == value)
     }
 
-    /// Emits what goes to the target from right here.
-    fn detour(&mut self, target: Target) -> usize {
+    /// Emits an instruction here that goes to the target.
+    fn detour(&mut self, target: JumpTarget) -> usize {
         match target {
-            Target::Return(value) => {
+            JumpTarget::Return(value) => {
                 let place = self.push(RETURN, value, 0, 0);
                 match self.returned(value) {
                     Some(known) => known.1 = place,
@@ -385,7 +392,7 @@ impl<'f> Emitter<'f> {
                 }
                 place
             }
-            Target::At(place) => {
+            JumpTarget::At(place) => {
                 let skipped = self.reversed.len() - place - 1;
                 self.push(JUMP, skipped as u32, 0, 0)
             }

@@ -1,4 +1,4 @@
-//! What is narrowed by argument, wherever it is granted, and why.
+//! Calls that are narrowed by argument, wherever they are granted, and why.
 //!
 //! A guard stays on a call even when the profile names the call in `allow`: guards are part of the
 //! sandbox's boundary, not of a base set.
@@ -22,24 +22,24 @@ pub(super) enum Guard {
     Mode(u8),
     /// The same for a call that makes files only with certain flags: flags are `.0`, mode follows.
     Open(u8),
-    /// The same for a call that makes nodes, and no devices: the mode is argument `.0`.
+    /// The same for a call that makes nodes, which must not be devices: the mode is argument `.0`.
     Node(u8),
     /// Only plain families, types and protocols.
     Socket,
     /// Only local pairs.
     Socketpair,
-    /// Only settings that concern nobody else.
+    /// Only settings that affect nobody else.
     Prctl,
     /// Only execution domains that weaken nothing.
     Personality,
     /// Filters, but no listener.
     Seccomp,
-    /// The limit on core dumps stays; the resource is argument `.0`, which must not be another
-    /// process's limit where `.1` names a process.
+    /// The limit on core dumps stays. The resource is argument `.0`; a process, where the call names one,
+    /// is argument `.1` and must not be PID 1.
     Limits(u8, Option<u8>),
-    /// No port is opened that was not bound, and so not checked.
+    /// No listening on a port that was not bound, and so not checked.
     Listen,
-    /// What is printed as an error is shown to the supervisor, when it wants to see it.
+    /// What is written to standard error is shown to the supervisor, if it asks for that.
     Write,
 }
 
@@ -67,7 +67,7 @@ pub(super) const GUARDS: &[(&str, Guard)] = &[
     ("listen", Guard::Listen),
     ("write", Guard::Write),
     ("writev", Guard::Write),
-    // mkdir and mkdirat need none: the kernel keeps only 01777 of their mode (fs/namei.c:vfs_mkdir).
+    // mkdir and mkdirat need no guard: the kernel keeps only 01777 of their mode (fs/namei.c:vfs_mkdir).
 ];
 
 /// `CLONE_NEW*` (`linux/sched.h`): namespaces of cgroup, uts, ipc, user, pid, net and mount.
@@ -125,14 +125,14 @@ const SET_MODE_FILTER: u64 = 1;
 const NEW_LISTENER: u64 = 8;
 
 impl Guard {
-    /// The rule, for what this sandbox is to be.
+    /// The rule for this sandbox.
     pub fn rule(self, spec: &SyscallSpec) -> SyscallRule {
         let refuse = |errno| spec.refusal(errno);
         let eperm = refuse(libc::EPERM);
         match self {
             // The kernel takes the low half of the flags (kernel/fork.c:clone).
             Self::Clone => only(none_of(0, CLONE_NEW), eperm),
-            // Here the flags are a long. What is not known to be plain is refused.
+            // Here the flags are a long. Unknown flags are refused.
             Self::Unshare => only(Condition::long(0, masked(!UNSHARE_PLAIN, 0)), eperm),
             Self::Ioctl => equal(1, &IOCTL_REFUSED, eperm, Action::Allow),
             Self::Mode(mode) => only(none_of(mode, SET_ID), eperm),
@@ -176,7 +176,7 @@ impl Guard {
             }
             Self::Limits(resource, process) => {
                 // A limit of 1 keeps a crash from the host's core handler, and 0 does not
-                // (`fs/coredump.c`): who sets it hears "done". PID 1 is ours.
+                // (`fs/coredump.c`): setting the limit only seems to succeed. PID 1 is ours.
                 let done = Action::Errno(0);
                 let core = is(resource, libc::RLIMIT_CORE as u64);
                 match process {
@@ -184,14 +184,14 @@ impl Guard {
                     Some(process) => rule(
                         vec![
                             arm(vec![is(process, 1)], eperm),
-                            // Without a new limit it only reads.
+                            // Without a new limit the call only reads.
                             arm(vec![core, Condition::long(2, Op::Ne(0))], done),
                         ],
                         Action::Allow,
                     ),
                 }
             }
-            // Landlock checks bind; listen alone takes any free port of the host.
+            // Landlock checks bind; listen alone binds any free port of the host.
             Self::Listen if spec.network == Network::Host && !spec.listens => {
                 SyscallRule::always(eperm)
             }
@@ -207,14 +207,14 @@ impl Guard {
     }
 }
 
-/// Where no socket is granted: Unix ones are refused as quietly as where some are.
+/// If no socket is granted, Unix sockets are refused as silently as when some are.
 pub(super) fn no_sockets(spec: &SyscallSpec) -> SyscallRule {
     let quiet = Action::Errno(libc::EAFNOSUPPORT as u16);
     let unix = arm(vec![is(0, AF_UNIX)], quiet);
     rule(vec![unix], spec.refusal(libc::EPERM))
 }
 
-/// A socket type, whatever flags come with it.
+/// A socket type, with any flags.
 fn kind(kind: u64) -> Condition {
     Condition::int(1, masked(SOCK_TYPE, kind))
 }
@@ -226,7 +226,7 @@ fn kind(kind: u64) -> Condition {
 /// sockets that pass them by.
 ///
 /// A Unix socket reaches whatever listens on a path in a granted tree, read-only or not: no mount
-/// and no Landlock up to ABI 7 stands in between, so it has to be asked for. Its refusal is silent,
+/// and no Landlock up to ABI 7 prevents that, so a profile must ask for it. Its refusal is silent,
 /// since the C library tries nscd and syslog in many programs.
 fn socket(spec: &SyscallSpec, family: Action, protocol: Action) -> SyscallRule {
     let unix = if spec.unix_sockets {
@@ -243,13 +243,13 @@ fn socket(spec: &SyscallSpec, family: Action, protocol: Action) -> SyscallRule {
         inet(IPPROTO_UDP, SOCK_DGRAM),
     ];
     if spec.network == Network::Host {
-        // Pings without privilege; in a network of its own there is nothing to ping.
+        // Unprivileged pings; in a private network there is nothing to ping.
         arms.extend([
             inet(IPPROTO_ICMP, SOCK_DGRAM),
             inet(IPPROTO_ICMPV6, SOCK_DGRAM),
         ]);
     }
-    // Go tries this for every listener and falls back on TCP: an answer, but no report.
+    // Go tries this for every listener and falls back on TCP: it fails without a report.
     let unsupported = Action::Errno(libc::EPROTONOSUPPORT as u16);
     arms.extend([
         arm(vec![is(2, IPPROTO_MPTCP)], unsupported),
@@ -260,8 +260,8 @@ fn socket(spec: &SyscallSpec, family: Action, protocol: Action) -> SyscallRule {
     rule(arms, protocol)
 }
 
-/// Options up to the last known one, but for those refused. An unknown one gets the kernel's own
-/// answer to such: `EINVAL`.
+/// Options up to the last known one, except those refused. An unknown one fails as the kernel fails
+/// it: `EINVAL`.
 fn prctl(refused: Action) -> SyscallRule {
     let mut arms: Vec<_> = PRCTL_REFUSED
         .iter()
@@ -303,7 +303,7 @@ const fn rule(arms: Vec<Arm>, otherwise: Action) -> SyscallRule {
     SyscallRule { arms, otherwise }
 }
 
-/// Allowed when the condition holds.
+/// Allowed if the condition holds.
 fn only(condition: Condition, otherwise: Action) -> SyscallRule {
     rule(vec![arm(vec![condition], Action::Allow)], otherwise)
 }

@@ -1,4 +1,4 @@
-//! Hands a program to the kernel: the one system call of this folder.
+//! Loads a program into the kernel: the only system call of this folder.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -12,9 +12,9 @@ use libc::sock_filter;
 pub enum Listener {
     /// None. A call with `Notify` then fails with `ENOSYS`.
     None = 0,
-    /// A listener. A signal to the calling process takes its call back at any time.
+    /// A listener. A signal to the calling process may cancel its call at any time.
     Interruptible = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-    /// A listener; once it has received a call, only a fatal signal takes that call back
+    /// A listener; once it has received a call, only a fatal signal cancels that call
     /// (`SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, Linux 5.19). Older kernels give `EINVAL`.
     WaitKillable =
         libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,

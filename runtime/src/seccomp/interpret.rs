@@ -1,7 +1,7 @@
 //! Runs a program as the kernel would, for tests.
 //!
 //! It knows the instructions that [`super::Program`] may hold (a part of
-//! `kernel/seccomp.c:seccomp_check_filter`), and takes anything else for a fault.
+//! `kernel/seccomp.c:seccomp_check_filter`), and treats anything else as a fault.
 
 use libc::sock_filter;
 

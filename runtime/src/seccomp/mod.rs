@@ -9,7 +9,7 @@
 //! * A [`Filter`] holds [`Rules`] for the system calls of one [`Arch`], and a default.
 //! * A [`Program`] is the filter compiled to the classic BPF that the kernel takes.
 //!
-//! The way through is
+//! The steps are
 //!
 //! ```text
 //! SyscallSpec --filter_for--> Filter --compile--> Program --install--> kernel

@@ -10,8 +10,8 @@ use super::Arch;
 /// The bit that marks an x32 call among those of x86_64 (`__X32_SYSCALL_BIT`).
 pub(super) const X32_BIT: u32 = 0x4000_0000;
 
-/// The number -1. It is no call: a tracer writes it to make the kernel skip one, and the filter
-/// sees it afterwards. The kernel runs nothing for it, so it is let through.
+/// The number -1 is not a call: a tracer writes it to make the kernel skip a call, and the filter
+/// sees it afterwards. The kernel runs nothing for it, so it is allowed.
 pub(super) const SKIPPED: u32 = u32::MAX;
 
 /// What the kernel does with a call.
@@ -19,7 +19,7 @@ pub(super) const SKIPPED: u32 = u32::MAX;
 pub enum Action {
     /// `SECCOMP_RET_ALLOW`: the call is made.
     Allow,
-    /// `SECCOMP_RET_ERRNO`: the call fails with this number, and nobody is told.
+    /// `SECCOMP_RET_ERRNO`: the call fails with this number, and nobody is notified.
     Errno(u16),
     /// `SECCOMP_RET_USER_NOTIF`: the supervisor is asked, and answers.
     Notify,
@@ -63,7 +63,7 @@ pub enum Op {
     MaskedEq {
         /// The bits that count.
         mask: u64,
-        /// What they have to be.
+        /// The value that they must have.
         value: u64,
     },
 }
@@ -148,7 +148,7 @@ impl SyscallRule {
         }
     }
 
-    /// What the rule says of these arguments.
+    /// The action for these arguments.
     #[must_use]
     pub fn evaluate(&self, args: &[u64; 6]) -> Action {
         let holds = |arm: &&Arm| arm.when.iter().all(|condition| condition.holds(args));
@@ -175,7 +175,7 @@ impl Rules {
         Some(&self.0[self.find(number).ok()?].1)
     }
 
-    /// Sets the rule for this number, in place of the one it had.
+    /// Sets the rule for this number, replacing the one before.
     pub fn insert(&mut self, number: u32, rule: SyscallRule) {
         match self.find(number) {
             Ok(found) => self.0[found].1 = rule,
@@ -189,11 +189,11 @@ impl Rules {
     }
 }
 
-/// Of several rules for one number, the last counts.
+/// If a number has several rules, the last counts.
 impl FromIterator<(u32, SyscallRule)> for Rules {
     fn from_iter<I: IntoIterator<Item = (u32, SyscallRule)>>(rules: I) -> Self {
         let rules = rules.into_iter();
-        // Once, and not each time it is full.
+        // Allocates once, and not each time it is full.
         let mut sorted = Vec::with_capacity(rules.size_hint().1.unwrap_or_default());
         sorted.extend(rules);
         sorted.sort_by_key(|(number, _)| *number);
@@ -208,14 +208,14 @@ impl FromIterator<(u32, SyscallRule)> for Rules {
     }
 }
 
-/// What the kernel shows a program of one call (`struct seccomp_data`).
+/// What the kernel passes to a program about one call (`struct seccomp_data`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SeccompData {
     /// The number of the call.
     pub nr: u32,
-    /// `AUDIT_ARCH_*` of the way by which it came.
+    /// `AUDIT_ARCH_*` of the call's ABI.
     pub arch: u32,
-    /// Where it was made.
+    /// The address of the call's instruction.
     pub instruction_pointer: u64,
     /// Its arguments, as the registers hold them.
     pub args: [u64; 6],
@@ -226,7 +226,7 @@ pub struct SeccompData {
 /// Calls of other architectures, and of x32, kill the process: no rule can say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Filter {
-    /// Whose numbers these are.
+    /// The architecture of the numbers.
     pub arch: Arch,
     /// For numbers without a rule.
     pub default: Action,
@@ -236,7 +236,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Has the supervisor asked about what would be let through of a call. What is refused stays
+    /// Sends calls with this number that would be allowed to the supervisor. What is refused stays
     /// refused.
     pub fn supervise(&mut self, number: u32) {
         let ask = |action: &mut Action| {
@@ -252,7 +252,7 @@ impl Filter {
         }
     }
 
-    /// What the filter says of a call.
+    /// The action for a call.
     #[must_use]
     pub fn evaluate(&self, data: &SeccompData) -> Action {
         if data.arch != self.arch.audit() {

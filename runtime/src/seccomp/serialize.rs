@@ -1,6 +1,6 @@
 //! A filter as it is printed in a plan: names instead of numbers, conditions as one would write them.
 //!
-//! The form is for reading and hashing and is not read back. It is the same for the same filter.
+//! The form is for reading and hashing, and is never parsed. The same filter always has the same form.
 //!
 //! ```json
 //! {"arch": "x86_64", "default": "errno ENOSYS", "rules": {
@@ -29,7 +29,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// The names of those numbers that the base sets use.
+/// The names of the numbers that the base sets use.
 const fn errno_name(number: u16) -> Option<&'static str> {
     match number as i32 {
         libc::EPERM => Some("EPERM"),

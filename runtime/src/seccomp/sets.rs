@@ -3,19 +3,19 @@
 //! The sets nest: `learned` ⊂ `minimal` ⊂ `default`.
 //!
 //! * `learned`: what a dynamic program needs to be executed, to load its libraries, and to end. The
-//!   profile's `allow` adds what was seen.
+//!   profile's `allow` adds the calls that were observed.
 //! * `minimal`: a program that works on its files and descriptors, with threads, children and pipes:
 //!   jq, sqlite3, a compiler, a static binary. It cannot open a socket (unless the sandbox has the
 //!   host's network), trace, share memory by key, or change its identity.
 //! * `default`: whatever an ordinary program does, shells, interpreters, package managers, browsers'
 //!   engines and debuggers included.
 //!
-//! A call that is granted may still be narrowed by argument: see [`super::guards`]. A call with a
-//! number that no theme names is newer than this table and gets `ENOSYS`, so that libraries fall
+//! A granted call may still be narrowed by argument: see [`super::guards`]. A call whose number
+//! is in no theme is newer than this table and gets `ENOSYS`, so that libraries fall
 //! back on what they did before it existed.
 //!
-//! Every call of the tables is in exactly one theme; a test sees to it, so a new kernel's calls each
-//! need a decision here.
+//! Every call of the tables is in exactly one theme, as a test checks, so each call of a new kernel
+//! needs a decision here.
 
 use super::{
     Arch, MAX_NUMBER,
@@ -25,7 +25,7 @@ use super::{
     table_aarch64::AARCH64,
 };
 
-/// From which set of calls a filter starts.
+/// The set of calls that a filter starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Base {
@@ -37,7 +37,7 @@ pub enum Base {
     Learned,
 }
 
-/// Where the calls of a theme stand.
+/// When the calls of a theme are granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Granted in every base.
@@ -50,7 +50,7 @@ pub(super) enum Standing {
     Default,
     /// Refused, unless the profile asks for it.
     OnRequest,
-    /// The same, but the answer is `ENOSYS`, and the supervisor is not asked: programs try these as a
+    /// The same, but with `ENOSYS`, and without asking the supervisor: programs try these as a
     /// matter of course and do without.
     OnRequestQuiet,
     /// Refused, whatever the profile asks for.
@@ -61,9 +61,9 @@ pub(super) enum Standing {
 
 /// Calls that belong together.
 pub(super) struct Theme {
-    /// Where they stand.
+    /// When they are granted.
     pub standing: Standing,
-    /// Why they stand there.
+    /// Why they are granted then.
     pub why: &'static str,
     /// Their names; those that an architecture does not have are skipped there.
     pub calls: &'static [&'static str],
@@ -201,7 +201,7 @@ pub(super) const THEMES: &[Theme] = &[
     theme(Default, "execution domains, narrowed to the harmless ones", &["personality"]),
 
     // --- Refused, but a profile may ask for them --------------------------------------------
-    theme(OnRequest, "its kernel side has been a way in time and again, and few programs use it", &[
+    theme(OnRequest, "its kernel code has been exploited again and again, and few programs use it", &[
         "add_key", "keyctl", "request_key", "perf_event_open", "userfaultfd", "fanotify_init",
         "fanotify_mark", "memfd_secret", "modify_ldt", "remap_file_pages", "uselib",
     ]),
@@ -243,42 +243,42 @@ pub(super) const THEMES: &[Theme] = &[
     ]),
 ];
 
-/// What the themes and guards say of one number.
+/// What the themes and guards say about one number.
 #[derive(Clone, Copy)]
-pub(super) struct Entry {
-    /// Where the call stands.
+pub(super) struct CallEntry {
+    /// When the call is granted.
     pub standing: Standing,
-    /// Where the architecture's table has it.
+    /// Its index in the architecture's table.
     pub index: u16,
-    /// Which theme says so.
+    /// The index of its theme.
     pub theme: u8,
     /// How its arguments are narrowed, once granted.
     pub guard: Option<Guard>,
 }
 
-impl Entry {
-    /// Why the call stands where it does.
+impl CallEntry {
+    /// Why the call has its standing.
     pub const fn why(&self) -> &'static str {
         THEMES[self.theme as usize].why
     }
 }
 
-type Entries = [Option<Entry>; MAX_NUMBER as usize];
+type CallEntries = [Option<CallEntry>; MAX_NUMBER as usize];
 
 /// The entries of an architecture, by number.
-pub(super) fn entries(arch: Arch) -> &'static Entries {
-    // Made while Aegis is compiled, since looking up 380 names would cost more at a start than the
-    // filter's compilation does.
-    static ENTRIES_X86_64: Entries = sort_out(X86_64);
-    static ENTRIES_AARCH64: Entries = sort_out(AARCH64);
+pub(super) fn entries(arch: Arch) -> &'static CallEntries {
+    // Made at compile time, since looking up 380 names would cost more at a start than
+    // compiling the filter does.
+    static ENTRIES_X86_64: CallEntries = sort_out(X86_64);
+    static ENTRIES_AARCH64: CallEntries = sort_out(AARCH64);
     match arch {
         Arch::X86_64 => &ENTRIES_X86_64,
         Arch::Aarch64 => &ENTRIES_AARCH64,
     }
 }
 
-const fn sort_out(calls: &[(&str, u32)]) -> Entries {
-    let mut entries: Entries = [None; MAX_NUMBER as usize];
+const fn sort_out(calls: &[(&str, u32)]) -> CallEntries {
+    let mut entries: CallEntries = [None; MAX_NUMBER as usize];
     let mut theme = 0;
     while theme < THEMES.len() {
         let Theme {
@@ -289,7 +289,7 @@ const fn sort_out(calls: &[(&str, u32)]) -> Entries {
         let mut at = 0;
         while at < names.len() {
             if let Some(index) = position(calls, names[at]) {
-                let entry = Entry {
+                let entry = CallEntry {
                     standing,
                     index: index as u16,
                     theme: theme as u8,

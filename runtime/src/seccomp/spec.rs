@@ -1,11 +1,11 @@
-//! From what a sandbox is to be, to its filter.
+//! From a sandbox's requirements to its filter.
 
 use crate::types::Network;
 
 use super::{
     Action, Arch, Base, Filter, Rules, SyscallRule,
     guards::{Guard, no_sockets},
-    sets::{Entry, Standing, entries},
+    sets::{CallEntry, Standing, entries},
 };
 
 /// What a filter is made from.
@@ -15,19 +15,19 @@ pub struct SyscallSpec {
     pub base: Base,
     /// Calls to grant besides. A call that is narrowed by argument stays narrowed.
     pub allow: Vec<String>,
-    /// Calls to refuse after all.
+    /// Calls to refuse although the base grants them.
     pub deny: Vec<String>,
-    /// Whether a supervisor listens. Then refused calls go to it, to be recorded and answered as
-    /// [`SyscallSpec::unattended`] has it.
+    /// Whether a supervisor listens. If so, refused calls go to it: it records them and answers as
+    /// [`SyscallSpec::unattended`] says.
     pub notify: bool,
     /// The sandbox's network.
     pub network: Network,
-    /// Whether the supervisor wants to see what is written to descriptor 2. Means nothing without
+    /// Whether the supervisor wants to see what is written to descriptor 2. Has no effect without
     /// `notify`.
     pub watch_stderr: bool,
     /// Whether Unix sockets may be made that can be connected by path; pairs always may.
     pub unix_sockets: bool,
-    /// Whether ports of the host's network may be listened on; those of its own always may.
+    /// Whether ports of the host's network may be listened on; those of a private network always may.
     pub listens: bool,
 }
 
@@ -47,8 +47,8 @@ impl SyscallSpec {
         }
     }
 
-    /// The same without a supervisor. What [`Filter::evaluate`] says of a call under *its* filter
-    /// is what the supervisor answers.
+    /// The same without a supervisor. The supervisor answers a call with what [`Filter::evaluate`] says of
+    /// it under *this* filter.
     #[must_use]
     pub fn unattended(&self) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl SyscallSpec {
         }
     }
 
-    /// What a refused call gets.
+    /// The action for a refused call.
     pub(super) const fn refusal(&self, errno: i32) -> Action {
         if self.notify {
             Action::Notify
@@ -84,8 +84,8 @@ impl SyscallSpec {
         }
     }
 
-    /// The rule for a call that the profile says nothing of.
-    fn rule(&self, entry: &Entry) -> SyscallRule {
+    /// The rule for a call that the profile does not mention.
+    fn rule(&self, entry: &CallEntry) -> SyscallRule {
         if self.grants(entry.standing) {
             return self.granted(entry);
         }
@@ -97,7 +97,7 @@ impl SyscallSpec {
     }
 
     /// The rule for a call that is granted, by the base or by the profile.
-    fn granted(&self, entry: &Entry) -> SyscallRule {
+    fn granted(&self, entry: &CallEntry) -> SyscallRule {
         entry
             .guard
             .map_or(SyscallRule::always(Action::Allow), |guard| guard.rule(self))
@@ -111,7 +111,7 @@ const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct SyscallError {
-    /// The call that it is about, as it was written.
+    /// The call, as it was written.
     pub name: String,
     why: String,
 }
@@ -125,8 +125,8 @@ impl SyscallError {
     }
 }
 
-/// Whether a profile may name this call in `allow`: what suggests or learns a line asks before it
-/// writes it down. Not for unknown names, nor for calls that would undo the sandbox.
+/// Whether a profile may name this call in `allow`: check this before suggesting or learning a line.
+/// False for unknown names, and for calls that would undo the sandbox.
 #[must_use]
 pub fn may_be_allowed(name: &str) -> bool {
     allowed(Arch::native(), name).is_ok()
@@ -134,8 +134,8 @@ pub fn may_be_allowed(name: &str) -> bool {
 
 /// The filter of the native architecture.
 ///
-/// A name that only another architecture knows (`open` is not on aarch64) is accepted and changes
-/// nothing: a profile is meant to be carried from one machine to another.
+/// A name that only another architecture knows (`open` is not on aarch64) is accepted and has no effect:
+/// a profile must work on other machines too.
 ///
 /// # Errors
 /// When the profile names a call that does not exist, that would undo the sandbox, that the launch
@@ -157,7 +157,7 @@ pub(super) fn filter_on(arch: Arch, spec: &SyscallSpec) -> Result<Filter, Syscal
     }
     for name in &spec.deny {
         let name = name.as_str();
-        // The filter is in force when the launcher executes the command.
+        // The filter is already in force when the command is executed.
         if name == "execve" {
             let why = "system call `execve` cannot be denied: the command itself is started with it; to keep \
                        the command from executing others, leave `shell.exec` empty";
@@ -187,7 +187,7 @@ pub(super) fn filter_on(arch: Arch, spec: &SyscallSpec) -> Result<Filter, Syscal
 }
 
 /// The call by number, unless only another architecture has it.
-fn known(arch: Arch, name: &str) -> Result<Option<(u32, &'static Entry)>, SyscallError> {
+fn known(arch: Arch, name: &str) -> Result<Option<(u32, &'static CallEntry)>, SyscallError> {
     if let Some(number) = arch.number(name) {
         return Ok(entries(arch)[number as usize]
             .as_ref()
@@ -203,8 +203,8 @@ fn known(arch: Arch, name: &str) -> Result<Option<(u32, &'static Entry)>, Syscal
     Err(SyscallError::new(name, why))
 }
 
-/// [`known`], for a call that the profile wants to grant.
-fn allowed(arch: Arch, name: &str) -> Result<Option<(u32, &'static Entry)>, SyscallError> {
+/// [`known`], for a call that the profile asks to allow.
+fn allowed(arch: Arch, name: &str) -> Result<Option<(u32, &'static CallEntry)>, SyscallError> {
     let found = known(arch, name)?;
     match found {
         Some((_, entry)) if matches!(entry.standing, Standing::Never | Standing::NeverQuiet) => {

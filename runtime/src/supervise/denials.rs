@@ -1,11 +1,10 @@
-//! What was refused, and the line of the profile that would allow it.
+//! What was denied, and the line of the profile that would allow it.
 //!
-//! seccomp's refusals are known from the kernel. Landlock, mounts and namespaces refuse without
-//! telling anybody but the program, so those are inferred: the end of what the command said on
-//! standard error is searched for paths and for the kernel's error messages, and each is held
-//! against the plan. Only what the plan really refuses and the host really has is reported; where
-//! nothing fits, the cause is said to be unknown. The text is the command's, so the result is a
-//! hint for a person, and says that it is.
+//! The kernel reports seccomp's denials. Landlock, mounts and namespaces tell only the program, so
+//! their denials are inferred: the end of the command's standard error is searched for paths and for
+//! the kernel's error messages, and each is compared with the plan. Only what the plan really denies
+//! and the host really has is reported; if nothing fits, the cause is reported as unknown. The text is
+//! the command's, so the result is a hint for a person, and says so.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -19,15 +18,15 @@ use crate::plan::{Op, Plan};
 use crate::types::Network;
 use aegis_sys::landlock::fs;
 
-/// One refusal.
+/// One denial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Denial {
     /// What was tried, as a policy is asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<What>,
-    /// The layer that refused.
+    /// The layer that denied it.
     pub layer: &'static str,
-    /// What.
+    /// What was denied.
     pub what: String,
     /// How often, where that is known.
     pub times: u64,
@@ -51,7 +50,7 @@ impl Denial {
     }
 }
 
-/// What of a path is granted.
+/// The rights granted on a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Rights {
     /// A private directory of the sandbox's own.
@@ -62,8 +61,8 @@ struct Rights {
     exec: bool,
 }
 
-/// Finds what the plan refuses, the last one told first, and the keys of limits that were met in the end of
-/// a failed command's standard error. `host` says whether a path exists on the host.
+/// Finds what the plan denied, the last reported first, and the keys of limits that were met, from the end
+/// of a failed command's standard error. `host` says whether a path exists on the host.
 pub fn attribute(
     text: &[u8],
     plan: &Plan,
@@ -115,7 +114,7 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
     let mut list = Vec::new();
     for word in candidates(line) {
         let path = absolute(word, plan);
-        // What is to be made is not there yet; nothing is made by a program's name.
+        // A file to be made does not exist yet; nothing is made by a program's name.
         let named = !word.contains('/') && !said.writing && !host(&path);
         let path = match in_path(word, plan, host) {
             Some(found) if named => found,
@@ -188,7 +187,7 @@ fn denial(
     Denial::inferred(asked, layer, format!("{verb} {}", path.display()), allow)
 }
 
-/// The limit of the plan that a message is about, by its key.
+/// The key of the plan's limit that a message is about.
 fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
     let resource = |number: u32| plan.limits.has_resource(number);
     let group = &plan.limits.group;
@@ -197,7 +196,7 @@ fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
         "file-size" => resource(libc::RLIMIT_FSIZE),
         "pids" => group.pids.is_some() || resource(libc::RLIMIT_NPROC),
         "memory" => group.memory.is_some() || resource(libc::RLIMIT_DATA),
-        // A full disk of the host says the same.
+        // A full disk of the host gives the same message.
         "tmp" => candidates(line)
             .iter()
             .any(|word| is_private(&absolute(word, plan), plan)),
@@ -226,7 +225,7 @@ fn absolute(word: &str, plan: &Plan) -> PathBuf {
     path
 }
 
-/// Where the sandbox's `PATH` would have a program, on the host.
+/// Where the sandbox's `PATH` would find a program, on the host.
 fn in_path(name: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     let path = plan.environment.get(std::ffi::OsStr::new("PATH"))?;
     std::env::split_paths(path)
@@ -244,7 +243,7 @@ fn own_place(path: &Path) -> bool {
     path.starts_with("/proc") || path.starts_with("/dev") || path.starts_with("/sys")
 }
 
-/// What the plan grants on a path.
+/// The rights that the plan grants on a path.
 fn rights(path: &Path, plan: &Plan) -> Rights {
     // Links that lead there count: /bin/ls is /usr/bin/ls.
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
@@ -265,7 +264,7 @@ fn rights(path: &Path, plan: &Plan) -> Rights {
                 ..Rights::default()
             };
         }
-        // What the sandbox has of its own in this place is not what the host has there.
+        // The sandbox's own file in this place is not the one that the host has there.
         Some(Op::Private | Op::Tmpfs { .. }) => {
             return Rights {
                 own: true,
@@ -284,7 +283,7 @@ fn rights(path: &Path, plan: &Plan) -> Rights {
     }
 }
 
-/// A path as one would write it in a profile.
+/// A path as a profile declares it.
 fn shorten(path: &Path, plan: &Plan) -> String {
     for (name, base) in &plan.variables {
         if let (true, Ok(rest)) = (base.parent().is_some(), path.strip_prefix(base)) {

@@ -1,15 +1,15 @@
-//! Error messages: what the words of a line on standard error say, whoever says them. They are
-//! those of the C library, of shells, and of common interpreters; whether the plan has anything to
-//! do with it is judged in [`super::denials`].
+//! Error messages: what a line on standard error says, whatever program wrote it. The words are
+//! those of the C library, of shells, and of common interpreters; whether the plan is the reason is
+//! judged in [`super::denials`].
 
 use std::collections::BTreeSet;
 
 /// What a line says went wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Complaint {
-    /// There is no way to a network, or nobody to ask for a name.
+    /// No network can be reached, or no name resolved.
     pub network: bool,
-    /// A kind of socket is not to be had.
+    /// A kind of socket is not available.
     pub socket: bool,
     /// `EACCES`, `EPERM`.
     pub refused: bool,

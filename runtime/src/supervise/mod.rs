@@ -1,5 +1,5 @@
-//! Watching over a run from outside: limits of time and output, signals, the terminal, the calls that
-//! seccomp hands over; and saying what happens, and afterwards what happened.
+//! Supervises a run from outside: limits of time and output, signals, the terminal, the calls that
+//! seccomp hands over. Reports events during the run, and the result afterwards.
 //!
 //! [`Built`] is a sandbox in which nothing runs yet; [`Built::go`] lets the command start and gives the
 //! [`Session`], which has to be polled until the command has ended; [`Session::finish`] ends it and gives
@@ -23,7 +23,7 @@ pub use crate::types::run_id;
 pub use denials::Denial;
 pub use session::{Built, NotBuilt, Session};
 
-/// What a front end decides about a run beside its plan.
+/// What a front end decides about a run besides its plan.
 #[derive(Default)]
 pub struct Options<'a> {
     /// The run's id, from [`run_id`]: names its control groups.
@@ -32,11 +32,11 @@ pub struct Options<'a> {
     pub early: Option<Early>,
     /// A leaf on the cgroup2 tree to run in, in place of one of the run's own. It is not removed.
     pub leaf: Option<OwnedFd>,
-    /// Files that the host acts upon and that are not there (see [`crate::facts::plantable`]): the report says
+    /// Files that the host acts upon and that do not exist (see [`crate::facts::plantable`]): the report says
     /// which of them the run has made.
     pub absent: Vec<PathBuf>,
-    /// Whether this process passes the signals that it gets on to the command, and takes part in the job
-    /// control of its terminal. It then blocks these signals, and keeps them blocked.
+    /// Whether this process passes its signals on to the command, and takes part in the job control of its
+    /// terminal. It then blocks these signals, and keeps them blocked.
     pub signals: bool,
 }
 
@@ -45,13 +45,13 @@ pub struct Options<'a> {
 pub enum Event {
     /// The command was executed.
     Started,
-    /// Something was refused, for the first time.
+    /// Something was denied, for the first time.
     Denied(Denial),
-    /// Something is not as planned, but permitted to be.
+    /// Something is degraded, and may be.
     Degraded(Degraded),
     /// A signal has stopped the command.
     Stopped(i32),
-    /// The command goes on.
+    /// The command was continued.
     Continued,
     /// A limit ends the run: its key.
     Limit(&'static str),
@@ -78,6 +78,6 @@ impl Progress {
 pub struct Watched<'a> {
     /// The descriptor.
     pub fd: BorrowedFd<'a>,
-    /// Whether it can be read, or has been closed at its other end. Set by [`Session::poll`].
+    /// Whether it can be read, or its other end was closed. Set by [`Session::poll`].
     pub ready: bool,
 }

@@ -1,8 +1,8 @@
 //! Answering the calls that the seccomp filter hands over.
 //!
-//! Nothing is ever let through here that the plan does not grant: refused calls stay refused and are
-//! recorded; text for standard error is looked at and goes on; a memfd is made without the right to
-//! be executed.
+//! Nothing is allowed here that the plan does not grant: refused calls stay refused and are
+//! recorded; text for standard error is read and its call goes on; a memfd is made without the right
+//! to be executed.
 
 use aegis_policy::What;
 use rustix::fs::MemfdFlags;
@@ -15,16 +15,16 @@ use crate::plan::{Memfd, Plan};
 use crate::seccomp::{self, Action, SeccompData};
 use aegis_sys::notify::{self, Call};
 
-/// How much of the end of standard error is kept for finding out what was refused.
+/// How much of the end of standard error is kept, for finding out what was denied.
 const TAIL: usize = 8192;
 
 /// The listener's side of a run.
 #[derive(Default)]
 pub(super) struct Listener {
     fd: Option<OwnedFd>,
-    /// The same filter without a supervisor: what it says of a call holds, whoever answers.
+    /// The same filter without a supervisor: its verdict on a call holds, whoever answers.
     verdicts: Option<seccomp::Filter>,
-    /// How often, in the order of the first time.
+    /// How often each was denied, in the order of the first time.
     denied: Vec<(u64, Call)>,
     tail: Vec<u8>,
 }
@@ -38,17 +38,17 @@ impl Listener {
         }
     }
 
-    /// To be polled.
+    /// The descriptor to poll.
     pub fn raw(&self) -> i32 {
         self.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 
-    /// Nothing is left that could ask.
+    /// Nothing is left that could make a call.
     pub fn close(&mut self) {
         self.fd = None;
     }
 
-    /// Answers one waiting call. What is denied for the first time comes back.
+    /// Answers one waiting call. Returns a denial if it is the first of its kind.
     pub fn answer(&mut self, plan: &Plan) -> io::Result<Option<Denial>> {
         let Some(fd) = self.fd.take() else {
             return Ok(None);
@@ -62,7 +62,7 @@ impl Listener {
         let Some(call) = notify::receive(fd)? else {
             return Ok(None);
         };
-        // First, whoever else would answer: what the profile denies stays denied.
+        // First, before any other answer: what the profile denies stays denied.
         if let Some(errno) = self.denial_of(&call, plan) {
             return self.deny(fd, &call, errno, plan);
         }
@@ -80,10 +80,10 @@ impl Listener {
         }
     }
 
-    /// The error that the plan's filter has for a call; `None`: it lets it through.
+    /// The error of a call under the plan's filter; `None`: the call is allowed.
     fn denial_of(&mut self, call: &Call, plan: &Plan) -> Option<i32> {
         let verdicts = self.verdicts.get_or_insert_with(|| {
-            // The same was made with `notify`, so it can be made without.
+            // It was made with `notify`, so it can be made without.
             seccomp::filter_for(&plan.syscalls.unattended())
                 .unwrap_or_else(|_| plan.seccomp.clone())
         });
@@ -94,12 +94,12 @@ impl Listener {
         }
     }
 
-    /// Keeps the end of what the command says on standard error. A hint, never a decision: the
-    /// text may change between this look and the write.
+    /// Keeps the end of what the command writes to standard error. A hint, never a decision: the
+    /// text may change between this read and the write.
     fn look_at(&mut self, fd: BorrowedFd<'_>, call: &Call) {
         let before = self.tail.len();
         self.read_text(call);
-        // The thread may be gone, and its pid somebody else's, whose memory that was.
+        // The thread may be gone and its pid reused: then that was another process's memory.
         if !notify::still_waits(fd, call) {
             self.tail.truncate(before);
         }
@@ -112,7 +112,7 @@ impl Listener {
         let mut text = [0u8; 2048];
         let (mut address, mut length) = (call.data.args[1], call.data.args[2]);
         if i64::from(call.data.nr) == libc::SYS_writev {
-            // The first vectors suffice: messages are short.
+            // The first vectors are enough: messages are short.
             let mut vectors = [0u8; 16 * 4];
             let count = (length as usize).min(4);
             let Ok(got) = notify::read_memory(call.pid, address, &mut vectors[..16 * count]) else {
@@ -124,7 +124,7 @@ impl Listener {
             }
             return;
         }
-        // Of a long text the end tells most.
+        // The end of a long text says most.
         if length > text.len() as u64 {
             address = address.wrapping_add(length - text.len() as u64);
             length = text.len() as u64;
@@ -158,7 +158,7 @@ impl Listener {
         Ok(Some(denial(call, 1, plan)))
     }
 
-    /// What was denied, in the order of the first time; the end of standard error.
+    /// The denials, in the order of the first time, and the end of standard error.
     pub fn finish(self, plan: &Plan) -> (Vec<Denial>, Vec<u8>) {
         let denials = (self.denied.iter()).map(|(times, call)| denial(call, *times, plan));
         (denials.collect(), self.tail)
@@ -204,7 +204,7 @@ fn memfd(fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
     }
     let mut name = [0u8; 250];
     let got = notify::read_memory(call.pid, call.data.args[0], &mut name).unwrap_or(0);
-    // The thread may be gone, and its pid somebody else's, whose memory that was.
+    // The thread may be gone and its pid reused: then that was another process's memory.
     let got = if notify::still_waits(fd, call) {
         got
     } else {
@@ -217,7 +217,7 @@ fn memfd(fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
     rustix::fs::memfd_create(&name, sealed)
         .map_err(io::Error::from)
         .and_then(|memfd| notify::answer_with_descriptor(fd, call, memfd.as_fd(), close))
-        // Where its limits leave no room for one more, the call says so, and the run goes on.
+        // If the caller's limits leave no room for one more, the call fails with that, and the run goes on.
         .or_else(|error| notify::refuse(fd, call, error.raw_os_error().unwrap_or(libc::EINVAL)))
 }
 

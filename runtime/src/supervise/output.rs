@@ -15,7 +15,7 @@ use super::report::Cause;
 /// A pipe that polls writable takes this much without blocking (`PIPE_BUF`, `pipe(7)`).
 const ATOMIC: usize = 4096;
 
-/// What `poll(2)` is told of a descriptor.
+/// A descriptor for `poll(2)`, with these events.
 pub fn poll_for(fd: i32, events: i16) -> PollFd {
     PollFd {
         fd,
@@ -40,7 +40,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Pipes for what is open of 1 and 2; one for both where both lead to the same place, which
+    /// Pipes for those of 1 and 2 that are open; one for both if both lead to the same file, which
     /// keeps their order.
     pub fn open(limit: u64) -> io::Result<Self> {
         let place = |fd: RawFd| {
@@ -66,7 +66,7 @@ impl Output {
         Ok(output)
     }
 
-    /// What the command gets as 1 and 2.
+    /// The descriptors that the command gets as 1 and 2.
     pub fn ends(&self) -> [Option<BorrowedFd<'_>>; 2] {
         let [first, second] = self
             .ends
@@ -88,8 +88,8 @@ impl Output {
         })
     }
 
-    /// Goes on with the relays that are ready, without ever blocking on a slow reader. True when there was more
-    /// than the limit.
+    /// Goes on with the relays that are ready, without ever blocking on a slow reader. Returns true if there was
+    /// more than the limit.
     pub fn pump(&mut self, ready: &[PollFd]) -> bool {
         let mut exceeded = false;
         let mut ready = ready.iter();
@@ -99,15 +99,15 @@ impl Output {
             } else if relay.held.is_empty() {
                 relay.fill(&mut self.left, &mut exceeded)
             } else {
-                // Where nobody reads any more, the command shall meet the same end of its pipe.
+                // If nobody reads any more, the command must find its own pipe closed too.
                 relay.empty(ATOMIC).is_ok()
             }
         });
         exceeded
     }
 
-    /// Passes on what is left once everything inside is dead, as long as the time limit and the
-    /// signals that end programs let it wait for a slow reader. Why not all went on, if so.
+    /// Passes on the remaining output once everything inside is dead, as long as the time limit and the
+    /// signals that end programs allow to wait for a slow reader. Returns why not all went on, if so.
     pub fn drain(&mut self, signals: &Signals, until: Option<Instant>) -> Option<Cause> {
         let mut exceeded = false;
         while !self.relays.is_empty() {
@@ -137,8 +137,8 @@ impl Output {
 /// Signals by which a person ends a program.
 const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
-/// Standard input without the right to write, where it has that (a terminal mostly): what is
-/// written there could not be counted. `None`: it is fine as it is.
+/// Standard input without write access, if it has that (a terminal mostly): output written there
+/// could not be counted. `None`: it is fine as it is.
 pub fn read_only_input() -> io::Result<Option<OwnedFd>> {
     if !files::is_writable(0) {
         return Ok(None);
@@ -151,7 +151,7 @@ pub fn read_only_input() -> io::Result<Option<OwnedFd>> {
 }
 
 impl Relay {
-    /// Reads at most `left` bytes, less from then on; `exceeded`: there were more. False at the end of the pipe.
+    /// Reads at most `left` bytes and subtracts them; `exceeded`: there were more. False at the end of the pipe.
     fn fill(&mut self, left: &mut u64, exceeded: &mut bool) -> bool {
         let mut buffer = [0u8; 65536];
         let got = files::read(self.from.as_fd(), &mut buffer).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The account of a run: what was in force, how it ended, what it used, what was refused.
+//! The report of a run: what was in force, how it ended, what it used, what was denied.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -38,11 +38,11 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Of a run that the supervisor did not end.
+    /// The cause for a run that the supervisor did not end.
     pub(super) fn of(ended: Change, usage: &Usage, plan: &Plan) -> Self {
         let out_of_memory = usage.oom_kills.unwrap_or(0) > 0;
         match ended {
-            // A shell tells of a child that was killed by 128+9.
+            // A shell reports a child killed by SIGKILL as 128+9.
             Change::Killed(libc::SIGKILL) | Change::Exited(137) if out_of_memory => {
                 Self::MemoryLimit
             }
@@ -55,7 +55,7 @@ impl Cause {
         }
     }
 
-    /// The exit status that tells it: 124 for the time limit, 128+n for a signal.
+    /// The exit status for this cause: 124 for the time limit, 128+n for a signal.
     pub fn exit_status(self) -> u8 {
         let status = match self {
             Self::Exited { status } => status,
@@ -90,13 +90,13 @@ pub struct Resources {
     pub system_us: u64,
     /// The largest resident set of any one process, in KiB.
     pub max_rss_kib: u64,
-    /// What the control groups tell.
+    /// What the control groups report.
     #[serde(flatten)]
     pub group: Usage,
 }
 
 impl Resources {
-    /// Of this process's children, which took `wall`.
+    /// The use of this process's children, which ran for `wall`.
     pub(super) fn new(wall: Duration, group: Usage) -> Self {
         let (user_us, system_us, max_rss_kib) = process::children_usage();
         Self {
@@ -124,12 +124,12 @@ pub(super) fn add_counted(limits: &mut Vec<&'static str>, group: &GroupLimits, u
     limits.retain(|key| seen.insert(*key));
 }
 
-/// A layer and how it is in force.
+/// A layer and its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Layer {
     /// The layer.
     pub layer: &'static str,
-    /// How.
+    /// How it is in force.
     pub state: String,
 }
 
@@ -140,18 +140,18 @@ pub struct Recorded {
     pub log: Option<String>,
     /// The first record, by its place in the log.
     pub first: Option<u64>,
-    /// The last record, less the checkpoint that signs it.
+    /// The last record, not counting the checkpoint that signs it.
     pub last: Option<u64>,
     /// Why not all of the run is recorded.
     pub unrecorded: Option<String>,
 }
 
-/// A grant of which the policy says more than `allow`.
+/// A grant about which the policy says more than `allow`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
     /// The line that declares it.
     pub from: GrantOrigin,
-    /// What the policy said.
+    /// The policy's opinion.
     #[serde(flatten)]
     pub said: Opinion,
     /// What was asked for.
@@ -171,7 +171,7 @@ pub struct Report {
     pub profile_hash: Option<Hash>,
     /// SHA-256 of the plan; see [`Report::seal`].
     pub plan_hash: Option<Hash>,
-    /// SHA-256 of the policy that the plan was held against.
+    /// SHA-256 of the policy that decided about the plan.
     pub policy_hash: Option<Hash>,
     /// What was granted although the policy warns of it.
     pub violations: Vec<Violation>,
@@ -179,11 +179,11 @@ pub struct Report {
     pub audit: Option<Recorded>,
     /// The command, as text.
     pub command: Vec<String>,
-    /// Who it was.
+    /// The user and group of the command.
     pub identity: Identity,
     /// What was in force.
     pub layers: Vec<Layer>,
-    /// What this host lacked.
+    /// What was degraded on this host.
     pub degraded: Vec<Degraded>,
     /// Start, in microseconds since 1970.
     pub started_us: u64,
@@ -198,11 +198,11 @@ pub struct Report {
     pub limits_met: Vec<&'static str>,
     /// Resources used.
     pub resources: Resources,
-    /// What was refused.
+    /// What was denied.
     pub denials: Vec<Denial>,
-    /// What the run made that programs of the host act upon: see [`crate::facts::plantable`].
+    /// Files that the run made and programs of the host act upon: see [`crate::facts::plantable`].
     pub planted: Vec<String>,
-    /// The command failed and nothing that was refused explains it.
+    /// Whether the command failed and no denial explains it.
     pub cause_unknown: bool,
     /// Events that were lost; without observation there are none to lose.
     pub lost_events: u64,
@@ -217,7 +217,7 @@ impl Report {
     }
 }
 
-/// What of a plan violates the policy that it was held against.
+/// The violations of a plan, by the policy that decided about it.
 pub(super) fn violations(plan: &Plan) -> Vec<Violation> {
     let violation = |grant: &Grant| {
         let said = grant.decision.clone()?;

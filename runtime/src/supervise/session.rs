@@ -34,14 +34,14 @@ const FORWARDED: [i32; 8] = [
     libc::SIGWINCH,
 ];
 
-/// Between asking the command to end at its time limit, and ending it.
+/// Time between asking the command to end at its time limit, and ending it.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// A sandbox in which nothing runs yet: its PID 1 builds it, and waits for [`Built::go`]. Dropping it
 /// ends it.
 pub struct Built(Session);
 
-/// Why a sandbox is not being built.
+/// Why building a sandbox could not begin.
 #[derive(Debug)]
 pub struct NotBuilt {
     /// What was to be built.
@@ -50,11 +50,11 @@ pub struct NotBuilt {
     pub error: Error,
 }
 
-/// A run that is watched: to be polled until it has ended. Dropping it kills everything inside.
+/// A run under supervision: poll it until it has ended. Dropping it kills everything inside.
 pub struct Session {
     plan: Plan,
     id: String,
-    /// Files that the host acts upon and that were not there: see [`crate::facts::plantable`].
+    /// Files that the host acts upon and that did not exist: see [`crate::facts::plantable`].
     absent: Vec<std::path::PathBuf>,
     started_us: u64,
     started: Started,
@@ -66,19 +66,19 @@ pub struct Session {
     terminal: Option<Terminal>,
     /// Everything is built.
     ready: bool,
-    /// The broker's, until somebody takes them.
+    /// The broker's sockets, until they are taken.
     listeners: Vec<OwnedFd>,
     command: Option<OwnedFd>,
     listener: Option<Listener>,
     deadline: Option<Instant>,
     began: Instant,
     cause: Option<Cause>,
-    /// How the command ended; `None`: PID 1 has not told.
+    /// How the command ended; `None`: PID 1 has not reported it.
     ended: Option<Change>,
     over: bool,
     failed: Option<Error>,
     degraded: Vec<Degraded>,
-    /// Came before the command ran.
+    /// Signals that came before the command ran.
     early_signals: Vec<i32>,
     events: Vec<Event>,
 }
@@ -92,12 +92,12 @@ impl Deref for Built {
 }
 
 impl Built {
-    /// Starts to build a sandbox. It is being built when this returns, by a process of its own.
+    /// Starts to build a sandbox. When this returns, a separate process is building it.
     ///
     /// # Errors
     ///
-    /// A step outside the sandbox failed; the plan comes back with it. What fails inside is
-    /// [`Session::finish`]'s error.
+    /// A step outside the sandbox failed; the plan is returned with it. [`Session::finish`] returns
+    /// the error of a step inside.
     pub fn new(plan: Plan, host: &Host, options: Options<'_>) -> Result<Self, Box<NotBuilt>> {
         match Session::built(&plan, host, options) {
             Ok(session) => Ok(Self(session(plan))),
@@ -105,18 +105,18 @@ impl Built {
         }
     }
 
-    /// Asks the policy about the plan that is being built, and notes its answers there: see
+    /// Asks the policy about the plan that is being built, and stores its answers there: see
     /// [`authority::decide`].
     pub fn decide(&mut self, policy: &Policy, request: &Request) -> Decision {
         authority::decide(&mut self.0.plan, policy, request)
     }
 
-    /// From here on the signals that are to be passed on are kept for the command. Before, they have the effect
-    /// on this process that they always had.
+    /// From here on, signals to be passed on are kept for the command. Before, they have their usual effect on
+    /// this process.
     ///
     /// # Errors
     ///
-    /// They cannot be blocked.
+    /// The signals cannot be blocked.
     pub fn hold_signals(&self) -> Result<(), Error> {
         Ok((self.0.signals.block()).map_err(Failure::of(Step::Signals))?)
     }
@@ -149,7 +149,7 @@ impl Built {
     ///
     /// # Errors
     ///
-    /// PID 1 cannot be told, though it is there.
+    /// PID 1 exists but the order cannot be sent.
     pub fn go(mut self) -> Result<Session, Error> {
         self.hold_signals()?;
         self.0.began = Instant::now();
@@ -171,7 +171,7 @@ fn signals(forwarded: bool) -> Result<Signals, Failure> {
 }
 
 impl Session {
-    /// What is to be watched, once it is given its plan.
+    /// Starts to build. Returns a function that makes the session, once it is given its plan.
     fn built(
         plan: &Plan,
         host: &Host,
@@ -248,12 +248,12 @@ impl Session {
         self.started.pid
     }
 
-    /// The sandbox's PID 1: by it a namespace of the sandbox can be entered (`setns(2)`).
+    /// The sandbox's PID 1, through which its namespaces can be entered (`setns(2)`).
     pub fn init(&self) -> BorrowedFd<'_> {
         self.started.pidfd.as_fd()
     }
 
-    /// The run's leaf on the cgroup2 tree, where it has one.
+    /// The run's leaf on the cgroup2 tree, if it has one.
     pub fn leaf(&self) -> Option<BorrowedFd<'_>> {
         self.groups.leaf()
     }
@@ -268,7 +268,7 @@ impl Session {
         std::mem::take(&mut self.events)
     }
 
-    /// Sends the command a signal; before it was executed, it gets it when it is.
+    /// Sends the command a signal; if it was not executed yet, it gets the signal then.
     pub fn signal(&mut self, signal: i32) {
         match &self.command {
             Some(command) => drop(process::signal(command.as_fd(), signal)),
@@ -276,12 +276,12 @@ impl Session {
         }
     }
 
-    /// Waits until something happens, for `timeout` at most, and deals with it. `watched` are waited for too;
-    /// with what they have to say, the caller deals.
+    /// Waits until something happens, for `timeout` at most, and handles it. `watched` are waited for too; the
+    /// caller handles those.
     ///
     /// # Errors
     ///
-    /// A system call of the supervisor failed: nothing is known of the run any more.
+    /// A system call of the supervisor failed: the state of the run is no longer known.
     pub fn poll(
         &mut self,
         watched: &mut [Watched<'_>],
@@ -308,7 +308,7 @@ impl Session {
             (self.deadline).map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let timeout = left.into_iter().chain(timeout).min();
         process::poll(&mut fds, timeout.map(|timeout| timeout.as_nanos() as u64)).map_err(fail)?;
-        // Whatever else there is to do: a command that keeps us busy gains no time by it.
+        // Always checked: a command that keeps us busy gains no time by that.
         self.time_out();
         for (watched, polled) in watched.iter_mut().zip(&fds[own.len()..relays]) {
             watched.ready = polled.revents != 0;
@@ -325,7 +325,7 @@ impl Session {
                 let denied = listener.answer(&self.plan).map_err(fail)?;
                 self.events.extend(denied.map(Event::Denied));
             } else if fds[2].revents != 0 {
-                // Nothing is under the filter any more. What it recorded is still wanted.
+                // Nothing is under the filter any more. What the listener recorded is still wanted.
                 listener.close();
             }
         }
@@ -343,7 +343,7 @@ impl Session {
         Progress::Ended
     }
 
-    /// True when it was the last message.
+    /// Returns true if it was the last message.
     fn message(&mut self) -> std::io::Result<bool> {
         match self.started.receive()? {
             None => return Ok(true),
@@ -401,14 +401,14 @@ impl Session {
                     terminal.go_on(command.as_fd());
                 }
             }
-            // Our own, when the whole job was stopped; or somebody wants it stopped.
+            // Our own, when we stopped the whole job; otherwise somebody wants it stopped.
             libc::SIGTSTP => {
                 if sender != std::process::id() {
                     let _ = process::signal(command.as_fd(), signal);
                 }
             }
             libc::SIGTTOU | libc::SIGTTIN => {}
-            // The terminal tells its foreground group of a new size itself.
+            // The terminal itself notifies its foreground group of a new size.
             libc::SIGWINCH if self.terminal.is_some() => {}
             signal => {
                 let _ = process::signal(command.as_fd(), signal);
@@ -449,8 +449,8 @@ impl Session {
         let _ = process::signal(self.started.pidfd.as_fd(), libc::SIGKILL);
     }
 
-    /// Ends what is left inside, and takes the run down. What it says of a run that was not polled to its
-    /// end is that it was killed.
+    /// Ends what is left inside, and takes the run down. A run that was not polled to its end is
+    /// reported as killed.
     fn take_down(&mut self) -> Usage {
         if !self.over {
             self.ended.get_or_insert(Change::Killed(libc::SIGKILL));
@@ -468,11 +468,11 @@ impl Session {
         usage
     }
 
-    /// Ends the run, where it has not ended, and says how it went. The plan comes back with the report.
+    /// Ends the run if it has not ended, and reports how it went. The plan is returned with the report.
     ///
     /// # Errors
     ///
-    /// The command never started: why.
+    /// Why the command never started.
     pub fn finish(mut self) -> Result<(Report, Vec<Event>), Error> {
         let usage = self.take_down();
         let wall = self.began.elapsed();
@@ -480,7 +480,7 @@ impl Session {
             return Err(error);
         }
         self.drain();
-        // PID 1 told nothing: it ended the run at its time limit, while we were stopped; or it was
+        // PID 1 reported nothing: it ended the run at its time limit, while we were stopped; or it was
         // killed, by the kernel when memory ran out or from inside.
         let late = |deadline| Instant::now() >= deadline;
         if self.ended.is_none() && self.deadline.is_some_and(late) {
@@ -534,7 +534,7 @@ impl Session {
         Ok((report, self.events()))
     }
 
-    /// Passes on what is left of the output once everything inside is dead.
+    /// Passes on the remaining output once everything inside is dead.
     fn drain(&mut self) {
         let Some(output) = &mut self.output else {
             return;

@@ -28,7 +28,7 @@ fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
 }
 
 impl Terminal {
-    /// The caller's, when the plan says that there is one.
+    /// The caller's terminal, if the plan says that there is one.
     pub fn of_caller(planned: bool) -> Option<Self> {
         let fd = planned.then(terminal::controlling).flatten()?;
         Some(Self {
@@ -38,15 +38,15 @@ impl Terminal {
         })
     }
 
-    /// The command was stopped (Ctrl-Z): stop with it, as the job that the caller's shell sees.
+    /// The command was stopped (Ctrl-Z): stops with it, as the job that the caller's shell sees.
     pub fn stop_with(&mut self, command: BorrowedFd<'_>, signal: i32) {
-        // A shell that puts a running job into the foreground tells it nothing: the command finds
+        // A shell that puts a running job into the foreground does not notify it: the command finds
         // out when it reads.
         let wants_it = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
         if wants_it && terminal::foreground(self.fd).is_ok_and(|group| group == own_group()) {
             return self.go_on(command);
         }
-        // In the background, the terminal is somebody else's.
+        // In the background, the terminal belongs to another job.
         let theirs = pid_of(command);
         if theirs.is_some() && terminal::foreground(self.fd).ok() == theirs {
             let _ = terminal::set_foreground(self.fd, own_group());
@@ -67,8 +67,8 @@ impl Terminal {
         let _ = process::kill(-pid, libc::SIGCONT);
     }
 
-    /// After the end: the foreground is ours again, and, where the command did not end by itself,
-    /// the terminal's modes are what they were.
+    /// After the end: takes the foreground back and, if the command did not end by itself,
+    /// restores the terminal's modes.
     pub fn take_back(&mut self, restore_modes: bool) {
         // SIGTTOU is blocked, so this works from the background too. If the shell has given the
         // terminal to another job meanwhile, or kept it, that job keeps it, and its modes.

@@ -26,7 +26,7 @@ fn base16(bytes: &OsStr) -> String {
         .collect()
 }
 
-/// A map's key has to be text.
+/// A map's key must be text.
 fn key(bytes: &OsStr) -> String {
     match bytes.to_str() {
         Some(text) => text.to_owned(),

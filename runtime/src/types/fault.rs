@@ -50,7 +50,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What a system call on `path` failed with.
+    /// The fault of `path` when a system call on it failed with `error`.
     pub(crate) fn at(path: &Path, error: &io::Error) -> Self {
         let path = path.to_path_buf();
         match error.raw_os_error() {

@@ -1,4 +1,4 @@
-//! Who the command is, and how a run and its sandbox are called.
+//! The user and group of the command, and the names of a run and its sandbox.
 
 use std::time::SystemTime;
 
@@ -7,11 +7,11 @@ use serde::Serialize;
 /// The host name of every sandbox.
 pub const HOSTNAME: &str = "aegis";
 
-/// The user id of a sandbox started by root where `$WORK` is root's: high, and in no range that
+/// The user id of a sandbox started by root if root owns `$WORK`: high, and in no range that
 /// Debian, systemd or container tools allocate from.
 pub const SANDBOX_UID: u32 = 2_061_893_632;
 
-/// Who the command is.
+/// The user and group that the command runs as.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Identity {
     /// User id, inside and outside alike.

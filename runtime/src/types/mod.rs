@@ -1,4 +1,4 @@
-//! The values that every other module speaks in: paths, ids, the network, steps that can fail, and why a
+//! The values that every other module uses: paths, ids, the network, steps that can fail, and why a
 //! path cannot be used. Nothing here reads the host or changes anything.
 
 pub mod bytes;

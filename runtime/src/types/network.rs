@@ -8,12 +8,12 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
-    /// A namespace of its own with a loopback device, and nothing else. Sockets work, and reach only what
-    /// listens in there.
+    /// A separate namespace with a loopback device, and nothing else. Sockets work, but reach only what
+    /// listens inside it.
     None,
-    /// The host's.
+    /// The host's network.
     Host,
-    /// As [`Network::None`]; a broker outside serves the [`BrokerSocket`]s that are opened in there.
+    /// As [`Network::None`]; a broker outside serves the [`BrokerSocket`]s that are opened inside.
     Brokered,
 }
 
@@ -29,7 +29,7 @@ impl Network {
 pub struct BrokerSocket {
     /// TCP sockets listen; UDP sockets are bound.
     pub protocol: Protocol,
-    /// Where.
+    /// Its address.
     pub address: SocketAddr,
 }
 

@@ -17,7 +17,7 @@ pub enum GrantOrigin {
     FirstLine(PathBuf),
     /// The host's network needs it.
     HostNetwork,
-    /// A front end asked for it in the plan and named no grant.
+    /// A front end asked for it in the plan without naming a grant.
     Plan,
 }
 

@@ -1,4 +1,4 @@
-//! Paths that are absolute and normal, as everything in a plan is.
+//! Paths that are absolute and normal, like all paths in a plan.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// A map keyed by normal paths, as text: the standard library compares paths component by component, which cost
-/// a tenth of a millisecond at every start. In the order of bytes, too, a directory comes before what lies in it.
+/// a tenth of a millisecond at every start. In byte order, too, a directory comes before what it contains.
 pub type PathMap<V> = BTreeMap<OsString, V>;
 
 /// The value of the nearest directory strictly above a path that has one.

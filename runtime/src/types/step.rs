@@ -5,7 +5,7 @@ use std::io;
 
 macro_rules! steps {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// A step of preparing or applying a plan. Printed as "WHAT failed" needs it.
+        /// A step of preparing or applying a plan. Printed in front of "failed".
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub enum Step {
@@ -90,12 +90,12 @@ steps! {
 }
 
 impl Step {
-    /// The step of a number that `as u8` gave.
+    /// The step with this number, the reverse of `as u8`.
     pub(crate) fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
     }
 
-    /// What to do when it failed with `error`.
+    /// What to do when the step failed with `error`.
     pub(crate) fn help(self, error: &io::Error) -> &'static str {
         match (self, error.raw_os_error().unwrap_or(0)) {
             (Self::Clone | Self::Ids, libc::EPERM | libc::ENOSPC | libc::EUSERS | libc::EACCES) => {

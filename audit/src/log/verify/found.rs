@@ -9,43 +9,43 @@ use crate::event::TornFile;
 use crate::log::{Place, PublicKey};
 use aegis_profile::hash::Hash;
 
-/// What a log is held against.
+/// What a log is verified against.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
-    /// Whose signatures count.
+    /// Trusted keys.
     pub keys: Vec<PublicKey>,
-    /// A checkpoint that there has to be, or by its number alone: one of that number or a later one.
+    /// A checkpoint that must exist; if only its number is given, this one or a later one.
     pub min_checkpoint: Option<Remembered>,
-    /// The place of the first record, where older segments were verified and archived; else 0.
+    /// The number of the first record, if older segments were verified and archived; else 0.
     pub first: u64,
 }
 
-/// The two answers, and what they rest on.
+/// The two answers, and the findings behind them.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verified {
-    /// Nothing of what is there was changed, left out, put in, or written by somebody else.
+    /// Nothing within the log was changed, removed, inserted, or written by somebody else.
     pub intact: bool,
-    /// It is there to the end, and signed to the end.
+    /// The log is there to its end, and signed to its end.
     pub complete: bool,
-    /// What speaks against either.
+    /// Findings against either.
     pub findings: Vec<Finding>,
-    /// How many more findings there are than are listed.
+    /// How many findings are not listed.
     pub more_findings: u64,
     /// How many records were read.
     pub records: u64,
-    /// How many checkpoints were.
+    /// How many checkpoints were read.
     pub checkpoints: u64,
     /// The id of the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
-    /// The keys that it is signed with.
+    /// The keys that signed it.
     pub keys: Vec<PublicKey>,
-    /// The last checkpoint whose signature is right.
+    /// The last checkpoint with a valid signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_checkpoint: Option<Signed>,
-    /// What was quarantined as torn. A crash leaves a torn end, but not only a crash does.
+    /// What was quarantined as torn. A crash leaves a torn end, but so can other causes.
     pub set_aside: Vec<SetAside>,
-    /// How often more than is listed something was.
+    /// How many more quarantines are not listed.
     pub more_set_aside: u64,
     /// Runs that began and have not ended: they go on, or were killed.
     pub open_runs: Vec<OpenRun>,
@@ -60,12 +60,12 @@ pub struct Signed {
     pub seq: u64,
     /// The hash of its record.
     pub hash: Hash,
-    /// When.
+    /// When it was recorded.
     pub time: String,
 }
 
 impl Signed {
-    /// What to remember of it elsewhere.
+    /// What to remember of the checkpoint elsewhere.
     pub fn remembered(&self) -> Remembered {
         Remembered {
             number: self.number,
@@ -83,7 +83,7 @@ pub struct OpenRun {
     pub seq: u64,
 }
 
-/// Which of the two answers is no.
+/// The answer that a finding makes "no".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
@@ -93,10 +93,10 @@ pub enum Answer {
     Complete,
 }
 
-/// Something that is not as it should be.
+/// Something wrong with the log.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// What it speaks against.
+    /// The answer that it makes "no".
     pub against: Answer,
     /// Where.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +104,7 @@ pub struct Finding {
     /// The record there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
-    /// In words.
+    /// What is wrong, in words.
     pub what: String,
 }
 
@@ -123,16 +123,16 @@ impl fmt::Display for Finding {
 pub struct SetAside {
     /// Where it is.
     pub place: Place,
-    /// Its number.
+    /// Its number in the log.
     pub seq: u64,
-    /// What it says was quarantined.
+    /// The files that it names.
     pub files: Vec<TornFile>,
 }
 
-/// A checkpoint that a log had once: `N`, or `N:HASH`.
+/// A checkpoint that a log once had: `N`, or `N:HASH`.
 ///
-/// The number alone says that the log was that long. One that was cut back and has grown again has other
-/// checkpoints of the same numbers: only the hash tells them apart.
+/// The number alone shows that the log was that long. A log that was cut off and has grown again has other
+/// checkpoints with the same numbers: only the hash tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remembered {
     /// Its number.
@@ -141,7 +141,7 @@ pub struct Remembered {
     pub hash: Option<Hash>,
 }
 
-/// A text does not name a checkpoint.
+/// The text does not name a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a checkpoint is a number, or with its hash NUMBER:HASH, as `aegis audit verify` prints it"
@@ -156,7 +156,7 @@ impl FromStr for Remembered {
             Some((number, hash)) => (number, Some(hash.parse().map_err(|_| NotACheckpoint)?)),
             None => (text, None),
         };
-        // `+1` is a number to Rust.
+        // Rust also parses `+1`.
         if !number.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(NotACheckpoint);
         }

@@ -39,7 +39,7 @@ impl Style {
 
 /// One line, whatever the record holds.
 fn text(record: &Record, colour: bool) -> String {
-    // To the second, and without what is the same in each.
+    // To the second, without the parts that never vary.
     let time = record.time.get(..19).unwrap_or(&record.time);
     let head = format!(
         "{} {:>6} {:16} {}",

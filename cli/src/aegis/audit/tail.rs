@@ -1,4 +1,4 @@
-//! `aegis audit tail`: the last records, and those to come.
+//! `aegis audit tail`: the last records, and new ones.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -11,13 +11,13 @@ use anyhow::{anyhow, ensure};
 use rustix::fs::inotify;
 
 use super::show::Style;
-use super::{Answer, Out, Place, failed, open};
+use super::{CommandResult, LogArg, Out, failed, open};
 
-pub(super) fn tail(log: &Place, lines: usize, follow: bool, json: bool) -> Answer {
+pub(super) fn tail(log: &LogArg, lines: usize, follow: bool, json: bool) -> CommandResult {
     let mut out = Out::new();
     let style = Style::of_output(json);
     let path = log.resolve()?;
-    // Watched before it is read: nothing falls in between.
+    // The watch begins before the log is read, so that nothing is missed.
     let watch = match follow {
         true => Some(watch(&path)?),
         false => None,
@@ -55,13 +55,13 @@ fn follow_from(
     watch: OwnedFd,
     style: Style,
     out: &mut Out,
-) -> Answer {
+) -> CommandResult {
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut events = inotify::Reader::new(watch, &mut buffer);
     loop {
         let mut reader = Reader::open_at(path, position).map_err(|error| failed(path, &error))?;
         let lines = reader.by_ref().filter_map(|record| match record {
-            // It is being written, or will be quarantined.
+            // It is still being written, or will be quarantined.
             Err(Error::Torn { .. }) => None,
             record => Some(style.line(record)),
         });
@@ -69,7 +69,7 @@ fn follow_from(
             return Ok(true);
         }
         position = reader.position();
-        // What it was is seen from the log itself.
+        // The log itself shows what has changed.
         match events.next() {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(unfollowed(path, error)),

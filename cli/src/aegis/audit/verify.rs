@@ -1,18 +1,18 @@
-//! `aegis audit verify`: the two answers, and what they rest on.
+//! `aegis audit verify`: the two answers, and the findings behind them.
 
 use std::path::Path;
 
 use aegis_audit::log::{Answer as Which, Expected, PublicKey, Remembered, SetAside, Verified};
 use clap::{Args, ValueHint};
 
-use super::{Answer, Place, failed, state};
+use super::{CommandResult, LogArg, failed, state};
 use crate::aegis::answer;
 
 /// The command line.
 #[derive(Debug, Args)]
 pub(in crate::aegis) struct Options {
     #[command(flatten)]
-    log: Place,
+    log: LogArg,
     /// Whose signature counts: a file such as audit.pub, or 64 hex digits; may be repeated; without
     /// it, the key that this user's logs are signed with
     #[arg(long = "key", value_name = "FILE|HEX", value_hint = ValueHint::FilePath)]
@@ -29,7 +29,7 @@ pub(in crate::aegis) struct Options {
 }
 
 impl Options {
-    pub fn run(self) -> Answer {
+    pub fn run(self) -> CommandResult {
         let keys = match self.keys.is_empty() {
             true => own_key()?,
             false => self
@@ -51,7 +51,7 @@ impl Options {
     }
 }
 
-/// The key that whoever runs this signs with, where there is one.
+/// The key that this user signs with, if there is one.
 fn own_key() -> anyhow::Result<Vec<PublicKey>> {
     let Ok(state) = state() else {
         return Ok(Vec::new());
@@ -82,7 +82,7 @@ fn text(verified: &Verified, expected: &Expected) -> String {
         text += &format!("and {} more findings\n", verified.more_findings);
     }
     if expected.keys.is_empty() {
-        text += "no key is known whose signature would count: name one with --key\n";
+        text += "there is no trusted key: name one with --key\n";
     }
     text += &format!(
         "{} records, {} checkpoints",

@@ -1,4 +1,4 @@
-//! What `eval`, `explain` and `diff` take on their command lines: a request, and who asks.
+//! The arguments of `eval`, `explain` and `diff`: a request, and its context.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,12 +12,12 @@ use clap::{Args, ValueHint};
 use super::{compiled, document};
 use crate::aegis::one_stdin;
 
-/// A request is some kilobytes.
+/// Requests have some kilobytes.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// Who asks, where the request does not say so itself.
+/// The context of a request, if the request itself has none.
 #[derive(Debug, Args)]
-pub(in crate::aegis) struct Place {
+pub(in crate::aegis) struct ContextArgs {
     /// What $WORK stands for; without it, the current directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     work: Option<PathBuf>,
@@ -32,14 +32,14 @@ pub(in crate::aegis) struct Place {
     profile: Option<String>,
 }
 
-impl Place {
-    /// Whether nothing is said.
+impl ContextArgs {
+    /// Whether none of these is given.
     pub fn is_silent(&self) -> bool {
         let places = [&self.work, &self.home, &self.skill];
         places.iter().all(|place| place.is_none()) && self.profile.is_none()
     }
 
-    /// Who asks.
+    /// The context of the request.
     pub fn context(&self) -> anyhow::Result<Context> {
         let path = |path: &PathBuf| match std::path::absolute(path) {
             Ok(path) => Ok(HostPath::from(path.as_path())),
@@ -62,9 +62,9 @@ impl Place {
     }
 }
 
-/// A policy, and a request about which it is asked.
+/// A policy, and a request to decide.
 #[derive(Debug, Args)]
-pub(in crate::aegis) struct Asked {
+pub(in crate::aegis) struct RequestArgs {
     /// A file, a directory, `-`, or the name of a template
     #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
     policy: String,
@@ -72,10 +72,10 @@ pub(in crate::aegis) struct Asked {
     #[arg(value_name = "REQUEST", value_hint = ValueHint::FilePath)]
     request: String,
     #[command(flatten)]
-    place: Place,
+    place: ContextArgs,
 }
 
-impl Asked {
+impl RequestArgs {
     pub fn read(&self) -> anyhow::Result<(Policy, Request)> {
         one_stdin([&*self.policy, &*self.request])?;
         let policy = compiled(document(&self.policy)?)?;
@@ -83,8 +83,8 @@ impl Asked {
     }
 }
 
-/// A request: JSON of a file or of standard input, or an action and words.
-fn request(text: &str, place: &Place) -> anyhow::Result<Request> {
+/// A request: JSON from a file or from standard input, or an action and words.
+fn request(text: &str, place: &ContextArgs) -> anyhow::Result<Request> {
     if let Some((action, words)) = in_words(text) {
         let context = place.context()?;
         let what = ask::what(action, words, &context).map_err(|wrong| {

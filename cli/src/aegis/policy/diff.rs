@@ -3,14 +3,14 @@
 use aegis_policy::compare::{self, Diff, Difference};
 use aegis_policy::{Context, HostPath, Request, Verdict, What};
 
-use super::asked::Place;
+use super::asked::ContextArgs;
 use super::{compiled, document};
-use crate::aegis::{Answer, answer, one_stdin};
+use crate::aegis::{CommandResult, answer, one_stdin};
 
-/// So many examples of each change, unless all are asked for.
+/// Maximum number of examples of each change, unless all are requested.
 const FEW: usize = 5;
 
-pub(super) fn diff(a: &str, b: &str, place: &Place, all: bool, json: bool) -> Answer {
+pub(super) fn diff(a: &str, b: &str, place: &ContextArgs, all: bool, json: bool) -> CommandResult {
     one_stdin([a, b])?;
     let (one, other) = (compiled(document(a)?)?, compiled(document(b)?)?);
     let contexts = match place.is_silent() {
@@ -82,7 +82,7 @@ fn of_difference(a: &str, b: &str, difference: &Difference, usual: Option<&Conte
     )
 }
 
-/// A request with the variables of its paths, and what they stand for where that is unusual.
+/// A request with the variables of its paths, and their values where unusual.
 fn shown(request: &Request, usual: Option<&Context>) -> String {
     let context = &request.context;
     let mut what = request.what.clone();
@@ -141,7 +141,7 @@ fn with_variable(path: &HostPath, context: &Context) -> HostPath {
         let rest = path.as_bytes().strip_prefix(place.as_bytes())?;
         (rest.is_empty() || rest.starts_with(b"/")).then_some((name, rest))
     });
-    // The innermost place says most.
+    // The innermost directory says most.
     match inside.min_by_key(|(_, rest)| rest.len()) {
         Some((name, rest)) => HostPath([name.as_bytes(), rest].concat()),
         None => path.clone(),

@@ -1,5 +1,5 @@
-//! `aegis policy eval` and `explain`: what a policy says of one request; why, rule by rule, and what would have
-//! let it through.
+//! `aegis policy eval` and `explain`: a policy's decision on one request; why, rule by rule, and what would
+//! have let it through.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 use aegis_policy::explain::{self, Explanation, OfDocument, Part, Relation, RuleNote};
 use aegis_policy::{Verdict, What, decide};
 
-use super::asked::Asked;
+use super::asked::RequestArgs;
 use super::joined;
-use crate::aegis::{Answer, answer, print, print_bytes};
+use crate::aegis::{CommandResult, answer, print, print_bytes};
 
-pub(super) fn eval(asked: &Asked, json: bool) -> Answer {
+pub(super) fn eval(asked: &RequestArgs, json: bool) -> CommandResult {
     let (policy, request) = asked.read()?;
     let decision = decide(&policy, &request);
     let said = |what: &What, verdict: Verdict, reason: &str, rules: &[Arc<str>]| {
@@ -19,7 +19,7 @@ pub(super) fn eval(asked: &Asked, json: bool) -> Answer {
         format!("{what}: {verdict}\n  reason  {reason}\n  rules   {rules}\n")
     };
     if json {
-        // As it is recorded and compared.
+        // In the form that is recorded and compared.
         let text = serde_json::to_string(&decision)? + "\n";
         print_bytes(text.as_bytes())?;
     } else {
@@ -40,7 +40,7 @@ pub(super) fn eval(asked: &Asked, json: bool) -> Answer {
     Ok(decision.verdict.lets_through())
 }
 
-pub(super) fn explain(asked: &Asked, json: bool) -> Answer {
+pub(super) fn explain(asked: &RequestArgs, json: bool) -> CommandResult {
     let (policy, request) = asked.read()?;
     let explanation = explain::explain(&policy, &request);
     answer(json, &explanation, || text(&explanation))?;
@@ -71,7 +71,7 @@ fn of_document(document: &OfDocument, one_of_several: bool) -> String {
     }
     let (disjoint, mut rules): (Vec<&RuleNote>, Vec<&RuleNote>) =
         (document.rules.iter()).partition(|rule| rule.stands == Relation::Disjoint);
-    // What speaks first.
+    // Rules that speak come first.
     rules.sort_by_key(|rule| rule.says.is_none());
     let width = rules.iter().map(|rule| rule.id.len()).max().unwrap_or(0);
     for rule in rules {
@@ -87,7 +87,7 @@ fn of_document(document: &OfDocument, one_of_several: bool) -> String {
             rule.note
         );
     }
-    // Mostly these are many, for the same reason.
+    // Mostly there are many, for the same reason.
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for rule in disjoint {
         reasons.entry(&rule.note).or_default().push(&rule.id);

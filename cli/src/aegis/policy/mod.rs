@@ -1,4 +1,4 @@
-//! `aegis policy`: prints what the crate `aegis-policy` finds. The larger commands have a file each.
+//! `aegis policy`: prints the results of the crate `aegis-policy`. The larger commands have a file each.
 
 mod asked;
 mod diff;
@@ -17,8 +17,8 @@ use clap::{Subcommand, ValueHint};
 use serde_json::json;
 
 use super::check::{self, Format};
-use super::{Answer, answer, print, print_bytes};
-use asked::{Asked, Place};
+use super::{CommandResult, answer, print, print_bytes};
+use asked::{ContextArgs, RequestArgs};
 
 /// Subcommands of `aegis policy`.
 #[derive(Debug, Subcommand)]
@@ -36,7 +36,7 @@ Examples:
         /// Prints JSON: for each policy its name, hash and mistakes
         #[arg(long, conflicts_with = "format")]
         json: bool,
-        /// How mistakes are told
+        /// How mistakes are reported
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
@@ -64,7 +64,7 @@ Example:
         #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
         reference: String,
     },
-    /// Writes a new policy, with comments, to begin with
+    /// Writes a new policy, with comments, to start from
     #[command(after_help = "\
 Templates: strict, standard, permissive.
 
@@ -72,7 +72,7 @@ Examples:
   aegis policy new -o policy.yaml
   aegis policy new --template strict > policy.yaml")]
     New {
-        /// What to begin with
+        /// The template to start from
         #[arg(long, value_name = "NAME", default_value = templates::DEFAULT)]
         template: String,
         /// The file to write; it must not be there yet
@@ -100,7 +100,7 @@ Examples:
         /// A file, a directory, `-`, or the name of a template
         #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
         reference: String,
-        /// The table; without it, what is beside the policy
+        /// The table; without it, the tables beside the policy
         #[arg(value_name = "TABLE", value_hint = ValueHint::FilePath)]
         table: Option<String>,
         /// Prints JSON: each request with its verdict
@@ -141,14 +141,14 @@ Examples:
   aegis policy eval --json policy.yaml request.json | jq -r .verdict")]
     Eval {
         #[command(flatten)]
-        asked: Asked,
+        asked: RequestArgs,
         /// Prints the decision in canonical JSON
         #[arg(long)]
         json: bool,
     },
     /// Says why, rule by rule, and what would let it through
     #[command(after_help = "\
-Of each rule about such requests: whether what is asked for is in it wholly (contains), partly
+For each rule about such requests: whether it covers the request wholly (contains), partly
 (overlaps) or not (disjoint), what it says (`-`: nothing), and why.
 
 Examples:
@@ -157,16 +157,16 @@ Examples:
   aegis policy explain --json policy.yaml request.json | jq '.parts[].documents[].needs'")]
     Explain {
         #[command(flatten)]
-        asked: Asked,
+        asked: RequestArgs,
         /// Prints JSON
         #[arg(long)]
         json: bool,
     },
     /// Lists what one policy decides otherwise than another; status 1 when they differ
     #[command(after_help = "\
-Both are asked about requests made from their patterns, which stand for every way in which a request
-can stand to these; each difference is told with a request that shows it, what B lets through
-that A does not first. What is listed is so. What may be missed: differences between rules in
+Both decide requests made from their patterns, one for every way in which a request can match
+these. Each difference is listed with a request that shows it; first what B lets through
+and A does not. Every listed difference is real. Missed may be differences between rules in
 Rego, and those that need variables to stand for unusual places. Without --work, --home or --skill
 several usual places are tried.
 
@@ -183,8 +183,8 @@ Examples:
         #[arg(value_name = "B", value_hint = ValueHint::AnyPath)]
         b: String,
         #[command(flatten)]
-        place: Place,
-        /// Lists every difference, not a few of each change
+        place: ContextArgs,
+        /// Lists every difference, not only a few of each change
         #[arg(long, conflicts_with = "json")]
         all: bool,
         /// Prints JSON: each difference with an example request
@@ -199,7 +199,7 @@ Example, for editors that check YAML against a schema:
 }
 
 impl Action {
-    pub(super) fn run(self) -> Answer {
+    pub(super) fn run(self) -> CommandResult {
         match self {
             Self::Check {
                 references,
@@ -255,14 +255,14 @@ impl Action {
     }
 }
 
-/// A template as a file to begin with.
-fn new(name: &str, output: Option<&Path>) -> Answer {
+/// A template as a file to start from.
+fn new(name: &str, output: Option<&Path>) -> CommandResult {
     let template = templates::find(name).with_context(|| {
         let known: Vec<_> = templates::ALL.iter().map(|t| t.name).collect();
         let known = known.join(", ");
         format!("there is no template `{name}`: the templates are {known}")
     })?;
-    // The copy is the operator's own policy, and known by their name for it.
+    // The copy is the operator's own policy, and gets its name from the file.
     let own = output
         .and_then(|path| path.file_stem()?.to_str())
         .filter(|stem| stem.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
@@ -296,7 +296,7 @@ pub(super) fn compiled(document: Document) -> Result<Policy, Error> {
         .map_err(|bad| Diagnostic::of_file(&bad.document, bad.to_string()).into())
 }
 
-/// The rules that spoke; or else what is said of none.
+/// The rules that spoke, or `none` if there are none.
 pub(super) fn joined(rules: &[impl AsRef<str>], none: &str) -> String {
     let rules: Vec<&str> = rules.iter().map(AsRef::as_ref).collect();
     match rules.is_empty() {
@@ -305,7 +305,7 @@ pub(super) fn joined(rules: &[impl AsRef<str>], none: &str) -> String {
     }
 }
 
-/// What was read, as text; or why there is none.
+/// The text that was read, or the error.
 fn as_text(bytes: Result<Vec<u8>, ReadError>) -> Result<String, String> {
     match bytes.map(String::from_utf8) {
         Ok(Ok(text)) => Ok(text),

@@ -1,4 +1,4 @@
-//! `aegis policy promote`: a rule from trial to force, or back, in the file that it is written in.
+//! `aegis policy promote`: enforces a rule that was on trial, or the reverse, in the file that declares it.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
@@ -13,9 +13,9 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 
 use super::as_text;
-use crate::aegis::{Answer, answer};
+use crate::aegis::{CommandResult, answer};
 
-pub(super) fn promote(reference: &str, rule: &str, back: bool, json: bool) -> Answer {
+pub(super) fn promote(reference: &str, rule: &str, back: bool, json: bool) -> CommandResult {
     if templates::find(reference).is_some() {
         bail!(
             "`{reference}` is part of Aegis and stays as it is: `aegis policy new --template {reference} -o policy.yaml` makes a policy of your own of it"
@@ -25,7 +25,7 @@ pub(super) fn promote(reference: &str, rule: &str, back: bool, json: bool) -> An
         reference != "-",
         "standard input cannot be changed: name the file"
     );
-    // The policy as a whole must be right before and after.
+    // The whole policy must be valid before and after.
     super::document(reference)?;
     let file = file_of(reference, rule)?;
     let shown = file.to_string_lossy();
@@ -59,7 +59,7 @@ pub(super) fn promote(reference: &str, rule: &str, back: bool, json: bool) -> An
     Ok(true)
 }
 
-/// The file that has the rule: the one that is named, or one of the directory that is.
+/// The file that has the rule: the named file, or one in the named directory.
 fn file_of(reference: &str, rule: &str) -> anyhow::Result<PathBuf> {
     let path = PathBuf::from(reference);
     if !path.is_dir() {
@@ -81,8 +81,8 @@ fn read(file: &Path) -> anyhow::Result<String> {
     as_text(Files.read(file)).map_err(|why| anyhow!("{} cannot be read: {why}", file.display()))
 }
 
-/// In one step: whoever reads the policy at the same time has the old one or the new one. Mode and owner
-/// stay. A link is not replaced by a file, and what it leads to not changed behind its back.
+/// Replaces the file in one step: whoever reads the policy meanwhile gets the old one or the new one. Mode
+/// and owner stay. A link is neither replaced by a file nor followed to change its target.
 fn write(file: &Path, text: &str) -> Result<(), String> {
     let metadata = fs::symlink_metadata(file).map_err(|error| error.to_string())?;
     if metadata.is_symlink() {
@@ -104,7 +104,7 @@ fn write(file: &Path, text: &str) -> Result<(), String> {
     if (own.uid(), own.gid()) != (uid, gid) {
         fchown(new.as_file(), Some(uid), Some(gid)).map_err(|error| {
             let what = format!(
-                "it belongs to user {uid} and group {gid}, to whom the file that takes its place cannot be given"
+                "it belongs to user {uid} and group {gid}, and the new file cannot be given to them"
             );
             failed(&what, &error, &format!("user {uid}"))
         })?;
@@ -116,12 +116,12 @@ fn write(file: &Path, text: &str) -> Result<(), String> {
         let what = "the new file cannot take its place";
         failed(what, &error.error, &format!("user {uid}"))
     })?;
-    // The new text is there; without this a crash may bring back the old one, and nothing worse.
+    // The new text is in place; without this sync a crash may bring back the old one, and nothing worse.
     let _ = fs::File::open(directory).and_then(|directory| directory.sync_all());
     Ok(())
 }
 
-/// What could not be done, why, and who could do it.
+/// An error: what failed, why, and who could do it.
 fn failed(what: &str, error: &io::Error, who: &str) -> String {
     let help = match error.kind() {
         io::ErrorKind::PermissionDenied => format!("\n  help: run this as root or as {who}"),

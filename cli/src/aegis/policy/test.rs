@@ -1,4 +1,4 @@
-//! `aegis policy test`: a policy and the table of requests and verdicts beside it.
+//! `aegis policy test`: runs a policy on the table of requests and verdicts beside it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,9 @@ use aegis_profile::{Diagnostic, Error, Files, ReadError, Source};
 use serde_json::json;
 
 use super::{as_text, compiled, document};
-use crate::aegis::{Answer, answer, one_stdin};
+use crate::aegis::{CommandResult, answer, one_stdin};
 
-pub(super) fn test(reference: &str, table: Option<&str>, json: bool) -> Answer {
+pub(super) fn test(reference: &str, table: Option<&str>, json: bool) -> CommandResult {
     one_stdin([reference].into_iter().chain(table))?;
     let policy = compiled(document(reference)?)?;
     let mut tables = Vec::new();
@@ -61,7 +61,7 @@ fn mismatch(file: &str, outcome: &Outcome) -> String {
     )
 }
 
-/// The tables that belong to a policy, by file and text: the one that is named, or those beside it.
+/// The tables of a policy, by file and text: the named one, or those beside the policy.
 fn texts(reference: &str, table: Option<&str>) -> Result<Vec<(String, String)>, Error> {
     let path = Path::new(reference);
     let files: Vec<PathBuf> = match (table, templates::find(reference)) {

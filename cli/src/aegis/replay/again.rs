@@ -1,4 +1,4 @@
-//! The same policies must come to the same decisions.
+//! Checks that the same policies come to the same decisions.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use aegis_audit::replay::{Difference, Outcome, Replayer, Undecidable};
 use serde::Serialize;
 
 use super::{At, FEW, Known, Options, counted, records};
-use crate::aegis::{Answer, answer};
+use crate::aegis::{CommandResult, answer};
 
 #[derive(Default, Serialize)]
 struct Report {
@@ -38,7 +38,7 @@ struct Because {
     why: String,
 }
 
-pub(super) fn check(options: &Options, known: &Known) -> Answer {
+pub(super) fn check(options: &Options, known: &Known) -> CommandResult {
     let mut replayer = Replayer::new(|hash| known.find(hash), options.force);
     let mut report = Report::default();
     let mut undecidable: BTreeMap<Undecidable, Because> = BTreeMap::new();

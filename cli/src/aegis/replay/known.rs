@@ -1,4 +1,4 @@
-//! Policies by their hash: from the copies beside a log; else the one in force now, or a template.
+//! Policies by their hash: from the copies beside a log, else the policy in force or a template.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use aegis_policy::{Hash, Policy};
 
 use super::Options;
 
-/// Where policies are looked for.
+/// Where policies are looked up.
 pub(super) struct Known {
     copies: Option<PathBuf>,
-    /// The one in force now, and templates: for what has no copy.
+    /// The policy in force, and templates: for hashes without a copy.
     others: OnceCell<Vec<Arc<Policy>>>,
 }
 
@@ -41,7 +41,7 @@ impl Known {
         };
         match kept {
             Ok(Some(kept)) => return of_copy(kept, hash),
-            // A copy that was changed says something about whoever could change it.
+            // A changed copy points at whoever could change it.
             Err(error) => return Found::No(error.to_string()),
             Ok(None) => {}
         }

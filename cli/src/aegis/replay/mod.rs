@@ -1,4 +1,4 @@
-//! `aegis replay`: decides again what a log says was decided. One file for each way to ask.
+//! `aegis replay`: repeats the decisions recorded in a log. There is one file for each mode.
 
 mod again;
 mod known;
@@ -14,11 +14,11 @@ use aegis_audit::replay::Recorded;
 use aegis_policy::Hash;
 use clap::{Args, ValueHint};
 
-use super::{Answer, audit};
+use super::{CommandResult, audit};
 use crate::terminal::complain;
 use known::Known;
 
-/// So many findings are listed, unless all are asked for.
+/// Maximum number of findings listed, unless all are requested.
 const FEW: usize = 20;
 
 /// The command line.
@@ -39,7 +39,7 @@ pub(super) struct Options {
     /// Decides again what another version of Aegis decided, too
     #[arg(long)]
     force: bool,
-    /// Lists every finding, not the first of them
+    /// Lists every finding, not only the first ones
     #[arg(long)]
     all: bool,
     /// Prints JSON
@@ -48,10 +48,10 @@ pub(super) struct Options {
 }
 
 pub(super) const HELP: &str = "\
-Each record that has a decision has the request with all facts, and names its policy by hash; copies of
-the policies are beside the log. The same policy must come to the same decision: status 1 says that
-a decision differs, or that a record cannot be decided again. With --policy, status 1 says that
-something would change. Whether the log itself is intact says `aegis audit verify`.
+Each record with a decision has the request with all facts, and names its policy by hash; copies of
+the policies are beside the log. The same policy must come to the same decision: status 1 means that
+a decision differs, or that a record cannot be decided again. With --policy, status 1 means that
+something would change. `aegis audit verify` says whether the log itself is intact.
 
 Examples:
   aegis replay ~/.local/state/aegis/audit
@@ -61,7 +61,7 @@ Examples:
   aegis replay --json LOG | jq .differing";
 
 impl Options {
-    pub(super) fn run(self) -> Answer {
+    pub(super) fn run(self) -> CommandResult {
         let known = Known::new(&self);
         match (&self.id, &self.policy) {
             (Some(id), _) => one::tell(&self, id, &known),
@@ -71,7 +71,7 @@ impl Options {
     }
 }
 
-/// What there is to say of a record in a list.
+/// A record in a list.
 #[derive(serde::Serialize)]
 struct At {
     run: String,
@@ -98,7 +98,7 @@ impl std::fmt::Display for At {
     }
 }
 
-/// Gives each record of the log to `each`. Returns the lines that are not records, and what `each` refuses.
+/// Passes each record of the log to `each`. Returns the lines that are not records, and the errors of `each`.
 fn records(
     options: &Options,
     mut each: impl FnMut(&Recorded<'_>) -> Result<(), String>,
@@ -117,7 +117,7 @@ fn records(
     Ok(wrong)
 }
 
-/// A record whose line has not been changed since it was written, short of the whole chain.
+/// A record whose line matches its hash; the chain is not checked.
 fn record<'l>(line: &Line<'l>) -> Result<Recorded<'l>, String> {
     if Hash::of(line.record) != line.hash {
         return Err("the hash is not that of the record: one of them was changed".into());
@@ -133,8 +133,8 @@ fn counted(count: u64, one: &str) -> String {
     }
 }
 
-/// A line on a terminal's standard error that says how far it is, when it takes longer than a second. It is
-/// gone when this is.
+/// A progress line on standard error, if that is a terminal and it takes longer than a second. Dropping
+/// this removes the line.
 struct Progress {
     steps: u64,
     told: Instant,
@@ -142,7 +142,7 @@ struct Progress {
 }
 
 impl Progress {
-    /// Looking at the clock costs, so it is done once in so many steps.
+    /// Reading the clock is expensive, so it is done once in so many steps.
     const STEPS: u64 = 4096;
 
     fn new() -> Self {
@@ -153,7 +153,7 @@ impl Progress {
         }
     }
 
-    /// One record more.
+    /// Counts one more record.
     fn step(&mut self) {
         self.steps += 1;
         let look = self.steps.is_multiple_of(Self::STEPS);

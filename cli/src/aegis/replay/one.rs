@@ -1,4 +1,4 @@
-//! One record, or the decisions of one run, in words.
+//! Explains one record, or the decisions about one run, in words.
 
 use aegis_audit::event::EventType;
 use aegis_audit::replay::{
@@ -10,16 +10,16 @@ use serde::Serialize;
 
 use super::{Known, Options, records};
 use crate::aegis::audit::show::name_of;
-use crate::aegis::{Answer, answer, policy};
+use crate::aegis::{CommandResult, answer, policy};
 
-/// Which records are meant: the one of a number, those of a run, or both.
+/// Which records are meant: the one with a number, those of a run, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Id {
     run: Option<String>,
     seq: Option<u64>,
 }
 
-/// Reads what is written as `SEQ`, `RUN` or `RUN/SEQ`.
+/// Parses `SEQ`, `RUN` or `RUN/SEQ`.
 pub(super) fn id(text: &str) -> Result<Id, String> {
     let number = |text: &str| text.parse().ok();
     let (run, seq) = match text.rsplit_once('/') {
@@ -28,7 +28,7 @@ pub(super) fn id(text: &str) -> Result<Id, String> {
             Some(seq) => (Some(run), Some(seq)),
             None => return Err(format!("`{seq}` is not the number of a record")),
         },
-        // Runs are not named by a number alone.
+        // A run's id is never just a number.
         None => (
             Some(text).filter(|text| number(text).is_none()),
             number(text),
@@ -39,7 +39,7 @@ pub(super) fn id(text: &str) -> Result<Id, String> {
 }
 
 impl Id {
-    /// Whether a record is meant; of a run, those with a decision.
+    /// Whether a record is meant; for a run, only records with a decision.
     fn is(&self, record: &Recorded<'_>) -> bool {
         let seq = (self.seq).map_or(record.decision.is_some(), |seq| record.seq == seq);
         seq && self.run.as_ref().is_none_or(|run| record.run == *run)
@@ -49,11 +49,11 @@ impl Id {
 /// One record, explained.
 #[derive(Serialize)]
 struct Account {
-    /// Whether deciding again comes to the same.
+    /// The result of repeating the decision.
     again: Outcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<Decision>,
-    /// By the policy that was in force, where that is known.
+    /// By the policy that was in force, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<Explanation>,
     /// The verdict of the policy in force now.
@@ -76,7 +76,7 @@ struct Now {
     policy_name: String,
 }
 
-pub(super) fn tell(options: &Options, id: &Id, known: &Known) -> Answer {
+pub(super) fn tell(options: &Options, id: &Id, known: &Known) -> CommandResult {
     let mut accounts = Vec::new();
     let in_force = aegis_launch::in_force(None).ok();
     let mut replayer = Replayer::new(|hash| known.find(hash), options.force);

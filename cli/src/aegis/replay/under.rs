@@ -1,4 +1,4 @@
-//! What another policy would have decided otherwise.
+//! What another policy would decide otherwise.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::{At, FEW, Options, counted, records};
 use crate::aegis::policy::{compiled, document};
-use crate::aegis::{Answer, answer, one_stdin};
+use crate::aegis::{CommandResult, answer, one_stdin};
 
 #[derive(Default, Serialize)]
 struct Report {
     changes: Vec<Group>,
-    /// Of the decisions those that would change, in themselves or in what they say of a grant.
+    /// Decisions that would change, in the verdict or in an opinion on a grant.
     changing: u64,
     /// Records with a decision.
     decisions: u64,
@@ -21,7 +21,7 @@ struct Report {
     unreadable: Vec<String>,
 }
 
-/// All that is one action and changes from the one verdict to the other.
+/// All changes of one action from one verdict to another.
 #[derive(Serialize)]
 struct Group {
     action: &'static str,
@@ -35,16 +35,16 @@ struct Group {
 struct Example {
     #[serde(flatten)]
     at: At,
-    /// It is one grant of a run.
+    /// The change is about one grant of a run.
     is_part: bool,
     now: Opinion,
     then: Opinion,
 }
 
-pub(super) fn list(options: &Options, reference: &str) -> Answer {
+pub(super) fn list(options: &Options, reference: &str) -> CommandResult {
     one_stdin([reference, &*options.log.to_string_lossy()])?;
     let other = compiled(document(reference)?)?;
-    // An example is enough to see what is meant.
+    // One example is enough to see what changes.
     let shown = if options.all { usize::MAX } else { 1 };
     let mut report = Report::default();
     let mut groups: BTreeMap<((u8, Verdict, Verdict), &'static str), Group> = BTreeMap::new();
@@ -123,7 +123,7 @@ fn text(report: &Report) -> String {
         false => {
             let changing = report.changing;
             let answers: u64 = report.changes.iter().map(|group| group.count).sum();
-            // A run is decided with an answer for each of its grants.
+            // The decision about a run has an answer for each of its grants.
             let more = match answers > changing {
                 true => format!(
                     " ({}, those about the grants of runs included)",

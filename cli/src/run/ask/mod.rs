@@ -1,9 +1,9 @@
-//! Asks the person at the terminal for what the policy leaves to one.
+//! Asks the person at the terminal where the policy requires it.
 //!
 //! The question goes to `/dev/tty` and the answer comes from there: standard input belongs to the command,
-//! which has not been started. What is shown comes from a profile that may be hostile, so `text` lets none
-//! of it look like the question; what was typed before the question was there is thrown away, and everything
-//! that is not clearly a yes is a no (`terminal`). Where nobody can be asked, the run is refused.
+//! which has not been started. The profile may be hostile, so `text` prevents everything it contains
+//! from looking like the question; input typed before the question is discarded, and every answer
+//! that is not clearly a yes is a no (`terminal`). If nobody can be asked, the run is refused.
 
 mod terminal;
 mod text;
@@ -14,7 +14,7 @@ use aegis_profile::syntax;
 
 use terminal::Terminal;
 
-/// After so many answers that are none, the answer is no.
+/// After so many invalid answers, the answer is no.
 const PATIENCE: usize = 5;
 
 /// Asks, and waits for as long as it takes. An error says why nobody can be asked.
@@ -40,8 +40,8 @@ pub fn ask(question: &Question<'_>) -> Result<Answer, String> {
     Ok(Answer::No)
 }
 
-/// What a line means: an answer, or (`None`) that everything is to be shown, or why it is neither. Where the
-/// question was `cut`, no yes: nobody approves what was not shown.
+/// The meaning of a line: an answer, or (`None`) a wish to see everything, or why it is neither. If the
+/// question was `cut`, a yes is invalid: nobody approves what was not shown.
 fn typed(line: &str, cut: bool) -> Result<Option<Answer>, String> {
     let line = line.trim().to_lowercase();
     let mut words = line.split_whitespace();

@@ -1,8 +1,8 @@
-//! The terminal while it is asked on: `tty_ioctl(4)`, `termios(3)`.
+//! The terminal during a question: `tty_ioctl(4)`, `termios(3)`.
 //!
-//! Lines are read as the kernel edits them, with echo, whatever a program before us left behind. Keys make no
+//! The kernel's line editing is on, with echo, whatever modes an earlier program left. Keys send no
 //! signals meanwhile: Ctrl-C and Ctrl-\ end the line instead, so that they are an answer, which is recorded,
-//! and reach none of the processes that are being prepared. Signals that end programs are an answer too.
+//! and do not reach the processes being prepared. Signals that end programs are an answer too.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -19,19 +19,19 @@ use aegis_sys::signal::Signals;
 
 use crate::terminal::colour;
 
-/// What a line is cut to by the kernel (`MAX_CANON` of n_tty), and one more.
+/// The kernel's maximum length of a line (`MAX_CANON` of n_tty), and one more.
 const LINE: usize = 4097;
 
 /// Ctrl-C and Ctrl-\, which end a line here.
 const CANCEL: [u8; 2] = [0x03, 0x1c];
 
-/// Ctrl-D, which ends the input, as it mostly does.
+/// Ctrl-D, which ends the input, as usual.
 const END: u8 = 0x04;
 
-/// What ends programs, and is a no.
+/// Signals that end programs; here they mean no.
 const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
-/// The terminal, as it is to be for a question; dropped, as it was.
+/// The terminal in the modes for a question; dropping it restores the modes.
 pub(super) struct Terminal {
     tty: File,
     before: Termios,
@@ -39,14 +39,14 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    /// Opens it, if it is ours to ask on.
+    /// Opens the terminal, if we may ask on it.
     pub fn open() -> Result<Self, String> {
         let tty = OpenOptions::new()
             .read(true)
             .write(true)
             .custom_flags(libc::O_NOCTTY)
             .open("/dev/tty")
-            // ENXIO, mostly; in a container there may be no such file, or one that is nothing of ours.
+            // Mostly ENXIO; in a container the file may be missing, or not a terminal of ours.
             .ok()
             .filter(|tty| isatty(tty))
             .ok_or("there is no terminal to ask on")?;
@@ -65,7 +65,7 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Its width, or what is usual.
+    /// The terminal's width, or the usual one.
     pub fn columns(&self) -> usize {
         match tcgetwinsize(&self.tty) {
             Ok(size) if size.ws_col > 0 => size.ws_col.into(),
@@ -73,7 +73,7 @@ impl Terminal {
         }
     }
 
-    /// Whether it is written to in colour.
+    /// Whether to use colour on it.
     pub fn colour(&self) -> bool {
         colour(&self.tty)
     }
@@ -82,7 +82,7 @@ impl Terminal {
     /// signal, or the terminal has gone.
     pub fn answer(&mut self, question: &str, prompt: &str) -> io::Result<Option<String>> {
         let asked = (self.tty.write_all(question.as_bytes()))
-            // What was typed up to here cannot be an answer.
+            // Input typed up to here cannot be an answer.
             .and_then(|()| Ok(tcflush(&self.tty, QueueSelector::IFlush)?))
             .and_then(|()| self.tty.write_all(prompt.as_bytes()));
         if asked.is_err() {
@@ -91,7 +91,7 @@ impl Terminal {
         }
         let line = self.line()?;
         if line.is_none() {
-            // The cursor stands behind the prompt.
+            // The cursor is still after the prompt.
             let _ = self.tty.write_all(b"\n");
         }
         Ok(line)
@@ -134,13 +134,13 @@ impl Terminal {
         }
     }
 
-    /// Takes the signals that came, so that they do nothing afterwards: they have been an answer.
+    /// Removes pending signals, so that they have no effect later: they were an answer.
     fn forget(&self) {
         while self.signals.next().is_some() {}
     }
 
-    /// The terminal has gone: that has been an answer, and the signal that says so, which may be still to
-    /// come, must not end us before it is recorded.
+    /// The terminal is gone: that is an answer. SIGHUP may still arrive, and must not end us before the answer
+    /// is recorded.
     fn gone(&mut self) {
         self.forget();
         self.signals.keep_blocked(libc::SIGHUP);
@@ -165,7 +165,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // In the background it would stop us, and the modes are another's business there.
+        // In the background this would stop us, and the modes are the business of the foreground job.
         if is_ours(&self.tty) {
             let _ = tcsetattr(&self.tty, OptionalActions::Now, &self.before);
         }
@@ -173,12 +173,12 @@ impl Drop for Terminal {
     }
 }
 
-/// Why the terminal is of no use.
+/// The error of an unusable terminal.
 pub(super) fn broken(error: impl Into<io::Error>) -> String {
     format!("the terminal cannot be asked on: {}", error.into())
 }
 
-/// Whether we are in the process group that gets what is typed.
+/// Whether we are in the foreground process group.
 fn is_ours(tty: &impl AsFd) -> bool {
     tcgetpgrp(tty).is_ok_and(|group| group == rustix::process::getpgrp())
 }

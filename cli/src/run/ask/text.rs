@@ -1,12 +1,12 @@
-//! What the question looks like.
+//! The text of the question.
 //!
-//! Paths, names and reasons come from a profile that may be hostile, or from file names that it made. Each is
-//! shown in printable ASCII alone: whatever else there is in Unicode steers a terminal, hides or reorders
-//! text, or looks like something else, and is shown as its number. What could be mistaken for words of ours is
-//! quoted; and it is broken at the width of the terminal and indented, so that no line begins with anything
-//! but what is said here. Different texts look different, also where they are broken.
+//! Paths, names and reasons come from a profile that may be hostile, or from names of files that it made. They are
+//! shown in printable ASCII only: other Unicode characters can steer a terminal, hide or reorder
+//! text, or look like something else, and are shown as their numbers. Anything that could be mistaken for our own
+//! words is quoted. Lines are broken at the width of the terminal and indented, so that only our own words begin
+//! a line. Different texts look different, even where they are broken.
 //!
-//! What weighs most comes first. A yes is taken only where everything has been shown: see [`Page::cut`].
+//! The greatest risk comes first. A yes is accepted only if everything has been shown: see [`Page::cut`].
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -20,16 +20,16 @@ use aegis_policy::{Context, HostPath, What};
 use super::Question;
 use crate::text::page::painted;
 
-/// So many are shown unless all are asked for.
+/// Maximum number of things shown, unless all are requested.
 const SHOWN: usize = 5;
 
-/// So many lines of one thing are shown unless all are asked for.
+/// Maximum number of lines for one thing, unless all are requested.
 const LINES: usize = 6;
 
-/// What is narrower is not read as it is meant.
+/// In fewer columns the question could be misread.
 const NARROWEST: usize = 40;
 
-/// Where texts from outside begin.
+/// The column where texts from outside begin.
 const INDENT: usize = 12;
 
 /// Bold and yellow (ECMA-48, "SGR").
@@ -105,7 +105,7 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
     page
 }
 
-/// What stands before the answer; `cut` as of what was shown.
+/// The prompt for the answer; `cut` as in the page shown.
 pub(super) fn prompt(colour: bool, cut: bool) -> String {
     let text = match cut {
         false => "Allow it? [y/a/N]",
@@ -116,13 +116,13 @@ pub(super) fn prompt(colour: bool, cut: bool) -> String {
 
 /// The question as it is shown.
 pub(super) struct Page {
-    /// Less the line that is answered.
+    /// Without the prompt.
     pub text: String,
     columns: usize,
     colour: bool,
-    /// So many lines of one text.
+    /// Maximum number of lines for one text.
     most: usize,
-    /// Whether something was left out: then there is nothing yet that a yes could be about.
+    /// Whether something was left out: then a yes is not accepted yet.
     pub cut: bool,
 }
 
@@ -135,7 +135,7 @@ impl Page {
         self.row("policy", &escape(asked.opinion.reason.as_bytes(), false));
     }
 
-    /// A label and a text, which has been made harmless.
+    /// A label and a text that is already escaped.
     fn row(&mut self, label: &str, text: &str) {
         self.styled(label, text, None);
     }
@@ -157,14 +157,14 @@ impl Page {
     }
 }
 
-/// Breaks a text, which is ASCII, into lines of a width: at blanks, which are left out there, and else behind
-/// a `\`. One that belongs to the text is never the last of an odd number at a line's end, and no blank follows
-/// another, so that it is seen which of the two it was.
+/// Breaks an ASCII text into lines of a width: at blanks, which are dropped there, else after an added
+/// `\`. A line never ends with an odd number of the text's own `\`, and no two blanks are adjacent, so that
+/// a reader can tell the two kinds of break apart.
 pub(super) fn broken(text: &str, width: usize) -> Vec<Cow<'_, str>> {
     let mut lines = Vec::new();
     let mut rest = text;
     while rest.len() > width {
-        // The blank itself may fall off the end of the line.
+        // The dropped blank may lie just past the end of the line.
         let blank = rest
             .as_bytes()
             .iter()
@@ -193,7 +193,7 @@ pub(super) fn broken(text: &str, width: usize) -> Vec<Cow<'_, str>> {
     lines
 }
 
-/// How much harm a yes can do: by what it is, and for files by where they lie.
+/// How much harm a yes can do: by the action, and for files by their location.
 fn weight(what: &What, context: &Context) -> u8 {
     let here = |path: &HostPath| within(path, &context.work);
     match what {
@@ -216,7 +216,7 @@ fn weight(what: &What, context: &Context) -> u8 {
     }
 }
 
-/// The action, and all of what is asked for.
+/// The action, and exactly what is asked for.
 fn exact(what: &What) -> (&'static str, String) {
     let below = |tree: bool| {
         if tree {
@@ -288,7 +288,7 @@ fn destination(destination: &Destination) -> String {
     out
 }
 
-/// What could come of a yes.
+/// What a yes could lead to.
 fn risk(what: &What, context: &Context) -> String {
     match what {
         What::Read { path, tree } => {
@@ -344,7 +344,7 @@ fn risk(what: &What, context: &Context) -> String {
     }
 }
 
-/// Whose a path is, by where it lies.
+/// Whose a path is, by its location.
 fn place(path: &HostPath, tree: bool, context: &Context) -> &'static str {
     let Context {
         home, work, skill, ..
@@ -370,9 +370,9 @@ fn within(path: &HostPath, other: &HostPath) -> bool {
     !other.0.is_empty() && other.components().all(|part| path.next() == Some(part))
 }
 
-/// A path, an argument or a name, so that different ones look different: as it is where it is made of nothing
-/// but the letters, digits and marks of ASCII that paths are mostly made of; else in quotes, with what is not
-/// printable ASCII as its number.
+/// A path, an argument or a name, so that different ones look different: unchanged if it consists only of
+/// ASCII letters, digits and the marks that are common in paths; else in quotes, with everything but
+/// printable ASCII as numbers.
 pub(super) fn quoted(text: &(impl AsRef<[u8]> + ?Sized)) -> String {
     let bytes = text.as_ref();
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"/._-+@%=:,~$*".contains(b);
@@ -382,7 +382,7 @@ pub(super) fn quoted(text: &(impl AsRef<[u8]> + ?Sized)) -> String {
     }
 }
 
-/// In printable ASCII. A blank behind another is shown as its number, too: how many there are is not seen.
+/// In printable ASCII. A blank after a blank is shown as its number too, since nobody can count them.
 fn escape(bytes: &[u8], quote: bool) -> String {
     let mut out = String::with_capacity(bytes.len() + 2);
     let mut blank = false;

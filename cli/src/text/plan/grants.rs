@@ -1,4 +1,4 @@
-//! Grants taken together: by the line that declares them, and by directory.
+//! Grants grouped: by the line that declares them, and by directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,7 +9,7 @@ use aegis_runtime::types::GrantOrigin;
 
 use crate::text::page::{Row, path, shown};
 
-/// Where a grant comes from; of a line of a built-in profile, the line by itself.
+/// The origin of a grant; if it is a line of a built-in profile, with the line apart.
 pub(super) fn place(from: &GrantOrigin) -> (String, Option<u32>) {
     match from {
         GrantOrigin::Declared(origin) => declared(origin),
@@ -17,17 +17,17 @@ pub(super) fn place(from: &GrantOrigin) -> (String, Option<u32>) {
     }
 }
 
-/// Where something was declared, likewise.
+/// The origin of a declaration, in the same form.
 pub(super) fn declared(Origin { file, line, .. }: &Origin) -> (String, Option<u32>) {
     match &**file {
         file if file.starts_with("builtin:") => (file.into(), Some(*line)),
-        // These, and the default grant, are on no line.
+        // These, and the default grant, have no line.
         file if file == "--set" || file.contains(" (") => (file.into(), None),
         file => (format!("{file}:{line}"), None),
     }
 }
 
-/// Grants by the place that they come from, in the order in which those were first met.
+/// Grants by origin, in the order in which the origins first appear.
 pub(super) fn grouped<'a>(grants: impl Iterator<Item = &'a Grant>) -> Vec<Row> {
     let mut groups: Vec<(String, BTreeSet<u32>, BTreeSet<&Path>)> = Vec::new();
     for grant in grants {
@@ -53,8 +53,8 @@ pub(super) fn grouped<'a>(grants: impl Iterator<Item = &'a Grant>) -> Vec<Row> {
     rows.flatten().collect()
 }
 
-/// Three or more files of one directory in one row, each of the others in its own; the first row says where
-/// they come from.
+/// Three or more files of one directory in one row, each of the others in its own; only the first row has the
+/// origin.
 pub(super) fn by_directory(mut from: String, paths: &BTreeSet<&Path>) -> Vec<Row> {
     let mut directories: BTreeMap<&Path, Vec<&Path>> = BTreeMap::new();
     for path in paths {

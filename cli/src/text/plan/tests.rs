@@ -10,7 +10,7 @@ use aegis_runtime::types::GrantOrigin;
 
 use super::*;
 
-/// The plan of `true` on this host, in this directory, under a profile that lies beside it.
+/// The plan of `true` on this host, in this directory, under a profile beside it.
 fn plan_of(text: &str) -> (Plan, Profile) {
     let profile = aegis_profile::parse_str(&format!("aegis: 1\n{text}\n"), "test.yaml");
     let profile = profile.expect("a valid profile");

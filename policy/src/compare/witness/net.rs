@@ -8,8 +8,8 @@ use super::{Patterns, Seeds, Tried};
 use crate::model::{Budget, EgressRule, Scheme};
 use crate::request::{Context, Destination, What};
 
-/// For each name in a pattern and for each name above it: itself, one below it, and all below it. Names
-/// beside these are like the one that no pattern has.
+/// For each name in a pattern and for each name above it: itself, one below it, and all below it. Other names
+/// behave like the one that no pattern has.
 pub(super) fn hosts(patterns: &BTreeSet<&str>) -> Vec<String> {
     let mut names: BTreeSet<&str> = BTreeSet::new();
     let mut addresses = Vec::new();
@@ -46,7 +46,7 @@ pub(super) fn hosts(patterns: &BTreeSet<&str>) -> Vec<String> {
     hosts
 }
 
-/// Whether a pattern of hosts has anything to do with a host.
+/// Whether a pattern of hosts may overlap a host.
 fn relates(pattern: &str, host: &str) -> bool {
     let below = |name: &str, above: &str| {
         name.strip_suffix(above)
@@ -65,7 +65,7 @@ pub(super) fn destinations(seeds: &Seeds<'_>, context: &Context, tried: &mut Tri
         .flat_map(|rule| rule.hosts.iter().map(String::as_str))
         .chain(seeds.hosts.iter().copied())
         .collect();
-    // A rule that names an address speaks of names that stand for it.
+    // A rule that names an address also applies to names that stand for it.
     let mut addresses: BTreeSet<Option<IpAddr>> = (patterns.iter())
         .filter_map(|pattern| pattern.parse().ok())
         .map(Some)
@@ -73,7 +73,7 @@ pub(super) fn destinations(seeds: &Seeds<'_>, context: &Context, tried: &mut Tri
     addresses.extend([None, Some(IpAddr::from([10, 0, 0, 1]))]);
     for host in hosts(&patterns) {
         for address in &addresses {
-            // Only these can tell requests to this host apart.
+            // Only these rules can distinguish requests to this host.
             let speaks = |pattern: &String| {
                 relates(pattern, &host) || (address.is_some() && *address == pattern.parse().ok())
             };
@@ -96,7 +96,7 @@ pub(super) fn destinations(seeds: &Seeds<'_>, context: &Context, tried: &mut Tri
     }
 }
 
-/// Every request to a host, at an address, that these rules can tell apart.
+/// Every request to a host, at an address, that these rules can distinguish.
 fn to_host(
     to: &Destination,
     rules: &[&EgressRule],
@@ -128,7 +128,7 @@ fn to_host(
         true => vec!["/".to_owned()],
         false => {
             let mut paths = tried.paths(&Patterns::singly(patterns));
-            // What a server may read in another way than we do.
+            // A path that a server may read differently.
             paths.push("/%2e".to_owned());
             paths
         }
@@ -156,8 +156,7 @@ fn to_host(
     }
 }
 
-/// What requests may tell of themselves that is held against a budget: of each of its bounds nothing, and what
-/// lies around it.
+/// The values that a budget is compared with: for each of its bounds no value, and the values around it.
 fn uses(rules: &[&EgressRule]) -> [BTreeSet<Option<u64>>; 3] {
     let bounds: [fn(&Budget) -> Option<u64>; 3] = [
         |budget| budget.request_size,

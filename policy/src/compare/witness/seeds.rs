@@ -1,4 +1,4 @@
-//! What two policies speak of: all that requests could be told apart by.
+//! What two policies name: all that can distinguish requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::model::{Action, EgressRule};
 
 /// The patterns of both policies, together.
 pub(super) struct Seeds<'p> {
-    /// Of each action the patterns of each rule.
+    /// For each action the patterns of each rule.
     pub actions: BTreeMap<Action, Vec<BTreeSet<&'p str>>>,
     pub aliases: BTreeSet<&'p str>,
     pub ceilings: BTreeMap<&'p str, BTreeSet<u64>>,
@@ -18,7 +18,7 @@ pub(super) struct Seeds<'p> {
     /// Ports that Rego modules name.
     pub ports: BTreeSet<u16>,
     pub secret_hosts: BTreeSet<&'p str>,
-    /// Texts in Rego modules that are names of something.
+    /// Texts in Rego modules that are other names.
     pub texts: BTreeSet<&'p str>,
 }
 
@@ -60,7 +60,7 @@ impl<'p> Seeds<'p> {
         seeds
     }
 
-    /// What a module may compare with: its texts and numbers.
+    /// Adds what a module may compare with: its texts and numbers.
     fn rego(&mut self, text: &'p str) {
         for line in text.lines() {
             let mut quoted = false;

@@ -13,7 +13,7 @@ pub(in super::super) struct HostRules {
     pool: Pool,
     names: Table,
     of: Vec<OfName>,
-    /// From the last label on: what is below a name lies behind it.
+    /// With the labels reversed: what is below a name follows it.
     reversed: Vec<(Vec<u8>, Box<str>)>,
     addresses: Vec<(IpAddr, Vec<Claim>)>,
     any: Vec<Claim>,
@@ -23,7 +23,7 @@ pub(in super::super) struct HostRules {
 struct OfName {
     /// Rules about this host.
     itself: Vec<Claim>,
-    /// Rules about those below it.
+    /// Rules about all hosts below it.
     below: Vec<Claim>,
 }
 
@@ -67,7 +67,7 @@ impl HostRules {
         found
     }
 
-    /// How the rules stand to a host, or with `*.` to all hosts below a name.
+    /// How the rules relate to a host, or with `*.` to all hosts below a name.
     pub fn ask(&self, host: &str, hits: &mut Hits<impl Collect>) {
         hits.add_all(&self.any, Relation::Contains);
         let (name, many) = match host.strip_prefix("*.") {
@@ -103,8 +103,8 @@ impl HostRules {
         }
     }
 
-    /// The rules about an address that a name stands for: what is said against the address is said
-    /// against the name, but a name is let through by its own rules.
+    /// The rules about an address that a name stands for: a rule against the address applies to the name, but
+    /// only its own rules let a name through.
     pub fn ask_address(&self, address: IpAddr, hits: &mut Hits<impl Collect>) {
         let address = address.to_canonical();
         let found = self
@@ -116,8 +116,7 @@ impl HostRules {
     }
 }
 
-/// `api.github.com` as `com.github.api.`: every label ends with a dot, so that no label is the beginning
-/// of another.
+/// `api.github.com` as `com.github.api.`: every label ends with a dot, so that no label is a prefix of another.
 fn from_the_last(name: &str) -> Vec<u8> {
     let mut key = Vec::with_capacity(name.len() + 1);
     for label in name.rsplit('.') {

@@ -1,8 +1,8 @@
-//! Finding, among many rules, those whose patterns have anything to do with a request.
+//! Finds, among many rules, those whose patterns contain or overlap a request.
 //!
-//! An index gives what asking each pattern in turn would give (`tests/reference.rs` does so, and a property test
-//! compares the two); it says nothing of verdicts. Everything in it is sorted and searched: nothing
-//! depends on the order in which rules were written, nor on a hash that is different elsewhere.
+//! An index gives the same answer as asking each pattern in turn (`tests/reference.rs` does so, and a property
+//! test compares the two); it knows no verdicts. Everything in it is sorted and searched: nothing depends on
+//! the order in which rules were written, nor on a hash that differs between machines.
 
 pub(super) mod hosts;
 mod names;
@@ -16,7 +16,7 @@ use crate::model::Action;
 /// The number of a rule: its place in its contract, by id.
 pub(super) type Rule = u32;
 
-/// Some of the actions of the `capabilities` contract; or all that there is to ask of another contract.
+/// A set of actions of the `capabilities` contract; [`Actions::ALL`] for the other contracts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Actions(pub u16);
 
@@ -36,22 +36,21 @@ impl Actions {
     }
 }
 
-/// What a pattern stands for: its rule, as far as that is about some actions.
+/// The rule of a pattern, and the actions that the pattern is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
     pub rule: Rule,
-    /// Which pattern of the rule it is, in their order; for traces only.
+    /// The number of the pattern in its rule; for traces only.
     pub pattern: u16,
     pub on: Actions,
 }
 
-/// What an evaluation tells of itself while it goes on: `()`, which is told nothing and costs nothing, or the
-/// trace that `explain` asks for.
+/// Receives what an evaluation finds: `()` ignores it at no cost, the trace for `explain` keeps it.
 pub(super) trait Collect {
-    /// Whether it is also told of what never affects the verdict: that a rule that allows overlaps a request.
+    /// Whether it also receives what never affects the verdict: that a rule that allows overlaps a request.
     const ALL: bool;
 
-    /// That a pattern stands so to the request.
+    /// A pattern has this relation to the request.
     fn pattern(&mut self, claim: Claim, relation: Relation);
 }
 
@@ -61,22 +60,22 @@ impl Collect for () {
     fn pattern(&mut self, _: Claim, _: Relation) {}
 }
 
-/// Some of a list of what goes on for as long as there are rules: counted in 32 bits, as rules are.
+/// A range of a list that grows with the rules: counted in 32 bits, as rules are.
 #[derive(Clone, Copy, Debug, Default)]
-struct Span {
+struct ListRange {
     from: u32,
     to: u32,
 }
 
-fn span(from: usize, to: usize) -> Span {
+fn list_range(from: usize, to: usize) -> ListRange {
     let number = |at| u32::try_from(at).unwrap_or(u32::MAX);
-    Span {
+    ListRange {
         from: number(from),
         to: number(to),
     }
 }
 
-impl Span {
+impl ListRange {
     fn of<T>(self, list: &[T]) -> &[T] {
         list.get(self.from as usize..self.to as usize)
             .unwrap_or_default()
@@ -87,18 +86,18 @@ impl Span {
     }
 }
 
-/// The rules that were found, each with the closest of how its patterns stand to the request.
+/// The rules that were found, each with the closest relation of its patterns to the request.
 #[derive(Debug)]
 pub(super) struct Hits<C = ()> {
-    /// For 64 rules each, a bit for each that overlaps, and for each that contains.
+    /// For each 64 rules, one bit per rule that overlaps, and one per rule that contains.
     words: SmallVec<[(u64, u64); 16]>,
-    /// What is asked about.
+    /// The actions asked about.
     about: Actions,
     collect: C,
 }
 
 impl<C: Collect> Hits<C> {
-    /// None of so many rules.
+    /// No hits yet, among this many rules.
     pub fn of(rules: usize, about: Actions, collect: C) -> Self {
         Self {
             words: SmallVec::from_elem((0, 0), rules.div_ceil(64)),
@@ -107,7 +106,7 @@ impl<C: Collect> Hits<C> {
         }
     }
 
-    /// A rule of which one pattern stands so, if it is about what is asked.
+    /// Adds the relation of a rule's pattern, if the rule is about the actions asked about.
     pub fn add(&mut self, claim: Claim, relation: Relation) {
         if !claim.on.meets(self.about) {
             return;
@@ -123,14 +122,14 @@ impl<C: Collect> Hits<C> {
         }
     }
 
-    /// Some of them.
+    /// Adds several.
     pub fn add_all(&mut self, claims: &[Claim], relation: Relation) {
         for claim in claims {
             self.add(*claim, relation);
         }
     }
 
-    /// How many they are.
+    /// The number of rules found.
     pub fn count(&self) -> usize {
         let words = self.words.iter();
         words
@@ -138,7 +137,7 @@ impl<C: Collect> Hits<C> {
             .sum()
     }
 
-    /// Each rule once, by number.
+    /// Each rule found, once, by number.
     pub fn by_rule(&self) -> impl Iterator<Item = (usize, Relation)> {
         let words = self.words.iter().enumerate();
         words.flat_map(|(at, (touch, cover))| {

@@ -1,51 +1,51 @@
-//! Tables of names and globs, asked with a name.
+//! Tables of names and globs, searched by a name.
 
 use smallvec::SmallVec;
 
 use super::super::pattern::{Part, glob_matches};
-use super::{Span, span};
+use super::{ListRange, list_range};
 
-/// What all tables have their entries in: numbers and text, one behind the other.
+/// Holds the entries of all tables: numbers and text, one after another.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     text: String,
-    entries: Vec<Entry>,
+    entries: Vec<TableEntry>,
     lengths: Vec<Length>,
 }
 
 /// A name or a glob.
 #[derive(Debug)]
-struct Entry {
-    /// Of the name, or of what the glob begins or ends with.
-    number: u64,
-    text: Span,
+struct TableEntry {
+    /// The hash of the name, or of the glob's prefix or suffix.
+    hash: u64,
+    text: ListRange,
     value: u32,
 }
 
-/// Globs whose beginnings, or ends, have one length; by the number of that beginning or end.
+/// Globs whose prefixes, or suffixes, have one length; sorted by the hash of that prefix or suffix.
 #[derive(Debug)]
 struct Length {
     length: u32,
-    entries: Span,
+    entries: ListRange,
 }
 
-/// One table. Names are by number.
+/// One table. Names are sorted by hash.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    exact: Span,
+    exact: ListRange,
     exact_firsts: Bytes,
-    /// Globs by how they end: those whose end says more than their beginning.
-    ends: Span,
+    /// Globs by suffix: those whose suffix is at least as long as their prefix.
+    ends: ListRange,
     ends_lasts: Bytes,
-    /// Globs by how they begin.
-    begins: Span,
+    /// Globs by prefix.
+    begins: ListRange,
     begins_firsts: Bytes,
     /// Globs that begin and end with `*`.
-    other: Span,
+    other: ListRange,
 }
 
-/// A set of bytes, which may seem to have more: most names are not in most tables, which their first or
-/// last byte tells.
+/// An approximate set of bytes, with false positives: the first or last byte shows that most names are not in
+/// most tables.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bytes(u64);
 
@@ -59,7 +59,7 @@ impl Bytes {
     }
 }
 
-/// By what a glob is looked up.
+/// The part of a glob by which it is looked up.
 #[derive(Clone, Copy)]
 enum Affix<'t> {
     Begin(&'t str),
@@ -78,7 +78,7 @@ impl<'t> Affix<'t> {
         }
     }
 
-    /// Those of one kind and length are found in one search.
+    /// Globs of one kind and length are found in one search.
     fn kind(self) -> (u8, usize) {
         match self {
             Self::Begin(text) => (0, text.len()),
@@ -96,7 +96,7 @@ impl<'t> Affix<'t> {
 }
 
 impl Pool {
-    /// A table of parts that are not `**`, each given once, with what they stand for. Names come first.
+    /// A table of parts that are not `**`, each given once, with its value. Names come first.
     pub fn table<'t>(&mut self, parts: &[(Part<'t>, u32)]) -> Table {
         let names = parts.partition_point(|(part, _)| matches!(part, Part::Name(_)));
         let (names, globs) = parts.split_at(names);
@@ -105,9 +105,9 @@ impl Pool {
         for (part, value) in names {
             let name = part.text();
             table.exact_firsts.add(name.as_bytes().first());
-            self.add(number(name.as_bytes()), name, *value);
+            self.add(hash(name.as_bytes()), name, *value);
         }
-        table.exact = span(from, self.entries.len());
+        table.exact = list_range(from, self.entries.len());
         self.sort(from);
         if globs.is_empty() {
             return table;
@@ -126,10 +126,10 @@ impl Pool {
                     Affix::End(text) => bytes.add(text.as_bytes().last()),
                     Affix::Neither => {}
                 }
-                self.add(number(affix.text().as_bytes()), glob, *value);
+                self.add(hash(affix.text().as_bytes()), glob, *value);
             }
             self.sort(from);
-            let entries = span(from, self.entries.len());
+            let entries = list_range(from, self.entries.len());
             let (by, of) = match same.first() {
                 Some((Affix::Begin(text), ..)) => {
                     table.begins_firsts.0 |= bytes.0;
@@ -146,49 +146,49 @@ impl Pool {
             };
             let number = self.lengths.len();
             if by.is_empty() {
-                *by = span(number, number);
+                *by = list_range(number, number);
             }
-            by.to = span(0, number + 1).to;
+            by.to = list_range(0, number + 1).to;
             self.lengths.push(Length {
-                length: span(0, of.len()).to,
+                length: list_range(0, of.len()).to,
                 entries,
             });
         }
         table
     }
 
-    fn add(&mut self, number: u64, text: &str, value: u32) {
+    fn add(&mut self, hash: u64, text: &str, value: u32) {
         let from = self.text.len();
         self.text.push_str(text);
-        self.entries.push(Entry {
-            number,
-            text: span(from, self.text.len()),
+        self.entries.push(TableEntry {
+            hash,
+            text: list_range(from, self.text.len()),
             value,
         });
     }
 
     fn sort(&mut self, from: usize) {
         if let Some(entries) = self.entries.get_mut(from..) {
-            entries.sort_unstable_by_key(|entry| entry.number);
+            entries.sort_unstable_by_key(|entry| entry.hash);
         }
     }
 
-    /// The values of all that the name is in.
+    /// The values of all entries that match the name.
     pub fn find<'n>(&self, table: &Table, name: &'n [u8], mut found: impl FnMut(u32)) {
         let (first, last) = (name.first(), name.last());
         if table.exact_firsts.may_have(first) {
-            for entry in self.numbered(table.exact, name) {
+            for entry in self.with_hash(table.exact, name) {
                 if self.text(entry).as_bytes() == name {
                     found(entry.value);
                 }
             }
         }
-        let mut by = |lengths: Span, affix: &dyn Fn(usize) -> Option<&'n [u8]>| {
+        let mut by = |lengths: ListRange, affix: &dyn Fn(usize) -> Option<&'n [u8]>| {
             for Length { length, entries } in lengths.of(&self.lengths) {
                 let Some(affix) = affix(*length as usize) else {
                     continue;
                 };
-                for entry in self.numbered(*entries, affix) {
+                for entry in self.with_hash(*entries, affix) {
                     if glob_matches(self.text(entry), name) {
                         found(entry.value);
                     }
@@ -210,40 +210,40 @@ impl Pool {
         }
     }
 
-    /// The entries with the number of a name; those of another name are few.
-    fn numbered(&self, entries: Span, name: &[u8]) -> impl Iterator<Item = &Entry> {
-        let number = number(name);
+    /// The entries with the hash of a name; few are of another name.
+    fn with_hash(&self, entries: ListRange, name: &[u8]) -> impl Iterator<Item = &TableEntry> {
+        let hash = hash(name);
         let entries = entries.of(&self.entries);
-        let from = entries.partition_point(|entry| entry.number < number);
+        let from = entries.partition_point(|entry| entry.hash < hash);
         let same = entries.iter().skip(from);
-        same.take_while(move |entry| entry.number == number)
+        same.take_while(move |entry| entry.hash == hash)
     }
 
-    fn text(&self, entry: &Entry) -> &str {
-        let Span { from, to } = entry.text;
+    fn text(&self, entry: &TableEntry) -> &str {
+        let ListRange { from, to } = entry.text;
         self.text
             .get(from as usize..to as usize)
             .unwrap_or_default()
     }
 }
 
-/// The same for the same name, always and everywhere, and seldom for another; what is found by it is
-/// compared. Eight bytes at a time, as in FxHash.
-fn number(name: &[u8]) -> u64 {
+/// A hash: the same on every machine; entries found by it are then compared. Eight bytes at a time, as in
+/// FxHash.
+fn hash(name: &[u8]) -> u64 {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let mix = |number: u64, word: u64| {
-        let product = (number ^ word).wrapping_mul(ODD);
+    let mix = |hash: u64, word: u64| {
+        let product = (hash ^ word).wrapping_mul(ODD);
         product ^ (product >> 32)
     };
     let (words, rest) = name.as_chunks::<8>();
-    let number = (words.iter()).fold(name.len() as u64, |number, word| {
-        mix(number, u64::from_le_bytes(*word))
+    let hash = (words.iter()).fold(name.len() as u64, |hash, word| {
+        mix(hash, u64::from_le_bytes(*word))
     });
     let rest = rest
         .iter()
         .rev()
         .fold(0, |word, byte| word << 8 | u64::from(*byte));
-    mix(number, rest)
+    mix(hash, rest)
 }
 
 #[cfg(test)]
@@ -274,7 +274,7 @@ mod tests {
             .map(|(n, name)| (Part::Name(name), n))
             .collect();
         let mut pool = Pool::default();
-        // Not at the beginning of the pool, nor at its end.
+        // Neither at the beginning of the pool nor at its end.
         pool.table(&[(Part::Name("c"), 99)]);
         let table = pool.table(&parts);
         pool.table(&[(Part::Name("ab"), 99)]);
@@ -295,7 +295,7 @@ mod tests {
             (Part::Name("z"), 2),
         ]);
         for entry in &mut pool.entries {
-            entry.number = number(b"y");
+            entry.hash = hash(b"y");
         }
         assert_eq!(found(&pool, &table, "y"), [1]);
     }

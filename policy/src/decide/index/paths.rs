@@ -1,5 +1,5 @@
-//! The patterns of many rules, as trees of components: one for each place that patterns of paths begin at, and
-//! one for names, which have a component and no place.
+//! The patterns of many rules, as trees of components: one for each base of patterns of paths, and one for
+//! names, which are a single component without a base.
 
 use std::ops::Range;
 
@@ -7,13 +7,13 @@ use smallvec::SmallVec;
 
 use super::super::pattern::{Base, Part, Relation};
 use super::names::{Pool, Table};
-use super::{Claim, Collect, Hits, Rule, Span, span};
+use super::{Claim, Collect, Hits, ListRange, Rule, list_range};
 use crate::request::Context;
 
-/// Patterns while they are read: what is to be laid out.
+/// Patterns as they are read, before the trees are built.
 #[derive(Debug, Default)]
 pub(in super::super) struct Patterns<'t> {
-    /// Of all, one behind the other.
+    /// The parts of all patterns, one after another.
     pub parts: Vec<Part<'t>>,
     paths: Vec<(Base, Draft)>,
     names: Vec<Draft>,
@@ -26,13 +26,13 @@ struct Draft {
 }
 
 impl<'t> Patterns<'t> {
-    /// A pattern of paths: the parts from there to the end.
+    /// Adds a pattern of paths: the parts from `from` to the end.
     pub fn path(&mut self, base: Base, from: usize, claim: Claim) {
         let parts = from..self.parts.len();
         self.paths.push((base, Draft { parts, claim }));
     }
 
-    /// A pattern of names.
+    /// Adds a pattern of names.
     pub fn name(&mut self, part: Part<'t>, claim: Claim) {
         let from = self.parts.len();
         self.parts.push(part);
@@ -48,30 +48,30 @@ pub(in super::super) struct Forest {
     tables: Vec<Table>,
     nodes: Vec<Node>,
     /// The rules of all patterns, in the order of the patterns: those of a node and of all below it are
-    /// one behind the other.
+    /// contiguous.
     claims: Vec<Claim>,
-    /// The same, without those that do not apply where they only overlap.
+    /// The same, without rules that do not apply where they only overlap.
     loud: Vec<Claim>,
-    /// The roots, by place.
+    /// The roots, by base.
     places: Vec<(Base, u32)>,
     /// The root of the names.
     names: u32,
 }
 
-/// What patterns begin with the same parts.
+/// The patterns that begin with the same parts.
 #[derive(Debug)]
 struct Node {
-    /// Of [`Forest::tables`], by the next part; or [`NONE`].
+    /// The index in [`Forest::tables`] of the table of next parts, or [`NONE`].
     next: u32,
-    /// The node where the next part is `**`, or [`NONE`]. Nothing but such a node leads to itself, and it has
-    /// no other such.
+    /// The node where the next part is `**`, or [`NONE`]. Only such a node leads to itself, and it has no other
+    /// `**` after it.
     any: u32,
-    /// Of [`Forest::claims`]: of the patterns that end here.
-    ends: Span,
-    /// Of [`Forest::loud`]: of those that end here and below.
-    below: Span,
-    /// The same, of [`Forest::claims`].
-    all_below: Span,
+    /// In [`Forest::claims`]: the patterns that end here.
+    ends: ListRange,
+    /// In [`Forest::loud`]: the patterns that end here and below.
+    below: ListRange,
+    /// The same, in [`Forest::claims`].
+    all_below: ListRange,
 }
 
 const NONE: u32 = u32::MAX;
@@ -103,10 +103,10 @@ impl Forest {
         forest
     }
 
-    /// Adds a tree, level by level. The number of its root.
+    /// Adds a tree, level by level. Returns the index of its root.
     fn grow(&mut self, patterns: &[(&[Part<'_>], Claim)], is_loud: &impl Fn(Rule) -> bool) -> u32 {
         let (root, claims) = (self.nodes.len(), self.claims.len());
-        // How many before each are loud.
+        // How many loud ones precede each.
         let mut loud = Vec::with_capacity(patterns.len() + 1);
         for (_, claim) in patterns {
             loud.push(self.loud.len());
@@ -114,7 +114,7 @@ impl Forest {
             self.loud.extend(is_loud(claim.rule).then_some(*claim));
         }
         loud.push(self.loud.len());
-        // Of each node: the patterns that lead to it, and by how many parts.
+        // For each node: the patterns that lead to it, and its depth in parts.
         let mut levels = Vec::with_capacity(patterns.len() * 2);
         levels.push((0..patterns.len(), 0));
         let mut next = Vec::new();
@@ -122,15 +122,15 @@ impl Forest {
         while let Some((range, parts)) = levels.get(at).cloned() {
             at += 1;
             let here = patterns.get(range.clone()).unwrap_or_default();
-            // What is shorter comes first.
+            // Shorter patterns come first.
             let end = here.partition_point(|(pattern, _)| pattern.len() == parts);
             let mut from = range.start + end;
-            let ends = span(claims + range.start, claims + from);
+            let ends = list_range(claims + range.start, claims + from);
             let mut any = NONE;
             next.clear();
             let longer = here.get(end..).unwrap_or_default();
             for same in longer.chunk_by(|(a, _), (b, _)| a.get(parts) == b.get(parts)) {
-                let child = span(0, root + levels.len()).to;
+                let child = list_range(0, root + levels.len()).to;
                 match same.first().and_then(|(first, _)| first.get(parts)) {
                     Some(Part::Any) => any = child,
                     Some(part) => next.push((*part, child)),
@@ -140,14 +140,14 @@ impl Forest {
                 from += same.len();
             }
             let loud = |at: usize| loud.get(at).copied().unwrap_or_default();
-            let below = span(loud(range.start), loud(range.end));
-            let all_below = span(claims + range.start, claims + range.end);
+            let below = list_range(loud(range.start), loud(range.end));
+            let all_below = list_range(claims + range.start, claims + range.end);
             let next = match &*next {
                 [] => NONE,
                 next => {
                     let table = self.pool.table(next);
                     self.tables.push(table);
-                    span(0, self.tables.len() - 1).to
+                    list_range(0, self.tables.len() - 1).to
                 }
             };
             self.nodes.push(Node {
@@ -158,10 +158,10 @@ impl Forest {
                 all_below,
             });
         }
-        span(0, root).to
+        list_range(0, root).to
     }
 
-    /// How the rules stand to a path, or to all of a tree.
+    /// How the rules relate to a path, or to all of a tree.
     pub fn ask(
         &self,
         context: &Context,
@@ -169,31 +169,31 @@ impl Forest {
         whole_tree: bool,
         hits: &mut Hits<impl Collect>,
     ) {
-        let mut walk = Walk::default();
+        let mut reached = Reached::default();
         for (base, root) in &self.places {
             let Some((place, closest)) = base.place(context) else {
                 continue;
             };
             match below(place, path) {
                 Below::Rest(rest) => {
-                    self.ask_tree(*root, rest, whole_tree, closest, &mut walk, hits);
+                    self.ask_tree(*root, rest, whole_tree, closest, &mut reached, hits);
                 }
-                // All that begins there is in the tree that is asked for.
+                // All that begins there is in the requested tree.
                 Below::Above if whole_tree => self.overlap_below(*root, hits),
                 Below::Above | Below::Beside => {}
             }
         }
     }
 
-    /// The same for paths that have no place but the root: of URLs.
+    /// The same for paths of URLs, which have no base but the root.
     pub fn ask_url(&self, path: &[&[u8]], hits: &mut Hits<impl Collect>) {
         for (_, root) in &self.places {
-            let mut walk = Walk::default();
-            self.ask_tree(*root, path, false, Relation::Contains, &mut walk, hits);
+            let mut reached = Reached::default();
+            self.ask_tree(*root, path, false, Relation::Contains, &mut reached, hits);
         }
     }
 
-    /// The rules that have the name.
+    /// Finds the rules that match a name.
     pub fn ask_name(&self, name: &[u8], relation: Relation, hits: &mut Hits<impl Collect>) {
         for root in self.nodes(&[self.names]) {
             self.next(root, name, |node| {
@@ -204,7 +204,7 @@ impl Forest {
         }
     }
 
-    /// All rules with names that apply where they overlap.
+    /// Finds all rules about names that apply where they overlap.
     pub fn overlap_names(&self, hits: &mut Hits<impl Collect>) {
         self.overlap_below(self.names, hits);
     }
@@ -225,10 +225,10 @@ impl Forest {
         path: &[&[u8]],
         whole_tree: bool,
         closest: Relation,
-        walk: &mut Walk,
+        reached: &mut Reached,
         hits: &mut Hits<impl Collect>,
     ) {
-        let Walk { here, next, anys } = walk;
+        let Reached { here, next, anys } = reached;
         here.clear();
         anys.clear();
         here.push(root);
@@ -270,7 +270,7 @@ impl Forest {
             .filter_map(|number| self.nodes.get(*number as usize))
     }
 
-    /// `**` may stand for nothing.
+    /// `**` may match nothing.
     fn enter_anys(&self, here: &[u32], anys: &mut SmallVec<[u32; 8]>) {
         let found = self.nodes(here).map(|node| node.any);
         for any in found.filter(|any| *any != NONE) {
@@ -281,9 +281,9 @@ impl Forest {
     }
 }
 
-/// Where a path is, seen from a place.
+/// Where a path is, relative to a place.
 enum Below<'p, 'c> {
-    /// There or below it, by these components.
+    /// At the place or below it, by these components.
     Rest(&'p [&'c [u8]]),
     /// The place is below it.
     Above,
@@ -310,11 +310,11 @@ fn below<'p, 'c>(place: &[u8], path: &'p [&'c [u8]]) -> Below<'p, 'c> {
     }
 }
 
-/// The nodes that a path has led to. Every node has one way to it, so it is in `here` once.
+/// The nodes that a path has led to. Every node has one path to it, so it is in `here` once.
 #[derive(Default)]
-struct Walk {
+struct Reached {
     here: SmallVec<[u32; 8]>,
     next: SmallVec<[u32; 8]>,
-    /// Nodes behind a `**`, by number. Once reached they stay.
+    /// Nodes behind a `**`, sorted. Once reached they stay.
     anys: SmallVec<[u32; 8]>,
 }

@@ -1,11 +1,11 @@
-//! What the index is held against: every pattern of every rule asked in turn, in the plainest way there is.
+//! The reference for the index: every pattern of every rule asked in turn, in the simplest way.
 //!
-//! It shares with the decision what is not a search: parsing, what an egress rule says beside its hosts,
-//! and putting together what was said.
+//! It shares with the decision what is not a search: parsing, the parts of egress rules except hosts, and
+//! combining outcomes.
 
 use super::super::address::is_public;
 use super::super::combine::{Combiner, RuleOutcome};
-use super::super::compile::{self, Kind};
+use super::super::compile::{self, PatternKind};
 use super::super::compiled::{Compiled, conclude, program};
 use super::super::egress::Egress;
 use super::super::pattern::{
@@ -17,7 +17,7 @@ use crate::path::HostPath;
 use crate::request::{Approval, Context, What};
 use aegis_profile::hash::Hash;
 
-/// What a capability rule is about.
+/// A pattern of a capability rule.
 enum Pattern<'t> {
     Path(Base, Vec<Part<'t>>),
     Name(&'t str),
@@ -27,19 +27,19 @@ enum Pattern<'t> {
 
 impl<'t> Pattern<'t> {
     fn parse(action: Action, text: &'t str) -> Self {
-        match Kind::of(action, text).unwrap() {
-            Kind::Path => {
+        match PatternKind::of(action, text).unwrap() {
+            PatternKind::Path => {
                 let mut parts = Vec::new();
                 Self::Path(pattern::path(text, &mut parts).unwrap(), parts)
             }
-            Kind::Name => Self::Name(text),
-            Kind::Ports => Self::Ports(Ports::parse(text).unwrap()),
-            Kind::Profile => Self::Profile(compile::profile(text).unwrap()),
+            PatternKind::Name => Self::Name(text),
+            PatternKind::Ports => Self::Ports(Ports::parse(text).unwrap()),
+            PatternKind::Profile => Self::Profile(compile::profile(text).unwrap()),
         }
     }
 }
 
-/// What the document says of one thing that is well-formed.
+/// The document's opinion of one well-formed thing.
 pub(super) fn opinion(
     layer: &Compiled,
     context: &Context,
@@ -163,7 +163,7 @@ fn of(pattern: &Pattern<'_>, context: &Context, what: &What) -> Relation {
     }
 }
 
-/// A part of a pattern whose variable is written out.
+/// A part of a pattern whose variable is expanded.
 #[derive(Clone)]
 enum Step<'p> {
     Place(&'p [u8]),
@@ -203,7 +203,7 @@ fn of_path(
     }
 }
 
-/// Whether the pattern leads to the path; `or_below`: or to anything that may lie below it.
+/// Whether the pattern matches the path; `or_below`: or anything that may lie below it.
 fn leads_to(pattern: &[Step<'_>], path: &[&[u8]], or_below: bool) -> bool {
     if path.is_empty() && or_below {
         return true;

@@ -14,22 +14,22 @@ use aegis_sys::mount;
 use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 
-/// Which links are to be trusted.
+/// Which links are trusted.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    /// Trees whose content something sandboxed may have written: a link in one must stay in it.
+    /// Trees that something sandboxed may have written: a link in one must stay in it.
     pub zones: Vec<PathBuf>,
-    /// The caller; links of others, but for root's, are not followed.
+    /// The caller; links of other users, except root's, are not followed.
     pub uid: u32,
     /// Links in `/`, which is root's: `/lib` and the like on a merged system.
     pub root_links: Vec<Link>,
     /// Links in a zone may lead to the system's own programs (`/usr`, owned by root).
     pub to_system_programs: bool,
-    /// Directories that paths were found in before.
+    /// Directories of paths that were found before.
     pub directories: Directories,
 }
 
-/// Directories held open, so that one call tells what lies in one of them. A profile names many
+/// Directories held open, so that one call shows what is at a name in them. A profile names many
 /// things in few directories.
 #[derive(Clone, Debug, Default)]
 pub struct Directories(Rc<RefCell<Vec<Directory>>>);
@@ -37,13 +37,13 @@ pub struct Directories(Rc<RefCell<Vec<Directory>>>);
 #[derive(Debug)]
 struct Directory {
     path: PathBuf,
-    /// `None`: a link leads there, or nothing does.
+    /// `None`: a link leads there, or the directory does not exist.
     open: Option<OwnedFd>,
 }
 
 impl Directories {
-    /// What is at a normal path, a link itself, when no link leads to its directory. `None`: that
-    /// cannot be told this way.
+    /// What is at a normal path, a link itself, if no link leads to its directory. `None`: it
+    /// cannot be looked up this way.
     pub(super) fn look(&self, path: &Path) -> Option<Result<Stat, Errno>> {
         let (dir, name) = (parents(path).next()?, path.file_name()?);
         let mut known = self.0.borrow_mut();
@@ -60,7 +60,7 @@ impl Directories {
     }
 }
 
-/// Links met so far that may not be left, with the tree that each lies in.
+/// Links met so far that must not lead out of a tree, with the tree that each lies in.
 #[derive(Default)]
 pub(super) struct Confined(Vec<(PathBuf, PathBuf)>);
 
@@ -92,7 +92,7 @@ impl Confined {
 }
 
 impl Trust {
-    /// The link that a normal path begins with, and what follows it.
+    /// The root link that a normal path begins with, and the rest of the path.
     pub(super) fn root_link<'p>(&self, path: &'p Path) -> Option<(&Link, &'p Path)> {
         let link = self
             .root_links
@@ -108,7 +108,7 @@ impl Trust {
     }
 }
 
-/// The longest of `zones` that `path` lies below.
+/// The longest of `zones` that contains `path`.
 fn innermost(zones: &[PathBuf], path: &Path) -> Option<PathBuf> {
     zones
         .iter()

@@ -1,4 +1,4 @@
-//! What the base sets let through and what not, call by call.
+//! What the base sets allow and what they refuse, call by call.
 
 use super::{super::*, spec};
 use crate::seccomp::spec::filter_on;
@@ -9,7 +9,7 @@ const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);
 const NO_FAMILY: Action = Action::Errno(libc::EAFNOSUPPORT as u16);
 const NO_PROTOCOL: Action = Action::Errno(libc::EPROTONOSUPPORT as u16);
 const ALLOW: Action = Action::Allow;
-/// What a hostile program puts where the kernel does not look.
+/// What a hostile program puts into the bits that the kernel ignores.
 const GARBAGE: u64 = 0xDEAD_BEEF_0000_0000;
 
 fn ask(spec: &SyscallSpec, name: &str, args: &[u64]) -> Action {

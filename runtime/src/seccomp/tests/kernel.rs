@@ -1,8 +1,8 @@
-//! The kernel takes the programs and does as they say.
+//! The kernel accepts the programs and does as they say.
 //!
-//! A filter cannot be taken off again, so each test forks. The child makes system calls and nothing
-//! else. Where it helps, the same is done without a filter first: a refusal proves something
-//! only when the call would have gone through, or failed otherwise.
+//! A filter cannot be removed, so each test forks. The child makes system calls and nothing
+//! else. Where it helps, the same is done without a filter first: a refusal proves something only
+//! if the call would have succeeded, or failed otherwise.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -23,7 +23,7 @@ enum End {
 
 const NOT_INSTALLED: i32 = 200;
 
-/// Does `act` in a child under the program, or without one, and tells how it ended. What `act`
+/// Does `act` in a child under the program, or without one, and reports how it ended. What `act`
 /// returns becomes the status.
 fn child(
     program: Option<&Program>,
@@ -237,7 +237,7 @@ fn a_listener_hears_of_refused_calls_and_answers_them() {
     }
 }
 
-/// Takes one notification and answers it with an error, when it is about the expected call.
+/// Takes one notification and answers it with an error, if it is for the expected call.
 fn answer(listener: &OwnedFd, expected: i32, errno: i32) {
     if let Ok(Some(call)) = notify::receive(listener.as_fd()) {
         let error = if call.data.nr == expected {

@@ -1,4 +1,4 @@
-//! The law: what is compiled, interpreted, answers as [`Filter::evaluate`] does.
+//! The law: a compiled program, interpreted, answers as [`Filter::evaluate`] does.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::{super::*, every_spec};
 use crate::seccomp::interpret::{AND, JUMP, LOAD, RETURN};
 use crate::seccomp::{policy::X32_BIT, spec::filter_on};
 
-/// Calls that come another way: 32-bit x86, 32-bit Arm, nothing at all.
+/// The architectures of calls made another way: 32-bit x86, 32-bit Arm, nothing at all.
 const OTHER_ARCHES: [u32; 4] = [0x4000_0003, 0x4000_0028, 0, u32::MAX];
 
 /// Numbers at and around every boundary that a program knows.
@@ -24,7 +24,7 @@ fn numbers(filter: &Filter) -> BTreeSet<u32> {
     numbers
 }
 
-/// What is compared by a rule, and its neighbours, with and without garbage in the high half.
+/// The values that a rule compares with, and their neighbours, with and without garbage in the high half.
 fn interesting(rule: &SyscallRule, arg: u8) -> Vec<u64> {
     let mut values = BTreeSet::from([0, u64::MAX]);
     let conditions = rule.arms.iter().flat_map(|arm| &arm.when);

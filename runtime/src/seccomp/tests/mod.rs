@@ -1,4 +1,4 @@
-//! What concerns the whole way, from a spec to the kernel.
+//! Tests of all steps together, from a spec to the kernel.
 
 mod boundary;
 mod kernel;

@@ -1,4 +1,4 @@
-//! What is shown of names: nothing that steers a terminal, and no two that look the same.
+//! How names are shown: nothing steers a terminal, and no two names look the same.
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn nothing_from_outside_steers_the_terminal_or_looks_like_the_question() {
             );
         }
         for line in text.lines() {
-            // What begins a line is ours: a heading, a label, or the blanks before what was broken.
+            // Lines begin with our own words: a heading, a label, or the indent of a broken line.
             let label = line.get(..12).unwrap_or(line).trim();
             let ours = [
                 "",
@@ -54,7 +54,7 @@ fn nothing_from_outside_steers_the_terminal_or_looks_like_the_question() {
             );
             assert!(line.len() < 80, "{line:?} wraps: {text}");
         }
-        // It is quoted, so that where it ends is seen.
+        // The text is quoted, so that its end is visible.
         let labels = text
             .lines()
             .filter(|line| line.starts_with("  profile   \""));
@@ -94,7 +94,7 @@ fn different_paths_look_different() {
         &[],
         true,
     ));
-    // Not by the note on where it lies.
+    // The thing itself must differ, not only the note on its location.
     let things: std::collections::BTreeSet<String> = texts
         .iter()
         .map(|text| {
@@ -107,7 +107,7 @@ fn different_paths_look_different() {
     assert_eq!(things.len(), texts.len(), "{things:#?}");
 }
 
-/// What [`text::quoted`] was made of.
+/// The text that was passed to [`text::quoted`].
 fn unquoted(text: &str) -> Vec<u8> {
     let Some(inner) = text.strip_prefix('"') else {
         return text.into();
@@ -155,7 +155,7 @@ fn every_character_of_unicode_is_shown_in_printable_ascii_that_is_its_own() {
     }
 }
 
-/// All texts of some length of what means something to whoever shows them.
+/// All texts of some length of the characters that have a special meaning.
 fn texts() -> Vec<Vec<u8>> {
     let pieces: [&[u8]; 8] = [
         b"a",
@@ -191,7 +191,7 @@ fn different_texts_look_different_also_where_they_are_broken() {
             assert_eq!(unquoted(&text), bytes, "{text}");
             let lines = text::broken(&text, width);
             assert!(lines.iter().all(|line| line.len() <= width), "{lines:?}");
-            // A blank at the end of a line is not seen.
+            // A blank at the end of a line is invisible.
             assert!(!lines.iter().any(|line| line.ends_with(' ')), "{lines:?}");
             let other = known.insert(lines.join("\n"), bytes);
             // `u{20}` and `"` have been written in two ways.
