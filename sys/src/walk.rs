@@ -72,7 +72,7 @@ pub fn walk<V: Visit>(from: &Path, path: &Path, visit: &mut V) -> Result<PathBuf
 /// Opens a directory on behalf of somebody, and makes it and those above it (0700) where `make` says so. Each component is
 /// opened in the one before. A symbolic link is followed only where the system's administrator alone can have made it: the
 /// link and its directory belong to root, nobody else may write the directory, and, for root, whose sandboxes may write in
-/// root's name, it is one of [`OF_THE_SYSTEM`].
+/// root's name, it is `/`, `/usr`, `/var`, `/home`, `/srv` or `/mnt`.
 ///
 /// # Errors
 ///

@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 pub use aegis_policy::request::Evidence;
 use aegis_policy::request::What;
+use aegis_profile::syntax::scalar;
 use serde::Serialize;
 
 use super::error_messages::{self, Complaint, candidates};
@@ -124,7 +125,7 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
         let rights = rights(&path, plan);
         let want = if named || (!said.writing && !rights.exec && executable_file(&path)) {
             Want::Exec
-        } else if said.writing || (said.refused && rights.read) {
+        } else if said.writing {
             Want::Write
         } else {
             Want::Read
@@ -183,8 +184,30 @@ fn denial(
     };
     let item = name.map_or_else(|| shorten(line, plan), str::to_owned);
     let asked = want.what(line, false, name.map(Into::into));
-    let allow = format!("capabilities: {{{}: [{item}]}}", asked.action());
-    Denial::inferred(asked, layer, format!("{verb} {}", path.display()), allow)
+    let allow = line_for(asked.action(), &item);
+    Denial {
+        allow,
+        ..Denial::inferred(
+            asked,
+            layer,
+            format!("{verb} {}", path.display()),
+            String::new(),
+        )
+    }
+}
+
+/// The line of a profile that grants this one item; `None`: no line can name it. The item is text of the command: quoted, and
+/// read back, so that the line says nothing else.
+fn line_for(key: &str, item: &str) -> Option<String> {
+    let line = format!("capabilities: {{{key}: [{}]}}", scalar(item));
+    let profile = aegis_profile::parse_str(&format!("aegis: 1\n{line}\n"), "").ok()?;
+    let granted = &profile.capabilities;
+    let paths = granted.files_read.iter().chain(&granted.files_write);
+    let paths = paths.map(|item| item.value.to_string());
+    let programs = (granted.shell_exec.iter()).map(|item| item.value.to_string());
+    let said: Vec<String> = paths.chain(programs).collect();
+    // With a `-` before it, an item may be missing.
+    (said == [item] && !item.starts_with('-')).then_some(line)
 }
 
 /// The key of the plan's limit that a message is about.
@@ -363,6 +386,31 @@ mod tests {
             let found = allowed_by(message);
             assert_eq!(found, [Some(line.to_owned())], "{message}");
         }
+    }
+
+    #[test]
+    fn a_proposed_line_says_the_one_thing_that_was_denied_or_there_is_none() {
+        let plan = plan_of("capabilities: {files.read: [$WORK], shell.exec: [/usr/bin/env]}");
+        for (path, line) in [
+            ("/srv/x,/etc/passwd", Some(r#"["/srv/x,/etc/passwd"]"#)),
+            ("/srv/[slug]", None),
+            ("/srv/a #b", Some(r#"["/srv/a #b"]"#)),
+            ("/srv/a: b", Some(r#"["/srv/a: b"]"#)),
+            ("/srv/{}", None),
+            ("/srv/*", None),
+        ] {
+            let message = format!("open(\"{path}\"): Permission denied");
+            let (found, _) = attribute(message.as_bytes(), &plan, &|_| true);
+            let whole: Vec<_> = (found.iter())
+                .filter(|denial| denial.what == format!("reading {path}"))
+                .map(|denial| denial.allow.clone())
+                .collect();
+            let line = line.map(|item| format!("capabilities: {{files.read: {item}}}"));
+            assert_eq!(whole, [line], "{path}: {found:?}");
+        }
+        // Not about writing, so writing is not proposed.
+        let launcher = "chromium: line 3: /skill/work/a.txt: Permission denied";
+        assert_eq!(allowed_by(launcher), [], "{launcher}");
     }
 
     #[test]
