@@ -66,6 +66,9 @@ pub enum Event {
     Run(supervise::Event),
     /// A new key to sign the audit log was made in this directory.
     NewKey(PathBuf),
+    /// No profile was named, and the working directory is not readable as it would be otherwise: this place of Aegis's own
+    /// is there.
+    WorkNotGranted(PathBuf),
     /// The run is no longer recorded, as the policy permits; the reason.
     Unrecorded(String),
     /// The approval could not be stored and holds for this run only; the reason.

@@ -1,7 +1,7 @@
 //! From a request to a decided plan: everything that happens before anybody is asked.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use aegis_audit::places::State;
@@ -18,7 +18,7 @@ use crate::policies::{self, Noted, Route, Router};
 use crate::record::{self, Recorder};
 use crate::report_file::ReportFile;
 use crate::run::{Declaration, Launch, Run, Sandbox};
-use crate::{Error, FrontEnd, Prepared, registry};
+use crate::{Error, Event, FrontEnd, Prepared, registry};
 
 /// What a run without a named profile is granted, beside `base`.
 const DEFAULT_GRANT: &str = "capabilities.files.read=[-$WORK]";
@@ -107,10 +107,17 @@ impl Launch {
         let (mut loaded, profile_files) = self.load()?;
         let state = State::here();
         let (documents, deciding) = policies::documents(self.policy.as_deref())?;
+        let own = self.protected_paths(state.as_ref(), &deciding, &profile_files)?;
+        if self.is_default()
+            && let Some(own) = own.at_work()
+        {
+            let read = &mut loaded.profile.capabilities.files_read;
+            read.retain(|item| &*item.origin.file != DEFAULT_ORIGIN);
+            front_end.event(&Event::WorkNotGranted(own.to_owned()));
+        }
         let written = loaded.profile.hash();
         authority::narrow(&mut loaded.profile, &documents);
         let id = supervise::run_id();
-        let own = self.protected_paths(state.as_ref(), &deciding, &profile_files)?;
         let may_be_missing = documents.may_be_missing().map(str::to_owned).collect();
         let planned = self
             .plan(&loaded, written, &own, may_be_missing)
@@ -249,6 +256,18 @@ impl Launch {
         }
     }
 
+    /// Whether no profile was named.
+    fn is_default(&self) -> bool {
+        let asked = &self.asked;
+        matches!(
+            asked,
+            Declaration::Profile {
+                reference: None,
+                ..
+            }
+        )
+    }
+
     /// The profile, and the files that it was read from.
     fn load(&self) -> Result<(Loaded, Vec<PathBuf>), aegis_profile::Error> {
         let (reference, set) = match &self.asked {
@@ -348,6 +367,13 @@ struct ProtectedPaths {
 }
 
 impl ProtectedPaths {
+    /// The one of Aegis's own places that the working directory contains or lies in.
+    fn at_work(&self) -> Option<&Path> {
+        let work = std::env::current_dir().ok()?;
+        let overlaps = |own: &&PathBuf| is_below(own, &work) || is_below(&work, own);
+        self.reserved.iter().find(overlaps).map(PathBuf::as_path)
+    }
+
     /// Refuses a plan that gives the command access to any of these, whatever the front end has checked.
     fn check(&self, plan: &Plan) -> Result<(), Box<aegis_runtime::Error>> {
         for operation in plan.root.iter() {

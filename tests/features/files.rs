@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -309,5 +309,47 @@ fn what_was_planted_where_nothing_was_is_told_after_the_run() {
             let warned = String::from_utf8_lossy(&output.stderr).contains(name);
             assert!(warned, "{user:?}: no warning of {name}: {}", text(&output));
         }
+    }
+}
+
+/// The first thing that people try: no profile, in the home directory, where Aegis keeps its own records.
+#[test]
+fn without_a_profile_a_run_begins_where_aegis_s_own_records_are_and_says_what_it_does_without() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let home = workspace.write("home/project/notes", "mine\n");
+        let project = home.parent().expect("its directory").to_owned();
+        let own = match user {
+            User::Root => PathBuf::from("/var/lib"),
+            User::Ordinary => workspace.home(),
+        };
+        let run = |directory: &Path, words: &[&str]| {
+            let mut command = workspace.command(program("aegis-run"));
+            command.env_remove("XDG_STATE_HOME").current_dir(directory);
+            command.arg("--quiet").arg("--audit").arg(workspace.state());
+            command.args(words).output().expect("it starts")
+        };
+        let below = run(&project, &["cat", "notes"]);
+        assert_eq!(below.stdout, b"mine\n", "{}", text(&below));
+        let there = run(&own, &["ls", "-a"]);
+        assert_eq!(there.status.code(), Some(0), "{}", text(&there));
+        assert_eq!(there.stderr, b"", "{}", text(&there));
+        let out = String::from_utf8_lossy(&there.stdout);
+        assert!(!out.contains("project") && !out.contains("aegis"), "{out}");
+
+        let mut command = workspace.command(program("aegis-run"));
+        command.env_remove("XDG_STATE_HOME").current_dir(&own);
+        let told = command
+            .args(["--audit"])
+            .arg(workspace.state())
+            .arg("ls")
+            .output();
+        let told = told.expect("it starts");
+        assert_eq!(told.status.code(), Some(0), "{}", text(&told));
+        let said = String::from_utf8_lossy(&told.stderr);
+        assert!(
+            said.contains("note: the working directory is not granted, since"),
+            "{said}"
+        );
     }
 }

@@ -82,6 +82,10 @@ impl FrontEnd for Caller {
             Event::NewKey(keys) => {
                 format!("note: a new signing key was made in {}", keys.display())
             }
+            Event::WorkNotGranted(own) if !self.quiet => format!(
+                "note: the working directory is not granted, since {} is there, which is Aegis's own: go to a directory below, or name a profile",
+                own.display()
+            ),
             Event::Unrecorded(why) => format!("warning: {why}"),
             Event::ApprovalNotKept(why) => {
                 format!("warning: the approval holds for this run alone: {why}")
@@ -90,7 +94,7 @@ impl FrontEnd for Caller {
                 format!("warning: `aegis ps` will not list this run: {why}")
             }
             // Reported when the run has ended, with an explanation.
-            Event::Unregistered(_) | Event::Run(_) => return,
+            Event::WorkNotGranted(_) | Event::Unregistered(_) | Event::Run(_) => return,
         };
         complain(&format!("aegis-run: {}\n", harmless(&text)));
     }
