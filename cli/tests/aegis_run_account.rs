@@ -158,23 +158,26 @@ fn a_report_on_standard_output_comes_after_the_command() {
 #[test]
 fn a_report_that_finds_no_room_fails_a_run_that_succeeded() {
     let place = Place::new();
-    let output = place.run(&["--report", "/dev/full", "true"]);
+    let run = |words: &[&str]| {
+        let full = std::fs::File::create("/dev/full").expect("/dev/full");
+        let mut command = place.command();
+        command.args(["--report", "-", "--profile", "shell", "sh", "-c"]);
+        let child = command
+            .args(words)
+            .stdout(full)
+            .stderr(std::process::Stdio::piped());
+        child
+            .spawn()
+            .expect("it starts")
+            .wait_with_output()
+            .expect("it ends")
+    };
+    let output = run(&["exit 0"]);
     assert_eq!(status(&output), 125);
     assert!(
         stderr(&output).contains("could not be written"),
         "{}",
         stderr(&output)
     );
-    assert_eq!(
-        status(&place.run(&[
-            "--report",
-            "/dev/full",
-            "--profile",
-            "shell",
-            "sh",
-            "-c",
-            "exit 3"
-        ])),
-        3
-    );
+    assert_eq!(status(&run(&["exit 3"])), 3);
 }

@@ -127,6 +127,8 @@ pub fn begin() {
         }
     }
     signal::IGNORED.into_iter().for_each(signal::ignore);
+    // A caller that ignores it hands that on, and nothing could be waited for: `wait(2)`, "ECHILD".
+    signal::default_action(libc::SIGCHLD);
 }
 
 /// Whether this process has more than one thread. If so, nothing may be allocated after a `clone` without

@@ -198,6 +198,17 @@ exec timeout 20 $AEGIS {words}"
     }
 }
 
+/// `nohup`-like callers and some supervisors ignore SIGCHLD, and hand that on.
+#[test]
+fn a_caller_that_ignores_its_children_gets_the_commands_status() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let line = "trap '' CHLD; exec $AEGIS sh -c 'exit 7'";
+        let found = output(shell(&workspace, line));
+        assert_eq!(found.status.code(), Some(7), "{}", text(&found));
+    }
+}
+
 /// Whoever writes a profile may name files that only its reader may read.
 #[test]
 fn nothing_of_a_foreign_file_is_in_an_error() {

@@ -353,3 +353,45 @@ fn without_a_profile_a_run_begins_where_aegis_s_own_records_are_and_says_what_it
         );
     }
 }
+
+/// `/dev` has more than devices: what is in `/dev/shm` are files, of others too.
+#[test]
+fn a_device_that_is_declared_is_one() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let name = workspace.work().display().to_string().replace('/', "-");
+        let file = PathBuf::from(format!("/dev/shm/{name}"));
+        std::fs::write(&file, "another's").expect("a file");
+        std::fs::set_permissions(&file, Permissions::from_mode(0o666)).expect("chmod");
+        let run = |device: &str| {
+            let profile = workspace.profile(&format!(
+                "aegis: 1\nextends: [base]\ncapabilities: {{devices: ['{device}'], shell.exec: [cat]}}\n"
+            ));
+            let mut command = workspace.command(program("aegis-run"));
+            command
+                .arg("--policy")
+                .arg("permissive")
+                .arg("--profile")
+                .arg(profile);
+            command
+                .arg("--")
+                .args(["test", "-c", device])
+                .output()
+                .expect("it starts")
+        };
+        for device in [file.to_str().expect("UTF-8"), "/dev/shm", "/dev/pts"] {
+            let refused = run(device);
+            assert_eq!(
+                refused.status.code(),
+                Some(125),
+                "{device}: {}",
+                text(&refused)
+            );
+            let said = String::from_utf8_lossy(&refused.stderr);
+            assert!(said.contains("is not a device"), "{device}: {said}");
+        }
+        let granted = run("/dev/full");
+        std::fs::remove_file(&file).expect("it is there");
+        assert!(granted.status.success(), "{}", text(&granted));
+    }
+}

@@ -146,7 +146,7 @@ fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
                 root.directory(path);
                 let name = Some(item.value.to_string());
                 root.mounts.push(device(path.clone(), name));
-            } else {
+            } else if nodes.iter().all(|(known, _)| *known != found.real) {
                 nodes.push((found.real.clone(), Some(item.value.to_string())));
             }
         }
@@ -184,13 +184,21 @@ fn declared_nodes<'a>(
             "remove it, or run where the device is",
         ));
     }
-    match present.iter().find(|found| !found.real.starts_with("/dev")) {
-        Some(found) => Err(fail(
-            format!("it leads to {}, out of /dev", found.real.display()),
-            "name a device node",
-        )),
-        None => Ok(present),
+    // Directories of devices are known ones: a directory such as /dev/shm has files.
+    let is_device = |found: &Resolved| match found.mode & libc::S_IFMT {
+        libc::S_IFCHR | libc::S_IFBLK => true,
+        libc::S_IFDIR => !matches!(item.value, Device::Path(_)),
+        _ => false,
+    };
+    for found in &present {
+        let wrong = match found.real.starts_with("/dev") {
+            false => format!("it leads to {}, out of /dev", found.real.display()),
+            true if !is_device(found) => format!("{} is not a device", found.real.display()),
+            true => continue,
+        };
+        return Err(fail(wrong, "name a device node"));
     }
+    Ok(present)
 }
 
 /// Whether a path is, or lies in, a place that the sandbox makes itself, and so cannot be granted.
