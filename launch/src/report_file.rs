@@ -45,7 +45,8 @@ impl ReportFile {
             Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
             Ok(found) => match FileType::from_raw_mode(found.st_mode) {
-                FileType::RegularFile => {}
+                // A link is replaced, and not followed.
+                FileType::RegularFile | FileType::Symlink => {}
                 FileType::Directory => return Err(io::ErrorKind::IsADirectory.into()),
                 // Opening it could wait, or do something to a device.
                 _ => {

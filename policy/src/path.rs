@@ -18,8 +18,21 @@ impl HostPath {
     }
 
     /// The components of an absolute path: what lies between slashes.
-    pub fn components(&self) -> impl Iterator<Item = &[u8]> + Clone {
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
         self.0.split(|byte| *byte == b'/').filter(|c| !c.is_empty())
+    }
+
+    /// Whether it is a program in a directory of the system's programs, where its name identifies it; and its name.
+    pub fn program(&self) -> (bool, &[u8]) {
+        let mut components = self.components().rev();
+        let name = components.next().unwrap_or_default();
+        let directory = [components.next(), components.next(), components.next()];
+        let of_system = match directory.map(Option::unwrap_or_default) {
+            [b"bin" | b"sbin", b"" | b"usr", b""] => components.next().is_none(),
+            [b"bin" | b"sbin", b"local", b"usr"] => components.next().is_none(),
+            _ => false,
+        };
+        (of_system, name)
     }
 
     /// Whether it is absolute, without NUL and without `.` or `..` components.

@@ -188,6 +188,49 @@ fn the_input_is_the_request_without_approvals() {
     assert_eq!(*decision.rules, ["rego:run".into()]);
 }
 
+/// A profile may name a program or its path: a module that knows the one is not passed by the other.
+#[test]
+fn a_program_of_the_system_has_its_name_however_it_is_asked_for() {
+    let text = r#"
+        package aegis
+        block contains "curl" if input.what.name == "curl"
+        block contains "in-run" if {
+            some grant in input.what.grants
+            grant.name == "curl"
+        }
+    "#;
+    let mut document = document(&[text]);
+    document.capabilities.push(native(
+        "all",
+        Action::ShellExec,
+        "/**",
+        Verdict::Allow,
+        false,
+    ));
+    let policy = policy(document);
+    let exec = |name: Option<&str>, path: &str| What::Exec {
+        name: name.map(Into::into),
+        path: path.into(),
+        tree: false,
+    };
+    for (what, verdict) in [
+        (exec(Some("curl"), "/usr/bin/curl"), Verdict::Block),
+        (exec(None, "/usr/bin/curl"), Verdict::Block),
+        (exec(None, "/bin/curl"), Verdict::Block),
+        (exec(None, "/usr/local/sbin/curl"), Verdict::Block),
+        // Elsewhere anything may be called so: a path is what tells.
+        (exec(None, "/opt/bin/curl"), Verdict::Allow),
+        (exec(None, "/usr/bin/curlie"), Verdict::Allow),
+    ] {
+        assert_eq!(ask(&policy, what.clone()).verdict, verdict, "{what}");
+        let run = What::Tool {
+            command: vec!["x".into()],
+            grants: vec![what.clone()],
+        };
+        assert_eq!(ask(&policy, run).verdict, verdict, "a run with {what}");
+    }
+}
+
 #[test]
 fn a_run_is_asked_about_as_a_whole_and_grant_by_grant() {
     let text = r#"

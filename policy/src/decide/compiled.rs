@@ -10,7 +10,7 @@ use super::egress::Egress;
 use super::index::hosts::HostRules;
 use super::index::paths::Forest;
 use super::index::{Actions, Claim, Collect, Hits};
-use super::pattern::{Ports, Relation, address, components, glob_matches};
+use super::pattern::{Ports, Relation, address, glob_matches};
 use crate::decision::Opinion;
 use crate::model::{Document, Inject, Verdict};
 use crate::path::HostPath;
@@ -294,24 +294,11 @@ impl Capabilities {
             self.patterns
                 .ask_name(name.as_bytes(), Relation::Contains, hits);
         }
-        let (of_system, own_name) = program(path);
+        let (of_system, own_name) = path.program();
         let relation = match of_system {
             true => Relation::Contains,
             false => Relation::Overlaps,
         };
         self.patterns.ask_name(own_name, relation, hits);
     }
-}
-
-/// Whether a program lies in a directory of the system's programs, where its name identifies it; and its name.
-pub(super) fn program(path: &HostPath) -> (bool, &[u8]) {
-    let mut components = components(path.as_bytes()).rev();
-    let name = components.next().unwrap_or_default();
-    let directory = [components.next(), components.next(), components.next()];
-    let of_system = match directory.map(Option::unwrap_or_default) {
-        [b"bin" | b"sbin", b"" | b"usr", b""] => components.next().is_none(),
-        [b"bin" | b"sbin", b"local", b"usr"] => components.next().is_none(),
-        _ => false,
-    };
-    (of_system, name)
 }

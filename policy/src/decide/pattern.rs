@@ -148,11 +148,6 @@ pub(super) fn path<'t>(text: &'t str, parts: &mut Vec<Part<'t>>) -> Result<Base,
     Ok(base)
 }
 
-/// The components of a path.
-pub(super) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
-    path.split(|byte| *byte == b'/').filter(|c| !c.is_empty())
-}
-
 /// Longer than any file name (`NAME_MAX`), and short enough to match quickly.
 const MAX_GLOB: usize = 256;
 

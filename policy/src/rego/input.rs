@@ -1,5 +1,6 @@
 //! `input`: the canonical form of a request's context and of what it asks for, as a value of the engine.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use regorus::Value;
@@ -64,6 +65,7 @@ pub(super) fn input(context: &Context, what: &What) -> Result<Value, &'static st
     {
         return Err("the run has more words or grants than rules in Rego can be asked about");
     }
+    let what = &named(what);
     let json = serde_json::to_value(Input { context, what })
         .map_err(|_| "the request has no JSON form")?;
     let mut text = 0;
@@ -71,6 +73,35 @@ pub(super) fn input(context: &Context, what: &What) -> Result<Value, &'static st
     match text > INPUT_TEXT {
         true => Err("the request is longer than rules in Rego can be asked about"),
         false => Ok(value),
+    }
+}
+
+/// What is asked for, with the names of programs of the system that are asked for by path: one thing has one name, as for
+/// native rules, however a profile names it.
+fn named(what: &What) -> Cow<'_, What> {
+    match what {
+        What::Exec {
+            name: None,
+            path,
+            tree: false,
+        } => {
+            let (true, name) = path.program() else {
+                return Cow::Borrowed(what);
+            };
+            Cow::Owned(What::Exec {
+                name: String::from_utf8(name.to_vec()).ok(),
+                path: path.clone(),
+                tree: false,
+            })
+        }
+        What::Tool { command, grants } => Cow::Owned(What::Tool {
+            command: command.clone(),
+            grants: grants
+                .iter()
+                .map(|grant| named(grant).into_owned())
+                .collect(),
+        }),
+        what => Cow::Borrowed(what),
     }
 }
 

@@ -6,11 +6,9 @@
 use super::super::address::is_public;
 use super::super::combine::{Combiner, RuleOutcome};
 use super::super::compile::{self, PatternKind};
-use super::super::compiled::{Compiled, conclude, program};
+use super::super::compiled::{Compiled, conclude};
 use super::super::egress::Egress;
-use super::super::pattern::{
-    self, Base, HostPattern, Part, Ports, Relation, components, glob_matches,
-};
+use super::super::pattern::{self, Base, HostPattern, Part, Ports, Relation, glob_matches};
 use crate::decision::Opinion;
 use crate::model::{Action, Rule};
 use crate::path::HostPath;
@@ -138,7 +136,7 @@ fn of(pattern: &Pattern<'_>, context: &Context, what: &What) -> Relation {
         },
         (Pattern::Name(_), What::Exec { tree: true, .. }) => Relation::Overlaps,
         (Pattern::Name(pattern), What::Exec { name, path, .. }) => {
-            let (of_system, own_name) = program(path);
+            let (of_system, own_name) = path.program();
             let by_name = name
                 .as_ref()
                 .is_some_and(|name| glob_matches(pattern, name.as_bytes()));
@@ -186,12 +184,15 @@ fn of_path(
     if place.is_empty() {
         return Relation::Disjoint;
     }
-    let place: Vec<&[u8]> = components(place).collect();
+    let place: Vec<&[u8]> = place
+        .split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty())
+        .collect();
     let everywhere = base != Base::Root && place.is_empty();
     let steps: Vec<Step<'_>> = (place.into_iter().map(Step::Place))
         .chain(parts.iter().map(Step::Part))
         .collect();
-    let path: Vec<&[u8]> = components(path.as_bytes()).collect();
+    let path: Vec<&[u8]> = path.components().collect();
     let matches = leads_to(&steps, &path, false);
     let ends_open = matches!(steps.last(), Some(Step::Part(Part::Any)));
     match tree {
