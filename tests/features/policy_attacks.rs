@@ -155,7 +155,7 @@ fn a_command_cannot_write_the_policy_of_its_next_run() {
             command.arg("--").env("XDG_CONFIG_HOME", workspace.work()),
             125,
         );
-        assert!(said.contains("decides over the next run"), "{said}");
+        assert!(said.contains("decides about the next run"), "{said}");
         let mut command = workspace.command(program("aegis-run"));
         command
             .arg("--policy")
@@ -164,7 +164,7 @@ fn a_command_cannot_write_the_policy_of_its_next_run() {
             .arg(&profile)
             .args(TOUCH);
         let said = refused(&workspace, &mut command, 125);
-        assert!(said.contains("own.yaml is there"), "{said}");
+        assert!(said.contains("own.yaml, which decides"), "{said}");
         // Reading it does no harm.
         let profile = workspace.profile(
             "aegis: 1\nname: job\nextends: [shell]\ncapabilities: {files.read: [$WORK]}\n",
@@ -231,9 +231,9 @@ fn a_command_cannot_write_what_leads_to_the_policy_or_the_log_of_its_next_run() 
         logged.arg("--audit").arg(state.join("log"));
         logged.arg("--profile").arg(&profile).arg("true");
         let attempts = [
-            (start(Some(&to_outside)), "data/linked.yaml is there"),
-            (start(Some(&with_rego)), "data/rules.rego is there"),
-            (configured, "data/own.yaml is there"),
+            (start(Some(&to_outside)), "data/linked.yaml, which decides"),
+            (start(Some(&with_rego)), "data/rules.rego, which decides"),
+            (configured, "data/own.yaml, which decides"),
             (logged, "data/state is a symbolic link"),
         ];
         for (mut command, words) in attempts {
