@@ -200,6 +200,7 @@ impl Launch {
                     reserved: own.reserved.clone(),
                     unwritable: own.unwritable.clone(),
                     kept: own.kept.clone(),
+                    passed: own.passed.clone(),
                     may_be_missing,
                 };
                 let facts = facts::gather(profile, loaded.skill_dir.as_deref(), &request)?;
@@ -321,16 +322,21 @@ impl Launch {
         }
         // A link that leads to Aegis's own files could be changed to lead elsewhere.
         let to_own = own.into_iter().flat_map(|route| route.links);
+        let mut passed = Vec::new();
         let mut whole_routes = |paths: &[PathBuf]| -> Vec<PathBuf> {
-            let routes = paths.iter().map(|path| router.route(path));
-            routes
-                .flat_map(|route| route.links.into_iter().chain([route.end]))
-                .collect()
+            let mut whole = Vec::new();
+            for route in paths.iter().map(|path| router.route(path)) {
+                whole.extend(route.links);
+                whole.push(route.end);
+                passed.extend(route.passed);
+            }
+            whole
         };
         Ok(ProtectedPaths {
             reserved,
             unwritable: to_own.chain(whole_routes(deciding)).collect(),
             kept: whole_routes(profile_files),
+            passed,
         })
     }
 }
@@ -364,6 +370,8 @@ struct ProtectedPaths {
     unwritable: Vec<PathBuf>,
     /// The profile, what it extends, and links that lead there: they stay as they are.
     kept: Vec<PathBuf>,
+    /// Directories that the path to one of those goes through and leaves again by `..`.
+    passed: Vec<PathBuf>,
 }
 
 impl ProtectedPaths {

@@ -85,6 +85,8 @@ impl load::Source for Noted {
 /// Where a path leads. Unlike [`aegis_runtime::facts::paths::resolve`], which looks for what is granted, it
 /// refuses nothing, and a missing file has a route too: somebody could create it.
 pub(crate) struct Route {
+    /// Directories that are left again by `..`, free of links.
+    pub passed: Vec<PathBuf>,
     /// The links on the way, each at its real path: whoever changes one leads elsewhere.
     pub links: Vec<PathBuf>,
     /// Where the path ends, free of links; where it would end if the file is missing.
@@ -93,23 +95,33 @@ pub(crate) struct Route {
 
 /// Follows paths, most of which begin alike.
 pub(crate) struct Router {
+    /// How far the path is followed.
+    at: PathBuf,
     links: Vec<PathBuf>,
-    /// Paths already found not to be links.
+    passed: Vec<PathBuf>,
+    /// What was found to be no link.
     plain: Vec<PathBuf>,
 }
 
 impl Router {
     pub fn new() -> Self {
-        let (links, plain) = (Vec::new(), vec!["/".into()]);
-        Self { links, plain }
+        Self {
+            at: "/".into(),
+            links: Vec::new(),
+            passed: Vec::new(),
+            plain: vec!["/".into()],
+        }
     }
 
     /// Follows a path.
     pub fn route(&mut self, path: &Path) -> Route {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let Ok(end) = walk::walk(Path::new("/"), &path, self);
-        let links = std::mem::take(&mut self.links);
-        Route { links, end }
+        Route {
+            links: std::mem::take(&mut self.links),
+            passed: std::mem::take(&mut self.passed),
+            end,
+        }
     }
 }
 
@@ -117,13 +129,21 @@ impl walk::Visit for Router {
     type Error = Infallible;
 
     fn visit(&mut self, step: walk::Step<'_>) -> Result<Option<PathBuf>, Infallible> {
+        let left = std::mem::replace(&mut self.at, step.path.to_owned());
+        if step.name == ".." {
+            self.passed.push(left);
+            return Ok(None);
+        }
         let is_step = |known: &PathBuf| known.as_os_str() == step.path.as_os_str();
         if self.plain.iter().any(is_step) {
             return Ok(None);
         }
         let target = std::fs::read_link(step.path).ok();
         let known = match target {
-            Some(_) => &mut self.links,
+            Some(_) => {
+                self.at = left;
+                &mut self.links
+            }
             None => &mut self.plain,
         };
         known.push(step.path.to_owned());

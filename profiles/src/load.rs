@@ -269,7 +269,7 @@ impl<'s> Loader<'s> {
                 Some(entry) if !is_profile(&bytes) => extends_error(
                     entry,
                     format!("`{}` is not a profile", quote(&file)),
-                    "name a file with a line `aegis: 1`",
+                    "name a file that begins with `aegis: 1`",
                 ),
                 _ => error,
             }),
@@ -284,7 +284,8 @@ impl<'s> Loader<'s> {
 /// Whether a file claims to be a profile.
 fn is_profile(bytes: &[u8]) -> bool {
     let mut lines = bytes.split(|byte| *byte == b'\n');
-    lines.any(|line| line.starts_with(b"aegis: "))
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with(b"#") && *line != b"---");
+    first.is_some_and(|line| line.starts_with(b"aegis: "))
 }
 
 fn extends_error(

@@ -1,6 +1,6 @@
 //! Where profiles are read from: the one place of this crate that touches files.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -56,7 +56,11 @@ impl Source for Files {
         if let Some(other) = kind_of(&metadata) {
             return Err(other);
         }
-        let file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd()));
+        // Not to wait for a lease on it to be given up, nor for a kernel's log.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(format!("/proc/self/fd/{}", found.as_raw_fd()));
         bounded(file.map_err(ReadError::Io)?, metadata.len())
     }
 

@@ -69,7 +69,10 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("it is not a regular file"));
     }
-    File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+    // Not to wait for a lease on it to be given up, nor for a kernel's log.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 /// Whether a descriptor number is open.

@@ -71,6 +71,22 @@ fn read_only_inside(scene: &mut Scene) {
     .expect("symlink");
 }
 
+/// The same by way of a link, and of a directory that is left again.
+fn links_inside(scene: &mut Scene) {
+    read_only_inside(scene);
+    symlink("bin/run", scene.workspace.work().join("tools/link")).expect("symlink");
+    scene.workspace.write("work/profiles/passed/x", "");
+}
+
+const BY_LINKS: &str = "aegis: 1\nextends: ['{work}/profiles/passed/../team/common.yaml']\ncapabilities:\n  files.write: [$WORK]\n  \
+                        shell.exec: [$WORK/tools/link]\n";
+
+/// The directory `{work}/profiles/passed` is another one, by which `..` leads elsewhere.
+fn led_elsewhere(scene: &Scene) -> Option<String> {
+    let passed = scene.fill("{work}/profiles/passed/x");
+    (!Path::new(&passed).exists()).then(|| format!("{passed} is gone"))
+}
+
 const INSIDE_WRITABLE: &str = "aegis: 1\nextends: ['{work}/profiles/link.yaml']\ncapabilities:\n  files.write: [$WORK]\n  \
                                files.read: [$WORK/docs/notes]\n  shell.exec: [$WORK/tools/bin/run]\n";
 
@@ -448,6 +464,31 @@ pub(super) const LIST: &[Attack] = &[
             "{work}/profiles/link.yaml",
             read_only_inside
         )
+    },
+    Attack {
+        item: 29,
+        profile: BY_LINKS,
+        ..planting!(
+            "redirecting the link by which a program may be executed",
+            "read-only mounts that pin the directories above",
+            "{work}/tools/link",
+            links_inside
+        )
+    },
+    Attack {
+        item: 29,
+        what: "replacing a directory that the path of an extended profile leaves by `..`",
+        held_by: "mounts that pin such directories",
+        words: &[
+            "{bin}/files",
+            "across",
+            "{work}/profiles/passed",
+            "{work}/profiles/moved",
+        ],
+        profile: BY_LINKS,
+        prepare: links_inside,
+        sign: Sign::Host(led_elsewhere),
+        ..PLAIN
     },
     Attack {
         item: 9,

@@ -1,4 +1,4 @@
-//! Set-up and the file system: items 1 to 9 of `docs/escapes.md`.
+//! Set-up and the file system: items 1 to 9 and 29 of `docs/escapes.md`.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -43,6 +43,11 @@ fn what_the_host_will_act_upon_cannot_be_planted() {
 #[test]
 fn no_privileged_file_is_made_and_no_grant_leaks_into_another() {
     all_held(9);
+}
+
+#[test]
+fn what_is_not_writable_in_a_writable_tree_stays_as_it_is() {
+    all_held(29);
 }
 
 #[test]
@@ -352,6 +357,85 @@ fn without_a_profile_a_run_begins_where_aegis_s_own_records_are_and_says_what_it
             "{said}"
         );
     }
+}
+
+/// A workspace may lie below `/usr`, which is otherwise one read-only mount.
+#[test]
+fn what_is_granted_otherwise_in_a_workspace_below_usr_is_held_too() {
+    let workspace = Workspace::new(User::Root);
+    workspace.write("work/tools/run", "#!/bin/sh\necho good\n");
+    let tool = workspace.work().join("tools/run");
+    std::fs::set_permissions(&tool, Permissions::from_mode(0o755)).expect("chmod");
+    workspace.write("work/docs/x", "theirs\n");
+    let profile = workspace.profile(
+        "aegis: 1\nextends: [shell]\ncapabilities:\n  files.write: [$WORK]\n  \
+         files.read: [$WORK/docs]\n  shell.exec: [$WORK/tools/run]\n",
+    );
+    let inside =
+        "echo evil > docs/x; echo evil >> tools/run; mv docs moved; mv tools moved; ./tools/run";
+    // In a mount namespace of its own, and with the directory writable for the control.
+    let script = "mount --bind work /usr/src && cd /usr/src && exec \"$@\"";
+    let launch = |launcher: &[&str]| {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .args(launcher);
+        command.args(["sh", "-c", inside]);
+        command.current_dir(workspace.work().parent().expect("a parent"));
+        command.output().expect("unshare starts")
+    };
+    let launcher = program("aegis-run").display().to_string();
+    let profile = profile.display().to_string();
+    let audit = workspace.state().display().to_string();
+    let confined = launch(&[&launcher, "--audit", &audit, "--profile", &profile, "--"]);
+    assert_eq!(confined.stdout, b"good\n", "{}", text(&confined));
+    let read = |name: &str| std::fs::read_to_string(workspace.work().join(name));
+    assert_eq!(read("docs/x").expect("it is there"), "theirs\n");
+    assert!(!read("tools/run").expect("it is there").contains("evil"));
+    let bare = launch(&[]);
+    assert!(read("docs/x").is_err(), "the control: {}", text(&bare));
+}
+
+/// A policy is asked about the node, by whatever name it is declared.
+#[test]
+fn a_device_is_decided_about_by_the_node_that_it_is() {
+    let workspace = Workspace::new(User::Root);
+    let link = PathBuf::from(format!(
+        "/dev/shm/{}",
+        workspace.work().display().to_string().replace('/', "-")
+    ));
+    symlink("/dev/loop0", &link).expect("symlink");
+    let policy = workspace.write(
+        "outside/policy.yaml",
+        "aegis-policy: 1\nname: p\ncapabilities:\n  - {id: loop, on: devices, match: /dev/loop0, verdict: block}\n  \
+         - {id: rest, on: devices, match: '*', verdict: allow}\n  \
+         - {id: all, on: [files.read, shell.exec], match: '/**', verdict: allow}\n  \
+         - {id: env, on: environment.pass, match: '*', verdict: allow}\n",
+    );
+    let run = |device: &str| {
+        let profile = workspace.profile(&format!(
+            "aegis: 1\nextends: [base]\ncapabilities: {{devices: ['{device}']}}\n"
+        ));
+        let mut command = workspace.command(program("aegis-run"));
+        command
+            .arg("--policy")
+            .arg(&policy)
+            .arg("--profile")
+            .arg(profile);
+        command.args(["--", "true"]).output().expect("it starts")
+    };
+    let (by_link, by_name, other) = (
+        run(link.to_str().expect("UTF-8")),
+        run("/dev/loop0"),
+        run("/dev/loop1"),
+    );
+    std::fs::remove_file(&link).expect("it is there");
+    for blocked in [by_link, by_name] {
+        let said = String::from_utf8_lossy(&blocked.stderr).into_owned();
+        assert_eq!(blocked.status.code(), Some(125), "{said}");
+        assert!(said.contains("rule `loop`"), "{said}");
+    }
+    assert!(other.status.success(), "{}", text(&other));
 }
 
 /// `/dev` has more than devices: what is in `/dev/shm` are files, of others too.

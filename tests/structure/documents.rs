@@ -102,3 +102,26 @@ fn every_file_of_tests_belongs_to_the_program_of_its_crate() {
         }
     }
 }
+
+/// An attack that no test runs holds nothing.
+#[test]
+fn every_attack_is_run_by_a_test() {
+    let text = |folder: &str| -> String {
+        let entries = std::fs::read_dir(repository(folder)).expect("the folder");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let sources = paths.filter(|path| path.extension().is_some_and(|end| end == "rs"));
+        sources
+            .map(|path| std::fs::read_to_string(path).expect("a source"))
+            .collect()
+    };
+    let run = text("tests/features");
+    let attacks = text("tests/attacks");
+    let items: std::collections::BTreeSet<&str> = (attacks.split("item: ").skip(1))
+        .filter_map(|rest| rest.split_once(',').map(|(item, _)| item))
+        .filter(|item| item.bytes().all(|byte| byte.is_ascii_digit()) && *item != "0")
+        .collect();
+    assert!(items.len() > 15, "{items:?}");
+    for item in items {
+        assert!(run.contains(&format!("all_held({item});")), "item {item}");
+    }
+}

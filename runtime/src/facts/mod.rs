@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::types::{Fault, SANDBOX_UID};
-use aegis_profile::{LimitKey, Outbound, PathSpec, Profile, Program, Variable};
+use aegis_profile::{Device, LimitKey, Outbound, PathSpec, Profile, Program, Variable};
 use aegis_sys::{accounts, namespaces};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
@@ -45,6 +45,8 @@ pub struct Inputs {
     /// Files, and links on the path to them, that stay as they are in whatever is writable: the profile and what
     /// it extends.
     pub kept: Vec<PathBuf>,
+    /// Directories that the path to one of these goes through and leaves again by `..`.
+    pub passed: Vec<PathBuf>,
     /// Limits that the policy lets this host leave unenforced.
     pub may_be_missing: BTreeSet<String>,
 }
@@ -99,6 +101,20 @@ pub struct Host {
     pub umask: u32,
     /// Whether one of 0, 1, 2 is the caller's controlling terminal.
     pub terminal: bool,
+}
+
+impl HostFacts {
+    /// What a policy is asked about a device: a word as it is declared, a path by the node that it leads to.
+    pub fn device_name(&self, device: &Device) -> String {
+        let real = match device {
+            Device::Path(path) => self.devices.get(Path::new(path)),
+            Device::Gpu | Device::Kvm | Device::Pty => None,
+        };
+        match real {
+            Some(Ok(found)) => found.real.display().to_string(),
+            _ => device.to_string(),
+        }
+    }
 }
 
 /// Reads what every front end needs.
@@ -211,7 +227,6 @@ pub fn gather(
     for path in reads.filter_map(|item| expanded(&item.value)) {
         look_at(&mut found, path, &trust);
     }
-    let plantable = plantable::look(&writable, &projects, &request.kept);
     trust.to_system_programs = true;
     let environment = passed(profile);
     let path_variable = search_path(profile, &environment);
@@ -240,6 +255,17 @@ pub fn gather(
         given => given.to_vec(),
     };
     let command = program::command(&command, &work, &path_variable, &trust)?;
+    // By a link in a writable tree, the next run would find what this run has put there.
+    let mut kept = Vec::new();
+    if !writable.is_empty() {
+        kept.extend(request.kept.iter().cloned());
+        let resolved = (found.values().flatten())
+            .chain(programs.values().filter_map(Lookup::resolved))
+            .chain([&command.resolved])
+            .chain(&command.interpreters);
+        kept.extend(resolved.flat_map(|found| found.links.iter().map(|link| link.at.clone())));
+    }
+    let plantable = plantable::look(&writable, &projects, &kept);
     let mut devices = ResolvedPaths::new();
     for path in (capabilities.devices.iter()).flat_map(|item| devices::nodes(&item.value)) {
         look_at(&mut devices, path, &trust);

@@ -101,7 +101,12 @@ pub fn look(trees: &[PathBuf], projects: &[&Path], kept: &[PathBuf]) -> Plantabl
                     .filter(|path| path != tree && is_below(path, tree)),
             );
         }
-        candidates.extend(kept.iter().filter(|path| is_below(path, tree)).cloned());
+        for path in kept.iter().filter(|path| is_below(path, tree)) {
+            plantable.present.extend(match paths::itself(path) {
+                Some(link) if link.kind == Kind::Special => Some(link),
+                _ => found(tree, path),
+            });
+        }
         for path in candidates {
             let link = paths::itself(&path).filter(|found| found.kind == Kind::Special);
             let target = found(tree, &path);

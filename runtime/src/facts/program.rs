@@ -27,6 +27,16 @@ pub enum Lookup {
     Absent,
 }
 
+impl Lookup {
+    /// Where the name leads, if it was found.
+    pub fn resolved(&self) -> Option<&Resolved> {
+        match self {
+            Self::Found { resolved, .. } => Some(resolved),
+            Self::Unusable(_) | Self::Absent => None,
+        }
+    }
+}
+
 /// The command, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramFacts {

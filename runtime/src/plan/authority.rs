@@ -35,7 +35,11 @@ pub fn narrow(profile: &mut Profile, policy: &Documents) {
 
 /// What a profile grants besides paths and programs. `socket`: the declaration of a host socket, which adds the
 /// system call that can connect to every other visible socket too.
-pub(super) fn beside_files(profile: &Profile, socket: Option<&Origin>) -> Vec<Grant> {
+pub(super) fn beside_files(
+    profile: &Profile,
+    facts: &HostFacts,
+    socket: Option<&Origin>,
+) -> Vec<Grant> {
     fn each<T>(list: &[Declared<T>], what: impl Fn(&T) -> What) -> impl Iterator<Item = Grant> {
         (list.iter()).map(move |item| Grant::new(what(&item.value), &item.origin))
     }
@@ -47,7 +51,7 @@ pub(super) fn beside_files(profile: &Profile, socket: Option<&Origin>) -> Vec<Gr
     let listen = |port: &u16| What::Listen { port: *port };
     grants.extend(each(&capabilities.net_listen, listen));
     let device = |device: &Device| What::Device {
-        device: device.to_string(),
+        device: facts.device_name(device),
     };
     grants.extend(each(&capabilities.devices, device));
     let name = String::clone;

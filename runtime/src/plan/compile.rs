@@ -28,7 +28,8 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
     spec.rules_of_mounts = false;
     files::lay_out(&mut spec, profile, request, facts)?;
     let socket = socket(profile, facts);
-    spec.grants.extend(authority::beside_files(profile, socket));
+    spec.grants
+        .extend(authority::beside_files(profile, facts, socket));
     spec.limits = limits::compile(
         &profile.limits,
         &request.may_be_missing,

@@ -60,9 +60,15 @@ pub(super) fn compile(
     let usr = facts.paths.get(Path::new("/usr"));
     let is_systems =
         |usr: &&Resolved| usr.links.is_empty() && usr.uid == 0 && usr.mode & 0o022 == 0;
+    let home = &facts.host.caller.home;
+    let writable = profile.capabilities.files_write.iter().filter_map(|item| {
+        let path = facts::expand(&item.value, facts.skill.as_deref(), &facts.work, home)?;
+        Some(facts.paths.get(&path)?.as_ref().ok()?.real.as_path())
+    });
     let mut compiler = Compiler {
         request,
         facts,
+        writable: writable.collect(),
         usr: usr.and_then(|found| found.as_ref().ok()).filter(is_systems),
         granted: Granted {
             binds: PathMap::default(),
@@ -95,6 +101,7 @@ pub(super) fn compile(
         compiler.grant(found, Access::Read, None, GrantOrigin::HostNetwork);
     }
     compiler.granted.prune();
+    compiler.granted.pin_passed(&request.passed);
     compiler.granted.pin_parents();
     Ok(compiler.granted)
 }
@@ -111,6 +118,8 @@ struct Compiler<'a> {
     facts: &'a HostFacts,
     /// `/usr`, if it is the system's: a directory that root owns and nobody else may write.
     usr: Option<&'a Resolved>,
+    /// What is declared writable, free of links.
+    writable: Vec<&'a Path>,
     granted: Granted,
 }
 
@@ -273,6 +282,7 @@ impl<'a> Compiler<'a> {
             .or_default() |= rights(tree, write, exec);
         if let (false, Some(usr)) = (write, self.usr)
             && is_below(&found.real, Path::new("/usr"))
+            && !self.writable.iter().any(|tree| is_below(&found.real, tree))
         {
             self.granted.bind(usr, false, true);
             return;
@@ -290,6 +300,18 @@ impl<'a> Compiler<'a> {
             let exec = declared.is_some_and(|bind| bind.exec);
             self.granted.pin(target.clone(), false, exec);
         }
+    }
+}
+
+/// A directory that was not looked up itself, but something above or below it. It is found again by path when the plan
+/// is applied.
+fn directory_in(looked_up: &Resolved, path: &Path) -> Resolved {
+    Resolved {
+        real: path.to_path_buf(),
+        links: Vec::new(),
+        ino: 0,
+        kind: Kind::Directory,
+        ..looked_up.clone()
     }
 }
 
@@ -336,6 +358,17 @@ impl Granted {
         self.binds.insert(path.into(), bind);
     }
 
+    /// Pins directories in writable mounts.
+    fn pin_passed(&mut self, passed: &[PathBuf]) {
+        for dir in passed {
+            let tree = above(&self.binds, dir).filter(|tree| tree.write);
+            if let Some(tree) = tree.filter(|_| !self.binds.contains_key(dir.as_os_str())) {
+                let (found, exec) = (directory_in(&tree.found, dir), tree.exec);
+                self.pin(found, true, exec);
+            }
+        }
+    }
+
     /// Pins the directories between a mount and the writable mount that contains it: a command could rename one and put
     /// another in its place, which the next run, or the host, would then find there.
     fn pin_parents(&mut self) {
@@ -348,15 +381,7 @@ impl Granted {
                 if self.binds.contains_key(dir.as_os_str()) {
                     break;
                 }
-                // Found again by path when applied: only its descendant was looked up.
-                let found = Resolved {
-                    real: dir.to_path_buf(),
-                    links: Vec::new(),
-                    ino: 0,
-                    kind: Kind::Directory,
-                    ..inner.clone()
-                };
-                self.pin(found, true, exec);
+                self.pin(directory_in(&inner, dir), true, exec);
             }
         }
     }

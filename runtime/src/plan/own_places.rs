@@ -144,10 +144,13 @@ fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
                 let rights = DEVICE | fs::READ_DIR;
                 root.granted.rules.insert(path.into(), rights);
                 root.directory(path);
-                let name = Some(item.value.to_string());
+                let name = Some(root.facts.device_name(&item.value));
                 root.mounts.push(device(path.clone(), name));
             } else if nodes.iter().all(|(known, _)| *known != found.real) {
-                nodes.push((found.real.clone(), Some(item.value.to_string())));
+                nodes.push((
+                    found.real.clone(),
+                    Some(root.facts.device_name(&item.value)),
+                ));
             }
         }
     }

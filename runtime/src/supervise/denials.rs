@@ -113,7 +113,13 @@ fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<De
         return Vec::new();
     }
     let mut list = Vec::new();
-    for word in candidates(line) {
+    let candidates = candidates(line);
+    // Who speaks comes first, before a colon: `/bin/sh: 1: cannot create ...`.
+    let speaks = |word: &str| {
+        let rest = line.trim_start().strip_prefix(word);
+        candidates.len() > 1 && rest.is_some_and(|rest| rest.starts_with(':'))
+    };
+    for word in candidates.iter().copied().filter(|word| !speaks(word)) {
         let path = absolute(word, plan);
         // A file to be made does not exist yet; nothing is made by a program's name.
         let named = !word.contains('/') && !said.writing && !host(&path);
@@ -184,7 +190,9 @@ fn denial(
     };
     let item = name.map_or_else(|| shorten(line, plan), str::to_owned);
     let asked = want.what(line, false, name.map(Into::into));
-    let allow = line_for(asked.action(), &item);
+    // A program may be called `$HOME`: in a profile that is a directory.
+    let is_variable = name.is_some_and(|name| name.starts_with('$'));
+    let allow = line_for(asked.action(), &item).filter(|_| !is_variable);
     Denial {
         allow,
         ..Denial::inferred(
