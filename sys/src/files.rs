@@ -151,3 +151,29 @@ pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_opened_and_none_is_waited_for() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("file");
+        std::fs::write(&path, "text").unwrap();
+        assert!(open_regular(&path).is_ok());
+        for other in [Path::new("/dev/zero"), temporary.path()] {
+            assert!(open_regular(other).is_err(), "{}", other.display());
+        }
+        // Its breaking is told by a signal that ends a process by default.
+        crate::signal::ignore(libc::SIGIO);
+        let holder = File::options().read(true).write(true).open(&path).unwrap();
+        // SAFETY: no pointers; the descriptor is open.
+        let leased = unsafe { libc::fcntl(holder.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
+        assert_eq!(leased, 0, "{}", io::Error::last_os_error());
+        let error = open_regular(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        drop(holder);
+        assert!(open_regular(&path).is_ok());
+    }
+}

@@ -133,6 +133,15 @@ fn what_the_policy_warns_of_runs_and_is_told_everywhere() {
             let stderr = String::from_utf8_lossy(&ran.output.stderr);
             assert!(stderr.contains("warning: policy: files.read"), "{stderr}");
             assert!(stderr.contains("`keys`"), "{stderr}");
+            // The operator's warning is not what `--quiet` is about.
+            let mut quiet = workspace.command(program("aegis-run"));
+            quiet
+                .arg("--profile")
+                .arg(&profile)
+                .args(["--quiet", "true"]);
+            let quiet = quiet.output().expect("it starts");
+            let said = String::from_utf8_lossy(&quiet.stderr);
+            assert!(said.contains("warning: policy: files.read"), "{said}");
             let violations = ran.report["violations"].as_array().expect("a list");
             assert_eq!(violations.len(), 1, "{}", ran.told());
             assert_eq!(violations[0]["verdict"], "warn");

@@ -104,9 +104,7 @@ fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
     let reference = launch.file().map(str::to_owned);
     let mut caller = Caller { quiet };
     let permitted = launch.prepare(&mut caller)?.decide()?;
-    if !quiet {
-        complain(&said::warnings(permitted.plan()));
-    }
+    complain(&said::warnings(permitted.plan()));
     let mut session = permitted.start(Options::default())?;
     while session.poll(&mut [], None).is_running() {}
     // Not freed: the memory goes when the process ends.

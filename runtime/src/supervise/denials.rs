@@ -416,6 +416,10 @@ mod tests {
             let line = line.map(|item| format!("capabilities: {{files.read: {item}}}"));
             assert_eq!(whole, [line], "{path}: {found:?}");
         }
+        // Who speaks is not what was denied.
+        let shell = "/usr/bin/sh: 1: cannot create /skill/work/b.txt: Read-only file system";
+        let line = "capabilities: {files.write: [$WORK]}".to_owned();
+        assert_eq!(allowed_by(shell), [Some(line)], "{shell}");
         // Not about writing, so writing is not proposed.
         let launcher = "chromium: line 3: /skill/work/a.txt: Permission denied";
         assert_eq!(allowed_by(launcher), [], "{launcher}");
