@@ -56,6 +56,9 @@ impl Launch {
     /// Reads profile, policy and host, and has the policy decide. A request for more than can be granted at
     /// all is recorded as refused.
     ///
+    /// A process that exists for the one run ([`Launch::own_process`]) begins to build the sandbox meanwhile. Nothing is
+    /// executed in it before the run is permitted and recorded; dropping what this returns ends it.
+    ///
     /// # Errors
     ///
     /// The profile or policy is wrong, the host cannot do what is asked, or the report or the record cannot

@@ -3,7 +3,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -396,44 +396,45 @@ fn what_is_granted_otherwise_in_a_workspace_below_usr_is_held_too() {
     assert!(read("docs/x").is_err(), "the control: {}", text(&bare));
 }
 
+/// A run of `test -c DEVICE`, with that device declared.
+fn with_device(workspace: &Workspace, policy: impl AsRef<std::ffi::OsStr>, device: &str) -> Output {
+    let profile = workspace.profile(&format!(
+        "aegis: 1\nextends: [base]\ncapabilities: {{devices: ['{device}']}}\n"
+    ));
+    let mut command = workspace.command(program("aegis-run"));
+    command.arg("--policy").arg(policy);
+    command.arg("--profile").arg(profile);
+    let words = ["--", "test", "-c", device];
+    command.args(words).output().expect("it starts")
+}
+
+/// A path in `/dev/shm` that no other test uses.
+fn in_shared_memory(workspace: &Workspace) -> PathBuf {
+    let name = workspace.work().display().to_string().replace('/', "-");
+    PathBuf::from(format!("/dev/shm/{name}"))
+}
+
 /// A policy is asked about the node, by whatever name it is declared.
 #[test]
 fn a_device_is_decided_about_by_the_node_that_it_is() {
     let workspace = Workspace::new(User::Root);
-    let link = PathBuf::from(format!(
-        "/dev/shm/{}",
-        workspace.work().display().to_string().replace('/', "-")
-    ));
-    symlink("/dev/loop0", &link).expect("symlink");
+    let link = in_shared_memory(&workspace);
+    symlink("/dev/zero", &link).expect("symlink");
     let policy = workspace.write(
         "outside/policy.yaml",
-        "aegis-policy: 1\nname: p\ncapabilities:\n  - {id: loop, on: devices, match: /dev/loop0, verdict: block}\n  \
+        "aegis-policy: 1\nname: p\ncapabilities:\n  - {id: zero, on: devices, match: /dev/zero, verdict: block}\n  \
          - {id: rest, on: devices, match: '*', verdict: allow}\n  \
          - {id: all, on: [files.read, shell.exec], match: '/**', verdict: allow}\n  \
          - {id: env, on: environment.pass, match: '*', verdict: allow}\n",
     );
-    let run = |device: &str| {
-        let profile = workspace.profile(&format!(
-            "aegis: 1\nextends: [base]\ncapabilities: {{devices: ['{device}']}}\n"
-        ));
-        let mut command = workspace.command(program("aegis-run"));
-        command
-            .arg("--policy")
-            .arg(&policy)
-            .arg("--profile")
-            .arg(profile);
-        command.args(["--", "true"]).output().expect("it starts")
-    };
-    let (by_link, by_name, other) = (
-        run(link.to_str().expect("UTF-8")),
-        run("/dev/loop0"),
-        run("/dev/loop1"),
-    );
+    let run = |device: &str| with_device(&workspace, &policy, device);
+    let blocked = [run(link.to_str().expect("UTF-8")), run("/dev/zero")];
+    let other = run("/dev/full");
     std::fs::remove_file(&link).expect("it is there");
-    for blocked in [by_link, by_name] {
+    for blocked in blocked {
         let said = String::from_utf8_lossy(&blocked.stderr).into_owned();
         assert_eq!(blocked.status.code(), Some(125), "{said}");
-        assert!(said.contains("rule `loop`"), "{said}");
+        assert!(said.contains("rule `zero`"), "{said}");
     }
     assert!(other.status.success(), "{}", text(&other));
 }
@@ -443,26 +444,10 @@ fn a_device_is_decided_about_by_the_node_that_it_is() {
 fn a_device_that_is_declared_is_one() {
     for user in USERS {
         let workspace = Workspace::new(user);
-        let name = workspace.work().display().to_string().replace('/', "-");
-        let file = PathBuf::from(format!("/dev/shm/{name}"));
+        let file = in_shared_memory(&workspace);
         std::fs::write(&file, "another's").expect("a file");
         std::fs::set_permissions(&file, Permissions::from_mode(0o666)).expect("chmod");
-        let run = |device: &str| {
-            let profile = workspace.profile(&format!(
-                "aegis: 1\nextends: [base]\ncapabilities: {{devices: ['{device}'], shell.exec: [cat]}}\n"
-            ));
-            let mut command = workspace.command(program("aegis-run"));
-            command
-                .arg("--policy")
-                .arg("permissive")
-                .arg("--profile")
-                .arg(profile);
-            command
-                .arg("--")
-                .args(["test", "-c", device])
-                .output()
-                .expect("it starts")
-        };
+        let run = |device: &str| with_device(&workspace, "permissive", device);
         for device in [file.to_str().expect("UTF-8"), "/dev/shm", "/dev/pts"] {
             let refused = run(device);
             assert_eq!(
