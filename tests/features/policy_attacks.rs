@@ -246,6 +246,32 @@ fn a_command_cannot_write_what_leads_to_the_policy_or_the_log_of_its_next_run() 
     }
 }
 
+/// `data/sub/..` is `data` only as long as `data/sub` is a directory there.
+#[test]
+fn a_command_cannot_replace_a_directory_that_the_path_of_the_policy_leaves_again() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write("outside/policy.yaml", EVERYTHING);
+        workspace.write("work/data/sub/file", "");
+        let profile = workspace
+            .profile("aegis: 1\nextends: [shell]\ncapabilities: {files.write: [$WORK/data]}\n");
+        let start = |policy: &str| {
+            let mut command = workspace.command(program("aegis-run"));
+            command
+                .args(["--policy", policy, "--profile"])
+                .arg(&profile);
+            command.args(["--", "sh", "-c", "mv data/sub data/moved && echo moved"]);
+            command.output().expect("it starts")
+        };
+        let held = start("data/sub/../../../outside/policy.yaml");
+        assert_eq!(held.stdout, b"", "{user:?}: {}", text(&held));
+        assert!(workspace.work().join("data/sub/file").exists());
+        // By a path that does not go through it, it may be moved.
+        let control = start("../outside/policy.yaml");
+        assert_eq!(control.stdout, b"moved\n", "{user:?}: {}", text(&control));
+    }
+}
+
 #[test]
 fn neither_the_command_nor_its_report_comes_from_where_the_record_is() {
     for user in USERS {
