@@ -190,7 +190,30 @@ fn nothing_is_left_of_a_run_however_it_ends() {
             command.args(["--quiet", "--", "sh", "-c", script]);
             end(&host, &mut command, script, statuses);
         }
-        let refusals: [(&[&str], i32); 5] = [
+        // What a policy blocks, leaves to a person who cannot be asked, or cannot record is being built already when it is
+        // refused.
+        let refusals: [(&[&str], i32); 8] = [
+            (
+                &[
+                    "--policy",
+                    "standard",
+                    "--set",
+                    "capabilities.files.read=[/etc/shadow]",
+                    "true",
+                ],
+                125,
+            ),
+            (
+                &[
+                    "--policy",
+                    "standard",
+                    "--set",
+                    "capabilities.net.outbound=host",
+                    "true",
+                ],
+                125,
+            ),
+            (&["--policy", "standard", "--audit", "none", "true"], 125),
             (&["--", "/nowhere/to/be/found"], 127),
             (&["--", "/etc"], 126),
             (
