@@ -12,7 +12,7 @@ use aegis_audit::event::{Cause, Denial, Event, NoPlan, Refused, RunEnd};
 use aegis_audit::log::{self, Log, Receipt};
 use aegis_audit::places::State;
 use aegis_policy::model::OnAuditFailure;
-use aegis_policy::{Context, Hash, Policy};
+use aegis_policy::{Context, Hash, Opinion, Policy, Request, What, decide};
 use aegis_runtime::supervise::denials;
 use aegis_runtime::supervise::report::{self, Recorded, Report};
 use aegis_sys::walk;
@@ -234,6 +234,16 @@ impl<'a> Recorder<'a> {
         let end = RunEnd::not_started(cause, error, exit_status);
         events.push(Event::run_end(&self.run, self.policy.hash(), end));
         self.write(|log| log.append_and_sign(&events))
+    }
+
+    /// What the policy would say if this were declared.
+    pub fn opinion(&self, what: What, context: &Context) -> Opinion {
+        let request = Request {
+            approvals: Vec::new(),
+            context: context.clone(),
+            what,
+        };
+        decide(&self.policy, &request).into()
     }
 
     /// A denial at run time, with what the policy would decide about it.

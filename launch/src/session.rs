@@ -197,6 +197,10 @@ impl<'a> Session<'a> {
             context,
         );
         let mut report = result?;
+        for denial in &mut report.denials {
+            let asked = denial.asked.clone();
+            denial.decision = asked.map(|what| self.recorder.opinion(what, context));
+        }
         let mut unaccounted = Vec::new();
         if let Err(error) = recorded {
             unaccounted.push(error.to_string());

@@ -6,6 +6,7 @@ mod approvals;
 mod bad_input_commands;
 mod bad_input_profiles;
 mod bad_input_surroundings;
+mod denials;
 mod files;
 mod front_end;
 mod leftovers;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use aegis_policy::{Verdict, What};
 use aegis_profile::{LimitKey, Profile};
 use aegis_runtime::supervise::denials::{Denial, Evidence};
 use aegis_runtime::supervise::report::Report;
@@ -55,10 +56,24 @@ fn sentence(denial: &Denial, reference: Option<&str>) -> String {
             let _ = write!(out, " ({times} times)");
         }
     }
-    match &denial.allow {
-        None => out.push_str("; no profile can allow it"),
-        Some(line) => {
-            let _ = write!(out, "; to allow it add to {}: {line}", target(reference));
+    let blocked = (denial.decision.as_ref()).filter(|said| said.verdict == Verdict::Block);
+    match (&denial.allow, blocked) {
+        // What is guessed may have a line that cannot be named.
+        (None, _) if denial.evidence == Evidence::ErrorMessage => {}
+        (None, _) => out.push_str("; no profile can allow it"),
+        (Some(_), Some(said)) => {
+            let _ = write!(out, "; a profile that asks for it would be {}", said.reason);
+        }
+        (Some(line), None) => {
+            let with = match denial.asked {
+                Some(What::Write { tree: true, .. }) => ", and the rest of its directory,",
+                _ => "",
+            };
+            let _ = write!(
+                out,
+                "; to allow it{with} add to {}: {line}",
+                target(reference)
+            );
         }
     }
     out
@@ -96,6 +111,8 @@ fn limit(key: &str, profile: &Profile) -> String {
 
 #[cfg(test)]
 mod tests {
+    use aegis_policy::Opinion;
+
     use super::*;
 
     fn denial(what: &str, evidence: Evidence, allow: Option<&str>) -> Denial {
@@ -106,6 +123,7 @@ mod tests {
             times: 1,
             evidence,
             allow: allow.map(str::to_owned),
+            decision: None,
         }
     }
 
@@ -130,6 +148,23 @@ mod tests {
         assert_eq!(
             sentence(&seen, None),
             "refused by Landlock: the system call bpf (3 times); no profile can allow it"
+        );
+    }
+
+    #[test]
+    fn a_line_that_the_policy_would_block_is_not_proposed() {
+        let line = "capabilities: {files.read: [$HOME/.ssh]}";
+        let mut denial = denial("reading x", Evidence::ErrorMessage, Some(line));
+        let said = Opinion {
+            reason: "blocked by rule `keys`: private keys".into(),
+            rules: vec!["keys".into()],
+            verdict: Verdict::Block,
+        };
+        denial.decision = Some(said);
+        assert_eq!(
+            sentence(&denial, None),
+            "refused by Landlock: reading x (the command's error message names it); \
+             a profile that asks for it would be blocked by rule `keys`: private keys"
         );
     }
 

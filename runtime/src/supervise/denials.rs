@@ -1,20 +1,24 @@
 //! What was denied, and the line of the profile that would allow it.
 //!
 //! The kernel reports seccomp's denials. Landlock, mounts and namespaces tell only the program, so
-//! their denials are inferred: the end of the command's standard error is searched for paths and for
-//! the kernel's error messages, and each is compared with the plan. Only what the plan really denies
-//! and the host really has is reported; if nothing fits, the cause is reported as unknown. The text is
-//! the command's, so the result is a hint for a person, and says so.
+//! their denials are guessed: the end of the command's standard error is searched for paths and for
+//! the kernel's error messages, and each is compared with the plan; if nothing fits, the cause is reported as unknown.
+//!
+//! The text is the command's, so the result is a hint for a person, and says so; and no file is looked at because it is
+//! named there, but for the system's programs ([`super::system`]). Whether a file is there, or is a link, is not known.
 
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
+use aegis_policy::Opinion;
 pub use aegis_policy::request::Evidence;
 use aegis_policy::request::What;
 use aegis_profile::syntax::scalar;
 use serde::Serialize;
 
-use super::error_messages::{self, Complaint, candidates};
-use crate::plan::access::Access as Want;
+use super::error_messages::{self, Complaint, objects};
+use super::system::SystemFile;
+use crate::plan::access::Access;
 use crate::plan::{Op, Plan};
 use crate::types::Network;
 use aegis_sys::landlock::fs;
@@ -33,20 +37,29 @@ pub struct Denial {
     pub times: u64,
     /// How it is known.
     pub evidence: Evidence,
-    /// The line that would allow it; `None`: nothing would.
+    /// The line that would allow it; `None`: nothing would, or none can be named.
     pub allow: Option<String>,
+    /// What the policy says about that line; set once the run has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Opinion>,
 }
 
 impl Denial {
     /// From an error message. `allow`: the line that would allow it.
-    fn inferred(asked: What, layer: &'static str, what: String, allow: String) -> Self {
+    fn guessed(
+        asked: impl Into<Option<What>>,
+        layer: &'static str,
+        what: impl Into<String>,
+        allow: Option<String>,
+    ) -> Self {
         Self {
-            asked: Some(asked),
+            asked: asked.into(),
             layer,
-            what,
+            what: what.into(),
             times: 1,
             evidence: Evidence::ErrorMessage,
-            allow: Some(allow),
+            allow,
+            decision: None,
         }
     }
 }
@@ -62,13 +75,12 @@ struct Rights {
     exec: bool,
 }
 
+/// Looks at a path in `/usr`: [`super::system::find`].
+type System<'a> = &'a dyn Fn(&Path) -> Option<SystemFile>;
+
 /// Finds what the plan denied, the last reported first, and the keys of limits that were met, from the end
-/// of a failed command's standard error. `host` says whether a path exists on the host.
-pub fn attribute(
-    text: &[u8],
-    plan: &Plan,
-    host: &dyn Fn(&Path) -> bool,
-) -> (Vec<Denial>, Vec<&'static str>) {
+/// of the command's standard error.
+pub fn attribute(text: &[u8], plan: &Plan, system: System<'_>) -> (Vec<Denial>, Vec<&'static str>) {
     let text = String::from_utf8_lossy(text);
     let mut found: Vec<Denial> = Vec::new();
     let mut limits = Vec::new();
@@ -78,7 +90,7 @@ pub fn attribute(
             limits.push(limit);
             continue;
         }
-        for denial in line_denials(line, plan, host) {
+        for denial in line_denials(line, plan, system) {
             if !found.iter().any(|other| other.what == denial.what) {
                 found.push(denial);
             }
@@ -90,118 +102,175 @@ pub fn attribute(
     (found, limits)
 }
 
-fn line_denials(line: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Vec<Denial> {
+fn line_denials(line: &str, plan: &Plan, system: System<'_>) -> Vec<Denial> {
     let said = Complaint::of(line);
     if plan.network == Network::None && said.network {
-        return vec![Denial::inferred(
+        let line = "capabilities: {net.outbound: host}".to_owned();
+        return vec![Denial::guessed(
             What::NetHost {},
             "network namespace",
-            "the network".into(),
-            "capabilities: {net.outbound: host}".into(),
+            "the network",
+            Some(line),
         )];
     }
     if !plan.syscalls.unix_sockets && said.socket {
         let name = "socket".into();
-        return vec![Denial::inferred(
+        return vec![Denial::guessed(
             What::Syscall { name },
             "seccomp",
-            "a Unix socket that can be connected by path".into(),
-            "syscalls: {allow: [socket]}".into(),
+            "a Unix socket that can be connected by path",
+            Some("syscalls: {allow: [socket]}".into()),
+        )];
+    }
+    if said.privileges {
+        return vec![Denial::guessed(
+            None,
+            "no_new_privs",
+            "gaining privileges, as sudo, su and ping do: such programs cannot work in any sandbox",
+            None,
         )];
     }
     if !said.path {
         return Vec::new();
     }
-    let mut list = Vec::new();
-    let candidates = candidates(line);
-    // Who speaks comes first, before a colon: `/bin/sh: 1: cannot create ...`.
-    let speaks = |word: &str| {
-        let rest = line.trim_start().strip_prefix(word);
-        candidates.len() > 1 && rest.is_some_and(|rest| rest.starts_with(':'))
+    let objects = objects(line);
+    let mut list: Vec<Denial> = match said.writing {
+        // Of several files, the last is the one that is written.
+        true => (objects.iter().rev().find_map(|word| writing(word, plan)))
+            .into_iter()
+            .collect(),
+        false => (objects.iter())
+            .filter_map(|word| reading(word, said, plan, system))
+            .collect(),
     };
-    for word in candidates.iter().copied().filter(|word| !speaks(word)) {
-        let path = absolute(word, plan);
-        // A file to be made does not exist yet; nothing is made by a program's name.
-        let named = !word.contains('/') && !said.writing && !host(&path);
-        let path = match in_path(word, plan, host) {
-            Some(found) if named => found,
-            _ if named => continue,
-            _ => path,
-        };
-        let rights = rights(&path, plan);
-        let want = if named || (!said.writing && !rights.exec && executable_file(&path)) {
-            Want::Exec
-        } else if said.writing {
-            Want::Write
-        } else {
-            Want::Read
-        };
-        let granted = match want {
-            Want::Read => rights.read,
-            Want::Write => rights.write,
-            Want::Exec => rights.exec,
-        };
-        let there = host(&path) || (want == Want::Write && path.parent().is_some_and(host));
-        let top = path
-            .parent()
-            .is_none_or(|parent| parent.parent().is_none() && !host(&path));
-        if granted
-            || !there
-            || top
-            || own_place(&path)
-            || (rights.own && want != Want::Exec && !said.missing)
-        {
-            continue;
-        }
-        list.push(denial(
-            &path,
-            want,
-            rights,
-            plan,
-            named.then_some(word),
-            host(&path),
-        ));
+    if list.is_empty()
+        && (said.missing || said.writing)
+        && objects.iter().all(|word| is_relative(word))
+    {
+        list.extend(working_directory(plan));
     }
     list
 }
 
-fn denial(
-    path: &Path,
-    want: Want,
-    rights: Rights,
-    plan: &Plan,
-    name: Option<&str>,
-    there: bool,
-) -> Denial {
-    let verb = match want {
-        Want::Read => "reading",
-        Want::Write => "writing",
-        Want::Exec => "executing",
-    };
-    let layer = match (want, rights.visible) {
-        (_, false) => "mount namespace",
-        (Want::Write, true) => "read-only mount",
-        (Want::Read | Want::Exec, true) => "Landlock",
-    };
-    // A file that is to be made needs its directory.
-    let line = match want {
-        Want::Write if !there => path.parent().unwrap_or(path),
-        _ => path,
-    };
-    let item = name.map_or_else(|| shorten(line, plan), str::to_owned);
-    let asked = want.what(line, false, name.map(Into::into));
-    // A program may be called `$HOME`: in a profile that is a directory.
-    let is_variable = name.is_some_and(|name| name.starts_with('$'));
-    let allow = line_for(asked.action(), &item).filter(|_| !is_variable);
-    Denial {
-        allow,
-        ..Denial::inferred(
-            asked,
-            layer,
-            format!("{verb} {}", path.display()),
-            String::new(),
-        )
+/// The command began in `/`, since the working directory is not granted.
+fn working_directory(plan: &Plan) -> Option<Denial> {
+    let work = plan.variables.iter().find(|(name, _)| name == "$WORK");
+    let (name, work) = work.filter(|(_, work)| *work != plan.directory)?;
+    Some(Denial::guessed(
+        Access::Read.what(work, true, None),
+        "mount namespace",
+        format!(
+            "the working directory {}, so it began in {}",
+            work.display(),
+            plan.directory.display()
+        ),
+        line_for("files.read", name),
+    ))
+}
+
+/// Whether a name was taken from the working directory. Python names `//x` what it looked for in `/`.
+fn is_relative(word: &str) -> bool {
+    !word.starts_with('/') || word.starts_with("//")
+}
+
+/// Where the file of a name would be; `None`: the working directory is not there.
+fn place(word: &str, plan: &Plan) -> Option<PathBuf> {
+    let nowhere = is_relative(word) && plan.directory.parent().is_none();
+    (!nowhere)
+        .then(|| absolute(word, plan))
+        .filter(|path| !own_place(path))
+}
+
+/// A write that was denied. What is to be allowed is the directory: whether the file is there is not known, and one that is
+/// alone granted can be written but not replaced.
+fn writing(word: &str, plan: &Plan) -> Option<Denial> {
+    let path = in_plan(&place(word, plan)?, plan);
+    let dir = path.parent()?;
+    let rights = rights(&path, plan);
+    if dir.parent().is_none() || rights.own || (rights.write && self::rights(dir, plan).write) {
+        return None;
     }
+    let item = shorten(dir, plan);
+    let line = line_for("files.write", &item).filter(|_| !is_system(dir) && !holds_home(dir, plan));
+    let layer = match rights.visible {
+        true => "read-only mount",
+        false => "mount namespace",
+    };
+    let what = format!("writing {}", path.display());
+    Some(Denial::guessed(
+        Access::Write.what(dir, true, None),
+        layer,
+        what,
+        line,
+    ))
+}
+
+/// A read or an execution that was denied.
+fn reading(word: &str, said: Complaint, plan: &Plan, system: System<'_>) -> Option<Denial> {
+    if !word.contains('/')
+        && let Some(file) = in_path(word, plan, system)
+    {
+        let denied = !rights(&file.real, plan).exec;
+        // A program may be called `$HOME`: in a profile that is a directory.
+        let line = line_for("shell.exec", word).filter(|_| !word.starts_with('$'));
+        let asked = Access::Exec.what(&file.real, false, Some(word.to_owned()));
+        let what = format!("executing {}", file.real.display());
+        return denied.then(|| Denial::guessed(asked, "Landlock", what, line));
+    }
+    if !word.contains('/') && !said.names_file {
+        return None;
+    }
+    let path = in_plan(&place(word, plan)?, plan);
+    let shown = path.starts_with("/usr") && shows_usr(plan);
+    let file = match shown {
+        true => Some(system(&path)?),
+        false => None,
+    };
+    let path = file.as_ref().map_or(&path, |file| &file.real);
+    let rights = rights(path, plan);
+    let exec = !rights.exec
+        && file
+            .as_ref()
+            .map_or(said.executing && rights.read, |file| file.program);
+    if (rights.read && !exec) || (rights.own && !said.missing) || path.parent().is_none() {
+        return None;
+    }
+    let (access, verb, key) = match exec {
+        true => (Access::Exec, "executing", "shell.exec"),
+        false => (Access::Read, "reading", "files.read"),
+    };
+    let layer = match rights.visible {
+        true => "Landlock",
+        false => "mount namespace",
+    };
+    let line = line_for(key, &shorten(path, plan)).filter(|_| !holds_home(path, plan));
+    let what = format!("{verb} {}", path.display());
+    Some(Denial::guessed(
+        access.what(path, said.directory, None),
+        layer,
+        what,
+        line,
+    ))
+}
+
+/// Whether the plan shows all of `/usr`, so that the command can see what is there.
+fn shows_usr(plan: &Plan) -> bool {
+    let shown = plan.root.mount_of(Path::new("/usr"));
+    shown.is_some_and(|mount| mount.at == Path::new("/usr") && matches!(mount.op, Op::Bind { .. }))
+}
+
+/// Whether nobody but root writes there, so that granting it changes nothing.
+fn is_system(path: &Path) -> bool {
+    const TREES: [&str; 9] = [
+        "/usr", "/etc", "/boot", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32",
+    ];
+    TREES.iter().any(|tree| path.starts_with(tree))
+}
+
+/// Whether a home directory lies there: Aegis's own records are in it, so it cannot be granted whole.
+fn holds_home(path: &Path, plan: &Plan) -> bool {
+    let mut homes = plan.variables.iter().filter(|(name, _)| name == "$HOME");
+    homes.any(|(_, home)| home.starts_with(path))
 }
 
 /// The line of a profile that grants this one item; `None`: no line can name it. The item is text of the command: quoted, and
@@ -228,7 +297,7 @@ fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
         "pids" => group.pids.is_some() || resource(libc::RLIMIT_NPROC),
         "memory" => group.memory.is_some() || resource(libc::RLIMIT_DATA),
         // A full disk of the host gives the same message.
-        "tmp" => candidates(line)
+        "tmp" => objects(line)
             .iter()
             .any(|word| is_private(&absolute(word, plan), plan)),
         _ => false,
@@ -243,31 +312,53 @@ fn is_private(path: &Path, plan: &Plan) -> bool {
 
 /// An absolute path without `.` and `..`, relative ones taken from the working directory.
 fn absolute(word: &str, plan: &Plan) -> PathBuf {
-    let mut path = PathBuf::new();
-    for component in plan.directory.join(word).components() {
+    normal(&plan.directory.join(word))
+}
+
+/// A path without `.` and `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
         match component {
             Component::ParentDir => {
-                path.pop();
+                normal.pop();
             }
             Component::CurDir => {}
-            other => path.push(other),
+            other => normal.push(other),
         }
+    }
+    normal
+}
+
+/// The path, with the links that the plan makes followed: /bin/ls is /usr/bin/ls.
+fn in_plan(path: &Path, plan: &Plan) -> PathBuf {
+    let mut path = path.to_path_buf();
+    for _ in 0..8 {
+        let links = plan.root.iter().filter_map(|made| match &made.op {
+            Op::Symlink { target } => Some((&*made.at, target)),
+            _ => None,
+        });
+        let mut on_path =
+            links.filter_map(|(at, target)| Some((at, target, path.strip_prefix(at).ok()?)));
+        let Some((at, target, below)) = on_path.next() else {
+            break;
+        };
+        path = normal(&at.parent().unwrap_or(at).join(target).join(below));
     }
     path
 }
 
-/// Where the sandbox's `PATH` would find a program, on the host.
-fn in_path(name: &str, plan: &Plan, host: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
-    let path = plan.environment.get(std::ffi::OsStr::new("PATH"))?;
-    std::env::split_paths(path)
-        .map(|dir| dir.join(name))
-        .find(|path| host(path) && executable_file(path))
-}
-
-fn executable_file(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata()
-        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+/// The program that the sandbox's `PATH` finds in the system's directories.
+fn in_path(name: &str, plan: &Plan, system: System<'_>) -> Option<SystemFile> {
+    let path = plan.environment.get(OsStr::new("PATH"))?;
+    let plain = name.bytes().all(|byte| byte.is_ascii_graphic());
+    let dirs = plain
+        .then(|| std::env::split_paths(path))
+        .into_iter()
+        .flatten();
+    dirs.map(|dir| in_plan(&dir.join(name), plan))
+        .filter(|path| path.starts_with("/usr") && shows_usr(plan))
+        .find_map(|path| system(&path).filter(|file| file.program))
 }
 
 fn own_place(path: &Path) -> bool {
@@ -276,19 +367,17 @@ fn own_place(path: &Path) -> bool {
 
 /// The rights that the plan grants on a path.
 fn rights(path: &Path, plan: &Plan) -> Rights {
-    // Links that lead there count: /bin/ls is /usr/bin/ls.
-    let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let access = plan
         .landlock
         .paths
         .iter()
-        .filter(|rule| real.starts_with(&rule.path))
+        .filter(|rule| path.starts_with(&rule.path))
         .fold(0, |all, rule| all | rule.access);
-    let shown = plan.root.mount_of(&real);
+    let shown = plan.root.mount_of(path);
     let (write, exec) = match shown.map(|mount| &mount.op) {
         Some(Op::Bind { write, exec, .. }) => (*write, *exec),
         Some(Op::Tmpfs { .. }) if shown.is_some_and(|top| top.at.parent().is_none()) => {
-            let there = plan.root.contains(&real);
+            let there = plan.root.contains(path);
             return Rights {
                 visible: there,
                 read: there,
@@ -329,113 +418,4 @@ fn shorten(path: &Path, plan: &Plan) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::tests::plan_of;
-
-    fn allowed_by(message: &str) -> Vec<Option<String>> {
-        let plan = plan_of("capabilities: {files.read: [$WORK], shell.exec: [/usr/bin/env]}");
-        let host = |path: &Path| {
-            [
-                "/etc/shadow",
-                "/srv/data",
-                "/srv",
-                "/usr/bin/sh",
-                "/skill/work",
-                "/skill/work/a.txt",
-                "/usr/bin/env",
-            ]
-            .iter()
-            .any(|there| path == Path::new(there))
-        };
-        attribute(message.as_bytes(), &plan, &host)
-            .0
-            .into_iter()
-            .map(|denial| denial.allow)
-            .collect()
-    }
-
-    #[test]
-    fn the_line_that_would_allow_it_is_named() {
-        for (message, line) in [
-            (
-                "cat: /etc/shadow: No such file or directory",
-                "capabilities: {files.read: [/etc/shadow]}",
-            ),
-            (
-                "FileNotFoundError: [Errno 2] No such file or directory: '/srv/data'",
-                "capabilities: {files.read: [/srv/data]}",
-            ),
-            (
-                "Error: ENOENT: no such file or directory, open '/srv/data'",
-                "capabilities: {files.read: [/srv/data]}",
-            ),
-            (
-                "sh: 1: cannot create /skill/work/b.txt: Read-only file system",
-                "capabilities: {files.write: [$WORK]}",
-            ),
-            (
-                "touch: cannot touch 'a.txt': Read-only file system",
-                "capabilities: {files.write: [$WORK/a.txt]}",
-            ),
-            (
-                "touch: cannot touch 'made': Read-only file system",
-                "capabilities: {files.write: [$WORK]}",
-            ),
-            (
-                "bash: line 1: sh: Permission denied",
-                "capabilities: {shell.exec: [sh]}",
-            ),
-            (
-                "curl: (6) Could not resolve host: example.com",
-                "capabilities: {net.outbound: host}",
-            ),
-        ] {
-            let found = allowed_by(message);
-            assert_eq!(found, [Some(line.to_owned())], "{message}");
-        }
-    }
-
-    #[test]
-    fn a_proposed_line_says_the_one_thing_that_was_denied_or_there_is_none() {
-        let plan = plan_of("capabilities: {files.read: [$WORK], shell.exec: [/usr/bin/env]}");
-        for (path, line) in [
-            ("/srv/x,/etc/passwd", Some(r#"["/srv/x,/etc/passwd"]"#)),
-            ("/srv/[slug]", None),
-            ("/srv/a #b", Some(r#"["/srv/a #b"]"#)),
-            ("/srv/a: b", Some(r#"["/srv/a: b"]"#)),
-            ("/srv/{}", None),
-            ("/srv/*", None),
-        ] {
-            let message = format!("open(\"{path}\"): Permission denied");
-            let (found, _) = attribute(message.as_bytes(), &plan, &|_| true);
-            let whole: Vec<_> = (found.iter())
-                .filter(|denial| denial.what == format!("reading {path}"))
-                .map(|denial| denial.allow.clone())
-                .collect();
-            let line = line.map(|item| format!("capabilities: {{files.read: {item}}}"));
-            assert_eq!(whole, [line], "{path}: {found:?}");
-        }
-        // Who speaks is not what was denied.
-        let shell = "/usr/bin/sh: 1: cannot create /skill/work/b.txt: Read-only file system";
-        let line = "capabilities: {files.write: [$WORK]}".to_owned();
-        assert_eq!(allowed_by(shell), [Some(line)], "{shell}");
-        // Not about writing, so writing is not proposed.
-        let launcher = "chromium: line 3: /skill/work/a.txt: Permission denied";
-        assert_eq!(allowed_by(launcher), [], "{launcher}");
-    }
-
-    #[test]
-    fn what_is_granted_or_not_there_is_not_blamed() {
-        for message in [
-            "cat: /skill/work/a.txt: No such file or directory",
-            "cat: /nowhere/at/all: No such file or directory",
-            "grep: binary file matches",
-            "sh: 1: cannot create /x: Permission denied",
-            "tar: cannot open 'nothing': Permission denied",
-            "",
-        ] {
-            assert_eq!(allowed_by(message), [], "{message}");
-        }
-    }
-}
+mod tests;

@@ -17,6 +17,14 @@ pub(super) struct Complaint {
     pub missing: bool,
     /// It was about writing: a read-only file system, a mount point, a file that cannot be made.
     pub writing: bool,
+    /// It was about executing a program.
+    pub executing: bool,
+    /// A program that gains privileges when it is executed did not get them.
+    pub privileges: bool,
+    /// It was about a directory.
+    pub directory: bool,
+    /// Its words are those of a file that is not there or not to be read, not of a program that is not found.
+    pub names_file: bool,
     /// Any of the errors that a path may have been refused with.
     pub path: bool,
 }
@@ -39,6 +47,10 @@ impl Complaint {
             "cannot find",
             "cannot access",
             "does not exist",
+            "nonexistent",
+            "not a git repository",
+            "could not find",
+            "no makefile",
         ]);
         let read_only = says(&[
             "read-only file system",
@@ -74,10 +86,54 @@ impl Complaint {
                     "failed to create",
                     "cannot mkdir",
                 ]),
+            executing: says(&[
+                "spawn ",
+                "exec ",
+                "execve",
+                "execvp",
+                "cannot run",
+                "cannot execute",
+                "failed to execute",
+                "failed to run",
+            ]) || (refused
+                && SHELLS
+                    .iter()
+                    .any(|shell| line.trim_start().starts_with(shell))),
+            privileges: says(&[
+                "no new privileges",
+                "effective uid is not 0",
+                "must be setuid",
+                "must be suid",
+                "setuid root",
+                "capability or setuid",
+            ]),
+            directory: says(&[
+                "opendir",
+                "open directory",
+                "scandir",
+                "listdir",
+                "chdir",
+                " cd:",
+            ]),
+            names_file: refused || says(&["no such file", "enoent", "cannot access"]),
             path: refused || missing || read_only,
         }
     }
 }
+
+/// What begins the messages of programs that execute others.
+const SHELLS: [&str; 10] = [
+    "sh:",
+    "bash:",
+    "dash:",
+    "/bin/sh:",
+    "/bin/bash:",
+    "env:",
+    "xargs:",
+    "timeout:",
+    "nice:",
+    "nohup:",
+];
 
 /// The limits that a line, in lower case, may be about, by their keys.
 pub(super) fn limits(line: &str) -> impl Iterator<Item = &'static str> + '_ {
@@ -114,9 +170,28 @@ pub(super) fn limits(line: &str) -> impl Iterator<Item = &'static str> + '_ {
         .map(|(key, _)| key)
 }
 
+/// What a message may be about: [`candidates`] without the program that speaks, which comes first, before a colon
+/// (`/bin/sh: 1: cannot create ...`), and without addresses of the network.
+pub(super) fn objects(line: &str) -> Vec<&str> {
+    let mut list = candidates(line);
+    let speaks = |word: &str| {
+        let rest = line.trim_start().strip_prefix(word);
+        rest.is_some_and(|rest| rest.starts_with(':'))
+    };
+    if list.len() > 1 {
+        list.retain(|word| !speaks(word));
+    }
+    list.retain(|word| *word != "/" && !word.contains("://") && !word.contains('\0'));
+    // Beside a whole path, other words are words: `fork/exec /usr/bin/go`.
+    if list.iter().any(|word| word.starts_with('/')) {
+        list.retain(|word| word.starts_with('/'));
+    }
+    list
+}
+
 /// What of a message may be a path or a program's name: quoted text, words with a slash, and the
 /// one word that stands alone before a colon and the error (`cat: notes.txt: Permission denied`).
-pub(super) fn candidates(line: &str) -> Vec<&str> {
+fn candidates(line: &str) -> Vec<&str> {
     const QUOTES: [char; 7] = ['\'', '"', '`', '‘', '’', '“', '”'];
     let mut list: Vec<&str> = line.split(QUOTES).skip(1).step_by(2).collect();
     list.extend(

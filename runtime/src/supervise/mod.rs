@@ -11,6 +11,7 @@ mod notify;
 mod output;
 pub mod report;
 mod session;
+pub mod system;
 mod terminal;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -46,7 +47,7 @@ pub enum Event {
     /// The command was executed.
     Started,
     /// Something was denied, for the first time.
-    Denied(Denial),
+    Denied(Box<Denial>),
     /// Something is degraded, and may be.
     Degraded(Degraded),
     /// A signal has stopped the command.

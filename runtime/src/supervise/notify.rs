@@ -180,6 +180,7 @@ fn denial(call: &Call, times: u64, plan: &Plan) -> Denial {
             _ => would_allow(&plan.syscalls, name, call)
                 .then(|| format!("syscalls: {{allow: [{name}]}}")),
         },
+        decision: None,
     }
 }
 

@@ -3,7 +3,6 @@
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aegis_policy::{Decision, Policy, Request};
@@ -14,7 +13,7 @@ use super::notify::Listener;
 use super::output::{self, Output, poll_for};
 use super::report::{self, Cause, Report, Resources};
 use super::terminal::Terminal;
-use super::{Event, Options, Progress, Watched, denials};
+use super::{Event, Options, Progress, Watched, denials, system};
 use crate::apply::{self, Early, Message, Started};
 use crate::cgroup::{Groups, Usage};
 use crate::error::{Error, Failure};
@@ -323,7 +322,8 @@ impl Session {
         if let Some(listener) = &mut self.listener {
             if fds[2].revents & libc::POLLIN != 0 {
                 let denied = listener.answer(&self.plan).map_err(fail)?;
-                self.events.extend(denied.map(Event::Denied));
+                self.events
+                    .extend(denied.map(|denial| Event::Denied(denial.into())));
             } else if fds[2].revents != 0 {
                 // Nothing is under the filter any more. What the listener recorded is still wanted.
                 listener.close();
@@ -491,12 +491,16 @@ impl Session {
         let (mut denials, tail) =
             (self.listener.take()).map_or_else(Default::default, |l| l.finish(&self.plan));
         let mut limits_met: Vec<&'static str> = cause.limit().into_iter().collect();
+        // Whatever the status: a program may go on without what it was refused.
+        let (guessed, limits) = denials::attribute(&tail, &self.plan, &system::find);
+        (self.events).extend(
+            guessed
+                .iter()
+                .cloned()
+                .map(|denial| Event::Denied(denial.into())),
+        );
+        denials.extend(guessed);
         if cause.exit_status() != 0 && cause.limit().is_none() {
-            let host = |path: &Path| path.symlink_metadata().is_ok();
-            let (inferred, limits) = denials::attribute(&tail, &self.plan, &host);
-            self.events
-                .extend(inferred.iter().cloned().map(Event::Denied));
-            denials.extend(inferred);
             limits_met.extend(limits);
         }
         report::add_counted(&mut limits_met, &self.plan.limits.group, &usage);

@@ -1,0 +1,211 @@
+use std::cell::RefCell;
+
+use super::*;
+use crate::plan::tests::plan_of;
+
+/// What a message leads to under a plan, for a system that has a few programs; and what was looked at.
+fn found_by(message: &str, profile: &str) -> (Vec<Denial>, Vec<PathBuf>) {
+    let asked = RefCell::new(Vec::new());
+    let system = |path: &Path| {
+        asked.borrow_mut().push(path.to_path_buf());
+        let real = match path.to_str()? {
+            "/usr/bin/go" => "/usr/lib/go-1.19/bin/go",
+            known @ ("/usr/bin/sh" | "/usr/bin/env" | "/usr/share/text") => known,
+            _ => return None,
+        };
+        let program = real != "/usr/share/text";
+        let real = real.into();
+        Some(SystemFile { real, program })
+    };
+    let (found, _) = attribute(message.as_bytes(), &plan_of(profile), &system);
+    (found, asked.into_inner())
+}
+
+const PROFILE: &str = "capabilities: {files.read: [$WORK], shell.exec: [/usr/bin/env]}";
+
+fn allowed_by(message: &str) -> Vec<Option<String>> {
+    let (found, _) = found_by(message, PROFILE);
+    found.into_iter().map(|denial| denial.allow).collect()
+}
+
+#[test]
+fn the_line_that_would_allow_it_is_named() {
+    for (message, line) in [
+        (
+            "cat: /etc/shadow: No such file or directory",
+            "files.read: [/etc/shadow]",
+        ),
+        (
+            "FileNotFoundError: [Errno 2] No such file or directory: '/srv/data'",
+            "files.read: [/srv/data]",
+        ),
+        (
+            "Error: ENOENT: no such file or directory, open '/srv/data'",
+            "files.read: [/srv/data]",
+        ),
+        (
+            "cat: /usr/share/text: Permission denied",
+            "files.read: [/usr/share/text]",
+        ),
+        // Whether it is there is not known: its directory is what is needed either way.
+        (
+            "sh: 1: cannot create /skill/work/b.txt: Read-only file system",
+            "files.write: [$WORK]",
+        ),
+        (
+            "touch: cannot touch 'out/made': Read-only file system",
+            "files.write: [$WORK/out]",
+        ),
+        (
+            "cp: cannot create regular file '/srv/x/y': No such file or directory",
+            "files.write: [/srv/x]",
+        ),
+        ("bash: line 1: sh: Permission denied", "shell.exec: [sh]"),
+        (
+            "PermissionError: [Errno 13] Permission denied: 'go'",
+            "shell.exec: [go]",
+        ),
+        (
+            "bash: line 1: /usr/bin/sh: Permission denied",
+            "shell.exec: [/usr/bin/sh]",
+        ),
+        // What is granted is the target of a link, so the target is named.
+        (
+            "fork/exec /usr/bin/go: permission denied",
+            "shell.exec: [/usr/lib/go-1.19/bin/go]",
+        ),
+        (
+            "sh: 1: ./tool: Permission denied",
+            "shell.exec: [$WORK/tool]",
+        ),
+        ("Error: spawn ./tool EACCES", "shell.exec: [$WORK/tool]"),
+        (
+            "curl: (6) Could not resolve host: example.com",
+            "net.outbound: host",
+        ),
+    ] {
+        let line = format!("capabilities: {{{line}}}");
+        assert_eq!(allowed_by(message), [Some(line)], "{message}");
+    }
+}
+
+#[test]
+fn a_proposed_line_says_the_one_thing_that_was_denied_or_there_is_none() {
+    for (path, line) in [
+        ("/srv/x,/etc/passwd", Some(r#"["/srv/x,/etc/passwd"]"#)),
+        ("/srv/[slug]", None),
+        ("/srv/a #b", Some(r#"["/srv/a #b"]"#)),
+        ("/srv/a: b", Some(r#"["/srv/a: b"]"#)),
+        ("/srv/{}", None),
+        ("/srv/*", None),
+    ] {
+        let message = format!("open(\"{path}\"): Permission denied");
+        let (found, _) = found_by(&message, PROFILE);
+        let whole: Vec<_> = (found.iter())
+            .filter(|denial| denial.what == format!("reading {path}"))
+            .map(|denial| denial.allow.clone())
+            .collect();
+        let line = line.map(|item| format!("capabilities: {{files.read: {item}}}"));
+        assert_eq!(whole, [line], "{path}: {found:?}");
+    }
+}
+
+#[test]
+fn who_speaks_and_what_is_read_is_not_proposed_for_writing() {
+    for (message, lines) in [
+        (
+            "/usr/bin/sh: 1: cannot create /skill/work/b.txt: Read-only file system",
+            &[Some("capabilities: {files.write: [$WORK]}")][..],
+        ),
+        (
+            "mv: cannot move '/skill/work/a' to '/srv/x/b': Read-only file system",
+            &[Some("capabilities: {files.write: [/srv/x]}")],
+        ),
+        // Aegis's own records lie in the home directory, so it cannot be granted whole; nobody writes to the system.
+        (
+            "touch: cannot touch '/home/ada': Read-only file system",
+            &[],
+        ),
+        (
+            "mkdir: cannot create directory '/home/x': Read-only file system",
+            &[None],
+        ),
+        (
+            "failed to create a profile for /usr/bin/sh: No such file",
+            &[None],
+        ),
+        // Not about writing.
+        (
+            "chromium: line 3: /skill/work/a.txt: Permission denied",
+            &[],
+        ),
+    ] {
+        let lines: Vec<_> = lines.iter().map(|line| line.map(str::to_owned)).collect();
+        assert_eq!(allowed_by(message), lines, "{message}");
+    }
+}
+
+#[test]
+fn what_is_granted_or_is_no_file_is_not_blamed() {
+    for message in [
+        "cat: /skill/work/a.txt: No such file or directory",
+        "cat: /usr/share/missing: No such file or directory",
+        "grep: binary file matches",
+        "sh: 1: cannot create /x: Permission denied",
+        "tar: cannot open 'nothing': Permission denied",
+        "sh: 1: there-is-no-such-program: not found",
+        "GET https://example.com/x: not found",
+        "rm: cannot remove '/tmp/x': Permission denied",
+        "cat: /proc/1/maps: Permission denied",
+        "",
+    ] {
+        assert_eq!(allowed_by(message), [], "{message}");
+    }
+}
+
+#[test]
+fn nothing_is_looked_at_but_the_system_s_own_files() {
+    for message in [
+        "cat: /mnt/fuse/secret: No such file or directory",
+        "cat: /usr/../mnt/fuse/secret: Permission denied",
+        "cat: ../../usr/../srv/secret: Permission denied",
+        "sh: 1: cannot create /usr/share/x: Permission denied",
+        "/home/eve/secret: not found: 'a b', '../../x', \"$HOME\", sh: Permission denied",
+    ] {
+        let (_, looked_at) = found_by(message, PROFILE);
+        let outside = |path: &&PathBuf| !path.starts_with("/usr");
+        assert_eq!(looked_at.iter().find(outside), None, "{message}");
+    }
+}
+
+#[test]
+fn a_command_that_began_elsewhere_is_told_of_the_working_directory() {
+    let line = "capabilities: {files.read: [$WORK]}".to_owned();
+    for message in [
+        "python3: can't open file '//report.py': [Errno 2] No such file or directory",
+        "fatal: not a git repository (or any of the parent directories): .git",
+        "error: could not find `Cargo.toml` in `/` or any parent directory",
+    ] {
+        let (found, _) = found_by(message, "");
+        let lines: Vec<_> = found.into_iter().map(|denial| denial.allow).collect();
+        assert_eq!(lines, [Some(line.clone())], "{message}");
+        assert!(
+            !allowed_by(message).contains(&Some(line.clone())),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn programs_that_gain_privileges_have_a_sentence() {
+    for message in [
+        "sudo: The \"no new privileges\" flag is set, which prevents sudo from running as root.",
+        "sudo: effective uid is not 0, is /usr/bin/sudo on a file system with the 'nosuid' option set",
+        "su: must be suid to work properly",
+        "ping: => missing cap_net_raw+p capability or setuid?",
+    ] {
+        let (found, _) = found_by(message, PROFILE);
+        assert_eq!(found.len(), 1, "{message}");
+        assert_eq!((found[0].layer, &found[0].allow), ("no_new_privs", &None));
+    }
+}

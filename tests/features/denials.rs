@@ -1,0 +1,151 @@
+//! What is told and recorded of refusals: nothing named by the command is looked at, and what is proposed holds.
+
+use aegis_tests::audit_log::{of_type, place, run};
+use aegis_tests::outcome::Ran;
+use aegis_tests::{USERS, Workspace, program, text};
+
+const SHELL: &str = "aegis: 1\nextends: [shell]\ncapabilities: {files.read: [$WORK]}\n";
+
+#[test]
+fn no_file_is_looked_at_because_a_command_names_it() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let private = workspace.home();
+        let named = private.join("somebody/secret");
+        let message = format!(
+            "cat: {0}: No such file or directory\nsh: 1: {0}: Permission denied\n\
+             sh: 1: cannot create {0}: Read-only file system\n'{0}': not found\n",
+            named.display()
+        );
+        workspace.write(
+            "work/script",
+            format!("import sys\nsys.stderr.write({message:?})\nsys.exit(1)\n"),
+        );
+        let profile = workspace.profile(&SHELL.replace("shell", "python"));
+        let trace = workspace.work().join("trace");
+        let mut command = workspace.command("strace");
+        command
+            .args(["-f", "-s", "4096", "-e", "trace=%file", "-o"])
+            .arg(&trace)
+            .arg(program("aegis-run"))
+            .arg("--profile")
+            .arg(&profile)
+            .args(["python3", "script"]);
+        let output = command.output().expect("strace starts");
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        let told = String::from_utf8_lossy(&output.stderr);
+        let last = told.lines().last().unwrap_or_default();
+        assert!(
+            last.contains("reading ") && last.contains("secret"),
+            "{told}"
+        );
+        let trace = std::fs::read_to_string(trace).expect("a trace");
+        let looked = trace.lines().find(|line| line.contains("secret"));
+        assert_eq!(looked, None, "{user:?}");
+        assert!(trace.contains("script"), "{user:?}: {trace}");
+    }
+}
+
+#[test]
+fn what_a_successful_run_was_refused_is_in_its_report_and_in_the_log() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let profile = workspace.profile(SHELL);
+        let script = "cat /etc/machine-id; unshare --user true; true";
+        let words = ["sh", "-c", script];
+        let outcome = Ran::new(&workspace, &profile, &words);
+        outcome.exits(0);
+        let denials = outcome.report["denials"].as_array().expect("denials");
+        let evidence = |what: &str| {
+            let denial = denials.iter().find(|denial| denial["what"] == what);
+            denial.map(|denial| denial["evidence"].clone())
+        };
+        assert_eq!(
+            evidence("reading /etc/machine-id"),
+            Some("error-message".into()),
+            "{denials:?}"
+        );
+        // A successful run is told nothing of it.
+        assert!(!outcome.told().contains("refused by"), "{}", outcome.told());
+
+        let output = run(&workspace, &profile, &words)
+            .output()
+            .expect("it starts");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let recorded = of_type(&place(&workspace), "file.access");
+        let recorded = recorded
+            .iter()
+            .find(|record| record["detail"]["what"] == "reading /etc/machine-id");
+        let recorded = recorded.expect("it is recorded");
+        assert_eq!(
+            recorded["detail"]["evidence"], "error-message",
+            "{recorded}"
+        );
+    }
+}
+
+#[test]
+fn a_line_that_is_proposed_loads_and_heals_or_the_policy_is_named() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let data = workspace.write("outside/data/numbers.txt", "1 2 3\n");
+        workspace.write("outside/data/keys/id", "private\n");
+        let profile = workspace.profile(SHELL);
+        let path = data.display().to_string();
+        let output = workspace.run(SHELL, &["cat", &path]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let (_, line) = told
+            .trim_end()
+            .rsplit_once(": capabilities: ")
+            .expect(&told);
+        let healed = workspace.run(
+            &format!("aegis: 1\nextends: [shell]\ncapabilities: {line}\n"),
+            &["cat", &path],
+        );
+        assert_eq!(healed.stdout, b"1 2 3\n", "{line}: {}", text(&healed));
+        drop(profile);
+
+        let keys = workspace.outside().join("data/keys");
+        let keys = keys.canonicalize().unwrap_or(keys);
+        workspace.policy(&format!(
+            "{}  - {{id: keys, on: files.read, match: '{}', verdict: block, reason: private keys}}\n",
+            aegis_tests::EVERYTHING,
+            keys.join("id").display()
+        ));
+        let output = workspace.run(SHELL, &["cat", &keys.join("id").display().to_string()]);
+        let told = text(&output);
+        assert!(
+            told.contains("would be blocked by rule `keys`: private keys"),
+            "{told}"
+        );
+        assert!(!told.contains("to allow it"), "{told}");
+    }
+}
+
+#[test]
+fn a_command_that_began_in_the_root_is_told_of_the_directory_that_it_misses() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let repository = workspace.work();
+        let made = workspace
+            .command("git")
+            .args(["init", "--quiet"])
+            .current_dir(&repository)
+            .status();
+        assert!(made.expect("git").success());
+        let git = |profile: &str| {
+            let mut command = workspace.command(program("aegis-run"));
+            command.args(["--profile", profile, "git", "status", "--short"]);
+            command.output().expect("it starts")
+        };
+        let output = git("git");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(128), "{told}");
+        let line = "to allow it add to a profile that says `extends: [git]`: capabilities: {files.read: [$WORK]}";
+        assert!(told.trim_end().ends_with(line), "{told}");
+        let profile =
+            workspace.profile("aegis: 1\nextends: [git]\ncapabilities: {files.read: [$WORK]}\n");
+        let output = git(&profile.display().to_string());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    }
+}
