@@ -13,7 +13,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use super::{check, files, process};
 
 /// `clone3(2)` without sharing memory, in new namespaces (`CLONE_NEW*`), straight into a cgroup2
-/// group if one is given. Returns the child's pid and pidfd, or `None` in the child.
+/// group if one is given. Returns the child's pid and pidfd, or `None` in the child. With `CLONE_PARENT` it is a sibling.
 ///
 /// The caller must be single-threaded: the child continues with a copy of its memory.
 pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<(i32, OwnedFd)>> {
@@ -23,7 +23,10 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<(i
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // A sibling has its exit signal from the caller.
+    if flags & libc::CLONE_PARENT as u64 == 0 {
+        args.exit_signal = libc::SIGCHLD as u64;
+    }
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;

@@ -166,6 +166,17 @@ pub enum Change {
     Continued,
 }
 
+impl Change {
+    /// The signal that brought it about, as a shell tells it: an exit status of 128+n stands for signal n.
+    pub fn signal(self) -> Option<i32> {
+        match self {
+            Self::Exited(status) => (status > 128).then_some(status - 128),
+            Self::Killed(signal) | Self::Stopped(signal) => Some(signal),
+            Self::Continued => None,
+        }
+    }
+}
+
 impl From<WaitStatus> for Change {
     fn from(status: WaitStatus) -> Self {
         let exited = status.exit_status().map(Self::Exited);

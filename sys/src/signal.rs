@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use super::{check, descriptor};
+use super::{check, descriptor, process};
 
 /// Signals that [`super::process::begin`] ignores, though a command expects their default action.
 pub const IGNORED: [i32; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
@@ -56,14 +56,14 @@ impl Signals {
         mask(libc::SIG_BLOCK, &self.set).map(|_| ())
     }
 
-    /// The next pending signal: its number and the pid that sent it.
-    pub fn next(&self) -> Option<(i32, u32)> {
+    /// The next pending signal.
+    pub fn next(&self) -> Option<i32> {
         // SAFETY: `signalfd_siginfo` is plain data for which all zeroes is a value.
         let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
         let size = size_of::<libc::signalfd_siginfo>();
         // SAFETY: the buffer has the size said and outlives the call.
         let got = unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut info).cast(), size) };
-        (got == size as isize).then_some((info.ssi_signo as i32, info.ssi_pid))
+        (got == size as isize).then_some(info.ssi_signo as i32)
     }
 
     /// Makes [`Signals::restore_mask`] leave `signal` blocked.
@@ -76,6 +76,50 @@ impl Signals {
     pub fn restore_mask(&self) {
         let _ = mask(libc::SIG_SETMASK, &self.before);
     }
+}
+
+/// A signal that was waited for.
+pub struct Received {
+    /// Which one.
+    pub number: i32,
+    code: i32,
+    pid: i32,
+}
+
+impl Received {
+    /// Whether the kernel itself sent it, such as a terminal. No process can claim that to another one: `sigqueue(3)`.
+    pub fn is_kernels(&self) -> bool {
+        self.code == libc::SI_KERNEL
+    }
+
+    /// The pid that sent it by `kill(2)`.
+    pub fn sender(&self) -> Option<i32> {
+        (self.code == libc::SI_USER).then_some(self.pid)
+    }
+}
+
+/// Waits for one of these signals, which must be blocked: `sigwaitinfo(2)`.
+pub fn wait(signals: &[i32]) -> io::Result<Received> {
+    // SAFETY: `siginfo_t` is plain data for which all zeroes is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: both outlive the call.
+    let number = check(unsafe { libc::sigwaitinfo(&set(signals), &mut info) })?;
+    Ok(Received {
+        number: number as i32,
+        code: info.si_code,
+        // SAFETY: a read of plain data; it is a pid where the code is SI_USER.
+        pid: unsafe { info.si_pid() },
+    })
+}
+
+/// Stops this process by `SIGTSTP`, which it has blocked, if the kernel lets that stop it: not in an orphaned process
+/// group, where nobody would continue it. Returns once it is continued. `group`: the others of its process group get the
+/// signal too.
+pub fn stop(group: bool) {
+    let target = if group { 0 } else { std::process::id() as i32 };
+    let _ = process::kill(target, libc::SIGTSTP);
+    let _ = mask(libc::SIG_UNBLOCK, &set(&[libc::SIGTSTP]));
+    let _ = mask(libc::SIG_BLOCK, &set(&[libc::SIGTSTP]));
 }
 
 /// Blocks every signal: for PID 1, which only waits.

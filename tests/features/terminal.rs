@@ -1,6 +1,8 @@
 //! An interactive shell in a real terminal: job control, the window's size, and who owns the terminal
 //! afterwards.
 
+mod signals;
+
 use std::fmt::Debug;
 
 use aegis_tests::terminal::Terminal;

@@ -14,6 +14,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 
 use aegis_launch::{Answer, Error, Event, Explained, FrontEnd, Launch, Options, Question};
+use aegis_runtime::supervise::Event as RunEvent;
 use aegis_runtime::supervise::report::Cause;
 
 use crate::terminal::{colour, complain, harmless, print, profile_error};
@@ -70,6 +71,8 @@ fn explained(launch: Launch, format: Explain) -> Result<u8, Error> {
 /// The person who started `aegis-run`, reached by the terminal and standard error.
 struct Caller {
     quiet: bool,
+    /// The terminal's signal that ended the command.
+    interrupted: Option<i32>,
 }
 
 impl FrontEnd for Caller {
@@ -93,6 +96,10 @@ impl FrontEnd for Caller {
             Event::Unregistered(why) if !self.quiet => {
                 format!("warning: `aegis ps` will not list this run: {why}")
             }
+            Event::Run(RunEvent::Interrupted(signal)) => {
+                self.interrupted = Some(*signal);
+                return;
+            }
             // Reported when the run has ended, with an explanation.
             Event::WorkNotGranted(_) | Event::Unregistered(_) | Event::Run(_) => return,
         };
@@ -102,7 +109,10 @@ impl FrontEnd for Caller {
 
 fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
     let reference = launch.file().map(str::to_owned);
-    let mut caller = Caller { quiet };
+    let mut caller = Caller {
+        quiet,
+        interrupted: None,
+    };
     let permitted = launch.prepare(&mut caller)?.decide()?;
     complain(&said::warnings(permitted.plan()));
     let mut session = permitted.start(Options::default())?;
@@ -122,6 +132,10 @@ fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
     if report.exit_status != 0 && !quiet {
         let profile = &outcome.profile;
         complain(&why::explain(report, profile, reference.as_deref()));
+    }
+    if let Some(signal) = caller.interrupted {
+        // A script that waits for us, the other programs of a pipeline. We have blocked it, and go on.
+        let _ = aegis_sys::process::kill(0, signal);
     }
     if let Cause::Killed { signal } = report.cause {
         die_likewise(signal);

@@ -4,6 +4,7 @@
 use std::os::fd::{OwnedFd, RawFd};
 
 use super::Prepared;
+use super::witness::Witness;
 use crate::error::Failure;
 use crate::seccomp;
 use crate::types::Step;
@@ -15,15 +16,17 @@ pub(super) struct Running {
     pub pid: i32,
     pub pidfd: OwnedFd,
     pub listener: Option<OwnedFd>,
+    /// On a terminal.
+    pub witness: Option<Witness>,
 }
 
 /// Starts the command; returns once it was executed, or has failed to.
 pub(super) fn start(prepared: &Prepared<'_>) -> Result<Running, Failure> {
-    let (mut listener, mut failure) = (None, None);
+    let (mut listener, mut witness, mut failure) = (None, None, None);
     // Sharing descriptors keeps seccomp's listener, which the command opened, here after the command has
     // executed: `exec` copies the table before it closes anything.
     let pid = process::vfork(libc::CLONE_FILES, || {
-        failure = Some(match prepare(prepared) {
+        failure = Some(match prepare(prepared, &mut witness) {
             Err(failure) => failure,
             Ok(opened) => {
                 listener = opened;
@@ -44,17 +47,22 @@ pub(super) fn start(prepared: &Prepared<'_>) -> Result<Running, Failure> {
         pid,
         pidfd,
         listener,
+        witness,
     })
 }
 
 /// Prepares this process to become the command. Returns seccomp's listener.
-fn prepare(prepared: &Prepared<'_>) -> Result<Option<OwnedFd>, Failure> {
+fn prepare(
+    prepared: &Prepared<'_>,
+    witness: &mut Option<Witness>,
+) -> Result<Option<OwnedFd>, Failure> {
     let plan = prepared.plan;
     let outside = prepared.outside;
 
     match outside.foreground {
         Some((fd, in_foreground)) => {
             let group = process::new_group().map_err(Failure::of(Step::Terminal))?;
+            *witness = Some(Witness::start().map_err(Failure::of(Step::Terminal))?);
             if in_foreground {
                 terminal::set_foreground(fd, group).map_err(Failure::of(Step::Terminal))?;
             }

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::message::{Message, Order};
+use super::witness::Witness;
 use super::{Early, Prepared, command, root};
 use crate::error::Failure;
 use crate::plan::{Memfd, Namespace, Plan};
@@ -26,7 +27,7 @@ pub(super) fn run(mut prepared: Prepared<'_>, socket: OwnedFd, early: Option<&Ea
     let done = set_up(&mut prepared, &socket, early)
         .and_then(|listeners| launch(&prepared, &socket, listeners));
     let status = match done {
-        Ok(command) => wait(command, &socket, prepared.plan),
+        Ok((command, witness)) => wait(command, witness.as_ref(), &socket, prepared.plan),
         Err(failure) => {
             tell_of_failure(&socket, failure);
             FAILED
@@ -150,7 +151,7 @@ fn launch(
     prepared: &Prepared<'_>,
     socket: &OwnedFd,
     listeners: Vec<OwnedFd>,
-) -> Result<i32, Failure> {
+) -> Result<(i32, Option<Witness>), Failure> {
     // If the supervisor has already given the order to go, it does not wait for this message.
     if !listeners.is_empty() || !socket::has_message(socket.as_fd()) {
         let ready = Message::Ready { listeners };
@@ -163,6 +164,7 @@ fn launch(
         pid,
         pidfd,
         listener,
+        witness,
     } = command::start(prepared)?;
     let running = Message::Running { pidfd, listener };
     running
@@ -172,14 +174,14 @@ fn launch(
     for fd in [0, 1, 2].iter().chain(&prepared.plan.keep_fds) {
         files::close(*fd);
     }
-    Ok(pid)
+    Ok((pid, witness))
 }
 
 /// Reaps whatever ends, and reports on the command, until the command has ended.
 ///
 /// It also enforces the time limit, a little later than the supervisor, which may be stopped: by
 /// Ctrl-Z, or by a command that stops itself.
-fn wait(command: i32, socket: &OwnedFd, plan: &Plan) -> i32 {
+fn wait(command: i32, witness: Option<&Witness>, socket: &OwnedFd, plan: &Plan) -> i32 {
     let deadline = plan
         .limits
         .time
@@ -195,6 +197,10 @@ fn wait(command: i32, socket: &OwnedFd, plan: &Plan) -> i32 {
         };
         match next {
             Ok((pid, change)) if pid == command => {
+                // Asked before the witness is stopped with everything else.
+                let by_terminal = (change.signal())
+                    .zip(witness)
+                    .is_some_and(|(signal, witness)| witness.saw(signal));
                 // The supervisor stops with the command, and would then not count or limit what
                 // else runs here.
                 match change {
@@ -202,7 +208,11 @@ fn wait(command: i32, socket: &OwnedFd, plan: &Plan) -> i32 {
                     Change::Continued => drop(process::kill(-1, libc::SIGCONT)),
                     Change::Exited(_) | Change::Killed(_) => {}
                 }
-                let told = Message::Changed(change).send(socket.as_fd());
+                let told = Message::Changed {
+                    change,
+                    by_terminal,
+                }
+                .send(socket.as_fd());
                 if matches!(change, Change::Exited(_) | Change::Killed(_)) || told.is_err() {
                     return 0;
                 }

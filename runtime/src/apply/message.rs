@@ -34,7 +34,12 @@ pub enum Message {
         listener: Option<OwnedFd>,
     },
     /// The command changed its state.
-    Changed(Change),
+    Changed {
+        /// How.
+        change: Change,
+        /// Whether the terminal had sent the signal for it: see [`super::witness`].
+        by_terminal: bool,
+    },
 }
 
 /// An order of the supervisor to PID 1.
@@ -99,14 +104,21 @@ impl Message {
                 fds.extend(listener.as_ref().map(AsFd::as_fd));
                 vec![b'R']
             }
-            Self::Changed(change) => {
+            Self::Changed {
+                change,
+                by_terminal,
+            } => {
                 let (kind, value) = match change {
                     Change::Exited(status) => (b'x', *status),
                     Change::Killed(signal) => (b'k', *signal),
                     Change::Stopped(signal) => (b's', *signal),
                     Change::Continued => (b'c', 0),
                 };
-                [&[b'C', kind], &value.to_ne_bytes()[..]].concat()
+                [
+                    &[b'C', kind, u8::from(*by_terminal)],
+                    &value.to_ne_bytes()[..],
+                ]
+                .concat()
             }
         };
         (bytes, fds)
@@ -133,15 +145,18 @@ impl Message {
                     listener: fds.next(),
                 }
             }
-            [b'C', kind, rest @ ..] => {
+            [b'C', kind, by_terminal, rest @ ..] => {
                 let value = integer(rest)?;
-                Self::Changed(match kind {
-                    b'x' => Change::Exited(value),
-                    b'k' => Change::Killed(value),
-                    b's' => Change::Stopped(value),
-                    b'c' => Change::Continued,
-                    _ => return Err(malformed()),
-                })
+                Self::Changed {
+                    change: match kind {
+                        b'x' => Change::Exited(value),
+                        b'k' => Change::Killed(value),
+                        b's' => Change::Stopped(value),
+                        b'c' => Change::Continued,
+                        _ => return Err(malformed()),
+                    },
+                    by_terminal: *by_terminal != 0,
+                }
             }
             _ => return Err(malformed()),
         })
@@ -178,6 +193,13 @@ mod tests {
         format!("{:?}", received.expect("there is one"))
     }
 
+    fn changed(change: Change, by_terminal: bool) -> Message {
+        Message::Changed {
+            change,
+            by_terminal,
+        }
+    }
+
     #[test]
     fn messages_arrive_as_they_were_sent() {
         for message in [
@@ -192,9 +214,9 @@ mod tests {
                 cause: io::Error::from_raw_os_error(-1),
             }),
             Message::Unmapped("/data".into()),
-            Message::Changed(Change::Exited(3)),
-            Message::Changed(Change::Stopped(libc::SIGTSTP)),
-            Message::Changed(Change::Continued),
+            changed(Change::Exited(3), false),
+            changed(Change::Stopped(libc::SIGTSTP), true),
+            changed(Change::Continued, false),
         ] {
             assert_eq!(pass(&message), format!("{message:?}"));
         }

@@ -10,6 +10,7 @@ mod init;
 mod message;
 mod root;
 mod sources;
+mod witness;
 
 use std::ffi::{CString, OsString};
 use std::io;

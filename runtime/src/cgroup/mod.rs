@@ -206,10 +206,5 @@ fn quota(share: u64) -> u64 {
     (share * PERIOD / 1000).max(1000)
 }
 
-/// The group counts PID 1 too, which is ours and not the command's.
-fn pids_with_init(count: u64) -> String {
-    count.saturating_add(1).to_string()
-}
-
 #[cfg(test)]
 mod tests;

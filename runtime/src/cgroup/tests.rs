@@ -24,7 +24,7 @@ fn v1_writes_each_limit_to_its_controller() {
             ("memory.memsw.limit_in_bytes", "536870912".to_string()),
             ("cpu.cfs_period_us", "100000".to_string()),
             ("cpu.cfs_quota_us", "150000".to_string()),
-            ("pids.max", "65".to_string()),
+            ("pids.max", "64".to_string()),
             (
                 "blkio.throttle.read_bps_device",
                 "254:0 52428800".to_string()
@@ -41,7 +41,7 @@ fn v2_writes_each_limit_to_the_one_group() {
             ("memory.max", "536870912".to_string()),
             ("memory.swap.max", "0".to_string()),
             ("cpu.max", "150000 100000".to_string()),
-            ("pids.max", "65".to_string()),
+            ("pids.max", "64".to_string()),
             ("io.max", "254:0 rbps=52428800".to_string()),
         ]
     );
@@ -58,7 +58,7 @@ fn v2_enables_controllers_from_the_top_and_reports_what_happened() {
     let group = V2::new(place, "run", limits());
     group.create().unwrap();
     let dir = place.join(PARENT).join("run");
-    assert_eq!(std::fs::read_to_string(dir.join("pids.max")).unwrap(), "65");
+    assert_eq!(std::fs::read_to_string(dir.join("pids.max")).unwrap(), "64");
     assert_eq!(
         std::fs::read_to_string(place.join("cgroup.subtree_control")).unwrap(),
         "+pids"

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::{PARENT, PERIOD, Usage, keyed, needs, number, pids_with_init, quota, write};
+use super::{PARENT, PERIOD, Usage, keyed, needs, number, quota, write};
 use crate::facts::cgroups::{Layout, V1_CONTROLLERS};
 use crate::plan::GroupLimits;
 use aegis_sys::process;
@@ -27,7 +27,7 @@ pub(super) fn settings(limits: &GroupLimits) -> Vec<(&'static str, String)> {
         list.push(("cpu.cfs_quota_us", quota(share).to_string()));
     }
     if let Some(count) = limits.pids {
-        list.push(("pids.max", pids_with_init(count)));
+        list.push(("pids.max", count.to_string()));
     }
     for (major, minor) in &limits.disks {
         for (file, rate) in [

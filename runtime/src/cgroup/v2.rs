@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::{PARENT, PERIOD, Usage, keyed, needs, number, pids_with_init, quota, write};
+use super::{PARENT, PERIOD, Usage, keyed, needs, number, quota, write};
 use crate::plan::GroupLimits;
 
 /// The v2 group of a run.
@@ -33,7 +33,7 @@ pub(super) fn settings(limits: &GroupLimits) -> Vec<(&'static str, String)> {
         list.push(("cpu.max", format!("{} {PERIOD}", quota(share))));
     }
     if let Some(count) = limits.pids {
-        list.push(("pids.max", pids_with_init(count)));
+        list.push(("pids.max", count.to_string()));
     }
     for (major, minor) in &limits.disks {
         let mut line = format!("{major}:{minor}");

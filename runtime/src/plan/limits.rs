@@ -25,7 +25,7 @@ pub struct GroupLimits {
     pub memory: Option<u64>,
     /// Processor time.
     pub cpu: Option<u64>,
-    /// Processes and threads.
+    /// Processes and threads, Aegis's own in the sandbox included.
     pub pids: Option<u64>,
     /// Block reads.
     pub disk_read: Option<u64>,
@@ -108,12 +108,14 @@ pub fn compile(
         }
     }
     if let Some(count) = asked.value(LimitKey::Pids) {
+        // PID 1, and on a terminal the witness in the command's process group.
+        let count = count.saturating_add(1 + u64::from(host.terminal));
         if available(&host.cgroups, "pids", "pids") {
             limits.group.pids = Some(count);
         } else {
             // RLIMIT_NPROC is counted per user namespace and user, so it bounds this sandbox alone
-            // (user_namespaces(7), "Limits"); PID 1 and the supervisor are in the count.
-            let count = count.saturating_add(2);
+            // (user_namespaces(7), "Limits"); the supervisor is in the count.
+            let count = count.saturating_add(1);
             limits.resources.push((libc::RLIMIT_NPROC, count));
             degraded.push(less(
                 "pids: no pids control group; held by RLIMIT_NPROC of the sandbox's user namespace",

@@ -330,7 +330,7 @@ fn limits_go_to_the_control_group_or_to_their_stated_stand_in() {
     }
     let plan = compile(&profile(text), &Inputs::default(), &facts).unwrap();
     assert_eq!(plan.limits.group.memory, Some(64 << 20));
-    assert_eq!(plan.limits.group.pids, Some(5));
+    assert_eq!(plan.limits.group.pids, Some(6));
     assert_eq!(plan.limits.processors, None);
 }
 

@@ -54,6 +54,10 @@ pub enum Event {
     Stopped(i32),
     /// The command was continued.
     Continued,
+    /// The terminal's `SIGINT` or `SIGQUIT` (Control-C, Control-\\) has ended the command. It went to the command's process
+    /// group; without Aegis the caller's would have got it. A front end that is the command to its caller passes it on to its
+    /// own process group, last of all.
+    Interrupted(i32),
     /// A limit ends the run: its key.
     Limit(&'static str),
 }

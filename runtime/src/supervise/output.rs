@@ -123,7 +123,7 @@ impl Output {
                 Err(_) => break,
             }
             if fds.pop().is_some_and(|polled| polled.revents != 0)
-                && let Some((signal, _)) = signals.next()
+                && let Some(signal) = signals.next()
                 && ENDING.contains(&signal)
             {
                 return Some(Cause::Killed { signal });

@@ -372,23 +372,41 @@ impl Session {
                 self.command = Some(pidfd);
                 self.events.push(Event::Started);
             }
-            Some(Message::Changed(Change::Stopped(signal))) => {
-                self.events.push(Event::Stopped(signal));
-                if let (Some(terminal), Some(command)) = (&mut self.terminal, &self.command) {
-                    terminal.stop_with(command.as_fd(), signal);
-                }
-            }
-            Some(Message::Changed(Change::Continued)) => self.events.push(Event::Continued),
-            Some(Message::Changed(ended)) => {
-                self.ended = Some(ended);
-                return Ok(true);
-            }
+            Some(Message::Changed {
+                change,
+                by_terminal,
+            }) => return Ok(self.changed(change, by_terminal)),
         }
         Ok(false)
     }
 
+    /// Returns true if the command has ended.
+    fn changed(&mut self, change: Change, by_terminal: bool) -> bool {
+        match change {
+            Change::Stopped(signal) => {
+                self.events.push(Event::Stopped(signal));
+                if let (Some(terminal), Some(command)) = (&mut self.terminal, &self.command) {
+                    terminal.stop_with(command.as_fd(), signal, by_terminal);
+                }
+                false
+            }
+            Change::Continued => {
+                self.events.push(Event::Continued);
+                false
+            }
+            Change::Exited(_) | Change::Killed(_) => {
+                self.ended = Some(change);
+                let signal = change.signal().filter(|signal| {
+                    by_terminal && matches!(*signal, libc::SIGINT | libc::SIGQUIT)
+                });
+                self.events.extend(signal.map(Event::Interrupted));
+                true
+            }
+        }
+    }
+
     fn pass_signal_on(&mut self) {
-        let Some((signal, sender)) = self.signals.next() else {
+        let Some(signal) = self.signals.next() else {
             return;
         };
         let Some(command) = &self.command else {
@@ -399,12 +417,6 @@ impl Session {
             libc::SIGCONT => {
                 if let Some(terminal) = &mut self.terminal {
                     terminal.go_on(command.as_fd());
-                }
-            }
-            // Our own, when we stopped the whole job; otherwise somebody wants it stopped.
-            libc::SIGTSTP => {
-                if sender != std::process::id() {
-                    let _ = process::signal(command.as_fd(), signal);
                 }
             }
             libc::SIGTTOU | libc::SIGTTIN => {}

@@ -3,8 +3,8 @@
 
 use std::os::fd::BorrowedFd;
 
-use aegis_sys::process;
 use aegis_sys::terminal::{self, Modes};
+use aegis_sys::{process, signal};
 
 /// The controlling terminal, one of 0, 1, 2.
 pub struct Terminal {
@@ -19,12 +19,14 @@ fn own_group() -> i32 {
     rustix::process::getpgrp().as_raw_nonzero().get()
 }
 
-/// The pid of a process by its pidfd, in our pid namespace.
-fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
+/// The process group of a process by its pidfd, in our pid namespace.
+fn group_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
     use std::os::fd::AsRawFd;
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
     let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    pid.trim().parse().ok().filter(|pid| *pid > 0)
+    let pid = pid.trim().parse().ok().filter(|pid| *pid > 0)?;
+    let group = rustix::process::getpgid(rustix::process::Pid::from_raw(pid)).ok()?;
+    Some(group.as_raw_pid())
 }
 
 impl Terminal {
@@ -38,8 +40,9 @@ impl Terminal {
         })
     }
 
-    /// The command was stopped (Ctrl-Z): stops with it, as the job that the caller's shell sees.
-    pub fn stop_with(&mut self, command: BorrowedFd<'_>, signal: i32) {
+    /// The command was stopped: stops with it, as the job that the caller's shell sees. If the terminal stopped it (Ctrl-Z),
+    /// so do the others of the caller's process group; a command that stops itself stops none of them.
+    pub fn stop_with(&mut self, command: BorrowedFd<'_>, signal: i32, by_terminal: bool) {
         // A shell that puts a running job into the foreground does not notify it: the command finds
         // out when it reads.
         let wants_it = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
@@ -47,24 +50,27 @@ impl Terminal {
             return self.go_on(command);
         }
         // In the background, the terminal belongs to another job.
-        let theirs = pid_of(command);
+        let theirs = group_of(command);
         if theirs.is_some() && terminal::foreground(self.fd).ok() == theirs {
             let _ = terminal::set_foreground(self.fd, own_group());
         }
-        // The others of our process group first; our own SIGTSTP is blocked, so stop for real.
-        let _ = process::kill(0, libc::SIGTSTP);
-        let _ = process::kill(std::process::id() as i32, libc::SIGSTOP);
-        // Here we have been continued.
-        self.go_on(command);
+        signal::stop(by_terminal);
+        // Whoever has continued us has sent a signal, which is handled as any other. In an orphaned process group, which
+        // nobody would continue, we were not stopped, nor would the command have been by this signal.
+        if signal == libc::SIGTSTP {
+            self.go_on(command);
+        }
     }
 
     /// Continued by the caller's shell: in the foreground (`fg`) or not (`bg`).
     pub fn go_on(&mut self, command: BorrowedFd<'_>) {
-        let Some(pid) = pid_of(command) else { return };
+        let Some(theirs) = group_of(command) else {
+            return;
+        };
         if terminal::foreground(self.fd).is_ok_and(|group| group == own_group()) {
-            let _ = terminal::set_foreground(self.fd, pid);
+            let _ = terminal::set_foreground(self.fd, theirs);
         }
-        let _ = process::kill(-pid, libc::SIGCONT);
+        let _ = process::kill(-theirs, libc::SIGCONT);
     }
 
     /// After the end: takes the foreground back and, if the command did not end by itself,
