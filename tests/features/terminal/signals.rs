@@ -38,7 +38,7 @@ fn ctrl_c_ends_whatever_has_started_a_confined_command() {
                 let command = session.typed(WAITS);
                 session
                     .workspace
-                    .write("work/script", &text.replace("COMMAND", &command));
+                    .write("work/script", text.replace("COMMAND", &command));
                 terminal.line(&format!("ulimit -c 0; {caller} script"));
                 terminal.wait("the command", |screen| screen.ends_with("\nturn"));
                 terminal.key(key);
@@ -85,7 +85,7 @@ fn a_command_that_signals_itself_or_its_group_ends_nobody_else() {
         ] {
             let terminal = Terminal::open(&workspace, OUTER);
             terminal.prompt("outer>", 1);
-            workspace.write("work/script", &format!("{command}; echo went on $?"));
+            workspace.write("work/script", format!("{command}; echo went on $?"));
             terminal.line("bash script");
             let screen = terminal.prompt("outer>", 2);
             assert!(
@@ -105,7 +105,7 @@ fn a_command_that_stops_itself_stops_nobody_else() {
         let command = under_aegis(&workspace, "sh -c 'kill -STOP $$; echo continued'");
         workspace.write(
             "work/script",
-            &format!("(until [ -e go ]; do sleep 0.1; done; echo alive) & {command}; wait"),
+            format!("(until [ -e go ]; do sleep 0.1; done; echo alive) & {command}; wait"),
         );
         terminal.line("sh script");
         terminal.wait("stop of aegis-run", |_| {
@@ -148,7 +148,7 @@ fn ctrl_z_stops_a_script_with_a_confined_command() {
             ..
         } = session;
         let command = session.typed("cat");
-        workspace.write("work/script", &format!("{command}; echo went on"));
+        workspace.write("work/script", format!("{command}; echo went on"));
         terminal.line("sh script");
         terminal.foreground(if session.confined {
             &["cat", "run"]
