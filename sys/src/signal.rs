@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use super::{check, descriptor, process};
+use super::{check, descriptor};
 
 /// Signals that [`super::process::begin`] ignores, though a command expects their default action.
 pub const IGNORED: [i32; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
@@ -112,14 +112,10 @@ pub fn wait(signals: &[i32]) -> io::Result<Received> {
     })
 }
 
-/// Stops this process by `SIGTSTP`, which it has blocked, if the kernel lets that stop it: not in an orphaned process
-/// group, where nobody would continue it. Returns once it is continued. `group`: the others of its process group get the
-/// signal too.
-pub fn stop(group: bool) {
-    let target = if group { 0 } else { std::process::id() as i32 };
-    let _ = process::kill(target, libc::SIGTSTP);
-    let _ = mask(libc::SIG_UNBLOCK, &set(&[libc::SIGTSTP]));
-    let _ = mask(libc::SIG_BLOCK, &set(&[libc::SIGTSTP]));
+/// Lets a blocked signal that is pending have its effect now. Returns after that, if it does not end the process.
+pub fn let_through(signal: i32) {
+    let _ = mask(libc::SIG_UNBLOCK, &set(&[signal]));
+    let _ = mask(libc::SIG_BLOCK, &set(&[signal]));
 }
 
 /// Blocks every signal: for PID 1, which only waits.

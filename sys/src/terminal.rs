@@ -7,9 +7,14 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::{check, files};
 
-/// The first of 0, 1, 2 that is the caller's controlling terminal, if any is.
-pub fn controlling() -> Option<RawFd> {
-    (0..=2).find(|fd| foreground(*fd).is_ok())
+/// Whether a descriptor is the caller's controlling terminal.
+pub fn is_controlling(fd: RawFd) -> bool {
+    foreground(fd).is_ok()
+}
+
+/// Whether a descriptor is a terminal.
+pub fn is_terminal(fd: RawFd) -> bool {
+    files::inherited(fd).is_some_and(rustix::termios::isatty)
 }
 
 /// The terminal's foreground process group; 0 if it is in another pid namespace, where rustix gives an error.

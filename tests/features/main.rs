@@ -18,6 +18,7 @@ mod processes;
 mod registry;
 mod resources;
 mod skills;
+mod stdio;
 mod syscalls;
 mod terminal;
 mod workloads_build;

@@ -89,19 +89,22 @@ fn set_up(
             .send(socket.as_fd())
             .map_err(Failure::of(Step::Mount))?;
     }
+    for standard in prepared.reopened.iter().filter(|_| !identity.switch) {
+        let _ = standard.retake();
+    }
     root::build(prepared)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(plan.umask));
     rustix::process::chdir(&plan.directory)
         .map_err(Failure::on(Step::Directory, &plan.directory))?;
     capabilities::drop_all(plan.last_capability).map_err(Failure::of(Step::Capabilities))?;
     capabilities::no_new_privileges().map_err(Failure::of(Step::Capabilities))?;
-    confine(plan)?;
+    confine(prepared)?;
     process::not_dumpable().map_err(Failure::of(Step::Capabilities))?;
     Ok(listeners)
 }
 
-fn confine(plan: &Plan) -> Result<(), Failure> {
-    let rules = &plan.landlock;
+fn confine(prepared: &Prepared<'_>) -> Result<(), Failure> {
+    let rules = &prepared.plan.landlock;
     let ruleset =
         landlock::create_ruleset(rules.abi, rules.handled_fs, rules.handled_net, rules.scoped)
             .map_err(Failure::of(Step::Landlock))?;
@@ -111,6 +114,9 @@ fn confine(plan: &Plan) -> Result<(), Failure> {
                 landlock::allow_path(ruleset.as_fd(), location.as_fd(), rule.access)
             })
             .map_err(Failure::on(Step::Landlock, &rule.path))?;
+    }
+    for standard in &prepared.reopened {
+        (standard.allow(ruleset.as_fd(), rules.handled_fs)).map_err(Failure::of(Step::Landlock))?;
     }
     for port in &rules.bind {
         landlock::allow_port(ruleset.as_fd(), *port, landlock::net::BIND_TCP)

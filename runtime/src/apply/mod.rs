@@ -10,6 +10,7 @@ mod init;
 mod message;
 mod root;
 mod sources;
+mod stdio;
 mod witness;
 
 use std::ffi::{CString, OsString};
@@ -46,6 +47,14 @@ pub struct Outside<'a> {
     pub foreground: Option<(i32, bool)>,
 }
 
+impl Outside<'_> {
+    /// Which of 0, 1, 2 are not the caller's own.
+    fn replaced(&self) -> [bool; 3] {
+        let [output, error] = self.output;
+        [self.input, output, error].map(|other| other.is_some())
+    }
+}
+
 /// A sandbox that was started.
 pub struct Started {
     /// PID 1's pid in this pid namespace.
@@ -65,6 +74,8 @@ struct Prepared<'a> {
     /// The caller's soft limit on open files: ours is raised where there are many mounts.
     open_files: u64,
     sources: sources::Sources,
+    /// Those of 0, 1, 2 that the command may open again.
+    reopened: Vec<stdio::Reopened>,
     filter: seccomp::Program,
     program: Program,
 }
@@ -121,6 +132,8 @@ pub fn start(
         joined: 0,
         outside,
         sources: sources::open(plan)?,
+        reopened: stdio::reopened(&plan.identity, outside.replaced())
+            .map_err(Failure::of(Step::Descriptors))?,
         filter: plan.seccomp.compile().map_err(|error| {
             let cause = io::Error::new(io::ErrorKind::InvalidInput, error);
             Failure::of(Step::Seccomp)(cause)

@@ -21,13 +21,8 @@ pub fn is_always_there(node: &Path) -> bool {
     node == Path::new(TERMINAL) || ALWAYS.iter().any(|own| node == Path::new(own))
 }
 
-/// Links that programs expect beside them.
-pub const LINKS: [(&str, &str); 4] = [
-    ("/dev/fd", "/proc/self/fd"),
-    ("/dev/stdin", "/proc/self/fd/0"),
-    ("/dev/stdout", "/proc/self/fd/1"),
-    ("/dev/stderr", "/proc/self/fd/2"),
-];
+/// Names of 0, 1, 2, which programs expect beside them.
+pub const STANDARD: [&str; 3] = ["/dev/stdin", "/dev/stdout", "/dev/stderr"];
 
 /// Host nodes that make up `gpu`, as far as they exist.
 const GPU: [&str; 6] = [

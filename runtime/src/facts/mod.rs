@@ -99,8 +99,15 @@ pub struct Host {
     pub cgroups: cgroups::Layout,
     /// The file mode creation mask.
     pub umask: u32,
+    /// Which of 0, 1, 2 are the caller's controlling terminal.
+    pub terminals: [bool; 3],
+}
+
+impl Host {
     /// Whether one of 0, 1, 2 is the caller's controlling terminal.
-    pub terminal: bool,
+    pub fn has_terminal(&self) -> bool {
+        self.terminals.contains(&true)
+    }
 }
 
 impl HostFacts {
@@ -126,7 +133,7 @@ pub fn host() -> Host {
         kernel: kernel_facts(),
         cgroups: cgroups::Layout::of_this_process(),
         umask: umask(),
-        terminal: aegis_sys::terminal::controlling().is_some(),
+        terminals: [0, 1, 2].map(aegis_sys::terminal::is_controlling),
     }
 }
 

@@ -188,7 +188,7 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
         umask: host.umask,
         last_capability: host.kernel.last_capability,
         limits,
-        terminal: host.terminal,
+        terminal: host.has_terminal(),
         environment,
         program: spec.program,
         argv: spec.argv,

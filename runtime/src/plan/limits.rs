@@ -109,7 +109,7 @@ pub fn compile(
     }
     if let Some(count) = asked.value(LimitKey::Pids) {
         // PID 1, and on a terminal the witness in the command's process group.
-        let count = count.saturating_add(1 + u64::from(host.terminal));
+        let count = count.saturating_add(1 + u64::from(host.has_terminal()));
         if available(&host.cgroups, "pids", "pids") {
             limits.group.pids = Some(count);
         } else {

@@ -122,11 +122,18 @@ fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
     let always = |path: &&str| (PathBuf::from(path), None);
     let mut nodes: Vec<_> = devices::ALWAYS.iter().map(always).collect();
     // What is written through it to the terminal could not be counted.
-    if root.facts.host.terminal && profile.limits.get(LimitKey::Output).is_none() {
+    let has_terminal =
+        root.facts.host.has_terminal() && profile.limits.get(LimitKey::Output).is_none();
+    if has_terminal {
         nodes.push((devices::TERMINAL.into(), None));
     }
-    for (path, target) in devices::LINKS {
-        root.link(path, target);
+    root.link("/dev/fd", "/proc/self/fd");
+    for (fd, path) in devices::STANDARD.iter().enumerate() {
+        // The terminal's own node belongs to its user, who may not be the command's; this one is for everybody.
+        match has_terminal && root.facts.host.terminals[fd] {
+            true => root.link(path, "tty"),
+            false => root.link(path, &format!("/proc/self/fd/{fd}")),
+        }
     }
     for item in &profile.capabilities.devices {
         if item.value == Device::Pty {

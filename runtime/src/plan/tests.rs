@@ -62,7 +62,7 @@ pub(crate) fn facts() -> HostFacts {
             },
             umask: 0o022,
             cgroups: Layout::default(),
-            terminal: false,
+            terminals: [false; 3],
         },
         work: "/skill/work".into(),
         work_owner: (1000, 1000),

@@ -32,7 +32,7 @@ fn group_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
 impl Terminal {
     /// The caller's terminal, if the plan says that there is one.
     pub fn of_caller(planned: bool) -> Option<Self> {
-        let fd = planned.then(terminal::controlling).flatten()?;
+        let fd = (0..=2).find(|fd| planned && terminal::is_controlling(*fd))?;
         Some(Self {
             fd,
             in_foreground: terminal::foreground(fd).is_ok_and(|group| group == own_group()),
@@ -54,9 +54,15 @@ impl Terminal {
         if theirs.is_some() && terminal::foreground(self.fd).ok() == theirs {
             let _ = terminal::set_foreground(self.fd, own_group());
         }
-        signal::stop(by_terminal);
-        // Whoever has continued us has sent a signal, which is handled as any other. In an orphaned process group, which
-        // nobody would continue, we were not stopped, nor would the command have been by this signal.
+        // The kernel lets this stop us, but not in an orphaned process group, where nobody would continue us.
+        let target = match by_terminal {
+            true => 0,
+            false => std::process::id() as i32,
+        };
+        let _ = process::kill(target, libc::SIGTSTP);
+        signal::let_through(libc::SIGTSTP);
+        // Whoever has continued us has sent a signal, which is handled as any other. If we were not stopped, the command
+        // would not have been by this signal either.
         if signal == libc::SIGTSTP {
             self.go_on(command);
         }
