@@ -64,6 +64,9 @@ pub struct AegisRun {
     /// Writes a report of the run, as JSON; `-` is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "explain")]
     pub report: Option<String>,
+    /// Observes the command, and writes what it was seen to do, as JSON; `-` is standard output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "explain")]
+    pub record: Option<String>,
     /// Passes on an open descriptor beside 0, 1, 2; may be repeated
     #[arg(long = "keep-fd", value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub keep_fds: Vec<i32>,

@@ -39,6 +39,7 @@ fn by_clap(words: &[&str]) -> Option<String> {
         policy: read.policy,
         audit: read.audit.map(Into::into),
         report: read.report.map(Into::into),
+        observation: read.record.map(Into::into),
         own_process: true,
         ..Launch::new(asked)
     };

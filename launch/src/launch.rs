@@ -14,6 +14,7 @@ use aegis_runtime::supervise;
 use aegis_runtime::types::paths::is_below;
 use aegis_sys::{files, process};
 
+use crate::observing::Observing;
 use crate::policies::{self, Noted, Route, Router};
 use crate::record::{self, Recorder};
 use crate::report_file::ReportFile;
@@ -45,7 +46,7 @@ impl Launch {
     pub fn explain(self) -> Result<Explained, Error> {
         self.check()?;
         let mut nobody = ();
-        let run = self.resolve(None, None, &mut nobody, false)?;
+        let run = self.resolve(None, None, None, &mut nobody, false)?;
         Ok(Explained {
             profile: run.profile,
             plan: run.sandbox.plan().clone(),
@@ -74,7 +75,9 @@ impl Launch {
                 Error::Caller(format!("the report {place} cannot be written: {error}"))
             })?),
         };
-        let run = self.resolve(early, report, front_end, true)?;
+        let observing = self.observation.as_deref().map(Observing::prepare);
+        let observing = observing.transpose().map_err(Error::Caller)?;
+        let run = self.resolve(early, report, observing, front_end, true)?;
         Ok(Prepared { run })
     }
 
@@ -104,6 +107,7 @@ impl Launch {
         mut self,
         early: Option<Early>,
         report: Option<ReportFile>,
+        observing: Option<Observing>,
         front_end: &mut dyn FrontEnd,
         recorded: bool,
     ) -> Result<Run<'_>, Error> {
@@ -173,6 +177,7 @@ impl Launch {
             launch: self,
             id,
             report,
+            observing,
             profile: loaded.profile,
             profile_hash: request.context.profile_hash,
             state,

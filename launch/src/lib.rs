@@ -35,6 +35,7 @@
 pub mod ask;
 mod error;
 mod launch;
+mod observing;
 mod policies;
 mod prepared;
 mod record;

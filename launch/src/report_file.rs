@@ -11,7 +11,6 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use aegis_runtime::supervise::report::Report;
 use aegis_sys::private::{self, Put};
 use aegis_sys::walk;
 use rustix::fs::{AtFlags, FileType, OFlags};
@@ -60,14 +59,12 @@ impl ReportFile {
         Ok(Self::File { directory, name })
     }
 
-    /// Writes the report, as JSON that people can read.
-    pub(crate) fn write(self, report: &Report) -> io::Result<()> {
-        let mut text = serde_json::to_vec_pretty(report)?;
-        text.push(b'\n');
+    /// Writes the report.
+    pub(crate) fn write(self, text: &[u8]) -> io::Result<()> {
         match self {
-            Self::Stream(mut stream) => stream.write_all(&text),
+            Self::Stream(mut stream) => stream.write_all(text),
             Self::File { directory, name } => {
-                private::put(&directory, &name, &text, Put::Replace, false).map(|_| ())
+                private::put(&directory, &name, text, Put::Replace, false).map(|_| ())
             }
         }
     }

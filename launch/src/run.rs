@@ -12,6 +12,7 @@ use aegis_runtime::facts::Host;
 use aegis_runtime::plan::{Plan, Spec, authority};
 use aegis_runtime::supervise::{self, Built, NotBuilt};
 
+use crate::observing::Observing;
 use crate::record::Recorder;
 use crate::report_file::ReportFile;
 
@@ -49,6 +50,8 @@ pub struct Launch {
     pub audit: Option<PathBuf>,
     /// Where the report goes: a file, `-`, or `/dev/fd/N`.
     pub report: Option<PathBuf>,
+    /// Where what the command was seen to do is written: a place as for the report. `None`: it is not observed.
+    pub observation: Option<PathBuf>,
     /// Called with the log's directory if others keep it locked for longer than a second.
     pub log_is_locked: Option<fn(&Path)>,
     /// A leaf on the cgroup2 tree to run in, instead of a new one. It is not removed.
@@ -88,6 +91,7 @@ impl Launch {
             policy: None,
             audit: None,
             report: None,
+            observation: None,
             log_is_locked: None,
             leaf: None,
             own_process: false,
@@ -109,6 +113,7 @@ pub(crate) struct Run<'a> {
     pub launch: Launch,
     pub id: String,
     pub report: Option<ReportFile>,
+    pub observing: Option<Observing>,
     /// The profile; for other front ends, only its name and limits.
     pub profile: Profile,
     /// The hash of the profile as written; for operations, of the undecided plan.

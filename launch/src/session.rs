@@ -4,12 +4,14 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+use aegis_observation::{self as observation, Text};
 use aegis_policy::{Hash, Request};
 use aegis_profile::Profile;
 use aegis_runtime::plan::Plan;
 use aegis_runtime::supervise::report::Report;
 use aegis_runtime::supervise::{self, Built, Progress, Watched};
 
+use crate::observing::Observing;
 use crate::record::Recorder;
 use crate::registry::{Registered, Running};
 use crate::report_file::ReportFile;
@@ -38,6 +40,7 @@ pub struct Session<'a> {
     profile_hash: Hash,
     plan_hash: Hash,
     report: Option<ReportFile>,
+    observing: Option<(Observing, observation::Run)>,
     request: Request,
     recorder: Recorder<'a>,
     registered: Option<Registered>,
@@ -92,7 +95,7 @@ impl<'a> Session<'a> {
         }
         let plan_hash = built.plan().hash();
         let registered = Running {
-            id: run.id,
+            id: run.id.clone(),
             pid: std::process::id(),
             init_pid: built.init_pid(),
             uid: context.uid,
@@ -116,12 +119,30 @@ impl<'a> Session<'a> {
             (recorder.front_end).event(&Event::Unregistered(error.to_string()));
         };
         let registered = registered.map_err(unregistered).ok();
-        let ready = match options.before_command {
-            None => Ok(()),
-            Some(hook) => built
-                .wait()
-                .and_then(|()| hook(&mut built).map_err(aegis_runtime::Error::NotPermitted)),
-        };
+        let mut ready = Ok(());
+        let refused = aegis_runtime::Error::NotPermitted;
+        if run.observing.is_some() || options.before_command.is_some() {
+            ready = built.wait();
+        }
+        if let Some(observing) = &run.observing {
+            ready = ready.and_then(|()| observing.watch(built.init()).map_err(refused));
+        }
+        if let Some(hook) = options.before_command {
+            ready = ready.and_then(|()| hook(&mut built).map_err(refused));
+        }
+        let observing = run.observing.map(|observing| {
+            let plan = built.plan();
+            let observed = observation::Run {
+                id: run.id,
+                command: plan.argv.iter().map(Text::from).collect(),
+                directory: Text::from(&plan.directory),
+                profile: run.profile_hash.to_string(),
+                tier: observation::Tier::Bpf,
+                kernel: kernel(),
+                exit_status: None,
+            };
+            (observing, observed)
+        });
         Ok(Self {
             session: ready.and_then(|()| built.go()).map_err(Box::new),
             launch: run.launch,
@@ -129,6 +150,7 @@ impl<'a> Session<'a> {
             profile_hash: run.profile_hash,
             plan_hash,
             report: run.report,
+            observing,
             request: run.request,
             recorder,
             registered,
@@ -202,6 +224,10 @@ impl<'a> Session<'a> {
             denial.decision = asked.map(|what| self.recorder.opinion(what, context));
         }
         let mut unaccounted = Vec::new();
+        if let Some((observing, mut observed)) = self.observing {
+            observed.exit_status = Some(report.exit_status);
+            unaccounted.extend(observing.finish(observed).err());
+        }
         if let Err(error) = recorded {
             unaccounted.push(error.to_string());
         }
@@ -211,7 +237,9 @@ impl<'a> Session<'a> {
                 self.plan_hash,
                 self.recorder.recorded.clone(),
             );
-            if let Err(error) = file.write(&report) {
+            let mut text = serde_json::to_vec_pretty(&report).expect("strings and numbers");
+            text.push(b'\n');
+            if let Err(error) = file.write(&text) {
                 let place = place.display();
                 unaccounted.push(format!("the report {place} could not be written: {error}"));
             }
@@ -232,6 +260,14 @@ impl<'a> Session<'a> {
             unaccounted,
         })
     }
+}
+
+/// The kernel's release, as `uname -r` prints it.
+fn kernel() -> String {
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The path of an open directory.

@@ -8,22 +8,31 @@ use rustix::thread::{
     set_capabilities_secure_bits, set_no_new_privs,
 };
 
+/// `CAP_SYS_PTRACE`: to read what `/proc` says of other users' processes.
+pub const SYS_PTRACE: CapabilitySet = CapabilitySet::SYS_PTRACE;
+
 /// Empties the effective, permitted, inheritable, ambient and bounding sets, and locks the
 /// securebits, so that user id 0 gives no privilege and no capability can become ambient again.
 ///
 /// The bounding set and the securebits need `CAP_SETPCAP`, so they go first.
 pub fn drop_all(last_capability: u8) -> io::Result<()> {
-    for capability in 0..=last_capability {
-        remove_capability_from_bounding_set(set(capability))?;
+    drop_all_but(last_capability, CapabilitySet::empty())
+}
+
+/// As [`drop_all`], but leaves `kept` effective, permitted and bounding.
+pub fn drop_all_but(last_capability: u8, kept: CapabilitySet) -> io::Result<()> {
+    for capability in (0..=last_capability).map(set) {
+        if !kept.contains(capability) {
+            remove_capability_from_bounding_set(capability)?;
+        }
     }
     // NO_ROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE, each with its lock, and KEEP_CAPS_LOCKED.
     set_capabilities_secure_bits(CapabilitiesSecureBits::from_bits_retain(0b1110_1111))?;
     clear_ambient_capability_set()?;
-    let none = CapabilitySet::empty();
     let sets = CapabilitySets {
-        effective: none,
-        permitted: none,
-        inheritable: none,
+        effective: kept,
+        permitted: kept,
+        inheritable: CapabilitySet::empty(),
     };
     Ok(set_capabilities(None, sets)?)
 }

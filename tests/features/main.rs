@@ -12,6 +12,7 @@ mod front_end;
 mod leftovers;
 mod limits;
 mod network;
+mod observation;
 mod policy;
 mod policy_attacks;
 mod processes;

@@ -9,12 +9,14 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a word in backticks is a path of the repository.
 fn is_path(word: &str) -> bool {
-    const FOLDERS: [&str; 12] = [
+    const FOLDERS: [&str; 14] = [
         "audit/",
         "cli/",
         "docs/",
+        "ebpf/",
         "fuzz/",
         "launch/",
+        "observation/",
         "policy/",
         "profiles/",
         "runtime/",

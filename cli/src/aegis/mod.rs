@@ -6,6 +6,7 @@
 mod approvals;
 mod audit;
 mod check;
+mod observe;
 mod pages;
 mod policy;
 mod profile;
@@ -64,6 +65,9 @@ Examples:
     },
     /// Lists the sandboxes that run now
     Ps(ps::Options),
+    /// Observes sandboxes for whoever runs them: the service behind `aegis-run --record`
+    #[command(after_help = observe::HELP)]
+    Observe(observe::Options),
     /// Checks, shows and compares profiles
     #[command(
         subcommand,
@@ -183,6 +187,7 @@ impl Action {
         match self {
             Self::Doctor { json } => doctor(json),
             Self::Ps(options) => options.run(),
+            Self::Observe(options) => options.run(),
             Self::Profile(action) => action.run(),
             Self::Policy(action) => action.run(),
             Self::Approvals(action) => action.run(),

@@ -48,7 +48,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
     let mut parser = lexopt::Parser::from_args(words);
     let (mut profile, mut policy, mut audit, mut report) = (None, None, None, None);
     let (mut set, mut keep_fds, mut command) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut explain, mut quiet) = (None, false);
+    let (mut explain, mut record, mut quiet) = (None, None, false);
     while let Some(arg) = parser.next().map_err(told)? {
         let name = match arg {
             Arg::Long(name) => name.to_owned(),
@@ -72,11 +72,15 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
             "policy" => once(name, &mut policy, text(name, &mut parser)?)?,
             "profile" => once(name, &mut profile, text(name, &mut parser)?)?,
             "quiet" => quiet = true,
+            "record" => once(name, &mut record, place(name, &mut parser)?)?,
             "report" => once(name, &mut report, place(name, &mut parser)?)?,
             "set" => set.push(text(name, &mut parser)?),
             "version" => return Ok(Invocation::Print(VERSION)),
             _ => return Err(unknown(name)),
         }
+    }
+    if explain.is_some() && record.is_some() {
+        return Err("--record needs a run, and --explain starts none: give one of them".into());
     }
     if explain.is_some() && report.is_some() {
         return Err("--report needs a run, and --explain starts none: give one of them".into());
@@ -91,6 +95,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
         policy,
         audit,
         report,
+        observation: record,
         log_is_locked: Some(log_is_locked),
         own_process: true,
         ..Launch::new(asked)
@@ -131,7 +136,7 @@ fn told(error: lexopt::Error) -> String {
 fn unknown(name: &str) -> String {
     // Not ignored: a run that is not observed must not look as if it were.
     if name == "observe" {
-        return "--observe: observing the command is not part of this version".into();
+        return "--observe: say where to write what is seen: --record FILE".into();
     }
     let letter = |c: char| c.is_ascii_lowercase() || c == '-';
     let near = (HELP.split(|c| !letter(c)))
@@ -276,10 +281,7 @@ mod tests {
             (&["--policy"], "--policy needs a value"),
             (&["--audit="], "--audit: the name is empty"),
             (&["--policy", "a", "--policy=b"], "--policy is given twice"),
-            (
-                &["--observe"],
-                "observing the command is not part of this version",
-            ),
+            (&["--observe"], "--record FILE"),
             (&["--profile"], "--profile needs a value"),
             (
                 &["--profile", "a", "--profile", "b"],

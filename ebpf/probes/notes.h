@@ -1,0 +1,110 @@
+/* What probes and loader share. The loader has the same layout in `src/note.rs`, and checks each length. */
+#pragma once
+
+#include <linux/types.h>
+
+#define SANDBOXES 64
+#define QUICK 1024         /* a power of two */
+#define CALLS 512
+#define DEPTH 4            /* sandboxes around a task; a power of two */
+#define SEEN (1 << 18)     /* notes of all sandboxes */
+#define NOTES (1 << 16)    /* notes of one sandbox */
+#define RING (16 << 20)    /* bytes */
+#define TEXT 4096          /* PATH_MAX */
+#define NAME 256           /* NAME_MAX and its NUL */
+#define COMPONENTS 256     /* of a path */
+#define DATA 16384         /* a power of two: text, base and path */
+#define DATA_ROOM (DATA + NAME)
+
+enum {
+  CALL_PATH = 1,  /* names a path */
+  CALL_OPEN = 2,  /* returns a descriptor of it */
+  CALL_SOCKET = 3,
+  CALL_LISTEN = 4,
+  CALL_BIND = 5,
+  CALL_CONNECT = 6,
+  CALL_SEND = 7,
+  CALL_SEND_MESSAGE = 8, /* noted as CALL_SEND */
+  NOTE_EXECUTED = 9,
+};
+
+enum { CALL_FAILED_ONLY = 1 };
+enum { NOTE_TRUNCATED = 1, NOTE_UNREADABLE = 2, NOTE_DELETED = 4 };
+
+/* What is noted of a system call: the numbers of its arguments, 0xff for none. */
+struct call {
+  __u8 kind;
+  __u8 flags;
+  __u8 path;
+  __u8 directory;
+  __u8 second_path;
+  __u8 second_directory;
+};
+
+/* One of the namespaces whose number ends in the same bits, and whether others do as well. */
+struct quick {
+  __u32 inum;
+  __u32 slot;
+  __u32 others;
+};
+
+struct sandbox {
+  __u64 called[2][8]; /* by number: natively, by another ABI */
+  __u64 denied[3][8]; /* with EPERM, EACCES, ENOSYS */
+  __u64 capabilities[2]; /* had, lacked */
+  __u64 signals_outside;
+  __u64 executions;
+  __u64 forks;
+  __s64 tasks;
+  __s64 most_tasks;
+  __u64 notes;
+  __u64 unsent;     /* noted, and not sent yet */
+  __u64 lost_state; /* not noted for want of room */
+  __u32 began;
+  __u32 unused;
+};
+
+/* What tells two notes apart. */
+struct seen {
+  __u32 slot;
+  __u16 kind;
+  __u16 call;
+  __s64 result;
+  __u32 access;
+  __u32 device;
+  __u64 inode;
+  __u64 name;
+  __u64 mount;
+  __u64 base;
+  __u64 text;
+};
+
+struct note {
+  __u32 slot;
+  __u16 kind;
+  __u16 call;
+  __s64 result;
+  __u64 time; /* nanoseconds since boot */
+  __u32 pid;
+  __u32 parent;
+  __u64 inode;
+  __u32 device;
+  __u32 access;
+  __u16 mode;
+  __u16 flags;
+  __u32 length; /* of data: text, base and path, one after the other */
+  __u32 text;
+  __u32 base;
+  __u32 path;
+  struct {
+    __u16 family;
+    __u16 port;
+    __u32 words[4];
+  } address;
+  __u8 data[DATA_ROOM];
+};
+
+struct scratch {
+  struct note note;
+  struct seen seen;
+};

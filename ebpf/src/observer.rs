@@ -1,0 +1,150 @@
+//! Observes sandboxes: which, and what comes of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+use aegis_observation::Observation;
+
+use crate::assemble;
+use crate::note::{COUNTERS, Counters, decode};
+use crate::probes::{Attached, Error, Probes};
+
+/// As many sandboxes are observed at one time: `SANDBOXES` of `probes/notes.h`.
+const SANDBOXES: u32 = 64;
+
+/// The pid namespace of a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Namespace(u32);
+
+impl Namespace {
+    /// The namespace whose first process this is.
+    ///
+    /// # Errors
+    ///
+    /// There is no such process, or it is not the first one of its namespace: its namespace has others in it, which
+    /// whoever named the process may not observe.
+    pub fn of_init(pid: i32) -> Result<Self, Error> {
+        let read = || -> io::Result<Self> {
+            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            let pids: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
+            if pids.len() < 2 || pids.last() != Some(&"1") {
+                return Err(io::Error::other(format!(
+                    "process {pid} is not the first one of a pid namespace"
+                )));
+            }
+            let inode = fs::metadata(format!("/proc/{pid}/ns/pid"))?.ino();
+            u32::try_from(inode).map(Self).map_err(io::Error::other)
+        };
+        read().map_err(Error::Namespace)
+    }
+}
+
+/// The probes, and the sandboxes that are observed by them.
+pub struct Observer {
+    probes: Probes,
+    attached: Option<Attached>,
+    watched: BTreeMap<u32, (Namespace, Observation)>,
+    /// Notes that had not the form they should have.
+    malformed: u64,
+}
+
+impl Observer {
+    /// Loads the probes, which takes about a tenth of a second. Nothing is observed yet.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses them.
+    pub fn load() -> Result<Self, Error> {
+        Ok(Self {
+            probes: Probes::load()?,
+            attached: None,
+            watched: BTreeMap::new(),
+            malformed: 0,
+        })
+    }
+
+    /// Observes a sandbox, from its first execution on. Returns its place among the observed.
+    ///
+    /// # Errors
+    ///
+    /// The probes cannot be attached, or there is no room.
+    pub fn watch(&mut self, namespace: Namespace) -> Result<u32, Error> {
+        let free = (0..SANDBOXES).find(|slot| !self.watched.contains_key(slot));
+        let slot = free.ok_or(Error::Full(SANDBOXES))?;
+        self.probes.sandboxes.set(slot, [0; COUNTERS], 0)?;
+        self.probes.observe(namespace.0, slot)?;
+        let mut observation = Observation::default();
+        (observation.losses.unobserved).extend(self.probes.unobserved.iter().cloned());
+        self.watched.insert(slot, (namespace, observation));
+        if self.attached.is_none() {
+            match self.probes.attach() {
+                Ok(attached) => self.attached = Some(attached),
+                Err(error) => {
+                    self.forget(slot)?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(slot)
+    }
+
+    /// Takes in what the probes have sent. To be called some twenty times a second while anything is observed: what
+    /// finds no room in the ring buffer until then waits in the probes for its next occasion, and is counted as lost
+    /// if there is none.
+    pub fn drain(&mut self) {
+        while let Some(item) = self.probes.ring.next() {
+            let Some(note) = decode(&item) else {
+                self.malformed += 1;
+                continue;
+            };
+            // Of a sandbox that was forgotten meanwhile nobody asks.
+            if let Some((_, observation)) = self.watched.get_mut(&note.slot) {
+                assemble::add(observation, note);
+            }
+        }
+    }
+
+    /// Ends the observation of a sandbox.
+    ///
+    /// # Errors
+    ///
+    /// The probes' maps cannot be read. `None`: nothing is observed at this place.
+    pub fn finish(&mut self, slot: u32) -> Result<Option<Observation>, Error> {
+        let Some((namespace, _)) = self.watched.get(&slot) else {
+            return Ok(None);
+        };
+        // First, so that nothing is added any more.
+        self.probes.leave(namespace.0)?;
+        self.drain();
+        let counters = Counters::decode(&self.probes.sandboxes.get(&slot, 0)?);
+        let (_, mut observation) = self.watched.remove(&slot).expect("found above");
+        assemble::count(
+            &mut observation,
+            &counters.expect("the length is the type's"),
+        );
+        observation.losses.dropped += std::mem::take(&mut self.malformed);
+        self.forget(slot)?;
+        Ok(Some(observation))
+    }
+
+    fn forget(&mut self, slot: u32) -> Result<(), Error> {
+        if let Some((namespace, _)) = self.watched.remove(&slot) {
+            self.probes.leave(namespace.0)?;
+        }
+        if self.watched.is_empty() {
+            self.attached = None;
+        }
+        let of_slot = |key: &[u8; 64]| key[..4] == slot.to_ne_bytes();
+        let keys: Vec<_> = (self.probes.seen.keys())
+            .filter_map(Result::ok)
+            .filter(of_slot)
+            .collect();
+        for key in keys {
+            self.probes.seen.remove(&key)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,217 @@
+//! Loading and attaching the probes.
+
+use std::fs::File;
+use std::io;
+
+use aya::maps::{Array, HashMap, MapData, RingBuf};
+use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
+use aya::programs::links::CgroupAttachMode;
+use aya::programs::tp_btf::BtfTracePointLink;
+use aya::programs::{BtfTracePoint, CgroupSockAddr, ProgramError};
+use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
+
+use aegis_runtime::seccomp::Arch;
+
+use crate::calls;
+use crate::note::COUNTERS;
+
+#[cfg(target_arch = "x86_64")]
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../probes/x86_64.o");
+#[cfg(target_arch = "aarch64")]
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../probes/aarch64.o");
+
+/// The tracepoints without which nothing is observed.
+const NEEDED: [&str; 4] = [
+    "sys_exit",
+    "sched_process_exec",
+    "sched_process_fork",
+    "sched_process_exit",
+];
+
+/// Tracepoints that some kernels lack, and what cannot be seen without them.
+const WANTED: [(&str, &str); 2] = [
+    ("signal_generate", "signals to processes outside"),
+    (
+        "cap_capable",
+        "capabilities that the kernel checks for (Linux 6.14)",
+    ),
+];
+
+/// `QUICK` of `probes/notes.h`.
+const QUICK: u32 = 1024;
+
+/// `BPF_NOEXIST` of `linux/bpf.h`.
+const NOEXIST: u64 = 1;
+
+const HOOKS: [&str; 6] = [
+    "connect4", "connect6", "sendmsg4", "sendmsg6", "bind4", "bind6",
+];
+
+/// Why the probes cannot be used here.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel says nothing of its types.
+    #[error(
+        "the kernel's type information (/sys/kernel/btf/vmlinux) cannot be read: {0}\n  help: it takes a kernel with CONFIG_DEBUG_INFO_BTF, and /sys"
+    )]
+    Types(#[source] BtfError),
+    /// The object cannot be loaded: mostly for want of privilege.
+    #[error(
+        "the probes cannot be loaded: {0}\n  help: it takes root, or the capabilities CAP_BPF and CAP_PERFMON, and a kernel that is not locked down"
+    )]
+    Load(#[source] EbpfError),
+    /// A probe that is needed is refused.
+    #[error("the kernel refuses the probe {0}: {1}")]
+    Probe(&'static str, #[source] ProgramError),
+    /// A map of the probes cannot be used.
+    #[error("the probes' maps cannot be used: {0}")]
+    Map(#[from] aya::maps::MapError),
+    /// As many sandboxes are observed as there is room for.
+    #[error("{0} sandboxes are observed already, and there is no room for more")]
+    Full(u32),
+    /// The sandbox's namespace cannot be told.
+    #[error("the sandbox's pid namespace cannot be told: {0}")]
+    Namespace(#[source] io::Error),
+    /// No randomness.
+    #[error("no random numbers: {0}")]
+    Random(#[source] io::Error),
+}
+
+/// Loaded probes, which are not attached yet, and their maps.
+pub(crate) struct Probes {
+    ebpf: Ebpf,
+    observed: HashMap<MapData, u32, u32>,
+    quick: Array<MapData, [u32; 3]>,
+    pub sandboxes: Array<MapData, [u8; COUNTERS]>,
+    pub seen: HashMap<MapData, [u8; 64], u32>,
+    pub ring: RingBuf<MapData>,
+    /// What cannot be seen here.
+    pub unobserved: Vec<String>,
+    tracepoints: Vec<&'static str>,
+    root: Option<File>,
+}
+
+fn program<'e, P>(ebpf: &'e mut Ebpf, name: &str) -> &'e mut P
+where
+    &'e mut P: TryFrom<&'e mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).expect("a program of our own object");
+    program.try_into().expect("its section says what it is")
+}
+
+impl Probes {
+    pub fn load() -> Result<Self, Error> {
+        let btf = Btf::from_sys_fs().map_err(Error::Types)?;
+        let secret = u64::from_ne_bytes(aegis_sys::private::random().map_err(Error::Random)?);
+        let sigreturn = Arch::native().number("rt_sigreturn").unwrap_or(u32::MAX);
+        let root = cgroup2();
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .override_global("SECRET", &secret, true)
+            .override_global("RT_SIGRETURN", &sigreturn, true)
+            .override_global("HOOKED", &u8::from(root.is_some()), true)
+            .load(OBJECT)
+            .map_err(Error::Load)?;
+        let (mut tracepoints, mut unobserved) = (NEEDED.to_vec(), Vec::new());
+        for name in NEEDED {
+            let tracepoint: &mut BtfTracePoint = program(&mut ebpf, name);
+            (tracepoint.load(name, &btf)).map_err(|error| Error::Probe(name, error))?;
+        }
+        for (name, lost) in WANTED {
+            let tracepoint: &mut BtfTracePoint = program(&mut ebpf, name);
+            match tracepoint.load(name, &btf) {
+                Ok(()) => tracepoints.push(name),
+                Err(_) => unobserved.push(lost.to_owned()),
+            }
+        }
+        match &root {
+            Some(_) => {
+                for name in HOOKS {
+                    let hook: &mut CgroupSockAddr = program(&mut ebpf, name);
+                    hook.load().map_err(|error| Error::Probe(name, error))?;
+                }
+            }
+            None => unobserved
+                .push("addresses that no connection came of: no cgroup2 tree is mounted".into()),
+        }
+        let mut take = |name: &str| ebpf.take_map(name).expect("a map of our own object");
+        let mut calls = Array::<_, [u8; 6]>::try_from(take("calls"))?;
+        for (number, row) in calls::table() {
+            calls.set(number, row, 0)?;
+        }
+        Ok(Self {
+            observed: take("observed").try_into()?,
+            quick: take("quick").try_into()?,
+            sandboxes: take("sandboxes").try_into()?,
+            seen: take("seen").try_into()?,
+            ring: take("ring").try_into()?,
+            unobserved,
+            tracepoints,
+            root,
+            ebpf,
+        })
+    }
+
+    /// Notes what is done in a pid namespace in this place of `sandboxes`.
+    pub fn observe(&mut self, namespace: u32, slot: u32) -> Result<(), Error> {
+        self.observed.insert(namespace, slot, NOEXIST)?;
+        let at = namespace % QUICK;
+        let entry = match self.quick.get(&at, 0)? {
+            [0, _, others] => [namespace, slot, others],
+            [inum, slot, _] => [inum, slot, 1],
+        };
+        Ok(self.quick.set(at, entry, 0)?)
+    }
+
+    /// Ends that.
+    pub fn leave(&mut self, namespace: u32) -> Result<(), Error> {
+        let at = namespace % QUICK;
+        if let [inum, _, others] = self.quick.get(&at, 0)?
+            && inum == namespace
+        {
+            self.quick.set(at, [0, 0, others], 0)?;
+        }
+        Ok(self.observed.remove(&namespace)?)
+    }
+
+    /// From here on they see what happens, until what this returns is dropped. At other times they cost the machine
+    /// nothing.
+    pub fn attach(&mut self) -> Result<Attached, Error> {
+        let mut attached = Attached::default();
+        for name in &self.tracepoints {
+            let tracepoint: &mut BtfTracePoint = program(&mut self.ebpf, name);
+            let link = tracepoint.attach().and_then(|id| tracepoint.take_link(id));
+            (attached.tracepoints).push(link.map_err(|error| Error::Probe(name, error))?);
+        }
+        if let Some(root) = &self.root {
+            for name in HOOKS {
+                let hook: &mut CgroupSockAddr = program(&mut self.ebpf, name);
+                let link = hook
+                    // A link is beside others in any case.
+                    .attach(root, CgroupAttachMode::Single)
+                    .and_then(|id| hook.take_link(id));
+                (attached.hooks).push(link.map_err(|error| Error::Probe(name, error))?);
+            }
+        }
+        Ok(attached)
+    }
+}
+
+/// Probes that see what happens. Dropping it detaches them.
+#[derive(Default)]
+pub(crate) struct Attached {
+    tracepoints: Vec<BtfTracePointLink>,
+    hooks: Vec<CgroupSockAddrLink>,
+}
+
+/// The root of the cgroup2 tree, which the hooks on addresses are attached to.
+fn cgroup2() -> Option<File> {
+    let root = |path: &&str| -> Option<File> {
+        let root = File::open(path).ok()?;
+        let kind = rustix::fs::fstatfs(&root).ok()?.f_type;
+        (kind == libc::CGROUP2_SUPER_MAGIC).then_some(root)
+    };
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        .iter()
+        .find_map(root)
+}

@@ -1,0 +1,241 @@
+//! Observes for others: the service of a host, or the helper of one launcher.
+//!
+//! A client sends a descriptor of its sandbox's PID 1. Who it is comes from the socket (`SO_PEERCRED`), which process
+//! from the descriptor. A user may have sandboxes observed whose PID 1 runs as that user; root any. One connection
+//! is one observation, which nobody else can see or end.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use aegis_observation::protocol::{LONGEST, Reply, Request, encode};
+use aegis_sys::socket;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{SocketFlags, sockopt};
+
+use crate::observer::{Namespace, Observer};
+
+/// How often the ring buffer is drained while anything is observed.
+const DRAIN: Duration = Duration::from_millis(20);
+
+/// As many connections of one user are held; and of all together.
+const PER_USER: usize = 16;
+const CONNECTIONS: usize = 64;
+
+/// How long a connection may be open without observing anything.
+const IDLE: Duration = Duration::from_secs(10);
+
+struct Client {
+    socket: OwnedFd,
+    uid: u32,
+    since: Instant,
+    /// Its place among the observed.
+    slot: Option<u32>,
+}
+
+/// Who observes for whom.
+pub struct Service {
+    observer: Observer,
+    listener: Option<OwnedFd>,
+    clients: VecDeque<Client>,
+}
+
+impl Service {
+    /// For whoever connects to this socket.
+    #[must_use]
+    pub fn of_host(observer: Observer, listener: OwnedFd) -> Self {
+        Self {
+            observer,
+            listener: Some(listener),
+            clients: VecDeque::new(),
+        }
+    }
+
+    /// For the process at the other end of this socket alone.
+    ///
+    /// # Errors
+    ///
+    /// It is not a connected Unix socket.
+    pub fn of_one(observer: Observer, socket: OwnedFd) -> io::Result<Self> {
+        let client = Client::new(socket)?;
+        Ok(Self {
+            observer,
+            listener: None,
+            clients: [client].into(),
+        })
+    }
+
+    /// Serves until `ended` can be read, or, for one client, until that is gone.
+    ///
+    /// # Errors
+    ///
+    /// Waiting failed.
+    pub fn run(mut self, ended: BorrowedFd<'_>) -> io::Result<()> {
+        while self.listener.is_some() || !self.clients.is_empty() {
+            let mut fds = vec![PollFd::from_borrowed_fd(ended, PollFlags::IN)];
+            if let Some(listener) = &self.listener {
+                fds.push(PollFd::new(listener, PollFlags::IN));
+            }
+            let own = fds.len();
+            let clients = self.clients.iter();
+            fds.extend(clients.map(|client| PollFd::new(&client.socket, PollFlags::IN)));
+            let timeout = match self.clients.iter().any(|client| client.slot.is_some()) {
+                true => Some(DRAIN),
+                false => (!self.clients.is_empty()).then_some(IDLE),
+            };
+            let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("some seconds"));
+            match rustix::event::poll(&mut fds, timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            if ready[0] {
+                break;
+            }
+            self.observer.drain();
+            let (own, clients) = ready.split_at(own);
+            for ready in clients {
+                let Some(mut client) = self.clients.pop_front() else {
+                    break;
+                };
+                let idle = client.slot.is_none() && client.since.elapsed() > IDLE;
+                let keep = match ready {
+                    true => client.serve(&mut self.observer),
+                    false => !(idle && self.listener.is_some()),
+                };
+                match keep {
+                    true => self.clients.push_back(client),
+                    false => client.forget(&mut self.observer),
+                }
+            }
+            if own.get(1) == Some(&true) {
+                self.accept();
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self) {
+        let Some(listener) = &self.listener else {
+            return;
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let accepted = rustix::net::accept_with(listener, flags);
+        let Ok(client) = accepted.map_err(io::Error::from).and_then(Client::new) else {
+            return;
+        };
+        let of_user = self.clients.iter().filter(|other| other.uid == client.uid);
+        if self.clients.len() >= CONNECTIONS || of_user.count() >= PER_USER {
+            client.refuse("too many sandboxes are observed at this moment");
+        } else {
+            self.clients.push_back(client);
+        }
+    }
+}
+
+impl Client {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            uid: sockopt::socket_peercred(&socket)?.uid.as_raw(),
+            socket,
+            since: Instant::now(),
+            slot: None,
+        })
+    }
+
+    /// Answers one message. `false`: the connection has ended.
+    fn serve(&mut self, observer: &mut Observer) -> bool {
+        let mut bytes = [0; LONGEST];
+        let Ok((length, fds)) = socket::receive(self.socket.as_fd(), &mut bytes) else {
+            return false;
+        };
+        let request = serde_json::from_slice(&bytes[..length]);
+        match (request, self.slot, &fds[..]) {
+            (Ok(Request::Watch {}), None, [init]) => match self.watch(observer, init.as_fd()) {
+                Ok(slot) => {
+                    self.slot = Some(slot);
+                    self.reply(&Reply::Watching {}, &[])
+                }
+                Err(why) => self.refuse(&why),
+            },
+            (Ok(Request::Finish {}), Some(slot), []) => {
+                self.slot = None;
+                match self.hand_over(observer, slot) {
+                    Ok(kept) => kept,
+                    Err(why) => self.refuse(&why),
+                }
+            }
+            _ if length == 0 => false,
+            _ => self.refuse("this is not a request, or not its turn"),
+        }
+    }
+
+    fn watch(&self, observer: &mut Observer, init: BorrowedFd<'_>) -> Result<u32, String> {
+        let pid = pid_of(init).ok_or("this is not the descriptor of a process")?;
+        if self.uid != 0 && !runs_as(pid, self.uid) {
+            return Err(format!("process {pid} does not run as user {}", self.uid));
+        }
+        let namespace = Namespace::of_init(pid).map_err(|error| error.to_string())?;
+        // What was read is of this process, if it still lives.
+        let mut fds = [PollFd::from_borrowed_fd(init, PollFlags::IN)];
+        if rustix::event::poll(&mut fds, Some(&Timespec::default())) != Ok(0) {
+            return Err(format!("process {pid} has ended"));
+        }
+        observer.watch(namespace).map_err(|error| error.to_string())
+    }
+
+    fn hand_over(&self, observer: &mut Observer, slot: u32) -> Result<bool, String> {
+        let observation = observer.finish(slot).map_err(|error| error.to_string())?;
+        let json = observation.ok_or("nothing is observed")?.to_json();
+        let file = sealed(json.as_bytes()).map_err(|error| error.to_string())?;
+        let length = json.len() as u64;
+        Ok(self.reply(&Reply::Observed { length }, &[file.as_fd()]))
+    }
+
+    /// `false`: the other side is gone, or does not read.
+    fn reply(&self, reply: &Reply, fds: &[BorrowedFd<'_>]) -> bool {
+        socket::send(self.socket.as_fd(), &encode(reply), fds).is_ok()
+    }
+
+    fn refuse(&self, why: &str) -> bool {
+        let why = why.to_owned();
+        self.reply(&Reply::Refused { why }, &[]);
+        false
+    }
+
+    fn forget(self, observer: &mut Observer) {
+        if let Some(slot) = self.slot {
+            let _ = observer.finish(slot);
+        }
+    }
+}
+
+/// The process that a pidfd is of, in this program's pid namespace.
+fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let pid = about.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    pid.trim().parse().ok().filter(|pid| *pid > 0)
+}
+
+/// Whether all four user ids of a process are this one.
+fn runs_as(pid: i32, uid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let uids = line.unwrap_or_default().split_whitespace();
+    let mut uids = uids.map(|word| word.parse() == Ok(uid)).collect::<Vec<_>>();
+    uids.len() == 4 && uids.drain(..).all(|same| same)
+}
+
+/// A file in memory that can be read and no longer changed.
+fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
+    let file = rustix::fs::memfd_create("aegis-observation", flags)?;
+    aegis_sys::files::write_all(file.as_fd(), bytes)?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&file, seals)?;
+    Ok(file)
+}

@@ -1,0 +1,286 @@
+//! The service's clients, friendly and hostile. Needs root: the probes are really loaded.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use aegis_ebpf::{Namespace, Observer, Service};
+use aegis_observation::protocol::{LONGEST, Reply, Request, encode};
+use aegis_observation::{Abi, Observation, Text};
+use aegis_sys::{process, socket};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+/// A user whom nothing on this host belongs to.
+const USER: u32 = 20_000;
+
+fn seqpacket() -> OwnedFd {
+    let flags = SocketFlags::CLOEXEC;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+}
+
+/// Runs `body` beside a service that listens at a path.
+fn with_service(body: impl FnOnce(&Path) + Send) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = seqpacket();
+    rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&listener, 64).unwrap();
+    for path in [directory.path(), &path] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777))
+            .unwrap();
+    }
+    let service = Service::of_host(Observer::load().expect("root, and BTF"), listener);
+    let (ended, end) = std::io::pipe().unwrap();
+    std::thread::scope(|scope| {
+        let server = scope.spawn(move || service.run(ended.as_fd()));
+        let client = scope.spawn(|| body(&path));
+        let result = client.join();
+        drop(end);
+        server.join().unwrap().unwrap();
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
+/// The rest of this thread is done by another user.
+fn become_user() {
+    // SAFETY: no pointers. The call itself changes this thread alone.
+    let done = unsafe { libc::syscall(libc::SYS_setresuid, USER, USER, USER) };
+    assert_eq!(done, 0);
+}
+
+fn connected(path: &Path) -> OwnedFd {
+    let socket = seqpacket();
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    socket
+}
+
+/// The answer to a message; `None`: the connection was closed.
+fn answer(
+    socket: &OwnedFd,
+    message: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> Option<(Reply, Vec<OwnedFd>)> {
+    socket::send(socket.as_fd(), message, fds).ok()?;
+    let mut bytes = [0; LONGEST];
+    let (length, fds) = socket::receive(socket.as_fd(), &mut bytes).ok()?;
+    (length > 0).then(|| (serde_json::from_slice(&bytes[..length]).unwrap(), fds))
+}
+
+fn refusal(socket: &OwnedFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> String {
+    match answer(socket, message, fds) {
+        Some((Reply::Refused { why }, _)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A pid namespace whose PID 1 waits for a line, and then has a shell run a script.
+struct Sandbox {
+    outer: Child,
+    init: i32,
+}
+
+impl Sandbox {
+    fn new(script: &str, uid: Option<u32>) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "sh", "-c"]);
+        command.arg(format!(
+            "echo up; read -r line; sh -c '{script}'; echo done"
+        ));
+        if let Some(uid) = uid {
+            command = Command::new("setpriv");
+            command.args([
+                "--reuid",
+                &uid.to_string(),
+                "--clear-groups",
+                "unshare",
+                "--user",
+            ]);
+            command.args(["--pid", "--fork", "--kill-child", "sh", "-c"]);
+            command.arg("echo up; read -r line");
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let outer = command.spawn().unwrap();
+        let mut sandbox = Self { outer, init: 0 };
+        sandbox.says("up");
+        let id = sandbox.outer.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        sandbox.init = children.trim().parse().unwrap();
+        sandbox
+    }
+
+    fn says(&mut self, expected: &str) {
+        let mut line = String::new();
+        let mut byte = [0];
+        while self.outer.stdout.as_mut().unwrap().read(&mut byte).unwrap() == 1 && byte[0] != b'\n'
+        {
+            line.push(byte[0].into());
+        }
+        assert_eq!(line, expected);
+    }
+
+    fn pidfd(&self) -> OwnedFd {
+        process::open(self.init).unwrap()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let _ = self.outer.kill();
+        let _ = self.outer.wait();
+    }
+}
+
+fn observed(socket: &OwnedFd) -> Observation {
+    let (reply, fds) = answer(socket, &encode(&Request::Finish {}), &[]).expect("an answer");
+    let Reply::Observed { length } = reply else {
+        panic!("{reply:?}")
+    };
+    let mut json = Vec::new();
+    let [file] = <[OwnedFd; 1]>::try_from(fds).unwrap();
+    // Nobody can change what was handed over.
+    assert!(rustix::io::write(&file, b"x").is_err());
+    File::from(file).read_to_end(&mut json).unwrap();
+    assert_eq!(json.len() as u64, length);
+    Observation::from_json(&json).unwrap()
+}
+
+#[test]
+fn a_sandbox_is_observed_from_its_first_execution_to_the_end() {
+    with_service(|path| {
+        let mut sandbox = Sandbox::new("cat /etc/hostname /nowhere", None);
+        let socket = connected(path);
+        let (reply, _) = answer(
+            &socket,
+            &encode(&Request::Watch {}),
+            &[sandbox.pidfd().as_fd()],
+        )
+        .unwrap();
+        assert_eq!(reply, Reply::Watching {});
+        drop(sandbox.outer.stdin.take());
+        let mut rest = String::new();
+        BufReader::new(sandbox.outer.stdout.as_mut().unwrap())
+            .read_line(&mut rest)
+            .unwrap();
+        sandbox.outer.wait().unwrap();
+        let seen = observed(&socket);
+        assert!(
+            seen.executed
+                .iter()
+                .any(|program| program.path == Text::from("/usr/bin/cat"))
+        );
+        assert!(
+            seen.opened
+                .iter()
+                .any(|file| file.asked == Text::from("/etc/hostname"))
+        );
+        let missing = |call: &&aegis_observation::Named| call.path == Text::from("/nowhere");
+        assert_eq!(
+            seen.named.iter().find(missing).unwrap().error.as_deref(),
+            Some("ENOENT")
+        );
+        assert!(seen.calls[&Abi::Native].contains("exit_group"));
+        assert!(seen.is_complete());
+    });
+}
+
+#[test]
+fn nobody_has_anothers_processes_observed() {
+    with_service(|path| {
+        let roots = Sandbox::new(":", None);
+        let pidfd = roots.pidfd();
+        become_user();
+        let watch = encode(&Request::Watch {});
+        let why = refusal(&connected(path), &watch, &[pidfd.as_fd()]);
+        assert!(why.contains("does not run as user 20000"), "{why}");
+        // One's own, but with others in its namespace.
+        let own = process::open(std::process::id() as i32).unwrap();
+        refusal(&connected(path), &watch, &[own.as_fd()]);
+    });
+}
+
+/// The first process of a namespace alone stands for it: with any other, one would see what happens around it.
+#[test]
+fn only_the_first_process_of_a_namespace_is_taken() {
+    with_service(|path| {
+        let watch = encode(&Request::Watch {});
+        let own = process::open(std::process::id() as i32).unwrap();
+        let why = refusal(&connected(path), &watch, &[own.as_fd()]);
+        assert!(
+            why.contains("is not the first one of a pid namespace"),
+            "{why}"
+        );
+        let host = process::open(1).unwrap();
+        refusal(&connected(path), &watch, &[host.as_fd()]);
+        let mut ended = Sandbox::new(":", None);
+        let pidfd = ended.pidfd();
+        drop(ended.outer.stdin.take());
+        ended.outer.wait().unwrap();
+        refusal(&connected(path), &watch, &[pidfd.as_fd()]);
+    });
+    assert!(Namespace::of_init(std::process::id() as i32).is_err());
+}
+
+#[test]
+fn a_users_own_sandbox_is_observed_and_not_twice() {
+    with_service(|path| {
+        let own = Sandbox::new(":", Some(USER));
+        let pidfd = own.pidfd();
+        become_user();
+        let watch = encode(&Request::Watch {});
+        let first = connected(path);
+        assert_eq!(
+            answer(&first, &watch, &[pidfd.as_fd()]).unwrap().0,
+            Reply::Watching {}
+        );
+        refusal(&connected(path), &watch, &[pidfd.as_fd()]);
+        // Closing ends it, and what was seen is gone.
+        drop(first);
+        let second = connected(path);
+        let again = |_: &()| answer(&second, &watch, &[pidfd.as_fd()]);
+        assert_eq!(again(&()).unwrap().0, Reply::Watching {});
+    });
+}
+
+/// A thousand clients that send what is no request: all are refused, and the next one is served.
+#[test]
+fn hostile_clients_are_refused_one_by_one() {
+    with_service(|path| {
+        let watch = encode(&Request::Watch {});
+        let finish = encode(&Request::Finish {});
+        let file = File::open("/dev/null").unwrap();
+        let long = vec![b'['; LONGEST];
+        let too_long = vec![b' '; LONGEST + 1];
+        let many: Vec<BorrowedFd<'_>> = vec![file.as_fd(); socket::MAX_DESCRIPTORS];
+        let one = [file.as_fd()];
+        let hostile: [(&[u8], &[BorrowedFd<'_>]); 10] = [
+            (b"x", &[]),
+            (b"{}", &[]),
+            (b"{\"watch\": {}", &[]),
+            (b"{\"watch\": {\"slot\": 1}}", &one),
+            (&watch, &[]),
+            (&watch, &one),
+            (&watch, &many),
+            (&finish, &[]),
+            (&long, &one),
+            (&too_long, &[]),
+        ];
+        for (message, fds) in hostile.iter().cycle().take(1000) {
+            refusal(&connected(path), message, fds);
+        }
+        let mut open: Vec<OwnedFd> = (0..16).map(|_| connected(path)).collect();
+        // One more than a user may have.
+        let mut bytes = [0; LONGEST];
+        let (length, _) = socket::receive(connected(path).as_fd(), &mut bytes).unwrap();
+        assert!(String::from_utf8_lossy(&bytes[..length]).contains("too many"));
+        let sandbox = Sandbox::new(":", None);
+        let served = open.pop().unwrap();
+        assert_eq!(
+            answer(&served, &watch, &[sandbox.pidfd().as_fd()])
+                .unwrap()
+                .0,
+            Reply::Watching {}
+        );
+    });
+}

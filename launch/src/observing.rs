@@ -1,0 +1,141 @@
+//! The client of whoever observes a run: the host's service, or, started by root without one, `aegis observe` itself.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use aegis_observation::protocol::{self, Reply, Request};
+use aegis_observation::{Observation, Run};
+use aegis_sys::socket;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
+};
+
+use crate::report_file::ReportFile;
+
+/// An answer that takes longer does not come any more.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Who observes, and where what was seen goes.
+#[derive(Debug)]
+pub(crate) struct Observing {
+    socket: OwnedFd,
+    place: ReportFile,
+}
+
+impl Observing {
+    /// Checks that there is somebody who can observe, and that the observation can be written to `place`.
+    pub fn prepare(place: &Path) -> Result<Self, String> {
+        let file = ReportFile::open(place).map_err(|error| {
+            let place = place.display();
+            format!("the observation {place} cannot be written: {error}")
+        })?;
+        let none = |error: io::Error| {
+            format!(
+                "the command cannot be observed: {}: {error}\n  help: root observes by itself; for others root starts the service once: aegis observe",
+                protocol::SOCKET
+            )
+        };
+        let socket = match service() {
+            Ok(socket) => socket,
+            Err(_) if rustix::process::geteuid().is_root() => helper().map_err(|error| {
+                format!("the command cannot be observed: `aegis`, beside this program: {error}")
+            })?,
+            Err(error) => return Err(none(error)),
+        };
+        let set = sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE));
+        set.map_err(|error| none(error.into()))?;
+        Ok(Self {
+            socket,
+            place: file,
+        })
+    }
+
+    /// Has the sandbox with this PID 1 observed.
+    pub fn watch(&self, init: BorrowedFd<'_>) -> Result<(), String> {
+        match self.ask(Request::Watch {}, &[init])? {
+            (Reply::Watching {}, _) => Ok(()),
+            (reply, _) => Err(refused(reply)),
+        }
+    }
+
+    /// Gets what was seen, and writes it.
+    pub fn finish(self, run: Run) -> Result<(), String> {
+        let (reply, fds) = self.ask(Request::Finish {}, &[])?;
+        let (Reply::Observed { length }, Ok([file])) = (&reply, <[OwnedFd; 1]>::try_from(fds))
+        else {
+            return Err(refused(reply));
+        };
+        let mut json = Vec::new();
+        (File::from(file)
+            .take(aegis_observation::LONGEST)
+            .read_to_end(&mut json))
+        .map_err(|error| format!("the observation cannot be read: {error}"))?;
+        if json.len() as u64 != *length {
+            return Err("the observation is cut off".into());
+        }
+        let mut observation = Observation::from_json(&json)
+            .map_err(|error| format!("the observation cannot be read: {error}"))?;
+        observation.runs.push(run);
+        (self.place.write(observation.to_json().as_bytes()))
+            .map_err(|error| format!("the observation cannot be written: {error}"))
+    }
+
+    fn ask(
+        &self,
+        request: Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(Reply, Vec<OwnedFd>), String> {
+        let lost = |error: io::Error| {
+            format!("whoever observes the command does not answer any more: {error}")
+        };
+        let socket = self.socket.as_fd();
+        socket::send(socket, &protocol::encode(&request), fds).map_err(lost)?;
+        let mut bytes = [0; protocol::LONGEST];
+        let (length, fds) = socket::receive(socket, &mut bytes).map_err(lost)?;
+        if length == 0 {
+            return Err(lost(io::ErrorKind::ConnectionReset.into()));
+        }
+        let reply = serde_json::from_slice(&bytes[..length]).map_err(|error| lost(error.into()))?;
+        Ok((reply, fds))
+    }
+}
+
+fn refused(reply: Reply) -> String {
+    match reply {
+        Reply::Refused { why } => format!("the command cannot be observed: {why}"),
+        other => format!("the command cannot be observed: this is no answer: {other:?}"),
+    }
+}
+
+/// The service of the host.
+fn service() -> io::Result<OwnedFd> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    connect(&socket, &SocketAddrUnix::new(protocol::SOCKET)?)?;
+    Ok(socket)
+}
+
+/// A process that observes for this one alone, and ends with it.
+fn helper() -> io::Result<OwnedFd> {
+    let program = std::env::current_exe()?.with_file_name("aegis");
+    let (ours, theirs) = socket::pair()?;
+    Command::new(program)
+        .args(["observe", "--stdin"])
+        .env_clear()
+        .current_dir("/")
+        .stdin(theirs)
+        .stdout(Stdio::null())
+        // Signals of the terminal are for the command.
+        .process_group(0)
+        .spawn()?;
+    Ok(ours)
+}

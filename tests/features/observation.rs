@@ -1,0 +1,546 @@
+//! What the probes see of a run: everything that `strace` sees, and what it cannot; what is lost is counted.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Component, Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use aegis_tests::{USERS, User, Workspace, host, program, text};
+use serde_json::Value;
+
+/// The service of a host, in the mount namespace of the test.
+struct Service(Child);
+
+impl Service {
+    /// Only within [`host::in_private_mounts`].
+    fn start() -> Self {
+        host::tmpfs(Path::new("/run"), "mode=755");
+        let mut service = Command::new(program("aegis"))
+            .arg("observe")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut line = String::new();
+        let said = service.stderr.as_mut().expect("piped");
+        BufReader::new(said).read_line(&mut line).expect("a line");
+        assert!(line.contains("observing for users"), "{line}");
+        Self(service)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs something as each user: root without the service, another through it.
+fn observed(body: impl Fn(&Workspace) + Send + Sync) {
+    for user in USERS {
+        host::in_private_mounts(|| {
+            let _service = (user == User::Ordinary).then(Service::start);
+            body(&Workspace::new(user));
+        });
+    }
+}
+
+/// `aegis-run --record RECORD --profile PROFILE -- WORDS`.
+fn recorded(workspace: &Workspace, profile: &str, words: &[&str]) -> Command {
+    let profile = workspace.profile(profile);
+    let mut command = workspace.command(program("aegis-run"));
+    command.arg("--record").arg(record(workspace));
+    command.arg("--profile").arg(profile).arg("--").args(words);
+    command
+}
+
+fn record(workspace: &Workspace) -> PathBuf {
+    workspace.outside().join("seen.json")
+}
+
+fn read(workspace: &Workspace) -> Value {
+    let json = std::fs::read(record(workspace)).expect("an observation");
+    serde_json::from_slice(&json).expect("JSON")
+}
+
+/// What a run was seen to do, which ends with this status.
+fn seen(workspace: &Workspace, profile: &str, words: &[&str], status: i32) -> Value {
+    let output = recorded(workspace, profile, words).output();
+    let output = output.expect("aegis-run starts");
+    assert_eq!(output.status.code(), Some(status), "{}", text(&output));
+    read(workspace)
+}
+
+/// A field of every entry of a list.
+fn each(list: &Value, field: &str) -> BTreeSet<String> {
+    let entries = list.as_array().expect("a list").iter();
+    entries
+        .filter_map(|entry| Some(entry[field].as_str()?.to_owned()))
+        .collect()
+}
+
+/// A path as an observation has it.
+fn absolute(directory: &Path, path: &str) -> String {
+    let mut absolute = PathBuf::from("/");
+    for component in directory.join(path).components() {
+        match component {
+            Component::Normal(name) => absolute.push(name),
+            Component::ParentDir => drop(absolute.pop()),
+            _ => {}
+        }
+    }
+    absolute.to_str().expect("UTF-8").to_owned()
+}
+
+/// A line of strace's output: the call, and the paths in it.
+fn traced(line: &str) -> Option<(&str, Vec<&str>)> {
+    // "PID call(...", or "PID <... call resumed>...".
+    let (_, rest) = line.trim_start().split_once(' ')?;
+    let rest = rest.trim_start();
+    let rest = rest.strip_prefix("<... ").unwrap_or(rest);
+    let end = rest.find(['(', ' '])?;
+    let (call, rest) = rest.split_at(end);
+    let named = [
+        "open",
+        "openat",
+        "stat",
+        "lstat",
+        "newfstatat",
+        "statx",
+        "access",
+        "faccessat",
+        "faccessat2",
+        "readlink",
+        "readlinkat",
+        "execve",
+        "mkdir",
+        "mkdirat",
+        "unlink",
+        "unlinkat",
+        "rmdir",
+        "rename",
+        "renameat2",
+        "link",
+        "chmod",
+        "chdir",
+        "utimensat",
+        "truncate",
+        "statfs",
+    ];
+    let relative = |rest: &str| rest.starts_with("(AT_FDCWD, ") || rest.starts_with("(\"");
+    let mut paths = Vec::new();
+    if named.contains(&call) && relative(rest) {
+        let mut words = rest.split('"');
+        words.next();
+        // The words of `execve`'s arguments are no paths; a rename has two.
+        let most = if call.starts_with("rename") || call == "link" {
+            2
+        } else {
+            1
+        };
+        while let (Some(path), true) = (words.next(), paths.len() < most) {
+            paths.push(path);
+            if words.next().is_none_or(|between| between.contains(')')) {
+                break;
+            }
+        }
+    }
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (!call.is_empty() && call.bytes().all(is_name)).then_some((call, paths))
+}
+
+const TRACED: &str = "
+aegis: 1
+name: traced
+extends: [shell, python, git]
+capabilities:
+  files.read: [/usr, /etc/passwd]
+  files.write: [$WORK]
+  shell.exec: [/usr/bin/strace, tar, sort, sqlite3, jq, rg, find, gzip]
+syscalls: {allow: [ptrace, process_vm_readv]}
+";
+
+/// The oracle: the same run, seen by both.
+#[test]
+fn nothing_that_strace_saw_is_missing() {
+    observed(|workspace| {
+        for (name, script) in [
+            (
+                "find",
+                "find /usr/share/doc -name copyright | head -50 | sort > found",
+            ),
+            (
+                "pipeline",
+                "cat /etc/passwd | sort | rg root; ls -lR /usr/share/zoneinfo/Etc > /dev/null",
+            ),
+            (
+                "archive",
+                "mkdir -p a/b; echo x > a/b/c; tar czf a.tgz a; rm -r a; tar xzf a.tgz; mv a/b/c a/d; ln a/d a/e; chmod 600 a/e",
+            ),
+            (
+                "git",
+                "git init -q r; cd r; echo 1 > f; git add f; git -c user.name=x -c user.email=x@y commit -qm one; git log --oneline",
+            ),
+            (
+                "python",
+                "python3 -c 'import json, sqlite3, subprocess, os; subprocess.run([\"true\"]); os.makedirs(\"p/q\"); open(\"p/q/r\", \"w\").write(\"1\"); os.rename(\"p/q\", \"p/s\")'",
+            ),
+            (
+                "sqlite",
+                "sqlite3 t.db 'create table t(x); insert into t values (1); select * from t'; echo '[1]' | jq .[0]",
+            ),
+        ] {
+            let trace = workspace.work().join("trace");
+            let words = [
+                "strace", "-f", "-qq", "-s", "4096", "-o", "trace", "sh", "-ec", script,
+            ];
+            let seen = seen(workspace, TRACED, &words, 0);
+            let trace = std::fs::read(&trace).expect("a trace");
+            let trace = String::from_utf8_lossy(&trace);
+            let calls: BTreeSet<&str> = seen["calls"]["native"]
+                .as_array()
+                .expect("calls")
+                .iter()
+                .filter_map(Value::as_str)
+                .collect();
+            let mut paths = each(&seen["opened"], "asked");
+            paths.extend(each(&seen["executed"], "asked"));
+            paths.extend(each(&seen["named"], "path"));
+            let (mut missing, mut compared) = (BTreeSet::new(), 0);
+            // Where a process was when it said a relative path, strace does not tell.
+            let known = |path: &str| {
+                let end = absolute(Path::new("/"), path);
+                end == "/"
+                    || paths.contains(&end)
+                    || !path.starts_with('/') && paths.iter().any(|path| path.ends_with(&end))
+            };
+            for (call, named) in trace.lines().filter_map(traced) {
+                compared += 1;
+                if !calls.contains(call) {
+                    missing.insert(call.to_owned());
+                }
+                for path in named
+                    .into_iter()
+                    .filter(|path| !path.is_empty() && !path.contains('\\'))
+                {
+                    if !known(path) {
+                        missing.insert(format!("{call} {path}"));
+                    }
+                }
+            }
+            assert!(compared > 100, "{name}: {trace}");
+            assert_eq!(missing, BTreeSet::new(), "{name} as {:?}", workspace.user);
+            assert_eq!(seen["losses"]["dropped"], 0, "{name}");
+            assert_eq!(seen["losses"]["unreadable"], 0, "{name}");
+        }
+    });
+}
+
+/// Aegis's own preparations, before the command executes, are not the command's.
+#[test]
+fn observation_begins_with_the_command() {
+    observed(|workspace| {
+        let profile = "aegis: 1\nname: small\nextends: [shell]\n";
+        let seen = seen(workspace, profile, &["sh", "-c", "exit 3"], 3);
+        let calls = seen["calls"]["native"].as_array().expect("a list");
+        for own in [
+            "pivot_root",
+            "mount",
+            "seccomp",
+            "landlock_restrict_self",
+            "setresuid",
+            "prctl",
+        ] {
+            assert!(!calls.iter().any(|call| call == own), "{own}: {calls:?}");
+        }
+        let run = &seen["runs"][0];
+        assert_eq!(run["command"][2], "exit 3");
+        assert_eq!(run["exit-status"], 3);
+        assert_eq!(run["tier"], "bpf");
+        assert_eq!(seen["counts"]["executions"], 1);
+        assert!(each(&seen["executed"], "path").contains("/usr/bin/dash"));
+    });
+}
+
+#[test]
+fn what_is_refused_is_seen_with_its_path_and_error() {
+    observed(|workspace| {
+        let profile =
+            "aegis: 1\nname: refused\nextends: [shell]\ncapabilities: {files.write: [$WORK]}\n";
+        let script =
+            "cat /etc/shadow; ls; echo x > /usr/x; mkdir /etc/y; unshare -r true; kill -9 1; :";
+        let seen = seen(workspace, profile, &["sh", "-c", script], 0);
+        let named: BTreeSet<String> = seen["named"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|entry| {
+                let word = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+                format!("{} {} {}", word("call"), word("path"), word("error"))
+            })
+            .collect();
+        for expected in [
+            "openat /etc/shadow ENOENT",
+            "openat /usr/x EROFS",
+            "execve /usr/bin/unshare EACCES",
+            "mkdir /etc/y EROFS",
+        ] {
+            assert!(named.contains(expected), "{expected}: {named:#?}");
+        }
+    });
+}
+
+/// Names that no text has, and files without a name.
+#[test]
+fn odd_names_are_seen_as_they_are() {
+    observed(|workspace| {
+        let profile =
+            "aegis: 1\nname: odd\nextends: [python]\ncapabilities: {files.write: [$WORK]}\n";
+        let script = r#"
+import os
+open(b"bad\xff", "w"); open("new\nline", "w")
+deep = "d" * 200
+for _ in range(15):
+    os.mkdir(deep); os.chdir(deep)
+open("deepest", "w")
+fd = os.open("gone", os.O_CREAT | os.O_RDWR); os.unlink("gone")
+os.open("/proc/self/fd/%d" % fd, os.O_RDONLY)
+try: open("x" * 5000)
+except OSError: pass
+"#;
+        let seen = seen(workspace, profile, &["python3", "-c", script], 0);
+        let opened = seen["opened"].as_array().expect("a list");
+        let has = |test: &dyn Fn(&Value) -> bool| opened.iter().any(test);
+        assert!(has(&|file| file["path"]["base16"]
+            .as_str()
+            .is_some_and(|name| name.ends_with("626164ff"))));
+        assert!(has(&|file| file["path"]
+            .as_str()
+            .is_some_and(|path| path.ends_with("/new\nline"))));
+        let depth = 15 * 201 + "/deepest".len();
+        assert!(has(&|file| file["path"].as_str().is_some_and(|path| path
+            .ends_with("/deepest")
+            && path.len() > depth)));
+        assert!(has(&|file| file["deleted"] == true
+            && file["path"]
+                .as_str()
+                .is_some_and(|path| path.ends_with("/gone"))));
+        assert_eq!(seen["losses"]["truncated"], 0);
+        // The kernel read as much of it as a path can have.
+        assert!(
+            seen["named"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .any(|call| call["error"] == "ENAMETOOLONG")
+        );
+    });
+}
+
+#[test]
+fn addresses_are_seen_of_every_family() {
+    observed(|workspace| {
+        let profile = "
+aegis: 1
+name: net
+extends: [python]
+capabilities: {files.write: [$WORK]}
+syscalls: {allow: [socket, listen]}
+";
+        let script = r#"
+import socket
+def tried(act, *what):
+    try: act(*what)
+    except OSError: pass
+for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    tried(socket.socket(family).connect, (host, 9))
+    tried(socket.socket(family, socket.SOCK_DGRAM).sendto, b"x", (host, 10))
+    s = socket.socket(family); tried(s.bind, (host, 0)); tried(s.listen)
+u = socket.socket(socket.AF_UNIX); u.bind("here"); u.listen()
+socket.socket(socket.AF_UNIX).connect("here")
+tried(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto, b"x", "there")
+tried(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendmsg, [b"x"], [], 0, "yonder")
+tried(socket.socket(socket.AF_UNIX).connect, "\0abstract")
+"#;
+        let seen = seen(workspace, profile, &["python3", "-c", script], 0);
+        let used: BTreeSet<String> = seen["addresses"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|address| {
+                let of = address["of"].as_object().expect("an end");
+                let (kind, end) = of.iter().next().expect("one");
+                let end = end
+                    .as_str()
+                    .expect("text")
+                    .replace(workspace.work().to_str().expect("UTF-8"), "$WORK");
+                format!("{} {kind} {end}", address["how"].as_str().expect("text"))
+            })
+            .collect();
+        for expected in [
+            "connect internet 127.0.0.1:9",
+            "connect internet [::1]:9",
+            "send internet 127.0.0.1:10",
+            "send internet [::1]:10",
+            "bind internet 127.0.0.1:0",
+            "bind path $WORK/here",
+            "connect path $WORK/here",
+            "send path $WORK/there",
+            "send path $WORK/yonder",
+            "connect abstract abstract",
+        ] {
+            assert!(used.contains(expected), "{expected}: {used:#?}");
+        }
+        let listens = |used: &String| used.starts_with("listen internet ");
+        assert!(used.iter().any(listens), "{used:#?}");
+    });
+}
+
+/// More files than there is room for: each that was lost is counted, and the run goes on.
+#[test]
+fn what_is_lost_is_counted() {
+    let workspace = Workspace::new(User::Root);
+    let profile =
+        "aegis: 1\nname: flood\nextends: [python]\ncapabilities: {files.write: [$WORK]}\n";
+    let script = "
+import os
+for i in range(100000):
+    os.close(os.open(str(i), os.O_CREAT | os.O_RDWR)); os.unlink(str(i))
+";
+    let seen = seen(&workspace, profile, &["python3", "-c", script], 0);
+    let number = |value: &Value| value.as_u64().expect("a number");
+    let dropped = number(&seen["losses"]["dropped"]);
+    let kept = seen["opened"].as_array().expect("a list").len()
+        + seen["named"].as_array().expect("a list").len();
+    // An open and an unlink of each, and what Python needs itself.
+    let all = kept as u64 + dropped;
+    assert!((200_000..202_000).contains(&all), "{kept} and {dropped}");
+    assert!(dropped > 100_000, "{dropped}");
+}
+
+fn refused(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(125), "{}", text(output));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn whoever_cannot_be_observed_is_told_before_anything_starts() {
+    host::in_private_mounts(|| {
+        host::tmpfs(Path::new("/run"), "mode=755");
+        let workspace = Workspace::new(User::Ordinary);
+        let profile =
+            "aegis: 1\nname: none\nextends: [shell]\ncapabilities: {files.write: [$WORK]}\n";
+        let output = recorded(&workspace, profile, &["sh", "-c", "echo > started"]).output();
+        let said = refused(&output.expect("aegis-run starts"));
+        assert!(said.contains("help: root observes by itself"), "{said}");
+        assert!(!workspace.work().join("started").exists());
+    });
+}
+
+/// The command is not ended by that, and the run does not pass for an observed one.
+#[test]
+fn a_service_that_is_killed_meanwhile_is_told() {
+    host::in_private_mounts(|| {
+        let service = Service::start();
+        let workspace = Workspace::new(User::Ordinary);
+        let profile =
+            "aegis: 1\nname: killed\nextends: [shell]\ncapabilities: {files.write: [$WORK]}\n";
+        let mut run = recorded(
+            &workspace,
+            profile,
+            &["sh", "-c", "echo up; read -r line; echo > done"],
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("aegis-run starts");
+        let mut line = String::new();
+        BufReader::new(run.stdout.as_mut().expect("piped"))
+            .read_line(&mut line)
+            .expect("a line");
+        drop(service);
+        drop(run.stdin.take());
+        let output = run.wait_with_output().expect("it ends");
+        let said = refused(&output);
+        assert!(said.contains("does not answer any more"), "{said}");
+        assert!(workspace.work().join("done").exists());
+        assert!(!record(&workspace).exists());
+    });
+}
+
+/// The service ends when it is told to, takes its socket along, and a second one is not started.
+#[test]
+fn one_service_at_a_time() {
+    host::in_private_mounts(|| {
+        let mut service = Service::start();
+        let second = Command::new(program("aegis"))
+            .arg("observe")
+            .output()
+            .expect("it starts");
+        assert_eq!(second.status.code(), Some(1), "{}", text(&second));
+        assert!(
+            text(&second).contains("somebody observes already"),
+            "{}",
+            text(&second)
+        );
+        // SAFETY: no pointers; the process is ours.
+        unsafe { libc::kill(service.0.id() as i32, libc::SIGTERM) };
+        let status = service.0.wait().expect("it ends");
+        assert_eq!(status.into_raw(), 0);
+        assert!(!Path::new("/run/aegis-observe.sock").exists());
+        // One that was killed leaves its socket, which is no hindrance.
+        let mut killed = Service::start();
+        killed.0.kill().expect("SIGKILL");
+        killed.0.wait().expect("it ends");
+        drop(Service::start());
+    });
+}
+
+/// The commands of `docs/observing.md`, one after the other, by a user.
+#[test]
+fn the_commands_of_the_page_do_as_they_say() {
+    let page =
+        std::fs::read_to_string(aegis_tests::repository("docs/observing.md")).expect("it is there");
+    let block = page
+        .split("```sh\n")
+        .nth(1)
+        .expect("a block")
+        .split("```")
+        .next()
+        .expect("its end");
+    host::in_private_mounts(|| {
+        let _service = Service::start();
+        let workspace = Workspace::new(User::Ordinary);
+        workspace.write("work/skill.yaml", "aegis: 1\nname: skill\nextends: [shell]\nrun: [sh, -c, \"cat /etc/shadow; echo x > out; :\"]\ncapabilities: {files.write: [$WORK/out]}\n");
+        workspace.write("work/out", "");
+        let programs = program("aegis-run");
+        let path = programs
+            .parent()
+            .expect("a directory")
+            .display()
+            .to_string();
+        let output = workspace
+            .command("sh")
+            .env("PATH", format!("{path}:/usr/bin:/bin"))
+            .args(["-euc", block])
+            .output()
+            .expect("sh starts");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let said = String::from_utf8_lossy(&output.stdout);
+        let work = workspace.work();
+        let written = work.join("out").display().to_string();
+        for expected in [
+            "/usr/bin/dash",
+            &*written,
+            "openat /etc/shadow ENOENT",
+            "\"dropped\": 0",
+        ] {
+            assert!(
+                said.lines().any(|line| line.contains(expected)),
+                "{expected}: {said}"
+            );
+        }
+    });
+}
