@@ -8,7 +8,7 @@
 //! | `net.req` | Network Activity (4001) |
 //! | `secret.use`, `approval` | Entity Management (3004) |
 //! | `policy.violation`, `anomaly` | Detection Finding (2004) |
-//! | `checkpoint`, `log.recovered` | Event Log Activity (1008) |
+//! | `checkpoint`, `log.missing`, `log.recovered` | Event Log Activity (1008) |
 //!
 //! The verdict is the profile `security_control`. Anything without an attribute is in `unmapped`.
 #![expect(
@@ -112,7 +112,7 @@ fn message(record: &Record) -> String {
 /// 1 informational, 2 low, 3 medium, 4 high.
 fn severity(record: &Record) -> u32 {
     match (record.decision.as_ref().map(|d| d.verdict), record.kind) {
-        (Some(Verdict::Block), _) | (_, EventType::Anomaly) => 4,
+        (Some(Verdict::Block), _) | (_, EventType::Anomaly | EventType::LogMissing) => 4,
         (Some(Verdict::Review), _) | (_, EventType::PolicyViolation | EventType::LogRecovered) => 3,
         (Some(Verdict::Warn), _) => 2,
         _ => 1,
@@ -178,7 +178,7 @@ fn mapped(record: &Record, host: &str) -> (u32, u32, Value) {
             });
             (2004, 1, json!({"finding_info": finding, "is_alert": true}))
         }
-        EventType::Checkpoint | EventType::LogRecovered => {
+        EventType::Checkpoint | EventType::LogMissing | EventType::LogRecovered => {
             let attributes = json!({"actor": actor, "device": device, "log_name": "aegis"});
             (1008, OTHER, attributes)
         }

@@ -15,10 +15,11 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::event::EventType;
+use crate::event::{Answer, EventType};
 use aegis_policy::decide::{Policy, decide};
 use aegis_policy::decision::{Decision, Opinion};
 use aegis_policy::model::Verdict;
@@ -31,6 +32,9 @@ pub struct Recorded<'l> {
     /// What was decided.
     #[serde(borrow, default)]
     pub decision: Option<&'l RawValue>,
+    /// Further details.
+    #[serde(borrow, default)]
+    pub detail: Option<&'l RawValue>,
     /// The policy in force.
     pub policy: Hash,
     /// What was asked for.
@@ -53,6 +57,41 @@ impl<'l> Recorded<'l> {
     /// Reads a line of a log.
     pub fn parse(line: &'l [u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(line)
+    }
+
+    /// Whether a record like this always has a request and a decision. That is how one shows that they were taken out.
+    fn is_of_a_decision(&self) -> bool {
+        /// What tells apart the records of one type.
+        #[derive(Default, Deserialize)]
+        struct Detail {
+            #[serde(default)]
+            answer: Option<Answer>,
+            #[serde(default)]
+            asked: Option<IgnoredAny>,
+            #[serde(default)]
+            from: Option<IgnoredAny>,
+        }
+        let detail = || -> Detail {
+            let detail = self.detail.map(|detail| serde_json::from_str(detail.get()));
+            detail.and_then(Result::ok).unwrap_or_default()
+        };
+        match self.kind {
+            EventType::FileAccess
+            | EventType::NetReq
+            | EventType::SecretUse
+            | EventType::ToolExec => true,
+            EventType::Approval => detail().answer != Some(Answer::Revoked),
+            EventType::PolicyViolation => {
+                let detail = detail();
+                detail.from.is_some() || detail.asked.is_some()
+            }
+            EventType::Anomaly
+            | EventType::Checkpoint
+            | EventType::LogMissing
+            | EventType::LogRecovered
+            | EventType::RunEnd
+            | EventType::RunStart => false,
+        }
     }
 }
 
@@ -120,6 +159,30 @@ pub struct Replayer<F> {
     /// Whether decisions of other engines are repeated too, and compared except for the policy's hash.
     force: bool,
     buffer: Vec<u8>,
+}
+
+/// Runs that have begun, to find those whose decision was taken out.
+#[derive(Default)]
+pub struct Undecided(BTreeMap<String, u64>);
+
+impl Undecided {
+    /// Takes the next record. Gives the number of the `run.start` of a run that has ended and was never decided. A run
+    /// whose records were torn by a crash has no end.
+    pub fn next(&mut self, record: &Recorded<'_>) -> Option<u64> {
+        match record.kind {
+            EventType::RunStart => {
+                self.0.insert(record.run.clone().into_owned(), record.seq);
+                None
+            }
+            // With details, it is of a program that was refused at run time.
+            EventType::ToolExec if record.detail.is_none() && record.decision.is_some() => {
+                self.0.remove(&*record.run);
+                None
+            }
+            EventType::RunEnd => self.0.remove(&*record.run),
+            _ => None,
+        }
+    }
 }
 
 impl<F: FnMut(Hash) -> Found> Replayer<F> {
@@ -240,6 +303,9 @@ struct OneVerdict {
 fn halves<'l>(record: &Recorded<'l>) -> Result<Option<(&'l RawValue, &'l RawValue)>, Undecidable> {
     match (record.request, record.decision) {
         (Some(request), Some(decision)) => Ok(Some((request, decision))),
+        (None, None) if record.is_of_a_decision() => Err(Undecidable(
+            "its request and decision were taken out: a record like this has them".into(),
+        )),
         (None, None) => Ok(None),
         (Some(_), None) => Err(Undecidable("a request without a decision".into())),
         (None, Some(_)) => Err(Undecidable("a decision without a request".into())),

@@ -275,6 +275,8 @@ fn a_log_whose_first_line_was_never_finished_begins_anew() {
     let first = fs::read(scene.segment(1)).expect("the segment");
     for cut in [0, 1, 200, first.len() - 1] {
         fs::write(scene.segment(1), &first[..cut]).expect("written");
+        // Whoever was killed then had nothing to remember.
+        scene.forget();
         let mut log = scene.open();
         log.append(&[event(1)]).expect("appended");
         log.checkpoint().expect("signed");
@@ -379,6 +381,7 @@ fn a_log_that_changes_under_a_writer_is_noticed() {
         let entry = entry.expect("an entry");
         fs::rename(entry.path(), moved.join(entry.file_name())).expect("moved");
     }
-    assert_eq!(log.append(&[event(3)]).expect("appended").seqs, [1]);
+    assert_eq!(log.append(&[event(3)]).expect("appended").seqs, [3]);
+    assert_eq!(kinds(&scene)[1], EventType::LogMissing);
     assert!(scene.verify().intact);
 }

@@ -57,6 +57,7 @@ fn a_log_that_was_cut_back_and_has_grown_again_is_another_one() {
     }
 
     fs::write(scene.segment(1), &early).expect("cut back");
+    scene.forget();
     let cut = verify_at(&scene.dir(), &against(&scene, &with_hash));
     let (answer, what) = only_finding(&cut);
     assert!(what.contains("checkpoint 3 is missing"), "{what}");
@@ -119,6 +120,7 @@ fn an_end_overwritten_by_zeros_is_set_aside_and_seen() {
     let mut zeroed = bytes.clone();
     zeroed[kept..].fill(0);
     fs::write(scene.segment(1), &zeroed).expect("written");
+    scene.forget();
     grow(&scene, &[3]);
 
     let verified = scene.verify();

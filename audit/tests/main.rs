@@ -4,6 +4,7 @@ mod approvals;
 mod log_append;
 mod log_archive;
 mod log_canonical;
+mod log_missing;
 mod log_ocsf;
 mod log_processes;
 mod log_remembered;

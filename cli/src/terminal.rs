@@ -48,11 +48,17 @@ pub fn open_log(dir: &Path, keys: &Path) -> Result<Log, log::Error> {
         waiting: log_is_locked,
         ..log::Options::default()
     };
-    let log = Log::open_with(dir, keys, options)?;
+    let mut log = Log::open_with(dir, keys, options)?;
     if let Some(keys) = log.new_key() {
         let keys = keys.display();
         let note = format!("aegis: note: a new signing key was made in {keys}\n");
         complain(&harmless(&note));
+    }
+    if let Some(missing) = log.take_missing() {
+        let dir = log.dir().display();
+        complain(&harmless(&format!(
+            "aegis: warning: the audit log {dir}: {missing}\n"
+        )));
     }
     Ok(log)
 }

@@ -77,6 +77,16 @@ impl Scene {
         self.root.path().join("audit")
     }
 
+    /// Forgets what was signed last.
+    fn forget(&self) {
+        for entry in fs::read_dir(self.root.path().join("keys")).expect("the keys") {
+            let path = entry.expect("an entry").path();
+            if path.to_string_lossy().contains("/signed-") {
+                fs::remove_file(path).expect("removed");
+            }
+        }
+    }
+
     fn segment(&self) -> PathBuf {
         self.dir().join("000001.jsonl")
     }
@@ -263,6 +273,7 @@ fn what_verify_prints_of_a_checkpoint_is_what_it_takes() {
     );
     assert_eq!(scene.verify(&["--min-checkpoint", &remembered]).0, 0);
     fs::write(scene.segment(), early).expect("cut back");
+    scene.forget();
     grow("/b");
     assert_eq!(scene.verify(&["--min-checkpoint", "2"]).0, 0);
     let (status, out, _) = scene.verify(&["--min-checkpoint", &remembered]);
@@ -286,6 +297,7 @@ fn verify_lists_what_was_set_aside() {
     let mut zeroed = whole.clone();
     zeroed[whole.len() - 600..].fill(0);
     fs::write(scene.segment(), zeroed).expect("written");
+    scene.forget();
     scene.log().checkpoint().expect("signed");
     let (status, out, _) = scene.verify(&[]);
     assert_eq!(status, 0, "{out}");

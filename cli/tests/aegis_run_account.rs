@@ -25,6 +25,7 @@ fn a_profile_that_cannot_be_enforced_leaves_a_record() {
         ("own.yaml", "which is Aegis's own"),
     ] {
         let _ = fs::remove_dir_all(place.log());
+        place.forget();
         let output = place.run(&["--profile", profile, "--", "touch", "started"]);
         assert_eq!(status(&output), 125, "{}", stderr(&output));
         assert!(stderr(&output).contains(why), "{}", stderr(&output));

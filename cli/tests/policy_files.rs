@@ -281,6 +281,32 @@ fn promote_changes_one_place_of_the_file_and_back() {
 }
 
 #[test]
+fn of_many_promotions_at_once_none_is_lost() {
+    let directory = directory();
+    let at = directory.path();
+    let rules: Vec<String> = (0..12).map(|n| format!("rule-{n}")).collect();
+    let mut text = "aegis-policy: 1\ncapabilities:\n".to_owned();
+    for rule in &rules {
+        text += &format!(
+            "  - {{id: {rule}, on: files.read, match: /srv/{rule}, verdict: block, mode: warn}}\n"
+        );
+    }
+    let file = at.join("many.yaml");
+    fs::write(&file, &text).unwrap();
+    std::thread::scope(|scope| {
+        for rule in &rules {
+            scope.spawn(|| {
+                let said = aegis(at, &["policy", "promote", "many.yaml", rule]);
+                assert_eq!(said.status, 0, "{}", said.err);
+                assert!(said.out.contains("is enforced from now on"), "{}", said.out);
+            });
+        }
+    });
+    let promoted = fs::read_to_string(&file).unwrap();
+    assert_eq!(promoted, text.replace(", mode: warn", ""));
+}
+
+#[test]
 fn promote_finds_the_file_of_a_directory_that_has_the_rule() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path().join("policy.d");
@@ -352,9 +378,9 @@ fn promote_says_what_it_may_not_do_and_who_may() {
     fs::set_permissions(at, Permissions::from_mode(0o755)).unwrap();
     assert_eq!(status, Some(1));
     assert!(
-        said.contains(
-            "shop.yaml cannot be changed, and is as it was: no file can be made beside it: "
-        ) && said.ends_with("\n  help: run this as root or as somebody who may write in .\n"),
+        said.contains("shop.yaml cannot be changed, and is as it was: Permission denied")
+            && said.contains("\n  help: run this as root, or as user ")
+            && said.ends_with(", who has to be able to write in .\n"),
         "{said}"
     );
     // Only root can set up the other half.
@@ -363,9 +389,8 @@ fn promote_says_what_it_may_not_do_and_who_may() {
         let (status, said) = promote();
         assert_eq!(status, Some(1));
         assert!(
-            said.contains(
-                "shop.yaml cannot be changed, and is as it was: it belongs to user 65534"
-            ) && said.ends_with("\n  help: run this as root or as user 65534\n"),
+            said.contains("shop.yaml cannot be changed, and is as it was: Operation not permitted")
+                && said.contains("\n  help: run this as root, or as user 65534, who has to"),
             "{said}"
         );
     }

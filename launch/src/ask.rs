@@ -66,6 +66,8 @@ pub enum Event {
     Run(supervise::Event),
     /// A new key to sign the audit log was made in this directory.
     NewKey(PathBuf),
+    /// The audit log is shorter than it was when it was last signed, or another one; what is missing.
+    LogMissing(String),
     /// No profile was named, and the working directory is not readable as it would be otherwise: this place of Aegis's own
     /// is there.
     WorkNotGranted(PathBuf),

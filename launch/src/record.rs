@@ -132,7 +132,12 @@ impl<'a> Recorder<'a> {
         let Destination::Open(log) = &mut self.destination else {
             return Ok(());
         };
-        match write(log) {
+        let written = write(log);
+        if let Some(missing) = log.take_missing() {
+            let text = format!("the audit log {}: {missing}", log.dir().display());
+            self.front_end.event(&crate::Event::LogMissing(text));
+        }
+        match written {
             Ok(receipt) => {
                 let first = receipt.seqs.first().copied();
                 self.recorded.first = self.recorded.first.or(first);
@@ -151,9 +156,9 @@ impl<'a> Recorder<'a> {
     fn failed(&mut self, error: &str) -> Result<(), Error> {
         self.destination = Destination::Nowhere;
         if self.policy.documents().on_audit_failure() != OnAuditFailure::Continue {
-            return Err(Error::Unrecorded(format!(
-                "the run cannot be recorded: {error}"
-            )));
+            let why = format!("the run cannot be recorded: {error}");
+            self.recorded.unrecorded = Some(why.clone());
+            return Err(Error::Unrecorded(why));
         }
         let why = format!("the run is not recorded from here on, as the policy permits: {error}");
         (self.front_end).event(&crate::Event::Unrecorded(why.clone()));

@@ -55,7 +55,7 @@ impl ReportFile {
                 }
             },
         }
-        private::can_put(&directory)?;
+        private::can_put(&directory, &name)?;
         Ok(Self::File { directory, name })
     }
 

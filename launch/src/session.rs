@@ -230,6 +230,10 @@ impl<'a> Session<'a> {
         }
         if let Err(error) = recorded {
             unaccounted.push(error.to_string());
+            // The failure of the command matters more than that of its record.
+            if report.exit_status == 0 {
+                report.exit_status = 125;
+            }
         }
         if let (Some(file), Some(place)) = (self.report, &self.launch.report) {
             report.seal(
@@ -244,7 +248,7 @@ impl<'a> Session<'a> {
                 unaccounted.push(format!("the report {place} could not be written: {error}"));
             }
         }
-        // The failure of the command matters more than that of its report.
+        // Likewise.
         let exit_status = match report.exit_status {
             0 if !unaccounted.is_empty() => 125,
             status => status,

@@ -3,15 +3,19 @@
 //! Everything is opened by descriptor, relative to its directory, and without following a symbolic link:
 //! otherwise whoever could replace a part of the path could choose what is written where.
 
+mod put;
+
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
+
+pub use put::{Put, can_put, put, put_like, put_public};
 
 /// Readable and writable by the user only.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -297,126 +301,6 @@ fn check(path: &Path, file: &File, others: Others) -> Result<(), Error> {
         return Ok(());
     };
     Err(Error::unsafe_(path, what, fix))
-}
-
-/// How [`put`] treats a file that has the name already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Put {
-    /// It is replaced, unless it is a directory. A symbolic link is replaced and not followed.
-    Replace,
-    /// It stays.
-    New,
-}
-
-/// Puts a whole, private file under a name in a directory: readers see all of it or nothing. Returns whether it did.
-///
-/// Where the file system can do that, the file has no name (`O_TMPFILE`) until it is whole: nothing is left if
-/// the writer is killed, and others who may write the directory cannot change it before.
-pub fn put(dir: impl AsFd, name: &OsStr, bytes: &[u8], how: Put, synced: bool) -> io::Result<bool> {
-    let dir = dir.as_fd();
-    let temporary = temporary_name()?;
-    let nameless = nameless(dir)?;
-    let has_name = nameless.is_none();
-    let placed = fill(dir, nameless, &temporary, bytes, synced).and_then(|file| {
-        if !has_name {
-            match give_name(&file, dir, name) {
-                Ok(()) => return Ok(true),
-                Err(Errno::EXIST) if how == Put::New => return Ok(false),
-                Err(Errno::EXIST) => give_name(&file, dir, OsStr::new(&temporary))?,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        rename(dir, &temporary, name, how)
-    });
-    if has_name || placed.is_err() {
-        // Already gone if all went well. A leftover that cannot be removed is harmless.
-        let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
-    }
-    placed
-}
-
-/// Checks that a file can be put into a directory, by making one without a name or one that is removed at once.
-pub fn can_put(dir: impl AsFd) -> io::Result<()> {
-    let dir = dir.as_fd();
-    if nameless(dir)?.is_none() {
-        let temporary = temporary_name()?;
-        drop(fill(dir, None, &temporary, b"", false)?);
-        rustix::fs::unlinkat(dir, &temporary, AtFlags::empty())?;
-    }
-    Ok(())
-}
-
-fn fill(
-    dir: BorrowedFd<'_>,
-    nameless: Option<File>,
-    temporary: &str,
-    bytes: &[u8],
-    synced: bool,
-) -> io::Result<File> {
-    let mut file = match nameless {
-        Some(file) => file,
-        None => {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            rustix::fs::openat(dir, temporary, flags, PRIVATE)?.into()
-        }
-    };
-    // Independent of the umask.
-    rustix::fs::fchmod(&file, PRIVATE)?;
-    file.write_all(bytes)?;
-    if synced {
-        file.sync_all()?;
-    }
-    Ok(file)
-}
-
-/// A file without a name. `None`: the file system supports none, or without `/proc` it could get no name.
-fn nameless(dir: BorrowedFd<'_>) -> io::Result<Option<File>> {
-    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
-    match rustix::fs::openat(dir, ".", flags, PRIVATE) {
-        Ok(file) => {
-            let file = File::from(file);
-            Ok(Some(file).filter(|file| Path::new(&own_path(file)).exists()))
-        }
-        Err(Errno::OPNOTSUPP | Errno::ISDIR) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn own_path(file: &File) -> String {
-    format!("/proc/self/fd/{}", file.as_raw_fd())
-}
-
-fn give_name(file: &File, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
-    rustix::fs::linkat(CWD, own_path(file), dir, name, AtFlags::SYMLINK_FOLLOW)
-}
-
-fn rename(dir: BorrowedFd<'_>, from: &str, to: &OsStr, how: Put) -> io::Result<bool> {
-    let renamed = match how {
-        Put::Replace => {
-            let found = rustix::fs::statat(dir, to, AtFlags::SYMLINK_NOFOLLOW);
-            if found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_dir()) {
-                return Err(io::ErrorKind::IsADirectory.into());
-            }
-            rustix::fs::renameat(dir, from, dir, to)
-        }
-        // Avoids a second name where possible: a file with two names is refused.
-        Put::New => match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
-            // Some network file systems do not support this.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())
-            }
-            renamed => renamed,
-        },
-    };
-    match renamed {
-        Ok(()) => Ok(true),
-        Err(Errno::EXIST) if how == Put::New => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn temporary_name() -> io::Result<String> {
-    Ok(format!(".new-{:016x}.aegis", u64::from_ne_bytes(random()?)))
 }
 
 /// Random bytes from the kernel.

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use aegis_tests::audit_log::of_type;
+use aegis_tests::audit_log::{of_type, records};
 use aegis_tests::outcome::refused;
 use aegis_tests::terminal::Terminal;
 use aegis_tests::{User, Workspace, program};
@@ -205,6 +205,11 @@ fn what_is_always_approved_is_asked_no_more_until_it_is_revoked_or_the_profile_c
         "{text}"
     );
     assert_eq!(list(&["revoke", "--all"]).0, Some(1), "none is left");
+    let signed = records(&home.place("audit")).pop().expect("records");
+    assert_eq!(
+        signed["type"], "checkpoint",
+        "a revocation is signed at once"
+    );
     terminal.line(&typed("a", "asked/a"));
     question(&terminal, 3);
     terminal.key("C-c");

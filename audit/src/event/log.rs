@@ -40,6 +40,49 @@ pub struct Checkpoint {
     pub(crate) signature: Option<String>,
 }
 
+/// The last checkpoint that was signed of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastSigned {
+    /// The hash of its record.
+    pub hash: Hash,
+    /// The id of the log.
+    pub log: String,
+    /// The number of the checkpoint in the log.
+    pub number: u64,
+    /// The number of its record.
+    pub seq: u64,
+}
+
+/// The detail of `log.missing`: what was signed here is not there any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Missing {
+    /// The id of the log that was found. `None`: an empty one.
+    pub found: Option<String>,
+    /// The number that the next record had in what was found.
+    pub next: u64,
+    /// The checkpoint that is missing.
+    pub signed: LastSigned,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LastSigned {
+            number, hash, log, ..
+        } = &self.signed;
+        match &self.found {
+            Some(found) if found == log => f.write_str("it was cut back")?,
+            Some(_) => f.write_str("another log is in its place")?,
+            None => f.write_str("it was emptied or removed")?,
+        }
+        write!(
+            f,
+            ": checkpoint {number}:{hash} of log {log} was signed, and is missing"
+        )
+    }
+}
+
 /// The detail of `log.recovered`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -27,7 +27,7 @@ use aegis_profile::Hash;
 
 pub use approval::{Answer, Answered, ApprovalRef, Person, Revoked};
 pub use denial::{Denial, Evidence, Grant, NoPlan, Refused};
-pub use log::{Checkpoint, PublicKey, Recovered, TornFile};
+pub use log::{Checkpoint, LastSigned, Missing, PublicKey, Recovered, TornFile};
 pub use run::{Cause, Degraded, RunEnd, RunStart};
 
 /// The version of the format of records: `v`.
@@ -48,6 +48,9 @@ pub enum EventType {
     /// A file was opened, or its opening refused.
     #[serde(rename = "file.access")]
     FileAccess,
+    /// Records that were signed were found to be missing.
+    #[serde(rename = "log.missing")]
+    LogMissing,
     /// A torn line was found at the end of the log, and quarantined.
     #[serde(rename = "log.recovered")]
     LogRecovered,
@@ -81,6 +84,7 @@ pub enum Detail {
     Checkpoint(Checkpoint),
     Denial(Denial),
     Grant(Grant),
+    Missing(Missing),
     NoPlan(NoPlan),
     Recovered(Recovered),
     RunEnd(RunEnd),
@@ -95,6 +99,7 @@ impl Detail {
             T::Approval => exact(value).map(Self::Answered),
             T::Checkpoint => exact(value).map(Self::Checkpoint),
             T::FileAccess | T::NetReq | T::ToolExec => exact(value).map(Self::Denial),
+            T::LogMissing => exact(value).map(Self::Missing),
             T::LogRecovered => exact(value).map(Self::Recovered),
             T::PolicyViolation => None
                 .or_else(|| exact(value).map(Self::Denial))
@@ -258,6 +263,11 @@ impl Event {
     pub(crate) fn recovered(recovered: Recovered) -> Self {
         Self::new(EventType::LogRecovered, "log", Hash::default())
             .detailed(Detail::Recovered(recovered))
+    }
+
+    /// What was signed is not there any more. It belongs to no run.
+    pub(crate) fn missing(missing: Missing) -> Self {
+        Self::new(EventType::LogMissing, "log", Hash::default()).detailed(Detail::Missing(missing))
     }
 
     /// Whether the run waits until the record is on the disk: approvals, secrets, and everything not let through.

@@ -83,6 +83,34 @@ pub enum Error {
         /// Which.
         path: PathBuf,
     },
+    /// The public key is not that of the secret key beside it.
+    #[error(
+        "{} is not the public half of the audit.key beside it: remove it, and the next run writes the right one", .path.display()
+    )]
+    NotAPair {
+        /// The public key's file.
+        path: PathBuf,
+    },
+    /// What is remembered of the last checkpoint cannot be read.
+    #[error(
+        "{} cannot be read, which says how long a log was when it was last signed: verify the log, then remove the \
+         file", .path.display()
+    )]
+    BadSigned {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The newest segment is empty, and the one before it is not there.
+    #[error(
+        "the audit log {} continues a segment that is not there: put {} back, or move all of the log away to begin \
+         a new one", .dir.display(), .missing
+    )]
+    NoPredecessor {
+        /// The log.
+        dir: PathBuf,
+        /// The file name of the segment.
+        missing: String,
+    },
     /// The log belongs to another key.
     #[error(
         "the audit log {} is signed with the key {theirs}, but the key in {} is {ours}: restore \

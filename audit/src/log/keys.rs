@@ -23,17 +23,32 @@ pub(super) fn signing(dir: &Dir) -> Result<(SigningKey, bool), Error> {
         Some(seed) => (seed, false),
         None => make(dir)?,
     };
-    Ok((SigningKey::from_bytes(&seed.0), made))
+    let key = SigningKey::from_bytes(&seed.0);
+    // Whoever made the key may have been killed before this.
+    if dir.stat(PUBLIC)?.is_none() {
+        let public = PublicKey::from(&key);
+        dir.put(PUBLIC, format!("{public}\n").as_bytes(), Put::New)?;
+    }
+    Ok((key, made))
 }
 
 impl PublicKey {
-    /// The public key in a directory of keys; `None` while there is none.
+    /// The public key in a directory of keys; `None` while there is none. Where the secret key is, it is the one that
+    /// counts: `audit.pub` may be missing, and must not be another's.
     pub fn in_directory(path: &Path) -> Result<Option<Self>, Error> {
         let Some(dir) = Dir::open(path)? else {
             return Ok(None);
         };
         dir.check(Others::MayRead)?;
-        Ok(read(&dir, PUBLIC, Others::MayRead)?.map(Self))
+        let seed = read(&dir, SECRET, Others::MayNothing)?;
+        let own = seed.map(|seed| Self::from(&SigningKey::from_bytes(&seed.0)));
+        let public = read(&dir, PUBLIC, Others::MayRead)?.map(Self);
+        match (own, public) {
+            (Some(own), Some(public)) if own != public => Err(Error::NotAPair {
+                path: dir.join(PUBLIC),
+            }),
+            (own, public) => Ok(own.or(public)),
+        }
     }
 
     /// The public key in a file, such as a copy of `audit.pub`.
@@ -72,7 +87,5 @@ fn make(dir: &Dir) -> Result<(Hash, bool), Error> {
     let made = dir.put(SECRET, format!("{}\n", Hash(seed)).as_bytes(), Put::New)?;
     let seed = read(dir, SECRET, Others::MayNothing)?
         .ok_or_else(|| Error::io("reading back", &dir.join(SECRET), io::ErrorKind::NotFound))?;
-    let public = PublicKey::from(&SigningKey::from_bytes(&seed.0));
-    dir.put(PUBLIC, format!("{public}\n").as_bytes(), Put::New)?;
     Ok((seed, made))
 }

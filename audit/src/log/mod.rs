@@ -31,11 +31,12 @@ mod keys;
 mod line;
 mod reader;
 mod recover;
+mod signed;
 mod tail;
 mod verify;
 mod writer;
 
-pub use crate::event::{Checkpoint, PublicKey, Recovered, TornFile};
+pub use crate::event::{Checkpoint, LastSigned, Missing, PublicKey, Recovered, TornFile};
 pub use error::Error;
 pub use line::{Line, MAX_LINE, Place};
 pub use reader::{Position, Reader};

@@ -16,7 +16,7 @@ use rustix::fs::OFlags;
 use super::Error;
 use super::files::{segment_name, segments};
 use super::line::{self, Link, MAX_LINE, Place};
-use crate::event::{Checkpoint, EventType};
+use crate::event::{Checkpoint, EventType, LastSigned, Missing, PublicKey, Record};
 use aegis_profile::hash::Hash;
 
 /// Whether a last line, given without its line feed, is torn.
@@ -178,11 +178,71 @@ pub(super) struct ChainEnd {
     /// Whether the last record is a checkpoint.
     pub signed: bool,
     /// The newest checkpoint, if known.
-    pub newest: Option<Checkpoint>,
+    pub newest: Option<Newest>,
 }
 
-/// Finds the end of a log. `None`: there is no segment.
-pub(super) fn read(dir: &Dir) -> Result<Option<Tail>, Error> {
+impl ChainEnd {
+    /// After a checkpoint that is not there any more.
+    pub fn after(last: &LastSigned, key: PublicKey) -> Self {
+        let checkpoint = Checkpoint {
+            key,
+            log: last.log.clone(),
+            number: last.number,
+            signature: None,
+        };
+        Self {
+            next: last.seq.saturating_add(1),
+            head: last.hash,
+            signed: true,
+            newest: Some(Newest {
+                checkpoint,
+                hash: last.hash,
+                seq: last.seq,
+            }),
+        }
+    }
+
+    /// Whether what was signed last is missing from the log that ends here.
+    pub fn missing(&self, signed: LastSigned) -> Option<Missing> {
+        let newest = self.newest.as_ref().map(Newest::last_signed);
+        let is_there = newest.as_ref().is_some_and(|newest| {
+            newest.log == signed.log && (newest.number > signed.number || *newest == signed)
+        });
+        (!is_there).then(|| Missing {
+            found: newest.map(|newest| newest.log),
+            next: self.next,
+            signed,
+        })
+    }
+}
+
+/// The newest checkpoint of a log.
+#[derive(Clone)]
+pub(super) struct Newest {
+    pub checkpoint: Checkpoint,
+    /// The hash of its record.
+    pub hash: Hash,
+    /// The number of its record.
+    pub seq: u64,
+}
+
+impl Newest {
+    pub fn last_signed(&self) -> LastSigned {
+        LastSigned {
+            hash: self.hash,
+            log: self.checkpoint.log.clone(),
+            number: self.checkpoint.number,
+            seq: self.seq,
+        }
+    }
+}
+
+/// Finds the end of a log. `None`: there is no segment. Where the newest segment is empty and the one before was archived,
+/// `before` is the end of that one.
+pub(super) fn read(
+    dir: &Dir,
+    before: impl FnOnce(u32) -> Option<ChainEnd>,
+) -> Result<Option<Tail>, Error> {
     let Some(segment) = segments(dir)?.last().copied() else {
         return Ok(None);
     };
@@ -199,7 +259,13 @@ pub(super) fn read(dir: &Dir) -> Result<Option<Tail>, Error> {
     let chain = match last {
         Some((at, bytes)) => back.after(at, &bytes)?,
         None if segment == 1 => ChainEnd::default(),
-        None => last_of(dir, segment - 1)?,
+        None => match dir.stat(&segment_name(segment - 1))? {
+            Some(_) => last_of(dir, segment - 1)?,
+            None => before(segment).ok_or_else(|| Error::NoPredecessor {
+                dir: dir.path().to_owned(),
+                missing: segment_name(segment - 1),
+            })?,
+        },
     };
     Ok(Some(Tail {
         segment,
@@ -228,32 +294,32 @@ fn parse(bytes: &[u8]) -> Result<(Hash, Link<'_>), String> {
     Ok((hash, Link::read(record)?))
 }
 
-/// The newest checkpoint within the last `within` bytes. `None`: these segments have none.
-pub(super) fn newest_checkpoint(
-    dir: &Dir,
-    newest: u32,
-    within: u64,
-) -> Result<Option<Checkpoint>, Error> {
-    let mut within = within;
+/// The newest checkpoint. `None`: these segments have none.
+pub(super) fn newest_checkpoint(dir: &Dir, newest: u32) -> Result<Option<Newest>, Error> {
     for number in (1..=newest).rev() {
         if dir.stat(&segment_name(number))?.is_none() {
             return Ok(None);
         }
         let mut back = BackwardReader::open(dir, number, false)?;
-        let size = back.end();
+        // What is torn was quarantined, or will be.
+        back.fragment()?;
         while let Some((at, bytes)) = back.line()? {
             if is_checkpoint(&bytes) {
-                let (_, record) = line::checked(&bytes).map_err(|what| back.damaged(at, what))?;
-                let record = serde_json::from_slice(record).ok();
-                let found = record.and_then(|record| Checkpoint::of(&record));
+                let (hash, record) =
+                    line::checked(&bytes).map_err(|what| back.damaged(at, what))?;
+                let record: Option<Record> = serde_json::from_slice(record).ok();
+                let found = record.and_then(|record| {
+                    let (checkpoint, seq) = (Checkpoint::of(&record)?, record.seq);
+                    Some(Newest {
+                        checkpoint,
+                        hash,
+                        seq,
+                    })
+                });
                 let bad = || back.damaged(at, "this is not a checkpoint");
                 return found.map(Some).ok_or_else(bad);
             }
-            if size - at > within {
-                return Ok(None);
-            }
         }
-        within = within.saturating_sub(size);
     }
     Ok(None)
 }

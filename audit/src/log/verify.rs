@@ -19,7 +19,7 @@ use super::files::segment_number;
 use super::line::{self, Line, Link, Place};
 use super::reader::Reader;
 use super::recover;
-use crate::event::{Checkpoint, Detail, EventType, Record, TornFile};
+use crate::event::{Checkpoint, Detail, EventType, LastSigned, Record, TornFile};
 use aegis_profile::hash::Hash;
 
 pub use found::{
@@ -137,6 +137,7 @@ impl<'a> Chain<'a> {
         self.chained(line, &link);
         match link.kind {
             EventType::Checkpoint => self.checkpoint(line, &link),
+            EventType::LogMissing => self.missing(line, &link),
             EventType::LogRecovered => self.recovered(line, &link),
             EventType::RunStart => {
                 self.runs.insert(link.run.into(), link.seq);
@@ -217,6 +218,26 @@ impl<'a> Chain<'a> {
             (Answer::Intact, what)
         };
         self.find(against, Some(&line.place), Some(seq), what);
+    }
+
+    fn missing(&mut self, line: &Line<'_>, link: &Link<'_>) {
+        let record = serde_json::from_slice(line.record).ok();
+        let what = match record.and_then(|record: Record| record.detail()) {
+            Some(Detail::Missing(missing)) => {
+                let LastSigned { number, hash, .. } = missing.signed;
+                let hash = Some(hash);
+                if self.expected.moved.contains(&Remembered { number, hash }) {
+                    return;
+                }
+                format!(
+                    "before this, the log was found shorter than it had been signed: {missing} (where it was verified and \
+                     moved away: --moved {number}:{})",
+                    missing.signed.hash
+                )
+            }
+            _ => "this record of missing records has an unknown form".to_owned(),
+        };
+        self.find(Answer::Complete, Some(&line.place), Some(link.seq), what);
     }
 
     fn recovered(&mut self, line: &Line<'_>, link: &Link<'_>) {
@@ -358,6 +379,14 @@ impl<'a> Chain<'a> {
                 self.find(Answer::Complete, None, None, what);
             }
         }
+        if let Some(what) = self
+            .expected
+            .signed
+            .as_ref()
+            .and_then(|signed| self.lacks(signed))
+        {
+            self.find(Answer::Complete, None, None, what);
+        }
         self.found.open_runs = (self.runs.into_iter())
             .map(|(run, seq)| OpenRun {
                 run: unquoted(&run),
@@ -366,6 +395,29 @@ impl<'a> Chain<'a> {
             .collect();
         self.found.open_runs.sort_by_key(|run| run.seq);
         self.found
+    }
+}
+
+impl Chain<'_> {
+    /// Why the log that was read does not reach what was signed last, in words.
+    fn lacks(&self, signed: &LastSigned) -> Option<String> {
+        let LastSigned {
+            number, hash, log, ..
+        } = signed;
+        let last = self.found.last_checkpoint.as_ref();
+        let found = match (last, &self.found.log) {
+            (Some(last), Some(found)) if found == log => match last.number.cmp(number) {
+                Ordering::Greater => return None,
+                Ordering::Equal if last.hash == *hash => return None,
+                _ => format!("{} is the last one", last.remembered()),
+            },
+            (_, Some(found)) => format!("this is the log {found}"),
+            _ => "there is none".to_owned(),
+        };
+        Some(format!(
+            "checkpoint {number}:{hash} of log {log} was the last that was signed here, and {found}: the log was cut back, \
+             emptied or replaced, or lost its end in a power failure"
+        ))
     }
 }
 

@@ -11,10 +11,11 @@ use rustix::fs::OFlags;
 
 use super::files::{Lock, segment_name};
 use super::line::{self, At};
-use super::tail::{self, ChainEnd, Tail};
+use super::signed::Memory;
+use super::tail::{self, ChainEnd, Newest, Tail};
 use super::{Error, keys, recover};
 use crate::archive::{self, ArchiveError};
-use crate::event::{Checkpoint, Event, EventType, PublicKey};
+use crate::event::{Checkpoint, Event, EventType, Missing, PublicKey};
 
 use aegis_policy::Policy;
 
@@ -56,6 +57,8 @@ pub struct Receipt {
 pub struct Log {
     dir: Dir,
     keys: PathBuf,
+    memory: Memory,
+    missing: Option<Missing>,
     key_is_new: bool,
     key: SigningKey,
     public: PublicKey,
@@ -81,7 +84,8 @@ impl Log {
             dir.check(Others::MayRead)?;
             Ok(dir)
         };
-        let (key, is_new) = keys::signing(&own(keys)?)?;
+        let keys_dir = own(keys)?;
+        let (key, is_new) = keys::signing(&keys_dir)?;
         let dir = own(dir)?;
         dir.check_above()?;
         let lock = Lock::open(&dir)?;
@@ -89,6 +93,8 @@ impl Log {
             public: PublicKey::from(&key),
             key,
             keys: keys.to_owned(),
+            memory: Memory::of(keys_dir, &dir)?,
+            missing: None,
             key_is_new: is_new,
             dir,
             lock,
@@ -102,8 +108,7 @@ impl Log {
                 log.sign(tail, &mut batch)?;
                 return log.put(tail, batch);
             }
-            // Better to detect a wrong key now than at the end of a run. Searching further back is not worth it.
-            tail.chain.newest = tail::newest_checkpoint(&log.dir, tail.segment, 64 << 10)?;
+            // Better to detect a wrong key now than at the end of a run.
             log.check_key(tail.chain.newest.as_ref())
         })?;
         Ok(log)
@@ -118,6 +123,12 @@ impl Log {
     /// were moved away, nothing else shows that.
     pub fn new_key(&self) -> Option<&Path> {
         self.key_is_new.then_some(&self.keys)
+    }
+
+    /// What was signed and is not in the log any more, if this found it so. It is recorded; somebody should be told,
+    /// and so it is returned once.
+    pub fn take_missing(&mut self) -> Option<Missing> {
+        self.missing.take()
     }
 
     /// Archives a policy beside the log ([`crate::archive`]), unless it is archived already.
@@ -142,8 +153,12 @@ impl Log {
     }
 
     fn append_and(&mut self, events: &[Event], sign: bool) -> Result<Receipt, Error> {
-        let logs_own =
-            |e: &Event| matches!(e.kind, EventType::Checkpoint | EventType::LogRecovered);
+        let logs_own = |e: &Event| {
+            matches!(
+                e.kind,
+                EventType::Checkpoint | EventType::LogMissing | EventType::LogRecovered
+            )
+        };
         if events.iter().any(logs_own) {
             return Err(Error::BadEvent(
                 "its type is one that the log writes itself",
@@ -240,15 +255,40 @@ impl Log {
         {
             return Ok(tail);
         }
-        let mut tail = match tail::read(&self.dir)? {
+        let remembered = self.memory.read()?;
+        let before = |segment| {
+            // A segment that has a successor ends with a checkpoint.
+            let known = remembered
+                .as_ref()
+                .filter(|known| known.segment < segment)?;
+            Some(ChainEnd::after(&known.last, self.public))
+        };
+        let mut tail = match tail::read(&self.dir, before)? {
             Some(tail) => tail,
             None => self.segment(1, ChainEnd::default())?,
         };
-        if let Some(note) = recover::quarantine(&self.dir, &mut tail)? {
+        let torn = recover::quarantine(&self.dir, &mut tail)?;
+        if tail.chain.newest.is_none() {
+            tail.chain.newest = tail::newest_checkpoint(&self.dir, tail.segment)?;
+        }
+        let missing = remembered.and_then(|known| tail.chain.missing(known.last));
+        let is_missing = missing.is_some();
+        let events = [
+            torn.map(Event::recovered),
+            missing.clone().map(Event::missing),
+        ];
+        if events.iter().any(Option::is_some) {
             let mut batch = self.batch(&mut tail, time)?;
-            self.sign_where_due(&tail, &mut batch)?;
-            batch.push(&Event::recovered(note))?;
+            for event in events.iter().flatten() {
+                self.sign_where_due(&tail, &mut batch)?;
+                batch.push(event)?;
+            }
+            if is_missing {
+                // What was signed is remembered anew, so that this is told once.
+                self.sign(&tail, &mut batch)?;
+            }
             self.put(&mut tail, batch)?;
+            self.missing = missing.or(self.missing.take());
         }
         Ok(tail)
     }
@@ -321,14 +361,14 @@ impl Log {
         let before = match (&batch.chain.newest, batch.chain.next) {
             (None, 0) => None,
             (Some(known), _) => Some(known.clone()),
-            (None, _) => match tail::newest_checkpoint(&self.dir, tail.segment, u64::MAX)? {
+            (None, _) => match tail::newest_checkpoint(&self.dir, tail.segment)? {
                 None => return Err(tail::no_checkpoint(&self.dir, tail.segment)?),
                 found => found,
             },
         };
         self.check_key(before.as_ref())?;
         let (log, number) = match before {
-            Some(before) => (before.log, before.number + 1),
+            Some(before) => (before.checkpoint.log, before.checkpoint.number + 1),
             None => {
                 let id = random().map_err(|e| Error::io("making an id for", self.dir.path(), e))?;
                 (format!("{:032x}", u128::from_ne_bytes(id)), 0)
@@ -341,17 +381,22 @@ impl Log {
             signature: None,
         };
         let event = checkpoint.clone().signed(&self.key, batch.at())?;
-        batch.push(&event)?;
-        batch.chain.newest = Some(checkpoint);
+        let seq = batch.push(&event)?;
+        batch.chain.newest = Some(Newest {
+            checkpoint,
+            hash: batch.chain.head,
+            seq,
+        });
+        batch.signs = true;
         Ok(())
     }
 
-    fn check_key(&self, newest: Option<&Checkpoint>) -> Result<(), Error> {
-        match newest {
-            Some(newest) if newest.key != self.public => Err(Error::OtherKey {
+    fn check_key(&self, newest: Option<&Newest>) -> Result<(), Error> {
+        match newest.map(|newest| newest.checkpoint.key) {
+            Some(theirs) if theirs != self.public => Err(Error::OtherKey {
                 dir: self.dir.path().to_owned(),
                 keys: self.keys.clone(),
-                theirs: newest.key.to_string(),
+                theirs: theirs.to_string(),
                 ours: self.public.to_string(),
             }),
             _ => Ok(()),
@@ -370,7 +415,10 @@ impl Log {
         }
         tail.end += batch.bytes.len() as u64;
         tail.chain = batch.chain;
-        Ok(())
+        match &tail.chain.newest {
+            Some(newest) if batch.signs => self.memory.write(newest, tail.segment),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -378,6 +426,8 @@ impl Log {
 struct Batch<'a> {
     bytes: Vec<u8>,
     chain: ChainEnd,
+    /// Whether a checkpoint is among them.
+    signs: bool,
     time: &'a str,
 }
 
@@ -386,6 +436,7 @@ impl<'a> Batch<'a> {
         Self {
             bytes: Vec::with_capacity(1024),
             chain: tail.chain.clone(),
+            signs: false,
             time,
         }
     }

@@ -31,6 +31,19 @@ impl Scene {
         self.root.path().join("keys")
     }
 
+    /// The file that remembers the last checkpoint.
+    pub fn memory(&self) -> PathBuf {
+        let names = fs::read_dir(self.keys()).expect("the keys");
+        let mut paths = names.map(|entry| entry.expect("an entry").path());
+        let is_memory = |path: &PathBuf| path.to_string_lossy().contains("/signed-");
+        paths.find(is_memory).expect("something was signed")
+    }
+
+    /// Removes it, as whoever changes a log can do who may write there too.
+    pub fn forget(&self) {
+        fs::remove_file(self.memory()).expect("removed");
+    }
+
     pub fn open(&self) -> Log {
         self.open_with(Options::default())
     }

@@ -92,7 +92,7 @@ impl Action {
                 let events: Vec<Event> =
                     gone.iter().map(|entry| revoked(&run, entry, &by)).collect();
                 open_log(&audit.unwrap_or(state.audit), &state.keys)
-                    .and_then(|mut log| log.append(&events))
+                    .and_then(|mut log| log.append_and_sign(&events))
                     .map_err(|error| {
                         let count = gone.len();
                         anyhow::anyhow!(

@@ -12,8 +12,10 @@ use aegis_audit::event::{EventType, Record};
 use aegis_audit::log::{Error, Line, Reader};
 use aegis_audit::ocsf;
 use aegis_audit::places::State;
+use aegis_policy::Hash;
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use serde::Serialize;
 
 use super::CommandResult;
 use crate::terminal::{complain, harmless};
@@ -35,7 +37,7 @@ Examples:
         log: LogArg,
         #[command(flatten)]
         filter: Filter,
-        /// Prints JSON: a record on each line
+        /// Prints JSON: a record on each line, with its hash
         #[arg(long)]
         json: bool,
     },
@@ -53,7 +55,7 @@ Examples:
         /// Continues with new records, until interrupted
         #[arg(short, long)]
         follow: bool,
-        /// Prints JSON: a record on each line
+        /// Prints JSON: a record on each line, with its hash
         #[arg(long)]
         json: bool,
     },
@@ -62,9 +64,10 @@ Examples:
 Intact: nothing within the log was changed, removed, inserted, or signed by somebody else. Complete: the log
 is there to its end and signed to its end. Status 0 means both.
 
-If the end was cut off exactly at a checkpoint, only somebody who remembers a later one notices: keep the
-checkpoint that this prints, NUMBER:HASH, elsewhere, and name it the next time. The number alone no longer
-shows it once the log has grown again to a checkpoint of that number.
+If the end was cut off exactly at a checkpoint, only what remembers a later one shows it. The last one is
+remembered beside the key. Against whoever can write there, keep the checkpoint that this prints, NUMBER:HASH,
+elsewhere, and name it the next time. The number alone no longer shows it once the log has grown again to a
+checkpoint of that number.
 
 Quarantined torn ends are listed: a crash leaves one behind, and so does whoever writes zeros over the end.
 
@@ -160,24 +163,43 @@ impl Filter {
 
 impl LogArg {
     /// The path, or this user's log.
-    fn resolve(&self) -> anyhow::Result<PathBuf> {
+    pub(super) fn resolve(&self) -> anyhow::Result<PathBuf> {
         match &self.path {
             Some(path) => Ok(path.clone()),
             None => Ok(state()?.audit),
         }
     }
 
-    fn reader(&self) -> anyhow::Result<Reader> {
+    pub(super) fn reader(&self) -> anyhow::Result<Reader> {
         open(&self.resolve()?)
     }
 }
 
 /// Opens a log to read it; `-` is standard input.
-pub(super) fn open(path: &Path) -> anyhow::Result<Reader> {
+fn open(path: &Path) -> anyhow::Result<Reader> {
     match path == Path::new("-") {
         true => Ok(Reader::stream("standard input", Box::new(io::stdin()))),
         false => Reader::open(path).map_err(|error| failed(path, &error)),
     }
+}
+
+/// A record with its hash, as printed.
+#[derive(Serialize)]
+pub(super) struct Recorded {
+    hash: Hash,
+    #[serde(flatten)]
+    record: Record,
+}
+
+/// The records of a log.
+fn recorded(reader: &mut Reader) -> impl Iterator<Item = Result<Recorded, Error>> {
+    std::iter::from_fn(|| {
+        let recorded = reader.next_line()?.and_then(|line| {
+            let (hash, record) = (line.hash, line.record()?);
+            Ok(Recorded { hash, record })
+        });
+        Some(recorded)
+    })
 }
 
 /// The directories of this user.
@@ -251,9 +273,11 @@ impl Action {
         match self {
             Self::Show { log, filter, json } => {
                 let style = Style::of_output(json);
-                let taken =
-                    |record: &Result<_, _>| record.as_ref().map_or(true, |r| filter.takes(r));
-                let records = log.reader()?.filter(taken);
+                let taken = |recorded: &Result<Recorded, _>| {
+                    (recorded.as_ref()).map_or(true, |recorded| filter.takes(&recorded.record))
+                };
+                let mut reader = log.reader()?;
+                let records = recorded(&mut reader).filter(taken);
                 let lines = records.map(|record| style.line(record));
                 Out::new().all(lines)
             }

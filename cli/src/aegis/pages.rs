@@ -1,8 +1,10 @@
 //! Completions and manual pages, made from the command lines of the programs.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::path::Path;
 
+use aegis_sys::private::{Put, put_public};
 use anyhow::Context as _;
 use clap::builder::Resettable;
 use clap::{Command, CommandFactory as _};
@@ -41,9 +43,10 @@ pub(super) fn man(directory: Option<&Path>) -> CommandResult {
         anyhow::anyhow!("{} cannot be written: {error}", what.display())
     };
     fs::create_dir_all(directory).map_err(|error| fail(directory, error))?;
+    let opened = File::open(directory).map_err(|error| fail(directory, error))?;
     for (name, text) in pages {
-        let path = directory.join(name);
-        fs::write(&path, text).map_err(|error| fail(&path, error))?;
+        put_public(&opened, OsStr::new(&name), &text, Put::Replace)
+            .map_err(|error| fail(&directory.join(&name), error))?;
     }
     Ok(true)
 }

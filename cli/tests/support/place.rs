@@ -49,6 +49,21 @@ impl Place {
         self.1.path().join("audit")
     }
 
+    /// Forgets what was signed last in the log.
+    pub fn forget(&self) {
+        let log = fs::canonicalize(self.1.path())
+            .expect("a directory")
+            .join("audit");
+        let uid = rustix::process::geteuid().as_raw();
+        let state = aegis_audit::places::State::of(uid, &|name| std::env::var_os(name));
+        let name = aegis_policy::Hash::of(log.as_os_str().as_encoded_bytes());
+        let file = state
+            .expect("a state")
+            .keys
+            .join(format!("signed-{name}.json"));
+        let _ = fs::remove_file(file);
+    }
+
     /// The records in the log.
     pub fn records(&self) -> Vec<serde_json::Value> {
         aegis_tests::audit_log::records(&self.log())

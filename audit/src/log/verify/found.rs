@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::event::TornFile;
+use crate::event::{LastSigned, TornFile};
 use crate::log::{Place, PublicKey};
 use aegis_profile::hash::Hash;
 
@@ -16,6 +16,10 @@ pub struct Expected {
     pub keys: Vec<PublicKey>,
     /// A checkpoint that must exist; if only its number is given, this one or a later one.
     pub min_checkpoint: Option<Remembered>,
+    /// What is remembered beside the key of the last checkpoint that was signed here: this one or a later one must exist.
+    pub signed: Option<LastSigned>,
+    /// Checkpoints with which a log that was here before ended, where that was verified and moved away.
+    pub moved: Vec<Remembered>,
     /// The number of the first record, if older segments were verified and archived; else 0.
     pub first: u64,
 }

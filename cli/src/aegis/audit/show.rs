@@ -8,6 +8,7 @@ use aegis_policy::Verdict;
 use aegis_profile::syntax::escape;
 use serde_json::Value;
 
+use super::Recorded;
 use crate::terminal::colour;
 use crate::text::page::painted;
 
@@ -25,12 +26,11 @@ impl Style {
     }
 
     /// A record as a line; or why it cannot be read.
-    pub fn line(self, record: Result<Record, Error>) -> Result<String, String> {
-        let record = record.map_err(|error| error.to_string())?;
+    pub fn line(self, recorded: Result<Recorded, Error>) -> Result<String, String> {
+        let recorded = recorded.map_err(|error| error.to_string())?;
         match self.json {
-            false => Ok(text(&record, self.colour)),
-            // As it stands in the log.
-            true => serde_json::to_string(&record)
+            false => Ok(text(&recorded.record, self.colour)),
+            true => serde_json::to_string(&recorded)
                 .map(|text| text + "\n")
                 .map_err(|error| error.to_string()),
         }

@@ -11,7 +11,7 @@ use anyhow::{anyhow, ensure};
 use rustix::fs::inotify;
 
 use super::show::Style;
-use super::{CommandResult, LogArg, Out, failed, open};
+use super::{CommandResult, LogArg, Out, failed, open, recorded};
 
 pub(super) fn tail(log: &LogArg, lines: usize, follow: bool, json: bool) -> CommandResult {
     let mut out = Out::new();
@@ -24,7 +24,7 @@ pub(super) fn tail(log: &LogArg, lines: usize, follow: bool, json: bool) -> Comm
     };
     let mut reader = open(&path)?;
     let mut last = VecDeque::new();
-    for record in reader.by_ref() {
+    for record in recorded(&mut reader) {
         last.push_back(record);
         if last.len() > lines {
             last.pop_front();
@@ -60,7 +60,7 @@ fn follow_from(
     let mut events = inotify::Reader::new(watch, &mut buffer);
     loop {
         let mut reader = Reader::open_at(path, position).map_err(|error| failed(path, &error))?;
-        let lines = reader.by_ref().filter_map(|record| match record {
+        let lines = recorded(&mut reader).filter_map(|record| match record {
             // It is still being written, or will be quarantined.
             Err(Error::Torn { .. }) => None,
             record => Some(style.line(record)),

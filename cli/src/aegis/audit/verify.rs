@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use aegis_audit::log::{Answer as Which, Expected, PublicKey, Remembered, SetAside, Verified};
+use aegis_audit::log::{
+    Answer as Which, Expected, LastSigned, PublicKey, Remembered, SetAside, Verified,
+};
 use clap::{Args, ValueHint};
 
 use super::{CommandResult, LogArg, failed, state};
@@ -20,6 +22,9 @@ pub(in crate::aegis) struct Options {
     /// A checkpoint that must be there; without its hash, this one or a later one
     #[arg(long, value_name = "N[:HASH]")]
     min_checkpoint: Option<Remembered>,
+    /// The last checkpoint of a log that was here before, and was verified and moved away; may be repeated
+    #[arg(long, value_name = "N:HASH")]
+    moved: Vec<Remembered>,
     /// The first record, where all before were verified and archived
     #[arg(long, value_name = "SEQ", default_value_t = 0)]
     first: u64,
@@ -30,33 +35,43 @@ pub(in crate::aegis) struct Options {
 
 impl Options {
     pub fn run(self) -> CommandResult {
-        let keys = match self.keys.is_empty() {
-            true => own_key()?,
-            false => self
-                .keys
-                .iter()
-                .map(|key| named(key))
-                .collect::<Result<_, _>>()?,
+        let path = self.log.resolve()?;
+        let (keys, signed) = match self.keys.is_empty() {
+            true => own_key(&path)?,
+            false => {
+                let named = self.keys.iter().map(|key| named(key));
+                (named.collect::<Result<_, _>>()?, None)
+            }
         };
         let expected = Expected {
             keys,
             min_checkpoint: self.min_checkpoint,
+            signed,
+            moved: self.moved,
             first: self.first,
         };
-        let path = self.log.resolve()?;
-        let verified = aegis_audit::log::verify(super::open(&path)?, &expected)
-            .map_err(|error| failed(&path, &error))?;
+        let reader = super::open(&path).map_err(|error| match &expected.signed {
+            Some(LastSigned { number, hash, .. }) => error.context(format!(
+                "checkpoint {number}:{hash} was the last that was signed in {}",
+                path.display()
+            )),
+            None => error,
+        })?;
+        let verified =
+            aegis_audit::log::verify(reader, &expected).map_err(|error| failed(&path, &error))?;
         answer(self.json, &verified, || text(&verified, &expected))?;
         Ok(verified.intact && verified.complete)
     }
 }
 
-/// The key that this user signs with, if there is one.
-fn own_key() -> anyhow::Result<Vec<PublicKey>> {
+/// The key that this user signs with, if there is one, and what is remembered beside it of a log. That is read before the
+/// log, which may grow.
+fn own_key(log: &Path) -> anyhow::Result<(Vec<PublicKey>, Option<LastSigned>)> {
     let Ok(state) = state() else {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     };
-    Ok(PublicKey::in_directory(&state.keys)?.into_iter().collect())
+    let keys = PublicKey::in_directory(&state.keys)?.into_iter().collect();
+    Ok((keys, LastSigned::in_directory(&state.keys, log)?))
 }
 
 fn named(key: &str) -> anyhow::Result<PublicKey> {

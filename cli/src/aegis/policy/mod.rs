@@ -6,12 +6,13 @@ pub(super) mod explain;
 mod promote;
 mod test;
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aegis_policy::{Document, Policy, load, schema, templates};
 use aegis_profile::{Diagnostic, Error, Files, ReadError};
+use aegis_sys::private::{Put, put_public};
 use anyhow::{Context as _, anyhow};
 use clap::{Subcommand, ValueHint};
 use serde_json::json;
@@ -278,11 +279,20 @@ fn new(name: &str, output: Option<&Path>) -> CommandResult {
         return Ok(true);
     };
     let fail = |error: io::Error| anyhow!("{} cannot be written: {error}", path.display());
-    let mut file = (OpenOptions::new().write(true).create_new(true))
-        .open(path)
-        .map_err(fail)?;
-    file.write_all(text.as_bytes()).map_err(fail)?;
-    Ok(true)
+    let name = (path.file_name()).ok_or_else(|| fail(io::ErrorKind::IsADirectory.into()))?;
+    let directory = File::open(directory_of(path)).map_err(fail)?;
+    match put_public(&directory, name, text.as_bytes(), Put::New).map_err(fail)? {
+        true => Ok(true),
+        false => Err(fail(io::ErrorKind::AlreadyExists.into())),
+    }
+}
+
+/// The directory that a file is in.
+fn directory_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    }
 }
 
 /// The document of a reference.

@@ -1,16 +1,18 @@
 //! `aegis policy promote`: enforces a rule that was on trial, or the reverse, in the file that declares it.
 
-use std::fs::{self, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use aegis_policy::model::Mode;
 use aegis_policy::{load, promote, templates};
 use aegis_profile::{Files, Source};
+use aegis_sys::files::open_regular;
+use aegis_sys::private::put_like;
 use anyhow::{anyhow, bail, ensure};
 use serde_json::json;
-use tempfile::NamedTempFile;
 
 use super::as_text;
 use crate::aegis::{CommandResult, answer};
@@ -33,13 +35,16 @@ pub(super) fn promote(reference: &str, rule: &str, back: bool, json: bool) -> Co
         true => (Mode::Warn, "is in mode warn already"),
         false => (Mode::Enforce, "is enforced already"),
     };
+    let unchanged = |why| anyhow!("{shown} cannot be changed, and is as it was: {why}");
+    // What is read now is what is replaced: several may promote at once.
+    let locked = Locked::new(&file).map_err(unchanged)?;
     let Some(changed) = promote::set_mode(&read(&file)?, &shown, rule, mode)? else {
         let value = json!({"file": shown, "rule": rule, "changed": false});
         answer(json, &value, || format!("{shown}: `{rule}` {state}\n"))?;
         return Ok(true);
     };
-    write(&file, &changed.text)
-        .map_err(|why| anyhow!("{shown} cannot be changed, and is as it was: {why}"))?;
+    locked.write(&changed.text).map_err(unchanged)?;
+    drop(locked);
     let value = json!({
         "file": shown,
         "rule": rule,
@@ -81,51 +86,75 @@ fn read(file: &Path) -> anyhow::Result<String> {
     as_text(Files.read(file)).map_err(|why| anyhow!("{} cannot be read: {why}", file.display()))
 }
 
-/// Replaces the file in one step: whoever reads the policy meanwhile gets the old one or the new one. Mode
-/// and owner stay. A link is neither replaced by a file nor followed to change its target.
-fn write(file: &Path, text: &str) -> Result<(), String> {
-    let metadata = fs::symlink_metadata(file).map_err(|error| error.to_string())?;
-    if metadata.is_symlink() {
-        let target = fs::read_link(file).map_err(|error| error.to_string())?;
-        return Err(format!("it is a link to {}: name that", target.display()));
-    }
-    let directory = match file.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    };
-    let (uid, gid) = (metadata.uid(), metadata.gid());
-    let who_may_write = format!("somebody who may write in {}", directory.display());
-    // The error names the path.
-    let mut new = NamedTempFile::with_prefix_in(".aegis-policy-", directory)
-        .map_err(|error| failed("no file can be made beside it", &error, &who_may_write))?;
-    let unwritten = |error| failed("the new text cannot be written", &error, &who_may_write);
-    new.write_all(text.as_bytes()).map_err(unwritten)?;
-    let own = new.as_file().metadata().map_err(unwritten)?;
-    if (own.uid(), own.gid()) != (uid, gid) {
-        fchown(new.as_file(), Some(uid), Some(gid)).map_err(|error| {
-            let what = format!(
-                "it belongs to user {uid} and group {gid}, and the new file cannot be given to them"
-            );
-            failed(&what, &error, &format!("user {uid}"))
-        })?;
-    }
-    let mode = Permissions::from_mode(metadata.mode() & 0o7777);
-    new.as_file().set_permissions(mode).map_err(unwritten)?;
-    new.as_file().sync_all().map_err(unwritten)?;
-    new.persist(file).map_err(|error| {
-        let what = "the new file cannot take its place";
-        failed(what, &error.error, &format!("user {uid}"))
-    })?;
-    // The new text is in place; without this sync a crash may bring back the old one, and nothing worse.
-    let _ = fs::File::open(directory).and_then(|directory| directory.sync_all());
-    Ok(())
+/// How long to wait for somebody else who changes the file.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A file that nobody else changes meanwhile, if they use this lock too.
+struct Locked<'f> {
+    file: &'f Path,
+    held: File,
 }
 
-/// An error: what failed, why, and who could do it.
-fn failed(what: &str, error: &io::Error, who: &str) -> String {
-    let help = match error.kind() {
-        io::ErrorKind::PermissionDenied => format!("\n  help: run this as root or as {who}"),
-        _ => String::new(),
-    };
-    format!("{what}: {error}{help}")
+impl<'f> Locked<'f> {
+    /// Waits for the lock. A link is neither replaced by a file nor followed to change its target.
+    fn new(file: &'f Path) -> Result<Self, String> {
+        let since = Instant::now();
+        loop {
+            let metadata = fs::symlink_metadata(file).map_err(|error| error.to_string())?;
+            if metadata.is_symlink() {
+                let target = fs::read_link(file).map_err(|error| error.to_string())?;
+                return Err(format!("it is a link to {}: name that", target.display()));
+            }
+            let held = open_regular(file).map_err(|error| error.to_string())?;
+            match held.try_lock() {
+                // Whoever had it may have replaced the file.
+                Ok(()) if is_named(&held, file) => return Ok(Self { file, held }),
+                Ok(()) => {}
+                Err(TryLockError::Error(error)) => {
+                    return Err(format!("it cannot be locked: {error}"));
+                }
+                // Not for ever: whoever may read the file can lock it.
+                Err(TryLockError::WouldBlock) if since.elapsed() > PATIENCE => {
+                    return Err(format!(
+                        "it has been locked by another program for {} seconds\n  help: see which with `fuser -v {}`",
+                        PATIENCE.as_secs(),
+                        file.display()
+                    ));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    /// Replaces the file in one step: whoever reads the policy meanwhile gets the old one or the new one. Mode and owner
+    /// stay.
+    fn write(&self, text: &str) -> Result<(), String> {
+        let directory = super::directory_of(self.file);
+        let stat = rustix::fs::fstat(&self.held).map_err(|error| error.to_string())?;
+        let name = self.file.file_name().ok_or("it is a directory")?;
+        let replaced = File::open(directory).and_then(|directory| {
+            put_like(&directory, name, text.as_bytes(), &stat)?;
+            // Without this, a crash may bring back the old one, and nothing worse.
+            let _ = directory.sync_all();
+            Ok(())
+        });
+        replaced.map_err(|error| {
+            let help = match error.kind() {
+                io::ErrorKind::PermissionDenied => format!(
+                    "\n  help: run this as root, or as user {}, who has to be able to write in {}",
+                    stat.st_uid,
+                    directory.display()
+                ),
+                _ => String::new(),
+            };
+            format!("{error}{help}")
+        })
+    }
+}
+
+/// Whether the open file still has the name.
+fn is_named(file: &File, path: &Path) -> bool {
+    let named = fs::symlink_metadata(path).ok();
+    (file.metadata().ok().zip(named))
+        .is_some_and(|(file, named)| (file.dev(), file.ino()) == (named.dev(), named.ino()))
 }

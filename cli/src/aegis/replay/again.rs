@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aegis_audit::replay::{Difference, Outcome, Replayer, Undecidable};
+use aegis_audit::replay::{Difference, Outcome, Replayer, Undecidable, Undecided};
 use serde::Serialize;
 
 use super::{At, FEW, Known, Options, counted, records};
@@ -42,8 +42,22 @@ pub(super) fn check(options: &Options, known: &Known) -> CommandResult {
     let mut replayer = Replayer::new(|hash| known.find(hash), options.force);
     let mut report = Report::default();
     let mut undecidable: BTreeMap<Undecidable, Because> = BTreeMap::new();
+    let mut undecided = Undecided::default();
     let unreadable = records(options, |record| {
         report.records += 1;
+        if let Some(start) = undecided.next(record) {
+            report.undecidable += 1;
+            report.undecidable_because.push(Because {
+                count: 1,
+                first: At {
+                    run: record.run.clone().into_owned(),
+                    seq: start,
+                    what: "the start of the run".into(),
+                },
+                why: "the record of its decision was taken out: every run that begins has one"
+                    .into(),
+            });
+        }
         match replayer.again(record) {
             Outcome::NoDecision => return Ok(()),
             Outcome::Same => {}
@@ -68,7 +82,7 @@ pub(super) fn check(options: &Options, known: &Known) -> CommandResult {
         Ok(())
     })?;
     report.unreadable = unreadable;
-    report.undecidable_because = undecidable.into_values().collect();
+    report.undecidable_because.extend(undecidable.into_values());
     report.ok = report.differing == 0 && report.undecidable == 0 && report.unreadable.is_empty();
     answer(options.json, &report, || text(&report))?;
     Ok(report.ok)

@@ -20,17 +20,17 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub fn new(options: &Options) -> Self {
-        let log = &*options.log;
+    pub fn new(options: &Options) -> anyhow::Result<Self> {
+        let log = &*options.log.resolve()?;
         let beside = match log.is_dir() {
             true => Some(log),
             false => log.parent().filter(|_| log != Path::new("-")),
         };
         let beside = beside.map(|dir| dir.join(archive::DIRECTORY));
-        Self {
+        Ok(Self {
             copies: options.policies.clone().or(beside),
             others: OnceCell::new(),
-        }
+        })
     }
 
     /// The policy with a hash.

@@ -24,9 +24,8 @@ const FEW: usize = 20;
 /// The command line.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// A log's directory, one of its segments, or `-`
-    #[arg(value_name = "LOG", value_hint = ValueHint::AnyPath)]
-    log: PathBuf,
+    #[command(flatten)]
+    log: audit::LogArg,
     /// Lists what this policy, alone, would decide otherwise than was decided
     #[arg(long, value_name = "PATH|NAME", value_hint = ValueHint::AnyPath, conflicts_with = "force")]
     policy: Option<String>,
@@ -54,7 +53,7 @@ a decision differs, or that a record cannot be decided again. With --policy, sta
 something would change. `aegis audit verify` says whether the log itself is intact.
 
 Examples:
-  aegis replay ~/.local/state/aegis/audit
+  aegis replay                                all of this user's log
   aegis replay LOG --policy new.yaml          what would a change of the policy have changed?
   aegis replay LOG --id 1234                  who asked for what, and why it was decided so
   aegis replay LOG --id 4711-197c2f5          the same, for each decision of a run
@@ -62,7 +61,7 @@ Examples:
 
 impl Options {
     pub(super) fn run(self) -> CommandResult {
-        let known = Known::new(&self);
+        let known = Known::new(&self)?;
         match (&self.id, &self.policy) {
             (Some(id), _) => one::tell(&self, id, &known),
             (None, Some(reference)) => under::list(&self, reference),
@@ -103,7 +102,7 @@ fn records(
     options: &Options,
     mut each: impl FnMut(&Recorded<'_>) -> Result<(), String>,
 ) -> anyhow::Result<Vec<String>> {
-    let mut reader = audit::open(&options.log)?;
+    let mut reader = options.log.reader()?;
     let mut progress = Progress::new();
     let mut wrong = Vec::new();
     while let Some(line) = reader.next_line() {

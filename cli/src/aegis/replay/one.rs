@@ -97,7 +97,10 @@ pub(super) fn tell(options: &Options, id: &Id, known: &Known) -> CommandResult {
             0 => String::new(),
             lines => format!("; {lines} lines are not records"),
         };
-        anyhow::bail!("there is no {what}{run} in {}{more}", options.log.display());
+        anyhow::bail!(
+            "there is no {what}{run} in {}{more}",
+            options.log.resolve()?.display()
+        );
     }
     answer(options.json, &accounts, || {
         let texts: Vec<String> = accounts.iter().map(text).collect();

@@ -42,7 +42,7 @@ struct Example {
 }
 
 pub(super) fn list(options: &Options, reference: &str) -> CommandResult {
-    one_stdin([reference, &*options.log.to_string_lossy()])?;
+    one_stdin([reference, &*options.log.resolve()?.to_string_lossy()])?;
     let other = compiled(document(reference)?)?;
     // One example is enough to see what changes.
     let shown = if options.all { usize::MAX } else { 1 };
