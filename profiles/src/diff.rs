@@ -1,7 +1,7 @@
 //! What one profile may do that another may not: by meaning, not by lines.
 //!
 //! A directory covers what is below it, writing covers reading, executing covers reading, a higher or
-//! absent limit is more, `tcp` to a port covers what runs over it. Whether an entry is optional, its
+//! absent limit is more, what is denied is less, `tcp` to a port covers what runs over it. Whether an entry is optional, its
 //! order, its place, and `name`, `description` and `run` make no difference. What cannot be compared
 //! without a host (`$HOME` and an absolute path, a program's name and a path) counts as different.
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::format::forms::Item as Entry;
 use crate::format::{Profile, SecretUse, Syscalls};
 use crate::model::{
-    Declared, Destination, Origin, Outbound, PathSpec, Program, SyscallBase, Variable,
+    Declared, Denied, Destination, Origin, Outbound, PathSpec, Program, SyscallBase, Variable,
 };
 
 /// One thing that one profile may do and the other may not.
@@ -112,6 +112,7 @@ pub fn diff(a: &Profile, b: &Profile) -> Diff {
 fn beyond(more: &Profile, less: &Profile) -> Vec<Item> {
     let mut found = Excess(Vec::new());
     files(&mut found, more, less);
+    not_denied(&mut found, more, less);
     programs(&mut found, more, less);
     network(&mut found, more, less);
     let (mine, theirs) = (&more.capabilities, &less.capabilities);
@@ -232,6 +233,59 @@ fn files(found: &mut Excess, more: &Profile, less: &Profile) {
     found.uncovered("files.read", &mine.files_read, readable, contains);
     let writable = |path: &PathSpec| always(path) || among(&theirs.files_write, path);
     found.uncovered("files.write", &mine.files_write, writable, contains);
+}
+
+/// What the other profile denies of what this one grants.
+fn not_denied(found: &mut Excess, more: &Profile, less: &Profile) {
+    let mine = &more.capabilities;
+    let programs = mine.shell_exec.iter().filter_map(|item| match &item.value {
+        Program::Path(path) => Some(path),
+        Program::Name { .. } => None,
+    });
+    let files = mine.files_read.iter().chain(&mine.files_write);
+    let granted: Vec<&PathSpec> = files.map(|item| &item.value).chain(programs).collect();
+    let meets = |path: &PathSpec| {
+        let meets = |other: &&PathSpec| contains(other, path) || contains(path, other);
+        granted.iter().any(meets)
+    };
+    for item in &less.capabilities.files_deny {
+        let matters = match &item.value {
+            Denied::Path(path)
+            | Denied::Named {
+                below: Some(path), ..
+            } => meets(path),
+            Denied::Named { below: None, .. } => !granted.is_empty(),
+        };
+        if matters && !(mine.files_deny.iter()).any(|other| denies(&other.value, &item.value)) {
+            let instead = Some(item.value.to_string());
+            found.add("files.deny", "not denied".to_owned(), instead, None);
+        }
+    }
+}
+
+/// Whether `wide` denies all that `narrow` does.
+fn denies(wide: &Denied, narrow: &Denied) -> bool {
+    match (wide, narrow) {
+        (
+            Denied::Path(wide),
+            Denied::Path(path)
+            | Denied::Named {
+                below: Some(path), ..
+            },
+        ) => contains(wide, path),
+        (
+            Denied::Named { below, name },
+            Denied::Named {
+                below: other,
+                name: same,
+            },
+        ) => {
+            let within =
+                |below: &PathSpec| other.as_ref().is_some_and(|other| contains(below, other));
+            name == same && below.as_ref().is_none_or(within)
+        }
+        _ => false,
+    }
 }
 
 fn programs(found: &mut Excess, more: &Profile, less: &Profile) {

@@ -15,7 +15,9 @@ use serde::{Serialize, Serializer};
 use crate::error::Reporter;
 use crate::form::{Form, Key, Keyed, Page, Section};
 use crate::limits::Limits;
-use crate::model::{Declared, Device, Outbound, PathSpec, Program, SyscallBase, Version};
+use crate::model::{
+    Args, Declared, Denied, Device, Outbound, PathSpec, Program, SyscallBase, Version,
+};
 use crate::yaml::Node;
 use forms::{
     Destinations, Extends, List, Maybe, Part, Run, Secrets, Single, TheVersion, Variables, Word,
@@ -109,9 +111,13 @@ section! {
         /// a single value in this file replaces what an extended profile says.
         "extends" extends: Vec<Declared<String>> = Extends,
             "list of built-in names, and of files (with a `/` or ending in .yaml or .yml) relative to this one", "nothing", "[base]";
-        /// The command that is run when none is given after `--`.
+        /// The command that is run when none is given after `--`. Words that begin with `$SKILL`, `$WORK`, `$HOME` or `$TMP`
+        /// begin with that directory.
         "run" run: Vec<String> = Run,
-            "list: the program and its arguments", "the command line must give one", "[python3, main.py]";
+            "list: the program and its arguments", "the command line must give one", "[python3, $SKILL/main.py]";
+        /// What becomes of words after `--`: `replace`, they are the command, in place of `run`; `append`, they are further
+        /// arguments of `run`.
+        "args" args: Option<Declared<Args>> = Single(&texts::ARGS), "`replace` or `append`", "replace", "append";
         /// What the command may do beyond running.
         "capabilities" capabilities: Capabilities = Part::<Capabilities>::NEW;
         /// The environment of the command: empty but for what is named here.
@@ -138,6 +144,11 @@ section! {
         /// Directories and files that may be written, and read.
         "files.write" files_write: Vec<Declared<PathSpec>> = List(&texts::WRITE),
             "list of paths, as for `files.read`", "nothing but the private `$TMP` and home", "[$WORK/out]";
+        /// What is denied inside of what is granted: files, directories with everything below them, and, after `**/`, names
+        /// that are denied wherever they are below a directory (or below whatever is granted). What is there when the
+        /// run starts is hidden; no other line grants it.
+        "files.deny" files_deny: Vec<Declared<Denied>> = List(&texts::DENIED),
+            "list of paths, as for `files.read`, and of `**/NAME` and `PATH/**/NAME`", "nothing", "[$WORK/secrets, \"**/.env\"]";
         /// Programs that may be executed, and so read. What may not be executed is not readable as a
         /// program either. A directory grants every program below it.
         "shell.exec" shell_exec: Vec<Declared<Program>> = List(&texts::PROGRAM),

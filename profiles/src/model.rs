@@ -71,16 +71,30 @@ pub enum Variable {
     Tmp,
 }
 
-/// A declared path: a variable or `/`, then plain components. `.` and `..`, empty components, NUL
-/// and glob characters are refused by the parser, so what exists here is valid.
+/// A declared path: a variable or `/`, then plain components. `.` and `..`, empty components and NUL are refused by the
+/// parser, so what exists here is valid. Characters of patterns are written with a `\` before them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathSpec {
     /// The variable it starts from; `None`: an absolute path.
     pub base: Option<Variable>,
-    /// What follows, without a leading slash; empty for the base itself (or `/`).
+    /// What follows, without a leading slash and without escapes; empty for the base itself (or `/`).
     pub rest: String,
     /// Written with a leading `-` (as in systemd): skipped when it does not exist on the host.
     pub optional: bool,
+}
+
+/// What is denied inside of what is granted: what `files.deny` lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Denied {
+    /// A file, or a directory with everything below it.
+    Path(PathSpec),
+    /// A name, or several components, anywhere below a directory; without one, below whatever is granted.
+    Named {
+        /// The directory.
+        below: Option<PathSpec>,
+        /// The name.
+        name: String,
+    },
 }
 
 /// A declared program: what `shell.exec` lists.
@@ -162,6 +176,16 @@ pub enum Device {
     Path(String),
 }
 
+/// What becomes of words after the profile on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Args {
+    /// They are the command, in place of `run`.
+    #[default]
+    Replace,
+    /// They are further arguments of `run`.
+    Append,
+}
+
 /// The set of system calls that a profile starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SyscallBase {
@@ -211,20 +235,64 @@ impl fmt::Display for PathSpec {
         if self.optional {
             f.write_str("-")?;
         }
+        let rest = Escaped(&self.rest);
         match self.base {
             Some(variable) if self.rest.is_empty() => write!(f, "{variable}"),
-            Some(variable) => write!(f, "{variable}/{}", self.rest),
-            None => write!(f, "/{}", self.rest),
+            Some(variable) => write!(f, "{variable}/{rest}"),
+            None => write!(f, "/{rest}"),
         }
     }
 }
+
+/// As written in a profile: `$WORK/.env`, `**/.env`.
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Denied::Path(path) => write!(f, "{path}"),
+            Denied::Named { below: None, name } => write!(f, "**/{}", Escaped(name)),
+            Denied::Named {
+                below: Some(below),
+                name,
+            } => {
+                write!(f, "{below}/**/{}", Escaped(name))
+            }
+        }
+    }
+}
+
+/// A name as it is written in a profile.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if PATTERN_CHARACTERS.contains(c) || c == '\\' {
+                f.write_str("\\")?;
+            }
+            fmt::Write::write_char(f, c)?;
+        }
+        Ok(())
+    }
+}
+
+/// A path or a name as it is written in a profile.
+pub(crate) fn escaped(text: &str) -> String {
+    Escaped(text).to_string()
+}
+
+/// What would be a pattern in other tools. In a path of a profile each is written with a `\` before it.
+pub(crate) const PATTERN_CHARACTERS: &str = "*?[]{}";
 
 /// As written in a profile: `git`, `-/usr/lib/git-core`.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Program::Name { name, optional } => {
-                write!(f, "{}{name}", if *optional { "-" } else { "" })
+                let dash = if *optional { "-" } else { "" };
+                match name.as_str() {
+                    "[" => write!(f, "{dash}["),
+                    name => write!(f, "{dash}{}", Escaped(name)),
+                }
             }
             Program::Path(path) => write!(f, "{path}"),
         }
@@ -250,7 +318,17 @@ impl fmt::Display for Device {
             Device::Gpu => "gpu",
             Device::Kvm => "kvm",
             Device::Pty => "pty",
-            Device::Path(path) => path,
+            Device::Path(path) => return Escaped(path).fmt(f),
+        })
+    }
+}
+
+/// As written in a profile.
+impl fmt::Display for Args {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Args::Replace => "replace",
+            Args::Append => "append",
         })
     }
 }
@@ -276,4 +354,12 @@ macro_rules! serialize_as_written {
         }
     )*};
 }
-serialize_as_written!(PathSpec, Program, Destination, Device, SyscallBase);
+serialize_as_written!(
+    PathSpec,
+    Denied,
+    Program,
+    Destination,
+    Device,
+    Args,
+    SyscallBase
+);

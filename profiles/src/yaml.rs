@@ -272,8 +272,12 @@ impl Builder<'_, '_> {
                 Err(e) => {
                     let m = e.marker();
                     let span = Span::new(narrow(m.line()), narrow(m.col()) + 1, 1);
-                    self.out
+                    let report = self
+                        .out
                         .report(span, format!("not valid YAML: {}", quote(e.info())));
+                    if e.info().contains("anchor") {
+                        report.help("what begins with `*` or `&` needs quotes: `\"**/.env\"`");
+                    }
                     return None;
                 }
             };
@@ -298,7 +302,9 @@ impl Builder<'_, '_> {
                 Event::Alias(_) => {
                     self.out
                         .report(span, "YAML aliases (`*name`) are not allowed")
-                        .help("write the value out");
+                        .help(
+                            "write the value out; what begins with `*` needs quotes: `\"**/.env\"`",
+                        );
                     self.value(Value::Refused, span);
                 }
                 Event::Scalar(text, style, anchor, tag) => {

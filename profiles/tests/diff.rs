@@ -50,6 +50,15 @@ const COVERED: &[(&str, &str)] = &[
         "capabilities: {net.outbound: [\"https://*.b\", \"tcp://c:443\"]}",
         "capabilities: {net.outbound: [\"https://a.b\", \"https://*.a.b\", \"https://c\"]}",
     ),
+    (
+        "capabilities: {files.read: [$WORK], files.deny: [$WORK/a/b, \"**/.env\"]}",
+        "capabilities: {files.read: [$WORK], files.deny: [$WORK/a, \"**/.env\", /srv/x]}",
+    ),
+    // What is not granted need not be denied.
+    (
+        "capabilities: {shell.exec: [git], files.deny: [$HOME/.ssh, \"**/.env\"]}",
+        "capabilities: {shell.exec: [git]}",
+    ),
     ("limits: {time: 1h}", "limits: {time: 5m, memory: 1G}"),
     (
         "environment: {pass: [A]}",
@@ -74,6 +83,15 @@ const BEYOND: &[(&str, &str, &[&str])] = &[
         "capabilities: {files.read: [/srv/a]}",
         "capabilities: {files.read: [-/srv/ab]}",
         &["files.read /srv/ab"],
+    ),
+    (
+        "capabilities: {files.read: [$WORK], files.deny: [$WORK/a, $WORK/**/key, \"**/.env\"]}",
+        "capabilities: {files.read: [$WORK], files.deny: [$WORK/a/b, $WORK/x/**/key, $WORK/**/.env]}",
+        &[
+            "files.deny not denied instead of $WORK/a",
+            "files.deny not denied instead of $WORK/**/key",
+            "files.deny not denied instead of **/.env",
+        ],
     ),
     (
         "capabilities: {files.read: [$WORK]}",

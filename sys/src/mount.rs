@@ -121,6 +121,15 @@ pub fn set_attributes_of_one(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> 
     mount_setattr(mount, attr, 0)
 }
 
+/// Takes `MOUNT_ATTR_NOEXEC` from a mount.
+pub fn allow_execution(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = libc::mount_attr {
+        attr_clr: attr::NOEXEC,
+        ..UNCHANGED
+    };
+    mount_setattr(mount, attr, 0)
+}
+
 /// Gives a detached mount the id mapping of a user namespace (`MOUNT_ATTR_IDMAP`), without its
 /// submounts: those stay as they are.
 pub fn set_idmap(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> io::Result<()> {

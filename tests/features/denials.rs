@@ -149,3 +149,21 @@ fn a_command_that_began_in_the_root_is_told_of_the_directory_that_it_misses() {
         assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     }
 }
+
+#[test]
+fn a_link_of_the_system_is_named_by_where_it_leads() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let named = "/usr/lib/go/src/fmt/doc.go";
+        let real = std::fs::canonicalize(named).expect("the library of Go");
+        let output = workspace.run(SHELL, &["cat", named]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let line = format!("capabilities: {{files.read: [{}]}}", real.display());
+        assert!(told.trim_end().ends_with(&line), "{told}");
+        let healed = workspace.run(
+            &format!("aegis: 1\nextends: [shell]\n{line}\n"),
+            &["cat", named],
+        );
+        assert_eq!(healed.status.code(), Some(0), "{}", text(&healed));
+    }
+}

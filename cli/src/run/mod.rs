@@ -126,6 +126,12 @@ fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
             "aegis-run: warning: the run made {path}, which programs of the host act upon: look at it\n"
         )));
     }
+    if !report.lost.is_empty() && !quiet {
+        let lost = report.lost.join(", ");
+        complain(&harmless(&format!(
+            "aegis-run: warning: the command wrote {lost} to the sandbox's private home, which is gone: declare under `files.write` what is to be kept\n"
+        )));
+    }
     for text in &outcome.unaccounted {
         fail(text);
     }

@@ -15,7 +15,7 @@ use std::path::Path;
 use aegis_policy::Verdict;
 use aegis_profile::{Declared, LimitKey, Origin, Outbound, Profile, SyscallBase};
 use aegis_runtime::facts::devices;
-use aegis_runtime::plan::{CORE_LIMIT, Memfd, Op, Plan};
+use aegis_runtime::plan::{CORE_LIMIT, DeniedPaths, Memfd, Op, Plan};
 use aegis_runtime::seccomp::{self, Action};
 use aegis_runtime::supervise::report;
 use aegis_runtime::types::Network;
@@ -44,6 +44,7 @@ pub(crate) fn text(plan: &Plan, profile: &Profile, colour: bool) -> String {
             granted(plan, "files.read"),
         ),
         writable(plan),
+        denied(plan),
         executable(plan),
         network(plan, profile),
         device_nodes(plan, profile),
@@ -110,11 +111,32 @@ fn writable(plan: &Plan) -> Section {
         .filter(|at| binds(true).any(|above| at.starts_with(above)))
         .collect();
     rows.extend(by_directory("kept read-only in there".into(), &kept));
-    let private = plan.root.mounts().filter(|mount| mount.op == Op::Private);
+    let private = plan
+        .root
+        .mounts()
+        .filter(|mount| matches!(mount.op, Op::Private { .. }));
     let mut own: Vec<String> = private.map(|mount| path(&mount.at)).collect();
     own.push("(private, in memory, gone afterwards)".into());
     rows.push(Row::words("every sandbox", own));
     ("Write", "mounts, nosuid and nodev; Landlock", rows)
+}
+
+/// What is hidden in what may be read, written or executed.
+fn denied(plan: &Plan) -> Section {
+    let row = |denied: &DeniedPaths| {
+        let from = match place(&denied.from) {
+            (file, Some(line)) => format!("{file}:{line}"),
+            (place, None) => place,
+        };
+        let mut words = vec![denied.what.clone()];
+        words.push(match denied.paths.len() {
+            0 => "(not there now, so not hidden if it is made later):".into(),
+            count => format!("({count} there now):"),
+        });
+        words.extend(denied.paths.iter().map(|path| shown(path)));
+        Row::words(from, words)
+    };
+    ("Deny", "mounts", plan.denied.iter().map(row).collect())
 }
 
 fn executable(plan: &Plan) -> Section {

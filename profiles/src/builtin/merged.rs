@@ -134,6 +134,7 @@ mod tests {
             description,
             extends,
             run,
+            args,
             capabilities,
             environment,
             limits,
@@ -155,6 +156,7 @@ mod tests {
         let Capabilities {
             files_read,
             files_write,
+            files_deny,
             shell_exec,
             net_outbound,
             net_listen,
@@ -177,6 +179,8 @@ mod tests {
             || !net_listen.is_empty()
             || !secrets_use.is_empty()
             || !devices.is_empty()
+            || !files_deny.is_empty()
+            || args.is_some()
             || limits != &Limits::default()
             || syscalls != &Syscalls::default();
         assert!(!more, "{name}: teach `builtin/merged.rs` the new keys");

@@ -1,6 +1,6 @@
 //! Reading the node tree: a map of known keys, a list, text, a number; each with its own error.
 
-use super::Takes;
+use super::{Takes, scalar};
 use crate::error::{Diagnostic, Reporter, Span, nearest, quote};
 use crate::model::Declared;
 use crate::units::Wrong;
@@ -77,7 +77,12 @@ impl Reporter<'_> {
             Value::List(items) => items,
             Value::Refused => &[],
             Value::Scalar { text, plain } if !plain || kind_of(text) != Kind::Null => {
-                let shown = quote(text);
+                let words = text.split([' ', ',']).filter(|word| !word.is_empty());
+                let words: Vec<String> = words.map(|word| quote(&scalar(word))).collect();
+                let shown = match words.len() {
+                    0 | 1 => quote(text),
+                    _ => words.join(", "),
+                };
                 self.report(node.span, format!("`{key}` is a list"))
                     .expected("expected a list")
                     .help(format!("write it as a list: `{key}: [{shown}]`"));

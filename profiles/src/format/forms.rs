@@ -11,7 +11,7 @@ use super::SecretUse;
 use super::texts;
 use crate::error::{Reporter, escape, meant, quote};
 use crate::form::{Form, Keyed, Page, Section, Text, scalar};
-use crate::model::{Declared, Destination, Device, Outbound, PathSpec, Program, Version};
+use crate::model::{Declared, Denied, Destination, Device, Outbound, PathSpec, Program, Version};
 use crate::values::names;
 use crate::yaml::{Kind, Node, Value, kind_of};
 
@@ -133,6 +133,7 @@ pub(crate) trait Item: Clone + Display + Eq + Hash {
 }
 impl Item for String {}
 impl Item for u16 {}
+impl Item for Denied {}
 impl Item for Device {}
 impl Item for Destination {}
 impl Item for PathSpec {

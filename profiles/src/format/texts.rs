@@ -4,14 +4,14 @@
 use serde_json::{Value as Json, json};
 
 use crate::form::{Takes, Text, pattern, scalar, words};
-use crate::model::{Destination, Device, PathSpec, Program, SyscallBase};
+use crate::model::{Args, Denied, Destination, Device, PathSpec, Program, SyscallBase};
 use crate::values::paths::{self, Use};
 use crate::values::{names, net};
 
-/// Components of a path: no pattern characters, no `.` or `..`.
+/// Components of a path: no pattern characters without a `\` before them, no `.` or `..`.
 macro_rules! components {
     () => {
-        r"(?!(.*/)?\.\.?(/|$))[^*?\[\]{}\n\t]*$"
+        r"(?!(.*/)?\.\.?(/|$))([^*?\[\]{}\\\n\t]|\\[*?\[\]{}\\])*$"
     };
 }
 /// A path: a variable and what may follow it, or an absolute path outside the places that the sandbox
@@ -80,13 +80,26 @@ pub(crate) const READ: Text<PathSpec> =
     Text::new("a path", PATH, |text| paths::path(text, Use::Read));
 pub(crate) const WRITE: Text<PathSpec> =
     Text::new("a path", PATH, |text| paths::path(text, Use::Write));
+pub(crate) const DENIED: Text<Denied> = Text::new(
+    "a path, or `**/` and a name",
+    || {
+        pattern(concat!(
+            "^(",
+            path!(),
+            r"|((\$(SKILL|WORK|HOME|TMP)(?![^/])|/(?!/*(proc|sys|dev)(/|$)))([^*?\[\]{}\\\n\t]|\\[*?\[\]{}\\])*/)?\*\*/(?!/*$)",
+            components!(),
+            ")"
+        ))
+    },
+    paths::denied,
+);
 pub(crate) const PROGRAM: Text<Program> = Text::new(
     "a program's name or path",
     || {
         pattern(concat!(
             "^-?(",
             path!(),
-            r"|\[$|(?!\.\.?$)[^\-$~/*?\[\]{}\s][^/*?\[\]{}\s]{0,254}$)"
+            r"|\[$|(?!\.\.?$)(?![\-$~])([^/*?\[\]{}\\\s]|\\[*?\[\]{}\\]){1,255}$)"
         ))
     },
     paths::program,
@@ -148,6 +161,16 @@ pub(crate) const SYSCALL: Text<String> = Text::new(
     "a system call's name",
     || pattern("^[a-z0-9_]+$"),
     names::syscall,
+);
+pub(crate) const ARGS: Text<Args> = Text::new(
+    "`replace` or `append`",
+    || {
+        words([
+            ("replace", "They are the command, in place of `run`."),
+            ("append", "They are further arguments of `run`."),
+        ])
+    },
+    names::args,
 );
 pub(crate) const BASE: Text<SyscallBase> = Text::new(
     "the name of a set",

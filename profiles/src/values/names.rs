@@ -1,7 +1,7 @@
 //! Short names: of profiles, headers, variables and system calls.
 
 use crate::error::quote;
-use crate::model::SyscallBase;
+use crate::model::{Args, SyscallBase};
 use crate::units::Wrong;
 
 fn is_line(text: &str) -> bool {
@@ -80,6 +80,15 @@ pub(crate) fn variable(text: &str) -> Result<String, Wrong> {
         );
     }
     Ok(text.to_owned())
+}
+
+/// What becomes of words after the profile.
+pub(crate) fn args(text: &str) -> Result<Args, Wrong> {
+    match text {
+        "replace" => Ok(Args::Replace),
+        "append" => Ok(Args::Append),
+        _ => Wrong::new("unknown word", "write `replace` or `append`"),
+    }
 }
 
 /// The name of a set of system calls.

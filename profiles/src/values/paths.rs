@@ -2,10 +2,10 @@
 //!
 //! A path means one place and everything below it. What would change its meaning (`..`, patterns, a relative
 //! path, an unknown variable) is refused here, so that every [`PathSpec`] is a variable or `/` and plain
-//! components.
+//! components. A `\` takes the meaning of a pattern from the character after it.
 
 use crate::error::{meant, nearest, quote};
-use crate::model::{Device, PathSpec, Program, Variable};
+use crate::model::{Denied, Device, PATTERN_CHARACTERS, PathSpec, Program, Variable};
 use crate::units::Wrong;
 
 /// Longest path that the kernel takes (`PATH_MAX`, with its NUL).
@@ -20,6 +20,7 @@ pub(crate) enum Use {
     Read,
     Write,
     Execute,
+    Deny,
 }
 
 /// A path of `files.read`, `files.write` or `shell.exec`.
@@ -27,16 +28,52 @@ pub(crate) fn path(text: &str, used_for: Use) -> Result<PathSpec, Wrong> {
     let (optional, text) = strip_optional(text);
     plain_characters(text)?;
     let (base, rest) = base_of(text)?;
-    let rest = components(rest)?;
+    let rest = components(&unescaped(rest)?)?;
     let spec = PathSpec {
         base,
         rest,
         optional,
     };
-    if spec.base.is_none() {
-        refuse_special(&spec, used_for)?;
+    match spec.base {
+        None => refuse_special(&spec, used_for)?,
+        Some(Variable::Tmp) if used_for == Use::Execute && !spec.rest.is_empty() => {
+            return Wrong::new(
+                "a part of $TMP",
+                "nothing is there before the command runs: write `$TMP`",
+            );
+        }
+        Some(Variable::Tmp) if used_for == Use::Deny => {
+            return Wrong::new(
+                "$TMP is the sandbox's own",
+                "remove it: nothing of the host is there",
+            );
+        }
+        Some(_) => {}
     }
     Ok(spec)
+}
+
+/// An entry of `files.deny`: a path, or `**/` and a name that is denied wherever it is.
+pub(crate) fn denied(text: &str) -> Result<Denied, Wrong> {
+    if text.starts_with('-') {
+        return Wrong::new(
+            "a leading `-`",
+            "remove it: what is not there is skipped anyway",
+        );
+    }
+    let (below, name) = match text.strip_prefix("**/") {
+        Some(name) => (None, name),
+        None => match text.split_once("/**/") {
+            Some((below, name)) => (Some(path(below, Use::Deny)?), name),
+            None => return path(text, Use::Deny).map(Denied::Path),
+        },
+    };
+    plain_characters(name)?;
+    let name = components(&unescaped(name)?)?;
+    if name.is_empty() {
+        return Wrong::new("nothing is named", "write a name: `**/.env`");
+    }
+    Ok(Denied::Named { below, name })
 }
 
 /// A program of `shell.exec`: a name, or a path.
@@ -53,6 +90,7 @@ pub(crate) fn program(text: &str) -> Result<Program, Wrong> {
         });
     }
     plain_characters(name)?;
+    let name = &*unescaped(name)?;
     if matches!(name, "." | "..") {
         return Wrong::new(
             format!("`{name}` is not a program"),
@@ -99,7 +137,7 @@ pub(crate) fn device(text: &str) -> Result<Device, Wrong> {
         return Wrong::new("unknown device", meant(text, ["gpu", "kvm", "pty"], fix));
     }
     plain_characters(text)?;
-    let clean = format!("/{}", components(&text[1..])?);
+    let clean = format!("/{}", components(&unescaped(&text[1..])?)?);
     if !clean.starts_with("/dev/") {
         return Wrong::new("not a path below /dev", fix);
     }
@@ -120,16 +158,46 @@ fn plain_characters(text: &str) -> Result<(), Wrong> {
     if text.len() > MAX_PATH {
         return Wrong::new("longer than 4095 bytes", "no path can be as long as this");
     }
-    if let Some(c) = text.chars().find(|c| "*?[]{}".contains(*c)) {
-        return Wrong::new(
-            format!("patterns (`{c}`) are not allowed"),
-            "a directory grants everything below it: write the directory",
-        );
+    let mut escaped = false;
+    for c in text.chars() {
+        if PATTERN_CHARACTERS.contains(c) && !escaped {
+            return Wrong::new(
+                format!("patterns (`{c}`) are not allowed"),
+                format!(
+                    "a directory grants everything below it: write the directory; where `{c}` is part of a name, write `\\{c}`"
+                ),
+            );
+        }
+        escaped = c == '\\' && !escaped;
     }
     if text.contains(['\n', '\t']) {
         return Wrong::new("a line break or tab in a name", "write the plain name");
     }
     Ok(())
+}
+
+/// The text without the `\` before characters that would be patterns.
+fn unescaped(text: &str) -> Result<String, Wrong> {
+    let mut plain = String::with_capacity(text.len());
+    let mut ahead = text.chars();
+    while let Some(c) = ahead.next() {
+        let next = match c {
+            '\\' => ahead.next(),
+            c => Some(c),
+        };
+        match next {
+            Some(next) if c != '\\' || next == '\\' || PATTERN_CHARACTERS.contains(next) => {
+                plain.push(next)
+            }
+            _ => {
+                return Wrong::new(
+                    "a `\\` before what needs none",
+                    "write `\\\\` for a `\\` in a name; only `*`, `?`, `[`, `]`, `{` and `}` need one before them",
+                );
+            }
+        }
+    }
+    Ok(plain)
 }
 
 /// Splits off the variable or the leading slash.
@@ -200,6 +268,14 @@ fn refuse_special(spec: &PathSpec, used_for: Use) -> Result<(), Wrong> {
         ("", Use::Execute) => {
             Wrong::new("the whole file system", "name the programs that are needed")
         }
+        ("", Use::Deny) => Wrong::new(
+            "the whole file system",
+            "nothing is granted that is not named: remove it",
+        ),
+        ("proc" | "sys" | "dev", Use::Deny) => Wrong::new(
+            format!("/{top} is the sandbox's own"),
+            "remove it: nothing of the host is there",
+        ),
         ("proc" | "sys", _) => Wrong::new(
             format!("/{top} cannot be granted: it shows the whole host"),
             "remove it: the sandbox has its own /proc; what it shows is enough for programs",

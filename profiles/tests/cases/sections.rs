@@ -50,7 +50,7 @@ pub const CASES: super::Cases = super::Cases {
         ("run: []", "`run` is empty"),
         ("run: [[a], x]", "found a list"),
         ("run: [\"\", x]", "the command's name is empty"),
-        ("run: ls -l", "write it as a list: `run: [ls -l]`"),
+        ("run: ls -l", "write it as a list: `run: [ls, -l]`"),
         ("run: [a, [b]]", "found a list"),
         ("run: [a, null]", "found nothing"),
         ("capabilities:", "found nothing"),

@@ -16,6 +16,18 @@ pub const BEYOND_THE_SCHEMA: &[(&str, &str)] = &[
     ),
     ("aegis: 1\nname: &x a\n", "YAML anchors"),
     ("aegis: 1\nname: &x a\ndescription: *x\n", "YAML aliases"),
+    (
+        "aegis: 1\ncapabilities: {files.deny: [**/.env]}\n",
+        "needs quotes: `\"**/.env\"`",
+    ),
+    (
+        "aegis: 1\ncapabilities: {files.deny: [$TMP/x]}\n",
+        "the sandbox's own",
+    ),
+    (
+        "aegis: 1\ncapabilities: {shell.exec: [$TMP/x]}\n",
+        "write `$TMP`",
+    ),
     ("aegis: 1\nname: !!str a\n", "YAML tags"),
     ("aegis: 1\nlimits: !x {}\n", "YAML tags"),
     ("aegis: 1\nlimits: {<<: {time: 1s}}\n", "merge keys"),

@@ -34,6 +34,14 @@ const PATHS: &[&str] = &[
     "-$WORK",
     "/a b/c",
     "/ünï",
+    "$WORK/\\[x\\]",
+];
+const DENIED: &[&str] = &[
+    "$WORK/out/secret",
+    "$WORK/out",
+    "**/.env",
+    "$WORK/**/.env",
+    "$WORK/out/**/a/key",
 ];
 const PROGRAMS: &[&str] = &[
     "git",
@@ -109,8 +117,9 @@ fn capabilities(additive: bool) -> impl Strategy<Value = String> {
         ),
         optional("secrets.use", select(secrets).prop_map(str::to_owned)),
         optional("devices", some(&["gpu", "kvm", "/dev/ttyS0"])),
+        optional("files.deny", some(if additive { &[] } else { DENIED })),
     )
-        .prop_map(|(a, b, c, d, e, f, g)| map(vec![a, b, c, d, e, f, g]))
+        .prop_map(|(a, b, c, d, e, f, g, h)| map(vec![a, b, c, d, e, f, g, h]))
 }
 
 fn limits() -> impl Strategy<Value = String> {

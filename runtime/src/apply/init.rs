@@ -6,19 +6,27 @@
 use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::message::{Message, Order};
 use super::witness::Witness;
 use super::{Early, Prepared, command, root};
 use crate::error::Failure;
-use crate::plan::{Memfd, Namespace, Plan};
+use crate::plan::{Memfd, Namespace, Op, Plan};
 use crate::types::{BrokerSocket, Protocol, Step};
 use aegis_sys::process::{self, Change};
 use aegis_sys::{capabilities, files, landlock, mount, namespaces, signal, socket};
 
 /// Added to the supervisor's own deadline and its grace.
 const LATER: Duration = Duration::from_secs(1);
+
+/// Private places whose contents nobody expects to be kept.
+const TEMPORARY: [&str; 2] = ["/tmp", "/dev/shm"];
+
+/// Most files that are told of as lost.
+const MOST_TOLD: usize = 3;
 
 /// Exit status of a PID 1 that failed to start the command; the message says why.
 const FAILED: i32 = 125;
@@ -183,6 +191,28 @@ fn launch(
     Ok((pid, witness))
 }
 
+/// Tells of what the command has written to its private home. Names that begin with a dot are caches and settings, which
+/// programs write without being asked to.
+fn tell_of_losses(plan: &Plan, socket: &OwnedFd) {
+    const MOST_LOOKED_AT: usize = 1000;
+    let homes = plan
+        .root
+        .mounts()
+        .filter(|mount| matches!(mount.op, Op::Private { .. }));
+    for home in homes.filter(|mount| !TEMPORARY.iter().any(|tmp| mount.at == Path::new(tmp))) {
+        let Ok(entries) = std::fs::read_dir(&home.at) else {
+            continue;
+        };
+        let lost = (entries.take(MOST_LOOKED_AT).flatten())
+            .filter(|entry| entry.file_name().as_bytes().first() != Some(&b'.'))
+            .map(|entry| entry.path())
+            .filter(|path| !plan.root.contains(path));
+        for path in lost.take(MOST_TOLD) {
+            let _ = Message::Lost(path).send(socket.as_fd());
+        }
+    }
+}
+
 /// Reaps whatever ends, and reports on the command, until the command has ended.
 ///
 /// It also enforces the time limit, a little later than the supervisor, which may be stopped: by
@@ -212,7 +242,7 @@ fn wait(command: i32, witness: Option<&Witness>, socket: &OwnedFd, plan: &Plan) 
                 match change {
                     Change::Stopped(_) => drop(process::kill(-1, libc::SIGSTOP)),
                     Change::Continued => drop(process::kill(-1, libc::SIGCONT)),
-                    Change::Exited(_) | Change::Killed(_) => {}
+                    Change::Exited(_) | Change::Killed(_) => tell_of_losses(plan, socket),
                 }
                 let told = Message::Changed {
                     change,

@@ -33,6 +33,8 @@ pub enum Message {
         /// seccomp's listener.
         listener: Option<OwnedFd>,
     },
+    /// The command has written this to a private place, and it is gone with the sandbox.
+    Lost(PathBuf),
     /// The command changed its state.
     Changed {
         /// How.
@@ -95,6 +97,7 @@ impl Message {
                 [&[b'F', step], &errno.to_ne_bytes()[..], subject].concat()
             }
             Self::Unmapped(path) => [b"U", path.as_os_str().as_bytes()].concat(),
+            Self::Lost(path) => [b"L", path.as_os_str().as_bytes()].concat(),
             Self::Ready { listeners } => {
                 fds.extend(listeners.iter().map(AsFd::as_fd));
                 vec![b'B']
@@ -137,6 +140,7 @@ impl Message {
                 cause: io::Error::from_raw_os_error(integer(rest)?),
             }),
             [b'U', rest @ ..] => Self::Unmapped(path(rest)),
+            [b'L', rest @ ..] => Self::Lost(path(rest)),
             [b'B'] => Self::Ready { listeners: fds },
             [b'R'] => {
                 let mut fds = fds.into_iter();
@@ -214,6 +218,7 @@ mod tests {
                 cause: io::Error::from_raw_os_error(-1),
             }),
             Message::Unmapped("/data".into()),
+            Message::Lost("/home/x".into()),
             changed(Change::Exited(3), false),
             changed(Change::Stopped(libc::SIGTSTP), true),
             changed(Change::Continued, false),

@@ -157,8 +157,16 @@ impl Builder<'_> {
                 Ok(tree)
             }),
             // Made in a tmpfs of our own, so it is found there.
-            Op::Private => mount::clone_tree_at(self.root, &name).and_then(|tree| {
+            Op::Private { exec } => mount::clone_tree_at(self.root, &name).and_then(|tree| {
                 mount::set_attributes(tree.as_fd(), base)?;
+                if *exec {
+                    mount::allow_execution(tree.as_fd())?;
+                }
+                Ok(tree)
+            }),
+            Op::Way => mount::clone_tree_at(self.root, &name).and_then(|tree| {
+                // Not what is mounted in it: a private place.
+                mount::set_attributes_of_one(tree.as_fd(), base | attr::RDONLY)?;
                 Ok(tree)
             }),
             // Read-only: nobody inside may write anything in it.

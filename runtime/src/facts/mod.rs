@@ -4,10 +4,12 @@
 //! [`HostFacts`] is pure.
 
 pub mod cgroups;
+pub mod denied;
 pub mod devices;
 pub mod paths;
 pub mod plantable;
 mod program;
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -16,12 +18,13 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::types::{Fault, SANDBOX_UID};
-use aegis_profile::{Device, LimitKey, Outbound, PathSpec, Profile, Program, Variable};
+use aegis_profile::{Args, Device, LimitKey, Outbound, PathSpec, Profile, Program};
 use aegis_sys::{accounts, namespaces};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use paths::Trust;
 pub use program::{Lookup, ProgramFacts, look_up};
+pub use variables::{Directories, TMP, expand};
 
 /// The `PATH` of a sandbox whose profile says nothing about it: Debian's, for root and users alike.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -160,27 +163,12 @@ pub struct HostFacts {
     pub programs: BTreeMap<String, Lookup>,
     /// The command.
     pub command: ProgramFacts,
+    /// What is denied inside of what is granted.
+    pub denied: Vec<denied::Found>,
     /// What the host acts upon in the writable trees.
     pub plantable: plantable::Plantable,
     /// Device nodes present, of those that are declared.
     pub devices: ResolvedPaths,
-}
-
-/// Expands a declared path to a host path. `None`: it is in the sandbox's private `$TMP`, or needs
-/// a `$SKILL` that does not exist.
-pub fn expand(spec: &PathSpec, skill: Option<&Path>, work: &Path, home: &Path) -> Option<PathBuf> {
-    let base = match spec.base {
-        None => Path::new("/"),
-        Some(Variable::Skill) => skill?,
-        Some(Variable::Work) => work,
-        Some(Variable::Home) => home,
-        Some(Variable::Tmp) => return None,
-    };
-    Some(if spec.rest.is_empty() {
-        base.to_path_buf()
-    } else {
-        base.join(&spec.rest)
-    })
 }
 
 /// Reads the host.
@@ -236,7 +224,12 @@ pub fn gather(
     }
     trust.to_system_programs = true;
     let environment = passed(profile);
-    let path_variable = search_path(profile, &environment);
+    let directories = Directories {
+        skill: skill.as_deref(),
+        work: &work,
+        home,
+    };
+    let path_variable = search_path(profile, &environment, directories);
     let mut programs = BTreeMap::new();
     for item in &capabilities.shell_exec {
         match &item.value {
@@ -256,9 +249,13 @@ pub fn gather(
         look_at(&mut found, "/etc/resolv.conf".into(), &trust);
     }
     let work_owner = (here.uid, here.gid);
-    found.insert(work.clone(), Ok(here));
-    let command = match &*request.command {
-        [] => profile.run.iter().map(OsString::from).collect(),
+    let run = profile.run.iter().map(|word| directories.in_word(word));
+    let append = profile
+        .args
+        .as_ref()
+        .is_some_and(|args| args.value == Args::Append);
+    let command: Vec<OsString> = match &*request.command {
+        given if append || given.is_empty() => run.chain(given.iter().cloned()).collect(),
         given => given.to_vec(),
     };
     let command = program::command(&command, &work, &path_variable, &trust)?;
@@ -272,6 +269,14 @@ pub fn gather(
             .chain(&command.interpreters);
         kept.extend(resolved.flat_map(|found| found.links.iter().map(|link| link.at.clone())));
     }
+    // What the system shares with everybody has nothing to hide, and much to look through.
+    let trees: Vec<PathBuf> = (found.values().flatten())
+        .filter(|found| found.kind == paths::Kind::Directory && !found.real.starts_with("/usr"))
+        .filter(|found| found.real != Path::new("/"))
+        .map(|found| found.real.clone())
+        .collect();
+    let denied = denied::find(&capabilities.files_deny, &trees, &trust, expanded)?;
+    found.insert(work.clone(), Ok(here));
     let plantable = plantable::look(&writable, &projects, &kept);
     let mut devices = ResolvedPaths::new();
     for path in (capabilities.devices.iter()).flat_map(|item| devices::nodes(&item.value)) {
@@ -293,6 +298,7 @@ pub fn gather(
         root_links: trust.root_links,
         programs,
         command,
+        denied,
         plantable,
         devices,
     })
@@ -386,9 +392,13 @@ fn passed(profile: &Profile) -> BTreeMap<OsString, OsString> {
 }
 
 /// The `PATH` that programs will be looked up in: set, passed, or the default.
-fn search_path(profile: &Profile, passed: &BTreeMap<OsString, OsString>) -> OsString {
+fn search_path(
+    profile: &Profile,
+    passed: &BTreeMap<OsString, OsString>,
+    directories: Directories<'_>,
+) -> OsString {
     let set = profile.environment.set.get("PATH");
-    (set.map(|set| OsString::from(&set.value)))
+    (set.map(|set| directories.in_value(&set.value)))
         .or_else(|| passed.get(OsStr::new("PATH")).cloned())
         .unwrap_or_else(|| DEFAULT_PATH.into())
 }

@@ -11,7 +11,7 @@ use aegis_sys::landlock::{self, fs};
 
 use super::access::{DEVICE, READ_TREE, WRITE_TREE, rights};
 use super::limits::{self, Limits};
-use super::model::{Degraded, Grant, Landlock, Memfd, Namespace, PathRule, Plan};
+use super::model::{Degraded, DeniedPaths, Grant, Landlock, Memfd, Namespace, PathRule, Plan};
 use super::ops::{Op, Operation, Operations};
 use super::reachable::Reachable;
 use crate::error::Error;
@@ -58,6 +58,8 @@ pub struct Spec {
     pub argv: Vec<OsString>,
     /// Working directory, in the new root.
     pub directory: PathBuf,
+    /// What is denied inside of what is granted, for those who read the plan; `operations` hide it.
+    pub denied: Vec<DeniedPaths>,
     /// Descriptors to hand on beside 0, 1, 2; see [`crate::facts::refuse_locations`].
     pub keep_fds: Vec<i32>,
     /// Grants and their origins. Missing ones are added.
@@ -87,6 +89,7 @@ impl Spec {
             argv: vec![program.clone().into_os_string()],
             program,
             directory: "/".into(),
+            denied: Vec::new(),
             keep_fds: Vec::new(),
             grants: Vec::new(),
             degraded: Vec::new(),
@@ -195,6 +198,7 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
         directory: spec.directory,
         keep_fds: spec.keep_fds,
         grants,
+        denied: spec.denied,
         policy: None,
         variables: spec.variables,
         identity: spec.identity,
@@ -237,7 +241,8 @@ fn add_rules_of_mounts(root: &Operations, rules: &mut PathMap<u64>) {
         let access = match &operation.op {
             // Everything made in it or mounted below it may be read.
             Op::Tmpfs { .. } if operation.at.parent().is_none() => READ_TREE,
-            Op::Tmpfs { .. } | Op::Private => WRITE_TREE,
+            Op::Private { exec: true } => rights(true, true, true),
+            Op::Tmpfs { .. } | Op::Private { .. } => WRITE_TREE,
             Op::Bind {
                 source,
                 write,

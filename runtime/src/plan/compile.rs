@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use aegis_profile::{Declared, LimitKey, Origin, Outbound, PathSpec, Profile, SyscallBase};
 
 use super::assemble::{Spec, assemble, identity};
-use super::{Plan, authority, environment, files, limits};
+use super::{DeniedPaths, Plan, authority, environment, files, limits};
 use crate::error::Error;
+use crate::facts::denied::Found;
 use crate::facts::{self, HostFacts, Inputs};
 use crate::seccomp::{self, SyscallSpec};
 use crate::types::Network;
@@ -44,6 +45,7 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
     spec.argv.clone_from(&facts.command.argv);
     spec.keep_fds.clone_from(&request.keep_fds);
     spec.variables = variables(facts);
+    spec.denied = denied(facts);
     assemble(spec, host).map_err(|mut error| {
         if let Error::Syscalls { origin, name, .. } = &mut error {
             let asked = &profile.syscalls;
@@ -129,6 +131,17 @@ fn syscalls(profile: &Profile, socket: bool) -> SyscallSpec {
         unix_sockets: socket || asked.allow.iter().any(|name| name.value == "socket"),
         ..SyscallSpec::new(base)
     }
+}
+
+fn denied(facts: &HostFacts) -> Vec<DeniedPaths> {
+    let denied = |found: &Found| DeniedPaths {
+        what: found.item.value.to_string(),
+        from: (&found.item.origin).into(),
+        paths: (found.there.iter())
+            .map(|denied| denied.real.clone().into())
+            .collect(),
+    };
+    facts.denied.iter().map(denied).collect()
 }
 
 fn variables(facts: &HostFacts) -> Vec<(String, PathBuf)> {

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
 
 use aegis_profile::Profile;
 
-use super::own_places::{TMP, user_name};
-use crate::facts::{self, HostFacts};
+use super::own_places::user_name;
+use crate::facts::{self, Directories, HostFacts, TMP};
 use crate::types::Identity;
 
 /// Strings by name.
@@ -29,38 +28,13 @@ pub(super) fn environment(
         ("TMPDIR".into(), TMP.into()),
     ]);
     set.retain(|name, _| !facts.environment.contains_key(name));
+    let directories = Directories {
+        skill: facts.skill.as_deref(),
+        work: &facts.work,
+        home: &facts.host.caller.home,
+    };
     for (name, value) in &profile.environment.set {
-        set.insert(name.into(), expand_value(&value.value, facts));
+        set.insert(name.into(), directories.in_value(&value.value));
     }
     (facts.environment.clone(), set)
-}
-
-/// Expands the four variables in a value of `environment.set`.
-fn expand_value(value: &str, facts: &HostFacts) -> OsString {
-    let mut out = OsString::new();
-    let mut rest = value;
-    while let Some(at) = rest.find('$') {
-        out.push(&rest[..at]);
-        let tail = &rest[at + 1..];
-        let length = tail
-            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .unwrap_or(tail.len());
-        let replacement = match &tail[..length] {
-            "SKILL" => facts.skill.as_deref(),
-            "WORK" => Some(facts.work.as_path()),
-            "HOME" => Some(facts.host.caller.home.as_path()),
-            "TMP" => Some(Path::new(TMP)),
-            _ => None,
-        };
-        match replacement {
-            Some(path) => out.push(path),
-            None => {
-                out.push("$");
-                out.push(&tail[..length]);
-            }
-        }
-        rest = &tail[length..];
-    }
-    out.push(rest);
-    out
 }

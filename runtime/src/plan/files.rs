@@ -95,6 +95,23 @@ impl Root<'_> {
         }
     }
 
+    /// The topmost directories in private places that are only the way to something.
+    fn ways(&self) -> Vec<Operation> {
+        let private = |path: &Path| {
+            let mut private = self
+                .mounts
+                .iter()
+                .filter(|mount| matches!(mount.op, Op::Private { .. }));
+            private.any(|mount| mount.at == path)
+        };
+        (self.entries.values())
+            .filter(|made| matches!(made.op, Op::Directory { .. }))
+            .filter(|made| made.at.parent().is_some_and(private) && !private(&made.at))
+            .filter(|made| !self.granted.binds.contains_key(made.at.as_os_str()))
+            .map(|made| Op::Way.at(&made.at))
+            .collect()
+    }
+
     fn finish(mut self, size: u64) -> (Vec<Operation>, Granted) {
         let binds: Vec<Bind> = self.granted.binds.values().cloned().collect();
         for bind in binds {
@@ -123,8 +140,18 @@ impl Root<'_> {
                 self.make(Op::Symlink { target }.at(at));
             }
         }
-        self.mounts
-            .sort_by(|a, b| a.at.as_os_str().cmp(b.at.as_os_str()));
+        let hidden = self.granted.hidden.keys();
+        self.mounts.extend(hidden.map(|path| Op::Mask.at(path)));
+        let ways = self.ways();
+        self.mounts.extend(ways);
+        // Private places first: the way to one is a copy that has it already.
+        let order = |mount: &Operation| {
+            (
+                !matches!(mount.op, Op::Private { .. }),
+                mount.at.clone().into_os_string(),
+            )
+        };
+        self.mounts.sort_by_cached_key(order);
         let top = Op::Tmpfs { size, mode: 0o755 }.at("/");
         // Everything is made now: the root itself is read-only from here on.
         let closed = Op::Remount {

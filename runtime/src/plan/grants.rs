@@ -13,6 +13,7 @@ use super::Grant;
 use super::access::{Access, rights};
 use super::own_places::own_place;
 use crate::error::Error;
+use crate::facts::denied::Found;
 use crate::facts::paths::{Kind, Link, Resolved};
 use crate::facts::{self, HostFacts, Inputs, Lookup};
 use crate::types::paths::{above, is_below, parents};
@@ -44,6 +45,10 @@ pub(super) struct Granted {
     pub binds: PathMap<Bind>,
     /// Links on the path to them, by location, and their texts.
     pub links: PathMap<PathBuf>,
+    /// What is hidden in them.
+    pub hidden: PathMap<Resolved>,
+    /// The line by which files in the private `/tmp` may be executed.
+    pub executable_tmp: Option<Origin>,
     /// `LANDLOCK_ACCESS_FS_*`, by path.
     pub rules: PathMap<u64>,
     /// Each grant with its origin.
@@ -73,6 +78,8 @@ pub(super) fn compile(
         granted: Granted {
             binds: PathMap::default(),
             links: PathMap::default(),
+            hidden: PathMap::default(),
+            executable_tmp: None,
             rules: PathMap::default(),
             grants: Vec::new(),
         },
@@ -100,6 +107,7 @@ pub(super) fn compile(
     {
         compiler.grant(found, Access::Read, None, GrantOrigin::HostNetwork);
     }
+    compiler.hide();
     compiler.granted.prune();
     compiler.granted.pin_passed(&request.passed);
     compiler.granted.pin_parents();
@@ -111,6 +119,25 @@ fn overlapping<'p>(own: &'p [PathBuf], found: &Resolved) -> Option<&'p Path> {
     let tree = found.kind == Kind::Directory;
     let leads = |own: &&PathBuf| is_below(&found.real, own) || (tree && is_below(own, &found.real));
     own.iter().find(leads).map(PathBuf::as_path)
+}
+
+/// A grant of what another line denies: left out where it is optional.
+fn denied_too(
+    denied: &str,
+    found: &Resolved,
+    optional: bool,
+    origin: &Origin,
+    what: String,
+) -> Result<(), Error> {
+    if optional {
+        return Ok(());
+    }
+    Err(Error::Grant {
+        origin: origin.clone(),
+        what,
+        reason: format!("{} is denied by {denied}", found.real.display()),
+        help: "remove one of the two: what is denied is not granted by another line".into(),
+    })
 }
 
 struct Compiler<'a> {
@@ -127,6 +154,13 @@ impl<'a> Compiler<'a> {
     fn path(&mut self, spec: &PathSpec, origin: &Origin, kind: Access) -> Result<(), Error> {
         if spec.base == Some(Variable::Tmp) {
             // The private directory exists and is writable, whatever is declared in it.
+            if kind == Access::Exec {
+                let what = kind.what(Path::new(facts::TMP), true, None);
+                self.granted.grants.push(Grant::new(what, origin));
+                self.granted
+                    .executable_tmp
+                    .get_or_insert_with(|| origin.clone());
+            }
             return Ok(());
         }
         let key = match kind {
@@ -205,6 +239,10 @@ impl<'a> Compiler<'a> {
                 "remove it: what a run may do is not for the run to say",
             ));
         }
+        if let Some(denied) = self.denied(&found.real) {
+            let what = format!("{key}: {spec}");
+            return denied_too(&denied, found, spec.optional, origin, what);
+        }
         if let Some(own) = overlapping(&self.request.reserved, found) {
             return Err(fail(
                 format!(
@@ -229,6 +267,10 @@ impl<'a> Compiler<'a> {
         };
         match self.facts.programs.get(name) {
             Some(Lookup::Found { path, resolved }) => {
+                if let Some(denied) = self.denied(&resolved.real) {
+                    let what = format!("shell.exec: {name}");
+                    return denied_too(&denied, resolved, optional, origin, what);
+                }
                 let name = by_name(name, path);
                 self.grant(resolved, Access::Exec, name, origin);
                 Ok(())
@@ -249,6 +291,12 @@ impl<'a> Compiler<'a> {
                 return Err(Error::OwnPlace {
                     name: found.real.clone(),
                     own: own.to_owned(),
+                });
+            }
+            if let Some(denied) = self.denied(&found.real) {
+                return Err(Error::CommandNotExecutable {
+                    name: found.real.clone().into(),
+                    reason: format!("it is denied by {denied}"),
                 });
             }
         }
@@ -288,6 +336,39 @@ impl<'a> Compiler<'a> {
             return;
         }
         self.granted.bind(found, write, exec);
+    }
+
+    /// The line that denies a path, if one does.
+    fn denied(&self, path: &Path) -> Option<String> {
+        let denies = |found: &&Found| {
+            found
+                .there
+                .iter()
+                .any(|denied| is_below(path, &denied.real))
+        };
+        let found = self.facts.denied.iter().find(denies)?;
+        Some(format!(
+            "{} (files.deny: {})",
+            found.item.origin, found.item.value
+        ))
+    }
+
+    /// Hides what is denied in what is granted.
+    fn hide(&mut self) {
+        for denied in self.facts.denied.iter().flat_map(|found| &found.there) {
+            let path = &denied.real;
+            self.granted
+                .binds
+                .retain(|bind, _| !is_below(Path::new(bind), path));
+            if self.granted.covers(path) {
+                self.granted
+                    .hidden
+                    .insert(path.clone().into(), denied.clone());
+            }
+        }
+        let hidden = self.granted.hidden.clone();
+        // What lies in a hidden directory is hidden with it.
+        (self.granted.hidden).retain(|path, _| above(&hidden, Path::new(path)).is_none());
     }
 
     /// Makes the files that the host's own programs act upon later read-only in writable trees.
@@ -372,9 +453,10 @@ impl Granted {
     /// Pins the directories between a mount and the writable mount that contains it: a command could rename one and put
     /// another in its place, which the next run, or the host, would then find there.
     fn pin_parents(&mut self) {
-        let writable = |bind: &Bind| above(&self.binds, &bind.found.real).filter(|tree| tree.write);
-        let nested: Vec<(Resolved, bool)> = (self.binds.values())
-            .filter_map(|bind| Some((bind.found.clone(), writable(bind)?.exec)))
+        let writable = |inner: &Resolved| above(&self.binds, &inner.real).filter(|tree| tree.write);
+        let inner = (self.binds.values().map(|bind| &bind.found)).chain(self.hidden.values());
+        let nested: Vec<(Resolved, bool)> = inner
+            .filter_map(|inner| Some((inner.clone(), writable(inner)?.exec)))
             .collect();
         for (inner, exec) in nested {
             for dir in parents(&inner.real) {

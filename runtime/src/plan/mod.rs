@@ -20,7 +20,9 @@ mod reachable;
 pub use assemble::{Spec, assemble, identity};
 pub use compile::compile;
 pub use limits::{CORE_LIMIT, GroupLimits, Limits};
-pub use model::{Degraded, Grant, InForce, Landlock, Memfd, Namespace, PathRule, Plan};
+pub use model::{
+    Degraded, DeniedPaths, Grant, InForce, Landlock, Memfd, Namespace, PathRule, Plan,
+};
 pub use ops::{Op, Operation, Operations};
 
 #[cfg(test)]

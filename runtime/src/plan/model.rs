@@ -104,6 +104,18 @@ impl Grant {
     }
 }
 
+/// A line that denies something inside of what is granted, and what was found of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeniedPaths {
+    /// As declared.
+    pub what: String,
+    /// Where.
+    pub from: GrantOrigin,
+    /// What was there when the run started, free of links.
+    #[serde(serialize_with = "bytes::list")]
+    pub paths: Vec<OsString>,
+}
+
 /// The policy that decided about a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InForce {
@@ -179,6 +191,9 @@ pub struct Plan {
     pub keep_fds: Vec<i32>,
     /// What was granted, and by which line.
     pub grants: Vec<Grant>,
+    /// What is denied inside of what was granted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<DeniedPaths>,
     /// The policy; `None`: not asked yet.
     pub policy: Option<InForce>,
     /// `$SKILL`, `$WORK` and `$HOME`, the longest first: for printing paths as a profile declares them.

@@ -74,7 +74,14 @@ pub enum Op {
         exec: bool,
     },
     /// Makes a directory of the root's own tmpfs writable: `/tmp`, `/dev/shm`, the home directory.
-    Private,
+    Private {
+        /// Files in it may be executed and mapped executable.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        exec: bool,
+    },
+    /// Makes a directory of the root's own tmpfs read-only again, in one that is [private](Op::Private): it is only the way to what
+    /// is mounted below it, and what was written there would be lost.
+    Way,
     /// Mounts a device node of the host, or a directory of such.
     Device {
         /// The node.

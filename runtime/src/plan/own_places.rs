@@ -5,18 +5,15 @@ use std::path::{Path, PathBuf};
 
 use aegis_profile::{Declared, Device, LimitKey, Profile};
 
-use super::access::{DEVICE, READ_TREE, WRITE_TREE};
+use super::access::{DEVICE, READ_TREE, WRITE_TREE, rights};
 use super::files::Root;
 use super::ops::{MASKED_DIRECTORY, MASKED_FILE, Op, Operation};
 use crate::error::Error;
 use crate::facts::paths::{Kind, Resolved};
-use crate::facts::{HostFacts, devices};
+use crate::facts::{HostFacts, TMP, devices};
 use crate::types::Identity;
 use crate::types::paths::is_below;
 use aegis_sys::landlock::fs;
-
-/// `$TMP`.
-pub const TMP: &str = "/tmp";
 
 /// The parts of `/proc` that show, or act upon, the whole host.
 const MASKED: [&str; 14] = [
@@ -38,6 +35,16 @@ const MASKED: [&str; 14] = [
 
 /// Adds all these places to a root whose grants are known.
 pub(super) fn add(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
+    if let Some(origin) = &root.granted.executable_tmp
+        && root.granted.covers(Path::new(TMP))
+    {
+        return Err(Error::Grant {
+            origin: origin.clone(),
+            what: "shell.exec: $TMP".into(),
+            reason: format!("{TMP} is the host's, which another line grants"),
+            help: format!("name what is to be executed by its path, such as {TMP}/DIRECTORY"),
+        });
+    }
     add_directories(root);
     add_devices(root, profile)
 }
@@ -49,6 +56,11 @@ fn add_directories(root: &mut Root<'_>) {
     root.make(Op::Directory { mode: 0 }.at(MASKED_DIRECTORY));
     root.make(Op::MountPoint.at(MASKED_FILE));
     add_private(root, Path::new(TMP), 0o1777);
+    if root.granted.executable_tmp.is_some() {
+        root.granted
+            .rules
+            .insert(TMP.into(), rights(true, true, true));
+    }
     add_private(root, Path::new("/dev/shm"), 0o1777);
     root.link("/var/tmp", TMP);
     root.link("/var/run", "/run");
@@ -78,7 +90,8 @@ fn add_private(root: &mut Root<'_>, path: &Path, mode: u32) {
         return;
     }
     root.directory(path);
-    root.mounts.push(Op::Private.at(path));
+    let exec = path == Path::new(TMP) && root.granted.executable_tmp.is_some();
+    root.mounts.push(Op::Private { exec }.at(path));
     root.make(Op::Directory { mode }.at(path));
     root.granted.rules.insert(path.into(), WRITE_TREE);
 }

@@ -48,6 +48,10 @@ impl Reachable<'_> {
                     (name.clone()).unwrap_or_else(|| path.to_string_lossy().into_owned())
                 }
                 Op::Pseudoterminals => "pty".into(),
+                Op::Private { exec: true } => {
+                    wanted.push(Access::Exec.what(&operation.at, true, None));
+                    continue;
+                }
                 _ => continue,
             };
             wanted.push(What::Device { device });

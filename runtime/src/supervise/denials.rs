@@ -13,11 +13,12 @@ use std::path::{Component, Path, PathBuf};
 use aegis_policy::Opinion;
 pub use aegis_policy::request::Evidence;
 use aegis_policy::request::What;
-use aegis_profile::syntax::scalar;
+use aegis_profile::syntax::{declared, scalar};
 use serde::Serialize;
 
 use super::error_messages::{self, Complaint, objects};
 use super::system::SystemFile;
+use crate::facts::TMP;
 use crate::plan::access::Access;
 use crate::plan::{Op, Plan};
 use crate::types::Network;
@@ -181,10 +182,21 @@ fn place(word: &str, plan: &Plan) -> Option<PathBuf> {
         .filter(|path| !own_place(path))
 }
 
+/// What `files.deny` hides.
+fn hidden(path: &Path, plan: &Plan) -> Option<Denial> {
+    let mut masks = plan.root.iter().filter(|made| made.op == Op::Mask);
+    let mask = masks.find(|mask| path.starts_with(&mask.at))?;
+    let what = format!("using {}, which the profile denies", mask.at.display());
+    Some(Denial::guessed(None, "files.deny", what, None))
+}
+
 /// A write that was denied. What is to be allowed is the directory: whether the file is there is not known, and one that is
 /// alone granted can be written but not replaced.
 fn writing(word: &str, plan: &Plan) -> Option<Denial> {
     let path = in_plan(&place(word, plan)?, plan);
+    if let Some(denial) = hidden(&path, plan) {
+        return Some(denial);
+    }
     let dir = path.parent()?;
     let rights = rights(&path, plan);
     if dir.parent().is_none() || rights.own || (rights.write && self::rights(dir, plan).write) {
@@ -221,6 +233,9 @@ fn reading(word: &str, said: Complaint, plan: &Plan, system: System<'_>) -> Opti
         return None;
     }
     let path = in_plan(&place(word, plan)?, plan);
+    if let Some(denial) = hidden(&path, plan) {
+        return Some(denial);
+    }
     let shown = path.starts_with("/usr") && shows_usr(plan);
     let file = match shown {
         true => Some(system(&path)?),
@@ -232,6 +247,16 @@ fn reading(word: &str, said: Complaint, plan: &Plan, system: System<'_>) -> Opti
         && file
             .as_ref()
             .map_or(said.executing && rights.read, |file| file.program);
+    if said.executing && rights.own && path.starts_with(TMP) {
+        let asked = Access::Exec.what(Path::new(TMP), true, None);
+        let what = format!("executing {}", path.display());
+        return Some(Denial::guessed(
+            asked,
+            "noexec mount",
+            what,
+            line_for("shell.exec", "$TMP"),
+        ));
+    }
     if (rights.read && !exec) || (rights.own && !said.missing) || path.parent().is_none() {
         return None;
     }
@@ -276,7 +301,11 @@ fn holds_home(path: &Path, plan: &Plan) -> bool {
 /// The line of a profile that grants this one item; `None`: no line can name it. The item is text of the command: quoted, and
 /// read back, so that the line says nothing else.
 fn line_for(key: &str, item: &str) -> Option<String> {
-    let line = format!("capabilities: {{{key}: [{}]}}", scalar(item));
+    let item = match item {
+        "[" => item.to_owned(),
+        item => declared(item),
+    };
+    let line = format!("capabilities: {{{key}: [{}]}}", scalar(&item));
     let profile = aegis_profile::parse_str(&format!("aegis: 1\n{line}\n"), "").ok()?;
     let granted = &profile.capabilities;
     let paths = granted.files_read.iter().chain(&granted.files_write);
@@ -284,7 +313,7 @@ fn line_for(key: &str, item: &str) -> Option<String> {
     let programs = (granted.shell_exec.iter()).map(|item| item.value.to_string());
     let said: Vec<String> = paths.chain(programs).collect();
     // With a `-` before it, an item may be missing.
-    (said == [item] && !item.starts_with('-')).then_some(line)
+    (said.len() == 1 && said[0] == item && !item.starts_with('-')).then_some(line)
 }
 
 /// The key of the plan's limit that a message is about.
@@ -307,7 +336,7 @@ fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
 /// Whether a path lies in a private directory of the sandbox's own.
 fn is_private(path: &Path, plan: &Plan) -> bool {
     let shown = plan.root.mount_of(path);
-    shown.is_some_and(|mount| mount.op == Op::Private)
+    shown.is_some_and(|mount| matches!(mount.op, Op::Private { .. }))
 }
 
 /// An absolute path without `.` and `..`, relative ones taken from the working directory.
@@ -376,7 +405,9 @@ fn rights(path: &Path, plan: &Plan) -> Rights {
     let shown = plan.root.mount_of(path);
     let (write, exec) = match shown.map(|mount| &mount.op) {
         Some(Op::Bind { write, exec, .. }) => (*write, *exec),
-        Some(Op::Tmpfs { .. }) if shown.is_some_and(|top| top.at.parent().is_none()) => {
+        Some(Op::Tmpfs { .. } | Op::Way)
+            if shown.is_some_and(|top| top.op == Op::Way || top.at.parent().is_none()) =>
+        {
             let there = plan.root.contains(path);
             return Rights {
                 visible: there,
@@ -385,7 +416,7 @@ fn rights(path: &Path, plan: &Plan) -> Rights {
             };
         }
         // The sandbox's own file in this place is not the one that the host has there.
-        Some(Op::Private | Op::Tmpfs { .. }) => {
+        Some(Op::Private { .. } | Op::Tmpfs { .. }) => {
             return Rights {
                 own: true,
                 ..Rights::default()

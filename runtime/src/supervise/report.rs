@@ -202,6 +202,8 @@ pub struct Report {
     pub denials: Vec<Denial>,
     /// Files that the run made and programs of the host act upon: see [`crate::facts::plantable`].
     pub planted: Vec<String>,
+    /// What the command wrote to its private home and is gone: a few names.
+    pub lost: Vec<String>,
     /// Whether the command failed and no denial explains it.
     pub cause_unknown: bool,
     /// Events that were lost; without observation there are none to lose.

@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aegis_policy::{Decision, Policy, Request};
@@ -54,7 +55,7 @@ pub struct Session {
     plan: Plan,
     id: String,
     /// Files that the host acts upon and that did not exist: see [`crate::facts::plantable`].
-    absent: Vec<std::path::PathBuf>,
+    absent: Vec<PathBuf>,
     started_us: u64,
     started: Started,
     /// Whether PID 1 has been reaped.
@@ -77,6 +78,8 @@ pub struct Session {
     over: bool,
     failed: Option<Error>,
     degraded: Vec<Degraded>,
+    /// What was written to private places.
+    lost: Vec<PathBuf>,
     /// Signals that came before the command ran.
     early_signals: Vec<i32>,
     events: Vec<Event>,
@@ -231,6 +234,7 @@ impl Session {
             over: false,
             failed: None,
             degraded,
+            lost: Vec::new(),
             early_signals: Vec::new(),
             events: Vec::new(),
             plan,
@@ -356,6 +360,7 @@ impl Session {
                 self.events.push(Event::Degraded(less.clone()));
                 self.degraded.push(less);
             }
+            Some(Message::Lost(path)) => self.lost.push(path),
             Some(Message::Ready { listeners }) => {
                 self.ready = true;
                 self.listeners = listeners;
@@ -545,6 +550,9 @@ impl Session {
             resources: Resources::new(wall, usage),
             denials,
             planted,
+            lost: (self.lost.iter())
+                .map(|path| path.to_string_lossy().into_owned())
+                .collect(),
             lost_events: 0,
         };
         Ok((report, self.events()))

@@ -147,10 +147,10 @@ impl<'a> KnownNodes<'a> {
             Op::Symlink { .. } | Op::File { .. } => self.make(at, NodeKind::Leaf),
             Op::MountPoint => self.make(at, NodeKind::MountPoint),
             Op::Tmpfs { .. } => self.mount(at, Some(true), NodeKind::Directory),
-            Op::Private if self.get(at) != Some((NodeKind::Directory, false)) => {
+            Op::Private { .. } | Op::Way if self.get(at) != Some((NodeKind::Directory, false)) => {
                 Err(Reason::NotMade)
             }
-            Op::Private => self.mount(at, Some(true), NodeKind::Directory),
+            Op::Private { .. } | Op::Way => self.mount(at, Some(true), NodeKind::Directory),
             Op::Bind { source, .. } => {
                 let directory = source.kind == Kind::Directory;
                 self.mount(at, Some(directory), NodeKind::Foreign)
@@ -272,7 +272,7 @@ mod tests {
     }
 
     fn private(at: &str) -> Operation {
-        Op::Private.at(at)
+        Op::Private { exec: false }.at(at)
     }
 
     fn mask(at: &str) -> Operation {

@@ -78,6 +78,10 @@ fn the_line_that_would_allow_it_is_named() {
             "sh: 1: ./tool: Permission denied",
             "shell.exec: [$WORK/tool]",
         ),
+        (
+            "fork/exec /tmp/go-build1/b001/exe/main: permission denied",
+            "shell.exec: [$TMP]",
+        ),
         ("Error: spawn ./tool EACCES", "shell.exec: [$WORK/tool]"),
         (
             "curl: (6) Could not resolve host: example.com",
@@ -93,11 +97,11 @@ fn the_line_that_would_allow_it_is_named() {
 fn a_proposed_line_says_the_one_thing_that_was_denied_or_there_is_none() {
     for (path, line) in [
         ("/srv/x,/etc/passwd", Some(r#"["/srv/x,/etc/passwd"]"#)),
-        ("/srv/[slug]", None),
+        ("/srv/[slug]", Some(r#"["/srv/\\[slug\\]"]"#)),
         ("/srv/a #b", Some(r#"["/srv/a #b"]"#)),
         ("/srv/a: b", Some(r#"["/srv/a: b"]"#)),
-        ("/srv/{}", None),
-        ("/srv/*", None),
+        ("/srv/{}", Some(r#"["/srv/\\{\\}"]"#)),
+        ("/srv/*", Some(r#"["/srv/\\*"]"#)),
     ] {
         let message = format!("open(\"{path}\"): Permission denied");
         let (found, _) = found_by(&message, PROFILE);

@@ -1,0 +1,239 @@
+//! What a profile denies inside of what it grants, as it is found on the host when the run starts.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use aegis_profile::{Declared, Denied, Origin};
+use aegis_sys::mount;
+use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags};
+
+use super::paths::{self, Resolved, Trust};
+use crate::error::Error;
+use crate::types::Fault;
+use crate::types::paths::is_below;
+
+/// Most entries that are looked through for names: a start is not to take longer than a fraction of a second.
+const MOST: usize = 200_000;
+
+/// Most files and directories that are hidden: each is a mount.
+const MOST_FOUND: usize = 1_000;
+
+/// One item of `files.deny`, and what it denies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// As it was declared.
+    pub item: Declared<Denied>,
+    /// What is there, free of links.
+    pub there: Vec<Resolved>,
+}
+
+/// Finds what is denied. `granted`: the granted trees, free of links; `expand`: from a declared path to a host path.
+pub(super) fn find(
+    list: &[Declared<Denied>],
+    granted: &[PathBuf],
+    trust: &Trust,
+    expand: impl Fn(&aegis_profile::PathSpec) -> Option<PathBuf>,
+) -> Result<Vec<Found>, Error> {
+    let mut looked_through = 0;
+    let mut all = 0;
+    let mut found = Vec::new();
+    for item in list {
+        let fail =
+            |reason: String, help: &str| grant_error(&item.origin, &item.value, reason, help);
+        let paths = match &item.value {
+            Denied::Path(spec) => expand(spec).into_iter().collect(),
+            Denied::Named { below, name } => {
+                let below = match below {
+                    None => None,
+                    Some(below) => match expand(below).map(|dir| paths::resolve(&dir, trust)) {
+                        Some(Ok(found)) => Some(found.real),
+                        _ => continue, // It is not there.
+                    },
+                };
+                let trees = tops(granted, below.as_deref());
+                let mut search = Search {
+                    name: Path::new(name),
+                    looked_through: &mut looked_through,
+                    found: Vec::new(),
+                };
+                for tree in trees {
+                    search.tree(&tree).map_err(|fault| match fault {
+                        None => fail(
+                            format!("there are more than {MOST} files to look through for it"),
+                            "name the directories that it may be in: `$WORK/config/**/NAME`",
+                        ),
+                        Some(fault) => fail(
+                            format!("it cannot be looked for: {fault}"),
+                            "deny that directory too, or grant others",
+                        ),
+                    })?;
+                }
+                search.found
+            }
+        };
+        let mut there = BTreeMap::new();
+        for path in paths {
+            match paths::resolve(&path, trust) {
+                Ok(found) => drop(there.insert(found.real.clone(), found)),
+                // Nothing is there for the command either, or a link out of what is granted: that is granted, or not, by
+                // its own path.
+                Err(
+                    Fault::Missing(_)
+                    | Fault::NotADirectory(_)
+                    | Fault::Denied(_)
+                    | Fault::LinkLeaves { .. }
+                    | Fault::ForeignLink { .. },
+                ) => {}
+                Err(fault) => {
+                    return Err(fail(fault.to_string(), "name what is meant without links"));
+                }
+            }
+        }
+        all += there.len();
+        if all > MOST_FOUND {
+            return Err(fail(
+                format!("more than {MOST_FOUND} files are denied"),
+                "deny the directories that they are in",
+            ));
+        }
+        let (item, there) = (item.clone(), there.into_values().collect());
+        found.push(Found { item, there });
+    }
+    Ok(found)
+}
+
+/// The error about one item.
+pub(crate) fn grant_error(origin: &Origin, item: &Denied, reason: String, help: &str) -> Error {
+    Error::Grant {
+        origin: origin.clone(),
+        what: format!("files.deny: {item}"),
+        reason,
+        help: help.into(),
+    }
+}
+
+/// The granted trees to look through, none in another: those below a directory, or that directory in one of them.
+fn tops(granted: &[PathBuf], below: Option<&Path>) -> Vec<PathBuf> {
+    let mut tops: Vec<PathBuf> = match below {
+        None => granted.to_vec(),
+        Some(dir) if granted.iter().any(|tree| is_below(dir, tree)) => vec![dir.to_path_buf()],
+        Some(dir) => (granted.iter().filter(|tree| is_below(tree, dir)).cloned()).collect(),
+    };
+    tops.sort();
+    tops.dedup_by(|later, earlier| is_below(later, earlier));
+    tops
+}
+
+struct Search<'a> {
+    name: &'a Path,
+    looked_through: &'a mut usize,
+    found: Vec<PathBuf>,
+}
+
+impl Search<'_> {
+    /// Looks through a tree, following no link. The error is `None` where there is too much of it.
+    fn tree(&mut self, top: &Path) -> Result<(), Option<Fault>> {
+        let opened = mount::locate(top).map_err(|error| Some(Fault::at(top, &error)))?;
+        let mut ahead = vec![(opened, top.to_path_buf())];
+        while let Some((dir, path)) = ahead.pop() {
+            let fault = |error: rustix::io::Errno| Some(Fault::at(&path, &error.into()));
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let listed = match rustix::fs::openat(&dir, c".", flags, Mode::empty()) {
+                Ok(listed) => listed,
+                // Whoever may not enter it finds nothing there; nor does the command, which is no more than its caller.
+                Err(_)
+                    if rustix::fs::accessat(&dir, c".", Access::EXEC_OK, AtFlags::EACCESS)
+                        .is_err() =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(fault(error)),
+            };
+            for entry in Dir::new(listed).map_err(fault)? {
+                let entry = entry.map_err(fault)?;
+                let name = entry.file_name();
+                if matches!(name.to_bytes(), b"." | b"..") {
+                    continue;
+                }
+                *self.looked_through += 1;
+                if *self.looked_through > MOST {
+                    return Err(None);
+                }
+                let below = path.join(OsStr::from_bytes(name.to_bytes()));
+                if below.ends_with(self.name) {
+                    self.found.push(below);
+                } else if let Some(next) = directory(&dir, name.to_owned(), entry.file_type()) {
+                    ahead.push((next, below));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The directory of this name; `None`: it is none, or has gone.
+fn directory(dir: &OwnedFd, name: CString, kind: FileType) -> Option<OwnedFd> {
+    if !matches!(kind, FileType::Directory | FileType::Unknown) {
+        return None;
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_found_wherever_it_is_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        for sub in ["a/b", "a/config", "outside"] {
+            std::fs::create_dir_all(top.join("tree").join(sub)).unwrap();
+        }
+        std::fs::create_dir(top.join("elsewhere")).unwrap();
+        for file in [
+            "tree/.env",
+            "tree/a/b/.env",
+            "tree/a/config/key",
+            "tree/a/key",
+            "elsewhere/.env",
+        ] {
+            std::fs::write(top.join(file), "").unwrap();
+        }
+        std::os::unix::fs::symlink("../elsewhere", top.join("tree/link")).unwrap();
+        for (name, expected) in [
+            (".env", &["tree/.env", "tree/a/b/.env"][..]),
+            ("config/key", &["tree/a/config/key"]),
+        ] {
+            let mut looked_through = 0;
+            let mut search = Search {
+                name: Path::new(name),
+                looked_through: &mut looked_through,
+                found: Vec::new(),
+            };
+            search.tree(&top.join("tree")).unwrap();
+            search.found.sort();
+            let expected: Vec<_> = expected.iter().map(|path| top.join(path)).collect();
+            assert_eq!(search.found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn trees_within_trees_are_looked_through_once() {
+        let granted = ["/w/a", "/w", "/x"].map(PathBuf::from);
+        assert_eq!(tops(&granted, None), ["/w", "/x"].map(PathBuf::from));
+        assert_eq!(
+            tops(&granted, Some(Path::new("/w/a/b"))),
+            [PathBuf::from("/w/a/b")]
+        );
+        assert_eq!(
+            tops(&granted, Some(Path::new("/"))),
+            ["/w", "/x"].map(PathBuf::from)
+        );
+        assert!(tops(&granted, Some(Path::new("/y"))).is_empty());
+    }
+}

@@ -1,0 +1,187 @@
+//! `files.deny`: what is denied inside of what is granted.
+
+use aegis_tests::{USERS, Workspace, program, text};
+
+const DENIED: &str = "aegis: 1\nextends: [shell, python]\ncapabilities:\n  files.write: [$WORK]\n  \
+                      files.deny: [$WORK/secrets, $WORK/conf/key, \"**/.env\", $WORK/not-there]\n";
+
+/// Each way to what is denied. None may print the secret, and none may change it.
+const WAYS: [&str; 14] = [
+    "cat .env",
+    "cat app/deep/.env",
+    "cat conf/key",
+    "ls secrets",
+    "cat secrets/token",
+    "cp .env copy; cat copy",
+    "ln .env linked; cat linked",
+    "mv .env moved; cat moved",
+    "mv app/deep elsewhere; cat elsewhere/.env",
+    "mv conf old; mkdir conf; cat old/key",
+    "chmod 777 .env secrets conf/key; cat .env secrets/token conf/key",
+    "ln -s .env link; cat link; cat /proc/self/cwd/.env",
+    "echo changed > .env; echo changed > conf/key; rm -f .env conf/key",
+    "rm -rf secrets conf; rmdir secrets",
+];
+
+fn prepared(workspace: &Workspace) {
+    for path in [".env", "app/deep/.env", "conf/key", "secrets/token"] {
+        workspace.write(&format!("work/{path}"), "the secret\n");
+    }
+    workspace.write("work/app/deep/open", "open\n");
+    workspace.write("work/conf/open", "open\n");
+}
+
+#[test]
+fn what_is_denied_is_neither_read_nor_changed_by_any_way() {
+    for user in USERS {
+        for way in WAYS {
+            let workspace = Workspace::new(user);
+            prepared(&workspace);
+            let output = workspace.run(DENIED, &["sh", "-c", way]);
+            let told = text(&output);
+            assert!(
+                !told.contains("the secret") && !told.contains("token\n"),
+                "{user:?} {way}: {told}"
+            );
+            // Nor does the next run find it elsewhere.
+            let everything = "find . -type f -exec cat {} +; cat app/deep/open";
+            let output = workspace.run(DENIED, &["sh", "-c", everything]);
+            assert!(
+                !text(&output).contains("the secret"),
+                "{user:?} {way}: {}",
+                text(&output)
+            );
+            for path in [".env", "app/deep/.env", "conf/key", "secrets/token"] {
+                let now = std::fs::read_to_string(workspace.work().join(path));
+                assert_eq!(
+                    now.ok().as_deref(),
+                    Some("the secret\n"),
+                    "{user:?} {way}: {path}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn without_the_line_the_same_ways_lead_there() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        prepared(&workspace);
+        let without = DENIED
+            .replace("files.deny", "files.read")
+            .replace(", \"**/.env\", $WORK/not-there", "");
+        let output = workspace.run(
+            &without,
+            &["sh", "-c", "cat .env conf/key secrets/token; ls secrets"],
+        );
+        assert!(
+            text(&output).contains("the secret\nthe secret\nthe secret\ntoken\n"),
+            "{}",
+            text(&output)
+        );
+    }
+}
+
+#[test]
+fn what_lies_beside_it_stays_granted() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        prepared(&workspace);
+        let script = "cat app/deep/open conf/open && echo new > app/deep/made && echo new > not-there && ls app/deep";
+        let output = workspace.run(DENIED, &["sh", "-c", script]);
+        assert_eq!(
+            output.stdout,
+            b"open\nopen\nmade\nopen\n",
+            "{}",
+            text(&output)
+        );
+        assert!(workspace.work().join("not-there").exists());
+    }
+}
+
+#[test]
+fn a_denial_is_explained_and_told_and_wins_over_every_grant() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        prepared(&workspace);
+        let profile = workspace.profile(DENIED);
+        let mut explain = workspace.command(program("aegis-run"));
+        explain
+            .arg("--profile")
+            .arg(&profile)
+            .args(["--explain", "true"]);
+        let explained = text(&explain.output().expect("it starts"));
+        for part in [
+            "Deny",
+            "**/.env (2 there now): ",
+            "/work/app/deep/.env",
+            "$WORK/not-there (not there now",
+        ] {
+            assert!(explained.contains(part), "no {part:?} in {explained}");
+        }
+        let output = workspace.run(DENIED, &["cat", ".env"]);
+        assert!(
+            text(&output).contains("refused by files.deny: using "),
+            "{}",
+            text(&output)
+        );
+
+        for (line, item) in [
+            ("files.read", "$WORK/secrets/token"),
+            ("files.write", "$WORK/.env"),
+            ("shell.exec", "$WORK/secrets"),
+        ] {
+            let beside = format!(
+                "aegis: 1\nextends: [shell]\ncapabilities:\n  files.deny: [$WORK/secrets, \"**/.env\"]\n  {line}: [{item}]\n"
+            );
+            let also = match line {
+                "files.write" => beside.replace("files.write: [", "files.write: [$WORK, "),
+                _ => beside.clone(),
+            };
+            let output = workspace.run(&also, &["true"]);
+            assert_eq!(output.status.code(), Some(125), "{line}: {}", text(&output));
+            assert!(
+                text(&output).contains("is denied by "),
+                "{line}: {}",
+                text(&output)
+            );
+            // Where it is optional it is left out.
+            let optional = also.replace(&format!("{item}]\n"), &format!("-{item}]\n"));
+            let output = workspace.run(&optional, &["sh", "-c", "cat secrets/token .env"]);
+            assert!(
+                !text(&output).contains("the secret"),
+                "{line}: {}",
+                text(&output)
+            );
+            assert_eq!(output.status.code(), Some(1), "{line}: {}", text(&output));
+        }
+        let command = workspace.run(
+            &DENIED.replace("$WORK/not-there", "/usr/bin/strace"),
+            &["strace"],
+        );
+        assert_eq!(command.status.code(), Some(126), "{}", text(&command));
+    }
+}
+
+#[test]
+fn names_with_the_characters_of_patterns_can_be_declared() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write("work/app/[slug]/page.tsx", "page\n");
+        workspace.write("work/app/[slug]/{key}", "the secret\n");
+        let profile = "aegis: 1\nextends: [shell]\ncapabilities:\n  files.read: ['$WORK/app/\\[slug\\]']\n  \
+                       files.deny: ['$WORK/app/\\[slug\\]/\\{key\\}']\n";
+        let output = workspace.run(
+            profile,
+            &["sh", "-c", "cat 'app/[slug]/page.tsx' 'app/[slug]/{key}'"],
+        );
+        assert_eq!(output.stdout, b"page\n", "{}", text(&output));
+        let plain = workspace.run(&profile.replace("\\[slug\\]'", "[slug]'"), &["true"]);
+        assert!(
+            text(&plain).contains("where `[` is part of a name, write `\\["),
+            "{}",
+            text(&plain)
+        );
+    }
+}
