@@ -24,13 +24,19 @@ macro_rules! builtin {
 }
 
 /// In the order in which they are listed.
-static ALL: [Builtin; 6] = [
+static ALL: [Builtin; 12] = [
     builtin!("base"),
     builtin!("shell"),
     builtin!("python"),
     builtin!("node"),
     builtin!("git"),
     builtin!("build"),
+    builtin!("go"),
+    builtin!("java"),
+    builtin!("perl"),
+    builtin!("ruby"),
+    builtin!("project"),
+    builtin!("caches"),
 ];
 
 fn find(name: &str) -> Option<&'static Builtin> {

@@ -28,4 +28,5 @@ mod terminal;
 mod workloads_build;
 mod workloads_git;
 mod workloads_languages;
+mod workloads_profiles;
 mod workloads_tools;

@@ -1,0 +1,169 @@
+//! Real programs under the built-in profiles of their languages.
+
+use aegis_tests::{USERS, Workspace, text};
+
+/// Runs a command under a profile and says what it printed.
+#[track_caller]
+fn prints(workspace: &Workspace, profile: &str, words: &[&str], expected: &str) {
+    let output = workspace.run(profile, words);
+    let user = workspace.user;
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{user:?} {words:?}: {}",
+        text(&output)
+    );
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        printed.contains(expected),
+        "{user:?} {words:?}: {}",
+        text(&output)
+    );
+}
+
+#[test]
+fn go_runs_tests_and_builds() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write("work/go.mod", "module example.org/sum\n\ngo 1.15\n");
+        workspace.write(
+            "work/main.go",
+            "package main\n\nimport (\n\t\"fmt\"\n\t\"os\"\n)\n\nfunc sum(a, b int) int { return a + b }\n\n\
+             func main() { fmt.Println(\"sum\", sum(3, 4), len(os.Args)) }\n",
+        );
+        workspace.write(
+            "work/main_test.go",
+            "package main\n\nimport \"testing\"\n\nfunc TestSum(t *testing.T) {\n\tif sum(3, 4) != 7 {\n\t\tt.Fatal(\"no\")\n\t}\n}\n",
+        );
+        let profile =
+            "aegis: 1\nextends: [go]\ncapabilities: {files.write: [$WORK], shell.exec: [$TMP]}\n";
+        prints(&workspace, profile, &["go", "run", ".", "word"], "sum 7 2");
+        prints(
+            &workspace,
+            profile,
+            &["go", "test", "./..."],
+            "ok  \texample.org/sum",
+        );
+        prints(&workspace, profile, &["go", "build", "-o", "sum"], "");
+        assert!(workspace.work().join("sum").exists());
+        // Without the line, building goes on, running is refused, and the line that heals it is named.
+        let without = profile.replace(", shell.exec: [$TMP]", "");
+        prints(&workspace, &without, &["go", "vet", "."], "");
+        let output = workspace.run(&without, &["go", "run", "."]);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(
+            text(&output).contains("capabilities: {shell.exec: [$TMP]}"),
+            "{}",
+            text(&output)
+        );
+    }
+}
+
+#[test]
+fn java_compiles_and_runs_and_loads_a_library_that_it_has_unpacked() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write(
+            "work/Main.java",
+            "import java.nio.file.*;\nimport java.util.stream.*;\n\npublic class Main {\n  public static void main(String[] words) throws Exception {\n    \
+             System.out.println(Stream.of(words).collect(Collectors.joining(\"+\")));\n    \
+             Process child = new ProcessBuilder(\"java\", \"-version\").redirectErrorStream(true).start();\n    \
+             System.out.println(\"child \" + child.waitFor());\n    \
+             Path unpacked = Files.createTempFile(\"native\", \".so\");\n    \
+             Files.copy(Path.of(System.getProperty(\"java.home\"), \"lib\", \"libnio.so\"), unpacked, StandardCopyOption.REPLACE_EXISTING);\n    \
+             if (words.length > 2) { System.load(unpacked.toString()); System.out.println(\"loaded\"); }\n  }\n}\n",
+        );
+        let profile = "aegis: 1\nextends: [java, project]\ncapabilities: {shell.exec: [$TMP]}\n";
+        prints(
+            &workspace,
+            profile,
+            &["java", "Main.java", "a", "b"],
+            "a+b\nchild 0\n",
+        );
+        prints(
+            &workspace,
+            profile,
+            &["java", "Main.java", "a", "b", "c"],
+            "a+b+c\nchild 0\nloaded\n",
+        );
+        let output = workspace.run(
+            &profile.replace("[$TMP]", "[]"),
+            &["java", "Main.java", "a", "b", "c"],
+        );
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        let compile = "aegis: 1\nextends: [java]\ncapabilities: {files.write: [$WORK]}\n";
+        prints(&workspace, compile, &["javac", "Main.java"], "");
+        prints(
+            &workspace,
+            compile,
+            &["java", "-cp", ".", "Main", "x", "y"],
+            "x+y\nchild 0\n",
+        );
+    }
+}
+
+#[test]
+fn ruby_and_perl_run_with_their_libraries() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let profile = |language: &str| format!("aegis: 1\nextends: [{language}, project]\n");
+        workspace.write(
+            "work/main.rb",
+            "require 'json'\nrequire 'set'\nrequire 'digest'\nrequire 'tempfile'\nrequire 'rexml/document'\n\
+             Tempfile.create('x') { |file| file.write('x') }\n\
+             puts JSON.generate(Set[3, 4].sum => Digest::SHA256.hexdigest('')[0, 8]), REXML::Document.new('<a/>').root.name, ARGV.inspect\n",
+        );
+        prints(
+            &workspace,
+            &profile("ruby"),
+            &["ruby", "main.rb", "x"],
+            "{\"7\":\"e3b0c442\"}\na\n[\"x\"]\n",
+        );
+        workspace.write(
+            "work/main.pl",
+            "use strict; use warnings; use utf8; use JSON::PP; use List::Util qw(sum); use Digest::SHA qw(sha256_hex);\n\
+             use File::Temp qw(tempfile); use POSIX qw(floor); my ($file) = tempfile();\n\
+             print JSON::PP->new->canonical->encode({sum => sum(3, 4), sha => substr(sha256_hex(''), 0, 8)}), floor(7.5), \"@ARGV\\n\";\n",
+        );
+        prints(
+            &workspace,
+            &profile("perl"),
+            &["perl", "main.pl", "x"],
+            "{\"sha\":\"e3b0c442\",\"sum\":7}7x\n",
+        );
+    }
+}
+
+#[test]
+fn packages_are_installed_from_a_cache_that_is_read() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write("home/.m2/repository/org/example/a.jar", "x");
+        let profile = "aegis: 1\nextends: [shell, caches]\n";
+        prints(
+            &workspace,
+            profile,
+            &["sh", "-c", "cat ~/.m2/repository/org/example/a.jar"],
+            "x",
+        );
+        let output = workspace.run(
+            profile,
+            &["sh", "-c", "echo y > ~/.m2/repository/org/example/a.jar"],
+        );
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        // pip tells systems apart by /etc/os-release, and installs what lies in the project.
+        workspace.write(
+            "work/pkg/pyproject.toml",
+            "[project]\nname = \"pkg\"\nversion = \"1\"\n",
+        );
+        let python = "aegis: 1\nextends: [python, project]\n";
+        let release = "import platform; print('release', platform.freedesktop_os_release()['ID'])";
+        prints(&workspace, python, &["python3", "-c", release], "release ");
+        prints(
+            &workspace,
+            python,
+            &["python3", "-m", "pip", "--version"],
+            "pip ",
+        );
+    }
+}
