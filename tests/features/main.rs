@@ -7,6 +7,7 @@ mod bad_input_commands;
 mod bad_input_profiles;
 mod bad_input_surroundings;
 mod denials;
+mod documents;
 mod files;
 mod files_denied;
 mod front_end;

@@ -78,7 +78,7 @@ fn a_c_compilers_errors_are_the_same() {
 
 /// The caller's Rust, where rustup puts it in a home. The toolchain's files are hard-linked where
 /// possible, so nothing here may change them.
-fn rust(workspace: &Workspace) {
+pub(crate) fn rust(workspace: &Workspace) {
     let sysroot = Command::new("rustc")
         .args(["--print", "sysroot"])
         .output()

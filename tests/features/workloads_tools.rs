@@ -248,7 +248,7 @@ EOF
         yes | head -3 | nl; echo "${PIPESTATUS[@]}"
         timeout 0.2 sleep 10; echo "timeout: $?"
         sh -c 'kill -TERM $$'; echo "killed: $?"
-        /nonexistent/program; echo "missing: $?"
+        ./nonexistent; echo "missing: $?"
         umask 027; mkdir out/dir; : > out/dir/file; ln -s dir/file out/link; chmod 0751 out/dir/file
         grep -c . tree/absent
         exec 5>&1; echo "to five" >&5; false | exit 9
