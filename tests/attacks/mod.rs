@@ -1,6 +1,6 @@
-//! Attacks on the sandbox, each a real program (`tests/attacks/*.c`) with arguments, tried three
-//! ways: without a sandbox, where it must succeed for a failure to mean anything; in
-//! bubblewrap with its usual flags, for comparison; and under `aegis-run`, which must hold it.
+//! Attacks on the sandbox, each a real program (`tests/attacks/*.c`) with arguments, tried in these
+//! ways: without a sandbox, where it must succeed for a failure to mean anything; in bubblewrap and
+//! firejail with their usual flags, for comparison; and under `aegis-run`, which must hold it.
 
 mod files;
 mod network;
@@ -24,6 +24,9 @@ pub enum Around {
     /// `bwrap --unshare-all --die-with-parent --ro-bind / / --dev /dev --proc /proc --tmpfs /tmp
     /// --bind $WORK $WORK`.
     Bubblewrap,
+    /// `firejail --quiet --noprofile --caps.drop=all --nonewprivs --noroot --seccomp --net=none --ipc-namespace
+    /// --private-dev --keep-var-tmp --read-only=/ --read-write=$WORK`.
+    Firejail,
     /// `aegis-run` with the attack's profile.
     Aegis,
 }
@@ -106,7 +109,7 @@ pub const PLAIN: Attack = Attack {
     known: (&[], ""),
 };
 
-/// Every attack that can be tried in all three ways, in the order of the items.
+/// Every attack that can be tried in all ways, in the order of the items.
 pub fn all() -> Vec<&'static Attack> {
     let mut list: Vec<_> = [files::LIST, processes::LIST, resources::LIST, network::LIST]
         .into_iter()

@@ -13,7 +13,7 @@ fn victim(scene: &mut Scene) {
     scene.name("victim", pid);
     match scene.around {
         Around::Bare => scene.name("first", pid),
-        Around::Bubblewrap | Around::Aegis => scene.name("first", 1),
+        Around::Bubblewrap | Around::Firejail | Around::Aegis => scene.name("first", 1),
     }
     let host = std::fs::read_link("/proc/self/ns/pid").expect("the pid namespace");
     scene.name("host", host.display());
@@ -150,7 +150,10 @@ fn left_behind(scene: &Scene) -> Option<String> {
     let deadline = Instant::now() + Duration::from_secs(2);
     let mut left = processes_marked(mark);
     // bubblewrap does not wait for the end of its namespace.
-    while scene.around == Around::Bubblewrap && !left.is_empty() && Instant::now() < deadline {
+    while matches!(scene.around, Around::Bubblewrap | Around::Firejail)
+        && !left.is_empty()
+        && Instant::now() < deadline
+    {
         std::thread::yield_now();
         left = processes_marked(mark);
     }

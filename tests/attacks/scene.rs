@@ -73,7 +73,7 @@ impl Scene {
         self.names.iter().fold(text.to_owned(), replaced)
     }
 
-    /// The words before the attack's own: nothing, bwrap, or aegis-run.
+    /// The words before the attack's own: nothing, bwrap, firejail, or aegis-run.
     pub fn launcher(&self, profile: &str) -> Vec<String> {
         let words: &[&str] = match self.around {
             Around::Bare => &[],
@@ -93,6 +93,27 @@ impl Scene {
                 "--bind",
                 "{work}",
                 "{work}",
+            ],
+            Around::Firejail => &[
+                // It waits for whatever the attack leaves behind.
+                "timeout",
+                "--foreground",
+                "--kill-after=1",
+                "10",
+                "firejail",
+                "--quiet",
+                "--noprofile",
+                "--caps.drop=all",
+                "--nonewprivs",
+                "--noroot",
+                "--seccomp",
+                "--net=none",
+                "--ipc-namespace",
+                "--private-dev",
+                "--keep-var-tmp",
+                "--read-only=/",
+                "--read-write={work}",
+                "--",
             ],
             Around::Aegis => {
                 let profile = self.workspace.profile(&self.fill(profile));

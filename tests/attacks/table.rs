@@ -1,10 +1,12 @@
-//! Prints, as Markdown, the result of every attack without a sandbox, in bubblewrap with its
-//! usual flags, and under Aegis: the table of `docs/escapes.md`. Needs root.
+//! Prints, as Markdown, the result of every attack without a sandbox, in bubblewrap and firejail with
+//! their usual flags, and under Aegis: the table of `docs/escapes.md`. Needs root.
 //!
 //! `escape-table [TEXT]`: only the attacks with this text in their description; with all details.
 
+use std::path::Path;
+
 use aegis_tests::attacks::{self, Around, AttackResult, Control};
-use aegis_tests::{USERS, User};
+use aegis_tests::{ORDINARY, USERS, User, host};
 
 fn word(outcome: &AttackResult) -> &'static str {
     match outcome {
@@ -25,9 +27,23 @@ fn cell(outcomes: &[AttackResult]) -> String {
 }
 
 fn main() {
+    // Firejail wants its user to have an account.
+    let accounts = std::fs::read_to_string("/etc/passwd").expect("accounts");
+    let with_user = tempfile::NamedTempFile::new().expect("a temporary file");
+    let line = format!("aegis-tests:x:{ORDINARY}:{ORDINARY}::/nonexistent:/bin/sh\n");
+    std::fs::write(&with_user, accounts + &line).expect("write");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&with_user, mode).expect("chmod");
+    host::in_private_mounts(|| {
+        host::bind(with_user.path(), Path::new("/etc/passwd"));
+        table();
+    });
+}
+
+fn table() {
     let filter = std::env::args().nth(1);
-    println!("| item | what is tried | nothing | bubblewrap | Aegis | by |");
-    println!("|---|---|---|---|---|---|");
+    println!("| item | what is tried | nothing | bubblewrap | firejail | Aegis | by |");
+    println!("|---|---|---|---|---|---|---|");
     let mut notes = Vec::new();
     for attack in attacks::all() {
         if filter
@@ -41,10 +57,16 @@ fn main() {
                 .map(|user: User| attack.attempt(around, user))
                 .to_vec()
         };
-        let ways = [Around::Bare, Around::Bubblewrap, Around::Aegis].map(attempts);
-        let [bare, bubblewrap, aegis] = ways.each_ref().map(|outcomes| cell(outcomes));
+        let ways = [
+            Around::Bare,
+            Around::Bubblewrap,
+            Around::Firejail,
+            Around::Aegis,
+        ]
+        .map(attempts);
+        let [bare, bubblewrap, firejail, aegis] = ways.each_ref().map(|outcomes| cell(outcomes));
         println!(
-            "| {} | {} | {bare} | {bubblewrap} | {aegis} | {} |",
+            "| {} | {} | {bare} | {bubblewrap} | {firejail} | {aegis} | {} |",
             attack.item, attack.what, attack.held_by
         );
         if let (true, why) = (!attack.known.0.is_empty(), attack.known.1) {
