@@ -1,7 +1,8 @@
 //! `aegis ps`: running sandboxes are listed, and nothing else.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -68,4 +69,66 @@ fn a_sandbox_whose_supervisor_was_killed_is_gone_and_told_so_once_at_most() {
     let found = listed(&place, run.id());
     assert!(found.is_none_or(|run| run["stale"] == true));
     assert_eq!(listed(&place, run.id()), None);
+}
+
+fn kill(place: &Place, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_aegis"))
+        .arg("kill")
+        .args(words)
+        .env("XDG_RUNTIME_DIR", place.0.path())
+        .output()
+        .expect("aegis starts")
+}
+
+#[test]
+fn a_listed_sandbox_takes_something_and_ends_when_it_is_told_to() {
+    let place = Place::new();
+    for (words, signal) in [
+        (&[][..], libc::SIGTERM),
+        (&["--signal", "KILL"], libc::SIGKILL),
+        (&["-s", "sigint"], libc::SIGINT),
+    ] {
+        let (mut run, _input, _output) = started(&place);
+        let found = listed(&place, run.id()).expect("it is listed");
+        assert_eq!(found["usage"]["processes"], 1, "{found}");
+        assert!(
+            found["usage"]["memory"]
+                .as_u64()
+                .is_some_and(|bytes| bytes > 100_000),
+            "{found}"
+        );
+        let id = found["id"].as_str().expect("text");
+        let output = kill(&place, &[words, &[id]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        // As the command did.
+        let ended = run.wait().expect("it ends");
+        assert_eq!(ended.signal(), Some(signal), "{words:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_ended_is_said_and_nothing_is() {
+    let place = Place::new();
+    let (mut run, input, output) = started(&place);
+    let found = listed(&place, run.id()).expect("it is listed");
+    let id = found["id"].as_str().expect("text");
+    for (words, says, status) in [
+        (&[id, "no-such-run"][..], "no such run goes on", 1),
+        (&[""], "no such run goes on", 1),
+        (&["--signal", "STOP", id], "passes on these", 2),
+        (&[], "RUN", 2),
+    ] {
+        let output = kill(&place, words);
+        assert_eq!(output.status.code(), Some(status), "{words:?}");
+        assert!(
+            stderr(&output).contains(says),
+            "{words:?}: {}",
+            stderr(&output)
+        );
+    }
+    drop((input, output));
+    assert!(
+        run.wait().expect("it ends").success(),
+        "nothing has ended it"
+    );
 }

@@ -4,6 +4,8 @@
 //! The supervisor holds a lock on its file (`flock(2)`) as long as it lives. A file that is not locked is
 //! stale: its run ended without removing it.
 
+mod inside;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -16,6 +18,8 @@ use aegis_sys::private::{Dir, Others};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+
+pub use inside::Usage;
 
 /// One sandbox, as its file describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,5 +202,37 @@ mod tests {
         let list = list(dir).unwrap();
         assert_eq!(list.len(), 1);
         assert_eq!(list[0].uid, rustix::process::geteuid().as_raw());
+    }
+
+    /// A user can write any pid into a file of the user's own, which root may list and act upon.
+    #[test]
+    fn nobody_is_led_to_another_users_process() {
+        let mut victim = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = victim.id();
+        let uid = rustix::process::geteuid().as_raw();
+        let forged = |uid: u32| Running {
+            id: "1-a".into(),
+            pid,
+            init_pid: pid as i32,
+            uid,
+            profile: "p".into(),
+            profile_hash: Hash::default(),
+            plan_hash: Hash::default(),
+            policy: None,
+            command: Vec::new(),
+            group: None,
+            started_us: 0,
+            stale: false,
+        };
+        for signal in [libc::SIGTERM, libc::SIGKILL] {
+            assert!(forged(uid + 1).signal(signal).is_err());
+        }
+        assert_eq!(victim.try_wait().unwrap(), None);
+        // The control.
+        forged(uid).signal(libc::SIGTERM).unwrap();
+        victim.wait().unwrap();
     }
 }

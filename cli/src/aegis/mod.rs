@@ -6,6 +6,7 @@
 mod approvals;
 mod audit;
 mod check;
+mod kill;
 mod observe;
 mod pages;
 mod policy;
@@ -65,6 +66,8 @@ Examples:
     },
     /// Lists the sandboxes that run now
     Ps(ps::Options),
+    /// Ends running sandboxes, or sends their commands a signal
+    Kill(kill::Options),
     /// Observes sandboxes for whoever runs them: the service behind `aegis-run --record`
     #[command(after_help = observe::HELP)]
     Observe(observe::Options),
@@ -187,6 +190,7 @@ impl Action {
         match self {
             Self::Doctor { json } => doctor(json),
             Self::Ps(options) => options.run(),
+            Self::Kill(options) => options.run(),
             Self::Observe(options) => options.run(),
             Self::Profile(action) => action.run(),
             Self::Policy(action) => action.run(),

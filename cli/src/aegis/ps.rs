@@ -1,9 +1,10 @@
 //! `aegis ps`: the sandboxes that run now.
 
-use aegis_launch::registry::{self, Running};
+use aegis_launch::registry::{self, Running, Usage};
 use aegis_runtime::supervise::report;
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use serde::Serialize;
 
 use super::{CommandResult, answer};
 use crate::terminal::{complain, harmless};
@@ -30,35 +31,56 @@ pub(super) struct Options {
 
 impl Options {
     pub(super) fn run(self) -> CommandResult {
-        let directories = match self.all {
-            true => {
-                let root = rustix::process::geteuid().is_root();
-                ensure!(root, "--all: only root can list the sandboxes of all users");
-                registry::directories()
-            }
-            false => vec![registry::directory().context(
-                "there is no $XDG_RUNTIME_DIR and no $HOME to look for running sandboxes in",
-            )?],
-        };
-        let mut complete = true;
-        let mut running = Vec::new();
-        for directory in directories {
-            match registry::list(&directory) {
-                Ok(found) => running.extend(found),
-                Err(error) => {
-                    complete = false;
-                    let text = format!("aegis: {} cannot be read: {error}\n", directory.display());
-                    complain(&harmless(&text));
-                }
-            }
-        }
-        answer(self.json, &running, || text(&running, report::now()))?;
+        let (running, complete) = running(self.all)?;
+        let shown: Vec<Shown> = (running.into_iter())
+            .map(|run| Shown {
+                usage: (!run.stale).then(|| run.usage()).flatten(),
+                run,
+            })
+            .collect();
+        answer(self.json, &shown, || text(&shown, report::now()))?;
         Ok(complete)
     }
 }
 
-fn text(running: &[Running], now_us: u64) -> String {
-    let row = |run: &Running| {
+/// A run, and what it takes now.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    run: Running,
+    usage: Option<Usage>,
+}
+
+/// The running sandboxes: this user's, or everybody's. `false`: not all of them could be read, which was said.
+pub(super) fn running(all: bool) -> anyhow::Result<(Vec<Running>, bool)> {
+    let directories = match all {
+        true => {
+            let root = rustix::process::geteuid().is_root();
+            ensure!(root, "--all: only root can list the sandboxes of all users");
+            registry::directories()
+        }
+        false => vec![registry::directory().context(
+            "there is no $XDG_RUNTIME_DIR and no $HOME to look for running sandboxes in",
+        )?],
+    };
+    let mut complete = true;
+    let mut running = Vec::new();
+    for directory in directories {
+        match registry::list(&directory) {
+            Ok(found) => running.extend(found),
+            Err(error) => {
+                complete = false;
+                let text = format!("aegis: {} cannot be read: {error}\n", directory.display());
+                complain(&harmless(&text));
+            }
+        }
+    }
+    Ok((running, complete))
+}
+
+fn text(running: &[Shown], now_us: u64) -> String {
+    let row = |Shown { run, usage }: &Shown| {
+        let of = |text: &dyn Fn(&Usage) -> String| usage.as_ref().map_or_else(String::new, text);
         let age = now_us.saturating_sub(run.started_us) / 1_000_000;
         [
             run.id.clone(),
@@ -70,10 +92,23 @@ fn text(running: &[Running], now_us: u64) -> String {
             run.uid.to_string(),
             run.profile.clone(),
             format!("{} ago", span(age)),
+            of(&|usage| format!("{:.1}s", usage.cpu_us as f64 / 1e6)),
+            of(&|usage| format!("{}M", usage.memory.div_ceil(1 << 20))),
+            of(&|usage| usage.processes.to_string()),
             shortened(&run.command.join(" "), 60),
         ]
     };
-    let head = ["ID", "PID", "UID", "PROFILE", "STARTED", "COMMAND"];
+    let head = [
+        "ID",
+        "PID",
+        "UID",
+        "PROFILE",
+        "STARTED",
+        "CPU",
+        "MEMORY",
+        "PROCESSES",
+        "COMMAND",
+    ];
     table(Some(head), running.iter().map(row))
 }
 
@@ -97,16 +132,25 @@ mod tests {
             started_us: 1_000_000,
             stale: false,
         };
-        let gone = Running {
-            stale: true,
-            ..run.clone()
+        let gone = Shown {
+            run: Running {
+                stale: true,
+                ..run.clone()
+            },
+            usage: None,
         };
+        let usage = Some(Usage {
+            processes: 3,
+            threads: 5,
+            cpu_us: 61_230_000,
+            memory: (20 << 20) + 1,
+        });
         assert_eq!(
-            text(&[run, gone], 7_201_000_000),
+            text(&[Shown { run, usage }, gone], 7_201_000_000),
             "\
-ID                    PID   UID   PROFILE  STARTED      COMMAND
-20260102T030405-17f3  41    1000  report   2 hours ago  tar a\\nb\\u{1B}
-20260102T030405-17f3  gone  1000  report   2 hours ago  tar a\\nb\\u{1B}
+ID                    PID   UID   PROFILE  STARTED      CPU    MEMORY  PROCESSES  COMMAND
+20260102T030405-17f3  41    1000  report   2 hours ago  61.2s  21M     3          tar a\\nb\\u{1B}
+20260102T030405-17f3  gone  1000  report   2 hours ago                            tar a\\nb\\u{1B}
 "
         );
         assert_eq!(text(&[], 0), "");

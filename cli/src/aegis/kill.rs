@@ -1,0 +1,89 @@
+//! `aegis kill`: a signal for running sandboxes.
+
+use aegis_launch::registry::Running;
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::CommandResult;
+use super::ps;
+use crate::terminal::{complain, harmless};
+
+/// The command line.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --signal the command is asked to end (TERM). KILL ends everything inside at once; any other signal
+goes to aegis-run, which passes it on to the command as it would one of its caller's.
+
+Examples:
+  aegis kill 1f40-19c0d3e7a51
+  aegis kill --signal KILL 1f40
+  aegis ps --json | jq -r '.[] | select(.profile == \"pr-review\") | .id' | xargs aegis kill")]
+pub(super) struct Options {
+    /// Their ids, or as much of each as no other begins with
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<String>,
+    /// The signal, by name or number
+    #[arg(long, short, default_value = "TERM", value_parser = signal)]
+    signal: i32,
+    /// Looks at those of all users; for root only
+    #[arg(long)]
+    all: bool,
+}
+
+/// Signals that aegis-run passes on, and SIGKILL.
+const SIGNALS: [(&str, i32); 9] = [
+    ("HUP", libc::SIGHUP),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("KILL", libc::SIGKILL),
+    ("USR1", libc::SIGUSR1),
+    ("USR2", libc::SIGUSR2),
+    ("ALRM", libc::SIGALRM),
+    ("TERM", libc::SIGTERM),
+    ("CONT", libc::SIGCONT),
+];
+
+fn signal(word: &str) -> Result<i32, String> {
+    let name = word.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let is = |(known, number): &&(&str, i32)| *known == name || number.to_string() == name;
+    let found = SIGNALS.iter().find(is).map(|(_, number)| *number);
+    found.ok_or_else(|| {
+        let names: Vec<_> = SIGNALS.iter().map(|(name, _)| *name).collect();
+        format!("aegis-run passes on these: {}", names.join(", "))
+    })
+}
+
+impl Options {
+    pub(super) fn run(self) -> CommandResult {
+        let (running, mut complete) = ps::running(self.all)?;
+        let running: Vec<Running> = running.into_iter().filter(|run| !run.stale).collect();
+        // All are found before any gets a signal.
+        let chosen = (self.runs.iter())
+            .map(|id| only(&running, id))
+            .collect::<Result<Vec<_>, _>>()?;
+        for run in chosen {
+            if let Err(error) = run.signal(self.signal) {
+                complete = false;
+                complain(&harmless(&format!("aegis: {}: {error}\n", run.id)));
+            }
+        }
+        Ok(complete)
+    }
+}
+
+/// The run whose id begins so.
+fn only<'r>(running: &'r [Running], id: &str) -> anyhow::Result<&'r Running> {
+    let mut found = running
+        .iter()
+        .filter(|run| !id.is_empty() && run.id.starts_with(id));
+    let run = found.next().with_context(|| {
+        format!("{id}: no such run goes on\n  help: aegis ps lists those that do")
+    })?;
+    match found.next() {
+        Some(_) if run.id != id => {
+            bail!("{id}: several runs begin so\n  help: aegis ps lists their ids")
+        }
+        _ => Ok(run),
+    }
+}
