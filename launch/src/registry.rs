@@ -207,16 +207,23 @@ mod tests {
     /// A user can write any pid into a file of the user's own, which root may list and act upon.
     #[test]
     fn nobody_is_led_to_another_users_process() {
-        let mut victim = std::process::Command::new("cat")
+        // A process with a child, as a supervisor has PID 1, and PID 1 the command.
+        let mut victim = std::process::Command::new("sh")
+            .args(["-c", "cat & echo; wait; :"])
             .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let pid = victim.id();
+        std::io::BufRead::read_line(
+            &mut std::io::BufReader::new(victim.stdout.as_mut().unwrap()),
+            &mut String::new(),
+        )
+        .unwrap();
         let uid = rustix::process::geteuid().as_raw();
-        let forged = |uid: u32| Running {
+        let forged = |uid: u32, pid: u32, init_pid: u32| Running {
             id: "1-a".into(),
             pid,
-            init_pid: pid as i32,
+            init_pid: init_pid as i32,
             uid,
             profile: "p".into(),
             profile_hash: Hash::default(),
@@ -227,12 +234,16 @@ mod tests {
             started_us: 0,
             stale: false,
         };
+        let (own, theirs) = (std::process::id(), victim.id());
         for signal in [libc::SIGTERM, libc::SIGKILL] {
-            assert!(forged(uid + 1).signal(signal).is_err());
+            // Another user's, and such as are no supervisor and its PID 1.
+            assert!(forged(uid + 1, own, theirs).signal(signal).is_err());
+            assert!(forged(uid, theirs, theirs).signal(signal).is_err());
         }
         assert_eq!(victim.try_wait().unwrap(), None);
         // The control.
-        forged(uid).signal(libc::SIGTERM).unwrap();
+        forged(uid, own, theirs).signal(libc::SIGKILL).unwrap();
+        // Its child was ended.
         victim.wait().unwrap();
     }
 }

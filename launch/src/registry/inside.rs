@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 
 use aegis_sys::process;
-use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use serde::Serialize;
 
@@ -48,35 +47,40 @@ impl Running {
         Some(usage)
     }
 
-    /// Sends the command a signal as its caller would, to `aegis-run`, which passes it on; or, with `SIGKILL`, ends
-    /// everything inside at once.
+    /// Sends the command a signal as its caller would, to `aegis-run`, which passes it on; or, with `SIGKILL`, ends it, and
+    /// with it everything inside, at once.
     ///
     /// # Errors
     ///
     /// It is gone, or it is another user's.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
-        let pid = match signal {
-            libc::SIGKILL => self.init_pid,
-            _ => i32::try_from(self.pid).map_err(io::Error::other)?,
+        let gone = rustix::io::Errno::SRCH;
+        let supervisor = i32::try_from(self.pid).map_err(io::Error::other)?;
+        let targets = match signal {
+            // The command is a child of PID 1, which ends with it.
+            libc::SIGKILL => children(self.init_pid).ok_or(gone)?,
+            _ => vec![supervisor],
         };
-        let target = process::open(pid)?;
-        // A user can write any pid into a file of the user's own: root must not be led to another process by that.
-        if !self.stale && owner(pid) == Some(self.uid) && lives(&target) {
-            return process::signal(target.as_fd(), signal);
+        let targets: Vec<OwnedFd> = (targets.into_iter())
+            .filter_map(|pid| process::open(pid).ok())
+            .collect();
+        // A user can write any pids into a file of the user's own: root must not be led to another's process by that.
+        let theirs = number(supervisor, "Uid:") == Some(self.uid)
+            && number(self.init_pid, "PPid:") == Some(self.pid);
+        if self.stale || !theirs || targets.is_empty() {
+            return Err(gone.into());
         }
-        Err(rustix::io::Errno::SRCH.into())
+        for target in targets {
+            process::signal(target.as_fd(), signal)?;
+        }
+        Ok(())
     }
 }
 
-fn lives(pidfd: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())) == Ok(0)
-}
-
-/// The real user of a process.
-fn owner(pid: i32) -> Option<u32> {
+/// The first number of a line of `/proc/PID/status`.
+fn number(pid: i32, line: &str) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let line = status.lines().find_map(|text| text.strip_prefix(line))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
