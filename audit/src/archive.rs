@@ -4,12 +4,13 @@
 //! the engine that decided by it: exactly the bytes whose SHA-256 is the policy's hash. So a copy proves itself
 //! and needs no signature: the name of a changed copy no longer matches its hash.
 
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use aegis_sys::files;
 use aegis_sys::private::{self, Dir, Others, Put};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, OFlags};
 use serde::Deserialize;
 
 use aegis_policy::decide::{Engine, Policy};
@@ -51,35 +52,79 @@ pub struct Archived {
 /// Archives a policy in the log's directory, unless it is archived already: see
 /// [`crate::log::Log::archive_policy`]. A file under the copy's name is complete, even after a crash.
 pub(crate) fn archive(log: &Dir, policy: &Policy) -> Result<(), ArchiveError> {
-    let name = format!("{}.json", policy.hash());
-    if is_archived(log, &name, policy.canonical_length()) {
+    let hash = policy.hash();
+    if is_archived(log, DIRECTORY, &name(hash), policy.canonical_length()) {
         return Ok(());
     }
-    // As private as the log: a policy names what is worth protecting.
-    let directory = log.create_below(DIRECTORY)?;
+    Ok(write(log, DIRECTORY, hash, &policy.canonical(), true)?)
+}
+
+/// Stores bytes in a directory of the log under their hash, unless they are there. With `synced` they are on the disk when
+/// this returns.
+pub(crate) fn keep(
+    log: &Dir,
+    directory: &str,
+    hash: Hash,
+    bytes: &[u8],
+    synced: bool,
+) -> Result<(), private::Error> {
+    let name = name(hash);
+    if !is_archived(log, directory, &name, bytes.len()) {
+        return write(log, directory, hash, bytes, synced);
+    }
+    if synced {
+        // Whoever wrote it may not have waited.
+        let path = format!("{directory}/{name}");
+        let failed = |error| private::Error::io("writing", &log.join(&path), error);
+        let file = log
+            .open_at(&path, OFlags::RDONLY)
+            .map_err(|error| failed(error.into()))?;
+        file.sync_all().map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn write(
+    log: &Dir,
+    directory: &str,
+    hash: Hash,
+    bytes: &[u8],
+    synced: bool,
+) -> Result<(), private::Error> {
+    // As private as the log: it names what is worth protecting.
+    let directory = log.create_below(directory)?;
     directory.check(Others::MayRead)?;
     // Several programs may do this at once: they write the same bytes.
-    Ok(directory
-        .put(&name, &policy.canonical(), Put::Replace)
-        .map(|_| ())?)
+    let name = name(hash);
+    match synced {
+        true => directory.put(&name, bytes, Put::Replace)?,
+        false => private::put(&directory, OsStr::new(&name), bytes, Put::Replace, false)
+            .map_err(|error| private::Error::io("writing", &directory.join(&name), error))?,
+    };
+    Ok(())
+}
+
+/// The name of a copy.
+pub(crate) fn name(hash: Hash) -> String {
+    format!("{hash}.json")
 }
 
 /// Whether the copy is there, judged by its length: two system calls, where reading it at each start
 /// would take longer than everything else here. Only the user can write it, and readers compare the hash.
-fn is_archived(log: &Dir, name: &str, length: usize) -> bool {
+fn is_archived(log: &Dir, directory: &str, name: &str, length: usize) -> bool {
     let is = |name: &str, kind: FileType| {
         let stat = log.stat(name).ok().flatten();
         stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == kind)
     };
     // A link in place of the directory could lead anywhere.
-    is(DIRECTORY, FileType::Directory).is_some()
-        && is(&format!("{DIRECTORY}/{name}"), FileType::RegularFile)
+    is(directory, FileType::Directory).is_some()
+        && is(&format!("{directory}/{name}"), FileType::RegularFile)
             .is_some_and(|found| usize::try_from(found.st_size) == Ok(length))
 }
 
 /// The copy of a policy in the directory of copies, checked against its hash. `None`: there is no copy.
 pub fn archived_policy(directory: &Path, hash: Hash) -> Result<Option<Archived>, ArchiveError> {
-    let path = directory.join(format!("{hash}.json"));
+    let path = directory.join(name(hash));
     let unusable = |path, why| Err(ArchiveError::Unusable { path, why });
     let bytes = match read(&path) {
         Ok(bytes) => bytes,

@@ -36,6 +36,7 @@ pub struct Recorded<'l> {
     #[serde(borrow, default)]
     pub detail: Option<&'l RawValue>,
     /// The policy in force.
+    #[serde(default)]
     pub policy: Hash,
     /// What was asked for.
     #[serde(borrow, default)]

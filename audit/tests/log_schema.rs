@@ -266,14 +266,22 @@ fn everything() -> Vec<Value> {
     bytes.extend(b"torn");
     std::fs::write(&segment, bytes).expect("written");
     scene.open().checkpoint().expect("signed");
-    let mut bytes = std::fs::read(&segment).expect("the segment");
+    let mut lines = whole(&scene);
     std::fs::write(&segment, "").expect("emptied");
     drop(scene.open());
-    bytes.extend(std::fs::read(&segment).expect("the segment"));
-    log_support::lines(&bytes)
-        .iter()
-        .map(|line| serde_json::from_slice(line).expect("JSON"))
-        .collect()
+    lines.extend(whole(&scene));
+    lines
+}
+
+/// The lines of a log, with what they refer to.
+fn whole(scene: &Scene) -> Vec<Value> {
+    let mut reader = Reader::open(&scene.dir()).expect("the log");
+    let lines = std::iter::from_fn(|| {
+        let line = reader.next_line()?.expect("a line");
+        let record: Value = serde_json::from_slice(&line.whole().expect("a record")).expect("JSON");
+        Some(json!({"hash": line.hash, "record": record}))
+    });
+    lines.collect()
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod log_missing;
 mod log_ocsf;
 mod log_processes;
 mod log_remembered;
+mod log_repeated;
 mod log_schema;
 mod log_support;
 mod log_tampering;

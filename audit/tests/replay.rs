@@ -105,7 +105,8 @@ fn replay(log: &Path, copies_of: &Path) -> Vec<(u64, Outcome)> {
     while let Some(line) = reader.next_line() {
         let line = line.expect("a line");
         assert_eq!(Hash::of(line.record), line.hash);
-        let record = Recorded::parse(line.record).expect("a record");
+        let whole = line.whole().expect("it is there");
+        let record = Recorded::parse(&whole).expect("a record");
         outcomes.push((record.seq, replayer.again(&record)));
     }
     outcomes

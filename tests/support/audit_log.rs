@@ -40,11 +40,37 @@ pub fn records(log: &Path) -> Vec<Value> {
             let text = std::fs::read_to_string(path).expect("a segment");
             let lines = text.lines().map(|line| {
                 let mut line: Value = serde_json::from_str(line).expect("a line is JSON");
-                line["record"].take()
+                whole(log, line["record"].take())
             });
             lines.collect::<Vec<_>>()
         })
         .collect()
+}
+
+/// A record with what it refers to.
+fn whole(log: &Path, mut record: Value) -> Value {
+    let Some(Value::String(hash)) = record
+        .as_object_mut()
+        .and_then(|record| record.remove("rest"))
+    else {
+        return record;
+    };
+    let path = log.join("repeated").join(format!("{hash}.json"));
+    let text = std::fs::read(path).expect("what it refers to");
+    merge(&mut record, serde_json::from_slice(&text).expect("JSON"));
+    record
+}
+
+fn merge(to: &mut Value, from: Value) {
+    match (to, from) {
+        (Value::Object(to), Value::Object(from)) => {
+            for (name, value) in from {
+                merge(to.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (to @ Value::Null, from) => *to = from,
+        (to, from) => panic!("both {to} and {from}"),
+    }
 }
 
 /// The records of one type.

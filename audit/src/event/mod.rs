@@ -118,6 +118,10 @@ fn exact<T: DeserializeOwned + Serialize>(value: &Value) -> Option<T> {
     (serde_json::to_value(&read).ok()? == *value).then_some(read)
 }
 
+fn is_none(policy: &Hash) -> bool {
+    *policy == Hash::default()
+}
+
 /// One line of the log, without its own hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,7 +132,8 @@ pub struct Record {
     /// Further details, as written: see [`Record::detail`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Value>,
-    /// The hash of the policy in force; zeros if there is none.
+    /// The hash of the policy in force. Zeros, which are not written: there is none.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub policy: Hash,
     /// The hash of the record before; zeros in the first.
     pub prev: Hash,

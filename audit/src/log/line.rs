@@ -1,14 +1,14 @@
 //! A line of a log: `{"hash":"...","record":{...}}`, with the hash of the record's bytes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::rest::{self, OwnDecision, OwnDetail, OwnRequest, Parts, Repeated};
 use super::{Error, canonical};
-use crate::event::{Detail, Event, EventType, Record, VERSION};
-use aegis_policy::decision::Decision;
-use aegis_policy::request::Request;
+use crate::event::{Event, EventType, Record, VERSION};
 use aegis_profile::hash::Hash;
 
 const HEAD: &[u8] = b"{\"hash\":\"";
@@ -42,27 +42,50 @@ impl fmt::Display for Place {
 }
 
 /// A line whose outer form is right. Its content is not checked yet.
-#[derive(Clone, Debug)]
 pub struct Line<'a> {
     /// Its place.
     pub place: Place,
     /// The record's hash, as the line has it.
     pub hash: Hash,
-    /// The record's canonical bytes.
+    /// The record's canonical bytes, as they are in the line.
     pub record: &'a [u8],
+    /// Where the rest of it may be.
+    pub(super) repeated: &'a Repeated,
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
     /// The record, if its hash is the one in the line.
     pub fn record(&self) -> Result<Record, Error> {
-        let bad = |what: String| Error::BadLine {
+        serde_json::from_slice(&self.whole()?)
+            .map_err(|error| self.bad(format!("no record: {error}")))
+    }
+
+    /// The canonical bytes of the whole record, with what it refers to, if its hash is the one in the line.
+    pub fn whole(&self) -> Result<Cow<'a, [u8]>, Error> {
+        if Hash::of(self.record) != self.hash {
+            return Err(self.bad(WRONG_HASH.into()));
+        }
+        (self.repeated.whole(self.record)).map_err(|what| self.bad(what))
+    }
+
+    /// What the line refers to, with its hash: a line for a stream, before those that refer to it.
+    pub fn repeated(&self) -> Result<Option<(Hash, String)>, Error> {
+        let Some(hash) = rest::referred(self.record) else {
+            return Ok(None);
+        };
+        let bytes = self.repeated.get(hash).map_err(|what| self.bad(what))?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| self.bad(error.to_string()))?;
+        Ok(Some((
+            hash,
+            format!("{{\"hash\":\"{hash}\",\"repeated\":{text}}}\n"),
+        )))
+    }
+
+    fn bad(&self, what: String) -> Error {
+        Error::BadLine {
             place: self.place.clone(),
             what,
-        };
-        if Hash::of(self.record) != self.hash {
-            return Err(bad(WRONG_HASH.into()));
         }
-        serde_json::from_slice(self.record).map_err(|error| bad(format!("no record: {error}")))
     }
 }
 
@@ -72,9 +95,18 @@ pub(super) const NO_LINE: &str =
 
 /// Splits a line, without its line feed, into hash and record.
 pub(super) fn split(line: &[u8]) -> Option<(Hash, &[u8])> {
+    split_at(line, MIDDLE)
+}
+
+/// Splits a line of a stream that holds what records refer to.
+pub(super) fn split_repeated(line: &[u8]) -> Option<(Hash, &[u8])> {
+    split_at(line, b"\",\"repeated\":")
+}
+
+fn split_at<'l>(line: &'l [u8], middle: &[u8]) -> Option<(Hash, &'l [u8])> {
     let rest = line.strip_prefix(HEAD)?;
     let (digits, rest) = rest.split_at_checked(DIGITS)?;
-    let record = rest.strip_prefix(MIDDLE)?.strip_suffix(b"}")?;
+    let record = rest.strip_prefix(middle)?.strip_suffix(b"}")?;
     let hash = std::str::from_utf8(digits).ok()?.parse().ok()?;
     Some((hash, record))
 }
@@ -97,19 +129,22 @@ pub(super) struct Link<'a> {
     pub run: &'a [u8],
     pub seq: u64,
     pub kind: EventType,
+    /// What the record refers to.
+    pub rest: Option<Hash>,
 }
 
 impl<'a> Link<'a> {
     /// Reads a record in canonical form. An error says in words what is wrong with it.
     pub fn read(record: &'a [u8]) -> Result<Self, String> {
-        let (mut prev, mut policy, mut run, mut time) = (None, None, None, None);
+        let (mut prev, mut rest, mut run, mut time) = (None, None, None, None);
         let (mut seq, mut kind, mut version) = (None, None, None);
         let mut wrong = None;
         canonical::members(record, |name, value| match name {
             b"decision" | b"request" if value.starts_with(b"{") => {}
             b"detail" if value != b"null" => {}
-            b"policy" => policy = digits(value),
+            b"policy" if digits(value).is_some() => {}
             b"prev" => prev = digits(value),
+            b"rest" if digits(value).is_some() => rest = digits(value),
             b"run" => run = text(value),
             b"seq" => seq = number(value),
             b"time" => time = text(value),
@@ -131,12 +166,14 @@ impl<'a> Link<'a> {
             }
             None => return Err("it has no version".into()),
         }
-        match (policy, prev, run, seq, time, kind) {
-            (Some(_), Some(prev), Some(run), Some(seq), Some(_), Some(kind)) => Ok(Self {
+        let rest = rest.and_then(|rest| std::str::from_utf8(rest).ok()?.parse().ok());
+        match (prev, run, seq, time, kind) {
+            (Some(prev), Some(run), Some(seq), Some(_), Some(kind)) => Ok(Self {
                 prev,
                 run,
                 seq,
                 kind,
+                rest,
             }),
             _ => Err("it lacks something that every record has".into()),
         }
@@ -170,13 +207,16 @@ fn number(value: &[u8]) -> Option<u64> {
 #[derive(Serialize)]
 struct RecordRef<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    decision: Option<&'a Decision>,
+    decision: Option<OwnDecision<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a Detail>,
-    policy: Hash,
+    detail: Option<OwnDetail<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Hash>,
     prev: Hash,
     #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<&'a Request>,
+    request: Option<OwnRequest<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rest: Option<Hash>,
     run: &'a str,
     seq: u64,
     time: &'a str,
@@ -193,35 +233,71 @@ pub(super) struct At<'a> {
     pub time: &'a str,
 }
 
-/// Appends the canonical bytes of a record to `out`.
-pub(super) fn write_record(out: &mut Vec<u8>, event: &Event, at: At<'_>) -> Result<(), Error> {
+/// Appends the canonical bytes of a record to `out`. Returns what it refers to.
+pub(super) fn write_record(
+    out: &mut Vec<u8>,
+    event: &Event,
+    at: At<'_>,
+) -> Result<Option<Repeating>, Error> {
+    let Parts { own, rest } = Parts::of(event);
+    let no_form = |_| Error::BadEvent("it has no JSON form");
+    let rest = rest.map(|rest| serde_json::to_vec(&rest).map_err(no_form));
+    let rest = rest.transpose()?.map(Repeating::new);
+    if rest
+        .as_ref()
+        .is_some_and(|rest| rest.bytes.len() > MAX_LINE)
+    {
+        return Err(Error::BadEvent("it is longer than 16 MiB"));
+    }
     let record = RecordRef {
-        decision: event.decision.as_ref(),
-        detail: event.detail.as_ref(),
-        policy: event.policy,
+        decision: own.decision,
+        detail: own.detail,
+        policy: own.policy,
         prev: at.prev,
-        request: event.request.as_ref(),
+        request: own.request,
+        rest: rest.as_ref().map(|rest| rest.hash),
         run: &event.run,
         seq: at.seq,
         time: at.time,
         kind: event.kind,
         v: VERSION,
     };
-    serde_json::to_writer(out, &record).map_err(|_| Error::BadEvent("it has no JSON form"))
+    serde_json::to_writer(out, &record).map_err(no_form)?;
+    Ok(rest)
 }
 
-/// Appends a whole line to `out`. Returns the record's hash; after an error `out` is as before.
-pub(super) fn write_line(out: &mut Vec<u8>, event: &Event, at: At<'_>) -> Result<Hash, Error> {
+/// What a record refers to, to be stored before it is written.
+pub(super) struct Repeating {
+    pub hash: Hash,
+    pub bytes: Vec<u8>,
+}
+
+impl Repeating {
+    fn new(bytes: Vec<u8>) -> Self {
+        let hash = Hash::of(&bytes);
+        Self { hash, bytes }
+    }
+}
+
+/// Appends a whole line to `out`. Returns the record's hash and what it refers to; after an error `out` is as before.
+pub(super) fn write_line(
+    out: &mut Vec<u8>,
+    event: &Event,
+    at: At<'_>,
+) -> Result<(Hash, Option<Repeating>), Error> {
     let start = out.len();
     out.extend_from_slice(HEAD);
     out.extend_from_slice(&[b'0'; DIGITS]);
     out.extend_from_slice(MIDDLE);
     let record = out.len();
     let written = write_record(out, event, at);
-    if let Err(error) = written {
-        out.truncate(start);
-        return Err(error);
-    }
+    let rest = match written {
+        Ok(rest) => rest,
+        Err(error) => {
+            out.truncate(start);
+            return Err(error);
+        }
+    };
     if out.len() - record + FRAME > MAX_LINE {
         out.truncate(start);
         return Err(Error::BadEvent("it is longer than 16 MiB"));
@@ -230,5 +306,5 @@ pub(super) fn write_line(out: &mut Vec<u8>, event: &Event, at: At<'_>) -> Result
     let digits = start + HEAD.len();
     out[digits..digits + DIGITS].copy_from_slice(&hash.hex());
     out.extend_from_slice(b"}\n");
-    Ok(hash)
+    Ok((hash, rest))
 }

@@ -6,6 +6,8 @@
 //! hash of the record before. The first record, every thousandth, the last one of a segment, and one at the end
 //! of each run is a **checkpoint** ([`Checkpoint`]): its ed25519 signature covers it and everything before it.
 //!
+//! What is the same in many runs is not in the lines but in `repeated/HASH.json`, which a line refers to by its hash.
+//!
 //! [`Log`] appends; several processes may, one at a time, under a lock. [`Reader`] reads. [`verify`] gives
 //! two answers: is it intact, is it complete. A crash leaves a torn end: it is quarantined and
 //! recorded. Damage before the end is not repaired, and stops appending.
@@ -31,6 +33,7 @@ mod keys;
 mod line;
 mod reader;
 mod recover;
+mod rest;
 mod signed;
 mod tail;
 mod verify;
@@ -40,6 +43,7 @@ pub use crate::event::{Checkpoint, LastSigned, Missing, PublicKey, Recovered, To
 pub use error::Error;
 pub use line::{Line, MAX_LINE, Place};
 pub use reader::{Position, Reader};
+pub use rest::DIRECTORY as REPEATED;
 pub use verify::{
     Answer, Expected, Finding, NotACheckpoint, OpenRun, Remembered, SetAside, Signed, Verified,
     verify,

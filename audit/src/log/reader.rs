@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 
 use super::files::{lock_to_read, segment_name, segments};
 use super::line::{self, Line, MAX_LINE, Place};
+use super::rest::Repeated;
 use super::{Error, tail};
 use crate::event::Record;
 
@@ -26,6 +27,7 @@ pub struct Reader {
     /// The current one is last; before it, those still to be read.
     segments: Vec<Segment>,
     line: Vec<u8>,
+    repeated: Repeated,
     position: Position,
 }
 
@@ -51,7 +53,9 @@ impl Reader {
             Ok(_) => {
                 let file = File::open(path).map_err(|error| Error::io("opening", path, error))?;
                 let name = path.file_name().unwrap_or(path.as_os_str());
-                Ok(Self::stream(&name.to_string_lossy(), Box::new(file)))
+                let mut reader = Self::stream(&name.to_string_lossy(), Box::new(file));
+                reader.repeated = Repeated::beside(path.parent().map(Path::to_owned));
+                Ok(reader)
             }
             Err(error) => Err(Error::io("reading", path, error)),
         }
@@ -64,6 +68,7 @@ impl Reader {
             dir: None,
             segments: vec![Segment::new(name, input, position)],
             line: Vec::new(),
+            repeated: Repeated::default(),
             position,
         }
     }
@@ -103,6 +108,7 @@ impl Reader {
             dir: Some(dir),
             segments: opened,
             line: Vec::new(),
+            repeated: Repeated::beside(Some(path.clone())),
             position,
         })
     }
@@ -119,11 +125,15 @@ impl Reader {
 
     /// The next line. Its content is not checked yet.
     pub fn next_line(&mut self) -> Option<Result<Line<'_>, Error>> {
-        let (place, ended) = match self.raw_line()? {
-            Ok(found) => found,
-            Err(error) => {
-                self.segments.clear();
-                return Some(Err(error));
+        let (place, ended) = loop {
+            match self.raw_line()? {
+                // A stream has what records refer to among its lines.
+                Ok((_, true)) if self.dir.is_none() && self.keep_repeated() => {}
+                Ok(found) => break found,
+                Err(error) => {
+                    self.segments.clear();
+                    return Some(Err(error));
+                }
             }
         };
         // The error is returned with the next line.
@@ -140,6 +150,7 @@ impl Reader {
                     place,
                     hash,
                     record,
+                    repeated: &self.repeated,
                 }));
             }
             _ if self.line.len() > MAX_LINE => {
@@ -152,6 +163,12 @@ impl Reader {
             place,
             what: what.into(),
         }))
+    }
+
+    /// Keeps what the line holds for records to refer to. Whether it does, with the right hash.
+    fn keep_repeated(&self) -> bool {
+        line::split_repeated(&self.line)
+            .is_some_and(|(hash, bytes)| self.repeated.put(hash, bytes.to_vec()).is_some())
     }
 
     /// Reads a line into `self.line`. Gives where it begins, and whether it ended with a line feed.

@@ -9,7 +9,7 @@
 mod found;
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aegis_sys::private::Dir;
@@ -63,6 +63,8 @@ struct Chain<'a> {
     runs: BTreeMap<Box<[u8]>, u64>,
     /// Records behind the last checkpoint.
     unsigned: u64,
+    /// What records refer to and was looked at.
+    referred: BTreeSet<Hash>,
 }
 
 struct Before {
@@ -86,6 +88,7 @@ impl<'a> Chain<'a> {
             number: None,
             runs: BTreeMap::new(),
             unsigned: 0,
+            referred: BTreeSet::new(),
         }
     }
 
@@ -135,6 +138,7 @@ impl<'a> Chain<'a> {
         self.found.records += 1;
         self.unsigned += 1;
         self.chained(line, &link);
+        self.refers(line, &link);
         match link.kind {
             EventType::Checkpoint => self.checkpoint(line, &link),
             EventType::LogMissing => self.missing(line, &link),
@@ -151,6 +155,19 @@ impl<'a> Chain<'a> {
             link: Some((link.seq, line.hash)),
             segment: line.place.segment.clone(),
         });
+    }
+
+    /// Whether what the record refers to is there, as it was.
+    fn refers(&mut self, line: &Line<'_>, link: &Link<'_>) {
+        let Some(hash) = link.rest else {
+            return;
+        };
+        if !line.repeated.has_place() || !self.referred.insert(hash) {
+            return;
+        }
+        if let Err(what) = line.repeated.get(hash) {
+            self.find(Answer::Complete, Some(&line.place), Some(link.seq), what);
+        }
     }
 
     /// Whether the record follows from the one before.

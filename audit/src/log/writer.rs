@@ -10,10 +10,10 @@ use ed25519_dalek::SigningKey;
 use rustix::fs::OFlags;
 
 use super::files::{Lock, segment_name};
-use super::line::{self, At};
+use super::line::{self, At, Repeating};
 use super::signed::Memory;
 use super::tail::{self, ChainEnd, Newest, Tail};
-use super::{Error, keys, recover};
+use super::{Error, keys, recover, rest};
 use crate::archive::{self, ArchiveError};
 use crate::event::{Checkpoint, Event, EventType, Missing, PublicKey};
 
@@ -403,8 +403,17 @@ impl Log {
         }
     }
 
-    /// Writes a batch's lines in one go. An incomplete write is undone.
+    /// Writes a batch's lines in one go, after what they refer to. An incomplete write is undone.
     fn put(&mut self, tail: &mut Tail, batch: Batch<'_>) -> Result<(), Error> {
+        for rest in &batch.repeating {
+            archive::keep(
+                &self.dir,
+                rest::DIRECTORY,
+                rest.hash,
+                &rest.bytes,
+                batch.waits,
+            )?;
+        }
         if let Err(source) = (&tail.file).write_all(&batch.bytes) {
             // If this fails too, the next to append quarantines it.
             let _ = tail.file.set_len(tail.end);
@@ -426,8 +435,12 @@ impl Log {
 struct Batch<'a> {
     bytes: Vec<u8>,
     chain: ChainEnd,
+    /// What they refer to.
+    repeating: Vec<Repeating>,
     /// Whether a checkpoint is among them.
     signs: bool,
+    /// Whether one of them has to wait for the disk.
+    waits: bool,
     time: &'a str,
 }
 
@@ -436,7 +449,9 @@ impl<'a> Batch<'a> {
         Self {
             bytes: Vec::with_capacity(1024),
             chain: tail.chain.clone(),
+            repeating: Vec::new(),
             signs: false,
+            waits: false,
             time,
         }
     }
@@ -451,7 +466,10 @@ impl<'a> Batch<'a> {
 
     fn push(&mut self, event: &Event) -> Result<u64, Error> {
         let at = self.at();
-        self.chain.head = line::write_line(&mut self.bytes, event, at)?;
+        let (hash, repeating) = line::write_line(&mut self.bytes, event, at)?;
+        self.chain.head = hash;
+        self.repeating.extend(repeating);
+        self.waits |= event.waits_for_the_disk();
         self.chain.signed = event.kind == EventType::Checkpoint;
         self.chain.next += 1;
         Ok(at.seq)

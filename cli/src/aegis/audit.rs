@@ -4,6 +4,7 @@ pub(super) mod show;
 mod tail;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -80,7 +81,8 @@ Examples:
     Verify(verify::Options),
     /// Prints the log for other programs
     #[command(after_help = "\
-jsonl: the lines as they are, hashes and all, which `aegis audit verify -` can check.
+jsonl: the lines as they are, hashes and all, each after what it refers to. `aegis audit` and `aegis replay` read
+that as a log.
 ocsf: events of the Open Cybersecurity Schema Framework 1.3, one on each line.
 
 Examples:
@@ -304,19 +306,21 @@ fn export(log: &LogArg, filter: &Filter, format: Format, host: Option<String>) -
         system.nodename().to_string_lossy().into_owned()
     });
     let mut reader = log.reader()?;
+    let mut referred = BTreeSet::new();
     let all = std::iter::from_fn(|| {
         let line = reader.next_line()?.map_err(|error| error.to_string());
-        Some(line.and_then(|line| exported(&line, filter, format, &host)))
+        Some(line.and_then(|line| exported(&line, filter, format, &host, &mut referred)))
     });
     Out::new().all(all.filter_map(Result::transpose))
 }
 
-/// A line in that format; `None` if it was not requested.
+/// A line in that format, before it what it refers to, if that is not among `referred` yet. `None` if it was not requested.
 fn exported(
     line: &Line<'_>,
     filter: &Filter,
     format: Format,
     host: &str,
+    referred: &mut BTreeSet<Hash>,
 ) -> Result<Option<String>, String> {
     let record = line.record().map_err(|error| error.to_string())?;
     if !filter.takes(&record) {
@@ -325,7 +329,10 @@ fn exported(
     let text = match format {
         Format::Jsonl => {
             let text = std::str::from_utf8(line.record).map_err(|error| error.to_string())?;
-            format!("{{\"hash\":\"{}\",\"record\":{text}}}\n", line.hash)
+            let repeated = line.repeated().map_err(|error| error.to_string())?;
+            let repeated = repeated.filter(|(hash, _)| referred.insert(*hash));
+            let before = repeated.map(|(_, line)| line).unwrap_or_default();
+            format!("{before}{{\"hash\":\"{}\",\"record\":{text}}}\n", line.hash)
         }
         Format::Ocsf => match ocsf::event(&record, host) {
             Ok(event) => format!("{event}\n"),

@@ -9,9 +9,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use aegis_audit::log::Line;
 use aegis_audit::replay::Recorded;
-use aegis_policy::Hash;
 use clap::{Args, ValueHint};
 
 use super::{CommandResult, audit};
@@ -108,20 +106,14 @@ fn records(
     while let Some(line) = reader.next_line() {
         progress.step();
         let read = line.map_err(|error| error.to_string()).and_then(|line| {
-            let record = record(&line).map_err(|why| format!("{}: {why}", line.place))?;
+            let whole = line.whole().map_err(|error| error.to_string())?;
+            let record = Recorded::parse(&whole)
+                .map_err(|error| format!("{}: not a record: {error}", line.place))?;
             each(&record)
         });
         wrong.extend(read.err());
     }
     Ok(wrong)
-}
-
-/// A record whose line matches its hash; the chain is not checked.
-fn record<'l>(line: &Line<'l>) -> Result<Recorded<'l>, String> {
-    if Hash::of(line.record) != line.hash {
-        return Err("the hash is not that of the record: one of them was changed".into());
-    }
-    Recorded::parse(line.record).map_err(|error| format!("not a record: {error}"))
 }
 
 /// `1 decision`, `2 decisions`.
