@@ -1,6 +1,6 @@
 //! Observes sandboxes: which, and what comes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -47,6 +47,8 @@ pub struct Observer {
     probes: Probes,
     attached: Option<Attached>,
     watched: BTreeMap<u32, (Namespace, Observation)>,
+    /// Places whose notes are still in the probes' maps.
+    untidy: BTreeSet<u32>,
     /// Notes that had not the form they should have.
     malformed: u64,
 }
@@ -62,6 +64,7 @@ impl Observer {
             probes: Probes::load()?,
             attached: None,
             watched: BTreeMap::new(),
+            untidy: BTreeSet::new(),
             malformed: 0,
         })
     }
@@ -72,7 +75,8 @@ impl Observer {
     ///
     /// The probes cannot be attached, or there is no room.
     pub fn watch(&mut self, namespace: Namespace) -> Result<u32, Error> {
-        let free = (0..SANDBOXES).find(|slot| !self.watched.contains_key(slot));
+        let taken = |slot: &u32| self.watched.contains_key(slot) || self.untidy.contains(slot);
+        let free = (0..SANDBOXES).find(|slot| !taken(slot));
         let slot = free.ok_or(Error::Full(SANDBOXES))?;
         self.probes.sandboxes.set(slot, [0; COUNTERS], 0)?;
         self.probes.observe(namespace.0, slot)?;
@@ -83,7 +87,8 @@ impl Observer {
             match self.probes.attach() {
                 Ok(attached) => self.attached = Some(attached),
                 Err(error) => {
-                    self.forget(slot)?;
+                    self.watched.remove(&slot);
+                    self.probes.leave(namespace.0)?;
                     return Err(error);
                 }
             }
@@ -111,7 +116,8 @@ impl Observer {
     ///
     /// # Errors
     ///
-    /// The probes' maps cannot be read. `None`: nothing is observed at this place.
+    /// The probes' maps cannot be read. `None`: nothing is observed at this place. Its place is free only once
+    /// [`Observer::tidy`] was called.
     pub fn finish(&mut self, slot: u32) -> Result<Option<Observation>, Error> {
         let Some((namespace, _)) = self.watched.get(&slot) else {
             return Ok(None);
@@ -121,22 +127,24 @@ impl Observer {
         self.drain();
         let counters = Counters::decode(&self.probes.sandboxes.get(&slot, 0)?);
         let (_, mut observation) = self.watched.remove(&slot).expect("found above");
+        self.untidy.insert(slot);
+        if self.watched.is_empty() {
+            self.attached = None;
+        }
         assemble::count(
             &mut observation,
             &counters.expect("the length is the type's"),
         );
         observation.losses.dropped += std::mem::take(&mut self.malformed);
-        self.forget(slot)?;
         Ok(Some(observation))
     }
 
-    fn forget(&mut self, slot: u32) -> Result<(), Error> {
-        if let Some((namespace, _)) = self.watched.remove(&slot) {
-            self.probes.leave(namespace.0)?;
-        }
-        if self.watched.is_empty() {
-            self.attached = None;
-        }
+    /// Forgets what was noted at a place whose observation has ended.
+    ///
+    /// # Errors
+    ///
+    /// The probes' maps cannot be changed.
+    pub fn tidy(&mut self, slot: u32) -> Result<(), Error> {
         let of_slot = |key: &[u8; 64]| key[..4] == slot.to_ne_bytes();
         let keys: Vec<_> = (self.probes.seen.keys())
             .filter_map(Result::ok)
@@ -145,6 +153,7 @@ impl Observer {
         for key in keys {
             self.probes.seen.remove(&key)?;
         }
+        self.untidy.remove(&slot);
         Ok(())
     }
 }

@@ -10,8 +10,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use aegis_observation::protocol::{LONGEST, Reply, Request, encode};
-use aegis_sys::socket;
+use aegis_observation::protocol::{LONGEST, LONGEST_RUN, Reply, Request, encode};
+use aegis_sys::{memory, socket};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{SocketFlags, sockopt};
 
@@ -160,9 +160,9 @@ impl Client {
                 }
                 Err(why) => self.refuse(&why),
             },
-            (Ok(Request::Finish {}), Some(slot), []) => {
+            (Ok(Request::Finish {}), Some(slot), [run]) => {
                 self.slot = None;
-                match self.hand_over(observer, slot) {
+                match self.hand_over(observer, slot, run) {
                     Ok(kept) => kept,
                     Err(why) => self.refuse(&why),
                 }
@@ -186,12 +186,24 @@ impl Client {
         observer.watch(namespace).map_err(|error| error.to_string())
     }
 
-    fn hand_over(&self, observer: &mut Observer, slot: u32) -> Result<bool, String> {
-        let observation = observer.finish(slot).map_err(|error| error.to_string())?;
-        let json = observation.ok_or("nothing is observed")?.to_json();
-        let file = sealed(json.as_bytes()).map_err(|error| error.to_string())?;
-        let length = json.len() as u64;
-        Ok(self.reply(&Reply::Observed { length }, &[file.as_fd()]))
+    fn hand_over(&self, observer: &mut Observer, slot: u32, run: &OwnedFd) -> Result<bool, String> {
+        // In any case: the place is free again.
+        let observation = observer.finish(slot);
+        let done = || -> Result<OwnedFd, Box<dyn std::error::Error>> {
+            let mut observation = observation?.ok_or("nothing is observed")?;
+            observation
+                .runs
+                .push(serde_json::from_slice(&in_memory(run)?)?);
+            Ok(memory::sealed(
+                "aegis-observation",
+                observation.to_json().as_bytes(),
+            )?)
+        };
+        let file = done().map_err(|error| error.to_string())?;
+        let kept = self.reply(&Reply::Observed {}, &[file.as_fd()]);
+        // Nobody waits for that.
+        observer.tidy(slot).map_err(|error| error.to_string())?;
+        Ok(kept)
     }
 
     /// `false`: the other side is gone, or does not read.
@@ -207,7 +219,7 @@ impl Client {
 
     fn forget(self, observer: &mut Observer) {
         if let Some(slot) = self.slot {
-            let _ = observer.finish(slot);
+            let _ = observer.finish(slot).and_then(|_| observer.tidy(slot));
         }
     }
 }
@@ -228,14 +240,14 @@ fn runs_as(pid: i32, uid: u32) -> bool {
     uids.len() == 4 && uids.drain(..).all(|same| same)
 }
 
-/// A file in memory that can be read and no longer changed.
-fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
-    use rustix::fs::{MemfdFlags, SealFlags};
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
-    let file = rustix::fs::memfd_create("aegis-observation", flags)?;
-    aegis_sys::files::write_all(file.as_fd(), bytes)?;
-    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
-    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&file, seals)?;
-    Ok(file)
+/// What a client's file says: only of one that nobody can change or cut off while it is read.
+fn in_memory(file: &OwnedFd) -> io::Result<Vec<u8>> {
+    let length = memory::length_of_sealed(file)?;
+    if length > LONGEST_RUN {
+        return Err(io::Error::other("the description of the run is too long"));
+    }
+    let mut bytes = vec![0; length as usize];
+    let read = rustix::io::pread(file, &mut bytes[..], 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
 }

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 
 use aegis_ebpf::{Namespace, Observer, Service};
 use aegis_observation::protocol::{LONGEST, Reply, Request, encode};
-use aegis_observation::{Abi, Observation, Text};
-use aegis_sys::{process, socket};
+use aegis_observation::{Abi, Observation, Run, Text, Tier};
+use aegis_sys::{memory, process, socket};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// A user whom nothing on this host belongs to.
@@ -132,17 +132,29 @@ impl Drop for Sandbox {
     }
 }
 
-fn observed(socket: &OwnedFd) -> Observation {
-    let (reply, fds) = answer(socket, &encode(&Request::Finish {}), &[]).expect("an answer");
-    let Reply::Observed { length } = reply else {
-        panic!("{reply:?}")
+/// A description of a run, as a launcher sends it.
+fn run() -> OwnedFd {
+    let run = Run {
+        id: "1-a".into(),
+        command: vec![Text::from("sh")],
+        directory: Text::from("/"),
+        profile: String::new(),
+        tier: Tier::Bpf,
+        kernel: String::new(),
+        exit_status: Some(0),
     };
+    memory::sealed("run", &serde_json::to_vec(&run).unwrap()).unwrap()
+}
+
+fn observed(socket: &OwnedFd) -> Observation {
+    let finish = encode(&Request::Finish {});
+    let (reply, fds) = answer(socket, &finish, &[run().as_fd()]).expect("an answer");
+    assert_eq!(reply, Reply::Observed {});
     let mut json = Vec::new();
     let [file] = <[OwnedFd; 1]>::try_from(fds).unwrap();
     // Nobody can change what was handed over.
     assert!(rustix::io::write(&file, b"x").is_err());
     File::from(file).read_to_end(&mut json).unwrap();
-    assert_eq!(json.len() as u64, length);
     Observation::from_json(&json).unwrap()
 }
 
@@ -240,6 +252,24 @@ fn a_users_own_sandbox_is_observed_and_not_twice() {
         let second = connected(path);
         let again = |_: &()| answer(&second, &watch, &[pidfd.as_fd()]);
         assert_eq!(again(&()).unwrap().0, Reply::Watching {});
+    });
+}
+
+/// What describes the run is the client's: no file that could block, change or be anything.
+#[test]
+fn a_description_of_the_run_that_is_none_is_refused() {
+    with_service(|path| {
+        let finish = encode(&Request::Finish {});
+        let not_json = memory::sealed("run", b"{").unwrap();
+        let (pipe, _kept) = std::io::pipe().unwrap();
+        let file = File::open("/dev/zero").unwrap();
+        for bad in [not_json.as_fd(), pipe.as_fd(), file.as_fd()] {
+            let sandbox = Sandbox::new(":", None);
+            let socket = connected(path);
+            let watch = encode(&Request::Watch {});
+            answer(&socket, &watch, &[sandbox.pidfd().as_fd()]).unwrap();
+            refusal(&socket, &finish, &[bad]);
+        }
     });
 }
 

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use aegis_observation::Run;
 use aegis_observation::protocol::{self, Reply, Request};
-use aegis_observation::{Observation, Run};
-use aegis_sys::socket;
+use aegis_sys::{memory, socket};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
 };
@@ -63,25 +63,18 @@ impl Observing {
         }
     }
 
-    /// Gets what was seen, and writes it.
-    pub fn finish(self, run: Run) -> Result<(), String> {
-        let (reply, fds) = self.ask(Request::Finish {}, &[])?;
-        let (Reply::Observed { length }, Ok([file])) = (&reply, <[OwnedFd; 1]>::try_from(fds))
-        else {
+    /// Gets what was seen of a run, and writes it.
+    pub fn finish(self, run: &Run) -> Result<(), String> {
+        let unread = |error: io::Error| format!("the observation cannot be read: {error}");
+        let run = serde_json::to_vec(run).expect("strings and numbers");
+        let run = memory::sealed("aegis-run", &run).map_err(unread)?;
+        let (reply, fds) = self.ask(Request::Finish {}, &[run.as_fd()])?;
+        let (Reply::Observed {}, Ok([file])) = (&reply, <[OwnedFd; 1]>::try_from(fds)) else {
             return Err(refused(reply));
         };
         let mut json = Vec::new();
-        (File::from(file)
-            .take(aegis_observation::LONGEST)
-            .read_to_end(&mut json))
-        .map_err(|error| format!("the observation cannot be read: {error}"))?;
-        if json.len() as u64 != *length {
-            return Err("the observation is cut off".into());
-        }
-        let mut observation = Observation::from_json(&json)
-            .map_err(|error| format!("the observation cannot be read: {error}"))?;
-        observation.runs.push(run);
-        (self.place.write(observation.to_json().as_bytes()))
+        (File::from(file).read_to_end(&mut json)).map_err(unread)?;
+        (self.place.write(&json))
             .map_err(|error| format!("the observation cannot be written: {error}"))
     }
 

@@ -226,7 +226,7 @@ impl<'a> Session<'a> {
         let mut unaccounted = Vec::new();
         if let Some((observing, mut observed)) = self.observing {
             observed.exit_status = Some(report.exit_status);
-            unaccounted.extend(observing.finish(observed).err());
+            unaccounted.extend(observing.finish(&observed).err());
         }
         if let Err(error) = recorded {
             unaccounted.push(error.to_string());

@@ -290,9 +290,9 @@ impl Observation {
         }
     }
 
-    /// As it is saved: JSON, with a line feed at its end.
+    /// As it is saved: JSON on one line.
     pub fn to_json(&self) -> String {
-        let mut json = serde_json::to_string_pretty(self).expect("strings and numbers");
+        let mut json = serde_json::to_string(self).expect("strings and numbers");
         json.push('\n');
         json
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! launcher: {"watch": {}} with a descriptor of the sandbox's PID 1 (pidfd)   -> {"watching": {}} or {"refused": ...}
-//! launcher: {"finish": {}}                                       -> {"observed": {"length": ...}} with a file of it
+//! launcher: {"finish": {}} with a file in memory: the JSON of the run      -> {"observed": {}} with a file of the observation
 //! ```
 //!
 //! Closing the socket ends the observation, and what was seen is forgotten.
@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 /// The longest message, in bytes.
 pub const LONGEST: usize = 4096;
+
+/// The longest description of a run, in bytes: a command line may have two megabytes.
+pub const LONGEST_RUN: u64 = 16 << 20;
 
 /// The socket of the host's service.
 pub const SOCKET: &str = "/run/aegis-observe.sock";
@@ -21,7 +24,7 @@ pub const SOCKET: &str = "/run/aegis-observe.sock";
 pub enum Request {
     /// To observe the sandbox whose PID 1 comes with it.
     Watch {},
-    /// To end the observation, and hand it over.
+    /// To end the observation, and hand it over. The [`Run`](crate::Run) that comes with it is put into it.
     Finish {},
 }
 
@@ -32,10 +35,7 @@ pub enum Reply {
     /// It is observed from now on.
     Watching {},
     /// The observation comes with it, as a file in memory that nobody can change.
-    Observed {
-        /// The file's length, in bytes.
-        length: u64,
-    },
+    Observed {},
     /// It cannot be done.
     Refused {
         /// Why not.

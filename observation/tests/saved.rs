@@ -90,13 +90,13 @@ fn what_is_no_observation_is_refused_with_its_place() {
             good.replace("\"/a\"", "{\"base16\": \"\u{e9}\"}"),
             "base16 wants pairs",
         ),
-        (good.replacen(": 1,", ": 2,", 1), "version 2"),
+        (good.replacen(":1,", ":2,", 1), "version 2"),
     ] {
         let error = Observation::from_json(bad.as_bytes()).expect_err(&bad);
         assert!(error.to_string().contains(says), "{error}");
     }
     assert!(matches!(
-        Observation::from_json(good.replacen(": 1,", ": 2,", 1).as_bytes()),
+        Observation::from_json(good.replacen(":1,", ":2,", 1).as_bytes()),
         Err(Error::Version(2))
     ));
 }

@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod capabilities;
 pub mod files;
 pub mod landlock;
+pub mod memory;
 pub mod mount;
 pub mod namespaces;
 pub mod notify;
