@@ -104,7 +104,15 @@ struct note {
   __u8 data[DATA_ROOM];
 };
 
+/* Where a path is to be written from. */
+struct place {
+  void *mount;
+  void *dentry;
+};
+
 struct scratch {
   struct note note;
   struct seen seen;
+  struct place base;
+  struct place file;
 };

@@ -179,9 +179,10 @@ static long step(__u32 index, void *data) {
 }
 
 /* Appends the names of a path, last first, each with a NUL. */
-static __always_inline __u32 append_path(struct scratch *to, struct vfsmount *mnt, struct dentry *dentry) {
+static __attribute__((noinline)) int append_path(struct scratch *to, struct place *place) {
+  if (!place->dentry) return 0;
   __u32 before = to->note.length;
-  struct walk walk = {.dentry = dentry, .vfsmount = mnt};
+  struct walk walk = {.dentry = place->dentry, .vfsmount = place->mount};
   bpf_loop(COMPONENTS, step, &walk, 0);
   return to->note.length - before;
 }
@@ -224,6 +225,7 @@ static __always_inline void begin(struct scratch *to, struct task_struct *task, 
   to->note.time = bpf_ktime_get_boot_ns();
   to->note.device = to->note.inode = to->note.access = to->note.flags = 0;
   to->note.length = to->note.text = to->note.base = to->note.path = 0;
+  to->base.dentry = to->file.dentry = 0;
   __builtin_memset(&to->seen, 0, sizeof to->seen);
   to->seen.kind = kind;
   to->seen.call = call;
@@ -258,7 +260,8 @@ static __always_inline void base(struct scratch *to, struct task_struct *task, l
     dentry = BPF_CORE_READ(file, f_path.dentry);
   }
   to->seen.base = (__u64)dentry ^ BPF_CORE_READ(dentry, d_name.hash_len);
-  to->note.base = append_path(to, mnt, dentry);
+  to->base.mount = mnt;
+  to->base.dentry = dentry;
 }
 
 /* The file that was opened, by its inode and its name. */
@@ -272,13 +275,28 @@ static __always_inline void file(struct scratch *to, struct file *file) {
   to->seen.mount = (__u64)mnt;
   to->note.mode = BPF_CORE_READ(inode, i_mode);
   if (!BPF_CORE_READ(dentry, d_hash.pprev)) to->note.flags |= NOTE_DELETED;
-  to->note.path = append_path(to, mnt, dentry);
+  to->file.mount = mnt;
+  to->file.dentry = dentry;
+}
+
+/* Whether the note was sent for every sandbox around the task. */
+static __always_inline bool all_sent(struct scratch *to, const struct inside *inside) {
+  for (int i = 0; i < DEPTH && i < inside->count; i++) {
+    to->seen.slot = inside->slots[i & (DEPTH - 1)];
+    __u32 *sent = bpf_map_lookup_elem(&seen, &to->seen);
+    if (!sent || !*sent) return false;
+  }
+  return true;
 }
 
 /* Sends the note to each sandbox around the task that has not had it. */
 static __always_inline void send(struct scratch *to, const struct inside *inside) {
   to->seen.result = to->note.result < 0 ? to->note.result : 0;
   to->seen.access = to->note.access;
+  /* Most is done again and again: only what is new is worth a walk. */
+  if (all_sent(to, inside)) return;
+  to->note.base = append_path(to, &to->base);
+  to->note.path = append_path(to, &to->file);
   for (int i = 0; i < DEPTH && i < inside->count; i++) {
     struct sandbox *of = sandbox(inside, i);
     if (!of || !of->began) continue;
