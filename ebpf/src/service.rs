@@ -189,18 +189,17 @@ impl Client {
     fn hand_over(&self, observer: &mut Observer, slot: u32, run: &OwnedFd) -> Result<bool, String> {
         // In any case: the place is free again.
         let observation = observer.finish(slot);
-        let done = || -> Result<OwnedFd, Box<dyn std::error::Error>> {
+        let done = || -> Result<_, Box<dyn std::error::Error>> {
             let mut observation = observation?.ok_or("nothing is observed")?;
             observation
                 .runs
                 .push(serde_json::from_slice(&in_memory(run)?)?);
-            Ok(memory::sealed(
-                "aegis-observation",
-                observation.to_json().as_bytes(),
-            )?)
+            let json = observation.to_json();
+            let file = memory::sealed("aegis-observation", json.as_bytes())?;
+            Ok((observation.losses.lost(), file))
         };
-        let file = done().map_err(|error| error.to_string())?;
-        let kept = self.reply(&Reply::Observed {}, &[file.as_fd()]);
+        let (lost, file) = done().map_err(|error| error.to_string())?;
+        let kept = self.reply(&Reply::Observed { lost }, &[file.as_fd()]);
         // Nobody waits for that.
         observer.tidy(slot).map_err(|error| error.to_string())?;
         Ok(kept)

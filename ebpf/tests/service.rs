@@ -149,7 +149,7 @@ fn run() -> OwnedFd {
 fn observed(socket: &OwnedFd) -> Observation {
     let finish = encode(&Request::Finish {});
     let (reply, fds) = answer(socket, &finish, &[run().as_fd()]).expect("an answer");
-    assert_eq!(reply, Reply::Observed {});
+    assert_eq!(reply, Reply::Observed { lost: 0 });
     let mut json = Vec::new();
     let [file] = <[OwnedFd; 1]>::try_from(fds).unwrap();
     // Nobody can change what was handed over.

@@ -63,19 +63,20 @@ impl Observing {
         }
     }
 
-    /// Gets what was seen of a run, and writes it.
-    pub fn finish(self, run: &Run) -> Result<(), String> {
+    /// Gets what was seen of a run, and writes it. Returns how much was lost.
+    pub fn finish(self, run: &Run) -> Result<u64, String> {
         let unread = |error: io::Error| format!("the observation cannot be read: {error}");
         let run = serde_json::to_vec(run).expect("strings and numbers");
         let run = memory::sealed("aegis-run", &run).map_err(unread)?;
         let (reply, fds) = self.ask(Request::Finish {}, &[run.as_fd()])?;
-        let (Reply::Observed {}, Ok([file])) = (&reply, <[OwnedFd; 1]>::try_from(fds)) else {
+        let (Reply::Observed { lost }, Ok([file])) = (&reply, <[OwnedFd; 1]>::try_from(fds)) else {
             return Err(refused(reply));
         };
         let mut json = Vec::new();
         (File::from(file).read_to_end(&mut json)).map_err(unread)?;
         (self.place.write(&json))
-            .map_err(|error| format!("the observation cannot be written: {error}"))
+            .map_err(|error| format!("the observation cannot be written: {error}"))?;
+        Ok(*lost)
     }
 
     fn ask(

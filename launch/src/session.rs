@@ -226,7 +226,10 @@ impl<'a> Session<'a> {
         let mut unaccounted = Vec::new();
         if let Some((observing, mut observed)) = self.observing {
             observed.exit_status = Some(report.exit_status);
-            unaccounted.extend(observing.finish(&observed).err());
+            match observing.finish(&observed) {
+                Ok(lost) => report.lost_events = lost,
+                Err(error) => unaccounted.push(error),
+            }
         }
         if let Err(error) = recorded {
             unaccounted.push(error.to_string());

@@ -236,6 +236,13 @@ pub struct Losses {
     pub unobserved: BTreeSet<String>,
 }
 
+impl Losses {
+    /// How many things are missing, or not whole.
+    pub fn lost(&self) -> u64 {
+        self.dropped + self.unreadable + self.truncated
+    }
+}
+
 /// Why a saved observation cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -324,7 +331,6 @@ impl Observation {
 
     /// Whether everything that this tier can see was kept.
     pub fn is_complete(&self) -> bool {
-        let losses = &self.losses;
-        losses.dropped + losses.unreadable + losses.truncated == 0
+        self.losses.lost() == 0
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! launcher: {"watch": {}} with a descriptor of the sandbox's PID 1 (pidfd)   -> {"watching": {}} or {"refused": ...}
-//! launcher: {"finish": {}} with a file in memory: the JSON of the run      -> {"observed": {}} with a file of the observation
+//! launcher: {"finish": {}} with a file in memory: the JSON of the run      -> {"observed": {"lost": 0}} with a file of the observation
 //! ```
 //!
 //! Closing the socket ends the observation, and what was seen is forgotten.
@@ -35,7 +35,10 @@ pub enum Reply {
     /// It is observed from now on.
     Watching {},
     /// The observation comes with it, as a file in memory that nobody can change.
-    Observed {},
+    Observed {
+        /// How much was seen and lost: [`Losses::lost`](crate::Losses::lost).
+        lost: u64,
+    },
     /// It cannot be done.
     Refused {
         /// Why not.

@@ -129,7 +129,7 @@ impl Groups {
         all
     }
 
-    /// The run's leaf on the cgroup2 tree, if it has one, for observing and killing the run.
+    /// The run's leaf on the cgroup2 tree, if it has one.
     pub fn leaf(&self) -> Option<BorrowedFd<'_>> {
         self.leaf.as_ref().map(AsFd::as_fd)
     }

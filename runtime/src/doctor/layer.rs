@@ -72,7 +72,7 @@ layers! {
     Memfd = "memfd": "nothing is executed out of memory",
         else "nothing can be started", or "a program can be executed out of memory";
     Group = "cgroup of its own": "a run is born into its group on the cgroup2 tree",
-        else "no observing by eBPF", or "runs start in the caller's group: no observing by eBPF";
+        else "cgroup2 holds no limits", or "runs start in the caller's group, and cgroup2 holds no limits";
     Memory = "limits: memory": "held for the whole run by its control group",
         else "not held", or "each process is limited separately, by RLIMIT_DATA";
     Cpu = "limits: cpu": "held by a control group",

@@ -149,7 +149,7 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
             most: MAX_GRANTS,
         });
     }
-    let limits = limits::held(spec.limits, host, &mut degraded);
+    let limits = limits::held(spec.limits, host);
     let landlock = landlock_ruleset(host, spec.network, &rules, spec.listen, &mut degraded);
     let memfd = match (host.kernel.memfd_noexec, host.kernel.memfd_noexec_writable) {
         (true, true) => Memfd::Sysctl,

@@ -40,7 +40,7 @@ pub struct GroupLimits {
 pub struct Limits {
     /// Held by control groups.
     pub group: GroupLimits,
-    /// A control group of its own on the cgroup2 tree, for observation and for killing.
+    /// A control group of its own on the cgroup2 tree, for what v1 does not hold.
     pub unified_group: bool,
     /// Held by `setrlimit(2)`: resource number and value.
     pub resources: Vec<(u32, u64)>,
@@ -171,22 +171,34 @@ pub fn tmp(asked: &aegis_profile::Limits) -> u64 {
 }
 
 /// Adds limits that hold in every sandbox, whatever front end makes the plan.
-pub(super) fn held(mut limits: Limits, host: &Host, degraded: &mut Vec<Degraded>) -> Limits {
+pub(super) fn held(mut limits: Limits, host: &Host) -> Limits {
     // An inherited right to real-time priority could starve the host.
     let always = [(libc::RLIMIT_CORE, CORE_LIMIT), (libc::RLIMIT_RTPRIO, 0)];
     limits
         .resources
         .retain(|(resource, _)| always.iter().all(|(known, _)| known != resource));
     limits.resources.splice(0..0, always);
-    limits.unified_group = host
-        .cgroups
-        .unified
-        .as_ref()
-        .is_some_and(|place| place.writable);
-    if !limits.unified_group {
-        degraded.push(less(
-            "no group of its own on the cgroup2 tree: observing this run by eBPF is not possible",
-        ));
-    }
+    limits.unified_group = limits.group.needs_unified(&host.cgroups);
     limits
+}
+
+impl GroupLimits {
+    /// Whether one of them is held by the cgroup2 tree: v1 holds what it has a controller for.
+    fn needs_unified(&self, layout: &Layout) -> bool {
+        let v1 = |controller: &str| {
+            layout
+                .v1
+                .get(controller)
+                .is_some_and(|place| place.writable)
+        };
+        let disk = self.disk_read.is_some() || self.disk_write.is_some();
+        [
+            ("memory", self.memory.is_some()),
+            ("cpu", self.cpu.is_some()),
+            ("pids", self.pids.is_some()),
+            ("blkio", disk),
+        ]
+        .iter()
+        .any(|(controller, asked)| *asked && !v1(controller))
+    }
 }

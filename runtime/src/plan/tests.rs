@@ -318,7 +318,7 @@ fn limits_go_to_the_control_group_or_to_their_stated_stand_in() {
             .iter()
             .filter(|less| less.layer == "cgroup")
             .count(),
-        4
+        3
     );
 
     let mut facts = facts();
@@ -332,6 +332,7 @@ fn limits_go_to_the_control_group_or_to_their_stated_stand_in() {
         );
     }
     let plan = compile(&profile(text), &Inputs::default(), &facts).unwrap();
+    assert!(!plan.limits.unified_group, "v1 holds them all");
     assert_eq!(plan.limits.group.memory, Some(64 << 20));
     assert_eq!(plan.limits.group.pids, Some(6));
     assert_eq!(plan.limits.processors, None);
