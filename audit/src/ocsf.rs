@@ -8,7 +8,7 @@
 //! | `net.req` | Network Activity (4001) |
 //! | `secret.use`, `approval` | Entity Management (3004) |
 //! | `policy.violation`, `anomaly` | Detection Finding (2004) |
-//! | `checkpoint`, `log.missing`, `log.recovered` | Event Log Activity (1008) |
+//! | `checkpoint`, `log.missing`, `log.pruned`, `log.recovered` | Event Log Activity (1008) |
 //!
 //! The verdict is the profile `security_control`. Anything without an attribute is in `unmapped`.
 #![expect(
@@ -178,7 +178,10 @@ fn mapped(record: &Record, host: &str) -> (u32, u32, Value) {
             });
             (2004, 1, json!({"finding_info": finding, "is_alert": true}))
         }
-        EventType::Checkpoint | EventType::LogMissing | EventType::LogRecovered => {
+        EventType::Checkpoint
+        | EventType::LogMissing
+        | EventType::LogPruned
+        | EventType::LogRecovered => {
             let attributes = json!({"actor": actor, "device": device, "log_name": "aegis"});
             (1008, OTHER, attributes)
         }

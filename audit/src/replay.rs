@@ -89,6 +89,7 @@ impl<'l> Recorded<'l> {
             EventType::Anomaly
             | EventType::Checkpoint
             | EventType::LogMissing
+            | EventType::LogPruned
             | EventType::LogRecovered
             | EventType::RunEnd
             | EventType::RunStart => false,

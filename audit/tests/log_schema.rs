@@ -127,7 +127,7 @@ fn details() -> Vec<(&'static [EventType], Detail)> {
         },
         what: request.what.clone(),
     };
-    let entry = Entry::new(&asked, &request, hash, &by, 1, 2).expect("an entry");
+    let entry = Entry::new(&asked, &request, hash, &by, hash, 1..2).expect("an entry");
     let answer = |answer, why, entries: &[Entry]| {
         let event = answered("run", &request, &decision, answer, why, entries, &by);
         event.detail.expect("it has one")
@@ -268,7 +268,15 @@ fn everything() -> Vec<Value> {
     scene.open().checkpoint().expect("signed");
     let mut lines = whole(&scene);
     std::fs::write(&segment, "").expect("emptied");
-    drop(scene.open());
+    let mut log = scene.open();
+    lines.extend(whole(&scene));
+    log.append_and_sign(&[Event::new(EventType::SecretUse, "r", Hash::default())])
+        .expect("appended");
+    let keep = aegis_audit::log::Keep {
+        bytes: Some(0),
+        ..Default::default()
+    };
+    assert!(log.prune(&keep).expect("pruned").is_some());
     lines.extend(whole(&scene));
     lines
 }
@@ -294,7 +302,7 @@ fn everything_that_is_written_validates() {
         .collect();
     types.sort_unstable();
     types.dedup();
-    assert_eq!(types.len(), 12, "every type is there: {types:?}");
+    assert_eq!(types.len(), 13, "every type is there: {types:?}");
     for line in &lines {
         let wrong: Vec<String> = validator
             .iter_errors(line)

@@ -7,6 +7,7 @@ mod log_canonical;
 mod log_missing;
 mod log_ocsf;
 mod log_processes;
+mod log_prune;
 mod log_remembered;
 mod log_repeated;
 mod log_schema;

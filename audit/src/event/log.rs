@@ -83,6 +83,34 @@ impl fmt::Display for Missing {
     }
 }
 
+/// The detail of `log.pruned`: the oldest records were removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pruned {
+    /// How long the removed lines were.
+    pub bytes: u64,
+    /// The number of the record with which the log begins from then on.
+    pub first: u64,
+    /// The last checkpoint that was removed: it is the record before that.
+    pub last: LastSigned,
+    /// How many records were removed.
+    pub records: u64,
+    /// When the first of them was recorded.
+    pub since: String,
+    /// When the last of them was recorded.
+    pub until: String,
+}
+
+impl fmt::Display for Pruned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} records, {} bytes, from {} to {}; the log begins with record {}",
+            self.records, self.bytes, self.since, self.until, self.first
+        )
+    }
+}
+
 /// The detail of `log.recovered`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

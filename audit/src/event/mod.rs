@@ -27,7 +27,7 @@ use aegis_profile::Hash;
 
 pub use approval::{Answer, Answered, ApprovalRef, Person, Revoked};
 pub use denial::{Denial, Evidence, Grant, NoPlan, Refused};
-pub use log::{Checkpoint, LastSigned, Missing, PublicKey, Recovered, TornFile};
+pub use log::{Checkpoint, LastSigned, Missing, Pruned, PublicKey, Recovered, TornFile};
 pub use run::{Cause, Degraded, RunEnd, RunStart};
 
 /// The version of the format of records: `v`.
@@ -51,6 +51,9 @@ pub enum EventType {
     /// Records that were signed were found to be missing.
     #[serde(rename = "log.missing")]
     LogMissing,
+    /// The oldest records were removed.
+    #[serde(rename = "log.pruned")]
+    LogPruned,
     /// A torn line was found at the end of the log, and quarantined.
     #[serde(rename = "log.recovered")]
     LogRecovered,
@@ -86,6 +89,7 @@ pub enum Detail {
     Grant(Grant),
     Missing(Missing),
     NoPlan(NoPlan),
+    Pruned(Pruned),
     Recovered(Recovered),
     RunEnd(RunEnd),
     RunStart(Box<RunStart>),
@@ -100,6 +104,7 @@ impl Detail {
             T::Checkpoint => exact(value).map(Self::Checkpoint),
             T::FileAccess | T::NetReq | T::ToolExec => exact(value).map(Self::Denial),
             T::LogMissing => exact(value).map(Self::Missing),
+            T::LogPruned => exact(value).map(Self::Pruned),
             T::LogRecovered => exact(value).map(Self::Recovered),
             T::PolicyViolation => None
                 .or_else(|| exact(value).map(Self::Denial))
@@ -268,6 +273,11 @@ impl Event {
     pub(crate) fn recovered(recovered: Recovered) -> Self {
         Self::new(EventType::LogRecovered, "log", Hash::default())
             .detailed(Detail::Recovered(recovered))
+    }
+
+    /// The oldest records are to be removed. It belongs to no run.
+    pub(crate) fn pruned(pruned: Pruned) -> Self {
+        Self::new(EventType::LogPruned, "log", Hash::default()).detailed(Detail::Pruned(pruned))
     }
 
     /// What was signed is not there any more. It belongs to no run.

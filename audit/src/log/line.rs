@@ -81,7 +81,12 @@ impl<'a> Line<'a> {
         )))
     }
 
-    fn bad(&self, what: String) -> Error {
+    /// How much of the log it takes, with its line feed.
+    pub(super) fn length(&self) -> u64 {
+        (FRAME + self.record.len() + 1) as u64
+    }
+
+    pub(super) fn bad(&self, what: String) -> Error {
         Error::BadLine {
             place: self.place.clone(),
             what,

@@ -12,8 +12,8 @@
 //! two answers: is it intact, is it complete. A crash leaves a torn end: it is quarantined and
 //! recorded. Damage before the end is not repaired, and stops appending.
 //!
-//! Segments are never renamed and never removed: archiving them is up to the operator. All but the newest
-//! may be moved away; the rest is verified from its own first record, or all of it from standard input.
+//! Segments are never renamed, and removed by [`Log::prune`] alone, which records it. Archiving them is up to the operator: all
+//! but the newest may be moved away; the rest is verified from its own first record, or all of it from standard input.
 //!
 //! To somebody who trusts the key, the log proves what was recorded. It does not protect against somebody
 //! who has the key, that is, the user who writes it, and root; only a copy elsewhere does, or a remembered
@@ -31,6 +31,7 @@ mod error;
 mod files;
 mod keys;
 mod line;
+mod prune;
 mod reader;
 mod recover;
 mod rest;
@@ -39,9 +40,10 @@ mod tail;
 mod verify;
 mod writer;
 
-pub use crate::event::{Checkpoint, LastSigned, Missing, PublicKey, Recovered, TornFile};
+pub use crate::event::{Checkpoint, LastSigned, Missing, Pruned, PublicKey, Recovered, TornFile};
 pub use error::Error;
 pub use line::{Line, MAX_LINE, Place};
+pub use prune::Keep;
 pub use reader::{Position, Reader};
 pub use rest::DIRECTORY as REPEATED;
 pub use verify::{

@@ -81,6 +81,17 @@ impl Reader {
             .ok_or_else(|| Error::io("opening", path, std::io::ErrorKind::NotFound))?;
         // While nobody appends, the last line is not half written.
         let _lock = lock_to_read(&dir, PATIENCE);
+        Self::of(dir, path, position)
+    }
+
+    /// The same, for whoever has the lock to append.
+    pub(super) fn unlocked(path: &Path, position: Position) -> Result<Self, Error> {
+        let dir = Dir::open(path)?
+            .ok_or_else(|| Error::io("opening", path, std::io::ErrorKind::NotFound))?;
+        Self::of(dir, path, position)
+    }
+
+    fn of(dir: Dir, path: &Path, position: Position) -> Result<Self, Error> {
         let mut opened = Vec::new();
         for number in segments(&dir)? {
             if number < position.segment {
@@ -108,7 +119,7 @@ impl Reader {
             dir: Some(dir),
             segments: opened,
             line: Vec::new(),
-            repeated: Repeated::beside(Some(path.clone())),
+            repeated: Repeated::beside(Some(path.to_owned())),
             position,
         })
     }

@@ -37,7 +37,7 @@ pub(super) fn quarantine(dir: &Dir, tail: &mut Tail) -> Result<Option<Recovered>
 }
 
 /// The record number in the name of a quarantined file.
-fn place_of(name: &str) -> Option<u64> {
+pub(super) fn place_of(name: &str) -> Option<u64> {
     let parts = name.strip_prefix("torn-")?.strip_suffix(".bin")?;
     parts.split('.').next()?.parse().ok()
 }

@@ -293,7 +293,7 @@ impl Repeated {
     pub fn whole<'l>(&self, record: &'l [u8]) -> Result<Cow<'l, [u8]>, String> {
         match referred(record) {
             None => Ok(record.into()),
-            Some(hash) => merged(record, &*self.get(hash)?).map(Cow::Owned),
+            Some(hash) => merged(record, &self.get(hash)?).map(Cow::Owned),
         }
     }
 }

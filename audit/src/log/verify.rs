@@ -7,6 +7,7 @@
 //! has another checkpoint of the same number, and only the hash differs.
 
 mod found;
+mod gone;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +20,10 @@ use super::files::segment_number;
 use super::line::{self, Line, Link, Place};
 use super::reader::Reader;
 use super::recover;
-use crate::event::{Checkpoint, Detail, EventType, LastSigned, Record, TornFile};
+use crate::event::{Checkpoint, Detail, EventType, Record, TornFile};
 use aegis_profile::hash::Hash;
+
+use gone::Begins;
 
 pub use found::{
     Answer, Expected, Finding, NotACheckpoint, OpenRun, Remembered, SetAside, Signed, Verified,
@@ -63,6 +66,7 @@ struct Chain<'a> {
     runs: BTreeMap<Box<[u8]>, u64>,
     /// Records behind the last checkpoint.
     unsigned: u64,
+    begins: Option<Begins>,
     /// What records refer to and was looked at.
     referred: BTreeSet<Hash>,
 }
@@ -88,6 +92,7 @@ impl<'a> Chain<'a> {
             number: None,
             runs: BTreeMap::new(),
             unsigned: 0,
+            begins: None,
             referred: BTreeSet::new(),
         }
     }
@@ -99,10 +104,7 @@ impl<'a> Chain<'a> {
         seq: Option<u64>,
         what: impl Into<String>,
     ) {
-        match against {
-            Answer::Intact => self.found.intact = false,
-            Answer::Complete => self.found.complete = false,
-        }
+        self.deny(against);
         if self.found.findings.len() == LISTED {
             self.found.more_findings += 1;
             return;
@@ -113,6 +115,13 @@ impl<'a> Chain<'a> {
             seq,
             what: what.into(),
         });
+    }
+
+    fn deny(&mut self, answer: Answer) {
+        match answer {
+            Answer::Intact => self.found.intact = false,
+            Answer::Complete => self.found.complete = false,
+        }
     }
 
     /// A line that is not a record. The chain continues with the next line.
@@ -141,6 +150,7 @@ impl<'a> Chain<'a> {
         self.refers(line, &link);
         match link.kind {
             EventType::Checkpoint => self.checkpoint(line, &link),
+            EventType::LogPruned => self.pruned(line, &link),
             EventType::LogMissing => self.missing(line, &link),
             EventType::LogRecovered => self.recovered(line, &link),
             EventType::RunStart => {
@@ -229,32 +239,24 @@ impl<'a> Chain<'a> {
                  segments archived: --first {seq})",
                 seq - 1
             );
-            (against, what)
+            // A record further on may say that they were pruned.
+            self.begins = Some(Begins {
+                finding: Finding {
+                    against,
+                    place: Some(line.place.clone()),
+                    seq: Some(seq),
+                    what,
+                },
+                prev: std::str::from_utf8(link.prev)
+                    .ok()
+                    .and_then(|prev| prev.parse().ok()),
+            });
+            return;
         } else {
             let what = format!("the first record should be record {expected}, after nothing else");
             (Answer::Intact, what)
         };
         self.find(against, Some(&line.place), Some(seq), what);
-    }
-
-    fn missing(&mut self, line: &Line<'_>, link: &Link<'_>) {
-        let record = serde_json::from_slice(line.record).ok();
-        let what = match record.and_then(|record: Record| record.detail()) {
-            Some(Detail::Missing(missing)) => {
-                let LastSigned { number, hash, .. } = missing.signed;
-                let hash = Some(hash);
-                if self.expected.moved.contains(&Remembered { number, hash }) {
-                    return;
-                }
-                format!(
-                    "before this, the log was found shorter than it had been signed: {missing} (where it was verified and \
-                     moved away: --moved {number}:{})",
-                    missing.signed.hash
-                )
-            }
-            _ => "this record of missing records has an unknown form".to_owned(),
-        };
-        self.find(Answer::Complete, Some(&line.place), Some(link.seq), what);
     }
 
     fn recovered(&mut self, line: &Line<'_>, link: &Link<'_>) {
@@ -365,6 +367,7 @@ impl<'a> Chain<'a> {
     }
 
     fn end(mut self) -> Verified {
+        self.judge_beginning();
         let last = self.found.last_checkpoint.as_ref();
         let number = last.map(|last| last.number);
         let unsigned = match last {
@@ -412,29 +415,6 @@ impl<'a> Chain<'a> {
             .collect();
         self.found.open_runs.sort_by_key(|run| run.seq);
         self.found
-    }
-}
-
-impl Chain<'_> {
-    /// Why the log that was read does not reach what was signed last, in words.
-    fn lacks(&self, signed: &LastSigned) -> Option<String> {
-        let LastSigned {
-            number, hash, log, ..
-        } = signed;
-        let last = self.found.last_checkpoint.as_ref();
-        let found = match (last, &self.found.log) {
-            (Some(last), Some(found)) if found == log => match last.number.cmp(number) {
-                Ordering::Greater => return None,
-                Ordering::Equal if last.hash == *hash => return None,
-                _ => format!("{} is the last one", last.remembered()),
-            },
-            (_, Some(found)) => format!("this is the log {found}"),
-            _ => "there is none".to_owned(),
-        };
-        Some(format!(
-            "checkpoint {number}:{hash} of log {log} was the last that was signed here, and {found}: the log was cut back, \
-             emptied or replaced, or lost its end in a power failure"
-        ))
     }
 }
 

@@ -136,6 +136,26 @@ impl Log {
         archive::archive(&self.dir, policy)
     }
 
+    pub(super) fn dir_opened(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Records an event of the log's own, signs, and waits for the disk.
+    pub(super) fn record_and_sign(
+        &mut self,
+        tail: &mut Tail,
+        time: &str,
+        event: &Event,
+    ) -> Result<(), Error> {
+        let mut batch = self.batch(tail, time)?;
+        self.sign_where_due(tail, &mut batch)?;
+        batch.push(event)?;
+        self.sign(tail, &mut batch)?;
+        self.put(tail, batch)?;
+        let path = self.dir.join(&segment_name(tail.segment));
+        self.synced(path, tail.file.sync_data())
+    }
+
     /// The key that this signs with.
     pub fn key(&self) -> PublicKey {
         self.public
@@ -156,7 +176,10 @@ impl Log {
         let logs_own = |e: &Event| {
             matches!(
                 e.kind,
-                EventType::Checkpoint | EventType::LogMissing | EventType::LogRecovered
+                EventType::Checkpoint
+                    | EventType::LogMissing
+                    | EventType::LogPruned
+                    | EventType::LogRecovered
             )
         };
         if events.iter().any(logs_own) {
@@ -220,7 +243,7 @@ impl Log {
     }
 
     /// Does something at the end of the log while nobody else appends.
-    fn locked(
+    pub(super) fn locked(
         &mut self,
         action: impl FnOnce(&mut Self, &mut Tail, &str) -> Result<(), Error>,
     ) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! `aegis audit`: shows, follows, verifies and exports the audit log.
 
+mod prune;
+mod runs;
 pub(super) mod show;
 mod tail;
 mod verify;
@@ -42,6 +44,13 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Lists the runs, a line for each
+    #[command(after_help = "\
+Examples:
+  aegis audit runs --since 7days
+  aegis audit runs -n 20 --profile pr-review
+  aegis audit runs --json | jq '.[] | select(.exit_status != 0)'")]
+    Runs(runs::Options),
     /// Shows the last records, and those to come
     #[command(after_help = "\
 Examples:
@@ -79,6 +88,15 @@ Examples:
   cat archive/*.jsonl audit/*.jsonl | aegis audit verify -
   aegis audit verify --first 250000         what is left, with all before archived")]
     Verify(verify::Options),
+    /// Removes the oldest records; the log says so, and is verified as before
+    #[command(after_help = "\
+What is removed ends with a checkpoint. A record of it, log.pruned, is signed and on the disk before. What
+only removed records referred to is removed with them. A log that is not intact is left as it is.
+
+Examples:
+  aegis audit prune --keep 90d --max 1G
+  aegis audit export > /mnt/archive/log.jsonl && aegis audit prune --keep 7d")]
+    Prune(prune::Options),
     /// Prints the log for other programs
     #[command(after_help = "\
 jsonl: the lines as they are, hashes and all, each after what it refers to. `aegis audit` and `aegis replay` read
@@ -120,7 +138,7 @@ pub(super) struct LogArg {
 }
 
 /// Which records to show.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct Filter {
     /// Only what belongs to a run, by its id or the beginning of it
     #[arg(long, value_name = "ID")]
@@ -290,6 +308,8 @@ impl Action {
                 json,
             } => tail::tail(&log, lines, follow, json),
             Self::Verify(options) => options.run(),
+            Self::Runs(options) => options.run(),
+            Self::Prune(options) => options.run(),
             Self::Export {
                 log,
                 filter,

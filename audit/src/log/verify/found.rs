@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::event::{LastSigned, TornFile};
+use crate::event::{LastSigned, Pruned, TornFile};
 use crate::log::{Place, PublicKey};
 use aegis_profile::hash::Hash;
 
@@ -47,6 +47,9 @@ pub struct Verified {
     /// The last checkpoint with a valid signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_checkpoint: Option<Signed>,
+    /// What the log says was pruned, the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
     /// What was quarantined as torn. A crash leaves a torn end, but so can other causes.
     pub set_aside: Vec<SetAside>,
     /// How many more quarantines are not listed.

@@ -66,7 +66,7 @@ impl Options {
 
 /// The key that this user signs with, if there is one, and what is remembered beside it of a log. That is read before the
 /// log, which may grow.
-fn own_key(log: &Path) -> anyhow::Result<(Vec<PublicKey>, Option<LastSigned>)> {
+pub(super) fn own_key(log: &Path) -> anyhow::Result<(Vec<PublicKey>, Option<LastSigned>)> {
     let Ok(state) = state() else {
         return Ok((Vec::new(), None));
     };
@@ -117,6 +117,9 @@ fn text(verified: &Verified, expected: &Expected) -> String {
             last.seq,
             last.time
         );
+    }
+    if let Some(pruned) = &verified.pruned {
+        text += &format!("pruned before: {pruned}\n");
     }
     for SetAside { place, seq, files } in &verified.set_aside {
         for file in files {
