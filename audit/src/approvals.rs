@@ -1,7 +1,7 @@
 //! Approvals by persons, so that they are not asked again; and the records about them.
 //!
 //! An [`Entry`] is a yes to one exact thing, for one command of one skill under one profile, as one policy
-//! asked for it, for one user, until a given time.
+//! asked for it, in the same [`Surroundings`], for one user, until a given time.
 //! The [`Store`] keeps those that outlast a run. It does not judge what counts as approved:
 //! [`aegis_policy::decide()`] takes the entries' [`Approval`]s as facts of the request, and lifts `review` with those
 //! that are bound to it. This module does not ask anybody either: the caller gets the question from [`to_review`]
@@ -11,8 +11,9 @@
 
 mod store;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,25 @@ pub struct Asked {
     pub what: What,
 }
 
+/// What an approval is bound to beside the request: it is for a command that does the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Hashes of the contents of the files that the command names, by their paths.
+    pub files: BTreeMap<HostPath, Hash>,
+    /// Values of the variables that a person is asked about; `None`: it is not set.
+    pub variables: BTreeMap<String, Option<HostPath>>,
+    /// The working directory.
+    pub work: HostPath,
+}
+
+impl Surroundings {
+    /// SHA-256 of its canonical form. A variable's value cannot be read from it, but guessed.
+    pub fn hash(&self) -> Hash {
+        let files: Vec<_> = self.files.iter().collect();
+        Hash::of(&serde_json::to_vec(&(files, &self.variables, &self.work)).unwrap_or_default())
+    }
+}
+
 /// A yes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +93,8 @@ pub struct Entry {
     /// `$SKILL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skill: Option<HostPath>,
+    /// [`Surroundings::hash`] of that run.
+    pub surroundings: Hash,
     /// The user whose runs it is for.
     pub uid: u32,
     /// What it is for.
@@ -82,29 +104,30 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// `by` approves `asked` at `now`, for runs like `request`, as `policy` asks for it. Fails only if the kernel
-    /// has no random numbers for its id.
+    /// `by` approves `asked` for a `term`, for runs like `request` in these `surroundings`, as `policy` asks for it. Fails
+    /// only if the kernel has no random numbers for its id.
     pub fn new(
         asked: &Asked,
         request: &Request,
         policy: Hash,
         by: &Person,
-        now: u64,
-        expires: u64,
+        surroundings: Hash,
+        term: Range<u64>,
     ) -> io::Result<Self> {
         let context = &request.context;
         Ok(Self {
             by: by.clone(),
             command: shown(request.what.command()),
             command_hash: request.what.command_hash(),
-            expires,
-            granted: now,
+            expires: term.end,
+            granted: term.start,
             id: store::new_id()?,
             policy,
             profile: context.profile.clone(),
             profile_hash: context.profile_hash,
             rules: asked.opinion.rules.iter().map(|r| r.to_string()).collect(),
             skill: context.skill.clone(),
+            surroundings,
             uid: context.uid,
             what: asked.what.clone(),
             what_hash: asked.what.hash(),
@@ -140,24 +163,22 @@ impl Entry {
         }
     }
 
-    /// Whether it is for runs like this, under the policy with this hash, whatever it approves.
-    fn is_for(&self, request: &Request, command: Hash, policy: Hash) -> bool {
+    /// Whether it is for runs like this, by the hashes of the policy, the command and the surroundings, whatever it approves.
+    fn is_for(&self, request: &Request, hashes: [Hash; 3]) -> bool {
         let context = &request.context;
         self.bound_to()
             == (
                 context.uid,
-                policy,
-                command,
+                hashes,
                 context.profile_hash,
                 context.skill.as_ref(),
             )
     }
 
-    fn bound_to(&self) -> (u32, Hash, Hash, Hash, Option<&HostPath>) {
+    fn bound_to(&self) -> (u32, [Hash; 3], Hash, Option<&HostPath>) {
         (
             self.uid,
-            self.policy,
-            self.command_hash,
+            [self.policy, self.command_hash, self.surroundings],
             self.profile_hash,
             self.skill.as_ref(),
         )

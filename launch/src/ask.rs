@@ -1,5 +1,6 @@
 //! The questions and events that a front end gets.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use aegis_audit::approvals::Asked;
@@ -17,6 +18,16 @@ pub trait FrontEnd {
     fn ask(&mut self, question: &Question<'_>) -> Result<Answer, String> {
         let _ = question;
         Err("there is nobody to ask".into())
+    }
+
+    /// Waits until nobody else asks at the same place, such as on the same terminal. What it returns keeps others waiting
+    /// until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Why nobody can be asked.
+    fn turn(&mut self) -> Result<Option<OwnedFd>, String> {
+        Ok(None)
     }
 
     /// Receives an event when it happens.

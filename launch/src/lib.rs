@@ -44,6 +44,7 @@ mod report_file;
 mod review;
 mod run;
 mod session;
+mod surroundings;
 
 pub use aegis_runtime::supervise::{Built, Event as RunEvent, Progress, Watched};
 pub use ask::{Answer, Event, FrontEnd, Question};

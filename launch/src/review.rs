@@ -1,7 +1,9 @@
 //! What the policy wants a person to review: approved before, asked now, or not to be asked; and, from that, the
 //! events of a start.
 
-use aegis_audit::approvals::{Entry, Store, answered, to_review};
+use std::os::fd::OwnedFd;
+
+use aegis_audit::approvals::{Entry, Store, answered, revoked, to_review};
 use aegis_audit::event::{self, Degraded, Event, Grant, Person, RunStart};
 use aegis_audit::places::State;
 use aegis_policy::{Decision, Request, Verdict, decide};
@@ -9,6 +11,7 @@ use aegis_policy::{Decision, Request, Verdict, decide};
 use crate::ask::{Answer, Question};
 use crate::record::text;
 use crate::run::Run;
+use crate::surroundings;
 
 /// The result of a review.
 pub(crate) struct Reviewed {
@@ -18,70 +21,116 @@ pub(crate) struct Reviewed {
     pub refused: Option<(String, Decision)>,
     /// Approvals to store for later runs, once the answer is recorded.
     approved: Vec<Entry>,
+    /// Who approved them.
+    by: Person,
+    /// Others who ask at the same place wait until the answer is recorded and stored: they may need no answer then.
+    _turn: Option<OwnedFd>,
 }
 
 impl Reviewed {
-    /// Stores the approvals for later runs.
-    pub fn keep(&self, state: Option<&State>) -> Result<(), String> {
-        match (state, self.approved.first()) {
-            (Some(state), Some(first)) => Store::open(&state.dir)
-                .add(&self.approved, first.granted)
-                .map_err(|error| error.to_string()),
-            _ => Ok(()),
-        }
+    /// Stores the approvals for later runs. An error has the events that take them back.
+    pub fn keep(&self, run: &str, state: Option<&State>) -> Result<(), (String, Vec<Event>)> {
+        let (Some(state), Some(first)) = (state, self.approved.first()) else {
+            return Ok(());
+        };
+        let kept = Store::open(&state.dir).add(&self.approved, first.granted);
+        kept.map_err(|error| {
+            let back = self
+                .approved
+                .iter()
+                .map(|entry| revoked(run, entry, &self.by));
+            (error.to_string(), back.collect())
+        })
     }
 
     /// Uses earlier approvals, asks for the rest, and decides again. If earlier approvals
     /// cannot be read, nobody is asked: an answer could not be stored, and who damaged them is unknown.
     pub fn of(run: &mut Run<'_>) -> Self {
+        let surroundings = surroundings::of(&run.policy, &run.request, &run.decision).hash();
         let (policy, request) = (&*run.policy, &mut run.request);
-        let mut unreadable = None;
-        if let Some(state) = &run.state {
-            match Store::open(&state.dir).approvals_for(request, policy.hash(), now()) {
-                Ok(approvals) => request.approvals = approvals,
-                Err(error) => unreadable = Some(error.to_string()),
-            }
-        }
+        let store = run.state.as_ref().map(|state| Store::open(&state.dir));
+        let earlier = |request: &Request| match &store {
+            None => Ok(Vec::new()),
+            Some(store) => (store.approvals_for(request, policy.hash(), surroundings, now()))
+                .map_err(|error| error.to_string()),
+        };
         let mut reviewed = Self {
             said: None,
             refused: None,
             approved: Vec::new(),
+            by: Person {
+                name: run.host.caller.name.clone(),
+                uid: run.host.caller.uid,
+            },
+            _turn: None,
         };
-        let before = run.sandbox.decide(policy, request);
+        let mut found = earlier(request);
+        request.approvals = found.clone().unwrap_or_default();
+        let mut before = run.sandbox.decide(policy, request);
+        if before.verdict == Verdict::Review && found.is_ok() {
+            match run.recorder.front_end.turn() {
+                Err(why) => found = Err(why),
+                Ok(None) => {}
+                Ok(turn) => {
+                    reviewed._turn = turn;
+                    // The same may have been asked and answered meanwhile.
+                    found = earlier(request);
+                    request.approvals = found.clone().unwrap_or_default();
+                    before = run.sandbox.decide(policy, request);
+                }
+            }
+        }
         if before.verdict != Verdict::Review {
             run.decision = before;
             return reviewed;
         }
-        let person = Person {
-            name: run.host.caller.name.clone(),
-            uid: run.host.caller.uid,
-        };
+        let person = &reviewed.by;
         let asked = to_review(policy, request, &before);
-        let answer = match unreadable {
-            Some(why) => Err(why),
-            None => run.recorder.front_end.ask(&Question {
+        let answer = found.and_then(|_| {
+            run.recorder.front_end.ask(&Question {
                 asked: &asked,
-                by: &person,
+                by: person,
                 command: request.what.command(),
                 context: &request.context,
                 file: run.launch.file(),
                 policy: &policy.name(),
-            }),
-        };
+            })
+        });
         // The clock is read after the answer: a person takes time.
         let now = now();
-        let answer = answer.and_then(|answer| {
-            let lasts = match answer {
-                Answer::No => return Ok((answer, Vec::new())),
-                Answer::Once => 1,
-                Answer::Always { lasts } => lasts,
+        let entries = |lasts| {
+            let term = now..now.saturating_add(lasts);
+            let entry = |asked| {
+                Entry::new(
+                    asked,
+                    request,
+                    before.policy,
+                    person,
+                    surroundings,
+                    term.clone(),
+                )
             };
-            let until = now.saturating_add(lasts);
-            let entry = |asked| Entry::new(asked, request, before.policy, &person, now, until);
             let entries = asked.iter().map(entry).collect::<Result<Vec<_>, _>>();
-            let entries =
-                entries.map_err(|error| format!("the approval cannot be made: {error}"))?;
-            Ok((answer, entries))
+            entries.map_err(|error| format!("the approval cannot be made: {error}"))
+        };
+        let mut not_kept = None;
+        let answer = answer.and_then(|answer| match answer {
+            Answer::No => Ok((answer, Vec::new())),
+            Answer::Once => Ok((answer, entries(1)?)),
+            Answer::Always { lasts } => {
+                let entries_kept = entries(lasts)?;
+                // What cannot be kept is not recorded as if it were.
+                match store
+                    .as_ref()
+                    .map(|store| store.can_add(&entries_kept, now))
+                {
+                    Some(Err(error)) => {
+                        not_kept = Some(error.to_string());
+                        Ok((Answer::Once, entries(1)?))
+                    }
+                    _ => Ok((answer, entries_kept)),
+                }
+            }
         });
         let (said, why) = match &answer {
             Ok((Answer::Once, _)) => (event::Answer::Once, None),
@@ -89,15 +138,32 @@ impl Reviewed {
             Ok((Answer::No, _)) => (event::Answer::No, Some("the answer was no")),
             Err(why) => (event::Answer::Unasked, Some(why.as_str())),
         };
-        let unasked = answer.as_ref().err().map(String::as_str);
+        let reason = (answer.as_ref().err())
+            .or(not_kept.as_ref())
+            .map(String::as_str);
         let entries = answer.as_ref().map_or(&[][..], |(_, entries)| entries);
-        let event = answered(&run.id, request, &before, said, unasked, entries, &person);
+        let event = answered(&run.id, request, &before, said, reason, entries, person);
         reviewed.said = Some(event);
-        reviewed.refused = why.map(|why| (why.to_owned(), before));
+        reviewed.refused = why.map(|why| (why.to_owned(), before.clone()));
         let command = request.what.command_hash();
-        let approvals = (entries.iter()).filter_map(|entry| entry.approval(command, now));
+        let approvals: Vec<_> = (entries.iter())
+            .filter_map(|entry| entry.approval(command, now))
+            .collect();
+        if why.is_none() {
+            // What was approved earlier may have ended, or been taken back, while the question was open.
+            request.approvals = earlier(request).unwrap_or_default();
+        }
         request.approvals.extend(approvals);
         run.decision = run.sandbox.decide(policy, request);
+        if why.is_none() && !run.decision.verdict.lets_through() {
+            let why = "an earlier approval that it needs has ended, or was revoked, while the question was open: start it again";
+            reviewed.refused = Some((why.into(), before));
+        }
+        if let Some(why) = not_kept {
+            run.recorder
+                .front_end
+                .event(&crate::Event::ApprovalNotKept(why));
+        }
         if let Ok((Answer::Always { .. }, entries)) = answer {
             reviewed.approved = entries;
         }

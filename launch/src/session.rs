@@ -90,8 +90,10 @@ impl<'a> Session<'a> {
                 return Err(error.into());
             }
         };
-        if let Some(Err(error)) = reviewed.map(|reviewed| reviewed.keep(run.state.as_ref())) {
+        let kept = reviewed.map(|reviewed| reviewed.keep(&run.id, run.state.as_ref()));
+        if let Some(Err((error, taken_back))) = kept {
             (recorder.front_end).event(&Event::ApprovalNotKept(error));
+            recorder.record(&taken_back)?;
         }
         let plan_hash = built.plan().hash();
         let registered = Running {

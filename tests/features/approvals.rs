@@ -19,19 +19,19 @@ const OUTER: &str = "PS1='outer> ' exec bash --norc --noprofile -i";
 const POLICY: &str = include_str!("../policies/asks.yaml");
 
 /// The prompt for the answer.
-const PROMPT: &str = "Allow it? [y/a/N]";
+pub(super) const PROMPT: &str = "Allow it? [y/a/N]";
 
 /// The prompt while something was not shown.
 const CUT: &str = "Show all of it? [l/N]";
 
 /// A home with files to ask for, and files that are never granted.
-struct Home {
-    workspace: Workspace,
+pub(super) struct Home {
+    pub workspace: Workspace,
 }
 
 impl Home {
     /// For an ordinary user: root's approvals are kept in `/var/lib`.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let workspace = Workspace::new(User::Ordinary);
         for name in ["asked/a", "asked/b", "never/a"] {
             workspace.write(&format!("home/{name}"), format!("the text of {name}\n"));
@@ -51,18 +51,18 @@ impl Home {
         Self { workspace }
     }
 
-    fn terminal(&self) -> Terminal<'_> {
+    pub fn terminal(&self) -> Terminal<'_> {
         let terminal = Terminal::open(&self.workspace, OUTER);
         terminal.prompt("outer>", 1);
         terminal
     }
 
-    fn place(&self, name: &str) -> PathBuf {
+    pub fn place(&self, name: &str) -> PathBuf {
         self.workspace.state().join("aegis").join(name)
     }
 
     /// The answers in the audit log, with their requests, the oldest first.
-    fn answers(&self) -> Vec<Value> {
+    pub fn answers(&self) -> Vec<Value> {
         self.recorded("approval")
     }
 
@@ -72,7 +72,7 @@ impl Home {
     }
 
     /// The answers as words.
-    fn said(&self) -> Vec<String> {
+    pub fn said(&self) -> Vec<String> {
         let answers = self.answers();
         let words = answers.iter().map(|a| a["detail"]["answer"].as_str());
         words
@@ -82,12 +82,12 @@ impl Home {
 }
 
 /// The input that shows a file, and then the status.
-fn typed(profile: &str, file: &str) -> String {
+pub(super) fn typed(profile: &str, file: &str) -> String {
     format!("./run --policy asks.yaml --profile ./{profile}.yaml -- cat ~/{file}; echo status $?")
 }
 
 /// Waits for the question.
-fn question(terminal: &Terminal<'_>, count: usize) -> String {
+pub(super) fn question(terminal: &Terminal<'_>, count: usize) -> String {
     terminal.wait(&format!("question, for the {count}th time"), |screen| {
         screen.matches(PROMPT).count() == count && screen.ends_with(PROMPT)
     })

@@ -23,7 +23,7 @@ pub const FILE: &str = "approvals.json";
 const LOCK: &str = "approvals.lock";
 
 /// The version of the file's format: `v`.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The maximum size of the file.
 pub const MAX_BYTES: u64 = 4 << 20;
@@ -127,12 +127,14 @@ impl Store {
         &self,
         request: &Request,
         policy: Hash,
+        surroundings: Hash,
         now: u64,
     ) -> Result<Vec<Approval>, Error> {
         let entries = self.list()?;
         let what = &request.what;
         let command = what.command_hash();
-        let is_for = |entry: &&Entry| entry.is_for(request, command, policy);
+        let hashes = [policy, command, surroundings];
+        let is_for = |entry: &&Entry| entry.is_for(request, hashes);
         let mut own = entries.iter().filter(is_for).peekable();
         if own.peek().is_none() {
             return Ok(Vec::new());
@@ -152,24 +154,52 @@ impl Store {
 
     /// Adds approvals, each replacing an older one for the same thing. They are on the disk when this returns.
     pub fn add(&self, new: &[Entry], now: u64) -> Result<(), Error> {
+        self.change(|entries| self.with(entries, new, now))
+    }
+
+    /// Whether [`Store::add`] would have room, and could read the file: to know it before the answer is recorded.
+    pub fn can_add(&self, new: &[Entry], now: u64) -> Result<(), Error> {
+        let mut entries = self.list()?;
+        self.with(&mut entries, new, now)?;
+        self.text(entries).map(|_| ())
+    }
+
+    fn with(&self, entries: &mut Vec<Entry>, new: &[Entry], now: u64) -> Result<(), Error> {
         if !new.iter().all(has_a_term) {
             return Err(Error::Term);
         }
-        self.change(|entries| {
-            entries.retain(|old| {
-                now < old.expires.saturating_add(REMEMBERED)
-                    && !new.iter().any(|new| new.is_same_as(old))
-            });
-            entries.extend_from_slice(new);
-            if entries.len() > MAX_ENTRIES {
-                entries.retain(|entry| now < entry.expires);
-            }
-            if entries.len() > MAX_ENTRIES {
-                let place = self.place();
-                return Err(Error::Full { place });
-            }
-            Ok(())
-        })
+        entries.retain(|old| {
+            now < old.expires.saturating_add(REMEMBERED)
+                && !new.iter().any(|new| new.is_same_as(old))
+        });
+        entries.extend_from_slice(new);
+        if entries.len() > MAX_ENTRIES {
+            entries.retain(|entry| now < entry.expires);
+        }
+        match entries.len() > MAX_ENTRIES {
+            true => Err(self.full()),
+            false => Ok(()),
+        }
+    }
+
+    fn full(&self) -> Error {
+        Error::Full {
+            place: self.place(),
+        }
+    }
+
+    /// The file's text.
+    fn text(&self, approvals: Vec<Entry>) -> Result<Vec<u8>, Error> {
+        let contents = Contents {
+            approvals,
+            v: VERSION,
+        };
+        let mut text = serde_json::to_vec(&contents).map_err(|error| self.broken(error))?;
+        text.push(b'\n');
+        match text.len() as u64 > MAX_BYTES {
+            true => Err(self.full()),
+            false => Ok(text),
+        }
     }
 
     /// Removes approvals. Returns those removed: with [`Which::Ids`], all that were named.
@@ -217,16 +247,7 @@ impl Store {
         if approvals == before {
             return Ok(());
         }
-        let contents = Contents {
-            approvals,
-            v: VERSION,
-        };
-        let mut text = serde_json::to_vec(&contents).map_err(|error| self.broken(error))?;
-        text.push(b'\n');
-        if text.len() as u64 > MAX_BYTES {
-            let place = self.place();
-            return Err(Error::Full { place });
-        }
+        let text = self.text(approvals)?;
         dir.put(FILE, &text, Put::Replace)?;
         Ok(())
     }

@@ -91,7 +91,15 @@ fn yes(request: &Request) -> Vec<Entry> {
 }
 
 fn entry(asked: &Asked, request: &Request) -> Entry {
-    Entry::new(asked, request, policy().hash(), &ana(), NOW, NOW + DAY).expect("an id")
+    Entry::new(
+        asked,
+        request,
+        policy().hash(),
+        &ana(),
+        surroundings(),
+        NOW..NOW + DAY,
+    )
+    .expect("an id")
 }
 
 /// The verdict at a time, with the approvals of a store.
@@ -102,7 +110,7 @@ fn with_store(store: &Store, request: Request, now: u64) -> Verdict {
 /// The same under another policy.
 fn under(policy: &Policy, store: &Store, mut request: Request, now: u64) -> Verdict {
     request.approvals = store
-        .approvals_for(&request, policy.hash(), now)
+        .approvals_for(&request, policy.hash(), surroundings(), now)
         .expect("the store is readable");
     decide(policy, &request).verdict
 }
@@ -119,6 +127,10 @@ fn fresh() -> (tempfile::TempDir, Store) {
     let home = tempfile::tempdir().expect("a directory");
     let store = Store::open(&home.path().join("state/aegis"));
     (home, store)
+}
+
+fn surroundings() -> Hash {
+    Hash::of(b"surroundings")
 }
 
 #[test]
@@ -182,7 +194,7 @@ fn an_approval_is_for_this_command_alone() {
     assert_eq!(entries[0].command, "tar c a");
     store.add(&entries, NOW).expect("added");
     assert_eq!(with_store(&store, asked.clone(), NOW), Verdict::Allow);
-    let facts = store.approvals_for(&asked, policy().hash(), NOW);
+    let facts = store.approvals_for(&asked, policy().hash(), surroundings(), NOW);
     let facts = facts.expect("the store is readable");
     let others: [&[&str]; 6] = [
         &[],
@@ -213,7 +225,7 @@ fn an_approval_answers_the_rules_that_asked_and_no_others() {
     let (_home, store) = fresh();
     let asked = run(&["cat"], read("/srv/a"));
     store.add(&yes(&asked), NOW).expect("added");
-    let facts = store.approvals_for(&asked, policy().hash(), NOW);
+    let facts = store.approvals_for(&asked, policy().hash(), surroundings(), NOW);
     let mut document = Document::clone(policy().documents().iter().next().expect("it has one"));
     document.capabilities[0].reason = Some("the salaries are there since June".into());
     let changed = Policy::new(vec![document]).expect("a policy");
@@ -409,4 +421,54 @@ fn answers_and_revocations_are_events_that_wait_for_the_disk() {
             },
         })
     );
+}
+
+#[test]
+fn an_approval_is_bound_to_the_directory_the_files_and_the_variables() {
+    use aegis_audit::approvals::Surroundings;
+    let (_home, store) = fresh();
+    let asked = request(context(), read("/srv/a"));
+    let here = Surroundings {
+        files: [("/w/report.py".into(), Hash::of(b"one"))].into(),
+        variables: [("TOKEN".to_owned(), Some("a".into()))].into(),
+        work: "/w".into(),
+    };
+    let mut entries = yes(&asked);
+    entries[0].surroundings = here.hash();
+    store.add(&entries, NOW).expect("added");
+    let found = |surroundings: &Surroundings| {
+        let found = store.approvals_for(&asked, policy().hash(), surroundings.hash(), NOW);
+        found.expect("it is read").len()
+    };
+    assert_eq!(found(&here), 1);
+    let mut others = vec![here.clone(); 5];
+    others[0].work = "/v".into();
+    others[1]
+        .files
+        .insert("/w/report.py".into(), Hash::of(b"two"));
+    others[2].files.clear();
+    others[3].variables.insert("TOKEN".into(), Some("b".into()));
+    others[4].variables.insert("TOKEN".into(), None);
+    for other in &others {
+        assert_eq!(found(other), 0, "{other:?}");
+    }
+}
+
+#[test]
+fn that_there_is_no_room_is_known_before_and_changes_nothing() {
+    use aegis_audit::approvals::{Error, MAX_ENTRIES};
+    let (_home, store) = fresh();
+    let entry = |n: usize| yes(&request(context(), read(&format!("/srv/{n}")))).remove(0);
+    let full: Vec<_> = (0..MAX_ENTRIES).map(entry).collect();
+    store.can_add(&full, NOW).expect("there is room");
+    store.add(&full, NOW).expect("added");
+    let one_more = [entry(MAX_ENTRIES)];
+    assert!(matches!(
+        store.can_add(&one_more, NOW),
+        Err(Error::Full { .. })
+    ));
+    assert!(matches!(store.add(&one_more, NOW), Err(Error::Full { .. })));
+    // In place of one for the same thing there is.
+    store.can_add(&full[..1], NOW).expect("there is room");
+    assert_eq!(store.list().expect("a list").len(), MAX_ENTRIES);
 }

@@ -95,7 +95,7 @@ fn what_others_can_reach_counts_as_nothing_and_is_not_written() {
         let asked = request(context(), read("/srv/0"));
         assert!(
             store
-                .approvals_for(&asked, super::policy().hash(), NOW)
+                .approvals_for(&asked, super::policy().hash(), super::surroundings(), NOW)
                 .is_err(),
             "{what}"
         );
@@ -124,23 +124,23 @@ fn a_file_that_is_not_exactly_right_counts_as_nothing_and_is_left_as_it_is() {
     let first = store.list().expect("a list").remove(0);
     let twice = {
         let one = serde_json::to_string(&first).expect("JSON");
-        format!("{{\"approvals\":[{one},{one}],\"v\":2}}")
+        format!("{{\"approvals\":[{one},{one}],\"v\":3}}")
     };
     let bad = [
         ("nothing", String::new()),
         ("half of it", good[..good.len() / 2].to_owned()),
         ("more behind it", format!("{good}{{}}")),
-        ("another version", good.replace("\"v\":2", "\"v\":3")),
-        ("no version", good.replace(",\"v\":2", "")),
+        ("another version", good.replace("\"v\":3", "\"v\":4")),
+        ("no version", good.replace(",\"v\":3", "")),
         (
             "an unknown key",
             good.replacen("\"granted\"", "\"approve\":\"all\",\"granted\"", 1),
         ),
         (
             "an unknown key of the whole",
-            good.replace("\"v\":2", "\"all\":true,\"v\":2"),
+            good.replace("\"v\":3", "\"all\":true,\"v\":3"),
         ),
-        ("a key twice", good.replace("\"v\":2", "\"v\":2,\"v\":2")),
+        ("a key twice", good.replace("\"v\":3", "\"v\":3,\"v\":3")),
         (
             "another path under the same hash",
             good.replacen("/srv/0", "/srv/9", 1),

@@ -193,6 +193,7 @@ mod tests {
             profile_hash: Default::default(),
             rules: vec!["one".into(), "two".into()],
             skill: None,
+            surroundings: Default::default(),
             uid: 7,
             what_hash: what.hash(),
             what,

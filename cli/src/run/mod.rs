@@ -12,6 +12,7 @@ pub mod ask;
 use std::ffi::OsString;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::os::fd::OwnedFd;
 
 use aegis_launch::{Answer, Error, Event, Explained, FrontEnd, Launch, Options, Question};
 use aegis_runtime::supervise::Event as RunEvent;
@@ -78,6 +79,10 @@ struct Caller {
 impl FrontEnd for Caller {
     fn ask(&mut self, question: &Question<'_>) -> Result<Answer, String> {
         ask::ask(question)
+    }
+
+    fn turn(&mut self) -> Result<Option<OwnedFd>, String> {
+        ask::turn()
     }
 
     fn event(&mut self, event: &Event) {

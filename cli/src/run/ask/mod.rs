@@ -8,14 +8,41 @@
 mod terminal;
 mod text;
 
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
 use aegis_audit::approvals::{LASTS, LONGEST};
+use aegis_audit::places::State;
 use aegis_launch::{Answer, Question};
 use aegis_profile::syntax;
+use aegis_sys::private::{self, Dir, Others};
+use rustix::fs::OFlags;
 
 use terminal::Terminal;
 
 /// After so many invalid answers, the answer is no.
 const PATIENCE: usize = 5;
+
+/// Waits until no other run of this user asks on this terminal: its answer must not be taken for ours. `None`: there is no
+/// terminal, and so no question.
+pub fn turn() -> Result<Option<OwnedFd>, String> {
+    let (Some(number), Some(state)) = (terminal::number(), State::here()) else {
+        return Ok(None);
+    };
+    let locked = || -> Result<File, private::Error> {
+        // Out of every sandbox's reach, which a terminal is not.
+        let dir = Dir::create(&state.dir)?;
+        dir.check(Others::MayNothing)?;
+        let name = format!("question-{number}.lock");
+        let lock = dir.existing(&name, OFlags::RDWR | OFlags::CREATE, Others::MayNothing)?;
+        (lock.lock()).map_err(|error| private::Error::io("locking", &dir.join(&name), error))?;
+        Ok(lock)
+    };
+    match locked() {
+        Ok(lock) => Ok(Some(lock.into())),
+        Err(error) => Err(format!("it cannot be seen who else asks: {error}")),
+    }
+}
 
 /// Asks, and waits for as long as it takes. An error says why nobody can be asked.
 pub fn ask(question: &Question<'_>) -> Result<Answer, String> {

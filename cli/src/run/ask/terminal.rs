@@ -173,6 +173,15 @@ impl Drop for Terminal {
     }
 }
 
+/// The device number of the controlling terminal, of which `/dev/tty` is another name: `tty_nr` of `proc_pid_stat(5)`.
+pub(super) fn number() -> Option<u32> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name of the program, in parentheses, can hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let number: i32 = fields.split_whitespace().nth(4)?.parse().ok()?;
+    (number != 0).then_some(number.cast_unsigned())
+}
+
 /// The error of an unusable terminal.
 pub(super) fn broken(error: impl Into<io::Error>) -> String {
     format!("the terminal cannot be asked on: {}", error.into())

@@ -130,7 +130,7 @@ aegis-run: the policy leaves this to you:
   policy    for a person to approve by rule `rest`
 
   y   yes, this once
-  a   yes, for 30 days (`a 7d`: for 7): this command, profile and policy
+  a   yes, for 30 days (`a 7d`: for 7): this command here, profile and policy
   N   no: nothing is started
 "
     );

@@ -98,7 +98,7 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
         page.text.push_str("  y   yes, this once\n");
         let _ = writeln!(
             page.text,
-            "  a   yes, for {days} days (`a 7d`: for 7): this command, profile and policy"
+            "  a   yes, for {days} days (`a 7d`: for 7): this command here, profile and policy"
         );
     }
     page.text.push_str("  N   no: nothing is started\n");

@@ -1,0 +1,139 @@
+//! Questions to a person, and what an answer is for: one at a time on a terminal, bound to what the command would do.
+
+use std::fs;
+
+use aegis_tests::audit_log::aegis;
+use aegis_tests::text;
+use serde_json::Value;
+
+use crate::approvals::{Home, PROMPT, question, typed};
+
+#[test]
+fn an_approval_is_not_for_another_directory_nor_for_a_script_that_was_changed() {
+    let home = Home::new();
+    home.workspace.write("work/report.sh", "cat ~/asked/a\n");
+    let report = || typed("a", "asked/a").replace("-- cat ", "-- cat report.sh ");
+    let terminal = home.terminal();
+    terminal.line(&report());
+    question(&terminal, 1);
+    terminal.line("a");
+    terminal.prompt("outer>", 2);
+    terminal.line(&report());
+    terminal.prompt("outer>", 3);
+    assert_eq!(home.said(), ["always"], "the same is not asked again");
+    home.workspace.write("work/report.sh", "cat ~/asked/b\n");
+    terminal.line(&report());
+    question(&terminal, 2);
+    terminal.line("n");
+    terminal.prompt("outer>", 4);
+    assert_eq!(home.said(), ["always", "no"]);
+    // As it was, but elsewhere.
+    home.workspace.write("work/report.sh", "cat ~/asked/a\n");
+    home.workspace
+        .write("work/other/report.sh", "cat ~/asked/a\n");
+    let elsewhere = report()
+        .replace("./", "../")
+        .replace("asks.yaml", "../asks.yaml");
+    terminal.line(&format!("cd other; {elsewhere}; cd .."));
+    question(&terminal, 3);
+    terminal.line("n");
+    terminal.prompt("outer>", 5);
+    terminal.line(&report());
+    terminal.prompt("outer>", 6);
+    assert_eq!(home.said(), ["always", "no", "no"], "here it still holds");
+}
+
+#[test]
+fn an_approval_that_is_revoked_while_a_question_is_open_does_not_count() {
+    let home = Home::new();
+    home.workspace.write(
+        "work/both.yaml",
+        "aegis: 1\nname: reader\nextends: [base]\ncapabilities: {files.read: [$HOME/asked/a, $HOME/asked/b]}\n",
+    );
+    let terminal = home.terminal();
+    let both = typed("both", "asked/a");
+    terminal.line(&both);
+    question(&terminal, 1);
+    terminal.line("a");
+    terminal.prompt("outer>", 2);
+    let revoke = |word: &str| {
+        let output = aegis(&home.workspace, &["approvals", "revoke", word]);
+        assert!(output.status.success(), "{}", text(&output));
+    };
+    let store = fs::read(home.place("approvals.json")).expect("the store");
+    let store: Value = serde_json::from_slice(&store).expect("JSON");
+    let of_b = (store["approvals"].as_array().expect("a list").iter()).find(|entry| {
+        entry["what"]["path"]
+            .as_str()
+            .is_some_and(|path| path.ends_with("/b"))
+    });
+    revoke(
+        of_b.expect("it was approved")["id"]
+            .as_str()
+            .expect("an id"),
+    );
+    // Asked for the one alone; the other is taken back before the answer.
+    terminal.line(&both);
+    question(&terminal, 2);
+    revoke("--all");
+    terminal.line("y");
+    let screen = terminal.prompt("outer>", 3);
+    assert!(screen.contains("while the question was open"), "{screen}");
+    assert!(screen.ends_with("status 125\nouter>"), "{screen}");
+}
+
+#[test]
+fn two_questions_on_one_terminal_are_asked_one_after_the_other() {
+    let home = Home::new();
+    let terminal = home.terminal();
+    let (one, other) = (typed("a", "asked/a"), typed("b", "asked/b"));
+    let both = format!("({one}) & ({other}); wait");
+    terminal.line(&format!("bash -c '{}'", both.replace('\'', "'\\''")));
+    question(&terminal, 1);
+    terminal.line("y");
+    // What the first one prints may come after the second question.
+    terminal.wait("the second question", |screen| {
+        screen.matches(PROMPT).count() == 2
+    });
+    terminal.line("n");
+    terminal.prompt("outer>", 2);
+    assert_eq!(
+        home.said(),
+        ["once", "no"],
+        "each answer is of the question that was shown"
+    );
+}
+
+#[test]
+fn what_cannot_be_kept_is_not_recorded_as_kept() {
+    let home = Home::new();
+    let terminal = home.terminal();
+    terminal.line(&typed("a", "asked/a"));
+    question(&terminal, 1);
+    terminal.line("a");
+    terminal.prompt("outer>", 2);
+    // As many as there can be.
+    let store = home.place("approvals.json");
+    let mut text: Value =
+        serde_json::from_slice(&fs::read(&store).expect("the store")).expect("JSON");
+    let entry = text["approvals"][0].clone();
+    let many = (0..1000).map(|n| {
+        let mut entry = entry.clone();
+        entry["id"] = format!("{n:012x}").into();
+        entry["command_hash"] = format!("{n:064x}").into();
+        entry
+    });
+    text["approvals"] = many.collect();
+    fs::write(&store, serde_json::to_vec(&text).expect("JSON")).expect("written");
+    terminal.line(&typed("b", "asked/b"));
+    question(&terminal, 2);
+    terminal.line("a");
+    let screen = terminal.prompt("outer>", 3);
+    assert!(screen.contains("holds for this run alone"), "{screen}");
+    assert_eq!(home.said(), ["always", "once"]);
+    let reason = &home.answers()[1]["detail"]["reason"];
+    assert!(
+        reason.as_str().is_some_and(|why| why.contains("is full")),
+        "{reason}"
+    );
+}
