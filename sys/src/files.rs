@@ -46,13 +46,6 @@ pub fn keep_on_exec(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes a descriptor by number, which no [`OwnedFd`] of this process may own.
-pub fn close(fd: RawFd) {
-    // SAFETY: the callers pass 0, 1, 2 and inherited numbers, which this process does not own as
-    // `OwnedFd`; an error changes nothing for them.
-    unsafe { libc::close(fd) };
-}
-
 /// Makes `to` refer to what `from` does (`dup2(2)`), without close-on-exec.
 pub fn duplicate_to(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
     // SAFETY: no pointers; `to` is one of 0, 1, 2, which nothing owns.
@@ -97,6 +90,17 @@ pub fn is_location(fd: RawFd) -> bool {
     })
 }
 
+/// Where in its file a descriptor is, and where the next byte would be written: those differ with `O_APPEND`.
+pub fn position(fd: RawFd) -> io::Result<(u64, u64)> {
+    let fd = inherited(fd).ok_or(Errno::BADF)?;
+    let at = rustix::fs::tell(fd)?;
+    let next = match rustix::fs::fcntl_getfl(fd)?.contains(OFlags::APPEND) {
+        true => u64::try_from(rustix::fs::fstat(fd)?.st_size).unwrap_or(at),
+        false => at,
+    };
+    Ok((at, next))
+}
+
 /// Whether a descriptor can be written.
 pub fn is_writable(fd: RawFd) -> bool {
     inherited(fd)
@@ -126,6 +130,13 @@ pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
 pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(rustix::io::retry_on_intr(|| {
         rustix::io::read(fd, &mut *buffer)
+    })?)
+}
+
+/// `read(2)` into the spare capacity of a buffer, once, retried after a signal.
+pub fn read_more(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::io::read(fd, rustix::buffer::spare_capacity(buffer))
     })?)
 }
 

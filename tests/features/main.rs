@@ -25,6 +25,7 @@ mod registry;
 mod resources;
 mod results;
 mod skills;
+mod standard_error;
 mod stdio;
 mod syscalls;
 mod terminal;

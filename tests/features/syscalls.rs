@@ -36,3 +36,22 @@ fn a_call_that_the_profile_denies_is_denied_though_the_supervisor_answers_it() {
         }
     }
 }
+
+/// What `memfd_create` does with flags, by the error's name, if it has one.
+const MEMFDS: &str = "
+import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+for flags in [0, 3, 8, 11, 16, 24, 32, 40, 0xffffffff]:
+    fd = libc.memfd_create(b'x', flags)
+    print(flags, 'made' if fd >= 0 else errno.errorcode[ctypes.get_errno()])
+";
+
+/// Chromium asks with flags that no kernel has, to learn whether the call exists.
+#[test]
+fn a_memfd_is_made_or_refused_as_the_kernel_does_it_with_vm_memfd_noexec() {
+    let expected = "0 made\n3 made\n8 made\n11 made\n16 EACCES\n24 EINVAL\n32 EINVAL\n40 EINVAL\n4294967295 EINVAL\n";
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        assert_eq!(said(&workspace, "", MEMFDS), expected, "{user:?}");
+    }
+}

@@ -184,9 +184,12 @@ fn launch(
     running
         .send(socket.as_fd())
         .map_err(Failure::of(Step::Fork))?;
-    // From here on only the command holds these, so that readers see the end of its output.
-    for fd in [0, 1, 2].iter().chain(&prepared.plan.keep_fds) {
-        files::close(*fd);
+    drop(running);
+    // From here on only the command holds 0, 1, 2 and what it was given, and only the supervisor the other ends
+    // of its pipes: each sees when the other is gone.
+    match &witness {
+        Some(witness) => files::close_all_but([socket, witness.answers()]),
+        None => files::close_all_but([socket]),
     }
     Ok((pid, witness))
 }

@@ -48,10 +48,10 @@ pub struct Outside<'a> {
 }
 
 impl Outside<'_> {
-    /// Which of 0, 1, 2 are not the caller's own.
-    fn replaced(&self) -> [bool; 3] {
+    /// What the command has in place of the caller's 0, 1, 2.
+    fn replaced(&self) -> [Option<BorrowedFd<'_>>; 3] {
         let [output, error] = self.output;
-        [self.input, output, error].map(|other| other.is_some())
+        [self.input, output, error]
     }
 }
 

@@ -56,16 +56,22 @@ impl Reopened {
     }
 }
 
-/// What the command may open again. `replaced`: those that are not the caller's own. A pipe has no place for Landlock: it
-/// is open to whoever its mode lets in.
+/// What the command may open again. `replaced`: what it has in place of the caller's own, pipes of the supervisor's as
+/// output. A pipe has no place for Landlock: it is open to whoever its mode lets in.
 ///
 /// # Errors
 ///
 /// The mode of a pipe cannot be set.
-pub(super) fn reopened(identity: &Identity, replaced: [bool; 3]) -> io::Result<Vec<Reopened>> {
+pub(super) fn reopened(
+    identity: &Identity,
+    replaced: [Option<BorrowedFd<'_>>; 3],
+) -> io::Result<Vec<Reopened>> {
     let mut list = Vec::new();
-    for fd in 0..=2 {
-        let Some(open) = files::inherited(fd).filter(|_| !replaced[fd as usize]) else {
+    for (fd, other) in (0..).zip(replaced) {
+        if let Some(pipe) = other.filter(|_| fd > 0 && identity.switch) {
+            open_pipe(pipe, identity, false, true)?;
+        }
+        let Some(open) = files::inherited(fd).filter(|_| other.is_none()) else {
             continue;
         };
         let flags = rustix::fs::fcntl_getfl(open)?;

@@ -47,6 +47,11 @@ impl Witness {
         Ok(Self { pid, answers })
     }
 
+    /// What PID 1 must keep open.
+    pub fn answers(&self) -> &OwnedFd {
+        &self.answers
+    }
+
     /// Whether the terminal has sent the group this signal since the last question. If there is no answer, it has not.
     pub fn saw(&self, signal: i32) -> bool {
         if !SENT.contains(&signal) || process::kill(self.pid, QUESTION).is_err() {

@@ -9,6 +9,7 @@ pub mod devices;
 pub mod paths;
 pub mod plantable;
 mod program;
+mod standard_error;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use paths::Trust;
 pub use program::{Lookup, ProgramFacts, look_up};
+pub use standard_error::StandardError;
 pub use variables::{Directories, TMP, expand};
 
 /// The `PATH` of a sandbox whose profile says nothing about it: Debian's, for root and users alike.
@@ -104,6 +106,8 @@ pub struct Host {
     pub umask: u32,
     /// Which of 0, 1, 2 are the caller's controlling terminal.
     pub terminals: [bool; 3],
+    /// What standard error is.
+    pub standard_error: StandardError,
 }
 
 impl Host {
@@ -137,6 +141,7 @@ pub fn host() -> Host {
         cgroups: cgroups::Layout::of_this_process(),
         umask: umask(),
         terminals: [0, 1, 2].map(aegis_sys::terminal::is_controlling),
+        standard_error: StandardError::of_caller(),
     }
 }
 

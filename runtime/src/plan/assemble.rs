@@ -15,8 +15,8 @@ use super::model::{Degraded, DeniedPaths, Grant, Landlock, Memfd, Namespace, Pat
 use super::ops::{Op, Operation, Operations};
 use super::reachable::Reachable;
 use crate::error::Error;
-use crate::facts::Host;
 use crate::facts::paths::Kind;
+use crate::facts::{Host, StandardError};
 use crate::seccomp::{self, SyscallSpec};
 use crate::types::paths::parents;
 use crate::types::{BrokerSocket, HOSTNAME, Identity, Network, PathMap, SANDBOX_UID};
@@ -125,9 +125,14 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
     if spec.rules_of_mounts {
         add_rules_of_mounts(&root, &mut rules);
     }
+    let standard_error = match host.standard_error {
+        StandardError::Closed => StandardError::Closed,
+        _ if spec.limits.output.is_some() => StandardError::Relayed,
+        seen => seen,
+    };
     let syscalls = SyscallSpec {
         notify: true,
-        watch_stderr: true,
+        watch_stderr: standard_error == StandardError::Watched,
         network: spec.network,
         listens: !spec.listen.is_empty(),
         ..spec.syscalls
@@ -192,6 +197,7 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
         last_capability: host.kernel.last_capability,
         limits,
         terminal: host.has_terminal(),
+        standard_error,
         environment,
         program: spec.program,
         argv: spec.argv,
@@ -329,8 +335,7 @@ fn filter(spec: &SyscallSpec, memfd: Memfd) -> Result<seccomp::Filter, Error> {
         name: error.name,
     })?;
     if memfd == Memfd::Supervised {
-        // What the profile denies stays denied.
-        filter.supervise(libc::SYS_memfd_create as u32);
+        filter.supervise_memfds();
     }
     Ok(filter)
 }

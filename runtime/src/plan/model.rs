@@ -10,6 +10,7 @@ use aegis_policy::{Hash, Opinion, Verdict, What};
 use serde::Serialize;
 
 use super::{Limits, Operations};
+use crate::facts::StandardError;
 use crate::seccomp;
 use crate::types::{BrokerSocket, GrantOrigin, Identity, Network, bytes};
 
@@ -175,6 +176,8 @@ pub struct Plan {
     pub limits: Limits,
     /// The command runs in its own process group of the caller's terminal session.
     pub terminal: bool,
+    /// How the supervisor sees what the command writes to standard error.
+    pub standard_error: StandardError,
     /// Environment.
     #[serde(serialize_with = "bytes::map")]
     pub environment: BTreeMap<OsString, OsString>,

@@ -124,6 +124,11 @@ const PERSONALITIES: [u64; 6] = [0, 0x0008, 0x2_0000, 0x2_0008, 0x4_0000, 0xFFFF
 const SET_MODE_FILTER: u64 = 1;
 const NEW_LISTENER: u64 = 8;
 
+const MFD_NOEXEC_SEAL: u64 = 8;
+const MFD_EXEC: u64 = 16;
+/// All flags of `linux/memfd.h`, and the size of huge pages.
+const MFD_KNOWN: u64 = 0x1F | 0x3F << 26;
+
 impl Guard {
     /// The rule for this sandbox.
     pub fn rule(self, spec: &SyscallSpec) -> SyscallRule {
@@ -277,6 +282,28 @@ fn prctl(refused: Action) -> SyscallRule {
             .map(|&option| arm(vec![is(0, option)], Action::Allow)),
     );
     rule(arms, Action::Errno(libc::EINVAL as u16))
+}
+
+/// `memfd_create` where nothing but its flags says whether the file can be executed: the supervisor makes those
+/// that do not say so, with the seal.
+pub(super) fn memfd() -> SyscallRule {
+    let known = none_of(1, !MFD_KNOWN);
+    let has = |flags| Condition::int(1, masked(flags, flags));
+    // As the kernel answers, with and without vm.memfd_noexec=2.
+    let refused = |errno: i32| Action::Errno(errno as u16);
+    rule(
+        vec![
+            arm(
+                vec![known, has(MFD_EXEC | MFD_NOEXEC_SEAL)],
+                refused(libc::EINVAL),
+            ),
+            arm(vec![known, has(MFD_EXEC)], refused(libc::EACCES)),
+            arm(vec![known, has(MFD_NOEXEC_SEAL)], Action::Allow),
+            arm(vec![known], Action::Notify),
+        ],
+        // A flag that is newer than Linux 6.18 could mean anything.
+        refused(libc::EINVAL),
+    )
 }
 
 const fn masked(mask: u64, value: u64) -> Op {

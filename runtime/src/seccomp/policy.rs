@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::Arch;
+use super::{Arch, guards::memfd};
 
 /// The bit that marks an x32 call among those of x86_64 (`__X32_SYSCALL_BIT`).
 pub(super) const X32_BIT: u32 = 0x4000_0000;
@@ -236,19 +236,12 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Sends calls with this number that would be allowed to the supervisor. What is refused stays
-    /// refused.
-    pub fn supervise(&mut self, number: u32) {
-        let ask = |action: &mut Action| {
-            if *action == Action::Allow {
-                *action = Action::Notify;
-            }
-        };
-        // A call without a rule gets the default, which refuses.
-        if let Ok(found) = self.rules.find(number) {
-            let rule = &mut self.rules.0[found].1;
-            rule.arms.iter_mut().for_each(|arm| ask(&mut arm.then));
-            ask(&mut rule.otherwise);
+    /// Has memfds made by the supervisor, so that none can be executed, if they are granted at all.
+    pub fn supervise_memfds(&mut self) {
+        let number = self.arch.number("memfd_create");
+        let granted = SyscallRule::always(Action::Allow);
+        if let Some(number) = number.filter(|number| self.rules.get(*number) == Some(&granted)) {
+            self.rules.insert(number, memfd());
         }
     }
 
@@ -272,34 +265,46 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seccomp::{Base, filter_for, tests::spec};
+    use crate::seccomp::{Base, SyscallSpec, filter_for, tests::spec};
+
+    fn memfd_create(filter: &Filter, flags: u64) -> Action {
+        filter.evaluate(&SeccompData {
+            nr: filter.arch.number("memfd_create").expect("a known name"),
+            arch: filter.arch.audit(),
+            args: [0, flags, 0, 0, 0, 0],
+            ..Default::default()
+        })
+    }
 
     #[test]
-    fn a_supervised_call_asks_where_it_was_let_through_and_stays_refused_elsewhere() {
+    fn only_memfds_whose_flags_say_nothing_of_execution_are_made_by_the_supervisor() {
         let mut filter = filter_for(&spec(Base::Default)).expect("a valid spec");
-        let calls =
-            ["memfd_create", "clone", "mount"].map(|name| filter.arch.number(name).unwrap());
-        calls
-            .into_iter()
-            .chain([600])
-            .for_each(|nr| filter.supervise(nr));
-        let [memfd_create, clone, mount] = calls;
-        let ask = |nr, first| {
-            let arch = filter.arch.audit();
-            filter.evaluate(&SeccompData {
-                nr,
-                arch,
-                args: [first; 6],
-                ..Default::default()
-            })
+        filter.supervise_memfds();
+        let invalid = Action::Errno(libc::EINVAL as u16);
+        for (flags, action) in [
+            (0, Action::Notify),
+            (0b11, Action::Notify),
+            (1 << 63, Action::Notify), // The flags are an int.
+            (0b1011, Action::Allow),
+            (0b1_0000, Action::Errno(libc::EACCES as u16)),
+            (0b1_1000, invalid),
+            (0x20, invalid),
+            (0x28, invalid),
+            (0xFFFF_FFFF, invalid),
+        ] {
+            assert_eq!(memfd_create(&filter, flags), action, "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn a_memfd_that_the_profile_denies_stays_denied() {
+        let denies = SyscallSpec {
+            deny: vec!["memfd_create".into()],
+            ..spec(Base::Default)
         };
-        assert_eq!(ask(memfd_create, 0), Action::Notify);
-        assert_eq!(ask(clone, 0), Action::Notify);
-        assert_eq!(
-            ask(clone, libc::CLONE_NEWUSER as u64),
-            Action::Errno(libc::EPERM as u16)
-        );
-        assert_eq!(ask(mount, 0), Action::Errno(libc::EPERM as u16));
-        assert_eq!(ask(600, 0), Action::Errno(libc::ENOSYS as u16));
+        let mut filter = filter_for(&denies).expect("a valid spec");
+        filter.supervise_memfds();
+        let refused = Action::Errno(libc::EPERM as u16);
+        assert_eq!(memfd_create(&filter, 0), refused);
     }
 }

@@ -12,6 +12,7 @@ mod output;
 pub mod report;
 mod session;
 pub mod system;
+mod tail;
 mod terminal;
 
 use std::os::fd::{BorrowedFd, OwnedFd};

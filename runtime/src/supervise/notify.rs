@@ -11,12 +11,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::denials::{Denial, Evidence};
+use super::tail::Tail;
 use crate::plan::{Memfd, Plan};
 use crate::seccomp::{self, Action, SeccompData};
 use aegis_sys::notify::{self, Call};
-
-/// How much of the end of standard error is kept, for finding out what was denied.
-const TAIL: usize = 8192;
 
 /// The listener's side of a run.
 #[derive(Default)]
@@ -26,12 +24,14 @@ pub(super) struct Listener {
     verdicts: Option<seccomp::Filter>,
     /// How often each was denied, in the order of the first time.
     denied: Vec<(u64, Call)>,
-    tail: Vec<u8>,
+    tail: Tail,
 }
 
 impl Listener {
     /// Takes over the listener of a plan's filter.
     pub fn new(fd: OwnedFd) -> Self {
+        // Before Linux 6.6 a look takes longer.
+        let _ = notify::wake_on_same_processor(fd.as_fd());
         Self {
             fd: Some(fd),
             ..Self::default()
@@ -68,8 +68,7 @@ impl Listener {
         }
         match i64::from(call.data.nr) {
             libc::SYS_write | libc::SYS_writev if call.data.args[0] as u32 == 2 => {
-                self.look_at(fd, &call);
-                notify::go_on(fd, &call)?;
+                self.look_at(fd, &call)?;
                 Ok(None)
             }
             libc::SYS_memfd_create if plan.memfd == Memfd::Supervised => {
@@ -96,49 +95,14 @@ impl Listener {
 
     /// Keeps the end of what the command writes to standard error. A hint, never a decision: the
     /// text may change between this read and the write.
-    fn look_at(&mut self, fd: BorrowedFd<'_>, call: &Call) {
-        let before = self.tail.len();
-        self.read_text(call);
-        // The thread may be gone and its pid reused: then that was another process's memory.
-        if !notify::still_waits(fd, call) {
-            self.tail.truncate(before);
-        }
-        if self.tail.len() > 2 * TAIL {
-            self.tail.drain(..self.tail.len() - TAIL);
-        }
-    }
-
-    fn read_text(&mut self, call: &Call) {
+    fn look_at(&mut self, fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
         let mut text = [0u8; 2048];
-        let (mut address, mut length) = (call.data.args[1], call.data.args[2]);
-        if i64::from(call.data.nr) == libc::SYS_writev {
-            // The first vectors are enough: messages are short.
-            let mut vectors = [0u8; 16 * 4];
-            let count = (length as usize).min(4);
-            let Ok(got) = notify::read_memory(call.pid, address, &mut vectors[..16 * count]) else {
-                return;
-            };
-            for vector in vectors[..got].chunks_exact(16) {
-                let word = |at: usize| vector[at..at + 8].try_into().map_or(0, u64::from_ne_bytes);
-                self.keep(call.pid, word(0), word(8), &mut text);
-            }
-            return;
+        let got = read_text(call, &mut text);
+        // The thread may be gone and its pid reused: then that was another process's memory.
+        if notify::go_on(fd, call)? {
+            self.tail.keep(&text[..got]);
         }
-        // The end of a long text says most.
-        if length > text.len() as u64 {
-            address = address.wrapping_add(length - text.len() as u64);
-            length = text.len() as u64;
-        }
-        self.keep(call.pid, address, length, &mut text);
-    }
-
-    fn keep(&mut self, pid: u32, address: u64, length: u64, buffer: &mut [u8]) {
-        let length = usize::try_from(length)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
-        if let Ok(got) = notify::read_memory(pid, address, &mut buffer[..length]) {
-            self.tail.extend_from_slice(&buffer[..got]);
-        }
+        Ok(())
     }
 
     fn deny(
@@ -159,10 +123,36 @@ impl Listener {
     }
 
     /// The denials, in the order of the first time, and the end of standard error.
-    pub fn finish(self, plan: &Plan) -> (Vec<Denial>, Vec<u8>) {
+    pub fn finish(self, plan: &Plan) -> (Vec<Denial>, Tail) {
         let denials = (self.denied.iter()).map(|(times, call)| denial(call, *times, plan));
         (denials.collect(), self.tail)
     }
+}
+
+/// The text of a call that writes, or its end. Returns its length.
+fn read_text(call: &Call, text: &mut [u8; 2048]) -> usize {
+    let read = |address, buffer: &mut [u8]| notify::read_memory(call.pid, address, buffer);
+    let (address, length) = (call.data.args[1], call.data.args[2]);
+    if i64::from(call.data.nr) != libc::SYS_writev {
+        // The end of a long text says most.
+        let kept = length.min(text.len() as u64);
+        let end = address.wrapping_add(length - kept);
+        return read(end, &mut text[..kept as usize]).unwrap_or(0);
+    }
+    // The first vectors are enough: messages are short.
+    let mut vectors = [0u8; 16 * 4];
+    let count = 16 * (length as usize).min(4);
+    let vectors = match read(address, &mut vectors[..count]) {
+        Ok(got) => &vectors[..got],
+        Err(_) => return 0,
+    };
+    let mut end = 0;
+    for vector in vectors.chunks_exact(16) {
+        let word = |at: usize| vector[at..at + 8].try_into().map_or(0, u64::from_ne_bytes);
+        let most = (text.len() - end).min(usize::try_from(word(8)).unwrap_or(usize::MAX));
+        end += read(word(0), &mut text[end..end + most]).unwrap_or(0);
+    }
+    end
 }
 
 fn denial(call: &Call, times: u64, plan: &Plan) -> Denial {
@@ -197,20 +187,10 @@ fn data(call: &Call) -> SeccompData {
 fn memfd(fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
     const MFD_CLOEXEC: u32 = 1;
     const MFD_NOEXEC_SEAL: u32 = 8;
-    const MFD_EXEC: u32 = 16;
     let flags = call.data.args[1] as u32;
-    if flags & MFD_EXEC != 0 {
-        // As the kernel answers with vm.memfd_noexec=2.
-        return notify::refuse(fd, call, libc::EACCES);
-    }
     let mut name = [0u8; 250];
+    // If the thread is gone and its pid reused, that was another process's memory, and nobody gets the memfd.
     let got = notify::read_memory(call.pid, call.data.args[0], &mut name).unwrap_or(0);
-    // The thread may be gone and its pid reused: then that was another process's memory.
-    let got = if notify::still_waits(fd, call) {
-        got
-    } else {
-        0
-    };
     let name = name[..got].split(|byte| *byte == 0).next();
     let name = CString::new(name.unwrap_or_default()).unwrap_or_default();
     let sealed = MemfdFlags::from_bits_retain(flags | MFD_NOEXEC_SEAL | MFD_CLOEXEC);

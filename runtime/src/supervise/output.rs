@@ -1,6 +1,6 @@
-//! Standard output and error by way of pipes, so that their bytes can be counted.
-//!
-//! Only used when the profile limits them: otherwise the command has the caller's own descriptors.
+//! Standard output and error by way of pipes: both where the profile limits them, so that their bytes can be
+//! counted; standard error also where it is a pipe anyway, so that its end is known
+//! ([`StandardError`]). Otherwise the command has the caller's own descriptors.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -11,6 +11,11 @@ use aegis_sys::process::{self, PollFd};
 use aegis_sys::signal::Signals;
 
 use super::report::Cause;
+use super::tail::Tail;
+use crate::facts::StandardError;
+
+/// What a pipe holds, if nobody has changed that (`pipe(7)`).
+const PIPE: usize = 65536;
 
 /// A pipe that polls writable takes this much without blocking (`PIPE_BUF`, `pipe(7)`).
 const ATOMIC: usize = 4096;
@@ -29,6 +34,8 @@ struct Relay {
     to: RawFd,
     /// Read, and not yet written.
     held: Vec<u8>,
+    /// Whether standard error is in it.
+    errors: bool,
 }
 
 /// The relays of a run.
@@ -37,12 +44,18 @@ pub struct Output {
     ends: [Option<OwnedFd>; 2],
     same: bool,
     left: u64,
+    /// The end of standard error.
+    pub tail: Tail,
 }
 
 impl Output {
-    /// Pipes for those of 1 and 2 that are open; one for both if both lead to the same file, which
-    /// keeps their order.
-    pub fn open(limit: u64) -> io::Result<Self> {
+    /// Pipes for those of 1 and 2 that are to be relayed and are open; one for both if both lead to the same file,
+    /// which keeps their order. `None`: there is nothing to relay.
+    pub fn open(limit: Option<u64>, standard_error: StandardError) -> io::Result<Option<Self>> {
+        let both = limit.is_some() || standard_error == StandardError::RelayedWithOutput;
+        if !both && standard_error != StandardError::Relayed {
+            return Ok(None);
+        }
         let place = |fd: RawFd| {
             // The descriptor is only borrowed for fstat; nothing here closes 1 or 2.
             let found = rustix::fs::fstat(files::inherited(fd)?).ok()?;
@@ -51,19 +64,28 @@ impl Output {
         let mut output = Self {
             relays: Vec::new(),
             ends: [None, None],
-            same: place(1).is_some() && place(1) == place(2),
-            left: limit,
+            same: both && place(1).is_some() && place(1) == place(2),
+            left: limit.unwrap_or(u64::MAX),
+            tail: Tail::default(),
         };
         for (index, to) in [(0, 1), (1, 2)] {
-            if !files::is_open(to) || (output.same && index == 1) {
+            let other = match to {
+                1 => !both,
+                _ => output.same,
+            };
+            if other || !files::is_open(to) {
                 continue;
             }
             let (from, end) = files::pipe()?;
-            let held = Vec::new();
-            output.relays.push(Relay { from, to, held });
+            output.relays.push(Relay {
+                from,
+                to,
+                held: Vec::new(),
+                errors: to == 2 || output.same,
+            });
             output.ends[index] = Some(end);
         }
-        Ok(output)
+        Ok(Some(output))
     }
 
     /// The descriptors that the command gets as 1 and 2.
@@ -97,7 +119,7 @@ impl Output {
             if ready.next().is_none_or(|polled| polled.revents == 0) {
                 true
             } else if relay.held.is_empty() {
-                relay.fill(&mut self.left, &mut exceeded)
+                relay.fill(&mut self.left, &mut exceeded, &mut self.tail)
             } else {
                 // If nobody reads any more, the command must find its own pipe closed too.
                 relay.empty(ATOMIC).is_ok()
@@ -152,11 +174,14 @@ pub fn read_only_input() -> io::Result<Option<OwnedFd>> {
 
 impl Relay {
     /// Reads at most `left` bytes and subtracts them; `exceeded`: there were more. False at the end of the pipe.
-    fn fill(&mut self, left: &mut u64, exceeded: &mut bool) -> bool {
-        let mut buffer = [0u8; 65536];
-        let got = files::read(self.from.as_fd(), &mut buffer).unwrap_or(0);
+    fn fill(&mut self, left: &mut u64, exceeded: &mut bool, tail: &mut Tail) -> bool {
+        self.held.reserve(PIPE);
+        let got = files::read_more(self.from.as_fd(), &mut self.held).unwrap_or(0);
         let taken = (got as u64).min(*left) as usize;
-        self.held.extend_from_slice(&buffer[..taken]);
+        self.held.truncate(taken);
+        if self.errors {
+            tail.keep(&self.held);
+        }
         *left -= taken as u64;
         *exceeded |= taken < got;
         got > 0

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aegis_policy::{Decision, Policy, Request};
+use aegis_sys::files;
 use aegis_sys::process::{self, Change, PollFd};
 use aegis_sys::signal::Signals;
 
@@ -18,7 +19,7 @@ use super::{Event, Options, Progress, Watched, denials, system};
 use crate::apply::{self, Early, Message, Started};
 use crate::cgroup::{Groups, Usage};
 use crate::error::{Error, Failure};
-use crate::facts::Host;
+use crate::facts::{Host, StandardError};
 use crate::plan::{Degraded, Plan, authority};
 use crate::types::Step;
 
@@ -63,6 +64,8 @@ pub struct Session {
     groups: Groups,
     signals: Signals,
     output: Option<Output>,
+    /// Where the command begins to write to standard error, where that is a file.
+    errors_from: Option<(u64, u64)>,
     terminal: Option<Terminal>,
     /// Everything is built.
     ready: bool,
@@ -190,11 +193,16 @@ impl Session {
         )?;
         let tasks = groups.tasks().map_err(Failure::of(Step::Group))?;
         let signals = signals(options.signals)?;
-        let (mut output, mut input) = (None, None);
-        if let Some(limit) = plan.limits.output {
-            output = Some(Output::open(limit).map_err(Failure::of(Step::Pipe))?);
-            input = output::read_only_input().map_err(Failure::of(Step::Input))?;
-        }
+        let limit = plan.limits.output;
+        let output = Output::open(limit, plan.standard_error).map_err(Failure::of(Step::Pipe))?;
+        let input = match limit {
+            Some(_) => output::read_only_input().map_err(Failure::of(Step::Input))?,
+            None => None,
+        };
+        let errors_from = match plan.standard_error {
+            StandardError::File => files::position(2).ok(),
+            _ => None,
+        };
         let terminal = Terminal::of_caller(plan.terminal && options.signals);
         let started_us = report::now();
         let started = apply::start(
@@ -222,6 +230,7 @@ impl Session {
             groups,
             signals,
             output,
+            errors_from,
             terminal,
             ready: false,
             listeners: Vec::new(),
@@ -505,11 +514,17 @@ impl Session {
         }
         let ended = self.ended.unwrap_or(Change::Killed(libc::SIGKILL));
         let cause = (self.cause).unwrap_or_else(|| Cause::of(ended, &usage, &self.plan));
-        let (mut denials, tail) =
+        let (mut denials, mut tail) =
             (self.listener.take()).map_or_else(Default::default, |l| l.finish(&self.plan));
         let mut limits_met: Vec<&'static str> = cause.limit().into_iter().collect();
+        if let Some(output) = &mut self.output {
+            tail = std::mem::take(&mut output.tail);
+        } else if let Some(position) = self.errors_from {
+            // What cannot be read is not known.
+            let _ = tail.read(position);
+        }
         // Whatever the status: a program may go on without what it was refused.
-        let (guessed, limits) = denials::attribute(&tail, &self.plan, &system::find);
+        let (guessed, limits) = denials::attribute(tail.text(), &self.plan, &system::find);
         (self.events).extend(
             guessed
                 .iter()
