@@ -77,6 +77,8 @@ impl Output {
                 continue;
             }
             let (from, end) = files::pipe()?;
+            // Opened again, it gives the command nothing to read.
+            rustix::fs::fchmod(&end, rustix::fs::Mode::WUSR)?;
             output.relays.push(Relay {
                 from,
                 to,
