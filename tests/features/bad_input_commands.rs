@@ -168,10 +168,7 @@ fn options_that_are_wrong_are_125() {
                 "did you mean `strict`?",
             ),
             (&["--audit", "none", "touch", "started"], "does not permit"),
-            (
-                &["--observe", "touch", "started"],
-                "not part of this version",
-            ),
+            (&["--observe", "touch", "started"], "--record FILE"),
             (&["--profile"], "needs a value"),
             (
                 &[
