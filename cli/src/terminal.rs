@@ -1,10 +1,11 @@
 //! Safe output to a terminal, and whether to use colour.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use aegis_audit::log::{self, Log};
 use aegis_profile::syntax::escape;
+use aegis_sys::files;
 
 /// Whether a stream gets colour: it is a terminal that supports it, and `NO_COLOR` does not forbid it.
 pub fn colour(stream: &impl IsTerminal) -> bool {
@@ -23,7 +24,9 @@ pub fn harmless(text: &str) -> String {
 
 /// Writes to standard error in one piece. A failure has nowhere to be reported.
 pub fn complain(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
+    if let Some(error) = files::inherited(2) {
+        let _ = files::write_all(error, text.as_bytes());
+    }
 }
 
 /// A profile's error in the form of `program`, for standard error.
@@ -65,8 +68,8 @@ pub fn open_log(dir: &Path, keys: &Path) -> Result<Log, log::Error> {
 
 /// Writes to standard output. If the reader stops reading, that is not an error.
 pub fn print(text: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
+    let out = files::inherited(1).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+    match files::write_all(out, text) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }

@@ -2,11 +2,18 @@
 
 use std::io;
 
+pub use rustix::thread::CapabilitySet;
 use rustix::thread::{
-    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, capability_is_in_bounding_set,
+    CapabilitiesSecureBits, CapabilitySets, capability_is_in_bounding_set,
     clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
     set_capabilities_secure_bits, set_no_new_privs,
 };
+
+/// `CAP_KILL`.
+pub const KILL: CapabilitySet = CapabilitySet::KILL;
+
+/// `CAP_SETUID` and `CAP_SETGID`.
+pub const IDS: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SETGID);
 
 /// `CAP_SYS_PTRACE`: to read what `/proc` says of other users' processes.
 pub const SYS_PTRACE: CapabilitySet = CapabilitySet::SYS_PTRACE;
@@ -19,16 +26,19 @@ pub fn drop_all(last_capability: u8) -> io::Result<()> {
     drop_all_but(last_capability, CapabilitySet::empty())
 }
 
-/// As [`drop_all`], but leaves `kept` effective, permitted and bounding.
+/// As [`drop_all`], but leaves `kept` effective and permitted, until the next `exec`.
 pub fn drop_all_but(last_capability: u8, kept: CapabilitySet) -> io::Result<()> {
-    for capability in (0..=last_capability).map(set) {
-        if !kept.contains(capability) {
-            remove_capability_from_bounding_set(capability)?;
-        }
+    for capability in 0..=last_capability {
+        remove_capability_from_bounding_set(set(capability))?;
     }
     // NO_ROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE, each with its lock, and KEEP_CAPS_LOCKED.
     set_capabilities_secure_bits(CapabilitiesSecureBits::from_bits_retain(0b1110_1111))?;
     clear_ambient_capability_set()?;
+    keep(kept)
+}
+
+/// Empties the effective and permitted sets but for `kept`.
+pub fn keep(kept: CapabilitySet) -> io::Result<()> {
     let sets = CapabilitySets {
         effective: kept,
         permitted: kept,

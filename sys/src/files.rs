@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
@@ -114,12 +115,17 @@ pub fn open(path: impl Arg, flags: i32) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-/// Writes all of `bytes`, continuing after a short write or a signal.
+/// Writes all of `bytes`, continuing after a short write or a signal. A descriptor that the command has left
+/// non-blocking is waited for.
 pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(fd, bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let mut full = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+                rustix::io::retry_on_intr(|| rustix::event::poll(&mut full, None))?;
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
@@ -129,6 +130,32 @@ pub fn begin() {
     signal::IGNORED.into_iter().for_each(signal::ignore);
     // A caller that ignores it hands that on, and nothing could be waited for: `wait(2)`, "ECHILD".
     signal::default_action(libc::SIGCHLD);
+}
+
+/// Overwrites the words that this program was started with by its name: whoever sees the process may read them
+/// (`/proc/PID/cmdline`, `proc(5)`). For a child that goes on with a copy of the memory and reads them no more.
+pub fn forget_arguments() -> io::Result<()> {
+    let stat = files::read_file(Path::new("/proc/self/stat"))?;
+    let malformed = || io::Error::from(io::ErrorKind::InvalidData);
+    let stat = String::from_utf8_lossy(&stat);
+    let (name, rest) = stat.rsplit_once(')').ok_or_else(malformed)?;
+    let (_, name) = name.split_once('(').ok_or_else(malformed)?;
+    // arg_start and arg_end, the 48th and 49th field; the third is the first after the name.
+    let mut fields = rest.split_ascii_whitespace().skip(45);
+    let mut place = || fields.next().and_then(|field| field.parse::<usize>().ok());
+    let (Some(start), Some(end)) = (place(), place()) else {
+        return Err(malformed());
+    };
+    let length = end.saturating_sub(start);
+    let kept = &name.as_bytes()[..name.len().min(length.saturating_sub(1))];
+    let words = std::ptr::with_exposed_provenance_mut::<u8>(start);
+    // SAFETY: the kernel put the words there, at the bottom of this process's stack, which is writable; no other thread
+    // exists that could read them meanwhile.
+    unsafe {
+        std::ptr::write_bytes(words, 0, length);
+        std::ptr::copy_nonoverlapping(kept.as_ptr(), words, kept.len());
+    }
+    Ok(())
 }
 
 /// Whether this process has more than one thread. If so, nothing may be allocated after a `clone` without
@@ -268,6 +295,23 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Acts on files as this user and group (`setfsuid(2)`), and drops all supplementary groups; the process keeps its own
+/// ids, so that this user may not signal it.
+pub fn act_as(uid: u32, gid: u32) -> io::Result<()> {
+    rustix::thread::set_thread_groups(&[])?;
+    for (call, id) in [(libc::SYS_setfsgid, gid), (libc::SYS_setfsuid, uid)] {
+        // SAFETY: no pointers. It returns the id before, and no error: asked again, it says whether it was set.
+        let set = unsafe {
+            libc::syscall(call, id);
+            libc::syscall(call, id)
+        };
+        if set as u32 != id {
+            return Err(Errno::PERM.into());
+        }
+    }
+    Ok(())
+}
+
 /// Changes the user and group of the calling thread alone, in the current user namespace, and drops all
 /// supplementary groups.
 pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
@@ -346,6 +390,26 @@ pub fn children_are_real_time() -> bool {
     let policy = unsafe { libc::sched_getscheduler(0) };
     // With the flag SCHED_RESET_ON_FORK in this value, they do not.
     matches!(policy, libc::SCHED_FIFO | libc::SCHED_RR)
+}
+
+/// Leaves real-time scheduling, of the processor and of disks (`sched(7)`, `ioprio_set(2)`), for the default.
+pub fn leave_real_time() -> io::Result<()> {
+    // `IOPRIO_WHO_PROCESS`, and of `linux/ioprio.h` the shift of a class, its real-time class, and the default.
+    const PROCESS: i32 = 1;
+    const CLASS: i32 = 13;
+    const REAL_TIME: libc::c_long = 1;
+    if children_are_real_time() {
+        let usual = libc::sched_param { sched_priority: 0 };
+        // SAFETY: the parameters outlive the call; 0 is the calling thread.
+        check(unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &usual) })?;
+    }
+    // SAFETY: no pointers; 0 is the calling thread.
+    unsafe {
+        if libc::syscall(libc::SYS_ioprio_get, PROCESS, 0) >> CLASS == REAL_TIME {
+            check(libc::syscall(libc::SYS_ioprio_set, PROCESS, 0, 0))?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts the calling process into a new process group. Returns its number, in the process's own pid namespace.

@@ -30,6 +30,16 @@ pub fn set_foreground(terminal: RawFd, group: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets output go on that a program has stopped (`TCOOFF` of `tcflow(3)`); a person's Control-S stays. `SIGTTOU` must be
+/// blocked.
+pub fn go_on(terminal: RawFd) -> io::Result<()> {
+    let terminal = files::inherited(terminal).ok_or(rustix::io::Errno::BADF)?;
+    Ok(rustix::termios::tcflow(
+        terminal,
+        rustix::termios::Action::OOn,
+    )?)
+}
+
 /// The terminal's modes, which [`Modes::restore`] puts back.
 pub struct Modes(Termios);
 
@@ -43,6 +53,6 @@ impl Modes {
     /// Puts the modes back.
     pub fn restore(&self, terminal: RawFd) -> io::Result<()> {
         let terminal = files::inherited(terminal).ok_or(rustix::io::Errno::BADF)?;
-        Ok(tcsetattr(terminal, OptionalActions::Drain, &self.0)?)
+        Ok(tcsetattr(terminal, OptionalActions::Now, &self.0)?)
     }
 }

@@ -12,6 +12,7 @@ mod evidence;
 mod files;
 mod files_denied;
 mod front_end;
+mod init;
 mod leftovers;
 mod limits;
 mod network;

@@ -8,6 +8,7 @@ use super::witness::Witness;
 use crate::error::Failure;
 use crate::seccomp;
 use crate::types::Step;
+use aegis_sys::capabilities::{self, CapabilitySet};
 use aegis_sys::{files, process, signal, terminal};
 
 /// The running command.
@@ -72,6 +73,14 @@ fn prepare(
             rustix::process::setsid().map_err(Failure::of(Step::Terminal))?;
         }
     }
+    if plan.identity.switch {
+        process::become_user(plan.identity.uid, plan.identity.gid)
+            .map_err(Failure::of(Step::Ids))?;
+        // Changing ids may have made the memory that we share with PID 1 traceable: `fs.suid_dumpable`.
+        process::not_dumpable().map_err(Failure::of(Step::Capabilities))?;
+        capabilities::keep(CapabilitySet::empty()).map_err(Failure::of(Step::Capabilities))?;
+    }
+    process::leave_real_time().map_err(Failure::of(Step::Limits))?;
     if let Some(input) = outside.input {
         files::duplicate_to(input, 0).map_err(Failure::of(Step::Descriptors))?;
     }

@@ -1,7 +1,8 @@
 //! The sandbox's PID 1: sets everything up, starts the command, then waits and reaps.
 //!
-//! It holds no capability once the command runs, cannot be traced, blocks every signal, and is
-//! killed with the supervisor; the kernel then kills everything else in the pid namespace.
+//! Once the command runs, it holds no capability but, started by root, the one to signal the command; it cannot be
+//! traced, blocks every signal, and is killed with the supervisor; the kernel then kills everything else in the pid
+//! namespace.
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -16,6 +17,7 @@ use super::{Early, Prepared, command, root};
 use crate::error::Failure;
 use crate::plan::{Memfd, Namespace, Op, Plan};
 use crate::types::{BrokerSocket, Protocol, Step};
+use aegis_sys::capabilities::CapabilitySet;
 use aegis_sys::process::{self, Change};
 use aegis_sys::{capabilities, files, landlock, mount, namespaces, signal, socket};
 
@@ -52,6 +54,7 @@ fn set_up(
     let plan = prepared.plan;
     // The supervisor's signal handlers are not for this process, which waits for children only.
     signal::block_all();
+    process::forget_arguments().map_err(Failure::of(Step::Ids))?;
     for tasks in &prepared.outside.tasks {
         // One thread that moves itself takes no kernel-wide lock, unlike a write to cgroup.procs.
         files::write_all(tasks.as_fd(), b"0").map_err(Failure::of(Step::Group))?;
@@ -82,7 +85,7 @@ fn set_up(
     let identity = &plan.identity;
     if identity.switch {
         wait_for(Order::Mapped, socket).map_err(Failure::of(Step::Ids))?;
-        process::become_user(identity.uid, identity.gid).map_err(Failure::of(Step::Ids))?;
+        process::act_as(identity.uid, identity.gid).map_err(Failure::of(Step::Ids))?;
     } else if !joined(libc::CLONE_NEWUSER) {
         namespaces::map_own_ids((identity.uid, identity.uid), (identity.gid, identity.gid))
             .map_err(Failure::of(Step::Ids))?;
@@ -104,7 +107,13 @@ fn set_up(
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(plan.umask));
     rustix::process::chdir(&plan.directory)
         .map_err(Failure::on(Step::Directory, &plan.directory))?;
-    capabilities::drop_all(plan.last_capability).map_err(Failure::of(Step::Capabilities))?;
+    // As another user than the command, PID 1 needs them to start it, and to stop it.
+    let kept = match identity.switch {
+        true => capabilities::IDS | capabilities::KILL,
+        false => CapabilitySet::empty(),
+    };
+    capabilities::drop_all_but(plan.last_capability, kept)
+        .map_err(Failure::of(Step::Capabilities))?;
     capabilities::no_new_privileges().map_err(Failure::of(Step::Capabilities))?;
     confine(prepared)?;
     process::not_dumpable().map_err(Failure::of(Step::Capabilities))?;
@@ -180,6 +189,9 @@ fn launch(
         listener,
         witness,
     } = command::start(prepared)?;
+    if prepared.plan.identity.switch {
+        capabilities::keep(capabilities::KILL).map_err(Failure::of(Step::Capabilities))?;
+    }
     let running = Message::Running { pidfd, listener };
     running
         .send(socket.as_fd())

@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use aegis_sys::capabilities::{self, CapabilitySet};
 use aegis_sys::process::{self, PollFd};
 use aegis_sys::{files, namespaces, signal};
 
@@ -72,6 +73,9 @@ impl Witness {
 
 /// The witness's work, until it ends with PID 1.
 fn watch(answers: &OwnedFd) -> ! {
+    if capabilities::keep(CapabilitySet::empty()).is_err() {
+        process::exit_now(1);
+    }
     let [a, b, c, d, e] = SENT;
     let mut sent: u64 = 0;
     loop {

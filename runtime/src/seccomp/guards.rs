@@ -37,6 +37,10 @@ pub(super) enum Guard {
     /// The limit on core dumps stays. The resource is argument `.0`; a process, where the call names one,
     /// is argument `.1` and must not be PID 1.
     Limits(u8, Option<u8>),
+    /// Scheduling of PID 1 stays: argument `.0` names a process.
+    NotInit(u8),
+    /// The same where `which` may name one process by `.0`, or all of a user by `.1`.
+    Priority(u64, u64),
     /// No listening on a port that was not bound, and so not checked.
     Listen,
     /// What is written to standard error is shown to the supervisor, if it asks for that.
@@ -64,6 +68,13 @@ pub(super) const GUARDS: &[(&str, Guard)] = &[
     ("seccomp", Guard::Seccomp),
     ("setrlimit", Guard::Limits(0, None)),
     ("prlimit64", Guard::Limits(1, Some(0))),
+    ("sched_setaffinity", Guard::NotInit(0)),
+    ("sched_setattr", Guard::NotInit(0)),
+    ("sched_setparam", Guard::NotInit(0)),
+    ("sched_setscheduler", Guard::NotInit(0)),
+    // `PRIO_PROCESS`, `PRIO_USER`; `IOPRIO_WHO_PROCESS`, `IOPRIO_WHO_USER`.
+    ("setpriority", Guard::Priority(0, 2)),
+    ("ioprio_set", Guard::Priority(1, 3)),
     ("listen", Guard::Listen),
     ("write", Guard::Write),
     ("writev", Guard::Write),
@@ -196,6 +207,14 @@ impl Guard {
                     ),
                 }
             }
+            Self::NotInit(process) => equal(process, &[1], eperm, Action::Allow),
+            Self::Priority(process, user) => rule(
+                vec![
+                    arm(vec![is(0, process), is(1, 1)], eperm),
+                    arm(vec![is(0, user)], eperm),
+                ],
+                Action::Allow,
+            ),
             // Landlock checks bind; listen alone binds any free port of the host.
             Self::Listen if spec.network == Network::Host && !spec.listens => {
                 SyscallRule::always(eperm)

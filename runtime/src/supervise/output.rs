@@ -10,6 +10,8 @@ use aegis_sys::files;
 use aegis_sys::process::{self, PollFd};
 use aegis_sys::signal::Signals;
 
+use rustix::io::Errno;
+
 use super::report::Cause;
 use super::tail::Tail;
 use crate::facts::StandardError;
@@ -194,8 +196,13 @@ impl Relay {
         let to =
             files::inherited(self.to).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
         let count = self.held.len().min(most);
-        files::write_all(to, &self.held[..count])?;
-        self.held.drain(..count);
+        // Once: what was not taken waits until there is room, also where the command has left the descriptor
+        // non-blocking.
+        let taken = match rustix::io::write(to, &self.held[..count]) {
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            result => result?,
+        };
+        self.held.drain(..taken);
         Ok(())
     }
 }

@@ -95,6 +95,8 @@ impl Terminal {
         } else if group != own_group() {
             return;
         }
+        // Or what we have to say would wait for ever.
+        let _ = terminal::go_on(self.fd);
         if let (true, Some(modes)) = (restore_modes, &self.modes) {
             let _ = modes.restore(self.fd);
         }
