@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
-use super::{check, files, process};
+use super::{check, files, process, signal};
 
 /// `clone3(2)` without sharing memory, in new namespaces (`CLONE_NEW*`), straight into a cgroup2
 /// group if one is given. Returns the child's pid and pidfd, or `None` in the child. With `CLONE_PARENT` it is a sibling.
@@ -41,6 +41,17 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<(i
     // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Some((pid as i32, pidfd)))
+}
+
+/// As [`clone`] without namespaces, for a process that takes no signals: all are blocked from its first moment, so that
+/// none, such as the terminal's Control-Z, can stop or end it.
+pub fn clone_without_signals() -> io::Result<Option<(i32, OwnedFd)>> {
+    let before = signal::block_all();
+    let cloned = clone(0, None);
+    if !matches!(cloned, Ok(None)) {
+        before.restore();
+    }
+    cloned
 }
 
 /// `unshare(2)`.

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -260,6 +260,17 @@ pub fn reap(pid: i32) -> io::Result<Change> {
             ended => return Ok(ended),
         }
     }
+}
+
+/// Waits until a child has ended, for so long at most; it is not reaped. Returns whether it has.
+pub fn ends_within(pid: i32, time: Duration) -> io::Result<bool> {
+    let child = open(pid)?;
+    let mut fds = [PollFd {
+        fd: child.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    }];
+    Ok(poll(&mut fds, Some(time.as_nanos() as u64))? > 0)
 }
 
 /// Resources used by ended children: (user µs, system µs, largest resident set in KiB).

@@ -118,12 +118,22 @@ pub fn let_through(signal: i32) {
     let _ = mask(libc::SIG_BLOCK, &set(&[signal]));
 }
 
+/// The signals that were blocked: see [`block_all`].
+pub struct Before(libc::sigset_t);
+
+impl Before {
+    /// Blocks these and no others.
+    pub fn restore(self) {
+        let _ = mask(libc::SIG_SETMASK, &self.0);
+    }
+}
+
 /// Blocks every signal: for PID 1, which only waits.
-pub fn block_all() {
+pub fn block_all() -> Before {
     let mut all = set(&[]);
     // SAFETY: the set outlives the call.
     unsafe { libc::sigfillset(&mut all) };
-    let _ = mask(libc::SIG_SETMASK, &all);
+    Before(mask(libc::SIG_SETMASK, &all).unwrap_or(set(&[])))
 }
 
 /// Sets a signal to its default action.

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -39,14 +40,21 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io:
 }
 
 /// Receives one message into `bytes`. Returns its length (0: the other side is closed) and its descriptors.
+///
+/// A side that is closed with something unread in it resets the connection. The kernel says that first, and once: what
+/// the other side has sent before is received after it.
 pub fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let length = rustix::io::retry_on_intr(|| {
+    let mut receive = || {
         let mut bytes = [IoSliceMut::new(bytes)];
         rustix::net::recvmsg(socket, &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)
-    })?
-    .bytes;
+    };
+    let received = match rustix::io::retry_on_intr(&mut receive) {
+        Err(Errno::CONNRESET) => rustix::io::retry_on_intr(receive),
+        result => result,
+    };
+    let length = received?.bytes;
     let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = message {
@@ -68,4 +76,23 @@ pub fn peer_is_gone(socket: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
     rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())).is_ok()
         && fds[0].revents().contains(PollFlags::HUP)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn what_was_sent_before_a_reset_is_received() {
+        let (ours, theirs) = pair().unwrap();
+        send(ours.as_fd(), b"never read", &[]).unwrap();
+        send(theirs.as_fd(), b"why it failed", &[]).unwrap();
+        drop(theirs);
+        let mut bytes = [0; 64];
+        let (length, _) = receive(ours.as_fd(), &mut bytes).unwrap();
+        assert_eq!(&bytes[..length], b"why it failed");
+        assert_eq!(receive(ours.as_fd(), &mut bytes).unwrap().0, 0);
+    }
 }

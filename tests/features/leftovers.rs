@@ -1,6 +1,8 @@
 //! Nothing is left of a run: no process, control group, mount or temporary file; whether it ends
 //! by itself or `aegis-run` is killed at any moment; one at a time or five hundred at once.
 
+mod groups;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

@@ -1,6 +1,8 @@
 //! Each limit, exceeded by a program: how the run ends, what is reported, and what
 //! replaces control groups for an ordinary user.
 
+mod around;
+
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;

@@ -33,6 +33,10 @@ pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str
     for key in report.limits_met.iter().filter(|key| **key != "cpu") {
         let _ = writeln!(out, "aegis-run: held back by {}", limit(key, profile));
     }
+    let counted = &report.resources.group;
+    if counted.oom_kills > Some(0) && counted.own_oom_kills().is_none() {
+        out.push_str("aegis-run: the kernel ended processes of the run for want of memory, not at limits.memory: a control group around the run is full, or the machine\n");
+    }
     for denial in shown {
         let _ = writeln!(out, "aegis-run: {}", sentence(denial, reference));
     }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::cgroup::janitor::{self, Janitor};
 use crate::types::{HOSTNAME, Identity, Network};
-use aegis_sys::{files, namespaces, process, signal};
+use aegis_sys::{files, namespaces, process};
 
 /// Namespaces being made.
 pub struct Early {
@@ -34,8 +34,7 @@ impl Early {
         let (theirs_orders, orders) = files::pipe().ok()?;
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
-        let Some((pid, pidfd)) = namespaces::clone(0, None).ok()? else {
-            signal::block_all();
+        let Some((pid, pidfd)) = namespaces::clone_without_signals().ok()? else {
             files::close_all_but([&theirs_ready, &theirs_orders]);
             let _ = make(uid, gid, || files::write_all(theirs_ready.as_fd(), &READY));
             drop(theirs_ready);

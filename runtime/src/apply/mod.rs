@@ -21,7 +21,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::error::{Error, Failure};
 use crate::plan::{Namespace, Plan};
 use crate::seccomp;
-use crate::types::Step;
+use crate::types::{Identity, Step};
 use aegis_sys::process::{self, Program};
 use aegis_sys::signal::Signals;
 use aegis_sys::{namespaces, socket};
@@ -155,27 +155,30 @@ pub fn start(
     drop(theirs);
     // Ends a janitor that is not needed for control groups; by now there is another process to wait for.
     let unneeded = early;
-    if plan.identity.switch {
-        let identity = &plan.identity;
-        namespaces::map_ids_of(
-            pid,
-            (identity.uid, identity.uid),
-            (identity.gid, identity.gid),
-        )
-        .map_err(Failure::of(Step::Ids))?;
-        Order::Mapped
-            .send(ours.as_fd())
-            .map_err(Failure::of(Step::Ids))?;
-    }
-    drop(unneeded);
-    Ok(Started {
+    let started = Started {
         pid,
         pidfd,
         messages: ours,
-    })
+    };
+    if plan.identity.switch {
+        let Identity { uid, gid, .. } = plan.identity;
+        let mapped = namespaces::map_ids_of(pid, (uid, uid), (gid, gid));
+        let mapped = mapped.and_then(|()| Order::Mapped.send(started.messages.as_fd()));
+        mapped.map_err(|error| started.failed(Failure::of(Step::Ids)(error)))?;
+    }
+    drop(unneeded);
+    Ok(started)
 }
 
 impl Started {
+    /// Why PID 1 has failed, if that is why a step of ours did.
+    fn failed(&self, ours: Failure) -> Failure {
+        match socket::has_message(self.messages.as_fd()).then(|| self.receive()) {
+            Some(Ok(Some(Message::Failed(theirs)))) => theirs,
+            _ => ours,
+        }
+    }
+
     /// Lets the command start. If PID 1 has failed meanwhile, there is a message to read.
     ///
     /// # Errors
@@ -183,7 +186,13 @@ impl Started {
     /// PID 1 exists but the order cannot be sent.
     pub fn go(&self) -> Result<(), Error> {
         match Order::Go.send(self.messages.as_fd()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            // Closed, with or without something unread in it.
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
                 Err(Failure::of(Step::Fork)(error).into())
             }
             _ => Ok(()),

@@ -13,13 +13,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use aegis_sys::{files, namespaces, process, signal};
+use aegis_sys::{files, namespaces, process};
 
-/// How often, and how long, an occupied group is looked at again.
-const INTERVAL: Duration = Duration::from_millis(1);
-const ATTEMPTS: u32 = 10_000;
+/// How long an occupied group is left alone before it is looked at again, at first and at last: what is inside may be
+/// frozen, and die much later.
+const INTERVALS: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(1)];
+
+/// How long a supervisor waits for its own groups to be removed: somebody may have moved another process there.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Ends a path in the pipe; no path has it.
 const END: u8 = 0;
@@ -34,9 +37,8 @@ impl Janitor {
     /// Starts one. The caller must be single-threaded.
     pub fn start() -> io::Result<Self> {
         let (theirs, ours) = files::pipe()?;
-        let Some((pid, _)) = namespaces::clone(0, None)? else {
+        let Some((pid, _)) = namespaces::clone_without_signals()? else {
             drop(ours);
-            signal::block_all();
             files::close_all_but([&theirs]);
             serve(&theirs);
             process::exit_now(0)
@@ -73,14 +75,18 @@ impl Janitor {
     /// Tells the janitor to remove what it was charged with, which is empty or soon will be.
     pub fn dismiss(&mut self) {
         self.orders = None;
+        // It may have been stopped together with us before it had a group of its own, and is not continued with us.
+        let _ = process::kill(self.pid, libc::SIGCONT);
     }
 }
 
 impl Drop for Janitor {
-    /// Waits for the janitor to end.
+    /// Waits for the janitor to end, but not for ever.
     fn drop(&mut self) {
         self.dismiss();
-        let _ = process::reap(self.pid);
+        if process::ends_within(self.pid, PATIENCE).unwrap_or(true) {
+            let _ = process::reap(self.pid);
+        }
     }
 }
 
@@ -99,12 +105,22 @@ pub(crate) fn serve(orders: &OwnedFd) {
         .split(|byte| *byte == END)
         .map(|path| Path::new(OsStr::from_bytes(path)))
         .collect();
-    for _ in 0..ATTEMPTS {
-        let left = directories.iter().filter(|dir| !is_done_with(dir)).count();
-        if left == 0 {
-            return;
-        }
-        std::thread::sleep(INTERVAL);
+    remove(&directories, None);
+}
+
+/// Removes directories, children before parents, as they empty; gives up after `patience`.
+pub(super) fn remove(directories: &[impl AsRef<Path>], patience: Option<Duration>) {
+    let began = Instant::now();
+    let [mut interval, longest] = INTERVALS;
+    let left = || {
+        directories
+            .iter()
+            .filter(|dir| !is_done_with(dir.as_ref()))
+            .count()
+    };
+    while left() > 0 && patience.is_none_or(|patience| began.elapsed() < patience) {
+        std::thread::sleep(interval);
+        interval = (interval + interval / 8).min(longest);
     }
 }
 

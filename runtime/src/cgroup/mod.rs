@@ -5,6 +5,7 @@
 //! cgroup2 tree, which has no controllers there but serves to observe and to kill the run.
 
 pub(crate) mod janitor;
+mod sweep;
 mod v1;
 mod v2;
 
@@ -43,6 +44,13 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Processes killed at the group's own limit. Where that was never reached, it was the limit of a group around it, or
+    /// the machine had no memory left.
+    pub fn own_oom_kills(&self) -> Option<u64> {
+        let reached = self.memory_limit_hits.is_none_or(|hits| hits > 0);
+        self.oom_kills.filter(|kills| *kills > 0 && reached)
+    }
+
     fn or(self, other: Self) -> Self {
         Self {
             oom_kills: self.oom_kills.or(other.oom_kills),
@@ -145,6 +153,11 @@ impl Groups {
         self.v1.usage().or(v2)
     }
 
+    /// Removes groups of other runs that nobody else has removed. Takes a while: for when there is nothing else to do.
+    pub fn sweep(&self) {
+        sweep::sweep(&self.directories());
+    }
+
     /// Has the janitor remove the groups, which must be empty by now, on another processor
     /// while we go on. They are gone when this value is dropped.
     pub fn remove(&mut self) {
@@ -158,10 +171,8 @@ impl Drop for Groups {
     fn drop(&mut self) {
         // Waits for the janitor to end.
         self.janitor = None;
-        // In case the janitor was killed. A shared parent stays while another run is in it.
-        for dir in self.directories() {
-            let _ = std::fs::remove_dir(dir);
-        }
+        // In case the janitor was killed.
+        janitor::remove(&self.directories(), Some(janitor::PATIENCE));
     }
 }
 

@@ -40,7 +40,7 @@ pub enum Cause {
 impl Cause {
     /// The cause for a run that the supervisor did not end.
     pub(super) fn of(ended: Change, usage: &Usage, plan: &Plan) -> Self {
-        let out_of_memory = usage.oom_kills.unwrap_or(0) > 0;
+        let out_of_memory = usage.own_oom_kills().is_some();
         match ended {
             // A shell reports a child killed by SIGKILL as 128+9.
             Change::Killed(libc::SIGKILL) | Change::Exited(137) if out_of_memory => {
@@ -112,7 +112,7 @@ impl Resources {
 /// Adds the limits that the control groups have counted. Each is named once.
 pub(super) fn add_counted(limits: &mut Vec<&'static str>, group: &GroupLimits, usage: &Usage) {
     for (key, limit, hits) in [
-        ("memory", group.memory, usage.oom_kills),
+        ("memory", group.memory, usage.own_oom_kills()),
         ("pids", group.pids, usage.pids_refused),
         ("cpu", group.cpu, usage.cpu_throttled),
     ] {

@@ -385,6 +385,8 @@ impl Session {
                 }
                 self.command = Some(pidfd);
                 self.events.push(Event::Started);
+                // The command has the other processor to itself.
+                self.groups.sweep();
             }
             Some(Message::Changed {
                 change,

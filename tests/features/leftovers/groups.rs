@@ -1,0 +1,85 @@
+//! The janitor of a run's control groups: nothing is left for good if it is killed or stopped.
+
+use super::*;
+
+/// A run with control groups that waits for its input to end, and its janitor.
+fn with_janitor(host: &Host) -> (Child, i32) {
+    let mut command = host.command(limits(User::Root));
+    command.args(["--", "sh", "-c", "echo ready; read line; exit 0"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("aegis-run starts");
+    let mut line = String::new();
+    (BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line)).expect("a line");
+    assert_eq!(line, "ready\n");
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let children = std::fs::read_to_string(children).expect("a child of ours");
+    let in_this_namespace = |pid: &i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        numbers.expect("its pids").split_whitespace().count() == 1
+    };
+    let janitor = (children.split_whitespace())
+        .filter_map(|pid| pid.parse().ok())
+        .find(in_this_namespace);
+    (child, janitor.expect("a janitor"))
+}
+
+fn signal(pid: i32, signal: i32) {
+    // SAFETY: no pointers; the pid is that of a child, or of a child's child that is waited for by that.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
+#[test]
+fn a_later_run_removes_the_groups_of_one_whose_janitor_was_killed_with_it() {
+    host::in_private_mounts(|| {
+        let host = Host::new(User::Root, "together");
+        let (mut child, janitor) = with_janitor(&host);
+        let supervisor = child.id() as i32;
+        // Neither acts between the two kills.
+        for (pid, number) in [
+            (janitor, libc::SIGSTOP),
+            (supervisor, libc::SIGSTOP),
+            (janitor, libc::SIGKILL),
+            (supervisor, libc::SIGKILL),
+        ] {
+            signal(pid, number);
+        }
+        child.wait().expect("a child of ours");
+        eventually("killed", || host.mark.processes());
+        let pids = [child.id()];
+        assert!(!host.groups(&pids).is_empty(), "the control: they are left");
+        // Another one that is running is left alone.
+        let (mut other, _) = with_janitor(&host);
+        let others = host.groups(&[other.id()]);
+        let mut command = host.command(limits(User::Root));
+        command.args(["--", "true"]);
+        let run = (command.stdin(Stdio::null()).output()).expect("aegis-run starts");
+        assert!(run.status.success(), "{}", aegis_tests::text(&run));
+        assert_eq!(host.groups(&pids), [""; 0]);
+        assert_eq!(host.groups(&[other.id()]), others);
+        drop(other.stdin.take());
+        assert!(other.wait().expect("a child of ours").success());
+        // The killed run's file: the next listing removes it.
+        let _ = std::fs::remove_dir_all("/run/aegis");
+        host.clean(&[child.id(), other.id()], "both");
+    });
+}
+
+#[test]
+fn a_run_whose_janitor_is_killed_or_stopped_removes_its_groups_itself() {
+    host::in_private_mounts(|| {
+        let host = Host::new(User::Root, "janitor");
+        for number in [libc::SIGKILL, libc::SIGSTOP] {
+            for _ in 0..20 {
+                let (mut child, janitor) = with_janitor(&host);
+                signal(janitor, number);
+                drop(child.stdin.take());
+                assert!(child.wait().expect("a child of ours").success());
+                host.clean(&[child.id()], "at the end");
+            }
+        }
+    });
+}
