@@ -216,7 +216,7 @@ signal.pause()
 
 #[test]
 fn a_stopped_terminal_holds_up_nobody_after_the_run() {
-    let script = "import os, signal, termios; termios.tcflow(1, termios.TCOOFF); os.kill(os.getpid(), signal.SIGKILL)";
+    let script = "import os, signal, termios; termios.tcflow(0, termios.TCOOFF); os.kill(os.getpid(), signal.SIGKILL)";
     for user in USERS {
         let workspace = Workspace::new(user);
         let profile = workspace.profile(PYTHON);

@@ -228,6 +228,14 @@ fn tell_of_losses(plan: &Plan, socket: &OwnedFd) {
     }
 }
 
+/// The command's own words do not tell a full disk of the host's from a full `/tmp`.
+fn tell_if_full(socket: &OwnedFd) {
+    let own = rustix::fs::statvfs("/");
+    if own.is_ok_and(|own| own.f_bavail == 0 || own.f_favail == 0) {
+        let _ = Message::Full.send(socket.as_fd());
+    }
+}
+
 /// Reaps whatever ends, and reports on the command, until the command has ended.
 ///
 /// It also enforces the time limit, a little later than the supervisor, which may be stopped: by
@@ -257,7 +265,10 @@ fn wait(command: i32, witness: Option<&Witness>, socket: &OwnedFd, plan: &Plan) 
                 match change {
                     Change::Stopped(_) => drop(process::kill(-1, libc::SIGSTOP)),
                     Change::Continued => drop(process::kill(-1, libc::SIGCONT)),
-                    Change::Exited(_) | Change::Killed(_) => tell_of_losses(plan, socket),
+                    Change::Exited(_) | Change::Killed(_) => {
+                        tell_if_full(socket);
+                        tell_of_losses(plan, socket);
+                    }
                 }
                 let told = Message::Changed {
                     change,

@@ -35,6 +35,8 @@ pub enum Message {
     },
     /// The command has written this to a private place, and it is gone with the sandbox.
     Lost(PathBuf),
+    /// When the command ended, no space or no inode was left in the sandbox's own file system.
+    Full,
     /// The command changed its state.
     Changed {
         /// How.
@@ -98,6 +100,7 @@ impl Message {
             }
             Self::Unmapped(path) => [b"U", path.as_os_str().as_bytes()].concat(),
             Self::Lost(path) => [b"L", path.as_os_str().as_bytes()].concat(),
+            Self::Full => vec![b'T'],
             Self::Ready { listeners } => {
                 fds.extend(listeners.iter().map(AsFd::as_fd));
                 vec![b'B']
@@ -141,6 +144,7 @@ impl Message {
             }),
             [b'U', rest @ ..] => Self::Unmapped(path(rest)),
             [b'L', rest @ ..] => Self::Lost(path(rest)),
+            [b'T'] => Self::Full,
             [b'B'] => Self::Ready { listeners: fds },
             [b'R'] => {
                 let mut fds = fds.into_iter();
@@ -219,6 +223,7 @@ mod tests {
             }),
             Message::Unmapped("/data".into()),
             Message::Lost("/home/x".into()),
+            Message::Full,
             changed(Change::Exited(3), false),
             changed(Change::Stopped(libc::SIGTSTP), true),
             changed(Change::Continued, false),

@@ -107,7 +107,7 @@ impl V1 {
         let [memory, pids, cpu] = ["memory", "pids", "cpu"].map(|name| self.dir(name));
         Usage {
             oom_kills: memory.and_then(|dir| keyed(dir, "memory.oom_control", "oom_kill")),
-            memory_limit_hits: memory.and_then(|dir| number(dir, "memory.failcnt")),
+            memory_limit_hits: memory.and_then(|dir| memory_limit_hits(dir)),
             memory_peak: memory.and_then(|dir| number(dir, "memory.max_usage_in_bytes")),
             pids_refused: pids.and_then(|dir| keyed(dir, "pids.events", "max")),
             cpu_throttled: cpu.and_then(|dir| keyed(dir, "cpu.stat", "nr_throttled")),
@@ -118,6 +118,18 @@ impl V1 {
     pub fn directories(&self) -> Vec<PathBuf> {
         self.dirs.iter().map(|(_, dir)| dir.clone()).collect()
     }
+}
+
+/// How often the limit on memory was met. Newer kernels no longer count that on v1: once, if what was used came as close
+/// to it as the largest allocation for which the kernel ends processes (`PAGE_ALLOC_COSTLY_ORDER`: 8 pages of at most
+/// 64 KiB).
+fn memory_limit_hits(dir: &Path) -> Option<u64> {
+    let counted = number(dir, "memory.failcnt")?;
+    let met = || {
+        let peak = number(dir, "memory.max_usage_in_bytes")?;
+        Some(peak.saturating_add(8 << 16) >= number(dir, "memory.limit_in_bytes")?)
+    };
+    Some(counted.max(u64::from(met().unwrap_or(false))))
 }
 
 /// A new cpu group has no real-time bandwidth (`Documentation/scheduler/sched-rt-group.rst`), and without

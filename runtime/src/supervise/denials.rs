@@ -131,6 +131,9 @@ fn line_denials(line: &str, plan: &Plan, system: System<'_>) -> Vec<Denial> {
             None,
         )];
     }
+    if said.binding && said.refused {
+        return port(line, plan).into_iter().collect();
+    }
     if !said.path {
         return Vec::new();
     }
@@ -151,6 +154,36 @@ fn line_denials(line: &str, plan: &Plan, system: System<'_>) -> Vec<Denial> {
         list.extend(working_directory(plan));
     }
     list
+}
+
+/// The first port that anybody may bind (`ip_unprivileged_port_start` of `ip(7)`).
+const FIRST_PORT: u16 = 1024;
+
+/// A port that may not be bound.
+fn port(line: &str, plan: &Plan) -> Option<Denial> {
+    let port = error_messages::port(line);
+    if port.is_some_and(|port| port < FIRST_PORT) {
+        return Some(Denial::guessed(
+            None,
+            "user namespace",
+            format!(
+                "a port below {FIRST_PORT}, which needs a privilege that no command has: use a higher one"
+            ),
+            None,
+        ));
+    }
+    if plan.network != Network::Host || plan.landlock.handled_net == 0 {
+        return None;
+    }
+    let (what, allow) = match port {
+        Some(port) => (
+            format!("listening on port {port}"),
+            Some(format!("capabilities: {{net.listen: [{port}]}}")),
+        ),
+        None => ("listening on a port".to_owned(), None),
+    };
+    let asked = port.map(|port| What::Listen { port });
+    Some(Denial::guessed(asked, "Landlock", what, allow))
 }
 
 /// The command began in `/`, since the working directory is not granted.

@@ -21,6 +21,8 @@ pub(super) struct Complaint {
     pub executing: bool,
     /// A program that gains privileges when it is executed did not get them.
     pub privileges: bool,
+    /// It was about binding a port, or listening on it.
+    pub binding: bool,
     /// It was about a directory.
     pub directory: bool,
     /// Its words are those of a file that is not there or not to be read, not of a program that is not found.
@@ -107,6 +109,7 @@ impl Complaint {
                 "setuid root",
                 "capability or setuid",
             ]),
+            binding: says(&["bind", "listen eacces", "listen tcp", "listen udp"]),
             directory: says(&[
                 "opendir",
                 "open directory",
@@ -149,6 +152,11 @@ pub(super) fn limits(line: &str) -> impl Iterator<Item = &'static str> + '_ {
                 "resource temporarily unavailable",
                 "cannot fork",
                 "can't start new thread",
+                "unable to create native thread",
+                "failed to create new os thread",
+                "failed to spawn thread",
+                "create thread",
+                "thread_create",
                 "fork: retry",
                 "eagain",
             ],
@@ -168,6 +176,18 @@ pub(super) fn limits(line: &str) -> impl Iterator<Item = &'static str> + '_ {
         .into_iter()
         .filter(move |(_, words)| words.iter().any(|word| line.contains(word)))
         .map(|(key, _)| key)
+}
+
+/// The port that a message names: the number after its last colon that can be one.
+pub(super) fn port(line: &str) -> Option<u16> {
+    let numbers = line.rsplit(':').map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_digit());
+        &rest[..end.unwrap_or(rest.len())]
+    });
+    let named = numbers.take(line.matches(':').count());
+    named
+        .filter_map(|number| number.parse().ok())
+        .find(|port| *port > 0)
 }
 
 /// What a message may be about: [`candidates`] without the program that speaks, which comes first, before a colon
@@ -241,6 +261,21 @@ mod tests {
         assert!(complaint.refused && complaint.writing && complaint.path);
         assert!(!complaint.missing && !complaint.network);
         assert_eq!(Complaint::of("all is well"), Complaint::default());
+        for (line, named) in [
+            (
+                "Error: listen EACCES: permission denied 0.0.0.0:8080",
+                Some(8080),
+            ),
+            ("listen tcp :80: bind: permission denied", Some(80)),
+            ("bind: Permission denied", None),
+            (
+                "bind() to [::]:443 failed (13: Permission denied)",
+                Some(443),
+            ),
+        ] {
+            assert!(Complaint::of(line).binding, "{line}");
+            assert_eq!(port(line), named, "{line}");
+        }
         let keys: Vec<_> = limits("oserror: [errno 24] too many open files").collect();
         assert_eq!(keys, ["files"]);
     }

@@ -79,6 +79,8 @@ pub struct Session {
     /// How the command ended; `None`: PID 1 has not reported it.
     ended: Option<Change>,
     over: bool,
+    /// Nothing was left of the sandbox's own file system.
+    full: bool,
     failed: Option<Error>,
     degraded: Vec<Degraded>,
     /// What was written to private places.
@@ -241,6 +243,7 @@ impl Session {
             cause: None,
             ended: None,
             over: false,
+            full: false,
             failed: None,
             degraded,
             lost: Vec::new(),
@@ -370,6 +373,7 @@ impl Session {
                 self.degraded.push(less);
             }
             Some(Message::Lost(path)) => self.lost.push(path),
+            Some(Message::Full) => self.full = true,
             Some(Message::Ready { listeners }) => {
                 self.ready = true;
                 self.listeners = listeners;
@@ -537,6 +541,7 @@ impl Session {
         if cause.exit_status() != 0 && cause.limit().is_none() {
             limits_met.extend(limits);
         }
+        limits_met.extend(self.full.then_some("tmp"));
         report::add_counted(&mut limits_met, &self.plan.limits.group, &usage);
         let planted = (self.absent.iter())
             .filter(|path| path.symlink_metadata().is_ok())

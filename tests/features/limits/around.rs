@@ -1,11 +1,11 @@
-//! A control group around the run, with a limit of its own.
+//! Causes that no message names: a control group around the run, a full file system of the sandbox's own.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use aegis_tests::{User, Workspace, program};
+use aegis_tests::{USERS, User, Workspace, program};
 
-use super::{EATS_300M, profile};
+use super::{EATS_300M, limited, profile};
 
 #[test]
 fn what_a_group_around_the_run_ends_is_not_blamed_on_the_memory_limit() {
@@ -69,5 +69,15 @@ impl OuterGroup {
 impl Drop for OuterGroup {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_full_tmp_is_told_though_no_message_names_it() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let script = "head -c 3000000 /dev/zero > /tmp/big";
+        let ran = limited(&workspace, "tmp: 1M", &["sh", "-c", script]);
+        ran.held_back_by(1, "tmp");
     }
 }

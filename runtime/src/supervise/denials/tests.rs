@@ -29,6 +29,33 @@ fn allowed_by(message: &str) -> Vec<Option<String>> {
 }
 
 #[test]
+fn a_port_that_may_not_be_bound_is_named() {
+    let message = "Error: listen EACCES: permission denied 0.0.0.0:8080";
+    let low = "listen tcp :80: bind: permission denied";
+    let host = "capabilities: {net.outbound: host}";
+    let found = |message, profile| -> Vec<(String, Option<String>)> {
+        let (found, _) = found_by(message, profile);
+        found
+            .into_iter()
+            .map(|denial| (denial.what, denial.allow))
+            .collect()
+    };
+    assert_eq!(
+        found(message, host),
+        [(
+            "listening on port 8080".to_owned(),
+            Some("capabilities: {net.listen: [8080]}".to_owned())
+        )]
+    );
+    assert_eq!(found(message, PROFILE), []);
+    for profile in [host, PROFILE] {
+        let found = found(low, profile);
+        assert!(found[0].0.contains("below 1024"), "{found:?}");
+        assert_eq!(found[0].1, None);
+    }
+}
+
+#[test]
 fn the_line_that_would_allow_it_is_named() {
     for (message, line) in [
         (
