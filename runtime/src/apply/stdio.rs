@@ -61,7 +61,7 @@ impl Reopened {
 ///
 /// # Errors
 ///
-/// The mode of a pipe cannot be set.
+/// A descriptor cannot be looked at.
 pub(super) fn reopened(
     identity: &Identity,
     replaced: [Option<BorrowedFd<'_>>; 3],
@@ -69,7 +69,7 @@ pub(super) fn reopened(
     let mut list = Vec::new();
     for (fd, other) in (0..).zip(replaced) {
         if let Some(pipe) = other.filter(|_| fd > 0 && identity.switch) {
-            open_pipe(pipe, identity, false, true)?;
+            open_pipe(pipe, identity, false, true);
         }
         let Some(open) = files::inherited(fd).filter(|_| other.is_none()) else {
             continue;
@@ -86,7 +86,7 @@ pub(super) fn reopened(
             FileType::CharacterDevice | FileType::BlockDevice => fs::IOCTL_DEV,
             FileType::Fifo if is_pipe(open) => {
                 if identity.switch {
-                    open_pipe(open, identity, reads, writes)?;
+                    open_pipe(open, identity, reads, writes);
                 }
                 continue;
             }
@@ -120,11 +120,14 @@ fn is_pipe(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// Lets the sandbox's group open a pipe of root's in this direction; its owner stays root, so that the command cannot
-/// change that. A pipe that belongs to somebody else is left alone.
-fn open_pipe(fd: BorrowedFd<'_>, identity: &Identity, reads: bool, writes: bool) -> io::Result<()> {
-    let found = rustix::fs::fstat(fd)?;
+/// change that. A pipe that belongs to somebody else is left alone; and where root may not give it to that group, as without
+/// `CAP_CHOWN`, it stays as closed as it was.
+fn open_pipe(fd: BorrowedFd<'_>, identity: &Identity, reads: bool, writes: bool) {
+    let Ok(found) = rustix::fs::fstat(fd) else {
+        return;
+    };
     if found.st_uid != 0 {
-        return Ok(());
+        return;
     }
     let group = Gid::from_raw(identity.gid);
     // Another of the three may be the same pipe's other end.
@@ -134,6 +137,7 @@ fn open_pipe(fd: BorrowedFd<'_>, identity: &Identity, reads: bool, writes: bool)
     };
     mode.set(Mode::RGRP, mode.contains(Mode::RGRP) || reads);
     mode.set(Mode::WGRP, mode.contains(Mode::WGRP) || writes);
-    rustix::fs::fchown(fd, None, Some(group))?;
-    Ok(rustix::fs::fchmod(fd, mode)?)
+    if rustix::fs::fchown(fd, None, Some(group)).is_ok() {
+        let _ = rustix::fs::fchmod(fd, mode);
+    }
 }
