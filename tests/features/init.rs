@@ -216,20 +216,41 @@ signal.pause()
 
 #[test]
 fn a_stopped_terminal_holds_up_nobody_after_the_run() {
-    let script = "import os, signal, termios; termios.tcflow(0, termios.TCOOFF); os.kill(os.getpid(), signal.SIGKILL)";
+    let stops = "import os, signal, termios\n\
+                 termios.tcflow(0, termios.TCOOFF)\n\
+                 os.kill(os.getpid(), signal.SIGKILL)\n";
+    // Between any two steps of whoever passes its output on.
+    let toggles = "import os, termios\n\
+                   if os.fork() == 0:\n    \
+                       while True: os.write(1, b'.')\n\
+                   while True:\n    \
+                       termios.tcflow(0, termios.TCOOFF)\n    \
+                       termios.tcflow(0, termios.TCOON)\n";
     for user in USERS {
         let workspace = Workspace::new(user);
         let profile = workspace.profile(PYTHON);
+        workspace.write("work/stops.py", stops);
+        workspace.write("work/toggles.py", toggles);
         let terminal = Terminal::open(&workspace, "PS1='outer> ' exec bash --norc --noprofile -i");
         terminal.prompt("outer>", 1);
-        workspace.write("work/stops.py", script);
-        for (number, more) in ["", "--set limits.output=1M"].iter().enumerate() {
+        for (number, (script, more, status)) in [
+            ("stops.py", "", 137),
+            ("stops.py", "--set limits.output=1M", 137),
+            (
+                "toggles.py",
+                "--set limits.output=1G --set limits.time=1s",
+                124,
+            ),
+        ]
+        .iter()
+        .enumerate()
+        {
             terminal.line(&format!(
-                "clear; {} --profile {} --set 'capabilities.files.read=[$WORK]' {more} -- python3 stops.py; echo alive{number} $?",
+                "clear; {} --profile {} --set 'capabilities.files.read=[$WORK]' {more} -- python3 {script}; s=$?; clear; echo alive{number} $s",
                 program("aegis-run").display(),
                 profile.display()
             ));
-            let told = format!("alive{number} 137");
+            let told = format!("alive{number} {status}");
             terminal.wait("life", |screen| screen.contains(&told));
         }
     }

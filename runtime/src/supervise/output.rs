@@ -6,9 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Instant;
 
-use aegis_sys::files;
 use aegis_sys::process::{self, PollFd};
 use aegis_sys::signal::Signals;
+use aegis_sys::{files, terminal};
 
 use rustix::io::Errno;
 
@@ -34,6 +34,9 @@ pub fn poll_for(fd: i32, events: i16) -> PollFd {
 struct Relay {
     from: OwnedFd,
     to: RawFd,
+    /// Where `to` is a terminal: the same, opened non-blocking. The command can stop its output at any moment, also
+    /// after it was found to take more.
+    terminal: Option<OwnedFd>,
     /// Read, and not yet written.
     held: Vec<u8>,
     /// Whether standard error is in it.
@@ -84,6 +87,7 @@ impl Output {
             output.relays.push(Relay {
                 from,
                 to,
+                terminal: terminal::is_terminal(to).then(|| reopened(to)).flatten(),
                 held: Vec::new(),
                 errors: to == 2 || output.same,
             });
@@ -176,6 +180,12 @@ pub fn read_only_input() -> io::Result<Option<OwnedFd>> {
         .map(Some)
 }
 
+/// Another user's terminal cannot be opened again.
+fn reopened(terminal: RawFd) -> Option<OwnedFd> {
+    let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    files::open(format!("/proc/self/fd/{terminal}"), flags).ok()
+}
+
 impl Relay {
     /// Reads at most `left` bytes and subtracts them; `exceeded`: there were more. False at the end of the pipe.
     fn fill(&mut self, left: &mut u64, exceeded: &mut bool, tail: &mut Tail) -> bool {
@@ -193,8 +203,10 @@ impl Relay {
 
     /// Writes at most `most` bytes of what is held.
     fn empty(&mut self, most: usize) -> io::Result<()> {
-        let to =
-            files::inherited(self.to).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+        let to = match &self.terminal {
+            Some(terminal) => terminal.as_fd(),
+            None => files::inherited(self.to).ok_or(Errno::BADF)?,
+        };
         let count = self.held.len().min(most);
         // Once: what was not taken waits until there is room, also where the command has left the descriptor
         // non-blocking.
