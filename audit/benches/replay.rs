@@ -183,6 +183,7 @@ fn line(policy: &Policy, n: usize, kind: usize) -> Vec<u8> {
     let request = Request {
         approvals: Vec::new(),
         context: Context {
+            aliases: Vec::new(),
             home: "/home/ana".into(),
             profile: "report".into(),
             profile_hash: Hash::of(b"report"),

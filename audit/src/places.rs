@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use aegis_sys::accounts;
+
 /// The directories in which Aegis keeps one user's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -25,7 +27,10 @@ impl State {
     )]
     pub fn here() -> Option<Self> {
         let uid = rustix::process::geteuid().as_raw();
-        Self::of(uid, &|name| std::env::var_os(name))
+        Self::of(uid, &|name| match name {
+            "HOME" => accounts::home().map(Into::into),
+            name => std::env::var_os(name),
+        })
     }
 
     /// For a user; `variable` looks up the environment. `None`: there is no home directory, and the

@@ -13,7 +13,7 @@ use aegis_audit::event::{
 };
 use aegis_audit::log::{Line, Reader};
 use aegis_policy::model::{Inject, Scheme};
-use aegis_policy::request::{Approval, Destination};
+use aegis_policy::request::{Alias, Approval, Destination};
 use aegis_policy::{Hash, HostPath, Opinion, Verdict, What};
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -230,6 +230,11 @@ fn everything() -> Vec<Value> {
     for (n, what) in whats().into_iter().enumerate() {
         let (mut request, mut decision) = decided(what, Verdict::ALL[n % 4]);
         request.context.skill = Some("/srv/skill".into());
+        request.context.aliases = vec![Alias {
+            name: "/srv/link".into(),
+            place: "/srv/skill".into(),
+            trusted: false,
+        }];
         request.approvals = vec![Approval {
             at: 1,
             command: request.what.command_hash(),

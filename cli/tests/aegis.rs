@@ -218,6 +218,21 @@ fn manual_pages_are_written_for_every_command() {
     for name in stdout(&aegis(&["man"])).lines() {
         let text = fs::read_to_string(pages.join(name)).expect("a page");
         assert!(text.contains(".SH NAME"), "{name}");
+        assert!(
+            text.contains(".SH FILES\n") && text.contains("/etc/aegis/policy.yaml"),
+            "{name}"
+        );
+        let (_, also) = text.split_once(".SH SEE ALSO\n").expect("other pages");
+        for page in also.lines() {
+            let page = page
+                .trim_start_matches(".BR ")
+                .trim_end_matches(',')
+                .replace('\\', "");
+            assert!(
+                pages.join(page.replace(" (1)", ".1")).exists(),
+                "{name}: {page}"
+            );
+        }
     }
     let run = fs::read_to_string(pages.join("aegis-run.1")).expect("a page");
     assert!(run.contains(".SH EXIT STATUS") && run.contains("\\-\\-explain"));
@@ -233,4 +248,62 @@ fn the_doctor_answers_in_both_ways_alike() {
         let name = check["name"].as_str().expect("a name");
         assert!(stdout(&text).contains(name), "{name}");
     }
+    for held in report["policy"]["documents"].as_array().expect("a list") {
+        let name = held["name"].as_str().expect("a name");
+        assert!(stdout(&text).contains(&format!("  {name} (")), "{name}");
+    }
+}
+
+#[test]
+fn a_profile_that_no_run_could_enforce_is_not_right() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let check = |text: &str| {
+        let file = dir.path().join("skill.yaml");
+        fs::write(&file, format!("aegis: 1\n{text}\n")).expect("write");
+        aegis(&["profile", "check", file.to_str().expect("UTF-8")])
+    };
+    for (text, why) in [
+        (
+            "capabilities: {net.outbound: [\"https://a.example\"]}",
+            "cannot be enforced",
+        ),
+        ("capabilities: {net.listen: [8080]}", "cannot be enforced"),
+        ("syscalls: {allow: [no_such_call]}", "no_such_call"),
+        ("syscalls: {deny: [opn]}", "opn"),
+        ("syscalls: {allow: [mount]}", "mount"),
+    ] {
+        let output = check(text);
+        assert_eq!(status(&output), 1, "{text}: {}", stderr(&output));
+        assert!(stderr(&output).contains(why), "{text}: {}", stderr(&output));
+        assert!(
+            stderr(&output).contains("skill.yaml"),
+            "{text}: {}",
+            stderr(&output)
+        );
+    }
+    for (text, what) in [
+        (
+            "capabilities: {files.read: [$TMP/x]}",
+            "`$TMP/x` has no effect",
+        ),
+        (
+            "capabilities: {files.read: [-/data/$USER/x]}",
+            "`$USER` is taken as it is written",
+        ),
+        (
+            "environment: {set: {PATH: \"${HOME}/bin\"}}",
+            "`${HOME` is taken as it is written",
+        ),
+    ] {
+        let output = check(text);
+        assert_eq!(status(&output), 0, "{text}: {}", stderr(&output));
+        let said = stderr(&output);
+        assert!(
+            said.contains("warning: ") && said.contains(what) && said.contains(":2:"),
+            "{text}: {said}"
+        );
+    }
+    let output =
+        check("capabilities: {files.read: [$WORK, -/a$]}\nenvironment: {set: {PRICE: \"5 $\"}}");
+    assert_eq!((status(&output), stderr(&output)), (0, ""));
 }

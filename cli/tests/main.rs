@@ -9,5 +9,6 @@ mod aegis_run_account;
 mod ask;
 mod docs;
 mod options;
+mod policy_effect;
 mod policy_files;
 mod support;

@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use crate::support;
 
-struct Said {
-    status: i32,
-    out: String,
-    err: String,
+pub struct Said {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
 }
 
-fn aegis(directory: &Path, words: &[&str]) -> Said {
+pub fn aegis(directory: &Path, words: &[&str]) -> Said {
     let output = support::aegis(directory, words);
     Said {
         status: support::status(&output),
@@ -41,7 +41,7 @@ cases:
   - {files.read: $HOME/.ssh/id_rsa, context: {work: /home/ana}, expect: warn, by: keys}
 ";
 
-fn directory() -> tempfile::TempDir {
+pub fn directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("shop.yaml"), POLICY).unwrap();
     fs::write(directory.path().join("shop.test.yaml"), TABLE).unwrap();
@@ -127,6 +127,8 @@ fn new_writes_a_file_that_is_right_and_replaces_none() {
         let said = aegis(at, &["policy", "new", "--template", template, "-o", &file]);
         assert_eq!((said.status, said.err.as_str()), (0, ""));
         assert_eq!(aegis(at, &["policy", "check", &file]).status, 0);
+        let tested = aegis(at, &["policy", "test", &file]);
+        assert_eq!(tested.status, 0, "{}{}", tested.out, tested.err);
         let text = fs::read_to_string(at.join(&file)).unwrap();
         assert!(
             text.contains(&format!("\nname: my-{template}\n")) && text.contains("# "),
@@ -137,6 +139,19 @@ fn new_writes_a_file_that_is_right_and_replaces_none() {
         assert!(said.err.contains("exists"), "{}", said.err);
         assert_eq!(fs::read_to_string(at.join(&file)).unwrap(), text);
     }
+    // The file and its table, or neither.
+    fs::write(at.join("other.test.yaml"), "mine").unwrap();
+    let said = aegis(at, &["policy", "new", "-o", "other.yaml"]);
+    assert!(
+        said.status == 1 && said.err.contains("other.test.yaml"),
+        "{}",
+        said.err
+    );
+    assert!(!at.join("other.yaml").exists());
+    assert_eq!(
+        fs::read_to_string(at.join("other.test.yaml")).unwrap(),
+        "mine"
+    );
     assert!(
         aegis(at, &["policy", "new"])
             .out

@@ -78,13 +78,13 @@ fn run(
         }
         .at("/scratch"),
         Op::Bind {
-            source: usr.host_path(&spec.identity),
+            source: usr.host_path(&spec.identity, false),
             write: false,
             exec: true,
         }
         .at("/usr"),
         Op::Bind {
-            source: work.host_path(&spec.identity),
+            source: work.host_path(&spec.identity, true),
             write: true,
             exec: false,
         }

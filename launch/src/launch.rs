@@ -8,7 +8,9 @@ use aegis_audit::places::State;
 use aegis_policy::{Context, Decision, Hash, load};
 use aegis_profile::{Files, Limits, Loaded, Profile};
 use aegis_runtime::apply::Early;
-use aegis_runtime::facts::{self, Host};
+use aegis_runtime::facts::mounts::{self, Mount};
+use aegis_runtime::facts::paths::Link;
+use aegis_runtime::facts::{self, Host, names};
 use aegis_runtime::plan::{self, Op, Plan, Spec, authority};
 use aegis_runtime::supervise;
 use aegis_runtime::types::paths::is_below;
@@ -139,8 +141,12 @@ impl Launch {
                 absent,
                 plan,
                 context,
+                mounts,
+                links,
             } = planned;
-            let request = authority::request(&plan, context, Vec::new());
+            let mut request = authority::request(&plan, context, Vec::new());
+            // Before the sandbox is built: in its user namespace root's files belong to nobody.
+            names::find(&mut request, &documents, &host.caller, &mounts, &links);
             let mut sandbox = Sandbox::Planned {
                 plan: Box::new(plan),
                 absent,
@@ -225,6 +231,8 @@ impl Launch {
                     absent: facts.plantable.absent.clone(),
                     plan,
                     context,
+                    links: facts.links().cloned().collect(),
+                    mounts: facts.mounts,
                 };
                 Ok(planned)
             }
@@ -260,6 +268,8 @@ impl Launch {
                     absent: Vec::new(),
                     plan,
                     context,
+                    mounts: mounts::read(),
+                    links: Vec::new(),
                 })
             }
         }
@@ -355,6 +365,9 @@ struct Planned {
     absent: Vec<PathBuf>,
     plan: Plan,
     context: Context,
+    mounts: Vec<Mount>,
+    /// The links on the paths to what is asked for.
+    links: Vec<Link>,
 }
 
 /// Why there is no plan, and the context, if known.

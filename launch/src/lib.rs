@@ -50,7 +50,7 @@ pub use aegis_runtime::supervise::{Built, Event as RunEvent, Progress, Watched};
 pub use ask::{Answer, Event, FrontEnd, Question};
 pub use error::{Error, Refusal};
 pub use launch::Explained;
-pub use policies::in_force;
+pub use policies::{held, in_force};
 pub use prepared::{Permitted, Prepared};
 pub use run::{Declaration, Launch};
 pub use session::{Options, Outcome, Session};

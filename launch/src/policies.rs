@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aegis_policy::Policy;
-use aegis_policy::load::{self, Found};
+use aegis_policy::load::{self, Found, Held};
 use aegis_policy::model::Documents;
 use aegis_policy::places;
 use aegis_profile::{Files, ReadError};
@@ -23,24 +23,43 @@ pub fn in_force(named: Option<&str>) -> Result<(Policy, Vec<PathBuf>), aegis_pro
     Ok((load::compile(documents)?, places))
 }
 
+/// The documents of a run's policy, each with where it was read from.
+///
+/// # Errors
+///
+/// A policy is wrong, or cannot be read.
+pub fn held(named: Option<&str>) -> Result<Vec<Held>, aegis_profile::Error> {
+    held_by(named, &Files)
+}
+
+fn held_by(
+    named: Option<&str>,
+    source: &dyn load::Source,
+) -> Result<Vec<Held>, aegis_profile::Error> {
+    let (home, config) = (accounts::home(), std::env::var_os("XDG_CONFIG_HOME"));
+    let (home, config) = (home.as_deref(), config.as_deref().map(Path::new));
+    let uid = rustix::process::geteuid().as_raw();
+    load::held(named, uid, home, config, source)
+}
+
 /// The same policies, not yet compiled.
 pub(crate) fn documents(
     named: Option<&str>,
 ) -> Result<(Documents, Vec<PathBuf>), aegis_profile::Error> {
-    let (home, config) = (accounts::home(), std::env::var_os("XDG_CONFIG_HOME"));
-    let (home, config) = (home.as_deref(), config.as_deref().map(Path::new));
-    let uid = rustix::process::geteuid().as_raw();
     let files = Noted::default();
-    let documents = load::effective(named, uid, home, config, &files)?;
+    let held = held_by(named, &files)?;
+    let documents = held.into_iter().map(|held| held.document).collect();
     let mut places = files.read.into_inner();
     places.push(places::SYSTEM_CONFIG.into());
-    places.extend(places::user_config(home, config));
+    let (home, config) = (accounts::home(), std::env::var_os("XDG_CONFIG_HOME"));
+    let config = config.as_deref().map(Path::new);
+    places.extend(places::user_config(home.as_deref(), config));
     places.extend(
         named
             .filter(|named| load::is_path(named))
             .map(PathBuf::from),
     );
-    Ok((documents, places))
+    Ok((Documents::new(documents), places))
 }
 
 /// [`Files`] that notes which of them were read.

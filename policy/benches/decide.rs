@@ -53,6 +53,7 @@ impl<'a> Case<'a> {
         let request = Request {
             approvals: Vec::new(),
             context: Context {
+                aliases: Vec::new(),
                 home: "/home/ana".into(),
                 profile: "sales-report".into(),
                 profile_hash: Hash::of(b"profile"),

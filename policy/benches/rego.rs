@@ -132,6 +132,7 @@ fn request(what: What) -> Request {
     Request {
         approvals: Vec::new(),
         context: Context {
+            aliases: Vec::new(),
             home: "/home/ana".into(),
             profile: "sales-report".into(),
             profile_hash: Hash::of(b"profile"),

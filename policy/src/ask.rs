@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `files.read`, `files.write` | a path from `/`, `$WORK`, `$SKILL` or `$HOME`; with `/**` at its end all below it |
 //! | `shell.exec` | a program's name (`git` is `/usr/bin/git`), or such a path |
-//! | `net.outbound` | `https://host`, `GET https://host/path`, `tcp://host:5432` |
+//! | `net.outbound` | `https://host`, `GET https://host/path`, `tcp://host:5432`; `host`, for the host's whole network |
 //! | `net.listen` | a port |
 //! | `net.host` | `host` |
 //! | `secrets.use` | `github to api.github.com`, and where known `in header` or `in query` |
@@ -91,6 +91,8 @@ pub fn what(action: &str, words: &str, context: &Context) -> Result<What, Wrong>
         "net.host" if words == "host" => What::NetHost {},
         "net.host" => return Wrong::new("`net.host` has one word", "write `host`"),
         "net.listen" => What::Listen { port: port(words)? },
+        // As in a profile.
+        "net.outbound" if words == "host" => What::NetHost {},
         "net.outbound" => What::Net(destination(words)?),
         "secrets.use" => secret(words)?,
         action => match action.strip_prefix("limits.") {

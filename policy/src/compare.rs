@@ -10,7 +10,7 @@ mod explore;
 mod names;
 mod witness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -20,6 +20,7 @@ use crate::decision::Opinion;
 use crate::model::Verdict;
 use crate::path::HostPath;
 use crate::request::{Context, Request, What};
+use aegis_profile::LimitKey;
 use aegis_profile::hash::Hash;
 
 /// What two policies decide differently.
@@ -31,8 +32,8 @@ pub struct Diff {
     pub differences: Vec<Difference>,
     /// Whether they have the same hash, and so are one policy: nothing is tried.
     pub same: bool,
-    /// Settings that no request shows: layers that may be missing, and what happens when the audit log cannot
-    /// be written.
+    /// Settings: ceilings, to which the limits of a profile are lowered, layers that may be missing, and what happens when
+    /// the audit log cannot be written.
     pub settings: Vec<Setting>,
     /// How many requests were tried.
     pub tried: u64,
@@ -61,7 +62,7 @@ pub struct Setting {
     /// The second policy's value.
     pub b: String,
     /// As in a policy.
-    pub name: &'static str,
+    pub name: String,
 }
 
 impl Diff {
@@ -82,6 +83,7 @@ impl Difference {
 /// directory; and a built-in profile.
 pub fn contexts() -> Vec<Context> {
     let context = |work: &str, skill: Option<&str>| Context {
+        aliases: Vec::new(),
         home: "/home/user".into(),
         profile: "skill".into(),
         profile_hash: Hash::default(),
@@ -163,6 +165,30 @@ pub fn diff(a: &Policy, b: &Policy, contexts: &[Context]) -> Diff {
     }
 }
 
+/// The ids of the rules that speak on some request; rules in Rego, and those beyond the bounds of the search, are all
+/// taken to speak.
+pub(crate) fn that_speak(policy: &Policy) -> BTreeSet<Arc<str>> {
+    let mut spoke: BTreeSet<Arc<str>> = BTreeSet::new();
+    let complete = witness::each(policy, policy, &contexts(), &mut |request| {
+        for rule in decide(policy, &request).rules {
+            let id = rule.rsplit('/').next().unwrap_or(&rule);
+            if !spoke.contains(id) {
+                spoke.insert(id.into());
+            }
+        }
+    });
+    if !complete {
+        let documents = policy.documents().iter();
+        spoke.extend(documents.flat_map(|document| {
+            document
+                .heads()
+                .map(|head| head.id.into())
+                .collect::<Vec<_>>()
+        }));
+    }
+    spoke
+}
+
 /// The order in which changes are reported: newly let through, otherwise milder, no longer let through,
 /// otherwise stricter.
 pub fn rank(a: Verdict, b: Verdict) -> (u8, Verdict, Verdict) {
@@ -190,12 +216,22 @@ fn settings(a: &Policy, b: &Policy) -> Vec<Setting> {
         layers.join(", ")
     };
     let failure = |policy: &Policy| policy.documents().on_audit_failure().to_string();
-    [
-        ("may-be-missing", missing(a), missing(b)),
-        ("audit-failure", failure(a), failure(b)),
-    ]
-    .into_iter()
-    .filter(|(_, a, b)| a != b)
-    .map(|(name, a, b)| Setting { a, b, name })
-    .collect()
+    let ceiling = |policy: &Policy, key: LimitKey| {
+        let ceiling = policy.documents().ceiling(key);
+        ceiling
+            .map(|(value, _)| key.show(value))
+            .unwrap_or_default()
+    };
+    let limits = LimitKey::ALL.iter().map(|key| {
+        let name = format!("limits.{key}");
+        (name, ceiling(a, *key), ceiling(b, *key))
+    });
+    let others = [
+        ("may-be-missing".to_owned(), missing(a), missing(b)),
+        ("audit-failure".to_owned(), failure(a), failure(b)),
+    ];
+    (limits.chain(others))
+        .filter(|(_, a, b)| a != b)
+        .map(|(name, a, b)| Setting { a, b, name })
+        .collect()
 }

@@ -95,7 +95,7 @@ fn of_document(trace: &Trace<'_>, request: &Request) -> OfDocument {
         .map(|rule| note(rule, covered.filter(|_| rule.otherwise)))
         .collect();
     OfDocument {
-        name: trace.document.name.clone(),
+        name: trace.name.to_owned(),
         needs: match trace.opinion.verdict.lets_through() {
             true => Vec::new(),
             false => remedy::needs(trace, request, &rules),

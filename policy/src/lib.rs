@@ -17,6 +17,7 @@
 #[cfg(test)]
 extern crate self as aegis_policy;
 
+pub mod advice;
 pub mod ask;
 pub mod compare;
 pub mod decide;
@@ -24,6 +25,7 @@ pub mod decision;
 pub mod explain;
 pub mod load;
 pub mod model;
+pub mod named;
 pub mod path;
 pub mod places;
 pub mod promote;

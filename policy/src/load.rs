@@ -11,6 +11,7 @@ mod sections;
 mod source;
 mod trust;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,6 +59,49 @@ const NAMED: Named = Named {
 /// assert!(error.to_string().contains("did you mean `standard`?"));
 /// ```
 pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
+    Ok(read(reference, source)?.document)
+}
+
+/// A document, and where it was read from.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The document.
+    pub document: Document,
+    /// What it is to the caller.
+    pub held_as: HeldAs,
+    /// The directory or file, or the template's name.
+    pub place: String,
+    /// The files of policy and Rego that it was read from.
+    pub files: Vec<PathBuf>,
+}
+
+/// Why a document is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeldAs {
+    /// No policy is configured.
+    Default,
+    /// It was named.
+    Named,
+    /// The system's: it applies to everybody.
+    System,
+    /// The caller's own.
+    User,
+}
+
+impl Held {
+    fn named(document: Document, place: &str, files: Vec<PathBuf>) -> Self {
+        Self {
+            document,
+            held_as: HeldAs::Named,
+            place: place.to_owned(),
+            files,
+        }
+    }
+}
+
+/// [`load`], with the files that were read.
+fn read(reference: &str, source: &dyn Source) -> Result<Held, Error> {
     let path = Path::new(reference);
     if reference == "-" {
         let bytes = source.read_stdin();
@@ -69,7 +113,11 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
             )
         });
         read::add(&bytes, &reference.into(), &mut union)?;
-        return finish(union, reference);
+        return Ok(Held::named(
+            finish(union, reference)?,
+            reference,
+            Vec::new(),
+        ));
     }
     if is_path(reference) {
         let files = match source.look(path) {
@@ -80,7 +128,7 @@ pub fn load(reference: &str, source: &dyn Source) -> Result<Document, Error> {
         return from_files(&files, reference, source, None);
     }
     if let Some(template) = templates::find(reference) {
-        return Ok(template.document());
+        return Ok(Held::named(template.document(), reference, Vec::new()));
     }
     let (message, help) = NAMED.unknown(reference, source.exists(path));
     Err(Error::of_file(reference, message, help))
@@ -103,35 +151,41 @@ pub fn parse_str(text: &str, file_name: &str) -> Result<Document, Error> {
 ///
 /// `uid` is the caller's. Their own configuration has to belong to them or to root, the system's to root;
 /// neither may be writable by others. A policy that exists but cannot be used is an error, never left out.
-pub fn effective(
+pub fn held(
     reference: Option<&str>,
     uid: u32,
     home: Option<&Path>,
     xdg_config_home: Option<&Path>,
     source: &dyn Source,
-) -> Result<Documents, Error> {
-    let mut documents = Vec::new();
+) -> Result<Vec<Held>, Error> {
+    let mut all = Vec::new();
+    let mut add = |held: Option<Held>, held_as| {
+        all.extend(held.map(|held| Held { held_as, ..held }));
+    };
     let system = Path::new(places::SYSTEM_CONFIG);
-    documents.extend(configured(system, &[0], source)?);
+    add(configured(system, &[0], source)?, HeldAs::System);
     match reference {
-        Some(reference) => documents.push(load(reference, source)?),
+        Some(reference) => add(Some(read(reference, source)?), HeldAs::Named),
         None => {
             if let Some(user) = places::user_config(home, xdg_config_home) {
-                documents.extend(configured(&user, &[uid, 0], source)?);
+                add(configured(&user, &[uid, 0], source)?, HeldAs::User);
             }
         }
     }
-    if documents.is_empty() {
-        documents.extend(templates::find(templates::DEFAULT).map(templates::Template::document));
+    if all.is_empty() {
+        all.push(Held {
+            held_as: HeldAs::Default,
+            ..read(templates::DEFAULT, source)?
+        });
     }
-    Ok(Documents::new(documents))
+    Ok(all)
 }
 
 /// Compiles the policy of a run.
 ///
 /// # Errors
 ///
-/// One of the documents is not valid, which never happens for those of [`effective`].
+/// One of the documents is not valid, which never happens for those of [`held`].
 pub fn compile(documents: Documents) -> Result<Policy, Error> {
     let policy = Policy::of(documents);
     policy.map_err(|bad| Diagnostic::of_file(&bad.document, bad.to_string()).into())
@@ -170,11 +224,7 @@ pub fn files_of(directory: &Path, source: &dyn Source) -> Result<Vec<PathBuf>, E
 }
 
 /// Reads a configuration directory: `policy.yaml`, and the files of `policy.d`.
-fn configured(
-    config: &Path,
-    owners: &[u32],
-    source: &dyn Source,
-) -> Result<Option<Document>, Error> {
+fn configured(config: &Path, owners: &[u32], source: &dyn Source) -> Result<Option<Held>, Error> {
     let ownership = Ownership { config, owners };
     let mut files = Vec::new();
     let file = config.join("policy.yaml");
@@ -240,14 +290,22 @@ fn from_files(
     place: &str,
     source: &dyn Source,
     ownership: Option<Ownership<'_>>,
-) -> Result<Document, Error> {
+) -> Result<Held, Error> {
+    let read = RefCell::new(Vec::new());
     let mut union = Union::new(|_| Ok(String::new()));
     let mut wrong: Option<Error> = None;
     for path in files {
+        read.borrow_mut().push(path.clone());
+        let read = &read;
         let file: Arc<str> = path.to_string_lossy().into();
         // Names are relative to the file that has them.
         let directory = path.parent().unwrap_or(Path::new(""));
-        union.modules = Box::new(move |name| module(&directory.join(name), source, ownership));
+        union.modules = Box::new(move |name| {
+            let path = directory.join(name);
+            let text = module(&path, source, ownership)?;
+            read.borrow_mut().push(path);
+            Ok(text)
+        });
         let result = match source.read(path) {
             Ok(bytes) => read::add(&bytes, &file, &mut union),
             Err(error) => Err(unreadable(path, &error)),
@@ -261,7 +319,10 @@ fn from_files(
     }
     match wrong {
         Some(error) => Err(error),
-        None => finish(union, place),
+        None => {
+            let document = finish(union, place)?;
+            Ok(Held::named(document, place, read.into_inner()))
+        }
     }
 }
 

@@ -24,15 +24,7 @@ impl HostPath {
 
     /// Whether it is a program in a directory of the system's programs, where its name identifies it; and its name.
     pub fn program(&self) -> (bool, &[u8]) {
-        let mut components = self.components().rev();
-        let name = components.next().unwrap_or_default();
-        let directory = [components.next(), components.next(), components.next()];
-        let of_system = match directory.map(Option::unwrap_or_default) {
-            [b"bin" | b"sbin", b"" | b"usr", b""] => components.next().is_none(),
-            [b"bin" | b"sbin", b"local", b"usr"] => components.next().is_none(),
-            _ => false,
-        };
-        (of_system, name)
+        program(self.components())
     }
 
     /// Whether it is absolute, without NUL and without `.` or `..` components.
@@ -42,6 +34,21 @@ impl HostPath {
             // In most paths no component begins with a dot.
             && (!self.0.windows(2).any(|two| two == b"/.") || self.components().all(|c| c != b"." && c != b".."))
     }
+}
+
+/// [`HostPath::program`], of components.
+pub(crate) fn program<'p>(
+    components: impl DoubleEndedIterator<Item = &'p [u8]>,
+) -> (bool, &'p [u8]) {
+    let mut components = components.rev();
+    let name = components.next().unwrap_or_default();
+    let directory = [components.next(), components.next(), components.next()];
+    let of_system = match directory.map(Option::unwrap_or_default) {
+        [b"bin" | b"sbin", b"" | b"usr", b""] => components.next().is_none(),
+        [b"bin" | b"sbin", b"local", b"usr"] => components.next().is_none(),
+        _ => false,
+    };
+    (of_system, name)
 }
 
 impl From<&str> for HostPath {

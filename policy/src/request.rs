@@ -33,6 +33,9 @@ pub struct Request {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
+    /// Other names of places that are asked for, or that the policy's patterns name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<Alias>,
     /// `$HOME`.
     pub home: HostPath,
     /// The profile's name.
@@ -46,6 +49,20 @@ pub struct Context {
     pub uid: u32,
     /// `$WORK`.
     pub work: HostPath,
+}
+
+/// Another name of a place of the host: by a symbolic link, a second mount, a hard link, or a file system that ignores
+/// case. What a rule says of one name it says of the place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alias {
+    /// The other name.
+    pub name: HostPath,
+    /// The place, as requests name it.
+    pub place: HostPath,
+    /// Whether only the system's administrator can have made it so. Otherwise no rule lets anything through by this
+    /// name: whoever made it would widen the policy.
+    pub trusted: bool,
 }
 
 /// A person's approval. Bound to the command, the skill, its profile, the policy whose rules asked, the exact

@@ -131,12 +131,22 @@ fn ceilings_budgets_and_settings_are_compared() {
         })
     };
     let found = diff(
-        &with(100, 10, &[]),
-        &with(200, 20, &["cgroup"]),
+        &with(1 << 30, 10, &[]),
+        &with(512 << 20, 20, &["cgroup"]),
         &contexts(),
     );
     let actions: Vec<&str> = found.differences.iter().map(|d| d.action).collect();
-    assert_eq!(actions, ["limits", "net.outbound"]);
+    assert_eq!(actions, ["net.outbound"]);
     assert!(found.differences.iter().all(|d| d.widens()));
-    assert_eq!(found.settings[0].b, "cgroup");
+    // A ceiling refuses nothing: what a profile asks for is lowered to it.
+    let settings: Vec<_> = (found.settings.iter())
+        .map(|setting| [&*setting.name, &*setting.a, &*setting.b])
+        .collect();
+    assert_eq!(
+        settings,
+        [
+            ["limits.memory", "1G", "512M"],
+            ["may-be-missing", "", "cgroup"]
+        ]
+    );
 }

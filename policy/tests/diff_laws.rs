@@ -192,6 +192,7 @@ fn pair() -> impl Strategy<Value = (Document, Document)> {
 
 fn place() -> Context {
     Context {
+        aliases: Vec::new(),
         home: "/a".into(),
         profile: "c".into(),
         profile_hash: Hash::default(),
@@ -344,6 +345,12 @@ proptest! {
         for request in EVERY_REQUEST.iter() {
             let (one, other) = (decide(&a, request), decide(&b, request));
             if one.verdict == other.verdict {
+                continue;
+            }
+            if let What::Limit { limit, .. } = &request.what {
+                let name = format!("limits.{limit}");
+                let told = found.settings.iter().any(|setting| setting.name == name);
+                prop_assert!(told, "{name}: {:?}", found.settings);
                 continue;
             }
             // The same rules and verdicts, for the same action.

@@ -5,7 +5,7 @@ use crate::support::arbitrary;
 use aegis_policy::Hash;
 use aegis_policy::model::{Budget, Document, Mode, Verdict};
 use aegis_policy::path::HostPath;
-use aegis_policy::request::{Approval, Destination};
+use aegis_policy::request::{Alias, Approval, Destination};
 use aegis_policy::{Context, Decision, Policy, Request, What};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -311,15 +311,25 @@ fn anything() -> impl Strategy<Value = Request> {
         prop::option::of(bytes()),
         any::<u32>(),
         bytes(),
+        prop::collection::vec((bytes(), bytes(), any::<bool>()), 0..3),
     )
-        .prop_map(|(home, profile, profile_hash, skill, uid, work)| Context {
-            home,
-            profile,
-            profile_hash,
-            skill,
-            uid,
-            work,
-        });
+        .prop_map(
+            |(home, profile, profile_hash, skill, uid, work, aliases)| Context {
+                aliases: (aliases.into_iter())
+                    .map(|(name, place, trusted)| Alias {
+                        name,
+                        place,
+                        trusted,
+                    })
+                    .collect(),
+                home,
+                profile,
+                profile_hash,
+                skill,
+                uid,
+                work,
+            },
+        );
     let context = prop_oneof![context, arbitrary::context()];
     let approval = (
         any::<u64>(),

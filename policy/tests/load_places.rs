@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use aegis_policy::load::{UNNAMED, compile, effective, load, parse_str};
-use aegis_policy::model::{Document, Verdict};
+use aegis_policy::load::{UNNAMED, compile, held, load, parse_str};
+use aegis_policy::model::{Document, Documents, Verdict};
 use aegis_policy::{Policy, ask, templates};
 use aegis_profile::Error;
 
@@ -105,6 +105,19 @@ fn a_rego_file_has_to_be_there() {
     );
     let stdin = Tree::of(&[("-", &policy("x.rego"))]);
     assert!(told(&load("-", &stdin).unwrap_err()).contains("has no directory"));
+}
+
+fn effective(
+    reference: Option<&str>,
+    uid: u32,
+    home: Option<&Path>,
+    xdg_config_home: Option<&Path>,
+    source: &dyn aegis_policy::load::Source,
+) -> Result<Documents, Error> {
+    let held = held(reference, uid, home, xdg_config_home, source)?;
+    Ok(Documents::new(
+        held.into_iter().map(|held| held.document).collect(),
+    ))
 }
 
 /// Where the configuration of a user of the tests is.
@@ -366,7 +379,7 @@ fn the_users_configuration_is_where_the_environment_says() {
     let tree = Tree::of(&[("/cfg/aegis/policy.yaml", &rule(WORK))]);
     let of = |home: Option<&str>, xdg: Option<&str>| {
         let policy = effective(None, 1000, home.map(Path::new), xdg.map(Path::new), &tree).unwrap();
-        policy.name()
+        compile(policy).unwrap().name()
     };
     assert_eq!(of(Some("/home/ana"), Some("/cfg")), UNNAMED);
     assert_eq!(of(None, Some("/cfg")), UNNAMED);

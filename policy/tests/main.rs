@@ -14,6 +14,7 @@ mod diff;
 mod diff_laws;
 mod docs;
 mod explain;
+mod held;
 mod laws;
 mod load;
 mod load_places;

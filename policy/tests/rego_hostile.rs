@@ -69,6 +69,20 @@ fn functions_that_see_the_time_the_network_or_chance_are_refused() {
 }
 
 #[test]
+fn a_rule_has_one_default() {
+    for (one, other) in [("1", "1"), ("1", "2"), ("true", "false")] {
+        let text = format!(
+            "package aegis\nimport rego.v1\nblock contains \"all\"\ndefault x := {one}\nx := 3 if input.what.port\ndefault x := {other}\n"
+        );
+        let error = load(&text).map(|_| ()).unwrap_err();
+        assert!(
+            error.starts_with("0.rego:6:") && error.contains("two defaults"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_mistake_is_shown_where_what_it_is_about_begins() {
     for (rule, place) in [
         (

@@ -150,3 +150,45 @@ fn the_deepest_module_that_loads_fits_the_stack() {
     let decision = patiently(move || ask(&policy, tool(1, 1, 0)));
     assert!(decision.rules.len() <= 2, "{:?}", decision.rules);
 }
+
+/// A module may take long for one thing, and not for each of many: what a run asks for shares one budget.
+#[test]
+fn the_things_that_a_run_asks_for_share_what_rego_may_take() {
+    let costly = [
+        (
+            "warn contains \"x\" if { some c in input.context.words; regex.match(`^((a{1,20}){1,20}){1,5}!$`, c) }"
+                .replace("some c in input.context.words", "input.what.host; c := input.context.profile"),
+            "more work than is allowed",
+        ),
+        (
+            format!(
+                "long := [{}]\nwarn contains \"x\" if {{ input.what.host; some a in long; some b in long; a + b < 0 }}",
+                "1, ".repeat(60) + "1"
+            ),
+            "this thing's share",
+        ),
+    ];
+    for (rule, said) in costly {
+        let text = format!("package aegis\nimport rego.v1\nallow contains \"all\"\n{rule}\n");
+        let policy = load(&text).unwrap_or_else(|error| panic!("{rule}\n{error}"));
+        let context = aegis_policy::Context {
+            profile: "a".repeat(750),
+            ..support::context()
+        };
+        let request = |grants| aegis_policy::Request {
+            approvals: Vec::new(),
+            context: context.clone(),
+            what: tool(1, grants, 0),
+        };
+        let few = aegis_policy::decide(&policy, &request(3));
+        assert_eq!(few.verdict, Verdict::Allow, "{rule}: {}", few.reason);
+        let many = aegis_policy::decide(&policy, &request(900));
+        assert_eq!(many.verdict, Verdict::Block, "{rule}: {}", many.reason);
+        assert!(many.reason.contains(said), "{rule}: {}", many.reason);
+        // An explanation is of the decision that was made.
+        let explained = aegis_policy::explain::explain(&policy, &request(900));
+        assert_eq!(explained.decision, many);
+        assert_eq!(explained.parts[0].opinion, many.parts[0]);
+        assert_eq!(explained.parts[0].documents[0].opinion, many.parts[0]);
+    }
+}

@@ -30,7 +30,7 @@ fn tmpfs(at: &str, size: u64, mode: u32) -> Operation {
 fn bind(at: &str, host: &Path, identity: &Identity) -> Operation {
     let found = paths::resolve(host, &paths::Trust::default()).expect("it is there");
     Op::Bind {
-        source: found.host_path(identity),
+        source: found.host_path(identity, true),
         write: false,
         exec: true,
     }

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 /// Most links followed in one path, like the kernel's `MAXSYMLINKS`.
@@ -91,6 +91,16 @@ const OF_THE_SYSTEM: [&str; 6] = ["/", "/var", "/usr", "/home", "/srv", "/mnt"];
 
 const LOCATE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// Whether only the system's administrator can have made a link of this owner in this directory; see [`directory`].
+pub fn is_the_administrators(owner: u32, directory: &Stat, link: &Path) -> bool {
+    let of_root = owner == 0 && directory.st_uid == 0 && directory.st_mode & 0o022 == 0;
+    let in_system = || {
+        let parent = link.parent().unwrap_or(link);
+        OF_THE_SYSTEM.iter().any(|known| Path::new(known) == parent)
+    };
+    of_root && (!rustix::process::geteuid().is_root() || in_system())
+}
+
 /// How far a [`directory`] is opened.
 struct Opened {
     at: OwnedFd,
@@ -111,15 +121,9 @@ impl Opened {
         }
     }
 
-    /// Whether only the system's administrator can have made a link of this owner here.
     fn is_trusted(&self, owner: u32, link: &Path) -> io::Result<bool> {
         let directory = rustix::fs::fstat(&self.at)?;
-        let of_root = owner == 0 && directory.st_uid == 0 && directory.st_mode & 0o022 == 0;
-        let in_system = || {
-            let parent = link.parent().unwrap_or(link);
-            OF_THE_SYSTEM.iter().any(|known| Path::new(known) == parent)
-        };
-        Ok(of_root && (!rustix::process::geteuid().is_root() || in_system()))
+        Ok(is_the_administrators(owner, &directory, link))
     }
 }
 

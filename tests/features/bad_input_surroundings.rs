@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use aegis_tests::host::{in_private_mounts, read_only, tmpfs};
+use aegis_tests::host::{bind, in_private_mounts, read_only, tmpfs};
 use aegis_tests::outcome::refused;
-use aegis_tests::{USERS, User, Workspace, program, text};
+use aegis_tests::{ORDINARY, USERS, User, Workspace, program, text};
 
 const PROFILE: &str = "aegis: 1\nname: surroundings\nextends: [shell]\n\
                        capabilities: {files.write: [$WORK]}\n";
@@ -441,4 +441,23 @@ fn unmount(workspace: &Workspace) {
         "{}",
         workspace.work().display()
     );
+}
+
+#[test]
+fn an_empty_environment_leaves_the_home_of_the_account() {
+    in_private_mounts(|| {
+        let workspace = Workspace::new(User::Ordinary);
+        let home = workspace.home().display().to_string();
+        let account = format!("ana:x:{ORDINARY}:{ORDINARY}::{home}:/bin/sh\n");
+        bind(&workspace.write("passwd", account), "/etc/passwd".as_ref());
+        let mut command = workspace.command(program("aegis-run"));
+        let output = command
+            .env_clear()
+            .args(["sh", "-c", "echo $HOME"])
+            .output();
+        let output = output.expect("it starts");
+        assert!(output.status.success(), "{}", text(&output));
+        assert_eq!(output.stdout, format!("{home}\n").as_bytes());
+        assert!(workspace.home().join(".local/state/aegis/audit").is_dir());
+    });
 }

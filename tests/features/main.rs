@@ -19,6 +19,7 @@ mod network;
 mod observation;
 mod policy;
 mod policy_attacks;
+mod policy_names;
 mod processes;
 mod profile_run;
 mod questions;

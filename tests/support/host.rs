@@ -40,6 +40,11 @@ pub fn tmpfs(at: &Path, options: &str) {
     mount(Some("tmpfs"), at, Some("tmpfs"), 0, options);
 }
 
+/// Mounts a file system of the kernel's. Only within [`in_private_mounts`].
+pub fn mounted(kind: &str, at: &Path) {
+    mount(Some(kind), at, Some(kind), 0, "");
+}
+
 /// Shows a file or a directory in a second place. Only within [`in_private_mounts`].
 pub fn bind(what: &Path, at: &Path) {
     let source = what.to_str().expect("a path in UTF-8");

@@ -49,6 +49,7 @@ fn policy() -> Policy {
 
 fn context() -> Context {
     Context {
+        aliases: Vec::new(),
         home: "/home/ana".into(),
         profile: "report".into(),
         profile_hash: Hash::of(b"the profile"),

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{CommandResult, one_stdin, print, print_bytes, print_json};
-use crate::terminal::{self, complain};
+use crate::terminal::{self, complain, harmless};
 
 /// How mistakes are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,14 +30,24 @@ struct Checked<'r> {
     hash: Option<Hash>,
     #[serde(flatten)]
     error: Option<Error>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Diagnostic>,
 }
 
-/// Checks files of a `kind`; `load` returns the name and the hash of one. Without a format, prints JSON.
+/// What is right.
+pub(super) struct Valid {
+    pub name: String,
+    pub hash: Hash,
+    /// What has no effect, or another one than it seems to have.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Checks files of a `kind`. Without a format, prints JSON.
 pub(super) fn check(
     kind: &'static str,
     references: &[String],
     format: Option<Format>,
-    load: impl Fn(&str) -> Result<(String, Hash), Error>,
+    load: impl Fn(&str) -> Result<Valid, Error>,
 ) -> CommandResult {
     one_stdin(references.iter().map(String::as_str))?;
     let mut results = Vec::new();
@@ -48,21 +58,37 @@ pub(super) fn check(
         };
         match (&error, format) {
             (_, None) => {}
-            (None, _) => print(&format!("{reference}: ok\n"))?,
+            (None, Some(format)) => {
+                for warning in loaded.iter().flat_map(|valid| &valid.warnings) {
+                    match format {
+                        Format::Text => complain(&told(warning)),
+                        Format::Github => {
+                            print_bytes(annotation("warning", kind, warning).as_bytes())?;
+                        }
+                    }
+                }
+                print(&format!("{reference}: ok\n"))?;
+            }
             (Some(error), Some(Format::Text)) => complain(&terminal::profile_error("aegis", error)),
             (Some(error), Some(Format::Github)) => {
                 let lines = error.diagnostics().iter();
-                let lines: String = lines.map(|mistake| annotation(kind, mistake)).collect();
+                let lines: String = lines
+                    .map(|mistake| annotation("error", kind, mistake))
+                    .collect();
                 print_bytes(lines.as_bytes())?;
             }
         }
-        let (name, hash) = loaded.unzip();
+        let (name, hash, warnings) = match loaded {
+            Some(valid) => (Some(valid.name), Some(valid.hash), valid.warnings),
+            None => (None, None, Vec::new()),
+        };
         results.push(Checked {
             reference: BTreeMap::from([(kind, reference.as_str())]),
             ok: error.is_none(),
             name,
             hash,
             error,
+            warnings,
         });
     }
     if format.is_none() {
@@ -71,9 +97,20 @@ pub(super) fn check(
     Ok(results.iter().all(|result| result.ok))
 }
 
+/// A warning, for people.
+fn told(warning: &Diagnostic) -> String {
+    let place = match warning.origin.line {
+        0 => warning.origin.file.to_string(),
+        _ => warning.origin.to_string(),
+    };
+    let help = warning.help.iter().map(|help| format!("  help: {help}\n"));
+    let text = format!("aegis: warning: {place}: {}\n", warning.message);
+    harmless(&(text + &help.collect::<String>()))
+}
+
 /// A mistake in the form that GitHub shows beside the line in a pull request. Special characters are
 /// escaped as the runner's own toolkit does it (`actions/toolkit`, `packages/core/src/command.ts`).
-fn annotation(kind: &str, diagnostic: &Diagnostic) -> String {
+fn annotation(weight: &str, kind: &str, diagnostic: &Diagnostic) -> String {
     let data = |text: &str| {
         text.replace('%', "%25")
             .replace('\r', "%0D")
@@ -98,7 +135,7 @@ fn annotation(kind: &str, diagnostic: &Diagnostic) -> String {
             text.push_str(&format!("\n{what}: {more}"));
         }
     }
-    format!("::error {place},title=aegis {kind}::{}\n", data(&text))
+    format!("::{weight} {place},title=aegis {kind}::{}\n", data(&text))
 }
 
 #[cfg(test)]
@@ -109,7 +146,7 @@ mod tests {
     fn what_has_a_meaning_to_the_runner_is_escaped() {
         let diagnostic = Diagnostic::of_file("a,b:c%.yaml", "50%\nof").with_help("none, really");
         assert_eq!(
-            annotation("policy", &diagnostic),
+            annotation("error", "policy", &diagnostic),
             "::error file=a%2Cb%3Ac%25.yaml,title=aegis policy::50%25%0Aof%0Ahelp: none, really\n"
         );
     }

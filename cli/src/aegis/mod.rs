@@ -205,18 +205,36 @@ impl Action {
 
 fn doctor(json: bool) -> CommandResult {
     let report = aegis_runtime::doctor::examine();
-    let complete = report.complete();
+    let policy = policy::held::in_force();
+    let complete = report.complete() && policy.is_ok();
     if json {
+        let policy = match &policy {
+            Ok(policy) => json!(policy),
+            Err(error) => json!({"error": error.to_string()}),
+        };
         let aegis_runtime::doctor::Report {
             kernel,
             user,
             checks,
         } = report;
         print_json(
-            &json!({"complete": complete, "kernel": kernel, "user": user, "checks": checks}),
+            &json!({"complete": complete, "kernel": kernel, "user": user, "checks": checks, "policy": policy}),
         )?;
     } else {
         print_bytes(text::doctor::text(&report, colour(&io::stdout())).as_bytes())?;
+        match &policy {
+            Ok(policy) => {
+                let lines = policy.lines().into_iter().map(|line| format!("  {line}\n"));
+                print(&format!(
+                    "The policy in force:\n{}",
+                    lines.collect::<String>()
+                ))?;
+            }
+            Err(error) => {
+                print("No policy can be read, so nothing is started:\n")?;
+                complain(&terminal::profile_error("aegis", error));
+            }
+        }
     }
     Ok(complete)
 }

@@ -59,11 +59,54 @@ fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> anyhow::Res
     let mut text = Vec::new();
     page.render(&mut text).context("a page cannot be made")?;
     text.extend(sections(&after.unwrap_or_default()).into_bytes());
+    text.extend(FILES.as_bytes());
+    text.extend(see_also(command).into_bytes());
     pages.push((page.get_filename(), text));
     for subcommand in command.get_subcommands() {
         collect(subcommand, pages)?;
     }
     Ok(())
+}
+
+/// Where Aegis keeps its files, on every page.
+const FILES: &str = r".SH FILES
+.TP
+.I /etc/aegis/policy.yaml, /etc/aegis/policy.d/*.yaml
+The system\(aqs policy. It must belong to root.
+.TP
+.I \(ti/.config/aegis/policy.yaml, \(ti/.config/aegis/policy.d/*.yaml
+Your own policy; below $XDG_CONFIG_HOME where that is set.
+.TP
+.I \(ti/.local/state/aegis
+Your audit log, its keys, and what you have approved; below $XDG_STATE_HOME where that is set.
+.TP
+.I /var/log/aegis/audit, /var/lib/aegis
+The same of root.
+.TP
+.I /run/aegis, $XDG_RUNTIME_DIR/aegis
+The running sandboxes, of root and of others.
+";
+
+/// The pages that a page leads to: its subcommands, the one that it is part of, and the two programs.
+fn see_also(command: &Command) -> String {
+    let own = command
+        .get_display_name()
+        .unwrap_or(command.get_name())
+        .replace(' ', "-");
+    let below = command
+        .get_subcommands()
+        .map(|sub| format!("{own}-{}", sub.get_name()));
+    let above = own.rsplit_once('-').map(|(above, _)| above.to_owned());
+    let mut pages: Vec<String> = below.chain(above).collect();
+    pages.extend(["aegis".to_owned(), "aegis-run".to_owned()]);
+    pages.sort();
+    pages.dedup();
+    pages.retain(|page| *page != own && !page.ends_with("-help"));
+    let pages: Vec<_> = pages
+        .iter()
+        .map(|page| format!(".BR {} (1)", page.replace('-', "\\-")))
+        .collect();
+    format!(".SH SEE ALSO\n{}\n", pages.join(",\n"))
 }
 
 /// The text after the options in a help text, as sections of a manual page: a paragraph whose first

@@ -1,6 +1,7 @@
 //! `aegis profile`: prints the results of the crate `aegis-profile`.
 
-use aegis_profile::{Files, Profile, builtin, schema};
+use aegis_profile::{Diagnostic, Error, Files, Profile, Program, Variable, builtin, schema};
+use aegis_runtime::plan;
 use clap::{Args, Subcommand, ValueHint};
 use serde_json::json;
 
@@ -104,7 +105,12 @@ impl Action {
                 let format = (!json).then_some(Format::Text);
                 check::check("profile", &references, format, |reference| {
                     let profile = sets.load(reference)?;
-                    Ok((profile.name.clone(), profile.hash()))
+                    enforceable(reference, &profile)?;
+                    Ok(check::Valid {
+                        name: profile.name.clone(),
+                        hash: profile.hash(),
+                        warnings: without_effect(&profile),
+                    })
                 })
             }
             Self::Show {
@@ -126,6 +132,80 @@ impl Action {
             }
         }
     }
+}
+
+/// Refuses what no run could enforce.
+fn enforceable(reference: &str, profile: &Profile) -> Result<(), Error> {
+    plan::check(profile).map_err(|error| {
+        let text = error.to_string();
+        let (message, help) = match text.split_once("\n  help: ") {
+            Some((message, help)) => (message, Some(help.to_owned())),
+            None => (&*text, None),
+        };
+        let mut wrong = Diagnostic::of_file(reference, message);
+        wrong.maybe_help(help);
+        wrong.into()
+    })
+}
+
+/// What is declared to no effect.
+fn without_effect(profile: &Profile) -> Vec<Diagnostic> {
+    let capabilities = &profile.capabilities;
+    let files = capabilities
+        .files_read
+        .iter()
+        .chain(&capabilities.files_write);
+    let mut warnings = Vec::new();
+    for item in files
+        .clone()
+        .filter(|item| item.value.base == Some(Variable::Tmp))
+    {
+        let message = format!(
+            "`{}` has no effect: `$TMP` is the sandbox's own, empty and writable",
+            item.value
+        );
+        let warning = Diagnostic::at(item.origin.clone(), message);
+        warnings.push(warning.with_help("remove it, or name the file where the host has it"));
+    }
+    let programs = capabilities
+        .shell_exec
+        .iter()
+        .filter_map(|item| match &item.value {
+            Program::Path(spec) => Some((spec, &item.origin)),
+            Program::Name { .. } => None,
+        });
+    let paths = files
+        .map(|item| (&item.value, &item.origin))
+        .chain(programs);
+    let texts = paths.map(|(spec, origin)| (spec.rest.as_str(), origin));
+    let set = profile.environment.set.values();
+    let texts = texts.chain(set.map(|set| (set.value.as_str(), &set.origin)));
+    for (text, origin) in texts {
+        if let Some(name) = variable(text) {
+            let message = format!(
+                "`{name}` is taken as it is written: a variable stands at the beginning of a path, and is one of $SKILL, $WORK, $HOME and $TMP"
+            );
+            let warning = Diagnostic::at(origin.clone(), message);
+            warnings.push(warning.with_help("write what it stands for"));
+        }
+    }
+    warnings
+}
+
+/// What looks like a variable in a text.
+fn variable(text: &str) -> Option<&str> {
+    let at = text.find('$')?;
+    let named = &text[at + 1..];
+    let inner = named.strip_prefix('{').unwrap_or(named);
+    let length = inner
+        .bytes()
+        .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        .count();
+    let first = inner
+        .bytes()
+        .next()
+        .filter(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
+    first.map(|_| &text[at..at + 1 + (named.len() - inner.len()) + length])
 }
 
 fn show(profile: &Profile, origins: bool, json: bool) -> CommandResult {

@@ -12,7 +12,7 @@ use crate::model::{Action, Inject};
 use crate::path::HostPath;
 use crate::request::{Context, Request, What};
 use aegis_profile::hash::Hash;
-use seeds::Seeds;
+use seeds::{Patterned, Seeds};
 
 /// Limit on requests for one action in one context; beyond it, the answer is not complete.
 const MAX_REQUESTS: usize = 200_000;
@@ -124,25 +124,34 @@ impl Patterns {
     }
 
     /// The patterns of rules, in a context.
-    fn of_rules(rules: &[BTreeSet<&str>], context: &Context) -> Self {
+    fn of_rules(rules: &[Patterned<'_>], context: &Context) -> Self {
         let mut patterns = Self::default();
         for rule in rules {
-            let mut group = Vec::new();
-            for item in rule.iter().filter(|item| is_path(item)) {
+            let (mut group, mut below) = (Vec::new(), Vec::new());
+            for item in rule.patterns.iter().filter(|item| is_path(item)) {
                 let Some((pattern, everywhere)) = explore::read(item, context) else {
                     continue;
                 };
-                match everywhere {
-                    true => patterns.push(pattern),
-                    false => {
-                        group.push(patterns.all.len());
-                        patterns.all.push(pattern);
-                    }
+                if rule.reaches_below && pattern.last().is_none_or(|part| part != "**") {
+                    let reached = [&*pattern, &["**".to_owned()]].concat();
+                    patterns.add(reached, everywhere, &mut below);
                 }
+                patterns.add(pattern, everywhere, &mut group);
             }
-            patterns.groups.push(group);
+            patterns.groups.extend([group, below]);
         }
         patterns
+    }
+
+    /// Adds a pattern to a group, or as its own where it only overlaps.
+    fn add(&mut self, pattern: Pattern, everywhere: bool, group: &mut Vec<usize>) {
+        match everywhere {
+            true => self.push(pattern),
+            false => {
+                group.push(self.all.len());
+                self.all.push(pattern);
+            }
+        }
     }
 }
 
@@ -151,10 +160,10 @@ fn is_path(item: &str) -> bool {
 }
 
 /// The patterns of each rule that are neither paths nor hashes.
-fn names_of<'p>(rules: &[BTreeSet<&'p str>]) -> Vec<BTreeSet<&'p str>> {
+fn names_of<'p>(rules: &[Patterned<'p>]) -> Vec<BTreeSet<&'p str>> {
     let is_name = |item: &&str| !is_path(item) && !item.starts_with("sha256:");
     (rules.iter())
-        .map(|rule| rule.iter().copied().filter(is_name).collect())
+        .map(|rule| rule.patterns.iter().copied().filter(is_name).collect())
         .collect()
 }
 
@@ -224,7 +233,9 @@ fn others(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
         Action::SyscallsAllow,
     ] {
         tried.next_action();
-        for name in tried.names(seeds.of_action(action)) {
+        let rules = seeds.of_action(action).iter();
+        let rules: Vec<_> = rules.map(|rule| rule.patterns.clone()).collect();
+        for name in tried.names(&rules) {
             let what = match action {
                 Action::Devices => What::Device { device: name },
                 Action::EnvironmentPass => What::Environment { name },
@@ -233,28 +244,13 @@ fn others(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
             tried.ask(context, what);
         }
     }
-    tried.next_action();
-    for (limit, ceilings) in &seeds.ceilings {
-        let around = |ceiling: &u64| {
-            [
-                ceiling.saturating_sub(1),
-                *ceiling,
-                ceiling.saturating_add(1),
-            ]
-        };
-        let values: BTreeSet<u64> = ceilings.iter().flat_map(around).chain([0]).collect();
-        let values = [None].into_iter().chain(values.into_iter().map(Some));
-        for value in values {
-            let limit = (*limit).to_owned();
-            tried.ask(context, What::Limit { limit, value });
-        }
-    }
 }
 
 /// The ends of all ranges, and the ports next to them.
 fn ports(seeds: &Seeds<'_>) -> BTreeSet<u16> {
     let mut ports = BTreeSet::from([1, 8080, u16::MAX]);
-    let ends = (seeds.of_action(Action::NetListen).iter().flatten())
+    let ends = (seeds.of_action(Action::NetListen).iter())
+        .flat_map(|rule| &rule.patterns)
         .flat_map(|item| item.split('-'))
         .filter_map(|end| end.parse::<u16>().ok())
         .chain(seeds.ports.iter().copied());
@@ -287,7 +283,7 @@ fn secrets(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
 fn runs(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     tried.next_action();
     let rules = seeds.of_action(Action::ToolExec);
-    let items = rules.iter().flatten();
+    let items = rules.iter().flat_map(|rule| &rule.patterns);
     let hashes: BTreeSet<Hash> = items
         .filter_map(|item| item.strip_prefix("sha256:")?.parse().ok())
         .chain([context.profile_hash])
@@ -299,14 +295,13 @@ fn runs(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
         names.push(context.profile.clone());
     }
     // A pattern with `$SKILL` applies to every skill.
-    let places: Vec<BTreeSet<&str>> = (rules.iter())
-        .map(|rule| {
-            rule.iter()
-                .copied()
-                .filter(|item| !item.starts_with("$SKILL"))
-                .collect()
-        })
-        .collect();
+    let places = rules.iter().map(|rule| Patterned {
+        patterns: (rule.patterns.iter().copied())
+            .filter(|item| !item.starts_with("$SKILL"))
+            .collect(),
+        reaches_below: rule.reaches_below,
+    });
+    let places: Vec<Patterned<'_>> = places.collect();
     let of_places = Patterns::of_rules(&places, context);
     let mut skills: Vec<Option<HostPath>> = vec![context.skill.clone(), None];
     if !of_places.all.is_empty() {

@@ -82,6 +82,16 @@ impl RuleOutcome {
         self.effective() > Verdict::Allow
     }
 
+    /// How it relates to what lies below the paths that it names. What it blocks it blocks with all below; where a person
+    /// or a warning is asked for, that is asked for below too, but nothing is let through there.
+    pub fn reach(&self) -> Relation {
+        match self.effective() {
+            Verdict::Allow => Relation::Disjoint,
+            Verdict::Warn | Verdict::Review => Relation::Overlaps,
+            Verdict::Block => Relation::Contains,
+        }
+    }
+
     fn reason(&self, of: Relation) -> Arc<str> {
         match of {
             Relation::Contains => self.reason.clone(),

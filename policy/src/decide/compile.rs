@@ -13,7 +13,7 @@ use super::compiled::{Capabilities, Compiled, Secret};
 use super::egress::Egress;
 use super::index::hosts::HostRules;
 use super::index::paths::{Forest, Patterns};
-use super::index::{self, Actions, Claim};
+use super::index::{Actions, Claim};
 use super::pattern::{self, HostPattern, Part, Ports};
 use crate::model::{
     Action, Budget, CapabilityRule, Document, Documents, EgressRule, Rule, Verdict, is_id,
@@ -70,7 +70,25 @@ pub(super) const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 pub(super) fn policy(documents: Documents) -> Result<Policy, BadPolicy> {
     let (hash, length) = Hash::and_length(&Hashed::of(&documents));
-    let layers = documents.iter().map(|document| layer(document.clone()));
+    let layers = documents.iter().map(|document| {
+        let same = |other: &&Arc<Document>| other.name == document.name;
+        let name = match documents.iter().filter(same).count() {
+            ..2 => document.name.clone(),
+            // The first digits of what `aegis policy hash` prints of this document.
+            _ => {
+                let alone = Hashed {
+                    documents: vec![document],
+                    engine: ENGINE,
+                };
+                format!(
+                    "{}@{:.8}",
+                    document.name,
+                    Hash::of_canonical(&alone).to_string()
+                )
+            }
+        };
+        layer(document.clone(), name)
+    });
     let layers = layers.collect::<Result<_, _>>()?;
     Ok(Policy {
         documents,
@@ -96,7 +114,7 @@ impl<'d> Hashed<'d> {
     }
 }
 
-fn layer(document: Arc<Document>) -> Result<Compiled, BadPolicy> {
+fn layer(document: Arc<Document>, name: String) -> Result<Compiled, BadPolicy> {
     let fail = |rule: Option<&str>, item: Option<&str>, pattern: Wrong| BadPolicy {
         document: document.name.clone(),
         rule: rule.map(Into::into),
@@ -162,6 +180,7 @@ fn layer(document: Arc<Document>) -> Result<Compiled, BadPolicy> {
         secrets: (host_rules(&secrets.0), secrets.1),
         rego,
         document,
+        name,
     })
 }
 
@@ -173,11 +192,6 @@ fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, WrongItem<'_>>
         .iter()
         .map(|rule| RuleOutcome::new(rule.head()))
         .collect();
-    let is_loud = |rule: index::Rule| {
-        outcomes
-            .get(rule as usize)
-            .is_some_and(RuleOutcome::is_loud)
-    };
     let mut patterns = Patterns::default();
     let (mut ports, mut profiles) = (Vec::new(), Vec::new());
     for (number, rule) in (0..).zip(rules) {
@@ -204,7 +218,7 @@ fn capabilities(rules: &[CapabilityRule]) -> Result<Capabilities, WrongItem<'_>>
     }
     profiles.sort_unstable_by_key(|(hash, _)| *hash);
     Ok(Capabilities {
-        patterns: Forest::new(patterns, is_loud),
+        patterns: Forest::new(patterns, outcomes.iter().map(RuleOutcome::reach).collect()),
         ports,
         profiles,
         outcomes,
@@ -275,7 +289,7 @@ pub(super) fn egress_rule(rule: &EgressRule) -> Result<Egress, (&str, Wrong)> {
     for item in &rule.paths {
         url_pattern(item, &mut patterns).map_err(|wrong| (&**item, wrong))?;
     }
-    let paths = (!rule.paths.is_empty()).then(|| Forest::new(patterns, |_| false));
+    let paths = (!rule.paths.is_empty()).then(|| Forest::new(patterns, Vec::new()));
     if let Some(item) = rule.methods.iter().find(|method| !is_method(method)) {
         let help = "write it in capitals, such as `GET`";
         return Err((item, Wrong::of("not an HTTP method", help)));

@@ -10,11 +10,12 @@ use super::egress::Egress;
 use super::index::hosts::HostRules;
 use super::index::paths::Forest;
 use super::index::{Actions, Claim, Collect, Hits};
+use super::names::{Name, names};
 use super::pattern::{Ports, Relation, address, glob_matches};
 use crate::decision::Opinion;
 use crate::model::{Document, Inject, Verdict};
-use crate::path::HostPath;
-use crate::rego::Rego;
+use crate::path::{HostPath, program};
+use crate::rego::{Rego, RegoOutcome};
 use crate::request::{Approval, Context, Destination, What};
 use aegis_profile::hash::Hash;
 
@@ -22,6 +23,8 @@ use aegis_profile::hash::Hash;
 #[derive(Debug)]
 pub(super) struct Compiled {
     pub document: Arc<Document>,
+    /// The document's name; where another one has that too, with the beginning of its hash.
+    pub name: String,
     pub capabilities: Capabilities,
     pub egress: (HostRules, Vec<Egress>),
     pub secrets: (HostRules, Vec<Secret>),
@@ -60,17 +63,50 @@ impl Secret {
 
 impl Compiled {
     /// This document's opinion of one well-formed thing.
-    pub fn opinion(&self, context: &Context, what: &What, approval: Option<&Approval>) -> Opinion {
+    /// `among`: how many things share what Rego may take.
+    pub fn opinion(
+        &self,
+        context: &Context,
+        what: &What,
+        among: usize,
+        approval: Option<&Approval>,
+    ) -> Opinion {
         if let What::Limit { limit, value } = what {
             return self.limit(limit, *value);
         }
-        let said = self.rego.as_ref().map(|rego| rego.ask(context, what));
-        let said: Vec<(RuleOutcome, Relation)> =
-            said.iter().flatten().map(RuleOutcome::of_rego).collect();
+        let said = self.rego(context, what, among);
+        let said: Vec<(RuleOutcome, Relation)> = said.iter().map(RuleOutcome::of_rego).collect();
         let mut combiner = Combiner::default();
         self.evaluate(context, what, &mut combiner, ());
         add_rego(what, &said, &mut combiner);
         conclude(what, combiner, approval)
+    }
+
+    /// The outcomes of the rules in Rego. A second home directory is asked about as well, but nothing is let through by
+    /// it.
+    pub fn rego(&self, context: &Context, what: &What, among: usize) -> Vec<RegoOutcome> {
+        let Some(rego) = &self.rego else {
+            return Vec::new();
+        };
+        let mut said = rego.ask(context, what, among);
+        for alias in context
+            .aliases
+            .iter()
+            .filter(|alias| alias.name == context.home)
+        {
+            let second = Context {
+                home: alias.place.clone(),
+                ..context.clone()
+            };
+            for other in rego.ask(&second, what, among) {
+                match said.iter_mut().find(|known| known.id == other.id) {
+                    Some(known) if known.verdict < other.verdict => *known = other,
+                    None if other.verdict > Verdict::Allow => said.push(other),
+                    Some(_) | None => {}
+                }
+            }
+        }
+        said
     }
 
     /// Adds the outcomes of the rules of the contracts.
@@ -232,8 +268,9 @@ pub(super) fn conclude(
 impl Capabilities {
     fn ask<C: Collect>(&self, context: &Context, what: &What, hits: &mut Hits<C>) {
         let path = |path: &HostPath, tree: bool, hits: &mut Hits<C>| {
-            let components = split(path.as_bytes());
-            self.patterns.ask(context, &components, tree, hits);
+            for name in names(context, path, tree).0 {
+                self.patterns.ask(context, &name, hits);
+            }
         };
         let name = |name: &str, hits: &mut Hits<C>| {
             self.patterns
@@ -248,8 +285,14 @@ impl Capabilities {
                 path: own,
                 tree,
             } => {
-                path(own, *tree, hits);
-                self.ask_program(name.as_deref(), own, *tree, hits);
+                if let (Some(name), false) = (name, *tree) {
+                    self.patterns
+                        .ask_name(name.as_bytes(), Relation::Contains, hits);
+                }
+                for name in names(context, own, *tree).0 {
+                    self.patterns.ask(context, &name, hits);
+                    self.ask_program(&name, hits);
+                }
             }
             What::Listen { port } => {
                 for (ports, rule) in &self.ports {
@@ -279,24 +322,14 @@ impl Capabilities {
     }
 
     /// Finds the rules that name programs.
-    fn ask_program(
-        &self,
-        name: Option<&str>,
-        path: &HostPath,
-        tree: bool,
-        hits: &mut Hits<impl Collect>,
-    ) {
-        if tree {
+    fn ask_program(&self, name: &Name<'_>, hits: &mut Hits<impl Collect>) {
+        if name.tree {
             // It may hold a program of any name.
             return self.patterns.overlap_names(hits);
         }
-        if let Some(name) = name {
-            self.patterns
-                .ask_name(name.as_bytes(), Relation::Contains, hits);
-        }
-        let (of_system, own_name) = path.program();
+        let (of_system, own_name) = program(name.components.iter().copied());
         let relation = match of_system {
-            true => Relation::Contains,
+            true => name.closest,
             false => Relation::Overlaps,
         };
         self.patterns.ask_name(own_name, relation, hits);

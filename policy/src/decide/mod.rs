@@ -29,6 +29,14 @@
 //! only overlaps. A pattern with a variable that the run does not have (no `$SKILL`, an empty `$HOME`) is
 //! disjoint from every request.
 //!
+//! **Below.** A rule that blocks a path blocks what lies below it, as the same words in a profile ask for a tree; one that
+//! warns or asks does so below it too, but lets nothing through there. A rule that allows a path allows that file or
+//! directory itself; `/**` allows what lies below.
+//!
+//! **Names.** A request has one path, free of links. A pattern that matches another name of the same place
+//! ([`Context::aliases`]) matches it; where somebody other than the system's administrator may have made that name, it only
+//! overlaps.
+//!
 //! **Rules in Rego** come after those: see [`crate::rego`].
 //!
 //! **Limits** take away, so a limit without a ceiling is allowed, by any policy; above a ceiling it is
@@ -77,6 +85,7 @@ mod compile;
 mod compiled;
 mod egress;
 mod index;
+mod names;
 mod pattern;
 mod trace;
 mod well_formed;
@@ -93,6 +102,7 @@ pub(crate) use compile::hash;
 pub use compile::{BadPolicy, ENGINE, Engine};
 pub(crate) use pattern::Base;
 pub use pattern::Relation;
+pub(crate) use pattern::name_matches;
 pub use trace::PatternNote;
 pub(crate) use trace::{RuleTrace, Trace};
 
@@ -139,9 +149,10 @@ impl Policy {
         &self.documents
     }
 
-    /// The names of the documents, joined.
+    /// The names of the documents, joined. Documents of one name are told apart by the beginning of their hashes.
     pub fn name(&self) -> String {
-        self.documents.name()
+        let names: Vec<&str> = self.layers.iter().map(|layer| &*layer.name).collect();
+        names.join(" and ")
     }
 }
 
@@ -170,7 +181,8 @@ pub(crate) fn traced<'p, 'r>(policy: &'p Policy, request: &'r Request) -> Vec<Tr
     let traced = request.what.parts().map(|what| {
         let fault = asked.fault(what);
         let approval = asked.approval(what);
-        let trace = |layer| Trace::of(layer, fault, &request.context, what, approval);
+        let among = asked.among(what);
+        let trace = |layer| Trace::of(layer, fault, &request.context, what, among, approval);
         Traced {
             what,
             opinion: asked.opinion(what),
@@ -195,6 +207,8 @@ struct Asked<'r> {
     fault: Option<&'static str>,
     /// The approvals that are [`bound`] to the request.
     approvals: Vec<&'r Approval>,
+    /// How many things are asked for.
+    things: usize,
 }
 
 impl<'r> Asked<'r> {
@@ -204,12 +218,34 @@ impl<'r> Asked<'r> {
             context: &request.context,
             fault: well_formed::context(&request.context).err(),
             approvals: bound(policy, request),
+            things: match &request.what {
+                What::Tool { grants, .. } => grants.len(),
+                _ => 1,
+            },
+        }
+    }
+
+    /// How many things share what Rego may take for this one.
+    fn among(&self, what: &What) -> usize {
+        match what {
+            What::Tool { .. } => 1,
+            _ => self.things,
         }
     }
 
     /// What is wrong with the request, if this is asked for.
     fn fault(&self, what: &What) -> Option<&'static str> {
-        self.fault.or(well_formed::what(what).err())
+        let fault = self.fault.or(well_formed::what(what).err());
+        fault.or_else(|| match what {
+            _ if self.context.aliases.is_empty() => None,
+            What::Read { path, tree }
+            | What::Write { path, tree }
+            | What::Exec { path, tree, .. } => {
+                let (_, all) = names::names(self.context, path, *tree);
+                (!all).then_some("the place has more names than can be compared")
+            }
+            _ => None,
+        })
     }
 
     /// The opinion of a whole run is the worst of its grants' and its own.
@@ -233,14 +269,14 @@ impl<'r> Asked<'r> {
             return combine::blocked(fault);
         }
         let approval = self.approval(what);
-        let say = |layer: &Compiled| layer.opinion(self.context, what, approval);
+        let say = |layer: &Compiled| layer.opinion(self.context, what, self.among(what), approval);
         if let [layer] = &*self.policy.layers {
             return say(layer);
         }
         let said = self.policy.layers.iter().map(|layer| {
             let mut said = say(layer);
             for rule in &mut said.rules {
-                *rule = Arc::from(format!("{}/{rule}", layer.document.name));
+                *rule = Arc::from(format!("{}/{rule}", layer.name));
             }
             said
         });

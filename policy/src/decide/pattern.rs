@@ -195,6 +195,11 @@ impl<'t> Part<'t> {
     }
 }
 
+/// [`glob_matches`], of text.
+pub(crate) fn name_matches(pattern: &str, name: &str) -> bool {
+    glob_matches(pattern, name.as_bytes())
+}
+
 /// Whether a name is in a pattern of names.
 pub(super) fn glob_matches(glob: &str, name: &[u8]) -> bool {
     let glob = glob.as_bytes();

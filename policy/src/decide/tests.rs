@@ -19,7 +19,7 @@ fn answers_as_the_reference(policy: &Policy, request: &Request) {
         let approval = asked.approval(what);
         for layer in &policy.layers {
             assert_eq!(
-                layer.opinion(context, what, approval),
+                layer.opinion(context, what, 1, approval),
                 reference::opinion(layer, context, what, approval),
                 "{request:?}"
             );

@@ -14,6 +14,8 @@ use crate::request::{Approval, Context, Destination, What};
 /// One document's opinion of one thing, and how each of its rules relates to it.
 pub(crate) struct Trace<'p> {
     pub document: &'p Document,
+    /// The document's name, as rules are told with it.
+    pub name: &'p str,
     pub opinion: Opinion,
     /// Each rule about this action, by id.
     pub rules: Vec<RuleTrace>,
@@ -66,6 +68,7 @@ impl<'p> Trace<'p> {
         fault: Option<&'static str>,
         context: &Context,
         what: &What,
+        among: usize,
         approval: Option<&Approval>,
     ) -> Self {
         let mut met = Met::default();
@@ -73,7 +76,7 @@ impl<'p> Trace<'p> {
             Some(fault) => blocked(fault),
             None => {
                 layer.evaluate(context, what, &mut Combiner::default(), &mut met);
-                layer.opinion(context, what, approval)
+                layer.opinion(context, what, among, approval)
             }
         };
         let document = &layer.document;
@@ -100,8 +103,10 @@ impl<'p> Trace<'p> {
                 met.rules(rules.filter(|(_, rule)| about(rule)))
             }
         };
-        let rego = layer.rego.as_ref().filter(|_| fault.is_none());
-        let said = rego.map(|rego| rego.ask(context, what)).unwrap_or_default();
+        let said = match fault {
+            Some(_) => Vec::new(),
+            None => layer.rego(context, what, among),
+        };
         for said in &said {
             let relation = RuleOutcome::of_rego(said).1;
             let inside = matches!(what, What::Net(to) if is_inside(to));
@@ -116,6 +121,7 @@ impl<'p> Trace<'p> {
         rules.sort_by(|a, b| a.id.cmp(&b.id));
         Self {
             document,
+            name: &layer.name,
             opinion,
             rules,
         }

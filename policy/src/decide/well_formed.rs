@@ -14,10 +14,18 @@ const NUMBER: Fault = "a number above 2^53 - 1";
 /// Checks the values of the variables. An empty path is a variable without a value.
 pub(super) fn context(context: &Context) -> Result<(), Fault> {
     let Context {
-        home, skill, work, ..
+        aliases,
+        home,
+        skill,
+        work,
+        ..
     } = context;
     let wrong = |path: &HostPath| !path.as_bytes().is_empty() && !path.is_plain();
+    let mut names = aliases.iter().flat_map(|alias| [&alias.name, &alias.place]);
     match () {
+        () if !names.all(HostPath::is_plain) => {
+            Err("another name of a place is not absolute, or has components that lead elsewhere")
+        }
         () if wrong(home) => Err("$HOME is not absolute, or has components that lead elsewhere"),
         () if wrong(work) => Err("$WORK is not absolute, or has components that lead elsewhere"),
         () if skill.as_ref().is_some_and(wrong) => {

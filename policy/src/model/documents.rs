@@ -28,12 +28,6 @@ impl Documents {
         self.0.iter()
     }
 
-    /// Their names, joined.
-    pub fn name(&self) -> String {
-        let names: Vec<&str> = self.0.iter().map(|d| d.name.as_str()).collect();
-        names.join(" and ")
-    }
-
     /// The lowest ceiling on a limit, with the name of the document that sets it.
     pub fn ceiling(&self, limit: LimitKey) -> Option<(u64, &str)> {
         (self.0.iter())

@@ -19,7 +19,7 @@ impl Rego {
         }
     }
 
-    pub fn ask(&self, _: &Context, _: &What) -> Vec<RegoOutcome> {
+    pub fn ask(&self, _: &Context, _: &What, _: usize) -> Vec<RegoOutcome> {
         match *self {}
     }
 }

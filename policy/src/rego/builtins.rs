@@ -94,13 +94,15 @@ pub(super) fn why_not(name: &str) -> Option<&'static str> {
     })
 }
 
-/// The effort that an evaluation has spent.
+/// The effort that an evaluation has spent, of [`EFFORT`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct Effort(Arc<AtomicU64>);
 
 impl Effort {
-    pub fn reset(&self) {
-        self.0.store(0, Ordering::Relaxed);
+    /// Begins an evaluation that may spend this much.
+    pub fn allow(&self, effort: u64) {
+        self.0
+            .store(EFFORT.saturating_sub(effort), Ordering::Relaxed);
     }
 
     fn spend(&self, steps: usize) -> anyhow::Result<()> {

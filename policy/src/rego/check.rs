@@ -105,8 +105,13 @@ pub(super) fn check(module: &Module) -> Result<Checked, BadModule> {
         ));
     }
     let mut names: BTreeMap<String, NameKind> = BTreeMap::new();
+    let mut defaults = BTreeSet::new();
     for rule in &module.policy {
         let (name, kind) = head(rule)?;
+        if matches!(rule.as_ref(), Rule::Default { .. }) && !defaults.insert(name) {
+            let message = format!("`{}` has two defaults", quote(name));
+            return Err(bad(rule.span(), message, "remove one of them"));
+        }
         if matches!(name, "input" | "data" | "_") || builtins::find(name).is_some() {
             let message = format!("`{name}` has a meaning of its own");
             return Err(bad(rule.span(), message, "give the rule another name"));

@@ -10,7 +10,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, LimitError, Value};
 
 use super::builtins::{self, Effort};
-use super::limits::STEPS;
+use super::limits::{EFFORT, RUN_EFFORT, RUN_STEPS, STEPS};
 use super::load::{Loaded, load};
 use super::scan::{first_line, from_engine};
 use super::{BadModule, RegoOutcome, input};
@@ -24,6 +24,8 @@ pub(crate) struct Rego {
     /// The copy that is asked. `None`: it failed, and may be in a bad state; a fresh copy replaces it.
     engine: Mutex<Option<Box<Engine>>>,
     effort: Effort,
+    /// The most steps of one evaluation.
+    steps: u32,
     /// Where each of the answer's sets comes from: the verdict, and the prefix of ids.
     sets: Vec<(Verdict, String)>,
 }
@@ -44,7 +46,6 @@ impl Rego {
         }
         let mut engine = Box::new(Engine::new());
         engine.set_strict_builtin_errors(true);
-        engine.set_execution_timer_config(steps(count));
         let Loaded {
             patterns,
             sets,
@@ -71,16 +72,18 @@ impl Rego {
             engine: Mutex::new(Some(engine.clone())),
             prepared: engine,
             effort,
+            steps: count,
             sets,
         }))
     }
 
-    /// The outcomes of the modules' rules, by id. Empty for actions that Rego is not asked about.
-    pub fn ask(&self, context: &Context, what: &What) -> Vec<RegoOutcome> {
+    /// The outcomes of the modules' rules, by id. Empty for actions that Rego is not asked about. `among`: how many things
+    /// share the limits of a run.
+    pub fn ask(&self, context: &Context, what: &What, among: usize) -> Vec<RegoOutcome> {
         if !input::is_asked(what) {
             return Vec::new();
         }
-        self.answer(context, what).unwrap_or_else(|reason| {
+        self.answer(context, what, among).unwrap_or_else(|reason| {
             vec![RegoOutcome {
                 id: "rego".into(),
                 verdict: Verdict::Block,
@@ -89,17 +92,25 @@ impl Rego {
         })
     }
 
-    fn answer(&self, context: &Context, what: &What) -> Result<Vec<RegoOutcome>, String> {
+    fn answer(
+        &self,
+        context: &Context,
+        what: &What,
+        among: usize,
+    ) -> Result<Vec<RegoOutcome>, String> {
         let value = input::input(context, what)?;
         let Ok(mut held) = self.engine.lock() else {
             return Err("the engine of rules in Rego has failed before".into());
         };
         let mut engine = held.take().unwrap_or_else(|| self.prepared.clone());
-        self.effort.reset();
+        let among = u32::try_from(among).unwrap_or(u32::MAX).max(1);
+        let count = self.steps.min(RUN_STEPS / among);
+        self.effort.allow(EFFORT.min(RUN_EFFORT / u64::from(among)));
+        engine.set_execution_timer_config(steps(count));
         engine.set_input(value);
         let answer = engine
             .eval_rule(ENTRY.into())
-            .map_err(|error| reason(&error))?;
+            .map_err(|error| reason(&error, count))?;
         *held = Some(engine);
         drop(held);
         self.said(&answer)
@@ -179,13 +190,18 @@ fn steps(count: u32) -> ExecutionTimerConfig {
 }
 
 /// Why there is no answer; the text is the same every time.
-fn reason(error: &anyhow::Error) -> String {
+fn reason(error: &anyhow::Error, steps: u32) -> String {
     // An error that comes out of a function loses its type.
     let text = error.to_string();
     if error.downcast_ref::<LimitError>().is_some()
         || text.contains("execution exceeded time limit")
     {
-        return format!("rules in Rego took more than {STEPS} steps");
+        return match steps < STEPS {
+            true => format!(
+                "rules in Rego took more than {steps} steps, this thing's share of the {RUN_STEPS} for all that the run asks for"
+            ),
+            false => format!("rules in Rego took more than {steps} steps"),
+        };
     }
     let place = text.lines().find_map(|line| line.strip_prefix("--> "));
     match place {
@@ -230,7 +246,7 @@ mod tests {
             command: words.iter().map(|word| HostPath::from(*word)).collect(),
             grants: Vec::new(),
         };
-        let said = rego.ask(&Context::default(), &what);
+        let said = rego.ask(&Context::default(), &what, 1);
         let pairs = said.iter().map(|said| (said.id.to_string(), said.verdict));
         pairs.collect()
     }

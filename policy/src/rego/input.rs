@@ -66,6 +66,11 @@ pub(super) fn input(context: &Context, what: &What) -> Result<Value, &'static st
         return Err("the run has more words or grants than rules in Rego can be asked about");
     }
     let what = &named(what);
+    // One name of each place: the real one.
+    let context = &Context {
+        aliases: Vec::new(),
+        ..context.clone()
+    };
     let json = serde_json::to_value(Input { context, what })
         .map_err(|_| "the request has no JSON form")?;
     let mut text = 0;

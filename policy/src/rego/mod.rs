@@ -30,7 +30,8 @@
 //! - statements in an order in which each variable has a value when it is used, no iteration within `not`;
 //! - whole numbers only, no division, multiplication only by a literal number;
 //! - collections that can be shown to stay small, so that no step takes long; and
-//! - thirty thousand steps of an evaluation, which the interpreter counts.
+//! - thirty thousand steps of an evaluation, which the interpreter counts. All that a run asks for shares
+//!   six hundred thousand, in equal parts.
 
 #[cfg(feature = "rego")]
 mod bound;
@@ -123,6 +124,11 @@ mod limits {
     /// What functions may spend in one evaluation: bytes of text; a byte matched with a pattern counts once for
     /// each state of the pattern.
     pub const EFFORT: u64 = 20_000_000;
+    /// Steps for all that a run asks for, each thing an equal share; not counted is the run itself, which is asked about
+    /// once.
+    pub const RUN_STEPS: u32 = 600_000;
+    /// What functions may spend for all of that.
+    pub const RUN_EFFORT: u64 = 100_000_000;
 }
 
 /// Why a text is not a valid module.

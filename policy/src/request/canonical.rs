@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::net::IpAddr;
 
-use super::{Approval, Context, Destination, Request, What};
+use super::{Alias, Approval, Context, Destination, Request, What};
 use crate::model::{Inject, Scheme};
 use crate::path::HostPath;
 use aegis_profile::hash::Hash;
@@ -69,9 +69,29 @@ macro_rules! objects {
 
 objects! {
     Approval { at, command, expires, held_for, id, policy, profile_hash, skill, what }
-    Context { home, profile, profile_hash, skill, uid, work }
+    Alias { name, place, trusted }
     Destination {
         address, host, method, path, port, request_size, requests_last_minute, response_size, scheme
+    }
+}
+
+impl Canonical for Context {
+    fn write(&self, out: &mut Vec<u8>) {
+        let Self {
+            aliases,
+            home,
+            profile,
+            profile_hash,
+            skill,
+            uid,
+            work,
+        } = self;
+        out.push(b'{');
+        if !aliases.is_empty() {
+            members!(out: aliases);
+        }
+        members!(out: home, profile, profile_hash, skill, uid, work);
+        out.push(b'}');
     }
 }
 

@@ -10,7 +10,7 @@ use aegis_policy::model::{
     Action, Budget, CapabilityRule, Document, EgressRule, Inject, Mode, Scheme, SecretRule, Verdict,
 };
 use aegis_policy::path::HostPath;
-use aegis_policy::request::{Approval, Context, Destination, Request, What};
+use aegis_policy::request::{Alias, Approval, Context, Destination, Request, What};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -227,8 +227,9 @@ pub fn context() -> impl Strategy<Value = Context> {
         below(),
         prop::option::weighted(0.8, Just(())),
         any::<bool>(),
+        prop::collection::vec(alias(), 0..3),
     )
-        .prop_map(|(home, work, skill, has_skill, apart)| {
+        .prop_map(|(home, work, skill, has_skill, apart, aliases)| {
             let join = |base: &str, parts: &[&str]| {
                 let parts: String = parts.iter().map(|part| format!("/{part}")).collect();
                 format!("{}{parts}", base.trim_end_matches('/'))
@@ -236,6 +237,7 @@ pub fn context() -> impl Strategy<Value = Context> {
             let work = join(if apart { "/b" } else { home }, &work);
             let skill = join(&work, &skill);
             Context {
+                aliases,
                 home: home.into(),
                 profile: "git".into(),
                 skill: has_skill.map(|()| skill.as_str().into()),
@@ -243,6 +245,14 @@ pub fn context() -> impl Strategy<Value = Context> {
                 ..Context::default()
             }
         })
+}
+
+fn alias() -> impl Strategy<Value = Alias> {
+    (path(), path(), any::<bool>()).prop_map(|(name, place, trusted)| Alias {
+        name,
+        place,
+        trusted,
+    })
 }
 
 pub fn destination() -> impl Strategy<Value = Destination> {

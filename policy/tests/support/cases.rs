@@ -19,6 +19,7 @@ pub fn policy(rules: &str) -> Policy {
 /// Ana's profile `report`, in her working directory.
 pub fn context() -> Context {
     Context {
+        aliases: Vec::new(),
         home: "/home/ana".into(),
         profile: "report".into(),
         profile_hash: Hash::of(b"report"),

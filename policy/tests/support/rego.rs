@@ -54,6 +54,7 @@ pub fn policy(document: Document) -> Policy {
 
 pub fn context() -> Context {
     Context {
+        aliases: Vec::new(),
         home: "/home/ana".into(),
         profile: "report".into(),
         profile_hash: Hash::of(b"profile"),

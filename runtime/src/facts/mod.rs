@@ -6,6 +6,8 @@
 pub mod cgroups;
 pub mod denied;
 pub mod devices;
+pub mod mounts;
+pub mod names;
 pub mod paths;
 pub mod plantable;
 mod program;
@@ -86,8 +88,11 @@ pub struct Caller {
     pub group: Option<String>,
     /// `$HOME`, else what `/etc/passwd` says, else `/`.
     pub home: PathBuf,
-    /// The home directory in `/etc/passwd`, for a user who has an account there: anybody can set `$HOME`.
+    /// The home directory in `/etc/passwd`, for a user who has an account there.
     pub account_home: Option<PathBuf>,
+    /// What `$HOME` of a policy stands for, free of links: the account's, for a user who has one, since anybody can set
+    /// `$HOME`. Both are home where a policy blocks.
+    pub policy_home: PathBuf,
 }
 
 /// Resolved paths, by the path that was asked for.
@@ -118,6 +123,15 @@ impl Host {
 }
 
 impl HostFacts {
+    /// The links on the paths to what is asked for.
+    pub fn links(&self) -> impl Iterator<Item = &paths::Link> {
+        (self.paths.values().flatten())
+            .chain(self.programs.values().filter_map(Lookup::resolved))
+            .chain([&self.command.resolved])
+            .chain(&self.command.interpreters)
+            .flat_map(|found| &found.links)
+    }
+
     /// What a policy is asked about a device: a word as it is declared, a path by the node that it leads to.
     pub fn device_name(&self, device: &Device) -> String {
         let real = match device {
@@ -133,10 +147,8 @@ impl HostFacts {
 
 /// Reads what every front end needs.
 pub fn host() -> Host {
-    let uid = rustix::process::geteuid().as_raw();
-    let gid = rustix::process::getegid().as_raw();
     Host {
-        caller: caller(uid, gid),
+        caller: this_caller(),
         kernel: kernel_facts(),
         cgroups: cgroups::Layout::of_this_process(),
         umask: umask(),
@@ -174,6 +186,8 @@ pub struct HostFacts {
     pub plantable: plantable::Plantable,
     /// Device nodes present, of those that are declared.
     pub devices: ResolvedPaths,
+    /// What is mounted where.
+    pub mounts: Vec<mounts::Mount>,
 }
 
 /// Reads the host.
@@ -306,6 +320,7 @@ pub fn gather(
         denied,
         plantable,
         devices,
+        mounts: mounts::read(),
     })
 }
 
@@ -408,28 +423,38 @@ fn search_path(
         .unwrap_or_else(|| DEFAULT_PATH.into())
 }
 
+/// The caller of this process.
+pub fn this_caller() -> Caller {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    caller(uid.as_raw(), gid.as_raw())
+}
+
 fn caller(uid: u32, gid: u32) -> Caller {
     let may_become_others = uid == 0 && namespaces::has_user(SANDBOX_UID).unwrap_or(false);
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let home = home.filter(|home| home.is_absolute());
+    let user = accounts::user(uid);
+    let account_home = (user.as_ref().and_then(|user| user.home.clone()))
+        .filter(|home| home.is_absolute())
+        .map(|home| without_dots(home, uid));
+    let home = home.map(|home| without_dots(home, uid));
+    let home = (home.or_else(|| account_home.clone())).unwrap_or_else(|| "/".into());
+    let policy_home = match &account_home {
+        Some(account) if uid != 0 => account,
+        _ => &home,
+    };
+    let policy_home = std::fs::canonicalize(policy_home).unwrap_or_else(|_| policy_home.clone());
     // Root's sandboxes run under a name of their own.
     let named = !may_become_others;
-    let user = (named || home.is_none())
-        .then(|| accounts::user(uid))
-        .flatten();
-    let account_home = user.as_ref().and_then(|user| user.home.clone());
-    let home = home
-        .or_else(|| account_home.clone())
-        .unwrap_or_else(|| "/".into());
-    let account_home = account_home.filter(|home| uid != 0 && home.is_absolute());
     Caller {
         uid,
         gid,
         may_become_others,
-        name: user.and_then(|user| user.name),
+        name: user.filter(|_| named).and_then(|user| user.name),
         group: named.then(|| accounts::group(gid)).flatten(),
-        home: without_dots(home, uid),
-        account_home: account_home.map(|home| without_dots(home, uid)),
+        home,
+        account_home,
+        policy_home,
     }
 }
 

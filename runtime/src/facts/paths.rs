@@ -57,6 +57,14 @@ pub struct HostPath {
     pub idmap: Option<(u32, u32)>,
 }
 
+/// Where root keeps the system.
+const SYSTEM: [&str; 2] = ["/usr", "/etc"];
+
+/// Where root installs software, and may keep a project of its own.
+const INSTALLED: [&str; 9] = [
+    "/bin", "/gnu", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/opt", "/sbin",
+];
+
 /// A path that was resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
@@ -80,10 +88,11 @@ pub struct Resolved {
 
 impl Resolved {
     /// The path to bind into the root of a command with this identity. Files of another user are id-mapped to
-    /// the command's; the system's directories are open to everybody anyway.
-    pub fn host_path(&self, identity: &Identity) -> HostPath {
-        let system =
-            is_below(&self.real, Path::new("/usr")) || is_below(&self.real, Path::new("/etc"));
+    /// the command's. The system's directories are not: what is open to everybody there is open to the command, and
+    /// root's own files are not. `own`: where software is installed, this is what the run is about, or may write.
+    pub fn host_path(&self, identity: &Identity, own: bool) -> HostPath {
+        let lies_in = |tree: &&str| is_below(&self.real, Path::new(*tree));
+        let system = SYSTEM.iter().any(lies_in) || (!own && INSTALLED.iter().any(lies_in));
         let mapped = identity.switch
             && !system
             && self.uid != identity.uid

@@ -73,8 +73,8 @@ pub fn limits(limits: &Limits) -> impl Iterator<Item = Grant> {
 }
 
 /// The requester, as a policy sees it.
-/// `hash` is the profile's as it was written, before it was [narrowed](narrow). `$HOME` of a policy is the
-/// home of the caller's account, if there is one: otherwise a user could widen the system's policy.
+/// `hash` is the profile's as it was written, before it was [narrowed](narrow). [`facts::names::find`](crate::facts::names::find)
+/// adds other names of what is asked for.
 pub fn context(profile: &Profile, hash: Hash, facts: &HostFacts) -> Context {
     let (caller, skill) = (&facts.host.caller, facts.skill.as_deref());
     context_of(profile.name.clone(), hash, caller, skill, &facts.work)
@@ -89,9 +89,8 @@ pub fn context_of(
     work: &Path,
 ) -> Context {
     Context {
-        home: (caller.account_home.as_deref())
-            .unwrap_or(&caller.home)
-            .into(),
+        aliases: Vec::new(),
+        home: caller.policy_home.as_path().into(),
         profile: name,
         profile_hash: hash,
         skill: skill.map(Into::into),

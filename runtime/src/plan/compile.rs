@@ -48,13 +48,32 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
     spec.denied = denied(facts);
     assemble(spec, host).map_err(|mut error| {
         if let Error::Syscalls { origin, name, .. } = &mut error {
-            let asked = &profile.syscalls;
-            let mut named = asked.allow.iter().chain(&asked.deny);
-            let item = named.find(|item| item.value == *name);
-            *origin = item.map(|item| item.origin.clone());
+            *origin = naming(profile, name);
         }
         error
     })
+}
+
+/// Refuses what [`compile`] would refuse on any host.
+///
+/// # Errors
+/// The profile requests what this build cannot enforce, or a system call that there is not, or that cannot be granted.
+pub fn check(profile: &Profile) -> Result<(), Error> {
+    refuse_unsupported(profile)?;
+    let filter = seccomp::filter_for(&syscalls(profile, false));
+    filter.map(drop).map_err(|error| Error::Syscalls {
+        origin: naming(profile, &error.name),
+        cause: error.to_string(),
+        name: error.name,
+    })
+}
+
+/// The line that names a system call.
+fn naming(profile: &Profile, call: &str) -> Option<Origin> {
+    let asked = &profile.syscalls;
+    let mut named = asked.allow.iter().chain(&asked.deny);
+    let item = named.find(|item| item.value == *call);
+    item.map(|item| item.origin.clone())
 }
 
 /// Refuses what the format has but this build does not enforce: such a profile never runs half-enforced.

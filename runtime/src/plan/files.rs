@@ -8,9 +8,10 @@ use aegis_profile::Profile;
 use super::grants::{self, Bind, Granted};
 use super::{Op, Operation, Spec, limits, own_places};
 use crate::error::Error;
+use crate::facts::mounts::Mount;
 use crate::facts::paths::Kind;
 use crate::facts::{HostFacts, Inputs};
-use crate::types::paths::{above, parents};
+use crate::types::paths::{above, is_below, parents};
 use crate::types::{Identity, PathMap};
 
 /// Adds the profile's root, Landlock rules, grants and working directory to `spec`.
@@ -28,6 +29,9 @@ pub(super) fn lay_out(
         mounts: Vec::new(),
     };
     own_places::add(&mut root, profile)?;
+    for at in kernel(&root.granted, &facts.mounts) {
+        root.mounts.push(Op::Mask.at(at));
+    }
     let work = &facts.work;
     let (operations, granted) = root.finish(limits::tmp(&profile.limits));
     if granted.covers(work) || operations.iter().any(|made| made.at == *work) {
@@ -37,6 +41,22 @@ pub(super) fn lay_out(
     spec.rules = granted.rules;
     spec.grants = granted.grants;
     Ok(())
+}
+
+/// What of the host's kernel is mounted below the granted trees, and would be shown with them.
+fn kernel<'m>(granted: &Granted, mounts: &'m [Mount]) -> Vec<&'m Path> {
+    let kernel = mounts.iter().filter(|mount| mount.is_of_the_kernel());
+    let shown = kernel.map(|mount| mount.at.as_path()).filter(|at| {
+        let hidden =
+            granted.hidden.contains_key(at.as_os_str()) || above(&granted.hidden, at).is_some();
+        let own = granted.binds.contains_key(at.as_os_str());
+        above(&granted.binds, at).is_some() && !hidden && !own
+    });
+    let mut shown: Vec<&Path> = shown.collect();
+    shown.sort();
+    // The first covers what is mounted below it.
+    shown.dedup_by(|below, at| is_below(below, at));
+    shown
 }
 
 /// The root while it is made. Grants come first: they replace the sandbox's
@@ -112,6 +132,13 @@ impl Root<'_> {
             .collect()
     }
 
+    /// Whether it may be written, or is the directory of the run or of its profile.
+    fn is_own(&self, bind: &Bind) -> bool {
+        let projects = [Some(&self.facts.work), self.facts.skill.as_ref()];
+        let mut projects = projects.into_iter().flatten();
+        bind.write || projects.any(|project| is_below(&bind.found.real, project))
+    }
+
     fn finish(mut self, size: u64) -> (Vec<Operation>, Granted) {
         let binds: Vec<Bind> = self.granted.binds.values().cloned().collect();
         for bind in binds {
@@ -124,7 +151,7 @@ impl Root<'_> {
             }
             self.mounts.push(
                 Op::Bind {
-                    source: bind.found.host_path(self.identity),
+                    source: bind.found.host_path(self.identity, self.is_own(&bind)),
                     write: bind.write,
                     exec: bind.exec,
                 }

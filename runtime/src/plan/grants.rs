@@ -15,7 +15,7 @@ use super::own_places::own_place;
 use crate::error::Error;
 use crate::facts::denied::Found;
 use crate::facts::paths::{Kind, Link, Resolved};
-use crate::facts::{self, HostFacts, Inputs, Lookup};
+use crate::facts::{self, HostFacts, Inputs, Lookup, mounts};
 use crate::types::paths::{above, is_below, parents};
 use crate::types::{Fault, GrantOrigin, Network, PathMap};
 
@@ -217,6 +217,15 @@ impl<'a> Compiler<'a> {
         if found.real == Path::new("/") && spec.optional {
             // `-$WORK` of a run that was started in `/`.
             return Ok(());
+        }
+        if let Some(mount) = mounts::of(&found.real, &facts.mounts)
+            && mount.is_of_the_kernel()
+            && !own_place(&found.real)
+        {
+            return Err(fail(
+                format!("{} is the {} of the host", mount.at.display(), mount.kind),
+                "name files: what the kernel shows of the host is not granted",
+            ));
         }
         if found.real == Path::new("/") || own_place(&found.real) {
             return Err(fail(
@@ -455,15 +464,16 @@ impl Granted {
     fn pin_parents(&mut self) {
         let writable = |inner: &Resolved| above(&self.binds, &inner.real).filter(|tree| tree.write);
         let inner = (self.binds.values().map(|bind| &bind.found)).chain(self.hidden.values());
-        let nested: Vec<(Resolved, bool)> = inner
-            .filter_map(|inner| Some((inner.clone(), writable(inner)?.exec)))
+        let nested: Vec<(PathBuf, Bind)> = inner
+            .filter_map(|inner| Some((inner.real.clone(), writable(inner)?.clone())))
             .collect();
-        for (inner, exec) in nested {
-            for dir in parents(&inner.real) {
+        for (inner, tree) in nested {
+            for dir in parents(&inner) {
                 if self.binds.contains_key(dir.as_os_str()) {
                     break;
                 }
-                self.pin(directory_in(&inner, dir), true, exec);
+                // With the tree's owner: an id map of what lies in the directory would give its other files away.
+                self.pin(directory_in(&tree.found, dir), true, tree.exec);
             }
         }
     }

@@ -18,7 +18,7 @@ mod own_places;
 mod reachable;
 
 pub use assemble::{Spec, assemble, identity};
-pub use compile::compile;
+pub use compile::{check, compile};
 pub use limits::{CORE_LIMIT, GroupLimits, Limits};
 pub use model::{
     Degraded, DeniedPaths, Grant, InForce, Landlock, Memfd, Namespace, PathRule, Plan,

@@ -52,6 +52,7 @@ pub(crate) fn facts() -> HostFacts {
                 group: Some("ada".into()),
                 home: "/home/ada".into(),
                 account_home: None,
+                policy_home: "/home/ada".into(),
             },
             kernel: KernelFacts {
                 landlock_abi: 7,
@@ -82,6 +83,7 @@ pub(crate) fn facts() -> HostFacts {
         denied: Vec::new(),
         plantable: Default::default(),
         devices: BTreeMap::new(),
+        mounts: Vec::new(),
     }
 }
 
@@ -380,7 +382,7 @@ fn spec() -> Spec {
     let directory = |path: &str| Op::Directory { mode: 0o755 }.at(at(path));
     let bind = |path: &str, source: &Resolved, write, exec| {
         Op::Bind {
-            source: source.host_path(&identity),
+            source: source.host_path(&identity, false),
             write,
             exec,
         }

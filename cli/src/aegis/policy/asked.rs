@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use aegis_policy::{Context, HostPath, Policy, Request, ask};
-use aegis_sys::accounts;
+use aegis_runtime::facts::{self, names};
 use anyhow::{anyhow, ensure};
 use clap::{Args, ValueHint};
 
@@ -50,12 +50,12 @@ impl ContextArgs {
                 anyhow!("the current directory has no name: {error}; say what $WORK is by --work")
             })
         };
-        let home = self.home.clone().or_else(accounts::home);
+        let home = (self.home.clone()).unwrap_or_else(|| facts::this_caller().policy_home);
         Ok(Context {
-            home: home.as_ref().map(path).transpose()?.unwrap_or_default(),
+            home: path(&home)?,
             profile: self.profile.clone().unwrap_or_default(),
             skill: self.skill.as_ref().map(path).transpose()?,
-            uid: rustix::process::getuid().as_raw(),
+            uid: rustix::process::geteuid().as_raw(),
             work: path(&self.work.clone().map_or_else(here, Ok)?)?,
             ..Context::default()
         })
@@ -79,23 +79,27 @@ impl RequestArgs {
     pub fn read(&self) -> anyhow::Result<(Policy, Request)> {
         one_stdin([&*self.policy, &*self.request])?;
         let policy = compiled(document(&self.policy)?)?;
-        Ok((policy, request(&self.request, &self.place)?))
+        let request = request(&self.request, &self.place, &policy)?;
+        Ok((policy, request))
     }
 }
 
-/// A request: JSON from a file or from standard input, or an action and words.
-fn request(text: &str, place: &ContextArgs) -> anyhow::Result<Request> {
+/// A request: JSON from a file or from standard input, which says all itself, or an action and words, which are understood
+/// as a run here would understand them.
+fn request(text: &str, place: &ContextArgs, policy: &Policy) -> anyhow::Result<Request> {
     if let Some((action, words)) = in_words(text) {
         let context = place.context()?;
         let what = ask::what(action, words, &context).map_err(|wrong| {
             let help = wrong.help.map(|help| format!("\n  help: {help}"));
             anyhow!("`{text}`: {}{}", wrong.message, help.unwrap_or_default())
         })?;
-        return Ok(Request {
+        let mut request = Request {
             approvals: Vec::new(),
             context,
             what,
-        });
+        };
+        names::resolve(&mut request, policy.documents(), &facts::this_caller());
+        return Ok(request);
     }
     ensure!(
         place.is_silent(),

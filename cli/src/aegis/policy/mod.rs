@@ -3,15 +3,18 @@
 mod asked;
 mod diff;
 pub(super) mod explain;
+pub(super) mod held;
 mod promote;
 mod test;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aegis_policy::advice::{self, Advice};
 use aegis_policy::{Document, Policy, load, schema, templates};
 use aegis_profile::{Diagnostic, Error, Files, ReadError};
+use aegis_runtime::seccomp::Arch;
 use aegis_sys::private::{Put, put_public};
 use anyhow::{Context as _, anyhow};
 use clap::{Subcommand, ValueHint};
@@ -41,15 +44,19 @@ Examples:
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
-    /// Prints a policy as canonical YAML
+    /// Prints a policy as canonical YAML; without a name the one that is in force here
     #[command(after_help = "\
+Without a name: each document that a run of yours would be held against, the system's first, with the files
+that it was read from.
+
 Examples:
+  aegis policy show
   aegis policy show standard
   aegis policy show --json policy.yaml | jq -r .hash")]
     Show {
         /// A file, a directory, `-`, or the name of a template
         #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
-        reference: String,
+        reference: Option<String>,
         /// Prints JSON: the policy and its hash
         #[arg(long)]
         json: bool,
@@ -67,7 +74,8 @@ Example:
     },
     /// Writes a new policy, with comments, to start from
     #[command(after_help = "\
-Templates: strict, standard, permissive.
+Templates: strict, standard, permissive. Beside a file its table of tests is written, which
+`aegis policy test` runs: policy.test.yaml beside policy.yaml.
 
 Examples:
   aegis policy new -o policy.yaml
@@ -131,8 +139,8 @@ Examples:
     },
     /// Says what a policy decides of one request; status 1 when that is `review` or `block`
     #[command(after_help = "\
-A request is a JSON file, `-`, or an action and words. Paths are taken as they are written: links
-are not followed, unlike in a run.
+A request is a JSON file, `-`, or an action and words. Words mean what they would in a run here: links
+are followed, and a directory stands for all below it.
 
 Examples:
   aegis policy eval standard 'files.read=$HOME/.ssh/id_rsa'
@@ -212,10 +220,29 @@ impl Action {
                 (!json).then_some(format),
                 |reference| {
                     let document = document(reference)?;
-                    Ok((document.name.clone(), compiled(document)?.hash()))
+                    let name = document.name.clone();
+                    let policy = compiled(document)?;
+                    let calls = Arch::ALL.into_iter().flat_map(Arch::syscalls);
+                    let advice = advice::of(&policy, &calls.map(|(name, _)| *name).collect());
+                    let warning = |advice: Advice| {
+                        let message = format!("`{}`: {}", advice.about, advice.message);
+                        Diagnostic::of_file(reference, message).with_help(advice.help)
+                    };
+                    Ok(check::Valid {
+                        name,
+                        hash: policy.hash(),
+                        warnings: advice.into_iter().map(warning).collect(),
+                    })
                 },
             ),
-            Self::Show { reference, json } => {
+            Self::Show {
+                reference: None,
+                json,
+            } => held::show(json),
+            Self::Show {
+                reference: Some(reference),
+                json,
+            } => {
                 let document = document(&reference)?;
                 let hash = compiled(document.clone())?.hash();
                 let value = json!({"hash": hash, "policy": document});
@@ -278,11 +305,26 @@ fn new(name: &str, output: Option<&Path>) -> CommandResult {
         print_bytes(text.as_bytes())?;
         return Ok(true);
     };
+    let table = path.with_extension("test.yaml");
+    write_new(path, &text)?;
+    write_new(&table, template.table).inspect_err(|_| {
+        // Both or neither: the file is the one just written.
+        let _ = fs::remove_file(path);
+    })?;
+    print(&format!(
+        "{} and its table of tests, {}: `aegis policy test {0}` runs it\n",
+        path.display(),
+        table.display()
+    ))?;
+    Ok(true)
+}
+
+fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     let fail = |error: io::Error| anyhow!("{} cannot be written: {error}", path.display());
     let name = (path.file_name()).ok_or_else(|| fail(io::ErrorKind::IsADirectory.into()))?;
     let directory = File::open(directory_of(path)).map_err(fail)?;
     match put_public(&directory, name, text.as_bytes(), Put::New).map_err(fail)? {
-        true => Ok(true),
+        true => Ok(()),
         false => Err(fail(io::ErrorKind::AlreadyExists.into())),
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use aegis_policy::table::{Outcome, Table};
 use aegis_policy::{load, templates};
 use aegis_profile::{Diagnostic, Error, Files, ReadError, Source};
+use aegis_runtime::facts::{self, names};
 use serde_json::json;
 
 use super::{as_text, compiled, document};
@@ -13,9 +14,13 @@ use crate::aegis::{CommandResult, answer, one_stdin};
 pub(super) fn test(reference: &str, table: Option<&str>, json: bool) -> CommandResult {
     one_stdin([reference].into_iter().chain(table))?;
     let policy = compiled(document(reference)?)?;
+    let caller = facts::this_caller();
     let mut tables = Vec::new();
     for (file, text) in texts(reference, table)? {
-        let table = Table::parse(&text, &file)?;
+        let mut table = Table::parse(&text, &file)?;
+        for case in &mut table.cases {
+            names::resolve(&mut case.request, policy.documents(), &caller);
+        }
         tables.push((file, table.run(&policy)));
     }
     let outcomes = tables.iter().flat_map(|(_, outcomes)| outcomes);

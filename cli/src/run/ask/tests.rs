@@ -75,6 +75,7 @@ fn write(path: &str, tree: bool) -> What {
 
 fn context() -> Context {
     Context {
+        aliases: Vec::new(),
         home: "/home/ana".into(),
         profile: "report".into(),
         profile_hash: Hash::of(b"profile"),

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::Policy;
-use crate::model::{Action, EgressRule};
+use crate::model::{Action, EgressRule, Verdict};
 
 /// The patterns of both policies, together.
 pub(super) struct Seeds<'p> {
-    /// For each action the patterns of each rule.
-    pub actions: BTreeMap<Action, Vec<BTreeSet<&'p str>>>,
+    /// For each action its rules.
+    pub actions: BTreeMap<Action, Vec<Patterned<'p>>>,
     pub aliases: BTreeSet<&'p str>,
-    pub ceilings: BTreeMap<&'p str, BTreeSet<u64>>,
     pub egress: Vec<&'p EgressRule>,
     pub has_rego: bool,
     /// Hosts that Rego modules name.
@@ -22,12 +21,18 @@ pub(super) struct Seeds<'p> {
     pub texts: BTreeSet<&'p str>,
 }
 
+/// The patterns of one rule.
+pub(super) struct Patterned<'p> {
+    pub patterns: BTreeSet<&'p str>,
+    /// Whether it also speaks of what lies below the paths that it names.
+    pub reaches_below: bool,
+}
+
 impl<'p> Seeds<'p> {
     pub fn of(a: &'p Policy, b: &'p Policy) -> Self {
         let mut seeds = Self {
             actions: BTreeMap::new(),
             aliases: BTreeSet::new(),
-            ceilings: BTreeMap::new(),
             egress: Vec::new(),
             has_rego: false,
             hosts: BTreeSet::new(),
@@ -38,12 +43,12 @@ impl<'p> Seeds<'p> {
         for document in a.documents().iter().chain(b.documents().iter()) {
             for rule in &document.capabilities {
                 for action in &rule.on {
-                    let items = rule.matches.iter().map(String::as_str).collect();
-                    seeds.actions.entry(*action).or_default().push(items);
+                    let patterned = Patterned {
+                        patterns: rule.matches.iter().map(String::as_str).collect(),
+                        reaches_below: rule.verdict > Verdict::Allow,
+                    };
+                    seeds.actions.entry(*action).or_default().push(patterned);
                 }
-            }
-            for (limit, ceiling) in &document.limits {
-                seeds.ceilings.entry(limit).or_default().insert(*ceiling);
             }
             seeds.egress.extend(&document.network_egress);
             for rule in &document.secrets_boundary {
@@ -97,12 +102,15 @@ impl<'p> Seeds<'p> {
         }
         if is_name || text.starts_with('/') {
             let rules = self.actions.entry(Action::ShellExec).or_default();
-            rules.push([text].into());
+            rules.push(Patterned {
+                patterns: [text].into(),
+                reaches_below: false,
+            });
         }
     }
 
-    /// The patterns of each rule about an action.
-    pub fn of_action(&self, action: Action) -> &[BTreeSet<&'p str>] {
+    /// The rules about an action.
+    pub fn of_action(&self, action: Action) -> &[Patterned<'p>] {
         self.actions.get(&action).map_or(&[], Vec::as_slice)
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::super::names::Name;
 use super::super::pattern::{Base, Part, Relation};
 use super::names::{Pool, Table};
 use super::{Claim, Collect, Hits, ListRange, Rule, list_range};
@@ -52,6 +53,8 @@ pub(in super::super) struct Forest {
     claims: Vec<Claim>,
     /// The same, without rules that do not apply where they only overlap.
     loud: Vec<Claim>,
+    /// For each rule, how it relates to what lies below the paths that it names.
+    reach: Vec<Relation>,
     /// The roots, by base.
     places: Vec<(Base, u32)>,
     /// The root of the names.
@@ -68,6 +71,8 @@ struct Node {
     any: u32,
     /// In [`Forest::claims`]: the patterns that end here.
     ends: ListRange,
+    /// In [`Forest::loud`]: the patterns that end here, of paths that contain what lies below them.
+    reaching: ListRange,
     /// In [`Forest::loud`]: the patterns that end here and below.
     below: ListRange,
     /// The same, in [`Forest::claims`].
@@ -77,8 +82,9 @@ struct Node {
 const NONE: u32 = u32::MAX;
 
 impl Forest {
-    /// `is_loud`: whether a rule applies where it only overlaps.
-    pub fn new(patterns: Patterns<'_>, is_loud: impl Fn(Rule) -> bool) -> Self {
+    /// `reach`: for each rule, how it relates to what lies below the paths that it names. Disjoint, or without a number
+    /// here: it does not apply where it only overlaps.
+    pub fn new(patterns: Patterns<'_>, reach: Vec<Relation>) -> Self {
         let Patterns {
             parts,
             mut paths,
@@ -87,31 +93,35 @@ impl Forest {
         let of = |draft: &Draft| parts.get(draft.parts.clone()).unwrap_or_default();
         paths.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| of(x).cmp(of(y))));
         names.sort_by(|x, y| of(x).cmp(of(y)));
-        let mut forest = Self::default();
+        let mut forest = Self {
+            reach,
+            ..Self::default()
+        };
         let mut sorted = Vec::with_capacity(paths.len());
         for of_base in paths.chunk_by(|(a, _), (b, _)| a == b) {
             sorted.clear();
             sorted.extend(of_base.iter().map(|(_, draft)| (of(draft), draft.claim)));
-            let root = forest.grow(&sorted, &is_loud);
+            let root = forest.grow(&sorted);
             forest
                 .places
                 .extend(of_base.first().map(|(base, _)| (*base, root)));
         }
         sorted.clear();
         sorted.extend(names.iter().map(|draft| (of(draft), draft.claim)));
-        forest.names = forest.grow(&sorted, &is_loud);
+        forest.names = forest.grow(&sorted);
         forest
     }
 
     /// Adds a tree, level by level. Returns the index of its root.
-    fn grow(&mut self, patterns: &[(&[Part<'_>], Claim)], is_loud: &impl Fn(Rule) -> bool) -> u32 {
+    fn grow(&mut self, patterns: &[(&[Part<'_>], Claim)]) -> u32 {
         let (root, claims) = (self.nodes.len(), self.claims.len());
         // How many loud ones precede each.
         let mut loud = Vec::with_capacity(patterns.len() + 1);
         for (_, claim) in patterns {
             loud.push(self.loud.len());
             self.claims.push(*claim);
-            self.loud.extend(is_loud(claim.rule).then_some(*claim));
+            let is_loud = self.reach(claim.rule) > Relation::Disjoint;
+            self.loud.extend(is_loud.then_some(*claim));
         }
         loud.push(self.loud.len());
         // For each node: the patterns that lead to it, and its depth in parts.
@@ -140,6 +150,7 @@ impl Forest {
                 from += same.len();
             }
             let loud = |at: usize| loud.get(at).copied().unwrap_or_default();
+            let reaching = list_range(loud(range.start), loud(range.start + end));
             let below = list_range(loud(range.start), loud(range.end));
             let all_below = list_range(claims + range.start, claims + range.end);
             let next = match &*next {
@@ -154,6 +165,7 @@ impl Forest {
                 next,
                 any,
                 ends,
+                reaching,
                 below,
                 all_below,
             });
@@ -161,25 +173,25 @@ impl Forest {
         list_range(0, root).to
     }
 
-    /// How the rules relate to a path, or to all of a tree.
-    pub fn ask(
-        &self,
-        context: &Context,
-        path: &[&[u8]],
-        whole_tree: bool,
-        hits: &mut Hits<impl Collect>,
-    ) {
+    fn reach(&self, rule: Rule) -> Relation {
+        let known = self.reach.get(rule as usize).copied();
+        known.unwrap_or(Relation::Disjoint)
+    }
+
+    /// How the rules relate to a path, or to all of a tree, by one of its names.
+    pub fn ask(&self, context: &Context, name: &Name<'_>, hits: &mut Hits<impl Collect>) {
         let mut reached = Reached::default();
         for (base, root) in &self.places {
             let Some((place, closest)) = base.place(context) else {
                 continue;
             };
-            match below(place, path) {
+            let closest = closest.min(name.closest);
+            match below(place, &name.components) {
                 Below::Rest(rest) => {
-                    self.ask_tree(*root, rest, whole_tree, closest, &mut reached, hits);
+                    self.ask_tree(*root, rest, name.tree, closest, &mut reached, hits);
                 }
                 // All that begins there is in the requested tree.
-                Below::Above if whole_tree => self.overlap_below(*root, hits),
+                Below::Above if name.tree => self.overlap_below(*root, hits),
                 Below::Above | Below::Beside => {}
             }
         }
@@ -234,6 +246,11 @@ impl Forest {
         here.push(root);
         self.enter_anys(here, anys);
         for component in path {
+            for node in self.nodes(here) {
+                for claim in node.reaching.of(&self.loud) {
+                    hits.add(*claim, closest.min(self.reach(claim.rule)));
+                }
+            }
             next.clear();
             for node in self.nodes(here).chain(self.nodes(anys)) {
                 self.next(node, component, |child| next.push(child));

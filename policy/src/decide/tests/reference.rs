@@ -8,6 +8,7 @@ use super::super::combine::{Combiner, RuleOutcome};
 use super::super::compile::{self, PatternKind};
 use super::super::compiled::{Compiled, conclude};
 use super::super::egress::Egress;
+use super::super::names::names;
 use super::super::pattern::{self, Base, HostPattern, Part, Ports, Relation, glob_matches};
 use crate::decision::Opinion;
 use crate::model::{Action, Rule};
@@ -99,8 +100,11 @@ pub(super) fn opinion(
             let rules = layer.document.capabilities.iter();
             let rules = rules.filter(|rule| rule.on.contains(&action)).map(|rule| {
                 let patterns = rule.matches.iter().map(|m| Pattern::parse(action, m));
-                let relations = patterns.map(|pattern| of(&pattern, context, what));
-                (RuleOutcome::new(rule.head()), relations.max())
+                let outcome = RuleOutcome::new(rule.head());
+                let relations =
+                    patterns.map(|pattern| of(&pattern, outcome.reach(), context, what));
+                let relation = relations.max();
+                (outcome, relation)
             });
             heard(what, rules, approval)
         }
@@ -120,7 +124,7 @@ fn heard(
     conclude(what, combiner, approval)
 }
 
-fn of(pattern: &Pattern<'_>, context: &Context, what: &What) -> Relation {
+fn of(pattern: &Pattern<'_>, reach: Relation, context: &Context, what: &What) -> Relation {
     let one = |matches| match matches {
         true => Relation::Contains,
         false => Relation::Disjoint,
@@ -128,24 +132,27 @@ fn of(pattern: &Pattern<'_>, context: &Context, what: &What) -> Relation {
     match (pattern, what) {
         (Pattern::Path(base, parts), What::Read { path, tree } | What::Write { path, tree })
         | (Pattern::Path(base, parts), What::Exec { path, tree, .. }) => {
-            of_path(*base, parts, context, path, *tree)
+            of_names(*base, parts, reach, context, path, *tree)
         }
         (Pattern::Path(base, parts), What::Tool { .. }) => match &context.skill {
-            Some(skill) => of_path(*base, parts, context, skill, false),
+            Some(skill) => of_names(*base, parts, reach, context, skill, false),
             None => Relation::Disjoint,
         },
         (Pattern::Name(_), What::Exec { tree: true, .. }) => Relation::Overlaps,
         (Pattern::Name(pattern), What::Exec { name, path, .. }) => {
-            let (of_system, own_name) = path.program();
             let by_name = name
                 .as_ref()
                 .is_some_and(|name| glob_matches(pattern, name.as_bytes()));
-            match glob_matches(pattern, own_name) {
-                _ if by_name => Relation::Contains,
-                true if of_system => Relation::Contains,
-                true => Relation::Overlaps,
-                false => Relation::Disjoint,
-            }
+            let named = names(context, path, false).0.into_iter().map(|name| {
+                let path = HostPath([b"/", &*name.components.join(&b'/')].concat());
+                let (of_system, own_name) = path.program();
+                match glob_matches(pattern, own_name) {
+                    true if of_system => name.closest,
+                    true => Relation::Overlaps,
+                    false => Relation::Disjoint,
+                }
+            });
+            named.max().unwrap().max(one(by_name))
         }
         (Pattern::Name(pattern), What::Tool { .. }) => {
             one(glob_matches(pattern, context.profile.as_bytes()))
@@ -168,9 +175,26 @@ enum Step<'p> {
     Part(&'p Part<'p>),
 }
 
+/// The closest relation by any name of the path.
+fn of_names(
+    base: Base,
+    parts: &[Part<'_>],
+    reach: Relation,
+    context: &Context,
+    path: &HostPath,
+    tree: bool,
+) -> Relation {
+    let relations = names(context, path, tree).0.into_iter().map(|name| {
+        let path = HostPath([b"/", &*name.components.join(&b'/')].concat());
+        of_path(base, parts, reach, context, &path, name.tree).min(name.closest)
+    });
+    relations.max().unwrap()
+}
+
 fn of_path(
     base: Base,
     parts: &[Part<'_>],
+    reach: Relation,
     context: &Context,
     path: &HostPath,
     tree: bool,
@@ -195,13 +219,18 @@ fn of_path(
     let path: Vec<&[u8]> = path.components().collect();
     let matches = leads_to(&steps, &path, false);
     let ends_open = matches!(steps.last(), Some(Step::Part(Part::Any)));
-    match tree {
+    let reached = match (0..path.len()).any(|end| leads_to(&steps, &path[..end], false)) {
+        true if everywhere => reach.min(Relation::Overlaps),
+        true => reach,
+        false => Relation::Disjoint,
+    };
+    reached.max(match tree {
         _ if everywhere && matches => Relation::Overlaps,
         true if matches && ends_open => Relation::Contains,
         true if leads_to(&steps, &path, true) => Relation::Overlaps,
         false if matches => Relation::Contains,
         _ => Relation::Disjoint,
-    }
+    })
 }
 
 /// Whether the pattern matches the path; `or_below`: or anything that may lie below it.
