@@ -167,3 +167,78 @@ fn a_link_of_the_system_is_named_by_where_it_leads() {
         assert_eq!(healed.status.code(), Some(0), "{}", text(&healed));
     }
 }
+
+#[test]
+fn a_limit_that_only_the_command_speaks_of_is_marked() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let profile = workspace.profile(&format!(
+            "{}limits: {{files: 64}}\n",
+            SHELL.replace("shell", "python")
+        ));
+        for status in [0, 1] {
+            let script = format!(
+                "import sys; sys.stderr.write('OSError: too many open files'); sys.exit({status})"
+            );
+            let ran = Ran::new(&workspace, &profile, &["python3", "-c", &script]);
+            ran.exits(status);
+            assert_eq!(
+                ran.report["limits_met"],
+                serde_json::json!([]),
+                "{}",
+                ran.told()
+            );
+            assert_eq!(
+                ran.report["limits_guessed"],
+                serde_json::json!(["files"]),
+                "{}",
+                ran.told()
+            );
+            let says = ran
+                .told()
+                .contains("as the command's error message has it, by the files limit");
+            assert_eq!(says, status != 0, "{}", ran.told());
+        }
+    }
+}
+
+#[test]
+fn where_the_run_has_put_a_link_nothing_is_looked_at_afterwards() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let secret = workspace.write("outside/hooks/x", "");
+        let outside = secret
+            .parent()
+            .and_then(std::path::Path::parent)
+            .expect("a directory")
+            .to_path_buf();
+        let profile =
+            workspace.profile("aegis: 1\nextends: [shell]\ncapabilities: {files.write: [$WORK]}\n");
+        let trace = workspace.home().join("trace");
+        let script = format!("ln -s {} .git", outside.display());
+        let mut command = workspace.command("strace");
+        command
+            .args(["-s", "4096", "-e", "trace=%file", "-o"])
+            .arg(&trace);
+        command
+            .arg(program("aegis-run"))
+            .arg("--profile")
+            .arg(&profile)
+            .args(["sh", "-c", &script]);
+        let output = command.output().expect("strace starts");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        assert!(
+            text(&output).contains("the run made") && text(&output).contains("/work/.git,"),
+            "{}",
+            text(&output)
+        );
+        // Only calls that follow no link.
+        let trace = std::fs::read_to_string(trace).expect("a trace");
+        let mut looks = trace
+            .lines()
+            .filter(|line| line.contains("work/.git/hooks"));
+        let follows = looks.find(|line| !line.contains("RESOLVE_NO_SYMLINKS"));
+        assert_eq!(follows, None, "{user:?}");
+        assert!(trace.contains("work/.git/hooks"), "{user:?}");
+    }
+}

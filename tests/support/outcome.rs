@@ -80,14 +80,21 @@ impl Ran {
     #[track_caller]
     pub fn held_back_by(&self, status: i32, key: &str) {
         self.exits(status).because("exited");
-        self.last_says(&["held back by the", key, ".yaml:", &format!("limits.{key})")]);
+        self.last_says(&[
+            "held back",
+            "by the",
+            key,
+            ".yaml:",
+            &format!("limits.{key})"),
+        ]);
         assert_eq!(self.limits_met(), [key], "{}", self.told());
     }
 
-    /// The report's `limits_met`.
+    /// The report's `limits_met` and `limits_guessed`.
     pub fn limits_met(&self) -> Vec<&str> {
-        let list = self.report["limits_met"].as_array().expect("a list");
-        list.iter().filter_map(|key| key.as_str()).collect()
+        let list = |field: &str| self.report[field].as_array().expect("a list").iter();
+        let all = list("limits_met").chain(list("limits_guessed"));
+        all.filter_map(|key| key.as_str()).collect()
     }
 
     /// Whether the report lists something that begins like this as degraded.

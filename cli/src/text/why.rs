@@ -37,6 +37,14 @@ pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str
     if counted.oom_kills > Some(0) && counted.own_oom_kills().is_none() {
         out.push_str("aegis-run: the kernel ended processes of the run for want of memory, not at limits.memory: a control group around the run is full, or the machine\n");
     }
+    // The command's own words, as for denials.
+    for key in &report.limits_guessed {
+        let _ = writeln!(
+            out,
+            "aegis-run: held back, as the command's error message has it, by {}",
+            limit(key, profile)
+        );
+    }
     for denial in shown {
         let _ = writeln!(out, "aegis-run: {}", sentence(denial, reference));
     }

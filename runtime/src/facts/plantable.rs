@@ -110,7 +110,7 @@ pub fn look(trees: &[PathBuf], projects: &[&Path], kept: &[PathBuf]) -> Plantabl
         for path in candidates {
             let link = paths::itself(&path).filter(|found| found.kind == Kind::Special);
             let target = found(tree, &path);
-            if link.is_none() && target.is_none() && path.symlink_metadata().is_err() {
+            if link.is_none() && target.is_none() && !appeared(&path) {
                 plantable.absent.push(path);
             }
             // A link is protected too, so that no file can replace it.
@@ -119,6 +119,15 @@ pub fn look(trees: &[PathBuf], projects: &[&Path], kept: &[PathBuf]) -> Plantabl
         }
     }
     plantable
+}
+
+/// Whether something is now where nothing was. No link is followed, which the run could have put there to have a place
+/// looked at that is none of its business; a link on the path counts.
+pub fn appeared(path: &Path) -> bool {
+    match mount::locate_itself(path) {
+        Ok(_) => true,
+        Err(error) => error.raw_os_error() == Some(libc::ELOOP),
+    }
 }
 
 fn found(tree: &Path, path: &Path) -> Option<Resolved> {
@@ -187,6 +196,25 @@ mod tests {
         assert_eq!(
             names(&look(&[git], &[], &[]), &root),
             [".git/config", ".git/hooks"]
+        );
+    }
+
+    #[test]
+    fn what_has_appeared_is_seen_and_no_link_is_followed_to_see_it() {
+        let (_keep, root) = tree();
+        for (path, there) in [
+            (".git/hooks", true),
+            (".bashrc", true),
+            ("none", false),
+            ("none/x", false),
+        ] {
+            assert_eq!(appeared(&root.join(path)), there, "{path}");
+        }
+        std::os::unix::fs::symlink("/nowhere", root.join("link")).unwrap();
+        assert!(appeared(&root.join("link")));
+        assert!(
+            appeared(&root.join("link/x")),
+            "whether x is there is not looked at"
         );
     }
 

@@ -124,6 +124,12 @@ pub(super) fn add_counted(limits: &mut Vec<&'static str>, group: &GroupLimits, u
     limits.retain(|key| seen.insert(*key));
 }
 
+/// Each limit that error messages speak of, once, without those that were counted.
+pub(super) fn not_counted(guessed: Vec<&'static str>, met: &[&'static str]) -> Vec<&'static str> {
+    let mut seen: BTreeSet<_> = met.iter().copied().collect();
+    guessed.into_iter().filter(|key| seen.insert(key)).collect()
+}
+
 /// A layer and its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Layer {
@@ -194,8 +200,10 @@ pub struct Report {
     pub cause: Cause,
     /// The exit status of `aegis-run`.
     pub exit_status: u8,
-    /// Limits that were met, whether or not they ended the run.
+    /// Limits that were met, whether or not they ended the run, as the kernel or the supervisor has counted.
     pub limits_met: Vec<&'static str>,
+    /// Limits that the command's error messages speak of.
+    pub limits_guessed: Vec<&'static str>,
     /// Resources used.
     pub resources: Resources,
     /// What was denied.

@@ -19,7 +19,7 @@ use super::{Event, Options, Progress, Watched, denials, system};
 use crate::apply::{self, Early, Message, Started};
 use crate::cgroup::{Groups, Usage};
 use crate::error::{Error, Failure};
-use crate::facts::{Host, StandardError};
+use crate::facts::{Host, StandardError, plantable};
 use crate::plan::{Degraded, Plan, authority};
 use crate::types::Step;
 
@@ -538,13 +538,11 @@ impl Session {
                 .map(|denial| Event::Denied(denial.into())),
         );
         denials.extend(guessed);
-        if cause.exit_status() != 0 && cause.limit().is_none() {
-            limits_met.extend(limits);
-        }
         limits_met.extend(self.full.then_some("tmp"));
         report::add_counted(&mut limits_met, &self.plan.limits.group, &usage);
+        let limits_guessed = report::not_counted(limits, &limits_met);
         let planted = (self.absent.iter())
-            .filter(|path| path.symlink_metadata().is_ok())
+            .filter(|path| plantable::appeared(path))
             .map(|path| path.to_string_lossy().into_owned())
             .collect();
         let plan = &self.plan;
@@ -567,8 +565,12 @@ impl Session {
             ended_us: report::now(),
             cause,
             exit_status: cause.exit_status(),
-            cause_unknown: cause.exit_status() != 0 && denials.is_empty() && limits_met.is_empty(),
+            cause_unknown: cause.exit_status() != 0
+                && denials.is_empty()
+                && limits_met.is_empty()
+                && limits_guessed.is_empty(),
             limits_met,
+            limits_guessed,
             resources: Resources::new(wall, usage),
             denials,
             planted,
