@@ -24,7 +24,7 @@ macro_rules! builtin {
 }
 
 /// In the order in which they are listed.
-static ALL: [Builtin; 12] = [
+static ALL: [Builtin; 15] = [
     builtin!("base"),
     builtin!("shell"),
     builtin!("python"),
@@ -35,6 +35,9 @@ static ALL: [Builtin; 12] = [
     builtin!("java"),
     builtin!("perl"),
     builtin!("ruby"),
+    builtin!("uv"),
+    builtin!("mcp-node"),
+    builtin!("mcp-python"),
     builtin!("project"),
     builtin!("caches"),
 ];

@@ -204,12 +204,6 @@ fn the_guide_is_true() {
 }
 
 #[test]
-fn the_operators_guide_is_true_of_runs_and_their_records() {
-    // `aegis policy` is compared in cli/tests/docs.rs.
-    assert!(read("docs/policy.md", sales) >= 4);
-}
-
-#[test]
 fn the_demo_shows_a_refusal_that_is_healed_and_the_record_on_one_screen() {
     for user in USERS {
         let newcomer = Newcomer::new(user);

@@ -1,6 +1,10 @@
 //! Real programs under the built-in profiles of their languages.
 
-use aegis_tests::{USERS, Workspace, text};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+use aegis_tests::workload::copy;
+use aegis_tests::{USERS, Workspace, packages, program, text};
 
 /// Runs a command under a profile and says what it printed.
 #[track_caller]
@@ -164,6 +168,91 @@ fn packages_are_installed_from_a_cache_that_is_read() {
             python,
             &["python3", "-m", "pip", "--version"],
             "pip ",
+        );
+    }
+}
+
+/// What an MCP server answers when a tool is called, over its standard input and output.
+fn answer(mut server: Command, tool: &str, arguments: &str) -> String {
+    let child = server
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut child = child.expect("aegis-run starts");
+    let mut requests = child.stdin.take().expect("a pipe");
+    let call = format!(
+        r#"{{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}}}}}"#
+    );
+    for request in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2024-11-05","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+        &call,
+    ] {
+        writeln!(requests, "{request}").expect("it reads");
+    }
+    let answers = BufReader::new(child.stdout.take().expect("a pipe"))
+        .lines()
+        .map_while(Result::ok);
+    let answer = answers.into_iter().find(|line| line.contains(r#""id":2"#));
+    child.kill().expect("kill");
+    child.wait().expect("its end");
+    answer.unwrap_or_default()
+}
+
+#[test]
+fn mcp_servers_answer_from_the_directory_that_they_are_started_in() {
+    let (node, python) = (packages::mcp_node(), packages::mcp_python());
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        copy(&workspace, &node, &workspace.work().join("node_modules"));
+        copy(&workspace, &python, &workspace.work().join("venv"));
+        let note = workspace
+            .write("work/note.txt", "a note\n")
+            .canonicalize()
+            .expect("a file");
+        let start = |profile: &str, words: &[&str]| {
+            let mut command = workspace.command(program("aegis-run"));
+            command.args(["--profile", profile, "--"]).args(words);
+            command
+        };
+        let server = "node_modules/@modelcontextprotocol/server-filesystem/dist/index.js";
+        let path = format!(r#"{{"path":"{}"}}"#, note.display());
+        let said = answer(
+            start("mcp-node", &["node", server, "."]),
+            "read_text_file",
+            &path,
+        );
+        assert!(said.contains("a note"), "{user:?}: {said}");
+        let times = r#"{"source_timezone":"UTC","time":"12:00","target_timezone":"Asia/Tokyo"}"#;
+        let said = answer(
+            start("mcp-python", &["venv/bin/python3", "-m", "mcp_server_time"]),
+            "convert_time",
+            times,
+        );
+        assert!(said.contains("21:00:00+09:00"), "{user:?}: {said}");
+    }
+}
+
+#[test]
+fn uv_makes_an_environment_and_runs_a_program_in_it() {
+    let uv = packages::uv();
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write(
+            "work/main.py",
+            "import sys; print('ran', sys.prefix != sys.base_prefix)\n",
+        );
+        let path = format!("{}/bin:/usr/bin:/bin", uv.display());
+        let profile = format!(
+            "aegis: 1\nextends: [uv]\ncapabilities: {{files.write: [$WORK]}}\nenvironment: {{set: {{PATH: \"{path}\"}}}}\n"
+        );
+        prints(&workspace, &profile, &["uv", "venv", "--offline"], "");
+        prints(
+            &workspace,
+            &profile,
+            &["uv", "run", "--offline", "--no-project", "main.py"],
+            "ran True",
         );
     }
 }

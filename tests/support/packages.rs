@@ -14,7 +14,27 @@ const TRIES: usize = 3;
 /// A virtual environment of the system's Python with a package written in Python and one with a
 /// compiled extension.
 pub fn python() -> PathBuf {
-    cached("python-pyyaml-6.0.2-rich-14.0.0", |dir| {
+    environment(
+        "python-pyyaml-6.0.2-rich-14.0.0",
+        &["pyyaml==6.0.2", "rich==14.0.0"],
+    )
+}
+
+/// A virtual environment with an MCP server that knows the time.
+pub fn mcp_python() -> PathBuf {
+    environment(
+        "python-mcp-server-time-2026.10.19",
+        &["mcp-server-time==2026.10.19"],
+    )
+}
+
+/// A virtual environment whose `bin` has uv.
+pub fn uv() -> PathBuf {
+    environment("python-uv-0.13.9", &["uv==0.13.9"])
+}
+
+fn environment(name: &str, packages: &[&str]) -> PathBuf {
+    cached(name, |dir| {
         let venv = dir.join("venv");
         run(Command::new("/usr/bin/python3")
             .args(["-m", "venv", "--without-pip"])
@@ -29,11 +49,8 @@ pub fn python() -> PathBuf {
                     "--only-binary=:all:",
                     "--root-user-action=ignore",
                 ])
-                .args([
-                    "--disable-pip-version-check",
-                    "pyyaml==6.0.2",
-                    "rich==14.0.0",
-                ])
+                .arg("--disable-pip-version-check")
+                .args(packages)
                 // Precompiled, so that the first run writes nothing.
                 .args(["--compile"]);
             pip
@@ -54,6 +71,24 @@ pub fn node() -> PathBuf {
                 "--no-package-lock",
             ])
             .args(["semver@7.7.2", "marked@15.0.12"]);
+            npm
+        })
+    })
+    .join("node_modules")
+}
+
+/// A `node_modules` with an MCP server that reads files.
+pub fn mcp_node() -> PathBuf {
+    cached("node-mcp-server-filesystem-2026.8.31", |dir| {
+        fetch(|| {
+            let mut npm = npm(dir);
+            npm.args([
+                "install",
+                "--no-save",
+                "--ignore-scripts",
+                "--no-package-lock",
+            ])
+            .arg("@modelcontextprotocol/server-filesystem@2026.8.31");
             npm
         })
     })
