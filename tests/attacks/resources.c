@@ -226,6 +226,65 @@ static int run_last(char **arguments) {
     return 0;
 }
 
+// inodes PATH COUNT: that many empty files.
+static int run_inodes(char **arguments) {
+    long wanted = amount(arguments + 1), had = 0;
+    char path[256];
+    for (; had < wanted; had++) {
+        snprintf(path, sizeof path, "%s/aegis-%ld", arguments[0], had);
+        int fd = open(path, O_CREAT | O_WRONLY, 0600);
+        if (fd < 0) break;
+        close(fd);
+    }
+    for (long at = 0; at < had; at++) {
+        snprintf(path, sizeof path, "%s/aegis-%ld", arguments[0], at);
+        unlink(path);
+    }
+    return got(had, wanted);
+}
+
+// stacks MIB: memory in mappings that grow like stacks.
+static int run_stacks(char **arguments) {
+    long wanted = amount(arguments), had = 0;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN;
+    for (; had < wanted; had++) {
+        char *at = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, flags, -1, 0);
+        if (at == MAP_FAILED) break;
+        touch(at, 1 << 20);
+    }
+    return got(had, wanted);
+}
+
+// affinity COUNT: that many processors.
+static int run_affinity(char **arguments) {
+    cpu_set_t all;
+    memset(&all, 0xff, sizeof all);
+    sched_setaffinity(0, sizeof all, &all);
+    sched_getaffinity(0, sizeof all, &all);
+    return got(CPU_COUNT(&all), amount(arguments));
+}
+
+// pending COUNT: that many timers, each of which keeps a signal.
+static int run_pending(char **arguments) {
+    long wanted = amount(arguments), had = 0;
+    timer_t timer;
+    while (had < wanted && timer_create(CLOCK_MONOTONIC, NULL, &timer) == 0) had++;
+    return got(had, wanted);
+}
+
+// aio COUNT: that many requests at one time, out of what the whole machine has.
+static int run_aio(char **arguments) {
+    unsigned long context = 0;
+    long wanted = amount(arguments);
+    return got(syscall(SYS_io_setup, wanted, &context) == 0 ? wanted : 0, wanted);
+}
+
+// lease PATH: whoever opens that file waits.
+static int run_lease(char **arguments) {
+    int fd = open(arguments[0], O_RDONLY | O_CREAT, 0600);
+    return got(fd >= 0 && fcntl(fd, F_SETLEASE, F_RDLCK) == 0, 1);
+}
+
 static long spun(struct timespec *until) {
     struct timespec now;
     long rounds = 0;
@@ -281,7 +340,9 @@ int main(int count, char **argv) {
         {"forks", run_forks},   {"threads", run_threads},         {"memory", run_memory},
         {"shared", run_shared}, {"file", run_file},               {"descriptors", run_descriptors},
         {"output", run_output}, {"last", run_last},               {"processors", run_processors},
-        {"limits", run_limits},
+        {"limits", run_limits}, {"inodes", run_inodes},           {"stacks", run_stacks},
+        {"affinity", run_affinity}, {"pending", run_pending},     {"aio", run_aio},
+        {"lease", run_lease},
     };
     return choose(modes, sizeof modes / sizeof *modes, argv);
 }

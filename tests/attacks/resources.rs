@@ -123,6 +123,36 @@ pub(super) const LIST: &[Attack] = &[
             ["memory", "256", "4"]
         )
     },
+    more!(
+        "50,000 empty files in /tmp, of which 4 MiB are allowed",
+        "number of the tmpfs's inodes",
+        "tmp: 4M",
+        ["inodes", "/tmp", "50000"]
+    ),
+    more!(
+        "256 MiB in mappings that grow like stacks, where 64 are allowed",
+        "argument checked; memory group",
+        "memory: 64M",
+        ["stacks", "256"]
+    ),
+    more!(
+        "4,000 timers, out of the signals that the user has",
+        "`RLIMIT_SIGPENDING`",
+        "time: 1m",
+        ["pending", "4000"]
+    ),
+    more!(
+        "asynchronous requests, out of the machine's (io_setup)",
+        "not in the set",
+        "time: 1m",
+        ["aio", "16"]
+    ),
+    more!(
+        "a lease on a file, for which the host then waits",
+        "argument checked",
+        "time: 1m",
+        ["lease", "{work}/leased"]
+    ),
     Attack {
         item: 19,
         what: "leaving the control group, making one, raising a limit",

@@ -304,6 +304,18 @@ fn the_cpu_limit_of_an_ordinary_user_is_a_number_of_processors() {
 }
 
 #[test]
+fn the_processors_of_an_ordinary_user_cannot_be_changed_from_inside() {
+    let workspace = Workspace::new(User::Ordinary);
+    let program = "import os\ntry:\n    os.sched_setaffinity(0, range(64))\nexcept PermissionError:\n    print(len(os.sched_getaffinity(0)))";
+    let ran = limited(&workspace, "cpu: 0.5", &["python3", "-c", program]);
+    ran.exits(0);
+    assert_eq!(ran.printed(), "1", "{}", ran.told());
+    // Without the limit it may.
+    let program = "import os\nos.sched_setaffinity(0, os.sched_getaffinity(0))";
+    limited(&workspace, "", &["python3", "-c", program]).exits(0);
+}
+
+#[test]
 fn no_more_files_than_the_files_limit_can_be_open() {
     for user in USERS {
         let workspace = Workspace::new(user);

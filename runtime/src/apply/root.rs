@@ -51,17 +51,16 @@ pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<(), Failure> {
     mount::pivot_to_current_directory().map_err(Failure::of(Step::Pivot))
 }
 
-/// A tmpfs of `size` bytes from which nothing is executed.
+/// A tmpfs of `size` bytes from which nothing is executed. An inode takes about a kilobyte beside them, so their number
+/// is bounded too: enough for the root itself and for files of half a page.
 fn new_tmpfs(size: u64, mode: u32) -> io::Result<OwnedFd> {
+    let inodes = (size / 2048).saturating_add(4096).min(1 << 20);
+    let inodes = CString::new(inodes.to_string()).unwrap_or_default();
     let size = CString::new(size.to_string()).unwrap_or_default();
     let mode = CString::new(format!("{mode:o}")).unwrap_or_default();
     mount::new_filesystem(
         c"tmpfs",
-        &[
-            (c"mode", &mode),
-            (c"size", &size),
-            (c"nr_inodes", c"1048576"),
-        ],
+        &[(c"mode", &mode), (c"size", &size), (c"nr_inodes", &inodes)],
         BASE | attr::NOEXEC,
     )
 }

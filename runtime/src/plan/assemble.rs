@@ -135,6 +135,7 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
         watch_stderr: standard_error == StandardError::Watched,
         network: spec.network,
         listens: !spec.listen.is_empty(),
+        pinned: spec.limits.processors.is_some(),
         ..spec.syscalls
     };
     let mut grants = spec.grants;

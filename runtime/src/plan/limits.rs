@@ -172,8 +172,14 @@ pub fn tmp(asked: &aegis_profile::Limits) -> u64 {
 
 /// Adds limits that hold in every sandbox, whatever front end makes the plan.
 pub(super) fn held(mut limits: Limits, host: &Host) -> Limits {
-    // An inherited right to real-time priority could starve the host.
-    let always = [(libc::RLIMIT_CORE, CORE_LIMIT), (libc::RLIMIT_RTPRIO, 0)];
+    // An inherited right to real-time priority could starve the host. Pending signals, which timers take too, and message
+    // queues are counted for the caller as well (`kernel/ucount.c`): a part of what the user has.
+    let always = [
+        (libc::RLIMIT_CORE, CORE_LIMIT),
+        (libc::RLIMIT_RTPRIO, 0),
+        (libc::RLIMIT_SIGPENDING, 1024),
+        (libc::RLIMIT_MSGQUEUE, 256 << 10),
+    ];
     limits
         .resources
         .retain(|(resource, _)| always.iter().all(|(known, _)| known != resource));

@@ -45,6 +45,16 @@ pub(super) enum Guard {
     Listen,
     /// What is written to standard error is shown to the supervisor, if it asks for that.
     Write,
+    /// No memory past a limit, and none of the host's huge pages.
+    Mmap,
+    /// None of the host's huge pages.
+    Shmget,
+    /// None of the host's huge pages.
+    Memfd,
+    /// No leases, which make others wait for a file.
+    Fcntl,
+    /// No more processors than it was given, where they stand in for a share.
+    Affinity,
 }
 
 /// The calls that are narrowed.
@@ -78,6 +88,11 @@ pub(super) const GUARDS: &[(&str, Guard)] = &[
     ("listen", Guard::Listen),
     ("write", Guard::Write),
     ("writev", Guard::Write),
+    ("mmap", Guard::Mmap),
+    ("shmget", Guard::Shmget),
+    ("memfd_create", Guard::Memfd),
+    ("fcntl", Guard::Fcntl),
+    ("sched_setaffinity", Guard::Affinity),
     // mkdir and mkdirat need no guard: the kernel keeps only 01777 of their mode (fs/namei.c:vfs_mkdir).
 ];
 
@@ -134,6 +149,16 @@ const PERSONALITIES: [u64; 6] = [0, 0x0008, 0x2_0000, 0x2_0008, 0x4_0000, 0xFFFF
 /// `SECCOMP_SET_MODE_FILTER` and `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
 const SET_MODE_FILTER: u64 = 1;
 const NEW_LISTENER: u64 = 8;
+
+/// `MAP_GROWSDOWN` (`linux/mman.h`): a mapping that grows like a stack is counted neither by `RLIMIT_DATA` nor, all of
+/// them together, by `RLIMIT_STACK` (`mm/mmap.c:may_expand_vm`).
+const MAP_GROWSDOWN: u64 = 0x100;
+/// `MAP_HUGETLB`, `SHM_HUGETLB`, `MFD_HUGETLB`: pages that somebody has reserved for another program.
+const MAP_HUGETLB: u64 = 0x4_0000;
+const SHM_HUGETLB: u64 = 0o4000;
+const MFD_HUGETLB: u64 = 4;
+/// `F_SETLEASE`; `F_NOTIFY`, which signals what others do in a directory.
+const FCNTL_REFUSED: [u64; 2] = [1024, 1026];
 
 const MFD_NOEXEC_SEAL: u64 = 8;
 const MFD_EXEC: u64 = 16;
@@ -227,6 +252,18 @@ impl Guard {
                 Action::Allow,
             ),
             Self::Write => SyscallRule::always(Action::Allow),
+            Self::Mmap => rule(
+                vec![
+                    arm(vec![none_of(3, MAP_GROWSDOWN | MAP_HUGETLB)], Action::Allow),
+                    arm(vec![none_of(3, MAP_GROWSDOWN)], NO_HUGE_PAGES),
+                ],
+                eperm,
+            ),
+            Self::Shmget => only(none_of(2, SHM_HUGETLB), NO_HUGE_PAGES),
+            Self::Memfd => memfd(Action::Allow),
+            Self::Fcntl => equal(1, &FCNTL_REFUSED, refuse(libc::EACCES), Action::Allow),
+            Self::Affinity if spec.pinned => SyscallRule::always(eperm),
+            Self::Affinity => SyscallRule::always(Action::Allow),
         }
     }
 }
@@ -303,13 +340,19 @@ fn prctl(refused: Action) -> SyscallRule {
     rule(arms, Action::Errno(libc::EINVAL as u16))
 }
 
-/// `memfd_create` where nothing but its flags says whether the file can be executed: the supervisor makes those
-/// that do not say so, with the seal.
-pub(super) fn memfd() -> SyscallRule {
+/// As on a host without huge pages. Programs go on without.
+const NO_HUGE_PAGES: Action = Action::Errno(libc::ENOMEM as u16);
+
+/// `memfd_create`. `unsealed`: what is done where the flags do not say whether the file can be executed.
+pub(super) fn memfd(unsealed: Action) -> SyscallRule {
     let known = none_of(1, !MFD_KNOWN);
     let has = |flags| Condition::int(1, masked(flags, flags));
-    // As the kernel answers, with and without vm.memfd_noexec=2.
     let refused = |errno: i32| Action::Errno(errno as u16);
+    let huge = arm(vec![known, has(MFD_HUGETLB)], NO_HUGE_PAGES);
+    if unsealed == Action::Allow {
+        return rule(vec![huge], Action::Allow);
+    }
+    // As the kernel answers with vm.memfd_noexec=2.
     rule(
         vec![
             arm(
@@ -317,8 +360,9 @@ pub(super) fn memfd() -> SyscallRule {
                 refused(libc::EINVAL),
             ),
             arm(vec![known, has(MFD_EXEC)], refused(libc::EACCES)),
+            huge,
             arm(vec![known, has(MFD_NOEXEC_SEAL)], Action::Allow),
-            arm(vec![known], Action::Notify),
+            arm(vec![known], unsealed),
         ],
         // A flag that is newer than Linux 6.18 could mean anything.
         refused(libc::EINVAL),

@@ -239,9 +239,9 @@ impl Filter {
     /// Has memfds made by the supervisor, so that none can be executed, if they are granted at all.
     pub fn supervise_memfds(&mut self) {
         let number = self.arch.number("memfd_create");
-        let granted = SyscallRule::always(Action::Allow);
+        let granted = memfd(Action::Allow);
         if let Some(number) = number.filter(|number| self.rules.get(*number) == Some(&granted)) {
-            self.rules.insert(number, memfd());
+            self.rules.insert(number, memfd(Action::Notify));
         }
     }
 
@@ -286,6 +286,7 @@ mod tests {
             (0b11, Action::Notify),
             (1 << 63, Action::Notify), // The flags are an int.
             (0b1011, Action::Allow),
+            (0b0100, Action::Errno(libc::ENOMEM as u16)),
             (0b1_0000, Action::Errno(libc::EACCES as u16)),
             (0b1_1000, invalid),
             (0x20, invalid),

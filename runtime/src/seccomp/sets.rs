@@ -175,7 +175,7 @@ pub(super) const THEMES: &[Theme] = &[
         "inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch",
     ]),
     theme(Default, "asynchronous I/O of the old kind: a narrow interface, used by databases", &[
-        "io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit",
+        "io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_submit",
     ]),
     theme(Default, "System V and POSIX queues and shared memory: the ipc namespace is its own", &[
         "mq_getsetattr", "mq_notify", "mq_open", "mq_timedreceive", "mq_timedsend", "mq_unlink",
@@ -209,6 +209,8 @@ pub(super) const THEMES: &[Theme] = &[
         "lookup_dcookie", "migrate_pages", "move_pages", "sysfs", "ustat", "adjtimex",
         "lsm_set_self_attr", "clock_adjtime",
     ]),
+    theme(OnRequestQuiet, "it takes from a number of requests that all of the machine shares (fs.aio-max-nr); \
+                           programs do without", &["io_setup"]),
     theme(OnRequestQuiet, "newer than what programs rely on; they fall back on ioctl", &[
         "file_setattr",
     ]),

@@ -27,6 +27,8 @@ pub struct SyscallSpec {
     pub watch_stderr: bool,
     /// Whether Unix sockets may be made that can be connected by path; pairs always may.
     pub unix_sockets: bool,
+    /// Whether the processors that it runs on stay as they are: they stand in for a limit.
+    pub pinned: bool,
     /// Whether ports of the host's network may be listened on; those of a private network always may.
     pub listens: bool,
 }
@@ -44,6 +46,7 @@ impl SyscallSpec {
             watch_stderr: false,
             unix_sockets: false,
             listens: false,
+            pinned: false,
         }
     }
 

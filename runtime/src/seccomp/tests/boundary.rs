@@ -343,6 +343,33 @@ fn errors_that_are_printed_are_shown_when_someone_watches() {
 }
 
 #[test]
+fn what_the_host_has_once_for_all_is_not_taken() {
+    let minimal = spec(Base::Default);
+    let errno = |number: i32| Action::Errno(number as u16);
+    for (name, args, action) in [
+        ("mmap", &[0, 4096, 3, 0x22][..], ALLOW),
+        ("mmap", &[0, 4096, 3, 0x22 | 0x100], errno(libc::EPERM)),
+        ("mmap", &[0, 4096, 3, 0x22 | 0x4_0000], errno(libc::ENOMEM)),
+        ("shmget", &[0, 4096, 0o600], ALLOW),
+        ("shmget", &[0, 4096, 0o4600], errno(libc::ENOMEM)),
+        ("memfd_create", &[0, 3], ALLOW),
+        ("memfd_create", &[0, 4], errno(libc::ENOMEM)),
+        ("fcntl", &[3, 3], ALLOW),
+        ("fcntl", &[3, 1024 | GARBAGE], errno(libc::EACCES)),
+        ("fcntl", &[3, 1026], errno(libc::EACCES)),
+        ("io_setup", &[1], errno(libc::ENOSYS)),
+        ("sched_setaffinity", &[0], ALLOW),
+    ] {
+        assert_eq!(ask(&minimal, name, args), action, "{name} {args:x?}");
+    }
+    let pinned = SyscallSpec {
+        pinned: true,
+        ..minimal
+    };
+    assert_eq!(ask(&pinned, "sched_setaffinity", &[0]), errno(libc::EPERM));
+}
+
+#[test]
 fn every_base_can_start_a_dynamic_program() {
     let start = [
         "execve",
