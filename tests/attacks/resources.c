@@ -4,6 +4,7 @@
 #include "common.h"
 
 #include <pthread.h>
+#include <sys/inotify.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
 #include <time.h>
@@ -272,6 +273,13 @@ static int run_pending(char **arguments) {
     return got(had, wanted);
 }
 
+// inotify COUNT: that many instances.
+static int run_inotify(char **arguments) {
+    long wanted = amount(arguments), had = 0;
+    while (had < wanted && inotify_init1(0) >= 0) had++;
+    return got(had, wanted);
+}
+
 // aio COUNT: that many requests at one time, out of what the whole machine has.
 static int run_aio(char **arguments) {
     unsigned long context = 0;
@@ -342,7 +350,7 @@ int main(int count, char **argv) {
         {"output", run_output}, {"last", run_last},               {"processors", run_processors},
         {"limits", run_limits}, {"inodes", run_inodes},           {"stacks", run_stacks},
         {"affinity", run_affinity}, {"pending", run_pending},     {"aio", run_aio},
-        {"lease", run_lease},
+        {"lease", run_lease},   {"inotify", run_inotify},
     };
     return choose(modes, sizeof modes / sizeof *modes, argv);
 }

@@ -142,6 +142,12 @@ pub(super) const LIST: &[Attack] = &[
         ["pending", "4000"]
     ),
     more!(
+        "100 inotify instances, out of the 128 that the user has",
+        "limit of the user namespace",
+        "time: 1m",
+        ["inotify", "100"]
+    ),
+    more!(
         "asynchronous requests, out of the machine's (io_setup)",
         "not in the set",
         "time: 1m",

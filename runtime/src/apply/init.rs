@@ -30,6 +30,10 @@ const TEMPORARY: [&str; 2] = ["/tmp", "/dev/shm"];
 /// Most files that are told of as lost.
 const MOST_TOLD: usize = 3;
 
+/// Half of what a user has by default (`fs.inotify.max_user_instances`): what the sandbox's user namespace uses is the
+/// user's too (`kernel/ucount.c`).
+const INOTIFY_INSTANCES: &[u8] = b"64";
+
 /// Exit status of a PID 1 that failed to start the command; the message says why.
 const FAILED: i32 = 125;
 
@@ -90,6 +94,9 @@ fn set_up(
         namespaces::map_own_ids((identity.uid, identity.uid), (identity.gid, identity.gid))
             .map_err(Failure::of(Step::Ids))?;
     }
+    // Where `/proc/sys` is read-only, the user's own limit is all there is.
+    let _ = files::open(c"/proc/sys/user/max_inotify_instances", libc::O_WRONLY)
+        .and_then(|file| files::write_all(file.as_fd(), INOTIFY_INSTANCES));
     process::die_with_parent().map_err(Failure::of(Step::Ids))?;
     if socket::peer_is_gone(socket.as_fd()) {
         process::exit_now(FAILED); // The supervisor died before that took effect.
