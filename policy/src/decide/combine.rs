@@ -34,16 +34,19 @@ impl RuleOutcome {
             .map(|why| format!(": {why}"))
             .unwrap_or_default();
         let done = verdict.done();
-        let would = match on_trial {
-            true => format!("would be {done} by rule `{id}`, which is in mode warn"),
-            false => format!("{done} by rule `{id}`"),
+        let (is, would) = match on_trial {
+            true => (
+                "",
+                format!("would be {done} by rule `{id}`, which is in mode warn"),
+            ),
+            false => ("is ", format!("{done} by rule `{id}`")),
         };
         Self {
             id: id.into(),
             on_trial,
             otherwise: head.otherwise,
             verdict,
-            overlap_reason: format!("it may hold what is {would}{why}").into(),
+            overlap_reason: format!("it may hold what {is}{would}{why}").into(),
             reason: format!("{would}{why}").into(),
         }
     }
