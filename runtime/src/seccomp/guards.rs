@@ -53,7 +53,7 @@ pub(super) enum Guard {
     Memfd,
     /// No leases, which make others wait for a file.
     Fcntl,
-    /// No more processors than it was given, where they stand in for a share.
+    /// Not of PID 1; and no more processors than were given, where they stand in for a share.
     Affinity,
 }
 
@@ -78,7 +78,7 @@ pub(super) const GUARDS: &[(&str, Guard)] = &[
     ("seccomp", Guard::Seccomp),
     ("setrlimit", Guard::Limits(0, None)),
     ("prlimit64", Guard::Limits(1, Some(0))),
-    ("sched_setaffinity", Guard::NotInit(0)),
+    ("sched_setaffinity", Guard::Affinity),
     ("sched_setattr", Guard::NotInit(0)),
     ("sched_setparam", Guard::NotInit(0)),
     ("sched_setscheduler", Guard::NotInit(0)),
@@ -92,7 +92,6 @@ pub(super) const GUARDS: &[(&str, Guard)] = &[
     ("shmget", Guard::Shmget),
     ("memfd_create", Guard::Memfd),
     ("fcntl", Guard::Fcntl),
-    ("sched_setaffinity", Guard::Affinity),
     // mkdir and mkdirat need no guard: the kernel keeps only 01777 of their mode (fs/namei.c:vfs_mkdir).
 ];
 
@@ -263,7 +262,7 @@ impl Guard {
             Self::Memfd => memfd(Action::Allow),
             Self::Fcntl => equal(1, &FCNTL_REFUSED, refuse(libc::EACCES), Action::Allow),
             Self::Affinity if spec.pinned => SyscallRule::always(eperm),
-            Self::Affinity => SyscallRule::always(Action::Allow),
+            Self::Affinity => Self::NotInit(0).rule(spec),
         }
     }
 }
