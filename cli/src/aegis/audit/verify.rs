@@ -81,6 +81,9 @@ fn named(key: &str) -> anyhow::Result<PublicKey> {
     }
 }
 
+/// As many runs are listed.
+const LISTED: usize = 10;
+
 fn text(verified: &Verified, expected: &Expected) -> String {
     let mut text = String::new();
     for (name, yes, which) in [
@@ -134,9 +137,17 @@ fn text(verified: &Verified, expected: &Expected) -> String {
         text += &format!("and {} times more\n", verified.more_set_aside);
     }
     if !verified.open_runs.is_empty() {
-        let runs: Vec<&str> = verified.open_runs.iter().map(|run| &*run.run).collect();
-        let runs = runs.join(", ");
-        text += &format!("runs that have not ended, or were killed: {runs}\n");
+        let all = verified.open_runs.len();
+        let last: Vec<&str> = (verified.open_runs.iter().rev().take(LISTED))
+            .map(|run| &*run.run)
+            .collect();
+        let more = match all - last.len() {
+            0 => String::new(),
+            more => format!(" and {more} before (--json has all)"),
+        };
+        let last = last.join(", ");
+        text +=
+            &format!("runs that have not ended, or were killed, the last first: {last}{more}\n");
     }
     text
 }
