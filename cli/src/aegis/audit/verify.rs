@@ -146,8 +146,7 @@ fn text(verified: &Verified, expected: &Expected) -> String {
             more => format!(" and {more} before (--json has all)"),
         };
         let last = last.join(", ");
-        text +=
-            &format!("runs that have not ended, or were killed, the last first: {last}{more}\n");
+        text += &format!("runs that have not ended, or were killed: {last}{more}\n");
     }
     text
 }
