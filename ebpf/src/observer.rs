@@ -42,11 +42,21 @@ impl Namespace {
     }
 }
 
+/// As much is kept of one sandbox, in bytes of its notes: names can be long, and there can be many.
+const MOST_BYTES: usize = 32 << 20;
+
+/// An observed sandbox.
+struct Watched {
+    namespace: Namespace,
+    observation: Observation,
+    bytes: usize,
+}
+
 /// The probes, and the sandboxes that are observed by them.
 pub struct Observer {
     probes: Probes,
     attached: Option<Attached>,
-    watched: BTreeMap<u32, (Namespace, Observation)>,
+    watched: BTreeMap<u32, Watched>,
     /// Places whose notes are still in the probes' maps.
     untidy: BTreeSet<u32>,
     /// Notes that had not the form they should have.
@@ -82,7 +92,12 @@ impl Observer {
         self.probes.observe(namespace.0, slot)?;
         let mut observation = Observation::default();
         (observation.losses.unobserved).extend(self.probes.unobserved.iter().cloned());
-        self.watched.insert(slot, (namespace, observation));
+        let watched = Watched {
+            namespace,
+            observation,
+            bytes: 0,
+        };
+        self.watched.insert(slot, watched);
         if self.attached.is_none() {
             match self.probes.attach() {
                 Ok(attached) => self.attached = Some(attached),
@@ -106,8 +121,13 @@ impl Observer {
                 continue;
             };
             // Of a sandbox that was forgotten meanwhile nobody asks.
-            if let Some((_, observation)) = self.watched.get_mut(&note.slot) {
-                assemble::add(observation, note);
+            let Some(watched) = self.watched.get_mut(&note.slot) else {
+                continue;
+            };
+            watched.bytes += item.len();
+            match watched.bytes <= MOST_BYTES {
+                true => assemble::add(&mut watched.observation, note),
+                false => watched.observation.losses.dropped += 1,
             }
         }
     }
@@ -119,14 +139,15 @@ impl Observer {
     /// The probes' maps cannot be read. `None`: nothing is observed at this place. Its place is free only once
     /// [`Observer::tidy`] was called.
     pub fn finish(&mut self, slot: u32) -> Result<Option<Observation>, Error> {
-        let Some((namespace, _)) = self.watched.get(&slot) else {
+        let Some(Watched { namespace, .. }) = self.watched.get(&slot) else {
             return Ok(None);
         };
         // First, so that nothing is added any more.
         self.probes.leave(namespace.0)?;
         self.drain();
         let counters = Counters::decode(&self.probes.sandboxes.get(&slot, 0)?);
-        let (_, mut observation) = self.watched.remove(&slot).expect("found above");
+        let watched = self.watched.remove(&slot).expect("found above");
+        let mut observation = watched.observation;
         self.untidy.insert(slot);
         if self.watched.is_empty() {
             self.attached = None;

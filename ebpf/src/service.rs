@@ -151,8 +151,14 @@ impl Client {
         let Ok((length, fds)) = socket::receive(self.socket.as_fd(), &mut bytes) else {
             return false;
         };
-        let request = serde_json::from_slice(&bytes[..length]);
-        match (request, self.slot, &fds[..]) {
+        let keep = self.answer(observer, &bytes[..length], &fds);
+        discard(fds);
+        keep
+    }
+
+    fn answer(&mut self, observer: &mut Observer, bytes: &[u8], fds: &[OwnedFd]) -> bool {
+        let request = serde_json::from_slice(bytes);
+        match (request, self.slot, fds) {
             (Ok(Request::Watch {}), None, [init]) => match self.watch(observer, init.as_fd()) {
                 Ok(slot) => {
                     self.slot = Some(slot);
@@ -167,7 +173,7 @@ impl Client {
                     Err(why) => self.refuse(&why),
                 }
             }
-            _ if length == 0 => false,
+            _ if bytes.is_empty() => false,
             _ => self.refuse("this is not a request, or not its turn"),
         }
     }
@@ -216,10 +222,19 @@ impl Client {
         false
     }
 
+    /// Its socket may hold messages with descriptors that nobody has received.
     fn forget(self, observer: &mut Observer) {
         if let Some(slot) = self.slot {
             let _ = observer.finish(slot).and_then(|_| observer.tidy(slot));
         }
+        discard(vec![self.socket]);
+    }
+}
+
+/// Closes what came from a client, in a thread of its own: closing somebody's socket or file can take as long as they like.
+fn discard(fds: Vec<OwnedFd>) {
+    if !fds.is_empty() {
+        std::thread::spawn(move || drop(fds));
     }
 }
 

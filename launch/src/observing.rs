@@ -18,7 +18,7 @@ use rustix::net::{
 use crate::report_file::ReportFile;
 
 /// An answer that takes longer does not come any more.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Who observes, and where what was seen goes.
 #[derive(Debug)]

@@ -207,13 +207,17 @@ mod tests {
     /// A user can write any pid into a file of the user's own, which root may list and act upon.
     #[test]
     fn nobody_is_led_to_another_users_process() {
-        // A process with a child, as a supervisor has PID 1, and PID 1 the command.
-        let mut victim = std::process::Command::new("sh")
-            .args(["-c", "cat & echo; wait; :"])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
+        // A child of this process with a child, as PID 1 has the command.
+        let start = || {
+            let _ = aegis_sys::namespaces::unshare(libc::CLONE_NEWPID);
+            std::process::Command::new("sh")
+                .args(["-c", "cat & echo; wait; :"])
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
+        let mut victim = std::thread::spawn(start).join().unwrap();
         std::io::BufRead::read_line(
             &mut std::io::BufReader::new(victim.stdout.as_mut().unwrap()),
             &mut String::new(),

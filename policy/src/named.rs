@@ -10,7 +10,7 @@ use crate::model::Documents;
 use crate::request::Context;
 
 /// What the patterns of paths begin with, up to the first `*`, and the directories that variables stand for.
-pub fn places(documents: &Documents, context: &Context) -> BTreeSet<PathBuf> {
+pub fn places(documents: &Documents, context: &Context) -> BTreeSet<OsString> {
     let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
     let rules = documents.iter().flat_map(|document| &document.capabilities);
     let items = rules.flat_map(|rule| &rule.matches);
@@ -34,5 +34,6 @@ pub fn places(documents: &Documents, context: &Context) -> BTreeSet<PathBuf> {
     ];
     let variables = variables.into_iter().flatten().map(|place| path(&place.0));
     let all = named.chain(variables).filter(|place| place.is_absolute());
-    all.map(|place| place.components().collect()).collect()
+    all.map(|place| place.components().collect::<PathBuf>().into())
+        .collect()
 }

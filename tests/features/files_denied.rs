@@ -185,3 +185,79 @@ fn names_with_the_characters_of_patterns_can_be_declared() {
         );
     }
 }
+
+/// The next run denies the same, whatever this one does to the links on the way.
+#[test]
+fn a_link_on_the_way_to_what_is_denied_stays() {
+    for (user, denied) in USERS
+        .iter()
+        .flat_map(|user| ["$WORK/ln/token", "\"$WORK/ln/**/token\""].map(|denied| (*user, denied)))
+    {
+        let workspace = Workspace::new(user);
+        prepared(&workspace);
+        std::os::unix::fs::symlink("secrets", workspace.work().join("ln")).expect("a link");
+        let profile = format!(
+            "aegis: 1\nextends: [shell]\ncapabilities: {{files.write: [$WORK], files.deny: [{denied}]}}\n"
+        );
+        workspace.run(&profile, &["sh", "-c", "rm ln; mv secrets other"]);
+        let output = workspace.run(&profile, &["sh", "-c", "find . -type f -exec cat {} +"]);
+        let told = text(&output);
+        assert_eq!(
+            told.matches("the secret").count(),
+            3,
+            "{user:?} {denied}: {told}"
+        );
+    }
+}
+
+/// By its own line, or by the line of another profile.
+#[test]
+fn a_name_is_denied_wherever_it_is_granted() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        prepared(&workspace);
+        for (granted, denied) in [
+            ("$WORK/.env", "\"$WORK/**/.env\""),
+            ("$WORK/conf", "\"**/conf\""),
+        ] {
+            let profile = format!(
+                "aegis: 1\nextends: [shell]\ncapabilities: {{files.read: [{granted}], files.deny: [{denied}]}}\n"
+            );
+            let output = workspace.run(&profile, &["cat", ".env", "conf/key"]);
+            let told = text(&output);
+            assert!(told.contains("is denied by"), "{user:?} {granted}: {told}");
+            assert!(!told.contains("the secret"), "{user:?} {granted}: {told}");
+        }
+    }
+}
+
+/// Where a denied link leads out of its tree, what is meant cannot be told.
+#[test]
+fn a_denied_link_that_leads_elsewhere_is_an_error() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write("other/key", "the secret\n");
+        std::os::unix::fs::symlink("../other", workspace.work().join("out")).expect("a link");
+        let profile = "aegis: 1\nextends: [shell]\ncapabilities: {files.write: [$WORK], files.deny: [$WORK/out/key]}\n";
+        let output = workspace.run(profile, &["cat", "out/key"]);
+        assert_eq!(output.status.code(), Some(125), "{}", text(&output));
+        assert!(text(&output).contains("without links"), "{}", text(&output));
+    }
+}
+
+/// What the system has is looked through where the line says so.
+#[test]
+fn a_name_below_usr_is_denied_where_the_line_names_it() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let run = |denied: &str| {
+            let profile = format!(
+                "aegis: 1\nextends: [shell]\ncapabilities: {{shell.exec: [id], files.deny: [{denied}]}}\n"
+            );
+            workspace.run(&profile, &["id", "-u"])
+        };
+        assert!(run("").status.success(), "the control: {}", text(&run("")));
+        let output = run("\"/usr/lib/**/libc.so.6\"");
+        assert!(!output.status.success(), "{}", text(&output));
+    }
+}

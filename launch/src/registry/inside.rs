@@ -65,8 +65,9 @@ impl Running {
             .filter_map(|pid| process::open(pid).ok())
             .collect();
         // A user can write any pids into a file of the user's own: root must not be led to another's process by that.
-        let theirs = number(supervisor, "Uid:") == Some(self.uid)
-            && number(self.init_pid, "PPid:") == Some(self.pid);
+        let theirs = numbers(supervisor, "Uid:") == [self.uid; 4]
+            && numbers(self.init_pid, "PPid:") == [self.pid]
+            && numbers(self.init_pid, "NSpid:").ends_with(&[1]);
         if self.stale || !theirs || targets.is_empty() {
             return Err(gone.into());
         }
@@ -77,11 +78,12 @@ impl Running {
     }
 }
 
-/// The first number of a line of `/proc/PID/status`.
-fn number(pid: i32, line: &str) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|text| text.strip_prefix(line))?;
-    line.split_whitespace().next()?.parse().ok()
+/// The numbers in a line of `/proc/PID/status`.
+fn numbers(pid: i32, line: &str) -> Vec<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|text| text.strip_prefix(line));
+    let words = line.unwrap_or_default().split_whitespace();
+    words.filter_map(|word| word.parse().ok()).collect()
 }
 
 /// The children of a process, whichever of its threads has made them.

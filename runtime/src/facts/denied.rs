@@ -10,7 +10,7 @@ use aegis_profile::{Declared, Denied, Origin};
 use aegis_sys::mount;
 use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags};
 
-use super::paths::{self, Resolved, Trust};
+use super::paths::{self, Kind, Resolved, Trust};
 use crate::error::Error;
 use crate::types::Fault;
 use crate::types::paths::is_below;
@@ -28,12 +28,14 @@ pub struct Found {
     pub item: Declared<Denied>,
     /// What is there, free of links.
     pub there: Vec<Resolved>,
+    /// The links on the way: by another one, the next run would deny something else.
+    pub links: Vec<PathBuf>,
 }
 
-/// Finds what is denied. `granted`: the granted trees, free of links; `expand`: from a declared path to a host path.
+/// Finds what is denied. `granted`: what is granted, by whatever line; `expand`: from a declared path to a host path.
 pub(super) fn find(
     list: &[Declared<Denied>],
-    granted: &[PathBuf],
+    granted: &[&Resolved],
     trust: &Trust,
     expand: impl Fn(&aegis_profile::PathSpec) -> Option<PathBuf>,
 ) -> Result<Vec<Found>, Error> {
@@ -43,17 +45,25 @@ pub(super) fn find(
     for item in list {
         let fail =
             |reason: String, help: &str| grant_error(&item.origin, &item.value, reason, help);
+        let by_link = "name what is meant without links";
+        let mut links = Vec::new();
+        let mut passed =
+            |found: &Resolved| links.extend(found.links.iter().map(|link| link.at.clone()));
         let paths = match &item.value {
             Denied::Path(spec) => expand(spec).into_iter().collect(),
             Denied::Named { below, name } => {
                 let below = match below {
                     None => None,
                     Some(below) => match expand(below).map(|dir| paths::resolve(&dir, trust)) {
-                        Some(Ok(found)) => Some(found.real),
-                        _ => continue, // It is not there.
+                        Some(Ok(found)) => {
+                            passed(&found);
+                            Some(found.real)
+                        }
+                        None | Some(Err(Fault::Missing(_) | Fault::NotADirectory(_))) => continue,
+                        Some(Err(fault)) => return Err(fail(fault.to_string(), by_link)),
                     },
                 };
-                let trees = tops(granted, below.as_deref());
+                let trees = tops(&trees(granted, below.as_deref()), below.as_deref());
                 let mut search = Search {
                     name: Path::new(name),
                     looked_through: &mut looked_through,
@@ -71,25 +81,24 @@ pub(super) fn find(
                         ),
                     })?;
                 }
+                // What is granted by its own line is in no tree that was looked through.
+                let own = granted.iter().map(|found| &found.real).filter(|path| {
+                    path.ends_with(name) && below.as_ref().is_none_or(|dir| is_below(path, dir))
+                });
+                search.found.extend(own.cloned());
                 search.found
             }
         };
         let mut there = BTreeMap::new();
         for path in paths {
             match paths::resolve(&path, trust) {
-                Ok(found) => drop(there.insert(found.real.clone(), found)),
-                // Nothing is there for the command either, or a link out of what is granted: that is granted, or not, by
-                // its own path.
-                Err(
-                    Fault::Missing(_)
-                    | Fault::NotADirectory(_)
-                    | Fault::Denied(_)
-                    | Fault::LinkLeaves { .. }
-                    | Fault::ForeignLink { .. },
-                ) => {}
-                Err(fault) => {
-                    return Err(fail(fault.to_string(), "name what is meant without links"));
+                Ok(found) => {
+                    passed(&found);
+                    there.insert(found.real.clone(), found);
                 }
+                // Nothing is there for the command either.
+                Err(Fault::Missing(_) | Fault::NotADirectory(_) | Fault::Denied(_)) => {}
+                Err(fault) => return Err(fail(fault.to_string(), by_link)),
             }
         }
         all += there.len();
@@ -100,7 +109,7 @@ pub(super) fn find(
             ));
         }
         let (item, there) = (item.clone(), there.into_values().collect());
-        found.push(Found { item, there });
+        found.push(Found { item, there, links });
     }
     Ok(found)
 }
@@ -113,6 +122,25 @@ pub(crate) fn grant_error(origin: &Origin, item: &Denied, reason: String, help: 
         reason,
         help: help.into(),
     }
+}
+
+/// The granted trees that a name may be in. What the system shares with everybody has nothing to hide and much to look
+/// through: it is looked through only where the line names it, but for what the administrator has put there.
+fn trees(granted: &[&Resolved], below: Option<&Path>) -> Vec<PathBuf> {
+    let local = Path::new("/usr/local");
+    let mut trees = Vec::new();
+    for found in granted.iter().filter(|found| found.kind == Kind::Directory) {
+        let real = &found.real;
+        if below.is_some()
+            || (!real.starts_with("/usr") && real.parent().is_some())
+            || real.starts_with(local)
+        {
+            trees.push(real.clone());
+        } else if is_below(local, real) {
+            trees.push(local.to_owned());
+        }
+    }
+    trees
 }
 
 /// The granted trees to look through, none in another: those below a directory, or that directory in one of them.

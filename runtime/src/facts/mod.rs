@@ -25,7 +25,7 @@ use aegis_profile::{Args, Device, LimitKey, Outbound, PathSpec, Profile, Program
 use aegis_sys::{accounts, namespaces};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use paths::Trust;
+use paths::{Resolved, Trust};
 pub use program::{Lookup, ProgramFacts, look_up};
 pub use standard_error::StandardError;
 pub use variables::{Directories, TMP, expand};
@@ -96,7 +96,7 @@ pub struct Caller {
 }
 
 /// Resolved paths, by the path that was asked for.
-pub type ResolvedPaths = BTreeMap<PathBuf, Result<paths::Resolved, Fault>>;
+pub type ResolvedPaths = BTreeMap<PathBuf, Result<Resolved, Fault>>;
 
 /// What every front end needs to know of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,23 +278,24 @@ pub fn gather(
         given => given.to_vec(),
     };
     let command = program::command(&command, &work, &path_variable, &trust)?;
+    let resolved: Vec<&Resolved> = (found.values().flatten())
+        .chain(programs.values().filter_map(Lookup::resolved))
+        .chain([&command.resolved])
+        .chain(&command.interpreters)
+        .collect();
+    let denied = denied::find(&capabilities.files_deny, &resolved, &trust, expanded)?;
     // By a link in a writable tree, the next run would find what this run has put there.
     let mut kept = Vec::new();
     if !writable.is_empty() {
         kept.extend(request.kept.iter().cloned());
-        let resolved = (found.values().flatten())
-            .chain(programs.values().filter_map(Lookup::resolved))
-            .chain([&command.resolved])
-            .chain(&command.interpreters);
-        kept.extend(resolved.flat_map(|found| found.links.iter().map(|link| link.at.clone())));
+        let links = (resolved.iter()).flat_map(|found| found.links.iter());
+        kept.extend(links.map(|link| link.at.clone()));
+        kept.extend(
+            denied
+                .iter()
+                .flat_map(|denied| denied.links.iter().cloned()),
+        );
     }
-    // What the system shares with everybody has nothing to hide, and much to look through.
-    let trees: Vec<PathBuf> = (found.values().flatten())
-        .filter(|found| found.kind == paths::Kind::Directory && !found.real.starts_with("/usr"))
-        .filter(|found| found.real != Path::new("/"))
-        .map(|found| found.real.clone())
-        .collect();
-    let denied = denied::find(&capabilities.files_deny, &trees, &trust, expanded)?;
     found.insert(work.clone(), Ok(here));
     let plantable = plantable::look(&writable, &projects, &kept);
     let mut devices = ResolvedPaths::new();
@@ -329,7 +330,7 @@ fn look_at<'f>(
     found: &'f mut ResolvedPaths,
     path: PathBuf,
     trust: &Trust,
-) -> &'f Result<paths::Resolved, Fault> {
+) -> &'f Result<Resolved, Fault> {
     let resolve = |path: &PathBuf| paths::resolve(path, trust);
     found.entry(path).or_insert_with_key(resolve)
 }

@@ -6,7 +6,7 @@
 //! account's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -112,8 +112,8 @@ struct Found {
 /// What was looked at.
 #[derive(Default)]
 struct Looked {
-    /// By the path as it was named; `None`: nothing is there.
-    found: BTreeMap<PathBuf, Option<Found>>,
+    /// By the path as it was named; `None`: nothing is there. Compared as text: by components takes ten times as long.
+    found: BTreeMap<OsString, Option<Found>>,
     aliases: BTreeSet<Alias>,
     /// Links in links, as deep as the kernel follows them.
     depth: usize,
@@ -131,10 +131,10 @@ impl Looked {
         let Request { context, what, .. } = request;
         let mut asked: Vec<(PathBuf, bool)> = what.parts().filter_map(path).collect();
         asked.extend(context.skill.iter().map(|skill| (path_of(&skill.0), false)));
-        asked.sort();
+        asked.sort_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()).then(a.1.cmp(&b.1)));
         asked.dedup();
         for place in named::places(policy, context) {
-            self.look(&place);
+            self.look(Path::new(&place));
         }
         let home = path_of(&context.home.0);
         if home == caller.policy_home {
@@ -146,10 +146,11 @@ impl Looked {
         }
         self.mounts(&asked, mounts);
         let named = self.by_file();
-        let above: BTreeSet<&Path> = (asked.iter())
+        let above: BTreeSet<&OsStr> = (asked.iter())
             .flat_map(|(path, _)| std::iter::once(path.as_path()).chain(parents(path)))
+            .map(Path::as_os_str)
             .collect();
-        for place in above {
+        for place in above.into_iter().map(Path::new) {
             // Most of what is asked for, and only root could give it another name: links and mounts are known.
             if SYSTEM.iter().any(|tree| is_below(place, Path::new(tree))) {
                 continue;
@@ -183,11 +184,11 @@ impl Looked {
 
     /// Follows a path, and notes each link on the way.
     fn look(&mut self, path: &Path) -> Option<Found> {
-        if let Some(known) = self.found.get(path) {
+        if let Some(known) = self.found.get(path.as_os_str()) {
             return known.clone();
         }
         let found = self.look_anew(path);
-        self.found.insert(path.to_owned(), found.clone());
+        self.found.insert(path.into(), found.clone());
         found
     }
 
@@ -264,11 +265,13 @@ impl Looked {
     }
 
     /// The paths that were found, by device and inode.
-    fn by_file(&self) -> BTreeMap<(u64, u64), BTreeSet<PathBuf>> {
-        let mut named: BTreeMap<(u64, u64), BTreeSet<PathBuf>> = BTreeMap::new();
+    fn by_file(&self) -> BTreeMap<(u64, u64), Vec<PathBuf>> {
+        let mut named: BTreeMap<(u64, u64), Vec<PathBuf>> = BTreeMap::new();
         for Found { path, stat, .. } in self.found.values().flatten() {
             let names = named.entry((stat.st_dev, stat.st_ino)).or_default();
-            names.insert(path.clone());
+            if !names.contains(path) {
+                names.push(path.clone());
+            }
         }
         named
     }

@@ -65,7 +65,8 @@ fn add_directories(root: &mut Root<'_>) {
     root.link("/var/tmp", TMP);
     root.link("/var/run", "/run");
     let home = &root.facts.host.caller.home;
-    if home.parent().is_some() && !root.granted.covers(home) && !own_place(home) {
+    let is_private = [TMP, "/dev/shm"].iter().any(|path| home == Path::new(path));
+    if home.parent().is_some() && !is_private && !root.granted.covers(home) && !own_place(home) {
         add_private(root, home, 0o700);
     }
     root.mounts.push(Op::Proc.at("/proc"));
