@@ -24,7 +24,7 @@ impl Service {
         let mut line = String::new();
         let said = service.stderr.as_mut().expect("piped");
         BufReader::new(said).read_line(&mut line).expect("a line");
-        assert!(line.contains("observing for users"), "{line}");
+        assert!(line.contains("observing; users connect"), "{line}");
         Self(service)
     }
 }

@@ -15,8 +15,8 @@ Without --signal the command is asked to end (TERM). KILL ends everything inside
 goes to aegis-run, which passes it on to the command as it would one of its caller's.
 
 Examples:
-  aegis kill 1f40-19c0d3e7a51
-  aegis kill --signal KILL 1f40
+  aegis kill 7104-19c0d3e7a51
+  aegis kill --signal KILL 7104
   aegis ps --json | jq -r '.[] | select(.profile == \"pr-review\") | .id' | xargs aegis kill")]
 pub(super) struct Options {
     /// Their ids, or as much of each as no other begins with

@@ -48,7 +48,7 @@ impl Options {
             .context("capabilities cannot be given up")?;
         let result = match listener {
             Some(listener) => {
-                complain(&format!("aegis: observing for users of {SOCKET}\n"));
+                complain(&format!("aegis: observing; users connect to {SOCKET}\n"));
                 let result = Service::of_host(observer, listener).run(signals.fd.as_fd());
                 let _ = fs::remove_file(SOCKET);
                 result

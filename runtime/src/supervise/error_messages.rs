@@ -198,7 +198,12 @@ pub(super) fn objects(line: &str) -> Vec<&str> {
         let rest = line.trim_start().strip_prefix(word);
         rest.is_some_and(|rest| rest.starts_with(':'))
     };
-    if list.len() > 1 {
+    // A shell tells the line of the script that it reads: that is never what was denied.
+    let of_script = line.split(": ").nth(1).is_some_and(|second| {
+        let number = second.trim().trim_start_matches("line ");
+        number.parse::<u32>().is_ok()
+    });
+    if list.len() > 1 || of_script {
         list.retain(|word| !speaks(word));
     }
     list.retain(|word| *word != "/" && !word.contains("://") && !word.contains('\0'));
@@ -223,7 +228,11 @@ fn candidates(line: &str) -> Vec<&str> {
     let segments: Vec<&str> = line.split(": ").map(str::trim).collect();
     list.extend(segments.windows(2).filter_map(|pair| {
         let error = pair[1].to_lowercase();
-        let alone = !pair[0].contains(char::is_whitespace);
+        // As dash says it.
+        let named = ["cannot create ", "cannot open "];
+        let named = named.iter().find_map(|what| pair[0].strip_prefix(what));
+        let word = named.unwrap_or(pair[0]);
+        let alone = !word.contains(char::is_whitespace);
         let ends = [
             "permission denied",
             "no such file",
@@ -232,7 +241,7 @@ fn candidates(line: &str) -> Vec<&str> {
             "read-only file",
             "operation not permitted",
         ];
-        (alone && ends.iter().any(|end| error.starts_with(end))).then_some(pair[0])
+        (alone && ends.iter().any(|end| error.starts_with(end))).then_some(word)
     }));
     let mut seen = BTreeSet::new();
     list.retain(|word| !word.is_empty() && word.len() < 4096 && seen.insert(*word));

@@ -80,6 +80,10 @@ fn the_line_that_would_allow_it_is_named() {
             "files.write: [$WORK]",
         ),
         (
+            "/skill/s.sh: 1: cannot create log.txt: Read-only file system",
+            "files.write: [$WORK]",
+        ),
+        (
             "touch: cannot touch 'out/made': Read-only file system",
             "files.write: [$WORK/out]",
         ),
