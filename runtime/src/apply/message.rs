@@ -41,7 +41,7 @@ pub enum Message {
     Changed {
         /// How.
         change: Change,
-        /// Whether the terminal had sent the signal for it: see [`super::witness`].
+        /// Whether the terminal had sent the signal for it: see `apply/witness.rs`.
         by_terminal: bool,
     },
 }
