@@ -1,8 +1,8 @@
-//! `aegis replay`, and `aegis policy eval`, `explain` and `diff`: exit statuses and output.
+//! `aegis replay`: exit statuses and output.
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -12,7 +12,7 @@ use aegis_audit::event::{Event, EventType};
 use aegis_audit::log::Log;
 use aegis_policy::{Context, Policy, Request, Verdict, What, ask, decide, load};
 
-const POLICY: &str = "\
+pub(super) const POLICY: &str = "\
 aegis-policy: 1
 name: workshop
 capabilities:
@@ -21,12 +21,12 @@ capabilities:
 ";
 
 /// A directory with a policy, another one, and a log of the first one's decisions.
-struct Scene {
+pub(super) struct Scene {
     root: tempfile::TempDir,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let root = tempfile::tempdir().expect("a directory");
         let scene = Self { root };
         scene.write("policy.yaml", POLICY);
@@ -37,15 +37,15 @@ impl Scene {
         scene
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("a file");
     }
 
-    fn policy(&self) -> Policy {
+    pub(super) fn policy(&self) -> Policy {
         let document = load::parse_str(POLICY, "policy.yaml").expect("a policy");
         Policy::new(vec![document]).expect("a policy")
     }
@@ -69,11 +69,11 @@ impl Scene {
         log.append(&events).expect("appended");
     }
 
-    fn aegis(&self, words: &[&str]) -> Output {
+    pub(super) fn aegis(&self, words: &[&str]) -> Output {
         self.aegis_with(words, "")
     }
 
-    fn aegis_with(&self, words: &[&str], input: &str) -> Output {
+    pub(super) fn aegis_with(&self, words: &[&str], input: &str) -> Output {
         let mut child = Command::new(env!("CARGO_BIN_EXE_aegis"))
             .args(words)
             .current_dir(self.root.path())
@@ -94,7 +94,7 @@ impl Scene {
     }
 }
 
-fn request(file: &str) -> Request {
+pub(super) fn request(file: &str) -> Request {
     Request {
         approvals: Vec::new(),
         context: Context {
@@ -285,149 +285,6 @@ fn a_changed_line_is_no_record() {
         stdout(&output).contains("one of them was changed"),
         "{output:?}"
     );
-}
-
-#[test]
-fn eval_answers_with_its_status() {
-    let scene = Scene::new();
-    let eval = |words: &[&str]| scene.aegis(&[&["policy", "eval", "policy.yaml"], words].concat());
-    let allowed = eval(&["files.read=$WORK/a", "--work", "/srv/site"]);
-    assert_eq!(
-        (status(&allowed), stdout(&allowed)),
-        (
-            0,
-            "files.read /srv/site/a: allow\n  reason  allowed by rule `work`\n  rules   work\n"
-        )
-    );
-    let blocked = eval(&["files.read $WORK/**", "--work", "/srv/site"]);
-    assert_eq!(status(&blocked), 1);
-    assert!(stdout(&blocked).starts_with("files.read /srv/site and below: block\n"));
-    assert_eq!(
-        status(&eval(&["net.outbound=GET https://api.github.com/x"])),
-        1
-    );
-    assert_eq!(status(&eval(&["files.red=/x"])), 1);
-    assert_eq!(status(&eval(&[])), 2);
-}
-
-#[test]
-fn eval_reads_requests_and_prints_the_canonical_decision() {
-    let scene = Scene::new();
-    let request = request("a");
-    let text = serde_json::to_string_pretty(&request).expect("JSON");
-    scene.write("request.json", &text);
-    let decision = serde_json::to_string(&decide(&scene.policy(), &request)).expect("JSON");
-    for (reference, input) in [("request.json", ""), ("-", &*text)] {
-        let words = ["policy", "eval", "--json", "policy.yaml", reference];
-        let output = scene.aegis_with(&words, input);
-        assert_eq!(
-            (status(&output), stdout(&output)),
-            (0, &*format!("{decision}\n"))
-        );
-    }
-    let both = [
-        "policy",
-        "eval",
-        "policy.yaml",
-        "request.json",
-        "--work",
-        "/x",
-    ];
-    assert!(stderr(&scene.aegis(&both)).contains("says itself who asks"));
-    let none = scene.aegis(&["policy", "eval", "policy.yaml", "no.json"]);
-    assert_eq!(status(&none), 1);
-    assert!(
-        stderr(&none).contains("a request in words begins with an action"),
-        "{none:?}"
-    );
-}
-
-#[test]
-fn explain_names_every_rule_and_what_would_help() {
-    let scene = Scene::new();
-    let words = [
-        "policy",
-        "explain",
-        "policy.yaml",
-        "files.read=$WORK/keys/k",
-        "--work",
-        "/srv",
-    ];
-    let output = scene.aegis(&words);
-    assert_eq!(status(&output), 1);
-    let text = stdout(&output);
-    assert!(
-        text.contains("keys  contains  block   /**/keys/**: all of what"),
-        "{text}"
-    );
-    assert!(
-        text.contains("work  contains  allow   $WORK/**: all of what"),
-        "{text}"
-    );
-    assert!(text.contains("to let it through: change `keys`"), "{text}");
-    let told = json(&scene.aegis(&[&words[..], &["--json"]].concat()));
-    assert_eq!(
-        told["parts"][0]["documents"][0]["rules"][0]["stands"],
-        "contains"
-    );
-}
-
-#[test]
-fn diff_lists_what_is_decided_otherwise_and_nothing_else() {
-    let scene = Scene::new();
-    let reworded = POLICY
-        .replace("keys stay out", "other words")
-        .replace("workshop", "again");
-    scene.write("reworded.yaml", &reworded);
-    let same = scene.aegis(&["policy", "diff", "policy.yaml", "reworded.yaml"]);
-    assert_eq!(status(&same), 0, "{same:?}");
-    assert!(stdout(&same).contains("decide alike"));
-    let differ = scene.aegis(&["policy", "diff", "policy.yaml", "other.yaml"]);
-    assert_eq!(status(&differ), 1);
-    let text = stdout(&differ);
-    let wider = text.find("block -> allow: let through, and was not");
-    let narrower = text.find("allow -> block: no longer let through");
-    assert!(wider.is_some() && wider < narrower, "{text}");
-    assert!(text.contains("files.read $WORK/keys"), "{text}");
-    let told = json(&scene.aegis(&["policy", "diff", "--json", "policy.yaml", "other.yaml"]));
-    let example = told["differences"][0]["example"].to_string();
-    let shown = |policy: &str| {
-        let words = ["policy", "eval", "--json", policy, "-"];
-        json(&scene.aegis_with(&words, &example))["verdict"].clone()
-    };
-    assert_eq!(
-        (shown("policy.yaml"), shown("other.yaml")),
-        (Value::from("block"), Value::from("allow"))
-    );
-    assert_eq!(status(&scene.aegis(&["policy", "diff", "-", "-"])), 1);
-}
-
-#[test]
-fn the_templates_differ_from_each_other_and_not_from_themselves() {
-    let scene = Scene::new();
-    for template in ["strict", "standard", "permissive"] {
-        let same = scene.aegis(&["policy", "diff", template, template]);
-        assert_eq!(
-            (status(&same), stdout(&same)),
-            (
-                0,
-                &*format!("{template} and {template} are the same policy, by their hash\n")
-            ),
-            "no word of what may not have been found"
-        );
-    }
-    let wider = scene.aegis(&["policy", "diff", "--json", "strict", "standard"]);
-    assert_eq!(status(&wider), 1);
-    assert_eq!(json(&wider)["complete"], true);
-    let secrets = json(&wider)["differences"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .any(|d| {
-            let path = d["example"]["what"]["path"].as_str().unwrap_or_default();
-            Path::new(path).starts_with("/home/user/.ssh") && d["b"]["verdict"] == "allow"
-        });
-    assert!(!secrets, "keys stay blocked");
 }
 
 #[test]

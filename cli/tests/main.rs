@@ -2,6 +2,7 @@
 
 mod aegis;
 mod aegis_audit;
+mod aegis_decides;
 mod aegis_ps;
 mod aegis_replay;
 mod aegis_run;

@@ -145,8 +145,14 @@ impl Launch {
                 links,
             } = planned;
             let mut request = authority::request(&plan, context, Vec::new());
-            // Before the sandbox is built: in its user namespace root's files belong to nobody.
-            names::find(&mut request, &documents, &host.caller, &mounts, &links);
+            let mut find_names = || {
+                names::find(&mut request, &documents, &host.caller, &mounts, &links);
+            };
+            // To build, an ordinary user's process joins the sandbox's user namespace, in which root's files belong to nobody.
+            let joins = !rustix::process::geteuid().is_root();
+            if joins {
+                find_names();
+            }
             let mut sandbox = Sandbox::Planned {
                 plan: Box::new(plan),
                 absent,
@@ -162,6 +168,9 @@ impl Launch {
                         ..supervise::Options::default()
                     },
                 ));
+            }
+            if !joins {
+                find_names();
             }
             (host, sandbox, request)
         });

@@ -21,6 +21,7 @@ mod load_places;
 mod promote;
 mod rego;
 mod rego_absent;
+mod rego_functions;
 mod rego_hostile;
 mod rego_laws;
 mod rego_limits;

@@ -111,10 +111,16 @@ pub const PLAIN: Attack = Attack {
 
 /// Every attack that can be tried in all ways, in the order of the items.
 pub fn all() -> Vec<&'static Attack> {
-    let mut list: Vec<_> = [files::LIST, processes::LIST, resources::LIST, network::LIST]
-        .into_iter()
-        .flatten()
-        .collect();
+    let mut list: Vec<_> = [
+        files::LIST,
+        files::INSIDE_WRITABLE,
+        processes::LIST,
+        resources::LIST,
+        network::LIST,
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     list.sort_by_key(|attack| attack.item);
     list
 }

@@ -1,11 +1,11 @@
 //! The sandbox's PID 1 and the launcher: what is seen of them inside, and who can reach them.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use aegis_tests::host::eventually;
+use aegis_tests::host::{self, eventually};
 use aegis_tests::terminal::Terminal;
 use aegis_tests::{ORDINARY, USERS, User, Workspace, program, text};
 
@@ -77,19 +77,6 @@ print('tried')
     }
 }
 
-/// A run that has printed a line and waits for its input to end.
-fn waiting(command: &mut Command) -> Child {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("aegis-run starts");
-    let mut line = String::new();
-    (BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line)).expect("a line");
-    assert_eq!(line, "ready\n");
-    child
-}
-
 /// The processes of a run in its pid namespace, by their pids there: PID 1, the command.
 fn inside(launcher: u32, number: &str) -> i32 {
     let all = std::fs::read_dir("/proc").expect("/proc");
@@ -114,7 +101,10 @@ fn the_owner_of_the_directory_cannot_reach_pid_1_of_roots_run() {
     chown(workspace.work(), Some(ORDINARY), Some(ORDINARY)).expect("chown");
     let profile = workspace.profile(SHELL);
     let script = "echo ready; read line; exit 3";
-    let mut child = waiting(&mut workspace.aegis(&profile, &["sh", "-c", script]));
+    let mut child = host::started(
+        &mut workspace.aegis(&profile, &["sh", "-c", script]),
+        "ready",
+    );
     let init = inside(child.id(), "1");
     let signalled = |pid: i32, signal: &str| {
         let mut kill = Command::new("/bin/kill");
@@ -158,7 +148,7 @@ fn a_real_time_callers_command_is_an_ordinary_one() {
         .arg("-c1")
         .arg(run.get_program())
         .args(run.get_args());
-    let mut child = waiting(&mut command);
+    let mut child = host::started(&mut command, "ready");
     let class = Command::new("ionice")
         .args(["-p", &inside(child.id(), "2").to_string()])
         .output()
@@ -183,7 +173,7 @@ signal.pause()
         let workspace = Workspace::new(user);
         let profile = workspace.profile(&format!("{PYTHON}limits: {{time: 500ms}}\n"));
         let mut command = workspace.aegis(&profile, &["python3", "-c", script]);
-        let mut child = waiting(command.stderr(Stdio::piped()));
+        let mut child = host::started(command.stderr(Stdio::piped()), "ready");
         // Nothing is read before the run is over, and aegis-run has something to say.
         let task = format!("/proc/{0}/task/{0}", child.id());
         let read = |file: &str| std::fs::read_to_string(format!("{task}/{file}"));

@@ -1,8 +1,10 @@
 //! Questions to a person, and what an answer is for: one at a time on a terminal, bound to what the command would do.
 
 use std::fs;
+use std::io::{Read, Write};
 
 use aegis_tests::audit_log::aegis;
+use aegis_tests::terminal::Terminal;
 use aegis_tests::text;
 use serde_json::Value;
 
@@ -136,4 +138,59 @@ fn what_cannot_be_kept_is_not_recorded_as_kept() {
         reason.as_str().is_some_and(|why| why.contains("is full")),
         "{reason}"
     );
+}
+
+#[test]
+fn what_was_typed_ahead_is_no_answer() {
+    let home = Home::new();
+    let terminal = home.terminal();
+    terminal.line("mkfifo gate");
+    terminal.prompt("outer>", 2);
+    terminal.line(&format!("cat gate; {}", typed("a", "asked/a")));
+    terminal.foreground(&["cat"]);
+    terminal.line("y");
+    terminal.wait("what was typed", |screen| screen.ends_with("\ny"));
+    // The shell continues when the gate has been opened and closed.
+    let mut gate = fs::OpenOptions::new()
+        .write(true)
+        .open(home.workspace.work().join("gate"))
+        .expect("the gate");
+    gate.write_all(b"open\n").expect("the gate opens");
+    drop(gate);
+    question(&terminal, 1);
+    terminal.line("");
+    let screen = terminal.prompt("outer>", 3);
+    assert!(screen.ends_with("status 125\nouter>"), "{screen}");
+    assert_eq!(home.said(), ["no"]);
+}
+
+#[test]
+fn the_answer_is_not_taken_from_what_the_command_reads() {
+    let home = Home::new();
+    let terminal = home.terminal();
+    terminal.line("yes | ./run --policy asks.yaml --profile ./a.yaml -- head -n 2; echo status $?");
+    question(&terminal, 1);
+    terminal.line("y");
+    let screen = terminal.prompt("outer>", 2);
+    assert!(screen.ends_with("\ny\ny\nstatus 0\nouter>"), "{screen}");
+}
+
+#[test]
+fn a_terminal_that_goes_away_is_a_no_which_is_recorded() {
+    let home = Home::new();
+    let status = std::process::Command::new("mkfifo")
+        .args(["-m", "666"])
+        .arg(home.workspace.work().join("end"))
+        .status();
+    assert!(status.expect("mkfifo starts").success());
+    let terminal = Terminal::open(
+        &home.workspace,
+        "exec ./run --policy asks.yaml --profile ./a.yaml -- cat 9>end",
+    );
+    // Opens when the other side does, and ends when aegis-run ends.
+    let mut end = fs::File::open(home.workspace.work().join("end")).expect("the pipe");
+    question(&terminal, 1);
+    drop(terminal);
+    end.read_to_end(&mut Vec::new()).expect("it has ended");
+    assert_eq!(home.said(), ["no"]);
 }

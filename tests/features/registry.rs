@@ -1,11 +1,10 @@
 //! The registry of running sandboxes: entries exist while commands run, out of their reach, and are removed after.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Child;
 
 use aegis_tests::audit_log::aegis;
-use aegis_tests::{User, Workspace, text};
+use aegis_tests::{User, Workspace, host, text};
 use serde_json::Value;
 
 /// The registry of an ordinary user without `XDG_RUNTIME_DIR`, as in these tests.
@@ -22,17 +21,7 @@ fn files(registry: &Path) -> Vec<PathBuf> {
 fn up(workspace: &Workspace) -> Child {
     let profile = workspace.profile("aegis: 1\nname: waits\nextends: [shell]\n");
     let script = "echo up; read -r line";
-    let mut child = workspace
-        .aegis(&profile, &["sh", "-c", script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut line = String::new();
-    let output = child.stdout.as_mut().expect("piped");
-    BufReader::new(output).read_line(&mut line).expect("a line");
-    assert_eq!(line, "up\n");
-    child
+    host::started(&mut workspace.aegis(&profile, &["sh", "-c", script]), "up")
 }
 
 fn listed(workspace: &Workspace) -> Vec<Value> {

@@ -1,10 +1,10 @@
 //! The host around a run: private mounts for a test, and what a run could leave behind.
 
 use std::ffi::CString;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long to wait for something on a busy machine.
@@ -103,6 +103,20 @@ pub fn eventually<T: std::fmt::Debug>(what: &str, mut left: impl FnMut() -> Vec<
         // The polling interval; nothing relies on it.
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Starts a program and waits until it has printed this line. Its standard input is a pipe: the program waits for that to end.
+pub fn started(command: &mut Command, line: &str) -> Child {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut said = String::new();
+    let output = child.stdout.as_mut().expect("piped");
+    BufReader::new(output).read_line(&mut said).expect("a line");
+    assert_eq!(said, format!("{line}\n"));
+    child
 }
 
 /// Whether a child ends before the test's patience does. It is not reaped.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use aegis_policy::model::Documents;
 use aegis_policy::request::Alias;
@@ -100,7 +101,6 @@ const SYSTEM: [&str; 7] = [
 ];
 
 /// What is at a path.
-#[derive(Clone)]
 struct Found {
     /// Free of links.
     path: PathBuf,
@@ -113,7 +113,7 @@ struct Found {
 #[derive(Default)]
 struct Looked {
     /// By the path as it was named; `None`: nothing is there. Compared as text: by components takes ten times as long.
-    found: BTreeMap<OsString, Option<Found>>,
+    found: BTreeMap<OsString, Option<Rc<Found>>>,
     aliases: BTreeSet<Alias>,
     /// Links in links, as deep as the kernel follows them.
     depth: usize,
@@ -183,7 +183,7 @@ impl Looked {
     }
 
     /// Follows a path, and notes each link on the way.
-    fn look(&mut self, path: &Path) -> Option<Found> {
+    fn look(&mut self, path: &Path) -> Option<Rc<Found>> {
         if let Some(known) = self.found.get(path.as_os_str()) {
             return known.clone();
         }
@@ -192,25 +192,25 @@ impl Looked {
         found
     }
 
-    fn look_anew(&mut self, path: &Path) -> Option<Found> {
+    fn look_anew(&mut self, path: &Path) -> Option<Rc<Found>> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             let stat = stat(path).ok()?;
             let path = path.to_owned();
-            return Some(Found {
+            return Some(Rc::new(Found {
                 path,
                 stat,
                 trusted: true,
-            });
+            }));
         };
         let parent = self.look(parent)?;
         let at = parent.path.join(name);
         let found = stat(&at).ok()?;
         if found.st_mode & libc::S_IFMT != libc::S_IFLNK {
-            return Some(Found {
+            return Some(Rc::new(Found {
                 path: at,
                 stat: found,
                 trusted: parent.trusted,
-            });
+            }));
         }
         if self.depth >= walk::MAX_LINKS {
             return None;
@@ -229,10 +229,11 @@ impl Looked {
         let trusted = walk::is_the_administrators(found.st_uid, &parent.stat, &at)
             && way.is_some_and(|way| way.trusted && way.path == end.path);
         self.add(&at, &end.path, trusted);
-        Some(Found {
+        Some(Rc::new(Found {
+            path: end.path.clone(),
+            stat: end.stat,
             trusted: trusted && parent.trusted,
-            ..end
-        })
+        }))
     }
 
     fn add(&mut self, name: &Path, place: &Path, trusted: bool) {
@@ -267,7 +268,8 @@ impl Looked {
     /// The paths that were found, by device and inode.
     fn by_file(&self) -> BTreeMap<(u64, u64), Vec<PathBuf>> {
         let mut named: BTreeMap<(u64, u64), Vec<PathBuf>> = BTreeMap::new();
-        for Found { path, stat, .. } in self.found.values().flatten() {
+        for found in self.found.values().flatten() {
+            let Found { path, stat, .. } = &**found;
             let names = named.entry((stat.st_dev, stat.st_ino)).or_default();
             if !names.contains(path) {
                 names.push(path.clone());

@@ -6,14 +6,7 @@ use super::*;
 fn with_janitor(host: &Host) -> (Child, i32) {
     let mut command = host.command(limits(User::Root));
     command.args(["--", "sh", "-c", "echo ready; read line; exit 0"]);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("aegis-run starts");
-    let mut line = String::new();
-    (BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line)).expect("a line");
-    assert_eq!(line, "ready\n");
+    let child = host::started(&mut command, "ready");
     let children = format!("/proc/{0}/task/{0}/children", child.id());
     let children = std::fs::read_to_string(children).expect("a child of ours");
     let in_this_namespace = |pid: &i32| {

@@ -1,0 +1,182 @@
+/* How a note comes about: the paths in it, and sending it once. */
+#pragma once
+
+#include "sandboxes.h"
+
+/* --- Paths ------------------------------------------------------------------------------------------------------ */
+
+struct walk {
+  struct dentry *dentry;
+  struct vfsmount *vfsmount;
+};
+
+/* One step towards the root: a name, or from the root of a mount to where that is mounted. */
+static long step(__u32 index, void *data) {
+  struct walk *walk = data;
+  struct scratch *to = scratch();
+  if (!to) return 1;
+  struct dentry *dentry = walk->dentry;
+  struct vfsmount *vfsmount = walk->vfsmount;
+  if (dentry == BPF_CORE_READ(vfsmount, mnt_root)) {
+    struct mount *mount = container_of(vfsmount, struct mount, mnt);
+    struct mount *parent = BPF_CORE_READ(mount, mnt_parent);
+    if (parent == mount) return 1;
+    walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+    walk->vfsmount = (struct vfsmount *)((void *)parent + bpf_core_field_offset(struct mount, mnt));
+    return 0;
+  }
+  struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+  __u32 at = to->note.length;
+  if (at > DATA - NAME) {
+    to->note.flags |= NOTE_TRUNCATED;
+    return 1;
+  }
+  long length = bpf_probe_read_kernel_str(&to->note.data[at & (DATA - 1)], NAME, BPF_CORE_READ(dentry, d_name.name));
+  if (length > 0) to->note.length = at + length;
+  if (parent == dentry) return 1; /* not mounted anywhere: a pipe, a file of another root */
+  walk->dentry = parent;
+  if (index == COMPONENTS - 1) to->note.flags |= NOTE_TRUNCATED;
+  return 0;
+}
+
+/* Appends the names of a path, last first, each with a NUL. */
+static __attribute__((noinline)) int append_path(struct scratch *to, struct place *place) {
+  if (!place->dentry) return 0;
+  __u32 before = to->note.length;
+  struct walk walk = {.dentry = place->dentry, .vfsmount = place->mount};
+  bpf_loop(COMPONENTS, step, &walk, 0);
+  return to->note.length - before;
+}
+
+static __always_inline struct file *file_of(struct task_struct *task, long fd) {
+  struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+  struct file *file = 0;
+  if (fd < 0 || (__u64)fd >= BPF_CORE_READ(table, max_fds)) return 0;
+  struct file **files = BPF_CORE_READ(table, fd);
+  bpf_probe_read_kernel(&file, sizeof file, files + fd);
+  return file;
+}
+
+struct digest {
+  __u64 hash;
+  __u32 length;
+};
+
+static long mix(__u32 index, void *data) {
+  struct digest *digest = data;
+  struct scratch *from = scratch();
+  __u32 at = index * 8;
+  if (!from || at >= digest->length || at > TEXT - 8) return 1;
+  __u64 word = *(__u64 *)&from->note.data[at & (TEXT - 8)];
+  __u32 left = digest->length - at;
+  if (left < 8) word &= (1ULL << (left * 8)) - 1;
+  digest->hash = OWN_HASH(digest->hash ^ word);
+  digest->hash ^= digest->hash >> 29;
+  return 0;
+}
+
+/* --- Notes ------------------------------------------------------------------------------------------------------ */
+
+static __always_inline void begin(struct scratch *to, struct task_struct *task, __u16 kind, __u16 call, __s64 result) {
+  to->note.kind = kind;
+  to->note.call = call;
+  to->note.result = result;
+  to->note.pid = task->tgid;
+  to->note.parent = task->real_parent->tgid;
+  to->note.time = bpf_ktime_get_boot_ns();
+  to->note.device = to->note.inode = to->note.access = to->note.flags = 0;
+  to->note.length = to->note.text = to->note.base = to->note.path = 0;
+  to->base.dentry = to->file.dentry = 0;
+  __builtin_memset(&to->seen, 0, sizeof to->seen);
+  to->seen.kind = kind;
+  to->seen.call = call;
+}
+
+/* Reads a text of the task. False: it cannot be read, and is noted as such. */
+static __always_inline bool text(struct scratch *to, __u64 pointer) {
+  long length = bpf_probe_read_user_str(to->note.data, TEXT, (void *)pointer);
+  if (length <= 0) {
+    to->note.flags |= NOTE_UNREADABLE;
+    return false;
+  }
+  to->note.text = to->note.length = length;
+  struct digest digest = {.hash = SECRET, .length = length};
+  bpf_loop(TEXT / 8, mix, &digest, 0);
+  to->seen.text = digest.hash;
+  return true;
+}
+
+/* The directory that a relative text begins at. */
+static __always_inline void base(struct scratch *to, struct task_struct *task, long fd) {
+  if (to->note.data[0] == '/') return;
+  struct vfsmount *mnt;
+  struct dentry *dentry;
+  if ((int)fd == AT_FDCWD) {
+    mnt = BPF_CORE_READ(task, fs, pwd.mnt);
+    dentry = BPF_CORE_READ(task, fs, pwd.dentry);
+  } else {
+    struct file *file = file_of(task, (int)fd);
+    if (!file) return;
+    mnt = BPF_CORE_READ(file, f_path.mnt);
+    dentry = BPF_CORE_READ(file, f_path.dentry);
+  }
+  to->seen.base = (__u64)dentry ^ BPF_CORE_READ(dentry, d_name.hash_len);
+  to->base.mount = mnt;
+  to->base.dentry = dentry;
+}
+
+/* The file that was opened, by its inode and its name. */
+static __always_inline void file(struct scratch *to, struct file *file) {
+  struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+  struct vfsmount *mnt = BPF_CORE_READ(file, f_path.mnt);
+  struct inode *inode = BPF_CORE_READ(file, f_inode);
+  to->seen.inode = to->note.inode = BPF_CORE_READ(inode, i_ino);
+  to->seen.device = to->note.device = BPF_CORE_READ(inode, i_sb, s_dev);
+  to->seen.name = BPF_CORE_READ(dentry, d_name.hash_len) ^ BPF_CORE_READ(dentry, d_parent, d_inode, i_ino) << 32;
+  to->seen.mount = (__u64)mnt;
+  to->note.mode = BPF_CORE_READ(inode, i_mode);
+  if (!BPF_CORE_READ(dentry, d_hash.pprev)) to->note.flags |= NOTE_DELETED;
+  to->file.mount = mnt;
+  to->file.dentry = dentry;
+}
+
+/* Whether the note was sent for every sandbox around the task. */
+static __always_inline bool all_sent(struct scratch *to, const struct inside *inside) {
+  for (int i = 0; i < DEPTH && i < inside->count; i++) {
+    to->seen.slot = inside->slots[i & (DEPTH - 1)];
+    __u32 *sent = bpf_map_lookup_elem(&seen, &to->seen);
+    if (!sent || !*sent) return false;
+  }
+  return true;
+}
+
+/* Sends the note to each sandbox around the task that has not had it. */
+static __always_inline void send(struct scratch *to, const struct inside *inside) {
+  to->seen.result = to->note.result < 0 ? to->note.result : 0;
+  to->seen.access = to->note.access;
+  /* Most is done again and again: only what is new is worth a walk. */
+  if (all_sent(to, inside)) return;
+  to->note.base = append_path(to, &to->base);
+  to->note.path = append_path(to, &to->file);
+  for (int i = 0; i < DEPTH && i < inside->count; i++) {
+    struct sandbox *of = sandbox(inside, i);
+    if (!of || !of->began) continue;
+    to->note.slot = to->seen.slot = inside->slots[i & (DEPTH - 1)];
+    __u32 *sent = bpf_map_lookup_elem(&seen, &to->seen);
+    if (sent && *sent) continue;
+    if (!sent) {
+      __u32 no = 0;
+      if (of->notes >= NOTES || bpf_map_update_elem(&seen, &to->seen, &no, BPF_NOEXIST)) {
+        __sync_fetch_and_add(&of->lost_state, 1);
+        continue;
+      }
+      __sync_fetch_and_add(&of->notes, 1);
+      __sync_fetch_and_add(&of->unsent, 1);
+    }
+    __u64 size = sizeof(struct note) - DATA_ROOM + (to->note.length & (2 * DATA - 1));
+    if (size > sizeof(struct note)) size = sizeof(struct note);
+    if (bpf_ringbuf_output(&ring, &to->note, size, BPF_RB_NO_WAKEUP)) continue;
+    sent = bpf_map_lookup_elem(&seen, &to->seen);
+    if (sent && !__sync_lock_test_and_set(sent, 1)) __sync_fetch_and_add(&of->unsent, -1);
+  }
+}

@@ -1,0 +1,134 @@
+/* The maps, and which observed sandboxes a task is in. */
+#pragma once
+
+#include "kernel.h"
+#include "notes.h"
+
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define AT_FDCWD (-100)
+#define NONE 0xff
+#define EFAULT 14
+#define EINPROGRESS 115
+
+/* The pid namespace of each observed sandbox, and its place in `sandboxes`. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, SANDBOXES);
+  __type(key, __u32);
+  __type(value, __u32);
+} observed SEC(".maps");
+
+/* The same for most of them, by the lowest bits of the namespace: an array is looked up in a third of the time. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, QUICK);
+  __type(key, __u32);
+  __type(value, struct quick);
+} quick SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, SANDBOXES);
+  __type(key, __u32);
+  __type(value, struct sandbox);
+} sandboxes SEC(".maps");
+
+/* By number, what is to be noted of a system call. Filled in by the loader, which knows them by name. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, CALLS);
+  __type(key, __u32);
+  __type(value, struct call);
+} calls SEC(".maps");
+
+/* What was noted, and whether it was sent. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, SEEN);
+  __type(key, struct seen);
+  __type(value, __u32);
+} seen SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, RING);
+} ring SEC(".maps");
+
+/* Where a note is put together. Tracepoints are called with preemption off, so one for each processor is enough. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct scratch);
+} scratches SEC(".maps");
+
+/* Keys the hash of texts, so that nobody can choose two that look the same. Set by the loader. */
+const volatile __u64 SECRET = 0;
+/* Its number, and whether addresses of the Internet families are noted by the hooks. Set by the loader. */
+const volatile __u32 RT_SIGRETURN = 0;
+const volatile bool HOOKED = false;
+
+#define OWN_HASH(x) (((x) ^ SECRET) * 0x9fb21c651e98df25ULL)
+
+/* The observed sandboxes that a task is in, innermost first. */
+struct inside {
+  __u32 slots[DEPTH];
+  int count;
+};
+
+struct climb {
+  struct task_struct *task;
+  struct pid_namespace *ns;
+  struct inside inside;
+};
+
+static long climb(__u32 index, void *data) {
+  struct climb *climb = data;
+  struct pid_namespace *ns = climb->ns;
+  if (!ns || BPF_CORE_READ(ns, level) == 0) return 1;
+  __u32 inum = BPF_CORE_READ(ns, ns.inum);
+  __u32 *slot = bpf_map_lookup_elem(&observed, &inum);
+  if (slot && BPF_CORE_READ(ns, child_reaper) != climb->task && climb->inside.count < DEPTH)
+    climb->inside.slots[climb->inside.count++ & (DEPTH - 1)] = *slot;
+  climb->ns = BPF_CORE_READ(ns, parent);
+  return 0;
+}
+
+static __always_inline bool find(struct task_struct *task, struct inside *inside) {
+  struct pid_namespace *ns = task->nsproxy->pid_ns_for_children;
+  __u32 level = ns->level;
+  if (level == 0) return false; /* the host itself, or the end of a task */
+  if (level == 1) {             /* the usual case, without a call more than it needs */
+    __u32 inum = ns->ns.inum;
+    __u32 at = inum % QUICK;
+    struct quick *entry = bpf_map_lookup_elem(&quick, &at);
+    if (!entry) return false;
+    __u32 *slot = &entry->slot;
+    if (entry->inum != inum) {
+      if (!entry->others) return false;
+      slot = bpf_map_lookup_elem(&observed, &inum);
+      if (!slot) return false;
+    }
+    if (ns->child_reaper == task) return false;
+    inside->slots[0] = *slot;
+    inside->count = 1;
+    return true;
+  }
+  struct climb up = {.task = task, .ns = ns};
+  bpf_loop(32 /* MAX_PID_NS_LEVEL */, climb, &up, 0);
+  *inside = up.inside;
+  return inside->count != 0;
+}
+
+static __always_inline struct sandbox *sandbox(const struct inside *inside, int i) {
+  __u32 slot = inside->slots[i & (DEPTH - 1)];
+  return bpf_map_lookup_elem(&sandboxes, &slot);
+}
+
+static __always_inline struct scratch *scratch(void) {
+  __u32 zero = 0;
+  return bpf_map_lookup_elem(&scratches, &zero);
+}
