@@ -95,19 +95,16 @@ struct thread_info {
 
 struct task_struct {
   struct thread_info thread_info;
-  int pid;
   int tgid;
   struct task_struct *real_parent;
   struct nsproxy *nsproxy;
   struct fs_struct *fs;
   struct files_struct *files;
-  char comm[16];
 } KERNEL;
 
 struct linux_binprm {
   struct file *file;
   const char *filename;
-  const char *interp;
 } KERNEL;
 
 struct in6_addr {
@@ -127,17 +124,10 @@ struct sock_common {
 struct sock {
   struct sock_common __sk_common;
   __u16 sk_type;
-  __u16 sk_protocol;
 } KERNEL;
 
 struct socket {
-  short type;
   struct sock *sk;
-} KERNEL;
-
-struct unix_sock {
-  struct path path;
-  struct sock *peer;
 } KERNEL;
 
 #ifdef __TARGET_ARCH_x86

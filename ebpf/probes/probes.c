@@ -104,7 +104,10 @@ static __attribute__((noinline)) void of_call(struct made *made, const struct in
       base(to, task, made->directory == NONE ? AT_FDCWD : (long)arguments[made->directory & 7]);
     if (call->kind == CALL_OPEN && result >= 0) {
       struct file *opened = file_of(task, result);
-      if (!opened) break;
+      if (!opened) { /* another thread has closed it already */
+        to->note.flags |= NOTE_UNREADABLE;
+        break;
+      }
       to->note.access = BPF_CORE_READ(opened, f_mode) & 0x3f; /* FMODE_READ to FMODE_EXEC, linux/fs.h */
       file(to, opened);
     } else if (result >= 0 && to->note.text <= 1) {

@@ -14,9 +14,12 @@ use crate::probes::{Attached, Error, Probes};
 /// As many sandboxes are observed at one time: `SANDBOXES` of `probes/notes.h`.
 const SANDBOXES: u32 = 64;
 
-/// The pid namespace of a sandbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Namespace(u32);
+/// The pid namespace of a sandbox. As long as this value lives no other one gets its number.
+#[derive(Debug)]
+pub struct Namespace {
+    number: u32,
+    _held: fs::File,
+}
 
 impl Namespace {
     /// The namespace whose first process this is.
@@ -35,8 +38,12 @@ impl Namespace {
                     "process {pid} is not the first one of a pid namespace"
                 )));
             }
-            let inode = fs::metadata(format!("/proc/{pid}/ns/pid"))?.ino();
-            u32::try_from(inode).map(Self).map_err(io::Error::other)
+            let held = fs::File::open(format!("/proc/{pid}/ns/pid"))?;
+            let number = u32::try_from(held.metadata()?.ino()).map_err(io::Error::other)?;
+            Ok(Self {
+                number,
+                _held: held,
+            })
         };
         read().map_err(Error::Namespace)
     }
@@ -89,9 +96,10 @@ impl Observer {
         let free = (0..SANDBOXES).find(|slot| !taken(slot));
         let slot = free.ok_or(Error::Full(SANDBOXES))?;
         self.probes.sandboxes.set(slot, [0; COUNTERS], 0)?;
-        self.probes.observe(namespace.0, slot)?;
+        self.probes.observe(namespace.number, slot)?;
         let mut observation = Observation::default();
         (observation.losses.unobserved).extend(self.probes.unobserved.iter().cloned());
+        let number = namespace.number;
         let watched = Watched {
             namespace,
             observation,
@@ -102,8 +110,8 @@ impl Observer {
             match self.probes.attach() {
                 Ok(attached) => self.attached = Some(attached),
                 Err(error) => {
+                    self.probes.leave(number)?;
                     self.watched.remove(&slot);
-                    self.probes.leave(namespace.0)?;
                     return Err(error);
                 }
             }
@@ -143,7 +151,7 @@ impl Observer {
             return Ok(None);
         };
         // First, so that nothing is added any more.
-        self.probes.leave(namespace.0)?;
+        self.probes.leave(namespace.number)?;
         self.drain();
         let counters = Counters::decode(&self.probes.sandboxes.get(&slot, 0)?);
         let watched = self.watched.remove(&slot).expect("found above");

@@ -57,7 +57,7 @@ pub enum Error {
     Types(#[source] BtfError),
     /// The object cannot be loaded: mostly for want of privilege.
     #[error(
-        "the probes cannot be loaded: {0}\n  help: it takes root, or the capabilities CAP_BPF and CAP_PERFMON, and a kernel that is not locked down"
+        "the probes cannot be loaded: {0}\n  help: it takes root of the host (in a container: CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_PTRACE), and a kernel that is not locked down"
     )]
     Load(#[source] EbpfError),
     /// A probe that is needed is refused.
@@ -67,7 +67,9 @@ pub enum Error {
     #[error("the probes' maps cannot be used: {0}")]
     Map(#[from] aya::maps::MapError),
     /// As many sandboxes are observed as there is room for.
-    #[error("{0} sandboxes are observed already, and there is no room for more")]
+    #[error(
+        "{0} sandboxes are observed already, and there is no room for more\n  help: try again when one has ended"
+    )]
     Full(u32),
     /// The sandbox's namespace cannot be told.
     #[error("the sandbox's pid namespace cannot be told: {0}")]

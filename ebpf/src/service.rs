@@ -7,11 +7,12 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aegis_observation::protocol::{LONGEST, LONGEST_RUN, Reply, Request, encode};
-use aegis_sys::{memory, socket};
+use aegis_sys::{memory, process, socket};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{SocketFlags, sockopt};
 
@@ -40,6 +41,8 @@ pub struct Service {
     observer: Observer,
     listener: Option<OwnedFd>,
     clients: VecDeque<Client>,
+    /// Nobody could be accepted: not tried again at once.
+    full: bool,
 }
 
 impl Service {
@@ -50,6 +53,7 @@ impl Service {
             observer,
             listener: Some(listener),
             clients: VecDeque::new(),
+            full: false,
         }
     }
 
@@ -64,6 +68,7 @@ impl Service {
             observer,
             listener: None,
             clients: [client].into(),
+            full: false,
         })
     }
 
@@ -75,7 +80,9 @@ impl Service {
     pub fn run(mut self, ended: BorrowedFd<'_>) -> io::Result<()> {
         while self.listener.is_some() || !self.clients.is_empty() {
             let mut fds = vec![PollFd::from_borrowed_fd(ended, PollFlags::IN)];
-            if let Some(listener) = &self.listener {
+            let full =
+                std::mem::take(&mut self.full) || DISCARDING.load(Ordering::Relaxed) >= CONNECTIONS;
+            if let Some(listener) = self.listener.as_ref().filter(|_| !full) {
                 fds.push(PollFd::new(listener, PollFlags::IN));
             }
             let own = fds.len();
@@ -83,6 +90,7 @@ impl Service {
             fds.extend(clients.map(|client| PollFd::new(&client.socket, PollFlags::IN)));
             let timeout = match self.clients.iter().any(|client| client.slot.is_some()) {
                 true => Some(DRAIN),
+                false if full => Some(DRAIN),
                 false => (!self.clients.is_empty()).then_some(IDLE),
             };
             let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("some seconds"));
@@ -124,11 +132,15 @@ impl Service {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let accepted = rustix::net::accept_with(listener, flags);
         let Ok(client) = accepted.map_err(io::Error::from).and_then(Client::new) else {
+            self.full = true;
             return;
         };
         let of_user = self.clients.iter().filter(|other| other.uid == client.uid);
         if self.clients.len() >= CONNECTIONS || of_user.count() >= PER_USER {
-            client.refuse("too many sandboxes are observed at this moment");
+            client.refuse(
+                "too many sandboxes are observed at this moment: try again when one has ended",
+            );
+            client.forget(&mut self.observer);
         } else {
             self.clients.push_back(client);
         }
@@ -179,7 +191,7 @@ impl Client {
     }
 
     fn watch(&self, observer: &mut Observer, init: BorrowedFd<'_>) -> Result<u32, String> {
-        let pid = pid_of(init).ok_or("this is not the descriptor of a process")?;
+        let pid = process::pid_of(init).ok_or("this is not the descriptor of a process")?;
         if self.uid != 0 && !runs_as(pid, self.uid) {
             return Err(format!("process {pid} does not run as user {}", self.uid));
         }
@@ -231,18 +243,20 @@ impl Client {
     }
 }
 
+/// How much of what came from clients is being closed.
+static DISCARDING: AtomicUsize = AtomicUsize::new(0);
+
 /// Closes what came from a client, in a thread of its own: closing somebody's socket or file can take as long as they like.
 fn discard(fds: Vec<OwnedFd>) {
-    if !fds.is_empty() {
-        std::thread::spawn(move || drop(fds));
+    if fds.is_empty() {
+        return;
     }
-}
-
-/// The process that a pidfd is of, in this program's pid namespace.
-fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
-    let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
-    let pid = about.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    pid.trim().parse().ok().filter(|pid| *pid > 0)
+    DISCARDING.fetch_add(1, Ordering::Relaxed);
+    // Without a thread it is closed here.
+    let _ = std::thread::Builder::new().spawn(move || {
+        drop(fds);
+        DISCARDING.fetch_sub(1, Ordering::Relaxed);
+    });
 }
 
 /// Whether all four user ids of a process are this one.

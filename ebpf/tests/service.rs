@@ -314,3 +314,25 @@ fn hostile_clients_are_refused_one_by_one() {
         );
     });
 }
+
+/// The kernel gives the number of an ended namespace to the next one: what is observed is held on to.
+#[test]
+fn whoever_comes_after_an_observed_sandbox_is_not_observed() {
+    with_service(|path| {
+        let mut ended = Sandbox::new(":", None);
+        let socket = connected(path);
+        let watch = encode(&Request::Watch {});
+        answer(&socket, &watch, &[ended.pidfd().as_fd()]).unwrap();
+        drop(ended.outer.stdin.take());
+        ended.outer.wait().unwrap();
+        for _ in 0..5 {
+            let mut other = Sandbox::new("cat /etc/hostname", None);
+            drop(other.outer.stdin.take());
+            other.outer.wait().unwrap();
+        }
+        let seen = observed(&socket);
+        let of_another =
+            |file: &aegis_observation::Opened| file.asked == Text::from("/etc/hostname");
+        assert!(!seen.opened.iter().any(of_another), "{seen:?}");
+    });
+}

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use aegis_runtime::facts::{self, Inputs};
 use aegis_runtime::plan::{Plan, compile};
 use aegis_runtime::supervise::denials::attribute;
-use aegis_runtime::supervise::system::SystemFile;
+use aegis_runtime::supervise::SystemFile;
 use libfuzzer_sys::fuzz_target;
 
 const PROFILE: &str = "aegis: 1\nextends: [base]\nrun: [/usr/bin/env]\n\

@@ -277,7 +277,7 @@ impl Launch {
                     absent: Vec::new(),
                     plan,
                     context,
-                    mounts: mounts::read(),
+                    mounts: mounts::read().map_err(aegis_runtime::Error::Mounts)?,
                     links: Vec::new(),
                 })
             }

@@ -75,6 +75,11 @@ pub enum Error {
         /// What to do.
         help: String,
     },
+    /// What is mounted below a grant cannot be told.
+    #[error(
+        "what is mounted cannot be read from /proc/self/mountinfo: {0}\n  help: is /proc mounted?"
+    )]
+    Mounts(io::Error),
     /// The profile asks for more grants than can be decided and recorded.
     #[error(
         "the profile {profile} asks for {grants} grants; at most {most} can be decided and recorded\n  help: declare directories rather than each file in them, and only variables that are needed"
@@ -106,14 +111,6 @@ pub enum Error {
     /// A step of applying the plan failed.
     #[error(transparent)]
     Apply(#[from] Failure),
-    /// The report could not be written.
-    #[error("the report {} cannot be written: {cause}", .path.display())]
-    Report {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
 }
 
 impl Error {

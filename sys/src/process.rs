@@ -293,6 +293,14 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
+/// The process that a pidfd is of, in this process's pid namespace: `proc_pid_fdinfo(5)`.
+pub fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    let about = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let about = std::fs::read_to_string(about).ok()?;
+    let pid = about.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    pid.trim().parse().ok().filter(|pid| *pid > 0)
+}
+
 /// `pidfd_send_signal(2)`.
 pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     let signal = Signal::from_named_raw(signal).ok_or(Errno::INVAL)?;

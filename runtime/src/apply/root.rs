@@ -208,19 +208,23 @@ impl Builder<'_> {
         .map_err(on(Step::Mount))
     }
 
-    /// Covers something in `/proc`, if this kernel has it.
+    /// Covers a file or directory, if it is there: parts of `/proc`, what the profile denies, the host's kernel below a grant.
+    /// What PID 1 may not look at, the command may not either.
     fn mask(&mut self, at: &Path) -> io::Result<()> {
         let (Some(dir), Some(name)) = (at.parent(), at.file_name()) else {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         };
         let within = match self.masks.within.take() {
             Some((known, fd)) if known == dir => fd,
-            _ => self.locate(dir)?,
+            _ => match self.locate(dir) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+                located => located?,
+            },
         };
         let within = &self.masks.within.insert((dir.to_path_buf(), within)).1;
         let name = cstring(Path::new(name))?;
         let found = match rustix::fs::statat(within, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOENT | Errno::ACCESS) => return Ok(()),
             result => result?,
         };
         let (mask, first) = match found.st_mode & libc::S_IFMT {

@@ -1,8 +1,8 @@
 //! Control groups of a run, on v1, v2 or both: `cgroups(7)`,
 //! `Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/`.
 //!
-//! On a hybrid host a run has a group in each v1 hierarchy that limits something, and a leaf on the
-//! cgroup2 tree, which has no controllers there but serves to observe and to kill the run.
+//! A run has a group in each v1 hierarchy that holds one of its limits, and a leaf on the cgroup2 tree where that holds
+//! one, or where a front end gives one.
 
 pub(crate) mod janitor;
 mod sweep;
@@ -24,8 +24,7 @@ pub use janitor::Janitor;
 pub use v1::V1;
 pub use v2::V2;
 
-/// The directory that all runs of a caller share on the cgroup2 tree, so that a probe can tell
-/// sandboxes from other processes by one ancestor.
+/// The directory that all runs of a caller share on the cgroup2 tree.
 pub const PARENT: &str = "aegis";
 
 /// What a group has counted. `None`: this hierarchy does not report it.

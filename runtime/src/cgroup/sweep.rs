@@ -27,7 +27,7 @@ fn is_left(beside: &Path, name: &str) -> bool {
         true => Some(name),
         false => (name.strip_prefix(PARENT)).and_then(|name| name.strip_prefix('-')),
     };
-    let pid = id.and_then(|id| id.split('-').find_map(|part| part.parse().ok()));
+    let pid = id.and_then(|id| id.split('-').next()?.parse().ok());
     pid.is_some_and(|pid: i32| {
         pid > 0
             && process::kill(pid, 0)
@@ -58,7 +58,9 @@ mod tests {
         };
         let occupied = format!("{PARENT}-{ended}2");
         std::fs::create_dir_all(v1.join(&occupied).join("below")).unwrap();
-        for name in [ended, &alive, "other"] {
+        // The same number elsewhere in a name is nobody's pid.
+        let foreign = format!("prod-{ended}");
+        for name in [ended, &alive, "other", &foreign] {
             for dir in [
                 v1.join(format!("{PARENT}-{name}")),
                 v1.join(name),
@@ -69,10 +71,10 @@ mod tests {
         }
         sweep(&[v1.join("aegis-mine"), v2.join("mine")]);
         let kept = names(&v1);
-        assert_eq!(kept.len(), 6, "{kept:?}");
+        assert_eq!(kept.len(), 8, "{kept:?}");
         assert!(!kept.contains(&format!("{PARENT}-{ended}")), "{kept:?}");
         assert!(kept.contains(&occupied), "{kept:?}");
-        let mut kept = vec![alive, "other".to_owned()];
+        let mut kept = vec![alive, "other".to_owned(), foreign];
         kept.sort();
         assert_eq!(names(&v2), kept);
     }

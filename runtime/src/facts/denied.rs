@@ -5,10 +5,12 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use aegis_profile::{Declared, Denied, Origin};
 use aegis_sys::mount;
 use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::paths::{self, Kind, Resolved, Trust};
 use crate::error::Error;
@@ -45,7 +47,6 @@ pub(super) fn find(
     for item in list {
         let fail =
             |reason: String, help: &str| grant_error(&item.origin, &item.value, reason, help);
-        let by_link = "name what is meant without links";
         let mut links = Vec::new();
         let mut passed =
             |found: &Resolved| links.extend(found.links.iter().map(|link| link.at.clone()));
@@ -60,7 +61,7 @@ pub(super) fn find(
                             Some(found.real)
                         }
                         None | Some(Err(Fault::Missing(_) | Fault::NotADirectory(_))) => continue,
-                        Some(Err(fault)) => return Err(fail(fault.to_string(), by_link)),
+                        Some(Err(fault)) => return Err(fail(fault.to_string(), remedy(&fault))),
                     },
                 };
                 let trees = tops(&trees(granted, below.as_deref()), below.as_deref());
@@ -72,7 +73,7 @@ pub(super) fn find(
                 for tree in trees {
                     search.tree(&tree).map_err(|fault| match fault {
                         None => fail(
-                            format!("there are more than {MOST} files to look through for it"),
+                            format!("for this name and those before it there are more than {MOST} files to look through"),
                             "name the directories that it may be in: `$WORK/config/**/NAME`",
                         ),
                         Some(fault) => fail(
@@ -98,7 +99,7 @@ pub(super) fn find(
                 }
                 // Nothing is there for the command either.
                 Err(Fault::Missing(_) | Fault::NotADirectory(_) | Fault::Denied(_)) => {}
-                Err(fault) => return Err(fail(fault.to_string(), by_link)),
+                Err(fault) => return Err(fail(fault.to_string(), remedy(&fault))),
             }
         }
         all += there.len();
@@ -112,6 +113,13 @@ pub(super) fn find(
         found.push(Found { item, there, links });
     }
     Ok(found)
+}
+
+fn remedy(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::LinkLeaves { .. } | Fault::ForeignLink { .. } => "name what is meant without links",
+        _ => "deny the directories above it, or raise the limit on open files (ulimit -n)",
+    }
 }
 
 /// The error about one item.
@@ -165,9 +173,13 @@ impl Search<'_> {
     /// Looks through a tree, following no link. The error is `None` where there is too much of it.
     fn tree(&mut self, top: &Path) -> Result<(), Option<Fault>> {
         let opened = mount::locate(top).map_err(|error| Some(Fault::at(top, &error)))?;
-        let mut ahead = vec![(opened, top.to_path_buf())];
-        while let Some((dir, path)) = ahead.pop() {
-            let fault = |error: rustix::io::Errno| Some(Fault::at(&path, &error.into()));
+        // Each is opened when its turn comes: of a wide tree, not all can be open at once.
+        let mut ahead = vec![(Rc::new(opened), CString::from(c"."), top.to_path_buf())];
+        while let Some((above, name, path)) = ahead.pop() {
+            let fault = |error: Errno| Some(Fault::at(&path, &error.into()));
+            let Some(dir) = directory(&above, name).map_err(fault)?.map(Rc::new) else {
+                continue;
+            };
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let listed = match rustix::fs::openat(&dir, c".", flags, Mode::empty()) {
                 Ok(listed) => listed,
@@ -193,8 +205,8 @@ impl Search<'_> {
                 let below = path.join(OsStr::from_bytes(name.to_bytes()));
                 if below.ends_with(self.name) {
                     self.found.push(below);
-                } else if let Some(next) = directory(&dir, name.to_owned(), entry.file_type()) {
-                    ahead.push((next, below));
+                } else if matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
+                    ahead.push((dir.clone(), name.to_owned(), below));
                 }
             }
         }
@@ -202,13 +214,14 @@ impl Search<'_> {
     }
 }
 
-/// The directory of this name; `None`: it is none, or has gone.
-fn directory(dir: &OwnedFd, name: CString, kind: FileType) -> Option<OwnedFd> {
-    if !matches!(kind, FileType::Directory | FileType::Unknown) {
-        return None;
-    }
+/// The directory of this name; `None`: it is none, has gone, or may not be looked at, by the command neither.
+fn directory(above: &OwnedFd, name: CString) -> Result<Option<OwnedFd>, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, Mode::empty()).ok()
+    match rustix::fs::openat(above, name, flags, Mode::empty()) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -248,6 +261,29 @@ mod tests {
             let expected: Vec<_> = expected.iter().map(|path| top.join(path)).collect();
             assert_eq!(search.found, expected, "{name}");
         }
+    }
+
+    /// A start has a limit on open files, which a command can have made a tree wider than.
+    #[test]
+    fn a_wide_tree_is_looked_through_with_few_open_files() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..300 {
+            let sub = dir.path().join(number.to_string());
+            std::fs::create_dir(&sub).unwrap();
+            std::fs::write(sub.join(".env"), "").unwrap();
+        }
+        let before = aegis_sys::process::limits(libc::RLIMIT_NOFILE).0;
+        aegis_sys::process::set_soft_limit(libc::RLIMIT_NOFILE, 200).unwrap();
+        let mut looked_through = 0;
+        let mut search = Search {
+            name: Path::new(".env"),
+            looked_through: &mut looked_through,
+            found: Vec::new(),
+        };
+        let result = search.tree(dir.path());
+        aegis_sys::process::set_soft_limit(libc::RLIMIT_NOFILE, before).unwrap();
+        result.unwrap();
+        assert_eq!(search.found.len(), 300);
     }
 
     #[test]

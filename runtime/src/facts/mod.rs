@@ -321,7 +321,7 @@ pub fn gather(
         denied,
         plantable,
         devices,
-        mounts: mounts::read(),
+        mounts: mounts::read().map_err(Error::Mounts)?,
     })
 }
 

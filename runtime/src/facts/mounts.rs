@@ -1,6 +1,7 @@
 //! What is mounted where: a granted tree shows what is mounted below it.
 
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -56,10 +57,14 @@ impl Mount {
 }
 
 /// The mounts of this process, in the order of their making.
-pub fn read() -> Vec<Mount> {
-    let text = files::read_file(Path::new("/proc/self/mountinfo")).unwrap_or_default();
+///
+/// # Errors
+///
+/// They cannot be read: what is mounted below a grant is not known then.
+pub fn read() -> io::Result<Vec<Mount>> {
+    let text = files::read_file(Path::new("/proc/self/mountinfo"))?;
     let lines = text.split(|byte| *byte == b'\n');
-    lines.filter_map(mount).collect()
+    Ok(lines.filter_map(mount).collect())
 }
 
 /// The mount that a path lies in.

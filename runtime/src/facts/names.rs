@@ -20,6 +20,7 @@ use rustix::fs::{AtFlags, CWD, Stat, statat};
 use super::Caller;
 use super::mounts::{self, Mount};
 use super::paths::Link;
+use crate::error::Error;
 use crate::types::paths::{is_below, parents};
 
 /// Sets the aliases ([`Alias`]) of a request. `links`: those on the way to what is requested.
@@ -39,7 +40,11 @@ pub fn find<'l>(
 
 /// Makes of a request that somebody wrote down what a run of this caller would ask here: its paths are free of links, a
 /// directory is asked for with all below it, and other names are known. What is not there stays as it was written.
-pub fn resolve(request: &mut Request, policy: &Documents, caller: &Caller) {
+///
+/// # Errors
+///
+/// What is mounted cannot be told.
+pub fn resolve(request: &mut Request, policy: &Documents, caller: &Caller) -> Result<(), Error> {
     let mut looked = Looked::default();
     let Request { context, what, .. } = request;
     let places = [
@@ -68,7 +73,13 @@ pub fn resolve(request: &mut Request, policy: &Documents, caller: &Caller) {
     if let What::Tool { grants, .. } = what {
         grants.iter_mut().for_each(|grant| one(grant, &mut looked));
     }
-    looked.find(request, policy, caller, &mounts::read());
+    looked.find(
+        request,
+        policy,
+        caller,
+        &mounts::read().map_err(Error::Mounts)?,
+    );
+    Ok(())
 }
 
 /// A requested path, and whether it stands for all below it.

@@ -215,12 +215,17 @@ fn place(word: &str, plan: &Plan) -> Option<PathBuf> {
         .filter(|path| !own_place(path))
 }
 
-/// What `files.deny` hides.
+/// What is hidden in what is granted.
 fn hidden(path: &Path, plan: &Plan) -> Option<Denial> {
     let mut masks = plan.root.iter().filter(|made| made.op == Op::Mask);
     let mask = masks.find(|mask| path.starts_with(&mask.at))?;
-    let what = format!("using {}, which the profile denies", mask.at.display());
-    Some(Denial::guessed(None, "files.deny", what, None))
+    let mut denied = plan.denied.iter().flat_map(|denied| &denied.paths);
+    let (layer, why) = match denied.any(|path| path == mask.at.as_os_str()) {
+        true => ("files.deny", "which the profile denies"),
+        false => ("mount namespace", "which shows the host's kernel"),
+    };
+    let what = format!("using {}, {why}", mask.at.display());
+    Some(Denial::guessed(None, layer, what, None))
 }
 
 /// A write that was denied. What is to be allowed is the directory: whether the file is there is not known, and one that is

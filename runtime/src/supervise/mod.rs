@@ -11,7 +11,7 @@ mod notify;
 mod output;
 pub mod report;
 mod session;
-pub mod system;
+mod system;
 mod tail;
 mod terminal;
 
@@ -24,6 +24,7 @@ use crate::plan::Degraded;
 pub use crate::types::run_id;
 pub use denials::Denial;
 pub use session::{Built, NotBuilt, Session};
+pub use system::SystemFile;
 
 /// What a front end decides about a run besides its plan.
 #[derive(Default)]

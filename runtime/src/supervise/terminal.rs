@@ -21,10 +21,7 @@ fn own_group() -> i32 {
 
 /// The process group of a process by its pidfd, in our pid namespace.
 fn group_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
-    use std::os::fd::AsRawFd;
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
-    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    let pid = pid.trim().parse().ok().filter(|pid| *pid > 0)?;
+    let pid = process::pid_of(pidfd)?;
     let group = rustix::process::getpgid(rustix::process::Pid::from_raw(pid)).ok()?;
     Some(group.as_raw_pid())
 }

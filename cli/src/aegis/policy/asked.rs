@@ -98,7 +98,7 @@ fn request(text: &str, place: &ContextArgs, policy: &Policy) -> anyhow::Result<R
             context,
             what,
         };
-        names::resolve(&mut request, policy.documents(), &facts::this_caller());
+        names::resolve(&mut request, policy.documents(), &facts::this_caller())?;
         return Ok(request);
     }
     ensure!(

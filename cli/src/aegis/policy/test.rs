@@ -19,7 +19,7 @@ pub(super) fn test(reference: &str, table: Option<&str>, json: bool) -> CommandR
     for (file, text) in texts(reference, table)? {
         let mut table = Table::parse(&text, &file)?;
         for case in &mut table.cases {
-            names::resolve(&mut case.request, policy.documents(), &caller);
+            names::resolve(&mut case.request, policy.documents(), &caller)?;
         }
         tables.push((file, table.run(&policy)));
     }
