@@ -5,7 +5,7 @@
 //! the kernel's error messages, and each is compared with the plan; if nothing fits, the cause is reported as unknown.
 //!
 //! The text is the command's, so the result is a hint for a person, and says so; and no file is looked at because it is
-//! named there, but for the system's programs ([`super::system`]). Whether a file is there, or is a link, is not known.
+//! named there, but for the system's programs (`system.rs`). Whether a file is there, or is a link, is not known.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
