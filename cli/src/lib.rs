@@ -1,5 +1,5 @@
 //! The Aegis programs. `aegis-run` is [`run`], described to clap in [`options`]; `aegis` is [`aegis`].
-//! [`terminal`] is how both write to a terminal, `text` is the text for people.
+//! [`terminal`] is how both write to a terminal, `text` is the text for people, [`names`] is what can be completed.
 //!
 //! `aegis-run` must start fast: it reads its command line with `lexopt`, prints a help text that
 //! was made beforehand, and links none of clap. `aegis` uses clap throughout. A test checks that both know the
@@ -8,6 +8,7 @@
 #![deny(missing_docs)]
 
 pub mod aegis;
+pub mod names;
 pub mod options;
 pub mod run;
 pub mod terminal;

@@ -8,6 +8,8 @@ use std::ffi::OsString;
 use clap::builder::Styles;
 use clap::{Parser, ValueHint};
 
+use crate::names;
+
 const RUN_EXAMPLES: &str = "\
 Without --profile a command may read the current directory, $WORK, beside what the built-in
 profile `base` has: shared libraries, locale, certificates. The command begins at the
@@ -46,13 +48,13 @@ Exit status:
 )]
 pub struct AegisRun {
     /// What the command may do: a file, `-`, or a built-in profile's name
-    #[arg(long, value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE|NAME", value_hint = ValueHint::FilePath, add = names::profiles())]
     pub profile: Option<String>,
     /// Adds to the profile, as in limits.memory=1G; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", add = names::sets())]
     pub set: Vec<String>,
     /// What may be granted: a file, a directory, or a template's name; in place of the user's policy
-    #[arg(long, value_name = "PATH|NAME", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "PATH|NAME", value_hint = ValueHint::AnyPath, add = names::policies())]
     pub policy: Option<String>,
     /// Where the run is recorded: the directory of the log; `none` where the policy permits that
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]

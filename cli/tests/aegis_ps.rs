@@ -22,6 +22,40 @@ fn listed(place: &Place, pid: u32) -> Option<Value> {
     all.iter().find(|run| run["pid"] == pid).cloned()
 }
 
+/// What the last of these words of `aegis` can become.
+fn completed(place: &Place, words: &[&str]) -> Vec<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_aegis"))
+        .args(["__complete", "aegis"])
+        .args(words)
+        .env("XDG_RUNTIME_DIR", place.0.path())
+        .output()
+        .expect("aegis starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().skip(1).map(str::to_owned).collect()
+}
+
+/// A run that was recorded is one of those that `aegis audit show --run` can be completed with.
+#[test]
+fn a_recorded_run_is_completed_by_its_id() {
+    let place = Place::new();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_aegis-run"));
+    run.current_dir(place.0.path()).stdin(Stdio::null());
+    let output = run
+        .args(["--report", "-", "true"])
+        .output()
+        .expect("aegis-run starts");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let id = report["run"].as_str().expect("an id").to_owned();
+    for words in [
+        &["audit", "show", "--run", ""],
+        &["audit", "show", "--run", &id[..6]],
+    ] {
+        assert!(completed(&place, words).contains(&id), "{words:?}");
+    }
+    assert!(completed(&place, &["replay", "--id", &id[..6]]).contains(&id));
+}
+
 /// A sandbox whose command runs until its input ends.
 fn started(place: &Place) -> (Child, ChildStdin, BufReader<ChildStdout>) {
     let mut run = place
@@ -49,8 +83,13 @@ fn a_sandbox_is_listed_as_long_as_it_runs() {
     assert_eq!(found["stale"], false);
     assert_eq!(found["profile_hash"].as_str().map(str::len), Some(64));
 
+    // Its id is one that `aegis kill` can be completed with.
+    let id = found["id"].as_str().expect("an id");
+    assert!(completed(&place, &["kill", ""]).contains(&id.to_owned()));
+
     drop((input, output));
     assert!(run.wait().expect("it ends").success());
+    assert!(!completed(&place, &["kill", ""]).contains(&id.to_owned()));
     assert_eq!(listed(&place, run.id()), None);
     let records = place.records();
     assert!(records.iter().any(|record| record["run"] == found["id"]));

@@ -8,6 +8,7 @@ mod aegis_replay;
 mod aegis_run;
 mod aegis_run_account;
 mod ask;
+mod completion;
 mod docs;
 mod options;
 mod policy_effect;

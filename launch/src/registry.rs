@@ -97,21 +97,37 @@ pub fn directories() -> Vec<PathBuf> {
 ///
 /// The directory cannot be read.
 pub fn list(directory: &Path) -> io::Result<Vec<Running>> {
+    all(directory, true)
+}
+
+/// The runs in a registry that go on, the oldest first. Nothing is removed.
+///
+/// # Errors
+///
+/// The directory cannot be read.
+pub fn going_on(directory: &Path) -> io::Result<Vec<Running>> {
+    let mut all = all(directory, false)?;
+    all.retain(|run| !run.stale);
+    Ok(all)
+}
+
+fn all(directory: &Path, clean: bool) -> io::Result<Vec<Running>> {
     let Some(dir) = Dir::open(directory).map_err(io::Error::other)? else {
         return Ok(Vec::new());
     };
     let mut all = Vec::new();
     for name in dir.names().map_err(io::Error::other)? {
         if name.ends_with(".json") {
-            all.extend(read(&dir, &name)?);
+            all.extend(read(&dir, &name, clean)?);
         }
     }
     all.sort_by(|a: &Running, b| (a.started_us, &a.id).cmp(&(b.started_us, &b.id)));
     Ok(all)
 }
 
-/// Reads one file. `None`: it is gone, or does not belong to a registry.
-fn read(dir: &Dir, name: &str) -> io::Result<Option<Running>> {
+/// Reads one file, and removes it where its run has ended, if it is to `clean`. `None`: it is gone, or does not belong to a
+/// registry.
+fn read(dir: &Dir, name: &str, clean: bool) -> io::Result<Option<Running>> {
     let file = match dir.open_at(name, OFlags::RDONLY) {
         Ok(file) => file,
         // Missing, a link, or a socket.
@@ -132,7 +148,7 @@ fn read(dir: &Dir, name: &str) -> io::Result<Option<Running>> {
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
         running.stale = true;
         // Root also sees stale files in another user's registry, but leaves them alone.
-        if found.uid() == rustix::process::geteuid().as_raw() {
+        if clean && found.uid() == rustix::process::geteuid().as_raw() {
             let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
         }
     }

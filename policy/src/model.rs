@@ -58,3 +58,13 @@ pub struct Document {
     /// The `secrets-boundary` contract, by id.
     pub secrets_boundary: Vec<SecretRule>,
 }
+
+impl Document {
+    /// The ids of its rules, but for those in Rego.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        let capabilities = self.capabilities.iter().map(|rule| &rule.id);
+        let egress = self.network_egress.iter().map(|rule| &rule.id);
+        let secrets = self.secrets_boundary.iter().map(|rule| &rule.id);
+        (capabilities.chain(egress).chain(secrets)).map(String::as_str)
+    }
+}

@@ -34,7 +34,7 @@ pub(super) fn segments(dir: &Dir) -> Result<Vec<u32>, Error> {
 }
 
 /// The newest segment and its length, if they can be read.
-fn end(dir: &Dir) -> Option<(u32, u64)> {
+pub(super) fn end(dir: &Dir) -> Option<(u32, u64)> {
     let newest = *segments(dir).ok()?.last()?;
     let stat = dir.stat(&segment_name(newest)).ok()??;
     Some((newest, stat.st_size as u64))

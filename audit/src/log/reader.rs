@@ -9,7 +9,7 @@ use std::time::Duration;
 use aegis_sys::private::Dir;
 use rustix::fs::OFlags;
 
-use super::files::{lock_to_read, segment_name, segments};
+use super::files::{self, lock_to_read, segment_name, segments};
 use super::line::{self, Line, MAX_LINE, Place};
 use super::rest::Repeated;
 use super::{Error, tail};
@@ -82,6 +82,25 @@ impl Reader {
         // While nobody appends, the last line is not half written.
         let _lock = lock_to_read(&dir, PATIENCE);
         Self::of(dir, path, position)
+    }
+
+    /// The last lines of a log's newest segment, about so many bytes of them: at once, whoever appends to it.
+    pub fn of_end(path: &Path, bytes: u64) -> Result<Self, Error> {
+        let missing = || Error::io("opening", path, std::io::ErrorKind::NotFound);
+        let dir = Dir::open(path)?.ok_or_else(missing)?;
+        let (segment, length) = files::end(&dir).ok_or_else(missing)?;
+        let offset = length.saturating_sub(bytes);
+        let position = Position {
+            segment,
+            lines: 0,
+            offset,
+        };
+        let mut reader = Self::of(dir, path, position)?;
+        if offset > 0 {
+            // In the middle of a line.
+            let _ = reader.raw_line();
+        }
+        Ok(reader)
     }
 
     /// The same, for whoever has the lock to append.

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, ValueHint};
 use serde::Serialize;
 
 use super::CommandResult;
+use crate::names;
 use crate::terminal::open_log;
 use crate::text::page::{shortened, span, table};
 
@@ -57,13 +58,13 @@ Examples:
 #[group(required = true, multiple = false)]
 pub(super) struct Named {
     /// Their ids, or as much of each as no other begins with
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = names::approvals())]
     ids: Vec<String>,
     /// Every one
     #[arg(long)]
     all: bool,
     /// Those for profiles of this name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = names::approved_profiles())]
     profile: Option<String>,
 }
 

@@ -21,6 +21,7 @@ use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use serde::Serialize;
 
 use super::CommandResult;
+use crate::names;
 use crate::terminal::{complain, harmless};
 use show::Style;
 
@@ -141,7 +142,7 @@ pub(super) struct LogArg {
 #[derive(Debug, Default, Args)]
 pub(super) struct Filter {
     /// Only what belongs to a run, by its id or the beginning of it
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = names::runs())]
     run: Option<String>,
     /// Only records of a type, such as tool.exec; may be repeated
     #[arg(long = "type", value_name = "TYPE", value_parser = event_type)]

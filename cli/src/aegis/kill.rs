@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::CommandResult;
 use super::ps;
+use crate::names;
 use crate::terminal::{complain, harmless};
 
 /// The command line.
@@ -20,10 +21,10 @@ Examples:
   aegis ps --json | jq -r '.[] | select(.profile == \"pr-review\") | .id' | xargs aegis kill")]
 pub(super) struct Options {
     /// Their ids, or as much of each as no other begins with
-    #[arg(value_name = "RUN", required = true)]
+    #[arg(value_name = "RUN", required = true, add = names::running())]
     runs: Vec<String>,
     /// The signal, by name or number
-    #[arg(long, short, default_value = "TERM", value_parser = signal)]
+    #[arg(long, short, default_value = "TERM", value_parser = signal, add = names::of(signals))]
     signal: i32,
     /// Looks at those of all users; for root only
     #[arg(long)]
@@ -43,15 +44,16 @@ const SIGNALS: [(&str, i32); 9] = [
     ("CONT", libc::SIGCONT),
 ];
 
+fn signals() -> Vec<String> {
+    SIGNALS.iter().map(|(name, _)| (*name).to_owned()).collect()
+}
+
 fn signal(word: &str) -> Result<i32, String> {
     let name = word.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     let is = |(known, number): &&(&str, i32)| *known == name || number.to_string() == name;
     let found = SIGNALS.iter().find(is).map(|(_, number)| *number);
-    found.ok_or_else(|| {
-        let names: Vec<_> = SIGNALS.iter().map(|(name, _)| *name).collect();
-        format!("aegis-run passes on these: {}", names.join(", "))
-    })
+    found.ok_or_else(|| format!("aegis-run passes on these: {}", signals().join(", ")))
 }
 
 impl Options {

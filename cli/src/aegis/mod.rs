@@ -6,6 +6,7 @@
 mod approvals;
 mod audit;
 mod check;
+mod complete;
 mod kill;
 mod observe;
 mod pages;
@@ -138,6 +139,13 @@ Examples:
         #[arg(value_parser = ["aegis", "aegis-run"])]
         program: Option<String>,
     },
+    /// Says what the last word can become, for the scripts of `completions`
+    #[command(name = "__complete", hide = true)]
+    Complete {
+        /// The words of the command line, the program's name first
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
     /// Writes the manual pages to a directory, or lists them
     #[command(after_help = "\
 Examples:
@@ -198,6 +206,7 @@ impl Action {
             Self::Replay(options) => options.run(),
             Self::Audit(action) => action.run(),
             Self::Completions { shell, program } => pages::completions(shell, program.as_deref()),
+            Self::Complete { words } => complete::complete(words),
             Self::Man { directory } => pages::man(directory.as_deref()),
         }
     }

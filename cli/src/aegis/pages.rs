@@ -10,17 +10,29 @@ use clap::builder::Resettable;
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::{CommandResult, command, print, print_bytes};
+use super::{CommandResult, command, complete, print, print_bytes};
 use crate::options::AegisRun;
 
 /// Completions for one program, or for both in one script.
 pub(super) fn completions(shell: Shell, program: Option<&str>) -> CommandResult {
     let mut out = Vec::new();
-    if program != Some("aegis-run") {
-        clap_complete::generate(shell, &mut command(), "aegis", &mut out);
-    }
-    if program != Some("aegis") {
-        clap_complete::generate(shell, &mut AegisRun::command(), "aegis-run", &mut out);
+    for mut command in [command(), AegisRun::command()] {
+        let name = command.get_name().to_owned();
+        if program.is_some_and(|program| program != name) {
+            continue;
+        }
+        let script = match shell {
+            Shell::Bash => complete::BASH,
+            Shell::Fish => complete::FISH,
+            Shell::Zsh => complete::ZSH,
+            // Words and options alone.
+            _ => {
+                clap_complete::generate(shell, &mut command, name, &mut out);
+                continue;
+            }
+        };
+        let script = script.replace("FUNCTION", &format!("_{name}"));
+        out.extend(script.replace("PROGRAM", &name).into_bytes());
     }
     print_bytes(&out)?;
     Ok(true)
@@ -62,7 +74,8 @@ fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> anyhow::Res
     text.extend(FILES.as_bytes());
     text.extend(see_also(command).into_bytes());
     pages.push((page.get_filename(), text));
-    for subcommand in command.get_subcommands() {
+    let shown = |command: &&Command| !command.is_hide_set();
+    for subcommand in command.get_subcommands().filter(shown) {
         collect(subcommand, pages)?;
     }
     Ok(())
@@ -95,6 +108,7 @@ fn see_also(command: &Command) -> String {
         .replace(' ', "-");
     let below = command
         .get_subcommands()
+        .filter(|sub| !sub.is_hide_set())
         .map(|sub| format!("{own}-{}", sub.get_name()));
     let above = own.rsplit_once('-').map(|(above, _)| above.to_owned());
     let mut pages: Vec<String> = below.chain(above).collect();

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::check::{self, Format};
 use super::{CommandResult, answer, one_stdin, print_bytes, print_json};
+use crate::names;
 use crate::text::page::table;
 
 /// Subcommands of `aegis profile`.
@@ -20,7 +21,7 @@ Examples:
   generate | aegis profile check -")]
     Check {
         /// Files, `-`, or names of built-in profiles
-        #[arg(required = true, value_name = "PROFILE", value_hint = ValueHint::FilePath)]
+        #[arg(required = true, value_name = "PROFILE", value_hint = ValueHint::FilePath, add = names::profiles())]
         references: Vec<String>,
         #[command(flatten)]
         sets: Sets,
@@ -36,7 +37,7 @@ Examples:
   aegis profile show --json skill.yaml | jq -r .hash")]
     Show {
         /// A file, `-`, or the name of a built-in profile
-        #[arg(value_name = "PROFILE", value_hint = ValueHint::FilePath)]
+        #[arg(value_name = "PROFILE", value_hint = ValueHint::FilePath, add = names::profiles())]
         reference: String,
         #[command(flatten)]
         sets: Sets,
@@ -56,10 +57,10 @@ Examples:
   git show HEAD:skill.yaml | aegis profile diff - skill.yaml")]
     Diff {
         /// The first profile
-        #[arg(value_name = "A", value_hint = ValueHint::FilePath)]
+        #[arg(value_name = "A", value_hint = ValueHint::FilePath, add = names::profiles())]
         a: String,
         /// The second profile
-        #[arg(value_name = "B", value_hint = ValueHint::FilePath)]
+        #[arg(value_name = "B", value_hint = ValueHint::FilePath, add = names::profiles())]
         b: String,
         #[command(flatten)]
         sets: Sets,
@@ -84,7 +85,7 @@ Example, for editors that check YAML against a schema:
 #[derive(Debug, Args)]
 pub(super) struct Sets {
     /// Adds to the profile (of two: to both), as in limits.memory=1G; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", add = names::sets())]
     sets: Vec<String>,
 }
 

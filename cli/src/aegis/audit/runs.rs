@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{CommandResult, Filter, LogArg, recorded};
 use crate::aegis::answer;
+use crate::names;
 use crate::terminal::{complain, harmless};
 use crate::text::page::{shortened, table};
 
@@ -18,7 +19,7 @@ pub(in crate::aegis) struct Options {
     #[command(flatten)]
     log: LogArg,
     /// Only runs of the profile with this name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = names::profiles())]
     profile: Option<String>,
     /// Only the last so many
     #[arg(short = 'n', long, value_name = "N")]

@@ -11,6 +11,7 @@ use clap::{Args, ValueHint};
 
 use super::{compiled, document};
 use crate::aegis::one_stdin;
+use crate::names::{actions, policies, profiles};
 
 /// Requests have some kilobytes.
 const MAX_BYTES: u64 = 16 << 20;
@@ -28,7 +29,7 @@ pub(in crate::aegis) struct ContextArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     skill: Option<PathBuf>,
     /// The name that the profile gives itself
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = profiles())]
     profile: Option<String>,
 }
 
@@ -66,10 +67,10 @@ impl ContextArgs {
 #[derive(Debug, Args)]
 pub(in crate::aegis) struct RequestArgs {
     /// A file, a directory, `-`, or the name of a template
-    #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath, add = policies())]
     policy: String,
     /// A file, `-`, or an action and words
-    #[arg(value_name = "REQUEST", value_hint = ValueHint::FilePath)]
+    #[arg(value_name = "REQUEST", value_hint = ValueHint::FilePath, add = actions())]
     request: String,
     #[command(flatten)]
     place: ContextArgs,

@@ -22,6 +22,7 @@ use serde_json::json;
 
 use super::check::{self, Format};
 use super::{CommandResult, answer, print, print_bytes};
+use crate::names;
 use asked::{ContextArgs, RequestArgs};
 
 /// Subcommands of `aegis policy`.
@@ -35,7 +36,7 @@ Examples:
   aegis policy check --format github policies/*.yaml     annotations of a pull request")]
     Check {
         /// Files, directories, `-`, or names of templates
-        #[arg(required = true, value_name = "POLICY", value_hint = ValueHint::AnyPath)]
+        #[arg(required = true, value_name = "POLICY", value_hint = ValueHint::AnyPath, add = names::policies())]
         references: Vec<String>,
         /// Prints JSON: for each policy its name, hash and mistakes
         #[arg(long, conflicts_with = "format")]
@@ -55,7 +56,7 @@ Examples:
   aegis policy show --json policy.yaml | jq -r .hash")]
     Show {
         /// A file, a directory, `-`, or the name of a template
-        #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
+        #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath, add = names::policies())]
         reference: Option<String>,
         /// Prints JSON: the policy and its hash
         #[arg(long)]
@@ -69,7 +70,7 @@ Example:
   test \"$(aegis policy hash policy.yaml)\" = \"$(cat policy.sha256)\"")]
     Hash {
         /// A file, a directory, `-`, or the name of a template
-        #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
+        #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath, add = names::policies())]
         reference: String,
     },
     /// Writes a new policy, with comments, to start from
@@ -82,7 +83,7 @@ Examples:
   aegis policy new --template strict > policy.yaml")]
     New {
         /// The template to start from
-        #[arg(long, value_name = "NAME", default_value = templates::DEFAULT)]
+        #[arg(long, value_name = "NAME", default_value = templates::DEFAULT, add = names::templates())]
         template: String,
         /// The file to write; it must not be there yet
         #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -107,7 +108,7 @@ Examples:
   aegis policy test --json new.yaml old.test.yaml | jq '.tables[].cases[] | select(.ok | not)'")]
     Test {
         /// A file, a directory, `-`, or the name of a template
-        #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath)]
+        #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath, add = names::policies())]
         reference: String,
         /// The table; without it, the tables beside the policy
         #[arg(value_name = "TABLE", value_hint = ValueHint::FilePath)]
@@ -125,10 +126,10 @@ Examples:
   aegis policy promote --back /etc/aegis/policy.d/ github    it warns again")]
     Promote {
         /// A file or a directory
-        #[arg(value_name = "FILE", value_hint = ValueHint::AnyPath)]
+        #[arg(value_name = "FILE", value_hint = ValueHint::AnyPath, add = names::policies())]
         reference: String,
         /// The rule's id
-        #[arg(value_name = "RULE")]
+        #[arg(value_name = "RULE", add = names::rules())]
         rule: String,
         /// Puts `mode: warn` on it instead
         #[arg(long)]
@@ -186,10 +187,10 @@ Examples:
   aegis policy diff --json old.yaml new.yaml | jq '.differences[] | select(.b.verdict == \"allow\")'")]
     Diff {
         /// The first policy
-        #[arg(value_name = "A", value_hint = ValueHint::AnyPath)]
+        #[arg(value_name = "A", value_hint = ValueHint::AnyPath, add = names::policies())]
         a: String,
         /// The second policy
-        #[arg(value_name = "B", value_hint = ValueHint::AnyPath)]
+        #[arg(value_name = "B", value_hint = ValueHint::AnyPath, add = names::policies())]
         b: String,
         #[command(flatten)]
         place: ContextArgs,

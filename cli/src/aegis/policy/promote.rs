@@ -72,10 +72,7 @@ fn file_of(reference: &str, rule: &str) -> anyhow::Result<PathBuf> {
     }
     for file in load::files_of(&path, &Files)? {
         let document = load::parse_str(&read(&file)?, &file.to_string_lossy())?;
-        let mut ids = (document.capabilities.iter().map(|r| &r.id))
-            .chain(document.network_egress.iter().map(|r| &r.id))
-            .chain(document.secrets_boundary.iter().map(|r| &r.id));
-        if ids.any(|id| id == rule) {
+        if document.ids().any(|id| id == rule) {
             return Ok(file);
         }
     }

@@ -13,6 +13,7 @@ use aegis_audit::replay::Recorded;
 use clap::{Args, ValueHint};
 
 use super::{CommandResult, audit};
+use crate::names;
 use crate::terminal::complain;
 use known::Known;
 
@@ -25,10 +26,10 @@ pub(super) struct Options {
     #[command(flatten)]
     log: audit::LogArg,
     /// Lists what this policy, alone, would decide otherwise than was decided
-    #[arg(long, value_name = "PATH|NAME", value_hint = ValueHint::AnyPath, conflicts_with = "force")]
+    #[arg(long, value_name = "PATH|NAME", value_hint = ValueHint::AnyPath, conflicts_with = "force", add = names::policies())]
     policy: Option<String>,
     /// Explains a record (its number, or RUN/NUMBER) or what was decided for a run
-    #[arg(long, value_name = "ID", value_parser = one::id, conflicts_with = "policy")]
+    #[arg(long, value_name = "ID", value_parser = one::id, conflicts_with = "policy", add = names::runs())]
     id: Option<one::Id>,
     /// Where copies of policies are; without it, in `policies` beside the log
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
