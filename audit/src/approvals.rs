@@ -82,6 +82,9 @@ pub struct Entry {
     pub granted: u64,
     /// 12 hex digits.
     pub id: String,
+    /// The policies whose passphrase was given with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passphrases: Vec<String>,
     /// The policy that asked for it.
     pub policy: Hash,
     /// The profile's name.
@@ -122,6 +125,7 @@ impl Entry {
             expires: term.end,
             granted: term.start,
             id: store::new_id()?,
+            passphrases: Vec::new(),
             policy,
             profile: context.profile.clone(),
             profile_hash: context.profile_hash,
@@ -264,6 +268,7 @@ pub fn answered(
         answer,
         approvals: entries.iter().map(Entry::told).collect(),
         by: by.clone(),
+        passphrases: (entries.first()).map_or_else(Vec::new, |entry| entry.passphrases.clone()),
         revoked: None,
         reason: reason.map(str::to_owned),
     };
@@ -276,6 +281,7 @@ pub fn revoked(run: &str, entry: &Entry, by: &Person) -> Event {
         answer: Answer::Revoked,
         approvals: vec![entry.told()],
         by: by.clone(),
+        passphrases: Vec::new(),
         revoked: Some(Revoked {
             policy: entry.policy,
             profile: entry.profile.clone(),

@@ -132,11 +132,21 @@ fn details() -> Vec<(&'static [EventType], Detail)> {
         let event = answered("run", &request, &decision, answer, why, entries, &by);
         event.detail.expect("it has one")
     };
+    let with = Entry {
+        passphrases: vec!["site".into()],
+        ..entry.clone()
+    };
     let entries = [entry];
     let mut all: Vec<(&[EventType], Detail)> = [
         answer(Answer::No, None, &[]),
         answer(Answer::Once, None, &entries),
         answer(Answer::Always, None, &entries),
+        answer(Answer::Always, None, &[with]),
+        answer(
+            Answer::Wrong,
+            Some("wrong passphrase of site, number 1 of 3"),
+            &[],
+        ),
         answer(Answer::Unasked, Some("no terminal"), &[]),
         (revoked("run", &entries[0], &by).detail).expect("it has one"),
     ]

@@ -63,6 +63,7 @@ fn the_side_that_asks() {
         command: &command,
         context: &Context::default(),
         file: None,
+        passphrases: &[],
         policy: "standard",
     });
     let mut text = match answer {

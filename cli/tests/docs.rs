@@ -1,6 +1,6 @@
 //! docs/policy.md: the tests that it names exist, and its examples are run from top to bottom: a block below
 //! `<!-- file: NAME -->` is written to that file, and each `$ aegis policy ...` is run beside it and must print
-//! what the page shows. A line `...` stands for any lines.
+//! what the page shows. A line `...` stands for any lines. What is below `<!-- elsewhere: WHY -->` is not run here.
 
 use std::fs;
 use std::path::Path;
@@ -12,6 +12,7 @@ const PAGE: &str = include_str!("../../docs/policy.md");
 struct Block<'p> {
     /// The file to write it to.
     file: Option<&'p str>,
+    elsewhere: bool,
     language: &'p str,
     text: String,
 }
@@ -19,16 +20,19 @@ struct Block<'p> {
 fn blocks(page: &str) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
     let mut lines = page.lines();
-    let mut file = None;
+    let (mut file, mut elsewhere) = (None, false);
     while let Some(line) = lines.next() {
         if let Some(name) = line.strip_prefix("<!-- file: ") {
             file = name.strip_suffix(" -->");
+        } else if line.starts_with("<!-- elsewhere: ") {
+            elsewhere = true;
         } else if let Some(language) = line.strip_prefix("```") {
             let text = (lines.by_ref().take_while(|line| *line != "```"))
                 .map(|line| format!("{line}\n"))
                 .collect();
             blocks.push(Block {
                 file: file.take(),
+                elsewhere: std::mem::take(&mut elsewhere),
                 language,
                 text,
             });
@@ -82,7 +86,7 @@ fn the_examples_of_the_operators_guide_say_what_it_says() {
         if let Some(file) = block.file {
             fs::write(directory.path().join(file), &block.text).unwrap();
         }
-        if block.language != "console" {
+        if block.language != "console" || block.elsewhere {
             continue;
         }
         for (command, expected) in commands(&block.text) {

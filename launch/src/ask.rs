@@ -7,6 +7,7 @@ use aegis_audit::approvals::Asked;
 use aegis_audit::event::Person;
 use aegis_policy::{Context, HostPath};
 use aegis_runtime::supervise;
+use zeroize::Zeroizing;
 
 /// The program on whose behalf a command is run.
 pub trait FrontEnd {
@@ -18,6 +19,22 @@ pub trait FrontEnd {
     fn ask(&mut self, question: &Question<'_>) -> Result<Answer, String> {
         let _ = question;
         Err("there is nobody to ask".into())
+    }
+
+    /// Asks the person who has said yes for a policy's passphrase. `None`: they have none. It is compared with the policy's
+    /// by whoever called this; nothing else counts as a yes.
+    ///
+    /// # Errors
+    ///
+    /// Why nobody could be asked. It is recorded, and the run is refused.
+    fn passphrase(
+        &mut self,
+        wanted: &WantedPassphrase<'_>,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+        Err(format!(
+            "there is nobody to ask for the passphrase of the policy {}",
+            wanted.policy
+        ))
     }
 
     /// Waits until nobody else asks at the same place, such as on the same terminal. What it returns keeps others waiting
@@ -52,8 +69,19 @@ pub struct Question<'a> {
     pub context: &'a Context,
     /// The profile as it was named, if it was.
     pub file: Option<&'a str>,
+    /// The policies whose passphrase is asked for after a yes.
+    pub passphrases: &'a [&'a str],
     /// The policy's name.
     pub policy: &'a str,
+}
+
+/// Which passphrase is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct WantedPassphrase<'a> {
+    /// The name of the policy that asks for it.
+    pub policy: &'a str,
+    /// Whether a wrong one was given just now.
+    pub wrong: bool,
 }
 
 /// The person's answer.

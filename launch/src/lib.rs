@@ -36,6 +36,7 @@ pub mod ask;
 mod error;
 mod launch;
 mod observing;
+mod passphrases;
 mod policies;
 mod prepared;
 mod record;
@@ -47,7 +48,7 @@ mod session;
 mod surroundings;
 
 pub use aegis_runtime::supervise::{Built, Event as RunEvent, Progress, Watched};
-pub use ask::{Answer, Event, FrontEnd, Question};
+pub use ask::{Answer, Event, FrontEnd, Question, WantedPassphrase};
 pub use error::{Error, Refusal};
 pub use launch::Explained;
 pub use policies::{held, in_force};

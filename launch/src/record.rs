@@ -124,6 +124,19 @@ impl<'a> Recorder<'a> {
         self.write(|log| log.append(events))
     }
 
+    /// Records events before there is a sandbox, and lets go of the log and its key again: PID 1 is to have neither.
+    pub fn record_early(&mut self, events: &[Event]) -> Result<(), Error> {
+        let closed = match &self.destination {
+            Destination::At { dir, keys } => Some((dir.clone(), keys.clone())),
+            _ => None,
+        };
+        self.record(events)?;
+        if let (Some((dir, keys)), Destination::Open(_)) = (closed, &self.destination) {
+            self.destination = Destination::At { dir, keys };
+        }
+        Ok(())
+    }
+
     fn write(
         &mut self,
         write: impl FnOnce(&mut Log) -> Result<Receipt, log::Error>,

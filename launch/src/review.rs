@@ -1,6 +1,7 @@
 //! What the policy wants a person to review: approved before, asked now, or not to be asked; and, from that, the
 //! events of a start.
 
+use std::io;
 use std::os::fd::OwnedFd;
 
 use aegis_audit::approvals::{Entry, Store, answered, revoked, to_review};
@@ -9,6 +10,7 @@ use aegis_audit::places::State;
 use aegis_policy::{Decision, Request, Verdict, decide};
 
 use crate::ask::{Answer, Question};
+use crate::passphrases;
 use crate::record::text;
 use crate::run::Run;
 use crate::surroundings;
@@ -86,6 +88,11 @@ impl Reviewed {
         }
         let person = &reviewed.by;
         let asked = to_review(policy, request, &before);
+        let wanted: Vec<&str> = policy
+            .documents()
+            .passphrases()
+            .map(|(name, _)| name)
+            .collect();
         let answer = found.and_then(|_| {
             run.recorder.front_end.ask(&Question {
                 asked: &asked,
@@ -93,24 +100,47 @@ impl Reviewed {
                 command: request.what.command(),
                 context: &request.context,
                 file: run.launch.file(),
+                passphrases: &wanted,
                 policy: &policy.name(),
             })
+        });
+        let mut not_counted = None;
+        let answer = answer.and_then(|answer| match answer {
+            Answer::No => Ok(answer),
+            yes => {
+                let wrong = |reason: &str| {
+                    let wrong = event::Answer::Wrong;
+                    answered(&run.id, request, &before, wrong, Some(reason), &[], person)
+                };
+                let known = passphrases::of(&mut run.recorder, policy.documents(), wrong)?;
+                not_counted = known.err();
+                Ok(if not_counted.is_none() {
+                    yes
+                } else {
+                    Answer::No
+                })
+            }
         });
         // The clock is read after the answer: a person takes time.
         let now = now();
         let entries = |lasts| {
             let term = now..now.saturating_add(lasts);
             let entry = |asked| {
-                Entry::new(
+                let entry = Entry::new(
                     asked,
                     request,
                     before.policy,
                     person,
                     surroundings,
                     term.clone(),
-                )
+                )?;
+                let passphrases = wanted.iter().map(|policy| (*policy).to_owned()).collect();
+                Ok(Entry {
+                    passphrases,
+                    ..entry
+                })
             };
-            let entries = asked.iter().map(entry).collect::<Result<Vec<_>, _>>();
+            let entries = asked.iter().map(entry).collect::<io::Result<Vec<_>>>();
             entries.map_err(|error| format!("the approval cannot be made: {error}"))
         };
         let mut not_kept = None;
@@ -135,11 +165,15 @@ impl Reviewed {
         let (said, why) = match &answer {
             Ok((Answer::Once, _)) => (event::Answer::Once, None),
             Ok((Answer::Always { .. }, _)) => (event::Answer::Always, None),
-            Ok((Answer::No, _)) => (event::Answer::No, Some("the answer was no")),
+            Ok((Answer::No, _)) => {
+                let why = not_counted.as_deref().unwrap_or("the answer was no");
+                (event::Answer::No, Some(why))
+            }
             Err(why) => (event::Answer::Unasked, Some(why.as_str())),
         };
         let reason = (answer.as_ref().err())
             .or(not_kept.as_ref())
+            .or(not_counted.as_ref())
             .map(String::as_str);
         let entries = answer.as_ref().map_or(&[][..], |(_, entries)| entries);
         let event = answered(&run.id, request, &before, said, reason, entries, person);

@@ -32,7 +32,7 @@ pub struct Diff {
     pub differences: Vec<Difference>,
     /// Whether they have the same hash, and so are one policy: nothing is tried.
     pub same: bool,
-    /// Settings: ceilings, to which the limits of a profile are lowered, layers that may be missing, and what happens when
+    /// Settings: ceilings, to which the limits of a profile are lowered, passphrases, layers that may be missing, and what happens when
     /// the audit log cannot be written.
     pub settings: Vec<Setting>,
     /// How many requests were tried.
@@ -226,7 +226,17 @@ fn settings(a: &Policy, b: &Policy) -> Vec<Setting> {
         let name = format!("limits.{key}");
         (name, ceiling(a, *key), ceiling(b, *key))
     });
+    let passphrase = |policy: &Policy| {
+        let wanted = policy.documents().passphrases();
+        let wanted: Vec<&str> = wanted.map(|(_, passphrase)| passphrase.as_str()).collect();
+        wanted.join(", ")
+    };
     let others = [
+        (
+            "approval-passphrase".to_owned(),
+            passphrase(a),
+            passphrase(b),
+        ),
         ("may-be-missing".to_owned(), missing(a), missing(b)),
         ("audit-failure".to_owned(), failure(a), failure(b)),
     ];

@@ -7,6 +7,7 @@ mod documents;
 pub(crate) mod fields;
 pub(crate) mod forms;
 pub(crate) mod keys;
+mod passphrase;
 mod rules;
 mod words;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use keys::is_default;
 
 pub use documents::Documents;
+pub use passphrase::Passphrase;
 pub use rules::{Budget, CapabilityRule, EgressRule, SecretRule};
 pub(crate) use rules::{Head, Rule, is_id};
 pub use words::{Action, Inject, Mode, OnAuditFailure, Scheme, Verdict};
@@ -39,6 +41,9 @@ pub struct RegoModule {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Document {
+    /// Without it no approval counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval_passphrase: Option<Passphrase>,
     /// What happens when the audit log cannot be written.
     #[serde(skip_serializing_if = "is_default")]
     pub audit_failure: OnAuditFailure,

@@ -18,6 +18,7 @@ mod held;
 mod laws;
 mod load;
 mod load_places;
+mod passphrase;
 mod promote;
 mod rego;
 mod rego_absent;

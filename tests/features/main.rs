@@ -17,6 +17,7 @@ mod leftovers;
 mod limits;
 mod network;
 mod observation;
+mod passphrases;
 mod policy;
 mod policy_attacks;
 mod policy_names;

@@ -18,7 +18,10 @@ pub struct Answered {
     /// What a revoked approval was for.
     #[serde(default, rename = "granted", skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Revoked>,
-    /// Why nobody was asked.
+    /// The policies whose passphrase was given with the yes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passphrases: Vec<String>,
+    /// Why nobody was asked, or why a yes did not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -37,6 +40,8 @@ pub enum Answer {
     Revoked,
     /// Nobody could be asked.
     Unasked,
+    /// A yes with a wrong passphrase. It may be given again.
+    Wrong,
 }
 
 /// An approval, as the log records it.

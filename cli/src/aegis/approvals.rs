@@ -137,13 +137,22 @@ fn tell(entries: &[Entry], now: u64, json: bool) -> anyhow::Result<()> {
 }
 
 fn text(entries: &[Entry], now: u64) -> String {
-    let head = ["ID", "PROFILE", "EXPIRES", "RULE", "COMMAND", "WHAT"];
+    let head = [
+        "ID",
+        "PROFILE",
+        "EXPIRES",
+        "RULE",
+        "PASSPHRASE",
+        "COMMAND",
+        "WHAT",
+    ];
     let row = |entry: &Entry| {
         [
             entry.id.clone(),
             entry.profile.clone(),
             ending(entry, now),
             entry.rules.join(", "),
+            entry.passphrases.join(", "),
             shortened(&entry.command, 40),
             entry.what.to_string(),
         ]
@@ -189,6 +198,7 @@ mod tests {
             expires,
             granted: 1000,
             id: "3f9a01c2d4e5".into(),
+            passphrases: Vec::new(),
             policy: Default::default(),
             profile: "report".into(),
             profile_hash: Default::default(),
@@ -224,9 +234,9 @@ mod tests {
         assert_eq!(
             text(&[entry(2000 + 7_200), entry(1500)], 2000),
             "\
-ID            PROFILE  EXPIRES      RULE      COMMAND  WHAT
-3f9a01c2d4e5  report   in 2 hours   one, two  tar c    environment.pass A\\nB\\u{1B}
-3f9a01c2d4e5  report   has expired  one, two  tar c    environment.pass A\\nB\\u{1B}
+ID            PROFILE  EXPIRES      RULE      PASSPHRASE  COMMAND  WHAT
+3f9a01c2d4e5  report   in 2 hours   one, two              tar c    environment.pass A\\nB\\u{1B}
+3f9a01c2d4e5  report   has expired  one, two              tar c    environment.pass A\\nB\\u{1B}
 "
         );
         assert_eq!(text(&[], 2000), "");

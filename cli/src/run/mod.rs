@@ -14,9 +14,13 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 
-use aegis_launch::{Answer, Error, Event, Explained, FrontEnd, Launch, Options, Question};
+use aegis_launch::{
+    Answer, Error, Event, Explained, FrontEnd, Launch, Options, Question, WantedPassphrase,
+};
 use aegis_runtime::supervise::Event as RunEvent;
 use aegis_runtime::supervise::report::Cause;
+
+use zeroize::Zeroizing;
 
 use crate::terminal::{colour, complain, harmless, print, profile_error};
 use crate::text::{self, said, why};
@@ -79,6 +83,13 @@ struct Caller {
 impl FrontEnd for Caller {
     fn ask(&mut self, question: &Question<'_>) -> Result<Answer, String> {
         ask::ask(question)
+    }
+
+    fn passphrase(
+        &mut self,
+        wanted: &WantedPassphrase<'_>,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+        ask::passphrase(wanted)
     }
 
     fn turn(&mut self) -> Result<Option<OwnedFd>, String> {

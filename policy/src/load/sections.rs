@@ -25,7 +25,7 @@ pub(crate) struct Section {
 }
 
 /// All of them, in the order in which people write them.
-pub(crate) const SECTIONS: [Section; 9] = [
+pub(crate) const SECTIONS: [Section; 10] = [
     Section {
         name: VERSION,
         about: "The version of this format: always 1.",
@@ -98,6 +98,35 @@ pub(crate) const SECTIONS: [Section; 9] = [
         schema: || Form::<OnAuditFailure>::schema(&Word),
     },
     Section {
+        name: "approval-passphrase",
+        about: "The hash of a passphrase, as `aegis policy passphrase` prints it: a yes to what is reviewed counts only with it.",
+        read: |node, union, out| {
+            let Some(text) = out.text(node, "the hash of a passphrase") else {
+                return;
+            };
+            match text.parse() {
+                Ok(passphrase) => {
+                    if union.once(
+                        "approval-passphrase".into(),
+                        node.span,
+                        "`approval-passphrase`",
+                        out,
+                    ) {
+                        union.document.approval_passphrase = Some(passphrase);
+                    }
+                }
+                Err(Wrong { message, help }) => {
+                    out.report(node.span, message).maybe_help(help);
+                }
+            }
+        },
+        show: |document| {
+            let passphrase = document.approval_passphrase.as_ref()?;
+            Some(format!(" {}", scalar(passphrase.as_str())))
+        },
+        schema: || json!({"type": "string", "pattern": PASSPHRASE}),
+    },
+    Section {
         name: "rego",
         about: "Modules of rules in Rego: files beside this one.",
         read: |node, union, out| {
@@ -111,6 +140,9 @@ pub(crate) const SECTIONS: [Section; 9] = [
         schema: || json!({"type": "array", "items": (REGO_FILE.schema)()}),
     },
 ];
+
+/// The form of a passphrase's hash.
+const PASSPHRASE: &str = r"^\$scrypt\$ln=1[4-8],r=8,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$";
 
 /// The key that every file begins with.
 pub(super) const VERSION: &str = "aegis-policy";

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aegis_profile::LimitKey;
 
-use super::{Document, OnAuditFailure};
+use super::{Document, OnAuditFailure, Passphrase};
 
 /// The documents of a policy, those of the system first: read, and not yet compiled.
 #[derive(Debug)]
@@ -45,6 +45,11 @@ impl Documents {
         of_first
             .filter(|layer| others.iter().all(|d| d.may_be_missing.contains(*layer)))
             .map(String::as_str)
+    }
+
+    /// The passphrases without which no approval counts, each with the name of a document that asks for it.
+    pub fn passphrases(&self) -> impl Iterator<Item = (&str, &Passphrase)> {
+        (self.0.iter()).filter_map(|d| Some((d.name.as_str(), d.approval_passphrase.as_ref()?)))
     }
 
     /// What happens when the audit log cannot be written: the strictest setting of any document.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aegis_policy::explain::{self, Explanation, OfDocument, Part, Relation, RuleNote};
-use aegis_policy::{Verdict, What, decide};
+use aegis_policy::{Policy, Verdict, What, decide};
 
 use super::asked::RequestArgs;
 use super::joined;
@@ -35,6 +35,7 @@ pub(super) fn eval(asked: &RequestArgs, json: bool) -> CommandResult {
             &decision.reason,
             &decision.rules,
         );
+        text += &passphrases(&policy, decision.verdict);
         print(&text)?;
     }
     Ok(decision.verdict.lets_through())
@@ -43,8 +44,30 @@ pub(super) fn eval(asked: &RequestArgs, json: bool) -> CommandResult {
 pub(super) fn explain(asked: &RequestArgs, json: bool) -> CommandResult {
     let (policy, request) = asked.read()?;
     let explanation = explain::explain(&policy, &request);
-    answer(json, &explanation, || text(&explanation))?;
-    Ok(explanation.decision.verdict.lets_through())
+    let verdict = explanation.decision.verdict;
+    answer(json, &explanation, || {
+        text(&explanation) + &passphrases(&policy, verdict)
+    })?;
+    Ok(verdict.lets_through())
+}
+
+/// What a yes needs beside.
+fn passphrases(policy: &Policy, verdict: Verdict) -> String {
+    let wanted: Vec<&str> = match verdict {
+        Verdict::Review => policy
+            .documents()
+            .passphrases()
+            .map(|(name, _)| name)
+            .collect(),
+        _ => Vec::new(),
+    };
+    match &*wanted {
+        [] => String::new(),
+        wanted => format!(
+            "  a yes counts with the passphrase of {}\n",
+            wanted.join(" and of ")
+        ),
+    }
 }
 
 /// An explanation for people.

@@ -31,6 +31,8 @@ struct Shown {
     place: String,
     policy: Value,
     #[serde(skip)]
+    asks_for_passphrase: bool,
+    #[serde(skip)]
     yaml: String,
 }
 
@@ -63,6 +65,7 @@ fn shown(held: Held) -> Result<Shown, Error> {
         name: document.name.clone(),
         place,
         policy: json!(document),
+        asks_for_passphrase: document.approval_passphrase.is_some(),
         yaml: canonical::show(&document),
     })
 }
@@ -80,6 +83,9 @@ impl InForce {
                 HeldAs::User => format!("your own, {}", shown.place),
             };
             lines.push(format!("{} ({hash}): {whose}", shown.name));
+            if shown.asks_for_passphrase {
+                lines.push("  a yes counts only with its passphrase".to_owned());
+            }
             lines.extend(shown.files.iter().map(|file| format!("  {file}")));
         }
         lines

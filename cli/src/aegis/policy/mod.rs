@@ -4,6 +4,7 @@ mod asked;
 mod diff;
 pub(super) mod explain;
 pub(super) mod held;
+mod passphrase;
 mod promote;
 mod test;
 
@@ -89,6 +90,15 @@ Examples:
         #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         output: Option<PathBuf>,
     },
+    /// Asks for a passphrase, and prints its hash as a line for a policy
+    #[command(after_help = "\
+With that line in a policy, a yes on the terminal counts only with the passphrase: a program at the other end of a
+pseudo-terminal that does not know it cannot say yes. The policy can be read by everybody, so let the passphrase
+be several words.
+
+Example:
+  aegis policy passphrase >> policy.yaml")]
+    Passphrase,
     /// Asks a policy about a table of requests, and says where its verdicts are not as expected
     #[command(after_help = "\
 The table of policy.yaml is policy.test.yaml beside it, those of a directory are its *.test.yaml:
@@ -256,6 +266,7 @@ impl Action {
                 Ok(true)
             }
             Self::New { template, output } => new(&template, output.as_deref()),
+            Self::Passphrase => passphrase::passphrase(),
             Self::Test {
                 reference,
                 table,

@@ -13,12 +13,13 @@ use std::os::fd::OwnedFd;
 
 use aegis_audit::approvals::{LASTS, LONGEST};
 use aegis_audit::places::State;
-use aegis_launch::{Answer, Question};
+use aegis_launch::{Answer, Question, WantedPassphrase};
 use aegis_profile::syntax;
 use aegis_sys::private::{self, Dir, Others};
 use rustix::fs::OFlags;
+use zeroize::Zeroizing;
 
-use terminal::Terminal;
+use terminal::{Echo, Terminal};
 
 /// After so many invalid answers, the answer is no.
 const PATIENCE: usize = 5;
@@ -46,7 +47,7 @@ pub fn turn() -> Result<Option<OwnedFd>, String> {
 
 /// Asks, and waits for as long as it takes. An error says why nobody can be asked.
 pub fn ask(question: &Question<'_>) -> Result<Answer, String> {
-    let mut terminal = Terminal::open()?;
+    let mut terminal = Terminal::open(Echo::On)?;
     let show = |terminal: &Terminal, all: bool| {
         text::question(question, terminal.columns(), terminal.colour(), all)
     };
@@ -58,13 +59,32 @@ pub fn ask(question: &Question<'_>) -> Result<Answer, String> {
         let Some(line) = (terminal.answer(&text, &prompt)).map_err(terminal::broken)? else {
             return Ok(Answer::No);
         };
-        match typed(&line, cut) {
+        match typed(&String::from_utf8_lossy(&line), cut) {
             Ok(Some(answer)) => return Ok(answer),
             Ok(None) => text::Page { text, cut, .. } = show(&terminal, true),
             Err(unclear) => text = format!("  {unclear}\n"),
         }
     }
     Ok(Answer::No)
+}
+
+/// Asks for a policy's passphrase. `None`: the person has none.
+pub fn passphrase(wanted: &WantedPassphrase<'_>) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+    let wrong = match wanted.wrong {
+        true => "  That is not it.\n",
+        false => "",
+    };
+    secret(wrong, &text::passphrase(wanted.policy))
+}
+
+/// Asks for a line that is not shown. `None`: it is empty, or the person has none.
+pub fn secret(before: &str, prompt: &str) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+    let mut terminal = Terminal::open(Echo::Off)?;
+    let line = terminal.answer(before, prompt).map_err(terminal::broken)?;
+    Ok(line.and_then(|mut line| {
+        line.pop();
+        (!line.is_empty()).then_some(line)
+    }))
 }
 
 /// The meaning of a line: an answer, or (`None`) a wish to see everything, or why it is neither. If the

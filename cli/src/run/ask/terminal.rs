@@ -1,6 +1,6 @@
 //! The terminal during a question: `tty_ioctl(4)`, `termios(3)`.
 //!
-//! The kernel's line editing is on, with echo, whatever modes an earlier program left. Keys send no
+//! The kernel's line editing is on, with echo but for a passphrase, whatever modes an earlier program left. Keys send no
 //! signals meanwhile: Ctrl-C and Ctrl-\ end the line instead, so that they are an answer, which is recorded,
 //! and do not reach the processes being prepared. Signals that end programs are an answer too.
 
@@ -9,13 +9,14 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{
     InputModes, LocalModes, OptionalActions, OutputModes, QueueSelector, SpecialCodeIndex, Termios,
     isatty, tcflush, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
 };
 
 use aegis_sys::signal::Signals;
+use zeroize::Zeroizing;
 
 use crate::terminal::colour;
 
@@ -28,19 +29,39 @@ const CANCEL: [u8; 2] = [0x03, 0x1c];
 /// Ctrl-D, which ends the input, as usual.
 const END: u8 = 0x04;
 
-/// Signals that end programs; here they mean no.
-const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+/// Signals that end programs, which mean no here; and the one after which a stopped program goes on.
+const HEARD: [i32; 5] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGCONT,
+];
+
+/// How often it is looked whether a terminal that was lent is ours again.
+const PACE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 20_000_000,
+};
+
+/// Whether what is typed is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Echo {
+    On,
+    Off,
+}
 
 /// The terminal in the modes for a question; dropping it restores the modes.
 pub(super) struct Terminal {
     tty: File,
     before: Termios,
+    echo: Echo,
     signals: Signals,
 }
 
 impl Terminal {
     /// Opens the terminal, if we may ask on it.
-    pub fn open() -> Result<Self, String> {
+    pub fn open(echo: Echo) -> Result<Self, String> {
         let tty = OpenOptions::new()
             .read(true)
             .write(true)
@@ -54,11 +75,12 @@ impl Terminal {
             return Err("it runs in the background, where nobody can be asked".into());
         }
         let before = tcgetattr(&tty).map_err(broken)?;
-        let signals = Signals::open(&ENDING).map_err(broken)?;
+        let signals = Signals::open(&HEARD).map_err(broken)?;
         signals.block().map_err(broken)?;
         let terminal = Self {
             tty,
             before,
+            echo,
             signals,
         };
         terminal.set().map_err(broken)?;
@@ -80,7 +102,11 @@ impl Terminal {
 
     /// Shows a question, then a prompt, and waits for a line in answer to it. `None`: Ctrl-C, Ctrl-D, a
     /// signal, or the terminal has gone.
-    pub fn answer(&mut self, question: &str, prompt: &str) -> io::Result<Option<String>> {
+    pub fn answer(
+        &mut self,
+        question: &str,
+        prompt: &str,
+    ) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
         let asked = (self.tty.write_all(question.as_bytes()))
             // Input typed up to here cannot be an answer.
             .and_then(|()| Ok(tcflush(&self.tty, QueueSelector::IFlush)?))
@@ -90,36 +116,50 @@ impl Terminal {
             return Ok(None);
         }
         let line = self.line()?;
-        if line.is_none() {
+        if line.is_none() || self.echo == Echo::Off {
             // The cursor is still after the prompt.
             let _ = self.tty.write_all(b"\n");
         }
         Ok(line)
     }
 
-    fn line(&mut self) -> io::Result<Option<String>> {
-        let mut waited = [
-            PollFd::new(&self.tty, PollFlags::IN),
-            PollFd::new(&self.signals.fd, PollFlags::IN),
-        ];
+    fn line(&mut self) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
         loop {
+            let mut waited = [
+                PollFd::new(&self.tty, PollFlags::IN),
+                PollFd::new(&self.signals.fd, PollFlags::IN),
+            ];
             match poll(&mut waited, None) {
-                Ok(_) => break,
-                Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             }
+            let [terminal, signals] = waited.map(|fd| fd.revents());
+            if terminal.intersects(PollFlags::HUP | PollFlags::ERR) {
+                self.gone();
+                return Ok(None);
+            }
+            if signals.is_empty() && is_ours(&self.tty) {
+                break;
+            }
+            if signals.is_empty() {
+                // Another run of our process group has lent the terminal to its command: reading now would stop us all.
+                // Nothing tells when it is given back.
+                let _ = poll(
+                    &mut [PollFd::new(&self.signals.fd, PollFlags::IN)],
+                    Some(&PACE),
+                );
+                continue;
+            }
+            if self.signals.next() != Some(libc::SIGCONT) {
+                self.forget();
+                return Ok(None);
+            }
+            // We were stopped, and the shell has set modes of its own.
+            self.set()?;
         }
-        let [terminal, signals] = waited.map(|fd| fd.revents());
-        if terminal.intersects(PollFlags::HUP | PollFlags::ERR) {
-            self.gone();
-            return Ok(None);
-        }
-        if !signals.is_empty() {
-            self.forget();
-            return Ok(None);
-        }
-        let mut buffer = [0; LINE];
-        let read = match self.tty.read(&mut buffer) {
+        let mut buffer = Zeroizing::new([0; LINE]);
+        let read = match self.tty.read(&mut *buffer) {
             Ok(0) => return Ok(None),
             Ok(read) => &buffer[..read],
             Err(_) => {
@@ -128,7 +168,7 @@ impl Terminal {
             }
         };
         match read.last() {
-            Some(b'\n') => Ok(Some(String::from_utf8_lossy(read).into_owned())),
+            Some(b'\n') => Ok(Some(Zeroizing::new(read.to_vec()))),
             // Ctrl-C and Ctrl-\, or Ctrl-D in the middle of a line.
             _ => Ok(None),
         }
@@ -149,9 +189,12 @@ impl Terminal {
     /// Sets the modes for a question.
     fn set(&self) -> io::Result<()> {
         let mut modes = self.before.clone();
-        modes.local_modes |=
-            LocalModes::ICANON | LocalModes::ECHO | LocalModes::ECHOE | LocalModes::IEXTEN;
+        modes.local_modes |= LocalModes::ICANON | LocalModes::ECHOE | LocalModes::IEXTEN;
         modes.local_modes |= LocalModes::ECHOCTL | LocalModes::ECHOK;
+        modes.local_modes -= LocalModes::ECHONL;
+        modes
+            .local_modes
+            .set(LocalModes::ECHO, self.echo == Echo::On);
         modes.local_modes -= LocalModes::ISIG | LocalModes::NOFLSH;
         modes.input_modes |= InputModes::ICRNL;
         modes.input_modes -= InputModes::IGNCR | InputModes::INLCR;

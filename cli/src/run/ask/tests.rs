@@ -106,6 +106,7 @@ fn shown(whats: Vec<What>, context: &Context, command: &[HostPath], all: bool) -
         command,
         context,
         file: Some("skill.yaml"),
+        passphrases: &[],
         policy: "standard",
     };
     text::question(&question, 80, false, all).text

@@ -90,6 +90,13 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
         page.cut = true;
     }
     page.text.push('\n');
+    for policy in question.passphrases {
+        let policy = quoted(policy);
+        page.row(
+            "then",
+            &format!("the passphrase of {policy} is asked for: only with it a yes counts"),
+        );
+    }
     if page.cut {
         page.text
             .push_str("  l   show all of it: only then can it be allowed\n");
@@ -103,6 +110,11 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
     }
     page.text.push_str("  N   no: nothing is started\n");
     page
+}
+
+/// The prompt for a policy's passphrase.
+pub(super) fn passphrase(policy: &str) -> String {
+    format!("Passphrase of the policy {}: ", quoted(policy))
 }
 
 /// The prompt for the answer; `cut` as in the page shown.
