@@ -242,3 +242,33 @@ fn where_the_run_has_put_a_link_nothing_is_looked_at_afterwards() {
         assert!(trace.contains("work/.git/hooks"), "{user:?}");
     }
 }
+
+/// What real programs say, where no privileged program, port or memory is to be had.
+#[test]
+fn privileged_programs_low_ports_and_exhausted_memory_have_their_line() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let python = SHELL.replace("shell", "python");
+        let shell = format!("{SHELL}limits: {{memory: 64M}}\n");
+        let big = "head -c 300M /dev/zero | tail";
+        for (profile, words, says) in [
+            (SHELL, &["su"][..], "such programs cannot work"),
+            (
+                SHELL,
+                &["chsh", "-s", "/bin/sh"],
+                "such programs cannot work",
+            ),
+            (
+                &python,
+                &["python3", "-m", "http.server", "80"],
+                "a port below 1024",
+            ),
+            (&shell, &["sh", "-c", big], "the memory limit of 64M"),
+        ] {
+            let output = workspace.run(profile, words);
+            assert_ne!(output.status.code(), Some(0), "{words:?}");
+            let told = text(&output);
+            assert!(told.contains(says), "{user:?} {words:?}: {told}");
+        }
+    }
+}

@@ -86,12 +86,21 @@ pub fn attribute(text: &[u8], plan: &Plan, system: System<'_>) -> (Vec<Denial>, 
     let mut found: Vec<Denial> = Vec::new();
     let mut limits = Vec::new();
     // The last message is most likely what ended the command.
-    for line in text.lines().rev().take(40) {
+    let mut lines = text.lines().rev();
+    for _ in 0..40 {
+        let Some(line) = lines.next() else {
+            break;
+        };
         if let Some(limit) = limit(line, plan) {
             limits.push(limit);
             continue;
         }
-        for denial in line_denials(line, plan, system) {
+        // Between the call and the error may be a line that underlines the one.
+        let denials = match error_messages::is_of_bind(line, lines.clone().take(2)) {
+            true => port("", plan).into_iter().collect(),
+            false => line_denials(line, plan, system),
+        };
+        for denial in denials {
             if !found.iter().any(|other| other.what == denial.what) {
                 found.push(denial);
             }
@@ -162,7 +171,8 @@ const FIRST_PORT: u16 = 1024;
 /// A port that may not be bound.
 fn port(line: &str, plan: &Plan) -> Option<Denial> {
     let port = error_messages::port(line);
-    if port.is_some_and(|port| port < FIRST_PORT) {
+    // In a network of its own nothing else is refused.
+    if port.map_or(plan.network != Network::Host, |port| port < FIRST_PORT) {
         return Some(Denial::guessed(
             None,
             "user namespace",

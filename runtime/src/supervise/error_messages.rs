@@ -108,6 +108,10 @@ impl Complaint {
                 "must be suid",
                 "setuid root",
                 "capability or setuid",
+                // PAM of su, chsh and chfn, and of passwd; newgrp.
+                "critical error - immediate abort",
+                "pam_start() failed",
+                "setgroups: operation not permitted",
             ]),
             binding: says(&["bind", "listen eacces", "listen tcp", "listen udp"]),
             directory: says(&[
@@ -168,6 +172,10 @@ pub(super) fn limits(line: &str) -> impl Iterator<Item = &'static str> + '_ {
                 "memoryerror",
                 "out of memory",
                 "enomem",
+                // GNU programs, Rust, C++.
+                "memory exhausted",
+                "memory allocation of",
+                "bad_alloc",
             ],
         ),
         ("tmp", &["no space left on device", "enospc"]),
@@ -176,6 +184,11 @@ pub(super) fn limits(line: &str) -> impl Iterator<Item = &'static str> + '_ {
         .into_iter()
         .filter(move |(_, words)| words.iter().any(|word| line.contains(word)))
         .map(|(key, _)| key)
+}
+
+/// Whether a line is Python's error of a refused call, which names nothing, and those above it show that the call was `bind`.
+pub(super) fn is_of_bind<'t>(line: &str, mut above: impl Iterator<Item = &'t str>) -> bool {
+    line.ends_with("[Errno 13] Permission denied") && above.any(|line| line.contains(".bind("))
 }
 
 /// The port that a message names: the number after its last colon that can be one.
@@ -287,5 +300,18 @@ mod tests {
         }
         let keys: Vec<_> = limits("oserror: [errno 24] too many open files").collect();
         assert_eq!(keys, ["files"]);
+    }
+
+    #[test]
+    fn what_programs_say_without_memory_is_about_its_limit() {
+        for line in [
+            "tail: memory exhausted",
+            "virtual memory exhausted: cannot allocate memory",
+            "memory allocation of 1073741824 bytes failed",
+            "terminate called after throwing an instance of 'std::bad_alloc'",
+            "memoryerror",
+        ] {
+            assert_eq!(limits(line).collect::<Vec<_>>(), ["memory"], "{line}");
+        }
     }
 }

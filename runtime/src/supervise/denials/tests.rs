@@ -48,11 +48,23 @@ fn a_port_that_may_not_be_bound_is_named() {
         )]
     );
     assert_eq!(found(message, PROFILE), []);
-    for profile in [host, PROFILE] {
-        let found = found(low, profile);
+    // Where the message names no port.
+    let python = "  File \"x.py\", line 3, in <module>\n    s.bind(address)\n    ^^^^^^^^^^^^^^^\nPermissionError: [Errno 13] Permission denied";
+    let ruby = "x.rb:3:in `initialize': Permission denied - bind(2) (Errno::EACCES)";
+    for (message, profile) in [
+        (low, host),
+        (low, PROFILE),
+        (python, PROFILE),
+        (ruby, PROFILE),
+    ] {
+        let found = found(message, profile);
         assert!(found[0].0.contains("below 1024"), "{found:?}");
         assert_eq!(found[0].1, None);
     }
+    let other = python.replace(".bind(", ".kill(");
+    assert_eq!(found(&other, PROFILE), []);
+    let any = found(python, host);
+    assert!(any[0].0 == "listening on a port", "{any:?}");
 }
 
 #[test]
@@ -238,6 +250,10 @@ fn programs_that_gain_privileges_have_a_sentence() {
         "sudo: effective uid is not 0, is /usr/bin/sudo on a file system with the 'nosuid' option set",
         "su: must be suid to work properly",
         "ping: => missing cap_net_raw+p capability or setuid?",
+        "su: Critical error - immediate abort",
+        "chsh: PAM: Critical error - immediate abort",
+        "passwd: pam_start() failed, error 26",
+        "setgroups: Operation not permitted",
     ] {
         let (found, _) = found_by(message, PROFILE);
         assert_eq!(found.len(), 1, "{message}");
