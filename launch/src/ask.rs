@@ -38,13 +38,19 @@ pub trait FrontEnd {
     }
 
     /// Waits until nobody else asks at the same place, such as on the same terminal. What it returns keeps others waiting
-    /// until it is dropped.
+    /// until it is dropped; nothing: nobody else can ask there.
     ///
     /// # Errors
     ///
     /// Why nobody can be asked.
-    fn turn(&mut self) -> Result<Option<OwnedFd>, String> {
-        Ok(None)
+    fn turn(&mut self) -> Result<Vec<OwnedFd>, String> {
+        Ok(Vec::new())
+    }
+
+    /// Waits until nobody asks there, or waits to, before the command of a run that was asked about gets the terminal. What it
+    /// returns keeps others from asking until the command is executed.
+    fn lend(&mut self) -> Option<OwnedFd> {
+        None
     }
 
     /// Receives an event when it happens.

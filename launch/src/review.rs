@@ -26,7 +26,7 @@ pub(crate) struct Reviewed {
     /// Who approved them.
     by: Person,
     /// Others who ask at the same place wait until the answer is recorded and stored: they may need no answer then.
-    _turn: Option<OwnedFd>,
+    _turn: Vec<OwnedFd>,
 }
 
 impl Reviewed {
@@ -64,7 +64,7 @@ impl Reviewed {
                 name: run.host.caller.name.clone(),
                 uid: run.host.caller.uid,
             },
-            _turn: None,
+            _turn: Vec::new(),
         };
         let mut found = earlier(request);
         request.approvals = found.clone().unwrap_or_default();
@@ -72,7 +72,7 @@ impl Reviewed {
         if before.verdict == Verdict::Review && found.is_ok() {
             match run.recorder.front_end.turn() {
                 Err(why) => found = Err(why),
-                Ok(None) => {}
+                Ok(turn) if turn.is_empty() => {}
                 Ok(turn) => {
                     reviewed._turn = turn;
                     // The same may have been asked and answered meanwhile.

@@ -1,7 +1,7 @@
 //! A recorded run, from its start to its outcome.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use aegis_observation::{self as observation, Text};
@@ -44,6 +44,8 @@ pub struct Session<'a> {
     request: Request,
     recorder: Recorder<'a>,
     registered: Option<Registered>,
+    /// Keeps others from asking on the terminal until the command has it.
+    lent: Option<OwnedFd>,
 }
 
 /// The outcome of a run.
@@ -90,11 +92,17 @@ impl<'a> Session<'a> {
                 return Err(error.into());
             }
         };
+        let was_asked = reviewed.is_some();
         let kept = reviewed.map(|reviewed| reviewed.keep(&run.id, run.state.as_ref()));
         if let Some(Err((error, taken_back))) = kept {
             (recorder.front_end).event(&Event::ApprovalNotKept(error));
             recorder.record(&taken_back)?;
         }
+        // Its own question is over: see `FrontEnd::turn`.
+        let lent = match was_asked {
+            true => recorder.front_end.lend(),
+            false => None,
+        };
         let plan_hash = built.plan().hash();
         let registered = Running {
             id: run.id.clone(),
@@ -156,6 +164,7 @@ impl<'a> Session<'a> {
             request: run.request,
             recorder,
             registered,
+            lent,
         })
     }
 
@@ -167,6 +176,9 @@ impl<'a> Session<'a> {
         };
         let progress = session.poll(watched, timeout);
         for event in session.events() {
+            if matches!(event, supervise::Event::Started) {
+                self.lent = None;
+            }
             self.recorder.front_end.event(&Event::Run(event));
         }
         progress.unwrap_or_else(|error| {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 
 use aegis_tests::audit_log::aegis;
 use aegis_tests::terminal::Terminal;
@@ -92,6 +93,7 @@ fn two_questions_on_one_terminal_are_asked_one_after_the_other() {
     let both = format!("({one}) & ({other}); wait");
     terminal.line(&format!("bash -c '{}'", both.replace('\'', "'\\''")));
     question(&terminal, 1);
+    both_want_it(&home, &terminal);
     terminal.line("y");
     // What the first one prints may come after the second question.
     terminal.wait("the second question", |screen| {
@@ -104,6 +106,51 @@ fn two_questions_on_one_terminal_are_asked_one_after_the_other() {
         ["once", "no"],
         "each answer is of the question that was shown"
     );
+}
+
+/// Waits until two runs want the terminal: one asks, the other waits.
+fn both_want_it(home: &Home, terminal: &Terminal<'_>) {
+    terminal.wait("a run that waits", |_| {
+        let locks = fs::read_to_string("/proc/locks").expect("the locks");
+        let files = fs::read_dir(home.place("")).expect("the state");
+        let mut waiting = (files.map(|file| file.expect("a file")))
+            .filter(|file| file.file_name().to_string_lossy().starts_with("waiting-"));
+        waiting.any(|file| {
+            let of_it = format!(":{} ", file.metadata().expect("its inode").ino());
+            locks.matches(&of_it).count() == 2
+        })
+    });
+}
+
+#[test]
+fn of_a_pipeline_both_are_asked_before_either_command_has_the_terminal() {
+    let home = Home::new();
+    let terminal = home.terminal();
+    terminal.line("mkfifo gate");
+    terminal.prompt("outer>", 2);
+    let mut gate = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(home.workspace.work().join("gate"))
+        .expect("the gate");
+    let cat = "./run --policy asks.yaml --profile ./a.yaml -- cat";
+    terminal.line(&format!(
+        "{cat} < gate | {cat}; echo status ${{PIPESTATUS[@]}}"
+    ));
+    question(&terminal, 1);
+    both_want_it(&home, &terminal);
+    terminal.line("y");
+    // The first command would have the terminal until it ends.
+    question(&terminal, 2);
+    terminal.line("y");
+    gate.write_all(b"through both\n").expect("written");
+    terminal.wait("what went through both", |screen| {
+        screen.contains("\nthrough both")
+    });
+    drop(gate);
+    let screen = terminal.prompt("outer>", 3);
+    assert!(screen.ends_with("status 0 0\nouter>"), "{screen}");
+    assert_eq!(home.said(), ["once", "once"]);
 }
 
 #[test]

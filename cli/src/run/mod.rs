@@ -92,8 +92,12 @@ impl FrontEnd for Caller {
         ask::passphrase(wanted)
     }
 
-    fn turn(&mut self) -> Result<Option<OwnedFd>, String> {
+    fn turn(&mut self) -> Result<Vec<OwnedFd>, String> {
         ask::turn()
+    }
+
+    fn lend(&mut self) -> Option<OwnedFd> {
+        ask::lend()
     }
 
     fn event(&mut self, event: &Event) {

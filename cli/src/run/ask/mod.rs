@@ -9,6 +9,7 @@ mod terminal;
 mod text;
 
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 
 use aegis_audit::approvals::{LASTS, LONGEST};
@@ -24,25 +25,33 @@ use terminal::{Echo, Terminal};
 /// After so many invalid answers, the answer is no.
 const PATIENCE: usize = 5;
 
-/// Waits until no other run of this user asks on this terminal: its answer must not be taken for ours. `None`: there is no
+/// Waits until no other run of this user asks on this terminal: its answer must not be taken for ours. Nothing: there is no
 /// terminal, and so no question.
-pub fn turn() -> Result<Option<OwnedFd>, String> {
+pub fn turn() -> Result<Vec<OwnedFd>, String> {
+    let told = |error| format!("it cannot be seen who else asks: {error}");
+    // From here on nobody lends the terminal to a command, which would read the answer.
+    let waiting = lock("waiting", File::lock_shared).map_err(told)?;
+    let asking = lock("question", File::lock).map_err(told)?;
+    Ok(waiting.into_iter().chain(asking).collect())
+}
+
+/// Waits until no other run of this user asks on this terminal, or waits to. Where that cannot be seen, nobody else asks.
+pub fn lend() -> Option<OwnedFd> {
+    lock("waiting", File::lock).ok().flatten()
+}
+
+/// Locks a file for this terminal. `None`: there is no terminal.
+fn lock(name: &str, how: fn(&File) -> io::Result<()>) -> Result<Option<OwnedFd>, private::Error> {
     let (Some(number), Some(state)) = (terminal::number(), State::here()) else {
         return Ok(None);
     };
-    let locked = || -> Result<File, private::Error> {
-        // Out of every sandbox's reach, which a terminal is not.
-        let dir = Dir::create(&state.dir)?;
-        dir.check(Others::MayNothing)?;
-        let name = format!("question-{number}.lock");
-        let lock = dir.existing(&name, OFlags::RDWR | OFlags::CREATE, Others::MayNothing)?;
-        (lock.lock()).map_err(|error| private::Error::io("locking", &dir.join(&name), error))?;
-        Ok(lock)
-    };
-    match locked() {
-        Ok(lock) => Ok(Some(lock.into())),
-        Err(error) => Err(format!("it cannot be seen who else asks: {error}")),
-    }
+    // Out of every sandbox's reach, which a terminal is not.
+    let dir = Dir::create(&state.dir)?;
+    dir.check(Others::MayNothing)?;
+    let name = format!("{name}-{number}.lock");
+    let lock = dir.existing(&name, OFlags::RDWR | OFlags::CREATE, Others::MayNothing)?;
+    how(&lock).map_err(|error| private::Error::io("locking", &dir.join(&name), error))?;
+    Ok(Some(lock.into()))
 }
 
 /// Asks, and waits for as long as it takes. An error says why nobody can be asked.
