@@ -30,20 +30,28 @@ fn written(value: &impl Canonical) -> Vec<u8> {
 trait Canonical {
     fn write(&self, out: &mut Vec<u8>);
 
-    /// As a member of an object; `key` with its quotes and its colon.
+    /// As a member of an object; `key` with a comma before it, its quotes and its colon.
     fn member(&self, key: &str, out: &mut Vec<u8>) {
-        if out.last() != Some(&b'{') {
-            out.push(b',');
-        }
         out.extend_from_slice(key.as_bytes());
         self.write(out);
     }
 }
 
+/// An object: the first member's comma becomes its brace.
+fn object(out: &mut Vec<u8>, members: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    members(out);
+    match out.get_mut(start) {
+        Some(comma) => *comma = b'{',
+        None => out.push(b'{'),
+    }
+    out.push(b'}');
+}
+
 /// Members of an object, in the order of their names.
 macro_rules! members {
     ($out:ident: $($field:ident),*) => {
-        $($field.member(concat!("\"", stringify!($field), "\":"), $out);)*
+        $($field.member(concat!(",\"", stringify!($field), "\":"), $out);)*
     };
 }
 
@@ -59,9 +67,7 @@ macro_rules! objects {
 
         impl Canonical for $type {
             fn write(&self, out: &mut Vec<u8>) {
-                out.push(b'{');
-                self.members(out);
-                out.push(b'}');
+                object(out, |out| self.members(out));
             }
         }
     )*};
@@ -86,12 +92,12 @@ impl Canonical for Context {
             uid,
             work,
         } = self;
-        out.push(b'{');
-        if !aliases.is_empty() {
-            members!(out: aliases);
-        }
-        members!(out: home, profile, profile_hash, skill, uid, work);
-        out.push(b'}');
+        object(out, |out| {
+            if !aliases.is_empty() {
+                members!(out: aliases);
+            }
+            members!(out: home, profile, profile_hash, skill, uid, work);
+        });
     }
 }
 
@@ -102,12 +108,12 @@ impl Canonical for Request {
             context,
             what,
         } = self;
-        out.push(b'{');
-        if !approvals.is_empty() {
-            members!(out: approvals);
-        }
-        members!(out: context, what);
-        out.push(b'}');
+        object(out, |out| {
+            if !approvals.is_empty() {
+                members!(out: approvals);
+            }
+            members!(out: context, what);
+        });
     }
 }
 
