@@ -21,7 +21,7 @@ pub struct Answered {
     /// The policies whose passphrase was given with the yes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passphrases: Vec<String>,
-    /// Why nobody was asked, or why a yes did not count.
+    /// Why nobody was asked, why a yes did not count, or why an approval holds once only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
