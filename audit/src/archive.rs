@@ -4,13 +4,12 @@
 //! the engine that decided by it: exactly the bytes whose SHA-256 is the policy's hash. So a copy proves itself
 //! and needs no signature: the name of a changed copy no longer matches its hash.
 
-use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use aegis_sys::files;
 use aegis_sys::private::{self, Dir, Others, Put};
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::FileType;
 use serde::Deserialize;
 
 use aegis_policy::decide::{Engine, Policy};
@@ -56,51 +55,28 @@ pub(crate) fn archive(log: &Dir, policy: &Policy) -> Result<(), ArchiveError> {
     if is_archived(log, DIRECTORY, &name(hash), policy.canonical_length()) {
         return Ok(());
     }
-    Ok(write(log, DIRECTORY, hash, &policy.canonical(), true)?)
+    Ok(write(log, DIRECTORY, hash, &policy.canonical())?)
 }
 
-/// Stores bytes in a directory of the log under their hash, unless they are there. With `synced` they are on the disk when
-/// this returns.
+/// Stores bytes in a directory of the log under their hash, unless they are there. They are on the disk when this returns.
 pub(crate) fn keep(
     log: &Dir,
     directory: &str,
     hash: Hash,
     bytes: &[u8],
-    synced: bool,
 ) -> Result<(), private::Error> {
-    let name = name(hash);
-    if !is_archived(log, directory, &name, bytes.len()) {
-        return write(log, directory, hash, bytes, synced);
+    match is_archived(log, directory, &name(hash), bytes.len()) {
+        true => Ok(()),
+        false => write(log, directory, hash, bytes),
     }
-    if synced {
-        // Whoever wrote it may not have waited.
-        let path = format!("{directory}/{name}");
-        let failed = |error| private::Error::io("writing", &log.join(&path), error);
-        let file = log
-            .open_at(&path, OFlags::RDONLY)
-            .map_err(|error| failed(error.into()))?;
-        file.sync_all().map_err(failed)?;
-    }
-    Ok(())
 }
 
-fn write(
-    log: &Dir,
-    directory: &str,
-    hash: Hash,
-    bytes: &[u8],
-    synced: bool,
-) -> Result<(), private::Error> {
+fn write(log: &Dir, directory: &str, hash: Hash, bytes: &[u8]) -> Result<(), private::Error> {
     // As private as the log: it names what is worth protecting.
     let directory = log.create_below(directory)?;
     directory.check(Others::MayRead)?;
     // Several programs may do this at once: they write the same bytes.
-    let name = name(hash);
-    match synced {
-        true => directory.put(&name, bytes, Put::Replace)?,
-        false => private::put(&directory, OsStr::new(&name), bytes, Put::Replace, false)
-            .map_err(|error| private::Error::io("writing", &directory.join(&name), error))?,
-    };
+    directory.put(&name(hash), bytes, Put::Replace)?;
     Ok(())
 }
 

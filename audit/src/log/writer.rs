@@ -429,13 +429,7 @@ impl Log {
     /// Writes a batch's lines in one go, after what they refer to. An incomplete write is undone.
     fn put(&mut self, tail: &mut Tail, batch: Batch<'_>) -> Result<(), Error> {
         for rest in &batch.repeating {
-            archive::keep(
-                &self.dir,
-                rest::DIRECTORY,
-                rest.hash,
-                &rest.bytes,
-                batch.waits,
-            )?;
+            archive::keep(&self.dir, rest::DIRECTORY, rest.hash, &rest.bytes)?;
         }
         if let Err(source) = (&tail.file).write_all(&batch.bytes) {
             // If this fails too, the next to append quarantines it.
@@ -462,8 +456,6 @@ struct Batch<'a> {
     repeating: Vec<Repeating>,
     /// Whether a checkpoint is among them.
     signs: bool,
-    /// Whether one of them has to wait for the disk.
-    waits: bool,
     time: &'a str,
 }
 
@@ -474,7 +466,6 @@ impl<'a> Batch<'a> {
             chain: tail.chain.clone(),
             repeating: Vec::new(),
             signs: false,
-            waits: false,
             time,
         }
     }
@@ -492,7 +483,6 @@ impl<'a> Batch<'a> {
         let (hash, repeating) = line::write_line(&mut self.bytes, event, at)?;
         self.chain.head = hash;
         self.repeating.extend(repeating);
-        self.waits |= event.waits_for_the_disk();
         self.chain.signed = event.kind == EventType::Checkpoint;
         self.chain.next += 1;
         Ok(at.seq)
