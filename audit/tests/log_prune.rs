@@ -9,7 +9,7 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use aegis_audit::event::{Event, EventType};
-use aegis_audit::log::{Expected, Keep, Log, Options, REPEATED, Reader};
+use aegis_audit::log::{Error, Expected, Keep, LastSigned, Log, Options, REPEATED, Reader};
 use aegis_policy::{Hash, Verdict, What};
 
 use crate::log_support;
@@ -56,7 +56,7 @@ fn repeated(scene: &Scene) -> usize {
 
 #[track_caller]
 fn holds(scene: &Scene) {
-    let signed = aegis_audit::log::LastSigned::in_directory(&scene.keys(), &scene.dir());
+    let signed = LastSigned::in_directory(&scene.keys(), &scene.dir());
     let expected = Expected {
         signed: signed.expect("it is read"),
         ..scene.expected()
@@ -77,7 +77,7 @@ fn what_stays_is_no_more_than_asked_and_verified_as_before() {
         let before = size(&scene);
         let keep = Keep {
             bytes: Some(most),
-            since: None,
+            ..Keep::default()
         };
         let pruned = log.prune(&keep).expect("pruned");
         if most > before {
@@ -105,7 +105,7 @@ fn what_stays_is_no_more_than_asked_and_verified_as_before() {
         holds(&scene);
         let again = Keep {
             bytes: Some(3_000),
-            since: None,
+            ..Keep::default()
         };
         let _ = log.prune(&again).expect("pruned");
         holds(&scene);
@@ -126,7 +126,7 @@ fn what_is_younger_stays() {
     let records = Reader::open(&scene.dir()).expect("the log").count();
     let of = |since| Keep {
         since: Some(since),
-        bytes: None,
+        ..Keep::default()
     };
     let hour = Duration::from_secs(3600);
     assert!(
@@ -152,7 +152,7 @@ fn only_the_log_itself_says_that_it_was_pruned() {
     let (scene, mut log) = with_runs(20);
     let keep = Keep {
         bytes: Some(8_000),
-        since: None,
+        ..Keep::default()
     };
     log.prune(&keep).expect("pruned").expect("something");
     let forged = Event::new(EventType::LogPruned, "r", Hash::default());
@@ -186,7 +186,7 @@ fn killed_before_it_has_removed_anything_it_leaves_a_log_that_verifies() {
         .collect();
     let keep = Keep {
         bytes: Some(8_000),
-        since: None,
+        ..Keep::default()
     };
     log.prune(&keep).expect("pruned").expect("something");
     // As if nothing had been removed yet: the newest segment has the record of it.
@@ -203,4 +203,86 @@ fn killed_before_it_has_removed_anything_it_leaves_a_log_that_verifies() {
     }
     let verified = verify_at(&copy, &scene.expected());
     assert!(verified.intact, "{verified:?}");
+}
+
+/// Verified afterwards, the log would be complete.
+#[test]
+fn a_loss_is_not_hidden() {
+    let keep = Keep {
+        bytes: Some(8_000),
+        ..Keep::default()
+    };
+    let refused = |log: &mut Log, scene: &Scene| {
+        let before = size(scene);
+        match log.prune(&keep) {
+            Err(Error::Loss { what, .. }) => {
+                assert_eq!(size(scene), before, "nothing is removed or written");
+                what
+            }
+            other => panic!("it must be refused: {other:?}"),
+        }
+    };
+    // Segments were removed by somebody, before and after some were pruned.
+    let (scene, mut log) = with_runs(40);
+    let gone = fs::read(scene.segment(1)).expect("the segment");
+    fs::remove_file(scene.segment(1)).expect("removed");
+    let what = refused(&mut log, &scene);
+    assert!(what.contains("records 0 to"), "{what}");
+    assert!(!verify_at(&scene.dir(), &scene.expected()).complete);
+    fs::write(scene.segment(1), gone).expect("put back");
+    let most = Keep {
+        bytes: Some(40_000),
+        ..Keep::default()
+    };
+    log.prune(&most).expect("pruned").expect("something");
+    let first = (1..).find(|number| scene.segment(*number).exists());
+    fs::remove_file(scene.segment(first.expect("one"))).expect("removed");
+    let what = refused(&mut log, &scene);
+    assert!(what.contains("were not pruned"), "{what}");
+
+    // The log was found cut back, as it says itself.
+    let (scene, mut log) = with_runs(4);
+    let bytes = fs::read(scene.segment(1)).expect("the segment");
+    let signed = LastSigned::in_directory(&scene.keys(), &scene.dir()).expect("it is read");
+    for number in 2..9 {
+        let _ = fs::remove_file(scene.segment(number));
+    }
+    fs::write(scene.segment(1), lines(&bytes)[..4].concat()).expect("cut back");
+    for _ in 0..20 {
+        log.append_and_sign(&[event(1)]).expect("appended");
+    }
+    let what = refused(&mut log, &scene);
+    assert!(what.contains("--moved "), "{what}");
+    let moved = vec![signed.expect("something was signed").remembered()];
+    let known = Keep {
+        moved,
+        ..keep.clone()
+    };
+    log.prune(&known).expect("pruned").expect("something");
+    holds(&scene);
+}
+
+#[test]
+fn a_reader_goes_on_where_the_log_was_pruned_below_it() {
+    let scene = Scene::new();
+    let mut log = scene.open();
+    for n in 0..20 {
+        log.append_and_sign(&[event(n)]).expect("appended");
+    }
+    let mut reader = Reader::open(&scene.dir()).expect("the log");
+    let last = reader.by_ref().last().expect("one").expect("it");
+    let keep = Keep {
+        bytes: Some(3_000),
+        ..Keep::default()
+    };
+    log.prune(&keep).expect("pruned").expect("something");
+    log.append(&[event(1)]).expect("appended");
+    let left = Reader::open_at(&scene.dir(), reader.position()).expect("the log");
+    let seqs: Vec<u64> = left.map(|record| record.expect("whole").seq).collect();
+    // All that is left, then the record of pruning, its checkpoint, and the event.
+    let appended = last.seq + 1..=last.seq + 3;
+    assert!(
+        seqs[0] <= last.seq && seqs.ends_with(&appended.collect::<Vec<_>>()),
+        "{seqs:?}"
+    );
 }

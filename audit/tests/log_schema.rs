@@ -287,8 +287,14 @@ fn everything() -> Vec<Value> {
     lines.extend(whole(&scene));
     log.append_and_sign(&[Event::new(EventType::SecretUse, "r", Hash::default())])
         .expect("appended");
+    let details = Reader::open(&scene.dir()).expect("the log");
+    let moved = details.filter_map(|record| match record.expect("a record").detail() {
+        Some(Detail::Missing(missing)) => Some(missing.signed.remembered()),
+        _ => None,
+    });
     let keep = aegis_audit::log::Keep {
         bytes: Some(0),
+        moved: moved.collect(),
         ..Default::default()
     };
     assert!(log.prune(&keep).expect("pruned").is_some());

@@ -58,10 +58,8 @@ pub fn open_log(dir: &Path, keys: &Path) -> Result<Log, log::Error> {
         complain(&harmless(&note));
     }
     if let Some(missing) = log.take_missing() {
-        let dir = log.dir().display();
-        complain(&harmless(&format!(
-            "aegis: warning: the audit log {dir}: {missing}\n"
-        )));
+        let warning = missing.warning(log.dir());
+        complain(&harmless(&format!("aegis: warning: {warning}\n")));
     }
     Ok(log)
 }

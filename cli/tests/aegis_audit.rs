@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use aegis_audit::event::{Cause, Degraded, Event, EventType, RunEnd, RunStart};
-use aegis_audit::log::Log;
+use aegis_audit::log::{Keep, Log};
 use aegis_policy::{Context, Decision, Hash, Request, Verdict, What};
 use serde_json::{Value, json};
 
@@ -388,6 +388,19 @@ fn what_is_exported_as_ocsf_has_a_class_for_each_record() {
 }
 
 #[test]
+fn what_is_no_log_is_not_pruned_and_stays_as_it_is() {
+    let root = tempfile::tempdir().expect("a directory");
+    let empty = root.path().join("empty");
+    fs::create_dir(&empty).expect("a directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aegis"));
+    command.args(["audit", "prune", "--keep", "1d"]).arg(&empty);
+    let (status, out, err) = told(&command.output().expect("aegis starts"));
+    assert_eq!((status, &*out), (1, ""), "{err}");
+    assert!(err.contains("holds no audit log"), "{err}");
+    assert_eq!(fs::read_dir(&empty).expect("the directory").count(), 0);
+}
+
+#[test]
 fn tail_shows_the_last_and_follows() {
     let scene = Scene::new();
     let (status, out, _) = scene.aegis(&["tail", "audit", "-n", "2"]);
@@ -405,6 +418,22 @@ fn tail_shows_the_last_and_follows() {
     assert_eq!(next()["seq"], 5);
     let mut log = scene.log();
     for n in 6..9 {
+        log.append(&[scene.blocked(&format!("/{n}"))])
+            .expect("appended");
+        assert_eq!(next()["request"]["what"]["path"], format!("/{n}"));
+    }
+    // Pruning replaces the file, and nothing is shown twice.
+    let all = Keep {
+        bytes: Some(0),
+        ..Keep::default()
+    };
+    log.checkpoint().expect("signed");
+    assert_eq!(next()["seq"], 9);
+    log.prune(&all).expect("pruned").expect("something");
+    for seq in [10, 11] {
+        assert_eq!(next()["seq"], seq, "what pruning records");
+    }
+    for n in 12..15 {
         log.append(&[scene.blocked(&format!("/{n}"))])
             .expect("appended");
         assert_eq!(next()["request"]["what"]["path"], format!("/{n}"));

@@ -147,8 +147,8 @@ impl<'a> Recorder<'a> {
         };
         let written = write(log);
         if let Some(missing) = log.take_missing() {
-            let text = format!("the audit log {}: {missing}", log.dir().display());
-            self.front_end.event(&crate::Event::LogMissing(text));
+            let warning = missing.warning(log.dir());
+            self.front_end.event(&crate::Event::LogMissing(warning));
         }
         match written {
             Ok(receipt) => {

@@ -1,10 +1,13 @@
 //! The log's records about itself: checkpoints and quarantined files.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use aegis_profile::Hash;
 use serde::{Deserialize, Serialize};
+
+use crate::log::Remembered;
 
 /// A public key (ed25519), written like a hash: it identifies who signed a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,6 +57,16 @@ pub struct LastSigned {
     pub seq: u64,
 }
 
+impl LastSigned {
+    /// What somebody who remembers it would name.
+    pub fn remembered(&self) -> Remembered {
+        Remembered {
+            number: self.number,
+            hash: Some(self.hash),
+        }
+    }
+}
+
 /// The detail of `log.missing`: what was signed here is not there any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,6 +77,16 @@ pub struct Missing {
     pub next: u64,
     /// The checkpoint that is missing.
     pub signed: LastSigned,
+}
+
+impl Missing {
+    /// A warning about it, with what to do, for whoever writes the log in that directory.
+    pub fn warning(&self, log: &Path) -> String {
+        let (log, LastSigned { number, hash, .. }) = (log.display(), &self.signed);
+        format!(
+            "the audit log {log}: {self}\n  help: see aegis audit verify; where you moved the log away yourself: aegis audit verify --moved {number}:{hash}"
+        )
+    }
 }
 
 impl fmt::Display for Missing {
@@ -99,6 +122,13 @@ pub struct Pruned {
     pub since: String,
     /// When the last of them was recorded.
     pub until: String,
+}
+
+impl Pruned {
+    /// Whether a log may begin with that record, after one with that hash. If pruning was interrupted, it begins earlier.
+    pub(crate) fn explains(&self, first: u64, prev: Option<Hash>) -> bool {
+        first < self.first || first == self.first && prev == Some(self.last.hash)
+    }
 }
 
 impl fmt::Display for Pruned {

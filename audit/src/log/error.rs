@@ -111,6 +111,14 @@ pub enum Error {
         /// The file name of the segment.
         missing: String,
     },
+    /// Pruning the log would hide that records were lost.
+    #[error("the audit log {} cannot be pruned, which would hide a loss: {what}", .dir.display())]
+    Loss {
+        /// The log.
+        dir: PathBuf,
+        /// What was lost.
+        what: String,
+    },
     /// The log belongs to another key.
     #[error(
         "the audit log {} is signed with the key {theirs}, but the key in {} is {ours}: restore \

@@ -15,18 +15,20 @@ use super::files::{segment_name, segment_number, segments};
 use super::line::{Line, Link};
 use super::recover::place_of;
 use super::writer::Log;
-use super::{Error, Position, REPEATED, Reader};
+use super::{Error, Position, REPEATED, Reader, Remembered};
 use crate::archive;
-use crate::event::{Checkpoint, Event, EventType, LastSigned, Pruned};
+use crate::event::{Checkpoint, Detail, Event, EventType, LastSigned, Pruned};
 use aegis_profile::Hash;
 
 /// What is to stay of a log.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Keep {
     /// What was recorded since then.
     pub since: Option<SystemTime>,
     /// At most so many bytes of the newest records, with what they refer to.
     pub bytes: Option<u64>,
+    /// Checkpoints with which a log that was here before ended, where that was verified and moved away: no loss.
+    pub moved: Vec<Remembered>,
 }
 
 /// A place behind a checkpoint at which the log could be cut.
@@ -46,6 +48,12 @@ struct Cut {
 /// What is known of a log after reading it once.
 #[derive(Default)]
 struct Survey {
+    /// The number of the first record, and the hash of the one before it.
+    first: Option<(u64, Option<Hash>)>,
+    /// What was pruned before, as the log says last.
+    pruned: Option<Pruned>,
+    /// The records that tell of a loss.
+    missing: Vec<(u64, Option<LastSigned>)>,
     cuts: Vec<Cut>,
     first_time: Option<String>,
     records: u64,
@@ -57,6 +65,10 @@ struct Survey {
 impl Log {
     /// Removes the oldest records, so that no more stays than is to be kept. `None`: there is nothing to remove. The newest
     /// checkpoint and what follows it stay always.
+    ///
+    /// # Errors
+    ///
+    /// Records were lost before the cut: whoever verifies the log afterwards would not see it any more.
     pub fn prune(&mut self, keep: &Keep) -> Result<Option<Pruned>, Error> {
         let mut pruned = None;
         self.locked(|log, tail, time| {
@@ -66,6 +78,10 @@ impl Log {
             let Some(cut) = survey.cut(keep, &sizes) else {
                 return Ok(());
             };
+            if let Some(what) = survey.hidden_by(cut, keep) {
+                let dir = dir.path().to_owned();
+                return Err(Error::Loss { dir, what });
+            }
             let said = Pruned {
                 bytes: cut.bytes,
                 first: cut.last.seq + 1,
@@ -161,8 +177,27 @@ impl Survey {
         let length = line.length();
         self.bytes += length;
         self.records += 1;
+        let prev = std::str::from_utf8(link.prev).ok();
+        self.first
+            .get_or_insert_with(|| (link.seq, prev.and_then(|prev| prev.parse().ok())));
         if let Some(hash) = link.rest {
             self.referred.insert(hash, link.seq);
+        }
+        match link.kind {
+            EventType::LogMissing => {
+                let missing = match line.record()?.detail() {
+                    Some(Detail::Missing(missing)) => Some(missing.signed),
+                    _ => None,
+                };
+                self.missing.push((link.seq, missing));
+            }
+            EventType::LogPruned => match line.record()?.detail() {
+                Some(Detail::Pruned(pruned)) => self.pruned = Some(pruned),
+                _ => {
+                    return Err(line.bad("this record of pruned records has an unknown form".into()));
+                }
+            },
+            _ => {}
         }
         if self.first_time.is_some() && link.kind != EventType::Checkpoint {
             return Ok(());
@@ -185,6 +220,31 @@ impl Survey {
             });
         }
         Ok(())
+    }
+
+    /// What was lost before a cut, in words.
+    fn hidden_by(&self, cut: &Cut, keep: &Keep) -> Option<String> {
+        if let Some((first @ 1.., prev)) = self.first
+            && !(self.pruned.as_ref()).is_some_and(|pruned| pruned.explains(first, prev))
+        {
+            return Some(format!(
+                "records 0 to {} are missing, and were not pruned\n  help: put the older segments back; or leave it as it is",
+                first - 1
+            ));
+        }
+        let unexplained = |(seq, signed): &&(u64, Option<LastSigned>)| {
+            let known = signed.as_ref().map(LastSigned::remembered);
+            *seq <= cut.last.seq && known.is_none_or(|known| !keep.moved.contains(&known))
+        };
+        let (seq, signed) = self.missing.iter().find(unexplained)?;
+        let moved = signed
+            .as_ref()
+            .map_or(String::new(), |LastSigned { number, hash, .. }| {
+                format!("\n  help: if that was verified and moved away: --moved {number}:{hash}")
+            });
+        Some(format!(
+            "record {seq} says that signed records before it were missing, and would be removed{moved}"
+        ))
     }
 
     /// Where to cut.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub struct Position {
     segment: u32,
     lines: u64,
     offset: u64,
+    /// The segment's file. Pruning replaces it, and then the offset means nothing.
+    inode: (u64, u64),
 }
 
 struct Segment {
@@ -73,7 +76,8 @@ impl Reader {
         }
     }
 
-    /// Opens a log's directory at a position: gives what was appended since.
+    /// Opens a log's directory at a position: gives what was appended since. Where the segment was replaced meanwhile, because
+    /// the log was pruned, all that is left of it is given.
     pub fn open_at(path: &Path, position: Position) -> Result<Self, Error> {
         // A reader may follow a link: it writes nothing.
         let path = &std::fs::canonicalize(path).map_err(|e| Error::io("reading", path, e))?;
@@ -121,12 +125,14 @@ impl Reader {
             let mut file = dir
                 .open_at(&name, OFlags::RDONLY)
                 .map_err(|error| failed(error.into()))?;
-            let mut size = file.metadata().map_err(failed)?.len();
+            let found = file.metadata().map_err(failed)?;
+            let mut size = found.len();
             let mut from = Position {
                 segment: number,
+                inode: (found.dev(), found.ino()),
                 ..Position::default()
             };
-            if number == position.segment {
+            if (number, from.inode) == (position.segment, position.inode) {
                 from = position;
                 file.seek(SeekFrom::Start(from.offset)).map_err(failed)?;
                 size = size.saturating_sub(from.offset);

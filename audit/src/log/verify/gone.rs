@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Answer, Chain, Finding, Remembered};
+use super::{Answer, Chain, Finding};
 use crate::event::{Detail, LastSigned, Record};
 use crate::log::line::{Line, Link};
 use aegis_profile::hash::Hash;
@@ -31,15 +31,13 @@ impl Chain<'_> {
         let record = serde_json::from_slice(line.record).ok();
         let what = match record.and_then(|record: Record| record.detail()) {
             Some(Detail::Missing(missing)) => {
-                let LastSigned { number, hash, .. } = missing.signed;
-                let hash = Some(hash);
-                if self.expected.moved.contains(&Remembered { number, hash }) {
+                if self.expected.moved.contains(&missing.signed.remembered()) {
                     return;
                 }
+                let LastSigned { number, hash, .. } = missing.signed;
                 format!(
                     "before this, the log was found shorter than it had been signed: {missing} (where it was verified and \
-                     moved away: --moved {number}:{})",
-                    missing.signed.hash
+                     moved away: --moved {number}:{hash})"
                 )
             }
             _ => "this record of missing records has an unknown form".to_owned(),
@@ -52,12 +50,8 @@ impl Chain<'_> {
         let Some(Begins { finding, prev }) = self.begins.take() else {
             return;
         };
-        let was_pruned = self.found.pruned.as_ref().is_some_and(|pruned| {
-            // Killed before all was removed, it begins earlier.
-            finding.seq < Some(pruned.first)
-                || finding.seq == Some(pruned.first) && prev == Some(pruned.last.hash)
-        });
-        if !was_pruned {
+        let pruned = self.found.pruned.as_ref().zip(finding.seq);
+        if !pruned.is_some_and(|(pruned, first)| pruned.explains(first, prev)) {
             self.deny(finding.against);
             self.found.findings.insert(0, finding);
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use aegis_audit::event::Pruned;
-use aegis_audit::log::{Expected, Keep, verify};
+use aegis_audit::log::{Expected, Keep, Remembered, verify};
 use aegis_profile::syntax;
 use anyhow::{bail, ensure};
 use clap::Args;
@@ -25,6 +25,9 @@ pub(in crate::aegis) struct Options {
     /// Keeps at most so much of the newest (1G, 500M), with what it refers to
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max: Option<u64>,
+    /// The last checkpoint of a log that was here before, and was verified and moved away; may be repeated
+    #[arg(long, value_name = "N:HASH")]
+    moved: Vec<Remembered>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -57,6 +60,11 @@ impl Options {
             ..Expected::default()
         };
         let verified = verify(reader, &expected).map_err(|error| failed(&path, &error))?;
+        ensure!(
+            verified.records > 0,
+            "{} holds no audit log: there is nothing to prune",
+            path.display()
+        );
         if !verified.intact {
             bail!(
                 "the log is not intact, and is left as it is, as evidence: see `aegis audit verify {}`",
@@ -68,6 +76,7 @@ impl Options {
                 .keep
                 .and_then(|keep| SystemTime::now().checked_sub(keep)),
             bytes: self.max,
+            moved: self.moved,
         };
         let pruned = open_log(&path, &state()?.keys)?.prune(&keep)?;
         let value = json!({ "pruned": pruned });

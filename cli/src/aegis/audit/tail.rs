@@ -7,11 +7,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use aegis_audit::log::{Error, Position, Reader};
+use aegis_policy::Hash;
 use anyhow::{anyhow, ensure};
 use rustix::fs::inotify;
 
 use super::show::Style;
-use super::{CommandResult, LogArg, Out, failed, open, recorded};
+use super::{CommandResult, LogArg, Out, Recorded, failed, open, recorded};
 
 pub(super) fn tail(log: &LogArg, lines: usize, follow: bool, json: bool) -> CommandResult {
     let mut out = Out::new();
@@ -23,8 +24,9 @@ pub(super) fn tail(log: &LogArg, lines: usize, follow: bool, json: bool) -> Comm
         false => None,
     };
     let mut reader = open(&path)?;
-    let mut last = VecDeque::new();
+    let (mut last, mut seen) = (VecDeque::new(), None);
     for record in recorded(&mut reader) {
+        seen = record.as_ref().map_or(seen, |record| Some(record.hash));
         last.push_back(record);
         if last.len() > lines {
             last.pop_front();
@@ -32,7 +34,7 @@ pub(super) fn tail(log: &LogArg, lines: usize, follow: bool, json: bool) -> Comm
     }
     let going = out.lines(last.into_iter().map(|record| style.line(record)))?;
     match watch {
-        Some(watch) if going => follow_from(&path, reader.position(), watch, style, &mut out),
+        Some(watch) if going => follow_from(&path, reader.position(), seen, watch, style, &mut out),
         _ => Ok(out.right),
     }
 }
@@ -52,6 +54,7 @@ fn watch(path: &Path) -> anyhow::Result<OwnedFd> {
 fn follow_from(
     path: &Path,
     mut position: Position,
+    mut seen: Option<Hash>,
     watch: OwnedFd,
     style: Style,
     out: &mut Out,
@@ -60,7 +63,18 @@ fn follow_from(
     let mut events = inotify::Reader::new(watch, &mut buffer);
     loop {
         let mut reader = Reader::open_at(path, position).map_err(|error| failed(path, &error))?;
-        let lines = recorded(&mut reader).filter_map(|record| match record {
+        let mut records: Vec<_> = recorded(&mut reader).collect();
+        // After the log was pruned, what is left of its segment is read anew.
+        let is_seen = |record: &Result<Recorded, _>| {
+            record
+                .as_ref()
+                .is_ok_and(|record| Some(record.hash) == seen)
+        };
+        if let Some(last) = records.iter().rposition(is_seen) {
+            records.drain(..=last);
+        }
+        seen = (records.iter().rev().flatten().next()).map_or(seen, |record| Some(record.hash));
+        let lines = records.into_iter().filter_map(|record| match record {
             // It is still being written, or will be quarantined.
             Err(Error::Torn { .. }) => None,
             record => Some(style.line(record)),
