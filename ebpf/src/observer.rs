@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use aegis_observation::Observation;
+use aegis_sys::status;
 
 use crate::assemble;
 use crate::note::{COUNTERS, Counters, decode};
@@ -30,10 +31,8 @@ impl Namespace {
     /// whoever named the process may not observe.
     pub fn of_init(pid: i32) -> Result<Self, Error> {
         let read = || -> io::Result<Self> {
-            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-            let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-            let pids: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
-            if pids.len() < 2 || pids.last() != Some(&"1") {
+            let pids = status::numbers(Some(pid), "NSpid")?;
+            if pids.len() < 2 || !pids.ends_with(&[1]) {
                 return Err(io::Error::other(format!(
                     "process {pid} is not the first one of a pid namespace"
                 )));

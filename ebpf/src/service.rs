@@ -5,14 +5,13 @@
 //! is one observation, which nobody else can see or end.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aegis_observation::protocol::{LONGEST, LONGEST_RUN, Reply, Request, encode};
-use aegis_sys::{memory, process, socket};
+use aegis_sys::{memory, process, socket, status};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{SocketFlags, sockopt};
 
@@ -261,11 +260,7 @@ fn discard(fds: Vec<OwnedFd>) {
 
 /// Whether all four user ids of a process are this one.
 fn runs_as(pid: i32, uid: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-    let uids = line.unwrap_or_default().split_whitespace();
-    let mut uids = uids.map(|word| word.parse() == Ok(uid)).collect::<Vec<_>>();
-    uids.len() == 4 && uids.drain(..).all(|same| same)
+    status::numbers(Some(pid), "Uid").is_ok_and(|uids| uids == [uid; 4])
 }
 
 /// What a client's file says: only of one that nobody can change or cut off while it is read.

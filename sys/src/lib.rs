@@ -16,6 +16,7 @@ pub mod private;
 pub mod process;
 pub mod signal;
 pub mod socket;
+pub mod status;
 pub mod terminal;
 pub mod walk;
 

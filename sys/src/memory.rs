@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
+use rustix::io::Errno;
 
 const SEALS: SealFlags = SealFlags::SEAL
     .union(SealFlags::SHRINK)
@@ -12,8 +13,13 @@ const SEALS: SealFlags = SealFlags::SEAL
 
 /// A file with these bytes, at whose beginning it stands, and that nobody can change any more.
 pub fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
-    let file = rustix::fs::memfd_create(name, flags)?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let made = rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL);
+    // Before Linux 6.3 there is no such flag.
+    let file = match made {
+        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags)?,
+        made => made?,
+    };
     super::files::write_all(file.as_fd(), bytes)?;
     rustix::fs::seek(&file, SeekFrom::Start(0))?;
     rustix::fs::fcntl_add_seals(&file, SEALS)?;
@@ -23,7 +29,7 @@ pub fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
 /// The length of such a file. Any other has no seals and is an error: reading it could wait, and its length change.
 pub fn length_of_sealed(file: &OwnedFd) -> io::Result<u64> {
     if !rustix::fs::fcntl_get_seals(file)?.contains(SEALS) {
-        return Err(rustix::io::Errno::PERM.into());
+        return Err(Errno::PERM.into());
     }
     Ok(rustix::fs::fstat(file)?.st_size as u64)
 }

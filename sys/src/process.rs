@@ -3,7 +3,6 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -11,6 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 use rustix::thread::CpuSet;
 
+use super::status::Stat;
 use super::{check, files, signal};
 
 /// Runs `act` in a new process that shares this one's memory (`vfork(2)`) and, with `CLONE_FILES` in `flags`,
@@ -135,19 +135,14 @@ pub fn begin() {
 /// Overwrites the words that this program was started with by its name: whoever sees the process may read them
 /// (`/proc/PID/cmdline`, `proc(5)`). For a child that goes on with a copy of the memory and reads them no more.
 pub fn forget_arguments() -> io::Result<()> {
-    let stat = files::read_file(Path::new("/proc/self/stat"))?;
-    let malformed = || io::Error::from(io::ErrorKind::InvalidData);
-    let stat = String::from_utf8_lossy(&stat);
-    let (name, rest) = stat.rsplit_once(')').ok_or_else(malformed)?;
-    let (_, name) = name.split_once('(').ok_or_else(malformed)?;
-    // arg_start and arg_end, the 48th and 49th field; the third is the first after the name.
-    let mut fields = rest.split_ascii_whitespace().skip(45);
-    let mut place = || fields.next().and_then(|field| field.parse::<usize>().ok());
-    let (Some(start), Some(end)) = (place(), place()) else {
-        return Err(malformed());
+    let stat = Stat::of(None)?;
+    // arg_start and arg_end.
+    let (Some(start), Some(end)) = (stat.field::<usize>(48), stat.field::<usize>(49)) else {
+        return Err(io::ErrorKind::InvalidData.into());
     };
     let length = end.saturating_sub(start);
-    let kept = &name.as_bytes()[..name.len().min(length.saturating_sub(1))];
+    let name = stat.name.as_bytes();
+    let kept = &name[..name.len().min(length.saturating_sub(1))];
     let words = std::ptr::with_exposed_provenance_mut::<u8>(start);
     // SAFETY: the kernel put the words there, at the bottom of this process's stack, which is writable; no other thread
     // exists that could read them meanwhile.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::facts;
 use crate::facts::cgroups::Layout;
 use crate::types::SANDBOX_UID;
-use aegis_sys::namespaces;
+use aegis_sys::{namespaces, status};
 
 /// The cgroup interface that the host's controllers are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,14 +70,10 @@ impl Host {
             .into_owned();
         let facts = facts::kernel_facts();
         let layout = Layout::of_this_process();
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let uid = rustix::process::geteuid().as_raw();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let masked_proc = masks(&mounts);
-        let filtered = status
-            .lines()
-            .find_map(|line| line.strip_prefix("Seccomp:"))
-            .is_some_and(|mode| mode.trim() == "2");
+        let filtered = status::numbers(None, "Seccomp").is_ok_and(|mode| mode == [2]);
         // A container image that is booted as a machine has these marks, too.
         let contained = filtered || !masked_proc.is_empty() || !in_first_pid_namespace();
         Self {

@@ -16,6 +16,7 @@ use rustix::termios::{
 };
 
 use aegis_sys::signal::Signals;
+use aegis_sys::status::Stat;
 use zeroize::Zeroizing;
 
 use crate::terminal::colour;
@@ -218,10 +219,7 @@ impl Drop for Terminal {
 
 /// The device number of the controlling terminal, of which `/dev/tty` is another name: `tty_nr` of `proc_pid_stat(5)`.
 pub(super) fn number() -> Option<u32> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name of the program, in parentheses, can hold anything.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let number: i32 = fields.split_whitespace().nth(4)?.parse().ok()?;
+    let number: i32 = Stat::of(None).ok()?.field(7)?;
     (number != 0).then_some(number.cast_unsigned())
 }
 
