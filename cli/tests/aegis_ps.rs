@@ -146,6 +146,38 @@ fn a_listed_sandbox_takes_something_and_ends_when_it_is_told_to() {
     }
 }
 
+/// One that is stopped takes no signal before it is continued.
+#[test]
+fn a_stopped_sandbox_is_ended_too() {
+    let place = Place::new();
+    // The command stops itself; then aegis-run is stopped.
+    let mut run = place
+        .command()
+        .args([
+            "--profile",
+            "shell",
+            "sh",
+            "-c",
+            "echo on; kill -STOP $$; exec sleep 1000",
+        ])
+        .env("XDG_RUNTIME_DIR", place.0.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("aegis-run starts");
+    let mut output = BufReader::new(run.stdout.take().expect("standard output"));
+    output.read_line(&mut String::new()).expect("it answers");
+    let pid = run.id().cast_signed();
+    aegis_sys::process::kill(pid, libc::SIGSTOP).expect("a signal");
+    let (_, change) = aegis_sys::process::wait(Some(pid)).expect("it stops");
+    assert_eq!(change, aegis_sys::process::Change::Stopped(libc::SIGSTOP));
+    let found = listed(&place, run.id()).expect("it is listed");
+    let output = kill(&place, &[found["id"].as_str().expect("text")]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let ended = run.wait().expect("it ends");
+    let by_signal = (ended.signal()).or(ended.code().map(|status| status - 128));
+    assert_eq!(by_signal, Some(libc::SIGTERM));
+}
+
 #[test]
 fn what_cannot_be_ended_is_said_and_nothing_is() {
     let place = Place::new();
@@ -153,9 +185,9 @@ fn what_cannot_be_ended_is_said_and_nothing_is() {
     let found = listed(&place, run.id()).expect("it is listed");
     let id = found["id"].as_str().expect("text");
     for (words, says, status) in [
-        (&[id, "no-such-run"][..], "no such run goes on", 1),
-        (&[""], "no such run goes on", 1),
-        (&["--signal", "STOP", id], "passes on these", 2),
+        (&[id, "no-such-run"][..], "nothing runs under an id", 1),
+        (&[""], "nothing runs under an id", 1),
+        (&["--signal", "STOP", id], "these can: HUP", 2),
         (&[], "RUN", 2),
     ] {
         let output = kill(&place, words);

@@ -44,6 +44,8 @@ pub struct Running {
     pub command: Vec<String>,
     /// The run's own control group on the cgroup2 tree.
     pub group: Option<String>,
+    /// Whether its supervisor passes signals on to the command. That of a front end with more to do would end by them.
+    pub passes_signals_on: bool,
     /// When it was started, in microseconds since 1970.
     pub started_us: u64,
     /// Whether it has ended and its file was left behind. Never in the file.
@@ -208,6 +210,7 @@ mod tests {
             policy: None,
             command: vec!["\u{1}".repeat(SHOWN.1); SHOWN.0],
             group: None,
+            passes_signals_on: true,
             started_us: 0,
             stale: false,
         };
@@ -220,25 +223,29 @@ mod tests {
         assert_eq!(list[0].uid, rustix::process::geteuid().as_raw());
     }
 
-    /// A user can write any pid into a file of the user's own, which root may list and act upon.
-    #[test]
-    fn nobody_is_led_to_another_users_process() {
-        // A child of this process with a child, as PID 1 has the command.
-        let start = || {
-            let _ = aegis_sys::namespaces::unshare(libc::CLONE_NEWPID);
+    /// A process of its own with a child, as PID 1 has the command; in a pid namespace of its own or not.
+    fn with_child(namespace: i32) -> std::process::Child {
+        let start = move || {
+            aegis_sys::namespaces::unshare(namespace).unwrap();
             std::process::Command::new("sh")
-                .args(["-c", "cat & echo; wait; :"])
+                .args(["-c", "exec 3<&0; cat <&3 & echo; wait; :"])
                 .stdin(std::process::Stdio::piped())
                 .stdout(std::process::Stdio::piped())
                 .spawn()
                 .unwrap()
         };
-        let mut victim = std::thread::spawn(start).join().unwrap();
-        std::io::BufRead::read_line(
-            &mut std::io::BufReader::new(victim.stdout.as_mut().unwrap()),
-            &mut String::new(),
-        )
-        .unwrap();
+        let mut child = std::thread::spawn(start).join().unwrap();
+        let output = child.stdout.as_mut().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut String::new())
+            .unwrap();
+        child
+    }
+
+    /// A user can write any pid into a file of the user's own, which root may list and act upon.
+    #[test]
+    fn nobody_is_led_to_another_users_process() {
+        let mut victim = with_child(libc::CLONE_NEWPID);
+        let mut no_init = with_child(0);
         let uid = rustix::process::geteuid().as_raw();
         let forged = |uid: u32, pid: u32, init_pid: u32| Running {
             id: "1-a".into(),
@@ -251,19 +258,28 @@ mod tests {
             policy: None,
             command: Vec::new(),
             group: None,
+            passes_signals_on: true,
             started_us: 0,
             stale: false,
         };
         let (own, theirs) = (std::process::id(), victim.id());
         for signal in [libc::SIGTERM, libc::SIGKILL] {
-            // Another user's, and such as are no supervisor and its PID 1.
+            // Another user's; one that is no child of the supervisor; one that is not the first of its namespace.
             assert!(forged(uid + 1, own, theirs).signal(signal).is_err());
             assert!(forged(uid, theirs, theirs).signal(signal).is_err());
+            assert!(forged(uid, own, no_init.id()).signal(signal).is_err());
         }
+        // This process would end.
+        let mut of_others = forged(uid, own, theirs);
+        of_others.passes_signals_on = false;
+        let refused = of_others.signal(libc::SIGTERM).unwrap_err();
+        assert!(refused.to_string().contains("--signal KILL"), "{refused}");
         assert_eq!(victim.try_wait().unwrap(), None);
-        // The control.
-        forged(uid, own, theirs).signal(libc::SIGKILL).unwrap();
-        // Its child was ended.
+        assert_eq!(no_init.try_wait().unwrap(), None);
+        // The control: its child is ended.
+        of_others.signal(libc::SIGKILL).unwrap();
         victim.wait().unwrap();
+        drop(no_init.stdin.take());
+        no_init.wait().unwrap();
     }
 }

@@ -121,6 +121,7 @@ impl<'a> Session<'a> {
                 .map(|word| word.to_string_lossy().into_owned())
                 .collect(),
             group: built.leaf().and_then(path_of),
+            passes_signals_on: run.launch.own_process,
             started_us,
             stale: false,
         }

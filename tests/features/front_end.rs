@@ -2,8 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use aegis_tests::audit_log::{holds_up, of_type, records};
-use aegis_tests::{EVERYTHING, USERS, User, Workspace, program, text};
+use aegis_tests::audit_log::{aegis, holds_up, of_type, records};
+use aegis_tests::{EVERYTHING, USERS, User, Workspace, host, program, text};
+use serde_json::Value;
 
 /// The user's own log; root's is the machine's, so its tests use an ordinary user.
 fn own_log(workspace: &Workspace) -> std::path::PathBuf {
@@ -41,6 +42,36 @@ fn a_front_end_makes_a_plan_from_operations_and_gets_its_denials_while_it_runs()
         }
         let told = std::fs::read_to_string(workspace.work().join("told")).expect("it was told");
         assert_eq!(told, "told: the system call unshare\n");
+    }
+}
+
+/// Its supervisor may have other things to do, and a signal would end it.
+#[test]
+fn aegis_kill_sends_another_front_end_no_signal() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let mut child = host::started(&mut front_end(&workspace, "echo up; sleep 1000"), "up");
+        let output = aegis(&workspace, &["ps", "--json"]);
+        let list: Value = serde_json::from_slice(&output.stdout).expect("a list");
+        let own = |run: &&Value| run["pid"] == child.id();
+        let run = list.as_array().expect("a list").iter().find(own);
+        let id = run.expect("it is listed")["id"].as_str().expect("an id");
+        let output = aegis(&workspace, &["kill", id]);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(
+            text(&output).contains("--signal KILL ends"),
+            "{}",
+            text(&output)
+        );
+        assert_eq!(child.try_wait().expect("its state"), None);
+        let output = aegis(&workspace, &["kill", "--signal", "KILL", id]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let ended = child.wait().expect("it ends");
+        assert_eq!(
+            ended.code(),
+            Some(128 + libc::SIGKILL),
+            "as the command did"
+        );
     }
 }
 

@@ -12,27 +12,27 @@ use crate::terminal::{complain, harmless};
 /// The command line.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --signal the command is asked to end (TERM). KILL ends everything inside at once; any other signal
-goes to aegis-run, which passes it on to the command as it would one of its caller's.
+Without --signal the command is asked to end (TERM); it is continued for that where it is stopped. KILL ends
+everything inside at once; any other signal goes to aegis-run, which passes it on to the command.
 
 Examples:
   aegis kill 7104-19c0d3e7a51
   aegis kill --signal KILL 7104
   aegis ps --json | jq -r '.[] | select(.profile == \"pr-review\") | .id' | xargs aegis kill")]
 pub(super) struct Options {
-    /// Their ids, or as much of each as no other begins with
+    /// The id of a run, as `aegis ps` lists it, or enough of its beginning to tell it from others
     #[arg(value_name = "RUN", required = true, add = names::running())]
     runs: Vec<String>,
     /// The signal, by name or number
     #[arg(long, short, default_value = "TERM", value_parser = signal, add = names::of(signals))]
     signal: i32,
-    /// Looks at those of all users; for root only
+    /// Looks for RUN among the sandboxes of all users; for root only
     #[arg(long)]
     all: bool,
 }
 
 /// Signals that aegis-run passes on, and SIGKILL.
-const SIGNALS: [(&str, i32); 9] = [
+const SIGNALS: [(&str, i32); 8] = [
     ("HUP", libc::SIGHUP),
     ("INT", libc::SIGINT),
     ("QUIT", libc::SIGQUIT),
@@ -41,7 +41,6 @@ const SIGNALS: [(&str, i32); 9] = [
     ("USR2", libc::SIGUSR2),
     ("ALRM", libc::SIGALRM),
     ("TERM", libc::SIGTERM),
-    ("CONT", libc::SIGCONT),
 ];
 
 fn signals() -> Vec<String> {
@@ -53,7 +52,7 @@ fn signal(word: &str) -> Result<i32, String> {
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     let is = |(known, number): &&(&str, i32)| *known == name || number.to_string() == name;
     let found = SIGNALS.iter().find(is).map(|(_, number)| *number);
-    found.ok_or_else(|| format!("aegis-run passes on these: {}", signals().join(", ")))
+    found.ok_or_else(|| format!("it cannot be sent; these can: {}", signals().join(", ")))
 }
 
 impl Options {
@@ -80,11 +79,11 @@ fn only<'r>(running: &'r [Running], id: &str) -> anyhow::Result<&'r Running> {
         .iter()
         .filter(|run| !id.is_empty() && run.id.starts_with(id));
     let run = found.next().with_context(|| {
-        format!("{id}: no such run goes on\n  help: aegis ps lists those that do")
+        format!("{id}: nothing runs under an id that begins so\n  help: aegis ps lists what runs")
     })?;
     match found.next() {
         Some(_) if run.id != id => {
-            bail!("{id}: several runs begin so\n  help: aegis ps lists their ids")
+            bail!("{id}: the ids of several runs begin so\n  help: aegis ps lists them")
         }
         _ => Ok(run),
     }

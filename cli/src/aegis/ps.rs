@@ -129,6 +129,7 @@ mod tests {
             policy: None,
             command: vec!["tar".into(), "a\nb\u{1b}".into()],
             group: None,
+            passes_signals_on: true,
             started_us: 1_000_000,
             stale: false,
         };

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 
 use aegis_sys::process;
+use aegis_sys::status::{self, Stat};
 use rustix::fd::{AsFd, OwnedFd};
 use serde::Serialize;
 
@@ -34,10 +35,10 @@ impl Running {
             // One that has ended meanwhile takes nothing.
             let Some(below) = children(pid) else { continue };
             ahead.extend(below);
-            let Some(fields) = statistics(pid) else {
+            let Ok(stat) = Stat::of(Some(pid)) else {
                 continue;
             };
-            let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
+            let field = |number| stat.field(number).unwrap_or(0);
             usage.processes += 1;
             // The numbers are those of proc_pid_stat(5).
             usage.threads += field(20);
@@ -47,43 +48,51 @@ impl Running {
         Some(usage)
     }
 
-    /// Sends the command a signal as its caller would, to `aegis-run`, which passes it on; or, with `SIGKILL`, ends it, and
-    /// with it everything inside, at once.
+    /// Sends the command a signal as its caller would, to `aegis-run`, which passes it on and, if it is stopped, goes on to do
+    /// so; or, with `SIGKILL`, ends it, and with it everything inside, at once.
     ///
     /// # Errors
     ///
-    /// It is gone, or it is another user's.
+    /// It is gone, or it is another user's, or its front end would not pass the signal on.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
-        let gone = rustix::io::Errno::SRCH;
-        let supervisor = i32::try_from(self.pid).map_err(io::Error::other)?;
-        let targets = match signal {
+        let gone = || io::Error::new(io::ErrorKind::NotFound, "it has ended");
+        let supervisor = i32::try_from(self.pid).map_err(|_| gone())?;
+        let ends = signal == libc::SIGKILL;
+        if !ends && !self.passes_signals_on {
+            let why = format!(
+                "the program that started it (process {supervisor}) passes no signals on, and might end itself\n  help: --signal KILL ends what runs inside"
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        let pids = match ends {
             // The command is a child of PID 1, which ends with it.
-            libc::SIGKILL => children(self.init_pid).ok_or(gone)?,
-            _ => vec![supervisor],
+            true => children(self.init_pid).unwrap_or_default(),
+            false => vec![supervisor],
         };
-        let targets: Vec<OwnedFd> = (targets.into_iter())
-            .filter_map(|pid| process::open(pid).ok())
-            .collect();
+        // One that ended meanwhile may have left its number to somebody else's.
+        let is_one = |pid| pid == supervisor || numbers(pid, "PPid") == [self.init_pid as u32];
+        let open = |pid| process::open(pid).ok().filter(|_| is_one(pid));
+        let targets: Vec<OwnedFd> = pids.into_iter().filter_map(open).collect();
         // A user can write any pids into a file of the user's own: root must not be led to another's process by that.
-        let theirs = numbers(supervisor, "Uid:") == [self.uid; 4]
-            && numbers(self.init_pid, "PPid:") == [self.pid]
-            && numbers(self.init_pid, "NSpid:").ends_with(&[1]);
+        let theirs = numbers(supervisor, "Uid") == [self.uid; 4]
+            && numbers(self.init_pid, "PPid") == [self.pid]
+            && numbers(self.init_pid, "NSpid").ends_with(&[1]);
         if self.stale || !theirs || targets.is_empty() {
-            return Err(gone.into());
+            return Err(gone());
         }
         for target in targets {
             process::signal(target.as_fd(), signal)?;
+            if matches!(signal, libc::SIGTERM | libc::SIGHUP) {
+                // As shells do. By now it may have ended.
+                let _ = process::signal(target.as_fd(), libc::SIGCONT);
+            }
         }
         Ok(())
     }
 }
 
-/// The numbers in a line of `/proc/PID/status`.
-fn numbers(pid: i32, line: &str) -> Vec<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|text| text.strip_prefix(line));
-    let words = line.unwrap_or_default().split_whitespace();
-    words.filter_map(|word| word.parse().ok()).collect()
+fn numbers(pid: i32, field: &str) -> Vec<u32> {
+    status::numbers(Some(pid), field).unwrap_or_default()
 }
 
 /// The children of a process, whichever of its threads has made them.
@@ -97,16 +106,4 @@ fn children(pid: i32) -> Option<Vec<i32>> {
         );
     }
     Some(all)
-}
-
-/// The numbers of `/proc/PID/stat` from the third on; the third itself, a letter, is 0.
-fn statistics(pid: i32) -> Option<Vec<u64>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the program, in parentheses, may have any characters.
-    let (_, rest) = text.rsplit_once(')')?;
-    Some(
-        (rest.split_whitespace())
-            .map(|word| word.parse().unwrap_or(0))
-            .collect(),
-    )
 }

@@ -259,11 +259,10 @@ impl Session {
             return;
         };
         match signal {
-            libc::SIGCONT => {
-                if let Some(terminal) = &mut self.terminal {
-                    terminal.go_on(command.as_fd());
-                }
-            }
+            libc::SIGCONT => match &mut self.terminal {
+                Some(terminal) => terminal.go_on(command.as_fd()),
+                None => drop(process::signal(command.as_fd(), signal)),
+            },
             libc::SIGTTOU | libc::SIGTTIN => {}
             // The terminal itself notifies its foreground group of a new size.
             libc::SIGWINCH if self.terminal.is_some() => {}
