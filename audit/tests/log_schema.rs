@@ -148,6 +148,7 @@ fn details() -> Vec<(&'static [EventType], Detail)> {
             &[],
         ),
         answer(Answer::Unasked, Some("no terminal"), &[]),
+        answer(Answer::Void, Some("the script was changed"), &[]),
         (revoked("run", &entries[0], &by).detail).expect("it has one"),
     ]
     .into_iter()

@@ -48,7 +48,9 @@ impl Reviewed {
     /// Uses earlier approvals, asks for the rest, and decides again. If earlier approvals
     /// cannot be read, nobody is asked: an answer could not be stored, and who damaged them is unknown.
     pub fn of(run: &mut Run<'_>) -> Self {
-        let surroundings = surroundings::of(&run.policy, &run.request, &run.decision).hash();
+        let program = run.sandbox.plan().program.clone();
+        let around = surroundings::of(&run.policy, &run.request, &run.decision, &program);
+        let surroundings = around.hash();
         let (policy, request) = (&*run.policy, &mut run.request);
         let store = run.state.as_ref().map(|state| Store::open(&state.dir));
         let earlier = |request: &Request| match &store {
@@ -162,44 +164,51 @@ impl Reviewed {
                 }
             }
         });
-        let (said, why) = match &answer {
-            Ok((Answer::Once, _)) => (event::Answer::Once, None),
-            Ok((Answer::Always { .. }, _)) => (event::Answer::Always, None),
-            Ok((Answer::No, _)) => {
-                let why = not_counted.as_deref().unwrap_or("the answer was no");
-                (event::Answer::No, Some(why))
+        let shown = request.clone();
+        let mut void = None;
+        if let Ok((Answer::Once | Answer::Always { .. }, entries)) = &answer {
+            void = surroundings::changed(&around, request, &program)
+                .map(|path| format!("{path} was changed"));
+            if void.is_none() {
+                // What was approved earlier may have ended, or been taken back.
+                request.approvals = earlier(request).unwrap_or_default();
+                let command = request.what.command_hash();
+                let made = entries.iter();
+                let made = made.filter_map(|entry| entry.approval(command, now));
+                request.approvals.extend(made);
             }
-            Err(why) => (event::Answer::Unasked, Some(why.as_str())),
-        };
-        let reason = (answer.as_ref().err())
-            .or(not_kept.as_ref())
-            .or(not_counted.as_ref())
-            .map(String::as_str);
-        let entries = answer.as_ref().map_or(&[][..], |(_, entries)| entries);
-        let event = answered(&run.id, request, &before, said, reason, entries, person);
-        reviewed.said = Some(event);
-        reviewed.refused = why.map(|why| (why.to_owned(), before.clone()));
-        let command = request.what.command_hash();
-        let approvals: Vec<_> = (entries.iter())
-            .filter_map(|entry| entry.approval(command, now))
-            .collect();
-        if why.is_none() {
-            // What was approved earlier may have ended, or been taken back, while the question was open.
-            request.approvals = earlier(request).unwrap_or_default();
         }
-        request.approvals.extend(approvals);
         run.decision = run.sandbox.decide(policy, request);
-        if why.is_none() && !run.decision.verdict.lets_through() {
-            let why = "an earlier approval that it needs has ended, or was revoked, while the question was open: start it again";
-            reviewed.refused = Some((why.into(), before));
+        let (said, entries) = match &answer {
+            Ok((Answer::Once, entries)) => (event::Answer::Once, &entries[..]),
+            Ok((Answer::Always { .. }, entries)) => (event::Answer::Always, &entries[..]),
+            Ok((Answer::No, _)) => (event::Answer::No, &[][..]),
+            Err(_) => (event::Answer::Unasked, &[][..]),
+        };
+        let yes = matches!(said, event::Answer::Once | event::Answer::Always);
+        if yes && void.is_none() && !run.decision.verdict.lets_through() {
+            void = Some("an earlier approval that it needs ended, or was revoked,".into());
         }
-        if let Some(why) = not_kept {
+        let void = void.map(|what| format!("{what} while the question was open: start it again"));
+        let (said, entries) = match void {
+            Some(_) => (event::Answer::Void, &[][..]),
+            None => (said, entries),
+        };
+        let why = void.as_ref().or(answer.as_ref().err());
+        let reason = why.or(not_kept.as_ref()).or(not_counted.as_ref());
+        let reason = reason.map(String::as_str);
+        let event = answered(&run.id, &shown, &before, said, reason, entries, person);
+        reviewed.said = Some(event);
+        let no = not_counted.unwrap_or_else(|| "the answer was no".into());
+        let no = (said == event::Answer::No).then_some(no);
+        reviewed.refused = why.cloned().or(no).map(|why| (why, before));
+        if let (None, Some(why)) = (&void, not_kept) {
             run.recorder
                 .front_end
                 .event(&crate::Event::ApprovalNotKept(why));
         }
-        if let Ok((Answer::Always { .. }, entries)) = answer {
-            reviewed.approved = entries;
+        if said == event::Answer::Always {
+            reviewed.approved = entries.to_vec();
         }
         reviewed
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 use aegis_tests::audit_log::aegis;
 use aegis_tests::terminal::Terminal;
@@ -46,6 +46,111 @@ fn an_approval_is_not_for_another_directory_nor_for_a_script_that_was_changed() 
     assert_eq!(home.said(), ["always", "no", "no"], "here it still holds");
 }
 
+/// Asks, and has it approved for good; then once more, which needs no answer. Then `change`, and it is asked anew.
+#[track_caller]
+fn asked_anew(home: &Home, before: &str, after: &str, change: impl FnOnce()) {
+    let terminal = home.terminal();
+    terminal.line(before);
+    question(&terminal, 1);
+    terminal.line("a");
+    terminal.prompt("outer>", 2);
+    terminal.line(before);
+    let screen = terminal.prompt("outer>", 3);
+    assert!(screen.ends_with("status 0\nouter>"), "{screen}");
+    assert_eq!(home.said(), ["always"], "the same is not asked again");
+    change();
+    terminal.line(after);
+    question(&terminal, 2);
+    terminal.line("n");
+    terminal.prompt("outer>", 4);
+    assert_eq!(home.said(), ["always", "no"]);
+}
+
+#[test]
+fn an_approval_is_not_for_another_program_that_is_found_by_the_same_name() {
+    let home = Home::new();
+    home.workspace.write(
+        "work/tool.yaml",
+        "aegis: 1\nname: tool\nextends: [shell]\ncapabilities: {files.read: [$HOME/asked/a], shell.exec: [$WORK/bin/tool]}\nenvironment: {pass: [PATH]}\n",
+    );
+    let write = |text: &str| {
+        let tool = home.workspace.write("work/bin/tool", text);
+        fs::set_permissions(tool, fs::Permissions::from_mode(0o755)).expect("a mode");
+    };
+    write("#!/bin/sh\necho one\n");
+    let line = "PATH=$PWD/bin:$PATH ./run --policy asks.yaml --profile ./tool.yaml -- tool; echo status $?";
+    asked_anew(&home, line, line, || write("#!/bin/sh\necho two\n"));
+}
+
+#[test]
+fn an_approval_is_not_for_a_long_file_that_was_changed_behind_what_is_read_of_it() {
+    let home = Home::new();
+    let big = home.workspace.work().join("big");
+    home.workspace.write("work/big", "#\n");
+    home.workspace.write(
+        "work/big.yaml",
+        "aegis: 1\nname: reader\nextends: [base]\ncapabilities: {files.read: [$HOME/asked/a, $WORK]}\n",
+    );
+    let open = || {
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&big)
+            .expect("the file")
+    };
+    open().set_len((16 << 20) + 9).expect("a length");
+    let line = typed("big", "asked/a").replace("-- cat ", "-- head -qc 2 big ");
+    asked_anew(&home, &line, &line, || {
+        open().write_at(b"x", (16 << 20) + 2).expect("written");
+    });
+}
+
+#[test]
+fn an_approval_is_not_for_another_value_of_a_variable_that_was_asked_about() {
+    let home = Home::new();
+    home.workspace.write(
+        "work/asks.yaml",
+        "aegis-policy: 1\nname: asks\ncapabilities:\n  \
+         - {id: files, on: [files.read, files.write, shell.exec], match: [\"/**\"], verdict: allow}\n  \
+         - {id: names, on: [devices, environment.pass], match: [\"*\"], verdict: allow}\n  \
+         - {id: word, on: [environment.pass], match: [WORD], verdict: review}\n",
+    );
+    home.workspace.write(
+        "work/word.yaml",
+        "aegis: 1\nname: word\nextends: [base]\nenvironment: {pass: [WORD]}\n",
+    );
+    let of = |word: &str| {
+        format!(
+            "WORD={word} ./run --policy asks.yaml --profile ./word.yaml -- cat /dev/null; echo status $?"
+        )
+    };
+    asked_anew(&home, &of("one"), &of("two"), || {});
+}
+
+#[test]
+fn what_is_changed_while_the_question_is_open_is_not_run() {
+    let home = Home::new();
+    home.workspace.write("work/report.sh", "cat ~/asked/a\n");
+    let terminal = home.terminal();
+    let report = typed("a", "asked/a").replace("-- cat ", "-- cat report.sh ");
+    for (count, answer, change) in [(1, "y", "cat ~/asked/b\n"), (2, "a", "cat ~/never/a\n")] {
+        terminal.line(&report);
+        question(&terminal, count);
+        home.workspace.write("work/report.sh", change);
+        terminal.line(answer);
+        let screen = terminal.prompt("outer>", count + 1);
+        let shown = screen.rsplit(PROMPT).next().unwrap_or_default();
+        assert!(
+            shown.contains("report.sh was changed while the question was open"),
+            "{screen}"
+        );
+        assert!(!shown.contains("the text of"), "{screen}");
+        assert!(shown.ends_with("status 125\nouter>"), "{screen}");
+    }
+    assert_eq!(home.said(), ["void", "void"]);
+    assert_eq!(home.answers()[1]["detail"]["approvals"], Value::Null);
+    assert!(!home.place("approvals.json").exists(), "nothing is kept");
+}
+
 #[test]
 fn an_approval_that_is_revoked_while_a_question_is_open_does_not_count() {
     let home = Home::new();
@@ -83,6 +188,7 @@ fn an_approval_that_is_revoked_while_a_question_is_open_does_not_count() {
     let screen = terminal.prompt("outer>", 3);
     assert!(screen.contains("while the question was open"), "{screen}");
     assert!(screen.ends_with("status 125\nouter>"), "{screen}");
+    assert_eq!(home.said()[1..], ["revoked", "revoked", "void"]);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub enum Answer {
     Revoked,
     /// Nobody could be asked.
     Unasked,
+    /// Yes, but what it was about changed while the question was open: the run was refused.
+    Void,
     /// A yes with a wrong passphrase. It may be given again.
     Wrong,
 }
