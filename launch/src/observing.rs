@@ -43,12 +43,10 @@ impl Observing {
         let socket = match service() {
             Ok(socket) => socket,
             Err(_) if rustix::process::geteuid().is_root() => helper().map_err(|error| {
-                format!("the command cannot be observed: `aegis`, beside this program: {error}")
+                format!("the command cannot be observed: `aegis`, beside this program, cannot be started: {error}\n  help: install both programs in one directory")
             })?,
             Err(error) => return Err(none(error)),
         };
-        let set = sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE));
-        set.map_err(|error| none(error.into()))?;
         Ok(Self {
             socket,
             place: file,
@@ -85,7 +83,15 @@ impl Observing {
         fds: &[BorrowedFd<'_>],
     ) -> Result<(Reply, Vec<OwnedFd>), String> {
         let lost = |error: io::Error| {
-            format!("whoever observes the command does not answer any more: {error}")
+            let why = match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    format!("nothing came for {} seconds", PATIENCE.as_secs())
+                }
+                _ => error.to_string(),
+            };
+            format!(
+                "whoever observes the command does not answer any more: {why}\n  help: see what `aegis observe` printed, and start it again; or run without --record"
+            )
         };
         let socket = self.socket.as_fd();
         socket::send(socket, &protocol::encode(&request), fds).map_err(lost)?;
@@ -102,8 +108,18 @@ impl Observing {
 fn refused(reply: Reply) -> String {
     match reply {
         Reply::Refused { why } => format!("the command cannot be observed: {why}"),
-        other => format!("the command cannot be observed: this is no answer: {other:?}"),
+        other => format!(
+            "the command cannot be observed: this is no answer: {other:?}\n  help: `aegis observe` must be of this version: start it again"
+        ),
     }
+}
+
+/// Whoever is at the other end may be stopped: it is waited for no longer than this, to connect, to be sent to, to answer.
+fn patient(socket: &OwnedFd) -> io::Result<()> {
+    for what in [sockopt::Timeout::Send, sockopt::Timeout::Recv] {
+        sockopt::set_socket_timeout(socket, what, Some(PATIENCE))?;
+    }
+    Ok(())
 }
 
 /// The service of the host.
@@ -114,6 +130,7 @@ fn service() -> io::Result<OwnedFd> {
         SocketFlags::CLOEXEC,
         None,
     )?;
+    patient(&socket)?;
     connect(&socket, &SocketAddrUnix::new(protocol::SOCKET)?)?;
     Ok(socket)
 }
@@ -122,6 +139,7 @@ fn service() -> io::Result<OwnedFd> {
 fn helper() -> io::Result<OwnedFd> {
     let program = std::env::current_exe()?.with_file_name("aegis");
     let (ours, theirs) = socket::pair()?;
+    patient(&ours)?;
     Command::new(program)
         .args(["observe", "--stdin"])
         .env_clear()
