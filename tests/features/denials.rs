@@ -142,11 +142,70 @@ fn a_command_that_began_in_the_root_is_told_of_the_directory_that_it_misses() {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(128), "{told}");
         let line = "to allow it add to a profile that says `extends: [git]`: capabilities: {files.read: [$WORK]}";
-        assert!(told.trim_end().ends_with(line), "{told}");
+        assert!(told.contains(&format!("{line}\n")), "{told}");
         let profile =
             workspace.profile("aegis: 1\nextends: [git]\ncapabilities: {files.read: [$WORK]}\n");
         let output = git(&profile.display().to_string());
         assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    }
+}
+
+/// A directory that holds it does not allow it: it has to be named.
+#[test]
+fn a_name_that_the_host_acts_upon_is_allowed_by_the_line_that_is_proposed() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let repository = workspace.work();
+        let made = workspace
+            .command("git")
+            .args(["init", "--quiet"])
+            .current_dir(&repository)
+            .status();
+        assert!(made.expect("git").success());
+        let profile = "aegis: 1\nextends: [git, shell]\ncapabilities:\n  files.read: [$WORK]\n  files.write: [$WORK]\n";
+        for (command, name) in [
+            ("git config user.name ana", ".git/config"),
+            ("echo true > .git/hooks/post-merge", ".git/hooks"),
+        ] {
+            let words = ["sh", "-c", command];
+            let output = workspace.run(profile, &words);
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_ne!(output.status.code(), Some(0), "{told}");
+            let line = format!("capabilities: {{files.write: [$WORK/{name}]}}\n");
+            assert!(told.ends_with(&line), "{told}");
+            let healed = format!("{profile}  files.write: [$WORK, $WORK/{name}]\n");
+            let healed = healed.replacen("  files.write: [$WORK]\n", "", 1);
+            let output = workspace.run(&healed, &words);
+            assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        }
+        // No line allows writing the profile in force.
+        let own = workspace.write("work/own.yaml", profile);
+        let mut command = workspace.aegis(&own, &["sh", "-c", "echo >> own.yaml"]);
+        let output = command.output().expect("it starts");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains("own.yaml, which stays as it is"), "{told}");
+        assert!(!told.contains("to allow it"), "{told}");
+    }
+}
+
+#[test]
+fn a_program_with_a_profile_of_its_own_is_told_of_it() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let output = workspace
+            .command(program("aegis-run"))
+            .args(["--profile", "shell", "python3", "-c", "print(1)"])
+            .output()
+            .expect("it starts");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        let hint = "the built-in profile python is for python3: --profile python, or `extends: [shell, python]` in a profile of your own\n";
+        assert!(told.ends_with(hint), "{told}");
+        let healed = workspace.run(
+            "aegis: 1\nextends: [shell, python]\n",
+            &["python3", "-c", "print(1)"],
+        );
+        assert_eq!(healed.status.code(), Some(0), "{}", text(&healed));
     }
 }
 

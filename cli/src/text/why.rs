@@ -1,9 +1,10 @@
 //! The explanation after a failed run: what was denied, and the line that would allow it.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use aegis_policy::{Verdict, What};
-use aegis_profile::{LimitKey, Profile};
+use aegis_profile::{Files, LimitKey, Profile, Program, builtin};
 use aegis_runtime::supervise::denials::{Denial, Evidence};
 use aegis_runtime::supervise::report::Report;
 
@@ -48,7 +49,51 @@ pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str
     for denial in shown {
         let _ = writeln!(out, "aegis-run: {}", sentence(denial, reference));
     }
+    // What the program is made of, or what it starts.
+    let its_own = |denial: &&&Denial| match &denial.asked {
+        Some(What::Exec { .. }) => true,
+        Some(What::Read { path, .. }) => path.as_bytes().starts_with(b"/usr/"),
+        _ => false,
+    };
+    let program = report
+        .command
+        .first()
+        .map(Path::new)
+        .and_then(Path::file_name);
+    let program = program.and_then(|name| name.to_str());
+    let built_in = reference.is_none_or(|name| builtin::text(name).is_some());
+    if let (Some(_), Some(program)) = (shown.iter().find(its_own), program)
+        && let Some(made) = made_for(program, profile)
+    {
+        let own = match reference {
+            Some(name) if built_in && name != "base" => format!("{name}, {made}"),
+            _ => made.to_owned(),
+        };
+        let _ = writeln!(
+            out,
+            "aegis-run: the built-in profile {made} is for {program}: --profile {made}, or `extends: [{own}]` in a profile of your own"
+        );
+    } else if built_in && shown.iter().any(|denial| denial.allow.is_some()) {
+        let begun = reference.unwrap_or("base");
+        let _ = writeln!(
+            out,
+            "aegis-run: a profile of your own is a file, say my.yaml: the lines `aegis: 1` and `extends: [{begun}]`, and what is to be added; it is named with --profile my.yaml"
+        );
+    }
     harmless(&out)
+}
+
+/// The built-in profile that grants a program by its name, where the one in force does not.
+fn made_for(program: &str, profile: &Profile) -> Option<&'static str> {
+    let grants = |profile: &Profile| {
+        let mut programs = profile.capabilities.shell_exec.iter();
+        programs.any(|item| matches!(&item.value, Program::Name { name, .. } if name == program))
+    };
+    if grants(profile) {
+        return None;
+    }
+    let loaded = |name: &str| aegis_profile::load(name, &Files).ok();
+    builtin::names().find(|name| loaded(name).is_some_and(|loaded| grants(&loaded.profile)))
 }
 
 /// Denials by likelihood of having ended the command. The command's error messages say more than the
@@ -96,7 +141,7 @@ fn target(reference: Option<&str>) -> String {
     match reference {
         None => "a profile that says `extends: [base]`".into(),
         Some("-") => "the profile".into(),
-        Some(name) if aegis_profile::builtin::text(name).is_some() => {
+        Some(name) if builtin::text(name).is_some() => {
             format!("a profile that says `extends: [{name}]`")
         }
         Some(file) => file.into(),
@@ -202,6 +247,21 @@ mod tests {
             limit("time", &profile),
             "the time limit of 5m (skill.yaml:2:16: limits.time)"
         );
+    }
+
+    #[test]
+    fn a_program_that_a_built_in_profile_is_for_is_told_of_it() {
+        let of = |name: &str| aegis_profile::load(name, &Files).unwrap().profile;
+        for (program, under, made) in [
+            ("python3", "shell", Some("python")),
+            ("python3", "python", None),
+            ("npm", "base", Some("node")),
+            ("git", "python", Some("git")),
+            ("sh", "shell", None),
+            ("no-such-program", "base", None),
+        ] {
+            assert_eq!(made_for(program, &of(under)), made, "{program}");
+        }
     }
 
     #[test]

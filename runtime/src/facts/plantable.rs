@@ -121,6 +121,11 @@ pub fn look(trees: &[PathBuf], projects: &[&Path], kept: &[PathBuf]) -> Plantabl
     plantable
 }
 
+/// Whether a path has one of these names.
+pub fn is_name(path: &Path) -> bool {
+    NAMES.iter().any(|name| path.ends_with(name))
+}
+
 /// Whether something is now where nothing was. No link is followed, which the run could have put there to have a place
 /// looked at that is none of its business; a link on the path counts.
 pub fn appeared(path: &Path) -> bool {

@@ -97,6 +97,17 @@ pub(crate) fn plan_of(text: &str) -> Plan {
     compile(&profile(text), &Inputs::default(), &facts()).expect("a plan")
 }
 
+/// A plan that may write `$WORK`, in which these names stay as they are.
+pub(crate) fn kept_in_work(names: &[&str]) -> Plan {
+    let mut facts = facts();
+    for name in names {
+        let path = format!("/skill/work/{name}");
+        (facts.plantable.present).push(found(&path, Kind::File, 1000));
+    }
+    let text = "capabilities: {files.write: [$WORK]}";
+    compile(&profile(text), &Inputs::default(), &facts).expect("a plan")
+}
+
 /// The host path mounted at a path: what it is, and whether it may be written and executed.
 fn bind<'a>(plan: &'a Plan, at: &str) -> Option<(&'a HostPath, bool, bool)> {
     let mut mounts = plan.root.mounts();

@@ -7,8 +7,10 @@
 //! The text is the command's, so the result is a hint for a person, and says so; and no file is looked at because it is
 //! named there, but for the system's programs (`system.rs`). Whether a file is there, or is a link, is not known.
 
+mod places;
+
 use std::ffi::OsStr;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use aegis_policy::Opinion;
 pub use aegis_policy::request::Evidence;
@@ -18,11 +20,11 @@ use serde::Serialize;
 
 use super::error_messages::{self, Complaint, objects};
 use super::system::SystemFile;
-use crate::facts::TMP;
+use crate::facts::{TMP, plantable};
 use crate::plan::access::Access;
 use crate::plan::{Op, Plan};
 use crate::types::Network;
-use aegis_sys::landlock::fs;
+use places::{absolute, in_plan, is_private, own_place, rights, shorten, shows_usr};
 
 /// One denial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,17 +65,6 @@ impl Denial {
             decision: None,
         }
     }
-}
-
-/// The rights granted on a path.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Rights {
-    /// A private directory of the sandbox's own.
-    own: bool,
-    visible: bool,
-    read: bool,
-    write: bool,
-    exec: bool,
 }
 
 /// Looks at a path in `/usr`: [`super::system::find`].
@@ -245,6 +236,9 @@ fn writing(word: &str, plan: &Plan) -> Option<Denial> {
     if let Some(denial) = hidden(&path, plan) {
         return Some(denial);
     }
+    if let Some(denial) = kept(&path, plan) {
+        return Some(denial);
+    }
     let dir = path.parent()?;
     let rights = rights(&path, plan);
     if dir.parent().is_none() || rights.own || (rights.write && self::rights(dir, plan).write) {
@@ -263,6 +257,30 @@ fn writing(word: &str, plan: &Plan) -> Option<Denial> {
         what,
         line,
     ))
+}
+
+/// A write to what stays as it is in a writable tree: a name that the host acts upon, which a profile has to name itself; or the
+/// profile, a program.
+fn kept(path: &Path, plan: &Plan) -> Option<Denial> {
+    let shown = plan.root.mount_of(path)?;
+    let read_only = matches!(shown.op, Op::Bind { write: false, .. });
+    if !read_only || !rights(shown.at.parent()?, plan).write {
+        return None;
+    }
+    let acted_upon = plantable::is_name(&shown.at);
+    let line = (acted_upon.then(|| line_for("files.write", &shorten(&shown.at, plan)))).flatten();
+    let asked = (line.is_some()).then(|| Access::Write.what(&shown.at, shown.at != path, None));
+    let what = match acted_upon {
+        true => format!(
+            "writing {}, which programs of the host act upon",
+            path.display()
+        ),
+        false => format!(
+            "writing {}, which stays as it is for the next run",
+            path.display()
+        ),
+    };
+    Some(Denial::guessed(asked, "read-only mount", what, line))
 }
 
 /// A read or an execution that was denied.
@@ -326,12 +344,6 @@ fn reading(word: &str, said: Complaint, plan: &Plan, system: System<'_>) -> Opti
     ))
 }
 
-/// Whether the plan shows all of `/usr`, so that the command can see what is there.
-fn shows_usr(plan: &Plan) -> bool {
-    let shown = plan.root.mount_of(Path::new("/usr"));
-    shown.is_some_and(|mount| mount.at == Path::new("/usr") && matches!(mount.op, Op::Bind { .. }))
-}
-
 /// Whether nobody but root writes there, so that granting it changes nothing.
 fn is_system(path: &Path) -> bool {
     const TREES: [&str; 9] = [
@@ -381,50 +393,6 @@ fn limit(line: &str, plan: &Plan) -> Option<&'static str> {
     })
 }
 
-/// Whether a path lies in a private directory of the sandbox's own.
-fn is_private(path: &Path, plan: &Plan) -> bool {
-    let shown = plan.root.mount_of(path);
-    shown.is_some_and(|mount| matches!(mount.op, Op::Private { .. }))
-}
-
-/// An absolute path without `.` and `..`, relative ones taken from the working directory.
-fn absolute(word: &str, plan: &Plan) -> PathBuf {
-    normal(&plan.directory.join(word))
-}
-
-/// A path without `.` and `..`.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::ParentDir => {
-                normal.pop();
-            }
-            Component::CurDir => {}
-            other => normal.push(other),
-        }
-    }
-    normal
-}
-
-/// The path, with the links that the plan makes followed: /bin/ls is /usr/bin/ls.
-fn in_plan(path: &Path, plan: &Plan) -> PathBuf {
-    let mut path = path.to_path_buf();
-    for _ in 0..8 {
-        let links = plan.root.iter().filter_map(|made| match &made.op {
-            Op::Symlink { target } => Some((&*made.at, target)),
-            _ => None,
-        });
-        let mut on_path =
-            links.filter_map(|(at, target)| Some((at, target, path.strip_prefix(at).ok()?)));
-        let Some((at, target, below)) = on_path.next() else {
-            break;
-        };
-        path = normal(&at.parent().unwrap_or(at).join(target).join(below));
-    }
-    path
-}
-
 /// The program that the sandbox's `PATH` finds in the system's directories.
 fn in_path(name: &str, plan: &Plan, system: System<'_>) -> Option<SystemFile> {
     let path = plan.environment.get(OsStr::new("PATH"))?;
@@ -436,64 +404,6 @@ fn in_path(name: &str, plan: &Plan, system: System<'_>) -> Option<SystemFile> {
     dirs.map(|dir| in_plan(&dir.join(name), plan))
         .filter(|path| path.starts_with("/usr") && shows_usr(plan))
         .find_map(|path| system(&path).filter(|file| file.program))
-}
-
-fn own_place(path: &Path) -> bool {
-    path.starts_with("/proc") || path.starts_with("/dev") || path.starts_with("/sys")
-}
-
-/// The rights that the plan grants on a path.
-fn rights(path: &Path, plan: &Plan) -> Rights {
-    let access = plan
-        .landlock
-        .paths
-        .iter()
-        .filter(|rule| path.starts_with(&rule.path))
-        .fold(0, |all, rule| all | rule.access);
-    let shown = plan.root.mount_of(path);
-    let (write, exec) = match shown.map(|mount| &mount.op) {
-        Some(Op::Bind { write, exec, .. }) => (*write, *exec),
-        Some(Op::Tmpfs { .. } | Op::Way)
-            if shown.is_some_and(|top| top.op == Op::Way || top.at.parent().is_none()) =>
-        {
-            let there = plan.root.contains(path);
-            return Rights {
-                visible: there,
-                read: there,
-                ..Rights::default()
-            };
-        }
-        // The sandbox's own file in this place is not the one that the host has there.
-        Some(Op::Private { .. } | Op::Tmpfs { .. }) => {
-            return Rights {
-                own: true,
-                ..Rights::default()
-            };
-        }
-        Some(Op::Device { .. } | Op::Pseudoterminals) => (true, false),
-        _ => (false, false),
-    };
-    Rights {
-        own: false,
-        visible: true,
-        read: access & fs::READ_FILE != 0,
-        write: write && access & fs::WRITE_FILE != 0,
-        exec: exec && access & fs::EXECUTE != 0,
-    }
-}
-
-/// A path as a profile declares it.
-fn shorten(path: &Path, plan: &Plan) -> String {
-    for (name, base) in &plan.variables {
-        if let (true, Ok(rest)) = (base.parent().is_some(), path.strip_prefix(base)) {
-            return if rest.as_os_str().is_empty() {
-                name.clone()
-            } else {
-                format!("{name}/{}", rest.display())
-            };
-        }
-    }
-    path.display().to_string()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 
 use super::*;
-use crate::plan::tests::plan_of;
+use crate::plan::tests::{kept_in_work, plan_of};
 
 /// What a message leads to under a plan, for a system that has a few programs; and what was looked at.
 fn found_by(message: &str, profile: &str) -> (Vec<Denial>, Vec<PathBuf>) {
@@ -207,6 +207,30 @@ fn what_is_granted_or_is_no_file_is_not_blamed() {
         "",
     ] {
         assert_eq!(allowed_by(message), [], "{message}");
+    }
+}
+
+#[test]
+fn what_stays_as_it_is_in_a_writable_tree_is_allowed_by_its_own_name_or_by_no_line() {
+    let plan = kept_in_work(&[".git/config", ".git/hooks", "skill.yaml"]);
+    for (message, line) in [
+        (
+            "error: could not write config file .git/config: Device or resource busy",
+            Some("$WORK/.git/config"),
+        ),
+        (
+            "sh: 1: cannot create .git/hooks/pre-commit: Read-only file system",
+            Some("$WORK/.git/hooks"),
+        ),
+        (
+            "sh: 1: cannot create skill.yaml: Read-only file system",
+            None,
+        ),
+    ] {
+        let (found, _) = attribute(message.as_bytes(), &plan, &|_| None);
+        let lines: Vec<_> = found.into_iter().map(|denial| denial.allow).collect();
+        let line = line.map(|item| format!("capabilities: {{files.write: [{item}]}}"));
+        assert_eq!(lines, [line], "{message}");
     }
 }
 
