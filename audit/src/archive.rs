@@ -109,7 +109,9 @@ pub fn archived_policy(directory: &Path, hash: Hash) -> Result<Option<Archived>,
     };
     let found = Hash::of(&bytes);
     if found != hash {
-        let why = format!("it is not the policy that its name says: its hash is {found}");
+        let why = format!(
+            "its contents were changed: their hash is {found}, not the one in its name\n  help: put back an unchanged copy, or remove it: the next run under that policy writes it again"
+        );
         return unusable(path, why);
     }
     match serde_json::from_slice(&bytes) {

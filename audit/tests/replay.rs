@@ -308,7 +308,7 @@ fn a_copy_of_a_policy_proves_itself() {
     let told = archived_policy(&directory, hash).expect_err("it is another");
     assert!(
         told.to_string()
-            .contains("not the policy that its name says"),
+            .contains("its contents were changed: their hash is"),
         "{told}"
     );
     fs::remove_file(&path).expect("removed");

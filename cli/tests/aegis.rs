@@ -254,6 +254,24 @@ fn the_doctor_answers_in_both_ways_alike() {
 }
 
 #[test]
+fn the_doctor_says_what_is_wrong_with_a_policy_where_it_says_the_rest() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let policy = dir.path().join("aegis/policy.yaml");
+    fs::create_dir(dir.path().join("aegis")).expect("a directory");
+    fs::write(&policy, "aegis-policy: 1\nno-key: 1\n").expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_aegis"))
+        .arg("doctor")
+        .env("XDG_CONFIG_HOME", dir.path())
+        .output()
+        .expect("aegis starts");
+    assert_eq!((status(&output), stderr(&output)), (1, ""));
+    let (_, said) = stdout(&output)
+        .split_once("No policy can be read, so nothing is started:\n")
+        .expect("it is said");
+    assert!(said.contains("no-key"), "{said}");
+}
+
+#[test]
 fn a_profile_that_no_run_could_enforce_is_not_right() {
     let dir = tempfile::tempdir().expect("a directory");
     let check = |text: &str| {

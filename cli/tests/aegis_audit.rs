@@ -147,6 +147,7 @@ fn show_counts_what_the_host_lacked_and_json_has_it_whole() {
         start(
             "run-3",
             RunStart {
+                argv: vec!["make".into(), "-j".into()],
                 degraded,
                 profile: "build".into(),
                 ..RunStart::default()
@@ -164,9 +165,13 @@ fn show_counts_what_the_host_lacked_and_json_has_it_whole() {
     let (status, out, _) = scene.aegis(&["show", "audit", "--run", "run-3"]);
     assert_eq!(status, 0);
     let lines: Vec<&str> = out.lines().collect();
-    for (line, told) in lines.iter().zip(["2 layers", "1 layer", "none"]) {
-        assert!(line.contains(&format!(" degraded={told} ")), "{line}");
-        assert!(line.contains(" profile=build "), "{line}");
+    for (line, told) in lines.iter().zip([
+        "uid 0, 2 layers degraded: make -j",
+        "uid 0, 1 layer degraded: make -j",
+        "uid 0: make -j",
+    ]) {
+        assert!(line.ends_with(told), "{line}");
+        assert!(line.contains("  profile build, policy "), "{line}");
     }
     assert_eq!(lines.len(), 3);
     let (_, out, _) = scene.aegis(&["show", "audit", "--run", "run-3", "--json"]);

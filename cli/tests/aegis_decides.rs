@@ -28,7 +28,13 @@ fn eval_answers_with_its_status() {
         1
     );
     assert_eq!(status(&eval(&["files.red=/x"])), 1);
-    assert_eq!(status(&eval(&[])), 2);
+    // A policy is no request.
+    let nothing = eval(&[]);
+    assert_eq!(status(&nothing), 1);
+    assert!(
+        stderr(&nothing).contains("begins with an action"),
+        "{nothing:?}"
+    );
 }
 
 #[test]
@@ -61,6 +67,18 @@ fn eval_reads_requests_and_prints_the_canonical_decision() {
         stderr(&none).contains("a request in words begins with an action"),
         "{none:?}"
     );
+}
+
+#[test]
+fn without_a_policy_what_is_in_force_here_is_asked() {
+    let scene = Scene::new();
+    for command in ["eval", "explain"] {
+        let output = scene.aegis(&["policy", command, "files.read=/etc/shadow"]);
+        assert_eq!(status(&output), 1);
+        assert!(stdout(&output).contains("`system-secrets`"), "{output:?}");
+        let output = scene.aegis(&["policy", command, "a", "b", "c"]);
+        assert_eq!(status(&output), 2);
+    }
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn a_policy_that_is_missing_or_changed_is_reported() {
     let changed = scene.aegis(&["replay", "audit"]);
     assert_eq!(status(&changed), 1);
     assert!(
-        stdout(&changed).contains("is not the policy that its name says"),
+        stdout(&changed).contains("its contents were changed: their hash is"),
         "{changed:?}"
     );
     fs::remove_file(&copy).expect("removed");

@@ -134,9 +134,12 @@ fn new_writes_a_file_that_is_right_and_replaces_none() {
             text.contains(&format!("\nname: my-{template}\n")) && text.contains("# "),
             "{text}"
         );
+        // What the template's comment says of the template, it says of the copy.
+        assert!(text.starts_with(&format!("# Made from the template `{template}`,")));
+        assert!(text.contains(&format!("`aegis policy test {file}` runs the table")));
         let said = aegis(at, &["policy", "new", "-o", &file]);
         assert_eq!(said.status, 1);
-        assert!(said.err.contains("exists"), "{}", said.err);
+        assert!(said.err.contains("is there already"), "{}", said.err);
         assert_eq!(fs::read_to_string(at.join(&file)).unwrap(), text);
     }
     // The file and its table, or neither.

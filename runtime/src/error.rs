@@ -12,7 +12,9 @@ use crate::types::{Fault, Step};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Neither the command line nor the profile has a command.
-    #[error("no command: give one after --, or set `run` in the profile")]
+    #[error(
+        "there is no command to run\n  help: name it, as in `aegis-run ls -l`, or as `run` in a profile; aegis-run --help"
+    )]
     NoCommand,
     /// The command does not exist.
     #[error("{}: command not found: {hint}", .name.display())]

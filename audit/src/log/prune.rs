@@ -194,7 +194,9 @@ impl Survey {
             EventType::LogPruned => match line.record()?.detail() {
                 Some(Detail::Pruned(pruned)) => self.pruned = Some(pruned),
                 _ => {
-                    return Err(line.bad("this record of pruned records has an unknown form".into()));
+                    return Err(
+                        line.bad("this record of pruned records has an unknown form".into())
+                    );
                 }
             },
             _ => {}

@@ -270,7 +270,7 @@ impl Repeated {
             .and_then(|file| file.take(MAX_LINE as u64 + 1).read_to_end(&mut bytes))
             .map_err(|error| unusable(error.to_string()))?;
         self.put(hash, bytes)
-            .ok_or_else(|| unusable("it was changed: it has another hash; remove it, and the next run that has the same writes it again".into()))
+            .ok_or_else(|| unusable("its contents were changed: their hash is not the one in its name\n  help: put back an unchanged copy, or remove it: the next run that records the same writes it again".into()))
     }
 
     /// Keeps contents. `None`: the hash is another one.

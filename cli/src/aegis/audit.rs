@@ -1,4 +1,4 @@
-//! `aegis audit`: shows, follows, verifies and exports the audit log.
+//! `aegis audit`: shows, follows, verifies, exports and prunes the audit log.
 
 mod prune;
 mod runs;

@@ -1,4 +1,4 @@
-//! `aegis`: the host, profiles, completions, manual pages.
+//! `aegis`: the host, running sandboxes, profiles, policies, the record, completions, manual pages.
 //!
 //! Exit statuses: 0 yes or done; 1 no (wrong, differs, incomplete) or failed; 2 the command line was
 //! wrong.
@@ -110,7 +110,7 @@ Examples:
     /// Decides again what a log says was decided
     #[command(after_help = replay::HELP)]
     Replay(replay::Options),
-    /// Shows, follows, verifies and exports the audit log
+    /// Shows, follows, verifies, exports and prunes the audit log
     #[command(
         subcommand,
         after_help = "\
@@ -241,7 +241,7 @@ fn doctor(json: bool) -> CommandResult {
             }
             Err(error) => {
                 print("No policy can be read, so nothing is started:\n")?;
-                complain(&terminal::profile_error("aegis", error));
+                print_bytes(terminal::profile_error("aegis", error).as_bytes())?;
             }
         }
     }

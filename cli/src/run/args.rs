@@ -55,7 +55,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
             Arg::Short('h') => return Ok(Invocation::Print(HELP)),
             Arg::Short('V') => return Ok(Invocation::Print(VERSION)),
             Arg::Short(letter) => {
-                return Err(format!("there is no option -{letter}; --help lists all"));
+                return Err(format!(
+                    "there is no option -{letter}: they are words, such as --profile; --help lists all"
+                ));
             }
             Arg::Value(first) => {
                 command.push(first);
@@ -153,6 +155,10 @@ fn unknown(name: &str) -> String {
 fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), String> {
     match place.replace(value) {
         None => Ok(()),
+        Some(_) if name == "profile" => Err(
+            "--profile is given twice: one profile extends others, as in `extends: [python, git]`"
+                .into(),
+        ),
         Some(_) => Err(format!("--{name} is given twice")),
     }
 }
@@ -277,7 +283,7 @@ mod tests {
                 &["--frobnicate"],
                 "there is no option --frobnicate; --help lists all",
             ),
-            (&["-x"], "there is no option -x"),
+            (&["-x"], "there is no option -x: they are words"),
             (&["--policy"], "--policy needs a value"),
             (&["--audit="], "--audit: the name is empty"),
             (&["--policy", "a", "--policy=b"], "--policy is given twice"),
@@ -285,7 +291,7 @@ mod tests {
             (&["--profile"], "--profile needs a value"),
             (
                 &["--profile", "a", "--profile", "b"],
-                "--profile is given twice",
+                "--profile is given twice: one profile extends others",
             ),
             (&["--quiet=yes", "ls"], "--quiet takes no value"),
             (&["--explain=xml"], "`text` and `json`"),

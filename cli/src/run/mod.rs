@@ -34,18 +34,22 @@ const VERSION: &str = concat!("aegis-run ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// Runs the program: `words` are its arguments without its own name. Returns the exit status.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
+    let mut policy = None;
     let result = match args::parse(words) {
-        Ok(Invocation::Run(args)) => match args.explain {
-            Some(format) => explained(args.launch, format),
-            None => run(args.launch, args.quiet),
-        },
+        Ok(Invocation::Run(args)) => {
+            policy.clone_from(&args.launch.policy);
+            match args.explain {
+                Some(format) => explained(args.launch, format),
+                None => run(args.launch, args.quiet),
+            }
+        }
         Ok(Invocation::Print(text)) => say(text),
         Err(usage) => Err(Error::Caller(format!("{usage}\n  help: aegis-run --help"))),
     };
     result.unwrap_or_else(|error| {
         match &error {
             Error::Profile(error) => complain(&profile_error("aegis-run", error)),
-            Error::Refused(refusal) => fail(&said::refusal(refusal)),
+            Error::Refused(refusal) => fail(&said::refusal(refusal, policy.as_deref())),
             error => fail(&error.to_string()),
         }
         error.exit_status()

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 use aegis_launch::Refusal;
-use aegis_policy::{Opinion, Verdict};
+use aegis_policy::{HostPath, Opinion, Verdict, What};
 use aegis_runtime::plan::{Grant, Plan};
 
 use crate::terminal::harmless;
@@ -18,8 +18,8 @@ fn told(plan: &Plan) -> impl Iterator<Item = (&Grant, &Opinion)> {
     grants.filter_map(|grant| Some((grant, grant.decision.as_ref()?)))
 }
 
-/// Why the command was not started.
-pub(crate) fn refusal(refusal: &Refusal) -> String {
+/// Why the command was not started. `policy`: the one that was named on the command line.
+pub(crate) fn refusal(refusal: &Refusal, policy: Option<&str>) -> String {
     let Refusal {
         plan,
         decision,
@@ -53,13 +53,61 @@ pub(crate) fn refusal(refusal: &Refusal) -> String {
         let _ = write!(out, "\n  ... and {more} more: --explain lists all");
     }
     let help = match decision.verdict {
-        Verdict::Block => {
-            "ask for less in the profile, or have the policy permit it: `aegis policy explain` says what would"
-        }
-        _ => "run it on a terminal to be asked, or permit it in the policy",
+        Verdict::Block => "ask for less in the profile, or have the policy permit it",
+        _ => "run it on a terminal and answer with yes, or have the policy permit it",
     };
     let _ = write!(out, "\n  help: {help}");
+    if let Some(asked) = (stopped.first()).and_then(|(grant, _)| in_words(&grant.what)) {
+        let named = [policy.map(str::to_owned), Some(asked)];
+        let skill = plan.variables.iter().find(|(name, _)| name == "$SKILL");
+        let skill = skill.map(|(_, skill)| ["--skill".to_owned(), skill.display().to_string()]);
+        let words = named
+            .into_iter()
+            .flatten()
+            .chain(skill.into_iter().flatten());
+        let words: Vec<String> = words.map(|word| quoted(&word)).collect();
+        let _ = write!(
+            out,
+            "\n  what would: aegis policy explain {}",
+            harmless(&words.join(" "))
+        );
+    }
     out
+}
+
+/// What is asked for, as `aegis policy explain` understands it; `None`: it has no words for it.
+fn in_words(what: &What) -> Option<String> {
+    let target = match what {
+        What::Read { path, tree } | What::Write { path, tree } => place(path, *tree)?,
+        What::Exec {
+            name: Some(name),
+            path,
+            tree: false,
+        } if path.to_string() == format!("/usr/bin/{name}") => name.clone(),
+        What::Exec { path, tree, .. } => place(path, *tree)?,
+        What::Environment { name } | What::Syscall { name } => name.clone(),
+        What::Device { device } => device.clone(),
+        What::Listen { port } => port.to_string(),
+        What::NetHost {} => "host".into(),
+        _ => return None,
+    };
+    Some(format!("{}={target}", what.action()))
+}
+
+fn place(path: &HostPath, tree: bool) -> Option<String> {
+    let path = std::str::from_utf8(path.as_bytes()).ok()?;
+    let tree = if tree { "/**" } else { "" };
+    let plain = |c: char| c != '*' && !c.is_control();
+    path.chars().all(plain).then(|| format!("{path}{tree}"))
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:@%+,".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
 }
 
 /// What is let through with a warning, a line each.
@@ -75,4 +123,54 @@ pub(crate) fn warnings(plan: &Plan) -> String {
         );
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_a_word_that_explain_reads_as_the_same() {
+        let context = aegis_policy::ask::somebody();
+        let path = HostPath::from("/srv/it's here");
+        for what in [
+            What::Read {
+                path: path.clone(),
+                tree: true,
+            },
+            What::Write {
+                path: path.clone(),
+                tree: false,
+            },
+            What::Exec {
+                name: Some("git".into()),
+                path: "/usr/bin/git".into(),
+                tree: false,
+            },
+            What::Exec {
+                name: None,
+                path,
+                tree: true,
+            },
+            What::Environment { name: "A".into() },
+            What::Device {
+                device: "gpu".into(),
+            },
+            What::Syscall { name: "bpf".into() },
+            What::Listen { port: 80 },
+            What::NetHost {},
+        ] {
+            let words = in_words(&what).expect("words");
+            let (action, target) = words.split_once('=').expect("an action");
+            let read = aegis_policy::ask::what(action, target, &context);
+            assert_eq!(read.ok(), Some(what));
+        }
+        let pattern = What::Read {
+            path: "/srv/*".into(),
+            tree: false,
+        };
+        assert_eq!(in_words(&pattern), None);
+        assert_eq!(quoted("files.read=/srv/a"), "files.read=/srv/a");
+        assert_eq!(quoted("a=/it's/**"), r"'a=/it'\''s/**'");
+    }
 }

@@ -192,7 +192,9 @@ impl<'a> Compiler<'a> {
             Some(Err(fault @ Fault::Missing(_))) => {
                 return Err(fail(
                     fault.to_string(),
-                    &format!("make it first, or write `-{spec}` to skip it when it is not there"),
+                    &format!(
+                        "only what is there can be granted: make it before the run, or write `-{spec}`, which is skipped while it is missing"
+                    ),
                 ));
             }
             Some(Err(fault @ (Fault::LinkLeaves { .. } | Fault::ForeignLink { .. }))) => {

@@ -66,13 +66,23 @@ fn available(layout: &Layout, v1: &str, v2: &str) -> bool {
             && layout.unified_controllers.contains(v2))
 }
 
-const DELEGATE: &str = "run below a delegated cgroup: systemd-run --user --scope -p Delegate=yes -- aegis-run ..., or as root";
+/// How this user gets control groups: `aegis doctor` says it in full.
+fn remedy(host: &Host) -> &'static str {
+    match host.cgroups.v1.is_empty() {
+        true => {
+            "run below a delegated cgroup: systemd-run --user --scope -p Delegate=yes -- aegis-run ..., or as root"
+        }
+        false => {
+            "run as root, or boot with cgroup v2, which can be delegated (on the kernel's command line: systemd.unified_cgroup_hierarchy=1)"
+        }
+    }
+}
 
-fn less(what: impl Into<String>) -> Degraded {
+fn less(host: &Host, what: impl Into<String>) -> Degraded {
     Degraded {
         layer: "cgroup",
         what: what.into(),
-        fix: DELEGATE.into(),
+        fix: remedy(host).into(),
     }
 }
 
@@ -104,7 +114,7 @@ pub fn compile(
             limits.group.memory = Some(bytes);
         } else {
             limits.resources.push((libc::RLIMIT_DATA, bytes));
-            degraded.push(less("memory: no memory control group; the private memory of each process is held to it by RLIMIT_DATA; all processes together, memfds and shared memory are not"));
+            degraded.push(less(host, "memory: no memory control group; the private memory of each process is held to it by RLIMIT_DATA; all processes together, memfds and shared memory are not"));
         }
     }
     if let Some(count) = asked.value(LimitKey::Pids) {
@@ -118,6 +128,7 @@ pub fn compile(
             let count = count.saturating_add(1);
             limits.resources.push((libc::RLIMIT_NPROC, count));
             degraded.push(less(
+                host,
                 "pids: no pids control group; held by RLIMIT_NPROC of the sandbox's user namespace",
             ));
         }
@@ -128,9 +139,10 @@ pub fn compile(
         } else {
             let count = usize::try_from(share.div_ceil(1000)).unwrap_or(usize::MAX);
             limits.processors = Some(count.min(host.kernel.processors).max(1));
-            degraded.push(less(format!(
-                "cpu: no cpu control group; held to {count} whole processors by affinity"
-            )));
+            degraded.push(less(
+                host,
+                format!("cpu: no cpu control group; held to {count} whole processors by affinity"),
+            ));
         }
     }
     for key in [LimitKey::DiskRead, LimitKey::DiskWrite] {
@@ -139,16 +151,17 @@ pub fn compile(
         };
         if !available(&host.cgroups, "blkio", "io") {
             if may_be_missing.contains(name) {
-                degraded.push(less(format!(
-                    "{name}: not limited; the policy permits that (may-be-missing)"
-                )));
+                degraded.push(less(
+                    host,
+                    format!("{name}: not limited; the policy permits that (may-be-missing)"),
+                ));
                 continue;
             }
             return Err(Error::unenforceable(
                 &limit.origin,
                 format!("limits.{name}"),
                 "this user has no control group with the io controller",
-                DELEGATE,
+                remedy(host),
             ));
         }
         if key == LimitKey::DiskRead {

@@ -155,10 +155,7 @@ impl Run {
         match (self.cause, self.exit_status) {
             (None, _) => "goes on, or was killed".into(),
             (Some(Cause::Exited), Some(status)) => status.to_string(),
-            (Some(cause), _) => {
-                let name = serde_json::to_value(cause).unwrap_or_default();
-                name.as_str().unwrap_or_default().to_owned()
-            }
+            (Some(cause), _) => super::show::name_of(cause),
         }
     }
 
@@ -174,7 +171,7 @@ impl Run {
 
 fn text(runs: &[Run]) -> String {
     let head = [
-        "STARTED",
+        "STARTED (UTC)",
         "RUN",
         "PROFILE",
         "POLICY SAID",

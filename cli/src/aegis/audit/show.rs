@@ -2,10 +2,11 @@
 
 use std::io;
 
-use aegis_audit::event::{EventType, Record};
+use aegis_audit::event::{Cause, Detail, EventType, Record, RunEnd, RunStart};
 use aegis_audit::log::{Checkpoint, Error};
 use aegis_policy::Verdict;
 use aegis_profile::syntax::escape;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::Recorded;
@@ -39,10 +40,10 @@ impl Style {
 
 /// One line, whatever the record holds.
 fn text(record: &Record, colour: bool) -> String {
-    // To the second, without the parts that never vary.
+    // To the second.
     let time = record.time.get(..19).unwrap_or(&record.time);
     let head = format!(
-        "{} {:>6} {:16} {}",
+        "{}Z {:>6} {:16} {}",
         time.replace('T', " "),
         record.seq,
         name_of(record.kind),
@@ -62,9 +63,9 @@ fn text(record: &Record, colour: bool) -> String {
     format!("{}{verdict}  {}\n", escape(&head), escape(&what(record)))
 }
 
-/// The name of a type, as in a record.
-pub(in crate::aegis) fn name_of(kind: EventType) -> String {
-    let name = serde_json::to_value(kind).unwrap_or_default();
+/// The name of a type, a cause, as in a record.
+pub(in crate::aegis) fn name_of(named: impl Serialize) -> String {
+    let name = serde_json::to_value(named).unwrap_or_default();
     name.as_str().unwrap_or("?").to_owned()
 }
 
@@ -74,6 +75,14 @@ fn what(record: &Record) -> String {
             number, log, key, ..
         } = checkpoint;
         return format!("number {number} of log {log}, key {key}");
+    }
+    match record.detail() {
+        Some(Detail::RunStart(start)) => return started(&start),
+        Some(Detail::RunEnd(end)) => return ended(&end),
+        Some(Detail::NoPlan(no_plan)) => return format!("refused: {}", in_line(&no_plan.error)),
+        Some(Detail::Missing(missing)) => return missing.to_string(),
+        Some(Detail::Pruned(pruned)) => return pruned.to_string(),
+        _ => {}
     }
     let mut parts = Vec::new();
     if let Some(request) = &record.request {
@@ -90,6 +99,52 @@ fn what(record: &Record) -> String {
     parts.join(": ")
 }
 
+/// The start of a run: `--json` has hashes, and what the host lacked.
+fn started(start: &RunStart) -> String {
+    let file = start.file.as_ref().filter(|file| **file != start.profile);
+    let file = file.map_or(String::new(), |file| format!(" ({file})"));
+    let less = match start.degraded.len() {
+        0 => String::new(),
+        1 => ", 1 layer degraded".into(),
+        n => format!(", {n} layers degraded"),
+    };
+    format!(
+        "profile {}{file}, policy {}, uid {}{less}: {}",
+        start.profile,
+        start.policy,
+        start.uid,
+        start.argv.join(" ")
+    )
+}
+
+fn ended(end: &RunEnd) -> String {
+    let mut text = match end.cause {
+        Cause::Exited => format!("exited with {}", end.exit_status),
+        cause => format!("{}, status {}", name_of(cause), end.exit_status),
+    };
+    if let Some(us) = end.wall_us {
+        text += &format!(", after {:.2}s", us as f64 / 1e6);
+    }
+    if end.denials > 0 {
+        text += &format!(", {} refused", end.denials);
+    }
+    for (what, list) in [("limits met", &end.limits_met), ("planted", &end.planted)] {
+        if !list.is_empty() {
+            text += &format!(", {what}: {}", list.join(" "));
+        }
+    }
+    if let Some(error) = &end.error {
+        text += &format!(": {}", in_line(error));
+    }
+    text
+}
+
+/// An error, its help in the same line.
+fn in_line(error: &str) -> String {
+    let lines: Vec<&str> = error.lines().map(str::trim).collect();
+    lines.join("; ")
+}
+
 /// A detail's names and plain values.
 fn brief(detail: &Value) -> String {
     let Value::Object(map) = detail else {
@@ -99,12 +154,6 @@ fn brief(detail: &Value) -> String {
         .iter()
         .map(|(name, value)| match value {
             Value::String(text) => format!("{name}={text}"),
-            // Each says in sentences what stands in for it and how to fix it: `--json` has them.
-            Value::Array(missing) if name == "degraded" => match missing.len() {
-                0 => format!("{name}=none"),
-                1 => format!("{name}=1 layer"),
-                n => format!("{name}={n} layers"),
-            },
             value => format!("{name}={value}"),
         })
         .collect();

@@ -66,21 +66,27 @@ impl ContextArgs {
 /// A policy, and a request to decide.
 #[derive(Debug, Args)]
 pub(in crate::aegis) struct RequestArgs {
-    /// A file, a directory, `-`, or the name of a template
+    /// A file, a directory, `-`, or the name of a template; left out, what is in force here is asked
     #[arg(value_name = "POLICY", value_hint = ValueHint::AnyPath, add = policies())]
     policy: String,
     /// A file, `-`, or an action and words
     #[arg(value_name = "REQUEST", value_hint = ValueHint::FilePath, add = actions())]
-    request: String,
+    request: Option<String>,
     #[command(flatten)]
     place: ContextArgs,
 }
 
 impl RequestArgs {
     pub fn read(&self) -> anyhow::Result<(Policy, Request)> {
-        one_stdin([&*self.policy, &*self.request])?;
-        let policy = compiled(document(&self.policy)?)?;
-        let request = request(&self.request, &self.place, &policy)?;
+        // Of one word alone, that is the request.
+        let (policy, asked) = match &self.request {
+            Some(asked) => {
+                one_stdin([&*self.policy, &**asked])?;
+                (compiled(document(&self.policy)?)?, asked)
+            }
+            None => (super::held::policy()?, &self.policy),
+        };
+        let request = request(asked, &self.place, &policy)?;
         Ok((policy, request))
     }
 }
@@ -107,16 +113,16 @@ fn request(text: &str, place: &ContextArgs, policy: &Policy) -> anyhow::Result<R
         "a request in JSON says itself who asks: leave --work, --home, --skill and --profile out"
     );
     let name = if text == "-" { "standard input" } else { text };
+    const HELP: &str =
+        "\n  help: a request in words begins with an action, such as `files.read=/etc/hosts`";
     let json = read(text).map_err(|error| {
         let help = match error.kind() {
-            io::ErrorKind::NotFound => {
-                "\n  help: a request in words begins with an action, such as `files.read=/etc/hosts`"
-            }
+            io::ErrorKind::NotFound => HELP,
             _ => "",
         };
         anyhow!("{name} cannot be read: {error}{help}")
     })?;
-    serde_json::from_slice(&json).map_err(|error| anyhow!("{name} is not a request: {error}"))
+    serde_json::from_slice(&json).map_err(|error| anyhow!("{name} is not a request: {error}{HELP}"))
 }
 
 /// `files.read=/etc/hosts`, or with a space.

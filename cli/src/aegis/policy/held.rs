@@ -2,7 +2,7 @@
 
 use aegis_policy::load::{self, Held, HeldAs};
 use aegis_policy::model::Documents;
-use aegis_policy::{Hash, show as canonical};
+use aegis_policy::{Hash, Policy, show as canonical};
 use aegis_profile::Error;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -47,6 +47,12 @@ pub(in crate::aegis) fn in_force() -> Result<InForce, Error> {
         hash: policy.hash(),
         name: policy.name(),
     })
+}
+
+/// What is in force here, as a run of this caller is asked about.
+pub(super) fn policy() -> Result<Policy, Error> {
+    let held = aegis_launch::held(None)?.into_iter();
+    load::compile(Documents::new(held.map(|held| held.document).collect()))
 }
 
 fn shown(held: Held) -> Result<Shown, Error> {

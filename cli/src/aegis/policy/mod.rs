@@ -149,16 +149,19 @@ Examples:
         json: bool,
     },
     /// Says what a policy decides of one request; status 1 when that is `review` or `block`
-    #[command(after_help = "\
+    #[command(
+        override_usage = "aegis policy eval [OPTIONS] [POLICY] <REQUEST>",
+        after_help = "\
 A request is a JSON file, `-`, or an action and words. Words mean what they would in a run here: links
-are followed, and a directory stands for all below it.
+are followed, and a directory stands for all below it. Without POLICY what is in force here is asked.
 
 Examples:
-  aegis policy eval standard 'files.read=$HOME/.ssh/id_rsa'
+  aegis policy eval 'files.read=$HOME/.ssh/id_rsa'
   aegis policy eval policy.yaml 'files.write=$WORK/**' --work /srv/site
   aegis policy eval policy.yaml shell.exec=git
   aegis policy eval policy.yaml 'net.outbound=GET https://api.github.com/repos'
-  aegis policy eval --json policy.yaml request.json | jq -r .verdict")]
+  aegis policy eval --json policy.yaml request.json | jq -r .verdict"
+    )]
     Eval {
         #[command(flatten)]
         asked: RequestArgs,
@@ -167,14 +170,17 @@ Examples:
         json: bool,
     },
     /// Says why, rule by rule, and what would let it through
-    #[command(after_help = "\
+    #[command(
+        override_usage = "aegis policy explain [OPTIONS] [POLICY] <REQUEST>",
+        after_help = "\
 For each rule about such requests: whether it covers the request wholly (contains), partly
-(overlaps) or not (disjoint), what it says (`-`: nothing), and why.
+(overlaps) or not (disjoint), what it says (`-`: nothing), and why. Without POLICY what is in force here is asked.
 
 Examples:
-  aegis policy explain standard 'files.read=$HOME/**'
+  aegis policy explain 'files.read=$HOME/**'
   aegis policy explain policy.yaml 'net.outbound=POST https://api.github.com/user'
-  aegis policy explain --json policy.yaml request.json | jq '.parts[].documents[].needs'")]
+  aegis policy explain --json policy.yaml request.json | jq '.parts[].documents[].needs'"
+    )]
     Explain {
         #[command(flatten)]
         asked: RequestArgs,
@@ -308,11 +314,16 @@ fn new(name: &str, output: Option<&Path>) -> CommandResult {
         .filter(|stem| stem.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
         .filter(|stem| stem.bytes().any(|b| b.is_ascii_alphabetic()) && !stem.starts_with('-'))
         .unwrap_or("my-policy");
-    let text = template.yaml.replacen(
-        &format!("\nname: {}\n", template.name),
-        &format!("\nname: {own}\n"),
+    let file = output.map_or("FILE".into(), Path::to_string_lossy);
+    let text = template
+        .yaml
+        .replacen(&format!("\nname: {name}\n"), &format!("\nname: {own}\n"), 1);
+    let text = text.replacen(
+        &format!("`aegis policy test {name}`"),
+        &format!("`aegis policy test {file}`"),
         1,
     );
+    let text = format!("# Made from the template `{name}`, of which it says:\n#\n{text}");
     let Some(path) = output else {
         print_bytes(text.as_bytes())?;
         return Ok(true);
@@ -324,7 +335,7 @@ fn new(name: &str, output: Option<&Path>) -> CommandResult {
         let _ = fs::remove_file(path);
     })?;
     print(&format!(
-        "{} and its table of tests, {}: `aegis policy test {0}` runs it\n",
+        "written: {0}, and a table of tests for it, {1}\nnext: change both, `aegis policy test {0}`, and for one run `aegis-run --policy {0} ...`\n",
         path.display(),
         table.display()
     ))?;
@@ -337,7 +348,10 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     let directory = File::open(directory_of(path)).map_err(fail)?;
     match put_public(&directory, name, text.as_bytes(), Put::New).map_err(fail)? {
         true => Ok(()),
-        false => Err(fail(io::ErrorKind::AlreadyExists.into())),
+        false => Err(anyhow!(
+            "{} is there already, and is left as it is\n  help: name another file",
+            path.display()
+        )),
     }
 }
 

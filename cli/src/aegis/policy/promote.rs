@@ -118,6 +118,7 @@ impl<'f> Locked<'f> {
                         file.display()
                     ));
                 }
+                // Nothing tells of its end in time: `flock(2)` waits for ever.
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
             }
         }
