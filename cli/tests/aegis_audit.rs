@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use aegis_audit::event::{Cause, Degraded, Event, EventType, RunEnd, RunStart};
+use aegis_audit::event::{
+    Cause, Degraded, Denial, Event, EventType, Evidence, Refused, RunEnd, RunStart,
+};
 use aegis_audit::log::{Keep, Log};
 use aegis_policy::{Context, Decision, Hash, Request, Verdict, What};
 use serde_json::{Value, json};
@@ -179,6 +181,64 @@ fn show_counts_what_the_host_lacked_and_json_has_it_whole() {
     assert_eq!(
         first["detail"]["degraded"][1],
         json!({"layer": "memory", "mend": "a newer kernel", "what": "no such file"})
+    );
+}
+
+/// A person need not know what the fields are called.
+#[test]
+fn show_says_what_happened_to_a_run() {
+    let scene = Scene::new();
+    let template = aegis_policy::templates::find("standard").expect("a template");
+    let policy = aegis_policy::Policy::new(vec![template.document()]).expect("a policy");
+    let refused = |what: &str, asked: Option<What>, evidence| {
+        let denial = Denial {
+            allow: None,
+            asked,
+            evidence,
+            layer: "Landlock".into(),
+            outcome: Refused::Refused,
+            times: 3,
+            what: what.into(),
+        };
+        Event::denied("run-3", &policy, &Context::default(), denial)
+    };
+    let shadow = What::Read {
+        path: "/etc/shadow".into(),
+        tree: false,
+    };
+    let end = RunEnd {
+        limits_met: vec!["memory".into()],
+        planted: vec!["/w/.envrc".into()],
+        denials: 2,
+        wall_us: Some(1_234_567),
+        ..RunEnd::not_started(
+            Cause::Killed,
+            Some("it failed\n  help: mend it".into()),
+            137,
+        )
+    };
+    scene
+        .log()
+        .append(&[
+            refused("reading /etc/shadow", Some(shadow), Evidence::ErrorMessage),
+            refused("the call bpf", None, Evidence::Kernel),
+            Event::run_end("run-3", Hash::default(), end),
+        ])
+        .expect("appended");
+    let (_, out, _) = scene.aegis(&["show", "audit", "--run", "run-3"]);
+    let told: Vec<&str> = out
+        .lines()
+        .filter_map(|line| line.split_once("run-3  "))
+        .map(|(_, told)| told)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "refused by Landlock: reading /etc/shadow (the command's error message names it); the policy would say block: blocked by rule `system-secrets`: the system's own secrets",
+            "refused by Landlock: the call bpf (3 times)",
+            "killed, status 137, after 1.23s, 2 refused, limits met: memory, planted: /w/.envrc: it failed; help: mend it",
+        ],
+        "{out}"
     );
 }
 

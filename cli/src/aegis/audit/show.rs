@@ -2,9 +2,9 @@
 
 use std::io;
 
-use aegis_audit::event::{Cause, Detail, EventType, Record, RunEnd, RunStart};
+use aegis_audit::event::{Cause, Denial, Detail, EventType, Evidence, Record, RunEnd, RunStart};
 use aegis_audit::log::{Checkpoint, Error};
-use aegis_policy::Verdict;
+use aegis_policy::{Decision, Verdict};
 use aegis_profile::syntax::escape;
 use serde::Serialize;
 use serde_json::Value;
@@ -49,7 +49,11 @@ fn text(record: &Record, colour: bool) -> String {
         name_of(record.kind),
         record.run
     );
-    let verdict = record.decision.as_ref().map(|decision| {
+    // What was denied at run time was denied whatever the policy says.
+    let detail = record.detail();
+    let denial = matches!(detail, Some(Detail::Denial(_)));
+    let decision = record.decision.as_ref().filter(|_| !denial);
+    let verdict = decision.map(|decision| {
         let code = match decision.verdict {
             Verdict::Allow => "32",
             Verdict::Warn => "33",
@@ -60,7 +64,11 @@ fn text(record: &Record, colour: bool) -> String {
         format!("  {}", painted(colour, code, &name))
     });
     let verdict = verdict.unwrap_or_default();
-    format!("{}{verdict}  {}\n", escape(&head), escape(&what(record)))
+    format!(
+        "{}{verdict}  {}\n",
+        escape(&head),
+        escape(&what(record, detail))
+    )
 }
 
 /// The name of a type, a cause, as in a record.
@@ -69,16 +77,17 @@ pub(in crate::aegis) fn name_of(named: impl Serialize) -> String {
     name.as_str().unwrap_or("?").to_owned()
 }
 
-fn what(record: &Record) -> String {
+fn what(record: &Record, detail: Option<Detail>) -> String {
     if let Some(checkpoint) = Checkpoint::of(record) {
         let Checkpoint {
             number, log, key, ..
         } = checkpoint;
         return format!("number {number} of log {log}, key {key}");
     }
-    match record.detail() {
+    match detail {
         Some(Detail::RunStart(start)) => return started(&start),
         Some(Detail::RunEnd(end)) => return ended(&end),
+        Some(Detail::Denial(denial)) => return denied(&denial, record.decision.as_ref()),
         Some(Detail::NoPlan(no_plan)) => return format!("refused: {}", in_line(&no_plan.error)),
         Some(Detail::Missing(missing)) => return missing.to_string(),
         Some(Detail::Pruned(pruned)) => return pruned.to_string(),
@@ -135,6 +144,22 @@ fn ended(end: &RunEnd) -> String {
     }
     if let Some(error) = &end.error {
         text += &format!(": {}", in_line(error));
+    }
+    text
+}
+
+fn denied(denial: &Denial, decision: Option<&Decision>) -> String {
+    let mut text = format!("refused by {}: {}", denial.layer, denial.what);
+    match (denial.evidence, denial.times) {
+        (Evidence::ErrorMessage, _) => text += " (the command's error message names it)",
+        (Evidence::Kernel, 0 | 1) => {}
+        (Evidence::Kernel, times) => text += &format!(" ({times} times)"),
+    }
+    if let Some(decision) = decision {
+        text += &format!(
+            "; the policy would say {}: {}",
+            decision.verdict, decision.reason
+        );
     }
     text
 }
