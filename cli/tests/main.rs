@@ -2,6 +2,7 @@
 
 mod aegis;
 mod aegis_audit;
+mod aegis_audit_show;
 mod aegis_decides;
 mod aegis_ps;
 mod aegis_replay;
