@@ -124,7 +124,7 @@ fn show_says_what_happened_to_a_run() {
     assert_eq!(
         told,
         [
-            "refused by Landlock: reading /etc/shadow (the command's error message names it); the policy would say block: blocked by rule `system-secrets`: the system's own secrets",
+            "refused by Landlock: reading /etc/shadow (the command's error message names it); the policy: blocked by rule `system-secrets`: the system's own secrets",
             "refused by Landlock: the call bpf (3 times)",
             "killed, status 137, after 1.23s, 2 refused, limits met: memory, planted: /w/.envrc: it failed; help: mend it",
         ],

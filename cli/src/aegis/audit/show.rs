@@ -156,10 +156,7 @@ fn denied(denial: &Denial, decision: Option<&Decision>) -> String {
         (Evidence::Kernel, times) => text += &format!(" ({times} times)"),
     }
     if let Some(decision) = decision {
-        text += &format!(
-            "; the policy would say {}: {}",
-            decision.verdict, decision.reason
-        );
+        text += &format!("; the policy: {}", decision.reason);
     }
     text
 }
