@@ -7,8 +7,6 @@ use std::str::FromStr;
 use aegis_profile::Hash;
 use serde::{Deserialize, Serialize};
 
-use crate::log::Remembered;
-
 /// A public key (ed25519), written like a hash: it identifies who signed a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -55,16 +53,6 @@ pub struct LastSigned {
     pub number: u64,
     /// The number of its record.
     pub seq: u64,
-}
-
-impl LastSigned {
-    /// What somebody who remembers it would name.
-    pub fn remembered(&self) -> Remembered {
-        Remembered {
-            number: self.number,
-            hash: Some(self.hash),
-        }
-    }
 }
 
 /// The detail of `log.missing`: what was signed here is not there any more.

@@ -148,6 +148,16 @@ pub struct Remembered {
     pub hash: Option<Hash>,
 }
 
+impl LastSigned {
+    /// What somebody who remembers it would name.
+    pub fn remembered(&self) -> Remembered {
+        Remembered {
+            number: self.number,
+            hash: Some(self.hash),
+        }
+    }
+}
+
 /// The text does not name a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
