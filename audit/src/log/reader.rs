@@ -38,8 +38,8 @@ pub struct Position {
     segment: u32,
     lines: u64,
     offset: u64,
-    /// The segment's file. Pruning replaces it, and then the offset means nothing.
-    inode: (u64, u64),
+    /// The segment's file, if it must be this one. Pruning replaces it, and then the offset means nothing.
+    inode: Option<(u64, u64)>,
 }
 
 struct Segment {
@@ -96,8 +96,8 @@ impl Reader {
         let offset = length.saturating_sub(bytes);
         let position = Position {
             segment,
-            lines: 0,
             offset,
+            ..Position::default()
         };
         let mut reader = Self::of(dir, path, position)?;
         if offset > 0 {
@@ -127,13 +127,15 @@ impl Reader {
                 .map_err(|error| failed(error.into()))?;
             let found = file.metadata().map_err(failed)?;
             let mut size = found.len();
+            let inode = Some((found.dev(), found.ino()));
             let mut from = Position {
                 segment: number,
-                inode: (found.dev(), found.ino()),
+                inode,
                 ..Position::default()
             };
-            if (number, from.inode) == (position.segment, position.inode) {
-                from = position;
+            let same = position.inode.is_none() || position.inode == inode;
+            if number == position.segment && same {
+                from = Position { inode, ..position };
                 file.seek(SeekFrom::Start(from.offset)).map_err(failed)?;
                 size = size.saturating_sub(from.offset);
             }
