@@ -61,6 +61,12 @@ fn a_refusal_is_found_in_it_whatever_it_is() {
             let found = refused(&report);
             assert_eq!(found, SHADOW, "{user:?}: {line}: {}", text(&output));
         }
+        // In pieces, of which the ends of lines are not looked at.
+        let line = format!("{onpty} $AEGIS cat /etc/shadow /etc/gshadow");
+        let (mut command, report) = caller(&workspace, &line);
+        let output = command.output().expect("sh starts");
+        let both = ["reading /etc/gshadow", "reading /etc/shadow"];
+        assert_eq!(refused(&report), both, "{user:?}: {}", text(&output));
         let (mut command, report) = caller(&workspace, "exec $AEGIS cat /etc/shadow");
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         command.stderr(Stdio::from(OwnedFd::from(theirs)));

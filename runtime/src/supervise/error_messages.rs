@@ -142,6 +142,25 @@ const SHELLS: [&str; 10] = [
     "nohup:",
 ];
 
+/// Whether a text ends with one of the kernel's errors, as `strerror(3)` has it, that the plan may be the reason of.
+pub(super) fn ends(text: &[u8]) -> bool {
+    const ERRORS: [&str; 12] = [
+        "Permission denied",
+        "Operation not permitted",
+        "No such file or directory",
+        "Read-only file system",
+        "Device or resource busy",
+        "Network is unreachable",
+        "Address family not supported by protocol",
+        "Too many open files",
+        "File too large",
+        "Resource temporarily unavailable",
+        "Cannot allocate memory",
+        "No space left on device",
+    ];
+    ERRORS.iter().any(|error| text.ends_with(error.as_bytes()))
+}
+
 /// The limits that a line, in lower case, may be about, by their keys.
 pub(super) fn limits(line: &str) -> impl Iterator<Item = &'static str> + '_ {
     const WORDS: [(&str, &[&str]); 5] = [

@@ -100,7 +100,7 @@ impl Listener {
         let got = read_text(call, &mut text);
         // The thread may be gone and its pid reused: then that was another process's memory.
         if notify::go_on(fd, call)? {
-            self.tail.keep(&text[..got]);
+            self.tail.keep_piece(&text[..got]);
         }
         Ok(())
     }

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use aegis_sys::files;
 
+use super::error_messages;
+
 /// How much is kept.
 const MOST: usize = 8192;
 
@@ -21,6 +23,15 @@ impl Tail {
         if self.0.len() > 2 * MOST {
             self.0.drain(..self.0.len() - MOST);
         }
+    }
+
+    /// Adds what one call has written. Calls that write a single byte are not seen: where a program writes its message piece
+    /// by piece, as `error(3)` does, that was the end of the line.
+    pub fn keep_piece(&mut self, text: &[u8]) {
+        if error_messages::ends(&self.0) {
+            self.0.push(b'\n');
+        }
+        self.keep(text);
     }
 
     /// Adds what was written to standard error, a file, since it was at these [`files::position`]s. If the caller may

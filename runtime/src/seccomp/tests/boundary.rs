@@ -340,6 +340,9 @@ fn errors_that_are_printed_are_shown_when_someone_watches() {
         };
         assert_eq!(ask(&alone, name, &[2]), ALLOW);
     }
+    assert_eq!(ask(&watched, "write", &[2, 0, 1]), ALLOW);
+    assert_eq!(ask(&watched, "write", &[2, 0, 1 << 32 | 1]), Action::Notify);
+    assert_eq!(ask(&watched, "writev", &[2, 0, 1]), Action::Notify);
 }
 
 #[test]
