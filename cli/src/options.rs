@@ -69,6 +69,9 @@ pub struct AegisRun {
     /// Observes the command, and writes what it was seen to do, as JSON; `-` is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "explain")]
     pub record: Option<String>,
+    /// What the command has as 0, 1, 2: the caller's own, or only what is passed on
+    #[arg(long, value_name = "MODE", value_parser = ["inherit", "relay"])]
+    pub stdio: Option<String>,
     /// Passes on an open descriptor beside 0, 1, 2; may be repeated
     #[arg(long = "keep-fd", value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub keep_fds: Vec<i32>,

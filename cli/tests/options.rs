@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use aegis_cli::options::AegisRun;
 use aegis_cli::run::args::{self, Args, Explain, Invocation};
 use aegis_launch::{Declaration, Launch};
+use aegis_runtime::types::StdioMode;
 use clap::{CommandFactory as _, Parser as _};
 
 /// The help as clap renders it. `AEGIS_BLESS=1` writes it to the file that `aegis-run` prints.
@@ -33,6 +34,10 @@ fn by_clap(words: &[&str]) -> Option<String> {
         reference: read.profile,
         set: read.set,
         command: read.command,
+        stdio: match read.stdio.as_deref() {
+            Some("relay") => StdioMode::Relay,
+            _ => StdioMode::Inherit,
+        },
         keep_fds: read.keep_fds,
     };
     let launch = Launch {
@@ -77,6 +82,9 @@ fn both_parsers_understand_the_same() {
         "--set",
         "--set=k=v",
         "--keep-fd=3",
+        "--stdio",
+        "--stdio=relay",
+        "--stdio=none",
         "--keep-fd=x",
         "--keep-fd=-1",
         "--quiet",

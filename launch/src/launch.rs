@@ -215,10 +215,14 @@ impl Launch {
         let profile = &loaded.profile;
         match &self.asked {
             Declaration::Profile {
-                command, keep_fds, ..
+                command,
+                stdio,
+                keep_fds,
+                ..
             } => {
                 let request = facts::Inputs {
                     command: command.clone(),
+                    stdio: *stdio,
                     keep_fds: keep_fds.clone(),
                     reserved: own.reserved.clone(),
                     unwritable: own.unwritable.clone(),

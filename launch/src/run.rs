@@ -11,6 +11,7 @@ use aegis_profile::{Limits, Profile};
 use aegis_runtime::facts::Host;
 use aegis_runtime::plan::{Plan, Spec, authority};
 use aegis_runtime::supervise::{self, Built, NotBuilt};
+use aegis_runtime::types::StdioMode;
 
 use crate::observing::Observing;
 use crate::record::Recorder;
@@ -27,6 +28,8 @@ pub enum Declaration {
         set: Vec<String>,
         /// The command; empty: the profile's `run`.
         command: Vec<OsString>,
+        /// How the command gets 0, 1, 2.
+        stdio: StdioMode,
         /// Open descriptors to pass on beside 0, 1, 2.
         keep_fds: Vec<RawFd>,
     },
@@ -72,6 +75,7 @@ impl Launch {
             reference: Some(reference.into()),
             set: Vec::new(),
             command: command.into_iter().map(Into::into).collect(),
+            stdio: StdioMode::Inherit,
             keep_fds: Vec::new(),
         })
     }

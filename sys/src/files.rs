@@ -49,7 +49,7 @@ pub fn keep_on_exec(fd: RawFd) -> io::Result<()> {
 
 /// Makes `to` refer to what `from` does (`dup2(2)`), without close-on-exec.
 pub fn duplicate_to(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
-    // SAFETY: no pointers; `to` is one of 0, 1, 2, which nothing owns.
+    // SAFETY: no pointers; `to` is one of 0, 1, 2, or what is to be there, and stays open.
     check(unsafe { libc::dup2(from.as_raw_fd(), to) })?;
     Ok(())
 }

@@ -57,13 +57,17 @@ impl Signals {
     }
 
     /// The next pending signal.
-    pub fn next(&self) -> Option<i32> {
+    pub fn next(&self) -> Option<Received> {
         // SAFETY: `signalfd_siginfo` is plain data for which all zeroes is a value.
         let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
         let size = size_of::<libc::signalfd_siginfo>();
         // SAFETY: the buffer has the size said and outlives the call.
         let got = unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut info).cast(), size) };
-        (got == size as isize).then_some(info.ssi_signo as i32)
+        (got == size as isize).then_some(Received {
+            number: info.ssi_signo as i32,
+            code: info.ssi_code,
+            pid: info.ssi_pid as i32,
+        })
     }
 
     /// Makes [`Signals::restore_mask`] leave `signal` blocked.

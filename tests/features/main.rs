@@ -25,6 +25,7 @@ mod processes;
 mod profile_run;
 mod questions;
 mod registry;
+mod relay;
 mod resources;
 mod results;
 mod skills;

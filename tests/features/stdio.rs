@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use aegis_tests::terminal::Terminal;
-use aegis_tests::{USERS, User, Workspace, program, text};
+use aegis_tests::{ORDINARY, USERS, User, Workspace, program, text};
 
 const PLAIN: &str = "aegis: 1\nname: stdio\nextends: [shell]\n";
 
@@ -153,4 +153,24 @@ fn a_terminal_is_opened_again_and_keeps_its_mode() {
         assert_eq!(mode("before "), mode("after "), "as {user:?}: {screen}");
         assert!(!screen.contains("\n0\n"), "as {user:?}: {screen}");
     }
+}
+
+#[test]
+fn a_terminal_of_the_user_that_roots_command_becomes_keeps_its_mode() {
+    let workspace = Workspace::new(User::Root);
+    let work = workspace.work();
+    std::os::unix::fs::chown(&work, Some(ORDINARY), Some(ORDINARY)).expect("chown");
+    let profile = workspace.profile(PLAIN);
+    let line = format!(
+        "chown {ORDINARY} $(tty); stat -Lc 'before %a' /proc/self/fd/0; \
+         {} --profile {} -- sh -c 'id -u; chmod 666 /proc/self/fd/0'; \
+         stat -Lc 'after %a' /proc/self/fd/0; exec sleep 1000",
+        program("aegis-run").display(),
+        profile.display()
+    );
+    let terminal = Terminal::open(&workspace, &line);
+    let screen = terminal.wait("its mode at the end", |screen| screen.contains("\nafter "));
+    let mode = |when| screen.lines().find_map(|line| line.strip_prefix(when));
+    assert_eq!(mode("before "), mode("after "), "{screen}");
+    assert!(screen.contains(&format!("\n{ORDINARY}\n")), "{screen}");
 }

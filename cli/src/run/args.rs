@@ -9,6 +9,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use aegis_launch::{Declaration, Launch};
+use aegis_runtime::types::StdioMode;
 use lexopt::Arg;
 
 use super::{HELP, VERSION};
@@ -48,7 +49,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
     let mut parser = lexopt::Parser::from_args(words);
     let (mut profile, mut policy, mut audit, mut report) = (None, None, None, None);
     let (mut set, mut keep_fds, mut command) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut explain, mut record, mut quiet) = (None, None, false);
+    let (mut explain, mut record, mut stdio, mut quiet) = (None, None, None, false);
     while let Some(arg) = parser.next().map_err(told)? {
         let name = match arg {
             Arg::Long(name) => name.to_owned(),
@@ -76,6 +77,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
             "quiet" => quiet = true,
             "record" => once(name, &mut record, place(name, &mut parser)?)?,
             "report" => once(name, &mut report, place(name, &mut parser)?)?,
+            "stdio" => once(name, &mut stdio, mode(&text(name, &mut parser)?)?)?,
             "set" => set.push(text(name, &mut parser)?),
             "version" => return Ok(Invocation::Print(VERSION)),
             _ => return Err(unknown(name)),
@@ -91,6 +93,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
         reference: profile,
         set,
         command,
+        stdio: stdio.unwrap_or_default(),
         keep_fds,
     };
     let launch = Launch {
@@ -168,6 +171,14 @@ fn format(value: Option<OsString>) -> Result<Explain, String> {
         None | Some(b"text") => Ok(Explain::Text),
         Some(b"json") => Ok(Explain::Json),
         Some(_) => Err("--explain: the formats are `text` and `json`".into()),
+    }
+}
+
+fn mode(value: &str) -> Result<StdioMode, String> {
+    match value {
+        "inherit" => Ok(StdioMode::Inherit),
+        "relay" => Ok(StdioMode::Relay),
+        _ => Err("--stdio: the modes are `inherit` and `relay`".into()),
     }
 }
 
@@ -294,6 +305,11 @@ mod tests {
                 "--profile is given twice: one profile extends others",
             ),
             (&["--quiet=yes", "ls"], "--quiet takes no value"),
+            (&["--stdio", "pipe"], "`inherit` and `relay`"),
+            (
+                &["--stdio=relay", "--stdio=relay"],
+                "--stdio is given twice",
+            ),
             (&["--explain=xml"], "`text` and `json`"),
             (&["--keep-fd", "+3"], "is not a file descriptor"),
             (&["--keep-fd=-1"], "is not a file descriptor"),

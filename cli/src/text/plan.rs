@@ -15,6 +15,7 @@ use std::path::Path;
 use aegis_policy::Verdict;
 use aegis_profile::{Declared, LimitKey, Origin, Outbound, Profile, SyscallBase};
 use aegis_runtime::facts::devices;
+use aegis_runtime::plan::stdio::Given;
 use aegis_runtime::plan::{CORE_LIMIT, DeniedPaths, Memfd, Op, Plan};
 use aegis_runtime::seccomp::{self, Action};
 use aegis_runtime::supervise::report;
@@ -72,6 +73,14 @@ fn command(plan: &Plan) -> Section {
     if !plan.keep_fds.is_empty() {
         let all = [0, 1, 2].iter().chain(&plan.keep_fds);
         rows.push(Row::words("descriptors", all.map(ToString::to_string)));
+    }
+    // Only where that was asked for.
+    if plan.stdio.given[0] != Given::Own {
+        let terminal = match plan.stdio.has_terminal() {
+            true => "through a terminal of the run's own, and pipes for what is none",
+            false => "through pipes",
+        };
+        rows.push(Row::whole("0, 1, 2", terminal));
     }
     ("Command", "", rows)
 }

@@ -71,6 +71,10 @@ fn prepare(
         // In the caller's process group the command could signal the other processes there.
         None => {
             rustix::process::setsid().map_err(Failure::of(Step::Terminal))?;
+            if let (true, Some(own)) = (plan.stdio.has_terminal(), outside.standard[0]) {
+                terminal::make_controlling(own).map_err(Failure::of(Step::Terminal))?;
+                *witness = Some(Witness::start().map_err(Failure::of(Step::Terminal))?);
+            }
         }
     }
     if plan.identity.switch {
@@ -81,13 +85,9 @@ fn prepare(
         capabilities::keep(CapabilitySet::empty()).map_err(Failure::of(Step::Capabilities))?;
     }
     process::leave_real_time().map_err(Failure::of(Step::Limits))?;
-    if let Some(input) = outside.input {
-        files::duplicate_to(input, 0).map_err(Failure::of(Step::Descriptors))?;
-    }
-    for (fd, output) in outside.output.iter().enumerate() {
-        if let Some(output) = output {
-            files::duplicate_to(*output, fd as RawFd + 1)
-                .map_err(Failure::of(Step::Descriptors))?;
+    for (fd, other) in outside.standard.iter().enumerate() {
+        if let Some(other) = other {
+            files::duplicate_to(*other, fd as RawFd).map_err(Failure::of(Step::Descriptors))?;
         }
     }
     files::close_on_exec_from(3).map_err(Failure::of(Step::Descriptors))?;

@@ -107,7 +107,7 @@ fn set_up(
             .send(socket.as_fd())
             .map_err(Failure::of(Step::Mount))?;
     }
-    for standard in prepared.reopened.iter().filter(|_| !identity.switch) {
+    for standard in &prepared.reopened {
         let _ = standard.retake();
     }
     root::build(prepared)?;

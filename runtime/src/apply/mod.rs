@@ -36,23 +36,13 @@ pub struct Outside<'a> {
     pub group: Option<BorrowedFd<'a>>,
     /// `tasks` files of v1 groups, open for writing: PID 1 puts itself in by writing 0.
     pub tasks: Vec<OwnedFd>,
-    /// What becomes the command's standard output and error, where the supervisor counts them.
-    pub output: [Option<BorrowedFd<'a>>; 2],
-    /// What becomes the command's standard input, where it is not the caller's.
-    pub input: Option<BorrowedFd<'a>>,
+    /// What becomes the command's 0, 1 and 2, where those are not the caller's.
+    pub standard: [Option<BorrowedFd<'a>>; 3],
     /// Signals that the supervisor has blocked.
     pub signals: &'a Signals,
     /// The caller's terminal: the command stays in its session, with a process group of its own,
     /// which becomes the foreground group if the caller's is that.
     pub foreground: Option<(i32, bool)>,
-}
-
-impl Outside<'_> {
-    /// What the command has in place of the caller's 0, 1, 2.
-    fn replaced(&self) -> [Option<BorrowedFd<'_>>; 3] {
-        let [output, error] = self.output;
-        [self.input, output, error]
-    }
 }
 
 /// A sandbox that was started.
@@ -132,7 +122,7 @@ pub fn start(
         joined: 0,
         outside,
         sources: sources::open(plan)?,
-        reopened: stdio::reopened(&plan.identity, outside.replaced())
+        reopened: stdio::reopened(&plan.identity, outside.standard)
             .map_err(Failure::of(Step::Descriptors))?,
         filter: plan.seccomp.compile().map_err(|error| {
             let cause = io::Error::new(io::ErrorKind::InvalidInput, error);

@@ -1,4 +1,4 @@
-//! The caller's 0, 1 and 2, as the command may open them again: by `/dev/stderr`, `/proc/self/fd/2`. What
+//! The command's 0, 1 and 2, as it may open them again: by `/dev/stderr`, `/proc/self/fd/2`. What
 //! is open for reading may be opened for reading, what is open for writing for writing.
 
 use std::io;
@@ -18,6 +18,7 @@ const PIPEFS: u64 = 0x5049_5045;
 
 /// One of 0, 1, 2 that has a place in a file system.
 pub(super) struct Reopened {
+    /// Its number here.
     fd: RawFd,
     flags: OFlags,
     access: u64,
@@ -56,8 +57,8 @@ impl Reopened {
     }
 }
 
-/// What the command may open again. `replaced`: what it has in place of the caller's own, pipes of the supervisor's as
-/// output. A pipe has no place for Landlock: it is open to whoever its mode lets in.
+/// What the command may open again. `replaced`: what it has in place of the caller's own. A pipe has no place for
+/// Landlock: it is open to whoever its mode lets in.
 ///
 /// # Errors
 ///
@@ -68,12 +69,10 @@ pub(super) fn reopened(
 ) -> io::Result<Vec<Reopened>> {
     let mut list = Vec::new();
     for (fd, other) in (0..).zip(replaced) {
-        if let Some(pipe) = other.filter(|_| fd > 0 && identity.switch) {
-            open_pipe(pipe, identity, false, true);
-        }
-        let Some(open) = files::inherited(fd).filter(|_| other.is_none()) else {
+        let Some(open) = other.or_else(|| files::inherited(fd)) else {
             continue;
         };
+        let fd = open.as_raw_fd();
         let flags = rustix::fs::fcntl_getfl(open)?;
         let (reads, writes) = match flags & OFlags::RWMODE {
             _ if flags.contains(OFlags::PATH) => continue,

@@ -11,7 +11,7 @@ pub mod names;
 pub mod paths;
 pub mod plantable;
 mod program;
-mod standard_error;
+pub mod standard;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,14 +20,14 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::types::{Fault, SANDBOX_UID};
+use crate::types::{Fault, SANDBOX_UID, StdioMode};
 use aegis_profile::{Args, Device, LimitKey, Outbound, PathSpec, Profile, Program};
 use aegis_sys::{accounts, namespaces};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use paths::{Resolved, Trust};
 pub use program::{Lookup, ProgramFacts, look_up};
-pub use standard_error::StandardError;
+use standard::Standard;
 pub use variables::{Directories, TMP, expand};
 
 /// The `PATH` of a sandbox whose profile says nothing about it: Debian's, for root and users alike.
@@ -43,6 +43,8 @@ const ROOT_LINKS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/li
 pub struct Inputs {
     /// The command; empty: the profile's `run`.
     pub command: Vec<OsString>,
+    /// Whether 0, 1, 2 are handed on, or passed on.
+    pub stdio: StdioMode,
     /// Descriptors to hand on beside 0, 1, 2.
     pub keep_fds: Vec<i32>,
     /// Directories, free of links, that no grant may contain or lie in: the audit log, its keys, the approvals.
@@ -111,8 +113,8 @@ pub struct Host {
     pub umask: u32,
     /// Which of 0, 1, 2 are the caller's controlling terminal.
     pub terminals: [bool; 3],
-    /// What standard error is.
-    pub standard_error: StandardError,
+    /// What 0, 1, 2 are.
+    pub standard: Standard,
 }
 
 impl Host {
@@ -153,7 +155,7 @@ pub fn host() -> Host {
         cgroups: cgroups::Layout::of_this_process(),
         umask: umask(),
         terminals: [0, 1, 2].map(aegis_sys::terminal::is_controlling),
-        standard_error: StandardError::of_caller(),
+        standard: Standard::of_caller(),
     }
 }
 

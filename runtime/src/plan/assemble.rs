@@ -14,12 +14,13 @@ use super::limits::{self, Limits};
 use super::model::{Degraded, DeniedPaths, Grant, Landlock, Memfd, Namespace, PathRule, Plan};
 use super::ops::{Op, Operation, Operations};
 use super::reachable::Reachable;
+use super::stdio::{Errors, Stdio};
 use crate::error::Error;
+use crate::facts::Host;
 use crate::facts::paths::Kind;
-use crate::facts::{Host, StandardError};
 use crate::seccomp::{self, SyscallSpec};
 use crate::types::paths::parents;
-use crate::types::{BrokerSocket, HOSTNAME, Identity, Network, PathMap, SANDBOX_UID};
+use crate::types::{BrokerSocket, HOSTNAME, Identity, Network, PathMap, SANDBOX_UID, StdioMode};
 
 /// A policy decides about each, and each is recorded: no profile can make its run's record grow without end.
 const MAX_GRANTS: usize = 16_384;
@@ -60,6 +61,8 @@ pub struct Spec {
     pub directory: PathBuf,
     /// What is denied inside of what is granted, for those who read the plan; `operations` hide it.
     pub denied: Vec<DeniedPaths>,
+    /// Whether 0, 1, 2 are handed on, or passed on.
+    pub stdio: StdioMode,
     /// Descriptors to hand on beside 0, 1, 2; see [`crate::facts::refuse_locations`].
     pub keep_fds: Vec<i32>,
     /// Grants and their origins. Missing ones are added.
@@ -90,6 +93,7 @@ impl Spec {
             program,
             directory: "/".into(),
             denied: Vec::new(),
+            stdio: StdioMode::default(),
             keep_fds: Vec::new(),
             grants: Vec::new(),
             degraded: Vec::new(),
@@ -125,14 +129,10 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
     if spec.rules_of_mounts {
         add_rules_of_mounts(&root, &mut rules);
     }
-    let standard_error = match host.standard_error {
-        StandardError::Closed => StandardError::Closed,
-        _ if spec.limits.output.is_some() => StandardError::Relayed,
-        seen => seen,
-    };
+    let stdio = Stdio::of(spec.stdio, &host.standard, spec.limits.output.is_some());
     let syscalls = SyscallSpec {
         notify: true,
-        watch_stderr: standard_error == StandardError::Watched,
+        watch_stderr: stdio.errors == Errors::Watched,
         network: spec.network,
         listens: !spec.listen.is_empty(),
         pinned: spec.limits.processors.is_some(),
@@ -197,8 +197,8 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
         umask: host.umask,
         last_capability: host.kernel.last_capability,
         limits,
-        terminal: host.has_terminal(),
-        standard_error,
+        terminal: host.has_terminal() && spec.stdio == StdioMode::Inherit,
+        stdio,
         environment,
         program: spec.program,
         argv: spec.argv,

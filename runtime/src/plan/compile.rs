@@ -43,6 +43,7 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
     spec.listen = listen.map(|port| port.value).collect();
     spec.syscalls = syscalls(profile, socket.is_some());
     spec.argv.clone_from(&facts.command.argv);
+    spec.stdio = request.stdio;
     spec.keep_fds.clone_from(&request.keep_fds);
     spec.variables = variables(facts);
     spec.denied = denied(facts);

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use aegis_profile::Profile;
+use aegis_profile::{LimitKey, Profile};
 
 use super::grants::{self, Bind, Granted};
+use super::stdio::Stdio;
 use super::{Op, Operation, Spec, limits, own_places};
 use crate::error::Error;
 use crate::facts::mounts::Mount;
@@ -21,9 +22,11 @@ pub(super) fn lay_out(
     request: &Inputs,
     facts: &HostFacts,
 ) -> Result<(), Error> {
+    let counted = profile.limits.get(LimitKey::Output).is_some();
     let mut root = Root {
         facts,
         identity: &spec.identity,
+        stdio: Stdio::of(request.stdio, &facts.host.standard, counted),
         granted: grants::compile(profile, request, facts, spec.network)?,
         entries: PathMap::default(),
         mounts: Vec::new(),
@@ -64,6 +67,7 @@ fn kernel<'m>(granted: &Granted, mounts: &'m [Mount]) -> Vec<&'m Path> {
 pub(super) struct Root<'a> {
     pub facts: &'a HostFacts,
     pub identity: &'a Identity,
+    pub stdio: Stdio,
     pub granted: Granted,
     /// What is made in the root's tmpfs, parents first.
     pub entries: PathMap<Operation>,

@@ -16,6 +16,7 @@ mod model;
 pub mod ops;
 mod own_places;
 mod reachable;
+pub mod stdio;
 
 pub use assemble::{Spec, assemble, identity};
 pub use compile::{check, compile};

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use aegis_policy::{Hash, Opinion, Verdict, What};
 use serde::Serialize;
 
+use super::stdio::Stdio;
 use super::{Limits, Operations};
-use crate::facts::StandardError;
 use crate::seccomp;
 use crate::types::{BrokerSocket, GrantOrigin, Identity, Network, bytes};
 
@@ -176,8 +176,8 @@ pub struct Plan {
     pub limits: Limits,
     /// The command runs in its own process group of the caller's terminal session.
     pub terminal: bool,
-    /// How the supervisor sees what the command writes to standard error.
-    pub standard_error: StandardError,
+    /// How it gets the caller's 0, 1 and 2.
+    pub stdio: Stdio,
     /// Environment.
     #[serde(serialize_with = "bytes::map")]
     pub environment: BTreeMap<OsString, OsString>,

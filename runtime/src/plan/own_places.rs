@@ -8,6 +8,7 @@ use aegis_profile::{Declared, Device, LimitKey, Profile};
 use super::access::{DEVICE, READ_TREE, WRITE_TREE, rights};
 use super::files::Root;
 use super::ops::{MASKED_DIRECTORY, MASKED_FILE, Op, Operation};
+use super::stdio::Given;
 use crate::error::Error;
 use crate::facts::paths::{Kind, Resolved};
 use crate::facts::{HostFacts, TMP, devices};
@@ -135,16 +136,22 @@ fn name(own: Option<&String>, identity: &Identity) -> String {
 fn add_devices(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
     let always = |path: &&str| (PathBuf::from(path), None);
     let mut nodes: Vec<_> = devices::ALWAYS.iter().map(always).collect();
-    // What is written through it to the terminal could not be counted.
-    let has_terminal =
-        root.facts.host.has_terminal() && profile.limits.get(LimitKey::Output).is_none();
+    let callers = root.facts.host.terminals;
+    let terminals = [0, 1, 2].map(|fd: usize| match root.stdio.given[fd] {
+        Given::Terminal => true,
+        Given::Own => callers[fd],
+        Given::Pipe => false,
+    });
+    // What is written through the caller's could not be counted.
+    let counts = profile.limits.get(LimitKey::Output).is_some();
+    let has_terminal = root.stdio.has_terminal() || terminals.contains(&true) && !counts;
     if has_terminal {
         nodes.push((devices::TERMINAL.into(), None));
     }
     root.link("/dev/fd", "/proc/self/fd");
     for (fd, path) in devices::STANDARD.iter().enumerate() {
         // The terminal's own node belongs to its user, who may not be the command's; this one is for everybody.
-        match has_terminal && root.facts.host.terminals[fd] {
+        match has_terminal && terminals[fd] {
             true => root.link(path, "tty"),
             false => root.link(path, &format!("/proc/self/fd/{fd}")),
         }

@@ -10,7 +10,7 @@ use aegis_profile::parse_str;
 use super::*;
 use crate::facts::cgroups::{GroupParent, Layout};
 use crate::facts::paths::{HostPath, Kind, Link, Resolved};
-use crate::facts::{Caller, Host, HostFacts, Inputs, KernelFacts, ProgramFacts, StandardError};
+use crate::facts::{Caller, Host, HostFacts, Inputs, KernelFacts, ProgramFacts};
 use crate::seccomp;
 use crate::types::{BrokerSocket, Fault, GrantOrigin, Identity, Network, Protocol, SANDBOX_UID};
 use aegis_policy::What;
@@ -66,7 +66,7 @@ pub(crate) fn facts() -> HostFacts {
             umask: 0o022,
             cgroups: Layout::default(),
             terminals: [false; 3],
-            standard_error: StandardError::Watched,
+            standard: Default::default(),
         },
         work: "/skill/work".into(),
         work_owner: (1000, 1000),

@@ -8,9 +8,11 @@
 pub mod denials;
 mod error_messages;
 mod notify;
-mod output;
+mod pseudo;
+mod relay;
 pub mod report;
 mod session;
+mod stdio;
 mod system;
 mod tail;
 mod terminal;

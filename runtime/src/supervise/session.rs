@@ -10,14 +10,17 @@ use aegis_sys::process::{self, Change, PollFd};
 use aegis_sys::signal::Signals;
 
 use super::notify::Listener;
-use super::output::{Output, poll_for};
+use super::pseudo::PseudoTerminal;
+use super::relay::poll_for;
 use super::report::{self, Cause, Report, Resources};
-use super::terminal::Terminal;
+use super::stdio::Relays;
+use super::terminal::{self, Terminal};
 use super::{Event, Progress, Watched, denials, system};
 use crate::apply::{self, Message, Started};
 use crate::cgroup::{Groups, Usage};
 use crate::error::{Error, Failure};
 use crate::facts::plantable;
+use crate::plan::stdio::Errors;
 use crate::plan::{Degraded, Plan};
 use crate::types::Step;
 
@@ -50,7 +53,7 @@ pub struct Session {
     reaped: bool,
     groups: Groups,
     signals: Signals,
-    output: Option<Output>,
+    relays: Option<Relays>,
     /// Where the command begins to write to standard error, where that is a file.
     errors_from: Option<(u64, u64)>,
     terminal: Option<Terminal>,
@@ -141,20 +144,22 @@ impl Session {
             .map(|fd| poll_for(fd, libc::POLLIN))
             .collect();
         let relays = fds.len();
-        if let Some(output) = &self.output {
-            fds.extend(output.waits_for());
+        let mut look_again = None;
+        if let Some(relays) = &mut self.relays {
+            look_again = relays.look();
+            fds.extend(relays.waits_for());
         }
         let left =
             (self.deadline).map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let timeout = left.into_iter().chain(timeout).min();
+        let timeout = left.into_iter().chain(timeout).chain(look_again).min();
         process::poll(&mut fds, timeout.map(|timeout| timeout.as_nanos() as u64)).map_err(fail)?;
         // Always checked: a command that keeps us busy gains no time by that.
         self.time_out();
         for (watched, polled) in watched.iter_mut().zip(&fds[own.len()..relays]) {
             watched.ready = polled.revents != 0;
         }
-        if let Some(output) = &mut self.output
-            && output.pump(&fds[relays..])
+        if let Some(own) = &mut self.relays
+            && own.pump(&fds[relays..])
         {
             self.limit(Cause::OutputLimit);
             self.ended = Some(Change::Killed(libc::SIGKILL));
@@ -232,6 +237,8 @@ impl Session {
                 self.events.push(Event::Stopped(signal));
                 if let (Some(terminal), Some(command)) = (&mut self.terminal, &self.command) {
                     terminal.stop_with(command.as_fd(), signal, by_terminal);
+                } else if self.own_terminal().is_some() {
+                    self.stop_with_own(signal, by_terminal);
                 }
                 false
             }
@@ -250,10 +257,34 @@ impl Session {
         }
     }
 
+    fn own_terminal(&self) -> Option<&PseudoTerminal> {
+        self.relays.as_ref()?.terminal.as_ref()
+    }
+
+    /// As [`Terminal::stop_with`], where the command has a terminal of the run's own.
+    fn stop_with_own(&mut self, signal: i32, by_terminal: bool) {
+        if let Some(relays) = &mut self.relays {
+            relays.give_back();
+        }
+        terminal::stop(by_terminal);
+        if signal == libc::SIGTSTP {
+            self.signal_group(libc::SIGCONT);
+        }
+    }
+
+    /// Sends a signal to the command's process group.
+    fn signal_group(&self, signal: i32) {
+        let command = self.command.as_ref().map(AsFd::as_fd);
+        if let Some(group) = command.and_then(terminal::group_of) {
+            let _ = process::kill(-group, signal);
+        }
+    }
+
     fn pass_signal_on(&mut self) {
-        let Some(signal) = self.signals.next() else {
+        let Some(received) = self.signals.next() else {
             return;
         };
+        let signal = received.number;
         let Some(command) = &self.command else {
             self.early_signals.push(signal);
             return;
@@ -264,8 +295,15 @@ impl Session {
                 None => drop(process::signal(command.as_fd(), signal)),
             },
             libc::SIGTTOU | libc::SIGTTIN => {}
+            libc::SIGWINCH if self.own_terminal().is_some() => {
+                if let Some(own) = self.own_terminal() {
+                    own.resize();
+                }
+            }
             // The terminal itself notifies its foreground group of a new size.
             libc::SIGWINCH if self.terminal.is_some() => {}
+            // A terminal means everybody in the foreground.
+            _ if received.is_kernels() => self.signal_group(signal),
             signal => {
                 let _ = process::signal(command.as_fd(), signal);
             }
@@ -347,8 +385,8 @@ impl Session {
         let (mut denials, mut tail) =
             (self.listener.take()).map_or_else(Default::default, |l| l.finish(&self.plan));
         let mut limits_met: Vec<&'static str> = cause.limit().into_iter().collect();
-        if let Some(output) = &mut self.output {
-            tail = std::mem::take(&mut output.tail);
+        if let (Errors::Relayed, Some(relays)) = (self.plan.stdio.errors, &mut self.relays) {
+            tail = relays.take_tail();
         } else if let Some(position) = self.errors_from {
             // What cannot be read is not known.
             let _ = tail.read(position);
@@ -408,7 +446,7 @@ impl Session {
 
     /// Passes on the remaining output once everything inside is dead.
     fn drain(&mut self) {
-        let Some(output) = &mut self.output else {
+        let Some(relays) = &mut self.relays else {
             return;
         };
         // A run that was ended does not wait long for its reader.
@@ -418,7 +456,9 @@ impl Session {
         } else {
             self.deadline
         };
-        match output.drain(&self.signals, until) {
+        let missing = relays.drain(&self.signals, until);
+        relays.give_back();
+        match missing {
             None => {}
             Some(Cause::TimeLimit) if was_ended => {}
             Some(more) => self.limit(more),

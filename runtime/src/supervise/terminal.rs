@@ -4,7 +4,7 @@
 use std::os::fd::BorrowedFd;
 
 use aegis_sys::terminal::{self, Modes};
-use aegis_sys::{process, signal};
+use aegis_sys::{files, process, signal};
 
 /// The controlling terminal, one of 0, 1, 2.
 pub struct Terminal {
@@ -15,15 +15,27 @@ pub struct Terminal {
     modes: Option<Modes>,
 }
 
-fn own_group() -> i32 {
+/// The process group of this process.
+pub fn own_group() -> i32 {
     rustix::process::getpgrp().as_raw_nonzero().get()
 }
 
 /// The process group of a process by its pidfd, in our pid namespace.
-fn group_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
+pub fn group_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
     let pid = process::pid_of(pidfd)?;
     let group = rustix::process::getpgid(rustix::process::Pid::from_raw(pid)).ok()?;
     Some(group.as_raw_pid())
+}
+
+/// Stops this process, or everybody in its group as a terminal does; returns when it was continued. The kernel does not stop
+/// an orphaned process group, where nobody would continue us.
+pub fn stop(by_terminal: bool) {
+    let target = match by_terminal {
+        true => 0,
+        false => std::process::id() as i32,
+    };
+    let _ = process::kill(target, libc::SIGTSTP);
+    signal::let_through(libc::SIGTSTP);
 }
 
 impl Terminal {
@@ -33,7 +45,7 @@ impl Terminal {
         Some(Self {
             fd,
             in_foreground: terminal::foreground(fd).is_ok_and(|group| group == own_group()),
-            modes: Modes::save(fd).ok(),
+            modes: files::inherited(fd).and_then(|fd| Modes::of(fd).ok()),
         })
     }
 
@@ -51,13 +63,7 @@ impl Terminal {
         if theirs.is_some() && terminal::foreground(self.fd).ok() == theirs {
             let _ = terminal::set_foreground(self.fd, own_group());
         }
-        // The kernel lets this stop us, but not in an orphaned process group, where nobody would continue us.
-        let target = match by_terminal {
-            true => 0,
-            false => std::process::id() as i32,
-        };
-        let _ = process::kill(target, libc::SIGTSTP);
-        signal::let_through(libc::SIGTSTP);
+        stop(by_terminal);
         // Whoever has continued us has sent a signal, which is handled as any other. If we were not stopped, the command
         // would not have been by this signal either.
         if signal == libc::SIGTSTP {
@@ -94,8 +100,10 @@ impl Terminal {
         }
         // Or what we have to say would wait for ever.
         let _ = terminal::go_on(self.fd);
-        if let (true, Some(modes)) = (restore_modes, &self.modes) {
-            let _ = modes.restore(self.fd);
+        if let (true, Some(modes), Some(fd)) =
+            (restore_modes, &self.modes, files::inherited(self.fd))
+        {
+            let _ = modes.set(fd);
         }
     }
 }

@@ -7,6 +7,7 @@ mod ids;
 mod network;
 mod origin;
 pub mod paths;
+mod stdio;
 mod step;
 
 pub use fault::Fault;
@@ -14,4 +15,5 @@ pub use ids::{HOSTNAME, Identity, SANDBOX_UID, now, run_id};
 pub use network::{BrokerSocket, Network, Protocol};
 pub use origin::GrantOrigin;
 pub use paths::PathMap;
+pub use stdio::StdioMode;
 pub use step::Step;

@@ -152,7 +152,7 @@ impl Terminal {
                 );
                 continue;
             }
-            if self.signals.next() != Some(libc::SIGCONT) {
+            if (self.signals.next()).is_none_or(|signal| signal.number != libc::SIGCONT) {
                 self.forget();
                 return Ok(None);
             }

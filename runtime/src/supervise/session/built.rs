@@ -13,9 +13,10 @@ use super::{FORWARDED, Session};
 use crate::apply::{self, Early};
 use crate::cgroup::Groups;
 use crate::error::{Error, Failure};
-use crate::facts::{Host, StandardError};
+use crate::facts::Host;
+use crate::plan::stdio::{Errors, Given};
 use crate::plan::{Plan, authority};
-use crate::supervise::output::{self, Output};
+use crate::supervise::stdio::{self, Relays};
 use crate::supervise::terminal::Terminal;
 use crate::supervise::{Options, report};
 use crate::types::Step;
@@ -104,8 +105,8 @@ impl Built {
         self.hold_signals()?;
         self.0.began = Instant::now();
         self.0.started.go()?;
-        if let Some(output) = &mut self.0.output {
-            output.started();
+        if let Some(relays) = &mut self.0.relays {
+            relays.started();
         }
         Ok(self.0)
     }
@@ -138,14 +139,15 @@ impl Session {
         )?;
         let tasks = groups.tasks().map_err(Failure::of(Step::Group))?;
         let signals = signals(options.signals)?;
-        let limit = plan.limits.output;
-        let output = Output::open(limit, plan.standard_error).map_err(Failure::of(Step::Pipe))?;
-        let input = match limit {
-            Some(_) => output::read_only_input().map_err(Failure::of(Step::Input))?,
-            None => None,
+        let relays = Relays::open(plan).map_err(Failure::of(Step::Pipe))?;
+        let input = match (plan.limits.output, plan.stdio.given[0]) {
+            (Some(_), Given::Own) => stdio::read_only_input().map_err(Failure::of(Step::Input))?,
+            _ => None,
         };
-        let errors_from = match plan.standard_error {
-            StandardError::File => files::position(2).ok(),
+        let mut standard = relays.as_ref().map_or([None, None, None], Relays::given);
+        standard[0] = standard[0].or(input.as_ref().map(AsFd::as_fd));
+        let errors_from = match plan.stdio.errors {
+            Errors::File => files::position(2).ok(),
             _ => None,
         };
         let terminal = Terminal::of_caller(plan.terminal && options.signals);
@@ -155,8 +157,7 @@ impl Session {
             &apply::Outside {
                 group: groups.leaf(),
                 tasks,
-                output: output.as_ref().map_or([None, None], Output::ends),
-                input: input.as_ref().map(AsFd::as_fd),
+                standard,
                 signals: &signals,
                 foreground: terminal
                     .as_ref()
@@ -174,7 +175,7 @@ impl Session {
             reaped: false,
             groups,
             signals,
-            output,
+            relays,
             errors_from,
             terminal,
             ready: false,
