@@ -99,6 +99,9 @@ fn whats() -> Vec<What> {
             path: path(),
             tree: true,
         },
+        What::Sockets {
+            name: "private".into(),
+        },
         What::Syscall {
             name: "ptrace".into(),
         },

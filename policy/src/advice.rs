@@ -119,6 +119,10 @@ fn never_asked(
                 "write one of these",
             ))
         }
+        Action::Sockets => (!name_matches(pattern, "private")).then_some((
+            "a profile can ask for `private` sockets only",
+            "write `match: private`",
+        )),
         Action::SyscallsAllow => {
             let known = calls.iter().any(|name| name_matches(pattern, name));
             (!known).then_some(("there is no system call of that name", "see syscalls(2)"))

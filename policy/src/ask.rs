@@ -8,7 +8,7 @@
 //! | `net.listen` | a port |
 //! | `net.host` | `host` |
 //! | `secrets.use` | `github to api.github.com`, and where known `in header` or `in query` |
-//! | `environment.pass`, `devices`, `syscalls.allow` | a name |
+//! | `environment.pass`, `devices`, `sockets`, `syscalls.allow` | a name |
 //! | `limits.memory` and so on | a value in a profile's unit, or `none` |
 
 use aegis_profile::LimitKey;
@@ -20,7 +20,7 @@ use crate::path::HostPath;
 use crate::request::{Context, Destination, What};
 
 /// The actions of requests in words, except limits and whole runs.
-pub const ACTIONS: [&str; 10] = [
+pub const ACTIONS: [&str; 11] = [
     "devices",
     "environment.pass",
     "files.read",
@@ -30,6 +30,7 @@ pub const ACTIONS: [&str; 10] = [
     "net.outbound",
     "secrets.use",
     "shell.exec",
+    "sockets",
     "syscalls.allow",
 ];
 
@@ -60,6 +61,7 @@ pub fn what(action: &str, words: &str, context: &Context) -> Result<What, Wrong>
     Ok(match action {
         "devices" => What::Device { device: name() },
         "environment.pass" => What::Environment { name: name() },
+        "sockets" => What::Sockets { name: name() },
         "syscalls.allow" => What::Syscall { name: name() },
         "files.read" => {
             let (path, tree) = path(words, context)?;

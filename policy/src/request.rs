@@ -167,6 +167,12 @@ pub enum What {
         /// With everything below it.
         tree: bool,
     },
+    /// Unix sockets.
+    #[serde(rename = "sockets")]
+    Sockets {
+        /// Which: `private`, those in the sandbox's own places.
+        name: String,
+    },
     /// A system call beyond the base.
     #[serde(rename = "syscalls.allow")]
     Syscall {
@@ -231,6 +237,7 @@ impl What {
             Self::Listen { .. } => Action::NetListen,
             Self::NetHost {} => Action::NetHost,
             Self::Read { .. } => Action::FilesRead,
+            Self::Sockets { .. } => Action::Sockets,
             Self::Syscall { .. } => Action::SyscallsAllow,
             Self::Tool { .. } => Action::ToolExec,
             Self::Write { .. } => Action::FilesWrite,
@@ -293,7 +300,9 @@ impl fmt::Display for What {
         let action = self.action();
         match self {
             Self::Device { device } => write!(f, "{action} {device}"),
-            Self::Environment { name } | Self::Syscall { name } => write!(f, "{action} {name}"),
+            Self::Environment { name } | Self::Sockets { name } | Self::Syscall { name } => {
+                write!(f, "{action} {name}")
+            }
             Self::Read { path, tree } | Self::Write { path, tree } => {
                 write!(f, "{action} {path}{}", below(tree))
             }

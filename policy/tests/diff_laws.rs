@@ -39,9 +39,10 @@ fn capability() -> impl Strategy<Value = CapabilityRule> {
                 Action::ShellExec,
                 Action::Devices,
                 Action::EnvironmentPass,
+                Action::Sockets,
                 Action::ToolExec,
             ],
-            1..=4,
+            1..=5,
         ),
         names,
     );
@@ -247,6 +248,7 @@ fn every_request() -> Vec<Request> {
             device: name.into(),
         });
         whats.push(What::Environment { name: name.into() });
+        whats.push(What::Sockets { name: name.into() });
     }
     whats.extend((1..7).map(|port| What::Listen { port }));
     for limit in ["pids", "memory"] {

@@ -71,7 +71,7 @@ fn rows(heading: &str) -> Vec<Vec<&str>> {
 #[test]
 fn the_table_of_the_templates_is_true() {
     // Requests for each line of the table.
-    let asked: [&[&str]; 22] = [
+    let asked: [&[&str]; 23] = [
         &["files.read $SKILL/**"],
         &["files.read $WORK/**"],
         &["files.write $WORK/**"],
@@ -84,6 +84,7 @@ fn the_table_of_the_templates_is_true() {
         &["environment.pass LANG", "environment.pass TERM"],
         &["environment.pass LD_PRELOAD"],
         &["devices gpu"],
+        &["sockets private"],
         &["net.listen 8080"],
         &["net.host host"],
         &["syscalls.allow ptrace"],

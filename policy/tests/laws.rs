@@ -283,6 +283,7 @@ fn anything() -> impl Strategy<Value = Request> {
         (text(), number()).prop_map(|(limit, value)| What::Limit { limit, value }),
         text().prop_map(|device| What::Device { device }),
         text().prop_map(|name| What::Environment { name }),
+        text().prop_map(|name| What::Sockets { name }),
         text().prop_map(|name| What::Syscall { name }),
         any::<u16>().prop_map(|port| What::Listen { port }),
         (text(), text()).prop_map(|(alias, host)| What::Secret {

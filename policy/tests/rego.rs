@@ -118,6 +118,9 @@ fn rego_is_asked_of_programs_networks_secrets_and_runs_and_not_of_files() {
     assert!(!blocks(What::Environment {
         name: "LANG".into()
     }));
+    assert!(!blocks(What::Sockets {
+        name: "private".into()
+    }));
     assert!(!blocks(What::Syscall { name: "bpf".into() }));
     assert!(!blocks(What::Limit {
         limit: "time".into(),

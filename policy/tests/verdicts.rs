@@ -258,7 +258,8 @@ fn names_ports_and_devices_are_asked_for_as_they_are() {
           - {id: ports, on: net.listen, match: ['8080', 9000-9999], verdict: allow}
           - {id: variables, on: environment.pass, match: ['LC_*', LANG], verdict: allow}
           - {id: gpu, on: devices, match: [gpu, '/dev/dri/*'], verdict: allow}
-          - {id: calls, on: syscalls.allow, match: ['io_uring_*'], verdict: block}",
+          - {id: calls, on: syscalls.allow, match: ['io_uring_*'], verdict: block}
+          - {id: sockets, on: sockets, match: private, verdict: allow}",
     );
     let listen = |port| What::Listen { port };
     let pass = |name: &str| What::Environment { name: name.into() };
@@ -266,6 +267,7 @@ fn names_ports_and_devices_are_asked_for_as_they_are() {
         device: device.into(),
     };
     let call = |name: &str| What::Syscall { name: name.into() };
+    let sockets = |name: &str| What::Sockets { name: name.into() };
     table(
         &policy,
         [
@@ -284,6 +286,8 @@ fn names_ports_and_devices_are_asked_for_as_they_are() {
             (device("/dev/dri//mem"), Block, &[]),
             (call("io_uring_setup"), Block, &["calls"]),
             (call("ptrace"), Block, &[]),
+            (sockets("private"), Allow, &["sockets"]),
+            (sockets("host"), Block, &[]),
         ],
     );
 }

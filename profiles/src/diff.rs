@@ -12,7 +12,8 @@ use serde::Serialize;
 use crate::format::forms::Item as Entry;
 use crate::format::{Profile, SecretUse, Syscalls};
 use crate::model::{
-    Declared, Denied, Destination, Origin, Outbound, PathSpec, Program, SyscallBase, Variable,
+    Declared, Denied, Destination, Origin, Outbound, PathSpec, Program, Sockets, SyscallBase,
+    Variable,
 };
 
 /// One thing that one profile may do and the other may not.
@@ -117,6 +118,12 @@ fn beyond(more: &Profile, less: &Profile) -> Vec<Item> {
     network(&mut found, more, less);
     let (mine, theirs) = (&more.capabilities, &less.capabilities);
     found.absent("net.listen", &mine.net_listen, &theirs.net_listen);
+    if let Some(sockets) = private_sockets(more)
+        && private_sockets(less).is_none()
+    {
+        let value = sockets.value.to_string();
+        found.add("sockets", value, None, Some(&sockets.origin));
+    }
     for (alias, secret) in &mine.secrets_use {
         let shown = |s: &SecretUse| {
             let mut text = format!("{alias} to {}", s.to);
@@ -145,6 +152,11 @@ fn beyond(more: &Profile, less: &Profile) -> Vec<Item> {
     }
     syscalls(&mut found, &more.syscalls, &less.syscalls);
     found.0
+}
+
+fn private_sockets(profile: &Profile) -> Option<&Declared<Sockets>> {
+    let sockets = profile.capabilities.sockets.as_ref();
+    sockets.filter(|sockets| sockets.value == Sockets::Private)
 }
 
 struct Excess(Vec<Item>);

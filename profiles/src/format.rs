@@ -16,7 +16,7 @@ use crate::error::Reporter;
 use crate::form::{Form, Key, Keyed, Page, Section};
 use crate::limits::Limits;
 use crate::model::{
-    Args, Declared, Denied, Device, Outbound, PathSpec, Program, SyscallBase, Version,
+    Args, Declared, Denied, Device, Outbound, PathSpec, Program, Sockets, SyscallBase, Version,
 };
 use crate::yaml::Node;
 use forms::{
@@ -159,6 +159,10 @@ section! {
             "[\"https://api.github.com\", \"tcp://db.internal:5432\"]";
         /// TCP ports that may be listened on.
         "net.listen" net_listen: Vec<Declared<u16>> = List(&texts::PORT), "list of numbers from 1 to 65535", "none", "[8080]";
+        /// Unix sockets: `private` lets programs make them, listen and connect in the sandbox's private places (`/tmp`,
+        /// `/dev/shm`, the private home) and by abstract name. None of the host can be connected to. Streams and
+        /// sequenced packets, not datagrams; with `net.outbound: host` no abstract names.
+        "sockets" sockets: Option<Declared<Sockets>> = Single(&texts::SOCKETS), "`none` or `private`", "none", "private";
         /// Secrets that may be used, by alias. The command never holds the value: it is put in on the
         /// way out, for the bound host only.
         "secrets.use" secrets_use: BTreeMap<String, Declared<SecretUse>> = Secrets, "map of aliases", "none";

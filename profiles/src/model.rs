@@ -186,6 +186,16 @@ pub enum Args {
     Append,
 }
 
+/// Which Unix sockets may be made and connected to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sockets {
+    /// None but pairs (`socketpair(2)`).
+    #[default]
+    None,
+    /// Those in the sandbox's private places, and by abstract name.
+    Private,
+}
+
 /// The set of system calls that a profile starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SyscallBase {
@@ -334,6 +344,16 @@ impl fmt::Display for Args {
 }
 
 /// As written in a profile.
+impl fmt::Display for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Sockets::None => "none",
+            Sockets::Private => "private",
+        })
+    }
+}
+
+/// As written in a profile.
 impl fmt::Display for SyscallBase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -361,5 +381,6 @@ serialize_as_written!(
     Destination,
     Device,
     Args,
+    Sockets,
     SyscallBase
 );

@@ -67,6 +67,15 @@ pub fn join(pidfd: BorrowedFd<'_>, flags: i32) -> io::Result<()> {
     Ok(move_into_thread_name_spaces(pidfd, kinds)?)
 }
 
+/// Enters a user namespace, with all capabilities in it, unless this process is in it already.
+pub fn join_user(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no pointers; no memory is concerned.
+    match check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUSER) }) {
+        Err(error) if error.raw_os_error() != Some(libc::EINVAL) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Brings `lo` up in the current network namespace: `netdevice(7)`.
 pub fn loopback_up() -> io::Result<()> {
     let (kind, flags) = (SocketType::DGRAM, SocketFlags::CLOEXEC);

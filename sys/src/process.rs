@@ -257,6 +257,14 @@ pub fn reap(pid: i32) -> io::Result<Change> {
     }
 }
 
+/// Reaps a child if it has ended; returns whether it had.
+pub fn reap_if_ended(pid: i32) -> bool {
+    matches!(
+        wait_with(Some(pid), WaitOptions::NOHANG),
+        Ok(Some((_, Change::Exited(_) | Change::Killed(_)))) | Err(_)
+    )
+}
+
 /// Waits until a child has ended, for so long at most; it is not reaped. Returns whether it has.
 pub fn ends_within(pid: i32, time: Duration) -> io::Result<bool> {
     let child = open(pid)?;

@@ -1,8 +1,8 @@
-//! A pair of `SOCK_SEQPACKET` sockets that carries whole messages and descriptors: `unix(7)`.
+//! Unix sockets: a pair that carries whole messages and descriptors (`unix(7)`), connecting, network namespaces.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -10,6 +10,8 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
+
+use super::check;
 
 /// The most descriptors in one message: `SCM_MAX_FD` of `unix(7)`.
 pub const MAX_DESCRIPTORS: usize = 253;
@@ -78,10 +80,46 @@ pub fn peer_is_gone(socket: BorrowedFd<'_>) -> bool {
         && fds[0].revents().contains(PollFlags::HUP)
 }
 
+/// `connect(2)` to an address as a caller has given it.
+pub fn connect(socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
+    let length = address.len() as libc::socklen_t;
+    // SAFETY: the address is as long as said, and outlives the call; the kernel takes it for bytes.
+    check(unsafe { libc::connect(socket.as_raw_fd(), address.as_ptr().cast(), length) }).map(|_| ())
+}
+
+/// `bind(2)` to an address as a caller has given it.
+pub fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
+    let length = address.len() as libc::socklen_t;
+    // SAFETY: as for `connect`.
+    check(unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr().cast(), length) }).map(|_| ())
+}
+
+/// A number for the network namespace of a socket: `SO_NETNS_COOKIE` (Linux 5.14). It is never used again.
+pub fn network_namespace(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: both are as long as said, and outlive the call.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &mut length,
+        )
+    })?;
+    Ok(cookie)
+}
+
+/// The number of the [network namespace](network_namespace) that this process is in.
+pub fn own_network_namespace() -> io::Result<u64> {
+    let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
+    network_namespace(socket.as_fd())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
-
     use super::*;
 
     #[test]

@@ -292,9 +292,10 @@ static int run_unix(char **arguments) {
             continue;
         }
         struct sockaddr none = {.sa_family = AF_UNSPEC};
-        // These two ignore an address given with a message: it goes to the pair's other end.
-        bool ignored = kinds[at] == SOCK_STREAM || kinds[at] == SOCK_SEQPACKET;
-        bool sent = !ignored && sendto(pair[0], "x", 1, MSG_NOSIGNAL, (void *)&dgram, sizeof dgram) == 1;
+        char byte;
+        // Where an address is ignored, the message comes to the pair's other end.
+        bool sent = sendto(pair[0], "x", 1, MSG_NOSIGNAL, (void *)&dgram, sizeof dgram) == 1 &&
+                    recv(pair[1], &byte, 1, MSG_DONTWAIT) != 1;
         bool connected = connect(pair[0], (void *)&dgram, sizeof dgram) == 0;
         close(pair[1]);
         connect(pair[0], &none, sizeof none);

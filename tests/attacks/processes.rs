@@ -75,6 +75,8 @@ fn shared(scene: &mut Scene) {
 }
 
 /// Listeners of the host, in the workspace and under an abstract name.
+const PRIVATE_SOCKETS: &str = "aegis: 1\ncapabilities: {files.write: [$WORK], sockets: private}\n";
+
 fn listeners(scene: &mut Scene) {
     use std::os::linux::net::SocketAddrExt;
     let work = scene.workspace.work();
@@ -328,6 +330,68 @@ pub(super) const LIST: &[Attack] = &[
         ],
         profile: "aegis: 1\ncapabilities: {files.write: [$WORK], net.outbound: host}\n",
         prepare: listeners,
+        ..PLAIN
+    },
+    Attack {
+        item: 15,
+        what: "Unix sockets of the host, with private ones granted",
+        held_by: "seccomp: type; the supervisor connects",
+        words: &[
+            "{bin}/processes",
+            "unix",
+            "{work}/stream.sock",
+            "{work}/datagram.sock",
+            "{abstract}",
+        ],
+        profile: PRIVATE_SOCKETS,
+        prepare: listeners,
+        ..PLAIN
+    },
+    Attack {
+        item: 15,
+        what: "a Unix socket of the host, with private ones granted, by every way to its path",
+        held_by: "the supervisor connects, below the sandbox's own mounts",
+        words: &[
+            "{bin}/sockets",
+            "spellings",
+            "{work}",
+            "stream.sock",
+            "{abstract}",
+        ],
+        profile: PRIVATE_SOCKETS,
+        prepare: listeners,
+        ..PLAIN
+    },
+    Attack {
+        item: 15,
+        what: "the same, with the host's network granted too",
+        held_by: "the supervisor connects, below the sandbox's own mounts",
+        words: &[
+            "{bin}/sockets",
+            "spellings",
+            "{work}",
+            "stream.sock",
+            "{abstract}",
+        ],
+        profile: "aegis: 1\ncapabilities: {files.write: [$WORK], net.outbound: host, sockets: private}\n",
+        prepare: listeners,
+        ..PLAIN
+    },
+    Attack {
+        item: 15,
+        what: "a Unix socket of the host in place of a private one, while the call is looked at",
+        held_by: "the supervisor connects a copy to what it has found",
+        words: &["{bin}/sockets", "swapped", "{work}/stream.sock"],
+        profile: PRIVATE_SOCKETS,
+        prepare: listeners,
+        ..PLAIN
+    },
+    Attack {
+        item: 15,
+        what: "a Unix socket made in a granted directory, with private ones granted",
+        held_by: "Landlock",
+        words: &["{bin}/sockets", "bound", "{work}"],
+        profile: PRIVATE_SOCKETS,
         ..PLAIN
     },
     Attack {

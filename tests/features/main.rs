@@ -29,6 +29,7 @@ mod relay;
 mod resources;
 mod results;
 mod skills;
+mod sockets;
 mod standard_error;
 mod stdio;
 mod syscalls;

@@ -50,7 +50,14 @@ pub fn program(name: &str) -> PathBuf {
 
 /// The directory with the attack programs.
 pub fn attacks_directory() -> &'static Path {
-    const NAMES: [&str; 5] = ["files", "processes", "resources", "network", "onpty"];
+    const NAMES: [&str; 6] = [
+        "files",
+        "processes",
+        "resources",
+        "network",
+        "sockets",
+        "onpty",
+    ];
     ATTACKS.get_or_init(|| {
         let compiled = built().join("attacks");
         fs::create_dir_all(&compiled).expect("a directory for the attacks");

@@ -175,7 +175,20 @@ fn origin_in<T: PartialEq>(declared: &[Declared<T>], value: &T) -> String {
 }
 
 fn network(plan: &Plan, profile: &Profile) -> Section {
-    let section = |rows| ("Network", "namespace; seccomp; Landlock", rows);
+    let section = |mut rows: Vec<Row>| {
+        if plan.has_private_sockets() {
+            let from = origin(
+                profile
+                    .capabilities
+                    .sockets
+                    .as_ref()
+                    .map(|item| &item.origin),
+            );
+            let own = "Unix sockets in the sandbox's own places, and none of the host";
+            rows.push(Row::new(from, own));
+        }
+        ("Network", "namespace; seccomp; Landlock", rows)
+    };
     if plan.network == Network::None {
         let none = "none but a loopback device of its own";
         return section(vec![Row::new("every sandbox", none)]);

@@ -230,6 +230,7 @@ fn others(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     for action in [
         Action::Devices,
         Action::EnvironmentPass,
+        Action::Sockets,
         Action::SyscallsAllow,
     ] {
         tried.next_action();
@@ -239,6 +240,7 @@ fn others(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
             let what = match action {
                 Action::Devices => What::Device { device: name },
                 Action::EnvironmentPass => What::Environment { name },
+                Action::Sockets => What::Sockets { name },
                 _ => What::Syscall { name },
             };
             tried.ask(context, what);

@@ -304,6 +304,7 @@ impl Capabilities {
             What::NetHost {} => name("host", hits),
             What::Device { device: own }
             | What::Environment { name: own }
+            | What::Sockets { name: own }
             | What::Syscall { name: own } => name(own, hits),
             What::Tool { .. } => {
                 if let Some(skill) = &context.skill {

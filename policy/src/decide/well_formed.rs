@@ -61,7 +61,9 @@ pub(super) fn what(what: &What) -> Result<(), Fault> {
             let is_run = |grant: &What| matches!(grant, What::Tool { .. });
             grants.iter().any(is_run).then_some("a run within a run")
         }
-        What::Listen { .. } | What::NetHost {} | What::Syscall { .. } => None,
+        What::Listen { .. } | What::NetHost {} | What::Sockets { .. } | What::Syscall { .. } => {
+            None
+        }
     };
     wrong.map_or(Ok(()), Err)
 }

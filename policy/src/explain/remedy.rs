@@ -97,6 +97,7 @@ pub(super) fn rule(request: &Request) -> Option<(&'static str, String)> {
             name: Some(name), ..
         } => (Action::ShellExec, name.clone()),
         What::Exec { path: at, tree, .. } => (Action::ShellExec, path(at, *tree)?),
+        What::Sockets { name } => (Action::Sockets, name.clone()),
         What::Syscall { name } => (Action::SyscallsAllow, name.clone()),
         What::Net(to) => {
             let rule = EgressRule {

@@ -300,6 +300,7 @@ pub(super) fn patterns_by_action() -> Value {
     let names = [
         Action::Devices,
         Action::EnvironmentPass,
+        Action::Sockets,
         Action::SyscallsAllow,
     ];
     json!([

@@ -87,6 +87,8 @@ words! {
         NetListen = "net.listen",
         /// `shell.exec`: a program, or all programs of a tree.
         ShellExec = "shell.exec",
+        /// `sockets`: Unix sockets, which a profile asks for with `sockets: private`.
+        Sockets = "sockets",
         /// `syscalls.allow`: a system call beyond the profile's base.
         SyscallsAllow = "syscalls.allow",
         /// `tool.exec`: a whole run of a command under a profile. Rules can only make its verdict worse

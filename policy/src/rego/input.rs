@@ -48,6 +48,7 @@ pub(super) fn is_asked(what: &What) -> bool {
         | What::Environment { .. }
         | What::Limit { .. }
         | What::Read { .. }
+        | What::Sockets { .. }
         | What::Syscall { .. }
         | What::Write { .. } => false,
     }

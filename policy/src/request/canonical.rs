@@ -142,6 +142,7 @@ impl Canonical for What {
             NetHost {}
             Read { path, tree }
             Secret { alias, host, inject }
+            Sockets { name }
             Syscall { name }
             Tool { command, grants }
             Write { path, tree }

@@ -303,6 +303,7 @@ pub fn thing() -> impl Strategy<Value = What> {
         Just(What::NetHost {}),
         name().prop_map(|device| What::Device { device }),
         name().prop_map(|name| What::Environment { name }),
+        name().prop_map(|name| What::Sockets { name }),
         name().prop_map(|name| What::Syscall { name }),
         destination().prop_map(What::Net),
         (

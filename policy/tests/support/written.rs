@@ -51,6 +51,7 @@ fn action() -> impl Strategy<Value = String> {
         "net.host",
         "devices",
         "environment.pass",
+        "sockets",
         "syscalls.allow",
         "tool.exec",
         "files.raed",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::format::Profile;
 use crate::model::{Declared, Origin, PathSpec, Program, Variable};
+use crate::values::names;
 use crate::values::paths::strip_optional;
 
 /// What a file starts with.
@@ -32,6 +33,10 @@ pub(super) fn read(text: &str) -> Option<Profile> {
             "files.read" => granted.files_read.push(files.declared(said, path)?),
             "files.write" => granted.files_write.push(files.declared(said, path)?),
             "shell.exec" => granted.shell_exec.push(files.declared(said, program)?),
+            "sockets" => {
+                let sockets = |said: &str| names::sockets(said).ok();
+                granted.sockets = Some(files.declared(said, sockets)?);
+            }
             "environment.pass" => variables.pass.push(files.declared(said, text_of)?),
             "environment.set" => {
                 let (name, said) = said.split_once('\t')?;
@@ -162,6 +167,7 @@ mod tests {
             net_listen,
             secrets_use,
             devices,
+            sockets,
         } = capabilities;
         let read = files_read.iter();
         read.for_each(|i| show(&mut out, "files.read", i));
@@ -169,6 +175,8 @@ mod tests {
         write.for_each(|i| show(&mut out, "files.write", i));
         let exec = shell_exec.iter();
         exec.for_each(|i| show(&mut out, "shell.exec", i));
+        let sockets = sockets.iter();
+        sockets.for_each(|i| show(&mut out, "sockets", i));
         let Environment { pass, set } = environment;
         let pass = pass.iter();
         pass.for_each(|i| show(&mut out, "environment.pass", i));

@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::form::{Takes, Text, pattern, scalar, words};
-use crate::model::{Args, Denied, Destination, Device, PathSpec, Program, SyscallBase};
+use crate::model::{Args, Denied, Destination, Device, PathSpec, Program, Sockets, SyscallBase};
 use crate::values::paths::{self, Use};
 use crate::values::{names, net};
 
@@ -171,6 +171,16 @@ pub(crate) const ARGS: Text<Args> = Text::new(
         ])
     },
     names::args,
+);
+pub(crate) const SOCKETS: Text<Sockets> = Text::new(
+    "`none` or `private`",
+    || {
+        words([
+            ("none", "Only pairs."),
+            ("private", "Those of the sandbox's own places."),
+        ])
+    },
+    names::sockets,
 );
 pub(crate) const BASE: Text<SyscallBase> = Text::new(
     "the name of a set",

@@ -1,7 +1,7 @@
 //! Short names: of profiles, headers, variables and system calls.
 
 use crate::error::quote;
-use crate::model::{Args, SyscallBase};
+use crate::model::{Args, Sockets, SyscallBase};
 use crate::units::Wrong;
 
 fn is_line(text: &str) -> bool {
@@ -88,6 +88,15 @@ pub(crate) fn args(text: &str) -> Result<Args, Wrong> {
         "replace" => Ok(Args::Replace),
         "append" => Ok(Args::Append),
         _ => Wrong::new("unknown word", "write `replace` or `append`"),
+    }
+}
+
+/// Which Unix sockets may be made.
+pub(crate) fn sockets(text: &str) -> Result<Sockets, Wrong> {
+    match text {
+        "none" => Ok(Sockets::None),
+        "private" => Ok(Sockets::Private),
+        _ => Wrong::new("unknown word", "write `none` or `private`"),
     }
 }
 

@@ -118,8 +118,17 @@ fn capabilities(additive: bool) -> impl Strategy<Value = String> {
         optional("secrets.use", select(secrets).prop_map(str::to_owned)),
         optional("devices", some(&["gpu", "kvm", "/dev/ttyS0"])),
         optional("files.deny", some(if additive { &[] } else { DENIED })),
+        optional(
+            "sockets",
+            select(if additive {
+                &["private"][..]
+            } else {
+                &["none", "private"]
+            })
+            .prop_map(str::to_owned),
+        ),
     )
-        .prop_map(|(a, b, c, d, e, f, g, h)| map(vec![a, b, c, d, e, f, g, h]))
+        .prop_map(|(a, b, c, d, e, f, g, h, i)| map(vec![a, b, c, d, e, f, g, h, i]))
 }
 
 fn limits() -> impl Strategy<Value = String> {

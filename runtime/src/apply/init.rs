@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::message::{Message, Order};
+use super::message::{Message, Order, OwnRoot};
 use super::witness::Witness;
 use super::{Early, Prepared, command, root};
 use crate::error::Failure;
@@ -39,7 +39,7 @@ const FAILED: i32 = 125;
 
 pub(super) fn run(mut prepared: Prepared<'_>, socket: OwnedFd, early: Option<&Early>) -> ! {
     let done = set_up(&mut prepared, &socket, early)
-        .and_then(|listeners| launch(&prepared, &socket, listeners));
+        .and_then(|(listeners, own)| launch(&prepared, &socket, listeners, own));
     let status = match done {
         Ok((command, witness)) => wait(command, witness.as_ref(), &socket, prepared.plan),
         Err(failure) => {
@@ -54,7 +54,7 @@ fn set_up(
     prepared: &mut Prepared<'_>,
     socket: &OwnedFd,
     early: Option<&Early>,
-) -> Result<Vec<OwnedFd>, Failure> {
+) -> Result<(Vec<OwnedFd>, Option<OwnRoot>), Failure> {
     let plan = prepared.plan;
     // The supervisor's signal handlers are not for this process, which waits for children only.
     signal::block_all();
@@ -107,10 +107,15 @@ fn set_up(
             .send(socket.as_fd())
             .map_err(Failure::of(Step::Mount))?;
     }
+    // While it is the host's /proc, whose files this process still owns.
+    let user = (plan.has_private_sockets() && !identity.switch)
+        .then(|| files::open(c"/proc/self/ns/user", libc::O_RDONLY))
+        .transpose()
+        .map_err(Failure::of(Step::Ids))?;
     for standard in &prepared.reopened {
         let _ = standard.retake();
     }
-    root::build(prepared)?;
+    let own = root::build(prepared)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(plan.umask));
     rustix::process::chdir(&plan.directory)
         .map_err(Failure::on(Step::Directory, &plan.directory))?;
@@ -124,7 +129,16 @@ fn set_up(
     capabilities::no_new_privileges().map_err(Failure::of(Step::Capabilities))?;
     confine(prepared)?;
     process::not_dumpable().map_err(Failure::of(Step::Capabilities))?;
-    Ok(listeners)
+    let own = own.map(|root| OwnRoot {
+        root,
+        user,
+        network: match plan.network.is_private() {
+            // Before Linux 5.14 it has no number.
+            true => socket::own_network_namespace().unwrap_or(0),
+            false => 0,
+        },
+    });
+    Ok((listeners, own))
 }
 
 fn confine(prepared: &Prepared<'_>) -> Result<(), Failure> {
@@ -181,6 +195,7 @@ fn launch(
     prepared: &Prepared<'_>,
     socket: &OwnedFd,
     listeners: Vec<OwnedFd>,
+    own: Option<OwnRoot>,
 ) -> Result<(i32, Option<Witness>), Failure> {
     // If the supervisor has already given the order to go, it does not wait for this message.
     if !listeners.is_empty() || !socket::has_message(socket.as_fd()) {
@@ -199,7 +214,11 @@ fn launch(
     if prepared.plan.identity.switch {
         capabilities::keep(capabilities::KILL).map_err(Failure::of(Step::Capabilities))?;
     }
-    let running = Message::Running { pidfd, listener };
+    let running = Message::Running {
+        pidfd,
+        listener,
+        own,
+    };
     running
         .send(socket.as_fd())
         .map_err(Failure::of(Step::Fork))?;

@@ -32,6 +32,8 @@ pub enum Message {
         pidfd: OwnedFd,
         /// seccomp's listener.
         listener: Option<OwnedFd>,
+        /// Where private sockets are, if there are to be such.
+        own: Option<OwnRoot>,
     },
     /// The command has written this to a private place, and it is gone with the sandbox.
     Lost(PathBuf),
@@ -44,6 +46,18 @@ pub enum Message {
         /// Whether the terminal had sent the signal for it: see `apply/witness.rs`.
         by_terminal: bool,
     },
+}
+
+/// The sandbox's root with nothing of the host in it.
+#[derive(Debug)]
+pub struct OwnRoot {
+    /// A detached copy of the mounts of its own file system.
+    pub root: OwnedFd,
+    /// The user namespace that it belongs to, where that is not the supervisor's.
+    pub user: Option<OwnedFd>,
+    /// The [network namespace](socket::network_namespace), whose abstract names are its own; 0: it has none of its own, or
+    /// that is unknown, and abstract names cannot be used.
+    pub network: u64,
 }
 
 /// An order of the supervisor to PID 1.
@@ -105,10 +119,19 @@ impl Message {
                 fds.extend(listeners.iter().map(AsFd::as_fd));
                 vec![b'B']
             }
-            Self::Running { pidfd, listener } => {
+            Self::Running {
+                pidfd,
+                listener,
+                own,
+            } => {
+                let user = own.as_ref().and_then(|own| own.user.as_ref());
                 fds.push(pidfd.as_fd());
                 fds.extend(listener.as_ref().map(AsFd::as_fd));
-                vec![b'R']
+                fds.extend(own.as_ref().map(|own| own.root.as_fd()));
+                fds.extend(user.map(AsFd::as_fd));
+                let network = own.as_ref().map_or(0, |own| own.network).to_ne_bytes();
+                let given = [listener.is_some(), own.is_some(), user.is_some()].map(u8::from);
+                [&b"R"[..], &given, &network].concat()
             }
             Self::Changed {
                 change,
@@ -146,11 +169,23 @@ impl Message {
             [b'L', rest @ ..] => Self::Lost(path(rest)),
             [b'T'] => Self::Full,
             [b'B'] => Self::Ready { listeners: fds },
-            [b'R'] => {
+            [b'R', listener, own, user, network @ ..] => {
                 let mut fds = fds.into_iter();
+                let mut next = |given: u8| match given {
+                    0 => Ok(None),
+                    _ => fds.next().map(Some).ok_or_else(malformed),
+                };
+                let network = network.first_chunk().ok_or_else(malformed)?;
+                let pidfd = next(1)?.ok_or_else(malformed)?;
+                let (listener, root, user) = (next(*listener)?, next(*own)?, next(*user)?);
                 Self::Running {
-                    pidfd: fds.next().ok_or_else(malformed)?,
-                    listener: fds.next(),
+                    pidfd,
+                    listener,
+                    own: root.map(|root| OwnRoot {
+                        root,
+                        user,
+                        network: u64::from_ne_bytes(*network),
+                    }),
                 }
             }
             [b'C', kind, by_terminal, rest @ ..] => {

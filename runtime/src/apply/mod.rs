@@ -28,7 +28,7 @@ use aegis_sys::{namespaces, socket};
 
 pub use early::Early;
 use message::Order;
-pub use message::{Message, unmapped};
+pub use message::{Message, OwnRoot, unmapped};
 
 /// What [`start`] needs besides the plan.
 pub struct Outside<'a> {

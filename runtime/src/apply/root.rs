@@ -25,8 +25,9 @@ fn below(path: &Path) -> &Path {
     Path::new(OsStr::from_bytes(bytes.strip_prefix(b"/").unwrap_or(bytes)))
 }
 
-/// Makes the root and enters it. The host's tree is gone afterwards.
-pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<(), Failure> {
+/// Makes the root and enters it. The host's tree is gone afterwards. Returns a copy of the root as it was before anything of
+/// the host was mounted in it, if there are to be private sockets.
+pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<Option<OwnedFd>, Failure> {
     let mut operations = prepared.plan.root.placed().enumerate();
     let top = operations.next().map(|(_, (top, _))| &top.op);
     let Some(Op::Tmpfs { size, mode }) = top else {
@@ -43,12 +44,25 @@ pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<(), Failure> {
         plan: prepared.plan,
         masks: Masks::default(),
     };
+    let wanted = prepared.plan.has_private_sockets();
+    let mut copy = None;
     for (index, (operation, own)) in operations {
+        if wanted && copy.is_none() && !operation.op.is_own() {
+            copy = Some(own_root(root).map_err(Failure::of(Step::Root))?);
+        }
         let taken = prepared.sources.trees.remove(&index);
         builder.carry_out(operation, own, taken)?;
     }
     rustix::process::fchdir(root).map_err(Failure::of(Step::Pivot))?;
-    mount::pivot_to_current_directory().map_err(Failure::of(Step::Pivot))
+    mount::pivot_to_current_directory().map_err(Failure::of(Step::Pivot))?;
+    Ok(copy)
+}
+
+/// A detached copy of the root and of the private places in it.
+fn own_root(root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let copy = mount::clone_tree(root)?;
+    mount::set_attributes_of_one(copy.as_fd(), BASE | attr::NOEXEC | attr::RDONLY)?;
+    Ok(copy)
 }
 
 /// A tmpfs of `size` bytes from which nothing is executed. An inode takes about a kilobyte beside them, so their number

@@ -75,7 +75,7 @@ pub(super) fn listen(kind: Listener) -> io::Result<()> {
         let call = notify::receive(listener.as_fd())?.ok_or_else(|| error(NOT_HELD))?;
         let expected = i64::from(call.data.nr) == libc::SYS_setsid;
         held(expected && notify::still_waits(listener.as_fd(), &call))?;
-        notify::refuse(listener.as_fd(), &call, ANSWERED)
+        notify::answer(listener.as_fd(), &call, ANSWERED)
     };
     let answered = answer();
     if answered.is_err() {

@@ -9,8 +9,9 @@ use std::path::Path;
 use aegis_policy::model::Documents;
 use aegis_policy::request::Approval;
 use aegis_policy::{Context, Decision, Hash, Policy, Request, What};
-use aegis_profile::{Declared, Device, LimitKey, Limits, Origin, Outbound, Profile};
+use aegis_profile::{Declared, Device, LimitKey, Limits, Origin, Outbound, Profile, Sockets};
 
+use super::reachable::private_sockets;
 use super::{Grant, InForce, Plan};
 use crate::facts::{Caller, HostFacts};
 
@@ -50,6 +51,9 @@ pub(super) fn beside_files(
     }
     let listen = |port: &u16| What::Listen { port: *port };
     grants.extend(each(&capabilities.net_listen, listen));
+    let sockets = capabilities.sockets.iter();
+    let sockets = sockets.filter(|sockets| sockets.value == Sockets::Private);
+    grants.extend(sockets.map(|item| Grant::new(private_sockets(), &item.origin)));
     let device = |device: &Device| What::Device {
         device: facts.device_name(device),
     };

@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use aegis_profile::{Declared, LimitKey, Origin, Outbound, PathSpec, Profile, SyscallBase};
+use aegis_profile::{
+    Declared, LimitKey, Origin, Outbound, PathSpec, Profile, Sockets, SyscallBase,
+};
 
 use super::assemble::{Spec, assemble, identity};
 use super::{DeniedPaths, Plan, authority, environment, files, limits};
 use crate::error::Error;
 use crate::facts::denied::Found;
 use crate::facts::{self, HostFacts, Inputs};
-use crate::seccomp::{self, SyscallSpec};
+use crate::seccomp::{self, SyscallSpec, UnixSockets};
 use crate::types::Network;
 
 /// Compiles a profile for a host. Pure: the same input gives the same plan.
@@ -145,10 +147,16 @@ fn syscalls(profile: &Profile, socket: bool) -> SyscallSpec {
         Some(SyscallBase::Minimal) => seccomp::Base::Minimal,
         Some(SyscallBase::Learned) => seccomp::Base::Learned,
     };
+    let sockets = profile.capabilities.sockets.as_ref();
+    let private = sockets.is_some_and(|sockets| sockets.value == Sockets::Private);
     SyscallSpec {
         allow: names(&asked.allow),
         deny: names(&asked.deny),
-        unix_sockets: socket || asked.allow.iter().any(|name| name.value == "socket"),
+        unix_sockets: match socket || asked.allow.iter().any(|name| name.value == "socket") {
+            true => UnixSockets::Any,
+            false if private => UnixSockets::Private,
+            false => UnixSockets::None,
+        },
         ..SyscallSpec::new(base)
     }
 }

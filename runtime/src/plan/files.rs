@@ -175,12 +175,15 @@ impl Root<'_> {
         self.mounts.extend(hidden.map(|path| Op::Mask.at(path)));
         let ways = self.ways();
         self.mounts.extend(ways);
-        // Private places first: the way to one is a copy that has it already.
+        // Private places first: the way to one is a copy that has it already. The ways next, so that the root without
+        // anything of the host, which private sockets are looked up in, has them too.
         let order = |mount: &Operation| {
-            (
-                !matches!(mount.op, Op::Private { .. }),
-                mount.at.clone().into_os_string(),
-            )
+            let kind = match mount.op {
+                Op::Private { .. } => 0,
+                Op::Way => 1,
+                _ => 2,
+            };
+            (kind, mount.at.clone().into_os_string())
         };
         self.mounts.sort_by_cached_key(order);
         let top = Op::Tmpfs { size, mode: 0o755 }.at("/");

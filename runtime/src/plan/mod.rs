@@ -25,6 +25,7 @@ pub use model::{
     Degraded, DeniedPaths, Grant, InForce, Landlock, Memfd, Namespace, PathRule, Plan,
 };
 pub use ops::{Op, Operation, Operations};
+pub(crate) use reachable::private_sockets;
 
 #[cfg(test)]
 pub(crate) mod tests;

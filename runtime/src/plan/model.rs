@@ -214,6 +214,11 @@ impl Plan {
         })
     }
 
+    /// Whether the command may make, bind and connect Unix sockets in the sandbox's own places.
+    pub fn has_private_sockets(&self) -> bool {
+        self.syscalls.unix_sockets == seccomp::UnixSockets::Private
+    }
+
     /// SHA-256 of [`Plan::to_json`].
     pub fn hash(&self) -> Hash {
         Hash::of_canonical(self)

@@ -113,6 +113,25 @@ impl Op {
         Operation { op: self, at }
     }
 
+    /// Whether what it makes or mounts is of the sandbox's own file system.
+    pub fn is_own(&self) -> bool {
+        match self {
+            Self::Tmpfs { .. }
+            | Self::Directory { .. }
+            | Self::Symlink { .. }
+            | Self::File { .. }
+            | Self::MountPoint
+            | Self::Private { .. }
+            | Self::Way => true,
+            Self::Bind { .. }
+            | Self::Device { .. }
+            | Self::Proc
+            | Self::Pseudoterminals
+            | Self::Mask
+            | Self::Remount { .. } => false,
+        }
+    }
+
     /// Whether it mounts something.
     pub fn is_mount(&self) -> bool {
         !matches!(

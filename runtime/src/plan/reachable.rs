@@ -12,7 +12,7 @@ use super::model::Grant;
 use super::ops::{Op, Operation, Operations};
 use crate::facts::devices;
 use crate::facts::paths::Kind;
-use crate::seccomp::SyscallSpec;
+use crate::seccomp::{SyscallSpec, UnixSockets};
 use crate::types::paths::{is_below, parents};
 use crate::types::{GrantOrigin, Network, PathMap};
 
@@ -63,7 +63,14 @@ impl Reachable<'_> {
         let name = |name: &OsString| name.to_string_lossy().into_owned();
         let passed = self.passed.keys().map(name);
         wanted.extend(passed.map(|name| What::Environment { name }));
-        let socket = self.syscalls.unix_sockets.then(|| "socket".to_owned());
+        let socket = match self.syscalls.unix_sockets {
+            UnixSockets::None => None,
+            UnixSockets::Private => {
+                wanted.push(private_sockets());
+                None
+            }
+            UnixSockets::Any => Some("socket".to_owned()),
+        };
         let calls = self.syscalls.allow.iter().cloned().chain(socket);
         wanted.extend(calls.map(|name| What::Syscall { name }));
         wanted
@@ -96,6 +103,13 @@ impl Reachable<'_> {
             }
         }
         missing
+    }
+}
+
+/// As a policy is asked for the sandbox's own sockets.
+pub(crate) fn private_sockets() -> What {
+    What::Sockets {
+        name: "private".into(),
     }
 }
 

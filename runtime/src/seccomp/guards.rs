@@ -6,7 +6,7 @@
 //! Widths follow the kernel's own parameter types. Where it takes an `int` it drops the register's high
 //! half, so garbage there must change nothing; where it takes a `long`, all 64 bits count.
 
-use super::{Action, Arm, Condition, Op, SyscallRule, spec::SyscallSpec};
+use super::{Action, Arm, Condition, Op, SyscallRule, UnixSockets, spec::SyscallSpec};
 use crate::types::Network;
 
 /// A way to narrow one call, or one family of calls whose arguments mean the same.
@@ -28,6 +28,8 @@ pub(super) enum Guard {
     Socket,
     /// Only local pairs.
     Socketpair,
+    /// A socket's address, which lies in memory.
+    Address,
     /// Only settings that affect nobody else.
     Prctl,
     /// Only execution domains that weaken nothing.
@@ -73,6 +75,8 @@ pub(super) const GUARDS: &[(&str, Guard)] = &[
     ("mknodat", Guard::Node(2)),
     ("socket", Guard::Socket),
     ("socketpair", Guard::Socketpair),
+    ("bind", Guard::Address),
+    ("connect", Guard::Address),
     ("prctl", Guard::Prctl),
     ("personality", Guard::Personality),
     ("seccomp", Guard::Seccomp),
@@ -192,10 +196,10 @@ impl Guard {
                 rule(PLAIN_TYPES.iter().map(plain).collect(), eperm)
             }
             Self::Socket => socket(spec, refuse(libc::EAFNOSUPPORT), eperm),
-            Self::Socketpair if spec.unix_sockets => {
+            Self::Socketpair if spec.unix_sockets == UnixSockets::Any => {
                 only(is(0, AF_UNIX), refuse(libc::EAFNOSUPPORT))
             }
-            // A datagram pair can still send to any path.
+            // A datagram pair can still send to any path: the supervisor makes one that cannot.
             Self::Socketpair => rule(
                 vec![
                     arm(vec![is(0, AF_UNIX), kind(SOCK_STREAM)], Action::Allow),
@@ -203,6 +207,11 @@ impl Guard {
                 ],
                 refuse(libc::EAFNOSUPPORT),
             ),
+            // It may be one of the host's, and the number may come to mean a Unix socket: the supervisor acts on copies.
+            Self::Address if spec.unix_sockets == UnixSockets::Private => {
+                SyscallRule::always(refuse(libc::EACCES))
+            }
+            Self::Address => SyscallRule::always(Action::Allow),
             Self::Prctl => prctl(eperm),
             Self::Personality => equal(0, &PERSONALITIES, Action::Allow, eperm),
             Self::Seccomp => {
@@ -242,7 +251,11 @@ impl Guard {
             ),
             // Landlock checks bind; listen alone binds any free port of the host.
             Self::Listen if spec.network == Network::Host && !spec.listens => {
-                SyscallRule::always(eperm)
+                SyscallRule::always(match spec.unix_sockets {
+                    // The supervisor lets a private socket listen.
+                    UnixSockets::Private => refuse(libc::EACCES),
+                    UnixSockets::None | UnixSockets::Any => eperm,
+                })
             }
             Self::Listen => SyscallRule::always(Action::Allow),
             Self::Write(passed) if spec.notify && spec.watch_stderr => {
@@ -289,19 +302,21 @@ fn kind(kind: u64) -> Condition {
 /// and no Landlock up to ABI 7 prevents that, so a profile must ask for it. Its refusal is silent,
 /// since the C library tries nscd and syslog in many programs.
 fn socket(spec: &SyscallSpec, family: Action, protocol: Action) -> SyscallRule {
-    let unix = if spec.unix_sockets {
-        Action::Allow
-    } else {
-        Action::Errno(libc::EAFNOSUPPORT as u16)
+    let quiet = Action::Errno(libc::EAFNOSUPPORT as u16);
+    let unix = |wanted| arm(vec![is(0, AF_UNIX), kind(wanted)], Action::Allow);
+    let mut arms = match spec.unix_sockets {
+        UnixSockets::None => Vec::new(),
+        UnixSockets::Private => vec![unix(SOCK_STREAM), unix(SOCK_SEQPACKET)],
+        UnixSockets::Any => vec![arm(vec![is(0, AF_UNIX)], Action::Allow)],
     };
     let inet = |number, wanted| arm(vec![is(2, number), kind(wanted)], Action::Allow);
-    let mut arms = vec![
-        arm(vec![is(0, AF_UNIX)], unix),
+    arms.extend([
+        arm(vec![is(0, AF_UNIX)], quiet),
         arm(vec![is(0, AF_NETLINK), is(2, NETLINK_ROUTE)], Action::Allow),
         arm(vec![is_not(0, AF_INET), is_not(0, AF_INET6)], family),
         inet(IPPROTO_TCP, SOCK_STREAM),
         inet(IPPROTO_UDP, SOCK_DGRAM),
-    ];
+    ]);
     if spec.network == Network::Host {
         // Unprivileged pings; in a private network there is nothing to ping.
         arms.extend([

@@ -47,4 +47,4 @@ pub use install::{Listener, install};
 pub use interpret::interpret;
 pub use policy::{Action, Arm, Condition, Filter, Op, Rules, SeccompData, SyscallRule, Width};
 pub use sets::Base;
-pub use spec::{SyscallError, SyscallSpec, filter_for, may_be_allowed};
+pub use spec::{SyscallError, SyscallSpec, UnixSockets, filter_for, may_be_allowed};

@@ -8,6 +8,18 @@ use super::{
     sets::{CallEntry, Standing, entries},
 };
 
+/// Which Unix sockets may be made; pairs always may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnixSockets {
+    /// None.
+    None,
+    /// Streams and sequenced packets, which a supervisor binds and connects: the filter refuses both calls.
+    Private,
+    /// All, with which whatever listens on a visible path can be connected to.
+    Any,
+}
+
 /// What a filter is made from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct SyscallSpec {
@@ -25,8 +37,8 @@ pub struct SyscallSpec {
     /// Whether the supervisor wants to see what is written to descriptor 2. Has no effect without
     /// `notify`.
     pub watch_stderr: bool,
-    /// Whether Unix sockets may be made that can be connected by path; pairs always may.
-    pub unix_sockets: bool,
+    /// Unix sockets.
+    pub unix_sockets: UnixSockets,
     /// Whether the processors that it runs on stay as they are: they stand in for a limit.
     pub pinned: bool,
     /// Whether ports of the host's network may be listened on; those of a private network always may.
@@ -44,7 +56,7 @@ impl SyscallSpec {
             notify: false,
             network: Network::None,
             watch_stderr: false,
-            unix_sockets: false,
+            unix_sockets: UnixSockets::None,
             listens: false,
             pinned: false,
         }
@@ -77,7 +89,10 @@ impl SyscallSpec {
             Standing::Default => matches!(self.base, Base::Default),
             Standing::Connect => match self.base {
                 Base::Default => true,
-                Base::Minimal => matches!(self.network, Network::Host),
+                Base::Minimal => {
+                    matches!(self.network, Network::Host)
+                        || matches!(self.unix_sockets, UnixSockets::Private)
+                }
                 Base::Learned => false,
             },
             Standing::OnRequest

@@ -22,7 +22,8 @@ use super::error_messages::{self, Complaint, objects};
 use super::system::SystemFile;
 use crate::facts::{TMP, plantable};
 use crate::plan::access::Access;
-use crate::plan::{Op, Plan};
+use crate::plan::{Op, Plan, private_sockets};
+use crate::seccomp::UnixSockets;
 use crate::types::Network;
 use places::{absolute, in_plan, is_private, own_place, rights, shorten, shows_usr};
 
@@ -114,13 +115,12 @@ fn line_denials(line: &str, plan: &Plan, system: System<'_>) -> Vec<Denial> {
             Some(line),
         )];
     }
-    if !plan.syscalls.unix_sockets && said.socket {
-        let name = "socket".into();
+    if plan.syscalls.unix_sockets == UnixSockets::None && said.socket {
         return vec![Denial::guessed(
-            What::Syscall { name },
+            private_sockets(),
             "seccomp",
             "a Unix socket that can be connected by path",
-            Some("syscalls: {allow: [socket]}".into()),
+            Some("capabilities: {sockets: private}".into()),
         )];
     }
     if said.privileges {

@@ -12,6 +12,7 @@ mod pseudo;
 mod relay;
 pub mod report;
 mod session;
+mod sockets;
 mod stdio;
 mod system;
 mod tail;

@@ -2,18 +2,21 @@
 //!
 //! Nothing is allowed here that the plan does not grant: refused calls stay refused and are
 //! recorded; text for standard error is read and its call goes on; a memfd is made without the right
-//! to be executed.
+//! to be executed. Private sockets and datagram pairs are in `sockets`.
 
 use aegis_policy::What;
+use aegis_profile::syntax::quote;
 use rustix::fs::MemfdFlags;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::denials::{Denial, Evidence};
+use super::sockets::{self, Calls, Refused};
 use super::tail::Tail;
+use crate::apply::OwnRoot;
 use crate::plan::{Memfd, Plan};
-use crate::seccomp::{self, Action, SeccompData};
+use crate::seccomp::{self, Action, SeccompData, UnixSockets};
 use aegis_sys::notify::{self, Call};
 
 /// The listener's side of a run.
@@ -22,18 +25,31 @@ pub(super) struct Listener {
     fd: Option<OwnedFd>,
     /// The same filter without a supervisor: its verdict on a call holds, whoever answers.
     verdicts: Option<seccomp::Filter>,
-    /// How often each was denied, in the order of the first time.
-    denied: Vec<(u64, Call)>,
+    /// In the order of the first time.
+    denied: Vec<Denied>,
+    sockets: Calls,
     tail: Tail,
 }
 
+/// A call that was denied.
+struct Denied {
+    times: u64,
+    call: Call,
+    /// The socket that it named.
+    socket: Option<String>,
+}
+
+/// Names come from the command: no more of them are kept.
+const MOST_NAMED: usize = 16;
+
 impl Listener {
     /// Takes over the listener of a plan's filter.
-    pub fn new(fd: OwnedFd) -> Self {
+    pub fn new(fd: OwnedFd, own: Option<OwnRoot>) -> Self {
         // Before Linux 6.6 a look takes longer.
         let _ = notify::wake_on_same_processor(fd.as_fd());
         Self {
             fd: Some(fd),
+            sockets: Calls::new(own),
             ..Self::default()
         }
     }
@@ -63,8 +79,28 @@ impl Listener {
             return Ok(None);
         };
         // First, before any other answer: what the profile denies stays denied.
-        if let Some(errno) = self.denial_of(&call, plan) {
-            return self.deny(fd, &call, errno, plan);
+        match (self.denial_of(&call, plan), i64::from(call.data.nr)) {
+            (Some(libc::EACCES), libc::SYS_bind | libc::SYS_connect | libc::SYS_listen) => {
+                return match self.sockets.carry_out(fd, &call, plan) {
+                    Ok(()) => Ok(None),
+                    Err(Refused::Failed(error)) => {
+                        notify::answer(fd, &call, error.raw_os_error())?;
+                        Ok(None)
+                    }
+                    Err(Refused::Denied) => self.deny(fd, &call, libc::EPERM, None, plan),
+                    Err(Refused::Outside(socket)) => {
+                        self.deny(fd, &call, libc::EACCES, Some(socket), plan)
+                    }
+                };
+            }
+            (Some(libc::EAFNOSUPPORT), libc::SYS_socketpair)
+                if sockets::is_datagram_pair(&call) =>
+            {
+                sockets::pair(fd, &call)?;
+                return Ok(None);
+            }
+            (Some(errno), _) => return self.deny(fd, &call, errno, None, plan),
+            (None, _) => {}
         }
         match i64::from(call.data.nr) {
             libc::SYS_write | libc::SYS_writev if call.data.args[0] as u32 == 2 => {
@@ -75,7 +111,7 @@ impl Listener {
                 memfd(fd, &call)?;
                 Ok(None)
             }
-            _ => self.deny(fd, &call, libc::EPERM, plan),
+            _ => self.deny(fd, &call, libc::EPERM, None, plan),
         }
     }
 
@@ -110,21 +146,30 @@ impl Listener {
         fd: BorrowedFd<'_>,
         call: &Call,
         errno: i32,
+        socket: Option<String>,
         plan: &Plan,
     ) -> io::Result<Option<Denial>> {
-        notify::refuse(fd, call, errno)?;
-        let mut denied = self.denied.iter_mut();
-        if let Some((times, _)) = denied.find(|(_, known)| known.data.nr == call.data.nr) {
-            *times += 1;
+        notify::answer(fd, call, errno)?;
+        let socket = socket.filter(|_| self.denied.len() < MOST_NAMED);
+        let same =
+            |known: &&mut Denied| known.call.data.nr == call.data.nr && known.socket == socket;
+        if let Some(known) = self.denied.iter_mut().find(same) {
+            known.times += 1;
             return Ok(None);
         }
-        self.denied.push((1, *call));
-        Ok(Some(denial(call, 1, plan)))
+        let denied = Denied {
+            times: 1,
+            call: *call,
+            socket,
+        };
+        let first = denial(&denied, plan);
+        self.denied.push(denied);
+        Ok(Some(first))
     }
 
     /// The denials, in the order of the first time, and the end of standard error.
     pub fn finish(self, plan: &Plan) -> (Vec<Denial>, Tail) {
-        let denials = (self.denied.iter()).map(|(times, call)| denial(call, *times, plan));
+        let denials = self.denied.iter().map(|denied| denial(denied, plan));
         (denials.collect(), self.tail)
     }
 }
@@ -155,7 +200,24 @@ fn read_text(call: &Call, text: &mut [u8; 2048]) -> usize {
     end
 }
 
-fn denial(call: &Call, times: u64, plan: &Plan) -> Denial {
+fn denial(denied: &Denied, plan: &Plan) -> Denial {
+    let Denied { times, call, .. } = denied;
+    if let Some(socket) = &denied.socket {
+        return Denial {
+            asked: Some(What::Syscall {
+                name: "socket".into(),
+            }),
+            layer: "private sockets",
+            what: match i64::from(call.data.nr) {
+                libc::SYS_bind => format!("making the socket {}", quote(socket)),
+                _ => format!("connecting to the socket {}", quote(socket)),
+            },
+            times: *times,
+            evidence: Evidence::Kernel,
+            allow: Some("syscalls: {allow: [socket]}".into()),
+            decision: None,
+        };
+    }
     let name = plan.seccomp.arch.name(call.data.nr as u32).unwrap_or("?");
     Denial {
         asked: Some(What::Syscall {
@@ -163,7 +225,7 @@ fn denial(call: &Call, times: u64, plan: &Plan) -> Denial {
         }),
         layer: "seccomp",
         what: format!("the system call {name}"),
-        times,
+        times: *times,
         evidence: Evidence::Kernel,
         allow: match name {
             "listen" => Some("capabilities: {net.listen: [PORT]}".into()),
@@ -199,7 +261,7 @@ fn memfd(fd: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
         .map_err(io::Error::from)
         .and_then(|memfd| notify::answer_with_descriptor(fd, call, memfd.as_fd(), close))
         // If the caller's limits leave no room for one more, the call fails with that, and the run goes on.
-        .or_else(|error| notify::refuse(fd, call, error.raw_os_error().unwrap_or(libc::EINVAL)))
+        .or_else(|error| notify::answer(fd, call, error.raw_os_error().unwrap_or(libc::EINVAL)))
 }
 
 /// Whether naming the call in `syscalls.allow` would have let this very call through: some stay
@@ -208,6 +270,8 @@ fn would_allow(spec: &seccomp::SyscallSpec, name: &str, call: &Call) -> bool {
     let mut spec = spec.unattended();
     spec.allow.push(name.to_owned());
     spec.deny.retain(|denied| denied != name);
-    spec.unix_sockets |= name == "socket";
+    if name == "socket" {
+        spec.unix_sockets = UnixSockets::Any;
+    }
     seccomp::filter_for(&spec).is_ok_and(|filter| filter.evaluate(&data(call)) == Action::Allow)
 }

@@ -208,10 +208,14 @@ impl Session {
                 self.ready = true;
                 self.listeners = listeners;
             }
-            Some(Message::Running { pidfd, listener }) => {
+            Some(Message::Running {
+                pidfd,
+                listener,
+                own,
+            }) => {
                 let limit = self.plan.limits.time;
                 self.deadline = limit.map(|limit| self.began + Duration::from_millis(limit));
-                self.listener = listener.map(Listener::new);
+                self.listener = listener.map(|listener| Listener::new(listener, own));
                 for signal in self.early_signals.drain(..) {
                     if FORWARDED.contains(&signal) {
                         let _ = process::signal(pidfd.as_fd(), signal);

@@ -217,6 +217,11 @@ fn every_kind_of_thing_has_its_risk_in_words() {
             "a part of the kernel",
         ),
         (
+            What::Sockets { name: name() },
+            "sockets name",
+            "to nobody else",
+        ),
+        (
             What::Secret {
                 alias: name(),
                 host: "example.org".into(),

@@ -223,6 +223,7 @@ fn weight(what: &What, context: &Context) -> u8 {
         What::Exec { tree, .. } => 7 + u8::from(*tree),
         What::Write { tree, .. } => 5 + u8::from(*tree),
         What::Listen { .. } => 4,
+        What::Sockets { .. } => 1,
         What::Read { tree, .. } => 2 + u8::from(*tree),
         What::Limit { .. } => 0,
     }
@@ -241,6 +242,7 @@ fn exact(what: &What) -> (&'static str, String) {
         What::Device { device } => quoted(device),
         What::Environment { name: variable } => quoted(variable),
         What::Syscall { name: call } => quoted(call),
+        What::Sockets { name } => quoted(name),
         What::Read { path: p, tree } | What::Write { path: p, tree } => {
             format!("{}{}", quoted(&p.0), below(*tree))
         }
@@ -347,6 +349,9 @@ fn risk(what: &What, context: &Context) -> String {
         },
         What::Environment { .. } => {
             "can read that variable of yours, which may hold a secret".into()
+        }
+        What::Sockets { .. } => {
+            "can have its programs talk to each other by Unix sockets of this sandbox, and to nobody else".into()
         }
         What::Syscall { .. } => {
             "can use a part of the kernel that is kept from others: an error there leads out of the sandbox".into()

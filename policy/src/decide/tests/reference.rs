@@ -161,7 +161,8 @@ fn of(pattern: &Pattern<'_>, reach: Relation, context: &Context, what: &What) ->
         (Pattern::Ports(ports), What::Listen { port }) => one(ports.contains(*port)),
         (Pattern::Name(pattern), What::NetHost {}) => one(glob_matches(pattern, b"host")),
         (Pattern::Name(pattern), What::Device { device: name })
-        | (Pattern::Name(pattern), What::Environment { name } | What::Syscall { name }) => {
+        | (Pattern::Name(pattern), What::Environment { name })
+        | (Pattern::Name(pattern), What::Sockets { name } | What::Syscall { name }) => {
             one(glob_matches(pattern, name.as_bytes()))
         }
         _ => Relation::Disjoint,

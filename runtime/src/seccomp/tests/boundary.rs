@@ -326,7 +326,7 @@ fn errors_that_are_printed_are_shown_when_someone_watches() {
     let watched = SyscallSpec {
         notify: true,
         watch_stderr: true,
-        unix_sockets: true,
+        unix_sockets: UnixSockets::Any,
         listens: true,
         ..spec(Base::Minimal)
     };
@@ -425,7 +425,7 @@ fn a_call_newer_than_the_table_is_as_if_it_did_not_exist() {
 #[test]
 fn unix_sockets_by_path_have_to_be_asked_for() {
     let closed = SyscallSpec {
-        unix_sockets: false,
+        unix_sockets: UnixSockets::None,
         ..spec(Base::Default)
     };
     let quiet = Action::Errno(libc::EAFNOSUPPORT as u16);
@@ -436,6 +436,43 @@ fn unix_sockets_by_path_have_to_be_asked_for() {
     assert_eq!(ask(&closed, "socketpair", &[1, 1 | 0o2_000_000]), ALLOW);
     // A datagram pair could send to any path.
     assert_ne!(ask(&closed, "socketpair", &[1, 2]), ALLOW);
+}
+
+#[test]
+fn private_sockets_are_streams_and_packets_whose_addresses_the_supervisor_handles() {
+    let private = SyscallSpec {
+        unix_sockets: UnixSockets::Private,
+        ..spec(Base::Minimal)
+    };
+    let quiet = Action::Errno(libc::EAFNOSUPPORT as u16);
+    // SOCK_RAW of this family is SOCK_DGRAM (`net/unix/af_unix.c:unix_create`).
+    for (kind, action) in [(1, ALLOW), (5, ALLOW), (2, quiet), (3, quiet), (9, quiet)] {
+        assert_eq!(ask(&private, "socket", &[1, kind]), action, "{kind}");
+        assert_eq!(
+            ask(&private, "socket", &[1 | GARBAGE, kind | GARBAGE]),
+            action
+        );
+    }
+    assert_ne!(ask(&private, "socketpair", &[1, 2]), ALLOW);
+    let attended = SyscallSpec {
+        notify: true,
+        ..private.clone()
+    };
+    let on_the_host = |spec: &SyscallSpec| SyscallSpec {
+        network: Network::Host,
+        listens: false,
+        ..spec.clone()
+    };
+    assert_eq!(ask(&private, "listen", &[]), ALLOW);
+    assert_eq!(ask(&on_the_host(&attended), "listen", &[]), Action::Notify);
+    let alone = ask(&on_the_host(&private), "listen", &[]);
+    assert_eq!(alone, Action::Errno(libc::EACCES as u16));
+    for call in ["bind", "connect"] {
+        assert_eq!(ask(&private, call, &[]), Action::Errno(libc::EACCES as u16));
+        assert_eq!(ask(&attended, call, &[]), Action::Notify);
+        let any = spec(Base::Default);
+        assert_eq!(ask(&any, call, &[]), ALLOW);
+    }
 }
 
 #[test]

@@ -246,6 +246,6 @@ fn answer(listener: &OwnedFd, expected: i32, errno: i32) {
             libc::EIO
         };
         // A caller that gets no answer fails the test.
-        let _ = notify::refuse(listener.as_fd(), &call, error);
+        let _ = notify::answer(listener.as_fd(), &call, error);
     }
 }

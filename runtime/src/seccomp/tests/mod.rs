@@ -4,13 +4,13 @@ mod boundary;
 mod kernel;
 mod law;
 
-use super::{Base, SyscallSpec};
+use super::{Base, SyscallSpec, UnixSockets};
 use crate::types::Network;
 
 /// A spec with this base and nothing else.
 pub(super) fn spec(base: Base) -> SyscallSpec {
     SyscallSpec {
-        unix_sockets: true,
+        unix_sockets: UnixSockets::Any,
         listens: true,
         ..SyscallSpec::new(base)
     }
@@ -26,7 +26,7 @@ pub(super) fn every_spec() -> Vec<SyscallSpec> {
                     notify,
                     network,
                     watch_stderr,
-                    unix_sockets: true,
+                    unix_sockets: UnixSockets::Any,
                     listens: true,
                     ..spec(base)
                 });
