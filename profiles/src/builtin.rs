@@ -24,7 +24,7 @@ macro_rules! builtin {
 }
 
 /// In the order in which they are listed.
-static ALL: [Builtin; 15] = [
+static ALL: [Builtin; 16] = [
     builtin!("base"),
     builtin!("shell"),
     builtin!("python"),
@@ -38,6 +38,7 @@ static ALL: [Builtin; 15] = [
     builtin!("uv"),
     builtin!("mcp-node"),
     builtin!("mcp-python"),
+    builtin!("browser"),
     builtin!("project"),
     builtin!("caches"),
 ];

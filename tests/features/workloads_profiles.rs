@@ -256,3 +256,25 @@ fn uv_makes_an_environment_and_runs_a_program_in_it() {
         );
     }
 }
+
+/// Its processes talk over shared memory, pairs and a socket of their own; the page comes from a server in the sandbox.
+#[test]
+fn chromium_shows_what_a_page_s_script_has_made_of_it() {
+    let profile = "aegis: 1\nextends: [browser, python]\ncapabilities: {files.read: [$WORK]}\n";
+    let script = "python3 -m http.server --bind 127.0.0.1 8000 >/tmp/log 2>&1 & \
+        until chromium --headless --no-sandbox --dump-dom http://127.0.0.1:8000/page.html >/tmp/page 2>/dev/null \
+        && grep 'made by' /tmp/page; do :; done";
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write(
+            "work/page.html",
+            "<p id=here></p><script>here.textContent = 'made by ' + ['script', 6 * 7].join(' ')</script>",
+        );
+        prints(
+            &workspace,
+            profile,
+            &["sh", "-c", script],
+            "made by script 42",
+        );
+    }
+}
