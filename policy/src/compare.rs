@@ -215,6 +215,11 @@ fn settings(a: &Policy, b: &Policy) -> Vec<Setting> {
         let layers: Vec<&str> = policy.documents().may_be_missing().collect();
         layers.join(", ")
     };
+    let insisted = |policy: &Policy| {
+        let keys = policy.documents().must_hold();
+        let keys: Vec<&str> = keys.map(|(key, _)| key.name()).collect();
+        keys.join(", ")
+    };
     let failure = |policy: &Policy| policy.documents().on_audit_failure().to_string();
     let ceiling = |policy: &Policy, key: LimitKey| {
         let ceiling = policy.documents().ceiling(key);
@@ -238,6 +243,7 @@ fn settings(a: &Policy, b: &Policy) -> Vec<Setting> {
             passphrase(b),
         ),
         ("may-be-missing".to_owned(), missing(a), missing(b)),
+        ("limits.must-hold".to_owned(), insisted(a), insisted(b)),
         ("audit-failure".to_owned(), failure(a), failure(b)),
     ];
     (limits.chain(others))

@@ -54,6 +54,9 @@ pub struct Document {
     pub limits: BTreeMap<String, u64>,
     /// Layers that a host may lack.
     pub may_be_missing: BTreeSet<String>,
+    /// Limits that must hold as they say, where they are set.
+    #[serde(skip_serializing_if = "is_default")]
+    pub must_hold: BTreeSet<String>,
     /// The policy's name.
     pub name: String,
     /// The `network-egress` contract, by id.

@@ -47,7 +47,7 @@ pub fn text(schema: &Value) -> String {
 fn policy() -> Value {
     let mut limits = aegis_profile::schema::json()["$defs"]["Limits"].take();
     limits["description"] =
-        "Ceilings for every profile: what asks for more gets as much as this.".into();
+        "Ceilings for every profile: what asks for more gets as much as this; and limits that must hold as they say.".into();
     let keys = SECTIONS.iter().enumerate();
     let schema = object(
         "An Aegis policy: what may be granted, whatever a profile asks for. What no rule covers is blocked.",

@@ -106,10 +106,12 @@ fn wording_order_and_rules_that_change_nothing_are_no_difference() {
 
 #[test]
 fn ceilings_budgets_and_settings_are_compared() {
-    let with = |memory, size, missing: &[&str]| {
+    let with = |memory, size, missing: &[&str], insisted: &[&str]| {
+        let names = |list: &[&str]| list.iter().map(|l| (*l).to_owned()).collect();
         policy(Document {
             limits: [("memory".to_owned(), memory)].into(),
-            may_be_missing: missing.iter().map(|l| (*l).to_owned()).collect(),
+            may_be_missing: names(missing),
+            must_hold: names(insisted),
             network_egress: vec![EgressRule {
                 budget: Budget {
                     request_size: Some(size),
@@ -131,8 +133,8 @@ fn ceilings_budgets_and_settings_are_compared() {
         })
     };
     let found = diff(
-        &with(1 << 30, 10, &[]),
-        &with(512 << 20, 20, &["cgroup"]),
+        &with(1 << 30, 10, &[], &["memory", "cpu"]),
+        &with(512 << 20, 20, &["cgroup"], &["memory"]),
         &contexts(),
     );
     let actions: Vec<&str> = found.differences.iter().map(|d| d.action).collect();
@@ -146,7 +148,8 @@ fn ceilings_budgets_and_settings_are_compared() {
         settings,
         [
             ["limits.memory", "1G", "512M"],
-            ["may-be-missing", "", "cgroup"]
+            ["may-be-missing", "", "cgroup"],
+            ["limits.must-hold", "memory, cpu", "memory"]
         ]
     );
 }

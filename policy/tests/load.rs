@@ -206,7 +206,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
                 - {id: a, on: [files.read, files.wirte], match: [work, /b?], verdict: yes}\n\
                 network-egress:\n  - {id: a, hosts: [\"*.com\", A.com], ports: [0], methods: [get], verdict: allow}\n\
                 secrets-boundary:\n  - {id: c, alias: \"\", to: [\"*\"], inject: body, verdict: allow}\n\
-                limits: {memory: 512, cpus: 1}\nmay-be-missing: [disk-raed]\naudit-failure: go\nrego: [../x.rego]\n";
+                limits: {memory: 512, cpus: 1, must-hold: [memroy]}\nmay-be-missing: [disk-raed]\naudit-failure: go\nrego: [../x.rego]\n";
     let (_, _, told) = refused(text);
     for words in [
         "unknown key \"nmae\"",
@@ -224,6 +224,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
         "a size needs a unit",
         "did you mean `cpu`?",
         "did you mean `disk-read`?",
+        "did you mean `memory`?",
         "unknown word \"go\"",
         "not a Rego file beside the policy",
     ] {

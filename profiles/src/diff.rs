@@ -150,6 +150,14 @@ fn beyond(more: &Profile, less: &Profile) -> Vec<Item> {
             Some(_) => {}
         }
     }
+    for limit in less.limits.must_hold() {
+        let insists = more.limits.must_hold().contains(limit);
+        // What is not limited at all has been listed.
+        if !insists && more.limits.get(limit.value).is_some() {
+            let instead = Some(limit.value.to_string());
+            found.add("limits.must-hold", "need not hold".into(), instead, None);
+        }
+    }
     syscalls(&mut found, &more.syscalls, &less.syscalls);
     found.0
 }

@@ -2,11 +2,11 @@
 //!
 //! Adding a limit takes a line in the table, and the place that enforces it.
 
-use serde::{Serialize, Serializer};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Value as Json, json};
 
-use crate::error::Reporter;
-use crate::form::{Key, Keyed, Page, Section};
+use crate::error::{Reporter, meant};
+use crate::form::{Key, Keyed, Page, Section, Text};
 use crate::model::Declared;
 use crate::units::{self, Wrong};
 use crate::yaml::Node;
@@ -76,6 +76,23 @@ const MAX_PIDS: u64 = 4_194_304;
 /// Far above any `fs.nr_open`.
 const MAX_FILES: u64 = 1 << 30;
 
+/// The key that lists limits which are not to be weakened.
+const MUST_HOLD: &str = "must-hold";
+
+/// The name of a limit.
+const NAME: Text<LimitKey> = Text::new(
+    "a limit's name",
+    || json!({"type": "string", "enum": LimitKey::NAMES}),
+    |text| {
+        LimitKey::named(text).ok_or_else(|| {
+            let names = LimitKey::NAMES;
+            let all = format!("the limits are {}", names.join(", "));
+            let help = meant(text, names.iter().copied(), all);
+            Wrong::of("unknown limit", help)
+        })
+    },
+);
+
 /// For each limit its documentation, name, key and unit, and for the reference page the form of its values,
 /// the default and an example.
 macro_rules! limits {
@@ -108,7 +125,17 @@ macro_rules! limits {
             example: $example,
             schema: || $unit.schema(),
             section: || None,
-        }),*];
+        },)* Key {
+            name: MUST_HOLD,
+            about: "Limits that hold for the run as they say, or nothing starts: where this host could hold one only in part, as for each \
+                    process apart, the run is refused with the remedy. One that is not named here is held as far as it can be, \
+                    and a warning says how far.",
+            form: "list of the keys above",
+            default: "none",
+            example: "[memory, cpu]",
+            schema: || json!({"type": "array", "items": (NAME.schema)()}),
+            section: || None,
+        }];
     };
 }
 
@@ -183,12 +210,15 @@ impl Serialize for LimitKey {
 
 /// `limits`. An absent key is not limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limits([Option<Declared<u64>>; LimitKey::ALL.len()]);
+pub struct Limits {
+    values: [Option<Declared<u64>>; LimitKey::ALL.len()],
+    must_hold: Vec<Declared<LimitKey>>,
+}
 
 impl Limits {
     /// The limit, and where it was declared.
     pub fn get(&self, key: LimitKey) -> Option<&Declared<u64>> {
-        self.0[key as usize].as_ref()
+        self.values[key as usize].as_ref()
     }
 
     /// The limit, in the base of its unit.
@@ -198,7 +228,19 @@ impl Limits {
 
     /// Sets a limit, or replaces it.
     pub fn set(&mut self, key: LimitKey, limit: Declared<u64>) {
-        self.0[key as usize] = Some(limit);
+        self.values[key as usize] = Some(limit);
+    }
+
+    /// The limits that must hold as they say, each once.
+    pub fn must_hold(&self) -> &[Declared<LimitKey>] {
+        &self.must_hold
+    }
+
+    /// Has a limit hold as it says, or nothing start.
+    pub fn insist_on(&mut self, limit: Declared<LimitKey>) {
+        if !self.must_hold.contains(&limit) {
+            self.must_hold.push(limit);
+        }
     }
 
     /// All that are set, in the order of [`LimitKey::ALL`].
@@ -211,7 +253,14 @@ impl Limits {
 /// A map from keys to values.
 impl Serialize for Limits {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
+        let mut map = serializer.serialize_map(None)?;
+        for (key, limit) in self.iter() {
+            map.serialize_entry(&key, limit)?;
+        }
+        if !self.must_hold.is_empty() {
+            map.serialize_entry(MUST_HOLD, &self.must_hold)?;
+        }
+        map.end()
     }
 }
 
@@ -231,6 +280,13 @@ impl Keyed for Limits {
             {
                 found.set(key, out.declared(node.span, value));
             }
+            if name.text == MUST_HOLD {
+                for node in out.list(node, MUST_HOLD) {
+                    if let Some(key) = NAME.read(out, node) {
+                        found.insist_on(out.declared(node.span, key));
+                    }
+                }
+            }
         }
         found
     }
@@ -239,11 +295,17 @@ impl Keyed for Limits {
         for (key, limit) in later.iter() {
             self.set(key, limit.clone());
         }
+        for limit in later.must_hold() {
+            self.insist_on(limit.clone());
+        }
     }
 
     fn show(&self, page: &mut Page) {
         for (key, limit) in self.iter() {
             page.entry(key.name(), &key.show(limit.value), Some(&limit.origin));
         }
+        page.section(MUST_HOLD, None, &self.must_hold, |page, limit| {
+            page.item(limit.value.name(), Some(&limit.origin));
+        });
     }
 }

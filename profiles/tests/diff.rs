@@ -146,6 +146,16 @@ const BEYOND: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "limits: {memory: 1G, pids: 5, must-hold: [memory, pids]}",
+        "limits: {memory: 1G, must-hold: [memory]}",
+        &["limits.pids not limited instead of 5"],
+    ),
+    (
+        "limits: {memory: 1G, pids: 5, must-hold: [memory, pids]}",
+        "limits: {memory: 1G, pids: 5, must-hold: [pids]}",
+        &["limits.must-hold need not hold instead of memory"],
+    ),
+    (
         "environment: {set: {A: x}}",
         "environment: {set: {A: y, B: z}, pass: [A, C]}",
         &[

@@ -3,6 +3,7 @@
 
 #include "common.h"
 
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sys/inotify.h>
 #include <sys/ipc.h>
@@ -287,6 +288,48 @@ static int run_aio(char **arguments) {
     return got(syscall(SYS_io_setup, wanted, &context) == 0 ? wanted : 0, wanted);
 }
 
+// locked MIB: memory that cannot be swapped out, which the kernel counts for the user.
+static int run_locked(char **arguments) {
+    long wanted = amount(arguments), had = 0;
+    int made[64];
+    for (; had < wanted && had < 64; had++) {
+        made[had] = shmget(IPC_PRIVATE, 1 << 20, IPC_CREAT | 0600);
+        if (made[had] < 0) break;
+        if (shmctl(made[had], SHM_LOCK, NULL) != 0) {
+            shmctl(made[had], IPC_RMID, NULL);
+            break;
+        }
+    }
+    for (long at = 0; at < had; at++) shmctl(made[at], IPC_RMID, NULL);
+    return got(had, wanted);
+}
+
+// terminals COUNT: that many pseudo-terminals, out of what the whole machine has.
+static int run_terminals(char **arguments) {
+    long wanted = amount(arguments), had = 0;
+    while (had < wanted && posix_openpt(O_RDWR | O_NOCTTY) >= 0) had++;
+    return got(had, wanted);
+}
+
+// sockets MIB: sent over connections to itself, and not read.
+static int run_sockets(char **arguments) {
+    static char block[1 << 16];
+    long wanted = amount(arguments) << 20, had = 0;
+    int most = 64 << 20, listener = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof at;
+    if (bind(listener, (void *)&at, length) != 0 || listen(listener, 16) != 0) return got(0, wanted);
+    getsockname(listener, (void *)&at, &length);
+    for (int connection = 0; connection < 100 && had < wanted; connection++) {
+        int from = socket(AF_INET, SOCK_STREAM, 0);
+        setsockopt(from, SOL_SOCKET, SO_SNDBUF, &most, sizeof most);
+        if (connect(from, (void *)&at, length) != 0 || accept(listener, NULL, NULL) < 0) break;
+        fcntl(from, F_SETFL, O_NONBLOCK);
+        for (ssize_t sent; had < wanted && (sent = send(from, block, sizeof block, 0)) > 0;) had += sent;
+    }
+    return got(had, wanted);
+}
+
 // lease PATH: whoever opens that file waits.
 static int run_lease(char **arguments) {
     int fd = open(arguments[0], O_RDONLY | O_CREAT, 0600);
@@ -350,7 +393,8 @@ int main(int count, char **argv) {
         {"output", run_output}, {"last", run_last},               {"processors", run_processors},
         {"limits", run_limits}, {"inodes", run_inodes},           {"stacks", run_stacks},
         {"affinity", run_affinity}, {"pending", run_pending},     {"aio", run_aio},
-        {"lease", run_lease},   {"inotify", run_inotify},
+        {"lease", run_lease},   {"inotify", run_inotify},         {"locked", run_locked},
+        {"terminals", run_terminals}, {"sockets", run_sockets},
     };
     return choose(modes, sizeof modes / sizeof *modes, argv);
 }

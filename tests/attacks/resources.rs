@@ -148,6 +148,30 @@ pub(super) const LIST: &[Attack] = &[
         ["inotify", "100"]
     ),
     more!(
+        "6 MiB locked in memory, out of the 8 that the user may lock",
+        "`RLIMIT_MEMLOCK`",
+        "time: 1m",
+        ["locked", "6"]
+    ),
+    Attack {
+        profile: "aegis: 1\ncapabilities: {devices: [pty]}\n",
+        ..more!(
+            "600 pseudo-terminals, out of the machine's 4,096",
+            "limit of its own devpts",
+            "time: 1m",
+            ["terminals", "600"]
+        )
+    },
+    Attack {
+        known: UNBOUNDED,
+        ..more!(
+            "256 MiB waiting in sockets on loopback, where 64 are allowed",
+            "memory group",
+            "memory: 64M",
+            ["sockets", "256"]
+        )
+    },
+    more!(
         "asynchronous requests, out of the machine's (io_setup)",
         "not in the set",
         "time: 1m",

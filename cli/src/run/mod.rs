@@ -140,6 +140,9 @@ fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
     };
     let permitted = launch.prepare(&mut caller)?.decide()?;
     complain(&said::warnings(permitted.plan()));
+    if !quiet {
+        complain(&said::weak_limits(permitted.plan()));
+    }
     let mut session = permitted.start(Options::default())?;
     while session.poll(&mut [], None).is_running() {}
     // Not freed: the memory goes when the process ends.

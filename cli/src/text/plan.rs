@@ -267,45 +267,36 @@ fn environment(plan: &Plan, profile: &Profile) -> Section {
 }
 
 fn limits(plan: &Plan, profile: &Profile) -> Section {
-    let limits = &plan.limits;
-    let group = &limits.group;
-    let resource = |number: u32| {
-        let mut all = limits.resources.iter();
-        all.find_map(|(found, value)| (*found == number).then_some(*value))
+    let row = |from: String, key: &str, value: &str, by: &str| {
+        Row::whole(from, format!("{key:<10}  {value:<8}  {by}"))
     };
-    let by = |value: Option<u64>, by: &'static str| value.map(|value| (value, by));
-    let grouped = |value| by(value, "control group");
-    let processors = limits.processors.map(|count| count as u64 * 1000);
     let mut rows = Vec::new();
     for &key in LimitKey::ALL {
-        let held = match key {
-            LimitKey::Time => by(limits.time, "supervisor"),
-            LimitKey::Memory => grouped(group.memory)
-                .or_else(|| by(resource(libc::RLIMIT_DATA), "each process, RLIMIT_DATA")),
-            LimitKey::Cpu => grouped(group.cpu).or_else(|| by(processors, "processor affinity")),
-            LimitKey::Pids => {
-                grouped(group.pids).or_else(|| by(resource(libc::RLIMIT_NPROC), "RLIMIT_NPROC"))
+        let held = plan.limits.held.iter().find(|held| held.limit == key);
+        match (profile.limits.get(key), held) {
+            (Some(asked), Some(held)) => {
+                let from = origin(Some(&asked.origin));
+                rows.push(row(from, key.name(), &key.show(asked.value), held.by));
+                let less = held.less.iter().map(|less| Row::new("", &less.what));
+                rows.extend(less);
             }
-            LimitKey::Files => by(resource(libc::RLIMIT_NOFILE), "each process, RLIMIT_NOFILE"),
-            LimitKey::FileSize => by(resource(libc::RLIMIT_FSIZE), "each file, RLIMIT_FSIZE"),
-            LimitKey::Output => by(limits.output, "supervisor"),
-            LimitKey::Tmp => by(Some(plan.root.size()), "size of the private tmpfs"),
-            LimitKey::DiskRead => grouped(group.disk_read),
-            LimitKey::DiskWrite => grouped(group.disk_write),
-            LimitKey::Net => None,
-        };
-        let Some((value, holder)) = held else {
-            continue;
-        };
-        let asked = profile.limits.get(key);
-        let value = asked.map_or(value, |asked| asked.value);
-        let from = match asked {
-            None if key == LimitKey::Tmp => "default".into(),
-            asked => origin(asked.map(|asked| &asked.origin)),
-        };
+            (None, _) if key == LimitKey::Tmp => {
+                let size = key.show(plan.root.size());
+                rows.push(row(
+                    "default".into(),
+                    key.name(),
+                    &size,
+                    "size of the private tmpfs",
+                ));
+            }
+            _ => {}
+        }
+    }
+    for limit in profile.limits.must_hold() {
+        let from = origin(Some(&limit.origin));
         rows.push(Row::whole(
             from,
-            format!("{:<10}  {:<8}  {holder}", key.name(), key.show(value)),
+            format!("{} must hold as it says", limit.value),
         ));
     }
     rows.push(Row::whole(

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use aegis_launch::Refusal;
 use aegis_policy::{HostPath, Opinion, Verdict, What};
-use aegis_runtime::plan::{Grant, Plan};
+use aegis_profile::LimitKey;
+use aegis_runtime::plan::{Grant, Less, Plan, authority};
 
 use crate::terminal::harmless;
 
@@ -123,6 +124,26 @@ pub(crate) fn warnings(plan: &Plan) -> String {
         );
     }
     out
+}
+
+/// Limits of the profile that hold for less than they say on this host, in one line; nothing where there are none. A
+/// policy's ceilings are its author's concern, who can have them hold.
+pub(crate) fn weak_limits(plan: &Plan) -> String {
+    let declared =
+        (plan.limits.held.iter()).filter(|held| !authority::is_ceiling(plan, held.limit));
+    let weak: Vec<_> = declared
+        .filter_map(|held| Some((held.limit, held.less.as_ref()?)))
+        .collect();
+    let Some((_, first)) = weak.first() else {
+        return String::new();
+    };
+    let said = |(limit, less): &(LimitKey, &Less)| format!("limits.{limit} is {}", less.what);
+    let all: Vec<String> = weak.iter().map(said).collect();
+    format!(
+        "aegis-run: warning: {}; for more, {}\n",
+        all.join("; "),
+        first.fix
+    )
 }
 
 #[cfg(test)]

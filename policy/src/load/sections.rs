@@ -54,14 +54,17 @@ pub(crate) const SECTIONS: [Section; 10] = [
     contract::<SecretRule>("Rules about secrets."),
     Section {
         name: "limits",
-        about: "Ceilings for every profile.",
+        about: "Ceilings for every profile; and limits that must hold as they say, where they are set.",
         read: limits,
         show: |document| {
             let shown = LimitKey::ALL.iter().filter_map(|key| {
                 let value = document.limits.get(key.name())?;
                 Some(format!("\n  {key}: {}", key.show(*value)))
             });
-            (!document.limits.is_empty()).then(|| shown.collect())
+            let must_hold = texts(document.must_hold.iter());
+            let must_hold = must_hold.map(|list| format!("\n  {MUST_HOLD}:{list}"));
+            let shown: String = shown.chain(must_hold).collect();
+            (!shown.is_empty()).then_some(shown)
         },
         schema: || json!({"$ref": "#/$defs/Limits"}),
     },
@@ -143,6 +146,9 @@ pub(crate) const SECTIONS: [Section; 10] = [
 
 /// The form of a passphrase's hash.
 const PASSPHRASE: &str = r"^\$scrypt\$ln=1[4-8],r=8,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$";
+
+/// The key, below `limits`, that lists those which are not to be weakened.
+const MUST_HOLD: &str = "must-hold";
 
 /// The key that every file begins with.
 pub(super) const VERSION: &str = "aegis-policy";
@@ -271,9 +277,28 @@ fn rule<R: Rule>(node: &Node, union: &mut Union<'_>, out: &mut Reporter<'_>) -> 
 }
 
 fn limits(node: &Node, union: &mut Union<'_>, out: &mut Reporter<'_>) {
-    let Some(fields) = Fields::of(node, "a map of limits", LimitKey::NAMES, out) else {
+    let keys: Vec<&str> = LimitKey::NAMES.iter().copied().chain([MUST_HOLD]).collect();
+    let Some(fields) = Fields::of(node, "a map of limits", &keys, out) else {
         return;
     };
+    for node in fields
+        .get(MUST_HOLD)
+        .map_or(&[][..], |node| out.list(node, MUST_HOLD))
+    {
+        let Some(name) = out.text(node, "a limit's name") else {
+            continue;
+        };
+        if LimitKey::named(name).is_none() {
+            unknown(
+                "limit",
+                name,
+                node.span,
+                LimitKey::NAMES.iter().copied(),
+                out,
+            );
+        }
+        union.document.must_hold.insert(name.to_owned());
+    }
     for key in LimitKey::ALL {
         let Some(node) = fields.get(key.name()) else {
             continue;

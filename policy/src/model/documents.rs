@@ -52,6 +52,14 @@ impl Documents {
         (self.0.iter()).filter_map(|d| Some((d.name.as_str(), d.approval_passphrase.as_ref()?)))
     }
 
+    /// Limits that must hold as they say, each with the name of the first document that insists.
+    pub fn must_hold(&self) -> impl Iterator<Item = (LimitKey, &str)> {
+        LimitKey::ALL.iter().filter_map(|&key| {
+            let mut insisting = self.0.iter().filter(|d| d.must_hold.contains(key.name()));
+            Some((key, insisting.next()?.name.as_str()))
+        })
+    }
+
     /// What happens when the audit log cannot be written: the strictest setting of any document.
     pub fn on_audit_failure(&self) -> OnAuditFailure {
         let goes_on = |d: &Arc<Document>| d.audit_failure == OnAuditFailure::Continue;

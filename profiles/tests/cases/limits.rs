@@ -9,6 +9,8 @@ pub const CASES: super::Cases = super::Cases {
         "limits: {time: \"5m\", cpu: 2, memory: 16GiB}",
         "limits: {cpu: 10000}",
         "limits: {}",
+        "limits: {memory: 1G, must-hold: [memory]}",
+        "limits: {must-hold: [time, disk-read, memory]}",
     ],
     bad: &[
         ("limits: {time: 300}", "write `300s` for seconds"),
@@ -22,6 +24,16 @@ pub const CASES: super::Cases = super::Cases {
         ("limits: {memory: 512m}", "write `512M`"),
         ("limits: {memory: 1.5G}", "this is not a size"),
         ("limits: {memory: max}", "this is not a size"),
+        ("limits: {must-hold: [memroy]}", "did you mean `memory`?"),
+        (
+            "limits: {must-hold: [network]}",
+            "the limits are time, memory",
+        ),
+        (
+            "limits: {must-hold: memory}",
+            "write it as a list: `must-hold: [memory]`",
+        ),
+        ("limits: {must_hold: [memory]}", "did you mean `must-hold`?"),
         ("limits: {memroy: 1G}", "did you mean `memory`?"),
         ("limits: {file_size: 1G}", "did you mean `file-size`?"),
         ("limits: {disk-read: 50M}", "write `50M/s`"),

@@ -151,8 +151,9 @@ fn limits() -> impl Strategy<Value = String> {
         optional("file-size", size()),
         optional("disk-read", rate()),
         optional("net", rate()),
+        optional("must-hold", some(&["memory", "cpu", "pids"])),
     )
-        .prop_map(|(a, b, c, d, e, f, g)| map(vec![a, b, c, d, e, f, g]))
+        .prop_map(|(a, b, c, d, e, f, g, h)| map(vec![a, b, c, d, e, f, g, h]))
 }
 
 fn sections(additive: bool) -> impl Strategy<Value = String> {

@@ -184,9 +184,10 @@ impl Builder<'_> {
             }),
             // Read-only: nobody inside may write anything in it.
             Op::Proc => mount::new_filesystem(c"proc", &[], base | attr::RDONLY),
+            // The machine has 4,096 terminals, `kernel.pty.max`, whoever opens them.
             Op::Pseudoterminals => mount::new_filesystem(
                 c"devpts",
-                &[(c"ptmxmode", c"0666"), (c"mode", c"0620")],
+                &[(c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"max", c"256")],
                 attr::NOSUID | attr::NOEXEC,
             ),
         }

@@ -22,6 +22,7 @@ fn v1_writes_each_limit_to_its_controller() {
         [
             ("memory.limit_in_bytes", "536870912".to_string()),
             ("memory.memsw.limit_in_bytes", "536870912".to_string()),
+            ("memory.kmem.tcp.limit_in_bytes", "536870912".to_string()),
             ("cpu.cfs_period_us", "100000".to_string()),
             ("cpu.cfs_quota_us", "150000".to_string()),
             ("pids.max", "64".to_string()),
@@ -94,4 +95,16 @@ fn on_a_hybrid_host_v1_takes_what_it_can_and_leaves_the_rest() {
     assert_eq!(rest.memory, None);
     assert_eq!(rest.pids, Some(64));
     assert_eq!(rest.cpu, Some(1500));
+}
+
+#[test]
+fn the_processes_of_a_group_that_is_to_hand_controllers_on_move_to_a_child_of_it() {
+    let tree = tempfile::tempdir().unwrap();
+    std::fs::write(tree.path().join("cgroup.procs"), "12\n13\n").unwrap();
+    for _ in 0..2 {
+        v2::make_room(tree.path()).unwrap();
+        // The kernel takes a process at each write; a plain file has the last.
+        let moved = std::fs::read_to_string(tree.path().join("aegis-callers/cgroup.procs"));
+        assert_eq!(moved.unwrap(), "13");
+    }
 }

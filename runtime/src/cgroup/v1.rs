@@ -14,6 +14,13 @@ pub struct V1 {
     dirs: Vec<(&'static str, PathBuf)>,
 }
 
+/// Files that a kernel can be without: swap is counted only where it was started with `swapaccount=1`, and the memory of
+/// sockets by kernels that still have this file.
+const OPTIONAL: [&str; 2] = [
+    "memory.memsw.limit_in_bytes",
+    "memory.kmem.tcp.limit_in_bytes",
+];
+
 /// The files and what goes into them, in order. The first part of a file's name is its controller.
 pub(super) fn settings(limits: &GroupLimits) -> Vec<(&'static str, String)> {
     let mut list = Vec::new();
@@ -21,6 +28,8 @@ pub(super) fn settings(limits: &GroupLimits) -> Vec<(&'static str, String)> {
         // The limit with swap may not be below the one without, so the one without goes first.
         list.push(("memory.limit_in_bytes", bytes.to_string()));
         list.push(("memory.memsw.limit_in_bytes", bytes.to_string()));
+        // What waits in sockets is counted apart, and only where it is limited.
+        list.push(("memory.kmem.tcp.limit_in_bytes", bytes.to_string()));
     }
     if let Some(share) = limits.cpu {
         list.push(("cpu.cfs_period_us", PERIOD.to_string()));
@@ -86,9 +95,8 @@ impl V1 {
                 refuse_real_time(dir)?;
             }
             for (file, value) in settings(limits) {
-                // Swap is accounted only if the kernel was started with that option.
-                let absent = file == "memory.memsw.limit_in_bytes" && !dir.join(file).exists();
-                if file.split('.').next() == Some(*controller) && !absent {
+                let absent = || OPTIONAL.contains(&file) && !dir.join(file).exists();
+                if file.split('.').next() == Some(*controller) && !absent() {
                     write(dir, file, &value)?;
                 }
             }

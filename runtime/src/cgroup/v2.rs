@@ -48,6 +48,28 @@ pub(super) fn settings(limits: &GroupLimits) -> Vec<(&'static str, String)> {
     list
 }
 
+/// The group in a caller's own group that its processes are moved to.
+const CALLERS: &str = "aegis-callers";
+
+/// Moves the processes of a group into a child of it: a group with processes of its own cannot hand controllers on.
+/// What is started meanwhile is left, and moved the next time.
+pub(super) fn make_room(place: &Path) -> io::Result<()> {
+    let callers = place.join(CALLERS);
+    match std::fs::create_dir(&callers) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let processes = std::fs::read_to_string(place.join("cgroup.procs"))?;
+    for pid in processes.lines() {
+        match std::fs::write(callers.join("cgroup.procs"), pid) {
+            // It has ended.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
 impl V2 {
     /// The group `place`/aegis/`id`, with the limits that v2 holds.
     pub fn new(place: &Path, id: &str, limits: GroupLimits) -> Self {
@@ -81,10 +103,10 @@ impl V2 {
             }
             let enabled = self.enable([place, parent]);
             let made = enabled.and_then(|()| std::fs::create_dir(&self.dir));
-            match made {
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
-                }
-                result => return result,
+            match made.as_ref().map_err(io::Error::raw_os_error) {
+                Err(Some(libc::ENOENT | libc::ENODEV)) => {}
+                Err(Some(libc::EBUSY)) => make_room(place)?,
+                _ => return made,
             }
         }
         Err(io::Error::from_raw_os_error(libc::EAGAIN))

@@ -88,12 +88,18 @@ fn on_v1(layout: &Layout, v1: &str) -> bool {
 /// By which cgroup version a working limit is held.
 pub(super) fn held_by(layer: Layer, layout: &Layout) -> String {
     let (v1, _, _) = sample(layer);
-    let version = if on_v1(layout, v1) { "v1" } else { "v2" };
+    let on_v1 = on_v1(layout, v1);
+    let by = match on_v1 {
+        true => "by its control group, v1",
+        false => "by its control group, v2",
+    };
     match layer {
         Layer::Io if disks().is_empty() => {
-            format!("{version}; not tried: no disk below here and /tmp")
+            format!("{by}; not tried: no disk below here and /tmp")
         }
-        _ => version.to_owned(),
+        Layer::Io if on_v1 => format!("{by}, but for what the page cache writes later"),
+        Layer::Memory if on_v1 && layout.swap_not_counted => format!("{by}, but for swap"),
+        _ => by.to_owned(),
     }
 }
 

@@ -73,13 +73,13 @@ layers! {
         else "nothing can be started", or "a program can be executed out of memory";
     Group = "cgroup of its own": "a run is born into its group on the cgroup2 tree",
         else "cgroup2 holds no limits", or "runs start in the caller's group, and cgroup2 holds no limits";
-    Memory = "limits: memory": "held for the whole run by its control group",
-        else "not held", or "each process is limited separately, by RLIMIT_DATA";
-    Cpu = "limits: cpu": "held by a control group",
-        else "not held", or "whole processors, by affinity";
-    Pids = "limits: pids": "held by a control group",
-        else "not held", or "RLIMIT_NPROC of the sandbox's user namespace";
-    Io = "limits: disk": "held by a control group", else "a profile with disk limits is refused";
+    Memory = "limits: memory": "held for the whole run",
+        else "not held", or "each process is limited separately, by RLIMIT_DATA; `must-hold: [memory]` is refused";
+    Cpu = "limits: cpu": "held for the whole run",
+        else "not held", or "whole processors, by affinity; `must-hold: [cpu]` is refused for a part of one";
+    Pids = "limits: pids": "held for the whole run",
+        else "not held", or "RLIMIT_NPROC, which counts this user's other processes too";
+    Io = "limits: disk": "held for the whole run", else "a profile with disk limits is refused";
     ProcessLimit = "process limit": "RLIMIT_NPROC counts the sandbox alone",
         else "not held", or "where it stands in for a control group, it counts this user's other processes too";
     Cores = "core dumps": "none leaves the sandbox",

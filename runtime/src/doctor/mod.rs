@@ -165,13 +165,14 @@ fn probe(layer: Layer, host: &Host) -> (ProbeOutcome, String) {
         Layer::Memory | Layer::Cpu | Layer::Pids | Layer::Io => {
             apart("", &|child| groups::limit(layer, &host.layout, child))
         }
-        Layer::ProcessLimit => {
-            let doing = "starting processes up to the limit";
-            inside(0, doing, &groups::process_limit)
-        }
+        Layer::ProcessLimit => process_limit(),
         Layer::Cores if confine::cores_stay(&host.core_pattern, CORE_LIMIT) => Ok(()),
         Layer::Cores => return (ProbeOutcome::Partly(libc::EINVAL), String::new()),
     };
+    if layer == Layer::Pids && tried.is_err() && process_limit().is_ok() {
+        let by = "by RLIMIT_NPROC of the sandbox's user namespace";
+        return (ProbeOutcome::Works, by.to_owned());
+    }
     if let Err((doing, errno)) = tried {
         return (ProbeOutcome::Fails(errno), doing);
     }
@@ -185,6 +186,11 @@ fn probe(layer: Layer, host: &Host) -> (ProbeOutcome, String) {
         }
         _ => (ProbeOutcome::Works, String::new()),
     }
+}
+
+fn process_limit() -> Result<(), (String, i32)> {
+    let doing = "starting processes up to the limit";
+    inside(0, doing, &groups::process_limit)
 }
 
 fn check(found: &Finding, host: &Host) -> Check {

@@ -31,32 +31,65 @@ pub struct Layout {
     pub unified_controllers: BTreeSet<String>,
     /// v1 hierarchies, by controller.
     pub v1: BTreeMap<String, GroupParent>,
+    /// There is swap, and v1 does not count it: a kernel that was started without `swapaccount=1`.
+    pub swap_not_counted: bool,
+}
+
+/// What is asked of the host about a directory of control groups.
+trait Groups {
+    fn is_cgroup2(&self, dir: &Path) -> bool;
+    /// Whether this process may make groups in it.
+    fn is_writable(&self, dir: &Path) -> bool;
+    /// Whether it is all that was delegated here: what is above is somebody else's.
+    fn is_delegated(&self, dir: &Path) -> bool;
+}
+
+struct Kernel;
+
+impl Kernel {
+    fn may(path: &Path, access: Access) -> bool {
+        rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).is_ok()
+    }
+}
+
+impl Groups for Kernel {
+    fn is_cgroup2(&self, dir: &Path) -> bool {
+        // CGROUP2_SUPER_MAGIC of linux/magic.h.
+        rustix::fs::statfs(dir).is_ok_and(|found| found.f_type as u64 == 0x6367_7270)
+    }
+
+    fn is_writable(&self, dir: &Path) -> bool {
+        Self::may(dir, Access::WRITE_OK | Access::EXEC_OK)
+    }
+
+    fn is_delegated(&self, dir: &Path) -> bool {
+        // Units of a user's own manager have no mark (systemd.resource-control(5), "Delegate=").
+        let marked = || {
+            ["trusted.delegate", "user.delegate"].iter().any(|name| {
+                rustix::fs::getxattr(dir, *name, &mut [0_u8; 2]).is_ok_and(|length| length > 0)
+            })
+        };
+        let unit = || {
+            let name = dir
+                .extension()
+                .is_some_and(|kind| kind == "scope" || kind == "service");
+            name && !rustix::process::geteuid().is_root()
+        };
+        unit() || marked()
+    }
 }
 
 impl Layout {
     /// Reads the layout for this process.
     pub fn of_this_process() -> Self {
         let own = text(Path::new("/proc/self/cgroup"));
-        // CGROUP2_SUPER_MAGIC of linux/magic.h.
-        let is_cgroup2 = |dir: &Path| {
-            rustix::fs::statfs(dir).is_ok_and(|found| found.f_type as u64 == 0x6367_7270)
-        };
-        let may_make_groups = |dir: &Path| {
-            let access = Access::WRITE_OK | Access::EXEC_OK;
-            rustix::fs::accessat(CWD, dir, access, AtFlags::EACCESS).is_ok()
-        };
-        Self::read(Path::new(MOUNT), &own, &is_cgroup2, &may_make_groups)
+        Self::read(Path::new(MOUNT), &own, &Kernel)
     }
 
     /// Reads the layout below `mount` for a process whose `/proc/PID/cgroup` is `own`.
-    fn read(
-        mount: &Path,
-        own: &str,
-        is_cgroup2: &dyn Fn(&Path) -> bool,
-        may_make_groups: &dyn Fn(&Path) -> bool,
-    ) -> Self {
+    fn read(mount: &Path, own: &str, groups: &dyn Groups) -> Self {
         let mut layout = Self::default();
-        let pure = is_cgroup2(mount);
+        let pure = groups.is_cgroup2(mount);
         for line in own.lines() {
             let mut fields = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
@@ -68,14 +101,14 @@ impl Layout {
                     true => mount.to_path_buf(),
                     false => mount.join("unified"),
                 };
-                if pure || is_cgroup2(&root) {
-                    layout.unified = Some(unified_place(&root, &below(&root), may_make_groups));
+                if pure || groups.is_cgroup2(&root) {
+                    layout.unified = Some(unified_place(&root, &below(&root), groups));
                 }
             } else if !pure {
                 for controller in controllers.split(',') {
                     if V1_CONTROLLERS.contains(&controller) {
                         let dir = below(&mount.join(controller));
-                        let writable = may_make_groups(&dir);
+                        let writable = groups.is_writable(&dir);
                         let place = GroupParent { dir, writable };
                         layout.v1.insert(controller.to_owned(), place);
                     }
@@ -86,21 +119,40 @@ impl Layout {
             let list = text(&place.dir.join("cgroup.controllers"));
             layout.unified_controllers = list.split_whitespace().map(str::to_owned).collect();
         }
+        if let Some(place) = layout.v1.get("memory") {
+            let counted = || place.dir.join("memory.memsw.limit_in_bytes").exists();
+            // After a line of titles.
+            let swap = || text(Path::new("/proc/swaps")).lines().count() > 1;
+            layout.swap_not_counted = place.writable && !counted() && swap();
+        }
         layout
     }
 }
 
-/// The nearest group upwards that may have children with controllers: the root of the mount, or
-/// one without processes of its own ("no internal processes", `cgroups(7)`).
-fn unified_place(root: &Path, own: &Path, may_make_groups: &dyn Fn(&Path) -> bool) -> GroupParent {
-    let mut upwards = own.ancestors().take_while(|dir| dir.starts_with(root));
-    let usable = upwards.find(|dir| {
-        // Listing the processes is not cheap where there are many, as there are in the root.
-        (*dir == root || is_empty(&dir.join("cgroup.procs"))) && may_make_groups(dir)
-    });
+/// Where a run's group is made: in the nearest group upwards without processes of its own, since only such may have
+/// children with controllers ("no internal processes", `cgroups(7)`; the root of the mount is exempt). Nothing above what was
+/// delegated is looked at, so that the limits of a unit hold for what is run in it. Where all have processes, it is the
+/// caller's own: they are moved into a child of it (`cgroup/v2.rs`).
+fn unified_place(root: &Path, own: &Path, groups: &dyn Groups) -> GroupParent {
+    let mut place = None;
+    for dir in own.ancestors().take_while(|dir| dir.starts_with(root)) {
+        if groups.is_writable(dir) {
+            // Listing the processes is not cheap where there are many, as there are in the root.
+            if dir == root || is_empty(&dir.join("cgroup.procs")) {
+                place = Some(dir);
+                break;
+            }
+            if dir == own {
+                place = Some(dir);
+            }
+        }
+        if dir != root && groups.is_delegated(dir) {
+            break;
+        }
+    }
     GroupParent {
-        dir: usable.unwrap_or(own).to_path_buf(),
-        writable: usable.is_some(),
+        dir: place.unwrap_or(own).to_path_buf(),
+        writable: place.is_some(),
     }
 }
 
@@ -120,10 +172,27 @@ fn is_empty(file: &Path) -> bool {
 mod tests {
     use super::*;
 
+    struct MadeUp<'a> {
+        cgroup2: &'a Path,
+        writable: &'a [PathBuf],
+    }
+
+    impl Groups for MadeUp<'_> {
+        fn is_cgroup2(&self, dir: &Path) -> bool {
+            dir.starts_with(self.cgroup2)
+        }
+
+        fn is_writable(&self, dir: &Path) -> bool {
+            self.writable.iter().any(|place| dir == place)
+        }
+
+        fn is_delegated(&self, dir: &Path) -> bool {
+            dir.extension().is_some_and(|kind| kind != "slice")
+        }
+    }
+
     fn read(mount: &Path, own: &str, cgroup2: &Path, writable: &[PathBuf]) -> Layout {
-        let is_cgroup2 = |dir: &Path| dir.starts_with(cgroup2);
-        let may_make_groups = |dir: &Path| writable.iter().any(|place| dir == place);
-        Layout::read(mount, own, &is_cgroup2, &may_make_groups)
+        Layout::read(mount, own, &MadeUp { cgroup2, writable })
     }
 
     fn group(dir: &Path, processes: &str, controllers: &str) {
@@ -133,30 +202,73 @@ mod tests {
     }
 
     #[test]
-    fn a_delegated_user_gets_the_nearest_empty_group_of_its_own() {
+    fn a_delegated_user_gets_the_nearest_empty_group_of_its_own_or_makes_room_in_it() {
         let tree = tempfile::tempdir().unwrap();
         let mount = tree.path();
-        let service = mount.join("user.slice/user-1000.slice/user@1000.service");
-        group(mount, "1\n", "memory pids cpu io");
-        group(&mount.join("user.slice/user-1000.slice"), "", "memory pids");
-        group(&service, "", "memory pids");
-        group(
-            &service.join("app.slice/shell.scope"),
-            "77\n",
-            "memory pids",
-        );
-        group(&service.join("app.slice"), "", "memory pids");
-        let own = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/shell.scope\n";
-        let layout = read(mount, own, mount, std::slice::from_ref(&service));
-        assert_eq!(
-            layout.unified,
-            Some(GroupParent {
-                dir: service,
-                writable: true
-            })
-        );
-        assert!(layout.unified_controllers.contains("memory"));
-        assert!(layout.v1.is_empty());
+        let slice = mount.join("user.slice/user-1000.slice/user@1000.service/app.slice");
+        let unit = slice.join("agent.service");
+        for (dir, processes) in [
+            (mount, "1\n"),
+            (&slice, ""),
+            (&unit, ""),
+            (&unit.join("init"), "77\n"),
+            (&slice.join("shell.scope"), "78\n"),
+            (&mount.join("given"), ""),
+            (&mount.join("given/shell"), "79\n"),
+            (&mount.join("given/alone"), "80\n"),
+        ] {
+            group(dir, processes, "memory pids");
+        }
+        let app = "/user.slice/user-1000.slice/user@1000.service/app.slice";
+        let users = |dirs: &[&str]| -> Vec<PathBuf> {
+            let mut all = vec![slice.clone()];
+            all.extend(
+                dirs.iter()
+                    .map(|dir| mount.join(dir.trim_start_matches('/'))),
+            );
+            all
+        };
+        for (own, writable, place) in [
+            // Never above the unit, though the slice is empty and the user's.
+            (
+                format!("{app}/shell.scope"),
+                users(&[&format!("{app}/shell.scope")]),
+                format!("{app}/shell.scope"),
+            ),
+            (
+                format!("{app}/agent.service/init"),
+                users(&[
+                    &format!("{app}/agent.service"),
+                    &format!("{app}/agent.service/init"),
+                ]),
+                format!("{app}/agent.service"),
+            ),
+            (
+                "/given/shell".into(),
+                users(&["/given", "/given/shell"]),
+                "/given".into(),
+            ),
+            // Root has given the group alone.
+            (
+                "/given/alone".into(),
+                users(&["/given/alone"]),
+                "/given/alone".into(),
+            ),
+        ] {
+            let layout = read(mount, &format!("0::{own}\n"), mount, &writable);
+            let dir = mount.join(place.trim_start_matches('/'));
+            let found = layout.unified.clone();
+            assert_eq!(
+                found,
+                Some(GroupParent {
+                    dir,
+                    writable: true
+                }),
+                "{own}"
+            );
+            assert!(layout.unified_controllers.contains("memory"));
+            assert!(layout.v1.is_empty());
+        }
     }
 
     #[test]

@@ -14,8 +14,10 @@ use aegis_profile::{Declared, Device, LimitKey, Limits, Origin, Outbound, Profil
 use super::reachable::private_sockets;
 use super::{Grant, InForce, Plan};
 use crate::facts::{Caller, HostFacts};
+use crate::types::GrantOrigin;
 
-/// Lowers the profile's limits to the policy's ceilings; a limit that the profile does not set gets the ceiling.
+/// Lowers the profile's limits to the policy's ceilings; a limit that the profile does not set gets the ceiling. What
+/// must hold by the policy must hold.
 pub fn narrow(profile: &mut Profile, policy: &Documents) {
     for &key in LimitKey::ALL {
         let Some((ceiling, name)) = policy.ceiling(key) else {
@@ -23,14 +25,40 @@ pub fn narrow(profile: &mut Profile, policy: &Documents) {
         };
         let asked = profile.limits.value(key);
         if asked.is_none_or(|asked| asked > ceiling) {
-            let origin = Origin {
-                file: format!("ceiling (policy {name})").into(),
-                line: 1,
-                column: 1,
-            };
+            let origin = of_policy(CEILING, name);
             let value = ceiling;
             profile.limits.set(key, Declared { value, origin });
         }
+    }
+    for (value, name) in policy.must_hold() {
+        // A limit that nobody sets has nothing to hold.
+        if profile.limits.get(value).is_some() {
+            let origin = of_policy("must-hold", name);
+            profile.limits.insist_on(Declared { value, origin });
+        }
+    }
+}
+
+const CEILING: &str = "ceiling";
+
+/// Whether a limit of the plan is a policy's ceiling, and not the profile's own.
+pub fn is_ceiling(plan: &Plan, key: LimitKey) -> bool {
+    plan.grants
+        .iter()
+        .any(|grant| match (&grant.what, &grant.from) {
+            (What::Limit { limit, .. }, GrantOrigin::Declared(origin)) => {
+                limit == key.name() && origin.file.starts_with(&format!("{CEILING} (policy "))
+            }
+            _ => false,
+        })
+}
+
+/// What a policy adds to a profile.
+fn of_policy(what: &str, name: &str) -> Origin {
+    Origin {
+        file: format!("{what} (policy {name})").into(),
+        line: 1,
+        column: 1,
     }
 }
 
@@ -231,6 +259,22 @@ mod tests {
         assert_eq!(limits.value(LimitKey::Cpu), None);
         let origin = &limits.get(LimitKey::Memory).expect("lowered").origin;
         assert_eq!(&*origin.file, "ceiling (policy made-up)");
+    }
+
+    #[test]
+    fn what_must_hold_by_the_policy_must_hold_wherever_it_is_limited() {
+        let text = "aegis-policy: 1\nname: site\nlimits: {pids: 9, must-hold: [memory, cpu, pids]}";
+        let document = aegis_policy::load::parse_str(text, "site.yaml").expect("a policy");
+        let documents = Documents::new(vec![document]);
+        let mut asked = profile("limits: {memory: 8G, must-hold: [memory]}");
+        narrow(&mut asked, &documents);
+        let insisted: Vec<String> = (asked.limits.must_hold().iter())
+            .map(|limit| format!("{} {}", limit.value, limit.origin.file))
+            .collect();
+        assert_eq!(
+            insisted,
+            ["memory test.yaml", "pids must-hold (policy site)"]
+        );
     }
 
     #[test]

@@ -63,6 +63,7 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
 /// The profile requests what this build cannot enforce, or a system call that there is not, or that cannot be granted.
 pub fn check(profile: &Profile) -> Result<(), Error> {
     refuse_unsupported(profile)?;
+    limits::check(&profile.limits)?;
     let filter = seccomp::filter_for(&syscalls(profile, false));
     filter.map(drop).map_err(|error| Error::Syscalls {
         origin: naming(profile, &error.name),

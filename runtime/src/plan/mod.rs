@@ -20,7 +20,7 @@ pub mod stdio;
 
 pub use assemble::{Spec, assemble, identity};
 pub use compile::{check, compile};
-pub use limits::{CORE_LIMIT, GroupLimits, Limits};
+pub use limits::{CORE_LIMIT, GroupLimits, Held, Less, Limits};
 pub use model::{
     Degraded, DeniedPaths, Grant, InForce, Landlock, Memfd, Namespace, PathRule, Plan,
 };

@@ -329,13 +329,19 @@ fn limits_go_to_the_control_group_or_to_their_stated_stand_in() {
     assert_eq!(resource(libc::RLIMIT_NPROC), Some(7));
     assert_eq!(resource(libc::RLIMIT_NOFILE), Some(9));
     assert_eq!(plan.limits.processors, Some(2));
-    assert_eq!(
-        plan.degraded
-            .iter()
-            .filter(|less| less.layer == "cgroup")
-            .count(),
-        3
-    );
+    let less = |plan: &Plan| -> Vec<&'static str> {
+        let held = plan.limits.held.iter();
+        held.filter(|held| held.less.is_some())
+            .map(|held| held.limit.name())
+            .collect()
+    };
+    assert_eq!(plan.limits.held.len(), 5);
+    // RLIMIT_NPROC bounds the sandbox as a whole, as the control group does.
+    assert_eq!(less(&plan), ["memory", "cpu"]);
+    let told = plan.degraded.iter().filter(|less| less.layer == "cgroup");
+    assert_eq!(told.count(), 2);
+    // So do two whole processors.
+    assert!(less(&plan_of("limits: {cpu: 2}")).is_empty());
 
     let mut facts = facts();
     for controller in ["memory", "cpu", "pids", "blkio"] {
@@ -352,6 +358,77 @@ fn limits_go_to_the_control_group_or_to_their_stated_stand_in() {
     assert_eq!(plan.limits.group.memory, Some(64 << 20));
     assert_eq!(plan.limits.group.pids, Some(6));
     assert_eq!(plan.limits.processors, None);
+    assert!(less(&plan).is_empty());
+    // On v1 the page cache's later writes count for nobody; on cgroup2 they do.
+    let text_of_disk = "limits: {disk-read: 1M/s, disk-write: 1M/s}";
+    let plan = compile(&profile(text_of_disk), &Inputs::default(), &facts).unwrap();
+    assert_eq!(less(&plan), ["disk-write"]);
+    let mut pure = super::tests::facts();
+    pure.host.cgroups = Layout {
+        unified: facts.host.cgroups.v1.get("memory").cloned(),
+        unified_controllers: ["memory".to_owned(), "io".to_owned()].into(),
+        ..Layout::default()
+    };
+    let plan = compile(&profile(text_of_disk), &Inputs::default(), &pure).unwrap();
+    assert!(less(&plan).is_empty());
+    facts.host.cgroups.swap_not_counted = true;
+    let plan = compile(&profile(text), &Inputs::default(), &facts).unwrap();
+    assert_eq!(less(&plan), ["memory"]);
+}
+
+#[test]
+fn a_limit_that_must_hold_does_or_nothing_starts() {
+    let refused = |text: &str, facts: &HostFacts| {
+        let error = compile(&profile(text), &Inputs::default(), facts).unwrap_err();
+        error.to_string()
+    };
+    let text = "limits: {memory: 64M, cpu: 1.5, pids: 5, time: 1s, files: 9, file-size: 1M, must-hold: [KEY]}";
+    let with = |key: &str| text.replace("KEY", key);
+    for key in ["memory", "cpu"] {
+        let said = refused(&with(key), &facts());
+        assert!(
+            said.contains(&format!("limits.{key}, which must hold")),
+            "{said}"
+        );
+        assert!(
+            said.contains("test.yaml:2:") && said.contains("systemd-run --user"),
+            "{said}"
+        );
+    }
+    for key in ["pids", "time", "files", "file-size"] {
+        plan_of(&with(key));
+    }
+    plan_of("limits: {cpu: 2, must-hold: [cpu]}");
+    let unset = "limits: {pids: 5, must-hold: [memory]}";
+    assert!(refused(unset, &facts()).contains("it is not set"));
+    assert!(super::check(&profile(unset)).is_err());
+    let mut facts = facts();
+    let place = GroupParent {
+        dir: "/sys/fs/cgroup".into(),
+        writable: false,
+    };
+    facts.host.cgroups.v1.insert("memory".into(), place);
+    let said = refused(&with("memory"), &facts);
+    assert!(
+        said.contains("a memory control group that root has given"),
+        "{said}"
+    );
+    facts.host.cgroups.v1.get_mut("memory").unwrap().writable = true;
+    compile(&profile(&with("memory")), &Inputs::default(), &facts).unwrap();
+}
+
+#[test]
+fn a_limit_that_the_policy_lets_be_missing_can_still_have_to_hold() {
+    let inputs = Inputs {
+        may_be_missing: ["disk-read".to_owned()].into(),
+        ..Inputs::default()
+    };
+    let text = "limits: {disk-read: 1M/s}";
+    let plan = compile(&profile(text), &inputs, &facts()).unwrap();
+    assert_eq!(plan.limits.held[0].by, "nothing");
+    let text = "limits: {disk-read: 1M/s, must-hold: [disk-read]}";
+    let error = compile(&profile(text), &inputs, &facts()).unwrap_err();
+    assert!(error.to_string().contains("must hold"), "{error}");
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use aegis_policy::What;
 use aegis_profile::Origin;
 use aegis_runtime::facts::{self, Inputs};
-use aegis_runtime::plan::{self, Degraded, Grant};
+use aegis_runtime::plan::{self, Degraded, Grant, Held, Less};
 use aegis_runtime::types::GrantOrigin;
 
 use super::*;
+use crate::text::said;
 
 /// The plan of `true` on this host, in this directory, under a profile beside it.
 fn plan_of(text: &str) -> (Plan, Profile) {
@@ -110,15 +111,47 @@ fn what_the_host_lacks_is_told_with_how_to_fix_it() {
 #[test]
 fn limits_tell_what_was_asked_who_holds_it_and_where_it_stands() {
     let (mut plan, profile) = plan_of("limits: {time: 5m, memory: 512M}");
-    plan.limits.group.memory = None;
-    plan.limits.resources = vec![(libc::RLIMIT_DATA, 512 << 20)];
+    plan.limits.held = vec![
+        held(LimitKey::Time, "supervisor", None),
+        held(LimitKey::Memory, "RLIMIT_DATA", Some("held in part")),
+    ];
     let text = text(&plan, &profile, false);
     let told = lines_of(&text, "Limits");
     assert_eq!(told[0], "  test.yaml:2    time        5m        supervisor");
     assert!(
-        told[1].ends_with("512M      each process, RLIMIT_DATA"),
+        told[1].ends_with("memory      512M      RLIMIT_DATA"),
         "{told:?}"
     );
+    assert_eq!(told[2].trim(), "held in part");
+}
+
+fn held(limit: LimitKey, by: &'static str, less: Option<&str>) -> Held {
+    let less = less.map(|what| Less {
+        what: what.into(),
+        fix: "be root".into(),
+    });
+    Held { limit, by, less }
+}
+
+#[test]
+fn a_warning_tells_of_weak_limits_of_the_profile_and_not_of_ceilings() {
+    let (mut plan, _) = plan_of("limits: {memory: 512M, cpu: 0.5, pids: 9}");
+    plan.limits.held = vec![
+        held(LimitKey::Pids, "control group", None),
+        held(LimitKey::Memory, "RLIMIT_DATA", Some("held in part")),
+        held(LimitKey::Cpu, "affinity", Some("rounded")),
+    ];
+    assert_eq!(
+        said::weak_limits(&plan),
+        "aegis-run: warning: limits.memory is held in part; limits.cpu is rounded; for more, be root\n"
+    );
+    plan.limits.held.truncate(2);
+    for grant in &mut plan.grants {
+        if let GrantOrigin::Declared(origin) = &mut grant.from {
+            origin.file = "ceiling (policy site)".into();
+        }
+    }
+    assert_eq!(said::weak_limits(&plan), "");
 }
 
 #[test]
