@@ -6,14 +6,26 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use crate::decide::Base;
-use crate::model::Documents;
+use crate::model::{Action, CapabilityRule, Documents, Verdict};
+use crate::path::SYSTEM_PROGRAMS;
 use crate::request::Context;
 
-/// What the patterns of paths begin with, up to the first `*`, and the directories that variables stand for.
+/// What the patterns of paths begin with, up to the first `*`, the directories that variables stand for, and where the
+/// system may have the programs that are blocked, asked or warned about by name.
 pub fn places(documents: &Documents, context: &Context) -> BTreeSet<OsString> {
     let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
-    let rules = documents.iter().flat_map(|document| &document.capabilities);
-    let items = rules.flat_map(|rule| &rule.matches);
+    let rules = || documents.iter().flat_map(|document| &document.capabilities);
+    // A rule that allows a program lets it through by the name that a profile gives.
+    let against = |rule: &&CapabilityRule| {
+        rule.on.contains(&Action::ShellExec) && rule.verdict > Verdict::Allow
+    };
+    let names = (rules().filter(against))
+        .flat_map(|rule| &rule.matches)
+        .filter(|item| !item.contains(['/', '$', '*']));
+    let programs = names.flat_map(|name| {
+        SYSTEM_PROGRAMS.map(|directory| PathBuf::from(format!("{directory}/{name}")))
+    });
+    let items = rules().flat_map(|rule| &rule.matches);
     let named = items.filter_map(|item| {
         let (base, rest) = Base::of(item).ok()?;
         let (place, _) = base.place(context)?;
@@ -33,7 +45,10 @@ pub fn places(documents: &Documents, context: &Context) -> BTreeSet<OsString> {
         context.skill.as_ref(),
     ];
     let variables = variables.into_iter().flatten().map(|place| path(&place.0));
-    let all = named.chain(variables).filter(|place| place.is_absolute());
+    let all = named
+        .chain(variables)
+        .chain(programs)
+        .filter(|place| place.is_absolute());
     all.map(|place| place.components().collect::<PathBuf>().into())
         .collect()
 }

@@ -36,7 +36,17 @@ impl HostPath {
     }
 }
 
-/// [`HostPath::program`], of components.
+/// The directories of the system's programs.
+pub(crate) const SYSTEM_PROGRAMS: [&str; 6] = [
+    "/bin",
+    "/sbin",
+    "/usr/bin",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/usr/sbin",
+];
+
+/// [`HostPath::program`], of components: whether they are one of [`SYSTEM_PROGRAMS`] and a name.
 pub(crate) fn program<'p>(
     components: impl DoubleEndedIterator<Item = &'p [u8]>,
 ) -> (bool, &'p [u8]) {
@@ -145,4 +155,23 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     pairs
         .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HostPath, SYSTEM_PROGRAMS};
+
+    #[test]
+    fn a_program_of_the_system_lies_in_one_of_its_directories() {
+        for directory in SYSTEM_PROGRAMS {
+            for (path, of_system) in [
+                (format!("{directory}/git"), true),
+                (format!("{directory}/x/git"), false),
+                (format!("/opt{directory}/git"), false),
+            ] {
+                let path = HostPath::from(&*path);
+                assert_eq!(path.program(), (of_system, &b"git"[..]), "{path}");
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use aegis_tests::audit_log::{aegis, holds_up, place, run};
-use aegis_tests::host::{bind, in_private_mounts, mounted};
+use aegis_tests::host::{bind, in_private_mounts, mounted, tmpfs};
 use aegis_tests::outcome::refused;
 use aegis_tests::{EVERYTHING, ORDINARY, USERS, User, Workspace, program, text};
 
@@ -141,6 +141,14 @@ fn a_program_is_blocked_by_each_path_that_leads_to_it() {
     let by = |pattern: &str| {
         format!("  - {{id: tools, on: shell.exec, match: {pattern}, verdict: block}}\n")
     };
+    let real = |link: &str| {
+        let path = std::fs::canonicalize(Path::new("/usr/bin").join(link)).expect("it is there");
+        let name = path.file_name().expect("a name").to_str();
+        let name = name.expect("a name in UTF-8").to_owned();
+        assert_ne!(name, link, "the case needs a link");
+        (path.display().to_string(), name)
+    };
+    let (python, awk) = (real("python3"), real("awk"));
     for user in USERS {
         let workspace = Workspace::new(user);
         for (pattern, declared) in [
@@ -148,12 +156,38 @@ fn a_program_is_blocked_by_each_path_that_leads_to_it() {
             ("/usr/bin/env", "/bin/env"),
             ("/bin/env", "env"),
             ("/bin", "env"),
+            ("python3", "python3"),
+            ("python3", &*python.0),
+            ("python3", &*python.1),
+            ("[no-such-program, awk]", &*awk.0),
+            ("awk", &*awk.1),
         ] {
             let profile = format!(
                 "aegis: 1\nname: job\nextends: [base]\ncapabilities: {{shell.exec: [touch, 'true', {declared}]}}\n"
             );
             blocks(&workspace, "tools", &rules(&by(pattern)), &profile);
         }
+    }
+}
+
+#[test]
+fn a_program_is_blocked_by_the_name_of_its_hard_link() {
+    for user in USERS {
+        in_private_mounts(|| {
+            let workspace = Workspace::new(user);
+            let programs = Path::new("/usr/sbin");
+            tmpfs(programs, "mode=755");
+            let second = programs.join("second");
+            std::fs::copy("/usr/bin/env", &second).expect("a copy");
+            std::fs::hard_link(&second, programs.join("first")).expect("a hard link");
+            let tool = "  - {id: tools, on: shell.exec, match: first, verdict: block}\n";
+            for declared in ["second", "/usr/sbin/second"] {
+                let profile = format!(
+                    "aegis: 1\nname: job\nextends: [base]\ncapabilities: {{shell.exec: [touch, 'true', {declared}]}}\n"
+                );
+                blocks(&workspace, "tools", &rules(tool), &profile);
+            }
+        });
     }
 }
 

@@ -9,23 +9,13 @@ use super::explore::{self, Pattern};
 use super::names::{classes, singly};
 use crate::decide::Policy;
 use crate::model::{Action, Inject};
-use crate::path::HostPath;
+use crate::path::{HostPath, SYSTEM_PROGRAMS};
 use crate::request::{Context, Request, What};
 use aegis_profile::hash::Hash;
 use seeds::{Patterned, Seeds};
 
 /// Limit on requests for one action in one context; beyond it, the answer is not complete.
 const MAX_REQUESTS: usize = 200_000;
-
-/// The directories of the system's programs, as in the rules of `shell.exec`.
-const SYSTEM_PROGRAMS: [&str; 6] = [
-    "/bin",
-    "/sbin",
-    "/usr/bin",
-    "/usr/local/bin",
-    "/usr/local/sbin",
-    "/usr/sbin",
-];
 
 /// Gives each request to `ask`. Returns whether they are all that native rules can distinguish.
 pub(super) fn each(

@@ -63,8 +63,8 @@ impl Base {
             "WORK" => Self::Work,
             "TMP" => {
                 return Wrong::new(
-                    "`$TMP` is the sandbox's own, and needs no rule",
-                    "remove it",
+                    "`$TMP` is the sandbox's own, and is no place for a rule",
+                    "remove it; a profile that executes files there is asked about `/tmp/**`",
                 );
             }
             other => {

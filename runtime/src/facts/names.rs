@@ -157,13 +157,18 @@ impl Looked {
         }
         self.mounts(&asked, mounts);
         let named = self.by_file();
+        let has_links = |found: &Rc<Found>| {
+            found.stat.st_nlink > 1 && found.stat.st_mode & libc::S_IFMT == libc::S_IFREG
+        };
+        let hard_links = self.found.values().flatten().any(has_links);
         let above: BTreeSet<&OsStr> = (asked.iter())
             .flat_map(|(path, _)| std::iter::once(path.as_path()).chain(parents(path)))
             .map(Path::as_os_str)
             .collect();
         for place in above.into_iter().map(Path::new) {
-            // Most of what is asked for, and only root could give it another name: links and mounts are known.
-            if SYSTEM.iter().any(|tree| is_below(place, Path::new(tree))) {
+            // Most of what is asked for. Links and mounts are known, and it does not ignore case.
+            let of_system = SYSTEM.iter().any(|tree| is_below(place, Path::new(tree)));
+            if of_system && !hard_links {
                 continue;
             }
             let Ok(found) = stat(place) else {
@@ -172,6 +177,9 @@ impl Looked {
             let same = named.get(&(found.st_dev, found.st_ino));
             for name in same.into_iter().flatten() {
                 self.add(name, place, false);
+            }
+            if of_system {
+                continue;
             }
             for name in spelled(place, &found) {
                 self.add(&name, place, false);
