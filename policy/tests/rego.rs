@@ -6,8 +6,8 @@ use crate::support::rego as support;
 use std::net::{IpAddr, Ipv4Addr};
 
 use aegis_policy::model::{Action, EgressRule, Inject, Scheme, Verdict};
-use aegis_policy::request::Destination;
-use aegis_policy::{Policy, What};
+use aegis_policy::request::{Alias, Destination};
+use aegis_policy::{Policy, Request, What, decide};
 use support::{ask, document, exec, https, native, policy};
 
 pub(super) fn says(text: &str, what: What) -> (Verdict, Vec<String>, String) {
@@ -450,4 +450,76 @@ fn several_policies_ask_their_own_modules() {
     assert_eq!(decision.verdict, Verdict::Review);
     let rules: Vec<&str> = decision.rules.iter().map(|rule| &**rule).collect();
     assert_eq!(rules, ["test/rego:all", "other/rego:all", "other/rego:x"]);
+}
+
+#[test]
+fn both_homes_are_asked_about_and_the_second_lets_nothing_through() {
+    let by = |set: &str, home: &str| {
+        let text = format!(
+            r#"
+            package aegis
+            import rego.v1
+            allow contains "any"
+            {set} contains "home" if input.context.home == "{home}"
+        "#
+        );
+        let mut request = Request {
+            approvals: Vec::new(),
+            context: support::context(),
+            what: exec("/usr/bin/git"),
+        };
+        request.context.aliases = vec![Alias {
+            name: "/home/ana".into(),
+            place: "/srv/ana".into(),
+            trusted: false,
+        }];
+        let text = match set {
+            "allow" => text.replace("allow contains \"any\"\n", ""),
+            _ => text,
+        };
+        let decision = decide(&policy(document(&[&text])), &request);
+        (decision.verdict, decision.rules.join(" "))
+    };
+    let is = |verdict, rules: &str| (verdict, rules.to_owned());
+    for home in ["/home/ana", "/srv/ana"] {
+        assert_eq!(
+            by("block", home),
+            is(Verdict::Block, "rego:any rego:home"),
+            "{home}"
+        );
+        assert_eq!(
+            by("review", home),
+            is(Verdict::Review, "rego:any rego:home"),
+            "{home}"
+        );
+    }
+    assert_eq!(by("block", "/srv/other"), is(Verdict::Allow, "rego:any"));
+    assert_eq!(by("allow", "/home/ana"), is(Verdict::Allow, "rego:home"));
+    assert_eq!(by("allow", "/srv/ana"), is(Verdict::Block, ""));
+}
+
+/// A run may have thousands of grants that Rego never sees.
+#[test]
+fn what_rego_is_not_asked_about_takes_no_share_of_its_steps() {
+    let text = r#"
+        package aegis
+        import rego.v1
+        words := ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"]
+        pairs := {[a, b] | some a in words; some b in words}
+        allow contains "program" if count(pairs) == 400
+    "#;
+    let policy = policy(document(&[text]));
+    let files = (0..1000).map(|at| What::Read {
+        path: format!("/data/{at}").as_str().into(),
+        tree: false,
+    });
+    let grants = std::iter::once(exec("/usr/bin/git")).chain(files).collect();
+    let decision = ask(
+        &policy,
+        What::Tool {
+            command: vec!["/usr/bin/git".into()],
+            grants,
+        },
+    );
+    assert_eq!(decision.parts[0].verdict, Verdict::Allow);
 }

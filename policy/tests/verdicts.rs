@@ -3,6 +3,7 @@
 use crate::support::cases;
 
 use aegis_policy::model::Verdict::{Allow, Block, Review, Warn};
+use aegis_policy::request::Alias;
 use aegis_policy::{Context, HostPath, What, decide};
 use cases::{
     asked, context, exec, exec_named, exec_tree, limit, policy, read, read_tree, request, table,
@@ -307,4 +308,152 @@ fn a_limit_is_held_against_its_ceiling_and_is_free_without_one() {
             (limit("pids", Some(1 << 53)), Block, &[]),
         ],
     );
+}
+
+/// What a rule says of one name it says of the place; where somebody else than the administrator made the name, only what
+/// stands in the way.
+#[test]
+fn a_place_is_decided_by_all_its_names() {
+    let rules = "capabilities:
+          - {id: open, on: [files.read, shell.exec], match: [/open/**], verdict: allow}
+          - {id: wide, on: [files.read, shell.exec], match: [/data/**], verdict: allow}
+          - {id: keys, on: [files.read, shell.exec], match: [/keys/**], verdict: block}
+          - {id: evil, on: shell.exec, match: evil, verdict: block}";
+    let alias = |name: &str, place: &str, trusted| Alias {
+        name: name.into(),
+        place: place.into(),
+        trusted,
+    };
+    let trusted = |name, place| alias(name, place, true);
+    let made = |name, place| alias(name, place, false);
+    let cases: &[(&[Alias], What, _, &[&str])] = &[
+        (&[], read("/real/x"), Block, &[]),
+        (
+            &[trusted("/open", "/real")],
+            read("/real/x"),
+            Allow,
+            &["open"],
+        ),
+        (&[made("/open", "/real")], read("/real/x"), Block, &["open"]),
+        (&[trusted("/open", "/real")], read("/real-x"), Block, &[]),
+        (
+            &[made("/keys", "/data")],
+            read("/data/x"),
+            Block,
+            &["keys", "wide"],
+        ),
+        // A link to where a link leads.
+        (
+            &[made("/keys", "/l"), trusted("/l", "/data")],
+            read("/data/x"),
+            Block,
+            &["keys", "wide"],
+        ),
+        (
+            &[trusted("/open", "/l"), trusted("/l", "/real")],
+            read("/real/x"),
+            Allow,
+            &["open"],
+        ),
+        (
+            &[made("/open", "/l"), trusted("/l", "/real")],
+            read("/real/x"),
+            Block,
+            &["open"],
+        ),
+        (
+            &[trusted("/open", "/l"), made("/l", "/real")],
+            read("/real/x"),
+            Block,
+            &["open"],
+        ),
+        // A tree that holds the place holds what the place is called.
+        (
+            &[made("/keys", "/data/a/b")],
+            read_tree("/data/a"),
+            Block,
+            &["keys", "wide"],
+        ),
+        (
+            &[made("/keys", "/data/a/b")],
+            read("/data/a"),
+            Allow,
+            &["wide"],
+        ),
+        (
+            &[trusted("/open", "/real/b")],
+            read_tree("/real"),
+            Block,
+            &["open"],
+        ),
+        // Programs have names, too.
+        (
+            &[trusted("/usr/bin/evil", "/data/e")],
+            exec("/data/e"),
+            Block,
+            &["evil", "wide"],
+        ),
+        (
+            &[made("/opt/evil", "/data/e")],
+            exec("/data/e"),
+            Block,
+            &["evil", "wide"],
+        ),
+        (
+            &[made("/opt/evil", "/data/e")],
+            exec("/data/f"),
+            Allow,
+            &["wide"],
+        ),
+        // A link to above itself leads round, and once.
+        (
+            &[made("/data/up", "/data")],
+            read("/data/x"),
+            Allow,
+            &["wide"],
+        ),
+    ];
+    let policy = cases::policy(rules);
+    for (aliases, what, verdict, rules) in cases {
+        let mut request = request(what.clone());
+        request.context.aliases = aliases.to_vec();
+        let said = decide(&policy, &request);
+        let spoke: Vec<&str> = said.rules.iter().map(|rule| &**rule).collect();
+        assert_eq!(
+            (said.verdict, &*spoke),
+            (*verdict, *rules),
+            "{what} with {aliases:?}: {}",
+            said.reason
+        );
+    }
+}
+
+#[test]
+fn a_place_with_more_names_than_can_be_compared_is_blocked() {
+    let policy = cases::policy(
+        "capabilities: [{id: all, on: [files.read, shell.exec], match: ['/**'], verdict: allow}]",
+    );
+    let named = |number, what: What| {
+        let alias = |number| Alias {
+            name: HostPath::from(&*format!("/name/{number}")),
+            place: "/place".into(),
+            trusted: true,
+        };
+        let mut request = request(what);
+        request.context.aliases = (0..number).map(alias).collect();
+        request.context.skill = Some("/place/skill".into());
+        let said = decide(&policy, &request);
+        (said.verdict, said.reason)
+    };
+    let run = What::Tool {
+        command: vec!["/bin/true".into()],
+        grants: vec![read("/elsewhere")],
+    };
+    for what in [read("/place/x"), exec("/place/x"), read_tree("/"), run] {
+        assert_eq!(named(63, what.clone()).0, Allow, "{what}");
+        let (verdict, reason) = named(64, what.clone());
+        assert_eq!(verdict, Block, "{what}");
+        assert!(reason.contains("more than 64 names"), "{what}: {reason}");
+    }
+    assert_eq!(named(64, read("/elsewhere")).0, Allow);
 }

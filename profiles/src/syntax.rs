@@ -5,10 +5,11 @@ pub use crate::error::{
     Diagnostic, Error, FileKind, Reporter, escape, is_deceptive, meant, nearest, quote,
 };
 pub use crate::form::{Takes, Text, pattern, scalar, words};
+pub use crate::units::{Wrong, count, show_size, size, time};
+pub use crate::values::{destination, host, port};
+pub use crate::yaml::{Key, Kind, MAX_BYTES, Node, Span, Value, document, kind_of, parse};
+
 /// A path, or a program's name, as a profile has it: what would be a pattern has a `\` before it.
 pub fn declared(text: &str) -> String {
     crate::model::escaped(text)
 }
-pub use crate::units::{Wrong, count, show_size, size, time};
-pub use crate::values::{destination, host, port};
-pub use crate::yaml::{Key, Kind, MAX_BYTES, Node, Span, Value, document, kind_of, parse};

@@ -94,6 +94,8 @@ use std::sync::Arc;
 
 use crate::decision::{Decision, Opinion};
 use crate::model::{Document, Documents, Verdict};
+use crate::path::HostPath;
+use crate::rego;
 use crate::request::{Approval, Context, Request, What};
 use aegis_profile::hash::{Hash, canonical};
 use compiled::Compiled;
@@ -207,7 +209,7 @@ struct Asked<'r> {
     fault: Option<&'static str>,
     /// The approvals that are [`bound`] to the request.
     approvals: Vec<&'r Approval>,
-    /// How many things are asked for.
+    /// How many things Rego is asked about, beside the run itself.
     things: usize,
 }
 
@@ -219,7 +221,9 @@ impl<'r> Asked<'r> {
             fault: well_formed::context(&request.context).err(),
             approvals: bound(policy, request),
             things: match &request.what {
-                What::Tool { grants, .. } => grants.len(),
+                What::Tool { grants, .. } => {
+                    grants.iter().filter(|what| rego::is_asked(what)).count()
+                }
                 _ => 1,
             },
         }
@@ -236,13 +240,18 @@ impl<'r> Asked<'r> {
     /// What is wrong with the request, if this is asked for.
     fn fault(&self, what: &What) -> Option<&'static str> {
         let fault = self.fault.or(well_formed::what(what).err());
+        let too_many = |path: &HostPath, tree| {
+            let (_, all) = names::names(self.context, path, tree);
+            (!all).then_some(names::TOO_MANY)
+        };
         fault.or_else(|| match what {
             _ if self.context.aliases.is_empty() => None,
             What::Read { path, tree }
             | What::Write { path, tree }
-            | What::Exec { path, tree, .. } => {
-                let (_, all) = names::names(self.context, path, *tree);
-                (!all).then_some("the place has more names than can be compared")
+            | What::Exec { path, tree, .. } => too_many(path, *tree),
+            What::Tool { .. } => {
+                let skill = self.context.skill.as_ref();
+                skill.and_then(|skill| too_many(skill, false))
             }
             _ => None,
         })

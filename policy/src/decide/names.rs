@@ -21,6 +21,10 @@ pub(super) struct Name<'r> {
 /// More names than a place has on any host. A request for a place with more is blocked.
 const MAX_NAMES: usize = 64;
 
+/// Why it is blocked.
+pub(super) const TOO_MANY: &str =
+    "the place has more than 64 names by links and mounts: remove some of them";
+
 /// All names of a path, its own first. `false`: there are too many.
 pub(super) fn names<'r>(
     context: &'r Context,
@@ -45,12 +49,13 @@ pub(super) fn names<'r>(
                     && known.tree >= name.tree
                     && known.closest >= name.closest
             };
-            if !names.iter().any(is_known) {
-                names.push(name);
+            if names.iter().any(is_known) {
+                continue;
             }
-        }
-        if names.len() > MAX_NAMES {
-            return (names, false);
+            if names.len() == MAX_NAMES {
+                return (names, false);
+            }
+            names.push(name);
         }
         at += 1;
     }

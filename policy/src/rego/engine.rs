@@ -80,7 +80,7 @@ impl Rego {
     /// The outcomes of the modules' rules, by id. Empty for actions that Rego is not asked about. `among`: how many things
     /// share the limits of a run.
     pub fn ask(&self, context: &Context, what: &What, among: usize) -> Vec<RegoOutcome> {
-        if !input::is_asked(what) {
+        if !super::is_asked(what) {
             return Vec::new();
         }
         self.answer(context, what, among).unwrap_or_else(|reason| {

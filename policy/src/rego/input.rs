@@ -35,25 +35,6 @@ pub(super) const WHAT: [&str; 16] = [
 /// The most fields that a grant has, with a margin.
 pub(super) const GRANT_FIELDS: u64 = 12;
 
-/// Whether Rego is asked about a request.
-pub(super) fn is_asked(what: &What) -> bool {
-    match what {
-        What::Exec { .. }
-        | What::Listen { .. }
-        | What::Net(_)
-        | What::NetHost {}
-        | What::Secret { .. }
-        | What::Tool { .. } => true,
-        What::Device { .. }
-        | What::Environment { .. }
-        | What::Limit { .. }
-        | What::Read { .. }
-        | What::Sockets { .. }
-        | What::Syscall { .. }
-        | What::Write { .. } => false,
-    }
-}
-
 /// The input, or why there is none.
 pub(super) fn input(context: &Context, what: &What) -> Result<Value, &'static str> {
     #[derive(Serialize)]

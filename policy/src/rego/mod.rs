@@ -70,6 +70,7 @@ use aegis_profile::Origin;
 use aegis_profile::syntax::Wrong;
 
 use crate::model::{Head, Mode, RegoModule, Verdict};
+use crate::request::What;
 
 /// The features of Rego that affect decisions: part of the policy's hash.
 pub const FEATURES: &[Cow<'static, str>] = if cfg!(feature = "rego") {
@@ -129,6 +130,25 @@ mod limits {
     pub const RUN_STEPS: u32 = 600_000;
     /// What functions may spend for all of that.
     pub const RUN_EFFORT: u64 = 100_000_000;
+}
+
+/// Whether Rego is asked about a request.
+pub(crate) fn is_asked(what: &What) -> bool {
+    match what {
+        What::Exec { .. }
+        | What::Listen { .. }
+        | What::Net(_)
+        | What::NetHost {}
+        | What::Secret { .. }
+        | What::Tool { .. } => true,
+        What::Device { .. }
+        | What::Environment { .. }
+        | What::Limit { .. }
+        | What::Read { .. }
+        | What::Sockets { .. }
+        | What::Syscall { .. }
+        | What::Write { .. } => false,
+    }
 }
 
 /// Why a text is not a valid module.
