@@ -257,15 +257,6 @@ static int run_stacks(char **arguments) {
     return got(had, wanted);
 }
 
-// affinity COUNT: that many processors.
-static int run_affinity(char **arguments) {
-    cpu_set_t all;
-    memset(&all, 0xff, sizeof all);
-    sched_setaffinity(0, sizeof all, &all);
-    sched_getaffinity(0, sizeof all, &all);
-    return got(CPU_COUNT(&all), amount(arguments));
-}
-
 // pending COUNT: that many timers, each of which keeps a signal.
 static int run_pending(char **arguments) {
     long wanted = amount(arguments), had = 0;
@@ -392,7 +383,7 @@ int main(int count, char **argv) {
         {"shared", run_shared}, {"file", run_file},               {"descriptors", run_descriptors},
         {"output", run_output}, {"last", run_last},               {"processors", run_processors},
         {"limits", run_limits}, {"inodes", run_inodes},           {"stacks", run_stacks},
-        {"affinity", run_affinity}, {"pending", run_pending},     {"aio", run_aio},
+        {"pending", run_pending},     {"aio", run_aio},
         {"lease", run_lease},   {"inotify", run_inotify},         {"locked", run_locked},
         {"terminals", run_terminals}, {"sockets", run_sockets},
     };

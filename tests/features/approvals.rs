@@ -1,24 +1,23 @@
 //! What a policy leaves to a person: asked on a real terminal, remembered, recorded, revoked; and blocked
 //! if nobody can be asked.
 
+mod questions;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use aegis_tests::audit_log::{of_type, records};
 use aegis_tests::outcome::refused;
-use aegis_tests::terminal::Terminal;
+use aegis_tests::terminal::{OUTER, Terminal};
 use aegis_tests::{User, Workspace, program};
 use serde_json::Value;
-
-/// A shell in a terminal, as a person has one.
-const OUTER: &str = "PS1='outer> ' exec bash --norc --noprofile -i";
 
 /// The policy that asks.
 const POLICY: &str = include_str!("../policies/asks.yaml");
 
 /// The prompt for the answer.
-pub(super) const PROMPT: &str = "Allow it? [y/a/N]";
+const PROMPT: &str = "Allow it? [y/a/N]";
 
 /// The prompt while something was not shown.
 const CUT: &str = "Show all of it? [l/N]";

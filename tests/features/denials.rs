@@ -65,6 +65,11 @@ fn what_a_successful_run_was_refused_is_in_its_report_and_in_the_log() {
             Some("error-message".into()),
             "{denials:?}"
         );
+        assert_eq!(
+            evidence("the system call unshare"),
+            Some("kernel".into()),
+            "{denials:?}"
+        );
         // A successful run is told nothing of it.
         assert!(!outcome.told().contains("refused by"), "{}", outcome.told());
 
@@ -90,7 +95,6 @@ fn a_line_that_is_proposed_loads_and_heals_or_the_policy_is_named() {
         let workspace = Workspace::new(user);
         let data = workspace.write("outside/data/numbers.txt", "1 2 3\n");
         workspace.write("outside/data/keys/id", "private\n");
-        let profile = workspace.profile(SHELL);
         let path = data.display().to_string();
         let output = workspace.run(SHELL, &["cat", &path]);
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -103,7 +107,6 @@ fn a_line_that_is_proposed_loads_and_heals_or_the_policy_is_named() {
             &["cat", &path],
         );
         assert_eq!(healed.stdout, b"1 2 3\n", "{line}: {}", text(&healed));
-        drop(profile);
 
         let keys = workspace.outside().join("data/keys");
         let keys = keys.canonicalize().unwrap_or(keys);

@@ -1,4 +1,4 @@
-//! README.md and docs/guide.md, as a newcomer reads them: each command is run by an ordinary user in a directory of their home, under no policy but
+//! README.md, docs/guide.md and docs/policy.md, as a newcomer reads them: each command is run by an ordinary user in a directory of their home, under no policy but
 //! the one that holds where there is none, and must say what the page says.
 //!
 //! In a page, `<!-- file: NAME -->` writes the block below it to that file, and the same comment with lines of its own writes those;
@@ -9,6 +9,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use aegis_tests::{USERS, User, Workspace, program, repository};
+
+/// The directory of the programs under test.
+fn programs() -> String {
+    let directory = program("aegis").with_file_name("");
+    let directory = directory.to_str().expect("a path in UTF-8");
+    directory.trim_end_matches('/').to_owned()
+}
 
 /// A newcomer: a home without any file of Aegis's.
 struct Newcomer {
@@ -37,11 +44,7 @@ impl Newcomer {
 
     /// The output of a command line, on both streams, with its status.
     fn run(&self, line: &str) -> (String, Option<i32>) {
-        let programs = program("aegis")
-            .parent()
-            .expect("a directory")
-            .display()
-            .to_string();
+        let programs = programs();
         let mut command = self.workspace.command("/bin/sh");
         let output = command
             .args(["-c", &format!("exec 2>&1; {line}")])
@@ -203,6 +206,12 @@ fn the_guide_is_true() {
     assert!(read("docs/guide.md", sales) >= 12);
 }
 
+/// Its `aegis policy` commands are run by `cli/tests/docs.rs`.
+#[test]
+fn the_operators_guide_is_true() {
+    assert!(read("docs/policy.md", sales) >= 5);
+}
+
 #[test]
 fn the_demo_shows_a_refusal_that_is_healed_and_the_record_on_one_screen() {
     for user in USERS {
@@ -212,13 +221,9 @@ fn the_demo_shows_a_refusal_that_is_healed_and_the_record_on_one_screen() {
             std::fs::read(repository("scripts/demo")).expect("the demo"),
         );
         std::fs::set_permissions(&demo, std::fs::Permissions::from_mode(0o755)).expect("chmod");
-        let programs = program("aegis")
-            .parent()
-            .expect("a directory")
-            .display()
-            .to_string();
+        let programs = programs();
         let (said, status) = newcomer.run(&format!(
-            "AEGIS_DEMO_PROGRAMS={programs} {}",
+            "TMPDIR=$HOME AEGIS_DEMO_PROGRAMS={programs} {}",
             demo.display()
         ));
         assert_eq!(status, Some(0), "{user:?}: {said}");
@@ -231,6 +236,9 @@ fn the_demo_shows_a_refusal_that_is_healed_and_the_record_on_one_screen() {
             assert!(said.contains(part), "{user:?}: no {part:?} in {said}");
         }
         assert!(said.lines().count() < 40, "{user:?}: {said}");
+        // It leaves nothing behind.
+        let (left, _) = newcomer.run("find ~ -mindepth 1 -newer ~/demo");
+        assert_eq!(left, "", "{user:?}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use aegis_tests::host::{self, eventually};
-use aegis_tests::terminal::Terminal;
+use aegis_tests::terminal::{OUTER, Terminal};
 use aegis_tests::{ORDINARY, USERS, User, Workspace, program, text};
 
 const SHELL: &str = "aegis: 1\nname: init\nextends: [shell]\n";
@@ -78,19 +78,19 @@ print('tried')
 }
 
 /// The processes of a run in its pid namespace, by their pids there: PID 1, the command.
-fn inside(launcher: u32, number: &str) -> i32 {
+fn inside(launcher: u32, number: u32) -> i32 {
     let all = std::fs::read_dir("/proc").expect("/proc");
     let found = all.flatten().find_map(|entry| {
-        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
-        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-        let numbers: Vec<&str> = field("NSpid:")?.split_whitespace().collect();
-        let parent: u32 = field("PPid:")?.trim().parse().ok()?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        let parent: u32 = parent.trim().parse().ok()?;
         let of_run = match number {
-            "1" => parent == launcher,
-            _ => parent as i32 == inside(launcher, "1"),
+            1 => parent == launcher,
+            _ => parent as i32 == inside(launcher, 1),
         };
-        (numbers.len() > 1 && numbers.last() == Some(&number) && of_run).then_some(pid)
+        let pids = host::pids(pid);
+        (pids.len() > 1 && pids.last() == Some(&number) && of_run).then_some(pid as i32)
     });
     found.expect("a process of the run")
 }
@@ -105,7 +105,7 @@ fn the_owner_of_the_directory_cannot_reach_pid_1_of_roots_run() {
         &mut workspace.aegis(&profile, &["sh", "-c", script]),
         "ready",
     );
-    let init = inside(child.id(), "1");
+    let init = inside(child.id(), 1);
     let signalled = |pid: i32, signal: &str| {
         let mut kill = Command::new("/bin/kill");
         kill.args([signal, "--", &pid.to_string()]);
@@ -113,7 +113,7 @@ fn the_owner_of_the_directory_cannot_reach_pid_1_of_roots_run() {
         kill.status().expect("kill starts").success()
     };
     // The control: the command is a process of this user's.
-    let command = inside(child.id(), "2");
+    let command = inside(child.id(), 2);
     assert!(signalled(command, "-CONT"));
     for signal in ["-STOP", "-KILL", "-0"] {
         assert!(!signalled(init, signal), "{signal}");
@@ -150,7 +150,7 @@ fn a_real_time_callers_command_is_an_ordinary_one() {
         .args(run.get_args());
     let mut child = host::started(&mut command, "ready");
     let class = Command::new("ionice")
-        .args(["-p", &inside(child.id(), "2").to_string()])
+        .args(["-p", &inside(child.id(), 2).to_string()])
         .output()
         .expect("ionice starts");
     assert!(text(&class).contains("none"), "{}", text(&class));
@@ -171,7 +171,8 @@ signal.pause()
 ";
     for user in USERS {
         let workspace = Workspace::new(user);
-        let profile = workspace.profile(&format!("{PYTHON}limits: {{time: 500ms}}\n"));
+        // What ends the run: a time that Python has started within beside whatever else runs here.
+        let profile = workspace.profile(&format!("{PYTHON}limits: {{time: 5s}}\n"));
         let mut command = workspace.aegis(&profile, &["python3", "-c", script]);
         let mut child = host::started(command.stderr(Stdio::piped()), "ready");
         // Nothing is read before the run is over, and aegis-run has something to say.
@@ -221,7 +222,7 @@ fn a_stopped_terminal_holds_up_nobody_after_the_run() {
         let profile = workspace.profile(PYTHON);
         workspace.write("work/stops.py", stops);
         workspace.write("work/toggles.py", toggles);
-        let terminal = Terminal::open(&workspace, "PS1='outer> ' exec bash --norc --noprofile -i");
+        let terminal = Terminal::open(&workspace, OUTER);
         terminal.prompt("outer>", 1);
         for (number, (script, more, status)) in [
             ("stops.py", "", 137),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use aegis_tests::audit_log::{of_type, place, records, run};
-use aegis_tests::host::{bind, in_private_mounts};
+use aegis_tests::host::{bind, in_private_mounts, pids};
 use aegis_tests::outcome::refused;
 use aegis_tests::{EVERYTHING, ORDINARY, USERS, User, Workspace, program, text};
 
@@ -373,14 +373,9 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The pid in the innermost namespace of the process.
+/// The pid in the innermost namespace of the process. One in the host's own has none.
 fn namespace_pid(pid: u32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("NSpid:"))?;
-    let mut pids = line.split_whitespace().skip(1);
-    // A process in the host's own namespace has only one.
-    pids.nth(1)?;
-    line.split_whitespace().last()?.parse().ok()
+    pids(pid).get(1..)?.last().copied()
 }
 
 /// Whether a process has any file below a directory open.

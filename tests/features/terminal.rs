@@ -5,11 +5,8 @@ mod signals;
 
 use std::fmt::Debug;
 
-use aegis_tests::terminal::Terminal;
+use aegis_tests::terminal::{OUTER, Terminal};
 use aegis_tests::{USERS, Workspace, program, repository};
-
-/// A shell in a terminal, as a person has one.
-const OUTER: &str = "PS1='outer> ' exec bash --norc --noprofile -i";
 
 /// The input that starts the inner shell, with or without Aegis.
 fn inner_shell(workspace: &Workspace, confined: bool) -> String {

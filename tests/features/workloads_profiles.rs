@@ -138,8 +138,19 @@ fn ruby_and_perl_run_with_their_libraries() {
     }
 }
 
+/// Makes a package.
+const WHEEL: &str = "
+import zipfile
+with zipfile.ZipFile('out/pkg-1-py3-none-any.whl', 'w') as wheel:
+    wheel.writestr('pkg.py', 'print(\"installed\")')
+    info = 'pkg-1.dist-info/'
+    wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: pkg\\nVersion: 1\\n')
+    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+    wheel.writestr(info + 'RECORD', '')
+";
+
 #[test]
-fn packages_are_installed_from_a_cache_that_is_read() {
+fn a_cache_is_read_and_packages_of_the_project_are_installed() {
     for user in USERS {
         let workspace = Workspace::new(user);
         workspace.write("home/.m2/repository/org/example/a.jar", "x");
@@ -156,19 +167,14 @@ fn packages_are_installed_from_a_cache_that_is_read() {
         );
         assert_eq!(output.status.code(), Some(2), "{}", text(&output));
         // pip tells systems apart by /etc/os-release, and installs what lies in the project.
-        workspace.write(
-            "work/pkg/pyproject.toml",
-            "[project]\nname = \"pkg\"\nversion = \"1\"\n",
-        );
-        let python = "aegis: 1\nextends: [python, project]\n";
         let release = "import platform; print('release', platform.freedesktop_os_release()['ID'])";
+        let python = "aegis: 1\nextends: [python, shell, project]\ncapabilities: {files.write: [$WORK/out]}\n";
+        workspace.write("work/out/there", "");
+        workspace.write("work/wheel.py", WHEEL);
+        let install = "python3 wheel.py && python3 -m pip -q install --no-index --no-cache-dir --target out/site out/pkg-1-py3-none-any.whl";
         prints(&workspace, python, &["python3", "-c", release], "release ");
-        prints(
-            &workspace,
-            python,
-            &["python3", "-m", "pip", "--version"],
-            "pip ",
-        );
+        let line = format!("{install} && PYTHONPATH=out/site python3 -c 'import pkg'");
+        prints(&workspace, python, &["sh", "-c", &line], "installed");
     }
 }
 

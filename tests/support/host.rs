@@ -87,6 +87,14 @@ pub fn mounts() -> String {
     std::fs::read_to_string("/proc/thread-self/mountinfo").expect("the mounts can be read")
 }
 
+/// The pids of a process, in our pid namespace first, in its own last; none where it has ended.
+pub fn pids(pid: u32) -> Vec<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let pids = line.unwrap_or_default().split_whitespace();
+    pids.map(|pid| pid.parse().expect("a pid")).collect()
+}
+
 /// Waits until nothing is left: `left` lists what still is.
 #[track_caller]
 pub fn eventually<T: std::fmt::Debug>(what: &str, mut left: impl FnMut() -> Vec<T>) {

@@ -9,6 +9,9 @@ use crate::Workspace;
 /// How long a screen may take to show what is expected.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A shell in a terminal, as a person has one.
+pub const OUTER: &str = "PS1='outer> ' exec bash --norc --noprofile -i";
+
 /// The polling interval; nothing relies on it.
 const PACE: Duration = Duration::from_millis(20);
 

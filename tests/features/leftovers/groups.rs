@@ -9,15 +9,10 @@ fn with_janitor(host: &Host) -> (Child, i32) {
     let child = host::started(&mut command, "ready");
     let children = format!("/proc/{0}/task/{0}/children", child.id());
     let children = std::fs::read_to_string(children).expect("a child of ours");
-    let in_this_namespace = |pid: &i32| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
-        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-        numbers.expect("its pids").split_whitespace().count() == 1
-    };
     let janitor = (children.split_whitespace())
         .filter_map(|pid| pid.parse().ok())
-        .find(in_this_namespace);
-    (child, janitor.expect("a janitor"))
+        .find(|pid| host::pids(*pid).len() == 1);
+    (child, janitor.expect("a janitor") as i32)
 }
 
 fn signal(pid: i32, signal: i32) {

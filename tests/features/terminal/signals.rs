@@ -105,13 +105,13 @@ fn a_command_that_stops_itself_stops_nobody_else() {
         let command = under_aegis(&workspace, "sh -c 'kill -STOP $$; echo continued'");
         workspace.write(
             "work/script",
-            format!("(until [ -e go ]; do sleep 0.1; done; echo alive) & {command}; wait"),
+            format!("mkfifo go; (read line < go; echo alive) & {command}; wait"),
         );
         terminal.line("sh script");
         terminal.wait("stop of aegis-run", |_| {
             started_here(&workspace).is_some_and(|pid| stopped(&pid.to_string()))
         });
-        workspace.write("work/go", "");
+        std::fs::write(workspace.work().join("go"), "\n").expect("its reader is there");
         terminal.wait("the other one", |screen| screen.ends_with("\nalive"));
         let pid = started_here(&workspace).expect("a process of ours");
         // SAFETY: no pointers; the process is stopped, and so has not ended.
@@ -121,7 +121,7 @@ fn a_command_that_stops_itself_stops_nobody_else() {
     }
 }
 
-/// The pid of the `aegis-run` that the workspace's script has started: the leader of no group.
+/// The pid of the `aegis-run`, here a link named `run`, that the workspace's script has started: the first of its processes.
 fn started_here(workspace: &Workspace) -> Option<i32> {
     let entries = std::fs::read_dir("/proc").expect("/proc");
     let mut found: Vec<i32> = entries

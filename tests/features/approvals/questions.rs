@@ -9,7 +9,7 @@ use aegis_tests::terminal::Terminal;
 use aegis_tests::text;
 use serde_json::Value;
 
-use crate::approvals::{Home, PROMPT, question, typed};
+use super::{Home, PROMPT, question, typed};
 
 #[test]
 fn an_approval_is_not_for_another_directory_nor_for_a_script_that_was_changed() {
