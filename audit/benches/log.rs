@@ -155,6 +155,7 @@ fn tell(name: &str, records: u64, took: Duration) {
 
 fn event(refused: bool) -> Event {
     let what = What::Read {
+        except: Vec::new(),
         path: "/home/someone/work/project/src/main.rs".into(),
         tree: false,
     };

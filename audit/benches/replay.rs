@@ -136,10 +136,12 @@ fn policy() -> Policy {
 
 fn line(policy: &Policy, n: usize, kind: usize) -> Vec<u8> {
     let read = |path: String, tree| What::Read {
+        except: Vec::new(),
         path: path.as_str().into(),
         tree,
     };
     let exec = |name: &str| What::Exec {
+        except: Vec::new(),
         name: Some(name.into()),
         path: format!("/usr/bin/{name}").as_str().into(),
         tree: false,

@@ -136,8 +136,8 @@ fn mapped(record: &Record, host: &str) -> (u32, u32, Value) {
         }
         EventType::FileAccess => {
             let (activity, file) = match what {
-                Some(What::Read { path, tree }) => (2, file(&path.to_string(), *tree)),
-                Some(What::Write { path, tree }) => (3, file(&path.to_string(), *tree)),
+                Some(What::Read { path, tree, .. }) => (2, file(&path.to_string(), *tree)),
+                Some(What::Write { path, tree, .. }) => (3, file(&path.to_string(), *tree)),
                 _ => (0, json!({"name": "unknown", "type_id": 0})),
             };
             let attributes = json!({"actor": actor, "device": device, "file": file});

@@ -178,7 +178,7 @@ proptest! {
         verdict in prop::sample::select(Verdict::ALL.to_vec()),
     ) {
         let scene = Scene::new();
-        let (request, mut decision) = decided(What::Write { path: HostPath(path), tree: true }, verdict);
+        let (request, mut decision) = decided(What::Write { except: Vec::new(), path: HostPath(path), tree: true }, verdict);
         decision.reason = run.as_str().into();
         let mut event = Event::new(EventType::FileAccess, &run, Hash::of(run.as_bytes())).decided(request.clone(), decision);
         event.detail = texts.map(|[allow, layer, what]| Detail::Denial(Denial {

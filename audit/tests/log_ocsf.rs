@@ -61,10 +61,12 @@ fn has(event: &Value, pointer: &str) -> bool {
 #[test]
 fn every_type_has_its_class_with_what_that_requires() {
     let read = || What::Read {
+        except: Vec::new(),
         path: "/srv/a b/c".into(),
         tree: false,
     };
     let exec = || What::Exec {
+        except: Vec::new(),
         name: None,
         path: "/usr/bin/git".into(),
         tree: false,
@@ -109,6 +111,7 @@ fn every_type_has_its_class_with_what_that_requires() {
         (
             FileAccess,
             Some(What::Write {
+                except: Vec::new(),
                 path: "/".into(),
                 tree: true,
             }),

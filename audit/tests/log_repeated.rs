@@ -18,6 +18,7 @@ use log_support::{Scene, decided, lines, verify_bytes};
 /// The records of a run with a hundred grants, whose command is called with a word of its own.
 fn run(n: u64) -> Vec<Event> {
     let grants = (0..100).map(|n| What::Read {
+        except: Vec::new(),
         path: format!("/srv/data/{n}").as_str().into(),
         tree: true,
     });
@@ -48,6 +49,7 @@ fn run(n: u64) -> Vec<Event> {
     };
     let (asked, warned) = decided(
         What::Read {
+            except: Vec::new(),
             path: "/srv/data/1".into(),
             tree: true,
         },

@@ -59,10 +59,12 @@ fn whats() -> Vec<What> {
             name: "LANG".into(),
         },
         What::Read {
+            except: Vec::new(),
             path: path(),
             tree: true,
         },
         What::Write {
+            except: Vec::new(),
             path: HostPath(b"/srv/\xff".to_vec()),
             tree: false,
         },
@@ -90,11 +92,13 @@ fn whats() -> Vec<What> {
             inject: None,
         },
         What::Exec {
+            except: Vec::new(),
             name: Some("git".into()),
             path: path(),
             tree: false,
         },
         What::Exec {
+            except: Vec::new(),
             name: None,
             path: path(),
             tree: true,

@@ -63,6 +63,7 @@ fn request(n: u64) -> Request {
             ..Context::default()
         },
         what: What::Read {
+            except: Vec::new(),
             path: format!("/w/{at}/{n}").as_str().into(),
             tree: false,
         },

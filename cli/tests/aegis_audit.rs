@@ -49,6 +49,7 @@ impl Scene {
 
     fn blocked(&self, path: &str) -> Event {
         let what = What::Read {
+            except: Vec::new(),
             path: path.into(),
             tree: false,
         };

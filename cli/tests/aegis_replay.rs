@@ -102,6 +102,7 @@ pub(super) fn request(file: &str) -> Request {
             ..ask::somebody()
         },
         what: What::Read {
+            except: Vec::new(),
             path: format!("/home/ana/work/{file}").as_str().into(),
             tree: false,
         },

@@ -45,6 +45,7 @@ fn the_side_that_asks() {
                 verdict: Verdict::Review,
             },
             what: What::Read {
+                except: Vec::new(),
                 path: format!("/srv/{i}").as_str().into(),
                 tree: false,
             },

@@ -21,6 +21,7 @@ fn requests() -> Vec<What> {
         scheme: Scheme::Https,
     });
     let exec = What::Exec {
+        except: Vec::new(),
         name: Some("git".into()),
         path: "/usr/bin/git".into(),
         tree: false,

@@ -157,6 +157,7 @@ fn thousand() -> Document {
 fn requests() -> Vec<(&'static str, Verdict, What)> {
     use Verdict::{Allow, Block};
     let read = |path: &str, tree| What::Read {
+        except: Vec::new(),
         path: path.into(),
         tree,
     };
@@ -174,6 +175,7 @@ fn requests() -> Vec<(&'static str, Verdict, What)> {
         })
     };
     let exec = |name: &str| What::Exec {
+        except: Vec::new(),
         name: Some(name.into()),
         path: format!("/usr/bin/{name}").as_str().into(),
         tree: false,
@@ -214,6 +216,7 @@ fn run() -> What {
     let mut grants = Vec::new();
     for n in 0..90 {
         grants.push(What::Read {
+            except: Vec::new(),
             path: format!("/usr/lib/python3/dist-packages/package{n}")
                 .as_str()
                 .into(),
@@ -222,6 +225,7 @@ fn run() -> What {
     }
     for n in 0..50 {
         grants.push(What::Exec {
+            except: Vec::new(),
             name: Some(format!("tool{n}")),
             path: format!("/usr/bin/tool{n}").as_str().into(),
             tree: false,

@@ -197,6 +197,7 @@ fn run(words: usize, text: usize, grants: usize) -> What {
 
 fn requests() -> Vec<(&'static str, Verdict, What)> {
     let git = What::Exec {
+        except: Vec::new(),
         name: Some("git".into()),
         path: "/usr/bin/git".into(),
         tree: false,

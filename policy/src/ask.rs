@@ -2,7 +2,7 @@
 //!
 //! | action | words |
 //! |---|---|
-//! | `files.read`, `files.write` | a path from `/`, `$WORK`, `$SKILL` or `$HOME`; with `/**` at its end all below it |
+//! | `files.read`, `files.write` | a path from `/`, `$WORK`, `$SKILL` or `$HOME`; with `/**` at its end all below it, and after that ` except ` and what is hidden in it, once or more |
 //! | `shell.exec` | a program's name (`git` is `/usr/bin/git`), or such a path |
 //! | `net.outbound` | `https://host`, `GET https://host/path`, `tcp://host:5432`; `host`, for the host's whole network |
 //! | `net.listen` | a port |
@@ -64,16 +64,17 @@ pub fn what(action: &str, words: &str, context: &Context) -> Result<What, Wrong>
         "sockets" => What::Sockets { name: name() },
         "syscalls.allow" => What::Syscall { name: name() },
         "files.read" => {
-            let (path, tree) = path(words, context)?;
-            What::Read { path, tree }
+            let (except, path, tree) = place(words, context)?;
+            What::Read { except, path, tree }
         }
         "files.write" => {
-            let (path, tree) = path(words, context)?;
-            What::Write { path, tree }
+            let (except, path, tree) = place(words, context)?;
+            What::Write { except, path, tree }
         }
         "shell.exec" if words.starts_with(['/', '$']) => {
-            let (path, tree) = path(words, context)?;
+            let (except, path, tree) = place(words, context)?;
             What::Exec {
+                except,
                 name: None,
                 path,
                 tree,
@@ -86,6 +87,7 @@ pub fn what(action: &str, words: &str, context: &Context) -> Result<What, Wrong>
             );
         }
         "shell.exec" => What::Exec {
+            except: Vec::new(),
             name: Some(name()),
             path: format!("/usr/bin/{words}").as_str().into(),
             tree: false,
@@ -119,6 +121,24 @@ fn unknown<T>(action: &str) -> Result<T, Wrong> {
     let all = format!("the actions are {}, and `limits.KEY`", ACTIONS.join(", "));
     let help = meant(action, ACTIONS, all);
     Wrong::new(format!("unknown action `{}`", quote(action)), help)
+}
+
+/// A path, or a tree and what is hidden in it.
+fn place(text: &str, context: &Context) -> Result<(Vec<HostPath>, HostPath, bool), Wrong> {
+    let mut words = text.split(" except ");
+    let (top, tree) = path(words.next().unwrap_or_default(), context)?;
+    let lies_in = |hidden: &HostPath| {
+        let mut names = hidden.components();
+        tree && top.components().all(|name| names.next() == Some(name)) && names.next().is_some()
+    };
+    let hidden = words.map(|text| match path(text, context)? {
+        (hidden, false) if lies_in(&hidden) => Ok(hidden),
+        _ => Wrong::new(
+            "what is hidden is a path in a tree",
+            "write it like `$HOME/** except $HOME/.ssh`",
+        ),
+    });
+    Ok((hidden.collect::<Result<_, _>>()?, top, tree))
 }
 
 /// A path with its variable expanded, and whether it stands for all below it.

@@ -19,7 +19,7 @@ use crate::decide::{Policy, decide};
 use crate::decision::Opinion;
 use crate::model::Verdict;
 use crate::path::HostPath;
-use crate::request::{Context, Request, What};
+use crate::request::{Context, Request};
 use aegis_profile::LimitKey;
 use aegis_profile::hash::Hash;
 
@@ -119,6 +119,13 @@ pub fn diff(a: &Policy, b: &Policy, contexts: &[Context]) -> Diff {
     let mut found: BTreeMap<Key, ((bool, usize), Difference)> = BTreeMap::new();
     let mut tried = 0_u64;
     let complete = witness::each(a, b, contexts, &mut |request| {
+        let place = request.what.place();
+        if place.is_some_and(|place| !place.except.is_empty())
+            && found.keys().any(|key| key.1 == request.what.action())
+        {
+            // It would show once more what simpler requests have shown.
+            return;
+        }
         tried += 1;
         let (one, other) = (decide(a, &request), decide(b, &request));
         if one.verdict == other.verdict {
@@ -203,10 +210,7 @@ pub fn rank(a: Verdict, b: Verdict) -> (u8, Verdict, Verdict) {
 
 /// How complex a request is: one file is simpler than a tree, which overlaps many rules.
 fn size(request: &Request) -> (bool, usize) {
-    let tree = match &request.what {
-        What::Read { tree, .. } | What::Write { tree, .. } | What::Exec { tree, .. } => *tree,
-        _ => false,
-    };
+    let tree = request.what.place().is_some_and(|place| place.tree);
     (tree, request.what.to_string().len())
 }
 

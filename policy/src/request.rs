@@ -60,8 +60,9 @@ pub struct Alias {
     pub name: HostPath,
     /// The place, as requests name it.
     pub place: HostPath,
-    /// Whether only the system's administrator can have made it so. Otherwise no rule lets anything through by this
-    /// name: whoever made it would widen the policy.
+    /// Whether only the system's administrator can have made it so: all links on the way are root's, each in a directory of
+    /// root's that nobody else may write; for runs of root, directly in `/`, `/usr`, `/var`, `/home`, `/srv` or `/mnt`. Otherwise
+    /// no rule lets anything through by this name: whoever made it would widen the policy.
     pub trusted: bool,
 }
 
@@ -92,6 +93,9 @@ pub struct Approval {
     pub what: Hash,
 }
 
+/// Most places that may be hidden in a tree, as far as a policy is asked.
+pub const MAX_EXCEPT: usize = 256;
+
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", deny_unknown_fields)]
@@ -111,6 +115,9 @@ pub enum What {
     /// Reading a file, or everything in a tree.
     #[serde(rename = "files.read")]
     Read {
+        /// Places in the tree that the sandbox hides.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        except: Vec<HostPath>,
         /// Absolute, free of links.
         path: HostPath,
         /// With everything below it.
@@ -119,6 +126,9 @@ pub enum What {
     /// Writing a file or anything in a tree.
     #[serde(rename = "files.write")]
     Write {
+        /// Places in the tree that the sandbox hides.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        except: Vec<HostPath>,
         /// Absolute, free of links.
         path: HostPath,
         /// With everything below it.
@@ -159,6 +169,9 @@ pub enum What {
     /// Executing a program, or any program of a tree.
     #[serde(rename = "shell.exec")]
     Exec {
+        /// Places in the tree that the sandbox hides.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        except: Vec<HostPath>,
         /// The name under which it was found in a directory of the system's programs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
@@ -255,6 +268,34 @@ impl What {
         }
     }
 
+    /// The place of the host that is asked for, if it is one.
+    pub fn place(&self) -> Option<Place<'_>> {
+        match self {
+            Self::Read { except, path, tree }
+            | Self::Write { except, path, tree }
+            | Self::Exec {
+                except, path, tree, ..
+            } => Some(Place {
+                except,
+                path,
+                tree: *tree,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn place_mut(&mut self) -> Option<(&mut Vec<HostPath>, &mut HostPath, &mut bool)> {
+        match self {
+            Self::Read { except, path, tree }
+            | Self::Write { except, path, tree }
+            | Self::Exec {
+                except, path, tree, ..
+            } => Some((except, path, tree)),
+            _ => None,
+        }
+    }
+
     /// SHA-256 of the canonical form: what an approval is bound to.
     pub fn hash(&self) -> Hash {
         Hash::of(&canonical::what(self))
@@ -283,7 +324,17 @@ impl What {
     }
 }
 
-/// For people: `files.read /srv/data and below`.
+/// A file or a tree of the host, as far as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'r> {
+    /// Places in the tree that the sandbox hides.
+    pub except: &'r [HostPath],
+    /// Absolute, free of links.
+    pub path: &'r HostPath,
+    /// With everything below it.
+    pub tree: bool,
+}
+
 /// How it is known that a sandbox denied something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -294,17 +345,27 @@ pub enum Evidence {
     Kernel,
 }
 
+/// For people: `files.read /srv/data and below`.
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let below = |tree: &bool| if *tree { " and below" } else { "" };
         let action = self.action();
         match self {
             Self::Device { device } => write!(f, "{action} {device}"),
             Self::Environment { name } | Self::Sockets { name } | Self::Syscall { name } => {
                 write!(f, "{action} {name}")
             }
-            Self::Read { path, tree } | Self::Write { path, tree } => {
-                write!(f, "{action} {path}{}", below(tree))
+            Self::Read { except, path, tree }
+            | Self::Write { except, path, tree }
+            | Self::Exec {
+                except,
+                name: None,
+                path,
+                tree,
+            } => {
+                let below = if *tree { " and below" } else { "" };
+                write!(f, "{action} {path}{below}")?;
+                let mut except = except.iter();
+                except.try_for_each(|hidden| write!(f, " except {hidden}"))
             }
             Self::Limit { limit, value } => match value {
                 Some(value) => write!(f, "limits.{limit} {value}"),
@@ -326,10 +387,11 @@ impl fmt::Display for What {
                 f.write_str(destination.path.as_deref().unwrap_or_default())
             }
             Self::Secret { alias, host, .. } => write!(f, "{action} {alias} to {host}"),
-            Self::Exec { name, path, tree } => match name {
-                Some(name) => write!(f, "{action} {name} ({path})"),
-                None => write!(f, "{action} {path}{}", below(tree)),
-            },
+            Self::Exec {
+                name: Some(name),
+                path,
+                ..
+            } => write!(f, "{action} {name} ({path})"),
             Self::Tool { command, .. } => {
                 write!(f, "{action}")?;
                 command.iter().try_for_each(|word| write!(f, " {word}"))

@@ -246,9 +246,18 @@ fn thing(dice: &mut Dice) -> What {
     let path = dice.path().as_str().into();
     let tree = dice.chance();
     match dice.roll(9) {
-        0..=1 => What::Read { path, tree },
-        2 => What::Write { path, tree },
+        0..=1 => What::Read {
+            except: Vec::new(),
+            path,
+            tree,
+        },
+        2 => What::Write {
+            except: Vec::new(),
+            path,
+            tree,
+        },
         3 => What::Exec {
+            except: Vec::new(),
             name: dice
                 .chance()
                 .then(|| dice.of(&["a", "ab", "b", "git"]).into()),

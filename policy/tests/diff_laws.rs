@@ -219,17 +219,29 @@ fn every_request() -> Vec<Request> {
     paths[0] = "/".into();
     let mut whats = vec![What::NetHost {}];
     for path in &paths {
+        let top = path.trim_end_matches('/');
+        for hidden in [&["a"][..], &["b"], &["a", "b"], &["a/b", "ab"]] {
+            let except = |hidden: &&str| format!("{top}/{hidden}").as_str().into();
+            whats.push(What::Read {
+                except: hidden.iter().map(except).collect(),
+                path: path.as_str().into(),
+                tree: true,
+            });
+        }
         for tree in [false, true] {
             let path = path.as_str();
             whats.push(What::Read {
+                except: Vec::new(),
                 path: path.into(),
                 tree,
             });
             whats.push(What::Write {
+                except: Vec::new(),
                 path: path.into(),
                 tree,
             });
             whats.push(What::Exec {
+                except: Vec::new(),
                 name: None,
                 path: path.into(),
                 tree,
@@ -237,6 +249,7 @@ fn every_request() -> Vec<Request> {
         }
         for name in names {
             whats.push(What::Exec {
+                except: Vec::new(),
                 name: Some(name.into()),
                 path: path.as_str().into(),
                 tree: false,

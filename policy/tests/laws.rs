@@ -133,27 +133,35 @@ proptest! {
         prop_assert_eq!(decided(&[], &request).verdict, Verdict::Block);
     }
 
-    /// Otherwise one could ask for a tree instead of what is blocked in it.
+    /// Otherwise one could ask for a tree instead of what is blocked in it. What is hidden is not in it.
     #[test]
     fn a_tree_is_let_through_only_with_all_that_is_in_it(
         document in prop_oneof![arbitrary::document(), arbitrary::aimed().prop_map(|aimed| aimed.rules)],
         context in arbitrary::context(),
-        tree in arbitrary::path(),
+        (hidden, tree, _) in arbitrary::place(),
         below in vec(arbitrary::path(), 12),
     ) {
         let policy = Policy::new(vec![document]).unwrap();
-        let asked = |what: &dyn Fn(HostPath, bool) -> What, path: &HostPath, tree| {
-            let what = what(path.clone(), tree);
+        let lies_in = |path: &HostPath, dir: &HostPath| {
+            let mut path = path.components();
+            dir.components().all(|name| path.next() == Some(name))
+        };
+        let asked = |what: &dyn Fn(Vec<HostPath>, HostPath, bool) -> What, path: &HostPath, tree| {
+            let except = hidden.iter().filter(|hidden| tree && lies_in(hidden, path));
+            let what = what(except.cloned().collect(), path.clone(), tree);
             decide(&policy, &Request { approvals: vec![], context: context.clone(), what }).verdict
         };
-        let reading = |path, tree| What::Read { path, tree };
-        let executing = |path, tree| What::Exec { name: None, path, tree };
-        for what in [&reading as &dyn Fn(HostPath, bool) -> What, &executing] {
+        let reading = |except, path, tree| What::Read { except, path, tree };
+        let executing = |except, path, tree| What::Exec { except, name: None, path, tree };
+        for what in [&reading as &dyn Fn(Vec<HostPath>, HostPath, bool) -> What, &executing] {
             let whole = asked(what, &tree, true);
             for below in &below {
                 let path = format!("{tree}{below}");
                 let path = path.trim_end_matches('/').replace("//", "/");
                 let path = HostPath::from(if path.is_empty() { "/" } else { &path });
+                if hidden.iter().any(|hidden| lies_in(&path, hidden)) {
+                    continue;
+                }
                 prop_assert!(whole >= asked(what, &path, false), "{tree:?} {path:?}");
                 prop_assert!(whole >= asked(what, &path, true), "{tree:?} {path:?}");
             }
@@ -275,33 +283,42 @@ fn anything() -> impl Strategy<Value = Request> {
         number(),
         any::<bool>(),
     );
-    let thing = prop_oneof![
-        (bytes(), any::<bool>()).prop_map(|(path, tree)| What::Read { path, tree }),
-        (bytes(), any::<bool>()).prop_map(|(path, tree)| What::Write { path, tree }),
-        (bytes(), any::<bool>(), prop::option::of(text()))
-            .prop_map(|(path, tree, name)| What::Exec { name, path, tree }),
-        (text(), number()).prop_map(|(limit, value)| What::Limit { limit, value }),
-        text().prop_map(|device| What::Device { device }),
-        text().prop_map(|name| What::Environment { name }),
-        text().prop_map(|name| What::Sockets { name }),
-        text().prop_map(|name| What::Syscall { name }),
-        any::<u16>().prop_map(|port| What::Listen { port }),
-        (text(), text()).prop_map(|(alias, host)| What::Secret {
-            alias,
-            host,
-            inject: None
-        }),
-        destination.prop_map(|(mut to, host, text, port, size, rate, other_host)| {
-            if other_host {
-                to.host = host;
-            } else {
-                to.path = Some(text.clone());
-                to.method = Some(text);
-            }
-            (to.port, to.request_size, to.requests_last_minute) = (port, size, rate);
-            What::Net(to)
-        }),
-    ];
+    let thing =
+        prop_oneof![
+            (vec(bytes(), 0..3), bytes(), any::<bool>())
+                .prop_map(|(except, path, tree)| What::Read { except, path, tree }),
+            (vec(bytes(), 0..3), bytes(), any::<bool>())
+                .prop_map(|(except, path, tree)| What::Write { except, path, tree }),
+            (bytes(), any::<bool>(), prop::option::of(text())).prop_map(|(path, tree, name)| {
+                What::Exec {
+                    except: Vec::new(),
+                    name,
+                    path,
+                    tree,
+                }
+            }),
+            (text(), number()).prop_map(|(limit, value)| What::Limit { limit, value }),
+            text().prop_map(|device| What::Device { device }),
+            text().prop_map(|name| What::Environment { name }),
+            text().prop_map(|name| What::Sockets { name }),
+            text().prop_map(|name| What::Syscall { name }),
+            any::<u16>().prop_map(|port| What::Listen { port }),
+            (text(), text()).prop_map(|(alias, host)| What::Secret {
+                alias,
+                host,
+                inject: None
+            }),
+            destination.prop_map(|(mut to, host, text, port, size, rate, other_host)| {
+                if other_host {
+                    to.host = host;
+                } else {
+                    to.path = Some(text.clone());
+                    to.method = Some(text);
+                }
+                (to.port, to.request_size, to.requests_last_minute) = (port, size, rate);
+                What::Net(to)
+            }),
+        ];
     let run = (vec(bytes(), 0..3), vec(thing.clone(), 0..4))
         .prop_map(|(command, grants)| What::Tool { command, grants });
     let what = prop_oneof![4 => thing, 1 => run];

@@ -13,6 +13,7 @@ mod determinism;
 mod diff;
 mod diff_laws;
 mod docs;
+mod except;
 mod explain;
 mod held;
 mod laws;

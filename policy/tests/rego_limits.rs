@@ -5,7 +5,7 @@ use crate::support::rego as support;
 
 use aegis_policy::What;
 use aegis_policy::model::Verdict;
-use support::{ask, https, load, patiently};
+use support::{ask, document, exec, https, load, patiently, policy};
 
 fn tool(words: usize, grants: usize, text: usize) -> What {
     let grant = |index: usize| https(&format!("h{index}.example.org"));
@@ -191,4 +191,31 @@ fn the_things_that_a_run_asks_for_share_what_rego_may_take() {
         assert_eq!(explained.parts[0].opinion, many.parts[0]);
         assert_eq!(explained.parts[0].documents[0].opinion, many.parts[0]);
     }
+}
+
+/// A run may have thousands of grants that Rego never sees.
+#[test]
+fn what_rego_is_not_asked_about_takes_no_share_of_its_steps() {
+    let text = r#"
+        package aegis
+        import rego.v1
+        words := ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"]
+        pairs := {[a, b] | some a in words; some b in words}
+        allow contains "program" if count(pairs) == 400
+    "#;
+    let policy = policy(document(&[text]));
+    let files = (0..1000).map(|at| What::Read {
+        except: Vec::new(),
+        path: format!("/data/{at}").as_str().into(),
+        tree: false,
+    });
+    let grants = std::iter::once(exec("/usr/bin/git")).chain(files).collect();
+    let decision = ask(
+        &policy,
+        What::Tool {
+            command: vec!["/usr/bin/git".into()],
+            grants,
+        },
+    );
+    assert_eq!(decision.parts[0].verdict, Verdict::Allow);
 }

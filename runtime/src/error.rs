@@ -53,6 +53,14 @@ pub enum Error {
     /// The profile's directory cannot be used.
     #[error("the profile's directory cannot be used as $SKILL: {0}")]
     SkillDirectory(Fault),
+    /// What has to stay read-only cannot be looked for.
+    #[error("{} has to stay read-only, and cannot be looked for: you may not enter {}, and a command could open it again\n  help: make it one that you may enter (chmod u+rx), or remove it", .path.display(), .dir.display())]
+    Shut {
+        /// The directory that may not be entered.
+        dir: PathBuf,
+        /// What may be in it.
+        path: PathBuf,
+    },
     /// A declared path cannot be granted.
     #[error("{origin}: {what}: {reason}\n  help: {help}")]
     Grant {

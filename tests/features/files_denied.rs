@@ -1,6 +1,8 @@
 //! `files.deny`: what is denied inside of what is granted.
 
-use aegis_tests::{USERS, Workspace, program, text};
+use std::os::unix::fs::PermissionsExt;
+
+use aegis_tests::{USERS, User, Workspace, program, text};
 
 const DENIED: &str = "aegis: 1\nextends: [shell, python]\ncapabilities:\n  files.write: [$WORK]\n  \
                       files.deny: [$WORK/secrets, $WORK/conf/key, \"**/.env\", $WORK/not-there]\n";
@@ -183,6 +185,45 @@ fn names_with_the_characters_of_patterns_can_be_declared() {
             "{}",
             text(&plain)
         );
+    }
+}
+
+/// A command may take its own user's right to enter a directory away, and the next give it back.
+#[test]
+fn a_directory_that_may_not_be_entered_hides_nothing_from_the_start() {
+    for (user, mode) in USERS
+        .iter()
+        .flat_map(|user| ["0", "400"].map(|mode| (*user, mode)))
+    {
+        for (denied, kept, at) in [
+            ("$WORK/conf/key", "conf", "conf/key"),
+            ("\"**/.env\"", "app/deep", "app/deep/.env"),
+            ("\"**/.env\"", "app", "app/deep/.env"),
+            ("$WORK/none", ".git", ".git/config"),
+        ] {
+            let workspace = Workspace::new(user);
+            prepared(&workspace);
+            workspace.write("work/.git/config", "as it was\n");
+            let profile = format!(
+                "aegis: 1\nextends: [shell]\ncapabilities: {{files.write: [$WORK], files.deny: [{denied}]}}\n"
+            );
+            let shut = format!("chmod {mode} {kept}");
+            let output = workspace.run(&profile, &["sh", "-c", &shut]);
+            assert!(output.status.success(), "{}", text(&output));
+            let way = format!("chmod 700 {kept}; cat {at}; echo changed > {at}");
+            let output = workspace.run(&profile, &["sh", "-c", &way]);
+            let told = text(&output);
+            let case = format!("{user:?} {mode} {denied} {kept}: {told}");
+            assert!(!told.contains("the secret"), "{case}");
+            if user == User::Ordinary {
+                assert_eq!(output.status.code(), Some(125), "{case}");
+                assert!(told.contains("chmod u+rx"), "{case}");
+            }
+            let set = std::fs::Permissions::from_mode(0o700);
+            std::fs::set_permissions(workspace.work().join(kept), set).expect("it is there");
+            let now = std::fs::read_to_string(workspace.work().join(at)).expect("it is there");
+            assert!(!now.contains("changed"), "{case}");
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod documents;
 mod evidence;
 mod files;
 mod files_denied;
+mod files_denied_policy;
 mod front_end;
 mod init;
 mod leftovers;

@@ -63,6 +63,8 @@ enum Action {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(default)]
+    except: Vec<HostPath>,
     path: HostPath,
     tree: bool,
 }
@@ -84,6 +86,8 @@ struct Limit {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Exec {
+    #[serde(default)]
+    except: Vec<HostPath>,
     #[serde(default)]
     name: Option<String>,
     path: HostPath,
@@ -126,12 +130,12 @@ impl<'de> Visitor<'de> for OfMap {
                 What::Environment { name }
             }
             Action::Read => {
-                let File { path, tree } = File::deserialize(rest)?;
-                What::Read { path, tree }
+                let File { except, path, tree } = File::deserialize(rest)?;
+                What::Read { except, path, tree }
             }
             Action::Write => {
-                let File { path, tree } = File::deserialize(rest)?;
-                What::Write { path, tree }
+                let File { except, path, tree } = File::deserialize(rest)?;
+                What::Write { except, path, tree }
             }
             Action::Limit => {
                 let Limit { limit, value } = Limit::deserialize(rest)?;
@@ -139,8 +143,18 @@ impl<'de> Visitor<'de> for OfMap {
             }
             Action::Net => What::Net(Destination::deserialize(rest)?),
             Action::Exec => {
-                let Exec { name, path, tree } = Exec::deserialize(rest)?;
-                What::Exec { name, path, tree }
+                let Exec {
+                    except,
+                    name,
+                    path,
+                    tree,
+                } = Exec::deserialize(rest)?;
+                What::Exec {
+                    except,
+                    name,
+                    path,
+                    tree,
+                }
             }
             Action::Tool => {
                 let Tool { command, grants } = Tool::deserialize(rest)?;

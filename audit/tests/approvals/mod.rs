@@ -61,6 +61,7 @@ fn context() -> Context {
 
 fn read(path: &str) -> What {
     What::Read {
+        except: Vec::new(),
         path: path.into(),
         tree: false,
     }
@@ -161,12 +162,14 @@ fn an_approval_is_for_this_thing_under_this_profile_of_this_skill_for_this_user_
         ("a path below", |r| r.what = read("/srv/a/b")),
         ("the whole tree", |r| {
             r.what = What::Read {
+                except: Vec::new(),
                 path: "/srv/a".into(),
                 tree: true,
             }
         }),
         ("another action", |r| {
             r.what = What::Write {
+                except: Vec::new(),
                 path: "/srv/a".into(),
                 tree: false,
             }

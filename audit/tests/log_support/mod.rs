@@ -115,13 +115,21 @@ pub fn event(n: u64) -> Event {
         }
         1..5 => {
             let path = HostPath::from(&*format!("/srv/data/{n}"));
-            let (request, decision) = decided(What::Read { path, tree: false }, Verdict::Allow);
+            let (request, decision) = decided(
+                What::Read {
+                    except: Vec::new(),
+                    path,
+                    tree: false,
+                },
+                Verdict::Allow,
+            );
             Event::new(EventType::FileAccess, &run, policy).decided(request, decision)
         }
         _ => {
             let path = HostPath::from("/usr/bin/git");
             let name = Some("git".into());
             let what = What::Exec {
+                except: Vec::new(),
                 name,
                 path,
                 tree: false,
@@ -135,7 +143,14 @@ pub fn event(n: u64) -> Event {
 /// An event that waits for the disk.
 pub fn refusal(n: u64) -> Event {
     let path = HostPath::from(&*format!("/root/.ssh/{n}"));
-    let (request, decision) = decided(What::Read { path, tree: false }, Verdict::Block);
+    let (request, decision) = decided(
+        What::Read {
+            except: Vec::new(),
+            path,
+            tree: false,
+        },
+        Verdict::Block,
+    );
     Event::new(EventType::PolicyViolation, "refused", Hash::default()).decided(request, decision)
 }
 

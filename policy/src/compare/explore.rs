@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::names::{Automaton, Class, classes, singly};
-use crate::decide::{Base, Relation};
+use crate::decide::{Base, Relation, name_matches};
 use crate::request::Context;
 
 /// Limit on states of the search; beyond it, the answer is not complete.
@@ -22,6 +22,31 @@ pub(super) fn read(text: &str, context: &Context) -> Option<(Pattern, bool)> {
     let components = components.filter(|component| !component.is_empty());
     let pattern = components.map(ToOwned::to_owned).collect();
     Some((pattern, closest == Relation::Overlaps))
+}
+
+/// The names that may follow a path in a pattern, and are no patterns themselves.
+pub(super) fn names_below<'p>(pattern: &'p Pattern, path: &[&str]) -> BTreeSet<&'p str> {
+    let mut at: BTreeSet<usize> = [0].into();
+    let pass_any = |at: &mut BTreeSet<usize>| {
+        for (part, text) in pattern.iter().enumerate() {
+            if at.contains(&part) && text == "**" {
+                at.insert(part + 1);
+            }
+        }
+    };
+    for name in path {
+        pass_any(&mut at);
+        at = (at.iter().filter_map(|part| match pattern.get(*part)? {
+            any if any == "**" => Some(*part),
+            own if name_matches(own, name) => Some(part + 1),
+            _ => None,
+        }))
+        .collect();
+    }
+    let next = at.iter().filter_map(|part| pattern.get(*part));
+    next.filter(|name| !name.contains('*'))
+        .map(String::as_str)
+        .collect()
 }
 
 /// Representative paths: any path relates to each of `groups` as one of them does, alone and with all below it.

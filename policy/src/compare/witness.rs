@@ -10,7 +10,7 @@ use super::names::{classes, singly};
 use crate::decide::Policy;
 use crate::model::{Action, Inject};
 use crate::path::{HostPath, SYSTEM_PROGRAMS};
-use crate::request::{Context, Request, What};
+use crate::request::{Context, MAX_EXCEPT, Request, What};
 use aegis_profile::hash::Hash;
 use seeds::{Patterned, Seeds};
 
@@ -75,6 +75,20 @@ impl Tried<'_> {
         let (paths, complete) = explore::paths(&patterns.all, &patterns.groups);
         self.complete &= complete;
         paths
+    }
+
+    /// All that can be hidden in a tree to keep rules from speaking of it. Where hiding some of it tells two policies apart,
+    /// and no request without it does, one of them covers the tree and the other does not; so hiding all of it does, too.
+    fn hidden(&mut self, tree: &str, patterns: &Patterns) -> Option<Vec<HostPath>> {
+        let top = tree.trim_end_matches('/');
+        let names: Vec<&str> = top.split('/').skip(1).collect();
+        let below: BTreeSet<&str> = (patterns.all.iter())
+            .flat_map(|pattern| explore::names_below(pattern, &names))
+            .collect();
+        self.complete &= below.len() <= MAX_EXCEPT;
+        let hidden = below.iter().take(MAX_EXCEPT);
+        let hidden = hidden.map(|name| format!("{top}/{name}").as_str().into());
+        (!below.is_empty()).then(|| hidden.collect())
     }
 
     /// Names that `rules`, each a set of patterns, can distinguish.
@@ -161,14 +175,22 @@ fn files(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     for action in [Action::FilesRead, Action::FilesWrite] {
         tried.next_action();
         let patterns = Patterns::of_rules(seeds.of_action(action), context);
-        for path in tried.paths(&patterns) {
+        let paths = tried.paths(&patterns);
+        let what = |path: &str, tree, except| {
+            let path = HostPath::from(path);
+            match action {
+                Action::FilesRead => What::Read { except, path, tree },
+                _ => What::Write { except, path, tree },
+            }
+        };
+        for path in &paths {
             for tree in [false, true] {
-                let path = HostPath::from(path.as_str());
-                let what = match action {
-                    Action::FilesRead => What::Read { path, tree },
-                    _ => What::Write { path, tree },
-                };
-                tried.ask(context, what);
+                tried.ask(context, what(path, tree, Vec::new()));
+            }
+        }
+        for path in &paths {
+            if let Some(except) = tried.hidden(path, &patterns) {
+                tried.ask(context, what(path, true, except));
             }
         }
     }
@@ -196,6 +218,7 @@ fn programs(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     for path in tried.paths(&patterns) {
         let own = path.rsplit('/').next().unwrap_or_default();
         let exec = |name: Option<&str>, tree| What::Exec {
+            except: Vec::new(),
             name: name.map(Into::into),
             path: path.as_str().into(),
             tree,

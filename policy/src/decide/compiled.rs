@@ -14,9 +14,9 @@ use super::names::{Name, names};
 use super::pattern::{Ports, Relation, address, glob_matches};
 use crate::decision::Opinion;
 use crate::model::{Document, Inject, Verdict};
-use crate::path::{HostPath, program};
+use crate::path::program;
 use crate::rego::{Rego, RegoOutcome};
-use crate::request::{Approval, Context, Destination, What};
+use crate::request::{Approval, Context, Destination, Place, What};
 use aegis_profile::hash::Hash;
 
 /// A document, compiled. Rules are numbered by their place in their contract: by id.
@@ -210,6 +210,17 @@ impl Compiled {
     }
 }
 
+/// A run is about its skill's directory.
+pub(super) fn skill<'r>(context: &'r Context, what: &What) -> Option<Place<'r>> {
+    let skill = context.skill.as_ref();
+    let skill = skill.filter(|_| matches!(what, What::Tool { .. }));
+    skill.map(|path| Place {
+        except: &[],
+        path,
+        tree: false,
+    })
+}
+
 /// The components of a path.
 pub(super) fn split(path: &[u8]) -> SmallVec<[&[u8]; 16]> {
     let mut components = SmallVec::new();
@@ -267,33 +278,24 @@ pub(super) fn conclude(
 
 impl Capabilities {
     fn ask<C: Collect>(&self, context: &Context, what: &What, hits: &mut Hits<C>) {
-        let path = |path: &HostPath, tree: bool, hits: &mut Hits<C>| {
-            for name in names(context, path, tree).0 {
-                self.patterns.ask(context, &name, hits);
-            }
-        };
         let name = |name: &str, hits: &mut Hits<C>| {
             self.patterns
                 .ask_name(name.as_bytes(), Relation::Contains, hits);
         };
-        match what {
-            What::Read { path: own, tree } | What::Write { path: own, tree } => {
-                path(own, *tree, hits);
-            }
-            What::Exec {
-                name,
-                path: own,
-                tree,
-            } => {
-                if let (Some(name), false) = (name, *tree) {
-                    self.patterns
-                        .ask_name(name.as_bytes(), Relation::Contains, hits);
-                }
-                for name in names(context, own, *tree).0 {
-                    self.patterns.ask(context, &name, hits);
+        if let Some(place) = what.place().or_else(|| skill(context, what)) {
+            for name in names(context, place).0 {
+                self.patterns.ask(context, &name, hits);
+                if matches!(what, What::Exec { .. }) {
                     self.ask_program(&name, hits);
                 }
             }
+        }
+        match what {
+            What::Exec {
+                name: Some(own),
+                tree: false,
+                ..
+            } => name(own, hits),
             What::Listen { port } => {
                 for (ports, rule) in &self.ports {
                     if ports.contains(*port) {
@@ -307,9 +309,6 @@ impl Capabilities {
             | What::Sockets { name: own }
             | What::Syscall { name: own } => name(own, hits),
             What::Tool { .. } => {
-                if let Some(skill) = &context.skill {
-                    path(skill, false, hits);
-                }
                 name(&context.profile, hits);
                 let own = &context.profile_hash;
                 let from = self.profiles.partition_point(|(hash, _)| hash < own);
@@ -318,7 +317,12 @@ impl Capabilities {
                     hits.add(*rule, Relation::Contains);
                 }
             }
-            What::Limit { .. } | What::Net(_) | What::Secret { .. } => {}
+            What::Exec { .. }
+            | What::Limit { .. }
+            | What::Net(_)
+            | What::Read { .. }
+            | What::Secret { .. }
+            | What::Write { .. } => {}
         }
     }
 

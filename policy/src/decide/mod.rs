@@ -94,7 +94,6 @@ use std::sync::Arc;
 
 use crate::decision::{Decision, Opinion};
 use crate::model::{Document, Documents, Verdict};
-use crate::path::HostPath;
 use crate::rego;
 use crate::request::{Approval, Context, Request, What};
 use aegis_profile::hash::{Hash, canonical};
@@ -240,20 +239,15 @@ impl<'r> Asked<'r> {
     /// What is wrong with the request, if this is asked for.
     fn fault(&self, what: &What) -> Option<&'static str> {
         let fault = self.fault.or(well_formed::what(what).err());
-        let too_many = |path: &HostPath, tree| {
-            let (_, all) = names::names(self.context, path, tree);
-            (!all).then_some(names::TOO_MANY)
-        };
-        fault.or_else(|| match what {
-            _ if self.context.aliases.is_empty() => None,
-            What::Read { path, tree }
-            | What::Write { path, tree }
-            | What::Exec { path, tree, .. } => too_many(path, *tree),
-            What::Tool { .. } => {
-                let skill = self.context.skill.as_ref();
-                skill.and_then(|skill| too_many(skill, false))
+        fault.or_else(|| {
+            if self.context.aliases.is_empty() {
+                return None;
             }
-            _ => None,
+            let place = what
+                .place()
+                .or_else(|| compiled::skill(self.context, what))?;
+            let (_, all) = names::names(self.context, place);
+            (!all).then_some(names::TOO_MANY)
         })
     }
 

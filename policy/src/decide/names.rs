@@ -4,14 +4,18 @@ use smallvec::SmallVec;
 
 use super::compiled::split;
 use super::pattern::Relation;
-use crate::path::HostPath;
-use crate::request::{Alias, Context};
+use crate::request::{Alias, Context, Place};
+
+/// A path, in components.
+pub(super) type Components<'r> = SmallVec<[&'r [u8]; 16]>;
 
 /// One name of a requested path.
 pub(super) struct Name<'r> {
-    pub components: SmallVec<[&'r [u8]; 16]>,
+    pub components: Components<'r>,
     /// With everything below it.
     pub tree: bool,
+    /// Places in the tree that the sandbox hides, by this name.
+    pub except: Vec<Components<'r>>,
     /// The closest relation that a pattern may have to the request by this name.
     pub closest: Relation,
     /// The aliases that led to it. Each is followed once: a link to a directory above itself leads round for ever.
@@ -25,16 +29,15 @@ const MAX_NAMES: usize = 64;
 pub(super) const TOO_MANY: &str =
     "the place has more than 64 names by links and mounts: remove some of them";
 
-/// All names of a path, its own first. `false`: there are too many.
-pub(super) fn names<'r>(
-    context: &'r Context,
-    path: &'r HostPath,
-    tree: bool,
-) -> (SmallVec<[Name<'r>; 1]>, bool) {
+/// All names of a place, its own first. `false`: there are too many.
+pub(super) fn names<'r>(context: &'r Context, place: Place<'r>) -> (SmallVec<[Name<'r>; 1]>, bool) {
     let mut names: SmallVec<[Name<'r>; 1]> = SmallVec::new();
     names.push(Name {
-        components: split(path.as_bytes()),
-        tree,
+        components: split(place.path.as_bytes()),
+        tree: place.tree,
+        except: (place.except.iter())
+            .map(|hidden| split(hidden.as_bytes()))
+            .collect(),
         closest: Relation::Contains,
         by: SmallVec::new(),
     });
@@ -44,10 +47,14 @@ pub(super) fn names<'r>(
         let aliases = context.aliases.iter().enumerate();
         found.extend(aliases.filter_map(|(number, alias)| known.by(number, alias)));
         for name in found {
-            let is_known = |known: &Name<'_>| {
+            let is_known = |known: &Name<'r>| {
                 known.components == name.components
                     && known.tree >= name.tree
                     && known.closest >= name.closest
+                    && known
+                        .except
+                        .iter()
+                        .all(|hidden| name.except.contains(hidden))
             };
             if names.iter().any(is_known) {
                 continue;
@@ -71,12 +78,20 @@ impl<'r> Name<'r> {
         let mut by = self.by.clone();
         by.push(number);
         let place = split(alias.place.as_bytes());
-        let mut components = split(alias.name.as_bytes());
-        if let Some(rest) = self.components.strip_prefix(&*place) {
-            components.extend_from_slice(rest);
+        let renamed = |path: &[&'r [u8]]| {
+            let mut renamed = split(alias.name.as_bytes());
+            renamed.extend_from_slice(path.strip_prefix(&*place)?);
+            Some(renamed)
+        };
+        let except = || {
+            let hidden = self.except.iter();
+            hidden.filter_map(|path| renamed(path)).collect()
+        };
+        if let Some(components) = renamed(&self.components) {
             return Some(Self {
                 components,
                 tree: self.tree,
+                except: except(),
                 closest: match alias.trusted {
                     true => self.closest,
                     false => Relation::Overlaps,
@@ -84,9 +99,11 @@ impl<'r> Name<'r> {
                 by,
             });
         }
-        (self.tree && place.starts_with(&self.components)).then_some(Self {
-            components,
+        let is_hidden = self.except.iter().any(|hidden| place.starts_with(hidden));
+        (self.tree && place.starts_with(&self.components) && !is_hidden).then(|| Self {
+            components: split(alias.name.as_bytes()),
             tree: true,
+            except: except(),
             closest: Relation::Overlaps,
             by,
         })

@@ -1,9 +1,10 @@
 //! Requests that are not well-formed, and so are blocked.
 
 use crate::path::HostPath;
-use crate::request::{Context, Destination, What};
+use crate::request::{Context, Destination, MAX_EXCEPT, Place, What};
 
 use super::compile::{MAX_NUMBER, is_method};
+use super::compiled::split;
 use super::pattern::one_spelling;
 
 type Fault = &'static str;
@@ -37,10 +38,11 @@ pub(super) fn context(context: &Context) -> Result<(), Fault> {
 
 /// Checks what is asked for.
 pub(super) fn what(what: &What) -> Result<(), Fault> {
+    if let Some(place) = what.place() {
+        self::place(place)?;
+    }
     let wrong = match what {
-        What::Read { path, .. } | What::Write { path, .. } => return plain(path),
-        What::Exec { name, path, .. } => {
-            plain(path)?;
+        What::Exec { name, .. } => {
             let wrong = |name: &String| name.is_empty() || name.contains(['/', '\0']);
             (name.as_ref().is_some_and(wrong)).then_some("this is not the name of a program")
         }
@@ -61,17 +63,29 @@ pub(super) fn what(what: &What) -> Result<(), Fault> {
             let is_run = |grant: &What| matches!(grant, What::Tool { .. });
             grants.iter().any(is_run).then_some("a run within a run")
         }
-        What::Listen { .. } | What::NetHost {} | What::Sockets { .. } | What::Syscall { .. } => {
-            None
-        }
+        What::Listen { .. }
+        | What::NetHost {}
+        | What::Read { .. }
+        | What::Sockets { .. }
+        | What::Syscall { .. }
+        | What::Write { .. } => None,
     };
     wrong.map_or(Ok(()), Err)
 }
 
-fn plain(path: &HostPath) -> Result<(), Fault> {
-    match path.is_plain() {
-        true => Ok(()),
-        false => Err("the path is not absolute, or has components that lead elsewhere"),
+fn place(place: Place<'_>) -> Result<(), Fault> {
+    let Place { except, path, tree } = place;
+    let lies_in = |hidden: &HostPath| {
+        let (hidden, path) = (split(hidden.as_bytes()), split(path.as_bytes()));
+        tree && hidden.len() > path.len() && hidden.starts_with(&path)
+    };
+    match () {
+        () if !path.is_plain() || !except.iter().all(HostPath::is_plain) => {
+            Err("the path is not absolute, or has components that lead elsewhere")
+        }
+        () if except.len() > MAX_EXCEPT => Err("more than 256 places are excepted from a tree"),
+        () if !except.iter().all(lies_in) => Err("what is excepted does not lie in the tree"),
+        () => Ok(()),
     }
 }
 

@@ -89,8 +89,8 @@ pub(super) fn rule(request: &Request) -> Option<(&'static str, String)> {
     let (action, pattern) = match &request.what {
         What::Device { device } => (Action::Devices, device.clone()),
         What::Environment { name } => (Action::EnvironmentPass, name.clone()),
-        What::Read { path: at, tree } => (Action::FilesRead, path(at, *tree)?),
-        What::Write { path: at, tree } => (Action::FilesWrite, path(at, *tree)?),
+        What::Read { path: at, tree, .. } => (Action::FilesRead, path(at, *tree)?),
+        What::Write { path: at, tree, .. } => (Action::FilesWrite, path(at, *tree)?),
         What::NetHost {} => (Action::NetHost, "host".into()),
         What::Listen { port } => (Action::NetListen, port.to_string()),
         What::Exec {

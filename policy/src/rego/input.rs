@@ -64,18 +64,27 @@ pub(super) fn input(context: &Context, what: &What) -> Result<Value, &'static st
 }
 
 /// What is asked for, with the names of programs of the system that are asked for by path: one thing has one name, as for
-/// native rules, however a profile names it.
+/// native rules, however a profile names it. A tree is asked for as a whole: lists in each grant would leave modules no room.
 fn named(what: &What) -> Cow<'_, What> {
     match what {
+        tree if tree.place().is_some_and(|place| !place.except.is_empty()) => {
+            let mut tree = tree.clone();
+            if let Some((except, ..)) = tree.place_mut() {
+                except.clear();
+            }
+            Cow::Owned(tree)
+        }
         What::Exec {
             name: None,
             path,
             tree: false,
+            ..
         } => {
             let (true, name) = path.program() else {
                 return Cow::Borrowed(what);
             };
             Cow::Owned(What::Exec {
+                except: Vec::new(),
                 name: String::from_utf8(name.to_vec()).ok(),
                 path: path.clone(),
                 tree: false,

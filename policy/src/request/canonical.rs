@@ -123,6 +123,18 @@ macro_rules! variants {
         match $what {
             $(What::$variant { $($field),* } => { members!($out: $($field),*); })*
             What::Net(destination) => destination.members($out),
+            What::Read { except, path, tree } | What::Write { except, path, tree } => {
+                if !except.is_empty() {
+                    members!($out: except);
+                }
+                members!($out: path, tree);
+            }
+            What::Exec { except, name, path, tree } => {
+                if !except.is_empty() {
+                    members!($out: except);
+                }
+                members!($out: name, path, tree);
+            }
         }
     };
 }
@@ -136,16 +148,13 @@ impl Canonical for What {
             self, out:
             Device { device }
             Environment { name }
-            Exec { name, path, tree }
             Limit { limit, value }
             Listen { port }
             NetHost {}
-            Read { path, tree }
             Secret { alias, host, inject }
             Sockets { name }
             Syscall { name }
             Tool { command, grants }
-            Write { path, tree }
         }
         out.push(b'}');
     }

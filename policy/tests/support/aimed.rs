@@ -1,6 +1,6 @@
 //! Rules and requests about one kind of thing.
 
-use super::{context, destination, egress, mode, path, secret, verdict};
+use super::{context, destination, egress, mode, place, secret, verdict};
 use aegis_policy::Hash;
 use aegis_policy::model::{Action, CapabilityRule, Document, Mode, Verdict};
 use aegis_policy::request::{Approval, Destination, Request, What};
@@ -83,8 +83,13 @@ fn at_capabilities(action: Action) -> BoxedStrategy<Aimed> {
         });
     let named = prop::option::of(Just("git".to_owned()));
     let what = match action {
-        Action::ShellExec => (path(), any::<bool>(), named)
-            .prop_map(|(path, tree, name)| What::Exec { name, path, tree })
+        Action::ShellExec => (place(), named)
+            .prop_map(|((except, path, tree), name)| What::Exec {
+                except,
+                name,
+                path,
+                tree,
+            })
             .boxed(),
         Action::ToolExec => Just(What::Tool {
             command: Vec::new(),
@@ -97,8 +102,8 @@ fn at_capabilities(action: Action) -> BoxedStrategy<Aimed> {
             ],
         })
         .boxed(),
-        _ => (path(), any::<bool>())
-            .prop_map(|(path, tree)| What::Read { path, tree })
+        _ => place()
+            .prop_map(|(except, path, tree)| What::Read { except, path, tree })
             .boxed(),
     };
     let rules = prop::collection::vec(rule, 2..7);

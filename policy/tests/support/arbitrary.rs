@@ -217,6 +217,21 @@ pub fn path() -> impl Strategy<Value = HostPath> {
     })
 }
 
+/// A file, or a tree and what is hidden in it.
+pub fn place() -> impl Strategy<Value = (Vec<HostPath>, HostPath, bool)> {
+    let below = prop::collection::vec(select(&NAMES[..]), 1..3);
+    let hidden = prop::collection::vec(below, 0..3);
+    (path(), any::<bool>(), hidden).prop_map(|(path, tree, hidden)| {
+        let top = path.to_string();
+        let top = top.trim_end_matches('/');
+        let except = hidden.iter().filter(|_| tree).map(|below| {
+            let text = format!("{top}/{}", below.join("/"));
+            text.as_str().into()
+        });
+        (except.collect(), path, tree)
+    })
+}
+
 /// Variables within each other, beside each other, at `/`, and missing.
 pub fn context() -> impl Strategy<Value = Context> {
     let home = select(&["/a", "/a", "/a/b", "/", ""][..]);
@@ -295,10 +310,14 @@ pub fn destination() -> impl Strategy<Value = Destination> {
 pub fn thing() -> impl Strategy<Value = What> {
     let name = || select(&["git", "a", "ab", "bab", "host", "x.pem"][..]).prop_map(str::to_owned);
     prop_oneof![
-        (path(), any::<bool>()).prop_map(|(path, tree)| What::Read { path, tree }),
-        (path(), any::<bool>()).prop_map(|(path, tree)| What::Write { path, tree }),
-        (path(), any::<bool>(), prop::option::of(name()))
-            .prop_map(|(path, tree, name)| What::Exec { name, path, tree }),
+        place().prop_map(|(except, path, tree)| What::Read { except, path, tree }),
+        place().prop_map(|(except, path, tree)| What::Write { except, path, tree }),
+        (place(), prop::option::of(name())).prop_map(|((except, path, tree), name)| What::Exec {
+            except,
+            name,
+            path,
+            tree
+        }),
         (0..100u16).prop_map(|port| What::Listen { port }),
         Just(What::NetHost {}),
         name().prop_map(|device| What::Device { device }),

@@ -58,6 +58,7 @@ pub fn table<const N: usize>(policy: &Policy, cases: [(What, Verdict, &[&str]); 
 
 pub fn read(path: &str) -> What {
     What::Read {
+        except: Vec::new(),
         path: path.into(),
         tree: false,
     }
@@ -65,6 +66,7 @@ pub fn read(path: &str) -> What {
 
 pub fn read_tree(path: &str) -> What {
     What::Read {
+        except: Vec::new(),
         path: path.into(),
         tree: true,
     }
@@ -72,6 +74,7 @@ pub fn read_tree(path: &str) -> What {
 
 pub fn write(path: &str) -> What {
     What::Write {
+        except: Vec::new(),
         path: path.into(),
         tree: false,
     }
@@ -80,6 +83,7 @@ pub fn write(path: &str) -> What {
 /// A program that was named by its path.
 pub fn exec(path: &str) -> What {
     What::Exec {
+        except: Vec::new(),
         name: None,
         path: path.into(),
         tree: false,
@@ -88,6 +92,7 @@ pub fn exec(path: &str) -> What {
 
 pub fn exec_tree(path: &str) -> What {
     What::Exec {
+        except: Vec::new(),
         name: None,
         path: path.into(),
         tree: true,
@@ -97,6 +102,7 @@ pub fn exec_tree(path: &str) -> What {
 /// A program that was found by its name in a directory of the system's programs; `path` is its real path.
 pub fn exec_named(name: &str, path: &str) -> What {
     What::Exec {
+        except: Vec::new(),
         name: Some(name.into()),
         path: path.into(),
         tree: false,

@@ -89,6 +89,7 @@ pub fn https(host: &str) -> What {
 
 pub fn exec(path: &str) -> What {
     What::Exec {
+        except: Vec::new(),
         name: None,
         path: path.into(),
         tree: false,

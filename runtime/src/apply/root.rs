@@ -131,7 +131,16 @@ impl Builder<'_> {
             Op::MountPoint => {
                 return mount::make_file(self.root, &name, 0, b"").map_err(on(Step::Entry));
             }
-            Op::Mask => return self.mask(at).map_err(on(Step::Mount)),
+            Op::Mask => return self.mask(at, None).map(drop).map_err(on(Step::Mount)),
+            Op::Hide { dev, ino, .. } => {
+                return match self.mask(at, Some((*dev, *ino))) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(on(Step::Changed)(io::Error::from_raw_os_error(
+                        libc::ESTALE,
+                    ))),
+                    Err(error) => Err(on(Step::Mount)(error)),
+                };
+            }
             Op::Remount { read_only, noexec } => {
                 let mut attributes = 0;
                 if *read_only {
@@ -223,26 +232,29 @@ impl Builder<'_> {
         .map_err(on(Step::Mount))
     }
 
-    /// Covers a file or directory, if it is there: parts of `/proc`, what the profile denies, the host's kernel below a grant.
-    /// What PID 1 may not look at, the command may not either.
-    fn mask(&mut self, at: &Path) -> io::Result<()> {
+    /// Covers a file or directory, if it is there: parts of `/proc`, the host's kernel below a grant. `found`: only if it is this
+    /// one, by device and inode number. Returns whether it is covered. What PID 1 may not look at, the command may not either.
+    fn mask(&mut self, at: &Path, found: Option<(u64, u64)>) -> io::Result<bool> {
         let (Some(dir), Some(name)) = (at.parent(), at.file_name()) else {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         };
         let within = match self.masks.within.take() {
             Some((known, fd)) if known == dir => fd,
             _ => match self.locate(dir) {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
                 located => located?,
             },
         };
         let within = &self.masks.within.insert((dir.to_path_buf(), within)).1;
         let name = cstring(Path::new(name))?;
-        let found = match rustix::fs::statat(within, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT | Errno::ACCESS) => return Ok(()),
+        let there = match rustix::fs::statat(within, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT | Errno::ACCESS) => return Ok(false),
             result => result?,
         };
-        let (mask, first) = match found.st_mode & libc::S_IFMT {
+        if found.is_some_and(|found| found != (there.st_dev, there.st_ino)) {
+            return Ok(false);
+        }
+        let (mask, first) = match there.st_mode & libc::S_IFMT {
             libc::S_IFDIR => (MASKED_DIRECTORY, &mut self.masks.directory),
             libc::S_IFLNK => return Err(io::Error::from_raw_os_error(libc::ELOOP)),
             _ => (MASKED_FILE, &mut self.masks.file),
@@ -260,7 +272,7 @@ impl Builder<'_> {
         // A name of one component, which is not a link.
         mount::attach_at(tree.as_fd(), within.as_fd(), &name)?;
         first.get_or_insert(tree);
-        Ok(())
+        Ok(true)
     }
 }
 

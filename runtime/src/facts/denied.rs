@@ -1,6 +1,6 @@
 //! What a profile denies inside of what it grants, as it is found on the host when the run starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,9 @@ use aegis_sys::mount;
 use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::paths::{self, Kind, Resolved, Trust};
+use super::mounts::Mount;
+use super::only::Only;
+use super::paths::{self, Kind, Resolved, Trust, shut};
 use crate::error::Error;
 use crate::types::Fault;
 use crate::types::paths::is_below;
@@ -30,6 +32,8 @@ pub struct Found {
     pub item: Declared<Denied>,
     /// What is there, free of links.
     pub there: Vec<Resolved>,
+    /// Those of them that are all that shows their files: a policy is not asked about what is hidden there.
+    pub only: BTreeSet<PathBuf>,
     /// The links on the way: by another one, the next run would deny something else.
     pub links: Vec<PathBuf>,
 }
@@ -39,14 +43,26 @@ pub(super) fn find(
     list: &[Declared<Denied>],
     granted: &[&Resolved],
     trust: &Trust,
+    mounts: &[Mount],
     expand: impl Fn(&aegis_profile::PathSpec) -> Option<PathBuf>,
 ) -> Result<Vec<Found>, Error> {
     let mut looked_through = 0;
     let mut all = 0;
+    let places = granted.iter().map(|found| found.real.as_path());
+    let mut only = Only::new(places.collect(), mounts);
     let mut found = Vec::new();
     for item in list {
         let fail =
             |reason: String, help: &str| grant_error(&item.origin, &item.value, reason, help);
+        let closed = |dir: PathBuf| {
+            fail(
+                format!(
+                    "it cannot be looked for in {}, which you may not enter, and a command could open again",
+                    dir.display()
+                ),
+                "make it one that you may enter (chmod u+rx), or remove it",
+            )
+        };
         let mut links = Vec::new();
         let mut passed =
             |found: &Resolved| links.extend(found.links.iter().map(|link| link.at.clone()));
@@ -66,6 +82,7 @@ pub(super) fn find(
                 };
                 let trees = tops(&trees(granted, below.as_deref()), below.as_deref());
                 let mut search = Search {
+                    uid: trust.uid,
                     name: Path::new(name),
                     looked_through: &mut looked_through,
                     found: Vec::new(),
@@ -76,6 +93,7 @@ pub(super) fn find(
                             format!("for this name and those before it there are more than {MOST} files to look through"),
                             "name the directories that it may be in: `$WORK/config/**/NAME`",
                         ),
+                        Some(Fault::Denied(dir)) => closed(dir),
                         Some(fault) => fail(
                             format!("it cannot be looked for: {fault}"),
                             "deny that directory too, or grant others",
@@ -97,8 +115,13 @@ pub(super) fn find(
                     passed(&found);
                     there.insert(found.real.clone(), found);
                 }
-                // Nothing is there for the command either.
-                Err(Fault::Missing(_) | Fault::NotADirectory(_) | Fault::Denied(_)) => {}
+                Err(Fault::Missing(_) | Fault::NotADirectory(_)) => {}
+                Err(Fault::Denied(at)) => {
+                    if let Some(dir) = shut(&at, trust.uid) {
+                        return Err(closed(dir));
+                    }
+                    // The command may not look there either.
+                }
                 Err(fault) => return Err(fail(fault.to_string(), remedy(&fault))),
             }
         }
@@ -109,8 +132,13 @@ pub(super) fn find(
                 "deny the directories that they are in",
             ));
         }
-        let (item, there) = (item.clone(), there.into_values().collect());
-        found.push(Found { item, there, links });
+        let (item, there) = (item.clone(), there.into_values().collect::<Vec<_>>());
+        found.push(Found {
+            item,
+            only: only.of(&there),
+            there,
+            links,
+        });
     }
     Ok(found)
 }
@@ -164,13 +192,16 @@ fn tops(granted: &[PathBuf], below: Option<&Path>) -> Vec<PathBuf> {
 }
 
 struct Search<'a> {
+    /// The caller's.
+    uid: u32,
     name: &'a Path,
     looked_through: &'a mut usize,
     found: Vec<PathBuf>,
 }
 
 impl Search<'_> {
-    /// Looks through a tree, following no link. The error is `None` where there is too much of it.
+    /// Looks through a tree, following no link. The error is `None` where there is too much of it, and [`Fault::Denied`] where
+    /// its owner, the caller, may not enter a directory.
     fn tree(&mut self, top: &Path) -> Result<(), Option<Fault>> {
         let opened = mount::locate(top).map_err(|error| Some(Fault::at(top, &error)))?;
         // Each is opened when its turn comes: of a wide tree, not all can be open at once.
@@ -180,18 +211,19 @@ impl Search<'_> {
             let Some(dir) = directory(&above, name).map_err(fault)?.map(Rc::new) else {
                 continue;
             };
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let listed = match rustix::fs::openat(&dir, c".", flags, Mode::empty()) {
-                Ok(listed) => listed,
-                // Whoever may not enter it finds nothing there; nor does the command, which is no more than its caller.
-                Err(_)
-                    if rustix::fs::accessat(&dir, c".", Access::EXEC_OK, AtFlags::EACCESS)
-                        .is_err() =>
-                {
-                    continue;
+            if rustix::fs::accessat(&dir, c".", Access::EXEC_OK, AtFlags::EACCESS).is_err() {
+                // Whoever may not enter it finds nothing there; nor does the command, unless it can change that.
+                match rustix::fs::fstat(&dir).map_err(fault)?.st_uid == self.uid {
+                    true => return Err(Some(Fault::Denied(path))),
+                    false => continue,
                 }
-                Err(error) => return Err(fault(error)),
-            };
+            }
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let listed = rustix::fs::openat(&dir, c".", flags, Mode::empty());
+            let listed = listed.map_err(|error| {
+                let (path, errno) = (path.clone(), error.raw_os_error());
+                Some(Fault::Other { path, errno })
+            })?;
             for entry in Dir::new(listed).map_err(fault)? {
                 let entry = entry.map_err(fault)?;
                 let name = entry.file_name();
@@ -214,8 +246,8 @@ impl Search<'_> {
     }
 }
 
-/// The directory of this name; `None`: it is none, has gone, or may not be looked at, by the command neither.
-fn directory(above: &OwnedFd, name: CString) -> Result<Option<OwnedFd>, Errno> {
+/// The directory of this name; `None`: it is none, has gone, or may not be looked at.
+pub(super) fn directory(above: &OwnedFd, name: CString) -> Result<Option<OwnedFd>, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(above, name, flags, Mode::empty()) {
         Ok(dir) => Ok(Some(dir)),
@@ -252,6 +284,7 @@ mod tests {
         ] {
             let mut looked_through = 0;
             let mut search = Search {
+                uid: 0,
                 name: Path::new(name),
                 looked_through: &mut looked_through,
                 found: Vec::new(),
@@ -276,6 +309,7 @@ mod tests {
         aegis_sys::process::set_soft_limit(libc::RLIMIT_NOFILE, 200).unwrap();
         let mut looked_through = 0;
         let mut search = Search {
+            uid: 0,
             name: Path::new(".env"),
             looked_through: &mut looked_through,
             found: Vec::new(),

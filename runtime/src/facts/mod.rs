@@ -8,6 +8,7 @@ pub mod denied;
 pub mod devices;
 pub mod mounts;
 pub mod names;
+mod only;
 pub mod paths;
 pub mod plantable;
 mod program;
@@ -285,7 +286,14 @@ pub fn gather(
         .chain([&command.resolved])
         .chain(&command.interpreters)
         .collect();
-    let denied = denied::find(&capabilities.files_deny, &resolved, &trust, expanded)?;
+    let mounts = mounts::read().map_err(Error::Mounts)?;
+    let denied = denied::find(
+        &capabilities.files_deny,
+        &resolved,
+        &trust,
+        &mounts,
+        expanded,
+    )?;
     // By a link in a writable tree, the next run would find what this run has put there.
     let mut kept = Vec::new();
     if !writable.is_empty() {
@@ -299,7 +307,7 @@ pub fn gather(
         );
     }
     found.insert(work.clone(), Ok(here));
-    let plantable = plantable::look(&writable, &projects, &kept);
+    let plantable = plantable::look(&writable, &projects, &kept, uid)?;
     let mut devices = ResolvedPaths::new();
     for path in (capabilities.devices.iter()).flat_map(|item| devices::nodes(&item.value)) {
         look_at(&mut devices, path, &trust);
@@ -323,7 +331,7 @@ pub fn gather(
         denied,
         plantable,
         devices,
-        mounts: mounts::read().map_err(Error::Mounts)?,
+        mounts,
     })
 }
 

@@ -19,6 +19,7 @@ use rustix::fs::{AtFlags, CWD, Stat, statat};
 
 use super::Caller;
 use super::mounts::{self, Mount};
+use super::only::Only;
 use super::paths::Link;
 use crate::error::Error;
 use crate::types::paths::{is_below, parents};
@@ -59,37 +60,48 @@ pub fn resolve(request: &mut Request, policy: &Documents, caller: &Caller) -> Re
     {
         *place = looked.real(&path_of(&place.0)).0.as_path().into();
     }
-    let one = |what: &mut What, looked: &mut Looked| match what {
-        What::Read { path, tree } | What::Write { path, tree } | What::Exec { path, tree, .. }
-            if path.is_plain() =>
-        {
+    let one = |what: &mut What, looked: &mut Looked| {
+        let Some((except, path, tree)) = what.place_mut() else {
+            return;
+        };
+        for path in except.iter_mut().filter(|path| path.is_plain()) {
+            *path = looked.real(&path_of(&path.0)).0.as_path().into();
+        }
+        if path.is_plain() {
             let (real, is_directory) = looked.real(&path_of(&path.0));
             *path = real.as_path().into();
             *tree |= is_directory;
         }
-        _ => {}
     };
     one(what, &mut looked);
     if let What::Tool { grants, .. } = what {
         grants.iter_mut().for_each(|grant| one(grant, &mut looked));
     }
-    looked.find(
-        request,
-        policy,
-        caller,
-        &mounts::read().map_err(Error::Mounts)?,
-    );
+    let mounts = mounts::read().map_err(Error::Mounts)?;
+    let granted: Vec<PathBuf> = (what.parts().filter_map(path))
+        .map(|(path, _)| path)
+        .collect();
+    let mut only = Only::new(granted.iter().map(PathBuf::as_path).collect(), &mounts);
+    // What would not be hidden here is asked for. Where there is no such tree, nobody can tell.
+    let mut kept = |what: &mut What| {
+        if let Some((except, path, _)) = what.place_mut()
+            && stat(&path_of(&path.0)).is_ok()
+        {
+            except.retain(|path| only.shows(&path_of(&path.0)));
+        }
+    };
+    match what {
+        What::Tool { grants, .. } => grants.iter_mut().for_each(kept),
+        what => kept(what),
+    }
+    looked.find(request, policy, caller, &mounts);
     Ok(())
 }
 
 /// A requested path, and whether it stands for all below it.
 fn path(what: &What) -> Option<(PathBuf, bool)> {
-    match what {
-        What::Read { path, tree } | What::Write { path, tree } | What::Exec { path, tree, .. } => {
-            Some((path_of(&path.0), *tree))
-        }
-        _ => None,
-    }
+    let place = what.place()?;
+    Some((path_of(&place.path.0), place.tree))
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {
@@ -298,10 +310,14 @@ impl Looked {
     }
 }
 
-/// Other spellings of a path's last component that patterns may have, where its directory ignores case.
-fn spelled(path: &Path, found: &Stat) -> Vec<PathBuf> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Vec::new();
+/// Whether the directory of a path ignores case.
+pub(super) fn ignores_case(path: &Path) -> bool {
+    stat(path).is_ok_and(|found| is_also_spelled_otherwise(path, &found))
+}
+
+fn is_also_spelled_otherwise(path: &Path, found: &Stat) -> bool {
+    let Some(name) = path.file_name() else {
+        return false;
     };
     let changed: Vec<u8> = (name.as_bytes().iter())
         .map(|byte| match byte.is_ascii_lowercase() {
@@ -309,12 +325,17 @@ fn spelled(path: &Path, found: &Stat) -> Vec<PathBuf> {
             false => byte.to_ascii_lowercase(),
         })
         .collect();
-    if changed == name.as_bytes() {
-        return Vec::new();
-    }
-    let other = directory.join(OsStr::from_bytes(&changed));
+    let other = path.with_file_name(OsStr::from_bytes(&changed));
     let is_same = |other: Stat| (other.st_dev, other.st_ino) == (found.st_dev, found.st_ino);
-    if !stat(&other).is_ok_and(is_same) {
+    changed != name.as_bytes() && stat(&other).is_ok_and(is_same)
+}
+
+/// Other spellings of a path's last component that patterns may have, where its directory ignores case.
+fn spelled(path: &Path, found: &Stat) -> Vec<PathBuf> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Vec::new();
+    };
+    if !is_also_spelled_otherwise(path, found) {
         return Vec::new();
     }
     let folded = |name: &OsStr| name.to_string_lossy().to_lowercase();
@@ -358,4 +379,29 @@ fn by(alias: &Alias, names: &[(PathBuf, bool)]) -> Vec<(PathBuf, bool)> {
         Err(_) => (*tree && is_below(&place, path)).then(|| (name.clone(), true)),
     };
     names.iter().filter_map(other).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a directory ignores case, both spellings are one file: as hard links are elsewhere.
+    #[test]
+    fn spellings_of_one_file_are_its_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, other, alone] = ["Key", "kEY", "Other"].map(|name| dir.path().join(name));
+        std::fs::write(&file, "").unwrap();
+        std::fs::write(&alone, "").unwrap();
+        std::fs::write(dir.path().join("oTHER"), "").unwrap();
+        assert!(!ignores_case(&file), "there is no other");
+        std::fs::hard_link(&file, &other).unwrap();
+        assert!(ignores_case(&file));
+        assert!(!ignores_case(&alone), "the other is another file");
+        let spellings = |path: &Path| -> BTreeSet<PathBuf> {
+            spelled(path, &stat(path).unwrap()).into_iter().collect()
+        };
+        let expected = ["Key", "kEY", "key"].map(|name| dir.path().join(name));
+        assert_eq!(spellings(&file), expected.into());
+        assert!(spellings(&alone).is_empty());
+    }
 }

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use trust::Confined;
 pub use trust::{Directories, Trust};
 
-use crate::types::paths::is_below;
+use crate::types::paths::{is_below, parents};
 use crate::types::{Fault, Identity, bytes};
 
 /// What a path refers to.
@@ -171,6 +171,13 @@ fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
         path = next;
     }
     None
+}
+
+/// The directory that keeps its owner, the caller, from looking at a path: who may write there could open it again.
+pub(super) fn shut(path: &Path, caller: u32) -> Option<PathBuf> {
+    let known = |dir: &Path| Some((dir.to_path_buf(), itself(dir)?));
+    let (dir, found) = parents(path).find_map(known)?;
+    (found.uid == caller).then_some(dir)
 }
 
 /// What is at a path that no link leads to; a link at its very end is itself described, as

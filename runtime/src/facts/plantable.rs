@@ -7,6 +7,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::paths::{self, Kind, Resolved, Trust};
+use crate::error::Error;
+use crate::types::Fault;
 use crate::types::paths::{is_below, parents};
 use aegis_sys::mount;
 
@@ -83,7 +85,16 @@ pub struct Plantable {
 
 /// Looks for them in `trees` (free of links): at their top, in `projects` that lie in them, and
 /// if a tree is itself part of such a name (`$WORK/.git`). `kept`: what else is present and must stay.
-pub fn look(trees: &[PathBuf], projects: &[&Path], kept: &[PathBuf]) -> Plantable {
+///
+/// # Errors
+///
+/// The `caller` may not enter a directory of its own that they may be in: a command could make it one that can be entered.
+pub fn look(
+    trees: &[PathBuf],
+    projects: &[&Path],
+    kept: &[PathBuf],
+    caller: u32,
+) -> Result<Plantable, Error> {
     let mut plantable = Plantable::default();
     for tree in trees {
         let mut candidates = BTreeSet::new();
@@ -104,12 +115,12 @@ pub fn look(trees: &[PathBuf], projects: &[&Path], kept: &[PathBuf]) -> Plantabl
         for path in kept.iter().filter(|path| is_below(path, tree)) {
             plantable.present.extend(match paths::itself(path) {
                 Some(link) if link.kind == Kind::Special => Some(link),
-                _ => found(tree, path),
+                _ => found(tree, path, caller)?,
             });
         }
         for path in candidates {
             let link = paths::itself(&path).filter(|found| found.kind == Kind::Special);
-            let target = found(tree, &path);
+            let target = found(tree, &path, caller)?;
             if link.is_none() && target.is_none() && !appeared(&path) {
                 plantable.absent.push(path);
             }
@@ -118,7 +129,7 @@ pub fn look(trees: &[PathBuf], projects: &[&Path], kept: &[PathBuf]) -> Plantabl
             plantable.present.extend(held);
         }
     }
-    plantable
+    Ok(plantable)
 }
 
 /// Whether a path has one of these names.
@@ -135,19 +146,33 @@ pub fn appeared(path: &Path) -> bool {
     }
 }
 
-fn found(tree: &Path, path: &Path) -> Option<Resolved> {
-    let below = path.strip_prefix(tree).ok()?;
+fn found(tree: &Path, path: &Path, caller: u32) -> Result<Option<Resolved>, Error> {
+    let Ok(below) = path.strip_prefix(tree) else {
+        return Ok(None);
+    };
     // The name usually does not exist, which one call shows.
-    let dir = mount::locate(tree).ok()?;
-    if let Err(error) = mount::locate_beneath(dir.as_fd(), below)
-        && error.raw_os_error() != Some(libc::ELOOP)
-    {
-        return None;
-    }
-    let target = paths::resolve(path, &Trust::default()).ok()?;
+    let located = mount::locate(tree).and_then(|dir| mount::locate_beneath(dir.as_fd(), below));
+    let target = match located {
+        Err(error) if error.raw_os_error() != Some(libc::ELOOP) => Err(Fault::at(path, &error)),
+        _ => paths::resolve(path, &Trust::default()),
+    };
+    let target = match target {
+        Ok(target) => target,
+        Err(Fault::Denied(at)) => match paths::shut(&at, caller) {
+            Some(dir) => {
+                return Err(Error::Shut {
+                    dir,
+                    path: path.into(),
+                });
+            }
+            None => return Ok(None),
+        },
+        Err(_) => return Ok(None),
+    };
     // A repository must stay writable; a file that says where the repository is must not.
     let repository = path.ends_with(".git") && target.kind == Kind::Directory;
-    (!repository && is_below(&target.real, tree) && target.real != tree).then_some(target)
+    let holds = !repository && is_below(&target.real, tree) && target.real != tree;
+    Ok(holds.then_some(target))
 }
 
 #[cfg(test)]
@@ -179,7 +204,7 @@ mod tests {
     fn they_are_found_at_the_top_in_projects_and_behind_links() {
         let (_keep, root) = tree();
         let project = root.join("project");
-        let plantable = look(std::slice::from_ref(&root), &[&project], &[]);
+        let plantable = look(std::slice::from_ref(&root), &[&project], &[], 0).unwrap();
         assert_eq!(
             names(&plantable, &root),
             [
@@ -199,7 +224,7 @@ mod tests {
         let (_keep, root) = tree();
         let git = root.join(".git");
         assert_eq!(
-            names(&look(&[git], &[], &[]), &root),
+            names(&look(&[git], &[], &[], 0).unwrap(), &root),
             [".git/config", ".git/hooks"]
         );
     }
@@ -230,7 +255,7 @@ mod tests {
         std::fs::create_dir(&worktree).unwrap();
         std::fs::write(worktree.join(".git"), "gitdir: ../.git").unwrap();
         assert_eq!(
-            names(&look(&[worktree], &[], &[]), &root),
+            names(&look(&[worktree], &[], &[], 0).unwrap(), &root),
             ["worktree/.git"]
         );
     }

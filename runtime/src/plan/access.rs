@@ -20,11 +20,16 @@ pub enum Access {
 impl Access {
     /// This access as a policy is asked for it. `name`: the program's.
     pub fn what(self, path: &Path, tree: bool, name: Option<String>) -> What {
-        let path = path.into();
+        let (except, path) = (Vec::new(), path.into());
         match self {
-            Self::Read => What::Read { path, tree },
-            Self::Write => What::Write { path, tree },
-            Self::Exec => What::Exec { name, path, tree },
+            Self::Read => What::Read { except, path, tree },
+            Self::Write => What::Write { except, path, tree },
+            Self::Exec => What::Exec {
+                except,
+                name,
+                path,
+                tree,
+            },
         }
     }
 }

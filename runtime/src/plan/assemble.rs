@@ -148,6 +148,7 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
         syscalls: &syscalls,
     };
     asked.add_missing(&mut grants);
+    asked.except_hidden(&mut grants);
     if grants.len() > MAX_GRANTS {
         return Err(Error::TooMuch {
             profile: spec.name,

@@ -10,7 +10,7 @@ use super::stdio::Stdio;
 use super::{Op, Operation, Spec, limits, own_places};
 use crate::error::Error;
 use crate::facts::mounts::Mount;
-use crate::facts::paths::Kind;
+use crate::facts::paths::{Kind, Resolved};
 use crate::facts::{HostFacts, Inputs};
 use crate::types::paths::{above, is_below, parents};
 use crate::types::{Identity, PathMap};
@@ -171,8 +171,11 @@ impl Root<'_> {
                 self.make(Op::Symlink { target }.at(at));
             }
         }
-        let hidden = self.granted.hidden.keys();
-        self.mounts.extend(hidden.map(|path| Op::Mask.at(path)));
+        let hide = |(found, only): &(Resolved, bool)| {
+            let (dev, ino, only) = (found.dev, found.ino, *only);
+            Op::Hide { dev, ino, only }.at(&found.real)
+        };
+        self.mounts.extend(self.granted.hidden.values().map(hide));
         let ways = self.ways();
         self.mounts.extend(ways);
         // Private places first: the way to one is a copy that has it already. The ways next, so that the root without

@@ -45,8 +45,8 @@ pub(super) struct Granted {
     pub binds: PathMap<Bind>,
     /// Links on the path to them, by location, and their texts.
     pub links: PathMap<PathBuf>,
-    /// What is hidden in them.
-    pub hidden: PathMap<Resolved>,
+    /// What is hidden in them, and whether nothing else shows it.
+    pub hidden: PathMap<(Resolved, bool)>,
     /// The line by which files in the private `/tmp` may be executed.
     pub executable_tmp: Option<Origin>,
     /// `LANDLOCK_ACCESS_FS_*`, by path.
@@ -366,7 +366,10 @@ impl<'a> Compiler<'a> {
 
     /// Hides what is denied in what is granted.
     fn hide(&mut self) {
-        for denied in self.facts.denied.iter().flat_map(|found| &found.there) {
+        let found = self.facts.denied.iter();
+        let each =
+            found.flat_map(|found| found.there.iter().map(move |denied| (denied, &found.only)));
+        for (denied, only) in each {
             let path = &denied.real;
             self.granted
                 .binds
@@ -374,7 +377,7 @@ impl<'a> Compiler<'a> {
             if self.granted.covers(path) {
                 self.granted
                     .hidden
-                    .insert(path.clone().into(), denied.clone());
+                    .insert(path.clone().into(), (denied.clone(), only.contains(path)));
             }
         }
         let hidden = self.granted.hidden.clone();
@@ -465,7 +468,8 @@ impl Granted {
     /// another in its place, which the next run, or the host, would then find there.
     fn pin_parents(&mut self) {
         let writable = |inner: &Resolved| above(&self.binds, &inner.real).filter(|tree| tree.write);
-        let inner = (self.binds.values().map(|bind| &bind.found)).chain(self.hidden.values());
+        let inner = (self.binds.values().map(|bind| &bind.found))
+            .chain(self.hidden.values().map(|(found, _)| found));
         let nested: Vec<(PathBuf, Bind)> = inner
             .filter_map(|inner| Some((inner.real.clone(), writable(inner)?.clone())))
             .collect();

@@ -96,12 +96,8 @@ impl Grant {
 
     /// The path of a file, a tree or a program.
     pub fn path(&self) -> Option<&Path> {
-        match &self.what {
-            What::Read { path, .. } | What::Write { path, .. } | What::Exec { path, .. } => {
-                Some(Path::new(OsStr::from_bytes(path.as_bytes())))
-            }
-            _ => None,
-        }
+        let place = self.what.place()?;
+        Some(Path::new(OsStr::from_bytes(place.path.as_bytes())))
     }
 }
 

@@ -97,6 +97,16 @@ pub enum Op {
     Pseudoterminals,
     /// Covers a file or directory, if it is there, with [`MASKED_FILE`] or [`MASKED_DIRECTORY`].
     Mask,
+    /// Covers a file or directory in the same way, which must be there, and be what was found.
+    Hide {
+        /// Device number.
+        dev: u64,
+        /// Inode number.
+        ino: u64,
+        /// Whether nothing else shows what is in it, for certain: then a policy is not asked about it.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        only: bool,
+    },
     /// Takes rights from the mount at a path, but not from those below it.
     Remount {
         /// Nothing may be written any more.
@@ -127,9 +137,15 @@ impl Op {
             | Self::Device { .. }
             | Self::Proc
             | Self::Pseudoterminals
+            | Self::Hide { .. }
             | Self::Mask
             | Self::Remount { .. } => false,
         }
+    }
+
+    /// Whether it covers something.
+    pub fn is_mask(&self) -> bool {
+        matches!(self, Self::Mask | Self::Hide { .. })
     }
 
     /// Whether it mounts something.
@@ -203,7 +219,7 @@ impl Operations {
     /// The mount that shows at a path: the nearest one above it, ignoring masks.
     pub fn mount_of(&self, path: &Path) -> Option<&Operation> {
         self.mounts()
-            .filter(|mount| mount.op != Op::Mask)
+            .filter(|mount| !mount.op.is_mask())
             .filter(|mount| is_below(path, &mount.at))
             .max_by_key(|mount| mount.at.as_os_str().len())
     }

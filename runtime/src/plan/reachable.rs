@@ -1,10 +1,12 @@
 //! What a plan lets the command reach: a policy is asked for all of it, even if the front end forgot some.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use aegis_policy::What;
+use aegis_policy::request::MAX_EXCEPT;
 use aegis_sys::landlock::fs;
 
 use super::access::{Access, WRITE_TREE, rights};
@@ -35,6 +37,37 @@ impl Reachable<'_> {
         for what in wanted {
             if grants.iter().all(|grant| grant.what != what) {
                 grants.push(Grant::new(what, GrantOrigin::Plan));
+            }
+        }
+    }
+
+    /// Takes out of the grants what the root hides and nothing else shows: a policy is not asked about it. Nothing else is
+    /// excepted, whatever a front end says.
+    pub fn except_hidden(&self, grants: &mut [Grant]) {
+        let mut binds: Vec<(&Path, &Path)> = Vec::new();
+        let mut hidden: Vec<&Path> = Vec::new();
+        for made in self.root.iter() {
+            match &made.op {
+                Op::Bind { source, .. } => binds.push((&made.at, &source.path)),
+                Op::Hide { only: true, .. } => hidden.push(&made.at),
+                _ => {}
+            }
+        }
+        // Where a place of the host is shown under another name, its mask is not the one that is at its own.
+        if binds.iter().any(|(at, source)| at != source) {
+            hidden.clear();
+        }
+        hidden.retain(|path| !binds.iter().any(|(at, _)| is_below(at, path)));
+        for grant in grants {
+            if let Some((except, path, tree)) = grant.what.place_mut() {
+                let tree_of = Path::new(OsStr::from_bytes(path.as_bytes()));
+                let in_it = hidden
+                    .iter()
+                    .filter(|hidden| *tree && **hidden != tree_of && is_below(hidden, tree_of));
+                *except = in_it
+                    .take(MAX_EXCEPT)
+                    .map(|hidden| (*hidden).into())
+                    .collect();
             }
         }
     }

@@ -218,12 +218,11 @@ fn place(word: &str, plan: &Plan) -> Option<PathBuf> {
 
 /// What is hidden in what is granted.
 fn hidden(path: &Path, plan: &Plan) -> Option<Denial> {
-    let mut masks = plan.root.iter().filter(|made| made.op == Op::Mask);
+    let mut masks = plan.root.iter().filter(|made| made.op.is_mask());
     let mask = masks.find(|mask| path.starts_with(&mask.at))?;
-    let mut denied = plan.denied.iter().flat_map(|denied| &denied.paths);
-    let (layer, why) = match denied.any(|path| path == mask.at.as_os_str()) {
-        true => ("files.deny", "which the profile denies"),
-        false => ("mount namespace", "which shows the host's kernel"),
+    let (layer, why) = match mask.op {
+        Op::Hide { .. } => ("files.deny", "which the profile denies"),
+        _ => ("mount namespace", "which shows the host's kernel"),
     };
     let what = format!("using {}, {why}", mask.at.display());
     Some(Denial::guessed(None, layer, what, None))

@@ -87,20 +87,22 @@ fn shown(request: &Request, usual: Option<&Context>) -> String {
     let context = &request.context;
     let mut what = request.what.clone();
     let mut facts = Vec::new();
-    match &mut what {
-        What::Read { path, .. } | What::Write { path, .. } | What::Exec { path, .. } => {
+    if let Some((except, path, _)) = what.place_mut() {
+        for path in except.iter_mut().chain([path]) {
             *path = with_variable(path, context);
-            if usual.is_none_or(|usual| usual != context) {
-                let skill = match &context.skill {
-                    Some(skill) => format!("$SKILL is {skill}"),
-                    None => "there is no $SKILL".to_owned(),
-                };
-                facts.push(format!(
-                    "where $HOME is {}, $WORK is {}, {skill}",
-                    context.home, context.work
-                ));
-            }
         }
+        if usual.is_none_or(|usual| usual != context) {
+            let skill = match &context.skill {
+                Some(skill) => format!("$SKILL is {skill}"),
+                None => "there is no $SKILL".to_owned(),
+            };
+            facts.push(format!(
+                "where $HOME is {}, $WORK is {}, {skill}",
+                context.home, context.work
+            ));
+        }
+    }
+    match &mut what {
         What::Net(to) => {
             facts.extend(to.address.map(|address| format!("at {address}")));
             for (name, value) in [

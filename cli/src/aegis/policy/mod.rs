@@ -153,11 +153,13 @@ Examples:
         override_usage = "aegis policy eval [OPTIONS] [POLICY] <REQUEST>",
         after_help = "\
 A request is a JSON file, `-`, or an action and words. Words mean what they would in a run here: links
-are followed, and a directory stands for all below it. Without POLICY what is in force here is asked.
+are followed, and a directory stands for all below it, except what a profile hides in it. Without
+POLICY what is in force here is asked.
 
 Examples:
   aegis policy eval 'files.read=$HOME/.ssh/id_rsa'
   aegis policy eval policy.yaml 'files.write=$WORK/**' --work /srv/site
+  aegis policy eval policy.yaml 'files.read=$WORK/** except $WORK/secrets'
   aegis policy eval policy.yaml shell.exec=git
   aegis policy eval policy.yaml 'net.outbound=GET https://api.github.com/repos'
   aegis policy eval --json policy.yaml request.json | jq -r .verdict"

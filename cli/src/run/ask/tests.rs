@@ -61,6 +61,7 @@ fn only_what_is_clearly_a_yes_is_one() {
 
 fn read(path: &[u8]) -> What {
     What::Read {
+        except: Vec::new(),
         path: HostPath(path.to_vec()),
         tree: false,
     }
@@ -68,6 +69,7 @@ fn read(path: &[u8]) -> What {
 
 fn write(path: &str, tree: bool) -> What {
     What::Write {
+        except: Vec::new(),
         path: path.into(),
         tree,
     }
@@ -154,6 +156,7 @@ fn every_kind_of_thing_has_its_risk_in_words() {
         })
     };
     let exec = |tree: bool| What::Exec {
+        except: Vec::new(),
         name: (!tree).then(|| "git".into()),
         path: "/usr/bin/git".into(),
         tree,
@@ -350,6 +353,7 @@ fn what_can_do_most_harm_comes_first() {
         name: "LD_PRELOAD".into(),
     };
     let tree = |path: &str| What::Read {
+        except: Vec::new(),
         path: path.into(),
         tree: true,
     };
@@ -364,6 +368,7 @@ fn what_can_do_most_harm_comes_first() {
         read(b"/home/ana/.netrc"),
         environment,
         What::Exec {
+            except: Vec::new(),
             name: None,
             path: "/usr/bin/git".into(),
             tree: false,

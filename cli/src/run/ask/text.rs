@@ -212,10 +212,12 @@ fn weight(what: &What, context: &Context) -> u8 {
         What::Tool { .. } => 20,
         What::NetHost {} => 19,
         What::Secret { .. } => 18,
-        What::Write { path, tree } if !here(path) => 16 + u8::from(*tree),
+        What::Write { path, tree, .. } if !here(path) => 16 + u8::from(*tree),
         What::Device { .. } => 15,
         What::Syscall { .. } => 14,
-        What::Read { path, tree: true } if !here(path) => 13,
+        What::Read {
+            path, tree: true, ..
+        } if !here(path) => 13,
         What::Net(_) => 12,
         What::Read { path, .. } if !here(path) => 11,
         // A variable may hold a secret.
@@ -243,7 +245,7 @@ fn exact(what: &What) -> (&'static str, String) {
         What::Environment { name: variable } => quoted(variable),
         What::Syscall { name: call } => quoted(call),
         What::Sockets { name } => quoted(name),
-        What::Read { path: p, tree } | What::Write { path: p, tree } => {
+        What::Read { path: p, tree, .. } | What::Write { path: p, tree, .. } => {
             format!("{}{}", quoted(&p.0), below(*tree))
         }
         What::Limit { limit, value } => match value {
@@ -267,6 +269,7 @@ fn exact(what: &What) -> (&'static str, String) {
             name: by,
             path: p,
             tree,
+            ..
         } => match by {
             Some(by) => format!("{}, found as {}{}", quoted(&p.0), quoted(by), below(*tree)),
             None => format!("{}{}", quoted(&p.0), below(*tree)),
@@ -278,7 +281,11 @@ fn exact(what: &What) -> (&'static str, String) {
             )
         }
     };
-    (what.action(), thing)
+    let hidden = what.place().map_or(&[][..], |place| place.except);
+    let hidden = hidden
+        .iter()
+        .map(|path| format!(", except {}", quoted(&path.0)));
+    (what.action(), thing + &hidden.collect::<String>())
 }
 
 fn destination(destination: &Destination) -> String {
@@ -305,12 +312,12 @@ fn destination(destination: &Destination) -> String {
 /// What a yes could lead to.
 fn risk(what: &What, context: &Context) -> String {
     match what {
-        What::Read { path, tree } => {
+        What::Read { path, tree, .. } => {
             let of = if *tree { "every file there" } else { "it" };
             let whose = place(path, *tree, context);
             format!("can read {of}{whose}, and give it away wherever it may write or connect to")
         }
-        What::Write { path, tree } => {
+        What::Write { path, tree, .. } => {
             let of = if *tree { "everything there" } else { "it" };
             let whose = place(path, *tree, context);
             let acts = match context.skill.as_ref() {

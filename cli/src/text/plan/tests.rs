@@ -40,6 +40,7 @@ fn lines_of<'a>(text: &'a str, title: &str) -> Vec<&'a str> {
 fn program(path: &str, line: u32) -> Grant {
     Grant {
         what: What::Exec {
+            except: Vec::new(),
             name: None,
             path: path.into(),
             tree: false,

@@ -81,6 +81,10 @@ impl ListRange {
             .unwrap_or_default()
     }
 
+    fn holds(self, at: u32) -> bool {
+        (self.from..self.to).contains(&at)
+    }
+
     fn is_empty(self) -> bool {
         self.from == self.to
     }

@@ -173,6 +173,13 @@ impl Pool {
         }
     }
 
+    /// The value of the entry that is just this name, and no glob.
+    pub fn name(&self, table: &Table, name: &[u8]) -> Option<u32> {
+        let mut same = self.with_hash(table.exact, name);
+        let entry = same.find(|entry| self.text(entry).as_bytes() == name)?;
+        Some(entry.value)
+    }
+
     /// The values of all entries that match the name.
     pub fn find<'n>(&self, table: &Table, name: &'n [u8], mut found: impl FnMut(u32)) {
         let (first, last) = (name.first(), name.last());

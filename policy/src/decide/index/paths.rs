@@ -188,10 +188,26 @@ impl Forest {
             let closest = closest.min(name.closest);
             match below(place, &name.components) {
                 Below::Rest(rest) => {
-                    self.ask_tree(*root, rest, name.tree, closest, &mut reached, hits);
+                    let in_it = |path| <[_]>::get(path, name.components.len()..);
+                    let hidden = (name.except.iter()).filter_map(|path| in_it(path));
+                    let tree = name.tree.then(|| hidden.collect());
+                    self.ask_tree(*root, rest, tree, closest, &mut reached, hits);
                 }
                 // All that begins there is in the requested tree.
-                Below::Above if name.tree => self.overlap_below(*root, hits),
+                Below::Above if name.tree => {
+                    let mut hidden = Hidden::new();
+                    let is_shown = name.except.iter().all(|path| match below(place, path) {
+                        Below::Above | Below::Rest([]) => false,
+                        Below::Beside => true,
+                        Below::Rest(rest) => {
+                            hidden.push(rest);
+                            true
+                        }
+                    });
+                    if is_shown {
+                        self.overlap_below(*root, &hidden, hits);
+                    }
+                }
                 Below::Above | Below::Beside => {}
             }
         }
@@ -201,7 +217,7 @@ impl Forest {
     pub fn ask_url(&self, path: &[&[u8]], hits: &mut Hits<impl Collect>) {
         for (_, root) in &self.places {
             let mut reached = Reached::default();
-            self.ask_tree(*root, path, false, Relation::Contains, &mut reached, hits);
+            self.ask_tree(*root, path, None, Relation::Contains, &mut reached, hits);
         }
     }
 
@@ -218,24 +234,53 @@ impl Forest {
 
     /// Finds all rules about names that apply where they overlap.
     pub fn overlap_names(&self, hits: &mut Hits<impl Collect>) {
-        self.overlap_below(self.names, hits);
+        self.overlap_below(self.names, &[], hits);
     }
 
-    fn overlap_below<C: Collect>(&self, node: u32, hits: &mut Hits<C>) {
+    /// Adds the patterns that end at a node or below it, but for those that lead nowhere else than into what is hidden:
+    /// that name it, component by component.
+    fn overlap_below<C: Collect>(&self, node: u32, hidden: &[&[&[u8]]], hits: &mut Hits<C>) {
+        let (claims, below): (_, fn(&Node) -> ListRange) = match C::ALL {
+            true => (&self.claims, |node| node.all_below),
+            false => (&self.loud, |node| node.below),
+        };
         for node in self.nodes(&[node]) {
-            let claims = match C::ALL {
-                true => node.all_below.of(&self.claims),
-                false => node.below.of(&self.loud),
-            };
-            hits.add_all(claims, Relation::Overlaps);
+            let own = below(node);
+            let named = hidden.iter().filter_map(|path| self.named(node, path));
+            let without: SmallVec<[ListRange; 4]> = named.map(below).collect();
+            if without.is_empty() {
+                hits.add_all(own.of(claims), Relation::Overlaps);
+                continue;
+            }
+            for (at, claim) in (own.from..).zip(own.of(claims)) {
+                if !without.iter().any(|range| range.holds(at)) {
+                    hits.add(*claim, Relation::Overlaps);
+                }
+            }
         }
+    }
+
+    /// The node that a pattern leads to by just these names.
+    fn named(&self, node: &Node, path: &[&[u8]]) -> Option<&Node> {
+        let mut names = path.iter();
+        let mut node = self.name(node, names.next()?)?;
+        for name in names {
+            node = self.name(node, name)?;
+        }
+        Some(node)
+    }
+
+    fn name(&self, node: &Node, name: &[u8]) -> Option<&Node> {
+        let table = self.tables.get(node.next as usize)?;
+        let node = self.pool.name(table, name)?;
+        self.nodes.get(node as usize)
     }
 
     fn ask_tree(
         &self,
         root: u32,
         path: &[&[u8]],
-        whole_tree: bool,
+        whole_tree: Option<Hidden<'_, '_>>,
         closest: Relation,
         reached: &mut Reached,
         hits: &mut Hits<impl Collect>,
@@ -264,9 +309,13 @@ impl Forest {
         for node in self.nodes(anys) {
             hits.add_all(node.ends.of(&self.claims), closest);
         }
-        if whole_tree {
-            for node in here.iter().chain(&*anys) {
-                self.overlap_below(*node, hits);
+        if let Some(hidden) = whole_tree {
+            for node in &*here {
+                self.overlap_below(*node, &hidden, hits);
+            }
+            // What follows a `**` may be anywhere.
+            for node in &*anys {
+                self.overlap_below(*node, &[], hits);
             }
             return;
         }
@@ -297,6 +346,9 @@ impl Forest {
         }
     }
 }
+
+/// What is hidden in a tree, by the components from there.
+type Hidden<'p, 'c> = SmallVec<[&'p [&'c [u8]]; 4]>;
 
 /// Where a path is, relative to a place.
 enum Below<'p, 'c> {

@@ -6,14 +6,14 @@
 use super::super::address::is_public;
 use super::super::combine::{Combiner, RuleOutcome};
 use super::super::compile::{self, PatternKind};
-use super::super::compiled::{Compiled, conclude};
+use super::super::compiled::{Compiled, conclude, skill};
 use super::super::egress::Egress;
-use super::super::names::names;
+use super::super::names::{Name, names};
 use super::super::pattern::{self, Base, HostPattern, Part, Ports, Relation, glob_matches};
 use crate::decision::Opinion;
 use crate::model::{Action, Rule};
 use crate::path::HostPath;
-use crate::request::{Approval, Context, What};
+use crate::request::{Approval, Context, Place, What};
 use aegis_profile::hash::Hash;
 
 /// A pattern of a capability rule.
@@ -130,20 +130,26 @@ fn of(pattern: &Pattern<'_>, reach: Relation, context: &Context, what: &What) ->
         false => Relation::Disjoint,
     };
     match (pattern, what) {
-        (Pattern::Path(base, parts), What::Read { path, tree } | What::Write { path, tree })
-        | (Pattern::Path(base, parts), What::Exec { path, tree, .. }) => {
-            of_names(*base, parts, reach, context, path, *tree)
-        }
-        (Pattern::Path(base, parts), What::Tool { .. }) => match &context.skill {
-            Some(skill) => of_names(*base, parts, reach, context, skill, false),
+        (Pattern::Path(base, parts), what) => match what.place().or_else(|| skill(context, what)) {
+            Some(place) => of_names(*base, parts, reach, context, place),
             None => Relation::Disjoint,
         },
         (Pattern::Name(_), What::Exec { tree: true, .. }) => Relation::Overlaps,
-        (Pattern::Name(pattern), What::Exec { name, path, .. }) => {
+        (
+            Pattern::Name(pattern),
+            What::Exec {
+                except, name, path, ..
+            },
+        ) => {
+            let place = Place {
+                except,
+                path,
+                tree: false,
+            };
             let by_name = name
                 .as_ref()
                 .is_some_and(|name| glob_matches(pattern, name.as_bytes()));
-            let named = names(context, path, false).0.into_iter().map(|name| {
+            let named = names(context, place).0.into_iter().map(|name| {
                 let path = HostPath([b"/", &*name.components.join(&b'/')].concat());
                 let (of_system, own_name) = path.program();
                 match glob_matches(pattern, own_name) {
@@ -182,13 +188,11 @@ fn of_names(
     parts: &[Part<'_>],
     reach: Relation,
     context: &Context,
-    path: &HostPath,
-    tree: bool,
+    place: Place<'_>,
 ) -> Relation {
-    let relations = names(context, path, tree).0.into_iter().map(|name| {
-        let path = HostPath([b"/", &*name.components.join(&b'/')].concat());
-        of_path(base, parts, reach, context, &path, name.tree).min(name.closest)
-    });
+    let names = names(context, place).0;
+    let relations =
+        (names.iter()).map(|name| of_path(base, parts, reach, context, name).min(name.closest));
     relations.max().unwrap()
 }
 
@@ -197,8 +201,7 @@ fn of_path(
     parts: &[Part<'_>],
     reach: Relation,
     context: &Context,
-    path: &HostPath,
-    tree: bool,
+    name: &Name<'_>,
 ) -> Relation {
     let place: &[u8] = match base {
         Base::Root => b"/",
@@ -217,34 +220,46 @@ fn of_path(
     let steps: Vec<Step<'_>> = (place.into_iter().map(Step::Place))
         .chain(parts.iter().map(Step::Part))
         .collect();
-    let path: Vec<&[u8]> = path.components().collect();
-    let matches = leads_to(&steps, &path, false);
+    let path = &*name.components;
+    let hidden: Vec<&[&[u8]]> = name
+        .except
+        .iter()
+        .map(|hidden| &hidden[path.len()..])
+        .collect();
+    let matches = leads_to(&steps, path, None);
     let ends_open = matches!(steps.last(), Some(Step::Part(Part::Any)));
-    let reached = match (0..path.len()).any(|end| leads_to(&steps, &path[..end], false)) {
+    let reached = match (0..path.len()).any(|end| leads_to(&steps, &path[..end], None)) {
         true if everywhere => reach.min(Relation::Overlaps),
         true => reach,
         false => Relation::Disjoint,
     };
-    reached.max(match tree {
+    reached.max(match name.tree {
         _ if everywhere && matches => Relation::Overlaps,
         true if matches && ends_open => Relation::Contains,
-        true if leads_to(&steps, &path, true) => Relation::Overlaps,
+        true if leads_to(&steps, path, Some(&hidden)) => Relation::Overlaps,
         false if matches => Relation::Contains,
         _ => Relation::Disjoint,
     })
 }
 
-/// Whether the pattern matches the path; `or_below`: or anything that may lie below it.
-fn leads_to(pattern: &[Step<'_>], path: &[&[u8]], or_below: bool) -> bool {
-    if path.is_empty() && or_below {
-        return true;
+/// Whether the pattern matches the path; `below`: or anything that may lie below it, except what is hidden there.
+fn leads_to(pattern: &[Step<'_>], path: &[&[u8]], below: Option<&[&[&[u8]]]>) -> bool {
+    if let ([], Some(hidden)) = (path, below) {
+        return !hidden.iter().any(|hidden| {
+            hidden.len() <= pattern.len()
+                && hidden.iter().zip(pattern).all(|(name, step)| match step {
+                    Step::Place(own) => own == name,
+                    Step::Part(Part::Name(own)) => own.as_bytes() == *name,
+                    Step::Part(Part::Glob(_) | Part::Any) => false,
+                })
+        });
     }
     let Some((step, after)) = pattern.split_first() else {
         return path.is_empty();
     };
     if let Step::Part(Part::Any) = step {
-        return leads_to(after, path, or_below)
-            || (!path.is_empty() && leads_to(pattern, &path[1..], or_below));
+        return leads_to(after, path, below)
+            || (!path.is_empty() && leads_to(pattern, &path[1..], below));
     }
     let Some((first, rest)) = path.split_first() else {
         return false;
@@ -255,7 +270,7 @@ fn leads_to(pattern: &[Step<'_>], path: &[&[u8]], or_below: bool) -> bool {
         Step::Part(Part::Glob(glob)) => glob_matches(glob, first),
         Step::Part(Part::Any) => true,
     };
-    is && leads_to(after, rest, or_below)
+    is && leads_to(after, rest, below)
 }
 
 /// `host` is a name, or `*.` and a name.

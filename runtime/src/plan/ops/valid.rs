@@ -158,7 +158,7 @@ impl<'a> KnownNodes<'a> {
             Op::Device { .. } => self.mount(at, None, NodeKind::Foreign),
             Op::Proc => self.mount(at, Some(true), NodeKind::Foreign),
             Op::Pseudoterminals => self.mount(at, Some(true), NodeKind::Closed),
-            Op::Mask => {
+            Op::Mask | Op::Hide { .. } => {
                 let masks = [MASKED_FILE, MASKED_DIRECTORY].map(|mask| self.get(Path::new(mask)));
                 let made =
                     [NodeKind::MountPoint, NodeKind::Directory].map(|node| Some((node, false)));

@@ -62,10 +62,12 @@ fn a_policy_is_asked_for_all_that_a_front_end_forgot() {
     let mut rest: Vec<What> = plan.grants.iter().map(|grant| grant.what.clone()).collect();
     for what in [
         What::Write {
+            except: Vec::new(),
             path: path("/srv/data"),
             tree: true,
         },
         What::Exec {
+            except: Vec::new(),
             name: None,
             path: path("/usr/bin"),
             tree: true,
@@ -86,6 +88,7 @@ fn a_policy_is_asked_for_all_that_a_front_end_forgot() {
     let mut given = spec();
     given.grants = vec![Grant {
         what: What::Write {
+            except: Vec::new(),
             path: path("/srv"),
             tree: true,
         },
@@ -106,6 +109,51 @@ fn a_policy_is_asked_for_all_that_a_front_end_forgot() {
         .iter()
         .filter(|grant| grant.what.action() == "files.read");
     assert_eq!(reads.count(), 2);
+}
+
+#[test]
+fn a_policy_is_asked_for_all_but_what_the_root_hides() {
+    let host = facts().host;
+    let secret = Path::new("/srv/data/secret");
+    let claimed = What::Write {
+        except: vec![secret.into(), Path::new("/srv/data/more").into()],
+        path: Path::new("/srv").into(),
+        tree: true,
+    };
+    let excepted = |mut spec: Spec| {
+        spec.grants = vec![Grant::new(claimed.clone(), GrantOrigin::Command)];
+        let plan = assemble(spec, &host).unwrap();
+        plan.grants[0].what.place().unwrap().except.to_vec()
+    };
+    assert_eq!(excepted(spec()), [], "a front end's word");
+    let in_place = |only, elsewhere: bool| {
+        let directory = |path: &str| Op::Directory { mode: 0 }.at(path);
+        let bind = |source: &str| Op::Bind {
+            source: found(source, Kind::Directory, 1000).host_path(&spec().identity, false),
+            write: true,
+            exec: false,
+        };
+        let mut operations = vec![
+            Op::Tmpfs { size: 0, mode: 0 }.at("/"),
+            directory("/run"),
+            directory(ops::MASKED_DIRECTORY),
+            Op::MountPoint.at(ops::MASKED_FILE),
+            directory("/srv"),
+            directory("/srv/data"),
+            directory("/more"),
+            bind("/srv/data").at("/srv/data"),
+        ];
+        operations.extend(elsewhere.then(|| bind("/srv/data/secret").at("/more")));
+        let (dev, ino) = (1, 2);
+        operations.push(Op::Hide { dev, ino, only }.at(secret));
+        excepted(Spec {
+            operations,
+            ..spec()
+        })
+    };
+    assert_eq!(in_place(true, false), [secret.into()]);
+    assert_eq!(in_place(false, false), [], "not for certain");
+    assert_eq!(in_place(true, true), [], "shown elsewhere");
 }
 
 #[test]

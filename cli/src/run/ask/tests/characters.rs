@@ -19,6 +19,7 @@ fn nothing_from_outside_steers_the_terminal_or_looks_like_the_question() {
                 device: hostile.into(),
             },
             What::Exec {
+                except: Vec::new(),
                 name: Some(hostile.into()),
                 path: hostile.into(),
                 tree: true,
@@ -87,6 +88,7 @@ fn different_paths_look_different() {
         .collect();
     texts.push(shown(
         vec![What::Read {
+            except: Vec::new(),
             path: "/srv/a".into(),
             tree: true,
         }],
