@@ -227,6 +227,25 @@ fn a_directory_that_may_not_be_entered_hides_nothing_from_the_start() {
     }
 }
 
+/// What another user keeps from everybody is out of the command's reach, and stops no start of root's.
+#[test]
+fn what_nobody_inside_may_enter_needs_no_mask() {
+    let workspace = Workspace::new(User::Root);
+    prepared(&workspace);
+    let closed = workspace.work().join("app/deep");
+    std::os::unix::fs::chown(&closed, Some(4321), Some(4321)).expect("chown");
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).expect("chmod");
+    let output = workspace.run(
+        DENIED,
+        &["sh", "-c", "cat .env app/deep/.env; echo went on"],
+    );
+    let told = text(&output);
+    assert!(
+        told.contains("went on") && !told.contains("the secret"),
+        "{told}"
+    );
+}
+
 /// The next run denies the same, whatever this one does to the links on the way.
 #[test]
 fn a_link_on_the_way_to_what_is_denied_stays() {

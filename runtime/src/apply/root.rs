@@ -131,14 +131,21 @@ impl Builder<'_> {
             Op::MountPoint => {
                 return mount::make_file(self.root, &name, 0, b"").map_err(on(Step::Entry));
             }
-            Op::Mask => return self.mask(at, None).map(drop).map_err(on(Step::Mount)),
-            Op::Hide { dev, ino, .. } => {
+            Op::Mask => {
+                return match self.mask(at, None) {
+                    Err(error) if is_out_of_reach(&error) => Ok(()),
+                    covered => covered.map(drop).map_err(on(Step::Mount)),
+                };
+            }
+            Op::Hide { dev, ino, only } => {
                 return match self.mask(at, Some((*dev, *ino))) {
+                    // A policy was not asked about what somebody else could open yet.
+                    Err(error) if is_out_of_reach(&error) && !only => Ok(()),
+                    Err(error) => Err(on(Step::Mount)(error)),
                     Ok(true) => Ok(()),
                     Ok(false) => Err(on(Step::Changed)(io::Error::from_raw_os_error(
                         libc::ESTALE,
                     ))),
-                    Err(error) => Err(on(Step::Mount)(error)),
                 };
             }
             Op::Remount { read_only, noexec } => {
@@ -232,23 +239,20 @@ impl Builder<'_> {
         .map_err(on(Step::Mount))
     }
 
-    /// Covers a file or directory, if it is there: parts of `/proc`, the host's kernel below a grant. `found`: only if it is this
-    /// one, by device and inode number. Returns whether it is covered. What PID 1 may not look at, the command may not either.
+    /// Covers a file or directory, if it is there. `found`: only if it is this one, by device and inode number. Returns whether
+    /// it is covered.
     fn mask(&mut self, at: &Path, found: Option<(u64, u64)>) -> io::Result<bool> {
         let (Some(dir), Some(name)) = (at.parent(), at.file_name()) else {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         };
         let within = match self.masks.within.take() {
             Some((known, fd)) if known == dir => fd,
-            _ => match self.locate(dir) {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
-                located => located?,
-            },
+            _ => self.locate(dir)?,
         };
         let within = &self.masks.within.insert((dir.to_path_buf(), within)).1;
         let name = cstring(Path::new(name))?;
         let there = match rustix::fs::statat(within, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT | Errno::ACCESS) => return Ok(false),
+            Err(Errno::NOENT) => return Ok(false),
             result => result?,
         };
         if found.is_some_and(|found| found != (there.st_dev, there.st_ino)) {
@@ -274,6 +278,11 @@ impl Builder<'_> {
         first.get_or_insert(tree);
         Ok(true)
     }
+}
+
+/// What PID 1 may not look at, the command may not either.
+fn is_out_of_reach(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EACCES)
 }
 
 /// What masks have in common.
