@@ -93,6 +93,7 @@ fn show_says_what_happened_to_a_run() {
         Event::denied("run-3", &policy, &Context::default(), denial)
     };
     let shadow = What::Read {
+        except: Vec::new(),
         path: "/etc/shadow".into(),
         tree: false,
     };

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 use aegis_launch::Refusal;
+use aegis_policy::request::Place;
 use aegis_policy::{HostPath, Opinion, Verdict, What};
 use aegis_profile::LimitKey;
 use aegis_runtime::plan::{Grant, Less, Plan, authority};
@@ -79,14 +80,16 @@ pub(crate) fn refusal(refusal: &Refusal, policy: Option<&str>) -> String {
 /// What is asked for, as `aegis policy explain` understands it; `None`: it has no words for it.
 fn in_words(what: &What) -> Option<String> {
     let target = match what {
-        What::Read { path, tree } | What::Write { path, tree } => place(path, *tree)?,
         What::Exec {
             name: Some(name),
             path,
             tree: false,
+            ..
         } if path.to_string() == format!("/usr/bin/{name}") => name.clone(),
-        What::Exec { path, tree, .. } => place(path, *tree)?,
-        What::Environment { name } | What::Syscall { name } => name.clone(),
+        What::Read { .. } | What::Write { .. } | What::Exec { .. } => place(what.place()?)?,
+        What::Environment { name } | What::Sockets { name } | What::Syscall { name } => {
+            name.clone()
+        }
         What::Device { device } => device.clone(),
         What::Listen { port } => port.to_string(),
         What::NetHost {} => "host".into(),
@@ -95,11 +98,21 @@ fn in_words(what: &What) -> Option<String> {
     Some(format!("{}={target}", what.action()))
 }
 
-fn place(path: &HostPath, tree: bool) -> Option<String> {
-    let path = std::str::from_utf8(path.as_bytes()).ok()?;
-    let tree = if tree { "/**" } else { "" };
+fn place(place: Place<'_>) -> Option<String> {
     let plain = |c: char| c != '*' && !c.is_control();
-    path.chars().all(plain).then(|| format!("{path}{tree}"))
+    let text = |path: &HostPath| {
+        let path = std::str::from_utf8(path.as_bytes()).ok()?;
+        // The word between what is asked for and what is hidden in it.
+        let is_plain = path.chars().all(plain) && !path.contains(" except ");
+        is_plain.then(|| path.to_owned())
+    };
+    let mut words = text(place.path)?;
+    words += if place.tree { "/**" } else { "" };
+    for hidden in place.except {
+        words += " except ";
+        words += &text(hidden)?;
+    }
+    Some(words)
 }
 
 /// A word for a shell.
@@ -156,24 +169,31 @@ mod tests {
         let path = HostPath::from("/srv/it's here");
         for what in [
             What::Read {
+                except: vec!["/srv/it's here/a".into(), "/srv/it's here/b".into()],
                 path: path.clone(),
                 tree: true,
             },
             What::Write {
+                except: Vec::new(),
                 path: path.clone(),
                 tree: false,
             },
             What::Exec {
+                except: Vec::new(),
                 name: Some("git".into()),
                 path: "/usr/bin/git".into(),
                 tree: false,
             },
             What::Exec {
+                except: Vec::new(),
                 name: None,
                 path,
                 tree: true,
             },
             What::Environment { name: "A".into() },
+            What::Sockets {
+                name: "private".into(),
+            },
             What::Device {
                 device: "gpu".into(),
             },
@@ -186,11 +206,14 @@ mod tests {
             let read = aegis_policy::ask::what(action, target, &context);
             assert_eq!(read.ok(), Some(what));
         }
-        let pattern = What::Read {
-            path: "/srv/*".into(),
-            tree: false,
-        };
-        assert_eq!(in_words(&pattern), None);
+        for path in ["/srv/*", "/srv/a except /srv/b"] {
+            let no_words = What::Read {
+                except: Vec::new(),
+                path: path.into(),
+                tree: false,
+            };
+            assert_eq!(in_words(&no_words), None);
+        }
         assert_eq!(quoted("files.read=/srv/a"), "files.read=/srv/a");
         assert_eq!(quoted("a=/it's/**"), r"'a=/it'\''s/**'");
     }
