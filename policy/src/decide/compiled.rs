@@ -10,7 +10,7 @@ use super::egress::Egress;
 use super::index::hosts::HostRules;
 use super::index::paths::Forest;
 use super::index::{Actions, Claim, Collect, Hits};
-use super::names::{Name, names};
+use super::names::{self, Name};
 use super::pattern::{Ports, Relation, address, glob_matches};
 use crate::decision::Opinion;
 use crate::model::{Document, Inject, Verdict};
@@ -283,12 +283,12 @@ impl Capabilities {
                 .ask_name(name.as_bytes(), Relation::Contains, hits);
         };
         if let Some(place) = what.place().or_else(|| skill(context, what)) {
-            for name in names(context, place).0 {
-                self.patterns.ask(context, &name, hits);
+            names::each(context, place, |name| {
+                self.patterns.ask(context, name, hits);
                 if matches!(what, What::Exec { .. }) {
-                    self.ask_program(&name, hits);
+                    self.ask_program(name, hits);
                 }
-            }
+            });
         }
         match what {
             What::Exec {

@@ -246,7 +246,7 @@ impl<'r> Asked<'r> {
             let place = what
                 .place()
                 .or_else(|| compiled::skill(self.context, what))?;
-            let (_, all) = names::names(self.context, place);
+            let all = names::each(self.context, place, |_| {});
             (!all).then_some(names::TOO_MANY)
         })
     }

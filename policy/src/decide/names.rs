@@ -29,10 +29,14 @@ const MAX_NAMES: usize = 64;
 pub(super) const TOO_MANY: &str =
     "the place has more than 64 names by links and mounts: remove some of them";
 
-/// All names of a place, its own first. `false`: there are too many.
-pub(super) fn names<'r>(context: &'r Context, place: Place<'r>) -> (SmallVec<[Name<'r>; 1]>, bool) {
-    let mut names: SmallVec<[Name<'r>; 1]> = SmallVec::new();
-    names.push(Name {
+/// Tells of each name of a place, its own first. `false`: there are too many, and some were left out.
+#[inline]
+pub(super) fn each<'r>(
+    context: &'r Context,
+    place: Place<'r>,
+    mut tell: impl FnMut(&Name<'r>),
+) -> bool {
+    let own = Name {
         components: split(place.path.as_bytes()),
         tree: place.tree,
         except: (place.except.iter())
@@ -40,12 +44,25 @@ pub(super) fn names<'r>(context: &'r Context, place: Place<'r>) -> (SmallVec<[Na
             .collect(),
         closest: Relation::Contains,
         by: SmallVec::new(),
-    });
+    };
+    // As mostly: a name is long, and is not moved.
+    if context.aliases.is_empty() {
+        tell(&own);
+        return true;
+    }
+    let (names, all) = with_aliases(context, own);
+    names.iter().for_each(tell);
+    all
+}
+
+fn with_aliases<'r>(context: &'r Context, own: Name<'r>) -> (Vec<Name<'r>>, bool) {
+    let mut names = vec![own];
     let mut at = 0;
     while let Some(known) = names.get(at) {
-        let mut found: SmallVec<[Name<'r>; 4]> = SmallVec::new();
         let aliases = context.aliases.iter().enumerate();
-        found.extend(aliases.filter_map(|(number, alias)| known.by(number, alias)));
+        let found: Vec<Name<'r>> = aliases
+            .filter_map(|(number, alias)| known.by(number, alias))
+            .collect();
         for name in found {
             let is_known = |known: &Name<'r>| {
                 known.components == name.components

@@ -8,7 +8,7 @@ use super::super::combine::{Combiner, RuleOutcome};
 use super::super::compile::{self, PatternKind};
 use super::super::compiled::{Compiled, conclude, skill};
 use super::super::egress::Egress;
-use super::super::names::{Name, names};
+use super::super::names::{self, Name};
 use super::super::pattern::{self, Base, HostPattern, Part, Ports, Relation, glob_matches};
 use crate::decision::Opinion;
 use crate::model::{Action, Rule};
@@ -149,16 +149,17 @@ fn of(pattern: &Pattern<'_>, reach: Relation, context: &Context, what: &What) ->
             let by_name = name
                 .as_ref()
                 .is_some_and(|name| glob_matches(pattern, name.as_bytes()));
-            let named = names(context, place).0.into_iter().map(|name| {
+            let mut closest = one(by_name);
+            names::each(context, place, |name| {
                 let path = HostPath([b"/", &*name.components.join(&b'/')].concat());
                 let (of_system, own_name) = path.program();
-                match glob_matches(pattern, own_name) {
+                closest = closest.max(match glob_matches(pattern, own_name) {
                     true if of_system => name.closest,
                     true => Relation::Overlaps,
                     false => Relation::Disjoint,
-                }
+                });
             });
-            named.max().unwrap().max(one(by_name))
+            closest
         }
         (Pattern::Name(pattern), What::Tool { .. }) => {
             one(glob_matches(pattern, context.profile.as_bytes()))
@@ -190,10 +191,12 @@ fn of_names(
     context: &Context,
     place: Place<'_>,
 ) -> Relation {
-    let names = names(context, place).0;
-    let relations =
-        (names.iter()).map(|name| of_path(base, parts, reach, context, name).min(name.closest));
-    relations.max().unwrap()
+    let mut closest = Relation::Disjoint;
+    names::each(context, place, |name| {
+        let by = of_path(base, parts, reach, context, name).min(name.closest);
+        closest = closest.max(by);
+    });
+    closest
 }
 
 fn of_path(
