@@ -317,6 +317,30 @@ fn a_confined_job_that_reads_in_the_background_is_stopped_until_it_may() {
     });
 }
 
+/// Each lends the terminal to its own command, if it can.
+#[test]
+fn the_command_of_a_pipeline_that_reads_the_terminal_has_it() {
+    bare_and_confined(|session| {
+        let Session { terminal, told, .. } = session;
+        terminal.line("mkfifo gate");
+        terminal.prompt("outer>", 2);
+        // The second one starts first.
+        let (first, second) = (session.typed("cat"), session.typed("sh -c 'echo up; cat'"));
+        terminal.line(&format!(
+            "(read -r _ < gate; {first}) | {second}; echo status $?"
+        ));
+        terminal.wait("the second command", |screen| screen.contains("\nup"));
+        std::fs::write(session.workspace.work().join("gate"), "\n").expect("it is waited for");
+        terminal.line("a line");
+        terminal.wait("the line again", |screen| {
+            screen.ends_with("\na line\na line")
+        });
+        terminal.key("C-d");
+        let screen = terminal.prompt("outer>", 3);
+        assert!(screen.ends_with("\nstatus 0\nouter>"), "{told}: {screen}");
+    });
+}
+
 /// Whether a process is stopped.
 fn stopped(pid: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"));

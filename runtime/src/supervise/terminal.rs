@@ -3,6 +3,7 @@
 
 use std::os::fd::BorrowedFd;
 
+use aegis_sys::status::Stat;
 use aegis_sys::terminal::{self, Modes};
 use aegis_sys::{files, process, signal};
 
@@ -38,6 +39,26 @@ pub fn stop(by_terminal: bool) {
     signal::let_through(libc::SIGTSTP);
 }
 
+/// Whether a process group is this process's own, or that of another confined command of the same pipeline: its leader's
+/// supervisor, a few parents up, is in this process's group. One of them reads the terminal, and may not be the one that
+/// was lent it first.
+fn is_of_this_job(group: i32) -> bool {
+    let own = own_group();
+    let mut pid = group;
+    for _ in 0..4 {
+        let Ok(stat) = Stat::of(Some(pid)) else {
+            return false;
+        };
+        // The numbers are those of proc_pid_stat(5).
+        match (stat.field(4), stat.field::<i32>(5)) {
+            (_, Some(of)) if of == own => return true,
+            (Some(parent), Some(_)) if parent > 1 => pid = parent,
+            _ => return false,
+        }
+    }
+    false
+}
+
 impl Terminal {
     /// The caller's terminal, if the plan says that there is one.
     pub fn of_caller(planned: bool) -> Option<Self> {
@@ -55,7 +76,8 @@ impl Terminal {
         // A shell that puts a running job into the foreground does not notify it: the command finds
         // out when it reads.
         let wants_it = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
-        if wants_it && terminal::foreground(self.fd).is_ok_and(|group| group == own_group()) {
+        if wants_it && terminal::foreground(self.fd).is_ok_and(is_of_this_job) {
+            let _ = terminal::set_foreground(self.fd, own_group());
             return self.go_on(command);
         }
         // In the background, the terminal belongs to another job.
