@@ -256,6 +256,17 @@ fn nothing_that_was_prepared_does_harm() {
         );
         assert!(!home.path().join("harm").exists(), "{shell}");
     }
+    // A name that a skill's profile has given itself is no command of the shell's, whatever it ends with.
+    let named = home.run(
+        "bash",
+        r#"source ./bash
+           aegis() { printf 'nothing\nx$(touch harm)=\n'; }
+           COMP_WORDS=(aegis approvals revoke --profile x) COMP_CWORD=4
+           _aegis aegis x ""
+           printf '%s\n' "${COMPREPLY[@]}""#,
+        &[],
+    );
+    assert_eq!(named, [r"x\$\(touch\ harm\)="]);
     // What bash puts on the line is quoted by readline, which is told that these are files.
     let script = fs::read_to_string(home.path().join("bash")).expect("a script");
     assert!(script.contains("compopt -o filenames"));

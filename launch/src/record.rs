@@ -287,6 +287,7 @@ fn cause(cause: report::Cause) -> Cause {
         report::Cause::MemoryLimit => Cause::MemoryLimit,
         report::Cause::OutputLimit => Cause::OutputLimit,
         report::Cause::FileSizeLimit => Cause::FileSizeLimit,
+        report::Cause::OutputLost => Cause::OutputLost,
     }
 }
 

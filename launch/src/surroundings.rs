@@ -1,7 +1,7 @@
 //! What an approval is bound to beside the request: a command of the same words can do something else elsewhere, with other
 //! variables, or when a script that it names was changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -56,10 +56,12 @@ fn files(request: &Request, program: &Path) -> BTreeMap<HostPath, Hash> {
     let words = request.what.command().iter();
     let named = words.flat_map(|word| named(word, request));
     let program = program.canonicalize().ok();
-    let paths = named
-        .chain(program)
-        .filter(|path| !path.starts_with(SYSTEM));
+    // Each is read once: an absolute path is the same from wherever it is named.
+    let paths: BTreeSet<PathBuf> = (named.chain(program))
+        .filter(|path| !path.starts_with(SYSTEM))
+        .collect();
     paths
+        .into_iter()
         .filter_map(|path| Some((path.as_path().into(), contents(&path)?)))
         .collect()
 }

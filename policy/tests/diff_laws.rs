@@ -222,8 +222,15 @@ fn every_request() -> Vec<Request> {
         let top = path.trim_end_matches('/');
         for hidden in [&["a"][..], &["b"], &["a", "b"], &["a/b", "ab"]] {
             let except = |hidden: &&str| format!("{top}/{hidden}").as_str().into();
+            let except: Vec<_> = hidden.iter().map(except).collect();
             whats.push(What::Read {
-                except: hidden.iter().map(except).collect(),
+                except: except.clone(),
+                path: path.as_str().into(),
+                tree: true,
+            });
+            whats.push(What::Exec {
+                except,
+                name: None,
                 path: path.as_str().into(),
                 tree: true,
             });

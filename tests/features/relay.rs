@@ -51,6 +51,45 @@ fn ended(mut child: Child) -> Output {
     child.wait_with_output().expect("a child of ours")
 }
 
+/// Without a relay the command itself would be told.
+#[test]
+fn output_that_a_file_does_not_take_is_not_lost_in_silence() {
+    let ran = |workspace: &Workspace, profile: &str, script: &str, to: File| {
+        run(workspace, "relay", profile, script)
+            .stdout(to)
+            .output()
+            .expect("aegis-run starts")
+    };
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let full = || {
+            OpenOptions::new()
+                .write(true)
+                .open("/dev/full")
+                .expect("it is there")
+        };
+        let lost = ran(&workspace, PLAIN, "echo lost", full());
+        assert_eq!(lost.status.code(), Some(125), "{user:?}: {}", text(&lost));
+        let told = String::from_utf8_lossy(&lost.stderr);
+        assert!(
+            told.contains("could not all be passed on"),
+            "{user:?}: {told}"
+        );
+        // What failed anyway has its own status.
+        let failed = ran(&workspace, PLAIN, "echo lost; exit 3", full());
+        assert_eq!(failed.status.code(), Some(3), "{user:?}: {}", text(&failed));
+
+        let limited = format!("{PLAIN}limits: {{file-size: 4KiB}}\n");
+        let log = file(&workspace, "log");
+        let append = OpenOptions::new().append(true).open(&log).expect("a file");
+        let cut = ran(&workspace, &limited, "seq 2000", append);
+        assert_eq!(cut.status.code(), Some(153), "{user:?}: {}", text(&cut));
+        let told = String::from_utf8_lossy(&cut.stderr);
+        assert!(told.contains("limits.file-size"), "{user:?}: {told}");
+        assert_eq!(log.metadata().expect("a file of ours").len(), 4096);
+    }
+}
+
 #[test]
 fn the_mode_and_the_times_of_files_are_not_the_commands_to_change() {
     for (user, how) in USERS

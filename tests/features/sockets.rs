@@ -176,8 +176,12 @@ try: other.recv(1)
 except BlockingIOError: print('nothing yet')
 try: socket.socketpair(socket.AF_UNIX, socket.SOCK_RAW)
 except OSError as e: print(e.strerror)
+try:
+  # They are the memory of Aegis itself, which is no limit's of the run.
+  for made in range(10000): [end.close() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)]
+except OSError as e: print(made + 2, e.strerror)
 ";
-    let expected = "False True\n[b'first', b'', b'third']\nnothing yet\nAddress family not supported by protocol\n";
+    let expected = "False True\n[b'first', b'', b'third']\nnothing yet\nAddress family not supported by protocol\n4096 Too many open files in system\n";
     for user in USERS {
         let workspace = Workspace::new(user);
         says(

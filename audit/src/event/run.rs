@@ -105,6 +105,8 @@ pub enum Cause {
     MemoryLimit,
     /// The limit `output`.
     OutputLimit,
+    /// What the command wrote could not all be passed on.
+    OutputLost,
     /// The policy did not let it start.
     Policy,
     /// The profile asks for what cannot be granted.

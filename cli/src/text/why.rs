@@ -6,7 +6,7 @@ use std::path::Path;
 use aegis_policy::{Verdict, What};
 use aegis_profile::{Files, LimitKey, Profile, Program, builtin};
 use aegis_runtime::supervise::denials::{Denial, Evidence};
-use aegis_runtime::supervise::report::Report;
+use aegis_runtime::supervise::report::{Cause, Report};
 
 use crate::terminal::harmless;
 
@@ -17,6 +17,9 @@ const MOST: usize = 3;
 /// the profile as named on the command line.
 pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str>) -> String {
     let mut out = String::new();
+    if report.cause == Cause::OutputLost {
+        return "aegis-run: error: what the command wrote could not all be passed on: the file is full, or cannot be written\n".into();
+    }
     if let Some(key) = report.cause.limit() {
         let _ = writeln!(out, "aegis-run: ended by {}", limit(key, profile));
         return harmless(&out);

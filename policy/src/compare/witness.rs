@@ -224,6 +224,16 @@ fn programs(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
             tree,
         };
         tried.ask(context, exec(None, true));
+        if let Some(except) = tried.hidden(&path, &patterns) {
+            let path = path.as_str().into();
+            let hidden = What::Exec {
+                except,
+                name: None,
+                path,
+                tree: true,
+            };
+            tried.ask(context, hidden);
+        }
         tried.ask(context, exec(None, false));
         for name in &found_as {
             tried.ask(context, exec(Some(name), false));

@@ -60,7 +60,8 @@ pub(super) fn make_room(place: &Path) -> io::Result<()> {
         _ => {}
     }
     let processes = std::fs::read_to_string(place.join("cgroup.procs"))?;
-    for pid in processes.lines() {
+    // One of another pid namespace is 0, and would be this process.
+    for pid in processes.lines().filter(|pid| *pid != "0") {
         match std::fs::write(callers.join("cgroup.procs"), pid) {
             // It has ended.
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
@@ -101,25 +102,33 @@ impl V2 {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
-            let enabled = self.enable([place, parent]);
+            match self
+                .enable(place)
+                .map_err(|error| (error.raw_os_error(), error))
+            {
+                Ok(()) => {}
+                Err((Some(libc::EBUSY), _)) => {
+                    make_room(place)?;
+                    continue;
+                }
+                Err((_, error)) => return Err(error),
+            }
+            let enabled = self.enable(parent);
             let made = enabled.and_then(|()| std::fs::create_dir(&self.dir));
             match made.as_ref().map_err(io::Error::raw_os_error) {
                 Err(Some(libc::ENOENT | libc::ENODEV)) => {}
-                Err(Some(libc::EBUSY)) => make_room(place)?,
                 _ => return made,
             }
         }
         Err(io::Error::from_raw_os_error(libc::EAGAIN))
     }
 
-    fn enable(&self, dirs: [&Path; 2]) -> io::Result<()> {
-        for dir in dirs {
-            let file = dir.join("cgroup.subtree_control");
-            let on = std::fs::read_to_string(&file).unwrap_or_default();
-            for controller in controllers(&self.limits) {
-                if !on.split_whitespace().any(|name| name == controller) {
-                    std::fs::write(&file, format!("+{controller}"))?;
-                }
+    fn enable(&self, dir: &Path) -> io::Result<()> {
+        let file = dir.join("cgroup.subtree_control");
+        let on = std::fs::read_to_string(&file).unwrap_or_default();
+        for controller in controllers(&self.limits) {
+            if !on.split_whitespace().any(|name| name == controller) {
+                std::fs::write(&file, format!("+{controller}"))?;
             }
         }
         Ok(())

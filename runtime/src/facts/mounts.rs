@@ -12,6 +12,10 @@ use crate::types::paths::is_below;
 /// A mount, as `proc_pid_mountinfo(5)` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// Its number.
+    pub id: u32,
+    /// The number of the mount that it is mounted in.
+    pub parent: u32,
     /// Where it is.
     pub at: PathBuf,
     /// The device number of its file system, as text.
@@ -67,27 +71,43 @@ pub fn read() -> io::Result<Vec<Mount>> {
     Ok(lines.filter_map(mount).collect())
 }
 
-/// The mount that a path lies in.
+/// The mount that a path lies in: from the root's on, the first on the way of those that are mounted in the one before. One
+/// further down may be covered: what was mounted in `/a/b` is not there any more when something else is mounted on `/a`.
 pub fn of<'m>(path: &Path, all: &'m [Mount]) -> Option<&'m Mount> {
-    let holds = |mount: &&Mount| is_below(path, &mount.at);
     // Of several at one place, the last covers the others.
-    all.iter()
-        .filter(holds)
-        .max_by_key(|mount| mount.at.as_os_str().len())
+    let mut found = all.iter().rfind(|mount| mount.at == Path::new("/"))?;
+    // None is on the way twice.
+    for _ in all {
+        let inner = all.iter().rev().filter(|mount| {
+            mount.parent == found.id && mount.id != found.id && is_below(path, &mount.at)
+        });
+        match inner.min_by_key(|mount| mount.at.as_os_str().len()) {
+            Some(inner) => found = inner,
+            None => break,
+        }
+    }
+    Some(found)
 }
 
 fn mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let device = fields.nth(2)?;
+    let (id, parent) = (number(fields.next()?)?, number(fields.next()?)?);
+    let device = fields.next()?;
     let (root, at) = (fields.next()?, fields.next()?);
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
     let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
     Some(Mount {
+        id,
+        parent,
         at: path(at),
         device: text(device),
         root: path(root),
         kind: text(kind),
     })
+}
+
+fn number(field: &[u8]) -> Option<u32> {
+    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 /// A path, in which blanks and backslashes are written as `\\040` and the like.
@@ -131,5 +151,23 @@ mod tests {
         assert_eq!(of(Path::new("/mnt/a b/c"), &all), Some(&all[1]));
         assert_eq!(of(Path::new("/mnt/a"), &all), Some(&all[0]));
         assert!(mount(b"").is_none());
+    }
+
+    #[test]
+    fn what_is_covered_is_not_the_mount_that_a_path_lies_in() {
+        let read = |line: &str| mount(line.as_bytes()).expect("a mount");
+        let all = [
+            read("1 0 8:1 / / rw - ext4 a rw"),
+            read("5 4 8:5 / /m/b/c rw - ext4 e rw"),
+            read("2 1 8:2 / /m/b rw - ext4 b rw"),
+            read("3 1 8:3 / /m rw - ext4 c rw"),
+            read("4 3 8:4 / /m rw - ext4 d rw"),
+        ];
+        let lies_in = |path: &str| of(Path::new(path), &all).map(|mount| mount.id);
+        assert_eq!(lies_in("/m/b/x"), Some(4));
+        assert_eq!(lies_in("/m/b/c/x"), Some(5));
+        assert_eq!(lies_in("/m"), Some(4));
+        assert_eq!(lies_in("/mm"), Some(1));
+        assert_eq!(of(Path::new("/x"), &[]), None);
     }
 }

@@ -116,6 +116,8 @@ mod tests {
 
     fn mounted(at: &str, root: &str, device: &str) -> Mount {
         Mount {
+            id: u32::from(at != "/") + 1,
+            parent: u32::from(at != "/"),
             at: at.into(),
             device: device.into(),
             root: root.into(),

@@ -455,7 +455,15 @@ impl Granted {
 
     /// Pins directories in writable mounts.
     fn pin_passed(&mut self, passed: &[PathBuf]) {
+        let is_hidden = |dir: &Path, hidden: &Self| {
+            let mut hidden = hidden.hidden.values();
+            hidden.any(|(found, _)| is_below(dir, &found.real))
+        };
         for dir in passed {
+            // It cannot be renamed: it is a mount's place, or below one.
+            if is_hidden(dir, self) {
+                continue;
+            }
             let tree = above(&self.binds, dir).filter(|tree| tree.write);
             if let Some(tree) = tree.filter(|_| !self.binds.contains_key(dir.as_os_str())) {
                 let (found, exec) = (directory_in(&tree.found, dir), tree.exec);

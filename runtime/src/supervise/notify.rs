@@ -96,7 +96,7 @@ impl Listener {
             (Some(libc::EAFNOSUPPORT), libc::SYS_socketpair)
                 if sockets::is_datagram_pair(&call) =>
             {
-                sockets::pair(fd, &call)?;
+                self.sockets.pair(fd, &call)?;
                 return Ok(None);
             }
             (Some(errno), _) => return self.deny(fd, &call, errno, None, plan),

@@ -82,6 +82,7 @@ pub fn in_foreground() -> bool {
 /// The caller's terminal while it is raw.
 struct Raw {
     before: Modes,
+    raw: Modes,
     guard: Option<Guard>,
 }
 
@@ -91,13 +92,17 @@ impl Raw {
         let raw = before.raw();
         let guard = Guard::start(&before, &raw).ok();
         raw.set(callers()?)?;
-        Ok(Self { before, guard })
+        Ok(Self { before, raw, guard })
     }
 }
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        let _ = callers().and_then(|own| self.before.set(own));
+        // If they are others by now, somebody has set them since: another run on this terminal that was there before.
+        let _ = callers().and_then(|own| match Modes::of(own)?.same(&self.raw) {
+            true => self.before.set(own),
+            false => Ok(()),
+        });
         drop(self.guard.take());
     }
 }

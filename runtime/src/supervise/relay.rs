@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use aegis_sys::files;
 use aegis_sys::process::PollFd;
 
+use super::report::Cause;
 use super::tail::Tail;
 
 /// What a pipe holds, if nobody has changed that (`pipe(7)`).
@@ -16,6 +17,9 @@ const PIPE: usize = 65536;
 
 /// A pipe that polls writable takes this much without blocking (`PIPE_BUF`, `pipe(7)`).
 const ATOMIC: usize = 4096;
+
+/// A terminal that polls writable takes one byte.
+const OF_TERMINAL: usize = 1;
 
 /// Nobody reads any more, or nobody can.
 const GONE: i16 = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
@@ -46,6 +50,8 @@ pub struct Shared {
     pub left: u64,
     /// There was more.
     pub exceeded: bool,
+    /// Why some output could not be passed on, though somebody would have read it.
+    pub lost: Option<Cause>,
     /// The end of standard error.
     pub tail: Tail,
 }
@@ -54,6 +60,8 @@ pub struct Shared {
 pub struct Relay {
     from: OwnedFd,
     to: OwnedFd,
+    /// Between the caller's terminal and the run's own.
+    pub of_terminal: bool,
     /// Read, and not yet written.
     held: Vec<u8>,
     /// Nothing is read for now.
@@ -76,13 +84,19 @@ impl Relay {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&to)?.st_mode);
         let is_file = kind == FileType::RegularFile;
         let blocks = !rustix::fs::fcntl_getfl(&to)?.contains(OFlags::NONBLOCK);
+        let at_once = match blocks && !is_file {
+            true if rustix::termios::isatty(&to) => OF_TERMINAL,
+            true => ATOMIC,
+            false => PIPE,
+        };
         Ok(Self {
             from,
             to,
+            of_terminal: false,
             held: Vec::new(),
             paused: false,
             passes,
-            at_once: if blocks && !is_file { ATOMIC } else { PIPE },
+            at_once,
             largest: largest.filter(|_| is_file),
         })
     }
@@ -90,6 +104,15 @@ impl Relay {
     /// Whether everything that was read has been written.
     pub fn is_idle(&self) -> bool {
         self.held.is_empty()
+    }
+
+    /// Whether the caller's end is gone, by what was polled.
+    pub fn is_hung_up(&self, [from, to]: [PollFd; 2]) -> bool {
+        let callers = match self.passes {
+            Passes::Input => from,
+            Passes::Output | Passes::Errors => to,
+        };
+        callers.revents & GONE != 0
     }
 
     /// What to poll: where it comes from, or, while something is held, where it goes; and whether the latter is gone.
@@ -112,16 +135,16 @@ impl Relay {
             return false;
         }
         if to.revents & libc::POLLOUT != 0 {
-            return self.empty().is_ok();
+            return self.write(shared);
         }
         if from.revents == 0 {
             return true;
         }
         let goes_on = self.fill(from.revents, shared);
         // What cannot block need not be polled first.
-        match self.held.is_empty() || self.at_once == ATOMIC {
+        match self.held.is_empty() || self.at_once != PIPE {
             true => goes_on,
-            false => self.empty().is_ok(),
+            false => self.write(shared),
         }
     }
 
@@ -148,7 +171,22 @@ impl Relay {
         got > 0
     }
 
-    /// Writes once.
+    /// Writes once. False: it is over.
+    fn write(&mut self, shared: &mut Shared) -> bool {
+        let Err(error) = self.empty() else {
+            return true;
+        };
+        if self.passes != Passes::Input {
+            let cause = match Errno::from_io_error(&error) {
+                Some(Errno::PIPE) => return false,
+                Some(Errno::FBIG) => Cause::FileSizeLimit,
+                _ => Cause::OutputLost,
+            };
+            shared.lost.get_or_insert(cause);
+        }
+        false
+    }
+
     fn empty(&mut self) -> io::Result<()> {
         let mut count = self.held.len().min(self.at_once);
         if let Some(largest) = self.largest {

@@ -35,6 +35,9 @@ pub enum Cause {
     OutputLimit,
     /// `limits.file-size` (`SIGXFSZ`).
     FileSizeLimit,
+    /// What the command wrote could not be passed on to the caller's file: it is full, or cannot be written. The command
+    /// itself ended without an error.
+    OutputLost,
 }
 
 impl Cause {
@@ -63,6 +66,7 @@ impl Cause {
             Self::TimeLimit => 124,
             Self::MemoryLimit | Self::OutputLimit => 128 + libc::SIGKILL,
             Self::FileSizeLimit => 128 + libc::SIGXFSZ,
+            Self::OutputLost => 125,
         };
         (status & 0xff) as u8
     }
@@ -70,7 +74,7 @@ impl Cause {
     /// The limit that ended the run, by its key.
     pub fn limit(self) -> Option<&'static str> {
         match self {
-            Self::Exited { .. } | Self::Killed { .. } => None,
+            Self::Exited { .. } | Self::Killed { .. } | Self::OutputLost => None,
             Self::TimeLimit => Some("time"),
             Self::MemoryLimit => Some("memory"),
             Self::OutputLimit => Some("output"),

@@ -448,6 +448,16 @@ impl Session {
         Ok((report, self.events()))
     }
 
+    /// Whether the command ended without an error, but that nobody took what it wrote.
+    fn ended_well(&self) -> bool {
+        const PIPE: i32 = libc::SIGPIPE;
+        const OF_SHELL: i32 = 128 + PIPE;
+        matches!(
+            self.ended,
+            Some(Change::Exited(0 | OF_SHELL) | Change::Killed(PIPE))
+        )
+    }
+
     /// Passes on the remaining output once everything inside is dead.
     fn drain(&mut self) {
         let Some(relays) = &mut self.relays else {
@@ -465,6 +475,8 @@ impl Session {
         match missing {
             None => {}
             Some(Cause::TimeLimit) if was_ended => {}
+            // A command that failed has said so itself.
+            Some(Cause::OutputLost | Cause::FileSizeLimit) if !self.ended_well() => {}
             Some(more) => self.limit(more),
         }
     }

@@ -27,6 +27,9 @@ use crate::plan::{Landlock, Plan};
 /// Calls that may wait at one time.
 const MOST: usize = 256;
 
+/// Pairs that are made in one run: they are the supervisor's memory, and not the command's.
+const MOST_PAIRS: u32 = 4096;
+
 /// `sizeof(struct sockaddr_storage)`: the longest address that the kernel takes.
 const LONGEST: usize = 128;
 
@@ -59,8 +62,10 @@ impl From<io::Error> for Refused {
 #[derive(Default)]
 pub(super) struct Calls {
     own: Option<OwnRoot>,
-    /// Processes that carry one out.
-    waiting: Vec<i32>,
+    /// Processes that carry one out, and what they carry out.
+    waiting: Vec<(i32, Call)>,
+    /// How many pairs were made.
+    pairs: u32,
 }
 
 /// What a call is about, as copies that nobody changes.
@@ -77,6 +82,7 @@ impl Calls {
         Self {
             own,
             waiting: Vec::new(),
+            pairs: 0,
         }
     }
 
@@ -93,7 +99,17 @@ impl Calls {
         if !notify::still_waits(listener, call) {
             return Ok(());
         }
-        self.waiting.retain(|pid| !process::reap_if_ended(*pid));
+        (self.waiting).retain(|(pid, _)| !process::reap_if_ended(*pid));
+        if self.waiting.len() >= MOST {
+            // Callers that were killed wait no more.
+            self.waiting.retain(|(pid, call)| {
+                let waits = notify::still_waits(listener, call);
+                if !waits {
+                    end(*pid);
+                }
+                waits
+            });
+        }
         if self.waiting.len() >= MOST {
             return Err(Errno::AGAIN.into());
         }
@@ -108,7 +124,7 @@ impl Calls {
                 process::exit_now(0)
             }
             Some((pid, _)) => {
-                self.waiting.push(pid);
+                self.waiting.push((pid, *call));
                 Ok(())
             }
         }
@@ -118,11 +134,16 @@ impl Calls {
 impl Drop for Calls {
     /// Ends those that still wait.
     fn drop(&mut self) {
-        for pid in self.waiting.drain(..) {
-            let _ = process::kill(pid, libc::SIGKILL);
-            let _ = process::reap(pid);
+        for (pid, _) in self.waiting.drain(..) {
+            end(pid);
         }
     }
+}
+
+/// Ends a child that was not reaped.
+fn end(pid: i32) {
+    let _ = process::kill(pid, libc::SIGKILL);
+    let _ = process::reap(pid);
 }
 
 impl Copies {
@@ -211,6 +232,8 @@ impl Copies {
             false => capabilities::keep(CapabilitySet::empty())?,
         }
         process::die_with_parent()?;
+        // It has the listener; a pidfd of it is the command's for the asking (`SO_PEERPIDFD`).
+        process::not_dumpable()?;
         keep_ports(&plan.landlock)?;
         rustix::process::umask(self.umask);
         match i64::from(call.data.nr) {
@@ -240,17 +263,23 @@ pub(super) fn is_datagram_pair(call: &Call) -> bool {
     family == u32::from(AddressFamily::UNIX.as_raw()) && kind & 0xF == SocketType::DGRAM.as_raw()
 }
 
-/// Makes a pair of sequenced-packet sockets for a caller that asked for datagrams: messages keep their boundaries and their
-/// order just so, but no address can be given with one, and none can be connected again.
-pub(super) fn pair(listener: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
-    let made = make_pair(listener, call);
-    made.or_else(|error| {
-        notify::answer(
-            listener,
-            call,
-            error.raw_os_error().unwrap_or(libc::EAFNOSUPPORT),
-        )
-    })
+impl Calls {
+    /// Makes a pair of sequenced-packet sockets for a caller that asked for datagrams: messages keep their boundaries and
+    /// their order just so, but no address can be given with one, and none can be connected again.
+    pub fn pair(&mut self, listener: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
+        let made = match self.pairs {
+            MOST_PAIRS.. => Err(Errno::NFILE.into()),
+            _ => make_pair(listener, call),
+        };
+        self.pairs += u32::from(made.is_ok());
+        made.or_else(|error| {
+            notify::answer(
+                listener,
+                call,
+                error.raw_os_error().unwrap_or(libc::EAFNOSUPPORT),
+            )
+        })
+    }
 }
 
 fn make_pair(listener: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
@@ -274,7 +303,7 @@ fn make_pair(listener: BorrowedFd<'_>, call: &Call) -> io::Result<()> {
         return Ok(());
     }
     // That it can be written is known before the caller is given anything.
-    memory.write_all_at(&[0xFF; 8], address)?;
+    (memory.write_all_at(&[0xFF; 8], address)).map_err(|_| Errno::FAULT)?;
     let mut numbers = [0; 8];
     for (place, fd) in numbers.chunks_exact_mut(4).zip([&one, &other]) {
         let Some(number) = notify::add_descriptor(listener, call, fd.as_fd(), close)? else {

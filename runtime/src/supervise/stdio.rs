@@ -45,6 +45,7 @@ impl Relays {
             shared: Shared {
                 left: plan.limits.output.unwrap_or(u64::MAX),
                 exceeded: false,
+                lost: None,
                 tail: Tail::default(),
             },
             reads_terminal: stdio.given[0] != Given::Own && terminal::is_terminal(0),
@@ -70,6 +71,9 @@ impl Relays {
                 Relay::new(input, own.master()?, Passes::Input, None)?,
                 Relay::new(own.master()?, output, passes, None)?,
             ];
+            for relay in &mut relays.relays {
+                relay.of_terminal = true;
+            }
             relays.terminal = Some(own);
         }
         for (fd, given) in stdio.given.iter().enumerate() {
@@ -139,6 +143,13 @@ impl Relays {
     /// more than the limit.
     pub fn pump(&mut self, polled: &[PollFd]) -> bool {
         let (polled, _) = polled.as_chunks::<2>();
+        let mut ends = self.relays.iter().zip(polled);
+        if ends.any(|(relay, polled)| relay.of_terminal && relay.is_hung_up(*polled)) {
+            // As the caller's terminal, so the run's own: the kernel tells the command.
+            self.relays.retain(|relay| !relay.of_terminal);
+            self.terminal = None;
+            return self.shared.exceeded;
+        }
         let mut polled = polled.iter();
         self.relays.retain_mut(|relay| {
             (polled.next()).is_none_or(|polled| relay.go_on(*polled, &mut self.shared))
@@ -188,7 +199,8 @@ impl Relays {
             }
             self.pump(&fds);
         }
-        self.shared.exceeded.then_some(Cause::OutputLimit)
+        let exceeded = self.shared.exceeded.then_some(Cause::OutputLimit);
+        exceeded.or(self.shared.lost)
     }
 
     /// Gives the caller its terminal back as it was.

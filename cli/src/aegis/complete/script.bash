@@ -24,7 +24,7 @@ FUNCTION() {
         [[ $line == "$before"* ]] || continue
         line=${line#"$before"}
         # Among files, bash itself quotes.
-        [[ ${answer[0]} == nothing && $line != *= ]] && printf -v line %q "$line"
+        [[ ${answer[0]} == nothing ]] && printf -v line %q "$line"
         COMPREPLY+=("$line")
     done
     case ${answer[0]-} in
