@@ -10,6 +10,7 @@ mod log_processes;
 mod log_prune;
 mod log_remembered;
 mod log_repeated;
+mod log_samples;
 mod log_schema;
 mod log_support;
 mod log_tampering;

@@ -27,6 +27,7 @@ mod rego_functions;
 mod rego_hostile;
 mod rego_laws;
 mod rego_limits;
+mod rego_names;
 mod schema;
 mod templates;
 mod verdicts;

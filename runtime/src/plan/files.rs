@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use aegis_profile::{LimitKey, Profile};
 
-use super::grants::{self, Bind, Granted};
+use super::granted::{Bind, Granted};
+use super::grants;
 use super::stdio::Stdio;
 use super::{Op, Operation, Spec, limits, own_places};
 use crate::error::Error;

@@ -11,12 +11,13 @@ use aegis_profile::{Origin, PathSpec, Profile, Program, Variable};
 
 use super::Grant;
 use super::access::{Access, rights};
+use super::granted::Granted;
 use super::own_places::own_place;
 use crate::error::Error;
 use crate::facts::denied::Found;
-use crate::facts::paths::{Kind, Link, Resolved};
+use crate::facts::paths::{Kind, Resolved};
 use crate::facts::{self, HostFacts, Inputs, Lookup, mounts};
-use crate::types::paths::{above, is_below, parents};
+use crate::types::paths::{above, is_below};
 use crate::types::{Fault, GrantOrigin, Network, PathMap};
 
 /// The name of a program, if its directory is one that only root fills: what is called `git` there
@@ -27,32 +28,6 @@ fn by_name(name: &str, found_at: &Path) -> Option<String> {
         .split(':')
         .any(|system| Path::new(system) == directory)
         .then(|| name.to_owned())
-}
-
-/// A host path to be mounted.
-#[derive(Clone, Debug)]
-pub(super) struct Bind {
-    pub found: Resolved,
-    pub write: bool,
-    pub exec: bool,
-    /// Kept even below a mount with the same rights, since nothing can be renamed over a mount point.
-    pin: bool,
-}
-
-/// What is granted, in the form from which the root is made.
-pub(super) struct Granted {
-    /// Host paths to mount, by where.
-    pub binds: PathMap<Bind>,
-    /// Links on the path to them, by location, and their texts.
-    pub links: PathMap<PathBuf>,
-    /// What is hidden in them, and whether nothing else shows it.
-    pub hidden: PathMap<(Resolved, bool)>,
-    /// The line by which files in the private `/tmp` may be executed.
-    pub executable_tmp: Option<Origin>,
-    /// `LANDLOCK_ACCESS_FS_*`, by path.
-    pub rules: PathMap<u64>,
-    /// Each grant with its origin.
-    pub grants: Vec<Grant>,
 }
 
 /// See the module's documentation.
@@ -395,110 +370,5 @@ impl<'a> Compiler<'a> {
             let exec = declared.is_some_and(|bind| bind.exec);
             self.granted.pin(target.clone(), false, exec);
         }
-    }
-}
-
-/// A directory that was not looked up itself, but something above or below it. It is found again by path when the plan
-/// is applied.
-fn directory_in(looked_up: &Resolved, path: &Path) -> Resolved {
-    Resolved {
-        real: path.to_path_buf(),
-        links: Vec::new(),
-        ino: 0,
-        kind: Kind::Directory,
-        ..looked_up.clone()
-    }
-}
-
-impl Granted {
-    /// Whether a host mount shows this path.
-    pub fn covers(&self, path: &Path) -> bool {
-        self.binds.contains_key(path.as_os_str()) || above(&self.binds, path).is_some()
-    }
-
-    /// Recreates the links on the path to a path.
-    pub fn add_links(&mut self, found: &Resolved) {
-        for link in &found.links {
-            self.add_link(link);
-        }
-    }
-
-    fn add_link(&mut self, link: &Link) {
-        self.links
-            .insert(link.at.clone().into(), link.target.clone());
-    }
-
-    fn bind(&mut self, found: &Resolved, write: bool, exec: bool) {
-        let bind = self
-            .binds
-            .entry(found.real.clone().into())
-            .or_insert_with(|| Bind {
-                found: found.clone(),
-                write: false,
-                exec: false,
-                pin: false,
-            });
-        bind.write |= write;
-        bind.exec |= exec;
-    }
-
-    fn pin(&mut self, found: Resolved, write: bool, exec: bool) {
-        let path = found.real.clone();
-        let bind = Bind {
-            found,
-            write,
-            exec,
-            pin: true,
-        };
-        self.binds.insert(path.into(), bind);
-    }
-
-    /// Pins directories in writable mounts.
-    fn pin_passed(&mut self, passed: &[PathBuf]) {
-        let is_hidden = |dir: &Path, hidden: &Self| {
-            let mut hidden = hidden.hidden.values();
-            hidden.any(|(found, _)| is_below(dir, &found.real))
-        };
-        for dir in passed {
-            // It cannot be renamed: it is a mount's place, or below one.
-            if is_hidden(dir, self) {
-                continue;
-            }
-            let tree = above(&self.binds, dir).filter(|tree| tree.write);
-            if let Some(tree) = tree.filter(|_| !self.binds.contains_key(dir.as_os_str())) {
-                let (found, exec) = (directory_in(&tree.found, dir), tree.exec);
-                self.pin(found, true, exec);
-            }
-        }
-    }
-
-    /// Pins the directories between a mount and the writable mount that contains it: a command could rename one and put
-    /// another in its place, which the next run, or the host, would then find there.
-    fn pin_parents(&mut self) {
-        let writable = |inner: &Resolved| above(&self.binds, &inner.real).filter(|tree| tree.write);
-        let inner = (self.binds.values().map(|bind| &bind.found))
-            .chain(self.hidden.values().map(|(found, _)| found));
-        let nested: Vec<(PathBuf, Bind)> = inner
-            .filter_map(|inner| Some((inner.real.clone(), writable(inner)?.clone())))
-            .collect();
-        for (inner, tree) in nested {
-            for dir in parents(&inner) {
-                if self.binds.contains_key(dir.as_os_str()) {
-                    break;
-                }
-                // With the tree's owner: an id map of what lies in the directory would give its other files away.
-                self.pin(directory_in(&tree.found, dir), true, tree.exec);
-            }
-        }
-    }
-
-    /// Drops mounts that a mount above shows already, with the same rights.
-    fn prune(&mut self) {
-        let all = self.binds.clone();
-        self.binds.retain(|path, bind| {
-            let above = above(&all, Path::new(path));
-            bind.pin
-                || above.is_none_or(|above| (above.write, above.exec) != (bind.write, bind.exec))
-        });
     }
 }

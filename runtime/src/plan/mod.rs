@@ -10,6 +10,7 @@ pub mod authority;
 mod compile;
 mod environment;
 mod files;
+mod granted;
 mod grants;
 pub mod limits;
 mod model;

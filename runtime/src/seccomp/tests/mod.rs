@@ -3,6 +3,7 @@
 mod boundary;
 mod kernel;
 mod law;
+mod sockets;
 
 use super::{Base, SyscallSpec, UnixSockets};
 use crate::types::Network;
