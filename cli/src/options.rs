@@ -75,7 +75,7 @@ pub struct AegisRun {
     /// Passes on an open descriptor beside 0, 1, 2; may be repeated
     #[arg(long = "keep-fd", value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub keep_fds: Vec<i32>,
-    /// Does not report denials when the command fails, nor limits that hold in part
+    /// Says nothing of what was refused, held back, left behind or lost to the run; the report has it
     #[arg(long, overrides_with = "quiet")]
     pub quiet: bool,
     /// The command and its arguments; without it, the profile's `run`

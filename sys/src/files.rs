@@ -91,15 +91,9 @@ pub fn is_location(fd: RawFd) -> bool {
     })
 }
 
-/// Where in its file a descriptor is, and where the next byte would be written: those differ with `O_APPEND`.
-pub fn position(fd: RawFd) -> io::Result<(u64, u64)> {
-    let fd = inherited(fd).ok_or(Errno::BADF)?;
-    let at = rustix::fs::tell(fd)?;
-    let next = match rustix::fs::fcntl_getfl(fd)?.contains(OFlags::APPEND) {
-        true => u64::try_from(rustix::fs::fstat(fd)?.st_size).unwrap_or(at),
-        false => at,
-    };
-    Ok((at, next))
+/// Where in its file a descriptor is.
+pub fn position(fd: RawFd) -> io::Result<u64> {
+    Ok(rustix::fs::tell(inherited(fd).ok_or(Errno::BADF)?)?)
 }
 
 /// Whether a descriptor can be written.

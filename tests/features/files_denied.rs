@@ -321,3 +321,25 @@ fn a_name_below_usr_is_denied_where_the_line_names_it() {
         assert!(!output.status.success(), "{}", text(&output));
     }
 }
+
+/// The directories that its path leads through are pinned, and one of them is hidden already.
+#[test]
+fn a_profile_may_be_named_by_way_of_what_it_hides() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write("work/secrets/deep/key", "the secret\n");
+        workspace.write(
+            "work/p.yaml",
+            "aegis: 1\nextends: [shell]\ncapabilities: {files.write: [$WORK], files.deny: [$WORK/secrets]}\n",
+        );
+        let mut command = workspace.command(aegis_tests::program("aegis-run"));
+        command.args(["--profile", "secrets/deep/../../p.yaml", "--"]);
+        command.args(["sh", "-c", "cat secrets/deep/key; echo ran"]);
+        let output = command.output().expect("aegis-run starts");
+        let told = text(&output);
+        assert!(
+            told.contains("ran") && !told.contains("the secret"),
+            "{user:?}: {told}"
+        );
+    }
+}

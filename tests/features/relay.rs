@@ -1,5 +1,7 @@
 //! `--stdio relay`: nothing of the caller's 0, 1 and 2 is within reach, and all else is as without it.
 
+mod terminals;
+
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -213,3 +213,32 @@ except OSError as e: print(made + 2, e.strerror)
         }
     }
 }
+
+/// Only so many calls may wait at one time, and those whose callers were killed wait no more.
+#[test]
+fn callers_that_were_killed_leave_room_for_others() {
+    let script = "
+import os, signal, socket
+listening = socket.socket(socket.AF_UNIX)
+listening.bind('/tmp/full')
+listening.listen(0)
+children = []
+for _ in range(300):
+    child = os.fork()
+    if child == 0:
+        try: socket.socket(socket.AF_UNIX).connect('/tmp/full')
+        except BlockingIOError: os._exit(0)
+        signal.pause()
+    children.append(child)
+# All that there is room for wait, once this many did not find any.
+for _ in range(30): children.remove(os.wait()[0])
+for child in children: os.kill(child, signal.SIGKILL)
+for _ in children: os.wait()
+socket.socket(socket.AF_UNIX).bind('/tmp/other')
+print('bound')
+";
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        says(&python(&workspace, PYTHON, script), "bound\n");
+    }
+}

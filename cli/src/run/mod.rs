@@ -163,7 +163,7 @@ fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
         fail(text);
     }
     // Last, so that a person sees it.
-    if report.exit_status != 0 && !quiet {
+    if report.exit_status != 0 && (!quiet || report.cause == Cause::OutputLost) {
         let profile = &outcome.profile;
         complain(&why::explain(report, profile, reference.as_deref()));
     }

@@ -18,7 +18,7 @@ const MOST: usize = 3;
 pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str>) -> String {
     let mut out = String::new();
     if report.cause == Cause::OutputLost {
-        return "aegis-run: error: what the command wrote could not all be passed on: the file is full, or cannot be written\n".into();
+        return "aegis-run: error: what the command wrote could not all be passed on: standard output or error cannot be written, or its disk is full\n  help: make room, or redirect it elsewhere, and run it again\n".into();
     }
     if let Some(key) = report.cause.limit() {
         let _ = writeln!(out, "aegis-run: ended by {}", limit(key, profile));

@@ -29,7 +29,7 @@ pub enum Errors {
     File,
     /// It passes it on.
     Relayed,
-    /// Each call that writes is looked at: the command has the caller's terminal.
+    /// Each call that writes is looked at: the command has the caller's own, which is a terminal mostly.
     Watched,
 }
 
@@ -85,7 +85,7 @@ impl Stdio {
             errors: match (given[2], error) {
                 (Given::Pipe | Given::Terminal, _) => Errors::Relayed,
                 (_, Kind::Closed) => Errors::Unseen,
-                (_, Kind::File | Kind::Appended) => Errors::File,
+                (_, Kind::File) => Errors::File,
                 _ => Errors::Watched,
             },
         }

@@ -35,8 +35,8 @@ pub enum Cause {
     OutputLimit,
     /// `limits.file-size` (`SIGXFSZ`).
     FileSizeLimit,
-    /// What the command wrote could not be passed on to the caller's file: it is full, or cannot be written. The command
-    /// itself ended without an error.
+    /// What the command wrote could not all be passed on: its disk is full, or it cannot be written. The command itself
+    /// ended without an error.
     OutputLost,
 }
 

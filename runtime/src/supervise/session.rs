@@ -55,7 +55,7 @@ pub struct Session {
     signals: Signals,
     relays: Option<Relays>,
     /// Where the command begins to write to standard error, where that is a file.
-    errors_from: Option<(u64, u64)>,
+    errors_from: Option<u64>,
     terminal: Option<Terminal>,
     /// Everything is built.
     ready: bool,
@@ -366,7 +366,8 @@ impl Session {
         usage
     }
 
-    /// Ends the run if it has not ended, and reports how it went. The plan is returned with the report.
+    /// Ends the run if it has not ended, and reports how it went. The events since the last call of [`Session::events`] are
+    /// returned with the report.
     ///
     /// # Errors
     ///

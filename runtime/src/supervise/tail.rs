@@ -34,16 +34,16 @@ impl Tail {
         self.keep(text);
     }
 
-    /// Adds what was written to standard error, a file, since it was at these [`files::position`]s. If the caller may
+    /// Adds what was written to standard error, a file, since it was at this [`files::position`]. If the caller may
     /// not read it, nothing.
-    pub fn read(&mut self, (before, next): (u64, u64)) -> io::Result<()> {
-        let (end, _) = files::position(2)?;
+    pub fn read(&mut self, before: u64) -> io::Result<()> {
+        let end = files::position(2)?;
         if end == before {
             return Ok(());
         }
         let file = files::open_regular(Path::new("/proc/self/fd/2"))?;
         // Who has gone back has written what is there.
-        let begin = if next <= end { next } else { 0 };
+        let begin = if before <= end { before } else { 0 };
         let kept = (end - begin).min(MOST as u64);
         let mut text = vec![0; kept as usize];
         file.read_exact_at(&mut text, end - kept)?;

@@ -36,7 +36,7 @@ steps! {
     /// `signalfd`.
     Signals = "blocking signals",
     /// What counts the command's output.
-    Pipe = "opening a pipe",
+    Pipe = "opening what the command reads and writes",
     /// Read-only, where output is counted.
     Input = "reopening standard input",
     /// Between supervisor and PID 1.
