@@ -9,13 +9,14 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a word in backticks is a path of the repository.
 fn is_path(word: &str) -> bool {
-    const FOLDERS: [&str; 14] = [
+    const FOLDERS: [&str; 15] = [
         "audit/",
         "cli/",
         "docs/",
         "ebpf/",
         "fuzz/",
         "launch/",
+        "learn/",
         "observation/",
         "policy/",
         "profiles/",

@@ -1,0 +1,38 @@
+//! From what a command was seen to do to the least profile that lets it do that.
+//!
+//! [`propose`](propose()) turns [observations](aegis_observation::Observation) into a [`Proposal`], by [rules](Rule) that a person can
+//! print; [`outside`](outside()) says what an observation has that a profile does not grant; [`difference`](difference()) holds an older
+//! profile against what was seen. Nothing here makes a system call: what has to be known of the host comes from a [`Host`].
+#![deny(missing_docs, unsafe_code)]
+
+mod calls;
+mod cover;
+mod difference;
+mod evidence;
+mod extends;
+mod headroom;
+mod line;
+mod needs;
+mod network;
+mod outside;
+mod places;
+mod programs;
+mod proposal;
+mod propose;
+mod reads;
+mod rules;
+mod surroundings;
+mod writes;
+mod yaml;
+
+pub use calls::EQUIVALENT;
+pub use difference::{Difference, Unused, difference};
+pub use evidence::{About, Did, Evidence, Note};
+pub use extends::Extended;
+pub use headroom::{HEADROOM, Headroom, Limit};
+pub use line::{Key, Line};
+pub use outside::{Outside, outside};
+pub use proposal::{Head, Proposal};
+pub use propose::propose;
+pub use rules::Rule;
+pub use surroundings::{Access, Fact, Host, Kind, Network, Options, Standing, Surroundings, Usage};

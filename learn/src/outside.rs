@@ -1,0 +1,152 @@
+//! What was seen that a profile does not grant.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+use aegis_observation::{End, How, Observation, Text};
+use aegis_profile::{Outbound, Profile, Sockets, SyscallBase};
+
+use crate::calls;
+use crate::cover::Cover;
+use crate::evidence::{Did, Evidence, Notes};
+use crate::line::Key;
+use crate::needs::Needs;
+use crate::surroundings::{Access, Standing, Surroundings};
+use crate::{network, places};
+
+/// One thing that a profile does not grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// The key that would grant it.
+    pub key: Key,
+    /// The path, address or system call, for people.
+    pub what: Text,
+    /// What was seen.
+    pub evidence: Evidence,
+}
+
+impl fmt::Display for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let did: Vec<&str> = self.evidence.done.keys().map(|did| did.word()).collect();
+        write!(f, "{} {}", did.join(", "), self.what)
+    }
+}
+
+/// What was seen and is not covered by a profile that is merged with what it extends. What failed is not in it.
+pub fn outside(seen: &Observation, profile: &Profile, around: &Surroundings<'_>) -> Vec<Outside> {
+    let needs = Needs::of(&[seen], around, &mut Notes::default());
+    let cover = Cover::of(profile, around);
+    let mut found = Vec::new();
+    let mut add = |key: Key, what: &Path, evidence: &Evidence| {
+        let what = Text::from(what.as_os_str());
+        found.push(Outside {
+            key,
+            what,
+            evidence: evidence.clone(),
+        });
+    };
+    for (ran, evidence) in &needs.programs {
+        let interpreter =
+            ran.asked != ran.path && around.real(&ran.asked).as_ref() != Some(&ran.path);
+        if !cover.has(Access::Execute, &ran.asked) {
+            add(Key::Execute, &ran.asked, evidence);
+        }
+        if interpreter && !cover.has(Access::Execute, &ran.path) {
+            add(Key::Execute, &ran.path, evidence);
+        }
+    }
+    for (path, evidence) in &needs.read {
+        let looked_up = evidence.is_only(Did::LookedAt) && around.is_program(path);
+        if !cover.has(Access::Read, path) && !looked_up {
+            add(Key::Read, path, evidence);
+        }
+    }
+    for (path, evidence) in &needs.directories {
+        // A directory is there where it is on the way; what is in it is another matter.
+        let there = cover.is_on_the_way(path) || places::broad(path, around.home);
+        let known = !evidence.has(Did::Listed) || path == around.work || there;
+        if !(cover.has(Access::Read, path) || known || is_private(path, &cover, around)) {
+            add(Key::Read, path, evidence);
+        }
+    }
+    for (path, evidence) in &needs.write {
+        if !(cover.has(Access::Write, path) || is_private(path, &cover, around)) {
+            add(Key::Write, path, evidence);
+        }
+    }
+    for (path, evidence) in &needs.devices {
+        let listed = &profile.capabilities.devices;
+        let device = places::device(path);
+        if !listed
+            .iter()
+            .any(|item| Some(&item.value) == device.as_ref())
+        {
+            add(Key::Devices, path, evidence);
+        }
+    }
+    for (key, what) in beside_files(seen, profile, around) {
+        let of = Path::new(&what);
+        add(key, of, &Evidence::of(Did::Used, of, 0));
+    }
+    found
+}
+
+/// Whether a path is in the sandbox's own home, where everything may be written.
+fn is_private(path: &Path, cover: &Cover, around: &Surroundings<'_>) -> bool {
+    let home = around.home;
+    path.starts_with(home) && around.own_directory(path).is_none() && !cover.has(Access::Read, path)
+        || places::byte_code(path)
+}
+
+/// Addresses, sockets and calls.
+fn beside_files(
+    seen: &Observation,
+    profile: &Profile,
+    around: &Surroundings<'_>,
+) -> BTreeSet<(Key, String)> {
+    let granted = &profile.capabilities;
+    let host = matches!(granted.net_outbound, Outbound::Host(_));
+    let private = granted
+        .sockets
+        .as_ref()
+        .is_some_and(|sockets| sockets.value == Sockets::Private);
+    let mut found = BTreeSet::new();
+    for address in &seen.addresses {
+        let reaches = matches!(address.how, How::Connect | How::Send);
+        let missing = match &address.of {
+            End::Internet(end) => {
+                let outside = reaches && !host && !end.ip().is_loopback();
+                outside.then(|| (Key::Outbound, end.to_string()))
+            }
+            End::Abstract(name) => (!private).then(|| (Key::Sockets, format!("@{name}"))),
+            End::Path(path) => {
+                (!private && !network::is_tried(path)).then(|| (Key::Sockets, path.to_string()))
+            }
+        };
+        found.extend(missing);
+    }
+    let calls = &profile.syscalls;
+    let allowed = |call: &String| calls.allow.iter().any(|item| item.value == *call);
+    let denied = |call: &String| calls.deny.iter().any(|item| item.value == *call);
+    let base = calls
+        .base
+        .as_ref()
+        .map_or(SyscallBase::Default, |base| base.value);
+    let refused: BTreeSet<&String> = seen
+        .refused_calls
+        .iter()
+        .map(|refused| &refused.call)
+        .collect();
+    for call in calls::made(&[seen]) {
+        let in_base = match around.host.standing(&call) {
+            Some(Standing::Start) => true,
+            Some(Standing::Granted) => base != SyscallBase::Learned,
+            _ => false,
+        };
+        if denied(&call) || !(in_base || allowed(&call) || refused.contains(&call)) {
+            found.insert((Key::Calls, call));
+        }
+    }
+    found
+}

@@ -1,0 +1,168 @@
+//! From observations to a proposal: one step after the other.
+
+use std::collections::BTreeSet;
+
+use aegis_observation::{Observation, Text};
+use aegis_profile::parse_str;
+use aegis_profile::syntax::scalar;
+
+use crate::evidence::{About, Evidence, Notes};
+use crate::extends::{Extended, choose, number};
+use crate::headroom::limits;
+use crate::line::{Key, Lines};
+use crate::needs::Needs;
+use crate::proposal::{Head, Proposal};
+use crate::rules::Rule;
+use crate::surroundings::{Options, Surroundings, Usage};
+use crate::{calls, network, places, programs, reads, writes};
+
+/// The least profile that lets a command do what it was seen to do. Each observation is of one run, or of several that
+/// were merged; their order makes no difference.
+pub fn propose(
+    seen: &[Observation],
+    around: &Surroundings<'_>,
+    usage: Option<&Usage>,
+    options: &Options,
+) -> Proposal {
+    let mut seen: Vec<&Observation> = seen.iter().collect();
+    if seen.len() > 1 {
+        seen.sort_by_cached_key(|seen| seen.to_json());
+    }
+    let mut notes = Notes::default();
+    let head = head(&seen, options, &mut notes);
+    let mut needs = Needs::of(&seen, around, &mut notes);
+    let (extends, cover) = choose(&needs, around);
+    for extended in &extends {
+        for beyond in &extended.beyond {
+            notes.add(About::Beyond, format!("{}: {beyond}", extended.name));
+        }
+    }
+    let made = calls::made(&seen);
+    let possible_calls = calls::beyond(&seen, around.host, &mut notes);
+    let mut lines = Lines::new(around, &mut notes, cover);
+    programs::add(&mut lines, &needs);
+    writes::add(&mut lines, &mut needs);
+    reads::add(&mut lines, &needs);
+    network::add(&mut lines, &seen, options.network);
+    for (path, evidence) in &needs.devices {
+        if let Some(device) = places::device(path) {
+            lines.device(device, path, evidence.clone());
+        }
+    }
+    for name in &options.pass {
+        if !passes(&extends, name) {
+            lines.variable(name);
+        }
+    }
+    if options.tight {
+        for call in calls::rounded(&made, around.host) {
+            let rule = Rule::EquivalentCalls;
+            lines.word(Key::Calls, &call, Evidence::default(), rule, None);
+        }
+    }
+    let lines = lines.done();
+    let name = options.name.clone().filter(|name| {
+        let text = format!("aegis: 1\nname: {}\n", scalar(name));
+        parse_str(&text, "learnt").is_ok_and(|read| read.name == *name)
+    });
+    let run = match options.run {
+        true => run(&seen, &mut notes),
+        false => Vec::new(),
+    };
+    Proposal {
+        head,
+        name,
+        extends,
+        run,
+        lines,
+        tight: options.tight,
+        possible_calls,
+        limits: limits(usage, &seen),
+        notes: notes.done(),
+        observations: seen.len(),
+    }
+}
+
+fn head(seen: &[&Observation], options: &Options, notes: &mut Notes) -> Head {
+    let mut head = Head {
+        date: options.date.clone(),
+        ..Head::default()
+    };
+    for seen in seen {
+        for run in &seen.runs {
+            let words: Vec<String> = run.command.iter().map(shown).collect();
+            head.commands.insert(words.join(" "));
+            head.tiers.insert(run.tier);
+            head.kernels.insert(run.kernel.clone());
+            if run.exit_status.is_some_and(|status| status != 0) {
+                let status = run.exit_status.unwrap_or_default();
+                notes.add(
+                    About::Incomplete,
+                    format!("a run ended with status {status}"),
+                );
+            }
+        }
+        head.runs += seen.runs.len();
+        head.lost += seen.losses.lost();
+        for unobserved in &seen.losses.unobserved {
+            notes.add(About::Incomplete, format!("not observed: {unobserved}"));
+        }
+    }
+    if head.lost > 0 {
+        let text = format!(
+            "{} lost: the profile may lack lines",
+            number(head.lost as usize, "event")
+        );
+        notes.add(About::Incomplete, text);
+    }
+    head
+}
+
+/// A word of a command line, in quotes where a shell would need them.
+fn shown(word: &Text) -> String {
+    let word = word.to_string();
+    let plain = |c: char| c.is_alphanumeric() || "_-./=:,+@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// Whether a built-in profile that is extended passes a variable.
+fn passes(extends: &[Extended], name: &str) -> bool {
+    let profiles = extends
+        .iter()
+        .filter_map(|extended| crate::extends::built_in(&extended.name));
+    let mut passed = profiles.flat_map(|profile| profile.environment.pass);
+    passed.any(|passed| passed.value == name)
+}
+
+/// The command, if all runs had the same one and a profile can say it.
+fn run(seen: &[&Observation], notes: &mut Notes) -> Vec<String> {
+    let commands = seen
+        .iter()
+        .flat_map(|seen| &seen.runs)
+        .map(|run| &run.command);
+    let commands: BTreeSet<&Vec<Text>> = commands.collect();
+    let Some(command) = commands.first().filter(|_| commands.len() == 1) else {
+        return Vec::new();
+    };
+    let words: Option<Vec<String>> = command
+        .iter()
+        .map(|word| word.as_str().map(str::to_owned))
+        .collect();
+    let possible = words.filter(|words| {
+        let list: Vec<String> = words.iter().map(|word| scalar(word)).collect();
+        let text = format!("aegis: 1\nrun: [{}]\n", list.join(", "));
+        // A variable at the start of a word would be replaced.
+        !words.iter().any(|word| word.starts_with('$'))
+            && parse_str(&text, "learnt").is_ok_and(|read| read.run == *words)
+    });
+    possible.unwrap_or_else(|| {
+        notes.add(
+            About::Unwritable,
+            "the command, as `run`: give it after `--`",
+        );
+        Vec::new()
+    })
+}

@@ -1,0 +1,121 @@
+//! An older profile against what was seen, and what a profile does not cover.
+
+use aegis_learn::{Key, difference, outside};
+use aegis_observation::{Address, End, How};
+use aegis_profile::{Profile, parse_str};
+
+use crate::host::{Made, Seen};
+
+fn profile(capabilities: &str) -> Profile {
+    parse_str(
+        &format!("aegis: 1\ncapabilities:\n{capabilities}"),
+        "old.yaml",
+    )
+    .unwrap()
+}
+
+#[test]
+fn what_is_granted_is_not_outside() {
+    let made = Made::new().file("/srv/a/b");
+    let seen = Seen::new()
+        .exec_as("/usr/bin/sh", "/usr/bin/dash")
+        .read("/srv/a/b")
+        .write("/home/ada/work/out/x")
+        .write("/tmp/x")
+        .read("/proc/self/stat");
+    let all = profile("  files.read: [/srv/a]\n  files.write: [$WORK/out]\n  shell.exec: [sh]\n");
+    assert_eq!(outside(&seen.0, &all, &made.around()), []);
+    let none = outside(&seen.0, &profile("  files.read: []\n"), &made.around());
+    let keys: Vec<Key> = none.iter().map(|outside| outside.key).collect();
+    assert_eq!(keys, [Key::Execute, Key::Read, Key::Write]);
+    assert_eq!(none[0].to_string(), "executed /usr/bin/sh");
+}
+
+#[test]
+fn what_is_denied_is_outside() {
+    let made = Made::new().file("/srv/a/.env").file("/srv/a/c/d");
+    let seen = Seen::new().read("/srv/a/.env").read("/srv/a/c/d");
+    let old = profile("  files.read: [/srv/a]\n  files.deny: [\"**/.env\", /srv/a/c]\n");
+    assert_eq!(outside(&seen.0, &old, &made.around()).len(), 2);
+}
+
+#[test]
+fn addresses_and_calls_are_outside() {
+    let mut seen = Seen::new().calls(&["execve", "ptrace", "keyctl"]).0;
+    let of = End::Internet("203.0.113.7:443".parse().unwrap());
+    seen.addresses.insert(Address {
+        how: How::Connect,
+        of,
+        kind: 1,
+    });
+    let made = Made::new();
+    let keys = |profile: &Profile| -> Vec<Key> {
+        let found = outside(&seen, profile, &made.around());
+        found.iter().map(|outside| outside.key).collect()
+    };
+    assert_eq!(
+        keys(&profile("  files.read: []\n")),
+        [Key::Outbound, Key::Calls]
+    );
+    assert_eq!(keys(&profile("  net.outbound: host\n")), [Key::Calls]);
+    let tight = parse_str(
+        "aegis: 1\nsyscalls: {base: learned, allow: [keyctl]}\n",
+        "x",
+    )
+    .unwrap();
+    assert_eq!(keys(&tight), [Key::Outbound, Key::Calls], "ptrace");
+}
+
+#[test]
+fn what_is_learnt_covers_what_was_seen() {
+    let made = Made::new().file("/srv/a/b").directory("/home/ada/work/out");
+    let seen = Seen::new()
+        .exec_as("/usr/bin/python3", "/usr/bin/python3.11")
+        .read("/srv/a/b")
+        .read("/usr/lib/python3.11/json/__init__.py")
+        .write("/home/ada/work/out/x");
+    let proposal = made.learn(&seen.0);
+    assert_eq!(
+        outside(&seen.0, &proposal.profile().unwrap(), &made.around()),
+        []
+    );
+}
+
+#[test]
+fn what_is_lacking_and_what_is_unused_is_named() {
+    let made = Made::new()
+        .file("/srv/a/b")
+        .file("/srv/c/d")
+        .directory("/home/ada/work/out");
+    let seen = Seen::new()
+        .exec("/usr/bin/cat")
+        .read("/srv/a/b")
+        .write("/home/ada/work/out/x");
+    let old = profile(
+        "  files.read: [/srv/c]\n  files.write: [$WORK/out]\n  shell.exec: [cat, git]\n  sockets: private\n  net.outbound: host\n  devices: [gpu]\n",
+    );
+    let proposal = made.learn(&seen.0);
+    let found = difference(&[seen.0], &proposal, &old, &made.around());
+    let lacks: Vec<String> = found.lacks.iter().map(ToString::to_string).collect();
+    assert_eq!(lacks, ["read /srv/a/b"]);
+    assert_eq!(found.lines.len(), 1);
+    assert_eq!(found.lines[0].value, "-/srv/a/b");
+    let unused: Vec<String> = found
+        .unused
+        .iter()
+        .map(|unused| format!("{} {}", unused.key.name(), unused.value))
+        .collect();
+    assert_eq!(
+        unused,
+        [
+            "files.read /srv/c",
+            "shell.exec git",
+            "net.outbound host",
+            "sockets private",
+            "devices gpu"
+        ]
+    );
+    assert_eq!(found.unused[0].origin.line, 3);
+    let trimmed = profile("  files.write: [$WORK/out]\n  shell.exec: [cat]\n");
+    assert_eq!(found.trimmed(&old).capabilities, trimmed.capabilities);
+}
