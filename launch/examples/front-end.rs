@@ -81,12 +81,14 @@ fn run(
             source: usr.host_path(&spec.identity, false),
             write: false,
             exec: true,
+            overlay: false,
         }
         .at("/usr"),
         Op::Bind {
             source: work.host_path(&spec.identity, true),
             write: true,
             exec: false,
+            overlay: false,
         }
         .at("/work"),
     ];

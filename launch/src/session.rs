@@ -9,7 +9,7 @@ use aegis_policy::{Hash, Request};
 use aegis_profile::Profile;
 use aegis_runtime::plan::Plan;
 use aegis_runtime::supervise::report::Report;
-use aegis_runtime::supervise::{self, Built, Progress, Watched};
+use aegis_runtime::supervise::{self, Built, Changes, Progress, Watched};
 
 use crate::observing::Observing;
 use crate::record::Recorder;
@@ -58,6 +58,8 @@ pub struct Outcome {
     pub exit_status: u8,
     /// What could not be recorded or written about the run.
     pub unaccounted: Vec<String>,
+    /// What was written over directories of `files.overlay`, until this is dropped.
+    pub changes: Option<Changes>,
 }
 
 impl<'a> Session<'a> {
@@ -221,11 +223,13 @@ impl<'a> Session<'a> {
         // The kernel tears the namespaces down meanwhile: the next line kills what is left inside.
         drop(self.registered);
         let result = (self.session).and_then(|session| session.finish().map_err(Box::new));
-        let result = result.map(|(report, events)| {
-            for event in events {
+        let mut changes = None;
+        let result = result.map(|finished| {
+            for event in finished.events {
                 self.recorder.front_end.event(&Event::Run(event));
             }
-            report
+            changes = finished.changes;
+            finished.report
         });
         let context = &self.request.context;
         let recorded = (self.recorder).end(
@@ -280,6 +284,7 @@ impl<'a> Session<'a> {
             profile: self.profile,
             exit_status,
             unaccounted,
+            changes,
         })
     }
 }

@@ -245,12 +245,15 @@ fn files(found: &mut Excess, more: &Profile, less: &Profile) {
         always(path)
             || among(&theirs.files_read, path)
             || among(&theirs.files_write, path)
+            || among(&theirs.files_overlay, path)
             || executes(less, path)
             // Listed already, under the key that grants more.
             || among(&mine.files_write, path)
             || executes(more, path)
     };
     found.uncovered("files.read", &mine.files_read, readable, contains);
+    // What is written there reaches nothing: it grants reading.
+    found.uncovered("files.overlay", &mine.files_overlay, readable, contains);
     let writable = |path: &PathSpec| always(path) || among(&theirs.files_write, path);
     found.uncovered("files.write", &mine.files_write, writable, contains);
 }
@@ -262,7 +265,9 @@ fn not_denied(found: &mut Excess, more: &Profile, less: &Profile) {
         Program::Path(path) => Some(path),
         Program::Name { .. } => None,
     });
-    let files = mine.files_read.iter().chain(&mine.files_write);
+    let files = (mine.files_read.iter())
+        .chain(&mine.files_write)
+        .chain(&mine.files_overlay);
     let granted: Vec<&PathSpec> = files.map(|item| &item.value).chain(programs).collect();
     let meets = |path: &PathSpec| {
         let meets = |other: &&PathSpec| contains(other, path) || contains(path, other);

@@ -144,6 +144,10 @@ section! {
         /// Directories and files that may be written, and read.
         "files.write" files_write: Vec<Declared<PathSpec>> = List(&texts::WRITE),
             "list of paths, as for `files.read`", "nothing but the private `$TMP` and home", "[$WORK/out]";
+        /// Directories that may be read, and changed for this run alone: what is written goes to a layer of the sandbox's own
+        /// in memory, and is gone afterwards.
+        "files.overlay" files_overlay: Vec<Declared<PathSpec>> = List(&texts::READ),
+            "list of paths, as for `files.read`", "nothing", "[$WORK]";
         /// What is denied inside of what is granted: files, directories with everything below them, and, after `**/`, names
         /// that are denied wherever they are below a directory (or below whatever is granted). What is there when the
         /// run starts is hidden; no other line grants it.

@@ -33,6 +33,7 @@ fn bind(at: &str, host: &Path, identity: &Identity) -> Operation {
         source: found.host_path(identity, true),
         write: false,
         exec: true,
+        overlay: false,
     }
     .at(at)
 }
@@ -74,7 +75,7 @@ fn run(spec: Spec, host: &facts::Host) -> Report {
         .expect("it is watched")
         .is_running()
     {}
-    session.finish().expect("a report").0
+    session.finish().expect("a report").report
 }
 
 /// Runs the test `name` as [`USER`], where this is root.
@@ -171,7 +172,7 @@ fn a_connection_made_inside_arrives_at_the_socket_that_was_handed_out() {
             break;
         }
     }
-    let (report, _) = session.finish().expect("a report");
+    let report = session.finish().expect("a report").report;
     assert_eq!(text, "hello\n");
     assert_eq!(report.cause, Cause::Exited { status: 0 });
     as_ordinary_user("a_connection_made_inside_arrives_at_the_socket_that_was_handed_out");

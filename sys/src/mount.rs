@@ -164,10 +164,41 @@ pub fn new_filesystem(
     for (key, value) in options {
         rustix::mount::fsconfig_set_string(&context, *key, *value)?;
     }
-    rustix::mount::fsconfig_create(&context)?;
+    mounted(&context, attributes)
+}
+
+/// The file system of a context, as a detached mount.
+fn mounted(context: &OwnedFd, attributes: u64) -> io::Result<OwnedFd> {
+    rustix::mount::fsconfig_create(context)?;
     let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
     let flags = FsMountFlags::FSMOUNT_CLOEXEC;
-    Ok(rustix::mount::fsmount(&context, flags, attributes)?)
+    Ok(rustix::mount::fsmount(context, flags, attributes)?)
+}
+
+/// An overlay of two directories, as a detached mount with `MOUNT_ATTR_*` `attributes`: what is written goes to `upper`, which is
+/// on one mount with the empty directory `work`. In a user namespace (Linux 5.11), where its marks are `user.overlay.*`
+/// attributes. Directories cannot be renamed that `lower` has. Nothing may be mounted in `lower`.
+pub fn new_overlay(
+    lower: &CStr,
+    upper: &CStr,
+    work: &CStr,
+    attributes: u64,
+) -> io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in [
+        (c"lowerdir", lower),
+        (c"upperdir", upper),
+        (c"workdir", work),
+    ] {
+        rustix::mount::fsconfig_set_string(&context, key, value)?;
+    }
+    rustix::mount::fsconfig_set_flag(&context, c"userxattr")?;
+    mounted(&context, attributes)
+}
+
+/// Takes the mount at a path, and those below it, out of the tree (`MNT_DETACH`).
+pub fn detach(path: impl Arg) -> io::Result<()> {
+    Ok(rustix::mount::unmount(path, UnmountFlags::DETACH)?)
 }
 
 /// Makes the mount at the current directory the root, and detaches the old one.
@@ -176,7 +207,7 @@ pub fn new_filesystem(
 /// idiom of `pivot_root(2)`, which needs no directory for the old root.
 pub fn pivot_to_current_directory() -> io::Result<()> {
     rustix::process::pivot_root(c".", c".")?;
-    rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
+    detach(c".")?;
     Ok(rustix::process::chdir(c"/")?)
 }
 

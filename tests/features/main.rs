@@ -19,6 +19,7 @@ mod limits;
 mod mounts;
 mod network;
 mod observation;
+mod overlay;
 mod passphrases;
 mod policy;
 mod policy_attacks;

@@ -155,7 +155,8 @@ fn without_effect(profile: &Profile) -> Vec<Diagnostic> {
     let files = capabilities
         .files_read
         .iter()
-        .chain(&capabilities.files_write);
+        .chain(&capabilities.files_write)
+        .chain(&capabilities.files_overlay);
     let mut warnings = Vec::new();
     for item in files
         .clone()

@@ -159,6 +159,9 @@ fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
             "aegis-run: warning: the command wrote {lost} to the sandbox's private home, which is gone: declare under `files.write` what is to be kept\n"
         )));
     }
+    if !quiet {
+        complain(&said::changes(report));
+    }
     for text in &outcome.unaccounted {
         fail(text);
     }

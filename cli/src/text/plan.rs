@@ -112,10 +112,23 @@ fn writable(plan: &Plan) -> Section {
     let mut rows = granted(plan, "files.write");
     let binds = |wanted: bool| {
         plan.root.mounts().filter_map(move |mount| match mount.op {
-            Op::Bind { write, .. } if write == wanted => Some(mount.at.as_path()),
+            Op::Bind {
+                write,
+                overlay: false,
+                ..
+            } if write == wanted => Some(mount.at.as_path()),
             _ => None,
         })
     };
+    let overlays = plan.root.mounts().filter_map(|mount| match mount.op {
+        Op::Bind { overlay: true, .. } => Some(path(&mount.at)),
+        _ => None,
+    });
+    let mut overlays: Vec<String> = overlays.collect();
+    if !overlays.is_empty() {
+        overlays.push("(in memory, gone afterwards)".into());
+        rows.push(Row::words("overlay", overlays));
+    }
     let kept: BTreeSet<&Path> = binds(false)
         .filter(|at| binds(true).any(|above| at.starts_with(above)))
         .collect();

@@ -8,6 +8,7 @@ use aegis_policy::request::Place;
 use aegis_policy::{HostPath, Opinion, Verdict, What};
 use aegis_profile::LimitKey;
 use aegis_runtime::plan::{Grant, Less, Plan, authority};
+use aegis_runtime::supervise::report::Report;
 
 use crate::terminal::harmless;
 
@@ -217,4 +218,19 @@ mod tests {
         assert_eq!(quoted("files.read=/srv/a"), "files.read=/srv/a");
         assert_eq!(quoted("a=/it's/**"), r"'a=/it'\''s/**'");
     }
+}
+
+/// What the command has changed in directories of `files.overlay`. Empty: nothing.
+pub(crate) fn changes(report: &Report) -> String {
+    let count = report.changed.len() as u64 + report.changes_left_out;
+    let Some(first) = report.changed.first() else {
+        return String::new();
+    };
+    let such = match count {
+        1 => format!("1 change, {}, was", first.path),
+        _ => format!("{count} changes, such as {}, were", first.path),
+    };
+    harmless(&format!(
+        "aegis-run: note: {such} made in memory and lost (`files.overlay`); --report lists what changed\n"
+    ))
 }

@@ -161,6 +161,7 @@ mod tests {
         let Capabilities {
             files_read,
             files_write,
+            files_overlay,
             files_deny,
             shell_exec,
             net_outbound,
@@ -187,6 +188,7 @@ mod tests {
             || !net_listen.is_empty()
             || !secrets_use.is_empty()
             || !devices.is_empty()
+            || !files_overlay.is_empty()
             || !files_deny.is_empty()
             || args.is_some()
             || limits != &Limits::default()

@@ -37,9 +37,15 @@ const INOTIFY_INSTANCES: &[u8] = b"64";
 /// Exit status of a PID 1 that failed to start the command; the message says why.
 const FAILED: i32 = 125;
 
+/// What the supervisor is given of the root.
+struct HandedOut {
+    own: Option<OwnRoot>,
+    layers: Option<OwnedFd>,
+}
+
 pub(super) fn run(mut prepared: Prepared<'_>, socket: OwnedFd, early: Option<&Early>) -> ! {
     let done = set_up(&mut prepared, &socket, early)
-        .and_then(|(listeners, own)| launch(&prepared, &socket, listeners, own));
+        .and_then(|(listeners, rest)| launch(&prepared, &socket, listeners, rest));
     let status = match done {
         Ok((command, witness)) => wait(command, witness.as_ref(), &socket, prepared.plan),
         Err(failure) => {
@@ -54,7 +60,7 @@ fn set_up(
     prepared: &mut Prepared<'_>,
     socket: &OwnedFd,
     early: Option<&Early>,
-) -> Result<(Vec<OwnedFd>, Option<OwnRoot>), Failure> {
+) -> Result<(Vec<OwnedFd>, HandedOut), Failure> {
     let plan = prepared.plan;
     // The supervisor's signal handlers are not for this process, which waits for children only.
     signal::block_all();
@@ -115,7 +121,7 @@ fn set_up(
     for standard in &prepared.reopened {
         let _ = standard.retake();
     }
-    let own = root::build(prepared)?;
+    let root::Made { own, layers } = root::build(prepared)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(plan.umask));
     rustix::process::chdir(&plan.directory)
         .map_err(Failure::on(Step::Directory, &plan.directory))?;
@@ -138,7 +144,7 @@ fn set_up(
             false => 0,
         },
     });
-    Ok((listeners, own))
+    Ok((listeners, HandedOut { own, layers }))
 }
 
 fn confine(prepared: &Prepared<'_>) -> Result<(), Failure> {
@@ -195,7 +201,7 @@ fn launch(
     prepared: &Prepared<'_>,
     socket: &OwnedFd,
     listeners: Vec<OwnedFd>,
-    own: Option<OwnRoot>,
+    rest: HandedOut,
 ) -> Result<(i32, Option<Witness>), Failure> {
     // If the supervisor has already given the order to go, it does not wait for this message.
     if !listeners.is_empty() || !socket::has_message(socket.as_fd()) {
@@ -217,7 +223,8 @@ fn launch(
     let running = Message::Running {
         pidfd,
         listener,
-        own,
+        own: rest.own,
+        layers: rest.layers,
     };
     running
         .send(socket.as_fd())

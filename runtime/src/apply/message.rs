@@ -34,6 +34,8 @@ pub enum Message {
         listener: Option<OwnedFd>,
         /// Where private sockets are, if there are to be such.
         own: Option<OwnRoot>,
+        /// The layers over trees of the host, if there are any.
+        layers: Option<OwnedFd>,
     },
     /// The command has written this to a private place, and it is gone with the sandbox.
     Lost(PathBuf),
@@ -123,14 +125,17 @@ impl Message {
                 pidfd,
                 listener,
                 own,
+                layers,
             } => {
                 let user = own.as_ref().and_then(|own| own.user.as_ref());
                 fds.push(pidfd.as_fd());
                 fds.extend(listener.as_ref().map(AsFd::as_fd));
                 fds.extend(own.as_ref().map(|own| own.root.as_fd()));
                 fds.extend(user.map(AsFd::as_fd));
+                fds.extend(layers.as_ref().map(AsFd::as_fd));
                 let network = own.as_ref().map_or(0, |own| own.network).to_ne_bytes();
-                let given = [listener.is_some(), own.is_some(), user.is_some()].map(u8::from);
+                let (listener, layers) = (listener.is_some(), layers.is_some());
+                let given = [listener, own.is_some(), user.is_some(), layers].map(u8::from);
                 [&b"R"[..], &given, &network].concat()
             }
             Self::Changed {
@@ -169,7 +174,7 @@ impl Message {
             [b'L', rest @ ..] => Self::Lost(path(rest)),
             [b'T'] => Self::Full,
             [b'B'] => Self::Ready { listeners: fds },
-            [b'R', listener, own, user, network @ ..] => {
+            [b'R', listener, own, user, layers, network @ ..] => {
                 let mut fds = fds.into_iter();
                 let mut next = |given: u8| match given {
                     0 => Ok(None),
@@ -178,6 +183,7 @@ impl Message {
                 let network = network.first_chunk().ok_or_else(malformed)?;
                 let pidfd = next(1)?.ok_or_else(malformed)?;
                 let (listener, root, user) = (next(*listener)?, next(*own)?, next(*user)?);
+                let layers = next(*layers)?;
                 Self::Running {
                     pidfd,
                     listener,
@@ -186,6 +192,7 @@ impl Message {
                         user,
                         network: u64::from_ne_bytes(*network),
                     }),
+                    layers,
                 }
             }
             [b'C', kind, by_terminal, rest @ ..] => {

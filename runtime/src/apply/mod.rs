@@ -7,6 +7,7 @@
 mod command;
 mod early;
 mod init;
+mod layers;
 mod message;
 mod root;
 mod sources;
@@ -27,6 +28,7 @@ use aegis_sys::signal::Signals;
 use aegis_sys::{namespaces, socket};
 
 pub use early::Early;
+pub(crate) use layers::written;
 use message::Order;
 pub use message::{Message, OwnRoot, unmapped};
 

@@ -13,6 +13,7 @@ use aegis_sys::mount::{self, attr};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
+use super::layers::Layers;
 use super::{Prepared, sources};
 use crate::error::Failure;
 use crate::types::Step;
@@ -25,9 +26,16 @@ fn below(path: &Path) -> &Path {
     Path::new(OsStr::from_bytes(bytes.strip_prefix(b"/").unwrap_or(bytes)))
 }
 
-/// Makes the root and enters it. The host's tree is gone afterwards. Returns a copy of the root as it was before anything of
-/// the host was mounted in it, if there are to be private sockets.
-pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<Option<OwnedFd>, Failure> {
+/// What is left of building the root, for the supervisor.
+pub(super) struct Made {
+    /// A copy of the root as it was before anything of the host was mounted in it, if there are to be private sockets.
+    pub own: Option<OwnedFd>,
+    /// The layers over trees of the host, if there are any.
+    pub layers: Option<OwnedFd>,
+}
+
+/// Makes the root and enters it. The host's tree is gone afterwards.
+pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<Made, Failure> {
     let mut operations = prepared.plan.root.placed().enumerate();
     let top = operations.next().map(|(_, (top, _))| &top.op);
     let Some(Op::Tmpfs { size, mode }) = top else {
@@ -43,6 +51,7 @@ pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<Option<OwnedFd>, Fail
         root,
         plan: prepared.plan,
         masks: Masks::default(),
+        layers: None,
     };
     let wanted = prepared.plan.has_private_sockets();
     let mut copy = None;
@@ -53,9 +62,11 @@ pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<Option<OwnedFd>, Fail
         let taken = prepared.sources.trees.remove(&index);
         builder.carry_out(operation, own, taken)?;
     }
+    let layers = builder.layers.take().map(Layers::leave).transpose();
+    let layers = layers.map_err(Failure::of(Step::Layer))?;
     rustix::process::fchdir(root).map_err(Failure::of(Step::Pivot))?;
     mount::pivot_to_current_directory().map_err(Failure::of(Step::Pivot))?;
-    Ok(copy)
+    Ok(Made { own: copy, layers })
 }
 
 /// A detached copy of the root and of the private places in it.
@@ -67,7 +78,7 @@ fn own_root(root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 /// A tmpfs of `size` bytes from which nothing is executed. An inode takes about a kilobyte beside them, so their number
 /// is bounded too: enough for the root itself and for files of half a page.
-fn new_tmpfs(size: u64, mode: u32) -> io::Result<OwnedFd> {
+pub(super) fn new_tmpfs(size: u64, mode: u32) -> io::Result<OwnedFd> {
     let inodes = (size / 2048).saturating_add(4096).min(1 << 20);
     let inodes = CString::new(inodes.to_string()).unwrap_or_default();
     let size = CString::new(size.to_string()).unwrap_or_default();
@@ -84,6 +95,7 @@ struct Builder<'a> {
     root: BorrowedFd<'a>,
     plan: &'a Plan,
     masks: Masks,
+    layers: Option<Layers>,
 }
 
 /// Where something is to be mounted.
@@ -166,11 +178,16 @@ impl Builder<'_> {
                 source,
                 write,
                 exec,
+                overlay,
             } => {
                 let tree = match taken {
                     Some(tree) => tree,
                     None => sources::take(source)?,
                 };
+                if *overlay {
+                    let tree = self.lay_over(at, tree, *exec).map_err(on(Step::Layer))?;
+                    return self.attach(operation, own, name, tree);
+                }
                 let mut attributes = BASE;
                 if !write {
                     attributes |= attr::RDONLY;
@@ -208,6 +225,30 @@ impl Builder<'_> {
             ),
         }
         .map_err(on(Step::Mount))?;
+        self.attach(operation, own, name, tree)
+    }
+
+    /// Puts a layer of the sandbox's own over a tree of the host.
+    fn lay_over(&mut self, at: &Path, tree: OwnedFd, exec: bool) -> io::Result<OwnedFd> {
+        let layers = match self.layers.take() {
+            Some(layers) => layers,
+            None => Layers::new(self.root, self.plan.root.size())?,
+        };
+        let layers = self.layers.insert(layers);
+        let attributes = BASE | if exec { 0 } else { attr::NOEXEC };
+        layers.put_over(at, tree, attributes)
+    }
+
+    /// Attaches what an operation mounts.
+    fn attach(
+        &self,
+        operation: &Operation,
+        own: bool,
+        name: CString,
+        tree: OwnedFd,
+    ) -> Result<(), Failure> {
+        let Operation { op, at } = operation;
+        let on = |step: Step| Failure::on(step, at);
         let target = if own {
             MountTarget::Own(name)
         } else {
@@ -255,7 +296,13 @@ impl Builder<'_> {
             Err(Errno::NOENT) => return Ok(false),
             result => result?,
         };
-        if found.is_some_and(|found| found != (there.st_dev, there.st_ino)) {
+        // An overlay has numbers of its own.
+        let of_host = (self.layers.as_ref()).and_then(|layers| layers.below(at));
+        let shown = match of_host {
+            Some((tree, rest)) => rustix::fs::fstat(mount::locate_beneath(tree, rest)?)?,
+            None => there,
+        };
+        if found.is_some_and(|found| found != (shown.st_dev, shown.st_ino)) {
             return Ok(false);
         }
         let (mask, first) = match there.st_mode & libc::S_IFMT {

@@ -240,7 +240,7 @@ pub fn gather(
     for (path, result) in &mut found {
         *result = paths::resolve(path, &trust);
     }
-    let reads = capabilities.files_read.iter();
+    let reads = (capabilities.files_read.iter()).chain(&capabilities.files_overlay);
     for path in reads.filter_map(|item| expanded(&item.value)) {
         look_at(&mut found, path, &trust);
     }

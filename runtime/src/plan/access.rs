@@ -13,6 +13,8 @@ pub enum Access {
     Read,
     /// `files.write`.
     Write,
+    /// `files.overlay`: as reading, for all that reaches the host.
+    Overlay,
     /// `shell.exec`, or the command itself.
     Exec,
 }
@@ -22,7 +24,7 @@ impl Access {
     pub fn what(self, path: &Path, tree: bool, name: Option<String>) -> What {
         let (except, path) = (Vec::new(), path.into());
         match self {
-            Self::Read => What::Read { except, path, tree },
+            Self::Read | Self::Overlay => What::Read { except, path, tree },
             Self::Write => What::Write { except, path, tree },
             Self::Exec => What::Exec {
                 except,

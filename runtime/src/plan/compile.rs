@@ -127,7 +127,9 @@ fn refuse_unsupported(profile: &Profile) -> Result<(), Error> {
 /// Where a host socket is declared, if one is: it is declared to be connected to.
 fn socket<'p>(profile: &'p Profile, facts: &HostFacts) -> Option<&'p Origin> {
     let capabilities = &profile.capabilities;
-    let mut declared = (capabilities.files_write.iter()).chain(&capabilities.files_read);
+    let mut declared = (capabilities.files_write.iter())
+        .chain(&capabilities.files_read)
+        .chain(&capabilities.files_overlay);
     let home = &facts.host.caller.home;
     let is_socket = |spec: &PathSpec| {
         let path = facts::expand(spec, facts.skill.as_deref(), &facts.work, home);

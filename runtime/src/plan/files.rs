@@ -137,11 +137,11 @@ impl Root<'_> {
             .collect()
     }
 
-    /// Whether it may be written, or is the directory of the run or of its profile.
+    /// Whether it may be written, if only in the sandbox, or is the directory of the run or of its profile.
     fn is_own(&self, bind: &Bind) -> bool {
         let projects = [Some(&self.facts.work), self.facts.skill.as_ref()];
         let mut projects = projects.into_iter().flatten();
-        bind.write || projects.any(|project| is_below(&bind.found.real, project))
+        bind.write || bind.overlay || projects.any(|project| is_below(&bind.found.real, project))
     }
 
     fn finish(mut self, size: u64) -> (Vec<Operation>, Granted) {
@@ -159,6 +159,7 @@ impl Root<'_> {
                     source: bind.found.host_path(self.identity, self.is_own(&bind)),
                     write: bind.write,
                     exec: bind.exec,
+                    overlay: bind.overlay,
                 }
                 .at(path),
             );

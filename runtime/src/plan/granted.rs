@@ -16,6 +16,8 @@ pub(super) struct Bind {
     pub found: Resolved,
     pub write: bool,
     pub exec: bool,
+    /// What is written stays in the sandbox.
+    pub overlay: bool,
     /// Kept even below a mount with the same rights, since nothing can be renamed over a mount point.
     pin: bool,
 }
@@ -66,7 +68,7 @@ impl Granted {
             .insert(link.at.clone().into(), link.target.clone());
     }
 
-    pub fn bind(&mut self, found: &Resolved, write: bool, exec: bool) {
+    pub fn bind(&mut self, found: &Resolved, write: bool, exec: bool) -> &mut Bind {
         let bind = self
             .binds
             .entry(found.real.clone().into())
@@ -74,10 +76,12 @@ impl Granted {
                 found: found.clone(),
                 write: false,
                 exec: false,
+                overlay: false,
                 pin: false,
             });
         bind.write |= write;
         bind.exec |= exec;
+        bind
     }
 
     pub fn pin(&mut self, found: Resolved, write: bool, exec: bool) {
@@ -86,6 +90,7 @@ impl Granted {
             found,
             write,
             exec,
+            overlay: false,
             pin: true,
         };
         self.binds.insert(path.into(), bind);
@@ -135,8 +140,8 @@ impl Granted {
         let all = self.binds.clone();
         self.binds.retain(|path, bind| {
             let above = above(&all, Path::new(path));
-            bind.pin
-                || above.is_none_or(|above| (above.write, above.exec) != (bind.write, bind.exec))
+            let rights = |bind: &Bind| (bind.write, bind.exec, bind.overlay);
+            bind.pin || above.is_none_or(|above| rights(above) != rights(bind))
         });
     }
 }

@@ -66,6 +66,9 @@ pub(super) fn compile(
     for item in &capabilities.files_write {
         compiler.path(&item.value, &item.origin, Access::Write)?;
     }
+    for item in &capabilities.files_overlay {
+        compiler.path(&item.value, &item.origin, Access::Overlay)?;
+    }
     for item in &capabilities.shell_exec {
         match &item.value {
             Program::Path(spec) => compiler.path(spec, &item.origin, Access::Exec)?,
@@ -141,6 +144,7 @@ impl<'a> Compiler<'a> {
         let key = match kind {
             Access::Read => "files.read",
             Access::Write => "files.write",
+            Access::Overlay => "files.overlay",
             Access::Exec => "shell.exec",
         };
         let fail = |reason: String, help: &str| Error::Grant {
@@ -223,6 +227,31 @@ impl<'a> Compiler<'a> {
             return Err(fail(
                 "it is the profile in force, or what that extends".into(),
                 "remove it: what a run may do is not for the run to say",
+            ));
+        }
+        if kind == Access::Overlay && found.kind != Kind::Directory {
+            return Err(fail(
+                format!("{} is not a directory", found.real.display()),
+                "name the directory that it lies in",
+            ));
+        }
+        let within =
+            |mount: &&mounts::Mount| mount.at != found.real && is_below(&mount.at, &found.real);
+        if kind == Access::Overlay
+            && let Some(mount) = facts.mounts.iter().find(within)
+        {
+            return Err(fail(
+                format!(
+                    "{} is mounted in it, and an overlay is of one file system",
+                    mount.at.display()
+                ),
+                "name the directories that lie beside that mount",
+            ));
+        }
+        if kind == Access::Overlay && self.writable.contains(&&*found.real) {
+            return Err(fail(
+                "`files.write` names it too".into(),
+                "remove one of the two: what is written either reaches the host or does not",
             ));
         }
         if let Some(denied) = self.denied(&found.real) {
@@ -308,20 +337,21 @@ impl<'a> Compiler<'a> {
         let what = kind.what(&found.real, tree, name);
         self.granted.grants.push(Grant::new(what, from));
         let write = kind == Access::Write;
+        let overlay = kind == Access::Overlay;
         let exec = kind == Access::Exec;
         *self
             .granted
             .rules
             .entry(found.real.clone().into())
-            .or_default() |= rights(tree, write, exec);
-        if let (false, Some(usr)) = (write, self.usr)
+            .or_default() |= rights(tree, write || overlay, exec);
+        if let (false, Some(usr)) = (write || overlay, self.usr)
             && is_below(&found.real, Path::new("/usr"))
             && !self.writable.iter().any(|tree| is_below(&found.real, tree))
         {
             self.granted.bind(usr, false, true);
             return;
         }
-        self.granted.bind(found, write, exec);
+        self.granted.bind(found, write, exec).overlay |= overlay;
     }
 
     /// The line that denies a path, if one does.

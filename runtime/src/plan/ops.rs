@@ -72,6 +72,9 @@ pub enum Op {
         write: bool,
         /// Files in it may be executed and mapped executable.
         exec: bool,
+        /// What is written goes to a layer of the sandbox's own over it, and is gone afterwards (overlayfs).
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        overlay: bool,
     },
     /// Makes a directory of the root's own tmpfs writable: `/tmp`, `/dev/shm`, the home directory.
     Private {
@@ -228,6 +231,8 @@ impl Operations {
     pub(crate) fn host_path(&self, path: &Path) -> Option<PathBuf> {
         let shown = self.mount_of(path.parent()?)?;
         match &shown.op {
+            // What is shown by an overlay is not the host's own file.
+            Op::Bind { overlay: true, .. } => None,
             Op::Bind { source, .. } => Some(source.path.join(path.strip_prefix(&shown.at).ok()?)),
             _ => None,
         }

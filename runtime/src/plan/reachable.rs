@@ -153,6 +153,7 @@ fn wanted(bind: &Operation, path: &Path, access: u64, granted: &Granted) -> Vec<
         source,
         write,
         exec,
+        overlay: _,
     } = &bind.op
     else {
         return Vec::new();

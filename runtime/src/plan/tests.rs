@@ -116,6 +116,7 @@ fn bind<'a>(plan: &'a Plan, at: &str) -> Option<(&'a HostPath, bool, bool)> {
             source,
             write,
             exec,
+            ..
         } => Some((source, *write, *exec)),
         _ => None,
     }

@@ -262,7 +262,14 @@ fn writing(word: &str, plan: &Plan) -> Option<Denial> {
 /// profile, a program.
 fn kept(path: &Path, plan: &Plan) -> Option<Denial> {
     let shown = plan.root.mount_of(path)?;
-    let read_only = matches!(shown.op, Op::Bind { write: false, .. });
+    let read_only = matches!(
+        shown.op,
+        Op::Bind {
+            write: false,
+            overlay: false,
+            ..
+        }
+    );
     if !read_only || !rights(shown.at.parent()?, plan).write {
         return None;
     }

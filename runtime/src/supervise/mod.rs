@@ -5,6 +5,7 @@
 //! [`Session`], which has to be polled until the command has ended; [`Session::finish`] ends it and gives
 //! the [`report`].
 
+mod changes;
 pub mod denials;
 mod error_messages;
 mod notify;
@@ -25,8 +26,9 @@ use crate::apply::Early;
 use crate::plan::Degraded;
 
 pub use crate::types::run_id;
+pub use changes::{Change, Changed, Changes};
 pub use denials::Denial;
-pub use session::{Built, NotBuilt, Session};
+pub use session::{Built, Finished, NotBuilt, Session};
 pub use system::SystemFile;
 
 /// What a front end decides about a run besides its plan.

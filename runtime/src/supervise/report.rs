@@ -7,6 +7,7 @@ use aegis_policy::{Hash, Opinion, Verdict, What};
 use aegis_sys::process::{self, Change};
 use serde::Serialize;
 
+use super::changes::Changed;
 use super::denials::Denial;
 use crate::cgroup::Usage;
 use crate::plan::{Degraded, Grant, GroupLimits, Plan};
@@ -216,10 +217,20 @@ pub struct Report {
     pub planted: Vec<String>,
     /// What the command wrote to its private home and is gone: a few names.
     pub lost: Vec<String>,
+    /// What the command wrote over directories of `files.overlay` and is gone, by path.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<Changed>,
+    /// How many such changes are not listed: there were too many, or the command has made them unreadable.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub changes_left_out: u64,
     /// Whether the command failed and no denial explains it.
     pub cause_unknown: bool,
     /// Events that were lost; without observation there are none to lose.
     pub lost_events: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Report {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use aegis_sys::process::{self, Change, PollFd};
 use aegis_sys::signal::Signals;
 
+use super::changes::Changes;
 use super::notify::Listener;
 use super::pseudo::PseudoTerminal;
 use super::relay::poll_for;
@@ -40,6 +41,16 @@ const FORWARDED: [i32; 8] = [
 
 /// Time between asking the command to end at its time limit, and ending it.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How a run went.
+pub struct Finished {
+    /// The report.
+    pub report: Report,
+    /// What has happened since the last call of [`Session::events`].
+    pub events: Vec<Event>,
+    /// What was written over trees of the host, until this is dropped.
+    pub changes: Option<Changes>,
+}
 
 /// A run under supervision: poll it until it has ended. Dropping it kills everything inside.
 pub struct Session {
@@ -75,6 +86,8 @@ pub struct Session {
     degraded: Vec<Degraded>,
     /// What was written to private places.
     lost: Vec<PathBuf>,
+    /// What was written over trees of the host.
+    layers: Option<OwnedFd>,
     /// Signals that came before the command ran.
     early_signals: Vec<i32>,
     events: Vec<Event>,
@@ -212,7 +225,9 @@ impl Session {
                 pidfd,
                 listener,
                 own,
+                layers,
             }) => {
+                self.layers = layers;
                 let limit = self.plan.limits.time;
                 self.deadline = limit.map(|limit| self.began + Duration::from_millis(limit));
                 self.listener = listener.map(|listener| Listener::new(listener, own));
@@ -366,13 +381,12 @@ impl Session {
         usage
     }
 
-    /// Ends the run if it has not ended, and reports how it went. The events since the last call of [`Session::events`] are
-    /// returned with the report.
+    /// Ends the run if it has not ended, and reports how it went.
     ///
     /// # Errors
     ///
     /// Why the command never started.
-    pub fn finish(mut self) -> Result<(Report, Vec<Event>), Error> {
+    pub fn finish(mut self) -> Result<Finished, Error> {
         let usage = self.take_down();
         let wall = self.began.elapsed();
         if let Some(error) = self.failed.take() {
@@ -412,6 +426,9 @@ impl Session {
             .filter(|path| plantable::appeared(path))
             .map(|path| path.to_string_lossy().into_owned())
             .collect();
+        let layers = self.layers.take();
+        let changes = layers.map(|layers| Changes::new(layers, &self.plan));
+        let (changed, changes_left_out) = changes.as_ref().map(Changes::list).unwrap_or_default();
         let plan = &self.plan;
         let report = Report {
             version: 1,
@@ -444,9 +461,15 @@ impl Session {
             lost: (self.lost.iter())
                 .map(|path| path.to_string_lossy().into_owned())
                 .collect(),
+            changed,
+            changes_left_out,
             lost_events: 0,
         };
-        Ok((report, self.events()))
+        Ok(Finished {
+            report,
+            events: self.events(),
+            changes,
+        })
     }
 
     /// Whether the command ended without an error, but that nobody took what it wrote.

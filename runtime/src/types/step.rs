@@ -65,6 +65,8 @@ steps! {
     Mount = "mounting",
     /// The path is no longer what it was.
     Changed = "mounting a path that was swapped meanwhile",
+    /// One overlay.
+    Layer = "laying the sandbox's own layer over a directory",
     /// pivot_root.
     Pivot = "changing to the new root",
     /// Working directory.
@@ -103,6 +105,9 @@ impl Step {
             }
             (Self::Changed, _) => {
                 "somebody is changing the files under a grant: run again when it is quiet, or grant another path"
+            }
+            (Self::Layer, libc::ENODEV | libc::EPERM | libc::EINVAL) => {
+                "`files.overlay` needs overlayfs in user namespaces (Linux 5.11), and a file system that overlayfs can stand on: name another directory, or remove the line"
             }
             (Self::Clone, libc::EAGAIN | libc::ENOMEM) => "the host is out of processes or memory",
             (Self::Exec, libc::ENOENT) => {

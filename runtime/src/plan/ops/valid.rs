@@ -57,6 +57,9 @@ pub enum Reason {
     /// Anything else of the host must be a bind, which a policy is asked for like a file.
     #[error("a device is a path in /dev")]
     NotADevice,
+    /// An overlay is a directory's, and what is written to it does not reach the host.
+    #[error("only a directory can have a layer over it, and then is not written itself")]
+    Overlay,
     /// Only a mount can be remounted.
     #[error("nothing is mounted there")]
     NotMounted,
@@ -151,6 +154,12 @@ impl<'a> KnownNodes<'a> {
                 Err(Reason::NotMade)
             }
             Op::Private { .. } | Op::Way => self.mount(at, Some(true), NodeKind::Directory),
+            Op::Bind {
+                source,
+                write,
+                overlay: true,
+                ..
+            } if *write || source.kind != Kind::Directory => Err(Reason::Overlay),
             Op::Bind { source, .. } => {
                 let directory = source.kind == Kind::Directory;
                 self.mount(at, Some(directory), NodeKind::Foreign)
@@ -267,6 +276,7 @@ mod tests {
             },
             write: false,
             exec: false,
+            overlay: false,
         }
         .at(at)
     }

@@ -12,6 +12,7 @@ fn spec() -> Spec {
             source: source.host_path(&identity, false),
             write,
             exec,
+            overlay: false,
         }
         .at(at(path))
     };
@@ -132,6 +133,7 @@ fn a_policy_is_asked_for_all_but_what_the_root_hides() {
             source: found(source, Kind::Directory, 1000).host_path(&spec().identity, false),
             write: true,
             exec: false,
+            overlay: false,
         };
         let mut operations = vec![
             Op::Tmpfs { size: 0, mode: 0 }.at("/"),

@@ -80,7 +80,12 @@ pub(super) fn rights(path: &Path, plan: &Plan) -> Rights {
         .fold(0, |all, rule| all | rule.access);
     let shown = plan.root.mount_of(path);
     let (write, exec) = match shown.map(|mount| &mount.op) {
-        Some(Op::Bind { write, exec, .. }) => (*write, *exec),
+        Some(Op::Bind {
+            write,
+            exec,
+            overlay,
+            ..
+        }) => (*write || *overlay, *exec),
         Some(Op::Tmpfs { .. } | Op::Way)
             if shown.is_some_and(|top| top.op == Op::Way || top.at.parent().is_none()) =>
         {

@@ -191,6 +191,7 @@ impl Session {
             failed: None,
             degraded,
             lost: Vec::new(),
+            layers: None,
             early_signals: Vec::new(),
             events: Vec::new(),
             plan,
