@@ -8,6 +8,7 @@
 #![deny(missing_docs)]
 
 pub mod aegis;
+pub mod learn;
 pub mod names;
 pub mod options;
 pub mod run;

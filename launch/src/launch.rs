@@ -20,7 +20,7 @@ use crate::observing::Observing;
 use crate::policies::{self, Noted, Route, Router};
 use crate::record::{self, Recorder};
 use crate::report_file::ReportFile;
-use crate::run::{Declaration, Launch, Run, Sandbox};
+use crate::run::{Declaration, Launch, Reference, Run, Sandbox};
 use crate::{Error, Event, FrontEnd, Prepared, registry};
 
 /// What a run without a named profile is granted, beside `base`.
@@ -294,7 +294,7 @@ impl Launch {
         matches!(
             asked,
             Declaration::Profile {
-                reference: None,
+                reference: Reference::Default,
                 ..
             }
         )
@@ -314,10 +314,14 @@ impl Launch {
                 return Ok((Loaded { profile, skill_dir }, Vec::new()));
             }
         };
-        if let Some(reference) = reference {
-            let files = Noted::default();
-            let loaded = aegis_profile::load_with(reference, set, &files)?;
-            return Ok((loaded, files.read.into_inner()));
+        match reference {
+            Reference::Named(reference) => {
+                let files = Noted::default();
+                let loaded = aegis_profile::load_with(reference, set, &files)?;
+                return Ok((loaded, files.read.into_inner()));
+            }
+            Reference::Given(loaded) => return Ok((Loaded::clone(loaded), Vec::new())),
+            Reference::Default => {}
         }
         let mut sets = vec![DEFAULT_GRANT];
         sets.extend(set.iter().map(String::as_str));

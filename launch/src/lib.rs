@@ -35,6 +35,7 @@
 pub mod ask;
 mod error;
 mod launch;
+pub mod learning;
 mod observing;
 mod passphrases;
 mod policies;
@@ -53,5 +54,5 @@ pub use error::{Error, Refusal};
 pub use launch::Explained;
 pub use policies::{held, in_force};
 pub use prepared::{Permitted, Prepared};
-pub use run::{Declaration, Launch};
+pub use run::{Declaration, Launch, Reference};
 pub use session::{Options, Outcome, Session};

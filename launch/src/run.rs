@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use aegis_audit::places::State;
 use aegis_policy::{Decision, Hash, Policy, Request};
-use aegis_profile::{Limits, Profile};
+use aegis_profile::{Limits, Loaded, Profile};
 use aegis_runtime::facts::Host;
 use aegis_runtime::plan::{Plan, Spec, authority};
 use aegis_runtime::supervise::{self, Built, NotBuilt};
@@ -22,8 +22,8 @@ use crate::report_file::ReportFile;
 pub enum Declaration {
     /// What a profile declares.
     Profile {
-        /// A built-in name, a file, or `-`. `None`: `base`, and the working directory readable.
-        reference: Option<String>,
+        /// Which profile.
+        reference: Reference,
         /// Keys to override, as `KEY=VALUE`.
         set: Vec<String>,
         /// The command; empty: the profile's `run`.
@@ -40,6 +40,17 @@ pub enum Declaration {
         /// Limits, which a policy's ceilings may lower.
         limits: Box<Limits>,
     },
+}
+
+/// Which profile a command is run under.
+#[derive(Clone, Debug)]
+pub enum Reference {
+    /// `base`, and the working directory readable.
+    Default,
+    /// A built-in name, a file, or `-`.
+    Named(String),
+    /// One that was put together by the front end.
+    Given(Box<Loaded>),
 }
 
 /// A run to be launched.
@@ -72,7 +83,7 @@ impl Launch {
         command: impl IntoIterator<Item = W>,
     ) -> Self {
         Self::new(Declaration::Profile {
-            reference: Some(reference.into()),
+            reference: Reference::Named(reference.into()),
             set: Vec::new(),
             command: command.into_iter().map(Into::into).collect(),
             stdio: StdioMode::Inherit,
@@ -105,8 +116,11 @@ impl Launch {
     /// The profile, as it was named.
     pub fn file(&self) -> Option<&str> {
         match &self.asked {
-            Declaration::Profile { reference, .. } => reference.as_deref(),
-            Declaration::Operations { .. } => None,
+            Declaration::Profile {
+                reference: Reference::Named(name),
+                ..
+            } => Some(name),
+            _ => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-use aegis_launch::{Declaration, Launch};
+use aegis_launch::{Declaration, Launch, Reference};
 use aegis_runtime::types::StdioMode;
 use lexopt::Arg;
 
@@ -90,7 +90,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
         return Err("--report needs a run, and --explain starts none: give one of them".into());
     }
     let asked = Declaration::Profile {
-        reference: profile,
+        reference: profile.map_or(Reference::Default, Reference::Named),
         set,
         command,
         stdio: stdio.unwrap_or_default(),

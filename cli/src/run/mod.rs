@@ -34,26 +34,37 @@ const VERSION: &str = concat!("aegis-run ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// Runs the program: `words` are its arguments without its own name. Returns the exit status.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
-    let mut policy = None;
-    let result = match args::parse(words) {
-        Ok(Invocation::Run(args)) => {
-            policy.clone_from(&args.launch.policy);
-            match args.explain {
-                Some(format) => explained(args.launch, format),
-                None => run(args.launch, args.quiet),
+    match args::parse(words) {
+        Ok(Invocation::Run(args)) => match args.explain {
+            Some(format) => {
+                let policy = args.launch.policy.clone();
+                explained(args.launch, format)
+                    .unwrap_or_else(|error| failed(&error, policy.as_deref()))
             }
+            None => launched(args.launch, args.quiet),
+        },
+        Ok(Invocation::Print(text)) => say(text).unwrap_or_else(|error| failed(&error, None)),
+        Err(usage) => {
+            let usage = format!("{usage}\n  help: aegis-run --help");
+            failed(&Error::Caller(usage), None)
         }
-        Ok(Invocation::Print(text)) => say(text),
-        Err(usage) => Err(Error::Caller(format!("{usage}\n  help: aegis-run --help"))),
-    };
-    result.unwrap_or_else(|error| {
-        match &error {
-            Error::Profile(error) => complain(&profile_error("aegis-run", error)),
-            Error::Refused(refusal) => fail(&said::refusal(refusal, policy.as_deref())),
-            error => fail(&error.to_string()),
-        }
-        error.exit_status()
-    })
+    }
+}
+
+/// Launches a run in this process, and says what came of it. Returns the exit status.
+pub(crate) fn launched(launch: Launch, quiet: bool) -> u8 {
+    let policy = launch.policy.clone();
+    run(launch, quiet).unwrap_or_else(|error| failed(&error, policy.as_deref()))
+}
+
+/// Says why nothing ran. `policy`: the one that was named on the command line.
+fn failed(error: &Error, policy: Option<&str>) -> u8 {
+    match error {
+        Error::Profile(error) => complain(&profile_error("aegis-run", error)),
+        Error::Refused(refusal) => fail(&said::refusal(refusal, policy)),
+        error => fail(&error.to_string()),
+    }
+    error.exit_status()
 }
 
 fn fail(text: &str) {

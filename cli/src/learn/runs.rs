@@ -1,0 +1,126 @@
+//! One run that is learnt from, or that tries what was learnt: in a process of its own, since a process is there for one run.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::PathBuf;
+
+use aegis_launch::{Declaration, Launch, Reference};
+use aegis_observation::Observation;
+use aegis_profile::Loaded;
+use aegis_runtime::types::StdioMode;
+use aegis_sys::process::{self, Change};
+use aegis_sys::{files, signal};
+use rustix::fs::MemfdFlags;
+use serde::Deserialize;
+
+use crate::terminal::log_is_locked;
+
+/// What one run has in common with the others.
+#[derive(Debug)]
+pub(super) struct Run<'a> {
+    /// The command and its arguments.
+    pub command: &'a [OsString],
+    /// As in [`Launch::policy`].
+    pub policy: Option<&'a str>,
+    /// As in [`Launch::audit`].
+    pub audit: Option<PathBuf>,
+    /// Where standard output goes, where that is not the command's.
+    pub output: Option<BorrowedFd<'a>>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// What the command did.
+    pub observation: Observation,
+    /// How it went.
+    pub report: Report,
+}
+
+/// What is needed of a [report](aegis_runtime::supervise::report::Report).
+#[derive(Debug, Deserialize)]
+pub(super) struct Report {
+    pub exit_status: u8,
+    pub resources: Resources,
+    #[serde(default)]
+    pub changed: Vec<Changed>,
+    #[serde(default)]
+    pub changes_left_out: u64,
+    #[serde(default)]
+    pub lost: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Resources {
+    pub wall_us: u64,
+    pub max_rss_kib: u64,
+    pub memory_peak: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Changed {
+    pub path: String,
+    pub change: String,
+}
+
+impl Run<'_> {
+    /// Runs the command under a profile. `Err`: the exit status of a run that did not take place, which has been explained.
+    pub fn under(&self, profile: Loaded) -> io::Result<Result<Seen, u8>> {
+        let memory =
+            |name: &str| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).map(File::from);
+        let (mut observation, mut report) = (memory("observation")?, memory("report")?);
+        let place = |file: &File| PathBuf::from(format!("/dev/fd/{}", file.as_raw_fd()));
+        let launch = Launch {
+            policy: self.policy.map(str::to_owned),
+            audit: self.audit.clone(),
+            observation: Some(place(&observation)),
+            report: Some(place(&report)),
+            log_is_locked: Some(log_is_locked),
+            own_process: true,
+            ..Launch::new(Declaration::Profile {
+                reference: Reference::Given(Box::new(profile)),
+                set: Vec::new(),
+                command: self.command.to_vec(),
+                stdio: StdioMode::Inherit,
+                keep_fds: Vec::new(),
+            })
+        };
+        let Some(pid) = process::fork()? else {
+            let moved = self.output.map(|output| files::duplicate_to(output, 1));
+            let status = match moved.unwrap_or(Ok(())) {
+                Ok(()) => crate::run::launched(launch, true),
+                Err(_) => 125,
+            };
+            process::exit_now(status.into());
+        };
+        // The terminal's signals are for the command, and what it has done until then is still learnt from.
+        for interrupt in [libc::SIGINT, libc::SIGQUIT] {
+            signal::ignore(interrupt);
+        }
+        let status = match process::reap(pid)? {
+            Change::Exited(status) => status as u8,
+            change => 128 + change.signal().unwrap_or(0) as u8,
+        };
+        for interrupt in [libc::SIGINT, libc::SIGQUIT] {
+            signal::default_action(interrupt);
+        }
+        let (seen, report) = (contents(&mut observation)?, contents(&mut report)?);
+        if seen.is_empty() || report.is_empty() {
+            return Ok(Err(if status == 0 { 125 } else { status }));
+        }
+        let malformed = |error: &dyn std::fmt::Display| io::Error::other(error.to_string());
+        Ok(Ok(Seen {
+            observation: Observation::from_json(&seen).map_err(|error| malformed(&error))?,
+            report: serde_json::from_slice(&report).map_err(|error| malformed(&error))?,
+        }))
+    }
+}
+
+fn contents(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,421 @@
+//! What a command is shown while it is observed for the first time, and no profile says yet what it needs: all of the host that
+//! the policy lets a profile have. It is confined all the same: what it writes in the working directory and the home
+//! directory goes to overlays, and the rest is read-only.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aegis_audit::places::State;
+use aegis_policy::model::{Action, Mode};
+use aegis_policy::{Context, Hash, Policy, Request, Verdict, What, decide};
+use aegis_profile::{
+    Declared, Device, Files, Loaded, Origin, Outbound, PathSpec, Profile, Program, Sockets,
+};
+use aegis_runtime::facts::mounts::{self, Mount};
+use aegis_runtime::facts::paths::{self, Trust};
+use aegis_runtime::facts::{self, Caller};
+use aegis_runtime::plan::access::Access;
+use aegis_runtime::types::paths::is_below;
+
+use crate::{Error, policies, record, registry};
+
+/// What a learning run is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Learning {
+    /// The policy, as in [`Launch::policy`](crate::Launch::policy).
+    pub policy: Option<String>,
+    /// The log's directory, as in [`Launch::audit`](crate::Launch::audit).
+    pub audit: Option<PathBuf>,
+    /// `$SKILL`: the directory of the profile that is to be written.
+    pub skill: Option<PathBuf>,
+    /// Whether what the policy wants reviewed is shown, too: a person is then asked when the run starts.
+    pub ask: bool,
+    /// The host's network.
+    pub network: bool,
+    /// Variables that are passed on beside those of `base`.
+    pub pass: Vec<String>,
+}
+
+/// What is shown, as a profile, and what is not.
+pub struct View {
+    /// The profile of the learning run.
+    pub profile: Loaded,
+    /// Places that are kept from the command.
+    pub hidden: Vec<Hidden>,
+    /// What paths of the command's are: see [`facts::gather`].
+    pub work: PathBuf,
+    /// The caller's home directory.
+    pub home: PathBuf,
+    policy: Policy,
+    request: Request,
+}
+
+impl View {
+    /// Why the policy never lets a profile have this. What it would ask a person about is not refused.
+    pub fn refused(&self, access: Access, path: &Path, tree: bool) -> Option<String> {
+        let mut request = self.request.clone();
+        request.what = access.what(path, tree, None);
+        let decision = decide(&self.policy, &request);
+        (decision.verdict == Verdict::Block).then(|| decision.reason.to_string())
+    }
+}
+
+/// A place that a learning run is not shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// Which, and all below it that is not shown for another reason.
+    pub path: PathBuf,
+    /// What the policy says of it; `None`: it is Aegis's own.
+    pub verdict: Option<Verdict>,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// Most places that are asked of the policy.
+const MOST: usize = 20_000;
+
+/// Most places that are shown: each is a mount.
+const MOST_SHOWN: usize = 2_000;
+
+/// Top directories that every sandbox has of its own, or that are not files.
+const OWN: [&str; 6] = ["proc", "sys", "dev", "run", "tmp", "lost+found"];
+
+/// Where the homes of users are: of others, nothing is shown.
+const HOMES: [&str; 2] = ["/home", "/root"];
+
+/// What a command is shown while it is learnt.
+///
+/// # Errors
+///
+/// The policy is wrong, or there is no working directory.
+pub fn view(learning: &Learning) -> Result<View, Error> {
+    let (policy, _) = policies::in_force(learning.policy.as_deref())?;
+    let caller = facts::this_caller();
+    let work = std::env::current_dir().map_err(aegis_runtime::Error::WorkingDirectory)?;
+    let work = fs::canonicalize(&work).map_err(aegis_runtime::Error::WorkingDirectory)?;
+    let skill = (learning.skill.as_deref()).and_then(|skill| fs::canonicalize(skill).ok());
+    let state = State::here();
+    let mut own = record::places(learning.audit.as_deref(), state.as_ref());
+    own.extend(registry::directory());
+    let mut router = policies::Router::new();
+    let own = own.iter().map(|place| router.route(place).end).collect();
+    let context = Context {
+        aliases: Vec::new(),
+        home: caller.policy_home.as_path().into(),
+        profile: NAME.into(),
+        profile_hash: Hash::default(),
+        skill: skill.as_deref().map(Into::into),
+        uid: caller.uid,
+        work: work.as_path().into(),
+    };
+    let zones = [Some(&work), skill.as_ref()].into_iter().flatten();
+    let zones = zones.filter(|dir| dir.parent().is_some()).cloned();
+    // Where a passphrase is wanted, calling this program is not enough of a yes.
+    let mut viewer = Viewer {
+        ask: learning.ask,
+        trust: Trust {
+            uid: caller.uid,
+            zones: zones.collect(),
+            ..Trust::default()
+        },
+        request: Request {
+            approvals: Vec::new(),
+            context,
+            what: What::NetHost {},
+        },
+        mounts: mounts::read().map_err(aegis_runtime::Error::Mounts)?,
+        policy,
+        caller,
+        work,
+        skill,
+        own,
+        shown: Vec::new(),
+        hidden: Vec::new(),
+        left: MOST,
+    };
+    for place in viewer.places() {
+        viewer.show(&place);
+    }
+    let executable = viewer.executable();
+    let base = aegis_profile::load_with::<&str>("base", &[], &Files)?;
+    Ok(viewer.finish(base.profile, learning, executable))
+}
+
+/// The name of the profile of a learning run.
+const NAME: &str = "learning";
+
+/// What is found, while it is found.
+struct Viewer {
+    policy: Policy,
+    request: Request,
+    caller: Caller,
+    trust: Trust,
+    mounts: Vec<Mount>,
+    work: PathBuf,
+    skill: Option<PathBuf>,
+    /// Aegis's own places.
+    own: Vec<PathBuf>,
+    ask: bool,
+    shown: Vec<Shown>,
+    hidden: Vec<Hidden>,
+    left: usize,
+}
+
+/// A tree or file that is shown.
+struct Shown {
+    path: PathBuf,
+    tree: bool,
+}
+
+impl Viewer {
+    /// Where to begin: the working directory and the skill, what is in `/` and in the home directory, and what rules of the policy
+    /// that let something through name elsewhere.
+    fn places(&self) -> Vec<PathBuf> {
+        let home = &self.caller.home;
+        let mut places = vec![self.work.clone()];
+        places.extend(self.skill.clone());
+        let top = entries(Path::new("/")).into_iter();
+        places.extend(top.filter(|path| {
+            let name = path.file_name().unwrap_or_default();
+            let has_own = OWN.iter().any(|own| name == *own)
+                || HOMES.iter().any(|homes| path == Path::new(homes));
+            !has_own && !is_below(home, path)
+        }));
+        let variables = [
+            ("$WORK", Some(&self.work)),
+            ("$SKILL", self.skill.as_ref()),
+            ("$HOME", Some(home)),
+        ];
+        for rule in self
+            .policy
+            .documents()
+            .iter()
+            .flat_map(|document| &document.capabilities)
+        {
+            let files = [Action::FilesRead, Action::FilesWrite, Action::ShellExec];
+            let speaks =
+                rule.mode == Mode::default() && files.iter().any(|action| rule.on.contains(action));
+            if !speaks || !(rule.verdict.lets_through() || self.ask) {
+                continue;
+            }
+            for pattern in &rule.matches {
+                // Up to the first component that is a pattern.
+                let (base, rest) = pattern.split_once('/').unwrap_or((pattern, ""));
+                let base = match variables.iter().find(|(name, _)| *name == base) {
+                    Some((_, Some(path))) => (*path).clone(),
+                    _ if base.is_empty() => PathBuf::from("/"),
+                    _ => continue,
+                };
+                let plain = rest
+                    .split('/')
+                    .take_while(|part| !part.contains(['*', '\\', '?', '[']));
+                let path: PathBuf = std::iter::once(base)
+                    .chain(plain.map(PathBuf::from))
+                    .collect();
+                if path != *home && path.parent().is_some() {
+                    places.push(path);
+                }
+            }
+        }
+        if home.parent().is_some() {
+            places.extend(entries(home));
+        }
+        // What holds others comes first.
+        places.sort_by_key(|path| path.components().count());
+        places
+    }
+
+    /// Shows a place, or what the policy lets through in it.
+    fn show(&mut self, start: &Path) {
+        let mut ahead = vec![start.to_owned()];
+        while let Some(path) = ahead.pop() {
+            if self.is_shown(&path) || self.hidden.iter().any(|hidden| hidden.path == path) {
+                continue;
+            }
+            let Some(left) = self
+                .left
+                .checked_sub(1)
+                .filter(|_| self.shown.len() < MOST_SHOWN)
+            else {
+                self.hide(
+                    path,
+                    None,
+                    "there is too much to be decided about one by one",
+                );
+                return;
+            };
+            self.left = left;
+            let Ok(found) = paths::resolve(&path, &self.trust) else {
+                continue;
+            };
+            let tree = found.kind == paths::Kind::Directory;
+            if tree && path != found.real {
+                // By its own name, if it is shown at all.
+                continue;
+            }
+            if self.own.iter().any(|own| is_below(&found.real, own)) {
+                self.hide(path, None, "it is Aegis's own");
+                continue;
+            }
+            if (mounts::of(&found.real, &self.mounts)).is_some_and(Mount::is_of_the_kernel) {
+                continue;
+            }
+            let home = &self.caller.home;
+            let holds = |inner: &PathBuf| inner.starts_with(&found.real);
+            let is_split = tree
+                && (holds(home)
+                    || self.own.iter().any(holds)
+                    || self
+                        .mounts
+                        .iter()
+                        .any(|mount| mount.at != found.real && holds(&mount.at)));
+            if is_split {
+                ahead.extend(entries(&path));
+                continue;
+            }
+            let verdict = self.verdict(Access::Read.what(&found.real, tree, None));
+            match verdict {
+                (verdict, _) if self.lets(verdict) => self.shown.push(Shown { path, tree }),
+                (Verdict::Block, _) if tree => {
+                    let inside = entries(&path);
+                    if inside.is_empty() {
+                        self.hide(path, Some(Verdict::Block), &verdict.1);
+                    }
+                    ahead.extend(inside);
+                }
+                (verdict, reason) => self.hide(path, Some(verdict), &reason),
+            }
+        }
+    }
+
+    /// Which of what is shown may be executed.
+    fn executable(&mut self) -> Vec<PathBuf> {
+        let mut executable = Vec::new();
+        let mut ahead: Vec<(PathBuf, bool)> = (self.shown.iter())
+            .map(|shown| (shown.path.clone(), shown.tree))
+            .collect();
+        while let Some((path, tree)) = ahead.pop() {
+            let Some(left) = self
+                .left
+                .checked_sub(1)
+                .filter(|_| executable.len() < MOST_SHOWN)
+            else {
+                break;
+            };
+            self.left = left;
+            let (verdict, reason) = self.verdict(Access::Exec.what(&path, tree, None));
+            match verdict {
+                _ if self.lets(verdict) => executable.push(path),
+                Verdict::Block if tree => {
+                    ahead.extend(entries(&path).into_iter().filter_map(|path| {
+                        let found = fs::symlink_metadata(&path).ok()?;
+                        (!found.is_symlink()).then_some((path, found.is_dir()))
+                    }))
+                }
+                Verdict::Block => self.hide(path, Some(Verdict::Block), &reason),
+                _ => {}
+            }
+        }
+        executable.sort();
+        executable
+    }
+
+    fn verdict(&mut self, what: What) -> (Verdict, String) {
+        self.request.what = what;
+        let decision = decide(&self.policy, &self.request);
+        (decision.verdict, decision.reason.to_string())
+    }
+
+    fn lets(&self, verdict: Verdict) -> bool {
+        verdict.lets_through() || (self.ask && verdict == Verdict::Review)
+    }
+
+    fn is_shown(&self, path: &Path) -> bool {
+        self.shown.iter().any(|shown| is_below(path, &shown.path))
+    }
+
+    fn hide(&mut self, path: PathBuf, verdict: Option<Verdict>, reason: &str) {
+        let reason = reason.to_owned();
+        self.hidden.push(Hidden {
+            path,
+            verdict,
+            reason,
+        });
+    }
+
+    /// Adds what is shown to the profile.
+    fn finish(self, mut profile: Profile, learning: &Learning, executable: Vec<PathBuf>) -> View {
+        let is_changed = |shown: &Shown| {
+            let mut own = [&self.work, &self.caller.home].into_iter();
+            shown.tree && own.any(|own| is_below(&shown.path, own) || is_below(own, &shown.path))
+        };
+        let (overlays, read): (Vec<&Shown>, Vec<&Shown>) =
+            self.shown.iter().partition(|shown| is_changed(shown));
+        let specs = |shown: &[&Shown]| -> Vec<Declared<PathSpec>> {
+            shown
+                .iter()
+                .filter_map(|shown| spec(&shown.path))
+                .map(declared)
+                .collect()
+        };
+        let shell_exec: Vec<Declared<Program>> = (executable.iter())
+            .filter_map(|path| spec(path))
+            .map(|spec| declared(Program::Path(spec)))
+            .collect();
+        profile.name = NAME.into();
+        let capabilities = &mut profile.capabilities;
+        capabilities.files_read.extend(specs(&read));
+        capabilities.files_overlay = specs(&overlays);
+        capabilities.shell_exec.extend(shell_exec);
+        capabilities.sockets = Some(declared(Sockets::Private));
+        capabilities.devices = vec![declared(Device::Pty)];
+        if learning.network {
+            capabilities.net_outbound = Outbound::Host(origin());
+        }
+        let pass = learning.pass.iter().cloned().map(declared);
+        profile.environment.pass.extend(pass);
+        View {
+            profile: Loaded {
+                profile,
+                skill_dir: self.skill,
+            },
+            hidden: self.hidden,
+            work: self.work,
+            home: self.caller.home,
+            policy: self.policy,
+            request: self.request,
+        }
+    }
+}
+
+fn origin() -> Origin {
+    Origin {
+        file: "what is shown to be learnt from".into(),
+        line: 1,
+        column: 1,
+    }
+}
+
+fn declared<T>(value: T) -> Declared<T> {
+    let origin = origin();
+    Declared { value, origin }
+}
+
+/// A path as a profile has it, skipped where it is missing by then. `None`: a profile cannot name it.
+fn spec(path: &Path) -> Option<PathSpec> {
+    let rest = path.to_str()?.strip_prefix('/')?.to_owned();
+    (!rest.is_empty() && !rest.contains(['\n', '\t'])).then_some(PathSpec {
+        base: None,
+        rest,
+        optional: true,
+    })
+}
+
+/// What is in a directory, as far as the caller may look.
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let mut list: Vec<PathBuf> = fs::read_dir(dir)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    list.sort();
+    list
+}
