@@ -4,11 +4,103 @@
 //! [`AegisRun`]; tests compare both with this.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::builder::Styles;
 use clap::{Parser, ValueHint};
 
 use crate::names;
+
+const LEARN_EXAMPLES: &str = "\
+The command runs confined: of the host it is shown what the policy lets a profile have, and never the keys,
+credentials and passwords that the policy blocks. What it writes in the working directory and in the home
+directory stays in memory. There is no network. Then it runs once more, under the profile that was
+made of what it did.
+
+Without -o the profile goes to standard output, and the command's own output to standard error.
+
+Examples:
+  aegis-learn -o skill.yaml -- python3 main.py             a profile for a skill, beside its files
+  aegis-learn --runs 3 -o skill.yaml -- ./skill.sh         of what three runs did
+  aegis-learn --against skill.yaml -- python3 main.py      what does it lack, what was not used?
+  aegis-run --profile skill.yaml --record day1.json; aegis-learn --from day1.json -o skill.yaml
+  aegis-learn --rules                                      how single files become lines of a profile
+
+Exit status:
+  0       the profile was written, and the command ran under it as it did before
+  1       it was written, and is not verified; or the profile given with --against lacks something
+  125     nothing was written: the command line or the policy is wrong, or the command did not start";
+
+/// Runs a command to see what it needs, and writes the smallest profile that it runs under
+#[derive(Debug, Parser)]
+#[command(
+    name = "aegis-learn",
+    version,
+    styles = Styles::plain(),
+    override_usage = "aegis-learn [OPTIONS] [--] COMMAND [ARG]...\n       aegis-learn [OPTIONS] --from FILE...",
+    after_help = LEARN_EXAMPLES
+)]
+pub struct AegisLearn {
+    /// Where the profile is written; its directory is `$SKILL`
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Replaces the file, if it is there
+    #[arg(long, requires = "output")]
+    pub force: bool,
+    /// How often the command is run to be learnt from
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+    /// Learns from what `aegis-run --record` saved, and runs nothing; may be repeated
+    #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath, conflicts_with = "runs")]
+    pub from: Vec<PathBuf>,
+    /// Says what this profile lacks of what was seen, and what of it no run used; writes nothing else
+    #[arg(long, value_name = "PROFILE", value_hint = ValueHint::FilePath, add = names::profiles())]
+    pub against: Option<String>,
+    /// With --against: writes that profile without what no run used
+    #[arg(long, requires = "against")]
+    pub trim: bool,
+    /// The network that the command has: `host`
+    #[arg(long, value_name = "WHAT", value_parser = ["host"])]
+    pub allow_net: Option<String>,
+    /// Shows the command what the policy wants a person to review, too, and asks for it on the terminal
+    #[arg(long)]
+    pub ask: bool,
+    /// What is written in the working directory is kept: the policy must let a profile write there
+    #[arg(long)]
+    pub keep_changes: bool,
+    /// Passes on a variable of the environment; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub pass: Vec<String>,
+    /// The profile's name; without it, the file's
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Lists the system calls that were seen, and those that do the same, in place of the default set
+    #[arg(long)]
+    pub tight: bool,
+    /// Does not run the command under the profile
+    #[arg(long)]
+    pub no_verify: bool,
+    /// What may be shown and granted: a file, a directory, or a template's name; in place of the user's policy
+    #[arg(long, value_name = "PATH|NAME", value_hint = ValueHint::AnyPath, add = names::policies())]
+    pub policy: Option<String>,
+    /// Where the runs are recorded: the directory of the log
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub audit: Option<PathBuf>,
+    /// Prints what was learnt as JSON, the profile in it
+    #[arg(long)]
+    pub json: bool,
+    /// Says nothing but errors
+    #[arg(long)]
+    pub quiet: bool,
+    /// Prints the rules by which a profile is made of what was seen
+    #[arg(long, exclusive = true)]
+    pub rules: bool,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", num_args = 0.., trailing_var_arg = true)]
+    #[arg(value_hint = ValueHint::CommandWithArguments)]
+    #[arg(required_unless_present_any = ["from", "rules"], conflicts_with = "from")]
+    pub command: Vec<OsString>,
+}
 
 const RUN_EXAMPLES: &str = "\
 Without --profile a command may read the current directory, $WORK, beside what the built-in

@@ -32,6 +32,8 @@ pub struct Learning {
     pub ask: bool,
     /// The host's network.
     pub network: bool,
+    /// Whether what is written in the working directory is kept, and so reaches the host.
+    pub keep: bool,
     /// Variables that are passed on beside those of `base`.
     pub pass: Vec<String>,
 }
@@ -48,12 +50,17 @@ pub struct View {
     pub home: PathBuf,
     policy: Policy,
     request: Request,
+    own: Vec<PathBuf>,
 }
 
 impl View {
     /// Why the policy never lets a profile have this. What it would ask a person about is not refused.
-    pub fn refused(&self, access: Access, path: &Path, tree: bool) -> Option<String> {
+    pub fn refused(&self, access: Access, path: &Path) -> Option<String> {
+        if let Some(own) = self.own.iter().find(|own| own.starts_with(path) || path.starts_with(own)) {
+            return Some(format!("{} is Aegis's own", own.display()));
+        }
         let mut request = self.request.clone();
+        let tree = fs::metadata(path).is_ok_and(|found| found.is_dir());
         request.what = access.what(path, tree, None);
         let decision = decide(&self.policy, &request);
         (decision.verdict == Verdict::Block).then(|| decision.reason.to_string())
@@ -349,8 +356,11 @@ impl Viewer {
             let mut own = [&self.work, &self.caller.home].into_iter();
             shown.tree && own.any(|own| is_below(&shown.path, own) || is_below(own, &shown.path))
         };
-        let (overlays, read): (Vec<&Shown>, Vec<&Shown>) =
+        let (mut overlays, read): (Vec<&Shown>, Vec<&Shown>) =
             self.shown.iter().partition(|shown| is_changed(shown));
+        if learning.keep {
+            overlays.retain(|shown| !is_below(&shown.path, &self.work));
+        }
         let specs = |shown: &[&Shown]| -> Vec<Declared<PathSpec>> {
             shown
                 .iter()
@@ -366,6 +376,8 @@ impl Viewer {
         let capabilities = &mut profile.capabilities;
         capabilities.files_read.extend(specs(&read));
         capabilities.files_overlay = specs(&overlays);
+        let kept = learning.keep.then(|| spec(&self.work)).flatten();
+        capabilities.files_write = kept.map(declared).into_iter().collect();
         capabilities.shell_exec.extend(shell_exec);
         capabilities.sockets = Some(declared(Sockets::Private));
         capabilities.devices = vec![declared(Device::Pty)];
@@ -384,6 +396,7 @@ impl Viewer {
             home: self.caller.home,
             policy: self.policy,
             request: self.request,
+            own: self.own,
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Head {
     pub kernels: BTreeSet<String>,
     /// How much was seen and lost.
     pub lost: u64,
+    /// When and how the command ran under the profile, where it did as before.
+    pub verified: Option<String>,
 }
 
 /// A profile with why.

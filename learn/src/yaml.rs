@@ -151,6 +151,9 @@ impl Page {
                 "INCOMPLETE: {lost} things were seen and lost. Run it again before trusting this."
             ),
         });
+        if let Some(verified) = &head.verified {
+            self.comment(&format!("Verified {verified}."));
+        }
         let rules: Vec<&str> = proposal
             .rules()
             .into_iter()

@@ -2,5 +2,5 @@
 
 fn main() {
     aegis_sys::process::begin();
-    std::process::exit(aegis_cli::learn::main(std::env::args_os().skip(1).collect()).into())
+    std::process::exit(aegis_cli::learn::main(std::env::args_os()).into())
 }

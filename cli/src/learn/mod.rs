@@ -1,36 +1,357 @@
-//! temp
+//! `aegis-learn`: runs a command to see what it needs, writes the profile for that, and runs it under the profile.
+//!
+//! Exit statuses: 0 written and verified; 1 written and not verified, or an older profile lacks something; 125 nothing was
+//! written.
+
+mod host;
 mod runs;
+mod summary;
+
 use std::ffi::OsString;
-/// x
-pub fn main(words: Vec<OsString>) -> u8 {
-    let view = aegis_launch::learning::view(&aegis_launch::learning::Learning::default());
-    let view = match view {
-        Ok(v) => v,
-        Err(e) => {
-            eprintln!("{e}");
-            return 125;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use aegis_launch::learning::{self, Learning, View};
+use aegis_learn::{Network, Options, Proposal, Surroundings, Usage, propose};
+use aegis_observation::Observation;
+use aegis_profile::{Files, Loaded};
+use aegis_runtime::facts::DEFAULT_PATH;
+use aegis_sys::files;
+use aegis_sys::private::{self, Put};
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use crate::options::AegisLearn;
+use crate::terminal::{complain, harmless, print, profile_error};
+use host::ThisHost;
+use runs::{Run, Seen};
+use summary::{Learnt, Verified};
+
+/// Nothing was written.
+const FAILED: u8 = 125;
+
+/// Runs the program: `words` are its arguments, its own name first. Returns the exit status.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
+    let options = match AegisLearn::try_parse_from(words) {
+        Ok(options) => options,
+        Err(error) if !error.use_stderr() => {
+            return match print(error.render().to_string().as_bytes()) {
+                Ok(()) => 0,
+                Err(_) => FAILED,
+            };
+        }
+        Err(error) => {
+            complain(&error.render().to_string());
+            return FAILED;
         }
     };
-    eprintln!("{}", aegis_profile::show(&view.profile.profile, false));
-    for h in &view.hidden {
-        eprintln!("hidden {:?}", h);
-    }
-    let run = runs::Run {
-        command: &words,
-        policy: None,
-        audit: None,
-        output: None,
+    let done = match options.rules {
+        true => print(summary::rules().as_bytes()).map(|()| 0).map_err(Into::into),
+        false => learn(&options),
     };
-    match run.under(view.profile) {
-        Ok(Ok(seen)) => {
-            println!("{}", seen.observation.to_json());
-            eprintln!("{:?}", seen.report);
-            0
+    done.unwrap_or_else(|error| {
+        if let Some(Explained(status)) = error.downcast_ref() {
+            return *status;
         }
-        Ok(Err(s)) => s,
-        Err(e) => {
-            eprintln!("{e}");
-            125
-        }
+        complain(&match error.downcast_ref() {
+            Some(error) => profile_error("aegis-learn", error),
+            None => format!("aegis-learn: error: {}\n", harmless(&format!("{error:#}"))),
+        });
+        FAILED
+    })
+}
+
+/// An error of a run, which has been printed, with its exit status.
+#[derive(Debug, thiserror::Error)]
+#[error("the command did not run (status {0})")]
+struct Explained(u8);
+
+/// What there is to learn from.
+#[derive(Default)]
+struct Material {
+    seen: Vec<Observation>,
+    usage: Usage,
+    /// The reports, where it was run here.
+    runs: Vec<Seen>,
+    /// Runs after which nothing new came.
+    settled: bool,
+}
+
+fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
+    let old = match &options.against {
+        Some(reference) => Some(aegis_profile::load(reference, &Files)?),
+        None => None,
+    };
+    let place = options.output.as_deref();
+    if let Some(place) = place {
+        can_be_written(place, options.force)?;
     }
+    let here = std::env::current_dir().context("the working directory")?;
+    let skill = place.map(|place| match place.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => here.join(parent),
+        _ => here.clone(),
+    });
+    let mut view = learning::view(&Learning {
+        policy: options.policy.clone(),
+        audit: options.audit.clone(),
+        skill: skill.clone(),
+        ask: options.ask,
+        network: options.allow_net.is_some(),
+        keep: options.keep_changes,
+        pass: options.pass.clone(),
+    })?;
+    let material = match options.from.is_empty() {
+        true => run(options, &view)?,
+        false => read(options, &mut view)?,
+    };
+    let host = ThisHost::new(&view);
+    let path: Vec<PathBuf> = DEFAULT_PATH.split(':').map(PathBuf::from).collect();
+    let skill = skill.and_then(|skill| fs::canonicalize(skill).ok());
+    let around = Surroundings {
+        work: &view.work,
+        home: &view.home,
+        skill: skill.as_deref(),
+        path: &path,
+        host: &host,
+    };
+    let named = place.and_then(|place| Some(place.file_stem()?.to_str()?.to_owned()));
+    let mut proposal = propose(
+        &material.seen,
+        &around,
+        Some(&material.usage),
+        &Options {
+            tight: options.tight,
+            network: match options.allow_net {
+                Some(_) => Network::Host,
+                None => Network::Closed,
+            },
+            pass: options.pass.clone(),
+            name: options.name.clone().or(named),
+            date: today(),
+            run: true,
+        },
+    );
+    if let Some(old) = old {
+        let difference =
+            aegis_learn::difference(&material.seen, &proposal, &old.profile, &around);
+        if options.trim {
+            let trimmed = aegis_profile::show(&difference.trimmed(&old.profile), false);
+            written(options, &trimmed)?;
+        }
+        let text = match options.json {
+            true => summary::difference_json(&difference),
+            false => summary::difference(&difference),
+        };
+        match options.trim && options.output.is_none() {
+            true => complain(&harmless(&text)),
+            false => print(harmless(&text).as_bytes())?,
+        }
+        return Ok(u8::from(!difference.lacks.is_empty()));
+    }
+    let verified = match options.from.is_empty() && !options.no_verify {
+        true => Some(verify(options, &view, &proposal, &material, &around)?),
+        false => None,
+    };
+    proposal.head.verified = verified.as_ref().and_then(Verified::line);
+    let text = proposal.to_yaml();
+    let learnt = Learnt {
+        proposal: &proposal,
+        runs: &material.runs,
+        settled: material.settled,
+        hidden: summary::hidden(&view, &material.seen),
+        verified: verified.as_ref(),
+        place,
+        text: &text,
+        kept: options.keep_changes,
+    };
+    match options.json {
+        true => {
+            if place.is_some() {
+                written(options, &text)?;
+            }
+            print(learnt.json().as_bytes())?;
+        }
+        false => written(options, &text)?,
+    }
+    if !options.quiet && !options.json {
+        complain(&harmless(&learnt.text()));
+    }
+    let is_good = verified.as_ref().is_none_or(Verified::is_good) && proposal.is_complete();
+    Ok(u8::from(!is_good))
+}
+
+/// Runs the command as often as it is wanted.
+fn run(options: &AegisLearn, view: &View) -> anyhow::Result<Material> {
+    let run = runs_of(options);
+    let mut material = Material::default();
+    for number in 1..=options.runs {
+        say(options, &match options.runs {
+            1 => "running the command to see what it does".to_owned(),
+            all => format!("run {number} of {all}"),
+        });
+        let seen = run.under(view.profile.clone())?.map_err(Explained)?;
+        let new = new_in(&seen.observation, &material.seen);
+        if number > 1 {
+            say(options, &match new {
+                0 => format!("run {number}: nothing new"),
+                1 => format!("run {number}: 1 new thing"),
+                new => format!("run {number}: {new} new things"),
+            });
+        }
+        material.settled = number > 1 && new == 0;
+        let (used, usage) = (&seen.report.resources, &mut material.usage);
+        usage.memory = usage.memory.max(used.memory_peak.or(Some(used.max_rss_kib << 10)));
+        usage.time = usage.time.max(Some(used.wall_us.div_ceil(1000)));
+        usage.tasks = usage.tasks.max(Some(seen.observation.counts.most_tasks));
+        material.seen.push(seen.observation.clone());
+        material.runs.push(seen);
+    }
+    Ok(material)
+}
+
+fn runs_of(options: &AegisLearn) -> Run<'_> {
+    Run {
+        command: &options.command,
+        policy: options.policy.as_deref(),
+        audit: options.audit.clone(),
+        // The profile goes to standard output.
+        output: match options.output.is_none() || options.json {
+            true => files::inherited(2),
+            false => None,
+        },
+    }
+}
+
+/// How many things an observation has that the others have not.
+fn new_in(seen: &Observation, others: &[Observation]) -> usize {
+    let mut all = Observation::default();
+    others.iter().cloned().for_each(|other| all.merge(other));
+    let before = size(&all);
+    all.merge(seen.clone());
+    size(&all) - before
+}
+
+fn size(seen: &Observation) -> usize {
+    let calls: usize = seen.calls.values().map(|calls| calls.len()).sum();
+    calls + seen.executed.len() + seen.opened.len() + seen.named.len() + seen.addresses.len()
+}
+
+/// Reads saved observations. What `$WORK` stands for is the directory of the first.
+fn read(options: &AegisLearn, view: &mut View) -> anyhow::Result<Material> {
+    let mut material = Material::default();
+    for place in &options.from {
+        let name = place.display();
+        let file = files::open_regular(place).with_context(|| format!("{name} cannot be read"))?;
+        let mut bytes = Vec::new();
+        file.take(aegis_observation::LONGEST + 1)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("{name} cannot be read"))?;
+        if bytes.len() as u64 > aegis_observation::LONGEST {
+            anyhow::bail!("{name} is longer than 256 MiB: it is no saved observation");
+        }
+        let seen = Observation::from_json(&bytes).with_context(|| {
+            format!("{name} is no observation that `aegis-run --record` or `aegis-learn` has saved")
+        })?;
+        material.seen.push(seen);
+    }
+    let mut runs = material.seen.iter().flat_map(|seen| &seen.runs);
+    if let Some(first) = runs.next() {
+        view.work = first.directory.as_path().to_owned();
+    }
+    let tasks = material.seen.iter().map(|seen| seen.counts.most_tasks).max();
+    material.usage.tasks = tasks;
+    Ok(material)
+}
+
+/// Runs the command once more, under the profile. What it writes stays in memory, unless changes are kept.
+fn verify(
+    options: &AegisLearn,
+    view: &View,
+    proposal: &Proposal,
+    material: &Material,
+    around: &Surroundings<'_>,
+) -> anyhow::Result<Verified> {
+    let profile = proposal.profile()?;
+    let mut confined = profile.clone();
+    if !options.keep_changes {
+        let granted = &mut confined.capabilities;
+        let written = std::mem::take(&mut granted.files_write);
+        let inside_tmp = |item: &aegis_profile::Declared<aegis_profile::PathSpec>| {
+            item.value.base == Some(aegis_profile::Variable::Tmp)
+        };
+        granted.files_overlay.extend(written.into_iter().filter(|item| !inside_tmp(item)));
+    }
+    say(options, "running it again under the profile");
+    let run = runs_of(options).under(Loaded {
+        profile: confined,
+        skill_dir: view.profile.skill_dir.clone(),
+    })?;
+    let seen = match run {
+        Ok(seen) => seen,
+        Err(status) => return Ok(Verified::did_not_start(status)),
+    };
+    let mut learnt = Observation::default();
+    material.seen.iter().cloned().for_each(|seen| learnt.merge(seen));
+    Ok(Verified {
+        date: today(),
+        started: true,
+        status: seen.report.exit_status,
+        expected: material.runs.iter().map(|run| run.report.exit_status).collect(),
+        outside: aegis_learn::outside(&seen.observation, &profile, around),
+        missing: summary::missing(&learnt, &seen.observation),
+        lost: seen.observation.losses.lost(),
+    })
+}
+
+/// Writes the profile, or prints it.
+fn written(options: &AegisLearn, text: &str) -> anyhow::Result<()> {
+    let Some(place) = &options.output else {
+        return Ok(print(text.as_bytes())?);
+    };
+    let how = match options.force {
+        true => Put::Replace,
+        false => Put::New,
+    };
+    let (directory, name) = directory_and_name(place)?;
+    let put = private::put_public(&directory, name, text.as_bytes(), how)
+        .with_context(|| format!("{} cannot be written", place.display()))?;
+    anyhow::ensure!(put, "{} has appeared meanwhile, and was left alone", place.display());
+    Ok(())
+}
+
+fn can_be_written(place: &Path, force: bool) -> anyhow::Result<()> {
+    let (directory, name) = directory_and_name(place)?;
+    if !force && fs::symlink_metadata(place).is_ok() {
+        anyhow::bail!(
+            "{} is there already\n  help: --force replaces it; --against {} says what is between it and what the command does",
+            place.display(),
+            place.display()
+        );
+    }
+    private::can_put(&directory, name).with_context(|| format!("{} cannot be written", place.display()))
+}
+
+fn directory_and_name(place: &Path) -> anyhow::Result<(std::os::fd::OwnedFd, &std::ffi::OsStr)> {
+    let name = place
+        .file_name()
+        .with_context(|| format!("{} is not the name of a file", place.display()))?;
+    let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = aegis_sys::walk::directory(parent.unwrap_or(Path::new(".")), false);
+    let directory = directory.with_context(|| format!("{} cannot be written", place.display()))?;
+    Ok((directory, name))
+}
+
+/// One line of progress.
+fn say(options: &AegisLearn, text: &str) {
+    if !options.quiet {
+        complain(&format!("aegis-learn: {text}\n"));
+    }
+}
+
+/// The date, in UTC.
+fn today() -> String {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    now.split('T').next().unwrap_or_default().to_owned()
 }

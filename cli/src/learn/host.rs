@@ -1,0 +1,106 @@
+//! The host, as learning asks about it.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use aegis_launch::learning::View;
+use aegis_learn::{Access, Fact, Host, Kind, Standing};
+use aegis_runtime::plan::access;
+use aegis_runtime::seccomp::{self, Action, Arch, Base, Filter, SyscallSpec};
+use aegis_sys::files;
+
+/// Longest first line that the kernel reads (`binfmt_script.c`).
+const LONGEST_FIRST_LINE: usize = 256;
+
+/// This host, under the policy that the command was learnt under.
+pub(super) struct ThisHost<'v> {
+    view: &'v View,
+    default: Filter,
+    start: Filter,
+}
+
+impl<'v> ThisHost<'v> {
+    pub fn new(view: &'v View) -> Self {
+        let filter = |base| seccomp::filter_for(&SyscallSpec::new(base)).expect("a base alone is a filter");
+        Self {
+            view,
+            default: filter(Base::Default),
+            start: filter(Base::Learned),
+        }
+    }
+}
+
+impl Host for ThisHost<'_> {
+    fn look(&self, path: &Path) -> Option<Fact> {
+        let real = fs::canonicalize(path).ok()?;
+        let found = fs::metadata(&real).ok()?;
+        let kind = match () {
+            () if found.is_file() => Kind::File,
+            () if found.is_dir() => Kind::Directory,
+            () => Kind::Other,
+        };
+        let executable = kind == Kind::File && found.permissions().mode() & 0o111 != 0;
+        let interpreter = executable.then(|| interpreter(&real)).flatten();
+        Some(Fact {
+            kind,
+            real,
+            executable,
+            interpreter,
+        })
+    }
+
+    fn files_below(&self, directory: &Path, most: usize) -> usize {
+        let mut count = 0;
+        let mut ahead = vec![directory.to_owned()];
+        while let Some(directory) = ahead.pop() {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => ahead.push(entry.path()),
+                    _ => count += 1,
+                }
+                if count >= most {
+                    return most;
+                }
+            }
+        }
+        count
+    }
+
+    fn refused(&self, access: Access, path: &Path) -> Option<String> {
+        let access = match access {
+            Access::Read => access::Access::Read,
+            Access::Write => access::Access::Write,
+            Access::Execute => access::Access::Exec,
+        };
+        self.view.refused(access, path)
+    }
+
+    fn standing(&self, call: &str) -> Option<Standing> {
+        let number = Arch::native().number(call)?;
+        let granted = |filter: &Filter| {
+            filter.rules.get(number).is_some_and(|rule| {
+                let is_granted = |action: Action| matches!(action, Action::Allow | Action::Notify);
+                rule.otherwise == Action::Allow || rule.arms.iter().any(|arm| is_granted(arm.then))
+            })
+        };
+        Some(match () {
+            () if granted(&self.start) => Standing::Start,
+            () if granted(&self.default) => Standing::Granted,
+            () if seccomp::may_be_allowed(call) => Standing::OnRequest,
+            () => Standing::Never,
+        })
+    }
+}
+
+/// What the first line of a script names. Nothing but a regular file is opened.
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    let mut line = [0; LONGEST_FIRST_LINE];
+    let length = files::open_regular(path).ok()?.read(&mut line).ok()?;
+    let line = line[..length].strip_prefix(b"#!")?;
+    let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii();
+    let name = line.split(u8::is_ascii_whitespace).next()?;
+    Some(PathBuf::from(std::ffi::OsStr::from_bytes(name)))
+}

@@ -1,0 +1,347 @@
+//! What was learnt, as a person reads it, and as a program does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use aegis_launch::learning::View;
+use aegis_learn::{Difference, HEADROOM, Key, Outside, Proposal, Rule};
+use aegis_observation::{Observation, Text};
+use serde_json::{Value, json};
+
+use super::runs::Seen;
+
+/// At most so many of a kind are named.
+const MOST: usize = 8;
+
+/// The errors of what was refused, or is not there.
+const REFUSALS: [&str; 4] = ["EACCES", "EPERM", "ENOENT", "EROFS"];
+
+/// How the run under the profile went.
+#[derive(Debug)]
+pub(super) struct Verified {
+    pub date: String,
+    /// Whether the command started.
+    pub started: bool,
+    pub status: u8,
+    /// With what the runs ended that were learnt from.
+    pub expected: BTreeSet<u8>,
+    /// What it did that the profile does not grant.
+    pub outside: Vec<Outside>,
+    /// What it could do before, and not any more.
+    pub missing: Vec<Missing>,
+    pub lost: u64,
+}
+
+/// What failed under the profile, and did not before.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Missing {
+    pub call: String,
+    pub path: Text,
+    pub error: String,
+}
+
+impl Verified {
+    /// The command could not be started under the profile, which has been explained.
+    pub fn did_not_start(status: u8) -> Self {
+        Self {
+            date: String::new(),
+            started: false,
+            status,
+            expected: BTreeSet::new(),
+            outside: Vec::new(),
+            missing: Vec::new(),
+            lost: 0,
+        }
+    }
+
+    pub fn is_good(&self) -> bool {
+        self.started
+            && self.expected.contains(&self.status)
+            && self.outside.is_empty()
+            && self.missing.is_empty()
+            && self.lost == 0
+    }
+
+    /// For the head of the profile.
+    pub fn line(&self) -> Option<String> {
+        self.is_good().then(|| {
+            format!(
+                "on {}: the command ran under this profile with status {} as before, and did nothing outside of it",
+                self.date, self.status
+            )
+        })
+    }
+
+    fn text(&self) -> String {
+        if self.is_good() {
+            return format!(
+                "verified: it ran under the profile with status {}, as before, and did nothing outside of it\n",
+                self.status
+            );
+        }
+        let mut out = String::from("NOT verified: ");
+        match (self.started, self.expected.contains(&self.status)) {
+            (false, _) => out += "under the profile the command did not start\n",
+            (true, false) => {
+                let before: Vec<String> = self.expected.iter().map(u8::to_string).collect();
+                let _ = writeln!(
+                    out,
+                    "under the profile it ended with status {}, before with {}",
+                    self.status,
+                    before.join(", ")
+                );
+            }
+            (true, true) => out += "the run under the profile was another one\n",
+        }
+        let missing = self.missing.iter().map(|missing| {
+            format!("{} {} failed ({})", missing.call, missing.path, missing.error)
+        });
+        list(&mut out, "  ", missing);
+        list(&mut out, "  outside: ", self.outside.iter().map(Outside::to_string));
+        if self.lost > 0 {
+            let _ = writeln!(out, "  {} things of it were seen and lost", self.lost);
+        }
+        out
+    }
+}
+
+/// What failed in a run and did not in those before.
+pub(super) fn missing(before: &Observation, now: &Observation) -> Vec<Missing> {
+    let opened: BTreeSet<&Text> = (before.opened.iter()).map(|opened| &opened.asked).collect();
+    let named: BTreeSet<(&str, &Text)> = (before.named.iter())
+        .filter(|named| named.error.is_none())
+        .map(|named| (&*named.call, &named.path))
+        .collect();
+    let executed: BTreeSet<&Text> = before.executed.iter().map(|executed| &executed.asked).collect();
+    let failed_before: BTreeSet<(&str, &Text)> = (before.named.iter())
+        .filter(|named| named.error.is_some())
+        .map(|named| (&*named.call, &named.path))
+        .collect();
+    let succeeded = |call: &str, path: &Text| match call {
+        "execve" | "execveat" => executed.contains(path),
+        _ if call.starts_with("open") || call == "creat" => opened.contains(path),
+        _ => named.contains(&(call, path)),
+    };
+    let refused = now.named.iter().filter_map(|named| {
+        let error = named.error.clone().filter(|error| REFUSALS.contains(&&**error))?;
+        let at = (&*named.call, &named.path);
+        (succeeded(at.0, at.1) && !failed_before.contains(&at)).then(|| Missing {
+            call: named.call.clone(),
+            path: named.path.clone(),
+            error,
+        })
+    });
+    let refused: BTreeSet<Missing> = refused.collect();
+    refused.into_iter().collect()
+}
+
+/// Places that were kept from the command and that it asked for, with why.
+pub(super) fn hidden(view: &View, seen: &[Observation]) -> BTreeMap<Text, String> {
+    let failed = seen.iter().flat_map(|seen| &seen.named).filter(|named| named.error.is_some());
+    let mut asked = BTreeMap::new();
+    for named in failed {
+        let at = named.path.as_path();
+        let kept = view.hidden.iter().find(|hidden| at.starts_with(&hidden.path));
+        if let Some(kept) = kept.filter(|_| std::fs::symlink_metadata(at).is_ok()) {
+            asked.insert(named.path.clone(), kept.reason.clone());
+        }
+    }
+    asked
+}
+
+/// The rules, as a table.
+pub(super) fn rules() -> String {
+    let mut out = String::new();
+    for rule in Rule::ALL {
+        let _ = writeln!(out, "{:<17} {}", rule.name(), rule.does());
+    }
+    out.push('\n');
+    for made in &HEADROOM {
+        let _ = writeln!(
+            out,
+            "limits.{:<10} {} times what was measured, at least {}",
+            made.limit.to_string(),
+            made.times,
+            made.limit.show(made.least),
+        );
+    }
+    out
+}
+
+/// All that is told of what was learnt.
+pub(super) struct Learnt<'a> {
+    pub proposal: &'a Proposal,
+    pub runs: &'a [Seen],
+    pub settled: bool,
+    pub hidden: BTreeMap<Text, String>,
+    pub verified: Option<&'a Verified>,
+    pub place: Option<&'a Path>,
+    pub text: &'a str,
+    pub kept: bool,
+}
+
+fn list(out: &mut String, before: &str, items: impl Iterator<Item = String>) {
+    let items: Vec<String> = items.collect();
+    for item in items.iter().take(MOST) {
+        let _ = writeln!(out, "{before}{item}");
+    }
+    if items.len() > MOST {
+        let _ = writeln!(out, "{before}... and {} more", items.len() - MOST);
+    }
+}
+
+impl Learnt<'_> {
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let proposal = self.proposal;
+        self.changes(&mut out);
+        if !self.hidden.is_empty() {
+            out += "kept from the command, which asked for it:\n";
+            let asked = self.hidden.iter();
+            list(&mut out, "  ", asked.map(|(path, why)| format!("{path} ({why})")));
+        }
+        let extended: Vec<&str> = proposal.extends.iter().map(|extended| &*extended.name).collect();
+        let count = |key| proposal.lines.iter().filter(|line| line.key == key).count();
+        let _ = writeln!(
+            out,
+            "the profile: extends {}, and reads {}, writes {}, executes {} places and programs more; network {}",
+            extended.join(", "),
+            count(Key::Read),
+            count(Key::Write),
+            count(Key::Execute),
+            if count(Key::Outbound) > 0 { "of the host" } else { "none" },
+        );
+        let mut about = None;
+        for note in &proposal.notes {
+            if about != Some(note.about) {
+                let notes = proposal.notes.iter().filter(|other| other.about == note.about).count();
+                let first = &note.text;
+                let more = match notes {
+                    1 => String::new(),
+                    all => format!(" (and {} more, in the profile)", all - 1),
+                };
+                let _ = writeln!(out, "{}: {first}{more}", note.about.heading());
+            }
+            about = Some(note.about);
+        }
+        if self.settled {
+            out += "the last run showed nothing new\n";
+        }
+        if let Some(verified) = self.verified {
+            out += &verified.text();
+        }
+        if let Some(place) = self.place {
+            let _ = writeln!(
+                out,
+                "wrote {place}: aegis-run --profile {place}",
+                place = place.display()
+            );
+        }
+        let lines: String = out.lines().map(|line| format!("aegis-learn: {line}\n")).collect();
+        lines
+    }
+
+    fn changes(&self, out: &mut String) {
+        let changed: BTreeSet<String> = (self.runs.iter())
+            .flat_map(|seen| &seen.report.changed)
+            .map(|changed| format!("{} {}", changed.change, changed.path))
+            .collect();
+        let lost: BTreeSet<String> = (self.runs.iter()).flat_map(|seen| seen.report.lost.clone()).collect();
+        if changed.is_empty() && lost.is_empty() {
+            return;
+        }
+        *out += "changes that were made in memory, and are gone (--keep-changes keeps those of the working directory):\n";
+        let lost = lost.into_iter().map(|path| format!("added {path}"));
+        list(out, "  ", changed.into_iter().chain(lost));
+        let left_out: u64 = self.runs.iter().map(|seen| seen.report.changes_left_out).sum();
+        if left_out > 0 {
+            let _ = writeln!(out, "  ... and {left_out} that are not listed");
+        }
+    }
+
+    pub fn json(&self) -> String {
+        let proposal = self.proposal;
+        let changes: Vec<Value> = (self.runs.iter())
+            .flat_map(|seen| &seen.report.changed)
+            .map(|changed| json!({"path": changed.path, "change": changed.change}))
+            .collect();
+        let lines: Vec<Value> = (proposal.lines.iter())
+            .map(|line| {
+                json!({
+                    "key": line.key.name(),
+                    "value": line.value,
+                    "why": line.evidence.words(&line.place, proposal.observations),
+                    "rule": line.rule.name(),
+                    "risk": line.risk,
+                })
+            })
+            .collect();
+        let notes: Vec<Value> = (proposal.notes.iter())
+            .map(|note| json!({"about": note.about.heading(), "text": note.text}))
+            .collect();
+        let hidden: Vec<Value> = (self.hidden.iter())
+            .map(|(path, why)| json!({"path": path, "why": why}))
+            .collect();
+        let verified = self.verified.map(|verified| {
+            json!({
+                "verified": verified.is_good(),
+                "started": verified.started,
+                "status": verified.status,
+                "outside": verified.outside.iter().map(Outside::to_string).collect::<Vec<_>>(),
+                "missing": verified.missing.iter()
+                    .map(|missing| json!({"call": missing.call, "path": missing.path, "error": missing.error}))
+                    .collect::<Vec<_>>(),
+            })
+        });
+        let value = json!({
+            "profile": self.text,
+            "complete": proposal.is_complete(),
+            "runs": proposal.head.runs,
+            "extends": proposal.extends.iter().map(|extended| &extended.name).collect::<Vec<_>>(),
+            "lines": lines,
+            "notes": notes,
+            "hidden": hidden,
+            "changes": changes,
+            "changes-kept": self.kept,
+            "verification": verified,
+        });
+        format!("{value}\n")
+    }
+}
+
+/// An older profile against what was seen.
+pub(super) fn difference(difference: &Difference) -> String {
+    let mut out = String::new();
+    if difference.is_empty() {
+        return "it grants what was seen, and nothing that was not used\n".to_owned();
+    }
+    if !difference.lacks.is_empty() {
+        out += "it lacks:\n";
+        list(&mut out, "  ", difference.lacks.iter().map(Outside::to_string));
+        out += "which these lines would grant:\n";
+        for line in &difference.lines {
+            let _ = writeln!(out, "  {}: {}", line.key.name(), line.value);
+        }
+    }
+    if !difference.unused.is_empty() {
+        out += "no run used:\n";
+        for unused in &difference.unused {
+            let _ = writeln!(out, "  {} {}: {}", unused.origin, unused.key.name(), unused.value);
+        }
+    }
+    out
+}
+
+pub(super) fn difference_json(difference: &Difference) -> String {
+    let lacks: Vec<Value> = (difference.lacks.iter())
+        .map(|lack| json!({"key": lack.key.name(), "what": lack.what}))
+        .collect();
+    let lines: Vec<Value> = (difference.lines.iter())
+        .map(|line| json!({"key": line.key.name(), "value": line.value}))
+        .collect();
+    let unused: Vec<Value> = (difference.unused.iter())
+        .map(|unused| json!({"key": unused.key.name(), "value": unused.value, "from": unused.origin.to_string()}))
+        .collect();
+    format!("{}\n", json!({"lacks": lacks, "lines": lines, "unused": unused}))
+}
