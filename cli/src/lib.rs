@@ -1,4 +1,4 @@
-//! The Aegis programs. `aegis-run` is [`run`], described to clap in [`options`]; `aegis` is [`aegis`].
+//! The Aegis programs. `aegis-run` is [`run`], described to clap in [`options`]; `aegis-learn` is [`learn`]; `aegis` is [`aegis`].
 //! [`terminal`] is how both write to a terminal, `text` is the text for people, [`names`] is what can be completed.
 //!
 //! `aegis-run` must start fast: it reads its command line with `lexopt`, prints a help text that

@@ -1,4 +1,4 @@
-//! The options of `aegis-run`: help, manual page and completions come from here.
+//! The options of `aegis-run` and `aegis-learn`: help, manual pages and completions come from here.
 //!
 //! `aegis-run` itself parses with [`crate::run::args`] and prints `run/help.txt`, which is the rendered help of
 //! [`AegisRun`]; tests compare both with this.
@@ -7,9 +7,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::Styles;
-use clap::{Parser, ValueHint};
+use clap::{Command, CommandFactory as _, Parser, ValueHint};
 
 use crate::names;
+
+/// The programs that run one command: beside `aegis` itself.
+pub fn programs() -> [Command; 2] {
+    [AegisRun::command(), AegisLearn::command()]
+}
 
 const LEARN_EXAMPLES: &str = "\
 The command runs confined: of the host it is shown what the policy lets a profile have, and never the keys,

@@ -54,9 +54,31 @@ pub struct View {
 }
 
 impl View {
+    /// Whether a program of the host may be executed.
+    pub fn may_execute(&self, program: &Path) -> bool {
+        let Ok(program) = fs::canonicalize(program) else {
+            return false;
+        };
+        let executable = &self.profile.profile.capabilities.shell_exec;
+        executable.iter().any(|item| match &item.value {
+            Program::Path(spec) => program.starts_with(Path::new("/").join(&spec.rest)),
+            Program::Name { .. } => false,
+        })
+    }
+
+    /// Passes on a variable more.
+    pub fn pass(&mut self, name: &str) {
+        let pass = &mut self.profile.profile.environment.pass;
+        pass.push(declared(name.to_owned()));
+    }
+
     /// Why the policy never lets a profile have this. What it would ask a person about is not refused.
     pub fn refused(&self, access: Access, path: &Path) -> Option<String> {
-        if let Some(own) = self.own.iter().find(|own| own.starts_with(path) || path.starts_with(own)) {
+        if let Some(own) = self
+            .own
+            .iter()
+            .find(|own| own.starts_with(path) || path.starts_with(own))
+        {
             return Some(format!("{} is Aegis's own", own.display()));
         }
         let mut request = self.request.clone();

@@ -5,11 +5,11 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{Command, CommandFactory as _, ValueHint};
+use clap::{Command, ValueHint};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 
 use super::{CommandResult, command, print_bytes};
-use crate::options::AegisRun;
+use crate::options::programs;
 use crate::terminal::harmless;
 
 /// The scripts, with `PROGRAM` for the program's name and `FUNCTION` for their functions'.
@@ -31,15 +31,16 @@ pub(super) fn complete(words: Vec<OsString>) -> CommandResult {
 }
 
 fn answer(words: Vec<OsString>) -> String {
-    let command = match words.first().is_some_and(|name| name == "aegis-run") {
-        true => AegisRun::command(),
-        false => command(),
-    };
-    if command.get_name() == "aegis-run"
-        && let Some(first) = command_begins(&words, &command)
+    let name = words.first().and_then(|name| name.to_str());
+    let program = programs()
+        .into_iter()
+        .find(|program| Some(program.get_name()) == name);
+    if let Some(program) = &program
+        && let Some(first) = command_begins(&words, program)
     {
         return format!("command {first}\n");
     }
+    let command = program.unwrap_or_else(command);
     let last = words.len().saturating_sub(1);
     let dashed = (words.last()).is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"));
     let mut command = leaving_files_to_the_shell(command);
@@ -94,12 +95,16 @@ fn leaving_files_to_the_shell(command: Command) -> Command {
     command.mut_subcommands(leaving_files_to_the_shell)
 }
 
-/// Where the command of `aegis-run` begins, if it does so at the last word or before: see [`crate::run::args`].
+/// Where the command of `aegis-run` or `aegis-learn` begins, if it does so at the last word or before: see [`crate::run::args`].
 fn command_begins(words: &[OsString], command: &Command) -> Option<usize> {
     let takes_the_next = |option: &str| {
         let is_it = |arg: &&clap::Arg| arg.get_long() == Some(option);
         (command.get_arguments().find(is_it))
             .is_some_and(|arg| arg.get_action().takes_values() && !arg.is_require_equals_set())
+    };
+    let takes_a_value = |short: &str| {
+        let is_it = |arg: &&clap::Arg| short.chars().eq(arg.get_short());
+        (command.get_arguments().find(is_it)).is_some_and(|arg| arg.get_action().takes_values())
     };
     let mut at = 1;
     while at < words.len() {
@@ -109,8 +114,12 @@ fn command_begins(words: &[OsString], command: &Command) -> Option<usize> {
             Some("-") => return Some(at + 1),
             None | Some("") => return Some(at),
             Some(short) => {
-                let option = short.strip_prefix('-');
-                at += 1 + usize::from(option.is_some_and(takes_the_next));
+                let takes = match short.strip_prefix('-') {
+                    Some(option) => takes_the_next(option),
+                    // `-o FILE`, and not `-oFILE`.
+                    None => takes_a_value(short),
+                };
+                at += 1 + usize::from(takes);
             }
         }
     }

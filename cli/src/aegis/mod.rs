@@ -124,19 +124,21 @@ Examples:
   aegis audit export --format ocsf"
     )]
     Audit(audit::Action),
-    /// Prints shell completions for aegis and aegis-run
+    /// Prints shell completions for aegis, aegis-run and aegis-learn
     #[command(after_help = "\
 Examples:
   aegis completions bash > ~/.local/share/bash-completion/completions/aegis
   ln -s aegis ~/.local/share/bash-completion/completions/aegis-run
+  ln -s aegis ~/.local/share/bash-completion/completions/aegis-learn
   aegis completions fish > ~/.config/fish/conf.d/aegis.fish
   aegis completions zsh aegis > ~/.zfunc/_aegis
-  aegis completions zsh aegis-run > ~/.zfunc/_aegis-run")]
+  aegis completions zsh aegis-run > ~/.zfunc/_aegis-run
+  aegis completions zsh aegis-learn > ~/.zfunc/_aegis-learn")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
-        /// The program; without it, both in one script
-        #[arg(value_parser = ["aegis", "aegis-run"])]
+        /// The program; without it, all in one script
+        #[arg(value_parser = ["aegis", "aegis-run", "aegis-learn"])]
         program: Option<String>,
     },
     /// Says what the last word can become, for the scripts of `completions`

@@ -6,17 +6,17 @@ use std::path::Path;
 
 use aegis_sys::private::{Put, put_public};
 use anyhow::Context as _;
+use clap::Command;
 use clap::builder::Resettable;
-use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
 use super::{CommandResult, command, complete, print, print_bytes};
-use crate::options::AegisRun;
+use crate::options::programs;
 
-/// Completions for one program, or for both in one script.
+/// Completions for one program, or for all in one script.
 pub(super) fn completions(shell: Shell, program: Option<&str>) -> CommandResult {
     let mut out = Vec::new();
-    for mut command in [command(), AegisRun::command()] {
+    for mut command in std::iter::once(command()).chain(programs()) {
         let name = command.get_name().to_owned();
         if program.is_some_and(|program| program != name) {
             continue;
@@ -41,7 +41,7 @@ pub(super) fn completions(shell: Shell, program: Option<&str>) -> CommandResult 
 /// Writes every page to a directory, or lists their names.
 pub(super) fn man(directory: Option<&Path>) -> CommandResult {
     let mut pages = Vec::new();
-    for mut command in [command(), AegisRun::command()] {
+    for mut command in std::iter::once(command()).chain(programs()) {
         // Sets the full name of each subcommand.
         command.build();
         collect(&command, &mut pages)?;

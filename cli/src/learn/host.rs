@@ -24,7 +24,8 @@ pub(super) struct ThisHost<'v> {
 
 impl<'v> ThisHost<'v> {
     pub fn new(view: &'v View) -> Self {
-        let filter = |base| seccomp::filter_for(&SyscallSpec::new(base)).expect("a base alone is a filter");
+        let filter =
+            |base| seccomp::filter_for(&SyscallSpec::new(base)).expect("a base alone is a filter");
         Self {
             view,
             default: filter(Base::Default),

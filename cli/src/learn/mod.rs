@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use aegis_launch::learning::{self, Learning, View};
-use aegis_learn::{Network, Options, Proposal, Surroundings, Usage, propose};
+use aegis_learn::{Key, Network, Options, Proposal, Surroundings, Usage, propose};
 use aegis_observation::Observation;
 use aegis_profile::{Files, Loaded};
 use aegis_runtime::facts::DEFAULT_PATH;
@@ -48,7 +48,9 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
         }
     };
     let done = match options.rules {
-        true => print(summary::rules().as_bytes()).map(|()| 0).map_err(Into::into),
+        true => print(summary::rules().as_bytes())
+            .map(|()| 0)
+            .map_err(Into::into),
         false => learn(&options),
     };
     done.unwrap_or_else(|error| {
@@ -102,6 +104,13 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
         keep: options.keep_changes,
         pass: options.pass.clone(),
     })?;
+    if options
+        .command
+        .first()
+        .is_some_and(|name| is_found_by_own_path(name, &view))
+    {
+        view.pass(PATH);
+    }
     let material = match options.from.is_empty() {
         true => run(options, &view)?,
         false => read(options, &mut view)?,
@@ -116,6 +125,8 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
         path: &path,
         host: &host,
     };
+    let mut pass = options.pass.clone();
+    pass.extend(needs_path(&material.seen).then(|| PATH.to_owned()));
     let named = place.and_then(|place| Some(place.file_stem()?.to_str()?.to_owned()));
     let mut proposal = propose(
         &material.seen,
@@ -127,15 +138,14 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
                 Some(_) => Network::Host,
                 None => Network::Closed,
             },
-            pass: options.pass.clone(),
+            pass,
             name: options.name.clone().or(named),
             date: today(),
             run: true,
         },
     );
     if let Some(old) = old {
-        let difference =
-            aegis_learn::difference(&material.seen, &proposal, &old.profile, &around);
+        let difference = aegis_learn::difference(&material.seen, &proposal, &old.profile, &around);
         if options.trim {
             let trimmed = aegis_profile::show(&difference.trimmed(&old.profile), false);
             written(options, &trimmed)?;
@@ -182,27 +192,68 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
     Ok(u8::from(!is_good))
 }
 
+const PATH: &str = "PATH";
+
+/// The directories of the caller's `PATH` that a sandbox's own has not.
+fn own_directories() -> Vec<PathBuf> {
+    let path = std::env::var_os(PATH).unwrap_or_default();
+    let usual: Vec<&Path> = DEFAULT_PATH.split(':').map(Path::new).collect();
+    std::env::split_paths(&path)
+        .filter(|directory| !usual.contains(&&**directory))
+        .collect()
+}
+
+/// Whether a program is found in a directory that only the caller's `PATH` has: because no other has it, or because the
+/// caller's comes first and may be executed.
+fn is_found_by_own_path(name: &OsString, view: &View) -> bool {
+    if name.as_encoded_bytes().contains(&b'/') {
+        return false;
+    }
+    let found = |directory: PathBuf| Some(directory.join(name)).filter(|path| path.is_file());
+    let own = own_directories().into_iter().find_map(found);
+    let usual = DEFAULT_PATH.split(':').map(PathBuf::from).find_map(found);
+    own.is_some_and(|own| usual.is_none() || view.may_execute(&own))
+}
+
+/// Whether a program was executed from a directory that only the caller's `PATH` has.
+fn needs_path(seen: &[Observation]) -> bool {
+    let own = own_directories();
+    let mut executed = seen.iter().flat_map(|seen| &seen.executed);
+    executed.any(|executed| {
+        let directory = executed.asked.as_path().parent();
+        own.iter().any(|own| directory == Some(own))
+    })
+}
+
 /// Runs the command as often as it is wanted.
 fn run(options: &AegisLearn, view: &View) -> anyhow::Result<Material> {
     let run = runs_of(options);
     let mut material = Material::default();
     for number in 1..=options.runs {
-        say(options, &match options.runs {
-            1 => "running the command to see what it does".to_owned(),
-            all => format!("run {number} of {all}"),
-        });
+        say(
+            options,
+            &match options.runs {
+                1 => "running the command to see what it does".to_owned(),
+                all => format!("run {number} of {all}"),
+            },
+        );
         let seen = run.under(view.profile.clone())?.map_err(Explained)?;
         let new = new_in(&seen.observation, &material.seen);
         if number > 1 {
-            say(options, &match new {
-                0 => format!("run {number}: nothing new"),
-                1 => format!("run {number}: 1 new thing"),
-                new => format!("run {number}: {new} new things"),
-            });
+            say(
+                options,
+                &match new {
+                    0 => format!("run {number}: nothing new"),
+                    1 => format!("run {number}: 1 new thing"),
+                    new => format!("run {number}: {new} new things"),
+                },
+            );
         }
         material.settled = number > 1 && new == 0;
         let (used, usage) = (&seen.report.resources, &mut material.usage);
-        usage.memory = usage.memory.max(used.memory_peak.or(Some(used.max_rss_kib << 10)));
+        usage.memory = usage
+            .memory
+            .max(used.memory_peak.or(Some(used.max_rss_kib << 10)));
         usage.time = usage.time.max(Some(used.wall_us.div_ceil(1000)));
         usage.tasks = usage.tasks.max(Some(seen.observation.counts.most_tasks));
         material.seen.push(seen.observation.clone());
@@ -260,7 +311,11 @@ fn read(options: &AegisLearn, view: &mut View) -> anyhow::Result<Material> {
     if let Some(first) = runs.next() {
         view.work = first.directory.as_path().to_owned();
     }
-    let tasks = material.seen.iter().map(|seen| seen.counts.most_tasks).max();
+    let tasks = material
+        .seen
+        .iter()
+        .map(|seen| seen.counts.most_tasks)
+        .max();
     material.usage.tasks = tasks;
     Ok(material)
 }
@@ -281,7 +336,9 @@ fn verify(
         let inside_tmp = |item: &aegis_profile::Declared<aegis_profile::PathSpec>| {
             item.value.base == Some(aegis_profile::Variable::Tmp)
         };
-        granted.files_overlay.extend(written.into_iter().filter(|item| !inside_tmp(item)));
+        granted
+            .files_overlay
+            .extend(written.into_iter().filter(|item| !inside_tmp(item)));
     }
     say(options, "running it again under the profile");
     let run = runs_of(options).under(Loaded {
@@ -293,13 +350,26 @@ fn verify(
         Err(status) => return Ok(Verified::did_not_start(status)),
     };
     let mut learnt = Observation::default();
-    material.seen.iter().cloned().for_each(|seen| learnt.merge(seen));
+    material
+        .seen
+        .iter()
+        .cloned()
+        .for_each(|seen| learnt.merge(seen));
+    let mut outside = aegis_learn::outside(&seen.observation, &profile, around);
+    // In the home directory, what no grant covers is the sandbox's own.
+    outside.retain(|outside| {
+        outside.key != Key::Read || !outside.what.as_path().starts_with(around.home)
+    });
     Ok(Verified {
         date: today(),
         started: true,
         status: seen.report.exit_status,
-        expected: material.runs.iter().map(|run| run.report.exit_status).collect(),
-        outside: aegis_learn::outside(&seen.observation, &profile, around),
+        expected: material
+            .runs
+            .iter()
+            .map(|run| run.report.exit_status)
+            .collect(),
+        outside,
         missing: summary::missing(&learnt, &seen.observation),
         lost: seen.observation.losses.lost(),
     })
@@ -317,7 +387,11 @@ fn written(options: &AegisLearn, text: &str) -> anyhow::Result<()> {
     let (directory, name) = directory_and_name(place)?;
     let put = private::put_public(&directory, name, text.as_bytes(), how)
         .with_context(|| format!("{} cannot be written", place.display()))?;
-    anyhow::ensure!(put, "{} has appeared meanwhile, and was left alone", place.display());
+    anyhow::ensure!(
+        put,
+        "{} has appeared meanwhile, and was left alone",
+        place.display()
+    );
     Ok(())
 }
 
@@ -330,14 +404,17 @@ fn can_be_written(place: &Path, force: bool) -> anyhow::Result<()> {
             place.display()
         );
     }
-    private::can_put(&directory, name).with_context(|| format!("{} cannot be written", place.display()))
+    private::can_put(&directory, name)
+        .with_context(|| format!("{} cannot be written", place.display()))
 }
 
 fn directory_and_name(place: &Path) -> anyhow::Result<(std::os::fd::OwnedFd, &std::ffi::OsStr)> {
     let name = place
         .file_name()
         .with_context(|| format!("{} is not the name of a file", place.display()))?;
-    let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = place
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
     let directory = aegis_sys::walk::directory(parent.unwrap_or(Path::new(".")), false);
     let directory = directory.with_context(|| format!("{} cannot be written", place.display()))?;
     Ok((directory, name))

@@ -95,10 +95,17 @@ impl Verified {
             (true, true) => out += "the run under the profile was another one\n",
         }
         let missing = self.missing.iter().map(|missing| {
-            format!("{} {} failed ({})", missing.call, missing.path, missing.error)
+            format!(
+                "{} {} failed ({})",
+                missing.call, missing.path, missing.error
+            )
         });
         list(&mut out, "  ", missing);
-        list(&mut out, "  outside: ", self.outside.iter().map(Outside::to_string));
+        list(
+            &mut out,
+            "  outside: ",
+            self.outside.iter().map(Outside::to_string),
+        );
         if self.lost > 0 {
             let _ = writeln!(out, "  {} things of it were seen and lost", self.lost);
         }
@@ -106,14 +113,19 @@ impl Verified {
     }
 }
 
-/// What failed in a run and did not in those before.
+/// What failed in a run and did not in those before. What the host does not have the runs make and remove themselves, and not
+/// always in the same order.
 pub(super) fn missing(before: &Observation, now: &Observation) -> Vec<Missing> {
     let opened: BTreeSet<&Text> = (before.opened.iter()).map(|opened| &opened.asked).collect();
     let named: BTreeSet<(&str, &Text)> = (before.named.iter())
         .filter(|named| named.error.is_none())
         .map(|named| (&*named.call, &named.path))
         .collect();
-    let executed: BTreeSet<&Text> = before.executed.iter().map(|executed| &executed.asked).collect();
+    let executed: BTreeSet<&Text> = before
+        .executed
+        .iter()
+        .map(|executed| &executed.asked)
+        .collect();
     let failed_before: BTreeSet<(&str, &Text)> = (before.named.iter())
         .filter(|named| named.error.is_some())
         .map(|named| (&*named.call, &named.path))
@@ -124,8 +136,15 @@ pub(super) fn missing(before: &Observation, now: &Observation) -> Vec<Missing> {
         _ => named.contains(&(call, path)),
     };
     let refused = now.named.iter().filter_map(|named| {
-        let error = named.error.clone().filter(|error| REFUSALS.contains(&&**error))?;
+        let error = named
+            .error
+            .clone()
+            .filter(|error| REFUSALS.contains(&&**error))?;
         let at = (&*named.call, &named.path);
+        let is_there = || std::fs::symlink_metadata(named.path.as_path()).is_ok();
+        if error == "ENOENT" && !is_there() {
+            return None;
+        }
         (succeeded(at.0, at.1) && !failed_before.contains(&at)).then(|| Missing {
             call: named.call.clone(),
             path: named.path.clone(),
@@ -138,11 +157,17 @@ pub(super) fn missing(before: &Observation, now: &Observation) -> Vec<Missing> {
 
 /// Places that were kept from the command and that it asked for, with why.
 pub(super) fn hidden(view: &View, seen: &[Observation]) -> BTreeMap<Text, String> {
-    let failed = seen.iter().flat_map(|seen| &seen.named).filter(|named| named.error.is_some());
+    let failed = seen
+        .iter()
+        .flat_map(|seen| &seen.named)
+        .filter(|named| named.error.is_some());
     let mut asked = BTreeMap::new();
     for named in failed {
         let at = named.path.as_path();
-        let kept = view.hidden.iter().find(|hidden| at.starts_with(&hidden.path));
+        let kept = view
+            .hidden
+            .iter()
+            .find(|hidden| at.starts_with(&hidden.path));
         if let Some(kept) = kept.filter(|_| std::fs::symlink_metadata(at).is_ok()) {
             asked.insert(named.path.clone(), kept.reason.clone());
         }
@@ -199,9 +224,17 @@ impl Learnt<'_> {
         if !self.hidden.is_empty() {
             out += "kept from the command, which asked for it:\n";
             let asked = self.hidden.iter();
-            list(&mut out, "  ", asked.map(|(path, why)| format!("{path} ({why})")));
+            list(
+                &mut out,
+                "  ",
+                asked.map(|(path, why)| format!("{path} ({why})")),
+            );
         }
-        let extended: Vec<&str> = proposal.extends.iter().map(|extended| &*extended.name).collect();
+        let extended: Vec<&str> = proposal
+            .extends
+            .iter()
+            .map(|extended| &*extended.name)
+            .collect();
         let count = |key| proposal.lines.iter().filter(|line| line.key == key).count();
         let _ = writeln!(
             out,
@@ -210,12 +243,20 @@ impl Learnt<'_> {
             count(Key::Read),
             count(Key::Write),
             count(Key::Execute),
-            if count(Key::Outbound) > 0 { "of the host" } else { "none" },
+            if count(Key::Outbound) > 0 {
+                "of the host"
+            } else {
+                "none"
+            },
         );
         let mut about = None;
         for note in &proposal.notes {
             if about != Some(note.about) {
-                let notes = proposal.notes.iter().filter(|other| other.about == note.about).count();
+                let notes = proposal
+                    .notes
+                    .iter()
+                    .filter(|other| other.about == note.about)
+                    .count();
                 let first = &note.text;
                 let more = match notes {
                     1 => String::new(),
@@ -238,7 +279,10 @@ impl Learnt<'_> {
                 place = place.display()
             );
         }
-        let lines: String = out.lines().map(|line| format!("aegis-learn: {line}\n")).collect();
+        let lines: String = out
+            .lines()
+            .map(|line| format!("aegis-learn: {line}\n"))
+            .collect();
         lines
     }
 
@@ -247,14 +291,20 @@ impl Learnt<'_> {
             .flat_map(|seen| &seen.report.changed)
             .map(|changed| format!("{} {}", changed.change, changed.path))
             .collect();
-        let lost: BTreeSet<String> = (self.runs.iter()).flat_map(|seen| seen.report.lost.clone()).collect();
+        let lost: BTreeSet<String> = (self.runs.iter())
+            .flat_map(|seen| seen.report.lost.clone())
+            .collect();
         if changed.is_empty() && lost.is_empty() {
             return;
         }
         *out += "changes that were made in memory, and are gone (--keep-changes keeps those of the working directory):\n";
         let lost = lost.into_iter().map(|path| format!("added {path}"));
         list(out, "  ", changed.into_iter().chain(lost));
-        let left_out: u64 = self.runs.iter().map(|seen| seen.report.changes_left_out).sum();
+        let left_out: u64 = self
+            .runs
+            .iter()
+            .map(|seen| seen.report.changes_left_out)
+            .sum();
         if left_out > 0 {
             let _ = writeln!(out, "  ... and {left_out} that are not listed");
         }
@@ -318,7 +368,11 @@ pub(super) fn difference(difference: &Difference) -> String {
     }
     if !difference.lacks.is_empty() {
         out += "it lacks:\n";
-        list(&mut out, "  ", difference.lacks.iter().map(Outside::to_string));
+        list(
+            &mut out,
+            "  ",
+            difference.lacks.iter().map(Outside::to_string),
+        );
         out += "which these lines would grant:\n";
         for line in &difference.lines {
             let _ = writeln!(out, "  {}: {}", line.key.name(), line.value);
@@ -327,7 +381,13 @@ pub(super) fn difference(difference: &Difference) -> String {
     if !difference.unused.is_empty() {
         out += "no run used:\n";
         for unused in &difference.unused {
-            let _ = writeln!(out, "  {} {}: {}", unused.origin, unused.key.name(), unused.value);
+            let _ = writeln!(
+                out,
+                "  {} {}: {}",
+                unused.origin,
+                unused.key.name(),
+                unused.value
+            );
         }
     }
     out
@@ -343,5 +403,8 @@ pub(super) fn difference_json(difference: &Difference) -> String {
     let unused: Vec<Value> = (difference.unused.iter())
         .map(|unused| json!({"key": unused.key.name(), "value": unused.value, "from": unused.origin.to_string()}))
         .collect();
-    format!("{}\n", json!({"lacks": lacks, "lines": lines, "unused": unused}))
+    format!(
+        "{}\n",
+        json!({"lacks": lacks, "lines": lines, "unused": unused})
+    )
 }

@@ -265,8 +265,15 @@ impl Builder<'_> {
         {
             // The bind above must show the same file here, or somebody swapped it between
             // the two.
-            let found = |fd| rustix::fs::fstat(fd).map_err(|error| on(Step::Mount)(error.into()));
-            let (place, shown) = (found(target)?, found(&tree)?);
+            let found = |fd: BorrowedFd<'_>| {
+                rustix::fs::fstat(fd).map_err(|error| on(Step::Mount)(error.into()))
+            };
+            // Of an overlay, the tree that the layer is over.
+            let below = self.layers.as_ref().and_then(|layers| layers.below(at));
+            let (place, shown) = match below {
+                Some((of_host, _)) => (found(target.as_fd())?, found(of_host)?),
+                None => (found(target.as_fd())?, found(tree.as_fd())?),
+            };
             if (place.st_dev, place.st_ino) != (shown.st_dev, shown.st_ino) {
                 return Err(on(Step::Changed)(io::Error::from_raw_os_error(
                     libc::ESTALE,
