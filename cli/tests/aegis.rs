@@ -56,8 +56,8 @@ fn every_command_has_help() {
     let list = aegis(&["man"]);
     for page in stdout(&list).lines() {
         let words: Vec<&str> = page.trim_end_matches(".1").split('-').skip(1).collect();
-        if words == ["run"] {
-            continue; // A program of its own.
+        if words == ["run"] || words == ["learn"] {
+            continue; // Programs of their own.
         }
         let output = aegis(&[&words[..], &["--help"]].concat());
         assert_eq!(status(&output), 0, "{page}");
@@ -196,15 +196,16 @@ fn the_schema_is_json() {
 }
 
 #[test]
-fn completions_know_both_programs() {
+fn completions_know_every_program() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = aegis(&["completions", shell]);
         assert_eq!(status(&output), 0, "{shell}");
-        let one = aegis(&["completions", shell, "aegis-run"]);
-        let other = aegis(&["completions", shell, "aegis"]);
-        let both = format!("{}{}", stdout(&other), stdout(&one));
-        assert_eq!(stdout(&output), both, "{shell}");
-        assert!(stdout(&one).contains("aegis-run"), "{shell}");
+        let each = ["aegis", "aegis-run", "aegis-learn"].map(|program| {
+            let one = aegis(&["completions", shell, program]);
+            assert!(stdout(&one).contains(program), "{shell}");
+            stdout(&one).to_owned()
+        });
+        assert_eq!(stdout(&output), each.concat(), "{shell}");
     }
     assert_eq!(status(&aegis(&["completions", "tcsh"])), 2);
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use aegis_cli::options::AegisRun;
 use aegis_cli::run::args::{self, Args, Explain, Invocation};
-use aegis_launch::{Declaration, Launch};
+use aegis_launch::{Declaration, Launch, Reference};
 use aegis_runtime::types::StdioMode;
 use clap::{CommandFactory as _, Parser as _};
 
@@ -31,7 +31,7 @@ fn by_clap(words: &[&str]) -> Option<String> {
     let words = std::iter::once("aegis-run").chain(words.iter().copied());
     let read = AegisRun::try_parse_from(words).ok()?;
     let asked = Declaration::Profile {
-        reference: read.profile,
+        reference: read.profile.map_or(Reference::Default, Reference::Named),
         set: read.set,
         command: read.command,
         stdio: match read.stdio.as_deref() {

@@ -32,13 +32,13 @@ pub const HEADROOM: [Headroom; 4] = [
     Headroom {
         limit: LimitKey::Memory,
         times: 2,
-        least: 64 * M,
+        least: 256 * M,
         unit: M,
     },
     Headroom {
         limit: LimitKey::Pids,
-        times: 2,
-        least: 16,
+        times: 4,
+        least: 64,
         unit: 1,
     },
     Headroom {
@@ -126,7 +126,7 @@ mod tests {
             .iter()
             .map(|limit| limit.key.show(limit.value))
             .collect();
-        assert_eq!(shown, ["30s", "96M", "16", "1M"]);
+        assert_eq!(shown, ["30s", "256M", "64", "1M"]);
         let usage = Usage {
             memory: Some(3 << 30),
             tasks: Some(70),
@@ -138,7 +138,7 @@ mod tests {
             .iter()
             .map(|limit| limit.key.show(limit.value))
             .collect();
-        assert_eq!(shown, ["15m", "6G", "192"]);
+        assert_eq!(shown, ["15m", "6G", "384"]);
         assert!(super::limits(None, &[]).is_empty());
     }
 

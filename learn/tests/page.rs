@@ -57,8 +57,8 @@ environment:
   pass: [REPORT_DIR]
 limits:
   time: 30s     # took 1.530 s
-  memory: 96M   # used 41.0M
-  pids: 16      # 2 at one time
+  memory: 256M  # used 41.0M
+  pids: 64      # 2 at one time
   output: 1M    # 90B
 
 # Secrets asked for:

@@ -14,6 +14,7 @@ mod files_denied;
 mod files_denied_policy;
 mod front_end;
 mod init;
+mod learning;
 mod leftovers;
 mod limits;
 mod mounts;

@@ -39,7 +39,7 @@ impl Drop for Service {
 }
 
 /// Runs something as each user: root without the service, another through it.
-fn observed(body: impl Fn(&Workspace) + Send + Sync) {
+pub(crate) fn observed(body: impl Fn(&Workspace) + Send + Sync) {
     for user in USERS {
         host::in_private_mounts(|| {
             let _service = (user == User::Ordinary).then(Service::start);

@@ -40,6 +40,7 @@ pub fn program(name: &str) -> PathBuf {
             &[
                 "aegis-run",
                 "aegis",
+                "aegis-learn",
                 "examples/confine",
                 "examples/front-end",
             ],

@@ -251,9 +251,8 @@ fn run(options: &AegisLearn, view: &View) -> anyhow::Result<Material> {
         }
         material.settled = number > 1 && new == 0;
         let (used, usage) = (&seen.report.resources, &mut material.usage);
-        usage.memory = usage
-            .memory
-            .max(used.memory_peak.or(Some(used.max_rss_kib << 10)));
+        // Without a group, neither what all processes have used is known, nor would a limit hold of more than address space.
+        usage.memory = usage.memory.max(used.memory_peak);
         usage.time = usage.time.max(Some(used.wall_us.div_ceil(1000)));
         usage.tasks = usage.tasks.max(Some(seen.observation.counts.most_tasks));
         material.seen.push(seen.observation.clone());

@@ -55,7 +55,6 @@ pub(super) struct Report {
 #[derive(Debug, Deserialize)]
 pub(super) struct Resources {
     pub wall_us: u64,
-    pub max_rss_kib: u64,
     pub memory_peak: Option<u64>,
 }
 

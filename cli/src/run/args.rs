@@ -262,7 +262,7 @@ mod tests {
         else {
             unreachable!("no operations can be named");
         };
-        assert_eq!(reference.as_deref(), Some("p.yaml"));
+        assert!(matches!(reference, Reference::Named(name) if name == "p.yaml"));
         assert_eq!(set, ["a=b=c", "d="]);
         assert_eq!(keep_fds, [7, 8]);
     }
