@@ -160,6 +160,21 @@ pub(crate) fn weak_limits(plan: &Plan) -> String {
     )
 }
 
+/// What the command has changed in directories of `files.overlay`. Empty: nothing.
+pub(crate) fn changes(report: &Report) -> String {
+    let count = report.changed.len() as u64 + report.changes_left_out;
+    let Some(first) = report.changed.first() else {
+        return String::new();
+    };
+    let such = match count {
+        1 => format!("1 change, {}, was", first.path),
+        _ => format!("{count} changes, such as {}, were", first.path),
+    };
+    harmless(&format!(
+        "aegis-run: note: {such} made in memory and lost (`files.overlay`); --report lists what changed\n"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,19 +233,4 @@ mod tests {
         assert_eq!(quoted("files.read=/srv/a"), "files.read=/srv/a");
         assert_eq!(quoted("a=/it's/**"), r"'a=/it'\''s/**'");
     }
-}
-
-/// What the command has changed in directories of `files.overlay`. Empty: nothing.
-pub(crate) fn changes(report: &Report) -> String {
-    let count = report.changed.len() as u64 + report.changes_left_out;
-    let Some(first) = report.changed.first() else {
-        return String::new();
-    };
-    let such = match count {
-        1 => format!("1 change, {}, was", first.path),
-        _ => format!("{count} changes, such as {}, were", first.path),
-    };
-    harmless(&format!(
-        "aegis-run: note: {such} made in memory and lost (`files.overlay`); --report lists what changed\n"
-    ))
 }
