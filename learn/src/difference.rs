@@ -42,6 +42,7 @@ pub fn difference(
     old: &Profile,
     around: &Surroundings<'_>,
 ) -> Difference {
+    let around = &around.checked();
     let mut all = Observation::default();
     seen.iter().for_each(|seen| all.merge(seen.clone()));
     let lacks = outside(&all, old, around);

@@ -182,3 +182,11 @@ impl Notes {
         self.0.into_iter().collect()
     }
 }
+
+/// `1 program`, `3 programs`.
+pub(crate) fn number(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}

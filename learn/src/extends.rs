@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use aegis_profile::{Profile, Program, ReadError, Source, builtin, load};
 
 use crate::cover::{Cover, place};
-use crate::evidence::{Did, Evidence};
+use crate::evidence::{Did, Evidence, number};
 use crate::needs::Needs;
 use crate::surroundings::Surroundings;
 
@@ -202,14 +202,6 @@ fn covered(needs: &Needs, by: &Cover, not_by: &Cover) -> Evidence {
     }
     evidence.done.remove(&Did::LookedAt);
     evidence
-}
-
-/// `1 program`, `3 programs`.
-pub(crate) fn number(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    }
 }
 
 /// The first few of a list.

@@ -8,7 +8,7 @@ use aegis_profile::syntax::scalar;
 use aegis_profile::{Declared, Device, Origin, PathSpec, Profile, Program, Variable, parse_str};
 
 use crate::cover::Cover;
-use crate::evidence::{About, Evidence, Notes};
+use crate::evidence::{About, Evidence, Notes, number};
 use crate::places;
 use crate::rules::Rule;
 use crate::surroundings::{Access, Surroundings};
@@ -37,6 +37,11 @@ pub enum Key {
 }
 
 impl Key {
+    /// Whether its lines are places of the host.
+    pub(crate) const fn is_place(self) -> bool {
+        matches!(self, Self::Read | Self::Write | Self::Execute)
+    }
+
     /// As a profile has it, below its section.
     pub const fn name(self) -> &'static str {
         match self {
@@ -69,6 +74,12 @@ pub struct Line {
     /// What a person should think about.
     pub risk: Option<&'static str>,
 }
+
+/// How many bytes lines may take: a profile has a megabyte, and there are notes.
+const ROOM: usize = 700 << 10;
+
+/// The room for a comment beside a line, its indentation and its key.
+const COMMENT: usize = 4 * 160 + 80;
 
 /// A risk of `shell.exec`.
 const WRITTEN: &str = "it executes what it has written";
@@ -301,52 +312,55 @@ impl<'a, 'h> Lines<'a, 'h> {
             && self.around.host.refused(access, directory).is_none()
     }
 
-    /// The lines, sorted by key and value; without those that others reach anyway.
+    /// The lines, sorted by key and value; without those that others reach anyway, and without those for which a profile
+    /// has no room.
     pub fn done(self) -> Vec<Line> {
-        let around = self.around;
-        let lines: Vec<Line> = self.lines.into_values().collect();
-        let access = |line: &Line| match line.key {
-            Key::Read => Some(Access::Read),
-            Key::Write => Some(Access::Write),
-            Key::Execute => Some(Access::Execute),
-            _ => None,
-        };
+        let mut lines: Vec<Line> = self.lines.into_values().collect();
+        // What reaches more comes first. What the first of two reach each other's is kept.
+        lines.sort_by_cached_key(|line| {
+            let depth = line.place.components().count();
+            (depth, line.key == Key::Read, line.key, line.value.clone())
+        });
         let mut kept: Vec<Line> = Vec::new();
-        let mut spare: Vec<Line> = Vec::new();
-        for line in &lines {
-            let Some(wanted) = access(line) else {
-                kept.push(line.clone());
-                continue;
+        let mut by_place: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
+        for line in lines {
+            let reaches = |at: &&usize| {
+                let wide = kept[**at].key;
+                wide == line.key || line.key == Key::Read
             };
-            let others = lines.iter().filter(|other| *other != line);
-            let is_wider = |other: &Line| {
-                let enough = match wanted {
-                    Access::Read => access(other).is_some(),
-                    same => access(other) == Some(same),
-                };
-                let real = around.real(&other.place);
-                let inside = |above: &Path| line.place.starts_with(above);
-                // Of two that reach the same, the first stays.
-                let equal = other.place == line.place && other.key == line.key;
-                let reaches = inside(&other.place) || real.is_some_and(|real| inside(&real));
-                enough && reaches && !(equal && other.value > line.value)
-            };
-            match others.into_iter().any(is_wider) {
-                true => spare.push(line.clone()),
-                false => kept.push(line.clone()),
+            let above = line
+                .place
+                .ancestors()
+                .filter_map(|above| by_place.get(above));
+            let wider = above.flatten().find(reaches).copied();
+            match (line.key.is_place(), wider) {
+                (true, Some(wider)) => kept[wider].evidence.add(line.evidence),
+                (true, None) => {
+                    let real = self.around.real(&line.place);
+                    let places = real.into_iter().chain([line.place.clone()]);
+                    for place in places {
+                        by_place.entry(place).or_default().push(kept.len());
+                    }
+                    kept.push(line);
+                }
+                (false, _) => kept.push(line),
             }
         }
-        for line in spare {
-            let wider = |kept: &&mut Line| {
-                access(kept).is_some()
-                    && (line.place.starts_with(&kept.place)
-                        || around
-                            .real(&kept.place)
-                            .is_some_and(|real| line.place.starts_with(real)))
-            };
-            if let Some(kept) = kept.iter_mut().find(wider) {
-                kept.evidence.add(line.evidence);
-            }
+        kept.sort_by(|a, b| (a.key, &a.value).cmp(&(b.key, &b.value)));
+        let mut room = ROOM;
+        let all = kept.len();
+        kept.retain(|line| {
+            // Escapes can double a value, and a comment stands beside it.
+            let size = 2 * line.value.len() + COMMENT;
+            room = room.saturating_sub(size);
+            room > 0
+        });
+        if kept.len() < all {
+            let text = format!(
+                "{} too many to be written",
+                number(all - kept.len(), "line")
+            );
+            self.notes.add(About::Incomplete, text);
         }
         kept
     }

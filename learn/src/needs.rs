@@ -58,7 +58,7 @@ pub(crate) fn is_absence(error: &str) -> bool {
 
 /// Errors that mean: it may not be.
 pub(crate) fn is_refusal(error: &str) -> bool {
-    matches!(error, "EACCES" | "EPERM" | "EROFS" | "EXDEV")
+    matches!(error, "EACCES" | "EPERM" | "EROFS")
 }
 
 /// An absolute path without `.` and `..`.

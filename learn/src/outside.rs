@@ -35,6 +35,7 @@ impl fmt::Display for Outside {
 
 /// What was seen and is not covered by a profile that is merged with what it extends. What failed is not in it.
 pub fn outside(seen: &Observation, profile: &Profile, around: &Surroundings<'_>) -> Vec<Outside> {
+    let around = &around.checked();
     let needs = Needs::of(&[seen], around, &mut Notes::default());
     let cover = Cover::of(profile, around);
     let mut found = Vec::new();

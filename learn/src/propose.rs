@@ -6,8 +6,8 @@ use aegis_observation::{Observation, Text};
 use aegis_profile::parse_str;
 use aegis_profile::syntax::scalar;
 
-use crate::evidence::{About, Evidence, Notes};
-use crate::extends::{Extended, choose, number};
+use crate::evidence::{About, Evidence, Notes, number};
+use crate::extends::{Extended, choose};
 use crate::headroom::limits;
 use crate::line::{Key, Lines};
 use crate::needs::Needs;
@@ -28,6 +28,7 @@ pub fn propose(
     if seen.len() > 1 {
         seen.sort_by_cached_key(|seen| seen.to_json());
     }
+    let around = &around.checked();
     let mut notes = Notes::default();
     let head = head(&seen, options, &mut notes);
     let mut needs = Needs::of(&seen, around, &mut notes);

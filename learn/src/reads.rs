@@ -18,6 +18,9 @@ const SEVERAL: usize = 3;
 /// How many files a directory may have, whatever was read of it.
 const FEW: usize = 16;
 
+/// How many files stand for their directory, whatever else it has.
+const MANY: usize = 64;
+
 /// Adds the lines. What is covered already needs none.
 pub(crate) fn add(lines: &mut Lines<'_, '_>, needs: &Needs) {
     let mut wanted: Paths = Paths::new();
@@ -180,7 +183,8 @@ fn several(lines: &mut Lines<'_, '_>, files: &mut Paths) {
     for (directory, paths) in of_directory {
         let most = FEW.max(3 * paths.len());
         let is_small = || lines.around.host.files_below(&directory, most + 1) <= most;
-        if paths.len() < SEVERAL || !lines.is_tree(Read, &directory) || !is_small() {
+        let is_many = paths.len() >= MANY;
+        if paths.len() < SEVERAL || !lines.is_tree(Read, &directory) || !(is_many || is_small()) {
             continue;
         }
         let mut evidence = Evidence::default();

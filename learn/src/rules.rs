@@ -43,7 +43,7 @@ rules! {
     DataSets "data-sets" "Locales, time zones, terminals, fonts, types of files, certificates are read as whole sets.";
     SystemPackages "system-packages" "`/usr/share/NAME`, `/usr/lib/NAME` and the like are one tree, where two files of it or something in a subdirectory was read.";
     ChangingNames "changing-names" "A file whose name has a temporary name, a hash, a timestamp or a long number in it stands for its directory.";
-    SeveralFiles "several-files" "Three or more files of one directory stand for the directory, if it has at most 16 files or three times as many.";
+    SeveralFiles "several-files" "Three or more files of one directory stand for the directory, if it has at most 16 files or three times as many; 64 files always do.";
     Listed "listed" "A directory that was listed is granted where files in it were read, or it is empty.";
     SingleFiles "single-files" "Anything else that was read is a line of its own. A file that was only looked at (`stat`) is too: there is no lesser grant.";
     Written "written" "What is written, made, renamed or removed needs the directory that it is in: the nearest that was there before. Three such directories beside each other are their parent.";

@@ -120,13 +120,24 @@ pub struct Options {
     pub run: bool,
 }
 
+impl<'a> Surroundings<'a> {
+    /// Without a home directory that is the whole host, as users of services have.
+    pub(crate) fn checked(self) -> Surroundings<'a> {
+        let home = match self.home.parent() {
+            Some(_) => self.home,
+            None => Path::new("/nonexistent"),
+        };
+        Self { home, ..self }
+    }
+}
+
 impl Surroundings<'_> {
-    /// `$WORK` and `$SKILL`, those that a path lies in first.
+    /// `$WORK` or `$SKILL`, the inner one, if a path lies in it. One that has the home directory in it is no project's.
     pub(crate) fn own_directory(&self, path: &Path) -> Option<&Path> {
         [Some(self.work), self.skill]
             .into_iter()
             .flatten()
-            .filter(|directory| path.starts_with(directory))
+            .filter(|directory| path.starts_with(directory) && !self.home.starts_with(directory))
             .max_by_key(|directory| directory.components().count())
     }
 

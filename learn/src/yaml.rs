@@ -7,8 +7,7 @@ use aegis_observation::Tier;
 use aegis_profile::syntax::{escape, scalar};
 use aegis_profile::{LimitKey, Profile, ReadError, Source, load};
 
-use crate::evidence::{About, Note};
-use crate::extends::number;
+use crate::evidence::{About, Note, number};
 use crate::line::{Key, Line};
 use crate::proposal::Proposal;
 
