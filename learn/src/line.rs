@@ -171,7 +171,7 @@ impl<'a, 'h> Lines<'a, 'h> {
             same.then_some(value)
         });
         let Some(value) = written else {
-            return self.unwritable(path, access);
+            return self.unwritable(&evidence, access);
         };
         let risk = self.risk(access, path, rule);
         self.cover.add(access, path.to_owned(), self.around);
@@ -201,15 +201,17 @@ impl<'a, 'h> Lines<'a, 'h> {
         }
     }
 
-    /// Says that a path cannot be written in a profile.
-    fn unwritable(&mut self, path: &Path, access: Access) {
-        let shown = aegis_observation::Text::from(path.as_os_str());
+    /// Says what cannot be written in a profile.
+    fn unwritable(&mut self, evidence: &Evidence, access: Access) {
         let what = match access {
             Access::Read => "reading",
             Access::Write => "writing",
             Access::Execute => "executing",
         };
-        self.notes.add(About::Unwritable, format!("{what} {shown}"));
+        for path in evidence.paths() {
+            let shown = aegis_observation::Text::from(path.as_os_str());
+            self.notes.add(About::Unwritable, format!("{what} {shown}"));
+        }
     }
 
     /// A program by its name.
@@ -236,7 +238,7 @@ impl<'a, 'h> Lines<'a, 'h> {
             .is_some_and(|profile| profile.capabilities.devices == [learnt(device)]);
         match same {
             true => self.insert(Key::Devices, value, path, evidence, Rule::SingleFiles, risk),
-            false => self.unwritable(path, Access::Read),
+            false => self.unwritable(&evidence, Access::Read),
         }
     }
 

@@ -71,22 +71,28 @@ fn own_directories(lines: &mut Lines<'_, '_>, wanted: &mut Paths, directories: &
         let own = around.own_directory(path)?;
         let rest = path.strip_prefix(own).ok()?;
         let parts: Vec<_> = rest.components().take(2).collect();
-        Some((
-            own.to_owned(),
-            parts.first().map(|part| own.join(part)),
-            parts.len(),
-        ))
+        Some((own, parts.first().map(|part| own.join(part)), parts.len()))
     };
-    let listed = directories
-        .iter()
-        .filter(|(_, evidence)| was_listed(evidence));
-    let whole: BTreeSet<PathBuf> = wanted
-        .keys()
-        .filter_map(|path| own(path).filter(|(_, _, depth)| *depth == 1))
-        .chain(listed.filter_map(|(path, _)| own(path).filter(|(_, _, depth)| *depth == 0)))
-        .map(|(own, ..)| own)
-        .filter(|own| lines.is_tree(Read, own))
-        .collect();
+    let mut entries: BTreeMap<&Path, BTreeSet<PathBuf>> = BTreeMap::new();
+    let mut whole: BTreeSet<&Path> = BTreeSet::new();
+    for path in wanted.keys() {
+        match own(path) {
+            Some((own, _, 1)) => drop(whole.insert(own)),
+            Some((own, entry, _)) => entries.entry(own).or_default().extend(entry),
+            None => {}
+        }
+    }
+    for (path, evidence) in directories {
+        match own(path) {
+            Some((own, _, 0)) if was_listed(evidence) => drop(whole.insert(own)),
+            _ => {}
+        }
+    }
+    let several = entries
+        .into_iter()
+        .filter(|(_, entries)| entries.len() >= SEVERAL);
+    whole.extend(several.map(|(own, _)| own));
+    whole.retain(|own| lines.is_tree(Read, own));
     let all = wanted
         .iter()
         .map(|(path, evidence)| (path, evidence, false));
@@ -100,8 +106,8 @@ fn own_directories(lines: &mut Lines<'_, '_>, wanted: &mut Paths, directories: &
         if lines.cover.has(Read, path) || (is_directory && depth == 0 && !was_listed(evidence)) {
             continue;
         }
-        let group = match (whole.contains(&own), entry) {
-            (true, _) => own,
+        let group = match (whole.contains(own), entry) {
+            (true, _) => own.to_owned(),
             (false, Some(entry)) if depth > 1 || is_directory => entry,
             _ => continue,
         };
@@ -114,7 +120,7 @@ fn own_directories(lines: &mut Lines<'_, '_>, wanted: &mut Paths, directories: &
             true => path.parent().unwrap_or(path),
             false => path.as_path(),
         });
-        let directory = match whole.contains(&group) {
+        let directory = match whole.contains(group.as_path()) {
             true => group,
             false => match common(holding) {
                 Some(directory) if lines.is_tree(Read, &directory) => directory,

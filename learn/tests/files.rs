@@ -1,6 +1,6 @@
 //! `files.read` and `files.write`.
 
-use aegis_learn::{About, Key, Rule};
+use aegis_learn::{About, Key, Options, Rule, Surroundings, propose};
 
 use crate::host::{Made, Seen, notes, values};
 
@@ -328,4 +328,84 @@ fn what_would_be_a_pattern_or_yaml_is_itself() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn three_entries_stand_for_an_own_directory() {
+    let mut made = Made::new();
+    let mut seen = Seen::new();
+    for (number, directory) in ["a", "b", "c"].into_iter().enumerate() {
+        made = made.file(format!("/home/ada/work/{directory}/x"));
+        seen = seen.read(&format!("/home/ada/work/{directory}/x"));
+        let expected = if number < 2 { number + 1 } else { 1 };
+        assert_eq!(values(&made.learn(&seen.0), Key::Read).len(), expected);
+    }
+    assert_eq!(values(&made.learn(&seen.0), Key::Read), ["$WORK"]);
+}
+
+#[test]
+fn links_that_lead_to_each_other_lose_nothing() {
+    let made = Made::new()
+        .file("/srv/x/f")
+        .file("/srv/y/g")
+        .link("/srv/x/l", "/srv/y")
+        .link("/srv/y/m", "/srv/x");
+    let seen = Seen::new()
+        .read_through("/srv/x/l/g", "/srv/y/g")
+        .read_through("/srv/y/m/f", "/srv/x/f");
+    let proposal = made.learn(&seen.0);
+    assert_eq!(
+        aegis_learn::outside(&seen.0, &proposal.profile().unwrap(), &made.around()),
+        []
+    );
+}
+
+/// Nobody's project, and nobody's home: a service that is started in `/` without one.
+#[test]
+fn the_whole_host_is_neither_home_nor_work() {
+    let made = Made::new().file("/srv/a/b").directory("/srv/out");
+    let seen = Seen::new()
+        .read("/srv/a/b")
+        .write("/srv/out/c")
+        .list("/")
+        .write("/new");
+    let root = std::path::Path::new("/");
+    let around = Surroundings {
+        work: root,
+        home: root,
+        ..made.around()
+    };
+    let proposal = propose(&[seen.0], &around, None, &Options::default());
+    assert_eq!(values(&proposal, Key::Read), ["-/srv/a/b"]);
+    assert_eq!(values(&proposal, Key::Write), ["/srv/out"]);
+    assert!(proposal.profile().is_ok());
+}
+
+#[test]
+fn a_profile_has_room_for_so_much() {
+    let mut made = Made::new();
+    let mut seen = Seen::new();
+    let long = "d".repeat(200);
+    for number in 0..3000 {
+        // Two of each directory: no rule makes them fewer.
+        let path = format!("/srv/{long}/{}/f", letters(number));
+        made = made.file(&path);
+        seen = seen.read(&path);
+    }
+    let proposal = made.learn(&seen.0);
+    assert!(values(&proposal, Key::Read).len() > 500);
+    let told = notes(&proposal, About::Incomplete);
+    assert!(
+        told.len() == 1 && told[0].ends_with("too many to be written"),
+        "{told:?}"
+    );
+}
+
+/// A name without digits, another one for each number.
+fn letters(number: usize) -> String {
+    let digits = format!("{number:04}");
+    digits
+        .bytes()
+        .map(|digit| char::from(digit - b'0' + b'g'))
+        .collect()
 }

@@ -13,6 +13,8 @@ fn name() -> impl Strategy<Value = String> {
         4 => "[a-z]{1,3}",
         1 => "[ -.0-~]{1,6}".prop_filter("no place of its own", |name| name != "." && name != ".."),
         1 => "\\PC{1,3}".prop_filter("no slash", |name| !name.contains('/')),
+        1 => prop_oneof![Just("a\nb: c"), Just("\r"), Just("\u{202e}x"), Just("\u{2028}- /"), Just("a #b"), Just("\u{7f}")]
+            .prop_map(str::to_owned),
         1 => Just("tmp1234abcd".to_owned()),
         1 => Just(".ssh".to_owned()),
     ]
@@ -132,7 +134,7 @@ proptest! {
     fn what_is_printed_is_what_is_proposed(
         sights in proptest::collection::vec(sight(), 0..12),
         open in any::<bool>(),
-        word in "\\PC{0,4}",
+        word in "(\\PC|[\n\r\t\u{202e}\u{2028}]){0,4}",
     ) {
         let (made, mut seen) = world(&sights);
         seen.runs[0].command.push(text(&word));
