@@ -3,6 +3,7 @@
 mod host;
 
 mod difference;
+mod documents;
 mod files;
 mod laws;
 mod network;
