@@ -31,7 +31,7 @@ pub use evidence::{About, Did, Evidence, Note};
 pub use extends::Extended;
 pub use headroom::{HEADROOM, Headroom, Limit};
 pub use line::{Key, Line};
-pub use outside::{Outside, outside};
+pub use outside::{Outside, outside, outside_baseline};
 pub use proposal::{Head, Proposal};
 pub use propose::propose;
 pub use rules::Rule;

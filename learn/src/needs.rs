@@ -1,6 +1,7 @@
 //! From what was seen to what is needed of the host: what every sandbox has of its own, and what failed, is left out.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::{Component, Path, PathBuf};
 
 use aegis_observation::{Executed, Kind as Opened, Named, Observation, Text};
@@ -87,6 +88,21 @@ impl Needs {
             seen.named.iter().for_each(|named| of_run.named(named));
         }
         needs
+    }
+
+    /// Whether a path lies in a cache that is written, and is therefore the sandbox's own, and empty at the start.
+    pub fn is_own_cache(&self, path: &Path, home: &Path) -> bool {
+        let is_cache = |above: &&Path| above.parent().and_then(Path::parent) == Some(home);
+        let cache = path.ancestors().find(is_cache);
+        let written = |cache: &Path| {
+            let mut after = self
+                .write
+                .range::<Path, _>((Bound::Included(cache), Bound::Unbounded));
+            after
+                .next()
+                .is_some_and(|(path, _)| path.starts_with(cache))
+        };
+        places::cache(path, home) && cache.is_some_and(written)
     }
 }
 

@@ -59,7 +59,8 @@ pub fn outside(seen: &Observation, profile: &Profile, around: &Surroundings<'_>)
     }
     for (path, evidence) in &needs.read {
         let looked_up = evidence.is_only(Did::LookedAt) && around.is_program(path);
-        if !cover.has(Access::Read, path) && !looked_up {
+        let own = needs.is_own_cache(path, around.home);
+        if !(cover.has(Access::Read, path) || looked_up || own) {
             add(Key::Read, path, evidence);
         }
     }
@@ -89,6 +90,24 @@ pub fn outside(seen: &Observation, profile: &Profile, around: &Surroundings<'_>)
     for (key, what) in beside_files(seen, profile, around) {
         let of = Path::new(&what);
         add(key, of, &Evidence::of(Did::Used, of, 0));
+    }
+    found
+}
+
+/// What was seen and is covered neither by a profile nor by what was seen when it was learnt: what was tried in vain then, and is again,
+/// is nothing new.
+pub fn outside_baseline(
+    seen: &Observation,
+    baseline: &Observation,
+    profile: &Profile,
+    around: &Surroundings<'_>,
+) -> Vec<Outside> {
+    let mut found = outside(seen, profile, around);
+    if !found.is_empty() {
+        let known = outside(baseline, profile, around);
+        let known: BTreeSet<(Key, &Text)> =
+            known.iter().map(|known| (known.key, &known.what)).collect();
+        found.retain(|found| !known.contains(&(found.key, &found.what)));
     }
     found
 }

@@ -59,18 +59,13 @@ pub(crate) fn add(lines: &mut Lines<'_, '_>, needs: &mut Needs) {
     for (directory, evidence) in directories {
         lines.path(Write, &directory, evidence, Rule::Written);
     }
-    // Caches that were there before and were written are the sandbox's own, and empty: the host's beside them would be read-only.
-    let gone = &needs.gone;
+    // The host's cache beside what is written would be read-only.
+    let read = std::mem::take(&mut needs.read);
     let home = lines.around.home;
-    needs.read.retain(|path, _| {
-        let written = || {
-            let cache = path
-                .ancestors()
-                .find(|above| above.parent().and_then(Path::parent) == Some(home));
-            cache.is_some_and(|cache| gone.keys().any(|path| path.starts_with(cache)))
-        };
-        !(places::cache(path, home) && written())
-    });
+    let kept = read
+        .into_iter()
+        .filter(|(path, _)| !needs.is_own_cache(path, home));
+    needs.read = kept.collect();
     told(lines, needs);
 }
 

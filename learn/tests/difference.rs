@@ -1,6 +1,6 @@
 //! An older profile against what was seen, and what a profile does not cover.
 
-use aegis_learn::{Key, difference, outside};
+use aegis_learn::{Key, difference, outside, outside_baseline};
 use aegis_observation::{Address, End, How};
 use aegis_profile::{Profile, parse_str};
 
@@ -64,6 +64,43 @@ fn addresses_and_calls_are_outside() {
     )
     .unwrap();
     assert_eq!(keys(&tight), [Key::Outbound, Key::Calls], "ptrace");
+}
+
+#[test]
+fn what_was_tried_when_it_was_learnt_is_nothing_new() {
+    let tried = |port: u16| {
+        let mut seen = Seen::new().0;
+        let of = End::Internet(([203, 0, 113, 7], port).into());
+        seen.addresses.insert(Address {
+            how: How::Connect,
+            of,
+            kind: 1,
+        });
+        seen
+    };
+    let made = Made::new();
+    let profile = made.learn(&tried(53)).profile().unwrap();
+    let found = |port| outside_baseline(&tried(port), &tried(53), &profile, &made.around());
+    assert_eq!(outside(&tried(53), &profile, &made.around()).len(), 1);
+    assert_eq!(found(53), []);
+    assert_eq!(found(443).len(), 1);
+}
+
+#[test]
+fn a_cache_that_is_written_is_the_sandboxs_own() {
+    let made = Made::new()
+        .file("/home/ada/.cache/pip/http/1")
+        .file("/home/ada/.cache/uv/1");
+    let seen = Seen::new()
+        .write("/home/ada/.cache/pip/http/2")
+        .read("/home/ada/.cache/pip/http/1")
+        .read("/home/ada/.cache/uv/1");
+    let none = profile("  files.read: []\n");
+    let found: Vec<String> = outside(&seen.0, &none, &made.around())
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(found, ["read /home/ada/.cache/uv/1"]);
 }
 
 #[test]
