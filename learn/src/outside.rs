@@ -13,7 +13,7 @@ use crate::evidence::{Did, Evidence, Notes};
 use crate::line::Key;
 use crate::needs::Needs;
 use crate::surroundings::{Access, Standing, Surroundings};
-use crate::{network, places};
+use crate::{network, places, writes};
 
 /// One thing that a profile does not grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,12 +68,14 @@ pub fn outside(seen: &Observation, profile: &Profile, around: &Surroundings<'_>)
         // A directory is there where it is on the way; what is in it is another matter.
         let there = cover.is_on_the_way(path) || places::broad(path, around.home);
         let known = !evidence.has(Did::Listed) || path == around.work || there;
-        if !(cover.has(Access::Read, path) || known || is_private(path, &cover, around)) {
+        let cache = places::cache(path, around.home);
+        if !(cover.has(Access::Read, path) || known || cache) {
             add(Key::Read, path, evidence);
         }
     }
     for (path, evidence) in &needs.write {
-        if !(cover.has(Access::Write, path) || is_private(path, &cover, around)) {
+        let own = places::byte_code(path) || writes::is_private(around, path, evidence);
+        if !(cover.has(Access::Write, path) || own) {
             add(Key::Write, path, evidence);
         }
     }
@@ -110,13 +112,6 @@ pub fn outside_baseline(
         found.retain(|found| !known.contains(&(found.key, &found.what)));
     }
     found
-}
-
-/// Whether a path is in the sandbox's own home, where everything may be written.
-fn is_private(path: &Path, cover: &Cover, around: &Surroundings<'_>) -> bool {
-    let home = around.home;
-    path.starts_with(home) && around.own_directory(path).is_none() && !cover.has(Access::Read, path)
-        || places::byte_code(path)
 }
 
 /// Addresses, sockets and calls.

@@ -44,6 +44,7 @@ pub fn propose(
     programs::add(&mut lines, &needs);
     writes::add(&mut lines, &mut needs);
     reads::add(&mut lines, &needs);
+    writes::told(&mut lines, &needs);
     network::add(&mut lines, &seen, options.network);
     for (path, evidence) in &needs.devices {
         if let Some(device) = places::device(path) {

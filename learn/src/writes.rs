@@ -11,6 +11,7 @@ use crate::needs::Needs;
 use crate::places;
 use crate::rules::Rule;
 use crate::surroundings::Access::{Read, Write};
+use crate::surroundings::Surroundings;
 
 /// How many directories beside each other stand for their parent.
 const SEVERAL: usize = 3;
@@ -28,13 +29,11 @@ pub(crate) fn add(lines: &mut Lines<'_, '_>, needs: &mut Needs) {
             lines.notes.add(About::NotGranted, text);
             continue;
         }
-        let Some(directory) = existing(lines, path, evidence) else {
+        let Some(directory) = existing(lines.around, path, evidence) else {
             continue;
         };
-        let home = lines.around.home;
-        let own = lines.around.own_directory(path).is_some();
-        let private = directory == home || places::cache(path, home);
-        if !own && path.starts_with(home) && private {
+        let is_new = lines.around.host.look(path).is_none();
+        if is_private(lines.around, path, evidence) {
             needs
                 .gone
                 .entry(path.clone())
@@ -45,7 +44,7 @@ pub(crate) fn add(lines: &mut Lines<'_, '_>, needs: &mut Needs) {
                 .entry(directory)
                 .or_default()
                 .add(evidence.clone());
-        } else if lines.around.host.look(path).is_some() && !lines.around.is_directory(path) {
+        } else if !is_new && !lines.around.is_directory(path) {
             lines.path(Write, path, evidence.clone(), Rule::SingleFiles);
         } else {
             let at = Text::from(directory.as_os_str());
@@ -64,19 +63,27 @@ pub(crate) fn add(lines: &mut Lines<'_, '_>, needs: &mut Needs) {
     let home = lines.around.home;
     let kept = read
         .into_iter()
-        .filter(|(path, _)| !needs.is_own_cache(path, home));
+        .filter(|(path, _)| !needs.is_own_cache(path, home) && !needs.gone.contains_key(path));
     needs.read = kept.collect();
-    told(lines, needs);
+}
+
+/// Whether what is written is in the sandbox's own home: a cache, or new in the home itself.
+pub(crate) fn is_private(around: &Surroundings<'_>, path: &Path, evidence: &Evidence) -> bool {
+    let home = around.home;
+    let is_new = || {
+        let directory = existing(around, path, evidence);
+        let in_home = |at: PathBuf| at.starts_with(home) && places::broad(&at, home);
+        around.host.look(path).is_none() && directory.is_some_and(in_home)
+    };
+    around.own_directory(path).is_none() && (places::cache(path, home) || is_new())
 }
 
 /// The directory to grant: the nearest that was there before.
-fn existing(lines: &Lines<'_, '_>, path: &Path, evidence: &Evidence) -> Option<PathBuf> {
+fn existing(around: &Surroundings<'_>, path: &Path, evidence: &Evidence) -> Option<PathBuf> {
     // A change of a directory's attributes is a change of itself; all else changes the one that it is in.
     let changed = evidence.is_only(Did::Changed);
     let mut above = path.ancestors().skip(usize::from(!changed));
-    above
-        .find(|at| lines.around.is_directory(at))
-        .map(Path::to_owned)
+    above.find(|at| around.is_directory(at)).map(Path::to_owned)
 }
 
 /// Directories beside each other stand for their parent.
@@ -102,7 +109,7 @@ fn beside(lines: &Lines<'_, '_>, directories: &mut BTreeMap<PathBuf, Evidence>) 
 }
 
 /// Says what is gone after the run: the directory, and how much.
-fn told(lines: &mut Lines<'_, '_>, needs: &Needs) {
+pub(crate) fn told(lines: &mut Lines<'_, '_>, needs: &Needs) {
     let home = lines.around.home;
     let mut of_place: BTreeMap<PathBuf, usize> = BTreeMap::new();
     for path in needs.gone.keys() {
@@ -124,12 +131,20 @@ fn told(lines: &mut Lines<'_, '_>, needs: &Needs) {
             1 => "1 entry".to_owned(),
             more => format!("{more} entries"),
         };
-        let keep = match place.starts_with(home) && lines.is_tree(Read, &place) {
+        let in_home = place.starts_with(home);
+        // The sandbox makes these, and what is not granted in them cannot be written.
+        if in_home && lines.cover.is_on_the_way(&place) {
+            let text = format!(
+                "writing in {shown} ({entries}), which is read-only around what is granted in it"
+            );
+            lines.notes.add(About::NotGranted, text);
+            continue;
+        }
+        let keep = match in_home && lines.is_tree(Read, &place) {
             true => "; to keep them, grant it below `files.write`",
             false => "",
         };
-        lines
-            .notes
-            .add(About::Gone, format!("{shown}: {entries}{keep}"));
+        let text = format!("{shown}: {entries}{keep}");
+        lines.notes.add(About::Gone, text);
     }
 }
