@@ -37,6 +37,8 @@ pub struct Explained {
     pub plan: Plan,
     /// The decision about the run.
     pub decision: Decision,
+    /// The links on the paths to what is granted.
+    pub links: Vec<Link>,
 }
 
 impl Launch {
@@ -53,6 +55,7 @@ impl Launch {
             profile: run.profile,
             plan: run.sandbox.plan().clone(),
             decision: run.decision,
+            links: run.links,
         })
     }
 
@@ -172,7 +175,7 @@ impl Launch {
             if !joins {
                 find_names();
             }
-            (host, sandbox, request)
+            (host, sandbox, request, links)
         });
         let policy = Rc::new(load::compile(documents)?);
         let mut recorder = Recorder::nowhere(&policy, &id, front_end);
@@ -185,7 +188,7 @@ impl Launch {
                 Ok(()) => error.into(),
             }
         });
-        let (host, mut sandbox, request) = planned?;
+        let (host, mut sandbox, request, links) = planned?;
         let decision = sandbox.decide(&policy, &request);
         Ok(Run {
             recorder,
@@ -201,6 +204,7 @@ impl Launch {
             sandbox,
             request,
             decision,
+            links,
         })
     }
 

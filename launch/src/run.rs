@@ -9,6 +9,7 @@ use aegis_audit::places::State;
 use aegis_policy::{Decision, Hash, Policy, Request};
 use aegis_profile::{Limits, Loaded, Profile};
 use aegis_runtime::facts::Host;
+use aegis_runtime::facts::paths::Link;
 use aegis_runtime::plan::{Plan, Spec, authority};
 use aegis_runtime::supervise::{self, Built, NotBuilt};
 use aegis_runtime::types::StdioMode;
@@ -143,6 +144,8 @@ pub(crate) struct Run<'a> {
     /// The request to the policy.
     pub request: Request,
     pub decision: Decision,
+    /// The links on the paths to what is asked for.
+    pub links: Vec<Link>,
 }
 
 /// The sandbox of a run that is not recorded yet: nothing runs in it.

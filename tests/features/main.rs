@@ -9,6 +9,7 @@ mod bad_input_surroundings;
 mod denials;
 mod documents;
 mod evidence;
+mod export;
 mod files;
 mod files_denied;
 mod files_denied_policy;

@@ -14,6 +14,7 @@ fn is_path(word: &str) -> bool {
         "cli/",
         "docs/",
         "ebpf/",
+        "export/",
         "fuzz/",
         "launch/",
         "learn/",
@@ -86,7 +87,7 @@ fn what_a_newcomer_is_sent_to_is_there() {
 #[test]
 fn every_file_of_tests_belongs_to_the_program_of_its_crate() {
     for folder in [
-        "audit", "cli", "launch", "policy", "profiles", "runtime", "sys",
+        "audit", "cli", "export", "launch", "policy", "profiles", "runtime", "sys",
     ] {
         let manifest = read(&format!("{folder}/Cargo.toml"));
         if !manifest.contains("\nautotests = false\n") {

@@ -7,6 +7,7 @@ mod approvals;
 mod audit;
 mod check;
 mod complete;
+mod export;
 mod kill;
 mod observe;
 mod pages;

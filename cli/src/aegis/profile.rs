@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueHint};
 use serde_json::json;
 
 use super::check::{self, Format};
+use super::export;
 use super::{CommandResult, answer, one_stdin, print_bytes, print_json};
 use crate::names;
 use crate::text::page::table;
@@ -68,6 +69,9 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Writes what a profile grants for another enforcer: container engines, AppArmor, systemd, bubblewrap
+    #[command(after_help = export::HELP)]
+    Export(export::Options),
     /// Lists the built-in profiles
     List {
         /// Prints JSON
@@ -86,7 +90,7 @@ Example, for editors that check YAML against a schema:
 pub(super) struct Sets {
     /// Adds to the profile (of two: to both), as in limits.memory=1G; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", add = names::sets())]
-    sets: Vec<String>,
+    pub(super) sets: Vec<String>,
 }
 
 impl Sets {
@@ -126,6 +130,7 @@ impl Action {
                 answer(json, &difference, || difference.render(&a, &b))?;
                 Ok(difference.is_empty())
             }
+            Self::Export(options) => options.run(),
             Self::List { json } => list(json),
             Self::Schema => {
                 print_bytes(schema::json_text().as_bytes())?;
