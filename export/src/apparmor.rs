@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::keys::Key;
 use crate::model::{Compiled, Effect, Loss};
 use crate::quote::{Text, comment};
-use crate::view::{place, reachable};
+use crate::view::{OVERLAY, place, reachable};
 
 pub(crate) fn export(compiled: &Compiled<'_>) -> Result<(OsString, Vec<Loss>), Error> {
     let Compiled { profile, plan, .. } = compiled;
@@ -171,6 +171,7 @@ fn lost(key: Key, plan: &Plan, lose: &mut dyn FnMut(Effect, String)) {
         }
         Key::Run => lose(Wider, "the profile is for whatever is started under it: name the command yourself".into()),
         Key::Read | Key::Write => {}
+        Key::Overlay => lose(Narrower, OVERLAY.into()),
         Key::Denied => lose(Narrower, "what is denied cannot be opened, but is seen to be there; names after ** are denied wherever they are".into()),
         Key::Exec => lose(Wider, "programs can be executed out of memory (memfd_create), and libraries mapped wherever programs may be".into()),
         Key::Outbound => match plan.network {

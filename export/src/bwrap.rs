@@ -14,7 +14,7 @@ use crate::keys::Key;
 use crate::model::{Compiled, Effect, Loss};
 use crate::quote::{Text, comment};
 use crate::view;
-use crate::view::ANEW;
+use crate::view::{ANEW, OVERLAY};
 
 /// What `sh` can give a number to. 9 is the filter's.
 const DESCRIPTORS: std::ops::Range<usize> = 3..9;
@@ -264,6 +264,7 @@ fn lost(key: Key, compiled: &Compiled<'_>, filtered: bool, lose: &mut dyn FnMut(
         }
         Key::Read => {}
         Key::Write => lose(Wider, ANEW.into()),
+        Key::Overlay => lose(Narrower, OVERLAY.into()),
         Key::Denied => lose(Wider, "what is there now is hidden, not what is made later under such a name: export again".into()),
         Key::Exec => lose(Wider, "whatever may be read may be executed, where its permission bits say so, and so may what is written, and programs out of memory (memfd_create)".into()),
         Key::Outbound => {}

@@ -16,6 +16,8 @@ pub enum Key {
     Read,
     /// `capabilities.files.write`.
     Write,
+    /// `capabilities.files.overlay`.
+    Overlay,
     /// `capabilities.files.deny`.
     Denied,
     /// `capabilities.shell.exec`.
@@ -45,6 +47,7 @@ impl fmt::Display for Key {
             Self::Run => "run",
             Self::Read => "capabilities.files.read",
             Self::Write => "capabilities.files.write",
+            Self::Overlay => "capabilities.files.overlay",
             Self::Denied => "capabilities.files.deny",
             Self::Exec => "capabilities.shell.exec",
             Self::Outbound => "capabilities.net.outbound",
@@ -78,6 +81,7 @@ pub(crate) fn of(profile: &Profile) -> Vec<Key> {
     let Capabilities {
         files_read: _,
         files_write: _,
+        files_overlay,
         files_deny,
         shell_exec: _,
         net_outbound: _,
@@ -106,6 +110,9 @@ pub(crate) fn of(profile: &Profile) -> Vec<Key> {
         Key::Environment,
         Key::Syscalls,
     ];
+    if !files_overlay.is_empty() {
+        keys.push(Key::Overlay);
+    }
     if !files_deny.is_empty() {
         keys.push(Key::Denied);
     }

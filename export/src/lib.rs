@@ -5,7 +5,7 @@
 //! Profile, Plan, Host --export--> Export { text, losses }
 //! ```
 //!
-//! None of these formats can say all that a profile says. What one of them cannot is in [`Export::losses`], never silently left out: [`keys`]
+//! None of these formats can say all that a profile says. What one of them cannot is in [`Export::losses`], never silently left out: [`Key`]
 //! names everything that there is to hold, and each format answers for each of it. Text that a format cannot carry is refused, not
 //! changed: a name must never become another directive, or code of a shell.
 //!

@@ -165,6 +165,7 @@ fn lost(
     let what: Cow<'_, str> = match key {
         Key::Sandbox => "root, namespaces, capabilities, no_new_privs: the engine's; give it --read-only --cap-drop=ALL --security-opt=no-new-privileges, and a user that is not root".into(),
         Key::Run => "give the command to the engine".into(),
+        Key::Overlay => "what is written to it stays, where the engine lets it be written: give it a volume of its own".into(),
         Key::Read | Key::Write => "every file of the container may be used: make the image hold no other, mount what is granted (--volume PATH:PATH:ro), and make the rest read-only (--read-only)".into(),
         Key::Denied => "what is denied is not hidden: do not mount it, or mount something else over it".into(),
         Key::Exec => "every program of the container may be executed, and programs out of memory (memfd_create)".into(),

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::keys::Key;
 use crate::model::{Compiled, Effect, Loss};
 use crate::quote::{Text, comment};
-use crate::view::ANEW;
+use crate::view::{ANEW, OVERLAY};
 use crate::{cubes, view};
 
 /// The calls whose arguments other directives look at as the filter does, or more closely: `RestrictNamespaces=`,
@@ -388,6 +388,7 @@ fn lost(key: Key, compiled: &Compiled<'_>, filter: &Filter, lose: &mut dyn FnMut
             lose(Narrower, "what may be written can only be read by another name that a link gives it".into());
             lose(Wider, ANEW.into());
         }
+        Key::Overlay => lose(Narrower, OVERLAY.into()),
         Key::Denied => lose(Wider, "what is there now is hidden, not what is made later under such a name: export again".into()),
         Key::Exec => lose(Wider, "whatever may be mapped executable, such as a library, may be executed too, and programs out of memory (memfd_create)".into()),
         Key::Outbound if plan.network == Network::Host => lose(Wider, "the protocol of a socket is not looked at (SCTP, MPTCP, every kind of netlink)".into()),

@@ -18,6 +18,10 @@ use crate::model::Compiled;
 /// What mounting by path loses against a plan, which knows each file by its inode.
 pub(crate) const ANEW: &str = "paths are looked up anew at each start, and links followed: whoever may change a directory on the way chooses what is shown";
 
+/// What is kept of `files.overlay`: reading.
+pub(crate) const OVERLAY: &str =
+    "what is written to it would have no layer of its own to go to: it can only be read";
+
 /// A file or a tree of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
@@ -74,6 +78,8 @@ fn shown(plan: &Plan, path: &Path) -> Option<Shown> {
         source,
         write,
         exec,
+        // Not to be written: see `OVERLAY`.
+        overlay: _,
     } = &mount.op
     else {
         return None;

@@ -45,6 +45,12 @@ const SAMPLES: &[(&str, Kind, &str, &str)] = &[
         "capabilities: {files.write: [/var/lib/dpkg]}",
     ),
     (
+        "files.overlay",
+        Grants,
+        "",
+        "capabilities: {files.overlay: [/var/lib/dpkg]}",
+    ),
+    (
         "files.deny",
         TakesAway,
         "capabilities: {files.read: [/var/lib/dpkg]}",

@@ -9,7 +9,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a word in backticks is a path of the repository.
 fn is_path(word: &str) -> bool {
-    const FOLDERS: [&str; 15] = [
+    const FOLDERS: [&str; 16] = [
         "audit/",
         "cli/",
         "docs/",

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use aegis_export::{Compiled, Format, Host, Loss};
-use aegis_launch::{Declaration, Launch, Refusal};
+use aegis_launch::{Declaration, Launch, Reference, Refusal};
 use aegis_policy::Verdict;
 use aegis_runtime::types::StdioMode;
 use aegis_sys::private::{Put, put_public};
@@ -95,7 +95,7 @@ impl Options {
         let launch = Launch {
             policy: self.policy.clone(),
             ..Launch::new(Declaration::Profile {
-                reference: Some(self.reference),
+                reference: Reference::Named(self.reference),
                 set: self.sets.sets,
                 command: self.command,
                 stdio: StdioMode::Inherit,
