@@ -73,7 +73,9 @@ pub(crate) fn is_private(around: &Surroundings<'_>, path: &Path, evidence: &Evid
     let is_new = || {
         let directory = existing(around, path, evidence);
         let in_home = |at: PathBuf| at.starts_with(home) && places::broad(&at, home);
-        around.host.look(path).is_none() && directory.is_some_and(in_home)
+        // `~/.config` that is there is made anew in a home that is empty.
+        let there = around.host.look(path).is_some() && !places::broad(path, home);
+        !there && directory.is_some_and(in_home)
     };
     around.own_directory(path).is_none() && (places::cache(path, home) || is_new())
 }

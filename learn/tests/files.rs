@@ -419,20 +419,21 @@ fn in_the_home_what_was_there_is_granted_and_what_is_new_is_gone() {
     let seen = Seen::new()
         .write("/home/ada/list.txt")
         .read("/home/ada/list.txt")
+        .named("mkdir", "/home/ada/.config", None)
         .named("mkdir", "/home/ada/.config/new", None)
         .write("/home/ada/.config/new/settings");
     let proposal = made.learn(&seen.0);
     assert_eq!(values(&proposal, Key::Write), ["$HOME/list.txt"]);
     assert_eq!(
         notes(&proposal, About::Gone),
-        ["/home/ada/.config: 2 entries"]
+        ["/home/ada/.config: 3 entries"]
     );
     // Beside what is granted, nothing can be made.
     let proposal = made.learn(&seen.read("/home/ada/.config/old/a").0);
     assert_eq!(
         notes(&proposal, About::NotGranted),
         [
-            "writing in /home/ada/.config (2 entries), which is read-only around what is granted in it"
+            "writing in /home/ada/.config (3 entries), which is read-only around what is granted in it"
         ]
     );
 }
