@@ -13,6 +13,8 @@ pub enum Did {
     Executed,
     /// It interpreted a script.
     Interpreted,
+    /// It is a library, of which code is mapped.
+    Mapped,
     /// It was opened to be read.
     Read,
     /// It was opened to be written.
@@ -35,6 +37,7 @@ impl Did {
         match self {
             Self::Executed => "executed",
             Self::Interpreted => "interprets a script",
+            Self::Mapped => "mapped as a library",
             Self::Read => "read",
             Self::Wrote => "written",
             Self::Made => "made or removed",

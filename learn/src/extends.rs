@@ -8,7 +8,7 @@ use aegis_profile::{Profile, Program, ReadError, Source, builtin, load};
 
 use crate::cover::{Cover, place};
 use crate::evidence::{Did, Evidence, number};
-use crate::needs::Needs;
+use crate::needs::{Needs, Ran};
 use crate::surroundings::Surroundings;
 
 /// How many programs a built-in profile may have that were not executed: this many, and two for each that was.
@@ -118,7 +118,13 @@ pub(crate) fn choose(needs: &Needs, around: &Surroundings<'_>) -> (Vec<Extended>
     let mut candidates: Vec<Candidate> = builtin::names()
         .filter_map(|name| candidate(name, around, &ran))
         .filter(|candidate| {
-            ran.contains(&*candidate.main) && candidate.spare.len() <= SPARE + 2 * candidate.used
+            // Under the same name elsewhere, such as in a virtual environment, it is the same program.
+            let is_linked = |ran: &Ran| {
+                ran.asked.file_name() == candidate.main.file_name()
+                    && around.real(&candidate.main).as_ref() == Some(&ran.path)
+            };
+            (ran.contains(&*candidate.main) || needs.programs.keys().any(is_linked))
+                && candidate.spare.len() <= SPARE + 2 * candidate.used
         })
         .collect();
     candidates.sort_by_key(|candidate| candidate.spare.len());

@@ -33,6 +33,8 @@ pub(crate) struct Needs {
     pub write: Paths,
     /// What was executed.
     pub programs: BTreeMap<Ran, Evidence>,
+    /// Libraries that were opened, where a grant to read is none to map them.
+    pub libraries: Paths,
     /// Devices beyond those of every sandbox.
     pub devices: Paths,
     /// What was made in the sandbox's own places, and is gone after the run.
@@ -153,6 +155,15 @@ impl Gathering<'_, '_> {
             }
             return;
         }
+        // All of `/usr` may be mapped once anything in it is granted.
+        if did == Did::Read && places::is_library(&path) && !path.starts_with("/usr") {
+            note(
+                &mut self.needs.libraries,
+                path.clone(),
+                Did::Mapped,
+                self.run,
+            );
+        }
         self.add(path, did, is_directory);
         if let Some(link) = through_link
             && !is_directory
@@ -173,7 +184,14 @@ impl Gathering<'_, '_> {
         match &named.error {
             None => {
                 let is_directory = did == Did::LookedAt && self.around.is_directory(&path);
-                self.add(path, did, is_directory);
+                // What a link leads to has to be there, too, for it to be followed.
+                let real = self
+                    .around
+                    .real(&path)
+                    .filter(|real| did == Did::LookedAt && *real != path);
+                for path in std::iter::once(path).chain(real) {
+                    self.add(path, did, is_directory);
+                }
             }
             Some(error) => self.failed(&path, error, named),
         }

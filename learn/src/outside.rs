@@ -47,10 +47,12 @@ pub fn outside(seen: &Observation, profile: &Profile, around: &Surroundings<'_>)
             evidence: evidence.clone(),
         });
     };
+    let leads_to_a_program =
+        |link: &Path| (around.real(link)).is_some_and(|real| cover.has(Access::Execute, &real));
     for (ran, evidence) in &needs.programs {
         let interpreter =
             ran.asked != ran.path && around.real(&ran.asked).as_ref() != Some(&ran.path);
-        if !cover.has(Access::Execute, &ran.asked) {
+        if !(cover.has(Access::Execute, &ran.asked) || leads_to_a_program(&ran.asked)) {
             add(Key::Execute, &ran.asked, evidence);
         }
         if interpreter && !cover.has(Access::Execute, &ran.path) {

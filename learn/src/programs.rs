@@ -22,6 +22,25 @@ pub(crate) fn add(lines: &mut Lines<'_, '_>, needs: &Needs) {
             program(lines, &interpreter, of_it, &needs.write);
         }
     }
+    for (path, evidence) in &needs.libraries {
+        library(lines, path, evidence.clone());
+    }
+}
+
+/// A library, with the packages that it is one of.
+fn library(lines: &mut Lines<'_, '_>, path: &Path, evidence: Evidence) {
+    let around = lines.around;
+    if lines.cover.has(Execute, path) {
+        return;
+    }
+    if around.host.look(path).is_none() {
+        return made(lines, path, evidence);
+    }
+    let packages = places::package_directory(path, around.home);
+    match packages.filter(|tree| lines.is_tree(Execute, tree)) {
+        Some(tree) => lines.path(Execute, &tree, evidence, Rule::Libraries),
+        None => lines.path(Execute, path, evidence, Rule::Libraries),
+    }
 }
 
 /// The interpreter of a script, as its first line names it where that is known.

@@ -49,6 +49,7 @@ rules! {
     Written "written" "What is written, made, renamed or removed needs the directory that it is in: the nearest that was there before. Three such directories beside each other are their parent.";
     ByName "by-name" "A program that its name leads to in the system's directories of `PATH` is listed by name, any other by path.";
     Scripts "scripts" "A script needs its interpreter too.";
+    Libraries "libraries" "A library (`*.so`, `*.node`) outside of `/usr` is listed as a program is: its code is mapped to be executed.";
     Helpers "helpers" "Programs in `/usr/lib/NAME` and `/usr/libexec/NAME` are one tree.";
     MadePrograms "made-programs" "A program that the run itself made: the directory in which it was made, or `$TMP`.";
     BuiltIn "built-in" "A built-in profile is extended when its main program was executed, and it has at most 32 programs more than twice as many as were. What it covers needs no line.";

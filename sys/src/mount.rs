@@ -185,11 +185,13 @@ pub fn new_overlay(
     attributes: u64,
 ) -> io::Result<OwnedFd> {
     let context = rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (key, value) in [
+    let layers = [
         (c"lowerdir", lower),
         (c"upperdir", upper),
         (c"workdir", work),
-    ] {
+    ];
+    // A file keeps its inode number when it is first written to, and all are of one device.
+    for (key, value) in layers.into_iter().chain([(c"xino", c"on")]) {
         rustix::mount::fsconfig_set_string(&context, key, value)?;
     }
     rustix::mount::fsconfig_set_flag(&context, c"userxattr")?;

@@ -68,7 +68,10 @@ fn git_clones_commits_and_makes_a_worktree_the_same() {
         git show --stat
         git grep --count 50 numbers
     "#;
-    git().runs_the_same(&["sh", "-c", script], |outcome| {
+    // Git insists on them only for a clone of a path.
+    let git =
+        git().cannot_be_learnt("hard links to files of the host are other files in an overlay");
+    git.runs_the_same(&["sh", "-c", script], |outcome| {
         assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
         assert!(outcome.stdout.contains("merged"), "{}", outcome.stdout);
         assert!(

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::{USERS, Workspace, program, repository};
+use crate::{USERS, User, Workspace, program, repository};
 
 /// Seconds after which a run counts as hung.
 const PATIENCE: &str = "240";
@@ -24,6 +24,7 @@ pub struct Workload {
     settings: Vec<String>,
     stdin: Vec<u8>,
     ignored: fn(&Path) -> bool,
+    learnt: bool,
 }
 
 /// The result of a run.
@@ -61,6 +62,7 @@ impl Workload {
             settings: Vec::new(),
             stdin: Vec::new(),
             ignored: |_| false,
+            learnt: true,
         }
     }
 
@@ -100,9 +102,15 @@ impl Workload {
         self
     }
 
+    /// It cannot be learnt, for this reason.
+    pub fn cannot_be_learnt(mut self, _why: &str) -> Self {
+        self.learnt = false;
+        self
+    }
+
     /// Runs it bare and under Aegis, as root and as an ordinary user, and fails unless a run under
-    /// Aegis equals the bare one in everything. `check` is called on both results. `{work}`,
-    /// `{home}` and `{skill}` in the words are filled in.
+    /// Aegis equals the bare one in everything, and so does one under a profile that was learnt of one run. `check` is called
+    /// on both results. `{work}`, `{home}` and `{skill}` in the words are filled in.
     pub fn runs_the_same(&self, words: &[&str], check: impl Fn(&Finished)) {
         for user in USERS {
             let workspace = Workspace::new(user);
@@ -120,7 +128,41 @@ impl Workload {
             let told = format!("{words:?} as {user:?} under {}", self.profile);
             same(&bare, &confined, &told);
             check(&confined);
+            if self.learnt && user == User::Root {
+                self.is_learnt(&workspace, &words, &bare);
+            }
         }
+    }
+
+    /// Learns from one run, and fails unless a run under the profile that comes of it equals the bare one, too.
+    fn is_learnt(&self, workspace: &Workspace, words: &[String], bare: &Finished) {
+        let place = workspace.work().with_file_name("skill");
+        std::fs::create_dir_all(&place).expect("mkdir");
+        let place = place.join("learnt.yaml").to_string_lossy().into_owned();
+        let mut learn = vec![program("aegis-learn").to_string_lossy().into_owned()];
+        learn.extend(["--force", "-o", &place].map(Into::into));
+        for (name, _) in &self.environment {
+            learn.extend(["--pass".into(), name.clone()]);
+        }
+        learn.push("--".into());
+        learn.extend_from_slice(words);
+        let learnt = self.outcome(workspace, &learn);
+        let profile = std::fs::read_to_string(&place).unwrap_or_default();
+        assert_eq!(
+            learnt.status,
+            Some(0),
+            "{words:?} is not learnt: {}\n{profile}",
+            learnt.stderr
+        );
+        let mut confined = vec![program("aegis-run").to_string_lossy().into_owned()];
+        confined.extend(["--quiet".into(), "--profile".into(), place, "--".into()]);
+        confined.extend_from_slice(words);
+        let confined = self.outcome(workspace, &confined);
+        same(
+            bare,
+            &confined,
+            &format!("{words:?} under what was learnt:\n{profile}\n"),
+        );
     }
 
     fn outcome(&self, workspace: &Workspace, words: &[String]) -> Finished {

@@ -26,7 +26,7 @@ use clap::Parser as _;
 use crate::options::AegisLearn;
 use crate::terminal::{complain, harmless, print, profile_error};
 use host::ThisHost;
-use runs::{Run, Seen};
+use runs::{Input, Run, Seen};
 use summary::{Learnt, Verified};
 
 /// Nothing was written.
@@ -111,8 +111,15 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
     {
         view.pass(PATH);
     }
+    let input = Input::of_this_process();
+    if matches!(input, Input::Once) && options.runs > 1 {
+        anyhow::bail!(
+            "standard input is a pipe, which can be read once, and --runs wants {}\n  help: give it as a file: < FILE",
+            options.runs
+        );
+    }
     let material = match options.from.is_empty() {
-        true => run(options, &view)?,
+        true => run(options, &view, &input)?,
         false => read(options, &mut view)?,
     };
     let host = ThisHost::new(&view);
@@ -161,7 +168,9 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
         return Ok(u8::from(!difference.lacks.is_empty()));
     }
     let verified = match options.from.is_empty() && !options.no_verify {
-        true => Some(verify(options, &view, &proposal, &material, &around)?),
+        true => Some(verify(
+            options, &view, &proposal, &material, &around, &input,
+        )?),
         false => None,
     };
     proposal.head.verified = verified.as_ref().and_then(Verified::line);
@@ -226,8 +235,8 @@ fn needs_path(seen: &[Observation]) -> bool {
 }
 
 /// Runs the command as often as it is wanted.
-fn run(options: &AegisLearn, view: &View) -> anyhow::Result<Material> {
-    let run = runs_of(options);
+fn run(options: &AegisLearn, view: &View, input: &Input) -> anyhow::Result<Material> {
+    let run = runs_of(options, input);
     let mut material = Material::default();
     for number in 1..=options.runs {
         say(
@@ -261,8 +270,9 @@ fn run(options: &AegisLearn, view: &View) -> anyhow::Result<Material> {
     Ok(material)
 }
 
-fn runs_of(options: &AegisLearn) -> Run<'_> {
+fn runs_of<'a>(options: &'a AegisLearn, input: &'a Input) -> Run<'a> {
     Run {
+        input,
         command: &options.command,
         policy: options.policy.as_deref(),
         audit: options.audit.clone(),
@@ -326,7 +336,11 @@ fn verify(
     proposal: &Proposal,
     material: &Material,
     around: &Surroundings<'_>,
+    input: &Input,
 ) -> anyhow::Result<Verified> {
+    if matches!(input, Input::Once) {
+        return Ok(Verified::not_tried());
+    }
     let profile = proposal.profile()?;
     let mut confined = profile.clone();
     if !options.keep_changes {
@@ -340,7 +354,7 @@ fn verify(
             .extend(written.into_iter().filter(|item| !inside_tmp(item)));
     }
     say(options, "running it again under the profile");
-    let run = runs_of(options).under(Loaded {
+    let run = runs_of(options, input).under(Loaded {
         profile: confined,
         skill_dir: view.profile.skill_dir.clone(),
     })?;
@@ -361,6 +375,7 @@ fn verify(
     });
     Ok(Verified {
         date: today(),
+        tried: true,
         started: true,
         status: seen.report.exit_status,
         expected: material
@@ -369,7 +384,7 @@ fn verify(
             .map(|run| run.report.exit_status)
             .collect(),
         outside,
-        missing: summary::missing(&learnt, &seen.observation),
+        missing: summary::missing(&learnt, &seen.observation, view),
         lost: seen.observation.losses.lost(),
     })
 }

@@ -12,7 +12,7 @@ use aegis_profile::Loaded;
 use aegis_runtime::types::StdioMode;
 use aegis_sys::process::{self, Change};
 use aegis_sys::{files, signal};
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, SeekFrom};
 use serde::Deserialize;
 
 use crate::terminal::log_is_locked;
@@ -28,6 +28,8 @@ pub(super) struct Run<'a> {
     pub audit: Option<PathBuf>,
     /// Where standard output goes, where that is not the command's.
     pub output: Option<BorrowedFd<'a>>,
+    /// Where standard input comes from.
+    pub input: &'a Input,
 }
 
 /// What came of a run.
@@ -64,6 +66,42 @@ pub(super) struct Changed {
     pub change: String,
 }
 
+/// Standard input, which every run is to have from the same place.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// A terminal, a device, nothing.
+    Any,
+    /// A file, read from here.
+    File(u64),
+    /// What can be read once alone.
+    Once,
+}
+
+impl Input {
+    pub fn of_this_process() -> Self {
+        let Some(input) = files::inherited(0) else {
+            return Self::Any;
+        };
+        match rustix::fs::fstat(input)
+            .map(|found| rustix::fs::FileType::from_raw_mode(found.st_mode))
+        {
+            Ok(rustix::fs::FileType::RegularFile) => {
+                rustix::fs::seek(input, SeekFrom::Current(0)).map_or(Self::Once, Self::File)
+            }
+            Ok(rustix::fs::FileType::Fifo | rustix::fs::FileType::Socket) => Self::Once,
+            _ => Self::Any,
+        }
+    }
+
+    /// Before each run but the first.
+    pub fn rewind(&self) -> io::Result<()> {
+        if let (Self::File(position), Some(input)) = (self, files::inherited(0)) {
+            rustix::fs::seek(input, SeekFrom::Start(*position))?;
+        }
+        Ok(())
+    }
+}
+
 impl Run<'_> {
     /// Runs the command under a profile. `Err`: the exit status of a run that did not take place, which has been explained.
     pub fn under(&self, profile: Loaded) -> io::Result<Result<Seen, u8>> {
@@ -86,6 +124,7 @@ impl Run<'_> {
                 keep_fds: Vec::new(),
             })
         };
+        self.input.rewind()?;
         let Some(pid) = process::fork()? else {
             let moved = self.output.map(|output| files::duplicate_to(output, 1));
             let status = match moved.unwrap_or(Ok(())) {

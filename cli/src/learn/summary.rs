@@ -21,6 +21,8 @@ const REFUSALS: [&str; 4] = ["EACCES", "EPERM", "ENOENT", "EROFS"];
 #[derive(Debug)]
 pub(super) struct Verified {
     pub date: String,
+    /// Whether it was run again.
+    pub tried: bool,
     /// Whether the command started.
     pub started: bool,
     pub status: u8,
@@ -42,10 +44,19 @@ pub(super) struct Missing {
 }
 
 impl Verified {
+    /// The command was not run again.
+    pub fn not_tried() -> Self {
+        Self {
+            tried: false,
+            ..Self::did_not_start(0)
+        }
+    }
+
     /// The command could not be started under the profile, which has been explained.
     pub fn did_not_start(status: u8) -> Self {
         Self {
             date: String::new(),
+            tried: true,
             started: false,
             status,
             expected: BTreeSet::new(),
@@ -81,6 +92,10 @@ impl Verified {
             );
         }
         let mut out = String::from("NOT verified: ");
+        if !self.tried {
+            out += "standard input is a pipe, which can be read once: give it as a file (< FILE), or try the profile yourself\n";
+            return out;
+        }
         match (self.started, self.expected.contains(&self.status)) {
             (false, _) => out += "under the profile the command did not start\n",
             (true, false) => {
@@ -115,7 +130,8 @@ impl Verified {
 
 /// What failed in a run and did not in those before. What the host does not have the runs make and remove themselves, and not
 /// always in the same order.
-pub(super) fn missing(before: &Observation, now: &Observation) -> Vec<Missing> {
+/// What could be written to the home directory was gone after those, too.
+pub(super) fn missing(before: &Observation, now: &Observation, view: &View) -> Vec<Missing> {
     let opened: BTreeSet<&Text> = (before.opened.iter()).map(|opened| &opened.asked).collect();
     let named: BTreeSet<(&str, &Text)> = (before.named.iter())
         .filter(|named| named.error.is_none())
@@ -143,6 +159,11 @@ pub(super) fn missing(before: &Observation, now: &Observation) -> Vec<Missing> {
         let at = (&*named.call, &named.path);
         let is_there = || std::fs::symlink_metadata(named.path.as_path()).is_ok();
         if error == "ENOENT" && !is_there() {
+            return None;
+        }
+        let at_home = named.path.as_path().starts_with(&view.home)
+            && !named.path.as_path().starts_with(&view.work);
+        if error == "EROFS" && at_home {
             return None;
         }
         (succeeded(at.0, at.1) && !failed_before.contains(&at)).then(|| Missing {
