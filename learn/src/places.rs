@@ -326,6 +326,20 @@ pub(crate) fn device(path: &Path) -> Option<aegis_profile::Device> {
     })
 }
 
+/// Whether a file is a library by its name: `*.so`, `*.so.6.2`, `*.node`.
+pub(crate) fn is_library(path: &Path) -> bool {
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy())
+        .unwrap_or_default();
+    let numbers = |rest: &str| rest.chars().all(|c| c.is_ascii_digit() || c == '.');
+    name.ends_with(".so")
+        || name.ends_with(".node")
+        || name
+            .rsplit_once(".so.")
+            .is_some_and(|(_, rest)| numbers(rest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -425,18 +439,4 @@ mod tests {
         }
         assert!(!broad(Path::new("/home/ada/.config/x"), Path::new(HOME)));
     }
-}
-
-/// Whether a file is a library by its name: `*.so`, `*.so.6.2`, `*.node`.
-pub(crate) fn is_library(path: &Path) -> bool {
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy())
-        .unwrap_or_default();
-    let numbers = |rest: &str| rest.chars().all(|c| c.is_ascii_digit() || c == '.');
-    name.ends_with(".so")
-        || name.ends_with(".node")
-        || name
-            .rsplit_once(".so.")
-            .is_some_and(|(_, rest)| numbers(rest))
 }
