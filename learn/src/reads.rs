@@ -147,6 +147,9 @@ fn trees(lines: &mut Lines<'_, '_>, wanted: Paths) -> Paths {
     }
     let home = lines.around.home;
     let mut files = Paths::new();
+    let mut trees: BTreeMap<(Rule, PathBuf), Evidence> = BTreeMap::new();
+    // Many paths lie in few trees: each is looked at once.
+    let mut known: BTreeMap<PathBuf, bool> = BTreeMap::new();
     for (path, evidence) in wanted {
         let system = || {
             let (package, deeper) = places::system_package(&path)?;
@@ -157,6 +160,12 @@ fn trees(lines: &mut Lines<'_, '_>, wanted: Paths) -> Paths {
             let outermost = path.ancestors().filter(changes).last()?;
             outermost.parent().map(Path::to_owned)
         };
+        let mut is_tree = |tree: &PathBuf| match known.get(tree) {
+            Some(known) => *known,
+            None => *known
+                .entry(tree.clone())
+                .or_insert(lines.is_tree(Read, tree)),
+        };
         let tree = [
             (Rule::Packages, places::package_directory(&path, home)),
             (Rule::DataSets, places::data_set(&path)),
@@ -164,13 +173,14 @@ fn trees(lines: &mut Lines<'_, '_>, wanted: Paths) -> Paths {
             (Rule::ChangingNames, changing()),
         ]
         .into_iter()
-        .find_map(|(rule, tree)| Some((rule, tree.filter(|tree| lines.is_tree(Read, tree))?)));
+        .find_map(|(rule, tree)| Some((rule, tree.filter(&mut is_tree)?)));
         match tree {
-            Some((rule, tree)) => lines.path(Read, &tree, evidence, rule),
-            None => {
-                files.insert(path, evidence);
-            }
+            Some(tree) => trees.entry(tree).or_default().add(evidence),
+            None => drop(files.insert(path, evidence)),
         }
+    }
+    for ((rule, tree), evidence) in trees {
+        lines.path(Read, &tree, evidence, rule);
     }
     files
 }
