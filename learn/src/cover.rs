@@ -45,6 +45,8 @@ impl Cover {
         for (access, list) in [
             (Access::Read, &granted.files_read),
             (Access::Write, &granted.files_write),
+            // What is written there is written, though it is gone afterwards.
+            (Access::Write, &granted.files_overlay),
         ] {
             for item in list {
                 cover.declared(access, &item.value, around);

@@ -25,6 +25,8 @@ fn what_is_granted_is_not_outside() {
         .read("/proc/self/stat");
     let all = profile("  files.read: [/srv/a]\n  files.write: [$WORK/out]\n  shell.exec: [sh]\n");
     assert_eq!(outside(&seen.0, &all, &made.around()), []);
+    let overlay = profile("  files.read: [/srv/a]\n  files.overlay: [$WORK]\n  shell.exec: [sh]\n");
+    assert_eq!(outside(&seen.0, &overlay, &made.around()), []);
     let none = outside(&seen.0, &profile("  files.read: []\n"), &made.around());
     let keys: Vec<Key> = none.iter().map(|outside| outside.key).collect();
     assert_eq!(keys, [Key::Execute, Key::Read, Key::Write]);
