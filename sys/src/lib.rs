@@ -13,6 +13,7 @@ pub mod mount;
 pub mod namespaces;
 pub mod notify;
 pub mod private;
+pub mod proc;
 pub mod process;
 pub mod signal;
 pub mod socket;

@@ -21,7 +21,7 @@ impl Stat {
         Self::parse(&read(pid, "stat")?).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         // The name, in parentheses, can have any characters in it.
         let (start, fields) = text.rsplit_once(')')?;
         let (_, name) = start.split_once('(')?;
@@ -42,7 +42,7 @@ pub fn numbers(pid: Option<i32>, field: &str) -> io::Result<Vec<u32>> {
     Ok(numbers_in(&read(pid, "status")?, field))
 }
 
-fn numbers_in(status: &str, field: &str) -> Vec<u32> {
+pub(crate) fn numbers_in(status: &str, field: &str) -> Vec<u32> {
     let mut lines = status.lines();
     let value = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let words = value.unwrap_or_default().split_ascii_whitespace();
