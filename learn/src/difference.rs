@@ -1,17 +1,14 @@
 //! An older profile against what was seen: what it lacks, and what no run used.
 
-use std::path::PathBuf;
-
 use aegis_observation::Observation;
-use aegis_profile::{Declared, Origin, Outbound, PathSpec, Profile, Program};
+use aegis_profile::{Origin, Outbound, Profile};
 
-use crate::cover::{Cover, place};
-use crate::evidence::Notes;
+use crate::cover::Cover;
 use crate::line::{Key, Line};
-use crate::needs::Needs;
 use crate::outside::{Outside, outside};
 use crate::proposal::Proposal;
 use crate::surroundings::{Access, Surroundings};
+use crate::uses::{Use, uses};
 
 /// A grant that no run used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +43,6 @@ pub fn difference(
     let mut all = Observation::default();
     seen.iter().for_each(|seen| all.merge(seen.clone()));
     let lacks = outside(&all, old, around);
-    let needs = Needs::of(&[&all], around, &mut Notes::default());
     let cover = Cover::of(old, around);
     let is_new = |line: &&Line| match line.key {
         Key::Read => !cover.has(Access::Read, &line.place),
@@ -59,100 +55,24 @@ pub fn difference(
     };
     Difference {
         lines: proposal.lines.iter().filter(is_new).cloned().collect(),
-        unused: unused(&needs, &all, old, around),
+        unused: unused(&all, old, around),
         lacks,
     }
 }
 
-fn unused(
-    needs: &Needs,
-    seen: &Observation,
-    old: &Profile,
-    around: &Surroundings<'_>,
-) -> Vec<Unused> {
-    let mut found = Vec::new();
-    let mut add = |key: Key, value: String, origin: &Origin| {
-        if !origin.file.starts_with("builtin:") {
-            found.push(Unused {
-                key,
-                value,
-                origin: origin.clone(),
-            });
-        }
+fn unused(seen: &Observation, old: &Profile, around: &Surroundings<'_>) -> Vec<Unused> {
+    let unused = |used: Use| {
+        let own = !used.origin.file.starts_with("builtin:");
+        (own && used.evidence.done.is_empty()).then_some(Unused {
+            key: used.key,
+            value: used.value,
+            origin: used.origin,
+        })
     };
-    let granted = &old.capabilities;
-    let reaches = |cover: &Cover, access: Access| match access {
-        Access::Read => {
-            let read = needs.read.keys().chain(needs.directories.keys());
-            read.into_iter().any(|path| cover.has(Access::Read, path))
-        }
-        Access::Write => needs
-            .write
-            .keys()
-            .any(|path| cover.has(Access::Write, path)),
-        Access::Execute => needs.programs.keys().any(|ran| {
-            cover.has(Access::Execute, &ran.asked) || cover.has(Access::Execute, &ran.path)
-        }),
-    };
-    let alone = |access: Access, spec: &PathSpec| {
-        let mut cover = Cover::default();
-        let at: Option<PathBuf> = place(spec, around);
-        at.into_iter().for_each(|at| cover.add(access, at, around));
-        cover
-    };
-    let lists = [
-        (Key::Read, Access::Read, &granted.files_read),
-        (Key::Write, Access::Write, &granted.files_write),
-    ];
-    for (key, access, list) in lists {
-        for Declared { value, origin } in list {
-            if !reaches(&alone(access, value), access) {
-                add(key, value.to_string(), origin);
-            }
-        }
-    }
-    for Declared { value, origin } in &granted.shell_exec {
-        let mut cover = Cover::default();
-        cover.program(value, around);
-        let made =
-            matches!(value, Program::Path(spec) if spec.base == Some(aegis_profile::Variable::Tmp));
-        let ran_made = || {
-            needs
-                .programs
-                .keys()
-                .any(|ran| ran.asked.starts_with("/tmp"))
-        };
-        let used = reaches(&cover, Access::Execute) || (made && ran_made());
-        if !used {
-            add(Key::Execute, value.to_string(), origin);
-        }
-    }
-    let addresses = |unix: bool| {
-        let is_unix = |address: &aegis_observation::Address| {
-            !matches!(address.of, aegis_observation::End::Internet(_))
-        };
-        seen.addresses
-            .iter()
-            .any(|address| is_unix(address) == unix)
-    };
-    if let Outbound::Host(origin) = &granted.net_outbound
-        && !addresses(false)
-    {
-        add(Key::Outbound, "host".into(), origin);
-    }
-    if let Some(Declared { value, origin }) = &granted.sockets
-        && *value == aegis_profile::Sockets::Private
-        && !addresses(true)
-    {
-        add(Key::Sockets, value.to_string(), origin);
-    }
-    for Declared { value, origin } in &granted.devices {
-        let used = |path: &PathBuf| crate::places::device(path).as_ref() == Some(value);
-        if !needs.devices.keys().any(used) {
-            add(Key::Devices, value.to_string(), origin);
-        }
-    }
-    found
+    uses(seen, old, around)
+        .into_iter()
+        .filter_map(unused)
+        .collect()
 }
 
 impl Difference {

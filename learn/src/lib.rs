@@ -22,6 +22,7 @@ mod propose;
 mod reads;
 mod rules;
 mod surroundings;
+mod uses;
 mod writes;
 mod yaml;
 
@@ -36,3 +37,4 @@ pub use proposal::{Head, Proposal};
 pub use propose::propose;
 pub use rules::Rule;
 pub use surroundings::{Access, Fact, Host, Kind, Network, Options, Standing, Surroundings, Usage};
+pub use uses::{Use, uses};
