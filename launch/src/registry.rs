@@ -4,12 +4,16 @@
 //! The supervisor holds a lock on its file (`flock(2)`) as long as it lives. A file that is not locked is
 //! stale: its run ended without removing it.
 
+mod held;
 mod inside;
+mod look;
+mod sockets;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use aegis_audit::places::State;
@@ -20,9 +24,11 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use inside::Usage;
+pub use look::{Inside, Opened, Process};
+pub use sockets::Socket;
 
 /// One sandbox, as its file describes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     /// The run's id, as in its records in the audit log.
     pub id: String,
@@ -44,10 +50,20 @@ pub struct Running {
     pub command: Vec<String>,
     /// The run's own control group on the cgroup2 tree.
     pub group: Option<String>,
+    /// The limits by their keys, in the units of a profile's.
+    pub limits: BTreeMap<String, u64>,
+    /// The directory of the audit log that it is recorded in.
+    pub log: Option<String>,
+    /// The network it has: `host`, or `own`, where nothing is but itself.
+    pub network: String,
     /// Whether its supervisor passes signals on to the command. That of a front end with more to do would end by them.
     pub passes_signals_on: bool,
     /// When it was started, in microseconds since 1970.
     pub started_us: u64,
+    /// How many different things were denied up to now, as far as the supervisor learns of them while it runs: most calls. Of
+    /// denied files it hears at the end. Never in the file's first line.
+    #[serde(skip_deserializing)]
+    pub denials: u64,
     /// Whether it has ended and its file was left behind. Never in the file.
     #[serde(skip_deserializing)]
     pub stale: bool,
@@ -57,7 +73,10 @@ pub struct Running {
 pub(crate) struct Registered {
     dir: Dir,
     name: String,
-    _locked: File,
+    locked: File,
+    /// Where in the file the number of denials is.
+    counted_at: u64,
+    denials: u64,
 }
 
 /// The maximum size of a file.
@@ -142,9 +161,15 @@ fn read(dir: &Dir, name: &str, clean: bool) -> io::Result<Option<Running>> {
     }
     let mut text = Vec::new();
     (&file).take(MAX_BYTES).read_to_end(&mut text)?;
-    let Ok(mut running) = serde_json::from_slice::<Running>(&text) else {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let running = (lines.next()).and_then(|line| serde_json::from_slice::<Running>(line).ok());
+    let denials = lines
+        .next()
+        .and_then(|line| std::str::from_utf8(line).ok()?.trim_start().parse().ok());
+    let (Some(mut running), Some(denials)) = (running, denials) else {
         return Ok(None);
     };
+    running.denials = denials;
     // Root lists files of other users, who can write what they like: the kernel names the owner.
     running.uid = found.uid();
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
@@ -174,14 +199,34 @@ impl Running {
         let file = rustix::fs::openat(&dir, ".", flags, Mode::RUSR | Mode::WUSR)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let mut file = File::from(file);
-        file.write_all(&serde_json::to_vec(&self)?)?;
+        let mut text = serde_json::to_vec(&self)?;
+        text.push(b'\n');
+        let counted_at = text.len() as u64;
+        text.extend(counted(0).into_bytes());
+        file.write_all(&text)?;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         rustix::fs::linkat(CWD, path, &dir, &name, AtFlags::SYMLINK_FOLLOW)?;
         Ok(Registered {
             dir,
             name,
-            _locked: file,
+            locked: file,
+            counted_at,
+            denials: 0,
         })
+    }
+}
+
+/// A number as it is written over another one.
+fn counted(number: u64) -> String {
+    format!("{number:>20}\n")
+}
+
+impl Registered {
+    /// Notes that something more was denied. The list is for people: what cannot be written there is not missed.
+    pub(crate) fn denied(&mut self) {
+        self.denials += 1;
+        let text = counted(self.denials);
+        let _ = self.locked.write_all_at(text.as_bytes(), self.counted_at);
     }
 }
 
@@ -201,25 +246,18 @@ mod tests {
         let dir = temporary.path();
         let running = Running {
             id: "1-a".into(),
-            pid: 1,
-            init_pid: 2,
             uid: 12_345,
-            profile: "p".into(),
-            profile_hash: Hash::default(),
-            plan_hash: Hash::default(),
-            policy: None,
             command: vec!["\u{1}".repeat(SHOWN.1); SHOWN.0],
-            group: None,
-            passes_signals_on: true,
-            started_us: 0,
-            stale: false,
+            ..Running::default()
         };
-        let text = serde_json::to_vec(&running).unwrap();
-        std::fs::write(dir.join("1-a.json"), text).unwrap();
+        let text = serde_json::to_string(&running).unwrap();
+        std::fs::write(dir.join("1-a.json"), format!("{text}\n{}", counted(7))).unwrap();
+        std::fs::write(dir.join("4-d.json"), text).unwrap();
         std::os::unix::net::UnixListener::bind(dir.join("2-b.json")).unwrap();
         std::os::unix::fs::symlink("1-a.json", dir.join("3-c.json")).unwrap();
         let list = list(dir).unwrap();
         assert_eq!(list.len(), 1);
+        assert_eq!(list[0].denials, 7);
         assert_eq!(list[0].uid, rustix::process::geteuid().as_raw());
     }
 
@@ -252,15 +290,8 @@ mod tests {
             pid,
             init_pid: init_pid as i32,
             uid,
-            profile: "p".into(),
-            profile_hash: Hash::default(),
-            plan_hash: Hash::default(),
-            policy: None,
-            command: Vec::new(),
-            group: None,
             passes_signals_on: true,
-            started_us: 0,
-            stale: false,
+            ..Running::default()
         };
         let (own, theirs) = (std::process::id(), victim.id());
         for signal in [libc::SIGTERM, libc::SIGKILL] {
@@ -269,6 +300,14 @@ mod tests {
             assert!(forged(uid, theirs, theirs).signal(signal).is_err());
             assert!(forged(uid, own, no_init.id()).signal(signal).is_err());
         }
+        for forged in [
+            forged(uid + 1, own, theirs),
+            forged(uid, theirs, theirs),
+            forged(uid, own, no_init.id()),
+        ] {
+            assert_eq!(forged.usage(), None);
+            assert!(forged.look().is_none());
+        }
         // This process would end.
         let mut of_others = forged(uid, own, theirs);
         of_others.passes_signals_on = false;
@@ -276,7 +315,10 @@ mod tests {
         assert!(refused.to_string().contains("--signal KILL"), "{refused}");
         assert_eq!(victim.try_wait().unwrap(), None);
         assert_eq!(no_init.try_wait().unwrap(), None);
-        // The control: its child is ended.
+        // The control: its child is seen, and ended.
+        assert_eq!(of_others.usage().map(|usage| usage.processes), Some(1));
+        let inside = of_others.look().unwrap();
+        assert_eq!(inside.processes[0].command, ["cat"]);
         of_others.signal(libc::SIGKILL).unwrap();
         victim.wait().unwrap();
         drop(no_init.stdin.take());

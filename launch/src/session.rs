@@ -7,7 +7,7 @@ use std::time::Duration;
 use aegis_observation::{self as observation, Text};
 use aegis_policy::{Hash, Request};
 use aegis_profile::Profile;
-use aegis_runtime::plan::Plan;
+use aegis_runtime::plan::{Namespace, Plan};
 use aegis_runtime::supervise::report::Report;
 use aegis_runtime::supervise::{self, Built, Changes, Progress, Watched};
 
@@ -123,9 +123,17 @@ impl<'a> Session<'a> {
                 .map(|word| word.to_string_lossy().into_owned())
                 .collect(),
             group: built.leaf().and_then(path_of),
+            limits: (run.profile.limits.iter())
+                .map(|(key, limit)| (key.name().to_owned(), limit.value))
+                .collect(),
+            log: recorder.recorded.log.clone(),
+            network: match built.plan().namespaces.contains(&Namespace::Net) {
+                true => "own".into(),
+                false => "host".into(),
+            },
             passes_signals_on: run.launch.own_process,
             started_us,
-            stale: false,
+            ..Running::default()
         }
         .register();
         let unregistered = |error: io::Error| {
@@ -181,6 +189,10 @@ impl<'a> Session<'a> {
         for event in session.events() {
             if matches!(event, supervise::Event::Started) {
                 self.lent = None;
+            }
+            if let (supervise::Event::Denied(_), Some(registered)) = (&event, &mut self.registered)
+            {
+                registered.denied();
             }
             self.recorder.front_end.event(&Event::Run(event));
         }
