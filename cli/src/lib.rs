@@ -1,4 +1,5 @@
 //! The Aegis programs. `aegis-run` is [`run`], described to clap in [`options`]; `aegis-learn` is [`learn`]; `aegis` is [`aegis`].
+//! `host` is what is asked about this host,
 //! [`terminal`] is how both write to a terminal, `text` is the text for people, [`names`] is what can be completed.
 //!
 //! `aegis-run` must start fast: it reads its command line with `lexopt`, prints a help text that
@@ -8,6 +9,7 @@
 #![deny(missing_docs)]
 
 pub mod aegis;
+mod host;
 pub mod learn;
 pub mod names;
 pub mod options;

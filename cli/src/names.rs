@@ -104,22 +104,36 @@ pub fn actions() -> ArgValueCompleter {
     })
 }
 
-/// The ids of the sandboxes that run now.
+/// The ids of the sandboxes that run now, and the names of their profiles.
 pub fn running() -> ArgValueCompleter {
+    of(|| going_on().collect())
+}
+
+fn going_on() -> impl Iterator<Item = String> {
+    let directory = registry::directory();
+    let running = directory.and_then(|directory| registry::going_on(&directory).ok());
+    let running = running.unwrap_or_default();
+    let profiles: BTreeSet<String> = running.iter().map(|run| run.profile.clone()).collect();
+    running.into_iter().map(|run| run.id).chain(profiles)
+}
+
+/// The same, and the ids of the last runs in this user's log.
+pub fn shown() -> ArgValueCompleter {
     of(|| {
-        let directory = registry::directory();
-        let running = directory.and_then(|directory| registry::going_on(&directory).ok());
-        let running = running.unwrap_or_default();
-        running.into_iter().map(|run| run.id).collect()
+        let running: Vec<String> = going_on().collect();
+        let ended = recent().into_iter().filter(|run| !running.contains(run));
+        running.iter().cloned().chain(ended).collect()
     })
 }
 
 /// The ids of the last runs in this user's log.
 pub fn runs() -> ArgValueCompleter {
-    of(|| {
-        let log = State::here().map(|state| state.audit);
-        log.map(|log| runs_of(&log)).unwrap_or_default()
-    })
+    of(recent)
+}
+
+fn recent() -> Vec<String> {
+    let log = State::here().map(|state| state.audit);
+    log.map(|log| runs_of(&log)).unwrap_or_default()
 }
 
 fn runs_of(log: &Path) -> Vec<String> {

@@ -54,6 +54,7 @@ fn a_recorded_run_is_completed_by_its_id() {
         assert!(completed(&place, words).contains(&id), "{words:?}");
     }
     assert!(completed(&place, &["replay", "--id", &id[..6]]).contains(&id));
+    assert!(completed(&place, &["show", &id[..6]]).contains(&id));
 }
 
 /// A sandbox whose command runs until its input ends.
@@ -83,9 +84,16 @@ fn a_sandbox_is_listed_as_long_as_it_runs() {
     assert_eq!(found["stale"], false);
     assert_eq!(found["profile_hash"].as_str().map(str::len), Some(64));
 
-    // Its id is one that `aegis kill` can be completed with.
+    // Its id, or its profile's name, is one that `aegis kill` and `aegis show` can be completed with.
     let id = found["id"].as_str().expect("an id");
-    assert!(completed(&place, &["kill", ""]).contains(&id.to_owned()));
+    for command in ["kill", "show"] {
+        let offered = completed(&place, &[command, ""]);
+        assert!(offered.contains(&id.to_owned()), "{offered:?}");
+        assert!(
+            offered.contains(&found["profile"].as_str().expect("text").to_owned()),
+            "{offered:?}"
+        );
+    }
 
     drop((input, output));
     assert!(run.wait().expect("it ends").success());

@@ -393,7 +393,7 @@ fn lost(key: Key, compiled: &Compiled<'_>, filter: &Filter, lose: &mut dyn FnMut
         Key::Exec => lose(Wider, "whatever may be mapped executable, such as a library, may be executed too, and programs out of memory (memfd_create)".into()),
         Key::Outbound if plan.network == Network::Host => lose(Wider, "the protocol of a socket is not looked at (SCTP, MPTCP, every kind of netlink)".into()),
         Key::Outbound => {}
-        Key::Listen if plan.network == Network::Host => lose(Wider, "a socket that was not bound may listen on a port that the kernel chooses; where kernel or systemd has no BPF (Debian 12), ports are not held at all".into()),
+        Key::Listen if plan.network == Network::Host => lose(Wider, "a socket that was not bound may listen on a port that the kernel chooses; on a kernel without BPF systemd does not hold ports at all".into()),
         Key::Listen => {}
         Key::Sockets => {
             if plan.has_private_sockets() {

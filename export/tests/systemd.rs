@@ -4,7 +4,7 @@ use std::process::Command;
 
 use aegis_export::Format;
 
-use crate::support::{Case, quoted, said, text};
+use crate::support::{Case, said, text};
 
 const EVERYTHING: &str = "extends: [base]
 capabilities: {files.read: [/etc/fstab], files.write: [/var/lib/dpkg], files.deny: [/var/lib/dpkg/info], shell.exec: [cat]}
@@ -83,37 +83,5 @@ fn the_root_is_empty_and_nothing_takes_its_place() {
             !["DynamicUser", "ProtectSystem", "RootDirectory"].contains(&key),
             "{line}"
         );
-    }
-}
-
-#[test]
-fn what_is_hidden_is_hidden_under_every_name_that_a_link_gives_it() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let directory = directory.path().canonicalize().expect("a directory");
-    std::fs::create_dir_all(directory.join("tree/key")).expect("mkdir");
-    std::os::unix::fs::symlink("tree", directory.join("link")).expect("a link");
-    std::os::unix::fs::symlink("link", directory.join("other")).expect("a link");
-    let (tree, other) = (directory.join("tree"), directory.join("other"));
-    let case = Case::of(&format!(
-        "extends: [base]\ncapabilities: {{files.write: [{}], files.deny: [{}]}}",
-        quoted(&other),
-        quoted(&tree.join("key")),
-    ));
-    let directives = case.directives(Format::Systemd);
-    let has = |line: String| {
-        assert!(
-            directives.contains(&format!("{line}\n")),
-            "{line}: {directives}"
-        )
-    };
-    let directory = directory.display();
-    has(format!("BindPaths=\"{directory}/tree\""));
-    has(format!("InaccessiblePaths=\"{directory}/tree/key\""));
-    for name in ["link", "other"] {
-        // By a link it can only be read.
-        has(format!(
-            "BindReadOnlyPaths=\"{directory}/tree\":\"{directory}/{name}\""
-        ));
-        has(format!("InaccessiblePaths=\"{directory}/{name}/key\""));
     }
 }

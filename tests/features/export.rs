@@ -233,54 +233,6 @@ fn a_profile_that_could_not_be_run_is_not_exported() {
 }
 
 #[test]
-fn the_profile_stays_as_it_is_in_what_may_be_written() {
-    for user in USERS {
-        let workspace = Workspace::new(user);
-        workspace.write(
-            "work/skill.yaml",
-            "aegis: 1\nextends: [shell]\nrun: [sh, -c, 'echo x >made && echo x >>skill.yaml']\ncapabilities: {files.write: [$WORK]}\n",
-        );
-        // Root's script is another user, whom bits do not keep from it either.
-        for place in [workspace.work(), workspace.work().join("skill.yaml")] {
-            let everybody = std::fs::Permissions::from_mode(0o777);
-            std::fs::set_permissions(place, everybody).expect("chmod");
-        }
-        let export = |format: &str| {
-            let mut command = workspace.command(program("aegis"));
-            let words = [
-                "profile",
-                "export",
-                "--format",
-                format,
-                "./skill.yaml",
-                "-o",
-                "./out",
-            ];
-            let output = command.args(words).output().expect("aegis starts");
-            assert!(output.status.success(), "{}", text(&output));
-            std::fs::read_to_string(workspace.work().join("out")).expect("an export")
-        };
-        let work = workspace.work().canonicalize().expect("the workspace");
-        let profile = work.join("skill.yaml");
-        let profile = profile.display();
-        assert!(export("apparmor").contains(&format!("deny \"{profile}\" wl,\n")));
-        assert!(export("systemd").contains(&format!("\nBindReadOnlyPaths=\"{profile}\"\n")));
-        export("bwrap");
-        let output = workspace
-            .command("sh")
-            .arg("out")
-            .output()
-            .expect("sh starts");
-        let told = text(&output);
-        assert!(
-            !output.status.success() && told.contains("Read-only file system"),
-            "{user:?}: {told}"
-        );
-        assert!(work.join("made").exists(), "{user:?}: {told}");
-    }
-}
-
-#[test]
 fn that_a_person_would_be_asked_is_told() {
     let skill = Skill::new(aegis_tests::User::Ordinary);
     for (policy, asks) in [("strict", true), ("permissive", false)] {

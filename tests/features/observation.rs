@@ -12,11 +12,11 @@ use aegis_tests::{USERS, User, Workspace, host, program, text};
 use serde_json::Value;
 
 /// The service of a host, in the mount namespace of the test.
-struct Service(Child);
+pub struct Service(Child);
 
 impl Service {
     /// Only within [`host::in_private_mounts`].
-    fn start() -> Self {
+    pub fn start() -> Self {
         host::tmpfs(Path::new("/run"), "mode=755");
         let mut service = Command::new(program("aegis"))
             .arg("observe")

@@ -197,7 +197,7 @@ impl LogArg {
 }
 
 /// Opens a log to read it; `-` is standard input.
-fn open(path: &Path) -> anyhow::Result<Reader> {
+pub(super) fn open(path: &Path) -> anyhow::Result<Reader> {
     match path == Path::new("-") {
         true => Ok(Reader::stream("standard input", Box::new(io::stdin()))),
         false => Reader::open(path).map_err(|error| failed(path, &error)),
@@ -224,7 +224,7 @@ fn recorded(reader: &mut Reader) -> impl Iterator<Item = Result<Recorded, Error>
 }
 
 /// The directories of this user.
-fn state() -> anyhow::Result<State> {
+pub(super) fn state() -> anyhow::Result<State> {
     State::here().context("there is no $HOME to look for the audit log in: name its directory")
 }
 

@@ -1,7 +1,7 @@
 //! `aegis kill`: a signal for running sandboxes.
 
 use aegis_launch::registry::Running;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 
 use super::CommandResult;
@@ -20,7 +20,8 @@ Examples:
   aegis kill --signal KILL 7104
   aegis ps --json | jq -r '.[] | select(.profile == \"pr-review\") | .id' | xargs aegis kill")]
 pub(super) struct Options {
-    /// The id of a run, as `aegis ps` lists it, or enough of its beginning to tell it from others
+    /// The id of a run, as `aegis ps` lists it, or enough of its beginning to tell it from others; or the name of a profile
+    /// under which one sandbox runs
     #[arg(value_name = "RUN", required = true, add = names::running())]
     runs: Vec<String>,
     /// The signal, by name or number
@@ -61,7 +62,11 @@ impl Options {
         let running: Vec<Running> = running.into_iter().filter(|run| !run.stale).collect();
         // All are found before any gets a signal.
         let chosen = (self.runs.iter())
-            .map(|id| only(&running, id))
+            .map(|word| {
+                ps::one(&running, word)?.with_context(|| {
+                    format!("{word}: nothing runs under an id that begins so, or a profile of that name\n  help: aegis ps lists what runs")
+                })
+            })
             .collect::<Result<Vec<_>, _>>()?;
         for run in chosen {
             if let Err(error) = run.signal(self.signal) {
@@ -70,21 +75,5 @@ impl Options {
             }
         }
         Ok(complete)
-    }
-}
-
-/// The run whose id begins so.
-fn only<'r>(running: &'r [Running], id: &str) -> anyhow::Result<&'r Running> {
-    let mut found = running
-        .iter()
-        .filter(|run| !id.is_empty() && run.id.starts_with(id));
-    let run = found.next().with_context(|| {
-        format!("{id}: nothing runs under an id that begins so\n  help: aegis ps lists what runs")
-    })?;
-    match found.next() {
-        Some(_) if run.id != id => {
-            bail!("{id}: the ids of several runs begin so\n  help: aegis ps lists them")
-        }
-        _ => Ok(run),
     }
 }

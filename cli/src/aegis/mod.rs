@@ -15,6 +15,8 @@ mod policy;
 mod profile;
 mod ps;
 mod replay;
+mod show;
+mod top;
 
 use std::ffi::OsString;
 use std::io;
@@ -41,6 +43,7 @@ use crate::text;
 Examples:
   aegis doctor                            what this host can enforce, and how to fix what it cannot
   aegis ps                                what runs now?
+  aegis show pr-review                    what does it do?
   aegis profile check skill.yaml          is the profile right?
   aegis profile show skill.yaml           the whole of it, with what it extends
   aegis profile diff old.yaml new.yaml    what may the one do that the other may not?
@@ -68,6 +71,10 @@ Examples:
     },
     /// Lists the sandboxes that run now
     Ps(ps::Options),
+    /// Shows what a run does or did: processes, sockets, open files, grants, limits, what was denied
+    Show(Box<show::Options>),
+    /// Lists the sandboxes that run now, again and again, on the whole terminal
+    Top(top::Options),
     /// Ends running sandboxes, or sends their commands a signal
     Kill(kill::Options),
     /// Observes sandboxes for whoever runs them: the service behind `aegis-run --record`
@@ -201,6 +208,8 @@ impl Action {
         match self {
             Self::Doctor { json } => doctor(json),
             Self::Ps(options) => options.run(),
+            Self::Show(options) => options.run(),
+            Self::Top(options) => options.run(),
             Self::Kill(options) => options.run(),
             Self::Observe(options) => options.run(),
             Self::Profile(action) => action.run(),

@@ -2,7 +2,7 @@
 
 use aegis_launch::registry::{self, Running, Usage};
 use aegis_runtime::supervise::report;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
@@ -13,6 +13,9 @@ use crate::text::page::{shortened, span, table};
 /// The command line.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+NETWORK is the sandbox's own, where nothing is but itself, or the host's. DENIED counts the different things that were denied
+up to now; of denied files most become known at the end (aegis show).
+
 A sandbox that has ended without having been taken off the list, as when aegis-run was killed, is
 listed once more, as gone.
 
@@ -53,29 +56,55 @@ struct Shown {
 
 /// The running sandboxes: this user's, or everybody's. `false`: not all of them could be read, which was said.
 pub(super) fn running(all: bool) -> anyhow::Result<(Vec<Running>, bool)> {
+    let (running, errors) = listed(all)?;
+    for error in &errors {
+        complain(&harmless(&format!("aegis: {error}\n")));
+    }
+    Ok((running, errors.is_empty()))
+}
+
+/// The same, with what could not be read.
+pub(super) fn listed(all: bool) -> anyhow::Result<(Vec<Running>, Vec<String>)> {
     let directories = match all {
         true => {
             let root = rustix::process::geteuid().is_root();
-            ensure!(root, "--all: only root can list the sandboxes of all users");
+            ensure!(root, "--all: only root can see the sandboxes of all users");
             registry::directories()
         }
         false => vec![registry::directory().context(
             "there is no $XDG_RUNTIME_DIR and no $HOME to look for running sandboxes in",
         )?],
     };
-    let mut complete = true;
-    let mut running = Vec::new();
+    let (mut running, mut errors) = (Vec::new(), Vec::new());
     for directory in directories {
         match registry::list(&directory) {
             Ok(found) => running.extend(found),
             Err(error) => {
-                complete = false;
-                let text = format!("aegis: {} cannot be read: {error}\n", directory.display());
-                complain(&harmless(&text));
+                errors.push(format!("{} cannot be read: {error}", directory.display()));
             }
         }
     }
-    Ok((running, complete))
+    Ok((running, errors))
+}
+
+/// The one that a word on the command line means: by its id or the beginning of that, or by its profile's name. `None`: there
+/// is none.
+///
+/// # Errors
+///
+/// It could be several.
+pub(super) fn one<'r>(running: &'r [Running], word: &str) -> anyhow::Result<Option<&'r Running>> {
+    let is_meant =
+        |run: &&Running| !word.is_empty() && (run.id.starts_with(word) || run.profile == word);
+    let mut found = running.iter().filter(is_meant);
+    let Some(run) = found.next() else {
+        return Ok(None);
+    };
+    match running.iter().find(|run| run.id == word) {
+        Some(exact) => Ok(Some(exact)),
+        None if found.next().is_none() => Ok(Some(run)),
+        None => bail!("{word}: several sandboxes are meant by that\n  help: aegis ps lists them"),
+    }
 }
 
 fn text(running: &[Shown], now_us: u64) -> String {
@@ -95,6 +124,8 @@ fn text(running: &[Shown], now_us: u64) -> String {
             of(&|usage| format!("{:.1}s", usage.cpu_us as f64 / 1e6)),
             of(&|usage| format!("{}M", usage.memory.div_ceil(1 << 20))),
             of(&|usage| usage.processes.to_string()),
+            run.network.clone(),
+            run.denials.to_string(),
             shortened(&run.command.join(" "), 60),
         ]
     };
@@ -107,6 +138,8 @@ fn text(running: &[Shown], now_us: u64) -> String {
         "CPU",
         "MEMORY",
         "PROCESSES",
+        "NETWORK",
+        "DENIED",
         "COMMAND",
     ];
     table(Some(head), running.iter().map(row))
@@ -124,14 +157,11 @@ mod tests {
             init_pid: 42,
             uid: 1000,
             profile: "report".into(),
-            profile_hash: Default::default(),
-            plan_hash: Default::default(),
-            policy: None,
             command: vec!["tar".into(), "a\nb\u{1b}".into()],
-            group: None,
-            passes_signals_on: true,
+            network: "own".into(),
             started_us: 1_000_000,
-            stale: false,
+            denials: 2,
+            ..Running::default()
         };
         let gone = Shown {
             run: Running {
@@ -149,9 +179,9 @@ mod tests {
         assert_eq!(
             text(&[Shown { run, usage }, gone], 7_201_000_000),
             "\
-ID                    PID   UID   PROFILE  STARTED      CPU    MEMORY  PROCESSES  COMMAND
-20260102T030405-17f3  41    1000  report   2 hours ago  61.2s  21M     3          tar a\\nb\\u{1B}
-20260102T030405-17f3  gone  1000  report   2 hours ago                            tar a\\nb\\u{1B}
+ID                    PID   UID   PROFILE  STARTED      CPU    MEMORY  PROCESSES  NETWORK  DENIED  COMMAND
+20260102T030405-17f3  41    1000  report   2 hours ago  61.2s  21M     3          own      2       tar a\\nb\\u{1B}
+20260102T030405-17f3  gone  1000  report   2 hours ago                            own      2       tar a\\nb\\u{1B}
 "
         );
         assert_eq!(text(&[], 0), "");

@@ -3,7 +3,6 @@
 //! Exit statuses: 0 written and verified; 1 written and not verified, or an older profile lacks something; 125 nothing was
 //! written.
 
-mod host;
 mod runs;
 mod summary;
 
@@ -23,9 +22,9 @@ use aegis_sys::private::{self, Put};
 use anyhow::Context as _;
 use clap::Parser as _;
 
+use crate::host::ThisHost;
 use crate::options::AegisLearn;
 use crate::terminal::{complain, harmless, print, profile_error};
-use host::ThisHost;
 use runs::{Input, Run, Seen};
 use summary::{Learnt, Verified};
 
@@ -122,7 +121,7 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
         true => run(options, &view, &input)?,
         false => read(options, &mut view)?,
     };
-    let host = ThisHost::new(&view);
+    let host = ThisHost::new(Some(&view));
     let path: Vec<PathBuf> = DEFAULT_PATH.split(':').map(PathBuf::from).collect();
     let skill = skill.and_then(|skill| fs::canonicalize(skill).ok());
     let around = Surroundings {

@@ -13,7 +13,7 @@ const WIDTH: usize = 96;
 const GUTTER: usize = 30;
 
 /// A line of a section: an origin, and words between which the line may be broken.
-pub(super) struct Row {
+pub(crate) struct Row {
     pub from: String,
     pub words: Vec<String>,
 }
@@ -44,7 +44,7 @@ pub(crate) fn painted(colour: bool, code: &str, text: &str) -> String {
 }
 
 #[derive(Default)]
-pub(super) struct Page {
+pub(crate) struct Page {
     pub out: String,
     pub colour: bool,
 }

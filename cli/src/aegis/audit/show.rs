@@ -77,6 +77,10 @@ pub(in crate::aegis) fn name_of(named: impl Serialize) -> String {
     name.as_str().unwrap_or("?").to_owned()
 }
 
+pub(in crate::aegis) fn words(record: &Record) -> String {
+    what(record, record.detail())
+}
+
 fn what(record: &Record, detail: Option<Detail>) -> String {
     if let Some(checkpoint) = Checkpoint::of(record) {
         let Checkpoint {

@@ -1,4 +1,4 @@
-//! The host, as learning asks about it.
+//! The host, as is asked about it when what was seen is held against a profile.
 
 use std::fs;
 use std::io::Read as _;
@@ -15,15 +15,16 @@ use aegis_sys::files;
 /// Longest first line that the kernel reads (`binfmt_script.c`).
 const LONGEST_FIRST_LINE: usize = 256;
 
-/// This host, under the policy that the command was learnt under.
-pub(super) struct ThisHost<'v> {
-    view: &'v View,
+/// This host, under a policy or none.
+pub(crate) struct ThisHost<'v> {
+    view: Option<&'v View>,
     default: Filter,
     start: Filter,
 }
 
 impl<'v> ThisHost<'v> {
-    pub fn new(view: &'v View) -> Self {
+    /// Under the policy of `view`. Without one nothing is a secret.
+    pub fn new(view: Option<&'v View>) -> Self {
         let filter =
             |base| seccomp::filter_for(&SyscallSpec::new(base)).expect("a base alone is a filter");
         Self {
@@ -76,7 +77,7 @@ impl Host for ThisHost<'_> {
             Access::Write => access::Access::Write,
             Access::Execute => access::Access::Exec,
         };
-        self.view.refused(access, path)
+        self.view?.refused(access, path)
     }
 
     fn standing(&self, call: &str) -> Option<Standing> {

@@ -1,0 +1,438 @@
+//! `aegis show`: a run for people. What it has named itself is escaped, like everything that comes from a record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use aegis_audit::event::{Cause, Evidence, RunEnd};
+use aegis_launch::registry::{Inside, Process, Running, Usage};
+use aegis_profile::LimitKey;
+use aegis_profile::syntax::escape;
+
+use super::record::Recorded;
+use super::used::{Observed, Used};
+use super::{Limit, Shown, State};
+use crate::aegis::audit::show::name_of;
+use crate::text::page::{Page, Row, painted, shortened, span, table};
+
+/// At most so many lines of a kind are shown; `--json` has all.
+const MOST: usize = 40;
+
+/// The widest that a command line is shown.
+const WIDE: usize = 80;
+
+pub(in crate::aegis) fn text(shown: &Shown, colour: bool) -> String {
+    let mut page = Page {
+        out: head(shown, colour),
+        colour,
+    };
+    if let Some(record) = &shown.record {
+        degraded(&mut page, record);
+        violations(&mut page, record);
+    }
+    limits(&mut page, &shown.limits);
+    if let Some(inside) = &shown.inside {
+        processes(&mut page, inside);
+        sockets(&mut page, inside);
+        open(&mut page, inside);
+    }
+    if let Some(record) = &shown.record {
+        denied(&mut page, shown, record);
+    }
+    if let Some(observed) = &shown.observed {
+        seen(&mut page, observed);
+    }
+    page.out
+}
+
+/// The first lines: which run, how it stands, and what it is.
+fn head(shown: &Shown, colour: bool) -> String {
+    let record = shown.record.as_ref();
+    let running = shown.running.as_ref();
+    let start = record.and_then(|record| record.start.as_ref());
+    let end = record.and_then(|record| record.end.as_ref());
+    let (code, state) = match shown.state {
+        State::Running => {
+            let started = running.map_or(shown.now_us, |running| running.started_us);
+            let age = shown.now_us.saturating_sub(started) / 1_000_000;
+            ("32", format!("runs, for {}", span(age)))
+        }
+        State::Ended | State::Refused => ("1", end.map_or("was not started".into(), ended)),
+        State::Ending => ("33", "is ending".into()),
+        State::Lost => (
+            "33",
+            "does not run, and its end was not recorded: what watched it was killed".into(),
+        ),
+        State::Unrecorded => ("33", "is not recorded here".into()),
+    };
+    let mut out = format!(
+        "{}  {}\n",
+        painted(colour, "1", &escape(&shown.run)),
+        painted(colour, code, &escape(&state))
+    );
+    let mut line = |name: &str, text: String| {
+        let _ = writeln!(out, "  {name:9}  {}", escape(&text));
+    };
+    if let Some(record) = record {
+        line("started", time(&record.time));
+        if let Some(ended) = &record.ended {
+            line("ended", time(ended));
+        }
+    }
+    let profile = (running.map(|running| running.profile.clone()))
+        .or_else(|| start.map(|start| start.profile.clone()));
+    if let Some(profile) = profile {
+        let file = start.and_then(|start| start.file.clone());
+        let file = file.filter(|file| *file != profile);
+        line(
+            "profile",
+            profile + &file.map_or_else(String::new, |file| format!(" ({file})")),
+        );
+    }
+    let policy = (running.and_then(|running| running.policy.clone()))
+        .or_else(|| start.map(|start| start.policy.clone()));
+    if let Some(policy) = policy {
+        let said = record.and_then(|record| {
+            let verdict = record.verdict.map(|verdict| verdict.to_string());
+            let answer = record
+                .answer
+                .map(|answer| format!("a person: {}", name_of(answer)));
+            let said: Vec<String> = verdict.into_iter().chain(answer).collect();
+            (!said.is_empty()).then(|| format!(": {}", said.join(", ")))
+        });
+        line("policy", policy + &said.unwrap_or_default());
+    }
+    if let Some(uid) = (running.map(|running| running.uid)).or(start.map(|start| start.uid)) {
+        line("user", uid.to_string());
+    }
+    let command = (running.map(|running| running.command.join(" ")))
+        .or_else(|| start.map(|start| start.argv.join(" ")));
+    if let Some(command) = command {
+        line("command", command);
+    }
+    if let Some(context) = record.and_then(|record| record.context.as_ref()) {
+        line("directory", context.work.to_string());
+    }
+    if let Some(running) = running {
+        line("network", network(running).into());
+    }
+    if let Some(inside) = &shown.inside {
+        line("takes", takes(&inside.usage));
+    }
+    if let Some(refused) = record.and_then(|record| record.refused.as_ref()) {
+        line("refused", one_line(&refused.error));
+    }
+    if let Some(error) = end.and_then(|end| end.error.as_ref()) {
+        line("error", one_line(error));
+    }
+    if let Some(end) = end {
+        for (name, list) in [("limits", &end.limits_met), ("planted", &end.planted)] {
+            if !list.is_empty() {
+                line(name, list.join(" "));
+            }
+        }
+    }
+    out
+}
+
+fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines.join("; ")
+}
+
+/// To the second.
+fn time(time: &str) -> String {
+    format!("{} UTC", time.get(..19).unwrap_or(time).replace('T', " "))
+}
+
+fn network(running: &Running) -> &str {
+    match running.network.as_str() {
+        "own" => "its own, where nothing is but itself",
+        "host" => "the host's",
+        other => other,
+    }
+}
+
+fn ended(end: &RunEnd) -> String {
+    let how = match end.cause {
+        Cause::Exited => format!("exited with {}", end.exit_status),
+        cause => format!("ended by {}, status {}", name_of(cause), end.exit_status),
+    };
+    let after = end
+        .wall_us
+        .map(|us| format!(", after {:.2}s", us as f64 / 1e6));
+    let memory = end
+        .max_rss_kib
+        .map(|kib| format!(", {} at most in one process", size(kib << 10)));
+    how + &after.unwrap_or_default() + &memory.unwrap_or_default()
+}
+
+fn takes(usage: &Usage) -> String {
+    let of = |number: u64, one: &str, more: &str| match number {
+        1 => format!("1 {one}"),
+        n => format!("{n} {more}"),
+    };
+    format!(
+        "{} processor, {} memory, {} with {}",
+        seconds(usage.cpu_us),
+        size(usage.memory),
+        of(usage.processes, "process", "processes"),
+        of(usage.threads, "thread", "threads"),
+    )
+}
+
+/// Processor time.
+pub(in crate::aegis) fn seconds(us: u64) -> String {
+    format!("{:.1}s", us as f64 / 1e6)
+}
+
+/// Bytes, rounded up to a unit that leaves four digits at most.
+pub(in crate::aegis) fn size(bytes: u64) -> String {
+    let (unit, name) = match bytes {
+        0..0x9c_4000 => (1 << 10, 'K'),
+        0x9c_4000..0x2_7100_0000 => (1 << 20, 'M'),
+        _ => (1 << 30, 'G'),
+    };
+    format!("{}{name}", bytes.div_ceil(unit))
+}
+
+fn degraded(page: &mut Page, record: &Recorded) {
+    let start = record.start.iter();
+    let rows = start
+        .flat_map(|start| &start.degraded)
+        .flat_map(|degraded| {
+            [
+                Row::new(degraded.layer.as_str(), &degraded.what),
+                Row::new("", &format!("fix: {}", one_line(&degraded.fix))),
+            ]
+        });
+    page.section("Degraded on this host", "", &rows.collect::<Vec<_>>());
+}
+
+fn violations(page: &mut Page, record: &Recorded) {
+    let rows = record.violations.iter().map(|violation| {
+        let text = format!(
+            "{}: {}: {}",
+            violation.verdict, violation.what, violation.reason
+        );
+        Row::new(violation.from.as_str(), &text)
+    });
+    let rows: Vec<Row> = rows.collect();
+    page.section("What the policy says of grants", "", &rows);
+    let anomalies = record.anomalies.iter().map(|anomaly| Row::new("", anomaly));
+    page.section("Anomalies", "", &anomalies.collect::<Vec<_>>());
+}
+
+fn limits(page: &mut Page, limits: &[Limit]) {
+    let row = |limit: &Limit| {
+        let shown = |value: u64| match LimitKey::named(&limit.limit) {
+            Some(key) => key.show(value),
+            None => value.to_string(),
+        };
+        // What is used is seldom a round number.
+        let used = |value: u64| match LimitKey::named(&limit.limit) {
+            Some(LimitKey::Time) => span(value / 1000),
+            Some(LimitKey::Memory | LimitKey::Tmp) => size(value),
+            _ => shown(value),
+        };
+        let value = limit.value.map_or("none".into(), shown);
+        let used = limit
+            .used
+            .map(|value| format!(", {} used now", used(value)));
+        Row::new(limit.limit.as_str(), &(value + &used.unwrap_or_default()))
+    };
+    page.section("Limits", "", &limits.iter().map(row).collect::<Vec<_>>());
+}
+
+/// A title of its own above a table.
+fn titled(page: &mut Page, title: &str, table: &str, more: u64) {
+    if table.is_empty() && more == 0 {
+        return;
+    }
+    let _ = writeln!(page.out, "\n{}", painted(page.colour, "1", title));
+    for line in table.lines() {
+        let _ = writeln!(page.out, "  {line}");
+    }
+    if more > 0 {
+        let _ = writeln!(page.out, "  and {more} more");
+    }
+}
+
+fn processes(page: &mut Page, inside: &Inside) {
+    let mut depths: BTreeMap<i32, usize> = BTreeMap::new();
+    let mut rows = Vec::new();
+    for process in &inside.processes {
+        let depth = depths.get(&process.parent).map_or(0, |depth| depth + 1);
+        depths.insert(process.pid, depth);
+        if rows.len() < MOST {
+            rows.push(process_row(process, depth));
+        }
+    }
+    let more = (inside.processes.len() - rows.len()) as u64 + inside.processes_left_out;
+    let head = ["PID", "INSIDE", "CPU", "MEMORY", "OPEN", "COMMAND"];
+    titled(page, "Processes", &table(Some(head), rows), more);
+}
+
+fn process_row(process: &Process, depth: usize) -> [String; 6] {
+    let known = |number: Option<String>| number.unwrap_or_else(|| "-".into());
+    let name = match process.command.is_empty() {
+        true => format!("[{}]", process.name),
+        false => shortened(&process.command.join(" "), WIDE),
+    };
+    let state = match process.state {
+        'Z' => " (has ended)",
+        'T' | 't' => " (stopped)",
+        _ => "",
+    };
+    // Deeper ones are not set in further.
+    let indent = match depth {
+        0 => String::new(),
+        depth => format!("{}\\_ ", "  ".repeat((depth - 1).min(8))),
+    };
+    [
+        process.pid.to_string(),
+        known(process.pid_inside.map(|pid| pid.to_string())),
+        seconds(process.cpu_us),
+        size(process.memory),
+        known(process.descriptors.map(|count| count.to_string())),
+        format!("{indent}{name}{state}"),
+    ]
+}
+
+fn pids(pids: &BTreeSet<i32>) -> String {
+    let mut words: Vec<String> = pids.iter().take(4).map(i32::to_string).collect();
+    if pids.len() > words.len() {
+        words.push("...".into());
+    }
+    words.join(" ")
+}
+
+fn sockets(page: &mut Page, inside: &Inside) {
+    let rows = inside.sockets.iter().take(MOST).map(|socket| {
+        let address = match (&socket.local, &socket.remote) {
+            (Some(local), Some(remote)) => format!("{local} - {remote}"),
+            (Some(local), None) => local.clone(),
+            (None, _) => "unnamed".into(),
+        };
+        let times = match socket.count {
+            1 => String::new(),
+            count => format!("{count} times"),
+        };
+        [
+            socket.protocol.into(),
+            socket.state.into(),
+            address,
+            times,
+            pids(&socket.pids),
+        ]
+    });
+    let more = inside.sockets.len().saturating_sub(MOST) as u64;
+    let head = ["PROTOCOL", "STATE", "ADDRESS", "", "PID"];
+    titled(page, "Sockets now", &table(Some(head), rows), more);
+}
+
+fn open(page: &mut Page, inside: &Inside) {
+    let rows = inside.open.iter().take(MOST).map(|open| {
+        [
+            shortened(&open.what, WIDE),
+            open.descriptors.to_string(),
+            pids(&open.pids),
+        ]
+    });
+    let more = inside.open.len().saturating_sub(MOST) as u64;
+    let head = ["WHAT", "DESCRIPTORS", "PID"];
+    titled(page, "Open now", &table(Some(head), rows), more);
+    if inside.descriptors_left_out > 0 {
+        let _ = writeln!(
+            page.out,
+            "  {} descriptors were not looked at",
+            inside.descriptors_left_out
+        );
+    }
+}
+
+fn denied(page: &mut Page, shown: &Shown, record: &Recorded) {
+    let mut rows = Vec::new();
+    for denial in record.denials.iter().take(MOST) {
+        let how = match (denial.evidence, denial.times) {
+            (Evidence::ErrorMessage, _) => " (the command's error message names it)".into(),
+            (Evidence::Kernel, 0 | 1) => String::new(),
+            (Evidence::Kernel, times) => format!(" ({times} times)"),
+        };
+        rows.push(Row::new(
+            denial.layer.as_str(),
+            &format!("{}{how}", denial.what),
+        ));
+        let allow = match &denial.allow {
+            Some(line) => Row::whole("", format!("allow: {line}")),
+            None => Row::new("", "no line of a profile would allow it"),
+        };
+        rows.push(allow);
+    }
+    let more = record.denials.len().saturating_sub(MOST);
+    if more > 0 {
+        rows.push(Row::new("", &format!("and {more} more")));
+    }
+    if let (State::Running, Some(running)) = (shown.state, &shown.running)
+        && running.denials > 0
+    {
+        let text = format!(
+            "{} up to now; which, is recorded at the end",
+            running.denials
+        );
+        rows.push(Row::new("", &text));
+    }
+    page.section("Denied", "", &rows);
+}
+
+fn seen(page: &mut Page, observed: &Observed) {
+    let list = |words: &[String]| {
+        let mut rows: Vec<Row> = words
+            .iter()
+            .take(MOST)
+            .map(|text| Row::whole("", text))
+            .collect();
+        let more = words.len().saturating_sub(MOST);
+        if more > 0 {
+            rows.push(Row::new("", &format!("and {more} more")));
+        }
+        rows
+    };
+    if let Some(why) = &observed.without_grants {
+        page.section("Grants", "", &[Row::new("", &format!("not known: {why}"))]);
+    }
+    let grants = || observed.grants.iter().flatten();
+    let row = |used: &Used| {
+        let done = used.used.iter().map(|(did, paths)| match paths.as_slice() {
+            [one, two, _, ..] => format!("{did} {} such as {one}, {two}", paths.len()),
+            few => format!("{did} {}", few.join(", ")),
+        });
+        let text = format!("{}: {}", used.grant, done.collect::<Vec<_>>().join("; "));
+        Row::new(used.from.as_str(), &text)
+    };
+    let used: Vec<Row> = grants()
+        .filter(|used| !used.used.is_empty())
+        .map(row)
+        .collect();
+    page.section("Grants, and what they were used for", "", &used);
+    let never = grants().filter(|used| used.used.is_empty());
+    let (built_in, own): (Vec<&Used>, Vec<&Used>) = never.partition(|used| used.built_in);
+    let mut rows: Vec<Row> = (own.iter())
+        .map(|used| Row::whole(used.from.as_str(), used.grant.as_str()))
+        .collect();
+    if !built_in.is_empty() {
+        let text = format!(
+            "and {} of built-in profiles; --json has them",
+            built_in.len()
+        );
+        rows.push(Row::new("", &text));
+    }
+    page.section("Grants never used", "", &rows);
+    page.section("Executed", "", &list(&observed.executed));
+    page.section("Addresses", "", &list(&observed.addresses));
+    page.section("Refused, as it was seen", "", &list(&observed.refused));
+    let losses = &observed.losses;
+    if losses.lost() > 0 {
+        let text = format!("{} things were seen and lost", losses.lost());
+        page.section("Incomplete", "", &[Row::new("", &text)]);
+    }
+}
