@@ -206,6 +206,15 @@ fn the_guide_is_true() {
     assert!(read("docs/guide.md", sales) >= 12);
 }
 
+/// As a user whose runs are observed by the service.
+#[test]
+fn the_page_of_learning_is_true() {
+    aegis_tests::host::in_private_mounts(|| {
+        let _service = crate::observation::Service::start();
+        assert!(read("docs/learning.md", sales) >= 8);
+    });
+}
+
 /// Its `aegis policy` commands are run by `cli/tests/docs.rs`.
 #[test]
 fn the_operators_guide_is_true() {

@@ -158,7 +158,7 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
         }
         let text = match options.json {
             true => summary::difference_json(&difference),
-            false => summary::difference(&difference),
+            false => summary::difference(&difference, &material.seen),
         };
         match options.trim && options.output.is_none() {
             true => complain(&harmless(&text)),

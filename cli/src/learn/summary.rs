@@ -271,13 +271,16 @@ impl Learnt<'_> {
             },
         );
         let mut about = None;
-        for note in &proposal.notes {
+        // What was kept from the command was named above.
+        let is_named = |text: &str| {
+            self.hidden
+                .keys()
+                .any(|path| text.starts_with(&path.to_string()))
+        };
+        let notes = || proposal.notes.iter().filter(|note| !is_named(&note.text));
+        for note in notes() {
             if about != Some(note.about) {
-                let notes = proposal
-                    .notes
-                    .iter()
-                    .filter(|other| other.about == note.about)
-                    .count();
+                let notes = notes().filter(|other| other.about == note.about).count();
                 let first = &note.text;
                 let more = match notes {
                     1 => String::new(),
@@ -382,10 +385,20 @@ impl Learnt<'_> {
 }
 
 /// An older profile against what was seen.
-pub(super) fn difference(difference: &Difference) -> String {
+pub(super) fn difference(difference: &Difference, seen: &[Observation]) -> String {
     let mut out = String::new();
+    let runs = seen.iter().flat_map(|seen| &seen.runs);
+    let failed: BTreeSet<u8> = runs
+        .filter_map(|run| run.exit_status.filter(|status| *status != 0))
+        .collect();
+    for status in failed {
+        let _ = writeln!(
+            out,
+            "a run ended with status {status}: what it did not come to is not seen"
+        );
+    }
     if difference.is_empty() {
-        return "it grants what was seen, and nothing that was not used\n".to_owned();
+        out += "it grants what was seen, and nothing that was not used\n";
     }
     if !difference.lacks.is_empty() {
         out += "it lacks:\n";
