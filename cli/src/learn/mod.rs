@@ -367,7 +367,7 @@ fn verify(
         .iter()
         .cloned()
         .for_each(|seen| learnt.merge(seen));
-    let mut outside = aegis_learn::outside(&seen.observation, &profile, around);
+    let mut outside = aegis_learn::outside_baseline(&seen.observation, &learnt, &profile, around);
     // In the home directory, what no grant covers is the sandbox's own.
     outside.retain(|outside| {
         outside.key != Key::Read || !outside.what.as_path().starts_with(around.home)
