@@ -263,7 +263,9 @@ pub(crate) fn package_directory(path: &Path, home: &Path) -> Option<PathBuf> {
 
 /// The set of data that a path lies in.
 pub(crate) fn data_set(path: &Path) -> Option<PathBuf> {
-    let set = DATA_SETS.iter().find(|set| path.starts_with(set));
+    // Read by every program that has a locale, also by those that find no translation.
+    let is_alias = path.ends_with("locale.alias");
+    let set = DATA_SETS.iter().find(|set| path.starts_with(set) && !is_alias);
     set.map(PathBuf::from)
 }
 
