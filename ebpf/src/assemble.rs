@@ -4,6 +4,7 @@ use std::path::Path;
 
 use aegis_observation::{
     Abi, Address, End, Executed, How, Kind, Named, Observation, Opened, RefusedCall, Socket, Text,
+    error_name,
 };
 
 use crate::calls;
@@ -12,15 +13,6 @@ use crate::note::{Counters, Note, kind};
 /// `FMODE_READ` and `FMODE_WRITE` of `linux/fs.h`.
 const READ: u32 = 1;
 const WRITE: u32 = 2;
-
-/// A name for an error number of Linux, as `errno(3)` has it.
-fn error_name(number: i32) -> String {
-    let error = nix::errno::Errno::from_raw(number);
-    match error {
-        nix::errno::Errno::UnknownErrno => number.to_string(),
-        error => format!("{error:?}"),
-    }
-}
 
 /// Puts a note where it belongs.
 pub(crate) fn add(observation: &mut Observation, note: Note) {
@@ -37,7 +29,9 @@ pub(crate) fn add(observation: &mut Observation, note: Note) {
             }
         }
         kind::OPEN if error.is_none() => {
-            if let Some(path) = path {
+            // The root itself has no name.
+            let root = || (!note.unreadable).then(|| Text::from("/"));
+            if let Some(path) = path.or_else(root) {
                 observation.opened.insert(Opened {
                     asked: asked.unwrap_or_else(|| path.clone()),
                     path,

@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+
+use aegis_observation::absolute;
 
 /// What a note is about: `CALL_*` and `NOTE_*`.
 pub(crate) mod kind {
@@ -155,21 +157,6 @@ fn components(names: &[u8]) -> PathBuf {
         path.push(OsStr::from_bytes(name));
     }
     path
-}
-
-/// A path made absolute, without `.` and, as far as its text tells, `..`.
-fn absolute(base: &Path, path: &Path) -> PathBuf {
-    let mut absolute = PathBuf::from("/");
-    for component in base.join(path).components() {
-        match component {
-            Component::Normal(name) => absolute.push(name),
-            Component::ParentDir => {
-                absolute.pop();
-            }
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    absolute
 }
 
 /// What the probes keep of a sandbox: `struct sandbox`.

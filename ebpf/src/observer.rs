@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use aegis_observation::Observation;
+use aegis_observation::{MOST_BYTES, Observation};
 use aegis_sys::status;
 
 use crate::assemble;
@@ -47,9 +47,6 @@ impl Namespace {
         read().map_err(Error::Namespace)
     }
 }
-
-/// As much is kept of one sandbox, in bytes of its notes: names can be long, and there can be many.
-const MOST_BYTES: usize = 32 << 20;
 
 /// An observed sandbox.
 struct Watched {

@@ -170,6 +170,7 @@ impl Client {
     fn answer(&mut self, observer: &mut Observer, bytes: &[u8], fds: &[OwnedFd]) -> bool {
         let request = serde_json::from_slice(bytes);
         match (request, self.slot, fds) {
+            (Ok(Request::Ready {}), None, []) => self.reply(&Reply::Ready {}, &[]),
             (Ok(Request::Watch {}), None, [init]) => match self.watch(observer, init.as_fd()) {
                 Ok(slot) => {
                     self.slot = Some(slot);

@@ -116,6 +116,8 @@ pub enum Event {
     /// No profile was named, and the working directory is not readable as it would be otherwise: this place of Aegis's own
     /// is there.
     WorkNotGranted(PathBuf),
+    /// The run is observed by its seccomp listener, since nobody has probes; what to do about that.
+    ObservedByListener(String),
     /// The run is no longer recorded, as the policy permits; the reason.
     Unrecorded(String),
     /// The approval could not be stored and holds for this run only; the reason.

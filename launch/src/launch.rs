@@ -80,8 +80,17 @@ impl Launch {
                 Error::Caller(format!("the report {place} cannot be written: {error}"))
             })?),
         };
-        let observing = self.observation.as_deref().map(Observing::prepare);
-        let observing = observing.transpose().map_err(Error::Caller)?;
+        let observing = match &self.observation {
+            None => None,
+            Some(place) => {
+                let prepared = Observing::prepare(place, self.observe_by);
+                let (observing, less) = prepared.map_err(Error::Caller)?;
+                if let Some(help) = less {
+                    front_end.event(&Event::ObservedByListener(help));
+                }
+                Some(observing)
+            }
+        };
         let run = self.resolve(early, report, observing, front_end, true)?;
         Ok(Prepared { run })
     }
@@ -131,8 +140,9 @@ impl Launch {
         authority::narrow(&mut loaded.profile, &documents);
         let id = supervise::run_id();
         let may_be_missing = documents.may_be_missing().map(str::to_owned).collect();
+        let observed = observing.as_ref().is_some_and(Observing::is_by_listener);
         let planned = self
-            .plan(&loaded, written, &own, may_be_missing)
+            .plan(&loaded, written, &own, may_be_missing, observed)
             .and_then(|planned| {
                 own.check(&planned.plan)?;
                 Ok(planned)
@@ -215,6 +225,7 @@ impl Launch {
         written: Hash,
         own: &ProtectedPaths,
         may_be_missing: BTreeSet<String>,
+        observed: bool,
     ) -> Result<Planned, PlanError> {
         let profile = &loaded.profile;
         match &self.asked {
@@ -233,6 +244,7 @@ impl Launch {
                     kept: own.kept.clone(),
                     passed: own.passed.clone(),
                     may_be_missing,
+                    observed,
                 };
                 let facts = facts::gather(profile, loaded.skill_dir.as_deref(), &request)?;
                 let context = authority::context(profile, written, &facts);
@@ -257,6 +269,7 @@ impl Launch {
                 facts::refuse_locations(&spec.keep_fds)?;
                 let host = facts::host();
                 let mut spec = Spec::clone(spec);
+                spec.syscalls.observed = observed;
                 let disks =
                     facts::disks(spec.operations.iter().filter_map(|made| match &made.op {
                         Op::Bind { source, .. } => Some(source.dev),

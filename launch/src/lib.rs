@@ -52,6 +52,7 @@ pub use aegis_runtime::supervise::{Built, Event as RunEvent, Progress, Watched};
 pub use ask::{Answer, Event, FrontEnd, Question, WantedPassphrase};
 pub use error::{Error, Refusal};
 pub use launch::Explained;
+pub use observing::{ObserveBy, who_has_probes};
 pub use policies::{held, in_force};
 pub use prepared::{Permitted, Prepared};
 pub use run::{Declaration, Launch, Reference};

@@ -1,4 +1,5 @@
-//! The client of whoever observes a run: the host's service, or, started by root without one, `aegis observe` itself.
+//! Who observes a run: the host's service; started by root without one, `aegis observe` itself, both with probes; or the run's own
+//! seccomp listener. This is the client of the first two.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,8 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use aegis_observation::Run;
 use aegis_observation::protocol::{self, Reply, Request};
+use aegis_observation::{Observation, Run, Tier};
 use aegis_sys::{memory, socket};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
@@ -20,89 +21,179 @@ use crate::report_file::ReportFile;
 /// An answer that takes longer does not come any more.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// By what a command is observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ObserveBy {
+    /// By probes where somebody can load them: the host's service, or root itself; otherwise by the listener.
+    #[default]
+    Auto,
+    /// By probes, or the run does not start.
+    Probes,
+    /// By the run's own seccomp listener.
+    Listener,
+}
+
 /// Who observes, and where what was seen goes.
 #[derive(Debug)]
 pub(crate) struct Observing {
-    socket: OwnedFd,
+    /// Whoever has the probes; `None`: the run's own listener observes.
+    socket: Option<OwnedFd>,
     place: ReportFile,
 }
 
 impl Observing {
-    /// Checks that there is somebody who can observe, and that the observation can be written to `place`.
-    pub fn prepare(place: &Path) -> Result<Self, String> {
+    /// Checks that there is somebody who can observe, and that the observation can be written to `place`. If only the listener
+    /// can, though it was not asked for, it is returned why.
+    pub fn prepare(place: &Path, by: ObserveBy) -> Result<(Self, Option<String>), String> {
         let file = ReportFile::open(place).map_err(|error| {
             let place = place.display();
             format!("the observation {place} cannot be written: {error}")
         })?;
-        let none = |error: io::Error| {
-            format!(
-                "the command cannot be observed: {}: {error}\n  help: root observes by itself; for others root starts the service once: aegis observe",
-                protocol::SOCKET
-            )
+        let probes = match by {
+            ObserveBy::Listener => None,
+            ObserveBy::Auto | ObserveBy::Probes => Some(probes()),
         };
-        let socket = match service() {
-            Ok(socket) => socket,
-            Err(_) if rustix::process::geteuid().is_root() => helper().map_err(|error| {
-                format!("the command cannot be observed: `aegis`, beside this program, cannot be started: {error}\n  help: install both programs in one directory")
-            })?,
-            Err(error) => return Err(none(error)),
+        let (socket, why) = match probes {
+            None => (None, None),
+            Some(Ok(socket)) => (Some(socket), None),
+            Some(Err(Unavailable { why, help })) if by == ObserveBy::Probes => {
+                return Err(format!(
+                    "the command cannot be observed: {why}\n  help: {help}"
+                ));
+            }
+            Some(Err(unavailable)) => (None, Some(unavailable.help)),
         };
-        Ok(Self {
-            socket,
-            place: file,
-        })
+        let place = file;
+        Ok((Self { socket, place }, why))
+    }
+
+    /// Whether the run's own listener observes it.
+    pub fn is_by_listener(&self) -> bool {
+        self.socket.is_none()
+    }
+
+    /// By what the run is observed.
+    pub fn tier(&self) -> Tier {
+        match self.socket {
+            Some(_) => Tier::Bpf,
+            None => Tier::Listener,
+        }
     }
 
     /// Has the sandbox with this PID 1 observed.
     pub fn watch(&self, init: BorrowedFd<'_>) -> Result<(), String> {
-        match self.ask(Request::Watch {}, &[init])? {
+        let Some(socket) = &self.socket else {
+            return Ok(());
+        };
+        match ask(socket, Request::Watch {}, &[init])? {
             (Reply::Watching {}, _) => Ok(()),
             (reply, _) => Err(refused(reply)),
         }
     }
 
-    /// Gets what was seen of a run, and writes it. Returns how much was lost.
-    pub fn finish(self, run: &Run) -> Result<u64, String> {
+    /// Gets what was seen of a run, and writes it. `seen`: by the listener. Returns how much was lost.
+    pub fn finish(self, run: Run, seen: Option<Observation>) -> Result<u64, String> {
         let unread = |error: io::Error| format!("the observation cannot be read: {error}");
-        let run = serde_json::to_vec(run).expect("strings and numbers");
-        let run = memory::sealed("aegis-run", &run).map_err(unread)?;
-        let (reply, fds) = self.ask(Request::Finish {}, &[run.as_fd()])?;
-        let (Reply::Observed { lost }, Ok([file])) = (&reply, <[OwnedFd; 1]>::try_from(fds)) else {
-            return Err(refused(reply));
+        let (json, lost) = match &self.socket {
+            None => {
+                let mut seen = seen.unwrap_or_default();
+                seen.runs.push(run);
+                (seen.to_json().into_bytes(), seen.losses.lost())
+            }
+            Some(socket) => {
+                let run = serde_json::to_vec(&run).expect("strings and numbers");
+                let run = memory::sealed("aegis-run", &run).map_err(unread)?;
+                let (reply, fds) = ask(socket, Request::Finish {}, &[run.as_fd()])?;
+                let (Reply::Observed { lost }, Ok([file])) =
+                    (&reply, <[OwnedFd; 1]>::try_from(fds))
+                else {
+                    return Err(refused(reply));
+                };
+                let mut json = Vec::new();
+                (File::from(file).read_to_end(&mut json)).map_err(unread)?;
+                (json, *lost)
+            }
         };
-        let mut json = Vec::new();
-        (File::from(file).read_to_end(&mut json)).map_err(unread)?;
         (self.place.write(&json))
             .map_err(|error| format!("the observation cannot be written: {error}"))?;
-        Ok(*lost)
+        Ok(lost)
     }
+}
 
-    fn ask(
-        &self,
-        request: Request,
-        fds: &[BorrowedFd<'_>],
-    ) -> Result<(Reply, Vec<OwnedFd>), String> {
-        let lost = |error: io::Error| {
-            let why = match error.kind() {
-                io::ErrorKind::WouldBlock => {
-                    format!("nothing came for {} seconds", PATIENCE.as_secs())
-                }
-                _ => error.to_string(),
-            };
-            format!(
-                "whoever observes the command does not answer any more: {why}\n  help: see what `aegis observe` printed, and start it again; or run without --record"
-            )
-        };
-        let socket = self.socket.as_fd();
-        socket::send(socket, &protocol::encode(&request), fds).map_err(lost)?;
-        let mut bytes = [0; protocol::LONGEST];
-        let (length, fds) = socket::receive(socket, &mut bytes).map_err(lost)?;
-        if length == 0 {
-            return Err(lost(io::ErrorKind::ConnectionReset.into()));
-        }
-        let reply = serde_json::from_slice(&bytes[..length]).map_err(|error| lost(error.into()))?;
-        Ok((reply, fds))
+/// Who has probes, found as a run finds them: `Ok` says who in words, `Err` what to do for there to be somebody. Runs are
+/// observed by their listener until then.
+///
+/// # Errors
+///
+/// Nobody has.
+pub fn who_has_probes() -> Result<&'static str, String> {
+    if service().is_ok() {
+        return Ok("the host's service");
     }
+    match probes() {
+        Ok(_) => Ok("loaded by root for each run"),
+        Err(unavailable) => Err(unavailable.help),
+    }
+}
+
+/// Why nobody has probes, and what to do.
+struct Unavailable {
+    why: String,
+    help: String,
+}
+
+/// Somebody who has loaded the probes.
+fn probes() -> Result<OwnedFd, Unavailable> {
+    let error = match service() {
+        Ok(socket) => return Ok(socket),
+        Err(error) => error,
+    };
+    if !rustix::process::geteuid().is_root() {
+        return Err(Unavailable {
+            why: format!("{}: {error}", protocol::SOCKET),
+            help: "root observes by itself; for others root starts the service once: aegis observe"
+                .into(),
+        });
+    }
+    let socket = helper().map_err(|error| Unavailable {
+        why: format!("`aegis`, beside this program, cannot be started: {error}"),
+        help: "install both programs in one directory".into(),
+    })?;
+    // It has said itself what it cannot do.
+    match ask(&socket, Request::Ready {}, &[]) {
+        Ok((Reply::Ready {}, _)) => Ok(socket),
+        _ => Err(Unavailable {
+            why: "the probes cannot be loaded".into(),
+            help: "the kernel does not take the probes; `aegis doctor` says more".into(),
+        }),
+    }
+}
+
+fn ask(
+    socket: &OwnedFd,
+    request: Request,
+    fds: &[BorrowedFd<'_>],
+) -> Result<(Reply, Vec<OwnedFd>), String> {
+    let lost = |error: io::Error| {
+        let why = match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                format!("nothing came for {} seconds", PATIENCE.as_secs())
+            }
+            _ => error.to_string(),
+        };
+        format!(
+            "whoever observes the command does not answer any more: {why}\n  help: see what `aegis observe` printed, and start it again; or run without --record"
+        )
+    };
+    let socket = socket.as_fd();
+    socket::send(socket, &protocol::encode(&request), fds).map_err(lost)?;
+    let mut bytes = [0; protocol::LONGEST];
+    let (length, fds) = socket::receive(socket, &mut bytes).map_err(lost)?;
+    if length == 0 {
+        return Err(lost(io::ErrorKind::ConnectionReset.into()));
+    }
+    let reply = serde_json::from_slice(&bytes[..length]).map_err(|error| lost(error.into()))?;
+    Ok((reply, fds))
 }
 
 fn refused(reply: Reply) -> String {

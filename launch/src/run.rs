@@ -14,7 +14,7 @@ use aegis_runtime::plan::{Plan, Spec, authority};
 use aegis_runtime::supervise::{self, Built, NotBuilt};
 use aegis_runtime::types::StdioMode;
 
-use crate::observing::Observing;
+use crate::observing::{ObserveBy, Observing};
 use crate::record::Recorder;
 use crate::report_file::ReportFile;
 
@@ -67,6 +67,8 @@ pub struct Launch {
     pub report: Option<PathBuf>,
     /// Where what the command was seen to do is written: a place as for the report. `None`: it is not observed.
     pub observation: Option<PathBuf>,
+    /// By what it is observed, if it is.
+    pub observe_by: ObserveBy,
     /// Called with the log's directory if others keep it locked for longer than a second.
     pub log_is_locked: Option<fn(&Path)>,
     /// A leaf on the cgroup2 tree to run in, instead of a new one. It is not removed.
@@ -108,6 +110,7 @@ impl Launch {
             audit: None,
             report: None,
             observation: None,
+            observe_by: ObserveBy::default(),
             log_is_locked: None,
             leaf: None,
             own_process: false,

@@ -158,7 +158,7 @@ impl<'a> Session<'a> {
                 command: plan.argv.iter().map(Text::from).collect(),
                 directory: Text::from(&plan.directory),
                 profile: run.profile_hash.to_string(),
-                tier: observation::Tier::Bpf,
+                tier: observing.tier(),
                 kernel: kernel(),
                 exit_status: None,
             };
@@ -235,12 +235,13 @@ impl<'a> Session<'a> {
         // The kernel tears the namespaces down meanwhile: the next line kills what is left inside.
         drop(self.registered);
         let result = (self.session).and_then(|session| session.finish().map_err(Box::new));
-        let mut changes = None;
+        let (mut changes, mut seen) = (None, None);
         let result = result.map(|finished| {
             for event in finished.events {
                 self.recorder.front_end.event(&Event::Run(event));
             }
             changes = finished.changes;
+            seen = finished.observation;
             finished.report
         });
         let context = &self.request.context;
@@ -257,7 +258,7 @@ impl<'a> Session<'a> {
         let mut unaccounted = Vec::new();
         if let Some((observing, mut observed)) = self.observing {
             observed.exit_status = Some(report.exit_status);
-            match observing.finish(&observed) {
+            match observing.finish(observed, seen) {
                 Ok(lost) => report.lost_events = lost,
                 Err(error) => unaccounted.push(error),
             }

@@ -10,6 +10,7 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,35 @@ pub const VERSION: u32 = 1;
 
 /// The longest saved observation that is read, in bytes.
 pub const LONGEST: u64 = 256 << 20;
+
+/// Most things of one sandbox that are kept of each observation.
+pub const MOST: usize = 65_536;
+
+/// Most bytes of names that are kept of one sandbox.
+pub const MOST_BYTES: usize = 32 << 20;
+
+/// A name for an error number of Linux, as `errno(3)` has it.
+pub fn error_name(number: i32) -> String {
+    match nix::errno::Errno::from_raw(number) {
+        nix::errno::Errno::UnknownErrno => number.to_string(),
+        error => format!("{error:?}"),
+    }
+}
+
+/// A path made absolute, without `.` and, as far as its text tells, `..`: as observations have what was asked for.
+pub fn absolute(base: &Path, path: &Path) -> PathBuf {
+    let mut absolute = PathBuf::from("/");
+    for component in base.join(path).components() {
+        match component {
+            Component::Normal(name) => absolute.push(name),
+            Component::ParentDir => {
+                absolute.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    absolute
+}
 
 /// What a command, or several runs of it, were seen to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

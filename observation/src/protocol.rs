@@ -1,6 +1,7 @@
 //! What passes between a launcher and whoever observes for it: messages over a `SOCK_SEQPACKET` socket.
 //!
 //! ```text
+//! launcher: {"ready": {}}, if it wants to know                          -> {"ready": {}}
 //! launcher: {"watch": {}} with a descriptor of the sandbox's PID 1 (pidfd)   -> {"watching": {}} or {"refused": ...}
 //! launcher: {"finish": {}} with a file in memory: the JSON of the run      -> {"observed": {"lost": 0}} with a file of the observation
 //! ```
@@ -22,6 +23,8 @@ pub const SOCKET: &str = "/run/aegis-observe.sock";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
+    /// Whether anything can be observed.
+    Ready {},
     /// To observe the sandbox whose PID 1 comes with it.
     Watch {},
     /// To end the observation, and hand it over. The [`Run`](crate::Run) that comes with it is put into it.
@@ -32,6 +35,8 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Reply {
+    /// It can: the probes are loaded.
+    Ready {},
     /// It is observed from now on.
     Watching {},
     /// The observation comes with it, as a file in memory that nobody can change.

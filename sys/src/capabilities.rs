@@ -4,7 +4,7 @@ use std::io;
 
 pub use rustix::thread::CapabilitySet;
 use rustix::thread::{
-    CapabilitiesSecureBits, CapabilitySets, capability_is_in_bounding_set,
+    CapabilitiesSecureBits, CapabilitySets, capabilities, capability_is_in_bounding_set,
     clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
     set_capabilities_secure_bits, set_no_new_privs,
 };
@@ -45,6 +45,21 @@ pub fn keep(kept: CapabilitySet) -> io::Result<()> {
         inheritable: CapabilitySet::empty(),
     };
     Ok(set_capabilities(None, sets)?)
+}
+
+/// The power over files that belong to others: `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`.
+pub const FILES: CapabilitySet = CapabilitySet::DAC_OVERRIDE.union(CapabilitySet::DAC_READ_SEARCH);
+
+/// Takes capabilities out of the effective set, or puts them back; they stay permitted. Returns whether anything changed:
+/// what is not permitted cannot be put back.
+pub fn set_effective(which: CapabilitySet, on: bool) -> io::Result<bool> {
+    let mut sets = capabilities(None)?;
+    let before = sets.effective;
+    sets.effective.set(which & sets.permitted, on);
+    if sets.effective != before {
+        set_capabilities(None, sets)?;
+    }
+    Ok(sets.effective != before)
 }
 
 /// `PR_SET_NO_NEW_PRIVS`: no `exec` from here on can gain privileges.

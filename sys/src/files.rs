@@ -109,6 +109,28 @@ pub fn open(path: impl Arg, flags: i32) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
+/// `R_OK`, `W_OK` and `X_OK` of [`may`].
+pub const READ: i32 = libc::R_OK;
+/// To be written.
+pub const WRITE: i32 = libc::W_OK;
+/// To be executed, or, of a directory, to be entered.
+pub const SEARCH: i32 = libc::X_OK;
+
+/// Whether this process, with its effective ids and capabilities, may use a file so, on the mount that it was reached by:
+/// `faccessat2(2)`. Works for descriptors that were opened with `O_PATH`.
+pub fn may(fd: BorrowedFd<'_>, mode: i32) -> Result<(), Errno> {
+    let flags = libc::AT_EMPTY_PATH | libc::AT_EACCESS;
+    // SAFETY: the path is a literal, and no memory is written.
+    let may = unsafe {
+        let (fd, path) = (fd.as_raw_fd(), c"".as_ptr());
+        libc::syscall(libc::SYS_faccessat2, fd, path, mode, flags)
+    };
+    match super::check(may) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::ACCESS)),
+    }
+}
+
 /// Writes all of `bytes`, continuing after a short write or a signal. A descriptor that the command has left
 /// non-blocking is waited for.
 pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {

@@ -77,11 +77,22 @@ impl Program {
         }
     }
 
-    /// `execve(2)`; returns only when it failed.
-    pub fn execute(&self) -> io::Error {
+    /// `execve(2)`; returns only when it failed. `token` is in the last register, which the call does not look at and a
+    /// seccomp filter can.
+    pub fn execute(&self, token: u64) -> io::Error {
         let (argv, environment) = (self.argv.as_ptr(), self.environment.as_ptr());
         // SAFETY: both arrays end with NULL, and point to strings that do not move while they are owned here.
-        unsafe { libc::execve(self.path.as_ptr(), argv, environment) };
+        unsafe {
+            libc::syscall(
+                libc::SYS_execve,
+                self.path.as_ptr(),
+                argv,
+                environment,
+                0_u64,
+                0_u64,
+                token,
+            )
+        };
         io::Error::last_os_error()
     }
 }
@@ -332,6 +343,39 @@ pub fn act_as(uid: u32, gid: u32) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Acts on files as this user, and then as `own` again (`setfsuid(2)`): without capabilities over files, where `own` is root and
+/// the other is not. The group and the supplementary groups stay: see [`file_group`].
+pub fn with_file_user<T>(user: u32, own: u32, act: impl FnOnce() -> T) -> T {
+    keep_death_signal(|| {
+        // SAFETY: no pointers. An id that may not be taken leaves the one before.
+        let set = |user: u32| unsafe { libc::syscall(libc::SYS_setfsuid, user) };
+        set(user);
+        let result = act();
+        set(own);
+        result
+    })
+}
+
+/// The group that files are acted on with: `setfsgid(2)`. Returns the one before; one that may not be taken leaves it.
+pub fn file_group(group: u32) -> u32 {
+    // SAFETY: no pointers.
+    keep_death_signal(|| unsafe { libc::syscall(libc::SYS_setfsgid, group) as u32 })
+}
+
+/// Does what changes credentials, at which the kernel forgets what [`die_with_parent`] asks for: it stays asked for.
+pub fn keep_death_signal<T>(act: impl FnOnce() -> T) -> T {
+    let signal = rustix::process::parent_process_death_signal();
+    let parent = rustix::process::getppid();
+    let result = act();
+    if let Ok(Some(signal)) = signal {
+        let _ = rustix::process::set_parent_process_death_signal(Some(signal));
+        if rustix::process::getppid() != parent {
+            let _ = kill(std::process::id() as i32, signal.as_raw());
+        }
+    }
+    result
 }
 
 /// Changes the user and group of the calling thread alone, in the current user namespace, and drops all

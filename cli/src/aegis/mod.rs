@@ -227,6 +227,7 @@ impl Action {
 fn doctor(json: bool) -> CommandResult {
     let report = aegis_runtime::doctor::examine();
     let policy = policy::held::in_force();
+    let probes = aegis_launch::who_has_probes();
     let complete = report.complete() && policy.is_ok();
     if json {
         let policy = match &policy {
@@ -239,10 +240,21 @@ fn doctor(json: bool) -> CommandResult {
             checks,
         } = report;
         print_json(
-            &json!({"complete": complete, "kernel": kernel, "user": user, "checks": checks, "policy": policy}),
+            &json!({"complete": complete, "kernel": kernel, "user": user, "checks": checks,
+                "observing": match &probes {
+                    Ok(who) => json!({"by": "probes", "who": who}),
+                    Err(help) => json!({"by": "listener", "help": help}),
+                },
+                "policy": policy}),
         )?;
     } else {
         print_bytes(text::doctor::text(&report, colour(&io::stdout())).as_bytes())?;
+        print(&match &probes {
+            Ok(who) => format!("Observing (--record): by probes, {who}\n"),
+            Err(help) => {
+                format!("Observing (--record): by seccomp (slower, and less is seen): {help}\n")
+            }
+        })?;
         match &policy {
             Ok(policy) => {
                 let lines = policy.lines().into_iter().map(|line| format!("  {line}\n"));

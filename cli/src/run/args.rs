@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-use aegis_launch::{Declaration, Launch, Reference};
+use aegis_launch::{Declaration, Launch, ObserveBy, Reference};
 use aegis_runtime::types::StdioMode;
 use lexopt::Arg;
 
@@ -50,6 +50,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
     let (mut profile, mut policy, mut audit, mut report) = (None, None, None, None);
     let (mut set, mut keep_fds, mut command) = (Vec::new(), Vec::new(), Vec::new());
     let (mut explain, mut record, mut stdio, mut quiet) = (None, None, None, false);
+    let mut observe_by = None;
     while let Some(arg) = parser.next().map_err(told)? {
         let name = match arg {
             Arg::Long(name) => name.to_owned(),
@@ -72,6 +73,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
             "explain" => once(name, &mut explain, format(parser.optional_value())?)?,
             "help" => return Ok(Invocation::Print(HELP)),
             "keep-fd" => keep_fds.push(descriptor(&value(name, &mut parser)?)?),
+            "observe-by" => once(name, &mut observe_by, tier(&text(name, &mut parser)?)?)?,
             "policy" => once(name, &mut policy, text(name, &mut parser)?)?,
             "profile" => once(name, &mut profile, text(name, &mut parser)?)?,
             "quiet" => quiet = true,
@@ -89,6 +91,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
     if explain.is_some() && report.is_some() {
         return Err("--report needs a run, and --explain starts none: give one of them".into());
     }
+    if observe_by.is_some() && record.is_none() {
+        return Err("--observe-by: say where to write what is seen, too: --record FILE".into());
+    }
     let asked = Declaration::Profile {
         reference: profile.map_or(Reference::Default, Reference::Named),
         set,
@@ -101,6 +106,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
         audit,
         report,
         observation: record,
+        observe_by: observe_by.unwrap_or_default(),
         log_is_locked: Some(log_is_locked),
         own_process: true,
         ..Launch::new(asked)
@@ -171,6 +177,15 @@ fn format(value: Option<OsString>) -> Result<Explain, String> {
         None | Some(b"text") => Ok(Explain::Text),
         Some(b"json") => Ok(Explain::Json),
         Some(_) => Err("--explain: the formats are `text` and `json`".into()),
+    }
+}
+
+fn tier(value: &str) -> Result<ObserveBy, String> {
+    match value {
+        "auto" => Ok(ObserveBy::Auto),
+        "probes" => Ok(ObserveBy::Probes),
+        "listener" => Ok(ObserveBy::Listener),
+        _ => Err("--observe-by: `auto`, `probes` or `listener`".into()),
     }
 }
 
@@ -305,6 +320,11 @@ mod tests {
                 "--profile is given twice: one profile extends others",
             ),
             (&["--quiet=yes", "ls"], "--quiet takes no value"),
+            (&["--observe-by", "listener"], "--record FILE"),
+            (
+                &["--record", "x", "--observe-by=strace"],
+                "`auto`, `probes` or `listener`",
+            ),
             (&["--stdio", "pipe"], "`inherit` and `relay`"),
             (
                 &["--stdio=relay", "--stdio=relay"],

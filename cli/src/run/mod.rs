@@ -125,6 +125,9 @@ impl FrontEnd for Caller {
                 "note: the working directory is not granted, since {} is there, which is Aegis's own: go to a directory below, or name a profile",
                 own.display()
             ),
+            Event::ObservedByListener(help) if !self.quiet => {
+                format!("observed by seccomp (slower, and less is seen): {help}")
+            }
             Event::Unrecorded(why) => format!("warning: {why}"),
             Event::ApprovalNotKept(why) => {
                 format!("warning: the approval holds for this run alone: {why}")
@@ -137,7 +140,10 @@ impl FrontEnd for Caller {
                 return;
             }
             // Reported when the run has ended, with an explanation.
-            Event::WorkNotGranted(_) | Event::Unregistered(_) | Event::Run(_) => return,
+            Event::WorkNotGranted(_)
+            | Event::ObservedByListener(_)
+            | Event::Unregistered(_)
+            | Event::Run(_) => return,
         };
         complain(&format!("aegis-run: {}\n", harmless(&text)));
     }

@@ -31,7 +31,7 @@ pub(super) fn start(prepared: &Prepared<'_>) -> Result<Running, Failure> {
             Err(failure) => failure,
             Ok(opened) => {
                 listener = opened;
-                Failure::of(Step::Exec)(prepared.program.execute())
+                Failure::of(Step::Exec)(prepared.program.execute(prepared.token))
             }
         });
         127

@@ -69,6 +69,8 @@ struct Prepared<'a> {
     /// Those of 0, 1, 2 that the command may open again.
     reopened: Vec<stdio::Reopened>,
     filter: seccomp::Program,
+    /// Tells the command's own execution from others: see [`seccomp::Filter::pass_first_execution`].
+    token: u64,
     program: Program,
 }
 
@@ -106,6 +108,27 @@ fn program(plan: &Plan) -> Result<Program, Error> {
     program().map_err(|error| Failure::of(Step::Strings)(error).into())
 }
 
+/// The filter, and what is in a register when the command is executed. Of an observed run nobody inside can guess it: an
+/// execution that had it would not be seen.
+fn filter(plan: &Plan) -> Result<(seccomp::Program, u64), Failure> {
+    let fail = Failure::of(Step::Seccomp);
+    let mut token = [0; 8];
+    let compiled = if plan.syscalls.observed {
+        let got = rustix::rand::getrandom(&mut token, rustix::rand::GetRandomFlags::empty());
+        if got.map_err(|error| fail(error.into()))? != token.len() {
+            return Err(fail(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let mut filter = plan.seccomp.clone();
+        filter.pass_first_execution(u64::from_ne_bytes(token));
+        filter.compile()
+    } else {
+        plan.seccomp.compile()
+    };
+    let compiled =
+        compiled.map_err(|error| fail(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+    Ok((compiled, u64::from_ne_bytes(token)))
+}
+
 /// Starts the command as the plan says. A failure inside is reported as a [`Message::Failed`].
 pub fn start(
     plan: &Plan,
@@ -118,6 +141,7 @@ pub fn start(
         process::set_soft_limit(libc::RLIMIT_NOFILE, needed.min(most))
             .map_err(Failure::of(Step::Limits))?;
     }
+    let (filter, token) = filter(plan)?;
     let mut prepared = Prepared {
         plan,
         open_files,
@@ -126,10 +150,8 @@ pub fn start(
         sources: sources::open(plan)?,
         reopened: stdio::reopened(&plan.identity, outside.standard)
             .map_err(Failure::of(Step::Descriptors))?,
-        filter: plan.seccomp.compile().map_err(|error| {
-            let cause = io::Error::new(io::ErrorKind::InvalidInput, error);
-            Failure::of(Step::Seccomp)(cause)
-        })?,
+        filter,
+        token,
         program: program(plan)?,
     };
     let (ours, theirs) = socket::pair().map_err(Failure::of(Step::Socket))?;

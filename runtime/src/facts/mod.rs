@@ -59,6 +59,8 @@ pub struct Inputs {
     pub passed: Vec<PathBuf>,
     /// Limits that the policy lets this host leave unenforced.
     pub may_be_missing: BTreeSet<String>,
+    /// Whether the run is observed by its seccomp listener.
+    pub observed: bool,
 }
 
 /// What the kernel offers.

@@ -44,6 +44,7 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
     let listen = profile.capabilities.net_listen.iter();
     spec.listen = listen.map(|port| port.value).collect();
     spec.syscalls = syscalls(profile, socket.is_some());
+    spec.syscalls.observed = request.observed;
     spec.argv.clone_from(&facts.command.argv);
     spec.stdio = request.stdio;
     spec.keep_fds.clone_from(&request.keep_fds);

@@ -3,7 +3,7 @@
 use crate::types::Network;
 
 use super::{
-    Action, Arch, Base, Filter, Rules, SyscallRule,
+    Action, Arch, Base, Filter, NOTED, Rules, SyscallRule,
     guards::{Guard, no_sockets},
     sets::{CallEntry, Standing, entries},
 };
@@ -37,6 +37,10 @@ pub struct SyscallSpec {
     /// Whether the supervisor wants to see what is written to descriptor 2. Has no effect without
     /// `notify`.
     pub watch_stderr: bool,
+    /// Whether the supervisor is asked about each call of [`NOTED`] that is allowed, too: it observes the run. Has no
+    /// effect without `notify`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub observed: bool,
     /// Unix sockets.
     pub unix_sockets: UnixSockets,
     /// Whether the processors that it runs on stay as they are: they stand in for a limit.
@@ -56,6 +60,7 @@ impl SyscallSpec {
             notify: false,
             network: Network::None,
             watch_stderr: false,
+            observed: false,
             unix_sockets: UnixSockets::None,
             listens: false,
             pinned: false,
@@ -197,6 +202,16 @@ pub(super) fn filter_on(arch: Arch, spec: &SyscallSpec) -> Result<Filter, Syscal
             }
         }
     }
+    if spec.notify && spec.observed {
+        for call in NOTED {
+            if let Some(rule) = arch
+                .number(call.name)
+                .and_then(|number| rules.get_mut(number))
+            {
+                call.ask(rule);
+            }
+        }
+    }
     Ok(Filter {
         arch,
         default: ENOSYS,
@@ -283,6 +298,43 @@ mod tests {
         assert_eq!(action(&attended, "socket"), Action::Notify);
         let answer = action(&attended.unattended(), "socket");
         assert_eq!(answer, Action::Errno(libc::EAFNOSUPPORT as u16));
+    }
+
+    /// Observing neither grants nor refuses: a call that is asked about is one that goes on without a supervisor.
+    #[test]
+    fn an_observed_run_has_the_authority_of_any_other() {
+        let plain = SyscallSpec {
+            notify: true,
+            ..spec(Base::Default)
+        };
+        let observed = SyscallSpec {
+            observed: true,
+            ..plain.clone()
+        };
+        assert_eq!(
+            filter_for(&observed.unattended()),
+            filter_for(&plain.unattended())
+        );
+        let (plain, observed) = (
+            filter_for(&plain).expect("valid"),
+            filter_for(&observed).expect("valid"),
+        );
+        for (number, rule) in observed.rules.iter() {
+            let before = plain.rules.get(number).expect("the same calls");
+            let name = observed.arch.name(number).unwrap_or("?");
+            let noted = NOTED.iter().any(|call| call.name == name);
+            assert!(rule == before || noted, "{name}");
+            let refused = |rule: &SyscallRule| {
+                let arms = rule.arms.iter().map(|arm| arm.then);
+                let errors = arms.filter(|then| matches!(then, Action::Errno(_)));
+                errors.collect::<Vec<_>>()
+            };
+            assert_eq!(refused(rule), refused(before), "{name}");
+        }
+        assert_eq!(
+            observed.rules.get(observed.arch.number("execve").unwrap()),
+            Some(&SyscallRule::always(Action::Notify))
+        );
     }
 
     #[test]

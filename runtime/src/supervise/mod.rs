@@ -9,6 +9,7 @@ mod changes;
 pub mod denials;
 mod error_messages;
 mod notify;
+mod observe;
 mod pseudo;
 mod relay;
 pub mod report;

@@ -2,8 +2,9 @@
 //!
 //! Nothing is allowed here that the plan does not grant: refused calls stay refused and are
 //! recorded; text for standard error is read and its call goes on; a memfd is made without the right
-//! to be executed. Private sockets and datagram pairs are in `sockets`.
+//! to be executed; of an observed run, calls that the filter allows are looked at (`observe`) and go on. Private sockets and datagram pairs are in `sockets`.
 
+use aegis_observation::Observation;
 use aegis_policy::What;
 use aegis_profile::syntax::quote;
 use rustix::fs::MemfdFlags;
@@ -12,12 +13,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::denials::{Denial, Evidence};
+use super::observe::Observer;
 use super::sockets::{self, Calls, Refused};
 use super::tail::Tail;
 use crate::apply::OwnRoot;
 use crate::plan::{Memfd, Plan};
 use crate::seccomp::{self, Action, SeccompData, UnixSockets};
 use aegis_sys::notify::{self, Call};
+use aegis_sys::process;
 
 /// The listener's side of a run.
 #[derive(Default)]
@@ -29,6 +32,8 @@ pub(super) struct Listener {
     denied: Vec<Denied>,
     sockets: Calls,
     tail: Tail,
+    /// Of a run that is observed by this listener.
+    observer: Option<Observer>,
 }
 
 /// A call that was denied.
@@ -43,13 +48,18 @@ struct Denied {
 const MOST_NAMED: usize = 16;
 
 impl Listener {
-    /// Takes over the listener of a plan's filter.
-    pub fn new(fd: OwnedFd, own: Option<OwnRoot>) -> Self {
+    /// Takes over the listener of a plan's filter, once the command was executed.
+    pub fn new(fd: OwnedFd, own: Option<OwnRoot>, plan: &Plan, command: BorrowedFd<'_>) -> Self {
         // Before Linux 6.6 a look takes longer.
         let _ = notify::wake_on_same_processor(fd.as_fd());
+        let mut observer = plan.syscalls.observed.then(|| Observer::new(plan));
+        if let Some(observer) = &mut observer {
+            observer.started(plan, process::pid_of(command).unwrap_or_default());
+        }
         Self {
             fd: Some(fd),
             sockets: Calls::new(own),
+            observer,
             ..Self::default()
         }
     }
@@ -79,7 +89,11 @@ impl Listener {
             return Ok(None);
         };
         // First, before any other answer: what the profile denies stays denied.
-        match (self.denial_of(&call, plan), i64::from(call.data.nr)) {
+        let denied = self.denial_of(&call, plan);
+        if let Some(observer) = &mut self.observer {
+            observer.look(fd, &call, denied);
+        }
+        match (denied, i64::from(call.data.nr)) {
             (Some(libc::EACCES), libc::SYS_bind | libc::SYS_connect | libc::SYS_listen) => {
                 return match self.sockets.carry_out(fd, &call, plan) {
                     Ok(()) => Ok(None),
@@ -109,6 +123,11 @@ impl Listener {
             }
             libc::SYS_memfd_create if plan.memfd == Memfd::Supervised => {
                 memfd(fd, &call)?;
+                Ok(None)
+            }
+            // The filter without a supervisor allows it, which depends on registers alone: they stay as they are.
+            _ if self.observer.is_some() => {
+                notify::go_on(fd, &call)?;
                 Ok(None)
             }
             _ => self.deny(fd, &call, libc::EPERM, None, plan),
@@ -150,6 +169,9 @@ impl Listener {
         plan: &Plan,
     ) -> io::Result<Option<Denial>> {
         notify::answer(fd, call, errno)?;
+        if let Some(observer) = &mut self.observer {
+            observer.refused(call, errno);
+        }
         let socket = socket.filter(|_| self.denied.len() < MOST_NAMED);
         let same =
             |known: &&mut Denied| known.call.data.nr == call.data.nr && known.socket == socket;
@@ -167,10 +189,11 @@ impl Listener {
         Ok(Some(first))
     }
 
-    /// The denials, in the order of the first time, and the end of standard error.
-    pub fn finish(self, plan: &Plan) -> (Vec<Denial>, Tail) {
+    /// The denials, in the order of the first time, the end of standard error, and what was observed.
+    pub fn finish(self, plan: &Plan) -> (Vec<Denial>, Tail, Option<Observation>) {
         let denials = self.denied.iter().map(|denied| denial(denied, plan));
-        (denials.collect(), self.tail)
+        let seen = self.observer.map(Observer::finish);
+        (denials.collect(), self.tail, seen)
     }
 }
 

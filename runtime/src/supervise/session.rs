@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use aegis_observation::Observation;
 use aegis_sys::process::{self, Change, PollFd};
 use aegis_sys::signal::Signals;
 
@@ -50,6 +51,9 @@ pub struct Finished {
     pub events: Vec<Event>,
     /// What was written over trees of the host, until this is dropped.
     pub changes: Option<Changes>,
+    /// What the listener has seen of a run whose filter asks about what is [observed](crate::seccomp::SyscallSpec::observed);
+    /// which run it was is left to be added.
+    pub observation: Option<Observation>,
 }
 
 /// A run under supervision: poll it until it has ended. Dropping it kills everything inside.
@@ -230,7 +234,8 @@ impl Session {
                 self.layers = layers;
                 let limit = self.plan.limits.time;
                 self.deadline = limit.map(|limit| self.began + Duration::from_millis(limit));
-                self.listener = listener.map(|listener| Listener::new(listener, own));
+                self.listener = listener
+                    .map(|listener| Listener::new(listener, own, &self.plan, pidfd.as_fd()));
                 for signal in self.early_signals.drain(..) {
                     if FORWARDED.contains(&signal) {
                         let _ = process::signal(pidfd.as_fd(), signal);
@@ -401,7 +406,7 @@ impl Session {
         }
         let ended = self.ended.unwrap_or(Change::Killed(libc::SIGKILL));
         let cause = (self.cause).unwrap_or_else(|| Cause::of(ended, &usage, &self.plan));
-        let (mut denials, mut tail) =
+        let (mut denials, mut tail, observation) =
             (self.listener.take()).map_or_else(Default::default, |l| l.finish(&self.plan));
         let mut limits_met: Vec<&'static str> = cause.limit().into_iter().collect();
         if let (Errors::Relayed, Some(relays)) = (self.plan.stdio.errors, &mut self.relays) {
@@ -469,6 +474,7 @@ impl Session {
             report,
             events: self.events(),
             changes,
+            observation,
         })
     }
 

@@ -6,7 +6,7 @@ use super::*;
 fn whoever_cannot_be_observed_is_told_before_anything_starts() {
     host::in_private_mounts(|| {
         host::tmpfs(Path::new("/run"), "mode=755");
-        let workspace = Workspace::new(User::Ordinary);
+        let workspace = Scene::new(User::Ordinary, "probes");
         let profile =
             "aegis: 1\nname: none\nextends: [shell]\ncapabilities: {files.write: [$WORK]}\n";
         let output = recorded(&workspace, profile, &["sh", "-c", "echo > started"]).output();
@@ -21,7 +21,7 @@ fn whoever_cannot_be_observed_is_told_before_anything_starts() {
 fn a_service_that_is_killed_meanwhile_is_told() {
     host::in_private_mounts(|| {
         let service = Service::start();
-        let workspace = Workspace::new(User::Ordinary);
+        let workspace = Scene::new(User::Ordinary, "probes");
         let profile =
             "aegis: 1\nname: killed\nextends: [shell]\ncapabilities: {files.write: [$WORK]}\n";
         let words = ["sh", "-c", "echo up; read -r line; echo > done"];

@@ -22,11 +22,17 @@ pub(super) fn every_spec() -> Vec<SyscallSpec> {
     let mut specs = Vec::new();
     for base in [Base::Default, Base::Minimal, Base::Learned] {
         for network in [Network::None, Network::Host] {
-            for (notify, watch_stderr) in [(false, false), (true, false), (true, true)] {
+            for (notify, watch_stderr, observed) in [
+                (false, false, false),
+                (true, false, false),
+                (true, true, false),
+                (true, true, true),
+            ] {
                 specs.push(SyscallSpec {
                     notify,
                     network,
                     watch_stderr,
+                    observed,
                     unix_sockets: UnixSockets::Any,
                     listens: true,
                     ..spec(base)
