@@ -85,6 +85,9 @@ pub struct AegisLearn {
     /// Does not run the command under the profile
     #[arg(long)]
     pub no_verify: bool,
+    /// Who observes the runs: probes, the run's seccomp listener, or whichever can
+    #[arg(long, value_name = "WHO", value_parser = ["auto", "probes", "listener"], conflicts_with = "from")]
+    pub observe_by: Option<String>,
     /// What may be shown and granted: a file, a directory, or a template's name; in place of the user's policy
     #[arg(long, value_name = "PATH|NAME", value_hint = ValueHint::AnyPath, add = names::policies())]
     pub policy: Option<String>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use aegis_observation::{Observation, Text};
+use aegis_observation::{Observation, Text, Tier};
 use aegis_profile::parse_str;
 use aegis_profile::syntax::scalar;
 
@@ -40,6 +40,14 @@ pub fn propose(
     }
     let made = calls::made(&seen);
     let possible_calls = calls::beyond(&seen, around.host, &mut notes);
+    let by_probes = |seen: &&Observation| seen.runs.iter().all(|run| run.tier == Tier::Bpf);
+    let tight = options.tight && seen.iter().all(by_probes);
+    if options.tight && !tight {
+        notes.add(
+            About::Incomplete,
+            "the listener does not see all system calls, so the default set stays".to_owned(),
+        );
+    }
     let mut lines = Lines::new(around, &mut notes, cover);
     programs::add(&mut lines, &needs);
     writes::add(&mut lines, &mut needs);
@@ -56,7 +64,7 @@ pub fn propose(
             lines.variable(name);
         }
     }
-    if options.tight {
+    if tight {
         for call in calls::rounded(&made, around.host) {
             let rule = Rule::EquivalentCalls;
             lines.word(Key::Calls, &call, Evidence::default(), rule, None);
@@ -77,7 +85,7 @@ pub fn propose(
         extends,
         run,
         lines,
-        tight: options.tight,
+        tight,
         possible_calls,
         limits: limits(usage, &seen),
         notes: notes.done(),

@@ -168,7 +168,10 @@ fn verifies(case: &Case) {
         let prepared = workspace.command("sh").args(["-c", prepare]).output();
         assert!(prepared.expect("sh").status.success(), "{name}");
         let before = listing(&workspace.work());
-        let output = learn(workspace, &[&["--json", "--"], *command].concat());
+        let output = learn(
+            workspace,
+            &[&["--json", "--observe-by", workspace.by, "--"], *command].concat(),
+        );
         assert_eq!(
             output.status.code(),
             Some(0),

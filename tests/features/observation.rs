@@ -43,7 +43,7 @@ impl Drop for Service {
 /// Who runs, and who observes: a value of `--observe-by`.
 pub(crate) struct Scene {
     workspace: Workspace,
-    by: &'static str,
+    pub(crate) by: &'static str,
 }
 
 impl Scene {

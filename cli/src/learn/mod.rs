@@ -12,9 +12,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use aegis_launch::ObserveBy;
 use aegis_launch::learning::{self, Learning, View};
 use aegis_learn::{Key, Network, Options, Proposal, Surroundings, Usage, propose};
-use aegis_observation::Observation;
+use aegis_observation::{Observation, Tier};
 use aegis_profile::{Files, Loaded};
 use aegis_runtime::facts::DEFAULT_PATH;
 use aegis_sys::files;
@@ -246,6 +247,13 @@ fn run(options: &AegisLearn, view: &View, input: &Input) -> anyhow::Result<Mater
             },
         );
         let seen = run.under(view.profile.clone())?.map_err(Explained)?;
+        let by_listener = |run: &aegis_observation::Run| run.tier == Tier::Listener;
+        if number == 1 && seen.observation.runs.iter().any(by_listener) {
+            say(
+                options,
+                "observed by seccomp (slower, and less is seen): root starts the service once: aegis observe",
+            );
+        }
         let new = new_in(&seen.observation, &material.seen);
         if number > 1 {
             say(
@@ -262,7 +270,9 @@ fn run(options: &AegisLearn, view: &View, input: &Input) -> anyhow::Result<Mater
         // Without a group, neither what all processes have used is known, nor would a limit hold of more than address space.
         usage.memory = usage.memory.max(used.memory_peak);
         usage.time = usage.time.max(Some(used.wall_us.div_ceil(1000)));
-        usage.tasks = usage.tasks.max(Some(seen.observation.counts.most_tasks));
+        // 0: the listener does not know.
+        let tasks = seen.observation.counts.most_tasks;
+        usage.tasks = usage.tasks.max((tasks > 0).then_some(tasks));
         material.seen.push(seen.observation.clone());
         material.runs.push(seen);
     }
@@ -275,11 +285,20 @@ fn runs_of<'a>(options: &'a AegisLearn, input: &'a Input) -> Run<'a> {
         command: &options.command,
         policy: options.policy.as_deref(),
         audit: options.audit.clone(),
+        observe_by: observer(options.observe_by.as_deref()),
         // The profile goes to standard output.
         output: match options.output.is_none() || options.json {
             true => files::inherited(2),
             false => None,
         },
+    }
+}
+
+fn observer(name: Option<&str>) -> ObserveBy {
+    match name {
+        Some("probes") => ObserveBy::Probes,
+        Some("listener") => ObserveBy::Listener,
+        _ => ObserveBy::Auto,
     }
 }
 
@@ -323,7 +342,8 @@ fn read(options: &AegisLearn, view: &mut View) -> anyhow::Result<Material> {
         .seen
         .iter()
         .map(|seen| seen.counts.most_tasks)
-        .max();
+        .max()
+        .filter(|tasks| *tasks > 0);
     material.usage.tasks = tasks;
     Ok(material)
 }

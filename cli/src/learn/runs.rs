@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 
-use aegis_launch::{Declaration, Launch, Reference};
+use aegis_launch::{Declaration, Launch, ObserveBy, Reference};
 use aegis_observation::Observation;
 use aegis_profile::Loaded;
 use aegis_runtime::types::StdioMode;
@@ -26,6 +26,8 @@ pub(super) struct Run<'a> {
     pub policy: Option<&'a str>,
     /// As in [`Launch::audit`].
     pub audit: Option<PathBuf>,
+    /// By what it is observed.
+    pub observe_by: ObserveBy,
     /// Where standard output goes, where that is not the command's.
     pub output: Option<BorrowedFd<'a>>,
     /// Where standard input comes from.
@@ -113,6 +115,7 @@ impl Run<'_> {
             policy: self.policy.map(str::to_owned),
             audit: self.audit.clone(),
             observation: Some(place(&observation)),
+            observe_by: self.observe_by,
             report: Some(place(&report)),
             log_is_locked: Some(log_is_locked),
             own_process: true,
