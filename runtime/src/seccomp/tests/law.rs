@@ -166,7 +166,9 @@ fn base_programs_stay_short_and_shallow() {
             .compile()
             .expect("short enough");
         let length = program.as_slice().len();
-        assert!(length <= 256, "{spec:?} takes {length} instructions");
+        // An observed run waits for the listener in any case.
+        let most = if spec.observed { 288 } else { 256 };
+        assert!(length <= most, "{spec:?} takes {length} instructions");
         let depth = depth(program.as_slice());
         assert!(depth <= 48, "{spec:?} is {depth} deep");
     }
