@@ -265,7 +265,9 @@ pub(crate) fn package_directory(path: &Path, home: &Path) -> Option<PathBuf> {
 pub(crate) fn data_set(path: &Path) -> Option<PathBuf> {
     // Read by every program that has a locale, also by those that find no translation.
     let is_alias = path.ends_with("locale.alias");
-    let set = DATA_SETS.iter().find(|set| path.starts_with(set) && !is_alias);
+    let set = DATA_SETS
+        .iter()
+        .find(|set| path.starts_with(set) && !is_alias);
     set.map(PathBuf::from)
 }
 
