@@ -23,6 +23,7 @@ mod load;
 mod model;
 mod named;
 mod parse;
+mod patch;
 pub mod schema;
 mod show;
 mod source;
@@ -40,6 +41,7 @@ pub use load::{Loaded, load, load_with};
 pub use model::*;
 pub use named::Named;
 pub use parse::parse_str;
+pub use patch::{Addition, Patched, patch};
 pub use show::show;
 pub use source::{Files, ReadError, Source};
 #[doc(hidden)]

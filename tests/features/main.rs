@@ -37,6 +37,7 @@ mod skills;
 mod sockets;
 mod standard_error;
 mod stdio;
+mod suggest;
 mod syscalls;
 mod terminal;
 mod top;

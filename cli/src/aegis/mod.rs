@@ -8,6 +8,7 @@ mod audit;
 mod check;
 mod complete;
 mod export;
+mod in_place;
 mod kill;
 mod observe;
 mod pages;
@@ -16,6 +17,7 @@ mod profile;
 mod ps;
 mod replay;
 mod show;
+mod suggest;
 mod top;
 
 use std::ffi::OsString;
@@ -73,6 +75,8 @@ Examples:
     Ps(ps::Options),
     /// Shows what a run does or did: processes, sockets, open files, grants, limits, what was denied
     Show(Box<show::Options>),
+    /// Suggests what a profile lacks, by what was denied in a run
+    Suggest(suggest::Options),
     /// Lists the sandboxes that run now, again and again, on the whole terminal
     Top(top::Options),
     /// Ends running sandboxes, or sends their commands a signal
@@ -209,6 +213,7 @@ impl Action {
             Self::Doctor { json } => doctor(json),
             Self::Ps(options) => options.run(),
             Self::Show(options) => options.run(),
+            Self::Suggest(options) => options.run(),
             Self::Top(options) => options.run(),
             Self::Kill(options) => options.run(),
             Self::Observe(options) => options.run(),

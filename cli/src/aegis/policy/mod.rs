@@ -358,7 +358,7 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 /// The directory that a file is in.
-fn directory_of(file: &Path) -> &Path {
+pub(super) fn directory_of(file: &Path) -> &Path {
     match file.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),
@@ -386,7 +386,7 @@ pub(super) fn joined(rules: &[impl AsRef<str>], none: &str) -> String {
 }
 
 /// The text that was read, or the error.
-fn as_text(bytes: Result<Vec<u8>, ReadError>) -> Result<String, String> {
+pub(super) fn as_text(bytes: Result<Vec<u8>, ReadError>) -> Result<String, String> {
     match bytes.map(String::from_utf8) {
         Ok(Ok(text)) => Ok(text),
         Ok(Err(_)) => Err("it is not UTF-8 text".into()),

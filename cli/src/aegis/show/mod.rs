@@ -1,8 +1,8 @@
 //! `aegis show`: what a run does or did.
 
-mod record;
+pub(in crate::aegis) mod record;
 pub(in crate::aegis) mod text;
-mod used;
+pub(in crate::aegis) mod used;
 
 use std::io;
 use std::path::PathBuf;

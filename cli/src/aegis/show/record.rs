@@ -34,7 +34,7 @@ pub(in crate::aegis) struct Recorded {
     /// Grants of which the policy warned, or which it did not let through.
     pub violations: Vec<Violation>,
     /// What was denied. While a run goes on it is not recorded yet.
-    pub denials: Vec<Denial>,
+    pub denials: Vec<Denied>,
     /// What was outside of what the profile or its baseline has, in words.
     pub anomalies: Vec<String>,
     /// Why nothing was started.
@@ -43,6 +43,17 @@ pub(in crate::aegis) struct Recorded {
     pub end: Option<RunEnd>,
     /// When.
     pub ended: Option<String>,
+}
+
+/// What was denied, and what the policy would have said if it had been declared.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::aegis) struct Denied {
+    #[serde(flatten)]
+    pub denial: Denial,
+    /// `None`: there is nothing that a policy could be asked.
+    pub verdict: Option<Verdict>,
+    /// Why.
+    pub reason: Option<String>,
 }
 
 /// A grant that the policy says something about.
@@ -63,7 +74,7 @@ pub(in crate::aegis) struct Violation {
 /// # Errors
 ///
 /// The log cannot be read, or several ids begin so.
-pub(super) fn find(log: &Path, id: &str) -> anyhow::Result<Option<Recorded>> {
+pub(in crate::aegis) fn find(log: &Path, id: &str) -> anyhow::Result<Option<Recorded>> {
     // A run that is named in full is seldom long ago.
     let recent = |mut end| read(&mut end, id, &mut |_| ());
     let recent = Reader::of_end(log, RECENT).map(recent).unwrap_or_default();
@@ -133,7 +144,14 @@ impl Recorded {
                 self.refused = Some(no_plan);
             }
             (_, Some(Detail::Answered(answered))) => self.answer = Some(answered.answer),
-            (_, Some(Detail::Denial(denial))) => self.denials.push(denial),
+            (_, Some(Detail::Denial(denial))) => {
+                let decision = record.decision;
+                self.denials.push(Denied {
+                    denial,
+                    verdict: decision.as_ref().map(|decision| decision.verdict),
+                    reason: decision.map(|decision| decision.reason.to_string()),
+                });
+            }
             (EventType::Anomaly, _) => self.anomalies.push(in_words()),
             (_, Some(Detail::Grant(grant))) => {
                 if let (Some(request), Some(decision)) = (record.request, record.decision) {

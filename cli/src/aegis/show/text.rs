@@ -352,7 +352,8 @@ fn open(page: &mut Page, inside: &Inside) {
 
 fn denied(page: &mut Page, shown: &Shown, record: &Recorded) {
     let mut rows = Vec::new();
-    for denial in record.denials.iter().take(MOST) {
+    for denied in record.denials.iter().take(MOST) {
+        let denial = &denied.denial;
         let how = match (denial.evidence, denial.times) {
             (Evidence::ErrorMessage, _) => " (the command's error message names it)".into(),
             (Evidence::Kernel, 0 | 1) => String::new(),

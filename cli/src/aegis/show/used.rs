@@ -129,17 +129,7 @@ fn load(
         )));
     };
     let name = start.file.as_deref().unwrap_or(&start.profile);
-    // As it was named, in the directory of the run.
-    let place = match Named::is_file(name) {
-        true => {
-            let work = record.and_then(|record| record.context.as_ref());
-            let work = work
-                .map(|context| context.work.to_string())
-                .unwrap_or_default();
-            Path::new(&work).join(name).to_string_lossy().into_owned()
-        }
-        false => name.to_owned(),
-    };
+    let place = place(name, record);
     Ok(match aegis_profile::load(&place, &Files) {
         Ok(loaded) if is_it(&loaded) => Ok(loaded),
         Ok(_) => Err(format!(
@@ -147,6 +137,18 @@ fn load(
         )),
         Err(_) => Err(format!("{name} cannot be read: {help}")),
     })
+}
+
+/// Where the profile is that was named so, in the directory of the run. A built-in one is its name.
+pub(in crate::aegis) fn place(name: &str, record: Option<&Recorded>) -> String {
+    match record.and_then(|record| record.context.as_ref()) {
+        Some(context) if Named::is_file(name) => {
+            let work = context.work.to_string();
+            let place: PathBuf = Path::new(&work).join(name).components().collect();
+            place.to_string_lossy().into_owned()
+        }
+        _ => name.to_owned(),
+    }
 }
 
 fn grants(seen: &Observation, loaded: &Loaded, record: Option<&Recorded>) -> Vec<Used> {

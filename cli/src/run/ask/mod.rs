@@ -96,6 +96,17 @@ pub fn secret(before: &str, prompt: &str) -> Result<Option<Zeroizing<Vec<u8>>>, 
     }))
 }
 
+/// Asks on the terminal what a yes, and nothing else, agrees to.
+pub fn agreed(before: &str, prompt: &str) -> Result<bool, String> {
+    let mut terminal = Terminal::open(Echo::On)?;
+    let line = terminal.answer(before, prompt).map_err(terminal::broken)?;
+    let is_yes = |line: &[u8]| {
+        let word = line.trim_ascii();
+        word.eq_ignore_ascii_case(b"y") || word.eq_ignore_ascii_case(b"yes")
+    };
+    Ok(line.is_some_and(|line| is_yes(&line)))
+}
+
 /// The meaning of a line: an answer, or (`None`) a wish to see everything, or why it is neither. If the
 /// question was `cut`, a yes is invalid: nobody approves what was not shown.
 fn typed(line: &str, cut: bool) -> Result<Option<Answer>, String> {
