@@ -432,8 +432,13 @@ fn seen(page: &mut Page, observed: &Observed) {
     page.section("Addresses", "", &list(&observed.addresses));
     page.section("Refused, as it was seen", "", &list(&observed.refused));
     let losses = &observed.losses;
-    if losses.lost() > 0 {
-        let text = format!("{} things were seen and lost", losses.lost());
-        page.section("Incomplete", "", &[Row::new("", &text)]);
-    }
+    let lost = match losses.lost() {
+        0 => None,
+        lost => Some(format!("{lost} things were seen and lost")),
+    };
+    // A grant that only these used is among those never used.
+    let missing: Vec<Row> = (lost.iter().chain(&losses.unobserved))
+        .map(|text| Row::new("", text))
+        .collect();
+    page.section("What was not seen", "", &missing);
 }
