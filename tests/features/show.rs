@@ -1,7 +1,8 @@
 //! `aegis show`: what a run does or did, as root and as an ordinary user.
 
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 
 use aegis_tests::audit_log::{self, aegis};
 use aegis_tests::{ORDINARY, USERS, User, Workspace, host, program, text};
@@ -355,38 +356,78 @@ fn another_users_run_is_not_seen() {
         "{}",
         text(&output)
     );
-    // A forged entry, locked as a true one is.
-    let registry = other.state().join("aegis/run");
-    std::fs::create_dir_all(&registry).expect("mkdir");
+    // An entry that leads to root's sandbox.
     let own = std::fs::read_to_string(Path::new("/run/aegis").join(format!("{id}.json")));
-    let forged = own
-        .expect("root's entry")
-        .replace("\"profile\":\"shown\"", "\"profile\":\"forged\"");
-    let file = registry.join("1-forged.json");
-    std::fs::write(&file, forged).expect("write");
-    for path in [&other.state().join("aegis"), &registry, &file] {
-        std::os::unix::fs::chown(path, Some(ORDINARY), Some(ORDINARY)).expect("chown");
-        let mode =
-            std::os::unix::fs::PermissionsExt::from_mode(if *path == file { 0o600 } else { 0o700 });
-        std::fs::set_permissions(path, mode).expect("chmod");
-    }
-    let mut holder = Command::new("flock")
-        .arg(&file)
-        .args(["sh", "-c", "echo held; read -r line; :"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("flock starts");
-    let mut line = String::new();
-    let output = holder.stdout.as_mut().expect("piped");
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).expect("a line");
-    assert_eq!(line, "held\n");
+    let own = own.expect("root's entry");
+    let forged = own.replace("\"profile\":\"shown\"", "\"profile\":\"forged\"");
+    let held = Forged::new(&other.state().join("aegis/run"), &forged);
     let output = aegis(&other, &["show", "--json", "forged"]);
     let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(shown["inside"], Value::Null, "{shown:#}");
-    drop(holder.stdin.take());
-    holder.wait().expect("it ends");
+    held.end();
     end(run);
+}
+
+/// Root lists what other users have written themselves, and opens nothing that they name.
+#[test]
+fn root_is_not_led_to_what_another_user_names() {
+    host::in_private_mounts(|| {
+        host::tmpfs("/run".as_ref(), "mode=755");
+        let root = Workspace::new(User::Root);
+        let run = busy(&root);
+        let id = id(&root, &run);
+        let own = std::fs::read_to_string(Path::new("/run/aegis").join(format!("{id}.json")));
+        let mut entry: Value =
+            serde_json::from_str(own.expect("an entry").lines().next().expect("a line"))
+                .expect("JSON");
+        // Whoever opened this would wait.
+        let pipe = root.outside().join("pipe");
+        let made = Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .expect("mkfifo starts");
+        assert!(made.success());
+        entry["profile"] = "forged".into();
+        entry["log"] = pipe.to_str().expect("UTF-8").into();
+        let registry = Path::new("/run/user")
+            .join(ORDINARY.to_string())
+            .join("aegis");
+        let held = Forged::new(&registry, &format!("{entry}\n{:>20}\n", 0));
+        let output = aegis(&root, &["show", "--all", "--json", "forged"]);
+        let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(shown["inside"], Value::Null, "{shown:#}");
+        assert_eq!(shown["record"], Value::Null, "{shown:#}");
+        assert_eq!(shown["running"]["uid"], ORDINARY, "{shown:#}");
+        held.end();
+        end(run);
+    });
+}
+
+/// An entry that an ordinary user has written, locked as a true one is.
+struct Forged(Child);
+
+impl Forged {
+    fn new(registry: &Path, text: &str) -> Self {
+        std::fs::create_dir_all(registry).expect("mkdir");
+        let file = registry.join("1-forged.json");
+        std::fs::write(&file, text).expect("write");
+        let above = registry.parent().expect("a directory");
+        for (path, mode) in [(above, 0o700), (registry, 0o700), (&file, 0o600)] {
+            chown(path, Some(ORDINARY), Some(ORDINARY)).expect("chown");
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(path, mode).expect("chmod");
+        }
+        let mut holder = Command::new("flock");
+        holder
+            .arg(&file)
+            .args(["sh", "-c", "echo held; read -r line; :"]);
+        Self(host::started(&mut holder, "held"))
+    }
+
+    fn end(mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().expect("it ends");
+    }
 }
 
 /// More processes and descriptors than are looked at one by one are counted, and what is shown ends.

@@ -171,6 +171,13 @@ impl Options {
         let own = || audit::state().map(|state| state.audit);
         let log = match (&self.log, running) {
             (Some(log), _) => log.clone(),
+            // What another user wrote says nothing of where to read as root.
+            (None, Some(running)) if running.uid != rustix::process::geteuid().as_raw() => {
+                complain(
+                    "aegis: note: the audit log of another user is read where --log names it\n",
+                );
+                return Ok(None);
+            }
             (None, Some(running)) => match &running.log {
                 Some(log) => PathBuf::from(log),
                 // It is not recorded.
