@@ -16,6 +16,7 @@ mod files_denied_policy;
 mod front_end;
 mod init;
 mod learning;
+mod learning_kinds;
 mod leftovers;
 mod limits;
 mod mounts;

@@ -16,7 +16,7 @@ use aegis_launch::ObserveBy;
 use aegis_launch::learning::{self, Learning, View};
 use aegis_learn::{Key, Network, Options, Proposal, Surroundings, Usage, propose};
 use aegis_observation::{Observation, Tier};
-use aegis_profile::{Files, Loaded};
+use aegis_profile::{Files, Loaded, Outbound};
 use aegis_runtime::facts::DEFAULT_PATH;
 use aegis_sys::files;
 use aegis_sys::private::{self, Put};
@@ -246,7 +246,7 @@ fn run(options: &AegisLearn, view: &View, input: &Input) -> anyhow::Result<Mater
                 all => format!("run {number} of {all}"),
             },
         );
-        let seen = run.under(view.profile.clone())?.map_err(Explained)?;
+        let seen = whole(options, &run, &view.profile)?.map_err(Explained)?;
         let by_listener = |run: &aegis_observation::Run| run.tier == Tier::Listener;
         if number == 1 && seen.observation.runs.iter().any(by_listener) {
             say(
@@ -277,6 +277,31 @@ fn run(options: &AegisLearn, view: &View, input: &Input) -> anyhow::Result<Mater
         material.runs.push(seen);
     }
     Ok(material)
+}
+
+/// One run; once more if something of it was seen and lost, where a run changes nothing.
+fn whole(
+    options: &AegisLearn,
+    run: &Run<'_>,
+    profile: &Loaded,
+) -> anyhow::Result<Result<Seen, u8>> {
+    let seen = run.under(profile.clone())?;
+    let again = |seen: &Seen| {
+        seen.observation.losses.lost() > 0
+            && !options.keep_changes
+            && !matches!(run.input, Input::Once)
+    };
+    match seen {
+        Ok(seen) if again(&seen) => {
+            let lost = seen.observation.losses.lost();
+            say(
+                options,
+                &format!("{lost} things were seen and lost: running it again"),
+            );
+            Ok(run.under(profile.clone())?)
+        }
+        seen => Ok(seen),
+    }
 }
 
 fn runs_of<'a>(options: &'a AegisLearn, input: &'a Input) -> Run<'a> {
@@ -373,10 +398,11 @@ fn verify(
             .extend(written.into_iter().filter(|item| !inside_tmp(item)));
     }
     say(options, "running it again under the profile");
-    let run = runs_of(options, input).under(Loaded {
+    let profile_of_run = Loaded {
         profile: confined,
         skill_dir: view.profile.skill_dir.clone(),
-    })?;
+    };
+    let run = whole(options, &runs_of(options, input), &profile_of_run)?;
     let seen = match run {
         Ok(seen) => seen,
         Err(status) => return Ok(Verified::did_not_start(status)),
@@ -388,10 +414,15 @@ fn verify(
         .cloned()
         .for_each(|seen| learnt.merge(seen));
     let mut outside = aegis_learn::outside_baseline(&seen.observation, &learnt, &profile, around);
-    // In the home directory, what no grant covers is the sandbox's own.
-    outside.retain(|outside| {
-        outside.key != Key::Read || !outside.what.as_path().starts_with(around.home)
+    let closed = !matches!(profile.capabilities.net_outbound, Outbound::Host(_));
+    outside.retain(|outside| match outside.key {
+        // In the home directory, what no grant covers is the sandbox's own.
+        Key::Read => !outside.what.as_path().starts_with(around.home),
+        // Nothing was reached.
+        Key::Outbound => !closed,
+        _ => true,
     });
+
     Ok(Verified {
         date: today(),
         tried: true,

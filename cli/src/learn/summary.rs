@@ -163,7 +163,15 @@ pub(super) fn missing(before: &Observation, now: &Observation, view: &View) -> V
         }
         let at_home = named.path.as_path().starts_with(&view.home)
             && !named.path.as_path().starts_with(&view.work);
-        if error == "EROFS" && at_home {
+        // Python does without, and no rule grants it.
+        let byte_code = || {
+            named
+                .path
+                .as_path()
+                .iter()
+                .any(|part| part == "__pycache__")
+        };
+        if error == "EROFS" && (at_home || byte_code()) {
             return None;
         }
         (succeeded(at.0, at.1) && !failed_before.contains(&at)).then(|| Missing {
@@ -362,6 +370,7 @@ impl Learnt<'_> {
                 "verified": verified.is_good(),
                 "started": verified.started,
                 "status": verified.status,
+                "lost": verified.lost,
                 "outside": verified.outside.iter().map(Outside::to_string).collect::<Vec<_>>(),
                 "missing": verified.missing.iter()
                     .map(|missing| json!({"call": missing.call, "path": missing.path, "error": missing.error}))
