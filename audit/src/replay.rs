@@ -77,7 +77,8 @@ impl<'l> Recorded<'l> {
             detail.and_then(Result::ok).unwrap_or_default()
         };
         match self.kind {
-            EventType::FileAccess
+            EventType::Anomaly
+            | EventType::FileAccess
             | EventType::NetReq
             | EventType::SecretUse
             | EventType::ToolExec => true,
@@ -86,8 +87,7 @@ impl<'l> Recorded<'l> {
                 let detail = detail();
                 detail.from.is_some() || detail.asked.is_some()
             }
-            EventType::Anomaly
-            | EventType::Checkpoint
+            EventType::Checkpoint
             | EventType::LogMissing
             | EventType::LogPruned
             | EventType::LogRecovered

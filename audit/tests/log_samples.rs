@@ -7,10 +7,10 @@
 
 use aegis_audit::approvals::{Asked, Entry, answered, revoked};
 use aegis_audit::event::{
-    Answer, Cause, Degraded, Denial, Detail, EventType, Evidence, Grant, NoPlan, Person, Refused,
-    RunEnd, RunStart,
+    Anomaly, Answer, Cause, Degraded, Denial, Detail, EventType, Evidence, Grant, NoPlan, Person,
+    Reaction, Refused, RunEnd, RunStart,
 };
-use aegis_policy::model::{Inject, Scheme};
+use aegis_policy::model::{AnomalyKind, Inject, Scheme};
 use aegis_policy::request::Destination;
 use aegis_policy::{Hash, HostPath, Opinion, Verdict, What};
 
@@ -83,6 +83,10 @@ pub fn whats() -> Vec<What> {
             name: None,
             path: path(),
             tree: true,
+        },
+        What::Anomaly {
+            kind: AnomalyKind::Exec,
+            of: path(),
         },
         What::Sockets {
             name: "private".into(),
@@ -188,6 +192,15 @@ pub fn details() -> Vec<(&'static [EventType], Detail)> {
     let grant = Grant {
         from: "skill.yaml:1:2".into(),
     };
+    let anomaly = |baseline, reaction| Detail::Anomaly(Anomaly { baseline, reaction });
+    for detail in [
+        anomaly(Some(hash), Reaction::Killed),
+        anomaly(None, Reaction::Continued),
+        anomaly(None, Reaction::Recorded),
+        anomaly(None, Reaction::Warned),
+    ] {
+        all.push((&[EventType::Anomaly], detail));
+    }
     all.push((&[EventType::RunEnd], Detail::RunEnd(ended)));
     all.push((&[EventType::RunEnd], Detail::RunEnd(not_started)));
     all.push((&[EventType::RunStart], Detail::RunStart(Box::new(started))));

@@ -229,7 +229,7 @@ fn accepted(line: &Value) -> bool {
     // No log has what serde reads but writes differently: arrays for objects, `null` for nothing.
     let same = serde_json::to_vec(&parsed).is_ok_and(|written| written == record);
     same && match parsed.kind {
-        EventType::Anomaly | EventType::SecretUse => true,
+        EventType::SecretUse => true,
         EventType::FileAccess
         | EventType::NetReq
         | EventType::PolicyViolation

@@ -166,6 +166,9 @@ pub struct AegisRun {
     /// Writes a report of the run, as JSON; `-` is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "explain")]
     pub report: Option<String>,
+    /// Holds what the command does against what is ordinary, and reacts to the rest as the policy says
+    #[arg(long, conflicts_with = "explain")]
+    pub observe: bool,
     /// Observes the command, and writes what it was seen to do, as JSON; `-` is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "explain")]
     pub record: Option<String>,

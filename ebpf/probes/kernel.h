@@ -95,6 +95,7 @@ struct thread_info {
 
 struct task_struct {
   struct thread_info thread_info;
+  int pid;
   int tgid;
   struct task_struct *real_parent;
   struct nsproxy *nsproxy;

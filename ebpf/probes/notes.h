@@ -8,6 +8,8 @@
 #define CALLS 512
 #define DEPTH 4            /* sandboxes around a task; a power of two */
 #define SEEN (1 << 18)     /* notes of all sandboxes */
+#define PERMITTED (1 << 16)
+#define CONDEMNED 1024     /* tasks at one time */
 #define NOTES (1 << 16)    /* notes of one sandbox */
 #define RING (16 << 20)    /* bytes */
 #define TEXT 4096          /* PATH_MAX */
@@ -30,6 +32,9 @@ enum {
 
 enum { CALL_FAILED_ONLY = 1 };
 enum { NOTE_TRUNCATED = 1, NOTE_UNREADABLE = 2, NOTE_DELETED = 4 };
+
+/* Of a sandbox: whoever observes is woken for each note; what is executed, or reached, is killed unless it is permitted. */
+enum { WANTS_NEWS = 1, WANTS_PROGRAMS = 2, WANTS_ADDRESSES = 4 };
 
 /* What is noted of a system call: the numbers of its arguments, 0xff for none. */
 struct call {
@@ -61,7 +66,14 @@ struct sandbox {
   __u64 unsent;     /* noted, and not sent yet */
   __u64 lost_state; /* not noted for want of room */
   __u32 began;
-  __u32 unused;
+  __u32 wants; /* WANTS_* */
+};
+
+/* Something that a guarded sandbox may do: a program, an address. */
+struct permitted {
+  __u32 slot;
+  __u32 of; /* WANTS_* */
+  __u64 hash;
 };
 
 /* What tells two notes apart. */

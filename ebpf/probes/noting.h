@@ -140,6 +140,34 @@ static __always_inline void file(struct scratch *to, struct file *file) {
   to->file.dentry = dentry;
 }
 
+/* Whether the program is none that a guarded sandbox may execute: by its path, which is written to the note and taken out again. */
+static __attribute__((noinline)) bool is_forbidden_program(struct scratch *to, struct file *program, const struct inside *inside) {
+  if (!is_guarded(inside, WANTS_PROGRAMS)) return false;
+  file(to, program);
+  to->note.length = 0;
+  append_path(to, &to->file);
+  __u32 length = to->note.length;
+  /* What has no name any more, or is cut off, is nothing that was named before. */
+  bool nameless = to->note.flags & (NOTE_DELETED | NOTE_TRUNCATED) || length >= TEXT;
+  struct digest digest = {.hash = SECRET, .length = length};
+  if (!nameless) bpf_loop(TEXT / 8, mix, &digest, 0);
+  to->note.length = to->note.flags = 0;
+  return nameless || is_forbidden(inside, WANTS_PROGRAMS, digest.hash);
+}
+
+/* Whether the address is none that a guarded sandbox may reach, with its port or with each. */
+static __attribute__((noinline)) bool is_forbidden_address(const struct inside *inside, __u16 family, __u16 port,
+                                                 const __u32 *words) {
+  if (!is_guarded(inside, WANTS_ADDRESSES)) return false;
+  __u64 hashes[2];
+  for (int any = 0; any < 2; any++) {
+    __u64 hash = OWN_HASH(SECRET ^ (__u64)family << 16 ^ (any ? 0 : port));
+    hash = OWN_HASH(hash ^ hash >> 29 ^ ((__u64)words[1] << 32 | words[0]));
+    hashes[any] = OWN_HASH(hash ^ hash >> 29 ^ ((__u64)words[3] << 32 | words[2]));
+  }
+  return is_forbidden(inside, WANTS_ADDRESSES, hashes[0]) && is_forbidden(inside, WANTS_ADDRESSES, hashes[1]);
+}
+
 /* Whether the note was sent for every sandbox around the task. */
 static __always_inline bool all_sent(struct scratch *to, const struct inside *inside) {
   for (int i = 0; i < DEPTH && i < inside->count; i++) {
@@ -175,7 +203,8 @@ static __always_inline void send(struct scratch *to, const struct inside *inside
     }
     __u64 size = sizeof(struct note) - DATA_ROOM + (to->note.length & (2 * DATA - 1));
     if (size > sizeof(struct note)) size = sizeof(struct note);
-    if (bpf_ringbuf_output(&ring, &to->note, size, BPF_RB_NO_WAKEUP)) continue;
+    __u64 wake = of->wants & WANTS_NEWS ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+    if (bpf_ringbuf_output(&ring, &to->note, size, wake)) continue;
     sent = bpf_map_lookup_elem(&seen, &to->seen);
     if (sent && !__sync_lock_test_and_set(sent, 1)) __sync_fetch_and_add(&of->unsent, -1);
   }

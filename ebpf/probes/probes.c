@@ -1,4 +1,6 @@
-/* What a sandbox does, seen from the kernel. Nothing here refuses or changes anything.
+/* What a sandbox does, seen from the kernel. Nothing here refuses or changes anything, but for sandboxes that are guarded:
+ * there what executes a program that is not permitted is killed before that has run, and what reaches for such an address
+ * before the call returns. Where the hooks on addresses are, the call is refused as well.
  *
  * A sandbox is told by its pid namespace, which a process can leave neither for its parent's nor for another's: it
  * works with every layout of control groups, and without any. A task of a nested namespace belongs to each observed
@@ -73,6 +75,25 @@ static __always_inline bool internet(struct scratch *to, struct sock *sk, bool l
   return true;
 }
 
+/* An address of the Internet families, as the task gave it. */
+static __always_inline bool asked_address(struct scratch *to, __u64 pointer, __u64 length) {
+  struct {
+    __u16 family;
+    __u16 port;
+    __u32 words[5]; /* IPv4: the address; IPv6: the flow, the address */
+  } given = {};
+  __u32 size = length > sizeof given ? sizeof given : length & 31;
+  if (size < 8 || bpf_probe_read_user(&given, size, (void *)pointer)) return false;
+  if (given.family == AF_INET) {
+    given.words[1] = given.words[2] = given.words[3] = given.words[4] = 0;
+    given.words[1] = given.words[0];
+  } else if (given.family != AF_INET6 || length < sizeof given) {
+    return false;
+  }
+  address(to, given.family, __builtin_bswap16(given.port), given.words + 1);
+  return true;
+}
+
 /* --- Probes ----------------------------------------------------------------------------------------------------- */
 
 /* A system call that has returned, and which of its paths is to be noted. */
@@ -122,10 +143,19 @@ static __attribute__((noinline)) void of_call(struct made *made, const struct in
   case CALL_BIND:
   case CALL_CONNECT: {
     if (call->kind != CALL_LISTEN && unix_name(to, task, arguments[1], arguments[2])) break;
-    if (HOOKED && call->kind != CALL_LISTEN) return;
-    if (result < 0 && result != -EINPROGRESS) return;
     struct sock *sk = sock_of(task, (int)arguments[0]);
-    if (!sk || !internet(to, sk, call->kind != CALL_CONNECT)) return;
+    /* The hooks have it too, but for calls that the sandbox's listener has carried out. */
+    bool connected = call->kind == CALL_CONNECT && (result >= 0 || result == -EINPROGRESS);
+    if (call->kind == CALL_LISTEN || connected) {
+      if (result < 0 && !connected) return;
+      if (!sk || !internet(to, sk, !connected)) return;
+    } else {
+      if (!asked_address(to, arguments[1], arguments[2])) return;
+      if (sk) to->note.access = BPF_CORE_READ(sk, sk_type);
+    }
+    if (call->kind == CALL_CONNECT &&
+        is_forbidden_address(inside, to->note.address.family, to->note.address.port, to->note.address.words))
+      bpf_send_signal(SIGKILL);
     break;
   }
   case CALL_SEND:
@@ -164,6 +194,13 @@ int sys_exit(__u64 *context) {
     struct sandbox *of = sandbox(&inside, i);
     if (!of || !of->began) continue;
     began = true;
+    if (of->wants & WANTS_ADDRESSES) {
+      __u32 self = task->pid;
+      if (bpf_map_lookup_elem(&condemned, &self)) {
+        bpf_map_delete_elem(&condemned, &self);
+        bpf_send_signal(SIGKILL);
+      }
+    }
     __u64 *word = &of->called[compat][(number >> 6) & 7];
     if (!(*word & bit)) __sync_fetch_and_or(word, bit);
     if (result == -1 || result == -13 || result == -38) { /* EPERM, EACCES, ENOSYS */
@@ -202,6 +239,8 @@ int sched_process_exec(__u64 *context) {
   struct scratch *to = scratch();
   if (!to) return 0;
   begin(to, task, NOTE_EXECUTED, 0, 0);
+  struct file *executed = BPF_CORE_READ(program, file);
+  if (is_forbidden_program(to, executed, &inside)) bpf_send_signal(SIGKILL);
   /* What was asked for: for a script, the script. */
   long length = bpf_probe_read_kernel_str(to->note.data, TEXT, BPF_CORE_READ(program, filename));
   if (length > 0) {
@@ -211,7 +250,7 @@ int sched_process_exec(__u64 *context) {
     to->seen.text = digest.hash;
     base(to, task, AT_FDCWD);
   }
-  file(to, BPF_CORE_READ(program, file));
+  file(to, executed);
   send(to, &inside);
   return 0;
 }
@@ -321,10 +360,14 @@ static __always_inline int of_address(struct bpf_sock_addr *context, __u16 kind,
     words[0] = context->user_ip6[0], words[1] = context->user_ip6[1];
     words[2] = context->user_ip6[2], words[3] = context->user_ip6[3];
   }
+  __u16 port = __builtin_bswap16(context->user_port);
   to->note.access = context->type;
-  address(to, family, __builtin_bswap16(context->user_port), words);
+  address(to, family, port, words);
   send(to, &inside);
-  return 1;
+  if (kind == CALL_BIND || !is_forbidden_address(&inside, family, port, words)) return 1;
+  __u32 self = task->pid, yes = 1;
+  bpf_map_update_elem(&condemned, &self, &yes, BPF_ANY);
+  return 0;
 }
 
 SEC("cgroup/connect4")

@@ -9,6 +9,7 @@
 #define AF_INET6 10
 #define AT_FDCWD (-100)
 #define NONE 0xff
+#define SIGKILL 9
 #define EFAULT 14
 #define EINPROGRESS 115
 
@@ -51,6 +52,22 @@ struct {
   __type(key, struct seen);
   __type(value, __u32);
 } seen SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, PERMITTED);
+  __type(key, struct permitted);
+  __type(value, __u32);
+} permitted SEC(".maps");
+
+/* Tasks that were refused an address, and are killed when their call returns. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, CONDEMNED);
+  __type(key, __u32);
+  __type(value, __u32);
+} condemned SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -126,6 +143,28 @@ static __always_inline bool find(struct task_struct *task, struct inside *inside
 static __always_inline struct sandbox *sandbox(const struct inside *inside, int i) {
   __u32 slot = inside->slots[i & (DEPTH - 1)];
   return bpf_map_lookup_elem(&sandboxes, &slot);
+}
+
+/* Whether a sandbox around the task is guarded, and may not do this. */
+static __attribute__((noinline)) bool is_forbidden(const struct inside *inside, __u32 of_what, __u64 hash) {
+  bool forbidden = false;
+  for (int i = 0; i < DEPTH && i < inside->count; i++) {
+    struct sandbox *of = sandbox(inside, i);
+    if (!of || !of->began || !(of->wants & of_what)) continue;
+    struct permitted key = {.slot = inside->slots[i & (DEPTH - 1)], .of = of_what, .hash = hash};
+    if (!bpf_map_lookup_elem(&permitted, &key)) forbidden = true;
+  }
+  return forbidden;
+}
+
+/* Whether a sandbox around the task is guarded in this. */
+static __attribute__((noinline)) bool is_guarded(const struct inside *inside, __u32 of_what) {
+  bool guarded = false;
+  for (int i = 0; i < DEPTH && i < inside->count; i++) {
+    struct sandbox *of = sandbox(inside, i);
+    if (of && of->began && (of->wants & of_what)) guarded = true;
+  }
+  return guarded;
 }
 
 static __always_inline struct scratch *scratch(void) {

@@ -179,6 +179,25 @@ pub(crate) struct Counters {
 pub(crate) const COUNTERS: usize = 408;
 
 impl Counters {
+    /// Whether there is more to tell than was told before: anything new, or an eighth more of what is counted.
+    pub fn is_news_after(&self, told: &Self) -> bool {
+        let more = |now: u64, then: u64| now > then + then / 8;
+        let sets = |counters: &Self| {
+            let [native, compat] = &counters.called;
+            let [perm, acces, nosys] = &counters.denied;
+            let (had, lacked) = (&counters.had, &counters.lacked);
+            let sets = [native, compat, perm, acces, nosys, had, lacked];
+            let all = sets.into_iter().chain([&counters.signals_outside]);
+            all.map(Vec::len).sum::<usize>()
+        };
+        // Sets only grow.
+        sets(self) > sets(told)
+            || more(self.executions, told.executions)
+            || more(self.forks, told.forks)
+            || more(self.most_tasks, told.most_tasks)
+            || more(self.lost, told.lost)
+    }
+
     pub fn decode(bytes: &[u8; COUNTERS]) -> Option<Self> {
         let from = Bytes(bytes);
         let bits = |at: usize, words: usize| -> Option<Vec<u32>> {

@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 
+use aegis_observation::protocol::Guard;
 use aegis_observation::{MOST_BYTES, Observation};
 use aegis_sys::status;
 
 use crate::assemble;
 use crate::note::{COUNTERS, Counters, decode};
-use crate::probes::{Attached, Error, Probes};
+use crate::probes::{
+    Attached, Error, Permitted, Probes, WANTS_ADDRESSES, WANTS_NEWS, WANTS_PROGRAMS,
+};
 
 /// As many sandboxes are observed at one time: `SANDBOXES` of `probes/notes.h`.
 const SANDBOXES: u32 = 64;
@@ -53,6 +57,19 @@ struct Watched {
     namespace: Namespace,
     observation: Observation,
     bytes: usize,
+    /// What it may do, where it is guarded.
+    permitted: Vec<[u8; 16]>,
+    news: Option<News>,
+}
+
+/// What is to be told of a sandbox while it runs.
+#[derive(Default)]
+struct News {
+    observation: Observation,
+    /// Whether there is anything in it.
+    any: bool,
+    /// The counters as they were told.
+    told: Counters,
 }
 
 /// The probes, and the sandboxes that are observed by them.
@@ -87,11 +104,18 @@ impl Observer {
     /// # Errors
     ///
     /// The probes cannot be attached, or there is no room.
-    pub fn watch(&mut self, namespace: Namespace) -> Result<u32, Error> {
+    ///
+    /// `guard`: there are news of it, and what is forbidden by that is killed.
+    pub fn watch(&mut self, namespace: Namespace, guard: Option<&Guard>) -> Result<u32, Error> {
         let taken = |slot: &u32| self.watched.contains_key(slot) || self.untidy.contains(slot);
         let free = (0..SANDBOXES).find(|slot| !taken(slot));
         let slot = free.ok_or(Error::Full(SANDBOXES))?;
-        self.probes.sandboxes.set(slot, [0; COUNTERS], 0)?;
+        let mut permitted = Vec::new();
+        let wants = guard.map(|guard| self.permit(slot, guard, &mut permitted));
+        let mut counters = [0; COUNTERS];
+        let wants = wants.transpose()?.unwrap_or_default();
+        counters[COUNTERS - 4..].copy_from_slice(&wants.to_ne_bytes());
+        self.probes.sandboxes.set(slot, counters, 0)?;
         self.probes.observe(namespace.number, slot)?;
         let mut observation = Observation::default();
         (observation.losses.unobserved).extend(self.probes.unobserved.iter().cloned());
@@ -100,6 +124,8 @@ impl Observer {
             namespace,
             observation,
             bytes: 0,
+            permitted,
+            news: guard.map(|_| News::default()),
         };
         self.watched.insert(slot, watched);
         if self.attached.is_none() {
@@ -107,12 +133,79 @@ impl Observer {
                 Ok(attached) => self.attached = Some(attached),
                 Err(error) => {
                     self.probes.leave(number)?;
-                    self.watched.remove(&slot);
+                    self.forget(slot)?;
                     return Err(error);
                 }
             }
         }
         Ok(slot)
+    }
+
+    /// Writes what a guarded sandbox may do to the probes' maps. Returns what is wanted of its place.
+    fn permit(&mut self, slot: u32, guard: &Guard, keys: &mut Vec<[u8; 16]>) -> Result<u32, Error> {
+        let mut wants = WANTS_NEWS;
+        if let Some(programs) = &guard.executed {
+            wants |= WANTS_PROGRAMS;
+            for path in programs {
+                let program = Permitted::Program(path.as_path());
+                keys.push(self.probes.permit(slot, &program)?);
+            }
+        }
+        if let Some(addresses) = &guard.reached {
+            wants |= WANTS_ADDRESSES;
+            for address in addresses {
+                let address = Permitted::Address(*address);
+                keys.push(self.probes.permit(slot, &address)?);
+            }
+        }
+        Ok(wants)
+    }
+
+    /// Takes a sandbox out, and what it was permitted.
+    fn forget(&mut self, slot: u32) -> Result<Option<Watched>, Error> {
+        let watched = self.watched.remove(&slot);
+        for key in watched.iter().flat_map(|watched| &watched.permitted) {
+            self.probes.forbid(key)?;
+        }
+        Ok(watched)
+    }
+
+    /// The descriptor that is readable when the probes have sent something of a sandbox of which there are news.
+    pub fn sent(&self) -> BorrowedFd<'_> {
+        self.probes.ring.as_fd()
+    }
+
+    /// What was seen of a sandbox since the last call, if it was anything. What was counted is in it from the beginning, once
+    /// that has grown by an eighth.
+    ///
+    /// # Errors
+    ///
+    /// The probes' maps cannot be read.
+    pub fn news(&mut self, slot: u32) -> Result<Option<Observation>, Error> {
+        let Some(news) = self
+            .watched
+            .get_mut(&slot)
+            .and_then(|watched| watched.news.as_mut())
+        else {
+            return Ok(None);
+        };
+        let counters = Counters::decode(&self.probes.sandboxes.get(&slot, 0)?);
+        // What is not sent yet will be, or is lost only at the end.
+        let counters = Counters {
+            unsent: 0,
+            ..counters.expect("the length is the type's")
+        };
+        let counted = counters.is_news_after(&news.told);
+        if !(news.any || counted) {
+            return Ok(None);
+        }
+        let mut observation = std::mem::take(&mut news.observation);
+        news.any = false;
+        if counted {
+            assemble::count(&mut observation, &counters);
+            news.told = counters;
+        }
+        Ok(Some(observation))
     }
 
     /// Takes in what the probes have sent. To be called some twenty times a second while anything is observed: what
@@ -129,7 +222,15 @@ impl Observer {
                 continue;
             };
             watched.bytes += item.len();
-            match watched.bytes <= MOST_BYTES {
+            let fits = watched.bytes <= MOST_BYTES;
+            if let Some(news) = &mut watched.news {
+                news.any = true;
+                match fits {
+                    true => assemble::add(&mut news.observation, note.clone()),
+                    false => news.observation.losses.dropped += 1,
+                }
+            }
+            match fits {
                 true => assemble::add(&mut watched.observation, note),
                 false => watched.observation.losses.dropped += 1,
             }
@@ -150,7 +251,7 @@ impl Observer {
         self.probes.leave(namespace.number)?;
         self.drain();
         let counters = Counters::decode(&self.probes.sandboxes.get(&slot, 0)?);
-        let watched = self.watched.remove(&slot).expect("found above");
+        let watched = self.forget(slot)?.expect("found above");
         let mut observation = watched.observation;
         self.untidy.insert(slot);
         if self.watched.is_empty() {

@@ -2,6 +2,9 @@
 
 use std::fs::File;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
 
 use aya::maps::{Array, HashMap, MapData, RingBuf};
 use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
@@ -85,12 +88,70 @@ pub(crate) struct Probes {
     observed: HashMap<MapData, u32, u32>,
     quick: Array<MapData, [u32; 3]>,
     pub sandboxes: Array<MapData, [u8; COUNTERS]>,
+    permitted: HashMap<MapData, [u8; 16], u32>,
+    secret: u64,
     pub seen: HashMap<MapData, [u8; 64], u32>,
     pub ring: RingBuf<MapData>,
     /// What cannot be seen here.
     pub unobserved: Vec<String>,
     tracepoints: Vec<&'static str>,
     root: Option<File>,
+}
+
+/// What a guarded sandbox may do: `struct permitted` of `probes/notes.h`.
+pub(crate) enum Permitted<'p> {
+    Program(&'p Path),
+    Address(SocketAddr),
+}
+
+/// `WANTS_*` of `probes/notes.h`.
+pub(crate) const WANTS_NEWS: u32 = 1;
+pub(crate) const WANTS_PROGRAMS: u32 = 2;
+pub(crate) const WANTS_ADDRESSES: u32 = 4;
+
+impl Permitted<'_> {
+    /// As the probes compute it: see `mix` and `is_forbidden_address` of `probes/noting.h`.
+    fn key(&self, slot: u32, secret: u64) -> [u8; 16] {
+        let own = |x: u64| (x ^ secret).wrapping_mul(0x9fb2_1c65_1e98_df25);
+        let (of, hash) = match self {
+            Self::Program(path) => {
+                let mut bytes = Vec::new();
+                for name in path.components().rev() {
+                    if let Component::Normal(name) = name {
+                        bytes.extend_from_slice(name.as_bytes());
+                        bytes.push(0);
+                    }
+                }
+                let hash = bytes.chunks(8).fold(secret, |hash, chunk| {
+                    let mut word = [0; 8];
+                    word[..chunk.len()].copy_from_slice(chunk);
+                    let hash = own(hash ^ u64::from_le_bytes(word));
+                    hash ^ hash >> 29
+                });
+                (WANTS_PROGRAMS, hash)
+            }
+            Self::Address(address) => {
+                let (family, octets) = match address.ip() {
+                    IpAddr::V4(ip) => {
+                        let mut octets = [0; 16];
+                        octets[..4].copy_from_slice(&ip.octets());
+                        (libc::AF_INET, octets)
+                    }
+                    IpAddr::V6(ip) => (libc::AF_INET6, ip.octets()),
+                };
+                let (first, second) = octets.split_at(8);
+                let half = |half: &[u8]| u64::from_le_bytes(half.try_into().expect("8 bytes"));
+                let hash = own(secret ^ (family as u64) << 16 ^ u64::from(address.port()));
+                let hash = own(hash ^ hash >> 29 ^ half(first));
+                (WANTS_ADDRESSES, own(hash ^ hash >> 29 ^ half(second)))
+            }
+        };
+        let mut key = [0; 16];
+        key[..4].copy_from_slice(&slot.to_ne_bytes());
+        key[4..8].copy_from_slice(&of.to_ne_bytes());
+        key[8..].copy_from_slice(&hash.to_ne_bytes());
+        key
+    }
 }
 
 fn program<'e, P>(ebpf: &'e mut Ebpf, name: &str) -> &'e mut P
@@ -145,6 +206,8 @@ impl Probes {
             observed: take("observed").try_into()?,
             quick: take("quick").try_into()?,
             sandboxes: take("sandboxes").try_into()?,
+            permitted: take("permitted").try_into()?,
+            secret,
             seen: take("seen").try_into()?,
             ring: take("ring").try_into()?,
             unobserved,
@@ -163,6 +226,18 @@ impl Probes {
             [inum, slot, _] => [inum, slot, 1],
         };
         Ok(self.quick.set(at, entry, 0)?)
+    }
+
+    /// Permits a guarded sandbox a program or an address. What this returns takes it back.
+    pub fn permit(&mut self, slot: u32, permitted: &Permitted<'_>) -> Result<[u8; 16], Error> {
+        let key = permitted.key(slot, self.secret);
+        self.permitted.insert(key, 1, 0)?;
+        Ok(key)
+    }
+
+    /// Takes that back.
+    pub fn forbid(&mut self, key: &[u8; 16]) -> Result<(), Error> {
+        Ok(self.permitted.remove(key)?)
     }
 
     /// Ends that.

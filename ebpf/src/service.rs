@@ -4,13 +4,13 @@
 //! from the descriptor. A user may have sandboxes observed whose PID 1 runs as that user; root any. One connection
 //! is one observation, which nobody else can see or end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use aegis_observation::protocol::{LONGEST, LONGEST_RUN, Reply, Request, encode};
+use aegis_observation::protocol::{Guard, LONGEST, LONGEST_RUN, Reply, Request, encode};
 use aegis_sys::{memory, process, socket, status};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{SocketFlags, sockopt};
@@ -33,6 +33,8 @@ struct Client {
     since: Instant,
     /// Its place among the observed.
     slot: Option<u32>,
+    /// Whether news may be sent: the last were read. `None`: there are none.
+    news: Option<bool>,
 }
 
 /// Who observes for whom.
@@ -79,10 +81,18 @@ impl Service {
     pub fn run(mut self, ended: BorrowedFd<'_>) -> io::Result<()> {
         while self.listener.is_some() || !self.clients.is_empty() {
             let mut fds = vec![PollFd::from_borrowed_fd(ended, PollFlags::IN)];
+            let told = self.clients.iter().any(|client| client.news.is_some());
             let full =
                 std::mem::take(&mut self.full) || DISCARDING.load(Ordering::Relaxed) >= CONNECTIONS;
             if let Some(listener) = self.listener.as_ref().filter(|_| !full) {
                 fds.push(PollFd::new(listener, PollFlags::IN));
+            }
+            let listens = fds.len() > 1;
+            if told {
+                fds.push(PollFd::from_borrowed_fd(
+                    self.observer.sent(),
+                    PollFlags::IN,
+                ));
             }
             let own = fds.len();
             let clients = self.clients.iter();
@@ -103,6 +113,9 @@ impl Service {
             }
             self.observer.drain();
             let (own, clients) = ready.split_at(own);
+            for client in &mut self.clients {
+                client.tell(&mut self.observer);
+            }
             for ready in clients {
                 let Some(mut client) = self.clients.pop_front() else {
                     break;
@@ -117,7 +130,7 @@ impl Service {
                     false => client.forget(&mut self.observer),
                 }
             }
-            if own.get(1) == Some(&true) {
+            if listens && own[1] {
                 self.accept();
             }
         }
@@ -153,6 +166,7 @@ impl Client {
             socket,
             since: Instant::now(),
             slot: None,
+            news: None,
         })
     }
 
@@ -171,15 +185,25 @@ impl Client {
         let request = serde_json::from_slice(bytes);
         match (request, self.slot, fds) {
             (Ok(Request::Ready {}), None, []) => self.reply(&Reply::Ready {}, &[]),
-            (Ok(Request::Watch {}), None, [init]) => match self.watch(observer, init.as_fd()) {
-                Ok(slot) => {
-                    self.slot = Some(slot);
-                    self.reply(&Reply::Watching {}, &[])
+            (Ok(Request::Watch { news }), None, [init, guard @ ..])
+                if guard.len() == usize::from(news) =>
+            {
+                match self.watch(observer, init.as_fd(), guard.first()) {
+                    Ok(slot) => {
+                        self.slot = Some(slot);
+                        self.news = news.then_some(true);
+                        self.reply(&Reply::Watching {}, &[])
+                    }
+                    Err(why) => self.refuse(&why),
                 }
-                Err(why) => self.refuse(&why),
-            },
+            }
+            (Ok(Request::More {}), Some(_), []) if self.news == Some(false) => {
+                self.news = Some(true);
+                self.tell(observer);
+                true
+            }
             (Ok(Request::Finish {}), Some(slot), [run]) => {
-                self.slot = None;
+                (self.slot, self.news) = (None, None);
                 match self.hand_over(observer, slot, run) {
                     Ok(kept) => kept,
                     Err(why) => self.refuse(&why),
@@ -190,7 +214,28 @@ impl Client {
         }
     }
 
-    fn watch(&self, observer: &mut Observer, init: BorrowedFd<'_>) -> Result<u32, String> {
+    /// Sends what is new, if the other side has read what was before. If it cannot be sent, the connection ends at the next
+    /// message.
+    fn tell(&mut self, observer: &mut Observer) {
+        let (Some(slot), Some(true)) = (self.slot, self.news) else {
+            return;
+        };
+        let news = observer.news(slot).ok().flatten();
+        let file =
+            news.and_then(|news| memory::sealed("aegis-news", news.to_json().as_bytes()).ok());
+        if let Some(file) = file {
+            self.news = Some(false);
+            self.reply(&Reply::News {}, &[file.as_fd()]);
+        }
+    }
+
+    fn watch(
+        &self,
+        observer: &mut Observer,
+        init: BorrowedFd<'_>,
+        guard: Option<&OwnedFd>,
+    ) -> Result<u32, String> {
+        let guard = guard.map(guard_of).transpose()?;
         let pid = process::pid_of(init).ok_or("this is not the descriptor of a process")?;
         if self.uid != 0 && !runs_as(pid, self.uid) {
             return Err(format!("process {pid} does not run as user {}", self.uid));
@@ -201,7 +246,9 @@ impl Client {
         if rustix::event::poll(&mut fds, Some(&Timespec::default())) != Ok(0) {
             return Err(format!("process {pid} has ended"));
         }
-        observer.watch(namespace).map_err(|error| error.to_string())
+        observer
+            .watch(namespace, guard.as_ref())
+            .map_err(|error| error.to_string())
     }
 
     fn hand_over(&self, observer: &mut Observer, slot: u32, run: &OwnedFd) -> Result<bool, String> {
@@ -257,6 +304,18 @@ fn discard(fds: Vec<OwnedFd>) {
         drop(fds);
         DISCARDING.fetch_sub(1, Ordering::Relaxed);
     });
+}
+
+/// What a client's file says of what may be executed and reached.
+fn guard_of(file: &OwnedFd) -> Result<Guard, String> {
+    let bytes = in_memory(file).map_err(|error| error.to_string())?;
+    let guard: Guard = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    let programs = guard.executed.as_ref().map_or(0, BTreeSet::len);
+    let addresses = guard.reached.as_ref().map_or(0, BTreeSet::len);
+    match programs + addresses > Guard::MOST {
+        true => Err(format!("more than {} programs and addresses", Guard::MOST)),
+        false => Ok(guard),
+    }
 }
 
 /// Whether all four user ids of a process are this one.

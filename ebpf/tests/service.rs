@@ -165,7 +165,7 @@ fn a_sandbox_is_observed_from_its_first_execution_to_the_end() {
         let socket = connected(path);
         let (reply, _) = answer(
             &socket,
-            &encode(&Request::Watch {}),
+            &encode(&Request::Watch { news: false }),
             &[sandbox.pidfd().as_fd()],
         )
         .unwrap();
@@ -203,7 +203,7 @@ fn nobody_has_anothers_processes_observed() {
         let roots = Sandbox::new(":", None);
         let pidfd = roots.pidfd();
         become_user();
-        let watch = encode(&Request::Watch {});
+        let watch = encode(&Request::Watch { news: false });
         let why = refusal(&connected(path), &watch, &[pidfd.as_fd()]);
         assert!(why.contains("does not run as user 20000"), "{why}");
         // One's own, but with others in its namespace.
@@ -216,7 +216,7 @@ fn nobody_has_anothers_processes_observed() {
 #[test]
 fn only_the_first_process_of_a_namespace_is_taken() {
     with_service(|path| {
-        let watch = encode(&Request::Watch {});
+        let watch = encode(&Request::Watch { news: false });
         let own = process::open(std::process::id() as i32).unwrap();
         let why = refusal(&connected(path), &watch, &[own.as_fd()]);
         assert!(
@@ -240,7 +240,7 @@ fn a_users_own_sandbox_is_observed_and_not_twice() {
         let own = Sandbox::new(":", Some(USER));
         let pidfd = own.pidfd();
         become_user();
-        let watch = encode(&Request::Watch {});
+        let watch = encode(&Request::Watch { news: false });
         let first = connected(path);
         assert_eq!(
             answer(&first, &watch, &[pidfd.as_fd()]).unwrap().0,
@@ -266,7 +266,7 @@ fn a_description_of_the_run_that_is_none_is_refused() {
         for bad in [not_json.as_fd(), pipe.as_fd(), file.as_fd()] {
             let sandbox = Sandbox::new(":", None);
             let socket = connected(path);
-            let watch = encode(&Request::Watch {});
+            let watch = encode(&Request::Watch { news: false });
             answer(&socket, &watch, &[sandbox.pidfd().as_fd()]).unwrap();
             refusal(&socket, &finish, &[bad]);
         }
@@ -277,7 +277,7 @@ fn a_description_of_the_run_that_is_none_is_refused() {
 #[test]
 fn hostile_clients_are_refused_one_by_one() {
     with_service(|path| {
-        let watch = encode(&Request::Watch {});
+        let watch = encode(&Request::Watch { news: false });
         let finish = encode(&Request::Finish {});
         let file = File::open("/dev/null").unwrap();
         let long = vec![b'['; LONGEST];
@@ -321,7 +321,7 @@ fn whoever_comes_after_an_observed_sandbox_is_not_observed() {
     with_service(|path| {
         let mut ended = Sandbox::new(":", None);
         let socket = connected(path);
-        let watch = encode(&Request::Watch {});
+        let watch = encode(&Request::Watch { news: false });
         answer(&socket, &watch, &[ended.pidfd().as_fd()]).unwrap();
         drop(ended.outer.stdin.take());
         ended.outer.wait().unwrap();

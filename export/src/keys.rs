@@ -69,6 +69,8 @@ pub(crate) fn of(profile: &Profile) -> Vec<Key> {
         aegis: _,
         name: _,
         description: _,
+        // It grants nothing.
+        baseline: _,
         extends: _,
         run: _,
         args: _,

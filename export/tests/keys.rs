@@ -28,6 +28,7 @@ const SAMPLES: &[(&str, Kind, &str, &str)] = &[
     ("description", Nothing, "", ""),
     ("extends", Nothing, "", ""),
     ("args", Nothing, "", ""),
+    ("baseline", Nothing, "", ""),
     ("secrets.use.to", Nothing, "", ""),
     ("secrets.use.header", Nothing, "", ""),
     ("secrets.use.env", Nothing, "", ""),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use aegis_audit::approvals::Asked;
 use aegis_audit::event::Person;
 use aegis_policy::{Context, HostPath};
-use aegis_runtime::supervise;
+use aegis_runtime::supervise::{self, report};
 use zeroize::Zeroizing;
 
 /// The program on whose behalf a command is run.
@@ -109,6 +109,8 @@ pub enum Answer {
 pub enum Event {
     /// Of the run.
     Run(supervise::Event),
+    /// Something out of the ordinary, and what is done about it.
+    Anomaly(report::Anomaly),
     /// A new key to sign the audit log was made in this directory.
     NewKey(PathBuf),
     /// The audit log is shorter than it was when it was last signed, or another one; what is missing.

@@ -21,6 +21,7 @@ use crate::policies::{self, Noted, Route, Router};
 use crate::record::{self, Recorder};
 use crate::report_file::ReportFile;
 use crate::run::{Declaration, Launch, Reference, Run, Sandbox};
+use crate::watching::{self, Watching};
 use crate::{Error, Event, FrontEnd, Prepared, registry};
 
 /// What a run without a named profile is granted, beside `base`.
@@ -80,17 +81,15 @@ impl Launch {
                 Error::Caller(format!("the report {place} cannot be written: {error}"))
             })?),
         };
-        let observing = match &self.observation {
-            None => None,
-            Some(place) => {
-                let prepared = Observing::prepare(place, self.observe_by);
-                let (observing, less) = prepared.map_err(Error::Caller)?;
-                if let Some(help) = less {
-                    front_end.event(&Event::ObservedByListener(help));
-                }
-                Some(observing)
+        let mut observing = None;
+        if self.observe || self.observation.is_some() {
+            let prepared = Observing::prepare(self.observation.as_deref(), self.observe_by);
+            let (prepared, less) = prepared.map_err(Error::Caller)?;
+            if let Some(help) = less {
+                front_end.event(&Event::ObservedByListener(help));
             }
-        };
+            observing = Some(prepared);
+        }
         let run = self.resolve(early, report, observing, front_end, true)?;
         Ok(Prepared { run })
     }
@@ -125,7 +124,10 @@ impl Launch {
         front_end: &mut dyn FrontEnd,
         recorded: bool,
     ) -> Result<Run<'_>, Error> {
-        let (mut loaded, profile_files) = self.load()?;
+        let (mut loaded, mut profile_files) = self.load()?;
+        if let Some(baseline) = &loaded.profile.baseline {
+            profile_files.push(watching::place_of(baseline, loaded.skill_dir.as_deref()));
+        }
         let state = State::here();
         let (documents, deciding) = policies::documents(self.policy.as_deref())?;
         let own = self.protected_paths(state.as_ref(), &deciding, &profile_files)?;
@@ -200,12 +202,18 @@ impl Launch {
         });
         let (host, mut sandbox, request, links) = planned?;
         let decision = sandbox.decide(&policy, &request);
+        let watching = (self.observe && recorded).then(|| {
+            let skill = loaded.skill_dir.as_deref();
+            Watching::prepare(&loaded.profile, skill, &request.context).map_err(Error::Caller)
+        });
+        let watching = watching.transpose()?;
         Ok(Run {
             recorder,
             launch: self,
             id,
             report,
             observing,
+            watching,
             profile: loaded.profile,
             profile_hash: request.context.profile_hash,
             state,

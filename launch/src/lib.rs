@@ -47,6 +47,7 @@ mod review;
 mod run;
 mod session;
 mod surroundings;
+mod watching;
 
 pub use aegis_runtime::supervise::{Built, Event as RunEvent, Progress, Watched};
 pub use ask::{Answer, Event, FrontEnd, Question, WantedPassphrase};

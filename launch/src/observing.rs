@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use aegis_observation::protocol::{self, Reply, Request};
+use aegis_observation::protocol::{self, Guard, Reply, Request};
 use aegis_observation::{Observation, Run, Tier};
 use aegis_sys::{memory, socket};
 use rustix::net::{
@@ -38,17 +38,21 @@ pub enum ObserveBy {
 pub(crate) struct Observing {
     /// Whoever has the probes; `None`: the run's own listener observes.
     socket: Option<OwnedFd>,
-    place: ReportFile,
+    /// `None`: only what is out of the ordinary is wanted.
+    place: Option<ReportFile>,
 }
 
 impl Observing {
     /// Checks that there is somebody who can observe, and that the observation can be written to `place`. If only the listener
     /// can, though it was not asked for, it is returned why.
-    pub fn prepare(place: &Path, by: ObserveBy) -> Result<(Self, Option<String>), String> {
-        let file = ReportFile::open(place).map_err(|error| {
-            let place = place.display();
-            format!("the observation {place} cannot be written: {error}")
-        })?;
+    pub fn prepare(place: Option<&Path>, by: ObserveBy) -> Result<(Self, Option<String>), String> {
+        let open = |place: &Path| {
+            ReportFile::open(place).map_err(|error| {
+                let place = place.display();
+                format!("the observation {place} cannot be written: {error}")
+            })
+        };
+        let file = place.map(open).transpose()?;
         let probes = match by {
             ObserveBy::Listener => None,
             ObserveBy::Auto | ObserveBy::Probes => Some(probes()),
@@ -80,19 +84,51 @@ impl Observing {
         }
     }
 
-    /// Has the sandbox with this PID 1 observed.
-    pub fn watch(&self, init: BorrowedFd<'_>) -> Result<(), String> {
+    /// Has the sandbox with this PID 1 observed. `guard`: there are to be news of it, and what the kernel is to kill;
+    /// the listener has no news, and kills nothing.
+    pub fn watch(&self, init: BorrowedFd<'_>, guard: Option<&Guard>) -> Result<(), String> {
         let Some(socket) = &self.socket else {
             return Ok(());
         };
-        match ask(socket, Request::Watch {}, &[init])? {
+        let guard = guard.map(|guard| {
+            let json = serde_json::to_vec(guard).expect("strings and numbers");
+            memory::sealed("aegis-guard", &json)
+                .map_err(|error| format!("the command cannot be observed: {error}"))
+        });
+        let guard = guard.transpose()?;
+        let fds: Vec<BorrowedFd<'_>> = [init]
+            .into_iter()
+            .chain(guard.as_ref().map(AsFd::as_fd))
+            .collect();
+        let news = guard.is_some();
+        match ask(socket, Request::Watch { news }, &fds)? {
             (Reply::Watching {}, _) => Ok(()),
             (reply, _) => Err(refused(reply)),
         }
     }
 
-    /// Gets what was seen of a run, and writes it. `seen`: by the listener. Returns how much was lost.
-    pub fn finish(self, run: Run, seen: Option<Observation>) -> Result<u64, String> {
+    /// The socket on which news come, if any do.
+    pub fn news(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads news that have come, and lets the next come. `None`: there will be none any more.
+    pub fn receive(&self) -> Option<Observation> {
+        let socket = self.news()?;
+        let mut bytes = [0; protocol::LONGEST];
+        let (length, fds) = socket::receive(socket, &mut bytes).ok()?;
+        let Ok(Reply::News {}) = serde_json::from_slice(&bytes[..length]) else {
+            return None;
+        };
+        let [file] = <[OwnedFd; 1]>::try_from(fds).ok()?;
+        let mut json = Vec::new();
+        File::from(file).read_to_end(&mut json).ok()?;
+        socket::send(socket, &protocol::encode(&Request::More {}), &[]).ok()?;
+        Observation::from_json(&json).ok()
+    }
+
+    /// Gets what was seen of a run, and writes it. `seen`: by the listener. Returns it as it is saved, and how much was lost.
+    pub fn finish(self, run: Run, seen: Option<Observation>) -> Result<(Vec<u8>, u64), String> {
         let unread = |error: io::Error| format!("the observation cannot be read: {error}");
         let (json, lost) = match &self.socket {
             None => {
@@ -114,9 +150,11 @@ impl Observing {
                 (json, *lost)
             }
         };
-        (self.place.write(&json))
-            .map_err(|error| format!("the observation cannot be written: {error}"))?;
-        Ok(lost)
+        if let Some(place) = self.place {
+            (place.write(&json))
+                .map_err(|error| format!("the observation cannot be written: {error}"))?;
+        }
+        Ok((json, lost))
     }
 }
 
@@ -187,13 +225,18 @@ fn ask(
     };
     let socket = socket.as_fd();
     socket::send(socket, &protocol::encode(&request), fds).map_err(lost)?;
-    let mut bytes = [0; protocol::LONGEST];
-    let (length, fds) = socket::receive(socket, &mut bytes).map_err(lost)?;
-    if length == 0 {
-        return Err(lost(io::ErrorKind::ConnectionReset.into()));
+    loop {
+        let mut bytes = [0; protocol::LONGEST];
+        let (length, fds) = socket::receive(socket, &mut bytes).map_err(lost)?;
+        if length == 0 {
+            return Err(lost(io::ErrorKind::ConnectionReset.into()));
+        }
+        match serde_json::from_slice(&bytes[..length]).map_err(|error| lost(error.into()))? {
+            // They crossed the question, and are part of what is handed over at the end.
+            Reply::News {} => {}
+            reply => return Ok((reply, fds)),
+        }
     }
-    let reply = serde_json::from_slice(&bytes[..length]).map_err(|error| lost(error.into()))?;
-    Ok((reply, fds))
 }
 
 fn refused(reply: Reply) -> String {

@@ -54,6 +54,16 @@ impl<'a> Recorder<'a> {
         }
     }
 
+    /// The run's id.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// The policy that decides about it.
+    pub fn policy(&self) -> &Rc<Policy> {
+        &self.policy
+    }
+
     /// Chooses the log: the one of the launch, else the default.
     pub fn name_log(
         &mut self,
@@ -288,6 +298,7 @@ fn cause(cause: report::Cause) -> Cause {
         report::Cause::OutputLimit => Cause::OutputLimit,
         report::Cause::FileSizeLimit => Cause::FileSizeLimit,
         report::Cause::OutputLost => Cause::OutputLost,
+        report::Cause::Anomaly => Cause::Anomaly,
     }
 }
 

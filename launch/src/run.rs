@@ -17,6 +17,7 @@ use aegis_runtime::types::StdioMode;
 use crate::observing::{ObserveBy, Observing};
 use crate::record::Recorder;
 use crate::report_file::ReportFile;
+use crate::watching::Watching;
 
 /// What a command asks for.
 #[derive(Clone, Debug)]
@@ -69,6 +70,9 @@ pub struct Launch {
     pub observation: Option<PathBuf>,
     /// By what it is observed, if it is.
     pub observe_by: ObserveBy,
+    /// Whether it is held against what is ordinary while it runs: the baseline that the profile names, or what the sandbox
+    /// refuses.
+    pub observe: bool,
     /// Called with the log's directory if others keep it locked for longer than a second.
     pub log_is_locked: Option<fn(&Path)>,
     /// A leaf on the cgroup2 tree to run in, instead of a new one. It is not removed.
@@ -111,6 +115,7 @@ impl Launch {
             report: None,
             observation: None,
             observe_by: ObserveBy::default(),
+            observe: false,
             log_is_locked: None,
             leaf: None,
             own_process: false,
@@ -136,6 +141,7 @@ pub(crate) struct Run<'a> {
     pub id: String,
     pub report: Option<ReportFile>,
     pub observing: Option<Observing>,
+    pub watching: Option<Watching>,
     /// The profile; for other front ends, only its name and limits.
     pub profile: Profile,
     /// The hash of the profile as written; for operations, of the undecided plan.

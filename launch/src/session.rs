@@ -1,14 +1,17 @@
 //! A recorded run, from its start to its outcome.
 
+mod anomalies;
+
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use aegis_audit::event::Person;
 use aegis_observation::{self as observation, Text};
 use aegis_policy::{Hash, Request};
 use aegis_profile::Profile;
 use aegis_runtime::plan::{Namespace, Plan};
-use aegis_runtime::supervise::report::Report;
+use aegis_runtime::supervise::report::{Anomaly, Report};
 use aegis_runtime::supervise::{self, Built, Changes, Progress, Watched};
 
 use crate::observing::Observing;
@@ -17,6 +20,7 @@ use crate::registry::{Registered, Running};
 use crate::report_file::ReportFile;
 use crate::review::Reviewed;
 use crate::run::Run;
+use crate::watching::Watching;
 use crate::{Error, Event, Launch};
 
 /// Called once a sandbox is built, before its command executes.
@@ -41,6 +45,11 @@ pub struct Session<'a> {
     plan_hash: Hash,
     report: Option<ReportFile>,
     observing: Option<(Observing, observation::Run)>,
+    watching: Option<Watching>,
+    /// Who runs it.
+    by: Person,
+    /// What was out of the ordinary.
+    anomalies: Vec<Anomaly>,
     request: Request,
     recorder: Recorder<'a>,
     registered: Option<Registered>,
@@ -146,7 +155,16 @@ impl<'a> Session<'a> {
             ready = built.wait();
         }
         if let Some(observing) = &run.observing {
-            ready = ready.and_then(|()| observing.watch(built.init()).map_err(refused));
+            let guard = run
+                .watching
+                .as_ref()
+                .map(|watching| watching.guard(&run.policy, context));
+            let watch = || {
+                observing
+                    .watch(built.init(), guard.as_ref())
+                    .map_err(refused)
+            };
+            ready = ready.and_then(|()| watch());
         }
         if let Some(hook) = options.before_command {
             ready = ready.and_then(|()| hook(&mut built).map_err(refused));
@@ -172,6 +190,12 @@ impl<'a> Session<'a> {
             plan_hash,
             report: run.report,
             observing,
+            watching: run.watching,
+            by: Person {
+                name: run.host.caller.name.clone(),
+                uid: run.host.caller.uid,
+            },
+            anomalies: Vec::new(),
             request: run.request,
             recorder,
             registered,
@@ -185,7 +209,18 @@ impl<'a> Session<'a> {
         let Ok(session) = &mut self.session else {
             return Progress::Ended;
         };
-        let progress = session.poll(watched, timeout);
+        let news = match (&self.observing, &self.watching) {
+            (Some((observing, _)), Some(_)) => observing.news(),
+            _ => None,
+        };
+        let mut all: Vec<Watched<'_>> = (watched.iter().map(|watched| watched.fd).chain(news))
+            .map(|fd| Watched { fd, ready: false })
+            .collect();
+        let progress = session.poll(&mut all, timeout);
+        let are_news = news.is_some() && all.last().is_some_and(|news| news.ready);
+        for (watched, polled) in watched.iter_mut().zip(&all) {
+            watched.ready = polled.ready;
+        }
         for event in session.events() {
             if matches!(event, supervise::Event::Started) {
                 self.lent = None;
@@ -196,6 +231,10 @@ impl<'a> Session<'a> {
             }
             self.recorder.front_end.event(&Event::Run(event));
         }
+        let progress = match (progress, are_news) {
+            (Ok(progress), true) => self.take_news().map(|()| progress),
+            (progress, _) => progress,
+        };
         progress.unwrap_or_else(|error| {
             self.session = Err(Box::new(error)); // Which kills everything inside.
             Progress::Ended
@@ -233,8 +272,12 @@ impl<'a> Session<'a> {
     /// The command never started, or the supervisor failed. The failure is recorded.
     pub fn finish(mut self) -> Result<Outcome, Error> {
         // The kernel tears the namespaces down meanwhile: the next line kills what is left inside.
-        drop(self.registered);
-        let result = (self.session).and_then(|session| session.finish().map_err(Box::new));
+        drop(self.registered.take());
+        let session = std::mem::replace(
+            &mut self.session,
+            Err(Box::new(aegis_runtime::Error::NotPermitted(String::new()))),
+        );
+        let result = session.and_then(|session| session.finish().map_err(Box::new));
         let (mut changes, mut seen) = (None, None);
         let result = result.map(|finished| {
             for event in finished.events {
@@ -244,6 +287,9 @@ impl<'a> Session<'a> {
             seen = finished.observation;
             finished.report
         });
+        let mut unaccounted = Vec::new();
+        let mut result = result;
+        self.take_observation(&mut result, seen, &mut unaccounted);
         let context = &self.request.context;
         let recorded = (self.recorder).end(
             &result.as_ref().map_err(|error| &**error),
@@ -254,14 +300,6 @@ impl<'a> Session<'a> {
         for denial in &mut report.denials {
             let asked = denial.asked.clone();
             denial.decision = asked.map(|what| self.recorder.opinion(what, context));
-        }
-        let mut unaccounted = Vec::new();
-        if let Some((observing, mut observed)) = self.observing {
-            observed.exit_status = Some(report.exit_status);
-            match observing.finish(observed, seen) {
-                Ok(lost) => report.lost_events = lost,
-                Err(error) => unaccounted.push(error),
-            }
         }
         if let Err(error) = recorded {
             unaccounted.push(error.to_string());

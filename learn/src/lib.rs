@@ -5,11 +5,14 @@
 //! profile against what was seen. Nothing here makes a system call: what has to be known of the host comes from a [`Host`].
 #![deny(missing_docs, unsafe_code)]
 
+mod anomalies;
+mod baseline;
 mod calls;
 mod cover;
 mod difference;
 mod evidence;
 mod extends;
+mod forms;
 mod headroom;
 mod line;
 mod needs;
@@ -26,10 +29,13 @@ mod uses;
 mod writes;
 mod yaml;
 
+pub use anomalies::{Anomaly, MOST, Watch};
+pub use baseline::{BadBaseline, Baseline, LONGEST, Most, VERSION};
 pub use calls::EQUIVALENT;
 pub use difference::{Difference, Unused, difference};
 pub use evidence::{About, Did, Evidence, Note};
 pub use extends::Extended;
+pub use forms::Around;
 pub use headroom::{HEADROOM, Headroom, Limit};
 pub use line::{Key, Line};
 pub use outside::{Outside, outside, outside_baseline};

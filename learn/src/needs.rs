@@ -42,7 +42,7 @@ pub(crate) struct Needs {
 }
 
 /// What a call that names a path does to it.
-fn done_by(call: &str) -> Did {
+pub(crate) fn done_by(call: &str) -> Did {
     match call {
         "mkdir" | "mkdirat" | "rmdir" | "unlink" | "unlinkat" | "mknod" | "mknodat" | "rename"
         | "renameat" | "renameat2" | "link" | "linkat" | "symlink" | "symlinkat" => Did::Made,

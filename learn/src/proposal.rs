@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use aegis_observation::Tier;
+use aegis_profile::BaselineFile;
 
 use crate::evidence::Note;
 use crate::extends::Extended;
@@ -52,6 +53,8 @@ pub struct Proposal {
     pub notes: Vec<Note>,
     /// How many observations it was made of: evidence counts them.
     pub observations: usize,
+    /// The file that has what the runs did, for later ones to be compared with.
+    pub baseline: Option<BaselineFile>,
 }
 
 impl Proposal {

@@ -90,6 +90,7 @@ pub fn propose(
         limits: limits(usage, &seen),
         notes: notes.done(),
         observations: seen.len(),
+        baseline: None,
     }
 }
 

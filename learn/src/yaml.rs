@@ -81,6 +81,9 @@ pub(crate) fn page(proposal: &Proposal) -> String {
         let words: Vec<String> = proposal.run.iter().map(|word| scalar(word)).collect();
         page.line(&format!("run: [{}]", words.join(", ")));
     }
+    if let Some(baseline) = &proposal.baseline {
+        page.line(&format!("baseline: {}", scalar(&baseline.to_string())));
+    }
     page.capabilities(proposal);
     let passed: Vec<String> = of(proposal, Key::Pass)
         .map(|line| scalar(&line.value))

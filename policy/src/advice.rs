@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::compare;
 use crate::decide::{Policy, name_matches};
-use crate::model::{Action, Mode, Verdict};
+use crate::model::{Action, AnomalyKind, Mode, Verdict};
 
 /// A rule, or a module, that does not do what it seems to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +108,13 @@ fn never_asked(
         )),
         Action::EnvironmentPass if pattern.contains('=') => {
             Some(("the name of a variable has no `=`", "write the name alone"))
+        }
+        Action::Anomaly => {
+            let known = AnomalyKind::ALL.map(AnomalyKind::name);
+            (!known.iter().any(|kind| name_matches(pattern, kind))).then_some((
+                "there is no anomaly of that kind",
+                "the kinds are bind, call, capability, connect, denied, exec, lost, rate, read, signal, socket and write",
+            ))
         }
         Action::Devices => {
             let known = ["gpu", "kvm", "pty"]

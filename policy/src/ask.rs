@@ -9,18 +9,20 @@
 //! | `net.host` | `host` |
 //! | `secrets.use` | `github to api.github.com`, and where known `in header` or `in query` |
 //! | `environment.pass`, `devices`, `sockets`, `syscalls.allow` | a name |
+//! | `anomaly` | a kind, and what it is about: `exec /tmp/x` |
 //! | `limits.memory` and so on | a value in a profile's unit, or `none` |
 
 use aegis_profile::LimitKey;
 use aegis_profile::syntax::{self, Wrong, host, meant, nearest, port, quote};
 
 use crate::decide::Base;
-use crate::model::{Inject, Scheme};
+use crate::model::{AnomalyKind, Inject, Scheme};
 use crate::path::HostPath;
 use crate::request::{Context, Destination, What};
 
 /// The actions of requests in words, except limits and whole runs.
-pub const ACTIONS: [&str; 11] = [
+pub const ACTIONS: [&str; 12] = [
+    "anomaly",
     "devices",
     "environment.pass",
     "files.read",
@@ -59,6 +61,7 @@ pub fn what(action: &str, words: &str, context: &Context) -> Result<What, Wrong>
     }
     let name = || words.to_owned();
     Ok(match action {
+        "anomaly" => anomaly(words)?,
         "devices" => What::Device { device: name() },
         "environment.pass" => What::Environment { name: name() },
         "sockets" => What::Sockets { name: name() },
@@ -223,6 +226,19 @@ fn destination(words: &str) -> Result<Destination, Wrong> {
         response_size: None,
         scheme,
     })
+}
+
+fn anomaly(words: &str) -> Result<What, Wrong> {
+    let (kind, of) = words.split_once(' ').unwrap_or((words, ""));
+    let known = |named: &AnomalyKind| named.name() == kind;
+    let Some(kind) = AnomalyKind::ALL.into_iter().find(known) else {
+        let kinds = AnomalyKind::ALL.map(AnomalyKind::name);
+        let all = format!("the kinds are {}", kinds.join(", "));
+        let help = meant(kind, kinds, all);
+        return Wrong::new(format!("unknown anomaly `{}`", quote(kind)), help);
+    };
+    let of = of.into();
+    Ok(What::Anomaly { kind, of })
 }
 
 fn secret(words: &str) -> Result<What, Wrong> {

@@ -21,7 +21,7 @@ pub use documents::Documents;
 pub use passphrase::Passphrase;
 pub use rules::{Budget, CapabilityRule, EgressRule, SecretRule};
 pub(crate) use rules::{Head, Rule, is_id};
-pub use words::{Action, Inject, Mode, OnAuditFailure, Scheme, Verdict};
+pub use words::{Action, AnomalyKind, Inject, Mode, OnAuditFailure, Scheme, Verdict};
 
 /// What `may-be-missing` may name: limits without a substitute where a host has no control group for them. Any
 /// other missing layer is either replaced by the next best one, as the plan reports, or required.

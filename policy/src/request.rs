@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Action, Inject, Scheme};
+use crate::model::{Action, AnomalyKind, Inject, Scheme};
 use crate::path::HostPath;
 use aegis_profile::hash::Hash;
 
@@ -100,6 +100,14 @@ pub const MAX_EXCEPT: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", deny_unknown_fields)]
 pub enum What {
+    /// Something that an observed command did outside of what it declares, or of what was learnt of it.
+    #[serde(rename = "anomaly")]
+    Anomaly {
+        /// Which kind of thing.
+        kind: AnomalyKind,
+        /// A path, an address, a call: in words.
+        of: HostPath,
+    },
     /// A device of the host.
     #[serde(rename = "devices")]
     Device {
@@ -244,6 +252,7 @@ impl What {
     /// Its action in the `capabilities` contract, if that contract covers it.
     pub fn capability(&self) -> Option<Action> {
         Some(match self {
+            Self::Anomaly { .. } => Action::Anomaly,
             Self::Device { .. } => Action::Devices,
             Self::Environment { .. } => Action::EnvironmentPass,
             Self::Exec { .. } => Action::ShellExec,
@@ -350,6 +359,7 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let action = self.action();
         match self {
+            Self::Anomaly { kind, of } => write!(f, "{action} {kind} {of}"),
             Self::Device { device } => write!(f, "{action} {device}"),
             Self::Environment { name } | Self::Sockets { name } | Self::Syscall { name } => {
                 write!(f, "{action} {name}")

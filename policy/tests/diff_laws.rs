@@ -37,12 +37,13 @@ fn capability() -> impl Strategy<Value = CapabilityRule> {
         subsequence(
             vec![
                 Action::ShellExec,
+                Action::Anomaly,
                 Action::Devices,
                 Action::EnvironmentPass,
                 Action::Sockets,
                 Action::ToolExec,
             ],
-            1..=5,
+            1..=6,
         ),
         names,
     );

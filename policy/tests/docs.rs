@@ -71,7 +71,7 @@ fn rows(heading: &str) -> Vec<Vec<&str>> {
 #[test]
 fn the_table_of_the_templates_is_true() {
     // Requests for each line of the table.
-    let asked: [&[&str]; 23] = [
+    let asked: [&[&str]; 25] = [
         &["files.read $SKILL/**"],
         &["files.read $WORK/**"],
         &["files.write $WORK/**"],
@@ -88,6 +88,16 @@ fn the_table_of_the_templates_is_true() {
         &["net.listen 8080"],
         &["net.host host"],
         &["syscalls.allow ptrace"],
+        &[
+            "anomaly read /etc/passwd",
+            "anomaly write x",
+            "anomaly call ptrace",
+        ],
+        &[
+            "anomaly exec /tmp/x",
+            "anomaly connect 192.0.2.1:443",
+            "anomaly signal 9",
+        ],
         &["net.outbound https://api.github.com"],
         &[
             "files.read $HOME/.ssh/**",

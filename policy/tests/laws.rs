@@ -3,12 +3,13 @@
 use crate::support::arbitrary;
 
 use aegis_policy::Hash;
-use aegis_policy::model::{Budget, Document, Mode, Verdict};
+use aegis_policy::model::{AnomalyKind, Budget, Document, Mode, Verdict};
 use aegis_policy::path::HostPath;
 use aegis_policy::request::{Alias, Approval, Destination};
 use aegis_policy::{Context, Decision, Policy, Request, What};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -298,6 +299,8 @@ fn anything() -> impl Strategy<Value = Request> {
                 }
             }),
             (text(), number()).prop_map(|(limit, value)| What::Limit { limit, value }),
+            (select(AnomalyKind::ALL.to_vec()), bytes())
+                .prop_map(|(kind, of)| What::Anomaly { kind, of }),
             text().prop_map(|device| What::Device { device }),
             text().prop_map(|name| What::Environment { name }),
             text().prop_map(|name| What::Sockets { name }),

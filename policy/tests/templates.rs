@@ -1,7 +1,7 @@
 //! The policies that are part of Aegis: committed in two equal forms, and true to what they promise.
 
 use aegis_policy::load::parse_str;
-use aegis_policy::model::Verdict;
+use aegis_policy::model::{Action, Verdict};
 use aegis_policy::table::Table;
 use aegis_policy::templates::{ALL, Template, find};
 use aegis_policy::{Context, Document, Policy, Request, What, ask, decide};
@@ -39,7 +39,8 @@ fn every_template_blocks_the_same_list() {
     let blocked = |template: &Template| {
         let document = template.document();
         let capabilities: Vec<_> = (document.capabilities.into_iter())
-            .filter(|rule| rule.verdict == Verdict::Block)
+            // How strictly a run is judged by what it does is what the templates differ in.
+            .filter(|rule| rule.verdict == Verdict::Block && !rule.on.contains(&Action::Anomaly))
             .collect();
         let egress: Vec<_> = (document.network_egress.into_iter())
             .filter(|rule| rule.verdict == Verdict::Block)

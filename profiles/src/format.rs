@@ -16,7 +16,8 @@ use crate::error::Reporter;
 use crate::form::{Form, Key, Keyed, Page, Section};
 use crate::limits::Limits;
 use crate::model::{
-    Args, Declared, Denied, Device, Outbound, PathSpec, Program, Sockets, SyscallBase, Version,
+    Args, BaselineFile, Declared, Denied, Device, Outbound, PathSpec, Program, Sockets,
+    SyscallBase, Version,
 };
 use crate::yaml::Node;
 use forms::{
@@ -118,6 +119,11 @@ section! {
         /// What becomes of words after `--`: `replace`, they are the command, in place of `run`; `append`, they are further
         /// arguments of `run`.
         "args" args: Option<Declared<Args>> = Single(&texts::ARGS), "`replace` or `append`", "replace", "append";
+        /// What the command ordinarily does, as `aegis-learn` has seen: a run under `--observe` is compared with it. It grants
+        /// nothing.
+        "baseline" baseline: Option<Declared<BaselineFile>> = Single(&texts::BASELINE),
+            "name of a file beside this one, and `sha256:` with its hash", "none",
+            "skill.baseline.json sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
         /// What the command may do beyond running.
         "capabilities" capabilities: Capabilities = Part::<Capabilities>::NEW;
         /// The environment of the command: empty but for what is named here.

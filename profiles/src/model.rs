@@ -196,6 +196,15 @@ pub enum Sockets {
     Private,
 }
 
+/// What the command ordinarily does, as `aegis-learn` has written it: a file beside the profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaselineFile {
+    /// Its name, in the directory of the profile that names it.
+    pub file: String,
+    /// SHA-256 of all of it: 64 hexadecimal digits.
+    pub hash: String,
+}
+
 /// The set of system calls that a profile starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SyscallBase {
@@ -344,6 +353,13 @@ impl fmt::Display for Args {
 }
 
 /// As written in a profile.
+impl fmt::Display for BaselineFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} sha256:{}", self.file, self.hash)
+    }
+}
+
+/// As written in a profile.
 impl fmt::Display for Sockets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -381,6 +397,7 @@ serialize_as_written!(
     Destination,
     Device,
     Args,
+    BaselineFile,
     Sockets,
     SyscallBase
 );

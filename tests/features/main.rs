@@ -2,6 +2,7 @@
 //!
 //! `cargo nextest run -p aegis-tests limits` runs those of one file. Needs root.
 
+mod anomalies;
 mod approvals;
 mod bad_input_commands;
 mod bad_input_profiles;

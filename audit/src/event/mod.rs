@@ -10,6 +10,7 @@
 //! (4) the type and its detail in `schemas/events.schema.json`; (5) its class in [`crate::ocsf`]. The tests in
 //! `tests/log_schema.rs` check that all of these agree.
 
+mod anomaly;
 mod approval;
 mod denial;
 mod log;
@@ -25,6 +26,7 @@ use aegis_policy::request::{Context, Request, What};
 use aegis_policy::{Policy, decide};
 use aegis_profile::Hash;
 
+pub use anomaly::{Anomaly, Reaction};
 pub use approval::{Answer, Answered, ApprovalRef, Person, Revoked};
 pub use denial::{Denial, Evidence, Grant, NoPlan, Refused};
 pub use log::{Checkpoint, LastSigned, Missing, Pruned, PublicKey, Recovered, TornFile};
@@ -83,6 +85,7 @@ pub enum EventType {
 #[serde(untagged)]
 #[expect(missing_docs, reason = "each is described where it is declared")]
 pub enum Detail {
+    Anomaly(Anomaly),
     Answered(Box<Answered>),
     Checkpoint(Checkpoint),
     Denial(Denial),
@@ -100,6 +103,7 @@ impl Detail {
     fn read(kind: EventType, value: &Value) -> Option<Self> {
         use EventType as T;
         match kind {
+            T::Anomaly => exact(value).map(Self::Anomaly),
             T::Approval => exact(value).map(Self::Answered),
             T::Checkpoint => exact(value).map(Self::Checkpoint),
             T::FileAccess | T::NetReq | T::ToolExec => exact(value).map(Self::Denial),
@@ -112,7 +116,7 @@ impl Detail {
                 .or_else(|| exact(value).map(Self::NoPlan)),
             T::RunEnd => exact(value).map(Self::RunEnd),
             T::RunStart => exact(value).map(Self::RunStart),
-            T::Anomaly | T::SecretUse => None,
+            T::SecretUse => None,
         }
     }
 }
@@ -256,6 +260,13 @@ impl Event {
             }
         };
         event.detailed(Detail::Denial(denial))
+    }
+
+    /// An observed command did something out of the ordinary.
+    pub fn anomaly(run: &str, request: Request, decision: Decision, anomaly: Anomaly) -> Self {
+        Self::new(EventType::Anomaly, run, decision.policy)
+            .decided(request, decision)
+            .detailed(Detail::Anomaly(anomaly))
     }
 
     /// A person has answered, or taken an approval back.

@@ -93,6 +93,8 @@ impl RunEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
+    /// It did something out of the ordinary, and the policy, or a person, says that it ends with that.
+    Anomaly,
     /// The command exited.
     Exited,
     /// Aegis failed: see [`RunEnd::error`].

@@ -3,6 +3,7 @@
 //! Exit statuses: 0 written and verified; 1 written and not verified, or an older profile lacks something; 125 nothing was
 //! written.
 
+mod baseline;
 mod runs;
 mod summary;
 
@@ -14,7 +15,7 @@ use std::time::SystemTime;
 
 use aegis_launch::ObserveBy;
 use aegis_launch::learning::{self, Learning, View};
-use aegis_learn::{Key, Network, Options, Proposal, Surroundings, Usage, propose};
+use aegis_learn::{Around, Key, Network, Options, Proposal, Surroundings, Usage, propose};
 use aegis_observation::{Observation, Tier};
 use aegis_profile::{Files, Loaded, Outbound};
 use aegis_runtime::facts::DEFAULT_PATH;
@@ -89,6 +90,9 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
     let place = options.output.as_deref();
     if let Some(place) = place {
         can_be_written(place, options.force)?;
+        if let Some(baseline) = baseline::place(place) {
+            can_be_written(&baseline, options.force)?;
+        }
     }
     let here = std::env::current_dir().context("the working directory")?;
     let skill = place.map(|place| match place.parent() {
@@ -174,6 +178,18 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
         false => None,
     };
     proposal.head.verified = verified.as_ref().and_then(Verified::line);
+    let ordinary = Around {
+        work: around.work,
+        home: around.home,
+        skill: around.skill,
+    };
+    let under_it = verified.as_ref().and_then(|verified| verified.seen.clone());
+    let all: Vec<Observation> = material.seen.iter().cloned().chain(under_it).collect();
+    let baseline = place.and_then(|place| baseline::of(&all, &ordinary, place));
+    proposal.baseline = baseline.as_ref().map(|baseline| baseline.named.clone());
+    if let Some(baseline) = &baseline {
+        baseline.write(how(options))?;
+    }
     let text = proposal.to_yaml();
     let learnt = Learnt {
         proposal: &proposal,
@@ -436,6 +452,7 @@ fn verify(
         outside,
         missing: summary::missing(&learnt, &seen.observation, view),
         lost: seen.observation.losses.lost(),
+        seen: Some(seen.observation),
     })
 }
 
@@ -444,10 +461,7 @@ fn written(options: &AegisLearn, text: &str) -> anyhow::Result<()> {
     let Some(place) = &options.output else {
         return Ok(print(text.as_bytes())?);
     };
-    let how = match options.force {
-        true => Put::Replace,
-        false => Put::New,
-    };
+    let how = how(options);
     let (directory, name) = directory_and_name(place)?;
     let put = private::put_public(&directory, name, text.as_bytes(), how)
         .with_context(|| format!("{} cannot be written", place.display()))?;
@@ -457,6 +471,13 @@ fn written(options: &AegisLearn, text: &str) -> anyhow::Result<()> {
         place.display()
     );
     Ok(())
+}
+
+fn how(options: &AegisLearn) -> Put {
+    match options.force {
+        true => Put::Replace,
+        false => Put::New,
+    }
 }
 
 fn can_be_written(place: &Path, force: bool) -> anyhow::Result<()> {

@@ -33,6 +33,8 @@ pub(super) struct Verified {
     /// What it could do before, and not any more.
     pub missing: Vec<Missing>,
     pub lost: u64,
+    /// What it did.
+    pub seen: Option<Observation>,
 }
 
 /// What failed under the profile, and did not before.
@@ -63,6 +65,7 @@ impl Verified {
             outside: Vec::new(),
             missing: Vec::new(),
             lost: 0,
+            seen: None,
         }
     }
 

@@ -49,7 +49,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
     let mut parser = lexopt::Parser::from_args(words);
     let (mut profile, mut policy, mut audit, mut report) = (None, None, None, None);
     let (mut set, mut keep_fds, mut command) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut explain, mut record, mut stdio, mut quiet) = (None, None, None, false);
+    let (mut explain, mut record, mut stdio) = (None, None, None);
+    let (mut observe, mut quiet) = (false, false);
     let mut observe_by = None;
     while let Some(arg) = parser.next().map_err(told)? {
         let name = match arg {
@@ -74,6 +75,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
             "help" => return Ok(Invocation::Print(HELP)),
             "keep-fd" => keep_fds.push(descriptor(&value(name, &mut parser)?)?),
             "observe-by" => once(name, &mut observe_by, tier(&text(name, &mut parser)?)?)?,
+            "observe" => observe = true,
             "policy" => once(name, &mut policy, text(name, &mut parser)?)?,
             "profile" => once(name, &mut profile, text(name, &mut parser)?)?,
             "quiet" => quiet = true,
@@ -87,6 +89,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
     }
     if explain.is_some() && record.is_some() {
         return Err("--record needs a run, and --explain starts none: give one of them".into());
+    }
+    if explain.is_some() && observe {
+        return Err("--observe needs a run, and --explain starts none: give one of them".into());
     }
     if explain.is_some() && report.is_some() {
         return Err("--report needs a run, and --explain starts none: give one of them".into());
@@ -107,6 +112,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
         report,
         observation: record,
         observe_by: observe_by.unwrap_or_default(),
+        observe,
         log_is_locked: Some(log_is_locked),
         own_process: true,
         ..Launch::new(asked)
@@ -145,10 +151,6 @@ fn told(error: lexopt::Error) -> String {
 }
 
 fn unknown(name: &str) -> String {
-    // Not ignored: a run that is not observed must not look as if it were.
-    if name == "observe" {
-        return "--observe: say where to write what is seen: --record FILE".into();
-    }
     let letter = |c: char| c.is_ascii_lowercase() || c == '-';
     let near = (HELP.split(|c| !letter(c)))
         .filter_map(|word| word.strip_prefix("--"))
@@ -313,7 +315,7 @@ mod tests {
             (&["--policy"], "--policy needs a value"),
             (&["--audit="], "--audit: the name is empty"),
             (&["--policy", "a", "--policy=b"], "--policy is given twice"),
-            (&["--observe"], "--record FILE"),
+            (&["--explain", "--observe", "x"], "give one of them"),
             (&["--profile"], "--profile needs a value"),
             (
                 &["--profile", "a", "--profile", "b"],

@@ -120,6 +120,9 @@ impl FrontEnd for Caller {
             Event::NewKey(keys) => {
                 format!("note: a new signing key was made in {}", keys.display())
             }
+            Event::Anomaly(anomaly) => {
+                return complain(&harmless(&said::anomaly(anomaly, self.quiet)));
+            }
             Event::LogMissing(what) => format!("warning: {what}"),
             Event::WorkNotGranted(own) if !self.quiet => format!(
                 "note: the working directory is not granted, since {} is there, which is Aegis's own: go to a directory below, or name a profile",

@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 use aegis_launch::Refusal;
+use aegis_policy::model::AnomalyKind;
 use aegis_policy::request::Place;
 use aegis_policy::{HostPath, Opinion, Verdict, What};
 use aegis_profile::LimitKey;
 use aegis_runtime::plan::{Grant, Less, Plan, authority};
-use aegis_runtime::supervise::report::Report;
+use aegis_runtime::supervise::report::{Anomaly, Report};
 
 use crate::terminal::harmless;
 
@@ -76,6 +77,39 @@ pub(crate) fn refusal(refusal: &Refusal, policy: Option<&str>) -> String {
         );
     }
     out
+}
+
+/// Something out of the ordinary, as it is told when it happens. What is only recorded is not; `quiet` silences warnings.
+pub(crate) fn anomaly(anomaly: &Anomaly, quiet: bool) -> String {
+    let What::Anomaly { kind, of } = &anomaly.what else {
+        return String::new();
+    };
+    let what = match kind {
+        AnomalyKind::Bind => "it listens at, or takes as its own,",
+        AnomalyKind::Call => "it makes the system call",
+        AnomalyKind::Capability => "it asks for",
+        AnomalyKind::Connect => "it connects or sends to",
+        AnomalyKind::Denied => "it was refused",
+        AnomalyKind::Exec => "it executes",
+        AnomalyKind::Lost => "it is not seen any more in whole:",
+        AnomalyKind::Rate => "it does more than ever:",
+        AnomalyKind::Read => "it reads, or looks for,",
+        AnomalyKind::Signal => "it signals a process outside:",
+        AnomalyKind::Socket => "it makes a socket of",
+        AnomalyKind::Write => "it writes, makes or removes",
+    };
+    let done = match anomaly.reaction {
+        "killed" => ": killed",
+        "continued" => ": allowed by a person",
+        "warned" if !quiet => "",
+        _ => return String::new(),
+    };
+    let head = match anomaly.reaction {
+        "killed" => "error",
+        _ => "warning",
+    };
+    let reason = &anomaly.said.reason;
+    format!("aegis-run: {head}: out of the ordinary: {what} {of}{done} ({reason})\n")
 }
 
 /// What is asked for, as `aegis policy explain` understands it; `None`: it has no words for it.

@@ -20,6 +20,9 @@ pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str
     if report.cause == Cause::OutputLost {
         return "aegis-run: error: what the command wrote could not all be passed on: standard output or error cannot be written, or its disk is full\n  help: make room, or redirect it elsewhere, and run it again\n".into();
     }
+    if report.cause == Cause::Anomaly {
+        return "aegis-run: ended, since it did what is out of the ordinary, above\n  help: `aegis audit show` has each with its rule; where it is to be ordinary, learn it anew (aegis-learn)\n".into();
+    }
     if let Some(key) = report.cause.limit() {
         let _ = writeln!(out, "aegis-run: ended by {}", limit(key, profile));
         return harmless(&out);

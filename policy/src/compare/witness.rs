@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::explore::{self, Pattern};
 use super::names::{classes, singly};
 use crate::decide::Policy;
-use crate::model::{Action, Inject};
+use crate::model::{Action, AnomalyKind, Inject};
 use crate::path::{HostPath, SYSTEM_PROGRAMS};
 use crate::request::{Context, MAX_EXCEPT, Request, What};
 use aegis_profile::hash::Hash;
@@ -249,6 +249,11 @@ fn others(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     tried.ask(context, What::NetHost {});
     for port in ports(seeds) {
         tried.ask(context, What::Listen { port });
+    }
+    tried.next_action();
+    for kind in AnomalyKind::ALL {
+        let of = HostPath::default();
+        tried.ask(context, What::Anomaly { kind, of });
     }
     for action in [
         Action::Devices,

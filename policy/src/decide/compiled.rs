@@ -304,6 +304,7 @@ impl Capabilities {
                 }
             }
             What::NetHost {} => name("host", hits),
+            What::Anomaly { kind, .. } => name(kind.name(), hits),
             What::Device { device: own }
             | What::Environment { name: own }
             | What::Sockets { name: own }

@@ -63,7 +63,8 @@ pub(super) fn what(what: &What) -> Result<(), Fault> {
             let is_run = |grant: &What| matches!(grant, What::Tool { .. });
             grants.iter().any(is_run).then_some("a run within a run")
         }
-        What::Listen { .. }
+        What::Anomaly { .. }
+        | What::Listen { .. }
         | What::NetHost {}
         | What::Read { .. }
         | What::Sockets { .. }

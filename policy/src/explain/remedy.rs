@@ -87,6 +87,7 @@ pub(super) fn rule(request: &Request) -> Option<(&'static str, String)> {
     };
     let (id, verdict) = ("new".to_owned(), Verdict::Allow);
     let (action, pattern) = match &request.what {
+        What::Anomaly { kind, .. } => (Action::Anomaly, kind.name().into()),
         What::Device { device } => (Action::Devices, device.clone()),
         What::Environment { name } => (Action::EnvironmentPass, name.clone()),
         What::Read { path: at, tree, .. } => (Action::FilesRead, path(at, *tree)?),

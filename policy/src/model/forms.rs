@@ -298,6 +298,7 @@ pub(super) fn patterns_by_action() -> Value {
     };
     let ports = json!({"anyOf": [{"type": "string", "pattern": format!("^{port}(-{port})?$")}, (PORT.schema)()]});
     let names = [
+        Action::Anomaly,
         Action::Devices,
         Action::EnvironmentPass,
         Action::Sockets,

@@ -73,6 +73,9 @@ words! {
 
     /// What a rule of the `capabilities` contract is about: the keys of a profile, and a run as a whole.
     pub enum Action {
+        /// `anomaly`: something that a command did outside of what it declares, or of what was learnt of it. What
+        /// becomes of the run is the verdict.
+        Anomaly = "anomaly",
         /// `devices`: a device of the host.
         Devices = "devices",
         /// `environment.pass`: a variable of the caller.
@@ -94,6 +97,34 @@ words! {
         /// `tool.exec`: a whole run of a command under a profile. Rules can only make its verdict worse
         /// than that of what it asks for.
         ToolExec = "tool.exec",
+    }
+
+    /// What is out of the ordinary in a run that is observed.
+    pub enum AnomalyKind {
+        /// An address or a port was made the command's own.
+        Bind = "bind",
+        /// A system call, or one of another ABI; or one that was refused.
+        Call = "call",
+        /// A capability was asked for.
+        Capability = "capability",
+        /// An address was connected or sent to.
+        Connect = "connect",
+        /// Something was tried, and refused.
+        Denied = "denied",
+        /// A program was executed.
+        Exec = "exec",
+        /// Things that were done were not seen: the rest can hide anything.
+        Lost = "lost",
+        /// More was done than ever before.
+        Rate = "rate",
+        /// A file was read, or looked at or asked for in vain.
+        Read = "read",
+        /// A process outside was signalled.
+        Signal = "signal",
+        /// A kind of socket was made.
+        Socket = "socket",
+        /// A file was written, made, changed or removed, or that was tried.
+        Write = "write",
     }
 
     /// Whether a rule is in force.

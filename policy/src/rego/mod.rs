@@ -141,7 +141,8 @@ pub(crate) fn is_asked(what: &What) -> bool {
         | What::NetHost {}
         | What::Secret { .. }
         | What::Tool { .. } => true,
-        What::Device { .. }
+        What::Anomaly { .. }
+        | What::Device { .. }
         | What::Environment { .. }
         | What::Limit { .. }
         | What::Read { .. }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::{Alias, Approval, Context, Destination, Request, What};
-use crate::model::{Inject, Scheme};
+use crate::model::{AnomalyKind, Inject, Scheme};
 use crate::path::HostPath;
 use aegis_profile::hash::Hash;
 
@@ -146,6 +146,7 @@ impl Canonical for What {
         out.push(b'"');
         variants! {
             self, out:
+            Anomaly { kind, of }
             Device { device }
             Environment { name }
             Limit { limit, value }
@@ -260,6 +261,7 @@ macro_rules! as_others {
 as_others! {
     u32: |number| u64::from(*number);
     u16: |number| u64::from(*number);
+    AnomalyKind: |kind| kind.name();
     Inject: |inject| inject.name();
     Scheme: |scheme| scheme.name();
 }

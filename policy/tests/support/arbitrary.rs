@@ -7,7 +7,8 @@
 use aegis_policy::Hash;
 use aegis_policy::Policy;
 use aegis_policy::model::{
-    Action, Budget, CapabilityRule, Document, EgressRule, Inject, Mode, Scheme, SecretRule, Verdict,
+    Action, AnomalyKind, Budget, CapabilityRule, Document, EgressRule, Inject, Mode, Scheme,
+    SecretRule, Verdict,
 };
 use aegis_policy::path::HostPath;
 use aegis_policy::request::{Alias, Approval, Context, Destination, Request, What};
@@ -320,6 +321,10 @@ pub fn thing() -> impl Strategy<Value = What> {
         }),
         (0..100u16).prop_map(|port| What::Listen { port }),
         Just(What::NetHost {}),
+        (select(&AnomalyKind::ALL[..]), name()).prop_map(|(kind, of)| What::Anomaly {
+            kind,
+            of: of.as_str().into(),
+        }),
         name().prop_map(|device| What::Device { device }),
         name().prop_map(|name| What::Environment { name }),
         name().prop_map(|name| What::Sockets { name }),

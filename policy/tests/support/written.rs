@@ -43,6 +43,7 @@ fn one_or_more(item: impl Strategy<Value = String> + 'static) -> impl Strategy<V
 
 fn action() -> impl Strategy<Value = String> {
     select(vec![
+        "anomaly",
         "files.read",
         "files.read",
         "files.write",

@@ -140,6 +140,7 @@ mod tests {
             extends,
             run,
             args,
+            baseline,
             capabilities,
             environment,
             limits,
@@ -191,6 +192,7 @@ mod tests {
             || !files_overlay.is_empty()
             || !files_deny.is_empty()
             || args.is_some()
+            || baseline.is_some()
             || limits != &Limits::default()
             || syscalls != &Syscalls::default();
         assert!(!more, "{name}: teach `builtin/merged.rs` the new keys");

@@ -4,7 +4,9 @@
 use serde_json::{Value as Json, json};
 
 use crate::form::{Takes, Text, pattern, scalar, words};
-use crate::model::{Args, Denied, Destination, Device, PathSpec, Program, Sockets, SyscallBase};
+use crate::model::{
+    Args, BaselineFile, Denied, Destination, Device, PathSpec, Program, Sockets, SyscallBase,
+};
 use crate::values::paths::{self, Use};
 use crate::values::{names, net};
 
@@ -161,6 +163,11 @@ pub(crate) const SYSCALL: Text<String> = Text::new(
     "a system call's name",
     || pattern("^[a-z0-9_]+$"),
     names::syscall,
+);
+pub(crate) const BASELINE: Text<BaselineFile> = Text::new(
+    "a baseline",
+    || pattern(r"^(?!\.{1,2} )[^/\n\t]+ sha256:[0-9a-f]{64}$"),
+    names::baseline,
 );
 pub(crate) const ARGS: Text<Args> = Text::new(
     "`replace` or `append`",

@@ -1,7 +1,7 @@
 //! Short names: of profiles, headers, variables and system calls.
 
 use crate::error::quote;
-use crate::model::{Args, Sockets, SyscallBase};
+use crate::model::{Args, BaselineFile, Sockets, SyscallBase};
 use crate::units::Wrong;
 
 fn is_line(text: &str) -> bool {
@@ -80,6 +80,26 @@ pub(crate) fn variable(text: &str) -> Result<String, Wrong> {
         );
     }
     Ok(text.to_owned())
+}
+
+/// A baseline: the name of a file, and its hash.
+pub(crate) fn baseline(text: &str) -> Result<BaselineFile, Wrong> {
+    let read = || {
+        let (file, hash) = text.rsplit_once(" sha256:")?;
+        let is_name = is_line(file) && !file.contains('/') && !matches!(file, "." | "..");
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_hash = hash.len() == 64 && hash.bytes().all(is_digit);
+        (is_name && is_hash).then(|| BaselineFile {
+            file: file.to_owned(),
+            hash: hash.to_owned(),
+        })
+    };
+    read().ok_or_else(|| {
+        Wrong::of(
+            "not the name of a file with its hash",
+            "`aegis-learn -o` writes both: `skill.baseline.json sha256:` and 64 digits",
+        )
+    })
 }
 
 /// What becomes of words after the profile.

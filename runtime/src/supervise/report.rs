@@ -28,6 +28,8 @@ pub enum Cause {
         /// The signal.
         signal: i32,
     },
+    /// It did something out of the ordinary: see [`Report::anomalies`].
+    Anomaly,
     /// `limits.time`.
     TimeLimit,
     /// `limits.memory`.
@@ -65,7 +67,7 @@ impl Cause {
             Self::Exited { status } => status,
             Self::Killed { signal } => 128 + signal,
             Self::TimeLimit => 124,
-            Self::MemoryLimit | Self::OutputLimit => 128 + libc::SIGKILL,
+            Self::Anomaly | Self::MemoryLimit | Self::OutputLimit => 128 + libc::SIGKILL,
             Self::FileSizeLimit => 128 + libc::SIGXFSZ,
             Self::OutputLost => 125,
         };
@@ -75,7 +77,7 @@ impl Cause {
     /// The limit that ended the run, by its key.
     pub fn limit(self) -> Option<&'static str> {
         match self {
-            Self::Exited { .. } | Self::Killed { .. } | Self::OutputLost => None,
+            Self::Anomaly | Self::Exited { .. } | Self::Killed { .. } | Self::OutputLost => None,
             Self::TimeLimit => Some("time"),
             Self::MemoryLimit => Some("memory"),
             Self::OutputLimit => Some("output"),
@@ -157,6 +159,18 @@ pub struct Recorded {
     pub unrecorded: Option<String>,
 }
 
+/// Something that the command did out of the ordinary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Anomaly {
+    /// What it was.
+    pub what: What,
+    /// The policy's opinion.
+    #[serde(flatten)]
+    pub said: Opinion,
+    /// What was done about it: `recorded`, `warned`, `continued` or `killed`.
+    pub reaction: &'static str,
+}
+
 /// A grant about which the policy says more than `allow`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
@@ -225,6 +239,12 @@ pub struct Report {
     pub changes_left_out: u64,
     /// Whether the command failed and no denial explains it.
     pub cause_unknown: bool,
+    /// What was out of the ordinary, of a run under `--observe`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub anomalies: Vec<Anomaly>,
+    /// How many more there were.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub anomalies_left_out: u64,
     /// Events that were lost; without observation there are none to lose.
     pub lost_events: u64,
 }

@@ -1,6 +1,7 @@
 //! A run that is watched, to its report.
 
 mod built;
+mod freeze;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -84,6 +85,8 @@ pub struct Session {
     /// How the command ended; `None`: PID 1 has not reported it.
     ended: Option<Change>,
     over: bool,
+    /// A person is asked; whether everything inside has stopped for that.
+    frozen: Option<bool>,
     /// Nothing was left of the sandbox's own file system.
     full: bool,
     failed: Option<Error>,
@@ -257,6 +260,10 @@ impl Session {
     /// Returns true if the command has ended.
     fn changed(&mut self, change: Change, by_terminal: bool) -> bool {
         match change {
+            Change::Stopped(_) if self.frozen.is_some() => {
+                self.frozen = Some(true);
+                false
+            }
             Change::Stopped(signal) => {
                 self.events.push(Event::Stopped(signal));
                 if let (Some(terminal), Some(command)) = (&mut self.terminal, &self.command) {
@@ -468,6 +475,8 @@ impl Session {
                 .collect(),
             changed,
             changes_left_out,
+            anomalies: Vec::new(),
+            anomalies_left_out: 0,
             lost_events: 0,
         };
         Ok(Finished {

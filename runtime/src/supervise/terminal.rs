@@ -93,6 +93,12 @@ impl Terminal {
         }
     }
 
+    /// Has the foreground, if the command has it, while that is stopped and a person is asked.
+    pub fn borrow(&self) {
+        // SIGTTOU is blocked.
+        let _ = terminal::set_foreground(self.fd, own_group());
+    }
+
     /// Continued by the caller's shell: in the foreground (`fg`) or not (`bg`).
     pub fn go_on(&mut self, command: BorrowedFd<'_>) {
         let Some(theirs) = group_of(command) else {

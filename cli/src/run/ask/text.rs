@@ -210,6 +210,7 @@ fn weight(what: &What, context: &Context) -> u8 {
     let here = |path: &HostPath| within(path, &context.work);
     match what {
         What::Tool { .. } => 20,
+        What::Anomaly { .. } => 21,
         What::NetHost {} => 19,
         What::Secret { .. } => 18,
         What::Write { path, tree, .. } if !here(path) => 16 + u8::from(*tree),
@@ -241,6 +242,7 @@ fn exact(what: &What) -> (&'static str, String) {
         }
     };
     let thing = match what {
+        What::Anomaly { kind, of } => format!("{kind}: {}", quoted(&of.0)),
         What::Device { device } => quoted(device),
         What::Environment { name: variable } => quoted(variable),
         What::Syscall { name: call } => quoted(call),
@@ -364,6 +366,7 @@ fn risk(what: &What, context: &Context) -> String {
             "can use a part of the kernel that is kept from others: an error there leads out of the sandbox".into()
         }
         What::Limit { .. } => "can use that much of what the host has".into(),
+        What::Anomaly { .. } => "goes on, after what it has never done before".into(),
         What::Tool { .. } => "can do all that the profile declares, at once".into(),
     }
 }

@@ -166,6 +166,9 @@ fn of(pattern: &Pattern<'_>, reach: Relation, context: &Context, what: &What) ->
         }
         (Pattern::Profile(hash), What::Tool { .. }) => one(*hash == context.profile_hash),
         (Pattern::Ports(ports), What::Listen { port }) => one(ports.contains(*port)),
+        (Pattern::Name(pattern), What::Anomaly { kind, .. }) => {
+            one(glob_matches(pattern, kind.name().as_bytes()))
+        }
         (Pattern::Name(pattern), What::NetHost {}) => one(glob_matches(pattern, b"host")),
         (Pattern::Name(pattern), What::Device { device: name })
         | (Pattern::Name(pattern), What::Environment { name })

@@ -187,6 +187,7 @@ impl Session {
             cause: None,
             ended: None,
             over: false,
+            frozen: None,
             full: false,
             failed: None,
             degraded,

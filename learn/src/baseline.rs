@@ -1,0 +1,308 @@
+//! What a skill ordinarily does, as a file beside its profile: the sets that later runs are held against.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use aegis_observation::{Abi, How, Named, Observation, Opened, Text};
+use aegis_policy::model::AnomalyKind as Kind;
+use serde::{Deserialize, Serialize};
+
+use crate::calls::EQUIVALENT;
+use crate::evidence::Did;
+use crate::forms::Around;
+use crate::needs::{done_by, is_absence, is_refusal};
+
+/// The format's version, which every baseline begins with.
+pub const VERSION: u32 = 1;
+
+/// The longest baseline that is read, in bytes.
+pub const LONGEST: u64 = 16 << 20;
+
+/// What ordinary runs did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Baseline {
+    /// [`VERSION`].
+    pub aegis_baseline: u32,
+    /// How many runs it was made of.
+    pub runs: usize,
+    /// What was done, by kind: paths from `$SKILL`, `$WORK`, `$HOME` or `/`, in which `*` is a name that changes from run to
+    /// run and `**` all that is below; addresses; calls.
+    pub done: BTreeMap<Kind, BTreeSet<Text>>,
+    /// How much may be done: more than was, by some headroom.
+    pub most: Most,
+}
+
+/// Counts of one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Most {
+    /// Executions.
+    pub executions: u64,
+    /// Different files opened.
+    pub files: u64,
+    /// Processes and threads made.
+    pub processes: u64,
+    /// Processes and threads at one time.
+    pub tasks: u64,
+    /// Things that were done and not seen.
+    pub lost: u64,
+}
+
+impl Most {
+    /// What an observation has.
+    pub(crate) fn of(seen: &Observation, files: usize) -> Self {
+        Self {
+            executions: seen.counts.executions,
+            files: files as u64,
+            processes: seen.counts.forks,
+            tasks: seen.counts.most_tasks,
+            lost: seen.losses.lost(),
+        }
+    }
+
+    /// Each with its name.
+    pub(crate) fn each(&self) -> [(&'static str, u64); 4] {
+        [
+            ("executions", self.executions),
+            ("different files opened", self.files),
+            ("processes and threads made", self.processes),
+            ("processes and threads at one time", self.tasks),
+        ]
+    }
+
+    fn widen(&mut self, other: &Self) {
+        // Four times as much, and a few more: little is never far from nothing.
+        let room = |most: &mut u64, seen: u64| *most = (*most).max(seen.saturating_mul(4) + 16);
+        room(&mut self.executions, other.executions);
+        room(&mut self.files, other.files);
+        room(&mut self.processes, other.processes);
+        room(&mut self.tasks, other.tasks);
+        // Where nothing was lost, nothing is lost in silence.
+        if other.lost > 0 {
+            room(&mut self.lost, other.lost);
+        }
+    }
+}
+
+/// Why a baseline cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadBaseline {
+    /// It is not one.
+    #[error("it is no baseline: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// It is of another version.
+    #[error("it is version {0} of the format, and this program reads version {VERSION}")]
+    Version(u32),
+}
+
+impl Baseline {
+    /// What these runs did.
+    pub fn of(seen: &[Observation], around: &Around<'_>) -> Self {
+        let mut baseline = Self {
+            aegis_baseline: VERSION,
+            runs: seen.iter().map(|seen| seen.runs.len()).sum(),
+            done: BTreeMap::new(),
+            most: Most::default(),
+        };
+        for seen in seen {
+            each(seen, around, |deed| {
+                baseline
+                    .done
+                    .entry(deed.kind)
+                    .or_default()
+                    .insert(deed.form);
+            });
+            // What a link led to may be hidden another time: then it is the link that is asked for.
+            let asked = seen
+                .opened
+                .iter()
+                .map(|opened| around.file(opened.asked.as_path()));
+            baseline.done.entry(Kind::Read).or_default().extend(asked);
+            let files: BTreeSet<&Text> = seen.opened.iter().map(|opened| &opened.path).collect();
+            baseline.most.widen(&Most::of(seen, files.len()));
+        }
+        baseline
+    }
+
+    /// Reads a saved baseline.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or not of this version.
+    pub fn from_json(json: &[u8]) -> Result<Self, BadBaseline> {
+        let baseline: Self = serde_json::from_slice(json)?;
+        match baseline.aegis_baseline {
+            VERSION => Ok(baseline),
+            other => Err(BadBaseline::Version(other)),
+        }
+    }
+
+    /// As it is saved.
+    pub fn to_json(&self) -> String {
+        let mut json = serde_json::to_string_pretty(self).expect("strings and numbers");
+        json.push('\n');
+        json
+    }
+
+    pub(crate) fn has(&self, kind: Kind, form: &Text) -> bool {
+        let has = |kind| {
+            self.done
+                .get(&kind)
+                .is_some_and(|forms| forms.contains(form))
+        };
+        // What is written may be read.
+        has(kind) || kind == Kind::Read && has(Kind::Write)
+    }
+}
+
+/// One thing that was done.
+pub(crate) struct Deed {
+    pub kind: Kind,
+    /// What it is known by.
+    pub form: Text,
+    /// What it was, for people.
+    pub what: Text,
+    /// Of a path that is not there, or hidden: it was only asked for.
+    pub is_absent: bool,
+}
+
+/// Calls that say nothing of what a program does: they depend on time, memory and other processes, change what is the
+/// process's own, or name a path, which is looked at by itself. By the first of those that do the same.
+#[rustfmt::skip]
+const INCIDENTAL: [&str; 27] = [
+    "arch_prctl", "clock_gettime", "close", "dup", "epoll_wait", "exit", "fcntl", "futex", "getcwd", "getpid", "getrandom", "getrlimit",
+    "getrusage", "getuid", "lseek", "mmap", "nanosleep", "open", "pipe", "poll", "read", "rt_sigaction", "sched_getaffinity", "set_tid_address",
+    "stat", "wait4", "write",
+];
+
+/// A call, by the first of those that do the same.
+fn call(name: &str) -> &str {
+    let group = EQUIVALENT.iter().find(|group| group.contains(&name));
+    group.map_or(name, |group| group[0])
+}
+
+/// Each thing that was done, in the one form that it is known by.
+pub(crate) fn each(seen: &Observation, around: &Around<'_>, mut add: impl FnMut(Deed)) {
+    let mut done = |kind, form: Text, what: Text| {
+        add(Deed {
+            kind,
+            form,
+            what,
+            is_absent: false,
+        });
+    };
+    let text = |text: String| Text::from(&text);
+    for ran in &seen.executed {
+        for path in BTreeSet::from([&ran.path, &ran.asked]) {
+            done(Kind::Exec, around.program(path.as_path()), path.clone());
+        }
+    }
+    for opened in &seen.opened {
+        let kind = if opened.write {
+            Kind::Write
+        } else {
+            Kind::Read
+        };
+        done(kind, around.file(own_proc(opened)), opened.path.clone());
+    }
+    for socket in &seen.sockets {
+        let refused = if socket.refused { ", refused" } else { "" };
+        let form = text(format!(
+            "family {}, type {}, protocol {}{refused}",
+            socket.family, socket.kind, socket.protocol
+        ));
+        done(Kind::Socket, form.clone(), form);
+    }
+    for address in &seen.addresses {
+        let kind = match address.how {
+            How::Connect | How::Send => Kind::Connect,
+            How::Bind | How::Listen => Kind::Bind,
+        };
+        let what = match &address.of {
+            aegis_observation::End::Internet(address) => text(address.to_string()),
+            aegis_observation::End::Path(path) => path.clone(),
+            aegis_observation::End::Abstract(name) => text(format!("@{name}")),
+        };
+        done(kind, around.address(&address.of), what);
+    }
+    for (abi, calls) in &seen.calls {
+        for name in calls {
+            let (form, what) = match abi {
+                Abi::Native if INCIDENTAL.contains(&call(name)) => continue,
+                Abi::Native => (text(call(name).to_owned()), text(name.clone())),
+                Abi::Compat => {
+                    let what = text(format!("{name} of the 32-bit ABI"));
+                    (what.clone(), what)
+                }
+            };
+            done(Kind::Call, form, what);
+        }
+    }
+    let by_path = |call: &str, error: &str| {
+        let same = |named: &&Named| named.call == call && named.error.as_deref() == Some(error);
+        seen.named.iter().any(|named| same(&named))
+    };
+    for refused in &seen.refused_calls {
+        // Libraries try what a kernel may not have, and do without: that it was called is among the calls.
+        if refused.error != "ENOSYS" && !by_path(&refused.call, &refused.error) {
+            let form = text(format!("{}: {}", refused.call, refused.error));
+            done(Kind::Denied, form.clone(), form);
+        }
+    }
+    for name in seen.capabilities.keys() {
+        done(Kind::Capability, text(name.clone()), text(name.clone()));
+    }
+    for signal in &seen.signals_outside {
+        let form = text(signal.to_string());
+        done(Kind::Signal, form.clone(), form);
+    }
+    for named in &seen.named {
+        add(of_named(named, around));
+    }
+}
+
+/// A file of the process itself is known by the name that it was asked for by: its number differs.
+fn own_proc(opened: &Opened) -> &Path {
+    let asked = opened.asked.as_path();
+    let own = asked.starts_with("/proc/self") || asked.starts_with("/proc/thread-self");
+    match own && opened.path.as_path().starts_with("/proc") {
+        true => asked,
+        false => opened.path.as_path(),
+    }
+}
+
+fn of_named(named: &Named, around: &Around<'_>) -> Deed {
+    let path = named.path.as_path();
+    let kind = match done_by(&named.call) {
+        Did::Made | Did::Wrote | Did::Changed => Kind::Write,
+        _ => Kind::Read,
+    };
+    let error = named.error.as_deref().unwrap_or_default();
+    if is_refusal(error) {
+        let words = |path: &Text| {
+            let bytes = [
+                named.call.as_bytes(),
+                b" ",
+                path.as_bytes(),
+                b": ",
+                error.as_bytes(),
+            ];
+            Text::from(
+                <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&bytes.concat()),
+            )
+        };
+        return Deed {
+            kind: Kind::Denied,
+            form: words(&around.file(path)),
+            what: words(&named.path),
+            is_absent: false,
+        };
+    }
+    Deed {
+        kind,
+        form: around.file(path),
+        what: named.path.clone(),
+        is_absent: is_absence(error),
+    }
+}
