@@ -170,8 +170,8 @@ pub(crate) struct Deed {
 /// Calls that say nothing of what a program does: they depend on time, memory and other processes, change what is the
 /// process's own, or name a path, which is looked at by itself. By the first of those that do the same.
 #[rustfmt::skip]
-const INCIDENTAL: [&str; 27] = [
-    "arch_prctl", "clock_gettime", "close", "dup", "epoll_wait", "exit", "fcntl", "futex", "getcwd", "getpid", "getrandom", "getrlimit",
+const INCIDENTAL: [&str; 28] = [
+    "arch_prctl", "clock_gettime", "close", "dup", "epoll_wait", "exit", "fcntl", "futex", "getcwd", "getpgrp", "getpid", "getrandom", "getrlimit",
     "getrusage", "getuid", "lseek", "mmap", "nanosleep", "open", "pipe", "poll", "read", "rt_sigaction", "sched_getaffinity", "set_tid_address",
     "stat", "wait4", "write",
 ];

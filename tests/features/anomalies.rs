@@ -238,6 +238,15 @@ const GRAFTS: [Graft; 34] = [
     ),
 ];
 
+/// Only probes notice what happens while it does, and see every call.
+fn by_probes(body: impl Fn(&Workspace) + Send + Sync) {
+    observed(|scene| {
+        if scene.by == "probes" {
+            body(scene);
+        }
+    });
+}
+
 fn learn(workspace: &Workspace, words: &[&str]) {
     let mut learn = workspace.command(program("aegis-learn"));
     let output = learn
@@ -316,7 +325,7 @@ fn grafted(workspace: &Workspace, code: &str) {
 
 #[test]
 fn whatever_a_learnt_skill_never_did_is_flagged_with_what_it_is() {
-    observed(|workspace| {
+    by_probes(|workspace| {
         skill(workspace);
         let mut missed = Vec::new();
         for graft in GRAFTS {
@@ -372,7 +381,7 @@ fn what_a_learnt_skill_always_did_is_not_flagged() {
             &["tar", "czf", "d.tgz", "d"],
         ),
     ];
-    observed(|workspace| {
+    by_probes(|workspace| {
         for (number, (prepare, words)) in skills.iter().enumerate() {
             let directory = workspace.work();
             for entry in fs::read_dir(&directory).expect("it is there").flatten() {
@@ -405,7 +414,7 @@ fn what_a_learnt_skill_always_did_is_not_flagged() {
 /// Kills what is executed or reached before it has happened, whoever does it.
 #[test]
 fn what_is_killed_never_returns() {
-    observed(|workspace| {
+    by_probes(|workspace| {
         skill(workspace);
         let acts = [
             (
@@ -648,7 +657,7 @@ fn the_commands_of_the_page_do_as_they_say() {
 /// Everything inside stands still until a person has answered: nothing that comes after it is done.
 #[test]
 fn a_person_says_whether_it_may_go_on() {
-    observed(|workspace| {
+    by_probes(|workspace| {
         skill(workspace);
         let code = "open('/etc/passwd').read(); print('got ' + input(), flush=True)";
         grafted(workspace, code);
