@@ -34,7 +34,6 @@ fn a_wrong_command_line_is_125_and_starts_nothing() {
         (&["--frobnicate", "true"], "there is no option --frobnicate"),
         (&["--policy", "strikt", "true"], "did you mean `strict`?"),
         (&["--policy", "missing.yaml", "true"], "there is no file"),
-        (&["--observe", "true"], "--record FILE"),
         (&["--profile", "pyton", "true"], "did you mean `python`?"),
         (&["--profile", "missing.yaml", "true"], "there is no file"),
         (&["--set", "limits.memory=much", "true"], "memory"),
