@@ -102,16 +102,14 @@ fn of(proposal: &Proposal, key: Key) -> impl Iterator<Item = &Line> {
     proposal.lines.iter().filter(move |line| line.key == key)
 }
 
+/// The risk first: names may be long, and what is too long is cut off.
 fn why(line: &Line, observations: usize) -> String {
-    let mut why = line.evidence.words(&line.place, observations);
-    if let Some(risk) = line.risk {
-        let _ = write!(
-            why,
-            "{}risk: {risk}",
-            if why.is_empty() { "" } else { "; " }
-        );
+    let seen = line.evidence.words(&line.place, observations);
+    match line.risk {
+        None => seen,
+        Some(risk) if seen.is_empty() => format!("risk: {risk}"),
+        Some(risk) => format!("risk: {risk}; {seen}"),
     }
-    why
 }
 
 impl Page {
@@ -282,6 +280,10 @@ impl Page {
         let mut about: Option<About> = None;
         let mut number = 0;
         for note in notes {
+            let alike = notes
+                .iter()
+                .filter(|other| other.about == note.about)
+                .count();
             if about != Some(note.about) {
                 self.line("");
                 let heading = note.about.heading();
@@ -293,7 +295,9 @@ impl Page {
             number += 1;
             match number.cmp(&NOTES) {
                 std::cmp::Ordering::Less => self.comment(&format!("  {}", note.text)),
-                std::cmp::Ordering::Equal => self.comment("  and more"),
+                std::cmp::Ordering::Equal => {
+                    self.comment(&format!("  and {} more", alike + 1 - NOTES))
+                }
                 std::cmp::Ordering::Greater => {}
             }
         }

@@ -1,5 +1,6 @@
 //! Descriptors: reading, writing, and keeping them from the command (`close_range(2)`).
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -58,7 +59,16 @@ pub fn duplicate_to(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
 /// device does something.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let found = rustix::fs::open(path, flags, Mode::empty())?;
+    open_found(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// As [`open_regular`], by its name in a directory. A link is not followed.
+pub fn open_regular_at(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<File> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    open_found(rustix::fs::openat(directory, name, flags, Mode::empty())?)
+}
+
+fn open_found(found: OwnedFd) -> io::Result<File> {
     let stat = rustix::fs::fstat(&found)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("it is not a regular file"));

@@ -136,6 +136,10 @@ fn add(
 /// A copy of one of the caller's descriptors: `pidfd_getfd(2)`. If the call [still waits](still_waits) afterwards, it was
 /// the caller's.
 pub fn take_descriptor(call: &Call, fd: i32) -> io::Result<OwnedFd> {
+    // The command's own number, and none of this process's.
+    if fd < 0 {
+        return Err(Errno::BADF.into());
+    }
     // `PIDFD_THREAD`: a thread may have a table of its own.
     let thread = PidfdFlags::from_bits_retain(libc::O_EXCL as u32);
     let open =

@@ -1,37 +1,63 @@
 //! Changing a file of a person's in place.
 
-use std::fs::{self, File, TryLockError};
-use std::io;
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aegis_sys::files::open_regular;
+use aegis_sys::files::open_regular_at;
 use aegis_sys::private::put_like;
+use aegis_sys::walk;
+use rustix::fs::{AtFlags, FileType};
 
 /// How long to wait for somebody else who changes the file.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A file that nobody else changes meanwhile, if they use this lock too.
+/// The longest file that is changed: twice what a profile or a policy may have.
+const LONGEST: u64 = 2 << 20;
+
+/// A file that nobody else changes meanwhile, if they use this lock too. Its directory is opened once: whoever may rename that, or
+/// put a link in its place, changes nothing of what is read and written.
 pub(super) struct Locked<'f> {
     file: &'f Path,
+    directory: File,
+    name: OsString,
     held: File,
 }
 
 impl<'f> Locked<'f> {
     /// Waits for the lock. A link is neither replaced by a file nor followed to change its target.
     pub fn new(file: &'f Path) -> Result<Self, String> {
+        let said = |error: io::Error| error.to_string();
+        let directory = walk::directory(super::policy::directory_of(file), false).map_err(said)?;
+        let name = file.file_name().ok_or("it is a directory")?.to_owned();
         let since = Instant::now();
         loop {
-            let metadata = fs::symlink_metadata(file).map_err(|error| error.to_string())?;
-            if metadata.is_symlink() {
-                let target = fs::read_link(file).map_err(|error| error.to_string())?;
-                return Err(format!("it is a link to {}: name that", target.display()));
+            let found = rustix::fs::statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW);
+            let found = found.map_err(|error| error.to_string())?;
+            if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
+                let target = rustix::fs::readlinkat(&directory, &name, Vec::new());
+                let target = target.map_err(|error| error.to_string())?;
+                return Err(format!(
+                    "it is a link to {}: name that",
+                    target.to_string_lossy()
+                ));
             }
-            let held = open_regular(file).map_err(|error| error.to_string())?;
+            let held = open_regular_at(directory.as_fd(), &name).map_err(said)?;
             match held.try_lock() {
                 // Whoever had it may have replaced the file.
-                Ok(()) if is_named(&held, file) => return Ok(Self { file, held }),
+                Ok(()) if is(&held, &found) => {
+                    let directory = directory.into();
+                    return Ok(Self {
+                        file,
+                        directory,
+                        name,
+                        held,
+                    });
+                }
                 Ok(()) => {}
                 Err(TryLockError::Error(error)) => {
                     return Err(format!("it cannot be locked: {error}"));
@@ -50,24 +76,30 @@ impl<'f> Locked<'f> {
         }
     }
 
+    /// What is in it.
+    pub fn text(&self) -> Result<String, String> {
+        let mut text = String::new();
+        let read = (&self.held).take(LONGEST + 1).read_to_string(&mut text);
+        read.map_err(|error| error.to_string())?;
+        match text.len() as u64 > LONGEST {
+            true => Err("it is longer than any profile or policy".into()),
+            false => Ok(text),
+        }
+    }
+
     /// Replaces the file in one step: whoever reads it meanwhile gets the old one or the new one. Mode and owner
     /// stay.
     pub fn write(&self, text: &str) -> Result<(), String> {
-        let directory = super::policy::directory_of(self.file);
         let stat = rustix::fs::fstat(&self.held).map_err(|error| error.to_string())?;
-        let name = self.file.file_name().ok_or("it is a directory")?;
-        let replaced = File::open(directory).and_then(|directory| {
-            put_like(&directory, name, text.as_bytes(), &stat)?;
-            // Without this, a crash may bring back the old one, and nothing worse.
-            let _ = directory.sync_all();
-            Ok(())
-        });
+        let replaced = put_like(&self.directory, &self.name, text.as_bytes(), &stat);
+        // Without this, a crash may bring back the old one, and nothing worse.
+        let _ = self.directory.sync_all();
         replaced.map_err(|error| {
             let help = match error.kind() {
                 io::ErrorKind::PermissionDenied => format!(
                     "\n  help: run this as root, or as user {}, who has to be able to write in {}",
                     stat.st_uid,
-                    directory.display()
+                    super::policy::directory_of(self.file).display()
                 ),
                 _ => String::new(),
             };
@@ -76,9 +108,7 @@ impl<'f> Locked<'f> {
     }
 }
 
-/// Whether the open file still has the name.
-fn is_named(file: &File, path: &Path) -> bool {
-    let named = fs::symlink_metadata(path).ok();
-    (file.metadata().ok().zip(named))
-        .is_some_and(|(file, named)| (file.dev(), file.ino()) == (named.dev(), named.ino()))
+/// Whether the open file is the one that was found.
+fn is(file: &File, found: &rustix::fs::Stat) -> bool {
+    (file.metadata()).is_ok_and(|file| (file.dev(), file.ino()) == (found.st_dev, found.st_ino))
 }

@@ -280,7 +280,7 @@ fn apply(suggested: &Suggested, text: &str) -> CommandResult {
     let unchanged = |why: String| anyhow!("{file} cannot be changed, and is as it was: {why}");
     // What is read now is what is replaced.
     let locked = Locked::new(Path::new(file)).map_err(unchanged)?;
-    let again = self::patched(file, &additions)?;
+    let again = patch(&locked.text().map_err(unchanged)?, file, &additions);
     let again = again.ok_or_else(|| unchanged("somebody else has changed it meanwhile".into()))?;
     locked.write(&again.text).map_err(unchanged)?;
     super::print(&format!("{file}: {} added\n", counted(again.added.len())))?;

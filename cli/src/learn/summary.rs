@@ -7,6 +7,7 @@ use std::path::Path;
 use aegis_launch::learning::View;
 use aegis_learn::{Difference, HEADROOM, Key, Outside, Proposal, Rule};
 use aegis_observation::{Observation, Text};
+use aegis_profile::syntax::escape;
 use serde_json::{Value, json};
 
 use super::runs::Seen;
@@ -324,7 +325,7 @@ impl Learnt<'_> {
     fn changes(&self, out: &mut String) {
         let changed: BTreeSet<String> = (self.runs.iter())
             .flat_map(|seen| &seen.report.changed)
-            .map(|changed| format!("{} {}", changed.change, changed.path))
+            .map(|changed| format!("{} {}", changed.change, escape(&changed.path)))
             .collect();
         let lost: BTreeSet<String> = (self.runs.iter())
             .flat_map(|seen| seen.report.lost.clone())
@@ -333,7 +334,9 @@ impl Learnt<'_> {
             return;
         }
         *out += "changes that were made in memory, and are gone (--keep-changes keeps those of the working directory):\n";
-        let lost = lost.into_iter().map(|path| format!("added {path}"));
+        let lost = lost
+            .into_iter()
+            .map(|path| format!("added {}", escape(&path)));
         list(out, "  ", changed.into_iter().chain(lost));
         let left_out: u64 = self
             .runs
@@ -341,7 +344,7 @@ impl Learnt<'_> {
             .map(|seen| seen.report.changes_left_out)
             .sum();
         if left_out > 0 {
-            let _ = writeln!(out, "  ... and {left_out} that are not listed");
+            let _ = writeln!(out, "  ... and at least {left_out} that are not listed");
         }
     }
 

@@ -17,6 +17,7 @@ use std::os::fd::OwnedFd;
 use aegis_launch::{
     Answer, Error, Event, Explained, FrontEnd, Launch, Options, Question, WantedPassphrase,
 };
+use aegis_profile::syntax::escape;
 use aegis_runtime::supervise::Event as RunEvent;
 use aegis_runtime::supervise::report::Cause;
 
@@ -169,12 +170,14 @@ fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
     let outcome = ManuallyDrop::new(session.finish()?);
     let report = &outcome.report;
     for path in report.planted.iter().filter(|_| !quiet) {
+        let path = escape(path);
         complain(&harmless(&format!(
             "aegis-run: warning: the run made {path}, which programs of the host act upon: look at it\n"
         )));
     }
     if !report.lost.is_empty() && !quiet {
-        let lost = report.lost.join(", ");
+        let lost: Vec<String> = report.lost.iter().map(|path| escape(path)).collect();
+        let lost = lost.join(", ");
         complain(&harmless(&format!(
             "aegis-run: warning: the command wrote {lost} to the sandbox's private home, which is gone: declare under `files.write` what is to be kept\n"
         )));

@@ -8,6 +8,7 @@ use aegis_policy::model::AnomalyKind;
 use aegis_policy::request::Place;
 use aegis_policy::{HostPath, Opinion, Verdict, What};
 use aegis_profile::LimitKey;
+use aegis_profile::syntax::escape;
 use aegis_runtime::plan::{Grant, Less, Plan, authority};
 use aegis_runtime::supervise::report::{Anomaly, Report};
 
@@ -201,8 +202,8 @@ pub(crate) fn changes(report: &Report) -> String {
         return String::new();
     };
     let such = match count {
-        1 => format!("1 change, {}, was", first.path),
-        _ => format!("{count} changes, such as {}, were", first.path),
+        1 => format!("1 change, {}, was", escape(&first.path)),
+        _ => format!("{count} changes, such as {}, were", escape(&first.path)),
     };
     harmless(&format!(
         "aegis-run: note: {such} made in memory and lost (`files.overlay`); --report lists what changed\n"

@@ -21,6 +21,9 @@ const MOST: u32 = 200_000;
 /// Most changes that are listed.
 const MOST_LISTED: usize = 10_000;
 
+/// Most bytes of paths that are held at one time: the memory is the supervisor's, which no limit of the run counts.
+const MOST_BYTES: usize = 32 << 20;
+
 /// A directory whose entries in the tree below it do not show.
 const OPAQUE: &str = "user.overlay.opaque";
 
@@ -72,6 +75,7 @@ impl Changes {
             changed: Vec::new(),
             left_out: 0,
             looked_at: 0,
+            held: 0,
         };
         for (number, (at, host)) in self.trees.iter().enumerate() {
             let written = mount::locate_beneath(self.layers.as_fd(), &apply::written(number));
@@ -89,6 +93,8 @@ struct Found {
     changed: Vec<Changed>,
     left_out: u64,
     looked_at: u32,
+    /// Bytes of the paths that are listed, and of those of the directories that wait to be looked at.
+    held: usize,
 }
 
 impl Found {
@@ -97,6 +103,7 @@ impl Found {
         // Directories, and whether nothing of the host shows in them.
         let mut ahead = vec![(PathBuf::new(), host.is_none())];
         while let Some((inside, new)) = ahead.pop() {
+            self.held = self.held.saturating_sub(inside.as_os_str().len());
             let Some(dir) = open(written, &inside) else {
                 self.left_out += 1;
                 continue;
@@ -137,16 +144,29 @@ impl Found {
                     };
                     self.add(at.join(&path), change);
                 }
-                if is_directory {
+                if is_directory && self.has_room(&path) {
                     ahead.push((path, !merged));
                 }
             }
         }
     }
 
+    /// Whether one more path may be held.
+    fn has_room(&mut self, path: &Path) -> bool {
+        let held = self.held + path.as_os_str().len();
+        match held > MOST_BYTES {
+            true => self.left_out += 1,
+            false => self.held = held,
+        }
+        held <= MOST_BYTES
+    }
+
     fn add(&mut self, path: PathBuf, change: Change) {
         if self.changed.len() == MOST_LISTED {
             self.left_out += 1;
+            return;
+        }
+        if !self.has_room(&path) {
             return;
         }
         let path = path.to_string_lossy().into_owned();

@@ -234,7 +234,7 @@ pub struct Report {
     /// What the command wrote over directories of `files.overlay` and is gone, by path.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<Changed>,
-    /// How many such changes are not listed: there were too many, or the command has made them unreadable.
+    /// How many such changes are not listed, at least: there were too many, or the command has made them unreadable.
     #[serde(skip_serializing_if = "is_zero")]
     pub changes_left_out: u64,
     /// Whether the command failed and no denial explains it.

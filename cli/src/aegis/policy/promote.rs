@@ -33,7 +33,8 @@ pub(super) fn promote(reference: &str, rule: &str, back: bool, json: bool) -> Co
     let unchanged = |why| anyhow!("{shown} cannot be changed, and is as it was: {why}");
     // What is read now is what is replaced: several may promote at once.
     let locked = Locked::new(&file).map_err(unchanged)?;
-    let Some(changed) = promote::set_mode(&read(&file)?, &shown, rule, mode)? else {
+    let Some(changed) = promote::set_mode(&locked.text().map_err(unchanged)?, &shown, rule, mode)?
+    else {
         let value = json!({"file": shown, "rule": rule, "changed": false});
         answer(json, &value, || format!("{shown}: `{rule}` {state}\n"))?;
         return Ok(true);
