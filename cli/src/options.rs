@@ -67,9 +67,9 @@ pub struct AegisLearn {
     /// The network that the command has: `host`
     #[arg(long, value_name = "WHAT", value_parser = ["host"])]
     pub allow_net: Option<String>,
-    /// Shows the command what the policy wants a person to review, too, and asks for it on the terminal
-    #[arg(long)]
-    pub ask: bool,
+    /// Shows the command this too, which the policy wants a person to review, and asks on the terminal; may be repeated
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub show: Vec<PathBuf>,
     /// What is written in the working directory is kept: the policy must let a profile write there
     #[arg(long)]
     pub keep_changes: bool,

@@ -28,8 +28,8 @@ pub struct Learning {
     pub audit: Option<PathBuf>,
     /// `$SKILL`: the directory of the profile that is to be written.
     pub skill: Option<PathBuf>,
-    /// Whether what the policy wants reviewed is shown, too: a person is then asked when the run starts.
-    pub ask: bool,
+    /// Places that are shown even if the policy wants them reviewed: a person is then asked when the run starts.
+    pub show: Vec<PathBuf>,
     /// The host's network.
     pub network: bool,
     /// Whether what is written in the working directory is kept, and so reaches the host.
@@ -139,9 +139,16 @@ pub fn view(learning: &Learning) -> Result<View, Error> {
     };
     let zones = [Some(&work), skill.as_ref()].into_iter().flatten();
     let zones = zones.filter(|dir| dir.parent().is_some()).cloned();
-    // Where a passphrase is wanted, calling this program is not enough of a yes.
+    let show: Result<Vec<PathBuf>, Error> = (learning.show.iter())
+        .map(|path| {
+            let shown = path.display();
+            fs::canonicalize(path).map_err(|error| {
+                Error::Caller(format!("--show {shown}: it cannot be found: {error}"))
+            })
+        })
+        .collect();
     let mut viewer = Viewer {
-        ask: learning.ask,
+        show: show?,
         trust: Trust {
             uid: caller.uid,
             zones: zones.collect(),
@@ -184,7 +191,8 @@ struct Viewer {
     skill: Option<PathBuf>,
     /// Aegis's own places.
     own: Vec<PathBuf>,
-    ask: bool,
+    /// What is shown if a person says yes.
+    show: Vec<PathBuf>,
     shown: Vec<Shown>,
     hidden: Vec<Hidden>,
     left: usize,
@@ -202,6 +210,7 @@ impl Viewer {
     fn places(&self) -> Vec<PathBuf> {
         let home = &self.caller.home;
         let mut places = vec![self.work.clone()];
+        places.extend(self.show.iter().cloned());
         places.extend(self.skill.clone());
         let top = entries(Path::new("/")).into_iter();
         places.extend(top.filter(|path| {
@@ -224,7 +233,7 @@ impl Viewer {
             let files = [Action::FilesRead, Action::FilesWrite, Action::ShellExec];
             let speaks =
                 rule.mode == Mode::default() && files.iter().any(|action| rule.on.contains(action));
-            if !speaks || !(rule.verdict.lets_through() || self.ask) {
+            if !speaks || !rule.verdict.lets_through() {
                 continue;
             }
             for pattern in &rule.matches {
@@ -304,7 +313,7 @@ impl Viewer {
             }
             let verdict = self.verdict(Access::Read.what(&found.real, tree, None));
             match verdict {
-                (verdict, _) if self.lets(verdict) => self.shown.push(Shown { path, tree }),
+                (verdict, _) if self.lets(verdict, &path) => self.shown.push(Shown { path, tree }),
                 (Verdict::Block, _) if tree => {
                     let inside = entries(&path);
                     if inside.is_empty() {
@@ -334,7 +343,7 @@ impl Viewer {
             self.left = left;
             let (verdict, reason) = self.verdict(Access::Exec.what(&path, tree, None));
             match verdict {
-                _ if self.lets(verdict) => executable.push(path),
+                _ if self.lets(verdict, &path) => executable.push(path),
                 Verdict::Block if tree => {
                     ahead.extend(entries(&path).into_iter().filter_map(|path| {
                         let found = fs::symlink_metadata(&path).ok()?;
@@ -355,8 +364,9 @@ impl Viewer {
         (decision.verdict, decision.reason.to_string())
     }
 
-    fn lets(&self, verdict: Verdict) -> bool {
-        verdict.lets_through() || (self.ask && verdict == Verdict::Review)
+    fn lets(&self, verdict: Verdict, path: &Path) -> bool {
+        let is_asked_for = || self.show.iter().any(|show| is_below(path, show));
+        verdict.lets_through() || (verdict == Verdict::Review && is_asked_for())
     }
 
     fn is_shown(&self, path: &Path) -> bool {

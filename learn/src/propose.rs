@@ -1,6 +1,7 @@
 //! From observations to a proposal: one step after the other.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use aegis_observation::{Observation, Text, Tier};
 use aegis_profile::parse_str;
@@ -71,6 +72,19 @@ pub fn propose(
         }
     }
     let lines = lines.done();
+    for line in lines.iter().filter(|line| line.key == Key::Write) {
+        let is_changed =
+            |path: &&PathBuf| path.starts_with(&line.place) && !needs.write.contains_key(*path);
+        let executed = needs.programs.keys().map(|ran| &ran.asked);
+        if let Some(path) = executed.chain(needs.read.keys()).find(is_changed) {
+            let shown = Text::from(path.as_os_str());
+            let text = format!(
+                "{} may be written, and with it {shown}, which it reads: where its output has a directory of its own before it is learnt, only that is granted",
+                line.value
+            );
+            notes.add(About::Risk, text);
+        }
+    }
     let name = options.name.clone().filter(|name| {
         let text = format!("aegis: 1\nname: {}\n", scalar(name));
         parse_str(&text, "learnt").is_ok_and(|read| read.name == *name)

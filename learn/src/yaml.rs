@@ -146,7 +146,7 @@ impl Page {
             ));
         }
         self.comment(&match head.lost {
-            0 => "Complete: nothing that was seen was lost.".to_owned(),
+            0 => "Nothing that was seen was lost.".to_owned(),
             lost => format!(
                 "INCOMPLETE: {lost} things were seen and lost. Run it again before trusting this."
             ),

@@ -41,7 +41,7 @@ aegis: 1
 # Written by aegis-learn on 2026-01-31, from 2 runs of:
 #   python3 main.py 'a b'
 # Seen by probes in the kernel on Linux 6.12.
-# Complete: nothing that was seen was lost.
+# Nothing that was seen was lost.
 # Rules: variables, single-files, written, built-in, headroom.
 
 name: report

@@ -266,7 +266,13 @@ fn an_export_takes_the_place_of_a_file_and_of_nothing_else() {
             std::fs::read_to_string(work.join("old")).expect("a file"),
             "old"
         );
-        let output = skill.export(&["--format", "apparmor", "-o", "old"]);
+        let refused = skill.export(&["--format", "apparmor", "-o", "old"]);
+        assert!(
+            text(&refused).contains("--force replaces it") && refused.status.code() == Some(1),
+            "{}",
+            text(&refused)
+        );
+        let output = skill.export(&["--format", "apparmor", "-o", "old", "--force"]);
         assert!(output.status.success(), "{}", text(&output));
         assert!(
             std::fs::read_to_string(work.join("old"))

@@ -65,7 +65,10 @@ pub(super) struct Options {
     /// What to write it for
     #[arg(long)]
     format: Name,
-    /// The file to write, in place of one that is there; without it, standard output
+    /// Replaces files that are there
+    #[arg(long)]
+    force: bool,
+    /// The file to write; without it, standard output
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
     /// Of `bwrap`: the file for the filter of system calls, which the script reads
@@ -125,7 +128,7 @@ impl Options {
         let filter = self.seccomp.as_deref().map(whole).transpose()?;
         let export = aegis_export::export(format, &compiled, filter.as_deref())?;
         if let Some(filter) = &filter {
-            write(filter, &aegis_export::program(&compiled)?)?;
+            write(filter, &aegis_export::program(&compiled)?, self.force)?;
         }
         let bytes = match self.json {
             true => {
@@ -140,7 +143,7 @@ impl Options {
             }
         };
         match self.output {
-            Some(path) => write(&path, &bytes)?,
+            Some(path) => write(&path, &bytes, self.force)?,
             None => print_bytes(&bytes)?,
         }
         Ok(true)
@@ -162,7 +165,7 @@ fn whole(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("{} is no name of a file", path.display()))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+fn write(path: &Path, bytes: &[u8], force: bool) -> anyhow::Result<()> {
     let fail = |error: io::Error| anyhow!("{} cannot be written: {error}", path.display());
     let path = whole(path)?;
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
@@ -176,6 +179,12 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         );
     }
     let directory = File::open(directory).map_err(fail)?;
-    put_public(&directory, name, bytes, Put::Replace).map_err(fail)?;
+    let how = if force { Put::Replace } else { Put::New };
+    if !put_public(&directory, name, bytes, how).map_err(fail)? {
+        bail!(
+            "{} is there already\n  help: --force replaces it",
+            path.display()
+        );
+    }
     Ok(())
 }

@@ -84,7 +84,10 @@ struct Material {
 
 fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
     let old = match &options.against {
-        Some(reference) => Some(aegis_profile::load(reference, &Files)?),
+        Some(reference) => Some((
+            aegis_profile::load(reference, &Files)?,
+            own_text(reference)?,
+        )),
         None => None,
     };
     let place = options.output.as_deref();
@@ -103,7 +106,7 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
         policy: options.policy.clone(),
         audit: options.audit.clone(),
         skill: skill.clone(),
-        ask: options.ask,
+        show: options.show.clone(),
         network: options.allow_net.is_some(),
         keep: options.keep_changes,
         pass: options.pass.clone(),
@@ -155,21 +158,36 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
             run: true,
         },
     );
-    if let Some(old) = old {
+    let hidden = summary::hidden(&view, &material.seen);
+    if let Some((old, own)) = old {
         let difference = aegis_learn::difference(&material.seen, &proposal, &old.profile, &around);
         if options.trim {
-            let trimmed = aegis_profile::show(&difference.trimmed(&old.profile), false);
+            let trimmed = match own {
+                // With its comments.
+                Some(text) if difference.unused.is_empty() => text,
+                Some(text) => {
+                    let own = aegis_profile::parse_str(
+                        &text,
+                        options.against.as_deref().unwrap_or_default(),
+                    )?;
+                    aegis_profile::show(&difference.trimmed(&own), false)
+                }
+                None => aegis_profile::show(&difference.trimmed(&old.profile), false),
+            };
             written(options, &trimmed)?;
         }
         let text = match options.json {
-            true => summary::difference_json(&difference),
-            false => summary::difference(&difference, &material.seen),
+            true => summary::difference_json(&difference, &hidden),
+            false => summary::difference(&difference, &material.seen, &hidden),
         };
         match options.trim && options.output.is_none() {
             true => complain(&harmless(&text)),
             false => print(harmless(&text).as_bytes())?,
         }
-        return Ok(u8::from(!difference.lacks.is_empty()));
+        // What it was not shown it may need.
+        return Ok(u8::from(
+            !(difference.lacks.is_empty() && hidden.is_empty()),
+        ));
     }
     let verified = match options.from.is_empty() && !options.no_verify {
         true => Some(verify(
@@ -195,7 +213,7 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
         proposal: &proposal,
         runs: &material.runs,
         settled: material.settled,
-        hidden: summary::hidden(&view, &material.seen),
+        hidden,
         verified: verified.as_ref(),
         place,
         text: &text,
@@ -215,6 +233,20 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
     }
     let is_good = verified.as_ref().is_none_or(Verified::is_good) && proposal.is_complete();
     Ok(u8::from(!is_good))
+}
+
+/// The text of a profile that is a file.
+fn own_text(reference: &str) -> anyhow::Result<Option<String>> {
+    if aegis_profile::builtin::text(reference).is_some() {
+        return Ok(None);
+    }
+    let bytes = match reference {
+        // It was read to its end when it was loaded.
+        "-" => return Ok(None),
+        file => aegis_profile::Source::read(&Files, Path::new(file))
+            .map_err(|_| anyhow::anyhow!("{file} cannot be read"))?,
+    };
+    Ok(String::from_utf8(bytes).ok())
 }
 
 const PATH: &str = "PATH";
@@ -398,8 +430,17 @@ fn verify(
     around: &Surroundings<'_>,
     input: &Input,
 ) -> anyhow::Result<Verified> {
-    if matches!(input, Input::Once) {
-        return Ok(Verified::not_tried());
+    let untried = match input {
+        _ if material.runs.iter().any(|run| run.interrupted) => {
+            Some("it was interrupted: try the profile yourself")
+        }
+        Input::Once => Some(
+            "standard input is a pipe, which can be read once: give it as a file (< FILE), or try the profile yourself",
+        ),
+        _ => None,
+    };
+    if let Some(why) = untried {
+        return Ok(Verified::not_tried(why));
     }
     let profile = proposal.profile()?;
     let mut confined = profile.clone();
@@ -441,7 +482,7 @@ fn verify(
 
     Ok(Verified {
         date: today(),
-        tried: true,
+        untried: None,
         started: true,
         status: seen.report.exit_status,
         expected: material

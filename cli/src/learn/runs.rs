@@ -10,8 +10,9 @@ use aegis_launch::{Declaration, Launch, ObserveBy, Reference};
 use aegis_observation::Observation;
 use aegis_profile::Loaded;
 use aegis_runtime::types::StdioMode;
+use aegis_sys::files;
 use aegis_sys::process::{self, Change};
-use aegis_sys::{files, signal};
+use aegis_sys::signal::Signals;
 use rustix::fs::{MemfdFlags, SeekFrom};
 use serde::Deserialize;
 
@@ -41,6 +42,8 @@ pub(super) struct Seen {
     pub observation: Observation,
     /// How it went.
     pub report: Report,
+    /// Whether a person ended it (Control-C).
+    pub interrupted: bool,
 }
 
 /// What is needed of a [report](aegis_runtime::supervise::report::Report).
@@ -128,7 +131,11 @@ impl Run<'_> {
             })
         };
         self.input.rewind()?;
+        // The terminal's signals are for the command, and what it has done until then is still learnt from.
+        let signals = Signals::open(&[libc::SIGINT, libc::SIGQUIT])?;
         let Some(pid) = process::fork()? else {
+            // Nobody would learn from it any more, or end it.
+            let _ = process::die_with_parent();
             let moved = self.output.map(|output| files::duplicate_to(output, 1));
             let status = match moved.unwrap_or(Ok(())) {
                 Ok(()) => crate::run::launched(launch, true),
@@ -136,23 +143,20 @@ impl Run<'_> {
             };
             process::exit_now(status.into());
         };
-        // The terminal's signals are for the command, and what it has done until then is still learnt from.
-        for interrupt in [libc::SIGINT, libc::SIGQUIT] {
-            signal::ignore(interrupt);
-        }
+        signals.block()?;
         let status = match process::reap(pid)? {
             Change::Exited(status) => status as u8,
             change => 128 + change.signal().unwrap_or(0) as u8,
         };
-        for interrupt in [libc::SIGINT, libc::SIGQUIT] {
-            signal::default_action(interrupt);
-        }
+        let interrupted = signals.next().is_some();
+        signals.restore_mask();
         let (seen, report) = (contents(&mut observation)?, contents(&mut report)?);
         if seen.is_empty() || report.is_empty() {
             return Ok(Err(if status == 0 { 125 } else { status }));
         }
         let malformed = |error: &dyn std::fmt::Display| io::Error::other(error.to_string());
         Ok(Ok(Seen {
+            interrupted,
             observation: Observation::from_json(&seen).map_err(|error| malformed(&error))?,
             report: serde_json::from_slice(&report).map_err(|error| malformed(&error))?,
         }))

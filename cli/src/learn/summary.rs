@@ -22,8 +22,8 @@ const REFUSALS: [&str; 4] = ["EACCES", "EPERM", "ENOENT", "EROFS"];
 #[derive(Debug)]
 pub(super) struct Verified {
     pub date: String,
-    /// Whether it was run again.
-    pub tried: bool,
+    /// Why it was not run again.
+    pub untried: Option<&'static str>,
     /// Whether the command started.
     pub started: bool,
     pub status: u8,
@@ -48,9 +48,9 @@ pub(super) struct Missing {
 
 impl Verified {
     /// The command was not run again.
-    pub fn not_tried() -> Self {
+    pub fn not_tried(why: &'static str) -> Self {
         Self {
-            tried: false,
+            untried: Some(why),
             ..Self::did_not_start(0)
         }
     }
@@ -59,7 +59,7 @@ impl Verified {
     pub fn did_not_start(status: u8) -> Self {
         Self {
             date: String::new(),
-            tried: true,
+            untried: None,
             started: false,
             status,
             expected: BTreeSet::new(),
@@ -96,8 +96,8 @@ impl Verified {
             );
         }
         let mut out = String::from("NOT verified: ");
-        if !self.tried {
-            out += "standard input is a pipe, which can be read once: give it as a file (< FILE), or try the profile yourself\n";
+        if let Some(why) = self.untried {
+            let _ = writeln!(out, "{why}");
             return out;
         }
         match (self.started, self.expected.contains(&self.status)) {
@@ -249,19 +249,30 @@ fn list(out: &mut String, before: &str, items: impl Iterator<Item = String>) {
     }
 }
 
+/// What was kept from the command.
+fn kept(out: &mut String, hidden: &BTreeMap<Text, String>) {
+    *out += "kept from the command, which asked for it (--show PATH shows it, once a person has said yes):\n";
+    let asked = hidden.iter();
+    list(
+        out,
+        "  ",
+        asked.map(|(path, why)| format!("{path} ({why})")),
+    );
+}
+
+fn hidden_json(hidden: &BTreeMap<Text, String>) -> Vec<Value> {
+    (hidden.iter())
+        .map(|(path, why)| json!({"path": path, "why": why}))
+        .collect()
+}
+
 impl Learnt<'_> {
     pub fn text(&self) -> String {
         let mut out = String::new();
         let proposal = self.proposal;
         self.changes(&mut out);
         if !self.hidden.is_empty() {
-            out += "kept from the command, which asked for it:\n";
-            let asked = self.hidden.iter();
-            list(
-                &mut out,
-                "  ",
-                asked.map(|(path, why)| format!("{path} ({why})")),
-            );
+            kept(&mut out, &self.hidden);
         }
         let extended: Vec<&str> = proposal
             .extends
@@ -307,6 +318,9 @@ impl Learnt<'_> {
         }
         if let Some(verified) = self.verified {
             out += &verified.text();
+            if verified.is_good() && !self.hidden.is_empty() {
+                out += "but something was kept from it both times (above): if it needs that, add it to the profile\n";
+            }
         }
         if let Some(place) = self.place {
             let _ = writeln!(
@@ -368,9 +382,6 @@ impl Learnt<'_> {
         let notes: Vec<Value> = (proposal.notes.iter())
             .map(|note| json!({"about": note.about.heading(), "text": note.text}))
             .collect();
-        let hidden: Vec<Value> = (self.hidden.iter())
-            .map(|(path, why)| json!({"path": path, "why": why}))
-            .collect();
         let verified = self.verified.map(|verified| {
             json!({
                 "verified": verified.is_good(),
@@ -390,7 +401,7 @@ impl Learnt<'_> {
             "extends": proposal.extends.iter().map(|extended| &extended.name).collect::<Vec<_>>(),
             "lines": lines,
             "notes": notes,
-            "hidden": hidden,
+            "hidden": hidden_json(&self.hidden),
             "changes": changes,
             "changes-kept": self.kept,
             "verification": verified,
@@ -400,7 +411,11 @@ impl Learnt<'_> {
 }
 
 /// An older profile against what was seen.
-pub(super) fn difference(difference: &Difference, seen: &[Observation]) -> String {
+pub(super) fn difference(
+    difference: &Difference,
+    seen: &[Observation],
+    hidden: &BTreeMap<Text, String>,
+) -> String {
     let mut out = String::new();
     let runs = seen.iter().flat_map(|seen| &seen.runs);
     let failed: BTreeSet<u8> = runs
@@ -412,7 +427,9 @@ pub(super) fn difference(difference: &Difference, seen: &[Observation]) -> Strin
             "a run ended with status {status}: what it did not come to is not seen"
         );
     }
-    if difference.is_empty() {
+    if !hidden.is_empty() {
+        kept(&mut out, hidden);
+    } else if difference.is_empty() {
         out += "it grants what was seen, and nothing that was not used\n";
     }
     if !difference.lacks.is_empty() {
@@ -442,7 +459,7 @@ pub(super) fn difference(difference: &Difference, seen: &[Observation]) -> Strin
     out
 }
 
-pub(super) fn difference_json(difference: &Difference) -> String {
+pub(super) fn difference_json(difference: &Difference, hidden: &BTreeMap<Text, String>) -> String {
     let lacks: Vec<Value> = (difference.lacks.iter())
         .map(|lack| json!({"key": lack.key.name(), "what": lack.what}))
         .collect();
@@ -454,6 +471,6 @@ pub(super) fn difference_json(difference: &Difference) -> String {
         .collect();
     format!(
         "{}\n",
-        json!({"lacks": lacks, "lines": lines, "unused": unused})
+        json!({"lacks": lacks, "lines": lines, "unused": unused, "hidden": hidden_json(hidden)})
     )
 }
