@@ -49,6 +49,16 @@ pub struct Most {
     pub lost: u64,
 }
 
+/// So many paths of a run may be unreadable: another thread that closes the file, or a process that ends, is quicker than
+/// whoever looks, now and then.
+const UNREADABLE: u64 = 16;
+
+/// How much was done and not seen, beyond what ordinary runs have.
+fn lost(seen: &Observation) -> u64 {
+    let losses = &seen.losses;
+    losses.dropped + losses.truncated + losses.unreadable.saturating_sub(UNREADABLE)
+}
+
 impl Most {
     /// What an observation has.
     pub(crate) fn of(seen: &Observation, files: usize) -> Self {
@@ -57,7 +67,7 @@ impl Most {
             files: files as u64,
             processes: seen.counts.forks,
             tasks: seen.counts.most_tasks,
-            lost: seen.losses.lost(),
+            lost: lost(seen),
         }
     }
 
