@@ -17,6 +17,7 @@ mod files_denied_policy;
 mod front_end;
 mod init;
 mod learning;
+mod learning_attacks;
 mod learning_kinds;
 mod leftovers;
 mod limits;
