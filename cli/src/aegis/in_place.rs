@@ -1,9 +1,9 @@
 //! Changing a file of a person's in place.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ impl<'f> Locked<'f> {
             let held = open_regular_at(directory.as_fd(), &name).map_err(said)?;
             match held.try_lock() {
                 // Whoever had it may have replaced the file.
-                Ok(()) if is(&held, &found) => {
+                Ok(()) if is_named(&held, &directory, &name) => {
                     let directory = directory.into();
                     return Ok(Self {
                         file,
@@ -108,7 +108,9 @@ impl<'f> Locked<'f> {
     }
 }
 
-/// Whether the open file is the one that was found.
-fn is(file: &File, found: &rustix::fs::Stat) -> bool {
-    (file.metadata()).is_ok_and(|file| (file.dev(), file.ino()) == (found.st_dev, found.st_ino))
+/// Whether the open file still has the name.
+fn is_named(file: &File, directory: &OwnedFd, name: &OsStr) -> bool {
+    let named = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok();
+    (file.metadata().ok().zip(named))
+        .is_some_and(|(file, named)| (file.dev(), file.ino()) == (named.st_dev, named.st_ino))
 }
