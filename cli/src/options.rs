@@ -173,7 +173,7 @@ pub struct AegisRun {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "explain")]
     pub record: Option<String>,
     /// Who observes it: probes, the run's seccomp listener, or whichever can
-    #[arg(long, value_name = "WHO", value_parser = ["auto", "probes", "listener"], requires = "record")]
+    #[arg(long, value_name = "WHO", value_parser = ["auto", "probes", "listener"])]
     pub observe_by: Option<String>,
     /// What the command has as 0, 1, 2: the caller's own, or only what is passed on
     #[arg(long, value_name = "MODE", value_parser = ["inherit", "relay"])]

@@ -168,7 +168,14 @@ fn options_that_are_wrong_are_125() {
                 "did you mean `strict`?",
             ),
             (&["--audit", "none", "touch", "started"], "does not permit"),
-            (&["--observe", "touch", "started"], "--record FILE"),
+            (
+                &["--observe", "--explain", "touch", "started"],
+                "--explain starts none",
+            ),
+            (
+                &["--observe-by", "listener", "touch", "started"],
+                "--record FILE",
+            ),
             (&["--profile"], "needs a value"),
             (
                 &[

@@ -96,8 +96,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
     if explain.is_some() && report.is_some() {
         return Err("--report needs a run, and --explain starts none: give one of them".into());
     }
-    if observe_by.is_some() && record.is_none() {
-        return Err("--observe-by: say where to write what is seen, too: --record FILE".into());
+    if observe_by.is_some() && record.is_none() && !observe {
+        return Err(
+            "--observe-by: say what it is observed for, too: --record FILE, or --observe".into(),
+        );
     }
     let asked = Declaration::Profile {
         reference: profile.map_or(Reference::Default, Reference::Named),
