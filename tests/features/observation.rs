@@ -10,7 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use aegis_tests::{USERS, User, Workspace, host, program, text};
+use aegis_tests::{USERS, User, Workspace, host, program, repository, text};
 use serde_json::Value;
 
 /// The service of a host, in the mount namespace of the test.
@@ -75,6 +75,27 @@ pub(crate) fn observed(body: impl Fn(&Scene) + Send + Sync) {
             body(&Scene::new(user, "listener"));
         });
     }
+}
+
+/// Runs the first commands of a section of the page, as a reader would.
+pub(crate) fn follow(workspace: &Workspace, section: &str) -> Output {
+    let page = std::fs::read_to_string(repository("docs/observing.md")).expect("the page");
+    let (_, section) = page.split_once(section).expect("the section");
+    let block = section.split("```sh\n").nth(1).expect("a block");
+    let block = block.split("```").next().expect("its end");
+    let programs = program("aegis-run");
+    let path = programs
+        .parent()
+        .expect("a directory")
+        .display()
+        .to_string();
+    let output = (workspace.command("sh"))
+        .env("PATH", format!("{path}:/usr/bin:/bin"))
+        .args(["-euc", block])
+        .output()
+        .expect("sh starts");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    output
 }
 
 /// `aegis-run --record RECORD --observe-by WHO --profile PROFILE -- WORDS`.

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use aegis_learn::{Around, Baseline};
 use aegis_observation::Observation;
 use aegis_profile::{BaselineFile, Hash};
-use aegis_sys::private::{self, Put};
-use anyhow::Context as _;
+use aegis_sys::private::Put;
 
-use super::directory_and_name;
+use super::output;
 
 /// A baseline that is to be written.
 pub(super) struct ToWrite {
@@ -41,11 +40,6 @@ pub(super) fn of(seen: &[Observation], around: &Around<'_>, profile: &Path) -> O
 impl ToWrite {
     /// Writes it.
     pub fn write(&self, how: Put) -> anyhow::Result<()> {
-        let (directory, name) = directory_and_name(&self.place)?;
-        let shown = self.place.display();
-        let put = private::put_public(&directory, name, self.json.as_bytes(), how)
-            .with_context(|| format!("{shown} cannot be written"))?;
-        anyhow::ensure!(put, "{shown} has appeared meanwhile, and was left alone");
-        Ok(())
+        output::put(&self.place, &self.json, how)
     }
 }

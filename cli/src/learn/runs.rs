@@ -16,6 +16,7 @@ use aegis_sys::signal::Signals;
 use rustix::fs::{MemfdFlags, SeekFrom};
 use serde::Deserialize;
 
+use crate::options::AegisLearn;
 use crate::terminal::log_is_locked;
 
 /// What one run has in common with the others.
@@ -107,7 +108,23 @@ impl Input {
     }
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// Of these options.
+    pub fn of(options: &'a AegisLearn, input: &'a Input) -> Self {
+        Self {
+            input,
+            command: &options.command,
+            policy: options.policy.as_deref(),
+            audit: options.audit.clone(),
+            observe_by: observer(options.observe_by.as_deref()),
+            // The profile goes to standard output.
+            output: match options.output.is_none() || options.json {
+                true => files::inherited(2),
+                false => None,
+            },
+        }
+    }
+
     /// Runs the command under a profile. `Err`: the exit status of a run that did not take place, which has been explained.
     pub fn under(&self, profile: Loaded) -> io::Result<Result<Seen, u8>> {
         let memory =
@@ -168,4 +185,12 @@ fn contents(file: &mut File) -> io::Result<Vec<u8>> {
     file.rewind()?;
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+fn observer(name: Option<&str>) -> ObserveBy {
+    match name {
+        Some("probes") => ObserveBy::Probes,
+        Some("listener") => ObserveBy::Listener,
+        _ => ObserveBy::Auto,
+    }
 }

@@ -68,33 +68,12 @@ fn one_service_at_a_time() {
 /// The commands of `docs/observing.md`, one after the other, by a user.
 #[test]
 fn the_commands_of_the_page_do_as_they_say() {
-    let page =
-        std::fs::read_to_string(aegis_tests::repository("docs/observing.md")).expect("it is there");
-    let block = page
-        .split("```sh\n")
-        .nth(1)
-        .expect("a block")
-        .split("```")
-        .next()
-        .expect("its end");
     host::in_private_mounts(|| {
         let _service = Service::start();
         let workspace = Workspace::new(User::Ordinary);
         workspace.write("work/skill.yaml", "aegis: 1\nname: skill\nextends: [shell]\nrun: [sh, -c, \"cat /etc/shadow; echo x > out; :\"]\ncapabilities: {files.write: [$WORK/out]}\n");
         workspace.write("work/out", "");
-        let programs = program("aegis-run");
-        let path = programs
-            .parent()
-            .expect("a directory")
-            .display()
-            .to_string();
-        let output = workspace
-            .command("sh")
-            .env("PATH", format!("{path}:/usr/bin:/bin"))
-            .args(["-euc", block])
-            .output()
-            .expect("sh starts");
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let output = follow(&workspace, "# Observing");
         let said = String::from_utf8_lossy(&output.stdout);
         let work = workspace.work();
         let written = work.join("out").display().to_string();

@@ -1,0 +1,141 @@
+//! What there is to learn from: runs of the command, or saved observations.
+
+use std::io::Read as _;
+
+use aegis_launch::learning::View;
+use aegis_learn::Usage;
+use aegis_observation::{Observation, Tier};
+use aegis_profile::Loaded;
+use aegis_sys::files;
+use anyhow::Context as _;
+
+use super::runs::{Input, Run, Seen};
+use super::{Explained, say};
+use crate::options::AegisLearn;
+
+/// What there is to learn from.
+#[derive(Default)]
+pub(super) struct Material {
+    pub seen: Vec<Observation>,
+    pub usage: Usage,
+    /// The reports, where it was run here.
+    pub runs: Vec<Seen>,
+    /// Runs after which nothing new came.
+    pub settled: bool,
+}
+
+/// Runs the command as often as it is wanted.
+pub(super) fn run(options: &AegisLearn, view: &View, input: &Input) -> anyhow::Result<Material> {
+    let run = Run::of(options, input);
+    let mut material = Material::default();
+    for number in 1..=options.runs {
+        say(
+            options,
+            &match options.runs {
+                1 => "running the command to see what it does".to_owned(),
+                all => format!("run {number} of {all}"),
+            },
+        );
+        let seen = whole(options, &run, &view.profile)?.map_err(Explained)?;
+        let by_listener = |run: &aegis_observation::Run| run.tier == Tier::Listener;
+        if number == 1 && seen.observation.runs.iter().any(by_listener) {
+            say(
+                options,
+                "observed by seccomp (slower, and less is seen): root starts the service once: aegis observe",
+            );
+        }
+        let new = new_in(&seen.observation, &material.seen);
+        if number > 1 {
+            say(
+                options,
+                &match new {
+                    0 => format!("run {number}: nothing new"),
+                    1 => format!("run {number}: 1 new thing"),
+                    new => format!("run {number}: {new} new things"),
+                },
+            );
+        }
+        material.settled = number > 1 && new == 0;
+        let (used, usage) = (&seen.report.resources, &mut material.usage);
+        // Without a group, neither what all processes have used is known, nor would a limit hold of more than address space.
+        usage.memory = usage.memory.max(used.memory_peak);
+        usage.time = usage.time.max(Some(used.wall_us.div_ceil(1000)));
+        // 0: the listener does not know.
+        let tasks = seen.observation.counts.most_tasks;
+        usage.tasks = usage.tasks.max((tasks > 0).then_some(tasks));
+        material.seen.push(seen.observation.clone());
+        material.runs.push(seen);
+    }
+    Ok(material)
+}
+
+/// One run; once more if something of it was seen and lost, where a run changes nothing.
+pub(super) fn whole(
+    options: &AegisLearn,
+    run: &Run<'_>,
+    profile: &Loaded,
+) -> anyhow::Result<Result<Seen, u8>> {
+    let seen = run.under(profile.clone())?;
+    let again = |seen: &Seen| {
+        seen.observation.losses.lost() > 0
+            && !options.keep_changes
+            && !matches!(run.input, Input::Once)
+    };
+    match seen {
+        Ok(seen) if again(&seen) => {
+            let lost = seen.observation.losses.lost();
+            say(
+                options,
+                &format!("{lost} things were seen and lost: running it again"),
+            );
+            Ok(run.under(profile.clone())?)
+        }
+        seen => Ok(seen),
+    }
+}
+
+/// How many things an observation has that the others have not.
+fn new_in(seen: &Observation, others: &[Observation]) -> usize {
+    let mut all = Observation::default();
+    others.iter().cloned().for_each(|other| all.merge(other));
+    let before = size(&all);
+    all.merge(seen.clone());
+    size(&all) - before
+}
+
+fn size(seen: &Observation) -> usize {
+    let calls: usize = seen.calls.values().map(|calls| calls.len()).sum();
+    calls + seen.executed.len() + seen.opened.len() + seen.named.len() + seen.addresses.len()
+}
+
+/// Reads saved observations. What `$WORK` stands for is the directory of the first.
+pub(super) fn read(options: &AegisLearn, view: &mut View) -> anyhow::Result<Material> {
+    let mut material = Material::default();
+    for place in &options.from {
+        let name = place.display();
+        let file = files::open_regular(place).with_context(|| format!("{name} cannot be read"))?;
+        let mut bytes = Vec::new();
+        file.take(aegis_observation::LONGEST + 1)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("{name} cannot be read"))?;
+        if bytes.len() as u64 > aegis_observation::LONGEST {
+            anyhow::bail!("{name} is longer than 256 MiB: it is no saved observation");
+        }
+        let seen = Observation::from_json(&bytes).with_context(|| {
+            format!("{name} is no observation that `aegis-run --record` or `aegis-learn` has saved")
+        })?;
+        material.seen.push(seen);
+    }
+    let mut runs = material.seen.iter().flat_map(|seen| &seen.runs);
+    if let Some(first) = runs.next() {
+        view.work = first.directory.as_path().to_owned();
+    }
+    let tasks = material
+        .seen
+        .iter()
+        .map(|seen| seen.counts.most_tasks)
+        .max()
+        .filter(|tasks| *tasks > 0);
+    material.usage.tasks = tasks;
+    Ok(material)
+}

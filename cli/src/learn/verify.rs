@@ -1,0 +1,261 @@
+//! The run under the profile that was made: whether it went as those that were learnt from.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use aegis_launch::learning::View;
+use aegis_learn::{Key, Outside, Proposal, Surroundings};
+use aegis_observation::{Observation, Text};
+use aegis_profile::{Declared, Loaded, Outbound, PathSpec, Variable};
+
+use super::material::{Material, whole};
+use super::runs::{Input, Run};
+use super::summary::list;
+use super::{say, today};
+use crate::options::AegisLearn;
+
+/// The errors of what was refused, or is not there.
+const REFUSALS: [&str; 4] = ["EACCES", "EPERM", "ENOENT", "EROFS"];
+
+/// How the run under the profile went.
+#[derive(Debug)]
+pub(super) struct Verified {
+    pub date: String,
+    /// Why it was not run again.
+    pub untried: Option<&'static str>,
+    /// Whether the command started.
+    pub started: bool,
+    pub status: u8,
+    /// With what the runs ended that were learnt from.
+    pub expected: BTreeSet<u8>,
+    /// What it did that the profile does not grant.
+    pub outside: Vec<Outside>,
+    /// What it could do before, and not any more.
+    pub missing: Vec<Missing>,
+    pub lost: u64,
+    /// What it did.
+    pub seen: Option<Observation>,
+}
+
+/// What failed under the profile, and did not before.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Missing {
+    pub call: String,
+    pub path: Text,
+    pub error: String,
+}
+
+impl Verified {
+    /// The command was not run again.
+    pub fn not_tried(why: &'static str) -> Self {
+        Self {
+            untried: Some(why),
+            ..Self::did_not_start(0)
+        }
+    }
+
+    /// The command could not be started under the profile, which has been explained.
+    pub fn did_not_start(status: u8) -> Self {
+        Self {
+            date: String::new(),
+            untried: None,
+            started: false,
+            status,
+            expected: BTreeSet::new(),
+            outside: Vec::new(),
+            missing: Vec::new(),
+            lost: 0,
+            seen: None,
+        }
+    }
+
+    pub fn is_good(&self) -> bool {
+        self.started
+            && self.expected.contains(&self.status)
+            && self.outside.is_empty()
+            && self.missing.is_empty()
+            && self.lost == 0
+    }
+
+    /// For the head of the profile.
+    pub fn line(&self) -> Option<String> {
+        self.is_good().then(|| {
+            format!(
+                "on {}: the command ran under this profile with status {} as before, and did nothing outside of it",
+                self.date, self.status
+            )
+        })
+    }
+
+    pub fn text(&self) -> String {
+        if self.is_good() {
+            return format!(
+                "verified: it ran under the profile with status {}, as before, and did nothing outside of it\n",
+                self.status
+            );
+        }
+        let mut out = String::from("NOT verified: ");
+        if let Some(why) = self.untried {
+            let _ = writeln!(out, "{why}");
+            return out;
+        }
+        match (self.started, self.expected.contains(&self.status)) {
+            (false, _) => out += "under the profile the command did not start\n",
+            (true, false) => {
+                let before: Vec<String> = self.expected.iter().map(u8::to_string).collect();
+                let _ = writeln!(
+                    out,
+                    "under the profile it ended with status {}, before with {}",
+                    self.status,
+                    before.join(", ")
+                );
+            }
+            (true, true) => out += "the run under the profile was another one\n",
+        }
+        let missing = self.missing.iter().map(|missing| {
+            format!(
+                "{} {} failed ({})",
+                missing.call, missing.path, missing.error
+            )
+        });
+        list(&mut out, "  ", missing);
+        list(
+            &mut out,
+            "  outside: ",
+            self.outside.iter().map(Outside::to_string),
+        );
+        if self.lost > 0 {
+            let _ = writeln!(out, "  {} things of it were seen and lost", self.lost);
+        }
+        out
+    }
+}
+
+/// What failed in a run and did not in those before. What the host does not have the runs make and remove themselves, and not
+/// always in the same order.
+/// What could be written to the home directory was gone after those, too.
+fn missing(before: &Observation, now: &Observation, view: &View) -> Vec<Missing> {
+    let opened: BTreeSet<&Text> = (before.opened.iter()).map(|opened| &opened.asked).collect();
+    let named: BTreeSet<(&str, &Text)> = (before.named.iter())
+        .filter(|named| named.error.is_none())
+        .map(|named| (&*named.call, &named.path))
+        .collect();
+    let executed: BTreeSet<&Text> = before
+        .executed
+        .iter()
+        .map(|executed| &executed.asked)
+        .collect();
+    let failed_before: BTreeSet<(&str, &Text)> = (before.named.iter())
+        .filter(|named| named.error.is_some())
+        .map(|named| (&*named.call, &named.path))
+        .collect();
+    let succeeded = |call: &str, path: &Text| match call {
+        "execve" | "execveat" => executed.contains(path),
+        _ if call.starts_with("open") || call == "creat" => opened.contains(path),
+        _ => named.contains(&(call, path)),
+    };
+    let refused = now.named.iter().filter_map(|named| {
+        let error = named
+            .error
+            .clone()
+            .filter(|error| REFUSALS.contains(&&**error))?;
+        let at = (&*named.call, &named.path);
+        let is_there = || std::fs::symlink_metadata(named.path.as_path()).is_ok();
+        if error == "ENOENT" && !is_there() {
+            return None;
+        }
+        let at_home = named.path.as_path().starts_with(&view.home)
+            && !named.path.as_path().starts_with(&view.work);
+        // Python does without, and no rule grants it.
+        let byte_code = || {
+            named
+                .path
+                .as_path()
+                .iter()
+                .any(|part| part == "__pycache__")
+        };
+        if error == "EROFS" && (at_home || byte_code()) {
+            return None;
+        }
+        (succeeded(at.0, at.1) && !failed_before.contains(&at)).then(|| Missing {
+            call: named.call.clone(),
+            path: named.path.clone(),
+            error,
+        })
+    });
+    let refused: BTreeSet<Missing> = refused.collect();
+    refused.into_iter().collect()
+}
+
+/// Runs the command once more, under the profile. What it writes stays in memory, unless changes are kept.
+pub(super) fn verify(
+    options: &AegisLearn,
+    view: &View,
+    proposal: &Proposal,
+    material: &Material,
+    around: &Surroundings<'_>,
+    input: &Input,
+) -> anyhow::Result<Verified> {
+    let untried = match input {
+        _ if material.runs.iter().any(|run| run.interrupted) => {
+            Some("it was interrupted: try the profile yourself")
+        }
+        Input::Once => Some(
+            "standard input is a pipe, which can be read once: give it as a file (< FILE), or try the profile yourself",
+        ),
+        _ => None,
+    };
+    if let Some(why) = untried {
+        return Ok(Verified::not_tried(why));
+    }
+    let profile = proposal.profile()?;
+    let mut confined = profile.clone();
+    if !options.keep_changes {
+        let granted = &mut confined.capabilities;
+        let written = std::mem::take(&mut granted.files_write);
+        let inside_tmp = |item: &Declared<PathSpec>| item.value.base == Some(Variable::Tmp);
+        granted
+            .files_overlay
+            .extend(written.into_iter().filter(|item| !inside_tmp(item)));
+    }
+    say(options, "running it again under the profile");
+    let profile_of_run = Loaded {
+        profile: confined,
+        skill_dir: view.profile.skill_dir.clone(),
+    };
+    let run = whole(options, &Run::of(options, input), &profile_of_run)?;
+    let seen = match run {
+        Ok(seen) => seen,
+        Err(status) => return Ok(Verified::did_not_start(status)),
+    };
+    let mut learnt = Observation::default();
+    material
+        .seen
+        .iter()
+        .cloned()
+        .for_each(|seen| learnt.merge(seen));
+    let mut outside = aegis_learn::outside_baseline(&seen.observation, &learnt, &profile, around);
+    let closed = !matches!(profile.capabilities.net_outbound, Outbound::Host(_));
+    outside.retain(|outside| match outside.key {
+        // In the home directory, what no grant covers is the sandbox's own.
+        Key::Read => !outside.what.as_path().starts_with(around.home),
+        // Nothing was reached.
+        Key::Outbound => !closed,
+        _ => true,
+    });
+    Ok(Verified {
+        date: today(),
+        untried: None,
+        started: true,
+        status: seen.report.exit_status,
+        expected: material
+            .runs
+            .iter()
+            .map(|run| run.report.exit_status)
+            .collect(),
+        outside,
+        missing: missing(&learnt, &seen.observation, view),
+        lost: seen.observation.losses.lost(),
+        seen: Some(seen.observation),
+    })
+}
