@@ -212,13 +212,7 @@ impl Viewer {
         let mut places = vec![self.work.clone()];
         places.extend(self.show.iter().cloned());
         places.extend(self.skill.clone());
-        let top = entries(Path::new("/")).into_iter();
-        places.extend(top.filter(|path| {
-            let name = path.file_name().unwrap_or_default();
-            let has_own = OWN.iter().any(|own| name == *own)
-                || HOMES.iter().any(|homes| path == Path::new(homes));
-            !has_own && !is_below(home, path)
-        }));
+        places.extend(entries(Path::new("/")));
         let variables = [
             ("$WORK", Some(&self.work)),
             ("$SKILL", self.skill.as_ref()),
@@ -263,6 +257,23 @@ impl Viewer {
         places
     }
 
+    /// Whether a place is one that every sandbox has of its own, or that is not the caller's: wherever the working directory is.
+    fn is_left_out(&self, path: &Path) -> bool {
+        let own = |name: &str| path == Path::new("/").join(name);
+        let ours = [
+            Some(&self.work),
+            Some(&self.caller.home),
+            self.skill.as_ref(),
+        ];
+        let is_ours = |ours: &PathBuf| is_below(path, ours) || is_below(ours, path);
+        let others = HOMES.iter().any(|homes| is_below(path, Path::new(homes)))
+            && !(ours.into_iter().flatten())
+                .chain(&self.show)
+                .filter(|ours| ours.parent().is_some())
+                .any(is_ours);
+        OWN.iter().any(|name| own(name)) || others
+    }
+
     /// Shows a place, or what the policy lets through in it.
     fn show(&mut self, start: &Path) {
         let mut ahead = vec![start.to_owned()];
@@ -283,6 +294,9 @@ impl Viewer {
                 return;
             };
             self.left = left;
+            if self.is_left_out(&path) {
+                continue;
+            }
             let Ok(found) = paths::resolve(&path, &self.trust) else {
                 continue;
             };

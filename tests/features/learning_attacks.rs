@@ -67,3 +67,26 @@ fn nothing_goes_on_when_the_learner_has_ended() {
     learner.wait().expect("it ends");
     host::eventually("processes of the run", || mark.processes());
 }
+
+/// A permissive policy lets a profile have nearly everything that is below the working directory.
+#[test]
+fn in_the_root_directory_nothing_of_the_kernel_or_of_others_is_shown() {
+    let workspace = Workspace::new(User::Root);
+    let output = (workspace.command(program("aegis-learn")))
+        .args(["--policy", "permissive", "--no-verify", "--", "sh", "-c"])
+        .arg("cat /etc/hostname; ls /run /root /home; ls -d /dev/disk /sys/kernel; true")
+        .current_dir("/")
+        .output()
+        .expect("aegis-learn starts");
+    let told = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    for hidden in ["lock", ".bashrc"] {
+        assert!(!told.lines().any(|line| line == hidden), "{hidden}: {told}");
+    }
+    for missing in ["/root", "/dev/disk", "/sys/kernel"] {
+        assert!(
+            told.contains(&format!("cannot access '{missing}'")),
+            "{missing}: {told}"
+        );
+    }
+}
