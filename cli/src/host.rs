@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use aegis_launch::learning::View;
 use aegis_learn::{Access, Fact, Host, Kind, Standing};
+use aegis_observation::{LONGEST, Observation};
 use aegis_runtime::plan::access;
 use aegis_runtime::seccomp::{self, Action, Arch, Base, Filter, SyscallSpec};
 use aegis_sys::files;
+use anyhow::{Context as _, ensure};
 
 /// Longest first line that the kernel reads (`binfmt_script.c`).
 const LONGEST_FIRST_LINE: usize = 256;
@@ -107,4 +109,19 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
     let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii();
     let name = line.split(u8::is_ascii_whitespace).next()?;
     Some(PathBuf::from(std::ffi::OsStr::from_bytes(name)))
+}
+
+/// Reads a saved observation.
+pub(crate) fn observation(file: &Path) -> anyhow::Result<Observation> {
+    let shown = file.display();
+    let failed = || format!("{shown} cannot be read");
+    let mut json = Vec::new();
+    let opened = files::open_regular(file).with_context(failed)?;
+    (opened.take(LONGEST + 1).read_to_end(&mut json)).with_context(failed)?;
+    ensure!(
+        json.len() as u64 <= LONGEST,
+        "{shown} is longer than 256 MiB: it is no saved observation"
+    );
+    Observation::from_json(&json)
+        .with_context(|| format!("{shown} is no observation that `aegis-run --record` has saved"))
 }

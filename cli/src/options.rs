@@ -34,7 +34,9 @@ Examples:
 Exit status:
   0       the profile was written, and the command ran under it as it did before
   1       it was written, and is not verified; or the profile given with --against lacks something
-  125     nothing was written: the command line or the policy is wrong, or the command did not start";
+  125     nothing was written: the command line or the policy is wrong, or the command could not be observed
+  126     nothing was written: the command cannot be executed
+  127     nothing was written: the command was not found";
 
 /// Runs a command to see what it needs, and writes the smallest profile that it runs under
 #[derive(Debug, Parser)]

@@ -68,7 +68,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (work, home) = (Path::new("/home/a/w"), Path::new("/home/a"));
     let path = [PathBuf::from("/usr/bin")];
     let around = Surroundings { work, home, skill: None, path: &path, host: &Everything };
-    let options = Options { run: true, ..Options::default() };
+    let options = Options::default();
     let proposal = propose(std::slice::from_ref(&seen), &around, None, &options);
     let profile = proposal.profile().expect("what is proposed is a profile");
     for item in profile.capabilities.files_read.iter().chain(&profile.capabilities.files_write) {

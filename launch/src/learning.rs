@@ -44,7 +44,7 @@ pub struct View {
     pub profile: Loaded,
     /// Places that are kept from the command.
     pub hidden: Vec<Hidden>,
-    /// What paths of the command's are: see [`facts::gather`].
+    /// `$WORK`, free of links.
     pub work: PathBuf,
     /// The caller's home directory.
     pub home: PathBuf,
@@ -94,8 +94,6 @@ impl View {
 pub struct Hidden {
     /// Which, and all below it that is not shown for another reason.
     pub path: PathBuf,
-    /// What the policy says of it; `None`: it is Aegis's own.
-    pub verdict: Option<Verdict>,
     /// Why, in words.
     pub reason: String,
 }
@@ -286,11 +284,7 @@ impl Viewer {
                 .checked_sub(1)
                 .filter(|_| self.shown.len() < MOST_SHOWN)
             else {
-                self.hide(
-                    path,
-                    None,
-                    "there is too much to be decided about one by one",
-                );
+                self.hide(path, "there is too much to be decided about one by one");
                 return;
             };
             self.left = left;
@@ -306,7 +300,7 @@ impl Viewer {
                 continue;
             }
             if self.own.iter().any(|own| is_below(&found.real, own)) {
-                self.hide(path, None, "it is Aegis's own");
+                self.hide(path, "it is Aegis's own");
                 continue;
             }
             if (mounts::of(&found.real, &self.mounts)).is_some_and(Mount::is_of_the_kernel) {
@@ -331,11 +325,11 @@ impl Viewer {
                 (Verdict::Block, _) if tree => {
                     let inside = entries(&path);
                     if inside.is_empty() {
-                        self.hide(path, Some(Verdict::Block), &verdict.1);
+                        self.hide(path, &verdict.1);
                     }
                     ahead.extend(inside);
                 }
-                (verdict, reason) => self.hide(path, Some(verdict), &reason),
+                (_, reason) => self.hide(path, &reason),
             }
         }
     }
@@ -364,7 +358,7 @@ impl Viewer {
                         (!found.is_symlink()).then_some((path, found.is_dir()))
                     }))
                 }
-                Verdict::Block => self.hide(path, Some(Verdict::Block), &reason),
+                Verdict::Block => self.hide(path, &reason),
                 _ => {}
             }
         }
@@ -387,13 +381,9 @@ impl Viewer {
         self.shown.iter().any(|shown| is_below(path, &shown.path))
     }
 
-    fn hide(&mut self, path: PathBuf, verdict: Option<Verdict>, reason: &str) {
+    fn hide(&mut self, path: PathBuf, reason: &str) {
         let reason = reason.to_owned();
-        self.hidden.push(Hidden {
-            path,
-            verdict,
-            reason,
-        });
+        self.hidden.push(Hidden { path, reason });
     }
 
     /// Adds what is shown to the profile.

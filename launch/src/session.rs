@@ -12,7 +12,7 @@ use aegis_policy::{Hash, Request};
 use aegis_profile::Profile;
 use aegis_runtime::plan::{Namespace, Plan};
 use aegis_runtime::supervise::report::{Anomaly, Report};
-use aegis_runtime::supervise::{self, Built, Changes, Progress, Watched};
+use aegis_runtime::supervise::{self, Built, Progress, Watched};
 
 use crate::observing::Observing;
 use crate::record::Recorder;
@@ -67,8 +67,6 @@ pub struct Outcome {
     pub exit_status: u8,
     /// What could not be recorded or written about the run.
     pub unaccounted: Vec<String>,
-    /// What was written over directories of `files.overlay`, until this is dropped.
-    pub changes: Option<Changes>,
 }
 
 impl<'a> Session<'a> {
@@ -278,12 +276,11 @@ impl<'a> Session<'a> {
             Err(Box::new(aegis_runtime::Error::NotPermitted(String::new()))),
         );
         let result = session.and_then(|session| session.finish().map_err(Box::new));
-        let (mut changes, mut seen) = (None, None);
+        let mut seen = None;
         let result = result.map(|finished| {
             for event in finished.events {
                 self.recorder.front_end.event(&Event::Run(event));
             }
-            changes = finished.changes;
             seen = finished.observation;
             finished.report
         });
@@ -335,7 +332,6 @@ impl<'a> Session<'a> {
             profile: self.profile,
             exit_status,
             unaccounted,
-            changes,
         })
     }
 }

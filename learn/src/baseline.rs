@@ -229,12 +229,11 @@ pub(crate) fn each(seen: &Observation, around: &Around<'_>, mut add: impl FnMut(
             How::Connect | How::Send => Kind::Connect,
             How::Bind | How::Listen => Kind::Bind,
         };
-        let what = match &address.of {
-            aegis_observation::End::Internet(address) => text(address.to_string()),
-            aegis_observation::End::Path(path) => path.clone(),
-            aegis_observation::End::Abstract(name) => text(format!("@{name}")),
-        };
-        done(kind, around.address(&address.of), what);
+        done(
+            kind,
+            around.address(&address.of),
+            text(address.of.to_string()),
+        );
     }
     for (abi, calls) in &seen.calls {
         for name in calls {

@@ -1,7 +1,6 @@
 //! What was seen, for a line of a profile: why it is there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use aegis_observation::Text;
@@ -161,12 +160,6 @@ impl About {
             Self::Beyond => "granted beyond what was seen",
             Self::Gone => "gone after the run",
         }
-    }
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.about.heading(), self.text)
     }
 }
 

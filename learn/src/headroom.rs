@@ -22,7 +22,7 @@ const M: u64 = 1 << 20;
 const SECOND: u64 = 1000;
 
 /// Each limit that is proposed.
-pub const HEADROOM: [Headroom; 4] = [
+pub const HEADROOM: [Headroom; 3] = [
     Headroom {
         limit: LimitKey::Time,
         times: 10,
@@ -40,12 +40,6 @@ pub const HEADROOM: [Headroom; 4] = [
         times: 4,
         least: 64,
         unit: 1,
-    },
-    Headroom {
-        limit: LimitKey::Output,
-        times: 10,
-        least: M,
-        unit: M,
     },
 ];
 
@@ -77,7 +71,6 @@ pub(crate) fn limits(usage: Option<&Usage>, seen: &[&Observation]) -> Vec<Limit>
         LimitKey::Time => usage.time,
         LimitKey::Memory => usage.memory,
         LimitKey::Pids => tasks,
-        LimitKey::Output => usage.output,
         _ => None,
     };
     let limit = |row: &Headroom| {
@@ -119,19 +112,17 @@ mod tests {
             memory: Some(41 * M),
             tasks: Some(3),
             time: Some(1400),
-            output: Some(10),
         };
         let limits = limits(Some(&usage), &[]);
         let shown: Vec<String> = limits
             .iter()
             .map(|limit| limit.key.show(limit.value))
             .collect();
-        assert_eq!(shown, ["30s", "256M", "64", "1M"]);
+        assert_eq!(shown, ["30s", "256M", "64"]);
         let usage = Usage {
             memory: Some(3 << 30),
             tasks: Some(70),
             time: Some(61_000),
-            output: None,
         };
         let limits = super::limits(Some(&usage), &[]);
         let shown: Vec<String> = limits
@@ -148,7 +139,6 @@ mod tests {
             memory: Some(u64::MAX),
             tasks: Some(u64::MAX),
             time: Some(u64::MAX),
-            output: Some(u64::MAX / 20),
         };
         assert!(limits(Some(&usage), &[]).is_empty());
     }

@@ -38,7 +38,7 @@ pub use extends::Extended;
 pub use forms::Around;
 pub use headroom::{HEADROOM, Headroom, Limit};
 pub use line::{Key, Line};
-pub use outside::{Outside, outside, outside_baseline};
+pub use outside::{Outside, outside, outside_beyond};
 pub use proposal::{Head, Proposal};
 pub use propose::propose;
 pub use rules::Rule;

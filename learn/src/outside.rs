@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use aegis_observation::{End, How, Observation, Text};
-use aegis_profile::{Outbound, Profile, Sockets, SyscallBase};
+use aegis_profile::{Device, Outbound, Profile, Sockets, SyscallBase};
 
 use crate::calls;
 use crate::cover::Cover;
@@ -83,7 +83,7 @@ pub fn outside(seen: &Observation, profile: &Profile, around: &Surroundings<'_>)
     }
     for (path, evidence) in &needs.devices {
         let listed = &profile.capabilities.devices;
-        let device = places::device(path);
+        let device = Device::of_node(path);
         if !listed
             .iter()
             .any(|item| Some(&item.value) == device.as_ref())
@@ -100,15 +100,15 @@ pub fn outside(seen: &Observation, profile: &Profile, around: &Surroundings<'_>)
 
 /// What was seen and is covered neither by a profile nor by what was seen when it was learnt: what was tried in vain then, and is again,
 /// is nothing new.
-pub fn outside_baseline(
+pub fn outside_beyond(
     seen: &Observation,
-    baseline: &Observation,
+    before: &Observation,
     profile: &Profile,
     around: &Surroundings<'_>,
 ) -> Vec<Outside> {
     let mut found = outside(seen, profile, around);
     if !found.is_empty() {
-        let known = outside(baseline, profile, around);
+        let known = outside(before, profile, around);
         let known: BTreeSet<(Key, &Text)> =
             known.iter().map(|known| (known.key, &known.what)).collect();
         found.retain(|found| !known.contains(&(found.key, &found.what)));
@@ -133,15 +133,12 @@ fn beside_files(
         let reaches = matches!(address.how, How::Connect | How::Send);
         let missing = match &address.of {
             End::Internet(end) => {
-                let outside = reaches && !host && !end.ip().is_loopback();
-                outside.then(|| (Key::Outbound, end.to_string()))
+                (reaches && !host && !end.ip().is_loopback()).then_some(Key::Outbound)
             }
-            End::Abstract(name) => (!private).then(|| (Key::Sockets, format!("@{name}"))),
-            End::Path(path) => {
-                (!private && !network::is_tried(path)).then(|| (Key::Sockets, path.to_string()))
-            }
+            End::Abstract(_) => (!private).then_some(Key::Sockets),
+            End::Path(path) => (!private && !network::is_tried(path)).then_some(Key::Sockets),
         };
-        found.extend(missing);
+        found.extend(missing.map(|key| (key, address.of.to_string())));
     }
     let calls = &profile.syscalls;
     let allowed = |call: &String| calls.allow.iter().any(|item| item.value == *call);

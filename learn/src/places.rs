@@ -316,20 +316,6 @@ pub(crate) fn changes(name: &OsStr) -> bool {
     words.any(|word| random(word) || temporary(word))
 }
 
-/// The device of a profile that a node of `/dev` belongs to.
-pub(crate) fn device(path: &Path) -> Option<aegis_profile::Device> {
-    use aegis_profile::Device;
-    let rest = path.strip_prefix("/dev").ok()?;
-    let first = rest.components().next()?.as_os_str().to_str()?;
-    Some(match first {
-        "ptmx" => Device::Pty,
-        "dri" | "kfd" => Device::Gpu,
-        "kvm" => Device::Kvm,
-        nvidia if nvidia.starts_with("nvidia") => Device::Gpu,
-        _ => Device::Path(path.to_str()?.to_owned()),
-    })
-}
-
 /// Whether a file is a library by its name: `*.so`, `*.so.6.2`, `*.node`.
 pub(crate) fn is_library(path: &Path) -> bool {
     let name = path

@@ -15,11 +15,17 @@ use crate::surroundings::Access::Execute;
 /// Adds the lines. What is covered already needs none.
 pub(crate) fn add(lines: &mut Lines<'_, '_>, needs: &Needs) {
     for (ran, evidence) in &needs.programs {
-        program(lines, &ran.asked, evidence.clone(), &needs.write);
+        program(
+            lines,
+            &ran.asked,
+            evidence.clone(),
+            &needs.write,
+            Rule::ByName,
+        );
         if let Some(interpreter) = interpreter(lines, ran) {
             let mut of_it = Evidence::of(Did::Interpreted, &ran.asked, 0);
             of_it.runs = evidence.runs.clone();
-            program(lines, &interpreter, of_it, &needs.write);
+            program(lines, &interpreter, of_it, &needs.write, Rule::Scripts);
         }
     }
     for (path, evidence) in &needs.libraries {
@@ -57,7 +63,13 @@ fn interpreter(lines: &Lines<'_, '_>, ran: &Ran) -> Option<PathBuf> {
     }
 }
 
-fn program(lines: &mut Lines<'_, '_>, path: &Path, evidence: Evidence, written: &Paths) {
+fn program(
+    lines: &mut Lines<'_, '_>,
+    path: &Path,
+    evidence: Evidence,
+    written: &Paths,
+    rule: Rule,
+) {
     if lines.cover.has(Execute, path) {
         return;
     }
@@ -97,7 +109,7 @@ fn program(lines: &mut Lines<'_, '_>, path: &Path, evidence: Evidence, written: 
             return lines.path(Execute, &tree, evidence, rule);
         }
     }
-    lines.path(Execute, path, evidence, Rule::ByName);
+    lines.path(Execute, path, evidence, rule);
 }
 
 fn in_own(lines: &Lines<'_, '_>, path: &Path) -> bool {

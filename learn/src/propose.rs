@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use aegis_observation::{Observation, Text, Tier};
-use aegis_profile::parse_str;
 use aegis_profile::syntax::scalar;
+use aegis_profile::{Device, parse_str};
 
 use crate::evidence::{About, Evidence, Notes, number};
 use crate::extends::{Extended, choose};
@@ -15,7 +15,7 @@ use crate::needs::Needs;
 use crate::proposal::{Head, Proposal};
 use crate::rules::Rule;
 use crate::surroundings::{Options, Surroundings, Usage};
-use crate::{calls, network, places, programs, reads, writes};
+use crate::{calls, network, programs, reads, writes};
 
 /// The least profile that lets a command do what it was seen to do. Each observation is of one run, or of several that
 /// were merged; their order makes no difference.
@@ -56,7 +56,7 @@ pub fn propose(
     writes::told(&mut lines, &needs);
     network::add(&mut lines, &seen, options.network);
     for (path, evidence) in &needs.devices {
-        if let Some(device) = places::device(path) {
+        if let Some(device) = Device::of_node(path) {
             lines.device(device, path, evidence.clone());
         }
     }
@@ -89,10 +89,7 @@ pub fn propose(
         let text = format!("aegis: 1\nname: {}\n", scalar(name));
         parse_str(&text, "learnt").is_ok_and(|read| read.name == *name)
     });
-    let run = match options.run {
-        true => run(&seen, &mut notes),
-        false => Vec::new(),
-    };
+    let run = run(&seen, &mut notes);
     Proposal {
         head,
         name,

@@ -1,4 +1,5 @@
-//! The rules by which single sights become the lines of a profile: one table, which a person can print.
+//! The rules by which single sights become the lines of a profile: one table, which a person can print. Those that say "No line" make none,
+//! and are there to be read.
 
 macro_rules! rules {
     ($($name:ident $word:literal $does:literal;)*) => {
@@ -9,7 +10,7 @@ macro_rules! rules {
         }
 
         impl Rule {
-            /// All of them, in the order in which they are tried.
+            /// All of them, in the order in which they are printed.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// Its name.

@@ -89,8 +89,6 @@ pub struct Usage {
     pub tasks: Option<u64>,
     /// Wall time, in milliseconds.
     pub time: Option<u64>,
-    /// Bytes of standard output and standard error.
-    pub output: Option<u64>,
 }
 
 /// The network that runs were given.
@@ -116,8 +114,6 @@ pub struct Options {
     pub name: Option<String>,
     /// Today, for the head of the profile.
     pub date: String,
-    /// `run`: the command, where all runs had the same one.
-    pub run: bool,
 }
 
 impl<'a> Surroundings<'a> {

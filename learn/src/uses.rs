@@ -1,13 +1,14 @@
 //! Which grants of a profile a run used, and for what.
 
 use aegis_observation::{Address, End, Observation};
-use aegis_profile::{Declared, Origin, Outbound, PathSpec, Profile, Program, Sockets, Variable};
+use aegis_profile::{
+    Declared, Device, Origin, Outbound, PathSpec, Profile, Program, Sockets, Variable,
+};
 
 use crate::cover::{Cover, place};
 use crate::evidence::{Did, Evidence, Notes};
 use crate::line::Key;
 use crate::needs::{Needs, Paths};
-use crate::places;
 use crate::surroundings::{Access, Surroundings};
 
 /// A grant, and what was done by it.
@@ -78,7 +79,7 @@ pub fn uses(seen: &Observation, profile: &Profile, around: &Surroundings<'_>) ->
     for Declared { value, origin } in &granted.devices {
         let mut evidence = Evidence::default();
         for (path, of_it) in &needs.devices {
-            if places::device(path).as_ref() == Some(value) {
+            if Device::of_node(path).as_ref() == Some(value) {
                 evidence.add(of_it.clone());
             }
         }
@@ -109,13 +110,8 @@ fn within<const N: usize>(cover: &Cover, access: Access, seen: [&Paths; N]) -> E
 fn addresses(seen: &Observation, unix: bool) -> Evidence {
     let mut evidence = Evidence::default();
     for Address { of, .. } in &seen.addresses {
-        let address = match of {
-            End::Internet(address) => Some(address.to_string()).filter(|_| !unix),
-            End::Path(path) => Some(path.to_string()).filter(|_| unix),
-            End::Abstract(name) => Some(format!("@{name}")).filter(|_| unix),
-        };
-        if let Some(address) = address {
-            evidence.add(Evidence::of(Did::Used, address.as_ref(), 0));
+        if unix != matches!(of, End::Internet(_)) {
+            evidence.add(Evidence::of(Did::Used, of.to_string().as_ref(), 0));
         }
     }
     evidence

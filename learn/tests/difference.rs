@@ -1,6 +1,6 @@
 //! An older profile against what was seen, and what a profile does not cover.
 
-use aegis_learn::{Key, difference, outside, outside_baseline};
+use aegis_learn::{Key, difference, outside, outside_beyond};
 use aegis_observation::{Address, End, How};
 use aegis_profile::{Profile, parse_str};
 
@@ -82,7 +82,7 @@ fn what_was_tried_when_it_was_learnt_is_nothing_new() {
     };
     let made = Made::new();
     let profile = made.learn(&tried(53)).profile().unwrap();
-    let found = |port| outside_baseline(&tried(port), &tried(53), &profile, &made.around());
+    let found = |port| outside_beyond(&tried(port), &tried(53), &profile, &made.around());
     assert_eq!(outside(&tried(53), &profile, &made.around()).len(), 1);
     assert_eq!(found(53), []);
     assert_eq!(found(443).len(), 1);

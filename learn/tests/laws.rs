@@ -139,7 +139,7 @@ proptest! {
         let (made, mut seen) = world(&sights);
         seen.runs[0].command.push(text(&word));
         let network = if open { Network::Host } else { Network::Closed };
-        let options = Options { network, run: true, name: Some(word), ..Options::default() };
+        let options = Options { network, name: Some(word), ..Options::default() };
         let proposal = made.learn_with(&[seen], None, &options);
         let page = proposal.to_yaml();
         let read = parse_str(&page, "learnt").map_err(|error| TestCaseError::fail(format!("{error}\n{page}")))?;

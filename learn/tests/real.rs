@@ -15,7 +15,6 @@ fn covers(seen: &Observation) {
     for tight in [false, true] {
         let options = Options {
             tight,
-            run: true,
             ..Options::default()
         };
         let proposal = made.learn_with(std::slice::from_ref(seen), None, &options);

@@ -9,6 +9,7 @@ pub mod protocol;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
@@ -240,6 +241,17 @@ pub enum End {
     Abstract(Text),
 }
 
+/// An abstract name begins with `@`, as `ss(8)` has it.
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Internet(address) => address.fmt(f),
+            Self::Path(path) => path.fmt(f),
+            Self::Abstract(name) => write!(f, "@{name}"),
+        }
+    }
+}
+
 /// How often and how much.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -332,6 +344,35 @@ impl Observation {
         let mut json = serde_json::to_string(self).expect("strings and numbers");
         json.push('\n');
         json
+    }
+
+    /// How many different things were seen.
+    pub fn things(&self) -> usize {
+        let Self {
+            aegis_observation: _,
+            runs: _,
+            calls,
+            refused_calls,
+            executed,
+            opened,
+            named,
+            sockets,
+            addresses,
+            capabilities,
+            signals_outside,
+            counts: _,
+            losses: _,
+        } = self;
+        let calls: usize = calls.values().map(BTreeSet::len).sum();
+        calls
+            + refused_calls.len()
+            + executed.len()
+            + opened.len()
+            + named.len()
+            + sockets.len()
+            + addresses.len()
+            + capabilities.len()
+            + signals_outside.len()
     }
 
     /// Takes in what another run, host or day has shown.

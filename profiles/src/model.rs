@@ -5,6 +5,7 @@
 //! what a profile means: profiles that differ only in origins compare equal.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -166,7 +167,7 @@ pub struct Destination {
 /// A device beyond the ones that every sandbox has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Device {
-    /// `gpu`: the render nodes (`/dev/dri`, `/dev/nvidia*`, `/dev/kfd`).
+    /// `gpu`: the nodes in [`GPU_NODES`].
     Gpu,
     /// `kvm`: `/dev/kvm`.
     Kvm,
@@ -174,6 +175,31 @@ pub enum Device {
     Pty,
     /// A device node by its path below `/dev`.
     Path(String),
+}
+
+/// The nodes that make up `gpu`, and directories of such.
+pub const GPU_NODES: [&str; 6] = [
+    "/dev/dri",
+    "/dev/kfd",
+    "/dev/nvidia0",
+    "/dev/nvidiactl",
+    "/dev/nvidia-uvm",
+    "/dev/nvidia-modeset",
+];
+
+impl Device {
+    /// What a profile declares for a node of the host. `None`: it is no path below `/dev`, or not UTF-8.
+    pub fn of_node(path: &Path) -> Option<Self> {
+        let rest = path.strip_prefix("/dev").ok()?;
+        let is = |node: &str| path.starts_with(node);
+        Some(match () {
+            () if GPU_NODES.into_iter().any(is) => Self::Gpu,
+            () if path == Path::new("/dev/kvm") => Self::Kvm,
+            () if path == Path::new("/dev/ptmx") => Self::Pty,
+            () if rest.as_os_str().is_empty() => return None,
+            () => Self::Path(path.to_str()?.to_owned()),
+        })
+    }
 }
 
 /// What becomes of words after the profile on the command line.

@@ -1,22 +1,21 @@
 //! What there is to learn from: runs of the command, or saved observations.
 
-use std::io::Read as _;
-
 use aegis_launch::learning::View;
 use aegis_learn::Usage;
 use aegis_observation::{Observation, Tier};
 use aegis_profile::Loaded;
-use aegis_sys::files;
-use anyhow::Context as _;
 
 use super::runs::{Input, Run, Seen};
 use super::{Explained, say};
+use crate::host::observation;
 use crate::options::AegisLearn;
 
 /// What there is to learn from.
 #[derive(Default)]
 pub(super) struct Material {
     pub seen: Vec<Observation>,
+    /// All that was seen in runs here.
+    pub all: Observation,
     pub usage: Usage,
     /// The reports, where it was run here.
     pub runs: Vec<Seen>,
@@ -44,7 +43,9 @@ pub(super) fn run(options: &AegisLearn, view: &View, input: &Input) -> anyhow::R
                 "observed by seccomp (slower, and less is seen): root starts the service once: aegis observe",
             );
         }
-        let new = new_in(&seen.observation, &material.seen);
+        let before = material.all.things();
+        material.all.merge(seen.observation.clone());
+        let new = material.all.things() - before;
         if number > 1 {
             say(
                 options,
@@ -94,37 +95,11 @@ pub(super) fn whole(
     }
 }
 
-/// How many things an observation has that the others have not.
-fn new_in(seen: &Observation, others: &[Observation]) -> usize {
-    let mut all = Observation::default();
-    others.iter().cloned().for_each(|other| all.merge(other));
-    let before = size(&all);
-    all.merge(seen.clone());
-    size(&all) - before
-}
-
-fn size(seen: &Observation) -> usize {
-    let calls: usize = seen.calls.values().map(|calls| calls.len()).sum();
-    calls + seen.executed.len() + seen.opened.len() + seen.named.len() + seen.addresses.len()
-}
-
 /// Reads saved observations. What `$WORK` stands for is the directory of the first.
 pub(super) fn read(options: &AegisLearn, view: &mut View) -> anyhow::Result<Material> {
     let mut material = Material::default();
     for place in &options.from {
-        let name = place.display();
-        let file = files::open_regular(place).with_context(|| format!("{name} cannot be read"))?;
-        let mut bytes = Vec::new();
-        file.take(aegis_observation::LONGEST + 1)
-            .read_to_end(&mut bytes)
-            .with_context(|| format!("{name} cannot be read"))?;
-        if bytes.len() as u64 > aegis_observation::LONGEST {
-            anyhow::bail!("{name} is longer than 256 MiB: it is no saved observation");
-        }
-        let seen = Observation::from_json(&bytes).with_context(|| {
-            format!("{name} is no observation that `aegis-run --record` or `aegis-learn` has saved")
-        })?;
-        material.seen.push(seen);
+        material.seen.push(observation(place)?);
     }
     let mut runs = material.seen.iter().flat_map(|seen| &seen.runs);
     if let Some(first) = runs.next() {

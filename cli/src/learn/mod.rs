@@ -1,7 +1,7 @@
 //! `aegis-learn`: runs a command to see what it needs, writes the profile for that, and runs it under the profile.
 //!
-//! Exit statuses: 0 written and verified; 1 written and not verified, or an older profile lacks something; 125 nothing was
-//! written.
+//! Exit statuses: 0 written and verified; 1 written and not verified, or an older profile lacks something; 125, or 126 and 127 as of
+//! `aegis-run`: nothing was written.
 
 mod baseline;
 mod material;
@@ -147,7 +147,6 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
             pass,
             name: options.name.clone().or(named),
             date: today(),
-            run: true,
         },
     );
     let hidden = summary::hidden(&view, &material.seen);

@@ -228,13 +228,8 @@ pub(super) fn verify(
         Ok(seen) => seen,
         Err(status) => return Ok(Verified::did_not_start(status)),
     };
-    let mut learnt = Observation::default();
-    material
-        .seen
-        .iter()
-        .cloned()
-        .for_each(|seen| learnt.merge(seen));
-    let mut outside = aegis_learn::outside_baseline(&seen.observation, &learnt, &profile, around);
+    let mut outside =
+        aegis_learn::outside_beyond(&seen.observation, &material.all, &profile, around);
     let closed = !matches!(profile.capabilities.net_outbound, Outbound::Host(_));
     outside.retain(|outside| match outside.key {
         // In the home directory, what no grant covers is the sandbox's own.
@@ -254,7 +249,7 @@ pub(super) fn verify(
             .map(|run| run.report.exit_status)
             .collect(),
         outside,
-        missing: missing(&learnt, &seen.observation, view),
+        missing: missing(&material.all, &seen.observation, view),
         lost: seen.observation.losses.lost(),
         seen: Some(seen.observation),
     })

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aegis_profile::Device;
+use aegis_profile::{Device, GPU_NODES};
 
 /// The nodes that every sandbox has.
 pub const ALWAYS: [&str; 5] = [
@@ -24,20 +24,10 @@ pub fn is_always_there(node: &Path) -> bool {
 /// Names of 0, 1, 2, which programs expect beside them.
 pub const STANDARD: [&str; 3] = ["/dev/stdin", "/dev/stdout", "/dev/stderr"];
 
-/// Host nodes that make up `gpu`, as far as they exist.
-const GPU: [&str; 6] = [
-    "/dev/dri",
-    "/dev/kfd",
-    "/dev/nvidia0",
-    "/dev/nvidiactl",
-    "/dev/nvidia-uvm",
-    "/dev/nvidia-modeset",
-];
-
 /// The host paths of one declared device; `pty` has none.
 pub fn nodes(device: &Device) -> Vec<PathBuf> {
     match device {
-        Device::Gpu => GPU.iter().map(PathBuf::from).collect(),
+        Device::Gpu => GPU_NODES.iter().map(PathBuf::from).collect(),
         Device::Kvm => vec!["/dev/kvm".into()],
         Device::Pty => Vec::new(),
         Device::Path(path) => vec![PathBuf::from(path)],

@@ -48,8 +48,8 @@ pub enum Change {
     Removed,
 }
 
-/// What was written over trees of the host. Dropping this frees the memory.
-pub struct Changes {
+/// What was written over trees of the host.
+pub(super) struct Changes {
     layers: OwnedFd,
     /// Where each tree is mounted, and which of the host it is.
     trees: Vec<(PathBuf, PathBuf)>,

@@ -27,7 +27,7 @@ use crate::apply::Early;
 use crate::plan::Degraded;
 
 pub use crate::types::run_id;
-pub use changes::{Change, Changed, Changes};
+pub use changes::{Change, Changed};
 pub use denials::Denial;
 pub use session::{Built, Finished, NotBuilt, Session};
 pub use system::SystemFile;

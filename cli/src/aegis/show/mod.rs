@@ -17,6 +17,7 @@ use clap::{Args, ValueHint};
 use serde::Serialize;
 
 use super::{CommandResult, audit, print_bytes, print_json, ps};
+use crate::host::observation;
 use crate::names;
 use crate::terminal::{colour, complain, harmless};
 use record::Recorded;
@@ -108,7 +109,7 @@ pub(in crate::aegis) struct Limit {
 
 impl Options {
     pub(super) fn run(self) -> CommandResult {
-        let seen = self.record.as_deref().map(used::read).transpose()?;
+        let seen = self.record.as_deref().map(observation).transpose()?;
         let word = match (&self.run, &seen) {
             (Some(run), _) => run.clone(),
             (None, Some(seen)) => only_run(seen)?,

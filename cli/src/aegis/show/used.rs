@@ -2,17 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use aegis_learn::{Did, Surroundings, Use, uses};
-use aegis_observation::{Address, End, LONGEST, Losses, Observation, Text};
+use aegis_observation::{Address, Losses, Observation, Text};
 use aegis_policy::HostPath;
 use aegis_profile::{Files, Loaded, Named};
 use aegis_runtime::facts::DEFAULT_PATH;
-use aegis_sys::files;
-use anyhow::{Context as _, bail, ensure};
+use anyhow::bail;
 use serde::Serialize;
 
 use super::record::Recorded;
@@ -55,17 +53,6 @@ pub(in crate::aegis) struct Used {
     pub built_in: bool,
 }
 
-/// Reads a saved observation.
-pub(super) fn read(file: &Path) -> anyhow::Result<Observation> {
-    let shown = file.display();
-    let failed = || format!("the observation {shown} cannot be read");
-    let mut json = Vec::new();
-    let opened = files::open_regular(file).with_context(failed)?;
-    (opened.take(LONGEST + 1).read_to_end(&mut json)).with_context(failed)?;
-    ensure!(json.len() as u64 <= LONGEST, "{}: it is too long", failed());
-    Observation::from_json(&json).with_context(failed)
-}
-
 /// Holds what was seen against the profile of the run.
 pub(super) fn of(
     file: &Path,
@@ -81,14 +68,7 @@ pub(super) fn of(
         let error = (named.error.as_deref()).filter(|error| REFUSALS.contains(error))?;
         Some(format!("{} {}: {error}", named.call, named.path))
     };
-    let address = |address: &Address| {
-        let how = name_of(address.how);
-        match &address.of {
-            End::Internet(end) => format!("{how} {end}"),
-            End::Path(path) => format!("{how} {path}"),
-            End::Abstract(name) => format!("{how} @{name}"),
-        }
-    };
+    let address = |address: &Address| format!("{} {}", name_of(address.how), address.of);
     let path = |executed: &aegis_observation::Executed| executed.path.to_string();
     let executed: BTreeSet<String> = seen.executed.iter().map(path).collect();
     Ok(Observed {

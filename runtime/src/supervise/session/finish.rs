@@ -21,8 +21,6 @@ pub struct Finished {
     pub report: Report,
     /// What has happened since the last call of [`Session::events`].
     pub events: Vec<Event>,
-    /// What was written over trees of the host, until this is dropped.
-    pub changes: Option<Changes>,
     /// What the listener has seen of a run whose filter asks about what is [observed](crate::seccomp::SyscallSpec::observed);
     /// which run it was is left to be added.
     pub observation: Option<Observation>,
@@ -94,8 +92,8 @@ impl Session {
             .map(|path| path.to_string_lossy().into_owned())
             .collect();
         let layers = self.layers.take();
-        let changes = layers.map(|layers| Changes::new(layers, &self.plan));
-        let (changed, changes_left_out) = changes.as_ref().map(Changes::list).unwrap_or_default();
+        let changes = layers.map(|layers| Changes::new(layers, &self.plan).list());
+        let (changed, changes_left_out) = changes.unwrap_or_default();
         let plan = &self.plan;
         let report = Report {
             version: 1,
@@ -137,7 +135,6 @@ impl Session {
         Ok(Finished {
             report,
             events: self.events(),
-            changes,
             observation,
         })
     }
