@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use aegis_observation::protocol::Guard;
 use aegis_observation::{MOST_BYTES, Observation};
 use aegis_sys::status;
+use aya::maps::{HashMap, MapData, MapError};
 
 use crate::assemble;
 use crate::note::{COUNTERS, Counters, decode};
@@ -57,8 +58,6 @@ struct Watched {
     namespace: Namespace,
     observation: Observation,
     bytes: usize,
-    /// What it may do, where it is guarded.
-    permitted: Vec<[u8; 16]>,
     news: Option<News>,
 }
 
@@ -103,28 +102,26 @@ impl Observer {
     ///
     /// # Errors
     ///
-    /// The probes cannot be attached, or there is no room.
+    /// The probes cannot be attached, or there is no room. Nothing is left of it.
     ///
     /// `guard`: there are news of it, and what is forbidden by that is killed.
     pub fn watch(&mut self, namespace: Namespace, guard: Option<&Guard>) -> Result<u32, Error> {
         let taken = |slot: &u32| self.watched.contains_key(slot) || self.untidy.contains(slot);
         let free = (0..SANDBOXES).find(|slot| !taken(slot));
         let slot = free.ok_or(Error::Full(SANDBOXES))?;
-        let mut permitted = Vec::new();
-        let wants = guard.map(|guard| self.permit(slot, guard, &mut permitted));
-        let mut counters = [0; COUNTERS];
-        let wants = wants.transpose()?.unwrap_or_default();
-        counters[COUNTERS - 4..].copy_from_slice(&wants.to_ne_bytes());
-        self.probes.sandboxes.set(slot, counters, 0)?;
-        self.probes.observe(namespace.number, slot)?;
+        let number = namespace.number;
+        let begun = self.begin(slot, number, guard);
+        if let Err(error) = begun {
+            self.untidy.insert(slot);
+            let _ = self.tidy(slot);
+            return Err(error);
+        }
         let mut observation = Observation::default();
         (observation.losses.unobserved).extend(self.probes.unobserved.iter().cloned());
-        let number = namespace.number;
         let watched = Watched {
             namespace,
             observation,
             bytes: 0,
-            permitted,
             news: guard.map(|_| News::default()),
         };
         self.watched.insert(slot, watched);
@@ -132,8 +129,7 @@ impl Observer {
             match self.probes.attach() {
                 Ok(attached) => self.attached = Some(attached),
                 Err(error) => {
-                    self.probes.leave(number)?;
-                    self.forget(slot)?;
+                    let _ = self.finish(slot).and_then(|_| self.tidy(slot));
                     return Err(error);
                 }
             }
@@ -141,33 +137,29 @@ impl Observer {
         Ok(slot)
     }
 
-    /// Writes what a guarded sandbox may do to the probes' maps. Returns what is wanted of its place.
-    fn permit(&mut self, slot: u32, guard: &Guard, keys: &mut Vec<[u8; 16]>) -> Result<u32, Error> {
-        let mut wants = WANTS_NEWS;
-        if let Some(programs) = &guard.executed {
-            wants |= WANTS_PROGRAMS;
-            for path in programs {
-                let program = Permitted::Program(path.as_path());
-                keys.push(self.probes.permit(slot, &program)?);
+    /// Writes what the probes need to know of a sandbox to their maps; last, that it is observed.
+    fn begin(&mut self, slot: u32, namespace: u32, guard: Option<&Guard>) -> Result<(), Error> {
+        let mut wants = 0;
+        if let Some(guard) = guard {
+            wants |= WANTS_NEWS;
+            if let Some(programs) = &guard.executed {
+                wants |= WANTS_PROGRAMS;
+                for path in programs {
+                    let program = Permitted::Program(path.as_path());
+                    self.probes.permit(slot, &program)?;
+                }
+            }
+            if let Some(addresses) = &guard.reached {
+                wants |= WANTS_ADDRESSES;
+                for address in addresses {
+                    self.probes.permit(slot, &Permitted::Address(*address))?;
+                }
             }
         }
-        if let Some(addresses) = &guard.reached {
-            wants |= WANTS_ADDRESSES;
-            for address in addresses {
-                let address = Permitted::Address(*address);
-                keys.push(self.probes.permit(slot, &address)?);
-            }
-        }
-        Ok(wants)
-    }
-
-    /// Takes a sandbox out, and what it was permitted.
-    fn forget(&mut self, slot: u32) -> Result<Option<Watched>, Error> {
-        let watched = self.watched.remove(&slot);
-        for key in watched.iter().flat_map(|watched| &watched.permitted) {
-            self.probes.forbid(key)?;
-        }
-        Ok(watched)
+        let mut counters = [0; COUNTERS];
+        counters[COUNTERS - 4..].copy_from_slice(&wants.to_ne_bytes());
+        self.probes.sandboxes.set(slot, counters, 0)?;
+        self.probes.observe(namespace, slot)
     }
 
     /// The descriptor that is readable when the probes have sent something of a sandbox of which there are news.
@@ -250,13 +242,13 @@ impl Observer {
         // First, so that nothing is added any more.
         self.probes.leave(namespace.number)?;
         self.drain();
-        let counters = Counters::decode(&self.probes.sandboxes.get(&slot, 0)?);
-        let watched = self.forget(slot)?.expect("found above");
-        let mut observation = watched.observation;
+        let watched = self.watched.remove(&slot).expect("found above");
         self.untidy.insert(slot);
         if self.watched.is_empty() {
             self.attached = None;
         }
+        let counters = Counters::decode(&self.probes.sandboxes.get(&slot, 0)?);
+        let mut observation = watched.observation;
         assemble::count(
             &mut observation,
             &counters.expect("the length is the type's"),
@@ -265,21 +257,34 @@ impl Observer {
         Ok(Some(observation))
     }
 
-    /// Forgets what was noted at a place whose observation has ended.
+    /// Forgets what was noted and permitted at a place whose observation has ended: only then is it free.
     ///
     /// # Errors
     ///
-    /// The probes' maps cannot be changed.
+    /// The probes' maps cannot be changed. The place stays taken.
     pub fn tidy(&mut self, slot: u32) -> Result<(), Error> {
-        let of_slot = |key: &[u8; 64]| key[..4] == slot.to_ne_bytes();
-        let keys: Vec<_> = (self.probes.seen.keys())
-            .filter_map(Result::ok)
-            .filter(of_slot)
-            .collect();
-        for key in keys {
-            self.probes.seen.remove(&key)?;
+        if self.untidy.contains(&slot) {
+            sweep(&mut self.probes.seen, slot)?;
+            sweep(&mut self.probes.permitted, slot)?;
+            self.untidy.remove(&slot);
         }
-        self.untidy.remove(&slot);
         Ok(())
     }
+}
+
+/// Removes each key of a place: they begin with its number.
+fn sweep<const LENGTH: usize>(
+    map: &mut HashMap<MapData, [u8; LENGTH], u32>,
+    slot: u32,
+) -> Result<(), MapError>
+where
+    [u8; LENGTH]: aya::Pod,
+{
+    let of_slot = |key: &[u8; LENGTH]| key[..4] == slot.to_ne_bytes();
+    // A key that was added meanwhile can have one met twice.
+    let keys: BTreeSet<_> = map.keys().collect::<Result<_, _>>()?;
+    for key in keys.iter().filter(|key| of_slot(key)) {
+        map.remove(key)?;
+    }
+    Ok(())
 }

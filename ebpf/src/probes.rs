@@ -88,7 +88,7 @@ pub(crate) struct Probes {
     observed: HashMap<MapData, u32, u32>,
     quick: Array<MapData, [u32; 3]>,
     pub sandboxes: Array<MapData, [u8; COUNTERS]>,
-    permitted: HashMap<MapData, [u8; 16], u32>,
+    pub permitted: HashMap<MapData, [u8; 16], u32>,
     secret: u64,
     pub seen: HashMap<MapData, [u8; 64], u32>,
     pub ring: RingBuf<MapData>,
@@ -228,19 +228,12 @@ impl Probes {
         Ok(self.quick.set(at, entry, 0)?)
     }
 
-    /// Permits a guarded sandbox a program or an address. What this returns takes it back.
-    pub fn permit(&mut self, slot: u32, permitted: &Permitted<'_>) -> Result<[u8; 16], Error> {
-        let key = permitted.key(slot, self.secret);
-        self.permitted.insert(key, 1, 0)?;
-        Ok(key)
+    /// Permits a guarded sandbox a program or an address.
+    pub fn permit(&mut self, slot: u32, permitted: &Permitted<'_>) -> Result<(), Error> {
+        Ok((self.permitted).insert(permitted.key(slot, self.secret), 1, 0)?)
     }
 
-    /// Takes that back.
-    pub fn forbid(&mut self, key: &[u8; 16]) -> Result<(), Error> {
-        Ok(self.permitted.remove(key)?)
-    }
-
-    /// Ends that.
+    /// Ends what [`Probes::observe`] began.
     pub fn leave(&mut self, namespace: u32) -> Result<(), Error> {
         let at = namespace % QUICK;
         if let [inum, _, others] = self.quick.get(&at, 0)?

@@ -204,10 +204,7 @@ impl Client {
             }
             (Ok(Request::Finish {}), Some(slot), [run]) => {
                 (self.slot, self.news) = (None, None);
-                match self.hand_over(observer, slot, run) {
-                    Ok(kept) => kept,
-                    Err(why) => self.refuse(&why),
-                }
+                self.hand_over(observer, slot, run)
             }
             _ if bytes.is_empty() => false,
             _ => self.refuse("this is not a request, or not its turn"),
@@ -251,8 +248,7 @@ impl Client {
             .map_err(|error| error.to_string())
     }
 
-    fn hand_over(&self, observer: &mut Observer, slot: u32, run: &OwnedFd) -> Result<bool, String> {
-        // In any case: the place is free again.
+    fn hand_over(&self, observer: &mut Observer, slot: u32, run: &OwnedFd) -> bool {
         let observation = observer.finish(slot);
         let done = || -> Result<_, Box<dyn std::error::Error>> {
             let mut observation = observation?.ok_or("nothing is observed")?;
@@ -263,11 +259,13 @@ impl Client {
             let file = memory::sealed("aegis-observation", json.as_bytes())?;
             Ok((observation.losses.lost(), file))
         };
-        let (lost, file) = done().map_err(|error| error.to_string())?;
-        let kept = self.reply(&Reply::Observed { lost }, &[file.as_fd()]);
-        // Nobody waits for that.
-        observer.tidy(slot).map_err(|error| error.to_string())?;
-        Ok(kept)
+        let kept = match done() {
+            Ok((lost, file)) => self.reply(&Reply::Observed { lost }, &[file.as_fd()]),
+            Err(error) => self.refuse(&error.to_string()),
+        };
+        // In any case: the place is to be free again. Nobody waits for that; where it fails, the place stays taken.
+        let _ = observer.tidy(slot);
+        kept
     }
 
     /// `false`: the other side is gone, or does not read.
@@ -284,7 +282,8 @@ impl Client {
     /// Its socket may hold messages with descriptors that nobody has received.
     fn forget(self, observer: &mut Observer) {
         if let Some(slot) = self.slot {
-            let _ = observer.finish(slot).and_then(|_| observer.tidy(slot));
+            let _ = observer.finish(slot);
+            let _ = observer.tidy(slot);
         }
         discard(vec![self.socket]);
     }

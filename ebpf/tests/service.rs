@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use aegis_ebpf::{Namespace, Observer, Service};
-use aegis_observation::protocol::{LONGEST, Reply, Request, encode};
+use aegis_observation::protocol::{Guard, LONGEST, Reply, Request, encode};
 use aegis_observation::{Abi, Observation, Run, Text, Tier};
 use aegis_sys::{memory, process, socket};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -144,6 +144,32 @@ fn run() -> OwnedFd {
         exit_status: Some(0),
     };
     memory::sealed("run", &serde_json::to_vec(&run).unwrap()).unwrap()
+}
+
+/// Asks for news of a sandbox, and that the kernel kills what executes another program than these.
+fn watch_guarded(
+    socket: &OwnedFd,
+    sandbox: &Sandbox,
+    programs: &[&str],
+) -> Option<(Reply, Vec<OwnedFd>)> {
+    let guard = Guard {
+        executed: Some(programs.iter().map(|path| Text::from(*path)).collect()),
+        reached: None,
+    };
+    let guard = memory::sealed("guard", &serde_json::to_vec(&guard).unwrap()).unwrap();
+    let watch = encode(&Request::Watch { news: true });
+    answer(socket, &watch, &[sandbox.pidfd().as_fd(), guard.as_fd()])
+}
+
+/// Lets it run to its end. Returns what it printed after its first line.
+fn rest_of(sandbox: &mut Sandbox) -> String {
+    drop(sandbox.outer.stdin.take());
+    let mut rest = String::new();
+    (sandbox.outer.stdout.as_mut().unwrap())
+        .read_to_string(&mut rest)
+        .unwrap();
+    sandbox.outer.wait().unwrap();
+    rest
 }
 
 fn observed(socket: &OwnedFd) -> Observation {
@@ -334,5 +360,73 @@ fn whoever_comes_after_an_observed_sandbox_is_not_observed() {
         let of_another =
             |file: &aegis_observation::Opened| file.asked == Text::from("/etc/hostname");
         assert!(!seen.opened.iter().any(of_another), "{seen:?}");
+    });
+}
+
+/// A place among the observed is used again: nothing that was permitted or noted there is left for the next one, however the
+/// first one spelt it, and whether it was let in or not.
+#[test]
+fn nothing_of_one_sandbox_is_left_for_the_next() {
+    with_service(|path| {
+        let shell = std::fs::canonicalize("/bin/sh").unwrap();
+        let shell = shell.to_str().unwrap();
+        let cat = "exec cat /etc/hostname";
+        let permitted = [shell, "/usr/bin/cat", "/usr/bin/cat/", "/usr//bin/cat"];
+        let killed = |socket: &OwnedFd| {
+            let mut sandbox = Sandbox::new(cat, None);
+            let (reply, _) = watch_guarded(socket, &sandbox, &[shell]).unwrap();
+            assert_eq!(reply, Reply::Watching {});
+            assert_eq!(rest_of(&mut sandbox), "done\n");
+        };
+        let mut first = Sandbox::new(cat, None);
+        let socket = connected(path);
+        watch_guarded(&socket, &first, &permitted).unwrap();
+        let printed = rest_of(&mut first);
+        assert!(printed.lines().count() == 2, "{printed}");
+        // The news that nobody read come first.
+        drop(socket);
+        let held = connected(path);
+        killed(&held);
+
+        // One that was not let in, since it is observed already: at the place after that.
+        let mut third = Sandbox::new(cat, None);
+        let held = connected(path);
+        watch_guarded(&held, &third, &permitted).unwrap();
+        let refused = watch_guarded(&connected(path), &third, &permitted);
+        assert!(matches!(refused, Some((Reply::Refused { .. }, _))));
+        killed(&connected(path));
+        rest_of(&mut third);
+    });
+}
+
+/// As many as there are places, and more: each is free again, whatever comes of the end.
+#[test]
+fn no_ending_takes_a_place_for_good() {
+    with_service(|path| {
+        let sandbox = Sandbox::new(":", None);
+        let watch = encode(&Request::Watch { news: false });
+        let finish = encode(&Request::Finish {});
+        let not_json = memory::sealed("run", b"{").unwrap();
+        for _ in 0..65 {
+            let socket = connected(path);
+            let (reply, _) = answer(&socket, &watch, &[sandbox.pidfd().as_fd()]).unwrap();
+            assert_eq!(reply, Reply::Watching {});
+            refusal(&socket, &finish, &[not_json.as_fd()]);
+        }
+    });
+}
+
+/// More than it holds would be a way to fill what all share.
+#[test]
+fn a_guard_of_too_many_programs_is_refused() {
+    with_service(|path| {
+        let sandbox = Sandbox::new(":", None);
+        let programs: Vec<String> = (0..=Guard::MOST).map(|i| format!("/{i}")).collect();
+        let programs: Vec<&str> = programs.iter().map(String::as_str).collect();
+        let refused = watch_guarded(&connected(path), &sandbox, &programs);
+        assert!(matches!(refused, Some((Reply::Refused { .. }, _))));
+        let most = &programs[1..];
+        let taken = watch_guarded(&connected(path), &sandbox, most);
+        assert!(matches!(taken, Some((Reply::Watching {}, _))));
     });
 }
