@@ -97,6 +97,7 @@ struct task_struct {
   struct thread_info thread_info;
   int pid;
   int tgid;
+  __u64 start_time;
   struct task_struct *real_parent;
   struct nsproxy *nsproxy;
   struct fs_struct *fs;

@@ -194,7 +194,9 @@ static __always_inline void send(struct scratch *to, const struct inside *inside
     if (sent && *sent) continue;
     if (!sent) {
       __u32 no = 0;
-      if (of->notes >= NOTES || bpf_map_update_elem(&seen, &to->seen, &no, BPF_NOEXIST)) {
+      long error = of->notes < NOTES ? bpf_map_update_elem(&seen, &to->seen, &no, BPF_NOEXIST) : -E2BIG;
+      if (error == -EEXIST) continue; /* another processor is sending the same just now */
+      if (error) {
         __sync_fetch_and_add(&of->lost_state, 1);
         continue;
       }

@@ -196,9 +196,11 @@ int sys_exit(__u64 *context) {
     began = true;
     if (of->wants & WANTS_ADDRESSES) {
       __u32 self = task->pid;
-      if (bpf_map_lookup_elem(&condemned, &self)) {
+      __u64 *began = bpf_map_lookup_elem(&condemned, &self);
+      if (began) {
+        bool is_it = *began == task->start_time;
         bpf_map_delete_elem(&condemned, &self);
-        bpf_send_signal(SIGKILL);
+        if (is_it) bpf_send_signal(SIGKILL);
       }
     }
     __u64 *word = &of->called[compat][(number >> 6) & 7];
@@ -365,8 +367,9 @@ static __always_inline int of_address(struct bpf_sock_addr *context, __u16 kind,
   address(to, family, port, words);
   send(to, &inside);
   if (kind == CALL_BIND || !is_forbidden_address(&inside, family, port, words)) return 1;
-  __u32 self = task->pid, yes = 1;
-  bpf_map_update_elem(&condemned, &self, &yes, BPF_ANY);
+  __u32 self = task->pid;
+  __u64 began = task->start_time;
+  bpf_map_update_elem(&condemned, &self, &began, BPF_ANY);
   return 0;
 }
 

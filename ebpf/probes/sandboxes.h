@@ -10,7 +10,9 @@
 #define AT_FDCWD (-100)
 #define NONE 0xff
 #define SIGKILL 9
+#define E2BIG 7
 #define EFAULT 14
+#define EEXIST 17
 #define EINPROGRESS 115
 
 /* The pid namespace of each observed sandbox, and its place in `sandboxes`. */
@@ -61,12 +63,13 @@ struct {
   __type(value, __u32);
 } permitted SEC(".maps");
 
-/* Tasks that were refused an address, and are killed when their call returns. */
+/* Tasks that were refused an address, and are killed when their call returns: by number, and when they began. A number is
+ * another task's one day. */
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, CONDEMNED);
   __type(key, __u32);
-  __type(value, __u32);
+  __type(value, __u64);
 } condemned SEC(".maps");
 
 struct {

@@ -430,3 +430,33 @@ fn a_guard_of_too_many_programs_is_refused() {
         assert!(matches!(taken, Some((Reply::Watching {}, _))));
     });
 }
+
+/// Two processes that do the same at the same moment, again and again: a pipeline's, that load the same libraries.
+const TOGETHER: &str = r#"python3 -c "
+import mmap, os
+at = memoryview(mmap.mmap(-1, 16)).cast(\"Q\")
+own = 0 if os.fork() else 1
+for turn in range(1, 5000):
+    name = \"/nowhere%d\" % turn
+    at[own] = turn
+    while at[1 - own] < turn:
+        os.sched_yield()
+    os.access(name, os.F_OK)
+"
+"#;
+
+#[test]
+fn what_two_processors_see_at_once_is_not_lost() {
+    with_service(|path| {
+        let mut sandbox = Sandbox::new(TOGETHER, None);
+        let socket = connected(path);
+        let watch = encode(&Request::Watch { news: false });
+        let (reply, _) = answer(&socket, &watch, &[sandbox.pidfd().as_fd()]).unwrap();
+        assert_eq!(reply, Reply::Watching {});
+        assert_eq!(rest_of(&mut sandbox), "done\n");
+        let seen = observed(&socket);
+        let of_both =
+            |call: &&aegis_observation::Named| call.path.as_bytes().starts_with(b"/nowhere");
+        assert_eq!(seen.named.iter().filter(of_both).count(), 4_999);
+    });
+}
