@@ -63,6 +63,7 @@ fn the_side_that_asks() {
         by: &Person { name: None, uid: 7 },
         command: &command,
         context: &Context::default(),
+        is_running: false,
         file: None,
         passphrases: &[],
         policy: "standard",

@@ -196,6 +196,7 @@ impl Counters {
             || more(self.forks, told.forks)
             || more(self.most_tasks, told.most_tasks)
             || more(self.lost, told.lost)
+            || more(self.unsent, told.unsent)
     }
 
     pub fn decode(bytes: &[u8; COUNTERS]) -> Option<Self> {

@@ -67,8 +67,12 @@ struct News {
     observation: Observation,
     /// Whether there is anything in it.
     any: bool,
+    /// How long the notes in it are, as they were sent.
+    bytes: usize,
     /// The counters as they were told.
     told: Counters,
+    /// How many notes were not sent at the last look.
+    unsent: u64,
 }
 
 /// The probes, and the sandboxes that are observed by them.
@@ -182,17 +186,16 @@ impl Observer {
             return Ok(None);
         };
         let counters = Counters::decode(&self.probes.sandboxes.get(&slot, 0)?);
-        // What is not sent yet will be, or is lost only at the end.
-        let counters = Counters {
-            unsent: 0,
-            ..counters.expect("the length is the type's")
-        };
+        let mut counters = counters.expect("the length is the type's");
+        // What is not sent for the first time may be at the next look.
+        let unsent = std::mem::replace(&mut news.unsent, counters.unsent);
+        counters.unsent = counters.unsent.min(unsent);
         let counted = counters.is_news_after(&news.told);
         if !(news.any || counted) {
             return Ok(None);
         }
         let mut observation = std::mem::take(&mut news.observation);
-        news.any = false;
+        (news.any, news.bytes) = (false, 0);
         if counted {
             assemble::count(&mut observation, &counters);
             news.told = counters;
@@ -217,7 +220,8 @@ impl Observer {
             let fits = watched.bytes <= MOST_BYTES;
             if let Some(news) = &mut watched.news {
                 news.any = true;
-                match fits {
+                news.bytes += item.len();
+                match fits && news.bytes <= MOST_BYTES / 4 {
                     true => assemble::add(&mut news.observation, note.clone()),
                     false => news.observation.losses.dropped += 1,
                 }

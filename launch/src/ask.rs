@@ -73,6 +73,8 @@ pub struct Question<'a> {
     pub command: &'a [HostPath],
     /// Who runs it, and under which profile.
     pub context: &'a Context,
+    /// Whether the command runs, and stands still while it is asked: a yes is for this once.
+    pub is_running: bool,
     /// The profile as it was named, if it was.
     pub file: Option<&'a str>,
     /// The policies whose passphrase is asked for after a yes.

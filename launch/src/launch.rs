@@ -178,7 +178,7 @@ impl Launch {
                     supervise::Options {
                         id: &id,
                         early,
-                        leaf: self.leaf.take(),
+                        leaf: self.take_leaf(),
                         signals: true,
                         ..supervise::Options::default()
                     },
@@ -310,6 +310,15 @@ impl Launch {
                     links: Vec::new(),
                 })
             }
+        }
+    }
+
+    /// A run that is held against what is ordinary has to stand still where a person is asked about it.
+    pub(crate) fn take_leaf(&mut self) -> supervise::Leaf {
+        match self.leaf.take() {
+            Some(leaf) => supervise::Leaf::Given(leaf),
+            None if self.observe => supervise::Leaf::IfPossible,
+            None => supervise::Leaf::IfNeeded,
         }
     }
 

@@ -101,6 +101,7 @@ impl Reviewed {
                 by: person,
                 command: request.what.command(),
                 context: &request.context,
+                is_running: false,
                 file: run.launch.file(),
                 passphrases: &wanted,
                 policy: &policy.name(),

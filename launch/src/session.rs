@@ -50,6 +50,8 @@ pub struct Session<'a> {
     by: Person,
     /// What was out of the ordinary.
     anomalies: Vec<Anomaly>,
+    /// How many more there were than are recorded.
+    anomalies_left_out: u64,
     request: Request,
     recorder: Recorder<'a>,
     registered: Option<Registered>,
@@ -82,7 +84,7 @@ impl<'a> Session<'a> {
             &run.host,
             supervise::Options {
                 id: &run.id,
-                leaf: run.launch.leaf.take(),
+                leaf: run.launch.take_leaf(),
                 signals: run.launch.own_process,
                 ..supervise::Options::default()
             },
@@ -194,6 +196,7 @@ impl<'a> Session<'a> {
                 uid: run.host.caller.uid,
             },
             anomalies: Vec::new(),
+            anomalies_left_out: 0,
             request: run.request,
             recorder,
             registered,

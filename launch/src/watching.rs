@@ -83,11 +83,6 @@ impl Watching {
         self.baseline
     }
 
-    /// How much was out of the ordinary beyond what was told.
-    pub fn left_out(&self) -> u64 {
-        self.watch.left_out
-    }
-
     fn around(&self) -> Around<'_> {
         Around {
             work: &self.work,

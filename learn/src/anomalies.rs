@@ -11,9 +11,6 @@ use aegis_policy::model::AnomalyKind as Kind;
 use crate::baseline::{Baseline, Deed, Most, each};
 use crate::forms::{Around, canonical};
 
-/// The most that one run is told of; the rest is counted.
-pub const MOST: usize = 100;
-
 /// Something out of the ordinary.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Anomaly {
@@ -29,8 +26,6 @@ pub struct Watch {
     baseline: Option<Baseline>,
     told: BTreeSet<(Kind, Text)>,
     files: BTreeSet<Text>,
-    /// How many things were not told, since there were too many.
-    pub left_out: u64,
 }
 
 impl Watch {
@@ -78,19 +73,9 @@ impl Watch {
             let what = Text::from("things were done that were not seen, or not whole");
             found.insert((Kind::Lost, what.clone()), what);
         }
-        let mut anomalies = Vec::new();
-        for ((kind, form), what) in found {
-            if self.told.contains(&(kind, form.clone())) {
-                continue;
-            }
-            if self.told.len() >= MOST {
-                self.left_out += 1;
-                continue;
-            }
-            self.told.insert((kind, form));
-            anomalies.push(Anomaly { kind, what });
-        }
-        anomalies
+        let new = (found.into_iter()).filter(|(told, _)| self.told.insert(told.clone()));
+        new.map(|((kind, _), what)| Anomaly { kind, what })
+            .collect()
     }
 
     /// What the kernel is to kill: what is executed or reached outside of the baseline. It knows whole paths and addresses alone;

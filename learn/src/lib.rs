@@ -29,7 +29,7 @@ mod uses;
 mod writes;
 mod yaml;
 
-pub use anomalies::{Anomaly, MOST, Watch};
+pub use anomalies::{Anomaly, Watch};
 pub use baseline::{BadBaseline, Baseline, LONGEST, Most, VERSION};
 pub use calls::EQUIVALENT;
 pub use difference::{Difference, Unused, difference};

@@ -11,7 +11,7 @@ use aegis_tests::{program, text};
 use crate::approvals::{Home, question, typed};
 
 /// Of `correct horse`, cheap to compute.
-const LINE: &str = "approval-passphrase: $scrypt$ln=14,r=8,p=1$AAECAwQFBgcICQoLDA0ODw$JbN2hANm9NOw4h5BRHZnbjzQ6Jr0QwNWojTOC2WgIbU\n";
+pub(crate) const LINE: &str = "approval-passphrase: $scrypt$ln=14,r=8,p=1$AAECAwQFBgcICQoLDA0ODw$JbN2hANm9NOw4h5BRHZnbjzQ6Jr0QwNWojTOC2WgIbU\n";
 
 const PASSPHRASE: &str = "correct horse";
 

@@ -143,6 +143,9 @@ impl FrontEnd for Caller {
                 self.interrupted = Some(*signal);
                 return;
             }
+            Event::Run(RunEvent::NotFrozen(less)) => {
+                format!("error: {}\n  help: {}", less.what, less.fix)
+            }
             // Reported when the run has ended, with an explanation.
             Event::WorkNotGranted(_)
             | Event::ObservedByListener(_)

@@ -1,12 +1,17 @@
 //! What of a run is out of the ordinary, and what is done about it.
 
+use aegis_audit::approvals::{answered, to_review};
 use aegis_audit::event::{self, Event, Reaction};
 use aegis_observation::Observation;
 use aegis_runtime::supervise::report::{Anomaly, Cause, Report};
 
 use super::Session;
 use crate::ask::{Answer, Question};
+use crate::passphrases;
 use crate::watching::Found;
+
+/// So many are recorded of a run, and asked about at one time; the rest is decided, reacted to, and counted.
+const MOST: usize = 100;
 
 type Failed = Box<aegis_runtime::Error>;
 
@@ -51,7 +56,8 @@ impl Session<'_> {
             .filter(|found| found.reaction().is_none())
             .collect();
         let mut answer = Reaction::Killed;
-        if !asked.is_empty() && !is_killed && is_running {
+        // Nobody reads a question that is longer.
+        if (1..=MOST).contains(&asked.len()) && !is_killed && is_running {
             if let Ok(session) = &mut self.session
                 && session.freeze()?
                 && self.may_go_on(&asked)
@@ -59,7 +65,7 @@ impl Session<'_> {
                 answer = Reaction::Continued;
             }
             match (answer, &mut self.session) {
-                (Reaction::Continued, Ok(session)) => session.go_on(),
+                (Reaction::Continued, Ok(session)) => session.go_on()?,
                 _ => self.kill(),
             }
         }
@@ -70,6 +76,11 @@ impl Session<'_> {
         let mut events = Vec::new();
         for found in found {
             let reaction = found.reaction().unwrap_or(answer);
+            let ends_it = reaction == Reaction::Killed && !self.is_ended_by_anomaly();
+            if self.anomalies.len() >= MOST && !ends_it {
+                self.anomalies_left_out += 1;
+                continue;
+            }
             let Found { request, decision } = found;
             let anomaly = Anomaly {
                 what: request.what.clone(),
@@ -97,24 +108,42 @@ impl Session<'_> {
     fn may_go_on(&mut self, found: &[&Found]) -> bool {
         let policy = self.recorder.policy().clone();
         let asked: Vec<_> = (found.iter())
-            .flat_map(|found| {
-                aegis_audit::approvals::to_review(&policy, &found.request, &found.decision)
-            })
+            .flat_map(|found| to_review(&policy, &found.request, &found.decision))
             .collect();
-        let front_end = &mut *self.recorder.front_end;
-        let turn = front_end.turn();
-        let answer = turn.and_then(|_turn| {
-            front_end.ask(&Question {
+        let wanted: Vec<&str> = policy
+            .documents()
+            .passphrases()
+            .map(|(name, _)| name)
+            .collect();
+        let mut is_yes = || -> Result<bool, String> {
+            let _turn = self.recorder.front_end.turn()?;
+            let answer = self.recorder.front_end.ask(&Question {
                 asked: &asked,
                 by: &self.by,
                 command: self.request.what.command(),
                 context: &self.request.context,
+                is_running: true,
                 file: self.launch.file(),
-                passphrases: &[],
+                passphrases: &wanted,
                 policy: &policy.name(),
-            })
-        });
-        matches!(answer, Ok(Answer::Once | Answer::Always { .. }))
+            })?;
+            if answer == Answer::No {
+                return Ok(false);
+            }
+            let run = self.recorder.run().to_owned();
+            let wrong = |reason: &str| {
+                let Found { request, decision } = found[0];
+                let wrong = event::Answer::Wrong;
+                answered(&run, request, decision, wrong, Some(reason), &[], &self.by)
+            };
+            Ok(passphrases::of(&mut self.recorder, policy.documents(), wrong)?.is_ok())
+        };
+        is_yes() == Ok(true)
+    }
+
+    fn is_ended_by_anomaly(&self) -> bool {
+        let killed = |anomaly: &Anomaly| anomaly.reaction == word(Reaction::Killed);
+        self.anomalies.iter().any(killed)
     }
 
     /// Gets the whole observation when the run has ended, and looks at what was not looked at while it ran. A run that did what the
@@ -141,13 +170,10 @@ impl Session<'_> {
             let found = self.found(&seen);
             let _ = self.react(found, false);
         }
+        let is_killed = self.is_ended_by_anomaly();
         report.anomalies = std::mem::take(&mut self.anomalies);
-        report.anomalies_left_out = self
-            .watching
-            .as_ref()
-            .map_or(0, |watching| watching.left_out());
-        let killed = |anomaly: &Anomaly| anomaly.reaction == word(Reaction::Killed);
-        if report.anomalies.iter().any(killed) {
+        report.anomalies_left_out = self.anomalies_left_out;
+        if is_killed {
             report.cause = Cause::Anomaly;
             report.exit_status = report.cause.exit_status();
         }

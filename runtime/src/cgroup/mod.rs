@@ -12,11 +12,12 @@ mod v2;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::error::{Error, Failure};
-use crate::facts::cgroups::Layout;
+use crate::facts::cgroups::{GroupParent, Layout};
 use crate::plan::{GroupLimits, Limits};
 use crate::types::Step;
 
@@ -61,6 +62,18 @@ impl Usage {
     }
 }
 
+/// The leaf on the cgroup2 tree that a run gets.
+#[derive(Debug, Default)]
+pub enum Leaf {
+    /// One of its own, if its limits need that.
+    #[default]
+    IfNeeded,
+    /// One of its own, if this user can make one: so that everything inside can be made to stand still.
+    IfPossible,
+    /// One that somebody else made and will remove. It gets the limits that cgroup2 holds.
+    Given(OwnedFd),
+}
+
 /// Every group of one run. Dropping it removes them, except a leaf that was given.
 pub struct Groups {
     v1: V1,
@@ -70,22 +83,28 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Makes the groups that the limits need, under the name `id`. `given` is a leaf on the cgroup2 tree that
-    /// somebody else made and will remove: it replaces one of our own, and gets the limits that
-    /// cgroup2 holds. `janitor` is called only if groups are to be made.
+    /// Makes the groups that the limits need, under the name `id`. `janitor` is called only if groups are to be made.
     pub fn create(
         layout: &Layout,
         limits: &Limits,
         id: &str,
-        given: Option<OwnedFd>,
+        leaf: Leaf,
         janitor: impl FnOnce() -> Option<Janitor>,
     ) -> Result<Self, Error> {
         let v1 = V1::new(layout, &limits.group, id);
         let rest = v1.leaves(&limits.group);
-        let v2 = match (&given, &layout.unified) {
-            (Some(leaf), _) => Some(V2::given(leaf.as_fd(), rest)),
-            (None, Some(place)) if limits.unified_group => Some(V2::new(&place.dir, id, rest)),
-            _ => None,
+        let is_wanted = |place: &&GroupParent| match leaf {
+            Leaf::IfPossible if place.writable => true,
+            _ => limits.unified_group,
+        };
+        let v2 = match (&leaf, layout.unified.as_ref().filter(is_wanted)) {
+            (Leaf::Given(leaf), _) => Some(V2::given(leaf.as_fd(), rest)),
+            (_, Some(place)) => Some(V2::new(&place.dir, id, rest)),
+            (_, None) => None,
+        };
+        let given = match leaf {
+            Leaf::Given(leaf) => Some(leaf),
+            Leaf::IfNeeded | Leaf::IfPossible => None,
         };
         let mut groups = Self {
             v1,
@@ -141,6 +160,23 @@ impl Groups {
         self.leaf.as_ref().map(AsFd::as_fd)
     }
 
+    /// Makes everything inside stand still, for as long as that takes up to `patience`. Returns whether it does: it does not
+    /// where the run has no leaf of its own.
+    pub fn freeze(&self, patience: Duration) -> io::Result<bool> {
+        match self.v2.as_ref().filter(|v2| v2.is_own()) {
+            Some(v2) => v2.freeze(patience),
+            None => Ok(false),
+        }
+    }
+
+    /// Lets everything inside go on.
+    pub fn thaw(&self) -> io::Result<()> {
+        match self.v2.as_ref().filter(|v2| v2.is_own()) {
+            Some(v2) => v2.thaw(),
+            None => Ok(()),
+        }
+    }
+
     /// `tasks` files of v1: a process joins the groups by writing to them.
     pub fn tasks(&self) -> io::Result<Vec<OwnedFd>> {
         self.v1.tasks()
@@ -190,7 +226,11 @@ fn number(dir: &Path, file: &str) -> Option<u64> {
 
 /// The value of `key` in a file of `key value` lines.
 fn keyed(dir: &Path, file: &str, key: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(dir.join(file)).ok()?;
+    value_of(&std::fs::read_to_string(dir.join(file)).ok()?, key)
+}
+
+/// The value of `key` in lines of `key value`.
+fn value_of(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let (name, value) = line.split_once(' ')?;
         (name == key).then(|| value.trim().parse().ok()).flatten()

@@ -1,11 +1,17 @@
 //! cgroup v2: one group, which the command is born into (`CLONE_INTO_CGROUP`).
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use super::{PARENT, PERIOD, Usage, keyed, needs, number, quota, write};
+use aegis_sys::process;
+
+use super::{PARENT, PERIOD, Usage, keyed, needs, number, quota, value_of, write};
 use crate::plan::GroupLimits;
+
+const FREEZE: &str = "cgroup.freeze";
 
 /// The v2 group of a run.
 pub struct V2 {
@@ -149,6 +155,43 @@ impl V2 {
     /// A descriptor of the group for `CLONE_INTO_CGROUP`.
     pub fn leaf(&self) -> io::Result<OwnedFd> {
         aegis_sys::files::open(&self.dir, libc::O_RDONLY | libc::O_DIRECTORY)
+    }
+
+    /// Whether the group is of this run alone.
+    pub fn is_own(&self) -> bool {
+        self.above.is_some()
+    }
+
+    /// Freezes the group (cgroup-v2.rst, "cgroup.freeze"): no signal continues what is in it, and only `SIGKILL` ends it.
+    /// Waits until all of it is frozen, for `patience` at most; returns whether it is.
+    pub fn freeze(&self, patience: Duration) -> io::Result<bool> {
+        let until = Instant::now() + patience;
+        let mut events = File::open(self.dir.join("cgroup.events"))?;
+        write(&self.dir, FREEZE, "1")?;
+        loop {
+            let mut text = String::new();
+            events.rewind()?;
+            // The next change after it is told.
+            events.read_to_string(&mut text)?;
+            if value_of(&text, "frozen") == Some(1) {
+                return Ok(true);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let mut fds = [process::PollFd {
+                fd: events.as_raw_fd(),
+                events: libc::POLLPRI,
+                revents: 0,
+            }];
+            process::poll(&mut fds, Some(left.as_nanos() as u64))?;
+        }
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) -> io::Result<()> {
+        write(&self.dir, FREEZE, "0")
     }
 
     /// What the group counted.

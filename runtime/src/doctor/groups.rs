@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use super::child::{self, Child};
 use super::layer::{Layer, errno, error, held, refused};
-use crate::cgroup::Groups;
+use crate::cgroup::{Groups, Leaf};
 use crate::error::{Error, Failure};
 use crate::facts::cgroups::Layout;
 use crate::plan::{GroupLimits, Limits};
@@ -14,7 +14,7 @@ use aegis_sys::{namespaces, process};
 
 fn group(layout: &Layout, limits: &Limits, child: &Child) -> io::Result<Groups> {
     let name = format!("doctor-{}", std::process::id());
-    Groups::create(layout, limits, &name, None, || None).map_err(|failed| match &failed {
+    Groups::create(layout, limits, &name, Leaf::IfNeeded, || None).map_err(|failed| match &failed {
         Error::Apply(Failure {
             step,
             cause,

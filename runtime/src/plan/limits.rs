@@ -94,7 +94,8 @@ fn available(layout: &Layout, v1: &str, v2: &str) -> bool {
             && layout.unified_controllers.contains(v2))
 }
 
-const DELEGATE: &str = "run it in a control group of this user's own: systemd-run --user --scope -p Delegate=yes -- aegis-run ..., or as root";
+/// How a run gets a control group.
+pub(crate) const DELEGATE: &str = "run it in a control group of this user's own: systemd-run --user --scope -p Delegate=yes -- aegis-run ..., or as root";
 
 /// How this user gets a control group with this controller, by its v1 or v2 name.
 fn how_to_get(layout: &Layout, v1: &str, v2: &str) -> String {

@@ -20,10 +20,11 @@ mod system;
 mod tail;
 mod terminal;
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use crate::apply::Early;
+pub use crate::cgroup::Leaf;
 use crate::plan::Degraded;
 
 pub use crate::types::run_id;
@@ -39,8 +40,8 @@ pub struct Options<'a> {
     pub id: &'a str,
     /// Namespaces that are being made already. Only for a program that runs nothing else: it joins them.
     pub early: Option<Early>,
-    /// A leaf on the cgroup2 tree to run in, in place of one of the run's own. It is not removed.
-    pub leaf: Option<OwnedFd>,
+    /// The leaf on the cgroup2 tree to run in.
+    pub leaf: Leaf,
     /// Files that the host acts upon and that do not exist (see [`crate::facts::plantable`]): the report says
     /// which of them the run has made.
     pub absent: Vec<PathBuf>,
@@ -58,6 +59,8 @@ pub enum Event {
     Denied(Box<Denial>),
     /// Something is degraded, and may be.
     Degraded(Degraded),
+    /// Nothing could hold everything inside still: see [`Session::freeze`].
+    NotFrozen(Degraded),
     /// A signal has stopped the command.
     Stopped(i32),
     /// The command was continued.

@@ -70,8 +70,6 @@ pub struct Session {
     /// How the command ended; `None`: PID 1 has not reported it.
     ended: Option<Change>,
     over: bool,
-    /// A person is asked; whether everything inside has stopped for that.
-    frozen: Option<bool>,
     /// Nothing was left of the sandbox's own file system.
     full: bool,
     failed: Option<Error>,
@@ -245,10 +243,6 @@ impl Session {
     /// Returns true if the command has ended.
     fn changed(&mut self, change: Change, by_terminal: bool) -> bool {
         match change {
-            Change::Stopped(_) if self.frozen.is_some() => {
-                self.frozen = Some(true);
-                false
-            }
             Change::Stopped(signal) => {
                 self.events.push(Event::Stopped(signal));
                 if let (Some(terminal), Some(command)) = (&mut self.terminal, &self.command) {

@@ -80,11 +80,7 @@ impl Terminal {
             let _ = terminal::set_foreground(self.fd, own_group());
             return self.go_on(command);
         }
-        // In the background, the terminal belongs to another job.
-        let theirs = group_of(command);
-        if theirs.is_some() && terminal::foreground(self.fd).ok() == theirs {
-            let _ = terminal::set_foreground(self.fd, own_group());
-        }
+        self.borrow(command);
         stop(by_terminal);
         // Whoever has continued us has sent a signal, which is handled as any other. If we were not stopped, the command
         // would not have been by this signal either.
@@ -93,21 +89,30 @@ impl Terminal {
         }
     }
 
-    /// Has the foreground, if the command has it, while that is stopped and a person is asked.
-    pub fn borrow(&self) {
-        // SIGTTOU is blocked.
-        let _ = terminal::set_foreground(self.fd, own_group());
+    /// Takes the foreground, if the command has it: in the background, the terminal belongs to another job.
+    pub fn borrow(&self, command: BorrowedFd<'_>) {
+        let theirs = group_of(command);
+        if theirs.is_some() && terminal::foreground(self.fd).ok() == theirs {
+            // SIGTTOU is blocked.
+            let _ = terminal::set_foreground(self.fd, own_group());
+        }
+    }
+
+    /// Gives the command the foreground, if this process's group has it.
+    pub fn lend(&self, command: BorrowedFd<'_>) {
+        if let Some(theirs) = group_of(command)
+            && terminal::foreground(self.fd).is_ok_and(|group| group == own_group())
+        {
+            let _ = terminal::set_foreground(self.fd, theirs);
+        }
     }
 
     /// Continued by the caller's shell: in the foreground (`fg`) or not (`bg`).
     pub fn go_on(&mut self, command: BorrowedFd<'_>) {
-        let Some(theirs) = group_of(command) else {
-            return;
-        };
-        if terminal::foreground(self.fd).is_ok_and(|group| group == own_group()) {
-            let _ = terminal::set_foreground(self.fd, theirs);
+        self.lend(command);
+        if let Some(theirs) = group_of(command) {
+            let _ = process::kill(-theirs, libc::SIGCONT);
         }
-        let _ = process::kill(-theirs, libc::SIGCONT);
     }
 
     /// After the end: takes the foreground back and, if the command did not end by itself,

@@ -64,11 +64,11 @@ pub fn ask(question: &Question<'_>) -> Result<Answer, String> {
         mut text, mut cut, ..
     } = show(&terminal, false);
     for _ in 0..PATIENCE {
-        let prompt = text::prompt(terminal.colour(), cut);
+        let prompt = text::prompt(terminal.colour(), cut, question.is_running);
         let Some(line) = (terminal.answer(&text, &prompt)).map_err(terminal::broken)? else {
             return Ok(Answer::No);
         };
-        match typed(&String::from_utf8_lossy(&line), cut) {
+        match typed(&String::from_utf8_lossy(&line), cut, question.is_running) {
             Ok(Some(answer)) => return Ok(answer),
             Ok(None) => text::Page { text, cut, .. } = show(&terminal, true),
             Err(unclear) => text = format!("  {unclear}\n"),
@@ -108,8 +108,8 @@ pub fn agreed(before: &str, prompt: &str) -> Result<bool, String> {
 }
 
 /// The meaning of a line: an answer, or (`None`) a wish to see everything, or why it is neither. If the
-/// question was `cut`, a yes is invalid: nobody approves what was not shown.
-fn typed(line: &str, cut: bool) -> Result<Option<Answer>, String> {
+/// question was `cut`, a yes is invalid: nobody approves what was not shown. `once`: a yes can be for this once alone.
+fn typed(line: &str, cut: bool, once: bool) -> Result<Option<Answer>, String> {
     let line = line.trim().to_lowercase();
     let mut words = line.split_whitespace();
     let (word, term, more) = (words.next(), words.next(), words.next());
@@ -136,7 +136,11 @@ fn typed(line: &str, cut: bool) -> Result<Option<Answer>, String> {
         Some(Answer::Once | Answer::Always { .. }) if cut => {
             Err("not all of it has been shown: write l to see it, or n".into())
         }
+        Some(Answer::Always { .. }) if once => {
+            Err("it can be allowed this once alone: write y or n".into())
+        }
         Some(answer) => Ok(Some(answer)),
+        None if once && !cut => Err("write y or n".into()),
         None if cut => Err("write l or n".into()),
         None => Err("write y, a or n".into()),
     }

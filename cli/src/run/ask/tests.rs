@@ -28,7 +28,7 @@ fn only_what_is_clearly_a_yes_is_one() {
         ("a 1s", Answer::Always { lasts: 1 }),
         ("a 366d", Answer::Always { lasts: LONGEST }),
     ] {
-        assert_eq!(typed(line, false), Ok(Some(answer)), "{line:?}");
+        assert_eq!(typed(line, false, false), Ok(Some(answer)), "{line:?}");
     }
     for line in [
         "yy",
@@ -54,9 +54,9 @@ fn only_what_is_clearly_a_yes_is_one() {
         "\u{ff59}",
         "l l",
     ] {
-        assert!(typed(line, false).is_err(), "{line:?}");
+        assert!(typed(line, false, false).is_err(), "{line:?}");
     }
-    assert_eq!(typed("l\n", false), Ok(None));
+    assert_eq!(typed("l\n", false, false), Ok(None));
 }
 
 fn read(path: &[u8]) -> What {
@@ -107,6 +107,7 @@ fn shown(whats: Vec<What>, context: &Context, command: &[HostPath], all: bool) -
         },
         command,
         context,
+        is_running: false,
         file: Some("skill.yaml"),
         passphrases: &[],
         policy: "standard",
@@ -338,13 +339,23 @@ fn a_yes_is_taken_only_where_all_has_been_shown() {
         "{text}"
     );
     for line in ["y", "yes", "a", "a 7d", "always", "what", "y l"] {
-        assert!(typed(line, true).is_err(), "{line:?}");
+        assert!(typed(line, true, false).is_err(), "{line:?}");
     }
-    assert_eq!(typed("l", true), Ok(None));
+    assert_eq!(typed("l", true, false), Ok(None));
     for line in ["", "n", "no"] {
-        assert_eq!(typed(line, true), Ok(Some(Answer::No)), "{line:?}");
+        assert_eq!(typed(line, true, false), Ok(Some(Answer::No)), "{line:?}");
     }
-    assert_eq!(text::prompt(false, true), "Show all of it? [l/N] ");
+    assert_eq!(text::prompt(false, true, false), "Show all of it? [l/N] ");
+}
+
+#[test]
+fn a_command_that_stands_still_can_be_allowed_this_once_alone() {
+    assert_eq!(typed("y", false, true), Ok(Some(Answer::Once)));
+    for line in ["a", "a 7d", "always", "what"] {
+        let unclear = typed(line, false, true).expect_err("not a yes");
+        assert!(!unclear.contains(" a "), "{unclear}");
+    }
+    assert_eq!(text::prompt(false, false, true), "Allow it? [y/N] ");
 }
 
 #[test]

@@ -48,9 +48,13 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
     let context = question.context;
     let mut asked: Vec<&Asked> = question.asked.iter().collect();
     asked.sort_by_key(|asked| Reverse(weight(&asked.what, context)));
+    let stands = match question.is_running {
+        false => "",
+        true => ", and the command stands still",
+    };
     let heading = match asked.len() {
-        1 => "\naegis-run: the policy leaves this to you:".to_owned(),
-        n => format!("\naegis-run: the policy leaves {n} things to you:"),
+        1 => format!("\naegis-run: the policy leaves this to you{stands}:"),
+        n => format!("\naegis-run: the policy leaves {n} things to you{stands}:"),
     };
     page.text += &(painted(colour, BOLD, &heading) + "\n");
     let profile = match question.file {
@@ -101,14 +105,19 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
         page.text
             .push_str("  l   show all of it: only then can it be allowed\n");
     } else {
-        let days = LASTS / 86_400;
         page.text.push_str("  y   yes, this once\n");
-        let _ = writeln!(
-            page.text,
-            "  a   yes, for {days} days (`a 7d`: for 7): this command here, profile and policy"
-        );
+        if !question.is_running {
+            let days = LASTS / 86_400;
+            let _ = writeln!(
+                page.text,
+                "  a   yes, for {days} days (`a 7d`: for 7): this command here, profile and policy"
+            );
+        }
     }
-    page.text.push_str("  N   no: nothing is started\n");
+    page.text.push_str(match question.is_running {
+        false => "  N   no: nothing is started\n",
+        true => "  N   no: it is killed\n",
+    });
     page
 }
 
@@ -117,11 +126,12 @@ pub(super) fn passphrase(policy: &str) -> String {
     format!("Passphrase of the policy {}: ", quoted(policy))
 }
 
-/// The prompt for the answer; `cut` as in the page shown.
-pub(super) fn prompt(colour: bool, cut: bool) -> String {
-    let text = match cut {
-        false => "Allow it? [y/a/N]",
-        true => "Show all of it? [l/N]",
+/// The prompt for the answer; `cut` as in the page shown, `once` where a yes is for this once.
+pub(super) fn prompt(colour: bool, cut: bool, once: bool) -> String {
+    let text = match (cut, once) {
+        (false, false) => "Allow it? [y/a/N]",
+        (false, true) => "Allow it? [y/N]",
+        (true, _) => "Show all of it? [l/N]",
     };
     painted(colour, BOLD, text) + " "
 }

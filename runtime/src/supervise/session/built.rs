@@ -187,7 +187,6 @@ impl Session {
             cause: None,
             ended: None,
             over: false,
-            frozen: None,
             full: false,
             failed: None,
             degraded,
