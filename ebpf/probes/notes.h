@@ -31,7 +31,7 @@ enum {
 };
 
 enum { CALL_FAILED_ONLY = 1 };
-enum { NOTE_TRUNCATED = 1, NOTE_UNREADABLE = 2, NOTE_DELETED = 4 };
+enum { NOTE_TRUNCATED = 1, NOTE_UNREADABLE = 2, NOTE_DELETED = 4, NOTE_BASE_IN_PATH = 8 /* its end */ };
 
 /* Of a sandbox: whoever observes is woken for each note; what is executed, or reached, is killed unless it is permitted. */
 enum { WANTS_NEWS = 1, WANTS_PROGRAMS = 2, WANTS_ADDRESSES = 4 };
@@ -104,7 +104,7 @@ struct note {
   __u32 access;
   __u16 mode;
   __u16 flags;
-  __u32 length; /* of data: text, base and path, one after the other */
+  __u32 length; /* of data: text, path, and base unless that is in the path, one after the other */
   __u32 text;
   __u32 base;
   __u32 path;

@@ -8,6 +8,9 @@
 struct walk {
   struct dentry *dentry;
   struct vfsmount *vfsmount;
+  struct dentry *root; /* of that mount */
+  struct place base;   /* where this is met, the rest of the path is its path */
+  __u32 base_at;
 };
 
 /* One step towards the root: a name, or from the root of a mount to where that is mounted. */
@@ -17,12 +20,14 @@ static long step(__u32 index, void *data) {
   if (!to) return 1;
   struct dentry *dentry = walk->dentry;
   struct vfsmount *vfsmount = walk->vfsmount;
-  if (dentry == BPF_CORE_READ(vfsmount, mnt_root)) {
+  if (dentry == walk->base.dentry && vfsmount == walk->base.mount) walk->base_at = to->note.length;
+  if (dentry == walk->root) {
     struct mount *mount = container_of(vfsmount, struct mount, mnt);
     struct mount *parent = BPF_CORE_READ(mount, mnt_parent);
     if (parent == mount) return 1;
     walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
     walk->vfsmount = (struct vfsmount *)((void *)parent + bpf_core_field_offset(struct mount, mnt));
+    walk->root = BPF_CORE_READ(parent, mnt.mnt_root);
     return 0;
   }
   struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
@@ -39,13 +44,29 @@ static long step(__u32 index, void *data) {
   return 0;
 }
 
-/* Appends the names of a path, last first, each with a NUL. */
+/* Appends the names of a path, last first, each with a NUL. Returns where those of the base of the text begin in it; 0: it
+ * is not below that. */
 static __attribute__((noinline)) int append_path(struct scratch *to, struct place *place) {
   if (!place->dentry) return 0;
-  __u32 before = to->note.length;
-  struct walk walk = {.dentry = place->dentry, .vfsmount = place->mount};
+  struct vfsmount *mount = place->mount;
+  struct walk walk = {.dentry = place->dentry, .vfsmount = mount, .root = BPF_CORE_READ(mount, mnt_root), .base = to->base};
   bpf_loop(COMPONENTS, step, &walk, 0);
-  return to->note.length - before;
+  return walk.base_at;
+}
+
+/* Appends the path of the file, and of the base of the text what is not in that. */
+static __always_inline void append_paths(struct scratch *to) {
+  __u32 before = to->note.length;
+  __u32 base_at = append_path(to, &to->file);
+  to->note.path = to->note.length - before;
+  if (base_at) {
+    to->note.flags |= NOTE_BASE_IN_PATH;
+    to->note.base = to->note.length - base_at;
+  } else {
+    before = to->note.length;
+    append_path(to, &to->base);
+    to->note.base = to->note.length - before;
+  }
 }
 
 static __always_inline struct file *file_of(struct task_struct *task, long fd) {
@@ -184,30 +205,31 @@ static __always_inline void send(struct scratch *to, const struct inside *inside
   to->seen.access = to->note.access;
   /* Most is done again and again: only what is new is worth a walk. */
   if (all_sent(to, inside)) return;
-  to->note.base = append_path(to, &to->base);
-  to->note.path = append_path(to, &to->file);
+  append_paths(to);
   for (int i = 0; i < DEPTH && i < inside->count; i++) {
     struct sandbox *of = sandbox(inside, i);
     if (!of || !of->began) continue;
     to->note.slot = to->seen.slot = inside->slots[i & (DEPTH - 1)];
     __u32 *sent = bpf_map_lookup_elem(&seen, &to->seen);
-    if (sent && *sent) continue;
-    if (!sent) {
-      __u32 no = 0;
-      long error = of->notes < NOTES ? bpf_map_update_elem(&seen, &to->seen, &no, BPF_NOEXIST) : -E2BIG;
+    if (sent) {
+      if (__sync_lock_test_and_set(sent, 1)) continue;
+      __sync_fetch_and_add(&of->unsent, -1);
+    } else {
+      __u32 yes = 1;
+      long error = of->notes < NOTES ? bpf_map_update_elem(&seen, &to->seen, &yes, BPF_NOEXIST) : -E2BIG;
       if (error == -EEXIST) continue; /* another processor is sending the same just now */
       if (error) {
         __sync_fetch_and_add(&of->lost_state, 1);
         continue;
       }
       __sync_fetch_and_add(&of->notes, 1);
-      __sync_fetch_and_add(&of->unsent, 1);
     }
     __u64 size = sizeof(struct note) - DATA_ROOM + (to->note.length & (2 * DATA - 1));
     if (size > sizeof(struct note)) size = sizeof(struct note);
     __u64 wake = of->wants & WANTS_NEWS ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-    if (bpf_ringbuf_output(&ring, &to->note, size, wake)) continue;
+    if (!bpf_ringbuf_output(&ring, &to->note, size, wake)) continue;
+    __sync_fetch_and_add(&of->unsent, 1);
     sent = bpf_map_lookup_elem(&seen, &to->seen);
-    if (sent && !__sync_lock_test_and_set(sent, 1)) __sync_fetch_and_add(&of->unsent, -1);
+    if (sent) *sent = 0;
   }
 }

@@ -27,6 +27,7 @@ const HEADER: usize = 88;
 const TRUNCATED: u16 = 1;
 const UNREADABLE: u16 = 2;
 const DELETED: u16 = 4;
+const BASE_IN_PATH: u16 = 8;
 
 /// One thing that a sandbox did, seen for the first time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,8 +99,12 @@ pub fn decode(bytes: &[u8]) -> Option<Note> {
         data = rest;
         Some(part)
     };
-    let (text, base, path) = (part(56)?, part(60)?, part(64)?);
     let flags = from.u16(50)?;
+    let (text, path) = (part(56)?, part(64)?);
+    let base = match flags & BASE_IN_PATH {
+        0 => part(60)?,
+        _ => path.get(path.len().checked_sub(from.u32(60)? as usize)?..)?,
+    };
     let address = || -> Option<SocketAddr> {
         let port = from.u16(70)?;
         let octets: [u8; 16] = from.array(72)?;
@@ -243,7 +248,7 @@ mod tests {
         put(56, text.len());
         put(60, base.len());
         put(64, path.len());
-        bytes.extend([text, base, path].concat());
+        bytes.extend([text, path, base].concat());
         bytes
     }
 
@@ -258,6 +263,13 @@ mod tests {
             ("/a/c/d".into(), Some("/usr/file".into()))
         );
         assert_eq!(path(b"/x\0", b"", b"").0, Path::new("/x"));
+        // The file lies below the directory that the text begins at.
+        let mut shared = note(kind::OPEN, b"../b/f\0", b"", b"f\0b\0a\0");
+        (shared[50], shared[60]) = (BASE_IN_PATH as u8, 4);
+        let decoded = decode(&shared).unwrap();
+        assert_eq!(decoded.asked.as_deref(), Some(Path::new("/a/b/f")));
+        shared[60] = 7;
+        assert_eq!(decode(&shared), None);
         // The directory itself, and the root of everything.
         assert_eq!(path(b"\0", b"b\0a\0", b"").0, Path::new("/a/b"));
         assert_eq!(path(b"..\0", b"/\0", b"").0, Path::new("/"));

@@ -248,9 +248,6 @@ impl Observer {
         self.drain();
         let watched = self.watched.remove(&slot).expect("found above");
         self.untidy.insert(slot);
-        if self.watched.is_empty() {
-            self.attached = None;
-        }
         let counters = Counters::decode(&self.probes.sandboxes.get(&slot, 0)?);
         let mut observation = watched.observation;
         assemble::count(
@@ -261,12 +258,16 @@ impl Observer {
         Ok(Some(observation))
     }
 
-    /// Forgets what was noted and permitted at a place whose observation has ended: only then is it free.
+    /// Forgets what was noted and permitted at a place whose observation has ended: only then is it free. Where nothing is
+    /// observed any more, the probes are detached.
     ///
     /// # Errors
     ///
     /// The probes' maps cannot be changed. The place stays taken.
     pub fn tidy(&mut self, slot: u32) -> Result<(), Error> {
+        if self.watched.is_empty() {
+            self.attached = None;
+        }
         if self.untidy.contains(&slot) {
             sweep(&mut self.probes.seen, slot)?;
             sweep(&mut self.probes.permitted, slot)?;

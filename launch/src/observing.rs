@@ -84,8 +84,8 @@ impl Observing {
         }
     }
 
-    /// Has the sandbox with this PID 1 observed. `guard`: there are to be news of it, and what the kernel is to kill;
-    /// the listener has no news, and kills nothing.
+    /// Asks for the sandbox with this PID 1 to be observed, which [`Observing::begun`] waits for. `guard`: there are to be news
+    /// of it, and what the kernel is to kill; the listener has no news, and kills nothing.
     pub fn watch(&self, init: BorrowedFd<'_>, guard: Option<&Guard>) -> Result<(), String> {
         let Some(socket) = &self.socket else {
             return Ok(());
@@ -101,7 +101,15 @@ impl Observing {
             .chain(guard.as_ref().map(AsFd::as_fd))
             .collect();
         let news = guard.is_some();
-        match ask(socket, Request::Watch { news }, &fds)? {
+        send(socket, Request::Watch { news }, &fds)
+    }
+
+    /// Waits until the sandbox is observed.
+    pub fn begun(&self) -> Result<(), String> {
+        let Some(socket) = &self.socket else {
+            return Ok(());
+        };
+        match answer(socket)? {
             (Reply::Watching {}, _) => Ok(()),
             (reply, _) => Err(refused(reply)),
         }
@@ -212,22 +220,31 @@ fn ask(
     request: Request,
     fds: &[BorrowedFd<'_>],
 ) -> Result<(Reply, Vec<OwnedFd>), String> {
-    let lost = |error: io::Error| {
-        let why = match error.kind() {
-            io::ErrorKind::WouldBlock => {
-                format!("nothing came for {} seconds", PATIENCE.as_secs())
-            }
-            _ => error.to_string(),
-        };
-        format!(
-            "whoever observes the command does not answer any more: {why}\n  help: see what `aegis observe` printed, and start it again; or run without --record"
-        )
+    send(socket, request, fds)?;
+    answer(socket)
+}
+
+fn lost(error: io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            format!("nothing came for {} seconds", PATIENCE.as_secs())
+        }
+        _ => error.to_string(),
     };
-    let socket = socket.as_fd();
-    socket::send(socket, &protocol::encode(&request), fds).map_err(lost)?;
+    format!(
+        "whoever observes the command does not answer any more: {why}\n  help: see what `aegis observe` printed, and start it again; or run without --record"
+    )
+}
+
+fn send(socket: &OwnedFd, request: Request, fds: &[BorrowedFd<'_>]) -> Result<(), String> {
+    socket::send(socket.as_fd(), &protocol::encode(&request), fds).map_err(lost)
+}
+
+/// Waits for an answer, and takes what was sent with it.
+fn answer(socket: &OwnedFd) -> Result<(Reply, Vec<OwnedFd>), String> {
     loop {
         let mut bytes = [0; protocol::LONGEST];
-        let (length, fds) = socket::receive(socket, &mut bytes).map_err(lost)?;
+        let (length, fds) = socket::receive(socket.as_fd(), &mut bytes).map_err(lost)?;
         if length == 0 {
             return Err(lost(io::ErrorKind::ConnectionReset.into()));
         }

@@ -94,7 +94,16 @@ impl<'a> Session<'a> {
             Ok(built) => built.hold_signals().map(|()| *built),
             Err(failed) => Err(failed.error),
         };
-        // Another process builds the sandbox meanwhile.
+        // Another process builds the sandbox meanwhile, and another one makes ready to observe it.
+        let refused = aegis_runtime::Error::NotPermitted;
+        let asked = match (&run.observing, &held) {
+            (Some(observing), Ok(built)) => {
+                let guard =
+                    (run.watching.as_ref()).map(|watching| watching.guard(&run.policy, context));
+                observing.watch(built.init(), guard.as_ref())
+            }
+            _ => Ok(()),
+        };
         recorder.record(&events)?;
         let mut built = match held {
             Ok(built) => built,
@@ -150,21 +159,12 @@ impl<'a> Session<'a> {
         };
         let registered = registered.map_err(unregistered).ok();
         let mut ready = Ok(());
-        let refused = aegis_runtime::Error::NotPermitted;
         if run.observing.is_some() || options.before_command.is_some() {
             ready = built.wait();
         }
         if let Some(observing) = &run.observing {
-            let guard = run
-                .watching
-                .as_ref()
-                .map(|watching| watching.guard(&run.policy, context));
-            let watch = || {
-                observing
-                    .watch(built.init(), guard.as_ref())
-                    .map_err(refused)
-            };
-            ready = ready.and_then(|()| watch());
+            let begun = || asked.and_then(|()| observing.begun()).map_err(refused);
+            ready = ready.and_then(|()| begun());
         }
         if let Some(hook) = options.before_command {
             ready = ready.and_then(|()| hook(&mut built).map_err(refused));

@@ -162,11 +162,13 @@ impl Session<'_> {
         let seen = match observing.finish(observed, by_listener) {
             Ok((json, lost)) => {
                 report.lost_events = lost;
-                Observation::from_json(&json)
+                json
             }
             Err(error) => return unaccounted.push(error),
         };
-        if let (Ok(seen), true) = (seen, self.watching.is_some()) {
+        if self.watching.is_some()
+            && let Ok(seen) = Observation::from_json(&seen)
+        {
             let found = self.found(&seen);
             let _ = self.react(found, false);
         }
