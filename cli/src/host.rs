@@ -1,7 +1,7 @@
 //! The host, as is asked about it when what was seen is held against a profile.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use aegis_observation::{LONGEST, Observation};
 use aegis_runtime::plan::access;
 use aegis_runtime::seccomp::{self, Action, Arch, Base, Filter, SyscallSpec};
 use aegis_sys::files;
-use anyhow::{Context as _, ensure};
+use anyhow::{anyhow, ensure};
 
 /// Longest first line that the kernel reads (`binfmt_script.c`).
 const LONGEST_FIRST_LINE: usize = 256;
@@ -111,17 +111,31 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsStr::from_bytes(name)))
 }
 
-/// Reads a saved observation.
+/// Reads a saved observation: a file, or `-` for standard input.
 pub(crate) fn observation(file: &Path) -> anyhow::Result<Observation> {
-    let shown = file.display();
-    let failed = || format!("{shown} cannot be read");
+    let is_input = file == Path::new("-");
+    let shown = match is_input {
+        true => "standard input".to_owned(),
+        false => file.display().to_string(),
+    };
+    let opened: io::Result<Box<dyn io::Read>> = match is_input {
+        true => Ok(Box::new(io::stdin())),
+        false => files::open_regular(file).map(|file| Box::new(file) as _),
+    };
     let mut json = Vec::new();
-    let opened = files::open_regular(file).with_context(failed)?;
-    (opened.take(LONGEST + 1).read_to_end(&mut json)).with_context(failed)?;
+    let read = opened.and_then(|opened| opened.take(LONGEST + 1).read_to_end(&mut json));
+    read.map_err(|error| {
+        let help = match error.kind() {
+            io::ErrorKind::NotFound => "\n  help: aegis-run --record FILE saves one",
+            _ => "",
+        };
+        anyhow!("{shown} cannot be read: {error}{help}")
+    })?;
     ensure!(
         json.len() as u64 <= LONGEST,
         "{shown} is longer than 256 MiB: it is no saved observation"
     );
-    Observation::from_json(&json)
-        .with_context(|| format!("{shown} is no observation that `aegis-run --record` has saved"))
+    Observation::from_json(&json).map_err(|error| {
+        anyhow!("{shown} is no observation that `aegis-run --record` has saved: {error}")
+    })
 }

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::Styles;
+use clap::builder::{NonEmptyStringValueParser, Styles};
 use clap::{Command, CommandFactory as _, Parser, ValueHint};
 
 use crate::names;
@@ -48,7 +48,7 @@ Exit status:
     after_help = LEARN_EXAMPLES
 )]
 pub struct AegisLearn {
-    /// Where the profile is written; its directory is `$SKILL`
+    /// Where the profile is written, and its baseline beside it; its directory is `$SKILL`. `-` is standard output
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
     /// Replaces the file, if it is there
@@ -57,11 +57,12 @@ pub struct AegisLearn {
     /// How often the command is run to be learnt from
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
-    /// Learns from what `aegis-run --record` saved, and runs nothing; may be repeated
+    /// Learns from what `aegis-run --record` saved, and runs nothing; `-` is standard input; may be repeated
     #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath, conflicts_with = "runs")]
     pub from: Vec<PathBuf>,
     /// Says what this profile lacks of what was seen, and what of it no run used; writes nothing else
     #[arg(long, value_name = "PROFILE", value_hint = ValueHint::FilePath, add = names::profiles())]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub against: Option<String>,
     /// With --against: writes that profile without what no run used
     #[arg(long, requires = "against")]
@@ -69,25 +70,26 @@ pub struct AegisLearn {
     /// The network that the command has: `host`
     #[arg(long, value_name = "WHAT", value_parser = ["host"])]
     pub allow_net: Option<String>,
-    /// Shows the command this too, which the policy wants a person to review, and asks on the terminal; may be repeated
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    /// Shows the command this too, which the policy wants a person to review, and asks on the terminal: a directory to be read,
+    /// a program to be executed as well; may be repeated
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, conflicts_with = "from")]
     pub show: Vec<PathBuf>,
     /// What is written in the working directory is kept: the policy must let a profile write there
-    #[arg(long)]
+    #[arg(long, conflicts_with = "from")]
     pub keep_changes: bool,
     /// Passes on a variable of the environment; may be repeated
     #[arg(long, value_name = "NAME")]
     pub pass: Vec<String>,
     /// The profile's name; without it, the file's
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "against", value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
-    /// Lists the system calls that were seen, and those that do the same, in place of the default set
+    /// Lists the system calls that were seen, and those that do the same, in place of the default set: needs probes
     #[arg(long)]
     pub tight: bool,
     /// Does not run the command under the profile
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["from", "against"])]
     pub no_verify: bool,
-    /// Who observes the runs: probes, the run's seccomp listener, or whichever can
+    /// Who observes the runs: `probes` in the kernel, the run's own seccomp `listener`, or `auto`: whichever can
     #[arg(long, value_name = "WHO", value_parser = ["auto", "probes", "listener"], conflicts_with = "from")]
     pub observe_by: Option<String>,
     /// What may be shown and granted: a file, a directory, or a template's name; in place of the user's policy
@@ -174,7 +176,7 @@ pub struct AegisRun {
     /// Observes the command, and writes what it was seen to do, as JSON; `-` is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "explain")]
     pub record: Option<String>,
-    /// Who observes it: probes, the run's seccomp listener, or whichever can
+    /// Who observes it: `probes` in the kernel, the run's own seccomp `listener`, or `auto`: whichever can
     #[arg(long, value_name = "WHO", value_parser = ["auto", "probes", "listener"])]
     pub observe_by: Option<String>,
     /// What the command has as 0, 1, 2: the caller's own, or only what is passed on

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use aegis_audit::log::{self, Log};
 use aegis_profile::syntax::escape;
-use aegis_sys::files;
+use aegis_sys::{files, process};
 
 /// Whether a stream gets colour: it is a terminal that supports it, and `NO_COLOR` does not forbid it.
 pub fn colour(stream: &impl IsTerminal) -> bool {
@@ -66,11 +66,20 @@ pub fn open_log(dir: &Path, keys: &Path) -> Result<Log, log::Error> {
 
 /// Writes to standard output. If the reader stops reading, that is not an error.
 pub fn print(text: &[u8]) -> io::Result<()> {
-    let out = files::inherited(1).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
-    match files::write_all(out, text) {
+    let out = files::inherited(1).filter(|_| !process::was_closed(1));
+    let written = match out {
+        Some(out) => files::write_all(out, text),
+        None => Err(io::Error::from_raw_os_error(libc::EBADF)),
+    };
+    match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        written => written.map_err(unwritten),
     }
+}
+
+/// That standard output cannot be written.
+pub fn unwritten(error: io::Error) -> io::Error {
+    io::Error::other(format!("standard output cannot be written: {error}"))
 }
 
 #[cfg(test)]

@@ -19,10 +19,10 @@ use aegis_sys::{files, process};
 use crate::observing::Observing;
 use crate::policies::{self, Noted, Route, Router};
 use crate::record::{self, Recorder};
-use crate::report_file::ReportFile;
 use crate::run::{Declaration, Launch, Reference, Run, Sandbox};
 use crate::watching::{self, Watching};
 use crate::{Error, Event, FrontEnd, Prepared, registry};
+use aegis_sys::output::{self, Output};
 
 /// What a run without a named profile is granted, beside `base`.
 const DEFAULT_GRANT: &str = "capabilities.files.read=[-$WORK]";
@@ -76,7 +76,7 @@ impl Launch {
         let early = self.own_process.then(Early::begin).flatten();
         let report = match &self.report {
             None => None,
-            Some(place) => Some(ReportFile::open(place).map_err(|error| {
+            Some(place) => Some(Output::open(place, output::Kind::Report).map_err(|error| {
                 let place = place.display();
                 Error::Caller(format!("the report {place} cannot be written: {error}"))
             })?),
@@ -84,11 +84,7 @@ impl Launch {
         let mut observing = None;
         if self.observe || self.observation.is_some() {
             let prepared = Observing::prepare(self.observation.as_deref(), self.observe_by);
-            let (prepared, less) = prepared.map_err(Error::Caller)?;
-            if let Some(help) = less {
-                front_end.event(&Event::ObservedByListener(help));
-            }
-            observing = Some(prepared);
+            observing = Some(prepared.map_err(Error::Caller)?);
         }
         let run = self.resolve(early, report, observing, front_end, true)?;
         Ok(Prepared { run })
@@ -119,7 +115,7 @@ impl Launch {
     fn resolve(
         mut self,
         early: Option<Early>,
-        report: Option<ReportFile>,
+        report: Option<Output>,
         observing: Option<Observing>,
         front_end: &mut dyn FrontEnd,
         recorded: bool,
@@ -204,7 +200,8 @@ impl Launch {
         let decision = sandbox.decide(&policy, &request);
         let watching = (self.observe && recorded).then(|| {
             let skill = loaded.skill_dir.as_deref();
-            Watching::prepare(&loaded.profile, skill, &request.context).map_err(Error::Caller)
+            let home = host.caller.real_home();
+            Watching::prepare(&loaded.profile, skill, home, &request.context).map_err(Error::Caller)
         });
         let watching = watching.transpose()?;
         Ok(Run {

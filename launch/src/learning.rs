@@ -2,10 +2,13 @@
 //! the policy lets a profile have. It is confined all the same: what it writes in the working directory and the home
 //! directory goes to overlays, and the rest is read-only.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use aegis_audit::places::State;
+use aegis_observation::Observation;
 use aegis_policy::model::{Action, Mode};
 use aegis_policy::{Context, Hash, Policy, Request, Verdict, What, decide};
 use aegis_profile::{
@@ -46,7 +49,7 @@ pub struct View {
     pub hidden: Vec<Hidden>,
     /// `$WORK`, free of links.
     pub work: PathBuf,
-    /// The caller's home directory.
+    /// `$HOME`, free of links: what later runs are held against ([`Caller::real_home`]).
     pub home: PathBuf,
     policy: Policy,
     request: Request,
@@ -64,6 +67,23 @@ impl View {
             Program::Path(spec) => program.starts_with(Path::new("/").join(&spec.rest)),
             Program::Name { .. } => false,
         })
+    }
+
+    /// Places that are kept from the command, and that it asked for.
+    pub fn missed(&self, seen: &[Observation]) -> Vec<Hidden> {
+        let failed = (seen.iter().flat_map(|seen| &seen.named))
+            .filter(|named| named.error.is_some())
+            .map(|named| named.path.as_path());
+        let asked: BTreeSet<&Path> = failed.collect();
+        let hidden = |path: &Path| {
+            let above = (self.hidden.iter()).find(|hidden| path.starts_with(&hidden.path))?;
+            fs::symlink_metadata(path).ok()?;
+            Some(Hidden {
+                path: path.to_owned(),
+                ..above.clone()
+            })
+        };
+        asked.into_iter().filter_map(hidden).collect()
     }
 
     /// Passes on a variable more.
@@ -96,6 +116,8 @@ pub struct Hidden {
     pub path: PathBuf,
     /// Why, in words.
     pub reason: String,
+    /// Whether no profile can have it, whatever a person says: the policy blocks it, or it is Aegis's own.
+    pub is_blocked: bool,
 }
 
 /// Most places that are asked of the policy.
@@ -170,6 +192,7 @@ pub fn view(learning: &Learning) -> Result<View, Error> {
     for place in viewer.places() {
         viewer.show(&place);
     }
+    viewer.check()?;
     let executable = viewer.executable();
     let base = aegis_profile::load_with::<&str>("base", &[], &Files)?;
     Ok(viewer.finish(base.profile, learning, executable))
@@ -284,7 +307,8 @@ impl Viewer {
                 .checked_sub(1)
                 .filter(|_| self.shown.len() < MOST_SHOWN)
             else {
-                self.hide(path, "there is too much to be decided about one by one");
+                let reason = "there is too much to be decided about one by one";
+                self.hide(path, reason, false);
                 return;
             };
             self.left = left;
@@ -300,7 +324,7 @@ impl Viewer {
                 continue;
             }
             if self.own.iter().any(|own| is_below(&found.real, own)) {
-                self.hide(path, "it is Aegis's own");
+                self.hide(path, "it is Aegis's own", true);
                 continue;
             }
             if (mounts::of(&found.real, &self.mounts)).is_some_and(Mount::is_of_the_kernel) {
@@ -325,13 +349,36 @@ impl Viewer {
                 (Verdict::Block, _) if tree => {
                     let inside = entries(&path);
                     if inside.is_empty() {
-                        self.hide(path, &verdict.1);
+                        self.hide(path, &verdict.1, true);
                     }
                     ahead.extend(inside);
                 }
-                (_, reason) => self.hide(path, &reason),
+                (verdict, reason) => self.hide(path, &reason, verdict == Verdict::Block),
             }
         }
+    }
+
+    /// Refuses what was to be shown, and of which nothing is.
+    fn check(&self) -> Result<(), Error> {
+        let is_shown = |place: &Path| {
+            let inside = |shown: &Shown| is_below(&shown.path, place);
+            self.is_shown(place) || self.shown.iter().any(inside)
+        };
+        let Some(place) = self.show.iter().find(|place| !is_shown(place)) else {
+            return Ok(());
+        };
+        let on_it =
+            |hidden: &&Hidden| is_below(place, &hidden.path) || is_below(&hidden.path, place);
+        let why = match self.hidden.iter().find(on_it) {
+            Some(hidden) if hidden.is_blocked => format!(
+                "no profile can have it: {}\n  help: leave it out; `aegis policy explain files.read={}` says which rule that is",
+                hidden.reason,
+                place.display()
+            ),
+            Some(hidden) => hidden.reason.clone(),
+            None => "it is the kernel's, another user's, or one of those places of which every sandbox has its own".into(),
+        };
+        Err(Error::Caller(format!("--show {}: {why}", place.display())))
     }
 
     /// Which of what is shown may be executed.
@@ -340,6 +387,9 @@ impl Viewer {
         let mut ahead: Vec<(PathBuf, bool)> = (self.shown.iter())
             .map(|shown| (shown.path.clone(), shown.tree))
             .collect();
+        // Of a directory that a person is asked about, reading is enough: programs in it are named one by one.
+        let programs = (self.show.iter()).filter(|show| is_program(show) && self.is_shown(show));
+        ahead.extend(programs.map(|program| (program.clone(), false)));
         while let Some((path, tree)) = ahead.pop() {
             let Some(left) = self
                 .left
@@ -350,19 +400,22 @@ impl Viewer {
             };
             self.left = left;
             let (verdict, reason) = self.verdict(Access::Exec.what(&path, tree, None));
+            let is_asked_for = || !tree && self.show.contains(&path);
             match verdict {
-                _ if self.lets(verdict, &path) => executable.push(path),
+                _ if verdict.lets_through() => executable.push(path),
+                Verdict::Review if is_asked_for() => executable.push(path),
                 Verdict::Block if tree => {
                     ahead.extend(entries(&path).into_iter().filter_map(|path| {
                         let found = fs::symlink_metadata(&path).ok()?;
                         (!found.is_symlink()).then_some((path, found.is_dir()))
                     }))
                 }
-                Verdict::Block => self.hide(path, &reason),
+                Verdict::Block => self.hide(path, &reason, true),
                 _ => {}
             }
         }
         executable.sort();
+        executable.dedup();
         executable
     }
 
@@ -381,9 +434,12 @@ impl Viewer {
         self.shown.iter().any(|shown| is_below(path, &shown.path))
     }
 
-    fn hide(&mut self, path: PathBuf, reason: &str) {
-        let reason = reason.to_owned();
-        self.hidden.push(Hidden { path, reason });
+    fn hide(&mut self, path: PathBuf, reason: &str, is_blocked: bool) {
+        self.hidden.push(Hidden {
+            path,
+            reason: reason.to_owned(),
+            is_blocked,
+        });
     }
 
     /// Adds what is shown to the profile.
@@ -429,12 +485,17 @@ impl Viewer {
             },
             hidden: self.hidden,
             work: self.work,
-            home: self.caller.home,
+            home: self.caller.real_home(),
             policy: self.policy,
             request: self.request,
             own: self.own,
         }
     }
+}
+
+/// Whether this is a file that may be executed.
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 fn origin() -> Origin {

@@ -42,7 +42,6 @@ mod policies;
 mod prepared;
 mod record;
 pub mod registry;
-mod report_file;
 mod review;
 mod run;
 mod session;

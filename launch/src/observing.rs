@@ -16,7 +16,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
 };
 
-use crate::report_file::ReportFile;
+use aegis_sys::output::{self, Output};
 
 /// An answer that takes longer does not come any more.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,15 +39,16 @@ pub(crate) struct Observing {
     /// Whoever has the probes; `None`: the run's own listener observes.
     socket: Option<OwnedFd>,
     /// `None`: only what is out of the ordinary is wanted.
-    place: Option<ReportFile>,
+    place: Option<Output>,
+    /// What to do about it that only the listener can, though it was not asked for.
+    pub less: Option<String>,
 }
 
 impl Observing {
-    /// Checks that there is somebody who can observe, and that the observation can be written to `place`. If only the listener
-    /// can, though it was not asked for, it is returned why.
-    pub fn prepare(place: Option<&Path>, by: ObserveBy) -> Result<(Self, Option<String>), String> {
+    /// Checks that there is somebody who can observe, and that the observation can be written to `place`.
+    pub fn prepare(place: Option<&Path>, by: ObserveBy) -> Result<Self, String> {
         let open = |place: &Path| {
-            ReportFile::open(place).map_err(|error| {
+            Output::open(place, output::Kind::Report).map_err(|error| {
                 let place = place.display();
                 format!("the observation {place} cannot be written: {error}")
             })
@@ -57,7 +58,7 @@ impl Observing {
             ObserveBy::Listener => None,
             ObserveBy::Auto | ObserveBy::Probes => Some(probes()),
         };
-        let (socket, why) = match probes {
+        let (socket, less) = match probes {
             None => (None, None),
             Some(Ok(socket)) => (Some(socket), None),
             Some(Err(Unavailable { why, help })) if by == ObserveBy::Probes => {
@@ -67,8 +68,11 @@ impl Observing {
             }
             Some(Err(unavailable)) => (None, Some(unavailable.help)),
         };
-        let place = file;
-        Ok((Self { socket, place }, why))
+        Ok(Self {
+            socket,
+            place: file,
+            less,
+        })
     }
 
     /// Whether the run's own listener observes it.

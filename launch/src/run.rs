@@ -16,8 +16,8 @@ use aegis_runtime::types::StdioMode;
 
 use crate::observing::{ObserveBy, Observing};
 use crate::record::Recorder;
-use crate::report_file::ReportFile;
 use crate::watching::Watching;
+use aegis_sys::output::Output;
 
 /// What a command asks for.
 #[derive(Clone, Debug)]
@@ -139,7 +139,7 @@ pub(crate) struct Run<'a> {
     pub recorder: Recorder<'a>,
     pub launch: Launch,
     pub id: String,
-    pub report: Option<ReportFile>,
+    pub report: Option<Output>,
     pub observing: Option<Observing>,
     pub watching: Option<Watching>,
     /// The profile; for other front ends, only its name and limits.

@@ -17,11 +17,11 @@ use aegis_runtime::supervise::{self, Built, Progress, Watched};
 use crate::observing::Observing;
 use crate::record::Recorder;
 use crate::registry::{Registered, Running};
-use crate::report_file::ReportFile;
 use crate::review::Reviewed;
 use crate::run::Run;
 use crate::watching::Watching;
 use crate::{Error, Event, Launch};
+use aegis_sys::output::Output;
 
 /// Called once a sandbox is built, before its command executes.
 pub type Hook<'h> = &'h mut dyn FnMut(&mut Built) -> Result<(), String>;
@@ -43,7 +43,7 @@ pub struct Session<'a> {
     profile: Profile,
     profile_hash: Hash,
     plan_hash: Hash,
-    report: Option<ReportFile>,
+    report: Option<Output>,
     observing: Option<(Observing, observation::Run)>,
     watching: Option<Watching>,
     /// Who runs it.
@@ -165,6 +165,9 @@ impl<'a> Session<'a> {
         if let Some(observing) = &run.observing {
             let begun = || asked.and_then(|()| observing.begun()).map_err(refused);
             ready = ready.and_then(|()| begun());
+            if let (Ok(()), Some(help)) = (&ready, &observing.less) {
+                (recorder.front_end).event(&Event::ObservedByListener(help.clone()));
+            }
         }
         if let Some(hook) = options.before_command {
             ready = ready.and_then(|()| hook(&mut built).map_err(refused));

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use aegis_audit::event::Reaction;
-use aegis_learn::{Around, Baseline, Watch};
+use aegis_learn::{Baseline, Variables, Watch};
 use aegis_observation::Observation;
 use aegis_observation::protocol::Guard;
 use aegis_policy::model::AnomalyKind;
@@ -47,7 +47,8 @@ impl Found {
 }
 
 impl Watching {
-    /// Reads the baseline that the profile names, if it names one.
+    /// Reads the baseline that the profile names, if it names one. `home`: what `$HOME` of the profile stands for, which is not always
+    /// that of the policy.
     ///
     /// # Errors
     ///
@@ -55,6 +56,7 @@ impl Watching {
     pub fn prepare(
         profile: &Profile,
         skill: Option<&Path>,
+        home: PathBuf,
         context: &Context,
     ) -> Result<Self, String> {
         let named = profile.baseline.as_ref();
@@ -73,7 +75,7 @@ impl Watching {
             watch: Watch::new(baseline),
             baseline: hash,
             work: path(&context.work),
-            home: path(&context.home),
+            home,
             skill: context.skill.as_ref().map(path),
         })
     }
@@ -83,8 +85,8 @@ impl Watching {
         self.baseline
     }
 
-    fn around(&self) -> Around<'_> {
-        Around {
+    fn around(&self) -> Variables<'_> {
+        Variables {
             work: &self.work,
             home: &self.home,
             skill: self.skill.as_deref(),
@@ -113,7 +115,7 @@ impl Watching {
             let decision = decided(policy, context, what).decision;
             decision.verdict == Verdict::Block && !decision.rules.is_empty()
         };
-        let around = Around {
+        let around = Variables {
             work: &self.work,
             home: &self.home,
             skill: self.skill.as_deref(),

@@ -9,7 +9,7 @@ use aegis_observation::{Observation, Text};
 use aegis_policy::model::AnomalyKind as Kind;
 
 use crate::baseline::{Baseline, Deed, Most, each};
-use crate::forms::{Around, canonical};
+use crate::forms::{Variables, canonical};
 
 /// Something out of the ordinary.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +42,7 @@ impl Watch {
     pub fn look(
         &mut self,
         news: &Observation,
-        around: &Around<'_>,
+        around: &Variables<'_>,
         is_forbidden: &dyn Fn(&Path) -> bool,
     ) -> Vec<Anomaly> {
         let mut found: BTreeMap<(Kind, Text), Text> = BTreeMap::new();
@@ -80,7 +80,7 @@ impl Watch {
 
     /// What the kernel is to kill: what is executed or reached outside of the baseline. It knows whole paths and addresses alone;
     /// where the baseline has a form for several, or too many, this is left to whoever looks.
-    pub fn guard(&self, around: &Around<'_>, programs: bool, addresses: bool) -> Guard {
+    pub fn guard(&self, around: &Variables<'_>, programs: bool, addresses: bool) -> Guard {
         let Some(baseline) = &self.baseline else {
             return Guard::default();
         };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::calls::EQUIVALENT;
 use crate::evidence::Did;
-use crate::forms::Around;
+use crate::forms::Variables;
 use crate::needs::{done_by, is_absence, is_refusal};
 
 /// The format's version, which every baseline begins with.
@@ -108,7 +108,7 @@ pub enum BadBaseline {
 
 impl Baseline {
     /// What these runs did.
-    pub fn of(seen: &[Observation], around: &Around<'_>) -> Self {
+    pub fn of(seen: &[Observation], around: &Variables<'_>) -> Self {
         let mut baseline = Self {
             aegis_baseline: VERSION,
             runs: seen.iter().map(|seen| seen.runs.len()).sum(),
@@ -193,7 +193,7 @@ fn call(name: &str) -> &str {
 }
 
 /// Each thing that was done, in the one form that it is known by.
-pub(crate) fn each(seen: &Observation, around: &Around<'_>, mut add: impl FnMut(Deed)) {
+pub(crate) fn each(seen: &Observation, around: &Variables<'_>, mut add: impl FnMut(Deed)) {
     let mut done = |kind, form: Text, what: Text| {
         add(Deed {
             kind,
@@ -281,7 +281,7 @@ fn own_proc(opened: &Opened) -> &Path {
     }
 }
 
-fn of_named(named: &Named, around: &Around<'_>) -> Deed {
+fn of_named(named: &Named, around: &Variables<'_>) -> Deed {
     let path = named.path.as_path();
     let kind = match done_by(&named.call) {
         Did::Made | Did::Wrote | Did::Changed => Kind::Write,

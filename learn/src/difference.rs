@@ -61,17 +61,19 @@ pub fn difference(
 }
 
 fn unused(seen: &Observation, old: &Profile, around: &Surroundings<'_>) -> Vec<Unused> {
-    let unused = |used: Use| {
-        let own = !used.origin.file.starts_with("builtin:");
-        (own && used.evidence.done.is_empty()).then_some(Unused {
+    let uses = uses(seen, old, around);
+    let is_built_in = |used: &Use| used.origin.file.starts_with("builtin:");
+    // A built-in profile itself, and not one that extends it.
+    let itself = format!("builtin:{}", old.name);
+    let is_itself = uses.iter().all(is_built_in);
+    let is_own = |used: &Use| !is_built_in(used) || is_itself && *used.origin.file == *itself;
+    uses.into_iter()
+        .filter(|used| is_own(used) && used.evidence.done.is_empty())
+        .map(|used| Unused {
             key: used.key,
             value: used.value,
             origin: used.origin,
         })
-    };
-    uses(seen, old, around)
-        .into_iter()
-        .filter_map(unused)
         .collect()
 }
 

@@ -9,10 +9,11 @@ use std::path::{Component, Path, PathBuf};
 use aegis_observation::{End, Text};
 
 use crate::places;
+use crate::surroundings::Surroundings;
 
-/// Where a command ran: what its variables stand for.
+/// What the variables of a profile stand for where its command ran.
 #[derive(Clone, Copy, Debug)]
-pub struct Around<'a> {
+pub struct Variables<'a> {
     /// `$WORK`, free of links.
     pub work: &'a Path,
     /// `$HOME`, free of links.
@@ -24,7 +25,18 @@ pub struct Around<'a> {
 /// Ports that the kernel gives to who asks for none begin here (`ip_local_port_range`).
 const EPHEMERAL: u16 = 32768;
 
-impl Around<'_> {
+impl<'a> Variables<'a> {
+    /// Those of the surroundings.
+    pub fn of(around: &Surroundings<'a>) -> Self {
+        Self {
+            work: around.work,
+            home: around.home,
+            skill: around.skill,
+        }
+    }
+}
+
+impl Variables<'_> {
     /// The variables with their places, the innermost first; none that stands for the whole file system.
     fn variables(&self) -> Vec<(&'static str, &Path)> {
         let all = [
@@ -89,7 +101,7 @@ impl Around<'_> {
                     return tree(Path::new(variable).join(package));
                 }
                 let Some(name) = rest.file_name() else {
-                    return variable_alone(variable);
+                    return Text::from(variable);
                 };
                 let mut form = joined(Path::new(variable), rest, named);
                 if !name.as_bytes().starts_with(b".") {
@@ -153,10 +165,6 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-fn variable_alone(variable: &str) -> Text {
-    Text::from(variable)
-}
-
 /// A beginning, and each name after it in its form.
 fn joined(beginning: &Path, rest: &Path, form: impl Fn(&OsStr) -> Vec<u8>) -> Text {
     let mut path = beginning.as_os_str().as_bytes().to_vec();
@@ -198,8 +206,8 @@ fn varies(name: &OsStr) -> bool {
 mod tests {
     use super::*;
 
-    fn around() -> Around<'static> {
-        Around {
+    fn around() -> Variables<'static> {
+        Variables {
             work: Path::new("/home/ada/work"),
             home: Path::new("/home/ada"),
             skill: Some(Path::new("/home/ada/skills/x")),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aegis_observation::Tier;
 use aegis_profile::BaselineFile;
 
-use crate::evidence::Note;
+use crate::evidence::{About, Note};
 use crate::extends::Extended;
 use crate::headroom::Limit;
 use crate::line::Line;
@@ -73,8 +73,11 @@ impl Proposal {
         rules
     }
 
-    /// Whether nothing was lost of what could be seen.
+    /// Whether all was seen that the runs did, to their end: no note says that something is [missing](About::Incomplete).
     pub fn is_complete(&self) -> bool {
-        self.head.lost == 0
+        !self
+            .notes
+            .iter()
+            .any(|note| note.about == About::Incomplete)
     }
 }

@@ -49,11 +49,6 @@ pub(crate) fn add(lines: &mut Lines<'_, '_>, needs: &Needs) {
     }
 }
 
-/// A directory is listed where its entries were read, not where only a file of it was looked for.
-fn was_listed(evidence: &Evidence) -> bool {
-    evidence.has(Did::Listed)
-}
-
 /// The directory that has all of some paths: one path itself, if it is a directory.
 fn common<'p>(mut paths: impl Iterator<Item = &'p Path>) -> Option<PathBuf> {
     let first = paths.next()?.to_owned();
@@ -84,7 +79,7 @@ fn own_directories(lines: &mut Lines<'_, '_>, wanted: &mut Paths, directories: &
     }
     for (path, evidence) in directories {
         match own(path) {
-            Some((own, _, 0)) if was_listed(evidence) => drop(whole.insert(own)),
+            Some((own, _, 0)) if evidence.has(Did::Listed) => drop(whole.insert(own)),
             _ => {}
         }
     }
@@ -103,7 +98,8 @@ fn own_directories(lines: &mut Lines<'_, '_>, wanted: &mut Paths, directories: &
         let Some((own, entry, depth)) = own(path) else {
             continue;
         };
-        if lines.cover.has(Read, path) || (is_directory && depth == 0 && !was_listed(evidence)) {
+        if lines.cover.has(Read, path) || (is_directory && depth == 0 && !evidence.has(Did::Listed))
+        {
             continue;
         }
         let group = match (whole.contains(own), entry) {
@@ -215,7 +211,7 @@ fn several(lines: &mut Lines<'_, '_>, files: &mut Paths) {
 fn listed(lines: &mut Lines<'_, '_>, directories: &Paths, files: &Paths) -> Vec<PathBuf> {
     let mut granted = Vec::new();
     for (directory, evidence) in directories {
-        let looked_at = !was_listed(evidence) && lines.cover.is_on_the_way(directory);
+        let looked_at = !evidence.has(Did::Listed) && lines.cover.is_on_the_way(directory);
         let own = lines.around.own_directory(directory).is_some();
         if looked_at || lines.cover.has(Read, directory) || places::own(directory) || own {
             continue;
@@ -229,7 +225,7 @@ fn listed(lines: &mut Lines<'_, '_>, directories: &Paths, files: &Paths) -> Vec<
         let named = places::package_directory(directory, home)
             .map(|tree| (tree, Rule::Packages))
             .or_else(|| places::data_set(directory).map(|tree| (tree, Rule::DataSets)));
-        if let Some((tree, rule)) = named.filter(|_| was_listed(evidence))
+        if let Some((tree, rule)) = named.filter(|_| evidence.has(Did::Listed))
             && lines.is_tree(Read, &tree)
         {
             lines.path(Read, &tree, evidence.clone(), rule);
@@ -237,7 +233,8 @@ fn listed(lines: &mut Lines<'_, '_>, directories: &Paths, files: &Paths) -> Vec<
         }
         let read_of_it = files.keys().any(|file| file.parent() == Some(directory));
         let is_empty = || lines.around.host.files_below(directory, 1) == 0;
-        if was_listed(evidence) && lines.is_tree(Read, directory) && (read_of_it || is_empty()) {
+        if evidence.has(Did::Listed) && lines.is_tree(Read, directory) && (read_of_it || is_empty())
+        {
             lines.path(Read, directory, evidence.clone(), Rule::Listed);
             granted.push(directory.clone());
         } else if !(places::broad(directory, home)
@@ -245,7 +242,7 @@ fn listed(lines: &mut Lines<'_, '_>, directories: &Paths, files: &Paths) -> Vec<
             || places::cache(directory, home))
         {
             let shown = Text::from(directory.as_os_str());
-            let did = if was_listed(evidence) {
+            let did = if evidence.has(Did::Listed) {
                 "listed"
             } else {
                 "looked at"

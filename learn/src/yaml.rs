@@ -44,7 +44,39 @@ impl Source for Own {
 impl Proposal {
     /// The profile as a person reads it, each line with why.
     pub fn to_yaml(&self) -> String {
-        page(self)
+        let mut page = Page("aegis: 1\n".into());
+        page.head(self);
+        if let Some(name) = &self.name {
+            page.line(&format!("name: {}", scalar(name)));
+        }
+        let extends = self.extends.iter().map(|extended| {
+            let why = extended.evidence.words(Path::new(""), self.observations);
+            let why = match why.is_empty() {
+                true => "what nearly every program needs".to_owned(),
+                false => why,
+            };
+            (scalar(&extended.name), why)
+        });
+        page.list(0, "extends", extends.collect());
+        if !self.run.is_empty() {
+            let words: Vec<String> = self.run.iter().map(|word| scalar(word)).collect();
+            page.line(&format!("run: [{}]", words.join(", ")));
+        }
+        if let Some(baseline) = &self.baseline {
+            page.line(&format!("baseline: {}", scalar(&baseline.to_string())));
+        }
+        page.capabilities(self);
+        let passed: Vec<String> = of(self, Key::Pass)
+            .map(|line| scalar(&line.value))
+            .collect();
+        if !passed.is_empty() {
+            page.line("environment:");
+            page.flow("  pass", &passed);
+        }
+        page.limits(self);
+        page.calls(self);
+        page.notes(&self.notes);
+        page.0
     }
 
     /// The profile, merged with what it extends.
@@ -58,45 +90,6 @@ impl Proposal {
 }
 
 struct Page(String);
-
-/// The whole file.
-pub(crate) fn page(proposal: &Proposal) -> String {
-    let mut page = Page("aegis: 1\n".into());
-    page.head(proposal);
-    if let Some(name) = &proposal.name {
-        page.line(&format!("name: {}", scalar(name)));
-    }
-    let extends = proposal.extends.iter().map(|extended| {
-        let why = extended
-            .evidence
-            .words(Path::new(""), proposal.observations);
-        let why = match why.is_empty() {
-            true => "what nearly every program needs".to_owned(),
-            false => why,
-        };
-        (scalar(&extended.name), why)
-    });
-    page.list(0, "extends", extends.collect());
-    if !proposal.run.is_empty() {
-        let words: Vec<String> = proposal.run.iter().map(|word| scalar(word)).collect();
-        page.line(&format!("run: [{}]", words.join(", ")));
-    }
-    if let Some(baseline) = &proposal.baseline {
-        page.line(&format!("baseline: {}", scalar(&baseline.to_string())));
-    }
-    page.capabilities(proposal);
-    let passed: Vec<String> = of(proposal, Key::Pass)
-        .map(|line| scalar(&line.value))
-        .collect();
-    if !passed.is_empty() {
-        page.line("environment:");
-        page.flow("  pass", &passed);
-    }
-    page.limits(proposal);
-    page.calls(proposal);
-    page.notes(&proposal.notes);
-    page.0
-}
 
 fn of(proposal: &Proposal, key: Key) -> impl Iterator<Item = &Line> {
     proposal.lines.iter().filter(move |line| line.key == key)
@@ -146,7 +139,8 @@ impl Page {
             ));
         }
         self.comment(&match head.lost {
-            0 => "Nothing that was seen was lost.".to_owned(),
+            0 if proposal.is_complete() => "Nothing that was seen was lost.".to_owned(),
+            0 => "INCOMPLETE: what was not seen is at the end.".to_owned(),
             lost => format!(
                 "INCOMPLETE: {lost} things were seen and lost. Run it again before trusting this."
             ),

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod mount;
 pub mod namespaces;
 pub mod notify;
+pub mod output;
 pub mod private;
 pub mod proc;
 pub mod process;

@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 pub use put::{Put, can_put, put, put_like, put_public};
+pub(crate) use put::{may_be_replaced, stage_public};
 
 /// Readable and writable by the user only.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);

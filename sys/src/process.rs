@@ -4,7 +4,8 @@ mod itself;
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -130,12 +131,21 @@ pub fn fork() -> io::Result<Option<i32>> {
     Ok((pid != 0).then_some(pid as i32))
 }
 
+/// Which of 0, 1, 2 the caller had closed, by bit.
+static CLOSED: AtomicU8 = AtomicU8::new(0);
+
+/// Whether the caller had closed a descriptor which [`begin`] has opened onto `/dev/null`.
+pub fn was_closed(fd: RawFd) -> bool {
+    (0..=2).contains(&fd) && CLOSED.load(Ordering::Relaxed) & (1 << fd) != 0
+}
+
 /// Call this first. Afterwards 0, 1 and 2 are open, on `/dev/null` if the caller had closed them, so that
 /// no file opened later gets one of these numbers; and a write to a closed pipe, or beyond the caller's limit
 /// on file sizes, is an error and does not end the process.
 pub fn begin() {
     for fd in 0..=2 {
         if !files::is_open(fd) {
+            CLOSED.fetch_or(1 << fd, Ordering::Relaxed);
             // Gets the lowest free number, which is this one. If this fails, everything after it fails too.
             if let Ok(null) = rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty()) {
                 std::mem::forget(null);

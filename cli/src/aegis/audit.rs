@@ -278,7 +278,9 @@ impl Out {
         };
         match all() {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-            result => result.map(|()| true).map_err(super::unwritten),
+            result => result
+                .map(|()| true)
+                .map_err(|error| crate::terminal::unwritten(error).into()),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use aegis_export::{Compiled, Format, Host, Loss};
 use aegis_launch::{Declaration, Launch, Reference, Refusal};
 use aegis_policy::Verdict;
 use aegis_runtime::types::StdioMode;
-use aegis_sys::private::{Put, put_public};
+use aegis_sys::output::{self, Kind, NamedFile, Output, is_standard_output};
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum, ValueHint};
 
@@ -68,7 +67,7 @@ pub(super) struct Options {
     /// Replaces files that are there
     #[arg(long)]
     force: bool,
-    /// The file to write; without it, standard output
+    /// The file to write; without it, or with `-`, standard output
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
     /// Of `bwrap`: the file for the filter of system calls, which the script reads
@@ -93,6 +92,28 @@ impl Options {
         if self.seccomp.is_some() && format != Format::Bwrap {
             bail!(
                 "--seccomp is for --format bwrap: oci-seccomp is the filter, and the others have none beside them"
+            );
+        }
+        let kind = Kind::Document {
+            replace: self.force,
+        };
+        let output = self.output.as_deref();
+        let output = output.filter(|place| !is_standard_output(place));
+        let output =
+            output.map(|place| Output::open(place, kind).map_err(|error| fail(place, error)));
+        let output = output.transpose()?;
+        let filter = self.seccomp.as_deref().map(|place| {
+            let file = NamedFile::open(place, kind).map_err(|error| fail(place, error))?;
+            anyhow::Ok((whole(place)?, file))
+        });
+        let filter = filter.transpose()?;
+        if let (Some((place, filter)), Some(file)) =
+            (&filter, output.as_ref().and_then(Output::file))
+            && filter.is_same(file)
+        {
+            bail!(
+                "{} would have both, the script and the filter\n  help: name another file with --seccomp",
+                place.display()
             );
         }
         let launch = Launch {
@@ -125,11 +146,8 @@ impl Options {
             plan: &plan,
             host: &host,
         };
-        let filter = self.seccomp.as_deref().map(whole).transpose()?;
-        let export = aegis_export::export(format, &compiled, filter.as_deref())?;
-        if let Some(filter) = &filter {
-            write(filter, &aegis_export::program(&compiled)?, self.force)?;
-        }
+        let named = filter.as_ref().map(|(place, _)| &**place);
+        let export = aegis_export::export(format, &compiled, named)?;
         let bytes = match self.json {
             true => {
                 let mut text =
@@ -142,9 +160,28 @@ impl Options {
                 export.text.as_bytes().to_vec()
             }
         };
-        match self.output {
-            Some(path) => write(&path, &bytes, self.force)?,
-            None => print_bytes(&bytes)?,
+        let program = filter
+            .map(|(place, file)| anyhow::Ok((place, file, aegis_export::program(&compiled)?)));
+        let program = program.transpose()?;
+        // Both or neither.
+        let file = output.as_ref().and_then(Output::file);
+        let script = self.output.as_deref().zip(file);
+        let script = script.map(|(place, file)| (place, file, &*bytes));
+        let filter = program
+            .iter()
+            .map(|(place, file, bytes)| (&**place, file, &**bytes));
+        let files: Vec<(&Path, &NamedFile, &[u8])> = filter.chain(script).collect();
+        let contents: Vec<(&NamedFile, &[u8])> = files
+            .iter()
+            .map(|(_, file, bytes)| (*file, *bytes))
+            .collect();
+        output::write_all(&contents).map_err(|(number, error)| fail(files[number].0, error))?;
+        match (output, self.output) {
+            (Some(Output::File(_)), _) => {}
+            (Some(stream), Some(place)) => {
+                stream.write(&bytes).map_err(|error| fail(&place, error))?;
+            }
+            _ => print_bytes(&bytes)?,
         }
         Ok(true)
     }
@@ -165,26 +202,10 @@ fn whole(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("{} is no name of a file", path.display()))
 }
 
-fn write(path: &Path, bytes: &[u8], force: bool) -> anyhow::Result<()> {
-    let fail = |error: io::Error| anyhow!("{} cannot be written: {error}", path.display());
-    let path = whole(path)?;
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(fail(io::ErrorKind::IsADirectory.into()));
+fn fail(place: &Path, error: io::Error) -> anyhow::Error {
+    let help = match error.kind() {
+        io::ErrorKind::AlreadyExists => "\n  help: --force replaces it",
+        _ => "",
     };
-    // It is replaced by name: not a device, or what a link leads to.
-    if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-        bail!(
-            "{} is not a regular file\n  help: name another, or leave --output out for standard output",
-            path.display()
-        );
-    }
-    let directory = File::open(directory).map_err(fail)?;
-    let how = if force { Put::Replace } else { Put::New };
-    if !put_public(&directory, name, bytes, how).map_err(fail)? {
-        bail!(
-            "{} is there already\n  help: --force replaces it",
-            path.display()
-        );
-    }
-    Ok(())
+    anyhow!("{} cannot be written: {error}{help}", place.display())
 }

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aegis_sys::files::open_regular_at;
+use aegis_sys::output;
 use aegis_sys::private::put_like;
-use aegis_sys::walk;
 use rustix::fs::{AtFlags, FileType};
 
 /// How long to wait for somebody else who changes the file.
@@ -32,19 +32,13 @@ impl<'f> Locked<'f> {
     /// Waits for the lock. A link is neither replaced by a file nor followed to change its target.
     pub fn new(file: &'f Path) -> Result<Self, String> {
         let said = |error: io::Error| error.to_string();
-        let directory = walk::directory(super::policy::directory_of(file), false).map_err(said)?;
-        let name = file.file_name().ok_or("it is a directory")?.to_owned();
+        let (directory, name) = output::locate(file).map_err(said)?;
         let since = Instant::now();
         loop {
             let found = rustix::fs::statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW);
             let found = found.map_err(|error| error.to_string())?;
             if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
-                let target = rustix::fs::readlinkat(&directory, &name, Vec::new());
-                let target = target.map_err(|error| error.to_string())?;
-                return Err(format!(
-                    "it is a link to {}: name that",
-                    target.to_string_lossy()
-                ));
+                return Err(said(output::not_a_link(&directory, &name)));
             }
             let held = open_regular_at(directory.as_fd(), &name).map_err(said)?;
             match held.try_lock() {
@@ -97,9 +91,9 @@ impl<'f> Locked<'f> {
         replaced.map_err(|error| {
             let help = match error.kind() {
                 io::ErrorKind::PermissionDenied => format!(
-                    "\n  help: run this as root, or as user {}, who has to be able to write in {}",
+                    "\n  help: run this as root, or as user {}, who has to be able to write in the directory of {}",
                     stat.st_uid,
-                    super::policy::directory_of(self.file).display()
+                    self.file.display()
                 ),
                 _ => String::new(),
             };

@@ -299,11 +299,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 /// Prints output for programs, unchanged.
 fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
-    terminal::print(bytes).map_err(unwritten)
-}
-
-fn unwritten(error: io::Error) -> anyhow::Error {
-    anyhow::anyhow!("standard output cannot be written: {error}")
+    Ok(terminal::print(bytes)?)
 }
 
 /// Of several references at most one may be standard input, which is read once.

@@ -27,7 +27,7 @@ use crate::text::page::painted;
 #[command(after_help = "\
 Each line comes with why it is there, what it lets the command do, and what the policy said to it. What only the command's own
 error messages name can be made up by the command. --apply changes the profile's file after a yes on the terminal: the lines are
-added, and all else in it stays, comments too; what the policy blocks is left out.
+added, and all else in it stays, comments too. What the policy blocks is told, and not added.
 
 Examples:
   aegis suggest 7104-19c0d3e7a51
@@ -58,6 +58,8 @@ struct Suggested {
     /// The file to add to. `None`: the run had no profile of its own.
     file: Option<String>,
     suggestions: Vec<Suggestion>,
+    /// Lines that would change nothing: the policy blocks them.
+    blocked: Vec<Suggestion>,
     /// What was denied and no line would allow.
     never: Vec<String>,
 }
@@ -101,9 +103,21 @@ impl Options {
                 self.run
             );
         };
+        if let Some(profile) = &self.profile {
+            let shown = profile.display();
+            ensure!(
+                profile.as_os_str() != "-",
+                "standard input cannot be added to: name the file"
+            );
+            as_text(Files.read(profile)).map_err(|why| anyhow!("{shown} cannot be read: {why}"))?;
+        }
+        let (blocked, suggestions) = suggestions(&record.denials)
+            .into_iter()
+            .partition(|suggestion| suggestion.verdict == Some(Verdict::Block));
         let suggested = Suggested {
             file: self.file(&record),
-            suggestions: suggestions(&record.denials),
+            suggestions,
+            blocked,
             never: never(&record.denials),
             run: record.run,
         };
@@ -218,6 +232,11 @@ fn text(suggested: &Suggested, colour: bool) -> String {
         );
         line(&escape(&head));
     }
+    let policy = |suggestion: &Suggestion| {
+        let reason = suggestion.reason.as_deref().unwrap_or_default();
+        let verdict = suggestion.verdict?;
+        Some(format!("    policy  {verdict}: {}", escape(reason)))
+    };
     for suggestion in &suggested.suggestions {
         line("");
         line(&format!(
@@ -228,10 +247,16 @@ fn text(suggested: &Suggested, colour: bool) -> String {
             line(&format!("    denied  {}", escape(denied)));
         }
         line(&format!("    risk    {}", suggestion.risk));
-        if let Some(verdict) = suggestion.verdict {
-            let reason = suggestion.reason.as_deref().unwrap_or_default();
-            line(&format!("    policy  {verdict}: {}", escape(reason)));
+        policy(suggestion).iter().for_each(|text| line(text));
+    }
+    if !suggested.blocked.is_empty() {
+        line("\nThe policy blocks, whatever a profile says:");
+    }
+    for suggestion in &suggested.blocked {
+        for denied in &suggestion.denied {
+            line(&format!("  {}", escape(denied)));
         }
+        policy(suggestion).iter().for_each(|text| line(text));
     }
     if !suggested.never.is_empty() {
         line("\nNo line of a profile would allow:");
@@ -243,9 +268,7 @@ fn text(suggested: &Suggested, colour: bool) -> String {
 }
 
 fn apply(suggested: &Suggested, text: &str) -> CommandResult {
-    let allowed = |suggestion: &&Suggestion| suggestion.verdict != Some(Verdict::Block);
     let additions: Vec<Addition> = (suggested.suggestions.iter())
-        .filter(allowed)
         .map(|suggestion| suggestion.addition.clone())
         .collect();
     if additions.is_empty() {
@@ -267,13 +290,13 @@ fn apply(suggested: &Suggested, text: &str) -> CommandResult {
         super::print(&format!("{file} has all of them already.\n"))?;
         return Ok(true);
     }
-    let blocked = suggested.suggestions.len() - additions.len();
-    let mut question = text.to_owned();
-    if blocked > 0 {
-        question += &format!("\nLeft out, as the policy blocks it: {blocked}\n");
-    }
     let prompt = format!("\nAdd {} to {file}? y or N: ", counted(patched.added.len()));
-    if !agreed(&question, &harmless(&prompt)).map_err(|why| anyhow!("{why}"))? {
+    let unasked = |why: String| {
+        anyhow!(
+            "{file} stays as it is: {why}\n  help: run this on a terminal, or add the lines by hand: aegis suggest without --apply prints them"
+        )
+    };
+    if !agreed(text, &harmless(&prompt)).map_err(unasked)? {
         super::print("It stays as it is.\n")?;
         return Ok(false);
     }

@@ -4,6 +4,7 @@ use aegis_launch::learning::View;
 use aegis_learn::Usage;
 use aegis_observation::{Observation, Tier};
 use aegis_profile::Loaded;
+use anyhow::ensure;
 
 use super::runs::{Input, Run, Seen};
 use super::{Explained, say};
@@ -36,8 +37,10 @@ pub(super) fn run(options: &AegisLearn, view: &View, input: &Input) -> anyhow::R
             },
         );
         let seen = whole(options, &run, &view.profile)?.map_err(Explained)?;
-        let by_listener = |run: &aegis_observation::Run| run.tier == Tier::Listener;
-        if number == 1 && seen.observation.runs.iter().any(by_listener) {
+        if number == 1 {
+            all_calls(options, &seen.observation)?;
+        }
+        if number == 1 && is_by_listener(&seen.observation) {
             say(
                 options,
                 "observed by seccomp (slower, and less is seen): root starts the service once: aegis observe",
@@ -70,6 +73,19 @@ pub(super) fn run(options: &AegisLearn, view: &View, input: &Input) -> anyhow::R
     Ok(material)
 }
 
+fn is_by_listener(seen: &Observation) -> bool {
+    seen.runs.iter().any(|run| run.tier == Tier::Listener)
+}
+
+/// Refuses to list the system calls of what the listener saw, which does not look at all of them.
+fn all_calls(options: &AegisLearn, seen: &Observation) -> anyhow::Result<()> {
+    ensure!(
+        !(options.tight && is_by_listener(seen)),
+        "--tight: the command was observed by seccomp, which does not see all system calls\n  help: root observes by probes, and starts the service for others once: aegis observe; or leave --tight out"
+    );
+    Ok(())
+}
+
 /// One run; once more if something of it was seen and lost, where a run changes nothing.
 pub(super) fn whole(
     options: &AegisLearn,
@@ -99,7 +115,9 @@ pub(super) fn whole(
 pub(super) fn read(options: &AegisLearn, view: &mut View) -> anyhow::Result<Material> {
     let mut material = Material::default();
     for place in &options.from {
-        material.seen.push(observation(place)?);
+        let seen = observation(place)?;
+        all_calls(options, &seen)?;
+        material.seen.push(seen);
     }
     let mut runs = material.seen.iter().flat_map(|seen| &seen.runs);
     if let Some(first) = runs.next() {

@@ -3,7 +3,6 @@
 //! Exit statuses: 0 written and verified; 1 written and not verified, or an older profile lacks something; 125, or 126 and 127 as of
 //! `aegis-run`: nothing was written.
 
-mod baseline;
 mod material;
 mod output;
 mod runs;
@@ -11,24 +10,27 @@ mod search_path;
 mod summary;
 mod verify;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use aegis_launch::learning::{self, Learning};
-use aegis_learn::{Around, Difference, Network, Options, Surroundings, propose};
-use aegis_observation::{Observation, Text};
-use aegis_profile::{Files, Profile};
+use aegis_launch::learning::{self, Hidden, Learning, View};
+use aegis_learn::{
+    Baseline, Difference, Network, Options, Proposal, Surroundings, Variables, propose,
+};
+use aegis_observation::Observation;
+use aegis_profile::{BaselineFile, Files, Hash, Profile};
 use aegis_runtime::facts::DEFAULT_PATH;
-use anyhow::Context as _;
+use aegis_sys::output::is_standard_output;
+use anyhow::{Context as _, anyhow, bail};
 use clap::Parser as _;
 
 use crate::host::ThisHost;
 use crate::options::AegisLearn;
 use crate::terminal::{complain, harmless, print, profile_error};
-use output::{can_be_written, how, written};
+use material::Material;
+use output::Destination;
 use runs::Input;
 use summary::Learnt;
 use verify::Verified;
@@ -75,44 +77,28 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
 struct Explained(u8);
 
 fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
-    let old = match &options.against {
-        Some(reference) => Some((
-            aegis_profile::load(reference, &Files)?,
-            own_text(reference)?,
-        )),
-        None => None,
-    };
-    let place = options.output.as_deref();
-    if let Some(place) = place {
-        can_be_written(place, options.force)?;
-        if let (None, Some(baseline)) = (&old, baseline::place(place)) {
-            can_be_written(&baseline, options.force)?;
-        }
+    let old = options.against.as_deref().map(Older::read).transpose()?;
+    if let (Some(_), false, Some(place)) = (&old, options.trim, &options.output) {
+        bail!(
+            "--against writes no profile\n  help: --trim writes the older one, without what no run used, to {}; or leave -o out",
+            place.display()
+        );
     }
+    if options.tight && options.observe_by.as_deref() == Some("listener") {
+        bail!(
+            "--tight needs all system calls, and the listener does not see them\n  help: --observe-by probes"
+        );
+    }
+    let destination = Destination::open(options, old.is_none())?;
     let here = std::env::current_dir().context("the working directory")?;
-    let skill = place.map(|place| match place.parent() {
+    let skill = destination.place.map(|place| match place.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => here.join(parent),
         _ => here.clone(),
     });
-    let mut view = learning::view(&Learning {
-        policy: options.policy.clone(),
-        audit: options.audit.clone(),
-        skill: skill.clone(),
-        show: options.show.clone(),
-        network: options.allow_net.is_some(),
-        keep: options.keep_changes,
-        pass: options.pass.clone(),
-    })?;
-    if options
-        .command
-        .first()
-        .is_some_and(|name| search_path::is_found(name, &view))
-    {
-        view.pass(search_path::PATH);
-    }
+    let mut view = view(options, skill.clone())?;
     let input = Input::of_this_process();
     if matches!(input, Input::Once) && options.runs > 1 {
-        anyhow::bail!(
+        bail!(
             "standard input is a pipe, which can be read once, and --runs wants {}\n  help: give it as a file: < FILE",
             options.runs
         );
@@ -131,35 +117,11 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
         path: &path,
         host: &host,
     };
-    let mut pass = options.pass.clone();
-    pass.extend(search_path::is_needed(&material.seen).then(|| search_path::PATH.to_owned()));
-    let named = place.and_then(|place| Some(place.file_stem()?.to_str()?.to_owned()));
-    let mut proposal = propose(
-        &material.seen,
-        &around,
-        Some(&material.usage),
-        &Options {
-            tight: options.tight,
-            network: match options.allow_net {
-                Some(_) => Network::Host,
-                None => Network::Closed,
-            },
-            pass,
-            name: options.name.clone().or(named),
-            date: today(),
-        },
-    );
-    let hidden = summary::hidden(&view, &material.seen);
-    if let Some((old, own)) = old {
+    let mut proposal = proposed(options, &material, &around, destination.place);
+    let hidden = view.missed(&material.seen);
+    if let Some(old) = old {
         let difference = aegis_learn::difference(&material.seen, &proposal, &old.profile, &around);
-        return compared(
-            options,
-            &old.profile,
-            own,
-            &difference,
-            &material.seen,
-            &hidden,
-        );
+        return old.compared(options, &destination, &difference, &material.seen, &hidden);
     }
     let verified = match options.from.is_empty() && !options.no_verify {
         true => Some(verify::verify(
@@ -168,18 +130,16 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
         false => None,
     };
     proposal.head.verified = verified.as_ref().and_then(Verified::line);
-    let ordinary = Around {
-        work: around.work,
-        home: around.home,
-        skill: around.skill,
-    };
-    let under_it = verified.as_ref().and_then(|verified| verified.seen.clone());
-    let all: Vec<Observation> = material.seen.iter().cloned().chain(under_it).collect();
-    let baseline = place.and_then(|place| baseline::of(&all, &ordinary, place));
-    proposal.baseline = baseline.as_ref().map(|baseline| baseline.named.clone());
-    if let Some(baseline) = &baseline {
-        baseline.write(how(options))?;
-    }
+    let baseline = destination.baseline().map(|name| {
+        let under_it = verified.as_ref().and_then(|verified| verified.seen.clone());
+        let all: Vec<Observation> = material.seen.iter().cloned().chain(under_it).collect();
+        let json = Baseline::of(&all, &Variables::of(&around)).to_json();
+        proposal.baseline = Some(BaselineFile {
+            file: name.to_owned(),
+            hash: Hash::of(json.as_bytes()).to_string(),
+        });
+        json
+    });
     let text = proposal.to_yaml();
     let learnt = Learnt {
         proposal: &proposal,
@@ -187,76 +147,129 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
         settled: material.settled,
         hidden,
         verified: verified.as_ref(),
-        place,
+        place: destination.place,
         text: &text,
-        kept: options.keep_changes,
+        kept: options.keep_changes.then_some(&*view.work),
     };
-    match options.json {
-        true => {
-            if place.is_some() {
-                written(options, &text)?;
-            }
-            print(learnt.json().as_bytes())?;
-        }
-        false => written(options, &text)?,
+    if !options.json || options.output.is_some() {
+        destination.write(&text, baseline.as_deref())?;
     }
-    if !options.quiet && !options.json {
+    if options.json {
+        print(learnt.json().as_bytes())?;
+    } else if !options.quiet {
         complain(&harmless(&learnt.text()));
     }
-    let is_good = verified.as_ref().is_none_or(Verified::is_good) && proposal.is_complete();
+    let is_good = verified.as_ref().is_none_or(Verified::is_good) && proposal.head.lost == 0;
     Ok(u8::from(!is_good))
 }
 
-/// Says what an older profile lacks, and what of it no run used. `own`: its text, where it is a file.
-fn compared(
-    options: &AegisLearn,
-    old: &Profile,
-    own: Option<String>,
-    difference: &Difference,
-    seen: &[Observation],
-    hidden: &BTreeMap<Text, String>,
-) -> anyhow::Result<u8> {
-    if options.trim {
-        let trimmed = match own {
-            // With its comments.
-            Some(text) if difference.unused.is_empty() => text,
-            Some(text) => {
-                let own = aegis_profile::parse_str(
-                    &text,
-                    options.against.as_deref().unwrap_or_default(),
-                )?;
-                aegis_profile::show(&difference.trimmed(&own), false)
-            }
-            None => aegis_profile::show(&difference.trimmed(old), false),
-        };
-        written(options, &trimmed)?;
+/// What the command is shown.
+fn view(options: &AegisLearn, skill: Option<PathBuf>) -> anyhow::Result<View> {
+    let mut view = learning::view(&Learning {
+        policy: options.policy.clone(),
+        audit: options.audit.clone(),
+        skill,
+        show: options.show.clone(),
+        network: options.allow_net.is_some(),
+        keep: options.keep_changes,
+        pass: options.pass.clone(),
+    })?;
+    let command = options.command.first();
+    if command.is_some_and(|name| search_path::is_found(name, &view)) {
+        view.pass(search_path::PATH);
     }
-    let text = match options.json {
-        true => summary::difference_json(difference, hidden),
-        false => summary::difference(difference, seen, hidden),
-    };
-    match options.trim && options.output.is_none() {
-        true => complain(&harmless(&text)),
-        false => print(harmless(&text).as_bytes())?,
-    }
-    // What it was not shown it may need.
-    Ok(u8::from(
-        !(difference.lacks.is_empty() && hidden.is_empty()),
-    ))
+    Ok(view)
 }
 
-/// The text of a profile that is a file.
-fn own_text(reference: &str) -> anyhow::Result<Option<String>> {
-    if aegis_profile::builtin::text(reference).is_some() {
-        return Ok(None);
-    }
-    let bytes = match reference {
-        // It was read to its end when it was loaded.
-        "-" => return Ok(None),
-        file => aegis_profile::Source::read(&Files, Path::new(file))
-            .map_err(|_| anyhow::anyhow!("{file} cannot be read"))?,
+/// The profile for what was seen.
+fn proposed(
+    options: &AegisLearn,
+    material: &Material,
+    around: &Surroundings<'_>,
+    place: Option<&Path>,
+) -> Proposal {
+    let mut pass = options.pass.clone();
+    pass.extend(search_path::is_needed(&material.seen).then(|| search_path::PATH.to_owned()));
+    let named = place.and_then(|place| Some(place.file_stem()?.to_str()?.to_owned()));
+    let wanted = Options {
+        tight: options.tight,
+        network: match options.allow_net {
+            Some(_) => Network::Host,
+            None => Network::Closed,
+        },
+        pass,
+        name: options.name.clone().or(named),
+        date: today(),
     };
-    Ok(String::from_utf8(bytes).ok())
+    propose(&material.seen, around, Some(&material.usage), &wanted)
+}
+
+/// An older profile, which what was seen is held against.
+struct Older<'o> {
+    reference: &'o str,
+    /// Merged with what it extends.
+    profile: Profile,
+    /// Its own text. `None`: it came from standard input, which was read to its end.
+    text: Option<String>,
+}
+
+impl<'o> Older<'o> {
+    fn read(reference: &'o str) -> anyhow::Result<Self> {
+        let profile = aegis_profile::load(reference, &Files)?.profile;
+        let text = match (reference, aegis_profile::builtin::text(reference)) {
+            ("-", _) => None,
+            (_, Some(text)) => Some(text.to_owned()),
+            (file, None) => {
+                let bytes = aegis_profile::Source::read(&Files, Path::new(file));
+                let bytes = bytes.map_err(|error| anyhow!("{file} cannot be read: {error}"))?;
+                String::from_utf8(bytes).ok()
+            }
+        };
+        Ok(Self {
+            reference,
+            profile,
+            text,
+        })
+    }
+
+    /// The profile without what no run used.
+    fn trimmed(&self, difference: &Difference) -> anyhow::Result<String> {
+        Ok(match &self.text {
+            // With its comments.
+            Some(text) if difference.unused.is_empty() => text.clone(),
+            Some(text) => {
+                let own = aegis_profile::parse_str(text, self.reference)?;
+                aegis_profile::show(&difference.trimmed(&own), false)
+            }
+            None => aegis_profile::show(&difference.trimmed(&self.profile), false),
+        })
+    }
+
+    /// Says what it lacks, and what of it no run used.
+    fn compared(
+        &self,
+        options: &AegisLearn,
+        destination: &Destination<'_>,
+        difference: &Difference,
+        seen: &[Observation],
+        hidden: &[Hidden],
+    ) -> anyhow::Result<u8> {
+        if options.trim {
+            destination.write(&self.trimmed(difference)?, None)?;
+        }
+        let text = match options.json {
+            true => summary::difference_json(difference, hidden),
+            false => summary::difference(difference, seen, hidden),
+        };
+        match options.trim && options.output.as_deref().is_none_or(is_standard_output) {
+            true => complain(&harmless(&text)),
+            false => print(harmless(&text).as_bytes())?,
+        }
+        // What it was not shown it may need.
+        Ok(u8::from(
+            !(difference.lacks.is_empty() && hidden.is_empty()),
+        ))
+    }
 }
 
 /// One line of progress.

@@ -1,62 +1,138 @@
 //! Where the profile and its baseline go.
 
-use std::ffi::OsStr;
-use std::fs;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use aegis_sys::private::{self, Put};
-use anyhow::Context as _;
+use aegis_profile::Named;
+use aegis_sys::output::{self, Kind, NamedFile, Output, is_standard_output};
+use aegis_sys::process;
+use anyhow::{anyhow, bail};
 
 use crate::options::AegisLearn;
 use crate::terminal::print;
+use crate::text::said::quoted;
 
-/// Writes the profile, or prints it.
-pub(super) fn written(options: &AegisLearn, text: &str) -> anyhow::Result<()> {
-    let Some(place) = &options.output else {
-        return Ok(print(text.as_bytes())?);
-    };
-    put(place, text, how(options))
+/// Where what is learnt is written; checked before anything runs.
+pub(super) struct Destination<'o> {
+    /// The file of the profile, as it is named. `None`: it goes to an open descriptor.
+    pub place: Option<&'o Path>,
+    /// `None`: standard output.
+    profile: Option<Output>,
+    baseline: Option<Baseline>,
 }
 
-/// Writes a file as a whole.
-pub(super) fn put(place: &Path, text: &str, how: Put) -> anyhow::Result<()> {
-    let (directory, name) = directory_and_name(place)?;
-    let shown = place.display();
-    let put = private::put_public(&directory, name, text.as_bytes(), how)
-        .with_context(|| format!("{shown} cannot be written"))?;
-    anyhow::ensure!(put, "{shown} has appeared meanwhile, and was left alone");
-    Ok(())
+/// The file of the baseline.
+struct Baseline {
+    place: PathBuf,
+    name: String,
+    file: NamedFile,
 }
 
-pub(super) fn how(options: &AegisLearn) -> Put {
-    match options.force {
-        true => Put::Replace,
-        false => Put::New,
+/// Whether standard output has the profile, or JSON, alone: what the command writes goes to standard error.
+pub(super) fn has_standard_output(options: &AegisLearn) -> bool {
+    let named = options.output.as_deref();
+    options.json || named.is_none_or(is_standard_output)
+}
+
+impl<'o> Destination<'o> {
+    /// Checks that it can be written. `baseline`: there is to be one beside it.
+    pub fn open(options: &'o AegisLearn, baseline: bool) -> anyhow::Result<Self> {
+        let named = options.output.as_deref();
+        if has_standard_output(options) && process::was_closed(1) {
+            bail!("standard output is closed\n  help: -o FILE names a file for the profile");
+        }
+        let Some(place) = named.filter(|place| !is_standard_output(place)) else {
+            return Ok(Self {
+                place: None,
+                profile: None,
+                baseline: None,
+            });
+        };
+        let kind = Kind::Document {
+            replace: options.force,
+        };
+        let shown = place.display();
+        let output = Output::open(place, kind).map_err(|error| {
+            let help = match error.kind() {
+                io::ErrorKind::AlreadyExists => format!(
+                    "\n  help: --force replaces it; --against {} says what is between it and what the command does",
+                    as_reference(place)
+                ),
+                _ => String::new(),
+            };
+            anyhow!("{shown} cannot be written: {error}{help}")
+        })?;
+        let place = output.file().map(|_| place);
+        let beside = place.filter(|_| baseline).and_then(beside);
+        let baseline = beside.map(|(beside, name)| {
+            let file = NamedFile::open(&beside, kind).map_err(|error| {
+                let help = match error.kind() {
+                    io::ErrorKind::AlreadyExists => {
+                        "\n  help: --force replaces both; or name the profile otherwise"
+                    }
+                    _ => "",
+                };
+                anyhow!(
+                    "{}, the baseline of {shown}, cannot be written: {error}{help}",
+                    beside.display()
+                )
+            })?;
+            let place = beside;
+            anyhow::Ok(Baseline { place, name, file })
+        });
+        Ok(Self {
+            place,
+            profile: Some(output),
+            baseline: baseline.transpose()?,
+        })
+    }
+
+    /// The name of the baseline, as the profile is to have it.
+    pub fn baseline(&self) -> Option<&str> {
+        self.baseline.as_ref().map(|baseline| &*baseline.name)
+    }
+
+    /// Writes the profile, or prints it; and its baseline, both or neither.
+    pub fn write(&self, profile: &str, baseline: Option<&str>) -> anyhow::Result<()> {
+        let Some(output) = &self.profile else {
+            return Ok(print(profile.as_bytes())?);
+        };
+        let both = self.baseline.as_ref().zip(baseline).zip(output.file());
+        let written = match both {
+            Some(((beside, baseline), file)) => output::write_all(&[
+                (&beside.file, baseline.as_bytes()),
+                (file, profile.as_bytes()),
+            ]),
+            None => (output.write(profile.as_bytes())).map_err(|error| (1, error)),
+        };
+        written.map_err(|(number, error)| {
+            let baseline = self.baseline.as_ref().filter(|_| number == 0);
+            let place = baseline.map(|baseline| baseline.place.display().to_string());
+            let named = || {
+                self.place
+                    .map_or("the profile".into(), |place| place.display().to_string())
+            };
+            anyhow!(
+                "{} could not be written: {error}",
+                place.unwrap_or_else(named)
+            )
+        })
     }
 }
 
-pub(super) fn can_be_written(place: &Path, force: bool) -> anyhow::Result<()> {
-    let (directory, name) = directory_and_name(place)?;
-    if !force && fs::symlink_metadata(place).is_ok() {
-        anyhow::bail!(
-            "{} is there already\n  help: --force replaces it; --against {} says what is between it and what the command does",
-            place.display(),
-            place.display()
-        );
-    }
-    private::can_put(&directory, name)
-        .with_context(|| format!("{} cannot be written", place.display()))
+/// Beside `skill.yaml`, `skill.baseline.json`. `None`: a profile cannot name it.
+fn beside(profile: &Path) -> Option<(PathBuf, String)> {
+    let mut name = OsString::from(profile.file_stem()?);
+    name.push(".baseline.json");
+    Some((profile.with_file_name(&name), name.into_string().ok()?))
 }
 
-fn directory_and_name(place: &Path) -> anyhow::Result<(OwnedFd, &OsStr)> {
-    let name = place
-        .file_name()
-        .with_context(|| format!("{} is not the name of a file", place.display()))?;
-    let parent = place
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let directory = aegis_sys::walk::directory(parent.unwrap_or(Path::new(".")), false);
-    let directory = directory.with_context(|| format!("{} cannot be written", place.display()))?;
-    Ok((directory, name))
+/// A profile's file as it is named on a command line: what could be an option or a built-in profile has its directory.
+pub(super) fn as_reference(place: &Path) -> String {
+    let mut place = place.display().to_string();
+    if !Named::is_file(&place) || place.starts_with('-') {
+        place.insert_str(0, "./");
+    }
+    quoted(&place)
 }

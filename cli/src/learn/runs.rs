@@ -16,6 +16,7 @@ use aegis_sys::signal::Signals;
 use rustix::fs::{MemfdFlags, SeekFrom};
 use serde::Deserialize;
 
+use super::output::has_standard_output;
 use crate::options::AegisLearn;
 use crate::terminal::log_is_locked;
 
@@ -117,11 +118,7 @@ impl<'a> Run<'a> {
             policy: options.policy.as_deref(),
             audit: options.audit.clone(),
             observe_by: observer(options.observe_by.as_deref()),
-            // The profile goes to standard output.
-            output: match options.output.is_none() || options.json {
-                true => files::inherited(2),
-                false => None,
-            },
+            output: files::inherited(2).filter(|_| has_standard_output(options)),
         }
     }
 
@@ -155,7 +152,7 @@ impl<'a> Run<'a> {
             let _ = process::die_with_parent();
             let moved = self.output.map(|output| files::duplicate_to(output, 1));
             let status = match moved.unwrap_or(Ok(())) {
-                Ok(()) => crate::run::launched(launch, true),
+                Ok(()) => crate::run::launched(launch, "aegis-learn", true),
                 Err(_) => 125,
             };
             process::exit_now(status.into());

@@ -1,40 +1,21 @@
 //! What was learnt, as a person reads it, and as a program does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use aegis_launch::learning::View;
+use aegis_launch::learning::Hidden;
 use aegis_learn::{Difference, HEADROOM, Key, Outside, Proposal, Rule};
 use aegis_observation::{Observation, Text};
 use aegis_profile::syntax::escape;
 use serde_json::{Value, json};
 
+use super::output::as_reference;
 use super::runs::Seen;
 use super::verify::Verified;
 
 /// At most so many of a kind are named.
 const MOST: usize = 8;
-
-/// Places that were kept from the command and that it asked for, with why.
-pub(super) fn hidden(view: &View, seen: &[Observation]) -> BTreeMap<Text, String> {
-    let failed = seen
-        .iter()
-        .flat_map(|seen| &seen.named)
-        .filter(|named| named.error.is_some());
-    let mut asked = BTreeMap::new();
-    for named in failed {
-        let at = named.path.as_path();
-        let kept = view
-            .hidden
-            .iter()
-            .find(|hidden| at.starts_with(&hidden.path));
-        if let Some(kept) = kept.filter(|_| std::fs::symlink_metadata(at).is_ok()) {
-            asked.insert(named.path.clone(), kept.reason.clone());
-        }
-    }
-    asked
-}
 
 /// The rules, as a table.
 pub(super) fn rules() -> String {
@@ -60,11 +41,12 @@ pub(super) struct Learnt<'a> {
     pub proposal: &'a Proposal,
     pub runs: &'a [Seen],
     pub settled: bool,
-    pub hidden: BTreeMap<Text, String>,
+    pub hidden: Vec<Hidden>,
     pub verified: Option<&'a Verified>,
     pub place: Option<&'a Path>,
     pub text: &'a str,
-    pub kept: bool,
+    /// Where what was written was kept, if it was.
+    pub kept: Option<&'a Path>,
 }
 
 pub(super) fn list(out: &mut String, before: &str, items: impl Iterator<Item = String>) {
@@ -78,19 +60,36 @@ pub(super) fn list(out: &mut String, before: &str, items: impl Iterator<Item = S
 }
 
 /// What was kept from the command.
-fn kept(out: &mut String, hidden: &BTreeMap<Text, String>) {
-    *out += "kept from the command, which asked for it (--show PATH shows it, once a person has said yes):\n";
-    let asked = hidden.iter();
-    list(
-        out,
-        "  ",
-        asked.map(|(path, why)| format!("{path} ({why})")),
-    );
+fn kept(out: &mut String, hidden: &[Hidden]) {
+    let (blocked, others): (Vec<&Hidden>, Vec<&Hidden>) =
+        hidden.iter().partition(|hidden| hidden.is_blocked);
+    for (head, hidden) in [
+        (
+            "kept from the command, which asked for it (--show PATH shows it, once a person has said yes)",
+            others,
+        ),
+        (
+            "kept from the command, which asked for it, and from every profile, as the policy blocks it",
+            blocked,
+        ),
+    ] {
+        if !hidden.is_empty() {
+            let _ = writeln!(out, "{head}:");
+            let words = |hidden: &&Hidden| format!("{} ({})", shown(&hidden.path), hidden.reason);
+            list(out, "  ", hidden.iter().map(words));
+        }
+    }
 }
 
-fn hidden_json(hidden: &BTreeMap<Text, String>) -> Vec<Value> {
+fn shown(path: &Path) -> String {
+    Text::from(path.as_os_str()).to_string()
+}
+
+fn hidden_json(hidden: &[Hidden]) -> Vec<Value> {
     (hidden.iter())
-        .map(|(path, why)| json!({"path": path, "why": why}))
+        .map(|hidden| {
+            json!({"path": shown(&hidden.path), "why": hidden.reason, "blocked": hidden.is_blocked})
+        })
         .collect()
 }
 
@@ -123,11 +122,8 @@ impl Learnt<'_> {
         );
         let mut about = None;
         // What was kept from the command was named above.
-        let is_named = |text: &str| {
-            self.hidden
-                .keys()
-                .any(|path| text.starts_with(&path.to_string()))
-        };
+        let is_named =
+            |text: &str| (self.hidden.iter()).any(|hidden| text.starts_with(&shown(&hidden.path)));
         let notes = || proposal.notes.iter().filter(|note| !is_named(&note.text));
         for note in notes() {
             if about != Some(note.about) {
@@ -146,16 +142,12 @@ impl Learnt<'_> {
         }
         if let Some(verified) = self.verified {
             out += &verified.text();
-            if verified.is_good() && !self.hidden.is_empty() {
-                out += "but something was kept from it both times (above): if it needs that, add it to the profile\n";
+            if verified.is_good() && self.hidden.iter().any(|hidden| !hidden.is_blocked) {
+                out += "but something was kept from it both times (above): if it needs that, learn it with --show\n";
             }
         }
         if let Some(place) = self.place {
-            let _ = writeln!(
-                out,
-                "wrote {place}: aegis-run --profile {place}",
-                place = place.display()
-            );
+            let _ = writeln!(out, "wrote {}: {}", place.display(), self.next(place));
         }
         let lines: String = out
             .lines()
@@ -164,7 +156,36 @@ impl Learnt<'_> {
         lines
     }
 
+    /// The command line that runs the command under the profile.
+    fn next(&self, place: &Path) -> String {
+        let command = match self.proposal.run.is_empty() {
+            true => " -- COMMAND",
+            false => "",
+        };
+        format!("aegis-run --profile {}{command}", as_reference(place))
+    }
+
+    /// What was changed in the working directory, and kept: with what was done.
+    fn kept_changes(&self) -> Vec<(&Path, &'static str)> {
+        let Some(work) = self.kept else {
+            return Vec::new();
+        };
+        let written = (self.proposal.lines.iter())
+            .filter(|line| line.key == Key::Write)
+            .flat_map(|line| &line.evidence.done);
+        written
+            .flat_map(|(did, paths)| paths.iter().map(|path| (path.as_path(), did.word())))
+            .filter(|(path, _)| path.starts_with(work))
+            .collect()
+    }
+
     fn changes(&self, out: &mut String) {
+        let kept = self.kept_changes();
+        if !kept.is_empty() {
+            *out += "changes that were kept in the working directory:\n";
+            let words = |(path, did): (&Path, &str)| format!("{did} {}", shown(path));
+            list(out, "  ", kept.into_iter().map(words));
+        }
         let changed: BTreeSet<String> = (self.runs.iter())
             .flat_map(|seen| &seen.report.changed)
             .map(|changed| format!("{} {}", changed.change, escape(&changed.path)))
@@ -175,7 +196,12 @@ impl Learnt<'_> {
         if changed.is_empty() && lost.is_empty() {
             return;
         }
-        *out += "changes that were made in memory, and are gone (--keep-changes keeps those of the working directory):\n";
+        *out += match self.kept {
+            Some(_) => "changes that were made in memory, and are gone:\n",
+            None => {
+                "changes that were made in memory, and are gone (--keep-changes keeps those of the working directory):\n"
+            }
+        };
         let lost = lost
             .into_iter()
             .map(|path| format!("added {}", escape(&path)));
@@ -195,6 +221,9 @@ impl Learnt<'_> {
         let changes: Vec<Value> = (self.runs.iter())
             .flat_map(|seen| &seen.report.changed)
             .map(|changed| json!({"path": changed.path, "change": changed.change}))
+            .collect();
+        let kept: Vec<Value> = (self.kept_changes().into_iter())
+            .map(|(path, did)| json!({"path": shown(path), "change": did}))
             .collect();
         let lines: Vec<Value> = (proposal.lines.iter())
             .map(|line| {
@@ -231,7 +260,7 @@ impl Learnt<'_> {
             "notes": notes,
             "hidden": hidden_json(&self.hidden),
             "changes": changes,
-            "changes-kept": self.kept,
+            "changes-kept": kept,
             "verification": verified,
         });
         format!("{value}\n")
@@ -242,7 +271,7 @@ impl Learnt<'_> {
 pub(super) fn difference(
     difference: &Difference,
     seen: &[Observation],
-    hidden: &BTreeMap<Text, String>,
+    hidden: &[Hidden],
 ) -> String {
     let mut out = String::new();
     let runs = seen.iter().flat_map(|seen| &seen.runs);
@@ -287,7 +316,7 @@ pub(super) fn difference(
     out
 }
 
-pub(super) fn difference_json(difference: &Difference, hidden: &BTreeMap<Text, String>) -> String {
+pub(super) fn difference_json(difference: &Difference, hidden: &[Hidden]) -> String {
     let lacks: Vec<Value> = (difference.lacks.iter())
         .map(|lack| json!({"key": lack.key.name(), "what": lack.what}))
         .collect();

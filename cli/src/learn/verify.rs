@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use aegis_launch::learning::View;
-use aegis_learn::{Key, Outside, Proposal, Surroundings};
-use aegis_observation::{Observation, Text};
+use aegis_learn::{Key, Missing, Outside, Proposal, Surroundings, missing};
+use aegis_observation::Observation;
 use aegis_profile::{Declared, Loaded, Outbound, PathSpec, Variable};
 
 use super::material::{Material, whole};
@@ -13,9 +13,6 @@ use super::runs::{Input, Run};
 use super::summary::list;
 use super::{say, today};
 use crate::options::AegisLearn;
-
-/// The errors of what was refused, or is not there.
-const REFUSALS: [&str; 4] = ["EACCES", "EPERM", "ENOENT", "EROFS"];
 
 /// How the run under the profile went.
 #[derive(Debug)]
@@ -31,18 +28,10 @@ pub(super) struct Verified {
     /// What it did that the profile does not grant.
     pub outside: Vec<Outside>,
     /// What it could do before, and not any more.
-    pub missing: Vec<Missing>,
+    pub missing: BTreeSet<Missing>,
     pub lost: u64,
     /// What it did.
     pub seen: Option<Observation>,
-}
-
-/// What failed under the profile, and did not before.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Missing {
-    pub call: String,
-    pub path: Text,
-    pub error: String,
 }
 
 impl Verified {
@@ -63,7 +52,7 @@ impl Verified {
             status,
             expected: BTreeSet::new(),
             outside: Vec::new(),
-            missing: Vec::new(),
+            missing: BTreeSet::new(),
             lost: 0,
             seen: None,
         }
@@ -131,62 +120,6 @@ impl Verified {
     }
 }
 
-/// What failed in a run and did not in those before. What the host does not have the runs make and remove themselves, and not
-/// always in the same order.
-/// What could be written to the home directory was gone after those, too.
-fn missing(before: &Observation, now: &Observation, view: &View) -> Vec<Missing> {
-    let opened: BTreeSet<&Text> = (before.opened.iter()).map(|opened| &opened.asked).collect();
-    let named: BTreeSet<(&str, &Text)> = (before.named.iter())
-        .filter(|named| named.error.is_none())
-        .map(|named| (&*named.call, &named.path))
-        .collect();
-    let executed: BTreeSet<&Text> = before
-        .executed
-        .iter()
-        .map(|executed| &executed.asked)
-        .collect();
-    let failed_before: BTreeSet<(&str, &Text)> = (before.named.iter())
-        .filter(|named| named.error.is_some())
-        .map(|named| (&*named.call, &named.path))
-        .collect();
-    let succeeded = |call: &str, path: &Text| match call {
-        "execve" | "execveat" => executed.contains(path),
-        _ if call.starts_with("open") || call == "creat" => opened.contains(path),
-        _ => named.contains(&(call, path)),
-    };
-    let refused = now.named.iter().filter_map(|named| {
-        let error = named
-            .error
-            .clone()
-            .filter(|error| REFUSALS.contains(&&**error))?;
-        let at = (&*named.call, &named.path);
-        let is_there = || std::fs::symlink_metadata(named.path.as_path()).is_ok();
-        if error == "ENOENT" && !is_there() {
-            return None;
-        }
-        let at_home = named.path.as_path().starts_with(&view.home)
-            && !named.path.as_path().starts_with(&view.work);
-        // Python does without, and no rule grants it.
-        let byte_code = || {
-            named
-                .path
-                .as_path()
-                .iter()
-                .any(|part| part == "__pycache__")
-        };
-        if error == "EROFS" && (at_home || byte_code()) {
-            return None;
-        }
-        (succeeded(at.0, at.1) && !failed_before.contains(&at)).then(|| Missing {
-            call: named.call.clone(),
-            path: named.path.clone(),
-            error,
-        })
-    });
-    let refused: BTreeSet<Missing> = refused.collect();
-    refused.into_iter().collect()
-}
-
 /// Runs the command once more, under the profile. What it writes stays in memory, unless changes are kept.
 pub(super) fn verify(
     options: &AegisLearn,
@@ -249,7 +182,7 @@ pub(super) fn verify(
             .map(|run| run.report.exit_status)
             .collect(),
         outside,
-        missing: missing(&material.all, &seen.observation, view),
+        missing: missing(&material.all, &seen.observation, around),
         lost: seen.observation.losses.lost(),
         seen: Some(seen.observation),
     })

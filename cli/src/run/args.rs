@@ -50,8 +50,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
     let (mut profile, mut policy, mut audit, mut report) = (None, None, None, None);
     let (mut set, mut keep_fds, mut command) = (Vec::new(), Vec::new(), Vec::new());
     let (mut explain, mut record, mut stdio) = (None, None, None);
-    let (mut observe, mut quiet) = (false, false);
-    let mut observe_by = None;
+    let (mut observe, mut observe_by, mut quiet) = (None, None, false);
     while let Some(arg) = parser.next().map_err(told)? {
         let name = match arg {
             Arg::Long(name) => name.to_owned(),
@@ -75,7 +74,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
             "help" => return Ok(Invocation::Print(HELP)),
             "keep-fd" => keep_fds.push(descriptor(&value(name, &mut parser)?)?),
             "observe-by" => once(name, &mut observe_by, tier(&text(name, &mut parser)?)?)?,
-            "observe" => observe = true,
+            "observe" => once(name, &mut observe, ())?,
             "policy" => once(name, &mut policy, text(name, &mut parser)?)?,
             "profile" => once(name, &mut profile, text(name, &mut parser)?)?,
             "quiet" => quiet = true,
@@ -90,13 +89,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
     if explain.is_some() && record.is_some() {
         return Err("--record needs a run, and --explain starts none: give one of them".into());
     }
-    if explain.is_some() && observe {
+    if explain.is_some() && observe.is_some() {
         return Err("--observe needs a run, and --explain starts none: give one of them".into());
     }
     if explain.is_some() && report.is_some() {
         return Err("--report needs a run, and --explain starts none: give one of them".into());
     }
-    if observe_by.is_some() && record.is_none() && !observe {
+    if observe_by.is_some() && record.is_none() && observe.is_none() {
         return Err(
             "--observe-by: say what it is observed for, too: --record FILE, or --observe".into(),
         );
@@ -114,7 +113,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, St
         report,
         observation: record,
         observe_by: observe_by.unwrap_or_default(),
-        observe,
+        observe: observe.is_some(),
         log_is_locked: Some(log_is_locked),
         own_process: true,
         ..Launch::new(asked)

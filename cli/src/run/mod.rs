@@ -33,6 +33,8 @@ pub const HELP: &str = include_str!("help.txt");
 /// The output of `--version`.
 const VERSION: &str = concat!("aegis-run ", env!("CARGO_PKG_VERSION"), "\n");
 
+const PROGRAM: &str = "aegis-run";
+
 /// Runs the program: `words` are its arguments without its own name. Returns the exit status.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
     match args::parse(words) {
@@ -40,41 +42,43 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
             Some(format) => {
                 let policy = args.launch.policy.clone();
                 explained(args.launch, format)
-                    .unwrap_or_else(|error| failed(&error, policy.as_deref()))
+                    .unwrap_or_else(|error| failed(&error, PROGRAM, policy.as_deref()))
             }
-            None => launched(args.launch, args.quiet),
+            None => launched(args.launch, PROGRAM, args.quiet),
         },
-        Ok(Invocation::Print(text)) => say(text).unwrap_or_else(|error| failed(&error, None)),
+        Ok(Invocation::Print(text)) => {
+            say(text).unwrap_or_else(|error| failed(&error, PROGRAM, None))
+        }
         Err(usage) => {
             let usage = format!("{usage}\n  help: aegis-run --help");
-            failed(&Error::Caller(usage), None)
+            failed(&Error::Caller(usage), PROGRAM, None)
         }
     }
 }
 
-/// Launches a run in this process, and says what came of it. Returns the exit status.
-pub(crate) fn launched(launch: Launch, quiet: bool) -> u8 {
+/// Launches a run in this process, and says what came of it in the name of `program`. Returns the exit status.
+pub(crate) fn launched(launch: Launch, program: &'static str, quiet: bool) -> u8 {
     let policy = launch.policy.clone();
-    run(launch, quiet).unwrap_or_else(|error| failed(&error, policy.as_deref()))
+    run(launch, program, quiet).unwrap_or_else(|error| failed(&error, program, policy.as_deref()))
 }
 
 /// Says why nothing ran. `policy`: the one that was named on the command line.
-fn failed(error: &Error, policy: Option<&str>) -> u8 {
+fn failed(error: &Error, program: &str, policy: Option<&str>) -> u8 {
     match error {
-        Error::Profile(error) => complain(&profile_error("aegis-run", error)),
-        Error::Refused(refusal) => fail(&said::refusal(refusal, policy)),
-        error => fail(&error.to_string()),
+        Error::Profile(error) => complain(&profile_error(program, error)),
+        Error::Refused(refusal) => fail(program, &said::refusal(refusal, policy)),
+        error => fail(program, &error.to_string()),
     }
     error.exit_status()
 }
 
-fn fail(text: &str) {
-    complain(&format!("aegis-run: error: {}\n", harmless(text)));
+fn fail(program: &str, text: &str) {
+    complain(&format!("{program}: error: {}\n", harmless(text)));
 }
 
 fn say(text: &str) -> Result<u8, Error> {
     let said = print(text.as_bytes()).map(|()| 0);
-    said.map_err(|error| Error::Caller(format!("standard output cannot be written: {error}")))
+    said.map_err(|error| Error::Caller(error.to_string()))
 }
 
 fn explained(launch: Launch, format: Explain) -> Result<u8, Error> {
@@ -91,6 +95,8 @@ fn explained(launch: Launch, format: Explain) -> Result<u8, Error> {
 
 /// The person who started `aegis-run`, reached by the terminal and standard error.
 struct Caller {
+    /// In whose name something is said.
+    program: &'static str,
     quiet: bool,
     /// The terminal's signal that ended the command.
     interrupted: Option<i32>,
@@ -152,18 +158,19 @@ impl FrontEnd for Caller {
             | Event::Unregistered(_)
             | Event::Run(_) => return,
         };
-        complain(&format!("aegis-run: {}\n", harmless(&text)));
+        complain(&format!("{}: {}\n", self.program, harmless(&text)));
     }
 }
 
-fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
+fn run(launch: Launch, program: &'static str, quiet: bool) -> Result<u8, Error> {
     let reference = launch.file().map(str::to_owned);
     let mut caller = Caller {
+        program,
         quiet,
         interrupted: None,
     };
     let permitted = launch.prepare(&mut caller)?.decide()?;
-    complain(&said::warnings(permitted.plan()));
+    complain(&said::warnings(permitted.plan(), program));
     if !quiet {
         complain(&said::weak_limits(permitted.plan()));
     }
@@ -189,7 +196,7 @@ fn run(launch: Launch, quiet: bool) -> Result<u8, Error> {
         complain(&said::changes(report));
     }
     for text in &outcome.unaccounted {
-        fail(text);
+        fail(program, text);
     }
     // Last, so that a person sees it.
     if report.exit_status != 0 && (!quiet || report.cause == Cause::OutputLost) {

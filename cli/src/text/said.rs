@@ -152,7 +152,7 @@ fn place(place: Place<'_>) -> Option<String> {
 }
 
 /// A word for a shell.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:@%+,".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_owned(),
@@ -160,13 +160,13 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// What is let through with a warning, a line each.
-pub(crate) fn warnings(plan: &Plan) -> String {
+/// What is let through with a warning, a line each, in the name of `program`.
+pub(crate) fn warnings(plan: &Plan, program: &str) -> String {
     let mut out = String::new();
     for (grant, said) in told(plan).filter(|(_, said)| said.verdict == Verdict::Warn) {
         let _ = writeln!(
             out,
-            "aegis-run: warning: policy: {} ({}): {}",
+            "{program}: warning: policy: {} ({}): {}",
             harmless(&grant.what.to_string()),
             harmless(&grant.from.to_string()),
             said.reason

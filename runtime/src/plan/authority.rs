@@ -14,6 +14,7 @@ use aegis_profile::{Declared, Device, LimitKey, Limits, Origin, Outbound, Profil
 use super::reachable::private_sockets;
 use super::{Grant, InForce, Plan};
 use crate::facts::{Caller, HostFacts};
+use crate::seccomp;
 use crate::types::GrantOrigin;
 
 /// Lowers the profile's limits to the policy's ceilings; a limit that the profile does not set gets the ceiling. What
@@ -90,7 +91,12 @@ pub(super) fn beside_files(
     let variable = |text: &String| What::Environment { name: name(text) };
     grants.extend(each(&profile.environment.pass, variable));
     let call = |text: &String| What::Syscall { name: name(text) };
-    grants.extend(each(&profile.syscalls.allow, call));
+    // A smaller set with some calls of the default one asks for less than the default one, which nobody is asked about.
+    let calls = each(&profile.syscalls.allow, call);
+    grants.extend(calls.filter(|grant| match &grant.what {
+        What::Syscall { name } => !seccomp::is_in_default_set(name),
+        _ => true,
+    }));
     grants.extend(socket.map(|origin| Grant::new(call(&"socket".into()), origin)));
     grants.extend(limits(&profile.limits));
     grants

@@ -14,7 +14,7 @@ use super::model::Grant;
 use super::ops::{Op, Operation, Operations};
 use crate::facts::devices;
 use crate::facts::paths::Kind;
-use crate::seccomp::{SyscallSpec, UnixSockets};
+use crate::seccomp::{self, SyscallSpec, UnixSockets};
 use crate::types::paths::{is_below, parents};
 use crate::types::{GrantOrigin, Network, PathMap};
 
@@ -104,7 +104,9 @@ impl Reachable<'_> {
             }
             UnixSockets::Any => Some("socket".to_owned()),
         };
-        let calls = self.syscalls.allow.iter().cloned().chain(socket);
+        let allowed = self.syscalls.allow.iter();
+        let beyond = allowed.filter(|call| !seccomp::is_in_default_set(call));
+        let calls = beyond.cloned().chain(socket);
         wanted.extend(calls.map(|name| What::Syscall { name }));
         wanted
     }

@@ -49,4 +49,6 @@ pub use interpret::interpret;
 pub use noted::{AT_EMPTY_PATH, NOTED, Noted, NotedCall, NotedPath};
 pub use policy::{Action, Arm, Condition, Filter, Op, Rules, SeccompData, SyscallRule, Width};
 pub use sets::Base;
-pub use spec::{SyscallError, SyscallSpec, UnixSockets, filter_for, may_be_allowed};
+pub use spec::{
+    SyscallError, SyscallSpec, UnixSockets, filter_for, is_in_default_set, may_be_allowed,
+};

@@ -155,6 +155,15 @@ pub fn may_be_allowed(name: &str) -> bool {
     allowed(Arch::native(), name).is_ok()
 }
 
+/// Whether naming a call in `allow` grants no more than every profile has that does not choose a smaller set. Not so `socket`, which is
+/// for Unix sockets of the host too where it is named.
+#[must_use]
+pub fn is_in_default_set(name: &str) -> bool {
+    let default = SyscallSpec::new(Base::Default);
+    let found = known(Arch::native(), name).ok().flatten();
+    name != "socket" && found.is_some_and(|(_, entry)| default.grants(entry.standing))
+}
+
 /// The filter of the native architecture.
 ///
 /// A name that only another architecture knows (`open` is not on aarch64) is accepted and has no effect:
@@ -402,6 +411,22 @@ mod tests {
         let filter = filter_for(&learned).expect("a valid spec");
         let number = Arch::native().number("clone").expect("a known name");
         assert!(!filter.rules.get(number).unwrap().arms.is_empty());
+    }
+
+    #[test]
+    fn naming_a_call_of_the_default_set_grants_nothing_more() {
+        let default = filter_for(&asking(&[], &[])).expect("valid");
+        let mut more = 0;
+        let names = Arch::native().syscalls().iter();
+        for (name, _) in names.filter(|(name, _)| may_be_allowed(name)) {
+            let named = filter_for(&asking(&[name], &[])).expect("valid");
+            match is_in_default_set(name) {
+                true => assert_eq!(named, default, "{name}"),
+                false => more += 1,
+            }
+        }
+        assert!(more > 20, "{more} calls can be added");
+        assert!(!is_in_default_set("socket") && !is_in_default_set("no-such-call"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{PRIVATE, random};
 /// How [`put`] treats a file that has the name already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
-    /// It is replaced, unless it is a directory. A symbolic link is replaced and not followed.
+    /// It is replaced, if it is a regular file or a symbolic link, which is not followed.
     Replace,
     /// It stays.
     New,
@@ -59,6 +59,20 @@ pub fn put_like(dir: impl AsFd, name: &OsStr, bytes: &[u8], like: &Stat) -> io::
     content.put(dir.as_fd(), name, Put::Replace).map(|_| ())
 }
 
+/// Makes a whole, synced file that others may read as the umask says, and does not give it its name yet.
+pub(crate) fn stage_public<'d>(
+    dir: BorrowedFd<'d>,
+    name: &'d OsStr,
+    bytes: &[u8],
+) -> io::Result<Staged<'d>> {
+    let content = Content {
+        bytes,
+        access: Access::Public,
+        synced: true,
+    };
+    content.stage(dir, name)
+}
+
 /// Checks that a file of this name can be put into a directory, by making one without a name or one that is removed at
 /// once.
 pub fn can_put(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
@@ -90,39 +104,30 @@ enum Access<'a> {
 
 impl Content<'_> {
     fn put(&self, dir: BorrowedFd<'_>, name: &OsStr, how: Put) -> io::Result<bool> {
+        self.stage(dir, name)?.place(how)
+    }
+
+    fn stage<'d>(&self, dir: BorrowedFd<'d>, name: &'d OsStr) -> io::Result<Staged<'d>> {
         let mode = match self.access {
             Access::Public => Mode::from_raw_mode(0o666),
             Access::Private | Access::Like(_) => PRIVATE,
         };
-        let (_locked, temporary) = match nameless(dir, mode)? {
-            Some(file) => {
-                self.fill(&file)?;
-                match give_name(&file, dir, name) {
-                    Ok(()) => return Ok(true),
-                    Err(Errno::EXIST) if how == Put::New => return Ok(false),
-                    Err(Errno::EXIST) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                temporary(dir, name, |temporary| {
-                    give_name(&file, dir, OsStr::new(temporary))?;
-                    rustix::io::fcntl_dupfd_cloexec(&file, 0).map(File::from)
-                })?
-            }
+        let (file, temporary) = match nameless(dir, mode)? {
+            Some(file) => (file, None),
             None => {
                 let make = |temporary: &str| create(dir, temporary, mode);
                 let (file, temporary) = temporary(dir, name, make)?;
-                if let Err(error) = self.fill(&file) {
-                    remove(dir, &temporary);
-                    return Err(error);
-                }
-                (file, temporary)
+                (file, Some(temporary))
             }
         };
-        let placed = rename(dir, &temporary, name, how);
-        if !matches!(placed, Ok(true)) {
-            remove(dir, &temporary);
-        }
-        placed
+        let staged = Staged {
+            dir,
+            name,
+            file,
+            temporary,
+        };
+        self.fill(&staged.file)?;
+        Ok(staged)
     }
 
     fn fill(&self, mut file: &File) -> io::Result<()> {
@@ -144,6 +149,51 @@ impl Content<'_> {
             file.sync_all()?;
         }
         Ok(())
+    }
+}
+
+/// A file that is whole, and has not its name yet. Dropped, it is gone.
+pub(crate) struct Staged<'d> {
+    dir: BorrowedFd<'d>,
+    name: &'d OsStr,
+    /// Locked, where it has a temporary name.
+    file: File,
+    temporary: Option<String>,
+}
+
+impl Staged<'_> {
+    /// Gives it its name. Returns whether it did.
+    pub fn place(mut self, how: Put) -> io::Result<bool> {
+        let Self { dir, name, .. } = self;
+        let (_locked, temporary) = match self.temporary.take() {
+            Some(temporary) => (None, temporary),
+            None => {
+                match give_name(&self.file, dir, name) {
+                    Ok(()) => return Ok(true),
+                    Err(Errno::EXIST) if how == Put::New => return Ok(false),
+                    Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                let (locked, temporary) = temporary(dir, name, |temporary| {
+                    give_name(&self.file, dir, OsStr::new(temporary))?;
+                    rustix::io::fcntl_dupfd_cloexec(&self.file, 0).map(File::from)
+                })?;
+                (Some(locked), temporary)
+            }
+        };
+        let placed = rename(dir, &temporary, name, how);
+        if !matches!(placed, Ok(true)) {
+            remove(dir, &temporary);
+        }
+        placed
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            remove(self.dir, temporary);
+        }
     }
 }
 
@@ -234,12 +284,25 @@ fn give_name(file: &File, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno
     rustix::fs::linkat(CWD, own_path(file), dir, name, AtFlags::SYMLINK_FOLLOW)
 }
 
+/// Whether a file of this type may be replaced by another one.
+pub(crate) fn may_be_replaced(found: FileType) -> io::Result<()> {
+    match found {
+        FileType::RegularFile | FileType::Symlink => Ok(()),
+        FileType::Directory => Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "it is not a regular file but a directory",
+        )),
+        // Opening it could wait, or do something to a device; without it, whoever has it open is alone.
+        _ => Err(io::Error::other("it is not a regular file")),
+    }
+}
+
 fn rename(dir: BorrowedFd<'_>, from: &str, to: &OsStr, how: Put) -> io::Result<bool> {
     let renamed = match how {
         Put::Replace => {
             let found = rustix::fs::statat(dir, to, AtFlags::SYMLINK_NOFOLLOW);
-            if found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_dir()) {
-                return Err(io::ErrorKind::IsADirectory.into());
+            if let Ok(found) = found {
+                may_be_replaced(FileType::from_raw_mode(found.st_mode))?;
             }
             rustix::fs::renameat(dir, from, dir, to)
         }

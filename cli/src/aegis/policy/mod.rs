@@ -8,7 +8,6 @@ mod passphrase;
 mod promote;
 mod test;
 
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +15,7 @@ use aegis_policy::advice::{self, Advice};
 use aegis_policy::{Document, Policy, load, schema, templates};
 use aegis_profile::{Diagnostic, Error, Files, ReadError};
 use aegis_runtime::seccomp::Arch;
-use aegis_sys::private::{Put, put_public};
+use aegis_sys::output::{self, Kind, NamedFile, Output};
 use anyhow::{Context as _, anyhow};
 use clap::{Subcommand, ValueHint};
 use serde_json::json;
@@ -331,38 +330,32 @@ fn new(name: &str, output: Option<&Path>) -> CommandResult {
         return Ok(true);
     };
     let table = path.with_extension("test.yaml");
-    write_new(path, &text)?;
-    write_new(&table, template.table).inspect_err(|_| {
-        // Both or neither: the file is the one just written.
-        let _ = fs::remove_file(path);
-    })?;
+    let fail = |path: &Path, error: io::Error| {
+        let help = match error.kind() {
+            io::ErrorKind::AlreadyExists => ", and is left as it is\n  help: name another file",
+            _ => "",
+        };
+        anyhow!("{} cannot be written: {error}{help}", path.display())
+    };
+    let kind = Kind::Document { replace: false };
+    let output = Output::open(path, kind).map_err(|error| fail(path, error))?;
+    let Some(file) = output.file() else {
+        // There is no place for a table beside it.
+        (output.write(text.as_bytes())).map_err(|error| fail(path, error))?;
+        return Ok(true);
+    };
+    let of_table = NamedFile::open(&table, kind).map_err(|error| fail(&table, error))?;
+    let both = [
+        (file, text.as_bytes()),
+        (&of_table, template.table.as_bytes()),
+    ];
+    output::write_all(&both).map_err(|(number, error)| fail([path, &table][number], error))?;
     print(&format!(
         "written: {0}, and a table of tests for it, {1}\nnext: change both, `aegis policy test {0}`, and for one run `aegis-run --policy {0} ...`\n",
         path.display(),
         table.display()
     ))?;
     Ok(true)
-}
-
-fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
-    let fail = |error: io::Error| anyhow!("{} cannot be written: {error}", path.display());
-    let name = (path.file_name()).ok_or_else(|| fail(io::ErrorKind::IsADirectory.into()))?;
-    let directory = File::open(directory_of(path)).map_err(fail)?;
-    match put_public(&directory, name, text.as_bytes(), Put::New).map_err(fail)? {
-        true => Ok(()),
-        false => Err(anyhow!(
-            "{} is there already, and is left as it is\n  help: name another file",
-            path.display()
-        )),
-    }
-}
-
-/// The directory that a file is in.
-pub(super) fn directory_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    }
 }
 
 /// The document of a reference.

@@ -25,6 +25,9 @@ use used::Observed;
 
 /// The command line.
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "aegis show [OPTIONS] <RUN>\n       aegis show [OPTIONS] --record <FILE> [RUN]"
+)]
 #[command(after_help = "\
 Of a run that goes on: its processes, sockets and open files as they are now. Of every run: what its records in the audit log
 say. With --record also which lines of its profile were used, and for what, and which never. Names and command lines of
@@ -40,7 +43,7 @@ pub(super) struct Options {
     /// runs. Without it, the run of --record
     #[arg(value_name = "RUN", add = names::shown(), required_unless_present = "record")]
     run: Option<String>,
-    /// What the run was seen to do, as `aegis-run --record` has saved it
+    /// What the run was seen to do, as `aegis-run --record` has saved it; `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     record: Option<PathBuf>,
     /// The profile that the run had, where its file is elsewhere than the record says

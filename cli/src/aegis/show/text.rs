@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use aegis_audit::event::{Cause, Evidence, RunEnd};
 use aegis_launch::registry::{Inside, Process, Running, Usage};
+use aegis_policy::Verdict;
 use aegis_profile::LimitKey;
 use aegis_profile::syntax::escape;
 
@@ -363,11 +364,15 @@ fn denied(page: &mut Page, shown: &Shown, record: &Recorded) {
             denial.layer.as_str(),
             &format!("{}{how}", denial.what),
         ));
-        let allow = match &denial.allow {
-            Some(line) => Row::whole("", format!("allow: {line}")),
-            None => Row::new("", "no line of a profile would allow it"),
-        };
-        rows.push(allow);
+        let reason = denied.reason.as_deref().unwrap_or_default();
+        rows.push(match (&denial.allow, denied.verdict) {
+            (_, Some(Verdict::Block)) => Row::new("", &format!("the policy blocks it: {reason}")),
+            (Some(line), _) => Row::whole("", format!("allow: {line}")),
+            (None, _) => Row::new("", "no line of a profile would allow it"),
+        });
+        if let (Some(_), Some(verdict @ Verdict::Review)) = (&denial.allow, denied.verdict) {
+            rows.push(Row::new("", &format!("policy: {verdict}: {reason}")));
+        }
     }
     let more = record.denials.len().saturating_sub(MOST);
     if more > 0 {

@@ -14,8 +14,9 @@ use clap::{Args, ValueEnum};
 use rustix::termios::isatty;
 use serde::Serialize;
 
-use super::{CommandResult, ps, unwritten};
+use super::{CommandResult, ps};
 use crate::terminal::harmless;
+use crate::terminal::unwritten;
 use screen::{Heard, Screen};
 
 /// The command line.
