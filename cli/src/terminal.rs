@@ -37,6 +37,27 @@ pub fn profile_error(program: &str, error: &aegis_profile::Error) -> String {
     )
 }
 
+/// Why a program has failed, for standard error: each cause once, with the place where it is a profile's or a policy's.
+pub fn failure(program: &str, error: &anyhow::Error) -> String {
+    let of_file = error.downcast_ref().or_else(|| match error.downcast_ref() {
+        Some(aegis_launch::Error::Profile(error)) => Some(error),
+        _ => None,
+    });
+    if let Some(of_file) = of_file {
+        return profile_error(program, of_file);
+    }
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Many errors say what caused them.
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    format!("{program}: error: {}\n", harmless(&said))
+}
+
 /// Reports that others have had an audit log locked for long.
 pub fn log_is_locked(dir: &Path) {
     let dir = dir.display();

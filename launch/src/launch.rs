@@ -200,7 +200,7 @@ impl Launch {
         let decision = sandbox.decide(&policy, &request);
         let watching = (self.observe && recorded).then(|| {
             let skill = loaded.skill_dir.as_deref();
-            let home = host.caller.real_home();
+            let home = host.caller.home.clone();
             Watching::prepare(&loaded.profile, skill, home, &request.context).map_err(Error::Caller)
         });
         let watching = watching.transpose()?;

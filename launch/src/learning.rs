@@ -49,7 +49,7 @@ pub struct View {
     pub hidden: Vec<Hidden>,
     /// `$WORK`, free of links.
     pub work: PathBuf,
-    /// `$HOME`, free of links: what later runs are held against ([`Caller::real_home`]).
+    /// What `$HOME` of a profile stands for ([`Caller::home`]): what later runs are held against, too.
     pub home: PathBuf,
     policy: Policy,
     request: Request,
@@ -485,7 +485,7 @@ impl Viewer {
             },
             hidden: self.hidden,
             work: self.work,
-            home: self.caller.real_home(),
+            home: self.caller.home,
             policy: self.policy,
             request: self.request,
             own: self.own,

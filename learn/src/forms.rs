@@ -37,11 +37,12 @@ impl<'a> Variables<'a> {
 }
 
 impl Variables<'_> {
-    /// The variables with their places, the innermost first; none that stands for the whole file system.
+    /// The variables with their places, the innermost first; none that stands for the whole file system. Of one place it is the first, as
+    /// in the lines of a profile: so both files can be moved.
     fn variables(&self) -> Vec<(&'static str, &Path)> {
         let all = [
-            self.skill.map(|skill| ("$SKILL", skill)),
             Some(("$WORK", self.work)),
+            self.skill.map(|skill| ("$SKILL", skill)),
             Some(("$HOME", self.home)),
         ];
         let mut all: Vec<_> = (all.into_iter().flatten())

@@ -42,7 +42,7 @@ pub use line::{Key, Line};
 pub use missing::{Missing, missing};
 pub use outside::{Outside, outside, outside_beyond};
 pub use proposal::{Head, Proposal};
-pub use propose::propose;
+pub use propose::{is_name, propose};
 pub use rules::Rule;
 pub use surroundings::{Access, Fact, Host, Kind, Network, Options, Standing, Surroundings, Usage};
 pub use uses::{Use, uses};

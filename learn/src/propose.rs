@@ -85,10 +85,7 @@ pub fn propose(
             notes.add(About::Risk, text);
         }
     }
-    let name = options.name.clone().filter(|name| {
-        let text = format!("aegis: 1\nname: {}\n", scalar(name));
-        parse_str(&text, "learnt").is_ok_and(|read| read.name == *name)
-    });
+    let name = options.name.clone().filter(|name| is_name(name));
     let run = run(&seen, &mut notes);
     Proposal {
         head,
@@ -103,6 +100,12 @@ pub fn propose(
         observations: seen.len(),
         baseline: None,
     }
+}
+
+/// Whether a profile can be called that.
+pub fn is_name(name: &str) -> bool {
+    let text = format!("aegis: 1\nname: {}\n", scalar(name));
+    parse_str(&text, "learnt").is_ok_and(|read| read.name == name)
 }
 
 fn head(seen: &[&Observation], options: &Options, notes: &mut Notes) -> Head {

@@ -19,6 +19,7 @@ mod init;
 mod learning;
 mod learning_attacks;
 mod learning_kinds;
+mod learning_options;
 mod leftovers;
 mod limits;
 mod mounts;

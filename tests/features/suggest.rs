@@ -82,7 +82,9 @@ fn what_a_profile_lacks_is_said_with_why_and_what_it_means() {
         // Nothing is changed without being asked to, nor without a terminal to say yes on.
         let output = aegis(&workspace, &["suggest", &id, "--log", &log, "--apply"]);
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-        assert!(text(&output).contains("no terminal"), "{}", text(&output));
+        for part in ["no terminal", "help: run this on a terminal"] {
+            assert!(text(&output).contains(part), "{part}: {}", text(&output));
+        }
         assert_eq!(std::fs::read_to_string(&profile).expect("text"), PROFILE);
         let output = aegis(&workspace, &["suggest", "none-such", "--log", &log]);
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
@@ -155,6 +157,31 @@ fn what_the_policy_blocks_is_left_out() {
     let output = aegis(&workspace, &["suggest", &id, "--log", &log]);
     let page = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(page.contains("policy  block: "), "{page}");
+    assert!(
+        page.contains("The policy blocks, whatever a profile says:"),
+        "{page}"
+    );
+    assert!(
+        !page.contains("capabilities: {"),
+        "it proposes no line: {page}"
+    );
+    let output = aegis(&workspace, &["suggest", &id, "--log", &log, "--json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(told["suggestions"], serde_json::json!([]), "{told:#}");
+    assert_eq!(told["blocked"][0]["verdict"], "block", "{told:#}");
+    let output = aegis(&workspace, &["show", &id, "--log", &log]);
+    let page = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(page.contains("the policy blocks it: "), "{page}");
+    assert!(!page.contains("allow: "), "{page}");
+    for (file, says) in [
+        ("none.yaml", "none.yaml cannot be read"),
+        ("-", "standard input cannot be added to"),
+    ] {
+        let words = ["suggest", &id, "--log", &log, "--profile", file];
+        let output = aegis(&workspace, &words);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(text(&output).contains(says), "{}", text(&output));
+    }
     let output = aegis(&workspace, &["suggest", &id, "--log", &log, "--apply"]);
     assert!(output.status.success(), "{}", text(&output));
     assert!(

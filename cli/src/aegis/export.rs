@@ -103,7 +103,12 @@ impl Options {
             output.map(|place| Output::open(place, kind).map_err(|error| fail(place, error)));
         let output = output.transpose()?;
         let filter = self.seccomp.as_deref().map(|place| {
-            let file = NamedFile::open(place, kind).map_err(|error| fail(place, error))?;
+            let file = NamedFile::open(place, kind).map_err(|error| match place.as_os_str() == "-" {
+                true => anyhow!(
+                    "--seccomp -: standard output has the script\n  help: name a file, from which the script reads the filter each time"
+                ),
+                false => fail(place, error),
+            })?;
             anyhow::Ok((whole(place)?, file))
         });
         let filter = filter.transpose()?;
@@ -127,9 +132,10 @@ impl Options {
             })
         };
         let explained = launch.explain().map_err(|error| match error {
-            // With its line.
-            aegis_launch::Error::Profile(error) => error.into(),
-            error => anyhow::Error::from(error),
+            aegis_launch::Error::Runtime(error) if matches!(*error, aegis_runtime::Error::NoCommand) => anyhow!(
+                "there is no command to run\n  help: name it after the profile, as in `-- python3 main.py`, or as `run` in a profile"
+            ),
+            error => error.into(),
         })?;
         let (plan, decision) = (explained.plan, explained.decision);
         if decision.verdict == Verdict::Block {
@@ -205,6 +211,9 @@ fn whole(path: &Path) -> anyhow::Result<PathBuf> {
 fn fail(place: &Path, error: io::Error) -> anyhow::Error {
     let help = match error.kind() {
         io::ErrorKind::AlreadyExists => "\n  help: --force replaces it",
+        io::ErrorKind::Other | io::ErrorKind::IsADirectory => {
+            "\n  help: name a file, which is made or replaced as a whole"
+        }
         _ => "",
     };
     anyhow!("{} cannot be written: {error}{help}", place.display())

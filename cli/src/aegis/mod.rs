@@ -198,10 +198,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
     match answer {
         Ok(yes) => u8::from(!yes),
         Err(error) => {
-            complain(&match error.downcast_ref() {
-                Some(error) => terminal::profile_error("aegis", error),
-                None => format!("aegis: error: {}\n", harmless(&error.to_string())),
-            });
+            complain(&terminal::failure("aegis", &error));
             1
         }
     }

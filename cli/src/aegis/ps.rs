@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
+use super::show::text::{seconds, size};
 use super::{CommandResult, answer};
 use crate::terminal::{complain, harmless};
 use crate::text::page::{shortened, span, table};
@@ -120,9 +121,9 @@ fn text(running: &[Shown], now_us: u64) -> String {
             },
             run.uid.to_string(),
             run.profile.clone(),
-            format!("{} ago", span(age)),
-            of(&|usage| format!("{:.1}s", usage.cpu_us as f64 / 1e6)),
-            of(&|usage| format!("{}M", usage.memory.div_ceil(1 << 20))),
+            span(age),
+            of(&|usage| seconds(usage.cpu_us)),
+            of(&|usage| size(usage.memory)),
             of(&|usage| usage.processes.to_string()),
             run.network.clone(),
             run.denials.to_string(),
@@ -134,8 +135,8 @@ fn text(running: &[Shown], now_us: u64) -> String {
         "PID",
         "UID",
         "PROFILE",
-        "STARTED",
-        "CPU",
+        "AGE",
+        "TIME",
         "MEMORY",
         "PROCESSES",
         "NETWORK",
@@ -179,9 +180,9 @@ mod tests {
         assert_eq!(
             text(&[Shown { run, usage }, gone], 7_201_000_000),
             "\
-ID                    PID   UID   PROFILE  STARTED      CPU    MEMORY  PROCESSES  NETWORK  DENIED  COMMAND
-20260102T030405-17f3  41    1000  report   2 hours ago  61.2s  21M     3          own      2       tar a\\nb\\u{1B}
-20260102T030405-17f3  gone  1000  report   2 hours ago                            own      2       tar a\\nb\\u{1B}
+ID                    PID   UID   PROFILE  AGE      TIME   MEMORY  PROCESSES  NETWORK  DENIED  COMMAND
+20260102T030405-17f3  41    1000  report   2 hours  61.2s  21M     3          own      2       tar a\\nb\\u{1B}
+20260102T030405-17f3  gone  1000  report   2 hours                            own      2       tar a\\nb\\u{1B}
 "
         );
         assert_eq!(text(&[], 0), "");

@@ -23,12 +23,12 @@ use aegis_observation::Observation;
 use aegis_profile::{BaselineFile, Files, Hash, Profile};
 use aegis_runtime::facts::DEFAULT_PATH;
 use aegis_sys::output::is_standard_output;
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{anyhow, bail};
 use clap::Parser as _;
 
 use crate::host::ThisHost;
 use crate::options::AegisLearn;
-use crate::terminal::{complain, harmless, print, profile_error};
+use crate::terminal::{complain, failure, harmless, print};
 use material::Material;
 use output::Destination;
 use runs::Input;
@@ -63,10 +63,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
         if let Some(Explained(status)) = error.downcast_ref() {
             return *status;
         }
-        complain(&match error.downcast_ref() {
-            Some(error) => profile_error("aegis-learn", error),
-            None => format!("aegis-learn: error: {}\n", harmless(&format!("{error:#}"))),
-        });
+        complain(&failure("aegis-learn", &error));
         FAILED
     })
 }
@@ -89,8 +86,19 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
             "--tight needs all system calls, and the listener does not see them\n  help: --observe-by probes"
         );
     }
+    if let Some(name) = options
+        .name
+        .as_deref()
+        .filter(|name| !aegis_learn::is_name(name))
+    {
+        bail!(
+            "--name {name}: a profile cannot be called that\n  help: take letters, digits and `-`"
+        );
+    }
     let destination = Destination::open(options, old.is_none())?;
-    let here = std::env::current_dir().context("the working directory")?;
+    let here = std::env::current_dir().map_err(|error| {
+        anyhow!("the working directory: {error}\n  help: go to one that is there")
+    })?;
     let skill = destination.place.map(|place| match place.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => here.join(parent),
         _ => here.clone(),

@@ -59,6 +59,7 @@ impl<'o> Destination<'o> {
                     "\n  help: --force replaces it; --against {} says what is between it and what the command does",
                     as_reference(place)
                 ),
+                io::ErrorKind::NotFound => "\n  help: make its directory first".to_owned(),
                 _ => String::new(),
             };
             anyhow!("{shown} cannot be written: {error}{help}")

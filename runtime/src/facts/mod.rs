@@ -100,13 +100,6 @@ pub struct Caller {
     pub policy_home: PathBuf,
 }
 
-impl Caller {
-    /// What `$HOME` of a profile stands for, free of links.
-    pub fn real_home(&self) -> PathBuf {
-        std::fs::canonicalize(&self.home).unwrap_or_else(|_| self.home.clone())
-    }
-}
-
 /// Resolved paths, by the path that was asked for.
 pub type ResolvedPaths = BTreeMap<PathBuf, Result<Resolved, Fault>>;
 

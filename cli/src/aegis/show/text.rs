@@ -269,7 +269,7 @@ fn processes(page: &mut Page, inside: &Inside) {
         }
     }
     let more = (inside.processes.len() - rows.len()) as u64 + inside.processes_left_out;
-    let head = ["PID", "INSIDE", "CPU", "MEMORY", "OPEN", "COMMAND"];
+    let head = ["PID", "INSIDE", "TIME", "MEMORY", "OPEN", "COMMAND"];
     titled(page, "Processes", &table(Some(head), rows), more);
 }
 

@@ -1,0 +1,493 @@
+//! `aegis-learn` as a demanding user gives it options and places: what it writes and what it leaves alone, what it offers and what it refuses.
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use aegis_tests::audit_log::{aegis, place};
+use aegis_tests::{EVERYTHING, USERS, User, Workspace, host, program, repository, text};
+use serde_json::Value;
+
+use crate::observation::observed;
+
+fn learn(workspace: &Workspace, words: &[&str]) -> Output {
+    output(workspace.command(program("aegis-learn")).args(words))
+}
+
+fn output(command: &mut Command) -> Output {
+    command.output().expect("it starts")
+}
+
+/// A line of `sh` with the programs in its `PATH`.
+fn shell(workspace: &Workspace, line: &str) -> Output {
+    let programs = program("aegis")
+        .parent()
+        .expect("a directory")
+        .display()
+        .to_string();
+    let mut sh = workspace.command("sh");
+    output(
+        sh.env("PATH", format!("{programs}:/usr/bin:/bin"))
+            .args(["-c", line]),
+    )
+}
+
+fn refused(output: &Output, status: i32, says: &str) {
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "{says}: {}",
+        text(output)
+    );
+    assert!(text(output).contains(says), "{says}: {}", text(output));
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", text(output)))
+}
+
+#[test]
+fn only_a_regular_file_is_replaced_by_what_is_written() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        workspace.write("work/a", "1\n");
+        let work = workspace.work();
+        let made = shell(
+            &workspace,
+            "mkfifo pipe both.baseline.json filter; ln -s a link; mkdir directory",
+        );
+        assert!(made.status.success(), "{}", text(&made));
+        for place in ["/dev/null", "pipe", "link", "directory", "both.yaml"] {
+            let output = learn(&workspace, &["--force", "-o", place, "--", "cat", "a"]);
+            refused(&output, 125, "cannot be written: it is not a regular file");
+        }
+        let export = [
+            "profile", "export", "--force", "--format", "bwrap", "python",
+        ];
+        let named = |words: &[&'static str]| -> Vec<&'static str> {
+            [&export[..], words, &["--", "python3"]].concat()
+        };
+        for place in ["/dev/null", "filter", "-"] {
+            let words = named(&["-o", "run.sh", "--seccomp", place]);
+            refused(&aegis(&workspace, &words), 1, "help:");
+        }
+        refused(
+            &aegis(
+                &workspace,
+                &named(&["-o", "run.sh", "--seccomp", "./run.sh"]),
+            ),
+            1,
+            "would have both",
+        );
+        for place in ["pipe", "link"] {
+            let output = aegis(&workspace, &["policy", "new", "-o", place]);
+            refused(&output, 1, "it is not a regular file");
+        }
+        for pipe in ["pipe", "both.baseline.json", "filter"] {
+            let found = fs::symlink_metadata(work.join(pipe)).expect("it is there");
+            assert!(found.file_type().is_fifo(), "{pipe}");
+        }
+        assert_eq!(fs::read_to_string(work.join("a")).expect("a file"), "1\n");
+        assert!(!work.join("run.sh").exists() && !work.join("both.yaml").exists());
+        let null = fs::metadata("/dev/null").expect("a device");
+        assert!(null.file_type().is_char_device());
+    }
+}
+
+#[test]
+fn a_dash_is_standard_output_and_standard_input() {
+    let workspace = Workspace::new(User::Root);
+    workspace.write("work/a", "1\n");
+    let learnt = learn(&workspace, &["-o", "-", "--", "cat", "a"]);
+    assert_eq!(learnt.status.code(), Some(0), "{}", text(&learnt));
+    assert!(
+        learnt.stdout.starts_with(b"aegis: 1\n"),
+        "{}",
+        text(&learnt)
+    );
+    let given = shell(
+        &workspace,
+        "aegis-learn --quiet -o /dev/fd/3 -- cat a 3> given.yaml",
+    );
+    assert_eq!(given.status.code(), Some(0), "{}", text(&given));
+    assert_eq!(given.stdout, b"1\n1\n", "the command's own");
+    let given = fs::read_to_string(workspace.work().join("given.yaml")).expect("it is there");
+    assert!(
+        given.starts_with("aegis: 1\n") && !given.contains("baseline"),
+        "{given}"
+    );
+    let line = "aegis-run --record r.json cat a > out && aegis-learn --from - < r.json && aegis show --record - < r.json";
+    let read = shell(&workspace, line);
+    assert_eq!(read.status.code(), Some(0), "{}", text(&read));
+    assert!(text(&read).contains("- cat "), "{}", text(&read));
+    let export = [
+        "profile", "export", "--format", "bwrap", "python", "-o", "-", "--", "python3",
+    ];
+    let script = aegis(&workspace, &export);
+    assert!(
+        script.stdout.starts_with(b"#!/bin/sh\n"),
+        "{}",
+        text(&script)
+    );
+    let policy = aegis(&workspace, &["policy", "new", "-o", "-"]);
+    assert!(
+        String::from_utf8_lossy(&policy.stdout).contains("aegis-policy: 1"),
+        "{}",
+        text(&policy)
+    );
+    for name in ["-", "-.baseline.json", "-.test.yaml"] {
+        assert!(!workspace.work().join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn what_can_be_written_nowhere_is_an_error() {
+    let workspace = Workspace::new(User::Ordinary);
+    workspace.write("work/a", "1\n");
+    for (line, status) in [
+        ("aegis-learn -- cat a >&-", 125),
+        ("aegis-learn -- cat a > /dev/full", 125),
+        ("aegis-learn --rules >&-", 125),
+        ("aegis-run --help >&-", 125),
+        ("aegis profile show python >&-", 1),
+        ("aegis profile show python > /dev/full", 1),
+    ] {
+        let output = shell(&workspace, line);
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "{line}: {}",
+            text(&output)
+        );
+        assert!(
+            text(&output).contains("standard output"),
+            "{line}: {}",
+            text(&output)
+        );
+    }
+}
+
+/// Each is a page, and there is room for one.
+#[test]
+fn a_profile_and_its_baseline_are_written_both_or_neither() {
+    host::in_private_mounts(|| {
+        let workspace = Workspace::new(User::Root);
+        workspace.write("work/a", "1\n");
+        let full = workspace.outside();
+        host::tmpfs(&full, "size=4k");
+        let profile = full.join("p.yaml");
+        let output = learn(
+            &workspace,
+            &["-o", profile.to_str().expect("UTF-8"), "--", "cat", "a"],
+        );
+        refused(&output, 125, "No space left on device");
+        assert_eq!(
+            fs::read_dir(&full).expect("it is there").count(),
+            0,
+            "{}",
+            text(&output)
+        );
+    });
+}
+
+/// As in containers, and under `sudo`.
+#[test]
+fn what_was_learnt_in_another_home_than_the_accounts_is_ordinary_there() {
+    observed(|workspace| {
+        if workspace.by != "probes" {
+            return;
+        }
+        let notes = workspace.write("home/notes/today.txt", "a note\n");
+        let notes = notes.display().to_string();
+        let words = ["--force", "-o", "skill.yaml", "--", "cat", &notes];
+        let learnt = learn(workspace, &words);
+        assert_eq!(learnt.status.code(), Some(0), "{}", text(&learnt));
+        let profile = fs::read_to_string(workspace.work().join("skill.yaml")).expect("a profile");
+        assert!(profile.contains("- $HOME/notes"), "{profile}");
+        ordinary(workspace, "skill.yaml");
+    });
+}
+
+#[test]
+fn a_profile_and_its_baseline_can_be_moved() {
+    observed(|workspace| {
+        workspace.write("work/data.csv", "1 2 3\n");
+        let words = ["--force", "-o", "skill.yaml", "--", "cat", "data.csv"];
+        let learnt = learn(workspace, &words);
+        assert_eq!(learnt.status.code(), Some(0), "{}", text(&learnt));
+        workspace.outside();
+        let moved = shell(workspace, "mv skill.yaml skill.baseline.json ../outside");
+        assert!(moved.status.success(), "{}", text(&moved));
+        ordinary(workspace, "../outside/skill.yaml");
+    });
+}
+
+/// A run under a learnt profile does nothing out of the ordinary.
+fn ordinary(workspace: &Workspace, profile: &str) {
+    let report = workspace.outside().join("report.json");
+    let ran = output(
+        (workspace.command(program("aegis-run")))
+            .args(["--observe", "--profile", profile, "--report"])
+            .arg(&report)
+            .arg("--audit")
+            .arg(place(workspace)),
+    );
+    assert_eq!(ran.status.code(), Some(0), "{}", text(&ran));
+    let report: Value = serde_json::from_slice(&fs::read(report).expect("a report")).expect("JSON");
+    let none = report["anomalies"].as_array().is_none_or(Vec::is_empty);
+    assert!(none, "{:#}", report["anomalies"]);
+}
+
+#[test]
+fn what_the_policy_blocks_is_not_offered() {
+    let workspace = Workspace::new(User::Root);
+    let key = workspace
+        .write("home/.ssh/id_ed25519", "a key\n")
+        .display()
+        .to_string();
+    let keys = workspace.home().join(".ssh").display().to_string();
+    let words = ["--policy", "standard", "--", "cat", &key];
+    let output = learn(&workspace, &words);
+    let told = text(&output);
+    assert!(
+        told.contains("and from every profile, as the policy blocks it:"),
+        "{told}"
+    );
+    for offer in ["once a person has said yes", "learn it with --show"] {
+        assert!(!told.contains(offer), "{offer}: {told}");
+    }
+    let told = json(&learn(&workspace, &[&["--json"], &words[..]].concat()));
+    assert_eq!(told["hidden"][0]["path"], key, "{told:#}");
+    assert_eq!(told["hidden"][0]["blocked"], true, "{told:#}");
+    for (place, says) in [
+        (&*key, "no profile can have it: blocked by rule"),
+        (&keys, "no profile can have it: blocked by rule"),
+        ("/proc/1", "every sandbox has its own"),
+    ] {
+        let output = learn(
+            &workspace,
+            &["--policy", "standard", "--show", place, "--", "true"],
+        );
+        refused(&output, 125, says);
+    }
+}
+
+#[test]
+fn a_directory_that_is_to_be_shown_is_asked_about_to_be_read_alone() {
+    let workspace = Workspace::new(User::Ordinary);
+    let outside = workspace.outside();
+    let script = outside.join("tool");
+    fs::write(&script, "#!/bin/sh\n").expect("a file");
+    workspace.own(&script);
+    let made = shell(&workspace, "chmod +x ../outside/tool");
+    assert!(made.status.success(), "{}", text(&made));
+    let rule = format!(
+        "capabilities:\n  - {{id: asks, on: [files.read, shell.exec], match: [{0}, \"{0}/**\"], verdict: review}}\n",
+        outside.display()
+    );
+    workspace.policy(&EVERYTHING.replace("capabilities:\n", &rule));
+    let shown = |place: &Path| {
+        let place = place.display().to_string();
+        let output = learn(&workspace, &["--show", &place, "--", "true"]);
+        refused(&output, 125, "no terminal to ask on");
+        assert!(text(&output).contains("files.read"), "{}", text(&output));
+        text(&output).contains("shell.exec")
+    };
+    assert!(!shown(&outside), "a directory");
+    assert!(shown(&script), "a program");
+}
+
+#[test]
+fn options_that_would_mean_nothing_are_refused() {
+    let workspace = Workspace::new(User::Root);
+    workspace.write("work/r.json", "{}");
+    workspace.write("work/there.baseline.json", "");
+    for (words, says) in [
+        (
+            &["--from", "r.json", "--keep-changes"][..],
+            "cannot be used with",
+        ),
+        (&["--from", "r.json", "--no-verify"], "cannot be used with"),
+        (
+            &["--from", "r.json", "--show", "/opt"],
+            "cannot be used with",
+        ),
+        (
+            &["--against", "python", "--no-verify", "--", "true"],
+            "cannot be used with",
+        ),
+        (
+            &["--against", "python", "--name", "x", "--", "true"],
+            "cannot be used with",
+        ),
+        (
+            &["--against", "python", "-o", "x.yaml", "--", "true"],
+            "--trim writes the older one",
+        ),
+        (&["--against", "", "--", "true"], "a value is required"),
+        (
+            &["--name", "a\u{202e}b", "--", "true"],
+            "a profile cannot be called that",
+        ),
+        (
+            &["--tight", "--observe-by", "listener", "--", "true"],
+            "--observe-by probes",
+        ),
+        (&["-o", "there.yaml", "--", "true"], "--force replaces both"),
+        (
+            &["-o", "none/p.yaml", "--", "true"],
+            "help: make its directory first",
+        ),
+        (
+            &["--policy", "none", "--", "true"],
+            "aegis-learn: error: there is no policy template",
+        ),
+        (
+            &["--from", "none.json"],
+            "help: aegis-run --record FILE saves one",
+        ),
+    ] {
+        refused(&learn(&workspace, words), 125, says);
+    }
+    for (words, says) in [
+        (
+            &["show", "--record", "none.json"][..],
+            "No such file or directory",
+        ),
+        (&["show", "--record", "r.json"], "is no observation that"),
+        (
+            &["profile", "export", "--format", "bwrap", "python"],
+            "as in `-- python3 main.py`",
+        ),
+    ] {
+        refused(&aegis(&workspace, words), 1, says);
+    }
+    refused(&aegis(&workspace, &["show"]), 2, "--record <FILE>");
+    let twice = ["--observe", "--observe", "true"];
+    refused(
+        &output(workspace.command(program("aegis-run")).args(twice)),
+        125,
+        "--observe is given twice",
+    );
+    let unknown = learn(&workspace, &["--", "not-a-command"]);
+    assert!(!text(&unknown).contains("aegis-run:"), "{}", text(&unknown));
+}
+
+#[test]
+fn who_observes_is_said_when_the_run_starts_and_not_before_an_error() {
+    let workspace = Workspace::new(User::Ordinary);
+    let run = |profile: &str| {
+        let words = ["--record", "r.json", "--profile", profile, "--", "true"];
+        text(&output(workspace.command(program("aegis-run")).args(words)))
+    };
+    assert!(
+        run("shell").contains("observed by seccomp"),
+        "{}",
+        run("shell")
+    );
+    let told = run("none.yaml");
+    assert!(
+        told.contains("there is no file") && !told.contains("observed by"),
+        "{told}"
+    );
+}
+
+#[test]
+fn the_next_command_line_is_one_for_a_shell() {
+    let workspace = Workspace::new(User::Root);
+    workspace.write("work/a", "1\n");
+    for (place, words, next) in [
+        (
+            "my skill",
+            &["cat", "a"][..],
+            "aegis-run --profile './my skill'",
+        ),
+        ("-x.yaml", &["cat", "a"], "aegis-run --profile ./-x.yaml"),
+        // A profile cannot say this word.
+        (
+            "p.yaml",
+            &["echo", "$x"],
+            "aegis-run --profile p.yaml -- COMMAND",
+        ),
+    ] {
+        let named = format!("-o{place}");
+        let output = learn(
+            &workspace,
+            &[&[&*named, "--no-verify", "--"], words].concat(),
+        );
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let line = text(&output).lines().last().expect("a line").to_owned();
+        assert!(line.ends_with(next), "{line}");
+        let ran = shell(&workspace, &next.replace("COMMAND", "echo"));
+        assert!(ran.status.success(), "{next}: {}", text(&ran));
+    }
+}
+
+/// What a smaller set has of the default one, a policy is not asked about.
+#[test]
+fn a_tight_profile_needs_no_review() {
+    observed(|workspace| {
+        let standard = repository("policy/templates/standard.yaml");
+        workspace.policy(&fs::read_to_string(standard).expect("it is there"));
+        let words = [
+            "--tight",
+            "--observe-by",
+            workspace.by,
+            "--",
+            "sh",
+            "-c",
+            "date; ls | sort",
+        ];
+        let output = learn(workspace, &words);
+        if workspace.by == "listener" {
+            return refused(&output, 125, "--tight");
+        }
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let profile = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            profile.contains("base: learned") && profile.contains("wait4"),
+            "{profile}"
+        );
+    });
+}
+
+#[test]
+fn a_built_in_profile_is_trimmed_too() {
+    let workspace = Workspace::new(User::Root);
+    let output = learn(
+        &workspace,
+        &["--against", "shell", "--trim", "--", "cat", "/dev/null"],
+    );
+    let smaller = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        smaller.contains("- cat") && !smaller.contains("- grep"),
+        "{}",
+        text(&output)
+    );
+}
+
+#[test]
+fn what_was_kept_and_what_was_not_seen_is_told() {
+    let workspace = Workspace::new(User::Root);
+    let script = ["--no-verify", "--", "sh", "-c", "echo x > made; exit 3"];
+    let output = learn(&workspace, &[&["--keep-changes"], &script[..]].concat());
+    let told = text(&output);
+    let made = workspace.work().join("made").display().to_string();
+    assert!(
+        told.contains("changes that were kept in the working directory:"),
+        "{told}"
+    );
+    assert!(told.contains(&format!("written {made}")), "{told}");
+    assert!(
+        told.contains("# INCOMPLETE: what was not seen is at the end."),
+        "{told}"
+    );
+    let told = json(&learn(
+        &workspace,
+        &[&["--keep-changes", "--json"], &script[..]].concat(),
+    ));
+    assert_eq!(told["changes-kept"][0]["path"], made, "{told:#}");
+    assert_eq!(told["complete"], false, "{told:#}");
+}
