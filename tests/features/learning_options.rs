@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use aegis_tests::audit_log::{aegis, place};
-use aegis_tests::{EVERYTHING, USERS, User, Workspace, host, program, repository, text};
+use aegis_tests::{EVERYTHING, ORDINARY, USERS, User, Workspace, host, program, repository, text};
 use serde_json::Value;
 
 use crate::observation::observed;
@@ -196,16 +196,20 @@ fn a_profile_and_its_baseline_are_written_both_or_neither() {
 #[test]
 fn what_was_learnt_in_another_home_than_the_accounts_is_ordinary_there() {
     observed(|workspace| {
+        // Once in each mount namespace.
         if workspace.by != "probes" {
             return;
         }
+        let line = format!("ana:x:{ORDINARY}:{ORDINARY}::/home/ana:/bin/sh\n");
+        let passwd = workspace.write("passwd", line);
+        host::bind(&passwd, Path::new("/etc/passwd"));
         let notes = workspace.write("home/notes/today.txt", "a note\n");
         let notes = notes.display().to_string();
         let words = ["--force", "-o", "skill.yaml", "--", "cat", &notes];
         let learnt = learn(workspace, &words);
         assert_eq!(learnt.status.code(), Some(0), "{}", text(&learnt));
         let profile = fs::read_to_string(workspace.work().join("skill.yaml")).expect("a profile");
-        assert!(profile.contains("- $HOME/notes"), "{profile}");
+        assert!(profile.contains("$HOME/notes"), "{profile}");
         ordinary(workspace, "skill.yaml");
     });
 }
