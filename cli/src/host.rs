@@ -2,20 +2,17 @@
 
 use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use aegis_launch::learning::View;
 use aegis_learn::{Access, Fact, Host, Kind, Standing};
 use aegis_observation::{LONGEST, Observation};
+use aegis_runtime::facts::{self, SCRIPT};
 use aegis_runtime::plan::access;
 use aegis_runtime::seccomp::{self, Action, Arch, Base, Filter, SyscallSpec};
 use aegis_sys::files;
 use anyhow::{anyhow, ensure};
-
-/// Longest first line that the kernel reads (`binfmt_script.c`).
-const LONGEST_FIRST_LINE: usize = 256;
 
 /// This host, under a policy or none.
 pub(crate) struct ThisHost<'v> {
@@ -103,12 +100,10 @@ impl Host for ThisHost<'_> {
 
 /// What the first line of a script names. Nothing but a regular file is opened.
 fn interpreter(path: &Path) -> Option<PathBuf> {
-    let mut line = [0; LONGEST_FIRST_LINE];
-    let length = files::open_regular(path).ok()?.read(&mut line).ok()?;
-    let line = line[..length].strip_prefix(b"#!")?;
-    let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii();
-    let name = line.split(u8::is_ascii_whitespace).next()?;
-    Some(PathBuf::from(std::ffi::OsStr::from_bytes(name)))
+    let mut start = [0; SCRIPT];
+    let length = files::open_regular(path).ok()?.read(&mut start).ok()?;
+    let (name, _) = facts::interpreter(&start[..length])?;
+    Some(name.to_owned())
 }
 
 /// Reads a saved observation: a file, or `-` for standard input.

@@ -1,7 +1,6 @@
 //! Which built-in profiles cover what was seen with little to spare.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use aegis_profile::{Profile, Program, ReadError, Source, builtin, load};
@@ -31,15 +30,6 @@ pub(crate) struct NoFiles;
 impl Source for NoFiles {
     fn read(&self, _: &Path) -> Result<Vec<u8>, ReadError> {
         Err(ReadError::NotFound)
-    }
-    fn read_stdin(&self) -> Result<Vec<u8>, ReadError> {
-        Err(ReadError::Io(io::ErrorKind::Unsupported.into()))
-    }
-    fn exists(&self, _: &Path) -> bool {
-        false
-    }
-    fn absolute(&self, path: &Path) -> PathBuf {
-        path.to_owned()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The profile as a person reads it: lines by key, with why beside them.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aegis_observation::Tier;
 use aegis_profile::syntax::{escape, scalar};
@@ -29,15 +29,6 @@ struct Own(String);
 impl Source for Own {
     fn read(&self, _: &Path) -> Result<Vec<u8>, ReadError> {
         Ok(self.0.clone().into_bytes())
-    }
-    fn read_stdin(&self) -> Result<Vec<u8>, ReadError> {
-        Ok(self.0.clone().into_bytes())
-    }
-    fn exists(&self, _: &Path) -> bool {
-        false
-    }
-    fn absolute(&self, path: &Path) -> PathBuf {
-        path.to_owned()
     }
 }
 

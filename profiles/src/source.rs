@@ -13,14 +13,20 @@ pub trait Source {
     /// The bytes of a file. Reading may stop a little beyond 1 MiB: a larger file is refused for its size.
     fn read(&self, path: &Path) -> Result<Vec<u8>, ReadError>;
 
-    /// The bytes of standard input, with the same bound as a file.
-    fn read_stdin(&self) -> Result<Vec<u8>, ReadError>;
+    /// The bytes of standard input, with the same bound as a file. Not every source has one.
+    fn read_stdin(&self) -> Result<Vec<u8>, ReadError> {
+        Err(ReadError::Io(io::ErrorKind::Unsupported.into()))
+    }
 
     /// Whether there is something at `path`: for a hint in an error message.
-    fn exists(&self, path: &Path) -> bool;
+    fn exists(&self, _path: &Path) -> bool {
+        false
+    }
 
-    /// `path`, made absolute.
-    fn absolute(&self, path: &Path) -> PathBuf;
+    /// `path`, made absolute. A source without a working directory has it so.
+    fn absolute(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
 }
 
 /// Why a profile could not be read.

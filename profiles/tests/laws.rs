@@ -2,7 +2,7 @@
 
 use crate::support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aegis_profile::{Profile, ReadError, Source, diff, load, parse_str, show};
 use proptest::prelude::*;
@@ -24,15 +24,6 @@ impl Source for Two<'_> {
                 .replacen("aegis: 1", "aegis: 1\nextends: [/base.yaml]", 1)
                 .into()),
         }
-    }
-    fn read_stdin(&self) -> Result<Vec<u8>, ReadError> {
-        Err(ReadError::NotFound)
-    }
-    fn exists(&self, _: &Path) -> bool {
-        false
-    }
-    fn absolute(&self, path: &Path) -> PathBuf {
-        path.to_owned()
     }
 }
 

@@ -64,7 +64,7 @@ fn what_a_profile_lacks_is_said_with_why_and_what_it_means() {
         for part in [
             file,
             &line,
-            "only the command's error message says so",
+            "the command's error message names it",
             "risk    it can read what is there",
             "policy  allow",
         ] {

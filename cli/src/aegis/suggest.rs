@@ -12,6 +12,7 @@ use anyhow::{anyhow, bail, ensure};
 use clap::{Args, ValueHint};
 use serde::Serialize;
 
+use super::audit::show::in_words;
 use super::in_place::Locked;
 use super::policy::as_text;
 use super::show::record::{self, Denied, Recorded};
@@ -161,16 +162,8 @@ fn suggestions(denials: &[Denied]) -> Vec<Suggestion> {
                     verdict: None,
                     reason: None,
                 });
-            let words = format!("{}: {}", denial.layer, denial.what);
-            suggestion
-                .denied
-                .push(match (denial.evidence, denial.times) {
-                    (Evidence::Kernel, 0 | 1) => words,
-                    (Evidence::Kernel, times) => format!("{words} ({times} times)"),
-                    (Evidence::ErrorMessage, _) => {
-                        format!("{words} (only the command's error message says so)")
-                    }
-                });
+            let words = format!("{}: {}", denial.layer, in_words(denial));
+            suggestion.denied.push(words);
             suggestion.proven |= denial.evidence == Evidence::Kernel;
             // Of several the strictest counts.
             if *verdict > suggestion.verdict {

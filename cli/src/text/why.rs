@@ -110,15 +110,19 @@ fn by_likelihood(denials: &[Denial]) -> Vec<&Denial> {
     seen.into_iter().chain(named.into_iter().rev()).collect()
 }
 
-fn sentence(denial: &Denial, reference: Option<&str>) -> String {
-    let mut out = format!("refused by {}: {}", denial.layer, denial.what);
-    match (denial.evidence, denial.times) {
-        (Evidence::ErrorMessage, _) => out.push_str(" (the command's error message names it)"),
-        (Evidence::Kernel, 0 | 1) => {}
-        (Evidence::Kernel, times) => {
-            let _ = write!(out, " ({times} times)");
-        }
+/// What was denied, and how that is known.
+pub(crate) fn denied(what: &str, is_proven: bool, times: u64) -> String {
+    match (is_proven, times) {
+        (false, _) => format!("{what} (the command's error message names it)"),
+        (true, 0 | 1) => what.to_owned(),
+        (true, times) => format!("{what} ({times} times)"),
     }
+}
+
+fn sentence(denial: &Denial, reference: Option<&str>) -> String {
+    let is_proven = denial.evidence == Evidence::Kernel;
+    let what = denied(&denial.what, is_proven, denial.times);
+    let mut out = format!("refused by {}: {what}", denial.layer);
     let blocked = (denial.decision.as_ref()).filter(|said| said.verdict == Verdict::Block);
     match (&denial.allow, blocked) {
         // What is guessed may have a line that cannot be named.

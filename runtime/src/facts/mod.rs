@@ -27,7 +27,7 @@ use aegis_sys::{accounts, namespaces};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use paths::{Resolved, Trust};
-pub use program::{Lookup, ProgramFacts, look_up};
+pub use program::{Lookup, ProgramFacts, SCRIPT, interpreter, look_up};
 use standard::Standard;
 pub use variables::{Directories, TMP, expand};
 

@@ -203,18 +203,27 @@ fn interpreters(
     Ok(list)
 }
 
-/// The interpreter and its argument, when the file begins with `#!` (within 256 bytes, as
-/// `BINPRM_BUF_SIZE`).
+/// So much of a script the kernel reads to find its interpreter (`BINPRM_BUF_SIZE`).
+pub const SCRIPT: usize = 256;
+
+/// The interpreter and its argument that the beginning of a script (`#!`) names: `fs/binfmt_script.c`.
+pub fn interpreter(start: &[u8]) -> Option<(&Path, &[u8])> {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let line = start.strip_prefix(b"#!")?;
+    let line = line.split(|byte| matches!(byte, b'\n' | 0)).next()?;
+    let line = line.trim_ascii();
+    let mut words = line.splitn(2, is_blank);
+    let path = words.next().filter(|path| !path.is_empty())?;
+    let argument = words.next().unwrap_or_default().trim_ascii();
+    Some((Path::new(OsStr::from_bytes(path)), argument))
+}
+
 fn shebang(file: &Path) -> Option<(PathBuf, Vec<u8>)> {
     let mut start = Vec::new();
     let file = files::open_regular(file).ok()?;
-    file.take(256).read_to_end(&mut start).ok()?;
-    let line = start.strip_prefix(b"#!")?;
-    let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii();
-    let mut words = line.splitn(2, |byte| matches!(byte, b' ' | b'\t'));
-    let path = Path::new(OsStr::from_bytes(words.next()?));
-    let argument = words.next().unwrap_or_default().trim_ascii();
-    (path.is_absolute()).then(|| (path.to_path_buf(), argument.to_vec()))
+    file.take(SCRIPT as u64).read_to_end(&mut start).ok()?;
+    let (path, argument) = interpreter(&start).filter(|(path, _)| path.is_absolute())?;
+    Some((path.to_path_buf(), argument.to_vec()))
 }
 
 /// The program that `env ARGUMENT` runs: the first word that is neither an option nor NAME=VALUE.

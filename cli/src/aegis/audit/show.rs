@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::Recorded;
 use crate::terminal::colour;
 use crate::text::page::painted;
+use crate::text::why;
 
 /// How records are printed.
 #[derive(Clone, Copy)]
@@ -152,13 +153,14 @@ fn ended(end: &RunEnd) -> String {
     text
 }
 
+/// What was denied, and how that is known.
+pub(in crate::aegis) fn in_words(denial: &Denial) -> String {
+    let is_proven = denial.evidence == Evidence::Kernel;
+    why::denied(&denial.what, is_proven, denial.times)
+}
+
 fn denied(denial: &Denial, decision: Option<&Decision>) -> String {
-    let mut text = format!("refused by {}: {}", denial.layer, denial.what);
-    match (denial.evidence, denial.times) {
-        (Evidence::ErrorMessage, _) => text += " (the command's error message names it)",
-        (Evidence::Kernel, 0 | 1) => {}
-        (Evidence::Kernel, times) => text += &format!(" ({times} times)"),
-    }
+    let mut text = format!("refused by {}: {}", denial.layer, in_words(denial));
     if let Some(decision) = decision {
         text += &format!("; the policy: {}", decision.reason);
     }

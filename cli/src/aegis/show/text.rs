@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use aegis_audit::event::{Cause, Evidence, RunEnd};
+use aegis_audit::event::{Cause, RunEnd};
 use aegis_launch::registry::{Inside, Process, Running, Usage};
 use aegis_policy::Verdict;
 use aegis_profile::LimitKey;
@@ -12,7 +12,7 @@ use aegis_profile::syntax::escape;
 use super::record::Recorded;
 use super::used::{Observed, Used};
 use super::{Limit, Shown, State};
-use crate::aegis::audit::show::name_of;
+use crate::aegis::audit::show::{in_words, name_of};
 use crate::text::page::{Page, Row, painted, shortened, span, table};
 
 /// At most so many lines of a kind are shown; `--json` has all.
@@ -355,15 +355,7 @@ fn denied(page: &mut Page, shown: &Shown, record: &Recorded) {
     let mut rows = Vec::new();
     for denied in record.denials.iter().take(MOST) {
         let denial = &denied.denial;
-        let how = match (denial.evidence, denial.times) {
-            (Evidence::ErrorMessage, _) => " (the command's error message names it)".into(),
-            (Evidence::Kernel, 0 | 1) => String::new(),
-            (Evidence::Kernel, times) => format!(" ({times} times)"),
-        };
-        rows.push(Row::new(
-            denial.layer.as_str(),
-            &format!("{}{how}", denial.what),
-        ));
+        rows.push(Row::new(denial.layer.as_str(), &in_words(denial)));
         let reason = denied.reason.as_deref().unwrap_or_default();
         rows.push(match (&denial.allow, denied.verdict) {
             (_, Some(Verdict::Block)) => Row::new("", &format!("the policy blocks it: {reason}")),

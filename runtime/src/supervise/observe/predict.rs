@@ -12,13 +12,11 @@ use rustix::fs::{FileType, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use super::lookup::{Found, Lead, Root};
+use crate::facts::{self, SCRIPT};
 use crate::plan::Landlock;
 
 /// Interpreters of interpreters that the kernel takes: `exec_binprm` of `fs/exec.c`.
 const MOST_INTERPRETERS: usize = 5;
-
-/// `BINPRM_BUF_SIZE` (`linux/binfmts.h`): as much of a script names its interpreter.
-const SCRIPT: usize = 256;
 
 /// An opened file.
 pub struct Opens {
@@ -325,11 +323,7 @@ fn interpreter(script: &Found) -> Option<PathBuf> {
     let file = files::open(link, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY).ok()?;
     let mut start = [0; SCRIPT];
     let got = files::read(file.as_fd(), &mut start).ok()?;
-    let line = start[..got].strip_prefix(b"#!")?;
-    let line = line.split(|byte| *byte == b'\n').next()?;
-    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t' | 0));
-    let word = words.find(|word| !word.is_empty())?;
-    let word = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(word);
+    let (word, _) = facts::interpreter(&start[..got])?;
     // A relative one is looked for in the working directory; nobody writes that.
     Some(Path::new("/").join(word))
 }
