@@ -352,7 +352,10 @@ fn promote_refuses_templates_links_wrong_files_and_unknown_rules() {
     for (words, why) in [
         (["standard", "keys"], "is part of Aegis"),
         (["-", "keys"], "standard input cannot be changed"),
-        (["link.yaml", "keys"], "it is a link to shop.yaml"),
+        (
+            ["link.yaml", "keys"],
+            "it is not a regular file but a link to shop.yaml",
+        ),
         (["bad.yaml", "keys"], "unknown key"),
         (["shop.yaml", "kyes"], "did you mean `keys`?"),
         (["none.yaml", "keys"], "there is no file"),

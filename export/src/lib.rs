@@ -1,5 +1,5 @@
 //! The authority of a profile, written for other enforcers: a seccomp profile for container engines, an AppArmor profile, a
-//! drop-in for a unit of systemd, a command line of bubblewrap.
+//! service of systemd, a script that starts bubblewrap.
 //!
 //! ```text
 //! Profile, Plan, Host --export--> Export { text, losses }

@@ -1,8 +1,10 @@
 //! From what a command was seen to do to the least profile that lets it do that.
 //!
 //! [`propose`](propose()) turns [observations](aegis_observation::Observation) into a [`Proposal`], by [rules](Rule) that a person can
-//! print; [`outside`](outside()) says what an observation has that a profile does not grant; [`difference`](difference()) holds an older
-//! profile against what was seen. Nothing here makes a system call: what has to be known of the host comes from a [`Host`].
+//! print; [`outside`](outside()) says what an observation has that a profile does not grant, [`missing`](missing()) what failed under one;
+//! [`difference`](difference()) holds an older profile against what was seen, [`uses`](uses()) each line of one; a [`Baseline`] has what runs
+//! ordinarily do, and a [`Watch`] says what of a later run is none of that. Nothing here makes a system call: what has to be known of
+//! the host comes from a [`Host`].
 #![deny(missing_docs, unsafe_code)]
 
 mod anomalies;

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// What every sandbox has of its own. `/dev` is looked at by [`device`].
+/// What every sandbox has of its own, beside [`NODES`] of `/dev`.
 const OWN: [&str; 8] = [
     "/proc",
     "/sys",

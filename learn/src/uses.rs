@@ -25,7 +25,8 @@ pub struct Use {
 }
 
 /// The grants of a profile, merged with what it extends, each with what was seen of its use: files, programs, devices, network
-/// and sockets. What several grants reach is told of each.
+/// and sockets. What several grants reach is told of each. A port to listen at, a variable, a system call and a limit are not among
+/// them: their use is not seen, or has no path.
 pub fn uses(seen: &Observation, profile: &Profile, around: &Surroundings<'_>) -> Vec<Use> {
     let needs = Needs::of(&[seen], around, &mut Notes::default());
     let granted = &profile.capabilities;

@@ -89,11 +89,13 @@ impl<'f> Locked<'f> {
         // Without this, a crash may bring back the old one, and nothing worse.
         let _ = self.directory.sync_all();
         replaced.map_err(|error| {
+            let directory = self.file.parent();
+            let directory = directory.filter(|directory| !directory.as_os_str().is_empty());
             let help = match error.kind() {
                 io::ErrorKind::PermissionDenied => format!(
-                    "\n  help: run this as root, or as user {}, who has to be able to write in the directory of {}",
+                    "\n  help: run this as root, or as user {}, who has to be able to write in {}",
                     stat.st_uid,
-                    self.file.display()
+                    directory.unwrap_or(Path::new(".")).display()
                 ),
                 _ => String::new(),
             };
