@@ -1,9 +1,7 @@
 //! The places of the host that a policy's patterns name, so that other names of them can be looked up.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 
 use crate::decide::Base;
 use crate::model::{Action, CapabilityRule, Documents, Verdict};
@@ -11,9 +9,9 @@ use crate::path::SYSTEM_PROGRAMS;
 use crate::request::Context;
 
 /// What the patterns of paths begin with, up to the first `*`, the directories that variables stand for, and where the
-/// system may have the programs that are blocked, asked or warned about by name.
-pub fn places(documents: &Documents, context: &Context) -> BTreeSet<OsString> {
-    let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+/// system may have the programs that are blocked, asked or warned about by name. They are absolute, in no order; one may be
+/// there twice.
+pub fn places(documents: &Documents, context: &Context) -> Vec<OsString> {
     let rules = || documents.iter().flat_map(|document| &document.capabilities);
     // A rule that allows a program lets it through by the name that a profile gives.
     let against = |rule: &&CapabilityRule| {
@@ -23,10 +21,12 @@ pub fn places(documents: &Documents, context: &Context) -> BTreeSet<OsString> {
         .flat_map(|rule| &rule.matches)
         .filter(|item| !item.contains(['/', '$', '*']));
     let programs = names.flat_map(|name| {
-        SYSTEM_PROGRAMS.map(|directory| PathBuf::from(format!("{directory}/{name}")))
+        SYSTEM_PROGRAMS.map(|directory| joined(directory.as_bytes(), name.as_bytes()))
     });
     let items = rules().flat_map(|rule| &rule.matches);
-    let named = items.filter_map(|item| {
+    // Others are no patterns of paths: what is wrong with them is not asked here.
+    let paths = items.filter(|item| item.starts_with(['/', '$']));
+    let named = paths.filter_map(|item| {
         let (base, rest) = Base::of(item).ok()?;
         let (place, _) = base.place(context)?;
         let fixed = rest.find('*').map_or(rest, |at| &rest[..at]);
@@ -35,20 +35,27 @@ pub fn places(documents: &Documents, context: &Context) -> BTreeSet<OsString> {
             true => fixed,
             false => &fixed[..fixed.rfind('/').unwrap_or(0)],
         };
-        Some(path(
-            &[place, b"/", fixed.trim_matches('/').as_bytes()].concat(),
-        ))
+        Some(joined(place, fixed.trim_matches('/').as_bytes()))
     });
     let variables = [
         Some(&context.home),
         Some(&context.work),
         context.skill.as_ref(),
     ];
-    let variables = variables.into_iter().flatten().map(|place| path(&place.0));
-    let all = named
-        .chain(variables)
-        .chain(programs)
-        .filter(|place| place.is_absolute());
-    all.map(|place| place.components().collect::<PathBuf>().into())
-        .collect()
+    let variables = variables
+        .into_iter()
+        .flatten()
+        .map(|place| place.as_bytes().to_vec());
+    let all = named.chain(variables).chain(programs);
+    let absolute = all.filter(|place| place.first() == Some(&b'/'));
+    absolute.map(OsString::from_vec).collect()
+}
+
+/// A path below a directory, or that directory.
+fn joined(directory: &[u8], below: &[u8]) -> Vec<u8> {
+    let slash: &[u8] = match directory.ends_with(b"/") || below.is_empty() {
+        true => b"",
+        false => b"/",
+    };
+    [directory, slash, below].concat()
 }

@@ -29,25 +29,20 @@ impl RuleOutcome {
     pub fn new(head: Head<'_>) -> Self {
         let Head { id, verdict, .. } = head;
         let on_trial = head.mode == Mode::Warn;
-        let why = head
-            .reason
-            .map(|why| format!(": {why}"))
-            .unwrap_or_default();
-        let done = verdict.done();
-        let (is, would) = match on_trial {
-            true => (
-                "",
-                format!("would be {done} by rule `{id}`, which is in mode warn"),
-            ),
-            false => ("is ", format!("{done} by rule `{id}`")),
+        let (is, would, trial) = match on_trial {
+            true => ("", "would be ", ", which is in mode warn"),
+            false => ("is ", "", ""),
         };
+        let (colon, why) = head.reason.map_or(("", ""), |why| (": ", why));
+        let done = verdict.done();
+        let reason = [would, done, " by rule `", id, "`", trial, colon, why].concat();
         Self {
             id: id.into(),
             on_trial,
             otherwise: head.otherwise,
             verdict,
-            overlap_reason: format!("it may hold what {is}{would}{why}").into(),
-            reason: format!("{would}{why}").into(),
+            overlap_reason: ["it may hold what ", is, &reason].concat().into(),
+            reason: reason.into(),
         }
     }
 

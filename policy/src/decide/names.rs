@@ -92,37 +92,70 @@ impl<'r> Name<'r> {
         if self.by.contains(&number) {
             return None;
         }
+        let place = alias.place.as_bytes();
+        let renamed = |rest: &[&'r [u8]]| {
+            let mut renamed = split(alias.name.as_bytes());
+            renamed.extend_from_slice(rest);
+            renamed
+        };
+        let (components, tree, closest) = match below(place, &self.components) {
+            Below::Rest(rest) => match alias.trusted {
+                true => (renamed(rest), self.tree, self.closest),
+                false => (renamed(rest), self.tree, Relation::Overlaps),
+            },
+            Below::Above if self.tree && !self.hides(place) => {
+                (renamed(&[]), true, Relation::Overlaps)
+            }
+            Below::Above | Below::Beside => return None,
+        };
+        let hidden = self.except.iter();
+        let except = hidden.filter_map(|path| match below(place, path) {
+            Below::Rest(rest) => Some(renamed(rest)),
+            Below::Above | Below::Beside => None,
+        });
         let mut by = self.by.clone();
         by.push(number);
-        let place = split(alias.place.as_bytes());
-        let renamed = |path: &[&'r [u8]]| {
-            let mut renamed = split(alias.name.as_bytes());
-            renamed.extend_from_slice(path.strip_prefix(&*place)?);
-            Some(renamed)
-        };
-        let except = || {
-            let hidden = self.except.iter();
-            hidden.filter_map(|path| renamed(path)).collect()
-        };
-        if let Some(components) = renamed(&self.components) {
-            return Some(Self {
-                components,
-                tree: self.tree,
-                except: except(),
-                closest: match alias.trusted {
-                    true => self.closest,
-                    false => Relation::Overlaps,
-                },
-                by,
-            });
-        }
-        let is_hidden = self.except.iter().any(|hidden| place.starts_with(hidden));
-        (self.tree && place.starts_with(&self.components) && !is_hidden).then(|| Self {
-            components: split(alias.name.as_bytes()),
-            tree: true,
-            except: except(),
-            closest: Relation::Overlaps,
+        Some(Self {
+            components,
+            tree,
+            except: except.collect(),
+            closest,
             by,
         })
+    }
+
+    /// Whether the sandbox hides this place, or a directory that it is in.
+    fn hides(&self, place: &[u8]) -> bool {
+        (self.except.iter())
+            .any(|path| matches!(below(place, path), Below::Above | Below::Rest([])))
+    }
+}
+
+/// Where a path is, relative to a place.
+pub(super) enum Below<'p, 'c> {
+    /// At the place or below it, by these components.
+    Rest(&'p [&'c [u8]]),
+    /// The place is below it.
+    Above,
+    /// Elsewhere.
+    Beside,
+}
+
+pub(super) fn below<'p, 'c>(place: &[u8], path: &'p [&'c [u8]]) -> Below<'p, 'c> {
+    let (mut place, mut rest) = (place, path);
+    loop {
+        while let Some((b'/', after)) = place.split_first() {
+            place = after;
+        }
+        if place.is_empty() {
+            return Below::Rest(rest);
+        }
+        let Some((first, after)) = rest.split_first() else {
+            return Below::Above;
+        };
+        match place.strip_prefix(*first) {
+            Some(left @ ([] | [b'/', ..])) => (place, rest) = (left, after),
+            _ => return Below::Beside,
+        }
     }
 }

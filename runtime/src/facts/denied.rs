@@ -1,20 +1,15 @@
 //! What a profile denies inside of what it grants, as it is found on the host when the run starts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{CString, OsStr};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use aegis_profile::{Declared, Denied, Origin};
-use aegis_sys::mount;
-use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags};
-use rustix::io::Errno;
 
 use super::mounts::Mount;
 use super::only::Only;
 use super::paths::{self, Kind, Resolved, Trust, shut};
+use super::tree::{self, Entry};
 use crate::error::Error;
 use crate::types::Fault;
 use crate::types::paths::is_below;
@@ -88,7 +83,7 @@ pub(super) fn find(
                     found: Vec::new(),
                 };
                 for tree in trees {
-                    search.tree(&tree).map_err(|fault| match fault {
+                    tree::walk(&tree, &mut search).map_err(|fault| match fault {
                         None => fail(
                             format!("for this name and those before it there are more than {MOST} files to look through"),
                             "name the directories that it may be in: `$WORK/config/**/NAME`",
@@ -191,6 +186,8 @@ fn tops(granted: &[PathBuf], below: Option<&Path>) -> Vec<PathBuf> {
     tops
 }
 
+/// Looks for a name in trees. The error is `None` where there is too much to look through, and [`Fault::Denied`] where its
+/// owner, the caller, may not enter a directory.
 struct Search<'a> {
     /// The caller's.
     uid: u32,
@@ -199,60 +196,31 @@ struct Search<'a> {
     found: Vec<PathBuf>,
 }
 
-impl Search<'_> {
-    /// Looks through a tree, following no link. The error is `None` where there is too much of it, and [`Fault::Denied`] where
-    /// its owner, the caller, may not enter a directory.
-    fn tree(&mut self, top: &Path) -> Result<(), Option<Fault>> {
-        let opened = mount::locate(top).map_err(|error| Some(Fault::at(top, &error)))?;
-        // Each is opened when its turn comes: of a wide tree, not all can be open at once.
-        let mut ahead = vec![(Rc::new(opened), CString::from(c"."), top.to_path_buf())];
-        while let Some((above, name, path)) = ahead.pop() {
-            let fault = |error: Errno| Some(Fault::at(&path, &error.into()));
-            let Some(dir) = directory(&above, name).map_err(fault)?.map(Rc::new) else {
-                continue;
-            };
-            if rustix::fs::accessat(&dir, c".", Access::EXEC_OK, AtFlags::EACCESS).is_err() {
-                // Whoever may not enter it finds nothing there; nor does the command, unless it can change that.
-                match rustix::fs::fstat(&dir).map_err(fault)?.st_uid == self.uid {
-                    true => return Err(Some(Fault::Denied(path))),
-                    false => continue,
-                }
-            }
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let listed = rustix::fs::openat(&dir, c".", flags, Mode::empty());
-            let listed = listed.map_err(|error| {
-                let (path, errno) = (path.clone(), error.raw_os_error());
-                Some(Fault::Other { path, errno })
-            })?;
-            for entry in Dir::new(listed).map_err(fault)? {
-                let entry = entry.map_err(fault)?;
-                let name = entry.file_name();
-                if matches!(name.to_bytes(), b"." | b"..") {
-                    continue;
-                }
-                *self.looked_through += 1;
-                if *self.looked_through > MOST {
-                    return Err(None);
-                }
-                let below = path.join(OsStr::from_bytes(name.to_bytes()));
-                if below.ends_with(self.name) {
-                    self.found.push(below);
-                } else if matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
-                    ahead.push((dir.clone(), name.to_owned(), below));
-                }
+impl tree::Visit for Search<'_> {
+    type Error = Option<Fault>;
+
+    fn entry(&mut self, entry: &Entry<'_>) -> Result<bool, Option<Fault>> {
+        *self.looked_through += 1;
+        if *self.looked_through > MOST {
+            return Err(None);
+        }
+        let last = self.name.file_name().unwrap_or_default();
+        if last.as_bytes() == entry.name.to_bytes() {
+            let path = entry.path();
+            if path.ends_with(self.name) {
+                self.found.push(path);
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
-}
 
-/// The directory of this name; `None`: it is none, has gone, or may not be looked at.
-pub(super) fn directory(above: &OwnedFd, name: CString) -> Result<Option<OwnedFd>, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat(above, name, flags, Mode::empty()) {
-        Ok(dir) => Ok(Some(dir)),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => Ok(None),
-        Err(error) => Err(error),
+    /// Whoever may not enter it finds nothing there; nor does the command, unless it can change that.
+    fn closed(&mut self, path: &Path, owner: Option<u32>) -> Result<(), Option<Fault>> {
+        match owner == Some(self.uid) {
+            true => Err(Some(Fault::Denied(path.to_path_buf()))),
+            false => Ok(()),
+        }
     }
 }
 
@@ -289,7 +257,7 @@ mod tests {
                 looked_through: &mut looked_through,
                 found: Vec::new(),
             };
-            search.tree(&top.join("tree")).unwrap();
+            tree::walk(&top.join("tree"), &mut search).unwrap();
             search.found.sort();
             let expected: Vec<_> = expected.iter().map(|path| top.join(path)).collect();
             assert_eq!(search.found, expected, "{name}");
@@ -314,7 +282,7 @@ mod tests {
             looked_through: &mut looked_through,
             found: Vec::new(),
         };
-        let result = search.tree(dir.path());
+        let result = tree::walk(dir.path(), &mut search);
         aegis_sys::process::set_soft_limit(libc::RLIMIT_NOFILE, before).unwrap();
         result.unwrap();
         assert_eq!(search.found.len(), 300);

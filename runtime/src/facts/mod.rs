@@ -12,7 +12,9 @@ mod only;
 pub mod paths;
 pub mod plantable;
 mod program;
+mod spelling;
 pub mod standard;
+mod tree;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +23,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::types::{Fault, SANDBOX_UID, StdioMode};
+use crate::types::{Fault, PathMap, SANDBOX_UID, StdioMode};
 use aegis_profile::{Args, Device, LimitKey, Outbound, PathSpec, Profile, Program};
 use aegis_sys::{accounts, namespaces};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -101,7 +103,7 @@ pub struct Caller {
 }
 
 /// Resolved paths, by the path that was asked for.
-pub type ResolvedPaths = BTreeMap<PathBuf, Result<Resolved, Fault>>;
+pub type ResolvedPaths = PathMap<Result<Resolved, Fault>>;
 
 /// What every front end needs to know of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +142,7 @@ impl HostFacts {
     /// What a policy is asked about a device: a word as it is declared, a path by the node that it leads to.
     pub fn device_name(&self, device: &Device) -> String {
         let real = match device {
-            Device::Path(path) => self.devices.get(Path::new(path)),
+            Device::Path(path) => self.devices.get(OsStr::new(path)),
             Device::Gpu | Device::Kvm | Device::Pty => None,
         };
         match real {
@@ -240,7 +242,7 @@ pub fn gather(
     }
     trust.zones.extend(writable.iter().cloned());
     for (path, result) in &mut found {
-        *result = paths::resolve(path, &trust);
+        *result = paths::resolve(Path::new(path), &trust);
     }
     let reads = (capabilities.files_read.iter()).chain(&capabilities.files_overlay);
     for path in reads.filter_map(|item| expanded(&item.value)) {
@@ -308,7 +310,7 @@ pub fn gather(
                 .flat_map(|denied| denied.links.iter().cloned()),
         );
     }
-    found.insert(work.clone(), Ok(here));
+    found.insert(work.clone().into(), Ok(here));
     let plantable = plantable::look(&writable, &projects, &kept, uid)?;
     let mut devices = ResolvedPaths::new();
     for path in (capabilities.devices.iter()).flat_map(|item| devices::nodes(&item.value)) {
@@ -343,8 +345,8 @@ fn look_at<'f>(
     path: PathBuf,
     trust: &Trust,
 ) -> &'f Result<Resolved, Fault> {
-    let resolve = |path: &PathBuf| paths::resolve(path, trust);
-    found.entry(path).or_insert_with_key(resolve)
+    let resolve = |path: &OsString| paths::resolve(Path::new(path), trust);
+    found.entry(path.into()).or_insert_with_key(resolve)
 }
 
 /// Refuses directories and locations (`O_PATH`) among 0, 1, 2 and `keep_fds`: a command that gets one

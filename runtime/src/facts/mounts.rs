@@ -51,7 +51,9 @@ impl Mount {
     /// Where the same files are by another mount of their file system.
     pub fn elsewhere<'m>(&'m self, all: &'m [Self]) -> impl Iterator<Item = PathBuf> + 'm {
         let same = |other: &&Self| {
-            other.at != self.at && other.device == self.device && is_below(&self.root, &other.root)
+            other.device == self.device
+                && is_below(&self.root, &other.root)
+                && other.at.as_os_str() != self.at.as_os_str()
         };
         all.iter().filter(same).map(|other| {
             let rest = self.root.strip_prefix(&other.root);
@@ -75,7 +77,7 @@ pub fn read() -> io::Result<Vec<Mount>> {
 /// further down may be covered: what was mounted in `/a/b` is not there any more when something else is mounted on `/a`.
 pub fn of<'m>(path: &Path, all: &'m [Mount]) -> Option<&'m Mount> {
     // Of several at one place, the last covers the others.
-    let mut found = all.iter().rfind(|mount| mount.at == Path::new("/"))?;
+    let mut found = all.iter().rfind(|mount| mount.at.as_os_str() == "/")?;
     // None is on the way twice.
     for _ in all {
         let inner = all.iter().rev().filter(|mount| {

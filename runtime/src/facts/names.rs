@@ -5,7 +5,7 @@
 //! from hard links of what a pattern names; from file systems that ignore case; and from a home directory that is not the
 //! account's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
@@ -20,7 +20,8 @@ use rustix::fs::{AtFlags, CWD, Stat, statat};
 use super::Caller;
 use super::mounts::{self, Mount};
 use super::only::Only;
-use super::paths::Link;
+use super::paths::{Link, normal};
+use super::spelling::{ignores_case, spelled, stat};
 use crate::error::Error;
 use crate::types::paths::{is_below, parents};
 
@@ -108,10 +109,6 @@ fn path_of(bytes: &[u8]) -> PathBuf {
     Path::new(OsStr::from_bytes(bytes)).to_owned()
 }
 
-fn stat(path: &Path) -> rustix::io::Result<Stat> {
-    statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
-}
-
 /// What the system consists of.
 const SYSTEM: [&str; 7] = [
     "/usr/bin",
@@ -135,8 +132,10 @@ struct Found {
 /// What was looked at.
 #[derive(Default)]
 struct Looked {
-    /// By the path as it was named; `None`: nothing is there. Compared as text: by components takes ten times as long.
-    found: BTreeMap<OsString, Option<Rc<Found>>>,
+    /// By the path as it was named; `None`: nothing is there.
+    found: HashMap<OsString, Option<Rc<Found>>>,
+    /// What was found that is no link, each by its path free of links.
+    files: Vec<Rc<Found>>,
     aliases: BTreeSet<Alias>,
     /// Links in links, as deep as the kernel follows them.
     depth: usize,
@@ -157,47 +156,57 @@ impl Looked {
         asked.sort_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()).then(a.1.cmp(&b.1)));
         asked.dedup();
         for place in named::places(policy, context) {
-            self.look(Path::new(&place));
+            self.look(&normal(Path::new(&place)));
         }
         let home = path_of(&context.home.0);
         if home == caller.policy_home {
             for other in std::iter::once(&caller.home).chain(&caller.account_home) {
-                if let Some(found) = self.look(other) {
+                if let Some(found) = self.look(&normal(other)) {
                     self.add(&home, &found.path, false);
                 }
             }
         }
         self.mounts(&asked, mounts);
-        let named = self.by_file();
+        let mut named = std::mem::take(&mut self.files);
+        named.sort_by_key(|found| found.file());
         let has_links = |found: &Rc<Found>| {
             found.stat.st_nlink > 1 && found.stat.st_mode & libc::S_IFMT == libc::S_IFREG
         };
-        let hard_links = self.found.values().flatten().any(has_links);
-        let above: BTreeSet<&OsStr> = (asked.iter())
+        let hard_links = named.iter().any(has_links);
+        let mut above: Vec<&OsStr> = (asked.iter())
             .flat_map(|(path, _)| std::iter::once(path.as_path()).chain(parents(path)))
             .map(Path::as_os_str)
             .collect();
+        above.sort_unstable();
+        above.dedup();
         for place in above.into_iter().map(Path::new) {
             // Most of what is asked for. Links and mounts are known, and it does not ignore case.
             let of_system = SYSTEM.iter().any(|tree| is_below(place, Path::new(tree)));
             if of_system && !hard_links {
                 continue;
             }
-            let Ok(found) = stat(place) else {
+            let known = self.itself(place).map(|found| found.stat);
+            let Some(found) = known.or_else(|| stat(place).ok()) else {
                 continue;
             };
-            let same = named.get(&(found.st_dev, found.st_ino));
-            for name in same.into_iter().flatten() {
-                self.add(name, place, false);
+            let from = named.partition_point(|known| known.file() < file(&found));
+            let same = named.iter().skip(from);
+            for name in same.take_while(|known| known.file() == file(&found)) {
+                self.add(&name.path, place, false);
             }
-            if of_system {
-                continue;
-            }
-            for name in spelled(place, &found) {
-                self.add(&name, place, false);
+            if !of_system && ignores_case(place, &found) {
+                for name in spelled(place) {
+                    self.add(&name, place, false);
+                }
             }
         }
         context.aliases = relevant(self.aliases, &asked);
+    }
+
+    /// What was found at a path that no link leads to.
+    fn itself(&self, path: &Path) -> Option<&Rc<Found>> {
+        let found = self.found.get(path.as_os_str())?.as_ref()?;
+        (found.path.as_os_str() == path.as_os_str()).then_some(found)
     }
 
     /// Where a path leads, as far as it is there, and whether to a directory.
@@ -213,7 +222,7 @@ impl Looked {
         (path.to_owned(), false)
     }
 
-    /// Follows a path, and notes each link on the way.
+    /// Follows an absolute path, and notes each link on the way.
     fn look(&mut self, path: &Path) -> Option<Rc<Found>> {
         if let Some(known) = self.found.get(path.as_os_str()) {
             return known.clone();
@@ -224,55 +233,59 @@ impl Looked {
     }
 
     fn look_anew(&mut self, path: &Path) -> Option<Rc<Found>> {
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            let stat = stat(path).ok()?;
-            let path = path.to_owned();
-            return Some(Rc::new(Found {
-                path,
-                stat,
-                trusted: true,
-            }));
+        let Some(above) = parents(path).next() else {
+            let is_root = path.as_os_str() == "/";
+            let root = is_root.then(|| Found::at(path)).flatten();
+            self.files.extend(root.clone());
+            return root;
         };
-        let parent = self.look(parent)?;
-        let at = parent.path.join(name);
-        let found = stat(&at).ok()?;
-        if found.st_mode & libc::S_IFMT != libc::S_IFLNK {
-            return Some(Rc::new(Found {
-                path: at,
-                stat: found,
-                trusted: parent.trusted,
-            }));
+        let parent = self.look(above)?;
+        if parent.path.as_os_str() != above.as_os_str() {
+            let name = &path.as_os_str().as_bytes()[above.as_os_str().len()..];
+            let found = self.look(&renamed(name, &parent.path))?;
+            return Some(match parent.trusted {
+                true => found,
+                false => found.by_others(),
+            });
         }
-        if self.depth >= walk::MAX_LINKS {
+        let found = Found::at(path)?;
+        if found.stat.st_mode & libc::S_IFMT != libc::S_IFLNK {
+            self.files.push(found.clone());
+            return Some(found);
+        }
+        // What the kernel does not follow leads nowhere; whatever it follows has no more links than are followed here.
+        let leads = || statat(CWD, path, AtFlags::empty()).is_ok();
+        if self.depth >= walk::MAX_LINKS || (self.depth == 0 && !leads()) {
             return None;
         }
-        let target = rustix::fs::readlink(&at, Vec::new()).ok()?;
-        let target = std::ffi::OsString::from_vec(target.into_bytes());
-        let end = std::fs::canonicalize(&at).ok()?;
+        let target = rustix::fs::readlink(path, Vec::new()).ok()?;
+        let end = above.join(OsString::from_vec(target.into_bytes()));
+        // Where `..` leads is not looked into: nobody knows whose the links on that way are.
+        let is_plain = end.components().all(|part| part != Component::ParentDir);
+        let end = match is_plain {
+            true => normal(&end),
+            false => std::fs::canonicalize(path).ok()?.into(),
+        };
         self.depth += 1;
-        // Links on the way of this one: it is trusted if all are. Where `..` leads is not looked into.
-        let way = parent.path.join(target);
-        let is_plain = way.components().all(|part| part != Component::ParentDir);
-        let way = is_plain.then(|| self.look(&way)).flatten();
         let end = self.look(&end);
         self.depth -= 1;
         let end = end?;
-        let trusted = walk::is_the_administrators(found.st_uid, &parent.stat, &at)
-            && way.is_some_and(|way| way.trusted && way.path == end.path);
-        self.add(&at, &end.path, trusted);
-        Some(Rc::new(Found {
-            path: end.path.clone(),
-            stat: end.stat,
-            trusted: trusted && parent.trusted,
-        }))
+        let own = walk::is_the_administrators(found.stat.st_uid, &parent.stat, path);
+        let trusted = own && is_plain && end.trusted;
+        self.add(path, &end.path, trusted);
+        Some(match trusted {
+            true => end,
+            false => end.by_others(),
+        })
     }
 
     fn add(&mut self, name: &Path, place: &Path, trusted: bool) {
-        self.aliases.extend((name != place).then(|| Alias {
-            name: name.into(),
-            place: place.into(),
-            trusted,
-        }));
+        self.aliases
+            .extend((name.as_os_str() != place.as_os_str()).then(|| Alias {
+                name: name.into(),
+                place: place.into(),
+                trusted,
+            }));
     }
 
     /// Notes where else the files are that mounts show: those that requested paths lie in, and those below requested trees.
@@ -295,61 +308,43 @@ impl Looked {
             }
         }
     }
+}
 
-    /// The paths that were found, by device and inode.
-    fn by_file(&self) -> BTreeMap<(u64, u64), Vec<PathBuf>> {
-        let mut named: BTreeMap<(u64, u64), Vec<PathBuf>> = BTreeMap::new();
-        for found in self.found.values().flatten() {
-            let Found { path, stat, .. } = &**found;
-            let names = named.entry((stat.st_dev, stat.st_ino)).or_default();
-            if !names.contains(path) {
-                names.push(path.clone());
-            }
-        }
-        named
+fn file(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+impl Found {
+    /// What is at a path that no link leads to.
+    fn at(path: &Path) -> Option<Rc<Self>> {
+        let stat = stat(path).ok()?;
+        Some(Rc::new(Self {
+            path: path.to_owned(),
+            stat,
+            trusted: true,
+        }))
     }
-}
 
-/// Whether the directory of a path ignores case.
-pub(super) fn ignores_case(path: &Path) -> bool {
-    stat(path).is_ok_and(|found| is_also_spelled_otherwise(path, &found))
-}
-
-fn is_also_spelled_otherwise(path: &Path, found: &Stat) -> bool {
-    let Some(name) = path.file_name() else {
-        return false;
-    };
-    let changed: Vec<u8> = (name.as_bytes().iter())
-        .map(|byte| match byte.is_ascii_lowercase() {
-            true => byte.to_ascii_uppercase(),
-            false => byte.to_ascii_lowercase(),
+    /// The same by a name that somebody else can have made.
+    fn by_others(&self) -> Rc<Self> {
+        Rc::new(Self {
+            path: self.path.clone(),
+            stat: self.stat,
+            trusted: false,
         })
-        .collect();
-    let other = path.with_file_name(OsStr::from_bytes(&changed));
-    let is_same = |other: Stat| (other.st_dev, other.st_ino) == (found.st_dev, found.st_ino);
-    changed != name.as_bytes() && stat(&other).is_ok_and(is_same)
-}
-
-/// Other spellings of a path's last component that patterns may have, where its directory ignores case.
-fn spelled(path: &Path, found: &Stat) -> Vec<PathBuf> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Vec::new();
-    };
-    if !is_also_spelled_otherwise(path, found) {
-        return Vec::new();
     }
-    let folded = |name: &OsStr| name.to_string_lossy().to_lowercase();
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let on_disk = entries.map(|entry| entry.file_name());
-    (on_disk.filter(|entry| folded(entry) == folded(name)))
-        .chain([folded(name).into()])
-        .map(|name| directory.join(name))
-        .collect()
+
+    /// Which file it is, by whatever name.
+    fn file(&self) -> (u64, u64) {
+        file(&self.stat)
+    }
 }
 
 /// Those that name something requested, or something that has such a name.
 fn relevant(aliases: BTreeSet<Alias>, asked: &[(PathBuf, bool)]) -> Vec<Alias> {
-    let mut names: Vec<(PathBuf, bool)> = asked.to_vec();
+    let mut names: Vec<(OsString, bool)> = (asked.iter())
+        .map(|(path, tree)| (path.into(), *tree))
+        .collect();
     let mut left: Vec<Alias> = aliases.into_iter().collect();
     let mut kept = Vec::new();
     loop {
@@ -372,36 +367,26 @@ fn relevant(aliases: BTreeSet<Alias>, asked: &[(PathBuf, bool)]) -> Vec<Alias> {
 }
 
 /// What an alias makes of the names that it is about.
-fn by(alias: &Alias, names: &[(PathBuf, bool)]) -> Vec<(PathBuf, bool)> {
-    let (name, place) = (path_of(&alias.name.0), path_of(&alias.place.0));
-    let other = |(path, tree): &(PathBuf, bool)| match path.strip_prefix(&place) {
-        Ok(rest) => Some((name.join(rest), *tree)),
-        Err(_) => (*tree && is_below(&place, path)).then(|| (name.clone(), true)),
+fn by(alias: &Alias, names: &[(OsString, bool)]) -> Vec<(OsString, bool)> {
+    let [name, place] =
+        [&alias.name, &alias.place].map(|path| Path::new(OsStr::from_bytes(&path.0)));
+    let other = |(path, tree): &(OsString, bool)| match is_below(Path::new(path), place) {
+        true => {
+            let rest = &path.as_bytes()[place.as_os_str().len()..];
+            Some((renamed(rest, name).into(), *tree))
+        }
+        false => (*tree && is_below(place, Path::new(path))).then(|| (name.into(), true)),
     };
     names.iter().filter_map(other).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Where a directory ignores case, both spellings are one file: as hard links are elsewhere.
-    #[test]
-    fn spellings_of_one_file_are_its_names() {
-        let dir = tempfile::tempdir().unwrap();
-        let [file, other, alone] = ["Key", "kEY", "Other"].map(|name| dir.path().join(name));
-        std::fs::write(&file, "").unwrap();
-        std::fs::write(&alone, "").unwrap();
-        std::fs::write(dir.path().join("oTHER"), "").unwrap();
-        assert!(!ignores_case(&file), "there is no other");
-        std::fs::hard_link(&file, &other).unwrap();
-        assert!(ignores_case(&file));
-        assert!(!ignores_case(&alone), "the other is another file");
-        let spellings = |path: &Path| -> BTreeSet<PathBuf> {
-            spelled(path, &stat(path).unwrap()).into_iter().collect()
-        };
-        let expected = ["Key", "kEY", "key"].map(|name| dir.path().join(name));
-        assert_eq!(spellings(&file), expected.into());
-        assert!(spellings(&alone).is_empty());
-    }
+/// What remains of a path, in another directory.
+fn renamed(rest: &[u8], directory: &Path) -> PathBuf {
+    let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+    let directory = directory.as_os_str().as_bytes();
+    let slash: &[u8] = match directory == b"/" || rest.is_empty() {
+        true => b"",
+        false => b"/",
+    };
+    OsString::from_vec([directory, slash, rest].concat()).into()
 }

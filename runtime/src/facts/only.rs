@@ -1,19 +1,16 @@
 //! Which directories are all that shows their files: once one is hidden, so are these.
 
 use std::collections::BTreeSet;
-use std::ffi::CString;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType};
 
-use super::denied::directory;
 use super::mounts::{self, Mount};
-use super::names;
 use super::paths::{Kind, Resolved};
+use super::spelling;
+use super::tree::{self, Entry};
+use crate::types::Fault;
 use crate::types::paths::{is_below, parents};
-use aegis_sys::mount;
 
 /// Most entries that are looked at for other names: a start is not to take milliseconds longer for it.
 const MOST: usize = 2_000;
@@ -49,11 +46,14 @@ impl<'a> Only<'a> {
             let mut granted = self.granted.iter();
             granted.any(|tree| path != *tree && is_below(path, tree))
         };
+        let ignores_case = |path: &Path| {
+            spelling::stat(path).is_ok_and(|found| spelling::ignores_case(path, &found))
+        };
         let mut on_the_way = std::iter::once(path).chain(parents(path));
         trees(path)
             && !self.is_mounted_elsewhere(path)
-            && !on_the_way.any(|path| trees(path) && names::ignores_case(path))
-            && self.has_no_links(path).unwrap_or(false)
+            && !on_the_way.any(|path| trees(path) && ignores_case(path))
+            && self.has_no_links(path)
     }
 
     /// Whether a grant shows what is in it by another mount too, or something is mounted in it.
@@ -80,33 +80,45 @@ impl<'a> Only<'a> {
         })
     }
 
-    /// Whether none of its files has another name. `None`: that cannot be told.
-    fn has_no_links(&mut self, top: &Path) -> Option<bool> {
-        let mut ahead = vec![(Rc::new(mount::locate(top).ok()?), CString::from(c"."))];
-        while let Some((above, name)) = ahead.pop() {
-            let dir: Rc<OwnedFd> = Rc::new(directory(&above, name).ok()??);
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let listed = rustix::fs::openat(&dir, c".", flags, Mode::empty()).ok()?;
-            for entry in Dir::new(listed).ok()? {
-                let entry = entry.ok()?;
-                let name = entry.file_name();
-                if matches!(name.to_bytes(), b"." | b"..") {
-                    continue;
-                }
-                self.left = self.left.checked_sub(1)?;
-                if entry.file_type() == FileType::Directory {
-                    ahead.push((dir.clone(), name.to_owned()));
-                    continue;
-                }
-                let found = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-                match found.st_mode & libc::S_IFMT {
-                    libc::S_IFDIR => ahead.push((dir.clone(), name.to_owned())),
-                    _ if found.st_nlink > 1 => return Some(false),
-                    _ => {}
-                }
-            }
+    /// Whether none of its files has another name, as far as that can be told.
+    fn has_no_links(&mut self, top: &Path) -> bool {
+        let left = &mut self.left;
+        tree::walk(top, &mut Links { left }).is_ok()
+    }
+}
+
+/// Looks for files that have other names. A walk ends early where there is one, or where that cannot be told.
+struct Links<'a> {
+    left: &'a mut usize,
+}
+
+struct Untold;
+
+impl From<Fault> for Untold {
+    fn from(_: Fault) -> Self {
+        Self
+    }
+}
+
+impl tree::Visit for Links<'_> {
+    type Error = Untold;
+
+    fn entry(&mut self, entry: &Entry<'_>) -> Result<bool, Untold> {
+        *self.left = self.left.checked_sub(1).ok_or(Untold)?;
+        if entry.kind == FileType::Directory {
+            return Ok(true);
         }
-        Some(true)
+        let found = rustix::fs::statat(entry.dir, entry.name, AtFlags::SYMLINK_NOFOLLOW);
+        let found = found.map_err(|_| Untold)?;
+        let is_directory = found.st_mode & libc::S_IFMT == libc::S_IFDIR;
+        match is_directory || found.st_nlink <= 1 {
+            true => Ok(is_directory),
+            false => Err(Untold),
+        }
+    }
+
+    fn closed(&mut self, _: &Path, _: Option<u32>) -> Result<(), Untold> {
+        Err(Untold)
     }
 }
 

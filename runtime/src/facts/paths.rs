@@ -4,6 +4,7 @@
 
 mod trust;
 
+use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
@@ -113,7 +114,7 @@ pub fn resolve(path: &Path, trust: &Trust) -> Result<Resolved, Fault> {
         // Where `..` leads is known only after every link before it was followed.
         return follow(path, trust);
     }
-    match hop(normal(path), trust) {
+    match hop(normal(path).into_owned(), trust) {
         Some(result) => result,
         None => follow(path, trust),
     }
@@ -166,7 +167,7 @@ fn hop(mut path: PathBuf, trust: &Trust) -> Option<Result<Resolved, Fault>> {
             return None;
         }
         confined.note(&path, trust);
-        let next = normal(&path.parent()?.join(&target));
+        let next = normal(&path.parent()?.join(&target)).into_owned();
         links.push(Link { at: path, target });
         path = next;
     }
@@ -214,14 +215,14 @@ impl Resolved {
 }
 
 /// The path without repeated slashes and `.` components.
-fn normal(path: &Path) -> PathBuf {
+pub(super) fn normal(path: &Path) -> Cow<'_, Path> {
     let bytes = path.as_os_str().as_bytes();
     let odd = |part: &[u8]| part.is_empty() || part == b".";
     // Nearly all are normal already, and splitting a path is not cheap.
     if bytes.len() > 1 && !bytes[1..].split(|byte| *byte == b'/').any(odd) {
-        return path.to_path_buf();
+        return path.into();
     }
-    path.components().collect()
+    path.components().collect::<PathBuf>().into()
 }
 
 /// Walks a path by descriptor, as far as its links are trusted.

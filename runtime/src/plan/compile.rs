@@ -134,7 +134,7 @@ fn socket<'p>(profile: &'p Profile, facts: &HostFacts) -> Option<&'p Origin> {
     let home = &facts.host.caller.home;
     let is_socket = |spec: &PathSpec| {
         let path = facts::expand(spec, facts.skill.as_deref(), &facts.work, home);
-        let found = path.and_then(|path| facts.paths.get(&path)?.as_ref().ok());
+        let found = path.and_then(|path| facts.paths.get(path.as_os_str())?.as_ref().ok());
         found.is_some_and(|found| found.mode & libc::S_IFMT == libc::S_IFSOCK)
     };
     let socket = declared.find(|item| is_socket(&item.value))?;

@@ -5,6 +5,7 @@
 //! host, and Landlock, not the mount, says which of its files may be read and executed. Every
 //! other grant is a mount of its own.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use aegis_profile::{Origin, PathSpec, Profile, Program, Variable};
@@ -37,13 +38,21 @@ pub(super) fn compile(
     facts: &HostFacts,
     network: Network,
 ) -> Result<Granted, Error> {
-    let usr = facts.paths.get(Path::new("/usr"));
+    let usr = facts.paths.get(OsStr::new("/usr"));
     let is_systems =
         |usr: &&Resolved| usr.links.is_empty() && usr.uid == 0 && usr.mode & 0o022 == 0;
     let home = &facts.host.caller.home;
     let writable = profile.capabilities.files_write.iter().filter_map(|item| {
         let path = facts::expand(&item.value, facts.skill.as_deref(), &facts.work, home)?;
-        Some(facts.paths.get(&path)?.as_ref().ok()?.real.as_path())
+        Some(
+            facts
+                .paths
+                .get(path.as_os_str())?
+                .as_ref()
+                .ok()?
+                .real
+                .as_path(),
+        )
     });
     let mut compiler = Compiler {
         request,
@@ -81,7 +90,7 @@ pub(super) fn compile(
         compiler.granted.add_link(link);
     }
     if network == Network::Host
-        && let Some(Ok(found)) = facts.paths.get(Path::new("/etc/resolv.conf"))
+        && let Some(Ok(found)) = facts.paths.get(OsStr::new("/etc/resolv.conf"))
     {
         compiler.grant(found, Access::Read, None, GrantOrigin::HostNetwork);
     }
@@ -161,7 +170,7 @@ impl<'a> Compiler<'a> {
                 "use a profile file, or name the path",
             ));
         };
-        let found = match facts.paths.get(&path) {
+        let found = match facts.paths.get(path.as_os_str()) {
             Some(Ok(found)) => found,
             Some(Err(Fault::Missing(_) | Fault::NotADirectory(_))) if spec.optional => {
                 return Ok(());

@@ -207,7 +207,7 @@ fn declared_nodes<'a>(
     };
     let present: Vec<&Resolved> = devices::nodes(&item.value)
         .iter()
-        .filter_map(|path| facts.devices.get(path)?.as_ref().ok())
+        .filter_map(|path| facts.devices.get(path.as_os_str())?.as_ref().ok())
         .collect();
     if present.is_empty() {
         return Err(fail(

@@ -10,7 +10,7 @@ use aegis_profile::parse_str;
 use super::*;
 use crate::facts::cgroups::{GroupParent, Layout};
 use crate::facts::paths::{HostPath, Kind, Link, Resolved};
-use crate::facts::{Caller, Host, HostFacts, Inputs, KernelFacts, ProgramFacts};
+use crate::facts::{Caller, Host, HostFacts, Inputs, KernelFacts, ProgramFacts, ResolvedPaths};
 use crate::seccomp;
 use crate::types::{BrokerSocket, Fault, GrantOrigin, Identity, Network, Protocol, SANDBOX_UID};
 use aegis_policy::What;
@@ -36,7 +36,7 @@ fn found(path: &str, kind: Kind, uid: u32) -> Resolved {
 
 /// A host with `/skill/work` as `$WORK`, an ordinary user, and no control groups.
 pub(crate) fn facts() -> HostFacts {
-    let mut paths: BTreeMap<PathBuf, Result<Resolved, Fault>> = BTreeMap::new();
+    let mut paths = ResolvedPaths::new();
     for (path, uid) in [("/usr", 0), ("/skill/work", 1000), ("/skill", 1000)] {
         paths.insert(path.into(), Ok(found(path, Kind::Directory, uid)));
     }

@@ -15,30 +15,30 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::{Action, Condition, Filter, Op, SyscallRule, Width};
 
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Allow => f.write_str("allow"),
-            Self::Notify => f.write_str("notify"),
-            Self::KillProcess => f.write_str("kill process"),
-            Self::Errno(number) => match errno_name(*number) {
-                Some(name) => write!(f, "errno {name}"),
-                None => write!(f, "errno {number}"),
+impl Action {
+    /// As it is printed; a number without a name in the base sets is added to `errno`.
+    fn text(&self) -> Cow<'static, str> {
+        let text = match self {
+            Self::Allow => "allow",
+            Self::Notify => "notify",
+            Self::KillProcess => "kill process",
+            Self::Errno(number) => match i32::from(*number) {
+                libc::EPERM => "errno EPERM",
+                libc::EBUSY => "errno EBUSY",
+                libc::EINVAL => "errno EINVAL",
+                libc::ENOSYS => "errno ENOSYS",
+                libc::EPROTONOSUPPORT => "errno EPROTONOSUPPORT",
+                libc::EAFNOSUPPORT => "errno EAFNOSUPPORT",
+                number => return format!("errno {number}").into(),
             },
-        }
+        };
+        text.into()
     }
 }
 
-/// The names of the numbers that the base sets use.
-const fn errno_name(number: u16) -> Option<&'static str> {
-    match number as i32 {
-        libc::EPERM => Some("EPERM"),
-        libc::EBUSY => Some("EBUSY"),
-        libc::EINVAL => Some("EINVAL"),
-        libc::ENOSYS => Some("ENOSYS"),
-        libc::EPROTONOSUPPORT => Some("EPROTONOSUPPORT"),
-        libc::EAFNOSUPPORT => Some("EAFNOSUPPORT"),
-        _ => None,
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
     }
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for Condition {
 
 impl Serialize for Action {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.text())
     }
 }
 

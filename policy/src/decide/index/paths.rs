@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::super::names::Name;
+use super::super::names::{Below, Name, below};
 use super::super::pattern::{Base, Part, Relation};
 use super::names::{Pool, Table};
 use super::{Claim, Collect, Hits, ListRange, Rule, list_range};
@@ -349,35 +349,6 @@ impl Forest {
 
 /// What is hidden in a tree, by the components from there.
 type Hidden<'p, 'c> = SmallVec<[&'p [&'c [u8]]; 4]>;
-
-/// Where a path is, relative to a place.
-enum Below<'p, 'c> {
-    /// At the place or below it, by these components.
-    Rest(&'p [&'c [u8]]),
-    /// The place is below it.
-    Above,
-    /// Elsewhere.
-    Beside,
-}
-
-fn below<'p, 'c>(place: &[u8], path: &'p [&'c [u8]]) -> Below<'p, 'c> {
-    let (mut place, mut rest) = (place, path);
-    loop {
-        while let Some((b'/', after)) = place.split_first() {
-            place = after;
-        }
-        if place.is_empty() {
-            return Below::Rest(rest);
-        }
-        let Some((first, after)) = rest.split_first() else {
-            return Below::Above;
-        };
-        match place.strip_prefix(*first) {
-            Some(left @ ([] | [b'/', ..])) => (place, rest) = (left, after),
-            _ => return Below::Beside,
-        }
-    }
-}
 
 /// The nodes that a path has led to. Every node has one path to it, so it is in `here` once.
 #[derive(Default)]
