@@ -19,7 +19,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::event::{Answer, EventType};
+use crate::event::{Anomaly, Answer, EventType};
 use aegis_policy::decide::{Policy, decide};
 use aegis_policy::decision::{Decision, Opinion};
 use aegis_policy::model::Verdict;
@@ -231,7 +231,8 @@ impl<F: FnMut(Hash) -> Found> Replayer<F> {
                 return Err(Undecidable(format!("made under policy {named}: {why}")));
             }
         };
-        let mut now = decide(&policy, &read_request(request)?);
+        let request = read_request(request)?;
+        let mut now = decide(&policy, &request);
         if !same_engine {
             now.policy = named;
         }
@@ -241,6 +242,17 @@ impl<F: FnMut(Hash) -> Found> Replayer<F> {
         let written = serde_json::to_writer(&mut self.buffer, &now);
         if written.is_err() || self.buffer != decision.get().as_bytes() {
             compare(&read_decision(decision)?, &now, &mut differences);
+        }
+        if let (What::Anomaly { kind, .. }, Some(detail)) = (&request.what, record.detail) {
+            let done: Anomaly = serde_json::from_str(detail.get()).map_err(unreadable("detail"))?;
+            let blocked = policy.documents().on_blocked_anomaly();
+            if !done.follows(now.verdict, *kind, blocked) {
+                differences.push(Difference {
+                    now: format!("{}, and blocked anomalies: {blocked}", now.verdict),
+                    then: detail.get().to_owned(),
+                    what: "what was done",
+                });
+            }
         }
         if record.policy != named {
             differences.push(Difference {

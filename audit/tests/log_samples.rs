@@ -192,11 +192,24 @@ pub fn details() -> Vec<(&'static [EventType], Detail)> {
     let grant = Grant {
         from: "skill.yaml:1:2".into(),
     };
-    let anomaly = |baseline, reaction| Detail::Anomaly(Anomaly { baseline, reaction });
+    let anomaly = |baseline, reaction| {
+        Detail::Anomaly(Anomaly {
+            baseline,
+            instead_of: None,
+            reaction,
+        })
+    };
+    let instead = Anomaly {
+        baseline: None,
+        instead_of: Some(Reaction::Refused),
+        reaction: Reaction::Killed,
+    };
     for detail in [
         anomaly(Some(hash), Reaction::Killed),
         anomaly(None, Reaction::Continued),
         anomaly(None, Reaction::Recorded),
+        anomaly(None, Reaction::Refused),
+        Detail::Anomaly(instead),
         anomaly(None, Reaction::Warned),
     ] {
         all.push((&[EventType::Anomaly], detail));

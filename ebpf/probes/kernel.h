@@ -54,6 +54,7 @@ struct path {
 
 struct file {
   __u32 f_mode;
+  unsigned int f_flags;
   struct path f_path;
   struct inode *f_inode;
   void *private_data;
@@ -64,7 +65,12 @@ struct fdtable {
   struct file **fd;
 } KERNEL;
 
+typedef struct {
+  int counter;
+} KERNEL atomic_t;
+
 struct files_struct {
+  atomic_t count;
   struct fdtable *fdt;
 } KERNEL;
 

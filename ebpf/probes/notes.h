@@ -17,6 +17,7 @@
 #define COMPONENTS 256     /* of a path */
 #define DATA 16384         /* a power of two: text, base and path */
 #define DATA_ROOM (DATA + NAME)
+#define SCRATCHES 4        /* of each processor */
 
 enum {
   CALL_PATH = 1,  /* names a path */
@@ -28,13 +29,24 @@ enum {
   CALL_SEND = 7,
   CALL_SEND_MESSAGE = 8, /* noted as CALL_SEND */
   NOTE_EXECUTED = 9,
+  NOTE_OPENED = 10, /* by the hook: without what was asked for */
 };
 
 enum { CALL_FAILED_ONLY = 1 };
-enum { NOTE_TRUNCATED = 1, NOTE_UNREADABLE = 2, NOTE_DELETED = 4, NOTE_BASE_IN_PATH = 8 /* its end */ };
+enum {
+  NOTE_TRUNCATED = 1,
+  NOTE_UNREADABLE = 2,
+  NOTE_DELETED = 4,
+  NOTE_BASE_IN_PATH = 8, /* its end */
+  NOTE_REFUSED = 16,
+};
 
-/* Of a sandbox: whoever observes is woken for each note; what is executed, or reached, is killed unless it is permitted. */
-enum { WANTS_NEWS = 1, WANTS_PROGRAMS = 2, WANTS_ADDRESSES = 4 };
+/* Of a sandbox: whoever observes is woken for each note; what is executed, or reached, is killed unless it is permitted, or
+ * refused, where that can be. HAS_HOOKS: the hooks of BPF LSM see what it does. */
+enum { WANTS_NEWS = 1, WANTS_PROGRAMS = 2, WANTS_ADDRESSES = 4, WANTS_REFUSAL = 8, HAS_HOOKS = 16 };
+
+/* What is counted by the second. */
+enum { RATE_OPENED = 0, RATE_FORKS = 1, RATE_SENT = 2, RATES = 3 };
 
 /* What is noted of a system call: the numbers of its arguments, 0xff for none. */
 struct call {
@@ -65,6 +77,9 @@ struct sandbox {
   __u64 notes;
   __u64 unsent;     /* noted, and not sent yet */
   __u64 lost_state; /* not noted for want of room */
+  __u64 sent;        /* bytes, by sockets of the Internet families */
+  __u64 second[RATES]; /* when the present second began, and how much there was in it: see `rate` */
+  __u64 most[RATES];   /* in one second */
   __u32 began;
   __u32 wants; /* WANTS_* */
 };
@@ -123,6 +138,8 @@ struct place {
 };
 
 struct scratch {
+  __u32 number;
+  __u32 taken;
   struct note note;
   struct seen seen;
   struct place base;

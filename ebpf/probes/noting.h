@@ -6,6 +6,7 @@
 /* --- Paths ------------------------------------------------------------------------------------------------------ */
 
 struct walk {
+  __u32 scratch;
   struct dentry *dentry;
   struct vfsmount *vfsmount;
   struct dentry *root; /* of that mount */
@@ -16,7 +17,7 @@ struct walk {
 /* One step towards the root: a name, or from the root of a mount to where that is mounted. */
 static long step(__u32 index, void *data) {
   struct walk *walk = data;
-  struct scratch *to = scratch();
+  struct scratch *to = scratch(walk->scratch);
   if (!to) return 1;
   struct dentry *dentry = walk->dentry;
   struct vfsmount *vfsmount = walk->vfsmount;
@@ -49,7 +50,11 @@ static long step(__u32 index, void *data) {
 static __attribute__((noinline)) int append_path(struct scratch *to, struct place *place) {
   if (!place->dentry) return 0;
   struct vfsmount *mount = place->mount;
-  struct walk walk = {.dentry = place->dentry, .vfsmount = mount, .root = BPF_CORE_READ(mount, mnt_root), .base = to->base};
+  struct walk walk = {.scratch = to->number,
+                      .dentry = place->dentry,
+                      .vfsmount = mount,
+                      .root = BPF_CORE_READ(mount, mnt_root),
+                      .base = to->base};
   bpf_loop(COMPONENTS, step, &walk, 0);
   return walk.base_at;
 }
@@ -79,13 +84,14 @@ static __always_inline struct file *file_of(struct task_struct *task, long fd) {
 }
 
 struct digest {
+  __u32 scratch;
   __u64 hash;
   __u32 length;
 };
 
 static long mix(__u32 index, void *data) {
   struct digest *digest = data;
-  struct scratch *from = scratch();
+  struct scratch *from = scratch(digest->scratch);
   __u32 at = index * 8;
   if (!from || at >= digest->length || at > TEXT - 8) return 1;
   __u64 word = *(__u64 *)&from->note.data[at & (TEXT - 8)];
@@ -121,7 +127,7 @@ static __always_inline bool text(struct scratch *to, __u64 pointer) {
     return false;
   }
   to->note.text = to->note.length = length;
-  struct digest digest = {.hash = SECRET, .length = length};
+  struct digest digest = {.scratch = to->number, .hash = SECRET, .length = length};
   bpf_loop(TEXT / 8, mix, &digest, 0);
   to->seen.text = digest.hash;
   return true;
@@ -161,75 +167,82 @@ static __always_inline void file(struct scratch *to, struct file *file) {
   to->file.dentry = dentry;
 }
 
-/* Whether the program is none that a guarded sandbox may execute: by its path, which is written to the note and taken out again. */
-static __attribute__((noinline)) bool is_forbidden_program(struct scratch *to, struct file *program, const struct inside *inside) {
-  if (!is_guarded(inside, WANTS_PROGRAMS)) return false;
+/* What becomes of a program that a guarded sandbox may not execute: by its path, which is written to the note and taken out again. */
+static __attribute__((noinline)) int forbids_program(struct scratch *to, struct file *program, const struct inside *inside) {
+  if (!wants(inside, WANTS_PROGRAMS)) return 0;
   file(to, program);
   to->note.length = 0;
   append_path(to, &to->file);
   __u32 length = to->note.length;
   /* What has no name any more, or is cut off, is nothing that was named before. */
   bool nameless = to->note.flags & (NOTE_DELETED | NOTE_TRUNCATED) || length >= TEXT;
-  struct digest digest = {.hash = SECRET, .length = length};
+  struct digest digest = {.scratch = to->number, .hash = SECRET, .length = length};
   if (!nameless) bpf_loop(TEXT / 8, mix, &digest, 0);
   to->note.length = to->note.flags = 0;
-  return nameless || is_forbidden(inside, WANTS_PROGRAMS, digest.hash);
+  /* 0 is the hash of no name. */
+  __u64 hashes[2] = {nameless ? 0 : digest.hash};
+  hashes[1] = hashes[0];
+  return forbids(inside, WANTS_PROGRAMS, hashes);
 }
 
-/* Whether the address is none that a guarded sandbox may reach, with its port or with each. */
-static __attribute__((noinline)) bool is_forbidden_address(const struct inside *inside, __u16 family, __u16 port,
-                                                 const __u32 *words) {
-  if (!is_guarded(inside, WANTS_ADDRESSES)) return false;
+/* What becomes of an address that a guarded sandbox may not reach, with its port or with each. */
+static __attribute__((noinline)) int forbids_address(const struct inside *inside, __u16 family, __u16 port,
+                                                     const __u32 *words) {
   __u64 hashes[2];
   for (int any = 0; any < 2; any++) {
     __u64 hash = OWN_HASH(SECRET ^ (__u64)family << 16 ^ (any ? 0 : port));
     hash = OWN_HASH(hash ^ hash >> 29 ^ ((__u64)words[1] << 32 | words[0]));
     hashes[any] = OWN_HASH(hash ^ hash >> 29 ^ ((__u64)words[3] << 32 | words[2]));
   }
-  return is_forbidden(inside, WANTS_ADDRESSES, hashes[0]) && is_forbidden(inside, WANTS_ADDRESSES, hashes[1]);
+  return forbids(inside, WANTS_ADDRESSES, hashes);
 }
 
 /* Whether the note was sent for every sandbox around the task. */
 static __always_inline bool all_sent(struct scratch *to, const struct inside *inside) {
-  for (int i = 0; i < DEPTH && i < inside->count; i++) {
-    to->seen.slot = inside->slots[i & (DEPTH - 1)];
+  EACH(i, inside) {
+    to->seen.slot = inside->slots[i];
     __u32 *sent = bpf_map_lookup_elem(&seen, &to->seen);
     if (!sent || !*sent) return false;
   }
   return true;
 }
 
+/* Sends the note to a sandbox, if that has not had it. */
+static __attribute__((noinline)) int send_to(struct scratch *to, __u32 slot) {
+  struct sandbox *of = bpf_map_lookup_elem(&sandboxes, &slot);
+  if (!of || !of->began) return 0;
+  to->note.slot = to->seen.slot = slot;
+  __u32 *sent = bpf_map_lookup_elem(&seen, &to->seen);
+  if (sent) {
+    if (__sync_lock_test_and_set(sent, 1)) return 0;
+    __sync_fetch_and_add(&of->unsent, -1);
+  } else {
+    __u32 yes = 1;
+    long error = of->notes < NOTES ? bpf_map_update_elem(&seen, &to->seen, &yes, BPF_NOEXIST) : -E2BIG;
+    if (error == -EEXIST) return 0; /* another processor is sending the same just now */
+    if (error) {
+      __sync_fetch_and_add(&of->lost_state, 1);
+      return 0;
+    }
+    __sync_fetch_and_add(&of->notes, 1);
+  }
+  __u64 size = sizeof(struct note) - DATA_ROOM + (to->note.length & (2 * DATA - 1));
+  if (size > sizeof(struct note)) size = sizeof(struct note);
+  __u64 wake = of->wants & WANTS_NEWS ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+  if (!bpf_ringbuf_output(&ring, &to->note, size, wake)) return 0;
+  __sync_fetch_and_add(&of->unsent, 1);
+  sent = bpf_map_lookup_elem(&seen, &to->seen);
+  if (sent) *sent = 0;
+  return 0;
+}
+
 /* Sends the note to each sandbox around the task that has not had it. */
-static __always_inline void send(struct scratch *to, const struct inside *inside) {
+static __attribute__((noinline)) int send(struct scratch *to, const struct inside *inside) {
   to->seen.result = to->note.result < 0 ? to->note.result : 0;
   to->seen.access = to->note.access;
   /* Most is done again and again: only what is new is worth a walk. */
-  if (all_sent(to, inside)) return;
+  if (all_sent(to, inside)) return 0;
   append_paths(to);
-  for (int i = 0; i < DEPTH && i < inside->count; i++) {
-    struct sandbox *of = sandbox(inside, i);
-    if (!of || !of->began) continue;
-    to->note.slot = to->seen.slot = inside->slots[i & (DEPTH - 1)];
-    __u32 *sent = bpf_map_lookup_elem(&seen, &to->seen);
-    if (sent) {
-      if (__sync_lock_test_and_set(sent, 1)) continue;
-      __sync_fetch_and_add(&of->unsent, -1);
-    } else {
-      __u32 yes = 1;
-      long error = of->notes < NOTES ? bpf_map_update_elem(&seen, &to->seen, &yes, BPF_NOEXIST) : -E2BIG;
-      if (error == -EEXIST) continue; /* another processor is sending the same just now */
-      if (error) {
-        __sync_fetch_and_add(&of->lost_state, 1);
-        continue;
-      }
-      __sync_fetch_and_add(&of->notes, 1);
-    }
-    __u64 size = sizeof(struct note) - DATA_ROOM + (to->note.length & (2 * DATA - 1));
-    if (size > sizeof(struct note)) size = sizeof(struct note);
-    __u64 wake = of->wants & WANTS_NEWS ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-    if (!bpf_ringbuf_output(&ring, &to->note, size, wake)) continue;
-    __sync_fetch_and_add(&of->unsent, 1);
-    sent = bpf_map_lookup_elem(&seen, &to->seen);
-    if (sent) *sent = 0;
-  }
+  EACH(i, inside) send_to(to, inside->slots[i]);
+  return 0;
 }

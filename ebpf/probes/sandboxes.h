@@ -10,6 +10,9 @@
 #define AT_FDCWD (-100)
 #define NONE 0xff
 #define SIGKILL 9
+#define FMODE_EXEC 0x20 /* linux/fs.h */
+#define FMODE_NOACCOUNT 0x20000000
+#define EPERM 1
 #define E2BIG 7
 #define EFAULT 14
 #define EEXIST 17
@@ -63,24 +66,38 @@ struct {
   __type(value, __u32);
 } permitted SEC(".maps");
 
-/* Tasks that were refused an address, and are killed when their call returns: by number, and when they began. A number is
- * another task's one day. */
+/* Tasks whose call was refused here, by number: when they began, since a number is another task's one day, and whether they
+ * are killed when the call returns. */
+struct refusal {
+  __u64 began;
+  __u64 kills;
+};
+
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, CONDEMNED);
   __type(key, __u32);
-  __type(value, __u64);
+  __type(value, struct refusal);
 } condemned SEC(".maps");
+
+/* Whether the hooks of BPF LSM are called: kernels load them also where they are not. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u32);
+} called SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
   __uint(max_entries, RING);
 } ring SEC(".maps");
 
-/* Where a note is put together. Tracepoints are called with preemption off, so one for each processor is enough. */
+/* Where a note is put together. Tracepoints are called with preemption off: they have the first of their processor. Hooks are
+ * not, and take another. */
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-  __uint(max_entries, 1);
+  __uint(max_entries, SCRATCHES);
   __type(key, __u32);
   __type(value, struct scratch);
 } scratches SEC(".maps");
@@ -98,6 +115,10 @@ struct inside {
   __u32 slots[DEPTH];
   int count;
 };
+
+/* The observed sandboxes around a task, one after the other. Without a loop: older verifiers refuse those whose jump back has
+ * become a mere falling through. */
+#define EACH(i, inside) _Pragma("clang loop unroll(full)") for (int i = 0; i < DEPTH && i < (inside)->count; i++)
 
 struct climb {
   struct task_struct *task;
@@ -148,29 +169,69 @@ static __always_inline struct sandbox *sandbox(const struct inside *inside, int 
   return bpf_map_lookup_elem(&sandboxes, &slot);
 }
 
-/* Whether a sandbox around the task is guarded, and may not do this. */
-static __attribute__((noinline)) bool is_forbidden(const struct inside *inside, __u32 of_what, __u64 hash) {
-  bool forbidden = false;
-  for (int i = 0; i < DEPTH && i < inside->count; i++) {
+/* What becomes of something that a guarded sandbox may not do. */
+enum { IS_REFUSED = 1, IS_KILLED = 2 };
+
+/* What the sandboxes around the task say of this, of which one hash would have to be permitted; 0: nothing. */
+static __attribute__((noinline)) int forbids(const struct inside *inside, __u32 of_what, const __u64 *hashes) {
+  int says = 0;
+  EACH(i, inside) {
     struct sandbox *of = sandbox(inside, i);
     if (!of || !of->began || !(of->wants & of_what)) continue;
-    struct permitted key = {.slot = inside->slots[i & (DEPTH - 1)], .of = of_what, .hash = hash};
-    if (!bpf_map_lookup_elem(&permitted, &key)) forbidden = true;
+    struct permitted key = {.slot = inside->slots[i & (DEPTH - 1)], .of = of_what, .hash = hashes[0]};
+    if (bpf_map_lookup_elem(&permitted, &key)) continue;
+    key.hash = hashes[1];
+    if (bpf_map_lookup_elem(&permitted, &key)) continue;
+    says |= IS_KILLED >> (of->wants / WANTS_REFUSAL & 1);
   }
-  return forbidden;
+  return says;
 }
 
-/* Whether a sandbox around the task is guarded in this. */
-static __attribute__((noinline)) bool is_guarded(const struct inside *inside, __u32 of_what) {
-  bool guarded = false;
-  for (int i = 0; i < DEPTH && i < inside->count; i++) {
+/* Whether a sandbox around the task wants this. */
+static __attribute__((noinline)) bool wants(const struct inside *inside, __u32 what) {
+  bool wants = false;
+  EACH(i, inside) {
     struct sandbox *of = sandbox(inside, i);
-    if (of && of->began && (of->wants & of_what)) guarded = true;
+    if (of && of->began && (of->wants & what)) wants = true;
   }
-  return guarded;
+  return wants;
 }
 
-static __always_inline struct scratch *scratch(void) {
-  __u32 zero = 0;
-  return bpf_map_lookup_elem(&scratches, &zero);
+/* Adds to what there is in the present second, and keeps the most there was in one. A second begins with the first that is
+ * added after the last one has ended. Its beginning (2^20 ns, 24 bits) and what there is in it are one word, so that processors
+ * that add at once lose nothing. */
+static __always_inline void rate(struct sandbox *of, int what, __u64 more) {
+  const __u64 amount = (1ULL << 40) - 1, times = (1ULL << 24) - 1;
+  __u64 now = (bpf_ktime_get_boot_ns() >> 20) & times;
+  for (int tries = 0; tries < 8; tries++) {
+    __u64 old = of->second[what];
+    bool over = ((now - (old >> 40)) & times) > 953; /* 10^9 >> 20 */
+    __u64 sum = (over ? 0 : old & amount) + more;
+    if (sum > amount) sum = amount;
+    if (__sync_val_compare_and_swap(&of->second[what], old, (over ? now << 40 : old & ~amount) | sum) != old) continue;
+    for (int again = 0; again < 8; again++) {
+      __u64 most = of->most[what];
+      if (sum <= most || __sync_val_compare_and_swap(&of->most[what], most, sum) == most) return;
+    }
+    return;
+  }
+}
+
+static __always_inline struct scratch *scratch(__u32 number) {
+  return bpf_map_lookup_elem(&scratches, &number);
+}
+
+/* One for a hook, which has to give it back. */
+static __always_inline struct scratch *take(void) {
+  for (__u32 number = 1; number < SCRATCHES; number++) {
+    struct scratch *to = scratch(number);
+    if (!to || __sync_lock_test_and_set(&to->taken, 1)) continue;
+    to->number = number;
+    return to;
+  }
+  return 0;
+}
+
+static __always_inline void give_back(struct scratch *to) {
+  __sync_lock_test_and_set(&to->taken, 0);
 }

@@ -1,10 +1,11 @@
 //! From notes and counters to an [`Observation`].
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use aegis_observation::{
-    Abi, Address, End, Executed, How, Kind, Named, Observation, Opened, RefusedCall, Socket, Text,
-    error_name,
+    Abi, Address, End, Executed, How, Kind, Named, Observation, Opened, Refused, RefusedCall,
+    Socket, Text, error_name,
 };
 
 use crate::calls;
@@ -13,6 +14,37 @@ use crate::note::{Counters, Note, kind};
 /// `FMODE_READ` and `FMODE_WRITE` of `linux/fs.h`.
 const READ: u32 = 1;
 const WRITE: u32 = 2;
+
+/// The file that a note is about.
+pub(crate) fn opened(note: &Note) -> Option<Opened> {
+    // The root itself has no name.
+    let root = || (!note.unreadable).then(|| Text::from("/"));
+    let path = note.path.as_deref().map(Text::from).or_else(root)?;
+    let asked = note.asked.as_deref().map(Text::from);
+    Some(Opened {
+        asked: asked.unwrap_or_else(|| path.clone()),
+        path,
+        kind: match u32::from(note.mode) & libc::S_IFMT {
+            libc::S_IFREG => Kind::File,
+            libc::S_IFDIR => Kind::Directory,
+            libc::S_IFCHR | libc::S_IFBLK => Kind::Device,
+            _ => Kind::Other,
+        },
+        read: note.access & READ != 0,
+        write: note.access & WRITE != 0,
+        deleted: note.deleted,
+    })
+}
+
+/// Adds what only the hook has seen opened: of the rest it is known what was asked for.
+pub(crate) fn add_hooked(observation: &mut Observation, hooked: BTreeSet<Opened>) {
+    let of = |opened: &Opened| Opened {
+        asked: opened.path.clone(),
+        ..opened.clone()
+    };
+    let known: BTreeSet<Opened> = observation.opened.iter().map(of).collect();
+    (observation.opened).extend(hooked.difference(&known).cloned());
+}
 
 /// Puts a note where it belongs.
 pub(crate) fn add(observation: &mut Observation, note: Note) {
@@ -25,28 +57,15 @@ pub(crate) fn add(observation: &mut Observation, note: Note) {
         kind::EXECUTED => {
             if let Some(path) = path {
                 let asked = asked.unwrap_or_else(|| path.clone());
-                observation.executed.insert(Executed { asked, path });
+                let executed = Executed { asked, path };
+                match note.refused {
+                    true => drop(observation.refused.insert(Refused::Executed(executed))),
+                    false => drop(observation.executed.insert(executed)),
+                }
             }
         }
-        kind::OPEN if error.is_none() => {
-            // The root itself has no name.
-            let root = || (!note.unreadable).then(|| Text::from("/"));
-            if let Some(path) = path.or_else(root) {
-                observation.opened.insert(Opened {
-                    asked: asked.unwrap_or_else(|| path.clone()),
-                    path,
-                    kind: match u32::from(note.mode) & libc::S_IFMT {
-                        libc::S_IFREG => Kind::File,
-                        libc::S_IFDIR => Kind::Directory,
-                        libc::S_IFCHR | libc::S_IFBLK => Kind::Device,
-                        _ => Kind::Other,
-                    },
-                    read: note.access & READ != 0,
-                    write: note.access & WRITE != 0,
-                    deleted: note.deleted,
-                });
-            }
-        }
+        kind::OPENED => observation.opened.extend(opened(&note)),
+        kind::OPEN if error.is_none() => observation.opened.extend(opened(&note)),
         kind::OPEN | kind::PATH => {
             if let Some(path) = asked {
                 observation.named.insert(Named {
@@ -79,11 +98,15 @@ pub(crate) fn add(observation: &mut Observation, note: Note) {
                 (None, None, Some(address)) => End::Internet(address),
                 (None, None, None) => return,
             };
-            observation.addresses.insert(Address {
+            let address = Address {
                 how,
                 of,
                 kind: note.access as u16,
-            });
+            };
+            match note.refused {
+                true => drop(observation.refused.insert(Refused::Address(address))),
+                false => drop(observation.addresses.insert(address)),
+            }
         }
     }
 }
@@ -133,8 +156,8 @@ const CAPABILITIES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// Adds what was counted.
-pub(crate) fn count(observation: &mut Observation, counters: &Counters) {
+/// Adds what was counted. `sends`: whether bytes that are sent are.
+pub(crate) fn count(observation: &mut Observation, counters: &Counters, sends: bool) {
     let names = |numbers: &[u32]| numbers.iter().map(|number| calls::name(*number)).collect();
     observation
         .calls
@@ -167,5 +190,10 @@ pub(crate) fn count(observation: &mut Observation, counters: &Counters) {
     observation.counts.forks = counters.forks;
     // The first of them was there before it executed anything.
     observation.counts.most_tasks = counters.most_tasks + 1;
+    let [opened, forks, sent] = counters.rates;
+    observation.counts.sent = sends.then_some(counters.sent);
+    observation.counts.opened_in_a_second = Some(opened);
+    observation.counts.forks_in_a_second = Some(forks);
+    observation.counts.sent_in_a_second = sends.then_some(sent);
     observation.losses.dropped += counters.unsent + counters.lost;
 }

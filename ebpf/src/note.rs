@@ -19,6 +19,8 @@ pub(crate) mod kind {
     /// Noted as [`SEND`].
     pub const SEND_MESSAGE: u8 = 8;
     pub const EXECUTED: u8 = 9;
+    /// By the hook of BPF LSM, without what was asked for.
+    pub const OPENED: u8 = 10;
 }
 
 /// The length of `struct note` before its data.
@@ -28,6 +30,7 @@ const TRUNCATED: u16 = 1;
 const UNREADABLE: u16 = 2;
 const DELETED: u16 = 4;
 const BASE_IN_PATH: u16 = 8;
+const REFUSED: u16 = 16;
 
 /// One thing that a sandbox did, seen for the first time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub struct Note {
     pub unreadable: bool,
     /// The file had no name any more.
     pub deleted: bool,
+    /// It was refused, since the sandbox is guarded.
+    pub refused: bool,
 }
 
 /// Fields at their offsets. `None`: the bytes end before.
@@ -149,6 +154,7 @@ pub fn decode(bytes: &[u8]) -> Option<Note> {
         truncated: flags & TRUNCATED != 0,
         unreadable: flags & UNREADABLE != 0,
         deleted: flags & DELETED != 0,
+        refused: flags & REFUSED != 0,
     })
 }
 
@@ -178,10 +184,13 @@ pub(crate) struct Counters {
     pub most_tasks: u64,
     pub unsent: u64,
     pub lost: u64,
+    pub sent: u64,
+    /// The most in a second: files opened, processes and threads made, bytes sent.
+    pub rates: [u64; 3],
 }
 
 /// The length of `struct sandbox`.
-pub(crate) const COUNTERS: usize = 408;
+pub(crate) const COUNTERS: usize = 464;
 
 impl Counters {
     /// Whether there is more to tell than was told before: anything new, or an eighth more of what is counted.
@@ -202,6 +211,8 @@ impl Counters {
             || more(self.most_tasks, told.most_tasks)
             || more(self.lost, told.lost)
             || more(self.unsent, told.unsent)
+            || more(self.sent, told.sent)
+            || (self.rates.iter().zip(told.rates)).any(|(now, then)| more(*now, then))
     }
 
     pub fn decode(bytes: &[u8; COUNTERS]) -> Option<Self> {
@@ -229,6 +240,8 @@ impl Counters {
             most_tasks: from.u64(368)?,
             unsent: from.u64(384)?,
             lost: from.u64(392)?,
+            sent: from.u64(400)?,
+            rates: [from.u64(432)?, from.u64(440)?, from.u64(448)?],
         })
     }
 }

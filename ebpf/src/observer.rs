@@ -7,14 +7,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 
 use aegis_observation::protocol::Guard;
-use aegis_observation::{MOST_BYTES, Observation};
+use aegis_observation::{MOST_BYTES, Observation, Opened, Tier};
 use aegis_sys::status;
 use aya::maps::{HashMap, MapData, MapError};
 
 use crate::assemble;
-use crate::note::{COUNTERS, Counters, decode};
+use crate::note::{COUNTERS, Counters, decode, kind};
 use crate::probes::{
-    Attached, Error, Permitted, Probes, WANTS_ADDRESSES, WANTS_NEWS, WANTS_PROGRAMS,
+    Attached, Error, HAS_HOOKS, Permitted, Probes, WANTS_ADDRESSES, WANTS_NEWS, WANTS_PROGRAMS,
+    WANTS_REFUSAL,
 };
 
 /// As many sandboxes are observed at one time: `SANDBOXES` of `probes/notes.h`.
@@ -57,6 +58,8 @@ impl Namespace {
 struct Watched {
     namespace: Namespace,
     observation: Observation,
+    /// What the hook has seen opened.
+    hooked: BTreeSet<Opened>,
     bytes: usize,
     news: Option<News>,
 }
@@ -102,13 +105,21 @@ impl Observer {
         })
     }
 
+    /// How well it sees.
+    pub fn tier(&self) -> Tier {
+        match self.probes.has_lsm {
+            true => Tier::BpfLsm,
+            false => Tier::Bpf,
+        }
+    }
+
     /// Observes a sandbox, from its first execution on. Returns its place among the observed.
     ///
     /// # Errors
     ///
     /// The probes cannot be attached, or there is no room. Nothing is left of it.
     ///
-    /// `guard`: there are news of it, and what is forbidden by that is killed.
+    /// `guard`: there are news of it, and what is forbidden by that is killed or refused.
     pub fn watch(&mut self, namespace: Namespace, guard: Option<&Guard>) -> Result<u32, Error> {
         let taken = |slot: &u32| self.watched.contains_key(slot) || self.untidy.contains(slot);
         let free = (0..SANDBOXES).find(|slot| !taken(slot));
@@ -125,6 +136,7 @@ impl Observer {
         let watched = Watched {
             namespace,
             observation,
+            hooked: BTreeSet::new(),
             bytes: 0,
             news: guard.map(|_| News::default()),
         };
@@ -143,9 +155,15 @@ impl Observer {
 
     /// Writes what the probes need to know of a sandbox to their maps; last, that it is observed.
     fn begin(&mut self, slot: u32, namespace: u32, guard: Option<&Guard>) -> Result<(), Error> {
-        let mut wants = 0;
+        let mut wants = match self.probes.has_lsm {
+            true => HAS_HOOKS,
+            false => 0,
+        };
         if let Some(guard) = guard {
             wants |= WANTS_NEWS;
+            if guard.refuses {
+                wants |= WANTS_REFUSAL;
+            }
             if let Some(programs) = &guard.executed {
                 wants |= WANTS_PROGRAMS;
                 for path in programs {
@@ -197,7 +215,7 @@ impl Observer {
         let mut observation = std::mem::take(&mut news.observation);
         (news.any, news.bytes) = (false, 0);
         if counted {
-            assemble::count(&mut observation, &counters);
+            assemble::count(&mut observation, &counters, self.probes.counts_sent());
             news.told = counters;
         }
         Ok(Some(observation))
@@ -218,7 +236,10 @@ impl Observer {
             };
             watched.bytes += item.len();
             let fits = watched.bytes <= MOST_BYTES;
-            if let Some(news) = &mut watched.news {
+            // A file of the process itself is known by what was asked for, which comes when the call returns.
+            let is_early = note.kind == kind::OPENED
+                && (note.path.as_ref()).is_some_and(|path| path.starts_with("/proc"));
+            if let Some(news) = watched.news.as_mut().filter(|_| !is_early) {
                 news.any = true;
                 news.bytes += item.len();
                 match fits && news.bytes <= MOST_BYTES / 4 {
@@ -227,6 +248,7 @@ impl Observer {
                 }
             }
             match fits {
+                true if note.kind == kind::OPENED => watched.hooked.extend(assemble::opened(&note)),
                 true => assemble::add(&mut watched.observation, note),
                 false => watched.observation.losses.dropped += 1,
             }
@@ -250,9 +272,11 @@ impl Observer {
         self.untidy.insert(slot);
         let counters = Counters::decode(&self.probes.sandboxes.get(&slot, 0)?);
         let mut observation = watched.observation;
+        assemble::add_hooked(&mut observation, watched.hooked);
         assemble::count(
             &mut observation,
             &counters.expect("the length is the type's"),
+            self.probes.counts_sent(),
         );
         observation.losses.dropped += std::mem::take(&mut self.malformed);
         Ok(Some(observation))

@@ -9,8 +9,9 @@ use std::path::{Component, Path};
 use aya::maps::{Array, HashMap, MapData, RingBuf};
 use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
 use aya::programs::links::CgroupAttachMode;
+use aya::programs::lsm::LsmLink;
 use aya::programs::tp_btf::BtfTracePointLink;
-use aya::programs::{BtfTracePoint, CgroupSockAddr, ProgramError};
+use aya::programs::{BtfTracePoint, CgroupSockAddr, Lsm, ProgramError};
 use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
 
 use aegis_runtime::seccomp::Arch;
@@ -32,12 +33,13 @@ const NEEDED: [&str; 4] = [
 ];
 
 /// Tracepoints that some kernels lack, and what cannot be seen without them.
-const WANTED: [(&str, &str); 2] = [
+const WANTED: [(&str, &str); 3] = [
     ("signal_generate", "signals to processes outside"),
     (
         "cap_capable",
         "capabilities that the kernel checks for (Linux 6.14)",
     ),
+    ("sock_send_length", "bytes that are sent (Linux 6.3)"),
 ];
 
 /// `QUICK` of `probes/notes.h`.
@@ -48,6 +50,14 @@ const NOEXIST: u64 = 1;
 
 const HOOKS: [&str; 6] = [
     "connect4", "connect6", "sendmsg4", "sendmsg6", "bind4", "bind6",
+];
+
+/// Programs at hooks of BPF LSM, with the names of the hooks.
+const LSM: [(&str, &str); 4] = [
+    ("executes", "bprm_creds_from_file"),
+    ("opens", "file_open"),
+    ("connects", "socket_connect"),
+    ("binds", "socket_bind"),
 ];
 
 /// Why the probes cannot be used here.
@@ -96,6 +106,8 @@ pub(crate) struct Probes {
     pub unobserved: Vec<String>,
     tracepoints: Vec<&'static str>,
     root: Option<File>,
+    /// Whether the hooks of BPF LSM see what is done, and can refuse it.
+    pub has_lsm: bool,
 }
 
 /// What a guarded sandbox may do: `struct permitted` of `probes/notes.h`.
@@ -108,9 +120,12 @@ pub(crate) enum Permitted<'p> {
 pub(crate) const WANTS_NEWS: u32 = 1;
 pub(crate) const WANTS_PROGRAMS: u32 = 2;
 pub(crate) const WANTS_ADDRESSES: u32 = 4;
+pub(crate) const WANTS_REFUSAL: u32 = 8;
+/// `HAS_HOOKS` of the same.
+pub(crate) const HAS_HOOKS: u32 = 16;
 
 impl Permitted<'_> {
-    /// As the probes compute it: see `mix` and `is_forbidden_address` of `probes/noting.h`.
+    /// As the probes compute it: see `mix` and `forbids_address` of `probes/noting.h`.
     fn key(&self, slot: u32, secret: u64) -> [u8; 16] {
         let own = |x: u64| (x ^ secret).wrapping_mul(0x9fb2_1c65_1e98_df25);
         let (of, hash) = match self {
@@ -197,6 +212,7 @@ impl Probes {
             None => unobserved
                 .push("addresses that no connection came of: no cgroup2 tree is mounted".into()),
         }
+        let has_lsm = load_lsm(&mut ebpf, &btf).unwrap_or(false);
         let mut take = |name: &str| ebpf.take_map(name).expect("a map of our own object");
         let mut calls = Array::<_, [u8; 6]>::try_from(take("calls"))?;
         for (number, row) in calls::table() {
@@ -213,8 +229,14 @@ impl Probes {
             unobserved,
             tracepoints,
             root,
+            has_lsm,
             ebpf,
         })
+    }
+
+    /// Whether bytes that are sent are counted.
+    pub fn counts_sent(&self) -> bool {
+        self.tracepoints.contains(&"sock_send_length")
     }
 
     /// Notes what is done in a pid namespace in this place of `sandboxes`.
@@ -263,8 +285,35 @@ impl Probes {
                 (attached.hooks).push(link.map_err(|error| Error::Probe(name, error))?);
             }
         }
+        for (name, _) in LSM.iter().filter(|_| self.has_lsm) {
+            let link = attach_lsm(&mut self.ebpf, name);
+            (attached.lsm).push(link.map_err(|error| Error::Probe(name, error))?);
+        }
         Ok(attached)
     }
+}
+
+/// Whether the programs at hooks of BPF LSM can be used. A kernel that was not started with `bpf` among its security modules
+/// loads and attaches them all the same, and never calls them: so one is tried.
+fn load_lsm(ebpf: &mut Ebpf, btf: &Btf) -> Result<bool, Box<dyn std::error::Error>> {
+    program::<Lsm>(ebpf, "is_called").load("file_open", btf)?;
+    {
+        let _link = attach_lsm(ebpf, "is_called")?;
+        File::open("/dev/null")?;
+    }
+    let called = ebpf.map("called").expect("a map of our own object");
+    if Array::<_, u32>::try_from(called)?.get(&0, 0)? == 0 {
+        return Ok(false);
+    }
+    for (name, hook) in LSM {
+        program::<Lsm>(ebpf, name).load(hook, btf)?;
+    }
+    Ok(true)
+}
+
+fn attach_lsm(ebpf: &mut Ebpf, name: &str) -> Result<LsmLink, ProgramError> {
+    let hook: &mut Lsm = program(ebpf, name);
+    hook.attach().and_then(|id| hook.take_link(id))
 }
 
 /// Probes that see what happens. Dropping it detaches them.
@@ -272,6 +321,7 @@ impl Probes {
 pub(crate) struct Attached {
     tracepoints: Vec<BtfTracePointLink>,
     hooks: Vec<CgroupSockAddrLink>,
+    lsm: Vec<LsmLink>,
 }
 
 /// The root of the cgroup2 tree, which the hooks on addresses are attached to.

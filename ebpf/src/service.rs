@@ -184,7 +184,12 @@ impl Client {
     fn answer(&mut self, observer: &mut Observer, bytes: &[u8], fds: &[OwnedFd]) -> bool {
         let request = serde_json::from_slice(bytes);
         match (request, self.slot, fds) {
-            (Ok(Request::Ready {}), None, []) => self.reply(&Reply::Ready {}, &[]),
+            (Ok(Request::Ready {}), None, []) => self.reply(
+                &Reply::Ready {
+                    tier: observer.tier(),
+                },
+                &[],
+            ),
             (Ok(Request::Watch { news }), None, [init, guard @ ..])
                 if guard.len() == usize::from(news) =>
             {
@@ -192,7 +197,8 @@ impl Client {
                     Ok(slot) => {
                         self.slot = Some(slot);
                         self.news = news.then_some(true);
-                        self.reply(&Reply::Watching {}, &[])
+                        let tier = observer.tier();
+                        self.reply(&Reply::Watching { tier }, &[])
                     }
                     Err(why) => self.refuse(&why),
                 }

@@ -80,16 +80,8 @@ impl Observing {
         self.socket.is_none()
     }
 
-    /// By what the run is observed.
-    pub fn tier(&self) -> Tier {
-        match self.socket {
-            Some(_) => Tier::Bpf,
-            None => Tier::Listener,
-        }
-    }
-
     /// Asks for the sandbox with this PID 1 to be observed, which [`Observing::begun`] waits for. `guard`: there are to be news
-    /// of it, and what the kernel is to kill; the listener has no news, and kills nothing.
+    /// of it, and what the kernel is to kill or refuse; the listener has no news, and does neither.
     pub fn watch(&self, init: BorrowedFd<'_>, guard: Option<&Guard>) -> Result<(), String> {
         let Some(socket) = &self.socket else {
             return Ok(());
@@ -108,13 +100,13 @@ impl Observing {
         send(socket, Request::Watch { news }, &fds)
     }
 
-    /// Waits until the sandbox is observed.
-    pub fn begun(&self) -> Result<(), String> {
+    /// Waits until the sandbox is observed, and says by what.
+    pub fn begun(&self) -> Result<Tier, String> {
         let Some(socket) = &self.socket else {
-            return Ok(());
+            return Ok(Tier::Listener);
         };
         match answer(socket)? {
-            (Reply::Watching {}, _) => Ok(()),
+            (Reply::Watching { tier }, _) => Ok(tier),
             (reply, _) => Err(refused(reply)),
         }
     }
@@ -170,19 +162,23 @@ impl Observing {
     }
 }
 
-/// Who has probes, found as a run finds them: `Ok` says who in words, `Err` what to do for there to be somebody. Runs are
-/// observed by their listener until then.
+/// Who has probes, found as a run finds them: `Ok` says who in words, and which, `Err` what to do for there to be somebody. Runs
+/// are observed by their listener until then.
 ///
 /// # Errors
 ///
 /// Nobody has.
-pub fn who_has_probes() -> Result<&'static str, String> {
-    if service().is_ok() {
-        return Ok("the host's service");
-    }
-    match probes() {
-        Ok(_) => Ok("loaded by root for each run"),
-        Err(unavailable) => Err(unavailable.help),
+pub fn who_has_probes() -> Result<(&'static str, Tier), String> {
+    let (socket, who) = match service() {
+        Ok(socket) => (socket, "the host's service"),
+        Err(_) => (
+            probes().map_err(|unavailable| unavailable.help)?,
+            "loaded by root for each run",
+        ),
+    };
+    match ask(&socket, Request::Ready {}, &[])? {
+        (Reply::Ready { tier }, _) => Ok((who, tier)),
+        (reply, _) => Err(refused(reply)),
     }
 }
 
@@ -211,7 +207,7 @@ fn probes() -> Result<OwnedFd, Unavailable> {
     })?;
     // It has said itself what it cannot do.
     match ask(&socket, Request::Ready {}, &[]) {
-        Ok((Reply::Ready {}, _)) => Ok(socket),
+        Ok((Reply::Ready { .. }, _)) => Ok(socket),
         _ => Err(Unavailable {
             why: "the probes cannot be loaded".into(),
             help: "the kernel does not take the probes; `aegis doctor` says more".into(),

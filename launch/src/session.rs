@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use aegis_audit::event::Person;
-use aegis_observation::{self as observation, Text};
+use aegis_observation::{self as observation, Text, Tier};
 use aegis_policy::{Hash, Request};
 use aegis_profile::Profile;
 use aegis_runtime::plan::{Namespace, Plan};
@@ -159,12 +159,16 @@ impl<'a> Session<'a> {
         };
         let registered = registered.map_err(unregistered).ok();
         let mut ready = Ok(());
+        let mut tier = Tier::Listener;
         if run.observing.is_some() || options.before_command.is_some() {
             ready = built.wait();
         }
         if let Some(observing) = &run.observing {
-            let begun = || asked.and_then(|()| observing.begun()).map_err(refused);
-            ready = ready.and_then(|()| begun());
+            ready = ready.and_then(|()| {
+                let begun = asked.and_then(|()| observing.begun());
+                tier = begun.map_err(refused)?;
+                Ok(())
+            });
             if let (Ok(()), Some(help)) = (&ready, &observing.less) {
                 (recorder.front_end).event(&Event::ObservedByListener(help.clone()));
             }
@@ -179,7 +183,7 @@ impl<'a> Session<'a> {
                 command: plan.argv.iter().map(Text::from).collect(),
                 directory: Text::from(&plan.directory),
                 profile: run.profile_hash.to_string(),
-                tier: observing.tier(),
+                tier,
                 kernel: kernel(),
                 exit_status: None,
             };

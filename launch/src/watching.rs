@@ -10,7 +10,7 @@ use aegis_audit::event::Reaction;
 use aegis_learn::{Baseline, Variables, Watch};
 use aegis_observation::Observation;
 use aegis_observation::protocol::Guard;
-use aegis_policy::model::AnomalyKind;
+use aegis_policy::model::{AnomalyKind, OnBlockedAnomaly};
 use aegis_policy::{
     Context, Decision, Hash, HostPath, Policy, Request as Asked, Verdict, What, decide,
 };
@@ -32,6 +32,10 @@ pub(crate) struct Watching {
 pub(crate) struct Found {
     pub request: Asked,
     pub decision: Decision,
+    /// Whether the kernel has refused it.
+    refused: bool,
+    /// Whether the policy wants what is blocked refused, and there are kernels that can.
+    to_refuse: bool,
 }
 
 impl Found {
@@ -41,8 +45,17 @@ impl Found {
             Verdict::Allow => Some(Reaction::Recorded),
             Verdict::Warn => Some(Reaction::Warned),
             Verdict::Review => None,
+            Verdict::Block if self.refused && self.to_refuse => Some(Reaction::Refused),
             Verdict::Block => Some(Reaction::Killed),
         }
+    }
+
+    /// What the policy wants instead of this reaction, where that was not possible.
+    pub fn instead_of(&self, reaction: Reaction) -> Option<Reaction> {
+        let missed = self.to_refuse
+            && self.decision.verdict == Verdict::Block
+            && reaction != Reaction::Refused;
+        missed.then_some(Reaction::Refused)
     }
 }
 
@@ -93,7 +106,7 @@ impl Watching {
         }
     }
 
-    /// What the kernel is to kill: where the policy blocks any of a kind.
+    /// What the kernel is to kill, or to refuse: where the policy blocks any of a kind.
     pub fn guard(&self, policy: &Policy, context: &Context) -> Guard {
         let blocks = |kind| {
             let of = HostPath::default();
@@ -101,7 +114,10 @@ impl Watching {
             found.decision.verdict == Verdict::Block
         };
         let (programs, addresses) = (blocks(AnomalyKind::Exec), blocks(AnomalyKind::Connect));
-        self.watch.guard(&self.around(), programs, addresses)
+        Guard {
+            refuses: refuses(policy),
+            ..self.watch.guard(&self.around(), programs, addresses)
+        }
     }
 
     /// What of the news is out of the ordinary, and what the policy says to it.
@@ -124,7 +140,11 @@ impl Watching {
         let found = anomalies.into_iter().map(|anomaly| {
             let of = HostPath(anomaly.what.as_bytes().to_vec());
             let kind = anomaly.kind;
-            decided(policy, context, What::Anomaly { kind, of })
+            Found {
+                refused: anomaly.refused,
+                to_refuse: kind.can_be_refused() && refuses(policy),
+                ..decided(policy, context, What::Anomaly { kind, of })
+            }
         });
         found.collect()
     }
@@ -137,7 +157,17 @@ fn decided(policy: &Policy, context: &Context, what: What) -> Found {
         what,
     };
     let decision = decide(policy, &request);
-    Found { request, decision }
+    Found {
+        request,
+        decision,
+        refused: false,
+        to_refuse: false,
+    }
+}
+
+/// Whether the policy wants what it blocks refused.
+fn refuses(policy: &Policy) -> bool {
+    policy.documents().on_blocked_anomaly() == OnBlockedAnomaly::Refuse
 }
 
 /// Where a baseline is: beside the profile that names it.

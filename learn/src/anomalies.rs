@@ -18,13 +18,15 @@ pub struct Anomaly {
     pub kind: Kind,
     /// What it was: a path, an address, a call.
     pub what: Text,
+    /// Whether the kernel has refused it, before it happened.
+    pub refused: bool,
 }
 
 /// Holds what a run does against what is ordinary: each thing is told once.
 #[derive(Debug, Default)]
 pub struct Watch {
     baseline: Option<Baseline>,
-    told: BTreeSet<(Kind, Text)>,
+    told: BTreeSet<(Kind, bool, Text)>,
     files: BTreeSet<Text>,
 }
 
@@ -45,23 +47,27 @@ impl Watch {
         around: &Variables<'_>,
         is_forbidden: &dyn Fn(&Path) -> bool,
     ) -> Vec<Anomaly> {
-        let mut found: BTreeMap<(Kind, Text), Text> = BTreeMap::new();
+        let mut found: BTreeMap<(Kind, bool, Text), Text> = BTreeMap::new();
         each(news, around, |deed| {
             let is_odd = match &self.baseline {
                 Some(baseline) => !baseline.has(deed.kind, &deed.form),
                 None => is_odd(&deed, is_forbidden),
             };
             if is_odd {
-                found.entry((deed.kind, deed.form)).or_insert(deed.what);
+                let key = (deed.kind, deed.is_refused, deed.form);
+                found.entry(key).or_insert(deed.what);
             }
         });
         (self.files).extend(news.opened.iter().map(|opened| opened.path.clone()));
         let now = Most::of(news, self.files.len());
         if let Some(baseline) = &self.baseline {
             for ((name, now), (_, most)) in now.each().into_iter().zip(baseline.most.each()) {
-                if now > most {
+                // What was not counted, now or then, is compared with nothing.
+                if let (Some(now), Some(most)) = (now, most)
+                    && now > most
+                {
                     let what = Text::from(&format!("{name}: {now}, and never more than {most}"));
-                    found.insert((Kind::Rate, Text::from(name)), what);
+                    found.insert((Kind::Rate, false, Text::from(name)), what);
                 }
             }
         }
@@ -71,14 +77,18 @@ impl Watch {
             .map_or(0, |baseline| baseline.most.lost);
         if now.lost > most_lost {
             let what = Text::from("things were done that were not seen, or not whole");
-            found.insert((Kind::Lost, what.clone()), what);
+            found.insert((Kind::Lost, false, what.clone()), what);
         }
         let new = (found.into_iter()).filter(|(told, _)| self.told.insert(told.clone()));
-        new.map(|((kind, _), what)| Anomaly { kind, what })
-            .collect()
+        new.map(|((kind, refused, _), what)| Anomaly {
+            kind,
+            what,
+            refused,
+        })
+        .collect()
     }
 
-    /// What the kernel is to kill: what is executed or reached outside of the baseline. It knows whole paths and addresses alone;
+    /// What the kernel is to kill or refuse: what is executed or reached outside of the baseline. It knows whole paths and addresses alone;
     /// where the baseline has a form for several, or too many, this is left to whoever looks.
     pub fn guard(&self, around: &Variables<'_>, programs: bool, addresses: bool) -> Guard {
         let Some(baseline) = &self.baseline else {
@@ -100,6 +110,7 @@ impl Watch {
         Guard {
             executed: executed.filter(|set| programs && set.len() <= Guard::MOST / 2),
             reached: reached.filter(|set: &BTreeSet<_>| addresses && set.len() <= Guard::MOST / 2),
+            refuses: false,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use aegis_observation::{Abi, How, Named, Observation, Opened, Text};
+use aegis_observation::{Abi, Address, Executed, How, Named, Observation, Opened, Refused, Text};
 use aegis_policy::model::AnomalyKind as Kind;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,18 @@ pub struct Most {
     pub processes: u64,
     /// Processes and threads at one time.
     pub tasks: u64,
+    /// Bytes sent. This and what was done in a second are missing where whoever observed did not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<u64>,
+    /// Files opened in one second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_in_a_second: Option<u64>,
+    /// Processes and threads made in one second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes_in_a_second: Option<u64>,
+    /// Bytes sent in one second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_in_a_second: Option<u64>,
     /// Things that were done and not seen.
     pub lost: u64,
 }
@@ -52,6 +64,12 @@ pub struct Most {
 /// So many paths of a run may be unreadable: another thread that closes the file, or a process that ends, is quicker than
 /// whoever looks, now and then.
 const UNREADABLE: u64 = 16;
+
+/// Bytes beside those that were sent: a request more, its headers, a greeting of TLS.
+const SENT: u64 = 16 << 10;
+
+/// How many times quicker a machine may be than the one that a run was learnt on. FIXME
+const QUICKER: u64 = 8;
 
 /// How much was done and not seen, beyond what ordinary runs have.
 fn lost(seen: &Observation) -> u64 {
@@ -67,17 +85,28 @@ impl Most {
             files: files as u64,
             processes: seen.counts.forks,
             tasks: seen.counts.most_tasks,
+            sent: seen.counts.sent,
+            files_in_a_second: seen.counts.opened_in_a_second,
+            processes_in_a_second: seen.counts.forks_in_a_second,
+            sent_in_a_second: seen.counts.sent_in_a_second,
             lost: lost(seen),
         }
     }
 
     /// Each with its name.
-    pub(crate) fn each(&self) -> [(&'static str, u64); 4] {
+    pub(crate) fn each(&self) -> [(&'static str, Option<u64>); 8] {
         [
-            ("executions", self.executions),
-            ("different files opened", self.files),
-            ("processes and threads made", self.processes),
-            ("processes and threads at one time", self.tasks),
+            ("executions", Some(self.executions)),
+            ("different files opened", Some(self.files)),
+            ("processes and threads made", Some(self.processes)),
+            ("processes and threads at one time", Some(self.tasks)),
+            ("bytes sent", self.sent),
+            ("files opened in a second", self.files_in_a_second),
+            (
+                "processes and threads made in a second",
+                self.processes_in_a_second,
+            ),
+            ("bytes sent in a second", self.sent_in_a_second),
         ]
     }
 
@@ -88,6 +117,23 @@ impl Most {
         room(&mut self.files, other.files);
         room(&mut self.processes, other.processes);
         room(&mut self.tasks, other.tasks);
+        let measured = |most: &mut Option<u64>, seen: Option<u64>, times: u64, more: u64| {
+            if let Some(seen) = seen {
+                *most = (*most).max(Some(seen.saturating_mul(times).saturating_add(more)));
+            }
+        };
+        measured(&mut self.sent, other.sent, 4, SENT);
+        // What a run does in a second is also how quick the machine is.
+        let quicker = 4 * QUICKER;
+        let (files, processes) = (other.files_in_a_second, other.processes_in_a_second);
+        measured(&mut self.files_in_a_second, files, quicker, 16);
+        measured(&mut self.processes_in_a_second, processes, quicker, 16);
+        measured(
+            &mut self.sent_in_a_second,
+            other.sent_in_a_second,
+            quicker,
+            SENT,
+        );
         // Where nothing was lost, nothing is lost in silence.
         if other.lost > 0 {
             room(&mut self.lost, other.lost);
@@ -175,6 +221,8 @@ pub(crate) struct Deed {
     pub what: Text,
     /// Of a path that is not there, or hidden: it was only asked for.
     pub is_absent: bool,
+    /// The kernel refused it, since the run is guarded.
+    pub is_refused: bool,
 }
 
 /// Calls that say nothing of what a program does: they depend on time, memory and other processes, change what is the
@@ -200,13 +248,12 @@ pub(crate) fn each(seen: &Observation, around: &Variables<'_>, mut add: impl FnM
             form,
             what,
             is_absent: false,
+            is_refused: false,
         });
     };
     let text = |text: String| Text::from(&text);
     for ran in &seen.executed {
-        for path in BTreeSet::from([&ran.path, &ran.asked]) {
-            done(Kind::Exec, around.program(path.as_path()), path.clone());
-        }
+        executed(ran, around, &mut done);
     }
     for opened in &seen.opened {
         let kind = if opened.write {
@@ -225,15 +272,7 @@ pub(crate) fn each(seen: &Observation, around: &Variables<'_>, mut add: impl FnM
         done(Kind::Socket, form.clone(), form);
     }
     for address in &seen.addresses {
-        let kind = match address.how {
-            How::Connect | How::Send => Kind::Connect,
-            How::Bind | How::Listen => Kind::Bind,
-        };
-        done(
-            kind,
-            around.address(&address.of),
-            text(address.of.to_string()),
-        );
+        used(address, around, &mut done);
     }
     for (abi, calls) in &seen.calls {
         for name in calls {
@@ -269,6 +308,36 @@ pub(crate) fn each(seen: &Observation, around: &Variables<'_>, mut add: impl FnM
     for named in &seen.named {
         add(of_named(named, around));
     }
+    let mut refused = |kind, form, what| {
+        add(Deed {
+            kind,
+            form,
+            what,
+            is_absent: false,
+            is_refused: true,
+        });
+    };
+    for thing in &seen.refused {
+        match thing {
+            Refused::Executed(ran) => executed(ran, around, &mut refused),
+            Refused::Address(address) => used(address, around, &mut refused),
+        }
+    }
+}
+
+fn executed(ran: &Executed, around: &Around<'_>, done: &mut impl FnMut(Kind, Text, Text)) {
+    for path in BTreeSet::from([&ran.path, &ran.asked]) {
+        done(Kind::Exec, around.program(path.as_path()), path.clone());
+    }
+}
+
+fn used(address: &Address, around: &Around<'_>, done: &mut impl FnMut(Kind, Text, Text)) {
+    let kind = match address.how {
+        How::Connect | How::Send => Kind::Connect,
+        How::Bind | How::Listen => Kind::Bind,
+    };
+    let what = Text::from(&address.of.to_string());
+    done(kind, around.address(&address.of), what);
 }
 
 /// A file of the process itself is known by the name that it was asked for by: its number differs.
@@ -306,6 +375,7 @@ fn of_named(named: &Named, around: &Variables<'_>) -> Deed {
             form: words(&around.file(path)),
             what: words(&named.path),
             is_absent: false,
+            is_refused: false,
         };
     }
     Deed {
@@ -313,5 +383,6 @@ fn of_named(named: &Named, around: &Variables<'_>) -> Deed {
         form: around.file(path),
         what: named.path.clone(),
         is_absent: is_absence(error),
+        is_refused: false,
     }
 }

@@ -41,7 +41,7 @@ pub fn propose(
     }
     let made = calls::made(&seen);
     let possible_calls = calls::beyond(&seen, around.host, &mut notes);
-    let by_probes = |seen: &&Observation| seen.runs.iter().all(|run| run.tier == Tier::Bpf);
+    let by_probes = |seen: &&Observation| seen.runs.iter().all(|run| run.tier != Tier::Listener);
     let tight = options.tight && seen.iter().all(by_probes);
     if options.tight && !tight {
         notes.add(

@@ -292,6 +292,7 @@ impl Page {
 fn tier_name(tier: Tier) -> &'static str {
     match tier {
         Tier::Bpf => "probes in the kernel",
+        Tier::BpfLsm => "probes and LSM hooks in the kernel",
         Tier::Listener => "the seccomp listener",
     }
 }

@@ -74,6 +74,9 @@ pub struct Observation {
     pub sockets: BTreeSet<Socket>,
     /// Addresses that were used.
     pub addresses: BTreeSet<Address>,
+    /// What the kernel refused because the run is [guarded](protocol::Guard): it was not executed, nor reached.
+    #[serde(default)]
+    pub refused: BTreeSet<Refused>,
     /// Capabilities that the kernel checked for, by name: whether all checks were passed.
     pub capabilities: BTreeMap<String, bool>,
     /// Signals that were sent to processes outside, by number.
@@ -110,6 +113,8 @@ pub struct Run {
 pub enum Tier {
     /// Probes in the kernel (eBPF).
     Bpf,
+    /// Those, and programs at the hooks of BPF LSM, which can refuse.
+    BpfLsm,
     /// The seccomp listener, which is asked about the few calls that matter.
     Listener,
 }
@@ -215,6 +220,16 @@ pub struct Address {
     pub kind: u16,
 }
 
+/// What the kernel refused since a run is guarded.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refused {
+    /// A program, which was not executed.
+    Executed(Executed),
+    /// An address, which was not reached.
+    Address(Address),
+}
+
 /// What an address is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -262,6 +277,39 @@ pub struct Counts {
     pub forks: u64,
     /// The most of them at one time, in one run.
     pub most_tasks: u64,
+    /// Bytes sent by sockets of the Internet families. This and the rest are missing where they were not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<u64>,
+    /// The most files opened in a second, the same one again counted again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_in_a_second: Option<u64>,
+    /// The most processes and threads made in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forks_in_a_second: Option<u64>,
+    /// The most bytes sent in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_in_a_second: Option<u64>,
+}
+
+impl Counts {
+    /// Takes in those of another run. What was not counted in one of them is what the other has.
+    fn merge(&mut self, other: &Self) {
+        let both = |a: Option<u64>, b: Option<u64>, of: fn(u64, u64) -> u64| match (a, b) {
+            (Some(a), Some(b)) => Some(of(a, b)),
+            (one, other) => one.or(other),
+        };
+        self.executions += other.executions;
+        self.forks += other.forks;
+        self.most_tasks = self.most_tasks.max(other.most_tasks);
+        self.sent = both(self.sent, other.sent, u64::saturating_add);
+        for (most, other) in [
+            (&mut self.opened_in_a_second, other.opened_in_a_second),
+            (&mut self.forks_in_a_second, other.forks_in_a_second),
+            (&mut self.sent_in_a_second, other.sent_in_a_second),
+        ] {
+            *most = both(*most, other, u64::max);
+        }
+    }
 }
 
 /// What an observation lacks.
@@ -317,6 +365,7 @@ impl Default for Observation {
             named: BTreeSet::new(),
             sockets: BTreeSet::new(),
             addresses: BTreeSet::new(),
+            refused: BTreeSet::new(),
             capabilities: BTreeMap::new(),
             signals_outside: BTreeSet::new(),
             counts: Counts::default(),
@@ -358,6 +407,7 @@ impl Observation {
             named,
             sockets,
             addresses,
+            refused,
             capabilities,
             signals_outside,
             counts: _,
@@ -371,6 +421,7 @@ impl Observation {
             + named.len()
             + sockets.len()
             + addresses.len()
+            + refused.len()
             + capabilities.len()
             + signals_outside.len()
     }
@@ -387,13 +438,12 @@ impl Observation {
         self.named.extend(other.named);
         self.sockets.extend(other.sockets);
         self.addresses.extend(other.addresses);
+        self.refused.extend(other.refused);
         for (name, passed) in other.capabilities {
             *self.capabilities.entry(name).or_insert(true) &= passed;
         }
         self.signals_outside.extend(other.signals_outside);
-        self.counts.executions += other.counts.executions;
-        self.counts.forks += other.counts.forks;
-        self.counts.most_tasks = self.counts.most_tasks.max(other.counts.most_tasks);
+        self.counts.merge(&other.counts);
         self.losses.dropped += other.losses.dropped;
         self.losses.unreadable += other.losses.unreadable;
         self.losses.truncated += other.losses.truncated;

@@ -1,8 +1,8 @@
 //! What passes between a launcher and whoever observes for it: messages over a `SOCK_SEQPACKET` socket.
 //!
 //! ```text
-//! launcher: {"ready": {}}, if it wants to know                          -> {"ready": {}}
-//! launcher: {"watch": {}} with a descriptor of the sandbox's PID 1 (pidfd)   -> {"watching": {}} or {"refused": ...}
+//! launcher: {"ready": {}}, if it wants to know                          -> {"ready": {"tier": "bpf"}}
+//! launcher: {"watch": {}} with a descriptor of the sandbox's PID 1 (pidfd)   -> {"watching": {"tier": "bpf"}} or {"refused": ...}
 //! launcher: {"watch": {"news": true}} with that, and a file of a [`Guard`]   -> the same, and later, when something new was seen
 //!           {"more": {}} when that was read                                -> {"news": {}} with a file of an observation of it
 //! launcher: {"finish": {}} with a file in memory: the JSON of the run      -> {"observed": {"lost": 0}} with a file of the observation
@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Text;
+use crate::{Text, Tier};
 
 /// The longest message, in bytes.
 pub const LONGEST: usize = 4096;
@@ -49,9 +49,15 @@ pub enum Request {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Reply {
     /// It can: the probes are loaded.
-    Ready {},
+    Ready {
+        /// Which of them.
+        tier: Tier,
+    },
     /// It is observed from now on.
-    Watching {},
+    Watching {
+        /// By what.
+        tier: Tier,
+    },
     /// What was seen since the last news comes with it, as such a file. The next are sent when [`Request::More`] has come.
     News {},
     /// The observation comes with it, as a file in memory that nobody can change.
@@ -66,7 +72,8 @@ pub enum Reply {
     },
 }
 
-/// What is killed in the kernel, before the call that does it returns: whatever else is executed or reached than this.
+/// What is killed or refused in the kernel, before the call that does it returns: whatever else is executed or reached than
+/// this.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Guard {
@@ -74,6 +81,9 @@ pub struct Guard {
     pub executed: Option<BTreeSet<Text>>,
     /// Addresses that may be connected and sent to; of port 0, each of its ports. `None`: any.
     pub reached: Option<BTreeSet<SocketAddr>>,
+    /// Whether the call is refused, where the kernel can do that, and goes on. What it cannot refuse is killed.
+    #[serde(default)]
+    pub refuses: bool,
 }
 
 impl Guard {

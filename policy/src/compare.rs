@@ -225,6 +225,7 @@ fn settings(a: &Policy, b: &Policy) -> Vec<Setting> {
         keys.join(", ")
     };
     let failure = |policy: &Policy| policy.documents().on_audit_failure().to_string();
+    let odd = |policy: &Policy| policy.documents().on_blocked_anomaly().to_string();
     let ceiling = |policy: &Policy, key: LimitKey| {
         let ceiling = policy.documents().ceiling(key);
         ceiling
@@ -249,6 +250,7 @@ fn settings(a: &Policy, b: &Policy) -> Vec<Setting> {
         ("may-be-missing".to_owned(), missing(a), missing(b)),
         ("limits.must-hold".to_owned(), insisted(a), insisted(b)),
         ("audit-failure".to_owned(), failure(a), failure(b)),
+        ("blocked-anomaly".to_owned(), odd(a), odd(b)),
     ];
     (limits.chain(others))
         .filter(|(_, a, b)| a != b)

@@ -21,7 +21,9 @@ pub use documents::Documents;
 pub use passphrase::Passphrase;
 pub use rules::{Budget, CapabilityRule, EgressRule, SecretRule};
 pub(crate) use rules::{Head, Rule, is_id};
-pub use words::{Action, AnomalyKind, Inject, Mode, OnAuditFailure, Scheme, Verdict};
+pub use words::{
+    Action, AnomalyKind, Inject, Mode, OnAuditFailure, OnBlockedAnomaly, Scheme, Verdict,
+};
 
 /// What `may-be-missing` may name: limits without a substitute where a host has no control group for them. Any
 /// other missing layer is either replaced by the next best one, as the plan reports, or required.
@@ -47,6 +49,9 @@ pub struct Document {
     /// What happens when the audit log cannot be written.
     #[serde(skip_serializing_if = "is_default")]
     pub audit_failure: OnAuditFailure,
+    /// What becomes of a run that does something out of the ordinary which a rule blocks.
+    #[serde(skip_serializing_if = "is_default")]
+    pub blocked_anomaly: OnBlockedAnomaly,
     /// The `capabilities` contract, by id.
     pub capabilities: Vec<CapabilityRule>,
     /// Ceilings for every profile, by the profile's keys, in its units as numbers: bytes, milliseconds,

@@ -24,6 +24,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use aegis_observation::Tier;
 use anyhow::Context as _;
 use clap::builder::Styles;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -244,7 +245,7 @@ fn doctor(json: bool) -> CommandResult {
         print_json(
             &json!({"complete": complete, "kernel": kernel, "user": user, "checks": checks,
                 "observing": match &probes {
-                    Ok(who) => json!({"by": "probes", "who": who}),
+                    Ok((who, tier)) => json!({"by": "probes", "tier": tier, "who": who}),
                     Err(help) => json!({"by": "listener", "help": help}),
                 },
                 "policy": policy}),
@@ -252,7 +253,10 @@ fn doctor(json: bool) -> CommandResult {
     } else {
         print_bytes(text::doctor::text(&report, colour(&io::stdout())).as_bytes())?;
         print(&match &probes {
-            Ok(who) => format!("Observing (--record): by probes, {who}\n"),
+            Ok((who, Tier::BpfLsm)) => format!(
+                "Observing (--record): by probes and hooks of BPF LSM, which can refuse, {who}\n"
+            ),
+            Ok((who, _)) => format!("Observing (--record): by probes, {who}\n"),
             Err(help) => {
                 format!("Observing (--record): by seccomp (slower, and less is seen): {help}\n")
             }

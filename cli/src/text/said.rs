@@ -100,7 +100,9 @@ pub(crate) fn anomaly(anomaly: &Anomaly, quiet: bool) -> String {
         AnomalyKind::Write => "it writes, makes or removes",
     };
     let done = match anomaly.reaction {
+        "killed" if anomaly.instead_of.is_some() => ": killed, since it could not be refused here",
         "killed" => ": killed",
+        "refused" => ": refused",
         "continued" => ": allowed by a person",
         "warned" if !quiet => "",
         _ => return String::new(),

@@ -81,15 +81,23 @@ impl Session<'_> {
                 self.anomalies_left_out += 1;
                 continue;
             }
-            let Found { request, decision } = found;
+            let instead_of = found.instead_of(reaction);
+            let Found {
+                request, decision, ..
+            } = found;
             let anomaly = Anomaly {
                 what: request.what.clone(),
                 said: decision.clone().into(),
                 reaction: word(reaction),
+                instead_of: instead_of.map(word),
             };
             (self.recorder.front_end).event(&crate::Event::Anomaly(anomaly.clone()));
             self.anomalies.push(anomaly);
-            let detail = event::Anomaly { baseline, reaction };
+            let detail = event::Anomaly {
+                baseline,
+                instead_of,
+                reaction,
+            };
             events.push(Event::anomaly(
                 self.recorder.run(),
                 request,
@@ -132,7 +140,9 @@ impl Session<'_> {
             }
             let run = self.recorder.run().to_owned();
             let wrong = |reason: &str| {
-                let Found { request, decision } = found[0];
+                let Found {
+                    request, decision, ..
+                } = found[0];
                 let wrong = event::Answer::Wrong;
                 answered(&run, request, decision, wrong, Some(reason), &[], &self.by)
             };
@@ -187,6 +197,7 @@ fn word(reaction: Reaction) -> &'static str {
         Reaction::Continued => "continued",
         Reaction::Killed => "killed",
         Reaction::Recorded => "recorded",
+        Reaction::Refused => "refused",
         Reaction::Warned => "warned",
     }
 }

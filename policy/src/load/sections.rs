@@ -11,7 +11,8 @@ use crate::model::fields::{Fields, unknown};
 use crate::model::forms::{self, POLICY_NAME, REGO_FILE, Word};
 use crate::model::keys::Form;
 use crate::model::{
-    CapabilityRule, Document, EgressRule, LAYERS, OnAuditFailure, RegoModule, Rule, SecretRule,
+    CapabilityRule, Document, EgressRule, LAYERS, OnAuditFailure, OnBlockedAnomaly, RegoModule,
+    Rule, SecretRule,
 };
 
 /// A key of a file.
@@ -25,7 +26,7 @@ pub(crate) struct Section {
 }
 
 /// All of them, in the order in which people write them.
-pub(crate) const SECTIONS: [Section; 10] = [
+pub(crate) const SECTIONS: [Section; 11] = [
     Section {
         name: VERSION,
         about: "The version of this format: always 1.",
@@ -99,6 +100,26 @@ pub(crate) const SECTIONS: [Section; 10] = [
             (document.audit_failure == OnAuditFailure::Continue).then(|| " continue".into())
         },
         schema: || Form::<OnAuditFailure>::schema(&Word),
+    },
+    Section {
+        name: "blocked-anomaly",
+        about: "What becomes of a run that does something out of the ordinary which a rule blocks.",
+        read: |node, union, out| {
+            if let Some(answer) = Word.read(node, "blocked-anomaly", out)
+                && union.once(
+                    "blocked-anomaly".into(),
+                    node.span,
+                    "`blocked-anomaly`",
+                    out,
+                )
+            {
+                union.document.blocked_anomaly = answer;
+            }
+        },
+        show: |document| {
+            (document.blocked_anomaly == OnBlockedAnomaly::Refuse).then(|| " refuse".into())
+        },
+        schema: || Form::<OnBlockedAnomaly>::schema(&Word),
     },
     Section {
         name: "approval-passphrase",

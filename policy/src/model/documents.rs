@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aegis_profile::LimitKey;
 
-use super::{Document, OnAuditFailure, Passphrase};
+use super::{Document, OnAuditFailure, OnBlockedAnomaly, Passphrase};
 
 /// The documents of a policy, those of the system first: read, and not yet compiled.
 #[derive(Debug)]
@@ -66,6 +66,15 @@ impl Documents {
         match !self.0.is_empty() && self.0.iter().all(goes_on) {
             true => OnAuditFailure::Continue,
             false => OnAuditFailure::Stop,
+        }
+    }
+
+    /// What becomes of a run that does something out of the ordinary which a rule blocks: the strictest setting of any document.
+    pub fn on_blocked_anomaly(&self) -> OnBlockedAnomaly {
+        let refuses = |d: &Arc<Document>| d.blocked_anomaly == OnBlockedAnomaly::Refuse;
+        match !self.0.is_empty() && self.0.iter().all(refuses) {
+            true => OnBlockedAnomaly::Refuse,
+            false => OnBlockedAnomaly::Kill,
         }
     }
 }

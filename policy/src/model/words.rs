@@ -164,6 +164,22 @@ words! {
         /// The run goes on; that it is not recorded is said on standard error and in the report.
         Continue = "continue",
     }
+
+    /// What becomes of a run that does something out of the ordinary which a rule blocks.
+    pub enum OnBlockedAnomaly default Kill {
+        /// Everything inside is killed.
+        Kill = "kill",
+        /// What the kernel can refuse before it happens (`exec`, `connect`) is refused, and the run goes on; for the rest,
+        /// and where the kernel cannot, everything inside is killed.
+        Refuse = "refuse",
+    }
+}
+
+impl AnomalyKind {
+    /// Whether there are kernels that can refuse it before it happens.
+    pub fn can_be_refused(self) -> bool {
+        matches!(self, Self::Connect | Self::Exec)
+    }
 }
 
 impl Verdict {

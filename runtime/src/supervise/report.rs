@@ -167,8 +167,11 @@ pub struct Anomaly {
     /// The policy's opinion.
     #[serde(flatten)]
     pub said: Opinion,
-    /// What was done about it: `recorded`, `warned`, `continued` or `killed`.
+    /// What was done about it: `recorded`, `warned`, `continued`, `refused` or `killed`.
     pub reaction: &'static str,
+    /// What the policy asks for instead, where the host could not do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<&'static str>,
 }
 
 /// A grant about which the policy says more than `allow`.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use aegis_audit::event::{Cause, RunEnd};
 use aegis_launch::registry::{Inside, Process, Running, Usage};
+use aegis_observation::Counts;
 use aegis_policy::Verdict;
 use aegis_profile::LimitKey;
 use aegis_profile::syntax::escape;
@@ -382,6 +383,34 @@ fn denied(page: &mut Page, shown: &Shown, record: &Recorded) {
     page.section("Denied", "", &rows);
 }
 
+/// What was counted, and the most of it in one second.
+fn counted(counts: &Counts) -> Vec<Row> {
+    let row = |name: &str, all: Option<String>, in_a_second: Option<String>| {
+        let most = in_a_second.map(|most| format!("{most} in a second at most"));
+        let parts: Vec<String> = all.into_iter().chain(most).collect();
+        (!parts.is_empty()).then(|| Row::new(name, &parts.join(", ")))
+    };
+    let Counts {
+        executions,
+        forks,
+        most_tasks,
+        sent,
+        opened_in_a_second,
+        forks_in_a_second,
+        sent_in_a_second,
+    } = *counts;
+    let plain = |number: u64| number.to_string();
+    // The listener counts executions alone.
+    let made = forks_in_a_second.map(|_| format!("{forks} made, {most_tasks} at one time"));
+    let rows = [
+        row("executed", Some(plain(executions)), None),
+        row("processes", made, forks_in_a_second.map(plain)),
+        row("opened", None, opened_in_a_second.map(plain)),
+        row("bytes sent", sent.map(size), sent_in_a_second.map(size)),
+    ];
+    rows.into_iter().flatten().collect()
+}
+
 fn seen(page: &mut Page, observed: &Observed) {
     let list = |words: &[String]| {
         let mut rows: Vec<Row> = words
@@ -428,6 +457,7 @@ fn seen(page: &mut Page, observed: &Observed) {
     page.section("Executed", "", &list(&observed.executed));
     page.section("Addresses", "", &list(&observed.addresses));
     page.section("Refused, as it was seen", "", &list(&observed.refused));
+    page.section("How much", "", &counted(&observed.counts));
     let losses = &observed.losses;
     let lost = match losses.lost() {
         0 => None,

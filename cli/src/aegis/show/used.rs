@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use aegis_learn::{Did, Surroundings, Use, uses};
-use aegis_observation::{Address, Losses, Observation, Text};
+use aegis_observation::{Address, Counts, Losses, Observation, Refused, Text};
 use aegis_policy::HostPath;
 use aegis_profile::{Files, Loaded, Named};
 use aegis_runtime::facts::DEFAULT_PATH;
@@ -33,8 +33,10 @@ pub(in crate::aegis) struct Observed {
     pub executed: Vec<String>,
     /// Addresses that were used, in words.
     pub addresses: Vec<String>,
-    /// Calls that were refused, with the path that they named.
+    /// Calls that were refused, with the path that they named, and what the kernel refused since the policy blocks it.
     pub refused: Vec<String>,
+    /// How often and how much.
+    pub counts: Counts,
     /// What was seen and lost.
     pub losses: Losses,
 }
@@ -70,6 +72,10 @@ pub(super) fn of(
     };
     let address = |address: &Address| format!("{} {}", name_of(address.how), address.of);
     let path = |executed: &aegis_observation::Executed| executed.path.to_string();
+    let kept_out = |refused: &Refused| match refused {
+        Refused::Executed(executed) => format!("execute {}: by policy", executed.path),
+        Refused::Address(used) => format!("{}: by policy", address(used)),
+    };
     let executed: BTreeSet<String> = seen.executed.iter().map(path).collect();
     Ok(Observed {
         file: file.to_owned(),
@@ -77,7 +83,10 @@ pub(super) fn of(
         without_grants,
         executed: executed.into_iter().collect(),
         addresses: seen.addresses.iter().map(address).collect(),
-        refused: seen.named.iter().filter_map(refusal).collect(),
+        refused: (seen.named.iter().filter_map(refusal))
+            .chain(seen.refused.iter().map(kept_out))
+            .collect(),
+        counts: seen.counts,
         losses: seen.losses.clone(),
     })
 }
