@@ -2,6 +2,7 @@
 
 mod host;
 
+mod anomalies;
 mod difference;
 mod documents;
 mod files;

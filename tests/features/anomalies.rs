@@ -1,6 +1,8 @@
 //! What a run does that it never did: flagged with the right reason, ended where that is forbidden, and nothing else flagged.
 
+mod rates;
 mod reactions;
+mod refusals;
 
 use std::fs;
 use std::path::PathBuf;

@@ -15,7 +15,7 @@ fn listened(body: impl Fn(&Scene)) {
 }
 
 fn python(scene: &Scene, script: &str) -> Value {
-    seen(scene, PYTHON, &["python3", "-c", script], 0)
+    super::python(scene, PYTHON, script)
 }
 
 /// Every entry of a list, as text that can be compared. Pids differ from run to run.
@@ -121,8 +121,10 @@ tried(subprocess.run, ["./moved"])
                     "{user:?}: {field}: by probes only {less:#?}, by the listener only {more:#?}"
                 );
             }
-            // Nothing in a sandbox can send one: of this row alone no run shows anything.
+            // Nothing in a sandbox can send one: no run shows anything of this row.
             differ.insert("signals-outside".into());
+            // Nor is anything refused where no policy asks for it.
+            differ.insert("refused".into());
             assert_eq!(differ, table, "{user:?}: rows that are true of nothing");
             let calls = |seen: &Value| entries(&seen["calls"]["native"]);
             assert!(calls(&by_listener).is_subset(&calls(&by_probes)));

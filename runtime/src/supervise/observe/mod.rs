@@ -31,7 +31,7 @@ const UNOBSERVED: [&str; 6] = [
     "which other system calls were made: `calls` has those that the listener is asked about",
     "what came of a call: its result is foreseen, before the call, and may be another",
     "stat of a file that is open already; sockets and calls that the filter refuses in silence",
-    "processes and threads: `forks` and `most-tasks` are 0",
+    "processes and threads, and what is done and sent in a second: `forks` and `most-tasks` are 0, the others missing",
     "capabilities that the kernel checked for",
     "signals that were sent outside",
 ];
