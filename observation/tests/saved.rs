@@ -50,6 +50,9 @@ fn merging_is_the_union_and_no_order_matters() {
     two.capabilities = [("CAP_KILL".into(), false)].into();
     (one.counts.most_tasks, two.counts.most_tasks) = (3, 5);
     (one.counts.forks, two.counts.forks) = (1, 2);
+    (one.counts.sent, two.counts.sent) = (Some(10), Some(20));
+    one.counts.sent_in_a_second = Some(7);
+    (one.counts.forks_in_a_second, two.counts.forks_in_a_second) = (Some(1), Some(2));
     two.losses.dropped = 7;
     let (mut forth, mut back) = (one.clone(), two.clone());
     forth.merge(two);
@@ -58,6 +61,10 @@ fn merging_is_the_union_and_no_order_matters() {
     assert_eq!(forth.calls[&Abi::Native].len(), 3);
     assert_eq!(forth.named.len(), 2);
     assert_eq!((forth.counts.most_tasks, forth.counts.forks), (5, 3));
+    assert_eq!(forth.counts.sent, Some(30));
+    assert_eq!(forth.counts.forks_in_a_second, Some(2));
+    // It was not counted in the other.
+    assert_eq!(forth.counts.sent_in_a_second, Some(7));
     assert!(!forth.capabilities["CAP_KILL"], "it was lacked once");
     assert!(!forth.is_complete());
 }

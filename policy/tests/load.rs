@@ -1,7 +1,7 @@
 //! From a text to a policy: its meaning, what is refused, and the messages.
 
 use aegis_policy::load::{UNNAMED, parse_str};
-use aegis_policy::model::{Action, Budget, Document, OnAuditFailure, Verdict};
+use aegis_policy::model::{Action, Budget, Document, OnAuditFailure, OnBlockedAnomaly, Verdict};
 use aegis_policy::templates;
 
 /// The example of the design, verbatim.
@@ -55,11 +55,12 @@ fn the_example_of_the_design_means_what_it_says() {
     );
     assert_eq!(document.rego[0].name, "extra.rego");
     assert_eq!(document.audit_failure, OnAuditFailure::Stop);
+    assert_eq!(document.blocked_anomaly, OnBlockedAnomaly::Kill);
 }
 
 #[test]
 fn one_thing_needs_no_list_and_ports_no_quotes() {
-    let text = "aegis-policy: 1\naudit-failure: continue\ncapabilities:\n  \
+    let text = "aegis-policy: 1\naudit-failure: continue\nblocked-anomaly: refuse\ncapabilities:\n  \
                 - {id: web, on: net.listen, match: [8080, 9000-9099], verdict: allow}\n  \
                 - {id: env, on: environment.pass, match: LANG, verdict: warn, mode: warn, otherwise: true}\n\
                 network-egress:\n  - {id: api, hosts: \"2001:db8::1\", schemes: https, ports: 443, methods: GET, \
@@ -81,6 +82,7 @@ fn one_thing_needs_no_list_and_ports_no_quotes() {
     };
     assert_eq!(api.budget, budget);
     assert_eq!(document.audit_failure, OnAuditFailure::Continue);
+    assert_eq!(document.blocked_anomaly, OnBlockedAnomaly::Refuse);
     assert_eq!(document.name, UNNAMED, "where it gives none");
 }
 

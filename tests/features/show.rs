@@ -277,6 +277,9 @@ fn an_observed_run_is_shown_by_the_lines_of_its_profile() {
                 never.contains("/etc/hostname") && !never.contains("read.txt\n"),
                 "{page}"
             );
+            let (_, much) = page.split_once("How much").expect("the heading");
+            assert!(much.contains("in a second at most"), "{page}");
+            assert_eq!(shown["observed"]["counts"]["executions"], 1, "{told}");
 
             // What has changed since is not held against the run.
             std::fs::write(&profile, "aegis: 1\nextends: [shell]\n").expect("write");
