@@ -26,7 +26,7 @@ fn with_most(workspace: &Workspace, most: &[(&str, u64)]) {
         .arg(&place)
         .output()
         .expect("it starts");
-    let sum = text(&sum);
+    let sum = String::from_utf8(sum.stdout).expect("UTF-8");
     let hash = sum.split(' ').next().expect("a hash");
     for profile in ["skill.yaml", "wide.yaml"] {
         let place = workspace.work().join(profile);

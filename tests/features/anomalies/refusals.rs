@@ -121,7 +121,8 @@ fn a_program_is_refused_where_there_is_bpf_lsm_and_killed_where_there_is_none() 
             let said = text(&output);
             assert_eq!(output.status.code(), Some(status), "{code}: {said}");
             assert!(!said.contains("EXECUTED"), "{code}: {said}");
-            assert_eq!(said.contains("WENT ON"), has_lsm, "{code}: {said}");
+            // Without, another process may still say so before it is killed as well.
+            assert!(!has_lsm || said.contains("WENT ON"), "{code}: {said}");
             let report = reported(workspace);
             // By the name that was asked for, and by its own.
             let done = reactions(&report, "exec");
