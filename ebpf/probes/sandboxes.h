@@ -201,11 +201,12 @@ static __attribute__((noinline)) bool wants(const struct inside *inside, __u32 w
  * added after the last one has ended. Its beginning (2^20 ns, 24 bits) and what there is in it are one word, so that processors
  * that add at once lose nothing. */
 static __always_inline void rate(struct sandbox *of, int what, __u64 more) {
-  const __u64 amount = (1ULL << 40) - 1, times = (1ULL << 24) - 1;
+  const __u64 amount = (1ULL << 40) - 1, times = (1ULL << 24) - 1, later = 1000;
   __u64 now = (bpf_ktime_get_boot_ns() >> 20) & times;
   for (int tries = 0; tries < 8; tries++) {
     __u64 old = of->second[what];
-    bool over = ((now - (old >> 40)) & times) > 953; /* 10^9 >> 20 */
+    /* Another processor may have begun it a little later than now. */
+    bool over = ((now - (old >> 40) + later) & times) > later + 953; /* 10^9 >> 20 */
     __u64 sum = (over ? 0 : old & amount) + more;
     if (sum > amount) sum = amount;
     if (__sync_val_compare_and_swap(&of->second[what], old, (over ? now << 40 : old & ~amount) | sum) != old) continue;
