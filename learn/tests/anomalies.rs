@@ -175,7 +175,7 @@ fn what_is_refused_is_told_apart_from_what_is_done() {
         [exec("/bin/sh", false), exec("/usr/bin/dash", false)]
     );
     // What was refused once is no part of what is ordinary by being refused.
-    let ordinary = Baseline::of(&[refused.clone()], &around());
+    let ordinary = Baseline::of(std::slice::from_ref(&refused), &around());
     assert_eq!(
         Watch::new(Some(ordinary))
             .look(&executed, &around(), &|_| false)

@@ -37,7 +37,9 @@ fn from_everywhere(act: &str) -> [String; 3] {
         format!(
             "def act():\n    {act}\nt = threading.Thread(target=act); t.start(); t.join()\nprint('WENT ON')"
         ),
-        format!("if os.fork() == 0:\n    {act}\n    os._exit(0)\nos.wait()\nprint('WENT ON')"),
+        format!(
+            "if os.fork() == 0:\n    {act}\n    sys.stdout.flush(); os._exit(0)\nos.wait()\nprint('WENT ON')"
+        ),
     ]
 }
 
