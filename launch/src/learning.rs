@@ -129,6 +129,10 @@ const MOST_SHOWN: usize = 2_000;
 /// Top directories that every sandbox has of its own, or that are not files.
 const OWN: [&str; 6] = ["proc", "sys", "dev", "run", "tmp", "lost+found"];
 
+/// Files that a sandbox has of its own where no profile grants the host's, and no learnt one does: the command is the user that they
+/// name.
+const OWN_FILES: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/hosts"];
+
 /// Where the homes of users are: of others, nothing is shown.
 const HOMES: [&str; 2] = ["/home", "/root"];
 
@@ -292,7 +296,8 @@ impl Viewer {
                 .chain(&self.show)
                 .filter(|ours| ours.parent().is_some())
                 .any(is_ours);
-        OWN.iter().any(|name| own(name)) || others
+        let own_file = || OWN_FILES.iter().any(|file| path == Path::new(file));
+        OWN.iter().any(|name| own(name)) || others || own_file()
     }
 
     /// Shows a place, or what the policy lets through in it.
@@ -335,6 +340,9 @@ impl Viewer {
             let is_split = tree
                 && (holds(home)
                     || self.own.iter().any(holds)
+                    || OWN_FILES
+                        .iter()
+                        .any(|file| Path::new(file).starts_with(&found.real))
                     || self
                         .mounts
                         .iter()
