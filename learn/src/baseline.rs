@@ -330,13 +330,13 @@ pub(crate) fn each(seen: &Observation, around: &Variables<'_>, mut add: impl FnM
     }
 }
 
-fn executed(ran: &Executed, around: &Around<'_>, done: &mut impl FnMut(Kind, Text, Text)) {
+fn executed(ran: &Executed, around: &Variables<'_>, done: &mut impl FnMut(Kind, Text, Text)) {
     for path in BTreeSet::from([&ran.path, &ran.asked]) {
         done(Kind::Exec, around.program(path.as_path()), path.clone());
     }
 }
 
-fn used(address: &Address, around: &Around<'_>, done: &mut impl FnMut(Kind, Text, Text)) {
+fn used(address: &Address, around: &Variables<'_>, done: &mut impl FnMut(Kind, Text, Text)) {
     let kind = match address.how {
         How::Connect | How::Send => Kind::Connect,
         How::Bind | How::Listen => Kind::Bind,

@@ -1,9 +1,11 @@
 //! What failed in a run under a profile, and did not in the runs that the profile was learnt from.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use aegis_observation::{Observation, Text};
 
+use crate::outside::own_caches;
 use crate::places;
 use crate::surroundings::Surroundings;
 
@@ -22,8 +24,8 @@ pub struct Missing {
 }
 
 /// What of `now` failed and succeeded `before`. Not told is what the host does not have, which the runs make and remove themselves and not
-/// always in the same order; nor what could be written in the home directory before, and was gone after the run then too; nor
-/// byte code, which Python does without.
+/// always in the same order; nor what could be written in the home directory before, and was gone after the run then too, as are
+/// caches that are written there; nor byte code, which Python does without.
 pub fn missing(
     before: &Observation,
     now: &Observation,
@@ -45,13 +47,15 @@ pub fn missing(
         _ if call.starts_with("open") || call == "creat" => opened.contains(path),
         _ => named.contains(&(call, path)),
     };
+    let caches = own_caches(before, around);
+    let in_cache = |path: &Path| caches.iter().any(|cache| path.starts_with(cache));
     let refused = now.named.iter().filter_map(|named| {
         let error = named.error.as_deref();
         let error = error.filter(|error| REFUSALS.contains(error))?;
         let path = named.path.as_path();
         let at_home = || path.starts_with(around.home) && !path.starts_with(around.work);
         let is_expected = match error {
-            "ENOENT" => around.host.look(path).is_none(),
+            "ENOENT" => in_cache(path) || around.host.look(path).is_none(),
             "EROFS" => at_home() || places::byte_code(path),
             _ => false,
         };

@@ -94,8 +94,6 @@ impl Needs {
 
     /// Whether a path lies in a cache that is written, and is therefore the sandbox's own, and empty at the start.
     pub fn is_own_cache(&self, path: &Path, home: &Path) -> bool {
-        let is_cache = |above: &&Path| above.parent().and_then(Path::parent) == Some(home);
-        let cache = path.ancestors().find(is_cache);
         let written = |cache: &Path| {
             let mut after = self
                 .write
@@ -104,7 +102,7 @@ impl Needs {
                 .next()
                 .is_some_and(|(path, _)| path.starts_with(cache))
         };
-        places::cache(path, home) && cache.is_some_and(written)
+        places::cache(path, home).is_some_and(|cache| written(&cache))
     }
 }
 
@@ -150,6 +148,11 @@ impl Gathering<'_, '_> {
         let through_link = asked.filter(|asked| *asked != path);
         if (opened.kind == Opened::Device || path.starts_with("/dev")) && !places::temporary(&path)
         {
+            // What makes pseudo-terminals is in a sandbox's own `devpts`, and its name in `/dev` a link there.
+            let path = match path.as_os_str() == "/dev/pts/ptmx" {
+                true => PathBuf::from("/dev/ptmx"),
+                false => path,
+            };
             if !places::own(&path) {
                 note(&mut self.needs.devices, path, did, self.run);
             }
@@ -235,7 +238,8 @@ impl Gathering<'_, '_> {
         let writes = matches!(did, Did::Wrote | Did::Made | Did::Changed);
         let fact = around.host.look(&path);
         let in_own = around.own_directory(&path).is_some();
-        if !in_own && places::temporary(&path) && (writes || fact.is_none()) {
+        let is_kept = in_own || places::at_home(&path, around.home);
+        if !is_kept && places::temporary(&path) && (writes || fact.is_none()) {
             if writes {
                 note(&mut self.needs.gone, path, did, self.run);
             }

@@ -209,6 +209,14 @@ pub(crate) fn temporary(path: &Path) -> bool {
     is_below_any(path, &TEMPORARY)
 }
 
+/// Whether it is in the home directory, which a sandbox has of its own wherever it lies, also in `/tmp`.
+pub(crate) fn at_home(path: &Path, home: &Path) -> bool {
+    path.starts_with(home)
+        && TEMPORARY
+            .iter()
+            .all(|temporary| home != Path::new(temporary))
+}
+
 /// Whether nobody means to grant this as a whole.
 pub(crate) fn broad(path: &Path, home: &Path) -> bool {
     let in_home = |home: &Path| {
@@ -283,10 +291,17 @@ pub(crate) fn system_package(path: &Path) -> Option<(PathBuf, bool)> {
     })
 }
 
-/// Whether programs make this in a home directory anew.
-pub(crate) fn cache(path: &Path, home: &Path) -> bool {
-    let rest = path.strip_prefix(home).ok();
-    rest.is_some_and(|rest| is_below_any(rest, &CACHES))
+/// The cache in a home directory that a path lies in. Programs make it anew.
+pub(crate) fn cache(path: &Path, home: &Path) -> Option<PathBuf> {
+    let rest = path.strip_prefix(home).ok()?;
+    let caches = CACHES.iter().find(|cache| rest.starts_with(cache))?;
+    let caches = home.join(caches);
+    if !caches.ends_with(".cache") && !caches.ends_with(".local/state") {
+        return Some(caches);
+    }
+    // In these each program has one of its own.
+    let mut below = path.strip_prefix(&caches).ok()?.components();
+    Some(below.next().map_or(caches.clone(), |own| caches.join(own)))
 }
 
 /// Whether Python made it of a source file.
@@ -412,6 +427,24 @@ mod tests {
             "en_US",
         ] {
             assert!(!changes(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_cache_is_of_one_program() {
+        let of = |path: &str| cache(Path::new(path), Path::new(HOME));
+        for (path, expected) in [
+            ("/home/ada/.npm/_cacache/tmp/x", Some("/home/ada/.npm")),
+            ("/home/ada/.cache/pip/http/x", Some("/home/ada/.cache/pip")),
+            ("/home/ada/.cache", Some("/home/ada/.cache")),
+            (
+                "/home/ada/.gradle/daemon/8/x",
+                Some("/home/ada/.gradle/daemon"),
+            ),
+            ("/home/ada/.npmrc", None),
+            ("/srv/.cache/x", None),
+        ] {
+            assert_eq!(of(path), expected.map(PathBuf::from), "{path}");
         }
     }
 

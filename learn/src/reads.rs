@@ -225,8 +225,11 @@ fn listed(lines: &mut Lines<'_, '_>, directories: &Paths, files: &Paths) -> Vec<
         let named = places::package_directory(directory, home)
             .map(|tree| (tree, Rule::Packages))
             .or_else(|| places::data_set(directory).map(|tree| (tree, Rule::DataSets)));
-        if let Some((tree, rule)) = named.filter(|_| evidence.has(Did::Listed))
+        // There is no lesser grant for one that was only looked at; of a large one nothing is needed then.
+        let is_small = |tree: &Path| lines.around.host.files_below(tree, FEW + 1) <= FEW;
+        if let Some((tree, rule)) = named
             && lines.is_tree(Read, &tree)
+            && (evidence.has(Did::Listed) || is_small(&tree))
         {
             lines.path(Read, &tree, evidence.clone(), rule);
             continue;
@@ -239,7 +242,7 @@ fn listed(lines: &mut Lines<'_, '_>, directories: &Paths, files: &Paths) -> Vec<
             granted.push(directory.clone());
         } else if !(places::broad(directory, home)
             || places::temporary(directory)
-            || places::cache(directory, home))
+            || places::cache(directory, home).is_some())
         {
             let shown = Text::from(directory.as_os_str());
             let did = if evidence.has(Did::Listed) {

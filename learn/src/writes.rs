@@ -77,7 +77,7 @@ pub(crate) fn is_private(around: &Surroundings<'_>, path: &Path, evidence: &Evid
         let there = around.host.look(path).is_some() && !places::broad(path, home);
         !there && directory.is_some_and(in_home)
     };
-    around.own_directory(path).is_none() && (places::cache(path, home) || is_new())
+    around.own_directory(path).is_none() && (places::cache(path, home).is_some() || is_new())
 }
 
 /// The directory to grant: the nearest that was there before.

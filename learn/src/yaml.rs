@@ -7,7 +7,7 @@ use aegis_observation::Tier;
 use aegis_profile::syntax::{escape, scalar};
 use aegis_profile::{LimitKey, Profile, ReadError, Source, load};
 
-use crate::evidence::{About, Note, number};
+use crate::evidence::{Note, number};
 use crate::line::{Key, Line};
 use crate::proposal::Proposal;
 
@@ -262,28 +262,20 @@ impl Page {
     }
 
     fn notes(&mut self, notes: &[Note]) {
-        let mut about: Option<About> = None;
-        let mut number = 0;
-        for note in notes {
-            let alike = notes
-                .iter()
-                .filter(|other| other.about == note.about)
-                .count();
-            if about != Some(note.about) {
-                self.line("");
-                let heading = note.about.heading();
-                let (first, rest) = heading.split_at(1);
-                self.comment(&format!("{}{rest}:", first.to_uppercase()));
-                about = Some(note.about);
-                number = 0;
+        for alike in notes.chunk_by(|note, next| note.about == next.about) {
+            self.line("");
+            let heading = alike[0].about.heading();
+            let (first, rest) = heading.split_at(1);
+            self.comment(&format!("{}{rest}:", first.to_uppercase()));
+            let told = match alike.len() < NOTES {
+                true => alike.len(),
+                false => NOTES - 1,
+            };
+            for note in &alike[..told] {
+                self.comment(&format!("  {}", note.text));
             }
-            number += 1;
-            match number.cmp(&NOTES) {
-                std::cmp::Ordering::Less => self.comment(&format!("  {}", note.text)),
-                std::cmp::Ordering::Equal => {
-                    self.comment(&format!("  and {} more", alike + 1 - NOTES))
-                }
-                std::cmp::Ordering::Greater => {}
+            if told < alike.len() {
+                self.comment(&format!("  and {} more", alike.len() - told));
             }
         }
     }

@@ -1,6 +1,8 @@
 //! An older profile against what was seen, and what a profile does not cover.
 
-use aegis_learn::{Key, difference, outside, outside_beyond};
+use std::path::PathBuf;
+
+use aegis_learn::{Key, difference, outside, outside_beyond, own_caches};
 use aegis_observation::{Address, End, How};
 use aegis_profile::{Profile, parse_str};
 
@@ -103,6 +105,22 @@ fn a_cache_that_is_written_is_the_sandboxs_own() {
         .map(ToString::to_string)
         .collect();
     assert_eq!(found, ["read /home/ada/.cache/uv/1"]);
+}
+
+/// npm has all of its caches in one directory: where it is written to, the host's would be read-only beside what is granted in it.
+#[test]
+fn nothing_of_a_cache_that_is_written_is_granted() {
+    let made = Made::new()
+        .file("/home/ada/.npm/_last-checked")
+        .file("/home/ada/.npm/_cacache/content/1");
+    let seen = Seen::new()
+        .write("/home/ada/.npm/_logs/1.log")
+        .read("/home/ada/.npm/_last-checked")
+        .read("/home/ada/.npm/_cacache/content/1");
+    let proposal = made.learn(&seen.0);
+    assert!(proposal.lines.is_empty(), "{:?}", proposal.lines);
+    let caches = own_caches(&seen.0, &made.around());
+    assert_eq!(caches, [PathBuf::from("/home/ada/.npm")].into());
 }
 
 #[test]

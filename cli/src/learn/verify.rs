@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use aegis_launch::learning::View;
 use aegis_learn::{Key, Missing, Outside, Proposal, Surroundings, missing};
@@ -120,6 +121,31 @@ impl Verified {
     }
 }
 
+/// What is written there stays in memory. An overlay is of one file system: where others are mounted in the place, it was learnt from
+/// several, and so they are.
+fn in_memory(item: Declared<PathSpec>, view: &View) -> Vec<Declared<PathSpec>> {
+    let top = match item.value.base {
+        Some(Variable::Tmp) => return Vec::new(),
+        Some(Variable::Work) => Some(view.work.clone()),
+        Some(Variable::Home) => Some(view.home.clone()),
+        Some(Variable::Skill) => view.profile.skill_dir.clone(),
+        None => Some(PathBuf::from("/")),
+    };
+    let Some(place) = top.map(|top| top.join(&item.value.rest)) else {
+        return vec![item];
+    };
+    let learnt = &view.profile.profile.capabilities.files_overlay;
+    let is_inside = |part: &&Declared<PathSpec>| {
+        let part = Path::new("/").join(&part.value.rest);
+        part != place && part.starts_with(&place)
+    };
+    let inside: Vec<_> = learnt.iter().filter(is_inside).cloned().collect();
+    match inside.is_empty() {
+        true => vec![item],
+        false => inside,
+    }
+}
+
 /// Runs the command once more, under the profile. What it writes stays in memory, unless changes are kept.
 pub(super) fn verify(
     options: &AegisLearn,
@@ -146,10 +172,9 @@ pub(super) fn verify(
     if !options.keep_changes {
         let granted = &mut confined.capabilities;
         let written = std::mem::take(&mut granted.files_write);
-        let inside_tmp = |item: &Declared<PathSpec>| item.value.base == Some(Variable::Tmp);
-        granted
-            .files_overlay
-            .extend(written.into_iter().filter(|item| !inside_tmp(item)));
+        for item in written {
+            granted.files_overlay.extend(in_memory(item, view));
+        }
     }
     say(options, "running it again under the profile");
     let profile_of_run = Loaded {
