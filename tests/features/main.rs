@@ -20,6 +20,7 @@ mod learning;
 mod learning_attacks;
 mod learning_kinds;
 mod learning_options;
+mod learning_programs;
 mod leftovers;
 mod limits;
 mod mounts;

@@ -35,6 +35,19 @@ pub fn in_private_mounts<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// The same, with a network of its own that has nothing but `lo`.
+pub fn in_private_network<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    in_private_mounts(|| {
+        // SAFETY: no pointers. Only this thread is moved.
+        check(unsafe { libc::unshare(libc::CLONE_NEWNET) }, "unshare");
+        let up = Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status();
+        assert!(up.expect("ip starts").success());
+        body()
+    })
+}
+
 /// Mounts a tmpfs. Only within [`in_private_mounts`].
 pub fn tmpfs(at: &Path, options: &str) {
     mount(Some("tmpfs"), at, Some("tmpfs"), 0, options);
@@ -49,6 +62,13 @@ pub fn mounted(kind: &str, at: &Path) {
 pub fn bind(what: &Path, at: &Path) {
     let source = what.to_str().expect("a path in UTF-8");
     mount(Some(source), at, None, libc::MS_BIND | libc::MS_REC, "");
+}
+
+/// An overlay of the host's. Only within [`in_private_mounts`].
+pub fn overlay(lower: &Path, upper: &Path, work: &Path, at: &Path) {
+    let (lower, upper, work) = (lower.display(), upper.display(), work.display());
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+    mount(Some("overlay"), at, Some("overlay"), 0, &options);
 }
 
 /// Makes what lies at a path read-only. Only within [`in_private_mounts`].

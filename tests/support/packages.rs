@@ -28,6 +28,29 @@ pub fn mcp_python() -> PathBuf {
     )
 }
 
+/// A virtual environment with MCP servers that read web pages, repositories and the time; and the client library that drives servers.
+pub fn mcp_pythons() -> PathBuf {
+    environment(
+        "python-mcp-servers-2026.10",
+        &[
+            "mcp-server-fetch==2026.10.24",
+            "mcp-server-git==2026.10.19",
+            "mcp-server-time==2026.10.19",
+        ],
+    )
+}
+
+/// A virtual environment with MCP servers that are of an older protocol: a calculator and a database.
+pub fn mcp_older_pythons() -> PathBuf {
+    environment(
+        "python-mcp-servers-2025.4",
+        &[
+            "mcp-server-calculator==0.2.1",
+            "mcp-server-sqlite==2025.4.25",
+        ],
+    )
+}
+
 /// A virtual environment whose `bin` has uv.
 pub fn uv() -> PathBuf {
     environment("python-uv-0.13.9", &["uv==0.13.9"])
@@ -95,28 +118,57 @@ pub fn mcp_node() -> PathBuf {
     .join("node_modules")
 }
 
-/// The directory of a skill in the package `openclaw`, as published.
-pub fn skill(name: &str) -> PathBuf {
-    const VERSION: &str = "2026.5.28";
-    let skill = cached(&format!("openclaw-{VERSION}"), |dir| {
+/// A `node_modules` with MCP servers that read files, remember, think, run commands, and show what the protocol has.
+pub fn mcp_nodes() -> PathBuf {
+    cached("node-mcp-servers-2026.8.31", |dir| {
         fetch(|| {
             let mut npm = npm(dir);
-            npm.arg("pack").arg(format!("openclaw@{VERSION}"));
+            npm.args([
+                "install",
+                "--no-save",
+                "--ignore-scripts",
+                "--no-package-lock",
+            ])
+            .args(
+                ["filesystem", "memory", "sequential-thinking", "everything"]
+                    .map(|name| format!("@modelcontextprotocol/server-{name}@2026.8.31")),
+            )
+            .arg("mcp-server-commands@0.5.0");
+            npm
+        })
+    })
+    .join("node_modules")
+}
+
+/// The directory of a skill in the package `openclaw`, as published.
+pub fn skill(name: &str) -> PathBuf {
+    packed("openclaw", "2026.5.28", "skills").join(name)
+}
+
+/// The directory of a skill in the package `ai-labs-claude-skills`, as published.
+pub fn other_skill(name: &str) -> PathBuf {
+    packed("ai-labs-claude-skills", "2.0.1", "dist/skills").join(name)
+}
+
+/// A directory of an npm package, and its licence.
+fn packed(package: &str, version: &str, part: &str) -> PathBuf {
+    let name = format!("{package}-{version}");
+    cached(&name, |dir| {
+        fetch(|| {
+            let mut npm = npm(dir);
+            npm.arg("pack").arg(format!("{package}@{version}"));
             npm
         })?;
-        let archive = dir.join(format!("openclaw-{VERSION}.tgz"));
+        let archive = dir.join(format!("{name}.tgz"));
         run(Command::new("tar")
             .arg("-xzf")
             .arg(&archive)
             .args(["--no-same-owner", "--strip-components=1"])
-            .args(["package/skills", "package/LICENSE"])
+            .args([&format!("package/{part}"), "package/LICENSE"])
             .current_dir(dir))?;
         std::fs::remove_file(archive).map_err(|error| error.to_string())
     })
-    .join("skills")
-    .join(name);
-    assert!(skill.is_dir(), "the package openclaw has no skill {name}");
-    skill
+    .join(part)
 }
 
 fn npm(dir: &Path) -> Command {
