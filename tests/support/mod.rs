@@ -4,6 +4,7 @@
 //! they fail; they are not skipped.
 
 pub mod audit_log;
+pub mod authority;
 mod committed;
 pub mod host;
 pub mod outcome;

@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::authority::Authority;
 use crate::{USERS, User, Workspace, program, repository};
 
 /// Seconds after which a run counts as hung.
@@ -129,13 +130,14 @@ impl Workload {
             same(&bare, &confined, &told);
             check(&confined);
             if self.learnt && user == User::Root {
-                self.is_learnt(&workspace, &words, &bare);
+                self.is_learnt(&workspace, &profile, &words, &bare);
             }
         }
     }
 
-    /// Learns from one run, and fails unless a run under the profile that comes of it equals the bare one, too.
-    fn is_learnt(&self, workspace: &Workspace, words: &[String], bare: &Finished) {
+    /// Learns from one run, and fails unless a run under the profile that comes of it equals the bare one, too, and that grants hardly
+    /// more than the profile that was written by hand.
+    fn is_learnt(&self, workspace: &Workspace, by_hand: &Path, words: &[String], bare: &Finished) {
         let place = workspace.work().with_file_name("skill");
         std::fs::create_dir_all(&place).expect("mkdir");
         let place = place.join("learnt.yaml").to_string_lossy().into_owned();
@@ -153,6 +155,19 @@ impl Workload {
             Some(0),
             "{words:?} is not learnt: {}\n{profile}",
             learnt.stderr
+        );
+        self.fresh(workspace);
+        let by_hand = by_hand.to_string_lossy();
+        let mut options = vec!["--profile", &by_hand];
+        for setting in &self.settings {
+            options.extend(["--set", setting]);
+        }
+        let by_hand = Authority::of(workspace, &options, words);
+        let of_learnt = Authority::of(workspace, &["--profile", &place], words);
+        println!("{words:?}: learnt {of_learnt}; by hand {by_hand}");
+        assert!(
+            of_learnt.is_close_to(by_hand),
+            "{words:?}: learnt {of_learnt}; by hand {by_hand}\n{profile}"
         );
         let mut confined = vec![program("aegis-run").to_string_lossy().into_owned()];
         confined.extend(["--quiet".into(), "--profile".into(), place, "--".into()]);
