@@ -1,6 +1,8 @@
 //! What the probes and the listener see of a run: everything that `strace` sees, and what it cannot; what is lost is counted.
 
+mod ground;
 mod listener;
+mod oracle;
 mod service;
 
 use std::collections::BTreeSet;
@@ -151,180 +153,6 @@ fn absolute(directory: &Path, path: &str) -> String {
     absolute.to_str().expect("UTF-8").to_owned()
 }
 
-/// A line of strace's output: the call, and the paths in it.
-fn traced(line: &str) -> Option<(&str, Vec<&str>)> {
-    // "PID call(...", or "PID <... call resumed>...".
-    let (_, rest) = line.trim_start().split_once(' ')?;
-    let rest = rest.trim_start();
-    let rest = rest.strip_prefix("<... ").unwrap_or(rest);
-    let end = rest.find(['(', ' '])?;
-    let (call, rest) = rest.split_at(end);
-    let named = [
-        "open",
-        "openat",
-        "stat",
-        "lstat",
-        "newfstatat",
-        "statx",
-        "access",
-        "faccessat",
-        "faccessat2",
-        "readlink",
-        "readlinkat",
-        "execve",
-        "mkdir",
-        "mkdirat",
-        "unlink",
-        "unlinkat",
-        "rmdir",
-        "rename",
-        "renameat2",
-        "link",
-        "chmod",
-        "chdir",
-        "utimensat",
-        "truncate",
-        "statfs",
-    ];
-    let relative = |rest: &str| rest.starts_with("(AT_FDCWD, ") || rest.starts_with("(\"");
-    let mut paths = Vec::new();
-    if named.contains(&call) && relative(rest) {
-        let mut words = rest.split('"');
-        words.next();
-        // The words of `execve`'s arguments are no paths; a rename has two.
-        let most = if call.starts_with("rename") || call == "link" {
-            2
-        } else {
-            1
-        };
-        while let (Some(path), true) = (words.next(), paths.len() < most) {
-            paths.push(path);
-            if words.next().is_none_or(|between| between.contains(')')) {
-                break;
-            }
-        }
-    }
-    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    (!call.is_empty() && call.bytes().all(is_name)).then_some((call, paths))
-}
-
-/// Leaves out calls that a signal interrupted before they were made: the listener was never asked about them.
-fn drop_interrupted(lines: &mut Vec<&str>) {
-    let pid = |line: &str| line.split_whitespace().next().map(str::to_owned);
-    let begun = |at: usize| {
-        let before = (0..at)
-            .rev()
-            .find(|before| pid(lines[*before]) == pid(lines[at]));
-        before.filter(|before| lines[*before].ends_with("<unfinished ...>"))
-    };
-    let ends = lines.iter().enumerate();
-    let ends = ends.filter(|(_, line)| line.contains("= ? ERESTARTSYS"));
-    let ends: BTreeSet<usize> = ends
-        .flat_map(|(at, _)| [Some(at), begun(at)])
-        .flatten()
-        .collect();
-    let mut at = 0;
-    lines.retain(|_| {
-        at += 1;
-        !ends.contains(&(at - 1))
-    });
-}
-
-const TRACED: &str = "
-aegis: 1
-name: traced
-extends: [shell, python, git]
-capabilities:
-  files.read: [/usr, /etc/passwd]
-  files.write: [$WORK]
-  shell.exec: [/usr/bin/strace, tar, sort, sqlite3, jq, rg, find, gzip]
-syscalls: {allow: [ptrace, process_vm_readv]}
-";
-
-/// The oracle: the same run, seen by both.
-#[test]
-fn nothing_that_strace_saw_is_missing() {
-    observed(|workspace| {
-        for (name, script) in [
-            (
-                "find",
-                "find /usr/share/doc -name copyright | head -50 | sort > found",
-            ),
-            (
-                "pipeline",
-                "cat /etc/passwd | sort | rg root; ls -lR /usr/share/zoneinfo/Etc > /dev/null",
-            ),
-            (
-                "archive",
-                "mkdir -p a/b; echo x > a/b/c; tar czf a.tgz a; rm -r a; tar xzf a.tgz; mv a/b/c a/d; ln a/d a/e; chmod 600 a/e",
-            ),
-            (
-                "git",
-                "git init -q r; cd r; echo 1 > f; git add f; git -c user.name=x -c user.email=x@y commit -qm one; git log --oneline",
-            ),
-            (
-                "python",
-                "python3 -c 'import json, sqlite3, subprocess, os; subprocess.run([\"true\"]); os.makedirs(\"p/q\"); open(\"p/q/r\", \"w\").write(\"1\"); os.rename(\"p/q\", \"p/s\")'",
-            ),
-            (
-                "sqlite",
-                "sqlite3 t.db 'create table t(x); insert into t values (1); select * from t'; echo '[1]' | jq .[0]",
-            ),
-        ] {
-            let trace = workspace.work().join("trace");
-            let words = [
-                "strace", "-f", "-qq", "-s", "4096", "-o", "trace", "sh", "-ec", script,
-            ];
-            let seen = seen(workspace, TRACED, &words, 0);
-            let trace = std::fs::read(&trace).expect("a trace");
-            let trace = String::from_utf8_lossy(&trace);
-            let calls: BTreeSet<&str> = seen["calls"]["native"]
-                .as_array()
-                .expect("calls")
-                .iter()
-                .filter_map(Value::as_str)
-                .collect();
-            let mut paths = each(&seen["opened"], "asked");
-            paths.extend(each(&seen["executed"], "asked"));
-            paths.extend(each(&seen["named"], "path"));
-            let (mut missing, mut compared) = (BTreeSet::new(), 0);
-            // Where a process was when it said a relative path, strace does not tell.
-            let known = |path: &str| {
-                let end = absolute(Path::new("/"), path);
-                end == "/"
-                    || paths.contains(&end)
-                    || !path.starts_with('/') && paths.iter().any(|path| path.ends_with(&end))
-            };
-            let mut lines: Vec<&str> = trace.lines().collect();
-            if workspace.is_by_listener() {
-                drop_interrupted(&mut lines);
-            }
-            for (call, named) in lines.into_iter().filter_map(traced) {
-                compared += 1;
-                // The listener is asked about those with a path, and not what they are of a descriptor.
-                let asked = named.iter().any(|path| !path.is_empty());
-                if !calls.contains(call) && (asked || !workspace.is_by_listener()) {
-                    missing.insert(call.to_owned());
-                }
-                for path in named
-                    .into_iter()
-                    .filter(|path| !path.is_empty() && !path.contains('\\'))
-                {
-                    if !known(path) {
-                        missing.insert(format!("{call} {path}"));
-                    }
-                }
-            }
-            assert!(compared > 100, "{name}: {trace}");
-            let who = (workspace.user, workspace.by);
-            let losses = &seen["losses"];
-            assert_eq!(missing, BTreeSet::new(), "{name} as {who:?}: {losses}");
-            assert_eq!(seen["losses"]["dropped"], 0, "{name}");
-            assert_eq!(seen["losses"]["unreadable"], 0, "{name}");
-        }
-    });
-}
-
 /// Aegis's own preparations, before the command executes, are not the command's.
 #[test]
 fn observation_begins_with_the_command() {
@@ -431,17 +259,7 @@ except OSError: pass
     });
 }
 
-#[test]
-fn addresses_are_seen_of_every_family() {
-    observed(|workspace| {
-        let profile = "
-aegis: 1
-name: net
-extends: [python]
-capabilities: {files.write: [$WORK]}
-syscalls: {allow: [socket, listen]}
-";
-        let script = r#"
+const ADDRESSES: &str = r#"
 import socket
 def tried(act, *what):
     try: act(*what)
@@ -456,7 +274,18 @@ tried(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto, b"x", "there")
 tried(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendmsg, [b"x"], [], 0, "yonder")
 tried(socket.socket(socket.AF_UNIX).connect, "\0abstract")
 "#;
-        let seen = seen(workspace, profile, &["python3", "-c", script], 0);
+
+#[test]
+fn addresses_are_seen_of_every_family() {
+    observed(|workspace| {
+        let profile = "
+aegis: 1
+name: net
+extends: [python]
+capabilities: {files.write: [$WORK]}
+syscalls: {allow: [socket, listen]}
+";
+        let seen = seen(workspace, profile, &["python3", "-c", ADDRESSES], 0);
         let used: BTreeSet<String> = seen["addresses"]
             .as_array()
             .expect("a list")
@@ -515,6 +344,46 @@ for i in range(100000):
     let all = kept as u64 + dropped;
     assert!((200_000..202_000).contains(&all), "{kept} and {dropped}");
     assert!(dropped > 100_000, "{dropped}");
+    is_incomplete(workspace, dropped);
+}
+
+/// Whoever learns from what was recorded is told that some of it is lost.
+fn is_incomplete(workspace: &Scene, dropped: u64) {
+    let mut learn = workspace.command(program("aegis-learn"));
+    let output = learn.arg("--from").arg(record(workspace)).output();
+    let said = text(&output.expect("aegis-learn starts"));
+    let lost = format!("{dropped} events lost: the profile may lack lines");
+    assert!(said.contains(&lost), "{lost}: {said}");
+}
+
+/// More addresses than are kept, and processes, of which only the number is.
+#[test]
+fn lost_addresses_are_counted_and_processes_are() {
+    for by in ["probes", "listener"] {
+        let scene = Scene::new(User::Root, by);
+        let profile = "aegis: 1\nname: flood\nextends: [python]\nsyscalls: {allow: [socket]}\n";
+        let script = "
+import os, socket
+for _ in range(2000):
+    if os.fork() == 0: os._exit(0)
+    os.wait()
+for n in range(100000):
+    if n % 1000 == 0: s = socket.socket(type=socket.SOCK_DGRAM)
+    s.connect((f'127.{n >> 16}.{n >> 8 & 255}.{n & 255}', 9))
+";
+        let seen = seen(&scene, profile, &["python3", "-c", script], 0);
+        let dropped = seen["losses"]["dropped"].as_u64().expect("a number");
+        let kept = seen["addresses"].as_array().expect("a list").len() as u64;
+        // By probes a call leaves more than one note.
+        assert!(kept + dropped >= 100_000, "{by}: {kept} and {dropped}");
+        assert!(dropped > 30_000, "{by}: {dropped}");
+        assert!(
+            scene.is_by_listener() || seen["counts"]["forks"] == 2000,
+            "{}",
+            seen["counts"]
+        );
+        is_incomplete(&scene, dropped);
+    }
 }
 
 fn refused(output: &Output) -> String {
