@@ -1,5 +1,6 @@
 //! What a run does that it never did: flagged with the right reason, ended where that is forbidden, and nothing else flagged.
 
+mod clean;
 mod rates;
 mod reactions;
 mod refusals;
@@ -356,61 +357,6 @@ fn whatever_a_learnt_skill_never_did_is_flagged_with_what_it_is() {
             missed.len(),
             missed.join("\n")
         );
-    });
-}
-
-#[test]
-fn what_a_learnt_skill_always_did_is_not_flagged() {
-    let skills: [(&str, &[&str]); 6] = [
-        ("mkdir out; echo 1 > data.csv", &["python3", "skill.py"]),
-        (
-            "mkdir out; printf 'date | tr a-z A-Z > out/date; ls | sort | head -n 1\\n' > run.sh",
-            &["sh", "run.sh"],
-        ),
-        (
-            "git init -q .; git config user.name me; git config user.email me@example.org; echo a > a; git add a; git commit -qm zero",
-            &["git", "commit", "--allow-empty", "-qm", "one"],
-        ),
-        (
-            "echo 'require(\"fs\").writeFileSync(\"made\", require(\"os\").tmpdir())' > main.js; echo > made",
-            &["node", "main.js"],
-        ),
-        (
-            "echo 'int main(void) { return 0; }' > main.c; echo > main",
-            &["gcc", "-O2", "-o", "main", "main.c"],
-        ),
-        (
-            "mkdir d; echo 1 > d/a; echo 2 > d/b",
-            &["tar", "czf", "d.tgz", "d"],
-        ),
-    ];
-    by_probes(|workspace| {
-        for (number, (prepare, words)) in skills.iter().enumerate() {
-            let directory = workspace.work();
-            for entry in fs::read_dir(&directory).expect("it is there").flatten() {
-                let path = entry.path();
-                match path.is_dir() {
-                    true => fs::remove_dir_all(path).expect("it is removed"),
-                    false => fs::remove_file(path).expect("it is removed"),
-                }
-            }
-            workspace.write("work/skill.py", SKILL);
-            let prepared = workspace.command("sh").args(["-euc", prepare]).output();
-            assert!(prepared.expect("sh starts").status.success(), "{number}");
-            learn(workspace, words);
-            for _ in 0..3 {
-                let output = run(workspace, "skill.yaml", "permissive", words).output();
-                let output = output.expect("aegis-run starts");
-                let found = anomalies(&reported(workspace));
-                assert!(found.is_empty(), "{words:?}: {found:?}");
-                assert_eq!(
-                    output.status.code(),
-                    Some(0),
-                    "{words:?}: {}",
-                    text(&output)
-                );
-            }
-        }
     });
 }
 
