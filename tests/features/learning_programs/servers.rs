@@ -58,18 +58,24 @@ END
 /// It does not run as root.
 #[test]
 fn postgres_answers_under_what_was_learnt() {
+    // Of the newest version that is installed.
+    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("it is installed");
+    let newest = versions.map(|found| found.expect("an entry").path()).max();
+    let bin = newest.expect("a version").join("bin");
+    let script = format!(
+        "bin={}; $bin/initdb -D /tmp/data -U me --no-sync --locale=C > /dev/null
+        $bin/pg_ctl -D /tmp/data -w -s -l /tmp/log -o '-k /tmp -h \"\"' start
+        psql -h /tmp -U me -qtA postgres < queries > answers; $bin/pg_ctl -D /tmp/data -s -m fast stop",
+        bin.display()
+    );
+    let command = ["sh", "-ec", &*script.leak()];
     let postgres = Program {
         name: "postgres",
         prepare: "echo 'create table t(a int); insert into t values (1); select * from t;' > queries",
         change: "echo \"create table t(a int primary key, b text, c jsonb); insert into t select i, i, json_build_object('n', i) from generate_series(1, 5000) i;
             create index on t(b); create extension if not exists plpgsql; analyze; select count(*) from t where b like '1%'; copy t to '/tmp/t'; vacuum;
             do 'begin perform 1; end';\" > queries",
-        command: &[
-            "sh",
-            "-ec",
-            "bin=/usr/lib/postgresql/15/bin; $bin/initdb -D /tmp/data -U me --no-sync --locale=C > /dev/null
-            $bin/pg_ctl -D /tmp/data -w -s -l /tmp/log -o '-k /tmp -h \"\"' start; psql -h /tmp -U me -qtA postgres < queries > answers; $bin/pg_ctl -D /tmp/data -s -m fast stop",
-        ],
+        command: Box::leak(Box::new(command)),
         check: "grep -qx 1111 answers",
     };
     for learner in [Learner::Service, Learner::Listener] {

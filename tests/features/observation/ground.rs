@@ -149,7 +149,7 @@ fn learners_beside_each_other_see_each_its_own() {
 fn a_program_that_ends_at_once_is_seen() {
     observed(|scene| {
         let profile = "aegis: 1\nname: short\nextends: [base]\n";
-        for _ in 0..10 {
+        for _ in 0..3 {
             let seen = seen(scene, profile, &["true"], 0);
             assert!(
                 each(&seen["executed"], "path").contains("/usr/bin/true"),

@@ -189,7 +189,7 @@ fn nothing_that_strace_saw_is_missing() {
                     **known == *address
                         || known.starts_with('/') && known.ends_with(&format!("/{address}"))
                 };
-                if !reached.iter().any(|known| same(&known)) {
+                if !reached.iter().any(same) {
                     missing.insert(address);
                 }
             }
