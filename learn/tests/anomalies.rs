@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aegis_learn::{Anomaly, Around, Baseline, Watch};
+use aegis_learn::{Anomaly, Baseline, Variables, Watch};
 use aegis_observation::{Address, Counts, End, Executed, How, Observation, Refused, Text};
 use aegis_policy::model::AnomalyKind;
 
@@ -19,8 +19,8 @@ fn flagged(learnt: &[Observation], now: &Observation) -> Vec<Anomaly> {
     watch.look(now, &around(), &|_| false)
 }
 
-fn around() -> Around<'static> {
-    Around {
+fn around() -> Variables<'static> {
+    Variables {
         work: Path::new("/work"),
         home: Path::new("/home/ada"),
         skill: None,

@@ -1,8 +1,6 @@
 //! An older profile against what was seen, and what a profile does not cover.
 
-use std::path::PathBuf;
-
-use aegis_learn::{Key, difference, outside, outside_beyond, own_caches};
+use aegis_learn::{Key, difference, missing, outside, outside_beyond};
 use aegis_observation::{Address, End, How};
 use aegis_profile::{Profile, parse_str};
 
@@ -119,8 +117,19 @@ fn nothing_of_a_cache_that_is_written_is_granted() {
         .read("/home/ada/.npm/_cacache/content/1");
     let proposal = made.learn(&seen.0);
     assert!(proposal.lines.is_empty(), "{:?}", proposal.lines);
-    let caches = own_caches(&seen.0, &made.around());
-    assert_eq!(caches, [PathBuf::from("/home/ada/.npm")].into());
+    // The sandbox's own is empty at the start.
+    let inside = Seen::new().named("openat", "/home/ada/.npm/_last-checked", Some("ENOENT"));
+    assert!(missing(&seen.0, &inside.0, &made.around()).is_empty());
+    let elsewhere = made.file("/srv/a");
+    let (before, now) = (
+        Seen::new().read("/srv/a"),
+        Seen::new().named("openat", "/srv/a", Some("ENOENT")),
+    );
+    assert_eq!(
+        missing(&before.0, &now.0, &elsewhere.around()).len(),
+        1,
+        "elsewhere it is"
+    );
 }
 
 #[test]
