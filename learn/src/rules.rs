@@ -38,7 +38,7 @@ rules! {
     OnTheWay "on-the-way" "Directories on the way to what is granted are there anyway.";
     Sensitive "sensitive" "What policy always blocks is never granted, nor a directory that contains it.";
     ByteCode "byte-code" "Python does without writing `__pycache__`. No line; reading is granted with what it was compiled from.";
-    PrivateHome "private-home" "What is written to caches in `$HOME`, or is made in `$HOME` itself or its `.config` and `.local`, is in the sandbox's own home, and gone after the run. No line.";
+    PrivateHome "private-home" "What is written to caches in `$HOME`, or is made in `$HOME` itself or its `.config` and `.local`, is in the sandbox's own home, and gone after the run. No line. Nor is there one for what is read in a cache that is written.";
     Work "own-directories" "In `$WORK` and `$SKILL`: the directory itself where something directly in it was read, it was listed, or something below three of its entries was read; else the directory that has all that was read below one of its entries.";
     Packages "packages" "A language's package directory (`site-packages`, `node_modules`, `/usr/lib/python3.*`, gems, crates, headers of compilers) is one tree.";
     DataSets "data-sets" "Locales, time zones, terminals, fonts, types of files, certificates are read as whole sets.";

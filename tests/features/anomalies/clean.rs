@@ -115,5 +115,5 @@ fn what_a_learnt_skill_always_did_is_not_flagged() {
 
 #[test]
 fn what_a_published_skill_always_did_is_not_flagged() {
-    stay_unflagged(&SKILLS[6..], 3);
+    stay_unflagged(&SKILLS[6..], 2);
 }
