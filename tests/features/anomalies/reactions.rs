@@ -271,7 +271,8 @@ fn a_yes_to_what_is_out_of_the_ordinary_counts_with_the_passphrase() {
             return;
         }
         skill(workspace);
-        grafted(workspace, READ_PASSWD);
+        // It has not ended when it is asked about.
+        grafted(workspace, &format!("{READ_PASSWD}; input()"));
         let asking = Asking::open_with(workspace, PASSPHRASE);
         for (typed, status) in [("correct horse", "status=0"), ("", "status=137")] {
             asking.start();
@@ -284,6 +285,10 @@ fn a_yes_to_what_is_out_of_the_ordinary_counts_with_the_passphrase() {
             };
             asking.terminal.wait("the passphrase", asks);
             asking.terminal.line(typed);
+            if status == "status=0" {
+                asking.terminal.foreground(&["python3"]);
+                asking.terminal.line("on");
+            }
             let screen = asking.end();
             assert!(screen.contains(status), "{screen}");
         }
