@@ -23,6 +23,10 @@ fn check_warns_of_what_has_no_effect() {
             "`no_such*` matches nothing",
         ),
         (
+            "{id: r, on: syscalls.allow, match: memfd_create, verdict: block}",
+            "each sandbox of the default set has it",
+        ),
+        (
             "{id: r, on: environment.pass, match: A=B, verdict: block}",
             "`A=B` matches nothing",
         ),

@@ -20,7 +20,7 @@ pub struct Advice {
 /// Directories that every sandbox has of its own: what a profile declares there is refused, and no policy is asked.
 const OWN_PLACES: [&str; 3] = ["/dev", "/proc", "/sys"];
 
-/// What is said to no effect in a policy. `calls`: the names of all system calls.
+/// What is said to no effect in a policy. `calls`: the names of the system calls that a policy is asked about.
 pub fn of(policy: &Policy, calls: &BTreeSet<&str>) -> Vec<Advice> {
     let mut all = Vec::new();
     let spoke = compare::that_speak(policy);
@@ -132,7 +132,10 @@ fn never_asked(
         )),
         Action::SyscallsAllow => {
             let known = calls.iter().any(|name| name_matches(pattern, name));
-            (!known).then_some(("there is no system call of that name", "see syscalls(2)"))
+            (!known).then_some((
+                "there is no system call of that name, or each sandbox of the default set has it",
+                "see syscalls(2); what a profile denies itself is `syscalls.deny`",
+            ))
         }
         _ => None,
     }

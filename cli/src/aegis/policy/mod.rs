@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use aegis_policy::advice::{self, Advice};
 use aegis_policy::{Document, Policy, load, schema, templates};
 use aegis_profile::{Diagnostic, Error, Files, ReadError};
-use aegis_runtime::seccomp::Arch;
+use aegis_runtime::seccomp::{Arch, is_in_default_set};
 use aegis_sys::output::{self, Kind, NamedFile, Output};
 use anyhow::{Context as _, anyhow};
 use clap::{Subcommand, ValueHint};
@@ -241,7 +241,9 @@ impl Action {
                     let name = document.name.clone();
                     let policy = compiled(document)?;
                     let calls = Arch::ALL.into_iter().flat_map(Arch::syscalls);
-                    let advice = advice::of(&policy, &calls.map(|(name, _)| *name).collect());
+                    let asked = calls.map(|(name, _)| *name);
+                    let asked = asked.filter(|name| !is_in_default_set(name)).collect();
+                    let advice = advice::of(&policy, &asked);
                     let warning = |advice: Advice| {
                         let message = format!("`{}`: {}", advice.about, advice.message);
                         Diagnostic::of_file(reference, message).with_help(advice.help)
