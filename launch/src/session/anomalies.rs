@@ -56,9 +56,10 @@ impl Session<'_> {
             .filter(|found| found.reaction().is_none())
             .collect();
         let mut answer = Reaction::Killed;
-        // Nobody reads a question that is longer.
-        if (1..=MOST).contains(&asked.len()) && !is_killed && is_running {
-            if let Ok(session) = &mut self.session
+        if !asked.is_empty() && !is_killed && is_running {
+            // Nobody reads a question that is longer.
+            if asked.len() <= MOST
+                && let Ok(session) = &mut self.session
                 && session.freeze()?
                 && self.may_go_on(&asked)
             {
