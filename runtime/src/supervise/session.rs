@@ -223,7 +223,8 @@ impl Session {
                 self.listener = listener
                     .map(|listener| Listener::new(listener, own, &self.plan, pidfd.as_fd()));
                 for signal in self.early_signals.drain(..) {
-                    if FORWARDED.contains(&signal) {
+                    // Without being continued, one that has stopped itself by now would take no other.
+                    if FORWARDED.contains(&signal) || signal == libc::SIGCONT {
                         let _ = process::signal(pidfd.as_fd(), signal);
                     }
                 }
