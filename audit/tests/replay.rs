@@ -10,10 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aegis_audit::archive::{DIRECTORY, archived_policy};
-use aegis_audit::event::{Anomaly, Event, EventType, Reaction};
+use aegis_audit::event::{Event, EventType};
 use aegis_audit::log::{Log, Options, Reader, verify};
 use aegis_audit::replay::{Change, Found, Outcome, Recorded, Replayer, read_request, under};
-use aegis_policy::model::{Action, AnomalyKind, CapabilityRule, Mode, OnBlockedAnomaly};
+use aegis_policy::model::{Action, CapabilityRule, Mode};
 use aegis_policy::{
     Context, Decision, Document, Hash, Policy, Request, Verdict, What, decide, templates,
 };
@@ -22,6 +22,8 @@ use serde_json::value::RawValue;
 
 #[path = "../../policy/tests/support/arbitrary.rs"]
 mod arbitrary;
+mod reactions;
+
 use crate::log_support;
 
 use log_support::Scene;
@@ -429,73 +431,4 @@ fn a_log_that_is_opened_again_keeps_its_copies() {
     drop(log);
     scene.open().append(&[event(&policy, 1)]).expect("appended");
     assert_eq!(differing(&replay(&scene.dir(), &scene.dir())), []);
-}
-
-/// What was done about an anomaly follows from the verdict and from what the policy wants of what it blocks.
-#[test]
-fn a_reaction_that_the_policy_does_not_ask_for_differs() {
-    use AnomalyKind::{Connect, Exec, Read};
-    use Reaction::{Continued, Killed, Recorded as Noted, Refused, Warned};
-    let follows = |verdict, blocked_anomaly, kind, reaction, instead_of| {
-        let rule = CapabilityRule {
-            id: "odd".into(),
-            matches: ["*".to_owned()].into(),
-            on: [Action::Anomaly].into(),
-            verdict,
-            ..CapabilityRule::default()
-        };
-        let document = Document {
-            blocked_anomaly,
-            capabilities: vec![rule],
-            ..Document::default()
-        };
-        let policy = Arc::new(Policy::new(vec![document]).expect("a policy"));
-        let request = Request {
-            what: What::Anomaly {
-                kind,
-                of: "/usr/bin/dash".into(),
-            },
-            ..request(1)
-        };
-        let decision = decide(&policy, &request);
-        let done = Anomaly {
-            baseline: None,
-            instead_of,
-            reaction,
-        };
-        let event = Event::anomaly("run", request, decision, done);
-        match again(&line(event), &Found::Same(policy)) {
-            Outcome::Same => true,
-            Outcome::Differs { differences } => {
-                assert_eq!(differences[0].what, "what was done");
-                false
-            }
-            other => panic!("{other:?}"),
-        }
-    };
-    let (kill, refuse) = (OnBlockedAnomaly::Kill, OnBlockedAnomaly::Refuse);
-    let missed = Some(Refused);
-    for (verdict, blocked, kind, reaction, instead_of) in [
-        (Verdict::Allow, kill, Exec, Noted, None),
-        (Verdict::Warn, refuse, Exec, Warned, None),
-        (Verdict::Review, refuse, Exec, Continued, None),
-        (Verdict::Review, kill, Exec, Killed, None),
-        (Verdict::Block, kill, Exec, Killed, None),
-        (Verdict::Block, refuse, Exec, Refused, None),
-        (Verdict::Block, refuse, Connect, Killed, missed),
-        (Verdict::Block, refuse, Read, Killed, None),
-    ] {
-        assert!(follows(verdict, blocked, kind, reaction, instead_of));
-    }
-    for (verdict, blocked, kind, reaction, instead_of) in [
-        (Verdict::Allow, kill, Exec, Killed, None),
-        (Verdict::Warn, refuse, Exec, Refused, None),
-        (Verdict::Block, kill, Exec, Refused, None),
-        (Verdict::Block, kill, Exec, Killed, missed),
-        (Verdict::Block, refuse, Exec, Killed, None),
-        (Verdict::Block, refuse, Read, Refused, None),
-        (Verdict::Block, refuse, Exec, Warned, None),
-    ] {
-        assert!(!follows(verdict, blocked, kind, reaction, instead_of));
-    }
 }

@@ -246,3 +246,19 @@ static __attribute__((noinline)) int send(struct scratch *to, const struct insid
   EACH(i, inside) send_to(to, inside->slots[i]);
   return 0;
 }
+
+/* What was executed, or refused. */
+static __always_inline void executed(struct scratch *to, struct task_struct *task, struct linux_binprm *program,
+                                     const struct inside *inside) {
+  /* What was asked for: for a script, the script. */
+  long length = bpf_probe_read_kernel_str(to->note.data, TEXT, BPF_CORE_READ(program, filename));
+  if (length > 0) {
+    to->note.text = to->note.length = length;
+    struct digest digest = {.scratch = to->number, .hash = SECRET, .length = length};
+    bpf_loop(TEXT / 8, mix, &digest, 0);
+    to->seen.text = digest.hash;
+    base(to, task, AT_FDCWD);
+  }
+  file(to, BPF_CORE_READ(program, file));
+  send(to, inside);
+}

@@ -3,8 +3,9 @@
 //! [`diff`] makes requests from the patterns of both policies (`witness`), asks both, and reports where they
 //! differ. Every reported difference is real: it has a request that shows it. For native rules none is missed
 //! within the bounds ([`Diff::complete`]), since the requests stand for every way in which a request can relate
-//! to the patterns. But variables of paths have only the values of [`contexts`], and nothing is known of what
-//! Rego distinguishes.
+//! to the patterns. But variables of paths have only the values of [`contexts`], nothing is known of what
+//! Rego distinguishes, and a tree in which something is hidden is tried only where no simpler request of the action
+//! differs: that there is a difference is found then, and not each list of rules that it has.
 
 mod explore;
 mod names;

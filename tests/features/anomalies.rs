@@ -7,7 +7,7 @@ mod refusals;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use aegis_tests::audit_log::{aegis, of_type, place};
 use aegis_tests::{Workspace, program, text};
@@ -308,6 +308,13 @@ fn run(workspace: &Workspace, profile: &str, policy: &str, words: &[&str]) -> Co
     command
 }
 
+/// Runs the skill under the profile that grants more than it, and a policy that only records.
+fn run_wide(workspace: &Workspace) -> Output {
+    let words = ["python3", "skill.py"];
+    let output = run(workspace, "wide.yaml", "permissive", &words).output();
+    output.expect("aegis-run starts")
+}
+
 fn reported(workspace: &Workspace) -> Value {
     let json = fs::read(report(workspace)).expect("a report");
     serde_json::from_slice(&json).expect("JSON")
@@ -336,14 +343,7 @@ fn whatever_a_learnt_skill_never_did_is_flagged_with_what_it_is() {
             workspace.write("work/data.csv", "1 2 3\n");
             let _ = fs::remove_file(workspace.work().join("out/l"));
             grafted(workspace, graft.code);
-            let output = run(
-                workspace,
-                "wide.yaml",
-                "permissive",
-                &["python3", "skill.py"],
-            )
-            .output();
-            let output = output.expect("aegis-run starts");
+            let output = run_wide(workspace);
             let found = anomalies(&reported(workspace));
             let is_named =
                 |(kind, of): &(String, String)| kind == graft.kind && of.contains(graft.names);

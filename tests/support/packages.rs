@@ -84,43 +84,37 @@ fn environment(name: &str, packages: &[&str]) -> PathBuf {
 
 /// A `node_modules` with two packages.
 pub fn node() -> PathBuf {
-    cached("node-semver-7.7.2-marked-15.0.12", |dir| {
-        fetch(|| {
-            let mut npm = npm(dir);
-            npm.args([
-                "install",
-                "--no-save",
-                "--ignore-scripts",
-                "--no-package-lock",
-            ])
-            .args(["semver@7.7.2", "marked@15.0.12"]);
-            npm
-        })
-    })
-    .join("node_modules")
+    modules(
+        "node-semver-7.7.2-marked-15.0.12",
+        &["semver@7.7.2", "marked@15.0.12"],
+    )
 }
 
 /// A `node_modules` with an MCP server that reads files.
 pub fn mcp_node() -> PathBuf {
-    cached("node-mcp-server-filesystem-2026.8.31", |dir| {
-        fetch(|| {
-            let mut npm = npm(dir);
-            npm.args([
-                "install",
-                "--no-save",
-                "--ignore-scripts",
-                "--no-package-lock",
-            ])
-            .arg("@modelcontextprotocol/server-filesystem@2026.8.31");
-            npm
-        })
-    })
-    .join("node_modules")
+    modules(
+        "node-mcp-server-filesystem-2026.8.31",
+        &["@modelcontextprotocol/server-filesystem@2026.8.31"],
+    )
 }
 
 /// A `node_modules` with MCP servers that read files, remember, think, run commands, and show what the protocol has.
 pub fn mcp_nodes() -> PathBuf {
-    cached("node-mcp-servers-2026.8.31", |dir| {
+    modules(
+        "node-mcp-servers-2026.8.31",
+        &[
+            "@modelcontextprotocol/server-filesystem@2026.8.31",
+            "@modelcontextprotocol/server-memory@2026.8.31",
+            "@modelcontextprotocol/server-sequential-thinking@2026.8.31",
+            "@modelcontextprotocol/server-everything@2026.8.31",
+            "mcp-server-commands@0.5.0",
+        ],
+    )
+}
+
+/// A `node_modules` with these packages, by the name that it is kept under.
+fn modules(name: &str, packages: &[&str]) -> PathBuf {
+    let place = cached(name, |dir| {
         fetch(|| {
             let mut npm = npm(dir);
             npm.args([
@@ -129,15 +123,11 @@ pub fn mcp_nodes() -> PathBuf {
                 "--ignore-scripts",
                 "--no-package-lock",
             ])
-            .args(
-                ["filesystem", "memory", "sequential-thinking", "everything"]
-                    .map(|name| format!("@modelcontextprotocol/server-{name}@2026.8.31")),
-            )
-            .arg("mcp-server-commands@0.5.0");
+            .args(packages);
             npm
         })
-    })
-    .join("node_modules")
+    });
+    place.join("node_modules")
 }
 
 /// The directory of a skill in the package `openclaw`, as published.

@@ -6,7 +6,7 @@ use std::process::Command;
 use aegis_tests::{Workspace, text};
 use serde_json::{Value, json};
 
-use super::{anomalies, baseline, by_probes, grafted, reported, run, skill};
+use super::{anomalies, baseline, by_probes, grafted, reported, run_wide, skill};
 use crate::observation::{observed, python};
 
 /// The learnt skill under its own profile, with a baseline in which this is the most that may be done.
@@ -38,14 +38,7 @@ fn with_most(workspace: &Workspace, most: &[(&str, u64)]) {
 
 /// What of a run is out of the ordinary as a rate.
 fn rates(workspace: &Workspace) -> Vec<String> {
-    let output = run(
-        workspace,
-        "wide.yaml",
-        "permissive",
-        &["python3", "skill.py"],
-    )
-    .output();
-    let output = output.expect("aegis-run starts");
+    let output = run_wide(workspace);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let found = anomalies(&reported(workspace)).into_iter();
     let mut rates: Vec<String> = found
