@@ -1,4 +1,4 @@
-/* How a note comes about: the paths in it, and sending it once. */
+/* How a note comes about: the paths in it, what is forbidden by them, and sending it once. */
 #pragma once
 
 #include "sandboxes.h"

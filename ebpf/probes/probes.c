@@ -15,11 +15,11 @@
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-/* Counts more of something in each sandbox around the task. */
-static __always_inline void count(const struct inside *inside, int what, __u64 more) {
+/* Counts a file that was opened. */
+static __always_inline void opened(const struct inside *inside) {
   EACH(i, inside) {
     struct sandbox *of = sandbox(inside, i);
-    if (of && of->began) rate(of, what, more);
+    if (of && of->began) rate(of, RATE_OPENED, 1);
   }
 }
 
@@ -145,7 +145,7 @@ int sys_exit(__u64 *context) {
   if (!began || compat || refused) return 0;
   struct call *call = bpf_map_lookup_elem(&calls, &number);
   if (!call || !call->kind) return 0;
-  if (call->kind == CALL_OPEN && result >= 0) count(&inside, RATE_OPENED, 1);
+  if (call->kind == CALL_OPEN && result >= 0) opened(&inside);
   struct made made = {.task = task, .call = call, .result = result, .number = number};
   ARGUMENTS(regs, made.arguments);
   made.path = call->path;
@@ -247,8 +247,7 @@ int signal_generate(__u64 *context) {
     /* Of one that is ending, nobody is signalled any more. */
     search.within = !search.ns;
     bpf_loop(32, search_up, &search, 0);
-    bool within = search.within;
-    if (!within) __sync_fetch_and_or(&of->signals_outside, 1ULL << (context[0] & 63));
+    if (!search.within) __sync_fetch_and_or(&of->signals_outside, 1ULL << (context[0] & 63));
   }
   return 0;
 }
@@ -281,8 +280,9 @@ int sock_send_length(__u64 *context) {
   if (sent <= 0 || (family != AF_INET && family != AF_INET6) || !find(task, &inside)) return 0;
   for (int i = 0; i < DEPTH && i < inside.count; i++) {
     struct sandbox *of = sandbox(&inside, i);
-    if (of && of->began) __sync_fetch_and_add(&of->sent, sent);
+    if (!of || !of->began) continue;
+    __sync_fetch_and_add(&of->sent, sent);
+    rate(of, RATE_SENT, sent);
   }
-  count(&inside, RATE_SENT, sent);
   return 0;
 }

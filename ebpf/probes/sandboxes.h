@@ -1,4 +1,4 @@
-/* The maps, and which observed sandboxes a task is in. */
+/* The maps; which observed sandboxes a task is in; what of them is guarded; rates; and where a note is put together. */
 #pragma once
 
 #include "kernel.h"
@@ -104,9 +104,8 @@ struct {
 
 /* Keys the hash of texts, so that nobody can choose two that look the same. Set by the loader. */
 const volatile __u64 SECRET = 0;
-/* Its number, and whether addresses of the Internet families are noted by the hooks. Set by the loader. */
+/* Its number. Set by the loader. */
 const volatile __u32 RT_SIGRETURN = 0;
-const volatile bool HOOKED = false;
 
 #define OWN_HASH(x) (((x) ^ SECRET) * 0x9fb21c651e98df25ULL)
 

@@ -187,7 +187,6 @@ impl Probes {
             .btf(Some(&btf))
             .override_global("SECRET", &secret, true)
             .override_global("RT_SIGRETURN", &sigreturn, true)
-            .override_global("HOOKED", &u8::from(root.is_some()), true)
             .load(OBJECT)
             .map_err(Error::Load)?;
         let (mut tracepoints, mut unobserved) = (NEEDED.to_vec(), Vec::new());

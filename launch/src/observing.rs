@@ -40,8 +40,8 @@ pub(crate) struct Observing {
     socket: Option<OwnedFd>,
     /// `None`: only what is out of the ordinary is wanted.
     place: Option<Output>,
-    /// What to do about it that only the listener can, though it was not asked for.
-    pub less: Option<String>,
+    /// How to have probes, where only the listener can observe and was not asked for.
+    pub help: Option<String>,
 }
 
 impl Observing {
@@ -58,7 +58,7 @@ impl Observing {
             ObserveBy::Listener => None,
             ObserveBy::Auto | ObserveBy::Probes => Some(probes()),
         };
-        let (socket, less) = match probes {
+        let (socket, help) = match probes {
             None => (None, None),
             Some(Ok(socket)) => (Some(socket), None),
             Some(Err(Unavailable { why, help })) if by == ObserveBy::Probes => {
@@ -71,7 +71,7 @@ impl Observing {
         Ok(Self {
             socket,
             place: file,
-            less,
+            help,
         })
     }
 
@@ -127,7 +127,8 @@ impl Observing {
         let [file] = <[OwnedFd; 1]>::try_from(fds).ok()?;
         let mut json = Vec::new();
         File::from(file).read_to_end(&mut json).ok()?;
-        socket::send(socket, &protocol::encode(&Request::More {}), &[]).ok()?;
+        // If it cannot be sent, there will be none any more, which the next call finds.
+        let _ = socket::send(socket, &protocol::encode(&Request::More {}), &[]);
         Observation::from_json(&json).ok()
     }
 
@@ -283,7 +284,10 @@ fn service() -> io::Result<OwnedFd> {
     )?;
     patient(&socket)?;
     connect(&socket, &SocketAddrUnix::new(protocol::SOCKET)?)?;
-    Ok(socket)
+    match sockopt::socket_peercred(&socket)?.uid.is_root() {
+        true => Ok(socket),
+        false => Err(io::Error::other("it is not root's")),
+    }
 }
 
 /// A process that observes for this one alone, and ends with it.

@@ -52,6 +52,10 @@ pub struct Session<'a> {
     anomalies: Vec<Anomaly>,
     /// How many more there were than are recorded.
     anomalies_left_out: u64,
+    /// Whether it was killed for one of them.
+    ended_by_anomaly: bool,
+    /// Whether whoever observes has the kernel kill or refuse something.
+    is_guarded: bool,
     request: Request,
     recorder: Recorder<'a>,
     registered: Option<Registered>,
@@ -90,16 +94,21 @@ impl<'a> Session<'a> {
             },
         );
         let context = &run.request.context;
-        let held = match built {
+        let mut held = match built {
             Ok(built) => built.hold_signals().map(|()| *built),
             Err(failed) => Err(failed.error),
         };
         // Another process builds the sandbox meanwhile, and another one makes ready to observe it.
         let refused = aegis_runtime::Error::NotPermitted;
-        let asked = match (&run.observing, &held) {
+        let mut is_guarded = false;
+        let asked = match (&run.observing, &mut held) {
             (Some(observing), Ok(built)) => {
                 let guard =
                     (run.watching.as_ref()).map(|watching| watching.guard(&run.policy, context));
+                if let Some(guard) = &guard {
+                    is_guarded = guard.executed.is_some() || guard.reached.is_some();
+                    (guard.reached.iter()).for_each(|reached| built.guard(reached.clone()));
+                }
                 observing.watch(built.init(), guard.as_ref())
             }
             _ => Ok(()),
@@ -169,7 +178,7 @@ impl<'a> Session<'a> {
                 tier = begun.map_err(refused)?;
                 Ok(())
             });
-            if let (Ok(()), Some(help)) = (&ready, &observing.less) {
+            if let (Ok(()), Some(help)) = (&ready, &observing.help) {
                 (recorder.front_end).event(&Event::ObservedByListener(help.clone()));
             }
         }
@@ -204,6 +213,8 @@ impl<'a> Session<'a> {
             },
             anomalies: Vec::new(),
             anomalies_left_out: 0,
+            ended_by_anomaly: false,
+            is_guarded,
             request: run.request,
             recorder,
             registered,

@@ -108,11 +108,7 @@ impl Watching {
 
     /// What the kernel is to kill, or to refuse: where the policy blocks any of a kind.
     pub fn guard(&self, policy: &Policy, context: &Context) -> Guard {
-        let blocks = |kind| {
-            let of = HostPath::default();
-            let found = decided(policy, context, What::Anomaly { kind, of });
-            found.decision.verdict == Verdict::Block
-        };
+        let blocks = |kind| verdict(policy, context, kind) == Verdict::Block;
         let (programs, addresses) = (blocks(AnomalyKind::Exec), blocks(AnomalyKind::Connect));
         Guard {
             refuses: refuses(policy),
@@ -131,12 +127,13 @@ impl Watching {
             let decision = decided(policy, context, what).decision;
             decision.verdict == Verdict::Block && !decision.rules.is_empty()
         };
+        let is_asked = |kind| verdict(policy, context, kind) == Verdict::Review;
         let around = Variables {
             work: &self.work,
             home: &self.home,
             skill: self.skill.as_deref(),
         };
-        let anomalies = self.watch.look(news, &around, &is_forbidden);
+        let anomalies = self.watch.look(news, &around, &is_forbidden, &is_asked);
         let found = anomalies.into_iter().map(|anomaly| {
             let of = HostPath(anomaly.what.as_bytes().to_vec());
             let kind = anomaly.kind;
@@ -163,6 +160,13 @@ fn decided(policy: &Policy, context: &Context, what: What) -> Found {
         refused: false,
         to_refuse: false,
     }
+}
+
+/// What the policy says to any anomaly of a kind.
+fn verdict(policy: &Policy, context: &Context, kind: AnomalyKind) -> Verdict {
+    let of = HostPath::default();
+    let found = decided(policy, context, What::Anomaly { kind, of });
+    found.decision.verdict
 }
 
 /// Whether the policy wants what it blocks refused.

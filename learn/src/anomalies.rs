@@ -40,12 +40,14 @@ impl Watch {
     }
 
     /// What is out of the ordinary in what was seen since the last call. `is_forbidden` says whether policy blocks reading a
-    /// path by a rule: one that was asked for in vain is out of the ordinary if it does.
+    /// path by a rule: one that was asked for in vain is out of the ordinary if it does. `is_asked`: whether a person is asked
+    /// about a kind. A yes is for one thing, so what is of the same form is told too, and what was counted when it has doubled.
     pub fn look(
         &mut self,
         news: &Observation,
         around: &Variables<'_>,
         is_forbidden: &dyn Fn(&Path) -> bool,
+        is_asked: &dyn Fn(Kind) -> bool,
     ) -> Vec<Anomaly> {
         let mut found: BTreeMap<(Kind, bool, Text), Text> = BTreeMap::new();
         each(news, around, |deed| {
@@ -54,12 +56,20 @@ impl Watch {
                 None => is_odd(&deed, is_forbidden),
             };
             if is_odd {
-                let key = (deed.kind, deed.is_refused, deed.form);
+                let told = match is_asked(deed.kind) {
+                    true => deed.what.clone(),
+                    false => deed.form,
+                };
+                let key = (deed.kind, deed.is_refused, told);
                 found.entry(key).or_insert(deed.what);
             }
         });
         (self.files).extend(news.opened.iter().map(|opened| opened.path.clone()));
         let now = Most::of(news, self.files.len());
+        let counted = |kind, name: &str, count: u64| match is_asked(kind) {
+            true => Text::from(&format!("{name}, 2^{}", count.ilog2())),
+            false => Text::from(name),
+        };
         if let Some(baseline) = &self.baseline {
             for ((name, now), (_, most)) in now.each().into_iter().zip(baseline.most.each()) {
                 // What was not counted, now or then, is compared with nothing.
@@ -67,7 +77,7 @@ impl Watch {
                     && now > most
                 {
                     let what = Text::from(&format!("{name}: {now}, and never more than {most}"));
-                    found.insert((Kind::Rate, false, Text::from(name)), what);
+                    found.insert((Kind::Rate, false, counted(Kind::Rate, name, now)), what);
                 }
             }
         }
@@ -77,7 +87,7 @@ impl Watch {
             .map_or(0, |baseline| baseline.most.lost);
         if now.lost > most_lost {
             let what = Text::from("things were done that were not seen, or not whole");
-            found.insert((Kind::Lost, false, what.clone()), what);
+            found.insert((Kind::Lost, false, counted(Kind::Lost, "", now.lost)), what);
         }
         let new = (found.into_iter()).filter(|(told, _)| self.told.insert(told.clone()));
         new.map(|((kind, refused, _), what)| Anomaly {

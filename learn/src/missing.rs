@@ -1,16 +1,13 @@
 //! What failed in a run under a profile, and did not in the runs that the profile was learnt from.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use aegis_observation::{Observation, Text};
 
-use crate::outside::own_caches;
+use crate::evidence::Notes;
+use crate::needs::Needs;
 use crate::places;
 use crate::surroundings::Surroundings;
-
-/// The errors of what was refused, or is not there.
-const REFUSALS: [&str; 4] = ["EACCES", "EPERM", "ENOENT", "EROFS"];
 
 /// A call that failed, and did not before.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,15 +44,14 @@ pub fn missing(
         _ if call.starts_with("open") || call == "creat" => opened.contains(path),
         _ => named.contains(&(call, path)),
     };
-    let caches = own_caches(before, around);
-    let in_cache = |path: &Path| caches.iter().any(|cache| path.starts_with(cache));
+    let needs = Needs::of(&[before], &around.checked(), &mut Notes::default());
     let refused = now.named.iter().filter_map(|named| {
         let error = named.error.as_deref();
-        let error = error.filter(|error| REFUSALS.contains(error))?;
+        let error = error.filter(|error| named.is_refused() || *error == "ENOENT")?;
         let path = named.path.as_path();
         let at_home = || path.starts_with(around.home) && !path.starts_with(around.work);
         let is_expected = match error {
-            "ENOENT" => in_cache(path) || around.host.look(path).is_none(),
+            "ENOENT" => needs.is_own_cache(path, around.home) || around.host.look(path).is_none(),
             "EROFS" => at_home() || places::byte_code(path),
             _ => false,
         };

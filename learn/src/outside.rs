@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aegis_observation::{End, How, Observation, Text};
 use aegis_profile::{Device, Outbound, Profile, Sockets, SyscallBase};
@@ -31,15 +31,6 @@ impl fmt::Display for Outside {
         let did: Vec<&str> = self.evidence.done.keys().map(|did| did.word()).collect();
         write!(f, "{} {}", did.join(", "), self.what)
     }
-}
-
-/// The caches in the home directory that a command writes: a sandbox has its own, which are empty at the start.
-pub(crate) fn own_caches(seen: &Observation, around: &Surroundings<'_>) -> BTreeSet<PathBuf> {
-    let needs = Needs::of(&[seen], &around.checked(), &mut Notes::default());
-    let written = needs.write.keys();
-    written
-        .filter_map(|path| places::cache(path, around.home))
-        .collect()
 }
 
 /// What was seen and is not covered by a profile that is merged with what it extends. What failed is not in it.

@@ -6,6 +6,8 @@ use aegis_learn::{Anomaly, Baseline, Variables, Watch};
 use aegis_observation::{Address, Counts, End, Executed, How, Observation, Refused, Text};
 use aegis_policy::model::AnomalyKind;
 
+use crate::host::Seen;
+
 fn counted(counts: Counts) -> Observation {
     Observation {
         counts,
@@ -16,7 +18,7 @@ fn counted(counts: Counts) -> Observation {
 /// What is flagged in the second run by a baseline of the first.
 fn flagged(learnt: &[Observation], now: &Observation) -> Vec<Anomaly> {
     let mut watch = Watch::new(Some(Baseline::of(learnt, &around())));
-    watch.look(now, &around(), &|_| false)
+    watch.look(now, &around(), &|_| false, &|_| false)
 }
 
 fn around() -> Variables<'static> {
@@ -130,7 +132,10 @@ fn what_was_not_counted_is_compared_with_nothing() {
     // A baseline of an older version has none of them either.
     let old = br#"{"aegis-baseline": 1, "runs": 1, "done": {}, "most": {"executions": 20, "files": 16, "processes": 4000, "tasks": 20, "lost": 0}}"#;
     let mut watch = Watch::new(Some(Baseline::from_json(old).unwrap()));
-    assert_eq!(watch.look(&counted(counted_now), &around(), &|_| false), []);
+    assert_eq!(
+        watch.look(&counted(counted_now), &around(), &|_| false, &|_| false),
+        []
+    );
 }
 
 /// What the kernel has refused is told as that; where the same comes past it, that is told again.
@@ -155,7 +160,9 @@ fn what_is_refused_is_told_apart_from_what_is_done() {
     };
     let mut watch = Watch::new(Some(Baseline::of(&[Observation::default()], &around())));
     let mut look = |seen: &Observation| -> Vec<(AnomalyKind, String, bool)> {
-        let found = watch.look(seen, &around(), &|_| false).into_iter();
+        let found = watch
+            .look(seen, &around(), &|_| false, &|_| false)
+            .into_iter();
         found
             .map(|anomaly| (anomaly.kind, anomaly.what.to_string(), anomaly.refused))
             .collect()
@@ -178,8 +185,34 @@ fn what_is_refused_is_told_apart_from_what_is_done() {
     let ordinary = Baseline::of(std::slice::from_ref(&refused), &around());
     assert_eq!(
         Watch::new(Some(ordinary))
-            .look(&executed, &around(), &|_| false)
+            .look(&executed, &around(), &|_| false, &|_| false)
             .len(),
         2
     );
+}
+
+/// A person who has said yes to one thing has not said it to the next of its form, nor to twice as much.
+#[test]
+fn what_a_person_is_asked_about_is_told_one_by_one() {
+    let baseline = Baseline::of(&[Observation::default()], &around());
+    let wrote = |path: &str| Seen::new().write(path).0;
+    let told = |is_asked: bool| {
+        let mut watch = Watch::new(Some(baseline.clone()));
+        let mut tell =
+            |seen: &Observation| watch.look(seen, &around(), &|_| false, &|_| is_asked).len();
+        let mut lost = Observation::default();
+        let mut lost_in_all = |count| {
+            lost.losses.dropped = count;
+            tell(&lost)
+        };
+        let counted = [lost_in_all(2), lost_in_all(3), lost_in_all(5)];
+        let written = [
+            tell(&wrote("/srv/17/a")),
+            tell(&wrote("/srv/18/a")),
+            tell(&wrote("/srv/18/a")),
+        ];
+        (counted, written)
+    };
+    assert_eq!(told(true), ([1, 0, 1], [1, 1, 0]));
+    assert_eq!(told(false), ([1, 0, 0], [1, 0, 0]));
 }

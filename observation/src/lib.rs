@@ -194,6 +194,13 @@ pub struct Named {
     pub error: Option<String>,
 }
 
+impl Named {
+    /// Whether it failed since it may not be, and not for another reason.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.error.as_deref(), Some("EACCES" | "EPERM" | "EROFS"))
+    }
+}
+
 /// A kind of socket: the arguments of `socket(2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -1,7 +1,7 @@
 //! What a person names to be written to: a file or an open descriptor.
 //!
-//! A file is written beside its final place and renamed to it, so that nobody reads half of it, and never through a symbolic
-//! link. Its directory is held open from the start, and the temporary file is made only when it is written: a command that ran
+//! A file gets its name only when it is whole, so that nobody reads half of it, and never through a symbolic link. Its
+//! directory is held open from the start, and the file is made only when it is written: a command that ran
 //! meanwhile and may write there can neither redirect nor alter it.
 
 use std::ffi::{OsStr, OsString};

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-pub use put::{Put, can_put, put, put_like, put_public};
+pub use put::{Put, can_put, has_name, put, put_like, put_public};
 pub(crate) use put::{may_be_replaced, stage_public};
 
 /// Readable and writable by the user only.

@@ -211,9 +211,7 @@ fn whole(path: &Path) -> anyhow::Result<PathBuf> {
 fn fail(place: &Path, error: io::Error) -> anyhow::Error {
     let help = match error.kind() {
         io::ErrorKind::AlreadyExists => "\n  help: --force replaces it",
-        io::ErrorKind::Other | io::ErrorKind::IsADirectory => {
-            "\n  help: name a file, which is made or replaced as a whole"
-        }
+        io::ErrorKind::IsADirectory => "\n  help: name a file in it",
         _ => "",
     };
     anyhow!("{} cannot be written: {error}{help}", place.display())

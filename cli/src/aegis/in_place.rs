@@ -1,16 +1,15 @@
 //! Changing a file of a person's in place.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aegis_sys::files::open_regular_at;
 use aegis_sys::output;
-use aegis_sys::private::put_like;
+use aegis_sys::private::{has_name, put_like};
 use rustix::fs::{AtFlags, FileType};
 
 /// How long to wait for somebody else who changes the file.
@@ -43,7 +42,7 @@ impl<'f> Locked<'f> {
             let held = open_regular_at(directory.as_fd(), &name).map_err(said)?;
             match held.try_lock() {
                 // Whoever had it may have replaced the file.
-                Ok(()) if is_named(&held, &directory, &name) => {
+                Ok(()) if has_name(&held, directory.as_fd(), &name) => {
                     let directory = directory.into();
                     return Ok(Self {
                         file,
@@ -102,11 +101,4 @@ impl<'f> Locked<'f> {
             format!("{error}{help}")
         })
     }
-}
-
-/// Whether the open file still has the name.
-fn is_named(file: &File, directory: &OwnedFd, name: &OsStr) -> bool {
-    let named = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok();
-    (file.metadata().ok().zip(named))
-        .is_some_and(|(file, named)| (file.dev(), file.ino()) == (named.st_dev, named.st_ino))
 }

@@ -20,7 +20,7 @@ pub(super) struct Material {
     pub usage: Usage,
     /// The reports, where it was run here.
     pub runs: Vec<Seen>,
-    /// Runs after which nothing new came.
+    /// Whether the last run showed nothing new.
     pub settled: bool,
 }
 

@@ -19,11 +19,14 @@ use aegis_runtime::types::paths::is_below;
 use super::{Hidden, Learning, View};
 use crate::{Error, policies, record, registry};
 
-/// Most places that are asked of the policy.
+/// Most places that the policy is asked about reading, and about executing.
 const MOST: usize = 20_000;
 
 /// Most places that are shown: each is a mount.
 const MOST_SHOWN: usize = 2_000;
+
+/// Why the rest is not shown.
+const TOO_MUCH: &str = "there is too much to be decided about one by one";
 
 /// Top directories that every sandbox has of its own, or that are not files.
 const OWN: [&str; 6] = ["proc", "sys", "dev", "run", "tmp", "lost+found"];
@@ -224,8 +227,9 @@ impl Viewer {
                 .checked_sub(1)
                 .filter(|_| self.shown.len() < MOST_SHOWN)
             else {
-                let reason = "there is too much to be decided about one by one";
-                self.hide(path, reason, false);
+                for path in [path].into_iter().chain(ahead) {
+                    self.hide(path, TOO_MUCH, false);
+                }
                 return;
             };
             self.left = left;
@@ -310,12 +314,17 @@ impl Viewer {
         // Of a directory that a person is asked about, reading is enough: programs in it are named one by one.
         let programs = (self.show.iter()).filter(|show| is_program(show) && self.is_shown(show));
         ahead.extend(programs.map(|program| (program.clone(), false)));
+        self.left = MOST;
         while let Some((path, tree)) = ahead.pop() {
             let Some(left) = self
                 .left
                 .checked_sub(1)
                 .filter(|_| executable.len() < MOST_SHOWN)
             else {
+                let rest = [path]
+                    .into_iter()
+                    .chain(ahead.into_iter().map(|(path, _)| path));
+                rest.for_each(|path| self.hide(path, TOO_MUCH, false));
                 break;
             };
             self.left = left;

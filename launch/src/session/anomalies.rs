@@ -30,7 +30,12 @@ impl Session<'_> {
         if is_over {
             self.watching = None;
         }
-        self.react(found, true)
+        self.react(found, true)?;
+        // Nothing is killed or refused by the kernel any more.
+        if is_over && self.is_guarded {
+            self.kill();
+        }
+        Ok(())
     }
 
     fn found(&mut self, news: &Observation) -> Vec<Found> {
@@ -77,11 +82,14 @@ impl Session<'_> {
         let mut events = Vec::new();
         for found in found {
             let reaction = found.reaction().unwrap_or(answer);
-            let ends_it = reaction == Reaction::Killed && !self.is_ended_by_anomaly();
-            if self.anomalies.len() >= MOST && !ends_it {
+            let ends_it = reaction == Reaction::Killed && !self.ended_by_anomaly;
+            // What a person has said is never left out.
+            let is_said = reaction == Reaction::Continued;
+            if self.anomalies.len() >= MOST && !ends_it && !is_said {
                 self.anomalies_left_out += 1;
                 continue;
             }
+            self.ended_by_anomaly |= ends_it;
             let instead_of = found.instead_of(reaction);
             let Found {
                 request, decision, ..
@@ -152,11 +160,6 @@ impl Session<'_> {
         is_yes() == Ok(true)
     }
 
-    fn is_ended_by_anomaly(&self) -> bool {
-        let killed = |anomaly: &Anomaly| anomaly.reaction == word(Reaction::Killed);
-        self.anomalies.iter().any(killed)
-    }
-
     /// Gets the whole observation when the run has ended, and looks at what was not looked at while it ran. A run that did what the
     /// policy ends it for has ended by that, also where it was quicker.
     pub(super) fn take_observation(
@@ -170,23 +173,24 @@ impl Session<'_> {
             return;
         };
         observed.exit_status = Some(report.exit_status);
-        let seen = match observing.finish(observed, by_listener) {
+        match observing.finish(observed, by_listener) {
             Ok((json, lost)) => {
                 report.lost_events = lost;
-                json
+                if self.watching.is_some()
+                    && let Ok(seen) = Observation::from_json(&json)
+                {
+                    let found = self.found(&seen);
+                    let _ = self.react(found, false);
+                }
             }
-            Err(error) => return unaccounted.push(error),
-        };
-        if self.watching.is_some()
-            && let Ok(seen) = Observation::from_json(&seen)
-        {
-            let found = self.found(&seen);
-            let _ = self.react(found, false);
+            Err(error) => {
+                report.lost_events += 1;
+                unaccounted.push(error);
+            }
         }
-        let is_killed = self.is_ended_by_anomaly();
         report.anomalies = std::mem::take(&mut self.anomalies);
         report.anomalies_left_out = self.anomalies_left_out;
-        if is_killed {
+        if self.ended_by_anomaly {
             report.cause = Cause::Anomaly;
             report.exit_status = report.cause.exit_status();
         }

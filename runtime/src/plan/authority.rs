@@ -92,11 +92,9 @@ pub(super) fn beside_files(
     grants.extend(each(&profile.environment.pass, variable));
     let call = |text: &String| What::Syscall { name: name(text) };
     // A smaller set with some calls of the default one asks for less than the default one, which nobody is asked about.
-    let calls = each(&profile.syscalls.allow, call);
-    grants.extend(calls.filter(|grant| match &grant.what {
-        What::Syscall { name } => !seccomp::is_in_default_set(name),
-        _ => true,
-    }));
+    let beyond =
+        (profile.syscalls.allow.iter()).filter(|call| !seccomp::is_in_default_set(&call.value));
+    grants.extend(beyond.map(|item| Grant::new(call(&item.value), &item.origin)));
     grants.extend(socket.map(|origin| Grant::new(call(&"socket".into()), origin)));
     grants.extend(limits(&profile.limits));
     grants

@@ -59,7 +59,7 @@ pub enum Event {
     Denied(Box<Denial>),
     /// Something is degraded, and may be.
     Degraded(Degraded),
-    /// Nothing could hold everything inside still: see [`Session::freeze`].
+    /// A person was to be asked, and nothing holds the command still ([`Session::freeze`]): it is killed.
     NotFrozen(Degraded),
     /// A signal has stopped the command.
     Stopped(i32),

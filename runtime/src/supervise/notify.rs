@@ -8,8 +8,10 @@ use aegis_observation::Observation;
 use aegis_policy::What;
 use aegis_profile::syntax::quote;
 use rustix::fs::MemfdFlags;
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::denials::{Denial, Evidence};
@@ -49,7 +51,14 @@ const MOST_NAMED: usize = 16;
 
 impl Listener {
     /// Takes over the listener of a plan's filter, once the command was executed.
-    pub fn new(fd: OwnedFd, own: Option<OwnRoot>, plan: &Plan, command: BorrowedFd<'_>) -> Self {
+    /// `reached`: addresses that the supervisor may connect for it.
+    pub fn new(
+        fd: OwnedFd,
+        own: Option<OwnRoot>,
+        reached: Option<BTreeSet<SocketAddr>>,
+        plan: &Plan,
+        command: BorrowedFd<'_>,
+    ) -> Self {
         // Before Linux 6.6 a look takes longer.
         let _ = notify::wake_on_same_processor(fd.as_fd());
         let mut observer = plan.syscalls.observed.then(|| Observer::new(plan));
@@ -58,7 +67,7 @@ impl Listener {
         }
         Self {
             fd: Some(fd),
-            sockets: Calls::new(own),
+            sockets: Calls::new(own, reached),
             observer,
             ..Self::default()
         }

@@ -4,6 +4,8 @@ mod built;
 mod finish;
 mod freeze;
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -64,6 +66,8 @@ pub struct Session {
     listeners: Vec<OwnedFd>,
     command: Option<OwnedFd>,
     listener: Option<Listener>,
+    /// Addresses that may be connected for the command, where that is guarded.
+    reached: Option<BTreeSet<SocketAddr>>,
     deadline: Option<Instant>,
     began: Instant,
     cause: Option<Cause>,
@@ -220,8 +224,15 @@ impl Session {
                 self.layers = layers;
                 let limit = self.plan.limits.time;
                 self.deadline = limit.map(|limit| self.began + Duration::from_millis(limit));
-                self.listener = listener
-                    .map(|listener| Listener::new(listener, own, &self.plan, pidfd.as_fd()));
+                self.listener = listener.map(|listener| {
+                    Listener::new(
+                        listener,
+                        own,
+                        self.reached.take(),
+                        &self.plan,
+                        pidfd.as_fd(),
+                    )
+                });
                 for signal in self.early_signals.drain(..) {
                     // Without being continued, one that has stopped itself by now would take no other.
                     if FORWARDED.contains(&signal) || signal == libc::SIGCONT {

@@ -7,8 +7,10 @@
 //! the copies as the sandbox's user, without privileges, and answers. What is in that root only the sandbox can have made:
 //! whatever a path leads through, and however that changes meanwhile, it leads to nothing of the host.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
@@ -23,6 +25,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use crate::apply::OwnRoot;
 use crate::plan::{Landlock, Plan};
+use crate::supervise::observe::caller;
 
 /// Calls that may wait at one time.
 const MOST: usize = 256;
@@ -42,7 +45,7 @@ pub(super) enum Refused {
     Failed(Errno),
     /// As if there were no private sockets.
     Denied,
-    /// The socket that it names is outside of the sandbox's own places.
+    /// The socket that it names is outside of the sandbox's own places, or an address that may not be reached.
     Outside(String),
 }
 
@@ -66,6 +69,8 @@ pub(super) struct Calls {
     waiting: Vec<(i32, Call)>,
     /// How many pairs were made.
     pairs: u32,
+    /// Addresses that may be connected; of port 0, each of its ports. `None`: any.
+    reached: Option<BTreeSet<SocketAddr>>,
 }
 
 /// What a call is about, as copies that nobody changes.
@@ -78,12 +83,25 @@ struct Copies {
 }
 
 impl Calls {
-    pub fn new(own: Option<OwnRoot>) -> Self {
+    pub fn new(own: Option<OwnRoot>, reached: Option<BTreeSet<SocketAddr>>) -> Self {
         Self {
             own,
             waiting: Vec::new(),
             pairs: 0,
+            reached,
         }
+    }
+
+    /// The address that this would connect, if that is none that may be: nobody else looks at what the supervisor connects.
+    fn forbidden(&self, copies: &Copies, call: &Call) -> Option<SocketAddr> {
+        let reached = self.reached.as_ref()?;
+        if i64::from(call.data.nr) != libc::SYS_connect {
+            return None;
+        }
+        let address = caller::internet(&copies.address)?;
+        let any_port = SocketAddr::new(address.ip(), 0);
+        let may = reached.contains(&address) || reached.contains(&any_port);
+        (!may).then_some(address)
     }
 
     /// Leaves the call and its answer to a process of its own, unless it is refused.
@@ -98,6 +116,9 @@ impl Calls {
         // From here on it is known that the descriptor and the memory were the caller's.
         if !notify::still_waits(listener, call) {
             return Ok(());
+        }
+        if let Some(address) = self.forbidden(&copies, call) {
+            return Err(Refused::Outside(address.to_string()));
         }
         (self.waiting).retain(|(pid, _)| !process::reap_if_ended(*pid));
         if self.waiting.len() >= MOST {

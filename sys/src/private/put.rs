@@ -247,7 +247,8 @@ fn lock(file: &File) -> bool {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
-fn has_name(file: &File, dir: BorrowedFd<'_>, name: &str) -> bool {
+/// Whether an open file still has this name in a directory.
+pub fn has_name(file: &File, dir: BorrowedFd<'_>, name: impl rustix::path::Arg) -> bool {
     let named = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
     (rustix::fs::fstat(file).ok().zip(named.ok()))
         .is_some_and(|(file, named)| (file.st_dev, file.st_ino) == (named.st_dev, named.st_ino))

@@ -1,5 +1,7 @@
 //! What a policy blocks, and asks to be refused instead of killed: by the kernel where it can, else it is killed, and that is said.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::process::Output;
 
 use aegis_tests::audit_log::{holds_up, of_type, place};
@@ -8,16 +10,15 @@ use serde_json::Value;
 
 use super::{baseline, by_probes, grafted, reported, run, skill};
 
-/// A learnt skill under a profile that lets it do more, without private sockets: what these connect is the supervisor's.
-fn open_skill(workspace: &Workspace) {
+/// Without private sockets: what these connect, the supervisor does.
+const ITS_OWN: &str = "capabilities: {files.write: [$WORK]}\nsyscalls: {allow: [socket]}\n";
+
+/// A learnt skill under a profile that grants it more.
+fn open_skill(workspace: &Workspace, granted: &str) {
     skill(workspace);
     let baseline = baseline(workspace);
-    workspace.write(
-        "work/open.yaml",
-        format!(
-            "aegis: 1\nname: open\nextends: [python, shell]\n{baseline}\ncapabilities: {{files.write: [$WORK]}}\nsyscalls: {{allow: [socket]}}\n"
-        ),
-    );
+    let head = "aegis: 1\nname: open\nextends: [python, shell]";
+    workspace.write("work/open.yaml", format!("{head}\n{baseline}\n{granted}"));
 }
 
 /// Runs the skill with this grafted onto it, where what it executes and reaches beyond is to be refused.
@@ -81,7 +82,7 @@ fn has_lsm(workspace: &Workspace) -> bool {
 #[test]
 fn an_address_is_refused_and_the_command_goes_on() {
     by_probes(|workspace| {
-        open_skill(workspace);
+        open_skill(workspace, ITS_OWN);
         for act in [
             "tried(socket.socket().connect, ('127.0.0.1', 80))",
             "tried(socket.socket(socket.AF_INET6).connect, ('::ffff:127.0.0.1', 80))",
@@ -112,7 +113,7 @@ fn an_address_is_refused_and_the_command_goes_on() {
 #[test]
 fn a_program_is_refused_where_there_is_bpf_lsm_and_killed_where_there_is_none() {
     by_probes(|workspace| {
-        open_skill(workspace);
+        open_skill(workspace, ITS_OWN);
         let has_lsm = has_lsm(workspace);
         let (status, reaction, instead_of) = match has_lsm {
             true => (0, "refused", Value::Null),
@@ -139,5 +140,33 @@ fn a_program_is_refused_where_there_is_bpf_lsm_and_killed_where_there_is_none() 
             }
         }
         is_recorded(workspace, "exec", reaction, &instead_of);
+    });
+}
+
+/// With private sockets the supervisor connects, in the host's network, and no hook looks at that.
+#[test]
+fn what_the_supervisor_is_to_connect_beyond_the_baseline_is_not_connected() {
+    by_probes(|workspace| {
+        let granted =
+            "capabilities: {files.write: [$WORK], net.outbound: host, sockets: private}\n";
+        open_skill(workspace, granted);
+        let service = TcpListener::bind("127.0.0.1:0").expect("a port");
+        service.set_nonblocking(true).expect("a socket");
+        let address = service.local_addr().expect("it has one");
+        let port = address.port();
+        for code in from_everywhere(&format!(
+            "tried(socket.socket().connect, ('127.0.0.1', {port}))"
+        )) {
+            let output = refusing(workspace, &code);
+            let said = text(&output);
+            assert_eq!(output.status.code(), Some(137), "{code}: {said}");
+            let came = service.accept().expect_err("nobody comes");
+            assert_eq!(came.kind(), ErrorKind::WouldBlock);
+            let report = reported(workspace);
+            let of = |anomaly: &Value| anomaly["what"]["of"].as_str().map(str::to_owned);
+            let list = report["anomalies"].as_array().expect("a list");
+            let is_it = |of: String| of.contains(&address.to_string());
+            assert!(list.iter().filter_map(of).any(is_it), "{code}: {list:?}");
+        }
     });
 }

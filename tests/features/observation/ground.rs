@@ -2,6 +2,8 @@
 
 use std::os::unix::process::CommandExt;
 
+use aegis_tests::EVERYTHING;
+
 use super::*;
 
 /// Has the kernel refuse `bpf(2)` to whatever a command starts, as one that is locked down does.
@@ -89,6 +91,55 @@ fn a_service_that_is_killed_while_a_run_is_held_against_its_profile_is_told() {
             "does not answer any more",
         ] {
             assert!(said.contains(part), "{part}: {said}");
+        }
+    });
+}
+
+/// Without the service the kernel refuses nothing any more, whatever the policy says of losses. What was found until then is kept.
+#[test]
+fn what_the_kernel_guards_is_killed_with_the_service_and_what_was_found_is_kept() {
+    host::in_private_mounts(|| {
+        let mut service = Service::start();
+        let workspace = Workspace::new(User::Ordinary);
+        workspace.write("work/skill.sh", "echo up; read -r line\n");
+        let mut learn = workspace.command(program("aegis-learn"));
+        let words = ["-o", "skill.yaml", "--", "sh", "skill.sh"];
+        let learnt = learn.args(words).stdin(Stdio::null()).output();
+        let learnt = learnt.expect("aegis-learn starts");
+        assert_eq!(learnt.status.code(), Some(0), "{}", text(&learnt));
+        let script = "[ -e /etc/passwd ]; echo up; read -r line; :\n";
+        workspace.write("work/skill.sh", script);
+        for (blocked, is_guarded) in [("exec", true), ("socket", false)] {
+            let rules = format!(
+                "capabilities:\n  - {{id: odd, on: anomaly, match: {blocked}, verdict: block}}\n  - {{id: others, on: anomaly, match: \"*\", verdict: warn}}\n"
+            );
+            let policy = workspace.policy(&EVERYTHING.replace("capabilities:\n", &rules));
+            let place = workspace.outside().join("report.json");
+            let mut command = workspace.command(program("aegis-run"));
+            command.args(["--observe", "--profile", "skill.yaml", "--policy"]);
+            command.arg(policy).arg("--report").arg(&place);
+            command.args(["--", "sh", "skill.sh"]);
+            let mut run = host::started(command.stderr(Stdio::piped()), "up");
+            let mut told = BufReader::new(run.stderr.take().expect("piped")).lines();
+            let is_it = |line: &String| line.contains("out of the ordinary: it reads");
+            let read = told.find_map(|line| line.ok().filter(is_it));
+            assert!(read.is_some(), "{blocked}");
+            drop(service);
+            // It waits for its input as long as nobody ends it.
+            let input = is_guarded.then(|| run.stdin.take());
+            let status = run.wait().expect("it ends");
+            drop(input);
+            let wanted = if is_guarded { 137 } else { 125 };
+            let said: Vec<_> = told.map_while(Result::ok).collect();
+            assert_eq!(status.code(), Some(wanted), "{blocked}: {said:?}");
+            let report = std::fs::read(&place).expect("a report");
+            let report: Value = serde_json::from_slice(&report).expect("JSON");
+            assert!(report["lost_events"].as_u64() >= Some(1), "{report}");
+            let kinds: Vec<_> = (report["anomalies"].as_array().expect("a list").iter())
+                .map(|anomaly| &anomaly["what"]["kind"])
+                .collect();
+            assert_eq!(kinds, ["read", "lost"], "{blocked}: {report}");
+            service = Service::start();
         }
     });
 }

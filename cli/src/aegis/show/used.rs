@@ -17,9 +17,6 @@ use super::record::Recorded;
 use crate::aegis::audit::show::name_of;
 use crate::host::ThisHost;
 
-/// The errors of what was refused.
-const REFUSALS: [&str; 3] = ["EACCES", "EPERM", "EROFS"];
-
 /// What was seen, as far as it is shown.
 #[derive(Debug, Serialize)]
 pub(in crate::aegis) struct Observed {
@@ -67,7 +64,7 @@ pub(super) fn of(
         Err(why) => (None, Some(why)),
     };
     let refusal = |named: &aegis_observation::Named| {
-        let error = (named.error.as_deref()).filter(|error| REFUSALS.contains(error))?;
+        let error = (named.error.as_deref()).filter(|_| named.is_refused())?;
         Some(format!("{} {}: {error}", named.call, named.path))
     };
     let address = |address: &Address| format!("{} {}", name_of(address.how), address.of);

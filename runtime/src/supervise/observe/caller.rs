@@ -117,25 +117,30 @@ pub fn address(call: &Call, address: u64, length: u64) -> Result<Option<End>, Un
 }
 
 fn end(bytes: &[u8], call: &Call) -> Result<Option<End>, Unreadable> {
-    let Some((family, rest)) = bytes.split_first_chunk::<2>() else {
-        return Ok(None);
-    };
+    match bytes.split_first_chunk::<2>() {
+        Some((family, name)) if u16::from_ne_bytes(*family) == AddressFamily::UNIX.as_raw() => {
+            unix(name, call)
+        }
+        _ => Ok(internet(bytes).map(End::Internet)),
+    }
+}
+
+/// An address of the Internet families. `None`: it is none.
+pub fn internet(bytes: &[u8]) -> Option<SocketAddr> {
+    let (family, rest) = bytes.split_first_chunk::<2>()?;
     let family = AddressFamily::from_raw(u16::from_ne_bytes(*family));
-    let port = || rest.first_chunk().map(|port| u16::from_be_bytes(*port));
+    let port = u16::from_be_bytes(*rest.first_chunk()?);
     let octets = |at: usize| rest.get(at..);
-    let internet = match family {
+    let address = match family {
         AddressFamily::INET => octets(2)
             .and_then(<[u8]>::first_chunk::<4>)
             .map(|octets| Ipv4Addr::from(*octets).into()),
         AddressFamily::INET6 => octets(6)
             .and_then(<[u8]>::first_chunk::<16>)
             .map(|octets| Ipv6Addr::from(*octets).into()),
-        AddressFamily::UNIX => return unix(rest, call),
         _ => None,
     };
-    Ok(internet
-        .zip(port())
-        .map(|(address, port)| End::Internet(SocketAddr::new(address, port))))
+    Some(SocketAddr::new(address?, port))
 }
 
 /// Of the name of a Unix socket.

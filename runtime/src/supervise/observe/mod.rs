@@ -2,7 +2,7 @@
 //! those go on that the filter allows. It observes and never decides: the kernel reads the arguments again, and another thread
 //! may have changed them.
 
-mod caller;
+pub(super) mod caller;
 mod lookup;
 mod predict;
 

@@ -1,6 +1,8 @@
 //! A sandbox that is being built, until its command starts.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
@@ -70,6 +72,12 @@ impl Built {
     /// The signals cannot be blocked.
     pub fn hold_signals(&self) -> Result<(), Error> {
         Ok((self.0.signals.block()).map_err(Failure::of(Step::Signals))?)
+    }
+
+    /// Lets private sockets be connected to these addresses alone; of port 0, to each of its ports. What connects them is
+    /// outside of the sandbox, where none of the kernel's hooks that look at the sandbox see it.
+    pub fn guard(&mut self, reached: BTreeSet<SocketAddr>) {
+        self.0.reached = Some(reached);
     }
 
     /// Waits until everything is built.
@@ -182,6 +190,7 @@ impl Session {
             listeners: Vec::new(),
             command: None,
             listener: None,
+            reached: None,
             deadline: None,
             began: Instant::now(),
             cause: None,

@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl Session {
     /// Makes everything inside stand still by the run's control group, and takes the terminal back, until
     /// [`Session::go_on`] or [`Session::kill`]. A limit of time, which is wall time, goes on. Returns whether everything stands
-    /// still: not where the command has ended, and not where nothing can hold it, which is told as an event.
+    /// still: not where the command has ended, and not where nothing can hold it, which is told as an event. What was held until
+    /// then stays so: it is to be killed.
     ///
     /// # Errors
     ///
@@ -28,7 +29,6 @@ impl Session {
         }
         let is_held = self.groups.freeze(PATIENCE);
         if !is_held.map_err(Failure::of(Step::Watch))? {
-            self.go_on()?;
             let less = Degraded {
                 layer: "cgroup",
                 what: "nothing holds the command still while a person is asked: it has no control group of its own on the cgroup2 tree, or not all of it freezes".into(),
