@@ -282,16 +282,24 @@ impl Observer {
         Ok(Some(observation))
     }
 
-    /// Forgets what was noted and permitted at a place whose observation has ended: only then is it free. Where nothing is
-    /// observed any more, the probes are detached.
+    /// Whether probes are attached, and nothing is observed by them any more.
+    pub fn is_at_rest(&self) -> bool {
+        self.attached.is_some() && self.watched.is_empty()
+    }
+
+    /// Detaches the probes, where nothing is observed by them any more: from then on they cost the machine nothing.
+    pub fn detach(&mut self) {
+        if self.watched.is_empty() {
+            self.attached = None;
+        }
+    }
+
+    /// Forgets what was noted and permitted at a place whose observation has ended: only then is it free.
     ///
     /// # Errors
     ///
     /// The probes' maps cannot be changed. The place stays taken.
     pub fn tidy(&mut self, slot: u32) -> Result<(), Error> {
-        if self.watched.is_empty() {
-            self.attached = None;
-        }
         if self.untidy.contains(&slot) {
             sweep(&mut self.probes.seen, slot)?;
             sweep(&mut self.probes.permitted, slot)?;

@@ -20,6 +20,13 @@ use crate::observer::{Namespace, Observer};
 /// How often the ring buffer is drained while anything is observed.
 const DRAIN: Duration = Duration::from_millis(20);
 
+/// How long what was done gathers before it is told. Who is told at once keeps both processors of a small machine busy with
+/// the first of what a command does, while it goes on.
+const GATHER: Duration = Duration::from_micros(500);
+
+/// How long the probes stay attached when nothing is observed any more: the next start need not wait for them.
+const REST: Duration = Duration::from_secs(1);
+
 /// As many connections of one user are held; and of all together.
 const PER_USER: usize = 16;
 const CONNECTIONS: usize = 64;
@@ -44,6 +51,10 @@ pub struct Service {
     clients: VecDeque<Client>,
     /// Nobody could be accepted: not tried again at once.
     full: bool,
+    /// When the probes are detached, if nothing is observed until then.
+    rests: Option<Instant>,
+    /// When clients are told what has gathered.
+    tells: Option<Instant>,
 }
 
 impl Service {
@@ -55,6 +66,8 @@ impl Service {
             listener: Some(listener),
             clients: VecDeque::new(),
             full: false,
+            rests: None,
+            tells: None,
         }
     }
 
@@ -70,6 +83,8 @@ impl Service {
             listener: None,
             clients: [client].into(),
             full: false,
+            rests: None,
+            tells: None,
         })
     }
 
@@ -80,8 +95,11 @@ impl Service {
     /// Waiting failed.
     pub fn run(mut self, ended: BorrowedFd<'_>) -> io::Result<()> {
         while self.listener.is_some() || !self.clients.is_empty() {
+            let rest = self.rest();
             let mut fds = vec![PollFd::from_borrowed_fd(ended, PollFlags::IN)];
-            let told = self.clients.iter().any(|client| client.news.is_some());
+            // What is gathering already need not be heard of.
+            let told =
+                self.tells.is_none() && self.clients.iter().any(|client| client.news.is_some());
             let full =
                 std::mem::take(&mut self.full) || DISCARDING.load(Ordering::Relaxed) >= CONNECTIONS;
             if let Some(listener) = self.listener.as_ref().filter(|_| !full) {
@@ -100,8 +118,12 @@ impl Service {
             let timeout = match self.clients.iter().any(|client| client.slot.is_some()) {
                 true => Some(DRAIN),
                 false if full => Some(DRAIN),
-                false => (!self.clients.is_empty()).then_some(IDLE),
+                false => rest.or((!self.clients.is_empty()).then_some(IDLE)),
             };
+            let left = self
+                .tells
+                .map(|at| at.saturating_duration_since(Instant::now()));
+            let timeout = left.or(timeout);
             let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("some seconds"));
             match rustix::event::poll(&mut fds, timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -113,8 +135,14 @@ impl Service {
             }
             self.observer.drain();
             let (own, clients) = ready.split_at(own);
-            for client in &mut self.clients {
-                client.tell(&mut self.observer);
+            let now = Instant::now();
+            if told && own.last() == Some(&true) {
+                self.tells = Some(now + GATHER);
+            } else if self.tells.is_none_or(|at| at <= now) {
+                self.tells = None;
+                for client in &mut self.clients {
+                    client.tell(&mut self.observer);
+                }
             }
             for ready in clients {
                 let Some(mut client) = self.clients.pop_front() else {
@@ -125,6 +153,9 @@ impl Service {
                     true => client.serve(&mut self.observer),
                     false => !(idle && self.listener.is_some()),
                 };
+                if *ready && client.news == Some(true) {
+                    self.tells.get_or_insert(now + GATHER);
+                }
                 match keep {
                     true => self.clients.push_back(client),
                     false => client.forget(&mut self.observer),
@@ -135,6 +166,21 @@ impl Service {
             }
         }
         Ok(())
+    }
+
+    /// Detaches the probes when nothing was observed for long enough. Returns how long that is from now, if they are to be.
+    fn rest(&mut self) -> Option<Duration> {
+        if !self.observer.is_at_rest() {
+            self.rests = None;
+            return None;
+        }
+        let now = Instant::now();
+        let left = self.rests.get_or_insert(now + REST).duration_since(now);
+        if left.is_zero() {
+            self.observer.detach();
+            self.rests = None;
+        }
+        (!left.is_zero()).then_some(left)
     }
 
     fn accept(&mut self) {
@@ -205,7 +251,6 @@ impl Client {
             }
             (Ok(Request::More {}), Some(_), []) if self.news == Some(false) => {
                 self.news = Some(true);
-                self.tell(observer);
                 true
             }
             (Ok(Request::Finish {}), Some(slot), [run]) => {

@@ -19,8 +19,8 @@ use crate::terminal::complain;
 pub(super) const HELP: &str = "\
 Root observes its own sandboxes without this. For others root starts it once, mostly as a service: it loads
 the probes, gives up every capability but CAP_SYS_PTRACE, and listens at /run/aegis-observe.sock until a signal
-ends it. Users can have their own sandboxes observed, and see nothing of others'. While nothing is observed, no
-probe is attached.
+ends it. Users can have their own sandboxes observed, and see nothing of others'. A second after the last has
+ended, no probe is attached.
 
 Examples:
   sudo aegis observe

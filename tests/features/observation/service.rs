@@ -65,6 +65,30 @@ fn one_service_at_a_time() {
     });
 }
 
+/// What nobody is observed by costs the machine nothing. It is detached a second after the last end.
+#[test]
+fn probes_are_attached_for_what_is_observed_and_no_longer() {
+    host::in_private_mounts(|| {
+        let service = Service::start();
+        let attached = || -> Vec<PathBuf> {
+            let open = std::fs::read_dir(format!("/proc/{}/fd", service.0.id()));
+            let open = open.expect("it runs").flatten();
+            open.filter_map(|fd| std::fs::read_link(fd.path()).ok())
+                .filter(|to| to.as_os_str() == "anon_inode:bpf_link")
+                .collect()
+        };
+        assert!(attached().is_empty(), "{:?}", attached());
+        let scene = Scene::new(User::Ordinary, "probes");
+        let profile = "aegis: 1\nname: attached\nextends: [shell]\n";
+        let mut command = recorded(&scene, profile, &["sh", "-c", "echo up; read -r line; :"]);
+        let mut run = host::started(&mut command, "up");
+        assert!(!attached().is_empty());
+        drop(run.stdin.take());
+        assert!(run.wait().expect("it ends").success());
+        host::eventually("probes", attached);
+    });
+}
+
 /// The commands of `docs/observing.md`, one after the other, by a user.
 #[test]
 fn the_commands_of_the_page_do_as_they_say() {
