@@ -396,6 +396,31 @@ fn nothing_of_one_sandbox_is_left_for_the_next() {
     });
 }
 
+/// What has no name any more is nothing that was named before, whatever it was called.
+#[test]
+fn a_permitted_name_does_not_outlive_its_file() {
+    with_service(|path| {
+        let place = std::env::temp_dir().join(format!("aegis-permitted-{}", std::process::id()));
+        let named = place.display();
+        let script = format!(
+            "cp /usr/bin/echo {named}; {named} NAMED; exec 3< {named}; rm {named}; /proc/self/fd/3 NAMELESS"
+        );
+        let mut sandbox = Sandbox::new(&script, None);
+        let shell = std::fs::canonicalize("/bin/sh").unwrap();
+        let permitted = [
+            shell.to_str().unwrap(),
+            "/usr/bin/cp",
+            "/usr/bin/rm",
+            place.to_str().unwrap(),
+        ];
+        let socket = connected(path);
+        watch_guarded(&socket, &sandbox, &permitted).unwrap();
+        let printed = rest_of(&mut sandbox);
+        assert!(printed.contains("NAMED\n"), "{printed}");
+        assert!(!printed.contains("NAMELESS"), "{printed}");
+    });
+}
+
 /// As many as there are places, and more: each is free again, whatever comes of the end.
 #[test]
 fn no_ending_takes_a_place_for_good() {

@@ -1,7 +1,9 @@
 //! From a text to a policy: its meaning, what is refused, and the messages.
 
 use aegis_policy::load::{UNNAMED, parse_str};
-use aegis_policy::model::{Action, Budget, Document, OnAuditFailure, OnBlockedAnomaly, Verdict};
+use aegis_policy::model::{
+    Action, Budget, Document, Documents, OnAuditFailure, OnBlockedAnomaly, Verdict,
+};
 use aegis_policy::templates;
 
 /// The example of the design, verbatim.
@@ -56,6 +58,23 @@ fn the_example_of_the_design_means_what_it_says() {
     assert_eq!(document.rego[0].name, "extra.rego");
     assert_eq!(document.audit_failure, OnAuditFailure::Stop);
     assert_eq!(document.blocked_anomaly, OnBlockedAnomaly::Kill);
+}
+
+/// The strictest setting of any document: one that says nothing has them killed, and stopped.
+#[test]
+fn what_is_milder_than_the_default_takes_all_documents() {
+    let mild = "aegis-policy: 1\nblocked-anomaly: refuse\naudit-failure: continue\n";
+    let of = |texts: &[&str]| {
+        let documents = texts.iter().map(|text| parse_str(text, "p").unwrap());
+        let documents = Documents::new(documents.collect());
+        (documents.on_blocked_anomaly(), documents.on_audit_failure())
+    };
+    let milder = (OnBlockedAnomaly::Refuse, OnAuditFailure::Continue);
+    let default = (OnBlockedAnomaly::Kill, OnAuditFailure::Stop);
+    assert_eq!(of(&[mild, mild]), milder);
+    assert_eq!(of(&[mild, "aegis-policy: 1\n"]), default);
+    assert_eq!(of(&["aegis-policy: 1\n", mild]), default);
+    assert_eq!(of(&[]), default);
 }
 
 #[test]
