@@ -3,7 +3,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -176,6 +176,69 @@ fn a_connection_made_inside_arrives_at_the_socket_that_was_handed_out() {
     assert_eq!(text, "hello\n");
     assert_eq!(report.cause, Cause::Exited { status: 0 });
     as_ordinary_user("a_connection_made_inside_arrives_at_the_socket_that_was_handed_out");
+}
+
+/// Whatever address is asked for, of a port that is served it leads to the broker, which learns what was asked for.
+#[test]
+fn every_address_leads_to_the_socket_that_was_handed_out() {
+    let (mut spec, host) = spec(
+        r#"
+        for address in 192.0.2.1 8.8.8.8 127.0.0.1 2001:db8::1 ::ffff:192.0.2.2; do
+            echo $address > /dev/tcp/$address/4433 || exit 10
+        done
+        ( : > /dev/tcp/192.0.2.1/4434 ) 2>&- && exit 11
+        python3 -c '
+import errno, socket
+for family, address in (socket.AF_INET, "0.0.0.0"), (socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "::1"):
+    for reuses in (), (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        own = socket.socket(family)
+        for option in reuses: own.setsockopt(socket.SOL_SOCKET, option, 1)
+        try: own.bind((address, 4433)); own.listen(); raise SystemExit(12)
+        except OSError as error: assert error.errno == errno.EADDRINUSE, error
+# What getaddrinfo asks when it has an address of its own.
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); own.connect(("192.0.2.1", 53))
+assert own.send(b"x") == 1
+' || exit 13"#,
+        Vec::new(),
+    );
+    spec.network = Network::Brokered;
+    let socket = |protocol, port| BrokerSocket {
+        protocol,
+        address: (Ipv6Addr::UNSPECIFIED, port).into(),
+    };
+    spec.listeners = vec![socket(Protocol::Tcp, 4433), socket(Protocol::Udp, 53)];
+    let mut built = build(spec, &host);
+    built.wait().expect("everything is built");
+    let mut listeners = built.listeners();
+    let datagrams = UdpSocket::from(listeners.pop().expect("two"));
+    let listener = TcpListener::from(listeners.pop().expect("two"));
+    let mut session = built.go().expect("it goes");
+    let mut asked = Vec::new();
+    loop {
+        let mut watched = [Watched {
+            fd: listener.as_fd(),
+            ready: false,
+        }];
+        let progress = session.poll(&mut watched, None).expect("it is watched");
+        if watched[0].ready {
+            let (mut connection, _) = listener.accept().expect("a connection");
+            let address = connection.local_addr().expect("an address").ip();
+            let mut text = String::new();
+            connection.read_to_string(&mut text).expect("text");
+            let written: IpAddr = text.trim_end().parse().expect("an address");
+            assert_eq!(address.to_canonical(), written.to_canonical());
+            asked.push(text);
+        }
+        if !progress.is_running() {
+            break;
+        }
+    }
+    let report = session.finish().expect("a report").report;
+    assert_eq!(report.cause, Cause::Exited { status: 0 }, "{asked:?}");
+    assert_eq!(asked.len(), 5, "{asked:?}");
+    let mut byte = [0];
+    assert_eq!(datagrams.recv(&mut byte).expect("a datagram"), 1);
+    as_ordinary_user("every_address_leads_to_the_socket_that_was_handed_out");
 }
 
 #[test]

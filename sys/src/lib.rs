@@ -11,6 +11,7 @@ pub mod landlock;
 pub mod memory;
 pub mod mount;
 pub mod namespaces;
+pub mod netlink;
 pub mod notify;
 pub mod output;
 pub mod private;

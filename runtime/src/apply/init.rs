@@ -5,7 +5,7 @@
 //! namespace.
 
 use std::io;
-use std::net::{TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -16,10 +16,11 @@ use super::witness::Witness;
 use super::{Early, Prepared, command, root};
 use crate::error::Failure;
 use crate::plan::{Memfd, Namespace, Op, Plan};
-use crate::types::{BrokerSocket, Protocol, Step};
+use crate::types::{BrokerSocket, Network, Protocol, Step};
 use aegis_sys::capabilities::CapabilitySet;
 use aegis_sys::process::{self, Change};
-use aegis_sys::{capabilities, files, landlock, mount, namespaces, signal, socket};
+use aegis_sys::{capabilities, files, landlock, mount, namespaces, netlink, signal, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 /// Added to the supervisor's own deadline and its grace.
 const LATER: Duration = Duration::from_secs(1);
@@ -78,8 +79,14 @@ fn set_up(
             .wait_until_set_up()
             .map_err(Failure::of(Step::Network))?;
     }
-    if plan.network.is_private() && !joined(libc::CLONE_NEWNET) {
-        namespaces::loopback_up().map_err(Failure::of(Step::Network))?;
+    match plan.network {
+        Network::Brokered => {
+            netlink::lead_everything_to_loopback().map_err(Failure::of(Step::Network))?;
+        }
+        Network::None if !joined(libc::CLONE_NEWNET) => {
+            namespaces::loopback_up().map_err(Failure::of(Step::Network))?;
+        }
+        Network::None | Network::Host => {}
     }
     let listeners = listen(plan)?;
     if !joined(libc::CLONE_NEWUTS) {
@@ -183,13 +190,28 @@ fn tell_of_failure(socket: &OwnedFd, failure: Failure) {
     let _ = Message::Failed(failure).send(socket.as_fd());
 }
 
-/// Opens the plan's listeners in this network namespace.
+/// Opens the plan's listeners in this network namespace. Nothing else there can share their addresses: neither
+/// `SO_REUSEADDR` nor `SO_REUSEPORT` is set.
 fn listen(plan: &Plan) -> Result<Vec<OwnedFd>, Failure> {
     let open = |listener: &BrokerSocket| -> io::Result<OwnedFd> {
-        Ok(match listener.protocol {
-            Protocol::Tcp => TcpListener::bind(listener.address)?.into(),
-            Protocol::Udp => UdpSocket::bind(listener.address)?.into(),
-        })
+        let kind = match listener.protocol {
+            Protocol::Tcp => SocketType::STREAM,
+            Protocol::Udp => SocketType::DGRAM,
+        };
+        let family = match listener.address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+        if family == AddressFamily::INET6 {
+            // `[::]` takes what comes by IPv4 as well.
+            rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+        }
+        rustix::net::bind(&socket, &listener.address)?;
+        if listener.protocol == Protocol::Tcp {
+            rustix::net::listen(&socket, libc::SOMAXCONN)?;
+        }
+        Ok(socket)
     };
     let listeners = plan.listeners.iter().map(open);
     listeners

@@ -13,7 +13,8 @@ pub enum Network {
     None,
     /// The host's network.
     Host,
-    /// As [`Network::None`]; a broker outside serves the [`BrokerSocket`]s that are opened inside.
+    /// As [`Network::None`], but every address of IPv4 and IPv6 leads to the [`BrokerSocket`]s that are opened inside, which a
+    /// broker outside serves: `getsockname(2)` of a connection is the address that was asked for. Other ports are refused.
     Brokered,
 }
 
@@ -29,7 +30,7 @@ impl Network {
 pub struct BrokerSocket {
     /// TCP sockets listen; UDP sockets are bound.
     pub protocol: Protocol,
-    /// Its address.
+    /// Its address; `[::]` is any, of IPv4 too. No other socket inside can share it.
     pub address: SocketAddr,
 }
 
