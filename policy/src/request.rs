@@ -241,6 +241,32 @@ pub struct Destination {
     pub scheme: Scheme,
 }
 
+impl Destination {
+    /// A connection to a host, of which nothing else is known: what a profile asks for.
+    pub fn connection(scheme: Scheme, host: &str, port: u16) -> Self {
+        Self {
+            address: None,
+            host: host.to_owned(),
+            method: None,
+            path: None,
+            port,
+            request_size: None,
+            requests_last_minute: None,
+            response_size: None,
+            scheme,
+        }
+    }
+
+    /// The destinations by which a profile can have asked for this one: its host, and all below each name that it is below.
+    pub fn named_by(&self) -> impl Iterator<Item = Self> {
+        let is_name = self.host.parse::<IpAddr>().is_err();
+        let above = self.host.match_indices('.').filter(move |_| is_name);
+        let above = above.map(|(dot, _)| format!("*{}", &self.host[dot..]));
+        let hosts = std::iter::once(self.host.clone()).chain(above);
+        hosts.map(|host| Self::connection(self.scheme, &host, self.port))
+    }
+}
+
 impl Request {
     /// SHA-256 of the canonical form.
     pub fn hash(&self) -> Hash {

@@ -5,8 +5,8 @@ use crate::support::cases;
 use aegis_policy::model::Inject::{Header, Query};
 use aegis_policy::model::Scheme;
 use aegis_policy::model::Verdict::{Allow, Block, Review, Warn};
-use aegis_policy::request::Destination;
-use aegis_policy::{What, load};
+use aegis_policy::request::{Approval, Destination};
+use aegis_policy::{Context, Request, What, decide, load};
 use cases::{asked, connect, connect_at, http, policy, secret, table, to};
 
 #[test]
@@ -446,4 +446,70 @@ fn a_pattern_that_could_never_do_what_it_seems_to_is_no_pattern() {
     assert!(refused(&format!(
         "capabilities: [{{id: a, on: files.read, match: ['{long}'], verdict: allow}}]"
     )));
+}
+
+/// A person is asked about destinations as a profile names them; what a run then connects to, and sends there, has more to it.
+#[test]
+fn an_approval_of_a_destination_is_of_what_is_done_there_and_nobody_else_asks_about() {
+    let policy = policy(
+        "network-egress:
+          - {id: posts, hosts: [api.example.org], schemes: http, methods: [POST], verdict: review}
+          - {id: rest, hosts: ['*'], verdict: review}
+          - {id: bad, hosts: [bad.example.org, 8.8.4.4], verdict: block}",
+    );
+    let approved = |host: &str, scheme| {
+        let what = What::Net(Destination::connection(scheme, host, 80));
+        Approval {
+            at: 1,
+            command: what.command_hash(),
+            expires: 2,
+            held_for: what.command_hash(),
+            id: "yes".into(),
+            policy: policy.hash(),
+            profile_hash: Context::default().profile_hash,
+            skill: None,
+            what: what.hash(),
+        }
+    };
+    let approvals = vec![
+        approved("api.example.org", Scheme::Http),
+        approved("*.cdn.example.org", Scheme::Http),
+        approved("10.0.0.1", Scheme::Http),
+    ];
+    let verdict = |to: Destination| {
+        let request = Request {
+            approvals: approvals.clone(),
+            context: Context::default(),
+            what: What::Net(to),
+        };
+        decide(&policy, &request).verdict
+    };
+    let connection = |host: &str| Destination::connection(Scheme::Http, host, 80);
+    let at = |address: &str, to: Destination| Destination {
+        address: Some(address.parse().unwrap()),
+        ..to
+    };
+    let asks = |method: &str, to: Destination| Destination {
+        method: Some(method.into()),
+        path: Some("/".into()),
+        ..to
+    };
+    let api = || at("8.8.8.8", connection("api.example.org"));
+    let cdn = || at("8.8.8.8", connection("a.b.cdn.example.org"));
+    assert_eq!(verdict(connection("api.example.org")), Allow);
+    assert_eq!(verdict(api()), Allow);
+    assert_eq!(verdict(asks("GET", api())), Allow);
+    assert_eq!(verdict(asks("POST", api())), Review, "another rule asks");
+    assert_eq!(verdict(cdn()), Allow);
+    assert_eq!(verdict(asks("POST", cdn())), Allow);
+    assert_eq!(verdict(connection("cdn.example.org")), Review);
+    let https = Destination::connection(Scheme::Https, "api.example.org", 80);
+    assert_eq!(verdict(https), Review);
+    let port = Destination { port: 81, ..api() };
+    assert_eq!(verdict(port), Review);
+    // A yes to a name is no yes to whatever it leads to.
+    assert_eq!(verdict(at("10.0.0.1", api())), Block);
+    assert_eq!(verdict(at("8.8.4.4", api())), Block);
+    assert_eq!(verdict(connection("bad.example.org")), Block);
+    assert_eq!(verdict(connection("10.0.0.1")), Block);
 }

@@ -183,6 +183,12 @@ impl Compiled {
         }
     }
 
+    /// Whether a rule is about single requests: it lets a connection be opened, and asks about each request.
+    pub(super) fn is_about_requests(&self, id: &str) -> bool {
+        let mut rules = self.document.network_egress.iter().zip(&self.egress.1);
+        rules.any(|(rule, compiled)| rule.id == id && compiled.is_narrow())
+    }
+
     pub(super) fn limit(&self, limit: &str, value: Option<u64>) -> Opinion {
         let Some(ceiling) = self.document.limits.get(limit) else {
             return Opinion {

@@ -295,11 +295,36 @@ impl<'r> Asked<'r> {
         all.unwrap_or_else(|| combine::blocked("there is no policy"))
     }
 
-    /// The approval of this thing, if any.
+    /// The approval of this thing, if any. That of a destination as a profile names it is also of each connection and request
+    /// to it about which no rule asks but those that a person was asked because of.
     fn approval(&self, what: &What) -> Option<&Approval> {
         if self.approvals.is_empty() {
             return None;
         }
+        self.approval_of(what).or_else(|| {
+            let What::Net(to) = what else { return None };
+            to.named_by().find_map(|named| {
+                let named = What::Net(named);
+                let approval = self.approval_of(&named)?;
+                let mut layers = self.policy.layers.iter();
+                let asks_no_more = |layer: &Compiled| {
+                    let said = |what| layer.opinion(self.context, what, self.among(what), None);
+                    let (asked, asks) = (said(&named), said(what));
+                    // A rule about single requests lets each connection through.
+                    let is_request = to.method.is_some();
+                    let is_known = |rule: &Arc<str>| {
+                        let of_request = is_request && layer.is_about_requests(rule);
+                        asked.rules.contains(rule) && !of_request
+                    };
+                    asks.verdict < Verdict::Review || asks.rules.iter().all(is_known)
+                };
+                layers.all(asks_no_more).then_some(approval)
+            })
+        })
+    }
+
+    /// The approval of exactly this.
+    fn approval_of(&self, what: &What) -> Option<&Approval> {
         let hash = what.hash();
         let first = (self.approvals).partition_point(|approval| approval.what < hash);
         let approval = self.approvals.get(first).copied();

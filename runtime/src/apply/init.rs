@@ -5,7 +5,7 @@
 //! namespace.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -20,6 +20,7 @@ use crate::types::{BrokerSocket, Network, Protocol, Step};
 use aegis_sys::capabilities::CapabilitySet;
 use aegis_sys::process::{self, Change};
 use aegis_sys::{capabilities, files, landlock, mount, namespaces, netlink, signal, socket};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 /// Added to the supervisor's own deadline and its grace.
@@ -202,12 +203,20 @@ fn listen(plan: &Plan) -> Result<Vec<OwnedFd>, Failure> {
             SocketAddr::V4(_) => AddressFamily::INET,
             SocketAddr::V6(_) => AddressFamily::INET6,
         };
-        let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
-        if family == AddressFamily::INET6 {
+        let made = |family| rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None);
+        let (socket, address) = match made(family) {
+            // Without IPv6 all that comes is IPv4.
+            Err(Errno::AFNOSUPPORT) if listener.address.ip().is_unspecified() => {
+                let any = (Ipv4Addr::UNSPECIFIED, listener.address.port());
+                (made(AddressFamily::INET)?, any.into())
+            }
+            socket => (socket?, listener.address),
+        };
+        if address.is_ipv6() {
             // `[::]` takes what comes by IPv4 as well.
             rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
         }
-        rustix::net::bind(&socket, &listener.address)?;
+        rustix::net::bind(&socket, &address)?;
         if listener.protocol == Protocol::Tcp {
             rustix::net::listen(&socket, libc::SOMAXCONN)?;
         }

@@ -6,10 +6,12 @@
 
 use std::path::Path;
 
-use aegis_policy::model::Documents;
-use aegis_policy::request::Approval;
+use aegis_policy::model::{Documents, Scheme};
+use aegis_policy::request::{self, Approval};
 use aegis_policy::{Context, Decision, Hash, Policy, Request, What};
-use aegis_profile::{Declared, Device, LimitKey, Limits, Origin, Outbound, Profile, Sockets};
+use aegis_profile::{
+    Declared, Destination, Device, LimitKey, Limits, Origin, Outbound, Profile, Sockets,
+};
 
 use super::reachable::private_sockets;
 use super::{Grant, InForce, Plan};
@@ -78,6 +80,9 @@ pub(super) fn beside_files(
     if let Outbound::Host(origin) = &capabilities.net_outbound {
         grants.push(Grant::new(What::NetHost {}, origin));
     }
+    if let Outbound::Named(list) = &capabilities.net_outbound {
+        grants.extend(each(list, |to| What::Net(destination(to))));
+    }
     let listen = |port: &u16| What::Listen { port: *port };
     grants.extend(each(&capabilities.net_listen, listen));
     let sockets = capabilities.sockets.iter();
@@ -98,6 +103,13 @@ pub(super) fn beside_files(
     grants.extend(socket.map(|origin| Grant::new(call(&"socket".into()), origin)));
     grants.extend(limits(&profile.limits));
     grants
+}
+
+/// A connection to a declared destination.
+fn destination(to: &Destination) -> request::Destination {
+    let scheme = Scheme::ALL.iter().find(|scheme| scheme.name() == to.scheme);
+    let scheme = scheme.expect("profiles and policies have the same schemes");
+    request::Destination::connection(*scheme, &to.host, to.port)
 }
 
 /// The requested limits, as grants.

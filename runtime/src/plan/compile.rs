@@ -1,9 +1,11 @@
 //! From a profile to its request in kernel terms.
 
+use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use aegis_profile::{
-    Declared, LimitKey, Origin, Outbound, PathSpec, Profile, Sockets, SyscallBase,
+    Declared, Destination, LimitKey, Origin, Outbound, PathSpec, Profile, Sockets, SyscallBase,
 };
 
 use super::assemble::{Spec, assemble, identity};
@@ -12,7 +14,13 @@ use crate::error::Error;
 use crate::facts::denied::Found;
 use crate::facts::{self, HostFacts, Inputs};
 use crate::seccomp::{self, SyscallSpec, UnixSockets};
-use crate::types::Network;
+use crate::types::{BrokerSocket, Network, Protocol};
+
+/// Where names are looked up.
+const DNS: u16 = 53;
+
+/// As many sockets are handed to the broker: what one message holds, with room.
+const MOST_PORTS: usize = 200;
 
 /// Compiles a profile for a host. Pure: the same input gives the same plan.
 ///
@@ -24,8 +32,12 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
     let program = facts.command.path.clone();
     let identity = identity(host, facts.work_owner);
     let mut spec = Spec::new(&profile.name, program, identity);
-    spec.network = match profile.capabilities.net_outbound {
+    spec.network = match &profile.capabilities.net_outbound {
         Outbound::Host(_) => Network::Host,
+        Outbound::Named(list) if !list.is_empty() => {
+            spec.listeners = listeners(list);
+            Network::Brokered
+        }
         Outbound::None(_) | Outbound::Named(_) => Network::None,
     };
     spec.rules_of_mounts = false;
@@ -87,42 +99,78 @@ fn refuse_unsupported(profile: &Profile) -> Result<(), Error> {
         Err(Error::unenforceable(origin, what, reason, help))
     };
     let capabilities = &profile.capabilities;
-    if let Outbound::Named(list) = &capabilities.net_outbound
-        && let Some(first) = list.first()
+    let (host, named) = match &capabilities.net_outbound {
+        Outbound::None(_) => (false, &[][..]),
+        Outbound::Host(_) => (true, &[][..]),
+        Outbound::Named(list) => (false, &**list),
+    };
+    for Declared { value: to, origin } in named {
+        if to.scheme == "udp" {
+            return refuse(
+                origin,
+                &format!("datagrams to {}", to.host),
+                "the egress broker of this version passes connections on, and no datagrams",
+                "use `tcp`, or `net.outbound: host` for the host's whole network",
+            );
+        }
+        if to.port == DNS {
+            return refuse(
+                origin,
+                &format!("port {DNS} of {}", to.host),
+                "in the sandbox's own network that is where names are looked up, which nobody else is asked",
+                "remove it: each name that is connected to is found",
+            );
+        }
+    }
+    if let Some(Declared { origin, .. }) = named.get(MOST_PORTS)
+        && listeners(named).len() > MOST_PORTS
     {
+        let what = format!("more than {MOST_PORTS} ports");
+        let help = "name fewer, or use `net.outbound: host` for the host's whole network";
         return refuse(
-            &first.origin,
-            "net.outbound by name",
-            "the egress broker is not part of this version",
-            "use `net.outbound: none`, or `net.outbound: host` for the host's whole network",
+            origin,
+            &what,
+            "each is a socket that is handed to the broker",
+            help,
         );
     }
     if let Some((alias, secret)) = capabilities.secrets_use.iter().next() {
         return refuse(
             &secret.origin,
             &format!("the secret {alias:?}"),
-            "secrets are put in by the egress broker, which is not part of this version",
+            "the egress broker of this version puts no secrets in",
             "remove `secrets.use`",
         );
     }
-    let host = matches!(capabilities.net_outbound, Outbound::Host(_));
     if let (Some(port), false) = (capabilities.net_listen.first(), host) {
         return refuse(
             &port.origin,
             &format!("net.listen on port {}", port.value),
-            "a port of a private network is published by the egress broker, which is not part of this version",
+            "the egress broker of this version publishes no port of a private network",
             "add `net.outbound: host`, or remove `net.listen`: programs inside may always listen for each other",
         );
     }
-    if let (Some(rate), true) = (profile.limits.get(LimitKey::Net), host) {
+    if let (Some(rate), true) = (profile.limits.get(LimitKey::Net), host || !named.is_empty()) {
         return refuse(
             &rate.origin,
             "limits.net",
-            "the host's network is shared, and its traffic not shaped by this version",
+            "traffic to other hosts is not shaped by this version",
             "remove `limits.net`, or use `net.outbound: none`",
         );
     }
     Ok(())
+}
+
+/// What the broker serves in the sandbox's network: the look-up of names, and each port that is declared.
+fn listeners(destinations: &[Declared<Destination>]) -> Vec<BrokerSocket> {
+    let ports: BTreeSet<u16> = destinations.iter().map(|to| to.value.port).collect();
+    let names = [(Protocol::Udp, DNS), (Protocol::Tcp, DNS)].into_iter();
+    let sockets = names.chain(ports.into_iter().map(|port| (Protocol::Tcp, port)));
+    let socket = |(protocol, port)| BrokerSocket {
+        protocol,
+        address: (Ipv6Addr::UNSPECIFIED, port).into(),
+    };
+    sockets.map(socket).collect()
 }
 
 /// Where a host socket is declared, if one is: it is declared to be connected to.

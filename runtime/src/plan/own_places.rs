@@ -1,6 +1,7 @@
 //! The sandbox's own places, which every profile gets without asking: `/proc` with its masks, `/dev`,
 //! `/tmp`, the home directory, and the few files of `/etc` that are made here.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use aegis_profile::{Declared, Device, LimitKey, Profile};
@@ -12,9 +13,10 @@ use super::stdio::Given;
 use crate::error::Error;
 use crate::facts::paths::{Kind, Resolved};
 use crate::facts::{HostFacts, TMP, devices};
-use crate::types::Identity;
 use crate::types::paths::is_below;
+use crate::types::{Identity, Network};
 use aegis_sys::landlock::fs;
+use aegis_sys::netlink;
 
 /// The parts of `/proc` that show, or act upon, the whole host.
 const MASKED: [&str; 14] = [
@@ -34,8 +36,11 @@ const MASKED: [&str; 14] = [
     "/proc/timer_list",
 ];
 
+/// The names that a sandbox finds without asking anybody: its own.
+const HOSTS: &str = "127.0.0.1 localhost aegis\n::1 localhost aegis\n";
+
 /// Adds all these places to a root whose grants are known.
-pub(super) fn add(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
+pub(super) fn add(root: &mut Root<'_>, profile: &Profile, network: Network) -> Result<(), Error> {
     if let Some(origin) = &root.granted.executable_tmp
         && root.granted.covers(Path::new(TMP))
     {
@@ -45,6 +50,9 @@ pub(super) fn add(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
             reason: format!("{TMP} is the host's, which another line grants"),
             help: format!("name what is to be executed by its path, such as {TMP}/DIRECTORY"),
         });
+    }
+    if network == Network::Brokered {
+        add_names(root);
     }
     add_directories(root);
     add_devices(root, profile)
@@ -86,6 +94,24 @@ fn add_directories(root: &mut Root<'_>) {
     root.link("/etc/mtab", "/proc/self/mounts");
 }
 
+/// Adds how hosts are found where each name has an address of the run's own, in place of how the host finds them.
+fn add_names(root: &mut Root<'_>) {
+    let server = format!("nameserver {}\n", netlink::OWN_ADDRESS);
+    let names = [
+        ("/etc/resolv.conf", server),
+        (
+            "/etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files dns\n".to_owned(),
+        ),
+        ("/etc/hosts", HOSTS.to_owned()),
+    ];
+    for (path, text) in names {
+        root.granted.binds.remove(OsStr::new(path));
+        root.granted.links.remove(OsStr::new(path));
+        root.file(Path::new(path), text);
+    }
+}
+
 /// Adds a private writable directory, unless the host's is granted in its place.
 fn add_private(root: &mut Root<'_>, path: &Path, mode: u32) {
     if root.granted.covers(path) {
@@ -115,10 +141,7 @@ fn etc_files(facts: &HostFacts, identity: &Identity) -> Vec<(&'static str, Strin
             "group",
             format!("root:x:0:\n{group}:x:{gid}:\nnogroup:x:65534:\n"),
         ),
-        (
-            "hosts",
-            "127.0.0.1 localhost aegis\n::1 localhost aegis\n".into(),
-        ),
+        ("hosts", HOSTS.into()),
     ]
 }
 
