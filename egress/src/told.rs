@@ -1,0 +1,142 @@
+//! What the launcher is told, in order and within bounds.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aegis_policy::Decision;
+use aegis_policy::request::Destination;
+use aegis_sys::socket as unix;
+use tokio::io::{self, Interest};
+use tokio::net::UnixDatagram;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::protocol::{Event, LONGEST, encode};
+
+type Queued = (Event, Option<OwnedSemaphorePermit>);
+
+/// Takes what is to be told.
+#[derive(Clone)]
+pub(crate) struct Teller {
+    queue: UnboundedSender<Queued>,
+    /// As many decisions may be in the queue. The end of what was let through takes no room: it was told of before.
+    room: Arc<Semaphore>,
+    refusals: Arc<AtomicU64>,
+    next: Arc<AtomicU64>,
+}
+
+/// Sends it.
+pub(crate) struct Telling {
+    queue: UnboundedReceiver<Queued>,
+    refusals: Arc<AtomicU64>,
+}
+
+/// Both ends. At most so many decisions wait between them.
+pub(crate) fn channel(untold: usize) -> (Teller, Telling) {
+    let (queue, end) = unbounded_channel();
+    let refusals = Arc::new(AtomicU64::new(0));
+    let teller = Teller {
+        queue,
+        room: Arc::new(Semaphore::new(untold)),
+        refusals: refusals.clone(),
+        next: Arc::default(),
+    };
+    let telling = Telling {
+        queue: end,
+        refusals,
+    };
+    (teller, telling)
+}
+
+impl Teller {
+    /// Tells of what is let through, when there is room. Returns its id.
+    pub async fn let_through(&self, to: Destination, decision: Decision) -> u64 {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        // Nobody closes it.
+        let room = self.room.clone().acquire_owned().await.ok();
+        self.put(Event::Decided { decision, id, to }, room);
+        id
+    }
+
+    /// Tells that what was let through is over.
+    pub fn ended(&self, id: u64, sent: u64, received: u64, error: Option<String>) {
+        let ended = Event::Ended {
+            error,
+            id,
+            received,
+            sent,
+        };
+        self.put(ended, None);
+    }
+
+    /// Tells that the policy refused something, or counts it.
+    pub fn blocked(&self, to: Destination, decision: Decision) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.put_or_count(Event::Decided { decision, id, to });
+    }
+
+    /// Tells that the broker refused something, or counts it.
+    pub fn refused(&self, to: Destination, why: String) {
+        self.put_or_count(Event::Refused { to, why });
+    }
+
+    /// Counts a refusal of which nothing is known.
+    pub fn turned_away(&self) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+        // Whoever sends looks at the number after each message.
+        if let Ok(room) = self.room.clone().try_acquire_owned() {
+            self.put(Event::Flood { refusals: 0 }, Some(room));
+        }
+    }
+
+    fn put_or_count(&self, event: Event) {
+        match self.room.clone().try_acquire_owned() {
+            Ok(room) => self.put(event, Some(room)),
+            Err(_) => {
+                self.refusals.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn put(&self, event: Event, room: Option<OwnedSemaphorePermit>) {
+        // Without anybody who sends, the broker is ending.
+        let _ = self.queue.send((event, room));
+    }
+}
+
+impl Telling {
+    /// Sends until nobody tells any more.
+    ///
+    /// # Errors
+    ///
+    /// The launcher is gone.
+    pub async fn send(mut self, socket: &UnixDatagram) -> io::Result<()> {
+        while let Some((event, room)) = self.queue.recv().await {
+            if !matches!(event, Event::Flood { .. }) {
+                send(socket, &event).await?;
+            }
+            drop(room);
+            let refusals = self.refusals.swap(0, Ordering::Relaxed);
+            if refusals > 0 {
+                send(socket, &Event::Flood { refusals }).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The launcher's socket, to be waited for. tokio has no type for sequenced packets, and of this one only waits.
+pub(crate) fn polled(socket: OwnedFd) -> io::Result<UnixDatagram> {
+    let socket = std::os::unix::net::UnixDatagram::from(socket);
+    socket.set_nonblocking(true)?;
+    UnixDatagram::from_std(socket)
+}
+
+/// Sends one message, when the launcher has room for it.
+pub(crate) async fn send(socket: &UnixDatagram, event: &Event) -> io::Result<()> {
+    let bytes = encode(event);
+    debug_assert!(bytes.len() <= LONGEST);
+    let send = || unix::send(socket.as_fd(), &bytes, &[]);
+    socket.async_io(Interest::WRITABLE, send).await
+}
