@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -22,6 +22,8 @@ pub const METADATA: [Ipv4Addr; 2] = [
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(168, 63, 129, 16),
 ];
+
+pub const PUBLIC_V6: &str = "2606:2800:220:1::1";
 
 /// A policy that lets through all that the profile asks for, to public addresses.
 pub const OPEN: &str = "
@@ -111,7 +113,8 @@ impl World {
         let serve = move |theirs| aegis_egress::serve(theirs, limits, files);
         outside(|| {
             let servers = servers();
-            sandbox(&self.setup(), serve, |inside| body(inside, &servers));
+            let served = sandbox(&self.setup(), serve, |inside| body(inside, &servers));
+            served.expect("it serves until the end");
         });
     }
 }
@@ -141,6 +144,7 @@ pub fn outside<T: Send>(body: impl FnOnce() -> T + Send) -> T {
         for address in [PUBLIC, OTHER_PUBLIC, PRIVATE].iter().chain(&METADATA) {
             ip(&format!("address add {address}/32 dev lo"));
         }
+        ip(&format!("address add {PUBLIC_V6}/128 dev lo nodad"));
         body()
     })
 }
@@ -435,8 +439,8 @@ fn one(stream: &TcpStream, requests: &Asked) -> Option<()> {
 }
 
 /// A server that repeats what it is told, and closes when the other side does.
-pub fn echo_server(address: Ipv4Addr, port: u16) {
-    let listener = TcpListener::bind((address, port)).expect("bound");
+pub fn echo_server(address: impl Into<IpAddr>, port: u16) {
+    let listener = TcpListener::bind((address.into(), port)).expect("bound");
     rustix::net::listen(&listener, 4096).expect("listening");
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
