@@ -133,8 +133,11 @@ fn begin(
     })
 }
 
+/// Listeners, and two sockets for each lookup that goes on, with two name servers asked at once.
+const OTHER_DESCRIPTORS: usize = 448;
+
 /// Raises the limit of descriptors as far as this process may, and takes no more connections than there are descriptors for:
-/// each has two, and resolving a name takes a few.
+/// each has two, and looking names up takes as many as [`OTHER_DESCRIPTORS`] has room for.
 fn with_descriptors(limits: Limits) -> Limits {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let now = getrlimit(Resource::Nofile);
@@ -149,12 +152,12 @@ fn with_descriptors(limits: Limits) -> Limits {
     let descriptors = current.map_or(usize::MAX, |most| {
         usize::try_from(most).unwrap_or(usize::MAX)
     });
-    let most = descriptors.saturating_sub(128) / 2;
+    let most = descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2;
     let connections = limits.connections.min(most);
     Limits {
         connections,
         connections_to_one: limits.connections_to_one.min(connections.div_ceil(2)),
-        waiting: limits.waiting.min(connections.div_ceil(4)),
+        waiting: limits.waiting.min(connections.div_ceil(2)),
         ..limits
     }
 }

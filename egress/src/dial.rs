@@ -40,13 +40,16 @@ impl Dialler {
     /// What the sandbox is told.
     pub async fn dial(self: &Arc<Self>, to: Destination) -> Result<Dialled, Refusal> {
         self.pre(&to)?;
-        let decision = self.judge.decide(&to);
+        let decision = self.decide(&to)?;
         if !decision.verdict.lets_through() {
             return Err(self.blocked(to, decision));
         }
         let addresses = match to.host.parse() {
             Ok(address) => Ok(vec![address]),
-            Err(_) => self.resolver.addresses(&to.host).await,
+            Err(_) => {
+                let is_named = self.judge.names().any(|name| name == to.host);
+                self.resolver.addresses(&to.host, is_named).await
+            }
         };
         let addresses = match addresses {
             Ok(addresses) => addresses,
@@ -103,7 +106,7 @@ impl Dialler {
     /// What the sandbox is told.
     pub async fn again(&self, to: Destination) -> Result<(Destination, Decision), Refusal> {
         self.pre(&to)?;
-        let decision = self.judge.decide(&to);
+        let decision = self.decide(&to)?;
         match decision.verdict.lets_through() {
             true => Ok((to, decision)),
             false => Err(self.blocked(to, decision)),
@@ -125,6 +128,11 @@ impl Dialler {
         };
         let checked = asked_for.and_then(|()| may_pass());
         checked.map_err(|refusal| self.refused(to.clone(), refusal))
+    }
+
+    fn decide(&self, to: &Destination) -> Result<Decision, Refusal> {
+        let decision = self.judge.decide(to);
+        decision.map_err(|refusal| self.refused(to.clone(), refusal))
     }
 
     async fn connect(&self, to: SocketAddr) -> Result<TcpStream, String> {

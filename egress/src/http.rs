@@ -35,6 +35,9 @@ const LONGEST_HEAD: usize = 64 << 10;
 /// The longest path, in bytes: most servers take no longer ones. It is recorded.
 const LONGEST_PATH: usize = 8 << 10;
 
+/// The longest method, in bytes.
+const LONGEST_METHOD: usize = 32;
+
 type Answer = Response<BoxBody<Bytes, hyper::Error>>;
 
 /// A connection from inside.
@@ -117,6 +120,9 @@ impl Conversation {
                     "the connection was made to {}, and the request does not name that as its one Host",
                     self.host
                 )))
+            }
+            (method, _) if method.as_str().len() > LONGEST_METHOD => {
+                Some(Refusal::with_status(501, "this is not a method"))
             }
             (_, path) if path.len() > LONGEST_PATH => {
                 Some(Refusal::with_status(414, "the path is too long"))
@@ -271,7 +277,11 @@ fn without_other_http(headers: &mut HeaderMap) {
 
 impl Refusal {
     fn answer(&self, host: &str) -> Answer {
-        let mut body = json!({"error": "refused by the sandbox", "host": host});
+        let error = match self.status {
+            500.. => "not reached",
+            _ => "refused by the sandbox",
+        };
+        let mut body = json!({"error": error, "host": host});
         if let (Some(body), Ok(serde_json::Value::Object(own))) =
             (body.as_object_mut(), serde_json::to_value(self))
         {

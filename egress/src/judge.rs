@@ -10,7 +10,7 @@ use aegis_policy::request::Destination;
 use aegis_policy::{Decision, Document, Policy, Request, Verdict, What, decide};
 use serde::Serialize;
 
-use crate::protocol::{Grant, Setup};
+use crate::protocol::{Grant, LONGEST, Setup};
 
 /// Addresses at which clouds tell a machine its secrets. Whoever is meant to reach one is granted the address itself: a name
 /// never leads there, whatever the policy says of its addresses.
@@ -27,6 +27,9 @@ const METADATA: [&str; 6] = [
     // Google's.
     "fd20:ce::254",
 ];
+
+/// The longest reason and names of rules, in bytes: half of what a message to the launcher holds. A path has the rest.
+const LONGEST_DECISION: usize = LONGEST / 2;
 
 /// Whether metadata services are at an address. All of 169.254/16 and fe80::/10 counts: nothing else is there.
 fn is_metadata(address: IpAddr) -> bool {
@@ -153,9 +156,17 @@ impl Judge {
         }
     }
 
-    /// What the policy says.
-    pub fn decide(&self, to: &Destination) -> Decision {
-        self.say(&self.policy, to)
+    /// What the policy says. An error where that could not be recorded.
+    pub fn decide(&self, to: &Destination) -> Result<Decision, Refusal> {
+        let said = self.say(&self.policy, to);
+        let rules: usize = said.rules.iter().map(|rule| rule.len()).sum();
+        match rules + said.reason.len() > LONGEST_DECISION {
+            true => Err(Refusal::with_status(
+                500,
+                "more rules apply to it than can be recorded",
+            )),
+            false => Ok(said),
+        }
     }
 
     /// An address that the real name was resolved to: `Ok` with what the policy says of it.
@@ -167,10 +178,10 @@ impl Judge {
             );
             return Err(Refusal::of_broker(reason));
         }
-        Ok(self.decide(&Destination {
+        self.decide(&Destination {
             address: Some(address),
             ..to.clone()
-        }))
+        })
     }
 
     /// Why the policy refuses something, and what would have to be in it.

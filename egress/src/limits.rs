@@ -33,7 +33,7 @@ impl Default for Limits {
             other_names: 8_000,
             connections: 4_096,
             connections_to_one: 2_048,
-            waiting: 512,
+            waiting: 2_048,
             head: Duration::from_secs(30),
             resolve: Duration::from_secs(15),
             dial: Duration::from_secs(15),

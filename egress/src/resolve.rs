@@ -13,6 +13,7 @@ use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{Hosts, TokioResolver};
+use tokio::sync::Semaphore;
 
 /// The host's files.
 #[derive(Clone, Debug)]
@@ -32,11 +33,16 @@ impl Default for Files {
     }
 }
 
+/// As many lookups go on at once. Each has a socket for each kind of address and name server.
+const AT_ONCE: usize = 16;
+
 /// Resolves names as those files say, which are read again when they have changed: a machine moves from one network to another.
 pub(crate) struct Resolver {
     files: Files,
     time: Duration,
     read: Mutex<Option<Read>>,
+    /// Lookups at once: of names that the profile has, and of others, whose name servers may be anybody's.
+    room: [Semaphore; 2],
 }
 
 struct Read {
@@ -55,16 +61,20 @@ fn version(path: &Path) -> Version {
 
 impl Resolver {
     pub fn new(files: Files, time: Duration) -> Self {
-        let read = Mutex::new(None);
-        Self { files, time, read }
+        Self {
+            files,
+            time,
+            read: Mutex::new(None),
+            room: [AT_ONCE; 2].map(Semaphore::new),
+        }
     }
 
-    /// The addresses of a name; IPv4 first, which more networks have.
+    /// The addresses of a name; IPv4 first, which more networks have. `is_named`: the profile has the name itself.
     ///
     /// # Errors
     ///
     /// Why there are none.
-    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, String> {
+    pub async fn addresses(&self, host: &str, is_named: bool) -> Result<Vec<IpAddr>, String> {
         let wrong = |error| format!("{host} is no name: {error}");
         let mut name = Name::from_ascii(host).map_err(wrong)?;
         // Only a single word is looked for in the host's own domain.
@@ -86,10 +96,14 @@ impl Resolver {
                     "{host} cannot be resolved: the host names no name server in /etc/resolv.conf"
                 )
             })?;
-            let found = tokio::time::timeout(self.time, servers.lookup_ip(name)).await;
-            let found = found.map_err(|_| {
-                format!("{host} cannot be resolved: no name server answered in time")
-            })?;
+            let lookup = async {
+                // Nobody closes it.
+                let _room = self.room[usize::from(is_named)].acquire().await;
+                servers.lookup_ip(name).await
+            };
+            let found = tokio::time::timeout(self.time, lookup).await;
+            let late = |_| format!("{host} cannot be resolved: no name server answered in time");
+            let found = found.map_err(late)?;
             let found = found.map_err(|error| format!("{host} cannot be resolved: {error}"))?;
             addresses = found.iter().collect();
         }

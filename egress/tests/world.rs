@@ -92,13 +92,11 @@ impl World {
     }
 
     /// Serves on one side, and runs `body` on the other. `servers` starts the servers, which live as long as the test.
-    pub fn run<T: Send>(
+    pub fn run<T: Send + Sync>(
         self,
         servers: impl FnOnce() -> T + Send,
         body: impl FnOnce(&Inside, &T) + Send,
-    ) where
-        T: Sync,
-    {
+    ) {
         let directory = tempfile::tempdir().expect("a directory");
         let file = |name: &str, text: &str| -> PathBuf {
             let path = directory.path().join(name);
