@@ -1,7 +1,7 @@
 //! Who is connected: how many, to which host, and who keeps the broker waiting.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
@@ -22,6 +22,8 @@ struct State {
     /// Those that wait, who came first, first.
     waiting: BTreeMap<u64, Arc<Notify>>,
     last: u64,
+    /// Bytes that they have said, beyond what is free.
+    bytes: usize,
 }
 
 /// One connection's place. It is waiting at first.
@@ -31,6 +33,8 @@ pub(crate) struct Seat {
     host: Arc<str>,
     /// Its number among those that wait, or 0. Changes under the lock of the state.
     number: AtomicU64,
+    /// Bytes that were said since it waits. Changes under the same lock.
+    said: AtomicUsize,
     turned_out: Arc<Notify>,
 }
 
@@ -57,6 +61,7 @@ impl Hall {
             hall: self.clone(),
             host: host.clone(),
             number: AtomicU64::new(0),
+            said: AtomicUsize::new(0),
             turned_out: Arc::default(),
         });
         seat.waits();
@@ -77,8 +82,7 @@ impl Seat {
         state.last += 1;
         let number = state.last;
         state.waiting.insert(number, self.turned_out.clone());
-        let before = self.number.swap(number, Ordering::Relaxed);
-        state.waiting.remove(&before);
+        self.leave(&mut state, number);
         if state.waiting.len() > self.hall.limits.waiting
             && let Some((_, longest)) = state.waiting.pop_first()
         {
@@ -89,8 +93,33 @@ impl Seat {
     /// The connection is in use.
     pub fn is_busy(&self) {
         let mut state = self.hall.state();
-        let number = self.number.swap(0, Ordering::Relaxed);
-        state.waiting.remove(&number);
+        self.leave(&mut state, 0);
+    }
+
+    /// Takes its number, and what it has said, from those that wait.
+    fn leave(&self, state: &mut State, number: u64) {
+        let before = self.number.swap(number, Ordering::Relaxed);
+        state.waiting.remove(&before);
+        let said = self.said.swap(0, Ordering::Relaxed);
+        state.bytes -= said.saturating_sub(Limits::FREE);
+    }
+
+    /// Something was said. Returns whether there is room for it.
+    pub fn says(&self, bytes: usize) -> bool {
+        // Whoever does not wait is not held back.
+        if self.number.load(Ordering::Relaxed) == 0 {
+            return true;
+        }
+        let mut state = self.hall.state();
+        let before = self.said.load(Ordering::Relaxed);
+        let beyond = |said: usize| said.saturating_sub(Limits::FREE);
+        let more = beyond(before + bytes) - beyond(before);
+        if state.bytes + more > self.hall.limits.waiting_bytes {
+            return false;
+        }
+        state.bytes += more;
+        self.said.store(before + bytes, Ordering::Relaxed);
+        true
     }
 
     /// What it is connected to.
@@ -132,6 +161,26 @@ mod tests {
             waiting: 2,
             ..Limits::default()
         })
+    }
+
+    #[test]
+    fn what_those_who_wait_have_said_is_bounded_and_forgotten_when_they_go_on() {
+        let limits = Limits {
+            waiting_bytes: 100,
+            ..Limits::default()
+        };
+        let (hall, host) = (Hall::new(&limits), Arc::from("a"));
+        let [long, other] = [(); 2].map(|()| hall.seat(&host).unwrap());
+        assert!(long.says(Limits::FREE) && long.says(90));
+        assert!(!long.says(11) && other.says(Limits::FREE) && !other.says(11));
+        long.is_busy();
+        assert!(long.says(1 << 30) && other.says(100));
+        long.waits();
+        assert!(long.says(Limits::FREE) && !long.says(1));
+        drop(other);
+        assert!(long.says(100));
+        drop(long);
+        assert_eq!(hall.state().bytes, 0);
     }
 
     fn is_turned_out(seat: &Seat) -> bool {

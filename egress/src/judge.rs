@@ -274,3 +274,105 @@ fn unused_id(rules: &[EgressRule]) -> String {
     }
     id
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(grants: &[(Scheme, &str, u16)]) -> Judge {
+        let destinations = grants.iter().map(|(scheme, host, port)| Grant {
+            host: (*host).to_owned(),
+            port: *port,
+            scheme: *scheme,
+        });
+        Judge::new(Setup {
+            destinations: destinations.collect(),
+            ..Setup::default()
+        })
+        .unwrap()
+    }
+
+    fn to(scheme: Scheme, host: &str, port: u16) -> Destination {
+        Destination {
+            address: None,
+            host: host.to_owned(),
+            method: None,
+            path: None,
+            port,
+            request_size: None,
+            requests_last_minute: None,
+            response_size: None,
+            scheme,
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_for_names_below_and_the_apex_is_another() {
+        let judge = judge(&[
+            (Scheme::Https, "*.a.example", 443),
+            (Scheme::Http, "b.example", 80),
+        ]);
+        let asks = |scheme, host, port| judge.is_asked_for(&to(scheme, host, port)).is_ok();
+        assert!(
+            asks(Scheme::Https, "x.a.example", 443) && asks(Scheme::Https, "x.y.a.example", 443)
+        );
+        assert!(asks(Scheme::Http, "b.example", 80));
+        for (scheme, host, port) in [
+            (Scheme::Https, "a.example", 443),
+            (Scheme::Https, ".a.example", 443),
+            (Scheme::Https, "xa.example", 443),
+            (Scheme::Https, "x.a.example.evil", 443),
+            (Scheme::Https, "x.a.example", 8443),
+            (Scheme::Http, "x.a.example", 443),
+            (Scheme::Http, "x.b.example", 80),
+        ] {
+            assert!(!asks(scheme, host, port), "{host} {port}");
+        }
+        let refusal = judge
+            .is_asked_for(&to(Scheme::Https, "a.example", 443))
+            .unwrap_err();
+        let line = "capabilities: {net.outbound: [\"https://a.example\"]}";
+        assert_eq!(refusal.allow.as_deref(), Some(line));
+        // The line is one that a profile may have.
+        assert!(aegis_profile::parse_str(&format!("aegis: 1\n{line}"), "p.yaml").is_ok());
+    }
+
+    #[test]
+    fn a_port_is_spoken_to_as_the_profile_says_for_the_host_and_else_so_that_refusals_are_told() {
+        let judge = judge(&[
+            (Scheme::Tcp, "a.example", 443),
+            (Scheme::Https, "b.example", 443),
+            (Scheme::Https, "c.example", 8080),
+            (Scheme::Http, "*.d.example", 8080),
+            (Scheme::Tcp, "b.example", 443),
+        ]);
+        assert_eq!(judge.scheme("a.example", 443), Some(Scheme::Tcp));
+        // Asked for in two ways: the one in which the name is checked.
+        assert_eq!(judge.scheme("b.example", 443), Some(Scheme::Https));
+        assert_eq!(judge.scheme("x.example", 443), Some(Scheme::Https));
+        assert_eq!(judge.scheme("c.example", 8080), Some(Scheme::Https));
+        assert_eq!(judge.scheme("x.example", 8080), Some(Scheme::Http));
+        assert_eq!(judge.scheme("x.example", 1), None);
+    }
+
+    #[test]
+    fn metadata_services_are_known_in_every_spelling() {
+        for text in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "168.63.129.16",
+            "100.100.100.200",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "64:ff9b::a83f:8110",
+            "fd00:ec2::254",
+            "fe80::1",
+        ] {
+            assert!(is_metadata(text.parse().unwrap()), "{text}");
+        }
+        for text in ["168.63.129.17", "10.0.0.1", "93.184.215.14", "fd00::1"] {
+            assert!(!is_metadata(text.parse().unwrap()), "{text}");
+        }
+    }
+}

@@ -16,6 +16,8 @@ pub struct Limits {
     /// Connections that have not said yet what they want, or wait between two requests. One more closes the one that has
     /// waited longest.
     pub waiting: usize,
+    /// Bytes that they may have said in all, beyond [`Limits::FREE`] each. One that says more is closed.
+    pub waiting_bytes: usize,
     /// How long a connection may take to say what it wants.
     pub head: Duration,
     /// How long the real name may take to be resolved.
@@ -26,6 +28,11 @@ pub struct Limits {
     pub untold: usize,
 }
 
+impl Limits {
+    /// As many bytes any connection may say before it is known what it wants: more than nearly all need.
+    pub const FREE: usize = 8 << 10;
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -34,6 +41,7 @@ impl Default for Limits {
             connections: 4_096,
             connections_to_one: 2_048,
             waiting: 2_048,
+            waiting_bytes: 16 << 20,
             head: Duration::from_secs(30),
             resolve: Duration::from_secs(15),
             dial: Duration::from_secs(15),

@@ -202,7 +202,14 @@ impl AsyncRead for Inside {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream().poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = ready!(self.stream().poll_read(cx, buffer));
+        match self.seat.says(buffer.filled().len() - before) {
+            true => Poll::Ready(read),
+            false => Poll::Ready(Err(io::Error::other(
+                "too much is waiting to be understood",
+            ))),
+        }
     }
 }
 

@@ -140,3 +140,58 @@ pub(crate) async fn send(socket: &UnixDatagram, event: &Event) -> io::Result<()>
     let send = || unix::send(socket.as_fd(), &bytes, &[]);
     socket.async_io(Interest::WRITABLE, send).await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use aegis_policy::model::Scheme;
+    use aegis_policy::{Hash, Verdict};
+
+    use super::*;
+
+    fn asked() -> (Destination, Decision) {
+        let to = Destination {
+            address: None,
+            host: "a.example".to_owned(),
+            method: None,
+            path: None,
+            port: 443,
+            request_size: None,
+            requests_last_minute: None,
+            response_size: None,
+            scheme: Scheme::Https,
+        };
+        let decision = Decision {
+            input: Hash::of(b""),
+            parts: Vec::new(),
+            policy: Hash::of(b""),
+            reason: "".into(),
+            rules: Vec::new(),
+            verdict: Verdict::Allow,
+        };
+        (to, decision)
+    }
+
+    #[test]
+    fn what_is_let_through_waits_for_room_and_refusals_are_counted() {
+        let (teller, mut telling) = channel(1);
+        let (to, decision) = asked();
+        let mut context = Context::from_waker(Waker::noop());
+        let first = pin!(teller.let_through(to.clone(), decision.clone()));
+        assert_eq!(first.poll(&mut context), Poll::Ready(0));
+        let mut second = pin!(teller.let_through(to.clone(), decision));
+        assert_eq!(second.as_mut().poll(&mut context), Poll::Pending);
+        teller.refused(to, String::new());
+        teller.ended(0, 1, 2, None);
+        assert_eq!(telling.refusals.load(Ordering::Relaxed), 1);
+        let (event, room) = telling.queue.try_recv().unwrap();
+        assert!(matches!(event, Event::Decided { id: 0, .. }));
+        // It was sent.
+        drop(room);
+        assert_eq!(second.as_mut().poll(&mut context), Poll::Ready(1));
+        let (event, _) = telling.queue.try_recv().unwrap();
+        assert!(matches!(event, Event::Ended { id: 0, .. }));
+    }
+}

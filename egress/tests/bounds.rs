@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aegis_egress::Limits;
 use aegis_egress::protocol::Event;
+use rustix::event::{PollFd, PollFlags};
 
 use crate::world::{OPEN, OTHER_PUBLIC, PUBLIC, World, curl, echo_server, http_server, rest};
 
@@ -21,6 +22,8 @@ fn echoes(mut stream: &TcpStream) -> bool {
 fn who_says_nothing_makes_room_for_others() {
     let mut world = World::new(OPEN);
     world.limits.waiting = 16;
+    // Nobody is closed for another reason.
+    world.limits.head = Duration::from_secs(1_000_000);
     world.run(
         || http_server(PUBLIC, 80),
         |inside, _| {
@@ -39,6 +42,38 @@ fn who_says_nothing_makes_room_for_others() {
             for stream in silent.drain(..silent.len() - 16) {
                 rest(stream);
             }
+        },
+    );
+}
+
+#[test]
+fn who_says_much_without_end_is_closed_and_others_are_served() {
+    let mut world = World::new(OPEN);
+    world.limits.waiting_bytes = 100_000;
+    world.limits.head = Duration::from_secs(1_000_000);
+    world.run(
+        || http_server(PUBLIC, 80),
+        |inside, _| {
+            let head = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(50_000));
+            let address = inside.address("allowed.example");
+            let say = |_| {
+                let mut stream = TcpStream::connect((address, 80)).unwrap();
+                // It may be closed in the middle.
+                let _ = stream.write_all(head.as_bytes());
+                stream
+            };
+            // Of two there is room for what they have said.
+            let mut open: Vec<TcpStream> = (0..20).map(say).collect();
+            while open.len() > 2 {
+                let poll_for = |stream| PollFd::new(stream, PollFlags::IN);
+                let mut fds: Vec<PollFd<'_>> = open.iter().map(poll_for).collect();
+                rustix::event::poll(&mut fds, None).unwrap();
+                let closed: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+                let mut closed = closed.into_iter();
+                open.retain(|_| !closed.next().unwrap());
+            }
+            assert_eq!(open.len(), 2);
+            assert_eq!(curl(&["http://allowed.example/"]).0, "200");
         },
     );
 }
