@@ -14,7 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::protocol::{Event, LONGEST, encode};
 
-type Queued = (Event, Option<OwnedSemaphorePermit>);
+/// What is to be sent, or nothing but the number of refusals; and its room.
+type Queued = (Option<Event>, Option<OwnedSemaphorePermit>);
 
 /// Takes what is to be told.
 #[derive(Clone)]
@@ -55,7 +56,7 @@ impl Teller {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         // Nobody closes it.
         let room = self.room.clone().acquire_owned().await.ok();
-        self.put(Event::Decided { decision, id, to }, room);
+        self.put(Some(Event::Decided { decision, id, to }), room);
         id
     }
 
@@ -67,7 +68,7 @@ impl Teller {
             received,
             sent,
         };
-        self.put(ended, None);
+        self.put(Some(ended), None);
     }
 
     /// Tells that the policy refused something, or counts it.
@@ -84,22 +85,22 @@ impl Teller {
     /// Counts a refusal of which nothing is known.
     pub fn turned_away(&self) {
         self.refusals.fetch_add(1, Ordering::Relaxed);
-        // Whoever sends looks at the number after each message.
+        // Where there is no room, the number is looked at after what has it.
         if let Ok(room) = self.room.clone().try_acquire_owned() {
-            self.put(Event::Flood { refusals: 0 }, Some(room));
+            self.put(None, Some(room));
         }
     }
 
     fn put_or_count(&self, event: Event) {
         match self.room.clone().try_acquire_owned() {
-            Ok(room) => self.put(event, Some(room)),
+            Ok(room) => self.put(Some(event), Some(room)),
             Err(_) => {
                 self.refusals.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
-    fn put(&self, event: Event, room: Option<OwnedSemaphorePermit>) {
+    fn put(&self, event: Option<Event>, room: Option<OwnedSemaphorePermit>) {
         // Without anybody who sends, the broker is ending.
         let _ = self.queue.send((event, room));
     }
@@ -113,7 +114,7 @@ impl Telling {
     /// The launcher is gone.
     pub async fn send(mut self, socket: &UnixDatagram) -> io::Result<()> {
         while let Some((event, room)) = self.queue.recv().await {
-            if !matches!(event, Event::Flood { .. }) {
+            if let Some(event) = event {
                 send(socket, &event).await?;
             }
             drop(room);
@@ -187,11 +188,11 @@ mod tests {
         teller.ended(0, 1, 2, None);
         assert_eq!(telling.refusals.load(Ordering::Relaxed), 1);
         let (event, room) = telling.queue.try_recv().unwrap();
-        assert!(matches!(event, Event::Decided { id: 0, .. }));
+        assert!(matches!(event, Some(Event::Decided { id: 0, .. })));
         // It was sent.
         drop(room);
         assert_eq!(second.as_mut().poll(&mut context), Poll::Ready(1));
         let (event, _) = telling.queue.try_recv().unwrap();
-        assert!(matches!(event, Event::Ended { id: 0, .. }));
+        assert!(matches!(event, Some(Event::Ended { id: 0, .. })));
     }
 }
