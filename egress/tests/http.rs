@@ -135,7 +135,12 @@ network-egress:
                 assert_eq!(curl(&["--path-as-is", &url]).0, "403", "{path}");
             }
             assert!(asked.lock().unwrap().is_empty());
-            assert_eq!(curl(&["http://allowed.example/open/a"]).0, "200");
+            // A connection on which something was let through lets nothing else through.
+            let requests = "GET /open/a HTTP/1.1\r\nHost: allowed.example\r\n\r\nGET /b HTTP/1.1\r\nHost: allowed.example\r\n\r\n";
+            let answers = say(inside.connect("allowed.example", 80), requests.as_bytes());
+            assert!(answers.starts_with("HTTP/1.1 200 Fine"), "{answers}");
+            assert_eq!(answers.matches("HTTP/1.1 403 ").count(), 1, "{answers}");
+            assert_eq!(asked.lock().unwrap().len(), 1);
         },
     );
 }
