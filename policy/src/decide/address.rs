@@ -5,10 +5,26 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Whether an address is one of the open Internet, by the registries of special-purpose addresses
 /// (RFC 6890 and what updates it). An IPv6 address that embeds an IPv4 address counts as that address.
 pub(crate) fn is_public(address: IpAddr) -> bool {
-    match address {
+    match embedded_v4(address) {
         IpAddr::V4(address) => public_v4(address),
         IpAddr::V6(address) => public_v6(address),
     }
+}
+
+/// The IPv4 address that an IPv6 address stands for, where it is IPv4-mapped, of NAT64 (RFC 6052) or of 6to4 (RFC 3056);
+/// any other as it is.
+#[must_use]
+pub fn embedded_v4(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else {
+        return address;
+    };
+    let (high, low) = match v6.segments() {
+        [0, 0, 0, 0, 0, 0xFFFF, high, low] | [0x64, 0xFF9B, 0, 0, 0, 0, high, low] => (high, low),
+        [0x2002, high, low, ..] => (high, low),
+        _ => return address,
+    };
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    Ipv4Addr::new(a, b, c, d).into()
 }
 
 fn public_v4(address: Ipv4Addr) -> bool {
@@ -34,15 +50,7 @@ fn public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn public_v6(address: Ipv6Addr) -> bool {
-    let s = address.segments();
-    let v4 = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        public_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    match s {
-        // IPv4-mapped; NAT64 (RFC 6052); 6to4 (RFC 3056).
-        [0, 0, 0, 0, 0, 0xFFFF, high, low] | [0x64, 0xFF9B, 0, 0, 0, 0, high, low] => v4(high, low),
-        [0x2002, high, low, ..] => v4(high, low),
+    match address.segments() {
         // Teredo and other protocol assignments; documentation; SRv6.
         [0x2001, 0..=0x1FF, ..] | [0x2001, 0xDB8, ..] | [0x3FFF, 0..=0xFFF, ..] => false,
         // All allocated addresses are in 2000::/3.

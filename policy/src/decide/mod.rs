@@ -99,6 +99,7 @@ use crate::request::{Approval, Context, Request, What};
 use aegis_profile::hash::{Hash, canonical};
 use compiled::Compiled;
 
+pub use address::embedded_v4;
 pub(crate) use compile::hash;
 pub use compile::{BadPolicy, ENGINE, Engine};
 pub(crate) use pattern::Base;

@@ -1,0 +1,212 @@
+//! The broker as a whole: receives what to serve, serves it, and ends when the launcher does.
+
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+
+use aegis_sys::{memory, socket};
+use tokio::net::TcpListener;
+
+use crate::connect::Door;
+use crate::dial::Dialler;
+use crate::hall::Hall;
+use crate::judge::Judge;
+use crate::limits::Limits;
+use crate::names::Names;
+use crate::protocol::{Event, LONGEST, LONGEST_SETUP, Listener, Order, Protocol, Setup, encode};
+use crate::resolve::{Files, Resolver};
+use crate::{server, told};
+
+/// Why there is no broker.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The launcher asks for something else than is in the protocol.
+    #[error("the launcher: {0}")]
+    Launcher(String),
+    /// A call of the system failed.
+    #[error("{doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    fn of(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::System { doing, source }
+    }
+}
+
+/// Serves the launcher at the other end of a socket, until that is closed.
+///
+/// # Errors
+///
+/// It cannot begin; the launcher is told why.
+pub fn serve(socket: OwnedFd, limits: Limits, files: Files) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::of("starting the runtime"))?;
+    let served = received(&socket).and_then(|(setup, sockets)| {
+        let broker = begin(setup, sockets, limits, files);
+        runtime.block_on(async { broker?.run(&socket).await })
+    });
+    if let Err(error) = &served {
+        let why = error.to_string();
+        // The launcher may be what is gone.
+        let _ = socket::send(socket.as_fd(), &encode(&Event::Failed { why }), &[]);
+    }
+    served
+}
+
+/// What the launcher sends first.
+fn received(socket: &OwnedFd) -> Result<(Setup, Vec<OwnedFd>), Error> {
+    let wrong = |why: String| Error::Launcher(why);
+    let mut bytes = [0; LONGEST];
+    let received = socket::receive(socket.as_fd(), &mut bytes);
+    let (length, fds) = received.map_err(Error::of("receiving what to serve"))?;
+    let bytes = bytes.get(..length).unwrap_or_default();
+    let Order::Serve {} =
+        serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+    let mut fds = fds.into_iter();
+    let file = fds
+        .next()
+        .ok_or_else(|| wrong("it sends no setup".into()))?;
+    let length = memory::length_of_sealed(&file)
+        .map_err(Error::of("reading the setup, which has to be sealed"))?;
+    if length > LONGEST_SETUP {
+        return Err(wrong("its setup is too long".into()));
+    }
+    let mut bytes = vec![0; length as usize];
+    let read = rustix::io::pread(&file, &mut bytes[..], 0)
+        .map_err(|error| Error::of("reading the setup")(error.into()))?;
+    let setup: Setup = serde_json::from_slice(bytes.get(..read).unwrap_or_default())
+        .map_err(|error| wrong(error.to_string()))?;
+    let sockets: Vec<OwnedFd> = fds.collect();
+    match setup.listeners.len() == sockets.len() {
+        true => Ok((setup, sockets)),
+        false => Err(wrong(format!(
+            "it names {} sockets, and sends {}",
+            setup.listeners.len(),
+            sockets.len()
+        ))),
+    }
+}
+
+struct Broker {
+    door: Arc<Door>,
+    sockets: Vec<(Listener, OwnedFd)>,
+    telling: told::Telling,
+}
+
+fn begin(
+    setup: Setup,
+    sockets: Vec<OwnedFd>,
+    limits: Limits,
+    files: Files,
+) -> Result<Broker, Error> {
+    let listeners = setup.listeners.clone();
+    let judge = Judge::new(setup).map_err(|bad| Error::Launcher(bad.to_string()))?;
+    let limits = with_descriptors(limits);
+    let mut names = Names::new(&limits);
+    for name in judge.names() {
+        names.address(name, true);
+    }
+    let (teller, telling) = told::channel(limits.untold);
+    let dialler = Dialler {
+        judge,
+        limits,
+        resolver: Resolver::new(files, limits.resolve),
+        teller,
+    };
+    let door = Door {
+        dialler: Arc::new(dialler),
+        hall: Hall::new(&limits),
+        names: Mutex::new(names),
+    };
+    Ok(Broker {
+        door: Arc::new(door),
+        sockets: listeners.into_iter().zip(sockets).collect(),
+        telling,
+    })
+}
+
+/// Listeners, and two sockets for each lookup that goes on, with two name servers asked at once.
+const OTHER_DESCRIPTORS: usize = 448;
+
+/// Raises the limit of descriptors as far as this process may, and takes no more connections than there are descriptors for:
+/// each has two, and looking names up takes as many as [`OTHER_DESCRIPTORS`] has room for.
+fn with_descriptors(limits: Limits) -> Limits {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: now.maximum,
+        ..now
+    };
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => now.maximum,
+        Err(_) => now.current,
+    };
+    let descriptors = current.map_or(usize::MAX, |most| {
+        usize::try_from(most).unwrap_or(usize::MAX)
+    });
+    let most = descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2;
+    let connections = limits.connections.min(most);
+    Limits {
+        connections,
+        connections_to_one: limits.connections_to_one.min(connections.div_ceil(2)),
+        waiting: limits.waiting.min(connections.div_ceil(2)),
+        ..limits
+    }
+}
+
+impl Broker {
+    async fn run(self, socket: &OwnedFd) -> Result<(), Error> {
+        let socket = socket.try_clone().and_then(told::polled);
+        let socket = socket.map_err(Error::of("using the launcher's socket"))?;
+        for (listener, fd) in self.sockets {
+            listen(self.door.clone(), listener, fd)
+                .map_err(Error::of("using a listening socket"))?;
+        }
+        told::send(&socket, &Event::Ready {})
+            .await
+            .map_err(Error::of("telling the launcher"))?;
+        // Nothing more is expected from the launcher: whatever can be read is its end.
+        tokio::select! {
+            _ = socket.readable() => {}
+            _ = self.telling.send(&socket) => {}
+        }
+        Ok(())
+    }
+}
+
+fn listen(door: Arc<Door>, listener: Listener, fd: OwnedFd) -> std::io::Result<()> {
+    match listener {
+        Listener {
+            protocol: Protocol::Udp,
+            port: 53,
+        } => drop(tokio::spawn(server::udp(door, UdpSocket::from(fd)))),
+        Listener {
+            protocol: Protocol::Udp,
+            port,
+        } => {
+            let why = format!("datagrams to port {port} are not passed on in this version");
+            return Err(std::io::Error::other(why));
+        }
+        Listener {
+            protocol: Protocol::Tcp,
+            port,
+        } => {
+            let tcp = std::net::TcpListener::from(fd);
+            tcp.set_nonblocking(true)?;
+            let tcp = TcpListener::from_std(tcp)?;
+            match port {
+                53 => drop(tokio::spawn(server::tcp(door, tcp))),
+                port => drop(tokio::spawn(door.accept(tcp, port))),
+            }
+        }
+    }
+    Ok(())
+}

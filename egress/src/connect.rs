@@ -1,0 +1,184 @@
+//! Connections from inside: which name each was made to, and how that is spoken to.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aegis_policy::model::Scheme;
+use aegis_policy::request::Destination;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::dial::{Dialled, Dialler};
+use crate::hall::{Hall, Seat};
+use crate::hello::Hello;
+use crate::http::Conversation;
+use crate::judge::Refusal;
+use crate::names::{Host, Names, normal};
+use crate::stream::{Inside, tunnel};
+
+/// How long nothing is accepted after that failed: the host has no descriptors or memory left.
+const REST: Duration = Duration::from_millis(10);
+
+/// Where connections from inside arrive.
+pub(crate) struct Door {
+    pub dialler: Arc<Dialler>,
+    pub hall: Arc<Hall>,
+    pub names: Mutex<Names>,
+}
+
+impl Door {
+    /// The address of a name that was looked up.
+    pub fn address(&self, name: &str) -> std::net::Ipv4Addr {
+        let asked_for = self.dialler.judge.asks_for(name);
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.address(name, asked_for)
+    }
+
+    /// Accepts connections at a port, whatever address they are made to, and serves each.
+    pub async fn accept(self: Arc<Self>, listener: TcpListener, port: u16) {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(REST).await;
+                continue;
+            };
+            // It was reset already.
+            let Ok(local) = stream.local_addr() else {
+                continue;
+            };
+            let host = self.at(local.ip());
+            match self.hall.seat(&host.text(local.ip())) {
+                Some(seat) => drop(tokio::spawn(self.clone().serve(stream, seat, host, port))),
+                None => self.dialler.teller.turned_away(),
+            }
+        }
+    }
+
+    fn at(&self, address: IpAddr) -> Host {
+        self.names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .at(address)
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, seat: Arc<Seat>, host: Host, port: u16) {
+        let name = seat.host().clone();
+        let refused = match &host {
+            Host::Name(_) | Host::Address(_) => None,
+            Host::TooMany => Some(Refusal::of_broker(format!(
+                "more than {} names were looked up that the profile does not ask for, or {} in all",
+                self.dialler.limits.other_names, self.dialler.limits.names
+            ))),
+            Host::Nothing => Some(Refusal::of_broker(
+                "no name has this address: look it up again",
+            )),
+        };
+        let scheme = self.dialler.judge.scheme(&name, port);
+        let inside = Inside::new(stream, seat.clone());
+        let to = Destination {
+            address: None,
+            host: name.to_string(),
+            method: None,
+            path: None,
+            port,
+            request_size: None,
+            requests_last_minute: None,
+            response_size: None,
+            scheme: scheme.unwrap_or(Scheme::Tcp),
+        };
+        match (scheme, refused) {
+            (Some(Scheme::Http), refused) => {
+                let conversation = Conversation {
+                    dialler: self.dialler.clone(),
+                    seat,
+                    host: name,
+                    port,
+                    refused,
+                    outside: Default::default(),
+                };
+                Arc::new(conversation).hold(inside).await;
+            }
+            (_, Some(refusal)) => drop(self.dialler.refused(to, refusal)),
+            (Some(Scheme::Https), None) => self.pass_tls(inside, &seat, &host, to).await,
+            (_, None) => self.pass(inside, &seat, Vec::new(), to).await,
+        }
+    }
+
+    /// Passes TLS through, if its client wants to reach the name that it has connected to.
+    async fn pass_tls(&self, mut inside: Inside, seat: &Seat, host: &Host, to: Destination) {
+        let hello = tokio::select! {
+            hello = tokio::time::timeout(self.dialler.limits.head, hello(&mut inside)) => hello,
+            () = seat.turned_out() => return,
+        };
+        let fault = match (hello, host) {
+            (Ok(Ok((sni, hello))), host) => match (sni.as_deref().map(normal), host) {
+                (Some(Some(sni)), Host::Name(name)) if *sni == **name => {
+                    return self.pass(inside, seat, hello, to).await;
+                }
+                // An address has no name.
+                (None, Host::Address(_)) => return self.pass(inside, seat, hello, to).await,
+                (None, _) => format!(
+                    "the connection was made to {}, and TLS names no server",
+                    to.host
+                ),
+                (Some(_), _) => format!(
+                    "the connection was made to {}, and TLS names another server",
+                    to.host
+                ),
+            },
+            (Ok(Err(fault)), _) => fault,
+            (Err(_), _) => "nothing was said in time".to_owned(),
+        };
+        self.dialler.refused(to, Refusal::of_broker(fault));
+    }
+
+    /// Passes through what is said, after `first`.
+    async fn pass(&self, inside: Inside, seat: &Seat, first: Vec<u8>, to: Destination) {
+        seat.is_busy();
+        // A refusal was told to the launcher. Here it can only be told by closing.
+        let Ok(Dialled {
+            mut stream,
+            mut exchange,
+            ..
+        }) = self.dialler.dial(to).await
+        else {
+            return;
+        };
+        match stream.write_all(&first).await {
+            Ok(()) => tunnel(inside, stream, &mut exchange).await,
+            Err(error) => exchange.error = Some(error.to_string()),
+        }
+    }
+}
+
+impl Host {
+    /// As connections to it are counted, and recorded.
+    fn text(&self, address: IpAddr) -> Arc<str> {
+        match self {
+            Self::Name(name) => name.clone(),
+            Self::Address(address) => address.to_string().into(),
+            Self::TooMany | Self::Nothing => address.to_canonical().to_string().into(),
+        }
+    }
+}
+
+/// Reads the first message of TLS: the server's name, and all that was read.
+async fn hello(inside: &mut Inside) -> Result<(Option<String>, Vec<u8>), String> {
+    let mut hello = Hello::default();
+    let mut piece = [0; 4096];
+    loop {
+        let length = inside
+            .read(&mut piece)
+            .await
+            .map_err(|error| error.to_string())?;
+        if length == 0 {
+            return Err("it was closed before the first message of TLS was complete".to_owned());
+        }
+        if let Some(sni) = hello
+            .add(&piece[..length])
+            .map_err(|fault| fault.to_string())?
+        {
+            return Ok((sni, hello.into_bytes()));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! From a destination to a connection: is it asked for, is it let through, where is it really, and is it let through there.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use aegis_policy::Decision;
+use aegis_policy::model::Scheme;
+use aegis_policy::request::Destination;
+use tokio::net::TcpStream;
+
+use crate::judge::{Judge, Refusal};
+use crate::limits::Limits;
+use crate::resolve::Resolver;
+use crate::stream::{Counted, Exchange};
+use crate::told::Teller;
+
+/// A name has more addresses than these only to be awkward.
+const MOST_ADDRESSES: usize = 8;
+
+/// Makes connections to the outside.
+pub(crate) struct Dialler {
+    pub judge: Judge,
+    pub limits: Limits,
+    pub resolver: Resolver,
+    pub teller: Teller,
+}
+
+/// A connection to the outside, and what was decided of it.
+pub(crate) struct Dialled {
+    pub stream: Counted<TcpStream>,
+    pub address: IpAddr,
+    pub exchange: Exchange,
+}
+
+impl Dialler {
+    /// Connects, if that is let through. The launcher is told, whatever comes of it.
+    ///
+    /// # Errors
+    ///
+    /// What the sandbox is told.
+    pub async fn dial(self: &Arc<Self>, to: Destination) -> Result<Dialled, Refusal> {
+        self.pre(&to)?;
+        let decision = self.decide(&to)?;
+        if !decision.verdict.lets_through() {
+            return Err(self.blocked(to, decision));
+        }
+        let addresses = match to.host.parse() {
+            Ok(address) => Ok(vec![address]),
+            Err(_) => {
+                let is_named = self.judge.names().any(|name| name == to.host);
+                self.resolver.addresses(&to.host, is_named).await
+            }
+        };
+        let addresses = match addresses {
+            Ok(addresses) => addresses,
+            Err(error) => return Err(self.failed(to, decision, error).await),
+        };
+        let mut let_through = Vec::new();
+        let mut refused = None;
+        for address in addresses.into_iter().take(MOST_ADDRESSES) {
+            let at = Destination {
+                address: Some(address),
+                ..to.clone()
+            };
+            match self.judge.decide_address(&to, address) {
+                Ok(decision) if decision.verdict.lets_through() => {
+                    let_through.push((address, at, decision))
+                }
+                Ok(decision) => {
+                    refused.get_or_insert((at, Ok(decision)));
+                }
+                Err(refusal) => {
+                    refused.get_or_insert((at, Err(refusal)));
+                }
+            }
+        }
+        let mut error = format!("{} has no address", to.host);
+        for (address, at, decision) in &let_through {
+            match self.connect(SocketAddr::new(*address, to.port)).await {
+                Ok(stream) => {
+                    let (stream, counts) = Counted::new(stream);
+                    let id = self.teller.let_through(at.clone(), decision.clone()).await;
+                    let exchange = Exchange::new(id, self.teller.clone(), counts);
+                    let address = *address;
+                    return Ok(Dialled {
+                        stream,
+                        address,
+                        exchange,
+                    });
+                }
+                Err(why) => error = format!("{address} port {}: {why}", to.port),
+            }
+        }
+        match (let_through.into_iter().next(), refused) {
+            (Some((_, at, decision)), _) => Err(self.failed(at, decision, error).await),
+            (None, Some((at, Ok(decision)))) => Err(self.blocked(at, decision)),
+            (None, Some((at, Err(refusal)))) => Err(self.refused(at, refusal)),
+            (None, None) => Err(self.failed(to, decision, error).await),
+        }
+    }
+
+    /// A further request on a connection that exists.
+    ///
+    /// # Errors
+    ///
+    /// What the sandbox is told.
+    pub async fn again(&self, to: Destination) -> Result<(Destination, Decision), Refusal> {
+        self.pre(&to)?;
+        let decision = self.decide(&to)?;
+        match decision.verdict.lets_through() {
+            true => Ok((to, decision)),
+            false => Err(self.blocked(to, decision)),
+        }
+    }
+
+    /// The broker's own refusal, which is told.
+    pub fn refused(&self, to: Destination, refusal: Refusal) -> Refusal {
+        self.teller.refused(to, refusal.reason.clone());
+        refusal
+    }
+
+    /// What is asked before the policy.
+    fn pre(&self, to: &Destination) -> Result<(), Refusal> {
+        let asked_for = self.judge.is_asked_for(to);
+        let may_pass = || match to.scheme {
+            Scheme::Https => self.judge.may_pass(to),
+            _ => Ok(()),
+        };
+        let checked = asked_for.and_then(|()| may_pass());
+        checked.map_err(|refusal| self.refused(to.clone(), refusal))
+    }
+
+    fn decide(&self, to: &Destination) -> Result<Decision, Refusal> {
+        let decision = self.judge.decide(to);
+        decision.map_err(|refusal| self.refused(to.clone(), refusal))
+    }
+
+    async fn connect(&self, to: SocketAddr) -> Result<TcpStream, String> {
+        let connected = tokio::time::timeout(self.limits.dial, TcpStream::connect(to)).await;
+        let connected = connected.map_err(|_| "no answer in time".to_owned())?;
+        let stream = connected.map_err(|error| error.to_string())?;
+        // What is passed on is not held back for more.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    fn blocked(&self, to: Destination, decision: Decision) -> Refusal {
+        let refusal = self.judge.refusal(&to, &decision);
+        self.teller.blocked(to, decision);
+        refusal
+    }
+
+    async fn failed(&self, to: Destination, decision: Decision, error: String) -> Refusal {
+        let id = self.teller.let_through(to, decision).await;
+        self.teller.ended(id, 0, 0, Some(error.clone()));
+        Refusal::with_status(502, error)
+    }
+}

@@ -1,0 +1,217 @@
+//! Who is connected: how many, to which host, and who keeps the broker waiting.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+use crate::limits::Limits;
+
+/// All connections from inside.
+#[derive(Debug)]
+pub(crate) struct Hall {
+    limits: Limits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: usize,
+    to: HashMap<Arc<str>, usize>,
+    /// Those that wait, who came first, first.
+    waiting: BTreeMap<u64, Arc<Notify>>,
+    last: u64,
+    /// Bytes that they have said, beyond what is free.
+    bytes: usize,
+}
+
+/// One connection's place. It is waiting at first.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    hall: Arc<Hall>,
+    host: Arc<str>,
+    /// Its number among those that wait, or 0. Changes under the lock of the state.
+    number: AtomicU64,
+    /// Bytes that were said since it waits. Changes under the same lock.
+    said: AtomicUsize,
+    turned_out: Arc<Notify>,
+}
+
+impl Hall {
+    pub fn new(limits: &Limits) -> Arc<Self> {
+        let (limits, state) = (*limits, Mutex::default());
+        Arc::new(Self { limits, state })
+    }
+
+    /// A seat for a connection to a host; `None`: too many are taken.
+    pub fn seat(self: &Arc<Self>, host: &Arc<str>) -> Option<Arc<Seat>> {
+        let mut state = self.state();
+        if state.open >= self.limits.connections {
+            return None;
+        }
+        let to = state.to.entry(host.clone()).or_default();
+        if *to >= self.limits.connections_to_one {
+            return None;
+        }
+        *to += 1;
+        state.open += 1;
+        drop(state);
+        let seat = Arc::new(Seat {
+            hall: self.clone(),
+            host: host.clone(),
+            number: AtomicU64::new(0),
+            said: AtomicUsize::new(0),
+            turned_out: Arc::default(),
+        });
+        seat.waits();
+        Some(seat)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Seat {
+    /// The connection waits for a request, or for the end of one.
+    pub fn waits(&self) {
+        let mut state = self.hall.state();
+        state.last += 1;
+        let number = state.last;
+        state.waiting.insert(number, self.turned_out.clone());
+        self.leave(&mut state, number);
+        if state.waiting.len() > self.hall.limits.waiting
+            && let Some((_, longest)) = state.waiting.pop_first()
+        {
+            longest.notify_one();
+        }
+    }
+
+    /// The connection is in use.
+    pub fn is_busy(&self) {
+        let mut state = self.hall.state();
+        self.leave(&mut state, 0);
+    }
+
+    /// Takes its number, and what it has said, from those that wait.
+    fn leave(&self, state: &mut State, number: u64) {
+        let before = self.number.swap(number, Ordering::Relaxed);
+        state.waiting.remove(&before);
+        let said = self.said.swap(0, Ordering::Relaxed);
+        state.bytes -= said.saturating_sub(Limits::FREE);
+    }
+
+    /// Something was said. Returns whether there is room for it.
+    pub fn says(&self, bytes: usize) -> bool {
+        // Whoever does not wait is not held back.
+        if self.number.load(Ordering::Relaxed) == 0 {
+            return true;
+        }
+        let mut state = self.hall.state();
+        let before = self.said.load(Ordering::Relaxed);
+        let beyond = |said: usize| said.saturating_sub(Limits::FREE);
+        let more = beyond(before + bytes) - beyond(before);
+        if state.bytes + more > self.hall.limits.waiting_bytes {
+            return false;
+        }
+        state.bytes += more;
+        self.said.store(before + bytes, Ordering::Relaxed);
+        true
+    }
+
+    /// What it is connected to.
+    pub fn host(&self) -> &Arc<str> {
+        &self.host
+    }
+
+    /// Comes when the connection has waited longest and others need its place.
+    pub async fn turned_out(&self) {
+        self.turned_out.notified().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.is_busy();
+        let mut state = self.hall.state();
+        state.open -= 1;
+        if let Some(to) = state.to.get_mut(&self.host) {
+            *to -= 1;
+            if *to == 0 {
+                state.to.remove(&self.host);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn hall() -> Arc<Hall> {
+        Hall::new(&Limits {
+            connections: 4,
+            connections_to_one: 3,
+            waiting: 2,
+            ..Limits::default()
+        })
+    }
+
+    #[test]
+    fn what_those_who_wait_have_said_is_bounded_and_forgotten_when_they_go_on() {
+        let limits = Limits {
+            waiting_bytes: 100,
+            ..Limits::default()
+        };
+        let (hall, host) = (Hall::new(&limits), Arc::from("a"));
+        let [long, other] = [(); 2].map(|()| hall.seat(&host).unwrap());
+        assert!(long.says(Limits::FREE) && long.says(90));
+        assert!(!long.says(11) && other.says(Limits::FREE) && !other.says(11));
+        long.is_busy();
+        assert!(long.says(1 << 30) && other.says(100));
+        long.waits();
+        assert!(long.says(Limits::FREE) && !long.says(1));
+        drop(other);
+        assert!(long.says(100));
+        drop(long);
+        assert_eq!(hall.state().bytes, 0);
+    }
+
+    fn is_turned_out(seat: &Seat) -> bool {
+        let future = pin!(seat.turned_out());
+        future.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    #[test]
+    fn one_host_cannot_take_all_seats_and_a_seat_that_is_left_is_free() {
+        let (hall, a, b) = (hall(), Arc::from("a"), Arc::from("b"));
+        let mut seats: Vec<_> = (0..3).map(|_| hall.seat(&a).unwrap()).collect();
+        assert!(hall.seat(&a).is_none());
+        let other = hall.seat(&b).unwrap();
+        assert!(hall.seat(&b).is_none());
+        seats.pop();
+        drop(other);
+        assert!(hall.seat(&b).is_some() && hall.seat(&a).is_some());
+        drop(seats);
+        assert!(hall.state().to.is_empty() && hall.state().waiting.is_empty());
+    }
+
+    #[test]
+    fn who_has_waited_longest_is_turned_out_and_who_is_busy_is_not() {
+        let (hall, host) = (hall(), Arc::from("a"));
+        let first = hall.seat(&host).unwrap();
+        let second = hall.seat(&host).unwrap();
+        first.is_busy();
+        let third = hall.seat(&host).unwrap();
+        assert!(!is_turned_out(&first) && !is_turned_out(&second));
+        // It waits again, for a shorter time than the others.
+        first.waits();
+        assert!(is_turned_out(&second) && !is_turned_out(&third) && !is_turned_out(&first));
+    }
+}

@@ -1,0 +1,378 @@
+//! What may be connected to: the profile's destinations, and what the policy says of each.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use aegis_policy::decide::{BadPolicy, embedded_v4};
+use aegis_policy::explain::suggestion;
+use aegis_policy::model::{Budget, EgressRule, Mode, Scheme};
+use aegis_policy::request::Destination;
+use aegis_policy::{Decision, Document, Policy, Request, Verdict, What, decide};
+use serde::Serialize;
+
+use crate::protocol::{Grant, LONGEST, Setup};
+
+/// Addresses at which clouds tell a machine its secrets. Whoever is meant to reach one is granted the address itself: a name
+/// never leads there, whatever the policy says of its addresses.
+const METADATA: [&str; 6] = [
+    // Azure's, which is public by its registration.
+    "168.63.129.16",
+    // Alibaba's.
+    "100.100.100.200",
+    // Oracle's older one.
+    "192.0.0.192",
+    // Amazon's: of machines, and of pods.
+    "fd00:ec2::254",
+    "fd00:ec2::23",
+    // Google's.
+    "fd20:ce::254",
+];
+
+/// The longest reason and names of rules, in bytes: half of what a message to the launcher holds. A path has the rest.
+const LONGEST_DECISION: usize = LONGEST / 2;
+
+/// Whether metadata services are at an address. All of 169.254/16 and fe80::/10 counts: nothing else is there.
+fn is_metadata(address: IpAddr) -> bool {
+    match embedded_v4(address) {
+        IpAddr::V4(v4) if v4.is_link_local() => true,
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => true,
+        plain => METADATA.iter().any(|known| known.parse() == Ok(plain)),
+    }
+}
+
+/// Why a connection or a request is refused: what the sandbox is told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// The line that would allow it, in the profile or in the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<String>,
+    /// In words.
+    pub reason: String,
+    /// The rules of the policy that refuse it.
+    pub rules: Vec<Arc<str>>,
+    /// As a status of HTTP.
+    #[serde(skip)]
+    pub status: u16,
+}
+
+impl Refusal {
+    /// By the broker itself.
+    pub fn of_broker(reason: impl Into<String>) -> Self {
+        Self::with_status(403, reason)
+    }
+
+    /// Because it cannot be done.
+    pub fn with_status(status: u16, reason: impl Into<String>) -> Self {
+        Self {
+            allow: None,
+            reason: reason.into(),
+            rules: Vec::new(),
+            status,
+        }
+    }
+}
+
+/// Who decides.
+pub(crate) struct Judge {
+    policy: Policy,
+    /// Blocks connections that the rules speak of request by request.
+    narrow: Policy,
+    /// The request, but for what is asked.
+    request: Mutex<Request>,
+    grants: Vec<Grant>,
+}
+
+impl Judge {
+    /// # Errors
+    ///
+    /// The policy is none.
+    pub fn new(setup: Setup) -> Result<Self, BadPolicy> {
+        let narrow = setup.policy.iter().map(only_narrow).collect();
+        let request = Request {
+            approvals: setup.approvals,
+            context: setup.context,
+            what: What::NetHost {},
+        };
+        Ok(Self {
+            narrow: Policy::new(narrow)?,
+            policy: Policy::new(setup.policy)?,
+            request: Mutex::new(request),
+            grants: setup.destinations,
+        })
+    }
+
+    /// The names that the profile asks for, without those that stand for others below them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let hosts = self.grants.iter().map(|grant| &*grant.host);
+        hosts.filter(|host| !host.starts_with("*.") && host.parse::<IpAddr>().is_err())
+    }
+
+    /// Whether the profile asks for a host, on any port.
+    pub fn asks_for(&self, host: &str) -> bool {
+        self.grants.iter().any(|grant| grant.covers(host))
+    }
+
+    /// How a host is spoken to at a port. Where the profile asks for several ways, the one that lets through least; where it
+    /// asks for none, the port's own way, so that a refusal can be told.
+    pub fn scheme(&self, host: &str, port: u16) -> Option<Scheme> {
+        let at_port = || self.grants.iter().filter(|grant| grant.port == port);
+        let first_of = |schemes: [Scheme; 3], grants: &mut dyn Iterator<Item = &Grant>| {
+            let granted: Vec<Scheme> = grants.map(|grant| grant.scheme).collect();
+            schemes.into_iter().find(|scheme| granted.contains(scheme))
+        };
+        let (http, https, tcp) = (Scheme::Http, Scheme::Https, Scheme::Tcp);
+        let asked = first_of(
+            [https, http, tcp],
+            &mut at_port().filter(|grant| grant.covers(host)),
+        );
+        asked.or_else(|| first_of([http, https, tcp], &mut at_port()))
+    }
+
+    /// Whether the profile asks for this.
+    pub fn is_asked_for(&self, to: &Destination) -> Result<(), Refusal> {
+        let asks = |grant: &Grant| {
+            grant.scheme == to.scheme && grant.port == to.port && grant.covers(&to.host)
+        };
+        if self.grants.iter().any(asks) {
+            return Ok(());
+        }
+        Err(Refusal {
+            allow: Some(format!("capabilities: {{net.outbound: [\"{}\"]}}", url(to))),
+            ..Refusal::of_broker(format!("the profile does not ask for {}", url(to)))
+        })
+    }
+
+    /// Whether what passes through may be looked into no further: no rule is about single requests. Only for `https`.
+    pub fn may_pass(&self, to: &Destination) -> Result<(), Refusal> {
+        let said = self.say(&self.narrow, to);
+        match said.verdict {
+            Verdict::Block => Err(Refusal {
+                rules: said.rules,
+                ..Refusal::of_broker(
+                    "a rule of the policy for it has methods, paths or a budget, and this version does not look into TLS",
+                )
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the policy says. An error where that could not be recorded.
+    pub fn decide(&self, to: &Destination) -> Result<Decision, Refusal> {
+        let said = self.say(&self.policy, to);
+        let rules: usize = said.rules.iter().map(|rule| rule.len()).sum();
+        match rules + said.reason.len() > LONGEST_DECISION {
+            true => Err(Refusal::with_status(
+                500,
+                "more rules apply to it than can be recorded",
+            )),
+            false => Ok(said),
+        }
+    }
+
+    /// An address that the real name was resolved to: `Ok` with what the policy says of it.
+    pub fn decide_address(&self, to: &Destination, address: IpAddr) -> Result<Decision, Refusal> {
+        if is_metadata(address) && to.host.parse() != Ok(address) {
+            let reason = format!(
+                "{} stands for {address}, where clouds keep a machine's credentials; only a profile that names the address reaches it",
+                to.host
+            );
+            return Err(Refusal::of_broker(reason));
+        }
+        self.decide(&Destination {
+            address: Some(address),
+            ..to.clone()
+        })
+    }
+
+    /// Why the policy refuses something, and what would have to be in it.
+    pub fn refusal(&self, to: &Destination, decision: &Decision) -> Refusal {
+        let request = Request {
+            what: What::Net(to.clone()),
+            ..self.request().clone()
+        };
+        Refusal {
+            allow: suggestion(&request).map(|rule| format!("network-egress: {rule}")),
+            reason: decision.reason.to_string(),
+            rules: decision.rules.clone(),
+            status: 403,
+        }
+    }
+
+    fn say(&self, policy: &Policy, to: &Destination) -> Decision {
+        let mut request = self.request();
+        request.what = What::Net(to.clone());
+        decide(policy, &request)
+    }
+
+    fn request(&self) -> std::sync::MutexGuard<'_, Request> {
+        self.request
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Grant {
+    /// Whether a host is what it names.
+    fn covers(&self, host: &str) -> bool {
+        match self.host.strip_prefix('*') {
+            // All names below, with the dot: not the name itself.
+            Some(below) => host.len() > below.len() && host.ends_with(below),
+            None => self.host == host,
+        }
+    }
+}
+
+/// A destination as a profile writes it.
+pub(crate) fn url(to: &Destination) -> String {
+    let host = match to.host.contains(':') {
+        true => format!("[{}]", to.host),
+        false => to.host.clone(),
+    };
+    let scheme = to.scheme.name();
+    match (to.scheme, to.port) {
+        (Scheme::Https, 443) | (Scheme::Http, 80) => format!("{scheme}://{host}"),
+        (_, port) => format!("{scheme}://{host}:{port}"),
+    }
+}
+
+/// A document that blocks where one has rules about single requests, and warns of everything else.
+fn only_narrow(document: &Document) -> Document {
+    let is_narrow = |rule: &&EgressRule| {
+        let narrow = !rule.methods.is_empty() || !rule.paths.is_empty();
+        // A rule that is only tried out changes nothing.
+        (narrow || rule.budget != Budget::default()) && rule.mode == Mode::default()
+    };
+    let blocks = |rule: &EgressRule| EgressRule {
+        budget: Budget::default(),
+        methods: Default::default(),
+        paths: Default::default(),
+        otherwise: false,
+        verdict: Verdict::Block,
+        ..rule.clone()
+    };
+    let mut rules: Vec<EgressRule> =
+        (document.network_egress.iter().filter(is_narrow).map(blocks)).collect();
+    rules.push(EgressRule {
+        id: unused_id(&rules),
+        hosts: ["*".to_owned()].into(),
+        private_addresses: true,
+        verdict: Verdict::Warn,
+        ..EgressRule::default()
+    });
+    Document {
+        name: document.name.clone(),
+        network_egress: rules,
+        ..Document::default()
+    }
+}
+
+/// An id that none of the rules has.
+fn unused_id(rules: &[EgressRule]) -> String {
+    let mut id = "others".to_owned();
+    while rules.iter().any(|rule| rule.id == id) {
+        id.push('x');
+    }
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(grants: &[(Scheme, &str, u16)]) -> Judge {
+        let destinations = grants.iter().map(|(scheme, host, port)| Grant {
+            host: (*host).to_owned(),
+            port: *port,
+            scheme: *scheme,
+        });
+        Judge::new(Setup {
+            destinations: destinations.collect(),
+            ..Setup::default()
+        })
+        .unwrap()
+    }
+
+    fn to(scheme: Scheme, host: &str, port: u16) -> Destination {
+        Destination {
+            address: None,
+            host: host.to_owned(),
+            method: None,
+            path: None,
+            port,
+            request_size: None,
+            requests_last_minute: None,
+            response_size: None,
+            scheme,
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_for_names_below_and_the_apex_is_another() {
+        let judge = judge(&[
+            (Scheme::Https, "*.a.example", 443),
+            (Scheme::Http, "b.example", 80),
+        ]);
+        let asks = |scheme, host, port| judge.is_asked_for(&to(scheme, host, port)).is_ok();
+        assert!(
+            asks(Scheme::Https, "x.a.example", 443) && asks(Scheme::Https, "x.y.a.example", 443)
+        );
+        assert!(asks(Scheme::Http, "b.example", 80));
+        for (scheme, host, port) in [
+            (Scheme::Https, "a.example", 443),
+            (Scheme::Https, ".a.example", 443),
+            (Scheme::Https, "xa.example", 443),
+            (Scheme::Https, "x.a.example.evil", 443),
+            (Scheme::Https, "x.a.example", 8443),
+            (Scheme::Http, "x.a.example", 443),
+            (Scheme::Http, "x.b.example", 80),
+        ] {
+            assert!(!asks(scheme, host, port), "{host} {port}");
+        }
+        let refusal = judge
+            .is_asked_for(&to(Scheme::Https, "a.example", 443))
+            .unwrap_err();
+        let line = "capabilities: {net.outbound: [\"https://a.example\"]}";
+        assert_eq!(refusal.allow.as_deref(), Some(line));
+        // The line is one that a profile may have.
+        assert!(aegis_profile::parse_str(&format!("aegis: 1\n{line}"), "p.yaml").is_ok());
+    }
+
+    #[test]
+    fn a_port_is_spoken_to_as_the_profile_says_for_the_host_and_else_so_that_refusals_are_told() {
+        let judge = judge(&[
+            (Scheme::Tcp, "a.example", 443),
+            (Scheme::Https, "b.example", 443),
+            (Scheme::Https, "c.example", 8080),
+            (Scheme::Http, "*.d.example", 8080),
+            (Scheme::Tcp, "b.example", 443),
+        ]);
+        assert_eq!(judge.scheme("a.example", 443), Some(Scheme::Tcp));
+        // Asked for in two ways: the one in which the name is checked.
+        assert_eq!(judge.scheme("b.example", 443), Some(Scheme::Https));
+        assert_eq!(judge.scheme("x.example", 443), Some(Scheme::Https));
+        assert_eq!(judge.scheme("c.example", 8080), Some(Scheme::Https));
+        assert_eq!(judge.scheme("x.example", 8080), Some(Scheme::Http));
+        assert_eq!(judge.scheme("x.example", 1), None);
+    }
+
+    #[test]
+    fn metadata_services_are_known_in_every_spelling() {
+        for text in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "168.63.129.16",
+            "100.100.100.200",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "64:ff9b::a83f:8110",
+            "fd00:ec2::254",
+            "fe80::1",
+        ] {
+            assert!(is_metadata(text.parse().unwrap()), "{text}");
+        }
+        for text in ["168.63.129.17", "10.0.0.1", "93.184.215.14", "fd00::1"] {
+            assert!(!is_metadata(text.parse().unwrap()), "{text}");
+        }
+    }
+}

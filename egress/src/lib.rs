@@ -1,0 +1,43 @@
+//! The way out of a sandbox.
+//!
+//! A **broker** runs beside a sandbox and serves the sockets that were opened in its network namespace, where every address
+//! leads to them. It is the only way out, and lets through what the profile asks for **and** the policy says, connection by
+//! connection, and over HTTP request by request.
+//!
+//! - A **name** has one address inside for as long as the run lasts ([`names`]), which the sandbox's DNS server gives ([`dns`]). Nothing
+//!   is asked outside before a connection is let through, so nothing leaves in a name that is looked up.
+//! - A **connection** arrives at that address. TLS has to name the same server ([`hello`]) and passes through unread; each request of
+//!   HTTP has to name the same host, and is decided; TCP passes through as it is.
+//! - A **decision** is [`aegis_policy::decide()`]'s: first of the name; then the real name is resolved as the host does, each address is
+//!   decided, and one that is let through is dialled and recorded.
+//! - A **refusal** ends things at once. HTTP gets 403 with a JSON object: why, by which rule, and the line that would allow it. All
+//!   else is closed.
+//!
+//! What the launcher sends and is told is in [`protocol`]; how much one sandbox may use is in [`Limits`]. The program is
+//! `aegis-broker`, whose standard input is the launcher's socket.
+//!
+//! Not here yet: looking into TLS (a rule for `https` with methods, paths or a budget refuses the connection), secrets, budgets,
+//! datagrams, and the broker's own Landlock and seccomp rules.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod broker;
+pub mod confine;
+mod connect;
+mod dial;
+pub mod dns;
+mod hall;
+pub mod hello;
+mod http;
+mod judge;
+mod limits;
+pub mod names;
+pub mod protocol;
+mod resolve;
+mod server;
+mod stream;
+mod told;
+
+pub use broker::{Error, serve};
+pub use limits::Limits;
+pub use resolve::Files;

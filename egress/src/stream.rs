@@ -1,0 +1,244 @@
+//! The two ends of a connection: bytes are counted at the one outside, and the one inside is closed so that what was said
+//! last still arrives.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::hall::Seat;
+use crate::told::Teller;
+
+/// Bytes each way, so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+/// A stream whose bytes are counted.
+pub(crate) struct Counted<S> {
+    stream: S,
+    counts: Arc<Counts>,
+}
+
+impl<S> Counted<S> {
+    pub fn new(stream: S) -> (Self, Arc<Counts>) {
+        let counts = Arc::<Counts>::default();
+        let counted = Self {
+            stream,
+            counts: counts.clone(),
+        };
+        (counted, counts)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        let count = buffer.filled().len() - before;
+        self.counts
+            .received
+            .fetch_add(count as u64, Ordering::Relaxed);
+        Poll::Ready(read)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Counted<S> {
+    fn count(&self, written: &io::Result<usize>) {
+        if let Ok(count) = written {
+            self.counts.sent.fetch_add(*count as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        self.count(&written);
+        Poll::Ready(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes));
+        self.count(&written);
+        Poll::Ready(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Something that was let through and goes on. When it is dropped, the launcher is told that it is over.
+pub(crate) struct Exchange {
+    id: u64,
+    teller: Teller,
+    counts: Arc<Counts>,
+    /// What was counted when it began.
+    began: (u64, u64),
+    pub error: Option<String>,
+}
+
+impl Exchange {
+    pub fn new(id: u64, teller: Teller, counts: Arc<Counts>) -> Self {
+        Self {
+            began: counts.now(),
+            id,
+            teller,
+            counts,
+            error: None,
+        }
+    }
+
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+}
+
+impl Counts {
+    fn now(&self) -> (u64, u64) {
+        let (sent, received) = (&self.sent, &self.received);
+        (
+            sent.load(Ordering::Relaxed),
+            received.load(Ordering::Relaxed),
+        )
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let (sent, received) = self.counts.now();
+        let (sent, received) = (sent - self.began.0, received - self.began.1);
+        self.teller
+            .ended(self.id, sent, received, self.error.take());
+    }
+}
+
+/// Passes on what either side says, until both have ended.
+pub(crate) async fn tunnel(
+    mut inside: impl AsyncRead + AsyncWrite + Unpin,
+    mut outside: impl AsyncRead + AsyncWrite + Unpin,
+    exchange: &mut Exchange,
+) {
+    let passed = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;
+    exchange.error = passed.err().map(|error| error.to_string());
+}
+
+/// How long, and for how many bytes, what still comes from inside is read after the last answer. Closing a socket with unread
+/// bytes resets the connection, and the answer is lost.
+const LINGER: (Duration, u64) = (Duration::from_secs(2), 1 << 20);
+
+/// A connection from inside. When it is dropped, it is closed so that the last answer arrives.
+pub(crate) struct Inside {
+    /// `None`: it was dropped.
+    stream: Option<TcpStream>,
+    seat: Arc<Seat>,
+}
+
+impl Inside {
+    pub fn new(stream: TcpStream, seat: Arc<Seat>) -> Self {
+        let _ = stream.set_nodelay(true);
+        let stream = Some(stream);
+        Self { stream, seat }
+    }
+
+    fn stream(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(self.stream.as_mut().expect("there until it is dropped"))
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let Some(mut stream) = self.stream.take() else {
+            return;
+        };
+        let seat = self.seat.clone();
+        let linger = async move {
+            seat.waits();
+            let _ = stream.shutdown().await;
+            let (mut rest, mut nowhere) = (stream.take(LINGER.1), tokio::io::sink());
+            tokio::select! {
+                _ = tokio::io::copy(&mut rest, &mut nowhere) => {}
+                () = seat.turned_out() => {}
+            }
+        };
+        // Without a runtime the broker is ending.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(tokio::time::timeout(LINGER.0, linger));
+        }
+    }
+}
+
+impl AsyncRead for Inside {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = ready!(self.stream().poll_read(cx, buffer));
+        match self.seat.says(buffer.filled().len() - before) {
+            true => Poll::Ready(read),
+            false => Poll::Ready(Err(io::Error::other(
+                "too much is waiting to be understood",
+            ))),
+        }
+    }
+}
+
+impl AsyncWrite for Inside {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
+    }
+}

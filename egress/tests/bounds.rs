@@ -1,0 +1,176 @@
+//! What one sandbox may use of the broker, and that others in it stay served.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use aegis_egress::Limits;
+use aegis_egress::protocol::Event;
+use rustix::event::{PollFd, PollFlags};
+
+use crate::world::{OPEN, OTHER_PUBLIC, PUBLIC, World, curl, echo_server, http_server, rest};
+
+fn echoes(mut stream: &TcpStream) -> bool {
+    let mut byte = [0];
+    let said = stream
+        .write_all(b"x")
+        .and_then(|()| stream.read_exact(&mut byte));
+    said.is_ok() && byte == *b"x"
+}
+
+#[test]
+fn who_says_nothing_makes_room_for_others() {
+    let mut world = World::new(OPEN);
+    world.limits.waiting = 16;
+    // Nobody is closed for another reason.
+    world.limits.head = Duration::from_secs(1_000_000);
+    world.run(
+        || http_server(PUBLIC, 80),
+        |inside, _| {
+            let address = inside.address("allowed.example");
+            let mut silent = Vec::new();
+            for port in [80, 443, 53] {
+                for _ in 0..200 {
+                    let mut stream = TcpStream::connect((address, port)).unwrap();
+                    // Some have begun to say something.
+                    stream.write_all(b"\x16").unwrap();
+                    silent.push(stream);
+                }
+                assert_eq!(curl(&["http://allowed.example/"]).0, "200", "{port}");
+            }
+            // They were closed, and not only forgotten.
+            for stream in silent.drain(..silent.len() - 16) {
+                rest(stream);
+            }
+        },
+    );
+}
+
+#[test]
+fn who_says_much_without_end_is_closed_and_others_are_served() {
+    let mut world = World::new(OPEN);
+    world.limits.waiting_bytes = 100_000;
+    world.limits.head = Duration::from_secs(1_000_000);
+    world.run(
+        || http_server(PUBLIC, 80),
+        |inside, _| {
+            let head = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(50_000));
+            let address = inside.address("allowed.example");
+            let say = |_| {
+                let mut stream = TcpStream::connect((address, 80)).unwrap();
+                // It may be closed in the middle.
+                let _ = stream.write_all(head.as_bytes());
+                stream
+            };
+            // Of two there is room for what they have said.
+            let mut open: Vec<TcpStream> = (0..20).map(say).collect();
+            while open.len() > 2 {
+                let poll_for = |stream| PollFd::new(stream, PollFlags::IN);
+                let mut fds: Vec<PollFd<'_>> = open.iter().map(poll_for).collect();
+                rustix::event::poll(&mut fds, None).unwrap();
+                let closed: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+                let mut closed = closed.into_iter();
+                open.retain(|_| !closed.next().unwrap());
+            }
+            assert_eq!(open.len(), 2);
+            assert_eq!(curl(&["http://allowed.example/"]).0, "200");
+        },
+    );
+}
+
+#[test]
+fn who_takes_too_long_to_say_what_they_want_is_closed() {
+    let mut world = World::new(OPEN);
+    world.limits.head = Duration::from_millis(50);
+    world.run(
+        || {},
+        |inside, ()| {
+            for (port, begin) in [(80, "GET / HT"), (443, "\x16\x03\x01"), (53, "\0")] {
+                for begin in ["", begin] {
+                    let mut stream = inside.connect("allowed.example", port);
+                    stream.write_all(begin.as_bytes()).unwrap();
+                    rest(stream);
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn one_host_cannot_take_all_connections_and_those_turned_away_are_counted() {
+    let mut world = World::new(OPEN);
+    world.destinations.push("tcp://other.example:7000");
+    world.hosts += &format!("{OTHER_PUBLIC} other.example\n");
+    world.limits = Limits {
+        connections: 8,
+        connections_to_one: 4,
+        ..world.limits
+    };
+    world.run(
+        || [PUBLIC, OTHER_PUBLIC].map(|address| echo_server(address, 7000)),
+        |inside, _| {
+            let connect = |name| inside.connect(name, 7000);
+            let kept: Vec<_> = (0..4).map(|_| connect("allowed.example")).collect();
+            assert!(kept.iter().all(echoes));
+            assert!(!echoes(&connect("allowed.example")));
+            assert!(echoes(&connect("other.example")));
+            assert!(kept.iter().all(echoes));
+            loop {
+                if let Event::Flood { refusals } = inside.event() {
+                    assert_eq!(refusals, 1);
+                    break;
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn a_thousand_connections_are_served_at_once() {
+    World::new(OPEN).run(
+        || echo_server(PUBLIC, 7000),
+        |inside, ()| {
+            let address = inside.address("allowed.example");
+            let all: Vec<_> = (0..1_000)
+                .map(|_| TcpStream::connect((address, 7000)).unwrap())
+                .collect();
+            assert!(all.iter().all(echoes));
+        },
+    );
+}
+
+#[test]
+fn what_the_launcher_does_not_read_is_counted_and_told_when_it_does() {
+    const REFUSED: u64 = 2_000;
+    let mut world = World::new(OPEN);
+    world.limits.untold = 8;
+    world.run(
+        || http_server(PUBLIC, 80),
+        |inside, asked| {
+            let address = inside.address("denied.example");
+            for _ in 0..REFUSED {
+                rest(TcpStream::connect((address, 7000)).unwrap());
+            }
+            std::thread::scope(|scope| {
+                // It waits until its decision is read.
+                let let_through = scope.spawn(|| curl(&["http://allowed.example/"]));
+                let (mut told, mut counted, mut decided) = (0, 0, false);
+                while told + counted < REFUSED || !decided {
+                    match inside.event() {
+                        Event::Refused { .. } => told += 1,
+                        Event::Flood { refusals } => counted += refusals,
+                        Event::Decided { decision, .. } => {
+                            decided |= decision.verdict.lets_through()
+                        }
+                        _ => {}
+                    }
+                }
+                assert_eq!(told + counted, REFUSED);
+                // Some did not fit into the socket.
+                assert!(counted > 0);
+                assert_eq!(let_through.join().unwrap().0, "200");
+            });
+            assert_eq!(asked.lock().unwrap().len(), 1);
+        },
+    );
+}

