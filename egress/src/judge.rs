@@ -10,7 +10,7 @@ use aegis_policy::request::Destination;
 use aegis_policy::{Decision, Document, Policy, Request, Verdict, What, decide};
 use serde::Serialize;
 
-use crate::protocol::{Grant, LONGEST, Setup};
+use crate::protocol::{Grant, LONGEST, Setup, url};
 
 /// Addresses at which clouds tell a machine its secrets. Whoever is meant to reach one is granted the address itself: a name
 /// never leads there, whatever the policy says of its addresses.
@@ -208,30 +208,6 @@ impl Judge {
         self.request
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-impl Grant {
-    /// Whether a host is what it names.
-    fn covers(&self, host: &str) -> bool {
-        match self.host.strip_prefix('*') {
-            // All names below, with the dot: not the name itself.
-            Some(below) => host.len() > below.len() && host.ends_with(below),
-            None => self.host == host,
-        }
-    }
-}
-
-/// A destination as a profile writes it.
-pub(crate) fn url(to: &Destination) -> String {
-    let host = match to.host.contains(':') {
-        true => format!("[{}]", to.host),
-        false => to.host.clone(),
-    };
-    let scheme = to.scheme.name();
-    match (to.scheme, to.port) {
-        (Scheme::Https, 443) | (Scheme::Http, 80) => format!("{scheme}://{host}"),
-        (_, port) => format!("{scheme}://{host}:{port}"),
     }
 }
 

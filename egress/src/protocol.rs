@@ -12,6 +12,7 @@
 //! waits. Refusals wait for nothing: those that there is no room for are counted, and their number is told ([`Event::Flood`]).
 //! Each [`Event::Decided`] that lets through is followed by one [`Event::Ended`].
 
+use aegis_policy::model::Scheme;
 use aegis_policy::request::{Approval, Destination};
 use aegis_policy::{Context, Decision, Document};
 use serde::{Deserialize, Serialize};
@@ -56,7 +57,18 @@ pub struct Grant {
     /// The port.
     pub port: u16,
     /// How it is spoken to.
-    pub scheme: aegis_policy::model::Scheme,
+    pub scheme: Scheme,
+}
+
+impl Grant {
+    /// Whether a host is what it names.
+    pub fn covers(&self, host: &str) -> bool {
+        match self.host.strip_prefix('*') {
+            // All names below, with the dot: not the name itself.
+            Some(below) => host.len() > below.len() && host.ends_with(below),
+            None => self.host == host,
+        }
+    }
 }
 
 /// A socket of the sandbox's network namespace.
@@ -123,6 +135,19 @@ pub enum Event {
         /// How many.
         refusals: u64,
     },
+}
+
+/// A destination as a profile writes it.
+pub fn url(to: &Destination) -> String {
+    let host = match to.host.contains(':') {
+        true => format!("[{}]", to.host),
+        false => to.host.clone(),
+    };
+    let scheme = to.scheme.name();
+    match (to.scheme, to.port) {
+        (Scheme::Https, 443) | (Scheme::Http, 80) => format!("{scheme}://{host}"),
+        (_, port) => format!("{scheme}://{host}:{port}"),
+    }
 }
 
 /// A message as it is sent.

@@ -128,4 +128,6 @@ pub enum Event {
     ApprovalNotKept(String),
     /// The run is not in the registry of running sandboxes; the reason.
     Unregistered(String),
+    /// The egress broker has ended before the run: no host is reached any more.
+    BrokerEnded,
 }

@@ -12,11 +12,11 @@ use aegis_audit::event::{self, Evidence};
 use aegis_egress::protocol::{self, Event as Told, Grant, Listener, Order, Setup};
 use aegis_policy::request::Destination;
 use aegis_policy::{Decision, Policy, Request, Verdict, What};
-use aegis_profile::{Outbound, Profile};
 use aegis_runtime::plan::Plan;
 use aegis_runtime::supervise::{self, denials::Denial};
 use aegis_runtime::types::Protocol;
 use aegis_sys::{memory, socket};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::sockopt;
 
 use crate::session::Session;
@@ -43,7 +43,7 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// Starts one. It ends with this process, or when the value is dropped.
-    pub fn start(profile: &Profile) -> Result<Self, String> {
+    pub fn start(plan: &Plan) -> Result<Self, String> {
         let failed = |error: io::Error| {
             format!(
                 "the egress broker, `aegis-broker` beside this program, cannot be started: {error}\n  help: install all programs in one directory"
@@ -51,7 +51,7 @@ impl Broker {
         };
         Ok(Self {
             socket: Some(started().map_err(failed)?),
-            grants: grants(profile),
+            grants: grants(plan),
             refused: BTreeMap::new(),
             more: 0,
         })
@@ -97,6 +97,15 @@ impl Broker {
         self.socket.as_ref().map(AsFd::as_fd)
     }
 
+    /// Whether it has told something that was not taken.
+    fn has_told(&self) -> bool {
+        let ready = |socket| {
+            let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+            rustix::event::poll(&mut fds, Some(&Timespec::default())) == Ok(1)
+        };
+        self.told().is_some_and(ready)
+    }
+
     /// The requests of this run, one by one, are the run's own with this.
     fn asked(run: &Request, to: &Destination) -> Request {
         Request {
@@ -120,36 +129,42 @@ impl Broker {
             self.more += 1;
             return None;
         }
-        let is_granted = self.grants.iter().any(|grant| grant.covers(&named));
+        let covers = |grant: &Grant| {
+            grant.scheme == to.scheme && grant.port == to.port && grant.covers(&to.host)
+        };
+        let is_granted = self.grants.iter().any(covers);
         let denial = Denial {
             asked: Some(What::Net(named)),
-            layer: LAYER,
-            what: what.clone(),
-            times: 1,
-            evidence: Evidence::Kernel,
             allow: (!is_granted).then(|| format!("capabilities: {{net.outbound: [\"{url}\"]}}")),
-            decision: None,
+            ..denied(what.clone(), 1)
         };
         self.refused.insert(what, denial.clone());
         Some(denial)
     }
 
+    /// Notes that it is gone: from then on everything was refused.
+    fn ended(&mut self) {
+        self.socket = None;
+        let what = "it has ended before the run: no host was reached any more".to_owned();
+        self.refused.insert(what.clone(), denied(what, 1));
+    }
+
     /// All that was refused.
     pub fn denials(self) -> impl Iterator<Item = Denial> {
-        let more = (self.more > 0).then(|| Denial {
-            asked: None,
-            layer: LAYER,
-            what: "more than is told one by one".into(),
-            times: self.more,
-            evidence: Evidence::Kernel,
-            allow: None,
-            decision: None,
-        });
+        let more = "more than is told one by one".to_owned();
+        let more = (self.more > 0).then(|| denied(more, self.more));
         self.refused.into_values().chain(more)
     }
 }
 
 impl Session<'_> {
+    /// Takes what the broker has told up to now.
+    pub(crate) fn take_all_told(&mut self) {
+        while (self.broker.as_ref()).is_some_and(Broker::has_told) {
+            self.take_told();
+        }
+    }
+
     /// Takes one message of the broker's: records what was decided, and tells what was refused.
     pub(crate) fn take_told(&mut self) {
         let Some(broker) = &mut self.broker else {
@@ -161,7 +176,7 @@ impl Session<'_> {
             Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
             // It is gone, and every connection with it: the sockets inside refuse.
             _ => {
-                broker.socket = None;
+                broker.ended();
                 (self.recorder.front_end).event(&crate::Event::BrokerEnded);
                 return;
             }
@@ -190,6 +205,19 @@ impl Session<'_> {
             let denied = supervise::Event::Denied(Box::new(denial));
             self.recorder.front_end.event(&crate::Event::Run(denied));
         }
+    }
+}
+
+/// Something that the broker refused so many times.
+fn denied(what: String, times: u64) -> Denial {
+    Denial {
+        asked: None,
+        layer: LAYER,
+        what,
+        times,
+        evidence: Evidence::Broker,
+        allow: None,
+        decision: None,
     }
 }
 
@@ -226,12 +254,16 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<Told>> {
     }
 }
 
-/// What the profile asks for.
-fn grants(profile: &Profile) -> Vec<Grant> {
-    let Outbound::Named(list) = &profile.capabilities.net_outbound else {
-        return Vec::new();
-    };
-    let grants = list.iter().map(|to| Grant::of_profile(&to.value));
+/// What the profile asks for, as the policy was asked for it.
+fn grants(plan: &Plan) -> Vec<Grant> {
+    let grants = plan.grants.iter().filter_map(|grant| match &grant.what {
+        What::Net(to) => Some(Grant {
+            host: to.host.clone(),
+            port: to.port,
+            scheme: to.scheme,
+        }),
+        _ => None,
+    });
     grants.collect()
 }
 

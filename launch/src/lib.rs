@@ -33,6 +33,7 @@
 #![deny(missing_docs)]
 
 pub mod ask;
+mod broker;
 mod error;
 mod launch;
 pub mod learning;

@@ -10,15 +10,17 @@ use aegis_audit::event::Person;
 use aegis_observation::{self as observation, Text, Tier};
 use aegis_policy::{Hash, Request};
 use aegis_profile::Profile;
-use aegis_runtime::plan::{Namespace, Plan};
+use aegis_runtime::plan::Plan;
 use aegis_runtime::supervise::report::{Anomaly, Report};
 use aegis_runtime::supervise::{self, Built, Progress, Watched};
+use aegis_runtime::types::Network;
 
+use crate::broker::Broker;
 use crate::observing::Observing;
 use crate::record::Recorder;
 use crate::registry::{Registered, Running};
 use crate::review::Reviewed;
-use crate::run::Run;
+use crate::run::{Declaration, Run};
 use crate::watching::Watching;
 use crate::{Error, Event, Launch};
 use aegis_sys::output::Output;
@@ -46,6 +48,8 @@ pub struct Session<'a> {
     report: Option<Output>,
     observing: Option<(Observing, observation::Run)>,
     watching: Option<Watching>,
+    /// The way to the hosts that the profile names.
+    pub(crate) broker: Option<Broker>,
     /// Who runs it.
     by: Person,
     /// What was out of the ordinary.
@@ -56,8 +60,8 @@ pub struct Session<'a> {
     ended_by_anomaly: bool,
     /// Whether whoever observes has the kernel kill or refuse something.
     is_guarded: bool,
-    request: Request,
-    recorder: Recorder<'a>,
+    pub(crate) request: Request,
+    pub(crate) recorder: Recorder<'a>,
     registered: Option<Registered>,
     /// Keeps others from asking on the terminal until the command has it.
     lent: Option<OwnedFd>,
@@ -84,6 +88,13 @@ impl<'a> Session<'a> {
         let events = run.events(reviewed.as_ref());
         let mut recorder = run.recorder;
         let started_us = aegis_runtime::supervise::report::now();
+        // What another front end has put together, it serves itself.
+        let broker = match (&run.launch.asked, run.sandbox.plan().network) {
+            (Declaration::Profile { .. }, Network::Brokered) => {
+                Some(Broker::start(run.sandbox.plan()))
+            }
+            _ => None,
+        };
         let built = run.sandbox.build(
             &run.host,
             supervise::Options {
@@ -154,9 +165,10 @@ impl<'a> Session<'a> {
                 .map(|(key, limit)| (key.name().to_owned(), limit.value))
                 .collect(),
             log: recorder.recorded.log.clone(),
-            network: match built.plan().namespaces.contains(&Namespace::Net) {
-                true => "own".into(),
-                false => "host".into(),
+            network: match built.plan().network {
+                Network::None => "own".into(),
+                Network::Brokered => "named".into(),
+                Network::Host => "host".into(),
             },
             passes_signals_on: run.launch.own_process,
             started_us,
@@ -169,9 +181,24 @@ impl<'a> Session<'a> {
         let registered = registered.map_err(unregistered).ok();
         let mut ready = Ok(());
         let mut tier = Tier::Listener;
-        if run.observing.is_some() || options.before_command.is_some() {
+        if run.observing.is_some() || broker.is_some() || options.before_command.is_some() {
             ready = built.wait();
         }
+        let broker = broker.and_then(|broker| {
+            let served = broker.and_then(|broker| {
+                // Nobody here keeps the sockets: without the broker they refuse.
+                let sockets = built.listeners();
+                broker.serve(&run.request, &run.policy, built.plan(), &sockets)?;
+                Ok(broker)
+            });
+            match std::mem::replace(&mut ready, Ok(())) {
+                Ok(()) => served.map_err(|why| ready = Err(refused(why))).ok(),
+                failed => {
+                    ready = failed;
+                    None
+                }
+            }
+        });
         if let Some(observing) = &run.observing {
             ready = ready.and_then(|()| {
                 let begun = asked.and_then(|()| observing.begun());
@@ -207,6 +234,7 @@ impl<'a> Session<'a> {
             report: run.report,
             observing,
             watching: run.watching,
+            broker,
             by: Person {
                 name: run.host.caller.name.clone(),
                 uid: run.host.caller.uid,
@@ -232,11 +260,15 @@ impl<'a> Session<'a> {
             (Some((observing, _)), Some(_)) => observing.news(),
             _ => None,
         };
-        let mut all: Vec<Watched<'_>> = (watched.iter().map(|watched| watched.fd).chain(news))
+        let told = self.broker.as_ref().and_then(Broker::told);
+        let theirs = watched.iter().map(|watched| watched.fd);
+        let mut all: Vec<Watched<'_>> = (theirs.chain(news).chain(told))
             .map(|fd| Watched { fd, ready: false })
             .collect();
         let progress = session.poll(&mut all, timeout);
-        let are_news = news.is_some() && all.last().is_some_and(|news| news.ready);
+        let mut own = all.iter().skip(watched.len()).map(|own| own.ready);
+        let are_news = news.is_some() && own.next() == Some(true);
+        let is_told = told.is_some() && own.next() == Some(true);
         for (watched, polled) in watched.iter_mut().zip(&all) {
             watched.ready = polled.ready;
         }
@@ -249,6 +281,9 @@ impl<'a> Session<'a> {
                 registered.denied();
             }
             self.recorder.front_end.event(&Event::Run(event));
+        }
+        if is_told {
+            self.take_told();
         }
         let progress = match (progress, are_news) {
             (Ok(progress), true) => self.take_news().map(|()| progress),
@@ -307,6 +342,10 @@ impl<'a> Session<'a> {
         });
         let mut unaccounted = Vec::new();
         let mut result = result;
+        self.take_all_told();
+        if let (Ok(report), Some(broker)) = (&mut result, self.broker.take()) {
+            report.denials.extend(broker.denials());
+        }
         self.take_observation(&mut result, seen, &mut unaccounted);
         let context = &self.request.context;
         let recorded = (self.recorder).end(

@@ -374,6 +374,8 @@ pub struct Place<'r> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Evidence {
+    /// The egress broker refused it.
+    Broker,
     /// The command's own error message names it, and the plan denies it.
     ErrorMessage,
     /// The kernel passed the call to the supervisor.

@@ -9,6 +9,7 @@ mod bad_input_profiles;
 mod bad_input_surroundings;
 mod denials;
 mod documents;
+mod egress;
 mod evidence;
 mod export;
 mod files;

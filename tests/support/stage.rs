@@ -27,7 +27,8 @@ pub fn program(name: &str) -> PathBuf {
         once_a_run(&built, || {
             let status = Command::new(env!("CARGO"))
                 .args(["build", "--quiet", "--bins", "--examples"])
-                .args(["--package", "aegis-cli", "--package", "aegis-launch"])
+                .args(["--package", "aegis-cli", "--package", "aegis-egress"])
+                .args(["--package", "aegis-launch"])
                 .current_dir(repository("."))
                 .status()
                 .expect("cargo starts");
@@ -41,6 +42,7 @@ pub fn program(name: &str) -> PathBuf {
                 "aegis-run",
                 "aegis",
                 "aegis-learn",
+                "aegis-broker",
                 "examples/confine",
                 "examples/front-end",
             ],

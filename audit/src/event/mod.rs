@@ -262,6 +262,11 @@ impl Event {
         event.detailed(Detail::Denial(denial))
     }
 
+    /// A connection or a request was asked for, and decided.
+    pub fn net_request(run: &str, request: Request, decision: Decision) -> Self {
+        Self::new(EventType::NetReq, run, decision.policy).decided(request, decision)
+    }
+
     /// An observed command did something out of the ordinary.
     pub fn anomaly(run: &str, request: Request, decision: Decision, anomaly: Anomaly) -> Self {
         Self::new(EventType::Anomaly, run, decision.policy)

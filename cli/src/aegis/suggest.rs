@@ -164,7 +164,7 @@ fn suggestions(denials: &[Denied]) -> Vec<Suggestion> {
                 });
             let words = format!("{}: {}", denial.layer, in_words(denial));
             suggestion.denied.push(words);
-            suggestion.proven |= denial.evidence == Evidence::Kernel;
+            suggestion.proven |= denial.evidence != Evidence::ErrorMessage;
             // Of several the strictest counts.
             if *verdict > suggestion.verdict {
                 suggestion.verdict = *verdict;

@@ -145,6 +145,9 @@ impl FrontEnd for Caller {
             Event::Unregistered(why) if !self.quiet => {
                 format!("warning: `aegis ps` will not list this run: {why}")
             }
+            Event::BrokerEnded => {
+                "error: the egress broker has ended: no host is reached any more".to_owned()
+            }
             Event::Run(RunEvent::Interrupted(signal)) => {
                 self.interrupted = Some(*signal);
                 return;

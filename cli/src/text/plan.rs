@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use aegis_policy::Verdict;
-use aegis_profile::{Declared, LimitKey, Origin, Outbound, Profile, SyscallBase};
+use aegis_profile::{Declared, Destination, LimitKey, Origin, Outbound, Profile, SyscallBase};
 use aegis_runtime::facts::devices;
 use aegis_runtime::plan::stdio::Given;
 use aegis_runtime::plan::{CORE_LIMIT, DeniedPaths, Memfd, Op, Plan};
@@ -208,6 +208,14 @@ fn network(plan: &Plan, profile: &Profile) -> Section {
     }
     let from = match &profile.capabilities.net_outbound {
         Outbound::Host(from) => origin(Some(from)),
+        Outbound::Named(list) if plan.network == Network::Brokered => {
+            let rows = list.iter().map(|to| {
+                let Destination { scheme, host, port } = &to.value;
+                let what = format!("connect to {scheme}://{host}:{port}, by the egress broker");
+                Row::whole(origin(Some(&to.origin)), what)
+            });
+            return section(rows.collect());
+        }
         _ => "net.outbound".into(),
     };
     let mut rows = vec![Row::new(

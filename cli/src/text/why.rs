@@ -106,7 +106,7 @@ fn made_for(program: &str, profile: &Profile) -> Option<&'static str> {
 /// kernel's denials: many programs try a call and do without. The last messages were found first.
 fn by_likelihood(denials: &[Denial]) -> Vec<&Denial> {
     let (seen, named): (Vec<&Denial>, Vec<&Denial>) =
-        (denials.iter()).partition(|denial| denial.evidence == Evidence::Kernel);
+        (denials.iter()).partition(|denial| denial.evidence != Evidence::ErrorMessage);
     seen.into_iter().chain(named.into_iter().rev()).collect()
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn denied(what: &str, is_proven: bool, times: u64) -> String {
 }
 
 fn sentence(denial: &Denial, reference: Option<&str>) -> String {
-    let is_proven = denial.evidence == Evidence::Kernel;
+    let is_proven = denial.evidence != Evidence::ErrorMessage;
     let what = denied(&denial.what, is_proven, denial.times);
     let mut out = format!("refused by {}: {what}", denial.layer);
     let blocked = (denial.decision.as_ref()).filter(|said| said.verdict == Verdict::Block);

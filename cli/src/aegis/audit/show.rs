@@ -155,7 +155,7 @@ fn ended(end: &RunEnd) -> String {
 
 /// What was denied, and how that is known.
 pub(in crate::aegis) fn in_words(denial: &Denial) -> String {
-    let is_proven = denial.evidence == Evidence::Kernel;
+    let is_proven = denial.evidence != Evidence::ErrorMessage;
     why::denied(&denial.what, is_proven, denial.times)
 }
 
