@@ -13,9 +13,11 @@ use aegis_runtime::facts::paths::Link;
 use aegis_runtime::facts::{self, Host, names};
 use aegis_runtime::plan::{self, Op, Plan, Spec, authority};
 use aegis_runtime::supervise;
+use aegis_runtime::types::Network;
 use aegis_runtime::types::paths::is_below;
 use aegis_sys::{files, process};
 
+use crate::broker::Broker;
 use crate::observing::Observing;
 use crate::policies::{self, Noted, Route, Router};
 use crate::record::{self, Recorder};
@@ -146,6 +148,7 @@ impl Launch {
                 Ok(planned)
             });
         // On another processor, while the policy is compiled and decides. No command runs before it has permitted it.
+        let mut broker = None;
         let planned = planned.map(|planned| {
             let Planned {
                 host,
@@ -163,6 +166,11 @@ impl Launch {
             let joins = !rustix::process::geteuid().is_root();
             if joins {
                 find_names();
+            }
+            // Before that, too: the broker is in the host's network. What another front end has put together, it serves itself.
+            let is_profile = matches!(self.asked, Declaration::Profile { .. });
+            if recorded && is_profile && plan.network == Network::Brokered {
+                broker = Some(Broker::start(&plan));
             }
             let mut sandbox = Sandbox::Planned {
                 plan: Box::new(plan),
@@ -211,6 +219,7 @@ impl Launch {
             report,
             observing,
             watching,
+            broker,
             profile: loaded.profile,
             profile_hash: request.context.profile_hash,
             state,

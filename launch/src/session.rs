@@ -20,7 +20,7 @@ use crate::observing::Observing;
 use crate::record::Recorder;
 use crate::registry::{Registered, Running};
 use crate::review::Reviewed;
-use crate::run::{Declaration, Run};
+use crate::run::Run;
 use crate::watching::Watching;
 use crate::{Error, Event, Launch};
 use aegis_sys::output::Output;
@@ -88,13 +88,6 @@ impl<'a> Session<'a> {
         let events = run.events(reviewed.as_ref());
         let mut recorder = run.recorder;
         let started_us = aegis_runtime::supervise::report::now();
-        // What another front end has put together, it serves itself.
-        let broker = match (&run.launch.asked, run.sandbox.plan().network) {
-            (Declaration::Profile { .. }, Network::Brokered) => {
-                Some(Broker::start(run.sandbox.plan()))
-            }
-            _ => None,
-        };
         let built = run.sandbox.build(
             &run.host,
             supervise::Options {
@@ -181,10 +174,10 @@ impl<'a> Session<'a> {
         let registered = registered.map_err(unregistered).ok();
         let mut ready = Ok(());
         let mut tier = Tier::Listener;
-        if run.observing.is_some() || broker.is_some() || options.before_command.is_some() {
+        if run.observing.is_some() || run.broker.is_some() || options.before_command.is_some() {
             ready = built.wait();
         }
-        let broker = broker.and_then(|broker| {
+        let broker = run.broker.and_then(|broker| {
             let served = broker.and_then(|broker| {
                 // Nobody here keeps the sockets: without the broker they refuse.
                 let sockets = built.listeners();

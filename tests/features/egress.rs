@@ -5,11 +5,18 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use aegis_tests::audit_log::{holds_up, of_type, place};
+use aegis_tests::outcome::Ran;
 use aegis_tests::{EVERYTHING, USERS, User, Workspace, host, program, text};
 use serde_json::Value;
 
 /// The names that the host knows, all of its own loopback.
 const HOSTS: &str = "127.0.0.1 web.test\n127.0.0.1 other.test\n127.0.0.1 rebound.test\n";
+
+/// What the policy lets through: two names that may lead inside, and one that may not.
+const RULES: &str = "network-egress:
+  - {id: ours, hosts: [web.test, other.test], private-addresses: true, verdict: allow}
+  - {id: public, hosts: [rebound.test], verdict: allow}
+";
 
 /// The host knows [`HOSTS`], and the policy lets two of them through.
 fn with_hosts(body: impl Fn(&Workspace) + Send + Sync) {
@@ -18,8 +25,7 @@ fn with_hosts(body: impl Fn(&Workspace) + Send + Sync) {
             let workspace = Workspace::new(user);
             let hosts = workspace.write("hosts", HOSTS);
             host::bind(&hosts, "/etc/hosts".as_ref());
-            let rules = "network-egress:\n  - {id: ours, hosts: [web.test, other.test], private-addresses: true, verdict: allow}\n  - {id: public, hosts: [rebound.test], verdict: allow}\n";
-            workspace.policy(&format!("{EVERYTHING}\n{rules}"));
+            workspace.policy(&format!("{EVERYTHING}\n{RULES}"));
             body(&workspace);
         });
     }
@@ -141,7 +147,7 @@ fn what_it_does_not_name_is_refused_with_the_line_that_allows_it() {
     with_hosts(|workspace| {
         let web = Web::new();
         let port = web.port;
-        let script = format!("curl -sS -w '%{{http_code}}' http://other.test:{port}/; exit 3");
+        let script = format!("curl -sS -w '%{{http_code}}' http://other.test:{port}/; exit 1");
         let named = format!("http://web.test:{port}");
         let (output, report) = run(workspace, &[named.clone()], &script);
         let said = text(&output);
@@ -269,11 +275,10 @@ curl -sS -m 20 http://web.test:{port}/ || echo no TLS"
         let profile = workspace.profile(&format!(
             "aegis: 1\nname: named\nextends: [shell]\ncapabilities: {{net.outbound: [\"https://web.test:{port}\"], shell.exec: [curl], files.read: [$WORK]}}\n"
         ));
-        let output = workspace.aegis(&profile, &["sh", "-c", &script]).output();
-        let output = output.expect("aegis-run starts");
+        let ran = Ran::new(workspace, &profile, &["sh", "-c", &script]);
         let _ = server.kill();
         let _ = server.wait();
-        let said = text(&output);
+        let (output, said) = (&ran.output, ran.told());
         assert!(
             printed(&output).starts_with("200 another server\n"),
             "{said}"
@@ -290,6 +295,7 @@ fn a_broker_that_is_killed_leaves_nothing_open() {
         let workspace = Workspace::new(User::Root);
         let hosts = workspace.write("hosts", HOSTS);
         host::bind(&hosts, "/etc/hosts".as_ref());
+        workspace.policy(&format!("{EVERYTHING}\n{RULES}"));
         let profile = profile(&workspace, &["http://web.test:8080".to_owned()]);
         let script = "echo up; read -r line; curl -sS http://web.test:8080/ || echo status $?";
         let mut command = workspace.aegis(&profile, &["sh", "-c", script]);
@@ -333,7 +339,7 @@ fn what_the_broker_cannot_do_is_refused_by_line() {
             "publishes no port",
         ),
         (
-            "net.outbound: [\"https://web.test\"]}, limits: {net: 1M",
+            "net.outbound: [\"https://web.test\"]}, limits: {net: 1M/s",
             "not shaped",
         ),
     ] {
