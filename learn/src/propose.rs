@@ -32,6 +32,12 @@ pub fn propose(
     let around = &around.checked();
     let mut notes = Notes::default();
     let head = head(&seen, options, &mut notes);
+    if usage.is_some_and(|usage| usage.interrupted) {
+        notes.add(
+            About::End,
+            "interrupted, so there is no limits.time: a server is to go on until it is ended",
+        );
+    }
     let mut needs = Needs::of(&seen, around, &mut notes);
     let (extends, cover) = choose(&needs, around);
     for extended in &extends {
@@ -122,8 +128,8 @@ fn head(seen: &[&Observation], options: &Options, notes: &mut Notes) -> Head {
             if run.exit_status.is_some_and(|status| status != 0) {
                 let status = run.exit_status.unwrap_or_default();
                 notes.add(
-                    About::Incomplete,
-                    format!("a run ended with status {status}"),
+                    About::End,
+                    format!("with status {status}: what the run did not come to is not seen"),
                 );
             }
         }

@@ -26,6 +26,7 @@ fn a_profile_says_why() {
         memory: Some(41 << 20),
         tasks: Some(2),
         time: Some(1530),
+        interrupted: false,
     };
     let options = Options {
         date: "2026-01-31".into(),
@@ -74,7 +75,6 @@ fn what_was_lost_is_said_first() {
     seen.losses
         .unobserved
         .insert("checks of capabilities".into());
-    seen.runs[0].exit_status = Some(2);
     let proposal = Made::new().learn(&seen);
     assert!(!proposal.is_complete());
     let page = proposal.to_yaml();
@@ -86,7 +86,21 @@ fn what_was_lost_is_said_first() {
         page.contains("#   not observed: checks of capabilities"),
         "{page}"
     );
-    assert!(page.contains("#   a run ended with status 2"), "{page}");
+}
+
+/// All that it did was seen.
+#[test]
+fn a_run_that_failed_is_seen_in_whole() {
+    let mut seen = Seen::new().0;
+    seen.runs[0].exit_status = Some(2);
+    let proposal = Made::new().learn(&seen);
+    assert!(proposal.is_complete());
+    let page = proposal.to_yaml();
+    assert!(page.contains("# Nothing that was seen was lost."), "{page}");
+    assert!(
+        page.contains("# How it ended:\n#   with status 2: what the run did not come to"),
+        "{page}"
+    );
 }
 
 #[test]

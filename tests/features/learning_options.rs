@@ -484,14 +484,12 @@ fn what_was_kept_and_what_was_not_seen_is_told() {
         "{told}"
     );
     assert!(told.contains(&format!("written {made}")), "{told}");
-    assert!(
-        told.contains("# INCOMPLETE: what was not seen is at the end."),
-        "{told}"
-    );
+    assert!(told.contains("how it ended: with status 3"), "{told}");
     let told = json(&learn(
         &workspace,
         &[&["--keep-changes", "--json"], &script[..]].concat(),
     ));
     assert_eq!(told["changes-kept"][0]["path"], made, "{told:#}");
-    assert_eq!(told["complete"], false, "{told:#}");
+    assert_eq!(told["complete"], true, "{told:#}");
+    assert_eq!(told["notes"][0]["about"], "how it ended", "{told:#}");
 }

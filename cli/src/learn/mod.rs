@@ -1,7 +1,7 @@
 //! `aegis-learn`: runs a command to see what it needs, writes the profile for that, and runs it under the profile.
 //!
-//! Exit statuses: 0 written and verified; 1 written and not verified, or an older profile lacks something; 125, or 126 and 127 as of
-//! `aegis-run`: nothing was written.
+//! Exit statuses: 0 written and verified, or not to be; 1 written and not verified, or an older profile lacks something; 125, or 126,
+//! 127 and 128+n as of `aegis-run`: nothing was written.
 
 mod material;
 mod output;

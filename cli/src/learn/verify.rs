@@ -15,6 +15,9 @@ use super::summary::list;
 use super::{say, today};
 use crate::options::AegisLearn;
 
+/// Why a run says nothing of the profile.
+const INTERRUPTED: &str = "it was interrupted: try the profile yourself";
+
 /// How the run under the profile went.
 #[derive(Debug)]
 pub(super) struct Verified {
@@ -156,9 +159,7 @@ pub(super) fn verify(
     input: &Input,
 ) -> anyhow::Result<Verified> {
     let untried = match input {
-        _ if material.runs.iter().any(|run| run.interrupted) => {
-            Some("it was interrupted: try the profile yourself")
-        }
+        _ if material.usage.interrupted => Some(INTERRUPTED),
         Input::Once => Some(
             "standard input is a pipe, which can be read once: give it as a file (< FILE), or try the profile yourself",
         ),
@@ -183,6 +184,7 @@ pub(super) fn verify(
     };
     let run = whole(options, &Run::of(options, input), &profile_of_run)?;
     let seen = match run {
+        Ok(seen) if seen.interrupted => return Ok(Verified::not_tried(INTERRUPTED)),
         Ok(seen) => seen,
         Err(status) => return Ok(Verified::did_not_start(status)),
     };
