@@ -375,6 +375,23 @@ fn an_older_profile_is_compared_and_trimmed_and_never_widened() {
     );
     assert!(!smaller.contains("$WORK"), "it is not widened: {smaller}");
     assert_eq!(std::fs::read_to_string(&place).expect("it is there"), old);
+    // As JSON, which standard output has alone wherever the profile goes.
+    for (written, to) in [(false, &["-o", "-"][..]), (true, &["-o", "smaller.yaml"])] {
+        let words = ["--against", &place, "--trim", "--json", "--", "cat", "a"];
+        let told = value(&learn(&workspace, &[to, &words].concat()));
+        assert_eq!(told["profile"], *smaller, "{told:#}");
+        assert_eq!(told["lines"][0]["value"], "$WORK", "{told:#}");
+        assert_eq!(told["runs"], 1, "{told:#}");
+        assert!(told["complete"].is_boolean(), "{told:#}");
+        let file = std::fs::read_to_string(workspace.work().join("smaller.yaml"));
+        assert_eq!(file.ok().as_deref(), written.then_some(&*smaller));
+    }
+    // The same of a new profile.
+    let told = value(&learn(
+        &workspace,
+        &["--json", "--no-verify", "-o", "-", "--", "true"],
+    ));
+    assert!(told["profile"].is_string(), "{told:#}");
 }
 
 #[test]
