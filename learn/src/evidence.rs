@@ -130,6 +130,8 @@ pub enum About {
     Incomplete,
     /// How runs ended, where they might have done more.
     End,
+    /// Where it begins.
+    Place,
     /// A secret was asked for.
     Secret,
     /// Something was tried that is not granted.
@@ -154,6 +156,7 @@ impl About {
         match self {
             Self::Incomplete => "incomplete",
             Self::End => "how it ended",
+            Self::Place => "where it begins",
             Self::Secret => "secrets asked for",
             Self::NotGranted => "not granted",
             Self::Unwritable => "cannot be written in a profile",

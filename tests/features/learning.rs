@@ -479,6 +479,41 @@ fn a_run_that_ends_otherwise_is_not_verified() {
 }
 
 #[test]
+fn where_the_working_directory_is_not_there_that_is_told() {
+    let workspace = Workspace::new(User::Root);
+    workspace.write("work/sub/other", "");
+    workspace.write("work/data", "1\n");
+    let learnt = |words: &[&str]| {
+        let output = (workspace.command(program("aegis-learn")))
+            .args(words)
+            .current_dir(workspace.work().join("sub"))
+            .output()
+            .expect("aegis-learn starts");
+        (output.status.code(), text(&output))
+    };
+    // It ends as before; its output is another.
+    let (status, told) = learnt(&["--", "pwd"]);
+    assert_eq!(status, Some(0), "{told}");
+    assert!(told.contains("where it begins: in /"), "{told}");
+    // What the command itself names relative to its directory.
+    let (status, told) = learnt(&["-o", "../p.yaml", "--", "sh", "-c", "cat ../data"]);
+    assert_eq!(status, Some(1), "{told}");
+    let cause = "it began in /, as the profile grants nothing in the working directory";
+    assert!(told.contains(cause), "{told}");
+    // The line that is told.
+    let place = workspace.work().join("p.yaml");
+    let profile = std::fs::read_to_string(&place).expect("written");
+    let healed = profile.replacen("files.read:\n", "files.read:\n    - $WORK\n", 1);
+    std::fs::write(&place, healed).expect("written");
+    let ran = (workspace.command(program("aegis-run")))
+        .args(["--profile", "../p.yaml"])
+        .current_dir(workspace.work().join("sub"))
+        .output()
+        .expect("aegis-run starts");
+    assert_eq!(ran.stdout, b"1\n", "{}", text(&ran));
+}
+
+#[test]
 fn the_rules_are_printed() {
     let workspace = Workspace::new(User::Ordinary);
     let output = learn(&workspace, &["--rules"]);

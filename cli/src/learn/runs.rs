@@ -26,7 +26,7 @@ const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGH
 /// What one run has in common with the others.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
-    /// The command and its arguments.
+    /// The command and its arguments; none: the profile's.
     pub command: &'a [OsString],
     /// As in [`Launch::policy`].
     pub policy: Option<&'a str>,

@@ -34,6 +34,8 @@ pub(super) struct Verified {
     /// What it could do before, and not any more.
     pub missing: BTreeSet<Missing>,
     pub lost: u64,
+    /// Whether it began in another directory: nothing in the working directory is granted.
+    pub elsewhere: bool,
     /// What it did.
     pub seen: Option<Observation>,
 }
@@ -58,6 +60,7 @@ impl Verified {
             outside: Vec::new(),
             missing: BTreeSet::new(),
             lost: 0,
+            elsewhere: false,
             seen: None,
         }
     }
@@ -117,6 +120,9 @@ impl Verified {
             "  outside: ",
             self.outside.iter().map(Outside::to_string),
         );
+        if self.elsewhere {
+            out += "  it began in /, as the profile grants nothing in the working directory; to have it begin there: files.read: [$WORK]\n";
+        }
         if self.lost > 0 {
             let _ = writeln!(out, "  {} things of it were seen and lost", self.lost);
         }
@@ -182,7 +188,12 @@ pub(super) fn verify(
         profile: confined,
         skill_dir: view.profile.skill_dir.clone(),
     };
-    let run = whole(options, &Run::of(options, input), &profile_of_run)?;
+    let mut run = Run::of(options, input);
+    if !proposal.run.is_empty() {
+        // As the profile has it.
+        run.command = &[];
+    }
+    let run = whole(options, &run, &profile_of_run)?;
     let seen = match run {
         Ok(seen) if seen.interrupted => return Ok(Verified::not_tried(INTERRUPTED)),
         Ok(seen) => seen,
@@ -211,6 +222,10 @@ pub(super) fn verify(
         outside,
         missing: missing(&material.all, &seen.observation, around),
         lost: seen.observation.losses.lost(),
+        elsewhere: {
+            let began = |seen: &Observation| seen.runs.first().map(|run| run.directory.clone());
+            began(&seen.observation) != began(&material.all)
+        },
         seen: Some(seen.observation),
     })
 }
