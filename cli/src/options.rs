@@ -80,7 +80,7 @@ pub struct AegisLearn {
     /// What is written in the working directory is kept: the policy must let a profile write there
     #[arg(long, conflicts_with = "from")]
     pub keep_changes: bool,
-    /// Passes on a variable of the environment; may be repeated
+    /// Passes on a variable of the environment, which must be set where the command is run; may be repeated
     #[arg(long, value_name = "NAME")]
     pub pass: Vec<String>,
     /// The profile's name; without it, the file's

@@ -144,7 +144,7 @@ impl Options {
                 decision,
                 unanswered: None,
             };
-            bail!("{}", said::refusal(&refusal, self.policy.as_deref()));
+            bail!("{}", said::refusal(&refusal, self.policy.as_deref(), true));
         }
         let host = Host::of(&plan, explained.links)?;
         let compiled = Compiled {

@@ -40,10 +40,15 @@ pub(super) fn run(options: &AegisLearn, view: &View, input: &Input) -> anyhow::R
         if number == 1 {
             all_calls(options, &seen.observation)?;
         }
-        if number == 1 && is_by_listener(&seen.observation) {
+        let is_asked_for = options.observe_by.as_deref() == Some("listener");
+        if number == 1 && is_by_listener(&seen.observation) && !is_asked_for {
+            let help = match rustix::process::geteuid().is_root() {
+                true => "`aegis doctor` says why",
+                false => "root starts the service once: aegis observe",
+            };
             say(
                 options,
-                "observed by seccomp (slower, and less is seen): root starts the service once: aegis observe",
+                &format!("observed by seccomp (slower, and less is seen): {help}"),
             );
         }
         let before = material.all.things();

@@ -94,6 +94,12 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
             "--name {name}: a profile cannot be called that\n  help: take letters, digits and `-`"
         );
     }
+    let unset = |name: &&String| std::env::var_os(name).is_none();
+    if options.from.is_empty()
+        && let Some(name) = options.pass.iter().find(unset)
+    {
+        bail!("--pass {name}: there is no such variable here\n  help: set it, or leave it out");
+    }
     let destination = Destination::open(options, old.is_none())?;
     let here = std::env::current_dir().map_err(|error| {
         anyhow!("the working directory: {error}\n  help: go to one that is there")

@@ -14,11 +14,18 @@ use crate::terminal::harmless;
 const MOST: usize = 3;
 
 /// The last lines after a failed run; empty if nothing in Aegis explains the failure. `reference` is
-/// the profile as named on the command line.
-pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str>) -> String {
+/// the profile as named on the command line. What is no question of the profile is said in the name of `program`.
+pub(crate) fn explain(
+    report: &Report,
+    profile: &Profile,
+    reference: Option<&str>,
+    program: &str,
+) -> String {
     let mut out = String::new();
     if report.cause == Cause::OutputLost {
-        return "aegis-run: error: what the command wrote could not all be passed on: standard output or error cannot be written, or its disk is full\n  help: make room, or redirect it elsewhere, and run it again\n".into();
+        return format!(
+            "{program}: error: what the command wrote could not all be passed on: standard output or error cannot be written, or its disk is full\n  help: make room, or redirect it elsewhere, and run it again\n"
+        );
     }
     if report.cause == Cause::Anomaly {
         return "aegis-run: ended, since it did what is out of the ordinary, above\n  help: `aegis audit show` has each with its rule; where it is to be ordinary, learn it anew (aegis-learn)\n".into();
