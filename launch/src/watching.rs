@@ -177,14 +177,14 @@ fn refuses(policy: &Policy) -> bool {
 pub fn baseline(
     profile: &Profile,
     skill: Option<&Path>,
-) -> Result<Option<(Baseline, Hash)>, Diagnostic> {
+) -> Result<Option<(Baseline, Hash)>, Box<Diagnostic>> {
     let named = profile.baseline.as_ref().map(|named| {
         let place = place_of(named, skill);
         read(&place, &named.value.hash).map_err(|error| {
             let message = format!("the baseline {}: {error}", place.display());
-            Diagnostic::at(named.origin.clone(), message).with_help(
+            Box::new(Diagnostic::at(named.origin.clone(), message).with_help(
                 "learn it anew (aegis-learn), or take `baseline` out of the profile, and what the sandbox refuses is out of the ordinary",
-            )
+            ))
         })
     });
     named.transpose()

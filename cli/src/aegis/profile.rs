@@ -118,7 +118,8 @@ impl Action {
                     let Loaded { profile, skill_dir } = sets.loaded(reference)?;
                     enforceable(reference, &profile)?;
                     let mut warnings = without_effect(&profile);
-                    warnings.extend(aegis_launch::baseline(&profile, skill_dir.as_deref()).err());
+                    let baseline = aegis_launch::baseline(&profile, skill_dir.as_deref());
+                    warnings.extend(baseline.err().map(|missing| *missing));
                     Ok(check::Valid {
                         name: profile.name.clone(),
                         hash: profile.hash(),
