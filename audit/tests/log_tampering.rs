@@ -13,7 +13,7 @@ use std::fs;
 use std::sync::LazyLock;
 
 use aegis_audit::event::Record;
-use aegis_audit::log::{Answer, Expected, Finding, PublicKey, Verified};
+use aegis_audit::log::{Answer, Expected, Finding, PublicKey, Reader, Verified, verify_telling};
 use aegis_policy::Hash;
 use serde_json::{Value, json};
 
@@ -86,6 +86,11 @@ fn what_nobody_touched_is_intact_and_complete() {
         verified.last_checkpoint.map(|last| last.seq),
         Some(RECORDS - 1)
     );
+    let reader = Reader::stream("-", Box::new(std::io::Cursor::new(MADE.bytes.clone())));
+    let mut told = Vec::new();
+    let again = verify_telling(reader, &MADE.expected(), 4_000, |read| told.push(read));
+    assert!(again.is_ok_and(|verified| verified.intact));
+    assert_eq!(told, [4_000, 8_000]);
 }
 
 #[test]

@@ -32,11 +32,14 @@ Examples:
   aegis-learn --rules                                      how single files become lines of a profile
 
 Exit status:
-  0       the profile was written, and the command ran under it as it did before
-  1       it was written, and is not verified; or the profile given with --against lacks something
+  0       the profile was written, and the command ran under it as it did before; with --no-verify and --from,
+          which do not run it again: written, and nothing that was seen was lost
+  1       it was written, and is not verified, as when a signal (Control-C, SIGTERM) has ended the command; or
+          the profile given with --against lacks something
   125     nothing was written: the command line or the policy is wrong, or the command could not be observed
   126     nothing was written: the command cannot be executed
-  127     nothing was written: the command was not found";
+  127     nothing was written: the command was not found
+  128+N   nothing was written: signal N came before the command had started";
 
 /// Runs a command to see what it needs, and writes the smallest profile that it runs under
 #[derive(Debug, Parser)]
@@ -77,7 +80,7 @@ pub struct AegisLearn {
     /// What is written in the working directory is kept: the policy must let a profile write there
     #[arg(long, conflicts_with = "from")]
     pub keep_changes: bool,
-    /// Passes on a variable of the environment; may be repeated
+    /// Passes on a variable of the environment, which must be set where the command is run; may be repeated
     #[arg(long, value_name = "NAME")]
     pub pass: Vec<String>,
     /// The profile's name; without it, the file's

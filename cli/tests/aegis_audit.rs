@@ -311,6 +311,10 @@ fn tail_shows_the_last_and_follows() {
     let scene = Scene::new();
     let (status, out, _) = scene.aegis(&["tail", "audit", "-n", "2"]);
     assert_eq!((status, out.lines().count()), (0, 2));
+    let (_, all, _) = scene.aegis(&["show", "audit"]);
+    let (status, last, _) = scene.aegis(&["show", "audit", "-n", "2"]);
+    assert_eq!((status, last.lines().count()), (0, 2));
+    assert!(all.ends_with(&last), "{last}");
     let mut child = scene
         .command(&["tail", "audit", "-n", "1", "-f", "--json"])
         .stdout(Stdio::piped())

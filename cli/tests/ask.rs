@@ -58,7 +58,7 @@ fn the_side_that_asks() {
         Some(format!("{modes:?}"))
     };
     let before = modes();
-    let answer = ask(&Question {
+    let question = Question {
         asked: &asked,
         by: &Person { name: None, uid: 7 },
         command: &command,
@@ -67,7 +67,8 @@ fn the_side_that_asks() {
         file: None,
         passphrases: &[],
         policy: "standard",
-    });
+    };
+    let answer = ask(&question, "aegis-run");
     let mut text = match answer {
         Ok(answer) => format!("{answer:?}"),
         Err(why) => why.to_string(),

@@ -274,3 +274,17 @@ fn nothing_that_was_prepared_does_harm() {
     let own = aegis(home.path(), &["__complete", "aegis-run", "--profile", "py"]);
     assert_eq!(stdout(&own), "files\npython\n");
 }
+
+#[test]
+fn each_program_is_installed_with_its_completion() {
+    let page = include_str!("../../docs/guide.md");
+    let install = page.split("\n## ").find(|part| part.starts_with("Install"));
+    let install = install.expect("the section");
+    let programs = aegis_cli::options::programs();
+    let others = programs.iter().map(clap::Command::get_name);
+    for program in others.chain(["aegis"]) {
+        for said in [format!("`{program}`"), format!("/completions/{program}\n")] {
+            assert!(install.contains(&said), "{said}");
+        }
+    }
+}

@@ -43,7 +43,7 @@ pub struct View {
     pub hidden: Vec<Hidden>,
     /// `$WORK`, free of links.
     pub work: PathBuf,
-    /// What `$HOME` of a profile stands for ([`Caller::home`]): what later runs are held against, too.
+    /// What `$HOME` of a profile stands for (`home` of [`aegis_runtime::facts::Caller`]): what later runs are held against, too.
     pub home: PathBuf,
     policy: Policy,
     request: Request,

@@ -58,3 +58,4 @@ pub use policies::{held, in_force};
 pub use prepared::{Permitted, Prepared};
 pub use run::{Declaration, Launch, Reference};
 pub use session::{Options, Outcome, Session};
+pub use watching::baseline;

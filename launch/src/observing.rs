@@ -204,7 +204,7 @@ fn probes() -> Result<OwnedFd, Unavailable> {
     }
     let socket = helper().map_err(|error| Unavailable {
         why: format!("`aegis`, beside this program, cannot be started: {error}"),
-        help: "install both programs in one directory".into(),
+        help: "install all programs in one directory".into(),
     })?;
     // It has said itself what it cannot do.
     match ask(&socket, Request::Ready {}, &[]) {

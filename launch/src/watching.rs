@@ -14,7 +14,7 @@ use aegis_policy::model::{AnomalyKind, OnBlockedAnomaly};
 use aegis_policy::{
     Context, Decision, Hash, HostPath, Policy, Request as Asked, Verdict, What, decide,
 };
-use aegis_profile::{BaselineFile, Declared, Profile};
+use aegis_profile::{BaselineFile, Declared, Diagnostic, Profile};
 use aegis_sys::files;
 
 /// What is held against what.
@@ -72,17 +72,12 @@ impl Watching {
         home: PathBuf,
         context: &Context,
     ) -> Result<Self, String> {
-        let named = profile.baseline.as_ref();
-        let baseline = named.map(|named| {
-            let place = place_of(named, skill);
-            read(&place, &named.value.hash).map_err(|error| {
-                format!(
-                    "{}:{}: the baseline {}: {error}\n  help: learn it anew (aegis-learn), or take `baseline` out of the profile, and what the sandbox refuses is out of the ordinary",
-                    named.origin.file, named.origin.line, place.display()
-                )
-            })
-        });
-        let (baseline, hash) = baseline.transpose()?.unzip();
+        let baseline = baseline(profile, skill).map_err(|missing| {
+            let (origin, help) = (&missing.origin, missing.help.unwrap_or_default());
+            let place = format!("{}:{}", origin.file, origin.line);
+            format!("{place}: {}\n  help: {help}", missing.message)
+        })?;
+        let (baseline, hash) = baseline.unzip();
         let path = |path: &HostPath| PathBuf::from(OsStr::from_bytes(path.as_bytes()));
         Ok(Self {
             watch: Watch::new(baseline),
@@ -172,6 +167,27 @@ fn verdict(policy: &Policy, context: &Context, kind: AnomalyKind) -> Verdict {
 /// Whether the policy wants what it blocks refused.
 fn refuses(policy: &Policy) -> bool {
     policy.documents().on_blocked_anomaly() == OnBlockedAnomaly::Refuse
+}
+
+/// The baseline that a profile names, if it names one. `skill`: as in [`Loaded`](aegis_profile::Loaded).
+///
+/// # Errors
+///
+/// It is not there, or not the one that is named: `--observe` does not start such a run.
+pub fn baseline(
+    profile: &Profile,
+    skill: Option<&Path>,
+) -> Result<Option<(Baseline, Hash)>, Box<Diagnostic>> {
+    let named = profile.baseline.as_ref().map(|named| {
+        let place = place_of(named, skill);
+        read(&place, &named.value.hash).map_err(|error| {
+            let message = format!("the baseline {}: {error}", place.display());
+            Box::new(Diagnostic::at(named.origin.clone(), message).with_help(
+                "learn it anew (aegis-learn), or take `baseline` out of the profile, and what the sandbox refuses is out of the ordinary",
+            ))
+        })
+    });
+    named.transpose()
 }
 
 /// Where a baseline is: beside the profile that names it.

@@ -128,6 +128,10 @@ pub struct Note {
 pub enum About {
     /// Something is missing from the observation.
     Incomplete,
+    /// How runs ended, where they might have done more.
+    End,
+    /// Where it begins.
+    Place,
     /// A secret was asked for.
     Secret,
     /// Something was tried that is not granted.
@@ -151,6 +155,8 @@ impl About {
     pub const fn heading(self) -> &'static str {
         match self {
             Self::Incomplete => "incomplete",
+            Self::End => "how it ended",
+            Self::Place => "where it begins",
             Self::Secret => "secrets asked for",
             Self::NotGranted => "not granted",
             Self::Unwritable => "cannot be written in a profile",

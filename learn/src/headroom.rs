@@ -68,7 +68,7 @@ pub(crate) fn limits(usage: Option<&Usage>, seen: &[&Observation]) -> Vec<Limit>
     let most = seen.iter().map(|seen| seen.counts.most_tasks).max();
     let tasks = usage.tasks.max(most.filter(|most| *most > 0));
     let measured = |key: LimitKey| match key {
-        LimitKey::Time => usage.time,
+        LimitKey::Time => usage.time.filter(|_| !usage.interrupted),
         LimitKey::Memory => usage.memory,
         LimitKey::Pids => tasks,
         _ => None,
@@ -112,6 +112,7 @@ mod tests {
             memory: Some(41 * M),
             tasks: Some(3),
             time: Some(1400),
+            interrupted: false,
         };
         let limits = limits(Some(&usage), &[]);
         let shown: Vec<String> = limits
@@ -123,13 +124,19 @@ mod tests {
             memory: Some(3 << 30),
             tasks: Some(70),
             time: Some(61_000),
+            interrupted: false,
         };
-        let limits = super::limits(Some(&usage), &[]);
-        let shown: Vec<String> = limits
-            .iter()
-            .map(|limit| limit.key.show(limit.value))
-            .collect();
-        assert_eq!(shown, ["15m", "6G", "384"]);
+        let shown = |usage| -> Vec<String> {
+            let limits = super::limits(Some(&usage), &[]);
+            let shown = limits.iter().map(|limit| limit.key.show(limit.value));
+            shown.collect()
+        };
+        assert_eq!(shown(usage), ["15m", "6G", "384"]);
+        let interrupted = Usage {
+            interrupted: true,
+            ..usage
+        };
+        assert_eq!(shown(interrupted), ["6G", "384"], "it might go on for ever");
         assert!(super::limits(None, &[]).is_empty());
     }
 
@@ -139,6 +146,7 @@ mod tests {
             memory: Some(u64::MAX),
             tasks: Some(u64::MAX),
             time: Some(u64::MAX),
+            interrupted: false,
         };
         assert!(limits(Some(&usage), &[]).is_empty());
     }

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 
 use aegis_observation::{Observation, Text, Tier};
 use aegis_profile::syntax::scalar;
-use aegis_profile::{Device, parse_str};
+use aegis_profile::{Device, Variable, parse_str};
 
 use crate::evidence::{About, Evidence, Notes, number};
 use crate::extends::{Extended, choose};
 use crate::headroom::limits;
-use crate::line::{Key, Lines};
+use crate::line::{Key, Lines, spec};
 use crate::needs::Needs;
 use crate::proposal::{Head, Proposal};
 use crate::rules::Rule;
-use crate::surroundings::{Options, Surroundings, Usage};
+use crate::surroundings::{Access, Options, Surroundings, Usage};
 use crate::{calls, network, programs, reads, writes};
 
 /// The least profile that lets a command do what it was seen to do. Each observation is of one run, or of several that
@@ -32,6 +32,12 @@ pub fn propose(
     let around = &around.checked();
     let mut notes = Notes::default();
     let head = head(&seen, options, &mut notes);
+    if usage.is_some_and(|usage| usage.interrupted) {
+        notes.add(
+            About::End,
+            "interrupted, so there is no limits.time: a server is to go on until it is ended",
+        );
+    }
     let mut needs = Needs::of(&seen, around, &mut notes);
     let (extends, cover) = choose(&needs, around);
     for extended in &extends {
@@ -71,6 +77,17 @@ pub fn propose(
             lines.word(Key::Calls, &call, Evidence::default(), rule, None);
         }
     }
+    let (work, cover) = (around.work, &lines.cover);
+    let is_there = cover.has(Access::Read, work) || cover.is_on_the_way(work);
+    let is_sandboxes = work.parent().is_none() || around.home.starts_with(work);
+    // What it asked for relative to its directory cannot be told from the rest; the listener does not see who asks for its name.
+    let may_ask = made.contains("getcwd") || !seen.iter().all(by_probes);
+    if may_ask && !is_there && !is_sandboxes {
+        lines.notes.add(
+            About::Place,
+            "in /, as it used nothing in the working directory; if it is to begin there: files.read: [$WORK]",
+        );
+    }
     let lines = lines.done();
     for line in lines.iter().filter(|line| line.key == Key::Write) {
         let is_changed =
@@ -86,7 +103,7 @@ pub fn propose(
         }
     }
     let name = options.name.clone().filter(|name| is_name(name));
-    let run = run(&seen, &mut notes);
+    let run = run(&seen, &needs, around, &mut notes);
     Proposal {
         head,
         name,
@@ -122,8 +139,8 @@ fn head(seen: &[&Observation], options: &Options, notes: &mut Notes) -> Head {
             if run.exit_status.is_some_and(|status| status != 0) {
                 let status = run.exit_status.unwrap_or_default();
                 notes.add(
-                    About::Incomplete,
-                    format!("a run ended with status {status}"),
+                    About::End,
+                    format!("with status {status}: what the run did not come to is not seen"),
                 );
             }
         }
@@ -163,7 +180,12 @@ fn passes(extends: &[Extended], name: &str) -> bool {
 }
 
 /// The command, if all runs had the same one and a profile can say it.
-fn run(seen: &[&Observation], notes: &mut Notes) -> Vec<String> {
+fn run(
+    seen: &[&Observation],
+    needs: &Needs,
+    around: &Surroundings<'_>,
+    notes: &mut Notes,
+) -> Vec<String> {
     let commands = seen
         .iter()
         .flat_map(|seen| &seen.runs)
@@ -172,16 +194,16 @@ fn run(seen: &[&Observation], notes: &mut Notes) -> Vec<String> {
     let Some(command) = commands.first().filter(|_| commands.len() == 1) else {
         return Vec::new();
     };
-    let words: Option<Vec<String>> = command
-        .iter()
-        .map(|word| word.as_str().map(str::to_owned))
-        .collect();
+    let word = |word: &Text| {
+        // A variable at the start of a word would be replaced.
+        let plain = word.as_str().filter(|word| !word.starts_with('$'))?;
+        Some(of_skill(plain, needs, around).unwrap_or_else(|| plain.to_owned()))
+    };
+    let words: Option<Vec<String>> = command.iter().map(word).collect();
     let possible = words.filter(|words| {
         let list: Vec<String> = words.iter().map(|word| scalar(word)).collect();
         let text = format!("aegis: 1\nrun: [{}]\n", list.join(", "));
-        // A variable at the start of a word would be replaced.
-        !words.iter().any(|word| word.starts_with('$'))
-            && parse_str(&text, "learnt").is_ok_and(|read| read.run == *words)
+        parse_str(&text, "learnt").is_ok_and(|read| read.run == *words)
     });
     possible.unwrap_or_else(|| {
         notes.add(
@@ -189,5 +211,24 @@ fn run(seen: &[&Observation], notes: &mut Notes) -> Vec<String> {
             "the command, as `run`: give it after `--`",
         );
         Vec::new()
+    })
+}
+
+/// A word that names something of the skill's, which was used, as it can be said wherever the command is started.
+fn of_skill(word: &str, needs: &Needs, around: &Surroundings<'_>) -> Option<String> {
+    let path = around.work.join(word);
+    let path = match path.file_name() {
+        Some(name) => around.real(path.parent()?)?.join(name),
+        None => around.real(&path)?,
+    };
+    let executed = needs.programs.keys().any(|ran| ran.asked == path);
+    let sets = [&needs.read, &needs.write, &needs.directories];
+    let is_used = executed || sets.iter().any(|set| set.contains_key(&path));
+    let spec = spec(&path, false, around).filter(|_| is_used)?;
+    let base = spec.base.filter(|base| *base == Variable::Skill)?;
+    // As a word, without a profile's escapes.
+    Some(match spec.rest.is_empty() {
+        true => base.to_string(),
+        false => format!("{base}/{}", spec.rest),
     })
 }

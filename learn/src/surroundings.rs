@@ -89,6 +89,8 @@ pub struct Usage {
     pub tasks: Option<u64>,
     /// Wall time, in milliseconds.
     pub time: Option<u64>,
+    /// Whether a run was ended from outside: it might have taken longer.
+    pub interrupted: bool,
 }
 
 /// The network that runs were given.

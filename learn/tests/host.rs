@@ -193,6 +193,10 @@ impl Made {
             let Some(part) = ahead.pop() else {
                 return self.entries.contains_key(&real).then_some(real);
             };
+            if part == Path::new("..") {
+                real.pop();
+                continue;
+            }
             let next = real.join(&part);
             match self.entries.get(&next)? {
                 Entry::Link(to) => {

@@ -1,6 +1,7 @@
 //! The profile as a person reads it.
 
-use aegis_learn::{HEADROOM, Options, Rule, Usage};
+use aegis_learn::{About, HEADROOM, Options, Rule, Usage};
+use aegis_observation::Tier;
 
 use crate::host::{Made, Seen, text};
 
@@ -26,6 +27,7 @@ fn a_profile_says_why() {
         memory: Some(41 << 20),
         tasks: Some(2),
         time: Some(1530),
+        interrupted: false,
     };
     let options = Options {
         date: "2026-01-31".into(),
@@ -74,7 +76,6 @@ fn what_was_lost_is_said_first() {
     seen.losses
         .unobserved
         .insert("checks of capabilities".into());
-    seen.runs[0].exit_status = Some(2);
     let proposal = Made::new().learn(&seen);
     assert!(!proposal.is_complete());
     let page = proposal.to_yaml();
@@ -86,7 +87,21 @@ fn what_was_lost_is_said_first() {
         page.contains("#   not observed: checks of capabilities"),
         "{page}"
     );
-    assert!(page.contains("#   a run ended with status 2"), "{page}");
+}
+
+/// All that it did was seen.
+#[test]
+fn a_run_that_failed_is_seen_in_whole() {
+    let mut seen = Seen::new().0;
+    seen.runs[0].exit_status = Some(2);
+    let proposal = Made::new().learn(&seen);
+    assert!(proposal.is_complete());
+    let page = proposal.to_yaml();
+    assert!(page.contains("# Nothing that was seen was lost."), "{page}");
+    assert!(
+        page.contains("# How it ended:\n#   with status 2: what the run did not come to"),
+        "{page}"
+    );
 }
 
 #[test]
@@ -101,6 +116,47 @@ fn a_command_that_would_mean_something_else_is_not_written() {
         assert!(proposal.run.is_empty());
         assert_eq!(proposal.notes.len(), 1);
     }
+}
+
+#[test]
+fn what_the_command_names_of_the_skill_is_named_so_that_it_can_be_started_anywhere() {
+    let script = "/srv/skill/my report.py";
+    let used = |word: &str| {
+        let mut seen = Seen::new().exec_as("/usr/bin/python3", "/usr/bin/python3.11");
+        if word.contains("report") {
+            seen = seen.read(script);
+        }
+        seen.0.runs[0].command = vec![text("python3"), text(word)];
+        let made = Made::new().file(script).file("/home/ada/work/data");
+        made.with_skill().learn(&seen.0).run
+    };
+    for (word, said) in [
+        ("../../../srv/skill/my report.py", "$SKILL/my report.py"),
+        ("/srv/skill/my report.py", "$SKILL/my report.py"),
+        // What lies in the working directory, is nowhere, or was not used.
+        ("data", "data"),
+        ("../nowhere", "../nowhere"),
+        ("/srv/skill", "/srv/skill"),
+        ("--help", "--help"),
+    ] {
+        assert_eq!(used(word), ["python3", said]);
+    }
+}
+
+#[test]
+fn where_nothing_in_the_working_directory_is_granted_it_is_told_where_the_command_begins() {
+    let told = |seen: &Seen| {
+        let made = Made::new().file("/home/ada/work/data");
+        let notes = made.learn(&seen.0).notes;
+        notes.iter().any(|note| note.about == About::Place)
+    };
+    let asks = |seen: Seen| seen.calls(&["getcwd"]);
+    assert!(told(&asks(Seen::new())));
+    assert!(!told(&Seen::new()), "nobody asks for it");
+    assert!(!told(&asks(Seen::new().read("/home/ada/work/data"))));
+    let mut seen = Seen::new();
+    seen.0.runs[0].tier = Tier::Listener;
+    assert!(told(&seen), "it does not see who asks");
 }
 
 #[test]

@@ -117,6 +117,15 @@ fn a_line_that_is_proposed_loads_and_heals_or_the_policy_is_named() {
             "{told}"
         );
         assert!(!told.contains("to allow it"), "{told}");
+        // There is nothing to add to a profile of one's own.
+        let output = (workspace.command(program("aegis-run")))
+            .args(["--profile", "shell", "cat"])
+            .arg(keys.join("id"))
+            .output()
+            .expect("it starts");
+        let told = text(&output);
+        assert!(told.contains("would be blocked by rule"), "{told}");
+        assert!(!told.contains("what is to be added"), "{told}");
     }
 }
 

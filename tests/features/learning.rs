@@ -375,6 +375,23 @@ fn an_older_profile_is_compared_and_trimmed_and_never_widened() {
     );
     assert!(!smaller.contains("$WORK"), "it is not widened: {smaller}");
     assert_eq!(std::fs::read_to_string(&place).expect("it is there"), old);
+    // As JSON, which standard output has alone wherever the profile goes.
+    for (written, to) in [(false, &["-o", "-"][..]), (true, &["-o", "smaller.yaml"])] {
+        let words = ["--against", &place, "--trim", "--json", "--", "cat", "a"];
+        let told = value(&learn(&workspace, &[to, &words].concat()));
+        assert_eq!(told["profile"], *smaller, "{told:#}");
+        assert_eq!(told["lines"][0]["value"], "$WORK", "{told:#}");
+        assert_eq!(told["runs"], 1, "{told:#}");
+        assert!(told["complete"].is_boolean(), "{told:#}");
+        let file = std::fs::read_to_string(workspace.work().join("smaller.yaml"));
+        assert_eq!(file.ok().as_deref(), written.then_some(&*smaller));
+    }
+    // The same of a new profile.
+    let told = value(&learn(
+        &workspace,
+        &["--json", "--no-verify", "-o", "-", "--", "true"],
+    ));
+    assert!(told["profile"].is_string(), "{told:#}");
 }
 
 #[test]
@@ -459,6 +476,41 @@ fn a_run_that_ends_otherwise_is_not_verified() {
     );
     let profile = std::fs::read_to_string(workspace.work().join("p.yaml")).expect("written");
     assert!(!profile.contains("# Verified"), "{profile}");
+}
+
+#[test]
+fn where_the_working_directory_is_not_there_that_is_told() {
+    let workspace = Workspace::new(User::Root);
+    workspace.write("work/sub/other", "");
+    workspace.write("work/data", "1\n");
+    let learnt = |words: &[&str]| {
+        let output = (workspace.command(program("aegis-learn")))
+            .args(words)
+            .current_dir(workspace.work().join("sub"))
+            .output()
+            .expect("aegis-learn starts");
+        (output.status.code(), text(&output))
+    };
+    // It ends as before; its output is another.
+    let (status, told) = learnt(&["--", "pwd"]);
+    assert_eq!(status, Some(0), "{told}");
+    assert!(told.contains("where it begins: in /"), "{told}");
+    // What the command itself names relative to its directory.
+    let (status, told) = learnt(&["-o", "../p.yaml", "--", "sh", "-c", "cat ../data"]);
+    assert_eq!(status, Some(1), "{told}");
+    let cause = "it began in /, as the profile grants nothing in the working directory";
+    assert!(told.contains(cause), "{told}");
+    // The line that is told.
+    let place = workspace.work().join("p.yaml");
+    let profile = std::fs::read_to_string(&place).expect("written");
+    let healed = profile.replacen("files.read:\n", "files.read:\n    - $WORK\n", 1);
+    std::fs::write(&place, healed).expect("written");
+    let ran = (workspace.command(program("aegis-run")))
+        .args(["--profile", "../p.yaml"])
+        .current_dir(workspace.work().join("sub"))
+        .output()
+        .expect("aegis-run starts");
+    assert_eq!(ran.stdout, b"1\n", "{}", text(&ran));
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! What a hostile command tries while it is learnt, and what an end of the learner leaves.
 
+use std::process::Stdio;
+
+use aegis_tests::audit_log::aegis;
 use aegis_tests::host::{self, Mark};
-use aegis_tests::{User, Workspace, program, text};
+use aegis_tests::terminal::{OUTER, Terminal};
+use aegis_tests::{USERS, User, Workspace, program, text};
 
 /// Names of files are the command's own words.
 #[test]
@@ -66,6 +70,55 @@ fn nothing_goes_on_when_the_learner_has_ended() {
     learner.kill().expect("it is killed");
     learner.wait().expect("it ends");
     host::eventually("processes of the run", || mark.processes());
+}
+
+/// Sent to `aegis-learn` alone, as by a program that has started it, or by `timeout`.
+#[test]
+fn a_signal_ends_the_command_and_what_it_did_until_then_is_learnt() {
+    for user in USERS {
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            let workspace = Workspace::new(user);
+            workspace.write("work/data", "up\n");
+            let mut command = workspace.command(program("aegis-learn"));
+            command.args(["-o", "server.yaml", "--"]);
+            command.args(["sh", "-c", "cat data; exec sleep 1000"]);
+            command.stderr(Stdio::piped());
+            let mut learner = host::started(&mut command, "up");
+            // Open to the end, so that it is the signal that ends the command.
+            let _input = learner.stdin.take();
+            // SAFETY: no pointers.
+            unsafe { libc::kill(learner.id() as i32, signal) };
+            let told = learner.wait_with_output().expect("it ends");
+            assert_eq!(told.status.code(), Some(1), "{signal}: {}", text(&told));
+            let told = text(&told);
+            for says in ["NOT verified: it was interrupted", "no limits.time"] {
+                assert!(told.contains(says), "{signal}: {told}");
+            }
+            let profile = std::fs::read_to_string(workspace.work().join("server.yaml"));
+            let profile = profile.expect("it is written");
+            assert!(profile.contains("- cat"), "{profile}");
+            assert!(!profile.contains("\n  time:"), "{profile}");
+            let listed = text(&aegis(&workspace, &["ps"]));
+            assert!(!listed.contains("cat data"), "{signal}: {listed}");
+        }
+    }
+}
+
+#[test]
+fn control_c_ends_the_command_and_what_it_did_until_then_is_learnt() {
+    let workspace = Workspace::new(User::Root);
+    let terminal = Terminal::open(&workspace, OUTER);
+    terminal.prompt("outer>", 1);
+    let learn = program("aegis-learn").display().to_string();
+    terminal.line(&format!(
+        "{learn} -o p.yaml -- sh -c 'echo u''p; exec sleep 1000'"
+    ));
+    terminal.wait("the command", |screen| screen.contains("\nup"));
+    terminal.key("C-c");
+    let screen = terminal.wait("the end", |screen| screen.contains("wrote p.yaml"));
+    assert!(screen.contains("it was interrupted"), "{screen}");
+    let profile = std::fs::read_to_string(workspace.work().join("p.yaml")).expect("written");
+    assert!(!profile.contains("\n  time:"), "{profile}");
 }
 
 /// A permissive policy lets a profile have nearly everything that is below the working directory.

@@ -242,3 +242,29 @@ fn a_third_quarter_of_the_programs_works_with_other_input() {
 fn the_last_quarter_of_the_programs_works_with_other_input() {
     each(3);
 }
+
+/// It began where nothing is granted, and named what lies beside the profile from there.
+#[test]
+fn what_a_skill_has_is_found_wherever_it_is_started() {
+    let workspace = Workspace::new(User::Root);
+    workspace.write("work/skill/data.csv", "1 2 3\n");
+    workspace.write("work/here/other", "");
+    workspace.write("work/there/other", "");
+    let started = |name: &str, words: &[&str], place: &str| {
+        (workspace.command(program(name)))
+            .args(words)
+            .current_dir(workspace.work().join(place))
+            .output()
+            .expect("it starts")
+    };
+    let profile = "../skill/p.yaml";
+    let words = ["-o", profile, "--", "cat", "../skill/data.csv"];
+    let learnt = started("aegis-learn", &words, "here");
+    assert_eq!(learnt.status.code(), Some(0), "{}", text(&learnt));
+    let written = std::fs::read_to_string(workspace.work().join("skill/p.yaml")).expect("written");
+    assert!(written.contains("run: [cat, $SKILL/data.csv]"), "{written}");
+    for (profile, place) in [(profile, "there"), ("work/skill/p.yaml", "..")] {
+        let ran = started("aegis-run", &["--profile", profile], place);
+        assert_eq!(ran.stdout, b"1 2 3\n", "{place}: {}", text(&ran));
+    }
+}

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use aegis_tests::audit_log::{aegis, place};
+use aegis_tests::terminal::{OUTER, Terminal};
 use aegis_tests::{EVERYTHING, ORDINARY, USERS, User, Workspace, host, program, repository, text};
 use serde_json::Value;
 
@@ -303,6 +304,53 @@ fn a_directory_that_is_to_be_shown_is_asked_about_to_be_read_alone() {
     assert!(shown(&script), "a program");
 }
 
+/// No file that there is not, no other program, and nobody who is there already.
+#[test]
+fn what_is_asked_and_refused_is_said_as_a_learner_says_it() {
+    let workspace = Workspace::new(User::Root);
+    let unfit = [
+        "what is shown",
+        "learnt.yaml",
+        "aegis-run",
+        "the profile,",
+        "starts the service",
+    ];
+    let mut blocked = workspace.command(program("aegis-learn"));
+    blocked.args([
+        "--policy",
+        "standard",
+        "--pass",
+        "GITHUB_TOKEN",
+        "--",
+        "true",
+    ]);
+    let blocked = output(blocked.env("GITHUB_TOKEN", "x"));
+    refused(&blocked, 125, "leave out what asks for it (--pass");
+    let by_listener = learn(
+        &workspace,
+        &["--observe-by", "listener", "--no-verify", "--", "true"],
+    );
+    let asked = learn(&workspace, &["--policy", "strict", "--", "true"]);
+    refused(&asked, 125, "no terminal to ask on");
+    for told in [&blocked, &by_listener, &asked].map(text) {
+        for unfit in unfit {
+            assert!(!told.contains(unfit), "{unfit}: {told}");
+        }
+    }
+    let terminal = Terminal::open(&workspace, OUTER);
+    terminal.prompt("outer>", 1);
+    let learner = program("aegis-learn").display().to_string();
+    terminal.line(&format!("{learner} --policy strict -- true"));
+    let screen = terminal.wait("the question", |screen| screen.contains("Allow it?"));
+    assert!(
+        screen.contains("aegis-learn: the policy leaves"),
+        "{screen}"
+    );
+    terminal.line("n");
+    let screen = terminal.prompt("outer>", 2);
+    assert!(!screen.contains("what is shown"), "{screen}");
+}
+
 #[test]
 fn options_that_would_mean_nothing_are_refused() {
     let workspace = Workspace::new(User::Root);
@@ -340,6 +388,10 @@ fn options_that_would_mean_nothing_are_refused() {
             "--observe-by probes",
         ),
         (&["-o", "there.yaml", "--", "true"], "--force replaces both"),
+        (
+            &["--pass", "NO_SUCH_VARIABLE", "--", "true"],
+            "--pass NO_SUCH_VARIABLE: there is no such variable",
+        ),
         (
             &["-o", "none/p.yaml", "--", "true"],
             "help: make its directory first",
@@ -484,14 +536,12 @@ fn what_was_kept_and_what_was_not_seen_is_told() {
         "{told}"
     );
     assert!(told.contains(&format!("written {made}")), "{told}");
-    assert!(
-        told.contains("# INCOMPLETE: what was not seen is at the end."),
-        "{told}"
-    );
+    assert!(told.contains("how it ended: with status 3"), "{told}");
     let told = json(&learn(
         &workspace,
         &[&["--keep-changes", "--json"], &script[..]].concat(),
     ));
     assert_eq!(told["changes-kept"][0]["path"], made, "{told:#}");
-    assert_eq!(told["complete"], false, "{told:#}");
+    assert_eq!(told["complete"], true, "{told:#}");
+    assert_eq!(told["notes"][0]["about"], "how it ended", "{told:#}");
 }

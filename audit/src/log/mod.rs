@@ -48,6 +48,6 @@ pub use reader::{Position, Reader};
 pub use rest::DIRECTORY as REPEATED;
 pub use verify::{
     Answer, Expected, Finding, NotACheckpoint, OpenRun, Remembered, SetAside, Signed, Verified,
-    verify,
+    verify, verify_telling,
 };
 pub use writer::{Log, Options, Receipt};

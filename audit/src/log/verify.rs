@@ -34,9 +34,24 @@ const LISTED: usize = 100;
 
 /// Reads a log to its end and checks all of it. Fails only when it cannot be read.
 pub fn verify(reader: Reader, expected: &Expected) -> Result<Verified, Error> {
+    verify_telling(reader, expected, u64::MAX, |_| {})
+}
+
+/// As [`verify`]; whenever so many records more were read, `tell` gets their number so far.
+pub fn verify_telling(
+    reader: Reader,
+    expected: &Expected,
+    each: u64,
+    mut tell: impl FnMut(u64),
+) -> Result<Verified, Error> {
     let mut reader = reader;
     let mut chain = Chain::new(expected, reader.take_dir());
+    let mut read = 0_u64;
     while let Some(line) = reader.next_line() {
+        read += 1;
+        if read.is_multiple_of(each) {
+            tell(read);
+        }
         match line {
             Ok(line) => chain.line(&line),
             Err(Error::Torn { place }) => {

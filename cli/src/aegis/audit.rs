@@ -6,7 +6,7 @@ pub(super) mod show;
 mod tail;
 mod verify;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -34,6 +34,7 @@ Status 1 says that something in the log could not be read; the rest is shown all
 
 Examples:
   aegis audit show --since 2h
+  aegis audit show -n 20 --type policy.violation
   aegis audit show --run 20260102T030405-17f3 --type policy.violation
   aegis audit show --json | jq -r 'select(.decision.verdict == \"block\") | .request.what'")]
     Show {
@@ -41,6 +42,9 @@ Examples:
         log: LogArg,
         #[command(flatten)]
         filter: Filter,
+        /// Only the last so many
+        #[arg(short = 'n', long, value_name = "N")]
+        lines: Option<usize>,
         /// Prints JSON: a record on each line, with its hash
         #[arg(long)]
         json: bool,
@@ -223,6 +227,18 @@ fn recorded(reader: &mut Reader) -> impl Iterator<Item = Result<Recorded, Error>
     })
 }
 
+/// The last so many.
+fn last<T>(all: impl Iterator<Item = T>, lines: usize) -> VecDeque<T> {
+    let mut last = VecDeque::new();
+    for one in all {
+        last.push_back(one);
+        if last.len() > lines {
+            last.pop_front();
+        }
+    }
+    last
+}
+
 /// The directories of this user.
 pub(super) fn state() -> anyhow::Result<State> {
     State::here().context("there is no $HOME to look for the audit log in: name its directory")
@@ -294,15 +310,25 @@ impl Out {
 impl Action {
     pub(super) fn run(self) -> CommandResult {
         match self {
-            Self::Show { log, filter, json } => {
+            Self::Show {
+                log,
+                filter,
+                lines,
+                json,
+            } => {
                 let style = Style::of_output(json);
                 let taken = |recorded: &Result<Recorded, _>| {
                     (recorded.as_ref()).map_or(true, |recorded| filter.takes(&recorded.record))
                 };
                 let mut reader = log.reader()?;
                 let records = recorded(&mut reader).filter(taken);
-                let lines = records.map(|record| style.line(record));
-                Out::new().all(lines)
+                match lines {
+                    Some(lines) => {
+                        let last = last(records, lines).into_iter();
+                        Out::new().all(last.map(|record| style.line(record)))
+                    }
+                    None => Out::new().all(records.map(|record| style.line(record))),
+                }
             }
             Self::Tail {
                 log,

@@ -103,11 +103,18 @@ impl Options {
             output.map(|place| Output::open(place, kind).map_err(|error| fail(place, error)));
         let output = output.transpose()?;
         let filter = self.seccomp.as_deref().map(|place| {
-            let file = NamedFile::open(place, kind).map_err(|error| match place.as_os_str() == "-" {
-                true => anyhow!(
-                    "--seccomp -: standard output has the script\n  help: name a file, from which the script reads the filter each time"
-                ),
-                false => fail(place, error),
+            let file = NamedFile::open(place, kind).map_err(|error| {
+                let why = match error.kind() {
+                    _ if place.as_os_str() == "-" => {
+                        anyhow!("--seccomp -: standard output has the script")
+                    }
+                    // A pipe, a device.
+                    io::ErrorKind::Other => fail(place, error),
+                    _ => return fail(place, error),
+                };
+                anyhow!(
+                    "{why}\n  help: name a file, from which the script reads the filter each time"
+                )
             })?;
             anyhow::Ok((whole(place)?, file))
         });
@@ -144,7 +151,7 @@ impl Options {
                 decision,
                 unanswered: None,
             };
-            bail!("{}", said::refusal(&refusal, self.policy.as_deref()));
+            bail!("{}", said::refusal(&refusal, self.policy.as_deref(), true));
         }
         let host = Host::of(&plan, explained.links)?;
         let compiled = Compiled {

@@ -1,6 +1,8 @@
 //! `aegis profile`: prints the results of the crate `aegis-profile`.
 
-use aegis_profile::{Diagnostic, Error, Files, Profile, Program, Variable, builtin, schema};
+use aegis_profile::{
+    Diagnostic, Error, Files, Loaded, Profile, Program, Variable, builtin, schema,
+};
 use aegis_runtime::plan;
 use clap::{Args, Subcommand, ValueHint};
 use serde_json::json;
@@ -95,7 +97,11 @@ pub(super) struct Sets {
 
 impl Sets {
     fn load(&self, reference: &str) -> Result<Profile, aegis_profile::Error> {
-        Ok(aegis_profile::load_with(reference, &self.sets, &Files)?.profile)
+        Ok(self.loaded(reference)?.profile)
+    }
+
+    fn loaded(&self, reference: &str) -> Result<Loaded, aegis_profile::Error> {
+        aegis_profile::load_with(reference, &self.sets, &Files)
     }
 }
 
@@ -109,12 +115,15 @@ impl Action {
             } => {
                 let format = (!json).then_some(Format::Text);
                 check::check("profile", &references, format, |reference| {
-                    let profile = sets.load(reference)?;
+                    let Loaded { profile, skill_dir } = sets.loaded(reference)?;
                     enforceable(reference, &profile)?;
+                    let mut warnings = without_effect(&profile);
+                    let baseline = aegis_launch::baseline(&profile, skill_dir.as_deref());
+                    warnings.extend(baseline.err().map(|missing| *missing));
                     Ok(check::Valid {
                         name: profile.name.clone(),
                         hash: profile.hash(),
-                        warnings: without_effect(&profile),
+                        warnings,
                     })
                 })
             }

@@ -40,10 +40,15 @@ pub(super) fn run(options: &AegisLearn, view: &View, input: &Input) -> anyhow::R
         if number == 1 {
             all_calls(options, &seen.observation)?;
         }
-        if number == 1 && is_by_listener(&seen.observation) {
+        let is_asked_for = options.observe_by.as_deref() == Some("listener");
+        if number == 1 && is_by_listener(&seen.observation) && !is_asked_for {
+            let help = match rustix::process::geteuid().is_root() {
+                true => "`aegis doctor` says why",
+                false => "root starts the service once: aegis observe",
+            };
             say(
                 options,
-                "observed by seccomp (slower, and less is seen): root starts the service once: aegis observe",
+                &format!("observed by seccomp (slower, and less is seen): {help}"),
             );
         }
         let before = material.all.things();
@@ -64,11 +69,15 @@ pub(super) fn run(options: &AegisLearn, view: &View, input: &Input) -> anyhow::R
         // Without a group, neither what all processes have used is known, nor would a limit hold of more than address space.
         usage.memory = usage.memory.max(used.memory_peak);
         usage.time = usage.time.max(Some(used.wall_us.div_ceil(1000)));
+        usage.interrupted |= seen.interrupted;
         // 0: the listener does not know.
         let tasks = seen.observation.counts.most_tasks;
         usage.tasks = usage.tasks.max((tasks > 0).then_some(tasks));
         material.seen.push(seen.observation.clone());
         material.runs.push(seen);
+        if material.usage.interrupted {
+            break;
+        }
     }
     Ok(material)
 }
@@ -95,6 +104,7 @@ pub(super) fn whole(
     let seen = run.under(profile.clone())?;
     let again = |seen: &Seen| {
         seen.observation.losses.lost() > 0
+            && !seen.interrupted
             && !options.keep_changes
             && !matches!(run.input, Input::Once)
     };

@@ -1,7 +1,7 @@
 //! `aegis-learn`: runs a command to see what it needs, writes the profile for that, and runs it under the profile.
 //!
-//! Exit statuses: 0 written and verified; 1 written and not verified, or an older profile lacks something; 125, or 126 and 127 as of
-//! `aegis-run`: nothing was written.
+//! Exit statuses: 0 written and verified, or not to be; 1 written and not verified, or an older profile lacks something; 125, or 126,
+//! 127 and 128+n as of `aegis-run`: nothing was written.
 
 mod material;
 mod output;
@@ -22,7 +22,6 @@ use aegis_learn::{
 use aegis_observation::Observation;
 use aegis_profile::{BaselineFile, Files, Hash, Profile};
 use aegis_runtime::facts::DEFAULT_PATH;
-use aegis_sys::output::is_standard_output;
 use anyhow::{anyhow, bail};
 use clap::Parser as _;
 
@@ -95,6 +94,12 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
             "--name {name}: a profile cannot be called that\n  help: take letters, digits and `-`"
         );
     }
+    let unset = |name: &&String| std::env::var_os(name).is_none();
+    if options.from.is_empty()
+        && let Some(name) = options.pass.iter().find(unset)
+    {
+        bail!("--pass {name}: there is no such variable here\n  help: set it, or leave it out");
+    }
     let destination = Destination::open(options, old.is_none())?;
     let here = std::env::current_dir().map_err(|error| {
         anyhow!("the working directory: {error}\n  help: go to one that is there")
@@ -129,7 +134,14 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
     let hidden = view.missed(&material.seen);
     if let Some(old) = old {
         let difference = aegis_learn::difference(&material.seen, &proposal, &old.profile, &around);
-        return old.compared(options, &destination, &difference, &material.seen, &hidden);
+        return old.compared(
+            options,
+            &destination,
+            &difference,
+            &proposal,
+            &material.seen,
+            &hidden,
+        );
     }
     let verified = match options.from.is_empty() && !options.no_verify {
         true => Some(verify::verify(
@@ -159,7 +171,7 @@ fn learn(options: &AegisLearn) -> anyhow::Result<u8> {
         text: &text,
         kept: options.keep_changes.then_some(&*view.work),
     };
-    if !options.json || options.output.is_some() {
+    if !(options.json && destination.is_standard_output()) {
         destination.write(&text, baseline.as_deref())?;
     }
     if options.json {
@@ -259,19 +271,27 @@ impl<'o> Older<'o> {
         options: &AegisLearn,
         destination: &Destination<'_>,
         difference: &Difference,
+        proposal: &Proposal,
         seen: &[Observation],
         hidden: &[Hidden],
     ) -> anyhow::Result<u8> {
-        if options.trim {
-            destination.write(&self.trimmed(difference)?, None)?;
-        }
-        let text = match options.json {
-            true => summary::difference_json(difference, hidden),
-            false => summary::difference(difference, seen, hidden),
+        let trimmed = match options.trim {
+            true => Some(self.trimmed(difference)?),
+            false => None,
         };
-        match options.trim && options.output.as_deref().is_none_or(is_standard_output) {
-            true => complain(&harmless(&text)),
-            false => print(harmless(&text).as_bytes())?,
+        let to_file = |_: &&String| !(options.json && destination.is_standard_output());
+        if let Some(trimmed) = trimmed.as_ref().filter(to_file) {
+            destination.write(trimmed, None)?;
+        }
+        if options.json {
+            let json = summary::difference_json(difference, proposal, hidden, trimmed.as_deref());
+            print(json.as_bytes())?;
+        } else {
+            let text = harmless(&summary::difference(difference, seen, hidden));
+            match options.trim && destination.is_standard_output() {
+                true => complain(&text),
+                false => print(text.as_bytes())?,
+            }
         }
         // What it was not shown it may need.
         Ok(u8::from(

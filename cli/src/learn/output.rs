@@ -89,6 +89,11 @@ impl<'o> Destination<'o> {
         })
     }
 
+    /// Whether the profile goes to standard output.
+    pub fn is_standard_output(&self) -> bool {
+        self.profile.is_none()
+    }
+
     /// The name of the baseline, as the profile is to have it.
     pub fn baseline(&self) -> Option<&str> {
         self.baseline.as_ref().map(|baseline| &*baseline.name)

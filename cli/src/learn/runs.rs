@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use aegis_launch::{Declaration, Launch, ObserveBy, Reference};
@@ -11,7 +11,7 @@ use aegis_observation::Observation;
 use aegis_profile::Loaded;
 use aegis_runtime::types::StdioMode;
 use aegis_sys::files;
-use aegis_sys::process::{self, Change};
+use aegis_sys::process::{self, Change, PollFd};
 use aegis_sys::signal::Signals;
 use rustix::fs::{MemfdFlags, SeekFrom};
 use serde::Deserialize;
@@ -20,10 +20,13 @@ use super::output::has_standard_output;
 use crate::options::AegisLearn;
 use crate::terminal::log_is_locked;
 
+/// Signals by which programs are ended from outside.
+const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP];
+
 /// What one run has in common with the others.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
-    /// The command and its arguments.
+    /// The command and its arguments; none: the profile's.
     pub command: &'a [OsString],
     /// As in [`Launch::policy`].
     pub policy: Option<&'a str>,
@@ -44,7 +47,7 @@ pub(super) struct Seen {
     pub observation: Observation,
     /// How it went.
     pub report: Report,
-    /// Whether a person ended it (Control-C).
+    /// Whether it was to be ended by a signal (Control-C): it might have gone on.
     pub interrupted: bool,
 }
 
@@ -145,9 +148,12 @@ impl<'a> Run<'a> {
             })
         };
         self.input.rewind()?;
-        // The terminal's signals are for the command, and what it has done until then is still learnt from.
-        let signals = Signals::open(&[libc::SIGINT, libc::SIGQUIT])?;
-        let Some(pid) = process::fork()? else {
+        // They are for the command, and what it has done until then is still learnt from.
+        let signals = Signals::open(&ENDING)?;
+        signals.block()?;
+        let child = process::fork();
+        let Some(pid) = child.inspect_err(|_| signals.restore_mask())? else {
+            signals.restore_mask();
             // Nobody would learn from it any more, or end it.
             let _ = process::die_with_parent();
             let moved = self.output.map(|output| files::duplicate_to(output, 1));
@@ -157,12 +163,11 @@ impl<'a> Run<'a> {
             };
             process::exit_now(status.into());
         };
-        signals.block()?;
+        let interrupted = pass_on(&signals, pid)?;
         let status = match process::reap(pid)? {
             Change::Exited(status) => status as u8,
             change => 128 + change.signal().unwrap_or(0) as u8,
         };
-        let interrupted = signals.next().is_some();
         signals.restore_mask();
         let (seen, report) = (contents(&mut observation)?, contents(&mut report)?);
         if seen.is_empty() || report.is_empty() {
@@ -174,6 +179,31 @@ impl<'a> Run<'a> {
             observation: Observation::from_json(&seen).map_err(|error| malformed(&error))?,
             report: serde_json::from_slice(&report).map_err(|error| malformed(&error))?,
         }))
+    }
+}
+
+/// Passes signals on to a run until it has ended; it is not reaped. Returns whether there was one.
+fn pass_on(signals: &Signals, pid: i32) -> io::Result<bool> {
+    let child = process::open(pid)?;
+    let readable = |fd: &OwnedFd| PollFd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut interrupted = false;
+    loop {
+        let mut fds = [readable(&child), readable(&signals.fd)];
+        process::poll(&mut fds, None)?;
+        while let Some(received) = signals.next() {
+            interrupted = true;
+            // A terminal means everybody in the foreground; the run itself tells who started it that it was interrupted.
+            if !received.is_kernels() && received.sender() != Some(pid) {
+                process::kill(pid, received.number)?;
+            }
+        }
+        if fds[0].revents != 0 {
+            return Ok(interrupted);
+        }
     }
 }
 

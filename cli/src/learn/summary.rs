@@ -85,6 +85,12 @@ fn shown(path: &Path) -> String {
     Text::from(path.as_os_str()).to_string()
 }
 
+fn notes_json(proposal: &Proposal) -> Vec<Value> {
+    (proposal.notes.iter())
+        .map(|note| json!({"about": note.about.heading(), "text": note.text}))
+        .collect()
+}
+
 fn hidden_json(hidden: &[Hidden]) -> Vec<Value> {
     (hidden.iter())
         .map(|hidden| {
@@ -236,9 +242,6 @@ impl Learnt<'_> {
                 })
             })
             .collect();
-        let notes: Vec<Value> = (proposal.notes.iter())
-            .map(|note| json!({"about": note.about.heading(), "text": note.text}))
-            .collect();
         let verified = self.verified.map(|verified| {
             json!({
                 "verified": verified.is_good(),
@@ -257,7 +260,7 @@ impl Learnt<'_> {
             "runs": proposal.head.runs,
             "extends": proposal.extends.iter().map(|extended| &extended.name).collect::<Vec<_>>(),
             "lines": lines,
-            "notes": notes,
+            "notes": notes_json(proposal),
             "hidden": hidden_json(&self.hidden),
             "changes": changes,
             "changes-kept": kept,
@@ -316,7 +319,13 @@ pub(super) fn difference(
     out
 }
 
-pub(super) fn difference_json(difference: &Difference, hidden: &[Hidden]) -> String {
+/// The same for programs. `proposal`: the profile for what was seen; `trimmed`: the older one without what no run used.
+pub(super) fn difference_json(
+    difference: &Difference,
+    proposal: &Proposal,
+    hidden: &[Hidden],
+    trimmed: Option<&str>,
+) -> String {
     let lacks: Vec<Value> = (difference.lacks.iter())
         .map(|lack| json!({"key": lack.key.name(), "what": lack.what}))
         .collect();
@@ -328,6 +337,15 @@ pub(super) fn difference_json(difference: &Difference, hidden: &[Hidden]) -> Str
         .collect();
     format!(
         "{}\n",
-        json!({"lacks": lacks, "lines": lines, "unused": unused, "hidden": hidden_json(hidden)})
+        json!({
+            "profile": trimmed,
+            "complete": proposal.is_complete(),
+            "runs": proposal.head.runs,
+            "notes": notes_json(proposal),
+            "lacks": lacks,
+            "lines": lines,
+            "unused": unused,
+            "hidden": hidden_json(hidden),
+        })
     )
 }

@@ -15,6 +15,9 @@ use super::summary::list;
 use super::{say, today};
 use crate::options::AegisLearn;
 
+/// Why a run says nothing of the profile.
+const INTERRUPTED: &str = "it was interrupted: try the profile yourself";
+
 /// How the run under the profile went.
 #[derive(Debug)]
 pub(super) struct Verified {
@@ -31,6 +34,8 @@ pub(super) struct Verified {
     /// What it could do before, and not any more.
     pub missing: BTreeSet<Missing>,
     pub lost: u64,
+    /// Whether it began in another directory: nothing in the working directory is granted.
+    pub elsewhere: bool,
     /// What it did.
     pub seen: Option<Observation>,
 }
@@ -55,6 +60,7 @@ impl Verified {
             outside: Vec::new(),
             missing: BTreeSet::new(),
             lost: 0,
+            elsewhere: false,
             seen: None,
         }
     }
@@ -114,6 +120,9 @@ impl Verified {
             "  outside: ",
             self.outside.iter().map(Outside::to_string),
         );
+        if self.elsewhere {
+            out += "  it began in /, as the profile grants nothing in the working directory; to have it begin there: files.read: [$WORK]\n";
+        }
         if self.lost > 0 {
             let _ = writeln!(out, "  {} things of it were seen and lost", self.lost);
         }
@@ -156,9 +165,7 @@ pub(super) fn verify(
     input: &Input,
 ) -> anyhow::Result<Verified> {
     let untried = match input {
-        _ if material.runs.iter().any(|run| run.interrupted) => {
-            Some("it was interrupted: try the profile yourself")
-        }
+        _ if material.usage.interrupted => Some(INTERRUPTED),
         Input::Once => Some(
             "standard input is a pipe, which can be read once: give it as a file (< FILE), or try the profile yourself",
         ),
@@ -181,8 +188,14 @@ pub(super) fn verify(
         profile: confined,
         skill_dir: view.profile.skill_dir.clone(),
     };
-    let run = whole(options, &Run::of(options, input), &profile_of_run)?;
+    let mut run = Run::of(options, input);
+    if !proposal.run.is_empty() {
+        // As the profile has it.
+        run.command = &[];
+    }
+    let run = whole(options, &run, &profile_of_run)?;
     let seen = match run {
+        Ok(seen) if seen.interrupted => return Ok(Verified::not_tried(INTERRUPTED)),
         Ok(seen) => seen,
         Err(status) => return Ok(Verified::did_not_start(status)),
     };
@@ -209,6 +222,10 @@ pub(super) fn verify(
         outside,
         missing: missing(&material.all, &seen.observation, around),
         lost: seen.observation.losses.lost(),
+        elsewhere: {
+            let began = |seen: &Observation| seen.runs.first().map(|run| run.directory.clone());
+            began(&seen.observation) != began(&material.all)
+        },
         seen: Some(seen.observation),
     })
 }

@@ -66,10 +66,20 @@ pub(crate) fn launched(launch: Launch, program: &'static str, quiet: bool) -> u8
 fn failed(error: &Error, program: &str, policy: Option<&str>) -> u8 {
     match error {
         Error::Profile(error) => complain(&profile_error(program, error)),
-        Error::Refused(refusal) => fail(program, &said::refusal(refusal, policy)),
+        Error::Refused(refusal) => {
+            fail(
+                program,
+                &said::refusal(refusal, policy, is_declared(program)),
+            );
+        }
         error => fail(program, &error.to_string()),
     }
     error.exit_status()
+}
+
+/// Whether what a program's runs ask for is in a profile of the person's. `aegis-learn` makes it itself.
+fn is_declared(program: &str) -> bool {
+    program == PROGRAM
 }
 
 fn fail(program: &str, text: &str) {
@@ -104,7 +114,7 @@ struct Caller {
 
 impl FrontEnd for Caller {
     fn ask(&mut self, question: &Question<'_>) -> Result<Answer, String> {
-        ask::ask(question)
+        ask::ask(question, self.program)
     }
 
     fn passphrase(
@@ -173,7 +183,11 @@ fn run(launch: Launch, program: &'static str, quiet: bool) -> Result<u8, Error> 
         interrupted: None,
     };
     let permitted = launch.prepare(&mut caller)?.decide()?;
-    complain(&said::warnings(permitted.plan(), program));
+    complain(&said::warnings(
+        permitted.plan(),
+        program,
+        is_declared(program),
+    ));
     if !quiet {
         complain(&said::weak_limits(permitted.plan()));
     }
@@ -204,7 +218,12 @@ fn run(launch: Launch, program: &'static str, quiet: bool) -> Result<u8, Error> 
     // Last, so that a person sees it.
     if report.exit_status != 0 && (!quiet || report.cause == Cause::OutputLost) {
         let profile = &outcome.profile;
-        complain(&why::explain(report, profile, reference.as_deref()));
+        complain(&why::explain(
+            report,
+            profile,
+            reference.as_deref(),
+            program,
+        ));
     }
     if let Some(signal) = caller.interrupted {
         // A script that waits for us, the other programs of a pipeline. We have blocked it, and go on.

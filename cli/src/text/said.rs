@@ -23,8 +23,17 @@ fn told(plan: &Plan) -> impl Iterator<Item = (&Grant, &Opinion)> {
     grants.filter_map(|grant| Some((grant, grant.decision.as_ref()?)))
 }
 
-/// Why the command was not started. `policy`: the one that was named on the command line.
-pub(crate) fn refusal(refusal: &Refusal, policy: Option<&str>) -> String {
+/// Where a grant was declared, for a line that says what it is; nothing where that is no file of the person's.
+fn from(grant: &Grant, is_declared: bool, before: &str) -> String {
+    match is_declared {
+        true => format!("{before}({})", harmless(&grant.from.to_string())),
+        false => String::new(),
+    }
+}
+
+/// Why the command was not started. `policy`: the one that was named on the command line. `is_declared`: what was asked for is in a profile
+/// of the person's; where it is not, options of `aegis-learn` ask for it.
+pub(crate) fn refusal(refusal: &Refusal, policy: Option<&str>, is_declared: bool) -> String {
     let Refusal {
         plan,
         decision,
@@ -44,10 +53,10 @@ pub(crate) fn refusal(refusal: &Refusal, policy: Option<&str>) -> String {
     for (grant, said) in stopped.iter().take(MOST) {
         let _ = write!(
             out,
-            "\n  {:<6}  {}  ({})\n          {}",
+            "\n  {:<6}  {}{}\n          {}",
             said.verdict,
             harmless(&grant.what.to_string()),
-            harmless(&grant.from.to_string()),
+            from(grant, is_declared, "  "),
             said.reason,
         );
     }
@@ -55,10 +64,20 @@ pub(crate) fn refusal(refusal: &Refusal, policy: Option<&str>) -> String {
         let _ = write!(out, "\n  {}", decision.reason);
     } else if stopped.len() > MOST {
         let more = stopped.len() - MOST;
-        let _ = write!(out, "\n  ... and {more} more: --explain lists all");
+        let _ = write!(out, "\n  ... and {more} more");
+        out += if is_declared {
+            ": --explain lists all"
+        } else {
+            ""
+        };
     }
     let help = match decision.verdict {
-        Verdict::Block => "ask for less in the profile, or have the policy permit it",
+        Verdict::Block if is_declared => {
+            "ask for less in the profile, or have the policy permit it"
+        }
+        Verdict::Block => {
+            "leave out what asks for it (--pass, --show, --allow-net), or have the policy permit it"
+        }
         _ => "run it on a terminal and answer with yes, or have the policy permit it",
     };
     let _ = write!(out, "\n  help: {help}");
@@ -162,15 +181,15 @@ pub(crate) fn quoted(word: &str) -> String {
     }
 }
 
-/// What is let through with a warning, a line each, in the name of `program`.
-pub(crate) fn warnings(plan: &Plan, program: &str) -> String {
+/// What is let through with a warning, a line each, in the name of `program`. `is_declared`: as of a [`refusal`].
+pub(crate) fn warnings(plan: &Plan, program: &str, is_declared: bool) -> String {
     let mut out = String::new();
     for (grant, said) in told(plan).filter(|(_, said)| said.verdict == Verdict::Warn) {
         let _ = writeln!(
             out,
-            "{program}: warning: policy: {} ({}): {}",
+            "{program}: warning: policy: {}{}: {}",
             harmless(&grant.what.to_string()),
-            harmless(&grant.from.to_string()),
+            from(grant, is_declared, " "),
             said.reason
         );
     }

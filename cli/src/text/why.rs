@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use aegis_policy::{Verdict, What};
+use aegis_policy::{Opinion, Verdict, What};
 use aegis_profile::{Files, LimitKey, Profile, Program, builtin};
 use aegis_runtime::supervise::denials::{Denial, Evidence};
 use aegis_runtime::supervise::report::{Cause, Report};
@@ -14,11 +14,18 @@ use crate::terminal::harmless;
 const MOST: usize = 3;
 
 /// The last lines after a failed run; empty if nothing in Aegis explains the failure. `reference` is
-/// the profile as named on the command line.
-pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str>) -> String {
+/// the profile as named on the command line. What is no question of the profile is said in the name of `program`.
+pub(crate) fn explain(
+    report: &Report,
+    profile: &Profile,
+    reference: Option<&str>,
+    program: &str,
+) -> String {
     let mut out = String::new();
     if report.cause == Cause::OutputLost {
-        return "aegis-run: error: what the command wrote could not all be passed on: standard output or error cannot be written, or its disk is full\n  help: make room, or redirect it elsewhere, and run it again\n".into();
+        return format!(
+            "{program}: error: what the command wrote could not all be passed on: standard output or error cannot be written, or its disk is full\n  help: make room, or redirect it elsewhere, and run it again\n"
+        );
     }
     if report.cause == Cause::Anomaly {
         return "aegis-run: ended, since it did what is out of the ordinary, above\n  help: `aegis audit show` has each with its rule; where it is to be ordinary, learn it anew (aegis-learn)\n".into();
@@ -79,7 +86,7 @@ pub(crate) fn explain(report: &Report, profile: &Profile, reference: Option<&str
             out,
             "aegis-run: the built-in profile {made} is for {program}: --profile {made}, or `extends: [{own}]` in a profile of your own"
         );
-    } else if built_in && shown.iter().any(|denial| denial.allow.is_some()) {
+    } else if built_in && shown.iter().any(|denial| addable(denial).is_some()) {
         let begun = reference.unwrap_or("base");
         let _ = writeln!(
             out,
@@ -119,19 +126,38 @@ pub(crate) fn denied(what: &str, is_proven: bool, times: u64) -> String {
     }
 }
 
+/// The policy's opinion on what would allow it, if that is to block it.
+fn blocked(denial: &Denial) -> Option<&Opinion> {
+    let said = denial.decision.as_ref();
+    said.filter(|said| said.verdict == Verdict::Block)
+}
+
+/// The line that would allow it, if the policy does not block that.
+fn addable(denial: &Denial) -> Option<&str> {
+    let line = denial.allow.as_deref();
+    line.filter(|_| blocked(denial).is_none())
+}
+
 fn sentence(denial: &Denial, reference: Option<&str>) -> String {
     let is_proven = denial.evidence != Evidence::ErrorMessage;
     let what = denied(&denial.what, is_proven, denial.times);
     let mut out = format!("refused by {}: {what}", denial.layer);
-    let blocked = (denial.decision.as_ref()).filter(|said| said.verdict == Verdict::Block);
-    match (&denial.allow, blocked) {
-        // What is guessed may have a line that cannot be named.
-        (None, _) if denial.evidence == Evidence::ErrorMessage => {}
-        (None, _) => out.push_str("; no profile can allow it"),
-        (Some(_), Some(said)) => {
-            let _ = write!(out, "; a profile that asks for it would be {}", said.reason);
+    match (addable(denial), &denial.allow, blocked(denial)) {
+        (None, Some(_), Some(said)) => {
+            let why = match said.reason.starts_with("blocked") {
+                true => "",
+                false => "blocked: ",
+            };
+            let _ = write!(
+                out,
+                "; a profile that asks for it would be {why}{}",
+                said.reason
+            );
         }
-        (Some(line), None) => {
+        // What is guessed may have a line that cannot be named.
+        (None, ..) if denial.evidence == Evidence::ErrorMessage => {}
+        (None, ..) => out.push_str("; no profile can allow it"),
+        (Some(line), ..) => {
             let with = match denial.asked {
                 Some(What::Write { tree: true, .. }) => ", and the rest of its directory,",
                 _ => "",
@@ -141,6 +167,9 @@ fn sentence(denial: &Denial, reference: Option<&str>) -> String {
                 "; to allow it{with} add to {}: {line}",
                 target(reference)
             );
+            if matches!(denial.asked, Some(What::Sockets { .. })) {
+                out.push_str(", which is for sockets that it makes itself; one of the host is granted by its own path in files.read");
+            }
         }
     }
     out
@@ -178,8 +207,6 @@ fn limit(key: &str, profile: &Profile) -> String {
 
 #[cfg(test)]
 mod tests {
-    use aegis_policy::Opinion;
-
     use super::*;
 
     fn denial(what: &str, evidence: Evidence, allow: Option<&str>) -> Denial {
@@ -228,10 +255,31 @@ mod tests {
             verdict: Verdict::Block,
         };
         denial.decision = Some(said);
+        let told = "refused by Landlock: reading x (the command's error message names it); \
+             a profile that asks for it would be blocked";
         assert_eq!(
             sentence(&denial, None),
-            "refused by Landlock: reading x (the command's error message names it); \
-             a profile that asks for it would be blocked by rule `keys`: private keys"
+            format!("{told} by rule `keys`: private keys")
+        );
+        assert_eq!(addable(&denial), None);
+        let holds = "it may hold what is blocked by rule `keys`";
+        if let Some(said) = &mut denial.decision {
+            said.reason = holds.into();
+        }
+        assert_eq!(sentence(&denial, None), format!("{told}: {holds}"));
+    }
+
+    #[test]
+    fn a_socket_of_the_host_is_not_to_be_had_by_private_ones() {
+        let line = "capabilities: {sockets: private}";
+        let mut denial = denial("a Unix socket", Evidence::ErrorMessage, Some(line));
+        denial.asked = Some(What::Sockets {
+            name: "private".into(),
+        });
+        let said = sentence(&denial, Some("a.yaml"));
+        assert!(
+            said.contains(line) && said.ends_with("granted by its own path in files.read"),
+            "{said}"
         );
     }
 

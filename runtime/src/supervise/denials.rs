@@ -147,10 +147,9 @@ fn line_denials(line: &str, plan: &Plan, system: System<'_>) -> Vec<Denial> {
             .filter_map(|word| reading(word, said, plan, system))
             .collect(),
     };
-    if list.is_empty()
-        && (said.missing || said.writing)
-        && objects.iter().all(|word| is_relative(word))
-    {
+    let is_there = !objects.is_empty() && objects.iter().all(|word| is_relative(word));
+    let looked_for = (said.missing || said.writing) && is_there && !said.program;
+    if list.is_empty() && (looked_for || said.here) {
         list.extend(working_directory(plan));
     }
     list
@@ -243,13 +242,18 @@ fn writing(word: &str, plan: &Plan) -> Option<Denial> {
     if dir.parent().is_none() || rights.own || (rights.write && self::rights(dir, plan).write) {
         return None;
     }
-    let item = shorten(dir, plan);
-    let line = line_for("files.write", &item).filter(|_| !is_system(dir) && !holds_home(dir, plan));
+    let why_none = match is_system(dir) {
+        true => Some(
+            ", in a directory of the system's, which is proposed for no profile: what is written there acts on the whole host",
+        ),
+        false => holds_home(dir, plan),
+    };
+    let line = line_for("files.write", &shorten(dir, plan)).filter(|_| why_none.is_none());
     let layer = match rights.visible {
         true => "read-only mount",
         false => "mount namespace",
     };
-    let what = format!("writing {}", path.display());
+    let what = format!("writing {}{}", path.display(), why_none.unwrap_or_default());
     Some(Denial::guessed(
         Access::Write.what(dir, true, None),
         layer,
@@ -340,8 +344,9 @@ fn reading(word: &str, said: Complaint, plan: &Plan, system: System<'_>) -> Opti
         true => "Landlock",
         false => "mount namespace",
     };
-    let line = line_for(key, &shorten(path, plan)).filter(|_| !holds_home(path, plan));
-    let what = format!("{verb} {}", path.display());
+    let why_none = holds_home(path, plan);
+    let line = line_for(key, &shorten(path, plan)).filter(|_| why_none.is_none());
+    let what = format!("{verb} {}{}", path.display(), why_none.unwrap_or_default());
     Some(Denial::guessed(
         access.what(path, said.directory, None),
         layer,
@@ -358,10 +363,12 @@ fn is_system(path: &Path) -> bool {
     TREES.iter().any(|tree| path.starts_with(tree))
 }
 
-/// Whether a home directory lies there: Aegis's own records are in it, so it cannot be granted whole.
-fn holds_home(path: &Path, plan: &Plan) -> bool {
+/// Why a directory cannot be granted whole, if that is since the home directory lies there.
+fn holds_home(path: &Path, plan: &Plan) -> Option<&'static str> {
     let mut homes = plan.variables.iter().filter(|(name, _)| name == "$HOME");
-    homes.any(|(_, home)| home.starts_with(path))
+    homes.any(|(_, home)| home.starts_with(path)).then_some(
+        ", where your home lies, and with it Aegis's own records: a directory below it can be granted",
+    )
 }
 
 /// The line of a profile that grants this one item; `None`: no line can name it. The item is text of the command: quoted, and

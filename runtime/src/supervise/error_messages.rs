@@ -17,6 +17,10 @@ pub(super) struct Complaint {
     pub missing: bool,
     /// It was about writing: a read-only file system, a mount point, a file that cannot be made.
     pub writing: bool,
+    /// What is looked for from the working directory upwards is not there, whatever it is called.
+    pub here: bool,
+    /// A program was not found in `PATH`.
+    pub program: bool,
     /// It was about executing a program.
     pub executing: bool,
     /// A program that gains privileges when it is executed did not get them.
@@ -88,6 +92,8 @@ impl Complaint {
                     "failed to create",
                     "cannot mkdir",
                 ]),
+            here: says(&["not a git repository", "no makefile"]),
+            program: line.ends_with(": not found") || line.ends_with("command not found"),
             executing: says(&[
                 "spawn ",
                 "exec ",

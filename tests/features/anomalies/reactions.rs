@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Output;
 
+use aegis_tests::audit_log::aegis;
 use aegis_tests::terminal::{OUTER, Terminal};
 use aegis_tests::{EVERYTHING, User, Workspace, program, repository, text};
 use serde_json::Value;
@@ -149,6 +150,13 @@ fn a_baseline_that_is_missing_or_another_one_is_told_before_anything_starts() {
                 "{said}"
             );
             assert!(!String::from_utf8_lossy(&output.stdout).contains('1'));
+            let checked = aegis(workspace, &["profile", "check", "skill.yaml"]);
+            assert_eq!(checked.status.code(), Some(0), "{}", text(&checked));
+            let said = text(&checked);
+            assert!(
+                said.contains("warning: ") && said.contains(": the baseline "),
+                "{said}"
+            );
         }
         // It grants nothing, and a run that is not observed does without.
         let profile = workspace.work().join("skill.yaml");

@@ -1,6 +1,5 @@
 //! `aegis audit tail`: the last records, and new ones.
 
-use std::collections::VecDeque;
 use std::fmt::Display;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -12,7 +11,7 @@ use anyhow::{anyhow, ensure};
 use rustix::fs::inotify;
 
 use super::show::Style;
-use super::{CommandResult, LogArg, Out, Recorded, failed, open, recorded};
+use super::{CommandResult, LogArg, Out, Recorded, failed, last, open, recorded};
 
 pub(super) fn tail(log: &LogArg, lines: usize, follow: bool, json: bool) -> CommandResult {
     let mut out = Out::new();
@@ -24,14 +23,10 @@ pub(super) fn tail(log: &LogArg, lines: usize, follow: bool, json: bool) -> Comm
         false => None,
     };
     let mut reader = open(&path)?;
-    let (mut last, mut seen) = (VecDeque::new(), None);
-    for record in recorded(&mut reader) {
-        seen = record.as_ref().map_or(seen, |record| Some(record.hash));
-        last.push_back(record);
-        if last.len() > lines {
-            last.pop_front();
-        }
-    }
+    let mut seen = None;
+    let all = recorded(&mut reader)
+        .inspect(|record| seen = record.as_ref().map_or(seen, |record| Some(record.hash)));
+    let last = last(all, lines);
     let going = out.lines(last.into_iter().map(|record| style.line(record)))?;
     match watch {
         Some(watch) if going => follow_from(&path, reader.position(), seen, watch, style, &mut out),

@@ -1,14 +1,17 @@
 //! `aegis audit verify`: the two answers, and the findings behind them.
 
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 use aegis_audit::log::{
     Answer as Which, Expected, LastSigned, PublicKey, Remembered, SetAside, Verified,
+    verify_telling,
 };
 use clap::{Args, ValueHint};
 
 use super::{CommandResult, LogArg, failed, state};
 use crate::aegis::answer;
+use crate::terminal::complain;
 
 /// The command line.
 #[derive(Debug, Args)]
@@ -57,8 +60,14 @@ impl Options {
             )),
             None => error,
         })?;
-        let verified =
-            aegis_audit::log::verify(reader, &expected).map_err(|error| failed(&path, &error))?;
+        let is_watched = io::stderr().is_terminal();
+        let tell = |read: u64| {
+            if is_watched {
+                complain(&format!("aegis: {read} records were read\n"));
+            }
+        };
+        let verified = verify_telling(reader, &expected, TOLD, tell);
+        let verified = verified.map_err(|error| failed(&path, &error))?;
         answer(self.json, &verified, || text(&verified, &expected))?;
         Ok(verified.intact && verified.complete)
     }
@@ -80,6 +89,9 @@ fn named(key: &str) -> anyhow::Result<PublicKey> {
         Err(_) => Ok(PublicKey::in_file(Path::new(key))?),
     }
 }
+
+/// A person is told of so many records more: every few seconds.
+const TOLD: u64 = 100_000;
 
 /// As many runs are listed.
 const LISTED: usize = 10;

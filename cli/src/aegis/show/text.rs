@@ -344,11 +344,10 @@ fn open(page: &mut Page, inside: &Inside) {
     let head = ["WHAT", "DESCRIPTORS", "PID"];
     titled(page, "Open now", &table(Some(head), rows), more);
     if inside.descriptors_left_out > 0 {
-        let _ = writeln!(
-            page.out,
-            "  {} descriptors were not looked at",
-            inside.descriptors_left_out
-        );
+        let _ = match inside.descriptors_left_out {
+            1 => writeln!(page.out, "  1 descriptor was not looked at"),
+            more => writeln!(page.out, "  {more} descriptors were not looked at"),
+        };
     }
 }
 

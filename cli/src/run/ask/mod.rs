@@ -54,11 +54,17 @@ fn lock(name: &str, how: fn(&File) -> io::Result<()>) -> Result<Option<OwnedFd>,
     Ok(Some(lock.into()))
 }
 
-/// Asks, and waits for as long as it takes. An error says why nobody can be asked.
-pub fn ask(question: &Question<'_>) -> Result<Answer, String> {
+/// Asks in the name of `program`, and waits for as long as it takes. An error says why nobody can be asked.
+pub fn ask(question: &Question<'_>, program: &str) -> Result<Answer, String> {
     let mut terminal = Terminal::open(Echo::On)?;
     let show = |terminal: &Terminal, all: bool| {
-        text::question(question, terminal.columns(), terminal.colour(), all)
+        text::question(
+            question,
+            program,
+            terminal.columns(),
+            terminal.colour(),
+            all,
+        )
     };
     let text::Page {
         mut text, mut cut, ..

@@ -112,7 +112,7 @@ fn shown(whats: Vec<What>, context: &Context, command: &[HostPath], all: bool) -
         passphrases: &[],
         policy: "standard",
     };
-    text::question(&question, 80, false, all).text
+    text::question(&question, "aegis-run", 80, false, all).text
 }
 
 #[test]

@@ -36,8 +36,14 @@ const INDENT: usize = 12;
 const BOLD: &str = "1";
 const YELLOW: &str = "33";
 
-/// The question.
-pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, all: bool) -> Page {
+/// The question, in the name of `program`.
+pub(super) fn question(
+    question: &Question<'_>,
+    program: &str,
+    columns: usize,
+    colour: bool,
+    all: bool,
+) -> Page {
     let mut page = Page {
         text: String::new(),
         columns: columns.max(NARROWEST),
@@ -53,8 +59,8 @@ pub(super) fn question(question: &Question<'_>, columns: usize, colour: bool, al
         true => ", and the command stands still",
     };
     let heading = match asked.len() {
-        1 => format!("\naegis-run: the policy leaves this to you{stands}:"),
-        n => format!("\naegis-run: the policy leaves {n} things to you{stands}:"),
+        1 => format!("\n{program}: the policy leaves this to you{stands}:"),
+        n => format!("\n{program}: the policy leaves {n} things to you{stands}:"),
     };
     page.text += &(painted(colour, BOLD, &heading) + "\n");
     let profile = match question.file {

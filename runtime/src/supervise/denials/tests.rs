@@ -193,6 +193,29 @@ fn who_speaks_and_what_is_read_is_not_proposed_for_writing() {
 }
 
 #[test]
+fn where_no_line_is_proposed_the_reason_is_told() {
+    for (message, why) in [
+        (
+            "sh: 1: cannot create /etc/motd: Read-only file system",
+            "writing /etc/motd, in a directory of the system's",
+        ),
+        (
+            "touch: cannot touch '/usr/lib/x': Read-only file system",
+            "writing /usr/lib/x, in a directory of the system's",
+        ),
+        (
+            "mkdir: cannot create directory '/home/x': No such file or directory",
+            "writing /home/x, where your home lies",
+        ),
+    ] {
+        let (found, _) = found_by(message, PROFILE);
+        assert_eq!(found.len(), 1, "{message}");
+        assert!(found[0].what.starts_with(why), "{found:?}");
+        assert_eq!(found[0].allow, None, "{message}");
+    }
+}
+
+#[test]
 fn what_is_granted_or_is_no_file_is_not_blamed() {
     for message in [
         "cat: /skill/work/a.txt: No such file or directory",
@@ -256,6 +279,9 @@ fn a_command_that_began_elsewhere_is_told_of_the_working_directory() {
         "python3: can't open file '//report.py': [Errno 2] No such file or directory",
         "fatal: not a git repository (or any of the parent directories): .git",
         "error: could not find `Cargo.toml` in `/` or any parent directory",
+        "make: *** No targets specified and no makefile found.  Stop.",
+        "cat: notes.txt: No such file or directory",
+        "touch: cannot touch 'made': Read-only file system",
     ] {
         let (found, _) = found_by(message, "");
         let lines: Vec<_> = found.into_iter().map(|denial| denial.allow).collect();
@@ -264,6 +290,16 @@ fn a_command_that_began_elsewhere_is_told_of_the_working_directory() {
             !allowed_by(message).contains(&Some(line.clone())),
             "{message}"
         );
+    }
+    // Of a name in that directory, nothing is said.
+    for message in [
+        "FileNotFoundError: [Errno 2] No such file or directory",
+        "sh: 1: there-is-no-such-program: not found",
+        "bash: line 1: there-is-no-such-program: command not found",
+        "GET https://example.com/x: not found",
+    ] {
+        let (found, _) = found_by(message, "");
+        assert_eq!(found, [], "{message}");
     }
 }
 
