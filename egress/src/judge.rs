@@ -214,9 +214,14 @@ impl Judge {
 impl Grant {
     /// Whether a host is what it names.
     fn covers(&self, host: &str) -> bool {
-        match self.host.strip_prefix('*') {
-            // All names below, with the dot: not the name itself.
-            Some(below) => host.len() > below.len() && host.ends_with(below),
+        match self.host.strip_prefix("*.") {
+            // All names below it, and not itself.
+            Some(name) => {
+                let below = host
+                    .strip_suffix(name)
+                    .and_then(|rest| rest.strip_suffix('.'));
+                below.is_some_and(|labels| !labels.is_empty())
+            }
             None => self.host == host,
         }
     }
@@ -312,6 +317,7 @@ mod tests {
         let judge = judge(&[
             (Scheme::Https, "*.a.example", 443),
             (Scheme::Http, "b.example", 80),
+            (Scheme::Http, "*", 81),
         ]);
         let asks =
             |scheme, host, port| judge.is_asked_for(&destination(scheme, host, port)).is_ok();
@@ -327,6 +333,7 @@ mod tests {
             (Scheme::Https, "x.a.example", 8443),
             (Scheme::Http, "x.a.example", 443),
             (Scheme::Http, "x.b.example", 80),
+            (Scheme::Http, "b.example", 81),
         ] {
             assert!(!asks(scheme, host, port), "{host} {port}");
         }
