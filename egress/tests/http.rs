@@ -150,8 +150,9 @@ fn a_refusal_of_a_large_upload_arrives_and_the_connection_is_closed() {
     World::new(OPEN).run(
         || {},
         |inside, ()| {
-            let head = "POST / HTTP/1.1\r\nHost: denied.example\r\nContent-Length: 900000\r\n\r\n";
-            let words = [head.as_bytes(), &vec![b'x'; 900_000]].concat();
+            let head =
+                "POST / HTTP/1.1\r\nHost: denied.example\r\nContent-Length: 40000000\r\n\r\n";
+            let words = [head.as_bytes(), &vec![b'x'; 40_000_000]].concat();
             // All of it is written before anything is read.
             let answer = say(inside.connect("denied.example", 80), &words);
             assert!(
