@@ -7,7 +7,8 @@ use aegis_sys::{capabilities, files, process};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 
 /// Takes the launcher's socket from standard input, and gives up everything else: other descriptors, capabilities, the means to
-/// gain privileges, to be traced and to dump memory. The process dies when its parent does.
+/// gain privileges, to be traced and to dump memory. The process dies when its parent does, which to the kernel is the thread that
+/// started it.
 ///
 /// # Errors
 ///

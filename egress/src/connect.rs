@@ -20,6 +20,9 @@ use crate::stream::{Inside, tunnel};
 /// How long nothing is accepted after that failed: the host has no descriptors or memory left.
 const REST: Duration = Duration::from_millis(10);
 
+/// The alert `access_denied` of TLS (RFC 8446, 6.2): a connection that is only closed looks like a failure, and is tried again.
+const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
+
 /// Where connections from inside arrive.
 pub(crate) struct Door {
     pub dialler: Arc<Dialler>,
@@ -75,17 +78,7 @@ impl Door {
         };
         let scheme = self.dialler.judge.scheme(&name, port);
         let inside = Inside::new(stream, seat.clone());
-        let to = Destination {
-            address: None,
-            host: name.to_string(),
-            method: None,
-            path: None,
-            port,
-            request_size: None,
-            requests_last_minute: None,
-            response_size: None,
-            scheme: scheme.unwrap_or(Scheme::Tcp),
-        };
+        let to = Destination::connection(scheme.unwrap_or(Scheme::Tcp), &name, port);
         match (scheme, refused) {
             (Some(Scheme::Http), refused) => {
                 let conversation = Conversation {
@@ -110,43 +103,47 @@ impl Door {
             hello = tokio::time::timeout(self.dialler.limits.head, hello(&mut inside)) => hello,
             () = seat.turned_out() => return,
         };
-        let fault = match (hello, host) {
-            (Ok(Ok((sni, hello))), host) => match (sni.as_deref().map(normal), host) {
-                (Some(Some(sni)), Host::Name(name)) if *sni == **name => {
-                    return self.pass(inside, seat, hello, to).await;
-                }
-                // An address has no name.
-                (None, Host::Address(_)) => return self.pass(inside, seat, hello, to).await,
-                (None, _) => format!(
-                    "the connection was made to {}, and TLS names no server",
-                    to.host
-                ),
-                (Some(_), _) => format!(
-                    "the connection was made to {}, and TLS names another server",
-                    to.host
-                ),
-            },
-            (Ok(Err(fault)), _) => fault,
-            (Err(_), _) => "nothing was said in time".to_owned(),
+        let (sni, first) = match hello {
+            Ok(Ok(hello)) => hello,
+            Ok(Err(fault)) => return drop(self.dialler.refused(to, Refusal::of_broker(fault))),
+            Err(_) => {
+                let late = Refusal::of_broker("nothing was said in time");
+                return drop(self.dialler.refused(to, late));
+            }
         };
-        self.dialler.refused(to, Refusal::of_broker(fault));
+        let wrong = match (sni.as_deref().map(normal), host) {
+            (Some(Some(sni)), Host::Name(name)) if *sni == **name => None,
+            // An address has no name.
+            (None, Host::Address(_)) => None,
+            (None, _) => Some("names no server"),
+            (Some(_), _) => Some("names another server"),
+        };
+        match wrong {
+            None => self.pass(inside, seat, first, to).await,
+            Some(wrong) => {
+                let why = format!("the connection was made to {}, and TLS {wrong}", to.host);
+                self.dialler.refused(to, Refusal::of_broker(why));
+                let _ = inside.write_all(&ACCESS_DENIED).await;
+            }
+        }
     }
 
     /// Passes through what is said, after `first`.
-    async fn pass(&self, inside: Inside, seat: &Seat, first: Vec<u8>, to: Destination) {
+    async fn pass(&self, mut inside: Inside, seat: &Seat, first: Vec<u8>, to: Destination) {
         seat.is_busy();
-        // A refusal was told to the launcher. Here it can only be told by closing.
-        let Ok(Dialled {
-            mut stream,
-            mut exchange,
-            ..
-        }) = self.dialler.dial(to).await
-        else {
-            return;
-        };
-        match stream.write_all(&first).await {
-            Ok(()) => tunnel(inside, stream, &mut exchange).await,
-            Err(error) => exchange.error = Some(error.to_string()),
+        let scheme = to.scheme;
+        match self.dialler.dial(to).await {
+            Ok(Dialled {
+                mut stream,
+                mut exchange,
+                ..
+            }) => match stream.write_all(&first).await {
+                Ok(()) => tunnel(inside, stream, &mut exchange).await,
+                Err(error) => exchange.error = Some(error.to_string()),
+            },
+            // The launcher was told why. Here it can only be said that it is refused.
+            Err(_) if scheme == Scheme::Https => drop(inside.write_all(&ACCESS_DENIED).await),
+            Err(_) => {}
         }
     }
 }

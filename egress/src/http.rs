@@ -90,17 +90,7 @@ impl Conversation {
     }
 
     fn to(&self) -> Destination {
-        Destination {
-            address: None,
-            host: self.host.to_string(),
-            method: None,
-            path: None,
-            port: self.port,
-            request_size: None,
-            requests_last_minute: None,
-            response_size: None,
-            scheme: Scheme::Http,
-        }
+        Destination::connection(Scheme::Http, &self.host, self.port)
     }
 
     /// What a request asks for.

@@ -268,27 +268,18 @@ mod tests {
         .unwrap()
     }
 
-    fn to(scheme: Scheme, host: &str, port: u16) -> Destination {
-        Destination {
-            address: None,
-            host: host.to_owned(),
-            method: None,
-            path: None,
-            port,
-            request_size: None,
-            requests_last_minute: None,
-            response_size: None,
-            scheme,
-        }
-    }
-
     #[test]
     fn a_wildcard_is_for_names_below_and_the_apex_is_another() {
         let judge = judge(&[
             (Scheme::Https, "*.a.example", 443),
             (Scheme::Http, "b.example", 80),
+            (Scheme::Http, "*", 81),
         ]);
-        let asks = |scheme, host, port| judge.is_asked_for(&to(scheme, host, port)).is_ok();
+        let asks = |scheme, host, port| {
+            judge
+                .is_asked_for(&Destination::connection(scheme, host, port))
+                .is_ok()
+        };
         assert!(
             asks(Scheme::Https, "x.a.example", 443) && asks(Scheme::Https, "x.y.a.example", 443)
         );
@@ -301,11 +292,12 @@ mod tests {
             (Scheme::Https, "x.a.example", 8443),
             (Scheme::Http, "x.a.example", 443),
             (Scheme::Http, "x.b.example", 80),
+            (Scheme::Http, "b.example", 81),
         ] {
             assert!(!asks(scheme, host, port), "{host} {port}");
         }
         let refusal = judge
-            .is_asked_for(&to(Scheme::Https, "a.example", 443))
+            .is_asked_for(&Destination::connection(Scheme::Https, "a.example", 443))
             .unwrap_err();
         let line = "capabilities: {net.outbound: [\"https://a.example\"]}";
         assert_eq!(refusal.allow.as_deref(), Some(line));

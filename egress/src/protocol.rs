@@ -63,9 +63,14 @@ pub struct Grant {
 impl Grant {
     /// Whether a host is what it names.
     pub fn covers(&self, host: &str) -> bool {
-        match self.host.strip_prefix('*') {
-            // All names below, with the dot: not the name itself.
-            Some(below) => host.len() > below.len() && host.ends_with(below),
+        match self.host.strip_prefix("*.") {
+            // All names below it, and not itself.
+            Some(name) => {
+                let below = host
+                    .strip_suffix(name)
+                    .and_then(|rest| rest.strip_suffix('.'));
+                below.is_some_and(|labels| !labels.is_empty())
+            }
             None => self.host == host,
         }
     }

@@ -152,8 +152,8 @@ pub(crate) async fn tunnel(
 }
 
 /// How long, and for how many bytes, what still comes from inside is read after the last answer. Closing a socket with unread
-/// bytes resets the connection, and the answer is lost.
-const LINGER: (Duration, u64) = (Duration::from_secs(2), 1 << 20);
+/// bytes resets the connection: who is still writing fails, and does not read the answer.
+const LINGER: (Duration, u64) = (Duration::from_secs(30), 64 << 20);
 
 /// A connection from inside. When it is dropped, it is closed so that the last answer arrives.
 pub(crate) struct Inside {

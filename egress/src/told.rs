@@ -151,19 +151,10 @@ mod tests {
     use aegis_policy::{Hash, Verdict};
 
     use super::*;
+    use crate::aegis_policy::request::Destination::connection;
 
     fn asked() -> (Destination, Decision) {
-        let to = Destination {
-            address: None,
-            host: "a.example".to_owned(),
-            method: None,
-            path: None,
-            port: 443,
-            request_size: None,
-            requests_last_minute: None,
-            response_size: None,
-            scheme: Scheme::Https,
-        };
+        let to = Destination::connection(Scheme::Https, "a.example", 443);
         let decision = Decision {
             input: Hash::of(b""),
             parts: Vec::new(),

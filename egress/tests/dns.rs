@@ -70,7 +70,9 @@ fn whichever_name_server_is_asked_answers_over_udp_and_tcp() {
 #[test]
 fn names_beyond_number_and_packets_of_any_kind_leave_others_served() {
     let mut world = World::new(OPEN);
-    world.destinations.push("http://*.wild.example");
+    world
+        .destinations
+        .extend(["http://*.wild.example", "http://late.example"]);
     world.limits = Limits {
         names: 40,
         other_names: 20,
@@ -105,7 +107,13 @@ fn names_beyond_number_and_packets_of_any_kind_leave_others_served() {
             for asked_for in ["allowed.example", "a.wild.example", "b.wild.example"] {
                 assert_ne!(inside.address(asked_for), FIRST, "{asked_for}");
             }
-            let nobody = Ipv4Addr::from_bits(FIRST.to_bits() + 39);
+            // Those that the profile has by name, whatever is looked up of the others.
+            for n in 0..40 {
+                inside.address(&format!("{n}.wild.example"));
+            }
+            assert_eq!(inside.address("40.wild.example"), FIRST);
+            assert_ne!(inside.address("late.example"), FIRST);
+            let nobody = Ipv4Addr::from_bits(FIRST.to_bits() + 41);
             let (_, body, _) = curl(&[&format!("http://{}/", IpAddr::from(nobody))]);
             assert!(body.contains("no name has this address"), "{body}");
         },
