@@ -131,7 +131,7 @@ int sys_exit(__u64 *context) {
         bool is_it = refusal->began == task->start_time, kills = refusal->kills;
         bpf_map_delete_elem(&condemned, &self);
         if (is_it && kills) bpf_send_signal(SIGKILL);
-        if (is_it && !kills) refused = result == -EPERM;
+        if (is_it) refused = result == -EPERM;
       }
     }
     __u64 *word = &of->called[compat][(number >> 6) & 7];

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
-use aegis_tests::audit_log::{holds_up, of_type, place, records, run};
+use aegis_tests::audit_log::{holds_up, of_type, place, record, records, run};
 use aegis_tests::host::{bind, in_private_mounts, tmpfs};
 use aegis_tests::outcome::{Ran, refused};
 use aegis_tests::{EVERYTHING, USERS, Workspace, program, text};
@@ -150,10 +150,7 @@ fn what_the_policy_warns_of_runs_and_is_told_everywhere() {
             // The report says where in the log.
             let log = ran.report["audit"]["log"].as_str().expect("a log");
             let first = ran.report["audit"]["first"].as_u64().expect("a place");
-            let start = records(Path::new(log))
-                .into_iter()
-                .find(|record| record["seq"] == first)
-                .expect("the record");
+            let start = record(Path::new(log), first).expect("the record");
             assert_eq!(start["type"], "run.start");
             assert_eq!(start["run"], ran.report["run"]);
         }

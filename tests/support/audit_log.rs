@@ -26,6 +26,19 @@ pub fn run(workspace: &Workspace, profile: &Path, words: &[&str]) -> Command {
 
 /// Every record of a log, in its order.
 pub fn records(log: &Path) -> Vec<Value> {
+    let lines = lines(log).into_iter();
+    lines.map(|record| whole(log, record)).collect()
+}
+
+/// One record of a log that may have those of many other runs.
+pub fn record(log: &Path, seq: u64) -> Option<Value> {
+    let mut lines = lines(log).into_iter();
+    let record = lines.find(|record| record["seq"] == seq)?;
+    Some(whole(log, record))
+}
+
+/// Every record, without what it refers to.
+fn lines(log: &Path) -> Vec<Value> {
     let mut segments: Vec<PathBuf> = std::fs::read_dir(log)
         .map(|dir| dir.map(|entry| entry.expect("an entry").path()).collect())
         .unwrap_or_default();
@@ -40,7 +53,7 @@ pub fn records(log: &Path) -> Vec<Value> {
             let text = std::fs::read_to_string(path).expect("a segment");
             let lines = text.lines().map(|line| {
                 let mut line: Value = serde_json::from_str(line).expect("a line is JSON");
-                whole(log, line["record"].take())
+                line["record"].take()
             });
             lines.collect::<Vec<_>>()
         })

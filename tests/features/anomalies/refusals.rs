@@ -23,8 +23,14 @@ fn open_skill(workspace: &Workspace, granted: &str) {
 
 /// Runs the skill with this grafted onto it, where what it executes and reaches beyond is to be refused.
 fn refusing(workspace: &Workspace, code: &str) -> Output {
+    blocking(workspace, code, "refuse")
+}
+
+/// The same, with what becomes of it.
+fn blocking(workspace: &Workspace, code: &str, what: &str) -> Output {
     let rules = "capabilities:\n  - {id: reached, on: anomaly, match: [connect, exec], verdict: block}\n  - {id: others, on: anomaly, match: \"*\", verdict: allow}\n";
-    let policy = EVERYTHING.replace("capabilities:\n", rules) + "\nblocked-anomaly: refuse\n";
+    let policy = EVERYTHING.replace("capabilities:\n", rules);
+    let policy = format!("{policy}\nblocked-anomaly: {what}\n");
     let policy = workspace.policy(&policy).display().to_string();
     grafted(workspace, code);
     let output = run(workspace, "open.yaml", &policy, &["python3", "skill.py"]).output();
@@ -106,6 +112,20 @@ fn an_address_is_refused_and_the_command_goes_on() {
             }
         }
         is_recorded(workspace, "connect", "refused", &Value::Null);
+    });
+}
+
+/// The hook refuses what is killed, too: that is nothing that the sandbox has refused.
+#[test]
+fn an_address_that_is_killed_for_is_no_denial() {
+    by_probes(|workspace| {
+        open_skill(workspace, ITS_OWN);
+        let code = "tried(socket.socket().connect, ('127.0.0.1', 80))";
+        let output = blocking(workspace, code, "kill");
+        assert_eq!(output.status.code(), Some(137), "{}", text(&output));
+        let report = reported(workspace);
+        assert_eq!(reactions(&report, "connect").len(), 1, "{report}");
+        assert_eq!(reactions(&report, "denied"), [], "{report}");
     });
 }
 
