@@ -42,8 +42,6 @@ pub struct Running {
     pub profile: String,
     /// SHA-256 of the profile.
     pub profile_hash: Hash,
-    /// SHA-256 of the plan.
-    pub plan_hash: Hash,
     /// The policy's name.
     pub policy: Option<String>,
     /// The command.

@@ -44,7 +44,8 @@ pub struct Session<'a> {
     launch: Launch,
     profile: Profile,
     profile_hash: Hash,
-    plan_hash: Hash,
+    /// `None`: it could not be started.
+    plan_hash: Option<Hash>,
     report: Option<Output>,
     observing: Option<(Observing, observation::Run)>,
     watching: Option<Watching>,
@@ -136,7 +137,6 @@ impl<'a> Session<'a> {
             true => recorder.front_end.lend(),
             false => None,
         };
-        let plan_hash = built.plan().hash();
         let registered = Running {
             id: run.id.clone(),
             pid: std::process::id(),
@@ -144,7 +144,6 @@ impl<'a> Session<'a> {
             uid: context.uid,
             profile: context.profile.clone(),
             profile_hash: run.profile_hash,
-            plan_hash,
             policy: built
                 .plan()
                 .policy
@@ -218,12 +217,14 @@ impl<'a> Session<'a> {
             };
             (observing, observed)
         });
+        let session = ready.and_then(|()| built.go()).map_err(Box::new);
         Ok(Self {
-            session: ready.and_then(|()| built.go()).map_err(Box::new),
+            // The command begins meanwhile.
+            plan_hash: session.as_ref().ok().map(|session| session.plan().hash()),
+            session,
             launch: run.launch,
             profile: run.profile,
             profile_hash: run.profile_hash,
-            plan_hash,
             report: run.report,
             observing,
             watching: run.watching,
@@ -343,7 +344,7 @@ impl<'a> Session<'a> {
         let context = &self.request.context;
         let recorded = (self.recorder).end(
             &result.as_ref().map_err(|error| &**error),
-            Some(self.plan_hash),
+            self.plan_hash,
             context,
         );
         let mut report = result?;

@@ -227,6 +227,9 @@ pub fn files_of(directory: &Path, source: &dyn Source) -> Result<Vec<PathBuf>, E
 fn configured(config: &Path, owners: &[u32], source: &dyn Source) -> Result<Option<Held>, Error> {
     let ownership = Ownership { config, owners };
     let mut files = Vec::new();
+    if !is_there(config, source)? {
+        return reached(config, source).map(|()| None);
+    }
     let file = config.join("policy.yaml");
     if is_there(&file, source)? {
         ownership.check(config, source)?;
@@ -245,14 +248,7 @@ fn configured(config: &Path, owners: &[u32], source: &dyn Source) -> Result<Opti
         files.extend(files_of(&directory, source)?);
     }
     if files.is_empty() {
-        return match leads_nowhere(config, source) {
-            Some(link) => Err(Error::of_file(
-                &link.to_string_lossy(),
-                "a link that leads nowhere, where policies are looked for",
-                "remove it, or put the directory there: a policy that cannot be reached must not count as absent",
-            )),
-            None => Ok(None),
-        };
+        return reached(config, source).map(|()| None);
     }
     for file in &files {
         ownership.check_path(file, source)?;
@@ -260,13 +256,19 @@ fn configured(config: &Path, owners: &[u32], source: &dyn Source) -> Result<Opti
     from_files(&files, &config.to_string_lossy(), source, Some(ownership)).map(Some)
 }
 
-/// The link that keeps a directory from being there, of it or of those above it.
-fn leads_nowhere<'p>(directory: &'p Path, source: &dyn Source) -> Option<&'p Path> {
-    let is_link = |path: &&Path| source.exists(path);
-    (directory
+/// Refuses a link that keeps a directory from being there, be it that or one of those above it.
+fn reached(directory: &Path, source: &dyn Source) -> Result<(), Error> {
+    let mut missing = directory
         .ancestors()
-        .take_while(|path| source.look(path).is_err()))
-    .find(is_link)
+        .take_while(|path| source.look(path).is_err());
+    match missing.find(|path| source.exists(path)) {
+        Some(link) => Err(Error::of_file(
+            &link.to_string_lossy(),
+            "a link that leads nowhere, where policies are looked for",
+            "remove it, or put the directory there: a policy that cannot be reached must not count as absent",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Whether something exists at the path, even a dangling link. Not knowing is an error: a policy that cannot be

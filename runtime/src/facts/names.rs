@@ -5,7 +5,7 @@
 //! from hard links of what a pattern names; from file systems that ignore case; and from a home directory that is not the
 //! account's.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
@@ -133,7 +133,7 @@ struct Found {
 #[derive(Default)]
 struct Looked {
     /// By the path as it was named; `None`: nothing is there.
-    found: HashMap<OsString, Option<Rc<Found>>>,
+    found: BTreeMap<OsString, Option<Rc<Found>>>,
     /// What was found that is no link, each by its path free of links.
     files: Vec<Rc<Found>>,
     aliases: BTreeSet<Alias>,

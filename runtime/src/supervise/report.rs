@@ -258,9 +258,9 @@ fn is_zero(number: &u64) -> bool {
 
 impl Report {
     /// Adds the hashes of what was run, and where it is recorded.
-    pub fn seal(&mut self, profile: Hash, plan: Hash, recorded: Recorded) {
+    pub fn seal(&mut self, profile: Hash, plan: Option<Hash>, recorded: Recorded) {
         self.profile_hash = Some(profile);
-        self.plan_hash = Some(plan);
+        self.plan_hash = plan;
         self.audit = Some(recorded);
     }
 }
