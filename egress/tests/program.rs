@@ -29,7 +29,12 @@ fn program() -> tempfile::TempDir {
 
 fn start(program: &Path, socket: OwnedFd, uid: u32) -> Child {
     let mut command = Command::new(program.join("aegis-broker"));
-    // What it is not to keep: a descriptor that nobody closes.
+    // What it is not to keep: that memory may be dumped, and a descriptor that nobody closes.
+    let core = rustix::process::Rlimit {
+        current: Some(1 << 20),
+        maximum: Some(1 << 20),
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Core, core).expect("root");
     let kept = fs::File::open("/etc/passwd").expect("a file");
     rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty()).expect("kept on exec");
     let started = command
