@@ -23,7 +23,12 @@ fn program() -> tempfile::TempDir {
     let mode = fs::Permissions::from_mode(0o755);
     fs::set_permissions(directory.path(), mode).expect("chmod");
     let program = directory.path().join("aegis-broker");
-    fs::copy(env!("CARGO_BIN_EXE_aegis-broker"), program).expect("copied");
+    // By another process: a child of another test would inherit what is open for writing, and then it is not executed.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_aegis-broker"))
+        .arg(program)
+        .status();
+    assert!(copied.expect("cp starts").success());
     directory
 }
 
