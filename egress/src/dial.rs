@@ -99,13 +99,12 @@ impl Dialler {
         }
     }
 
-    /// A further request on a connection that exists.
+    /// A further request on a connection that exists: that host is asked for.
     ///
     /// # Errors
     ///
     /// What the sandbox is told.
     pub async fn again(&self, to: Destination) -> Result<(Destination, Decision), Refusal> {
-        self.pre(&to)?;
         let decision = self.decide(&to)?;
         match decision.verdict.lets_through() {
             true => Ok((to, decision)),

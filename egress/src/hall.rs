@@ -78,9 +78,18 @@ impl Hall {
 impl Seat {
     /// The connection waits for a request, or for the end of one.
     pub fn waits(&self) {
+        self.queue(1 << 62);
+    }
+
+    /// The connection is over but for what still comes: it makes room before all that wait.
+    pub fn lingers(&self) {
+        self.queue(0);
+    }
+
+    fn queue(&self, behind: u64) {
         let mut state = self.hall.state();
         state.last += 1;
-        let number = state.last;
+        let number = behind + state.last;
         state.waiting.insert(number, self.turned_out.clone());
         self.leave(&mut state, number);
         if state.waiting.len() > self.hall.limits.waiting
@@ -212,6 +221,9 @@ mod tests {
         assert!(!is_turned_out(&first) && !is_turned_out(&second));
         // It waits again, for a shorter time than the others.
         first.waits();
+        assert!(is_turned_out(&second) && !is_turned_out(&third) && !is_turned_out(&first));
+        // One that was turned out takes nobody's place while it is closed.
+        second.lingers();
         assert!(is_turned_out(&second) && !is_turned_out(&third) && !is_turned_out(&first));
     }
 }

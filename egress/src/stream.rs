@@ -181,7 +181,7 @@ impl Drop for Inside {
         };
         let seat = self.seat.clone();
         let linger = async move {
-            seat.waits();
+            seat.lingers();
             let _ = stream.shutdown().await;
             let (mut rest, mut nowhere) = (stream.take(LINGER.1), tokio::io::sink());
             tokio::select! {

@@ -23,13 +23,23 @@ fn program() -> tempfile::TempDir {
     let mode = fs::Permissions::from_mode(0o755);
     fs::set_permissions(directory.path(), mode).expect("chmod");
     let program = directory.path().join("aegis-broker");
-    fs::copy(env!("CARGO_BIN_EXE_aegis-broker"), program).expect("copied");
+    // By another process: a child of another test would inherit what is open for writing, and then it is not executed.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_aegis-broker"))
+        .arg(program)
+        .status();
+    assert!(copied.expect("cp starts").success());
     directory
 }
 
 fn start(program: &Path, socket: OwnedFd, uid: u32) -> Child {
     let mut command = Command::new(program.join("aegis-broker"));
-    // What it is not to keep: a descriptor that nobody closes.
+    // What it is not to keep: that memory may be dumped, and a descriptor that nobody closes.
+    let core = rustix::process::Rlimit {
+        current: Some(1 << 20),
+        maximum: Some(1 << 20),
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Core, core).expect("root");
     let kept = fs::File::open("/etc/passwd").expect("a file");
     rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty()).expect("kept on exec");
     let started = command

@@ -143,6 +143,11 @@ pub fn outside<T: Send>(body: impl FnOnce() -> T + Send) -> T {
             ip(&format!("address add {address}/32 dev lo"));
         }
         ip(&format!("address add {PUBLIC_V6}/128 dev lo nodad"));
+        // The kernel makes the route to it later, in a thread of its own.
+        let probe = UdpSocket::bind("[::]:0").expect("bound");
+        while probe.connect((PUBLIC_V6, 9)).is_err() {
+            std::thread::yield_now();
+        }
         body()
     })
 }
