@@ -4,25 +4,18 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use aegis_audit::event::{self, Evidence};
-use aegis_egress::protocol::{self, Event as Told, Grant, Listener, Order, Setup};
+use aegis_audit::event::Evidence;
+use aegis_egress::protocol::{self, Event as Message, Grant, Listener, Order, Setup};
 use aegis_policy::request::Destination;
-use aegis_policy::{Decision, Policy, Request, Verdict, What};
+use aegis_policy::{Context, Decision, Policy, Request, What};
 use aegis_runtime::plan::Plan;
-use aegis_runtime::supervise::{self, denials::Denial};
+use aegis_runtime::supervise::denials::Denial;
 use aegis_runtime::types::Protocol;
 use aegis_sys::{memory, socket};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::net::sockopt;
+use rustix::net::Shutdown;
 
-use crate::session::Session;
-
-/// An answer that takes longer does not come any more.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::helper::{Helper, PATIENCE};
 
 /// So many different refusals are told of a run; the rest is counted.
 const MOST: usize = 100;
@@ -30,224 +23,254 @@ const MOST: usize = 100;
 /// Who refuses, in reports and messages.
 const LAYER: &str = "egress broker";
 
-/// A broker that was started.
+/// So many messages are taken, and recorded together, before the run itself is looked at again.
+const AT_A_TIME: usize = 256;
+
+/// A broker at work.
 pub(crate) struct Broker {
     /// `None`: it has ended.
-    socket: Option<OwnedFd>,
+    helper: Option<Helper>,
+    /// It was told to end.
+    is_closed: bool,
     grants: Vec<Grant>,
+    /// As it asks the policy, but for the destination.
+    asked: Request,
     /// What was refused, by what is said of it.
-    refused: BTreeMap<String, Denial>,
+    refused: BTreeMap<String, Refused>,
     /// How much more was refused.
     more: u64,
 }
 
-impl Broker {
-    /// Starts one. It ends with this process, or when the value is dropped.
-    pub fn start(plan: &Plan) -> Result<Self, String> {
-        let failed = |error: io::Error| {
+/// A connection or a request, with what the policy says about it.
+pub(crate) type Decided = (Request, Decision);
+
+/// Something that was refused.
+#[derive(Clone)]
+pub(crate) struct Refused {
+    /// As it is reported.
+    pub denial: Denial,
+    /// The policy refuses it; `None`: the broker by itself.
+    pub decided: Option<Decided>,
+    /// How often, since it was recorded.
+    pub times: u64,
+}
+
+/// What the broker has told.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub let_through: Vec<Decided>,
+    /// For the first time each.
+    pub refused: Vec<Refused>,
+    /// It has ended, and was not told to.
+    pub has_ended: bool,
+}
+
+/// A broker that serves nothing yet. It ends with this process, or when the value is dropped.
+pub(crate) struct Started(Helper);
+
+impl Started {
+    /// Starts one.
+    pub fn new() -> Result<Self, String> {
+        let helper = Helper::start("aegis-broker", &[]);
+        let helper = helper.map_err(|error| {
             format!(
                 "the egress broker, `aegis-broker` beside this program, cannot be started: {error}\n  help: install all programs in one directory"
             )
-        };
-        Ok(Self {
-            socket: Some(started().map_err(failed)?),
-            grants: grants(plan),
-            refused: BTreeMap::new(),
-            more: 0,
-        })
+        });
+        Ok(Self(helper?))
     }
 
-    /// Hands it what it is to serve, and waits until it does.
+    /// Hands it what it is to serve, and waits until it does. `request`: of the run.
     pub fn serve(
-        &self,
+        self,
         request: &Request,
         policy: &Policy,
         plan: &Plan,
         sockets: &[OwnedFd],
-    ) -> Result<(), String> {
-        let Some(socket) = &self.socket else {
-            return Ok(());
+    ) -> Result<Broker, String> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::WouldBlock => format!(
+                "the egress broker cannot be set up: it did not answer for {} seconds",
+                PATIENCE.as_secs()
+            ),
+            _ => format!("the egress broker cannot be set up: {error}"),
         };
-        let failed = |error: io::Error| format!("the egress broker cannot be set up: {error}");
+        // Other names of places matter to no destination.
+        let context = Context {
+            aliases: Vec::new(),
+            ..request.context.clone()
+        };
         let setup = Setup {
             approvals: request.approvals.clone(),
-            context: request.context.clone(),
-            destinations: self.grants.clone(),
+            context,
+            destinations: grants(plan),
             listeners: listeners(plan),
             policy: (policy.documents().iter())
                 .map(|document| (**document).clone())
                 .collect(),
         };
-        let setup = serde_json::to_vec(&setup).expect("strings and numbers");
-        let setup = memory::sealed("aegis-egress", &setup).map_err(failed)?;
-        let fds: Vec<BorrowedFd<'_>> = (std::iter::once(&setup).chain(sockets))
+        let json = serde_json::to_vec(&setup).expect("strings and numbers");
+        let json = memory::sealed("aegis-egress", &json).map_err(failed)?;
+        let fds: Vec<BorrowedFd<'_>> = (std::iter::once(&json).chain(sockets))
             .map(AsFd::as_fd)
             .collect();
-        let order = protocol::encode(&Order::Serve {});
-        socket::send(socket.as_fd(), &order, &fds).map_err(failed)?;
+        let socket = self.0.socket();
+        socket::send(socket, &protocol::encode(&Order::Serve {}), &fds).map_err(failed)?;
         match receive(socket).map_err(failed)? {
-            Some(Told::Ready {}) => Ok(()),
-            Some(Told::Failed { why }) => Err(format!("the egress broker cannot serve: {why}")),
+            Some(Message::Ready {}) => Ok(Broker {
+                helper: Some(self.0),
+                is_closed: false,
+                grants: setup.destinations,
+                asked: Request {
+                    approvals: setup.approvals,
+                    context: setup.context,
+                    what: request.what.clone(),
+                },
+                refused: BTreeMap::new(),
+                more: 0,
+            }),
+            Some(Message::Failed { why }) => Err(format!("the egress broker cannot serve: {why}")),
             _ => Err("the egress broker has ended".into()),
         }
     }
+}
 
+impl Broker {
     /// The socket on which it tells what it decides, while it lives.
     pub fn told(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().map(AsFd::as_fd)
+        self.helper.as_ref().map(Helper::socket)
     }
 
-    /// Whether it has told something that was not taken.
-    fn has_told(&self) -> bool {
-        let ready = |socket| {
-            let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
-            rustix::event::poll(&mut fds, Some(&Timespec::default())) == Ok(1)
-        };
-        self.told().is_some_and(ready)
+    /// Has it end: it connects to nothing more, tells what it has decided, and is gone.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+        if let Some(socket) = self.told() {
+            // What fails is gone already.
+            let _ = rustix::net::shutdown(socket, Shutdown::Write);
+        }
     }
 
-    /// The requests of this run, one by one, are the run's own with this.
-    fn asked(run: &Request, to: &Destination) -> Request {
+    /// Takes what it has told. Waits until there is something, or it is gone.
+    pub fn take(&mut self) -> Told {
+        let mut told = Told::default();
+        for _ in 0..AT_A_TIME {
+            let Some(socket) = self.told() else {
+                break;
+            };
+            match receive(socket) {
+                Ok(Some(message)) => self.note(message, &mut told),
+                // Gone, and every connection with it: the sockets inside refuse. What is stuck is as good as gone.
+                Ok(None) | Err(_) => {
+                    self.helper = None;
+                    told.has_ended = !self.is_closed;
+                }
+            }
+            if !self.told().is_some_and(socket::has_message) {
+                break;
+            }
+        }
+        if told.has_ended {
+            let what = "it has ended before the run: no host was reached any more";
+            self.refuse(denied(what.to_owned()), None, &mut told);
+        }
+        told
+    }
+
+    fn note(&mut self, message: Message, told: &mut Told) {
+        match message {
+            Message::Decided { decision, to, .. } if decision.verdict.lets_through() => {
+                told.let_through.push((self.request(&to), decision));
+            }
+            Message::Decided { decision, to, .. } => {
+                let denial = self.denial(&to, &decision.reason);
+                let decided = (self.request(&to), decision);
+                self.refuse(denial, Some(decided), told);
+            }
+            Message::Refused { to, why } => self.refuse(self.denial(&to, &why), None, told),
+            Message::Flood { refusals } => self.more += refusals,
+            Message::Ready {} | Message::Failed { .. } | Message::Ended { .. } => {}
+        }
+    }
+
+    fn request(&self, to: &Destination) -> Request {
         Request {
-            approvals: run.approvals.clone(),
-            context: run.context.clone(),
             what: What::Net(to.clone()),
+            ..self.asked.clone()
         }
     }
 
-    /// Notes a refusal. Returns it if it is the first of its kind.
-    fn refused(&mut self, to: &Destination, why: &str) -> Option<Denial> {
-        let named = Destination::connection(to.scheme, &to.host, to.port);
-        let url = protocol::url(&named);
-        let method = to.method.as_deref().map(|method| format!("{method} "));
-        let what = format!("{}{url} ({why})", method.unwrap_or_default());
-        if let Some(known) = self.refused.get_mut(&what) {
-            known.times += 1;
-            return None;
-        }
-        if self.refused.len() >= MOST {
-            self.more += 1;
-            return None;
-        }
+    fn denial(&self, to: &Destination, why: &str) -> Denial {
+        let url = protocol::url(to);
         let covers = |grant: &Grant| {
             grant.scheme == to.scheme && grant.port == to.port && grant.covers(&to.host)
         };
         let is_granted = self.grants.iter().any(covers);
-        let denial = Denial {
-            asked: Some(What::Net(named)),
+        let method = to.method.as_deref().map(|method| format!("{method} "));
+        Denial {
+            asked: Some(What::Net(to.clone())),
             allow: (!is_granted).then(|| format!("capabilities: {{net.outbound: [\"{url}\"]}}")),
-            ..denied(what.clone(), 1)
-        };
-        self.refused.insert(what, denial.clone());
-        Some(denial)
-    }
-
-    /// Notes that it is gone: from then on everything was refused.
-    fn ended(&mut self) {
-        self.socket = None;
-        let what = "it has ended before the run: no host was reached any more".to_owned();
-        self.refused.insert(what.clone(), denied(what, 1));
-    }
-
-    /// All that was refused.
-    pub fn denials(self) -> impl Iterator<Item = Denial> {
-        let more = "more than is told one by one".to_owned();
-        let more = (self.more > 0).then(|| denied(more, self.more));
-        self.refused.into_values().chain(more)
-    }
-}
-
-impl Session<'_> {
-    /// Takes what the broker has told up to now.
-    pub(crate) fn take_all_told(&mut self) {
-        while (self.broker.as_ref()).is_some_and(Broker::has_told) {
-            self.take_told();
+            ..denied(format!("{}{url} ({why})", method.unwrap_or_default()))
         }
     }
 
-    /// Takes one message of the broker's: records what was decided, and tells what was refused.
-    pub(crate) fn take_told(&mut self) {
-        let Some(broker) = &mut self.broker else {
+    /// Notes a refusal: the first of each kind is told, and what follows counted.
+    fn refuse(&mut self, denial: Denial, decided: Option<Decided>, told: &mut Told) {
+        if let Some(known) = self.refused.get_mut(&denial.what) {
+            known.denial.times += 1;
+            known.times += 1;
             return;
-        };
-        let told = broker.socket.as_ref().map(receive);
-        let told = match told {
-            Some(Ok(Some(told))) => told,
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
-            // It is gone, and every connection with it: the sockets inside refuse.
-            _ => {
-                broker.ended();
-                (self.recorder.front_end).event(&crate::Event::BrokerEnded);
-                return;
-            }
-        };
-        let denial = match told {
-            Told::Decided { decision, to, .. } => {
-                let denial = refuses(&decision)
-                    .then(|| broker.refused(&to, &decision.reason))
-                    .flatten();
-                let request = Broker::asked(&self.request, &to);
-                let event = event::Event::net_request(self.recorder.run(), request, decision);
-                // What cannot be recorded ends the run, or does not, as the policy says: told at its end.
-                if self.recorder.record(&[event]).is_err() {
-                    self.kill();
-                }
-                denial
-            }
-            Told::Refused { to, why } => broker.refused(&to, &why),
-            Told::Flood { refusals } => {
-                broker.more += refusals;
-                None
-            }
-            Told::Ready {} | Told::Failed { .. } | Told::Ended { .. } => None,
-        };
-        if let Some(denial) = denial {
-            let denied = supervise::Event::Denied(Box::new(denial));
-            self.recorder.front_end.event(&crate::Event::Run(denied));
         }
+        if self.refused.len() >= MOST {
+            self.more += 1;
+            return;
+        }
+        let opinion = decided
+            .as_ref()
+            .map(|(_, decision)| decision.clone().into());
+        let first = Refused {
+            denial: Denial {
+                decision: opinion,
+                ..denial
+            },
+            decided,
+            times: 1,
+        };
+        told.refused.push(first.clone());
+        let known = Refused { times: 0, ..first };
+        self.refused.insert(known.denial.what.clone(), known);
+    }
+
+    /// All that was refused, each with how often since it was told.
+    pub fn refused(self) -> Vec<Refused> {
+        let more = (self.more > 0).then(|| Refused {
+            denial: Denial {
+                times: self.more,
+                ..denied("more than is told one by one".to_owned())
+            },
+            decided: None,
+            times: self.more,
+        });
+        self.refused.into_values().chain(more).collect()
     }
 }
 
-/// Something that the broker refused so many times.
-fn denied(what: String, times: u64) -> Denial {
+/// Something that the broker refused.
+fn denied(what: String) -> Denial {
     Denial {
         asked: None,
         layer: LAYER,
         what,
-        times,
+        times: 1,
         evidence: Evidence::Broker,
         allow: None,
         decision: None,
     }
 }
 
-/// Whether a connection or a request is not made.
-fn refuses(decision: &Decision) -> bool {
-    decision.verdict >= Verdict::Review
-}
-
-fn started() -> io::Result<OwnedFd> {
-    let program = std::env::current_exe()?.with_file_name("aegis-broker");
-    let (ours, theirs) = socket::pair()?;
-    for what in [sockopt::Timeout::Send, sockopt::Timeout::Recv] {
-        sockopt::set_socket_timeout(&ours, what, Some(PATIENCE))?;
-    }
-    Command::new(program)
-        .env_clear()
-        .current_dir("/")
-        .stdin(theirs)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        // Signals of the terminal are for the command.
-        .process_group(0)
-        .spawn()?;
-    Ok(ours)
-}
-
 /// `None`: it has ended.
-fn receive(socket: &OwnedFd) -> io::Result<Option<Told>> {
+fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Message>> {
     let mut bytes = vec![0; protocol::LONGEST];
-    let (length, _) = socket::receive(socket.as_fd(), &mut bytes)?;
+    let (length, _) = socket::receive(socket, &mut bytes)?;
     match length {
         0 => Ok(None),
         length => Ok(Some(serde_json::from_slice(&bytes[..length])?)),

@@ -17,13 +17,12 @@ use aegis_runtime::types::Network;
 use aegis_runtime::types::paths::is_below;
 use aegis_sys::{files, process};
 
-use crate::broker::Broker;
 use crate::observing::Observing;
 use crate::policies::{self, Noted, Route, Router};
 use crate::record::{self, Recorder};
 use crate::run::{Declaration, Launch, Reference, Run, Sandbox};
 use crate::watching::{self, Watching};
-use crate::{Error, Event, FrontEnd, Prepared, registry};
+use crate::{Error, Event, FrontEnd, Prepared, broker, registry};
 use aegis_sys::output::{self, Output};
 
 /// What a run without a named profile is granted, beside `base`.
@@ -148,7 +147,7 @@ impl Launch {
                 Ok(planned)
             });
         // On another processor, while the policy is compiled and decides. No command runs before it has permitted it.
-        let mut broker = None;
+        let mut way_out = None;
         let planned = planned.map(|planned| {
             let Planned {
                 host,
@@ -170,7 +169,7 @@ impl Launch {
             // Before that, too: the broker is in the host's network. What another front end has put together, it serves itself.
             let is_profile = matches!(self.asked, Declaration::Profile { .. });
             if recorded && is_profile && plan.network == Network::Brokered {
-                broker = Some(Broker::start(&plan));
+                way_out = Some(broker::Started::new());
             }
             let mut sandbox = Sandbox::Planned {
                 plan: Box::new(plan),
@@ -219,7 +218,7 @@ impl Launch {
             report,
             observing,
             watching,
-            broker,
+            broker: way_out,
             profile: loaded.profile,
             profile_hash: request.context.profile_hash,
             state,

@@ -35,6 +35,7 @@
 pub mod ask;
 mod broker;
 mod error;
+mod helper;
 mod launch;
 pub mod learning;
 mod observing;

@@ -4,10 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use aegis_observation::protocol::{self, Guard, Reply, Request};
 use aegis_observation::{Observation, Run, Tier};
@@ -16,10 +13,8 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
 };
 
+use crate::helper::{Helper, PATIENCE, patient};
 use aegis_sys::output::{self, Output};
-
-/// An answer that takes longer does not come any more.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// By what a command is observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,11 +32,29 @@ pub enum ObserveBy {
 #[derive(Debug)]
 pub(crate) struct Observing {
     /// Whoever has the probes; `None`: the run's own listener observes.
-    socket: Option<OwnedFd>,
+    observer: Option<Observer>,
     /// `None`: only what is out of the ordinary is wanted.
     place: Option<Output>,
     /// How to have probes, where only the listener can observe and was not asked for.
     pub help: Option<String>,
+}
+
+/// Whoever has the probes.
+#[derive(Debug)]
+enum Observer {
+    /// The host's service.
+    Service(OwnedFd),
+    /// A process that observes for this one alone.
+    Own(Helper),
+}
+
+impl Observer {
+    fn socket(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Service(socket) => socket.as_fd(),
+            Self::Own(helper) => helper.socket(),
+        }
+    }
 }
 
 impl Observing {
@@ -58,9 +71,9 @@ impl Observing {
             ObserveBy::Listener => None,
             ObserveBy::Auto | ObserveBy::Probes => Some(probes()),
         };
-        let (socket, help) = match probes {
+        let (observer, help) = match probes {
             None => (None, None),
-            Some(Ok(socket)) => (Some(socket), None),
+            Some(Ok(observer)) => (Some(observer), None),
             Some(Err(Unavailable { why, help })) if by == ObserveBy::Probes => {
                 return Err(format!(
                     "the command cannot be observed: {why}\n  help: {help}"
@@ -69,7 +82,7 @@ impl Observing {
             Some(Err(unavailable)) => (None, Some(unavailable.help)),
         };
         Ok(Self {
-            socket,
+            observer,
             place: file,
             help,
         })
@@ -77,13 +90,13 @@ impl Observing {
 
     /// Whether the run's own listener observes it.
     pub fn is_by_listener(&self) -> bool {
-        self.socket.is_none()
+        self.observer.is_none()
     }
 
     /// Asks for the sandbox with this PID 1 to be observed, which [`Observing::begun`] waits for. `guard`: there are to be news
     /// of it, and what the kernel is to kill or refuse; the listener has no news, and does neither.
     pub fn watch(&self, init: BorrowedFd<'_>, guard: Option<&Guard>) -> Result<(), String> {
-        let Some(socket) = &self.socket else {
+        let Some(socket) = self.news() else {
             return Ok(());
         };
         let guard = guard.map(|guard| {
@@ -102,7 +115,7 @@ impl Observing {
 
     /// Waits until the sandbox is observed, and says by what.
     pub fn begun(&self) -> Result<Tier, String> {
-        let Some(socket) = &self.socket else {
+        let Some(socket) = self.news() else {
             return Ok(Tier::Listener);
         };
         match answer(socket)? {
@@ -113,7 +126,7 @@ impl Observing {
 
     /// The socket on which news come, if any do.
     pub fn news(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().map(AsFd::as_fd)
+        self.observer.as_ref().map(Observer::socket)
     }
 
     /// Reads news that have come, and lets the next come. `None`: there will be none any more.
@@ -135,7 +148,7 @@ impl Observing {
     /// Gets what was seen of a run, and writes it. `seen`: by the listener. Returns it as it is saved, and how much was lost.
     pub fn finish(self, run: Run, seen: Option<Observation>) -> Result<(Vec<u8>, u64), String> {
         let unread = |error: io::Error| format!("the observation cannot be read: {error}");
-        let (json, lost) = match &self.socket {
+        let (json, lost) = match self.news() {
             None => {
                 let mut seen = seen.unwrap_or_default();
                 seen.runs.push(run);
@@ -170,14 +183,14 @@ impl Observing {
 ///
 /// Nobody has.
 pub fn who_has_probes() -> Result<(&'static str, Tier), String> {
-    let (socket, who) = match service() {
-        Ok(socket) => (socket, "the host's service"),
+    let (observer, who) = match service() {
+        Ok(socket) => (Observer::Service(socket), "the host's service"),
         Err(_) => (
             probes().map_err(|unavailable| unavailable.help)?,
             "loaded by root for each run",
         ),
     };
-    match ask(&socket, Request::Ready {}, &[])? {
+    match ask(observer.socket(), Request::Ready {}, &[])? {
         (Reply::Ready { tier }, _) => Ok((who, tier)),
         (reply, _) => Err(refused(reply)),
     }
@@ -190,9 +203,9 @@ struct Unavailable {
 }
 
 /// Somebody who has loaded the probes.
-fn probes() -> Result<OwnedFd, Unavailable> {
+fn probes() -> Result<Observer, Unavailable> {
     let error = match service() {
-        Ok(socket) => return Ok(socket),
+        Ok(socket) => return Ok(Observer::Service(socket)),
         Err(error) => error,
     };
     if !rustix::process::geteuid().is_root() {
@@ -202,13 +215,13 @@ fn probes() -> Result<OwnedFd, Unavailable> {
                 .into(),
         });
     }
-    let socket = helper().map_err(|error| Unavailable {
+    let helper = Helper::start("aegis", &["observe", "--stdin"]).map_err(|error| Unavailable {
         why: format!("`aegis`, beside this program, cannot be started: {error}"),
         help: "install all programs in one directory".into(),
     })?;
     // It has said itself what it cannot do.
-    match ask(&socket, Request::Ready {}, &[]) {
-        Ok((Reply::Ready { .. }, _)) => Ok(socket),
+    match ask(helper.socket(), Request::Ready {}, &[]) {
+        Ok((Reply::Ready { .. }, _)) => Ok(Observer::Own(helper)),
         _ => Err(Unavailable {
             why: "the probes cannot be loaded".into(),
             help: "the kernel does not take the probes; `aegis doctor` says more".into(),
@@ -217,7 +230,7 @@ fn probes() -> Result<OwnedFd, Unavailable> {
 }
 
 fn ask(
-    socket: &OwnedFd,
+    socket: BorrowedFd<'_>,
     request: Request,
     fds: &[BorrowedFd<'_>],
 ) -> Result<(Reply, Vec<OwnedFd>), String> {
@@ -237,15 +250,15 @@ fn lost(error: io::Error) -> String {
     )
 }
 
-fn send(socket: &OwnedFd, request: Request, fds: &[BorrowedFd<'_>]) -> Result<(), String> {
-    socket::send(socket.as_fd(), &protocol::encode(&request), fds).map_err(lost)
+fn send(socket: BorrowedFd<'_>, request: Request, fds: &[BorrowedFd<'_>]) -> Result<(), String> {
+    socket::send(socket, &protocol::encode(&request), fds).map_err(lost)
 }
 
 /// Waits for an answer, and takes what was sent with it.
-fn answer(socket: &OwnedFd) -> Result<(Reply, Vec<OwnedFd>), String> {
+fn answer(socket: BorrowedFd<'_>) -> Result<(Reply, Vec<OwnedFd>), String> {
     loop {
         let mut bytes = [0; protocol::LONGEST];
-        let (length, fds) = socket::receive(socket.as_fd(), &mut bytes).map_err(lost)?;
+        let (length, fds) = socket::receive(socket, &mut bytes).map_err(lost)?;
         if length == 0 {
             return Err(lost(io::ErrorKind::ConnectionReset.into()));
         }
@@ -266,14 +279,6 @@ fn refused(reply: Reply) -> String {
     }
 }
 
-/// Whoever is at the other end may be stopped: it is waited for no longer than this, to connect, to be sent to, to answer.
-fn patient(socket: &OwnedFd) -> io::Result<()> {
-    for what in [sockopt::Timeout::Send, sockopt::Timeout::Recv] {
-        sockopt::set_socket_timeout(socket, what, Some(PATIENCE))?;
-    }
-    Ok(())
-}
-
 /// The service of the host.
 fn service() -> io::Result<OwnedFd> {
     let socket = socket_with(
@@ -288,21 +293,4 @@ fn service() -> io::Result<OwnedFd> {
         true => Ok(socket),
         false => Err(io::Error::other("it is not root's")),
     }
-}
-
-/// A process that observes for this one alone, and ends with it.
-fn helper() -> io::Result<OwnedFd> {
-    let program = std::env::current_exe()?.with_file_name("aegis");
-    let (ours, theirs) = socket::pair()?;
-    patient(&ours)?;
-    Command::new(program)
-        .args(["observe", "--stdin"])
-        .env_clear()
-        .current_dir("/")
-        .stdin(theirs)
-        .stdout(Stdio::null())
-        // Signals of the terminal are for the command.
-        .process_group(0)
-        .spawn()?;
-    Ok(ours)
 }

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use aegis_audit::event::{Cause, Denial, Event, NoPlan, Refused, RunEnd};
+use aegis_audit::event::{self, Cause, Denial, Event, Evidence, NoPlan, RunEnd};
 use aegis_audit::log::{self, Log, Receipt};
 use aegis_audit::places::State;
 use aegis_policy::model::OnAuditFailure;
@@ -17,6 +17,7 @@ use aegis_runtime::supervise::denials;
 use aegis_runtime::supervise::report::{self, Recorded, Report};
 use aegis_sys::walk;
 
+use crate::broker::Refused;
 use crate::{Error, FrontEnd};
 
 /// The value of `--audit` that records nothing.
@@ -199,7 +200,10 @@ impl<'a> Recorder<'a> {
         let mut events = Vec::new();
         let end = match result {
             Ok(report) => {
-                events.extend(report.denials.iter().map(|d| self.denied(d, context)));
+                // What the broker refuses is recorded when it does.
+                let denials = report.denials.iter();
+                let denials = denials.filter(|denial| denial.evidence != Evidence::Broker);
+                events.extend(denials.map(|denial| self.denied(denial, context)));
                 RunEnd {
                     cause: cause(report.cause),
                     error: None,
@@ -245,7 +249,7 @@ impl<'a> Recorder<'a> {
             context: context.cloned(),
             error: error.clone(),
             file: file.map(str::to_owned),
-            outcome: Refused::Refused,
+            outcome: event::Refused::Refused,
         };
         let event = Event::no_plan(&self.run, self.policy.hash(), no_plan);
         self.ends_early(vec![event], Cause::Refused, Some(error), status)
@@ -276,16 +280,33 @@ impl<'a> Recorder<'a> {
 
     /// A denial at run time, with what the policy would decide about it.
     fn denied(&self, denial: &denials::Denial, context: &Context) -> Event {
+        Event::denied(&self.run, &self.policy, context, detail(denial))
+    }
+
+    /// What the broker of the run has refused, as often as it was since it was last recorded.
+    pub fn refused(&self, refused: &Refused, context: &Context) -> Event {
         let denial = Denial {
-            allow: denial.allow.clone(),
-            asked: denial.asked.clone(),
-            evidence: denial.evidence,
-            layer: denial.layer.into(),
-            outcome: Refused::Refused,
-            times: denial.times,
-            what: denial.what.clone(),
+            times: refused.times,
+            ..detail(&refused.denial)
         };
-        Event::denied(&self.run, &self.policy, context, denial)
+        match refused.decided.clone() {
+            Some((request, decision)) => {
+                Event::net_request(&self.run, request, decision, Some(denial))
+            }
+            None => Event::denied(&self.run, &self.policy, context, denial),
+        }
+    }
+}
+
+fn detail(denial: &denials::Denial) -> Denial {
+    Denial {
+        allow: denial.allow.clone(),
+        asked: denial.asked.clone(),
+        evidence: denial.evidence,
+        layer: denial.layer.into(),
+        outcome: event::Refused::Refused,
+        times: denial.times,
+        what: denial.what.clone(),
     }
 }
 

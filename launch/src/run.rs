@@ -14,7 +14,7 @@ use aegis_runtime::plan::{Plan, Spec, authority};
 use aegis_runtime::supervise::{self, Built, NotBuilt};
 use aegis_runtime::types::StdioMode;
 
-use crate::broker::Broker;
+use crate::broker;
 use crate::observing::{ObserveBy, Observing};
 use crate::record::Recorder;
 use crate::watching::Watching;
@@ -144,7 +144,7 @@ pub(crate) struct Run<'a> {
     pub observing: Option<Observing>,
     pub watching: Option<Watching>,
     /// The way to the hosts that the profile names; or why there is none.
-    pub broker: Option<Result<Broker, String>>,
+    pub broker: Option<Result<broker::Started, String>>,
     /// The profile; for other front ends, only its name and limits.
     pub profile: Profile,
     /// The hash of the profile as written; for operations, of the undecided plan.

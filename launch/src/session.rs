@@ -1,6 +1,7 @@
 //! A recorded run, from its start to its outcome.
 
 mod anomalies;
+mod told;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -50,7 +51,7 @@ pub struct Session<'a> {
     observing: Option<(Observing, observation::Run)>,
     watching: Option<Watching>,
     /// The way to the hosts that the profile names.
-    pub(crate) broker: Option<Broker>,
+    broker: Option<Broker>,
     /// Who runs it.
     by: Person,
     /// What was out of the ordinary.
@@ -61,11 +62,13 @@ pub struct Session<'a> {
     ended_by_anomaly: bool,
     /// Whether whoever observes has the kernel kill or refuse something.
     is_guarded: bool,
-    pub(crate) request: Request,
-    pub(crate) recorder: Recorder<'a>,
+    request: Request,
+    recorder: Recorder<'a>,
     registered: Option<Registered>,
     /// Keeps others from asking on the terminal until the command has it.
     lent: Option<OwnedFd>,
+    /// What could not be recorded while it ran.
+    unaccounted: Vec<String>,
 }
 
 /// The outcome of a run.
@@ -180,8 +183,7 @@ impl<'a> Session<'a> {
             let served = broker.and_then(|broker| {
                 // Nobody here keeps the sockets: without the broker they refuse.
                 let sockets = built.listeners();
-                broker.serve(&run.request, &run.policy, built.plan(), &sockets)?;
-                Ok(broker)
+                broker.serve(&run.request, &run.policy, built.plan(), &sockets)
             });
             match std::mem::replace(&mut ready, Ok(())) {
                 Ok(()) => served.map_err(|why| ready = Err(refused(why))).ok(),
@@ -241,6 +243,7 @@ impl<'a> Session<'a> {
             recorder,
             registered,
             lent,
+            unaccounted: Vec::new(),
         })
     }
 
@@ -289,6 +292,17 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Records events at the same time, together. What cannot be recorded ends the run, or does not, as the policy says.
+    fn record(&mut self, events: &[aegis_audit::event::Event]) {
+        if events.is_empty() {
+            return;
+        }
+        if let Err(error) = self.recorder.record(events) {
+            self.unaccounted.push(error.to_string());
+            self.kill();
+        }
+    }
+
     /// Sends the command a signal; if it has not been executed yet, it gets the signal then.
     pub fn signal(&mut self, signal: i32) {
         if let Ok(session) = &mut self.session {
@@ -334,12 +348,13 @@ impl<'a> Session<'a> {
             seen = finished.observation;
             finished.report
         });
-        let mut unaccounted = Vec::new();
         let mut result = result;
-        self.take_all_told();
-        if let (Ok(report), Some(broker)) = (&mut result, self.broker.take()) {
-            report.denials.extend(broker.denials());
+        let refused = self.end_broker();
+        if let Ok(report) = &mut result {
+            let refused = refused.into_iter().map(|refused| refused.denial);
+            report.denials.extend(refused);
         }
+        let mut unaccounted = std::mem::take(&mut self.unaccounted);
         self.take_observation(&mut result, seen, &mut unaccounted);
         let context = &self.request.context;
         let recorded = (self.recorder).end(
@@ -349,8 +364,10 @@ impl<'a> Session<'a> {
         );
         let mut report = result?;
         for denial in &mut report.denials {
-            let asked = denial.asked.clone();
-            denial.decision = asked.map(|what| self.recorder.opinion(what, context));
+            // What the policy itself refuses says why.
+            let opinion = |what| self.recorder.opinion(what, context);
+            denial.decision =
+                (denial.decision.take()).or_else(|| denial.asked.clone().map(opinion));
         }
         if let Err(error) = recorded {
             unaccounted.push(error.to_string());

@@ -262,9 +262,18 @@ impl Event {
         event.detailed(Detail::Denial(denial))
     }
 
-    /// A connection or a request was asked for, and decided.
-    pub fn net_request(run: &str, request: Request, decision: Decision) -> Self {
-        Self::new(EventType::NetReq, run, decision.policy).decided(request, decision)
+    /// A connection or a request was asked for, and decided. `denial`: it was refused.
+    pub fn net_request(
+        run: &str,
+        request: Request,
+        decision: Decision,
+        denial: Option<Denial>,
+    ) -> Self {
+        let event = Self::new(EventType::NetReq, run, decision.policy).decided(request, decision);
+        match denial {
+            Some(denial) => event.detailed(Detail::Denial(denial)),
+            None => event,
+        }
     }
 
     /// An observed command did something out of the ordinary.

@@ -161,9 +161,11 @@ fn refuse_unsupported(profile: &Profile) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the broker serves in the sandbox's network: the look-up of names, and each port that is declared.
+/// What the broker serves in the sandbox's network: the look-up of names, each port that is declared, and those of the web,
+/// where who asks for another host is told so.
 fn listeners(destinations: &[Declared<Destination>]) -> Vec<BrokerSocket> {
-    let ports: BTreeSet<u16> = destinations.iter().map(|to| to.value.port).collect();
+    let declared = destinations.iter().map(|to| to.value.port);
+    let ports: BTreeSet<u16> = declared.chain([80, 443]).collect();
     let names = [(Protocol::Udp, DNS), (Protocol::Tcp, DNS)].into_iter();
     let sockets = names.chain(ports.into_iter().map(|port| (Protocol::Tcp, port)));
     let socket = |(protocol, port)| BrokerSocket {

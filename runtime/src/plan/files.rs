@@ -32,7 +32,7 @@ pub(super) fn lay_out(
         entries: PathMap::default(),
         mounts: Vec::new(),
     };
-    own_places::add(&mut root, profile, spec.network)?;
+    own_places::add(&mut root, profile)?;
     for at in kernel(&root.granted, &facts.mounts) {
         root.mounts.push(Op::Mask.at(at));
     }

@@ -1,10 +1,9 @@
 //! The sandbox's own places, which every profile gets without asking: `/proc` with its masks, `/dev`,
 //! `/tmp`, the home directory, and the few files of `/etc` that are made here.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use aegis_profile::{Declared, Device, LimitKey, Profile};
+use aegis_profile::{Declared, Destination, Device, LimitKey, Outbound, Profile};
 
 use super::access::{DEVICE, READ_TREE, WRITE_TREE, rights};
 use super::files::Root;
@@ -13,8 +12,8 @@ use super::stdio::Given;
 use crate::error::Error;
 use crate::facts::paths::{Kind, Resolved};
 use crate::facts::{HostFacts, TMP, devices};
-use crate::types::paths::is_below;
-use crate::types::{Identity, Network};
+use crate::types::Identity;
+use crate::types::paths::{above, is_below};
 use aegis_sys::landlock::fs;
 use aegis_sys::netlink;
 
@@ -40,7 +39,7 @@ const MASKED: [&str; 14] = [
 const HOSTS: &str = "127.0.0.1 localhost aegis\n::1 localhost aegis\n";
 
 /// Adds all these places to a root whose grants are known.
-pub(super) fn add(root: &mut Root<'_>, profile: &Profile, network: Network) -> Result<(), Error> {
+pub(super) fn add(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
     if let Some(origin) = &root.granted.executable_tmp
         && root.granted.covers(Path::new(TMP))
     {
@@ -51,8 +50,10 @@ pub(super) fn add(root: &mut Root<'_>, profile: &Profile, network: Network) -> R
             help: format!("name what is to be executed by its path, such as {TMP}/DIRECTORY"),
         });
     }
-    if network == Network::Brokered {
-        add_names(root);
+    if let Outbound::Named(list) = &profile.capabilities.net_outbound
+        && !list.is_empty()
+    {
+        add_names(root, list)?;
     }
     add_directories(root);
     add_devices(root, profile)
@@ -94,22 +95,37 @@ fn add_directories(root: &mut Root<'_>) {
     root.link("/etc/mtab", "/proc/self/mounts");
 }
 
-/// Adds how hosts are found where each name has an address of the run's own, in place of how the host finds them.
-fn add_names(root: &mut Root<'_>) {
-    let server = format!("nameserver {}\n", netlink::OWN_ADDRESS);
-    let names = [
-        ("/etc/resolv.conf", server),
-        (
-            "/etc/nsswitch.conf",
-            "passwd: files\ngroup: files\nhosts: files dns\n".to_owned(),
-        ),
-        ("/etc/hosts", HOSTS.to_owned()),
-    ];
-    for (path, text) in names {
-        root.granted.binds.remove(OsStr::new(path));
-        root.granted.links.remove(OsStr::new(path));
-        root.file(Path::new(path), text);
+/// How hosts are found: where each name has an address of the run's own, in place of how the host finds them.
+const NAMES: [&str; 3] = ["/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf"];
+
+/// Adds [`NAMES`]. Where the host's are granted, these are what is shown; no directory may hide them.
+fn add_names(root: &mut Root<'_>, destinations: &[Declared<Destination>]) -> Result<(), Error> {
+    let hiding = NAMES
+        .iter()
+        .find_map(|path| above(&root.granted.binds, Path::new(path)));
+    if let (Some(bind), Some(Declared { origin, .. })) = (hiding, destinations.first()) {
+        let directory = bind.found.real.display();
+        return Err(Error::Grant {
+            origin: origin.clone(),
+            what: "net.outbound by name".into(),
+            reason: format!(
+                "{directory} is granted whole, and would hide the /etc/hosts, /etc/nsswitch.conf and /etc/resolv.conf by which names are found"
+            ),
+            help: format!("name what is needed in {directory}, or use `net.outbound: host`"),
+        });
     }
+    let granted = &mut root.granted;
+    for path in NAMES.map(Path::new) {
+        granted.binds.remove(path.as_os_str());
+        granted.links.remove(path.as_os_str());
+        granted.rules.remove(path.as_os_str());
+        granted.grants.retain(|grant| grant.path() != Some(path));
+    }
+    let server = format!("nameserver {}\n", netlink::OWN_ADDRESS);
+    root.file(Path::new("/etc/resolv.conf"), server);
+    let switch = "passwd: files\ngroup: files\nhosts: files dns\n";
+    root.file(Path::new("/etc/nsswitch.conf"), switch.to_owned());
+    Ok(())
 }
 
 /// Adds a private writable directory, unless the host's is granted in its place.

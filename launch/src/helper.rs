@@ -1,0 +1,76 @@
+//! Programs of Aegis that work for one run, and end with it: the observer, the egress broker.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aegis_sys::socket;
+use rustix::net::sockopt;
+
+/// An answer that takes longer does not come any more.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A program at work, and the socket on which it is spoken to. It ends when the socket is closed.
+#[derive(Debug)]
+pub(crate) struct Helper {
+    /// `None` while it is being dropped.
+    socket: Option<OwnedFd>,
+    /// Likewise.
+    child: Option<Child>,
+}
+
+impl Helper {
+    /// Starts a program that lies beside this one, with the other end of the socket as its standard input.
+    pub fn start(program: &str, words: &[&str]) -> io::Result<Self> {
+        reap(&mut ENDING.lock().unwrap_or_else(PoisonError::into_inner));
+        let program = std::env::current_exe()?.with_file_name(program);
+        let (ours, theirs) = socket::pair()?;
+        patient(&ours)?;
+        let child = Command::new(program)
+            .args(words)
+            .env_clear()
+            .current_dir("/")
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            // Signals of the terminal are for the command.
+            .process_group(0)
+            .spawn()?;
+        Ok(Self {
+            socket: Some(ours),
+            child: Some(child),
+        })
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_ref().expect("until it is dropped").as_fd()
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.socket = None;
+        let mut ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
+        ending.extend(self.child.take());
+        reap(&mut ending);
+    }
+}
+
+/// Those that were told to end. Nobody waits for them: what is left of one that has ended is removed at the next
+/// opportunity, in a process that goes on.
+static ENDING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+
+fn reap(ending: &mut Vec<Child>) {
+    ending.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+}
+
+/// Whoever is at the other end may be stopped: it is waited for no longer than this, to connect, to be sent to, to answer.
+pub(crate) fn patient(socket: &OwnedFd) -> io::Result<()> {
+    for what in [sockopt::Timeout::Send, sockopt::Timeout::Recv] {
+        sockopt::set_socket_timeout(socket, what, Some(PATIENCE))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! What the broker of a run tells: what it has let through is recorded, what it has refused told as well.
+
+use aegis_audit::event::Event;
+use aegis_runtime::supervise;
+
+use super::Session;
+use crate::broker::{Broker, Refused};
+
+impl Session<'_> {
+    /// Takes what the broker has told.
+    pub(super) fn take_told(&mut self) {
+        let Some(broker) = &mut self.broker else {
+            return;
+        };
+        let told = broker.take();
+        let run = self.recorder.run();
+        let let_through = told.let_through.into_iter();
+        let let_through =
+            let_through.map(|(request, decision)| Event::net_request(run, request, decision, None));
+        let context = &self.request.context;
+        let refused = (told.refused.iter()).map(|refused| self.recorder.refused(refused, context));
+        let events: Vec<Event> = let_through.chain(refused).collect();
+        self.record(&events);
+        if told.has_ended {
+            (self.recorder.front_end).event(&crate::Event::BrokerEnded);
+        }
+        for Refused { denial, .. } in told.refused {
+            if let Some(registered) = &mut self.registered {
+                registered.denied();
+            }
+            let denied = supervise::Event::Denied(Box::new(denial));
+            self.recorder.front_end.event(&crate::Event::Run(denied));
+        }
+    }
+
+    /// Ends the broker, after the command: takes all that it has told. Returns what was refused.
+    pub(super) fn end_broker(&mut self) -> Vec<Refused> {
+        if let Some(broker) = &mut self.broker {
+            broker.close();
+        }
+        while (self.broker.as_ref()).is_some_and(|broker| broker.told().is_some()) {
+            self.take_told();
+        }
+        let refused = self.broker.take().map(Broker::refused).unwrap_or_default();
+        let again = (refused.iter()).filter(|refused| refused.times > 0);
+        let context = &self.request.context;
+        let events: Vec<Event> = again
+            .map(|refused| self.recorder.refused(refused, context))
+            .collect();
+        self.record(&events);
+        refused
+    }
+}
