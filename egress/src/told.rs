@@ -151,7 +151,6 @@ mod tests {
     use aegis_policy::{Hash, Verdict};
 
     use super::*;
-    use crate::aegis_policy::request::Destination::connection;
 
     fn asked() -> (Destination, Decision) {
         let to = Destination::connection(Scheme::Https, "a.example", 443);

@@ -1,7 +1,7 @@
 //! Hosts by name: what a profile names and the policy lets through is reached, and nothing else, by programs as they are.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 
 use aegis_tests::audit_log::{holds_up, of_type, place};
@@ -39,33 +39,40 @@ struct Web {
 
 impl Web {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// `tls`: the files of its certificate and its key.
+    fn with(tls: &[&str]) -> Self {
         let script = "
-import http.server, sys
+import http.server, ssl, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
     def do_GET(self):
         body = ('served ' + self.path + ' of ' + self.headers['Host'] + '\\n').encode()
         self.send_response(200); self.send_header('Content-Length', str(len(body))); self.end_headers()
         self.wfile.write(body)
+    def do_CONNECT(self):
+        self.send_response(200); self.end_headers()
     def log_message(self, *words): pass
 server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+if sys.argv[1:]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*sys.argv[1:])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 print(server.server_port, flush=True)
 server.serve_forever()
 ";
         let mut server = Command::new("python3")
             .args(["-c", script])
+            .args(tls)
             .stdout(Stdio::piped())
             .spawn()
             .expect("it starts");
-        let mut line = Vec::new();
-        let output = server.stdout.as_mut().expect("piped");
-        while !line.ends_with(b"\n") {
-            let mut byte = [0];
-            output.read_exact(&mut byte).expect("a line");
-            line.push(byte[0]);
-        }
-        let port = String::from_utf8_lossy(&line).trim().parse();
-        let port = port.expect("a port");
+        let output = server.stdout.take().expect("piped");
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line).expect("a line");
+        let port = line.trim().parse().expect("a port");
         Self { port, server }
     }
 }
@@ -175,30 +182,36 @@ fn what_it_does_not_name_is_refused_with_the_line_that_allows_it() {
     });
 }
 
-/// By its address, by another name in the request, by a name that leads inside, by a port that nobody named, by datagrams.
+/// By its address, by another name in the request, by a name that leads inside, by a port that nobody named, by a tunnel, by
+/// datagrams.
 #[test]
 fn there_is_no_other_way_out() {
     with_hosts(|workspace| {
         let web = Web::new();
         let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a port");
         silent.set_nonblocking(true).expect("a socket");
+        datagrams.set_nonblocking(true).expect("a socket");
         let port = web.port;
         let closed = silent.local_addr().expect("an address").port();
+        let open = datagrams.local_addr().expect("an address").port();
         let script = format!(
             "
-curl -sS -m 20 http://127.0.0.1:{port}/ && echo
-curl -sS -m 20 -H 'Host: other.test:{port}' http://web.test:{port}/ && echo
-curl -sS -m 20 http://rebound.test:{port}/ && echo
-curl -sS -m 20 -H 'Host: other.test:{port}' http://web.test:{port}/a http://web.test:{port}/b
-curl -sS -m 20 http://web.test:{closed}/ || echo refused
-curl -sS -m 20 --proxy http://web.test:{port} -p https://web.test:{port}/ || echo no tunnel
+code() {{ name=$1; shift; curl -sS -m 20 -o /dev/null -w \"$name %{{http_code}}\n\" \"$@\"; }}
+code address http://127.0.0.1:{port}/
+code host -H 'Host: other.test:{port}' http://web.test:{port}/
+code rebound http://rebound.test:{port}/
+code undeclared http://web.test/
+curl -sS -m 20 -o /dev/null -w 'tunnel %{{http_connect}}\n' --proxy http://web.test:{port} -p https://web.test:{port}/
+curl -sS -m 20 http://web.test:{closed}/ || echo \"port $?\"
 python3 -c '
 import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect((\"127.0.0.1\", {closed}))
-try: s.send(b\"x\"); s.send(b\"x\"); print(\"sent\")
-except OSError as e: print(\"no datagrams\")
+for host in (\"web.test\", \"127.0.0.1\"):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect((host, {open}))
+    try: s.send(b\"x\"); s.send(b\"x\")
+    except OSError: pass
 '
-grep -q nameserver /etc/resolv.conf && echo own names"
+grep -x 'nameserver 192.0.0.8' /etc/resolv.conf"
         );
         let named = [
             format!("http://web.test:{port}"),
@@ -206,14 +219,82 @@ grep -q nameserver /etc/resolv.conf && echo own names"
         ];
         let (output, _) = run(workspace, &named, &script);
         let said = text(&output);
-        assert!(!said.contains("served"), "{said}");
-        for word in ["refused", "no tunnel", "no datagrams", "own names"] {
-            assert!(printed(&output).contains(word), "{word}: {said}");
-        }
-        assert!(printed(&output).contains("127.0.0.1"), "{said}");
+        let expected = [
+            "address 403",
+            "host 403",
+            "rebound 403",
+            "undeclared 403",
+            "tunnel 403",
+            "port 7",
+            "nameserver 192.0.0.8",
+        ];
+        let printed = printed(&output);
+        assert_eq!(printed.lines().collect::<Vec<_>>(), expected, "{said}");
         assert!(silent.accept().is_err(), "{said}");
+        assert!(datagrams.recv(&mut [0]).is_err(), "{said}");
         holds_up(workspace, &place(workspace));
     });
+}
+
+/// Those of the host are not shown, even where they are granted; and a directory that would show them is refused.
+#[test]
+fn the_files_that_names_are_found_by_are_the_sandboxs_own() {
+    with_hosts(|workspace| {
+        let web = Web::new();
+        let profile = |read: &str| {
+            workspace.profile(&format!(
+                "aegis: 1\nname: named\nextends: [shell]\ncapabilities:\n  net.outbound: [\"http://web.test:{}\"]\n  shell.exec: [curl]\n  files.read: [{read}]\n",
+                web.port
+            ))
+        };
+        let script = format!(
+            "cat /etc/hosts /etc/resolv.conf; curl -sS http://web.test:{}/",
+            web.port
+        );
+        let words = ["sh", "-c", &script];
+        let granted = profile("/etc/hosts, /etc/nsswitch.conf, -/etc/resolv.conf");
+        let output = workspace.aegis(&granted, &words).output();
+        let said = text(&output.expect("aegis-run starts"));
+        assert!(said.contains("nameserver 192.0.0.8"), "{said}");
+        assert!(said.contains("served / of web.test"), "{said}");
+        assert!(!said.contains("other.test"), "{said}");
+        let output = workspace.aegis(&profile("/etc"), &words).output();
+        let output = output.expect("aegis-run starts");
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(125), "{said}");
+        assert!(said.contains("profile.yaml:5:"), "{said}");
+        assert!(said.contains("/etc is granted whole"), "{said}");
+    });
+}
+
+/// `localhost` of a profile is the host's, where the policy lets private addresses be reached.
+#[test]
+fn a_service_of_the_host_is_reached_by_the_name_of_localhost() {
+    for user in USERS {
+        let workspace = Workspace::new(user);
+        let web = Web::new();
+        let named = [format!("http://localhost:{}", web.port)];
+        let script = format!(
+            "for host in localhost 127.0.0.1; do curl -sS -w '%{{http_code}}' http://$host:{}/; done",
+            web.port
+        );
+        workspace.policy(&format!(
+            "{EVERYTHING}\nnetwork-egress: [{{id: own, hosts: [localhost], private-addresses: true, verdict: allow}}]\n"
+        ));
+        let (output, _) = run(&workspace, &named, &script);
+        let said = text(&output);
+        assert!(
+            printed(&output).starts_with("served / of localhost"),
+            "{said}"
+        );
+        workspace.policy(&format!(
+            "{EVERYTHING}\nnetwork-egress: [{{id: own, hosts: [localhost], verdict: allow}}]\n"
+        ));
+        let (output, _) = run(&workspace, &named, &script);
+        let said = text(&output);
+        assert!(printed(&output).ends_with("403"), "{said}");
+        assert!(!printed(&output).contains("served"), "{said}");
+    }
 }
 
 #[test]
@@ -245,27 +326,8 @@ fn tls_passes_through_to_the_server_that_it_names_and_to_no_other() {
             "subjectAltName=DNS:web.test,DNS:other.test",
         ]);
         workspace.own(certificate.as_ref());
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
-        let mut server = Command::new("openssl")
-            .args([
-                "s_server",
-                "-quiet",
-                "-www",
-                "-accept",
-                &format!("127.0.0.1:{port}"),
-            ])
-            .args(["-key", &key, "-cert", &certificate])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it starts");
-        host::eventually("the server", || {
-            let served = std::net::TcpStream::connect(("127.0.0.1", port));
-            served.err().into_iter().collect::<Vec<_>>()
-        });
+        let web = Web::with(&[&certificate, &key]);
+        let port = web.port;
         let script = format!(
             "
 curl -sS --cacert web.pem -o /dev/null -w '%{{http_code}} ' https://web.test:{port}/
@@ -276,8 +338,6 @@ curl -sS -m 20 http://web.test:{port}/ || echo no TLS"
             "aegis: 1\nname: named\nextends: [shell]\ncapabilities: {{net.outbound: [\"https://web.test:{port}\"], shell.exec: [curl], files.read: [$WORK]}}\n"
         ));
         let ran = Ran::new(workspace, &profile, &["sh", "-c", &script]);
-        let _ = server.kill();
-        let _ = server.wait();
         let (output, said) = (&ran.output, ran.told());
         assert!(
             printed(&output).starts_with("200 another server\n"),
@@ -288,40 +348,80 @@ curl -sS -m 20 http://web.test:{port}/ || echo no TLS"
     });
 }
 
+/// A run that waits for a line, its broker's pid, and what it says.
+fn waiting(workspace: &Workspace) -> (Child, i32) {
+    let profile = profile(workspace, &["http://web.test:8080".to_owned()]);
+    let script = "echo up; read -r line; curl -sS http://web.test:8080/ || echo status $?";
+    let mut command = workspace.aegis(&profile, &["sh", "-c", script]);
+    let run = host::started(command.stderr(Stdio::piped()), "up");
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id()));
+    let children = children.expect("it runs");
+    let is_broker = |pid: &&str| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.trim() == "aegis-broker")
+    };
+    let broker = children.split_whitespace().find(is_broker);
+    let broker = broker.expect("a broker").parse().expect("a number");
+    (run, broker)
+}
+
 /// Nobody else holds the sockets: connections are refused at once, and the run says so.
 #[test]
 fn a_broker_that_is_killed_leaves_nothing_open() {
-    host::in_private_mounts(|| {
-        let workspace = Workspace::new(User::Root);
-        let hosts = workspace.write("hosts", HOSTS);
-        host::bind(&hosts, "/etc/hosts".as_ref());
-        workspace.policy(&format!("{EVERYTHING}\n{RULES}"));
-        let profile = profile(&workspace, &["http://web.test:8080".to_owned()]);
-        let script = "echo up; read -r line; curl -sS http://web.test:8080/ || echo status $?";
-        let mut command = workspace.aegis(&profile, &["sh", "-c", script]);
-        let mut run = host::started(command.stderr(Stdio::piped()), "up");
-        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id()));
-        let children = children.expect("it runs");
-        let is_broker = |pid: &&str| {
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-            name.is_ok_and(|name| name.trim() == "aegis-broker")
-        };
-        let broker = children.split_whitespace().find(is_broker);
-        let broker: i32 = broker.expect("a broker").parse().expect("a number");
+    with_hosts(|workspace| {
+        let (mut run, broker) = waiting(workspace);
         // SAFETY: no pointers.
-        unsafe { libc::kill(broker, libc::SIGKILL) };
+        assert_eq!(unsafe { libc::kill(broker, libc::SIGKILL) }, 0);
+        let mut errors = BufReader::new(run.stderr.take().expect("piped"));
+        let mut said = String::new();
+        while !said.contains("the egress broker has ended") {
+            let length = errors.read_line(&mut said).expect("lines");
+            assert_ne!(length, 0, "{said}");
+        }
         let input = run.stdin.as_mut().expect("piped");
         input.write_all(b"\n").expect("it reads");
+        errors.read_to_string(&mut said).expect("lines");
         let output = run.wait_with_output().expect("it ends");
-        let said = text(&output);
-        // 6 or 7: the name is not found, or the connection is refused.
-        let ended = printed(&output);
+        // The name is not found, or the connection is refused.
+        let printed = printed(&output);
         assert!(
-            ended.contains("status 6") || ended.contains("status 7"),
-            "{said}"
+            printed.contains("status 6") || printed.contains("status 7"),
+            "{printed} {said}"
         );
-        assert!(said.contains("the egress broker has ended"), "{said}");
     });
+}
+
+#[test]
+fn a_supervisor_that_is_killed_leaves_no_broker() {
+    with_hosts(|workspace| {
+        let (mut run, broker) = waiting(workspace);
+        run.kill().expect("it runs");
+        run.wait().expect("it ends");
+        host::eventually("the broker", || {
+            let stat = std::fs::read_to_string(format!("/proc/{broker}/stat"));
+            let is_left = |stat: &String| !stat.contains(") Z");
+            stat.ok().filter(is_left).into_iter().collect::<Vec<_>>()
+        });
+    });
+}
+
+#[test]
+fn a_broker_that_is_not_installed_is_named() {
+    let workspace = Workspace::new(User::Root);
+    workspace.policy(&format!("{EVERYTHING}\n{RULES}"));
+    let alone = workspace.outside().join("aegis-run");
+    std::fs::copy(program("aegis-run"), &alone).expect("a copy");
+    let profile = profile(&workspace, &["https://web.test".to_owned()]);
+    let mut command = workspace.command(alone);
+    command.arg("--profile").arg(profile).args(["--", "true"]);
+    let output = command.output().expect("aegis-run starts");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(said.contains("aegis-broker"), "{said}");
+    assert!(
+        said.contains("install all programs in one directory"),
+        "{said}"
+    );
 }
 
 /// What this version does not do is refused before anything starts.

@@ -154,8 +154,8 @@ fn sentence(denial: &Denial, reference: Option<&str>) -> String {
                 said.reason
             );
         }
-        // What is guessed may have a line that cannot be named.
-        (None, ..) if denial.evidence == Evidence::ErrorMessage => {}
+        // What is guessed may have a line that cannot be named, and the broker has said why.
+        (None, ..) if matches!(denial.evidence, Evidence::ErrorMessage | Evidence::Broker) => {}
         (None, ..) => out.push_str("; no profile can allow it"),
         (Some(line), ..) => {
             let with = match denial.asked {
