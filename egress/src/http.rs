@@ -181,9 +181,8 @@ impl Conversation {
                         ..to.clone()
                     };
                     let (at, decision) = self.dialler.again(at).await?;
-                    let id = self.dialler.teller.let_through(at, decision).await;
                     let counts = outside.counts.clone();
-                    let exchange = Exchange::new(id, self.dialler.teller.clone(), counts);
+                    let exchange = self.dialler.begin(at, decision, counts).await?;
                     (outside, exchange)
                 }
                 _ => self.open(to.clone()).await?,

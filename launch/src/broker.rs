@@ -194,7 +194,7 @@ impl Session<'_> {
                 }
                 denial
             }
-            Told::Refused { to, why } => broker.refused(&to, &why),
+            Told::Refused { to, why, .. } => broker.refused(&to, &why),
             Told::Flood { refusals } => {
                 broker.more += refusals;
                 None
