@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use aegis_sys::{memory, socket};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 use crate::connect::Door;
 use crate::dial::Dialler;
@@ -49,10 +50,9 @@ pub fn serve(socket: OwnedFd, limits: Limits, files: Files) -> Result<(), Error>
         .enable_all()
         .build()
         .map_err(Error::of("starting the runtime"))?;
-    let served = received(&socket).and_then(|(setup, sockets)| {
-        let broker = begin(setup, sockets, limits, files);
-        runtime.block_on(async { broker?.run(&socket).await })
-    });
+    let served = received(&socket)
+        .and_then(|(setup, sockets)| begin(setup, sockets, limits, files))
+        .and_then(|broker| broker.run(runtime, &socket));
     if let Err(error) = &served {
         let why = error.to_string();
         // The launcher may be what is gone.
@@ -114,7 +114,7 @@ fn begin(
     for name in judge.names() {
         names.address(name, true);
     }
-    let (teller, telling) = told::channel(limits.untold);
+    let (teller, telling) = told::channel(&limits);
     let dialler = Dialler {
         judge,
         limits,
@@ -163,21 +163,33 @@ fn with_descriptors(limits: Limits) -> Limits {
 }
 
 impl Broker {
-    async fn run(self, socket: &OwnedFd) -> Result<(), Error> {
-        let socket = socket.try_clone().and_then(told::polled);
-        let socket = socket.map_err(Error::of("using the launcher's socket"))?;
-        for (listener, fd) in self.sockets {
-            listen(self.door.clone(), listener, fd)
-                .map_err(Error::of("using a listening socket"))?;
-        }
-        told::send(&socket, &Event::Ready {})
-            .await
-            .map_err(Error::of("telling the launcher"))?;
-        // Nothing more is expected from the launcher: whatever can be read is its end.
-        tokio::select! {
-            _ = socket.readable() => {}
-            _ = self.telling.send(&socket) => {}
-        }
+    fn run(self, runtime: Runtime, socket: &OwnedFd) -> Result<(), Error> {
+        let Self {
+            door,
+            sockets,
+            mut telling,
+        } = self;
+        runtime.block_on(async {
+            let socket = socket.try_clone().and_then(told::polled);
+            let socket = socket.map_err(Error::of("using the launcher's socket"))?;
+            for (listener, fd) in sockets {
+                listen(door.clone(), listener, fd)
+                    .map_err(Error::of("using a listening socket"))?;
+            }
+            told::send(&socket, &Event::Ready {})
+                .await
+                .map_err(Error::of("telling the launcher"))?;
+            // Nothing more is expected from the launcher: whatever can be read is its end.
+            tokio::select! {
+                _ = socket.readable() => {}
+                _ = telling.send(&socket) => {}
+            }
+            Ok(())
+        })?;
+        // Everything that goes on ends, and says so.
+        drop(runtime);
+        // The launcher may have read all that it wants to.
+        let _ = telling.send_rest(socket);
         Ok(())
     }
 }

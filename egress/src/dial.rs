@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 use crate::judge::{Judge, Refusal};
 use crate::limits::Limits;
 use crate::resolve::Resolver;
-use crate::stream::{Counted, Exchange};
+use crate::stream::{Counted, Counts, Exchange};
 use crate::told::Teller;
 
-/// A name has more addresses than these only to be awkward.
+/// As many addresses of a name are tried. Each costs a decision, a record and the time of a dial.
 const MOST_ADDRESSES: usize = 8;
 
 /// Makes connections to the outside.
@@ -74,29 +74,47 @@ impl Dialler {
                 }
             }
         }
-        let mut error = format!("{} has no address", to.host);
-        for (address, at, decision) in &let_through {
-            match self.connect(SocketAddr::new(*address, to.port)).await {
+        let mut failed = None;
+        for (address, at, decision) in let_through {
+            let mut exchange = self.begin(at, decision, Arc::default()).await?;
+            match self.connect(SocketAddr::new(address, to.port)).await {
                 Ok(stream) => {
-                    let (stream, counts) = Counted::new(stream);
-                    let id = self.teller.let_through(at.clone(), decision.clone()).await;
-                    let exchange = Exchange::new(id, self.teller.clone(), counts);
-                    let address = *address;
                     return Ok(Dialled {
-                        stream,
+                        stream: Counted::new(stream, exchange.counts().clone()),
                         address,
                         exchange,
                     });
                 }
-                Err(why) => error = format!("{address} port {}: {why}", to.port),
+                Err(why) => {
+                    // The address is for the record: inside, the name is all that is known of the host's network.
+                    exchange.error = Some(format!("{address} port {}: {why}", to.port));
+                    failed = Some(format!("{} port {}: {why}", to.host, to.port));
+                }
             }
         }
-        match (let_through.into_iter().next(), refused) {
-            (Some((_, at, decision)), _) => Err(self.failed(at, decision, error).await),
+        match (failed, refused) {
+            (Some(why), _) => Err(Refusal::with_status(502, why)),
             (None, Some((at, Ok(decision)))) => Err(self.blocked(at, decision)),
             (None, Some((at, Err(refusal)))) => Err(self.refused(at, refusal)),
-            (None, None) => Err(self.failed(to, decision, error).await),
+            (None, None) => {
+                let error = format!("{} has no address", to.host);
+                Err(self.failed(to, decision, error).await)
+            }
         }
+    }
+
+    /// Begins what is let through: the launcher is told first.
+    ///
+    /// # Errors
+    ///
+    /// The broker is ending.
+    pub async fn begin(
+        &self,
+        to: Destination,
+        decision: Decision,
+        counts: Arc<Counts>,
+    ) -> Result<Exchange, Refusal> {
+        Exchange::begin(&self.teller, to, decision, counts).await
     }
 
     /// A further request on a connection that exists: that host is asked for.
@@ -114,7 +132,7 @@ impl Dialler {
 
     /// The broker's own refusal, which is told.
     pub fn refused(&self, to: Destination, refusal: Refusal) -> Refusal {
-        self.teller.refused(to, refusal.reason.clone());
+        self.teller.refused(to, &refusal);
         refusal
     }
 
@@ -145,13 +163,17 @@ impl Dialler {
 
     fn blocked(&self, to: Destination, decision: Decision) -> Refusal {
         let refusal = self.judge.refusal(&to, &decision);
-        self.teller.blocked(to, decision);
+        self.teller.blocked(to, decision, &refusal);
         refusal
     }
 
     async fn failed(&self, to: Destination, decision: Decision, error: String) -> Refusal {
-        let id = self.teller.let_through(to, decision).await;
-        self.teller.ended(id, 0, 0, Some(error.clone()));
-        Refusal::with_status(502, error)
+        match self.begin(to, decision, Arc::default()).await {
+            Ok(mut exchange) => {
+                exchange.error = Some(error.clone());
+                Refusal::with_status(502, error)
+            }
+            Err(ending) => ending,
+        }
     }
 }

@@ -27,13 +27,11 @@ use crate::dial::{Dialled, Dialler};
 use crate::hall::Seat;
 use crate::judge::Refusal;
 use crate::names::spelled;
+use crate::protocol::LONGEST_PATH;
 use crate::stream::{Counts, Exchange, Inside, tunnel};
 
 /// The longest head of a request or of a response, in bytes.
 const LONGEST_HEAD: usize = 64 << 10;
-
-/// The longest path, in bytes: most servers take no longer ones. It is recorded.
-const LONGEST_PATH: usize = 8 << 10;
 
 /// The longest method, in bytes.
 const LONGEST_METHOD: usize = 32;
@@ -181,9 +179,8 @@ impl Conversation {
                         ..to.clone()
                     };
                     let (at, decision) = self.dialler.again(at).await?;
-                    let id = self.dialler.teller.let_through(at, decision).await;
                     let counts = outside.counts.clone();
-                    let exchange = Exchange::new(id, self.dialler.teller.clone(), counts);
+                    let exchange = self.dialler.begin(at, decision, counts).await?;
                     (outside, exchange)
                 }
                 _ => self.open(to.clone()).await?,

@@ -10,11 +10,12 @@ use aegis_policy::request::Destination;
 use aegis_policy::{Decision, Document, Policy, Request, Verdict, What, decide};
 use serde::Serialize;
 
-use crate::protocol::{Grant, LONGEST, Setup, url};
+use crate::names::in_block;
+use crate::protocol::{Grant, LONGEST, Setup, asked, granting, url};
 
 /// Addresses at which clouds tell a machine its secrets. Whoever is meant to reach one is granted the address itself: a name
 /// never leads there, whatever the policy says of its addresses.
-const METADATA: [&str; 6] = [
+const METADATA: [&str; 7] = [
     // Azure's, which is public by its registration.
     "168.63.129.16",
     // Alibaba's.
@@ -26,6 +27,8 @@ const METADATA: [&str; 6] = [
     "fd00:ec2::23",
     // Google's.
     "fd20:ce::254",
+    // Scaleway's.
+    "fd00:42::42",
 ];
 
 /// The longest reason and names of rules, in bytes: half of what a message to the launcher holds. A path has the rest.
@@ -38,6 +41,13 @@ fn is_metadata(address: IpAddr) -> bool {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => true,
         plain => METADATA.iter().any(|known| known.parse() == Ok(plain)),
     }
+}
+
+/// Whether somebody may be told how to ask for a destination: not where nothing but credentials is, nor for an address that stands for a
+/// name.
+fn may_be_suggested(to: &Destination) -> bool {
+    let addresses = [to.address, to.host.parse().ok()];
+    (addresses.into_iter().flatten()).all(|address| !is_metadata(address) && !in_block(address))
 }
 
 /// Why a connection or a request is refused: what the sandbox is told of it.
@@ -88,11 +98,8 @@ impl Judge {
     /// The policy is none.
     pub fn new(setup: Setup) -> Result<Self, BadPolicy> {
         let narrow = setup.policy.iter().map(only_narrow).collect();
-        let request = Request {
-            approvals: setup.approvals,
-            context: setup.context,
-            what: What::NetHost {},
-        };
+        let nowhere = Destination::connection(Scheme::Tcp, "", 0);
+        let request = asked(&setup.context, &setup.approvals, &nowhere);
         Ok(Self {
             narrow: Policy::new(narrow)?,
             policy: Policy::new(setup.policy)?,
@@ -130,14 +137,11 @@ impl Judge {
 
     /// Whether the profile asks for this.
     pub fn is_asked_for(&self, to: &Destination) -> Result<(), Refusal> {
-        let asks = |grant: &Grant| {
-            grant.scheme == to.scheme && grant.port == to.port && grant.covers(&to.host)
-        };
-        if self.grants.iter().any(asks) {
+        if self.grants.iter().any(|grant| grant.asks_for(to)) {
             return Ok(());
         }
         Err(Refusal {
-            allow: Some(format!("capabilities: {{net.outbound: [\"{}\"]}}", url(to))),
+            allow: may_be_suggested(to).then(|| granting(to)),
             ..Refusal::of_broker(format!("the profile does not ask for {}", url(to)))
         })
     }
@@ -173,7 +177,7 @@ impl Judge {
     pub fn decide_address(&self, to: &Destination, address: IpAddr) -> Result<Decision, Refusal> {
         if is_metadata(address) && to.host.parse() != Ok(address) {
             let reason = format!(
-                "{} stands for {address}, where clouds keep a machine's credentials; only a profile that names the address reaches it",
+                "{} stands for an address at which clouds keep a machine's credentials; only a profile that names that address reaches it",
                 to.host
             );
             return Err(Refusal::of_broker(reason));
@@ -190,8 +194,9 @@ impl Judge {
             what: What::Net(to.clone()),
             ..self.request().clone()
         };
+        let rule = suggestion(&request).filter(|_| may_be_suggested(to));
         Refusal {
-            allow: suggestion(&request).map(|rule| format!("network-egress: {rule}")),
+            allow: rule.map(|rule| format!("network-egress: {rule}")),
             reason: decision.reason.to_string(),
             rules: decision.rules.clone(),
             status: 403,
@@ -335,6 +340,7 @@ mod tests {
             "2002:a9fe:a9fe::1",
             "64:ff9b::a83f:8110",
             "fd00:ec2::254",
+            "fd00:42::42",
             "fe80::1",
         ] {
             assert!(is_metadata(text.parse().unwrap()), "{text}");

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// The bounds. Whoever is inside chooses how often they connect, look up and wait; what that costs outside ends here.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -26,6 +28,11 @@ pub struct Limits {
     pub dial: Duration,
     /// Decisions that the launcher has not read yet. Beyond it, what is let through waits, and refusals are only counted.
     pub untold: usize,
+    /// Decisions that are told one right after the other.
+    pub decisions_at_once: u32,
+    /// After them, one is told in each such time: each is a record in the launcher's log. What is let through waits for its turn,
+    /// and refusals are only counted.
+    pub decision_interval: Duration,
 }
 
 impl Limits {
@@ -46,6 +53,69 @@ impl Default for Limits {
             resolve: Duration::from_secs(15),
             dial: Duration::from_secs(15),
             untold: 1_024,
+            decisions_at_once: 1_000,
+            decision_interval: Duration::from_millis(1),
         }
+    }
+}
+
+/// How often something may happen: so many times at once, and then once in each interval (the generic cell rate algorithm).
+#[derive(Debug)]
+pub(crate) struct Rate {
+    at_once: Duration,
+    interval: Duration,
+    /// When all that was taken has come back.
+    whole: Instant,
+}
+
+impl Rate {
+    pub fn new(limits: &Limits, now: Instant) -> Self {
+        let interval = limits.decision_interval;
+        Self {
+            at_once: interval.saturating_mul(limits.decisions_at_once),
+            interval,
+            whole: now,
+        }
+    }
+
+    /// Takes one turn, and says when it is.
+    pub fn turn(&mut self, now: Instant) -> Instant {
+        self.whole = self.whole.max(now) + self.interval;
+        let turn = self.whole.checked_sub(self.at_once);
+        turn.map_or(now, |turn| turn.max(now))
+    }
+
+    /// Takes one turn if it is now.
+    pub fn take(&mut self, now: Instant) -> bool {
+        let before = self.whole;
+        let is_now = self.turn(now) == now;
+        if !is_now {
+            self.whole = before;
+        }
+        is_now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_may_come_at_once_and_then_one_in_each_interval() {
+        let limits = Limits {
+            decisions_at_once: 3,
+            decision_interval: Duration::from_millis(10),
+            ..Limits::default()
+        };
+        let now = Instant::now();
+        let after = |ms| now + Duration::from_millis(ms);
+        let mut rate = Rate::new(&limits, now);
+        assert!((0..3).all(|_| rate.take(now)));
+        assert!(!rate.take(now) && !rate.take(after(9)) && rate.take(after(10)));
+        // Who waits for a turn is not overtaken.
+        assert_eq!(rate.turn(after(11)), after(20));
+        assert!(!rate.take(after(20)) && rate.take(after(30)));
+        // No more than so many come back.
+        assert!((0..3).all(|_| rate.take(after(1_000))) && !rate.take(after(1_000)));
     }
 }

@@ -22,6 +22,11 @@ pub const PREFIX: u32 = 18;
 /// Addresses in the block.
 const SIZE: u32 = 1 << (32 - PREFIX);
 
+/// Whether an address is one that stands for a name.
+pub(crate) fn in_block(address: IpAddr) -> bool {
+    matches!(address.to_canonical(), IpAddr::V4(v4) if v4.to_bits().wrapping_sub(FIRST.to_bits()) < SIZE)
+}
+
 /// A host name in the one spelling in which hosts are compared: lower case, no trailing dot. `None`: this is no name. What
 /// `inet_aton(3)` would read as an address is none, nor is one beyond ASCII, which DNS and TLS write as `xn--`.
 #[must_use]

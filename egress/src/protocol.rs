@@ -4,21 +4,32 @@
 //! launcher: {"serve": {}} with a sealed file in memory: the JSON of a Setup, and
 //!           the listening sockets, in the order of Setup::listeners                    -> {"ready": {}} or {"failed": ...}
 //!                                                                                      -> one message for each decision
+//! launcher: shuts its side down for writing                                            -> what is still to be told, and the end
 //! ```
 //!
-//! The launcher sends nothing else. When it closes the socket, the broker ends at once, and every connection with it.
+//! The launcher sends nothing else. When it shuts its side down, the broker ends every connection at once, sends what it still has to
+//! tell, and ends; when it closes the socket, nobody is told that any more.
 //!
-//! **What is told.** Whatever is let through is told before the first byte of it leaves; where the launcher does not read, it
-//! waits. Refusals wait for nothing: those that there is no room for are counted, and their number is told ([`Event::Flood`]).
-//! Each [`Event::Decided`] that lets through is followed by one [`Event::Ended`].
+//! **What is told.** A connection or a request that is let through waits until the message about it has been sent, and only then is anybody
+//! connected to: whatever becomes of the broker and its launcher, the message is in the socket before a byte has left. (The real name was looked up
+//! before, since each address is decided.) Each [`Event::Decided`] that lets through is followed by one [`Event::Ended`].
+//!
+//! Refusals wait for nothing. Those that there is no room for, or that come faster than is told, are counted, and their number is told
+//! ([`Event::Flood`]).
 
 use aegis_policy::model::Scheme;
 use aegis_policy::request::{Approval, Destination};
-use aegis_policy::{Context, Decision, Document};
+use aegis_policy::{Context, Decision, Document, Request, What};
 use serde::{Deserialize, Serialize};
 
 /// The longest message, in bytes.
 pub const LONGEST: usize = 64 << 10;
+
+/// The longest path that is decided, and told whole, in bytes. A longer one is refused.
+pub const LONGEST_PATH: usize = 8 << 10;
+
+/// What a path ends in that was longer. No path of a request has it.
+pub const CUT: char = '…';
 
 /// The longest [`Setup`], in bytes.
 pub const LONGEST_SETUP: u64 = 64 << 20;
@@ -38,7 +49,7 @@ pub struct Setup {
     /// What persons approved of this run.
     #[serde(default)]
     pub approvals: Vec<Approval>,
-    /// Who asks: part of every request. Other names of places matter to no destination, and only cost time.
+    /// Who asks: part of every request ([`asked`]).
     pub context: Context,
     /// Where the profile asks to connect to: `net.outbound`.
     pub destinations: Vec<Grant>,
@@ -73,6 +84,30 @@ impl Grant {
             }
             None => self.host == host,
         }
+    }
+
+    /// Whether it asks for a destination.
+    pub fn asks_for(&self, to: &Destination) -> bool {
+        self.scheme == to.scheme && self.port == to.port && self.covers(&to.host)
+    }
+}
+
+/// The line by which a profile asks for a destination.
+pub fn granting(to: &Destination) -> String {
+    format!("capabilities: {{net.outbound: [\"{}\"]}}", url(to))
+}
+
+/// What the policy is asked about a destination, by whom: what a [`Decision`] of the broker's is about. Other names of places matter
+/// to no destination, and are left out.
+pub fn asked(context: &Context, approvals: &[Approval], to: &Destination) -> Request {
+    let context = Context {
+        aliases: Vec::new(),
+        ..context.clone()
+    };
+    Request {
+        approvals: approvals.to_vec(),
+        context,
+        what: What::Net(to.clone()),
     }
 }
 
@@ -109,7 +144,11 @@ pub enum Event {
     },
     /// The policy was asked about a connection or a request.
     Decided {
-        /// What it said. Its input is the [`Setup`]'s context and approvals, and `to`.
+        /// The line that would let through what was refused, in the profile or in the policy. The broker alone knows for which refusals
+        /// there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allow: Option<String>,
+        /// What it said. Its input is [what is asked](asked) of `to` with the [`Setup`]'s context and approvals.
         decision: Decision,
         /// Identifies what is let through, until it has ended.
         id: u64,
@@ -118,7 +157,7 @@ pub enum Event {
     },
     /// What was let through is over.
     Ended {
-        /// What went wrong.
+        /// What went wrong, such as that nobody answers at its address.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
         /// Of which decision.
@@ -127,10 +166,15 @@ pub enum Event {
         received: u64,
         /// Bytes that were sent there.
         sent: u64,
+        /// Where to, with the address, as that decision has it.
+        to: Destination,
     },
     /// The broker refused a connection or a request by itself: whatever the policy says, it is not let through.
     Refused {
-        /// Where to, as far as it is known.
+        /// The line that would let it through, as of [`Event::Decided`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allow: Option<String>,
+        /// Where to, as far as it is known. A path that is longer than [`LONGEST_PATH`] is cut, and ends in [`CUT`].
         to: Destination,
         /// Why.
         why: String,

@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use aegis_policy::Decision;
+use aegis_policy::request::Destination;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::hall::Seat;
+use crate::judge::Refusal;
 use crate::told::Teller;
 
 /// Bytes each way, so far.
@@ -28,13 +31,8 @@ pub(crate) struct Counted<S> {
 }
 
 impl<S> Counted<S> {
-    pub fn new(stream: S) -> (Self, Arc<Counts>) {
-        let counts = Arc::<Counts>::default();
-        let counted = Self {
-            stream,
-            counts: counts.clone(),
-        };
-        (counted, counts)
+    pub fn new(stream: S, counts: Arc<Counts>) -> Self {
+        Self { stream, counts }
     }
 }
 
@@ -99,6 +97,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 /// Something that was let through and goes on. When it is dropped, the launcher is told that it is over.
 pub(crate) struct Exchange {
     id: u64,
+    to: Destination,
     teller: Teller,
     counts: Arc<Counts>,
     /// What was counted when it began.
@@ -107,14 +106,29 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub fn new(id: u64, teller: Teller, counts: Arc<Counts>) -> Self {
-        Self {
+    /// Begins when the launcher was sent the message that it is let through.
+    ///
+    /// # Errors
+    ///
+    /// The broker is ending.
+    pub async fn begin(
+        teller: &Teller,
+        to: Destination,
+        decision: Decision,
+        counts: Arc<Counts>,
+    ) -> Result<Self, Refusal> {
+        let (id, sent) = teller.let_through(to.clone(), decision).await;
+        // From here on its end is told, also if that is now.
+        let exchange = Self {
             began: counts.now(),
             id,
-            teller,
+            to,
+            teller: teller.clone(),
             counts,
             error: None,
-        }
+        };
+        let ending = |_| Refusal::with_status(503, "the run is ending");
+        sent.await.map(|()| exchange).map_err(ending)
     }
 
     pub fn counts(&self) -> &Arc<Counts> {
@@ -135,9 +149,9 @@ impl Counts {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let (sent, received) = self.counts.now();
-        let (sent, received) = (sent - self.began.0, received - self.began.1);
+        let counts = (sent - self.began.0, received - self.began.1);
         self.teller
-            .ended(self.id, sent, received, self.error.take());
+            .ended(self.id, self.to.clone(), counts, self.error.take());
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the launcher is told, in order and within bounds.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aegis_policy::Decision;
 use aegis_policy::request::Destination;
@@ -10,120 +10,270 @@ use aegis_sys::socket as unix;
 use tokio::io::{self, Interest};
 use tokio::net::UnixDatagram;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, sleep_until};
 
-use crate::protocol::{Event, LONGEST, encode};
+use crate::judge::Refusal;
+use crate::limits::{Limits, Rate};
+use crate::protocol::{CUT, Event, LONGEST, LONGEST_PATH, encode};
 
-/// What is to be sent, or nothing but the number of refusals; and its room.
-type Queued = (Option<Event>, Option<OwnedSemaphorePermit>);
+/// The longest text of an error or of a line, in bytes.
+const LONGEST_TEXT: usize = 4 << 10;
+
+/// What is to be sent.
+struct Queued {
+    event: Event,
+    /// Who waits until it has been.
+    sent: Option<oneshot::Sender<()>>,
+    #[expect(dead_code, reason = "given back when it is dropped")]
+    room: Option<OwnedSemaphorePermit>,
+}
+
+/// What both ends know.
+struct Shared {
+    /// As many decisions may be in the queue. The end of what was let through takes no room: it was told of before.
+    room: Arc<Semaphore>,
+    rate: Mutex<Rate>,
+    /// Refusals that are not told one by one.
+    refusals: AtomicU64,
+    counted: Notify,
+    next: AtomicU64,
+}
+
+impl Shared {
+    fn rate(&self) -> MutexGuard<'_, Rate> {
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Takes what is to be told.
 #[derive(Clone)]
 pub(crate) struct Teller {
     queue: UnboundedSender<Queued>,
-    /// As many decisions may be in the queue. The end of what was let through takes no room: it was told of before.
-    room: Arc<Semaphore>,
-    refusals: Arc<AtomicU64>,
-    next: Arc<AtomicU64>,
+    shared: Arc<Shared>,
 }
 
 /// Sends it.
 pub(crate) struct Telling {
     queue: UnboundedReceiver<Queued>,
-    refusals: Arc<AtomicU64>,
+    /// What is being sent.
+    pending: Option<Queued>,
+    /// When the number of refusals is told next.
+    flood: Option<Instant>,
+    shared: Arc<Shared>,
 }
 
-/// Both ends. At most so many decisions wait between them.
-pub(crate) fn channel(untold: usize) -> (Teller, Telling) {
+/// Both ends.
+pub(crate) fn channel(limits: &Limits) -> (Teller, Telling) {
     let (queue, end) = unbounded_channel();
-    let refusals = Arc::new(AtomicU64::new(0));
+    let rate = Rate::new(limits, Instant::now());
+    let shared = Arc::new(Shared {
+        room: Arc::new(Semaphore::new(limits.untold)),
+        rate: Mutex::new(rate),
+        refusals: AtomicU64::new(0),
+        counted: Notify::new(),
+        next: AtomicU64::new(0),
+    });
     let teller = Teller {
         queue,
-        room: Arc::new(Semaphore::new(untold)),
-        refusals: refusals.clone(),
-        next: Arc::default(),
+        shared: shared.clone(),
     };
     let telling = Telling {
         queue: end,
-        refusals,
+        pending: None,
+        flood: None,
+        shared,
     };
     (teller, telling)
 }
 
 impl Teller {
-    /// Tells of what is let through, when there is room. Returns its id.
-    pub async fn let_through(&self, to: Destination, decision: Decision) -> u64 {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
+    /// Tells of what is let through, when it is its turn and there is room. Returns its id, and what comes when that has been sent.
+    pub async fn let_through(
+        &self,
+        to: Destination,
+        decision: Decision,
+    ) -> (u64, oneshot::Receiver<()>) {
+        let now = Instant::now();
+        let turn = self.shared.rate().turn(now);
+        // A timer costs a millisecond, also where it is due.
+        if turn > now {
+            sleep_until(turn).await;
+        }
         // Nobody closes it.
-        let room = self.room.clone().acquire_owned().await.ok();
-        self.put(Some(Event::Decided { decision, id, to }), room);
-        id
+        let room = self.shared.room.clone().acquire_owned().await.ok();
+        let (sent, told) = oneshot::channel();
+        let id = self.id();
+        self.put(Queued {
+            event: Event::Decided {
+                allow: None,
+                decision,
+                id,
+                to: cut(to),
+            },
+            sent: Some(sent),
+            room,
+        });
+        (id, told)
     }
 
     /// Tells that what was let through is over.
-    pub fn ended(&self, id: u64, sent: u64, received: u64, error: Option<String>) {
-        let ended = Event::Ended {
-            error,
+    pub fn ended(
+        &self,
+        id: u64,
+        to: Destination,
+        (sent, received): (u64, u64),
+        error: Option<String>,
+    ) {
+        let event = Event::Ended {
+            error: error.map(|error| shortened(error, LONGEST_TEXT)),
             id,
             received,
             sent,
+            to: cut(to),
         };
-        self.put(Some(ended), None);
+        self.put(Queued {
+            event,
+            sent: None,
+            room: None,
+        });
     }
 
     /// Tells that the policy refused something, or counts it.
-    pub fn blocked(&self, to: Destination, decision: Decision) {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.put_or_count(Event::Decided { decision, id, to });
+    pub fn blocked(&self, to: Destination, decision: Decision, refusal: &Refusal) {
+        let (id, allow) = (self.id(), line(refusal));
+        self.put_or_count(|| Event::Decided {
+            allow,
+            decision,
+            id,
+            to: cut(to),
+        });
     }
 
     /// Tells that the broker refused something, or counts it.
-    pub fn refused(&self, to: Destination, why: String) {
-        self.put_or_count(Event::Refused { to, why });
+    pub fn refused(&self, to: Destination, refusal: &Refusal) {
+        self.put_or_count(|| Event::Refused {
+            allow: line(refusal),
+            to: cut(to),
+            why: shortened(refusal.reason.clone(), LONGEST_TEXT),
+        });
     }
 
     /// Counts a refusal of which nothing is known.
     pub fn turned_away(&self) {
-        self.refusals.fetch_add(1, Ordering::Relaxed);
-        // Where there is no room, the number is looked at after what has it.
-        if let Ok(room) = self.room.clone().try_acquire_owned() {
-            self.put(None, Some(room));
+        self.shared.refusals.fetch_add(1, Ordering::Relaxed);
+        self.shared.counted.notify_one();
+    }
+
+    fn id(&self) -> u64 {
+        self.shared.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn put_or_count(&self, event: impl FnOnce() -> Event) {
+        let room = self.shared.room.clone().try_acquire_owned().ok();
+        let room = room.filter(|_| self.shared.rate().take(Instant::now()));
+        match room {
+            Some(room) => self.put(Queued {
+                event: event(),
+                sent: None,
+                room: Some(room),
+            }),
+            None => self.turned_away(),
         }
     }
 
-    fn put_or_count(&self, event: Event) {
-        match self.room.clone().try_acquire_owned() {
-            Ok(room) => self.put(Some(event), Some(room)),
-            Err(_) => {
-                self.refusals.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn put(&self, event: Option<Event>, room: Option<OwnedSemaphorePermit>) {
+    fn put(&self, queued: Queued) {
         // Without anybody who sends, the broker is ending.
-        let _ = self.queue.send((event, room));
+        let _ = self.queue.send(queued);
     }
 }
 
+/// A line that is too long to be told is none that a person would write.
+fn line(refusal: &Refusal) -> Option<String> {
+    let allow = refusal.allow.clone();
+    allow.filter(|line| line.len() <= LONGEST_TEXT)
+}
+
+/// A destination as it is told.
+fn cut(to: Destination) -> Destination {
+    let path = to.path.map(|path| shortened(path, LONGEST_PATH));
+    Destination { path, ..to }
+}
+
+fn shortened(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push(CUT);
+    }
+    text
+}
+
 impl Telling {
-    /// Sends until nobody tells any more.
+    /// Sends until nobody tells any more. Nothing is lost when this is not waited for to the end.
     ///
     /// # Errors
     ///
     /// The launcher is gone.
-    pub async fn send(mut self, socket: &UnixDatagram) -> io::Result<()> {
-        while let Some((event, room)) = self.queue.recv().await {
-            if let Some(event) = event {
-                send(socket, &event).await?;
+    pub async fn send(&mut self, socket: &UnixDatagram) -> io::Result<()> {
+        loop {
+            if let Some(Queued { event, .. }) = &self.pending {
+                send(socket, event).await?;
+                self.was_sent();
             }
-            drop(room);
-            let refusals = self.refusals.swap(0, Ordering::Relaxed);
-            if refusals > 0 {
-                send(socket, &Event::Flood { refusals }).await?;
+            tokio::select! {
+                next = self.queue.recv() => match next {
+                    Some(next) => self.pending = Some(next),
+                    None => return Ok(()),
+                },
+                () = self.shared.counted.notified(), if self.flood.is_none() => {
+                    self.flood = Some(self.shared.rate().turn(Instant::now()));
+                }
+                () = sleep_until(self.flood.unwrap_or_else(Instant::now)), if self.flood.is_some() => {
+                    if let Some((refusals, event)) = self.counted() {
+                        send(socket, &event).await?;
+                        self.shared.refusals.fetch_sub(refusals, Ordering::Relaxed);
+                    }
+                    self.flood = None;
+                }
             }
         }
-        Ok(())
+    }
+
+    /// Sends all that is left, and waits until the launcher takes it.
+    ///
+    /// # Errors
+    ///
+    /// The launcher is gone.
+    pub fn send_rest(mut self, socket: &OwnedFd) -> io::Result<()> {
+        rustix::io::ioctl_fionbio(socket, false)?;
+        let send = |event: &Event| unix::send(socket.as_fd(), &encode(event), &[]);
+        loop {
+            if let Some(Queued { event, .. }) = &self.pending {
+                send(event)?;
+                self.was_sent();
+            }
+            match self.queue.try_recv() {
+                Ok(next) => self.pending = Some(next),
+                Err(_) => break,
+            }
+        }
+        match self.counted() {
+            Some((_, event)) => send(&event),
+            None => Ok(()),
+        }
+    }
+
+    fn was_sent(&mut self) {
+        let sent = self.pending.take().and_then(|queued| queued.sent);
+        if let Some(sent) = sent {
+            // Whoever waited may be gone.
+            let _ = sent.send(());
+        }
+    }
+
+    fn counted(&self) -> Option<(u64, Event)> {
+        let refusals = self.shared.refusals.load(Ordering::Relaxed);
+        (refusals > 0).then_some((refusals, Event::Flood { refusals }))
     }
 }
 
@@ -146,6 +296,7 @@ pub(crate) async fn send(socket: &UnixDatagram, event: &Event) -> io::Result<()>
 mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
 
     use aegis_policy::model::Scheme;
     use aegis_policy::{Hash, Verdict};
@@ -165,24 +316,98 @@ mod tests {
         (to, decision)
     }
 
+    fn limits() -> Limits {
+        Limits {
+            // Only time would give more.
+            decision_interval: Duration::from_secs(1_000_000),
+            ..Limits::default()
+        }
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap()
+    }
+
+    fn received(launcher: &OwnedFd) -> Option<Event> {
+        let mut bytes = [0; LONGEST];
+        let (length, _) = unix::receive(launcher.as_fd(), &mut bytes).unwrap();
+        (length > 0).then(|| serde_json::from_slice(&bytes[..length]).unwrap())
+    }
+
     #[test]
-    fn what_is_let_through_waits_for_room_and_refusals_are_counted() {
-        let (teller, mut telling) = channel(1);
-        let (to, decision) = asked();
-        let mut context = Context::from_waker(Waker::noop());
-        let first = pin!(teller.let_through(to.clone(), decision.clone()));
-        assert_eq!(first.poll(&mut context), Poll::Ready(0));
-        let mut second = pin!(teller.let_through(to.clone(), decision));
-        assert_eq!(second.as_mut().poll(&mut context), Poll::Pending);
-        teller.refused(to, String::new());
-        teller.ended(0, 1, 2, None);
-        assert_eq!(telling.refusals.load(Ordering::Relaxed), 1);
-        let (event, room) = telling.queue.try_recv().unwrap();
-        assert!(matches!(event, Some(Event::Decided { id: 0, .. })));
-        // It was sent.
-        drop(room);
-        assert_eq!(second.as_mut().poll(&mut context), Poll::Ready(1));
-        let (event, _) = telling.queue.try_recv().unwrap();
-        assert!(matches!(event, Some(Event::Ended { id: 0, .. })));
+    fn what_is_let_through_waits_for_room_and_until_it_was_sent_and_refusals_are_counted() {
+        let limits = Limits {
+            untold: 1,
+            ..Limits::default()
+        };
+        let (launcher, ours) = unix::pair().unwrap();
+        runtime().block_on(async {
+            let (teller, mut telling) = channel(&limits);
+            let (to, decision) = asked();
+            let (id, mut sent) = teller.let_through(to.clone(), decision.clone()).await;
+            let mut context = Context::from_waker(Waker::noop());
+            let mut second = pin!(teller.let_through(to.clone(), decision));
+            assert!(second.as_mut().poll(&mut context).is_pending());
+            teller.refused(to.clone(), &Refusal::of_broker("counted"));
+            teller.ended(id, to, (1, 2), None);
+            // Nothing was sent.
+            assert_eq!(sent.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+            let socket = polled(ours).unwrap();
+            {
+                let mut sending = pin!(telling.send(&socket));
+                let told = async {
+                    tokio::select! {
+                        _ = &mut sending => unreachable!("somebody tells"),
+                        told = sent => told,
+                    }
+                };
+                assert_eq!(told.await, Ok(()));
+            }
+            assert!(matches!(
+                received(&launcher),
+                Some(Event::Decided { id: 0, .. })
+            ));
+            let Poll::Ready((1, _)) = second.as_mut().poll(&mut context) else {
+                panic!("there is room again");
+            };
+            assert_eq!(telling.shared.refusals.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn what_comes_faster_than_is_told_waits_for_its_turn_or_is_counted() {
+        let limits = Limits {
+            decisions_at_once: 3,
+            ..limits()
+        };
+        let (launcher, ours) = unix::pair().unwrap();
+        runtime().block_on(async {
+            let (teller, telling) = channel(&limits);
+            let (to, decision) = asked();
+            teller.let_through(to.clone(), decision.clone()).await;
+            for _ in 0..5 {
+                teller.refused(to.clone(), &Refusal::of_broker("no"));
+            }
+            let mut late = pin!(teller.let_through(to, decision));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(late.as_mut().poll(&mut context).is_pending());
+            telling.send_rest(&ours).unwrap();
+        });
+        drop(ours);
+        let told: Vec<Event> = std::iter::from_fn(|| received(&launcher)).collect();
+        let is = |n: usize, refused| matches!(&told[n], Event::Refused { .. }) == refused;
+        assert!(told.len() == 4 && is(0, false) && is(1, true) && is(2, true));
+        assert_eq!(told[3], Event::Flood { refusals: 3 });
+    }
+
+    #[test]
+    fn long_paths_are_cut_and_marked() {
+        let (mut to, _) = asked();
+        to.path = Some(format!("/{}", "x".repeat(2 * LONGEST_PATH)));
+        let told = cut(to.clone()).path.unwrap();
+        assert!(told.ends_with(CUT) && told.len() == LONGEST_PATH + CUT.len_utf8());
+        to.path = Some("/short".to_owned());
+        assert_eq!(cut(to.clone()), to);
     }
 }

@@ -134,6 +134,10 @@ fn a_thousand_connections_are_served_at_once() {
             let all: Vec<_> = (0..1_000)
                 .map(|_| TcpStream::connect((address, 7000)).unwrap())
                 .collect();
+            // Each waits until it is told.
+            for _ in 0..1_000 {
+                assert!(inside.ruling().1);
+            }
             assert!(all.iter().all(echoes));
         },
     );
@@ -171,6 +175,85 @@ fn what_the_launcher_does_not_read_is_counted_and_told_when_it_does() {
                 assert_eq!(let_through.join().unwrap().0, "200");
             });
             assert_eq!(asked.lock().unwrap().len(), 1);
+        },
+    );
+}
+
+#[test]
+fn at_the_end_of_a_run_all_that_went_on_ends_and_is_told() {
+    const REFUSED: u64 = 700;
+    let mut world = World::new(OPEN);
+    // Nothing is told later than it could be.
+    world.limits.decisions_at_once = 10_000;
+    world.run(
+        || (echo_server(PUBLIC, 7000), http_server(PUBLIC, 80)),
+        |inside, (_, asked)| {
+            let open = inside.connect("allowed.example", 7000);
+            assert!(echoes(&open));
+            assert_eq!(curl(&["http://allowed.example/"]).0, "200");
+            let address = inside.address("denied.example");
+            for _ in 0..REFUSED {
+                rest(TcpStream::connect((address, 7000)).unwrap());
+            }
+            // More than there is room for in the socket.
+            let (mut refused, mut begun, mut ended) = (0, Vec::new(), Vec::new());
+            for event in inside.end() {
+                match event {
+                    Event::Refused { .. } => refused += 1,
+                    Event::Flood { refusals } => refused += refusals,
+                    Event::Decided { id, to, .. } => begun.push((id, to)),
+                    Event::Ended {
+                        id,
+                        to,
+                        sent,
+                        received,
+                        ..
+                    } => {
+                        assert_eq!(to.address, Some(PUBLIC.into()));
+                        assert!(sent > 0 && received > 0);
+                        ended.push((id, to));
+                    }
+                    Event::Ready {} | Event::Failed { .. } => panic!("{event:?}"),
+                }
+            }
+            assert_eq!(refused, REFUSED);
+            ended.sort_by_key(|(id, _)| *id);
+            assert_eq!(begun.len(), 2);
+            assert_eq!(begun, ended);
+            assert_eq!(asked.lock().unwrap().len(), 1);
+            rest(open);
+        },
+    );
+}
+
+#[test]
+fn refusals_beyond_the_rate_are_counted_and_long_paths_cut() {
+    let mut world = World::new(OPEN);
+    world.policy += "  - {id: shut, hosts: allowed.example, paths: /shut/**, verdict: block}\n";
+    world.limits.decisions_at_once = 5;
+    world.limits.decision_interval = Duration::from_secs(1_000_000);
+    world.run(
+        || http_server(PUBLIC, 80),
+        |inside, asked| {
+            let url = format!("http://allowed.example/shut/{}", "x".repeat(3_000));
+            for _ in 0..20 {
+                assert_eq!(curl(&[&url]).0, "403");
+            }
+            let (mut told, mut counted) = (0, 0);
+            for event in inside.end() {
+                match event {
+                    Event::Decided { to, decision, .. } => {
+                        // It was decided as a whole.
+                        assert_eq!(decision.rules.len(), 2);
+                        assert!(to.path.unwrap().ends_with("xx\u{2026}"));
+                        told += 1;
+                    }
+                    Event::Flood { refusals } => counted += refusals,
+                    event => panic!("{event:?}"),
+                }
+            }
+            assert_eq!((told, counted), (5, 15));
+            assert!(asked.lock().unwrap().is_empty());
         },
     );
 }

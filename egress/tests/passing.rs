@@ -299,6 +299,12 @@ fn of_several_addresses_the_first_that_is_let_through_and_answers_is_dialled_and
             (&stream).write_all(b"hello").unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
             assert_eq!(rest(stream), "hello");
+            // Nobody is connected to before it is told, so each that is tried is.
+            let (to, through, _) = inside.ruling();
+            assert!(through && to.address == Some(OTHER_PUBLIC.into()), "{to:?}");
+            let (sent, received, error) = inside.ended();
+            assert_eq!((sent, received), (0, 0));
+            assert!(error.is_some_and(|error| error.contains("refused")));
             let (to, through, _) = inside.ruling();
             assert!(through && to.address == Some(v6.into()), "{to:?}");
             assert_eq!(inside.ended(), (5, 5, None));

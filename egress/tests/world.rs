@@ -271,6 +271,13 @@ impl Inside {
         told(&self.events.lock().expect("not poisoned")).expect("the broker goes on")
     }
 
+    /// All that is still told when the launcher has nothing more to say.
+    pub fn end(&self) -> Vec<Event> {
+        let events = self.events.lock().expect("not poisoned");
+        rustix::net::shutdown(&*events, rustix::net::Shutdown::Write).expect("shut down");
+        std::iter::from_fn(|| told(&events)).collect()
+    }
+
     /// The next decision or refusal: where to, whether it was let through, and why.
     pub fn ruling(&self) -> (aegis_policy::request::Destination, bool, String) {
         loop {
@@ -279,7 +286,7 @@ impl Inside {
                     let through = decision.verdict.lets_through();
                     return (to, through, decision.reason.to_string());
                 }
-                Event::Refused { to, why } => return (to, false, why),
+                Event::Refused { to, why, .. } => return (to, false, why),
                 _ => {}
             }
         }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aegis_audit::event::Evidence;
 use aegis_egress::protocol::{self, Event as Message, Grant, Listener, Order, Setup};
-use aegis_policy::request::Destination;
+use aegis_policy::request::{Approval, Destination};
 use aegis_policy::{Context, Decision, Policy, Request, What};
 use aegis_runtime::plan::Plan;
 use aegis_runtime::supervise::denials::Denial;
@@ -32,9 +32,8 @@ pub(crate) struct Broker {
     helper: Option<Helper>,
     /// It was told to end.
     is_closed: bool,
-    grants: Vec<Grant>,
-    /// As it asks the policy, but for the destination.
-    asked: Request,
+    context: Context,
+    approvals: Vec<Approval>,
     /// What was refused, by what is said of it.
     refused: BTreeMap<String, Refused>,
     /// How much more was refused.
@@ -95,14 +94,9 @@ impl Started {
             ),
             _ => format!("the egress broker cannot be set up: {error}"),
         };
-        // Other names of places matter to no destination.
-        let context = Context {
-            aliases: Vec::new(),
-            ..request.context.clone()
-        };
         let setup = Setup {
             approvals: request.approvals.clone(),
-            context,
+            context: request.context.clone(),
             destinations: grants(plan),
             listeners: listeners(plan),
             policy: (policy.documents().iter())
@@ -120,12 +114,8 @@ impl Started {
             Some(Message::Ready {}) => Ok(Broker {
                 helper: Some(self.0),
                 is_closed: false,
-                grants: setup.destinations,
-                asked: Request {
-                    approvals: setup.approvals,
-                    context: setup.context,
-                    what: request.what.clone(),
-                },
+                context: setup.context,
+                approvals: setup.approvals,
                 refused: BTreeMap::new(),
                 more: 0,
             }),
@@ -179,38 +169,28 @@ impl Broker {
     fn note(&mut self, message: Message, told: &mut Told) {
         match message {
             Message::Decided { decision, to, .. } if decision.verdict.lets_through() => {
-                told.let_through.push((self.request(&to), decision));
+                told.let_through.push((self.asked(&to), decision));
             }
-            Message::Decided { decision, to, .. } => {
-                let denial = self.denial(&to, &decision.reason);
-                let decided = (self.request(&to), decision);
+            Message::Decided {
+                allow,
+                decision,
+                to,
+                ..
+            } => {
+                let denial = denial(&to, &decision.reason, allow);
+                let decided = (self.asked(&to), decision);
                 self.refuse(denial, Some(decided), told);
             }
-            Message::Refused { to, why } => self.refuse(self.denial(&to, &why), None, told),
+            Message::Refused { allow, to, why } => {
+                self.refuse(denial(&to, &why, allow), None, told);
+            }
             Message::Flood { refusals } => self.more += refusals,
             Message::Ready {} | Message::Failed { .. } | Message::Ended { .. } => {}
         }
     }
 
-    fn request(&self, to: &Destination) -> Request {
-        Request {
-            what: What::Net(to.clone()),
-            ..self.asked.clone()
-        }
-    }
-
-    fn denial(&self, to: &Destination, why: &str) -> Denial {
-        let url = protocol::url(to);
-        let covers = |grant: &Grant| {
-            grant.scheme == to.scheme && grant.port == to.port && grant.covers(&to.host)
-        };
-        let is_granted = self.grants.iter().any(covers);
-        let method = to.method.as_deref().map(|method| format!("{method} "));
-        Denial {
-            asked: Some(What::Net(to.clone())),
-            allow: (!is_granted).then(|| format!("capabilities: {{net.outbound: [\"{url}\"]}}")),
-            ..denied(format!("{}{url} ({why})", method.unwrap_or_default()))
-        }
+    fn asked(&self, to: &Destination) -> Request {
+        protocol::asked(&self.context, &self.approvals, to)
     }
 
     /// Notes a refusal: the first of each kind is told, and what follows counted.
@@ -251,6 +231,17 @@ impl Broker {
             times: self.more,
         });
         self.refused.into_values().chain(more).collect()
+    }
+}
+
+/// The refusal of a connection or a request.
+fn denial(to: &Destination, why: &str, allow: Option<String>) -> Denial {
+    let url = protocol::url(to);
+    let method = to.method.as_deref().map(|method| format!("{method} "));
+    Denial {
+        asked: Some(What::Net(to.clone())),
+        allow,
+        ..denied(format!("{}{url} ({why})", method.unwrap_or_default()))
     }
 }
 
