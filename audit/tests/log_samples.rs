@@ -156,6 +156,13 @@ pub fn details() -> Vec<(&'static [EventType], Detail)> {
         plan_hash: Some(hash),
         planted: vec!["a/Makefile".into()],
         denials: 0,
+        traffic: vec![aegis_policy::request::Traffic {
+            failed: 0,
+            received: 2,
+            sent: 1,
+            times: 1,
+            to: "https://api.test".into(),
+        }],
         wall_us: Some(1),
     };
     let started = RunStart {

@@ -101,6 +101,7 @@ fn show_says_what_happened_to_a_run() {
         limits_met: vec!["memory".into()],
         planted: vec!["/w/.envrc".into()],
         denials: 2,
+        traffic: Vec::new(),
         wall_us: Some(1_234_567),
         ..RunEnd::not_started(
             Cause::Killed,

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aegis_audit::event::Evidence;
 use aegis_egress::protocol::{self, Event as Message, Grant, Listener, Order, Setup};
-use aegis_policy::request::{Approval, Destination};
+use aegis_policy::request::{Approval, Destination, Traffic};
 use aegis_policy::{Context, Decision, Policy, Request, What};
 use aegis_runtime::plan::Plan;
 use aegis_runtime::supervise::denials::Denial;
@@ -17,8 +17,11 @@ use rustix::net::Shutdown;
 
 use crate::helper::{Helper, PATIENCE};
 
-/// So many different refusals are told of a run; the rest is counted.
+/// So many different refusals, and destinations, are told of a run; the rest is counted.
 const MOST: usize = 100;
+
+/// All destinations beyond those.
+const OTHERS: &str = "others";
 
 /// Who refuses, in reports and messages.
 const LAYER: &str = "egress broker";
@@ -38,6 +41,8 @@ pub(crate) struct Broker {
     refused: BTreeMap<String, Refused>,
     /// How much more was refused.
     more: u64,
+    /// What was exchanged, by destination.
+    traffic: BTreeMap<String, Traffic>,
 }
 
 /// A connection or a request, with what the policy says about it.
@@ -118,6 +123,7 @@ impl Started {
                 approvals: setup.approvals,
                 refused: BTreeMap::new(),
                 more: 0,
+                traffic: BTreeMap::new(),
             }),
             Some(Message::Failed { why }) => Err(format!("the egress broker cannot serve: {why}")),
             _ => Err("the egress broker has ended".into()),
@@ -185,7 +191,26 @@ impl Broker {
                 self.refuse(denial(&to, &why, allow), None, told);
             }
             Message::Flood { refusals } => self.more += refusals,
-            Message::Ready {} | Message::Failed { .. } | Message::Ended { .. } => {}
+            Message::Ended {
+                error,
+                received,
+                sent,
+                to,
+                ..
+            } => {
+                let to = match protocol::url(&to) {
+                    known if self.traffic.contains_key(&known) => known,
+                    new if self.traffic.len() < MOST => new,
+                    _ => OTHERS.to_owned(),
+                };
+                let traffic = self.traffic.entry(to.clone()).or_default();
+                traffic.to = to;
+                traffic.times += 1;
+                traffic.failed += u64::from(error.is_some());
+                traffic.received += received;
+                traffic.sent += sent;
+            }
+            Message::Ready {} | Message::Failed { .. } => {}
         }
     }
 
@@ -220,8 +245,8 @@ impl Broker {
         self.refused.insert(known.denial.what.clone(), known);
     }
 
-    /// All that was refused, each with how often since it was told.
-    pub fn refused(self) -> Vec<Refused> {
+    /// All that was refused, each with how often since it was told; and what was exchanged.
+    pub fn accounted(self) -> (Vec<Refused>, Vec<Traffic>) {
         let more = (self.more > 0).then(|| Refused {
             denial: Denial {
                 times: self.more,
@@ -230,7 +255,8 @@ impl Broker {
             decided: None,
             times: self.more,
         });
-        self.refused.into_values().chain(more).collect()
+        let refused = self.refused.into_values().chain(more);
+        (refused.collect(), self.traffic.into_values().collect())
     }
 }
 

@@ -213,6 +213,7 @@ impl<'a> Recorder<'a> {
                     plan_hash,
                     planted: report.planted.clone(),
                     denials: report.denials.len() as u64,
+                    traffic: report.traffic.clone(),
                     wall_us: Some(report.resources.wall_us),
                 }
             }

@@ -349,10 +349,11 @@ impl<'a> Session<'a> {
             finished.report
         });
         let mut result = result;
-        let refused = self.end_broker();
+        let (refused, traffic) = self.end_broker();
         if let Ok(report) = &mut result {
-            let refused = refused.into_iter().map(|refused| refused.denial);
+            report.cause_unknown &= refused.is_empty();
             report.denials.extend(refused);
+            report.traffic = traffic;
         }
         let mut unaccounted = std::mem::take(&mut self.unaccounted);
         self.take_observation(&mut result, seen, &mut unaccounted);

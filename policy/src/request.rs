@@ -382,6 +382,22 @@ pub enum Evidence {
     Kernel,
 }
 
+/// What a run has exchanged with one destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traffic {
+    /// How many of them failed: nobody answered, or the connection broke.
+    pub failed: u64,
+    /// Bytes that came from there.
+    pub received: u64,
+    /// Bytes that were sent there.
+    pub sent: u64,
+    /// Connections and requests that were let through.
+    pub times: u64,
+    /// The destination, as a profile writes it.
+    pub to: String,
+}
+
 /// For people: `files.read /srv/data and below`.
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -132,6 +132,16 @@ fn what_the_profile_names_is_reached_and_each_request_is_recorded() {
             assert!(said.contains(&line), "{line}: {said}");
         }
         assert_eq!(report["denials"], serde_json::json!([]), "{said}");
+        assert_eq!(
+            report["traffic"][0]["to"],
+            format!("http://web.test:{port}")
+        );
+        assert_eq!(report["traffic"][0]["times"], 3, "{report}");
+        let received = report["traffic"][0]["received"].as_u64();
+        let printed = printed(&output).len() as u64;
+        assert!(received >= Some(printed - 1), "{report}");
+        let ended = of_type(&place(workspace), "run.end");
+        assert_eq!(ended[0]["detail"]["traffic"], report["traffic"]);
         let records = of_type(&place(workspace), "net.req");
         let asked: Vec<&Value> = records.iter().map(|r| &r["request"]["what"]).collect();
         let paths: Vec<&str> = asked

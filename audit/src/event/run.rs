@@ -1,5 +1,6 @@
 //! The details of the start and the end of a run.
 
+use aegis_policy::request::Traffic;
 use aegis_profile::Hash;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,9 @@ pub struct RunEnd {
     /// How many denials were recorded before.
     #[serde(rename = "refused")]
     pub denials: u64,
+    /// What was exchanged with the hosts that it reached by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<Traffic>,
     /// How long the run took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall_us: Option<u64>,
@@ -84,6 +88,7 @@ impl RunEnd {
             plan_hash: None,
             planted: Vec::new(),
             denials: 0,
+            traffic: Vec::new(),
             wall_us: None,
         }
     }

@@ -1,7 +1,8 @@
 //! What the broker of a run tells: what it has let through is recorded, what it has refused told as well.
 
 use aegis_audit::event::Event;
-use aegis_runtime::supervise;
+use aegis_policy::request::Traffic;
+use aegis_runtime::supervise::{self, denials::Denial};
 
 use super::Session;
 use crate::broker::{Broker, Refused};
@@ -33,21 +34,24 @@ impl Session<'_> {
         }
     }
 
-    /// Ends the broker, after the command: takes all that it has told. Returns what was refused.
-    pub(super) fn end_broker(&mut self) -> Vec<Refused> {
+    /// Ends the broker, after the command: takes all that it has told. Returns what was refused, and what was exchanged.
+    pub(super) fn end_broker(&mut self) -> (Vec<Denial>, Vec<Traffic>) {
         if let Some(broker) = &mut self.broker {
             broker.close();
         }
         while (self.broker.as_ref()).is_some_and(|broker| broker.told().is_some()) {
             self.take_told();
         }
-        let refused = self.broker.take().map(Broker::refused).unwrap_or_default();
+        let (refused, traffic) = (self.broker.take())
+            .map(Broker::accounted)
+            .unwrap_or_default();
         let again = (refused.iter()).filter(|refused| refused.times > 0);
         let context = &self.request.context;
         let events: Vec<Event> = again
             .map(|refused| self.recorder.refused(refused, context))
             .collect();
         self.record(&events);
-        refused
+        let refused = refused.into_iter().map(|refused| refused.denial);
+        (refused.collect(), traffic)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use aegis_policy::request::Traffic;
 use aegis_policy::{Hash, Opinion, Verdict, What};
 use aegis_sys::process::{self, Change};
 use serde::Serialize;
@@ -230,6 +231,9 @@ pub struct Report {
     pub resources: Resources,
     /// What was denied.
     pub denials: Vec<Denial>,
+    /// What was exchanged with the hosts that it reached by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<Traffic>,
     /// Files that the run made and programs of the host act upon: see [`crate::facts::plantable`].
     pub planted: Vec<String>,
     /// What the command wrote to its private home and is gone: a few names.

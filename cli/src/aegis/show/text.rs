@@ -30,6 +30,7 @@ pub(in crate::aegis) fn text(shown: &Shown, colour: bool) -> String {
     if let Some(record) = &shown.record {
         degraded(&mut page, record);
         violations(&mut page, record);
+        traffic(&mut page, record);
     }
     limits(&mut page, &shown.limits);
     if let Some(inside) = &shown.inside {
@@ -222,6 +223,25 @@ fn violations(page: &mut Page, record: &Recorded) {
     page.section("What the policy says of grants", "", &rows);
     let anomalies = record.anomalies.iter().map(|anomaly| Row::new("", anomaly));
     page.section("Anomalies", "", &anomalies.collect::<Vec<_>>());
+}
+
+/// What was exchanged with the hosts that it reached by name.
+fn traffic(page: &mut Page, record: &Recorded) {
+    let all = record.end.iter().flat_map(|end| &end.traffic);
+    let rows = all.map(|traffic| {
+        let failed = match traffic.failed {
+            0 => String::new(),
+            failed => format!(", {failed} failed"),
+        };
+        let text = format!(
+            "{} times{failed}, {} sent, {} received",
+            traffic.times,
+            size(traffic.sent),
+            size(traffic.received)
+        );
+        Row::new(traffic.to.as_str(), &text)
+    });
+    page.section("Hosts reached", "", &rows.collect::<Vec<_>>());
 }
 
 fn limits(page: &mut Page, limits: &[Limit]) {

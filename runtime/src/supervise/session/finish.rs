@@ -122,6 +122,7 @@ impl Session {
             limits_guessed,
             resources: Resources::new(wall, usage),
             denials,
+            traffic: Vec::new(),
             planted,
             lost: (self.lost.iter())
                 .map(|path| path.to_string_lossy().into_owned())
