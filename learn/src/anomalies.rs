@@ -26,6 +26,7 @@ pub struct Anomaly {
 #[derive(Debug, Default)]
 pub struct Watch {
     baseline: Option<Baseline>,
+    by_name: bool,
     told: BTreeSet<(Kind, bool, Text)>,
     files: BTreeSet<Text>,
 }
@@ -39,6 +40,13 @@ impl Watch {
         }
     }
 
+    /// Of a run with hosts by name (`net.outbound` lists some): what it reaches through its broker is decided and recorded there.
+    #[must_use]
+    pub fn by_name(mut self) -> Self {
+        self.by_name = true;
+        self
+    }
+
     /// What is out of the ordinary in what was seen since the last call. `is_forbidden` says whether policy blocks reading a
     /// path by a rule: one that was asked for in vain is out of the ordinary if it does. `is_asked`: whether a person is asked
     /// about a kind. A yes is for one thing, so what is of the same form is told too, and what was counted when it has doubled.
@@ -50,7 +58,7 @@ impl Watch {
         is_asked: &dyn Fn(Kind) -> bool,
     ) -> Vec<Anomaly> {
         let mut found: BTreeMap<(Kind, bool, Text), Text> = BTreeMap::new();
-        each(news, around, |deed| {
+        each(news, around, self.by_name, |deed| {
             let is_odd = match &self.baseline {
                 Some(baseline) => !baseline.has(deed.kind, &deed.form),
                 None => is_odd(&deed, is_forbidden),
@@ -99,7 +107,7 @@ impl Watch {
     }
 
     /// What the kernel is to kill or refuse: what is executed or reached outside of the baseline. It knows whole paths and addresses alone;
-    /// where the baseline has a form for several, or too many, this is left to whoever looks.
+    /// where the baseline has a form for several, or too many, or names have addresses of their own, this is left to whoever looks.
     pub fn guard(&self, around: &Variables<'_>, programs: bool, addresses: bool) -> Guard {
         let Some(baseline) = &self.baseline else {
             return Guard::default();
@@ -119,7 +127,9 @@ impl Watch {
         let reached = reached.map(|reached| reached.into_iter().flat_map(both_forms).collect());
         Guard {
             executed: executed.filter(|set| programs && set.len() <= Guard::MOST / 2),
-            reached: reached.filter(|set: &BTreeSet<_>| addresses && set.len() <= Guard::MOST / 2),
+            reached: reached.filter(|set: &BTreeSet<_>| {
+                addresses && !self.by_name && set.len() <= Guard::MOST / 2
+            }),
             refuses: false,
         }
     }
