@@ -115,7 +115,7 @@ fn head(shown: &Shown, colour: bool) -> String {
         line("directory", context.work.to_string());
     }
     if let Some(running) = running {
-        line("network", network(running).into());
+        line("network", network(&running.network).into());
     }
     if let Some(inside) = &shown.inside {
         line("takes", takes(&inside.usage));
@@ -146,9 +146,11 @@ fn time(time: &str) -> String {
     format!("{} UTC", time.get(..19).unwrap_or(time).replace('T', " "))
 }
 
-fn network(running: &Running) -> &str {
-    match running.network.as_str() {
+/// The network of a running sandbox, by the registry's word for it.
+fn network(word: &str) -> &str {
+    match word {
         "own" => "its own, where nothing is but itself",
+        "named" => "its own, in which the profile's hosts are reached by name",
         "host" => "the host's",
         other => other,
     }
@@ -467,4 +469,16 @@ fn seen(page: &mut Page, observed: &Observed) {
         .map(|text| Row::new("", text))
         .collect();
     page.section("What was not seen", "", &missing);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::network;
+
+    #[test]
+    fn each_network_is_told_in_words() {
+        for word in ["own", "named", "host"] {
+            assert!(network(word).contains(' '), "{word}");
+        }
+    }
 }
