@@ -7,9 +7,10 @@ use std::path::Path;
 use aegis_observation::protocol::Guard;
 use aegis_observation::{Observation, Text};
 use aegis_policy::model::AnomalyKind as Kind;
+use aegis_profile::Profile;
 
 use crate::baseline::{Baseline, Deed, Most, each};
-use crate::forms::{Variables, canonical};
+use crate::forms::{Variables, canonical, has_names};
 
 /// Something out of the ordinary.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,10 +41,10 @@ impl Watch {
         }
     }
 
-    /// Of a run with hosts by name (`net.outbound` lists some): what it reaches through its broker is decided and recorded there.
+    /// Of a run under this profile: where `net.outbound` lists hosts, what is reached through the broker is decided and recorded there.
     #[must_use]
-    pub fn by_name(mut self) -> Self {
-        self.by_name = true;
+    pub fn under(mut self, profile: &Profile) -> Self {
+        self.by_name = has_names(profile);
         self
     }
 

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use aegis_observation::{End, Observation, Text};
+use aegis_profile::{Outbound, Profile};
 use aegis_sys::netlink;
 
 use crate::places;
@@ -40,6 +41,11 @@ pub(crate) fn is_brokers(end: SocketAddr) -> bool {
         IpAddr::V4(ip) => block(ip) == block(netlink::NAMES) || is_resolver(end),
         IpAddr::V6(_) => false,
     }
+}
+
+/// Whether a run under a profile reaches hosts by name.
+pub(crate) fn has_names(profile: &Profile) -> bool {
+    matches!(&profile.capabilities.net_outbound, Outbound::Named(list) if !list.is_empty())
 }
 
 /// Whether this was seen of a run with hosts by name, which asks for addresses before it has any.

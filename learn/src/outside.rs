@@ -11,7 +11,7 @@ use aegis_profile::{Destination, Device, Outbound, Profile, Sockets, SyscallBase
 use crate::calls;
 use crate::cover::Cover;
 use crate::evidence::{Did, Evidence, Notes};
-use crate::forms::is_brokers;
+use crate::forms::{has_names, is_brokers};
 use crate::line::Key;
 use crate::needs::Needs;
 use crate::surroundings::{Access, Standing, Surroundings};
@@ -132,7 +132,7 @@ fn beside_files(
                 let ip = to.host.parse().map(|ip: IpAddr| ip.to_canonical());
                 ip == Ok(end.ip().to_canonical()) && to.port == end.port()
             };
-            !list.is_empty() && is_brokers(end) || list.iter().any(|item| is_listed(&item.value))
+            has_names(profile) && is_brokers(end) || list.iter().any(|item| is_listed(&item.value))
         }
         Outbound::None(_) => false,
     };

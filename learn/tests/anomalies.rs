@@ -251,7 +251,12 @@ fn a_baseline_does_not_speak_of_what_stands_for_names() {
     let refused = (now.addresses.iter().cloned()).filter(|address| address.how == How::Send);
     now.refused = refused.map(Refused::Address).collect();
     let look = |watch: &mut Watch, now| watch.look(now, &around(), &|_| false, &|_| false);
-    let mut by_name = Watch::new(Some(baseline.clone())).by_name();
+    let under = |outbound: &str| {
+        let text = format!("aegis: 1\ncapabilities: {{net.outbound: {outbound}}}\n");
+        let profile = aegis_profile::parse_str(&text, "x.yaml").unwrap();
+        Watch::new(Some(baseline.clone())).under(&profile)
+    };
+    let mut by_name = under("[\"https://example.org\"]");
     assert_eq!(look(&mut by_name, &now), []);
     // But of all others, and of listening there.
     let others = connected(How::Connect, &["203.0.113.7:443", "25.240.64.0:443"]);
@@ -262,7 +267,7 @@ fn a_baseline_does_not_speak_of_what_stands_for_names() {
     assert_eq!(by_name.guard(&around(), true, true).reached, None);
 
     // Where there is no broker, these are addresses as any.
-    let mut watch = Watch::new(Some(baseline));
+    let mut watch = under("host");
     assert!(look(&mut watch, &now).len() >= 3);
     let reached = watch.guard(&around(), true, true).reached;
     assert_eq!(reached.map(|reached| reached.len()), Some(2));
