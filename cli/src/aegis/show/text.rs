@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use aegis_audit::event::{Cause, RunEnd};
-use aegis_launch::registry::{Inside, Process, Running, Usage};
+use aegis_launch::registry::{Inside, Process, Usage};
 use aegis_observation::Counts;
 use aegis_policy::Verdict;
 use aegis_profile::LimitKey;
