@@ -248,8 +248,8 @@ fn a_baseline_does_not_speak_of_what_stands_for_names() {
     );
     now.addresses
         .extend(connected(How::Send, &["25.240.0.3:443"]).addresses);
-    let refused = (now.addresses.iter().cloned()).filter(|address| address.how == How::Send);
-    now.refused = refused.map(Refused::Address).collect();
+    let refused = (now.addresses.iter()).filter(|address| address.how == How::Send);
+    now.refused = refused.cloned().map(Refused::Address).collect();
     let look = |watch: &mut Watch, now| watch.look(now, &around(), &|_| false, &|_| false);
     let under = |outbound: &str| {
         let text = format!("aegis: 1\ncapabilities: {{net.outbound: {outbound}}}\n");
