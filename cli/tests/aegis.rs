@@ -219,7 +219,9 @@ fn manual_pages_are_written_for_every_command() {
         let text = fs::read_to_string(pages.join(name)).expect("a page");
         assert!(text.contains(".SH NAME"), "{name}");
         assert!(
-            text.contains(".SH FILES\n") && text.contains("/etc/aegis/policy.yaml"),
+            text.contains(".SH FILES\n")
+                && text.contains("/etc/aegis/policy.yaml")
+                && text.contains("aegis\\-broker"),
             "{name}"
         );
         let (_, also) = text.split_once(".SH SEE ALSO\n").expect("other pages");

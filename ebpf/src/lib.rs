@@ -4,7 +4,8 @@
 //! The probes are compiled once (`scripts/probes`), for every kernel with type information (BTF): where the fields of
 //! its structures are is filled in when they are loaded. They look and count, and change nothing. They are attached
 //! only while something is observed.
-#![deny(missing_docs, unsafe_code)]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
 mod assemble;
 mod calls;

@@ -10,14 +10,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use aegis_profile::syntax;
+use aegis_sys::netlink;
 
 use crate::limits::Limits;
 
 /// The block's first address, which stands for all names beyond [`Limits::names`].
-pub const FIRST: Ipv4Addr = Ipv4Addr::new(25, 240, 0, 0);
+pub const FIRST: Ipv4Addr = netlink::NAMES;
 
 /// The length of the block's prefix.
-pub const PREFIX: u32 = 18;
+pub const PREFIX: u32 = netlink::NAMES_PREFIX;
 
 /// Addresses in the block.
 const SIZE: u32 = 1 << (32 - PREFIX);

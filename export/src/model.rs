@@ -6,11 +6,15 @@ use aegis_policy::Verdict;
 use aegis_profile::Profile;
 use aegis_runtime::plan::Plan;
 use aegis_runtime::seccomp::{self, Filter};
+use aegis_runtime::types::Network;
 use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 use crate::host::Host;
 use crate::keys::{self, Key};
+
+/// What no other enforcer has.
+const BY_NAME: &str = "hosts by name need the egress broker of aegis-run, which lets through those and no others: with no network none of them is reached";
 
 /// How an export differs from the profile in one respect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -102,6 +106,13 @@ impl Compiled<'_> {
             });
         }
         for key in keys::of(self.profile) {
+            if key == Key::Outbound && self.plan.network == Network::Brokered {
+                losses.push(Loss {
+                    key,
+                    effect: Effect::Narrower,
+                    what: BY_NAME.into(),
+                });
+            }
             held(key, &mut |effect, what| {
                 losses.push(Loss { key, effect, what })
             });

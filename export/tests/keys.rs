@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use aegis_export::{Effect, Format};
+use aegis_export::{Effect, Format, Key};
 use serde_json::Value;
 
 use crate::support::Case;
@@ -68,6 +68,12 @@ const SAMPLES: &[(&str, Kind, &str, &str)] = &[
         Grants,
         "",
         "capabilities: {net.outbound: host}",
+    ),
+    (
+        "net.outbound",
+        Grants,
+        "",
+        "capabilities: {net.outbound: [\"https://example.org\"]}",
     ),
     (
         "net.listen",
@@ -186,5 +192,23 @@ fn each_format_expresses_each_key_or_lists_it() {
             let expressed = without.directives(format) != with.directives(format);
             assert!(listed || expressed, "{format:?} has nothing of {key}");
         }
+    }
+}
+
+/// Some of them have an own `/etc/resolv.conf` to show for it, and the network is closed.
+#[test]
+fn each_format_says_that_no_host_is_reached_by_name() {
+    let named = Case::of(&format!(
+        "{BASE}capabilities: {{net.outbound: [\"https://example.org\"]}}"
+    ));
+    let closed = Case::of(BASE);
+    for format in Format::ALL {
+        let told = |case: &Case| {
+            let losses = case.export(format).losses;
+            let mut of_names = losses.iter().filter(|loss| loss.what.contains("by name"));
+            of_names.any(|loss| loss.key == Key::Outbound && loss.effect == Effect::Narrower)
+        };
+        assert!(told(&named), "{format:?}");
+        assert!(!told(&closed), "{format:?}");
     }
 }

@@ -7,9 +7,10 @@ use std::path::Path;
 use aegis_observation::protocol::Guard;
 use aegis_observation::{Observation, Text};
 use aegis_policy::model::AnomalyKind as Kind;
+use aegis_profile::Profile;
 
 use crate::baseline::{Baseline, Deed, Most, each};
-use crate::forms::{Variables, canonical};
+use crate::forms::{Variables, canonical, has_names};
 
 /// Something out of the ordinary.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +27,7 @@ pub struct Anomaly {
 #[derive(Debug, Default)]
 pub struct Watch {
     baseline: Option<Baseline>,
+    by_name: bool,
     told: BTreeSet<(Kind, bool, Text)>,
     files: BTreeSet<Text>,
 }
@@ -39,6 +41,13 @@ impl Watch {
         }
     }
 
+    /// Of a run under this profile: where `net.outbound` lists hosts, what is reached through the broker is decided and recorded there.
+    #[must_use]
+    pub fn under(mut self, profile: &Profile) -> Self {
+        self.by_name = has_names(profile);
+        self
+    }
+
     /// What is out of the ordinary in what was seen since the last call. `is_forbidden` says whether policy blocks reading a
     /// path by a rule: one that was asked for in vain is out of the ordinary if it does. `is_asked`: whether a person is asked
     /// about a kind. A yes is for one thing, so what is of the same form is told too, and what was counted when it has doubled.
@@ -50,7 +59,7 @@ impl Watch {
         is_asked: &dyn Fn(Kind) -> bool,
     ) -> Vec<Anomaly> {
         let mut found: BTreeMap<(Kind, bool, Text), Text> = BTreeMap::new();
-        each(news, around, |deed| {
+        each(news, around, self.by_name, |deed| {
             let is_odd = match &self.baseline {
                 Some(baseline) => !baseline.has(deed.kind, &deed.form),
                 None => is_odd(&deed, is_forbidden),
@@ -99,7 +108,7 @@ impl Watch {
     }
 
     /// What the kernel is to kill or refuse: what is executed or reached outside of the baseline. It knows whole paths and addresses alone;
-    /// where the baseline has a form for several, or too many, this is left to whoever looks.
+    /// where the baseline has a form for several, or too many, or names have addresses of their own, this is left to whoever looks.
     pub fn guard(&self, around: &Variables<'_>, programs: bool, addresses: bool) -> Guard {
         let Some(baseline) = &self.baseline else {
             return Guard::default();
@@ -119,7 +128,9 @@ impl Watch {
         let reached = reached.map(|reached| reached.into_iter().flat_map(both_forms).collect());
         Guard {
             executed: executed.filter(|set| programs && set.len() <= Guard::MOST / 2),
-            reached: reached.filter(|set: &BTreeSet<_>| addresses && set.len() <= Guard::MOST / 2),
+            reached: reached.filter(|set: &BTreeSet<_>| {
+                addresses && !self.by_name && set.len() <= Guard::MOST / 2
+            }),
             refuses: false,
         }
     }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use aegis_observation::{Abi, Address, Executed, How, Named, Observation, Opened, Refused, Text};
+use aegis_observation::{
+    Abi, Address, End, Executed, How, Named, Observation, Opened, Refused, Text,
+};
 use aegis_policy::model::AnomalyKind as Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::calls::EQUIVALENT;
 use crate::evidence::Did;
-use crate::forms::Variables;
+use crate::forms::{Variables, is_brokers, is_by_name};
 use crate::needs::{done_by, is_absence, is_refusal};
 
 /// The format's version, which every baseline begins with.
@@ -164,7 +166,7 @@ impl Baseline {
             most: Most::default(),
         };
         for seen in seen {
-            each(seen, around, |deed| {
+            each(seen, around, is_by_name(seen), |deed| {
                 if deed.is_refused {
                     return;
                 }
@@ -245,8 +247,18 @@ fn call(name: &str) -> &str {
     group.map_or(name, |group| group[0])
 }
 
-/// Each thing that was done, in the one form that it is known by.
-pub(crate) fn each(seen: &Observation, around: &Variables<'_>, mut add: impl FnMut(Deed)) {
+/// Each thing that was done, in the one form that it is known by. `by_name`: in a run with hosts by name, whose broker's addresses are
+/// not spoken of.
+pub(crate) fn each(
+    seen: &Observation,
+    around: &Variables<'_>,
+    by_name: bool,
+    mut add: impl FnMut(Deed),
+) {
+    let is_of_broker = |address: &Address| match (address.how, &address.of) {
+        (How::Connect | How::Send, End::Internet(end)) => by_name && is_brokers(*end),
+        _ => false,
+    };
     let mut done = |kind, form: Text, what: Text| {
         add(Deed {
             kind,
@@ -276,7 +288,8 @@ pub(crate) fn each(seen: &Observation, around: &Variables<'_>, mut add: impl FnM
         ));
         done(Kind::Socket, form.clone(), form);
     }
-    for address in &seen.addresses {
+    let reached = seen.addresses.iter();
+    for address in reached.filter(|address| !is_of_broker(address)) {
         used(address, around, &mut done);
     }
     for (abi, calls) in &seen.calls {
@@ -325,6 +338,7 @@ pub(crate) fn each(seen: &Observation, around: &Variables<'_>, mut add: impl FnM
     for thing in &seen.refused {
         match thing {
             Refused::Executed(ran) => executed(ran, around, &mut refused),
+            Refused::Address(address) if is_of_broker(address) => {}
             Refused::Address(address) => used(address, around, &mut refused),
         }
     }

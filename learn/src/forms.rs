@@ -2,11 +2,13 @@
 //! in the next: a pure function of the path and of where the command ran.
 
 use std::ffi::OsStr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use aegis_observation::{End, Text};
+use aegis_observation::{End, Observation, Text};
+use aegis_profile::{Outbound, Profile};
+use aegis_sys::netlink;
 
 use crate::places;
 use crate::surroundings::Surroundings;
@@ -20,6 +22,36 @@ pub struct Variables<'a> {
     pub home: &'a Path,
     /// `$SKILL`, free of links.
     pub skill: Option<&'a Path>,
+}
+
+/// The port of DNS.
+const DNS: u16 = 53;
+
+/// Whether names are looked up here in a run with hosts by name.
+fn is_resolver(end: SocketAddr) -> bool {
+    end.ip().to_canonical() == netlink::OWN_ADDRESS && end.port() == DNS
+}
+
+/// Whether an address is one that the egress broker hands out in a run with hosts by name, or is asked for them at. Which name has
+/// which depends on the order of look-ups; and it is the broker that decides and records what is connected to, by name.
+pub(crate) fn is_brokers(end: SocketAddr) -> bool {
+    let shift = 32 - netlink::NAMES_PREFIX;
+    let block = |ip: Ipv4Addr| ip.to_bits() >> shift;
+    match end.ip().to_canonical() {
+        IpAddr::V4(ip) => block(ip) == block(netlink::NAMES) || is_resolver(end),
+        IpAddr::V6(_) => false,
+    }
+}
+
+/// Whether a run under a profile reaches hosts by name.
+pub(crate) fn has_names(profile: &Profile) -> bool {
+    matches!(&profile.capabilities.net_outbound, Outbound::Named(list) if !list.is_empty())
+}
+
+/// Whether this was seen of a run with hosts by name, which asks for addresses before it has any.
+pub(crate) fn is_by_name(seen: &Observation) -> bool {
+    (seen.addresses.iter())
+        .any(|address| matches!(address.of, End::Internet(end) if is_resolver(end)))
 }
 
 /// Ports that the kernel gives to who asks for none begin here (`ip_local_port_range`).

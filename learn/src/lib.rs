@@ -5,7 +5,8 @@
 //! [`difference`](difference()) holds an older profile against what was seen, [`uses`](uses()) each line of one; a [`Baseline`] has what runs
 //! ordinarily do, and a [`Watch`] says what of a later run is none of that. Nothing here makes a system call: what has to be known of
 //! the host comes from a [`Host`].
-#![deny(missing_docs, unsafe_code)]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
 mod anomalies;
 mod baseline;

@@ -7,6 +7,7 @@ use std::path::Path;
 use aegis_observation::{Address, End, How, Observation, Text};
 
 use crate::evidence::{About, Did, Evidence};
+use crate::forms::is_brokers;
 use crate::line::{Key, Lines};
 use crate::places;
 use crate::rules::Rule;
@@ -135,6 +136,11 @@ fn of_internet(
         // Inside, programs may listen for each other.
         (How::Bind | How::Listen, Network::Closed) => {}
         (How::Connect | How::Send, Network::Closed) => {
+            if is_brokers(end) {
+                let text = "hosts were reached by name: the audit log has each connection, and no address stands for one here";
+                lines.notes.add(About::Network, text);
+                return;
+            }
             let loopback = is_loopback(end.ip());
             if loopback && listened.contains(&end.port()) {
                 return;

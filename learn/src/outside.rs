@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use aegis_observation::{End, How, Observation, Text};
-use aegis_profile::{Device, Outbound, Profile, Sockets, SyscallBase};
+use aegis_profile::{Destination, Device, Outbound, Profile, Sockets, SyscallBase};
 
 use crate::calls;
 use crate::cover::Cover;
 use crate::evidence::{Did, Evidence, Notes};
+use crate::forms::{has_names, is_brokers};
 use crate::line::Key;
 use crate::needs::Needs;
 use crate::surroundings::{Access, Standing, Surroundings};
@@ -123,7 +125,17 @@ fn beside_files(
     around: &Surroundings<'_>,
 ) -> BTreeSet<(Key, String)> {
     let granted = &profile.capabilities;
-    let host = matches!(granted.net_outbound, Outbound::Host(_));
+    let is_granted = |end: SocketAddr| match &granted.net_outbound {
+        Outbound::Host(_) => true,
+        Outbound::Named(list) => {
+            let is_listed = |to: &Destination| {
+                let ip = to.host.parse().map(|ip: IpAddr| ip.to_canonical());
+                ip == Ok(end.ip().to_canonical()) && to.port == end.port()
+            };
+            has_names(profile) && is_brokers(end) || list.iter().any(|item| is_listed(&item.value))
+        }
+        Outbound::None(_) => false,
+    };
     let private = granted
         .sockets
         .as_ref()
@@ -133,7 +145,7 @@ fn beside_files(
         let reaches = matches!(address.how, How::Connect | How::Send);
         let missing = match &address.of {
             End::Internet(end) => {
-                (reaches && !host && !end.ip().is_loopback()).then_some(Key::Outbound)
+                (reaches && !is_granted(*end) && !end.ip().is_loopback()).then_some(Key::Outbound)
             }
             End::Abstract(_) => (!private).then_some(Key::Sockets),
             End::Path(path) => (!private && !network::is_tried(path)).then_some(Key::Sockets),

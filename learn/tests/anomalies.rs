@@ -216,3 +216,61 @@ fn what_a_person_is_asked_about_is_told_one_by_one() {
     assert_eq!(told(true), ([1, 0, 1], [1, 1, 0]));
     assert_eq!(told(false), ([1, 0, 0], [1, 0, 0]));
 }
+
+fn connected(how: How, to: &[&str]) -> Observation {
+    let address = |end: &&str| Address {
+        how,
+        of: End::Internet(end.parse().unwrap()),
+        kind: 1,
+    };
+    Observation {
+        addresses: to.iter().map(address).collect(),
+        ..Observation::default()
+    }
+}
+
+/// Which address stands for which name is another matter in each run, and what is connected to is decided and recorded by name.
+#[test]
+fn a_baseline_does_not_speak_of_what_stands_for_names() {
+    let learnt = connected(
+        How::Connect,
+        &["192.0.0.8:53", "25.240.0.1:443", "198.51.99.7:22"],
+    );
+    let baseline = Baseline::of(&[learnt], &around());
+    let known: Vec<String> = (baseline.done[&AnomalyKind::Connect].iter())
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(known, ["198.51.99.7:22"]);
+
+    let mut now = connected(
+        How::Connect,
+        &["192.0.0.8:53", "25.240.0.2:443", "198.51.99.7:22"],
+    );
+    now.addresses
+        .extend(connected(How::Send, &["25.240.0.3:443"]).addresses);
+    let refused = (now.addresses.iter()).filter(|address| address.how == How::Send);
+    now.refused = refused.cloned().map(Refused::Address).collect();
+    let look = |watch: &mut Watch, now| watch.look(now, &around(), &|_| false, &|_| false);
+    let under = |outbound: &str| {
+        let text = format!("aegis: 1\ncapabilities: {{net.outbound: {outbound}}}\n");
+        let profile = aegis_profile::parse_str(&text, "x.yaml").unwrap();
+        Watch::new(Some(baseline.clone())).under(&profile)
+    };
+    let mut by_name = under("[\"https://example.org\"]");
+    assert_eq!(look(&mut by_name, &now), []);
+    // But of all others, and of listening there.
+    let others = connected(How::Connect, &["203.0.113.7:443", "25.240.64.0:443"]);
+    assert_eq!(look(&mut by_name, &others).len(), 2);
+    let bound = connected(How::Bind, &["25.240.0.9:443"]);
+    assert_eq!(look(&mut by_name, &bound).len(), 1);
+    // The kernel, which knows single addresses, is not told to keep to those that are known.
+    assert_eq!(by_name.guard(&around(), true, true).reached, None);
+
+    // Where there is no broker, these are addresses as any.
+    let mut watch = under("host");
+    assert!(look(&mut watch, &now).len() >= 3);
+    let reached = watch.guard(&around(), true, true).reached;
+    assert_eq!(reached.map(|reached| reached.len()), Some(2));
+    let host = Baseline::of(&[connected(How::Connect, &["25.240.0.1:443"])], &around());
+    assert!(host.done.contains_key(&AnomalyKind::Connect));
+}

@@ -68,6 +68,41 @@ fn addresses_and_calls_are_outside() {
     assert_eq!(keys(&tight), [Key::Outbound, Key::Calls], "ptrace");
 }
 
+/// In a run with hosts by name, the broker's addresses stand for those hosts; where there is no broker, they are addresses as others.
+#[test]
+fn what_stands_for_a_name_is_within_a_profile_of_names() {
+    let mut seen = Seen::new().0;
+    let ends = [
+        "192.0.0.8:53",
+        "25.240.0.0:443",
+        "[::ffff:25.240.63.255]:443",
+        "198.51.99.7:22",
+        // Nobody's that is named, and not where names are looked up.
+        "198.51.99.7:23",
+        "25.240.64.0:443",
+        "192.0.0.8:80",
+    ];
+    for end in ends {
+        seen.addresses.insert(Address {
+            how: How::Connect,
+            of: End::Internet(end.parse().unwrap()),
+            kind: 1,
+        });
+    }
+    let made = Made::new();
+    let found = |capabilities: &str| -> Vec<String> {
+        let found = outside(&seen, &profile(capabilities), &made.around());
+        found.iter().map(|found| found.what.to_string()).collect()
+    };
+    let named = "  net.outbound: [\"https://example.org\", \"tcp://198.51.99.7:22\"]\n";
+    assert_eq!(
+        found(named),
+        ["192.0.0.8:80", "198.51.99.7:23", "25.240.64.0:443"]
+    );
+    assert_eq!(found("  net.outbound: host\n"), [""; 0]);
+    assert_eq!(found("  net.outbound: none\n").len(), ends.len());
+}
+
 #[test]
 fn what_was_tried_when_it_was_learnt_is_nothing_new() {
     let tried = |port: u16| {

@@ -89,3 +89,21 @@ fn devices_are_named() {
         ["/dev/ttyUSB0", "gpu", "pty"]
     );
 }
+
+#[test]
+fn what_stands_for_a_name_is_told_once_and_as_that() {
+    let addresses = [
+        (How::Connect, internet("192.0.0.8:53")),
+        (How::Connect, internet("25.240.0.1:443")),
+        (How::Connect, internet("25.240.0.2:80")),
+        (How::Connect, internet("203.0.113.7:443")),
+    ];
+    let proposal = Made::new().learn(&seen(&addresses));
+    assert_eq!(
+        notes(&proposal, About::Network),
+        [
+            "203.0.113.7:443 was tried; the network was closed",
+            "hosts were reached by name: the audit log has each connection, and no address stands for one here",
+        ]
+    );
+}

@@ -3,7 +3,8 @@
 //! An [`Observation`] is made of sets, so that two of them merge to one; what could not be seen, and what was seen
 //! and lost, is in it as well. It comes from the kernel's probes or from the seccomp listener, is saved as JSON, and
 //! is what learning, anomalies and reports read. Nothing here makes a system call.
-#![deny(missing_docs, unsafe_code)]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
 pub mod protocol;
 mod text;

@@ -3,10 +3,14 @@
 use crate::support::cases;
 
 use aegis_policy::model::Inject::{Header, Query};
+#[cfg(feature = "rego")]
+use aegis_policy::model::RegoModule;
 use aegis_policy::model::Scheme;
-use aegis_policy::model::Verdict::{Allow, Block, Review, Warn};
+use aegis_policy::model::Verdict::{self, Allow, Block, Review, Warn};
 use aegis_policy::request::{Approval, Destination};
-use aegis_policy::{Context, Request, What, decide, load};
+use aegis_policy::{Context, Policy, Request, What, decide, load};
+#[cfg(feature = "rego")]
+use cases::document;
 use cases::{asked, connect, connect_at, http, policy, secret, table, to};
 
 #[test]
@@ -162,6 +166,44 @@ fn what_is_said_against_an_address_holds_for_names_that_stand_for_it() {
             // But a rule that allows an address does not allow names for it.
             (connect_at("a.example.com", "198.51.99.8"), Block, &[]),
             (connect("198.51.99.8"), Allow, &["good"]),
+        ],
+    );
+}
+
+/// NAT64 and 6to4 lead to IPv4 addresses: by a name that stands for them, and as the host itself.
+#[test]
+fn an_ipv4_address_within_an_ipv6_address_is_that_address() {
+    let policy = policy(
+        "network-egress:
+          - {id: org, hosts: ['*.example.org'], verdict: allow}
+          - {id: any, hosts: ['*'], verdict: warn}
+          - {id: bad, hosts: [198.51.99.7], verdict: block}
+          - {id: good, hosts: [198.51.99.8], verdict: allow}
+          - {id: six, hosts: ['64:ff9b::c633:6307'], verdict: allow}",
+    );
+    table(
+        &policy,
+        [
+            (
+                connect_at("a.example.org", "64:ff9b::c633:6307"),
+                Block,
+                &["any", "bad", "org"],
+            ),
+            (
+                connect_at("a.example.org", "2002:c633:6307::1"),
+                Block,
+                &["any", "bad", "org"],
+            ),
+            (connect("64:ff9b::c633:6307"), Block, &["any", "bad", "six"]),
+            (connect("2002:c633:6307::1"), Block, &["any", "bad"]),
+            (
+                http("GET", "64:ff9b::c633:6307", "/"),
+                Block,
+                &["any", "bad", "six"],
+            ),
+            // What is said for an address is not said for another spelling, nor against other addresses.
+            (connect("64:ff9b::c633:6308"), Warn, &["any"]),
+            (connect("64:ff9b::c633:6309"), Warn, &["any"]),
         ],
     );
 }
@@ -448,17 +490,10 @@ fn a_pattern_that_could_never_do_what_it_seems_to_is_no_pattern() {
     )));
 }
 
-/// A person is asked about destinations as a profile names them; what a run then connects to, and sends there, has more to it.
-#[test]
-fn an_approval_of_a_destination_is_of_what_is_done_there_and_nobody_else_asks_about() {
-    let policy = policy(
-        "network-egress:
-          - {id: posts, hosts: [api.example.org], schemes: http, methods: [POST], verdict: review}
-          - {id: rest, hosts: ['*'], verdict: review}
-          - {id: bad, hosts: [bad.example.org, 8.8.4.4], verdict: block}",
-    );
-    let approved = |host: &str, scheme| {
-        let what = What::Net(Destination::connection(scheme, host, 80));
+/// The verdict of a destination, after a yes to connections of HTTP to each of these hosts.
+fn approved(policy: &Policy, hosts: &[&str], to: Destination) -> Verdict {
+    let approval = |host: &&str| {
+        let what = What::Net(Destination::connection(Scheme::Http, host, 80));
         Approval {
             at: 1,
             command: what.command_hash(),
@@ -471,27 +506,36 @@ fn an_approval_of_a_destination_is_of_what_is_done_there_and_nobody_else_asks_ab
             what: what.hash(),
         }
     };
-    let approvals = vec![
-        approved("api.example.org", Scheme::Http),
-        approved("*.cdn.example.org", Scheme::Http),
-        approved("10.0.0.1", Scheme::Http),
-    ];
-    let verdict = |to: Destination| {
-        let request = Request {
-            approvals: approvals.clone(),
-            context: Context::default(),
-            what: What::Net(to),
-        };
-        decide(&policy, &request).verdict
+    let request = Request {
+        approvals: hosts.iter().map(approval).collect(),
+        context: Context::default(),
+        what: What::Net(to),
     };
+    decide(policy, &request).verdict
+}
+
+fn asks(method: &str, to: Destination) -> Destination {
+    Destination {
+        method: Some(method.into()),
+        path: Some("/".into()),
+        ..to
+    }
+}
+
+/// A person is asked about destinations as a profile names them; what a run then connects to, and sends there, has more to it.
+#[test]
+fn an_approval_of_a_destination_is_of_what_is_done_there_and_nobody_else_asks_about() {
+    let policy = policy(
+        "network-egress:
+          - {id: posts, hosts: [api.example.org], schemes: http, methods: [POST], verdict: review}
+          - {id: rest, hosts: ['*'], verdict: review}
+          - {id: bad, hosts: [bad.example.org, 8.8.4.4], verdict: block}",
+    );
+    let hosts = ["api.example.org", "*.cdn.example.org", "10.0.0.1"];
+    let verdict = |to| approved(&policy, &hosts, to);
     let connection = |host: &str| Destination::connection(Scheme::Http, host, 80);
     let at = |address: &str, to: Destination| Destination {
         address: Some(address.parse().unwrap()),
-        ..to
-    };
-    let asks = |method: &str, to: Destination| Destination {
-        method: Some(method.into()),
-        path: Some("/".into()),
         ..to
     };
     let api = || at("8.8.8.8", connection("api.example.org"));
@@ -512,4 +556,39 @@ fn an_approval_of_a_destination_is_of_what_is_done_there_and_nobody_else_asks_ab
     assert_eq!(verdict(at("8.8.4.4", api())), Block);
     assert_eq!(verdict(connection("bad.example.org")), Block);
     assert_eq!(verdict(connection("10.0.0.1")), Block);
+}
+
+/// The id of a rule in Rego does not say what it asks about: a yes to a connection is none to a request.
+#[cfg(feature = "rego")]
+#[test]
+fn an_approval_that_rego_wanted_is_of_no_request() {
+    let module = r#"
+        package aegis
+        import rego.v1
+        allow contains "all"
+        review contains "new" if input.what.host == "new.example.org"
+        review contains "new" if input.what.method == "DELETE"
+    "#;
+    let with = |rules: &str, name: &str| {
+        let mut document = document(name, rules);
+        document.rego.push(RegoModule {
+            name: "0.rego".into(),
+            text: module.into(),
+        });
+        document
+    };
+    let rest = "network-egress: [{id: rest, hosts: ['*'], verdict: review}]";
+    let alone = Policy::new(vec![with("", "p")]).unwrap();
+    let beside = Policy::new(vec![with(rest, "p")]).unwrap();
+    let below = Policy::new(vec![document("q", rest), with("", "p")]).unwrap();
+    for policy in [&alone, &beside, &below] {
+        let verdict = |to| approved(policy, &["new.example.org"], to);
+        let new = || Destination {
+            address: Some("8.8.8.8".parse().unwrap()),
+            ..Destination::connection(Scheme::Http, "new.example.org", 80)
+        };
+        assert!(verdict(new()) <= Warn);
+        assert_eq!(verdict(asks("GET", new())), Review);
+        assert_eq!(verdict(asks("DELETE", new())), Review);
+    }
 }

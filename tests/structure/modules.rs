@@ -48,7 +48,7 @@ fn drawn() -> Vec<Line> {
 }
 
 /// For each crate of the workspace, by its folder, the workspace crates that it depends on.
-fn crates() -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn crates() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
         .current_dir(repository("."))

@@ -98,6 +98,9 @@ The same of root.
 .TP
 .I /run/aegis, $XDG_RUNTIME_DIR/aegis
 The running sandboxes, of root and of others.
+.TP
+.I aegis\-broker
+In the directory of aegis\-run, which starts it for runs that reach hosts by name. It takes no options.
 ";
 
 /// The pages that a page leads to: its subcommands, the one that it is part of, and the two programs.

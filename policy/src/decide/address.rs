@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether an address is one of the open Internet, by the registries of special-purpose addresses
-/// (RFC 6890 and what updates it). An IPv6 address that embeds an IPv4 address counts as that address.
+/// (RFC 6890 and what updates it), but for one of a cloud's metadata that they do not know. An IPv6 address that embeds an IPv4 address counts as that address.
 pub(crate) fn is_public(address: IpAddr) -> bool {
     match embedded_v4(address) {
         IpAddr::V4(address) => public_v4(address),
@@ -28,7 +28,7 @@ pub fn embedded_v4(address: IpAddr) -> IpAddr {
 }
 
 fn public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
+    let [a, b, c, d] = address.octets();
     let special = match a {
         // This network; private; loopback.
         0 | 10 | 127 => true,
@@ -42,6 +42,8 @@ fn public_v4(address: Ipv4Addr) -> bool {
         // Benchmarks, documentation.
         198 => b & 0xFE == 18 || (b == 51 && c == 100),
         203 => b == 0 && c == 113,
+        // What Azure tells its machines at one address (168.63.129.16), whose block is registered as any other.
+        168 => b == 63 && c == 129 && d == 16,
         // Multicast, reserved, broadcast.
         224..=255 => true,
         _ => false,
@@ -70,6 +72,10 @@ mod tests {
             "100.64.0.1",
             "127.0.0.1",
             "169.254.169.254",
+            "168.63.129.16",
+            "::ffff:168.63.129.16",
+            "64:ff9b::a83f:8110",
+            "2002:a83f:8110::1",
             "172.16.0.1",
             "172.31.255.255",
             "192.168.1.1",
@@ -101,6 +107,8 @@ mod tests {
         for text in [
             "1.1.1.1",
             "140.82.121.3",
+            "168.63.129.15",
+            "168.63.128.16",
             "172.32.0.1",
             "100.128.0.1",
             "2606:4700::1111",

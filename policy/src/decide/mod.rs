@@ -23,7 +23,7 @@
 //! | `tool.exec` | a path that holds `$SKILL`; `sha256:` and the profile's hash; or a name that the profile gives itself |
 //! | `net.host` | `host` |
 //! | others | a name with `*` |
-//! | `hosts`, `to` | a name, `*.` and a name (all below it), an IP address, which also overlaps names that stand for it; `*`, any host, where the rule does not say `allow` |
+//! | `hosts`, `to` | a name, `*.` and a name (all below it), an IP address, which also overlaps names that stand for it, and IPv6 addresses that lead to it; `*`, any host, where the rule does not say `allow` |
 //!
 //! A variable that stands for `/` would make a rule about one place one about every place: such a pattern
 //! only overlaps. A pattern with a variable that the run does not have (no `$SKILL`, an empty `$HOME`) is
@@ -311,10 +311,11 @@ impl<'r> Asked<'r> {
                 let asks_no_more = |layer: &Compiled| {
                     let said = |what| layer.opinion(self.context, what, self.among(what), None);
                     let (asked, asks) = (said(&named), said(what));
-                    // A rule about single requests lets each connection through.
+                    // A rule about single requests lets each connection through; one in Rego may be about anything.
                     let is_request = to.method.is_some();
                     let is_known = |rule: &Arc<str>| {
-                        let of_request = is_request && layer.is_about_requests(rule);
+                        let of_request =
+                            is_request && (rego::has(rule) || layer.is_about_requests(rule));
                         asked.rules.contains(rule) && !of_request
                     };
                     asks.verdict < Verdict::Review || asks.rules.iter().all(is_known)

@@ -190,6 +190,11 @@ impl Verdict {
 }
 
 impl Scheme {
+    /// The scheme of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scheme| scheme.name() == name)
+    }
+
     /// Whether it has single requests, with a method and a path.
     pub fn has_requests(self) -> bool {
         matches!(self, Self::Http | Self::Https)

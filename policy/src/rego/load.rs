@@ -8,7 +8,7 @@ use super::builtins::Pattern;
 use super::check::{self, NameKind};
 use super::limits::{RULES, TEXT};
 use super::scan::{from_engine, scan};
-use super::{BadModule, bound, shape};
+use super::{BadModule, PREFIX, bound, shape};
 use crate::model::{RegoModule, Verdict};
 
 /// What the engine is asked for.
@@ -61,8 +61,8 @@ pub(super) fn load(modules: &[RegoModule], engine: &mut Engine) -> Result<Loaded
             return Err(BadModule::of_file(module, message, "remove some"));
         }
         let (package, prefix) = match &checked.package {
-            Some(name) => (format!("aegis.{name}"), format!("rego:{name}.")),
-            None => ("aegis".into(), "rego:".into()),
+            Some(name) => (format!("aegis.{name}"), format!("{PREFIX}{name}.")),
+            None => ("aegis".into(), PREFIX.into()),
         };
         if let Some(other) = packages.insert(checked.package, module) {
             let message = format!("`package {package}` is that of {}", other.name);

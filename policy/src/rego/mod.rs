@@ -132,6 +132,14 @@ mod limits {
     pub const RUN_EFFORT: u64 = 100_000_000;
 }
 
+/// What the ids of rules in Rego begin with, as no other rule's can.
+const PREFIX: &str = "rego:";
+
+/// Whether a rule is one in Rego, by its id.
+pub(crate) fn has(id: &str) -> bool {
+    id.starts_with(PREFIX)
+}
+
 /// Whether Rego is asked about a request.
 pub(crate) fn is_asked(what: &What) -> bool {
     match what {

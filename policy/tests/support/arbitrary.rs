@@ -23,7 +23,7 @@ pub use aimed::{Aimed, aimed};
 
 /// Few names, so that rules and requests meet.
 const NAMES: [&str; 9] = ["a", "b", "ab", "ba", "bin", "usr", "local", "x.pem", "git"];
-const HOSTS: [&str; 9] = [
+const HOSTS: [&str; 10] = [
     "x.org",
     "a.x.org",
     "b.a.x.org",
@@ -33,6 +33,7 @@ const HOSTS: [&str; 9] = [
     "10.0.0.1",
     "2001:db8::1",
     "1.1.1.1",
+    "64:ff9b::808:808",
 ];
 
 fn components(any: bool) -> impl Strategy<Value = String> {
@@ -271,12 +272,22 @@ fn alias() -> impl Strategy<Value = Alias> {
     })
 }
 
+/// Addresses, some of them one in several spellings.
+const ADDRESSES: [&str; 6] = [
+    "8.8.8.8",
+    "::ffff:8.8.8.8",
+    "64:ff9b::808:808",
+    "2002:808:808::1",
+    "10.0.0.1",
+    "2001:db8::1",
+];
+
 pub fn destination() -> impl Strategy<Value = Destination> {
     let host = prop_oneof![
         select(&HOSTS[..]).prop_map(str::to_owned),
         select(&HOSTS[..5]).prop_map(|host| format!("*.{host}")),
     ];
-    let address = select(&["8.8.8.8", "::ffff:8.8.8.8", "10.0.0.1", "2001:db8::1"][..]);
+    let address = select(&ADDRESSES[..]);
     let address = prop::option::of(address.prop_map(|text| text.parse().unwrap()));
     let url = prop_oneof![
         path().prop_map(|path| path.to_string()),

@@ -107,9 +107,8 @@ pub(super) fn beside_files(
 
 /// A connection to a declared destination.
 fn destination(to: &Destination) -> request::Destination {
-    let scheme = Scheme::ALL.iter().find(|scheme| scheme.name() == to.scheme);
-    let scheme = scheme.expect("profiles and policies have the same schemes");
-    request::Destination::connection(*scheme, &to.host, to.port)
+    let scheme = Scheme::named(&to.scheme).expect("profiles and policies have the same schemes");
+    request::Destination::connection(scheme, &to.host, to.port)
 }
 
 /// The requested limits, as grants.

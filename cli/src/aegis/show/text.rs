@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use aegis_audit::event::{Cause, RunEnd};
-use aegis_launch::registry::{Inside, Process, Running, Usage};
+use aegis_launch::registry::{Inside, Process, Usage};
 use aegis_observation::Counts;
 use aegis_policy::Verdict;
 use aegis_profile::LimitKey;
@@ -116,7 +116,7 @@ fn head(shown: &Shown, colour: bool) -> String {
         line("directory", context.work.to_string());
     }
     if let Some(running) = running {
-        line("network", network(running).into());
+        line("network", network(&running.network).into());
     }
     if let Some(inside) = &shown.inside {
         line("takes", takes(&inside.usage));
@@ -147,9 +147,11 @@ fn time(time: &str) -> String {
     format!("{} UTC", time.get(..19).unwrap_or(time).replace('T', " "))
 }
 
-fn network(running: &Running) -> &str {
-    match running.network.as_str() {
+/// The network of a running sandbox, by the registry's word for it.
+fn network(word: &str) -> &str {
+    match word {
         "own" => "its own, where nothing is but itself",
+        "named" => "its own, in which the profile's hosts are reached by name",
         "host" => "the host's",
         other => other,
     }
@@ -487,4 +489,16 @@ fn seen(page: &mut Page, observed: &Observed) {
         .map(|text| Row::new("", text))
         .collect();
     page.section("What was not seen", "", &missing);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::network;
+
+    #[test]
+    fn each_network_is_told_in_words() {
+        for word in ["own", "named", "host"] {
+            assert!(network(word).contains(' '), "{word}");
+        }
+    }
 }

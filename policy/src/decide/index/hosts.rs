@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::super::pattern::{HostPattern, Part, Relation};
+use super::super::address::embedded_v4;
+use super::super::pattern::{HostPattern, Part, Relation, address};
 use super::names::{Pool, Table};
 use super::{Claim, Collect, Hits};
 
@@ -88,6 +89,9 @@ impl HostRules {
         if many {
             self.ask_below(name, hits);
         }
+        if let Some(address) = address(host) {
+            self.ask_embedded(address, hits);
+        }
     }
 
     /// The rules about hosts that are below a name.
@@ -106,7 +110,19 @@ impl HostRules {
     /// The rules about an address that a name stands for: a rule against the address applies to the name, but
     /// only its own rules let a name through.
     pub fn ask_address(&self, address: IpAddr, hits: &mut Hits<impl Collect>) {
-        let address = address.to_canonical();
+        self.ask_exactly(address.to_canonical(), hits);
+        self.ask_embedded(address, hits);
+    }
+
+    /// The rules about the IPv4 address that an IPv6 address leads to: whatever it is called, it is the same machine.
+    fn ask_embedded(&self, address: IpAddr, hits: &mut Hits<impl Collect>) {
+        let embedded = embedded_v4(address);
+        if embedded != address.to_canonical() {
+            self.ask_exactly(embedded, hits);
+        }
+    }
+
+    fn ask_exactly(&self, address: IpAddr, hits: &mut Hits<impl Collect>) {
         let found = self
             .addresses
             .binary_search_by(|(own, _)| own.cmp(&address));

@@ -3,7 +3,9 @@
 //! It shares with the decision what is not a search: parsing, the parts of egress rules except hosts, and
 //! combining outcomes.
 
-use super::super::address::is_public;
+use std::net::IpAddr;
+
+use super::super::address::{embedded_v4, is_public};
 use super::super::combine::{Combiner, RuleOutcome};
 use super::super::compile::{self, PatternKind};
 use super::super::compiled::{Compiled, conclude, skill};
@@ -56,13 +58,8 @@ pub(super) fn opinion(
                         .hosts
                         .iter()
                         .map(|host| HostPattern::of_rule(host, rule.verdict).unwrap());
-                    let relations = hosts.map(|host| {
-                        let address = to.address.map(|address| address.to_canonical());
-                        match host.address().is_some() && host.address() == address {
-                            true => of_host(&host, &to.host).max(Relation::Overlaps),
-                            false => of_host(&host, &to.host),
-                        }
-                    });
+                    let relations = hosts
+                        .map(|host| of_host(&host, &to.host).max(of_address(&host, to.address)));
                     let relation = relations.max().unwrap_or(Relation::Disjoint);
                     (compile::egress_rule(rule).unwrap(), relation)
                 })
@@ -279,8 +276,23 @@ fn leads_to(pattern: &[Step<'_>], path: &[&[u8]], below: Option<&[&[&[u8]]]>) ->
     is && leads_to(after, rest, below)
 }
 
-/// `host` is a name, or `*.` and a name.
+/// A rule about an address speaks of what stands for it, in every spelling.
+fn of_address(pattern: &HostPattern, address: Option<IpAddr>) -> Relation {
+    let Some((own, address)) = pattern.address().zip(address) else {
+        return Relation::Disjoint;
+    };
+    match own == address.to_canonical() || own == embedded_v4(address) {
+        true => Relation::Overlaps,
+        false => Relation::Disjoint,
+    }
+}
+
+/// `host` is a name, or `*.` and a name, or an address.
 fn of_host(pattern: &HostPattern, host: &str) -> Relation {
+    of_name(pattern, host).max(of_address(pattern, host.parse().ok()))
+}
+
+fn of_name(pattern: &HostPattern, host: &str) -> Relation {
     let below = |name: &str, parent: &str| name.ends_with(&format!(".{parent}"));
     match (host.strip_prefix("*."), pattern) {
         (_, HostPattern::Any) => Relation::Contains,
