@@ -120,7 +120,7 @@ impl Judge {
     }
 
     /// How a host is spoken to at a port. Where the profile asks for several ways, the one that lets through least; where it
-    /// asks for none, the port's own way, so that a refusal can be told.
+    /// asks for none, the port's own way, or the web's, so that a refusal can be told.
     pub fn scheme(&self, host: &str, port: u16) -> Option<Scheme> {
         let at_port = || self.grants.iter().filter(|grant| grant.port == port);
         let first_of = |schemes: [Scheme; 3], grants: &mut dyn Iterator<Item = &Grant>| {
@@ -132,7 +132,12 @@ impl Judge {
             [https, http, tcp],
             &mut at_port().filter(|grant| grant.covers(host)),
         );
-        asked.or_else(|| first_of([http, https, tcp], &mut at_port()))
+        let of_port = || first_of([http, https, tcp], &mut at_port());
+        asked.or_else(of_port).or(match port {
+            80 => Some(http),
+            443 => Some(https),
+            _ => None,
+        })
     }
 
     /// Whether the profile asks for this.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use aegis_policy::model::{Action, EgressRule, Inject, Scheme, Verdict};
 use aegis_policy::request::Destination;
-use aegis_policy::{Policy, What};
+use aegis_policy::{Policy, Request, What};
 use support::{ask, document, exec, https, native, policy};
 
 pub(super) fn says(text: &str, what: What) -> (Verdict, Vec<String>, String) {
@@ -416,4 +416,40 @@ fn several_policies_ask_their_own_modules() {
     assert_eq!(decision.verdict, Verdict::Review);
     let rules: Vec<&str> = decision.rules.iter().map(|rule| &**rule).collect();
     assert_eq!(rules, ["test/rego:all", "other/rego:all", "other/rego:x"]);
+}
+
+#[test]
+fn a_connection_does_not_pass_unseen_where_a_module_says_worse_of_a_request() {
+    let open = r#"
+        package aegis
+        import rego.v1
+        allow contains "open"
+        review contains "asked" if input.what.host == "asked.example.org"
+        block contains "no-posts" if { input.what.method == "POST"; endswith(input.what.host, ".posts.example") }
+        block contains "no-requests" if { input.what.path; input.what.host == "paths.example.org" }
+    "#;
+    let policy = policy(document(&[open]));
+    let rules = |scheme, host| {
+        let request = Request {
+            approvals: Vec::new(),
+            context: support::context(),
+            what: What::Net(Destination::connection(scheme, host, 443)),
+        };
+        let rules = aegis_policy::decide::about_requests(&policy, &request);
+        rules
+            .iter()
+            .map(|rule| rule.to_string())
+            .collect::<Vec<_>>()
+    };
+    for scheme in [Scheme::Https, Scheme::Tcp] {
+        assert_eq!(
+            rules(scheme, "a.posts.example"),
+            ["rego:no-posts", "rego:open"]
+        );
+        assert_eq!(
+            rules(scheme, "paths.example.org"),
+            ["rego:no-requests", "rego:open"]
+        );
+        assert_eq!(rules(scheme, "a.example.org"), [""; 0]);
+    }
 }

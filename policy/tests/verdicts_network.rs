@@ -592,3 +592,135 @@ fn an_approval_that_rego_wanted_is_of_no_request() {
         assert_eq!(verdict(asks("DELETE", new())), Review);
     }
 }
+
+/// The rules because of which a connection may not pass unseen.
+fn about_requests(policy: &Policy, to: Destination) -> Vec<String> {
+    let request = cases::request(What::Net(to));
+    let rules = aegis_policy::decide::about_requests(policy, &request);
+    rules.iter().map(|rule| rule.to_string()).collect()
+}
+
+#[test]
+fn a_connection_passes_unseen_where_requests_are_let_through_as_it_is() {
+    let to = |scheme, host| Destination::connection(scheme, host, 443);
+    let at = |address: &str| Destination {
+        address: Some(address.parse().unwrap()),
+        ..to(Scheme::Https, "a.example")
+    };
+    let open = "{id: open, hosts: '*', verdict: warn}";
+    for (rules, expected) in [
+        // Requests are let through without it.
+        (
+            &[
+                open,
+                "{id: n, hosts: a.example, paths: /open/**, verdict: allow}",
+            ][..],
+            false,
+        ),
+        (
+            &["{id: n, hosts: a.example, methods: GET, verdict: allow}"],
+            true,
+        ),
+        (
+            &[
+                open,
+                "{id: n, hosts: a.example, methods: POST, verdict: block}",
+            ],
+            true,
+        ),
+        (
+            &[
+                open,
+                "{id: n, hosts: a.example, methods: POST, verdict: review}",
+            ],
+            true,
+        ),
+        (
+            &[
+                open,
+                "{id: n, hosts: a.example, methods: POST, verdict: warn}",
+            ],
+            true,
+        ),
+        (
+            &[
+                open,
+                "{id: n, hosts: a.example, budget: {requests: 9/m}, verdict: allow}",
+            ],
+            true,
+        ),
+        (
+            &[
+                open,
+                "{id: n, hosts: 93.184.1.2, methods: POST, verdict: block}",
+            ],
+            true,
+        ),
+        (
+            &[
+                open,
+                "{id: n, hosts: a.example, methods: POST, verdict: block, mode: warn}",
+            ],
+            false,
+        ),
+        (
+            &[
+                open,
+                "{id: n, hosts: b.example, methods: POST, verdict: block}",
+            ],
+            false,
+        ),
+        (
+            &[
+                open,
+                "{id: n, hosts: a.example, schemes: http, methods: POST, verdict: block}",
+            ],
+            false,
+        ),
+        (
+            &[
+                open,
+                "{id: n, hosts: a.example, ports: 80, methods: POST, verdict: block}",
+            ],
+            false,
+        ),
+        (&[open], false),
+    ] {
+        let policy = policy(&format!("network-egress: [{}]", rules.join(", ")));
+        let expected: &[&str] = if expected { &["n"] } else { &[] };
+        assert_eq!(
+            about_requests(&policy, at("93.184.1.2")),
+            expected,
+            "{rules:?}"
+        );
+    }
+    // Over TCP anything may be said; but no rule opens a connection of it that is about requests alone.
+    let tcp = to(Scheme::Tcp, "a.example");
+    for (rule, expected) in [
+        (
+            "{id: n, hosts: a.example, methods: POST, verdict: block}",
+            &["n"][..],
+        ),
+        (
+            "{id: n, hosts: a.example, paths: /x, verdict: review}",
+            &["n"],
+        ),
+        (
+            "{id: n, hosts: a.example, schemes: [http, https], paths: /x, verdict: block}",
+            &[],
+        ),
+    ] {
+        let policy = policy(&format!("network-egress: [{open}, {rule}]"));
+        assert_eq!(about_requests(&policy, tcp.clone()), expected, "{rule}");
+    }
+    // Of several documents, each is asked.
+    let narrow = "network-egress: [{id: n, hosts: a.example, methods: GET, verdict: allow}]";
+    let documents = [&format!("network-egress: [{open}]"), narrow];
+    let documents = documents.iter().zip(["one", "two"]);
+    let documents = documents.map(|(rules, name)| cases::document(name, rules));
+    let policy = Policy::new(documents.collect()).unwrap();
+    assert_eq!(
+        about_requests(&policy, to(Scheme::Https, "a.example")),
+        ["two/n"]
+    );
+}

@@ -75,6 +75,11 @@ impl RuleOutcome {
         !self.on_trial && self.verdict < Verdict::Block
     }
 
+    /// Whether it is only tried out: it never changes what is let through.
+    pub fn is_on_trial(&self) -> bool {
+        self.on_trial
+    }
+
     /// Whether it applies to a request that it only overlaps.
     pub fn is_loud(&self) -> bool {
         self.effective() > Verdict::Allow

@@ -146,19 +146,25 @@ impl Compiled {
         combiner: &mut Combiner<'l>,
         collect: impl Collect,
     ) {
-        let (hosts, rules) = &self.egress;
         let inside = is_inside(to);
+        let hits = self.egress_hits(to, collect);
+        combiner.expect(hits.count());
+        for (rule, relation) in hits.by_rule() {
+            if let Some(rule) = self.egress.1.get(rule) {
+                rule.speak(to, relation, inside, combiner);
+            }
+        }
+    }
+
+    /// The rules about destinations whose hosts match one.
+    pub(super) fn egress_hits<C: Collect>(&self, to: &Destination, collect: C) -> Hits<C> {
+        let (hosts, rules) = &self.egress;
         let mut hits = Hits::of(rules.len(), Actions::ALL, collect);
         hosts.ask(&to.host, &mut hits);
         if let Some(address) = to.address {
             hosts.ask_address(address, &mut hits);
         }
-        combiner.expect(hits.count());
-        for (rule, relation) in hits.by_rule() {
-            if let Some(rule) = rules.get(rule) {
-                rule.speak(to, relation, inside, combiner);
-            }
-        }
+        hits
     }
 
     fn evaluate_secrets<'l>(
@@ -253,7 +259,11 @@ pub(super) const NOT_PUBLIC: &str = "it stands for an address that is not public
 
 /// Adds the outcomes of rules in Rego. They cannot let anything through to an address that is not public: only a
 /// rule with `private-addresses` can.
-fn add_rego<'l>(what: &What, said: &'l [(RuleOutcome, Relation)], combiner: &mut Combiner<'l>) {
+pub(super) fn add_rego<'l>(
+    what: &What,
+    said: &'l [(RuleOutcome, Relation)],
+    combiner: &mut Combiner<'l>,
+) {
     let inside = matches!(what, What::Net(to) if is_inside(to));
     for (outcome, relation) in said {
         if inside && outcome.permits() && *relation == Relation::Contains {

@@ -1,5 +1,7 @@
 //! Rules about destinations: everything except their hosts.
 
+use std::sync::Arc;
+
 use crate::model::{Budget, EgressRule, Head, Rule, Scheme, Verdict};
 use crate::request::Destination;
 
@@ -142,6 +144,23 @@ impl Egress {
     /// Whether it is about single requests only: each request on a connection is then decided by itself.
     pub fn is_narrow(&self) -> bool {
         !self.methods.is_empty() || self.paths.is_some()
+    }
+
+    /// Whether what it says of a connection may be another thing than what it says of a request on it, in force, and for that scheme and
+    /// port.
+    pub fn tells_requests_apart(&self, to: &Destination) -> bool {
+        let apart = self.is_narrow() || self.budget != Budget::default();
+        apart && !self.outcome.is_on_trial() && self.has_scheme(to) && self.has_port(to)
+    }
+
+    /// Whether it has more to say of requests than that they are allowed.
+    pub fn limits_requests(&self) -> bool {
+        self.outcome.is_loud() || self.budget != Budget::default()
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &Arc<str> {
+        &self.outcome.id
     }
 
     fn has_scheme(&self, to: &Destination) -> bool {

@@ -88,6 +88,7 @@ mod index;
 mod names;
 mod pattern;
 mod trace;
+mod unseen;
 mod well_formed;
 
 use std::sync::Arc;
@@ -107,6 +108,7 @@ pub use pattern::Relation;
 pub(crate) use pattern::name_matches;
 pub use trace::PatternNote;
 pub(crate) use trace::{RuleTrace, Trace};
+pub use unseen::about_requests;
 
 /// A policy ready to decide: one document, or several, each of which has to let a request through.
 #[derive(Debug)]

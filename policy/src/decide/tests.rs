@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{Asked, Policy, decide};
 use crate::model::Verdict;
-use crate::request::Request;
+use crate::request::{Request, What};
 
 /// Checks that each document gives the same opinion as asking every pattern.
 fn answers_as_the_reference(policy: &Policy, request: &Request) {
@@ -85,6 +85,31 @@ fn generated_requests_meet_generated_rules() {
                 verdicts.get(&(action, verdict)).is_some_and(|n| *n > 0),
                 "{action} {verdict}: {verdicts:?}"
             );
+        }
+    }
+}
+
+proptest! {
+    /// Where a connection is let through, and nothing is about requests, no request on it is refused.
+    #[test]
+    fn what_passes_unseen_could_not_be_refused_if_it_were_seen(
+        aimed in arbitrary::aimed(),
+        method in prop::sample::select(vec!["GET", "POST", "DELETE"]),
+        path in prop::sample::select(vec!["/", "/a", "/a/b", "/repos/x"]),
+    ) {
+        let policy = Policy::new(vec![aimed.rules]).unwrap();
+        for mut request in aimed.requests {
+            request.approvals.clear();
+            let What::Net(to) = &mut request.what else { continue };
+            (to.method, to.path) = (None, None);
+            let has_requests = to.scheme.has_requests();
+            let passes = decide(&policy, &request).verdict.lets_through()
+                && super::about_requests(&policy, &request).is_empty();
+            let What::Net(to) = &mut request.what else { continue };
+            (to.method, to.path) = (Some(method.to_owned()), Some(path.to_owned()));
+            if passes && has_requests {
+                prop_assert!(decide(&policy, &request).verdict.lets_through(), "{request:?}");
+            }
         }
     }
 }
