@@ -15,6 +15,7 @@ use crate::judge::Judge;
 use crate::limits::Limits;
 use crate::names::Names;
 use crate::protocol::{Event, LONGEST, LONGEST_SETUP, Listener, Order, Protocol, Setup, encode};
+use crate::proxy::Proxies;
 use crate::resolve::{Files, Resolver};
 use crate::{server, told};
 
@@ -108,6 +109,7 @@ fn begin(
     files: Files,
 ) -> Result<Broker, Error> {
     let listeners = setup.listeners.clone();
+    let proxies = Proxies::of(&setup.proxies).map_err(Error::Launcher)?;
     let judge = Judge::new(setup).map_err(|bad| Error::Launcher(bad.to_string()))?;
     let limits = with_descriptors(limits);
     let mut names = Names::new(&limits);
@@ -118,6 +120,7 @@ fn begin(
     let dialler = Dialler {
         judge,
         limits,
+        proxies,
         resolver: Resolver::new(files, limits.resolve),
         teller,
     };

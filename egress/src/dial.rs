@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::judge::{Judge, Refusal};
 use crate::limits::Limits;
+use crate::proxy::Proxies;
 use crate::resolve::Resolver;
 use crate::stream::{Counted, Counts, Exchange};
 use crate::told::Teller;
@@ -21,6 +22,7 @@ const MOST_ADDRESSES: usize = 8;
 pub(crate) struct Dialler {
     pub judge: Judge,
     pub limits: Limits,
+    pub proxies: Proxies,
     pub resolver: Resolver,
     pub teller: Teller,
 }
@@ -77,7 +79,7 @@ impl Dialler {
         let mut failed = None;
         for (address, at, decision) in let_through {
             let mut exchange = self.begin(at, decision, Arc::default()).await?;
-            match self.connect(SocketAddr::new(address, to.port)).await {
+            match self.connect(&to, SocketAddr::new(address, to.port)).await {
                 Ok(stream) => {
                     return Ok(Dialled {
                         stream: Counted::new(stream, exchange.counts().clone()),
@@ -152,10 +154,17 @@ impl Dialler {
         decision.map_err(|refusal| self.refused(to.clone(), refusal))
     }
 
-    async fn connect(&self, to: SocketAddr) -> Result<TcpStream, String> {
-        let connected = tokio::time::timeout(self.limits.dial, TcpStream::connect(to)).await;
-        let connected = connected.map_err(|_| "no answer in time".to_owned())?;
-        let stream = connected.map_err(|error| error.to_string())?;
+    async fn connect(&self, to: &Destination, at: SocketAddr) -> Result<TcpStream, String> {
+        let connect = async {
+            match self.proxies.to(to, at.ip()) {
+                Some(proxy) => proxy.connect(&self.resolver, at).await,
+                None => TcpStream::connect(at)
+                    .await
+                    .map_err(|error| error.to_string()),
+            }
+        };
+        let connected = tokio::time::timeout(self.limits.dial, connect).await;
+        let stream = connected.map_err(|_| "no answer in time".to_owned())??;
         // What is passed on is not held back for more.
         let _ = stream.set_nodelay(true);
         Ok(stream)

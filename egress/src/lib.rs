@@ -45,6 +45,8 @@ mod limits;
 pub mod names;
 pub mod protocol;
 #[cfg(feature = "broker")]
+mod proxy;
+#[cfg(feature = "broker")]
 mod resolve;
 #[cfg(feature = "broker")]
 mod server;

@@ -57,6 +57,39 @@ pub struct Setup {
     pub listeners: Vec<Listener>,
     /// The documents of the policy, those of the system first.
     pub policy: Vec<Document>,
+    /// What connections are made through.
+    #[serde(default)]
+    pub proxies: Proxies,
+}
+
+/// The caller's proxies, as its variables name them. Nothing is made through them that leads to the host itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Proxies {
+    /// For `http`: of `http_proxy` or `all_proxy`.
+    pub http: Option<String>,
+    /// For all else: of `https_proxy` or `all_proxy`.
+    pub https: Option<String>,
+    /// Who is reached directly, with commas between: of `no_proxy`.
+    pub except: Option<String>,
+}
+
+impl Proxies {
+    /// Those of an environment; small letters come first, as for `curl(1)`.
+    pub fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let set = |names: &[&str]| {
+            let mut values = names
+                .iter()
+                .flat_map(|name| [(*name).to_owned(), name.to_ascii_uppercase()])
+                .filter_map(|name| variable(&name));
+            values.find(|value| !value.is_empty())
+        };
+        Self {
+            http: set(&["http_proxy", "all_proxy"]),
+            https: set(&["https_proxy", "all_proxy"]),
+            except: set(&["no_proxy"]),
+        }
+    }
 }
 
 /// A destination that the profile asks for.

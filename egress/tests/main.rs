@@ -5,4 +5,5 @@ mod dns;
 mod http;
 mod passing;
 mod program;
+mod proxy;
 mod world;

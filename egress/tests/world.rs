@@ -9,7 +9,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
-use aegis_egress::protocol::{Event, Grant, LONGEST, Listener, Order, Protocol, Setup, encode};
+use aegis_egress::protocol::{
+    Event, Grant, LONGEST, Listener, Order, Protocol, Proxies, Setup, encode,
+};
 use aegis_egress::{Files, Limits};
 use aegis_policy::Context;
 use aegis_sys::{memory, namespaces, socket};
@@ -40,6 +42,7 @@ pub struct World {
     pub hosts: String,
     pub resolv_conf: String,
     pub limits: Limits,
+    pub proxies: Proxies,
 }
 
 impl World {
@@ -55,6 +58,7 @@ impl World {
             hosts: format!("{PUBLIC} allowed.example\n"),
             resolv_conf: String::new(),
             limits: Limits::default(),
+            proxies: Proxies::default(),
         }
     }
 
@@ -87,6 +91,7 @@ impl World {
             policy: vec![
                 aegis_policy::load::parse_str(&self.policy, "policy.yaml").expect("a policy"),
             ],
+            proxies: self.proxies.clone(),
             ..Setup::default()
         }
     }

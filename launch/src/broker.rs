@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aegis_audit::event::Evidence;
-use aegis_egress::protocol::{self, Event as Message, Grant, Listener, Order, Setup};
+use aegis_egress::protocol::{self, Event as Message, Grant, Listener, Order, Proxies, Setup};
 use aegis_policy::request::{Approval, Destination, Traffic};
 use aegis_policy::{Context, Decision, Policy, Request, What};
 use aegis_runtime::plan::Plan;
@@ -107,6 +107,7 @@ impl Started {
             policy: (policy.documents().iter())
                 .map(|document| (**document).clone())
                 .collect(),
+            proxies: Proxies::of(|name| std::env::var(name).ok()),
         };
         let json = serde_json::to_vec(&setup).expect("strings and numbers");
         let json = memory::sealed("aegis-egress", &json).map_err(failed)?;
