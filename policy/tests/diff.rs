@@ -153,38 +153,3 @@ fn ceilings_budgets_and_settings_are_compared() {
         ]
     );
 }
-
-/// The two rules meet at the port of the one, in the address that the other names in IPv6.
-#[test]
-fn a_rule_about_an_ipv4_address_is_tried_where_an_ipv6_address_leads_there() {
-    let allowed = EgressRule {
-        id: "six".into(),
-        hosts: ["64:ff9b::c633:6307".to_owned()].into(),
-        verdict: Verdict::Allow,
-        ..EgressRule::default()
-    };
-    let blocked = EgressRule {
-        id: "bad".into(),
-        hosts: ["198.51.99.7".to_owned()].into(),
-        ports: [8443].into(),
-        verdict: Verdict::Block,
-        ..EgressRule::default()
-    };
-    let with = |rules: &[&EgressRule]| {
-        policy(Document {
-            network_egress: rules.iter().map(|rule| (*rule).clone()).collect(),
-            ..Document::default()
-        })
-    };
-    let found = diff(
-        &with(&[&allowed]),
-        &with(&[&allowed, &blocked]),
-        &contexts()[..1],
-    );
-    let changes = changes(&found);
-    assert!(!changes.is_empty());
-    for (what, before, after) in &changes {
-        assert!(what.contains("[64:ff9b::c633:6307]:8443"), "{what}");
-        assert_eq!((*before, *after), (Verdict::Allow, Verdict::Block));
-    }
-}
