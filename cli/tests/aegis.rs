@@ -284,7 +284,7 @@ fn a_profile_that_no_run_could_enforce_is_not_right() {
     };
     for (text, why) in [
         (
-            "capabilities: {net.outbound: [\"https://a.example\"]}",
+            "capabilities: {net.outbound: [\"udp://a.example:123\"]}",
             "cannot be enforced",
         ),
         ("capabilities: {net.listen: [8080]}", "cannot be enforced"),

@@ -55,7 +55,7 @@ rules! {
     MadePrograms "made-programs" "A program that the run itself made: the directory in which it was made, or `$TMP`.";
     BuiltIn "built-in" "A built-in profile is extended when its main program was executed, and it has at most 32 programs more than twice as many as were. What it covers needs no line.";
     Sockets "sockets" "Unix sockets inside: `sockets: private`. Those of the host are never granted.";
-    Network "network" "Addresses are reported. `net.outbound: host` only when the run was given the host's network and used it.";
+    Network "network" "Addresses are reported, but for those that stand for hosts by name in an observation of such a run. `net.outbound: host` only when the run was given the host's network and used it.";
     EquivalentCalls "equivalent-calls" "System calls stand for those that do the same (`open`, `openat`), so that an update of a library does not break the profile.";
     Headroom "headroom" "Limits are what was measured with room above it, rounded up.";
 }

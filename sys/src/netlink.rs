@@ -9,8 +9,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 /// glibc asks for no addresses at all (`AI_ADDRCONFIG` of `getaddrinfo(3)`).
 pub const OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
-/// The first of the addresses that stand for names in such a namespace: a broker hands them out, and they are real ones
-/// nowhere but outside. Why this block: `egress/src/names.rs`.
+/// The first of the addresses that a broker hands out for names in such a namespace. In any other network they are addresses
+/// like others. Why this block: `egress/src/names.rs`.
 pub const NAMES: Ipv4Addr = Ipv4Addr::new(25, 240, 0, 0);
 
 /// The length of that block's prefix.

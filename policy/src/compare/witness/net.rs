@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use super::super::explore;
 use super::{Patterns, Seeds, Tried};
-use crate::decide::embedded_v4;
 use crate::model::{Budget, EgressRule, Scheme};
 use crate::request::{Context, Destination, What};
 
@@ -60,12 +59,6 @@ fn relates(pattern: &str, host: &str) -> bool {
     pattern == "*" || below(name, host) || below(host, name)
 }
 
-/// Whether a pattern is an address, and this one leads there.
-fn is_at(pattern: &str, address: IpAddr) -> bool {
-    let own = pattern.parse();
-    own.is_ok_and(|own: IpAddr| own == address || own == embedded_v4(address))
-}
-
 pub(super) fn destinations(seeds: &Seeds<'_>, context: &Context, tried: &mut Tried<'_>) {
     tried.next_action();
     let patterns: BTreeSet<&str> = (seeds.egress.iter())
@@ -81,9 +74,8 @@ pub(super) fn destinations(seeds: &Seeds<'_>, context: &Context, tried: &mut Tri
     for host in hosts(&patterns) {
         for address in &addresses {
             // Only these rules can distinguish requests to this host.
-            let at = [*address, host.parse().ok()];
             let speaks = |pattern: &String| {
-                relates(pattern, &host) || at.iter().flatten().any(|at| is_at(pattern, *at))
+                relates(pattern, &host) || (address.is_some() && *address == pattern.parse().ok())
             };
             let rules: Vec<&EgressRule> = (seeds.egress.iter().copied())
                 .filter(|rule| rule.hosts.iter().any(speaks))
