@@ -80,7 +80,7 @@ impl Watching {
         let (baseline, hash) = baseline.unzip();
         let path = |path: &HostPath| PathBuf::from(OsStr::from_bytes(path.as_bytes()));
         Ok(Self {
-            watch: Watch::new(baseline),
+            watch: Watch::new(baseline).under(profile),
             baseline: hash,
             work: path(&context.work),
             home,
