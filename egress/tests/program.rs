@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -12,9 +12,13 @@ use std::sync::mpsc;
 
 use aegis_egress::protocol::{Event, Listener, Order, Protocol, encode};
 use aegis_egress::{Files, Limits, serve};
-use aegis_sys::{memory, socket};
+use aegis_sys::memory::sealed;
+use aegis_sys::socket;
 
-use crate::world::{OPEN, PUBLIC, World, curl, http_server, listen, order, outside, sandbox, told};
+use crate::world::{
+    OPEN, PUBLIC, World, curl, echo_server, http_server, listen, order, outside, python, sandbox,
+    told,
+};
 
 /// A user whom nothing on this host belongs to.
 const USER: u32 = 20_000;
@@ -205,7 +209,7 @@ fn failure(message: &[u8], fds: &[&OwnedFd]) -> String {
 #[test]
 fn what_cannot_be_served_is_told_and_nothing_of_it_is_served() {
     let order = encode(&Order::Serve {});
-    let sealed = |json: &str| memory::sealed("setup", json.as_bytes()).unwrap();
+    let sealed = |json: &str| sealed("setup", json.as_bytes()).unwrap();
     let setup =
         |setup: &aegis_egress::protocol::Setup| sealed(&serde_json::to_string(setup).unwrap());
     let good = setup(&nothing_to_serve());
@@ -307,10 +311,7 @@ fn answers_of_a_hostile_name_server_are_not_kept() {
             assert_eq!(status, "200", "{body} {output:?}");
             assert!(inside.ruling().1);
         }
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let most = most.unwrap().trim().trim_end_matches(" kB");
-        let most: usize = most.parse().unwrap();
+        let most = memory(pid, "VmHWM:");
         assert!(most < 40_000, "{most} kB");
     });
     assert!(ended.success(), "{ended}");
@@ -366,4 +367,55 @@ fn it_reads_no_files_but_those_by_which_names_are_resolved() {
         });
         assert!(ended.success(), "{ended}");
     }
+}
+
+/// The first message of TLS to `allowed.example`, long.
+const HELLO: &str = "
+import ssl, sys
+context = ssl.create_default_context()
+context.set_alpn_protocols(['x' * 250] * 235)
+incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+tls = context.wrap_bio(incoming, outgoing, server_hostname='allowed.example')
+try: tls.do_handshake()
+except ssl.SSLWantReadError: pass
+sys.stdout.write(outgoing.read().hex())
+";
+
+#[test]
+fn a_thousand_connections_take_little_memory_whatever_they_began_with() {
+    const CONNECTIONS: usize = 1_000;
+    let hello = python(HELLO, &[]);
+    let hello: Vec<u8> = (0..hello.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hello[at..at + 2], 16).unwrap())
+        .collect();
+    assert!(hello.len() > 58_000);
+    let ended = beside(0, &World::new(OPEN), |inside, pid| {
+        // Whatever comes after that message is not looked at.
+        on_the_host(pid, || echo_server(PUBLIC, 443));
+        let address = inside.address("allowed.example");
+        let mut open = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut stream = TcpStream::connect((address, 443)).unwrap();
+            stream.write_all(&hello).unwrap();
+            assert!(inside.ruling().1);
+            let mut echoed = vec![0; hello.len()];
+            stream.read_exact(&mut echoed).unwrap();
+            open.push(stream);
+        }
+        let used = memory(pid, "VmRSS:");
+        assert!(used < 40_000, "{used} kB");
+    });
+    assert!(ended.success(), "{ended}");
+}
+
+/// So many kB of a process.
+fn memory(pid: u32, which: &str) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let used = status.lines().find_map(|line| line.strip_prefix(which));
+    used.unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap()
 }
