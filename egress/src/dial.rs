@@ -64,13 +64,9 @@ impl Dialler {
                 ..to.clone()
             };
             match self.judge.decide_address(&to, address) {
-                // A rule may be about the address.
-                Ok(decision) if decision.verdict.lets_through() => match self.judge.may_pass(&at) {
-                    Ok(()) => let_through.push((address, at, decision)),
-                    Err(refusal) => {
-                        refused.get_or_insert((at, Err(refusal)));
-                    }
-                },
+                Ok(decision) if decision.verdict.lets_through() => {
+                    let_through.push((address, at, decision))
+                }
                 Ok(decision) => {
                     refused.get_or_insert((at, Ok(decision)));
                 }
@@ -81,6 +77,11 @@ impl Dialler {
         }
         let mut failed = None;
         for (address, at, decision) in let_through {
+            // A rule about requests may name the address.
+            if let Err(refusal) = self.judge.may_pass(&at) {
+                refused.get_or_insert((at, Err(refusal)));
+                continue;
+            }
             let mut exchange = self.begin(at, decision, Arc::default()).await?;
             match self.connect(SocketAddr::new(address, to.port)).await {
                 Ok(stream) => {
