@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use aegis_sys::{memory, socket};
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 
 use crate::connect::Door;
 use crate::dial::Dialler;
@@ -47,19 +46,18 @@ impl Error {
 ///
 /// It cannot begin; the launcher is told why.
 pub fn serve(socket: OwnedFd, limits: Limits, files: Files) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::of("starting the runtime"))?;
     let served = received(&socket)
         .and_then(|(setup, sockets)| begin(setup, sockets, limits, files))
-        .and_then(|broker| broker.run(runtime, &socket));
-    if let Err(error) = &served {
-        let why = error.to_string();
-        // The launcher may be what is gone.
-        let _ = socket::send(socket.as_fd(), &encode(&Event::Failed { why }), &[]);
-    }
-    served
+        .and_then(|broker| broker.run(&socket));
+    served.map_err(|error| failed(&socket, error))
+}
+
+/// Tells the launcher that it cannot be served.
+pub(crate) fn failed(socket: &OwnedFd, error: Error) -> Error {
+    let why = error.to_string();
+    // The launcher may be what is gone.
+    let _ = socket::send(socket.as_fd(), &encode(&Event::Failed { why }), &[]);
+    error
 }
 
 /// What the launcher sends first.
@@ -166,7 +164,11 @@ fn with_descriptors(limits: Limits) -> Limits {
 }
 
 impl Broker {
-    fn run(self, runtime: Runtime, socket: &OwnedFd) -> Result<(), Error> {
+    fn run(self, socket: &OwnedFd) -> Result<(), Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::of("starting the runtime"))?;
         let Self {
             door,
             sockets,
@@ -202,7 +204,10 @@ fn listen(door: Arc<Door>, listener: Listener, fd: OwnedFd) -> std::io::Result<(
         Listener {
             protocol: Protocol::Udp,
             port: 53,
-        } => drop(tokio::spawn(server::udp(door, UdpSocket::from(fd)))),
+        } => {
+            let socket = server::datagrams(UdpSocket::from(fd))?;
+            tokio::spawn(server::udp(door, socket));
+        }
         Listener {
             protocol: Protocol::Udp,
             port,

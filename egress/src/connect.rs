@@ -13,12 +13,12 @@ use crate::dial::{Dialled, Dialler};
 use crate::hall::{Hall, Seat};
 use crate::hello::Hello;
 use crate::http::Conversation;
-use crate::judge::Refusal;
+use crate::judge::{LOCALHOST, Refusal};
 use crate::names::{Host, Names, normal};
 use crate::stream::{Inside, tunnel};
 
 /// How long nothing is accepted after that failed: the host has no descriptors or memory left.
-const REST: Duration = Duration::from_millis(10);
+pub(crate) const REST: Duration = Duration::from_millis(10);
 
 /// The alert `access_denied` of TLS (RFC 8446, 6.2): a connection that is only closed looks like a failure, and is tried again.
 const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
@@ -49,7 +49,7 @@ impl Door {
             let Ok(local) = stream.local_addr() else {
                 continue;
             };
-            let host = self.at(local.ip());
+            let host = self.at(local.ip(), port);
             match self.hall.seat(&host.text(local.ip())) {
                 Some(seat) => drop(tokio::spawn(self.clone().serve(stream, seat, host, port))),
                 None => self.dialler.teller.turned_away(),
@@ -57,11 +57,18 @@ impl Door {
         }
     }
 
-    fn at(&self, address: IpAddr) -> Host {
-        self.names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .at(address)
+    /// What a connection to an address is made to. Loopback inside has nothing but the broker, so where the profile asks for the
+    /// host's, that is what is meant.
+    fn at(&self, address: IpAddr, port: u16) -> Host {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        match names.at(address) {
+            Host::Address(loopback)
+                if loopback.is_loopback() && self.dialler.judge.has_localhost(port) =>
+            {
+                Host::Name(LOCALHOST.into())
+            }
+            host => host,
+        }
     }
 
     async fn serve(self: Arc<Self>, stream: TcpStream, seat: Arc<Seat>, host: Host, port: u16) {
@@ -137,10 +144,16 @@ impl Door {
                 mut stream,
                 mut exchange,
                 ..
-            }) => match stream.write_all(&first).await {
-                Ok(()) => tunnel(inside, stream, &mut exchange).await,
-                Err(error) => exchange.error = Some(error.to_string()),
-            },
+            }) => {
+                let written = stream.write_all(&first).await;
+                // A connection may last as long as the run.
+                drop(first);
+                seat.was_heard();
+                match written {
+                    Ok(()) => tunnel(inside, stream, &mut exchange).await,
+                    Err(error) => exchange.error = Some(error.to_string()),
+                }
+            }
             // The launcher was told why. Here it can only be said that it is refused.
             Err(_) if scheme == Scheme::Https => drop(inside.write_all(&ACCESS_DENIED).await),
             Err(_) => {}

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use aegis_policy::Decision;
-use aegis_policy::model::Scheme;
 use aegis_policy::request::Destination;
 use tokio::net::TcpStream;
 
@@ -41,11 +40,13 @@ impl Dialler {
     ///
     /// What the sandbox is told.
     pub async fn dial(self: &Arc<Self>, to: Destination) -> Result<Dialled, Refusal> {
-        self.pre(&to)?;
-        let decision = self.decide(&to)?;
+        let told = |refusal| self.refused(to.clone(), refusal);
+        self.judge.is_asked_for(&to).map_err(told)?;
+        let decision = self.judge.decide(&to).map_err(told)?;
         if !decision.verdict.lets_through() {
             return Err(self.blocked(to, decision));
         }
+        self.judge.may_pass(&to).map_err(told)?;
         let addresses = match to.host.parse() {
             Ok(address) => Ok(vec![address]),
             Err(_) => {
@@ -78,6 +79,11 @@ impl Dialler {
         }
         let mut failed = None;
         for (address, at, decision) in let_through {
+            // A rule about requests may name the address.
+            if let Err(refusal) = self.judge.may_pass(&at) {
+                refused.get_or_insert((at, Err(refusal)));
+                continue;
+            }
             let mut exchange = self.begin(at, decision, Arc::default()).await?;
             match self.connect(&to, SocketAddr::new(address, to.port)).await {
                 Ok(stream) => {
@@ -125,7 +131,8 @@ impl Dialler {
     ///
     /// What the sandbox is told.
     pub async fn again(&self, to: Destination) -> Result<(Destination, Decision), Refusal> {
-        let decision = self.decide(&to)?;
+        let decision = self.judge.decide(&to);
+        let decision = decision.map_err(|refusal| self.refused(to.clone(), refusal))?;
         match decision.verdict.lets_through() {
             true => Ok((to, decision)),
             false => Err(self.blocked(to, decision)),
@@ -136,22 +143,6 @@ impl Dialler {
     pub fn refused(&self, to: Destination, refusal: Refusal) -> Refusal {
         self.teller.refused(to, &refusal);
         refusal
-    }
-
-    /// What is asked before the policy.
-    fn pre(&self, to: &Destination) -> Result<(), Refusal> {
-        let asked_for = self.judge.is_asked_for(to);
-        let may_pass = || match to.scheme {
-            Scheme::Https => self.judge.may_pass(to),
-            _ => Ok(()),
-        };
-        let checked = asked_for.and_then(|()| may_pass());
-        checked.map_err(|refusal| self.refused(to.clone(), refusal))
-    }
-
-    fn decide(&self, to: &Destination) -> Result<Decision, Refusal> {
-        let decision = self.judge.decide(to);
-        decision.map_err(|refusal| self.refused(to.clone(), refusal))
     }
 
     async fn connect(&self, to: &Destination, at: SocketAddr) -> Result<TcpStream, String> {

@@ -33,7 +33,7 @@ pub(crate) struct Seat {
     host: Arc<str>,
     /// Its number among those that wait, or 0. Changes under the lock of the state.
     number: AtomicU64,
-    /// Bytes that were said since it waits. Changes under the same lock.
+    /// Bytes that were said since it waits, and are kept. Changes under the same lock.
     said: AtomicUsize,
     turned_out: Arc<Notify>,
 }
@@ -92,6 +92,7 @@ impl Seat {
         let number = behind + state.last;
         state.waiting.insert(number, self.turned_out.clone());
         self.leave(&mut state, number);
+        self.forget(&mut state);
         if state.waiting.len() > self.hall.limits.waiting
             && let Some((_, longest)) = state.waiting.pop_first()
         {
@@ -99,16 +100,25 @@ impl Seat {
         }
     }
 
-    /// The connection is in use.
+    /// The connection is in use. What it has said is kept until it was passed on.
     pub fn is_busy(&self) {
         let mut state = self.hall.state();
         self.leave(&mut state, 0);
     }
 
-    /// Takes its number, and what it has said, from those that wait.
+    /// What it has said is kept no more.
+    pub fn was_heard(&self) {
+        self.forget(&mut self.hall.state());
+    }
+
+    /// Takes its number from those that wait.
     fn leave(&self, state: &mut State, number: u64) {
         let before = self.number.swap(number, Ordering::Relaxed);
         state.waiting.remove(&before);
+    }
+
+    /// Takes what it has said from what all have.
+    fn forget(&self, state: &mut State) {
         let said = self.said.swap(0, Ordering::Relaxed);
         state.bytes -= said.saturating_sub(Limits::FREE);
     }
@@ -144,8 +154,9 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.is_busy();
         let mut state = self.hall.state();
+        self.leave(&mut state, 0);
+        self.forget(&mut state);
         state.open -= 1;
         if let Some(to) = state.to.get_mut(&self.host) {
             *to -= 1;
@@ -183,7 +194,10 @@ mod tests {
         assert!(long.says(Limits::FREE) && long.says(90));
         assert!(!long.says(11) && other.says(Limits::FREE) && !other.says(11));
         long.is_busy();
-        assert!(long.says(1 << 30) && other.says(100));
+        // Whoever is passed on is not held back; what they said before is there until it was.
+        assert!(long.says(1 << 30) && !other.says(100));
+        long.was_heard();
+        assert!(other.says(100));
         long.waits();
         assert!(long.says(Limits::FREE) && !long.says(1));
         drop(other);

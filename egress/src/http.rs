@@ -15,19 +15,21 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1 as client;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use hyper::header::{
+    CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::dial::{Dialled, Dialler};
 use crate::hall::Seat;
-use crate::judge::Refusal;
+use crate::judge::{LOCALHOST, Refusal};
 use crate::names::spelled;
-use crate::protocol::LONGEST_PATH;
+use crate::protocol::{LONGEST_PATH, encode};
 use crate::stream::{Counts, Exchange, Inside, tunnel};
 
 /// The longest head of a request or of a response, in bytes.
@@ -92,8 +94,10 @@ impl Conversation {
     }
 
     /// What a request asks for.
-    fn asked(&self, request: &Request<Incoming>) -> Result<Destination, Refusal> {
+    fn asked(&self, request: &Request<Incoming>) -> Result<(Destination, HeaderValue), Refusal> {
         let mut to = self.to();
+        let headers = request.headers();
+        let own_name = own_name(headers, &self.host, self.port);
         let fault = match (request.method(), request.uri().path()) {
             _ if self.refused.is_some() => self.refused.clone(),
             (&Method::CONNECT | &Method::TRACE, _) => Some(Refusal::of_broker(format!(
@@ -103,11 +107,23 @@ impl Conversation {
             _ if request.uri().authority().is_some() => Some(Refusal::of_broker(
                 "the target of the request is a whole URL, which only proxies take: set no proxy",
             )),
-            _ if !names(request.headers(), &self.host, self.port) => {
-                Some(Refusal::of_broker(format!(
-                    "the connection was made to {}, and the request does not name that as its one Host",
-                    self.host
-                )))
+            _ if own_name.is_none() => Some(Refusal::of_broker(format!(
+                "the connection was made to {}, and the request does not name that as its one Host",
+                self.host
+            ))),
+            _ if !is_plain_or_chunked(headers) => Some(Refusal::with_status(
+                400,
+                "the one encoding in which bodies may be sent is `Transfer-Encoding: chunked`",
+            )),
+            // Servers differ in whether such a body is there at all: what follows could be a request of its own.
+            (&Method::GET | &Method::HEAD | &Method::DELETE, _)
+                if !request.body().is_end_stream()
+                    && !self.dialler.judge.about_requests(&self.to()).is_empty() =>
+            {
+                Some(Refusal::with_status(
+                    400,
+                    "a request of this method has no body where the policy tells requests apart",
+                ))
             }
             (method, _) if method.as_str().len() > LONGEST_METHOD => {
                 Some(Refusal::with_status(501, "this is not a method"))
@@ -122,19 +138,25 @@ impl Conversation {
                 None
             }
         };
-        match fault {
-            Some(refusal) => Err(self.dialler.refused(to, refusal)),
-            None => Ok(to),
+        match (fault, own_name) {
+            (None, Some(own_name)) => Ok((to, own_name)),
+            (fault, _) => {
+                let refusal = fault.unwrap_or_else(|| Refusal::of_broker("it names no Host"));
+                Err(self.dialler.refused(to, refusal))
+            }
         }
     }
 
     async fn pass_on(self: Arc<Self>, mut request: Request<Incoming>) -> Result<Answer, Refusal> {
-        let to = self.asked(&request)?;
+        let (to, own_name) = self.asked(&request)?;
+        // In the spelling that was compared: servers differ in what they make of others.
+        request.headers_mut().insert(HOST, own_name);
         without_other_http(request.headers_mut());
         let inside =
             (request.headers().contains_key(UPGRADE)).then(|| hyper::upgrade::on(&mut request));
         *request.version_mut() = Version::HTTP_11;
         let (mut response, mut exchange) = self.exchange(to, request).await?;
+        self.seat.was_heard();
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(inside) = inside else {
                 let wrong = "the server changes to another protocol, and was not asked to";
@@ -230,11 +252,11 @@ impl Conversation {
     }
 }
 
-/// Whether the one `Host` is this host, and this port if it names one.
-fn names(headers: &HeaderMap, host: &str, port: u16) -> bool {
+/// The one `Host`, where it is this host, and this port if it names one; in the spelling in which hosts are compared.
+fn own_name(headers: &HeaderMap, host: &str, port: u16) -> Option<HeaderValue> {
     let mut all = headers.get_all(HOST).iter();
     let (Some(Ok(value)), None) = (all.next().map(HeaderValue::to_str), all.next()) else {
-        return false;
+        return None;
     };
     let is_port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (name, named_port) = match value.rsplit_once(':') {
@@ -242,7 +264,26 @@ fn names(headers: &HeaderMap, host: &str, port: u16) -> bool {
         _ => (value, None),
     };
     let same_port = named_port.is_none_or(|named| named.parse() == Ok(port));
-    same_port && spelled(name).as_deref() == Some(host)
+    let spelled = spelled(name)?;
+    let is_loopback = || (spelled.parse()).is_ok_and(|address: IpAddr| address.is_loopback());
+    let same_host = spelled == host || (host == LOCALHOST && is_loopback());
+    let mut own = match host.contains(':') {
+        true => format!("[{host}]"),
+        false => host.to_owned(),
+    };
+    if named_port.is_some() {
+        own += &format!(":{port}");
+    }
+    let own = HeaderValue::try_from(own).ok();
+    own.filter(|_| same_host && same_port)
+}
+
+/// Whether a body, if there is one, is sent as it is or in chunks, and nothing else is said of it.
+fn is_plain_or_chunked(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let first = codings.next();
+    first.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
 }
 
 /// Takes out what asks to go on in another kind of HTTP, or in TLS: further requests would be decided by nobody. A server that
@@ -262,19 +303,29 @@ fn without_other_http(headers: &mut HeaderMap) {
     }
 }
 
+/// What is told of a refusal inside.
+#[derive(Serialize)]
+struct Told<'r> {
+    error: &'static str,
+    host: &'r str,
+    #[serde(flatten)]
+    refusal: &'r Refusal,
+}
+
 impl Refusal {
     fn answer(&self, host: &str) -> Answer {
         let error = match self.status {
             500.. => "not reached",
             _ => "refused by the sandbox",
         };
-        let mut body = json!({"error": error, "host": host});
-        if let (Some(body), Ok(serde_json::Value::Object(own))) =
-            (body.as_object_mut(), serde_json::to_value(self))
-        {
-            body.extend(own);
-        }
-        let body = Full::from(format!("{body}\n")).map_err(|never| match never {});
+        let refusal = self;
+        let mut body = encode(&Told {
+            error,
+            host,
+            refusal,
+        });
+        body.push(b'\n');
+        let body = Full::from(body).map_err(|never| match never {});
         let mut answer = Response::new(body.boxed());
         *answer.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::FORBIDDEN);
         let headers = answer.headers_mut();
@@ -343,7 +394,7 @@ mod tests {
     fn the_one_host_has_to_be_the_one_connected_to() {
         let is = |hosts: &[&str], host: &str| {
             let lines: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
-            names(&headers(&lines), host, 8080)
+            own_name(&headers(&lines), host, 8080).is_some()
         };
         for same in [
             "a.example",
@@ -371,6 +422,38 @@ mod tests {
         assert!(!is(&[], "a.example") && !is(&["a.example", "a.example"], "a.example"));
         assert!(is(&["10.0.0.7:8080"], "10.0.0.7") && is(&["[fd00::1]:8080"], "fd00::1"));
         assert!(!is(&["fd00::1"], "fd00::1") && !is(&["[fd00::2]"], "fd00::1"));
+        assert!(is(&["localhost"], "localhost") && is(&["127.0.0.1:8080"], "localhost"));
+        assert!(!is(&["10.0.0.1"], "localhost") && !is(&["127.0.0.1"], "a.example"));
+        // As it is passed on.
+        for (said, host, own) in [
+            ("A.Example.", "a.example", "a.example"),
+            ("A.Example.:08080", "a.example", "a.example:8080"),
+            ("[FD00::1]:8080", "fd00::1", "[fd00::1]:8080"),
+            ("[::1]", "localhost", "localhost"),
+        ] {
+            let own_name = own_name(&headers(&[("host", said)]), host, 8080);
+            assert_eq!(own_name.unwrap(), own, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_sent_plainly_or_in_chunks() {
+        let is = |codings: &[&str]| {
+            let lines = codings.iter().map(|coding| ("transfer-encoding", *coding));
+            is_plain_or_chunked(&headers(&lines.collect::<Vec<_>>()))
+        };
+        assert!(is(&[]) && is(&["chunked"]) && is(&["Chunked"]));
+        for wrong in [
+            &["gzip, chunked"][..],
+            &["chunked", "chunked"],
+            &["gzip", "chunked"],
+            &["chunked, identity"],
+            &["chunked;x"],
+            &["xchunked"],
+            &[""],
+        ] {
+            assert!(!is(wrong), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -1,17 +1,17 @@
 //! What may be connected to: the profile's destinations, and what the policy says of each.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aegis_policy::decide::{BadPolicy, embedded_v4};
+use aegis_policy::decide::{BadPolicy, about_requests, embedded_v4};
 use aegis_policy::explain::suggestion;
-use aegis_policy::model::{Budget, EgressRule, Mode, Scheme};
+use aegis_policy::model::Scheme;
 use aegis_policy::request::Destination;
-use aegis_policy::{Decision, Document, Policy, Request, Verdict, What, decide};
+use aegis_policy::{Decision, Policy, Request, What, decide};
 use serde::Serialize;
 
 use crate::names::in_block;
-use crate::protocol::{Grant, LONGEST, Setup, asked, granting, url};
+use crate::protocol::{Grant, LONGEST, Setup, asked, encode, granting, url};
 
 /// Addresses at which clouds tell a machine its secrets. Whoever is meant to reach one is granted the address itself: a name
 /// never leads there, whatever the policy says of its addresses.
@@ -31,7 +31,10 @@ const METADATA: [&str; 7] = [
     "fd00:42::42",
 ];
 
-/// The longest reason and names of rules, in bytes: half of what a message to the launcher holds. A path has the rest.
+/// The name of the host's loopback.
+pub(crate) const LOCALHOST: &str = "localhost";
+
+/// The longest decision as it is sent, in bytes: half of what a message to the launcher holds. A path and a line have the rest.
 const LONGEST_DECISION: usize = LONGEST / 2;
 
 /// Whether metadata services are at an address. All of 169.254/16 and fe80::/10 counts: nothing else is there.
@@ -85,8 +88,6 @@ impl Refusal {
 /// Who decides.
 pub(crate) struct Judge {
     policy: Policy,
-    /// Blocks connections that the rules speak of request by request.
-    narrow: Policy,
     /// The request, but for what is asked.
     request: Mutex<Request>,
     grants: Vec<Grant>,
@@ -97,11 +98,9 @@ impl Judge {
     ///
     /// The policy is none.
     pub fn new(setup: Setup) -> Result<Self, BadPolicy> {
-        let narrow = setup.policy.iter().map(only_narrow).collect();
         let nowhere = Destination::connection(Scheme::Tcp, "", 0);
         let request = asked(&setup.context, &setup.approvals, &nowhere);
         Ok(Self {
-            narrow: Policy::new(narrow)?,
             policy: Policy::new(setup.policy)?,
             request: Mutex::new(request),
             grants: setup.destinations,
@@ -151,25 +150,40 @@ impl Judge {
         })
     }
 
-    /// Whether what passes through may be looked into no further: no rule is about single requests. Only for `https`.
+    /// Whether a connection may pass through unseen. Requests of `http` are seen.
     pub fn may_pass(&self, to: &Destination) -> Result<(), Refusal> {
-        let said = self.say(&self.narrow, to);
-        match said.verdict {
-            Verdict::Block => Err(Refusal {
-                rules: said.rules,
-                ..Refusal::of_broker(
-                    "a rule of the policy for it has methods, paths or a budget, and this version does not look into TLS",
-                )
-            }),
-            _ => Ok(()),
+        if to.scheme == Scheme::Http {
+            return Ok(());
         }
+        let rules = self.about_requests(to);
+        match rules.is_empty() {
+            true => Ok(()),
+            false => Err(Refusal {
+                rules,
+                ..Refusal::of_broker(format!(
+                    "the policy tells requests to {} apart, by methods, paths or a budget, and what passes through as `{}` is not looked into",
+                    to.host,
+                    to.scheme.name(),
+                ))
+            }),
+        }
+    }
+
+    /// The rules that tell requests on a connection apart.
+    pub fn about_requests(&self, to: &Destination) -> Vec<Arc<str>> {
+        about_requests(&self.policy, &self.request_of(to))
+    }
+
+    /// Whether the profile asks for the host's loopback at a port.
+    pub fn has_localhost(&self, port: u16) -> bool {
+        let is = |grant: &Grant| grant.host == LOCALHOST && grant.port == port;
+        self.grants.iter().any(is)
     }
 
     /// What the policy says. An error where that could not be recorded.
     pub fn decide(&self, to: &Destination) -> Result<Decision, Refusal> {
-        let said = self.say(&self.policy, to);
-        let rules: usize = said.rules.iter().map(|rule| rule.len()).sum();
-        match rules + said.reason.len() > LONGEST_DECISION {
+        let said = decide(&self.policy, &self.request_of(to));
+        match encode(&said).len() > LONGEST_DECISION {
             true => Err(Refusal::with_status(
                 500,
                 "more rules apply to it than can be recorded",
@@ -195,11 +209,7 @@ impl Judge {
 
     /// Why the policy refuses something, and what would have to be in it.
     pub fn refusal(&self, to: &Destination, decision: &Decision) -> Refusal {
-        let request = Request {
-            what: What::Net(to.clone()),
-            ..self.request().clone()
-        };
-        let rule = suggestion(&request).filter(|_| may_be_suggested(to));
+        let rule = suggestion(&self.request_of(to)).filter(|_| may_be_suggested(to));
         Refusal {
             allow: rule.map(|rule| format!("network-egress: {rule}")),
             reason: decision.reason.to_string(),
@@ -208,57 +218,13 @@ impl Judge {
         }
     }
 
-    fn say(&self, policy: &Policy, to: &Destination) -> Decision {
-        let mut request = self.request();
+    /// The request about a destination, until another is asked about.
+    fn request_of(&self, to: &Destination) -> MutexGuard<'_, Request> {
+        let request = self.request.lock();
+        let mut request = request.unwrap_or_else(PoisonError::into_inner);
         request.what = What::Net(to.clone());
-        decide(policy, &request)
+        request
     }
-
-    fn request(&self) -> std::sync::MutexGuard<'_, Request> {
-        self.request
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-/// A document that blocks where one has rules about single requests, and warns of everything else.
-fn only_narrow(document: &Document) -> Document {
-    let is_narrow = |rule: &&EgressRule| {
-        let narrow = !rule.methods.is_empty() || !rule.paths.is_empty();
-        // A rule that is only tried out changes nothing.
-        (narrow || rule.budget != Budget::default()) && rule.mode == Mode::default()
-    };
-    let blocks = |rule: &EgressRule| EgressRule {
-        budget: Budget::default(),
-        methods: Default::default(),
-        paths: Default::default(),
-        otherwise: false,
-        verdict: Verdict::Block,
-        ..rule.clone()
-    };
-    let mut rules: Vec<EgressRule> =
-        (document.network_egress.iter().filter(is_narrow).map(blocks)).collect();
-    rules.push(EgressRule {
-        id: unused_id(&rules),
-        hosts: ["*".to_owned()].into(),
-        private_addresses: true,
-        verdict: Verdict::Warn,
-        ..EgressRule::default()
-    });
-    Document {
-        name: document.name.clone(),
-        network_egress: rules,
-        ..Document::default()
-    }
-}
-
-/// An id that none of the rules has.
-fn unused_id(rules: &[EgressRule]) -> String {
-    let mut id = "others".to_owned();
-    while rules.iter().any(|rule| rule.id == id) {
-        id.push('x');
-    }
-    id
 }
 
 #[cfg(test)]

@@ -9,15 +9,16 @@
 //! - A **connection** arrives at that address. TLS has to name the same server ([`hello`]) and passes through unread; each request of
 //!   HTTP has to name the same host, and is decided; TCP passes through as it is.
 //! - A **decision** is [`aegis_policy::decide()`]'s: first of the name; then the real name is resolved as the host does, each address is
-//!   decided, and one that is let through is dialled and recorded.
+//!   decided, and one that is let through is told to the launcher, and then dialled. What passes through unseen has to be something of which
+//!   the policy says nothing request by request ([`aegis_policy::decide::about_requests`]).
 //! - A **refusal** ends things at once. HTTP gets 403 with a JSON object: why, by which rule, and the line that would allow it. All
 //!   else is closed.
 //!
 //! What the launcher sends and is told is in [`protocol`]; how much one sandbox may use is in [`Limits`]. The program is
-//! `aegis-broker`, whose standard input is the launcher's socket.
+//! `aegis-broker`, whose standard input is the launcher's socket; what it gives up before it serves is in [`confine`].
 //!
 //! Not here yet: looking into TLS (a rule for `https` with methods, paths or a budget refuses the connection), secrets, budgets,
-//! datagrams, and the broker's own Landlock and seccomp rules.
+//! datagrams, and the broker's own seccomp filter.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

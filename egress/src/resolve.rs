@@ -36,6 +36,9 @@ impl Default for Files {
 /// As many lookups go on at once. Each has a socket for each kind of address and name server.
 const AT_ONCE: usize = 16;
 
+/// As many addresses are taken from an answer.
+const MOST: usize = 64;
+
 /// Resolves names as those files say, which are read again when they have changed: a machine moves from one network to another.
 pub(crate) struct Resolver {
     files: Files,
@@ -48,7 +51,8 @@ pub(crate) struct Resolver {
 struct Read {
     versions: [Version; 2],
     hosts: Arc<Hosts>,
-    servers: Option<TokioResolver>,
+    /// Or why there are none.
+    servers: Result<TokioResolver, String>,
 }
 
 /// Tells one state of a file from another.
@@ -91,11 +95,7 @@ impl Resolver {
             })
             .collect();
         if addresses.is_empty() {
-            let servers = servers.ok_or_else(|| {
-                format!(
-                    "{host} cannot be resolved: the host names no name server in /etc/resolv.conf"
-                )
-            })?;
+            let servers = servers.map_err(|why| format!("{host} cannot be resolved: {why}"))?;
             let lookup = async {
                 // Nobody closes it.
                 let _room = self.room[usize::from(is_named)].acquire().await;
@@ -105,14 +105,14 @@ impl Resolver {
             let late = |_| format!("{host} cannot be resolved: no name server answered in time");
             let found = found.map_err(late)?;
             let found = found.map_err(|error| format!("{host} cannot be resolved: {error}"))?;
-            addresses = found.iter().collect();
+            addresses = found.iter().take(MOST).collect();
         }
         addresses.sort_by_key(IpAddr::is_ipv6);
         addresses.dedup();
         Ok(addresses)
     }
 
-    fn read(&self) -> (Arc<Hosts>, Option<TokioResolver>) {
+    fn read(&self) -> (Arc<Hosts>, Result<TokioResolver, String>) {
         let mut read = self
             .read
             .lock()
@@ -139,12 +139,52 @@ fn hosts(path: &Path) -> Hosts {
     hosts
 }
 
-fn servers(path: &Path) -> Option<TokioResolver> {
-    let (config, options) = parse_resolv_conf(std::fs::read(path).ok()?).ok()?;
+fn servers(path: &Path) -> Result<TokioResolver, String> {
+    let path_of = path.display();
+    let text = std::fs::read(path);
+    let text = text.map_err(|error| format!("{path_of} of the host cannot be read: {error}"))?;
+    // What it says of no name server at all is that there are none.
+    let parsed = parse_resolv_conf(text);
+    let (config, options) = parsed.map_err(|error| format!("{path_of} of the host: {error}"))?;
     let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     let to_set = builder.options_mut();
     *to_set = options;
     to_set.use_hosts_file = ResolveHosts::Never;
     to_set.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    builder.build().ok()
+    // The whole of each answer would be kept, and whoever answers chooses how long that is.
+    to_set.cache_size = 0;
+    let built = builder.build();
+    built.map_err(|error| format!("{path_of} of the host: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_nothing_can_be_asked_is_said_with_the_file_that_was_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("own.conf");
+        let files = Files {
+            hosts: directory.path().join("hosts"),
+            resolv_conf: path.clone(),
+        };
+        let why = || {
+            let resolver = Resolver::new(files.clone(), Duration::from_secs(60));
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let found = runtime
+                .unwrap()
+                .block_on(resolver.addresses("a.example", true));
+            let why = found.unwrap_err();
+            assert!(why.contains(&path.display().to_string()), "{why}");
+            why
+        };
+        assert!(why().contains("cannot be read: No such file"));
+        std::fs::write(&path, "").unwrap();
+        assert!(why().contains("no nameservers"));
+        std::fs::write(&path, "nameserver 127.0.0.1\nsearch a..b\n").unwrap();
+        assert!(!why().contains("no nameservers"));
+    }
 }

@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
@@ -13,14 +12,11 @@ use rustix::net::sockopt as rustix_sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use crate::connect::Door;
+use crate::connect::{Door, REST};
 use crate::dns::{LONGEST, answer};
 
-/// How long nothing is accepted after that failed.
-const REST: Duration = Duration::from_millis(10);
-
-/// Answers datagrams, from the very address that each was sent to: clients take no other answer.
-pub(crate) async fn udp(door: Arc<Door>, socket: std::net::UdpSocket) -> io::Result<()> {
+/// A socket whose datagrams can be answered from the very address that each was sent to: clients take no other answer.
+pub(crate) fn datagrams(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     match socket.local_addr()?.is_ipv4() {
         true => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
@@ -30,7 +26,11 @@ pub(crate) async fn udp(door: Arc<Door>, socket: std::net::UdpSocket) -> io::Res
             rustix_sockopt::set_ipv6_freebind(&socket, true)?;
         }
     }
-    let socket = UdpSocket::from_std(socket)?;
+    UdpSocket::from_std(socket)
+}
+
+/// Answers datagrams.
+pub(crate) async fn udp(door: Arc<Door>, socket: UdpSocket) {
     let mut packet = vec![0; LONGEST + 1];
     loop {
         let received = || one(&door, &socket, &mut packet);
@@ -104,7 +104,11 @@ async fn talk(door: Arc<Door>, mut stream: TcpStream) -> io::Result<()> {
     let time = door.dialler.limits.head;
     loop {
         let length = tokio::time::timeout(time, stream.read_u16()).await??;
-        let mut packet = vec![0; usize::from(length)];
+        let length = usize::from(length);
+        if length > LONGEST {
+            return Ok(());
+        }
+        let mut packet = vec![0; length];
         tokio::time::timeout(time, stream.read_exact(&mut packet)).await??;
         let Some(answer) = answer(&packet, |name| door.address(name)) else {
             return Ok(());

@@ -46,6 +46,19 @@ fn who_says_nothing_makes_room_for_others() {
     );
 }
 
+/// Waits until all are closed but so many.
+fn until_closed(open: &mut Vec<TcpStream>, left: usize) {
+    while open.len() > left {
+        let poll_for = |stream| PollFd::new(stream, PollFlags::IN);
+        let mut fds: Vec<PollFd<'_>> = open.iter().map(poll_for).collect();
+        rustix::event::poll(&mut fds, None).unwrap();
+        let closed: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let mut closed = closed.into_iter();
+        open.retain(|_| !closed.next().unwrap());
+    }
+    assert_eq!(open.len(), left);
+}
+
 #[test]
 fn who_says_much_without_end_is_closed_and_others_are_served() {
     let mut world = World::new(OPEN);
@@ -64,15 +77,7 @@ fn who_says_much_without_end_is_closed_and_others_are_served() {
             };
             // Of two there is room for what they have said.
             let mut open: Vec<TcpStream> = (0..20).map(say).collect();
-            while open.len() > 2 {
-                let poll_for = |stream| PollFd::new(stream, PollFlags::IN);
-                let mut fds: Vec<PollFd<'_>> = open.iter().map(poll_for).collect();
-                rustix::event::poll(&mut fds, None).unwrap();
-                let closed: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-                let mut closed = closed.into_iter();
-                open.retain(|_| !closed.next().unwrap());
-            }
-            assert_eq!(open.len(), 2);
+            until_closed(&mut open, 2);
             assert_eq!(curl(&["http://allowed.example/"]).0, "200");
         },
     );
@@ -254,6 +259,49 @@ fn refusals_beyond_the_rate_are_counted_and_long_paths_cut() {
             }
             assert_eq!((told, counted), (5, 15));
             assert!(asked.lock().unwrap().is_empty());
+        },
+    );
+}
+
+#[test]
+fn heads_that_wait_for_their_turn_are_bounded_too() {
+    let mut world = World::new(OPEN);
+    world.limits.waiting_bytes = 100_000;
+    // Nothing is ever let through.
+    world.limits.decisions_at_once = 0;
+    world.limits.decision_interval = Duration::from_secs(1_000_000);
+    world.run(
+        || http_server(PUBLIC, 80),
+        |inside, asked| {
+            let head = format!(
+                "GET / HTTP/1.1\r\nHost: allowed.example\r\nX: {}\r\n\r\n",
+                "x".repeat(50_000)
+            );
+            let address = inside.address("allowed.example");
+            let mut open: Vec<TcpStream> = (0..20)
+                .map(|_| {
+                    let mut stream = TcpStream::connect((address, 80)).unwrap();
+                    // It may be closed in the middle.
+                    let _ = stream.write_all(head.as_bytes());
+                    stream
+                })
+                .collect();
+            until_closed(&mut open, 2);
+            assert!(asked.lock().unwrap().is_empty());
+        },
+    );
+}
+
+#[test]
+fn who_announces_a_query_longer_than_any_is_closed() {
+    let mut world = World::new(OPEN);
+    world.limits.head = Duration::from_secs(1_000_000);
+    world.run(
+        || {},
+        |inside, ()| {
+            let mut stream = inside.connect("allowed.example", 53);
+            stream.write_all(b"\xff\xff").unwrap();
+            assert_eq!(rest(stream), "");
         },
     );
 }

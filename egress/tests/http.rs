@@ -1,12 +1,16 @@
 //! HTTP in the clear, by programs as they are.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::world::{METADATA, OPEN, OTHER_PUBLIC, PRIVATE, PUBLIC, World, curl, http_server, say};
+use aegis_egress::protocol::Event;
+
+use crate::world::{
+    METADATA, OPEN, OTHER_PUBLIC, PRIVATE, PUBLIC, World, curl, echo_server, http_server, rest, say,
+};
 
 fn json(body: &str) -> Value {
     serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"))
@@ -299,11 +303,16 @@ fn what_cannot_be_reached_is_told_as_the_gateways_failure() {
             let (status, body, _) = curl(&["http://allowed.example/"]);
             assert_eq!(status, "502");
             assert!(body.contains("refused"), "{body}");
-            assert!(inside.ruling().1);
+            // The address is for the record.
+            assert!(!body.contains(&PUBLIC.to_string()), "{body}");
+            assert_eq!(inside.ruling().0.address, Some(PUBLIC.into()));
             assert!(inside.ended().2.unwrap().contains("refused"));
             let (status, body, _) = curl(&["http://unknown.example/"]);
             assert_eq!(status, "502");
-            assert!(body.contains("names no name server"), "{body}");
+            assert!(
+                body.contains("resolv.conf of the host: io error: no nameservers found"),
+                "{body}"
+            );
         },
     );
 }
@@ -388,6 +397,181 @@ fn nothing_is_asked_outside_before_it_is_let_through_and_a_name_leads_nowhere_pr
             assert_eq!(get("169.254.169.254", link_local), "200");
             let asked = asked.lock().unwrap();
             assert!(asked.iter().all(|name| name.ends_with(".example")));
+        },
+    );
+}
+
+#[test]
+fn a_body_that_servers_may_read_in_two_ways_is_refused() {
+    let narrow = "
+aegis-policy: 1
+network-egress:
+  - {id: reads, hosts: allowed.example, methods: [GET, DELETE], verdict: allow}
+";
+    let ask = |inside: &crate::world::Inside, method: &str, lines: &str, body: &str| {
+        let words = format!("{method} / HTTP/1.1\r\nHost: allowed.example\r\n{lines}\r\n{body}");
+        let answer = say(inside.connect("allowed.example", 80), words.as_bytes());
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    World::new(OPEN).run(
+        || http_server(PUBLIC, 80),
+        |inside, asked| {
+            for coding in [
+                "Transfer-Encoding: gzip, chunked\r\n",
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                "Transfer-Encoding: chunked, chunked\r\n",
+                "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n",
+            ] {
+                let status = ask(inside, "POST", coding, "5\r\nhello\r\n0\r\n\r\n");
+                assert_eq!(status, "400", "{coding}");
+            }
+            assert!(asked.lock().unwrap().is_empty());
+            // Where nothing depends on what a request is, it may be any.
+            let close = "Connection: close\r\nContent-Length: 5\r\n";
+            assert_eq!(ask(inside, "DELETE", close, "hello"), "200");
+        },
+    );
+    World::new(narrow).run(
+        || http_server(PUBLIC, 80),
+        |inside, asked| {
+            for method in ["GET", "HEAD", "DELETE"] {
+                for (length, body) in [
+                    ("Content-Length: 5\r\n", "hello"),
+                    ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+                ] {
+                    assert_eq!(
+                        ask(inside, method, length, body),
+                        "400",
+                        "{method} {length}"
+                    );
+                }
+            }
+            assert!(asked.lock().unwrap().is_empty());
+            assert_eq!(ask(inside, "DELETE", "Connection: close\r\n", ""), "200");
+        },
+    );
+}
+
+#[test]
+fn a_host_is_passed_on_in_the_spelling_that_was_compared() {
+    World::new(OPEN).run(
+        || http_server(PUBLIC, 80),
+        |inside, asked| {
+            for (said, own) in [
+                ("ALLOWED.example.", "allowed.example"),
+                ("Allowed.Example.:80", "allowed.example:80"),
+            ] {
+                let words = format!("GET / HTTP/1.1\r\nHost: {said}\r\nConnection: close\r\n\r\n");
+                let answer = say(inside.connect("allowed.example", 80), words.as_bytes());
+                assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+                let (head, _) = asked.lock().unwrap().pop().unwrap();
+                assert!(head.contains(&format!("\r\nHost: {own}\r\n")), "{head}");
+            }
+        },
+    );
+}
+
+#[test]
+fn loopback_is_the_hosts_where_the_profile_asks_for_localhost() {
+    let rule = "{id: own, hosts: localhost, private-addresses: true, verdict: allow}";
+    for (rules, served) in [
+        (format!("{OPEN}  - {rule}\n"), true),
+        (OPEN.to_owned(), false),
+    ] {
+        let mut world = World::new(&rules);
+        world
+            .destinations
+            .extend(["http://localhost:8080", "tcp://localhost:7001"]);
+        world.hosts += "127.0.0.1 localhost\n";
+        world.run(
+            || {
+                for port in [7000, 7001] {
+                    echo_server(Ipv4Addr::LOCALHOST, port);
+                }
+                http_server(Ipv4Addr::LOCALHOST, 8080)
+            },
+            |inside, asked| {
+                for host in ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"] {
+                    let (status, body, _) = curl(&[&format!("http://{host}:8080/")]);
+                    assert_eq!(status == "200", served, "{host} {body}");
+                    let (to, through, _) = inside.ruling();
+                    assert_eq!((&*to.host, through), ("localhost", served));
+                    assert_eq!(to.address, Some(Ipv4Addr::LOCALHOST.into()));
+                }
+                let heads = asked.lock().unwrap();
+                assert!(
+                    heads
+                        .iter()
+                        .all(|(head, _)| head.contains("Host: localhost:8080\r\n"))
+                );
+                let echoed = |port| {
+                    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+                    // It may be closed already.
+                    let _ = (&stream).write_all(b"x");
+                    let _ = stream.shutdown(Shutdown::Write);
+                    rest(stream) == "x"
+                };
+                assert_eq!(echoed(7001), served);
+                // A port at which the profile asks for another host.
+                assert!(!echoed(7000));
+            },
+        );
+    }
+}
+
+#[test]
+fn the_launcher_is_told_the_line_that_would_allow_and_none_where_credentials_are() {
+    let line = |event: Event| match event {
+        Event::Refused { allow, .. } | Event::Decided { allow, .. } => allow,
+        event => panic!("{event:?}"),
+    };
+    let policy = "aegis-policy: 1\nnetwork-egress: [{id: reads, hosts: allowed.example, methods: GET, verdict: allow}]\n";
+    World::new(policy).run(
+        || http_server(PUBLIC, 80),
+        |inside, _| {
+            curl(&["http://denied.example/"]);
+            let allow = line(inside.event());
+            assert_eq!(
+                allow.as_deref(),
+                Some("capabilities: {net.outbound: [\"http://denied.example\"]}")
+            );
+            curl(&["-d", "x", "http://allowed.example/"]);
+            let allow = line(inside.event()).unwrap();
+            assert!(
+                allow.starts_with("network-egress: [{") && allow.contains("POST"),
+                "{allow}"
+            );
+            curl(&["http://allowed.example/"]);
+            assert_eq!(line(inside.event()), None);
+            assert!(matches!(inside.event(), Event::Ended { .. }));
+            let [link_local, azure] = METADATA;
+            let in_block = Ipv4Addr::from_bits(aegis_egress::names::FIRST.to_bits() + 4_000);
+            for address in [link_local, azure, in_block, aegis_egress::names::FIRST] {
+                let (status, body, _) = curl(&[&format!("http://{address}/")]);
+                assert_eq!(
+                    (status.as_str(), line(inside.event())),
+                    ("403", None),
+                    "{address}"
+                );
+                assert!(json(&body)["allow"].is_null(), "{body}");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_decision_that_is_too_long_as_it_is_sent_is_none() {
+    // Twice as long with the escapes of JSON.
+    let reason = "\\\\".repeat(20_000);
+    let policy = format!(
+        "aegis-policy: 1\nnetwork-egress: [{{id: shut, hosts: allowed.example, verdict: block, reason: \"{reason}\"}}]\n"
+    );
+    World::new(&policy).run(
+        || {},
+        |inside, ()| {
+            let url = format!("http://allowed.example/{}", "x".repeat(8_000));
+            assert_eq!(curl(&[&url]).0, "500");
+            assert!(inside.ruling().2.contains("more rules apply"));
         },
     );
 }

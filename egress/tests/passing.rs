@@ -185,45 +185,131 @@ fn tls_to_another_server_than_the_one_connected_to_is_closed() {
 
 #[test]
 fn tls_that_a_rule_wants_looked_into_does_not_pass() {
-    let rules = [
+    let open = "{id: open, hosts: '*', verdict: warn}";
+    for (rules, passes) in [
         (
-            "{id: narrow, hosts: allowed.example, paths: /open/**, verdict: allow}",
+            &["{id: n, hosts: allowed.example, paths: /open/**, verdict: allow}"][..],
             false,
         ),
         (
-            "{id: narrow, hosts: allowed.example, methods: POST, verdict: block}",
+            &[
+                open,
+                "{id: n, hosts: allowed.example, paths: /open/**, verdict: allow}",
+            ],
+            true,
+        ),
+        (
+            &[
+                open,
+                "{id: n, hosts: allowed.example, methods: POST, verdict: block}",
+            ],
             false,
         ),
         (
-            "{id: narrow, hosts: allowed.example, budget: {requests: 9/m}, verdict: allow}",
+            &[
+                open,
+                "{id: n, hosts: allowed.example, budget: {requests: 9/m}, verdict: allow}",
+            ],
+            false,
+        ),
+        // Only the address is known to the rule.
+        (
+            &[
+                open,
+                "{id: n, hosts: 93.184.215.14, methods: POST, verdict: block}",
+            ],
             false,
         ),
         (
-            "{id: narrow, hosts: allowed.example, methods: POST, verdict: block, mode: warn}",
+            &[
+                open,
+                "{id: n, hosts: allowed.example, methods: POST, verdict: block, mode: warn}",
+            ],
             true,
         ),
         (
-            "{id: narrow, hosts: other.example, methods: POST, verdict: block}",
+            &[
+                open,
+                "{id: n, hosts: other.example, methods: POST, verdict: block}",
+            ],
             true,
         ),
         (
-            "{id: narrow, hosts: allowed.example, schemes: http, methods: POST, verdict: block}",
+            &[
+                open,
+                "{id: n, hosts: allowed.example, schemes: http, methods: POST, verdict: block}",
+            ],
             true,
         ),
-    ];
-    for (rule, passes) in rules {
-        World::new(&format!("{OPEN}  - {rule}\n")).run(
+    ] {
+        World::new(&policy_of(rules)).run(
             || TlsServer::start(PUBLIC),
             |inside, _| {
                 let (_, _, output) = curl(&["--insecure", "https://allowed.example/"]);
-                assert_eq!(output.status.success(), passes, "{rule}");
-                assert_eq!(
-                    text(&output.stderr).contains("access denied"),
-                    !passes,
-                    "{rule}"
-                );
+                assert_eq!(output.status.success(), passes, "{rules:?}");
+                let is_told = text(&output.stderr).contains("access denied");
+                assert_eq!(is_told, !passes, "{rules:?}");
+                let (_, through, why) = inside.ruling();
+                assert_eq!(through, passes, "{rules:?}: {why}");
+            },
+        );
+    }
+}
+
+fn policy_of(rules: &[&str]) -> String {
+    let rules = rules.join(", ");
+    format!("aegis-policy: 1\nnetwork-egress: [{rules}]\n")
+}
+
+#[test]
+fn tcp_that_a_rule_wants_looked_into_does_not_pass() {
+    let open = "{id: open, hosts: '*', verdict: warn}";
+    for (rule, passes) in [
+        (
+            "{id: n, hosts: allowed.example, methods: POST, verdict: block}",
+            false,
+        ),
+        (
+            "{id: n, hosts: 93.184.215.14, paths: /x, verdict: block}",
+            false,
+        ),
+        (
+            "{id: n, hosts: allowed.example, schemes: [http, https], methods: POST, verdict: block}",
+            true,
+        ),
+        (
+            "{id: n, hosts: allowed.example, ports: 80, methods: POST, verdict: block}",
+            true,
+        ),
+    ] {
+        World::new(&policy_of(&[open, rule])).run(
+            || echo_server(PUBLIC, 7000),
+            |inside, ()| {
+                let stream = inside.connect("allowed.example", 7000);
+                // It may be closed already.
+                let _ = (&stream).write_all(b"POST / HTTP/1.1\r\n\r\n");
+                let _ = stream.shutdown(Shutdown::Write);
+                assert_eq!(rest(stream).is_empty(), !passes, "{rule}");
                 let (_, through, why) = inside.ruling();
                 assert_eq!(through, passes, "{rule}: {why}");
+            },
+        );
+    }
+}
+
+#[test]
+fn tls_does_not_pass_where_a_module_in_rego_says_worse_of_a_request() {
+    let module = "package aegis\nimport rego.v1\nblock contains \"posts\" if { input.what.method == \"POST\"; input.what.host == HOST }\n";
+    for (host, passes) in [("allowed.example", false), ("other.example", true)] {
+        let mut world = World::new(OPEN);
+        world.rego = Some(module.replace("HOST", &format!("{host:?}")));
+        world.run(
+            || TlsServer::start(PUBLIC),
+            |inside, _| {
+                let (_, _, output) = curl(&["--insecure", "https://allowed.example/"]);
+                assert_eq!(output.status.success(), passes, "{host}");
+                let (_, through, why) = inside.ruling();
+                assert_eq!(through, passes, "{host}: {why}");
             },
         );
     }

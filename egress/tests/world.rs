@@ -37,6 +37,8 @@ network-egress:
 /// What a broker is to do, and where it looks names up.
 pub struct World {
     pub policy: String,
+    /// A module in Rego beside it.
+    pub rego: Option<String>,
     /// As a profile has them.
     pub destinations: Vec<&'static str>,
     pub hosts: String,
@@ -50,6 +52,7 @@ impl World {
     pub fn new(policy: &str) -> Self {
         Self {
             policy: policy.to_owned(),
+            rego: None,
             destinations: vec![
                 "http://allowed.example",
                 "https://allowed.example",
@@ -81,6 +84,13 @@ impl World {
             .collect();
         let protocol = Protocol::Udp;
         listeners.push(Listener { port: 53, protocol });
+        let mut policy =
+            aegis_policy::load::parse_str(&self.policy, "policy.yaml").expect("a policy");
+        let module = |text: &String| aegis_policy::model::RegoModule {
+            name: "module.rego".into(),
+            text: text.clone(),
+        };
+        policy.rego.extend(self.rego.iter().map(module));
         Setup {
             context: Context {
                 profile: "test".into(),
@@ -88,9 +98,7 @@ impl World {
             },
             destinations,
             listeners,
-            policy: vec![
-                aegis_policy::load::parse_str(&self.policy, "policy.yaml").expect("a policy"),
-            ],
+            policy: vec![policy],
             proxies: self.proxies.clone(),
             ..Setup::default()
         }
