@@ -166,7 +166,7 @@ fn what_it_does_not_name_is_refused_with_the_line_that_allows_it() {
         let port = web.port;
         let script = format!("curl -sS -w '%{{http_code}}' http://other.test:{port}/; exit 1");
         let named = format!("http://web.test:{port}");
-        let (output, report) = run(workspace, &[named.clone()], &script);
+        let (output, report) = run(workspace, std::slice::from_ref(&named), &script);
         let said = text(&output);
         let line = format!("capabilities: {{net.outbound: [\"http://other.test:{port}\"]}}");
         assert!(printed(&output).ends_with("403"), "{said}");
@@ -350,10 +350,10 @@ curl -sS -m 20 http://web.test:{port}/ || echo no TLS"
         let ran = Ran::new(workspace, &profile, &["sh", "-c", &script]);
         let (output, said) = (&ran.output, ran.told());
         assert!(
-            printed(&output).starts_with("200 another server\n"),
+            printed(output).starts_with("200 another server\n"),
             "{said}"
         );
-        assert!(printed(&output).ends_with("no TLS\n"), "{said}");
+        assert!(printed(output).ends_with("no TLS\n"), "{said}");
         assert!(said.contains("TLS names another server"), "{said}");
     });
 }
