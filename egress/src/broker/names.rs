@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use aegis_profile::syntax;
 
-use crate::limits::Limits;
+use crate::broker::limits::Limits;
 
 /// The block's first address, which stands for all names beyond [`Limits::names`].
 pub const FIRST: Ipv4Addr = Ipv4Addr::new(25, 240, 0, 0);
