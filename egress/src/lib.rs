@@ -24,41 +24,7 @@
 
 #[cfg(feature = "broker")]
 mod broker;
-#[cfg(feature = "broker")]
-pub mod confine;
-#[cfg(feature = "broker")]
-mod connect;
-#[cfg(feature = "broker")]
-mod dial;
-#[cfg(feature = "broker")]
-pub mod dns;
-#[cfg(feature = "broker")]
-mod hall;
-#[cfg(feature = "broker")]
-pub mod hello;
-#[cfg(feature = "broker")]
-mod http;
-#[cfg(feature = "broker")]
-mod judge;
-#[cfg(feature = "broker")]
-mod limits;
-#[cfg(feature = "broker")]
-pub mod names;
 pub mod protocol;
-#[cfg(feature = "broker")]
-mod proxy;
-#[cfg(feature = "broker")]
-mod resolve;
-#[cfg(feature = "broker")]
-mod server;
-#[cfg(feature = "broker")]
-mod stream;
-#[cfg(feature = "broker")]
-mod told;
 
 #[cfg(feature = "broker")]
-pub use broker::{Error, serve};
-#[cfg(feature = "broker")]
-pub use limits::Limits;
-#[cfg(feature = "broker")]
-pub use resolve::Files;
+pub use broker::{Error, Files, Limits, confine, dns, hello, names, serve};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use aegis_profile::syntax;
 use aegis_sys::netlink;
 
-use crate::limits::Limits;
+use crate::broker::limits::Limits;
 
 /// The block's first address, which stands for all names beyond [`Limits::names`].
 pub const FIRST: Ipv4Addr = netlink::NAMES;

@@ -12,8 +12,8 @@ use rustix::net::sockopt as rustix_sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use crate::connect::{Door, REST};
-use crate::dns::{LONGEST, answer};
+use crate::broker::connect::{Acceptor, REST};
+use crate::broker::dns::{LONGEST, answer};
 
 /// A socket whose datagrams can be answered from the very address that each was sent to: clients take no other answer.
 pub(crate) fn datagrams(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
@@ -30,17 +30,17 @@ pub(crate) fn datagrams(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
 }
 
 /// Answers datagrams.
-pub(crate) async fn udp(door: Arc<Door>, socket: UdpSocket) {
+pub(crate) async fn udp(acceptor: Arc<Acceptor>, socket: UdpSocket) {
     let mut packet = vec![0; LONGEST + 1];
     loop {
-        let received = || one(&door, &socket, &mut packet);
+        let received = || one(&acceptor, &socket, &mut packet);
         // An error is that of an earlier answer, to somebody who is gone.
         let _ = socket.async_io(Interest::READABLE, received).await;
     }
 }
 
 /// Answers one datagram.
-fn one(door: &Door, socket: &UdpSocket, packet: &mut [u8]) -> io::Result<()> {
+fn one(acceptor: &Acceptor, socket: &UdpSocket, packet: &mut [u8]) -> io::Result<()> {
     let mut space = nix::cmsg_space!(nix::libc::in6_pktinfo, nix::libc::in_pktinfo);
     let mut buffers = [IoSliceMut::new(packet)];
     let flags = MsgFlags::MSG_DONTWAIT;
@@ -54,7 +54,7 @@ fn one(door: &Door, socket: &UdpSocket, packet: &mut [u8]) -> io::Result<()> {
         )
     });
     let packet = packet.get(..length).unwrap_or_default();
-    let Some(answer) = answer(packet, |name| door.address(name)) else {
+    let Some(answer) = answer(packet, |name| acceptor.address(name)) else {
         return Ok(());
     };
     let answer = [IoSlice::new(&answer)];
@@ -77,31 +77,31 @@ fn one(door: &Door, socket: &UdpSocket, packet: &mut [u8]) -> io::Result<()> {
 }
 
 /// Answers on connections.
-pub(crate) async fn tcp(door: Arc<Door>, listener: TcpListener) {
+pub(crate) async fn tcp(acceptor: Arc<Acceptor>, listener: TcpListener) {
     let host: Arc<str> = "DNS".into();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(REST).await;
             continue;
         };
-        let Some(seat) = door.hall.seat(&host) else {
-            door.dialler.teller.turned_away();
+        let Some(slot) = acceptor.table.slot(&host) else {
+            acceptor.dialler.reporter.turned_away();
             continue;
         };
-        let door = door.clone();
+        let acceptor = acceptor.clone();
         tokio::spawn(async move {
             tokio::select! {
-                _ = talk(door, stream) => {}
+                _ = talk(acceptor, stream) => {}
                 // Who asks once a second waits as much as who never asks.
-                () = seat.turned_out() => {}
+                () = slot.turned_out() => {}
             }
         });
     }
 }
 
 /// Messages with their length before them (RFC 1035, 4.2.2).
-async fn talk(door: Arc<Door>, mut stream: TcpStream) -> io::Result<()> {
-    let time = door.dialler.limits.head;
+async fn talk(acceptor: Arc<Acceptor>, mut stream: TcpStream) -> io::Result<()> {
+    let time = acceptor.dialler.limits.head;
     loop {
         let length = tokio::time::timeout(time, stream.read_u16()).await??;
         let length = usize::from(length);
@@ -110,7 +110,7 @@ async fn talk(door: Arc<Door>, mut stream: TcpStream) -> io::Result<()> {
         }
         let mut packet = vec![0; length];
         tokio::time::timeout(time, stream.read_exact(&mut packet)).await??;
-        let Some(answer) = answer(&packet, |name| door.address(name)) else {
+        let Some(answer) = answer(&packet, |name| acceptor.address(name)) else {
             return Ok(());
         };
         let mut message = (answer.len() as u16).to_be_bytes().to_vec();

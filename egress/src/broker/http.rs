@@ -25,12 +25,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use crate::dial::{Dialled, Dialler};
-use crate::hall::Seat;
-use crate::judge::{LOCALHOST, Refusal};
-use crate::names::spelled;
+use crate::broker::connections::Slot;
+use crate::broker::dial::{Dialled, Dialler};
+use crate::broker::judge::{LOCALHOST, Refusal};
+use crate::broker::names::spelled;
+use crate::broker::stream::{Counts, Exchange, Inside, tunnel};
 use crate::protocol::{LONGEST_PATH, encode};
-use crate::stream::{Counts, Exchange, Inside, tunnel};
 
 /// The longest head of a request or of a response, in bytes.
 const LONGEST_HEAD: usize = 64 << 10;
@@ -43,7 +43,7 @@ type Answer = Response<BoxBody<Bytes, hyper::Error>>;
 /// A connection from inside.
 pub(crate) struct Conversation {
     pub dialler: Arc<Dialler>,
-    pub seat: Arc<Seat>,
+    pub slot: Arc<Slot>,
     /// The name or address that was connected to.
     pub host: Arc<str>,
     pub port: u16,
@@ -65,7 +65,7 @@ impl Conversation {
         let answer = |request| {
             let conversation = self.clone();
             async move {
-                conversation.seat.is_busy();
+                conversation.slot.is_busy();
                 let answer = conversation.clone().pass_on(request).await;
                 Ok::<_, Infallible>(
                     answer.unwrap_or_else(|refusal| refusal.answer(&conversation.host)),
@@ -81,7 +81,7 @@ impl Conversation {
         let connection = http.serve_connection(TokioIo::new(inside), service_fn(answer));
         let served = tokio::select! {
             served = connection.with_upgrades() => served,
-            () = self.seat.turned_out() => return,
+            () = self.slot.turned_out() => return,
         };
         if served.is_err_and(|error| error.is_parse()) {
             let refusal = Refusal::of_broker("this is not HTTP/1, which is declared for this port");
@@ -156,7 +156,7 @@ impl Conversation {
             (request.headers().contains_key(UPGRADE)).then(|| hyper::upgrade::on(&mut request));
         *request.version_mut() = Version::HTTP_11;
         let (mut response, mut exchange) = self.exchange(to, request).await?;
-        self.seat.was_heard();
+        self.slot.was_heard();
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(inside) = inside else {
                 let wrong = "the server changes to another protocol, and was not asked to";
@@ -173,12 +173,12 @@ impl Conversation {
             });
             return Ok(response.map(|_| Full::default().map_err(|never| match never {}).boxed()));
         }
-        let seat = self.seat.clone();
+        let slot = self.slot.clone();
         Ok(response.map(|body| {
             let passed = Passed {
                 body,
                 exchange,
-                seat,
+                slot,
             };
             passed.boxed()
         }))
@@ -339,12 +339,12 @@ impl Refusal {
 struct Passed {
     body: Incoming,
     exchange: Exchange,
-    seat: Arc<Seat>,
+    slot: Arc<Slot>,
 }
 
 impl Drop for Passed {
     fn drop(&mut self) {
-        self.seat.waits();
+        self.slot.waits();
     }
 }
 

@@ -9,13 +9,13 @@ use aegis_policy::request::Destination;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::dial::{Dialled, Dialler};
-use crate::hall::{Hall, Seat};
-use crate::hello::Hello;
-use crate::http::Conversation;
-use crate::judge::{LOCALHOST, Refusal};
-use crate::names::{Host, Names, normal};
-use crate::stream::{Inside, tunnel};
+use crate::broker::connections::{Slot, Table};
+use crate::broker::dial::{Dialled, Dialler};
+use crate::broker::hello::Hello;
+use crate::broker::http::Conversation;
+use crate::broker::judge::{LOCALHOST, Refusal};
+use crate::broker::names::{Host, Names, normal};
+use crate::broker::stream::{Inside, tunnel};
 
 /// How long nothing is accepted after that failed: the host has no descriptors or memory left.
 pub(crate) const REST: Duration = Duration::from_millis(10);
@@ -24,13 +24,13 @@ pub(crate) const REST: Duration = Duration::from_millis(10);
 const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 
 /// Where connections from inside arrive.
-pub(crate) struct Door {
+pub(crate) struct Acceptor {
     pub dialler: Arc<Dialler>,
-    pub hall: Arc<Hall>,
+    pub table: Arc<Table>,
     pub names: Mutex<Names>,
 }
 
-impl Door {
+impl Acceptor {
     /// The address of a name that was looked up.
     pub fn address(&self, name: &str) -> std::net::Ipv4Addr {
         let asked_for = self.dialler.judge.asks_for(name);
@@ -50,9 +50,9 @@ impl Door {
                 continue;
             };
             let host = self.at(local.ip(), port);
-            match self.hall.seat(&host.text(local.ip())) {
-                Some(seat) => drop(tokio::spawn(self.clone().serve(stream, seat, host, port))),
-                None => self.dialler.teller.turned_away(),
+            match self.table.slot(&host.text(local.ip())) {
+                Some(slot) => drop(tokio::spawn(self.clone().serve(stream, slot, host, port))),
+                None => self.dialler.reporter.turned_away(),
             }
         }
     }
@@ -71,8 +71,8 @@ impl Door {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, seat: Arc<Seat>, host: Host, port: u16) {
-        let name = seat.host().clone();
+    async fn serve(self: Arc<Self>, stream: TcpStream, slot: Arc<Slot>, host: Host, port: u16) {
+        let name = slot.host().clone();
         let refused = match &host {
             Host::Name(_) | Host::Address(_) => None,
             Host::TooMany => Some(Refusal::of_broker(format!(
@@ -84,13 +84,13 @@ impl Door {
             )),
         };
         let scheme = self.dialler.judge.scheme(&name, port);
-        let inside = Inside::new(stream, seat.clone());
+        let inside = Inside::new(stream, slot.clone());
         let to = Destination::connection(scheme.unwrap_or(Scheme::Tcp), &name, port);
         match (scheme, refused) {
             (Some(Scheme::Http), refused) => {
                 let conversation = Conversation {
                     dialler: self.dialler.clone(),
-                    seat,
+                    slot,
                     host: name,
                     port,
                     refused,
@@ -99,16 +99,16 @@ impl Door {
                 Arc::new(conversation).hold(inside).await;
             }
             (_, Some(refusal)) => drop(self.dialler.refused(to, refusal)),
-            (Some(Scheme::Https), None) => self.pass_tls(inside, &seat, &host, to).await,
-            (_, None) => self.pass(inside, &seat, Vec::new(), to).await,
+            (Some(Scheme::Https), None) => self.pass_tls(inside, &slot, &host, to).await,
+            (_, None) => self.pass(inside, &slot, Vec::new(), to).await,
         }
     }
 
     /// Passes TLS through, if its client wants to reach the name that it has connected to.
-    async fn pass_tls(&self, mut inside: Inside, seat: &Seat, host: &Host, to: Destination) {
+    async fn pass_tls(&self, mut inside: Inside, slot: &Slot, host: &Host, to: Destination) {
         let hello = tokio::select! {
             hello = tokio::time::timeout(self.dialler.limits.head, hello(&mut inside)) => hello,
-            () = seat.turned_out() => return,
+            () = slot.turned_out() => return,
         };
         let (sni, first) = match hello {
             Ok(Ok(hello)) => hello,
@@ -126,7 +126,7 @@ impl Door {
             (Some(_), _) => Some("names another server"),
         };
         match wrong {
-            None => self.pass(inside, seat, first, to).await,
+            None => self.pass(inside, slot, first, to).await,
             Some(wrong) => {
                 let why = format!("the connection was made to {}, and TLS {wrong}", to.host);
                 self.dialler.refused(to, Refusal::of_broker(why));
@@ -136,8 +136,8 @@ impl Door {
     }
 
     /// Passes through what is said, after `first`.
-    async fn pass(&self, mut inside: Inside, seat: &Seat, first: Vec<u8>, to: Destination) {
-        seat.is_busy();
+    async fn pass(&self, mut inside: Inside, slot: &Slot, first: Vec<u8>, to: Destination) {
+        slot.is_busy();
         let scheme = to.scheme;
         match self.dialler.dial(to).await {
             Ok(Dialled {
@@ -148,7 +148,7 @@ impl Door {
                 let written = stream.write_all(&first).await;
                 // A connection may last as long as the run.
                 drop(first);
-                seat.was_heard();
+                slot.was_heard();
                 match written {
                     Ok(()) => tunnel(inside, stream, &mut exchange).await,
                     Err(error) => exchange.error = Some(error.to_string()),

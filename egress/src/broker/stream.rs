@@ -13,9 +13,9 @@ use aegis_policy::request::Destination;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::hall::Seat;
-use crate::judge::Refusal;
-use crate::told::Teller;
+use crate::broker::connections::Slot;
+use crate::broker::events::Reporter;
+use crate::broker::judge::Refusal;
 
 /// Bytes each way, so far.
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 pub(crate) struct Exchange {
     id: u64,
     to: Destination,
-    teller: Teller,
+    reporter: Reporter,
     counts: Arc<Counts>,
     /// What was counted when it began.
     began: (u64, u64),
@@ -112,18 +112,18 @@ impl Exchange {
     ///
     /// The broker is ending.
     pub async fn begin(
-        teller: &Teller,
+        reporter: &Reporter,
         to: Destination,
         decision: Decision,
         counts: Arc<Counts>,
     ) -> Result<Self, Refusal> {
-        let (id, sent) = teller.let_through(to.clone(), decision).await;
+        let (id, sent) = reporter.let_through(to.clone(), decision).await;
         // From here on its end is told, also if that is now.
         let exchange = Self {
             began: counts.now(),
             id,
             to,
-            teller: teller.clone(),
+            reporter: reporter.clone(),
             counts,
             error: None,
         };
@@ -150,7 +150,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let (sent, received) = self.counts.now();
         let counts = (sent - self.began.0, received - self.began.1);
-        self.teller
+        self.reporter
             .ended(self.id, self.to.clone(), counts, self.error.take());
     }
 }
@@ -173,14 +173,14 @@ const LINGER: (Duration, u64) = (Duration::from_secs(30), 64 << 20);
 pub(crate) struct Inside {
     /// `None`: it was dropped.
     stream: Option<TcpStream>,
-    seat: Arc<Seat>,
+    slot: Arc<Slot>,
 }
 
 impl Inside {
-    pub fn new(stream: TcpStream, seat: Arc<Seat>) -> Self {
+    pub fn new(stream: TcpStream, slot: Arc<Slot>) -> Self {
         let _ = stream.set_nodelay(true);
         let stream = Some(stream);
-        Self { stream, seat }
+        Self { stream, slot }
     }
 
     fn stream(&mut self) -> Pin<&mut TcpStream> {
@@ -193,14 +193,14 @@ impl Drop for Inside {
         let Some(mut stream) = self.stream.take() else {
             return;
         };
-        let seat = self.seat.clone();
+        let slot = self.slot.clone();
         let linger = async move {
-            seat.lingers();
+            slot.lingers();
             let _ = stream.shutdown().await;
             let (mut rest, mut nowhere) = (stream.take(LINGER.1), tokio::io::sink());
             tokio::select! {
                 _ = tokio::io::copy(&mut rest, &mut nowhere) => {}
-                () = seat.turned_out() => {}
+                () = slot.turned_out() => {}
             }
         };
         // Without a runtime the broker is ending.
@@ -218,7 +218,7 @@ impl AsyncRead for Inside {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = ready!(self.stream().poll_read(cx, buffer));
-        match self.seat.says(buffer.filled().len() - before) {
+        match self.slot.says(buffer.filled().len() - before) {
             true => Poll::Ready(read),
             false => Poll::Ready(Err(io::Error::other(
                 "too much is waiting to be understood",

@@ -1,4 +1,4 @@
-//! The sandbox's DNS server. It knows nothing, and asks nobody: every name has the address that [`Names`](crate::names::Names)
+//! The sandbox's DNS server. It knows nothing, and asks nobody: every name has the address that [`Names`](crate::broker::names::Names)
 //! gives it, also one that is refused, so that a refusal can be told over HTTP. (After NXDOMAIN or a reset, package managers
 //! retry for a minute.)
 
@@ -8,7 +8,7 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
-use crate::names::normal;
+use crate::broker::names::normal;
 
 /// The longest query, and so the longest answer: a name has 255 bytes. Longer ones are of other protocols.
 pub const LONGEST: usize = 4096;

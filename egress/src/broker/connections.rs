@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use crate::limits::Limits;
+use crate::broker::limits::Limits;
 
 /// All connections from inside.
 #[derive(Debug)]
-pub(crate) struct Hall {
+pub(crate) struct Table {
     limits: Limits,
     state: Mutex<State>,
 }
@@ -28,8 +28,8 @@ struct State {
 
 /// One connection's place. It is waiting at first.
 #[derive(Debug)]
-pub(crate) struct Seat {
-    hall: Arc<Hall>,
+pub(crate) struct Slot {
+    table: Arc<Table>,
     host: Arc<str>,
     /// Its number among those that wait, or 0. Changes under the lock of the state.
     number: AtomicU64,
@@ -38,14 +38,14 @@ pub(crate) struct Seat {
     turned_out: Arc<Notify>,
 }
 
-impl Hall {
+impl Table {
     pub fn new(limits: &Limits) -> Arc<Self> {
         let (limits, state) = (*limits, Mutex::default());
         Arc::new(Self { limits, state })
     }
 
-    /// A seat for a connection to a host; `None`: too many are taken.
-    pub fn seat(self: &Arc<Self>, host: &Arc<str>) -> Option<Arc<Seat>> {
+    /// A slot for a connection to a host; `None`: too many are taken.
+    pub fn slot(self: &Arc<Self>, host: &Arc<str>) -> Option<Arc<Slot>> {
         let mut state = self.state();
         if state.open >= self.limits.connections {
             return None;
@@ -57,15 +57,15 @@ impl Hall {
         *to += 1;
         state.open += 1;
         drop(state);
-        let seat = Arc::new(Seat {
-            hall: self.clone(),
+        let slot = Arc::new(Slot {
+            table: self.clone(),
             host: host.clone(),
             number: AtomicU64::new(0),
             said: AtomicUsize::new(0),
             turned_out: Arc::default(),
         });
-        seat.waits();
-        Some(seat)
+        slot.waits();
+        Some(slot)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -75,7 +75,7 @@ impl Hall {
     }
 }
 
-impl Seat {
+impl Slot {
     /// The connection waits for a request, or for the end of one.
     pub fn waits(&self) {
         self.queue(1 << 62);
@@ -87,13 +87,13 @@ impl Seat {
     }
 
     fn queue(&self, behind: u64) {
-        let mut state = self.hall.state();
+        let mut state = self.table.state();
         state.last += 1;
         let number = behind + state.last;
         state.waiting.insert(number, self.turned_out.clone());
         self.leave(&mut state, number);
         self.forget(&mut state);
-        if state.waiting.len() > self.hall.limits.waiting
+        if state.waiting.len() > self.table.limits.waiting
             && let Some((_, longest)) = state.waiting.pop_first()
         {
             longest.notify_one();
@@ -102,13 +102,13 @@ impl Seat {
 
     /// The connection is in use. What it has said is kept until it was passed on.
     pub fn is_busy(&self) {
-        let mut state = self.hall.state();
+        let mut state = self.table.state();
         self.leave(&mut state, 0);
     }
 
     /// What it has said is kept no more.
     pub fn was_heard(&self) {
-        self.forget(&mut self.hall.state());
+        self.forget(&mut self.table.state());
     }
 
     /// Takes its number from those that wait.
@@ -129,11 +129,11 @@ impl Seat {
         if self.number.load(Ordering::Relaxed) == 0 {
             return true;
         }
-        let mut state = self.hall.state();
+        let mut state = self.table.state();
         let before = self.said.load(Ordering::Relaxed);
         let beyond = |said: usize| said.saturating_sub(Limits::FREE);
         let more = beyond(before + bytes) - beyond(before);
-        if state.bytes + more > self.hall.limits.waiting_bytes {
+        if state.bytes + more > self.table.limits.waiting_bytes {
             return false;
         }
         state.bytes += more;
@@ -152,9 +152,9 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.hall.state();
+        let mut state = self.table.state();
         self.leave(&mut state, 0);
         self.forget(&mut state);
         state.open -= 1;
@@ -174,8 +174,8 @@ mod tests {
 
     use super::*;
 
-    fn hall() -> Arc<Hall> {
-        Hall::new(&Limits {
+    fn table() -> Arc<Table> {
+        Table::new(&Limits {
             connections: 4,
             connections_to_one: 3,
             waiting: 2,
@@ -189,8 +189,8 @@ mod tests {
             waiting_bytes: 100,
             ..Limits::default()
         };
-        let (hall, host) = (Hall::new(&limits), Arc::from("a"));
-        let [long, other] = [(); 2].map(|()| hall.seat(&host).unwrap());
+        let (table, host) = (Table::new(&limits), Arc::from("a"));
+        let [long, other] = [(); 2].map(|()| table.slot(&host).unwrap());
         assert!(long.says(Limits::FREE) && long.says(90));
         assert!(!long.says(11) && other.says(Limits::FREE) && !other.says(11));
         long.is_busy();
@@ -203,35 +203,35 @@ mod tests {
         drop(other);
         assert!(long.says(100));
         drop(long);
-        assert_eq!(hall.state().bytes, 0);
+        assert_eq!(table.state().bytes, 0);
     }
 
-    fn is_turned_out(seat: &Seat) -> bool {
-        let future = pin!(seat.turned_out());
+    fn is_turned_out(slot: &Slot) -> bool {
+        let future = pin!(slot.turned_out());
         future.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
     }
 
     #[test]
     fn one_host_cannot_take_all_seats_and_a_seat_that_is_left_is_free() {
-        let (hall, a, b) = (hall(), Arc::from("a"), Arc::from("b"));
-        let mut seats: Vec<_> = (0..3).map(|_| hall.seat(&a).unwrap()).collect();
-        assert!(hall.seat(&a).is_none());
-        let other = hall.seat(&b).unwrap();
-        assert!(hall.seat(&b).is_none());
-        seats.pop();
+        let (table, a, b) = (table(), Arc::from("a"), Arc::from("b"));
+        let mut slots: Vec<_> = (0..3).map(|_| table.slot(&a).unwrap()).collect();
+        assert!(table.slot(&a).is_none());
+        let other = table.slot(&b).unwrap();
+        assert!(table.slot(&b).is_none());
+        slots.pop();
         drop(other);
-        assert!(hall.seat(&b).is_some() && hall.seat(&a).is_some());
-        drop(seats);
-        assert!(hall.state().to.is_empty() && hall.state().waiting.is_empty());
+        assert!(table.slot(&b).is_some() && table.slot(&a).is_some());
+        drop(slots);
+        assert!(table.state().to.is_empty() && table.state().waiting.is_empty());
     }
 
     #[test]
     fn who_has_waited_longest_is_turned_out_and_who_is_busy_is_not() {
-        let (hall, host) = (hall(), Arc::from("a"));
-        let first = hall.seat(&host).unwrap();
-        let second = hall.seat(&host).unwrap();
+        let (table, host) = (table(), Arc::from("a"));
+        let first = table.slot(&host).unwrap();
+        let second = table.slot(&host).unwrap();
         first.is_busy();
-        let third = hall.seat(&host).unwrap();
+        let third = table.slot(&host).unwrap();
         assert!(!is_turned_out(&first) && !is_turned_out(&second));
         // It waits again, for a shorter time than the others.
         first.waits();

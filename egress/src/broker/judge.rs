@@ -10,7 +10,7 @@ use aegis_policy::request::Destination;
 use aegis_policy::{Decision, Policy, Request, What, decide};
 use serde::Serialize;
 
-use crate::names::in_block;
+use crate::broker::names::in_block;
 use crate::protocol::{Grant, LONGEST, Setup, asked, encode, granting, url};
 
 /// Addresses at which clouds tell a machine its secrets. Whoever is meant to reach one is granted the address itself: a name

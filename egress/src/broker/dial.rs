@@ -7,12 +7,12 @@ use aegis_policy::Decision;
 use aegis_policy::request::Destination;
 use tokio::net::TcpStream;
 
-use crate::judge::{Judge, Refusal};
-use crate::limits::Limits;
-use crate::proxy::Proxies;
-use crate::resolve::Resolver;
-use crate::stream::{Counted, Counts, Exchange};
-use crate::told::Teller;
+use crate::broker::events::Reporter;
+use crate::broker::judge::{Judge, Refusal};
+use crate::broker::limits::Limits;
+use crate::broker::proxy::Proxies;
+use crate::broker::resolve::Resolver;
+use crate::broker::stream::{Counted, Counts, Exchange};
 
 /// As many addresses of a name are tried. Each costs a decision, a record and the time of a dial.
 const MOST_ADDRESSES: usize = 8;
@@ -23,7 +23,7 @@ pub(crate) struct Dialler {
     pub limits: Limits,
     pub proxies: Proxies,
     pub resolver: Resolver,
-    pub teller: Teller,
+    pub reporter: Reporter,
 }
 
 /// A connection to the outside, and what was decided of it.
@@ -122,7 +122,7 @@ impl Dialler {
         decision: Decision,
         counts: Arc<Counts>,
     ) -> Result<Exchange, Refusal> {
-        Exchange::begin(&self.teller, to, decision, counts).await
+        Exchange::begin(&self.reporter, to, decision, counts).await
     }
 
     /// A further request on a connection that exists: that host is asked for.
@@ -141,7 +141,7 @@ impl Dialler {
 
     /// The broker's own refusal, which is told.
     pub fn refused(&self, to: Destination, refusal: Refusal) -> Refusal {
-        self.teller.refused(to, &refusal);
+        self.reporter.refused(to, &refusal);
         refusal
     }
 
@@ -163,7 +163,7 @@ impl Dialler {
 
     fn blocked(&self, to: Destination, decision: Decision) -> Refusal {
         let refusal = self.judge.refusal(&to, &decision);
-        self.teller.blocked(to, decision, &refusal);
+        self.reporter.blocked(to, decision, &refusal);
         refusal
     }
 

@@ -13,8 +13,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use crate::judge::Refusal;
-use crate::limits::{Limits, Rate};
+use crate::broker::judge::Refusal;
+use crate::broker::limits::{Limits, Rate};
 use crate::protocol::{CUT, Event, LONGEST, LONGEST_PATH, encode};
 
 /// The longest text of an error or of a line, in bytes.
@@ -48,13 +48,13 @@ impl Shared {
 
 /// Takes what is to be told.
 #[derive(Clone)]
-pub(crate) struct Teller {
+pub(crate) struct Reporter {
     queue: UnboundedSender<Queued>,
     shared: Arc<Shared>,
 }
 
 /// Sends it.
-pub(crate) struct Telling {
+pub(crate) struct Sender {
     queue: UnboundedReceiver<Queued>,
     /// What is being sent.
     pending: Option<Queued>,
@@ -64,7 +64,7 @@ pub(crate) struct Telling {
 }
 
 /// Both ends.
-pub(crate) fn channel(limits: &Limits) -> (Teller, Telling) {
+pub(crate) fn channel(limits: &Limits) -> (Reporter, Sender) {
     let (queue, end) = unbounded_channel();
     let rate = Rate::new(limits, Instant::now());
     let shared = Arc::new(Shared {
@@ -74,20 +74,20 @@ pub(crate) fn channel(limits: &Limits) -> (Teller, Telling) {
         counted: Notify::new(),
         next: AtomicU64::new(0),
     });
-    let teller = Teller {
+    let reporter = Reporter {
         queue,
         shared: shared.clone(),
     };
-    let telling = Telling {
+    let sender = Sender {
         queue: end,
         pending: None,
         flood: None,
         shared,
     };
-    (teller, telling)
+    (reporter, sender)
 }
 
-impl Teller {
+impl Reporter {
     /// Tells of what is let through, when it is its turn and there is room. Returns its id, and what comes when that has been sent.
     pub async fn let_through(
         &self,
@@ -208,7 +208,7 @@ fn shortened(mut text: String, most: usize) -> String {
     text
 }
 
-impl Telling {
+impl Sender {
     /// Sends until nobody tells any more. Nothing is lost when this is not waited for to the end.
     ///
     /// # Errors
@@ -343,19 +343,19 @@ mod tests {
         };
         let (launcher, ours) = unix::pair().unwrap();
         runtime().block_on(async {
-            let (teller, mut telling) = channel(&limits);
+            let (reporter, mut sender) = channel(&limits);
             let (to, decision) = asked();
-            let (id, mut sent) = teller.let_through(to.clone(), decision.clone()).await;
+            let (id, mut sent) = reporter.let_through(to.clone(), decision.clone()).await;
             let mut context = Context::from_waker(Waker::noop());
-            let mut second = pin!(teller.let_through(to.clone(), decision));
+            let mut second = pin!(reporter.let_through(to.clone(), decision));
             assert!(second.as_mut().poll(&mut context).is_pending());
-            teller.refused(to.clone(), &Refusal::of_broker("counted"));
-            teller.ended(id, to, (1, 2), None);
+            reporter.refused(to.clone(), &Refusal::of_broker("counted"));
+            reporter.ended(id, to, (1, 2), None);
             // Nothing was sent.
             assert_eq!(sent.try_recv(), Err(oneshot::error::TryRecvError::Empty));
             let socket = polled(ours).unwrap();
             {
-                let mut sending = pin!(telling.send(&socket));
+                let mut sending = pin!(sender.send(&socket));
                 let told = async {
                     tokio::select! {
                         _ = &mut sending => unreachable!("somebody tells"),
@@ -371,7 +371,7 @@ mod tests {
             let Poll::Ready((1, _)) = second.as_mut().poll(&mut context) else {
                 panic!("there is room again");
             };
-            assert_eq!(telling.shared.refusals.load(Ordering::Relaxed), 1);
+            assert_eq!(sender.shared.refusals.load(Ordering::Relaxed), 1);
         });
     }
 
@@ -383,16 +383,16 @@ mod tests {
         };
         let (launcher, ours) = unix::pair().unwrap();
         runtime().block_on(async {
-            let (teller, telling) = channel(&limits);
+            let (reporter, sender) = channel(&limits);
             let (to, decision) = asked();
-            teller.let_through(to.clone(), decision.clone()).await;
+            reporter.let_through(to.clone(), decision.clone()).await;
             for _ in 0..5 {
-                teller.refused(to.clone(), &Refusal::of_broker("no"));
+                reporter.refused(to.clone(), &Refusal::of_broker("no"));
             }
-            let mut late = pin!(teller.let_through(to, decision));
+            let mut late = pin!(reporter.let_through(to, decision));
             let mut context = Context::from_waker(Waker::noop());
             assert!(late.as_mut().poll(&mut context).is_pending());
-            telling.send_rest(&ours).unwrap();
+            sender.send_rest(&ours).unwrap();
         });
         drop(ours);
         let told: Vec<Event> = std::iter::from_fn(|| received(&launcher)).collect();

@@ -11,9 +11,9 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::CapabilitySet;
 
-use crate::broker::{self, Error};
-use crate::limits::Limits;
-use crate::resolve::Files;
+use crate::broker::limits::Limits;
+use crate::broker::resolve::Files;
+use crate::broker::service::{self, Error};
 
 /// The user that root's broker is. The one before it is the sandbox's, which is to have no power over it.
 const USER: u32 = 2_061_893_633;
@@ -42,9 +42,9 @@ pub fn launcher() -> Option<OwnedFd> {
 pub fn serve(socket: OwnedFd, limits: Limits, files: Files) -> Result<(), Error> {
     if let Err(source) = itself(&socket, &files) {
         let doing = "confining the broker";
-        return Err(broker::failed(&socket, Error::System { doing, source }));
+        return Err(service::failed(&socket, Error::System { doing, source }));
     }
-    broker::serve(socket, limits, files)
+    service::serve(socket, limits, files)
 }
 
 /// Gives up descriptors, the ids of root, capabilities, files, and the means to gain privileges, to be traced, to dump memory and to

@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
+use crate::broker::resolve::Resolver;
 use crate::protocol;
-use crate::resolve::Resolver;
 
 /// The longest head of an answer, in bytes.
 const LONGEST_HEAD: usize = 16 << 10;

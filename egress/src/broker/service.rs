@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex};
 use aegis_sys::{memory, socket};
 use tokio::net::TcpListener;
 
-use crate::connect::Door;
-use crate::dial::Dialler;
-use crate::hall::Hall;
-use crate::judge::Judge;
-use crate::limits::Limits;
-use crate::names::Names;
+use crate::broker::connect::Acceptor;
+use crate::broker::connections::Table;
+use crate::broker::dial::Dialler;
+use crate::broker::judge::Judge;
+use crate::broker::limits::Limits;
+use crate::broker::names::Names;
+use crate::broker::proxy::Proxies;
+use crate::broker::resolve::{Files, Resolver};
+use crate::broker::{events, server};
 use crate::protocol::{Event, LONGEST, LONGEST_SETUP, Listener, Order, Protocol, Setup, encode};
-use crate::proxy::Proxies;
-use crate::resolve::{Files, Resolver};
-use crate::{server, told};
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
@@ -95,9 +95,9 @@ fn received(socket: &OwnedFd) -> Result<(Setup, Vec<OwnedFd>), Error> {
 }
 
 struct Broker {
-    door: Arc<Door>,
+    acceptor: Arc<Acceptor>,
     sockets: Vec<(Listener, OwnedFd)>,
-    telling: told::Telling,
+    sender: events::Sender,
 }
 
 fn begin(
@@ -114,23 +114,23 @@ fn begin(
     for name in judge.names() {
         names.address(name, true);
     }
-    let (teller, telling) = told::channel(&limits);
+    let (reporter, sender) = events::channel(&limits);
     let dialler = Dialler {
         judge,
         limits,
         proxies,
         resolver: Resolver::new(files, limits.resolve),
-        teller,
+        reporter,
     };
-    let door = Door {
+    let acceptor = Acceptor {
         dialler: Arc::new(dialler),
-        hall: Hall::new(&limits),
+        table: Table::new(&limits),
         names: Mutex::new(names),
     };
     Ok(Broker {
-        door: Arc::new(door),
+        acceptor: Arc::new(acceptor),
         sockets: listeners.into_iter().zip(sockets).collect(),
-        telling,
+        sender,
     })
 }
 
@@ -170,43 +170,43 @@ impl Broker {
             .build()
             .map_err(Error::of("starting the runtime"))?;
         let Self {
-            door,
+            acceptor,
             sockets,
-            mut telling,
+            mut sender,
         } = self;
         runtime.block_on(async {
-            let socket = socket.try_clone().and_then(told::polled);
+            let socket = socket.try_clone().and_then(events::polled);
             let socket = socket.map_err(Error::of("using the launcher's socket"))?;
             for (listener, fd) in sockets {
-                listen(door.clone(), listener, fd)
+                listen(acceptor.clone(), listener, fd)
                     .map_err(Error::of("using a listening socket"))?;
             }
-            told::send(&socket, &Event::Ready {})
+            events::send(&socket, &Event::Ready {})
                 .await
                 .map_err(Error::of("telling the launcher"))?;
             // Nothing more is expected from the launcher: whatever can be read is its end.
             tokio::select! {
                 _ = socket.readable() => {}
-                _ = telling.send(&socket) => {}
+                _ = sender.send(&socket) => {}
             }
             Ok(())
         })?;
         // Everything that goes on ends, and says so.
         drop(runtime);
         // The launcher may have read all that it wants to.
-        let _ = telling.send_rest(socket);
+        let _ = sender.send_rest(socket);
         Ok(())
     }
 }
 
-fn listen(door: Arc<Door>, listener: Listener, fd: OwnedFd) -> std::io::Result<()> {
+fn listen(acceptor: Arc<Acceptor>, listener: Listener, fd: OwnedFd) -> std::io::Result<()> {
     match listener {
         Listener {
             protocol: Protocol::Udp,
             port: 53,
         } => {
             let socket = server::datagrams(UdpSocket::from(fd))?;
-            tokio::spawn(server::udp(door, socket));
+            tokio::spawn(server::udp(acceptor, socket));
         }
         Listener {
             protocol: Protocol::Udp,
@@ -223,8 +223,8 @@ fn listen(door: Arc<Door>, listener: Listener, fd: OwnedFd) -> std::io::Result<(
             tcp.set_nonblocking(true)?;
             let tcp = TcpListener::from_std(tcp)?;
             match port {
-                53 => drop(tokio::spawn(server::tcp(door, tcp))),
-                port => drop(tokio::spawn(door.accept(tcp, port))),
+                53 => drop(tokio::spawn(server::tcp(acceptor, tcp))),
+                port => drop(tokio::spawn(acceptor.accept(tcp, port))),
             }
         }
     }

@@ -1,0 +1,22 @@
+//! The broker itself: everything but the protocol that it and its launcher speak.
+
+pub mod confine;
+mod connect;
+mod connections;
+mod dial;
+pub mod dns;
+mod events;
+pub mod hello;
+mod http;
+mod judge;
+mod limits;
+pub mod names;
+mod proxy;
+mod resolve;
+mod server;
+mod service;
+mod stream;
+
+pub use limits::Limits;
+pub use resolve::Files;
+pub use service::{Error, serve};
