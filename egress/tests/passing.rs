@@ -316,6 +316,25 @@ fn tls_does_not_pass_where_a_module_in_rego_says_worse_of_a_request() {
 }
 
 #[test]
+fn tls_to_loopback_passes_to_the_hosts_where_the_profile_asks_for_localhost() {
+    let rule = "{id: own, hosts: localhost, private-addresses: true, verdict: allow}";
+    let mut world = World::new(&policy_of(&[rule]));
+    world.destinations.push("https://localhost");
+    world.hosts += "127.0.0.1 localhost\n";
+    world.run(
+        || TlsServer::start(Ipv4Addr::LOCALHOST),
+        |inside, _| {
+            for host in ["localhost", "127.0.0.1"] {
+                let (status, body, _) = curl(&["--insecure", &format!("https://{host}/")]);
+                assert_eq!((&*status, body), ("200", format!("hello to {host}")));
+                let (to, through, _) = inside.ruling();
+                assert!(through && to.host == "localhost", "{to:?}");
+            }
+        },
+    );
+}
+
+#[test]
 fn tcp_passes_in_both_directions_until_both_have_ended() {
     World::new(OPEN).run(
         || echo_server(PUBLIC, 7000),

@@ -120,8 +120,9 @@ impl Acceptor {
         };
         let wrong = match (sni.as_deref().map(normal), host) {
             (Some(Some(sni)), Host::Name(name)) if *sni == **name => None,
-            // An address has no name.
+            // An address has no name; loopback's is what stands for it here.
             (None, Host::Address(_)) => None,
+            (None, Host::Name(name)) if **name == *LOCALHOST => None,
             (None, _) => Some("names no server"),
             (Some(_), _) => Some("names another server"),
         };
