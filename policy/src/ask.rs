@@ -196,10 +196,7 @@ fn destination(words: &str) -> Result<Destination, Wrong> {
         None => (url, None),
     };
     let to = syntax::destination(authority)?;
-    let Some(scheme) = Scheme::ALL
-        .into_iter()
-        .find(|known| known.name() == to.scheme)
-    else {
+    let Some(scheme) = Scheme::named(&to.scheme) else {
         return Wrong::new("unknown scheme", "the schemes are https, http, tcp and udp");
     };
     if method.is_none() && path.is_some() {
@@ -216,15 +213,9 @@ fn destination(words: &str) -> Result<Destination, Wrong> {
         (_, path) => path,
     };
     Ok(Destination {
-        address: None,
-        host: to.host,
         method: method.map(str::to_owned),
         path,
-        port: to.port,
-        request_size: None,
-        requests_last_minute: None,
-        response_size: None,
-        scheme,
+        ..Destination::connection(scheme, &to.host, to.port)
     })
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
+use aegis_policy::model::Scheme;
 use aegis_profile::{
     Declared, Destination, LimitKey, Origin, Outbound, PathSpec, Profile, Sockets, SyscallBase,
 };
@@ -105,7 +106,7 @@ fn refuse_unsupported(profile: &Profile) -> Result<(), Error> {
         Outbound::Named(list) => (false, &**list),
     };
     for Declared { value: to, origin } in named {
-        if to.scheme == "udp" {
+        if Scheme::named(&to.scheme) == Some(Scheme::Udp) {
             return refuse(
                 origin,
                 &format!("datagrams to {}", to.host),
