@@ -232,7 +232,7 @@ fn at_the_end_of_a_run_all_that_went_on_ends_and_is_told() {
 }
 
 #[test]
-fn refusals_beyond_the_rate_are_counted_and_long_paths_cut() {
+fn refusals_beyond_the_rate_are_counted() {
     let mut world = World::new(OPEN);
     world.policy += "  - {id: shut, hosts: allowed.example, paths: /shut/**, verdict: block}\n";
     world.limits.decisions_at_once = 5;
@@ -248,9 +248,9 @@ fn refusals_beyond_the_rate_are_counted_and_long_paths_cut() {
             for event in inside.end() {
                 match event {
                     Event::Decided { to, decision, .. } => {
-                        // It was decided as a whole.
+                        // As it was decided: replay decides it again.
                         assert_eq!(decision.rules.len(), 2);
-                        assert!(to.path.unwrap().ends_with("xx\u{2026}"));
+                        assert!(to.path.unwrap().len() > 3_000);
                         told += 1;
                     }
                     Event::Flood { refusals } => counted += refusals,

@@ -109,7 +109,7 @@ impl Reporter {
                 allow: None,
                 decision,
                 id,
-                to: cut(to),
+                to,
             },
             sent: Some(sent),
             room,
@@ -130,7 +130,7 @@ impl Reporter {
             id,
             received,
             sent,
-            to: cut(to),
+            to,
         };
         self.put(Queued {
             event,
@@ -146,7 +146,7 @@ impl Reporter {
             allow,
             decision,
             id,
-            to: cut(to),
+            to,
         });
     }
 
@@ -194,7 +194,7 @@ fn line(refusal: &Refusal) -> Option<String> {
     allow.filter(|line| line.len() <= LONGEST_TEXT)
 }
 
-/// A destination as it is told.
+/// A destination as a refusal tells it: longer paths are not decided.
 fn cut(to: Destination) -> Destination {
     let path = to.path.map(|path| shortened(path, LONGEST_PATH));
     Destination { path, ..to }
