@@ -78,7 +78,7 @@ pub fn event(record: &Record, host: &str) -> Result<Value, BadTime> {
     }
     if let Some(decision) = &record.decision {
         // A `review` without an answer is a refusal; an answered one has an approval record of its own.
-        let through = decision.verdict.lets_through();
+        let through = decision.verdict.lets_through() && !is_denied(record);
         event["metadata"]["profiles"] = json!(["security_control"]);
         for id in ["action_id", "disposition_id", "status_id"] {
             event[id] = json!(if through { 1 } else { 2 });
@@ -89,6 +89,11 @@ pub fn event(record: &Record, host: &str) -> Result<Value, BadTime> {
         event.extend(more);
     }
     Ok(event)
+}
+
+/// Whether something was denied when it was tried, whatever the policy would say of it.
+fn is_denied(record: &Record) -> bool {
+    matches!(record.detail(), Some(Detail::Denial(_)))
 }
 
 /// The type's name.
@@ -224,7 +229,9 @@ fn process(record: &Record, what: Option<&What>) -> Value {
 }
 
 fn network(record: &Record, what: Option<&What>, host: &str) -> (u32, u32, Value) {
-    let through = (record.decision.as_ref()).is_none_or(|decision| decision.verdict.lets_through());
+    let decision = record.decision.as_ref();
+    let through =
+        decision.is_none_or(|decision| decision.verdict.lets_through()) && !is_denied(record);
     // Activity 1 is opened, 5 refused. Direction 1 is inbound, 2 outbound, 0 unknown.
     let activity = if through { 1 } else { 5 };
     let (activity, name, direction, destination) = match what {

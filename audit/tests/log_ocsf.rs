@@ -182,6 +182,21 @@ fn what_was_refused_is_denied() {
     }
 }
 
+/// Whatever the policy would say: the broker has refused it by itself.
+#[test]
+fn what_was_refused_although_the_policy_lets_it_through_is_denied() {
+    let mut record = record(EventType::NetReq, Some(net()), Verdict::Allow);
+    record.detail = Some(json!({
+        "allow": null, "evidence": "broker", "layer": "egress broker", "outcome": "refused", "times": 1,
+        "what": "TLS names another server",
+    }));
+    let event = ocsf::event(&record, "host").expect("an event");
+    assert_eq!(
+        (&event["activity_id"], &event["disposition_id"]),
+        (&json!(5), &json!(2))
+    );
+}
+
 #[test]
 fn a_time_that_is_none_is_an_error() {
     let mut record = record(EventType::RunStart, None, Verdict::Allow);

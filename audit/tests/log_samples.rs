@@ -157,7 +157,8 @@ pub fn details() -> Vec<(&'static [EventType], Detail)> {
         planted: vec!["a/Makefile".into()],
         denials: 0,
         traffic: vec![aegis_policy::request::Traffic {
-            failed: 0,
+            error: Some("93.184.215.14 port 443: Connection refused".into()),
+            failed: 1,
             received: 2,
             sent: 1,
             times: 1,

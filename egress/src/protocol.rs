@@ -19,7 +19,7 @@
 
 use aegis_policy::model::Scheme;
 use aegis_policy::request::{Approval, Destination};
-use aegis_policy::{Context, Decision, Document, Request, What};
+use aegis_policy::{Context, Decision, Document, Hash, Request, What};
 use serde::{Deserialize, Serialize};
 
 /// The longest message, in bytes.
@@ -70,24 +70,22 @@ pub struct Proxies {
     pub http: Option<String>,
     /// For all else: of `https_proxy` or `all_proxy`.
     pub https: Option<String>,
-    /// Who is reached directly, with commas between: of `no_proxy`.
+    /// Who is reached directly, with commas or blanks between: of `no_proxy`.
     pub except: Option<String>,
 }
 
 impl Proxies {
-    /// Those of an environment; small letters come first, as for `curl(1)`.
+    /// Those of an environment, as `curl(1)` finds them: small letters come first, and `HTTP_PROXY` is not read, which a server may set
+    /// from a header.
     pub fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
         let set = |names: &[&str]| {
-            let mut values = names
-                .iter()
-                .flat_map(|name| [(*name).to_owned(), name.to_ascii_uppercase()])
-                .filter_map(|name| variable(&name));
+            let mut values = names.iter().filter_map(|name| variable(name));
             values.find(|value| !value.is_empty())
         };
         Self {
-            http: set(&["http_proxy", "all_proxy"]),
-            https: set(&["https_proxy", "all_proxy"]),
-            except: set(&["no_proxy"]),
+            http: set(&["http_proxy", "all_proxy", "ALL_PROXY"]),
+            https: set(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+            except: set(&["no_proxy", "NO_PROXY"]),
         }
     }
 }
@@ -169,7 +167,10 @@ pub enum Protocol {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Event {
     /// It serves.
-    Ready {},
+    Ready {
+        /// By this policy: what it has read has to be what the launcher decides by.
+        policy: Hash,
+    },
     /// It cannot, and ends.
     Failed {
         /// Why not.

@@ -197,7 +197,7 @@ pub fn sandbox<R: Send>(
             drop(sockets);
             let broker = scope.spawn(move || serve(theirs));
             match told(&ours) {
-                Some(Event::Ready {}) => ready.send(ours).expect("somebody waits"),
+                Some(Event::Ready { .. }) => ready.send(ours).expect("somebody waits"),
                 other => panic!("{other:?}"),
             }
             broker

@@ -20,6 +20,9 @@ use crate::helper::{Helper, PATIENCE};
 /// So many different refusals, and destinations, are told of a run; the rest is counted.
 const MOST: usize = 100;
 
+/// The largest whole number that every JSON reader represents exactly (RFC 8785 uses doubles).
+const MAX_NUMBER: u64 = (1 << 53) - 1;
+
 /// All destinations beyond those.
 const OTHERS: &str = "others";
 
@@ -67,6 +70,8 @@ pub(crate) struct Told {
     pub refused: Vec<Refused>,
     /// It has ended, and was not told to.
     pub has_ended: bool,
+    /// It was ended, since it is not to be understood or does not go on; what is to be said of that.
+    pub lost: Option<String>,
 }
 
 /// A broker that serves nothing yet. It ends with this process, or when the value is dropped.
@@ -117,7 +122,11 @@ impl Started {
         let socket = self.0.socket();
         socket::send(socket, &protocol::encode(&Order::Serve {}), &fds).map_err(failed)?;
         match receive(socket).map_err(failed)? {
-            Some(Message::Ready {}) => Ok(Broker {
+            Some(Message::Ready { policy: read }) if read != policy.hash() => Err(
+                "the egress broker is of another version\n  help: install all programs together"
+                    .into(),
+            ),
+            Some(Message::Ready { .. }) => Ok(Broker {
                 helper: Some(self.0),
                 is_closed: false,
                 context: setup.context,
@@ -156,10 +165,14 @@ impl Broker {
             };
             match receive(socket) {
                 Ok(Some(message)) => self.note(message, &mut told),
-                // Gone, and every connection with it: the sockets inside refuse. What is stuck is as good as gone.
-                Ok(None) | Err(_) => {
+                // Gone, and every connection with it: the sockets inside refuse.
+                Ok(None) => {
                     self.helper = None;
                     told.has_ended = !self.is_closed;
+                }
+                Err(error) => {
+                    told.has_ended = !self.is_closed;
+                    told.lost = Some(self.give_up(&error.to_string()));
                 }
             }
             if !self.told().is_some_and(socket::has_message) {
@@ -171,6 +184,16 @@ impl Broker {
             self.refuse(denied(what.to_owned()), None, &mut told);
         }
         told
+    }
+
+    /// Ends it at once. Returns what is to be said of that.
+    pub fn give_up(&mut self, why: &str) -> String {
+        if let Some(helper) = self.helper.take() {
+            helper.kill();
+        }
+        format!(
+            "the egress broker was ended, and what it still had to tell of connections is lost: {why}"
+        )
     }
 
     fn note(&mut self, message: Message, told: &mut Told) {
@@ -191,7 +214,7 @@ impl Broker {
             Message::Refused { allow, to, why } => {
                 self.refuse(denial(&to, &why, allow), None, told);
             }
-            Message::Flood { refusals } => self.more += refusals,
+            Message::Flood { refusals } => self.more = self.more.saturating_add(refusals),
             Message::Ended {
                 error,
                 received,
@@ -208,10 +231,12 @@ impl Broker {
                 traffic.to = to;
                 traffic.times += 1;
                 traffic.failed += u64::from(error.is_some());
-                traffic.received += received;
-                traffic.sent += sent;
+                traffic.error = traffic.error.take().or(error);
+                let sum = |a: u64, b: u64| a.saturating_add(b).min(MAX_NUMBER);
+                traffic.received = sum(traffic.received, received);
+                traffic.sent = sum(traffic.sent, sent);
             }
-            Message::Ready {} | Message::Failed { .. } => {}
+            Message::Ready { .. } | Message::Failed { .. } => {}
         }
     }
 
@@ -226,7 +251,8 @@ impl Broker {
             known.times += 1;
             return;
         }
-        if self.refused.len() >= MOST {
+        // That there is no way out any more is always told.
+        if self.refused.len() >= MOST && !told.has_ended {
             self.more += 1;
             return;
         }

@@ -44,6 +44,13 @@ impl Helper {
         })
     }
 
+    /// Ends it at once.
+    pub fn kill(mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+        }
+    }
+
     /// The socket.
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_ref().expect("until it is dropped").as_fd()

@@ -386,6 +386,9 @@ pub enum Evidence {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Traffic {
+    /// What went wrong the first time that something did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// How many of them failed: nobody answered, or the connection broke.
     pub failed: u64,
     /// Bytes that came from there.

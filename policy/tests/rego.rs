@@ -6,8 +6,8 @@ use crate::support::rego as support;
 use std::net::{IpAddr, Ipv4Addr};
 
 use aegis_policy::model::{Action, EgressRule, Inject, Scheme, Verdict};
-use aegis_policy::request::Destination;
-use aegis_policy::{Policy, Request, What};
+use aegis_policy::request::{Approval, Destination};
+use aegis_policy::{Policy, Request, What, decide};
 use support::{ask, document, exec, https, native, policy};
 
 pub(super) fn says(text: &str, what: What) -> (Verdict, Vec<String>, String) {
@@ -451,5 +451,50 @@ fn a_connection_does_not_pass_unseen_where_a_module_says_worse_of_a_request() {
             ["rego:no-requests", "rego:open"]
         );
         assert_eq!(rules(scheme, "a.example.org"), [""; 0]);
+    }
+}
+
+/// A yes to the connection is none to what another rule asks about a request.
+#[test]
+fn an_approved_connection_does_not_pass_unseen_where_a_request_is_asked_about_by_another_rule() {
+    let asks = |of_requests: &str| {
+        format!(
+            r#"
+            package aegis
+            import rego.v1
+            allow contains "open"
+            review contains "host" if input.what.host == "asked.example.org"
+            review contains "{of_requests}" if input.what.method == "POST"
+            "#
+        )
+    };
+    for (of_requests, expected) in [("host", 0), ("posts", 1)] {
+        let policy = policy(document(&[&asks(of_requests)]));
+        let what = What::Net(Destination::connection(
+            Scheme::Https,
+            "asked.example.org",
+            443,
+        ));
+        let context = support::context();
+        let approval = Approval {
+            at: 1,
+            command: what.command_hash(),
+            expires: 2,
+            held_for: what.command_hash(),
+            id: "yes".into(),
+            policy: policy.hash(),
+            profile_hash: context.profile_hash,
+            skill: context.skill.clone(),
+            what: what.hash(),
+        };
+        let request = Request {
+            approvals: vec![approval],
+            context,
+            what,
+        };
+        assert!(decide(&policy, &request).verdict.lets_through());
+        let rules = aegis_policy::decide::about_requests(&policy, &request);
+        let posts = rules.iter().filter(|rule| rule.ends_with("posts"));
+        assert_eq!(posts.count(), expected, "{of_requests}: {rules:?}");
     }
 }

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 pub const OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
 /// The first of the addresses that a broker hands out for names in such a namespace. In any other network they are addresses
-/// like others. Why this block: `egress/src/names.rs`.
+/// like others. Why this block: `egress/src/broker/names.rs`.
 pub const NAMES: Ipv4Addr = Ipv4Addr::new(25, 240, 0, 0);
 
 /// The length of that block's prefix.

@@ -109,7 +109,8 @@ fn under_landlock(files: &Files) -> io::Result<()> {
     landlock::restrict_self(ruleset.as_fd())
 }
 
-/// The directories of a file and of all links that lead to it: a file that is replaced is another one, and has to be read again.
+/// The directories of a file and of all links that lead to it, free of links: a file that is replaced is another one, and has to be
+/// read again.
 fn directories(path: &Path) -> Vec<PathBuf> {
     let mut path = path.to_owned();
     let mut directories = Vec::new();
@@ -118,9 +119,11 @@ fn directories(path: &Path) -> Vec<PathBuf> {
             break;
         };
         let next = std::fs::read_link(&path).map(|link| directory.join(link));
-        // All that there is lies below the root.
-        if directory != Path::new("/") {
-            directories.push(directory);
+        // All that there is lies below the root: there, the file alone.
+        match std::fs::canonicalize(&directory) {
+            Ok(real) if real == Path::new("/") => directories.push(path),
+            Ok(real) => directories.push(real),
+            Err(_) => {}
         }
         match next {
             Ok(next) => path = next,
@@ -153,6 +156,6 @@ mod tests {
         let root = temporary.path().canonicalize().unwrap();
         assert_eq!(found, ["etc", "other", "run"].map(|name| root.join(name)));
         assert_eq!(directories(&at("etc/circle")).len(), MOST_LINKS);
-        assert!(directories(Path::new("/hosts")).is_empty());
+        assert_eq!(directories(Path::new("/hosts")), [Path::new("/hosts")]);
     }
 }

@@ -63,7 +63,7 @@ impl Acceptor {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         match names.at(address) {
             Host::Address(loopback)
-                if loopback.is_loopback() && self.dialler.judge.has_localhost(port) =>
+                if loopback.is_loopback() && self.dialler.judge.is_localhost(loopback, port) =>
             {
                 Host::Name(LOCALHOST.into())
             }

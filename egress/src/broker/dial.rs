@@ -94,8 +94,12 @@ impl Dialler {
                     });
                 }
                 Err(why) => {
-                    // The address is for the record: inside, the name is all that is known of the host's network.
+                    // The address, and what proxy there is, are for the record: inside, the name is all that is known of the host's network.
                     exchange.error = Some(format!("{address} port {}: {why}", to.port));
+                    let why = match self.proxies.to(&to, address) {
+                        Some(_) => "it was not reached",
+                        None => &why,
+                    };
                     failed = Some(format!("{} port {}: {why}", to.host, to.port));
                 }
             }

@@ -7,7 +7,7 @@ use aegis_policy::decide::{BadPolicy, about_requests, embedded_v4};
 use aegis_policy::explain::suggestion;
 use aegis_policy::model::Scheme;
 use aegis_policy::request::Destination;
-use aegis_policy::{Decision, Policy, Request, What, decide};
+use aegis_policy::{Decision, Hash, Policy, Request, What, decide};
 use serde::Serialize;
 
 use crate::broker::names::in_block;
@@ -174,10 +174,16 @@ impl Judge {
         about_requests(&self.policy, &self.request_of(to))
     }
 
-    /// Whether the profile asks for the host's loopback at a port.
-    pub fn has_localhost(&self, port: u16) -> bool {
-        let is = |grant: &Grant| grant.host == LOCALHOST && grant.port == port;
-        self.grants.iter().any(is)
+    /// Whether an address of loopback stands for the host's at a port: the profile asks for that, and not for the address itself.
+    pub fn is_localhost(&self, loopback: IpAddr, port: u16) -> bool {
+        let mut at_port = self.grants.iter().filter(|grant| grant.port == port);
+        let is_itself = |grant: &Grant| grant.host.parse() == Ok(loopback);
+        at_port.clone().any(|grant| grant.host == LOCALHOST) && !at_port.any(is_itself)
+    }
+
+    /// The policy's hash.
+    pub fn policy(&self) -> Hash {
+        self.policy.hash()
     }
 
     /// What the policy says. An error where that could not be recorded.

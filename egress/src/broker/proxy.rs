@@ -52,7 +52,12 @@ impl Except {
         let network = item.split_once('/').and_then(|(address, length)| {
             Some(Self::Network(address.parse().ok()?, length.parse().ok()?))
         });
-        let name = item.trim_start_matches('*').trim_start_matches('.');
+        let address = item.trim_start_matches('[').split(']').next();
+        let name = match item.split_once(':') {
+            Some((name, port)) if !port.contains(':') => name,
+            _ => address.unwrap_or_default(),
+        };
+        let name = name.trim_start_matches('*').trim_start_matches('.');
         network.unwrap_or_else(|| Self::Host(name.to_ascii_lowercase()))
     }
 
@@ -83,11 +88,15 @@ impl Proxies {
     ///
     /// One of them names no proxy that can be used.
     pub fn of(told: &protocol::Proxies) -> Result<Self, String> {
-        let except = told.except.as_deref().unwrap_or_default().split(',');
+        let except = told.except.as_deref().unwrap_or_default();
+        let proxy = |name: &str, told: &Option<String>| {
+            let proxy = told.as_deref().map(Proxy::of).transpose();
+            proxy.map_err(|why| format!("the caller's {name}, or all_proxy: {why}"))
+        };
         Ok(Self {
-            http: told.http.as_deref().map(Proxy::of).transpose()?,
-            https: told.https.as_deref().map(Proxy::of).transpose()?,
-            except: (except.map(str::trim))
+            http: proxy("http_proxy", &told.http)?,
+            https: proxy("https_proxy", &told.https)?,
+            except: (except.split(|c: char| c == ',' || c.is_whitespace()))
                 .filter(|item| !item.is_empty())
                 .map(Except::of)
                 .collect(),
@@ -100,7 +109,9 @@ impl Proxies {
             Scheme::Http => &self.http,
             _ => &self.https,
         };
-        let is_direct = address.to_canonical().is_loopback()
+        let real = address.to_canonical();
+        let is_direct = real.is_loopback()
+            || real.is_unspecified()
             || (self.except.iter()).any(|except| except.covers(&to.host, address));
         proxy.as_ref().filter(|_| !is_direct)
     }
@@ -253,6 +264,14 @@ mod tests {
             ("10.0.0.0/8", "a.example", inside, false),
             ("10.0.0.0/8", "a.example", public, true),
             ("203.0.113.9", "a.example", public, false),
+            ("b.example a.example:443", "a.example", public, false),
+            (
+                "[2001:db8::1], x",
+                "a.example",
+                "2001:db8::1".parse().unwrap(),
+                false,
+            ),
+            ("", "a.example", "0.0.0.0".parse().unwrap(), false),
             ("", "localhost", "127.0.0.1".parse().unwrap(), false),
             ("", "localhost", "::1".parse().unwrap(), false),
         ] {

@@ -181,7 +181,8 @@ impl Broker {
                 listen(acceptor.clone(), listener, fd)
                     .map_err(Error::of("using a listening socket"))?;
             }
-            events::send(&socket, &Event::Ready {})
+            let policy = acceptor.dialler.judge.policy();
+            events::send(&socket, &Event::Ready { policy })
                 .await
                 .map_err(Error::of("telling the launcher"))?;
             // Nothing more is expected from the launcher: whatever can be read is its end.

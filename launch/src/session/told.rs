@@ -1,11 +1,14 @@
 //! What the broker of a run tells: what it has let through is recorded, what it has refused told as well.
 
+use std::time::Instant;
+
 use aegis_audit::event::Event;
 use aegis_policy::request::Traffic;
 use aegis_runtime::supervise::{self, denials::Denial};
 
 use super::Session;
 use crate::broker::{Broker, Refused};
+use crate::helper::PATIENCE;
 
 impl Session<'_> {
     /// Takes what the broker has told.
@@ -22,6 +25,7 @@ impl Session<'_> {
         let refused = (told.refused.iter()).map(|refused| self.recorder.refused(refused, context));
         let events: Vec<Event> = let_through.chain(refused).collect();
         self.record(&events);
+        self.unaccounted.extend(told.lost);
         if told.has_ended {
             (self.recorder.front_end).event(&crate::Event::BrokerEnded);
         }
@@ -36,11 +40,19 @@ impl Session<'_> {
 
     /// Ends the broker, after the command: takes all that it has told. Returns what was refused, and what was exchanged.
     pub(super) fn end_broker(&mut self) -> (Vec<Denial>, Vec<Traffic>) {
+        let deadline = Instant::now() + PATIENCE;
         if let Some(broker) = &mut self.broker {
             broker.close();
         }
-        while (self.broker.as_ref()).is_some_and(|broker| broker.told().is_some()) {
-            self.take_told();
+        while let Some(broker) = &mut self.broker
+            && broker.told().is_some()
+        {
+            if Instant::now() < deadline {
+                self.take_told();
+            } else {
+                let lost = broker.give_up("it did not end");
+                self.unaccounted.push(lost);
+            }
         }
         let (refused, traffic) = (self.broker.take())
             .map(Broker::accounted)

@@ -73,7 +73,7 @@ fn in_document(
     if layer.rego.is_none() {
         return Vec::new();
     }
-    let unanswered = opinion(&connection, None).verdict;
+    let unanswered = opinion(&connection, None);
     let requests = METHODS.iter().map(|method| {
         What::Net(Destination {
             method: Some((*method).to_owned()),
@@ -82,7 +82,12 @@ fn in_document(
         })
     });
     let said = requests.map(|request| opinion(&request, None));
-    let worse = said.filter(|said| said.verdict > unanswered);
+    // A yes to the connection is one to what its own rules ask.
+    let is_asked = |rule: &Arc<str>| unanswered.rules.contains(rule);
+    let worse = said.filter(|said| {
+        said.verdict > unanswered.verdict
+            || said.verdict >= Verdict::Review && !said.rules.iter().all(is_asked)
+    });
     worse
         .max_by_key(|said| said.verdict)
         .map_or(Vec::new(), |said| said.rules)

@@ -231,9 +231,10 @@ fn violations(page: &mut Page, record: &Recorded) {
 fn traffic(page: &mut Page, record: &Recorded) {
     let all = record.end.iter().flat_map(|end| &end.traffic);
     let rows = all.map(|traffic| {
-        let failed = match traffic.failed {
-            0 => String::new(),
-            failed => format!(", {failed} failed"),
+        let failed = match (traffic.failed, &traffic.error) {
+            (0, _) => String::new(),
+            (failed, None) => format!(", {failed} failed"),
+            (failed, Some(error)) => format!(", {failed} failed ({error})"),
         };
         let text = format!(
             "{} times{failed}, {} sent, {} received",
