@@ -1,7 +1,7 @@
 //! A plan and the policy: what the policy is asked, and its answers, which are stored in the grants.
 //!
 //! A policy narrows twice. Limits are lowered to its ceilings before anything is compiled
-//! ([`narrow`]). Then it is asked for everything that the compiled plan grants ([`request`], [`decide`]):
+//! ([`narrow`]). Then it is asked for everything that the compiled plan grants ([`request()`], [`decide`]):
 //! the plan's own list, so that nothing is granted that was not asked for.
 
 use std::path::Path;
@@ -163,7 +163,7 @@ pub fn request(plan: &Plan, context: Context, approvals: Vec<Approval>) -> Reque
 }
 
 /// Asks the policy, and stores its answers in the plan's grants: from here on they are part of the
-/// plan's hash. The request must be [`request`]'s, for this plan.
+/// plan's hash. The request must be [`request()`]'s, for this plan.
 pub fn decide(plan: &mut Plan, policy: &Policy, request: &Request) -> Decision {
     let decision = aegis_policy::decide(policy, request);
     for (grant, part) in plan.grants.iter_mut().zip(&decision.parts) {
