@@ -10,12 +10,17 @@ use std::time::Duration;
 
 use aegis_policy::Decision;
 use aegis_policy::request::Destination;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes,
+};
 use tokio::net::TcpStream;
 
 use crate::broker::connections::Slot;
 use crate::broker::events::Reporter;
 use crate::broker::judge::Refusal;
+
+/// As many bytes are passed on at once, each way. Memory that no such piece was in is not taken.
+const PIECE: usize = 64 << 10;
 
 /// Bytes each way, so far.
 #[derive(Debug, Default)]
@@ -161,7 +166,7 @@ pub(crate) async fn tunnel(
     mut outside: impl AsyncRead + AsyncWrite + Unpin,
     exchange: &mut Exchange,
 ) {
-    let passed = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;
+    let passed = copy_bidirectional_with_sizes(&mut inside, &mut outside, PIECE, PIECE).await;
     exchange.error = passed.err().map(|error| error.to_string());
 }
 
