@@ -10,17 +10,22 @@ use std::time::Duration;
 
 use aegis_policy::Decision;
 use aegis_policy::request::Destination;
-use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, split};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::broker::connections::Slot;
 use crate::broker::events::Reporter;
 use crate::broker::judge::Refusal;
 
-/// As many bytes are passed on at once, each way. Memory that no such piece was in is not taken.
-const PIECE: usize = 64 << 10;
+/// As many bytes are passed on at once, each way.
+const PIECE: usize = 4 << 10;
+
+/// The same where more comes than that, for as many connections as there is [room](LARGE_PIECES) for.
+const LARGE_PIECE: usize = 128 << 10;
+
+/// As many pieces may be large at a time.
+static LARGE_PIECES: Semaphore = Semaphore::const_new(64);
 
 /// Bytes each way, so far.
 #[derive(Debug, Default)]
@@ -162,12 +167,40 @@ impl Drop for Exchange {
 
 /// Passes on what either side says, until both have ended.
 pub(crate) async fn tunnel(
-    mut inside: impl AsyncRead + AsyncWrite + Unpin,
-    mut outside: impl AsyncRead + AsyncWrite + Unpin,
+    inside: impl AsyncRead + AsyncWrite + Unpin,
+    outside: impl AsyncRead + AsyncWrite + Unpin,
     exchange: &mut Exchange,
 ) {
-    let passed = copy_bidirectional_with_sizes(&mut inside, &mut outside, PIECE, PIECE).await;
+    let (mut from_inside, mut to_inside) = split(inside);
+    let (mut from_outside, mut to_outside) = split(outside);
+    let passed = tokio::try_join!(
+        pass(&mut from_inside, &mut to_outside),
+        pass(&mut from_outside, &mut to_inside)
+    );
     exchange.error = passed.err().map(|error| error.to_string());
+}
+
+/// Passes on what one side says, until it has ended.
+async fn pass(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    let mut large = None;
+    loop {
+        let length = from.read(&mut piece).await?;
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&piece[..length]).await?;
+        if length == piece.len()
+            && large.is_none()
+            && let Ok(room) = LARGE_PIECES.try_acquire()
+        {
+            large = Some(room);
+            piece = vec![0; LARGE_PIECE];
+        }
+    }
 }
 
 /// How long, and for how many bytes, what still comes from inside is read after the last answer. Closing a socket with unread
