@@ -174,6 +174,9 @@ impl Staged<'_> {
                     Err(Errno::EXIST) => {}
                     Err(error) => return Err(error.into()),
                 }
+                // Before it has a name: whoever took it for a leftover would remove it, and what has had a name and has none any
+                // more gets no other (`linkat(2)`).
+                lock(&self.file);
                 let (locked, temporary) = temporary(dir, name, |temporary| {
                     give_name(&self.file, dir, OsStr::new(temporary))?;
                     rustix::io::fcntl_dupfd_cloexec(&self.file, 0).map(File::from)
@@ -328,6 +331,23 @@ fn rename(dir: BorrowedFd<'_>, from: &str, to: &OsStr, how: Put) -> io::Result<b
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Several programs may put one file at once, such as the first runs under a policy.
+    #[test]
+    fn writers_of_one_name_do_not_take_each_other_for_dead() {
+        let temporary_dir = tempfile::tempdir().unwrap();
+        let dir = File::open(temporary_dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        put(&dir, OsStr::new("a"), b"1", Put::Replace, false).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(std::fs::read_dir(temporary_dir.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn what_a_killed_writer_left_is_removed_by_the_next_and_what_a_live_one_has_is_not() {
