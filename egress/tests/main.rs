@@ -1,6 +1,7 @@
 //! The broker between two network namespaces: programs inside, servers outside, on real sockets. Needs root.
 
 mod bounds;
+mod destinations;
 mod dns;
 mod http;
 mod passing;

@@ -471,3 +471,7 @@ pub fn echo_server(address: impl Into<IpAddr>, port: u16) {
         }
     });
 }
+
+pub fn json(body: &str) -> serde_json::Value {
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"))
+}

@@ -31,5 +31,6 @@ mod rego_names;
 mod schema;
 mod templates;
 mod verdicts;
+mod verdicts_connections;
 mod verdicts_network;
 mod verdicts_rules;

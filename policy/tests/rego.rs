@@ -1,12 +1,12 @@
 //! Verdicts of rules in Rego, together with native ones.
 #![cfg(feature = "rego")]
 
-use crate::support::rego as support;
+use crate::support::{cases, rego as support};
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use aegis_policy::model::{Action, EgressRule, Inject, Scheme, Verdict};
-use aegis_policy::request::{Approval, Destination};
+use aegis_policy::request::Destination;
 use aegis_policy::{Policy, Request, What, decide};
 use support::{ask, document, exec, https, native, policy};
 
@@ -475,22 +475,9 @@ fn an_approved_connection_does_not_pass_unseen_where_a_request_is_asked_about_by
             "asked.example.org",
             443,
         ));
-        let context = support::context();
-        let approval = Approval {
-            at: 1,
-            command: what.command_hash(),
-            expires: 2,
-            held_for: what.command_hash(),
-            id: "yes".into(),
-            policy: policy.hash(),
-            profile_hash: context.profile_hash,
-            skill: context.skill.clone(),
-            what: what.hash(),
-        };
         let request = Request {
-            approvals: vec![approval],
-            context,
-            what,
+            approvals: vec![cases::approval(&policy, &what, &what)],
+            ..cases::request(what)
         };
         assert!(decide(&policy, &request).verdict.lets_through());
         let rules = aegis_policy::decide::about_requests(&policy, &request);

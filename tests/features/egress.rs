@@ -1,7 +1,9 @@
 //! Hosts by name: what a profile names and the policy lets through is reached, and nothing else, by programs as they are.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
 use aegis_tests::audit_log::{holds_up, of_type, place};
@@ -412,6 +414,58 @@ fn a_supervisor_that_is_killed_leaves_no_broker() {
             let is_left = |stat: &String| !stat.contains(") Z");
             stat.ok().filter(is_left).into_iter().collect::<Vec<_>>()
         });
+    });
+}
+
+/// What says it serves by another policy than the launcher's, or nothing that can be understood, is not run by.
+#[test]
+fn a_broker_of_another_version_serves_nobody() {
+    let workspace = Workspace::new(User::Root);
+    workspace.policy(&format!("{EVERYTHING}\n{RULES}"));
+    let alone = workspace.outside().join("aegis-run");
+    std::fs::copy(program("aegis-run"), &alone).expect("a copy");
+    let profile = profile(&workspace, &["https://web.test".to_owned()]);
+    let hash = "0".repeat(64);
+    for (answer, why) in [
+        (
+            format!("{{\"ready\": {{\"policy\": \"{hash}\"}}}}"),
+            "of another version",
+        ),
+        ("{\"ready\": {}}".to_owned(), "cannot be set up"),
+    ] {
+        let script = format!(
+            "#!/usr/bin/python3\nimport socket\ns = socket.socket(fileno=0)\ns.recv(65536)\ns.send({answer:?}.encode())\ns.recv(1)\n"
+        );
+        let stub = workspace.outside().join("aegis-broker");
+        std::fs::write(&stub, script).expect("a file");
+        std::fs::set_permissions(&stub, Permissions::from_mode(0o755)).expect("a file");
+        let mut command = workspace.command(alone.clone());
+        command
+            .arg("--profile")
+            .arg(&profile)
+            .args(["--", "sh", "-c", "echo ran"]);
+        let output = command.output().expect("aegis-run starts");
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(125), "{said}");
+        assert!(said.contains(why), "{said}");
+        assert_eq!(printed(&output), "", "{said}");
+    }
+}
+
+/// A proxy that is not spoken to in HTTP is refused before the command, and says what to do.
+#[test]
+fn a_proxy_that_cannot_be_used_is_named_with_what_to_do() {
+    with_hosts(|workspace| {
+        let profile = profile(workspace, &["https://web.test".to_owned()]);
+        let mut command = workspace.aegis(&profile, &["sh", "-c", "echo ran"]);
+        command.env("HTTPS_PROXY", "socks5://me:secret@proxy.test:1080");
+        let output = command.output().expect("aegis-run starts");
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(125), "{said}");
+        assert!(said.contains("https_proxy"), "{said}");
+        assert!(said.contains("name one as http://HOST:PORT"), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+        assert_eq!(printed(&output), "", "{said}");
     });
 }
 

@@ -6,10 +6,9 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
-use super::show::text::{seconds, size};
 use super::{CommandResult, answer};
 use crate::terminal::{complain, harmless};
-use crate::text::page::{shortened, span, table};
+use crate::text::page::{seconds, shortened, size, span, table};
 
 /// The command line.
 #[derive(Debug, Args)]

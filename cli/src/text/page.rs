@@ -142,6 +142,21 @@ pub(crate) fn span(seconds: u64) -> String {
     }
 }
 
+/// Processor time.
+pub(crate) fn seconds(us: u64) -> String {
+    format!("{:.1}s", us as f64 / 1e6)
+}
+
+/// Bytes, rounded up to a unit that leaves four digits at most.
+pub(crate) fn size(bytes: u64) -> String {
+    let (unit, name) = match bytes {
+        0..0x9c_4000 => (1 << 10, 'K'),
+        0x9c_4000..0x2_7100_0000 => (1 << 20, 'M'),
+        _ => (1 << 30, 'G'),
+    };
+    format!("{}{name}", bytes.div_ceil(unit))
+}
+
 /// A text cut to a number of characters.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {

@@ -24,6 +24,9 @@ pub enum Error {
     /// The launcher asks for something else than is in the protocol.
     #[error("the launcher: {0}")]
     Launcher(String),
+    /// The caller's proxy cannot be used.
+    #[error("{0}\n  help: name one as http://HOST:PORT, or run without that variable")]
+    Proxy(String),
     /// A call of the system failed.
     #[error("{doing}: {source}")]
     System {
@@ -107,7 +110,7 @@ fn begin(
     files: Files,
 ) -> Result<Broker, Error> {
     let listeners = setup.listeners.clone();
-    let proxies = Proxies::of(&setup.proxies).map_err(Error::Launcher)?;
+    let proxies = Proxies::of(&setup.proxies).map_err(Error::Proxy)?;
     let judge = Judge::new(setup).map_err(|bad| Error::Launcher(bad.to_string()))?;
     let limits = with_descriptors(limits);
     let mut names = Names::new(&limits);

@@ -1,5 +1,6 @@
 //! `aegis show`: what a run does or did.
 
+mod inside;
 pub(in crate::aegis) mod record;
 pub(in crate::aegis) mod text;
 pub(in crate::aegis) mod used;

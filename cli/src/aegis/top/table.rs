@@ -7,8 +7,7 @@ use aegis_profile::syntax::escape;
 
 use super::screen::Key;
 use super::{Look, Row, Sort};
-use crate::aegis::show::text::{seconds, size};
-use crate::text::page::{span, table};
+use crate::text::page::{seconds, size, span, table};
 
 const HEAD: [&str; 10] = [
     "ID",
