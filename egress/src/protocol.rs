@@ -1,8 +1,9 @@
 //! What passes between a launcher and its broker: messages over a `SOCK_SEQPACKET` socket, which is the broker's standard input.
 //!
 //! ```text
-//! launcher: {"serve": {}} with a sealed file in memory: the JSON of a Setup, and
-//!           the listening sockets, in the order of Setup::listeners                    -> {"ready": {}} or {"failed": ...}
+//! launcher: {"prepare": {}} with a sealed file in memory: the JSON of a Setup; and
+//!           with Setup::opens another one: whom the host trusts (PEM)                  -> {"prepared": ...} or {"failed": ...}
+//! launcher: {"serve": {}} with the listening sockets, in the order of Setup::listeners -> {"ready": {}} or {"failed": ...}
 //!                                                                                      -> one message for each decision
 //! launcher: shuts its side down for writing                                            -> what is still to be told, and the end
 //! ```
@@ -38,7 +39,9 @@ pub const LONGEST_SETUP: u64 = 64 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Order {
-    /// To serve the sockets that come with it, by the [`Setup`] that comes with it.
+    /// To make ready to decide, by the [`Setup`] that comes with it.
+    Prepare {},
+    /// To serve the sockets that come with it.
     Serve {},
 }
 
@@ -55,11 +58,22 @@ pub struct Setup {
     pub destinations: Vec<Grant>,
     /// The sockets.
     pub listeners: Vec<Listener>,
+    /// How TLS may be opened. `None`: the sandbox has no place for whom it is to trust.
+    #[serde(default)]
+    pub opens: Option<Opens>,
     /// The documents of the policy, those of the system first.
     pub policy: Vec<Document>,
     /// What connections are made through.
     #[serde(default)]
     pub proxies: Proxies,
+}
+
+/// TLS is opened to hosts whose requests the policy tells apart: both ends are the broker's, with an authority of this run's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Opens {
+    /// Whether a list for Java is wanted.
+    pub java: bool,
 }
 
 /// The caller's proxies, as its variables name them. Nothing is made through them that leads to the host itself.
@@ -166,11 +180,16 @@ pub enum Protocol {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Event {
-    /// It serves.
-    Ready {
+    /// It is ready to decide. With [`Opens::java`], all authorities come along as Java reads them, in a sealed file.
+    Prepared {
+        /// The run's own authority, which the sandbox has to trust: a certificate (PEM). `None`: TLS is not opened.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        authority: Option<String>,
         /// By this policy: what it has read has to be what the launcher decides by.
         policy: Hash,
     },
+    /// It serves.
+    Ready {},
     /// It cannot, and ends.
     Failed {
         /// Why not.

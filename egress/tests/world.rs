@@ -212,16 +212,25 @@ pub fn sandbox<R: Send>(
     })
 }
 
-/// What a launcher sends.
-pub fn order(to: &OwnedFd, setup: &Setup, sockets: &[OwnedFd]) {
+/// What a launcher sends. `roots`: whom the host trusts.
+pub fn order(to: &OwnedFd, setup: &Setup, roots: Option<&[u8]>, sockets: &[OwnedFd]) {
     let setup = serde_json::to_vec(setup).expect("JSON");
     let setup = memory::sealed("setup", &setup).expect("a file in memory");
-    let fds: Vec<BorrowedFd<'_>> = [&setup]
-        .into_iter()
-        .chain(sockets)
-        .map(AsFd::as_fd)
-        .collect();
-    socket::send(to.as_fd(), &encode(&Order::Serve {}), &fds).expect("sent");
+    let mut files = vec![setup];
+    files.extend(roots.map(|roots| memory::sealed("roots", roots).expect("a file in memory")));
+    for (order, fds) in [(Order::Prepare {}, &*files), (Order::Serve {}, sockets)] {
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        socket::send(to.as_fd(), &encode(&order), &fds).expect("sent");
+    }
+}
+
+/// The authority of a broker that serves, if it has one.
+pub fn ready(from: &OwnedFd) -> Option<String> {
+    let Some(Event::Prepared { authority, .. }) = told(from) else {
+        panic!("it is not prepared");
+    };
+    assert_eq!(told(from), Some(Event::Ready {}));
+    authority
 }
 
 /// The next message of a broker; `None`: it has ended.

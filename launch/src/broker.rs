@@ -1,15 +1,20 @@
 //! The broker of a run, by which its sandbox reaches the hosts that its profile names: the launcher's end of
 //! [`aegis_egress::protocol`].
 
+mod trusted;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aegis_audit::event::Evidence;
-use aegis_egress::protocol::{self, Event as Message, Grant, Listener, Order, Proxies, Setup};
+use aegis_egress::protocol::{
+    self, Event as Message, Grant, Listener, Opens, Order, Proxies, Setup,
+};
 use aegis_policy::request::{Approval, Destination, Traffic};
 use aegis_policy::{Context, Decision, Policy, Request, What};
-use aegis_runtime::plan::Plan;
+use aegis_runtime::plan::{Op, Plan};
+use aegis_runtime::supervise::Built;
 use aegis_runtime::supervise::denials::Denial;
 use aegis_runtime::types::Protocol;
 use aegis_sys::{memory, socket};
@@ -77,6 +82,25 @@ pub(crate) struct Told {
 /// A broker that serves nothing yet. It ends with this process, or when the value is dropped.
 pub(crate) struct Started(Helper);
 
+/// A broker that was told by what it is to decide.
+pub(crate) struct Prepared {
+    helper: Helper,
+    context: Context,
+    approvals: Vec<Approval>,
+    /// Whom the host trusts, where TLS may be opened.
+    roots: Option<Vec<u8>>,
+}
+
+fn failed(error: io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => format!(
+            "the egress broker cannot be set up: it did not answer for {} seconds",
+            PATIENCE.as_secs()
+        ),
+        _ => format!("the egress broker cannot be set up: {error}"),
+    }
+}
+
 impl Started {
     /// Starts one.
     pub fn new() -> Result<Self, String> {
@@ -89,55 +113,85 @@ impl Started {
         Ok(Self(helper?))
     }
 
-    /// Hands it what it is to serve, and waits until it does. `request`: of the run.
-    pub fn serve(
+    /// Tells it by what it is to decide, which it makes ready for while the sandbox is built. `request`: of the run.
+    pub fn prepare(
         self,
         request: &Request,
         policy: &Policy,
         plan: &Plan,
-        sockets: &[OwnedFd],
-    ) -> Result<Broker, String> {
-        let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::WouldBlock => format!(
-                "the egress broker cannot be set up: it did not answer for {} seconds",
-                PATIENCE.as_secs()
-            ),
-            _ => format!("the egress broker cannot be set up: {error}"),
+    ) -> Result<Prepared, String> {
+        let (roots, opens) = match opens(plan) {
+            Some(opens) => (Some(trusted::roots()?), Some(opens)),
+            None => (None, None),
         };
         let setup = Setup {
             approvals: request.approvals.clone(),
             context: request.context.clone(),
             destinations: grants(plan),
             listeners: listeners(plan),
+            opens,
             policy: (policy.documents().iter())
                 .map(|document| (**document).clone())
                 .collect(),
             proxies: Proxies::of(|name| std::env::var(name).ok()),
         };
         let json = serde_json::to_vec(&setup).expect("strings and numbers");
-        let json = memory::sealed("aegis-egress", &json).map_err(failed)?;
-        let fds: Vec<BorrowedFd<'_>> = (std::iter::once(&json).chain(sockets))
-            .map(AsFd::as_fd)
-            .collect();
-        let socket = self.0.socket();
-        socket::send(socket, &protocol::encode(&Order::Serve {}), &fds).map_err(failed)?;
+        let sealed = |bytes: &[u8]| memory::sealed("aegis-egress", bytes).map_err(failed);
+        let mut files = vec![sealed(&json)?];
+        files.extend(roots.as_deref().map(sealed).transpose()?);
+        let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+        let order = protocol::encode(&Order::Prepare {});
+        socket::send(self.0.socket(), &order, &fds).map_err(failed)?;
+        Ok(Prepared {
+            helper: self.0,
+            context: setup.context,
+            approvals: setup.approvals,
+            roots,
+        })
+    }
+}
+
+impl Prepared {
+    /// Hands it the sockets of a sandbox that is built, tells that sandbox whom to trust, and waits until it serves.
+    pub fn serve(self, policy: &Policy, built: &mut Built) -> Result<Broker, String> {
+        let socket = self.helper.socket();
+        let (authority, java) = match receive(socket).map_err(failed)? {
+            Some((Message::Prepared { policy: read, .. }, _)) if read != policy.hash() => {
+                return Err("the egress broker is of another version\n  help: install all programs together".into());
+            }
+            Some((Message::Prepared { authority, .. }, files)) => (authority, files),
+            other => return Err(no_answer(other)),
+        };
+        if let Some(roots) = &self.roots {
+            let authority = authority.unwrap_or_default();
+            let trusted = trusted::write(built.trust(), roots, &authority, java);
+            trusted.map_err(|error| format!("whom the sandbox is to trust: {error}"))?;
+        }
+        // Nobody here keeps the sockets: without the broker they refuse.
+        let sockets = built.listeners();
+        let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+        let order = protocol::encode(&Order::Serve {});
+        socket::send(socket, &order, &fds).map_err(failed)?;
         match receive(socket).map_err(failed)? {
-            Some(Message::Ready { policy: read }) if read != policy.hash() => Err(
-                "the egress broker is of another version\n  help: install all programs together"
-                    .into(),
-            ),
-            Some(Message::Ready { .. }) => Ok(Broker {
-                helper: Some(self.0),
+            Some((Message::Ready {}, _)) => Ok(Broker {
+                helper: Some(self.helper),
                 is_closed: false,
-                context: setup.context,
-                approvals: setup.approvals,
+                context: self.context,
+                approvals: self.approvals,
                 refused: BTreeMap::new(),
                 more: 0,
                 traffic: BTreeMap::new(),
             }),
-            Some(Message::Failed { why }) => Err(format!("the egress broker cannot serve: {why}")),
-            _ => Err("the egress broker has ended".into()),
+            other => Err(no_answer(other)),
         }
+    }
+}
+
+/// What became of a broker that does not answer as it should.
+fn no_answer(other: Option<(Message, Vec<OwnedFd>)>) -> String {
+    match other {
+        Some((Message::Failed { why }, _)) => format!("the egress broker cannot serve: {why}"),
+        _ => "the egress broker has ended".into(),
     }
 }
 
@@ -164,7 +218,7 @@ impl Broker {
                 break;
             };
             match receive(socket) {
-                Ok(Some(message)) => self.note(message, &mut told),
+                Ok(Some((message, _))) => self.note(message, &mut told),
                 // Gone, and every connection with it: the sockets inside refuse.
                 Ok(None) => {
                     self.helper = None;
@@ -236,7 +290,7 @@ impl Broker {
                 traffic.received = sum(traffic.received, received);
                 traffic.sent = sum(traffic.sent, sent);
             }
-            Message::Ready { .. } | Message::Failed { .. } => {}
+            Message::Prepared { .. } | Message::Ready {} | Message::Failed { .. } => {}
         }
     }
 
@@ -311,14 +365,22 @@ fn denied(what: String) -> Denial {
     }
 }
 
-/// `None`: it has ended.
-fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Message>> {
+/// A message, and what comes along. `None`: it has ended.
+fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
     let mut bytes = vec![0; protocol::LONGEST];
-    let (length, _) = socket::receive(socket, &mut bytes)?;
+    let (length, fds) = socket::receive(socket, &mut bytes)?;
     match length {
         0 => Ok(None),
-        length => Ok(Some(serde_json::from_slice(&bytes[..length])?)),
+        length => Ok(Some((serde_json::from_slice(&bytes[..length])?, fds))),
     }
+}
+
+/// How TLS may be opened, if the plan has a place for whom the sandbox is to trust.
+fn opens(plan: &Plan) -> Option<Opens> {
+    plan.root.iter().find_map(|made| match made.op {
+        Op::Trust { java, .. } => Some(Opens { java }),
+        _ => None,
+    })
 }
 
 /// What the profile asks for, as the policy was asked for it.

@@ -139,9 +139,17 @@ impl Launch {
         authority::narrow(&mut loaded.profile, &documents);
         let id = supervise::run_id();
         let may_be_missing = documents.may_be_missing().map(str::to_owned).collect();
+        let may_open_tls = documents.may_tell_requests_apart();
         let observed = observing.as_ref().is_some_and(Observing::is_by_listener);
         let planned = self
-            .plan(&loaded, written, &own, may_be_missing, observed)
+            .plan(
+                &loaded,
+                written,
+                &own,
+                may_be_missing,
+                observed,
+                may_open_tls,
+            )
             .and_then(|planned| {
                 own.check(&planned.plan)?;
                 Ok(planned)
@@ -239,6 +247,7 @@ impl Launch {
         own: &ProtectedPaths,
         may_be_missing: BTreeSet<String>,
         observed: bool,
+        may_open_tls: bool,
     ) -> Result<Planned, PlanError> {
         let profile = &loaded.profile;
         match &self.asked {
@@ -258,6 +267,7 @@ impl Launch {
                     passed: own.passed.clone(),
                     may_be_missing,
                     observed,
+                    may_open_tls,
                 };
                 let facts = facts::gather(profile, loaded.skill_dir.as_deref(), &request)?;
                 let context = authority::context(profile, written, &facts);

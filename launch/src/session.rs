@@ -140,6 +140,10 @@ impl<'a> Session<'a> {
             true => recorder.front_end.lend(),
             false => None,
         };
+        // It makes ready while the sandbox is built.
+        let broker = run.broker.map(|broker| {
+            broker.and_then(|broker| broker.prepare(&run.request, &run.policy, built.plan()))
+        });
         let registered = Running {
             id: run.id.clone(),
             pid: std::process::id(),
@@ -176,15 +180,11 @@ impl<'a> Session<'a> {
         let registered = registered.map_err(unregistered).ok();
         let mut ready = Ok(());
         let mut tier = Tier::Listener;
-        if run.observing.is_some() || run.broker.is_some() || options.before_command.is_some() {
+        if run.observing.is_some() || broker.is_some() || options.before_command.is_some() {
             ready = built.wait();
         }
-        let broker = run.broker.and_then(|broker| {
-            let served = broker.and_then(|broker| {
-                // Nobody here keeps the sockets: without the broker they refuse.
-                let sockets = built.listeners();
-                broker.serve(&run.request, &run.policy, built.plan(), &sockets)
-            });
+        let broker = broker.and_then(|broker| {
+            let served = broker.and_then(|broker| broker.serve(&run.policy, &mut built));
             match std::mem::replace(&mut ready, Ok(())) {
                 Ok(()) => served.map_err(|why| ready = Err(refused(why))).ok(),
                 failed => {

@@ -11,11 +11,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::broker::connections::{Slot, Table};
 use crate::broker::dial::{Dialled, Dialler};
-use crate::broker::hello::Hello;
-use crate::broker::http::Conversation;
+use crate::broker::hello::{Hello, Wanted};
+use crate::broker::http::{Conversation, Outside, Stance, Version};
 use crate::broker::judge::{LOCALHOST, Refusal};
 use crate::broker::names::{Host, Names, normal};
-use crate::broker::stream::{Inside, tunnel};
+use crate::broker::stream::{Counted, Inside, Resumed, tunnel};
+use crate::broker::tls::{HTTP1, HTTP2, Tls};
 
 /// How long nothing is accepted after that failed: the host has no descriptors or memory left.
 pub(crate) const REST: Duration = Duration::from_millis(10);
@@ -87,30 +88,25 @@ impl Acceptor {
         let inside = Inside::new(stream, slot.clone());
         let to = Destination::connection(scheme.unwrap_or(Scheme::Tcp), &name, port);
         match (scheme, refused) {
-            (Some(Scheme::Http), refused) => {
-                let conversation = Conversation {
-                    dialler: self.dialler.clone(),
-                    slot,
-                    host: name,
-                    port,
-                    refused,
-                    outside: Default::default(),
-                };
-                Arc::new(conversation).hold(inside).await;
+            (Some(scheme @ Scheme::Http), refused) => {
+                let stance = refused.map_or(Stance::Decides, Stance::Refuses);
+                let conversation =
+                    Conversation::new(self.dialler.clone(), slot, (scheme, port), stance, None);
+                conversation.hold(inside, Version::One).await;
             }
             (_, Some(refusal)) => drop(self.dialler.refused(to, refusal)),
-            (Some(Scheme::Https), None) => self.pass_tls(inside, &slot, &host, to).await,
+            (Some(Scheme::Https), None) => self.serve_tls(inside, slot, &host, to).await,
             (_, None) => self.pass(inside, &slot, Vec::new(), to).await,
         }
     }
 
-    /// Passes TLS through, if its client wants to reach the name that it has connected to.
-    async fn pass_tls(&self, mut inside: Inside, slot: &Slot, host: &Host, to: Destination) {
+    /// Opens TLS or passes it through, if its client wants to reach the name that it has connected to.
+    async fn serve_tls(&self, mut inside: Inside, slot: Arc<Slot>, host: &Host, to: Destination) {
         let hello = tokio::select! {
             hello = tokio::time::timeout(self.dialler.limits.head, hello(&mut inside)) => hello,
             () = slot.turned_out() => return,
         };
-        let (sni, first) = match hello {
+        let (wanted, first) = match hello {
             Ok(Ok(hello)) => hello,
             Ok(Err(fault)) => return drop(self.dialler.refused(to, Refusal::of_broker(fault))),
             Err(_) => {
@@ -118,7 +114,7 @@ impl Acceptor {
                 return drop(self.dialler.refused(to, late));
             }
         };
-        let wrong = match (sni.as_deref().map(normal), host) {
+        let wrong = match (wanted.server.as_deref().map(normal), host) {
             (Some(Some(sni)), Host::Name(name)) if *sni == **name => None,
             // An address has no name; loopback's is what stands for it here.
             (None, Host::Address(_)) => None,
@@ -126,26 +122,86 @@ impl Acceptor {
             (None, _) => Some("names no server"),
             (Some(_), _) => Some("names another server"),
         };
-        match wrong {
-            None => self.pass(inside, slot, first, to).await,
-            Some(wrong) => {
-                let why = format!("the connection was made to {}, and TLS {wrong}", to.host);
-                self.dialler.refused(to, Refusal::of_broker(why));
-                let _ = inside.write_all(&ACCESS_DENIED).await;
-            }
+        if let Some(wrong) = wrong {
+            let why = format!("the connection was made to {}, and TLS {wrong}", to.host);
+            self.dialler.refused(to, Refusal::of_broker(why));
+            let _ = inside.write_all(&ACCESS_DENIED).await;
+            return;
         }
+        let judge = &self.dialler.judge;
+        // What is not asked for is told so in HTTP, where that can be.
+        let refused = judge.is_asked_for(&to).err();
+        match &self.dialler.tls {
+            Some(tls) if refused.is_some() || judge.opens(&to) => {
+                let resumed = Resumed::new(first, inside);
+                self.open_tls(tls, resumed, slot, to, refused, wanted.protocols)
+                    .await;
+            }
+            _ => self.pass(inside, &slot, first, to).await,
+        }
+    }
+
+    /// Opens TLS: to the server first, whose choice of a protocol is then the client's.
+    async fn open_tls(
+        &self,
+        tls: &Tls,
+        inside: Resumed<Inside>,
+        slot: Arc<Slot>,
+        to: Destination,
+        refused: Option<Refusal>,
+        mut protocols: Vec<Vec<u8>>,
+    ) {
+        protocols.retain(|protocol| [HTTP1, HTTP2].contains(&&**protocol));
+        slot.is_busy();
+        let (mut outside, mut stance) = (None, Stance::Decides);
+        match refused {
+            Some(refusal) => stance = Stance::Refuses(refusal),
+            None => match Outside::https(&self.dialler, to.clone(), protocols.clone()).await {
+                Ok((opened, chosen)) => {
+                    outside = Some(opened);
+                    protocols = chosen.into_iter().collect();
+                }
+                Err(refusal) => stance = Stance::Failed(refusal),
+            },
+        }
+        slot.was_heard();
+        let accept = tls.accept(inside, slot.host(), protocols);
+        let accepted = tokio::time::timeout(self.dialler.limits.head, accept).await;
+        let stream = match accepted {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                let why = format!(
+                    "the program does not accept the certificate of this run's authority, by which TLS to {} is opened: {error}",
+                    to.host
+                );
+                return drop(self.dialler.refused(to, Refusal::of_broker(why)));
+            }
+            Err(_) => {
+                let late = Refusal::of_broker("nothing was said in time");
+                return drop(self.dialler.refused(to, late));
+            }
+        };
+        slot.waits();
+        let version = match stream.get_ref().1.alpn_protocol() {
+            Some(HTTP2) => Version::Two,
+            _ => Version::One,
+        };
+        let at = (to.scheme, to.port);
+        let conversation = Conversation::new(self.dialler.clone(), slot, at, stance, outside);
+        conversation.hold(stream, version).await;
     }
 
     /// Passes through what is said, after `first`.
     async fn pass(&self, mut inside: Inside, slot: &Slot, first: Vec<u8>, to: Destination) {
         slot.is_busy();
         let scheme = to.scheme;
-        match self.dialler.dial(to).await {
+        match self.dialler.dial(to, false).await {
             Ok(Dialled {
-                mut stream,
+                stream,
                 mut exchange,
                 ..
             }) => {
+                let mut stream = Counted::new(stream, exchange.counts().clone());
                 let written = stream.write_all(&first).await;
                 // A connection may last as long as the run.
                 drop(first);
@@ -173,8 +229,8 @@ impl Host {
     }
 }
 
-/// Reads the first message of TLS: the server's name, and all that was read.
-async fn hello(inside: &mut Inside) -> Result<(Option<String>, Vec<u8>), String> {
+/// Reads the first message of TLS: what the client wants, and all that was read.
+async fn hello(inside: &mut Inside) -> Result<(Wanted, Vec<u8>), String> {
     let mut hello = Hello::default();
     let mut piece = [0; 4096];
     loop {
@@ -185,11 +241,11 @@ async fn hello(inside: &mut Inside) -> Result<(Option<String>, Vec<u8>), String>
         if length == 0 {
             return Err("it was closed before the first message of TLS was complete".to_owned());
         }
-        if let Some(sni) = hello
+        if let Some(wanted) = hello
             .add(&piece[..length])
             .map_err(|fault| fault.to_string())?
         {
-            return Ok((sni, hello.into_bytes()));
+            return Ok((wanted, hello.into_bytes()));
         }
     }
 }

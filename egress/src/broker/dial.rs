@@ -12,7 +12,8 @@ use crate::broker::judge::{Judge, Refusal};
 use crate::broker::limits::Limits;
 use crate::broker::proxy::Proxies;
 use crate::broker::resolve::Resolver;
-use crate::broker::stream::{Counted, Counts, Exchange};
+use crate::broker::stream::{Counts, Exchange};
+use crate::broker::tls::Tls;
 
 /// As many addresses of a name are tried. Each costs a decision, a record and the time of a dial.
 const MOST_ADDRESSES: usize = 8;
@@ -20,6 +21,8 @@ const MOST_ADDRESSES: usize = 8;
 /// Makes connections to the outside.
 pub(crate) struct Dialler {
     pub judge: Judge,
+    /// With which TLS is opened, if it may be.
+    pub tls: Option<Tls>,
     pub limits: Limits,
     pub proxies: Proxies,
     pub resolver: Resolver,
@@ -28,25 +31,29 @@ pub(crate) struct Dialler {
 
 /// A connection to the outside, and what was decided of it.
 pub(crate) struct Dialled {
-    pub stream: Counted<TcpStream>,
+    pub stream: TcpStream,
     pub address: IpAddr,
     pub exchange: Exchange,
 }
 
 impl Dialler {
-    /// Connects, if that is let through. The launcher is told, whatever comes of it.
+    /// Connects, if that is let through. The launcher is told, whatever comes of it. `seen`: each request on it is decided for itself.
     ///
     /// # Errors
     ///
     /// What the sandbox is told.
-    pub async fn dial(self: &Arc<Self>, to: Destination) -> Result<Dialled, Refusal> {
+    pub async fn dial(self: &Arc<Self>, to: Destination, seen: bool) -> Result<Dialled, Refusal> {
         let told = |refusal| self.refused(to.clone(), refusal);
         self.judge.is_asked_for(&to).map_err(told)?;
         let decision = self.judge.decide(&to).map_err(told)?;
         if !decision.verdict.lets_through() {
             return Err(self.blocked(to, decision));
         }
-        self.judge.may_pass(&to).map_err(told)?;
+        let may_pass = |to: &Destination| match seen {
+            true => Ok(()),
+            false => self.judge.may_pass(to),
+        };
+        may_pass(&to).map_err(told)?;
         let addresses = match to.host.parse() {
             Ok(address) => Ok(vec![address]),
             Err(_) => {
@@ -80,7 +87,7 @@ impl Dialler {
         let mut failed = None;
         for (address, at, decision) in let_through {
             // A rule about requests may name the address.
-            if let Err(refusal) = self.judge.may_pass(&at) {
+            if let Err(refusal) = may_pass(&at) {
                 refused.get_or_insert((at, Err(refusal)));
                 continue;
             }
@@ -88,7 +95,7 @@ impl Dialler {
             match self.connect(&to, SocketAddr::new(address, to.port)).await {
                 Ok(stream) => {
                     return Ok(Dialled {
-                        stream: Counted::new(stream, exchange.counts().clone()),
+                        stream,
                         address,
                         exchange,
                     });
@@ -134,7 +141,7 @@ impl Dialler {
     /// # Errors
     ///
     /// What the sandbox is told.
-    pub async fn again(&self, to: Destination) -> Result<(Destination, Decision), Refusal> {
+    pub fn again(&self, to: Destination) -> Result<(Destination, Decision), Refusal> {
         let decision = self.judge.decide(&to);
         let decision = decision.map_err(|refusal| self.refused(to.clone(), refusal))?;
         match decision.verdict.lets_through() {

@@ -7,6 +7,15 @@ use rustls::server::Acceptor;
 /// The longest that may come before the message is complete. rustls takes messages of up to 64 KiB.
 pub const LONGEST: usize = 72 << 10;
 
+/// What a client wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The server's name, if it gives one.
+    pub server: Option<String>,
+    /// The protocols that it offers to speak (ALPN).
+    pub protocols: Vec<Vec<u8>>,
+}
+
 /// A message that is being received.
 #[derive(Default)]
 pub struct Hello {
@@ -26,12 +35,12 @@ pub enum BadHello {
 }
 
 impl Hello {
-    /// Adds what has come. Returns `None` until the message is complete, and then the name in it, if it has one.
+    /// Adds what has come. Returns `None` until the message is complete.
     ///
     /// # Errors
     ///
     /// It will not become such a message.
-    pub fn add(&mut self, piece: &[u8]) -> Result<Option<Option<String>>, BadHello> {
+    pub fn add(&mut self, piece: &[u8]) -> Result<Option<Wanted>, BadHello> {
         if self.bytes.len() + piece.len() > LONGEST {
             return Err(BadHello::TooLong);
         }
@@ -44,7 +53,12 @@ impl Hello {
                 return Err(BadHello::TooLong);
             }
             if let Some(hello) = self.acceptor.accept().map_err(|_| BadHello::NotTls)? {
-                return Ok(Some(hello.client_hello().server_name().map(str::to_owned)));
+                let hello = hello.client_hello();
+                let protocols = hello.alpn().into_iter().flatten();
+                return Ok(Some(Wanted {
+                    server: hello.server_name().map(str::to_owned),
+                    protocols: protocols.map(<[u8]>::to_vec).collect(),
+                }));
             }
         }
         Ok(None)
@@ -107,8 +121,8 @@ mod tests {
     fn read(bytes: &[u8], piece: usize) -> Result<Option<Option<String>>, BadHello> {
         let mut hello = Hello::default();
         for piece in bytes.chunks(piece) {
-            if let Some(name) = hello.add(piece)? {
-                return Ok(Some(name));
+            if let Some(wanted) = hello.add(piece)? {
+                return Ok(Some(wanted.server));
             }
         }
         Ok(None)
@@ -132,7 +146,12 @@ mod tests {
             let mut hello = Hello::default();
             let (most, last) = more.split_at(bytes.len() - 1);
             assert_eq!(hello.add(most), Ok(None));
-            assert_eq!(hello.add(last), Ok(name.clone()));
+            assert_eq!(
+                hello
+                    .add(last)
+                    .map(|wanted| wanted.map(|wanted| wanted.server)),
+                Ok(name.clone())
+            );
             assert_eq!(hello.into_bytes(), more);
         }
         assert_eq!(read(&hello(None, 0, 16_384), 4096), Ok(Some(None)));

@@ -91,6 +91,8 @@ pub(crate) struct Judge {
     /// The request, but for what is asked.
     request: Mutex<Request>,
     grants: Vec<Grant>,
+    /// Whether TLS may be opened.
+    may_open: bool,
 }
 
 impl Judge {
@@ -104,6 +106,7 @@ impl Judge {
             policy: Policy::new(setup.policy)?,
             request: Mutex::new(request),
             grants: setup.destinations,
+            may_open: setup.opens.is_some(),
         })
     }
 
@@ -150,11 +153,40 @@ impl Judge {
         })
     }
 
-    /// Whether a connection may pass through unseen. Requests of `http` are seen.
-    pub fn may_pass(&self, to: &Destination) -> Result<(), Refusal> {
-        if to.scheme == Scheme::Http {
-            return Ok(());
+    /// Whether TLS to a destination is opened.
+    pub fn opens(&self, to: &Destination) -> bool {
+        self.may_open && to.scheme == Scheme::Https && !self.about_requests(to).is_empty()
+    }
+
+    /// The names at which TLS passes through, and below which nothing is opened.
+    pub fn passing(&self) -> Vec<&str> {
+        let mut opened = Vec::new();
+        let mut passing = Vec::new();
+        for grant in self
+            .grants
+            .iter()
+            .filter(|grant| grant.scheme == Scheme::Https)
+        {
+            let to = Destination::connection(Scheme::Https, &grant.host, grant.port);
+            let name = grant.host.strip_prefix("*.").unwrap_or(&grant.host);
+            match self.opens(&to) {
+                true => opened.push(name),
+                false => passing.push(name),
+            }
         }
+        let is_below = |name: &str, above: &str| {
+            let rest = name.strip_suffix(above);
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        passing.retain(|name| {
+            let is_name = name.parse::<IpAddr>().is_err();
+            is_name && !opened.iter().any(|opened| is_below(opened, name))
+        });
+        passing
+    }
+
+    /// Whether a connection may pass through unseen.
+    pub fn may_pass(&self, to: &Destination) -> Result<(), Refusal> {
         let rules = self.about_requests(to);
         match rules.is_empty() {
             true => Ok(()),

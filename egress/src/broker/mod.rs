@@ -1,5 +1,6 @@
 //! The broker itself: everything but the protocol that it and its launcher speak.
 
+mod authority;
 pub mod confine;
 mod connect;
 mod connections;
@@ -8,6 +9,7 @@ pub mod dns;
 mod events;
 pub mod hello;
 mod http;
+mod java;
 mod judge;
 mod limits;
 pub mod names;
@@ -16,6 +18,7 @@ mod resolve;
 mod server;
 mod service;
 mod stream;
+mod tls;
 
 pub use limits::Limits;
 pub use resolve::Files;

@@ -15,8 +15,11 @@ use crate::broker::limits::Limits;
 use crate::broker::names::Names;
 use crate::broker::proxy::Proxies;
 use crate::broker::resolve::{Files, Resolver};
+use crate::broker::tls::Tls;
 use crate::broker::{events, server};
-use crate::protocol::{Event, LONGEST, LONGEST_SETUP, Listener, Order, Protocol, Setup, encode};
+use crate::protocol::{
+    Event, LONGEST, LONGEST_SETUP, Listener, Opens, Order, Protocol, Setup, encode,
+};
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,9 @@ pub enum Error {
     /// The caller's proxy cannot be used.
     #[error("{0}\n  help: name one as http://HOST:PORT, or run without that variable")]
     Proxy(String),
+    /// The run's authority cannot be made.
+    #[error("making the run's authority: {0}")]
+    Authority(String),
     /// A call of the system failed.
     #[error("{doing}: {source}")]
     System {
@@ -50,7 +56,7 @@ impl Error {
 /// It cannot begin; the launcher is told why.
 pub fn serve(socket: OwnedFd, limits: Limits, files: Files) -> Result<(), Error> {
     let served = received(&socket)
-        .and_then(|(setup, sockets)| begin(setup, sockets, limits, files))
+        .and_then(|(setup, roots)| prepare(setup, roots, &socket, limits, files))
         .and_then(|broker| broker.run(&socket));
     served.map_err(|error| failed(&socket, error))
 }
@@ -63,35 +69,59 @@ pub(crate) fn failed(socket: &OwnedFd, error: Error) -> Error {
     error
 }
 
-/// What the launcher sends first.
-fn received(socket: &OwnedFd) -> Result<(Setup, Vec<OwnedFd>), Error> {
-    let wrong = |why: String| Error::Launcher(why);
+/// An order of the launcher, with what comes along.
+fn order(socket: &OwnedFd) -> Result<(Order, Vec<OwnedFd>), Error> {
     let mut bytes = [0; LONGEST];
     let received = socket::receive(socket.as_fd(), &mut bytes);
     let (length, fds) = received.map_err(Error::of("receiving what to serve"))?;
     let bytes = bytes.get(..length).unwrap_or_default();
-    let Order::Serve {} =
-        serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
-    let mut fds = fds.into_iter();
-    let file = fds
-        .next()
-        .ok_or_else(|| wrong("it sends no setup".into()))?;
-    let length = memory::length_of_sealed(&file)
-        .map_err(Error::of("reading the setup, which has to be sealed"))?;
+    match serde_json::from_slice(bytes) {
+        Ok(order) => Ok((order, fds)),
+        Err(error) => Err(Error::Launcher(error.to_string())),
+    }
+}
+
+/// What a sealed file holds.
+fn sealed(file: Option<OwnedFd>, what: &str) -> Result<Vec<u8>, Error> {
+    let file = file.ok_or_else(|| Error::Launcher(format!("it sends no {what}")))?;
+    let length = memory::length_of_sealed(&file).map_err(Error::of(
+        "reading what the launcher sends, which has to be sealed",
+    ))?;
     if length > LONGEST_SETUP {
-        return Err(wrong("its setup is too long".into()));
+        return Err(Error::Launcher(format!("its {what} is too long")));
     }
     let mut bytes = vec![0; length as usize];
     let read = rustix::io::pread(&file, &mut bytes[..], 0)
-        .map_err(|error| Error::of("reading the setup")(error.into()))?;
-    let setup: Setup = serde_json::from_slice(bytes.get(..read).unwrap_or_default())
-        .map_err(|error| wrong(error.to_string()))?;
-    let sockets: Vec<OwnedFd> = fds.collect();
-    match setup.listeners.len() == sockets.len() {
-        true => Ok((setup, sockets)),
-        false => Err(wrong(format!(
+        .map_err(|error| Error::of("reading what the launcher sends")(error.into()))?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// What the launcher sends first: the setup, and whom the host trusts, if TLS may be opened.
+fn received(socket: &OwnedFd) -> Result<(Setup, Vec<u8>), Error> {
+    let (Order::Prepare {}, fds) = order(socket)? else {
+        return Err(Error::Launcher("it sends no setup first".into()));
+    };
+    let mut fds = fds.into_iter();
+    let setup: Setup = serde_json::from_slice(&sealed(fds.next(), "setup")?)
+        .map_err(|error| Error::Launcher(error.to_string()))?;
+    let roots = match setup.opens {
+        Some(_) => sealed(fds.next(), "list of those whom the host trusts")?,
+        None => Vec::new(),
+    };
+    Ok((setup, roots))
+}
+
+/// What it sends when the sandbox is built: a socket for each listener.
+fn sockets(socket: &OwnedFd, listeners: Vec<Listener>) -> Result<Vec<(Listener, OwnedFd)>, Error> {
+    let (Order::Serve {}, sockets) = order(socket)? else {
+        return Err(Error::Launcher("it sends no sockets".into()));
+    };
+    match listeners.len() == sockets.len() {
+        true => Ok(listeners.into_iter().zip(sockets).collect()),
+        false => Err(Error::Launcher(format!(
             "it names {} sockets, and sends {}",
-            setup.listeners.len(),
+            listeners.len(),
             sockets.len()
         ))),
     }
@@ -103,13 +133,14 @@ struct Broker {
     sender: events::Sender,
 }
 
-fn begin(
+fn prepare(
     setup: Setup,
-    sockets: Vec<OwnedFd>,
+    roots: Vec<u8>,
+    socket: &OwnedFd,
     limits: Limits,
     files: Files,
 ) -> Result<Broker, Error> {
-    let listeners = setup.listeners.clone();
+    let (listeners, opens) = (setup.listeners.clone(), setup.opens);
     let proxies = Proxies::of(&setup.proxies).map_err(Error::Proxy)?;
     let judge = Judge::new(setup).map_err(|bad| Error::Launcher(bad.to_string()))?;
     let limits = with_descriptors(limits);
@@ -117,9 +148,29 @@ fn begin(
     for name in judge.names() {
         names.address(name, true);
     }
+    let tls = opens.map(|_| Tls::new(roots, &judge.passing()));
+    let tls = tls
+        .transpose()
+        .map_err(|error| Error::Authority(error.to_string()))?;
+    let prepared = Event::Prepared {
+        authority: tls.as_ref().map(|tls| tls.authority().to_owned()),
+        policy: judge.policy(),
+    };
+    let java = match (&tls, opens) {
+        (Some(tls), Some(Opens { java: true })) => Some(tls.for_java()),
+        _ => None,
+    };
+    let java = java.map(|store| memory::sealed("aegis-java", &store));
+    let java = java
+        .transpose()
+        .map_err(Error::of("making Java's list of authorities"))?;
+    let fds: Vec<_> = java.iter().map(AsFd::as_fd).collect();
+    socket::send(socket.as_fd(), &encode(&prepared), &fds)
+        .map_err(Error::of("telling the launcher"))?;
     let (reporter, sender) = events::channel(&limits);
     let dialler = Dialler {
         judge,
+        tls,
         limits,
         proxies,
         resolver: Resolver::new(files, limits.resolve),
@@ -132,7 +183,7 @@ fn begin(
     };
     Ok(Broker {
         acceptor: Arc::new(acceptor),
-        sockets: listeners.into_iter().zip(sockets).collect(),
+        sockets: sockets(socket, listeners)?,
         sender,
     })
 }
@@ -184,8 +235,7 @@ impl Broker {
                 listen(acceptor.clone(), listener, fd)
                     .map_err(Error::of("using a listening socket"))?;
             }
-            let policy = acceptor.dialler.judge.policy();
-            events::send(&socket, &Event::Ready { policy })
+            events::send(&socket, &Event::Ready {})
                 .await
                 .map_err(Error::of("telling the launcher"))?;
             // Nothing more is expected from the launcher: whatever can be read is its end.

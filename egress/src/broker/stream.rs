@@ -55,9 +55,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
         let count = buffer.filled().len() - before;
-        self.counts
-            .received
-            .fetch_add(count as u64, Ordering::Relaxed);
+        self.counts.came(count as u64);
         Poll::Ready(read)
     }
 }
@@ -65,7 +63,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
 impl<S: AsyncWrite + Unpin> Counted<S> {
     fn count(&self, written: &io::Result<usize>) {
         if let Ok(count) = written {
-            self.counts.sent.fetch_add(*count as u64, Ordering::Relaxed);
+            self.counts.went(*count as u64);
         }
     }
 }
@@ -147,6 +145,16 @@ impl Exchange {
 }
 
 impl Counts {
+    /// So many bytes were sent.
+    pub fn went(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many bytes were received.
+    pub fn came(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     fn now(&self) -> (u64, u64) {
         let (sent, received) = (&self.sent, &self.received);
         (
@@ -200,6 +208,71 @@ async fn pass(
             large = Some(room);
             piece = vec![0; LARGE_PIECE];
         }
+    }
+}
+
+/// A stream of which something was read already.
+pub(crate) struct Resumed<S> {
+    first: Vec<u8>,
+    /// How much of that was read again.
+    at: usize,
+    stream: S,
+}
+
+impl<S> Resumed<S> {
+    pub fn new(first: Vec<u8>, stream: S) -> Self {
+        let at = 0;
+        Self { first, at, stream }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Resumed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let rest = &self.first[self.at..];
+        let length = rest.len().min(buffer.remaining());
+        buffer.put_slice(&rest[..length]);
+        self.at += length;
+        if self.at == self.first.len() {
+            self.first = Vec::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Resumed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

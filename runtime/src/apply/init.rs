@@ -43,6 +43,7 @@ const FAILED: i32 = 125;
 struct HandedOut {
     own: Option<OwnRoot>,
     layers: Option<OwnedFd>,
+    trust: Vec<OwnedFd>,
 }
 
 pub(super) fn run(mut prepared: Prepared<'_>, socket: OwnedFd, early: Option<&Early>) -> ! {
@@ -129,7 +130,7 @@ fn set_up(
     for standard in &prepared.reopened {
         let _ = standard.retake();
     }
-    let root::Made { own, layers } = root::build(prepared)?;
+    let root::Made { own, layers, trust } = root::build(prepared)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(plan.umask));
     rustix::process::chdir(&plan.directory)
         .map_err(Failure::on(Step::Directory, &plan.directory))?;
@@ -152,7 +153,8 @@ fn set_up(
             false => 0,
         },
     });
-    Ok((listeners, HandedOut { own, layers }))
+    let rest = HandedOut { own, layers, trust };
+    Ok((listeners, rest))
 }
 
 fn confine(prepared: &Prepared<'_>) -> Result<(), Failure> {
@@ -236,7 +238,8 @@ fn launch(
 ) -> Result<(i32, Option<Witness>), Failure> {
     // If the supervisor has already given the order to go, it does not wait for this message.
     if !listeners.is_empty() || !socket::has_message(socket.as_fd()) {
-        let ready = Message::Ready { listeners };
+        let trust = rest.trust;
+        let ready = Message::Ready { listeners, trust };
         ready
             .send(socket.as_fd())
             .map_err(Failure::of(Step::Fork))?;

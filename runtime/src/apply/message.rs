@@ -25,6 +25,8 @@ pub enum Message {
     Ready {
         /// The sockets of the plan's listeners, in their order.
         listeners: Vec<OwnedFd>,
+        /// The files to be written of [`Op::Trust`](crate::plan::Op::Trust).
+        trust: Vec<OwnedFd>,
     },
     /// The command was executed.
     Running {
@@ -117,9 +119,9 @@ impl Message {
             Self::Unmapped(path) => [b"U", path.as_os_str().as_bytes()].concat(),
             Self::Lost(path) => [b"L", path.as_os_str().as_bytes()].concat(),
             Self::Full => vec![b'T'],
-            Self::Ready { listeners } => {
-                fds.extend(listeners.iter().map(AsFd::as_fd));
-                vec![b'B']
+            Self::Ready { listeners, trust } => {
+                fds.extend(trust.iter().chain(listeners).map(AsFd::as_fd));
+                vec![b'B', trust.len() as u8]
             }
             Self::Running {
                 pidfd,
@@ -173,7 +175,11 @@ impl Message {
             [b'U', rest @ ..] => Self::Unmapped(path(rest)),
             [b'L', rest @ ..] => Self::Lost(path(rest)),
             [b'T'] => Self::Full,
-            [b'B'] => Self::Ready { listeners: fds },
+            [b'B', of_trust] if fds.len() >= usize::from(*of_trust) => {
+                let mut trust = fds;
+                let listeners = trust.split_off((*of_trust).into());
+                Self::Ready { listeners, trust }
+            }
             [b'R', listener, own, user, layers, network @ ..] => {
                 let mut fds = fds.into_iter();
                 let mut next = |given: u8| match given {
@@ -286,12 +292,19 @@ mod tests {
     fn as_many_descriptors_arrive_as_were_sent() {
         let (ours, theirs) = socket::pair().expect("a pair");
         let null = || std::fs::File::open("/dev/null").map(OwnedFd::from);
-        let listeners: Result<Vec<OwnedFd>, _> = (0..40).map(|_| null()).collect();
-        let listeners = listeners.expect("descriptors");
-        let ready = Message::Ready { listeners };
+        let some = |count| -> Vec<OwnedFd> {
+            let all: Result<_, _> = (0..count).map(|_| null()).collect();
+            all.expect("descriptors")
+        };
+        let ready = Message::Ready {
+            listeners: some(40),
+            trust: some(3),
+        };
         ready.send(theirs.as_fd()).expect("sent");
         match Message::receive(ours.as_fd()).expect("received") {
-            Some(Message::Ready { listeners }) => assert_eq!(listeners.len(), 40),
+            Some(Message::Ready { listeners, trust }) => {
+                assert_eq!((listeners.len(), trust.len()), (40, 3));
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -12,6 +12,7 @@ mod message;
 mod root;
 mod sources;
 mod stdio;
+mod trust;
 mod witness;
 
 use std::ffi::{CString, OsString};

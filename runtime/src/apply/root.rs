@@ -14,7 +14,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::layers::Layers;
-use super::{Prepared, sources};
+use super::{Prepared, sources, trust};
 use crate::error::Failure;
 use crate::types::Step;
 
@@ -32,6 +32,8 @@ pub(super) struct Made {
     pub own: Option<OwnedFd>,
     /// The layers over trees of the host, if there are any.
     pub layers: Option<OwnedFd>,
+    /// What the supervisor is to write of [`Op::Trust`].
+    pub trust: Vec<OwnedFd>,
 }
 
 /// Makes the root and enters it. The host's tree is gone afterwards.
@@ -52,6 +54,7 @@ pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<Made, Failure> {
         plan: prepared.plan,
         masks: Masks::default(),
         layers: None,
+        trust: Vec::new(),
     };
     let wanted = prepared.plan.has_private_sockets();
     let mut copy = None;
@@ -64,9 +67,14 @@ pub(super) fn build(prepared: &mut Prepared<'_>) -> Result<Made, Failure> {
     }
     let layers = builder.layers.take().map(Layers::leave).transpose();
     let layers = layers.map_err(Failure::of(Step::Layer))?;
+    let trust = builder.trust;
     rustix::process::fchdir(root).map_err(Failure::of(Step::Pivot))?;
     mount::pivot_to_current_directory().map_err(Failure::of(Step::Pivot))?;
-    Ok(Made { own: copy, layers })
+    Ok(Made {
+        own: copy,
+        layers,
+        trust,
+    })
 }
 
 /// A detached copy of the root and of the private places in it.
@@ -96,6 +104,7 @@ struct Builder<'a> {
     plan: &'a Plan,
     masks: Masks,
     layers: Option<Layers>,
+    trust: Vec<OwnedFd>,
 }
 
 /// Where something is to be mounted.
@@ -215,6 +224,16 @@ impl Builder<'_> {
                 mount::set_attributes_of_one(tree.as_fd(), base | attr::RDONLY)?;
                 Ok(tree)
             }),
+            Op::Trust { host, java } => {
+                let shown = match host {
+                    Some(source) => Some(sources::take(source)?),
+                    None => trust::of_host(self.root, below(at)).map_err(on(Step::Mount))?,
+                };
+                let made = trust::make(shown.as_ref().map(AsFd::as_fd), *java);
+                let trust::Made { tree, files } = made.map_err(on(Step::Mount))?;
+                self.trust = files;
+                Ok(tree)
+            }
             // Read-only: nobody inside may write anything in it.
             Op::Proc => mount::new_filesystem(c"proc", &[], base | attr::RDONLY),
             // The machine has 4,096 terminals, `kernel.pty.max`, whoever opens them.

@@ -207,6 +207,7 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
         keep_fds: spec.keep_fds,
         grants,
         denied: spec.denied,
+        opened: Vec::new(),
         policy: None,
         variables: spec.variables,
         identity: spec.identity,

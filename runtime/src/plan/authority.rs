@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use aegis_policy::decide::about_requests;
 use aegis_policy::model::{Documents, Scheme};
 use aegis_policy::request::{self, Approval};
 use aegis_policy::{Context, Decision, Hash, Policy, Request, What};
@@ -14,7 +15,7 @@ use aegis_profile::{
 };
 
 use super::reachable::private_sockets;
-use super::{Grant, InForce, Plan};
+use super::{Grant, InForce, Opened, Plan};
 use crate::facts::{Caller, HostFacts};
 use crate::seccomp;
 use crate::types::GrantOrigin;
@@ -169,12 +170,45 @@ pub fn decide(plan: &mut Plan, policy: &Policy, request: &Request) -> Decision {
     for (grant, part) in plan.grants.iter_mut().zip(&decision.parts) {
         grant.decision = Some(part.clone());
     }
+    plan.opened = opened(plan, policy, request);
     plan.policy = Some(InForce {
         name: policy.name(),
         hash: decision.policy,
         verdict: decision.verdict,
     });
     decision
+}
+
+/// The hosts whose TLS is opened: which the policy lets through, and to which it tells requests apart, or a secret is bound.
+fn opened(plan: &Plan, policy: &Policy, request: &Request) -> Vec<Opened> {
+    let lets_through = |grant: &&Grant| {
+        let decision = grant.decision.as_ref();
+        decision.is_some_and(|part| part.verdict.lets_through())
+    };
+    let mut asked = None;
+    let opened = plan.grants.iter().filter(lets_through).filter_map(|grant| {
+        let What::Net(to) = &grant.what else {
+            return None;
+        };
+        if to.scheme != Scheme::Https {
+            return None;
+        }
+        let secrets = plan.grants.iter().filter_map(|other| match &other.what {
+            What::Secret { alias, host, .. } if *host == to.host => Some(alias.clone()),
+            _ => None,
+        });
+        let asked = asked.get_or_insert_with(|| request.clone());
+        asked.what = grant.what.clone();
+        let opened = Opened {
+            host: to.host.clone(),
+            port: to.port,
+            rules: about_requests(policy, asked),
+            secrets: secrets.collect(),
+        };
+        let is_opened = !opened.rules.is_empty() || !opened.secrets.is_empty();
+        is_opened.then_some(opened)
+    });
+    opened.collect()
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 //! the profile sets; each overrides the one before.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use aegis_profile::Profile;
 
 use super::own_places::user_name;
 use crate::facts::{self, Directories, HostFacts, TMP};
-use crate::types::Identity;
+use crate::types::{Identity, trust};
 
 /// Strings by name.
 type Variables = BTreeMap<OsString, OsString>;
@@ -28,6 +30,17 @@ pub(super) fn environment(
         ("TMPDIR".into(), TMP.into()),
     ]);
     set.retain(|name, _| !facts.environment.contains_key(name));
+    if facts.may_open_tls {
+        let place = |name: &CStr| {
+            let name = OsStr::from_bytes(name.to_bytes());
+            OsString::from(Path::new(trust::DIRECTORY).join(name))
+        };
+        let bundle = trust::BUNDLE_VARIABLES.map(|name| (name, trust::BUNDLE));
+        let all = bundle.into_iter();
+        let all = all.chain([(trust::AUTHORITY_VARIABLE, trust::AUTHORITY)]);
+        // Whom the caller's own file names is in the bundle.
+        set.extend(all.map(|(name, file)| (name.into(), place(file))));
+    }
     let directories = Directories {
         skill: facts.skill.as_deref(),
         work: &facts.work,

@@ -23,7 +23,7 @@ pub use assemble::{Spec, assemble, identity};
 pub use compile::{check, compile};
 pub use limits::{CORE_LIMIT, GroupLimits, Held, Less, Limits};
 pub use model::{
-    Degraded, DeniedPaths, Grant, InForce, Landlock, Memfd, Namespace, PathRule, Plan,
+    Degraded, DeniedPaths, Grant, InForce, Landlock, Memfd, Namespace, Opened, PathRule, Plan,
 };
 pub use ops::{Op, Operation, Operations};
 pub(crate) use reachable::private_sockets;

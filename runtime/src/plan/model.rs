@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aegis_policy::{Hash, Opinion, Verdict, What};
 use serde::Serialize;
@@ -135,6 +136,21 @@ pub struct Degraded {
     pub fix: String,
 }
 
+/// A host that is spoken to over TLS, which the broker opens: it has an authority of its own, which the sandbox trusts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Opened {
+    /// As the profile names it.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The rules of the policy that tell requests to it apart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Arc<str>>,
+    /// The secrets that are put into requests to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+}
+
 /// Everything that is done to the command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Plan {
@@ -193,6 +209,9 @@ pub struct Plan {
     /// What is denied inside of what was granted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub denied: Vec<DeniedPaths>,
+    /// Hosts whose TLS is opened outside of the sandbox, once the policy was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub opened: Vec<Opened>,
     /// The policy; `None`: not asked yet.
     pub policy: Option<InForce>,
     /// `$SKILL`, `$WORK` and `$HOME`, the longest first: for printing paths as a profile declares them.

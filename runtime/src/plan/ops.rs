@@ -94,6 +94,15 @@ pub enum Op {
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<String>,
     },
+    /// Mounts a directory of the sandbox's own with what the host's has there: certificates, and links to them. The supervisor is handed
+    /// files in it to write, before the command starts: [`trust`](crate::types::trust).
+    Trust {
+        /// The host's, where that is granted itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        host: Option<HostPath>,
+        /// Whether there is a file for Java.
+        java: bool,
+    },
     /// Mounts `proc(5)` of the sandbox's pid namespace, read-only.
     Proc,
     /// Mounts a `devpts` of the sandbox's own.
@@ -137,6 +146,7 @@ impl Op {
             | Self::Private { .. }
             | Self::Way => true,
             Self::Bind { .. }
+            | Self::Trust { .. }
             | Self::Device { .. }
             | Self::Proc
             | Self::Pseudoterminals

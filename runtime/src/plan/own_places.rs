@@ -12,8 +12,8 @@ use super::stdio::Given;
 use crate::error::Error;
 use crate::facts::paths::{Kind, Resolved};
 use crate::facts::{HostFacts, TMP, devices};
-use crate::types::Identity;
 use crate::types::paths::{above, is_below};
+use crate::types::{Identity, trust};
 use aegis_sys::landlock::fs;
 use aegis_sys::netlink;
 
@@ -54,6 +54,9 @@ pub(super) fn add(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
         && !list.is_empty()
     {
         add_names(root, list)?;
+        if root.facts.may_open_tls {
+            add_trust(root);
+        }
     }
     add_directories(root);
     add_devices(root, profile)
@@ -126,6 +129,19 @@ fn add_names(root: &mut Root<'_>, destinations: &[Declared<Destination>]) -> Res
     let switch = "passwd: files\ngroup: files\nhosts: files dns\n";
     root.file(Path::new("/etc/nsswitch.conf"), switch.to_owned());
     Ok(())
+}
+
+/// Adds the directory of those whom TLS trusts, in place of the host's.
+fn add_trust(root: &mut Root<'_>) {
+    let path = Path::new(trust::DIRECTORY);
+    let host = root.granted.binds.remove(path.as_os_str());
+    root.directory(path);
+    let trust = Op::Trust {
+        host: host.map(|bind| bind.found.host_path(root.identity, false)),
+        java: root.facts.has_java,
+    };
+    root.mounts.push(trust.at(path));
+    root.granted.rules.insert(path.into(), READ_TREE);
 }
 
 /// Adds a private writable directory, unless the host's is granted in its place.

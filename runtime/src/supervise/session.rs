@@ -64,6 +64,8 @@ pub struct Session {
     ready: bool,
     /// The broker's sockets, until they are taken.
     listeners: Vec<OwnedFd>,
+    /// The files of [`Op::Trust`](crate::plan::Op::Trust) that are to be written, until they are taken.
+    trust: Vec<OwnedFd>,
     command: Option<OwnedFd>,
     listener: Option<Listener>,
     /// Addresses that may be connected for the command, where that is guarded.
@@ -211,8 +213,9 @@ impl Session {
             }
             Some(Message::Lost(path)) => self.lost.push(path),
             Some(Message::Full) => self.full = true,
-            Some(Message::Ready { listeners }) => {
+            Some(Message::Ready { listeners, trust }) => {
                 self.ready = true;
+                self.trust = trust;
                 self.listeners = listeners;
             }
             Some(Message::Running {

@@ -9,6 +9,7 @@ mod origin;
 pub mod paths;
 mod stdio;
 mod step;
+pub mod trust;
 
 pub use fault::Fault;
 pub use ids::{HOSTNAME, Identity, SANDBOX_UID, now, run_id};

@@ -115,14 +115,20 @@ impl<'a> KnownNodes<'a> {
         }
         let other = match op {
             Op::Symlink { target, .. } => target.as_os_str(),
-            Op::Bind { source, .. } => source.path.as_os_str(),
+            Op::Bind { source, .. }
+            | Op::Trust {
+                host: Some(source), ..
+            } => source.path.as_os_str(),
             Op::Device { path, .. } => path.as_os_str(),
             _ => OsStr::new(""),
         };
         if key(at).contains(&0) || other.as_bytes().contains(&0) {
             return Err(Reason::Nul);
         }
-        if let Op::Bind { source, .. } = op
+        if let Op::Bind { source, .. }
+        | Op::Trust {
+            host: Some(source), ..
+        } = op
             && !is_normal(key(&source.path))
         {
             return Err(Reason::NotNormal);
@@ -165,7 +171,7 @@ impl<'a> KnownNodes<'a> {
                 self.mount(at, Some(directory), NodeKind::Foreign)
             }
             Op::Device { .. } => self.mount(at, None, NodeKind::Foreign),
-            Op::Proc => self.mount(at, Some(true), NodeKind::Foreign),
+            Op::Proc | Op::Trust { .. } => self.mount(at, Some(true), NodeKind::Foreign),
             Op::Pseudoterminals => self.mount(at, Some(true), NodeKind::Closed),
             Op::Mask | Op::Hide { .. } => {
                 let masks = [MASKED_FILE, MASKED_DIRECTORY].map(|mask| self.get(Path::new(mask)));

@@ -104,6 +104,12 @@ impl Built {
         std::mem::take(&mut self.0.listeners)
     }
 
+    /// The files to be written of the plan's [`Op::Trust`](crate::plan::Op::Trust), once [`Built::wait`] has returned: the bundle, the
+    /// authority and, where there is one, Java's. They are handed out once, and what is written afterwards is seen inside.
+    pub fn trust(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.0.trust)
+    }
+
     /// Lets the command start, as soon as everything is built.
     ///
     /// # Errors
@@ -188,6 +194,7 @@ impl Session {
             terminal,
             ready: false,
             listeners: Vec::new(),
+            trust: Vec::new(),
             command: None,
             listener: None,
             reached: None,

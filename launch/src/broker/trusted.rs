@@ -1,0 +1,103 @@
+//! Whom TLS trusts: on the host, and in a sandbox whose TLS is opened.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use aegis_sys::{files, memory};
+
+/// Where distributions have all authorities in one file: Debian and Arch, Fedora, openSUSE, Alpine.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// As many bytes of authorities are read: many times what distributions have.
+const MOST: u64 = 8 << 20;
+
+/// The authorities that programs of this caller trust (PEM): those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, as OpenSSL reads them; without
+/// these, the host's.
+///
+/// # Errors
+///
+/// What the caller names cannot be read.
+pub(super) fn roots() -> Result<Vec<u8>, String> {
+    let named = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let mut roots = Vec::new();
+    if let Some(file) = named("SSL_CERT_FILE") {
+        add(&mut roots, Path::new(&file)).map_err(|error| {
+            let file = Path::new(&file).display();
+            format!("SSL_CERT_FILE: {file}: {error}\n  help: name a file of certificates (PEM), or unset it")
+        })?;
+    }
+    for directory in named("SSL_CERT_DIR").iter().flat_map(std::env::split_paths) {
+        let files = certificates(&directory).map_err(|error| {
+            let directory = directory.display();
+            format!("SSL_CERT_DIR: {directory}: {error}\n  help: name directories of certificates (PEM), or unset it")
+        })?;
+        for file in files {
+            // As OpenSSL does: what cannot be read there is nobody.
+            let _ = add(&mut roots, &file);
+        }
+    }
+    if roots.is_empty() {
+        let _ = (BUNDLES.iter().map(Path::new)).find(|file| add(&mut roots, file).is_ok());
+    }
+    Ok(roots)
+}
+
+/// The files of a directory of certificates that OpenSSL would find: named by a hash, and `.0` and on.
+fn certificates(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let number = path.extension().and_then(|number| number.to_str());
+        if number.is_some_and(|number| number.parse::<u16>().is_ok()) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Adds a file of certificates.
+fn add(roots: &mut Vec<u8>, file: &Path) -> io::Result<()> {
+    let left = MOST.saturating_sub(roots.len() as u64);
+    let mut file = files::open_regular(file)?.take(left + 1);
+    let before = roots.len();
+    file.read_to_end(roots)?;
+    if roots.len() as u64 > MOST {
+        roots.truncate(before);
+        return Err(io::Error::other("these are too many certificates"));
+    }
+    if !roots.ends_with(b"\n") {
+        roots.push(b'\n');
+    }
+    Ok(())
+}
+
+/// Writes whom a sandbox trusts: the host's authorities and the run's own.
+pub(super) fn write(
+    files: Vec<OwnedFd>,
+    roots: &[u8],
+    authority: &str,
+    java: Vec<OwnedFd>,
+) -> io::Result<()> {
+    let mut files = files.into_iter().map(File::from);
+    if let Some(mut bundle) = files.next() {
+        bundle.write_all(&[roots, authority.as_bytes()].concat())?;
+    }
+    if let Some(mut own) = files.next() {
+        own.write_all(authority.as_bytes())?;
+    }
+    if let (Some(mut store), Some(made)) = (files.next(), java.into_iter().next()) {
+        let mut bytes = vec![0; memory::length_of_sealed(&made)?.min(2 * MOST) as usize];
+        File::from(made).read_exact_at(&mut bytes, 0)?;
+        store.write_all(&bytes)?;
+    }
+    Ok(())
+}

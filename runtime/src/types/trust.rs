@@ -1,0 +1,31 @@
+//! Where a sandbox finds whom TLS trusts, where connections may be opened outside of it.
+
+use std::ffi::CStr;
+
+/// The directory: Debian's, and OpenSSL's there.
+pub const DIRECTORY: &str = "/etc/ssl/certs";
+
+/// In it, all authorities in one file (PEM): those of the host, and the run's own.
+pub const BUNDLE: &CStr = c"ca-certificates.crt";
+
+/// The run's own authority alone (PEM).
+pub const AUTHORITY: &CStr = c"aegis-authority.pem";
+
+/// By this name OpenSSL finds it: the hash of its subject, `CN=Aegis` (`openssl-rehash(1)`).
+pub const AUTHORITY_LINK: &CStr = c"27b7e378.0";
+
+/// All of them as Java reads them (JKS).
+pub const JAVA: &CStr = c"java/cacerts";
+
+/// Variables by which programs are told of [`BUNDLE`] that do not look there.
+pub const BUNDLE_VARIABLES: [&str; 6] = [
+    "AWS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "DENO_CERT",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+];
+
+/// Node.js has roots of its own, to which it adds.
+pub const AUTHORITY_VARIABLE: &str = "NODE_EXTRA_CA_CERTS";
