@@ -16,8 +16,8 @@ use aegis_sys::memory::sealed;
 use aegis_sys::socket;
 
 use crate::world::{
-    OPEN, PUBLIC, World, curl, echo_server, http_server, listen, order, outside, python, sandbox,
-    told,
+    OPEN, PUBLIC, World, curl, echo_server, http_server, listen, order, outside, python, ready,
+    sandbox, told,
 };
 
 /// A user whom nothing on this host belongs to.
@@ -102,7 +102,7 @@ fn beside_in(
             started.send(child.id()).expect("somebody waits");
             child.wait().expect("it ends")
         };
-        let ended = sandbox(&world.setup(), serve, move |inside| {
+        let ended = sandbox(&world.setup(), None, serve, move |inside| {
             body(inside, pid.recv().expect("it starts"));
         });
         drop(asked);

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 use aegis_egress::protocol::{
-    Event, Grant, LONGEST, Listener, Order, Protocol, Proxies, Setup, encode,
+    Event, Grant, LONGEST, Listener, Opens, Order, Protocol, Proxies, Setup, encode,
 };
 use aegis_egress::{Files, Limits};
 use aegis_policy::Context;
@@ -45,6 +45,8 @@ pub struct World {
     pub resolv_conf: String,
     pub limits: Limits,
     pub proxies: Proxies,
+    /// Whom the host trusts (PEM): then TLS may be opened.
+    pub roots: Option<Vec<u8>>,
 }
 
 impl World {
@@ -62,6 +64,7 @@ impl World {
             resolv_conf: String::new(),
             limits: Limits::default(),
             proxies: Proxies::default(),
+            roots: None,
         }
     }
 
@@ -100,6 +103,7 @@ impl World {
             listeners,
             policy: vec![policy],
             proxies: self.proxies.clone(),
+            opens: self.roots.as_ref().map(|_| Opens { java: true }),
             ..Setup::default()
         }
     }
@@ -124,7 +128,9 @@ impl World {
         let serve = move |theirs| aegis_egress::serve(theirs, limits, files);
         outside(|| {
             let servers = servers();
-            let served = sandbox(&self.setup(), serve, |inside| body(inside, &servers));
+            let served = sandbox(&self.setup(), self.roots.as_deref(), serve, |inside| {
+                body(inside, &servers)
+            });
             served.expect("it serves until the end");
         });
     }
@@ -169,6 +175,7 @@ pub fn outside<T: Send>(body: impl FnOnce() -> T + Send) -> T {
 /// servers are.
 pub fn sandbox<R: Send>(
     setup: &Setup,
+    roots: Option<&[u8]>,
     serve: impl FnOnce(OwnedFd) -> R + Send,
     body: impl FnOnce(&Inside) + Send,
 ) -> R {
@@ -183,23 +190,23 @@ pub fn sandbox<R: Send>(
                 ip("-6 route add local default dev lo");
                 let sockets: Vec<OwnedFd> = setup.listeners.iter().map(listen).collect();
                 listening.send(sockets).expect("somebody waits");
+                let (socket, authority) = begin.recv().expect("a socket");
                 let inside = Inside {
-                    events: Mutex::new(begin.recv().expect("a socket")),
+                    events: Mutex::new(socket),
                     files: of_sandbox(),
+                    authority,
                 };
                 body(&inside);
             });
         });
         // Panics inside end both channels.
         let served = listened.recv().ok().map(|sockets: Vec<OwnedFd>| {
-            order(&ours, setup, &sockets);
+            order(&ours, setup, roots, &sockets);
             // Nobody else has them.
             drop(sockets);
             let broker = scope.spawn(move || serve(theirs));
-            match told(&ours) {
-                Some(Event::Ready { .. }) => ready.send(ours).expect("somebody waits"),
-                other => panic!("{other:?}"),
-            }
+            let authority = self::ready(&ours);
+            ready.send((ours, authority)).expect("somebody waits");
             broker
         });
         let result = program.join();
@@ -285,6 +292,8 @@ pub struct Inside {
     events: Mutex<OwnedFd>,
     #[expect(dead_code, reason = "what is mounted")]
     files: tempfile::TempDir,
+    /// The run's own authority (PEM), where TLS may be opened.
+    pub authority: Option<String>,
 }
 
 impl Inside {

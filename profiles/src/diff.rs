@@ -15,6 +15,7 @@ use crate::model::{
     Declared, Denied, Destination, Origin, Outbound, PathSpec, Program, Sockets, SyscallBase,
     Variable,
 };
+use crate::units;
 
 /// One thing that one profile may do and the other may not.
 #[derive(Clone, Debug, Serialize)]
@@ -128,7 +129,11 @@ fn beyond(more: &Profile, less: &Profile) -> Vec<Item> {
         let shown = |s: &SecretUse| {
             let mut text = format!("{alias} to {}", s.to);
             text.extend(s.header.iter().map(|header| format!(", header `{header}`")));
+            text.extend(s.query.iter().map(|query| format!(", query {query}")));
             text.extend(s.env.iter().map(|env| format!(", env {env}")));
+            text.extend(s.like.iter().map(|like| format!(" like `{like}`")));
+            let ttl = s.ttl.as_ref().map(|ttl| units::show_time(ttl.value));
+            text.extend(ttl.map(|ttl| format!(", for {ttl}")));
             text
         };
         let other = theirs.secrets_use.get(alias);

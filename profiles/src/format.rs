@@ -183,14 +183,21 @@ section! {
 }
 
 section! {
-    /// Where one secret may go. At least one of `header` and `env` is needed.
-    SecretUse: "a map with `to`, `header` and `env`" {
-        /// The host that the secret may be sent to.
+    /// Where one secret may go. At least one of `header`, `query` and `env` is needed.
+    SecretUse: "a map with `to`, `header`, `query`, `env`, `like` and `ttl`" {
+        /// The host that the secret may be sent to, over `https`; the host's own `localhost` also over `http`.
         "to" to: String = Word(&texts::HOST), "host name", "required", "api.github.com";
-        /// The header to send it in, with `{}` where the value goes.
+        /// The header that every request to it is given, in place of one of that name, with `{}` where the value goes.
         "header" header: Option<String> = Maybe(&texts::HEADER), "`Name: value` with one `{}`", "none", "\"Authorization: Bearer {}\"";
-        /// The environment variable that holds a placeholder for the secret.
+        /// The parameter that the URL of every request to it is given, in place of one of that name.
+        "query" query: Option<String> = Maybe(&texts::PARAMETER), "name of a parameter", "none", "api_key";
+        /// The environment variable that holds a placeholder for the secret. Where the command sends that in a header, also inside of
+        /// `Authorization: Basic`, or, with `query`, in the URL, the value takes its place.
         "env" env: Option<String> = Maybe(&texts::VARIABLE), "name of a variable", "none", "GITHUB_TOKEN";
+        /// What the placeholder looks like, with `{}` for 36 letters and digits: some programs look at how a key begins.
+        "like" like: Option<String> = Maybe(&texts::LIKE), "text with one `{}`", "`{}`", "\"ghp_{}\"";
+        /// How long after the start of the run it is sent.
+        "ttl" ttl: Option<Declared<u64>> = Single(&texts::TIME), "number with `ms`, `s`, `m`, `h` or `d`", "as long as the run", "1h";
     }
 }
 

@@ -32,7 +32,7 @@ impl Unit {
         matches!(self, Self::Processors | Self::Count(_))
     }
 
-    fn schema(self) -> Json {
+    pub(crate) fn schema(self) -> Json {
         let text = |pattern: &str| json!({"type": "string", "pattern": pattern});
         match self {
             Self::Time => text(r"^[1-9][0-9]*(ms|s|m|h|d)$"),

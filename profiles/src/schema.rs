@@ -23,9 +23,11 @@ pub fn json() -> Value {
     schema["$id"] = ID.into();
     schema["title"] = "Aegis profile".into();
     schema["$defs"] = definitions.into();
-    // A secret needs `header` or `env`: the schema of a single key cannot say that.
-    schema["$defs"]["SecretUse"]["anyOf"] =
-        json!([{"required": ["header"]}, {"required": ["env"]}]);
+    // What one key of a secret needs of the others, the schema of a single key cannot say.
+    let secret = &mut schema["$defs"]["SecretUse"];
+    secret["anyOf"] =
+        json!([{"required": ["header"]}, {"required": ["query"]}, {"required": ["env"]}]);
+    secret["dependentRequired"] = json!({"like": ["env"]});
     schema
 }
 

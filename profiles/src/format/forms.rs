@@ -411,9 +411,14 @@ impl Form for Secrets {
                     (out.report(node.span, "a secret without `to`"))
                         .help("name the one host that it may be sent to: `to: api.github.com`");
                 }
-                if !named("header") && !named("env") {
-                    (out.report(node.span, "a secret that goes nowhere"))
-                        .help("give `header: \"Authorization: Bearer {}\"`, `env: NAME`, or both");
+                if !named("header") && !named("query") && !named("env") {
+                    (out.report(node.span, "a secret that goes nowhere")).help(
+                        "give `header: \"Authorization: Bearer {}\"`, `query: NAME` or `env: NAME`",
+                    );
+                }
+                if named("like") && !named("env") {
+                    (out.report(node.span, "`like` without `env`"))
+                        .help("name the variable that holds the placeholder: `env: NAME`; or remove `like`");
                 }
             }
             if let Some(alias) = alias {

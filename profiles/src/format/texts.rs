@@ -4,9 +4,11 @@
 use serde_json::{Value as Json, json};
 
 use crate::form::{Takes, Text, pattern, scalar, words};
+use crate::limits::Unit;
 use crate::model::{
     Args, BaselineFile, Denied, Destination, Device, PathSpec, Program, Sockets, SyscallBase,
 };
+use crate::units;
 use crate::values::paths::{self, Use};
 use crate::values::{names, net};
 
@@ -149,6 +151,20 @@ pub(crate) const HEADER: Text<String> = Text::new(
     || pattern(r"^[A-Za-z0-9!#$%&'*+.^_`|~\-]+:[^{}\n\t]*\{\}[^{}\n\t]*$"),
     names::header,
 );
+pub(crate) const PARAMETER: Text<String> = Text::new(
+    "a parameter's name",
+    || pattern(r"^[A-Za-z0-9_.~\-]{1,64}$"),
+    names::parameter,
+);
+pub(crate) const LIKE: Text<String> = Text::new(
+    "what a key looks like",
+    || pattern(r"^[A-Za-z0-9_.~\-]{0,64}\{\}[A-Za-z0-9_.~\-]{0,64}$"),
+    names::like,
+);
+pub(crate) const TIME: Text<u64> = Text {
+    show: |ms| units::show_time(*ms),
+    ..Text::new("a time", || Unit::Time.schema(), units::time)
+};
 pub(crate) const DEVICE: Text<Device> = Text::new(
     "a device",
     || pattern(concat!("^(gpu|kvm|pty|/+dev/(?!/*$)", components!(), ")$")),

@@ -63,6 +63,36 @@ pub(crate) fn header(text: &str) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
+/// Letters that mean nothing in a URL: `unreserved` of RFC 3986.
+fn is_unreserved(text: &str) -> bool {
+    let known = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    text.bytes().all(known)
+}
+
+/// The name of a parameter in the query of a URL.
+pub(crate) fn parameter(text: &str) -> Result<String, Wrong> {
+    if text.is_empty() || text.len() > 64 || !is_unreserved(text) {
+        return Wrong::new(
+            "not a parameter's name",
+            "a name has up to 64 letters, digits, `_`, `.`, `~` and `-`: `query: api_key`",
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// What a key looks like.
+pub(crate) fn like(text: &str) -> Result<String, Wrong> {
+    let fix = "write letters, digits, `_`, `.`, `~` and `-`, with one `{}` for the part that differs: `ghp_{}`";
+    let Some((before, after)) = text.split_once("{}") else {
+        return Wrong::new("what a key looks like needs one `{}`", fix);
+    };
+    let is_short = [before, after].iter().all(|part| part.len() <= 64);
+    if !is_short || !is_unreserved(before) || !is_unreserved(after) {
+        return Wrong::new("not what a key looks like", fix);
+    }
+    Ok(text.to_owned())
+}
+
 /// The name of an environment variable.
 pub(crate) fn variable(text: &str) -> Result<String, Wrong> {
     let known = |b: u8| b.is_ascii_alphanumeric() || b == b'_';

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use aegis_sys::landlock::{self, fs};
 
+use super::Secret;
 use super::access::{DEVICE, READ_TREE, WRITE_TREE, rights};
 use super::limits::{self, Limits};
 use super::model::{Degraded, DeniedPaths, Grant, Landlock, Memfd, Namespace, PathRule, Plan};
@@ -45,6 +46,8 @@ pub struct Spec {
     pub listen: Vec<u16>,
     /// Sockets for the broker of a [`Network::Brokered`].
     pub listeners: Vec<BrokerSocket>,
+    /// Secrets for the broker to put in.
+    pub secrets: Vec<Secret>,
     /// System calls. Network, supervision and listening are set by [`assemble`].
     pub syscalls: SyscallSpec,
     /// Limits; see [`limits::compile`].
@@ -85,6 +88,7 @@ impl Spec {
             network: Network::None,
             listen: Vec::new(),
             listeners: Vec::new(),
+            secrets: Vec::new(),
             syscalls: SyscallSpec::new(seccomp::Base::Default),
             limits: Limits::default(),
             passed: BTreeMap::new(),
@@ -207,6 +211,7 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
         keep_fds: spec.keep_fds,
         grants,
         denied: spec.denied,
+        secrets: spec.secrets,
         opened: Vec::new(),
         policy: None,
         variables: spec.variables,

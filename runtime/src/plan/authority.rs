@@ -4,18 +4,19 @@
 //! ([`narrow`]). Then it is asked for everything that the compiled plan grants ([`request()`], [`decide`]):
 //! the plan's own list, so that nothing is granted that was not asked for.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use aegis_policy::decide::about_requests;
-use aegis_policy::model::{Documents, Scheme};
+use aegis_policy::model::{Documents, Inject, Scheme};
 use aegis_policy::request::{self, Approval};
 use aegis_policy::{Context, Decision, Hash, Policy, Request, What};
 use aegis_profile::{
-    Declared, Destination, Device, LimitKey, Limits, Origin, Outbound, Profile, Sockets,
+    Declared, Destination, Device, LimitKey, Limits, Origin, Outbound, Profile, SecretUse, Sockets,
 };
 
 use super::reachable::private_sockets;
-use super::{Grant, InForce, Opened, Plan};
+use super::{Grant, InForce, Opened, Plan, secrets};
 use crate::facts::{Caller, HostFacts};
 use crate::seccomp;
 use crate::types::GrantOrigin;
@@ -84,6 +85,9 @@ pub(super) fn beside_files(
     if let Outbound::Named(list) = &capabilities.net_outbound {
         grants.extend(each(list, |to| What::Net(destination(to))));
     }
+    for (alias, secret) in &capabilities.secrets_use {
+        grants.extend(uses(alias, &secret.value).map(|what| Grant::new(what, &secret.origin)));
+    }
     let listen = |port: &u16| What::Listen { port: *port };
     grants.extend(each(&capabilities.net_listen, listen));
     let sockets = capabilities.sockets.iter();
@@ -104,6 +108,27 @@ pub(super) fn beside_files(
     grants.extend(socket.map(|origin| Grant::new(call(&"socket".into()), origin)));
     grants.extend(limits(&profile.limits));
     grants
+}
+
+/// The uses of a secret that a policy is asked about: each place in which it is put, and that the command has something that stands for it,
+/// which it sends in a header.
+fn uses(alias: &str, secret: &SecretUse) -> impl Iterator<Item = What> {
+    let has_placeholder = secret.env.is_some();
+    let places = [
+        (has_placeholder, None),
+        (
+            has_placeholder || secret.header.is_some(),
+            Some(Inject::Header),
+        ),
+        (secret.query.is_some(), Some(Inject::Query)),
+    ];
+    let asked = move |inject| What::Secret {
+        alias: alias.to_owned(),
+        host: secret.to.clone(),
+        inject,
+    };
+    let places = places.into_iter().filter(|(is_asked, _)| *is_asked);
+    places.map(move |(_, inject)| asked(inject))
 }
 
 /// A connection to a declared destination.
@@ -179,36 +204,44 @@ pub fn decide(plan: &mut Plan, policy: &Policy, request: &Request) -> Decision {
     decision
 }
 
-/// The hosts whose TLS is opened: which the policy lets through, and to which it tells requests apart, or a secret is bound.
+/// The hosts whose TLS is opened: which the policy lets through, and to which it tells requests apart, or a secret is sent.
 fn opened(plan: &Plan, policy: &Policy, request: &Request) -> Vec<Opened> {
-    let lets_through = |grant: &&Grant| {
-        let decision = grant.decision.as_ref();
-        decision.is_some_and(|part| part.verdict.lets_through())
-    };
+    let mut opened: Vec<Opened> = Vec::new();
     let mut asked = None;
-    let opened = plan.grants.iter().filter(lets_through).filter_map(|grant| {
+    for grant in &plan.grants {
+        let is_let_through =
+            (grant.decision.as_ref()).is_some_and(|part| part.verdict.lets_through());
         let What::Net(to) = &grant.what else {
-            return None;
+            continue;
         };
-        if to.scheme != Scheme::Https {
-            return None;
+        if to.scheme != Scheme::Https || !is_let_through {
+            continue;
         }
-        let secrets = plan.grants.iter().filter_map(|other| match &other.what {
-            What::Secret { alias, host, .. } if *host == to.host => Some(alias.clone()),
-            _ => None,
-        });
         let asked = asked.get_or_insert_with(|| request.clone());
         asked.what = grant.what.clone();
-        let opened = Opened {
-            host: to.host.clone(),
+        let rules = about_requests(policy, asked);
+        let mut hosts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        if !rules.is_empty() {
+            hosts.insert(&to.host, Vec::new());
+        }
+        for secret in plan
+            .secrets
+            .iter()
+            .filter(|secret| secrets::reaches(&to.host, &secret.to))
+        {
+            hosts
+                .entry(&secret.to)
+                .or_default()
+                .push(secret.alias.clone());
+        }
+        opened.extend(hosts.into_iter().map(|(host, secrets)| Opened {
+            host: host.to_owned(),
             port: to.port,
-            rules: about_requests(policy, asked),
-            secrets: secrets.collect(),
-        };
-        let is_opened = !opened.rules.is_empty() || !opened.secrets.is_empty();
-        is_opened.then_some(opened)
-    });
-    opened.collect()
+            rules: rules.clone(),
+            secrets,
+        }));
+    }
+    opened
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use aegis_profile::{
 };
 
 use super::assemble::{Spec, assemble, identity};
-use super::{DeniedPaths, Plan, authority, environment, files, limits};
+use super::{DeniedPaths, Plan, authority, environment, files, limits, secrets};
 use crate::error::Error;
 use crate::facts::denied::Found;
 use crate::facts::{self, HostFacts, Inputs};
@@ -53,7 +53,14 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
         facts.disks.clone(),
         &mut spec.degraded,
     )?;
+    spec.secrets = secrets::secrets(profile);
     (spec.passed, spec.set) = environment::environment(profile, facts, &spec.identity);
+    let placeholders = spec
+        .secrets
+        .iter()
+        .filter_map(|secret| secret.placeholder.clone());
+    spec.set
+        .extend(placeholders.map(|(name, value)| (name.into(), value.into())));
     let listen = profile.capabilities.net_listen.iter();
     spec.listen = listen.map(|port| port.value).collect();
     spec.syscalls = syscalls(profile, socket.is_some());
@@ -135,14 +142,7 @@ fn refuse_unsupported(profile: &Profile) -> Result<(), Error> {
             help,
         );
     }
-    if let Some((alias, secret)) = capabilities.secrets_use.iter().next() {
-        return refuse(
-            &secret.origin,
-            &format!("the secret {alias:?}"),
-            "the egress broker of this version puts no secrets in",
-            "remove `secrets.use`",
-        );
-    }
+    secrets::check(profile)?;
     if let (Some(port), false) = (capabilities.net_listen.first(), host) {
         return refuse(
             &port.origin,

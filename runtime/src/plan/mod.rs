@@ -17,6 +17,7 @@ mod model;
 pub mod ops;
 mod own_places;
 mod reachable;
+mod secrets;
 pub mod stdio;
 
 pub use assemble::{Spec, assemble, identity};
@@ -24,6 +25,7 @@ pub use compile::{check, compile};
 pub use limits::{CORE_LIMIT, GroupLimits, Held, Less, Limits};
 pub use model::{
     Degraded, DeniedPaths, Grant, InForce, Landlock, Memfd, Namespace, Opened, PathRule, Plan,
+    Secret,
 };
 pub use ops::{Op, Operation, Operations};
 pub(crate) use reachable::private_sockets;

@@ -136,6 +136,27 @@ pub struct Degraded {
     pub fix: String,
 }
 
+/// A secret that is put into requests on their way out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Secret {
+    /// Its alias.
+    pub alias: String,
+    /// The one host that it is sent to.
+    pub to: String,
+    /// The header that every request is given: its name, and its value with `{}` for the secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<(String, String)>,
+    /// The parameter of the URL that every request is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// What the command has in place of it: the variable, and its value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placeholder: Option<(String, String)>,
+    /// How long after the start it is sent, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+}
+
 /// A host that is spoken to over TLS, which the broker opens: it has an authority of its own, which the sandbox trusts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Opened {
@@ -209,6 +230,9 @@ pub struct Plan {
     /// What is denied inside of what was granted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub denied: Vec<DeniedPaths>,
+    /// Secrets that the broker puts in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Secret>,
     /// Hosts whose TLS is opened outside of the sandbox, once the policy was asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub opened: Vec<Opened>,
