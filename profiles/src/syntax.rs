@@ -6,6 +6,7 @@ pub use crate::error::{
 };
 pub use crate::form::{Takes, Text, pattern, scalar, words};
 pub use crate::units::{Wrong, count, show_size, size, time};
+pub use crate::values::names::alias;
 pub use crate::values::{destination, host, port};
 pub use crate::yaml::{Key, Kind, MAX_BYTES, Node, Span, Value, document, kind_of, parse};
 

@@ -32,7 +32,7 @@ pub(crate) fn reference(text: &str) -> Result<String, Wrong> {
 }
 
 /// The alias of a secret.
-pub(crate) fn alias(text: &str) -> Result<String, Wrong> {
+pub fn alias(text: &str) -> Result<String, Wrong> {
     let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     if !text.starts_with(|c: char| c.is_ascii_alphanumeric())
         || text.len() > 64
