@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! launcher: {"prepare": {}} with a sealed file in memory: the JSON of a Setup; and
-//!           with Setup::opens another one: whom the host trusts (PEM)                  -> {"prepared": ...} or {"failed": ...}
+//!           with Setup::opens another one: whom the host trusts (PEM);
+//!           with Setup::secrets the socket of whoever gives them                       -> {"prepared": ...} or {"failed": ...}
 //! launcher: {"serve": {}} with the listening sockets, in the order of Setup::listeners -> {"ready": {}} or {"failed": ...}
 //!                                                                                      -> one message for each decision
 //! launcher: shuts its side down for writing                                            -> what is still to be told, and the end
@@ -18,7 +19,7 @@
 //! Refusals wait for nothing. Those that there is no room for, or that come faster than is told, are counted, and their number is told
 //! ([`Event::Flood`]).
 
-use aegis_policy::model::Scheme;
+use aegis_policy::model::{Inject, Scheme};
 use aegis_policy::request::{Approval, Destination};
 use aegis_policy::{Context, Decision, Document, Hash, Request, What};
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,31 @@ pub struct Setup {
     /// What connections are made through.
     #[serde(default)]
     pub proxies: Proxies,
+    /// What is put into requests.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
+}
+
+/// A secret that is put into requests to one host. Its value is asked of the provider: `aegis_secrets::protocol`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Secret {
+    /// Its alias.
+    pub alias: String,
+    /// The host.
+    pub to: String,
+    /// The header that each request is given: its name, and its value with `{}` for the secret.
+    #[serde(default)]
+    pub header: Option<(String, String)>,
+    /// The parameter of the URL that each request is given.
+    #[serde(default)]
+    pub query: Option<String>,
+    /// What the command has in place of the value.
+    #[serde(default)]
+    pub placeholder: Option<String>,
+    /// How long it is sent, in milliseconds.
+    #[serde(default)]
+    pub ttl: Option<u64>,
 }
 
 /// TLS is opened to hosts whose requests the policy tells apart: both ends are the broker's, with an authority of this run's own.
@@ -142,9 +168,9 @@ pub fn granting(to: &Destination) -> String {
     format!("capabilities: {{net.outbound: [\"{}\"]}}", url(to))
 }
 
-/// What the policy is asked about a destination, by whom: what a [`Decision`] of the broker's is about. Other names of places matter
-/// to no destination, and are left out.
-pub fn asked(context: &Context, approvals: &[Approval], to: &Destination) -> Request {
+/// What the policy is asked about a destination or the use of a secret, by whom: what a [`Decision`] of the broker's is about. Other names
+/// of places matter to neither, and are left out.
+pub fn asked(context: &Context, approvals: &[Approval], what: What) -> Request {
     let context = Context {
         aliases: Vec::new(),
         ..context.clone()
@@ -152,7 +178,7 @@ pub fn asked(context: &Context, approvals: &[Approval], to: &Destination) -> Req
     Request {
         approvals: approvals.to_vec(),
         context,
-        what: What::Net(to.clone()),
+        what,
     }
 }
 
@@ -221,6 +247,19 @@ pub enum Event {
         sent: u64,
         /// Where to, with the address, as that decision has it.
         to: Destination,
+    },
+    /// The policy was asked whether a secret may be put into a request that was let through.
+    Secret {
+        /// The secret.
+        alias: String,
+        /// What it said. Its input is [what is asked](asked) of the use.
+        decision: Decision,
+        /// The host.
+        host: String,
+        /// Where it is put.
+        inject: Inject,
+        /// The version of the value, which says nothing of it.
+        version: String,
     },
     /// The broker refused a connection or a request by itself: whatever the policy says, it is not let through.
     Refused {

@@ -197,11 +197,18 @@ fn nothing_to_serve() -> aegis_egress::protocol::Setup {
 fn failure(message: &[u8], fds: &[&OwnedFd]) -> String {
     let (ours, theirs) = socket::pair().unwrap();
     let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
-    socket::send(ours.as_fd(), message, &fds).unwrap();
+    // First what is sent to have it made ready, and then the sockets, if there are to be any.
+    let (first, sockets) = fds.split_at(fds.len().min(1));
+    socket::send(ours.as_fd(), message, first).unwrap();
+    socket::send(ours.as_fd(), &encode(&Order::Serve {}), sockets).unwrap();
     let error = serve(theirs, Limits::default(), Files::default())
         .unwrap_err()
         .to_string();
-    assert_eq!(told(&ours), Some(Event::Failed { why: error.clone() }));
+    let mut event = told(&ours);
+    if let Some(Event::Prepared { .. }) = event {
+        event = told(&ours);
+    }
+    assert_eq!(event, Some(Event::Failed { why: error.clone() }));
     assert_eq!(told(&ours), None);
     error
 }
@@ -215,6 +222,8 @@ fn what_cannot_be_served_is_told_and_nothing_of_it_is_served() {
     let good = setup(&nothing_to_serve());
     assert!(failure(b"{\"serve\": 1}", &[&good]).contains("launcher"));
     assert!(failure(&order, &[]).contains("no setup"));
+    assert!(failure(&encode(&Order::Serve {}), &[&good]).contains("no setup first"));
+    assert!(failure(&order, &[&good, &good]).contains("names 0 sockets, and sends 1"));
     assert!(failure(&order, &[&sealed("{}")]).contains("missing field"));
     // It could be changed after it was read.
     let file: OwnedFd = tempfile::tempfile().unwrap().into();

@@ -13,7 +13,7 @@ use aegis_egress::protocol::{
 };
 use aegis_policy::request::{Approval, Destination, Traffic};
 use aegis_policy::{Context, Decision, Policy, Request, What};
-use aegis_runtime::plan::{Op, Plan};
+use aegis_runtime::plan::{self, Op, Plan};
 use aegis_runtime::supervise::Built;
 use aegis_runtime::supervise::denials::Denial;
 use aegis_runtime::types::Protocol;
@@ -41,6 +41,11 @@ const AT_A_TIME: usize = 256;
 pub(crate) struct Broker {
     /// `None`: it has ended.
     helper: Option<Helper>,
+    #[expect(
+        dead_code,
+        reason = "what is left of it is removed when this is dropped"
+    )]
+    provider: Option<Helper>,
     /// It was told to end.
     is_closed: bool,
     context: Context,
@@ -71,6 +76,8 @@ pub(crate) struct Refused {
 #[derive(Default)]
 pub(crate) struct Told {
     pub let_through: Vec<Decided>,
+    /// Secrets that were put in, each with the version of its value.
+    pub secrets: Vec<(Decided, String)>,
     /// For the first time each.
     pub refused: Vec<Refused>,
     /// It has ended, and was not told to.
@@ -80,7 +87,11 @@ pub(crate) struct Told {
 }
 
 /// A broker that serves nothing yet. It ends with this process, or when the value is dropped.
-pub(crate) struct Started(Helper);
+pub(crate) struct Started {
+    helper: Helper,
+    /// Whoever gives it secrets, if there are any.
+    provider: Option<Helper>,
+}
 
 /// A broker that was told by what it is to decide.
 pub(crate) struct Prepared {
@@ -89,6 +100,7 @@ pub(crate) struct Prepared {
     approvals: Vec<Approval>,
     /// Whom the host trusts, where TLS may be opened.
     roots: Option<Vec<u8>>,
+    provider: Option<Helper>,
 }
 
 fn failed(error: io::Error) -> String {
@@ -102,15 +114,26 @@ fn failed(error: io::Error) -> String {
 }
 
 impl Started {
-    /// Starts one.
-    pub fn new() -> Result<Self, String> {
-        let helper = Helper::start("aegis-broker", &[]);
-        let helper = helper.map_err(|error| {
+    /// Starts one, and whoever gives it the plan's secrets.
+    pub fn new(plan: &Plan) -> Result<Self, String> {
+        let failed = |what, program, error: io::Error| {
             format!(
-                "the egress broker, `aegis-broker` beside this program, cannot be started: {error}\n  help: install all programs in one directory"
+                "{what}, `{program}` beside this program, cannot be started: {error}\n  help: install all programs in one directory"
             )
-        });
-        Ok(Self(helper?))
+        };
+        let broker = "aegis-broker";
+        let helper = Helper::start(broker, &[]);
+        let helper = helper.map_err(|error| failed("the egress broker", broker, error))?;
+        let mut provider = None;
+        if !plan.secrets.is_empty() {
+            let program = "aegis-secrets";
+            // Sources are the caller's programs and files, which their variables lead to.
+            let started = Helper::start_as_caller(program, &["serve"]);
+            provider =
+                Some(started.map_err(|error| failed("the provider of secrets", program, error))?);
+            helper.wait_longer().map_err(self::failed)?;
+        }
+        Ok(Self { helper, provider })
     }
 
     /// Tells it by what it is to decide, which it makes ready for while the sandbox is built. `request`: of the run.
@@ -134,16 +157,21 @@ impl Started {
                 .map(|document| (**document).clone())
                 .collect(),
             proxies: Proxies::of(|name| std::env::var(name).ok()),
+            secrets: plan.secrets.iter().map(secret).collect(),
         };
         let json = serde_json::to_vec(&setup).expect("strings and numbers");
         let sealed = |bytes: &[u8]| memory::sealed("aegis-egress", bytes).map_err(failed);
         let mut files = vec![sealed(&json)?];
         files.extend(roots.as_deref().map(sealed).transpose()?);
+        let mut provider = self.provider;
+        // The broker alone speaks to it.
+        files.extend(provider.as_mut().and_then(Helper::hand_over));
         let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
         let order = protocol::encode(&Order::Prepare {});
-        socket::send(self.0.socket(), &order, &fds).map_err(failed)?;
+        socket::send(self.helper.socket(), &order, &fds).map_err(failed)?;
         Ok(Prepared {
-            helper: self.0,
+            helper: self.helper,
+            provider,
             context: setup.context,
             approvals: setup.approvals,
             roots,
@@ -175,6 +203,7 @@ impl Prepared {
         match receive(socket).map_err(failed)? {
             Some((Message::Ready {}, _)) => Ok(Broker {
                 helper: Some(self.helper),
+                provider: self.provider,
                 is_closed: false,
                 context: self.context,
                 approvals: self.approvals,
@@ -253,7 +282,7 @@ impl Broker {
     fn note(&mut self, message: Message, told: &mut Told) {
         match message {
             Message::Decided { decision, to, .. } if decision.verdict.lets_through() => {
-                told.let_through.push((self.asked(&to), decision));
+                told.let_through.push((self.asked(What::Net(to)), decision));
             }
             Message::Decided {
                 allow,
@@ -262,11 +291,37 @@ impl Broker {
                 ..
             } => {
                 let denial = denial(&to, &decision.reason, allow);
-                let decided = (self.asked(&to), decision);
+                let decided = (self.asked(What::Net(to)), decision);
                 self.refuse(denial, Some(decided), told);
             }
             Message::Refused { allow, to, why } => {
                 self.refuse(denial(&to, &why, allow), None, told);
+            }
+            Message::Secret {
+                alias,
+                decision,
+                host,
+                inject,
+                version,
+            } => {
+                let place = inject.name();
+                let what = format!("the secret {alias} in the {place} of a request to {host}");
+                let asked = What::Secret {
+                    alias,
+                    host,
+                    inject: Some(inject),
+                };
+                let decided = (self.asked(asked.clone()), decision);
+                match decided.1.verdict.lets_through() {
+                    true => told.secrets.push((decided, version)),
+                    false => {
+                        let denial = Denial {
+                            asked: Some(asked),
+                            ..denied(format!("{what} ({})", decided.1.reason))
+                        };
+                        self.refuse(denial, Some(decided), told);
+                    }
+                }
             }
             Message::Flood { refusals } => self.more = self.more.saturating_add(refusals),
             Message::Ended {
@@ -294,8 +349,8 @@ impl Broker {
         }
     }
 
-    fn asked(&self, to: &Destination) -> Request {
-        protocol::asked(&self.context, &self.approvals, to)
+    fn asked(&self, what: What) -> Request {
+        protocol::asked(&self.context, &self.approvals, what)
     }
 
     /// Notes a refusal: the first of each kind is told, and what follows counted.
@@ -372,6 +427,17 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Message, Vec<OwnedFd>)>
     match length {
         0 => Ok(None),
         length => Ok(Some((serde_json::from_slice(&bytes[..length])?, fds))),
+    }
+}
+
+fn secret(secret: &plan::Secret) -> protocol::Secret {
+    protocol::Secret {
+        alias: secret.alias.clone(),
+        to: secret.to.clone(),
+        header: secret.header.clone(),
+        query: secret.query.clone(),
+        placeholder: secret.placeholder.as_ref().map(|(_, value)| value.clone()),
+        ttl: secret.ttl,
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A program at work, and the socket on which it is spoken to. It ends when the socket is closed.
 #[derive(Debug)]
 pub(crate) struct Helper {
-    /// `None` while it is being dropped.
+    /// `None` while it is being dropped, or handed over.
     socket: Option<OwnedFd>,
     /// Likewise.
     child: Option<Child>,
@@ -25,13 +25,25 @@ pub(crate) struct Helper {
 impl Helper {
     /// Starts a program that lies beside this one, with the other end of the socket as its standard input.
     pub fn start(program: &str, words: &[&str]) -> io::Result<Self> {
+        Self::started(program, words, Command::env_clear)
+    }
+
+    /// The same, with the caller's variables.
+    pub fn start_as_caller(program: &str, words: &[&str]) -> io::Result<Self> {
+        Self::started(program, words, |command| command)
+    }
+
+    fn started(
+        program: &str,
+        words: &[&str],
+        prepare: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> io::Result<Self> {
         reap(&mut ENDING.lock().unwrap_or_else(PoisonError::into_inner));
         let program = std::env::current_exe()?.with_file_name(program);
         let (ours, theirs) = socket::pair()?;
         patient(&ours)?;
-        let child = Command::new(program)
+        let child = prepare(&mut Command::new(program))
             .args(words)
-            .env_clear()
             .current_dir("/")
             .stdin(theirs)
             .stdout(Stdio::null())
@@ -49,6 +61,17 @@ impl Helper {
         if let Some(child) = &mut self.child {
             let _ = child.kill();
         }
+    }
+
+    /// The socket, for somebody else to speak on. It ends when they close it.
+    pub fn hand_over(&mut self) -> Option<OwnedFd> {
+        self.socket.take()
+    }
+
+    /// Its answers may take as long as those of others whom it asks.
+    pub fn wait_longer(&self) -> io::Result<()> {
+        sockopt::set_socket_timeout(self.socket(), sockopt::Timeout::Recv, Some(3 * PATIENCE))?;
+        Ok(())
     }
 
     /// The socket.

@@ -177,7 +177,7 @@ impl Launch {
             // Before that, too: the broker is in the host's network. What another front end has put together, it serves itself.
             let is_profile = matches!(self.asked, Declaration::Profile { .. });
             if recorded && is_profile && plan.network == Network::Brokered {
-                way_out = Some(broker::Started::new());
+                way_out = Some(broker::Started::new(&plan));
             }
             let mut sandbox = Sandbox::Planned {
                 plan: Box::new(plan),

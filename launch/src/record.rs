@@ -291,9 +291,7 @@ impl<'a> Recorder<'a> {
             ..detail(&refused.denial)
         };
         match refused.decided.clone() {
-            Some((request, decision)) => {
-                Event::net_request(&self.run, request, decision, Some(denial))
-            }
+            Some((request, decision)) => Event::refused(&self.run, request, decision, denial),
             None => Event::denied(&self.run, &self.policy, context, denial),
         }
     }

@@ -15,6 +15,7 @@ mod approval;
 mod denial;
 mod log;
 mod run;
+mod secret;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,7 @@ pub use approval::{Answer, Answered, ApprovalRef, Person, Revoked};
 pub use denial::{Denial, Evidence, Grant, NoPlan, Refused};
 pub use log::{Checkpoint, LastSigned, Missing, Pruned, PublicKey, Recovered, TornFile};
 pub use run::{Cause, Degraded, RunEnd, RunStart};
+pub use secret::SecretUse;
 
 /// The version of the format of records: `v`.
 pub const VERSION: u32 = 1;
@@ -96,6 +98,7 @@ pub enum Detail {
     Recovered(Recovered),
     RunEnd(RunEnd),
     RunStart(Box<RunStart>),
+    Secret(SecretUse),
 }
 
 impl Detail {
@@ -116,7 +119,9 @@ impl Detail {
                 .or_else(|| exact(value).map(Self::NoPlan)),
             T::RunEnd => exact(value).map(Self::RunEnd),
             T::RunStart => exact(value).map(Self::RunStart),
-            T::SecretUse => None,
+            T::SecretUse => None
+                .or_else(|| exact(value).map(Self::Denial))
+                .or_else(|| exact(value).map(Self::Secret)),
         }
     }
 }
@@ -263,17 +268,26 @@ impl Event {
     }
 
     /// A connection or a request was asked for, and decided. `denial`: it was refused.
-    pub fn net_request(
-        run: &str,
-        request: Request,
-        decision: Decision,
-        denial: Option<Denial>,
-    ) -> Self {
-        let event = Self::new(EventType::NetReq, run, decision.policy).decided(request, decision);
-        match denial {
-            Some(denial) => event.detailed(Detail::Denial(denial)),
-            None => event,
-        }
+    pub fn net_request(run: &str, request: Request, decision: Decision) -> Self {
+        Self::new(EventType::NetReq, run, decision.policy).decided(request, decision)
+    }
+
+    /// The policy refused what was about to leave: a connection, a request, or a secret in one.
+    pub fn refused(run: &str, request: Request, decision: Decision, denial: Denial) -> Self {
+        let kind = match request.what {
+            What::Secret { .. } => EventType::SecretUse,
+            _ => EventType::NetReq,
+        };
+        Self::new(kind, run, decision.policy)
+            .decided(request, decision)
+            .detailed(Detail::Denial(denial))
+    }
+
+    /// The policy was asked whether a secret may be put into what leaves.
+    pub fn secret_use(run: &str, request: Request, decision: Decision, version: String) -> Self {
+        Self::new(EventType::SecretUse, run, decision.policy)
+            .decided(request, decision)
+            .detailed(Detail::Secret(SecretUse { version }))
     }
 
     /// An observed command did something out of the ordinary.

@@ -92,7 +92,8 @@ impl Acceptor {
                 let stance = refused.map_or(Stance::Decides, Stance::Refuses);
                 let conversation =
                     Conversation::new(self.dialler.clone(), slot, (scheme, port), stance, None);
-                conversation.hold(inside, Version::One).await;
+                // Large, and not for those that only pass.
+                Box::pin(conversation.hold(inside, Version::One)).await;
             }
             (_, Some(refusal)) => drop(self.dialler.refused(to, refusal)),
             (Some(Scheme::Https), None) => self.serve_tls(inside, slot, &host, to).await,
@@ -134,10 +135,14 @@ impl Acceptor {
         match &self.dialler.tls {
             Some(tls) if refused.is_some() || judge.opens(&to) => {
                 let resumed = Resumed::new(first, inside);
-                self.open_tls(tls, resumed, slot, to, refused, wanted.protocols)
-                    .await;
+                let opened = self.open_tls(tls, resumed, slot, to, refused, wanted.protocols);
+                Box::pin(opened).await;
             }
-            _ => self.pass(inside, &slot, first, to).await,
+            _ => {
+                // A connection may last as long as the run.
+                drop(wanted);
+                self.pass(inside, &slot, first, to).await;
+            }
         }
     }
 
@@ -188,7 +193,7 @@ impl Acceptor {
         };
         let at = (to.scheme, to.port);
         let conversation = Conversation::new(self.dialler.clone(), slot, at, stance, outside);
-        conversation.hold(stream, version).await;
+        Box::pin(conversation.hold(stream, version)).await;
     }
 
     /// Passes through what is said, after `first`.

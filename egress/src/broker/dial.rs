@@ -12,6 +12,7 @@ use crate::broker::judge::{Judge, Refusal};
 use crate::broker::limits::Limits;
 use crate::broker::proxy::Proxies;
 use crate::broker::resolve::Resolver;
+use crate::broker::secrets::{Used, Vault};
 use crate::broker::stream::{Counts, Exchange};
 use crate::broker::tls::Tls;
 
@@ -21,6 +22,7 @@ const MOST_ADDRESSES: usize = 8;
 /// Makes connections to the outside.
 pub(crate) struct Dialler {
     pub judge: Judge,
+    pub vault: Vault,
     /// With which TLS is opened, if it may be.
     pub tls: Option<Tls>,
     pub limits: Limits,
@@ -148,6 +150,41 @@ impl Dialler {
             true => Ok((to, decision)),
             false => Err(self.blocked(to, decision)),
         }
+    }
+
+    /// Has it decided whether secrets may be put into a request, and tells that, before anything is sent.
+    ///
+    /// # Errors
+    ///
+    /// What the sandbox is told.
+    pub async fn use_secrets(&self, used: &[Used], host: &str) -> Result<(), Refusal> {
+        let mut decided = Vec::new();
+        for used in used {
+            let decision = self.judge.decide_secret(&used.alias, host, used.inject)?;
+            if !decision.verdict.lets_through() {
+                let (reason, rules) = (decision.reason.to_string(), decision.rules.clone());
+                self.reporter.secret_refused(used, host, decision);
+                let why = format!(
+                    "the secret {} in its {}: {reason}",
+                    used.alias,
+                    used.inject.name()
+                );
+                return Err(Refusal {
+                    rules,
+                    ..Refusal::of_broker(why)
+                });
+            }
+            decided.push((used, decision));
+        }
+        let mut told = Vec::new();
+        for (used, decision) in decided {
+            told.push(self.reporter.secret(used, host, decision).await);
+        }
+        for told in told {
+            let ending = |_| Refusal::with_status(503, "the run is ending");
+            told.await.map_err(ending)?;
+        }
+        Ok(())
     }
 
     /// The broker's own refusal, which is told.

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::broker::judge::Refusal;
 use crate::broker::limits::{Limits, Rate};
+use crate::broker::secrets::Used;
 use crate::protocol::{CUT, Event, LONGEST, LONGEST_PATH, encode};
 
 /// The longest text of an error or of a line, in bytes.
@@ -117,6 +118,29 @@ impl Reporter {
         (id, told)
     }
 
+    /// Tells of a secret that may be put into a request, when there is room. Returns what comes when that has been sent.
+    pub async fn secret(
+        &self,
+        used: &Used,
+        host: &str,
+        decision: Decision,
+    ) -> oneshot::Receiver<()> {
+        // Nobody closes it.
+        let room = self.shared.room.clone().acquire_owned().await.ok();
+        let (sent, told) = oneshot::channel();
+        self.put(Queued {
+            event: secret(used, host, decision),
+            sent: Some(sent),
+            room,
+        });
+        told
+    }
+
+    /// Tells that the policy refused to put a secret in, or counts it.
+    pub fn secret_refused(&self, used: &Used, host: &str, decision: Decision) {
+        self.put_or_count(|| secret(used, host, decision));
+    }
+
     /// Tells that what was let through is over.
     pub fn ended(
         &self,
@@ -185,6 +209,16 @@ impl Reporter {
     fn put(&self, queued: Queued) {
         // Without anybody who sends, the broker is ending.
         let _ = self.queue.send(queued);
+    }
+}
+
+fn secret(used: &Used, host: &str, decision: Decision) -> Event {
+    Event::Secret {
+        alias: used.alias.clone(),
+        decision,
+        host: host.to_owned(),
+        inject: used.inject,
+        version: used.version.clone(),
     }
 }
 

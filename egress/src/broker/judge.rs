@@ -1,11 +1,12 @@
 //! What may be connected to: the profile's destinations, and what the policy says of each.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aegis_policy::decide::{BadPolicy, about_requests, embedded_v4};
 use aegis_policy::explain::suggestion;
-use aegis_policy::model::Scheme;
+use aegis_policy::model::{Inject, Scheme};
 use aegis_policy::request::Destination;
 use aegis_policy::{Decision, Hash, Policy, Request, What, decide};
 use serde::Serialize;
@@ -93,6 +94,8 @@ pub(crate) struct Judge {
     grants: Vec<Grant>,
     /// Whether TLS may be opened.
     may_open: bool,
+    /// The hosts that a secret is sent to.
+    secrets: BTreeSet<String>,
 }
 
 impl Judge {
@@ -101,12 +104,13 @@ impl Judge {
     /// The policy is none.
     pub fn new(setup: Setup) -> Result<Self, BadPolicy> {
         let nowhere = Destination::connection(Scheme::Tcp, "", 0);
-        let request = asked(&setup.context, &setup.approvals, &nowhere);
+        let request = asked(&setup.context, &setup.approvals, What::Net(nowhere));
         Ok(Self {
             policy: Policy::new(setup.policy)?,
             request: Mutex::new(request),
             grants: setup.destinations,
             may_open: setup.opens.is_some(),
+            secrets: setup.secrets.into_iter().map(|secret| secret.to).collect(),
         })
     }
 
@@ -155,12 +159,14 @@ impl Judge {
 
     /// Whether TLS to a destination is opened.
     pub fn opens(&self, to: &Destination) -> bool {
-        self.may_open && to.scheme == Scheme::Https && !self.about_requests(to).is_empty()
+        self.may_open
+            && to.scheme == Scheme::Https
+            && (self.secrets.contains(&to.host) || !self.about_requests(to).is_empty())
     }
 
     /// The names at which TLS passes through, and below which nothing is opened.
     pub fn passing(&self) -> Vec<&str> {
-        let mut opened = Vec::new();
+        let mut opened: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
         let mut passing = Vec::new();
         for grant in self
             .grants
@@ -220,7 +226,25 @@ impl Judge {
 
     /// What the policy says. An error where that could not be recorded.
     pub fn decide(&self, to: &Destination) -> Result<Decision, Refusal> {
-        let said = decide(&self.policy, &self.request_of(to));
+        self.decide_about(What::Net(to.clone()))
+    }
+
+    /// What the policy says of the use of a secret.
+    pub fn decide_secret(
+        &self,
+        alias: &str,
+        host: &str,
+        inject: Inject,
+    ) -> Result<Decision, Refusal> {
+        self.decide_about(What::Secret {
+            alias: alias.to_owned(),
+            host: host.to_owned(),
+            inject: Some(inject),
+        })
+    }
+
+    fn decide_about(&self, what: What) -> Result<Decision, Refusal> {
+        let said = decide(&self.policy, &self.request_about(what));
         match encode(&said).len() > LONGEST_DECISION {
             true => Err(Refusal::with_status(
                 500,
@@ -258,9 +282,13 @@ impl Judge {
 
     /// The request about a destination, until another is asked about.
     fn request_of(&self, to: &Destination) -> MutexGuard<'_, Request> {
+        self.request_about(What::Net(to.clone()))
+    }
+
+    fn request_about(&self, what: What) -> MutexGuard<'_, Request> {
         let request = self.request.lock();
         let mut request = request.unwrap_or_else(PoisonError::into_inner);
-        request.what = What::Net(to.clone());
+        request.what = what;
         request
     }
 }

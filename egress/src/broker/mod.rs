@@ -15,6 +15,7 @@ mod limits;
 pub mod names;
 mod proxy;
 mod resolve;
+mod secrets;
 mod server;
 mod service;
 mod stream;

@@ -15,6 +15,7 @@ use crate::broker::limits::Limits;
 use crate::broker::names::Names;
 use crate::broker::proxy::Proxies;
 use crate::broker::resolve::{Files, Resolver};
+use crate::broker::secrets::Vault;
 use crate::broker::tls::Tls;
 use crate::broker::{events, server};
 use crate::protocol::{
@@ -30,6 +31,9 @@ pub enum Error {
     /// The caller's proxy cannot be used.
     #[error("{0}\n  help: name one as http://HOST:PORT, or run without that variable")]
     Proxy(String),
+    /// A secret cannot be had.
+    #[error("{0}")]
+    Secrets(String),
     /// The run's authority cannot be made.
     #[error("making the run's authority: {0}")]
     Authority(String),
@@ -56,7 +60,7 @@ impl Error {
 /// It cannot begin; the launcher is told why.
 pub fn serve(socket: OwnedFd, limits: Limits, files: Files) -> Result<(), Error> {
     let served = received(&socket)
-        .and_then(|(setup, roots)| prepare(setup, roots, &socket, limits, files))
+        .and_then(|received| prepare(received, &socket, limits, files))
         .and_then(|broker| broker.run(&socket));
     served.map_err(|error| failed(&socket, error))
 }
@@ -97,8 +101,16 @@ fn sealed(file: Option<OwnedFd>, what: &str) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// What the launcher sends first: the setup, and whom the host trusts, if TLS may be opened.
-fn received(socket: &OwnedFd) -> Result<(Setup, Vec<u8>), Error> {
+/// What the launcher sends first.
+struct Received {
+    setup: Setup,
+    /// Whom the host trusts (PEM), if TLS may be opened.
+    roots: Vec<u8>,
+    /// Who gives secrets, if there are any.
+    provider: Option<OwnedFd>,
+}
+
+fn received(socket: &OwnedFd) -> Result<Received, Error> {
     let (Order::Prepare {}, fds) = order(socket)? else {
         return Err(Error::Launcher("it sends no setup first".into()));
     };
@@ -109,7 +121,11 @@ fn received(socket: &OwnedFd) -> Result<(Setup, Vec<u8>), Error> {
         Some(_) => sealed(fds.next(), "list of those whom the host trusts")?,
         None => Vec::new(),
     };
-    Ok((setup, roots))
+    Ok(Received {
+        setup,
+        roots,
+        provider: fds.next(),
+    })
 }
 
 /// What it sends when the sandbox is built: a socket for each listener.
@@ -134,13 +150,18 @@ struct Broker {
 }
 
 fn prepare(
-    setup: Setup,
-    roots: Vec<u8>,
+    received: Received,
     socket: &OwnedFd,
     limits: Limits,
     files: Files,
 ) -> Result<Broker, Error> {
+    let Received {
+        setup,
+        roots,
+        provider,
+    } = received;
     let (listeners, opens) = (setup.listeners.clone(), setup.opens);
+    let vault = Vault::new(setup.secrets.clone(), provider).map_err(Error::Secrets)?;
     let proxies = Proxies::of(&setup.proxies).map_err(Error::Proxy)?;
     let judge = Judge::new(setup).map_err(|bad| Error::Launcher(bad.to_string()))?;
     let limits = with_descriptors(limits);
@@ -170,6 +191,7 @@ fn prepare(
     let (reporter, sender) = events::channel(&limits);
     let dialler = Dialler {
         judge,
+        vault,
         tls,
         limits,
         proxies,
@@ -231,6 +253,10 @@ impl Broker {
         runtime.block_on(async {
             let socket = socket.try_clone().and_then(events::polled);
             let socket = socket.map_err(Error::of("using the launcher's socket"))?;
+            let vault = &acceptor.dialler.vault;
+            vault
+                .listen()
+                .map_err(Error::of("using the socket of secrets"))?;
             for (listener, fd) in sockets {
                 listen(acceptor.clone(), listener, fd)
                     .map_err(Error::of("using a listening socket"))?;

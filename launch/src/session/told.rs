@@ -20,10 +20,16 @@ impl Session<'_> {
         let run = self.recorder.run();
         let let_through = told.let_through.into_iter();
         let let_through =
-            let_through.map(|(request, decision)| Event::net_request(run, request, decision, None));
+            let_through.map(|(request, decision)| Event::net_request(run, request, decision));
+        let secrets = told
+            .secrets
+            .into_iter()
+            .map(|((request, decision), version)| {
+                Event::secret_use(run, request, decision, version)
+            });
         let context = &self.request.context;
         let refused = (told.refused.iter()).map(|refused| self.recorder.refused(refused, context));
-        let events: Vec<Event> = let_through.chain(refused).collect();
+        let events: Vec<Event> = let_through.chain(secrets).chain(refused).collect();
         self.record(&events);
         self.unaccounted.extend(told.lost);
         if told.has_ended {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
 use super::Going;
+use super::filter::Filter;
 use crate::broker::stream::{Counts, Exchange};
 
 /// The body of a request, as it goes out.
@@ -26,21 +27,35 @@ impl Outgoing {
     }
 }
 
+/// Why a body ends before its end.
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
 /// The body of a response, as it comes. Its end is that of the exchange.
 pub(super) struct Passed {
     body: Incoming,
     exchange: Exchange,
     #[expect(dead_code, reason = "over when this is dropped")]
     going: Going,
+    filter: Option<Filter>,
 }
 
 impl Passed {
-    pub fn new(body: Incoming, exchange: Exchange, going: Going) -> Self {
+    pub fn new(body: Incoming, exchange: Exchange, going: Going, filter: Option<Filter>) -> Self {
         Self {
             body,
             exchange,
             going,
+            filter,
         }
+    }
+
+    fn fail(
+        &mut self,
+        error: impl Into<BodyError>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let error = error.into();
+        self.exchange.error = Some(error.to_string());
+        Poll::Ready(Some(Err(error)))
     }
 }
 
@@ -74,26 +89,62 @@ impl Body for Outgoing {
 
 impl Body for Passed {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => self.exchange.counts().came(length(frame)),
-            Some(Err(error)) => self.exchange.error = Some(error.to_string()),
-            None => {}
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(frame) = this.filter.as_mut().and_then(Filter::next) {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            let frame = match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(frame) => frame.transpose(),
+                Poll::Pending => {
+                    let waits = this.filter.as_mut().map(|filter| filter.poll_pause(cx));
+                    match waits {
+                        Some(Poll::Ready(())) => continue,
+                        _ => return Poll::Pending,
+                    }
+                }
+            };
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => return this.fail(error),
+            };
+            if let Some(frame) = &frame {
+                this.exchange.counts().came(length(frame));
+            }
+            let Some(filter) = &mut this.filter else {
+                return Poll::Ready(frame.map(Ok));
+            };
+            match filter.add(frame) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Ready(None),
+                Err(error) => return this.fail(error),
+            }
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.is_end_stream() && self.filter.as_ref().is_none_or(Filter::is_empty)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.filter {
+            Some(filter) if filter.decodes() => SizeHint::default(),
+            Some(filter) => {
+                let (hint, held) = (self.body.size_hint(), filter.held());
+                let mut whole = SizeHint::new();
+                whole.set_lower(hint.lower() + held);
+                if let Some(upper) = hint.upper() {
+                    whole.set_upper(upper + held);
+                }
+                whole
+            }
+            None => self.body.size_hint(),
+        }
     }
 }

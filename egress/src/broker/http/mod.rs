@@ -4,6 +4,7 @@
 //! one to the outside, which speaks the same version; bodies stream, and keep their lengths.
 
 mod body;
+mod filter;
 mod outside;
 mod refusal;
 mod request;
@@ -28,9 +29,11 @@ use tokio::sync::Mutex;
 use crate::broker::connections::Slot;
 use crate::broker::dial::Dialler;
 use crate::broker::judge::Refusal;
+use crate::broker::secrets::Scrubbing;
 use crate::broker::stream::{Counted, Exchange, tunnel};
 
-use body::{Outgoing, Passed};
+use body::{BodyError, Outgoing, Passed};
+use filter::Filter;
 pub(crate) use outside::Outside;
 
 /// The longest head of a request or of a response, in bytes.
@@ -44,7 +47,7 @@ const AT_ONCE: u32 = 100;
 const WINDOW: u32 = 256 << 10;
 const WINDOWS: u32 = 1 << 20;
 
-type Answer = Response<BoxBody<Bytes, hyper::Error>>;
+type Answer = Response<BoxBody<Bytes, BodyError>>;
 
 /// A connection from inside.
 pub(crate) struct Conversation {
@@ -168,7 +171,11 @@ impl Conversation {
             (request.headers().contains_key(UPGRADE)).then(|| hyper::upgrade::on(&mut request));
         let (mut response, mut exchange) = self.exchange(to, request).await?;
         self.slot.was_heard();
-        exchange.counts().came(length_of(response.headers()));
+        exchange.counts().came(length_of_response(&response));
+        let patterns = match self.dialler.vault.is_empty() {
+            true => None,
+            false => Some(self.dialler.vault.patterns()),
+        };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(inside) = inside else {
                 let wrong = "the server changes to another protocol, and was not asked to";
@@ -180,13 +187,27 @@ impl Conversation {
                 if let (Ok(inside), Ok(outside)) = (inside.await, outside.await) {
                     let counts = exchange.counts().clone();
                     let outside = Counted::new(TokioIo::new(outside), counts);
-                    tunnel(TokioIo::new(inside), outside, &mut exchange).await;
+                    let inside = TokioIo::new(inside);
+                    match patterns {
+                        Some(patterns) => {
+                            let outside = Scrubbing::new(outside, patterns);
+                            tunnel(inside, outside, &mut exchange).await;
+                        }
+                        None => tunnel(inside, outside, &mut exchange).await,
+                    }
                 }
                 drop(going);
             });
             return Ok(response.map(|_| Full::default().map_err(|never| match never {}).boxed()));
         }
-        Ok(response.map(|body| Passed::new(body, exchange, going).boxed()))
+        let filter = match patterns {
+            Some(patterns) => {
+                let filter = Filter::new(&mut response, patterns);
+                Some(filter.inspect_err(|refusal| exchange.error = Some(refusal.reason.clone()))?)
+            }
+            None => None,
+        };
+        Ok(response.map(|body| Passed::new(body, exchange, going, filter).boxed()))
     }
 
     /// Has the request decided, and sends it; returns the head of the response.
@@ -222,14 +243,26 @@ impl Conversation {
             let Some(outside) = &mut *kept else {
                 continue;
             };
-            exchange.counts().went(length_of(request.headers()));
-            let outgoing = |body| Outgoing::new(body, exchange.counts().clone());
             let sent = match outside.shared() {
                 Some(mut shared) => {
                     drop(kept);
-                    shared.send(request.map(outgoing)).await
+                    self.put_secrets_in(&mut request, &to, &mut exchange)
+                        .await?;
+                    let counts = exchange.counts().clone();
+                    counts.went(length_of_request(&request));
+                    shared
+                        .send(request.map(|body| Outgoing::new(body, counts)))
+                        .await
                 }
-                None => outside.send(request.map(outgoing)).await,
+                None => {
+                    self.put_secrets_in(&mut request, &to, &mut exchange)
+                        .await?;
+                    let counts = exchange.counts().clone();
+                    counts.went(length_of_request(&request));
+                    outside
+                        .send(request.map(|body| Outgoing::new(body, counts)))
+                        .await
+                }
             };
             let failed = match sent {
                 Ok(response) => return Ok((response, exchange)),
@@ -243,6 +276,26 @@ impl Conversation {
                 _ => return Err(Refusal::with_status(502, format!("{}: {error}", self.host))),
             }
         }
+    }
+
+    /// Puts the secrets into a request that belong there, if the policy lets them.
+    async fn put_secrets_in(
+        &self,
+        request: &mut Request<Incoming>,
+        to: &Destination,
+        exchange: &mut Exchange,
+    ) -> Result<(), Refusal> {
+        let vault = &self.dialler.vault;
+        if vault.is_empty() {
+            return Ok(());
+        }
+        filter::ask_for_plain(request.headers_mut());
+        let put = async {
+            let used = vault.put_in(request, to).await?;
+            self.dialler.use_secrets(&used, &to.host).await
+        };
+        put.await
+            .inspect_err(|refusal| exchange.error = Some(refusal.reason.clone()))
     }
 
     /// Begins a request on a connection that exists.
@@ -275,10 +328,26 @@ impl Drop for Going {
     }
 }
 
-/// The bytes of a head's fields, as HTTP/1.1 writes them.
+/// The bytes of a head's fields, as HTTP/1.1 writes them, and of the empty line after them.
 fn length_of(headers: &HeaderMap) -> u64 {
     let fields = headers.iter();
-    fields
-        .map(|(name, value)| (name.as_str().len() + value.len() + 4) as u64)
-        .sum()
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + 4);
+    (fields.sum::<usize>() + 2) as u64
+}
+
+/// The same of a whole head, with the line before the fields.
+fn length_of_request<B>(request: &Request<B>) -> u64 {
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or(1, |path| path.as_str().len());
+    let line = request.method().as_str().len() + path + " HTTP/1.1 \r\n".len();
+    line as u64 + length_of(request.headers())
+}
+
+/// The same of a response.
+fn length_of_response<B>(response: &Response<B>) -> u64 {
+    let reason = response.status().canonical_reason().unwrap_or_default();
+    let line = "HTTP/1.1 200 \r\n".len() + reason.len();
+    line as u64 + length_of(response.headers())
 }

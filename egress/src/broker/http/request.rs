@@ -92,6 +92,7 @@ impl Conversation {
             method if method.as_str().len() > LONGEST_METHOD => {
                 Refusal::with_status(501, "this is not a method")
             }
+            _ if let Err(refusal) = self.dialler.vault.check(request, &self.to()) => refusal,
             _ if path.len() > LONGEST_PATH => Refusal::with_status(414, "the path is too long"),
             _ => return None,
         };
