@@ -103,7 +103,7 @@ impl Commands {
         let status = running.child.wait();
         let said = running.last_line();
         let why = match (outcome, status) {
-            (Err(Stop::Late), _) => format!("it took longer than {} seconds", limit.as_secs_f32()),
+            (Err(Stop::Late), _) => format!("it took longer than {}s", limit.as_secs_f32()),
             (Err(Stop::Long), _) => format!("it printed more than {LONGEST} bytes"),
             (Err(Stop::System(error)), _) | (Ok(()), Err(error)) => {
                 format!("it cannot be watched: {error}")
@@ -135,14 +135,12 @@ impl Commands {
     }
 }
 
+const KILL: i32 = rustix::process::Signal::KILL.as_raw();
+
 /// Ends a process and, once that is its own, its session's process group.
 fn end(pid: i32) {
-    let _ = process::kill(-pid, libc_kill());
-    let _ = process::kill(pid, libc_kill());
-}
-
-fn libc_kill() -> i32 {
-    rustix::process::Signal::KILL.as_raw()
+    let _ = process::kill(-pid, KILL);
+    let _ = process::kill(pid, KILL);
 }
 
 /// Executes a command in place of this process, in a session of its own: no terminal is its own, and it ends with whoever asked for it.

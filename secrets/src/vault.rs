@@ -85,7 +85,7 @@ pub fn get(
 }
 
 fn late(limit: Duration) -> String {
-    format!("it took longer than {} seconds", limit.as_secs_f32())
+    format!("it took longer than {}s", limit.as_secs_f32())
 }
 
 fn unreachable_because(error: &ureq::Error, limit: Duration) -> String {
