@@ -211,9 +211,11 @@ fn keys_of(source: Option<&str>) -> &'static [&'static str] {
 fn entry(out: &mut Reporter<'_>, places: Relative<'_>, alias: Span, node: &Node) -> Option<Entry> {
     let entries = out.known(node, "a source", &KEYS)?;
     let named = |name: &str| entries.iter().find(|(key, _)| key.text == name);
-    let mut kinds = ["sops", "vault", "exec"]
-        .into_iter()
-        .filter_map(|kind| Some((kind, named(kind)?)));
+    let mut kinds = entries.iter().filter_map(|(key, node)| {
+        let mut kinds = ["sops", "vault", "exec"].into_iter();
+        let kind = kinds.find(|kind| key.text == *kind)?;
+        Some((kind, (key, node)))
+    });
     let kind = kinds.next();
     if let Some((second, (key, _))) = kinds.next() {
         let first = kind.map_or("", |(kind, _)| kind);
@@ -254,7 +256,7 @@ fn entry(out: &mut Reporter<'_>, places: Relative<'_>, alias: Span, node: &Node)
         let report = out.report(span, "this is longer than anybody waits");
         report.help("write `10m` at most");
     }
-    if kind.is_none() && rotate_every.is_none() && !rotates {
+    if kind.is_none() && named("rotate-every").is_none() && !rotates {
         let report = out.report(alias, "this entry says nothing");
         report.help("name a source: `{exec: [program, argument]}`, `{sops: FILE, key: a.b}`, or `{vault: URL, path: P, field: F}`");
     }

@@ -202,7 +202,9 @@ pub(crate) fn decrypted(
 ) -> Result<Zeroizing<Vec<u8>>, String> {
     let told = |error: age::DecryptError| match error {
         age::DecryptError::NoMatchingKeys => "it is encrypted for another key".to_owned(),
-        age::DecryptError::Io(error) => format!("it is damaged: {error}"),
+        age::DecryptError::Io(error) => {
+            format!("it is damaged, or was not encrypted by age: {error}")
+        }
         error => format!("age cannot open it: {error}"),
     };
     let reader = age::armor::ArmoredReader::new(sealed);

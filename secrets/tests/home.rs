@@ -24,11 +24,7 @@ pub struct Home {
 }
 
 impl Home {
-    /// Of root.
-    pub fn new() -> Self {
-        Self::of(0)
-    }
-
+    /// Of a user, without any file of Aegis's.
     pub fn of(uid: u32) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         mode(directory.path(), 0o755);

@@ -429,7 +429,7 @@ fn a_list_of_sources_that_is_wrong_is_named_and_nothing_of_it_told() {
         "{why}"
     );
     let error = home.try_does(&["check"]).unwrap_err();
-    assert!(error.contains("secrets.yaml:1:18"), "{error}");
+    assert!(error.contains("secrets.yaml:1:19"), "{error}");
 }
 
 #[test]

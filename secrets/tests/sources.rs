@@ -85,9 +85,9 @@ fn mistakes_have_a_place_and_a_fix() {
             &["in one entry", "remove one of them"],
         ),
         (
-            "a: {exec: \"bw get x\"}",
+            "a: {exec: \"bw get it\"}",
             "1:11",
-            &["`exec` is a list", "`exec: [bw, get, x]`"],
+            &["`exec` is a list", "`exec: [bw, get, it]`"],
         ),
         ("a: {exec: []}", "1:11", &["names no program"]),
         (

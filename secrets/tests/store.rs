@@ -157,7 +157,7 @@ fn what_is_encrypted_for_others_is_told() {
     assert!(!home.why("a").contains("value"));
     home.write("home/.local/share/aegis/secrets/b.age", "not of age");
     assert!(
-        home.why("b").contains("age cannot open it"),
+        home.why("b").contains("not encrypted by age"),
         "{}",
         home.why("b")
     );

@@ -207,42 +207,44 @@ fn a_redirection_is_not_followed() {
 #[test]
 fn a_certificate_has_to_be_of_an_authority_that_the_host_trusts() {
     let home = Home::ready(USER);
-    let (certificate, key) = (home.path("certificate.pem"), home.path("key.pem"));
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "30",
-        ])
-        .args([
-            "-subj",
-            "/CN=vault",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-        ])
-        .arg("-out")
-        .arg(&certificate)
-        .arg("-keyout")
-        .arg(&key)
-        .output()
-        .unwrap();
-    assert!(made.status.success());
+    let at = |name: &str| home.path(name).to_str().unwrap().to_owned();
+    let (authority, certificate, key) = (
+        home.path("authority.pem"),
+        home.path("certificate.pem"),
+        home.path("key.pem"),
+    );
+    let openssl = |words: &str| {
+        let words = words.split(' ').map(|word| match word.strip_prefix('@') {
+            Some(name) => at(name),
+            None => word.to_owned(),
+        });
+        let made = Command::new("openssl").args(words).output().unwrap();
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+    };
+    let new = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!(
+        "req -x509 {new} -days 30 -subj /CN=authority -out @authority.pem -keyout @authority.key"
+    ));
+    openssl(&format!(
+        "req {new} -subj /CN=vault -addext subjectAltName=DNS:localhost -out @request.pem -keyout @key.pem"
+    ));
+    openssl(
+        "x509 -req -in @request.pem -CA @authority.pem -CAkey @authority.key -days 30 -copy_extensions copy -out @certificate.pem",
+    );
     let vault = Vault::start(Some((&certificate, &key)));
     home.write("home/.vault-token", TOKEN);
-    mode(&certificate, 0o644);
+    mode(&authority, 0o644);
     let named = |host: &str| {
         home.sources(&format!(
             "app: {{vault: \"https://{host}:{}\", path: secret/my/app, field: token}}",
             vault.port
         ));
     };
-    let trusting = || home.provider_with(|command| command.env("SSL_CERT_FILE", &certificate));
+    let trusting = || home.provider_with(|command| command.env("SSL_CERT_FILE", &authority));
     named("localhost");
     assert_eq!(trusting().value("app", None).0, "sesame");
     assert!(

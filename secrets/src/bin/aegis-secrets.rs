@@ -33,7 +33,12 @@ fn main() -> ExitCode {
         Some(words) => match managed(words) {
             Some(Ok(status)) => status,
             Some(Err(error)) => {
-                complain(&format!("aegis: error: {}", shown(&error)));
+                // These begin with the word themselves.
+                let word = match error {
+                    Error::Sources(_) => "",
+                    _ => "error: ",
+                };
+                complain(&format!("aegis: {word}{}", shown(&error)));
                 ExitCode::FAILURE
             }
             None => by_hand(),
