@@ -12,6 +12,7 @@ use aegis_launch::registry;
 use aegis_policy::{ask, load, places, templates};
 use aegis_profile::{Files, LimitKey, Source, builtin};
 use aegis_runtime::facts;
+use aegis_secrets::places::Places;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde::Deserialize;
 
@@ -162,6 +163,21 @@ fn runs_of(log: &Path) -> Vec<String> {
     // The last one first.
     runs.reverse();
     runs
+}
+
+/// The secrets in this user's store.
+pub fn secrets() -> ArgValueCompleter {
+    of(|| {
+        let store = Places::here().and_then(|places| std::fs::read_dir(places.store).ok());
+        let names = store.into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut aliases: Vec<String> = names
+            .filter_map(|name| name.strip_suffix(".age").map(str::to_owned))
+            .filter(|alias| aegis_profile::syntax::alias(alias).is_ok())
+            .collect();
+        aliases.sort();
+        aliases
+    })
 }
 
 /// The ids of this user's approvals.

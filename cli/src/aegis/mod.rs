@@ -16,6 +16,7 @@ mod policy;
 mod profile;
 mod ps;
 mod replay;
+mod secrets;
 mod show;
 mod suggest;
 mod top;
@@ -120,6 +121,20 @@ Examples:
   aegis approvals revoke --profile pr-review"
     )]
     Approvals(approvals::Action),
+    /// Stores, lists, checks, rotates and removes secrets, which no sandbox is shown
+    #[command(
+        subcommand,
+        after_help = "\
+A profile names a secret by its alias, and the sandbox has a placeholder for it: what the broker puts in its place comes
+from the store, which age encrypts, or from the source that ~/.config/aegis/secrets.yaml names.
+
+Examples:
+  aegis secrets init
+  aegis secrets set github
+  aegis secrets list
+  aegis secrets check"
+    )]
+    Secrets(secrets::Action),
     /// Decides again what a log says was decided
     #[command(after_help = replay::HELP)]
     Replay(replay::Options),
@@ -218,6 +233,7 @@ impl Action {
             Self::Profile(action) => action.run(),
             Self::Policy(action) => action.run(),
             Self::Approvals(action) => action.run(),
+            Self::Secrets(action) => action.run(),
             Self::Replay(options) => options.run(),
             Self::Audit(action) => action.run(),
             Self::Completions { shell, program } => pages::completions(shell, program.as_deref()),
