@@ -49,6 +49,9 @@ pub struct Setup {
     /// What persons approved of this run.
     #[serde(default)]
     pub approvals: Vec<Approval>,
+    /// As many bytes may be exchanged in a second, both ways and with all hosts together: `limits.net`.
+    #[serde(default)]
+    pub bandwidth: Option<u64>,
     /// Who asks: part of every request ([`asked`]).
     pub context: Context,
     /// Where the profile asks to connect to: `net.outbound`.

@@ -45,6 +45,8 @@ pub struct World {
     pub resolv_conf: String,
     pub limits: Limits,
     pub proxies: Proxies,
+    /// Bytes in a second.
+    pub bandwidth: Option<u64>,
 }
 
 impl World {
@@ -62,6 +64,7 @@ impl World {
             resolv_conf: String::new(),
             limits: Limits::default(),
             proxies: Proxies::default(),
+            bandwidth: None,
         }
     }
 
@@ -92,6 +95,7 @@ impl World {
         };
         policy.rego.extend(self.rego.iter().map(module));
         Setup {
+            bandwidth: self.bandwidth,
             context: Context {
                 profile: "test".into(),
                 ..Context::default()

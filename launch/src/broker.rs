@@ -106,6 +106,7 @@ impl Started {
         };
         let setup = Setup {
             approvals: request.approvals.clone(),
+            bandwidth: plan.limits.net,
             context: request.context.clone(),
             destinations: grants(plan),
             listeners: listeners(plan),

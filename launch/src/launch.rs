@@ -293,6 +293,7 @@ impl Launch {
                     &may_be_missing,
                     &host,
                     disks,
+                    spec.network,
                     &mut spec.degraded,
                 )?;
                 spec.grants.extend(authority::limits(&profile.limits));

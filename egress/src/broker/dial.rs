@@ -7,6 +7,7 @@ use aegis_policy::Decision;
 use aegis_policy::request::Destination;
 use tokio::net::TcpStream;
 
+use crate::broker::bandwidth::Bandwidth;
 use crate::broker::events::Reporter;
 use crate::broker::judge::{Judge, Refusal};
 use crate::broker::limits::Limits;
@@ -19,6 +20,8 @@ const MOST_ADDRESSES: usize = 8;
 
 /// Makes connections to the outside.
 pub(crate) struct Dialler {
+    /// `limits.net`.
+    pub bandwidth: Option<Arc<Bandwidth>>,
     pub judge: Judge,
     pub limits: Limits,
     pub proxies: Proxies,
@@ -28,7 +31,7 @@ pub(crate) struct Dialler {
 
 /// A connection to the outside, and what was decided of it.
 pub(crate) struct Dialled {
-    pub stream: Counted<TcpStream>,
+    pub stream: Counted,
     pub address: IpAddr,
     pub exchange: Exchange,
 }
@@ -88,7 +91,7 @@ impl Dialler {
             match self.connect(&to, SocketAddr::new(address, to.port)).await {
                 Ok(stream) => {
                     return Ok(Dialled {
-                        stream: Counted::new(stream, exchange.counts().clone()),
+                        stream: self.counted(stream, &exchange),
                         address,
                         exchange,
                     });
@@ -147,6 +150,12 @@ impl Dialler {
     pub fn refused(&self, to: Destination, refusal: Refusal) -> Refusal {
         self.reporter.refused(to, &refusal);
         refusal
+    }
+
+    /// A connection, as its exchange counts it and the sandbox's bandwidth bounds it.
+    fn counted(&self, stream: TcpStream, exchange: &Exchange) -> Counted {
+        let counts = exchange.counts().clone();
+        Counted::new(stream, counts, self.bandwidth.as_ref())
     }
 
     async fn connect(&self, to: &Destination, at: SocketAddr) -> Result<TcpStream, String> {

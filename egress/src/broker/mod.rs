@@ -1,5 +1,6 @@
 //! The broker itself: everything but the protocol that it and its launcher speak.
 
+mod bandwidth;
 pub mod confine;
 mod connect;
 mod connections;

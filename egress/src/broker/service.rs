@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use aegis_sys::{memory, socket};
 use tokio::net::TcpListener;
 
+use crate::broker::bandwidth::Bandwidth;
 use crate::broker::connect::Acceptor;
 use crate::broker::connections::Table;
 use crate::broker::dial::Dialler;
@@ -110,6 +111,7 @@ fn begin(
     files: Files,
 ) -> Result<Broker, Error> {
     let listeners = setup.listeners.clone();
+    let bandwidth = setup.bandwidth.map(Bandwidth::new);
     let proxies = Proxies::of(&setup.proxies).map_err(Error::Proxy)?;
     let judge = Judge::new(setup).map_err(|bad| Error::Launcher(bad.to_string()))?;
     let limits = with_descriptors(limits);
@@ -119,6 +121,7 @@ fn begin(
     }
     let (reporter, sender) = events::channel(&limits);
     let dialler = Dialler {
+        bandwidth,
         judge,
         limits,
         proxies,

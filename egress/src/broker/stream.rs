@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, spl
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use crate::broker::bandwidth::{Bandwidth, Way};
 use crate::broker::connections::Slot;
 use crate::broker::events::Reporter;
 use crate::broker::judge::Refusal;
@@ -34,26 +35,88 @@ pub(crate) struct Counts {
     sent: AtomicU64,
 }
 
-/// A stream whose bytes are counted.
-pub(crate) struct Counted<S> {
-    stream: S,
+/// A connection whose bytes are counted, and pass as fast as they may.
+pub(crate) struct Counted {
+    stream: TcpStream,
     counts: Arc<Counts>,
+    /// In, and out.
+    ways: Option<[Way; 2]>,
 }
 
-impl<S> Counted<S> {
-    pub fn new(stream: S, counts: Arc<Counts>) -> Self {
-        Self { stream, counts }
+impl Counted {
+    /// `bandwidth`: what it shares with others; `None`: nothing bounds it.
+    pub fn new(stream: TcpStream, counts: Arc<Counts>, bandwidth: Option<&Arc<Bandwidth>>) -> Self {
+        let way = |bandwidth: &Arc<Bandwidth>| Way::new(bandwidth.clone());
+        Self {
+            stream,
+            counts,
+            ways: bandwidth.map(|bandwidth| [way(bandwidth), way(bandwidth)]),
+        }
+    }
+
+    /// Reads no more than is there when it is its turn.
+    fn poll_read_in_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some([way, _]) = &mut self.ways else {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        };
+        ready!(self.stream.poll_read_ready(cx))?;
+        let there =
+            usize::try_from(rustix::io::ioctl_fionread(&self.stream)?).unwrap_or(usize::MAX);
+        let wanted = there.min(buffer.remaining());
+        if wanted == 0 {
+            // The end, an error, or no more yet.
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let turn = ready!(way.poll_turn(cx, wanted));
+        let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(turn));
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut piece);
+        let count = piece.filled().len();
+        buffer.advance(count);
+        way.passed(count);
+        read
+    }
+
+    /// Writes as much as it is its turn to.
+    fn poll_write_in_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let piece = match &mut self.ways {
+            Some([_, way]) if !bytes.is_empty() => {
+                ready!(self.stream.poll_write_ready(cx))?;
+                &bytes[..ready!(way.poll_turn(cx, bytes.len()))]
+            }
+            _ => bytes,
+        };
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, piece));
+        self.wrote(&written);
+        Poll::Ready(written)
+    }
+
+    fn wrote(&mut self, written: &io::Result<usize>) {
+        let Ok(count) = written else {
+            return;
+        };
+        self.counts.sent.fetch_add(*count as u64, Ordering::Relaxed);
+        if let Some([_, way]) = &mut self.ways {
+            way.passed(*count);
+        }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl AsyncRead for Counted {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        let read = ready!(self.poll_read_in_turn(cx, buffer));
         let count = buffer.filled().len() - before;
         self.counts
             .received
@@ -62,23 +125,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Counted<S> {
-    fn count(&self, written: &io::Result<usize>) {
-        if let Ok(count) = written {
-            self.counts.sent.fetch_add(*count as u64, Ordering::Relaxed);
-        }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl AsyncWrite for Counted {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
-        self.count(&written);
-        Poll::Ready(written)
+        self.poll_write_in_turn(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -86,13 +139,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.ways.is_some() {
+            let first = bytes.iter().find(|bytes| !bytes.is_empty());
+            return self.poll_write_in_turn(cx, first.map_or(&[], |bytes| bytes));
+        }
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes));
-        self.count(&written);
+        self.wrote(&written);
         Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.ways.is_none() && self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

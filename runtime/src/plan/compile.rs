@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use aegis_policy::model::Scheme;
 use aegis_profile::{
-    Declared, Destination, LimitKey, Origin, Outbound, PathSpec, Profile, Sockets, SyscallBase,
+    Declared, Destination, Origin, Outbound, PathSpec, Profile, Sockets, SyscallBase,
 };
 
 use super::assemble::{Spec, assemble, identity};
@@ -33,14 +33,12 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
     let program = facts.command.path.clone();
     let identity = identity(host, facts.work_owner);
     let mut spec = Spec::new(&profile.name, program, identity);
-    spec.network = match &profile.capabilities.net_outbound {
-        Outbound::Host(_) => Network::Host,
-        Outbound::Named(list) if !list.is_empty() => {
-            spec.listeners = listeners(list);
-            Network::Brokered
-        }
-        Outbound::None(_) | Outbound::Named(_) => Network::None,
-    };
+    spec.network = network(profile);
+    if let Outbound::Named(list) = &profile.capabilities.net_outbound
+        && spec.network == Network::Brokered
+    {
+        spec.listeners = listeners(list);
+    }
     spec.rules_of_mounts = false;
     files::lay_out(&mut spec, profile, request, facts)?;
     let socket = socket(profile, facts);
@@ -51,6 +49,7 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
         &request.may_be_missing,
         host,
         facts.disks.clone(),
+        spec.network,
         &mut spec.degraded,
     )?;
     (spec.passed, spec.set) = environment::environment(profile, facts, &spec.identity);
@@ -71,13 +70,21 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
     })
 }
 
+fn network(profile: &Profile) -> Network {
+    match &profile.capabilities.net_outbound {
+        Outbound::Host(_) => Network::Host,
+        Outbound::Named(list) if !list.is_empty() => Network::Brokered,
+        Outbound::None(_) | Outbound::Named(_) => Network::None,
+    }
+}
+
 /// Refuses what [`compile`] would refuse on any host.
 ///
 /// # Errors
 /// The profile requests what this build cannot enforce, or a system call that there is not, or that cannot be granted.
 pub fn check(profile: &Profile) -> Result<(), Error> {
     refuse_unsupported(profile)?;
-    limits::check(&profile.limits)?;
+    limits::check(&profile.limits, network(profile))?;
     let filter = seccomp::filter_for(&syscalls(profile, false));
     filter.map(drop).map_err(|error| Error::Syscalls {
         origin: naming(profile, &error.name),
@@ -149,14 +156,6 @@ fn refuse_unsupported(profile: &Profile) -> Result<(), Error> {
             &format!("net.listen on port {}", port.value),
             "the egress broker of this version publishes no port of a private network",
             "add `net.outbound: host`, or remove `net.listen`: programs inside may always listen for each other",
-        );
-    }
-    if let (Some(rate), true) = (profile.limits.get(LimitKey::Net), host || !named.is_empty()) {
-        return refuse(
-            &rate.origin,
-            "limits.net",
-            "traffic to other hosts is not shaped by this version",
-            "remove `limits.net`, or use `net.outbound: none`",
         );
     }
     Ok(())
