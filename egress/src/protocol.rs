@@ -1,8 +1,9 @@
 //! What passes between a launcher and its broker: messages over a `SOCK_SEQPACKET` socket, which is the broker's standard input.
 //!
 //! ```text
-//! launcher: {"serve": {}} with a sealed file in memory: the JSON of a Setup, and
-//!           the listening sockets, in the order of Setup::listeners                    -> {"ready": {}} or {"failed": ...}
+//! launcher: {"serve": {}} with a sealed file in memory: the JSON of a Setup,
+//!           the sockets of Setup::listeners, in their order, those of Setup::published,
+//!           and so many as Setup::inward says                                          -> {"ready": {}} or {"failed": ...}
 //!                                                                                      -> one message for each decision
 //! launcher: shuts its side down for writing                                            -> what is still to be told, and the end
 //! ```
@@ -56,6 +57,9 @@ pub struct Setup {
     pub context: Context,
     /// Where the profile asks to connect to: `net.outbound`.
     pub destinations: Vec<Grant>,
+    /// Unconnected TCP sockets of the sandbox's network, through which published ports are connected to.
+    #[serde(default)]
+    pub inward: usize,
     /// The sockets.
     pub listeners: Vec<Listener>,
     /// The documents of the policy, those of the system first.
@@ -63,6 +67,9 @@ pub struct Setup {
     /// What connections are made through.
     #[serde(default)]
     pub proxies: Proxies,
+    /// Sockets that listen on the host: the port inside to which each is connected.
+    #[serde(default)]
+    pub published: Vec<u16>,
 }
 
 /// The caller's proxies, as its variables name them. Nothing is made through them that leads to the host itself.
@@ -205,6 +212,22 @@ pub enum Event {
         sent: u64,
         /// Where to, with the address, as that decision has it.
         to: Destination,
+    },
+    /// Connections to a published port have ended, since the last message about that port.
+    Entered {
+        /// What went wrong first, such as that nobody listens inside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+        /// Of how many something went wrong.
+        failed: u64,
+        /// The port.
+        port: u16,
+        /// Bytes that came from those who connected.
+        received: u64,
+        /// Bytes that were sent to them.
+        sent: u64,
+        /// How many.
+        times: u64,
     },
     /// The broker refused a connection or a request by itself: whatever the policy says, it is not let through.
     Refused {

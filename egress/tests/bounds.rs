@@ -218,7 +218,9 @@ fn at_the_end_of_a_run_all_that_went_on_ends_and_is_told() {
                         assert!(sent > 0 && received > 0);
                         ended.push((id, to));
                     }
-                    Event::Ready { .. } | Event::Failed { .. } => panic!("{event:?}"),
+                    Event::Ready { .. } | Event::Failed { .. } | Event::Entered { .. } => {
+                        panic!("{event:?}")
+                    }
                 }
             }
             assert_eq!(refused, REFUSED);

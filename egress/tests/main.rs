@@ -8,4 +8,5 @@ mod http;
 mod passing;
 mod program;
 mod proxy;
+mod publish;
 mod world;

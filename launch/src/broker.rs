@@ -17,6 +17,10 @@ use rustix::net::Shutdown;
 
 use crate::helper::{Helper, PATIENCE};
 
+mod published;
+
+use published::Published;
+
 /// So many different refusals, and destinations, are told of a run; the rest is counted.
 const MOST: usize = 100;
 
@@ -75,18 +79,27 @@ pub(crate) struct Told {
 }
 
 /// A broker that serves nothing yet. It ends with this process, or when the value is dropped.
-pub(crate) struct Started(Helper);
+pub(crate) struct Started {
+    helper: Helper,
+    /// Of the ports that the plan publishes.
+    published: Vec<Published>,
+}
 
 impl Started {
-    /// Starts one.
-    pub fn new() -> Result<Self, String> {
+    /// Starts one, and takes the ports that are to be published, on which nothing listens yet.
+    pub fn new(plan: &Plan) -> Result<Self, String> {
+        let mut published = Vec::new();
+        for port in &plan.published {
+            published.extend(published::bind(*port)?);
+        }
         let helper = Helper::start("aegis-broker", &[]);
         let helper = helper.map_err(|error| {
             format!(
                 "the egress broker, `aegis-broker` beside this program, cannot be started: {error}\n  help: install all programs in one directory"
             )
         });
-        Ok(Self(helper?))
+        let helper = helper?;
+        Ok(Self { helper, published })
     }
 
     /// Hands it what it is to serve, and waits until it does. `request`: of the run.
@@ -96,6 +109,7 @@ impl Started {
         policy: &Policy,
         plan: &Plan,
         sockets: &[OwnedFd],
+        inward: &[OwnedFd],
     ) -> Result<Broker, String> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::WouldBlock => format!(
@@ -109,18 +123,25 @@ impl Started {
             bandwidth: plan.limits.net,
             context: request.context.clone(),
             destinations: grants(plan),
+            inward: inward.len(),
             listeners: listeners(plan),
             policy: (policy.documents().iter())
                 .map(|document| (**document).clone())
                 .collect(),
             proxies: Proxies::of(|name| std::env::var(name).ok()),
+            published: (self.published.iter())
+                .map(|published| published.port)
+                .collect(),
         };
+        for published in &self.published {
+            published.listen()?;
+        }
         let json = serde_json::to_vec(&setup).expect("strings and numbers");
         let json = memory::sealed("aegis-egress", &json).map_err(failed)?;
-        let fds: Vec<BorrowedFd<'_>> = (std::iter::once(&json).chain(sockets))
-            .map(AsFd::as_fd)
-            .collect();
-        let socket = self.0.socket();
+        let published = self.published.iter().map(|published| &published.socket);
+        let fds = std::iter::once(&json).chain(sockets).chain(published);
+        let fds: Vec<BorrowedFd<'_>> = fds.chain(inward).map(AsFd::as_fd).collect();
+        let socket = self.helper.socket();
         socket::send(socket, &protocol::encode(&Order::Serve {}), &fds).map_err(failed)?;
         match receive(socket).map_err(failed)? {
             Some(Message::Ready { policy: read }) if read != policy.hash() => Err(
@@ -128,7 +149,7 @@ impl Started {
                     .into(),
             ),
             Some(Message::Ready { .. }) => Ok(Broker {
-                helper: Some(self.0),
+                helper: Some(self.helper),
                 is_closed: false,
                 context: setup.context,
                 approvals: setup.approvals,
@@ -223,22 +244,52 @@ impl Broker {
                 to,
                 ..
             } => {
-                let to = match protocol::url(&to) {
-                    known if self.traffic.contains_key(&known) => known,
-                    new if self.traffic.len() < MOST => new,
-                    _ => OTHERS.to_owned(),
-                };
-                let traffic = self.traffic.entry(to.clone()).or_default();
-                traffic.to = to;
-                traffic.times += 1;
-                traffic.failed += u64::from(error.is_some());
-                traffic.error = traffic.error.take().or(error);
-                let sum = |a: u64, b: u64| a.saturating_add(b).min(MAX_NUMBER);
-                traffic.received = sum(traffic.received, received);
-                traffic.sent = sum(traffic.sent, sent);
+                let failed = u64::from(error.is_some());
+                self.add(Traffic {
+                    error,
+                    failed,
+                    received,
+                    sent,
+                    times: 1,
+                    to: protocol::url(&to),
+                });
             }
+            Message::Entered {
+                error,
+                failed,
+                port,
+                received,
+                sent,
+                times,
+            } => self.add(Traffic {
+                error,
+                failed,
+                received,
+                sent,
+                times,
+                to: format!("net.listen {port}"),
+            }),
             Message::Ready { .. } | Message::Failed { .. } => {}
         }
+    }
+
+    /// Adds to what was exchanged.
+    fn add(&mut self, more: Traffic) {
+        let to = match more.to {
+            known if self.traffic.contains_key(&known) => known,
+            new if self.traffic.len() < MOST => new,
+            _ => OTHERS.to_owned(),
+        };
+        let traffic = self.traffic.entry(to.clone()).or_default();
+        let sum = |a: u64, b: u64| a.saturating_add(b).min(MAX_NUMBER);
+        *traffic = Traffic {
+            error: traffic.error.take().or(more.error),
+            failed: sum(traffic.failed, more.failed),
+            received: sum(traffic.received, more.received),
+            sent: sum(traffic.sent, more.sent),
+            times: sum(traffic.times, more.times),
+            to,
+        };
     }
 
     fn asked(&self, to: &Destination) -> Request {

@@ -165,6 +165,7 @@ impl<'a> Session<'a> {
                 Network::Brokered => "named".into(),
                 Network::Host => "host".into(),
             },
+            published: built.plan().published.clone(),
             passes_signals_on: run.launch.own_process,
             started_us,
             ..Running::default()
@@ -182,8 +183,8 @@ impl<'a> Session<'a> {
         let broker = run.broker.and_then(|broker| {
             let served = broker.and_then(|broker| {
                 // Nobody here keeps the sockets: without the broker they refuse.
-                let sockets = built.listeners();
-                broker.serve(&run.request, &run.policy, built.plan(), &sockets)
+                let (sockets, inward) = (built.listeners(), built.inward());
+                broker.serve(&run.request, &run.policy, built.plan(), &sockets, &inward)
             });
             match std::mem::replace(&mut ready, Ok(())) {
                 Ok(()) => served.map_err(|why| ready = Err(refused(why))).ok(),

@@ -544,10 +544,6 @@ fn what_the_broker_cannot_do_is_refused_by_line() {
             "net.outbound: [\"tcp://web.test:53\"]",
             "where names are looked up",
         ),
-        (
-            "net.outbound: [\"https://web.test\"], net.listen: [8080]",
-            "publishes no port",
-        ),
     ] {
         let profile = workspace.profile(&format!(
             "aegis: 1\nname: n\nextends: [shell]\ncapabilities: {{{line}}}\n"

@@ -13,6 +13,7 @@ mod judge;
 mod limits;
 pub mod names;
 mod proxy;
+mod publish;
 mod resolve;
 mod server;
 mod service;

@@ -15,6 +15,7 @@ use crate::broker::judge::Judge;
 use crate::broker::limits::Limits;
 use crate::broker::names::Names;
 use crate::broker::proxy::Proxies;
+use crate::broker::publish::Publisher;
 use crate::broker::resolve::{Files, Resolver};
 use crate::broker::{events, server};
 use crate::protocol::{Event, LONGEST, LONGEST_SETUP, Listener, Order, Protocol, Setup, encode};
@@ -88,11 +89,12 @@ fn received(socket: &OwnedFd) -> Result<(Setup, Vec<OwnedFd>), Error> {
     let setup: Setup = serde_json::from_slice(bytes.get(..read).unwrap_or_default())
         .map_err(|error| wrong(error.to_string()))?;
     let sockets: Vec<OwnedFd> = fds.collect();
-    match setup.listeners.len() == sockets.len() {
+    let named = [setup.listeners.len(), setup.published.len(), setup.inward];
+    let named = named.into_iter().fold(0_usize, usize::saturating_add);
+    match named == sockets.len() {
         true => Ok((setup, sockets)),
         false => Err(wrong(format!(
-            "it names {} sockets, and sends {}",
-            setup.listeners.len(),
+            "it names {named} sockets, and sends {}",
             sockets.len()
         ))),
     }
@@ -101,15 +103,20 @@ fn received(socket: &OwnedFd) -> Result<(Setup, Vec<OwnedFd>), Error> {
 struct Broker {
     acceptor: Arc<Acceptor>,
     sockets: Vec<(Listener, OwnedFd)>,
+    published: Vec<(u16, OwnedFd)>,
+    inward: Vec<OwnedFd>,
     sender: events::Sender,
 }
 
 fn begin(
     setup: Setup,
-    sockets: Vec<OwnedFd>,
+    mut sockets: Vec<OwnedFd>,
     limits: Limits,
     files: Files,
 ) -> Result<Broker, Error> {
+    let mut others = sockets.split_off(setup.listeners.len());
+    let inward = others.split_off(setup.published.len());
+    let published = setup.published.iter().copied().zip(others).collect();
     let listeners = setup.listeners.clone();
     let bandwidth = setup.bandwidth.map(Bandwidth::new);
     let proxies = Proxies::of(&setup.proxies).map_err(Error::Proxy)?;
@@ -136,6 +143,8 @@ fn begin(
     Ok(Broker {
         acceptor: Arc::new(acceptor),
         sockets: listeners.into_iter().zip(sockets).collect(),
+        published,
+        inward,
         sender,
     })
 }
@@ -178,6 +187,8 @@ impl Broker {
         let Self {
             acceptor,
             sockets,
+            published,
+            inward,
             mut sender,
         } = self;
         runtime.block_on(async {
@@ -187,6 +198,8 @@ impl Broker {
                 listen(acceptor.clone(), listener, fd)
                     .map_err(Error::of("using a listening socket"))?;
             }
+            publish(&acceptor.dialler, published, inward)
+                .map_err(Error::of("using a published socket"))?;
             let policy = acceptor.dialler.judge.policy();
             events::send(&socket, &Event::Ready { policy })
                 .await
@@ -204,6 +217,22 @@ impl Broker {
         let _ = sender.send_rest(socket);
         Ok(())
     }
+}
+
+fn publish(
+    dialler: &Dialler,
+    published: Vec<(u16, OwnedFd)>,
+    inward: Vec<OwnedFd>,
+) -> std::io::Result<()> {
+    let (bandwidth, reporter) = (dialler.bandwidth.clone(), dialler.reporter.clone());
+    let publisher = Publisher::new(inward, dialler.limits.dial, bandwidth, reporter)?;
+    for (port, fd) in published {
+        let listener = std::net::TcpListener::from(fd);
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        tokio::spawn(publisher.clone().accept(listener, port));
+    }
+    Ok(())
 }
 
 fn listen(acceptor: Arc<Acceptor>, listener: Listener, fd: OwnedFd) -> std::io::Result<()> {

@@ -54,6 +54,11 @@ impl Counted {
         }
     }
 
+    /// The connection itself.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Reads no more than is there when it is its turn.
     fn poll_read_in_turn(
         &mut self,
@@ -204,7 +209,8 @@ impl Exchange {
 }
 
 impl Counts {
-    fn now(&self) -> (u64, u64) {
+    /// Sent, and received.
+    pub fn now(&self) -> (u64, u64) {
         let (sent, received) = (&self.sent, &self.received);
         (
             sent.load(Ordering::Relaxed),
@@ -228,13 +234,24 @@ pub(crate) async fn tunnel(
     outside: impl AsyncRead + AsyncWrite + Unpin,
     exchange: &mut Exchange,
 ) {
-    let (mut from_inside, mut to_inside) = split(inside);
-    let (mut from_outside, mut to_outside) = split(outside);
-    let passed = tokio::try_join!(
-        pass(&mut from_inside, &mut to_outside),
-        pass(&mut from_outside, &mut to_inside)
-    );
-    exchange.error = passed.err().map(|error| error.to_string());
+    exchange.error = pass_on(inside, outside)
+        .await
+        .err()
+        .map(|error| error.to_string());
+}
+
+/// The same, for what is no exchange.
+pub(crate) async fn pass_on(
+    one: impl AsyncRead + AsyncWrite + Unpin,
+    other: impl AsyncRead + AsyncWrite + Unpin,
+) -> io::Result<()> {
+    let (mut from_one, mut to_one) = split(one);
+    let (mut from_other, mut to_other) = split(other);
+    tokio::try_join!(
+        pass(&mut from_one, &mut to_other),
+        pass(&mut from_other, &mut to_one)
+    )
+    .map(drop)
 }
 
 /// Passes on what one side says, until it has ended.

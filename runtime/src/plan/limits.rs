@@ -116,7 +116,8 @@ fn how_to_get(layout: &Layout, v1: &str, v2: &str) -> String {
 }
 
 /// Chooses what holds each limit on this host. `may_be_missing`: limits that the policy lets it leave unenforced.
-/// `disks`: the whole disks (major, minor) that limits on block traffic are for. `network`: what network traffic goes through.
+/// `disks`: the whole disks (major, minor) that limits on block traffic are for. `network`: what traffic goes through; `publishes`: its
+/// ports are published.
 ///
 /// # Errors
 /// Nothing on this host can hold a limit, or not as declared where it must.
@@ -126,12 +127,18 @@ pub fn compile(
     host: &Host,
     disks: Vec<(u32, u32)>,
     network: Network,
+    publishes: bool,
     degraded: &mut Vec<Degraded>,
 ) -> Result<Limits, Error> {
     check(asked, network)?;
     let mut limits = Limits::default();
     for (key, limit) in asked.iter() {
-        let (by, less) = limits.hold(key, limit.value, host, network);
+        let (by, less) = limits.hold(
+            key,
+            limit.value,
+            host,
+            network == Network::Brokered || publishes,
+        );
         if by == NOTHING && !may_be_missing.contains(key.name()) {
             let fix = less.map(|less| less.fix).unwrap_or_default();
             return Err(Error::unenforceable(
@@ -214,7 +221,7 @@ impl Limits {
         key: LimitKey,
         value: u64,
         host: &Host,
-        network: Network,
+        has_broker: bool,
     ) -> (&'static str, Option<Less>) {
         let groups = &host.cgroups;
         let less = |what: String, v1, v2| Less {
@@ -240,7 +247,7 @@ impl Limits {
             }
             LimitKey::Tmp => ("size of the private tmpfs", None),
             // The host's network is refused with it.
-            LimitKey::Net if network == Network::Brokered => {
+            LimitKey::Net if has_broker => {
                 self.net = Some(value);
                 (BROKER, None)
             }

@@ -64,6 +64,8 @@ pub struct Session {
     ready: bool,
     /// The broker's sockets, until they are taken.
     listeners: Vec<OwnedFd>,
+    /// Likewise, those that reach inside.
+    inward: Vec<OwnedFd>,
     command: Option<OwnedFd>,
     listener: Option<Listener>,
     /// Addresses that may be connected for the command, where that is guarded.
@@ -211,8 +213,10 @@ impl Session {
             }
             Some(Message::Lost(path)) => self.lost.push(path),
             Some(Message::Full) => self.full = true,
-            Some(Message::Ready { listeners }) => {
+            Some(Message::Ready { mut listeners }) => {
                 self.ready = true;
+                let count = self.plan.listeners.len().min(listeners.len());
+                self.inward = listeners.split_off(count);
                 self.listeners = listeners;
             }
             Some(Message::Running {

@@ -12,7 +12,7 @@ mod step;
 
 pub use fault::Fault;
 pub use ids::{HOSTNAME, Identity, SANDBOX_UID, now, run_id};
-pub use network::{BrokerSocket, Network, Protocol};
+pub use network::{BrokerSocket, INWARD, Inward, Network, Protocol};
 pub use origin::GrantOrigin;
 pub use paths::PathMap;
 pub use stdio::StdioMode;

@@ -104,6 +104,12 @@ impl Built {
         std::mem::take(&mut self.0.listeners)
     }
 
+    /// The unconnected sockets of a sandbox that [publishes ports](Plan::published), in its network, once [`Built::wait`] has
+    /// returned. They are handed out once.
+    pub fn inward(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.0.inward)
+    }
+
     /// Lets the command start, as soon as everything is built.
     ///
     /// # Errors
@@ -188,6 +194,7 @@ impl Session {
             terminal,
             ready: false,
             listeners: Vec::new(),
+            inward: Vec::new(),
             command: None,
             listener: None,
             reached: None,
