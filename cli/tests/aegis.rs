@@ -287,7 +287,14 @@ fn a_profile_that_no_run_could_enforce_is_not_right() {
             "capabilities: {net.outbound: [\"udp://a.example:123\"]}",
             "cannot be enforced",
         ),
-        ("capabilities: {net.listen: [8080]}", "cannot be enforced"),
+        (
+            "capabilities: {net.listen: [8080], net.outbound: [\"tcp://a.example:8080\"]}",
+            "cannot be enforced",
+        ),
+        (
+            "capabilities: {net.outbound: host}\nlimits: {net: 1M/s}",
+            "cannot be enforced",
+        ),
         ("syscalls: {allow: [no_such_call]}", "no_such_call"),
         ("syscalls: {deny: [opn]}", "opn"),
         ("syscalls: {allow: [mount]}", "mount"),

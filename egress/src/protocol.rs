@@ -4,7 +4,8 @@
 //! launcher: {"prepare": {}} with a sealed file in memory: the JSON of a Setup; and
 //!           with Setup::opens another one: whom the host trusts (PEM);
 //!           with Setup::secrets the socket of whoever gives them                       -> {"prepared": ...} or {"failed": ...}
-//! launcher: {"serve": {}} with the listening sockets, in the order of Setup::listeners -> {"ready": {}} or {"failed": ...}
+//! launcher: {"serve": {}} with the sockets of Setup::listeners, in their order; with
+//!           those of Setup::published, and then all that reach inside                  -> {"ready": {}} or {"failed": ...}
 //!                                                                                      -> one message for each decision
 //! launcher: shuts its side down for writing                                            -> what is still to be told, and the end
 //! ```
@@ -53,6 +54,9 @@ pub struct Setup {
     /// What persons approved of this run.
     #[serde(default)]
     pub approvals: Vec<Approval>,
+    /// As many bytes may be exchanged in a second, both ways and with all hosts together: `limits.net`.
+    #[serde(default)]
+    pub bandwidth: Option<u64>,
     /// Who asks: part of every request ([`asked`]).
     pub context: Context,
     /// Where the profile asks to connect to: `net.outbound`.
@@ -67,6 +71,9 @@ pub struct Setup {
     /// What connections are made through.
     #[serde(default)]
     pub proxies: Proxies,
+    /// Sockets that listen on the host: the port inside to which each is connected, through unconnected TCP sockets of the sandbox's network.
+    #[serde(default)]
+    pub published: Vec<u16>,
     /// What is put into requests.
     #[serde(default)]
     pub secrets: Vec<Secret>,
@@ -260,6 +267,22 @@ pub enum Event {
         inject: Inject,
         /// The version of the value, which says nothing of it.
         version: String,
+    },
+    /// Connections to a published port have ended, since the last message about that port.
+    Entered {
+        /// What went wrong first, such as that nobody listens inside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+        /// Of how many something went wrong.
+        failed: u64,
+        /// The port.
+        port: u16,
+        /// Bytes that came from those who connected.
+        received: u64,
+        /// Bytes that were sent to them.
+        sent: u64,
+        /// How many.
+        times: u64,
     },
     /// The broker refused a connection or a request by itself: whatever the policy says, it is not let through.
     Refused {

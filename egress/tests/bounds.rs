@@ -220,6 +220,7 @@ fn at_the_end_of_a_run_all_that_went_on_ends_and_is_told() {
                     }
                     Event::Prepared { .. }
                     | Event::Secret { .. }
+                    | Event::Entered { .. }
                     | Event::Ready {}
                     | Event::Failed { .. } => {
                         panic!("{event:?}")

@@ -1,5 +1,6 @@
 //! The broker between two network namespaces: programs inside, servers outside, on real sockets. Needs root.
 
+mod bandwidth;
 mod bounds;
 mod destinations;
 mod dns;
@@ -7,4 +8,5 @@ mod http;
 mod passing;
 mod program;
 mod proxy;
+mod publish;
 mod world;

@@ -16,8 +16,8 @@ use aegis_sys::memory::sealed;
 use aegis_sys::socket;
 
 use crate::world::{
-    OPEN, PUBLIC, World, curl, echo_server, http_server, listen, order, outside, python, ready,
-    sandbox, told,
+    OPEN, PUBLIC, World, curl, echo_server, http_server, in_network_of, listen, order, outside,
+    python, ready, sandbox, told,
 };
 
 /// A user whom nothing on this host belongs to.
@@ -102,7 +102,7 @@ fn beside_in(
             started.send(child.id()).expect("somebody waits");
             child.wait().expect("it ends")
         };
-        let ended = sandbox(&world.setup(), None, serve, move |inside| {
+        let ended = sandbox(world, serve, move |inside| {
             body(inside, pid.recv().expect("it starts"));
         });
         drop(asked);
@@ -328,13 +328,7 @@ fn answers_of_a_hostile_name_server_are_not_kept() {
 /// Runs something in the network of a process, in a thread of its own.
 fn on_the_host(pid: u32, body: impl FnOnce() + Send) {
     let network = fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let kind = rustix::thread::LinkNameSpaceType::Network;
-            rustix::thread::move_into_link_name_space(network.as_fd(), Some(kind)).unwrap();
-            body();
-        });
-    });
+    in_network_of(&network, body);
 }
 
 /// Renames a file where a process sees it: inside, the other one may be a mount point.

@@ -1,6 +1,7 @@
 //! Two network namespaces: one of servers, and in it the broker; one of programs, where every address leads to the broker.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -47,6 +48,10 @@ pub struct World {
     pub proxies: Proxies,
     /// Whom the host trusts (PEM): then TLS may be opened.
     pub roots: Option<Vec<u8>>,
+    /// Bytes in a second.
+    pub bandwidth: Option<u64>,
+    /// Ports, and through how many sockets of each family.
+    pub published: (Vec<u16>, usize),
 }
 
 impl World {
@@ -65,6 +70,8 @@ impl World {
             limits: Limits::default(),
             proxies: Proxies::default(),
             roots: None,
+            bandwidth: None,
+            published: (Vec::new(), 0),
         }
     }
 
@@ -95,6 +102,7 @@ impl World {
         };
         policy.rego.extend(self.rego.iter().map(module));
         Setup {
+            bandwidth: self.bandwidth,
             context: Context {
                 profile: "test".into(),
                 ..Context::default()
@@ -104,6 +112,7 @@ impl World {
             policy: vec![policy],
             proxies: self.proxies.clone(),
             opens: self.roots.as_ref().map(|_| Opens { java: true }),
+            published: self.published.0.clone(),
             ..Setup::default()
         }
     }
@@ -128,9 +137,7 @@ impl World {
         let serve = move |theirs| aegis_egress::serve(theirs, limits, files);
         outside(|| {
             let servers = servers();
-            let served = sandbox(&self.setup(), self.roots.as_deref(), serve, |inside| {
-                body(inside, &servers)
-            });
+            let served = sandbox(&self, serve, |inside| body(inside, &servers));
             served.expect("it serves until the end");
         });
     }
@@ -171,14 +178,32 @@ pub fn outside<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// The network of the calling thread, for [`in_network_of`].
+pub fn this_network() -> File {
+    File::open("/proc/thread-self/ns/net").expect("it is there")
+}
+
+/// Runs `body` in a thread in that network.
+pub fn in_network_of<T: Send>(network: &File, body: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let kind = rustix::thread::LinkNameSpaceType::Network;
+            rustix::thread::move_into_link_name_space(network.as_fd(), Some(kind)).expect("root");
+            body()
+        });
+        let ended = thread.join();
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// Opens what a sandbox has, has `serve` serve the other end of the launcher's socket, and runs `body` in it. Called where the
 /// servers are.
 pub fn sandbox<R: Send>(
-    setup: &Setup,
-    roots: Option<&[u8]>,
+    world: &World,
     serve: impl FnOnce(OwnedFd) -> R + Send,
     body: impl FnOnce(&Inside) + Send,
 ) -> R {
+    let setup = &world.setup();
     let (ours, theirs) = socket::pair().expect("a pair");
     let (listening, listened) = mpsc::channel();
     let (ready, begin) = mpsc::channel();
@@ -189,7 +214,8 @@ pub fn sandbox<R: Send>(
                 ip("route add local default dev lo");
                 ip("-6 route add local default dev lo");
                 let sockets: Vec<OwnedFd> = setup.listeners.iter().map(listen).collect();
-                listening.send(sockets).expect("somebody waits");
+                let inward: Vec<OwnedFd> = (0..2 * world.published.1).map(unconnected).collect();
+                listening.send((sockets, inward)).expect("somebody waits");
                 let (socket, authority) = begin.recv().expect("a socket");
                 let inside = Inside {
                     events: Mutex::new(socket),
@@ -200,8 +226,13 @@ pub fn sandbox<R: Send>(
             });
         });
         // Panics inside end both channels.
-        let served = listened.recv().ok().map(|sockets: Vec<OwnedFd>| {
-            order(&ours, setup, roots, &sockets);
+        let served = listened.recv().ok().map(|(mut sockets, inward)| {
+            let published = setup.published.iter().map(|port| {
+                let listening = TcpListener::bind((Ipv4Addr::LOCALHOST, *port));
+                OwnedFd::from(listening.expect("a free port"))
+            });
+            sockets.extend(published.chain(inward));
+            order(&ours, setup, world.roots.as_deref(), &sockets);
             // Nobody else has them.
             drop(sockets);
             let broker = scope.spawn(move || serve(theirs));
@@ -245,6 +276,13 @@ pub fn told(from: &OwnedFd) -> Option<Event> {
     let mut bytes = [0; LONGEST];
     let (length, _) = socket::receive(from.as_fd(), &mut bytes).ok()?;
     (length > 0).then(|| serde_json::from_slice(&bytes[..length]).expect("an event"))
+}
+
+/// As a supervisor opens them: half of each family.
+fn unconnected(number: usize) -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let family = [AddressFamily::INET, AddressFamily::INET6][number % 2];
+    socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("a socket")
 }
 
 /// As a supervisor opens it: for both kinds of addresses.

@@ -16,6 +16,9 @@ use crate::keys::{self, Key};
 /// What no other enforcer has.
 const BY_NAME: &str = "hosts by name need the egress broker of aegis-run, which lets through those and no others: with no network none of them is reached";
 
+/// Ports of a private network.
+const PUBLISHED: &str = "ports are published by the egress broker of aegis-run: what listens inside is reached by nobody outside";
+
 /// How an export differs from the profile in one respect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -111,6 +114,13 @@ impl Compiled<'_> {
                     key,
                     effect: Effect::Narrower,
                     what: BY_NAME.into(),
+                });
+            }
+            if key == Key::Listen && !self.plan.published.is_empty() {
+                losses.push(Loss {
+                    key,
+                    effect: Effect::Narrower,
+                    what: PUBLISHED.into(),
                 });
             }
             held(key, &mut |effect, what| {

@@ -22,6 +22,10 @@ use rustix::net::Shutdown;
 
 use crate::helper::{Helper, PATIENCE};
 
+mod published;
+
+use published::Published;
+
 /// So many different refusals, and destinations, are told of a run; the rest is counted.
 const MOST: usize = 100;
 
@@ -91,6 +95,8 @@ pub(crate) struct Started {
     helper: Helper,
     /// Whoever gives it secrets, if there are any.
     provider: Option<Helper>,
+    /// Of the ports that the plan publishes.
+    published: Vec<Published>,
 }
 
 /// A broker that was told by what it is to decide.
@@ -101,6 +107,7 @@ pub(crate) struct Prepared {
     /// Whom the host trusts, where TLS may be opened.
     roots: Option<Vec<u8>>,
     provider: Option<Helper>,
+    published: Vec<Published>,
 }
 
 fn failed(error: io::Error) -> String {
@@ -114,8 +121,12 @@ fn failed(error: io::Error) -> String {
 }
 
 impl Started {
-    /// Starts one, and whoever gives it the plan's secrets.
+    /// Starts one, and whoever gives it the plan's secrets; and takes the ports that are to be published, on which nothing listens yet.
     pub fn new(plan: &Plan) -> Result<Self, String> {
+        let mut published = Vec::new();
+        for port in &plan.published {
+            published.extend(published::bind(*port)?);
+        }
         let failed = |what, program, error: io::Error| {
             format!(
                 "{what}, `{program}` beside this program, cannot be started: {error}\n  help: install all programs in one directory"
@@ -133,7 +144,11 @@ impl Started {
                 Some(started.map_err(|error| failed("the provider of secrets", program, error))?);
             helper.wait_longer().map_err(self::failed)?;
         }
-        Ok(Self { helper, provider })
+        Ok(Self {
+            helper,
+            provider,
+            published,
+        })
     }
 
     /// Tells it by what it is to decide, which it makes ready for while the sandbox is built. `request`: of the run.
@@ -149,6 +164,7 @@ impl Started {
         };
         let setup = Setup {
             approvals: request.approvals.clone(),
+            bandwidth: plan.limits.net,
             context: request.context.clone(),
             destinations: grants(plan),
             listeners: listeners(plan),
@@ -157,6 +173,9 @@ impl Started {
                 .map(|document| (**document).clone())
                 .collect(),
             proxies: Proxies::of(|name| std::env::var(name).ok()),
+            published: (self.published.iter())
+                .map(|published| published.port)
+                .collect(),
             secrets: plan.secrets.iter().map(secret).collect(),
         };
         let json = serde_json::to_vec(&setup).expect("strings and numbers");
@@ -172,6 +191,7 @@ impl Started {
         Ok(Prepared {
             helper: self.helper,
             provider,
+            published: self.published,
             context: setup.context,
             approvals: setup.approvals,
             roots,
@@ -195,9 +215,14 @@ impl Prepared {
             let trusted = trusted::write(built.trust(), roots, &authority, java);
             trusted.map_err(|error| format!("whom the sandbox is to trust: {error}"))?;
         }
+        for published in &self.published {
+            published.listen()?;
+        }
         // Nobody here keeps the sockets: without the broker they refuse.
-        let sockets = built.listeners();
-        let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+        let (sockets, inward) = (built.listeners(), built.inward());
+        let published = self.published.iter().map(|published| &published.socket);
+        let fds = sockets.iter().chain(published).chain(&inward);
+        let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
         let order = protocol::encode(&Order::Serve {});
         socket::send(socket, &order, &fds).map_err(failed)?;
         match receive(socket).map_err(failed)? {
@@ -331,22 +356,52 @@ impl Broker {
                 to,
                 ..
             } => {
-                let to = match protocol::url(&to) {
-                    known if self.traffic.contains_key(&known) => known,
-                    new if self.traffic.len() < MOST => new,
-                    _ => OTHERS.to_owned(),
-                };
-                let traffic = self.traffic.entry(to.clone()).or_default();
-                traffic.to = to;
-                traffic.times += 1;
-                traffic.failed += u64::from(error.is_some());
-                traffic.error = traffic.error.take().or(error);
-                let sum = |a: u64, b: u64| a.saturating_add(b).min(MAX_NUMBER);
-                traffic.received = sum(traffic.received, received);
-                traffic.sent = sum(traffic.sent, sent);
+                let failed = u64::from(error.is_some());
+                self.add(Traffic {
+                    error,
+                    failed,
+                    received,
+                    sent,
+                    times: 1,
+                    to: protocol::url(&to),
+                });
             }
+            Message::Entered {
+                error,
+                failed,
+                port,
+                received,
+                sent,
+                times,
+            } => self.add(Traffic {
+                error,
+                failed,
+                received,
+                sent,
+                times,
+                to: format!("net.listen {port}"),
+            }),
             Message::Prepared { .. } | Message::Ready {} | Message::Failed { .. } => {}
         }
+    }
+
+    /// Adds to what was exchanged.
+    fn add(&mut self, more: Traffic) {
+        let to = match more.to {
+            known if self.traffic.contains_key(&known) => known,
+            new if self.traffic.len() < MOST => new,
+            _ => OTHERS.to_owned(),
+        };
+        let traffic = self.traffic.entry(to.clone()).or_default();
+        let sum = |a: u64, b: u64| a.saturating_add(b).min(MAX_NUMBER);
+        *traffic = Traffic {
+            error: traffic.error.take().or(more.error),
+            failed: sum(traffic.failed, more.failed),
+            received: sum(traffic.received, more.received),
+            sent: sum(traffic.sent, more.sent),
+            times: sum(traffic.times, more.times),
+            to,
+        };
     }
 
     fn asked(&self, what: What) -> Request {

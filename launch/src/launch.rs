@@ -13,7 +13,6 @@ use aegis_runtime::facts::paths::Link;
 use aegis_runtime::facts::{self, Host, names};
 use aegis_runtime::plan::{self, Op, Plan, Spec, authority};
 use aegis_runtime::supervise;
-use aegis_runtime::types::Network;
 use aegis_runtime::types::paths::is_below;
 use aegis_sys::{files, process};
 
@@ -176,7 +175,7 @@ impl Launch {
             }
             // Before that, too: the broker is in the host's network. What another front end has put together, it serves itself.
             let is_profile = matches!(self.asked, Declaration::Profile { .. });
-            if recorded && is_profile && plan.network == Network::Brokered {
+            if recorded && is_profile && plan.has_broker() {
                 way_out = Some(broker::Started::new(&plan));
             }
             let mut sandbox = Sandbox::Planned {
@@ -303,6 +302,8 @@ impl Launch {
                     &may_be_missing,
                     &host,
                     disks,
+                    spec.network,
+                    !spec.listen.is_empty(),
                     &mut spec.degraded,
                 )?;
                 spec.grants.extend(authority::limits(&profile.limits));

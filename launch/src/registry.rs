@@ -52,8 +52,11 @@ pub struct Running {
     pub limits: BTreeMap<String, u64>,
     /// The directory of the audit log that it is recorded in.
     pub log: Option<String>,
-    /// The network it has: `host`, or `own`, where nothing is but itself.
+    /// The network it has: `host`, `named`, where the hosts of its profile are reached, or `own`, where nothing is but itself.
     pub network: String,
+    /// TCP ports of the host's loopback at which it is reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<u16>,
     /// Whether its supervisor passes signals on to the command. That of a front end with more to do would end by them.
     pub passes_signals_on: bool,
     /// When it was started, in microseconds since 1970.

@@ -169,6 +169,7 @@ impl<'a> Session<'a> {
                 Network::Brokered => "named".into(),
                 Network::Host => "host".into(),
             },
+            published: built.plan().published.clone(),
             passes_signals_on: run.launch.own_process,
             started_us,
             ..Running::default()

@@ -167,7 +167,9 @@ section! {
         "net.outbound" net_outbound: Outbound = Destinations,
             "`none`, `host` (the host's own network), or a list of `scheme://host[:port]` with https, http, tcp or udp", "none",
             "[\"https://api.github.com\", \"tcp://db.internal:5432\"]";
-        /// TCP ports that may be listened on.
+        /// TCP ports that may be listened on. With `net.outbound: host` they are the host's, at every address. Otherwise each is published: who connects
+        /// to it on the host's `127.0.0.1` or `::1` reaches what listens at that port inside, at `127.0.0.1`, every address, or `::1`. (Inside, programs may
+        /// listen for each other at any port without this.)
         "net.listen" net_listen: Vec<Declared<u16>> = List(&texts::PORT), "list of numbers from 1 to 65535", "none", "[8080]";
         /// Unix sockets: `private` lets programs make them, listen and connect in the sandbox's private places (`/tmp`,
         /// `/dev/shm`, the private home) and by abstract name. None of the host can be connected to. Streams and

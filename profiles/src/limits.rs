@@ -160,7 +160,8 @@ limits! {
     DiskRead = "disk-read", Unit::Rate, "size per second", "not limited", "50M/s";
     /// Writes to disks.
     DiskWrite = "disk-write", Unit::Rate, "size per second", "not limited", "20M/s";
-    /// Network traffic, both ways.
+    /// Bytes exchanged with other hosts, sent and received together and over all connections, as the egress broker counts them: without the headers
+    /// of TCP and IP, and without the look-up of names. With the host's network (`net.outbound: host`) nobody could hold it, and it is an error.
     Net = "net", Unit::Rate, "size per second", "not limited", "10M/s";
 }
 

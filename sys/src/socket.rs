@@ -94,6 +94,23 @@ pub fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
     check(unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr().cast(), length) }).map(|_| ())
 }
 
+/// Takes a TCP socket from its connection, which ends at once: it can be connected again (`connect(2)` to `AF_UNSPEC`).
+pub fn disconnect(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let nowhere = [0; size_of::<libc::sockaddr>()];
+    connect(socket, &nowhere)?;
+    // The end of the old connection is no error of the next.
+    rustix::net::sockopt::socket_error(socket)?.or(Ok(()))
+}
+
+/// Bytes that were sent on a TCP connection, its end included, of which the other side has not said that it has them: `SIOCOUTQ` of
+/// `tcp(7)`.
+pub fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one int, which outlives the call.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
 /// A number for the network namespace of a socket: `SO_NETNS_COOKIE` (Linux 5.14). It is never used again.
 pub fn network_namespace(socket: BorrowedFd<'_>) -> io::Result<u64> {
     let mut cookie = 0_u64;

@@ -34,6 +34,7 @@ mod policy_attacks;
 mod policy_names;
 mod processes;
 mod profile_run;
+mod publish;
 mod registry;
 mod relay;
 mod resources;

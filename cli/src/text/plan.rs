@@ -202,9 +202,13 @@ fn network(plan: &Plan, profile: &Profile) -> Section {
         }
         ("Network", "namespace; seccomp; Landlock", rows)
     };
+    let published = plan.published.iter().map(|port| {
+        let what = format!("publish TCP port {port} at this host's loopback, by the egress broker");
+        Row::whole(origin_in(&profile.capabilities.net_listen, port), what)
+    });
     if plan.network == Network::None {
-        let none = "none but a loopback device of its own";
-        return section(vec![Row::new("every sandbox", none)]);
+        let none = Row::new("every sandbox", "none but a loopback device of its own");
+        return section(std::iter::once(none).chain(published).collect());
     }
     let from = match &profile.capabilities.net_outbound {
         Outbound::Host(from) => origin(Some(from)),
@@ -214,7 +218,7 @@ fn network(plan: &Plan, profile: &Profile) -> Section {
                 let what = format!("connect to {scheme}://{host}:{port}, by the egress broker");
                 Row::whole(origin(Some(&to.origin)), what)
             });
-            return section(rows.collect());
+            return section(rows.chain(published).collect());
         }
         _ => "net.outbound".into(),
     };

@@ -15,7 +15,7 @@ use crate::broker::hello::{Hello, Wanted};
 use crate::broker::http::{Conversation, Outside, Stance, Version};
 use crate::broker::judge::{LOCALHOST, Refusal};
 use crate::broker::names::{Host, Names, normal};
-use crate::broker::stream::{Counted, Inside, Resumed, tunnel};
+use crate::broker::stream::{Inside, Resumed, tunnel};
 use crate::broker::tls::{HTTP1, HTTP2, Tls};
 
 /// How long nothing is accepted after that failed: the host has no descriptors or memory left.
@@ -202,11 +202,10 @@ impl Acceptor {
         let scheme = to.scheme;
         match self.dialler.dial(to, false).await {
             Ok(Dialled {
-                stream,
+                mut stream,
                 mut exchange,
                 ..
             }) => {
-                let mut stream = Counted::new(stream, exchange.counts().clone());
                 let written = stream.write_all(&first).await;
                 // A connection may last as long as the run.
                 drop(first);

@@ -7,13 +7,14 @@ use aegis_policy::Decision;
 use aegis_policy::request::Destination;
 use tokio::net::TcpStream;
 
+use crate::broker::bandwidth::Bandwidth;
 use crate::broker::events::Reporter;
 use crate::broker::judge::{Judge, Refusal};
 use crate::broker::limits::Limits;
 use crate::broker::proxy::Proxies;
 use crate::broker::resolve::Resolver;
 use crate::broker::secrets::{Used, Vault};
-use crate::broker::stream::{Counts, Exchange};
+use crate::broker::stream::{Counted, Counts, Exchange};
 use crate::broker::tls::Tls;
 
 /// As many addresses of a name are tried. Each costs a decision, a record and the time of a dial.
@@ -21,6 +22,8 @@ const MOST_ADDRESSES: usize = 8;
 
 /// Makes connections to the outside.
 pub(crate) struct Dialler {
+    /// `limits.net`.
+    pub bandwidth: Option<Arc<Bandwidth>>,
     pub judge: Judge,
     pub vault: Vault,
     /// With which TLS is opened, if it may be.
@@ -33,7 +36,7 @@ pub(crate) struct Dialler {
 
 /// A connection to the outside, and what was decided of it.
 pub(crate) struct Dialled {
-    pub stream: TcpStream,
+    pub stream: Counted,
     pub address: IpAddr,
     pub exchange: Exchange,
 }
@@ -97,7 +100,7 @@ impl Dialler {
             match self.connect(&to, SocketAddr::new(address, to.port)).await {
                 Ok(stream) => {
                     return Ok(Dialled {
-                        stream,
+                        stream: self.counted(stream, &exchange, seen),
                         address,
                         exchange,
                     });
@@ -191,6 +194,16 @@ impl Dialler {
     pub fn refused(&self, to: Destination, refusal: Refusal) -> Refusal {
         self.reporter.refused(to, &refusal);
         refusal
+    }
+
+    /// A connection, as its exchange counts it and the sandbox's bandwidth bounds it.
+    /// `seen`: what is exchanged is counted request by request.
+    fn counted(&self, stream: TcpStream, exchange: &Exchange, seen: bool) -> Counted {
+        let counts = match seen {
+            true => Arc::default(),
+            false => exchange.counts().clone(),
+        };
+        Counted::new(stream, counts, self.bandwidth.as_ref())
     }
 
     async fn connect(&self, to: &Destination, at: SocketAddr) -> Result<TcpStream, String> {

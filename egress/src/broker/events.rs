@@ -1,5 +1,6 @@
 //! What the launcher is told, in order and within bounds.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,12 +39,48 @@ struct Shared {
     /// Refusals that are not told one by one.
     refusals: AtomicU64,
     counted: Notify,
+    /// Connections to published ports that are not told of yet.
+    entered: Mutex<BTreeMap<u16, Entered>>,
     next: AtomicU64,
 }
 
+/// What went through a published port: sums of [`Event::Entered`].
+#[derive(Default)]
+struct Entered {
+    error: Option<String>,
+    failed: u64,
+    received: u64,
+    sent: u64,
+    times: u64,
+}
+
 impl Shared {
+    fn entered(&self) -> MutexGuard<'_, BTreeMap<u16, Entered>> {
+        self.entered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn rate(&self) -> MutexGuard<'_, Rate> {
         self.rate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entered {
+    fn event(self, port: u16) -> Event {
+        let Self {
+            error,
+            failed,
+            received,
+            sent,
+            times,
+        } = self;
+        Event::Entered {
+            error,
+            failed,
+            port,
+            received,
+            sent,
+            times,
+        }
     }
 }
 
@@ -73,6 +110,7 @@ pub(crate) fn channel(limits: &Limits) -> (Reporter, Sender) {
         rate: Mutex::new(rate),
         refusals: AtomicU64::new(0),
         counted: Notify::new(),
+        entered: Mutex::default(),
         next: AtomicU64::new(0),
     });
     let reporter = Reporter {
@@ -183,6 +221,27 @@ impl Reporter {
         });
     }
 
+    /// Tells that a connection to a published port has ended, with those before it; or later, with others.
+    pub fn entered(&self, port: u16, (sent, received): (u64, u64), error: Option<String>) {
+        let mut all = self.shared.entered();
+        let sum = all.entry(port).or_default();
+        sum.times += 1;
+        sum.failed += u64::from(error.is_some());
+        sum.sent = sum.sent.saturating_add(sent);
+        sum.received = sum.received.saturating_add(received);
+        let error = error.map(|error| shortened(error, LONGEST_TEXT));
+        sum.error = sum.error.take().or(error);
+        let room = self.shared.room.clone().try_acquire_owned().ok();
+        let room = room.filter(|_| self.shared.rate().take(Instant::now()));
+        if let (Some(room), Some(sum)) = (room, all.remove(&port)) {
+            self.put(Queued {
+                event: sum.event(port),
+                sent: None,
+                room: Some(room),
+            });
+        }
+    }
+
     /// Counts a refusal of which nothing is known.
     pub fn turned_away(&self) {
         self.shared.refusals.fetch_add(1, Ordering::Relaxed);
@@ -290,6 +349,10 @@ impl Sender {
                 Ok(next) => self.pending = Some(next),
                 Err(_) => break,
             }
+        }
+        let entered = std::mem::take(&mut *self.shared.entered());
+        for (port, sum) in entered {
+            send(&sum.event(port))?;
         }
         match self.counted() {
             Some((_, event)) => send(&event),

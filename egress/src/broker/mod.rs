@@ -1,6 +1,7 @@
 //! The broker itself: everything but the protocol that it and its launcher speak.
 
 mod authority;
+mod bandwidth;
 pub mod confine;
 mod connect;
 mod connections;
@@ -14,6 +15,7 @@ mod judge;
 mod limits;
 pub mod names;
 mod proxy;
+mod publish;
 mod resolve;
 mod secrets;
 mod server;

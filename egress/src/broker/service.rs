@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use aegis_sys::{memory, socket};
 use tokio::net::TcpListener;
 
+use crate::broker::bandwidth::Bandwidth;
 use crate::broker::connect::Acceptor;
 use crate::broker::connections::Table;
 use crate::broker::dial::Dialler;
@@ -14,6 +15,7 @@ use crate::broker::judge::Judge;
 use crate::broker::limits::Limits;
 use crate::broker::names::Names;
 use crate::broker::proxy::Proxies;
+use crate::broker::publish::Publisher;
 use crate::broker::resolve::{Files, Resolver};
 use crate::broker::secrets::Vault;
 use crate::broker::tls::Tls;
@@ -128,16 +130,36 @@ fn received(socket: &OwnedFd) -> Result<Received, Error> {
     })
 }
 
-/// What it sends when the sandbox is built: a socket for each listener.
-fn sockets(socket: &OwnedFd, listeners: Vec<Listener>) -> Result<Vec<(Listener, OwnedFd)>, Error> {
-    let (Order::Serve {}, sockets) = order(socket)? else {
+/// The sockets of a sandbox that is built.
+struct Sockets {
+    listening: Vec<(Listener, OwnedFd)>,
+    /// Those that listen on the host, each with the port inside.
+    published: Vec<(u16, OwnedFd)>,
+    inward: Vec<OwnedFd>,
+}
+
+/// What is sent when the sandbox is built.
+fn sockets(
+    socket: &OwnedFd,
+    listeners: Vec<Listener>,
+    published: Vec<u16>,
+) -> Result<Sockets, Error> {
+    let (Order::Serve {}, mut sockets) = order(socket)? else {
         return Err(Error::Launcher("it sends no sockets".into()));
     };
-    match listeners.len() == sockets.len() {
-        true => Ok(listeners.into_iter().zip(sockets).collect()),
+    let named = listeners.len() + published.len();
+    match named == sockets.len() || (named < sockets.len() && !published.is_empty()) {
+        true => {
+            let mut others = sockets.split_off(listeners.len());
+            let inward = others.split_off(published.len());
+            Ok(Sockets {
+                listening: listeners.into_iter().zip(sockets).collect(),
+                published: published.into_iter().zip(others).collect(),
+                inward,
+            })
+        }
         false => Err(Error::Launcher(format!(
-            "it names {} sockets, and sends {}",
-            listeners.len(),
+            "it names {named} sockets, and sends {}",
             sockets.len()
         ))),
     }
@@ -145,7 +167,7 @@ fn sockets(socket: &OwnedFd, listeners: Vec<Listener>) -> Result<Vec<(Listener, 
 
 struct Broker {
     acceptor: Arc<Acceptor>,
-    sockets: Vec<(Listener, OwnedFd)>,
+    sockets: Sockets,
     sender: events::Sender,
 }
 
@@ -161,7 +183,9 @@ fn prepare(
         provider,
     } = received;
     let (listeners, opens) = (setup.listeners.clone(), setup.opens);
+    let published = setup.published.clone();
     let vault = Vault::new(setup.secrets.clone(), provider).map_err(Error::Secrets)?;
+    let bandwidth = setup.bandwidth.map(Bandwidth::new);
     let proxies = Proxies::of(&setup.proxies).map_err(Error::Proxy)?;
     let judge = Judge::new(setup).map_err(|bad| Error::Launcher(bad.to_string()))?;
     let limits = with_descriptors(limits);
@@ -190,6 +214,7 @@ fn prepare(
         .map_err(Error::of("telling the launcher"))?;
     let (reporter, sender) = events::channel(&limits);
     let dialler = Dialler {
+        bandwidth,
         judge,
         vault,
         tls,
@@ -205,7 +230,7 @@ fn prepare(
     };
     Ok(Broker {
         acceptor: Arc::new(acceptor),
-        sockets: sockets(socket, listeners)?,
+        sockets: sockets(socket, listeners, published)?,
         sender,
     })
 }
@@ -257,10 +282,12 @@ impl Broker {
             vault
                 .listen()
                 .map_err(Error::of("using the socket of secrets"))?;
-            for (listener, fd) in sockets {
+            for (listener, fd) in sockets.listening {
                 listen(acceptor.clone(), listener, fd)
                     .map_err(Error::of("using a listening socket"))?;
             }
+            publish(&acceptor.dialler, sockets.published, sockets.inward)
+                .map_err(Error::of("using a published socket"))?;
             events::send(&socket, &Event::Ready {})
                 .await
                 .map_err(Error::of("telling the launcher"))?;
@@ -277,6 +304,22 @@ impl Broker {
         let _ = sender.send_rest(socket);
         Ok(())
     }
+}
+
+fn publish(
+    dialler: &Dialler,
+    published: Vec<(u16, OwnedFd)>,
+    inward: Vec<OwnedFd>,
+) -> std::io::Result<()> {
+    let (bandwidth, reporter) = (dialler.bandwidth.clone(), dialler.reporter.clone());
+    let publisher = Publisher::new(inward, dialler.limits.dial, bandwidth, reporter)?;
+    for (port, fd) in published {
+        let listener = std::net::TcpListener::from(fd);
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        tokio::spawn(publisher.clone().accept(listener, port));
+    }
+    Ok(())
 }
 
 fn listen(acceptor: Arc<Acceptor>, listener: Listener, fd: OwnedFd) -> std::io::Result<()> {

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, spl
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use crate::broker::bandwidth::{Bandwidth, Way};
 use crate::broker::connections::Slot;
 use crate::broker::events::Reporter;
 use crate::broker::judge::Refusal;
@@ -34,49 +35,106 @@ pub(crate) struct Counts {
     sent: AtomicU64,
 }
 
-/// A stream whose bytes are counted.
-pub(crate) struct Counted<S> {
-    stream: S,
+/// A connection whose bytes are counted, and pass as fast as they may.
+pub(crate) struct Counted {
+    stream: TcpStream,
     counts: Arc<Counts>,
+    /// In, and out.
+    ways: Option<[Way; 2]>,
 }
 
-impl<S> Counted<S> {
-    pub fn new(stream: S, counts: Arc<Counts>) -> Self {
-        Self { stream, counts }
+impl Counted {
+    /// `bandwidth`: what it shares with others; `None`: nothing bounds it.
+    pub fn new(stream: TcpStream, counts: Arc<Counts>, bandwidth: Option<&Arc<Bandwidth>>) -> Self {
+        let way = |bandwidth: &Arc<Bandwidth>| Way::new(bandwidth.clone());
+        Self {
+            stream,
+            counts,
+            ways: bandwidth.map(|bandwidth| [way(bandwidth), way(bandwidth)]),
+        }
+    }
+
+    /// The connection itself.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Reads no more than is there when it is its turn.
+    fn poll_read_in_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some([way, _]) = &mut self.ways else {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        };
+        ready!(self.stream.poll_read_ready(cx))?;
+        let there =
+            usize::try_from(rustix::io::ioctl_fionread(&self.stream)?).unwrap_or(usize::MAX);
+        let wanted = there.min(buffer.remaining());
+        if wanted == 0 {
+            // The end, an error, or no more yet.
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let turn = ready!(way.poll_turn(cx, wanted));
+        let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(turn));
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut piece);
+        let count = piece.filled().len();
+        buffer.advance(count);
+        way.passed(count);
+        read
+    }
+
+    /// Writes as much as it is its turn to.
+    fn poll_write_in_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let piece = match &mut self.ways {
+            Some([_, way]) if !bytes.is_empty() => {
+                ready!(self.stream.poll_write_ready(cx))?;
+                &bytes[..ready!(way.poll_turn(cx, bytes.len()))]
+            }
+            _ => bytes,
+        };
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, piece));
+        self.wrote(&written);
+        Poll::Ready(written)
+    }
+
+    fn wrote(&mut self, written: &io::Result<usize>) {
+        let Ok(count) = written else {
+            return;
+        };
+        self.counts.went(*count as u64);
+        if let Some([_, way]) = &mut self.ways {
+            way.passed(*count);
+        }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl AsyncRead for Counted {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        let read = ready!(self.poll_read_in_turn(cx, buffer));
         let count = buffer.filled().len() - before;
         self.counts.came(count as u64);
         Poll::Ready(read)
     }
 }
 
-impl<S: AsyncWrite + Unpin> Counted<S> {
-    fn count(&self, written: &io::Result<usize>) {
-        if let Ok(count) = written {
-            self.counts.went(*count as u64);
-        }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl AsyncWrite for Counted {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
-        self.count(&written);
-        Poll::Ready(written)
+        self.poll_write_in_turn(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -84,13 +142,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.ways.is_some() {
+            let first = bytes.iter().find(|bytes| !bytes.is_empty());
+            return self.poll_write_in_turn(cx, first.map_or(&[], |bytes| bytes));
+        }
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes));
-        self.count(&written);
+        self.wrote(&written);
         Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.ways.is_none() && self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -155,7 +217,8 @@ impl Counts {
         self.received.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn now(&self) -> (u64, u64) {
+    /// Sent, and received.
+    pub fn now(&self) -> (u64, u64) {
         let (sent, received) = (&self.sent, &self.received);
         (
             sent.load(Ordering::Relaxed),
@@ -179,11 +242,40 @@ pub(crate) async fn tunnel(
     outside: impl AsyncRead + AsyncWrite + Unpin,
     exchange: &mut Exchange,
 ) {
+    exchange.error = pass_on(inside, outside)
+        .await
+        .err()
+        .map(|error| error.to_string());
+}
+
+/// The same, for what is no exchange.
+pub(crate) async fn pass_on(
+    one: impl AsyncRead + AsyncWrite + Unpin,
+    other: impl AsyncRead + AsyncWrite + Unpin,
+) -> io::Result<()> {
+    let (mut from_one, mut to_one) = split(one);
+    let (mut from_other, mut to_other) = split(other);
+    tokio::try_join!(
+        pass(&mut from_one, &mut to_other, |_| ()),
+        pass(&mut from_other, &mut to_one, |_| ())
+    )
+    .map(drop)
+}
+
+/// The same as [`tunnel`], where nobody else counts what passes.
+pub(crate) async fn tunnel_and_count(
+    inside: impl AsyncRead + AsyncWrite + Unpin,
+    outside: impl AsyncRead + AsyncWrite + Unpin,
+    exchange: &mut Exchange,
+) {
     let (mut from_inside, mut to_inside) = split(inside);
     let (mut from_outside, mut to_outside) = split(outside);
+    let counts = exchange.counts();
     let passed = tokio::try_join!(
-        pass(&mut from_inside, &mut to_outside),
-        pass(&mut from_outside, &mut to_inside)
+        pass(&mut from_inside, &mut to_outside, |bytes| counts
+            .went(bytes)),
+        pass(&mut from_outside, &mut to_inside, |bytes| counts
+            .came(bytes))
     );
     exchange.error = passed.err().map(|error| error.to_string());
 }
@@ -192,6 +284,7 @@ pub(crate) async fn tunnel(
 async fn pass(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
+    count: impl Fn(u64),
 ) -> io::Result<()> {
     let mut piece = vec![0; PIECE];
     let mut large = None;
@@ -201,6 +294,7 @@ async fn pass(
             return to.shutdown().await;
         }
         to.write_all(&piece[..length]).await?;
+        count(length as u64);
         if length == piece.len()
             && large.is_none()
             && let Ok(room) = LARGE_PIECES.try_acquire()

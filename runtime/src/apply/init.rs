@@ -4,6 +4,7 @@
 //! traced, blocks every signal, and is killed with the supervisor; the kernel then kills everything else in the pid
 //! namespace.
 
+use std::ffi::CStr;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +17,7 @@ use super::witness::Witness;
 use super::{Early, Prepared, command, root};
 use crate::error::Failure;
 use crate::plan::{Memfd, Namespace, Op, Plan};
-use crate::types::{BrokerSocket, Network, Protocol, Step};
+use crate::types::{BrokerSocket, INWARD, Network, Protocol, Step};
 use aegis_sys::capabilities::CapabilitySet;
 use aegis_sys::process::{self, Change};
 use aegis_sys::{capabilities, files, landlock, mount, namespaces, netlink, signal, socket};
@@ -90,7 +91,11 @@ fn set_up(
         }
         Network::None | Network::Host => {}
     }
-    let listeners = listen(plan)?;
+    let mut listeners = listen(plan)?;
+    if let Some(lowest) = plan.published.iter().min() {
+        listeners.extend(inward()?);
+        may_be_bound(*lowest).map_err(Failure::of(Step::Listen))?;
+    }
     if !joined(libc::CLONE_NEWUTS) {
         rustix::system::sethostname(plan.hostname.as_bytes())
             .map_err(Failure::of(Step::Hostname))?;
@@ -228,6 +233,35 @@ fn listen(plan: &Plan) -> Result<Vec<OwnedFd>, Failure> {
     listeners
         .collect::<io::Result<_>>()
         .map_err(Failure::of(Step::Listen))
+}
+
+/// Opens what connections from outside are made through: a socket stays in the network namespace that it was made in.
+fn inward() -> Result<Vec<OwnedFd>, Failure> {
+    let open = |family, count| (0..count).map(move |_| unconnected(family));
+    let plain: Result<Vec<_>, Errno> = open(AddressFamily::INET, INWARD.v4).collect();
+    let v6: Result<Vec<_>, Errno> = open(AddressFamily::INET6, INWARD.v6).collect();
+    let v6 = match v6 {
+        Err(Errno::AFNOSUPPORT) => Ok(Vec::new()),
+        opened => opened,
+    };
+    plain
+        .and_then(|plain| Ok([plain, v6?].into_iter().flatten().collect()))
+        .map_err(io::Error::from)
+        .map_err(Failure::of(Step::Listen))
+}
+
+fn unconnected(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+}
+
+/// Lets programs without privileges bind this port, and those above, in this network namespace (`ip(7)`), where the kernel would not.
+fn may_be_bound(port: u16) -> io::Result<()> {
+    const FIRST: &CStr = c"/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    if port >= 1024 {
+        return Ok(());
+    }
+    let file = files::open(FIRST, libc::O_WRONLY)?;
+    files::write_all(file.as_fd(), port.to_string().as_bytes())
 }
 
 fn launch(

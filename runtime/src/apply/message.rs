@@ -23,7 +23,7 @@ pub enum Message {
     /// Everything is built, and PID 1 waits for the order to go. Not sent if that order has already come and
     /// there are no listeners.
     Ready {
-        /// The sockets of the plan's listeners, in their order.
+        /// The sockets of the plan's listeners, in their order, and after them those that reach inside.
         listeners: Vec<OwnedFd>,
         /// The files to be written of [`Op::Trust`](crate::plan::Op::Trust).
         trust: Vec<OwnedFd>,

@@ -42,7 +42,8 @@ pub struct Spec {
     pub rules_of_mounts: bool,
     /// The network.
     pub network: Network,
-    /// TCP ports of the host's network that may be listened on.
+    /// TCP ports that may be listened on in the host's network; of a private one, those that whoever takes
+    /// [`Built::inward`](crate::supervise::Built::inward) publishes.
     pub listen: Vec<u16>,
     /// Sockets for the broker of a [`Network::Brokered`].
     pub listeners: Vec<BrokerSocket>,
@@ -161,6 +162,10 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
         });
     }
     let limits = limits::held(spec.limits, host);
+    let published = match spec.network.is_private() {
+        true => spec.listen.clone(),
+        false => Vec::new(),
+    };
     let landlock = landlock_ruleset(host, spec.network, &rules, spec.listen, &mut degraded);
     let memfd = match (host.kernel.memfd_noexec, host.kernel.memfd_noexec_writable) {
         (true, true) => Memfd::Sysctl,
@@ -198,6 +203,7 @@ pub fn assemble(spec: Spec, host: &Host) -> Result<Plan, Error> {
         syscalls,
         network: spec.network,
         listeners: spec.listeners,
+        published,
         memfd,
         umask: host.umask,
         last_capability: host.kernel.last_capability,

@@ -1,27 +1,15 @@
 //! From a profile to its request in kernel terms.
 
-use std::collections::BTreeSet;
-use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
-use aegis_policy::model::Scheme;
-use aegis_profile::{
-    Declared, Destination, LimitKey, Origin, Outbound, PathSpec, Profile, Sockets, SyscallBase,
-};
+use aegis_profile::{Declared, Origin, PathSpec, Profile, Sockets, SyscallBase};
 
 use super::assemble::{Spec, assemble, identity};
-use super::{DeniedPaths, Plan, authority, environment, files, limits, secrets};
+use super::{DeniedPaths, Plan, authority, environment, files, limits, network, secrets};
 use crate::error::Error;
 use crate::facts::denied::Found;
 use crate::facts::{self, HostFacts, Inputs};
 use crate::seccomp::{self, SyscallSpec, UnixSockets};
-use crate::types::{BrokerSocket, Network, Protocol};
-
-/// Where names are looked up.
-const DNS: u16 = 53;
-
-/// As many sockets are handed to the broker: what one message holds, with room.
-const MOST_PORTS: usize = 200;
 
 /// Compiles a profile for a host. Pure: the same input gives the same plan.
 ///
@@ -33,14 +21,9 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
     let program = facts.command.path.clone();
     let identity = identity(host, facts.work_owner);
     let mut spec = Spec::new(&profile.name, program, identity);
-    spec.network = match &profile.capabilities.net_outbound {
-        Outbound::Host(_) => Network::Host,
-        Outbound::Named(list) if !list.is_empty() => {
-            spec.listeners = listeners(list);
-            Network::Brokered
-        }
-        Outbound::None(_) | Outbound::Named(_) => Network::None,
-    };
+    spec.network = network::of(profile);
+    spec.listeners = network::listeners(profile);
+    spec.listen = network::listen(profile);
     spec.rules_of_mounts = false;
     files::lay_out(&mut spec, profile, request, facts)?;
     let socket = socket(profile, facts);
@@ -51,6 +34,8 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
         &request.may_be_missing,
         host,
         facts.disks.clone(),
+        spec.network,
+        !spec.listen.is_empty(),
         &mut spec.degraded,
     )?;
     spec.secrets = secrets::secrets(profile);
@@ -61,8 +46,6 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
         .filter_map(|secret| secret.placeholder.clone());
     spec.set
         .extend(placeholders.map(|(name, value)| (name.into(), value.into())));
-    let listen = profile.capabilities.net_listen.iter();
-    spec.listen = listen.map(|port| port.value).collect();
     spec.syscalls = syscalls(profile, socket.is_some());
     spec.syscalls.observed = request.observed;
     spec.argv.clone_from(&facts.command.argv);
@@ -84,7 +67,7 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
 /// The profile requests what this build cannot enforce, or a system call that there is not, or that cannot be granted.
 pub fn check(profile: &Profile) -> Result<(), Error> {
     refuse_unsupported(profile)?;
-    limits::check(&profile.limits)?;
+    limits::check(&profile.limits, network::of(profile))?;
     let filter = seccomp::filter_for(&syscalls(profile, false));
     filter.map(drop).map_err(|error| Error::Syscalls {
         origin: naming(profile, &error.name),
@@ -103,77 +86,8 @@ fn naming(profile: &Profile, call: &str) -> Option<Origin> {
 
 /// Refuses what the format has but this build does not enforce: such a profile never runs half-enforced.
 fn refuse_unsupported(profile: &Profile) -> Result<(), Error> {
-    let refuse = |origin: &Origin, what: &str, reason: &str, help: &str| {
-        Err(Error::unenforceable(origin, what, reason, help))
-    };
-    let capabilities = &profile.capabilities;
-    let (host, named) = match &capabilities.net_outbound {
-        Outbound::None(_) => (false, &[][..]),
-        Outbound::Host(_) => (true, &[][..]),
-        Outbound::Named(list) => (false, &**list),
-    };
-    for Declared { value: to, origin } in named {
-        if Scheme::named(&to.scheme) == Some(Scheme::Udp) {
-            return refuse(
-                origin,
-                &format!("datagrams to {}", to.host),
-                "the egress broker of this version passes connections on, and no datagrams",
-                "use `tcp`, or `net.outbound: host` for the host's whole network",
-            );
-        }
-        if to.port == DNS {
-            return refuse(
-                origin,
-                &format!("port {DNS} of {}", to.host),
-                "in the sandbox's own network that is where names are looked up, which nobody else is asked",
-                "remove it: each name that is connected to is found",
-            );
-        }
-    }
-    if let Some(Declared { origin, .. }) = named.get(MOST_PORTS)
-        && listeners(named).len() > MOST_PORTS
-    {
-        let what = format!("more than {MOST_PORTS} ports");
-        let help = "name fewer, or use `net.outbound: host` for the host's whole network";
-        return refuse(
-            origin,
-            &what,
-            "each is a socket that is handed to the broker",
-            help,
-        );
-    }
-    secrets::check(profile)?;
-    if let (Some(port), false) = (capabilities.net_listen.first(), host) {
-        return refuse(
-            &port.origin,
-            &format!("net.listen on port {}", port.value),
-            "the egress broker of this version publishes no port of a private network",
-            "add `net.outbound: host`, or remove `net.listen`: programs inside may always listen for each other",
-        );
-    }
-    if let (Some(rate), true) = (profile.limits.get(LimitKey::Net), host || !named.is_empty()) {
-        return refuse(
-            &rate.origin,
-            "limits.net",
-            "traffic to other hosts is not shaped by this version",
-            "remove `limits.net`, or use `net.outbound: none`",
-        );
-    }
-    Ok(())
-}
-
-/// What the broker serves in the sandbox's network: the look-up of names, each port that is declared, and those of the web,
-/// where who asks for another host is told so.
-fn listeners(destinations: &[Declared<Destination>]) -> Vec<BrokerSocket> {
-    let declared = destinations.iter().map(|to| to.value.port);
-    let ports: BTreeSet<u16> = declared.chain([80, 443]).collect();
-    let names = [(Protocol::Udp, DNS), (Protocol::Tcp, DNS)].into_iter();
-    let sockets = names.chain(ports.into_iter().map(|port| (Protocol::Tcp, port)));
-    let socket = |(protocol, port)| BrokerSocket {
-        protocol,
-        address: (Ipv6Addr::UNSPECIFIED, port).into(),
-    };
-    sockets.map(socket).collect()
+    network::check(profile)?;
+    secrets::check(profile)
 }
 
 /// Where a host socket is declared, if one is: it is declared to be connected to.

@@ -9,6 +9,7 @@ use super::Degraded;
 use crate::error::Error;
 use crate::facts::Host;
 use crate::facts::cgroups::Layout;
+use crate::types::Network;
 
 /// Bytes of the private tmpfs when neither `tmp` nor `memory` is limited.
 const DEFAULT_TMP: u64 = 1 << 30;
@@ -50,6 +51,9 @@ pub struct Limits {
     pub time: Option<u64>,
     /// Bytes on standard output and error, held by the supervisor.
     pub output: Option<u64>,
+    /// Bytes exchanged with the outside in a second, held by the broker, which serves the plan's listeners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub net: Option<u64>,
     /// What each declared limit is worth on this host.
     pub held: Vec<Held>,
 }
@@ -112,7 +116,8 @@ fn how_to_get(layout: &Layout, v1: &str, v2: &str) -> String {
 }
 
 /// Chooses what holds each limit on this host. `may_be_missing`: limits that the policy lets it leave unenforced.
-/// `disks`: the whole disks (major, minor) that limits on block traffic are for.
+/// `disks`: the whole disks (major, minor) that limits on block traffic are for. `network`: what traffic goes through; `publishes`: its
+/// ports are published.
 ///
 /// # Errors
 /// Nothing on this host can hold a limit, or not as declared where it must.
@@ -121,12 +126,19 @@ pub fn compile(
     may_be_missing: &BTreeSet<String>,
     host: &Host,
     disks: Vec<(u32, u32)>,
+    network: Network,
+    publishes: bool,
     degraded: &mut Vec<Degraded>,
 ) -> Result<Limits, Error> {
-    check(asked)?;
+    check(asked, network)?;
     let mut limits = Limits::default();
     for (key, limit) in asked.iter() {
-        let (by, less) = limits.hold(key, limit.value, host);
+        let (by, less) = limits.hold(
+            key,
+            limit.value,
+            host,
+            network == Network::Brokered || publishes,
+        );
         if by == NOTHING && !may_be_missing.contains(key.name()) {
             let fix = less.map(|less| less.fix).unwrap_or_default();
             return Err(Error::unenforceable(
@@ -165,11 +177,19 @@ pub fn compile(
     Ok(limits)
 }
 
-/// Refuses what [`compile`] would refuse on any host: that a limit must hold which is not set.
+/// Refuses what [`compile`] would refuse on any host: that a limit must hold which is not set, or one that nothing could hold.
 ///
 /// # Errors
 /// There is such a limit.
-pub(super) fn check(asked: &aegis_profile::Limits) -> Result<(), Error> {
+pub(super) fn check(asked: &aegis_profile::Limits, network: Network) -> Result<(), Error> {
+    if let (Some(rate), Network::Host) = (asked.get(LimitKey::Net), network) {
+        return Err(Error::unenforceable(
+            &rate.origin,
+            "limits.net",
+            "the traffic of a command in the host's network passes nobody who could bound it",
+            "name the hosts that it needs in `net.outbound`, in place of `host`, or remove `limits.net`",
+        ));
+    }
     let mut insisted = asked.must_hold().iter();
     match insisted.find(|limit| asked.get(limit.value).is_none()) {
         Some(limit) => Err(must_hold(
@@ -191,11 +211,18 @@ fn must_hold(limit: &Declared<LimitKey>, reason: &str, help: &str) -> Error {
 
 const GROUP: &str = "control group";
 const SUPERVISOR: &str = "supervisor";
+const BROKER: &str = "egress broker";
 const NOTHING: &str = "nothing";
 
 impl Limits {
     /// Sets a limit where this host can hold it. Returns what holds it, and how far that falls short.
-    fn hold(&mut self, key: LimitKey, value: u64, host: &Host) -> (&'static str, Option<Less>) {
+    fn hold(
+        &mut self,
+        key: LimitKey,
+        value: u64,
+        host: &Host,
+        has_broker: bool,
+    ) -> (&'static str, Option<Less>) {
         let groups = &host.cgroups;
         let less = |what: String, v1, v2| Less {
             what,
@@ -220,6 +247,10 @@ impl Limits {
             }
             LimitKey::Tmp => ("size of the private tmpfs", None),
             // The host's network is refused with it.
+            LimitKey::Net if has_broker => {
+                self.net = Some(value);
+                (BROKER, None)
+            }
             LimitKey::Net => ("no network but its own loopback device", None),
             LimitKey::Memory if available(groups, "memory", "memory") => {
                 self.group.memory = Some(value);

@@ -14,6 +14,7 @@ mod granted;
 mod grants;
 pub mod limits;
 mod model;
+mod network;
 pub mod ops;
 mod own_places;
 mod reachable;

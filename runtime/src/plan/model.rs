@@ -199,6 +199,10 @@ pub struct Plan {
     /// Sockets that PID 1 opens for the broker.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<BrokerSocket>,
+    /// TCP ports of the host's loopback that a broker connects to the same ports inside, through the sockets of
+    /// [`INWARD`](crate::types::INWARD), which PID 1 opens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<u16>,
     /// How the execution of memfds is prevented.
     pub memfd: Memfd,
     /// The caller's file mode creation mask.
@@ -251,6 +255,11 @@ impl Plan {
         serde_json::to_string(self).unwrap_or_else(|error| {
             unreachable!("a plan has string keys and finite numbers only: {error}")
         })
+    }
+
+    /// Whether a broker is between the sandbox and others: to reach them, or to be reached.
+    pub fn has_broker(&self) -> bool {
+        self.network == Network::Brokered || !self.published.is_empty()
     }
 
     /// Whether the command may make, bind and connect Unix sockets in the sandbox's own places.

@@ -91,8 +91,8 @@ impl Reachable<'_> {
         }
         if self.network == Network::Host {
             wanted.push(What::NetHost {});
-            wanted.extend(self.listen.iter().map(|port| What::Listen { port: *port }));
         }
+        wanted.extend(self.listen.iter().map(|port| What::Listen { port: *port }));
         let name = |name: &OsString| name.to_string_lossy().into_owned();
         let passed = self.passed.keys().map(name);
         wanted.extend(passed.map(|name| What::Environment { name }));

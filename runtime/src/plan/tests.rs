@@ -262,7 +262,14 @@ fn what_waits_for_the_broker_is_refused_with_its_line() {
             "capabilities: {secrets.use: {gh: {to: api.github.com, env: TOKEN}}}",
             "the secret",
         ),
-        ("capabilities: {net.listen: [8080]}", "net.listen"),
+        (
+            "capabilities: {net.listen: [8080, 443], net.outbound: ['https://a.example']}",
+            "net.listen on port 443",
+        ),
+        (
+            "capabilities: {net.listen: [8080], net.outbound: ['http://a.example', 'tcp://b.example:8080']}",
+            "`net.outbound` names that port of b.example (test.yaml:2:",
+        ),
     ] {
         let error = compile(&profile(text), &Inputs::default(), &facts()).unwrap_err();
         let message = error.to_string();

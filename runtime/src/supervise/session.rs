@@ -66,6 +66,8 @@ pub struct Session {
     listeners: Vec<OwnedFd>,
     /// The files of [`Op::Trust`](crate::plan::Op::Trust) that are to be written, until they are taken.
     trust: Vec<OwnedFd>,
+    /// Likewise, those that reach inside.
+    inward: Vec<OwnedFd>,
     command: Option<OwnedFd>,
     listener: Option<Listener>,
     /// Addresses that may be connected for the command, where that is guarded.
@@ -213,9 +215,14 @@ impl Session {
             }
             Some(Message::Lost(path)) => self.lost.push(path),
             Some(Message::Full) => self.full = true,
-            Some(Message::Ready { listeners, trust }) => {
+            Some(Message::Ready {
+                mut listeners,
+                trust,
+            }) => {
                 self.ready = true;
                 self.trust = trust;
+                let count = self.plan.listeners.len().min(listeners.len());
+                self.inward = listeners.split_off(count);
                 self.listeners = listeners;
             }
             Some(Message::Running {

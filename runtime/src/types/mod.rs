@@ -13,7 +13,7 @@ pub mod trust;
 
 pub use fault::Fault;
 pub use ids::{HOSTNAME, Identity, SANDBOX_UID, now, run_id};
-pub use network::{BrokerSocket, Network, Protocol};
+pub use network::{BrokerSocket, INWARD, Inward, Network, Protocol};
 pub use origin::GrantOrigin;
 pub use paths::PathMap;
 pub use stdio::StdioMode;

@@ -34,6 +34,19 @@ pub struct BrokerSocket {
     pub address: SocketAddr,
 }
 
+/// The unconnected sockets, by family, that PID 1 opens in the network namespace of a sandbox that publishes ports. As many connections in
+/// there may be at a time.
+pub const INWARD: Inward = Inward { v4: 64, v6: 32 };
+
+/// See [`INWARD`].
+#[derive(Clone, Copy, Debug)]
+pub struct Inward {
+    /// Of IPv4.
+    pub v4: usize,
+    /// Of IPv6, where the kernel has it: for what listens at `::1` alone.
+    pub v6: usize,
+}
+
 /// The protocol of a [`BrokerSocket`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -109,6 +109,10 @@ fn head(shown: &Shown, colour: bool) -> String {
     }
     if let Some(running) = running {
         line("network", network(&running.network).into());
+        let published: Vec<String> = (running.published.iter()).map(u16::to_string).collect();
+        if !published.is_empty() {
+            line("published", published.join(" "));
+        }
     }
     if let Some(inside) = &shown.inside {
         line("takes", takes(&inside.usage));

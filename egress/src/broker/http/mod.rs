@@ -30,7 +30,7 @@ use crate::broker::connections::Slot;
 use crate::broker::dial::Dialler;
 use crate::broker::judge::Refusal;
 use crate::broker::secrets::Scrubbing;
-use crate::broker::stream::{Counted, Exchange, tunnel};
+use crate::broker::stream::{Exchange, tunnel_and_count};
 
 use body::{BodyError, Outgoing, Passed};
 use filter::Filter;
@@ -185,15 +185,13 @@ impl Conversation {
             let outside = hyper::upgrade::on(&mut response);
             tokio::spawn(async move {
                 if let (Ok(inside), Ok(outside)) = (inside.await, outside.await) {
-                    let counts = exchange.counts().clone();
-                    let outside = Counted::new(TokioIo::new(outside), counts);
-                    let inside = TokioIo::new(inside);
+                    let (inside, outside) = (TokioIo::new(inside), TokioIo::new(outside));
                     match patterns {
                         Some(patterns) => {
                             let outside = Scrubbing::new(outside, patterns);
-                            tunnel(inside, outside, &mut exchange).await;
+                            tunnel_and_count(inside, outside, &mut exchange).await;
                         }
-                        None => tunnel(inside, outside, &mut exchange).await,
+                        None => tunnel_and_count(inside, outside, &mut exchange).await,
                     }
                 }
                 drop(going);

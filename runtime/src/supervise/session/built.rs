@@ -110,6 +110,12 @@ impl Built {
         std::mem::take(&mut self.0.trust)
     }
 
+    /// The unconnected sockets of a sandbox that [publishes ports](Plan::published), in its network, once [`Built::wait`] has
+    /// returned. They are handed out once.
+    pub fn inward(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.0.inward)
+    }
+
     /// Lets the command start, as soon as everything is built.
     ///
     /// # Errors
@@ -195,6 +201,7 @@ impl Session {
             ready: false,
             listeners: Vec::new(),
             trust: Vec::new(),
+            inward: Vec::new(),
             command: None,
             listener: None,
             reached: None,
