@@ -139,7 +139,7 @@ impl Started {
         if !plan.secrets.is_empty() {
             let program = "aegis-secrets";
             // Sources are the caller's programs and files, which their variables lead to.
-            let started = Helper::start_as_caller(program, &["serve"]);
+            let started = Helper::start_as_caller(program, &[]);
             provider =
                 Some(started.map_err(|error| failed("the provider of secrets", program, error))?);
             helper.wait_longer().map_err(self::failed)?;
