@@ -38,6 +38,7 @@ mod registry;
 mod relay;
 mod resources;
 mod results;
+mod secrets;
 mod show;
 mod skills;
 mod sockets;
