@@ -1,5 +1,9 @@
 //! Hosts by name: what a profile names and the policy lets through is reached, and nothing else, by programs as they are.
 
+mod opened;
+mod secrets;
+mod tls;
+
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};
@@ -474,10 +478,10 @@ fn a_broker_of_another_version_serves_nobody() {
     let hash = "0".repeat(64);
     for (answer, why) in [
         (
-            format!("{{\"ready\": {{\"policy\": \"{hash}\"}}}}"),
+            format!("{{\"prepared\": {{\"policy\": \"{hash}\"}}}}"),
             "of another version",
         ),
-        ("{\"ready\": {}}".to_owned(), "cannot be set up"),
+        ("{\"prepared\": {}}".to_owned(), "cannot be set up"),
     ] {
         let script = format!(
             "#!/usr/bin/python3\nimport socket\ns = socket.socket(fileno=0)\ns.recv(65536)\ns.send({answer:?}.encode())\ns.recv(1)\n"

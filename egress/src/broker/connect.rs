@@ -133,7 +133,7 @@ impl Acceptor {
         // What is not asked for is told so in HTTP, where that can be.
         let refused = judge.is_asked_for(&to).err();
         match &self.dialler.tls {
-            Some(tls) if refused.is_some() || judge.opens(&to) => {
+            Some(tls) if judge.opens(&to) || (refused.is_some() && tls.speaks_for(&to.host)) => {
                 let resumed = Resumed::new(first, inside);
                 let opened = self.open_tls(tls, resumed, slot, to, refused, wanted.protocols);
                 Box::pin(opened).await;

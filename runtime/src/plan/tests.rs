@@ -45,7 +45,6 @@ pub(crate) fn facts() -> HostFacts {
         Ok(found("/usr/bin/env", Kind::File, 0)),
     );
     HostFacts {
-        may_open_tls: false,
         has_java: false,
         host: Host {
             caller: Caller {
