@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use crate::broker::bandwidth::Bandwidth;
 use crate::broker::connect::Acceptor;
 use crate::broker::connections::Table;
+use crate::broker::datagrams::Flows;
 use crate::broker::dial::Dialler;
 use crate::broker::judge::Judge;
 use crate::broker::limits::Limits;
@@ -17,7 +18,7 @@ use crate::broker::names::Names;
 use crate::broker::proxy::Proxies;
 use crate::broker::publish::Publisher;
 use crate::broker::resolve::{Files, Resolver};
-use crate::broker::{events, server};
+use crate::broker::{events, packet, server};
 use crate::protocol::{Event, LONGEST, LONGEST_SETUP, Listener, Order, Protocol, Setup, encode};
 
 /// Why there is no broker.
@@ -149,7 +150,7 @@ fn begin(
     })
 }
 
-/// Listeners, and two sockets for each lookup that goes on, with two name servers asked at once.
+/// Listeners, sockets that reach inside, and two for each lookup that goes on, with two name servers asked at once.
 const OTHER_DESCRIPTORS: usize = 448;
 
 /// Raises the limit of descriptors as far as this process may, and takes no more connections than there are descriptors for:
@@ -168,9 +169,11 @@ fn with_descriptors(limits: Limits) -> Limits {
     let descriptors = current.map_or(usize::MAX, |most| {
         usize::try_from(most).unwrap_or(usize::MAX)
     });
-    let most = descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2;
+    let flows = limits.flows.min(descriptors / 8);
+    let most = descriptors.saturating_sub(OTHER_DESCRIPTORS + flows) / 2;
     let connections = limits.connections.min(most);
     Limits {
+        flows,
         connections,
         connections_to_one: limits.connections_to_one.min(connections.div_ceil(2)),
         waiting: limits.waiting.min(connections.div_ceil(2)),
@@ -194,8 +197,9 @@ impl Broker {
         runtime.block_on(async {
             let socket = socket.try_clone().and_then(events::polled);
             let socket = socket.map_err(Error::of("using the launcher's socket"))?;
+            let flows = Flows::new(acceptor.clone());
             for (listener, fd) in sockets {
-                listen(acceptor.clone(), listener, fd)
+                listen(&acceptor, &flows, listener, fd)
                     .map_err(Error::of("using a listening socket"))?;
             }
             publish(&acceptor.dialler, published, inward)
@@ -235,21 +239,27 @@ fn publish(
     Ok(())
 }
 
-fn listen(acceptor: Arc<Acceptor>, listener: Listener, fd: OwnedFd) -> std::io::Result<()> {
+fn listen(
+    acceptor: &Arc<Acceptor>,
+    flows: &Arc<Flows>,
+    listener: Listener,
+    fd: OwnedFd,
+) -> std::io::Result<()> {
+    let acceptor = acceptor.clone();
     match listener {
         Listener {
             protocol: Protocol::Udp,
             port: 53,
         } => {
-            let socket = server::datagrams(UdpSocket::from(fd))?;
+            let socket = packet::socket(UdpSocket::from(fd))?;
             tokio::spawn(server::udp(acceptor, socket));
         }
         Listener {
             protocol: Protocol::Udp,
             port,
         } => {
-            let why = format!("datagrams to port {port} are not passed on in this version");
-            return Err(std::io::Error::other(why));
+            let socket = packet::socket(UdpSocket::from(fd))?;
+            tokio::spawn(flows.clone().serve(socket, port));
         }
         Listener {
             protocol: Protocol::Tcp,

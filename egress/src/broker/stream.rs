@@ -209,6 +209,14 @@ impl Exchange {
 }
 
 impl Counts {
+    pub fn add_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub fn add_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Sent, and received.
     pub fn now(&self) -> (u64, u64) {
         let (sent, received) = (&self.sent, &self.received);
