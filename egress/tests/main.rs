@@ -6,6 +6,7 @@ mod datagrams;
 mod destinations;
 mod dns;
 mod http;
+mod opened;
 mod passing;
 mod program;
 mod proxy;
