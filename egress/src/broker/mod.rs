@@ -1,6 +1,7 @@
 //! The broker itself: everything but the protocol that it and its launcher speak.
 
 mod bandwidth;
+pub mod calls;
 pub mod confine;
 mod connect;
 mod connections;
