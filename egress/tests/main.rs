@@ -2,6 +2,7 @@
 
 mod bandwidth;
 mod bounds;
+mod calls;
 mod datagrams;
 mod destinations;
 mod dns;
