@@ -23,6 +23,8 @@ class Program:
     cannot: str = ""
     # What prints its version.
     version: str = ""
+    # It is left out where time counts.
+    is_slow: bool = False
 
     def exists(self):
         import shutil
@@ -66,13 +68,14 @@ def programs(cache, pin):
         Program("aria2", f"LD_LIBRARY_PATH={debs}/lib/x86_64-linux-gnu {debs}/bin/aria2c -q -o got https://web.example/echo && cat got", needs=(f"{debs}/bin/aria2c",),
                 version=f"LD_LIBRARY_PATH={debs}/lib/x86_64-linux-gnu {debs}/bin/aria2c -v"),
         Program("git clone", "git clone -q https://git.example/git/hello.git && cat hello/hello", "hello", version="git --version", needs=("git",)),
-        Program("git push", "git clone -q https://git.example/git/hello.git && cd hello && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m x && git push origin HEAD:refs/heads/b$(basename $(dirname $(dirname $PWD))) && echo answered", needs=("git",)),
+        Program("git push", "git clone -q https://git.example/git/hello.git && cd hello && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m x && git push origin HEAD:refs/heads/b$(od -An -N8 -tx8 /dev/urandom | tr -d ' ') && echo answered", needs=("git",)),
         Program("git over ssh", f"{ssh.split(' && ssh')[0]}; GIT_SSH_COMMAND='ssh {ssh.split('&& ssh ')[1]}' git -c safe.directory='*' clone -q ssh://root@git.example:2222/srv/www/git/hello.git && cat hello/hello", "hello", needs=("git", "ssh"), passes=True),
         Program("ssh", f"{ssh} root@git.example echo answered", needs=("ssh",), passes=True, version="ssh -V"),
         Program("apt-get update, download", "mkdir -p l/partial c/archives/partial && touch status && echo 'deb [trusted=yes] https://apt.example/apt ./' > list && "
                 "O=\"-o Dir::Etc::SourceList=$PWD/list -o Dir::Etc::SourceParts=/dev/null -o Dir::State=$PWD/l -o Dir::State::Lists=$PWD/l -o Dir::State::Status=$PWD/status -o Dir::Cache=$PWD/c -o Dir::Cache::Archives=$PWD/c/archives -o APT::Sandbox::User= -o Dir::Log=$PWD\"; "
                 "apt-get -q $O update && apt-get -q $O download hello-aegis && ls && echo answered", needs=("apt-get",), version="apt-get -v"),
         Program("pip", f"{bin_}/pip install -q --index-url https://pypi.example/pypi/simple --target t hello-aegis && cat t/hello_aegis.py", needs=(venv,), version=package("pip")),
+        Program("pip, of the system", "/usr/bin/python3 -m pip download -q --disable-pip-version-check --index-url https://pypi.example/pypi/simple hello-aegis && ls && echo answered", needs=("/usr/bin/pip3",), version="/usr/bin/pip3 -V"),
         Program("uv", f"{bin_}/uv pip install -q --no-config --python /usr/bin/python3 --index-url https://pypi.example/pypi/simple --target t hello-aegis && cat t/hello_aegis.py", needs=(f"{bin_}/uv",), version=package("uv")),
         Program("npm", f"echo '{{}}' > package.json && npm install -s --no-audit --no-fund {npm} hello-aegis && cat node_modules/hello-aegis/index.js", needs=("npm",), version="npm --version"),
         Program("pnpm", f"echo '{{}}' > package.json && node {modules}/pnpm/bin/pnpm.*js install -s {npm} hello-aegis 2>&1 && cat node_modules/hello-aegis/index.js || {{ cd $HOME; node {modules}/pnpm/bin/pnpm.*js add {npm} hello-aegis; }}", needs=(f"{modules}/pnpm",), version=npm_version("pnpm")),
@@ -113,7 +116,7 @@ def programs(cache, pin):
         Program("rclone", f"{debs}/bin/rclone --config $PWD/c cat :http:hello-aegis_1.0.0_all.deb --http-url https://apt.example/apt/ | grep -c . && echo answered", needs=(f"{debs}/bin/rclone",), version=f"{debs}/bin/rclone version"),
         Program("psql, TLS verified", "psql 'host=db.example user=postgres dbname=postgres sslmode=verify-full sslrootcert=/srv/state/ca.pem' -c \"select 'answered'\"", needs=("psql",), passes=True, version="psql -V"),
         Program("redis-cli", "redis-cli -h db.example set a answered && redis-cli -h db.example get a", needs=("redis-cli",), passes=True, version="redis-cli -v"),
-        Program("Chromium", f"chromium --headless --no-sandbox --disable-gpu --user-data-dir=$PWD/c --ignore-certificate-errors-spki-list={pin} --dump-dom https://web.example/echo", needs=("chromium",), cannot=OWN_ROOTS, version="chromium --version"),
+        Program("Chromium", f"chromium --headless --no-sandbox --disable-gpu --user-data-dir=$PWD/c --ignore-certificate-errors-spki-list={pin} --dump-dom https://web.example/echo", needs=("chromium",), cannot=OWN_ROOTS, version="chromium --version", is_slow=True),
         Program("curl, a client certificate", "curl -sS --cert /srv/state/client.pem --key /srv/state/client.key https://mtls.example/", "answered CN", needs=("curl",), cannot=CLIENT),
         Program("curl, a pinned key", f"curl -sS --pinnedpubkey sha256//{pin} https://web.example/echo", needs=("curl",), cannot=PINNED),
         Program("Python, requests, one authority alone", python("import requests; print(requests.get('https://web.example/echo', verify='/srv/state/ca.pem').text)"), needs=(venv,), cannot="is told to trust one authority alone, which is not the run's"),
