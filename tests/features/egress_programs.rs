@@ -5,7 +5,7 @@
 mod company;
 mod keys;
 mod refused;
-mod stand;
+pub mod stand;
 mod streams;
 
 use std::process::Command;

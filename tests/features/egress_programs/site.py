@@ -1,7 +1,7 @@
 """A site, over TLS and in the clear. Words: its address, certificate, key, and a file that gets a line of JSON for each request.
 
-/socket speaks WebSocket, /events sends the second event when somebody has asked for /go, /redirect leads to another host, /upload is
-not kept; everything else is answered with what was asked.
+/socket speaks WebSocket, /events sends the second event when somebody has asked for /go, /redirect leads to another host, /zen
+and /user are GitHub's; everything else is answered with what was asked.
 """
 
 import base64
@@ -40,6 +40,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.events()
         if self.path == "/go":
             GO.set()
+        if self.path == "/zen":
+            return self.answer(b"Speak like a human.\n")
+        if self.path == "/user" and headers.get("authorization") == "Bearer ghp_of_the_example":
+            return self.answer(b'{"login": "ana"}')
         if self.path == "/redirect":
             return self.answer(b"", ("Location", "https://cdn.test/asset"), status=302)
         self.answer(json.dumps(told).encode() + b"\n", ("Content-Type", "application/json"))

@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 
 use aegis_tests::audit_log::place;
 use aegis_tests::outcome::Ran;
-use aegis_tests::{EVERYTHING, USERS, Workspace, host, program, repository, text};
+use aegis_tests::{EVERYTHING, USERS, User, Workspace, host, program, repository, text};
 use serde_json::Value;
 
 /// Where the site is: an address of a documentation's website, which policies class as public.
@@ -14,18 +14,19 @@ pub const SITE: &str = "93.184.215.14";
 /// Another, of nobody or of what a test starts there.
 pub const OTHER: &str = "93.184.215.15";
 
-/// The names of the site, and one of the other address.
-const NAMES: [&str; 6] = [
+/// The names of the site: of tests, and of `docs/egress.md`.
+const NAMES: [&str; 7] = [
     "web.test",
     "cdn.test",
     "other.test",
     "apex.test",
     "a.apex.test",
-    "secret.test",
+    "api.github.com",
+    "codeload.github.com",
 ];
 
 /// A policy that opens TLS: which methods are used is what it asks.
-pub const OPENS: &str = "network-egress: [{id: all, hosts: [web.test, other.test, cdn.test, apex.test, '*.apex.test', secret.test], methods: [GET, HEAD, POST, PUT], verdict: allow}]";
+pub const OPENS: &str = "network-egress: [{id: all, hosts: [web.test, other.test, cdn.test, apex.test, '*.apex.test'], methods: [GET, HEAD, POST, PUT], verdict: allow}]";
 
 /// One that looks at hosts alone.
 pub const PASSES: &str = "network-egress: [{id: all, hosts: [web.test, other.test, cdn.test, apex.test, '*.apex.test'], verdict: allow}]";
@@ -46,20 +47,40 @@ pub struct Stand {
 /// Runs `body` as both users.
 pub fn on_stand(body: impl Fn(&mut Stand) + Send + Sync) {
     for user in USERS {
-        host::in_private_network(|| {
-            for address in [SITE, OTHER] {
-                let mut ip = Command::new("ip");
-                ip.args(["address", "add", &format!("{address}/32"), "dev", "lo"]);
-                assert!(ip.status().expect("ip starts").success());
-            }
-            let workspace = Workspace::new(user);
-            let lines = NAMES.map(|name| format!("{SITE} {name}\n")).concat();
-            let hosts = workspace.write("hosts", format!("127.0.0.1 localhost\n{lines}"));
-            host::bind(&hosts, "/etc/hosts".as_ref());
-            let mut stand = Stand::new(workspace);
-            body(&mut stand);
-        });
+        on_stand_of(user, &body);
     }
+}
+
+/// The same where the whole host trusts the site's authority, as one to which `update-ca-certificates` has added it.
+pub fn where_all_trust_it(body: impl Fn() + Send + Sync) {
+    on_stand_of(User::Ordinary, |stand| {
+        let script = "set -e
+cp -a /etc/ssl/certs certs
+cat ca.pem >> certs/ca-certificates.crt
+cp ca.pem certs/$(openssl x509 -hash -noout -in ca.pem).0
+chmod 755 . certs";
+        let outside = stand.workspace.outside();
+        let mut made = Command::new("sh");
+        made.args(["-c", script]).current_dir(&outside);
+        assert!(made.status().expect("sh starts").success());
+        host::bind(&outside.join("certs"), "/etc/ssl/certs".as_ref());
+        body();
+    });
+}
+
+fn on_stand_of(user: User, body: impl Fn(&mut Stand) + Send + Sync) {
+    host::in_private_network(|| {
+        for address in [SITE, OTHER] {
+            let mut ip = Command::new("ip");
+            ip.args(["address", "add", &format!("{address}/32"), "dev", "lo"]);
+            assert!(ip.status().expect("ip starts").success());
+        }
+        let workspace = Workspace::new(user);
+        let lines = NAMES.map(|name| format!("{SITE} {name}\n")).concat();
+        let hosts = workspace.write("hosts", format!("127.0.0.1 localhost\n{lines}"));
+        host::bind(&hosts, "/etc/hosts".as_ref());
+        body(&mut Stand::new(workspace));
+    });
 }
 
 impl Stand {
