@@ -284,7 +284,7 @@ fn a_profile_that_no_run_could_enforce_is_not_right() {
     };
     for (text, why) in [
         (
-            "capabilities: {net.outbound: [\"udp://a.example:123\"]}",
+            "capabilities: {net.outbound: [\"udp://a.example:53\"]}",
             "cannot be enforced",
         ),
         (

@@ -7,7 +7,7 @@
 //! - A **name** has one address inside for as long as the run lasts ([`names`]), which the sandbox's DNS server gives ([`dns`]). Nothing
 //!   is asked outside before a connection is let through, so nothing leaves in a name that is looked up.
 //! - A **connection** arrives at that address. TLS has to name the same server ([`hello`]) and passes through unread; each request of
-//!   HTTP has to name the same host, and is decided; TCP passes through as it is.
+//!   HTTP has to name the same host, and is decided; TCP passes through as it is, and so do datagrams, flow by flow.
 //! - A **decision** is [`aegis_policy::decide()`]'s: first of the name; then the real name is resolved as the host does, each address is
 //!   decided, and one that is let through is told to the launcher, and then dialled. What passes through unseen has to be something of which
 //!   the policy says nothing request by request ([`aegis_policy::decide::about_requests`]).
@@ -18,7 +18,7 @@
 //! `aegis-broker`, whose standard input is the launcher's socket; what it gives up before it serves is in [`confine`].
 //!
 //! Not here yet: looking into TLS (a rule for `https` with methods, paths or a budget refuses the connection), secrets, budgets,
-//! datagrams, and the broker's own seccomp filter.
+//! and the broker's own seccomp filter.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

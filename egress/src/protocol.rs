@@ -193,7 +193,7 @@ pub fn asked(context: &Context, approvals: &[Approval], what: What) -> Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Listener {
-    /// 53 is DNS. On any other, TCP is served.
+    /// 53 is DNS. Others are those of destinations.
     pub port: u16,
     /// TCP sockets listen; UDP sockets are bound.
     pub protocol: Protocol,

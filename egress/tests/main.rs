@@ -2,6 +2,7 @@
 
 mod bandwidth;
 mod bounds;
+mod datagrams;
 mod destinations;
 mod dns;
 mod http;

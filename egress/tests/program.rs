@@ -16,8 +16,8 @@ use aegis_sys::memory::sealed;
 use aegis_sys::socket;
 
 use crate::world::{
-    OPEN, PUBLIC, World, curl, echo_server, http_server, in_network_of, listen, order, outside,
-    python, ready, sandbox, told,
+    OPEN, PUBLIC, World, curl, echo_server, http_server, in_network_of, order, outside, python,
+    ready, sandbox, told,
 };
 
 /// A user whom nothing on this host belongs to.
@@ -235,9 +235,6 @@ fn what_cannot_be_served_is_told_and_nothing_of_it_is_served() {
     let protocol = Protocol::Udp;
     udp.listeners = vec![Listener { port: 53, protocol }];
     assert!(failure(&order, &[&setup(&udp), &file]).contains("using a listening socket"));
-    udp.listeners = vec![Listener { port: 0, protocol }];
-    let sockets = listen(&udp.listeners[0]);
-    assert!(failure(&order, &[&setup(&udp), &sockets]).contains("not passed on in this version"));
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Two network namespaces: one of servers, and in it the broker; one of programs, where every address leads to the broker.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -15,6 +14,7 @@ use aegis_egress::protocol::{
 };
 use aegis_egress::{Files, Limits};
 use aegis_policy::Context;
+use aegis_policy::model::Scheme;
 use aegis_sys::{memory, namespaces, socket};
 
 /// Addresses of the servers' machine, of the kinds that a policy tells apart.
@@ -86,14 +86,20 @@ impl World {
             }
         });
         let destinations: Vec<Grant> = destinations.collect();
-        let ports = destinations.iter().map(|grant| (grant.port, Protocol::Tcp));
-        let mut ports: BTreeMap<u16, Protocol> = ports.collect();
-        ports.insert(53, Protocol::Tcp);
-        let mut listeners: Vec<Listener> = (ports.into_iter())
-            .map(|(port, protocol)| Listener { port, protocol })
-            .collect();
-        let protocol = Protocol::Udp;
-        listeners.push(Listener { port: 53, protocol });
+        let protocol = |grant: &Grant| match grant.scheme {
+            Scheme::Udp => Protocol::Udp,
+            _ => Protocol::Tcp,
+        };
+        let mut listeners: Vec<Listener> = Vec::new();
+        let declared = destinations
+            .iter()
+            .map(|grant| (grant.port, protocol(grant)));
+        for (port, protocol) in declared.chain([(53, Protocol::Tcp), (53, Protocol::Udp)]) {
+            let listener = Listener { port, protocol };
+            if !listeners.contains(&listener) {
+                listeners.push(listener);
+            }
+        }
         let mut policy =
             aegis_policy::load::parse_str(&self.policy, "policy.yaml").expect("a policy");
         let module = |text: &String| aegis_policy::model::RegoModule {

@@ -14,6 +14,7 @@ use aegis_runtime::facts::{self, Host, names};
 use aegis_runtime::plan::{self, Op, Plan, Spec, authority};
 use aegis_runtime::supervise;
 use aegis_runtime::types::paths::is_below;
+use aegis_secrets::places::Places;
 use aegis_sys::{files, process};
 
 use crate::observing::Observing;
@@ -138,17 +139,9 @@ impl Launch {
         authority::narrow(&mut loaded.profile, &documents);
         let id = supervise::run_id();
         let may_be_missing = documents.may_be_missing().map(str::to_owned).collect();
-        let may_open_tls = documents.may_tell_requests_apart();
         let observed = observing.as_ref().is_some_and(Observing::is_by_listener);
         let planned = self
-            .plan(
-                &loaded,
-                written,
-                &own,
-                may_be_missing,
-                observed,
-                may_open_tls,
-            )
+            .plan(&loaded, written, &own, may_be_missing, observed)
             .and_then(|planned| {
                 own.check(&planned.plan)?;
                 Ok(planned)
@@ -246,7 +239,6 @@ impl Launch {
         own: &ProtectedPaths,
         may_be_missing: BTreeSet<String>,
         observed: bool,
-        may_open_tls: bool,
     ) -> Result<Planned, PlanError> {
         let profile = &loaded.profile;
         match &self.asked {
@@ -266,7 +258,6 @@ impl Launch {
                     passed: own.passed.clone(),
                     may_be_missing,
                     observed,
-                    may_open_tls,
                 };
                 let facts = facts::gather(profile, loaded.skill_dir.as_deref(), &request)?;
                 let context = authority::context(profile, written, &facts);
@@ -393,6 +384,9 @@ impl Launch {
     ) -> Result<ProtectedPaths, Error> {
         let mut own = record::places(self.audit.as_deref(), state);
         own.extend(registry::directory());
+        let secrets = Places::here().map(|places| [places.store, places.key, places.sources]);
+        let secrets = secrets.into_iter().flatten().collect::<Vec<_>>();
+        own.extend(secrets.iter().filter(|place| place.exists()).cloned());
         let mut router = Router::new();
         let own: Vec<Route> = own.iter().map(|place| router.route(place)).collect();
         let reserved: Vec<PathBuf> = own.iter().map(|route| route.end.clone()).collect();
@@ -419,7 +413,11 @@ impl Launch {
         };
         Ok(ProtectedPaths {
             reserved,
-            unwritable: to_own.chain(whole_routes(deciding)).collect(),
+            // Nor may anything be put where secrets would be looked for: their sources are commands that run outside.
+            unwritable: to_own
+                .chain(whole_routes(deciding))
+                .chain(whole_routes(&secrets))
+                .collect(),
             kept: whole_routes(profile_files),
             passed,
         })

@@ -249,7 +249,8 @@ fn entry(out: &mut Reporter<'_>, places: Relative<'_>, alias: Span, node: &Node)
         }
         time(out, node)
     });
-    let on_rotate = named("on-rotate").and_then(|(_, node)| command(out, node, "on-rotate"));
+    let on_rotate =
+        named("on-rotate").and_then(|(_, node)| command(out, places.home, node, "on-rotate"));
     let timeout =
         named("timeout").and_then(|(_, node)| time(out, node).map(|time| (time, node.span)));
     if let Some((_, span)) = timeout.filter(|(time, _)| *time > LONGEST_TIMEOUT) {
@@ -331,7 +332,7 @@ impl<'n> Reading<'_, '_, 'n> {
             _ => {
                 let ttl = self.entry("ttl").and_then(|node| time(self.out, node));
                 Some(Source::Exec {
-                    command: command(self.out, node, "exec")?,
+                    command: command(self.out, self.places.home, node, "exec")?,
                     ttl,
                 })
             }
@@ -372,7 +373,12 @@ fn time(out: &mut Reporter<'_>, node: &Node) -> Option<Duration> {
 }
 
 /// A program and its arguments: no shell reads them.
-fn command(out: &mut Reporter<'_>, node: &Node, key: &str) -> Option<Vec<String>> {
+fn command(
+    out: &mut Reporter<'_>,
+    home: Option<&Path>,
+    node: &Node,
+    key: &str,
+) -> Option<Vec<String>> {
     let items = out.list(node, key);
     let words: Vec<_> = items
         .iter()
@@ -388,12 +394,22 @@ fn command(out: &mut Reporter<'_>, node: &Node, key: &str) -> Option<Vec<String>
         }
         return None;
     };
-    if program.is_empty() || program.contains('/') && !program.starts_with('/') {
-        let report = out.report(items[0].span, "this is not a program");
-        report.help("write its name, to be found in PATH, or an absolute path");
-        return None;
-    }
-    Some(words.into_iter().map(str::to_owned).collect())
+    let at_home = (home.zip(program.strip_prefix("~/"))).map(|(home, below)| home.join(below));
+    let first = match at_home {
+        Some(path) => path.to_string_lossy().into_owned(),
+        None if program.starts_with('/') || !program.is_empty() && !program.contains('/') => {
+            (*program).to_owned()
+        }
+        None => {
+            let report = out.report(items[0].span, "this is not a program");
+            report.help(
+                "write its name, to be found in PATH, or a path that is absolute or begins with `~/`",
+            );
+            return None;
+        }
+    };
+    let further = words.iter().skip(1).map(|word| (*word).to_owned());
+    Some(std::iter::once(first).chain(further).collect())
 }
 
 /// The keys that lead to a value: with dots between, or as a list where a key has a dot itself.

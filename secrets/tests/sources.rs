@@ -93,7 +93,7 @@ fn mistakes_have_a_place_and_a_fix() {
         (
             "a: {exec: [./x]}",
             "1:12",
-            &["not a program", "absolute path"],
+            &["not a program", "is absolute"],
         ),
         (
             "a: {exec: [x, ~]}",

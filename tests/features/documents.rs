@@ -223,6 +223,11 @@ fn the_page_of_egress_is_true() {
     });
 }
 
+#[test]
+fn the_page_of_secrets_is_true() {
+    assert!(read("docs/secrets.md", sales) >= 6);
+}
+
 /// Its `aegis policy` commands are run by `cli/tests/docs.rs`.
 #[test]
 fn the_operators_guide_is_true() {

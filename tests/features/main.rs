@@ -40,6 +40,7 @@ mod registry;
 mod relay;
 mod resources;
 mod results;
+mod secrets;
 mod show;
 mod skills;
 mod sockets;

@@ -10,7 +10,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a word in backticks is a path of the repository.
 fn is_path(word: &str) -> bool {
-    const FOLDERS: [&str; 17] = [
+    const FOLDERS: [&str; 18] = [
         "audit/",
         "cli/",
         "docs/",
@@ -25,6 +25,7 @@ fn is_path(word: &str) -> bool {
         "profiles/",
         "runtime/",
         "scripts/",
+        "secrets/",
         "sys/",
         "tests/",
         "examples/",

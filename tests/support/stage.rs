@@ -28,7 +28,7 @@ pub fn program(name: &str) -> PathBuf {
             let status = Command::new(env!("CARGO"))
                 .args(["build", "--quiet", "--bins", "--examples"])
                 .args(["--package", "aegis-cli", "--package", "aegis-egress"])
-                .args(["--package", "aegis-launch"])
+                .args(["--package", "aegis-launch", "--package", "aegis-secrets"])
                 .current_dir(repository("."))
                 .status()
                 .expect("cargo starts");
@@ -43,6 +43,7 @@ pub fn program(name: &str) -> PathBuf {
                 "aegis",
                 "aegis-learn",
                 "aegis-broker",
+                "aegis-secrets",
                 "examples/confine",
                 "examples/front-end",
             ],

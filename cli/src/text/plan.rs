@@ -16,7 +16,7 @@ use aegis_policy::Verdict;
 use aegis_profile::{Declared, Destination, LimitKey, Origin, Outbound, Profile, SyscallBase};
 use aegis_runtime::facts::devices;
 use aegis_runtime::plan::stdio::Given;
-use aegis_runtime::plan::{CORE_LIMIT, DeniedPaths, Memfd, Op, Plan};
+use aegis_runtime::plan::{CORE_LIMIT, DeniedPaths, Memfd, Op, Opened, Plan, Secret};
 use aegis_runtime::seccomp::{self, Action};
 use aegis_runtime::supervise::report;
 use aegis_runtime::types::Network;
@@ -218,6 +218,29 @@ fn network(plan: &Plan, profile: &Profile) -> Section {
                 let what = format!("connect to {scheme}://{host}:{port}, by the egress broker");
                 Row::whole(origin(Some(&to.origin)), what)
             });
+            let opened = plan.opened.iter().map(|opened| {
+                let Opened { host, port, .. } = opened;
+                let what = format!("look into TLS to {host}:{port}, for {}", why_opened(opened));
+                Row::new("", &what)
+            });
+            let secrets = plan.secrets.iter().map(|secret| {
+                let declared = profile.capabilities.secrets_use.get(&secret.alias);
+                Row::whole(origin(declared.map(|item| &item.origin)), put_in(secret))
+            });
+            let passes = |to: &Declared<Destination>| {
+                let to = &to.value;
+                let mut opened = plan.opened.iter();
+                to.scheme == "https"
+                    && !opened.any(|opened| opened.host == to.host && opened.port == to.port)
+            };
+            let unread = list.iter().any(passes).then(|| {
+                let what = match plan.opened.is_empty() {
+                    true => "what is said over TLS is not looked into",
+                    false => "what is said over TLS to others is not looked into",
+                };
+                Row::new("", what)
+            });
+            let rows = rows.chain(opened).chain(unread).chain(secrets);
             return section(rows.chain(published).collect());
         }
         _ => "net.outbound".into(),
@@ -238,6 +261,30 @@ fn network(plan: &Plan, profile: &Profile) -> Section {
         rows.push(Row::new("", "no TCP port may be listened on"));
     }
     section(rows)
+}
+
+fn why_opened(opened: &Opened) -> String {
+    let rules = (!opened.rules.is_empty()).then(|| {
+        let rules: Vec<&str> = opened.rules.iter().map(|rule| &**rule).collect();
+        format!("rules about requests ({})", rules.join(", "))
+    });
+    let secrets = (!opened.secrets.is_empty())
+        .then(|| format!("the secrets put in ({})", opened.secrets.join(", ")));
+    let why: Vec<String> = rules.into_iter().chain(secrets).collect();
+    why.join(" and ")
+}
+
+fn put_in(secret: &Secret) -> String {
+    let header = secret.header.as_ref();
+    let header = header.map(|(name, value)| format!("the header `{name}: {value}`"));
+    let query = secret.query.as_ref();
+    let query = query.map(|name| format!("the parameter `{name}`"));
+    let placeholder = secret.placeholder.as_ref();
+    let placeholder = placeholder.map(|(name, _)| format!("what ${name} stands for"));
+    let places: Vec<String> = [header, query, placeholder].into_iter().flatten().collect();
+    let Secret { alias, to, .. } = secret;
+    let places = places.join(", ");
+    format!("put the secret {alias} into requests to {to}: {places}")
 }
 
 fn device_nodes(plan: &Plan, profile: &Profile) -> Section {

@@ -61,6 +61,14 @@ impl Bandwidth {
         due.map_or(now, |due| due.max(now))
     }
 
+    /// Books bytes that pass together, and waits until they may.
+    pub async fn turn(&self, bytes: usize) {
+        let due = self.book(bytes);
+        if due > Instant::now() {
+            sleep_until(due).await;
+        }
+    }
+
     /// Gives back what was booked, and will not pass.
     fn give_back(&self, bytes: usize) {
         let mut paid = self.paid();

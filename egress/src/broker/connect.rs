@@ -60,7 +60,7 @@ impl Acceptor {
 
     /// What a connection to an address is made to. Loopback inside has nothing but the broker, so where the profile asks for the
     /// host's, that is what is meant.
-    fn at(&self, address: IpAddr, port: u16) -> Host {
+    pub fn at(&self, address: IpAddr, port: u16) -> Host {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         match names.at(address) {
             Host::Address(loopback)
@@ -72,9 +72,9 @@ impl Acceptor {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, slot: Arc<Slot>, host: Host, port: u16) {
-        let name = slot.host().clone();
-        let refused = match &host {
+    /// Why nothing is connected to a host, whatever the profile says.
+    pub fn refused(&self, host: &Host) -> Option<Refusal> {
+        match host {
             Host::Name(_) | Host::Address(_) => None,
             Host::TooMany => Some(Refusal::of_broker(format!(
                 "more than {} names were looked up that the profile does not ask for, or {} in all",
@@ -83,7 +83,12 @@ impl Acceptor {
             Host::Nothing => Some(Refusal::of_broker(
                 "no name has this address: look it up again",
             )),
-        };
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, slot: Arc<Slot>, host: Host, port: u16) {
+        let name = slot.host().clone();
+        let refused = self.refused(&host);
         let scheme = self.dialler.judge.scheme(&name, port);
         let inside = Inside::new(stream, slot.clone());
         let to = Destination::connection(scheme.unwrap_or(Scheme::Tcp), &name, port);
@@ -133,7 +138,7 @@ impl Acceptor {
         // What is not asked for is told so in HTTP, where that can be.
         let refused = judge.is_asked_for(&to).err();
         match &self.dialler.tls {
-            Some(tls) if refused.is_some() || judge.opens(&to) => {
+            Some(tls) if judge.opens(&to) || (refused.is_some() && tls.speaks_for(&to.host)) => {
                 let resumed = Resumed::new(first, inside);
                 let opened = self.open_tls(tls, resumed, slot, to, refused, wanted.protocols);
                 Box::pin(opened).await;
@@ -224,7 +229,7 @@ impl Acceptor {
 
 impl Host {
     /// As connections to it are counted, and recorded.
-    fn text(&self, address: IpAddr) -> Arc<str> {
+    pub fn text(&self, address: IpAddr) -> Arc<str> {
         match self {
             Self::Name(name) => name.clone(),
             Self::Address(address) => address.to_string().into(),

@@ -1,11 +1,12 @@
 //! From a destination to a connection: is it asked for, is it let through, where is it really, and is it let through there.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use aegis_policy::Decision;
 use aegis_policy::request::Destination;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 
 use crate::broker::bandwidth::Bandwidth;
 use crate::broker::events::Reporter;
@@ -47,7 +48,30 @@ impl Dialler {
     /// # Errors
     ///
     /// What the sandbox is told.
-    pub async fn dial(self: &Arc<Self>, to: Destination, seen: bool) -> Result<Dialled, Refusal> {
+    pub async fn dial(&self, to: Destination, seen: bool) -> Result<Dialled, Refusal> {
+        let (stream, address, exchange) = self.reach(to, seen).await?;
+        Ok(Dialled {
+            stream: self.counted(stream, &exchange, seen),
+            address,
+            exchange,
+        })
+    }
+
+    /// The same for datagrams: a socket that is connected, and the exchange that counts what passes.
+    ///
+    /// # Errors
+    ///
+    /// The launcher was told.
+    pub async fn dial_datagrams(&self, to: Destination) -> Result<(UdpSocket, Exchange), Refusal> {
+        let (socket, _, exchange) = self.reach(to, false).await?;
+        Ok((socket, exchange))
+    }
+
+    async fn reach<S: Connects>(
+        &self,
+        to: Destination,
+        seen: bool,
+    ) -> Result<(S, IpAddr, Exchange), Refusal> {
         let told = |refusal| self.refused(to.clone(), refusal);
         self.judge.is_asked_for(&to).map_err(told)?;
         let decision = self.judge.decide(&to).map_err(told)?;
@@ -97,14 +121,8 @@ impl Dialler {
                 continue;
             }
             let mut exchange = self.begin(at, decision, Arc::default()).await?;
-            match self.connect(&to, SocketAddr::new(address, to.port)).await {
-                Ok(stream) => {
-                    return Ok(Dialled {
-                        stream: self.counted(stream, &exchange, seen),
-                        address,
-                        exchange,
-                    });
-                }
+            match S::connect(self, &to, SocketAddr::new(address, to.port)).await {
+                Ok(socket) => return Ok((socket, address, exchange)),
                 Err(why) => {
                     // The address, and what proxy there is, are for the record: inside, the name is all that is known of the host's network.
                     exchange.error = Some(format!("{address} port {}: {why}", to.port));
@@ -206,22 +224,6 @@ impl Dialler {
         Counted::new(stream, counts, self.bandwidth.as_ref())
     }
 
-    async fn connect(&self, to: &Destination, at: SocketAddr) -> Result<TcpStream, String> {
-        let connect = async {
-            match self.proxies.to(to, at.ip()) {
-                Some(proxy) => proxy.connect(&self.resolver, at).await,
-                None => TcpStream::connect(at)
-                    .await
-                    .map_err(|error| error.to_string()),
-            }
-        };
-        let connected = tokio::time::timeout(self.limits.dial, connect).await;
-        let stream = connected.map_err(|_| "no answer in time".to_owned())??;
-        // What is passed on is not held back for more.
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
-    }
-
     fn blocked(&self, to: Destination, decision: Decision) -> Refusal {
         let refusal = self.judge.refusal(&to, &decision);
         self.reporter.blocked(to, decision, &refusal);
@@ -236,5 +238,50 @@ impl Dialler {
             }
             Err(ending) => ending,
         }
+    }
+}
+
+/// A kind of socket that leads to the outside.
+trait Connects: Sized {
+    /// Connects one. The error says why not.
+    async fn connect(dialler: &Dialler, to: &Destination, at: SocketAddr) -> Result<Self, String>;
+}
+
+impl Connects for TcpStream {
+    async fn connect(dialler: &Dialler, to: &Destination, at: SocketAddr) -> Result<Self, String> {
+        let connect = async {
+            match dialler.proxies.to(to, at.ip()) {
+                Some(proxy) => proxy.connect(&dialler.resolver, at).await,
+                None => TcpStream::connect(at)
+                    .await
+                    .map_err(|error| error.to_string()),
+            }
+        };
+        let connected = tokio::time::timeout(dialler.limits.dial, connect).await;
+        let stream = connected.map_err(|_| "no answer in time".to_owned())??;
+        // What is passed on is not held back for more.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
+impl Connects for UdpSocket {
+    async fn connect(dialler: &Dialler, to: &Destination, at: SocketAddr) -> Result<Self, String> {
+        if dialler.proxies.to(to, at.ip()).is_some() {
+            return Err(
+                "the caller's proxy carries no datagrams; to send them directly, name the host in no_proxy"
+                    .to_owned(),
+            );
+        }
+        let any: IpAddr = match at {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let connect = async {
+            let socket = UdpSocket::bind((any, 0)).await?;
+            socket.connect(at).await?;
+            Ok(socket)
+        };
+        connect.await.map_err(|error: io::Error| error.to_string())
     }
 }

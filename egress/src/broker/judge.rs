@@ -11,7 +11,7 @@ use aegis_policy::request::Destination;
 use aegis_policy::{Decision, Hash, Policy, Request, What, decide};
 use serde::Serialize;
 
-use crate::broker::names::in_block;
+use crate::broker::names::{in_block, is_or_is_below};
 use crate::protocol::{Grant, LONGEST, Setup, asked, encode, granting, url};
 
 /// Addresses at which clouds tell a machine its secrets. Whoever is meant to reach one is granted the address itself: a name
@@ -180,13 +180,9 @@ impl Judge {
                 false => passing.push(name),
             }
         }
-        let is_below = |name: &str, above: &str| {
-            let rest = name.strip_suffix(above);
-            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        };
         passing.retain(|name| {
             let is_name = name.parse::<IpAddr>().is_err();
-            is_name && !opened.iter().any(|opened| is_below(opened, name))
+            is_name && !opened.iter().any(|opened| is_or_is_below(opened, name))
         });
         passing
     }

@@ -20,6 +20,14 @@ pub struct Limits {
     pub waiting: usize,
     /// Bytes that they may have said in all, beyond [`Limits::FREE`] each. One that says more is closed.
     pub waiting_bytes: usize,
+    /// Flows of datagrams at once. One more ends the one for which nothing has passed for longest.
+    pub flows: usize,
+    /// Bytes of datagrams that wait until they are sent. What there is no room for is lost.
+    pub waiting_datagrams: usize,
+    /// A flow ends when nothing has passed for this long: no less than two minutes (RFC 4787, REQ-5).
+    pub idle_flow: Duration,
+    /// How long what a refused flow sends is dropped unasked.
+    pub refused_flow: Duration,
     /// How long a connection may take to say what it wants.
     pub head: Duration,
     /// How long the real name may take to be resolved.
@@ -49,6 +57,10 @@ impl Default for Limits {
             connections_to_one: 2_048,
             waiting: 2_048,
             waiting_bytes: 16 << 20,
+            flows: 512,
+            waiting_datagrams: 4 << 20,
+            idle_flow: Duration::from_secs(120),
+            refused_flow: Duration::from_secs(5),
             head: Duration::from_secs(30),
             resolve: Duration::from_secs(15),
             dial: Duration::from_secs(15),

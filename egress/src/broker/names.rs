@@ -42,6 +42,12 @@ pub fn spelled(text: &str) -> Option<String> {
     syntax::host(&text.to_ascii_lowercase(), false).ok()
 }
 
+/// Whether a name is another one, or below it.
+pub(crate) fn is_or_is_below(name: &str, above: &str) -> bool {
+    let rest = name.strip_suffix(above);
+    rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
 /// What an address stands for, that a connection was made to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {

@@ -1,33 +1,14 @@
 //! DNS over UDP and TCP: packets in, answers out.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::AsRawFd;
+use std::io;
 use std::sync::Arc;
 
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
-    sockopt,
-};
-use rustix::net::sockopt as rustix_sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use crate::broker::connect::{Acceptor, REST};
 use crate::broker::dns::{LONGEST, answer};
-
-/// A socket whose datagrams can be answered from the very address that each was sent to: clients take no other answer.
-pub(crate) fn datagrams(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
-    socket.set_nonblocking(true)?;
-    match socket.local_addr()?.is_ipv4() {
-        true => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
-        false => {
-            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
-            // Otherwise only addresses of an interface can be answered from.
-            rustix_sockopt::set_ipv6_freebind(&socket, true)?;
-        }
-    }
-    UdpSocket::from_std(socket)
-}
+use crate::broker::packet;
 
 /// Answers datagrams.
 pub(crate) async fn udp(acceptor: Arc<Acceptor>, socket: UdpSocket) {
@@ -41,39 +22,12 @@ pub(crate) async fn udp(acceptor: Arc<Acceptor>, socket: UdpSocket) {
 
 /// Answers one datagram.
 fn one(acceptor: &Acceptor, socket: &UdpSocket, packet: &mut [u8]) -> io::Result<()> {
-    let mut space = nix::cmsg_space!(nix::libc::in6_pktinfo, nix::libc::in_pktinfo);
-    let mut buffers = [IoSliceMut::new(packet)];
-    let flags = MsgFlags::MSG_DONTWAIT;
-    let fd = socket.as_raw_fd();
-    let received = recvmsg::<SockaddrStorage>(fd, &mut buffers, Some(&mut space), flags)?;
-    let (length, from) = (received.bytes, received.address);
-    let to = received.cmsgs()?.find(|message| {
-        matches!(
-            message,
-            ControlMessageOwned::Ipv4PacketInfo(_) | ControlMessageOwned::Ipv6PacketInfo(_)
-        )
-    });
+    let (length, envelope) = packet::receive(socket, packet)?;
     let packet = packet.get(..length).unwrap_or_default();
-    let Some(answer) = answer(packet, |name| acceptor.address(name)) else {
-        return Ok(());
-    };
-    let answer = [IoSlice::new(&answer)];
-    let send = |control: &[ControlMessage<'_>]| sendmsg(fd, &answer, control, flags, from.as_ref());
-    match to {
-        Some(ControlMessageOwned::Ipv4PacketInfo(mut info)) => {
-            info.ipi_ifindex = 0;
-            info.ipi_spec_dst = info.ipi_addr;
-            send(&[ControlMessage::Ipv4PacketInfo(&info)])?;
-        }
-        Some(ControlMessageOwned::Ipv6PacketInfo(mut info)) => {
-            info.ipi6_ifindex = 0;
-            send(&[ControlMessage::Ipv6PacketInfo(&info)])?;
-        }
-        _ => {
-            send(&[])?;
-        }
+    match (answer(packet, |name| acceptor.address(name)), envelope) {
+        (Some(answer), Some(envelope)) => envelope.answer(socket, &answer),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Answers on connections.

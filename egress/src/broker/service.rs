@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use crate::broker::bandwidth::Bandwidth;
 use crate::broker::connect::Acceptor;
 use crate::broker::connections::Table;
+use crate::broker::datagrams::Flows;
 use crate::broker::dial::Dialler;
 use crate::broker::judge::Judge;
 use crate::broker::limits::Limits;
@@ -19,7 +20,7 @@ use crate::broker::publish::Publisher;
 use crate::broker::resolve::{Files, Resolver};
 use crate::broker::secrets::Vault;
 use crate::broker::tls::Tls;
-use crate::broker::{events, server};
+use crate::broker::{events, packet, server};
 use crate::protocol::{
     Event, LONGEST, LONGEST_SETUP, Listener, Opens, Order, Protocol, Setup, encode,
 };
@@ -235,7 +236,7 @@ fn prepare(
     })
 }
 
-/// Listeners, and two sockets for each lookup that goes on, with two name servers asked at once.
+/// Listeners, sockets that reach inside, and two for each lookup that goes on, with two name servers asked at once.
 const OTHER_DESCRIPTORS: usize = 448;
 
 /// Raises the limit of descriptors as far as this process may, and takes no more connections than there are descriptors for:
@@ -254,9 +255,11 @@ fn with_descriptors(limits: Limits) -> Limits {
     let descriptors = current.map_or(usize::MAX, |most| {
         usize::try_from(most).unwrap_or(usize::MAX)
     });
-    let most = descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2;
+    let flows = limits.flows.min(descriptors / 8);
+    let most = descriptors.saturating_sub(OTHER_DESCRIPTORS + flows) / 2;
     let connections = limits.connections.min(most);
     Limits {
+        flows,
         connections,
         connections_to_one: limits.connections_to_one.min(connections.div_ceil(2)),
         waiting: limits.waiting.min(connections.div_ceil(2)),
@@ -282,8 +285,9 @@ impl Broker {
             vault
                 .listen()
                 .map_err(Error::of("using the socket of secrets"))?;
+            let flows = Flows::new(acceptor.clone());
             for (listener, fd) in sockets.listening {
-                listen(acceptor.clone(), listener, fd)
+                listen(&acceptor, &flows, listener, fd)
                     .map_err(Error::of("using a listening socket"))?;
             }
             publish(&acceptor.dialler, sockets.published, sockets.inward)
@@ -322,21 +326,27 @@ fn publish(
     Ok(())
 }
 
-fn listen(acceptor: Arc<Acceptor>, listener: Listener, fd: OwnedFd) -> std::io::Result<()> {
+fn listen(
+    acceptor: &Arc<Acceptor>,
+    flows: &Arc<Flows>,
+    listener: Listener,
+    fd: OwnedFd,
+) -> std::io::Result<()> {
+    let acceptor = acceptor.clone();
     match listener {
         Listener {
             protocol: Protocol::Udp,
             port: 53,
         } => {
-            let socket = server::datagrams(UdpSocket::from(fd))?;
+            let socket = packet::socket(UdpSocket::from(fd))?;
             tokio::spawn(server::udp(acceptor, socket));
         }
         Listener {
             protocol: Protocol::Udp,
             port,
         } => {
-            let why = format!("datagrams to port {port} are not passed on in this version");
-            return Err(std::io::Error::other(why));
+            let socket = packet::socket(UdpSocket::from(fd))?;
+            tokio::spawn(flows.clone().serve(socket, port));
         }
         Listener {
             protocol: Protocol::Tcp,

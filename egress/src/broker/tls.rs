@@ -18,6 +18,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use crate::broker::authority::{Authority, Unmade};
 use crate::broker::java;
+use crate::broker::names::is_or_is_below;
 
 /// HTTP/1.1 in ALPN (RFC 7301).
 pub(crate) const HTTP1: &[u8] = b"http/1.1";
@@ -38,6 +39,7 @@ type Protocols = Vec<Vec<u8>>;
 pub(crate) struct Tls {
     provider: Arc<CryptoProvider>,
     authority: Authority,
+    except: Vec<String>,
     /// Whom the host trusts (PEM). Reading it takes milliseconds, and is left until it is needed.
     roots: Vec<u8>,
     verifier: OnceLock<Result<Arc<dyn ServerCertVerifier>, String>>,
@@ -51,6 +53,7 @@ impl Tls {
         Ok(Self {
             provider: Arc::new(rustls::crypto::ring::default_provider()),
             authority: Authority::new(except)?,
+            except: except.iter().map(|name| (*name).to_owned()).collect(),
             roots,
             verifier: OnceLock::new(),
             outside: Mutex::default(),
@@ -61,6 +64,11 @@ impl Tls {
     /// The authority's certificate (PEM).
     pub fn authority(&self) -> &str {
         self.authority.pem()
+    }
+
+    /// Whether clients can take the broker for a host: not below a name at which TLS passes through.
+    pub fn speaks_for(&self, host: &str) -> bool {
+        !self.except.iter().any(|name| is_or_is_below(host, name))
     }
 
     /// All authorities, as Java reads them.

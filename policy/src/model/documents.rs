@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aegis_profile::LimitKey;
 
-use super::{Budget, Document, EgressRule, OnAuditFailure, OnBlockedAnomaly, Passphrase};
+use super::{Document, OnAuditFailure, OnBlockedAnomaly, Passphrase};
 
 /// The documents of a policy, those of the system first: read, and not yet compiled.
 #[derive(Debug)]
@@ -45,14 +45,6 @@ impl Documents {
         of_first
             .filter(|layer| others.iter().all(|d| d.may_be_missing.contains(*layer)))
             .map(String::as_str)
-    }
-
-    /// Whether any rule may tell requests on one connection apart: then TLS may have to be opened to see them.
-    pub fn may_tell_requests_apart(&self) -> bool {
-        let apart = |rule: &EgressRule| {
-            !rule.methods.is_empty() || !rule.paths.is_empty() || rule.budget != Budget::default()
-        };
-        (self.0.iter()).any(|d| !d.rego.is_empty() || d.network_egress.iter().any(apart))
     }
 
     /// The passphrases without which no approval counts, each with the name of a document that asks for it.

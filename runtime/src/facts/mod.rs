@@ -24,10 +24,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::types::{Fault, PathMap, SANDBOX_UID, StdioMode, trust};
-use aegis_policy::model::Scheme;
-use aegis_profile::{
-    Args, Declared, Destination, Device, LimitKey, Outbound, PathSpec, Profile, Program,
-};
+use aegis_profile::{Args, Device, LimitKey, Outbound, PathSpec, Profile, Program};
 use aegis_sys::{accounts, namespaces};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
@@ -66,8 +63,6 @@ pub struct Inputs {
     pub may_be_missing: BTreeSet<String>,
     /// Whether the run is observed by its seccomp listener.
     pub observed: bool,
-    /// Whether the policy may have TLS opened: it has rules that tell requests apart.
-    pub may_open_tls: bool,
 }
 
 /// What the kernel offers.
@@ -200,8 +195,6 @@ pub struct HostFacts {
     pub devices: ResolvedPaths,
     /// What is mounted where.
     pub mounts: Vec<mounts::Mount>,
-    /// Whether TLS to hosts that the profile names may have to be opened: because of a secret, or by the policy.
-    pub may_open_tls: bool,
     /// Whether Java has a list of authorities here.
     pub has_java: bool,
 }
@@ -330,13 +323,11 @@ pub fn gather(
         true => disks(found.values().flatten().map(|path| path.dev)),
         false => Vec::new(),
     };
-    let is_https = |to: &Declared<Destination>| to.value.scheme == Scheme::Https.name();
-    let may_open_tls = (request.may_open_tls || !capabilities.secrets_use.is_empty())
-        && matches!(&capabilities.net_outbound, Outbound::Named(list) if list.iter().any(is_https));
     let java = Path::new(trust::DIRECTORY).join(OsStr::from_bytes(trust::JAVA.to_bytes()));
-    let has_java = may_open_tls && java.exists();
+    let is_brokered =
+        matches!(&capabilities.net_outbound, Outbound::Named(list) if !list.is_empty());
+    let has_java = is_brokered && java.exists();
     Ok(HostFacts {
-        may_open_tls,
         has_java,
         work_owner,
         host,

@@ -39,7 +39,8 @@ pub fn compile(profile: &Profile, request: &Inputs, facts: &HostFacts) -> Result
         &mut spec.degraded,
     )?;
     spec.secrets = secrets::secrets(profile);
-    (spec.passed, spec.set) = environment::environment(profile, facts, &spec.identity);
+    (spec.passed, spec.set) =
+        environment::environment(profile, facts, &spec.identity, spec.network);
     let placeholders = spec
         .secrets
         .iter()

@@ -10,7 +10,7 @@ use aegis_profile::Profile;
 
 use super::own_places::user_name;
 use crate::facts::{self, Directories, HostFacts, TMP};
-use crate::types::{Identity, trust};
+use crate::types::{Identity, Network, trust};
 
 /// Strings by name.
 type Variables = BTreeMap<OsString, OsString>;
@@ -20,6 +20,7 @@ pub(super) fn environment(
     profile: &Profile,
     facts: &HostFacts,
     identity: &Identity,
+    network: Network,
 ) -> (Variables, Variables) {
     let user = user_name(facts, identity);
     let mut set = BTreeMap::from([
@@ -30,7 +31,7 @@ pub(super) fn environment(
         ("TMPDIR".into(), TMP.into()),
     ]);
     set.retain(|name, _| !facts.environment.contains_key(name));
-    if facts.may_open_tls {
+    if network == Network::Brokered {
         let place = |name: &CStr| {
             let name = OsStr::from_bytes(name.to_bytes());
             OsString::from(Path::new(trust::DIRECTORY).join(name))

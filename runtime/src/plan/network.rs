@@ -37,16 +37,24 @@ fn named(profile: &Profile) -> &[Declared<Destination>] {
     }
 }
 
+fn is_udp(to: &Declared<Destination>) -> bool {
+    Scheme::named(&to.value.scheme) == Some(Scheme::Udp)
+}
+
 /// What the broker serves in the sandbox's network: the look-up of names, each port that is declared, and those of the web.
 pub(super) fn listeners(profile: &Profile) -> Vec<BrokerSocket> {
     let destinations = named(profile);
     if destinations.is_empty() {
         return Vec::new();
     }
-    let declared = destinations.iter().map(|to| to.value.port);
-    let ports: BTreeSet<u16> = declared.chain(WEB).collect();
-    let names = [(Protocol::Udp, DNS), (Protocol::Tcp, DNS)].into_iter();
-    let sockets = names.chain(ports.into_iter().map(|port| (Protocol::Tcp, port)));
+    let ports = |udp: bool| {
+        let declared = destinations.iter().filter(move |to| is_udp(to) == udp);
+        declared.map(|to| to.value.port).chain([DNS])
+    };
+    let udp: BTreeSet<u16> = ports(true).collect();
+    let tcp: BTreeSet<u16> = ports(false).chain(WEB).collect();
+    let sockets = (udp.into_iter().map(|port| (Protocol::Udp, port)))
+        .chain(tcp.into_iter().map(|port| (Protocol::Tcp, port)));
     let socket = |(protocol, port)| BrokerSocket {
         protocol,
         address: (Ipv6Addr::UNSPECIFIED, port).into(),
@@ -68,14 +76,6 @@ pub(super) fn listen(profile: &Profile) -> Vec<u16> {
 pub(super) fn check(profile: &Profile) -> Result<(), Error> {
     let destinations = named(profile);
     for Declared { value: to, origin } in destinations {
-        if Scheme::named(&to.scheme) == Some(Scheme::Udp) {
-            return Err(Error::unenforceable(
-                origin,
-                format!("datagrams to {}", to.host),
-                "the egress broker of this version passes connections on, and no datagrams",
-                "use `tcp`, or `net.outbound: host` for the host's whole network",
-            ));
-        }
         if to.port == DNS {
             return Err(Error::unenforceable(
                 origin,
@@ -98,7 +98,7 @@ pub(super) fn check(profile: &Profile) -> Result<(), Error> {
     if let Some(Declared { origin, .. }) = destinations.last()
         && listeners(profile).len() > most
     {
-        // Two for names.
+        // Those of names are not declared.
         let ports = most - 2;
         return Err(Error::unenforceable(
             origin,
@@ -125,7 +125,7 @@ fn check_published(profile: &Profile) -> Result<(), Error> {
             continue;
         }
         let mut destinations = named(profile).iter();
-        let declared = destinations.find(|to| to.value.port == *port);
+        let declared = destinations.find(|to| to.value.port == *port && !is_udp(to));
         let reason = match declared {
             Some(Declared { value: to, origin }) => format!(
                 "`net.outbound` names that port of {} ({origin}), and inside it leads there, at every address",

@@ -54,9 +54,7 @@ pub(super) fn add(root: &mut Root<'_>, profile: &Profile) -> Result<(), Error> {
         && !list.is_empty()
     {
         add_names(root, list)?;
-        if root.facts.may_open_tls {
-            add_trust(root);
-        }
+        add_trust(root);
     }
     add_directories(root);
     add_devices(root, profile)
@@ -131,7 +129,8 @@ fn add_names(root: &mut Root<'_>, destinations: &[Declared<Destination>]) -> Res
     Ok(())
 }
 
-/// Adds the directory of those whom TLS trusts, in place of the host's.
+/// Adds the directory of those whom TLS trusts, in place of the host's: the broker speaks for hosts that are refused, and for those whose
+/// requests have to be seen.
 fn add_trust(root: &mut Root<'_>) {
     let path = Path::new(trust::DIRECTORY);
     let host = root.granted.binds.remove(path.as_os_str());

@@ -45,7 +45,6 @@ pub(crate) fn facts() -> HostFacts {
         Ok(found("/usr/bin/env", Kind::File, 0)),
     );
     HostFacts {
-        may_open_tls: false,
         has_java: false,
         host: Host {
             caller: Caller {
@@ -255,8 +254,8 @@ fn links_are_made_again_where_they_lie() {
 fn what_waits_for_the_broker_is_refused_with_its_line() {
     for (text, what) in [
         (
-            "capabilities: {net.outbound: ['udp://ntp.example:123']}",
-            "datagrams to ntp.example",
+            "capabilities: {net.outbound: ['udp://ns.example:53']}",
+            "port 53 of ns.example",
         ),
         (
             "capabilities: {secrets.use: {gh: {to: api.github.com, env: TOKEN}}}",
