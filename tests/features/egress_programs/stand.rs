@@ -34,11 +34,9 @@ pub const PASSES: &str = "network-egress: [{id: all, hosts: [web.test, other.tes
 /// What tests have at hand, as one of both users.
 pub struct Stand {
     pub workspace: Workspace,
-    /// Whom the caller trusts (PEM).
-    pub authority: PathBuf,
     /// The certificate and the key of all [`NAMES`].
     pub certificate: [PathBuf; 2],
-    /// Variables of the caller.
+    /// Variables of the caller: `SSL_CERT_FILE` has the site's authority.
     pub environment: Vec<(&'static str, String)>,
     asked: PathBuf,
     servers: Vec<Child>,
@@ -107,7 +105,6 @@ chmod 644 ca.pem"
         let mut stand = Self {
             environment: vec![("SSL_CERT_FILE", authority.display().to_string())],
             certificate: [certificate, key],
-            authority,
             workspace,
             asked: asked.clone(),
             servers: Vec::new(),
