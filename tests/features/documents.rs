@@ -215,6 +215,14 @@ fn the_page_of_learning_is_true() {
     });
 }
 
+/// Its hosts are stand-ins.
+#[test]
+fn the_page_of_egress_is_true() {
+    crate::egress_programs::stand::where_all_trust_it(|| {
+        assert!(read("docs/egress.md", sales) >= 8);
+    });
+}
+
 #[test]
 fn the_page_of_secrets_is_true() {
     assert!(read("docs/secrets.md", sales) >= 6);

@@ -10,6 +10,7 @@ mod bad_input_surroundings;
 mod denials;
 mod documents;
 mod egress;
+mod egress_programs;
 mod evidence;
 mod export;
 mod files;

@@ -18,6 +18,9 @@ const ANY: &[i64] = &[
     // Memory. Mapping and protecting are below.
     libc::SYS_brk,
     libc::SYS_madvise,
+    // What is nowhere else, and what is handed to the launcher.
+    libc::SYS_memfd_create,
+    libc::SYS_mlock,
     libc::SYS_mremap,
     libc::SYS_munmap,
     // The one thread: locks, its end, what the C library does when it aborts.
@@ -80,7 +83,8 @@ const NOT_READING: i32 =
 const IOCTLS: [u64; 3] = [libc::FIONBIO, libc::FIONREAD, libc::TIOCOUTQ];
 
 /// What `fcntl(2)` is asked. Not who gets signals.
-const FCNTLS: [i32; 6] = [
+const FCNTLS: [i32; 7] = [
+    libc::F_ADD_SEALS,
     libc::F_DUPFD_CLOEXEC,
     libc::F_GETFD,
     libc::F_SETFD,
