@@ -15,10 +15,10 @@
 //!   else is closed.
 //!
 //! What the launcher sends and is told is in [`protocol`]; how much one sandbox may use is in [`Limits`]. The program is
-//! `aegis-broker`, whose standard input is the launcher's socket; what it gives up before it serves is in [`confine`].
+//! `aegis-broker`, whose standard input is the launcher's socket; what it gives up before it serves is in [`confine`], and the
+//! system calls that it keeps in [`calls`].
 //!
-//! Not here yet: looking into TLS (a rule for `https` with methods, paths or a budget refuses the connection), secrets, budgets,
-//! and the broker's own seccomp filter.
+//! Not here yet: looking into TLS (a rule for `https` with methods, paths or a budget refuses the connection), secrets, and budgets.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -27,4 +27,4 @@ mod broker;
 pub mod protocol;
 
 #[cfg(feature = "broker")]
-pub use broker::{Error, Files, Limits, confine, dns, hello, names, serve};
+pub use broker::{Error, Files, Limits, calls, confine, dns, hello, names, serve};

@@ -350,3 +350,61 @@ fn a_host_is_passed_on_in_the_spelling_that_was_compared() {
         },
     );
 }
+
+#[test]
+fn a_budget_ends_what_uses_more_and_says_so() {
+    const BUDGET: &str = "
+aegis-policy: 1
+network-egress:
+  - {id: few, hosts: allowed.example, schemes: http, ports: 80, budget: {requests: 3/m, request-size: 2K, response-size: 4K}, verdict: warn}
+";
+    World::new(BUDGET).run(
+        || http_server(PUBLIC, 80),
+        |inside, asked| {
+            let url = "http://allowed.example/";
+            let body = |size: usize| "x".repeat(size);
+            let status = |arguments: &[&str]| curl(arguments).0;
+            assert_eq!(status(&[url]), "200");
+            let (status_of, told, _) = curl(&["--data", &body(3_000), url]);
+            assert_eq!(status_of, "429", "{told}");
+            // Whoever does not say how much it is gets nothing, however little it is.
+            assert_eq!(
+                status(&["-H", "Transfer-Encoding: chunked", "--data", "x", url]),
+                "429"
+            );
+            // What was refused is not counted.
+            assert_eq!(status(&["--data", &body(1_000), url]), "200");
+            assert_eq!(status(&[url]), "200");
+            let (status_of, told, _) = curl(&[url]);
+            assert_eq!(status_of, "429", "{told}");
+            assert!(told.contains("\"rules\":[\"few\"]"), "{told}");
+            assert_eq!(asked.lock().unwrap().len(), 3);
+            assert!(inside.ruling().1);
+        },
+    );
+}
+
+#[test]
+fn a_response_beyond_the_budget_is_cut_off() {
+    // Heads count, as they are written.
+    const BUDGET: &str = "
+aegis-policy: 1
+network-egress:
+  - {id: small, hosts: allowed.example, schemes: http, ports: 80, budget: {response-size: 50B}, verdict: warn}
+";
+    World::new(BUDGET).run(
+        || http_server(PUBLIC, 80),
+        |_, _| {
+            let url = "http://allowed.example/";
+            assert_eq!(curl(&[url]).0, "200");
+            // The server repeats what it is sent, and tells how much that is.
+            assert_eq!(curl(&["--data", &"x".repeat(100), url]).0, "429");
+            // Here it does not tell.
+            let (status, _, output) = curl(&["http://allowed.example/chunked"]);
+            assert!(
+                status == "200" && !output.status.success(),
+                "{status} {output:?}"
+            );
+        },
+    );
+}

@@ -2,10 +2,12 @@
 
 mod bandwidth;
 mod bounds;
+mod calls;
 mod datagrams;
 mod destinations;
 mod dns;
 mod http;
+mod opened;
 mod passing;
 mod program;
 mod proxy;

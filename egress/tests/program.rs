@@ -122,6 +122,7 @@ fn it_serves_with_nothing_in_hand_and_ends_when_its_launcher_does() {
                 field.expect("it is there").trim().to_owned()
             };
             assert_eq!(field("NoNewPrivs:"), "1");
+            assert_eq!(field("Seccomp:"), "2");
             for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
                 assert_eq!(u64::from_str_radix(&field(set), 16), Ok(0), "{set}");
             }

@@ -140,7 +140,11 @@ impl World {
             resolv_conf: file("resolv.conf", &self.resolv_conf),
         };
         let limits = self.limits;
-        let serve = move |theirs| aegis_egress::serve(theirs, limits, files);
+        // As in the program; here it holds for the one thread.
+        let serve = move |theirs| {
+            aegis_egress::calls::install().expect("a filter");
+            aegis_egress::serve(theirs, limits, files)
+        };
         outside(|| {
             let servers = servers();
             let served = sandbox(&self, serve, |inside| body(inside, &servers));

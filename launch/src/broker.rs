@@ -86,6 +86,8 @@ pub(crate) struct Told {
     pub refused: Vec<Refused>,
     /// It has ended, and was not told to.
     pub has_ended: bool,
+    /// By this signal.
+    ended_by: Option<i32>,
     /// It was ended, since it is not to be understood or does not go on; what is to be said of that.
     pub lost: Option<String>,
 }
@@ -275,8 +277,9 @@ impl Broker {
                 Ok(Some((message, _))) => self.note(message, &mut told),
                 // Gone, and every connection with it: the sockets inside refuse.
                 Ok(None) => {
-                    self.helper = None;
                     told.has_ended = !self.is_closed;
+                    let helper = self.helper.take().filter(|_| told.has_ended);
+                    told.ended_by = helper.and_then(|mut helper| helper.ended_by());
                 }
                 Err(error) => {
                     told.has_ended = !self.is_closed;
@@ -288,8 +291,14 @@ impl Broker {
             }
         }
         if told.has_ended {
-            let what = "it has ended before the run: no host was reached any more";
-            self.refuse(denied(what.to_owned()), None, &mut told);
+            let why = match told.ended_by {
+                Some(libc::SIGSYS) => {
+                    ", by a system call that its own filter does not have: a fault of this version, or somebody had taken it over"
+                }
+                _ => "",
+            };
+            let what = format!("it has ended before the run{why}: no host was reached any more");
+            self.refuse(denied(what), None, &mut told);
         }
         told
     }

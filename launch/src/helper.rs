@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -72,6 +72,20 @@ impl Helper {
     pub fn wait_longer(&self) -> io::Result<()> {
         sockopt::set_socket_timeout(self.socket(), sockopt::Timeout::Recv, Some(3 * PATIENCE))?;
         Ok(())
+    }
+
+    /// By which signal it was ended, once its socket says that it has ended; `None`: by none, or it goes on.
+    pub fn ended_by(&mut self) -> Option<i32> {
+        let child = self.child.as_mut()?;
+        // What it had open is closed before it can be waited for.
+        for _ in 0..100 {
+            match child.try_wait() {
+                Ok(Some(status)) => return status.signal(),
+                Ok(None) => std::thread::sleep(Duration::from_millis(1)),
+                Err(_) => return None,
+            }
+        }
+        None
     }
 
     /// The socket.

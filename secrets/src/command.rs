@@ -61,12 +61,9 @@ impl Commands {
 
     /// Ends all that run, and lets no further one start.
     pub fn end(&self) {
-        let running = self
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        running.into_iter().flatten().for_each(end);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        // While it is locked nobody reaps one, whose number another process could have then.
+        running.take().into_iter().flatten().for_each(end);
     }
 
     /// Runs a command, and returns what it has printed. `input` is its standard input.
@@ -90,8 +87,10 @@ impl Commands {
             .stderr(Stdio::piped());
         let child = self.spawn(&mut command)?;
         let pid = child.id() as i32;
-        let mut running =
-            Running::new(child, input).map_err(|error| format!("it cannot be watched: {error}"))?;
+        let mut running = Running::new(child, input).map_err(|error| {
+            end(pid);
+            format!("it cannot be watched: {error}")
+        })?;
         let outcome = running.watch(Instant::now() + limit);
         if outcome.is_err() {
             end(pid);

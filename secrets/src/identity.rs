@@ -2,15 +2,17 @@
 
 use std::path::Path;
 
-use aegis_sys::private::{Dir, Others, Put};
+use aegis_sys::private::{self, Dir, Others, Put};
 use age::secrecy::ExposeSecret;
 use age::x25519::{Identity, Recipient};
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::value;
 
 /// The longest file of identities, in bytes.
-const LONGEST: u64 = 64 << 10;
+const LONGEST: usize = 16 << 10;
 
 /// What every identity of this kind begins with.
 const PREFIX: &str = "AGE-SECRET-KEY-1";
@@ -26,10 +28,12 @@ impl Identities {
         };
         dir.check(Others::MayRead)?;
         dir.check_above()?;
-        let Some(text) = dir.read(&name, LONGEST + 1, Others::MayNothing)? else {
+        let Some(file) = dir.file(&name, OFlags::RDONLY, Others::MayNothing)? else {
             return Ok(None);
         };
-        let parsed = Self::parse(Zeroizing::new(text));
+        let text = value::read(file, LONGEST);
+        let text = text.map_err(|error| private::Error::io("reading", path, error))?;
+        let parsed = Self::parse(text);
         let found = parsed.map_err(|why| Error::Key {
             path: path.to_owned(),
             why,
@@ -39,7 +43,7 @@ impl Identities {
 
     /// Reads the text of such a file: a line each; empty lines, and those that begin with `#`, mean nothing. Errors quote nothing.
     pub fn parse(text: Zeroizing<Vec<u8>>) -> Result<Self, String> {
-        if text.len() as u64 > LONGEST {
+        if text.len() > LONGEST {
             return Err("it is longer than any file of identities".into());
         }
         let text = std::str::from_utf8(&text).map_err(|_| "it is not text")?;

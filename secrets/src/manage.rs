@@ -1,7 +1,5 @@
 //! What `aegis secrets` has done by this program: each answers with a value to be printed, in which no secret is.
 
-use std::io::Read as _;
-
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -12,7 +10,7 @@ use crate::places::Places;
 use crate::protocol::LONGEST_VALUE;
 use crate::sources::Source;
 use crate::store::{self, Store};
-use crate::value::{BadValue, Value, Versions};
+use crate::value::{self, BadValue, Value, Versions};
 
 /// What became of `init`.
 #[derive(Debug, Serialize)]
@@ -103,21 +101,10 @@ fn input() -> Result<Zeroizing<Vec<u8>>, Error> {
         doing: "reading standard input",
         source,
     };
-    // In one allocation, and not by way of a buffer: what either leaves behind is not wiped.
-    let mut bytes = Zeroizing::new(vec![0; LONGEST_VALUE + 3]);
-    let mut length = 0;
+    // Not by way of a buffer: what that leaves behind is not wiped.
     let file = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3);
-    let mut file = std::fs::File::from(file.map_err(|error| failed(error.into()))?);
-    while length < bytes.len() {
-        match file.read(&mut bytes[length..]) {
-            Ok(0) => break,
-            Ok(read) => length += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    bytes.truncate(length);
-    Ok(bytes)
+    let file = std::fs::File::from(file.map_err(|error| failed(error.into()))?);
+    value::read(file, LONGEST_VALUE + 2).map_err(failed)
 }
 
 /// A line of `list`.

@@ -103,13 +103,13 @@ pub enum Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        let text = match self {
             Self::Sops { file, key } => {
-                write!(f, "SOPS file {}, key {}", file.display(), key.join("."))
+                format!("SOPS file {}, key {}", file.display(), key.join("."))
             }
             Self::Vault {
                 url, path, field, ..
-            } => write!(f, "vault {url}, path {path}, field {field}"),
+            } => format!("vault {url}, path {path}, field {field}"),
             // Its further words may be nobody's business.
             Self::Exec { command, .. } => {
                 let more = if command.len() > 2 { " \u{2026}" } else { "" };
@@ -118,9 +118,10 @@ impl fmt::Display for Source {
                     .take(2)
                     .map(|word| syntax::quote(word))
                     .collect();
-                write!(f, "command {}{more}", words.join(" "))
+                format!("command {}{more}", words.join(" "))
             }
-        }
+        };
+        f.write_str(&syntax::escape(&text))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::identity::Identities;
 use crate::places::Places;
 use crate::protocol::LONGEST_VALUE;
-use crate::value::Value;
+use crate::value::{self, Value};
 
 /// What the name of a secret's file ends in.
 const EXTENSION: &str = ".age";
@@ -213,17 +213,5 @@ pub(crate) fn decrypted(
         return Err("it is encrypted with a passphrase, and not for a key".into());
     }
     let reader = decryptor.decrypt(identities.each()).map_err(told)?;
-    // In one allocation: what is left behind by one that grows is not wiped.
-    let mut plain = Zeroizing::new(vec![0; longest + 1]);
-    let mut length = 0;
-    let mut reader = reader.take(longest as u64 + 1);
-    while length < plain.len() {
-        match reader.read(&mut plain[length..]) {
-            Ok(0) => break,
-            Ok(read) => length += read,
-            Err(error) => return Err(format!("it is damaged: {error}")),
-        }
-    }
-    plain.truncate(length);
-    Ok(plain)
+    value::read(reader, longest).map_err(|error| format!("it is damaged: {error}"))
 }

@@ -1,6 +1,7 @@
 //! The value of a secret: what it may be, and which version it is.
 
 use std::fmt;
+use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -69,6 +70,26 @@ impl Value {
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// Reads to the end, but one byte more than `longest` at most. In one allocation: what is left behind by one that grows is not wiped.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn read(mut reader: impl Read, longest: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(vec![0; longest + 1]);
+    let mut length = 0;
+    while length < bytes.len() {
+        match reader.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 impl fmt::Debug for Value {

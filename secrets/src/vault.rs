@@ -1,28 +1,28 @@
 //! Vault's key-value store, version 2, over HTTP: `GET /v1/MOUNT/data/PATH`.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aegis_profile::syntax::quote;
 use aegis_sys::private::Others;
+use rustix::fs::OFlags;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use std::collections::HashMap;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use zeroize::Zeroizing;
 
 use crate::identity::parts;
 use crate::sources::{Address, VaultPath};
-use crate::value::Value;
+use crate::value::{self, Value};
 
 /// The longest answer, in bytes.
 const LONGEST: usize = 1 << 20;
 
 /// The longest token, in bytes.
-const LONGEST_TOKEN: u64 = 4096;
+const LONGEST_TOKEN: usize = 4096;
 
 /// What was found.
 #[derive(Debug)]
@@ -63,15 +63,11 @@ pub fn get(
             quote(to.unwrap_or("nowhere"))
         ));
     }
-    // One byte more than is read, in one allocation: what is left behind by one that grows is not wiped.
-    let mut body = Zeroizing::new(Vec::with_capacity(LONGEST + 1));
-    let mut reader = answer.body_mut().as_reader().take(LONGEST as u64 + 1);
-    reader
-        .read_to_end(&mut body)
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::TimedOut => late(limit),
-            _ => format!("its answer ends early: {error}"),
-        })?;
+    let body = value::read(answer.body_mut().as_reader(), LONGEST);
+    let body = body.map_err(|error| match error.kind() {
+        std::io::ErrorKind::TimedOut => late(limit),
+        _ => format!("its answer ends early: {error}"),
+    })?;
     if body.len() > LONGEST {
         return Err("its answer is longer than 1 MiB".into());
     }
@@ -97,23 +93,20 @@ fn unreachable_because(error: &ureq::Error, limit: Duration) -> String {
 
 fn read_token(path: &Path) -> Result<Zeroizing<String>, String> {
     let shown = path.display();
-    let token = parts(path).and_then(|found| match found {
+    let file = parts(path).and_then(|found| match found {
         None => Ok(None),
-        Some((dir, name)) => {
-            dir.check(Others::MayRead)?;
-            Ok(dir.read(&name, LONGEST_TOKEN + 1, Others::MayNothing)?)
-        }
+        Some((dir, name)) => Ok(dir.file(&name, OFlags::RDONLY, Others::MayNothing)?),
     });
+    let file = file.map_err(|error| error.to_string())?;
+    let token = file.map(|file| value::read(file, LONGEST_TOKEN));
     let token = token
-        .map_err(|error| error.to_string())?
-        .map(Zeroizing::new);
+        .transpose()
+        .map_err(|error| format!("{shown} cannot be read: {error}"))?;
     let token = token.ok_or_else(|| {
         format!("there is no token in {shown}\n  help: `vault login` writes one to ~/.vault-token")
     })?;
     let text = std::str::from_utf8(&token).unwrap_or("").trim();
-    if text.is_empty()
-        || token.len() as u64 > LONGEST_TOKEN
-        || !text.bytes().all(|b| b.is_ascii_graphic())
+    if text.is_empty() || token.len() > LONGEST_TOKEN || !text.bytes().all(|b| b.is_ascii_graphic())
     {
         return Err(format!("what is in {shown} is not a token"));
     }

@@ -193,6 +193,45 @@ fn nobody_but_root_looks_into_it() {
     }
 }
 
+/// Landlock keeps it from changing and executing anything, and from connecting where no source is asked over a network.
+#[test]
+fn what_no_source_needs_is_given_up() {
+    let home = Home::ready(0);
+    home.set("a", "value");
+    let trace = home.path("trace");
+    let traced = |sources: &str| {
+        home.sources(sources);
+        let (ours, theirs) = aegis_sys::socket::pair().unwrap();
+        drop(ours);
+        let mut command = home.command("/usr/bin/strace");
+        let traced = command
+            .args([
+                "-e",
+                "trace=landlock_create_ruleset,landlock_restrict_self",
+                "-X",
+                "raw",
+                "-o",
+            ])
+            .arg(&trace)
+            .arg(home.path("aegis-secrets"))
+            .stdin(theirs);
+        assert!(traced.status().expect("strace starts").success());
+        fs::read_to_string(&trace).unwrap()
+    };
+    let alone = traced("a: {rotate-every: 1d}");
+    assert!(alone.contains("landlock_restrict_self"), "{alone}");
+    assert!(
+        alone
+            .lines()
+            .filter(|line| line.contains("restrict_self"))
+            .all(|line| line.ends_with("= 0")),
+        "{alone}"
+    );
+    let vault = traced("b: {vault: \"https://vault.example\", path: a/b, field: c}");
+    assert!(vault.contains("landlock_restrict_self"), "{vault}");
+    assert!(!traced("b: {exec: [cat]}").contains("restrict_self"));
+}
+
 #[test]
 fn it_holds_nothing_of_its_caller_s_but_the_socket() {
     let home = Home::ready(0);

@@ -19,7 +19,7 @@ use aegis_runtime::plan::stdio::Given;
 use aegis_runtime::plan::{CORE_LIMIT, DeniedPaths, Memfd, Op, Opened, Plan, Secret};
 use aegis_runtime::seccomp::{self, Action};
 use aegis_runtime::supervise::report;
-use aegis_runtime::types::Network;
+use aegis_runtime::types::{Network, trust};
 
 use super::page::{Page, Row, path, shown};
 use grants::{by_directory, declared, grouped, place};
@@ -310,6 +310,15 @@ fn device_nodes(plan: &Plan, profile: &Profile) -> Section {
 }
 
 /// The caller's values are not shown: some are secrets, and explanations get pasted.
+/// The secret that a variable stands for.
+fn stands_for<'p>(plan: &'p Plan, variable: &str) -> Option<&'p str> {
+    let stands = |secret: &&Secret| {
+        let placeholder = secret.placeholder.as_ref();
+        placeholder.is_some_and(|(name, _)| name == variable)
+    };
+    Some(&plan.secrets.iter().find(stands)?.alias)
+}
+
 fn environment(plan: &Plan, profile: &Profile) -> Section {
     let mut rows = Vec::new();
     let mut passed: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -319,6 +328,14 @@ fn environment(plan: &Plan, profile: &Profile) -> Section {
         let pass = (profile.environment.pass.iter()).find(|item| item.value == text);
         let assigned = || format!("{}={}", shown(name), shown(value));
         match (set, pass) {
+            _ if let Some(secret) = stands_for(plan, &text) => {
+                let declared = profile.capabilities.secrets_use.get(secret);
+                let what = format!("{} (stands for the secret {secret})", assigned());
+                rows.push(Row::whole(origin(declared.map(|item| &item.origin)), what));
+            }
+            (None, _) if trust::is_variable(&text) && plan.network == Network::Brokered => {
+                rows.push(Row::whole("net.outbound", assigned()));
+            }
             (Some(set), _) => rows.push(Row::whole(origin(Some(&set.origin)), assigned())),
             (None, Some(pass)) => {
                 let file = declared(&pass.origin).0;

@@ -143,6 +143,10 @@ fn sentence(denial: &Denial, reference: Option<&str>) -> String {
     let what = denied(&denial.what, is_proven, denial.times);
     let mut out = format!("refused by {}: {what}", denial.layer);
     match (addable(denial), &denial.allow, blocked(denial)) {
+        // The profile asks for it already.
+        (None, Some(rule), Some(_)) if rule.starts_with("network-egress:") => {
+            let _ = write!(out, "; to allow it add to the policy: {rule}");
+        }
         (None, Some(_), Some(said)) => {
             let why = match said.reason.starts_with("blocked") {
                 true => "",

@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::CapabilitySet;
 
+use crate::broker::calls;
 use crate::broker::limits::Limits;
 use crate::broker::resolve::Files;
 use crate::broker::service::{self, Error};
@@ -48,7 +49,7 @@ pub fn serve(socket: OwnedFd, limits: Limits, files: Files) -> Result<(), Error>
 }
 
 /// Gives up descriptors, the ids of root, capabilities, files, and the means to gain privileges, to be traced, to dump memory and to
-/// listen. The process dies when its parent does, which to the kernel is the thread that started it.
+/// listen, and all system calls but those of [`calls`]. The process dies when its parent does, which to the kernel is the thread that started it.
 fn itself(socket: &OwnedFd, files: &Files) -> io::Result<()> {
     files::close_all_but([socket]);
     // 0, 1 and 2 are open, and lead nowhere.
@@ -63,7 +64,8 @@ fn itself(socket: &OwnedFd, files: &Files) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     capabilities::no_new_privileges()?;
-    under_landlock(files)
+    under_landlock(files)?;
+    calls::install()
 }
 
 fn without_privileges() -> io::Result<()> {

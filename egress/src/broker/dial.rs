@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, UdpSocket};
 
 use crate::broker::bandwidth::Bandwidth;
 use crate::broker::events::Reporter;
+use crate::broker::http::Tally;
 use crate::broker::judge::{Judge, Refusal};
 use crate::broker::limits::Limits;
 use crate::broker::proxy::Proxies;
@@ -27,6 +28,7 @@ pub(crate) struct Dialler {
     pub bandwidth: Option<Arc<Bandwidth>>,
     pub judge: Judge,
     pub vault: Vault,
+    pub tally: Tally,
     /// With which TLS is opened, if it may be.
     pub tls: Option<Tls>,
     pub limits: Limits,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aegis_policy::decide::{BadPolicy, about_requests, embedded_v4};
 use aegis_policy::explain::suggestion;
-use aegis_policy::model::{Inject, Scheme};
+use aegis_policy::model::{Budget, Inject, Scheme};
 use aegis_policy::request::Destination;
 use aegis_policy::{Decision, Hash, Policy, Request, What, decide};
 use serde::Serialize;
@@ -89,6 +89,8 @@ impl Refusal {
 /// Who decides.
 pub(crate) struct Judge {
     policy: Policy,
+    /// Whether any rule has a budget: how much requests use is told only then.
+    pub has_budgets: bool,
     /// The request, but for what is asked.
     request: Mutex<Request>,
     grants: Vec<Grant>,
@@ -105,7 +107,13 @@ impl Judge {
     pub fn new(setup: Setup) -> Result<Self, BadPolicy> {
         let nowhere = Destination::connection(Scheme::Tcp, "", 0);
         let request = asked(&setup.context, &setup.approvals, What::Net(nowhere));
+        let mut rules = setup
+            .policy
+            .iter()
+            .flat_map(|document| &document.network_egress);
+        let has_budgets = rules.any(|rule| rule.budget != Budget::default());
         Ok(Self {
+            has_budgets,
             policy: Policy::new(setup.policy)?,
             request: Mutex::new(request),
             grants: setup.destinations,
@@ -268,12 +276,27 @@ impl Judge {
     /// Why the policy refuses something, and what would have to be in it.
     pub fn refusal(&self, to: &Destination, decision: &Decision) -> Refusal {
         let rule = suggestion(&self.request_of(to)).filter(|_| may_be_suggested(to));
+        let is_over_budget = self.is_over_budget(to);
+        let rule = rule.filter(|_| !is_over_budget);
         Refusal {
             allow: rule.map(|rule| format!("network-egress: {rule}")),
             reason: decision.reason.to_string(),
             rules: decision.rules.clone(),
-            status: 403,
+            status: if is_over_budget { 429 } else { 403 },
         }
+    }
+
+    /// Whether what is refused would be let through if it, and those before it, had used less.
+    fn is_over_budget(&self, to: &Destination) -> bool {
+        let unused = Destination {
+            request_size: Some(0),
+            requests_last_minute: Some(0),
+            response_size: None,
+            ..to.clone()
+        };
+        self.has_budgets
+            && to.method.is_some()
+            && (self.decide(&unused)).is_ok_and(|decision| decision.verdict.lets_through())
     }
 
     /// The request about a destination, until another is asked about.

@@ -2,6 +2,7 @@
 
 mod authority;
 mod bandwidth;
+pub mod calls;
 pub mod confine;
 mod connect;
 mod connections;

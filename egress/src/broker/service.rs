@@ -12,6 +12,7 @@ use crate::broker::connect::Acceptor;
 use crate::broker::connections::Table;
 use crate::broker::datagrams::Flows;
 use crate::broker::dial::Dialler;
+use crate::broker::http::Tally;
 use crate::broker::judge::Judge;
 use crate::broker::limits::Limits;
 use crate::broker::names::Names;
@@ -218,6 +219,7 @@ fn prepare(
         bandwidth,
         judge,
         vault,
+        tally: Tally::default(),
         tls,
         limits,
         proxies,

@@ -201,6 +201,11 @@ impl Exchange {
         sent.await.map(|()| exchange).map_err(ending)
     }
 
+    /// What was let through.
+    pub fn to(&self) -> &Destination {
+        &self.to
+    }
+
     pub fn counts(&self) -> &Arc<Counts> {
         &self.counts
     }

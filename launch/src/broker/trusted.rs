@@ -1,5 +1,6 @@
 //! Whom TLS trusts: on the host, and in a sandbox whose TLS is opened.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -26,7 +27,6 @@ const MOST: u64 = 8 << 20;
 ///
 /// What the caller names cannot be read.
 pub(super) fn roots() -> Result<Vec<u8>, String> {
-    let named = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let mut roots = Vec::new();
     if let Some(file) = named("SSL_CERT_FILE") {
         add(&mut roots, Path::new(&file)).map_err(|error| {
@@ -48,6 +48,11 @@ pub(super) fn roots() -> Result<Vec<u8>, String> {
         let _ = (BUNDLES.iter().map(Path::new)).find(|file| add(&mut roots, file).is_ok());
     }
     Ok(roots)
+}
+
+/// A variable of the caller's that is not empty.
+fn named(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// The files of a directory of certificates that OpenSSL would find: named by a hash, and `.0` and on.
@@ -93,6 +98,14 @@ pub(super) fn write(
     }
     if let Some(mut own) = files.next() {
         own.write_all(authority.as_bytes())?;
+    }
+    if let Some(mut for_node) = files.next() {
+        let mut all = authority.as_bytes().to_vec();
+        // Node.js goes on without what it cannot read, and so do its programs here.
+        if let Some(file) = named("NODE_EXTRA_CA_CERTS") {
+            let _ = add(&mut all, Path::new(&file));
+        }
+        for_node.write_all(&all)?;
     }
     if let (Some(mut store), Some(made)) = (files.next(), java.into_iter().next()) {
         let mut bytes = vec![0; memory::length_of_sealed(&made)?.min(2 * MOST) as usize];

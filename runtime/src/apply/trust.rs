@@ -12,7 +12,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::root::new_tmpfs;
-use crate::types::trust::{AUTHORITY, AUTHORITY_LINK, BUNDLE, JAVA};
+use crate::types::trust::{AUTHORITY, AUTHORITY_LINK, BUNDLE, FOR_NODE, JAVA};
 
 /// As many bytes the directory holds: many times what distributions have.
 const SIZE: u64 = 16 << 20;
@@ -25,7 +25,7 @@ const LARGEST: u64 = 64 << 10;
 
 const ATTRIBUTES: u64 = attr::NOSUID | attr::NODEV | attr::NOEXEC;
 
-/// The directory, and the files that are to be written: [`BUNDLE`], [`AUTHORITY`] and, if there is to be one, [`JAVA`].
+/// The directory, and the files that are to be written: [`BUNDLE`], [`AUTHORITY`], [`FOR_NODE`] and, if there is to be one, [`JAVA`].
 pub(super) struct Made {
     /// A read-only mount of it.
     pub tree: OwnedFd,
@@ -36,7 +36,7 @@ pub(super) struct Made {
 pub(super) fn make(host: Option<BorrowedFd<'_>>, java: bool) -> io::Result<Made> {
     let tmpfs = new_tmpfs(SIZE, 0o755)?;
     let own = tmpfs.as_fd();
-    let mut names = vec![BUNDLE, AUTHORITY];
+    let mut names = vec![BUNDLE, AUTHORITY, FOR_NODE];
     if java {
         let directory = JAVA.to_bytes().split(|byte| *byte == b'/').next();
         mount::make_directory(own, directory.unwrap_or_default(), 0o755)?;

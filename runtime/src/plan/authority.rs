@@ -110,22 +110,17 @@ pub(super) fn beside_files(
     grants
 }
 
-/// The uses of a secret that a policy is asked about: each place in which it is put, and that the command has something that stands for it,
-/// which it sends in a header.
+/// The uses of a secret that a policy is asked about: each place in which it is put. What stands for it is sent in a header.
 fn uses(alias: &str, secret: &SecretUse) -> impl Iterator<Item = What> {
-    let has_placeholder = secret.env.is_some();
+    let in_header = secret.env.is_some() || secret.header.is_some();
     let places = [
-        (has_placeholder, None),
-        (
-            has_placeholder || secret.header.is_some(),
-            Some(Inject::Header),
-        ),
-        (secret.query.is_some(), Some(Inject::Query)),
+        (in_header, Inject::Header),
+        (secret.query.is_some(), Inject::Query),
     ];
     let asked = move |inject| What::Secret {
         alias: alias.to_owned(),
         host: secret.to.clone(),
-        inject,
+        inject: Some(inject),
     };
     let places = places.into_iter().filter(|(is_asked, _)| *is_asked);
     places.map(move |(_, inject)| asked(inject))

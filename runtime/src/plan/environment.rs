@@ -38,7 +38,7 @@ pub(super) fn environment(
         };
         let bundle = trust::BUNDLE_VARIABLES.map(|name| (name, trust::BUNDLE));
         let all = bundle.into_iter();
-        let all = all.chain([(trust::AUTHORITY_VARIABLE, trust::AUTHORITY)]);
+        let all = all.chain([(trust::NODE_VARIABLE, trust::FOR_NODE)]);
         // Whom the caller's own file names is in the bundle.
         set.extend(all.map(|(name, file)| (name.into(), place(file))));
     }

@@ -11,6 +11,9 @@ pub const BUNDLE: &CStr = c"ca-certificates.crt";
 /// The run's own authority alone (PEM).
 pub const AUTHORITY: &CStr = c"aegis-authority.pem";
 
+/// What Node.js trusts beside the roots that it has (PEM): the run's own authority, and those that the caller's Node.js does.
+pub const FOR_NODE: &CStr = c"aegis-node.pem";
+
 /// By this name OpenSSL finds it: the hash of its subject, `CN=Aegis` (`openssl-rehash(1)`).
 pub const AUTHORITY_LINK: &CStr = c"27b7e378.0";
 
@@ -27,5 +30,10 @@ pub const BUNDLE_VARIABLES: [&str; 6] = [
     "SSL_CERT_FILE",
 ];
 
-/// Node.js has roots of its own, to which it adds.
-pub const AUTHORITY_VARIABLE: &str = "NODE_EXTRA_CA_CERTS";
+/// The variable of [`FOR_NODE`].
+pub const NODE_VARIABLE: &str = "NODE_EXTRA_CA_CERTS";
+
+/// Whether it is one of these variables.
+pub fn is_variable(name: &str) -> bool {
+    name == NODE_VARIABLE || BUNDLE_VARIABLES.contains(&name)
+}

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
 use super::Going;
+use super::budget::Gauge;
 use super::filter::Filter;
 use crate::broker::stream::{Counts, Exchange};
 
@@ -37,15 +38,23 @@ pub(super) struct Passed {
     #[expect(dead_code, reason = "over when this is dropped")]
     going: Going,
     filter: Option<Filter>,
+    gauge: Option<Gauge>,
 }
 
 impl Passed {
-    pub fn new(body: Incoming, exchange: Exchange, going: Going, filter: Option<Filter>) -> Self {
+    pub fn new(
+        body: Incoming,
+        exchange: Exchange,
+        going: Going,
+        filter: Option<Filter>,
+        gauge: Option<Gauge>,
+    ) -> Self {
         Self {
             body,
             exchange,
             going,
             filter,
+            gauge,
         }
     }
 
@@ -116,6 +125,10 @@ impl Body for Passed {
             };
             if let Some(frame) = &frame {
                 this.exchange.counts().came(length(frame));
+                let came = this.gauge.as_mut().map(|gauge| gauge.came(length(frame)));
+                if let Some(Err(refusal)) = came {
+                    return this.fail(refusal.reason);
+                }
             }
             let Some(filter) = &mut this.filter else {
                 return Poll::Ready(frame.map(Ok));

@@ -4,6 +4,7 @@
 //! one to the outside, which speaks the same version; bodies stream, and keep their lengths.
 
 mod body;
+mod budget;
 mod filter;
 mod outside;
 mod refusal;
@@ -17,7 +18,7 @@ use aegis_policy::model::Scheme;
 use aegis_policy::request::Destination;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{HeaderMap, UPGRADE};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -25,6 +26,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::broker::connections::Slot;
 use crate::broker::dial::Dialler;
@@ -33,6 +35,8 @@ use crate::broker::secrets::Scrubbing;
 use crate::broker::stream::{Exchange, tunnel_and_count};
 
 use body::{BodyError, Outgoing, Passed};
+use budget::Gauge;
+pub(crate) use budget::Tally;
 use filter::Filter;
 pub(crate) use outside::Outside;
 
@@ -166,10 +170,16 @@ impl Conversation {
         mut request: Request<Incoming>,
         going: Going,
     ) -> Result<Answer, Refusal> {
-        let to = self.asked(&mut request)?;
+        let mut to = self.asked(&mut request)?;
         let inside =
             (request.headers().contains_key(UPGRADE)).then(|| hyper::upgrade::on(&mut request));
+        let turn = self.dialler.judge.has_budgets.then(|| Turn::new(&self));
+        if let Some(turn) = &turn {
+            to.request_size = budget::size(&request);
+            to.requests_last_minute = Some(turn.before);
+        }
         let (mut response, mut exchange) = self.exchange(to, request).await?;
+        let counts_responses = turn.map(Turn::keep).is_some();
         self.slot.was_heard();
         exchange.counts().came(length_of_response(&response));
         let patterns = match self.dialler.vault.is_empty() {
@@ -198,6 +208,14 @@ impl Conversation {
             });
             return Ok(response.map(|_| Full::default().map_err(|never| match never {}).boxed()));
         }
+        let mut gauge = None;
+        if counts_responses {
+            let (to, head) = (exchange.to().clone(), length_of_response(&response));
+            let length = response.body().size_hint().exact();
+            let held = Gauge::new(self.dialler.clone(), to, head, length);
+            let held = held.inspect_err(|refusal| exchange.error = Some(refusal.reason.clone()));
+            gauge = Some(held?);
+        }
         let filter = match patterns {
             Some(patterns) => {
                 let filter = Filter::new(&mut response, patterns);
@@ -205,7 +223,7 @@ impl Conversation {
             }
             None => None,
         };
-        Ok(response.map(|body| Passed::new(body, exchange, going, filter).boxed()))
+        Ok(response.map(|body| Passed::new(body, exchange, going, filter, gauge).boxed()))
     }
 
     /// Has the request decided, and sends it; returns the head of the response.
@@ -304,6 +322,37 @@ impl Conversation {
         };
         let (at, decision) = self.dialler.again(at)?;
         self.dialler.begin(at, decision, Arc::default()).await
+    }
+}
+
+/// A request that is counted. It is not, if nothing comes of it.
+struct Turn<'c> {
+    conversation: &'c Conversation,
+    before: u64,
+    is_kept: bool,
+}
+
+impl<'c> Turn<'c> {
+    fn new(conversation: &'c Conversation) -> Self {
+        let tally = &conversation.dialler.tally;
+        Self {
+            before: tally.count(&conversation.host, Instant::now()),
+            conversation,
+            is_kept: false,
+        }
+    }
+
+    fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let tally = &self.conversation.dialler.tally;
+            tally.take_back(&self.conversation.host);
+        }
     }
 }
 

@@ -105,7 +105,7 @@ impl Built {
     }
 
     /// The files to be written of the plan's [`Op::Trust`](crate::plan::Op::Trust), once [`Built::wait`] has returned: the bundle, the
-    /// authority and, where there is one, Java's. They are handed out once, and what is written afterwards is seen inside.
+    /// authority, Node's and, where there is one, Java's. They are handed out once, and what is written afterwards is seen inside.
     pub fn trust(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.0.trust)
     }
