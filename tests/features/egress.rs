@@ -370,7 +370,13 @@ curl -sS -m 20 http://web.test:{port}/ || echo no TLS"
 fn waiting(workspace: &Workspace) -> (Child, i32) {
     let profile = profile(workspace, &["http://web.test:8080".to_owned()]);
     let script = "echo up; read -r line; curl -sS http://web.test:8080/ || echo status $?";
-    let mut command = workspace.aegis(&profile, &["sh", "-c", script]);
+    let mut command = workspace.command(program("aegis-run"));
+    (command
+        .arg("--report")
+        .arg(workspace.outside().join("report.json")))
+    .arg("--profile")
+    .arg(profile)
+    .args(["--", "sh", "-c", script]);
     let run = host::started(command.stderr(Stdio::piped()), "up");
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id()));
     let children = children.expect("it runs");
@@ -405,6 +411,29 @@ fn a_broker_that_is_killed_leaves_nothing_open() {
         assert!(
             printed.contains("status 6") || printed.contains("status 7"),
             "{printed} {said}"
+        );
+    });
+}
+
+/// As where it makes a call that its own filter does not have.
+#[test]
+fn a_broker_that_its_filter_ends_is_told_as_that() {
+    with_hosts(|workspace| {
+        let (mut run, broker) = waiting(workspace);
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::kill(broker, libc::SIGSYS) }, 0);
+        let mut said = String::new();
+        let mut errors = BufReader::new(run.stderr.take().expect("piped"));
+        while !said.contains("the egress broker has ended") {
+            assert_ne!(errors.read_line(&mut said).expect("lines"), 0, "{said}");
+        }
+        drop(run.stdin.take());
+        run.wait().expect("it ends");
+        let report = workspace.outside().join("report.json");
+        let report = std::fs::read_to_string(report).expect("a report");
+        assert!(
+            report.contains("that its own filter does not have"),
+            "{report}"
         );
     });
 }

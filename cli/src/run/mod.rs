@@ -156,7 +156,7 @@ impl FrontEnd for Caller {
                 format!("warning: `aegis ps` will not list this run: {why}")
             }
             Event::BrokerEnded => {
-                "error: the egress broker has ended: no host is reached any more".to_owned()
+                "error: the egress broker has ended: no host is reached any more, nor a published port".to_owned()
             }
             Event::Run(RunEvent::Interrupted(signal)) => {
                 self.interrupted = Some(*signal);

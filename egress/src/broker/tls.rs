@@ -35,6 +35,9 @@ const SESSIONS: usize = 32;
 /// Protocols, as they are offered.
 type Protocols = Vec<Vec<u8>>;
 
+/// A host, and what is spoken with its clients.
+type Server = (Arc<str>, Protocols);
+
 /// Both ends.
 pub(crate) struct Tls {
     provider: Arc<CryptoProvider>,
@@ -44,7 +47,7 @@ pub(crate) struct Tls {
     roots: Vec<u8>,
     verifier: OnceLock<Result<Arc<dyn ServerCertVerifier>, String>>,
     outside: Mutex<HashMap<Protocols, Arc<ClientConfig>>>,
-    inside: Mutex<HashMap<(Arc<str>, Protocols), Arc<ServerConfig>>>,
+    inside: Mutex<HashMap<Server, Arc<ServerConfig>>>,
 }
 
 impl Tls {
