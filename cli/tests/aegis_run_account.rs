@@ -10,8 +10,8 @@ use crate::support::{status, stderr};
 fn a_profile_that_cannot_be_enforced_leaves_a_record() {
     let place = Place::new();
     place.write(
-        "datagrams.yaml",
-        "aegis: 1\nname: job\ncapabilities: {net.outbound: [\"udp://a.example:123\"]}\n",
+        "names.yaml",
+        "aegis: 1\nname: job\ncapabilities: {net.outbound: [\"tcp://a.example:53\"]}\n",
     );
     place.write(
         "own.yaml",
@@ -21,10 +21,7 @@ fn a_profile_that_cannot_be_enforced_leaves_a_record() {
         ),
     );
     for (profile, why) in [
-        (
-            "datagrams.yaml",
-            "datagrams to a.example cannot be enforced",
-        ),
+        ("names.yaml", "port 53 of a.example cannot be enforced"),
         ("own.yaml", "which is Aegis's own"),
     ] {
         let _ = fs::remove_dir_all(place.log());
@@ -56,7 +53,7 @@ fn a_profile_that_cannot_be_enforced_leaves_a_record() {
     let _ = fs::remove_dir_all(place.log());
     assert_eq!(status(&place.run(&["--", "no-such-command"])), 127);
     assert_eq!(
-        status(&place.run(&["--explain", "--profile", "datagrams.yaml", "--", "true"])),
+        status(&place.run(&["--explain", "--profile", "names.yaml", "--", "true"])),
         125
     );
     let records = place.records();
@@ -70,8 +67,8 @@ fn what_is_recorded_is_as_the_schema_of_events_says() {
     let asks = "  - {id: asks, on: files.read, match: /etc/hostname, verdict: review}\n";
     place.write("asks.yaml", &format!("{rules}{asks}"));
     place.write(
-        "datagrams.yaml",
-        "aegis: 1\ncapabilities: {net.outbound: [\"udp://a.example:123\"]}\n",
+        "names.yaml",
+        "aegis: 1\ncapabilities: {net.outbound: [\"tcp://a.example:53\"]}\n",
     );
     let write = "echo x > out; echo y > /usr/out";
     let reads = "capabilities.files.read=[/etc/hostname]";
@@ -79,7 +76,7 @@ fn what_is_recorded_is_as_the_schema_of_events_says() {
         &["true"][..],
         &["sh", "-c", write],
         &["--policy", "asks.yaml", "--set", reads, "--", "true"],
-        &["--profile", "datagrams.yaml", "--", "true"],
+        &["--profile", "names.yaml", "--", "true"],
     ] {
         place.run(words);
     }

@@ -514,6 +514,15 @@ fn one(stream: &TcpStream, requests: &Asked) -> Option<()> {
         std::io::copy(&mut from, &mut stream).ok()?;
         return None;
     }
+    if head.starts_with("GET /chunked/long") {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(head.as_bytes()).ok()?;
+        for _ in 0..100 {
+            stream.write_all(b"3\r\none\r\n").ok()?;
+        }
+        stream.write_all(b"0\r\n\r\n").ok()?;
+        return Some(());
+    }
     if head.starts_with("GET /chunked") {
         let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n";
         stream.write_all(chunks.as_bytes()).ok()?;

@@ -32,6 +32,9 @@ const SAMPLES: &[(&str, Kind, &str, &str)] = &[
     ("secrets.use.to", Nothing, "", ""),
     ("secrets.use.header", Nothing, "", ""),
     ("secrets.use.env", Nothing, "", ""),
+    ("secrets.use.like", Nothing, "", ""),
+    ("secrets.use.query", Nothing, "", ""),
+    ("secrets.use.ttl", Nothing, "", ""),
     ("run", Grants, "run: [/bin/true]", "run: [/bin/false]"),
     (
         "files.read",
