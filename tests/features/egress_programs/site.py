@@ -81,8 +81,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-plain = http.server.ThreadingHTTPServer((ADDRESS, 80), Handler)
-opened = http.server.ThreadingHTTPServer((ADDRESS, 443), Handler)
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, address):
+        """Clients that do not trust it are what some tests are about."""
+
+
+plain = Server((ADDRESS, 80), Handler)
+opened = Server((ADDRESS, 443), Handler)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(CERTIFICATE, KEY)
 opened.socket = context.wrap_socket(opened.socket, server_side=True, do_handshake_on_connect=False)
