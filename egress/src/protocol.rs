@@ -101,11 +101,12 @@ pub struct Secret {
     pub ttl: Option<u64>,
 }
 
-/// TLS is opened to hosts whose requests the policy tells apart: both ends are the broker's, with an authority of this run's own.
+/// TLS is opened to hosts whose requests the policy tells apart or to which a secret is sent, and to those that nobody asked for, so that they
+/// are told so: both ends are the broker's, with an authority of this run's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Opens {
-    /// Whether a list for Java is wanted.
+    /// Whether a list of authorities for Java is wanted.
     pub java: bool,
 }
 

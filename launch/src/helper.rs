@@ -63,12 +63,12 @@ impl Helper {
         }
     }
 
-    /// The socket, for somebody else to speak on. It ends when they close it.
+    /// The socket, for somebody else to speak on. The program ends when they close it.
     pub fn hand_over(&mut self) -> Option<OwnedFd> {
         self.socket.take()
     }
 
-    /// Its answers may take as long as those of others whom it asks.
+    /// Has it waited for three times as long: it asks others before it answers.
     pub fn wait_longer(&self) -> io::Result<()> {
         sockopt::set_socket_timeout(self.socket(), sockopt::Timeout::Recv, Some(3 * PATIENCE))?;
         Ok(())

@@ -309,7 +309,6 @@ fn device_nodes(plan: &Plan, profile: &Profile) -> Section {
     ("Devices", "private /dev; Landlock", rows)
 }
 
-/// The caller's values are not shown: some are secrets, and explanations get pasted.
 /// The secret that a variable stands for.
 fn stands_for<'p>(plan: &'p Plan, variable: &str) -> Option<&'p str> {
     let stands = |secret: &&Secret| {
@@ -319,6 +318,7 @@ fn stands_for<'p>(plan: &'p Plan, variable: &str) -> Option<&'p str> {
     Some(&plan.secrets.iter().find(stands)?.alias)
 }
 
+/// The caller's values are not shown: some are secrets, and explanations get pasted.
 fn environment(plan: &Plan, profile: &Profile) -> Section {
     let mut rows = Vec::new();
     let mut passed: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! The first message of TLS (RFC 8446, 4.1.2), in as many pieces as it comes in: which server the client wants to reach.
 //!
-//! What comes after it passes through unread.
+//! What comes after it passes through unread, unless TLS is opened.
 
 use rustls::server::Acceptor;
 

@@ -1,4 +1,4 @@
-//! Where a sandbox finds whom TLS trusts, where connections may be opened outside of it.
+//! Where programs in a sandbox with hosts by name find whom TLS trusts: the host's authorities, and the run's own.
 
 use std::ffi::CStr;
 
@@ -17,7 +17,7 @@ pub const FOR_NODE: &CStr = c"aegis-node.pem";
 /// By this name OpenSSL finds it: the hash of its subject, `CN=Aegis` (`openssl-rehash(1)`).
 pub const AUTHORITY_LINK: &CStr = c"27b7e378.0";
 
-/// All of them as Java reads them (JKS).
+/// The authorities of [`BUNDLE`] as Java reads them (JKS).
 pub const JAVA: &CStr = c"java/cacerts";
 
 /// Variables by which programs are told of [`BUNDLE`] that do not look there.

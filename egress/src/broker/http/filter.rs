@@ -1,4 +1,4 @@
-//! What is taken out of responses. For that they have to come as they are, or be decoded.
+//! Taking secrets out of responses. For that they have to come as they are, which requests ask for, or be decoded.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -67,7 +67,7 @@ impl Filter {
         self.ready.pop_front()
     }
 
-    /// Adds what has come; `None`: the end. Returns whether there is, or will be, more.
+    /// Adds what has come; `None`: the end. Returns `false` when that was all, and nothing is left to be taken by [`Filter::next`].
     pub fn add(&mut self, frame: Option<Frame<Bytes>>) -> Result<bool, BodyError> {
         self.pause.end();
         match frame.map(Frame::into_data) {

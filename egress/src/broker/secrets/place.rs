@@ -12,11 +12,12 @@ use zeroize::Zeroizing;
 use super::{Held, Used, Value, Vault};
 use crate::broker::judge::Refusal;
 
-/// What base64 of a user and a password follows, in any spelling.
+/// The scheme of Basic (RFC 7617), compared without regard to case: user and password follow, in base64.
 const BASIC: &[u8] = b"basic ";
 
 impl Vault {
-    /// Refuses a request in which something that stands for a secret leads elsewhere than to that secret's host.
+    /// Refuses a request that has a secret's placeholder, in a header or the URL, and does not lead to that secret's host; or that has it in the URL,
+    /// where it is put into headers alone.
     ///
     /// # Errors
     ///
@@ -151,7 +152,7 @@ impl Held {
         Ok(())
     }
 
-    /// Sets a parameter, in place of all of that name; and what stands for the value in any other is replaced.
+    /// Sets a parameter, in place of all of that name; what stands for the value elsewhere in the path or the query is replaced.
     fn put_into_query<B>(
         &self,
         request: &mut Request<B>,

@@ -21,7 +21,7 @@ const MASK: u8 = b'*';
 /// A spelling that is shorter is too common to be one.
 const SHORTEST: usize = 6;
 
-/// As many earlier values are still looked for.
+/// As many spellings are looked for, of all values that there have been.
 const MOST: usize = 1_024;
 
 /// What may be the beginning of a value is held back no longer than this: programs wait for what has come.
