@@ -405,7 +405,11 @@ fn a_thousand_connections_take_little_memory_whatever_they_began_with() {
             open.push(stream);
         }
         let used = memory(pid, "VmRSS:");
-        assert!(used < 40_000, "{used} kB, of which {before} before");
+        // The program itself is larger where it is not optimised.
+        assert!(
+            used - before < 32_000,
+            "{used} kB, of which {before} before"
+        );
     });
     assert!(ended.success(), "{ended}");
 }

@@ -161,7 +161,11 @@ impl Acceptor {
         refused: Option<Refusal>,
         mut protocols: Vec<Vec<u8>>,
     ) {
-        protocols.retain(|protocol| [HTTP1, HTTP2].contains(&&**protocol));
+        // Each once: what is kept for a list of them is kept for the run.
+        let known = [HTTP1, HTTP2];
+        protocols.retain(|protocol| known.contains(&&**protocol));
+        protocols.sort();
+        protocols.dedup();
         slot.is_busy();
         let (mut outside, mut stance) = (None, Stance::Decides);
         match refused {

@@ -84,6 +84,18 @@ impl Entered {
     }
 }
 
+/// A turn that is waited for. Who gives up before it comes gives it back.
+struct Turn<'s> {
+    at: Instant,
+    shared: &'s Shared,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.shared.rate().give_back();
+    }
+}
+
 /// Takes what is to be told.
 #[derive(Clone)]
 pub(crate) struct Reporter {
@@ -134,13 +146,17 @@ impl Reporter {
         decision: Decision,
     ) -> (u64, oneshot::Receiver<()>) {
         let now = Instant::now();
-        let turn = self.shared.rate().turn(now);
+        let turn = Turn {
+            at: self.shared.rate().turn(now),
+            shared: &self.shared,
+        };
         // A timer costs a millisecond, also where it is due.
-        if turn > now {
-            sleep_until(turn).await;
+        if turn.at > now {
+            sleep_until(turn.at).await;
         }
         // Nobody closes it.
         let room = self.shared.room.clone().acquire_owned().await.ok();
+        std::mem::forget(turn);
         let (sent, told) = oneshot::channel();
         let id = self.id();
         self.put(Queued {

@@ -89,6 +89,8 @@ impl Refusal {
 /// Who decides.
 pub(crate) struct Judge {
     policy: Policy,
+    /// The sizes of responses that rules speak of, the smallest first.
+    response_limits: Vec<u64>,
     /// Whether any rule has a budget: how much requests use is told only then.
     pub has_budgets: bool,
     /// The request, but for what is asked.
@@ -107,13 +109,15 @@ impl Judge {
     pub fn new(setup: Setup) -> Result<Self, BadPolicy> {
         let nowhere = Destination::connection(Scheme::Tcp, "", 0);
         let request = asked(&setup.context, &setup.approvals, What::Net(nowhere));
-        let mut rules = setup
-            .policy
-            .iter()
-            .flat_map(|document| &document.network_egress);
-        let has_budgets = rules.any(|rule| rule.budget != Budget::default());
+        let rules = || (setup.policy.iter()).flat_map(|document| &document.network_egress);
+        let has_budgets = rules().any(|rule| rule.budget != Budget::default());
+        let mut response_limits: Vec<u64> = rules()
+            .filter_map(|rule| rule.budget.response_size)
+            .collect();
+        response_limits.sort_unstable();
         Ok(Self {
             has_budgets,
+            response_limits,
             policy: Policy::new(setup.policy)?,
             request: Mutex::new(request),
             grants: setup.destinations,
@@ -284,6 +288,23 @@ impl Judge {
             rules: decision.rules.clone(),
             status: if is_over_budget { 429 } else { 403 },
         }
+    }
+
+    /// The longest response, in bytes, that the policy lets through.
+    pub fn longest_response(&self, to: &Destination) -> u64 {
+        let is_too_long = |most: &u64| {
+            let longer = Destination {
+                response_size: Some(most.saturating_add(1)),
+                ..to.clone()
+            };
+            let decision = self.decide(&longer);
+            decision.is_ok_and(|decision| !decision.verdict.lets_through())
+        };
+        self.response_limits
+            .iter()
+            .copied()
+            .find(is_too_long)
+            .unwrap_or(u64::MAX)
     }
 
     /// Whether what is refused would be let through if it, and those before it, had used less.

@@ -97,6 +97,11 @@ impl Rate {
         turn.map_or(now, |turn| turn.max(now))
     }
 
+    /// Gives one turn back, of which nothing came.
+    pub fn give_back(&mut self) {
+        self.whole = self.whole.checked_sub(self.interval).unwrap_or(self.whole);
+    }
+
     /// Takes one turn if it is now.
     pub fn take(&mut self, now: Instant) -> bool {
         let before = self.whole;

@@ -131,6 +131,9 @@ impl Tls {
             .with_no_client_auth();
         config.alpn_protocols.clone_from(&offered);
         let config = Arc::new(config);
+        if known.len() >= MOST_KEPT {
+            known.clear();
+        }
         known.insert(offered, config.clone());
         Ok(config)
     }

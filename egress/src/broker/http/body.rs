@@ -39,6 +39,8 @@ pub(super) struct Passed {
     going: Going,
     filter: Option<Filter>,
     gauge: Option<Gauge>,
+    /// Nothing more comes for the filter.
+    has_ended: bool,
 }
 
 impl Passed {
@@ -55,6 +57,7 @@ impl Passed {
             going,
             filter,
             gauge,
+            has_ended: false,
         }
     }
 
@@ -106,8 +109,13 @@ impl Body for Passed {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         loop {
-            if let Some(frame) = this.filter.as_mut().and_then(Filter::next) {
-                return Poll::Ready(Some(Ok(frame)));
+            if let Some(filter) = &mut this.filter {
+                match filter.next() {
+                    Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                    Ok(None) if this.has_ended => return Poll::Ready(None),
+                    Ok(None) => {}
+                    Err(error) => return this.fail(error),
+                }
             }
             let frame = match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(frame) => frame.transpose(),
@@ -133,11 +141,8 @@ impl Body for Passed {
             let Some(filter) = &mut this.filter else {
                 return Poll::Ready(frame.map(Ok));
             };
-            match filter.add(frame) {
-                Ok(true) => {}
-                Ok(false) => return Poll::Ready(None),
-                Err(error) => return this.fail(error),
-            }
+            this.has_ended = frame.as_ref().is_none_or(Frame::is_trailers);
+            filter.add(frame);
         }
     }
 

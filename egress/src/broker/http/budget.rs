@@ -18,6 +18,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Requests are counted together that were made within this time: a run makes thousands in a second.
 const STEP: Duration = Duration::from_millis(500);
 
+/// So many hosts are kept, before those are left out that nothing was asked of within a minute.
+const MOST_IDLE: usize = 256;
+
 /// The requests of the last minute, to each host.
 #[derive(Default)]
 pub(crate) struct Tally(Mutex<HashMap<Arc<str>, Recent>>);
@@ -50,6 +53,9 @@ impl Tally {
     /// Counts a request to a host, and says how many were made before it.
     pub fn count(&self, host: &Arc<str>, now: Instant) -> u64 {
         let mut all = self.all();
+        if all.len() >= MOST_IDLE {
+            all.retain(|_, recent| recent.at(now).all > 0);
+        }
         let recent = all.entry(host.clone()).or_default().at(now);
         let before = recent.all;
         match recent.steps.back_mut() {
@@ -78,10 +84,11 @@ pub(super) fn size<B: Body>(request: &Request<B>) -> Option<u64> {
     Some(length_of_request(request) + body)
 }
 
-/// Holds a response against the policy as it comes.
+/// Holds a response against the budget as it comes.
 pub(super) struct Gauge {
     dialler: Arc<Dialler>,
     to: Destination,
+    most: u64,
     so_far: u64,
 }
 
@@ -97,25 +104,25 @@ impl Gauge {
         head: u64,
         length: Option<u64>,
     ) -> Result<Self, Refusal> {
-        let so_far = head;
-        let gauge = Self {
+        let mut gauge = Self {
+            most: dialler.judge.longest_response(&to),
             dialler,
             to,
-            so_far,
+            so_far: head,
         };
-        gauge.hold(so_far + length.unwrap_or(0))?;
+        gauge.came(length.unwrap_or(0))?;
+        gauge.so_far = head;
         Ok(gauge)
     }
 
     /// So many bytes more have come.
     pub fn came(&mut self, bytes: u64) -> Result<(), Refusal> {
         self.so_far += bytes;
-        self.hold(self.so_far)
-    }
-
-    fn hold(&self, size: u64) -> Result<(), Refusal> {
+        if self.so_far <= self.most {
+            return Ok(());
+        }
         let to = Destination {
-            response_size: Some(size),
+            response_size: Some(self.so_far),
             ..self.to.clone()
         };
         self.dialler.again(to).map(drop)

@@ -173,19 +173,25 @@ impl Conversation {
         let mut to = self.asked(&mut request)?;
         let inside =
             (request.headers().contains_key(UPGRADE)).then(|| hyper::upgrade::on(&mut request));
-        let turn = self.dialler.judge.has_budgets.then(|| Turn::new(&self));
-        if let Some(turn) = &turn {
+        let judge = &self.dialler.judge;
+        let mut turn = None;
+        if judge.has_budgets && judge.is_asked_for(&to).is_ok() {
+            if request.headers().contains_key(UPGRADE) {
+                let why = "what is said after an upgrade is in no budget, and the policy has some";
+                return Err(self.dialler.refused(to, Refusal::of_broker(why)));
+            }
+            let counted = Turn::new(&self);
             to.request_size = budget::size(&request);
-            to.requests_last_minute = Some(turn.before);
+            to.requests_last_minute = Some(counted.before);
+            turn = Some(counted);
         }
-        let (mut response, mut exchange) = self.exchange(to, request).await?;
-        let counts_responses = turn.map(Turn::keep).is_some();
+        let (mut response, mut exchange) = self.exchange(to, request, turn.as_mut()).await?;
         self.slot.was_heard();
         exchange.counts().came(length_of_response(&response));
-        let patterns = match self.dialler.vault.is_empty() {
-            true => None,
-            false => Some(self.dialler.vault.patterns()),
-        };
+        let looked = self.dialler.vault.looked(exchange.to());
+        if let Some(looked) = &looked {
+            filter::mask_head(&mut response, looked);
+        }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(inside) = inside else {
                 let wrong = "the server changes to another protocol, and was not asked to";
@@ -196,9 +202,9 @@ impl Conversation {
             tokio::spawn(async move {
                 if let (Ok(inside), Ok(outside)) = (inside.await, outside.await) {
                     let (inside, outside) = (TokioIo::new(inside), TokioIo::new(outside));
-                    match patterns {
-                        Some(patterns) => {
-                            let outside = Scrubbing::new(outside, patterns);
+                    match looked {
+                        Some(looked) => {
+                            let outside = Scrubbing::new(outside, looked);
                             tunnel_and_count(inside, outside, &mut exchange).await;
                         }
                         None => tunnel_and_count(inside, outside, &mut exchange).await,
@@ -209,20 +215,17 @@ impl Conversation {
             return Ok(response.map(|_| Full::default().map_err(|never| match never {}).boxed()));
         }
         let mut gauge = None;
-        if counts_responses {
+        if turn.is_some() {
             let (to, head) = (exchange.to().clone(), length_of_response(&response));
             let length = response.body().size_hint().exact();
             let held = Gauge::new(self.dialler.clone(), to, head, length);
             let held = held.inspect_err(|refusal| exchange.error = Some(refusal.reason.clone()));
             gauge = Some(held?);
         }
-        let filter = match patterns {
-            Some(patterns) => {
-                let filter = Filter::new(&mut response, patterns);
-                Some(filter.inspect_err(|refusal| exchange.error = Some(refusal.reason.clone()))?)
-            }
-            None => None,
-        };
+        let filter = looked
+            .map(|looked| Filter::new(&mut response, looked))
+            .transpose();
+        let filter = filter.inspect_err(|refusal| exchange.error = Some(refusal.reason.clone()))?;
         Ok(response.map(|body| Passed::new(body, exchange, going, filter, gauge).boxed()))
     }
 
@@ -231,6 +234,7 @@ impl Conversation {
         &self,
         to: Destination,
         mut request: Request<Incoming>,
+        mut turn: Option<&mut Turn<'_>>,
     ) -> Result<(Response<Incoming>, Exchange), Refusal> {
         loop {
             let mut kept = self.outside.lock().await;
@@ -259,6 +263,10 @@ impl Conversation {
             let Some(outside) = &mut *kept else {
                 continue;
             };
+            // From here on it may have been sent, whatever becomes of who asked.
+            if let Some(turn) = &mut turn {
+                turn.is_kept = true;
+            }
             let sent = match outside.shared() {
                 Some(mut shared) => {
                     drop(kept);
@@ -302,7 +310,7 @@ impl Conversation {
         exchange: &mut Exchange,
     ) -> Result<(), Refusal> {
         let vault = &self.dialler.vault;
-        if vault.is_empty() {
+        if vault.looked(to).is_none() {
             return Ok(());
         }
         filter::ask_for_plain(request.headers_mut());
@@ -340,10 +348,6 @@ impl<'c> Turn<'c> {
             conversation,
             is_kept: false,
         }
-    }
-
-    fn keep(mut self) {
-        self.is_kept = true;
     }
 }
 

@@ -19,14 +19,14 @@ use crate::broker::judge::{LOCALHOST, Refusal};
 use crate::protocol::Secret;
 
 use provider::{Provider, Reply};
-pub(crate) use scrub::{Patterns, Pause, Scrubber, Scrubbing};
+pub(crate) use scrub::{Looked, Pause, Scrubber, Scrubbing};
 
 /// All secrets of the run.
 pub(crate) struct Vault {
     held: Vec<Held>,
     /// `None`: there are no secrets.
     provider: Option<Provider>,
-    patterns: Mutex<Arc<Patterns>>,
+    looked: Looked,
     began: Instant,
 }
 
@@ -84,10 +84,10 @@ impl Vault {
         let vault = Self {
             held,
             provider,
-            patterns: Mutex::default(),
+            looked: Looked::default(),
             began: Instant::now(),
         };
-        vault.renew_patterns(&[]);
+        vault.renew_patterns(None)?;
         Ok(vault)
     }
 
@@ -103,14 +103,9 @@ impl Vault {
         }
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
-    }
-
-    /// What is taken out of what comes back.
-    pub fn patterns(&self) -> Arc<Patterns> {
-        locked(&self.patterns).clone()
+    /// What is taken out of what comes back from a destination. `None`: nothing is sent there.
+    pub fn looked(&self, to: &Destination) -> Option<Looked> {
+        self.bound(to).next().map(|_| self.looked.clone())
     }
 
     /// Those that are sent to a destination.
@@ -130,6 +125,11 @@ impl Vault {
             let why = "its `ttl` is over, and it is sent no more in this run".to_owned();
             return Err(Refusal::of_broker(format!("the secret {alias}: {why}")));
         }
+        if self.looked.suspicions.are_too_many() {
+            let why =
+                "parts of values came back again and again, and none is sent any more in this run";
+            return Err(Refusal::of_broker(format!("the secret {alias}: {why}")));
+        }
         let Some(provider) = &self.provider else {
             return Err(unavailable("there is nobody to ask for it".to_owned()));
         };
@@ -143,7 +143,8 @@ impl Vault {
             Reply::Value(value) => {
                 *locked(&held.value) = value.clone();
                 // What was sent before may still come back.
-                self.renew_patterns(&[&known.bytes]);
+                self.renew_patterns(Some(&known.bytes))
+                    .map_err(unavailable)?;
                 value
             }
             Reply::Failed(why) => return Err(unavailable(why)),
@@ -159,13 +160,16 @@ impl Vault {
         }
     }
 
-    fn renew_patterns(&self, before: &[&[u8]]) {
+    fn renew_patterns(&self, before: Option<&[u8]>) -> Result<(), String> {
         let now: Vec<Value> = (self.held.iter())
             .map(|held| locked(&held.value).clone())
             .collect();
         let now = now.iter().map(|value| &**value.bytes);
-        let mut patterns = locked(&self.patterns);
-        *patterns = Arc::new(patterns.with(now.chain(before.iter().copied())));
+        let mut patterns = locked(&self.looked.patterns);
+        let renewed = patterns.with(now, before);
+        let failed = |error| format!("they cannot be looked for in what comes back: {error}");
+        *patterns = Arc::new(renewed.map_err(failed)?);
+        Ok(())
     }
 }
 
