@@ -189,7 +189,8 @@ section! {
     SecretUse: "a map with `to`, `header`, `query`, `env`, `like` and `ttl`" {
         /// The host that the secret may be sent to, over `https`; the host's own `localhost` also over `http`.
         "to" to: String = Word(&texts::HOST), "host name", "required", "api.github.com";
-        /// The header that every request to it is given, in place of one of that name, with `{}` where the value goes.
+        /// The header that every request to it is given, in place of one of that name, with `{}` where the value goes. None that says where
+        /// a request goes or how it is read, such as `Host` or `Range`.
         "header" header: Option<String> = Maybe(&texts::HEADER), "`Name: value` with one `{}`", "none", "\"Authorization: Bearer {}\"";
         /// The parameter that the URL of every request to it is given, in place of one of that name.
         "query" query: Option<String> = Maybe(&texts::PARAMETER), "name of a parameter", "none", "api_key";
