@@ -16,7 +16,7 @@ use crate::error::Reporter;
 use crate::form::{Form, Key, Keyed, Page, Section};
 use crate::limits::Limits;
 use crate::model::{
-    Args, BaselineFile, Declared, Denied, Device, Outbound, PathSpec, Program, Sockets,
+    Args, BaselineFile, Declared, Denied, Device, Endpoint, Outbound, PathSpec, Program, Sockets,
     SyscallBase, Version,
 };
 use crate::yaml::Node;
@@ -187,8 +187,9 @@ section! {
 section! {
     /// Where one secret may go. At least one of `header`, `query` and `env` is needed.
     SecretUse: "a map with `to`, `header`, `query`, `env`, `like` and `ttl`" {
-        /// The host that the secret may be sent to, over `https`; the host's own `localhost` also over `http`.
-        "to" to: String = Word(&texts::HOST), "host name", "required", "api.github.com";
+        /// The host that the secret may be sent to, over `https`, with its port where that is not 443. The host's own `localhost` needs a
+        /// port, at which `http` will do.
+        "to" to: Endpoint = Word(&texts::ENDPOINT), "`host` or `host:port`", "required", "api.github.com";
         /// The header that every request to it is given, in place of one of that name, with `{}` where the value goes. None that says where
         /// a request goes or how it is read, such as `Host` or `Range`.
         "header" header: Option<String> = Maybe(&texts::HEADER), "`Name: value` with one `{}`", "none", "\"Authorization: Bearer {}\"";

@@ -43,7 +43,7 @@ fn init(workspace: &Workspace) {
 
 fn profile(port: u16, secret: &str) -> String {
     format!(
-        "aegis: 1\nname: keys\nextends: [shell, python]\ncapabilities:\n  net.outbound: [\"https://web.test:{port}\", \"https://other.test:{port}\"]\n  shell.exec: [curl, env, grep, cat, ls, find]\n  files.write: [$WORK]\n  secrets.use: {{key: {{to: web.test, {secret}}}}}\n"
+        "aegis: 1\nname: keys\nextends: [shell, python]\ncapabilities:\n  net.outbound: [\"https://web.test:{port}\", \"https://other.test:{port}\"]\n  shell.exec: [curl, env, grep, cat, ls, find]\n  files.write: [$WORK]\n  secrets.use: {{key: {{to: \"web.test:{port}\", {secret}}}}}\n"
     )
 }
 
@@ -190,7 +190,12 @@ curl -sS https://other.test:{port}/plain -o /dev/null -w '%{{http_code}}'"
         );
         let output = run(workspace, &web, &rules, &profile(port, "env: KEY"), &script);
         let said = text(&output);
-        assert!(said.matches("is for web.test alone").count() >= 3, "{said}");
+        assert!(
+            said.matches(&format!("is for web.test:{port} alone"))
+                .count()
+                >= 3,
+            "{said}"
+        );
         assert!(said.contains("which is put into headers alone"), "{said}");
         assert!(printed(&output).ends_with("200"), "{said}");
         let paths: Vec<Value> = web

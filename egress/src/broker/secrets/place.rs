@@ -46,8 +46,8 @@ impl Vault {
                     let place = if in_url { "URL" } else { "a header" };
                     return Err(Refusal::of_broker(format!(
                         "{place} has what stands for the secret {alias}, which is for {} alone{}",
-                        held.secret.to,
-                        if held.secret.to == to.host {
+                        held.secret.place(),
+                        if held.secret.to == to.host && held.secret.port == to.port {
                             ", over TLS"
                         } else {
                             ""
