@@ -196,7 +196,7 @@ section! {
         /// The parameter that the URL of every request to it is given, in place of one of that name.
         "query" query: Option<String> = Maybe(&texts::PARAMETER), "name of a parameter", "none", "api_key";
         /// The environment variable that holds a placeholder for the secret. Where the command sends that in a header, also inside of
-        /// `Authorization: Basic`, or, with `query`, in the URL, the value takes its place.
+        /// `Authorization: Basic`, or, with `query`, in the query of the URL, the value takes its place.
         "env" env: Option<String> = Maybe(&texts::VARIABLE), "name of a variable", "none", "GITHUB_TOKEN";
         /// What the placeholder looks like, with `{}` for 36 letters and digits: some programs look at how a key begins.
         "like" like: Option<String> = Maybe(&texts::LIKE), "text with one `{}`", "`{}`", "\"ghp_{}\"";
