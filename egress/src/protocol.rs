@@ -79,7 +79,7 @@ pub struct Setup {
     pub secrets: Vec<Secret>,
 }
 
-/// A secret that is put into requests to one host. Its value is asked of the provider: `aegis_secrets::protocol`.
+/// A secret that is put into requests to one host, at one port. Its value is asked of the provider: `aegis_secrets::protocol`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Secret {
@@ -87,6 +87,8 @@ pub struct Secret {
     pub alias: String,
     /// The host.
     pub to: String,
+    /// Its port.
+    pub port: u16,
     /// The header that each request is given: its name, and its value with `{}` for the secret.
     #[serde(default)]
     pub header: Option<(String, String)>,
@@ -99,6 +101,20 @@ pub struct Secret {
     /// How long it is sent, in milliseconds.
     #[serde(default)]
     pub ttl: Option<u64>,
+}
+
+impl Secret {
+    /// Where it is sent, as a profile writes it.
+    pub fn place(&self) -> String {
+        let host = match self.to.contains(':') {
+            true => format!("[{}]", self.to),
+            false => self.to.clone(),
+        };
+        match self.port {
+            443 => host,
+            port => format!("{host}:{port}"),
+        }
+    }
 }
 
 /// TLS is opened to hosts whose requests the policy tells apart or to which a secret is sent, and to those that nobody asked for, so that they

@@ -497,7 +497,8 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Message, Vec<OwnedFd>)>
 fn secret(secret: &plan::Secret) -> protocol::Secret {
     protocol::Secret {
         alias: secret.alias.clone(),
-        to: secret.to.clone(),
+        to: secret.to.host.clone(),
+        port: secret.to.port,
         header: secret.header.clone(),
         query: secret.query.clone(),
         placeholder: secret.placeholder.as_ref().map(|(_, value)| value.clone()),

@@ -16,7 +16,7 @@ use crate::error::Reporter;
 use crate::form::{Form, Key, Keyed, Page, Section};
 use crate::limits::Limits;
 use crate::model::{
-    Args, BaselineFile, Declared, Denied, Device, Outbound, PathSpec, Program, Sockets,
+    Args, BaselineFile, Declared, Denied, Device, Endpoint, Outbound, PathSpec, Program, Sockets,
     SyscallBase, Version,
 };
 use crate::yaml::Node;
@@ -187,14 +187,16 @@ section! {
 section! {
     /// Where one secret may go. At least one of `header`, `query` and `env` is needed.
     SecretUse: "a map with `to`, `header`, `query`, `env`, `like` and `ttl`" {
-        /// The host that the secret may be sent to, over `https`; the host's own `localhost` also over `http`.
-        "to" to: String = Word(&texts::HOST), "host name", "required", "api.github.com";
-        /// The header that every request to it is given, in place of one of that name, with `{}` where the value goes.
+        /// The host that the secret may be sent to, over `https`, with its port where that is not 443. The host's own `localhost` needs a
+        /// port, at which `http` will do.
+        "to" to: Endpoint = Word(&texts::ENDPOINT), "`host` or `host:port`", "required", "api.github.com";
+        /// The header that every request to it is given, in place of one of that name, with `{}` where the value goes. None that says where
+        /// a request goes or how it is read, such as `Host` or `Range`.
         "header" header: Option<String> = Maybe(&texts::HEADER), "`Name: value` with one `{}`", "none", "\"Authorization: Bearer {}\"";
         /// The parameter that the URL of every request to it is given, in place of one of that name.
         "query" query: Option<String> = Maybe(&texts::PARAMETER), "name of a parameter", "none", "api_key";
         /// The environment variable that holds a placeholder for the secret. Where the command sends that in a header, also inside of
-        /// `Authorization: Basic`, or, with `query`, in the URL, the value takes its place.
+        /// `Authorization: Basic`, or, with `query`, in the query of the URL, the value takes its place.
         "env" env: Option<String> = Maybe(&texts::VARIABLE), "name of a variable", "none", "GITHUB_TOKEN";
         /// What the placeholder looks like, with `{}` for 36 letters and digits: some programs look at how a key begins.
         "like" like: Option<String> = Maybe(&texts::LIKE), "text with one `{}`", "`{}`", "\"ghp_{}\"";

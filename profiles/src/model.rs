@@ -164,6 +164,15 @@ pub struct Destination {
     pub port: u16,
 }
 
+/// The one host, and port, that a secret may be sent to, as `host[:port]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// A lower-case host name, or an IP address.
+    pub host: String,
+    /// Explicit, or 443.
+    pub port: u16,
+}
+
 /// A device beyond the ones that every sandbox has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Device {
@@ -356,6 +365,20 @@ impl fmt::Display for Destination {
     }
 }
 
+/// As written in a profile, without 443.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]", self.host)?,
+            false => f.write_str(&self.host)?,
+        }
+        match self.port {
+            443 => Ok(()),
+            port => write!(f, ":{port}"),
+        }
+    }
+}
+
 /// As written in a profile.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -417,6 +440,7 @@ macro_rules! serialize_as_written {
     )*};
 }
 serialize_as_written!(
+    Endpoint,
     PathSpec,
     Denied,
     Program,

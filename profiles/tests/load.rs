@@ -274,7 +274,8 @@ fn set_adds_to_lists_and_replaces_single_values() {
     assert_eq!(p.environment.set["TZ"].value, "UTC");
     assert_eq!(p.run, ["sh", "-c", "exit 3"]);
     assert_eq!(p.name, "other");
-    assert_eq!(p.capabilities.secrets_use["gh"].value.to, "api.github.com");
+    let to = &p.capabilities.secrets_use["gh"].value.to;
+    assert_eq!((&*to.host, to.port), ("api.github.com", 443));
     assert!(matches!(p.capabilities.net_outbound, Outbound::Host(_)));
 }
 

@@ -98,8 +98,8 @@ pub(crate) struct Judge {
     grants: Vec<Grant>,
     /// Whether TLS may be opened.
     may_open: bool,
-    /// The hosts that a secret is sent to.
-    secrets: BTreeSet<String>,
+    /// The hosts that a secret is sent to, with their ports.
+    secrets: BTreeSet<(String, u16)>,
 }
 
 impl Judge {
@@ -122,7 +122,9 @@ impl Judge {
             request: Mutex::new(request),
             grants: setup.destinations,
             may_open: setup.opens.is_some(),
-            secrets: setup.secrets.into_iter().map(|secret| secret.to).collect(),
+            secrets: (setup.secrets.into_iter())
+                .map(|secret| (secret.to, secret.port))
+                .collect(),
         })
     }
 
@@ -173,12 +175,13 @@ impl Judge {
     pub fn opens(&self, to: &Destination) -> bool {
         self.may_open
             && to.scheme == Scheme::Https
-            && (self.secrets.contains(&to.host) || !self.about_requests(to).is_empty())
+            && (self.secrets.contains(&(to.host.clone(), to.port))
+                || !self.about_requests(to).is_empty())
     }
 
     /// The names at which TLS passes through, and below which nothing is opened.
     pub fn passing(&self) -> Vec<&str> {
-        let mut opened: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
+        let mut opened: Vec<&str> = self.secrets.iter().map(|(host, _)| &**host).collect();
         let mut passing = Vec::new();
         for grant in self
             .grants

@@ -16,20 +16,20 @@ use crate::values::names;
 use crate::yaml::{Kind, Node, Value, kind_of};
 
 /// A required text.
-pub(super) struct Word(pub &'static Text<String>);
+pub(super) struct Word<T: 'static>(pub &'static Text<T>);
 
-impl Form for Word {
-    type Value = String;
+impl<T: Clone + Default + PartialEq> Form for Word<T> {
+    type Value = T;
 
     fn schema(&self) -> Json {
         (self.0.schema)()
     }
 
-    fn read(&self, out: &mut Reporter<'_>, _: &str, node: &Node) -> String {
+    fn read(&self, out: &mut Reporter<'_>, _: &str, node: &Node) -> T {
         self.0.read(out, node).unwrap_or_default()
     }
 
-    fn show(&self, page: &mut Page, key: &str, value: &String) {
+    fn show(&self, page: &mut Page, key: &str, value: &T) {
         page.entry(key, &(self.0.show)(value), None);
     }
 }

@@ -6,7 +6,8 @@ use serde_json::{Value as Json, json};
 use crate::form::{Takes, Text, pattern, scalar, words};
 use crate::limits::Unit;
 use crate::model::{
-    Args, BaselineFile, Denied, Destination, Device, PathSpec, Program, Sockets, SyscallBase,
+    Args, BaselineFile, Denied, Destination, Device, Endpoint, PathSpec, Program, Sockets,
+    SyscallBase,
 };
 use crate::units;
 use crate::values::paths::{self, Use};
@@ -134,16 +135,20 @@ pub(crate) const PORT: Text<u16> = Text {
         net::port,
     )
 };
-pub(crate) const HOST: Text<String> = Text {
-    // An IPv6 address is stored without its brackets.
-    show: |host| match host.contains(':') {
-        true => scalar(&format!("[{host}]")),
-        false => scalar(host),
-    },
+pub(crate) const ENDPOINT: Text<Endpoint> = Text {
+    show: |to| scalar(&to.to_string()),
     ..Text::new(
         "a host",
-        || pattern(concat!("^(", host!(""), ")$")),
-        |text| net::host(text, false),
+        || {
+            pattern(concat!(
+                "^(?!localhost$)(",
+                host!(""),
+                ")(:",
+                port!(),
+                ")?$"
+            ))
+        },
+        net::endpoint,
     )
 };
 pub(crate) const HEADER: Text<String> = Text::new(

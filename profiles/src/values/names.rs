@@ -46,6 +46,34 @@ pub fn alias(text: &str) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
+/// Headers that say where a request goes, how long it is, or how its response comes. A value in one of these would change what was decided.
+/// Those that begin with `proxy-` or `sec-websocket-` do so too.
+const STEERING: [&str; 14] = [
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "if-range",
+    "keep-alive",
+    "range",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Whether a header is one of those. Servers that make variables of headers take `_` for `-`.
+fn is_steering(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    STEERING.contains(&&*name)
+        || ["proxy-", "sec-websocket-"]
+            .iter()
+            .any(|begin| name.starts_with(begin))
+}
+
 /// A header with `{}` where the secret goes.
 pub(crate) fn header(text: &str) -> Result<String, Wrong> {
     let fix = "write `Name: value` with one `{}`, such as `Authorization: Bearer {}`";
@@ -56,6 +84,12 @@ pub(crate) fn header(text: &str) -> Result<String, Wrong> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if name.is_empty() || !name.bytes().all(token) || !is_line(text) {
         return Wrong::new("not a header", fix);
+    }
+    if is_steering(name) {
+        return Wrong::new(
+            format!("`{name}` says where a request goes or how it is read, and holds no secret"),
+            "name the header by which the service knows you, such as `Authorization` or `X-Api-Key`",
+        );
     }
     if value.matches(['{', '}']).count() != 2 || !value.contains("{}") {
         return Wrong::new("the header needs one `{}`, where the secret goes", fix);

@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::error::{nearest, quote};
-use crate::model::Destination;
+use crate::model::{Destination, Endpoint};
 use crate::units::Wrong;
 
 /// The schemes and their own ports.
@@ -70,6 +70,27 @@ pub fn destination(text: &str) -> Result<Destination, Wrong> {
         host,
         port,
     })
+}
+
+/// Where a secret may be sent to.
+pub(crate) fn endpoint(text: &str) -> Result<Endpoint, Wrong> {
+    if let Some((_, rest)) = text.split_once("://") {
+        return Wrong::new(
+            "a secret is bound to a host, without a scheme",
+            format!("write `{}`", quote(rest)),
+        );
+    }
+    let (host_text, port_text) = split_port(text);
+    let host = host(host_text, false)?;
+    let port = match port_text {
+        Some(text) => port(text)?,
+        // Whoever listens there at some other port is somebody else.
+        None if host == "localhost" => {
+            return Wrong::new("`localhost` without a port", "write `localhost:PORT`");
+        }
+        None => 443,
+    };
+    Ok(Endpoint { host, port })
 }
 
 /// A TCP or UDP port.

@@ -11,6 +11,7 @@ pub const CASES: super::Cases = super::Cases {
         "capabilities: {net.outbound: [\"https://localhost\", \"https://xn--bcher-kva.example\", \"https://1a.2b\"]}",
         "capabilities: {net.listen: [1, 8080, 65535]}",
         "capabilities: {secrets.use: {github: {to: api.github.com, header: \"Authorization: Bearer {}\", env: GITHUB_TOKEN}}}",
+        "capabilities: {secrets.use: {a: {to: \"localhost:4000\", env: T}, b: {to: \"a.b:8443\", env: U}, c: {to: \"[::1]:1\", env: V}}}",
         "capabilities: {secrets.use: {a.b-c_1: {to: 192.0.2.7, env: T}, b: {to: x, header: \"X-Key: {}\"}}}",
     ],
     bad: &[
@@ -132,6 +133,18 @@ pub const CASES: super::Cases = super::Cases {
         (
             "capabilities: {secrets.use: {g: {to: a.b}}}",
             "a secret that goes nowhere",
+        ),
+        (
+            "capabilities: {secrets.use: {g: {to: localhost, env: T}}}",
+            "write `localhost:PORT`",
+        ),
+        (
+            "capabilities: {secrets.use: {g: {to: \"a.b:0\", env: T}}}",
+            "is not a port",
+        ),
+        (
+            "capabilities: {secrets.use: {g: {to: \"https://a.b\", env: T}}}",
+            "write `a.b`",
         ),
         (
             "capabilities: {secrets.use: {g: {to: \"*.b\", env: T}}}",

@@ -2,6 +2,38 @@
 
 /// Whole files that the parser refuses for reasons that no schema can express.
 pub const BEYOND_THE_SCHEMA: &[(&str, &str)] = &[
+    (
+        "aegis: 1\ncapabilities: {secrets.use: {g: {to: a.b, header: \"Host: {}\"}}}\n",
+        "says where a request goes",
+    ),
+    (
+        "aegis: 1\ncapabilities: {secrets.use: {g: {to: a.b, header: \"transfer-encoding: {}\"}}}\n",
+        "says where a request goes",
+    ),
+    (
+        "aegis: 1\ncapabilities: {secrets.use: {g: {to: a.b, header: \"Content_Length: {}\"}}}\n",
+        "says where a request goes",
+    ),
+    (
+        "aegis: 1\ncapabilities: {secrets.use: {g: {to: a.b, header: \"TE: {}\"}}}\n",
+        "says where a request goes",
+    ),
+    (
+        "aegis: 1\ncapabilities: {secrets.use: {g: {to: a.b, header: \"Proxy-Authorization: {}\"}}}\n",
+        "says where a request goes",
+    ),
+    (
+        "aegis: 1\ncapabilities: {secrets.use: {g: {to: a.b, header: \"Sec-WebSocket-Protocol: {}\"}}}\n",
+        "says where a request goes",
+    ),
+    (
+        "aegis: 1\ncapabilities: {secrets.use: {g: {to: a.b, header: \"Range: {}\"}}}\n",
+        "says where a request goes",
+    ),
+    (
+        "aegis: 1\ncapabilities: {secrets.use: {g: {to: a.b, header: \"Accept-Encoding: {}\"}}}\n",
+        "says where a request goes",
+    ),
     ("", "the file is empty"),
     ("# nothing\n", "the file is empty"),
     ("---\n", "expected a profile"),

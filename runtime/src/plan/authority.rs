@@ -119,7 +119,7 @@ fn uses(alias: &str, secret: &SecretUse) -> impl Iterator<Item = What> {
     ];
     let asked = move |inject| What::Secret {
         alias: alias.to_owned(),
-        host: secret.to.clone(),
+        host: secret.to.host.clone(),
         inject: Some(inject),
     };
     let places = places.into_iter().filter(|(is_asked, _)| *is_asked);
@@ -219,13 +219,11 @@ fn opened(plan: &Plan, policy: &Policy, request: &Request) -> Vec<Opened> {
         if !rules.is_empty() {
             hosts.insert(&to.host, Vec::new());
         }
-        for secret in plan
-            .secrets
-            .iter()
-            .filter(|secret| secrets::reaches(&to.host, &secret.to))
-        {
+        for secret in plan.secrets.iter().filter(|secret| {
+            secret.to.port == to.port && secrets::reaches(&to.host, &secret.to.host)
+        }) {
             hosts
-                .entry(&secret.to)
+                .entry(&secret.to.host)
                 .or_default()
                 .push(secret.alias.clone());
         }

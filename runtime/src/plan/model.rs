@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aegis_policy::{Hash, Opinion, Verdict, What};
+use aegis_profile::Endpoint;
 use serde::Serialize;
 
 use super::stdio::Stdio;
@@ -141,8 +142,8 @@ pub struct Degraded {
 pub struct Secret {
     /// Its alias.
     pub alias: String,
-    /// The one host that it is sent to.
-    pub to: String,
+    /// The one host, and port, that it is sent to.
+    pub to: Endpoint,
     /// The header that every request is given: its name, and its value with `{}` for the secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<(String, String)>,

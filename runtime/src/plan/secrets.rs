@@ -95,7 +95,7 @@ pub(super) fn check(profile: &Profile) -> Result<(), Error> {
             let scheme = Scheme::named(&item.value.scheme);
             let is_safe = scheme == Some(Scheme::Https)
                 || (scheme == Some(Scheme::Http) && item.value.host == "localhost");
-            is_safe && reaches(&item.value.host, to)
+            is_safe && item.value.port == to.port && reaches(&item.value.host, &to.host)
         };
         if !named.iter().any(is_sent) {
             let reason =
@@ -158,11 +158,7 @@ mod tests {
             checked.err().map(|error| error.to_string())
         };
         let gh = "secrets.use: {gh: {to: api.github.com, header: \"Authorization: Bearer {}\"}}";
-        for ways in [
-            "https://api.github.com",
-            "https://api.github.com:8443",
-            "https://*.github.com",
-        ] {
+        for ways in ["https://api.github.com", "https://*.github.com"] {
             assert_eq!(
                 refused(&format!("net.outbound: [\"{ways}\"], {gh}")),
                 None,
@@ -180,8 +176,14 @@ mod tests {
         }
         assert!(refused(gh).is_some());
         assert!(refused(&format!("net.outbound: host, {gh}")).is_some());
-        let local = "net.outbound: [\"http://localhost:8080\"], secrets.use: {a: {to: localhost, query: key}}";
+        let local = "net.outbound: [\"http://localhost:8080\"], secrets.use: {a: {to: \"localhost:8080\", query: key}}";
         assert_eq!(refused(local), None);
+        // Another port is another server.
+        assert!(refused(&local.replace("p://localhost:8080", "p://localhost:9000")).is_some());
+        let port = gh.replace("api.github.com", "\"api.github.com:8443\"");
+        let ways = "net.outbound: [\"https://api.github.com:8443\"]";
+        assert_eq!(refused(&format!("{ways}, {port}")), None);
+        assert!(refused(&format!("{ways}, {gh}")).is_some());
         let two = "net.outbound: [\"https://a.example\"], secrets.use: {a: {to: a.example, header: \"X-Key: {}\"}, b: {to: a.example, header: \"x-key: {}\"}}";
         assert!(refused(two).unwrap().contains("x-key to a.example"));
         let two = "net.outbound: [\"https://a.example\", \"https://b.example\"], secrets.use: {a: {to: a.example, env: KEY}, b: {to: b.example, env: KEY}}";

@@ -43,7 +43,7 @@ fn init(workspace: &Workspace) {
 
 fn profile(port: u16, secret: &str) -> String {
     format!(
-        "aegis: 1\nname: keys\nextends: [shell, python]\ncapabilities:\n  net.outbound: [\"https://web.test:{port}\", \"https://other.test:{port}\"]\n  shell.exec: [curl, env, grep, cat, ls, find]\n  files.write: [$WORK]\n  secrets.use: {{key: {{to: web.test, {secret}}}}}\n"
+        "aegis: 1\nname: keys\nextends: [shell, python]\ncapabilities:\n  net.outbound: [\"https://web.test:{port}\", \"https://other.test:{port}\"]\n  shell.exec: [curl, env, grep, cat, ls, find]\n  files.write: [$WORK]\n  secrets.use: {{key: {{to: \"web.test:{port}\", {secret}}}}}\n"
     )
 }
 
@@ -186,12 +186,19 @@ curl -sS -H \"X-Key: $KEY\" https://other.test:{port}/header
 curl -sS -u \"$KEY:x\" https://other.test:{port}/basic
 curl -sS \"https://other.test:{port}/$KEY\"
 curl -sS \"https://web.test:{port}/?k=$KEY\"
+curl -sS \"https://web.test:{port}/$KEY\"
 curl -sS https://other.test:{port}/plain -o /dev/null -w '%{{http_code}}'"
         );
         let output = run(workspace, &web, &rules, &profile(port, "env: KEY"), &script);
         let said = text(&output);
-        assert!(said.matches("is for web.test alone").count() >= 3, "{said}");
+        assert!(
+            said.matches(&format!("is for web.test:{port} alone"))
+                .count()
+                >= 3,
+            "{said}"
+        );
         assert!(said.contains("which is put into headers alone"), "{said}");
+        assert!(said.contains("which is never put into paths"), "{said}");
         assert!(printed(&output).ends_with("200"), "{said}");
         let paths: Vec<Value> = web
             .asked()
@@ -211,7 +218,7 @@ fn a_secret_in_the_query_takes_the_place_of_what_was_there() {
         let port = web.port;
         let rules = RULES.replace("inject: [header]", "inject: [header, query]");
         let script = format!(
-            "curl -sS \"https://web.test:{port}/a?x=1&api_key=mine&y=$KEY\" -o /dev/null; curl -sS https://web.test:{port}/b"
+            "curl -sS \"https://web.test:{port}/a?x=1&api_key=mine&y=$KEY\" -o /dev/null; curl -sS https://web.test:{port}/b; curl -sS \"https://web.test:{port}/c/$KEY?x=1\""
         );
         let output = run(
             workspace,
@@ -229,6 +236,13 @@ fn a_secret_in_the_query_takes_the_place_of_what_was_there() {
             text(&output)
         );
         assert_eq!(asked[1]["path"], format!("/b?api_key={encoded}"));
+        // The policy decides by the path as it was.
+        assert_eq!(asked.len(), 2, "{}", text(&output));
+        assert!(
+            text(&output).contains("never put into paths"),
+            "{}",
+            text(&output)
+        );
         assert!(!text(&output).contains("Va1ue"), "{}", text(&output));
         // The policy decides on each place.
         let output = run(

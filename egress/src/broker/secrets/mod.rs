@@ -112,7 +112,8 @@ impl Vault {
     fn bound<'v>(&'v self, to: &'v Destination) -> impl Iterator<Item = &'v Held> {
         let is_safe =
             to.scheme == Scheme::Https || (to.scheme == Scheme::Http && to.host == LOCALHOST);
-        (self.held.iter()).filter(move |held| is_safe && held.secret.to == to.host)
+        let is_there = |secret: &Secret| secret.to == to.host && secret.port == to.port;
+        (self.held.iter()).filter(move |held| is_safe && is_there(&held.secret))
     }
 
     /// The value as it is now: the provider is asked whether there is a newer one.

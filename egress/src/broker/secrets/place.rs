@@ -16,18 +16,17 @@ use crate::broker::judge::Refusal;
 const BASIC: &[u8] = b"basic ";
 
 impl Vault {
-    /// Refuses a request that has a secret's placeholder, in a header or the URL, and does not lead to that secret's host; or that has it in the URL,
-    /// where it is put into headers alone.
+    /// Refuses a request that has a secret's placeholder, in a header or the URL, and does not lead to that secret's host; or that has it in the
+    /// path, which servers log; or in the query, where it is put into headers alone.
     ///
     /// # Errors
     ///
     /// Where it is.
     pub fn check<B>(&self, request: &Request<B>, to: &Destination) -> Result<(), Refusal> {
-        let path = request
-            .uri()
-            .path_and_query()
-            .map_or("", PathAndQuery::as_str);
-        let decoded: Vec<u8> = percent_decode(path.as_bytes()).collect();
+        let path = request.uri().path();
+        let query = request.uri().query().unwrap_or_default();
+        let decoded = |part: &str| -> Vec<u8> { percent_decode(part.as_bytes()).collect() };
+        let (decoded_path, decoded_query) = (decoded(path), decoded(query));
         let bound: Vec<&str> = (self.bound(to)).map(|held| &*held.secret.alias).collect();
         for held in &self.held {
             let Some(placeholder) = held.secret.placeholder.as_deref() else {
@@ -35,26 +34,34 @@ impl Vault {
             };
             let alias = &held.secret.alias;
             let is_in = |bytes: &[u8]| contains(bytes, placeholder.as_bytes());
-            let in_url = is_in(path.as_bytes()) || is_in(&decoded);
+            let in_path = is_in(path.as_bytes()) || is_in(&decoded_path);
+            let in_query = is_in(query.as_bytes()) || is_in(&decoded_query);
             if !bound.contains(&&**alias) {
                 let in_header = request.headers().iter().any(|(name, value)| {
                     is_in(name.as_str().as_bytes())
                         || is_in(value.as_bytes())
                         || basic(value).is_some_and(|(_, words)| is_in(&words))
                 });
-                if in_url || in_header {
-                    let place = if in_url { "URL" } else { "a header" };
+                if in_path || in_query || in_header {
+                    let place = match in_header {
+                        true => "a header",
+                        false => "the URL",
+                    };
                     return Err(Refusal::of_broker(format!(
                         "{place} has what stands for the secret {alias}, which is for {} alone{}",
-                        held.secret.to,
-                        if held.secret.to == to.host {
+                        held.secret.place(),
+                        if held.secret.to == to.host && held.secret.port == to.port {
                             ", over TLS"
                         } else {
                             ""
                         }
                     )));
                 }
-            } else if in_url && held.secret.query.is_none() {
+            } else if in_path {
+                return Err(Refusal::of_broker(format!(
+                    "the path has what stands for the secret {alias}, which is never put into paths"
+                )));
+            } else if in_query && held.secret.query.is_none() {
                 return Err(Refusal {
                     allow: Some(format!("secrets.use: {{{alias}: {{query: NAME}}}}")),
                     ..Refusal::of_broker(format!(
@@ -152,7 +159,8 @@ impl Held {
         Ok(())
     }
 
-    /// Sets a parameter, in place of all of that name; what stands for the value elsewhere in the path or the query is replaced.
+    /// Sets a parameter, in place of all of that name; what stands for the value elsewhere in the query is replaced. The path is the one that was
+    /// decided.
     fn put_into_query<B>(
         &self,
         request: &mut Request<B>,
@@ -167,20 +175,23 @@ impl Held {
         };
         let others = uri.query().unwrap_or_default().split('&');
         let others = others.filter(|parameter| !parameter.is_empty() && !own(parameter));
-        let mut path = Zeroizing::new(String::from(uri.path()));
-        path.push('?');
+        let mut query = String::new();
         for other in others {
-            path.push_str(other);
-            path.push('&');
+            query.push_str(other);
+            query.push('&');
         }
-        path.push_str(name);
-        path.push('=');
-        if let Some(placeholder) = &self.secret.placeholder {
-            *path = path.replace(placeholder.as_str(), &encoded);
-        }
-        path.push_str(&encoded);
+        query.push_str(name);
+        query.push('=');
+        let query = match &self.secret.placeholder {
+            Some(placeholder) => {
+                replaced(query.as_bytes(), placeholder.as_bytes(), encoded.as_bytes())
+            }
+            None => Zeroizing::new(query.into_bytes()),
+        };
+        let all = [uri.path().as_bytes(), b"?", &query, encoded.as_bytes()].concat();
+        let path = Zeroizing::new(all);
         let mut parts = uri.clone().into_parts();
-        parts.path_and_query = PathAndQuery::try_from(path.as_str()).ok();
+        parts.path_and_query = PathAndQuery::try_from(path.as_slice()).ok();
         let uri = hyper::Uri::from_parts(parts).map_err(|_| {
             let alias = &self.secret.alias;
             Refusal::with_status(502, format!("the secret {alias}: it makes no URL"))
