@@ -20,7 +20,7 @@ use aegis_runtime::types::Protocol;
 use aegis_sys::{memory, socket};
 use rustix::net::Shutdown;
 
-use crate::helper::{Helper, PATIENCE};
+use crate::helper::Helper;
 
 mod published;
 
@@ -112,12 +112,13 @@ pub(crate) struct Prepared {
     published: Vec<Published>,
 }
 
-fn failed(error: io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => format!(
-            "the egress broker cannot be set up: it did not answer for {} seconds",
-            PATIENCE.as_secs()
-        ),
+/// What is said when it cannot be spoken to.
+fn failed(helper: &Helper) -> impl Fn(io::Error) -> String + Copy + use<> {
+    let patience = helper.patience().as_secs();
+    move |error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            format!("the egress broker cannot be set up: it did not answer for {patience} seconds")
+        }
         _ => format!("the egress broker cannot be set up: {error}"),
     }
 }
@@ -129,22 +130,23 @@ impl Started {
         for port in &plan.published {
             published.extend(published::bind(*port)?);
         }
-        let failed = |what, program, error: io::Error| {
+        let not_started = |what, program, error: io::Error| {
             format!(
                 "{what}, `{program}` beside this program, cannot be started: {error}\n  help: install all programs in one directory"
             )
         };
         let broker = "aegis-broker";
         let helper = Helper::start(broker, &[]);
-        let helper = helper.map_err(|error| failed("the egress broker", broker, error))?;
+        let mut helper = helper.map_err(|error| not_started("the egress broker", broker, error))?;
         let mut provider = None;
         if !plan.secrets.is_empty() {
             let program = "aegis-secrets";
             // Sources are the caller's programs and files, which their variables lead to.
             let started = Helper::start_as_caller(program, &[]);
-            provider =
-                Some(started.map_err(|error| failed("the provider of secrets", program, error))?);
-            helper.wait_longer().map_err(self::failed)?;
+            provider = Some(
+                started.map_err(|error| not_started("the provider of secrets", program, error))?,
+            );
+            helper.wait_longer().map_err(failed(&helper))?;
         }
         Ok(Self {
             helper,
@@ -180,13 +182,16 @@ impl Started {
                 .collect(),
             secrets: plan.secrets.iter().map(secret).collect(),
         };
+        let failed = failed(&self.helper);
         let json = serde_json::to_vec(&setup).expect("strings and numbers");
         let sealed = |bytes: &[u8]| memory::sealed("aegis-egress", bytes).map_err(failed);
         let mut files = vec![sealed(&json)?];
         files.extend(roots.as_deref().map(sealed).transpose()?);
         let mut provider = self.provider;
         // The broker alone speaks to it.
-        files.extend(provider.as_mut().and_then(Helper::hand_over));
+        if let Some(provider) = &mut provider {
+            files.extend(provider.hand_over().map_err(failed)?);
+        }
         let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
         let order = protocol::encode(&Order::Prepare {});
         socket::send(self.helper.socket(), &order, &fds).map_err(failed)?;
@@ -204,6 +209,7 @@ impl Started {
 impl Prepared {
     /// Hands it the sockets of a sandbox that is built, tells that sandbox whom to trust, and waits until it serves.
     pub fn serve(self, policy: &Policy, built: &mut Built) -> Result<Broker, String> {
+        let failed = failed(&self.helper);
         let socket = self.helper.socket();
         let (authority, java) = match receive(socket).map_err(failed)? {
             Some((Message::Prepared { policy: read, .. }, _)) if read != policy.hash() => {

@@ -20,6 +20,8 @@ pub(crate) struct Helper {
     socket: Option<OwnedFd>,
     /// Likewise.
     child: Option<Child>,
+    /// How long an answer is waited for.
+    patience: Duration,
 }
 
 impl Helper {
@@ -53,6 +55,7 @@ impl Helper {
         Ok(Self {
             socket: Some(ours),
             child: Some(child),
+            patience: PATIENCE,
         })
     }
 
@@ -63,15 +66,28 @@ impl Helper {
         }
     }
 
-    /// The socket, for somebody else to speak on. The program ends when they close it.
-    pub fn hand_over(&mut self) -> Option<OwnedFd> {
-        self.socket.take()
+    /// The socket, for somebody else to speak on, who has a patience of their own. The program ends when they close it.
+    pub fn hand_over(&mut self) -> io::Result<Option<OwnedFd>> {
+        let socket = self.socket.take();
+        for what in [sockopt::Timeout::Send, sockopt::Timeout::Recv] {
+            if let Some(socket) = &socket {
+                sockopt::set_socket_timeout(socket, what, None)?;
+            }
+        }
+        Ok(socket)
     }
 
     /// Has it waited for three times as long: it asks others before it answers.
-    pub fn wait_longer(&self) -> io::Result<()> {
-        sockopt::set_socket_timeout(self.socket(), sockopt::Timeout::Recv, Some(3 * PATIENCE))?;
+    pub fn wait_longer(&mut self) -> io::Result<()> {
+        self.patience = 3 * PATIENCE;
+        let what = sockopt::Timeout::Recv;
+        sockopt::set_socket_timeout(self.socket(), what, Some(self.patience))?;
         Ok(())
+    }
+
+    /// How long an answer is waited for.
+    pub fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// By which signal it was ended, once its socket says that it has ended; `None`: by none, or it goes on.

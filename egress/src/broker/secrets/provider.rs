@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aegis_secrets::protocol::{self, Answer, Question};
 use aegis_sys::memory::Locked;
 use aegis_sys::socket;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::sync::oneshot;
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{Value, locked};
 use crate::broker::events::polled;
 
-/// An answer that takes longer does not come any more. Sources have a shorter limit of their own.
+/// An answer that takes longer does not come any more, whatever a source may take by its `timeout`.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was answered.
@@ -30,7 +31,7 @@ pub(super) enum Reply {
     },
     /// There is another one.
     Value(Value),
-    /// It cannot be had: from where, and why.
+    /// It cannot be had: from where, and why, which is not for the sandbox.
     Failed(String),
 }
 
@@ -67,7 +68,18 @@ impl Provider {
         }
         let mut values = HashMap::new();
         let mut message = buffer();
+        let until = Instant::now() + PATIENCE;
         while values.len() < aliases.len() {
+            let is_missing = |alias: &&&str| !values.contains_key(**alias);
+            let missing = || aliases.iter().find(is_missing).copied().unwrap_or_default();
+            let left = until.saturating_duration_since(Instant::now());
+            if !has_message_in(&self.socket, left).map_err(failed)? {
+                return Err(format!(
+                    "the secret {}: its source did not answer in {} seconds\n  help: `aegis secrets check` says how long it takes",
+                    missing(),
+                    PATIENCE.as_secs()
+                ));
+            }
             let (alias, reply) = receive(&self.socket, &mut message)
                 .map_err(failed)?
                 .ok_or("whoever gives secrets has ended")?;
@@ -156,6 +168,16 @@ impl Waiting {
         state.is_gone = true;
         state.by_alias.clear();
     }
+}
+
+/// Waits for an answer. `false`: none comes.
+fn has_message_in(socket: &OwnedFd, time: Duration) -> io::Result<bool> {
+    let time = Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    Ok(rustix::io::retry_on_intr(|| poll(&mut fds, Some(&time)))? > 0)
 }
 
 fn buffer() -> Zeroizing<Vec<u8>> {
