@@ -413,11 +413,7 @@ impl Launch {
         };
         Ok(ProtectedPaths {
             reserved,
-            // Nor may anything be put where secrets would be looked for: their sources are commands that run outside.
-            unwritable: to_own
-                .chain(whole_routes(deciding))
-                .chain(whole_routes(&secrets))
-                .collect(),
+            unwritable: to_own.chain(whole_routes(deciding)).collect(),
             kept: whole_routes(profile_files),
             passed,
         })
