@@ -328,7 +328,7 @@ fn commands_that_fail_are_named_and_nothing_of_them_is_told_to_the_broker() {
     );
     let provider = home.provider();
     for (alias, source, why) in [
-        ("fails", "command sh -c …", "it ended with status 3"),
+        ("fails", "command sh …", "it ended with status 3"),
         ("none", "command no-such-program x", "no such program"),
         (
             "megabyte",
@@ -336,11 +336,11 @@ fn commands_that_fail_are_named_and_nothing_of_them_is_told_to_the_broker() {
             "it printed more than 65536 bytes",
         ),
         ("endless", "command yes", "it printed more than"),
-        ("talks", "command sh -c …", "it took longer than 0.3s"),
-        ("lines", "command sh -c …", "a line feed"),
+        ("talks", "command sh …", "it took longer than 0.3s"),
+        ("lines", "command sh …", "a line feed"),
         ("empty", "command true", "it is empty"),
         ("past", "command echo", "it has expired"),
-        ("terminal", "command sh -c …", "it ended with status"),
+        ("terminal", "command sh …", "it ended with status"),
     ] {
         let failure = provider.failure(alias);
         assert!(failure.0.contains(source), "{failure:?}");
