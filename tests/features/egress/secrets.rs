@@ -369,11 +369,15 @@ curl -sS https://web.test:{port}/four"
             run.join().expect("it ends")
         });
         let said = text(&output);
-        let (codes, told) = printed(&output).split_at(12);
+        let printed = printed(&output);
+        let (codes, told) = printed.split_at(12);
         assert_eq!(codes, "200\n200\n502\n", "{said}");
         // Not where it was looked for.
         assert!(told.contains("the secret key cannot be had"), "{said}");
-        assert!(!told.contains("age store") && !told.contains("/secrets"), "{said}");
+        assert!(
+            !told.contains("age store") && !told.contains("/secrets"),
+            "{said}"
+        );
         let keys: Vec<Value> = web
             .asked()
             .iter()
