@@ -4,7 +4,6 @@
 //! {"get": {"alias": "github", "known": null}}   -> {"value": {"alias": "github", "version": …}}, a line feed, the bytes of the value
 //! {"get": {"alias": "github", "known": "5f…"}}  -> {"unchanged": {…}}, where that is still the version
 //!                                               -> {"failed": {…}}: by alias and source, without any value
-//! {"list": {}}                                  -> {"stored": {"aliases": […]}}
 //! ```
 //!
 //! Answers may come in another order than the questions. Every question is answered once, however often an alias is asked for.
@@ -31,8 +30,6 @@ pub enum Question {
         #[serde(default)]
         known: Option<String>,
     },
-    /// For what is in the store. Other sources are not asked what they have.
-    List {},
 }
 
 impl Question {
@@ -90,11 +87,6 @@ pub enum Answer {
         source: String,
         /// Why, with what to do about it.
         why: String,
-    },
-    /// What is in the store.
-    Stored {
-        /// In the order of their names.
-        aliases: Vec<String>,
     },
 }
 
@@ -184,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_refused() {
-        let head = br#"{"stored":{"aliases":[]}}"#;
+        let head = br#"{"unchanged":{"alias":"a"}}"#;
         assert!(matches!(decode(head), Err(BadMessage::Head)));
         let with = [&head[..], b"\nx"].concat();
         assert!(matches!(decode(&with), Err(BadMessage::Value)));
@@ -197,7 +189,10 @@ mod tests {
         assert!(decode(&long[..long.len() - 1]).is_ok());
         assert!(decode(b"{\"other\":{}}\n").is_err());
         assert!(Question::decode(br#"{"get":{"alias":"a","more":1}}"#).is_err());
-        let list = Question::List {};
-        assert_eq!(Question::decode(&list.encode()).unwrap(), list);
+        let get = Question::Get {
+            alias: "a".into(),
+            known: None,
+        };
+        assert_eq!(Question::decode(&get.encode()).unwrap(), get);
     }
 }

@@ -76,7 +76,6 @@ pub fn serve(socket: OwnedFd, program: PathBuf) -> Result<(), Error> {
             Ok((length, _)) => Question::decode(&buffer[..length]),
         };
         match question {
-            Ok(Question::List {}) => provider.list(),
             Ok(Question::Get { alias, known }) if provider.has_room() => provider.ask(alias, known),
             // Whoever says such is no broker of this version.
             Ok(_) | Err(_) => break,
@@ -186,27 +185,6 @@ impl Provider {
 
     fn has_room(&self) -> bool {
         self.state().waiting < MOST
-    }
-
-    fn list(&self) {
-        let stored = match &self.secrets {
-            Ok(secrets) => secrets.stored().map_err(|error| {
-                (
-                    secrets.places.store.display().to_string(),
-                    error.to_string(),
-                )
-            }),
-            Err(why) => Err(("no source".to_owned(), why.clone())),
-        };
-        let answer = match stored {
-            Ok(aliases) => Answer::Stored { aliases },
-            Err((source, why)) => Answer::Failed {
-                alias: String::new(),
-                source: format!("age store {source}"),
-                why,
-            },
-        };
-        self.send(&answer, &[]);
     }
 
     /// Begins to get a secret, if nobody does so already.

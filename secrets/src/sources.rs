@@ -110,15 +110,11 @@ impl fmt::Display for Source {
             Self::Vault {
                 url, path, field, ..
             } => format!("vault {url}, path {path}, field {field}"),
-            // Its further words may be nobody's business.
+            // Its words may be nobody's business.
             Self::Exec { command, .. } => {
-                let more = if command.len() > 2 { " \u{2026}" } else { "" };
-                let words: Vec<_> = command
-                    .iter()
-                    .take(2)
-                    .map(|word| syntax::quote(word))
-                    .collect();
-                format!("command {}{more}", words.join(" "))
+                let more = if command.len() > 1 { " \u{2026}" } else { "" };
+                let program = command.first().map(|word| syntax::quote(word));
+                format!("command {}{more}", program.unwrap_or_default())
             }
         };
         f.write_str(&syntax::escape(&text))

@@ -226,7 +226,6 @@ impl Provider {
             }
             (Answer::Unchanged { alias, .. }, _) => Told::Unchanged(alias),
             (Answer::Failed { alias, source, why }, _) => Told::Failed { alias, source, why },
-            (Answer::Stored { .. }, _) => panic!("nobody asked"),
         }
     }
 

@@ -35,7 +35,7 @@ fn sources_are_read() {
         shown("stripe"),
         "vault https://vault.example:8200, path secret/my/app, field stripe"
     );
-    assert_eq!(shown("openai"), "command bw get …");
+    assert_eq!(shown("openai"), "command bw …");
     assert!(matches!(source("dotted"), Source::Sops { key, .. } if key == ["a", "b.c", "0"]));
     assert!(
         matches!(source("stripe"), Source::Vault { token, .. } if token == Path::new("/run/token"))

@@ -6,9 +6,10 @@ use aegis_egress::{Files, Limits, confine};
 
 /// What a person is told who starts it.
 const ABOUT: &str = "\
-aegis-broker is the way out of one sandbox: it connects to the hosts that a profile names, where the policy
-lets it, and tells of each connection. `aegis-run` starts it, with a socket as standard input, for each run of a
-profile with `net.outbound`. It takes no arguments, and there is nothing to be done with it by hand.";
+aegis-broker is the way out of one sandbox, and in: it connects to the hosts that a profile names, where the
+policy lets it, puts the profile's secrets into requests, and tells of each connection. `aegis-run` starts it, with
+a socket as standard input, for each run of a profile with `net.outbound` or `net.listen`. It takes no arguments, and
+there is nothing to be done with it by hand.";
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();

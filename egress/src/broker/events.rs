@@ -233,7 +233,7 @@ impl Reporter {
         self.put_or_count(|| Event::Refused {
             allow: line(refusal),
             to: cut(to),
-            why: shortened(refusal.reason.clone(), LONGEST_TEXT),
+            why: shortened(refusal.in_full(), LONGEST_TEXT),
         });
     }
 

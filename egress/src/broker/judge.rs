@@ -60,6 +60,9 @@ pub struct Refusal {
     /// The line that would allow it, in the profile or in the policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<String>,
+    /// What the launcher alone is told.
+    #[serde(skip)]
+    pub detail: Option<String>,
     /// In words.
     pub reason: String,
     /// The rules of the policy that refuse it.
@@ -79,9 +82,18 @@ impl Refusal {
     pub fn with_status(status: u16, reason: impl Into<String>) -> Self {
         Self {
             allow: None,
+            detail: None,
             reason: reason.into(),
             rules: Vec::new(),
             status,
+        }
+    }
+
+    /// What the launcher is told.
+    pub fn in_full(&self) -> String {
+        match &self.detail {
+            Some(detail) => format!("{}: {detail}", self.reason),
+            None => self.reason.clone(),
         }
     }
 }
@@ -287,6 +299,7 @@ impl Judge {
         let rule = rule.filter(|_| !is_over_budget);
         Refusal {
             allow: rule.map(|rule| format!("network-egress: {rule}")),
+            detail: None,
             reason: decision.reason.to_string(),
             rules: decision.rules.clone(),
             status: if is_over_budget { 429 } else { 403 },

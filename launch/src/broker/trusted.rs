@@ -44,7 +44,8 @@ pub(super) fn roots() -> Result<Vec<u8>, String> {
             let _ = add(&mut roots, &file);
         }
     }
-    if roots.is_empty() {
+    // Who names a file without any trusts nobody.
+    if roots.is_empty() && named("SSL_CERT_FILE").is_none() {
         let _ = (BUNDLES.iter().map(Path::new)).find(|file| add(&mut roots, file).is_ok());
     }
     Ok(roots)
@@ -69,20 +70,47 @@ fn certificates(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Adds a file of certificates.
+/// Adds the certificates of a file. Whatever else is in it, such as a private key, is left out.
 fn add(roots: &mut Vec<u8>, file: &Path) -> io::Result<()> {
     let left = MOST.saturating_sub(roots.len() as u64);
+    let mut bytes = Vec::new();
     let mut file = files::open_regular(file)?.take(left + 1);
-    let before = roots.len();
-    file.read_to_end(roots)?;
-    if roots.len() as u64 > MOST {
-        roots.truncate(before);
+    file.read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > left {
         return Err(io::Error::other("these are too many certificates"));
     }
-    if !roots.ends_with(b"\n") {
-        roots.push(b'\n');
-    }
+    add_certificates(roots, &bytes);
     Ok(())
+}
+
+/// The words between the dashes of sections that are certificates: OpenSSL reads all three.
+const CERTIFICATES: [&[u8]; 3] = [b"CERTIFICATE", b"TRUSTED CERTIFICATE", b"X509 CERTIFICATE"];
+
+/// Adds the sections of a text (PEM, RFC 7468) that are certificates, each whole and with nothing but base64 in it.
+fn add_certificates(to: &mut Vec<u8>, text: &[u8]) {
+    fn name<'l>(line: &'l [u8], begin: &[u8]) -> Option<&'l [u8]> {
+        line.strip_prefix(begin)?.strip_suffix(b"-----")
+    }
+    let mut section: Option<(&[u8], Vec<u8>)> = None;
+    for line in text.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        let line = line.trim_ascii_end();
+        if let Some(begun) = name(line, b"-----BEGIN ") {
+            let is_wanted = CERTIFICATES.contains(&begun);
+            section = is_wanted.then(|| (begun, [line, b"\n"].concat()));
+        } else if let Some((begun, lines)) = &mut section {
+            let is_end = name(line, b"-----END ") == Some(*begun);
+            let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+            if !is_end && !line.iter().all(is_base64) {
+                section = None;
+            } else if is_end || !line.is_empty() {
+                lines.extend_from_slice(line);
+                lines.push(b'\n');
+                if is_end && let Some((_, whole)) = section.take() {
+                    to.extend(whole);
+                }
+            }
+        }
+    }
 }
 
 /// Writes whom a sandbox trusts: the host's authorities and the run's own.
@@ -113,4 +141,25 @@ pub(super) fn write(
         store.write_all(&bytes)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_certificates_of_a_file_is_trusted() {
+        let text = b"a comment\n-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\r\n\
+-----BEGIN CERTIFICATE-----\r\nQUJD\r\nRA==\r\n-----END CERTIFICATE-----\r\nsecret\n\
+-----BEGIN CERTIFICATE-----\nsecret: x\n-----END CERTIFICATE-----\n\
+-----BEGIN CERTIFICATE-----\nQQ==\n-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0\n-----END CERTIFICATE-----\n\
+-----BEGIN TRUSTED CERTIFICATE-----\nQg==\n-----END TRUSTED CERTIFICATE-----";
+        let mut found = Vec::new();
+        add_certificates(&mut found, text);
+        assert_eq!(
+            String::from_utf8(found).expect("text"),
+            "-----BEGIN CERTIFICATE-----\nQUJD\nRA==\n-----END CERTIFICATE-----\n\
+-----BEGIN TRUSTED CERTIFICATE-----\nQg==\n-----END TRUSTED CERTIFICATE-----\n"
+        );
+    }
 }

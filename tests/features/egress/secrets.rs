@@ -347,7 +347,8 @@ fn a_new_version_goes_out_with_the_next_request_and_a_removed_one_not_at_all() {
 get() {{ curl -sS -o /dev/null -w '%{{http_code}}\\n' https://web.test:{port}/$1; }}
 get one; echo > asked; read x < go
 get two; echo > asked; read x < go
-get three"
+get three
+curl -sS https://web.test:{port}/four"
         );
         let (work, rules) = (workspace.work(), RULES);
         let output = std::thread::scope(|scope| {
@@ -368,7 +369,15 @@ get three"
             run.join().expect("it ends")
         });
         let said = text(&output);
-        assert_eq!(printed(&output), "200\n200\n502\n", "{said}");
+        let printed = printed(&output);
+        let (codes, told) = printed.split_at(12);
+        assert_eq!(codes, "200\n200\n502\n", "{said}");
+        // Not where it was looked for.
+        assert!(told.contains("the secret key cannot be had"), "{said}");
+        assert!(
+            !told.contains("age store") && !told.contains("/secrets"),
+            "{said}"
+        );
         let keys: Vec<Value> = web
             .asked()
             .iter()

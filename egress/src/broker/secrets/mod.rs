@@ -119,8 +119,11 @@ impl Vault {
     /// The value as it is now: the provider is asked whether there is a newer one.
     async fn current(&self, held: &Held) -> Result<Value, Refusal> {
         let alias = &held.secret.alias;
-        let unavailable =
-            |why: String| Refusal::with_status(502, format!("the secret {alias}: {why}"));
+        // Where it was looked for, and what was said there, is the caller's.
+        let unavailable = |why: String| Refusal {
+            detail: Some(why),
+            ..Refusal::with_status(502, format!("the secret {alias} cannot be had"))
+        };
         let ttl = held.secret.ttl.map(Duration::from_millis);
         if ttl.is_some_and(|ttl| self.began.elapsed() >= ttl) {
             let why = "its `ttl` is over, and it is sent no more in this run".to_owned();
