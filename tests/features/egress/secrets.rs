@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use aegis_tests::audit_log::{holds_up, of_type, place};
-use aegis_tests::{EVERYTHING, Workspace, program, text};
+use aegis_tests::{EVERYTHING, Workspace, host, program, text};
 use serde_json::Value;
 
 use super::tls::Secure;
@@ -386,5 +386,31 @@ curl -sS https://web.test:{port}/four"
         assert_eq!(keys, [VALUE, "an0ther-value"], "{said}");
         let uses = of_type(&place(workspace), "secret.use");
         assert_ne!(uses[0]["detail"]["version"], uses[1]["detail"]["version"]);
+    });
+}
+
+#[test]
+fn a_supervisor_that_is_killed_leaves_nobody_who_gives_secrets() {
+    with_hosts(|workspace| {
+        init(workspace);
+        set(workspace, "key", VALUE);
+        workspace.policy(&format!("{EVERYTHING}\n{RULES}"));
+        let profile = workspace.profile(&profile(443, "env: KEY"));
+        let mut command = workspace.aegis(&profile, &["sh", "-c", "echo up; read -r line"]);
+        let mut run = host::started(&mut command, "up");
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id()));
+        let children = children.expect("it runs");
+        let named = |pid: &&str| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| name.trim() == "aegis-secrets")
+        };
+        let provider = children.split_whitespace().find(named).expect("a provider");
+        run.kill().expect("it runs");
+        run.wait().expect("it ends");
+        host::eventually("the provider", || {
+            let stat = std::fs::read_to_string(format!("/proc/{provider}/stat"));
+            let is_left = |stat: &String| !stat.contains(") Z");
+            stat.ok().filter(is_left).into_iter().collect::<Vec<_>>()
+        });
     });
 }
