@@ -71,7 +71,7 @@ fn rows(heading: &str) -> Vec<Vec<&str>> {
 #[test]
 fn the_table_of_the_templates_is_true() {
     // Requests for each line of the table.
-    let asked: [&[&str]; 25] = [
+    let asked: [&[&str]; 26] = [
         &["files.read $SKILL/**"],
         &["files.read $WORK/**"],
         &["files.write $WORK/**"],
@@ -100,6 +100,10 @@ fn the_table_of_the_templates_is_true() {
         ],
         &["net.outbound https://api.github.com"],
         &[
+            "secrets.use github to api.github.com in header",
+            "secrets.use github to api.github.com in query",
+        ],
+        &[
             "files.read $HOME/.ssh/**",
             "files.read $HOME/.aws/credentials",
             "files.read $HOME/.mozilla/**",
@@ -111,6 +115,8 @@ fn the_table_of_the_templates_is_true() {
         &[
             "files.read /var/log/aegis/audit/**",
             "files.read $HOME/.local/state/aegis/**",
+            "files.read $HOME/.local/share/aegis/secrets/**",
+            "files.read $HOME/.config/aegis/secrets.key",
             "files.write $HOME/.config/aegis/policy.yaml",
             "files.write /etc/aegis/**",
         ],
