@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 use super::{Held, Used, Value, Vault};
 use crate::broker::judge::Refusal;
 
+/// The longest that a header, or the query of a URL, becomes, in bytes.
+const LONGEST_HEAD: usize = 64 << 10;
+
 /// The scheme of Basic (RFC 7617), compared without regard to case: user and password follow, in base64.
 const BASIC: &[u8] = b"basic ";
 
@@ -142,18 +145,19 @@ impl Held {
                 let placeholder = placeholder.as_bytes();
                 if contains(header.as_bytes(), placeholder) {
                     let bytes = replaced(header.as_bytes(), placeholder, &value.bytes);
+                    let bytes = bytes.ok_or_else(unfit)?;
                     *header = secret(&bytes)?;
                 } else if let Some((scheme, words)) = basic(header)
                     && contains(&words, placeholder)
                 {
-                    let words = replaced(&words, placeholder, &value.bytes);
+                    let words = replaced(&words, placeholder, &value.bytes).ok_or_else(unfit)?;
                     let encoded = Zeroizing::new(BASE64.encode(&words));
                     *header = secret(&[&scheme, encoded.as_bytes()].concat())?;
                 }
             }
         }
         if let (Some(name), Some((_, form))) = (&self.header, &self.secret.header) {
-            let bytes = replaced(form.as_bytes(), b"{}", &value.bytes);
+            let bytes = replaced(form.as_bytes(), b"{}", &value.bytes).ok_or_else(unfit)?;
             headers.insert(name, secret(&bytes)?);
         }
         Ok(())
@@ -186,16 +190,18 @@ impl Held {
             Some(placeholder) => {
                 replaced(query.as_bytes(), placeholder.as_bytes(), encoded.as_bytes())
             }
-            None => Zeroizing::new(query.into_bytes()),
+            None => Some(Zeroizing::new(query.into_bytes())),
         };
+        let no_url = || {
+            let alias = &self.secret.alias;
+            Refusal::with_status(502, format!("the secret {alias}: it makes no URL"))
+        };
+        let query = query.ok_or_else(no_url)?;
         let all = [uri.path().as_bytes(), b"?", &query, encoded.as_bytes()].concat();
         let path = Zeroizing::new(all);
         let mut parts = uri.clone().into_parts();
         parts.path_and_query = PathAndQuery::try_from(path.as_slice()).ok();
-        let uri = hyper::Uri::from_parts(parts).map_err(|_| {
-            let alias = &self.secret.alias;
-            Refusal::with_status(502, format!("the secret {alias}: it makes no URL"))
-        })?;
+        let uri = hyper::Uri::from_parts(parts).map_err(|_| no_url())?;
         *request.uri_mut() = uri;
         Ok(())
     }
@@ -205,11 +211,14 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     memchr::memmem::find(bytes, part).is_some()
 }
 
-/// With every occurrence of a part replaced.
-fn replaced(bytes: &[u8], part: &[u8], by: &[u8]) -> Zeroizing<Vec<u8>> {
+/// With every occurrence of a part replaced. `None`: it would become longer than a head may be.
+fn replaced(bytes: &[u8], part: &[u8], by: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let places: Vec<usize> = memchr::memmem::find_iter(bytes, part).collect();
     // In one allocation: what is left behind by one that grows is not wiped.
     let length = bytes.len() + places.len() * by.len();
+    if length > LONGEST_HEAD {
+        return None;
+    }
     let mut new = Zeroizing::new(Vec::with_capacity(length));
     let mut rest = 0;
     for place in places {
@@ -218,7 +227,7 @@ fn replaced(bytes: &[u8], part: &[u8], by: &[u8]) -> Zeroizing<Vec<u8>> {
         rest = place + part.len();
     }
     new.extend_from_slice(&bytes[rest..]);
-    new
+    Some(new)
 }
 
 /// The user and password of a header with `Basic`, and what precedes them.
